@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+// The library's macros, all of them. Anything that changes a layout is a template argument instead, so that two
+// translation units cannot disagree.
+// Layer: none (includes nothing).
+#pragma once
+
+/// What happens on a broken contract of the caller or a bug of the library; never on anything that a device can cause.
+/// Define it before the first include to change it, the same in every translation unit.
+#ifndef VIRTIO_ASSERT
+#define VIRTIO_ASSERT(condition) ((condition) ? static_cast<void>(0) : __builtin_trap())
+#endif
+
+/// Leaves the enclosing function with the error of `expression` (a `result`), goes on otherwise.
+#define VIRTIO_TRY(expression)                                                             \
+  do {                                                                                     \
+    if (const auto virtio_outcome = (expression); !virtio_outcome) [[unlikely]]            \
+      return virtio_outcome.error();                                                       \
+  } while (false)
+
+/// Declares `declaration` with the value of `expression` (a `result`), or leaves with its error:
+/// `VIRTIO_TRY_ASSIGN(const auto bell, transport.enable_queue(0, areas, 8, no_vector));`
+#define VIRTIO_TRY_ASSIGN(declaration, expression) VIRTIO_TRY_ASSIGN_AT(declaration, expression, __LINE__)
+#define VIRTIO_TRY_ASSIGN_AT(declaration, expression, line) VIRTIO_TRY_ASSIGN_AS(declaration, expression, line)
+#define VIRTIO_TRY_ASSIGN_AS(declaration, expression, line)                                \
+  const auto virtio_outcome_##line = (expression);                                         \
+  if (!virtio_outcome_##line) [[unlikely]]                                                 \
+    return virtio_outcome_##line.error();                                                  \
+  declaration = *virtio_outcome_##line
+
+/// A member that costs no byte when its type is empty, where the compiler can: for Windows (UEFI) targets clang knows only
+/// its own spelling, and older ones not even that.
+#if defined(_WIN32) && defined(__clang__)
+#if __has_cpp_attribute(msvc::no_unique_address)
+#define VIRTIO_EMPTY_MEMBER [[msvc::no_unique_address]]
+#else
+#define VIRTIO_EMPTY_MEMBER
+#endif
+#else
+#define VIRTIO_EMPTY_MEMBER [[no_unique_address]]
+#endif

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MIT
+// Feature bits and sets of them. 128 bits wide, since network devices use bits above 63; typed, so that a mask cannot be
+// shifted by mistake; printable by name, so that a refusal can say what was refused.
+// Spec: virtio 1.4, 2.2 and 6. Layer: base.
+#pragma once
+
+#include <virtio/base/meta.hpp>
+
+namespace virtio {
+
+/// Feature bits that mean the same on every device.
+enum class feature : u8 {
+  notify_on_empty = 24,  // legacy only
+  any_layout = 27,       // legacy only
+  indirect_desc = 28,
+  event_idx = 29,
+  version_1 = 32,
+  access_platform = 33,
+  ring_packed = 34,
+  in_order = 35,
+  order_platform = 36,
+  sr_iov = 37,
+  notification_data = 38,
+  notif_config_data = 39,
+  ring_reset = 40,
+  admin_vq = 41,
+  suspend = 43,
+};
+constexpr void feature_bits_of(feature) {}
+
+/// An enumeration of feature bit numbers: it says so by a function `feature_bits_of` beside it.
+template <class E>
+concept feature_bits = __is_enum(E) && sizeof(E) == 1 && requires(E e) { feature_bits_of(e); };
+
+/// A set of up to 128 feature bits.
+class feature_set {
+ public:
+  constexpr feature_set() = default;
+  template <feature_bits... E>
+  constexpr explicit feature_set(E... bits) {
+    (set(static_cast<u8>(bits)), ...);
+  }
+
+  /// Bits 32n to 32n+31, as the feature registers show them.
+  [[nodiscard]] constexpr u32 word(u32 n) const { return n < 4 ? static_cast<u32>(half_[n / 2] >> (n % 2 * 32)) : 0; }
+  constexpr void set_word(u32 n, u32 value) {
+    if (n >= 4) return;
+    const u32 shift = n % 2 * 32;
+    half_[n / 2] = (half_[n / 2] & ~(u64{0xffffffff} << shift)) | u64{value} << shift;
+  }
+
+  [[nodiscard]] constexpr bool has_bit(u8 bit) const { return bit < 128 && (half_[bit / 64] >> (bit % 64) & 1) != 0; }
+  template <feature_bits E>
+  [[nodiscard]] constexpr bool has(E bit) const { return has_bit(static_cast<u8>(bit)); }
+  [[nodiscard]] constexpr bool empty() const { return (half_[0] | half_[1]) == 0; }
+
+  /// The lowest bit in the set; 128 for an empty one.
+  [[nodiscard]] constexpr u8 first() const {
+    if (half_[0] != 0) return static_cast<u8>(__builtin_ctzll(half_[0]));
+    if (half_[1] != 0) return static_cast<u8>(64 + __builtin_ctzll(half_[1]));
+    return 128;
+  }
+
+  constexpr void set(u8 bit) { half_[bit / 64 % 2] |= u64{1} << (bit % 64); }
+
+  [[nodiscard]] friend constexpr feature_set operator|(feature_set a, feature_set b) {
+    return combine(a.half_[0] | b.half_[0], a.half_[1] | b.half_[1]);
+  }
+  [[nodiscard]] friend constexpr feature_set operator&(feature_set a, feature_set b) {
+    return combine(a.half_[0] & b.half_[0], a.half_[1] & b.half_[1]);
+  }
+  /// What is in `a` and not in `b`.
+  [[nodiscard]] friend constexpr feature_set operator-(feature_set a, feature_set b) {
+    return combine(a.half_[0] & ~b.half_[0], a.half_[1] & ~b.half_[1]);
+  }
+  [[nodiscard]] friend constexpr bool operator==(const feature_set&, const feature_set&) = default;
+
+ private:
+  static constexpr feature_set combine(u64 low, u64 high) {
+    feature_set out;
+    out.half_[0] = low;
+    out.half_[1] = high;
+    return out;
+  }
+
+  u64 half_[2]{};
+};
+
+/// `feature` counts only together with `needs`.
+struct feature_rule {
+  u8 feature;
+  u8 needs;
+};
+
+/// `chosen` without the features whose prerequisites are missing from it, however long the chain of prerequisites.
+[[nodiscard]] constexpr feature_set settle(feature_set chosen, const feature_rule* rules, usize count) {
+  for (usize round = 0; round < count; ++round) {  // each round that changes anything settles at least one rule
+    const feature_set before = chosen;
+    for (usize i = 0; i < count; ++i) {
+      if (!chosen.has_bit(rules[i].feature) || chosen.has_bit(rules[i].needs)) continue;
+      feature_set one;
+      one.set(rules[i].feature);
+      chosen = chosen - one;
+    }
+    if (chosen == before) break;
+  }
+  return chosen;
+}
+
+/// The name of a device-independent feature, nullptr for a bit that is none.
+[[nodiscard]] constexpr const char* name(feature bit) {
+  switch (bit) {
+    case feature::notify_on_empty: return "NOTIFY_ON_EMPTY";
+    case feature::any_layout: return "ANY_LAYOUT";
+    case feature::indirect_desc: return "INDIRECT_DESC";
+    case feature::event_idx: return "EVENT_IDX";
+    case feature::version_1: return "VERSION_1";
+    case feature::access_platform: return "ACCESS_PLATFORM";
+    case feature::ring_packed: return "RING_PACKED";
+    case feature::in_order: return "IN_ORDER";
+    case feature::order_platform: return "ORDER_PLATFORM";
+    case feature::sr_iov: return "SR_IOV";
+    case feature::notification_data: return "NOTIFICATION_DATA";
+    case feature::notif_config_data: return "NOTIF_CONFIG_DATA";
+    case feature::ring_reset: return "RING_RESET";
+    case feature::admin_vq: return "ADMIN_VQ";
+    case feature::suspend: return "SUSPEND";
+  }
+  return nullptr;
+}
+
+}  // namespace virtio

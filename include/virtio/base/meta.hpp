@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+// The few type questions that the library asks, on compiler builtins: bare targets have no <type_traits>.
+// Where compilers differ, the difference ends here. Layer: base.
+#pragma once
+
+#include <virtio/base/types.hpp>
+
+namespace virtio {
+namespace detail {
+
+template <class A, class B>
+inline constexpr bool is_same = false;
+template <class A>
+inline constexpr bool is_same<A, A> = true;
+
+template <class T>
+struct without_reference { using type = T; };
+template <class T>
+struct without_reference<T&> { using type = T; };
+template <class T>
+struct without_reference<T&&> { using type = T; };
+
+template <class T>
+struct without_cv { using type = T; };
+template <class T>
+struct without_cv<const T> { using type = T; };
+template <class T>
+struct without_cv<volatile T> { using type = T; };
+template <class T>
+struct without_cv<const volatile T> { using type = T; };
+
+template <class T>
+using bare = typename without_cv<typename without_reference<T>::type>::type;
+
+template <bool Condition, class A, class B>
+struct choose { using type = A; };
+template <class A, class B>
+struct choose<false, A, B> { using type = B; };
+
+struct nothing {};
+
+// GCC 12 has only the old spelling, newer clang deprecates it.
+template <class T>
+inline constexpr bool trivially_destructible =
+#if defined(__clang__)
+    __is_trivially_destructible(T);
+#else
+    __has_trivial_destructor(T);
+#endif
+
+template <class T>
+T&& some();  // for unevaluated operands only; never defined
+
+}  // namespace detail
+
+template <class A, class B>
+concept same_as = detail::is_same<A, B> && detail::is_same<B, A>;
+
+template <class From, class To>
+concept converts_to = requires(void (*take)(To), From (*give)()) { take(give()); };
+
+/// One byte of plain memory: `unsigned char`, `char`, `signed char`, `std::byte`, `uint8_t`.
+template <class T>
+concept byte_like = sizeof(T) == 1 && __is_trivially_copyable(T) && !same_as<detail::bare<T>, bool>;
+
+/// The only integers that cross a device boundary.
+template <class T>
+concept register_value = same_as<T, u8> || same_as<T, u16> || same_as<T, u32> || same_as<T, u64>;
+
+template <class F, class... Arguments>
+concept callable_with = requires(F& f, Arguments... arguments) { f(arguments...); };
+
+}  // namespace virtio

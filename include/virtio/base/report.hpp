@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+// Why a device was bound, or why not: filled by discovery, by the transports and by the session, printed by the program.
+// Field reports say that a device which "is detected but does not bind" costs days when nothing names the reason.
+// Layer: base.
+#pragma once
+
+#include <virtio/base/features.hpp>
+#include <virtio/base/result.hpp>
+
+namespace virtio {
+
+/// The transport through which a device is driven.
+enum class transport_kind : u8 { none, pci_modern, pci_legacy, mmio_modern, mmio_legacy };
+
+[[nodiscard]] constexpr const char* name(transport_kind which) {
+  switch (which) {
+    case transport_kind::none: return "no interface";
+    case transport_kind::pci_modern: return "modern PCI";
+    case transport_kind::pci_legacy: return "legacy PCI";
+    case transport_kind::mmio_modern: return "MMIO";
+    case transport_kind::mmio_legacy: return "legacy MMIO";
+  }
+  return "no interface";
+}
+
+/// The outcome of looking at one device, from discovery to DRIVER_OK.
+enum class verdict : u8 {
+  undecided = 0,
+  usable,                 // discovery: can be driven through `via`
+  bound,                  // session: DRIVER_OK is written
+  not_virtio,             // neither the vendor nor the user's id table
+  id_outside_ranges,      // vendor 1af4, device outside 1000-107f
+  type_unknown,           // transitional id whose subsystem id names no device type
+  capability_missing,     // `capability` is not in the list
+  capability_bar_invalid, // `capability` names a reserved BAR
+  capability_too_short,   // `capability` is too small for its structure
+  capability_misaligned,  // `capability` starts at an offset its structure cannot have
+  bar_unassigned,         // `bar` has no address
+  bar_out_of_reach,       // `bar` lies where this CPU or host cannot access it
+  bar_too_small,          // `capability` reaches past the end of `bar`
+  legacy_without_io_bar,  // neither virtio capabilities nor a legacy register block
+  legacy_unsupported,     // a legacy device, and the driver was built for modern ones only
+  modern_unsupported,     // a modern device, and the driver was built for legacy ones only
+  wrong_type,             // the driver is for another type of device
+  reset_timed_out,        // status did not return to zero
+  feature_missing,        // the driver insists on `feature`, the device does not offer it
+  feature_unsupported,    // the device insists on `feature`, the platform refuses it
+  features_refused,       // FEATURES_OK did not stay set
+  queue_missing,          // queue `queue` does not exist
+  queue_unusable,         // the ring for queue `queue` cannot be set up; `error` says why
+  config_unreadable,      // the device's configuration never gave a stable answer, or is not there
+  storage_unusable,       // the DMA storage is too small, misaligned or out of the device's reach; `error` says which
+};
+
+/// One look at one device. Numbers only; `describe` and the `name` functions turn them into words.
+struct report {
+  verdict why = verdict::undecided;
+  errc error = errc::ok;
+  transport_kind via = transport_kind::none;
+  device_type type = device_type::none;
+  u8 capability = 0;  // PCI capability type (1 common, 2 notify, 3 ISR, 4 device config)
+  u8 bar = 0;
+  u8 feature = 0;     // bit number
+  u8 status = 0;      // the device's status byte when it mattered
+  u16 queue = 0;
+  u32 wanted = 0;     // bytes or entries that were needed, where the verdict is about a size
+  u32 available = 0;  // bytes or entries that were there
+};
+
+[[nodiscard]] constexpr const char* describe(verdict why) {
+  switch (why) {
+    case verdict::undecided: return "not looked at";
+    case verdict::usable: return "usable";
+    case verdict::bound: return "bound";
+    case verdict::not_virtio: return "not a virtio device";
+    case verdict::id_outside_ranges: return "virtio vendor, but the device id is outside 1000-107f";
+    case verdict::type_unknown: return "transitional id, but the subsystem id names no device type";
+    case verdict::capability_missing: return "a capability is missing from the list";
+    case verdict::capability_bar_invalid: return "a capability names a reserved BAR";
+    case verdict::capability_too_short: return "a capability is too short for its structure";
+    case verdict::capability_misaligned: return "a capability is misaligned";
+    case verdict::bar_unassigned: return "a BAR has no address assigned";
+    case verdict::bar_out_of_reach: return "a BAR lies where it cannot be accessed";
+    case verdict::bar_too_small: return "a capability reaches past the end of its BAR";
+    case verdict::legacy_without_io_bar: return "no virtio capabilities and no legacy register block in BAR 0";
+    case verdict::legacy_unsupported: return "legacy device, and only modern ones are wanted";
+    case verdict::modern_unsupported: return "modern device, and only legacy ones are wanted";
+    case verdict::wrong_type: return "a device of another type";
+    case verdict::reset_timed_out: return "the device did not finish its reset";
+    case verdict::feature_missing: return "the device lacks a feature that the driver needs";
+    case verdict::feature_unsupported: return "the device needs a feature that the platform refuses";
+    case verdict::features_refused: return "the device refused the chosen features";
+    case verdict::queue_missing: return "a queue is missing";
+    case verdict::queue_unusable: return "a queue cannot be set up";
+    case verdict::config_unreadable: return "the device's configuration cannot be read";
+    case verdict::storage_unusable: return "the DMA storage cannot be used";
+  }
+  return "unknown";
+}
+
+/// What the optional trace hooks of a platform or a PCI host are shown.
+struct event {
+  enum class kind : u8 {
+    function,        // a: function number, b: vendor and device id
+    verdict,         // a: verdict, b: capability, feature or BAR
+    status_write,    // a: the new status
+    feature_offer,   // a: word number, b: the word
+    feature_accept,  // a: word number, b: the word
+    queue_enabled,   // a: queue, b: entries
+    doorbell,        // a: queue
+  };
+  kind what;
+  u32 a = 0;
+  u32 b = 0;
+};
+
+namespace detail {
+
+/// Shows an event to whoever wants to see it; compiles to nothing otherwise. A macro would break the one-definition rule.
+template <class Observer>
+constexpr void trace(const Observer& observer, event happened) {
+  if constexpr (requires { observer.trace(happened); }) observer.trace(happened);
+}
+
+}  // namespace detail
+}  // namespace virtio

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT
+// Errors, and the value-or-error that every fallible call returns. Zero is success, so an all-zero object is a good one.
+// The spelling is that of std::expected; `T` must be trivially copyable: results carry handles and numbers, never owners.
+// Layer: base.
+#pragma once
+
+#include <virtio/base/meta.hpp>
+
+namespace virtio {
+
+/// Why a call did not do what was asked. `describe()` gives a sentence; the groups say whose move it is.
+enum class errc : u8 {
+  ok = 0,
+  // Not now: try again later.
+  not_ready,
+  queue_full,
+  // The call was wrong: fix the program.
+  invalid_argument,
+  misaligned,
+  out_of_range,
+  read_only,
+  stale_handle,
+  no_space,
+  not_started,
+  ambiguous,
+  // The machine cannot: reconfigure.
+  not_found,
+  wrong_device,
+  unsupported,
+  dma_unreachable,
+  // The device said no, or nothing: handle it as an I/O error.
+  io_error,
+  needs_reset,
+  timed_out,
+  canceled,
+  // The device lied: nothing it says counts until a reset.
+  device_misbehaved,
+  device_broken,
+};
+
+/// One sentence about an error, for a log line. Static storage.
+[[nodiscard]] constexpr const char* describe(errc error) {
+  switch (error) {
+    case errc::ok: return "success";
+    case errc::not_ready: return "nothing has completed yet";
+    case errc::queue_full: return "the queue has no room for this request until others complete";
+    case errc::invalid_argument: return "an argument makes no sense here";
+    case errc::misaligned: return "an address or a length is not a multiple of what it must be";
+    case errc::out_of_range: return "the request reaches past the end of the device or of its limits";
+    case errc::read_only: return "the device is read-only";
+    case errc::stale_handle: return "the handle names a request that has ended";
+    case errc::no_space: return "the DMA storage or the queue is too small for this device";
+    case errc::not_started: return "the device has not been started";
+    case errc::ambiguous: return "more than one device fits: say which";
+    case errc::not_found: return "there is no such device, capability or register";
+    case errc::wrong_device: return "this is a device of another type";
+    case errc::unsupported: return "the device or the platform does not support this";
+    case errc::dma_unreachable: return "the device cannot address this memory";
+    case errc::io_error: return "the device reports that the request failed";
+    case errc::needs_reset: return "the device has failed and asks for a reset";
+    case errc::timed_out: return "the device did not answer in time and was reset; the buffers are back";
+    case errc::canceled: return "the device was reset before this request completed";
+    case errc::device_misbehaved: return "the device broke the protocol";
+    case errc::device_broken: return "the device has misbehaved or will not reset; it keeps the buffers it was given";
+  }
+  return "unknown error";
+}
+
+/// A `T`, or the reason why there is none. Never throws; asking an error for its value is the caller's bug.
+template <class T = void>
+class [[nodiscard]] result {
+  static_assert(__is_trivially_copyable(T), "result<T> carries handles and numbers: T must be trivially copyable");
+
+ public:
+  using value_type = T;
+
+  constexpr result() = default;
+  constexpr result(const T& value) : value_{value} {}
+  constexpr result(errc error) : error_{error} {}
+
+  [[nodiscard]] constexpr explicit operator bool() const { return error_ == errc::ok; }
+  [[nodiscard]] constexpr bool has_value() const { return error_ == errc::ok; }
+  [[nodiscard]] constexpr errc error() const { return error_; }
+
+  [[nodiscard]] constexpr const T& operator*() const { return value_; }
+  [[nodiscard]] constexpr T& operator*() { return value_; }
+  [[nodiscard]] constexpr const T* operator->() const { return &value_; }
+  [[nodiscard]] constexpr T* operator->() { return &value_; }
+  [[nodiscard]] constexpr T value_or(const T& other) const { return has_value() ? value_ : other; }
+
+  /// `f(value)`, itself a result; or this error.
+  template <class F>
+  [[nodiscard]] constexpr auto and_then(F&& f) const -> decltype(f(detail::some<const T&>())) {
+    if (has_value()) return f(value_);
+    return error_;
+  }
+
+  /// `f(value)` as a result; or this error.
+  template <class F>
+  [[nodiscard]] constexpr auto transform(F&& f) const -> result<decltype(f(detail::some<const T&>()))> {
+    if (has_value()) return f(value_);
+    return error_;
+  }
+
+ private:
+  T value_{};
+  errc error_{};
+};
+
+/// Success, or the reason why not.
+template <>
+class [[nodiscard]] result<void> {
+ public:
+  using value_type = void;
+
+  constexpr result() = default;
+  constexpr result(errc error) : error_{error} {}
+
+  [[nodiscard]] constexpr explicit operator bool() const { return error_ == errc::ok; }
+  [[nodiscard]] constexpr bool has_value() const { return error_ == errc::ok; }
+  [[nodiscard]] constexpr errc error() const { return error_; }
+
+  template <class F>
+  [[nodiscard]] constexpr auto and_then(F&& f) const -> decltype(f()) {
+    if (has_value()) return f();
+    return error_;
+  }
+
+ private:
+  errc error_{};
+};
+
+static_assert(sizeof(result<u32>) == 8);
+
+}  // namespace virtio

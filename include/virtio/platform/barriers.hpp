@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+// Ordering between driver and device, as types: the type decides, never a flag.
+//   smp_barriers  the device is another CPU (every hypervisor that emulates devices on a processor). C++ atomics suffice.
+//   dma_barriers  the device may be hardware on a bus. C++ promises nothing there, so these are the architecture's own.
+// A session asks for ORDER_PLATFORM exactly when its platform uses a set that orders the platform.
+// docs/memory-order.md has the table of instructions. Spec: virtio 1.4, 2.7.13.4 and 6 (ORDER_PLATFORM). Layer: platform.
+#pragma once
+
+#include <virtio/base/meta.hpp>
+
+namespace virtio {
+
+/// The contract of a barrier set. All functions are static; `T` is any register value.
+///  1. `load`/`store` access memory exactly once and are not torn for up to 32 bits.
+///  2. `load_acquire`: no later access moves before it. Partner: the device's store of the same word.
+///  3. `store_release`: no earlier access moves after it. Partner: the device's load of the same word.
+///  4. `full`: no later load moves before an earlier store (the one reordering that x86 does).
+///  5. `orders_platform` says whether all of this holds for hardware on a bus.
+template <class B>
+concept barrier_set = requires(const u16* source, u16* target, u16 value) {
+  { B::orders_platform } -> converts_to<bool>;
+  { B::load(source) } -> same_as<u16>;
+  { B::load_acquire(source) } -> same_as<u16>;
+  { B::store(target, value) };
+  { B::store_release(target, value) };
+  { B::full() };
+};
+
+/// For devices that are software on another CPU, or on this one.
+struct smp_barriers {
+  static constexpr bool orders_platform = false;
+
+  template <register_value T>
+  static T load(const T* from) { return __atomic_load_n(from, __ATOMIC_RELAXED); }
+  template <register_value T>
+  static T load_acquire(const T* from) { return __atomic_load_n(from, __ATOMIC_ACQUIRE); }
+  template <register_value T>
+  static void store(T* to, T value) { __atomic_store_n(to, value, __ATOMIC_RELAXED); }
+  template <register_value T>
+  static void store_release(T* to, T value) { __atomic_store_n(to, value, __ATOMIC_RELEASE); }
+  static void full() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+};
+
+namespace detail {
+
+// Earlier loads before later loads and stores, as a bus master sees them.
+inline void device_read_barrier() {
+#if defined(__aarch64__)
+  asm volatile("dmb oshld" ::: "memory");
+#elif defined(__arm__)
+  asm volatile("dmb osh" ::: "memory");
+#elif defined(__riscv)
+  asm volatile("fence ir, iorw" ::: "memory");
+#elif defined(__powerpc__)
+  asm volatile("sync" ::: "memory");
+#else
+  asm volatile("" ::: "memory");  // x86: loads are not reordered with loads, nor later stores with earlier loads
+#endif
+}
+
+// Earlier loads and stores before later stores.
+inline void device_write_barrier() {
+#if defined(__aarch64__)
+  asm volatile("dmb osh" ::: "memory");
+#elif defined(__arm__)
+  asm volatile("dmb osh" ::: "memory");
+#elif defined(__riscv)
+  asm volatile("fence iorw, ow" ::: "memory");
+#elif defined(__powerpc__)
+  asm volatile("sync" ::: "memory");
+#else
+  asm volatile("" ::: "memory");  // x86: stores to ordinary memory become visible in order
+#endif
+}
+
+inline void device_full_barrier() {
+#if defined(__aarch64__) || defined(__arm__)
+  asm volatile("dmb osh" ::: "memory");
+#elif defined(__riscv)
+  asm volatile("fence iorw, iorw" ::: "memory");
+#elif defined(__powerpc__)
+  asm volatile("sync" ::: "memory");
+#elif defined(__x86_64__) || defined(__i386__)
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#else
+#error "virtio: no device barrier is known for this architecture; use smp_barriers or your own barrier set"
+#endif
+}
+
+}  // namespace detail
+
+/// For devices that may be real hardware.
+struct dma_barriers {
+  static constexpr bool orders_platform = true;
+
+  template <register_value T>
+  static T load(const T* from) { return __atomic_load_n(from, __ATOMIC_RELAXED); }
+  template <register_value T>
+  static T load_acquire(const T* from) {
+    const T value = __atomic_load_n(from, __ATOMIC_RELAXED);
+    detail::device_read_barrier();
+    return value;
+  }
+  template <register_value T>
+  static void store(T* to, T value) { __atomic_store_n(to, value, __ATOMIC_RELAXED); }
+  template <register_value T>
+  static void store_release(T* to, T value) {
+    detail::device_write_barrier();
+    __atomic_store_n(to, value, __ATOMIC_RELAXED);
+  }
+  static void full() { detail::device_full_barrier(); }
+};
+
+static_assert(barrier_set<smp_barriers> && barrier_set<dma_barriers>);
+
+}  // namespace virtio

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT
+// What a machine must offer: the porting contract. A platform is a small value, copied freely; an empty one costs nothing,
+// a stateful one holds a pointer. docs/porting.md writes one in forty lines; the test kit's `strict_platform` punishes
+// shortcuts. Layer: platform.
+#pragma once
+
+#include <virtio/base/report.hpp>
+#include <virtio/config.hpp>
+#include <virtio/platform/barriers.hpp>
+#include <virtio/platform/dma.hpp>
+
+namespace virtio {
+
+/// What a wait is for, so that a platform can give each its own bound.
+enum class waiting : u8 { reset, request, connect, shutdown };
+
+/// What to answer when a device offers ACCESS_PLATFORM (it goes through an IOMMU, or can reach only some memory).
+enum class access_policy : u8 {
+  addresses_are_right,  // accept: what map() gives is right for this device, as it is
+  map_takes_care,       // accept: map() programs the IOMMU or copies through reachable memory
+  refuse,               // refuse by name: this platform would give wrong addresses
+};
+
+/// A platform:
+///  1. names its barrier set as `barriers`;
+///  2. `map(va, n, way, out)` appends to `out` the device's addresses of the `n` bytes at `va`, in order and completely, or
+///     returns an error and undoes what it did (the list may keep what it appended, nobody looks at it). With `direction::shared` it must translate in place, never copy.
+///     It may set `segment::handle`;
+///  3. `keep_waiting(why, attempt)` passes some time (pause, yield, halt) and says whether to go on; `attempt` counts from 0.
+///     `false` ends the wait: the device is then reset to get the buffers back, so be patient;
+///  4. optional `unmap(segment, written)`: called once per segment that map() gave, after the device is done with it; the
+///     device wrote at most the first `written` bytes of it. Never called for `direction::shared`. A platform that must
+///     take shared storage down does so after the device's hand_off();
+///  5. optional `trace(event)`: sees status writes, feature words, queues and doorbells;
+///  6. optional `static constexpr bool sleeps = true`: keep_waiting may halt until an interrupt, so the library asks the
+///     device for one before each call;
+///  7. optional `static constexpr access_policy access_platform`; without it `addresses_are_right`.
+/// None of them may throw, and none is called from an interrupt handler by the library.
+template <class P>
+concept platform = __is_trivially_copyable(P) && barrier_set<typename P::barriers> &&
+    requires(const P p, const volatile void* va, usize n, direction way, segments& out, waiting why, u64 attempt) {
+      { p.map(va, n, way, out) } -> same_as<result<void>>;
+      { p.keep_waiting(why, attempt) } -> same_as<bool>;
+    };
+
+namespace detail {
+
+template <class P>
+concept unmaps = requires(const P p, const segment& piece, u32 written) { p.unmap(piece, written); };
+
+template <class P>
+constexpr void unmap(const P& p, const segment& piece, u32 written) {
+  if constexpr (unmaps<P>) p.unmap(piece, written);
+}
+
+template <class P>
+[[nodiscard]] consteval bool sleeps() {
+  if constexpr (requires { P::sleeps; }) return P::sleeps;
+  else return false;
+}
+
+template <class P>
+[[nodiscard]] consteval access_policy access_platform() {
+  if constexpr (requires { P::access_platform; }) return P::access_platform;
+  else return access_policy::addresses_are_right;
+}
+
+}  // namespace detail
+
+/// Where the device sees `storage`. Errors: `dma_unreachable` when it is not one contiguous piece for the device.
+template <platform P>
+[[nodiscard]] result<dma_area> locate(const P& p, dma_region storage) {
+  segment_list<2> pieces;
+  VIRTIO_TRY(p.map(storage.data, storage.size, direction::shared, pieces));
+  if (pieces.size() != 1 || pieces[0].length != storage.size) return errc::dma_unreachable;
+  return dma_area{storage.data, storage.size, pieces[0].at};
+}
+
+}  // namespace virtio

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+// Memory that a device addresses: its addresses, pieces of buffers, and the storage that rings and headers live in.
+// Three kinds of memory never share a page: DMA storage (both sides write), private state (the device objects; the driver
+// alone writes) and user buffers (the device writes between submit and completion).
+// Spec: virtio 1.4, 2.6.13. Layer: platform.
+#pragma once
+
+#include <virtio/base/bytes.hpp>
+#include <virtio/base/result.hpp>
+
+namespace virtio {
+
+/// An address as the device sees it; 64 bits on every CPU.
+enum class dma_addr : u64 {};
+
+[[nodiscard]] constexpr u64 raw(dma_addr at) { return static_cast<u64>(at); }
+[[nodiscard]] constexpr dma_addr operator+(dma_addr at, u64 offset) { return dma_addr{raw(at) + offset}; }
+
+/// Who reads and who writes a piece of memory while the device has it.
+enum class direction : u8 {
+  to_device,    // the device reads
+  from_device,  // the device writes
+  shared,       // both, at any time, until the device is reset: DMA storage. Never a copy.
+};
+
+/// One contiguous piece of a buffer, as the device addresses it.
+struct segment {
+  dma_addr at{};
+  u32 length = 0;
+  direction way = direction::to_device;
+  u64 handle = 0;  // the platform's own, handed back to its unmap(): a bounce slot, an IOTLB entry
+};
+
+/// A bounded list of segments that a platform's map() appends to.
+class segments {
+ public:
+  constexpr segments(segment* storage, u16 capacity) : first_{storage}, capacity_{capacity} {}
+
+  /// Appends `length` bytes at `at`, cut into pieces of at most `largest_piece()`. Nothing is appended for length 0.
+  /// Error: `no_space` when the list is full; what was appended until then is still in it, for the caller to forget.
+  constexpr result<void> push(dma_addr at, u64 length, direction way, u64 handle = 0) {
+    while (length != 0) {
+      if (count_ == capacity_) return errc::no_space;
+      const u32 piece = static_cast<u32>(detail::smaller(length, u64{largest_}));
+      first_[count_++] = segment{at, piece, way, handle};
+      at = at + piece;
+      length -= piece;
+    }
+    return {};
+  }
+
+  /// The longest piece push() makes. A device may ask for less than 32 bits allow (SIZE_MAX of block devices).
+  [[nodiscard]] constexpr u32 largest_piece() const { return largest_; }
+  constexpr void limit_pieces(u32 largest) { largest_ = largest == 0 ? 1 : largest; }
+
+  /// The most segments the list takes, when that is fewer than it has room for.
+  constexpr void limit_count(u16 most) { capacity_ = detail::smaller(most, capacity_); }
+
+  [[nodiscard]] constexpr u16 size() const { return count_; }
+  [[nodiscard]] constexpr u16 capacity() const { return capacity_; }
+  [[nodiscard]] constexpr const segment& operator[](usize i) const { return first_[i]; }
+  [[nodiscard]] constexpr const segment* begin() const { return first_; }
+  [[nodiscard]] constexpr const segment* end() const { return first_ + count_; }
+
+ private:
+  segment* first_;
+  u16 count_ = 0;
+  u16 capacity_;
+  // A whole number of sectors, so that a cut never lands inside one.
+  u32 largest_ = 0x8000'0000;
+};
+
+/// A `segments` with room for `Capacity` of them.
+template <u16 Capacity>
+class segment_list : public segments {
+ public:
+  constexpr segment_list() : segments{room_, Capacity} {}
+  segment_list(const segment_list&) = delete;
+  segment_list& operator=(const segment_list&) = delete;
+
+ private:
+  segment room_[Capacity];
+};
+
+inline constexpr usize dma_page = 4096;
+
+/// Storage for everything of one device that both sides touch, sized by the device's type:
+/// `constinit virtio::dma_storage<disk_t::dma_bytes> disk_dma;`
+/// Lands in .bss. Must be coherent with the device: cacheable where DMA snoops, uncached where it does not.
+template <usize Bytes>
+struct alignas(dma_page) dma_storage {
+  static constexpr usize size = detail::round_up(Bytes, dma_page);
+  u8 memory[size]{};
+};
+
+/// A range of DMA storage on the CPU's side.
+struct dma_region {
+  u8* data = nullptr;
+  usize size = 0;
+
+  constexpr dma_region() = default;
+  constexpr dma_region(u8* first, usize length) : data{first}, size{length} {}
+  template <usize Bytes>
+  constexpr dma_region(dma_storage<Bytes>& storage) : dma_region{storage.memory, storage.size} {}
+};
+
+/// A range of DMA storage on both sides: where the CPU finds it, and where the device does.
+struct dma_area {
+  u8* data = nullptr;
+  usize size = 0;
+  dma_addr at{};
+
+  /// The part from `offset` on, `length` bytes. The caller has checked that it lies inside.
+  [[nodiscard]] constexpr dma_area part(usize offset, usize length) const {
+    return {data + offset, length, at + offset};
+  }
+};
+
+}  // namespace virtio

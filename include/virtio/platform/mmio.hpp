@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+// Registers in mapped memory. Every access compiles to one plain load or store: hypervisors decode the instruction that
+// trapped, and know few of them (KVM on Arm has no syndrome for write-back forms, OpenBSD's vmd mis-executes
+// read-modify-write ones). Layer: platform.
+#pragma once
+
+#include <virtio/platform/registers.hpp>
+
+namespace virtio {
+namespace detail {
+
+template <class T>
+[[nodiscard]] T mmio_load(const volatile T* at) {
+  T value;
+#if defined(__aarch64__)
+  // A compiler may choose a write-back form for a volatile access; KVM cannot emulate that one.
+  if constexpr (sizeof(T) == 1) asm volatile("ldrb %w0, [%1]" : "=r"(value) : "r"(at) : "memory");
+  else if constexpr (sizeof(T) == 2) asm volatile("ldrh %w0, [%1]" : "=r"(value) : "r"(at) : "memory");
+  else asm volatile("ldr %w0, [%1]" : "=r"(value) : "r"(at) : "memory");
+#elif defined(__x86_64__) || defined(__i386__)
+  // One mov and nothing else: a volatile access may be folded into an `or` or a `test` with a memory operand.
+  if constexpr (sizeof(T) == 1) asm volatile("movb %1, %0" : "=q"(value) : "m"(*at) : "memory");
+  else if constexpr (sizeof(T) == 2) asm volatile("movw %1, %0" : "=r"(value) : "m"(*at) : "memory");
+  else asm volatile("movl %1, %0" : "=r"(value) : "m"(*at) : "memory");
+#else
+  value = *at;
+#endif
+  return reorder<byte_order::little>(value);
+}
+
+template <class T>
+void mmio_store(volatile T* at, T value) {
+  value = reorder<byte_order::little>(value);
+#if defined(__aarch64__)
+  if constexpr (sizeof(T) == 1) asm volatile("strb %w0, [%1]" : : "rZ"(value), "r"(at) : "memory");
+  else if constexpr (sizeof(T) == 2) asm volatile("strh %w0, [%1]" : : "rZ"(value), "r"(at) : "memory");
+  else asm volatile("str %w0, [%1]" : : "rZ"(value), "r"(at) : "memory");
+#elif defined(__x86_64__) || defined(__i386__)
+  if constexpr (sizeof(T) == 1) asm volatile("movb %1, %0" : "=m"(*at) : "qi"(value) : "memory");
+  else if constexpr (sizeof(T) == 2) asm volatile("movw %1, %0" : "=m"(*at) : "ri"(value) : "memory");
+  else asm volatile("movl %1, %0" : "=m"(*at) : "ri"(value) : "memory");
+#else
+  *at = value;
+#endif
+}
+
+}  // namespace detail
+
+/// A range of device memory that the CPU can address. The mapping must be uncached (device) memory.
+class mmio_space {
+ public:
+  constexpr mmio_space() = default;
+  constexpr mmio_space(uptr base, usize size) : base_{base}, size_{size} {}
+
+  template <register_value T>
+  [[nodiscard]] T read(usize offset) const {
+    static_assert(sizeof(T) <= 4);
+    return detail::mmio_load(reinterpret_cast<const volatile T*>(base_ + offset));
+  }
+
+  template <register_value T>
+  void write(usize offset, T value) const {
+    static_assert(sizeof(T) <= 4);
+    detail::mmio_store(reinterpret_cast<volatile T*>(base_ + offset), value);
+  }
+
+  [[nodiscard]] constexpr usize size() const { return size_; }
+  [[nodiscard]] constexpr mmio_space part(usize offset, usize length) const { return {base_ + offset, length}; }
+
+ private:
+  uptr base_ = 0;
+  usize size_ = 0;
+};
+
+static_assert(register_space<mmio_space>);
+
+}  // namespace virtio

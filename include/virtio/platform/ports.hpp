@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+// Registers behind x86 I/O ports, and the space that is either ports or memory, decided at run time: a BAR can be both.
+// Layer: platform.
+#pragma once
+
+#if !defined(__x86_64__) && !defined(__i386__)
+#error "virtio/platform/ports.hpp: only x86 has I/O ports"
+#endif
+
+#include <virtio/platform/mmio.hpp>
+
+namespace virtio {
+namespace detail {
+
+// Single instructions, never `rep ins/outs`: OpenBSD's vmd stops the machine on those.
+template <class T>
+[[nodiscard]] T port_in(u16 port) {
+  T value;
+  if constexpr (sizeof(T) == 1) asm volatile("inb %w1, %b0" : "=a"(value) : "Nd"(port) : "memory");
+  else if constexpr (sizeof(T) == 2) asm volatile("inw %w1, %w0" : "=a"(value) : "Nd"(port) : "memory");
+  else asm volatile("inl %w1, %k0" : "=a"(value) : "Nd"(port) : "memory");
+  return value;
+}
+
+template <class T>
+void port_out(u16 port, T value) {
+  if constexpr (sizeof(T) == 1) asm volatile("outb %b0, %w1" : : "a"(value), "Nd"(port) : "memory");
+  else if constexpr (sizeof(T) == 2) asm volatile("outw %w0, %w1" : : "a"(value), "Nd"(port) : "memory");
+  else asm volatile("outl %k0, %w1" : : "a"(value), "Nd"(port) : "memory");
+}
+
+}  // namespace detail
+
+/// A range of I/O ports.
+class port_space {
+ public:
+  constexpr port_space() = default;
+  constexpr port_space(u16 base, usize size) : base_{base}, size_{size} {}
+
+  template <register_value T>
+  [[nodiscard]] T read(usize offset) const {
+    static_assert(sizeof(T) <= 4);
+    return detail::port_in<T>(static_cast<u16>(base_ + offset));
+  }
+  template <register_value T>
+  void write(usize offset, T value) const {
+    static_assert(sizeof(T) <= 4);
+    detail::port_out<T>(static_cast<u16>(base_ + offset), value);
+  }
+
+  [[nodiscard]] constexpr usize size() const { return size_; }
+  [[nodiscard]] constexpr port_space part(usize offset, usize length) const {
+    return {static_cast<u16>(base_ + offset), length};
+  }
+
+ private:
+  u16 base_ = 0;
+  usize size_ = 0;
+};
+
+/// Ports or memory. OpenBSD's vmd has even its modern registers behind ports.
+class io_space {
+ public:
+  constexpr io_space() = default;
+  constexpr io_space(port_space) = delete;  // say ports() or memory()
+  [[nodiscard]] static constexpr io_space ports(u16 base, usize size) { return {base, size, true}; }
+  [[nodiscard]] static constexpr io_space memory(uptr base, usize size) { return {base, size, false}; }
+
+  template <register_value T>
+  [[nodiscard]] T read(usize offset) const {
+    static_assert(sizeof(T) <= 4);
+    return is_ports_ ? detail::port_in<T>(static_cast<u16>(base_ + offset))
+                     : detail::mmio_load(reinterpret_cast<const volatile T*>(base_ + offset));
+  }
+  template <register_value T>
+  void write(usize offset, T value) const {
+    static_assert(sizeof(T) <= 4);
+    if (is_ports_) detail::port_out<T>(static_cast<u16>(base_ + offset), value);
+    else detail::mmio_store(reinterpret_cast<volatile T*>(base_ + offset), value);
+  }
+
+  [[nodiscard]] constexpr usize size() const { return size_; }
+  [[nodiscard]] constexpr io_space part(usize offset, usize length) const { return {base_ + offset, length, is_ports_}; }
+
+ private:
+  constexpr io_space(uptr base, usize size, bool is_ports) : base_{base}, size_{size}, is_ports_{is_ports} {}
+
+  uptr base_ = 0;
+  usize size_ = 0;
+  bool is_ports_ = false;
+};
+
+static_assert(register_space<port_space> && register_space<io_space>);
+
+}  // namespace virtio

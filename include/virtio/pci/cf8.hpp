@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT
+// PCI configuration space of x86 machines, through the address and data ports CF8 and CFC. One segment, 256 bytes a
+// function, and not safe against an interrupt handler that uses the same two ports. Layer: pci.
+#pragma once
+
+#include <virtio/config.hpp>
+#include <virtio/pci/bars.hpp>
+#include <virtio/platform/ports.hpp>
+
+namespace virtio::pci {
+
+/// The usual x86 host. `Reach` is the first address that the CPU's identity mapping does not cover.
+template <u64 Reach = u64{1} << 32>
+struct cf8 {
+  using function_id = address;
+  using bar_space = io_space;
+
+  [[nodiscard]] u32 config_read32(address at, u16 offset) const {
+    select(at, offset);
+    return detail::port_in<u32>(0xcfc);
+  }
+  void config_write32(address at, u16 offset, u32 value) const {
+    select(at, offset);
+    detail::port_out<u32>(0xcfc, value);
+  }
+
+  [[nodiscard]] result<io_space> bar(address at, u8 index) const {
+    VIRTIO_TRY_ASSIGN(const bar_info found, probe_bar(*this, at, index));
+    if (found.base == 0) return errc::not_found;
+    if (found.kind == bar_kind::io) {
+      if (found.base + found.size > 0x10000) return errc::out_of_range;
+      return io_space::ports(static_cast<u16>(found.base), static_cast<usize>(found.size));
+    }
+    if (found.base >= Reach || found.size > Reach - found.base) return errc::out_of_range;
+    return io_space::memory(static_cast<uptr>(found.base), static_cast<usize>(found.size));
+  }
+
+  template <class Visit>
+  void each_function(Visit&& visit) const { each_numbered_function(*this, 0, visit); }
+
+ private:
+  static void select(address at, u16 offset) {
+    detail::port_out<u32>(0xcf8, 0x80000000u | at.routing_id() << 8 | (offset & 0xfcu));
+  }
+};
+
+static_assert(host<cf8<>>);
+
+}  // namespace virtio::pci

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+// PCI configuration space in memory: ECAM (4 KiB a function) and its older relative CAM (256 bytes a function, crosvm on
+// Arm). BARs are reached in memory. Layer: pci.
+#pragma once
+
+#include <virtio/config.hpp>
+#include <virtio/pci/bars.hpp>
+#include <virtio/platform/mmio.hpp>
+
+namespace virtio::pci {
+
+/// A host whose configuration space is memory at `base`. `Shift` is 12 for ECAM, 8 for CAM.
+/// `io_base` is where the CPU finds I/O port 0, 0 when there is no such window; `reach` bounds what the CPU can address.
+template <u8 Shift>
+struct memory_config {
+  using function_id = address;
+  using bar_space = mmio_space;
+
+  uptr base = 0;
+  usize buses = 1;
+  uptr io_base = 0;
+  u64 reach = u64{1} << (sizeof(uptr) == 8 ? 40 : 32);
+  u16 segment = 0;
+
+  [[nodiscard]] u32 config_read32(address at, u16 offset) const {
+    if (at.bus >= buses) return 0xffffffffu;
+    return function(at).template read<u32>(offset);
+  }
+  void config_write32(address at, u16 offset, u32 value) const {
+    if (at.bus < buses) function(at).template write<u32>(offset, value);
+  }
+
+  [[nodiscard]] result<mmio_space> bar(address at, u8 index) const {
+    VIRTIO_TRY_ASSIGN(const bar_info found, probe_bar(*this, at, index));
+    if (found.kind == bar_kind::io) {
+      if (io_base == 0) return errc::out_of_range;
+      return mmio_space{io_base + static_cast<uptr>(found.base), static_cast<usize>(found.size)};
+    }
+    if (found.base == 0) return errc::not_found;
+    if (found.base >= reach || found.size > reach - found.base) return errc::out_of_range;
+    return mmio_space{static_cast<uptr>(found.base), static_cast<usize>(found.size)};
+  }
+
+  template <class Visit>
+  void each_function(Visit&& visit) const { each_numbered_function(*this, segment, visit); }
+
+ private:
+  [[nodiscard]] mmio_space function(address at) const {
+    return mmio_space{base, 0}.part(static_cast<usize>(at.routing_id()) << Shift, usize{1} << Shift);
+  }
+};
+
+using ecam = memory_config<12>;
+using cam = memory_config<8>;
+
+static_assert(host<ecam> && host<cam>);
+
+}  // namespace virtio::pci

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+// The PCI host concept: whatever reaches configuration space and maps BARs. The host gives aligned dwords; narrower access
+// is derived here, once. Layer: pci.
+#pragma once
+
+#include <virtio/base/report.hpp>
+#include <virtio/pci/function.hpp>
+#include <virtio/platform/registers.hpp>
+
+namespace virtio::pci {
+
+/// A PCI host, a small value like a platform (often the same object):
+///  1. `function_id` names a function: `pci::address`, or a firmware's handle;
+///  2. `config_read32`/`config_write32(id, offset)` access the aligned dword at `offset` (a multiple of 4, below 256) with
+///     one 32-bit access; a function that is not there reads all ones;
+///  3. `bar_space` is a register space, and `bar(id, index)` gives the one behind BAR `index`, with its size. Errors:
+///     `not_found` (unimplemented, or no address assigned), `out_of_range` (it lies where the CPU cannot reach);
+///  4. `each_function(f)` calls `f(id)` for every function that answers, until `f` returns false;
+///  5. optional `trace(event)` sees every function and verdict.
+/// `pci::cf8` and `pci::ecam` are ready-made.
+template <class H>
+concept host = __is_trivially_copyable(H) && register_space<typename H::bar_space> &&
+    requires(const H h, typename H::function_id id, u16 offset, u32 value, u8 index, bool (*visit)(typename H::function_id)) {
+      { h.config_read32(id, offset) } -> same_as<u32>;
+      { h.config_write32(id, offset, value) };
+      { h.bar(id, index) } -> same_as<result<typename H::bar_space>>;
+      { h.each_function(visit) };
+    };
+
+/// Configuration access alone: what the walks below need, and what a host's own parts can be built from.
+template <class H>
+concept config_space = requires(const H h, typename H::function_id id, u16 offset, u32 value) {
+  { h.config_read32(id, offset) } -> same_as<u32>;
+  { h.config_write32(id, offset, value) };
+};
+
+/// A field of 1, 2 or 4 bytes, naturally aligned, taken out of its dword.
+template <register_value T, config_space H>
+[[nodiscard]] T read(const H& h, typename H::function_id id, u16 offset) {
+  static_assert(sizeof(T) <= 4);
+  const u32 dword = h.config_read32(id, offset & 0xfcu);
+  return static_cast<T>(dword >> (offset % 4u * 8u));
+}
+
+/// Sets and clears bits of the command half. The status half is write-one-to-clear, so it is written as zeros.
+template <config_space H>
+void change_command(const H& h, typename H::function_id id, u16 set, u16 clear) {
+  const u32 before = h.config_read32(id, config::command) & 0xffffu;
+  h.config_write32(id, config::command, (before | set) & ~u32{clear});
+}
+
+template <config_space H>
+[[nodiscard]] identity identify(const H& h, typename H::function_id id) {
+  const u32 ids = h.config_read32(id, config::id);
+  const u32 subsystem = h.config_read32(id, config::subsystem);
+  return identity{
+      .vendor = static_cast<u16>(ids),
+      .device = static_cast<u16>(ids >> 16),
+      .subsystem_vendor = static_cast<u16>(subsystem),
+      .subsystem = static_cast<u16>(subsystem >> 16),
+      .revision = read<u8>(h, id, config::class_code),
+      .header_type = static_cast<u8>(h.config_read32(id, config::header) >> 16),
+  };
+}
+
+/// Calls `visit(address)` for every function on the segment's buses that firmware has numbered, lowest address first, until
+/// it returns false. Each bus is looked at once at most, so a bridge that lies about its numbers costs nothing.
+template <config_space H, class Visit>
+void each_numbered_function(const H& h, u16 segment, Visit&& visit) {
+  u32 reachable[8] = {1};  // one bit a bus; bus 0 is where the host is
+  for (u32 bus = 0; bus < 256; ++bus) {
+    if ((reachable[bus / 32] >> (bus % 32) & 1u) == 0) continue;
+    for (u8 slot = 0; slot < 32; ++slot) {
+      u8 functions = 1;
+      for (u8 function = 0; function < functions; ++function) {
+        const address at{segment, static_cast<u8>(bus), slot, function};
+        // A bus answers for nobody with all ones, a broken function with zeros; without function 0 there are no others.
+        const u32 ids = h.config_read32(at, config::id);
+        if ((ids & 0xffffu) == 0xffffu || ids == 0) continue;
+        const u8 type = static_cast<u8>(h.config_read32(at, config::header) >> 16);
+        if (function == 0 && (type & 0x80u) != 0) functions = 8;
+        if ((type & 0x7fu) == 1) {
+          const u32 secondary = h.config_read32(at, config::bus_numbers) >> 8 & 0xffu;
+          if (secondary > bus) reachable[secondary / 32] |= u32{1} << (secondary % 32);
+        }
+        if (!visit(at)) return;
+      }
+    }
+  }
+}
+
+}  // namespace virtio::pci

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+// Which PCI functions are virtio devices, and of which type. By rule for the whole id range, not by a list: a kernel whose
+// table had a gap cost its users two days. Neither revision nor class code counts.
+// Spec: virtio 1.4, 4.1.2 and 4.1.2.3 (legacy). Layer: pci.
+#pragma once
+
+#include <virtio/base/report.hpp>
+#include <virtio/pci/function.hpp>
+
+namespace virtio::pci {
+
+inline constexpr u16 virtio_vendor = 0x1af4;
+inline constexpr u16 first_transitional_id = 0x1000;
+inline constexpr u16 first_modern_id = 0x1040;
+inline constexpr u16 last_modern_id = 0x107f;
+
+/// A row of the user's id table, for devices that hide behind other ids: `{0x0b5d, 0x0777, device_type::vmmci}`.
+struct id_row {
+  u16 vendor = 0;
+  u16 device = 0;
+  device_type type = device_type::none;
+};
+
+/// The user's id table; it is asked before the specification's rules.
+struct id_table {
+  const id_row* rows = nullptr;
+  usize count = 0;
+
+  constexpr id_table() = default;
+  template <usize N>
+  constexpr id_table(const id_row (&table)[N]) : rows{table}, count{N} {}
+};
+
+/// What the ids say: `usable` with a type, or why not.
+struct match {
+  verdict why = verdict::not_virtio;
+  device_type type = device_type::none;
+  bool may_be_legacy = false;  // without virtio capabilities this is a legacy device
+};
+
+/// Transitional ids follow no rule; consulted when the subsystem id says nothing.
+[[nodiscard]] constexpr device_type transitional_type(u16 device) {
+  switch (device) {
+    case 0x1000: return device_type::network;
+    case 0x1001: return device_type::block;
+    case 0x1002: return device_type::balloon;
+    case 0x1003: return device_type::console;
+    case 0x1004: return device_type::scsi;
+    case 0x1005: return device_type::entropy;
+    case 0x1009: return device_type::filesystem_9p;
+    default: return device_type::none;
+  }
+}
+
+[[nodiscard]] constexpr match match_ids(const identity& who, id_table extra = {}) {
+  for (usize i = 0; i < extra.count; ++i) {
+    const id_row& row = extra.rows[i];
+    if (row.vendor == who.vendor && row.device == who.device) return {verdict::usable, row.type, true};
+  }
+  if (who.vendor != virtio_vendor) return {};
+  if (who.device < first_transitional_id || who.device > last_modern_id) return {.why = verdict::id_outside_ranges};
+  const bool transitional = who.device < first_modern_id;
+  device_type type = static_cast<device_type>(who.device - first_modern_id);
+  if (transitional) {
+    type = static_cast<device_type>(who.subsystem);  // 4.1.2.3: the subsystem device id is the virtio device id
+    if (type == device_type::none) type = transitional_type(who.device);
+  }
+  if (type == device_type::none) return {.why = verdict::type_unknown};
+  return {verdict::usable, type, transitional};
+}
+
+}  // namespace virtio::pci

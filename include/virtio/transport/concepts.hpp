@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+// The transport concept: how a driver reaches a device's registers, whatever bus it sits on. Transports know nothing of
+// rings; a queue is handed to them as three addresses and a size.
+// Spec: virtio 1.4, 4. Layer: transport.
+#pragma once
+
+#include <virtio/base/features.hpp>
+#include <virtio/base/report.hpp>
+#include <virtio/platform/dma.hpp>
+#include <virtio/transport/map.hpp>
+
+namespace virtio {
+
+/// The three parts of a virtqueue, as the device addresses them, and how many entries they have.
+struct queue_areas {
+  dma_addr descriptors{};
+  dma_addr driver{};
+  dma_addr device{};
+  u16 entries = 0;
+};
+
+/// What a device allows for one queue.
+struct queue_limits {
+  u16 maximum = 0;     // entries; 0: there is no such queue
+  bool fixed = false;  // the driver must use exactly `maximum` (legacy PCI has no register to say otherwise)
+};
+
+/// What a doorbell may have to say. Without NOTIFICATION_DATA only the transport's own word for the queue is sent.
+struct notification {
+  u16 queue = 0;
+  u16 next_offset = 0;  // split: the available index; packed: the next slot
+  bool wrap = false;    // packed: the wrap counter of that slot
+};
+
+/// Why an interrupt came. Both may be true, and neither (a shared line).
+struct interrupt_cause {
+  bool queue = false;
+  bool config = false;
+};
+
+/// A transport, a copyable value that is all-zero when closed:
+///  1. `T::open(location, report&)` finds and checks the registers, and lets the device master the bus. It writes no virtio
+///     register. On error the report says why;
+///  2. every call makes the register accesses it names and no others; none waits. A device that has vanished reads all ones;
+///  3. `enable_queue` programs everything and enables last; its doorbell's `ring()` is exactly one register write;
+///  4. `config<T>` reads one field, in the order of bytes that the interface has; fields of 8 bytes may tear, so callers
+///     compare `config_generation()` before and after (`read_config` does). Errors: `not_found` without device config,
+///     `out_of_range` behind its end;
+///  5. `close()` takes the device off the bus (bus mastering off), after a reset.
+template <class T>
+concept transport = __is_trivially_copyable(T) && requires(T t, const T ct, typename T::location where, report& why, u16 q,
+                                                            u16 vector, const queue_areas& areas, feature_set f, u8 value,
+                                                            u32 words, usize offset, typename T::doorbell bell,
+                                                            notification n) {
+  { T::open(where, why) } -> same_as<result<T>>;
+  { T::ring_order } -> converts_to<byte_order>;
+  { ct.type() } -> same_as<device_type>;
+  { ct.kind() } -> same_as<transport_kind>;
+  { ct.is_legacy() } -> same_as<bool>;
+  { ct.status() } -> same_as<u8>;
+  { t.set_status(value) };
+  { t.device_features(words) } -> same_as<feature_set>;
+  { t.accept_features(f, words) };
+  { t.queue(q) } -> same_as<queue_limits>;
+  { t.enable_queue(q, areas, vector) } -> same_as<result<typename T::doorbell>>;
+  { t.begin_queue_reset(q) } -> same_as<result<void>>;
+  { t.queue_reset_done(q) } -> same_as<bool>;
+  { t.set_config_vector(vector) } -> same_as<result<void>>;
+  { ct.template config<u32>(offset) } -> same_as<result<u32>>;
+  { t.template config_write<u32>(offset, words) } -> same_as<result<void>>;
+  { ct.config_generation() } -> same_as<u32>;
+  { t.acknowledge_interrupt() } -> same_as<interrupt_cause>;
+  { t.close() };
+  { bell.ring(n) };
+};
+
+/// How many feature words a device type uses. Network devices define bits above 63; asking others costs four accesses for
+/// zeros.
+[[nodiscard]] constexpr u32 feature_words(device_type type) { return type == device_type::network ? 4 : 2; }
+
+}  // namespace virtio

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MIT
+// Virtio before 1.0 over PCI: one block of registers in BAR 0. The device dictates the queue size, the ring is one contiguous
+// block named by its page number, there is no FEATURES_OK and no generation count, and device config has the guest's byte
+// order and moves by four bytes while MSI-X is enabled.
+// Spec: virtio 1.4, 4.1.4.10 and the Legacy Interface paragraphs. Layer: transport.
+#pragma once
+
+#include <virtio/transport/pci_modern.hpp>
+
+namespace virtio::pci {
+
+/// The transport for legacy devices. The registers are little-endian everywhere; rings and device config are the guest's.
+template <host H, class Config = by_field>
+class legacy {
+ public:
+  using location = found<H>;
+  using doorbell = pci::doorbell<typename H::bar_space>;
+  static constexpr byte_order ring_order = native_order;
+
+  [[nodiscard]] static result<legacy> open(const location& where, report& why) {
+    why = where.seen;
+    if (where.seen.type == device_type::none) return errc::wrong_device;
+    legacy out;
+    const auto block = find_legacy(where.host, where.id, why);
+    if (!block) {
+      if (where.seen.via == transport_kind::pci_modern) why.why = verdict::modern_unsupported;
+      return block.error();
+    }
+    out.block_ = *block;
+    out.host_ = where.host;
+    out.id_ = where.id;
+    out.type_ = where.seen.type;
+    change_command(where.host, where.id, command::io | command::bus_master, 0);
+    return out;
+  }
+
+  [[nodiscard]] device_type type() const { return type_; }
+  [[nodiscard]] static constexpr transport_kind kind() { return transport_kind::pci_legacy; }
+  [[nodiscard]] static constexpr bool is_legacy() { return true; }
+
+  [[nodiscard]] u8 status() const { return read(block_, legacy_header::device_status); }
+  void set_status(u8 value) const { write(block_, legacy_header::device_status, value); }
+
+  /// Only bits 0 to 31 exist here.
+  [[nodiscard]] feature_set device_features(u32) const {
+    feature_set offered;
+    offered.set_word(0, read(block_, legacy_header::device_features));
+    return offered;
+  }
+  void accept_features(feature_set chosen, u32) const { write(block_, legacy_header::driver_features, chosen.word(0)); }
+
+  [[nodiscard]] queue_limits queue(u16 q) const {
+    write(block_, legacy_header::queue_select, q);
+    return {read(block_, legacy_header::queue_size), true};
+  }
+
+  /// Errors: `misaligned` when the ring does not start a page, `dma_unreachable` when its page number needs more than 32
+  /// bits, `invalid_argument` when the areas are not the one block that legacy devices compute for themselves.
+  [[nodiscard]] result<doorbell> enable_queue(u16 q, const queue_areas& areas, u16 vector = no_vector) const {
+    if (raw(areas.descriptors) % 4096 != 0) return errc::misaligned;
+    const u64 page = raw(areas.descriptors) / 4096;
+    if (page > 0xffffffffu) return errc::dma_unreachable;
+    const u64 driver = raw(areas.descriptors) + u64{16} * areas.entries;
+    const u64 device = (driver + 6 + u64{2} * areas.entries + 4095) & ~u64{4095};
+    if (raw(areas.driver) != driver || raw(areas.device) != device) return errc::invalid_argument;
+    write(block_, legacy_header::queue_select, q);
+    if (vector != no_vector) VIRTIO_TRY(set_vector(legacy_header::queue_vector, vector));
+    write(block_, legacy_header::queue_pfn, static_cast<u32>(page));
+    return doorbell{block_.part(legacy_header::queue_notify.offset, 2)};
+  }
+
+  [[nodiscard]] result<void> begin_queue_reset(u16) const { return errc::unsupported; }
+  [[nodiscard]] bool queue_reset_done(u16) const { return false; }
+  [[nodiscard]] result<void> set_config_vector(u16 vector) const {
+    return set_vector(legacy_header::config_vector, vector);
+  }
+
+  template <register_value T, class Policy = Config>
+  [[nodiscard]] result<T> config(usize offset) const {
+    const auto space = device_config();
+    VIRTIO_TRY((virtio::detail::check_config<Policy, T>(space, offset)));
+    // The policies read little-endian numbers; the field is in the guest's order.
+    return virtio::detail::reorder<byte_order::little>(Policy::template read<T>(space, offset));
+  }
+  template <register_value T, class Policy = Config>
+  result<void> config_write(usize offset, T value) const {
+    const auto space = device_config();
+    VIRTIO_TRY((virtio::detail::check_config<Policy, T>(space, offset)));
+    Policy::template write<T>(space, offset, virtio::detail::reorder<byte_order::little>(value));
+    return {};
+  }
+  /// There is none: readers compare two reads instead.
+  [[nodiscard]] static constexpr u32 config_generation() { return 0; }
+
+  [[nodiscard]] interrupt_cause acknowledge_interrupt() const {
+    const u8 isr = read(block_, legacy_header::isr);
+    return {(isr & 1u) != 0, (isr & 2u) != 0};
+  }
+
+  void close() const { change_command(host_, id_, 0, command::bus_master); }
+
+ private:
+  [[nodiscard]] bool msix_enabled() const {
+    bool enabled = false;
+    each_capability(host_, id_, [&](u16, u32 head) {
+      if ((head & 0xffu) != capability_id::msix) return true;
+      enabled = head >> 31 != 0;
+      return false;
+    });
+    return enabled;
+  }
+
+  // Asked each time: whoever enables MSI-X moves the device's config under our feet.
+  [[nodiscard]] typename H::bar_space device_config() const {
+    const usize start = msix_enabled() ? legacy_header::config_with_msix : legacy_header::config_without_msix;
+    return start < block_.size() ? block_.part(start, block_.size() - start) : typename H::bar_space{};
+  }
+
+  [[nodiscard]] result<void> set_vector(reg<u16> which, u16 vector) const {
+    if (!msix_enabled()) return errc::unsupported;
+    write(block_, which, vector);
+    if (read(block_, which) != vector) return errc::unsupported;
+    return {};
+  }
+
+  typename H::bar_space block_{};
+  VIRTIO_EMPTY_MEMBER H host_{};
+  typename H::function_id id_{};
+  device_type type_{};
+};
+
+}  // namespace virtio::pci

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+// The virtqueue contract that every ring format passes (tests/contract). A queue is memory and arithmetic: it touches no
+// register, knows no bus, and keeps its truth in private memory that the device cannot see.
+// Spec: virtio 1.4, 2.6 to 2.8. Layer: queue.
+#pragma once
+
+#include <virtio/base/cells.hpp>
+#include <virtio/base/features.hpp>
+#include <virtio/platform/barriers.hpp>
+#include <virtio/platform/dma.hpp>
+
+namespace virtio {
+
+/// Names a request in flight. A token whose request has ended is stale, not somebody else's: the generation tells.
+struct token {
+  u16 slot = 0;
+  u16 generation = 0;
+  [[nodiscard]] friend constexpr bool operator==(const token&, const token&) = default;
+};
+
+/// What the device gave back.
+struct completion {
+  token which{};
+  u64 cookie = 0;
+  u32 length = 0;            // bytes the device says it wrote, cut to what it was allowed to write
+  bool length_known = true;  // false for buffers that a batched in-order entry skipped
+};
+
+/// Where the ring's parts lie in the storage: offsets from its start.
+struct ring_layout {
+  usize descriptors = 0;
+  usize driver = 0;
+  usize device = 0;
+  u16 entries = 0;
+};
+
+/// A virtqueue:
+///  1. `slots` is the most requests that can be in flight, and bounds slot numbers; `fit(maximum, fixed)` is how many ring
+///     entries to use with a device that allows `maximum` (0: it cannot be served);
+///  2. `dma_bytes` is the storage it needs at most, page-aligned; `attach(storage, entries, features)` zeroes it, lays the
+///     ring out and starts afresh. Errors: `no_space`, `misaligned`, `unsupported`;
+///  3. `wanted` are features it can use, `required` those it cannot work without;
+///  4. `reserve()` names the slot that the next `stage()` will use, so that the caller can fill that slot's header cells.
+///     Not calling stage() afterwards costs nothing. Error: `queue_full`;
+///  5. `stage(slot, chain, cookie)` writes a chain, invisible to the device until `publish()` makes everything staged
+///     visible by one store. Errors, without effect: `queue_full` (no room now), `out_of_range` (never any room),
+///     `invalid_argument` (empty, or readable after writable), `misaligned` never;
+///  6. `needs_kick()` after `publish()`: fence, then whether the device wants a doorbell. Once true, the caller rings;
+///  7. `next_completion()` takes one used entry, in the device's order. The slot stays taken until `release(token)`. Errors:
+///     `not_ready`; `device_misbehaved` when the entry is a lie, and then nothing is given back until a reset;
+///  8. `arm()` asks for an interrupt and says whether something has arrived meanwhile; `disarm()` asks for none;
+///  9. `reclaim()` hands back one request in flight, in any order, then `not_ready`. Only after a confirmed device reset;
+/// 10. a value that the device wrote decides nothing before it was checked, and is read once.
+template <class Q>
+concept virtqueue = requires(Q q, const Q cq, dma_area storage, u16 n, bool fixed, const feature_set& f, token t, u16 slot,
+                             const segments& chain, u64 cookie) {
+  { Q::slots } -> converts_to<u16>;
+  { Q::dma_bytes } -> converts_to<usize>;
+  { Q::wanted } -> converts_to<feature_set>;
+  { Q::required } -> converts_to<feature_set>;
+  { Q::order } -> converts_to<byte_order>;
+  { Q::fit(n, fixed) } -> same_as<u16>;
+  { q.attach(storage, n, f) } -> same_as<result<ring_layout>>;
+  { cq.longest_chain() } -> same_as<u16>;
+  { cq.in_flight() } -> same_as<u16>;
+  { q.reserve() } -> same_as<result<u16>>;
+  { q.stage(slot, chain, cookie) } -> same_as<result<token>>;
+  { q.publish() };
+  { q.needs_kick() } -> same_as<bool>;
+  { cq.position() } -> same_as<u16>;
+  { q.next_completion() } -> same_as<result<completion>>;
+  { q.release(t) };
+  { cq.is_live(t) } -> same_as<bool>;
+  { cq.record(slot).cookie } -> converts_to<u64>;
+  { cq.record(slot).generation } -> converts_to<u16>;
+  { q.arm() } -> same_as<bool>;
+  { q.disarm() };
+  { q.reclaim() } -> same_as<result<completion>>;
+};
+
+/// A choice of ring, to be paired with a platform's barriers.
+template <class F>
+concept queue_format = virtqueue<typename F::template ring<smp_barriers>>;
+
+}  // namespace virtio

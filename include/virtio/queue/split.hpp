@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: MIT
+// Split virtqueue: a table of descriptors, a ring where the driver offers chains, a ring where the device returns them.
+// Private state (slots, indices, the free list) is in the object; the three parts are in caller-supplied DMA storage.
+// One layout serves legacy and modern devices: the used ring starts a page, which also keeps pages that the device writes
+// apart from those that only the driver writes.
+// Spec: virtio 1.4, 2.7. Layer: queue (may include base, platform).
+#pragma once
+
+#include <virtio/config.hpp>
+#include <virtio/queue/slots.hpp>
+#include <virtio/queue/suppression.hpp>
+
+namespace virtio {
+
+/// Choices of a ring that change its layout.
+struct ring_options {
+  u16 indirect = 0;      // entries of each slot's indirect table; 0: no indirect descriptors
+  u16 ring_entries = 0;  // ring memory for devices that dictate their size (legacy PCI); 0: as many as descriptors
+  byte_order order = byte_order::little;  // a legacy device on a big-endian guest wants native_order
+};
+
+namespace detail {
+
+// Flags of a descriptor and of the two rings.
+inline constexpr u64 desc_next = 1;
+inline constexpr u64 desc_write = 2;
+inline constexpr u64 desc_indirect = 4;
+inline constexpr u16 avail_no_interrupt = 1;
+inline constexpr u16 used_no_notify = 1;
+
+/// A descriptor, written in two stores: its address, then length, flags and next in one word.
+template <byte_order Order>
+struct split_descriptor {
+  to_device<u64, Order> address;
+  to_device<u64, Order> rest;
+
+  void write(dma_addr at, u32 length, u64 flags, u16 next) {
+    address.store(raw(at));
+    // In a big-endian ring the fields still come in the order length, flags, next.
+    if constexpr (Order == byte_order::little) rest.store(u64{length} | flags << 32 | u64{next} << 48);
+    else rest.store(u64{length} << 32 | flags << 16 | next);
+  }
+};
+static_assert(sizeof(split_descriptor<byte_order::little>) == 16);
+
+template <byte_order Order>
+struct split_used_element {
+  from_device<u32, Order> id;
+  from_device<u32, Order> length;
+};
+static_assert(sizeof(split_used_element<byte_order::little>) == 8);
+
+}  // namespace detail
+
+/// A split ring with up to `Capacity` descriptors, a power of two up to 32768.
+/// All-zero until `attach`. Every call is O(chain) or O(1); none waits; `needs_kick` and `arm` make one full fence each.
+template <u16 Capacity, ring_options Options = ring_options{}, barrier_set Barriers = smp_barriers>
+class split_ring {
+  static_assert(detail::is_power_of_two(Capacity) && Capacity <= 32768, "a split ring has a power-of-two size up to 32768");
+  static_assert(Options.ring_entries == 0 || (detail::is_power_of_two(Options.ring_entries) && Options.ring_entries <= 32768));
+
+  static constexpr u16 most_entries = Options.ring_entries > Capacity ? Options.ring_entries : Capacity;
+
+  static constexpr usize driver_offset(usize n) { return 16 * n; }
+  static constexpr usize device_offset(usize n) { return detail::round_up(driver_offset(n) + 6 + 2 * n, dma_page); }
+  static constexpr usize ring_bytes(usize n) { return detail::round_up(device_offset(n) + 6 + 8 * n, dma_page); }
+  static constexpr usize table_bytes = usize{16} * Options.indirect;
+
+ public:
+  static constexpr u16 slots = Capacity;
+  static constexpr byte_order order = Options.order;
+  static constexpr usize dma_bytes = detail::round_up(ring_bytes(most_entries) + table_bytes * Capacity, dma_page);
+  static constexpr feature_set wanted = Options.indirect != 0
+                                            ? feature_set{feature::event_idx, feature::indirect_desc}
+                                            : feature_set{feature::event_idx};
+  static constexpr feature_set required{};
+
+  /// Entries to use with a device whose maximum this is; 0 when its ring cannot be served with this storage.
+  [[nodiscard]] static constexpr u16 fit(u16 maximum, bool fixed) {
+    if (fixed) return detail::is_power_of_two(maximum) && maximum <= most_entries ? maximum : u16{0};
+    // A modern device may allow a size that is no power of two; the ring then takes the next one below.
+    u16 n = Capacity;
+    while (n > maximum) n = static_cast<u16>(n / 2);
+    return n;
+  }
+
+  [[nodiscard]] result<ring_layout> attach(dma_area storage, u16 entries, const feature_set& features) {
+    if (!detail::is_power_of_two(entries) || entries > most_entries) return errc::unsupported;
+    if (storage.size < dma_bytes) return errc::no_space;
+    if (reinterpret_cast<uptr>(storage.data) % dma_page != 0 || raw(storage.at) % 16 != 0) return errc::misaligned;
+
+    // Zero is what every part must start as, the used ring's flags included (2.7.8.1); and nothing of ours leaks.
+    for (usize i = 0; i < dma_bytes; ++i) storage.data[i] = 0;
+
+    descriptors_ = reinterpret_cast<descriptor*>(storage.data);
+    driver_ = reinterpret_cast<to_device<u16, order>*>(storage.data + driver_offset(entries));
+    device_ = storage.data + device_offset(entries);
+    tables_ = storage.part(ring_bytes(most_entries), table_bytes * Capacity);
+    mask_ = static_cast<u16>(entries - 1);
+    event_idx_ = features.has(feature::event_idx);
+    indirect_ = Options.indirect != 0 && features.has(feature::indirect_desc);
+
+    usable_ = detail::smaller(entries, Capacity);
+    free_count_ = usable_;
+    free_ = 0;
+    for (u16 i = 0; i < usable_; ++i) next_[i] = static_cast<u16>(i + 1);
+    table_.clear();
+    offered_ = published_ = checked_ = taken_ = seen_ = 0;
+    reclaim_from_ = 0;
+    broken_ = false;
+    disarm();
+    return ring_layout{0, driver_offset(entries), device_offset(entries), entries};
+  }
+
+  /// The longest chain that an empty queue can take.
+  [[nodiscard]] u16 longest_chain() const { return indirect_ ? Options.indirect : usable_; }
+
+  /// Chains that the device may have.
+  [[nodiscard]] u16 in_flight() const { return static_cast<u16>(published_ - taken_); }
+
+  [[nodiscard]] result<u16> reserve() const {
+    if (free_count_ == 0) [[unlikely]] return errc::queue_full;
+    return free_;
+  }
+
+  [[nodiscard]] result<token> stage(u16 slot, const segments& chain, u64 cookie) {
+    VIRTIO_ASSERT(free_count_ != 0 && slot == free_);  // the slot that reserve() named, with nothing staged since
+    const u16 count = chain.size();
+    if (count == 0) [[unlikely]] return errc::invalid_argument;
+    const bool through_table = indirect_ && count > 1;
+    if (count > longest_chain()) [[unlikely]] return errc::out_of_range;
+    if (!through_table && count > free_count_) [[unlikely]] return errc::queue_full;
+
+    // Checked before anything is written: readable parts first (2.7.4.2), fewer than 2^32 bytes (2.7.5.3).
+    u64 readable = 0;
+    u64 writable = 0;
+    for (const segment& piece : chain) {
+      if (piece.way == direction::from_device) writable += piece.length;
+      else if (writable != 0) [[unlikely]] return errc::invalid_argument;
+      else readable += piece.length;
+    }
+    if (readable + writable > 0xffffffffu) [[unlikely]] return errc::out_of_range;
+
+    slot_record& record = table_[slot];
+    u16 last = slot;
+    if (through_table) {
+      write_table(slot, chain);
+      descriptors_[slot].write(table_address(slot), u32{16} * count, detail::desc_indirect, 0);
+      record.count = 1;
+    } else {
+      const segment* piece = chain.begin();
+      for (u16 left = count; left > 1; --left, ++piece) {
+        const u16 next = next_[last];
+        descriptors_[last].write(piece->at, piece->length, flags_of(*piece) | detail::desc_next, next);
+        last = next;
+      }
+      descriptors_[last].write(piece->at, piece->length, flags_of(*piece), 0);
+      record.count = count;
+    }
+    free_ = next_[last];
+    free_count_ = static_cast<u16>(free_count_ - record.count);
+
+    record.cookie = cookie;
+    record.writable = static_cast<u32>(writable);
+    record.last = last;
+    record.state = slot_state::in_flight;
+    driver_[ring_start + (offered_ & mask_)].store(slot);
+    ++offered_;
+    return token{slot, record.generation};
+  }
+
+  void publish() {
+    if (published_ == offered_) return;
+    published_ = offered_;
+    // Release: descriptors and ring entries before the index. Partner: the device's acquire load of the index (2.7.13.3.1).
+    driver_[index_word].template publish<Barriers>(offered_);
+  }
+
+  [[nodiscard]] bool needs_kick() {
+    if (checked_ == published_) return false;
+    // Full fence: our index store before our load of the device's wish. Partner: the device stores its wish, fences, and
+    // looks at the index again. Without both, each could miss the other's store and the request would hang (2.7.13.4.1).
+    Barriers::full();
+    const u16 before = checked_;
+    checked_ = published_;
+    if (event_idx_) {
+      // Any value is a legal wish; a false one costs the device its doorbell or us one register write.
+      const u16 event = avail_event().template fetch<Barriers>().unchecked();
+      return need_event(event, published_, before);
+    }
+    // Only bit 0 means anything; the rest of the word may be whatever the device likes.
+    return (used_word(flags_word).template fetch<Barriers>().unchecked() & detail::used_no_notify) == 0;
+  }
+
+  /// The available index, for transports that tell it with the doorbell.
+  [[nodiscard]] u16 position() const { return published_; }
+
+  [[nodiscard]] result<completion> next_completion() {
+    if (taken_ == seen_) {
+      if (broken_) [[unlikely]] return errc::device_misbehaved;
+      // Acquire: the used elements and buffers that the index covers. Partner: the device's release store of it.
+      const untrusted<u16> index = used_word(index_word).template observe<Barriers>();
+      const u16 arrived = static_cast<u16>(index.unchecked() - taken_);  // checked in the next line but one
+      if (arrived == 0) return errc::not_ready;
+      if (arrived > in_flight()) [[unlikely]] return lie();
+      seen_ = static_cast<u16>(taken_ + arrived);
+    }
+    const used_element& element = used_elements()[taken_ & mask_];
+    const result<u32> id = element.id.template fetch<Barriers>().below(usable_);
+    if (!id || table_[static_cast<u16>(*id)].state != slot_state::in_flight) [[unlikely]] return lie();
+    const u16 slot = static_cast<u16>(*id);
+    slot_record& record = table_[slot];
+    record.state = slot_state::done;
+    ++taken_;
+    // The length is cut, never judged: honest devices differ in what they report.
+    return completion{token{slot, record.generation}, record.cookie,
+                      element.length.template fetch<Barriers>().clamped(record.writable), true};
+  }
+
+  void release(token t) {
+    VIRTIO_ASSERT(table_.is_live(t) && table_[t.slot].state == slot_state::done);
+    slot_record& record = table_[t.slot];
+    record.state = slot_state::free;
+    ++record.generation;
+    next_[record.last] = free_;
+    free_ = t.slot;
+    free_count_ = static_cast<u16>(free_count_ + record.count);
+  }
+
+  /// Whether the token's request is in flight or done and not released.
+  [[nodiscard]] bool is_live(token t) const { return table_.is_live(t); }
+
+  /// The private record of a live slot.
+  [[nodiscard]] const slot_record& record(u16 slot) const { return table_[slot]; }
+
+  [[nodiscard]] bool arm() {
+    if (event_idx_) used_event().template hint<Barriers>(taken_);
+    else driver_[flags_word].template hint<Barriers>(0);
+    // Full fence: our wish before our second look. Partner: the device stores its index, fences, and reads our wish; one of
+    // the two sees the other, so no completion is slept through (2.7.7, 2.7.8).
+    Barriers::full();
+    return seen_ != taken_ || !used_word(index_word).template observe<Barriers>().equals(taken_);
+  }
+
+  void disarm() {
+    // With EVENT_IDX the flags must stay 0 (2.7.7.1); an event one behind is 65535 completions away.
+    if (event_idx_) used_event().template hint<Barriers>(static_cast<u16>(taken_ - 1));
+    else driver_[flags_word].template hint<Barriers>(detail::avail_no_interrupt);
+  }
+
+  [[nodiscard]] result<completion> reclaim() {
+    for (; reclaim_from_ < usable_; ++reclaim_from_) {
+      slot_record& record = table_[reclaim_from_];
+      if (record.state != slot_state::in_flight) continue;
+      record.state = slot_state::done;
+      return completion{token{reclaim_from_, record.generation}, record.cookie, 0, true};
+    }
+    published_ = offered_ = taken_ = seen_;  // nothing is in flight any more
+    return errc::not_ready;
+  }
+
+ private:
+  using descriptor = detail::split_descriptor<Options.order>;
+  using used_element = detail::split_used_element<Options.order>;
+
+  // Words of the available ring, counted in u16: flags, index, the ring, used_event. The used ring starts like it.
+  static constexpr u32 flags_word = 0;
+  static constexpr u32 index_word = 1;
+  static constexpr u32 ring_start = 2;
+
+  [[nodiscard]] static constexpr u64 flags_of(const segment& piece) {
+    return piece.way == direction::from_device ? detail::desc_write : 0;
+  }
+
+  [[nodiscard]] to_device<u16, order>& used_event() { return driver_[ring_start + u32{mask_} + 1]; }
+  [[nodiscard]] const from_device<u16, order>& used_word(u32 which) const {
+    return reinterpret_cast<const from_device<u16, order>*>(device_)[which];
+  }
+  [[nodiscard]] const used_element* used_elements() const { return reinterpret_cast<const used_element*>(device_ + 4); }
+  [[nodiscard]] const from_device<u16, order>& avail_event() const {
+    return *reinterpret_cast<const from_device<u16, order>*>(device_ + 4 + usize{8} * (usize{mask_} + 1));
+  }
+
+  [[nodiscard]] dma_addr table_address(u16 slot) const { return tables_.at + table_bytes * slot; }
+
+  void write_table(u16 slot, const segments& chain) {
+    descriptor* entry = reinterpret_cast<descriptor*>(tables_.data + table_bytes * slot);
+    const u16 count = chain.size();
+    for (u16 i = 0; i < count; ++i) {
+      const bool more = i + 1 < count;
+      entry[i].write(chain[i].at, chain[i].length, flags_of(chain[i]) | (more ? detail::desc_next : 0),
+                     static_cast<u16>(more ? i + 1 : 0));
+    }
+  }
+
+  [[nodiscard]] errc lie() {
+    // The first lie is final: nothing that this ring says counts any more.
+    broken_ = true;
+    seen_ = taken_;
+    return errc::device_misbehaved;
+  }
+
+  // The shared memory.
+  descriptor* descriptors_ = nullptr;
+  to_device<u16, order>* driver_ = nullptr;
+  u8* device_ = nullptr;
+  dma_area tables_{};
+
+  // The truth, ours alone. Indices run free over 16 bits and meet the ring through the mask.
+  u16 mask_ = 0;
+  u16 usable_ = 0;        // descriptors in use: the smaller of the ring and our capacity
+  u16 free_ = 0;          // head of the free list, which next_ links
+  u16 free_count_ = 0;
+  u16 offered_ = 0;       // available index, staged included
+  u16 published_ = 0;     // available index, as the device sees it
+  u16 checked_ = 0;       // available index at the last kick decision
+  u16 taken_ = 0;         // used index up to which completions were taken
+  u16 seen_ = 0;          // used index up to which they are known to be there
+  u16 reclaim_from_ = 0;
+  bool event_idx_ = false;
+  bool indirect_ = false;
+  bool broken_ = false;
+  u16 next_[Capacity]{};
+  slot_table<Capacity> table_{};
+};
+
+/// A choice of ring for a driver's type: `split_queue<256>`, `split_queue<64, {.indirect = 16}>`. The driver pairs it with its
+/// platform's barriers, so that the two cannot disagree.
+template <u16 Capacity, ring_options Options = ring_options{}>
+struct split_queue {
+  template <barrier_set Barriers>
+  using ring = split_ring<Capacity, Options, Barriers>;
+};
+
+static_assert(virtqueue<split_ring<8>> && queue_format<split_queue<8>>);
+
+}  // namespace virtio

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MIT
+// The life of a device from reset to DRIVER_OK and back: the initialisation sequence of the specification, its refusals by
+// name, and the reset that takes buffers back. Drivers put it together with their queues; it knows no device type.
+//
+// Usual bring-up, with the specification's step numbers:
+//   open()       the transport finds the registers
+//   negotiate()  1 reset, and wait until it is done   2 ACKNOWLEDGE   3 DRIVER
+//                4 read the offer, write the choice   5 FEATURES_OK   6 read it back
+//   set_up()     7 one call a queue; then the driver reads its config and fills queues that want buffers
+//   go()         8 DRIVER_OK
+// Spec: virtio 1.4, 3.1 (3.1.2 for legacy). Layer: device.
+#pragma once
+
+#include <virtio/config.hpp>
+#include <virtio/platform/concepts.hpp>
+#include <virtio/queue/concepts.hpp>
+#include <virtio/transport/concepts.hpp>
+
+namespace virtio {
+
+/// What a driver asks of a device.
+struct feature_plan {
+  feature_set wanted{};                 // accepted when offered
+  feature_set required{};               // refused by name when not offered
+  const feature_rule* rules = nullptr;  // prerequisites among the device type's own features
+  usize rule_count = 0;
+};
+
+template <platform P, transport T>
+class session {
+ public:
+  using location = typename T::location;
+  using doorbell = typename T::doorbell;
+
+  /// Opens the transport and checks the device's type. Writes no virtio register.
+  [[nodiscard]] result<void> open(const P& platform, const location& where, device_type type) {
+    platform_ = platform;
+    features_ = {};
+    status_ = 0;
+    report_ = {};
+    const auto opened = T::open(where, report_);
+    if (!opened) return refuse(report_.why, opened.error());
+    transport_ = *opened;
+    report_.type = transport_.type();
+    report_.via = transport_.kind();
+    if (transport_.type() != type) return refuse(verdict::wrong_type, errc::wrong_device);
+    return {};
+  }
+
+  /// Steps 1 to 6. On refusal FAILED is written and `why()` names the feature.
+  [[nodiscard]] result<void> negotiate(const feature_plan& plan) {
+    if (const auto done = reset(); !done) return refuse(verdict::reset_timed_out, done.error());
+    set(status::acknowledge);
+    set(status::driver);
+
+    const u32 words = transport_.is_legacy() ? 1 : feature_words(transport_.type());
+    const feature_set offered = transport_.device_features(words);
+    for (u32 n = 0; n < words; ++n) detail::trace(platform_, {event::kind::feature_offer, n, offered.word(n)});
+
+    feature_set required = plan.required;
+    feature_set wanted = plan.wanted;
+    // A device that is reached through the modern registers and does not speak 1.x is nothing we know.
+    if (transport_.is_legacy()) wanted = wanted | feature_set{feature::any_layout};
+    else required.set(static_cast<u8>(feature::version_1));
+    if constexpr (P::barriers::orders_platform) wanted.set(static_cast<u8>(feature::order_platform));
+    // Decided from the offer: some devices (crosvm's) never refuse FEATURES_OK, they just fail later.
+    if constexpr (detail::access_platform<P>() != access_policy::refuse)
+      wanted.set(static_cast<u8>(feature::access_platform));
+    else if (offered.has(feature::access_platform))
+      return refuse_feature(verdict::feature_unsupported, static_cast<u8>(feature::access_platform));
+
+    const feature_set chosen = settle(offered & (wanted | required), plan.rules, plan.rule_count);
+    if (const feature_set missing = required - chosen; !missing.empty())
+      return refuse_feature(verdict::feature_missing, missing.first());
+
+    transport_.accept_features(chosen, words);
+    for (u32 n = 0; n < words; ++n) detail::trace(platform_, {event::kind::feature_accept, n, chosen.word(n)});
+    features_ = chosen;
+    if (transport_.is_legacy()) return {};
+
+    set(status::features_ok);
+    const u8 now = transport_.status();
+    if ((now & status::features_ok) == 0 || now == 0xff) {
+      report_.status = now;
+      return refuse(verdict::features_refused, errc::unsupported);
+    }
+    return {};
+  }
+
+  /// Step 7 for one queue: sizes it for the device, lays it out in `storage`, hands it over.
+  template <virtqueue Q>
+  [[nodiscard]] result<doorbell> set_up(u16 index, Q& queue, dma_area storage) {
+    static_assert(Q::order == T::ring_order, "the ring's byte order is not the transport's: choose ring_options::order");
+    report_.queue = index;
+    const queue_limits limits = transport_.queue(index);
+    if (limits.maximum == 0) return refuse(verdict::queue_missing, errc::not_found);
+    const u16 entries = Q::fit(limits.maximum, limits.fixed);
+    report_.available = Q::slots;
+    report_.wanted = limits.maximum;
+    if (entries == 0) return refuse(verdict::queue_unusable, errc::no_space);
+    const auto layout = queue.attach(storage, entries, features_);
+    if (!layout) return refuse(verdict::queue_unusable, layout.error());
+    const auto bell = transport_.enable_queue(index,
+                                              {.descriptors = storage.at + layout->descriptors,
+                                               .driver = storage.at + layout->driver,
+                                               .device = storage.at + layout->device,
+                                               .entries = entries},
+                                              no_vector);
+    if (!bell) return refuse(verdict::queue_unusable, bell.error());
+    detail::trace(platform_, {event::kind::queue_enabled, index, entries});
+    return *bell;
+  }
+
+  /// Step 8: from here on the device is live.
+  void go() {
+    set(status::driver_ok);
+    report_.why = verdict::bound;
+    report_.error = errc::ok;
+    report_.status = status_;
+  }
+
+  /// Ends a bring-up: writes FAILED and remembers why. Returns `error`, for the caller to return.
+  errc refuse(verdict why, errc error) {
+    if (status_ != 0) set(status::failed);
+    report_.why = why;
+    report_.error = error;
+    return error;
+  }
+
+  /// Tells the device that it was given up. Only a reset follows.
+  void fail() { set(status::failed); }
+
+  /// Resets the device and waits until it says that it is done; `keep_waiting(waiting::reset)` bounds that. After success
+  /// the device touches no memory of ours. Errors: `device_broken`.
+  [[nodiscard]] result<void> reset() {
+    status_ = 0;
+    transport_.set_status(0);
+    detail::trace(platform_, {event::kind::status_write, 0});
+    u64 attempt = 0;
+    // A device that vanished reads all ones and never gets there.
+    while (transport_.status() != 0)
+      if (!platform_.keep_waiting(waiting::reset, attempt++)) return errc::device_broken;
+    return {};
+  }
+
+  /// Whether the device asks for a reset, or has vanished. One register read.
+  [[nodiscard]] bool needs_reset() const { return (transport_.status() & status::needs_reset) != 0; }
+
+  [[nodiscard]] const P& platform() const { return platform_; }
+  [[nodiscard]] T& transport() { return transport_; }
+  [[nodiscard]] const T& transport() const { return transport_; }
+  [[nodiscard]] const feature_set& features() const { return features_; }
+  [[nodiscard]] const report& why() const { return report_; }
+
+ private:
+  // Bits are only ever added; the device's own (NEEDS_RESET) are not ours to write back.
+  void set(u8 bit) {
+    status_ = static_cast<u8>(status_ | bit);
+    transport_.set_status(status_);
+    detail::trace(platform_, {event::kind::status_write, status_});
+  }
+
+  errc refuse_feature(verdict why, u8 bit) {
+    report_.feature = bit;
+    return refuse(why, errc::unsupported);
+  }
+
+  VIRTIO_EMPTY_MEMBER P platform_{};
+  T transport_{};
+  feature_set features_{};
+  report report_{};
+  u8 status_ = 0;
+};
+
+/// How often a configuration that changes under the reader is read again.
+inline constexpr u32 config_attempts = 16;
+
+/// Reads several config fields as one consistent picture: `fields()` returns a `result` of a comparable value. Modern
+/// devices count generations; legacy ones do not, so two readings in a row must agree. Errors: those of `fields`, and
+/// `device_misbehaved` when the picture never holds still. Spec: 2.5.1, 2.5.4.
+template <transport T, class Fields>
+[[nodiscard]] auto read_config(const T& transport, Fields&& fields) -> decltype(fields()) {
+  for (u32 attempt = 0; attempt < config_attempts; ++attempt) {
+    const u32 before = transport.config_generation();
+    const auto first = fields();
+    if (!first) return first;
+    if (transport.is_legacy()) {
+      const auto second = fields();
+      if (second && *second == *first) return first;
+    } else if (transport.config_generation() == before) {
+      return first;
+    }
+  }
+  return errc::device_misbehaved;
+}
+
+}  // namespace virtio

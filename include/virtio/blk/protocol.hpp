@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+// What driver and block device say to each other: feature bits, config fields, the request header and its status.
+// Spec: virtio 1.4, 5.2. Layer: blk.
+#pragma once
+
+#include <virtio/base/cells.hpp>
+#include <virtio/base/features.hpp>
+
+namespace virtio::blk {
+
+/// Feature bits of block devices (5.2.3).
+enum class feature : u8 {
+  size_max = 1,
+  seg_max = 2,
+  geometry = 4,
+  read_only = 5,
+  blk_size = 6,
+  scsi = 7,  // legacy only
+  flush = 9,
+  topology = 10,
+  config_wce = 11,
+  multi_queue = 12,
+  discard = 13,
+  write_zeroes = 14,
+  lifetime = 15,
+  secure_erase = 16,
+  zoned = 17,
+};
+constexpr void feature_bits_of(feature) {}
+
+[[nodiscard]] constexpr const char* name(feature bit) {
+  switch (bit) {
+    case feature::size_max: return "BLK_SIZE_MAX";
+    case feature::seg_max: return "BLK_SEG_MAX";
+    case feature::geometry: return "BLK_GEOMETRY";
+    case feature::read_only: return "BLK_RO";
+    case feature::blk_size: return "BLK_BLK_SIZE";
+    case feature::scsi: return "BLK_SCSI";
+    case feature::flush: return "BLK_FLUSH";
+    case feature::topology: return "BLK_TOPOLOGY";
+    case feature::config_wce: return "BLK_CONFIG_WCE";
+    case feature::multi_queue: return "BLK_MQ";
+    case feature::discard: return "BLK_DISCARD";
+    case feature::write_zeroes: return "BLK_WRITE_ZEROES";
+    case feature::lifetime: return "BLK_LIFETIME";
+    case feature::secure_erase: return "BLK_SECURE_ERASE";
+    case feature::zoned: return "BLK_ZONED";
+  }
+  return nullptr;
+}
+
+/// Offsets in device config (5.2.4).
+namespace config {
+inline constexpr usize capacity = 0x00;  // u64, in sectors
+inline constexpr usize size_max = 0x08;  // u32
+inline constexpr usize seg_max = 0x0c;   // u32
+inline constexpr usize blk_size = 0x14;  // u32
+}  // namespace config
+
+/// Every sector number and the capacity count these, whatever the disk's own block size.
+inline constexpr u32 sector_bytes = 512;
+
+/// The length of a disk's identification string, which is not terminated when it fills them all.
+inline constexpr usize id_bytes = 20;
+
+/// What a request asks for (5.2.6).
+enum class request : u32 { in = 0, out = 1, flush = 4, get_id = 8 };
+
+/// The first 16 bytes of every request; the device reads them.
+template <byte_order Order>
+struct header {
+  to_device<u32, Order> type;
+  to_device<u32, Order> reserved;
+  to_device<u64, Order> sector;
+};
+static_assert(sizeof(header<byte_order::little>) == 16);
+
+/// The last byte of every request; the device writes it.
+namespace status {
+inline constexpr u8 ok = 0;
+inline constexpr u8 io_error = 1;
+inline constexpr u8 unsupported = 2;
+inline constexpr u8 unwritten = 0xff;  // ours, put there before the device is asked
+}  // namespace status
+
+}  // namespace virtio::blk

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: MIT
+// PCI: hosts, discovery and the three transports, what a program includes.
+#pragma once
+
+#include <virtio/pci/discover.hpp>
+#include <virtio/pci/ecam.hpp>
+#include <virtio/transport/pci_any.hpp>
+#if defined(__x86_64__) || defined(__i386__)
+#include <virtio/pci/cf8.hpp>
+#endif

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT
+// The entropy driver and the rings to drive it with: what a program includes.
+#pragma once
+
+#include <virtio/platform/identity.hpp>
+#include <virtio/queue/split.hpp>
+#include <virtio/rng/device.hpp>

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT
+// Entropy device driver: random bytes from the host. A request is one writable buffer; how much of it the device filled is
+// the used length, and only that much is ever handed out.
+// Spec: virtio 1.4, 5.4. Layer: rng (may include device, transport, queue, platform, base).
+#pragma once
+
+#include <virtio/device/requests.hpp>
+
+namespace virtio::rng {
+
+/// How one request ended: the first `length` bytes of its buffer are random, the rest is as it was. `canceled` when the
+/// device was reset first, with length 0.
+struct done {
+  token which{};
+  u64 cookie = 0;
+  errc status = errc::ok;
+  u32 length = 0;
+};
+
+/// An entropy source. All-zero until `start`. One context owns it.
+template <platform P, transport T, queue_format Q>
+class device {
+  static constexpr u16 most_segments = 4;  // a buffer that is scattered for the device is filled in several rounds
+  using core = request_device<P, T, Q, most_segments>;
+  using ring = typename core::ring_type;
+
+ public:
+  using location = typename T::location;
+  static constexpr usize dma_bytes = ring::dma_bytes;
+
+  /// Brings the device up, as `blk::device::start` does; same errors.
+  [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage) {
+    const auto up = core_.bring_up(platform, where, storage, dma_bytes, device_type::entropy, {});
+    if (!up) return up.error();
+    core_.go();
+    return {};
+  }
+
+  [[nodiscard]] const report& why() const { return core_.device().why(); }
+  [[nodiscard]] const feature_set& features() const { return core_.device().features(); }
+  [[nodiscard]] u16 in_flight() const { return core_.in_flight(); }
+
+  /// Fills the whole buffer: one request for all of it, and another for the rest when the device gives less. Waits. Devices
+  /// that answer with nothing are asked again a few times. Errors: `io_error` when the device keeps giving nothing,
+  /// `dma_unreachable`, `queue_full`, `timed_out`, `needs_reset`, `device_misbehaved`, `device_broken`, `not_started`.
+  [[nodiscard]] result<void> fill(bytes buffer) {
+    constexpr u32 patience = 16;  // answers of zero bytes in a row
+    u32 empty = 0;
+    usize have = 0;
+    usize piece = largest_request;
+    while (have < buffer.size()) {
+      const bytes part = buffer.part(have, piece);
+      const auto asked = submit(part);
+      if (!asked && asked.error() == errc::no_space && part.size() > 1) {
+        piece = part.size() / 2;  // the memory is more scattered than one request can say
+        continue;
+      }
+      if (!asked) return asked.error();
+      const result<done> got = wait(*asked);
+      if (!got) return got.error();
+      if (got->status != errc::ok) return got->status;
+      if (got->length != 0) empty = 0;
+      else if (++empty == patience) return errc::io_error;
+      have += got->length;
+    }
+    return {};
+  }
+
+  /// Stages a request for up to `buffer.size()` bytes; the buffer belongs to the device until the request ends. Errors:
+  /// `invalid_argument` (empty), `no_space` (scattered over more than four pieces), `queue_full`, `dma_unreachable`.
+  [[nodiscard]] result<token> submit(bytes buffer, u64 cookie = 0) {
+    if (buffer.empty()) return errc::invalid_argument;
+    VIRTIO_TRY_ASSIGN(const u16 slot, core_.reserve());
+    segment_list<most_segments> chain;
+    chain.limit_count(core_.longest_chain());
+    VIRTIO_TRY(core_.device().platform().map(buffer.data(), buffer.size(), direction::from_device, chain));
+    return core_.stage(slot, chain, 0, chain.size(), cookie);
+  }
+
+  void kick() { core_.kick(); }
+  [[nodiscard]] result<done> next_completion() { return finish(core_.next()); }
+  [[nodiscard]] result<done> wait_next() { return finish(core_.wait_next(waiting::request)); }
+  [[nodiscard]] result<done> wait(token which) { return finish(core_.wait(which, waiting::request)); }
+
+  [[nodiscard]] bool arm() { return core_.arm(); }
+  void disarm() { core_.disarm(); }
+  [[nodiscard]] interrupt_cause acknowledge_interrupt() { return core_.device().transport().acknowledge_interrupt(); }
+  [[nodiscard]] result<void> check() { return core_.check(); }
+  [[nodiscard]] result<void> reset() { return core_.reset(); }
+  [[nodiscard]] result<void> hand_off() { return core_.hand_off(); }
+
+ private:
+  static constexpr usize largest_request = 0x4000'0000;
+
+  [[nodiscard]] result<done> finish(const result<answer>& ended) {
+    if (!ended) return ended.error();
+    const u32 length = ended->error == errc::ok && ended->what.length_known ? ended->what.length : 0;
+    const done out{ended->what.which, ended->what.cookie, ended->error, length};
+    core_.finish(*ended, length);
+    return out;
+  }
+
+  core core_{};
+};
+
+}  // namespace virtio::rng

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT
+// Everything but the test kit.
+#pragma once
+
+#include <virtio/blk.hpp>
+#include <virtio/pci.hpp>
+#include <virtio/rng.hpp>
+#include <virtio/version.hpp>

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: MIT
+# Installs the headers by directory, a CMake package and a pkg-config file. Nothing here depends on the architecture.
+include(CMakePackageConfigHelpers)
+include(GNUInstallDirs)
+
+set(package_dir "${CMAKE_INSTALL_DATADIR}/virtio/cmake")
+install(DIRECTORY include/virtio DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING PATTERN "*.hpp")
+install(TARGETS virtio virtio_testing EXPORT virtio_targets)
+install(EXPORT virtio_targets NAMESPACE virtio:: FILE virtio-targets.cmake DESTINATION "${package_dir}")
+
+write_basic_package_version_file("${CMAKE_CURRENT_BINARY_DIR}/virtio-config-version.cmake"
+  COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
+install(FILES cmake/virtio-config.cmake "${CMAKE_CURRENT_BINARY_DIR}/virtio-config-version.cmake"
+  DESTINATION "${package_dir}")
+
+configure_file(cmake/virtio.pc.in virtio.pc @ONLY)
+install(FILES "${CMAKE_CURRENT_BINARY_DIR}/virtio.pc" DESTINATION "${CMAKE_INSTALL_DATADIR}/pkgconfig")

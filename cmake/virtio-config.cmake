@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: MIT
+# find_package(virtio): virtio::virtio is the library, virtio::testing its hosted test kit.
+include("${CMAKE_CURRENT_LIST_DIR}/virtio-targets.cmake")

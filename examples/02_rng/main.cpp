@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT
+// Entropy hello world: 32 random bytes from the host.
+#include <virtio/pci.hpp>
+#include <virtio/rng.hpp>
+
+#include "board.hpp"
+
+using rng_t = virtio::rng::device<board, virtio::pci::transport<board>, virtio::split_queue<8>>;
+constinit virtio::dma_storage<rng_t::dma_bytes> rng_dma;
+constinit rng_t entropy;
+
+extern "C" int guest_main(const char*) {
+  const auto where = virtio::pci::find(board{}, virtio::device_type::entropy);
+  if (!where) return board::fail("no rng", where.error());
+  if (auto up = entropy.start(board{}, *where, rng_dma); !up) return board::fail("start", up.error());
+
+  static virtio::u8 seed[32];
+  auto r = entropy.fill(seed);  // repeats until all 32 bytes were really written
+  for (const virtio::u8 byte : seed) boot::print(boot::hex(byte), " ");
+  boot::print("\n");
+  return r ? 0 : board::fail("fill", r.error());
+}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+// The porting surface, whole: what the library must know about an identity-mapped x86 machine that polls.
+#pragma once
+
+#include <virtio/pci.hpp>
+#include <virtio/platform/concepts.hpp>
+
+#include "runtime.hpp"
+
+struct board : virtio::pci::cf8<> {
+  using barriers = virtio::smp_barriers;
+
+  /// Device addresses are CPU addresses here.
+  virtio::result<void> map(const volatile void* va, virtio::usize n, virtio::direction way, virtio::segments& out) const {
+    return out.push(virtio::dma_addr{reinterpret_cast<virtio::uptr>(va)}, n, way);
+  }
+
+  /// Half a minute or so, then the device is reset and the call ends.
+  bool keep_waiting(virtio::waiting, virtio::u64 attempt) const {
+    __builtin_ia32_pause();
+    return attempt < 500'000'000;
+  }
+
+  /// Says what failed and why; the guest's exit status.
+  static int fail(const char* what, virtio::errc why) {
+    boot::print(what, ": ", virtio::describe(why), "\n");
+    return 1;
+  }
+};
+
+static_assert(virtio::platform<board> && virtio::pci::host<board>);

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT
+// Console, command line, exit and exceptions of a guest, and the four functions that compilers call.
+// The serial port is not set up: a virtual machine's port has no baud rate and takes bytes at once.
+#include "runtime.hpp"
+
+namespace {
+
+constexpr uint16_t serial_data = 0x3f8;
+constexpr uint16_t serial_line_status = 0x3fd;
+constexpr uint8_t transmitter_empty = 0x20;
+constexpr uint16_t debug_exit = 0xf4;
+
+// What a PVH loader leaves at EBX: the fields up to the last one used here.
+struct start_info {
+    uint32_t magic, version, flags, module_count;
+    uint64_t modules;
+    uint64_t command_line;
+};
+static_assert(sizeof(start_info) == 32);
+
+struct gate {
+    uint16_t offset_low, selector, type, offset_middle;
+    uint32_t offset_high, reserved;
+};
+static_assert(sizeof(gate) == 16);
+
+struct [[gnu::packed]] table_pointer {
+    uint16_t limit;
+    const void* base;
+};
+
+// As start.S and the processor leave it on the stack.
+struct exception_frame {
+    uint64_t vector, error, rip, cs, rflags, rsp, ss;
+};
+
+constexpr unsigned vectors = 32;
+constexpr unsigned page_fault = 14;
+gate gates[vectors];
+const char* arguments;
+
+void out8(uint16_t port, uint8_t value) { asm volatile("outb %0, %1" : : "a"(value), "Nd"(port) : "memory"); }
+
+uint8_t in8(uint16_t port) {
+    uint8_t value;
+    asm volatile("inb %1, %0" : "=a"(value) : "Nd"(port) : "memory");
+    return value;
+}
+
+void put_digits(uint64_t value, unsigned base) {
+    char digits[20];
+    unsigned n = 0;
+    do {
+        digits[n++] = "0123456789abcdef"[value % base];
+        value /= base;
+    } while (value != 0);
+    while (n != 0) boot::put(digits[--n]);
+}
+
+}  // namespace
+
+namespace boot {
+
+void put(char c) {
+    while ((in8(serial_line_status) & transmitter_empty) == 0) {
+    }
+    out8(serial_data, static_cast<uint8_t>(c));
+}
+
+void put(const char* s) {
+    while (*s != '\0') put(*s++);
+}
+
+void put(text t) {
+    for (size_t i = 0; i < t.size; ++i) put(t.data[i]);
+}
+
+void put(hex h) {
+    put("0x");
+    put_digits(h.value, 16);
+}
+
+void put(unsigned long long n) { put_digits(n, 10); }
+
+void put(long long n) {
+    const auto bits = static_cast<uint64_t>(n);
+    if (n < 0) put('-');
+    put_digits(n < 0 ? 0 - bits : bits, 10);  // negated unsigned: the smallest number has no positive twin
+}
+
+void exit(int code) {
+    // QEMU's own status becomes (code << 1) | 1 and has eight bits, hence the range.
+    out8(debug_exit, static_cast<uint8_t>(code < 0 || code > 127 ? 127 : code));
+    for (;;) asm volatile("cli; hlt");  // a machine without the exit port stops here
+}
+
+const char* command_line() { return arguments; }
+
+text option(const char* key) {
+    text found;
+    const char* word = arguments;
+    while (*word != '\0') {
+        size_t i = 0;
+        while (key[i] != '\0' && word[i] == key[i]) ++i;
+        const bool matches = key[i] == '\0' && word[i] == '=';
+        const char* const start = word;
+        while (*word != ' ' && *word != '\0') ++word;
+        if (matches) found = {start + i + 1, static_cast<size_t>(word - start) - i - 1};
+        while (*word == ' ') ++word;
+    }
+    return found;
+}
+
+}  // namespace boot
+
+extern "C" {
+
+extern const char boot_exception_stubs[];
+
+[[noreturn]] void boot_exception(const exception_frame& frame) {
+    static bool entered;
+    if (!entered) {  // a fault while printing must end, not recurse
+        entered = true;
+        boot::print("exception ", frame.vector, " at RIP ", boot::hex(frame.rip), " error ", boot::hex(frame.error));
+        if (frame.vector == page_fault) {
+            uint64_t address;
+            asm("mov %%cr2, %0" : "=r"(address));
+            boot::print(" address ", boot::hex(address));
+        }
+        boot::print("\n");
+    }
+    boot::exit(125);
+}
+
+[[noreturn]] void boot_enter(const start_info& info) {
+    for (unsigned i = 0; i < vectors; ++i) {
+        const auto stub = reinterpret_cast<uintptr_t>(boot_exception_stubs) + 16 * i;
+        gates[i] = {.offset_low = static_cast<uint16_t>(stub),
+                    .selector = 8,
+                    .type = 0x8e00,  // present, interrupt gate
+                    .offset_middle = static_cast<uint16_t>(stub >> 16),
+                    .offset_high = static_cast<uint32_t>(stub >> 32),
+                    .reserved = 0};
+    }
+    const table_pointer table{sizeof gates - 1, gates};
+    asm volatile("lidt %0" : : "m"(table));
+
+    // Safe to follow: the loader is trusted, and its data lies in the mapped first 4 GiB.
+    arguments = info.command_line != 0 ? reinterpret_cast<const char*>(info.command_line) : "";
+    boot::exit(guest_main(arguments));
+}
+
+// Compilers emit calls to these four by themselves. The copying ones are single instructions in assembler,
+// which no compiler can recognise as a memcpy and turn into a call of itself.
+void* memcpy(void* to, const void* from, size_t n) {
+    void* const result = to;
+    asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
+    return result;
+}
+
+void* memmove(void* to, const void* from, size_t n) {
+    // One unsigned comparison: a destination below the source wraps round to a large distance.
+    if (reinterpret_cast<uintptr_t>(to) - reinterpret_cast<uintptr_t>(from) >= n) return memcpy(to, from, n);
+    auto* to_last = static_cast<char*>(to) + n - 1;
+    const auto* from_last = static_cast<const char*>(from) + n - 1;
+    asm volatile("std; rep movsb; cld" : "+D"(to_last), "+S"(from_last), "+c"(n) : : "memory");
+    return to;
+}
+
+void* memset(void* to, int value, size_t n) {
+    void* const result = to;
+    asm volatile("rep stosb" : "+D"(to), "+c"(n) : "a"(value) : "memory");
+    return result;
+}
+
+int memcmp(const void* left, const void* right, size_t n) {
+    const auto* a = static_cast<const unsigned char*>(left);
+    const auto* b = static_cast<const unsigned char*>(right);
+    for (size_t i = 0; i < n; ++i)
+        if (a[i] != b[i]) return a[i] - b[i];
+    return 0;
+}
+
+}  // extern "C"

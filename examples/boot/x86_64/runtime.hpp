@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+// What an example needs besides the library: a console, a command line, a way to end.
+// Single processor, interrupts off, no heap, no global constructors. The program supplies
+// `extern "C" int guest_main(const char* command_line)`; what it returns is the guest's exit status.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+extern "C" int guest_main(const char* command_line);
+
+namespace boot {
+
+// A stretch of characters, not terminated; `data` is null when there is none.
+struct text {
+    const char* data{};
+    size_t size{};
+
+    [[nodiscard]] constexpr explicit operator bool() const { return data != nullptr; }
+    [[nodiscard]] constexpr bool operator==(const char* other) const {
+        size_t i = 0;
+        while (i < size && other[i] != '\0' && other[i] == data[i]) ++i;
+        return i == size && other[i] == '\0';
+    }
+};
+
+// Prints a number or an address as 0x...
+struct hex {
+    uint64_t value;
+    constexpr explicit hex(uint64_t number) : value{number} {}
+    template <class T>  // a template, or hex(0) would be ambiguous: 0 is a null pointer too
+    explicit hex(T* address) : value{reinterpret_cast<uintptr_t>(address)} {}
+};
+
+void put(char);
+void put(const char*);
+void put(text);
+void put(hex);
+void put(long long);
+void put(unsigned long long);
+inline void put(int n) { put(static_cast<long long>(n)); }
+inline void put(long n) { put(static_cast<long long>(n)); }
+inline void put(unsigned n) { put(static_cast<unsigned long long>(n)); }
+inline void put(unsigned long n) { put(static_cast<unsigned long long>(n)); }
+void put(bool) = delete;               // would print 0 or 1: say which words are meant
+void put(const volatile void*) = delete;  // ask for boot::hex(pointer)
+
+/// Writes each argument to the first serial port: `boot::print("sector ", n, " ", boot::hex(x), "\n")`.
+/// Waits for the port to take each character.
+template <class... Parts>
+void print(const Parts&... parts) {
+    (put(parts), ...);
+}
+
+/// Ends the guest with this status, 0 to 127; any other number ends it with 127, never as a success.
+[[noreturn]] void exit(int code);
+
+/// Gives the command line as the loader passed it; empty, never null, when there is none.
+[[nodiscard]] const char* command_line();
+
+/// Finds `key=value` among the words of the command line and gives the value, or no text.
+/// The last of several wins, as a later option overrides an earlier one.
+[[nodiscard]] text option(const char* key);
+
+/// Reads the processor's time-stamp counter; its frequency is the processor's affair.
+[[nodiscard]] inline uint64_t timestamp() { return __builtin_ia32_rdtsc(); }
+
+}  // namespace boot

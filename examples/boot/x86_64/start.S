@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MIT
+// From the loader to C++: a PVH loader enters in 32-bit protected mode with paging off and EBX pointing
+// to its start_info; this turns on paging, long mode and SSE, and calls boot_enter (runtime.cpp).
+// The loader has zeroed .bss (QEMU does so at every start and every reset), so nothing here does.
+
+#define PRESENT_WRITABLE 0x3
+#define LARGE_PAGE       0x83   // present, writable, maps a page rather than a further table
+
+    .section .note.pvh, "a", @note
+    .balign 4
+    .long 4                     // size of the name
+    .long 8                     // size of the entry point
+    .long 18                    // XEN_ELFNOTE_PHYS32_ENTRY
+    .asciz "Xen"
+    .quad boot_start
+
+    .text
+    .code32
+    .globl boot_start
+boot_start:
+    cld
+    movl %ebx, start_info       // cpuid overwrites EBX
+
+    // Identity map. Device registers may lie anywhere, so as much as one top-level entry can cover.
+    movl $(pdpt + PRESENT_WRITABLE), pml4
+    movl $0x80000001, %eax
+    cpuid
+    xorl %ecx, %ecx
+    btl $26, %edx               // does the processor have 1 GiB pages?
+    jnc 2f
+
+1:  movl %ecx, %eax             // yes: 512 GiB, entry i maps i GiB
+    shll $30, %eax
+    orl $LARGE_PAGE, %eax
+    movl %ecx, %edx
+    shrl $2, %edx
+    movl %eax, pdpt(,%ecx,8)
+    movl %edx, pdpt + 4(,%ecx,8)
+    incl %ecx
+    cmpl $512, %ecx
+    jne 1b
+    jmp 3f
+
+2:  movl %ecx, %eax             // no: the first 4 GiB, entry i of the four directories maps i * 2 MiB
+    shll $21, %eax
+    orl $LARGE_PAGE, %eax
+    movl %eax, directories(,%ecx,8)
+    incl %ecx
+    cmpl $2048, %ecx
+    jne 2b
+    movl $(directories + 0x0000 + PRESENT_WRITABLE), pdpt
+    movl $(directories + 0x1000 + PRESENT_WRITABLE), pdpt + 8
+    movl $(directories + 0x2000 + PRESENT_WRITABLE), pdpt + 16
+    movl $(directories + 0x3000 + PRESENT_WRITABLE), pdpt + 24
+
+3:  movl $pml4, %eax
+    movl %eax, %cr3
+    movl %cr4, %eax
+    orl $0x620, %eax            // PAE; OSFXSR and OSXMMEXCPT, which SSE needs
+    movl %eax, %cr4
+    movl $0xc0000080, %ecx      // EFER
+    rdmsr
+    orl $0x100, %eax            // long mode enable
+    wrmsr
+    movl %cr0, %eax
+    andl $~0xc, %eax            // EM and TS off: SSE instructions run rather than trap
+    orl $0x80000002, %eax       // paging, and MP
+    movl %eax, %cr0
+    lgdt gdt_pointer
+    ljmp $8, $start64
+
+    .code64
+start64:
+    movl $16, %eax
+    movl %eax, %ss
+    movl %eax, %ds
+    movl %eax, %es
+    movl $stack_top, %esp
+    movl start_info, %edi
+    xorl %ebp, %ebp             // ends a debugger's backtrace
+    call boot_enter             // does not return
+
+// One stub per exception, 16 bytes apart so that runtime.cpp can compute their addresses. The processor
+// pushes an error code for some only; the others push a zero so that every frame looks the same.
+    .balign 16
+    .globl boot_exception_stubs
+boot_exception_stubs:
+    .set .Lvector, 0
+    .rept 32
+    .balign 16
+    .if !((0x60227d00 >> .Lvector) & 1)
+    pushq $0
+    .endif
+    pushq $.Lvector
+    jmp exception
+    .set .Lvector, .Lvector + 1
+    .endr
+
+exception:
+    movq %rsp, %rdi
+    andq $-16, %rsp
+    cld
+    call boot_exception         // does not return, so no register is saved
+
+    .section .rodata
+    .balign 8
+gdt:
+    .quad 0
+    .quad 0x00af9b000000ffff    // 64-bit code
+    .quad 0x00cf93000000ffff    // data
+gdt_pointer:
+    .word gdt_pointer - gdt - 1
+    .long gdt
+
+    .bss
+    .balign 4096
+pml4:        .skip 4096
+pdpt:        .skip 4096
+directories: .skip 4 * 4096
+stack:       .skip 64 * 1024
+stack_top:
+start_info:  .skip 4
+
+    .section .note.GNU-stack, "", @progbits

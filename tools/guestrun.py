@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: MIT
+"""Boots a guest image in QEMU and gives back the guest's own exit status and console.
+
+The guest ends by a write to isa-debug-exit, which makes QEMU end with (status << 1) | 1. A QEMU that cannot
+start ends with 1 as well, which would read as the guest's success: so QEMU is started with the processor
+stopped, and only a QEMU that has answered on its control socket is let go and believed.
+"""
+import argparse
+import codecs
+import json
+import os
+import selectors
+import shlex
+import socket
+import subprocess
+import sys
+import time
+
+TIMED_OUT = 124
+NO_STATUS = 125  # QEMU did not start, or ended without the guest naming a status
+
+DEFAULT_QEMU = "qemu-system-x86_64"
+
+
+def command(image, qemu, machine, memory, append, extra, control):
+    """QEMU's command line; `qemu` may carry options of its own, such as -L folders."""
+    return [
+        *shlex.split(qemu), "-machine", machine, "-accel", "tcg", "-m", str(memory),
+        "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio",
+        "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",
+        "-S", "-chardev", f"socket,id=guestrun,fd={control}", "-mon", "chardev=guestrun,mode=control",
+        "-kernel", str(image), *(["-append", append] if append else []), *extra,
+    ]
+
+
+class _Control:
+    """The control socket: lets the guest go once QEMU has answered, and notes why QEMU stopped."""
+
+    def __init__(self, sock):
+        self.sock, self.pending, self.started, self.ended_by = sock, b"", False, ""
+        self._send("qmp_capabilities")
+
+    def _send(self, name):
+        try:
+            self.sock.sendall(json.dumps({"execute": name}).encode() + b"\n")
+        except OSError:  # QEMU has gone already; its own status tells
+            pass
+
+    def feed(self, data):
+        *lines, self.pending = (self.pending + data).split(b"\n")
+        for line in filter(None, map(bytes.strip, lines)):
+            message = json.loads(line)
+            if "return" in message and not self.started:
+                self.started = True
+                self._send("cont")
+            elif message.get("event") == "SHUTDOWN":
+                self.ended_by = message["data"].get("reason", "")
+
+
+def boot(image, qemu=None, machine="pc", memory=128, append="", timeout=60, extra=(), stream=None, errors=None):
+    """Boots `image` and waits for its end: gives (status, console text).
+
+    status is the guest's own (0 to 127), 124 at the time-out, 125 when QEMU did not start or the guest ended
+    without a status. Console text goes to `stream` as it comes, complaints to `errors` (default: stderr).
+    """
+    errors = errors or sys.stderr
+    ours, theirs = socket.socketpair()
+    argv = command(image, qemu or os.environ.get("QEMU") or DEFAULT_QEMU, machine, memory, append, extra, theirs.fileno())
+    try:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   pass_fds=[theirs.fileno()])
+    except OSError as failure:
+        ours.close()
+        print(f"run-guest: cannot start {argv[0]}: {failure.strerror}", file=errors)
+        return NO_STATUS, ""
+    finally:
+        theirs.close()
+
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+    console, complaints = [], []
+    deadline = time.monotonic() + timeout
+    timed_out = finished = False
+
+    def on_console(data):
+        text = decode(data)
+        console.append(text)
+        if stream:
+            stream.write(text)
+            stream.flush()
+
+    try:
+        control = _Control(ours)
+        with selectors.DefaultSelector() as wait:
+            wait.register(process.stdout, selectors.EVENT_READ, on_console)
+            wait.register(process.stderr, selectors.EVENT_READ, complaints.append)
+            wait.register(ours, selectors.EVENT_READ, control.feed)
+            while wait.get_map() and not timed_out:
+                ready = wait.select(max(0.0, deadline - time.monotonic()))
+                timed_out = not ready and time.monotonic() >= deadline
+                for key, _ in ready:
+                    try:
+                        data = os.read(key.fd, 65536)
+                    except ConnectionResetError:  # QEMU ended with our last command unread
+                        data = b""
+                    if data:
+                        key.data(data)
+                    else:
+                        wait.unregister(key.fileobj)
+                # A guest that prints for ever keeps every select busy, so the clock is asked here too.
+                timed_out = timed_out or (bool(wait.get_map()) and time.monotonic() >= deadline)
+        finished = not timed_out
+    finally:
+        if not finished:
+            process.kill()
+        process.wait()
+        for end in (process.stdout, process.stderr, ours):
+            end.close()
+
+    text = "".join(console)
+    said = b"".join(complaints).decode(errors="replace").rstrip("\n")
+    if said:
+        print(said, file=errors)
+    if timed_out:
+        print(f"run-guest: no end after {timeout:g} s, QEMU killed", file=errors)
+        return TIMED_OUT, text
+    if not control.started:
+        print(f"run-guest: QEMU did not start (its status: {process.returncode})", file=errors)
+        return NO_STATUS, text
+    if process.returncode < 0 or process.returncode % 2 == 0:
+        why = control.ended_by or f"QEMU's status: {process.returncode}"
+        print(f"run-guest: the guest ended without a status ({why})", file=errors)
+        return NO_STATUS, text
+    return (process.returncode - 1) // 2, text
+
+
+def main(arguments):
+    own, extra = arguments, []
+    if "--" in arguments:  # split by hand: argparse would take a "--" away wherever it stands
+        at = arguments.index("--")
+        own, extra = arguments[:at], arguments[at + 1:]
+    parser = argparse.ArgumentParser(
+        prog="run-guest", description="Boot a guest image in QEMU; the exit status is the guest's own.",
+        epilog="Status 124: time-out. 125: QEMU did not start, or the guest died. What follows -- goes to QEMU.")
+    parser.add_argument("image")
+    parser.add_argument("--qemu", help=f"QEMU command, with options if need be (default: $QEMU or {DEFAULT_QEMU})")
+    parser.add_argument("--machine", default="pc", help="pc, q35 or microvm, with ,option=value if need be (default: pc)")
+    parser.add_argument("--memory", type=int, default=128, metavar="MB")
+    parser.add_argument("--append", default="", metavar="STR", help="the guest's command line")
+    parser.add_argument("--timeout", type=float, default=60, metavar="S")
+    options = parser.parse_args(own)
+    try:
+        status, _ = boot(options.image, options.qemu, options.machine, options.memory, options.append,
+                         options.timeout, extra, stream=sys.stdout)
+    except KeyboardInterrupt:
+        return 130  # as a shell counts it
+    return status

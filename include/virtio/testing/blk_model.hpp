@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: MIT
+// A disk that checks every request against the specification, and that can fail, lie and lose power.
+// Spec: virtio 1.4, 5.2. Layer: testing.
+#pragma once
+
+#include <virtio/testing/device_model.hpp>
+
+namespace virtio::testing {
+
+/// What kind of disk. Zero in size_max, seg_max or blk_size: the feature is not offered.
+struct blk_options {
+  std::uint64_t sectors = 2048;
+  std::uint16_t queue_size = 128;
+  std::uint16_t queues = 1;
+  std::uint32_t size_max = 0;
+  std::uint32_t seg_max = 0;
+  std::uint32_t blk_size = 0;
+  bool read_only = false;
+  bool flush = true;
+  std::string serial = "virtio-testing-disk";
+};
+
+class blk_model : public device_model {
+ public:
+  enum : std::uint8_t { ok = 0, io_error = 1, unsupported = 2 };
+
+  explicit blk_model(device_memory& memory, blk_options options = {})
+      : device_model{memory, 2, std::vector<std::uint16_t>(options.queues, options.queue_size),
+                     std::vector<std::uint8_t>(96)},
+        options_{std::move(options)},
+        data_(static_cast<std::size_t>(options_.sectors * 512)),
+        stable_{data_} {
+    put_config(0x00, options_.sectors, 8);
+    if (options_.size_max != 0) offer({1});
+    put_config(0x08, options_.size_max, 4);
+    if (options_.seg_max != 0) offer({2});
+    put_config(0x0c, options_.seg_max, 4);
+    if (options_.read_only) offer({5});
+    if (options_.blk_size != 0) offer({6});
+    put_config(0x14, options_.blk_size, 4);
+    if (options_.flush) offer({9});
+    if (options_.queues > 1) offer({12});
+    put_config(0x22, options_.queues, 2);
+  }
+
+  /// The contents as the device serves them, and as they would be after a power cut.
+  [[nodiscard]] std::vector<std::uint8_t>& data() { return data_; }
+  [[nodiscard]] const std::vector<std::uint8_t>& stable() const { return stable_; }
+  void power_cut() { data_ = stable_; }
+  /// Changes the capacity as a resize on the host does.
+  void resize(std::uint64_t sectors) {
+    options_.sectors = sectors;
+    data_.resize(static_cast<std::size_t>(sectors * 512));
+    stable_.resize(data_.size());
+    change_config(0x00, sectors, 8);
+  }
+
+  // --- knobs; requests are counted from 0 in the order they are served: `disk.fail[disk.served()] = disk.io_error;` ---
+  [[nodiscard]] std::uint32_t served() const { return number_; }
+  std::map<std::uint32_t, std::uint8_t> fail;     // request number -> status instead of serving it
+  std::set<std::uint32_t> no_status;              // served, but the status byte is left as it was
+  std::map<std::uint32_t, std::uint8_t> claim;    // served, and this status claimed, whatever happened
+
+  // --- counts ---
+  [[nodiscard]] std::uint32_t count(std::uint32_t type) const {
+    const auto found = per_type_.find(type);
+    return found == per_type_.end() ? 0 : found->second;
+  }
+  [[nodiscard]] std::uint32_t reads() const { return count(0); }
+  [[nodiscard]] std::uint32_t writes() const { return count(1); }
+  [[nodiscard]] std::uint32_t flushes() const { return count(4); }
+
+ protected:
+  std::uint32_t process(std::uint16_t, chain& buffer) override {
+    const std::uint32_t number = number_++;
+    const std::uint64_t readable = buffer.readable(), writable = buffer.writable();
+    if (readable < 16) {
+      object("blk: a request with " + std::to_string(readable) + " readable bytes, its header needs 16");
+      return 0;
+    }
+    if (writable == 0) {
+      object("blk: a request without a writable byte for its status");
+      return 0;
+    }
+    std::uint8_t header[16];
+    (void)buffer.read(0, header, sizeof header);
+    const std::uint32_t type = wire::get32(header);
+    const std::uint64_t sector = wire::get64(header + 8);
+    const std::uint64_t out = readable - 16, in = writable - 1;
+    ++per_type_[type];
+    if (wire::get32(header + 4) != 0)
+      object("blk: the reserved field of the header is " + wire::hex(wire::get32(header + 4)));
+    check_framing(buffer);
+    check_limits(buffer);
+
+    std::uint8_t status = ok;
+    if (const auto told = fail.find(number); told != fail.end()) status = told->second;
+    else status = serve_request(buffer, type, sector, out, in);
+    // Used length counts bytes from the first writable one on, and a failed read wrote none of its data.
+    const std::uint64_t written = status == ok ? writable : in == 0 ? 1 : 0;
+    if (const auto told = claim.find(number); told != claim.end()) status = told->second;
+    if (no_status.count(number) == 0) (void)buffer.write(writable - 1, &status, 1);
+    return static_cast<std::uint32_t>(written);
+  }
+
+  [[nodiscard]] field config_field(std::uint32_t offset) const override {
+    static constexpr field fields[] = {{0x00, 8, 128}, {0x08, 4, 1},  {0x0c, 4, 2},  {0x10, 2, 4},  {0x12, 1, 4},
+                                       {0x13, 1, 4},   {0x14, 4, 6},  {0x18, 1, 10}, {0x19, 1, 10}, {0x1a, 2, 10},
+                                       {0x1c, 4, 10},  {0x20, 1, 11}, {0x22, 2, 12}, {0x24, 4, 13}, {0x28, 4, 13},
+                                       {0x2c, 4, 13},  {0x30, 4, 14}, {0x34, 4, 14}, {0x38, 1, 14}, {0x3c, 4, 16},
+                                       {0x40, 4, 16},  {0x44, 4, 16}};
+    for (const field& f : fields)
+      if (offset >= f.first && offset < f.first + f.width) return f;
+    return device_model::config_field(offset);
+  }
+  [[nodiscard]] bool knows(unsigned bit) const override {
+    return bit < 24 ? bit <= 17 && bit != 3 && bit != 8 : device_model::knows(bit);
+  }
+  [[nodiscard]] bool config_writable(std::uint32_t offset, std::uint32_t width) const override {
+    return accepted(11) && offset == 0x20 && width == 1;
+  }
+
+ private:
+  std::uint8_t serve_request(chain& buffer, std::uint32_t type, std::uint64_t sector, std::uint64_t out, std::uint64_t in) {
+    switch (type) {
+      case 0:
+        if (out != 0) object("blk: a read with " + std::to_string(out) + " readable data bytes");
+        if (!check_range("read", sector, in)) return io_error;
+        return buffer.write(0, data_.data() + sector * 512, in) == in ? ok : io_error;
+      case 1:
+        if (in != 0) object("blk: a write with " + std::to_string(in) + " writable data bytes");
+        if (options_.read_only) {
+          object("blk: a write to a read-only disk");
+          return io_error;
+        }
+        if (!check_range("write", sector, out)) return io_error;
+        if (buffer.read(16, data_.data() + sector * 512, out) != out) return io_error;
+        // FACT-28: without FLUSH negotiated the cache is writethrough.
+        if (!accepted(9))
+          std::copy_n(data_.begin() + static_cast<std::ptrdiff_t>(sector * 512), out,
+                      stable_.begin() + static_cast<std::ptrdiff_t>(sector * 512));
+        return ok;
+      case 4:
+        if (sector != 0) object("BLK-08: a flush of sector " + std::to_string(sector));
+        if (out != 0 || in != 0) object("BLK-09: a flush with data");
+        if (!accepted(9)) {
+          object("BLK-01: a flush without the feature");
+          return unsupported;
+        }
+        stable_ = data_;
+        return ok;
+      case 8: {
+        if (in != 20 || out != 0) object("BLK-12: GET_ID with " + std::to_string(in) + " bytes, not 20");
+        std::uint8_t id[20] = {};
+        std::copy_n(options_.serial.begin(), std::min<std::size_t>(options_.serial.size(), sizeof id), id);
+        (void)buffer.write(0, id, std::min<std::uint64_t>(in, sizeof id));
+        return ok;
+      }
+      default: return unsupported;
+    }
+  }
+
+  bool check_range(const char* what, std::uint64_t sector, std::uint64_t bytes) {
+    const std::string name =
+        std::string{"a "} + what + " of " + std::to_string(bytes) + " bytes at sector " + std::to_string(sector);
+    if (bytes % 512 != 0 || bytes == 0) {
+      object("BLK-10: " + name);
+      return false;
+    }
+    if (sector > options_.sectors || bytes / 512 > options_.sectors - sector) {
+      object("BLK-06: " + name + ", the capacity is " + std::to_string(options_.sectors));
+      return false;
+    }
+    return true;
+  }
+
+  void check_framing(const chain& buffer) {
+    if (!framing_is_legacy()) return;
+    const element &first = buffer.elements.front(), &last = buffer.elements.back();
+    if (first.writable || first.length != 16) object("BLKL-10: the header is not one readable descriptor of 16 bytes");
+    if (!last.writable || last.length != 1) object("BLKL-10: the status is not one writable descriptor of 1 byte");
+  }
+
+  void check_limits(const chain& buffer) {
+    std::uint64_t readable_seen = 0, writable_seen = 0;
+    std::uint32_t data_elements = 0;
+    for (const element& e : buffer.elements) {
+      std::uint64_t& seen = e.writable ? writable_seen : readable_seen;
+      seen += e.length;
+      const bool header_only = !e.writable && seen <= 16;
+      const bool status_only = e.writable && seen == buffer.writable() && e.length == 1;
+      if (header_only || status_only) continue;
+      ++data_elements;
+      if (const std::uint32_t most = wire::get32(&config()[0x08]); accepted(1) && e.length > most)
+        object("blk: SIZE_MAX: a segment of " + std::to_string(e.length) + ", the limit is " + std::to_string(most));
+    }
+    if (const std::uint32_t most = wire::get32(&config()[0x0c]); accepted(2) && data_elements > most)
+      object("blk: SEG_MAX: " + std::to_string(data_elements) + " segments, the limit is " + std::to_string(most));
+  }
+
+  blk_options options_;
+  std::vector<std::uint8_t> data_, stable_;
+  std::map<std::uint32_t, std::uint32_t> per_type_;
+  std::uint32_t number_ = 0;
+};
+
+}  // namespace virtio::testing

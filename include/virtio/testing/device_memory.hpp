@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT
+// What a device can address: windows of memory, each at its own device address. Everything outside is refused and recorded,
+// so a driver that hands out a wrong address fails a test instead of corrupting one.
+// There is no lock around the windows: they stay as they are while a device runs on a thread of its own, and a lock here
+// would hide from the race detector exactly the ordering that the rings have to provide.
+// Layer: testing (shares nothing with the library; little-endian helpers are its own).
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace virtio::testing {
+
+namespace wire {
+
+// Little-endian numbers in raw memory, byte by byte: any alignment, any CPU.
+inline std::uint64_t get(const std::uint8_t* from, unsigned bytes) {
+  std::uint64_t value = 0;
+  for (unsigned i = 0; i < bytes; ++i) value |= std::uint64_t{from[i]} << (8 * i);
+  return value;
+}
+inline std::uint16_t get16(const std::uint8_t* from) { return static_cast<std::uint16_t>(get(from, 2)); }
+inline std::uint32_t get32(const std::uint8_t* from) { return static_cast<std::uint32_t>(get(from, 4)); }
+inline std::uint64_t get64(const std::uint8_t* from) { return get(from, 8); }
+inline void put(std::uint8_t* to, std::uint64_t value, unsigned bytes) {
+  for (unsigned i = 0; i < bytes; ++i) to[i] = static_cast<std::uint8_t>(value >> (8 * i));
+}
+inline void put16(std::uint8_t* to, std::uint16_t value) { put(to, value, 2); }
+inline void put32(std::uint8_t* to, std::uint32_t value) { put(to, value, 4); }
+inline void put64(std::uint8_t* to, std::uint64_t value) { put(to, value, 8); }
+
+inline std::uint16_t order(std::uint16_t value) {
+  return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? value : static_cast<std::uint16_t>(value << 8 | value >> 8);
+}
+// The words that both sides touch at the same time. Sequentially consistent, so that the device needs no fence of its own
+// between its stores and the loads behind them: race detectors follow atomics and do not follow fences.
+inline std::uint16_t atomic_get16(const std::uint8_t* from) {
+  return order(__atomic_load_n(reinterpret_cast<const std::uint16_t*>(from), __ATOMIC_SEQ_CST));
+}
+inline void atomic_put16(std::uint8_t* to, std::uint16_t value) {
+  __atomic_store_n(reinterpret_cast<std::uint16_t*>(to), order(value), __ATOMIC_SEQ_CST);
+}
+
+inline std::string hex(std::uint64_t value) {
+  char text[20];
+  std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(value));
+  return text;
+}
+
+}  // namespace wire
+
+/// The memory that one or several devices can address.
+class device_memory {
+ public:
+  enum class access : std::uint8_t { read, write };
+  enum class permission : std::uint8_t { read_only, read_write };
+
+  /// Makes `length` bytes at `host` appear to the device at `at`. The memory stays the caller's. A window that overlaps
+  /// another one in device addresses is a fault of the test's platform and is refused.
+  bool add(std::uint64_t at, const volatile void* host, std::uint64_t length, permission allowed) {
+    for (const auto& [first, w] : windows_)
+      if (at < first + w.length && first < at + length) return fault("windows overlap at " + wire::hex(at));
+    // The device writes only where `allowed` says so; the cast is for the read-only windows over const buffers.
+    windows_[at] = window{length, const_cast<std::uint8_t*>(static_cast<const volatile std::uint8_t*>(host)), allowed};
+    return true;
+  }
+  /// The same with device address == host address.
+  bool add_identity(const volatile void* host, std::uint64_t length, permission allowed = permission::read_write) {
+    return add(reinterpret_cast<std::uintptr_t>(host), host, length, allowed);
+  }
+  /// Takes a window away. A device that has not given back a buffer in it would now write to memory it no longer owns: a
+  /// fault.
+  bool remove(std::uint64_t at) {
+    const auto found = windows_.find(at);
+    if (found == windows_.end()) return fault("removing a window that is not there: " + wire::hex(at));
+    const std::lock_guard lock{pin_lock_};
+    for (const auto& [pin, length] : pins_)
+      if (pin < at + found->second.length && at < pin + length)
+        (void)fault("memory at " + wire::hex(at) + " is taken back while a device owns " + wire::hex(pin) + "+" +
+                    wire::hex(length) + " (SHUTDOWN-02)");
+    windows_.erase(found);
+    return true;
+  }
+  [[nodiscard]] std::size_t windows() const { return windows_.size(); }
+
+  /// Where the device finds `length` bytes at `at`; nullptr, and a fault, unless one window holds them all and allows it.
+  [[nodiscard]] std::uint8_t* pointer(std::uint64_t at, std::uint64_t length, access how) {
+    auto next = windows_.upper_bound(at);
+    if (next != windows_.begin()) {
+      const auto& [first, w] = *std::prev(next);
+      const std::uint64_t offset = at - first;
+      if (offset < w.length && length <= w.length - offset) {
+        if (how == access::read || w.allowed == permission::read_write) return w.host + offset;
+        (void)fault("write to read-only memory at " + wire::hex(at) + "+" + wire::hex(length));
+        return nullptr;
+      }
+    }
+    (void)fault(std::string{how == access::read ? "read" : "write"} +
+                " outside of what the device can address: " + wire::hex(at) + "+" + wire::hex(length));
+    return nullptr;
+  }
+  bool read(std::uint64_t at, void* to, std::uint64_t length) {
+    if (length == 0) return true;
+    const std::uint8_t* const from = pointer(at, length, access::read);
+    if (from != nullptr) std::memcpy(to, from, static_cast<std::size_t>(length));
+    return from != nullptr;
+  }
+  bool write(std::uint64_t at, const void* from, std::uint64_t length) {
+    if (length == 0) return true;
+    std::uint8_t* const to = pointer(at, length, access::write);
+    if (to != nullptr) std::memcpy(to, from, static_cast<std::size_t>(length));
+    return to != nullptr;
+  }
+
+  /// The device owns these bytes from now on / no longer. `remove` objects while it does.
+  void pin(std::uint64_t at, std::uint64_t length) {
+    const std::lock_guard lock{pin_lock_};
+    pins_.emplace_back(at, length);
+  }
+  void unpin(std::uint64_t at, std::uint64_t length) {
+    const std::lock_guard lock{pin_lock_};
+    for (auto i = pins_.begin(); i != pins_.end(); ++i)
+      if (*i == std::pair{at, length}) {
+        pins_.erase(i);
+        return;
+      }
+  }
+
+  [[nodiscard]] const std::vector<std::string>& faults() const { return faults_; }
+  void clear_faults() { faults_.clear(); }
+
+ private:
+  struct window {
+    std::uint64_t length;
+    std::uint8_t* host;
+    permission allowed;
+  };
+
+  bool fault(std::string what) {
+    faults_.push_back(std::move(what));
+    return false;
+  }
+
+  std::map<std::uint64_t, window> windows_;
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> pins_;
+  std::mutex pin_lock_;
+  std::vector<std::string> faults_;
+};
+
+}  // namespace virtio::testing

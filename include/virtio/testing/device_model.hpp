@@ -1,0 +1,576 @@
+// SPDX-License-Identifier: MIT
+// One virtio device behind no particular bus: status, features, queues, configuration, interrupt state. It knows how a driver
+// must bring it up and objects, naming the requirement, to whatever is out of order. It can be told to be slow, broken or
+// dishonest. Derive from it and override `process` for a device that does something, or set `on_request`.
+// By default a doorbell is only noted and `step()` does the work, so that a test decides when the device runs.
+// Threads: one thread may call `step()` while the driver runs on another. Set-up and reset wait for a step to end; doorbells,
+// status and ISR take no lock, so that a race detector still sees whether the rings alone order the hand-over. Use identity
+// windows then (device_memory), set knobs before, and look at violations after joining.
+// Spec: virtio 1.4, 2.1, 2.2, 2.4, 2.5, 3.1. Layer: testing.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+
+#include <virtio/testing/split_device.hpp>
+
+namespace virtio::testing {
+
+/// 128 feature bits.
+struct feature_words {
+  std::array<std::uint32_t, 4> word{};
+  [[nodiscard]] bool has(unsigned bit) const { return bit < 128 && (word[bit / 32] >> (bit % 32) & 1u) != 0; }
+  void set(unsigned bit) { word[bit / 32 % 4] |= std::uint32_t{1} << (bit % 32); }
+  void clear(unsigned bit) { word[bit / 32 % 4] &= ~(std::uint32_t{1} << (bit % 32)); }
+};
+
+class device_model {
+ public:
+  enum class interface : std::uint8_t { modern, legacy };
+  enum class run : std::uint8_t { in_step, at_doorbell };
+  /// What a write to driver_feature does to what was accepted before.
+  enum class feature_store : std::uint8_t { replaces, adds, adds_across_reset };  // the specification, vmd, crosvm
+
+  static constexpr std::uint16_t no_vector = 0xffff;
+  static constexpr std::uint32_t forever = 0xffffffff;
+
+  struct queue_state {
+    std::uint16_t maximum = 0, size = 0, vector = no_vector, notify_off = 0;
+    std::uint64_t descriptors = 0, driver = 0, device = 0;
+    std::uint32_t page = 0;          // legacy
+    unsigned written = 0;            // which of the three areas were programmed
+    bool enabled = false;
+    std::uint32_t resetting = 0;     // reads of queue_reset until it is done
+    split_device ring;
+    std::atomic<std::uint32_t> doorbells = 0;
+    std::atomic<bool> rung = false;
+  };
+  struct held_request {
+    std::uint16_t queue;
+    chain buffer;
+  };
+  /// Register accesses since the last `counts = {}`.
+  struct access_counts {
+    std::uint32_t common = 0, isr = 0, notify = 0, device = 0;
+    [[nodiscard]] std::uint32_t all() const { return common + isr + notify + device; }
+  };
+
+  device_model(device_memory& memory, std::uint16_t type, std::vector<std::uint16_t> queue_sizes,
+               std::vector<std::uint8_t> configuration = {})
+      : memory_{&memory}, type_{type}, config_{std::move(configuration)} {
+    for (const std::uint16_t size : queue_sizes) {
+      auto& q = *queues_.emplace_back(std::make_unique<queue_state>());
+      q.maximum = q.size = size;
+      q.notify_off = static_cast<std::uint16_t>(queues_.size() - 1);
+    }
+    offer({32});
+  }
+  device_model(const device_model&) = delete;
+  device_model& operator=(const device_model&) = delete;
+  virtual ~device_model() = default;
+
+  // --- what the device is ---
+
+  [[nodiscard]] std::uint16_t type() const { return type_; }
+  [[nodiscard]] device_memory& memory() const { return *memory_; }
+  void offer(std::initializer_list<unsigned> bits) { for (const unsigned b : bits) offered_.set(b); }
+  void withdraw(std::initializer_list<unsigned> bits) { for (const unsigned b : bits) offered_.clear(b); }
+  [[nodiscard]] bool offers(unsigned bit) const { return offered_.has(bit); }
+  [[nodiscard]] bool accepted(unsigned bit) const { return accepted_.has(bit); }
+  [[nodiscard]] const feature_words& accepted_features() const { return accepted_; }
+  /// The configuration bytes; a test may write them as it likes. `change_config` is the honest way.
+  [[nodiscard]] std::vector<std::uint8_t>& config() { return config_; }
+  void put_config(std::size_t offset, std::uint64_t value, unsigned bytes) {
+    wire::put(config_.data() + offset, value, bytes);
+  }
+  [[nodiscard]] std::size_t queue_count() const { return queues_.size(); }
+  [[nodiscard]] queue_state& at(std::size_t q) { return *queues_.at(q); }
+  [[nodiscard]] split_device& ring(std::size_t q = 0) { return queues_.at(q)->ring; }
+
+  // --- how it behaves (set before, or between, the driver's moves) ---
+
+  run mode = run::in_step;
+  feature_store features_stored = feature_store::replaces;
+  std::uint32_t reset_reads = 0;              // status reads until a reset is done; `forever`: never
+  bool refuse_features = false;               // FEATURES_OK does not stick
+  std::uint32_t needs_reset_after = forever;  // requests until it sets DEVICE_NEEDS_RESET instead of serving
+  std::uint32_t drop_requests = 0;            // takes this many requests and never answers
+  std::optional<std::uint32_t> used_length;   // claims this length, whatever it wrote
+  std::uint32_t generation_every = 0;         // bumps config_generation every so many reads of it (1: never stable)
+  std::uint32_t queue_reset_reads = 0;        // queue_reset reads until done; `forever`: never
+  bool keep_held_over_queue_reset = false;    // QEMU 7.2: a reset queue's requests still reach their buffers
+  bool refuse_vectors = false;                // every vector reads back NO_VECTOR
+  std::uint16_t msix_vectors = 0;             // size of the MSI-X table, 0 without one
+  bool exact_config_width = true;             // object to config accesses that are not as wide as the field (PCI-05)
+  std::function<std::uint32_t(std::uint16_t queue, chain&)> on_request;                 // used by the default `process`
+  std::function<void(std::uint32_t offset, std::uint32_t width)> before_config_read;    // to tear a field between two reads
+  std::function<void()> on_interrupt;
+
+  /// Requests are taken and kept until complete() is called.
+  void hold() { holding_ = true; }
+  void release() { holding_ = false; }
+  [[nodiscard]] const std::vector<held_request>& held() const { return held_; }
+  /// Serves the held request `index` and gives it back, claiming `length` bytes if given.
+  void complete(std::size_t index, std::optional<std::uint32_t> length = std::nullopt) {
+    const std::lock_guard lock{run_lock_};
+    if (index >= held_.size()) return;
+    held_request one = held_[index];
+    held_.erase(held_.begin() + static_cast<std::ptrdiff_t>(index));
+    const std::uint32_t written = process(one.queue, one.buffer);
+    queue_state& q = *queues_[one.queue];
+    if (!q.enabled || !q.ring.configured()) return;  // its queue was reset: the buffer is written all the same
+    q.ring.push(one.buffer.head, length.value_or(used_length.value_or(written)));
+    finish_batch(q);
+  }
+  void complete_all() { while (!held_.empty()) complete(0); }
+  void complete_all_backwards() { while (!held_.empty()) complete(held_.size() - 1); }
+
+  /// Changes a configuration field as a device does: with a new generation and an interrupt.
+  void change_config(std::size_t offset, std::uint64_t value, unsigned bytes) {
+    put_config(offset, value, bytes);
+    ++generation_;
+    config_interrupt();
+  }
+  void bump_generation() { ++generation_; }
+  void set_needs_reset() {
+    status_ |= needs_reset_bit;
+    config_interrupt();
+  }
+  /// An interrupt out of nothing.
+  void spurious_interrupt(std::uint8_t isr_bits) { raise(no_vector, isr_bits); }
+
+  // --- running ---
+
+  /// Serves every queue whose doorbell rang or which does without. Returns how many requests it took.
+  std::size_t step() {
+    const std::lock_guard lock{run_lock_};
+    std::size_t served = 0;
+    for (std::size_t i = 0; i < queues_.size(); ++i) {
+      queue_state& q = *queues_[i];
+      // Acquire: whoever sees the doorbell sees the queue that was set up before it. The ring orders everything else.
+      if (q.rung.exchange(false, std::memory_order_acquire) || q.ring.no_notify())
+        served += serve(static_cast<std::uint16_t>(i));
+    }
+    return served;
+  }
+  /// Serves one queue, doorbell or not.
+  std::size_t serve(std::uint16_t index) {
+    const std::lock_guard lock{run_lock_};
+    queue_state& q = *queues_[index];
+    std::size_t served = 0;
+    if (!live() || !q.enabled) return served;
+    while (auto buffer = take(index)) {
+      ++served;
+      ++requests_;
+      if (requests_ > needs_reset_after) {
+        set_needs_reset();
+        return served;
+      }
+      if (drop_requests != 0) {
+        --drop_requests;
+        continue;
+      }
+      if (holding_) {
+        held_.push_back({index, *buffer});
+        continue;
+      }
+      const std::uint32_t written = process(index, *buffer);
+      q.ring.push(buffer->head, used_length.value_or(written));
+    }
+    finish_batch(q);
+    return served;
+  }
+  /// Records `lost_kick` for every queue with buffers that the driver had to announce and did not.
+  bool check_kicks() {
+    bool right = true;
+    for (const auto& q : queues_)
+      if (q->enabled && live()) right = q->ring.check_kick() && right;
+    return right;
+  }
+
+  // --- what happened ---
+
+  access_counts counts;
+  [[nodiscard]] std::uint32_t doorbells() const {
+    std::uint32_t sum = 0;
+    for (const auto& q : queues_) sum += q->doorbells;
+    return sum;
+  }
+  [[nodiscard]] std::uint32_t doorbells(std::size_t q) const { return queues_.at(q)->doorbells; }
+  [[nodiscard]] std::uint32_t interrupts() const { return interrupts_; }
+  [[nodiscard]] std::uint32_t interrupts(std::uint16_t vector) const {
+    const auto found = vector_interrupts_.find(vector);
+    return found == vector_interrupts_.end() ? 0 : found->second;
+  }
+  [[nodiscard]] std::uint32_t requests() const { return requests_; }
+  [[nodiscard]] std::uint32_t resets() const { return resets_; }
+  [[nodiscard]] std::uint8_t status() const { return status_; }  // without the side effects of the driver's read
+  [[nodiscard]] bool live() const {
+    return (status_ & driver_ok_bit) != 0 && (status_ & (failed_bit | needs_reset_bit)) == 0 && dma_allowed_;
+  }
+  [[nodiscard]] interface driven_as() const { return via_; }
+  /// All objections so far, those of the rings included.
+  [[nodiscard]] std::vector<std::string> violations() const {
+    std::vector<std::string> all = violations_;
+    for (std::size_t i = 0; i < queues_.size(); ++i)
+      for (const std::string& v : queues_[i]->ring.violations()) all.push_back("queue " + std::to_string(i) + ": " + v);
+    return all;
+  }
+  void clear_violations() {
+    violations_.clear();
+    for (const auto& q : queues_) q->ring.clear_violations();
+  }
+  void object(std::string what) {
+    const std::lock_guard lock{violation_lock_};
+    if (violations_.empty() || violations_.back() != what) violations_.push_back(std::move(what));
+  }
+
+  // --- the driver's side, called by whatever bus the device sits on ---
+
+  [[nodiscard]] std::uint8_t read_status() {
+    if (resetting_ != 0 && resetting_ != forever && --resetting_ == 0) finish_reset();
+    // A reset that takes its time shows what was there before; a driver that comes after firmware finds something.
+    const std::uint8_t now = resetting_ != 0 && status_ == 0 ? acknowledge_bit : status_.load();
+    if (now == 0) reset_unconfirmed_ = false;
+    features_ok_unread_ = false;
+    return now;
+  }
+  void write_status(std::uint8_t value, interface via) {
+    via_ = via;
+    if (value == 0) return begin_reset();
+    const std::uint8_t old = status_;
+    const auto fresh = static_cast<std::uint8_t>(value & ~old);
+    if (reset_unconfirmed_)
+      object(std::string{via == interface::modern ? "PCI-19" : "RESET-01"} +
+             ": status written before it was seen to be 0 after a reset");
+    if (resetting_ != 0) return;
+    if (!was_reset_) object("INIT-01: bring-up without a reset");
+    if ((old & ~value & ~needs_reset_bit) != 0) object("STATUS-02: status bits " + wire::hex(old & ~value) + " cleared");
+    if ((value & 0x30) != 0 || (fresh & needs_reset_bit) != 0)
+      object("STATUS: bits " + wire::hex(value & 0x70) + " are not the driver's to set");
+    if ((old & failed_bit) != 0 && (fresh & ~failed_bit) != 0) object("STATUS-03: bring-up goes on after FAILED");
+    auto next = static_cast<std::uint8_t>((value & ~needs_reset_bit) | (old & needs_reset_bit));
+    if ((fresh & acknowledge_bit) != 0 && (fresh & ~(acknowledge_bit | failed_bit)) != 0)
+      object("INIT-02: ACKNOWLEDGE written together with a later step");
+    if ((fresh & driver_bit) != 0 && (old & acknowledge_bit) == 0) object("INIT-03: DRIVER before ACKNOWLEDGE");
+    if ((fresh & features_ok_bit) != 0) next = features_chosen(next, old);
+    if ((fresh & driver_ok_bit) != 0) ready(old, fresh);
+    status_ = next;
+  }
+
+  [[nodiscard]] std::uint32_t read_offer(std::uint32_t select, interface via) {
+    if (resetting_ != 0) early("device_feature");
+    features_read_ = true;
+    return offered(select, via);
+  }
+  void write_accepted(std::uint32_t select, std::uint32_t bits, interface via) {
+    if (resetting_ != 0) return early("driver_feature");
+    if ((status_ & driver_bit) == 0) object("INIT-04: features accepted before DRIVER");
+    if ((status_ & (via == interface::modern ? features_ok_bit : driver_ok_bit)) != 0)
+      return object("INIT-08: features written after FEATURES_OK");
+    if (!features_read_) object("INIT-04: features accepted without reading the offer");
+    features_written_ = true;
+    if (select > 3) return bits == 0 ? void() : object("FEAT-01: feature bits above 127 accepted");
+    const std::uint32_t offer = offered(select, via);
+    if ((bits & ~offer) != 0)
+      object("FEAT-01: bits " + wire::hex(bits & ~offer) + " of feature word " + std::to_string(select) +
+             " were not offered");
+    accepted_.word[select] = features_stored == feature_store::replaces ? bits : accepted_.word[select] | (bits & offer);
+  }
+
+  [[nodiscard]] queue_state* find_queue(std::uint16_t index) {
+    return index < queues_.size() ? queues_[index].get() : nullptr;
+  }
+  void write_queue_size(std::uint16_t index, std::uint16_t size) {
+    queue_state* const q = may_program(index, "queue_size");
+    if (q == nullptr) return;
+    if (accepted(34) && size == 0) return object("PCI-16: queue_size 0");
+    if (!accepted(34) && (size == 0 || (size & (size - 1)) != 0))
+      return object("PCI-17: queue_size " + std::to_string(size) + " is no power of 2");
+    if (size > q->maximum)
+      return object("PCI-17: queue_size " + std::to_string(size) + " above the maximum " + std::to_string(q->maximum));
+    q->size = size;
+  }
+  /// Half `half` of area 0 (descriptors), 1 (driver) or 2 (device).
+  void write_queue_area(std::uint16_t index, unsigned area, unsigned half, std::uint32_t value) {
+    queue_state* const q = may_program(index, "queue address");
+    if (q == nullptr) return;
+    std::uint64_t& address = area == 0 ? q->descriptors : area == 1 ? q->driver : q->device;
+    address = half == 0 ? (address & ~0xffffffffull) | value : (address & 0xffffffffull) | std::uint64_t{value} << 32;
+    q->written |= 1u << (2 * area + half);
+  }
+  void write_queue_enable(std::uint16_t index, std::uint16_t value) {
+    if (value == 0) return object("PCI-20: 0 written to queue_enable");
+    if (value != 1) object("PCI-20: " + std::to_string(value) + " written to queue_enable");
+    queue_state* const q = may_program(index, "queue_enable");
+    if (q == nullptr) return;
+    if (q->written != 0x3f)
+      object("PCI-18: queue " + std::to_string(index) + " enabled before all of its addresses were written");
+    const std::lock_guard lock{run_lock_};
+    if (accepted(34)) return object("device_model: packed rings are not modelled");
+    q->enabled = true;
+    q->ring.configure(*memory_, q->size, q->descriptors, q->driver, q->device, negotiated());
+  }
+  void write_queue_page(std::uint16_t index, std::uint32_t page) {  // legacy
+    queue_state* const q = find_queue(index);
+    if (q == nullptr || q->maximum == 0)
+      return object("SPLITL-01: address written for queue " + std::to_string(index) + ", which does not exist");
+    if ((status_ & driver_bit) == 0) object("INIT-10: queue " + std::to_string(index) + " set up before DRIVER");
+    if ((status_ & driver_ok_bit) != 0 && page != 0)
+      object("INIT-10: queue " + std::to_string(index) + " set up after DRIVER_OK");
+    if (q->enabled && page != 0) object("SPLITL-03: queue " + std::to_string(index) + " moved while in use");
+    const std::lock_guard lock{run_lock_};
+    q->page = page;
+    q->enabled = page != 0;
+    if (q->enabled) q->ring.configure_legacy(*memory_, q->size, page, negotiated());
+    else q->ring.reset();
+  }
+  void write_queue_reset(std::uint16_t index, std::uint16_t value) {
+    queue_state* const q = find_queue(index);
+    if (!accepted(40)) return object("RESET: queue_reset written without RING_RESET");
+    if (q == nullptr || value != 1)
+      return object("RESET: " + std::to_string(value) + " written to queue_reset of queue " + std::to_string(index));
+    q->resetting = queue_reset_reads == forever ? forever : queue_reset_reads + 1;
+  }
+  [[nodiscard]] std::uint16_t read_queue_reset(std::uint16_t index) {
+    queue_state* const q = find_queue(index);
+    if (q == nullptr || q->resetting == 0) return 0;
+    if (q->resetting == forever || --q->resetting != 0) return 1;
+    const std::lock_guard lock{run_lock_};
+    stop(*q);
+    if (!keep_held_over_queue_reset) std::erase_if(held_, [&](const held_request& h) { return h.queue == index; });
+    return 0;
+  }
+  /// Queue vectors and, with `index` no_vector, the config vector.
+  void write_vector(std::uint16_t index, std::uint16_t vector) {
+    queue_state* const q = index == no_vector ? nullptr : find_queue(index);
+    if (index != no_vector && q == nullptr)
+      return object("MSI-X vector for queue " + std::to_string(index) + ", which does not exist");
+    if (q != nullptr && q->enabled && via_ == interface::modern)
+      object("PCI-18: vector of queue " + std::to_string(index) + " written after queue_enable");
+    if (vector != no_vector && vector >= msix_vectors)
+      object("PCI-34: vector " + std::to_string(vector) + " of " + std::to_string(msix_vectors));
+    (q != nullptr ? q->vector : config_vector_) = refuse_vectors || vector >= msix_vectors ? no_vector : vector;
+  }
+  [[nodiscard]] std::uint16_t read_vector(std::uint16_t index) {
+    if (index == no_vector) return config_vector_;
+    queue_state* const q = find_queue(index);
+    return q == nullptr ? no_vector : q->vector;
+  }
+
+  void notify(std::uint16_t index) {
+    queue_state* const q = find_queue(index);
+    if ((status_ & driver_ok_bit) == 0) object("INIT-14: queue " + std::to_string(index) + " notified before DRIVER_OK");
+    if ((status_ & failed_bit) != 0) object("STATUS-03: queue " + std::to_string(index) + " notified after FAILED");
+    if (q == nullptr) return object("NOTIFY-03: notification for queue " + std::to_string(index) + ", which does not exist");
+    if (!q->enabled) return object("notification for queue " + std::to_string(index) + ", which is not set up");
+    if (!dma_allowed_) object("notification while bus mastering is off");
+    q->doorbells.fetch_add(1, std::memory_order_relaxed);
+    q->ring.rang();
+    if (mode == run::at_doorbell) (void)serve(index);
+    else q->rung.store(true, std::memory_order_release);
+  }
+  /// A notification with NOTIFICATION_DATA: checks where the driver says it stands.
+  void notify_with_data(std::uint16_t index, std::uint16_t next_offset, bool next_wrap) {
+    queue_state* const q = find_queue(index);
+    if (q != nullptr && q->ring.configured()) {
+      const std::uint16_t shown = q->ring.raw_available_idx();
+      const auto said = static_cast<std::uint16_t>(next_offset | (next_wrap ? 0x8000u : 0u));
+      if (said != shown)
+        object("NOTIFY-04: notification says available index " + std::to_string(said) + ", the ring says " +
+               std::to_string(shown));
+    }
+    notify(index);
+  }
+
+  [[nodiscard]] std::uint8_t read_isr() { return isr_.exchange(0); }
+  [[nodiscard]] std::uint8_t read_generation() {
+    if (generation_every != 0 && ++generation_reads_ % generation_every == 0) ++generation_;
+    return generation_;
+  }
+  /// Bytes behind the end read as ones.
+  [[nodiscard]] std::uint32_t read_config(std::uint32_t offset, std::uint32_t width, interface via) {
+    check_config_access(offset, width, via, device_memory::access::read);
+    if (before_config_read) before_config_read(offset, width);
+    std::uint32_t value = 0;
+    for (std::uint32_t i = 0; i < width; ++i)
+      value |= std::uint32_t{offset + i < config_.size() ? config_[offset + i] : std::uint8_t{0xff}} << (8 * i);
+    return value;
+  }
+  void write_config(std::uint32_t offset, std::uint32_t width, std::uint32_t value, interface via) {
+    check_config_access(offset, width, via, device_memory::access::write);
+    if (via == interface::modern && (status_ & features_ok_bit) == 0)
+      object("INIT-06: configuration written before FEATURES_OK");
+    if (!config_writable(offset, width)) return object("write to read-only configuration at " + wire::hex(offset));
+    for (std::uint32_t i = 0; i < width && offset + i < config_.size(); ++i)
+      config_[offset + i] = static_cast<std::uint8_t>(value >> (8 * i));
+    config_written(offset, width);
+  }
+
+  /// For the bus: whether MSI-X is enabled, and whether the device may master the bus.
+  void set_msix_enabled(bool on) { msix_enabled_ = on; }
+  [[nodiscard]] bool msix_enabled() const { return msix_enabled_; }
+  void set_dma_allowed(bool on) { dma_allowed_ = on; }
+
+ protected:
+  static constexpr std::uint8_t acknowledge_bit = 0x01, driver_bit = 0x02, driver_ok_bit = 0x04, features_ok_bit = 0x08,
+                                needs_reset_bit = 0x40, failed_bit = 0x80;
+
+  /// Serves one request; returns how many bytes it wrote.
+  virtual std::uint32_t process(std::uint16_t queue, chain& buffer) { return on_request ? on_request(queue, buffer) : 0; }
+  /// The next buffer of a queue; to be overridden by devices that look in the wrong place.
+  virtual std::optional<chain> take(std::uint16_t queue) { return queues_[queue]->ring.pop(); }
+  virtual void was_reset() {}
+  /// Whether the specification knows this feature bit for this type of device. The default knows all device-specific ones.
+  [[nodiscard]] virtual bool knows(unsigned bit) const {
+    if (bit >= 24 && bit <= 43) return bit == 24 || (bit >= 27 && bit != 30 && bit != 31 && bit != 42);
+    return bit < 44 || bit > 49;
+  }
+  virtual void config_written(std::uint32_t, std::uint32_t) {}
+  [[nodiscard]] virtual bool config_writable(std::uint32_t, std::uint32_t) const { return false; }
+  /// Start and width of the field at `offset`, and the feature it needs (128: none); width 0: not known.
+  struct field {
+    std::uint32_t first, width;
+    unsigned needs;
+  };
+  [[nodiscard]] virtual field config_field(std::uint32_t) const { return {0, 0, 128}; }
+
+  [[nodiscard]] bool framing_is_legacy() const { return !accepted(32) && !accepted(27); }
+
+ private:
+  [[nodiscard]] std::uint32_t offered(std::uint32_t select, interface via) const {
+    if (select > 3 || (via == interface::legacy && select != 0)) return 0;
+    // 24, 27 and 30 exist on the legacy interface only, everything from 32 on on the modern one only.
+    return offered_.word[select] & (via == interface::modern && select == 0 ? ~0x49000000u : ~0u);
+  }
+  void begin_reset() {
+    was_reset_ = reset_unconfirmed_ = true;
+    if (reset_reads == 0) return finish_reset();
+    resetting_ = reset_reads;  // until then it goes on: held requests may still be completed
+  }
+  void finish_reset() {
+    const std::lock_guard lock{run_lock_};
+    resetting_ = 0;
+    ++resets_;
+    status_ = 0;
+    isr_ = 0;
+    if (features_stored != feature_store::adds_across_reset) accepted_ = {};
+    features_read_ = features_written_ = features_ok_unread_ = features_refused_ = false;
+    config_vector_ = no_vector;
+    held_.clear();
+    for (const auto& q : queues_) stop(*q);
+    was_reset();
+  }
+  void stop(queue_state& q) {
+    q.ring.reset();
+    q.size = q.maximum;
+    q.vector = no_vector;
+    q.descriptors = q.driver = q.device = 0;
+    q.page = 0;
+    q.written = 0;
+    q.enabled = false;
+    q.resetting = 0;
+    q.rung = false;
+  }
+
+  std::uint8_t features_chosen(std::uint8_t next, std::uint8_t old) {
+    if (via_ == interface::legacy) {
+      object("INITL-01: FEATURES_OK on the legacy interface");
+      return next;
+    }
+    if ((old & driver_bit) == 0) object("INIT-03: FEATURES_OK before DRIVER");
+    if (!features_written_) object("INIT-07: FEATURES_OK before features were written");
+    if (offers(32) && !accepted(32)) object("FEAT-09: VERSION_1 offered and not accepted");
+    for (unsigned bit = 0; bit < 128; ++bit)
+      if (accepted(bit) && !knows(bit))
+        object("FEAT-05: feature " + std::to_string(bit) + " accepted, which means nothing on this device");
+    features_ok_unread_ = true;
+    bool acceptable = !refuse_features && (accepted(32) || !offers(32));
+    for (std::size_t i = 0; i < 4; ++i) acceptable = acceptable && (accepted_.word[i] & ~offered_.word[i]) == 0;
+    features_refused_ = !acceptable;
+    return acceptable ? next : static_cast<std::uint8_t>(next & ~features_ok_bit);
+  }
+  void ready(std::uint8_t old, std::uint8_t fresh) {
+    if ((old & driver_bit) == 0) object("INIT-11: DRIVER_OK before DRIVER");
+    if (via_ == interface::legacy) return;
+    if (features_refused_) object("INIT-13: DRIVER_OK although the features were refused");
+    else if ((old & features_ok_bit) == 0) object("INIT-11: DRIVER_OK before FEATURES_OK");
+    if (features_ok_unread_ || (fresh & features_ok_bit) != 0) object("INIT-09: FEATURES_OK not read back before DRIVER_OK");
+  }
+  queue_state* may_program(std::uint16_t index, const char* what) {
+    if (resetting_ != 0) {
+      early(what);
+      return nullptr;
+    }
+    queue_state* const q = find_queue(index);
+    const std::string name = std::string{what} + " of queue " + std::to_string(index);
+    if (q == nullptr || q->maximum == 0) {
+      object(name + ", which does not exist");
+      return nullptr;
+    }
+    if ((status_ & features_ok_bit) == 0) object("INIT-10: " + name + " written before FEATURES_OK");
+    else if (features_ok_unread_) object("INIT-09: " + name + " written before FEATURES_OK was read back");
+    if (q->enabled) {
+      object("PCI-18: " + name + " written after queue_enable");
+      return nullptr;
+    }
+    if ((status_ & driver_ok_bit) != 0 && !accepted(40)) object("INIT-10: " + name + " written after DRIVER_OK");
+    return q;
+  }
+  void early(const char* what) { object(std::string{"PCI-19: "} + what + " accessed before the reset was done"); }
+
+  [[nodiscard]] ring_features negotiated() const { return {accepted(29), accepted(28), accepted(35)}; }
+
+  void check_config_access(std::uint32_t offset, std::uint32_t width, interface via, device_memory::access) {
+    const std::string name = "configuration access of " + std::to_string(width) + " at " + wire::hex(offset);
+    if (resetting_ != 0) early("configuration");
+    if (offset + width > config_.size()) return object("CFG-04: " + name + ", behind the end");
+    const field f = config_field(offset);
+    if (f.width == 0) return;
+    if (f.needs < 128 && !offers(f.needs))
+      object("CFG-04: " + name + ": the field needs feature " + std::to_string(f.needs) + ", which is not offered");
+    if (via == interface::modern && exact_config_width && (width != std::min(f.width, 4u) || (offset - f.first) % width != 0))
+      object("PCI-05: " + name + ", a field of " + std::to_string(f.width));
+  }
+
+  void finish_batch(queue_state& q) {
+    q.ring.publish();
+    if (q.ring.should_interrupt()) raise(q.vector, 1);
+  }
+  void config_interrupt() { raise(config_vector_, 2); }
+  void raise(std::uint16_t vector, std::uint8_t isr_bits) {
+    if (msix_enabled_) {
+      if (vector == no_vector) return;  // an unmapped event is silent, and the ISR stays 0 with MSI-X
+      ++vector_interrupts_[vector];
+    } else {
+      isr_ |= isr_bits;
+    }
+    ++interrupts_;
+    if (on_interrupt) on_interrupt();
+  }
+
+  device_memory* memory_;
+  std::uint16_t type_;
+  std::vector<std::uint8_t> config_;
+  std::vector<std::unique_ptr<queue_state>> queues_;
+  feature_words offered_, accepted_;
+  interface via_ = interface::modern;
+  std::atomic<std::uint8_t> status_ = 0, isr_ = 0;
+  std::atomic<std::uint32_t> interrupts_ = 0;
+  std::map<std::uint16_t, std::uint32_t> vector_interrupts_;
+  std::uint8_t generation_ = 0;
+  std::uint16_t config_vector_ = no_vector;
+  std::uint32_t resetting_ = 0, requests_ = 0, resets_ = 0, generation_reads_ = 0;
+  bool was_reset_ = false, reset_unconfirmed_ = false, features_read_ = false, features_written_ = false,
+       features_ok_unread_ = false, features_refused_ = false, holding_ = false, msix_enabled_ = false;
+  std::atomic<bool> dma_allowed_ = true;
+  std::vector<held_request> held_;
+  std::recursive_mutex run_lock_;  // a hook may complete or step again
+  std::mutex violation_lock_;
+  std::vector<std::string> violations_;
+};
+
+}  // namespace virtio::testing

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+// An entropy device whose bytes can be told from any others, and whose answers have the lengths a test asks for.
+// Spec: virtio 1.4, 5.4. Layer: testing.
+#pragma once
+
+#include <deque>
+
+#include <virtio/testing/device_model.hpp>
+
+namespace virtio::testing {
+
+class rng_model : public device_model {
+ public:
+  explicit rng_model(device_memory& memory, std::uint16_t queue_size = 8) : device_model{memory, 4, {queue_size}} {}
+
+  /// Lengths of the next answers, in order; afterwards every buffer is filled. 0 claims nothing was written, and more than
+  /// the buffer holds is claimed without being written.
+  std::deque<std::uint32_t> answers;
+  /// OpenBSD's vmd: takes the entry behind the newest one, and one buffer a notification.
+  bool looks_past_the_newest = false;
+
+  /// Byte `position` of everything this device has ever written. Never 0, 0x5a, 0xa5 or 0xff: what memory is filled with
+  /// elsewhere.
+  [[nodiscard]] static std::uint8_t pattern(std::uint64_t position) {
+    const auto b = static_cast<std::uint8_t>((position * 167 + (position >> 8) * 13 + 29) & 0xff);
+    return b == 0 || b == 0x5a || b == 0xa5 || b == 0xff ? 0x77 : b;
+  }
+  /// Bytes written so far.
+  [[nodiscard]] std::uint64_t written() const { return written_; }
+
+ protected:
+  [[nodiscard]] bool knows(unsigned bit) const override { return bit >= 24 && device_model::knows(bit); }
+
+  std::uint32_t process(std::uint16_t, chain& buffer) override {
+    if (buffer.readable() != 0) object("RNG-01: " + std::to_string(buffer.readable()) + " readable bytes on requestq");
+    const std::uint64_t room = buffer.writable();
+    std::uint64_t claimed = room;
+    if (!answers.empty()) {
+      claimed = answers.front();
+      answers.pop_front();
+    }
+    std::vector<std::uint8_t> bytes(static_cast<std::size_t>(std::min(room, claimed)));
+    for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = pattern(written_ + i);
+    written_ += buffer.write(0, bytes.data(), bytes.size());
+    return static_cast<std::uint32_t>(claimed);
+  }
+
+  std::optional<chain> take(std::uint16_t queue) override {
+    if (!looks_past_the_newest) return device_model::take(queue);
+    split_device& r = ring(queue);
+    if (r.pending() == 0) return std::nullopt;
+    const std::uint16_t newest = r.raw_available_idx();
+    return r.pop_at(newest, newest);
+  }
+
+ private:
+  std::uint64_t written_ = 0;
+};
+
+}  // namespace virtio::testing

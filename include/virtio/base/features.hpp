@@ -56,8 +56,8 @@ class feature_set {
 
   /// The lowest bit in the set; 128 for an empty one.
   [[nodiscard]] constexpr u8 first() const {
-    if (half_[0] != 0) return static_cast<u8>(__builtin_ctzll(half_[0]));
-    if (half_[1] != 0) return static_cast<u8>(64 + __builtin_ctzll(half_[1]));
+    for (u32 n = 0; n < 4; ++n)  // by words: a 64-bit count calls into the compiler's library on 32-bit CPUs
+      if (word(n) != 0) return static_cast<u8>(32 * n + static_cast<u32>(__builtin_ctz(word(n))));
     return 128;
   }
 

@@ -74,9 +74,9 @@ class [[nodiscard]] result {
  public:
   using value_type = T;
 
-  constexpr result() = default;
+  constexpr result() : value_{} {}
   constexpr result(const T& value) : value_{value} {}
-  constexpr result(errc error) : error_{error} {}
+  constexpr result(errc error) : nothing_{}, error_{error} {}  // no value is made up: that would cost its size in stores
 
   [[nodiscard]] constexpr explicit operator bool() const { return error_ == errc::ok; }
   [[nodiscard]] constexpr bool has_value() const { return error_ == errc::ok; }
@@ -86,7 +86,10 @@ class [[nodiscard]] result {
   [[nodiscard]] constexpr T& operator*() { return value_; }
   [[nodiscard]] constexpr const T* operator->() const { return &value_; }
   [[nodiscard]] constexpr T* operator->() { return &value_; }
-  [[nodiscard]] constexpr T value_or(const T& other) const { return has_value() ? value_ : other; }
+  [[nodiscard]] constexpr T value_or(const T& other) const {
+    if (has_value()) return value_;
+    return other;
+  }
 
   /// `f(value)`, itself a result; or this error.
   template <class F>
@@ -103,7 +106,10 @@ class [[nodiscard]] result {
   }
 
  private:
-  T value_{};
+  union {
+    char nothing_;
+    T value_;
+  };
   errc error_{};
 };
 

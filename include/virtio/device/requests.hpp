@@ -61,9 +61,10 @@ class request_device {
   static constexpr u16 slots = ring_type::slots;
 
   /// Steps up to the queue. `storage` is the driver's whole DMA storage; the ring takes the first `ring_type::dma_bytes`.
-  /// Returns where the device sees the storage. Requests of before are gone, their tokens stale.
-  [[nodiscard]] result<dma_area> bring_up(const P& platform, const location& where, dma_region storage, usize needed,
-                                          device_type type, feature_plan plan) {
+  /// `area` says where the device sees the storage. Requests of before are gone, their tokens stale.
+  [[nodiscard, gnu::always_inline]] result<void> bring_up(const P& platform, const location& where, dma_region storage,
+                                                          usize needed, device_type type, feature_plan plan,
+                                                          dma_area& area) {
     // Whatever the device of before still holds comes back first; if it will not let go, this object stays with it.
     if (up_ || broken_) VIRTIO_TRY(reset());
     forget_requests();
@@ -71,14 +72,14 @@ class request_device {
     if (storage.size < needed) return session_.refuse(verdict::storage_unusable, errc::no_space);
     if (reinterpret_cast<uptr>(storage.data) % dma_page != 0)
       return session_.refuse(verdict::storage_unusable, errc::misaligned);
-    const auto area = locate(platform, storage);
-    if (!area) return session_.refuse(verdict::storage_unusable, area.error());
+    if (const auto located = locate(platform, storage, area); !located)
+      return session_.refuse(verdict::storage_unusable, located.error());
 
     plan.wanted = plan.wanted | ring_type::wanted;
     plan.required = plan.required | ring_type::required;
     VIRTIO_TRY(session_.negotiate(plan));
-    VIRTIO_TRY_ASSIGN(bell_, session_.set_up(0, ring_, area->part(0, ring_type::dma_bytes)));
-    return *area;
+    VIRTIO_TRY_ASSIGN(bell_, session_.set_up(0, ring_, area.part(0, ring_type::dma_bytes)));
+    return {};
   }
 
   /// Step 8.
@@ -180,6 +181,7 @@ class request_device {
   /// Resets the device. What was in flight ends as `canceled`; the device is down until the next bring-up. Errors:
   /// `device_broken` when it will not reset: it keeps the buffers.
   [[nodiscard]] result<void> reset() {
+    if (!session_.is_open()) return errc::not_started;
     if (recover(errc::canceled) == errc::device_broken) return errc::device_broken;
     broken_ = false;
     return {};
@@ -188,8 +190,8 @@ class request_device {
   /// Leaves the device quiet for whoever comes next: reset, and off the bus. Errors: as `reset()`; bus mastering is taken
   /// away in any case.
   [[nodiscard]] result<void> hand_off() {
-    const auto done = up_ || broken_ ? reset() : result<void>{};
-    session_.transport().close();
+    const auto done = reset();
+    if (session_.is_open()) session_.transport().close();
     return done;
   }
 
@@ -222,7 +224,7 @@ class request_device {
   }
 
   // Takes the device down and the buffers back. Returns `why`, or device_broken when the device keeps them.
-  errc recover(errc why) {
+  [[gnu::cold, gnu::noinline]] errc recover(errc why) {
     up_ = false;
     if (why == errc::device_misbehaved) session_.fail();
     if (!session_.reset()) {
@@ -236,7 +238,7 @@ class request_device {
 
   [[nodiscard]] errc down() const { return broken_ ? errc::device_broken : errc::not_started; }
 
-  void forget_requests() {
+  [[gnu::cold, gnu::noinline]] void forget_requests() {
     while (first_parked_ != 0) finish(unpark(static_cast<u16>(first_parked_ - 1)), 0);
     for (auto taken = ring_.reclaim(); taken; taken = ring_.reclaim()) finish({*taken, errc::canceled}, 0);
   }
@@ -252,7 +254,7 @@ class request_device {
 
   [[nodiscard]] bool is_parked(u16 slot) const { return parked_[slot].parked; }
 
-  void park(const answer& one) {
+  [[gnu::noinline]] void park(const answer& one) {
     const u16 slot = one.what.which.slot;
     parked_[slot] = {0, true, one.error, one.what.length, one.what.length_known};
     const u16 link = static_cast<u16>(slot + 1);
@@ -261,7 +263,7 @@ class request_device {
     last_parked_ = link;
   }
 
-  [[nodiscard]] answer unpark(u16 slot) {
+  [[nodiscard, gnu::noinline]] answer unpark(u16 slot) {
     const parked_answer kept = parked_[slot];
     u16 before = 0;
     for (u16 at = first_parked_; at != slot + 1; at = parked_[at - 1].next) before = at;

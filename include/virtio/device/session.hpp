@@ -38,9 +38,7 @@ class session {
     features_ = {};
     status_ = 0;
     report_ = {};
-    const auto opened = T::open(where, report_);
-    if (!opened) return refuse(report_.why, opened.error());
-    transport_ = *opened;
+    if (const auto opened = transport_.open(where, report_); !opened) return refuse(report_.why, opened.error());
     report_.type = transport_.type();
     report_.via = transport_.kind();
     if (transport_.type() != type) return refuse(verdict::wrong_type, errc::wrong_device);
@@ -48,7 +46,8 @@ class session {
   }
 
   /// Steps 1 to 6. On refusal FAILED is written and `why()` names the feature.
-  [[nodiscard]] result<void> negotiate(const feature_plan& plan) {
+  /// Inlined, so that a plan known at compile time leaves only its constants.
+  [[nodiscard, gnu::always_inline]] result<void> negotiate(const feature_plan& plan) {
     if (const auto done = reset(); !done) return refuse(verdict::reset_timed_out, done.error());
     set(status::acknowledge);
     set(status::driver);
@@ -120,7 +119,7 @@ class session {
   }
 
   /// Ends a bring-up: writes FAILED and remembers why. Returns `error`, for the caller to return.
-  errc refuse(verdict why, errc error) {
+  [[gnu::cold, gnu::noinline]] errc refuse(verdict why, errc error) {
     if (status_ != 0) set(status::failed);
     report_.why = why;
     report_.error = error;
@@ -145,6 +144,9 @@ class session {
 
   /// Whether the device asks for a reset, or has vanished. One register read.
   [[nodiscard]] bool needs_reset() const { return (transport_.status() & status::needs_reset) != 0; }
+
+  /// Whether there is a device: the last `open()` that got as far as its registers.
+  [[nodiscard]] bool is_open() const { return transport_.type() != device_type::none; }
 
   [[nodiscard]] const P& platform() const { return platform_; }
   [[nodiscard]] T& transport() { return transport_; }

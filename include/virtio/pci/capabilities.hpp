@@ -44,114 +44,116 @@ void each_capability(const H& h, typename H::function_id id, Visit&& visit) {
   }
 }
 
-/// Where a structure lies.
-template <class Space>
-struct region {
-  Space space{};       // exactly the structure: from its first byte, as long as device and BAR allow
-  u32 multiplier = 0;  // notify only: bytes per unit of queue_notify_off
-};
-
-/// The first capability for `which` that can be used: at least `needed` bytes, at a multiple of `alignment`, all of them
-/// inside a BAR that the host can reach. `out` says why not: the reason of the first one that could not be used, or that
-/// there is none. `needed` 0 asks for whatever is there.
-template <host H>
-[[nodiscard]] result<region<typename H::bar_space>> find_structure(const H& h, typename H::function_id id, structure which,
-                                                                   u32 needed, u32 alignment, report& out) {
-  using space_type = typename H::bar_space;
-  region<space_type> found;
-  report first;
-  first.why = verdict::capability_missing;
-  bool usable = false;
-  each_capability(h, id, [&](u16 at, u32 head) {
-    if ((head & 0xffu) != capability_id::vendor || head >> 24 != static_cast<u8>(which)) return true;
-    // Four dwords, a fifth for notify, must fit what is left of the 256 bytes. cap_len is not asked: OpenBSD's vmd
-    // says 16 for notify and has the multiplier behind it all the same.
-    const u32 end = at + (which == structure::notify ? 20u : 16u);
-    report why;
-    if (end > 256) {
-      why.why = verdict::capability_too_short;
-    } else {
-      const u8 bar = static_cast<u8>(h.config_read32(id, static_cast<u16>(at + 4)));
-      const u32 offset = h.config_read32(id, static_cast<u16>(at + 8));
-      const u32 length = h.config_read32(id, static_cast<u16>(at + 12));
-      why.bar = bar;
-      why.wanted = needed;
-      why.available = length;
-      if (bar > 5) {
-        why.why = verdict::capability_bar_invalid;
-      } else if (offset % alignment != 0) {
-        why.why = verdict::capability_misaligned;
-      } else if (length < needed || length == 0) {
-        why.why = verdict::capability_too_short;
-      } else if (const auto space = h.bar(id, bar); !space) {
-        why.why = space.error() == errc::out_of_range ? verdict::bar_out_of_reach : verdict::bar_unassigned;
-      } else if (const u64 size = space->size(); offset >= size || size - offset < needed) {
-        why.why = verdict::bar_too_small;
-        why.available = static_cast<u32>(size);
-      } else {
-        // A length far larger than the structure is normal (crosvm) and one beyond the BAR is cut.
-        found.space = space->part(offset, static_cast<usize>(virtio::detail::smaller(u64{length}, size - offset)));
-        if (which == structure::notify) found.multiplier = h.config_read32(id, static_cast<u16>(at + 16));
-        usable = true;
-        return false;
-      }
-    }
-    if (first.why == verdict::capability_missing) first = why;
-    return true;  // 4.1.4.1: take the first that can be used, so look on
-  });
-  if (usable) return found;
-  out.why = first.why;
-  out.capability = static_cast<u8>(which);
-  out.bar = first.bar;
-  out.wanted = first.wanted;
-  out.available = first.available;
-  return first.why == verdict::capability_missing ? errc::not_found : errc::unsupported;
-}
-
-/// The structures of a modern device. `device` is an empty space when the device has none: entropy needs none.
+/// Where the structures of a modern device lie: register spaces from a structure's first byte, as long as device and BAR
+/// allow. `device` is empty for devices without configuration (entropy has none).
 template <class Space>
 struct modern_layout {
-  region<Space> common, notify, isr, device;
+  Space space[4]{};
+  u32 notify_multiplier = 0;  // bytes per unit of queue_notify_off
+
+  [[nodiscard]] constexpr const Space& common() const { return space[0]; }
+  [[nodiscard]] constexpr const Space& notify() const { return space[1]; }
+  [[nodiscard]] constexpr const Space& isr() const { return space[2]; }
+  [[nodiscard]] constexpr const Space& device() const { return space[3]; }
 };
 
-inline constexpr u32 common_bytes = 56;  // up to and including queue_device; later fields come with their features
+namespace capability_rules {
+// By structure, from common on: the bytes that a driver needs, and what the offset must be a multiple of, less one.
+// 56 bytes of common configuration reach up to queue_device; later fields come with their features.
+inline constexpr u8 needed[4] = {56, 2, 1, 1};
+inline constexpr u8 misaligned[4] = {3, 1, 0, 3};
+}  // namespace capability_rules
 
-/// Finds all four, or says in `out` which one cannot be used and why.
+/// Looks at one virtio capability, whose first dword is at `at`. Fills `space` (and `multiplier` for notify) when it can be
+/// used, else says in `out` why not.
 template <host H>
-[[nodiscard]] result<modern_layout<typename H::bar_space>> find_modern(const H& h, typename H::function_id id, report& out) {
-  modern_layout<typename H::bar_space> all;
-  VIRTIO_TRY_ASSIGN(all.common, find_structure(h, id, structure::common, common_bytes, 4, out));
-  VIRTIO_TRY_ASSIGN(all.notify, find_structure(h, id, structure::notify, 2, 2, out));
-  VIRTIO_TRY_ASSIGN(all.isr, find_structure(h, id, structure::isr, 1, 1, out));
-  if (const auto device = find_structure(h, id, structure::device, 0, 4, out)) all.device = *device;
-  else if (device.error() != errc::not_found) return device.error();
-  out.why = verdict::usable;
-  out.capability = 0;
-  out.via = transport_kind::pci_modern;
-  return all;
+[[nodiscard]] bool use_capability(const H& h, typename H::function_id id, u16 at, u8 kind, typename H::bar_space& space,
+                                  u32& multiplier, report& out) {
+  const u32 needed = capability_rules::needed[kind];
+  const bool is_notify = kind == 1;
+  out.capability = static_cast<u8>(kind + 1);
+  out.wanted = needed;
+  // Four dwords, a fifth for notify, must fit what is left of the 256 bytes. cap_len is not asked: OpenBSD's vmd says 16
+  // for notify and has the multiplier behind it all the same.
+  out.why = verdict::capability_too_short;
+  if (at + (is_notify ? 20u : 16u) > 256) return false;
+  const u8 bar = static_cast<u8>(h.config_read32(id, static_cast<u16>(at + 4)));
+  const u32 offset = h.config_read32(id, static_cast<u16>(at + 8));
+  const u32 length = h.config_read32(id, static_cast<u16>(at + 12));
+  out.bar = bar;
+  out.available = length;
+  if (length < needed) return false;
+  out.why = verdict::capability_bar_invalid;
+  if (bar > 5) return false;
+  out.why = verdict::capability_misaligned;
+  if ((offset & capability_rules::misaligned[kind]) != 0) return false;
+  const auto whole = h.bar(id, bar);
+  out.why = whole.error() == errc::out_of_range ? verdict::bar_out_of_reach : verdict::bar_unassigned;
+  if (!whole) return false;
+  out.why = verdict::bar_too_small;
+  const u64 size = whole->size();
+  out.available = static_cast<u32>(size);
+  if (offset >= size || size - offset < needed) return false;
+  // A length far larger than the structure is normal (crosvm), one beyond the BAR is cut.
+  space = whole->part(offset, static_cast<usize>(virtio::detail::smaller(u64{length}, size - offset)));
+  if (is_notify) multiplier = h.config_read32(id, static_cast<u16>(at + 16));
+  return true;
 }
 
-/// The register block of a legacy device: BAR 0, in I/O space.
+/// Finds the structures of a modern device: of each kind the first capability that can be used (4.1.4.1). `out` says what was
+/// found, or which structure cannot be used and why: the reason of the first capability of that kind.
+/// Errors: `not_found` (a capability is missing), `unsupported` (there is one, unusable).
 template <host H>
-[[nodiscard]] result<typename H::bar_space> find_legacy(const H& h, typename H::function_id id, report& out) {
+[[nodiscard]] result<void> find_modern(const H& h, typename H::function_id id, modern_layout<typename H::bar_space>& all,
+                                       report& out) {
+  report problem[4];
+  for (u8 kind = 0; kind < 4; ++kind) {
+    problem[kind].why = verdict::capability_missing;
+    problem[kind].capability = static_cast<u8>(kind + 1);
+  }
+  each_capability(h, id, [&](u16 at, u32 head) {
+    const u32 kind = (head >> 24) - 1;
+    if ((head & 0xffu) != capability_id::vendor || kind >= 4 || problem[kind].why == verdict::usable) return true;
+    report one;
+    if (use_capability(h, id, at, static_cast<u8>(kind), all.space[kind], all.notify_multiplier, one))
+      problem[kind].why = verdict::usable;
+    else if (problem[kind].why == verdict::capability_missing)
+      problem[kind] = one;
+    return true;
+  });
+  for (u8 kind = 0; kind < 4; ++kind) {
+    const report& one = problem[kind];
+    if (one.why == verdict::usable || (kind == 3 && one.why == verdict::capability_missing)) continue;
+    out.why = one.why;
+    out.capability = one.capability;
+    out.bar = one.bar;
+    out.wanted = one.wanted;
+    out.available = one.available;
+    return one.why == verdict::capability_missing ? errc::not_found : errc::unsupported;
+  }
+  out.why = verdict::usable;
+  out.via = transport_kind::pci_modern;
+  return {};
+}
+
+/// Finds the register block of a legacy device: BAR 0, in I/O space. Errors: as `find_modern`.
+template <host H>
+[[nodiscard]] result<void> find_legacy(const H& h, typename H::function_id id, typename H::bar_space& block, report& out) {
   constexpr u32 header_bytes = 20;
   out.bar = 0;
   out.why = verdict::legacy_without_io_bar;
   if ((h.config_read32(id, config::bar0) & 1u) == 0) return errc::not_found;
-  const auto block = h.bar(id, 0);
-  if (!block) {
-    out.why = block.error() == errc::out_of_range ? verdict::bar_out_of_reach : verdict::bar_unassigned;
-    return errc::unsupported;
-  }
-  if (block->size() < header_bytes) {
-    out.why = verdict::bar_too_small;
-    out.wanted = header_bytes;
-    out.available = static_cast<u32>(block->size());
-    return errc::unsupported;
-  }
+  const auto whole = h.bar(id, 0);
+  out.why = whole.error() == errc::out_of_range ? verdict::bar_out_of_reach : verdict::bar_unassigned;
+  if (!whole) return errc::unsupported;
+  out.why = verdict::bar_too_small;
+  out.wanted = header_bytes;
+  out.available = static_cast<u32>(whole->size());
+  if (whole->size() < header_bytes) return errc::unsupported;
+  block = *whole;
   out.why = verdict::usable;
   out.via = transport_kind::pci_legacy;
-  return *block;
+  return {};
 }
 
 /// Whether a virtio capability of the common structure is in the list at all: what makes a device not a legacy one.

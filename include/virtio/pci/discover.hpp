@@ -17,24 +17,43 @@ struct found {
   H host{};
   typename H::function_id id{};
   identity who{};
-  report seen{};
+  report seen{};               // by its ids alone; after `look`, by its registers too
+  bool may_be_legacy = false;  // its ids allow a device without virtio capabilities
 };
 
-/// Looks at one function: by what would it be driven, or why not.
+/// Reads one function's ids. Changes nothing.
 template <host H>
-[[nodiscard]] found<H> look(const H& h, typename H::function_id id, id_table extra = {}) {
-  found<H> out{h, id, identify(h, id), {}};
+[[nodiscard]] found<H> at(const H& h, typename H::function_id id, id_table extra = {}) {
+  found<H> out{h, id, identify(h, id), {}, false};
   const match ids = match_ids(out.who, extra);
   out.seen.why = ids.why;
   out.seen.type = ids.type;
-  if (ids.why != verdict::usable) return out;
-  // 4.1.4.10: capabilities first; a device without them is a legacy one, if its id allows that.
-  if (ids.may_be_legacy && !has_virtio_capabilities(h, id)) (void)find_legacy(h, id, out.seen);
-  else (void)find_modern(h, id, out.seen);
+  out.may_be_legacy = ids.may_be_legacy;
   return out;
 }
 
-/// Calls `visit(const found<H>&)` for every PCI function there is, virtio or not. The host's trace hook sees each as well.
+/// Whether this device is a legacy one: capabilities come first, and a device without them is legacy if its ids allow that
+/// (4.1.4.10).
+template <host H>
+[[nodiscard]] bool is_legacy(const found<H>& one) {
+  return one.may_be_legacy && !has_virtio_capabilities(one.host, one.id);
+}
+
+/// Looks at one function closely: through what could it be driven, or why not. Sizes its BARs, which pauses its decoding for
+/// a few accesses: not while an interrupt handler is using it.
+template <host H>
+[[nodiscard]] found<H> look(const H& h, typename H::function_id id, id_table extra = {}) {
+  found<H> out = at(h, id, extra);
+  if (out.seen.why != verdict::usable) return out;
+  modern_layout<typename H::bar_space> modern;
+  typename H::bar_space legacy{};
+  if (is_legacy(out)) (void)find_legacy(h, id, legacy, out.seen);
+  else (void)find_modern(h, id, modern, out.seen);
+  return out;
+}
+
+/// Calls `visit(const found<H>&)` for every PCI function there is, virtio or not, with its verdict. The host's trace hook sees
+/// each as well. Sizes BARs, as `look` does.
 template <host H, class Visit>
 void for_each(const H& h, Visit&& visit, id_table extra = {}) {
   h.each_function([&](typename H::function_id id) {
@@ -46,29 +65,32 @@ void for_each(const H& h, Visit&& visit, id_table extra = {}) {
   });
 }
 
-/// The `nth` usable device of a type, counting from 0 in the order of the bus. Errors: `not_found`; `unsupported` when there
-/// is one, but none that can be driven (`for_each` says why).
+/// The `nth` device of a type by its ids, counting from 0 in the order of the bus. Whether it can be driven shows when it is
+/// started. Changes nothing. Error: `not_found`.
 template <host H>
 [[nodiscard]] result<found<H>> find_nth(const H& h, device_type type, usize nth, id_table extra = {}) {
-  found<H> chosen;
-  usize usable = 0;
-  bool seen = false;
-  for_each(h, [&](const found<H>& one) {
-    if (one.seen.type != type) return;
-    seen = true;
-    if (one.seen.why != verdict::usable) return;
-    if (usable++ == nth) chosen = one;
-  }, extra);
-  if (usable > nth) return chosen;
-  return seen && usable == 0 ? errc::unsupported : errc::not_found;
+  result<found<H>> chosen = errc::not_found;
+  h.each_function([&](typename H::function_id id) {
+    const found<H> one = at(h, id, extra);
+    if (one.seen.why != verdict::usable || one.seen.type != type || nth-- != 0) return true;
+    chosen = one;
+    return false;
+  });
+  return chosen;
 }
 
-/// The one usable device of a type. Errors: as `find_nth`, and `ambiguous` when there is a second: a program that means to
-/// write to "the" disk must not be handed just any.
+/// The one device of a type. Errors: `not_found`, and `ambiguous` when there is a second: a program that means to write to
+/// "the" disk must not be handed just any.
 template <host H>
 [[nodiscard]] result<found<H>> find(const H& h, device_type type, id_table extra = {}) {
-  if (find_nth(h, type, 1, extra)) return errc::ambiguous;
-  return find_nth(h, type, 0, extra);
+  result<found<H>> chosen = errc::not_found;
+  h.each_function([&](typename H::function_id id) {
+    const found<H> one = at(h, id, extra);
+    if (one.seen.why != verdict::usable || one.seen.type != type) return true;
+    chosen = chosen ? result<found<H>>{errc::ambiguous} : result<found<H>>{one};
+    return bool{chosen};
+  });
+  return chosen;
 }
 
 }  // namespace virtio::pci

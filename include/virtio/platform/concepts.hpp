@@ -69,11 +69,12 @@ template <class P>
 
 /// Where the device sees `storage`. Errors: `dma_unreachable` when it is not one contiguous piece for the device.
 template <platform P>
-[[nodiscard]] result<dma_area> locate(const P& p, dma_region storage) {
+[[nodiscard]] result<void> locate(const P& p, dma_region storage, dma_area& area) {
   segment_list<2> pieces;
   VIRTIO_TRY(p.map(storage.data, storage.size, direction::shared, pieces));
   if (pieces.size() != 1 || pieces[0].length != storage.size) return errc::dma_unreachable;
-  return dma_area{storage.data, storage.size, pieces[0].at};
+  area = {storage.data, storage.size, pieces[0].at};
+  return {};
 }
 
 }  // namespace virtio

@@ -62,6 +62,9 @@ class segments {
   [[nodiscard]] constexpr const segment* begin() const { return first_; }
   [[nodiscard]] constexpr const segment* end() const { return first_ + count_; }
 
+  /// Forgets the segments from `count` on: for a map() that fails half-way and has undone what they stood for.
+  constexpr void truncate(u16 count) { count_ = detail::smaller(count_, count); }
+
  private:
   segment* first_;
   u16 count_ = 0;

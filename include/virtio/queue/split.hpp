@@ -98,7 +98,7 @@ class split_ring {
     tables_ = storage.part(ring_bytes(most_entries), table_bytes * Capacity);
     mask_ = static_cast<u16>(entries - 1);
     event_idx_ = features.has(feature::event_idx);
-    indirect_ = Options.indirect != 0 && features.has(feature::indirect_desc);
+    indirect_ = features.has(feature::indirect_desc);
 
     usable_ = detail::smaller(entries, Capacity);
     free_count_ = usable_;
@@ -113,7 +113,10 @@ class split_ring {
   }
 
   /// The longest chain that an empty queue can take.
-  [[nodiscard]] u16 longest_chain() const { return indirect_ ? Options.indirect : usable_; }
+  [[nodiscard]] u16 longest_chain() const {
+    // Through a table too, a chain must not have more descriptors than the ring has entries (2.7.5.3.1).
+    return is_indirect() ? detail::smaller(Options.indirect, static_cast<u16>(mask_ + 1)) : usable_;
+  }
 
   /// Chains that the device may have.
   [[nodiscard]] u16 in_flight() const { return static_cast<u16>(published_ - taken_); }
@@ -127,7 +130,7 @@ class split_ring {
     VIRTIO_ASSERT(free_count_ != 0 && slot == free_);  // the slot that reserve() named, with nothing staged since
     const u16 count = chain.size();
     if (count == 0) [[unlikely]] return errc::invalid_argument;
-    const bool through_table = indirect_ && count > 1;
+    const bool through_table = is_indirect() && count > 1;
     if (count > longest_chain()) [[unlikely]] return errc::out_of_range;
     if (!through_table && count > free_count_) [[unlikely]] return errc::queue_full;
 
@@ -267,6 +270,9 @@ class split_ring {
   static constexpr u32 flags_word = 0;
   static constexpr u32 index_word = 1;
   static constexpr u32 ring_start = 2;
+
+  // Without tables the question costs nothing.
+  [[nodiscard]] bool is_indirect() const { return Options.indirect != 0 && indirect_; }
 
   [[nodiscard]] static constexpr u64 flags_of(const segment& piece) {
     return piece.way == direction::from_device ? detail::desc_write : 0;

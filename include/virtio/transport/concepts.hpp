@@ -39,8 +39,8 @@ struct interrupt_cause {
 };
 
 /// A transport, a copyable value that is all-zero when closed:
-///  1. `T::open(location, report&)` finds and checks the registers, and lets the device master the bus. It writes no virtio
-///     register. On error the report says why;
+///  1. `open(location, report&)` finds and checks the registers, and lets the device master the bus. It writes no virtio
+///     register. On error the transport is closed and the report says why;
 ///  2. every call makes the register accesses it names and no others; none waits. A device that has vanished reads all ones;
 ///  3. `enable_queue` programs everything and enables last; its doorbell's `ring()` is exactly one register write;
 ///  4. `config<T>` reads one field, in the order of bytes that the interface has; fields of 8 bytes may tear, so callers
@@ -52,7 +52,7 @@ concept transport = __is_trivially_copyable(T) && requires(T t, const T ct, type
                                                             u16 vector, const queue_areas& areas, feature_set f, u8 value,
                                                             u32 words, usize offset, typename T::doorbell bell,
                                                             notification n) {
-  { T::open(where, why) } -> same_as<result<T>>;
+  { t.open(where, why) } -> same_as<result<void>>;
   { T::ring_order } -> converts_to<byte_order>;
   { ct.type() } -> same_as<device_type>;
   { ct.kind() } -> same_as<transport_kind>;

@@ -20,15 +20,10 @@ class transport {
   using doorbell = pci::doorbell<typename H::bar_space>;
   static constexpr byte_order ring_order = byte_order::little;
 
-  [[nodiscard]] static result<transport> open(const location& where, report& why) {
-    transport out;
-    if (where.seen.via == transport_kind::pci_legacy) {
-      out.is_legacy_ = true;
-      VIRTIO_TRY_ASSIGN(out.legacy_, legacy_type::open(where, why));
-    } else {
-      VIRTIO_TRY_ASSIGN(out.modern_, modern_type::open(where, why));
-    }
-    return out;
+  [[nodiscard]] result<void> open(const location& where, report& why) {
+    *this = {};
+    is_legacy_ = where.seen.why == verdict::usable && pci::is_legacy(where);
+    return is_legacy_ ? legacy_.open(where, why) : modern_.open(where, why);
   }
 
   [[nodiscard]] device_type type() const { return is_legacy_ ? legacy_.type() : modern_.type(); }

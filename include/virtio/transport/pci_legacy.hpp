@@ -17,21 +17,19 @@ class legacy {
   using doorbell = pci::doorbell<typename H::bar_space>;
   static constexpr byte_order ring_order = native_order;
 
-  [[nodiscard]] static result<legacy> open(const location& where, report& why) {
+  [[nodiscard]] result<void> open(const location& where, report& why) {
+    *this = {};
     why = where.seen;
-    if (where.seen.type == device_type::none) return errc::wrong_device;
-    legacy out;
-    const auto block = find_legacy(where.host, where.id, why);
-    if (!block) {
-      if (where.seen.via == transport_kind::pci_modern) why.why = verdict::modern_unsupported;
-      return block.error();
+    if (where.seen.why != verdict::usable) return errc::wrong_device;
+    if (const auto found = find_legacy(where.host, where.id, block_, why); !found) {
+      if (found.error() == errc::not_found && !pci::is_legacy(where)) why.why = verdict::modern_unsupported;
+      return found;
     }
-    out.block_ = *block;
-    out.host_ = where.host;
-    out.id_ = where.id;
-    out.type_ = where.seen.type;
-    change_command(where.host, where.id, command::io | command::bus_master, 0);
-    return out;
+    host_ = where.host;
+    id_ = where.id;
+    type_ = where.seen.type;
+    change_command(host_, id_, command::io | command::bus_master, 0);
+    return {};
   }
 
   [[nodiscard]] device_type type() const { return type_; }

@@ -33,58 +33,57 @@ class modern {
   using doorbell = pci::doorbell<typename H::bar_space>;
   static constexpr byte_order ring_order = byte_order::little;
 
-  /// Errors: what `find_modern` reports; `wrong_device` is the caller's to check by `type()`.
-  [[nodiscard]] static result<modern> open(const location& where, report& why) {
+  /// Errors: what `find_modern` reports, `unsupported` for a legacy device, `wrong_device` for what is no virtio device.
+  [[nodiscard]] result<void> open(const location& where, report& why) {
+    *this = {};
     why = where.seen;
-    if (where.seen.via == transport_kind::pci_legacy) {
-      why.why = verdict::legacy_unsupported;
-      return errc::unsupported;
+    if (where.seen.why != verdict::usable) return errc::wrong_device;
+    if (const auto found = find_modern(where.host, where.id, at_, why); !found) {
+      if (found.error() == errc::not_found && where.may_be_legacy && pci::is_legacy(where)) why.why = verdict::legacy_unsupported;
+      return found;
     }
-    if (where.seen.type == device_type::none) return errc::wrong_device;
-    modern out;
-    VIRTIO_TRY_ASSIGN(out.at_, find_modern(where.host, where.id, why));
-    out.host_ = where.host;
-    out.id_ = where.id;
-    out.type_ = where.seen.type;
-    change_command(where.host, where.id, command::io | command::memory | command::bus_master, 0);
-    return out;
+    host_ = where.host;
+    id_ = where.id;
+    type_ = where.seen.type;
+    change_command(host_, id_, command::io | command::memory | command::bus_master, 0);
+    return {};
   }
 
   [[nodiscard]] device_type type() const { return type_; }
   [[nodiscard]] static constexpr transport_kind kind() { return transport_kind::pci_modern; }
   [[nodiscard]] static constexpr bool is_legacy() { return false; }
 
-  [[nodiscard]] u8 status() const { return read(at_.common.space, common::device_status); }
-  void set_status(u8 value) const { write(at_.common.space, common::device_status, value); }
+  [[nodiscard]] u8 status() const { return read(at_.common(), common::device_status); }
+  void set_status(u8 value) const { write(at_.common(), common::device_status, value); }
 
   [[nodiscard]] feature_set device_features(u32 words) const {
     feature_set offered;
     for (u32 n = 0; n < words; ++n) {
-      write(at_.common.space, common::device_feature_select, n);
-      offered.set_word(n, read(at_.common.space, common::device_feature));
+      write(at_.common(), common::device_feature_select, n);
+      offered.set_word(n, read(at_.common(), common::device_feature));
     }
     return offered;
   }
 
   void accept_features(feature_set chosen, u32 words) const {
     for (u32 n = 0; n < words; ++n) {
-      write(at_.common.space, common::driver_feature_select, n);
-      write(at_.common.space, common::driver_feature, chosen.word(n));
+      write(at_.common(), common::driver_feature_select, n);
+      write(at_.common(), common::driver_feature, chosen.word(n));
     }
   }
 
   [[nodiscard]] queue_limits queue(u16 q) const {
-    write(at_.common.space, common::queue_select, q);
-    return {read(at_.common.space, common::queue_size), false};
+    write(at_.common(), common::queue_select, q);
+    return {read(at_.common(), common::queue_size), false};
   }
 
   /// Errors: `device_misbehaved` when the doorbell would lie outside the notification structure, `unsupported` when the
   /// device refuses the vector.
   [[nodiscard]] result<doorbell> enable_queue(u16 q, const queue_areas& areas, u16 vector = no_vector) const {
-    const auto& registers = at_.common.space;
+    const auto& registers = at_.common();
     write(registers, common::queue_select, q);
-    const u64 bell = u64{read(registers, common::queue_notify_off)} * at_.notify.multiplier;
-    if (bell + 2 > at_.notify.space.size()) return errc::device_misbehaved;
+    const u64 bell = u64{read(registers, common::queue_notify_off)} * at_.notify_multiplier;
+    if (bell + 2 > at_.notify().size()) return errc::device_misbehaved;
     write(registers, common::queue_size, areas.entries);
     write(registers, common::queue_desc, raw(areas.descriptors));
     write(registers, common::queue_driver, raw(areas.driver));
@@ -94,44 +93,44 @@ class modern {
       if (read(registers, common::queue_vector) != vector) return errc::unsupported;
     }
     write(registers, common::queue_enable, u16{1});
-    return doorbell{at_.notify.space.part(static_cast<usize>(bell), 2)};
+    return doorbell{at_.notify().part(static_cast<usize>(bell), 2)};
   }
 
   /// Only after RING_RESET was negotiated, and only to set the queue up anew: QEMU 7.2 goes on writing into buffers that
   /// were in flight, so this never gives buffers back.
   [[nodiscard]] result<void> begin_queue_reset(u16 q) const {
-    if (at_.common.space.size() < common::queue_reset.offset + 2) return errc::unsupported;
-    write(at_.common.space, common::queue_select, q);
-    write(at_.common.space, common::queue_reset, u16{1});
+    if (at_.common().size() < common::queue_reset.offset + 2) return errc::unsupported;
+    write(at_.common(), common::queue_select, q);
+    write(at_.common(), common::queue_reset, u16{1});
     return {};
   }
   [[nodiscard]] bool queue_reset_done(u16 q) const {
-    write(at_.common.space, common::queue_select, q);
-    return read(at_.common.space, common::queue_reset) == 0;
+    write(at_.common(), common::queue_select, q);
+    return read(at_.common(), common::queue_reset) == 0;
   }
 
   [[nodiscard]] result<void> set_config_vector(u16 vector) const {
-    write(at_.common.space, common::config_vector, vector);
-    if (read(at_.common.space, common::config_vector) != vector) return errc::unsupported;
+    write(at_.common(), common::config_vector, vector);
+    if (read(at_.common(), common::config_vector) != vector) return errc::unsupported;
     return {};
   }
 
   template <register_value T, class Policy = Config>
   [[nodiscard]] result<T> config(usize offset) const {
-    VIRTIO_TRY((virtio::detail::check_config<Policy, T>(at_.device.space, offset)));
-    return Policy::template read<T>(at_.device.space, offset);
+    VIRTIO_TRY((virtio::detail::check_config<Policy, T>(at_.device(), offset)));
+    return Policy::template read<T>(at_.device(), offset);
   }
   template <register_value T, class Policy = Config>
   result<void> config_write(usize offset, T value) const {
-    VIRTIO_TRY((virtio::detail::check_config<Policy, T>(at_.device.space, offset)));
-    Policy::template write<T>(at_.device.space, offset, value);
+    VIRTIO_TRY((virtio::detail::check_config<Policy, T>(at_.device(), offset)));
+    Policy::template write<T>(at_.device(), offset, value);
     return {};
   }
-  [[nodiscard]] u32 config_generation() const { return read(at_.common.space, common::config_generation); }
+  [[nodiscard]] u32 config_generation() const { return read(at_.common(), common::config_generation); }
 
   /// Reads the ISR, which drops the line. With MSI-X on it is neither needed nor meaningful.
   [[nodiscard]] interrupt_cause acknowledge_interrupt() const {
-    const u8 isr = at_.isr.space.template read<u8>(0);
+    const u8 isr = at_.isr().template read<u8>(0);
     return {(isr & 1u) != 0, (isr & 2u) != 0};
   }
 

@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: MIT
+// The bring-up, step by step: what is written to which register in which order, and every way in which it is refused.
+#include <catch2/generators/catch_generators.hpp>
+
+#include "machine.hpp"
+
+using namespace virtio;
+using rig::seat;
+using virtio::testing::device_model;
+
+namespace {
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+// A driver for tests: any device type, any plan, no queue.
+template <class Platform = rig::platform_type, class Transport = rig::any_pci>
+struct bare_session {
+  session<Platform, Transport> s{};
+  result<void> up(rig::machine& m, u8 slot, device_type type, feature_plan plan = {}) {
+    VIRTIO_TRY(s.open(Platform{&m.memory}, m.where(slot), type));
+    return s.negotiate(plan);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("session: a modern bring-up is this sequence of accesses and no other "
+          "[INIT-01][INIT-02][INIT-03][INIT-04][INIT-07][INIT-09][INIT-10][INIT-11][STATUS-01][STATUS-02][FEAT-09][PCI-05][PCI-18]",
+          "[session][pci]") {
+  rig::machine m;
+  m.add<rig::rng_model>(seat::modern, 4);
+  rig::entropy<> e;
+  REQUIRE(e.start(m, m.where(4)));
+  CHECK(m.function(4).log() ==
+        "w1@common+0x14=0x0 r1@common+0x14 "                                             // reset, and done
+        "w1@common+0x14=0x1 w1@common+0x14=0x3 "                                         // ACKNOWLEDGE, DRIVER
+        "w4@common+0x0=0x0 r4@common+0x4 w4@common+0x0=0x1 r4@common+0x4 "               // the offer
+        "w4@common+0x8=0x0 w4@common+0xc=0x0 w4@common+0x8=0x1 w4@common+0xc=0x1 "       // the choice: VERSION_1
+        "w1@common+0x14=0xb r1@common+0x14 "                                             // FEATURES_OK, still there
+        "w2@common+0x16=0x0 r2@common+0x18 w2@common+0x16=0x0 r2@common+0x1e "           // queue 0: its size, its doorbell
+        "w2@common+0x18=0x8 w4@common+0x20=0x0 w4@common+0x24=0x2 w4@common+0x28=0x80 "  // the ring, then enable
+        "w4@common+0x2c=0x2 w4@common+0x30=0x1000 w4@common+0x34=0x2 w2@common+0x1c=0x1 "
+        "w1@common+0x14=0xf");                                                           // DRIVER_OK
+  CHECK(e->why().why == verdict::bound);
+  CHECK(e->why().via == transport_kind::pci_modern);
+}
+
+TEST_CASE("session: a legacy bring-up leaves FEATURES_OK out and takes the size that the device dictates "
+          "[INITL-01][SPLITL-01][SPLITL-03][LEGACY-01][LEGACY-03][LEGACY-04][PCIL-05]",
+          "[session][pci][legacy]") {
+  rig::machine m;
+  m.add<rig::rng_model>(seat::legacy, 5);
+  rig::entropy<> e;
+  REQUIRE(e.start(m, m.where(5)));
+  CHECK(m.function(5).log() ==
+        "w1@legacy+0x12=0x0 r1@legacy+0x12 w1@legacy+0x12=0x1 w1@legacy+0x12=0x3 "
+        "r4@legacy+0x0 w4@legacy+0x4=0x8000000 "  // ANY_LAYOUT
+        "w2@legacy+0xe=0x0 r2@legacy+0xc w2@legacy+0xe=0x0 w4@legacy+0x8=0x200000 w1@legacy+0x12=0x7");
+  CHECK(e->why().via == transport_kind::pci_legacy);
+}
+
+TEST_CASE("session: goes on only when the status reads zero after a reset [RESET-01][PCI-19][INIT-01]", "[session]") {
+  rig::machine m;
+  auto& model = m.add<rig::rng_model>(GENERATE(seat::modern, seat::legacy), 4);
+  model.reset_reads = 50;
+  rig::entropy<> e;
+  REQUIRE(e.start(m, m.where(4)));
+  CHECK(m.memory.waits[static_cast<int>(waiting::reset)] >= 49);
+}
+
+TEST_CASE("session: a device that never finishes its reset is given up, and nothing more is written to it [RESET-01][INIT-13]",
+          "[session]") {
+  rig::machine m;
+  auto& model = m.add<rig::rng_model>(seat::modern, 4);
+  model.reset_reads = device_model::forever;
+  rig::entropy<> e;
+  CHECK(e.start(m, m.where(4)).error() == errc::device_broken);
+  CHECK(e->why().why == verdict::reset_timed_out);
+  const std::string log = m.function(4).log();
+  CHECK(log.find('w') == log.rfind('w'));  // the reset itself
+  model.reset_reads = 0;
+  m.function(4).clear_log();
+  CHECK(e.start(m, m.where(4)));  // and a later start finds it well
+}
+
+TEST_CASE("session: refuses to go on when the device clears FEATURES_OK [INIT-09][INIT-12][INIT-13]", "[session]") {
+  rig::machine m;
+  auto& model = m.add<rig::rng_model>(seat::modern, 4);
+  model.refuse_features = true;
+  rig::entropy<> e;
+  CHECK(e.start(m, m.where(4)).error() == errc::unsupported);
+  CHECK(e->why().why == verdict::features_refused);
+  CHECK(model.status() == 0x83);  // ACKNOWLEDGE, DRIVER, FAILED
+  CHECK(!contains(m.function(4).log(), "common+0x16"));  // no queue was touched
+  u8 buffer[8];
+  CHECK(e->fill(buffer).error() == errc::not_started);
+}
+
+TEST_CASE("session: after FAILED comes a reset, and then it may work [STATUS-03]", "[session]") {
+  rig::machine m;
+  auto& model = m.add<rig::rng_model>(seat::modern, 4);
+  model.refuse_features = true;
+  rig::entropy<> e;
+  CHECK(!e.start(m, m.where(4)));
+  model.refuse_features = false;
+  CHECK(e.start(m, m.where(4)));  // the model objects to anything but a reset first
+  CHECK(model.status() == 0x0f);
+}
+
+TEST_CASE("session: a modern device without VERSION_1 is refused by that name [FEAT-07][FEAT-09][FEAT-03][INIT-12]", "[session]") {
+  rig::machine m;
+  auto& model = m.add<rig::rng_model>(seat::modern, 4);
+  model.withdraw({32});
+  rig::entropy<> e;
+  CHECK(e.start(m, m.where(4)).error() == errc::unsupported);
+  CHECK(e->why().why == verdict::feature_missing);
+  CHECK(std::string{name(static_cast<feature>(e->why().feature))} == "VERSION_1");
+  CHECK((model.status() & 0x80) != 0);
+}
+
+TEST_CASE("session: bits that nobody knows are disregarded and never accepted [FEAT-01][FEAT-04][FEAT-05][FEAT-08][SPLIT-06]", "[session]") {
+  rig::machine m;
+  auto& model = m.add<rig::rng_model>(seat::modern, 4);
+  for (unsigned bit = 0; bit < 128; ++bit)
+    if (bit != 34) model.offer({bit});
+  rig::entropy<> e;
+  REQUIRE(e.start(m, m.where(4)));
+  for (unsigned bit = 0; bit < 128; ++bit) {
+    const bool ours = bit == 29 || bit == 32 || bit == 33;  // EVENT_IDX, VERSION_1, ACCESS_PLATFORM (the platform maps)
+    CHECK(model.accepted(bit) == ours);
+  }
+}
+
+TEST_CASE("session: what the device does not offer is not accepted, and a way without it is found [FEAT-01][FEAT-06]", "[session]") {
+  rig::machine m;
+  auto& model = m.add<rig::blk_model>(seat::modern, 4, rig::blk_options{.flush = false});
+  rig::disk<> d;
+  REQUIRE(d.start(m, m.where(4)));
+  CHECK(!model.accepted(9));
+  CHECK(!model.accepted(29));
+  CHECK(d->flush());  // nothing to flush
+  CHECK(model.flushes() == 0);
+}
+
+TEST_CASE("session: a feature whose prerequisite is not offered is not accepted [FEAT-02][FEAT-03]", "[session]") {
+  rig::machine m;
+  auto& model = m.add<device_model>(seat::modern, 4, u16{4}, std::vector<u16>{8});
+  static constexpr feature_rule rules[] = {{5, 4}, {6, 5}};
+  feature_set wanted;
+  for (const u8 bit : {u8{3}, u8{4}, u8{5}, u8{6}}) wanted.set(bit);
+  model.offer({3, 5, 6});  // 6 needs 5 needs 4, and 4 is missing
+  bare_session<> one;
+  REQUIRE(one.up(m, 4, device_type::entropy, {.wanted = wanted, .rules = rules, .rule_count = 2}));
+  CHECK(model.accepted(3));
+  CHECK(!model.accepted(5));
+  CHECK(!model.accepted(6));
+}
+
+TEST_CASE("session: a feature that the driver needs and the device lacks is named, and FAILED written [FEAT-07][INIT-12]", "[session]") {
+  rig::machine m;
+  auto& model = m.add<device_model>(seat::modern, 4, u16{4}, std::vector<u16>{8});
+  feature_set required;
+  required.set(77);
+  bare_session<> one;
+  CHECK(one.up(m, 4, device_type::entropy, {.required = required}).error() == errc::unsupported);
+  CHECK(one.s.why().why == verdict::feature_missing);
+  CHECK(one.s.why().feature == 77);
+  CHECK(model.status() == 0x83);
+}
+
+TEST_CASE("session: ACCESS_PLATFORM is decided by the platform's type, from the offer [FEAT-11][FEAT-12]", "[session]") {
+  rig::machine m;
+  auto& model = m.add<device_model>(seat::modern, 4, u16{4}, std::vector<u16>{8});
+  model.offer({33});
+  using refusing = virtio::testing::strict_platform<smp_barriers, access_policy::refuse>;
+  bare_session<refusing> no;
+  CHECK(no.up(m, 4, device_type::entropy).error() == errc::unsupported);
+  CHECK(no.s.why().why == verdict::feature_unsupported);
+  CHECK(std::string{name(static_cast<feature>(no.s.why().feature))} == "ACCESS_PLATFORM");
+  bare_session<> yes;
+  CHECK(yes.up(m, 4, device_type::entropy));
+  CHECK(model.accepted(33));
+  model.withdraw({33});
+  CHECK(no.up(m, 4, device_type::entropy));  // nothing to refuse
+}
+
+TEST_CASE("session: dma_barriers accept ORDER_PLATFORM, smp_barriers do not [FEAT-15][FEAT-16]", "[session]") {
+  rig::machine m;
+  auto& model = m.add<device_model>(seat::modern, 4, u16{4}, std::vector<u16>{8});
+  model.offer({36});
+  bare_session<> smp;
+  REQUIRE(smp.up(m, 4, device_type::entropy));
+  CHECK(!model.accepted(36));
+  bare_session<virtio::testing::strict_platform<dma_barriers>> dma;
+  REQUIRE(dma.up(m, 4, device_type::entropy));
+  CHECK(model.accepted(36));
+}
+
+TEST_CASE("session: SR_IOV, IN_ORDER, RING_PACKED and NOTIFICATION_DATA are never accepted by a split ring that knows none of them "
+          "[FEAT-18][FEAT-05]",
+          "[session]") {
+  rig::machine m;
+  auto& model = m.add<rig::blk_model>(seat::modern, 4);
+  model.offer({35, 37, 38, 39, 40, 41, 43});
+  rig::disk<> d;
+  REQUIRE(d.start(m, m.where(4)));
+  for (const unsigned bit : {35u, 37u, 38u, 39u, 40u, 41u, 43u}) CHECK(!model.accepted(bit));
+}
+
+TEST_CASE("session: no device config is written, and no optional field read without its feature [INIT-06][CFG-04][BLK-04]", "[session][blk]") {
+  rig::machine m;
+  const bool offers = GENERATE(false, true);
+  m.add<rig::blk_model>(seat::modern, 4, rig::blk_options{.size_max = offers ? 4096u : 0u, .seg_max = offers ? 3u : 0u});
+  rig::disk<> d;
+  REQUIRE(d.start(m, m.where(4)));
+  const std::string log = m.function(4).log();
+  CHECK(contains(log, "r4@device+0x8") == offers);
+  CHECK(contains(log, "r4@device+0xc") == offers);
+  CHECK(!contains(log, "device+0x14"));
+  CHECK(!contains(log, "device+0x20"));
+  CHECK(log.find("w1@device") == std::string::npos);
+  CHECK(log.find("w4@device") == std::string::npos);
+}
+
+TEST_CASE("config: a 64-bit field torn by the device is read again [CFG-01][CFG-02][CFG-03]", "[session][config]") {
+  rig::machine m;
+  auto& model = m.add<rig::blk_model>(seat::modern, 4, rig::blk_options{.sectors = 0x10});
+  int changes = 0;
+  model.before_config_read = [&](u32 offset, u32) {
+    // Between the two halves of the capacity the disk grows past 2^32 sectors.
+    if (offset == 4 && changes++ == 0) model.change_config(0, 0x1'0000'0000, 8);
+  };
+  rig::disk<> d;
+  REQUIRE(d.start(m, m.where(4)));
+  CHECK(d->capacity() == 0x1'0000'0000);  // neither 0x10 nor 0x1'0000'0010
+}
+
+TEST_CASE("config: gives up when the generation changes at every read [CFG-03]", "[session][config][hostile]") {
+  rig::machine m;
+  auto& model = m.add<rig::blk_model>(seat::modern, 4);
+  model.generation_every = 1;
+  rig::disk<> d;
+  CHECK(d.start(m, m.where(4)).error() == errc::device_misbehaved);
+  CHECK(d->why().why == verdict::config_unreadable);
+  CHECK((model.status() & 0x80) != 0);
+}
+
+TEST_CASE("config: a legacy capacity is read until two readings agree [CFGL-01]", "[session][config][legacy]") {
+  rig::machine m;
+  auto& model = m.add<rig::blk_model>(seat::legacy, 4, rig::blk_options{.sectors = 0x10, .queue_size = 16});
+  int changes = 0;
+  model.before_config_read = [&](u32 offset, u32) {
+    if (offset == 4 && changes++ == 0) model.change_config(0, 0x1'0000'0000, 8);
+  };
+  rig::disk<> d;
+  REQUIRE(d.start(m, m.where(4)));
+  CHECK(d->capacity() == 0x1'0000'0000);
+}
+
+TEST_CASE("config: larger than any structure is fine, too small for a field that is used is not [CFG-05][CFG-06][PCI-12][PCI-13]", "[session][config]") {
+  rig::machine m;
+  m.add<rig::blk_model>(seat::crosvm, 4);  // its device region says 0x1000 bytes
+  rig::disk<> d;
+  REQUIRE(d.start(m, m.where(4)));
+  CHECK(d->capacity() == 2048);
+
+  m.add<rig::blk_model>(seat::modern, 5);
+  auto& f = m.function(5);
+  f.poke(f.capability(0x09, 4) + 12u, 4, 4);  // a device config of four bytes has no capacity
+  rig::disk<> small;
+  CHECK(small.start(m, m.where(5)).error() == errc::out_of_range);
+  CHECK(small->why().why == verdict::config_unreadable);
+}
+
+TEST_CASE("session: the wrong device is not touched", "[session]") {
+  rig::machine m;
+  m.add<rig::rng_model>(seat::modern, 4);
+  rig::disk<> d;
+  CHECK(d.start(m, m.where(4)).error() == errc::wrong_device);
+  CHECK(d->why().why == verdict::wrong_type);
+  CHECK(m.function(4).log().empty());
+  CHECK(d.start(m, m.where(9)).error() == errc::wrong_device);  // nothing there at all
+}
+
+TEST_CASE("session: storage that is too small, misaligned or out of reach is refused before the device is reset", "[session]") {
+  rig::machine m;
+  m.add<rig::rng_model>(seat::modern, 4);
+  rig::entropy<> e;
+  const dma_region good = e.storage();
+  CHECK(e->start(m.platform(), m.where(4), {good.data, 100}).error() == errc::no_space);
+  CHECK(e->start(m.platform(), m.where(4), {good.data + 8, good.size}).error() == errc::misaligned);
+  m.memory.refuse(good.data, 1);
+  CHECK(e->start(m.platform(), m.where(4), good).error() == errc::dma_unreachable);
+  CHECK(e->why().why == verdict::storage_unusable);
+  CHECK(e->why().error == errc::dma_unreachable);
+  CHECK(m.function(4).log().empty());
+}
+
+TEST_CASE("session: a missing queue and a doorbell outside its structure are refused by name [INIT-12]", "[session][hostile]") {
+  rig::machine m;
+  auto& none = m.add<rig::rng_model>(seat::modern, 4);
+  none.at(0).maximum = none.at(0).size = 0;
+  rig::entropy<> e;
+  CHECK(e.start(m, m.where(4)).error() == errc::not_found);
+  CHECK(e->why().why == verdict::queue_missing);
+  CHECK((none.status() & 0x80) != 0);
+
+  auto& far = m.add<rig::rng_model>(seat::modern, 5);
+  far.at(0).notify_off = 0xffff;
+  rig::entropy<> f;
+  CHECK(f.start(m, m.where(5)).error() == errc::device_misbehaved);
+  CHECK(f->why().why == verdict::queue_unusable);
+  CHECK((far.status() & 0x80) != 0);
+}
+
+TEST_CASE("session: hand-off leaves a device that is reset and off the bus", "[session]") {
+  rig::machine m;
+  auto& model = m.add<rig::rng_model>(GENERATE(seat::modern, seat::legacy, seat::crosvm), 4);
+  rig::entropy<split_queue<8, ring_options{.ring_entries = 256}>> e;
+  REQUIRE(e.start(m, m.where(4)));
+  CHECK((m.function(4).peek(4) & 4u) != 0);
+  CHECK(e->hand_off());
+  CHECK(model.status() == 0);
+  CHECK((m.function(4).peek(4) & 4u) == 0);
+  u8 buffer[8];
+  CHECK(e->fill(buffer).error() == errc::not_started);
+  CHECK(e.start(m, m.where(4)));  // the same object and storage again
+  CHECK(e->fill(buffer));
+}
+
+TEST_CASE("session: an object that was never started refuses everything and touches nothing", "[session]") {
+  rig::disk<> d;
+  u8 sector[512];
+  CHECK(d->read(0, sector).error() == errc::not_started);
+  CHECK(d->flush().error() == errc::not_started);
+  CHECK(d->reset().error() == errc::not_started);
+  CHECK(d->hand_off().error() == errc::not_started);
+  CHECK(d->check().error() == errc::not_started);
+  CHECK(d->next_completion().error() == errc::not_started);
+  CHECK(d->wait({0, 0}).error() == errc::stale_handle);
+  CHECK(d->poll([](auto) {}) == 0);
+  d->kick();
+}
+
+TEST_CASE("session: the trace hook sees status, features, queue and doorbell", "[session]") {
+  rig::machine m;
+  m.add<rig::rng_model>(seat::modern, 4);
+  rig::entropy<> e;
+  REQUIRE(e.start(m, m.where(4)));
+  u8 buffer[8];
+  REQUIRE(e->fill(buffer));
+  int counts[8] = {};
+  for (const event& one : m.memory.events) ++counts[static_cast<int>(one.what)];
+  CHECK(counts[static_cast<int>(event::kind::status_write)] == 5);
+  CHECK(counts[static_cast<int>(event::kind::feature_offer)] == 2);
+  CHECK(counts[static_cast<int>(event::kind::feature_accept)] == 2);
+  CHECK(counts[static_cast<int>(event::kind::queue_enabled)] == 1);
+  CHECK(counts[static_cast<int>(event::kind::doorbell)] == 1);
+}
+
+TEST_CASE("session: network devices are asked for four feature words, others for two [FEAT-01]", "[session]") {
+  rig::machine m;
+  auto& net = m.add<device_model>(seat::modern, 4, u16{1}, std::vector<u16>{8, 8});
+  net.offer({65});
+  feature_set wanted;
+  wanted.set(65);
+  bare_session<> one;
+  REQUIRE(one.up(m, 4, device_type::network, {.wanted = wanted}));
+  CHECK(net.accepted(65));
+  CHECK(contains(m.function(4).log(), "w4@common+0x0=0x3"));
+}

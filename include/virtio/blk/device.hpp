@@ -55,8 +55,8 @@ class device {
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage) {
     constexpr feature_plan plan{.wanted = feature_set{feature::size_max, feature::seg_max, feature::read_only,
                                                       feature::blk_size, feature::flush}};
-    VIRTIO_TRY_ASSIGN(const dma_area area,
-                      core_.bring_up(platform, where, storage, dma_bytes, device_type::block, plan));
+    dma_area area;
+    VIRTIO_TRY(core_.bring_up(platform, where, storage, dma_bytes, device_type::block, plan, area));
     headers_ = area.part(headers_at, sizeof(header_cells) * ring::slots);
     statuses_ = area.part(statuses_at, ring::slots);
 
@@ -242,7 +242,8 @@ class device {
     if (size % sector_bytes != 0) return errc::misaligned;
     if (size == 0) return errc::invalid_argument;
     const u64 count = size / sector_bytes;
-    if (sector > limits_.capacity || count > limits_.capacity - sector) return errc::out_of_range;
+    if (sector > limits_.capacity || count > limits_.capacity - sector) [[unlikely]]
+      return core_.ready() ? errc::out_of_range : core_.ready().error();
     return {};
   }
 
@@ -304,45 +305,25 @@ class device {
     return wait(*submitted);
   }
 
-  /// A transfer of any length: as many requests as it takes, a few of them in flight at once.
+  /// A transfer of any length: one request after the other, each as large as the device and the memory allow.
   [[nodiscard]] result<void> transfer(request what, u64 sector, bytes data) {
     if (what == request::out && is_read_only()) return errc::read_only;
     if (data.empty()) return core_.ready();
     VIRTIO_TRY(check(sector, data.size()));
-    constexpr usize depth = 8;
-    token flying[depth];
-    usize first = 0, count = 0;
-    usize position = 0;
     usize piece = largest_;
-    result<void> outcome;
-    while (count != 0 || (outcome && position < data.size())) {
-      while (outcome && count < depth && position < data.size()) {
-        const bytes part = data.part(position, piece);
-        const scatter<bytes> whole{&part, 1};
-        const auto sent = submit(what, sector + position / sector_bytes, whole,
-                                 what == request::in ? direction::from_device : direction::to_device, 0);
-        if (sent) {
-          flying[(first + count++) % depth] = *sent;
-          position += part.size();
-        } else if (sent.error() == errc::no_space && piece > sector_bytes) {
-          // The memory is more scattered than one request can say: ask for less.
-          piece = part.size() / 2 / sector_bytes * sector_bytes;
-          if (piece == 0) piece = sector_bytes;
-        } else if (sent.error() == errc::queue_full && count != 0) {
-          break;
-        } else {
-          outcome = sent.error();
-        }
+    while (!data.empty()) {
+      const bytes part = data.part(0, piece);
+      const scatter<bytes> whole{&part, 1};
+      const auto sent = submit(what, sector, whole, what == request::in ? direction::from_device : direction::to_device, 0);
+      if (!sent && sent.error() == errc::no_space && part.size() > sector_bytes) {
+        piece = part.size() / 2 / sector_bytes * sector_bytes;  // more scattered than one request can say: ask for less
+        continue;
       }
-      if (count == 0) break;
-      core_.kick();
-      // After a failure the rest is still waited for: a buffer in flight is the device's.
-      const result<void> ended = wait(flying[first]);
-      first = (first + 1) % depth;
-      --count;
-      if (outcome && !ended) outcome = ended;
+      VIRTIO_TRY(wait_for(sent));
+      sector += part.size() / sector_bytes;
+      data = data.part(part.size(), data.size());
     }
-    return outcome;
+    return {};
   }
 
   core core_{};

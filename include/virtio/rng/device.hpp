@@ -30,8 +30,8 @@ class device {
 
   /// Brings the device up, as `blk::device::start` does; same errors.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage) {
-    const auto up = core_.bring_up(platform, where, storage, dma_bytes, device_type::entropy, {});
-    if (!up) return up.error();
+    dma_area area;
+    VIRTIO_TRY(core_.bring_up(platform, where, storage, dma_bytes, device_type::entropy, {}, area));
     core_.go();
     return {};
   }

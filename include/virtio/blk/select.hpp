@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT
+// Choosing a disk by its serial: positions on a bus change, serials do not.
+// Layer: blk (also includes pci).
+#pragma once
+
+#include <virtio/blk/device.hpp>
+#include <virtio/pci/discover.hpp>
+
+namespace virtio::blk {
+
+/// Starts `disk` on the PCI disk whose identification is `serial` (up to 20 characters; longer ones are cut, as hosts cut
+/// them). Disks that come before it on the bus are started, asked and handed off, so none of them may be in use. Waits.
+/// Errors: `not_found` when no disk that could be started has this serial; `device_broken` when one of them will not let go.
+template <class Disk, platform P, pci::host H>
+[[nodiscard]] result<void> start_by_serial(Disk& disk, const P& platform, const H& host, const_bytes serial, dma_region storage,
+                                           pci::id_table extra = {}) {
+  for (usize n = 0;; ++n) {
+    VIRTIO_TRY_ASSIGN(const auto where, pci::find_nth(host, device_type::block, n, extra));
+    if (!disk.start(platform, where, storage)) continue;
+    u8 id[id_bytes]{};
+    bool same = bool{disk.get_id(id)};
+    for (usize i = 0; i < id_bytes; ++i) same = same && id[i] == (i < serial.size() ? serial.data()[i] : 0);
+    if (same) return {};
+    if (const auto gone = disk.hand_off(); !gone) return gone;
+  }
+}
+
+}  // namespace virtio::blk

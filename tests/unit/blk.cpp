@@ -1,0 +1,483 @@
+// SPDX-License-Identifier: MIT
+// The block driver on every kind of PCI device, over a platform that bounces: what arrives, what is refused, what comes back.
+#include <catch2/generators/catch_generators.hpp>
+
+#include <cstring>
+#include <map>
+#include <numeric>
+#include <random>
+
+#include <virtio/blk/select.hpp>
+
+#include "machine.hpp"
+
+using namespace virtio;
+using rig::blk_model;
+using rig::blk_options;
+using rig::seat;
+using virtio::testing::device_model;
+
+namespace {
+
+using big_queue = split_queue<16, ring_options{.indirect = 8, .ring_entries = 256}>;
+using disk = rig::disk<big_queue>;
+
+void fill_pattern(blk_model& model) {
+  for (usize i = 0; i < model.data().size(); ++i) model.data()[i] = static_cast<u8>(i / 512 * 7 + i % 251);
+}
+
+std::vector<u8> expected(blk_model& model, u64 sector, usize size) {
+  const auto from = model.data().begin() + static_cast<std::ptrdiff_t>(sector * 512);
+  return {from, from + static_cast<std::ptrdiff_t>(size)};
+}
+
+// What has ended, without waiting.
+template <class Disk>
+std::vector<blk::done> polled(Disk& d) {
+  std::vector<blk::done> all;
+  (void)d->poll([&](blk::done one) { all.push_back(one); });
+  return all;
+}
+
+// What comes back until nothing is in flight, and how that ended.
+template <class Disk>
+std::pair<result<void>, std::vector<blk::done>> drained(Disk& d) {
+  std::vector<blk::done> all;
+  const auto end = d->drain([&](blk::done one) { all.push_back(one); });
+  return {end, all};
+}
+
+struct sleeping : rig::platform_type {
+  static constexpr bool sleeps = true;
+};
+
+}  // namespace
+
+TEST_CASE("blk: reads, writes and flushes on every kind of device", "[blk]") {
+  const seat where = GENERATE(seat::modern, seat::transitional, seat::legacy, seat::crosvm, seat::vmd);
+  CAPTURE(rig::name(where));
+  rig::machine m;
+  auto& model = m.add<blk_model>(where, 4, blk_options{.flush = where != seat::vmd});
+  if (where == seat::vmd) model.used_length = 16;  // the header's length, whatever the request
+  fill_pattern(model);
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  CHECK(d->capacity() == 2048);
+  std::vector<u8> data(8192);
+  REQUIRE(d->read(3, data));
+  CHECK(data == expected(model, 3, data.size()));
+  std::iota(data.begin(), data.end(), u8{5});
+  REQUIRE(d->write(2000, data));
+  CHECK(data == expected(model, 2000, data.size()));
+  REQUIRE(d->flush());
+  model.power_cut();
+  CHECK(data == expected(model, 2000, data.size()));
+}
+
+TEST_CASE("blk: without the queue's memory for what a legacy device dictates it is refused, not truncated [SPLITL-01][SPLITL-02]",
+          "[blk][legacy]") {
+  rig::machine m;
+  m.add<blk_model>(seat::legacy, 4, blk_options{.queue_size = 256});
+  rig::disk<split_queue<16>> small;
+  CHECK(small.start(m, m.where(4)).error() == errc::no_space);
+  CHECK(small->why().why == verdict::queue_unusable);
+  CHECK(small->why().wanted == 256);
+  CHECK(small->why().available == 16);
+  rig::disk<rig::legacy_queue> enough;
+  CHECK(enough.start(m, m.where(4)));
+}
+
+TEST_CASE("blk: bad calls are refused without a request [BLK-06][BLK-10]", "[blk]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4);
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  u8 sector[512], odd[100];
+  CHECK(d->read(0, odd).error() == errc::misaligned);
+  CHECK(d->read(2048, sector).error() == errc::out_of_range);
+  CHECK(d->write(2048, sector).error() == errc::out_of_range);
+  CHECK(d->read(~u64{0}, sector).error() == errc::out_of_range);              // sector + 1 overflows
+  CHECK(d->read(~u64{0} / 512, sector).error() == errc::out_of_range);
+  CHECK(d->submit_read(2047, bytes{sector, 0}).error() == errc::invalid_argument);
+  CHECK(d->submit_read(2047, sector));
+  CHECK(d->read(0, bytes{sector, 0}));  // nothing to read is read
+  m.memory.refuse(odd, sizeof odd);
+  CHECK(d->submit_read(0, bytes{odd, 512}).error() == errc::dma_unreachable);
+  CHECK(model.requests() == 0);
+  CHECK(drained(d).second.size() == 1);
+}
+
+TEST_CASE("blk: a read-only disk refuses writes itself [BLK-07]", "[blk]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4, blk_options{.read_only = true});
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  CHECK(d->is_read_only());
+  u8 sector[512]{};
+  CHECK(d->write(0, sector).error() == errc::read_only);
+  CHECK(d->submit_write(0, sector).error() == errc::read_only);
+  CHECK(d->read(0, sector));
+  CHECK(model.writes() == 0);
+}
+
+TEST_CASE("blk: the device's word about a request is passed on, and the disk goes on", "[blk]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4);
+  model.fail[0] = blk_model::io_error;
+  model.fail[1] = blk_model::unsupported;
+  model.claim[2] = 77;
+  model.no_status = {3};
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  u8 sector[512];
+  CHECK(d->read(0, sector).error() == errc::io_error);
+  CHECK(d->read(0, sector).error() == errc::unsupported);
+  CHECK(d->read(0, sector).error() == errc::io_error);  // a status that nobody knows
+  CHECK(d->read(0, sector).error() == errc::io_error);  // none at all
+  CHECK(d->read(0, sector));
+}
+
+TEST_CASE("blk: the serial is 20 bytes, and finds its disk [BLK-12]", "[blk]") {
+  rig::machine m;
+  m.add<blk_model>(seat::modern, 4, blk_options{.serial = "first"});
+  m.add<blk_model>(seat::legacy, 5, blk_options{.serial = "exactly-twenty-bytes"});
+  m.add<blk_model>(seat::crosvm, 6, blk_options{.sectors = 777, .serial = "third"});
+  disk d;
+  REQUIRE(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("third"), d.storage()));
+  CHECK(d->capacity() == 777);
+  u8 id[20];
+  REQUIRE(d->get_id(id));
+  CHECK(std::memcmp(id, "third\0\0", 7) == 0);
+  REQUIRE(d->hand_off());
+  REQUIRE(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("exactly-twenty-bytes"), d.storage()));
+  CHECK(d->why().via == transport_kind::pci_legacy);
+  REQUIRE(d->hand_off());
+  CHECK(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("fir"), d.storage()).error() == errc::not_found);
+  for (const auto& model : m.models) CHECK(model->status() == 0);  // everybody was handed off
+}
+
+TEST_CASE("blk: transfers larger than the device's limits are split by SIZE_MAX and SEG_MAX", "[blk]") {
+  const auto [size_max, seg_max, piece] = GENERATE(table<u32, u32, u32>({
+      {4096, 0, 0x80000000}, {4096, 3, 0x80000000}, {1000, 2, 0x80000000}, {0, 1, 0x80000000}, {0, 0, 700}, {512, 1, 512}, {65536, 4, 4096}}));
+  CAPTURE(size_max, seg_max, piece);
+  rig::machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4, blk_options{.size_max = size_max, .seg_max = seg_max});
+  fill_pattern(model);
+  m.memory.largest_piece = piece;  // memory that is scattered for the device
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  std::vector<u8> data(100 * 512);
+  REQUIRE(d->read(7, data));
+  CHECK(data == expected(model, 7, data.size()));
+  std::mt19937 random{3};
+  for (u8& b : data) b = static_cast<u8>(random());
+  REQUIRE(d->write(1000, data));
+  CHECK(data == expected(model, 1000, data.size()));
+}
+
+TEST_CASE("blk: limits that no request can meet are refused at start", "[blk][hostile]") {
+  rig::machine m;
+  m.add<blk_model>(seat::modern, 4, blk_options{.size_max = 100, .seg_max = 3});
+  disk d;
+  CHECK(d.start(m, m.where(4)).error() == errc::unsupported);
+  CHECK(d->why().why == verdict::config_unreadable);
+}
+
+TEST_CASE("blk: data may be scattered over memory, and too many pieces are refused with nothing left mapped", "[blk]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4);
+  model.offer({28});
+  fill_pattern(model);
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  u8 first[100], second[1000], third[436], empty[1];
+  const bytes pieces[] = {first, second, bytes{empty, 0}, third};
+  const auto t = d->submit_read(9, pieces, 42);
+  REQUIRE(t);
+  d->kick();
+  const auto done = d->wait_next();
+  REQUIRE(done);
+  CHECK(done->cookie == 42);
+  CHECK(done->status == errc::ok);
+  auto want = expected(model, 9, 1536);
+  CHECK(std::memcmp(first, want.data(), 100) == 0);
+  CHECK(std::memcmp(second, want.data() + 100, 1000) == 0);
+  CHECK(std::memcmp(third, want.data() + 1100, 436) == 0);
+
+  std::vector<bytes> many(9, bytes{second, 512});
+  CHECK(d->submit_read(0, scatter<bytes>{many.data(), many.size()}).error() == errc::no_space);
+  CHECK(m.memory.live() == 0);
+  const const_bytes out[] = {const_bytes{first}, const_bytes{second, 924}};
+  REQUIRE(d->submit_write(50, out));
+  const auto [end, ended] = drained(d);
+  REQUIRE(end);
+  REQUIRE(ended.size() == 1);
+  CHECK(ended[0].status == errc::ok);
+  want = expected(model, 50, 1024);
+  CHECK(std::memcmp(want.data(), first, 100) == 0);
+}
+
+TEST_CASE("blk: a mapping that fails half-way leaves nothing mapped and the slot free", "[blk]") {
+  rig::machine m;
+  m.add<blk_model>(seat::modern, 4);
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  u8 a[512], b[512], c[512];
+  const bytes pieces[] = {a, b, c};
+  for (u64 which = 0; which < 3; ++which) {
+    m.memory.fail_map = m.memory.maps + which;
+    CHECK(d->submit_read(0, pieces).error() == errc::dma_unreachable);
+    CHECK(m.memory.live() == 0);
+  }
+  m.memory.fail_map = virtio::testing::strict_machine::never;
+  for (int i = 0; i < 40; ++i) REQUIRE(d->read(0, a));
+}
+
+TEST_CASE("blk: a full queue of mixed requests completes in any order, once each", "[blk]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4);
+  fill_pattern(model);
+  model.hold();
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  std::vector<std::vector<u8>> buffers(64, std::vector<u8>(512));
+  u64 submitted = 0;
+  for (;; ++submitted) {
+    const auto t = submitted % 5 == 4 ? d->submit_flush(submitted)
+                   : submitted % 3 == 2 ? d->submit_write(1000 + submitted, buffers[submitted], submitted)
+                                        : d->submit_read(submitted, buffers[submitted], submitted);
+    if (t) continue;
+    CHECK(t.error() == errc::queue_full);
+    break;
+  }
+  CHECK(submitted >= 5);
+  d->kick();
+  CHECK(d->in_flight() == submitted);
+  (void)model.step();
+  model.complete_all_backwards();
+  const auto order = polled(d);
+  REQUIRE(order.size() == submitted);
+  for (u64 i = 0; i < submitted; ++i) {
+    CHECK(order[i].status == errc::ok);
+    CHECK(order[i].cookie == submitted - 1 - i);
+  }
+  for (u64 i = 0; i < submitted; ++i)
+    if (i % 5 != 4 && i % 3 != 2) CHECK(buffers[i] == expected(model, i, 512));
+}
+
+TEST_CASE("blk: read() while eight requests are outstanding completes and loses none", "[blk]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4);
+  model.offer({28});  // one descriptor a request
+  fill_pattern(model);
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  std::vector<std::vector<u8>> buffers(8, std::vector<u8>(512));
+  std::vector<token> tokens;
+  for (u64 i = 0; i < 8; ++i) tokens.push_back(*d->submit_read(i, buffers[i], i));
+  std::vector<u8> mine(2048);
+  REQUIRE(d->read(100, mine));
+  CHECK(mine == expected(model, 100, 2048));
+  REQUIRE(d->wait(tokens[5]));  // met on the way and kept
+  CHECK(d->wait(tokens[5]).error() == errc::stale_handle);
+  std::map<u64, int> seen;
+  while (const auto one = d->next_completion()) ++seen[one->cookie];
+  CHECK(seen.size() == 7);
+  CHECK(!seen.contains(5));
+  for (u64 i = 0; i < 8; ++i) CHECK(buffers[i] == expected(model, i, 512));
+  CHECK(d->next_completion().error() == errc::not_ready);
+  CHECK(d->wait_next().error() == errc::not_ready);  // nothing in flight: does not wait for ever
+}
+
+TEST_CASE("blk: a device that never answers is reset, and only then are the buffers back [SHUTDOWN-01][SHUTDOWN-02][STATUS-04]", "[blk]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4);
+  fill_pattern(model);
+  model.hold();
+  model.reset_reads = 20;
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  std::vector<u8> other(512), mine(512);
+  const auto t = d->submit_read(1, other, 99);
+  REQUIRE(t);
+  CHECK(d->read(2, mine).error() == errc::timed_out);
+  CHECK(model.status() == 0);
+  CHECK(m.memory.live() == 0 + 1);  // the other request's buffer, until its completion is taken
+  const auto one = d->next_completion();
+  REQUIRE(one);
+  CHECK(one->cookie == 99);
+  CHECK(one->status == errc::canceled);
+  CHECK(m.memory.live() == 0);
+  CHECK(d->next_completion().error() == errc::not_started);
+  CHECK(d->read(0, mine).error() == errc::not_started);
+  CHECK(d->wait(*t).error() == errc::stale_handle);
+  model.release();
+  REQUIRE(d.start(m, m.where(4)));
+  REQUIRE(d->read(2, mine));
+  CHECK(mine == expected(model, 2, 512));
+}
+
+TEST_CASE("blk: a device that will not reset keeps the buffers, and says so", "[blk][hostile]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4);
+  model.hold();
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  model.reset_reads = device_model::forever;
+  std::vector<u8> other(512), mine(512);
+  REQUIRE(d->submit_read(1, other, 99));
+  CHECK(d->read(2, mine).error() == errc::device_broken);
+  CHECK(m.memory.live() == 2);
+  CHECK(d->next_completion().error() == errc::device_broken);
+  CHECK(drained(d).first.error() == errc::device_broken);
+  CHECK(drained(d).second.empty());
+  CHECK(d.start(m, m.where(4)).error() == errc::device_broken);
+  CHECK(m.memory.live() == 2);
+  model.reset_reads = 0;  // it comes to its senses
+  REQUIRE(d->reset());
+  const auto back = polled(d);
+  REQUIRE(back.size() == 2);
+  for (const auto& one : back) CHECK(one.status == errc::canceled);
+  CHECK(m.memory.live() == 0);
+  model.release();
+  REQUIRE(d.start(m, m.where(4)));
+  CHECK(d->read(2, mine));
+}
+
+TEST_CASE("blk: NEEDS_RESET is noticed while waiting and by check() [STATUS-04]", "[blk]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4);
+  model.needs_reset_after = 1;
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  u8 sector[512];
+  CHECK(d->check());
+  REQUIRE(d->read(0, sector));
+  CHECK(d->read(0, sector).error() == errc::needs_reset);
+  CHECK(model.status() == 0);
+  model.needs_reset_after = device_model::forever;
+  REQUIRE(d.start(m, m.where(4)));
+  REQUIRE(d->submit_read(0, sector, 7));
+  model.set_needs_reset();
+  CHECK(d->acknowledge_interrupt().config);
+  CHECK(d->check().error() == errc::needs_reset);
+  const auto back = polled(d);
+  REQUIRE(back.size() == 1);
+  CHECK(back[0].status == errc::canceled);
+}
+
+TEST_CASE("blk: reset and start again on the same object and storage", "[blk]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy, seat::crosvm), 4);
+  fill_pattern(model);
+  disk d;
+  std::vector<u8> data(1024);
+  for (int round = 0; round < 5; ++round) {
+    REQUIRE(d.start(m, m.where(4)));
+    for (int i = 0; i < 10; ++i) REQUIRE(d->read(static_cast<u64>(i), data));
+    CHECK(data == expected(model, 9, 1024));
+    if (round % 2 == 0) REQUIRE(d->reset());
+  }
+}
+
+TEST_CASE("blk: starting again cancels what was in flight, silently and safely", "[blk]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4);
+  model.hold();
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  u8 sector[512];
+  const auto old = d->submit_read(0, sector, 1);
+  d->kick();
+  (void)model.step();
+  REQUIRE(d.start(m, m.where(4)));
+  CHECK(m.memory.live() == 0);
+  CHECK(d->wait(*old).error() == errc::stale_handle);
+  CHECK(d->next_completion().error() == errc::not_ready);
+}
+
+TEST_CASE("blk: one doorbell a batch and no other register on the data path [SPLIT-28][NOTIFY-01][NOTIFY-03]", "[blk]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4);
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  std::vector<std::vector<u8>> buffers(5, std::vector<u8>(512));
+  m.function(4).clear_log();
+  for (int round = 0; round < 10; ++round) {
+    for (u64 i = 0; i < 5; ++i) REQUIRE(d->submit_read(i, buffers[i], i));
+    d->kick();
+    (void)model.step();
+    CHECK(polled(d).size() == 5);
+  }
+  CHECK(model.doorbells() == 10);
+  const std::string log = m.function(4).log();
+  CHECK(std::count(log.begin(), log.end(), '@') == 10);
+  CHECK(std::count(log.begin(), log.end(), 'w') == 10);
+  CHECK(log.substr(0, 3) == "w2@");
+}
+
+TEST_CASE("blk: an interrupt is asked for and acknowledged [SPLIT-16]", "[blk]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4);
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  u8 sector[512];
+  REQUIRE(d->submit_read(0, sector));
+  d->kick();
+  CHECK(!d->arm());
+  (void)model.step();
+  CHECK(model.interrupts() == 1);
+  const auto cause = d->acknowledge_interrupt();
+  CHECK(cause.queue);
+  CHECK(!cause.config);
+  CHECK(!d->acknowledge_interrupt().queue);
+  CHECK(d->next_completion());
+  model.spurious_interrupt(1);  // nothing behind it
+  CHECK(d->acknowledge_interrupt().queue);
+  CHECK(d->next_completion().error() == errc::not_ready);
+}
+
+TEST_CASE("blk: a platform that sleeps is never put to sleep without an interrupt on its way", "[blk]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4);
+  // Halting is only allowed when an interrupt will come: the model runs here, and must raise one for what it completes.
+  u32 before = 0;
+  m.memory.on_wait = [&](waiting why, u64) {
+    if (why != waiting::request) return;
+    before = model.interrupts();
+    if (model.step() != 0) CHECK(model.interrupts() == before + 1);
+  };
+  rig::driver<blk::device<sleeping, rig::any_pci, big_queue>> d;
+  REQUIRE(d->start(sleeping{{&m.memory}}, m.where(4), d.storage()));
+  u8 sector[512];
+  for (int i = 0; i < 50; ++i) REQUIRE(d->read(0, sector));
+}
+
+TEST_CASE("blk: hardware barriers give the same results", "[blk]") {
+  using hardware = virtio::testing::strict_platform<dma_barriers>;
+  rig::machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4);
+  fill_pattern(model);
+  rig::driver<blk::device<hardware, rig::modern_pci, big_queue>> d;
+  REQUIRE(d->start(hardware{&m.memory}, m.where(4), d.storage()));
+  std::vector<u8> data(4096);
+  for (int i = 0; i < 300; ++i) REQUIRE(d->read(static_cast<u64>(i), data));
+  CHECK(data == expected(model, 299, 4096));
+}
+
+TEST_CASE("blk: a stale or foreign token is refused", "[blk]") {
+  rig::machine m;
+  m.add<blk_model>(seat::modern, 4);
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  u8 sector[512];
+  const auto t = d->submit_read(0, sector);
+  REQUIRE(t);
+  REQUIRE(d->wait(*t));
+  CHECK(d->wait(*t).error() == errc::stale_handle);
+  CHECK(d->wait({9999, 0}).error() == errc::stale_handle);
+  const auto again = d->submit_read(0, sector);
+  CHECK(again->slot == t->slot);  // the same slot, another generation
+  CHECK(d->wait(*t).error() == errc::stale_handle);
+  CHECK(d->wait(*again));
+}

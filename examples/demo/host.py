@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: MIT
+"""The host's side of the demo, started by tools/demo: builds the guest, makes the disk, boots, and checks the guest's word."""
+import fcntl
+import hashlib
+import io
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+import guestrun  # noqa: E402
+
+GUEST_BUILD = ROOT / "build" / "guest"
+WORK = ROOT / "build" / "demo"
+
+UNFIT, MISMATCH, INTERRUPTED = 4, 5, 130  # as tools/demo --help says
+OLDEST_QEMU = (6, 2)
+
+SECTOR = 512
+FILE_SYSTEM_SECTORS = 64 * 2048
+SCRATCH = FILE_SYSTEM_SECTORS  # one sector behind the file system
+LARGE_FILE = 56 << 20
+
+
+class Problem(Exception):
+    """One line for the user, and the exit status."""
+
+    def __init__(self, message, status=UNFIT):
+        super().__init__(message)
+        self.status = status
+
+
+def say(text=""):
+    print(text, flush=True)
+
+
+def shown(path):
+    """A path as short as can be."""
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+
+
+def check_qemu(qemu):
+    """The version, as text."""
+    try:
+        said = subprocess.run([*shlex.split(qemu), "--version"], capture_output=True, text=True, errors="replace",
+                              stdin=subprocess.DEVNULL).stdout
+    except (OSError, ValueError) as failure:  # ValueError: a quote without its twin
+        raise Problem(f"cannot start {qemu}: {getattr(failure, 'strerror', None) or failure}") from None
+    found = re.search(r"version (\d+)\.(\d+)(\.\d+)*", said)
+    if not found:
+        raise Problem(f"{qemu} does not say which version of QEMU it is")
+    version = found[0].removeprefix("version ")
+    if (int(found[1]), int(found[2])) < OLDEST_QEMU:
+        raise Problem(f"{qemu} is QEMU {version}, which is too old: the demo wants {OLDEST_QEMU[0]}.{OLDEST_QEMU[1]} or later")
+    return version
+
+
+def build_guest():
+    """The image. Quiet unless it fails."""
+    log = WORK / "build.log"
+    steps = [["cmake", "--build", str(GUEST_BUILD), "--target", "demo"]]
+    if not (GUEST_BUILD / "build.ninja").exists():
+        say("Building the guest (only the first time takes a while)")
+        toolchain = ROOT / "cmake" / "toolchains" / "x86_64-none.cmake"
+        steps.insert(0, ["cmake", "-S", str(ROOT), "-B", str(GUEST_BUILD), "-G", "Ninja", "--toolchain", str(toolchain)])
+    with open(log, "w") as out:
+        for step in steps:
+            if subprocess.run(step, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT).returncode != 0:
+                out.flush()
+                print("\n".join(log.read_text(errors="replace").splitlines()[-40:]), file=sys.stderr)
+                raise Problem(f"the guest does not build; all of it is in {shown(log)}")
+    return GUEST_BUILD / "examples" / "demo"
+
+
+def make_disk():
+    """A FAT32 file system with the library's own files and a large one, and a sector behind it for the guest to write."""
+    image = WORK / "disk.img"
+    say(f"Making {shown(image)}: 64 MiB of FAT32 with this library's files and a large one")
+    image.unlink(missing_ok=True)
+    with open(image, "wb") as file:
+        file.truncate((FILE_SYSTEM_SECTORS + 1) * SECTOR)
+
+    def mtools(command, *arguments, **stdin):
+        done = subprocess.run([command, "-i", str(image), *arguments], capture_output=True, **stdin,
+                              env={**os.environ, "MTOOLSRC": os.devnull})
+        if done.returncode != 0:
+            why = done.stderr.decode(errors="replace").strip().splitlines()
+            raise Problem(f"{command} failed: {why[-1] if why else 'it does not say why'}")
+
+    mtools("mformat", "-F", "-v", "VIRTIO", "-T", str(FILE_SYSTEM_SECTORS), "::", stdin=subprocess.DEVNULL)
+    mtools("mcopy", "-s", *(str(ROOT / name) for name in ("LICENSE", "include", "examples")), "::/", stdin=subprocess.DEVNULL)
+    mtools("mcopy", "-", "::/LARGE.BIN", input=hashlib.shake_128(b"virtio demo").digest(LARGE_FILE))
+    return image
+
+
+def sha256_of(path, replaced=None):
+    """The file's size and SHA-256. `replaced`: a sector number and what to take in its place."""
+    hash, size = hashlib.sha256(), 0
+    with open(path, "rb", buffering=0) as file:
+        while data := file.read(1 << 20):
+            if replaced and size <= replaced[0] * SECTOR < size + len(data):
+                at = replaced[0] * SECTOR - size
+                data = data[:at] + replaced[1] + data[at + SECTOR:]
+            hash.update(data)
+            size += len(data)
+    return size, hash.hexdigest()
+
+
+def devices(qemu, disk, readonly):
+    """QEMU's options. Besides the two that the guest drives, some that make the list of verdicts worth reading."""
+    known = subprocess.run([*shlex.split(qemu), "-device", "help"], capture_output=True, text=True, errors="replace",
+                           stdin=subprocess.DEVNULL).stdout
+    drive = str(disk).replace(",", ",,")  # how QEMU wants commas
+    options = ["-drive", f"if=none,id=disk,format=raw,file={drive},readonly={'on' if readonly else 'off'}",
+               "-device", "virtio-blk-pci,drive=disk",
+               "-device", "virtio-rng-pci",
+               "-device", "virtio-rng-pci,disable-modern=on"]
+    for model, extra in {
+        "virtio-net-pci": ["-netdev", "hubport,id=net,hubid=0", "-device", "virtio-net-pci,netdev=net,romfile="],
+        "ivshmem-plain": ["-object", "memory-backend-ram,id=shared,size=1M,share=on", "-device", "ivshmem-plain,memdev=shared"],
+        "pci-bridge": ["-device", "pci-bridge,id=bridge,chassis_nr=1", "-device", "virtio-balloon-pci,bus=bridge,addr=1"],
+    }.items():
+        if f'"{model}"' in known:
+            options += extra
+    return options
+
+
+def check_scratch(image, digest):
+    """That the guest's note is in the file, and that nothing else in it has changed."""
+    note = f"This sector was written by the virtio demo. The disk's SHA-256 before: {digest}\n".encode().ljust(SECTOR, b"\0")
+    with open(image, "rb") as file:
+        file.seek(SCRATCH * SECTOR)
+        if file.read(SECTOR) != note:
+            raise Problem(f"sector {SCRATCH} of {shown(image)} is not what the guest should have written", MISMATCH)
+    if sha256_of(image, (SCRATCH, bytes(SECTOR)))[1] != digest:
+        raise Problem(f"the guest has changed more of {shown(image)} than sector {SCRATCH}", MISMATCH)
+
+
+def run(given):
+    qemu = os.environ.get("QEMU") or guestrun.DEFAULT_QEMU
+    version = check_qemu(qemu)
+    WORK.mkdir(parents=True, exist_ok=True)
+    with open(WORK / "lock", "w") as lock:  # there is one disk image and one build
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("Another demo is running: waiting for its end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        guest = build_guest()
+        disk = pathlib.Path(given) if given else make_disk()
+        size, digest = sha256_of(disk)
+        say(f"Booting the guest in QEMU {version}, without hardware acceleration\n")
+        errors, began = io.StringIO(), time.monotonic()
+        status, console = guestrun.boot(guest, qemu=qemu, append="" if given else f"scratch={SCRATCH}",
+                                        timeout=120 + (size >> 20), extra=devices(qemu, disk, bool(given)),
+                                        stream=sys.stdout, errors=errors)
+        took = time.monotonic() - began
+        if status in (guestrun.TIMED_OUT, guestrun.NO_STATUS):
+            sys.stderr.write(errors.getvalue())  # at other times QEMU warns of things that are meant to be so
+        if status != 0:
+            raise Problem(f"the guest's run ended with status {status} (tools/demo --help)", status)
+
+        said = re.search(r"^  SHA-256 ([0-9a-f]{64})$", console.replace("\r", ""), re.MULTILINE)
+        if not said or said[1] != digest:
+            raise Problem(f"the SHA-256 of {shown(disk)} is {digest}: not what the guest found", MISMATCH)
+        say(f"\nChecked on the host\n  SHA-256 {digest}  {shown(disk)}: the same")
+        if not given:
+            check_scratch(disk, digest)
+            say(f"  scratch sector {SCRATCH}: in the file as the guest wrote it, and nothing else has changed")
+        say(f"All well; the guest ran for {took:.1f} s.")
+
+
+def main(arguments):
+    try:
+        run(arguments[0] if arguments else None)
+    except Problem as problem:
+        print(f"demo: {problem}", file=sys.stderr)
+        return problem.status
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141  # as a shell counts it
+    except OSError as failure:
+        print(f"demo: {failure.filename}: {failure.strerror}" if failure.filename else f"demo: {failure}", file=sys.stderr)
+        return UNFIT
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: MIT
+// The demo's guest, started by tools/demo: lists every PCI function with its verdict, starts the first disk and the first
+// entropy source, reads the whole disk with many requests in flight, and tells the host its SHA-256.
+// Command line: scratch=<sector> is the one thing that lets it write to the disk. It does not know what the host expects.
+// Exit status: 0; 10 no disk, 11 a read failed, 12 the scratch sector, 13 entropy, 14 a command line that makes no sense.
+#include <virtio/blk.hpp>
+#include <virtio/pci.hpp>
+#include <virtio/rng.hpp>
+#include <virtio/version.hpp>
+
+#include "board.hpp"
+#include "sha256.hpp"
+
+namespace {
+
+using boot::print;
+using virtio::u32, virtio::u64, virtio::u8, virtio::usize;
+
+/// The usual board, and a look at what the drivers do to their devices.
+struct demo_board : board {
+  static inline u64 doorbells = 0;
+  void trace(virtio::event happened) const {
+    if (happened.what == virtio::event::kind::doorbell) ++doorbells;
+  }
+};
+
+using transport = virtio::pci::transport<demo_board>;
+using place = virtio::pci::found<demo_board>;
+using disk_t = virtio::blk::device<demo_board, transport, virtio::split_queue<256>>;
+using rng_t = virtio::rng::device<demo_board, transport, virtio::split_queue<8>>;
+
+constinit virtio::dma_storage<disk_t::dma_bytes> disk_dma;
+constinit disk_t disk;
+constinit virtio::dma_storage<rng_t::dma_bytes> entropy_dma;
+constinit rng_t entropy;
+
+enum status : int { all_well = 0, no_disk = 10, read_failed = 11, scratch_failed = 12, no_entropy = 13, bad_option = 14 };
+
+// ---- words and columns ----
+
+struct digits {  // hexadecimal, of fixed width
+  u64 value;
+  unsigned width;
+};
+void put(digits d) {
+  while (d.width-- != 0) boot::put("0123456789abcdef"[d.value >> 4 * d.width & 15]);
+}
+
+struct column {  // decimal, right-aligned
+  u64 value;
+  unsigned width;
+};
+void put(column c) {
+  unsigned used = 1;
+  for (u64 rest = c.value; rest >= 10; rest /= 10) ++used;
+  for (; used < c.width; ++used) boot::put(' ');
+  boot::put(c.value);
+}
+
+struct mebibytes {
+  u64 bytes;
+};
+void put(mebibytes m) { print(m.bytes >> 20, ".", (m.bytes >> 10 & 1023) * 10 / 1024, " MiB"); }
+
+struct kind {
+  virtio::device_type type;
+};
+void put(kind k) {
+  const char* const known = virtio::name(k.type);
+  if (boot::text{known, 6} == "device") print("device of type ", static_cast<unsigned>(k.type));  // the library has no name
+  else print(known, " device");
+}
+
+constexpr const char* detail = "\n                      ";  // the next line, below the verdict
+
+void print_feature(u8 bit, virtio::device_type type) {
+  const char* known = virtio::name(static_cast<virtio::feature>(bit));
+  if (known == nullptr && type == virtio::device_type::block) known = virtio::blk::name(static_cast<virtio::blk::feature>(bit));
+  if (known != nullptr) print(known);
+  else print("bit ", bit);
+}
+
+void print_features(const virtio::feature_set& features, virtio::device_type type) {
+  print(detail, "features:");
+  for (u8 bit = 0; bit < 128; ++bit) {
+    if (!features.has_bit(bit)) continue;
+    print(" ");
+    print_feature(bit, type);
+  }
+}
+
+/// What a report has beyond its verdict: which capability, BAR, feature or queue it was, and by how much.
+void print_detail(const virtio::report& seen) {
+  using virtio::verdict;
+  switch (seen.why) {
+    case verdict::capability_missing:
+    case verdict::capability_bar_invalid:
+    case verdict::capability_too_short:
+    case verdict::capability_misaligned:
+    case verdict::bar_unassigned:
+    case verdict::bar_out_of_reach:
+    case verdict::bar_too_small:
+      if (seen.capability != 0) print(detail, "capability: ", virtio::pci::name(virtio::pci::structure{seen.capability}));
+      if (seen.why != verdict::capability_missing) print(detail, "BAR ", seen.bar);
+      if (seen.wanted != 0) print(": ", seen.wanted, " bytes wanted, ", seen.available, " there");
+      break;
+    case verdict::feature_missing:
+    case verdict::feature_unsupported:
+      print(detail, "feature: ");
+      print_feature(seen.feature, seen.type);
+      break;
+    case verdict::queue_missing:
+    case verdict::queue_unusable:
+      print(detail, "queue ", seen.queue);
+      if (seen.wanted != 0) print(": ", seen.wanted, " entries wanted, ", seen.available, " there");
+      break;
+    case verdict::features_refused: print(detail, "its status: ", boot::hex(seen.status)); break;
+    default: break;
+  }
+  if (seen.error != virtio::errc::ok) print(detail, virtio::describe(seen.error));
+}
+
+// ---- discovery ----
+
+/// Starts `driver` on the function unless another has it already, and says what became of it.
+template <class Driver>
+void start(Driver& driver, const place& found, virtio::dma_region storage) {
+  if (driver.why().why == virtio::verdict::bound) {
+    print(kind{found.seen.type}, ", usable through ", virtio::name(found.seen.via), "; the demo has one already");
+  } else if (driver.start(demo_board{}, found, storage)) {
+    print("bound as ", kind{driver.why().type}, " through ", virtio::name(driver.why().via));
+    print_features(driver.features(), driver.why().type);
+  } else {
+    print(kind{found.seen.type}, ", not bound: ", virtio::describe(driver.why().why));
+    print_detail(driver.why());
+  }
+}
+
+void visit(const place& found) {
+  print("  ", digits{found.id.bus, 2}, ":", digits{found.id.slot, 2}, ".", found.id.function, "  ", digits{found.who.vendor, 4},
+        ":", digits{found.who.device, 4}, "  ");
+  if (found.seen.why == virtio::verdict::not_virtio || found.seen.why == virtio::verdict::id_outside_ranges) {
+    print(virtio::describe(found.seen.why));
+  } else if (found.seen.why != virtio::verdict::usable) {
+    print(kind{found.seen.type}, ", not bound: ", virtio::describe(found.seen.why));
+    print_detail(found.seen);
+  } else if (found.seen.type == virtio::device_type::block) {
+    start(disk, found, disk_dma);
+  } else if (found.seen.type == virtio::device_type::entropy) {
+    start(entropy, found, entropy_dma);
+  } else {
+    print(kind{found.seen.type}, ", usable through ", virtio::name(found.seen.via), "; this demo has no driver for it");
+  }
+  print("\n");
+}
+
+// ---- what is done with the devices ----
+
+/// Requests and doorbells of one piece of work.
+struct cost {
+  u64 requests = 0;
+  u64 doorbells = 0;
+};
+
+void print_cost(const char* what, cost of) {
+  print("  ", what, column{of.requests, 8}, of.requests == 1 ? " request  " : " requests ", column{of.doorbells, 8},
+        of.doorbells == 1 ? " doorbell\n" : " doorbells\n");
+}
+
+int fail(status how, const char* what) {
+  print("\nFAILED: ", what, "\n");
+  return how;
+}
+int fail(status how, const char* what, virtio::errc why) {
+  print("\nFAILED: ", what, ": ", virtio::describe(why), "\n");
+  return how;
+}
+
+constexpr u32 depth = 16;  // requests in flight, each with a buffer of its own
+constexpr u32 buffer_bytes = 128 * 1024;
+alignas(4096) constinit u8 buffers[depth][buffer_bytes];
+constinit bool ended[depth];
+
+/// Reads and hashes the disk from end to end. Requests end in any order; they are hashed in theirs.
+int read_disk(sha256& hash, cost& spent) {
+  constexpr u32 sector_bytes = virtio::blk::sector_bytes;
+  const u64 total = disk.capacity() * sector_bytes;
+  const u32 piece = buffer_bytes < disk.largest_request() ? buffer_bytes : disk.largest_request();
+  const u64 pieces = (total + piece - 1) / piece;
+  print("\nDisk: ", mebibytes{total}, " in ", disk.capacity(), " sectors, ", disk.is_read_only() ? "read-only" : "writable",
+        "\n  reading, ", depth, " requests of ", piece / 1024, " KiB in flight:");
+
+  const auto size_of = [&](u64 n) { return n + 1 < pieces ? piece : static_cast<u32>(total - n * piece); };
+  u64 sent = 0, hashed = 0, tenths = 0;
+  while (hashed < pieces) {
+    // Refilled by halves: one doorbell shows the device eight requests while it still has eight to go on with.
+    if (sent - hashed <= depth / 2) {
+      for (; sent < pieces && sent - hashed < depth; ++sent) {
+        const virtio::bytes buffer{buffers[sent % depth], size_of(sent)};
+        const auto staged = disk.submit_read(sent * (piece / sector_bytes), buffer, sent);
+        if (!staged && staged.error() == virtio::errc::queue_full && sent != hashed) break;  // a small queue
+        if (!staged) return fail(read_failed, "asking the disk", staged.error());
+      }
+      disk.kick();
+    }
+    const auto one = disk.wait_next();
+    if (!one) return fail(read_failed, "waiting for the disk", one.error());
+    if (one->status != virtio::errc::ok) {
+      const u64 first = one->cookie * (piece / sector_bytes);
+      print("\n  in sectors ", first, " to ", first + size_of(one->cookie) / sector_bytes - 1);
+      return fail(read_failed, "reading", one->status);
+    }
+    ++spent.requests;
+    ended[one->cookie % depth] = true;
+    for (; ended[hashed % depth]; ++hashed) {
+      ended[hashed % depth] = false;
+      hash.update(buffers[hashed % depth], size_of(hashed));
+      for (; tenths < (hashed + 1) * 10 / pieces; ++tenths) print(" ", (tenths + 1) * 10, "%");
+    }
+  }
+  print("\n");
+  return all_well;
+}
+
+/// Leaves a note on the disk, which the host looks for in the image file.
+int write_scratch(u64 sector, const sha256::digest_type& digest, cost& spent) {
+  alignas(512) static u8 note[512];
+  usize used = 0;
+  for (const char c : "This sector was written by the virtio demo. The disk's SHA-256 before: ")
+    if (c != '\0') note[used++] = static_cast<u8>(c);
+  for (const u8 byte : digest.bytes) {
+    note[used++] = static_cast<u8>("0123456789abcdef"[byte >> 4]);
+    note[used++] = static_cast<u8>("0123456789abcdef"[byte & 15]);
+  }
+  note[used] = '\n';
+
+  if (auto r = disk.write(sector, note); !r) return fail(scratch_failed, "writing the scratch sector", r.error());
+  if (auto r = disk.flush(); !r) return fail(scratch_failed, "flushing the scratch sector", r.error());
+  spent.requests += disk.has_write_cache() ? 2 : 1;
+  print("  scratch sector ", sector, " written and flushed\n");
+  return all_well;
+}
+
+using seed = u8[32];
+
+/// `rng.fill()` in slow motion, to count its requests: a device may give less than it was asked for.
+virtio::result<void> draw(seed& out, cost& spent) {
+  const virtio::bytes whole{out};
+  usize have = 0;
+  for (u32 attempt = 0; have < whole.size(); ++attempt) {
+    if (attempt == 64) return virtio::errc::io_error;
+    const auto asked = entropy.submit(whole.part(have, whole.size()));
+    if (!asked) return asked.error();
+    ++spent.requests;
+    const auto got = entropy.wait(*asked);  // kicks
+    if (!got) return got.error();
+    if (got->status != virtio::errc::ok) return got->status;
+    have += got->length;
+  }
+  return {};
+}
+
+int draw_twice(cost& spent) {
+  static seed draws[2];
+  print("\nEntropy: 32 bytes, twice\n");
+  for (seed& one : draws) {
+    if (auto r = draw(one, spent); !r) return fail(no_entropy, "drawing entropy", r.error());
+    print("  ");
+    for (const u8 byte : one) print(digits{byte, 2});
+    print("\n");
+  }
+  if (__builtin_memcmp(draws[0], draws[1], sizeof(seed)) != 0) return all_well;
+  return fail(no_entropy, "the same 32 bytes twice are no entropy");
+}
+
+/// A decimal number that fits; `fallback` when the option is not there.
+virtio::result<u64> number(const char* key, u64 fallback) {
+  const boot::text given = boot::option(key);
+  if (!given) return fallback;
+  u64 value = 0;
+  for (usize i = 0; i < given.size; ++i) {
+    const char c = given.data[i];
+    if (c < '0' || c > '9' || value > 1'000'000'000'000'000) return virtio::errc::invalid_argument;
+    value = value * 10 + static_cast<u64>(c - '0');
+  }
+  if (given.size == 0) return virtio::errc::invalid_argument;
+  return value;
+}
+
+int run() {
+  constexpr u64 none = ~u64{0};
+  const auto scratch = number("scratch", none);
+  if (!scratch) return fail(bad_option, "scratch= wants a sector number");
+
+  print("virtio ", VIRTIO_VERSION_MAJOR, ".", VIRTIO_VERSION_MINOR, ".", VIRTIO_VERSION_PATCH,
+        ", a guest without an operating system\n\nPCI functions\n  address  ids        verdict\n");
+  virtio::pci::for_each(demo_board{}, visit);
+  if (disk.why().why != virtio::verdict::bound) return fail(no_disk, "no disk was bound");
+
+  cost reading, writing, drawing;
+  u64 seen = demo_board::doorbells;
+  const auto count_doorbells = [&](cost& spent) {
+    spent.doorbells = demo_board::doorbells - seen;
+    seen = demo_board::doorbells;
+  };
+
+  static constinit sha256 hash;
+  if (const int bad = read_disk(hash, reading)) return bad;
+  count_doorbells(reading);
+  const auto digest = hash.digest();
+  print("  SHA-256 ");
+  for (const u8 byte : digest.bytes) print(digits{byte, 2});
+  print("\n");
+
+  if (*scratch != none) {
+    if (const int bad = write_scratch(*scratch, digest, writing)) return bad;
+    count_doorbells(writing);
+  }
+
+  if (entropy.why().why != virtio::verdict::bound) return fail(no_entropy, "no entropy source was bound");
+  if (const int bad = draw_twice(drawing)) return bad;
+  count_doorbells(drawing);
+
+  print("\nWhat it took (a doorbell is a register write that wakes the device)\n");
+  print_cost("reading ", reading);
+  if (*scratch != none) print_cost("writing ", writing);
+  print_cost("entropy ", drawing);
+  print_cost("in all  ", {reading.requests + writing.requests + drawing.requests, demo_board::doorbells});
+  return all_well;
+}
+
+}  // namespace
+
+extern "C" int guest_main(const char*) {
+  const int status = run();
+  // As a boot loader must before it jumps: no device is left that could still write to memory.
+  (void)disk.hand_off();
+  (void)entropy.hand_off();
+  return status;
+}

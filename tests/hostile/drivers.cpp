@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT
+// Devices that lie to whole drivers: the buffers come back by a reset, every call ends, and the next start works.
+#include <catch2/generators/catch_generators.hpp>
+
+#include <algorithm>
+#include <random>
+
+#include "machine.hpp"
+
+using namespace virtio;
+using rig::blk_model;
+using rig::rng_model;
+using rig::seat;
+using virtio::testing::device_model;
+
+namespace {
+
+using queue = split_queue<8, ring_options{.ring_entries = 256}>;
+
+// Tells one lie about the used ring of a device that has requests.
+void lie(virtio::testing::split_device& ring, int which) {
+  const u16 idx = ring.raw_used_idx();
+  switch (which) {
+    case 0: ring.raw_used_idx(static_cast<u16>(idx + 100)); break;
+    case 1: ring.raw_used_idx(static_cast<u16>(idx - 1)); break;
+    case 2:
+      ring.raw_used_element(idx, 0xfffff, 0);
+      ring.raw_used_idx(static_cast<u16>(idx + 1));
+      break;
+    default:
+      ring.raw_used_element(idx, 7, 0);
+      ring.raw_used_idx(static_cast<u16>(idx + 1));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("hostile: a blocking call returns only after a reset when the ring lies, FAILED is written, and a start mends it [INIT-12][STATUS-03]",
+          "[blk][hostile]") {
+  const int which = GENERATE(0, 1, 2, 3);
+  rig::machine m;
+  auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4);
+  model.hold();
+  rig::disk<queue> d;
+  REQUIRE(d.start(m, m.where(4)));
+  std::vector<u8> other(512), mine(512);
+  REQUIRE(d->submit_read(1, other, 11));
+  m.memory.on_wait = [&](waiting why, u64) {
+    if (why == waiting::request) lie(model.ring(), which);
+  };
+  m.function(4).clear_log();
+  CHECK(d->read(0, mine).error() == errc::device_misbehaved);
+  CHECK(m.function(4).log().find("=0x8") != std::string::npos);  // FAILED, before the reset
+  CHECK(model.status() == 0);
+  CHECK(d->read(0, mine).error() == errc::device_broken);  // latched
+  const auto back = d->next_completion();
+  REQUIRE(back);
+  CHECK(back->cookie == 11);
+  CHECK(back->status == errc::canceled);
+  CHECK(d->next_completion().error() == errc::device_broken);
+  CHECK(m.memory.live() == 0);
+  model.release();
+  m.memory.on_wait = [&](waiting, u64) { (void)model.step(); };
+  REQUIRE(d.start(m, m.where(4)));
+  CHECK(d->read(0, mine));
+}
+
+TEST_CASE("hostile: polling reports the lie once, then hands every buffer back, then says broken", "[blk][hostile]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4);
+  rig::disk<queue> d;
+  REQUIRE(d.start(m, m.where(4)));
+  u8 a[512], b[512];
+  REQUIRE(d->submit_read(0, a, 1));
+  REQUIRE(d->submit_read(1, b, 2));
+  d->kick();
+  lie(model.ring(), 0);
+  CHECK(d->next_completion().error() == errc::device_misbehaved);
+  CHECK(d->next_completion()->status == errc::canceled);
+  CHECK(d->next_completion()->status == errc::canceled);
+  CHECK(d->next_completion().error() == errc::device_broken);
+  CHECK(d->submit_read(0, a).error() == errc::device_broken);
+  CHECK(d->check().error() == errc::device_broken);
+  REQUIRE(d->reset());
+  CHECK(d->submit_read(0, a).error() == errc::not_started);
+}
+
+TEST_CASE("hostile: drain ends whatever the device does", "[blk][hostile]") {
+  const int which = GENERATE(0, 1, 2, 3, 4);
+  rig::machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4);
+  model.hold();
+  rig::disk<queue> d;
+  REQUIRE(d.start(m, m.where(4)));
+  u8 a[512], b[512];
+  REQUIRE(d->submit_read(0, a, 1));
+  REQUIRE(d->submit_read(1, b, 2));
+  d->kick();
+  if (which < 4) lie(model.ring(), which);
+  int back = 0;
+  const auto end = d->drain([&](blk::done one) { back += one.status == errc::canceled; });
+  CHECK(end.error() == (which < 4 ? errc::device_misbehaved : errc::timed_out));
+  CHECK(back == 2);
+}
+
+TEST_CASE("hostile: a device pulled out under a driver ends every call", "[blk][hostile]") {
+  rig::machine m;
+  m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4);
+  rig::disk<queue> d;
+  REQUIRE(d.start(m, m.where(4)));
+  u8 sector[512];
+  REQUIRE(d->read(0, sector));
+  m.bus.unplug({0, 0, 4, 0});
+  m.running = false;
+  CHECK(d->check().error() == errc::device_broken);  // all ones: it asks for a reset, and never confirms one
+  CHECK(d->read(0, sector).error() == errc::device_broken);
+  CHECK(d->hand_off().error() == errc::device_broken);
+  CHECK(d.start(m, m.where(4)).error() == errc::device_broken);
+  rig::disk<queue> fresh;
+  CHECK(fresh.start(m, m.where(4)).error() == errc::wrong_device);
+}
+
+TEST_CASE("hostile: the status byte belongs to the chain, a lie there is an I/O error and nothing else", "[blk][hostile]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4);
+  for (u32 i = 0; i < 256; ++i) model.claim[i] = static_cast<u8>(i);
+  rig::disk<queue> d;
+  REQUIRE(d.start(m, m.where(4)));
+  u8 sector[512];
+  for (u32 i = 0; i < 256; ++i) {
+    const auto r = d->read(0, sector);
+    const errc want = i == 0 ? errc::ok : i == 2 ? errc::unsupported : errc::io_error;
+    CHECK(r.error() == want);
+  }
+}
+
+TEST_CASE("hostile: a device's configuration full of ones does no harm", "[blk][hostile]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4, rig::blk_options{.size_max = 1, .seg_max = 1, .blk_size = 1});
+  std::fill(model.config().begin(), model.config().end(), u8{0xff});
+  rig::disk<queue> d;
+  REQUIRE(d.start(m, m.where(4)));
+  CHECK(d->capacity() == ~u64{0});
+  u8 sector[512];
+  CHECK(d->read(~u64{0} - 1, bytes{sector, 512}).error() != errc::out_of_range);  // the device's word: it has that sector
+  CHECK(d->largest_request() % 512 == 0);
+  m.expect_objections = true;  // the model knows its real size
+  (void)d->reset();
+  while (d->next_completion()) {}
+}
+
+TEST_CASE("hostile: only what the device wrote reaches the caller, whatever it claims", "[rng][hostile]") {
+  rig::machine m;
+  auto& model = m.add<rng_model>(seat::modern, 4);
+  rig::entropy<> e;
+  REQUIRE(e.start(m, m.where(4)));
+  std::mt19937 random{11};
+  for (int i = 0; i < 300; ++i) model.answers.push_back(static_cast<u32>(random() % 40));
+  std::vector<u8> data(64);
+  u64 position = 0;
+  for (int i = 0; i < 50; ++i) {
+    REQUIRE(e->fill(data));
+    for (u8 byte : data) REQUIRE(byte == rng_model::pattern(position++));
+    position = model.written();
+  }
+}

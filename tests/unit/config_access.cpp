@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT
+// Configuration by field, by byte and by dword: which accesses are made, proved by a recording.
+#include <catch2/catch_test_macros.hpp>
+
+#include <virtio/testing/scripted_io.hpp>
+#include <virtio/transport/config_access.hpp>
+
+#include "machine.hpp"
+
+using namespace virtio;
+using virtio::testing::recording;
+using virtio::testing::recording_space;
+
+namespace {
+
+recording numbered(usize size = 32) {
+  recording r{size};
+  for (usize i = 0; i < size; ++i) r.bytes[i] = static_cast<u8>(0x10 + i);
+  return r;
+}
+
+}  // namespace
+
+TEST_CASE("config access: by field is one access, 64 bits are two dwords four apart, low half first [PCI-05][PCI-06][CFG-01]", "[config]") {
+  recording r = numbered();
+  const recording_space s{r};
+  CHECK(by_field::read<u8>(s, 3) == 0x13);
+  CHECK(by_field::read<u16>(s, 2) == 0x1312);
+  CHECK(by_field::read<u32>(s, 4) == 0x17161514);
+  CHECK(by_field::read<u64>(s, 8) == 0x1f1e1d1c1b1a1918);
+  CHECK(r.take_log() == "r1@0x3 r2@0x2 r4@0x4 r4@0x8 r4@0xc");
+  by_field::write<u64>(s, 8, 0x1122334455667788);
+  CHECK(r.take_log() == "w4@0x8=0x55667788 w4@0xc=0x11223344");
+}
+
+TEST_CASE("config access: by byte is one access a byte, lowest first", "[config]") {
+  recording r = numbered();
+  const recording_space s{r};
+  CHECK(by_byte::read<u64>(s, 0) == 0x1716151413121110);
+  CHECK(r.take_log() == "r1@0x0 r1@0x1 r1@0x2 r1@0x3 r1@0x4 r1@0x5 r1@0x6 r1@0x7");
+  by_byte::write<u16>(s, 6, 0xabcd);
+  CHECK(r.take_log() == "w1@0x6=0xcd w1@0x7=0xab");
+  CHECK(by_byte::read<u16>(s, 6) == 0xabcd);
+}
+
+TEST_CASE("config access: by dword is whole aligned dwords only, whatever the field", "[config]") {
+  recording r = numbered();
+  r.mode = recording::answers::dwords_only;
+  const recording_space s{r};
+  CHECK(by_dword::read<u16>(s, 6) == 0x1716);
+  CHECK(r.take_log() == "r4@0x4");
+  CHECK(by_dword::read<u8>(s, 1) == 0x11);
+  CHECK(by_dword::read<u32>(s, 8) == 0x1b1a1918);
+  CHECK(r.take_log() == "r4@0x0 r4@0x8");
+  CHECK(by_dword::read<u64>(s, 8) == 0x1f1e1d1c1b1a1918);
+  CHECK(r.take_log() == "r4@0x8 r4@0xc");
+  CHECK(by_dword::read<u16>(s, 3) == 0x1413);  // across two dwords
+  CHECK(by_dword::read<u64>(s, 2) == 0x1918171615141312);
+  CHECK(r.take_log() == "r4@0x0 r4@0x4 r4@0x0 r4@0x4 r4@0x8");
+  by_dword::write<u8>(s, 5, 0xee);
+  CHECK(r.take_log() == "r4@0x4 w4@0x4=0x1716ee14");
+  by_dword::write<u32>(s, 12, 0xa1a2a3a4);
+  CHECK(r.take_log() == "w4@0xc=0xa1a2a3a4");  // a whole dword needs no read
+  by_dword::write<u64>(s, 18, 0x1122334455667788);
+  CHECK(by_dword::read<u64>(s, 18) == 0x1122334455667788);
+  CHECK(r.bytes[17] == 0x21);
+  CHECK(r.bytes[26] == 0x2a);
+  CHECK(r.outside == 0);
+}
+
+TEST_CASE("config access: every policy reads and writes every width at every offset alike", "[config]") {
+  for (usize offset = 0; offset < 12; ++offset) {
+    const auto both = [&]<class T>(T value) {
+      recording a = numbered(), b = numbered();
+      by_byte::write<T>(recording_space{a}, offset, value);
+      by_dword::write<T>(recording_space{b}, offset, value);
+      CHECK(a.bytes == b.bytes);
+      CHECK(by_byte::read<T>(recording_space{b}, offset) == value);
+      CHECK(by_dword::read<T>(recording_space{a}, offset) == value);
+    };
+    both(u8{0xa1});
+    both(u16{0xa1b2});
+    both(u32{0xa1b2c3d4});
+    both(u64{0xa1b2c3d4e5f60718});
+  }
+}
+
+TEST_CASE("pci legacy with by_dword: reads a 64-bit capacity from a dword-only host", "[config][legacy]") {
+  // A legacy device whose config answers whole dwords only, and anything narrower with rubbish.
+  rig::machine m;
+  auto& model = m.add<rig::blk_model>(rig::seat::legacy, 4, rig::blk_options{.sectors = 0x1122, .queue_size = 16});
+  model.exact_config_width = false;
+  model.before_config_read = [&](u32, u32 width) { model.put_config(0, width == 4 ? 0x1122 : 0xbadc0de5badc0de5, 8); };
+  rig::disk<split_queue<16>, pci::legacy<rig::host, by_dword>> right;
+  REQUIRE(right.start(m, m.where(4)));
+  CHECK(right->capacity() == 0x1122);
+  m.function(4).clear_log();
+  (void)right.start(m, m.where(4));
+  CHECK(m.function(4).log().find("r1@device") == std::string::npos);
+
+  rig::disk<split_queue<16>, pci::legacy<rig::host, by_byte>> wrong;
+  REQUIRE(wrong.start(m, m.where(4)));
+  CHECK(wrong->capacity() != 0x1122);  // what a byte loop makes of such a host
+}
+
+TEST_CASE("pci legacy: device config moves by four bytes while MSI-X is enabled [PCIL-07]", "[config][legacy]") {
+  rig::machine m;
+  m.add<rig::blk_model>(rig::seat::legacy, 4, rig::blk_options{.sectors = 0x1122, .queue_size = 16});
+  auto& f = m.function(4);
+  const u8 msix = f.capability(0x11);
+  REQUIRE(msix != 0);
+  rig::disk<split_queue<16>> d;
+  for (const u32 enabled : {0u, 0x8000'0000u, 0u}) {
+    m.bus.host().config_write32({0, 0, 4, 0}, msix, enabled);
+    REQUIRE(d.start(m, m.where(4)));
+    CHECK(d->capacity() == 0x1122);
+  }
+}
+
+TEST_CASE("config: absent, too short and exactly long enough [CFG-06]", "[config]") {
+  rig::machine m;
+  m.add<rig::rng_model>(rig::seat::modern, 4);
+  rig::modern_pci t;
+  report why;
+  auto& none = m.function(4);
+  none.poke(none.capability(0x09, 4) + 3u, 6, 1);  // a reserved type: no device config, as on vmd's entropy device
+  REQUIRE(t.open(m.where(4), why));
+  CHECK(t.config<u32>(0).error() == errc::not_found);
+  CHECK(t.config_write<u8>(0, u8{1}).error() == errc::not_found);
+
+  m.add<rig::blk_model>(rig::seat::modern, 5).exact_config_width = false;
+  auto& f = m.function(5);
+  f.poke(f.capability(0x09, 4) + 12u, 8, 4);
+  REQUIRE(t.open(m.where(5), why));
+  CHECK(t.config<u64>(0));
+  CHECK(t.config<u32>(8).error() == errc::out_of_range);
+  CHECK(t.config<u32>(5).error() == errc::out_of_range);
+  CHECK(t.config<u64>(~usize{0}).error() == errc::out_of_range);  // offset + 8 overflows
+  CHECK(t.config<u8>(7));
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+// The driver and the device on two threads, both asleep whenever they have nothing to do: a notification that is lost leaves
+// one of them asleep for good. That the fences are where they must be is shown by order of access in hostile/split.cpp; a
+// missing one shows here only by luck.
+#include <catch2/catch_test_macros.hpp>
+
+#include <atomic>
+#include <thread>
+
+#include "ring_rig.hpp"
+
+using namespace virtio;
+
+namespace {
+
+constexpr u32 requests = 100'000;
+constexpr u64 too_long = 2'000'000'000;  // steps, not time: a lost notification is waited for until here
+
+// Waits until `flag` was set, and takes it. False when nothing came.
+bool slept(std::atomic<bool>& flag, const std::atomic<bool>& stop) {
+  for (u64 i = 0; i < too_long; ++i) {
+    if (flag.exchange(false)) return true;
+    if (stop) return false;
+    if (i % 64 == 63) std::this_thread::yield();
+  }
+  return false;
+}
+
+template <class Ring>
+void sleep_on_both_sides(feature_set features) {
+  auto r = std::make_unique<rig::pair<Ring>>();
+  r->attach(Ring::slots, features);
+  std::atomic<bool> doorbell = false, interrupt = false, stop = false;
+  std::atomic<u32> lost = 0;
+
+  std::thread device{[&] {
+    while (!stop) {
+      bool any = false;
+      while (auto one = r->device.pop()) {  // empty: asks for a doorbell, looks once more, and sleeps
+        any = true;
+        r->device.push(one->head, 0);
+        r->device.publish();
+        if (r->device.should_interrupt()) interrupt = true;
+      }
+      if (any) continue;
+      if (!slept(doorbell, stop) && !stop) {
+        ++lost;
+        return;
+      }
+    }
+  }};
+
+  u32 sent = 0, back = 0;
+  while (back < requests && lost == 0) {
+    while (sent < requests && r->submit(1, 0, sent)) ++sent;
+    r->ring.publish();
+    if (r->ring.needs_kick()) doorbell = true;
+    for (;;) {
+      const auto done = r->ring.next_completion();
+      if (!done) break;
+      r->ring.release(done->which);
+      ++back;
+    }
+    if (back == requests || r->ring.in_flight() == 0 || r->ring.arm()) continue;
+    if (!slept(interrupt, stop)) ++lost;
+  }
+  stop = true;
+  device.join();
+  CHECK(lost == 0);
+  CHECK(back == requests);
+  r->require_no_violations();
+}
+
+}  // namespace
+
+TEST_CASE("threads: no doorbell and no interrupt is ever lost, with EVENT_IDX and with flags [SPLIT-22][SPLIT-24]",
+          "[queue][contract]") {
+  sleep_on_both_sides<split_ring<4>>({});
+  sleep_on_both_sides<split_ring<4>>(feature_set{feature::event_idx});
+  sleep_on_both_sides<split_ring<64>>(feature_set{feature::event_idx});
+}

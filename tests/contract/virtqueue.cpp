@@ -261,7 +261,7 @@ TEMPLATE_TEST_CASE("virtqueue: attach refuses what it cannot use", "[queue][cont
   CHECK(r->ring.attach(whole, 0, {}).error() == errc::unsupported);
 }
 
-TEMPLATE_TEST_CASE("virtqueue: random traffic against the independent device", "[queue][contract]", small, indirect, usual, hardware) {
+TEMPLATE_TEST_CASE("virtqueue: random traffic against the independent device [SPLIT-07][SPLIT-09]", "[queue][contract]", small, indirect, usual, hardware) {
   const char* given = std::getenv("VIRTIO_TEST_SEED");
   const u32 seed = given != nullptr ? static_cast<u32>(std::strtoul(given, nullptr, 0)) : std::random_device{}();
   INFO("VIRTIO_TEST_SEED=" << seed);

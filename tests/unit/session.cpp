@@ -25,7 +25,7 @@ struct bare_session {
 }  // namespace
 
 TEST_CASE("session: a modern bring-up is this sequence of accesses and no other "
-          "[INIT-01][INIT-02][INIT-03][INIT-04][INIT-07][INIT-09][INIT-10][INIT-11][STATUS-01][STATUS-02][FEAT-09][PCI-05][PCI-18]",
+          "[INIT-01][INIT-02][INIT-03][INIT-04][INIT-07][INIT-08][INIT-09][INIT-10][INIT-11][STATUS-01][STATUS-02][FEAT-09][PCI-05][PCI-18]",
           "[session][pci]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::modern, 4);

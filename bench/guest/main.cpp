@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+// The measured guest: brings a disk up and reads from it, between markers that the counting plugin knows (bench/plugin).
+// How long the device takes is the host's affair, so failed polls are counted here, and each phase runs twice, impatient and
+// patient: the two differ only in how often they poll, which gives the cost of one failed poll exactly, to be subtracted.
+// Time itself passes in `idle`, which the plugin counts as a range of its own.
+#include <virtio/blk.hpp>
+
+#include "board.hpp"
+
+namespace {
+
+using namespace virtio;
+
+u64 failed_polls;
+u32 patience;  // turns of the idle loop after a failed poll
+
+}  // namespace
+
+extern "C" [[gnu::noinline]] void idle() {
+  failed_polls = failed_polls + 1;
+  for (volatile u32 left = patience; left != 0; left = left - 1) __builtin_ia32_pause();
+}
+
+namespace {
+
+struct bench_board : board {
+  bool keep_waiting(waiting, u64 attempt) const {
+    idle();
+    return attempt < 500'000'000;
+  }
+};
+
+using disk_t = blk::device<bench_board, pci::transport<bench_board>, split_queue<256>>;
+constinit dma_storage<disk_t::dma_bytes> disk_dma;
+constinit disk_t disk;
+
+constexpr usize depth = 32;
+constexpr usize piece = 4096;
+alignas(4096) u8 buffers[depth][piece];
+
+template <u16 Id>
+[[gnu::always_inline]] inline void mark() {
+  asm volatile(".byte 0x0f, 0x1f, 0x84, 0x00, %c0, %c1, 0x11, 0x47" : : "i"(Id & 0xff), "i"(Id >> 8) : "memory");
+}
+
+[[noreturn]] void die(const char* what, errc why) { boot::exit(board::fail(what, why)); }
+
+bytes buffer(usize i, usize size) { return {buffers[i], size}; }
+
+// One at a time, by the blocking call.
+[[gnu::noinline]] void read_blocking(usize count) {
+  for (usize i = 0; i < count; ++i)
+    if (const auto r = disk.read(i % 1024 * 8, buffer(0, piece)); !r) die("read", r.error());
+}
+
+// One at a time, by the engine's calls.
+[[gnu::noinline]] void read_one(usize count) {
+  for (usize i = 0; i < count; ++i) {
+    if (const auto r = disk.submit_read(i % 1024 * 8, buffer(0, piece), i); !r) die("submit", r.error());
+    disk.kick();
+    for (;;) {
+      const auto r = disk.next_completion();
+      if (r && r->status == errc::ok) break;
+      if (r || r.error() != errc::not_ready) die("completion", r ? r->status : r.error());
+      idle();
+    }
+  }
+}
+
+// 32 at a time: submit all, one kick, take all.
+[[gnu::noinline]] void read_batches(usize count, usize size) {
+  for (usize batch = 0; batch < count / depth; ++batch) {
+    for (usize i = 0; i < depth; ++i)
+      if (const auto r = disk.submit_read((batch * depth + i) % 1024 * 8, buffer(i, size), i); !r) die("submit", r.error());
+    disk.kick();
+    for (usize taken = 0; taken < depth;) {
+      const auto r = disk.next_completion();
+      if (r && r->status == errc::ok) ++taken;
+      else if (r || r.error() != errc::not_ready) die("completion", r ? r->status : r.error());
+      else idle();
+    }
+  }
+}
+
+// Runs one phase between markers Id and Id + 1, and says how often it polled in vain.
+template <u16 Id, class Work>
+void phase(u32 turns, usize requests, Work work) {
+  patience = turns;
+  failed_polls = 0;
+  mark<Id>();
+  work(requests);
+  mark<Id + 1>();
+  boot::print("phase ", u32{Id}, " requests ", requests, " failed_polls ", failed_polls, "\n");
+}
+
+constexpr u32 impatient = 0;
+constexpr u32 patient = 400;
+
+}  // namespace
+
+extern "C" int guest_main(const char*) {
+  const auto where = pci::find(bench_board{}, device_type::block);
+  if (!where) return board::fail("no disk", where.error());
+  mark<10>();
+  const auto up = disk.start(bench_board{}, *where, disk_dma);
+  mark<11>();
+  if (!up) return board::fail("start", up.error());
+
+  // Past two wraps of the 16-bit indices.
+  phase<20>(impatient, 2 * 65536 + 1024, [](usize n) { read_batches(n, 512); });
+  phase<30>(impatient, 1024, [](usize n) { read_batches(n, piece); });
+  phase<32>(patient, 1024, [](usize n) { read_batches(n, piece); });
+  phase<40>(impatient, 512, [](usize n) { read_one(n); });
+  phase<42>(patient, 512, [](usize n) { read_one(n); });
+  phase<50>(impatient, 512, [](usize n) { read_blocking(n); });
+  phase<52>(patient, 512, [](usize n) { read_blocking(n); });
+
+  const auto off = disk.hand_off();
+  return off ? 0 : board::fail("hand off", off.error());
+}

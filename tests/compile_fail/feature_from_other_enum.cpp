@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: MIT
+// case: an enumeration that does not call itself one of features is none
+// gcc: no matching function for call to 'virtio::feature_set::has\(virtio::errc
+// clang: no matching member function for call to 'has'
+#include <virtio/base/features.hpp>
+#include <virtio/base/result.hpp>
+
+bool has_that(const virtio::feature_set& offered) {
+#if defined(FAIL)
+  return offered.has(virtio::errc::io_error);
+#else
+  return offered.has(virtio::feature::in_order);
+#endif
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: MIT
+// case: a modern device of a big-endian guest takes no ring in the guest's order
+// target: powerpc64-none-elf
+// says: the ring's byte order is not the transport's: choose ring_options::order
+#include <virtio/pci.hpp>
+#include <virtio/rng.hpp>
+
+#if defined(FAIL)
+using queue = virtio::split_queue<8, virtio::ring_options{.order = virtio::native_order}>;
+#else
+using queue = virtio::split_queue<8>;
+#endif
+
+using transport = virtio::pci::modern<virtio::pci::ecam>;
+template class virtio::rng::device<virtio::identity_platform<>, transport, queue>;

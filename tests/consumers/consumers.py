@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Installs the library, or copies it, and builds and runs a small program with it, the way a user would.
+
+usage: consumers.py WAY [COMPILER]
+  WAY: find_package add_subdirectory FetchContent pkg-config meson-subproject meson-installed headers
+"""
+import os
+import pathlib
+import re
+import shutil
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+PROGRAM = HERE / "program"
+sys.path.insert(0, str(ROOT / "tools"))
+import compilers  # noqa: E402
+
+VERSION = ".".join(re.findall(r"^#define VIRTIO_VERSION_\w+ (\d+)", (ROOT / "include/virtio/version.hpp").read_text(), re.M))
+
+
+def fail(reason):
+    print(f"failed: {reason}")
+    sys.exit(1)
+
+
+def copy_of_the_library(to):
+    """What a release has that a consumer needs: no tests, no tools."""
+    to.mkdir(parents=True)
+    for part in ("include", "cmake"):
+        shutil.copytree(ROOT / part, to / part)
+    for part in ("CMakeLists.txt", "meson.build", "LICENSE"):
+        shutil.copy(ROOT / part, to)
+    return to
+
+
+def installed(folder, by):
+    """A prefix with the library, moved after it was installed: nothing in it may know where it was built."""
+    source = copy_of_the_library(folder / "source")
+    first, build = folder / "first", folder / "build-of-the-library"
+    if by == "cmake":
+        compilers.must_run(["cmake", "-S", source, "-B", build, "-DVIRTIO_TESTS=OFF", f"-DCMAKE_INSTALL_PREFIX={first}"])
+        compilers.must_run(["cmake", "--install", build])
+    else:
+        compilers.must_run(["meson", "setup", build, source, f"--prefix={first}"])
+        compilers.must_run(["meson", "install", "-C", build])
+    prefix = folder / "prefix"
+    first.rename(prefix)
+    shutil.rmtree(source)
+    shutil.rmtree(build)
+    for path in prefix.rglob("*"):
+        if path.is_file() and str(folder) in path.read_text(encoding="utf-8"):
+            fail(f"{path.relative_to(prefix)} names the place it was built at or installed to")
+    return prefix
+
+
+def run_program(path):
+    out = compilers.must_run([path])
+    print(out, end="")
+    if f"virtio {VERSION}:" not in out:
+        fail(f"the program does not say that it has version {VERSION}")
+
+
+def pkg_config_path(prefix):
+    found = list(prefix.rglob("virtio.pc"))
+    if len(found) != 1:
+        fail(f"{len(found)} files called virtio.pc")
+    return {"PKG_CONFIG_PATH": str(found[0].parent)}
+
+
+def with_cmake(folder, way):
+    define = {"WAY": way, "WANTED": VERSION.rsplit(".", 1)[0]}
+    if way == "find_package":
+        define["CMAKE_PREFIX_PATH"] = installed(folder, "cmake")
+    else:
+        define["SOURCE"] = source = copy_of_the_library(folder / "library")
+    if way == "FetchContent":
+        git = ["git", "-C", source, "-c", "user.name=nobody", "-c", "user.email=nobody@localhost", "-c", "commit.gpgsign=false"]
+        for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "A release"], ["tag", "consumed"]):
+            compilers.must_run(git + command)
+    build = folder / "build"
+    compilers.must_run(["cmake", "-S", PROGRAM, "-B", build, *(f"-D{name}={value}" for name, value in define.items())])
+    compilers.must_run(["cmake", "--build", build])
+    run_program(build / "consumer")
+
+    if way == "find_package":  # another minor version of 0.x may have changed anything
+        major, minor, _ = VERSION.split(".")
+        define["WANTED"] = f"{major}.{int(minor) + 1}"
+        done = compilers.run(["cmake", "-S", PROGRAM, "-B", folder / "other",
+                              *(f"-D{name}={value}" for name, value in define.items())])
+        if done.returncode == 0:
+            fail(f"the package of {VERSION} claims to do for {define['WANTED']}")
+
+
+def with_pkg_config(folder, compiler):
+    environment = pkg_config_path(installed(folder, "cmake"))
+    ask = lambda what: compilers.must_run(["pkg-config", what, "virtio"], env=environment).strip()
+    compilers.must_run([compiler, "-std=c++20", *compilers.WARNINGS, *ask("--cflags").split(), *ask("--libs").split(),
+                        f'-DEXPECTED_VERSION="{ask("--modversion")}"', PROGRAM / "main.cpp", "-o", folder / "consumer"])
+    run_program(folder / "consumer")
+
+
+def with_meson(folder, way):
+    project = folder / "project"
+    shutil.copytree(PROGRAM, project)
+    environment = {}
+    arguments = []
+    if way == "meson-subproject":
+        copy_of_the_library(project / "subprojects/virtio")
+        arguments = ["--wrap-mode=forcefallback"]
+    else:
+        shutil.rmtree(project / "subprojects")
+        environment = pkg_config_path(installed(folder, "meson"))
+    compilers.must_run(["meson", "setup", folder / "build", project, *arguments], env=environment)
+    compilers.must_run(["ninja", "-C", folder / "build"], env=environment)
+    run_program(folder / "build/consumer")
+    if way == "meson-subproject":
+        compilers.must_run(["meson", "install", "-C", folder / "build", "--destdir", folder / "destination"])
+        strays = [path for path in (folder / "destination").rglob("*") if path.is_file()]
+        if strays:
+            fail(f"the subproject installs {len(strays)} files into the user's package")
+
+
+def with_every_header(folder, compiler):
+    wanted = {path.relative_to(ROOT / "include").as_posix() for path in (ROOT / "include").rglob("*.hpp")}
+    for by in ("cmake", *(["meson"] if shutil.which("meson") else [])):
+        here = folder / by
+        here.mkdir()
+        include = installed(here, by) / "include"
+        have = {path.relative_to(include).as_posix() for path in include.rglob("*") if path.is_file()}
+        if have != wanted:
+            fail(f"{by} installs too little ({sorted(wanted - have)}) or too much ({sorted(have - wanted)})")
+        source = here / "every.cpp"
+        skip_ports = not compilers.is_x86(compilers.run([compiler, "-dumpmachine"]).stdout)
+        source.write_text("".join(f"#include <{header}>\n" for header in sorted(have)
+                                  if not (skip_ports and header in ("virtio/platform/ports.hpp", "virtio/pci/cf8.hpp")))
+                          + "int main() {}\n", encoding="utf-8")
+        compilers.must_run([compiler, "-std=c++20", *compilers.WARNINGS, f"-I{include}", source, "-o", here / "every"])
+        compilers.must_run([here / "every"])
+        print(f"{len(have)} headers installed by {by} compile with {compiler}")
+
+
+def main():
+    way = sys.argv[1]
+    compiler = sys.argv[2] if len(sys.argv) > 2 else "c++"
+    needs = {"FetchContent": ["git"], "pkg-config": ["pkg-config", compiler], "meson-subproject": ["meson", "ninja"],
+             "meson-installed": ["meson", "ninja", "pkg-config"], "headers": [compiler]}
+    for program in needs.get(way, []):
+        compilers.need(program)
+    # Whatever this machine has installed must not help.
+    for name in ("CMAKE_PREFIX_PATH", "PKG_CONFIG_PATH", "virtio_DIR", "CPATH"):
+        os.environ.pop(name, None)
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        if way in ("find_package", "add_subdirectory", "FetchContent"):
+            with_cmake(folder, way)
+        elif way == "pkg-config":
+            with_pkg_config(folder, compiler)
+        elif way.startswith("meson-"):
+            with_meson(folder, way)
+        elif way == "headers":
+            with_every_header(folder, compiler)
+        else:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT
+// Every driver on every transport with every kind of queue, for boards of every kind. Explicit instantiation compiles all
+// members, called or not. Nobody runs this; all_drivers.py looks at the object: what it needs, and what it puts where.
+// With EVERY_COMBINATION that is the whole product, for a compiler that only checks; without, each board, each transport
+// and each queue comes up once or twice, which an optimizer gets through in seconds.
+#include <virtio/blk/select.hpp>
+#include <virtio/virtio.hpp>
+
+#include "boards.hpp"
+
+using virtio::native_order;
+using virtio::split_queue;
+
+// Legacy rings have the guest's order, so that a big-endian guest needs a ring for each interface; `pci::transport`, which
+// decides at run time, is for little-endian guests.
+using small_ring = split_queue<8>;
+using ring_with_tables = split_queue<64, virtio::ring_options{.indirect = 18}>;
+using large_ring = split_queue<256>;
+using small_native_ring = split_queue<8, virtio::ring_options{.order = native_order}>;
+using native_ring_with_tables = split_queue<64, virtio::ring_options{.indirect = 18, .order = native_order}>;
+using native_ring_of_the_device = split_queue<16, virtio::ring_options{.ring_entries = 1024, .order = native_order}>;
+
+// The templates inside the classes, which explicit instantiation leaves out.
+template <class T>
+virtio::u64 all_fields(T& transport) {
+  virtio::u64 sum = transport.template config<virtio::u8>(0).value_or(0);
+  sum += transport.template config<virtio::u16, virtio::by_byte>(0).value_or(0);
+  sum += transport.template config<virtio::u32, virtio::by_dword>(0).value_or(0);
+  sum += transport.template config<virtio::u64>(0).value_or(0);
+  sum += transport.template config<virtio::u64, virtio::by_byte>(3).value_or(0);
+  sum += transport.template config<virtio::u64, virtio::by_dword>(3).value_or(0);
+  bool good = bool{transport.template config_write<virtio::u8>(0, 1)};
+  good = good && transport.template config_write<virtio::u16, virtio::by_byte>(0, 1);
+  good = good && transport.template config_write<virtio::u32, virtio::by_dword>(0, 1);
+  good = good && transport.template config_write<virtio::u64>(0, 1);
+  good = good && transport.template config_write<virtio::u64, virtio::by_dword>(3, 1);
+  return good ? sum : 0;
+}
+
+template <class Disk>
+virtio::usize all_of_a_disk(Disk& disk) {
+  virtio::u64 sum = 0;
+  virtio::usize count = disk.poll([&](const virtio::blk::done& one) { sum += one.cookie; });
+  if (disk.drain([&](const virtio::blk::done& one) { sum += one.cookie; })) ++count;
+  return count + static_cast<virtio::usize>(sum);
+}
+
+template <class Board, class Disk>
+virtio::errc all_of_discovery(const Board& board, Disk& disk, virtio::dma_region storage) {
+  static constexpr virtio::pci::id_row rows[] = {{0x0b5d, 0x0777, virtio::device_type::vmmci}};
+  virtio::usize usable = 0;
+  virtio::pci::for_each(board, [&](const auto& one) { usable += one.seen.why == virtio::verdict::usable; }, rows);
+  VIRTIO_TRY_ASSIGN(const auto where, virtio::pci::find(board, virtio::device_type::block));
+  VIRTIO_TRY_ASSIGN(const auto other, virtio::pci::find_nth(board, virtio::device_type::entropy, usable, rows));
+  if (other.id == where.id) return virtio::errc::ambiguous;
+  if (const auto up = disk.start(board, where, storage); !up) return up.error();
+  return virtio::blk::start_by_serial(disk, board, board, virtio::text("serial"), storage, rows).error();
+}
+
+// One driver: all its members, and an object that needs neither a constructor nor a destructor to run.
+#define OBJECT(name, ...)                                                       \
+  template class __VA_ARGS__;                                                   \
+  static_assert(virtio::detail::trivially_destructible<__VA_ARGS__>);           \
+  constinit __VA_ARGS__ name
+
+#define DRIVERS(name, board, transport, queue)                                            \
+  OBJECT(name##_disk, virtio::blk::device<board, transport, queue>);                      \
+  OBJECT(name##_entropy, virtio::rng::device<board, transport, queue>);                   \
+  template virtio::usize all_of_a_disk(virtio::blk::device<board, transport, queue>&)
+
+#define TRANSPORT(board, ...)                                                   \
+  template class __VA_ARGS__;                                                   \
+  static_assert(virtio::transport<__VA_ARGS__>);                                \
+  template virtio::u64 all_fields(__VA_ARGS__&);                                \
+  template class virtio::session<board, __VA_ARGS__>
+
+template <class Board>
+using modern = virtio::pci::modern<Board>;
+template <class Board>
+using legacy = virtio::pci::legacy<Board>;
+
+#define BOARD(name, ...)                                                                                        \
+  DRIVERS(name##_modern_small, __VA_ARGS__, modern<__VA_ARGS__>, small_ring);                                   \
+  DRIVERS(name##_modern_tables, __VA_ARGS__, modern<__VA_ARGS__>, ring_with_tables);                            \
+  DRIVERS(name##_modern_large, __VA_ARGS__, modern<__VA_ARGS__>, large_ring);                                   \
+  DRIVERS(name##_legacy_small, __VA_ARGS__, legacy<__VA_ARGS__>, small_native_ring);                            \
+  DRIVERS(name##_legacy_tables, __VA_ARGS__, legacy<__VA_ARGS__>, native_ring_with_tables);                     \
+  DRIVERS(name##_legacy_fixed, __VA_ARGS__, legacy<__VA_ARGS__>, native_ring_of_the_device);                    \
+  TRANSPORT(__VA_ARGS__, virtio::pci::modern<__VA_ARGS__>);                                                     \
+  TRANSPORT(__VA_ARGS__, virtio::pci::modern<__VA_ARGS__, virtio::by_byte>);                                    \
+  TRANSPORT(__VA_ARGS__, virtio::pci::legacy<__VA_ARGS__>);                                                     \
+  TRANSPORT(__VA_ARGS__, virtio::pci::legacy<__VA_ARGS__, virtio::by_dword>);                                   \
+  template virtio::errc all_of_discovery(const __VA_ARGS__&, virtio::blk::device<__VA_ARGS__, modern<__VA_ARGS__>, small_ring>&, \
+                                         virtio::dma_region);                                                   \
+  EITHER_TRANSPORT(name, __VA_ARGS__)
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+template <class Board>
+using either = virtio::pci::transport<Board>;
+#define EITHER_TRANSPORT(name, ...)                                                                             \
+  DRIVERS(name##_either_small, __VA_ARGS__, either<__VA_ARGS__>, small_ring);                                   \
+  DRIVERS(name##_either_tables, __VA_ARGS__, either<__VA_ARGS__>, ring_with_tables);                            \
+  DRIVERS(name##_either_fixed, __VA_ARGS__, either<__VA_ARGS__>, native_ring_of_the_device);                    \
+  TRANSPORT(__VA_ARGS__, virtio::pci::transport<__VA_ARGS__>);                                                  \
+  TRANSPORT(__VA_ARGS__, virtio::pci::transport<__VA_ARGS__, virtio::by_dword>)
+#else
+#define EITHER_TRANSPORT(name, ...) static_assert(native_order == virtio::byte_order::big)
+#endif
+
+// The rings, on both sets of barriers.
+#define RING(...)                                                                             \
+  template class virtio::split_ring<__VA_ARGS__, virtio::smp_barriers>;                       \
+  template class virtio::split_ring<__VA_ARGS__, virtio::dma_barriers>
+constexpr virtio::ring_options little{.indirect = 4, .order = virtio::byte_order::little};
+constexpr virtio::ring_options big{.indirect = 4, .order = virtio::byte_order::big};
+RING(1, virtio::ring_options{});
+RING(8, little);
+RING(8, big);
+RING(32768, virtio::ring_options{});
+
+#if defined(EVERY_COMBINATION)
+
+#if defined(__x86_64__) || defined(__i386__)
+BOARD(ports, boards::ports);
+#endif
+BOARD(paged, boards::paged);
+BOARD(high, boards::high);
+BOARD(bouncing, boards::bouncing);
+BOARD(bus, boards::bus);
+BOARD(uefi, boards::uefi);
+BOARD(sleeping, boards::sleeping);
+
+#else
+
+#if defined(__x86_64__) || defined(__i386__)
+DRIVERS(ports, boards::ports, either<boards::ports>, large_ring);
+TRANSPORT(boards::ports, virtio::pci::transport<boards::ports>);
+#endif
+DRIVERS(paged, boards::paged, legacy<boards::paged>, native_ring_of_the_device);
+DRIVERS(high, boards::high, modern<boards::high>, large_ring);
+DRIVERS(bouncing, boards::bouncing, modern<boards::bouncing>, ring_with_tables);
+DRIVERS(bus, boards::bus, legacy<boards::bus>, native_ring_with_tables);
+DRIVERS(uefi, boards::uefi, modern<boards::uefi>, small_ring);
+DRIVERS(sleeping, boards::sleeping, modern<boards::sleeping>, small_ring);
+TRANSPORT(boards::uefi, virtio::pci::modern<boards::uefi>);
+TRANSPORT(boards::bus, virtio::pci::legacy<boards::bus, virtio::by_dword>);
+template virtio::errc all_of_discovery(const boards::bouncing&, decltype(bouncing_disk)&, virtio::dma_region);
+template virtio::errc all_of_discovery(const boards::uefi&, decltype(uefi_disk)&, virtio::dma_region);
+
+#endif
+
+// A platform and a host that are two objects.
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+OBJECT(apart_disk, virtio::blk::device<virtio::identity_platform<>, virtio::pci::transport<virtio::pci::ecam>, large_ring>);
+#endif
+OBJECT(apart_entropy, virtio::rng::device<virtio::identity_platform<virtio::dma_barriers, 1000>,
+                                          virtio::pci::modern<virtio::pci::cam, virtio::by_dword>, small_ring>);
+OBJECT(one_piece_disk, virtio::blk::device<boards::paged, modern<boards::paged>, small_ring,
+                                           virtio::blk::options{.segments = 1}>);
+
+// A platform that needs no unmap does not pay for remembering what was mapped.
+static_assert(sizeof(virtio::blk::device<boards::bouncing, modern<boards::bouncing>, small_ring>) >
+              sizeof(virtio::blk::device<boards::paged, modern<boards::paged>, small_ring>));
+constinit virtio::dma_storage<decltype(one_piece_disk)::dma_bytes> some_storage;

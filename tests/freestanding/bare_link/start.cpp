@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT
+// Stands in for a boot runtime: something that calls the example.
+extern "C" int guest_main(const char*);
+extern "C" [[noreturn]] void _start();
+
+int status;
+
+void _start() {
+  status = guest_main("");
+  for (;;) asm volatile("hlt");
+}

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: MIT
+// Boards that nobody boots: each shows another corner of the platform and host concepts. Both concepts in one object, as
+// real boards have them. Freestanding: the library and nothing else.
+#pragma once
+
+#include <virtio/pci.hpp>
+#include <virtio/platform/concepts.hpp>
+
+namespace boards {
+
+using virtio::direction;
+using virtio::dma_addr;
+using virtio::errc;
+using virtio::result;
+using virtio::segments;
+using virtio::u16;
+using virtio::u32;
+using virtio::u64;
+using virtio::u8;
+using virtio::uptr;
+using virtio::usize;
+using virtio::waiting;
+
+#if defined(__x86_64__) || defined(__i386__)
+
+/// Identity-mapped x86 with configuration ports: empty, so it costs nothing.
+struct ports : virtio::pci::cf8<> {
+  using barriers = virtio::smp_barriers;
+
+  result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
+    return out.push(dma_addr{reinterpret_cast<uptr>(va)}, n, way);
+  }
+  bool keep_waiting(waiting, u64 attempt) const {
+    __builtin_ia32_pause();
+    return attempt < 1'000'000;
+  }
+};
+
+#endif
+
+/// Nothing but memory: ECAM, and buffers that are contiguous only within a page, as in a paged unikernel.
+struct paged : virtio::pci::ecam {
+  using barriers = virtio::smp_barriers;
+
+  result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
+    const u16 before = out.size();
+    uptr at = reinterpret_cast<uptr>(va);
+    while (n != 0) {
+      const usize here = virtio::detail::smaller(n, 4096 - at % 4096);
+      // `shared` storage is one piece, so the storage's pages are contiguous here.
+      const usize piece = way == direction::shared ? n : here;
+      if (const auto pushed = out.push(dma_addr{at ^ offset}, piece, way); !pushed) {
+        out.truncate(before);
+        return pushed;
+      }
+      at += piece;
+      n -= piece;
+    }
+    return {};
+  }
+  bool keep_waiting(waiting why, u64 attempt) const { return why == waiting::reset || attempt < 1'000'000; }
+
+  uptr offset = 0;  // between the CPU's and the device's addresses
+};
+
+/// Device addresses beyond what a pointer holds: a 32-bit guest whose memory the device sees above 4 GiB.
+struct high : virtio::pci::ecam {
+  using barriers = virtio::smp_barriers;
+
+  result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
+    return out.push(dma_addr{reinterpret_cast<uptr>(va) + first}, n, way);
+  }
+  bool keep_waiting(waiting, u64 attempt) const { return attempt < 1'000'000; }
+
+  u64 first = 0;  // where the device sees our address 0
+};
+
+/// Copies every buffer through a pool that the device can reach; a slot of the pool is a segment's handle.
+struct bounce_pool {
+  static constexpr usize count = 64;
+  static constexpr usize bytes = 4096;
+
+  u8 (*memory)[bytes] = nullptr;
+  struct {
+    u8* original = nullptr;
+    bool taken = false;
+  } slots[count];
+};
+
+struct bouncing : virtio::pci::ecam {
+  using barriers = virtio::smp_barriers;
+  static constexpr virtio::access_policy access_platform = virtio::access_policy::map_takes_care;
+
+  result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
+    u8* at = const_cast<u8*>(static_cast<const volatile u8*>(va));
+    if (way == direction::shared) return out.push(dma_addr{reinterpret_cast<uptr>(at)}, n, way);
+    const u16 before = out.size();
+    const usize largest = virtio::detail::smaller(usize{out.largest_piece()}, bounce_pool::bytes);
+    while (n != 0) {
+      const usize length = virtio::detail::smaller(n, largest);
+      const usize slot = take(at);
+      errc why = errc::dma_unreachable;
+      if (slot != bounce_pool::count) {
+        if (way == direction::to_device) copy(pool->memory[slot], at, length);
+        why = out.push(dma_addr{reinterpret_cast<uptr>(pool->memory[slot])}, length, way, slot).error();
+      }
+      if (why != errc::ok) {
+        if (slot != bounce_pool::count) pool->slots[slot].taken = false;
+        for (u16 i = before; i < out.size(); ++i) pool->slots[out[i].handle].taken = false;
+        out.truncate(before);
+        return why;
+      }
+      at += length;
+      n -= length;
+    }
+    return {};
+  }
+
+  void unmap(const virtio::segment& piece, u32 written) const {
+    auto& slot = pool->slots[piece.handle];
+    if (piece.way == direction::from_device) copy(slot.original, pool->memory[piece.handle], written);
+    slot.taken = false;
+  }
+
+  bool keep_waiting(waiting, u64 attempt) const { return attempt < 1'000'000; }
+
+  bounce_pool* pool = nullptr;
+
+ private:
+  static void copy(u8* to, const u8* from, usize n) {
+    for (usize i = 0; i < n; ++i) to[i] = from[i];
+  }
+  usize take(u8* original) const {
+    for (usize i = 0; i < bounce_pool::count; ++i) {
+      if (pool->slots[i].taken) continue;
+      pool->slots[i] = {original, true};
+      return i;
+    }
+    return bounce_pool::count;
+  }
+};
+
+/// Devices that may be hardware, behind the older and smaller memory-mapped configuration space: dma_barriers, so the
+/// session asks for ORDER_PLATFORM.
+struct bus : virtio::pci::cam {
+  using barriers = virtio::dma_barriers;
+
+  result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
+    return out.push(dma_addr{reinterpret_cast<uptr>(va)}, n, way);
+  }
+  bool keep_waiting(waiting, u64 attempt) const { return attempt < 1'000'000; }
+};
+
+/// A firmware's protocols: everything goes through function pointers, and a function is a handle without a number.
+struct firmware_handle;  // opaque
+struct firmware {
+  bool (*read)(firmware_handle*, u8 bar, u8 width, u64 offset, void* value);
+  bool (*write)(firmware_handle*, u8 bar, u8 width, u64 offset, const void* value);
+  bool (*config_read)(firmware_handle*, u16 offset, u32* value);
+  bool (*config_write)(firmware_handle*, u16 offset, u32 value);
+  bool (*map)(firmware_handle*, bool device_writes, const volatile void* va, usize* n, u64* device_address, void** mapping);
+  bool (*unmap)(firmware_handle*, void* mapping);
+  void (*stall)(usize microseconds);
+  usize (*handles)(firmware_handle*** list);
+};
+
+/// A BAR behind a firmware's protocol.
+class firmware_space {
+ public:
+  constexpr firmware_space() = default;
+  constexpr firmware_space(const firmware* calls, firmware_handle* id, u8 bar, u64 base, usize size)
+      : calls_{calls}, id_{id}, base_{base}, size_{size}, bar_{bar} {}
+
+  template <virtio::register_value T>
+  [[nodiscard]] T read(usize offset) const {
+    T value = static_cast<T>(~T{0});
+    if (!calls_->read(id_, bar_, sizeof(T), base_ + offset, &value)) return static_cast<T>(~T{0});
+    return value;
+  }
+  template <virtio::register_value T>
+  void write(usize offset, T value) const {
+    (void)calls_->write(id_, bar_, sizeof(T), base_ + offset, &value);
+  }
+  [[nodiscard]] constexpr usize size() const { return size_; }
+  [[nodiscard]] constexpr firmware_space part(usize offset, usize length) const {
+    return {calls_, id_, bar_, base_ + offset, length};
+  }
+
+ private:
+  const firmware* calls_ = nullptr;
+  firmware_handle* id_ = nullptr;
+  u64 base_ = 0;
+  usize size_ = 0;
+  u8 bar_ = 0;
+};
+
+struct uefi {
+  using barriers = virtio::dma_barriers;
+  using function_id = firmware_handle*;
+  using bar_space = firmware_space;
+  static constexpr virtio::access_policy access_platform = virtio::access_policy::map_takes_care;
+
+  u32 config_read32(function_id id, u16 offset) const {
+    u32 value = 0;
+    return calls->config_read(id, offset, &value) ? value : 0xffffffffu;
+  }
+  void config_write32(function_id id, u16 offset, u32 value) const { (void)calls->config_write(id, offset, value); }
+  result<firmware_space> bar(function_id id, u8 index) const {
+    VIRTIO_TRY_ASSIGN(const auto found, virtio::pci::probe_bar(*this, id, index));
+    if (found.kind == virtio::pci::bar_kind::none) return errc::not_found;
+    return firmware_space{calls, id, index, 0, static_cast<usize>(found.size)};
+  }
+  template <class Visit>
+  void each_function(Visit&& visit) const {
+    firmware_handle** list = nullptr;
+    const usize count = calls->handles(&list);
+    for (usize i = 0; i < count; ++i)
+      if (!visit(list[i])) return;
+  }
+
+  result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
+    usize length = n;
+    u64 at = 0;
+    void* mapping = nullptr;
+    if (!calls->map(bus_master, way != direction::to_device, va, &length, &at, &mapping)) return errc::dma_unreachable;
+    const u16 before = out.size();
+    const auto pushed = length == n ? out.push(dma_addr{at}, n, way, reinterpret_cast<uptr>(mapping))
+                                    : result<void>{errc::dma_unreachable};
+    if (!pushed) {
+      out.truncate(before);
+      (void)calls->unmap(bus_master, mapping);
+    }
+    return pushed;
+  }
+  void unmap(const virtio::segment& piece, u32) const {
+    (void)calls->unmap(bus_master, reinterpret_cast<void*>(static_cast<uptr>(piece.handle)));
+  }
+  bool keep_waiting(waiting, u64 attempt) const {
+    calls->stall(1);
+    return attempt < 10'000'000;
+  }
+
+  const firmware* calls = nullptr;
+  firmware_handle* bus_master = nullptr;
+};
+
+/// Halts until an interrupt while it waits, sees every event, and will have nothing to do with an IOMMU.
+struct sleeping : virtio::pci::ecam {
+  using barriers = virtio::smp_barriers;
+  static constexpr bool sleeps = true;
+  static constexpr virtio::access_policy access_platform = virtio::access_policy::refuse;
+
+  result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
+    return out.push(dma_addr{reinterpret_cast<uptr>(va)}, n, way);
+  }
+  bool keep_waiting(waiting why, u64 attempt) const {
+    halt(why);
+    return attempt < 1000;
+  }
+  void trace(virtio::event happened) const {
+    if (log != nullptr) log->last = happened, ++log->count;
+  }
+
+  struct events {
+    virtio::event last;
+    usize count;
+  };
+  events* log = nullptr;
+  void (*halt)(waiting) = nullptr;
+};
+
+template <class B>
+inline constexpr bool is_board = virtio::platform<B> && virtio::pci::host<B>;
+
+#if defined(__x86_64__) || defined(__i386__)
+static_assert(is_board<ports>);
+#endif
+static_assert(is_board<paged> && is_board<high> && is_board<bouncing> && is_board<bus> && is_board<uefi> &&
+              is_board<sleeping>);
+
+}  // namespace boards

@@ -1,0 +1,49 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Links two translation units that both include every header, in opposite orders, and runs the program.
+
+usage: odr.py COMPILER
+
+g++ also links them with -flto, which compares the types and functions of the two.
+"""
+import pathlib
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+import compilers  # noqa: E402
+
+X86_ONLY = {"virtio/platform/ports.hpp", "virtio/pci/cf8.hpp"}
+
+
+def main():
+    compiler = sys.argv[1]
+    compilers.need(compiler)
+    clang = compilers.is_clang(compiler)
+    x86 = compilers.is_x86(compilers.run([compiler, "-dumpmachine"]).stdout)
+    headers = sorted(path.relative_to(ROOT / "include").as_posix() for path in (ROOT / "include").rglob("*.hpp"))
+    headers = [header for header in headers if x86 or header not in X86_ONLY]
+    ways = {"-O0": ["-O0"], "-O2": ["-O2"]} | ({} if clang else {"-flto": ["-O1", "-flto", "-Werror=odr", "-Werror=lto-type-mismatch"]})
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        for unit, order in (("one", headers), ("two", headers[::-1])):
+            (folder / f"{unit}.hpp").write_text("".join(f"#include <{header}>\n" for header in order), encoding="utf-8")
+        for way, flags in ways.items():
+            objects = []
+            for unit in ("one", "two"):
+                objects.append(folder / f"{unit}{way}.o")
+                compilers.must_run([compiler, "-std=c++20", *compilers.WARNINGS, *flags, f"-I{ROOT / 'include'}",
+                                    f'-DEVERYTHING="{folder / unit}.hpp"', "-c", HERE / f"{unit}.cpp", "-o", objects[-1]])
+            program = folder / f"program{way}"
+            said = compilers.must_run([compiler, *flags, *objects, "-Wl,--fatal-warnings", "-o", program])
+            if said.strip():
+                print(said)
+                sys.exit(f"failed: {compiler} {way} links with warnings")
+            print(f"{way}: {compilers.must_run([program])}", end="")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: MIT
+// What the cells of the QEMU matrix share: a board whose habits a cell can turn, a journal of what the library did, checks that
+// end the guest at the first failure, and the pattern that every sector of a test disk carries.
+#pragma once
+
+#include <virtio/pci.hpp>
+#include <virtio/queue/split.hpp>
+
+#include "board.hpp"
+
+namespace cell {
+
+using virtio::bytes;
+using virtio::const_bytes;
+using virtio::device_type;
+using virtio::errc;
+using virtio::result;
+using virtio::u16;
+using virtio::u32;
+using virtio::u64;
+using virtio::u8;
+using virtio::uptr;
+using virtio::usize;
+
+/// What the library's trace hook has shown since the last `clear`.
+struct journal {
+  u8 statuses[32];
+  u32 status_count;
+  u32 doorbells;
+  u32 queue_entries;  // of the queue set up last
+
+  void clear() { status_count = doorbells = 0; }
+};
+inline constinit journal seen{};
+
+/// The examples' board, and what a cell turns about it.
+struct bench : board {
+  u64 patience = 0;  // for requests, in turns, when not 0; a reset always gets all the time it needs
+  u32 page = 0;      // not 0: memory is contiguous for the device within pages of this size only
+
+  result<void> map(const volatile void* va, usize n, virtio::direction way, virtio::segments& out) const {
+    if (page == 0 || way == virtio::direction::shared) return board::map(va, n, way, out);
+    for (uptr at = reinterpret_cast<uptr>(va); n != 0;) {
+      const usize here = virtio::detail::smaller(n, page - at % page);
+      VIRTIO_TRY(out.push(virtio::dma_addr{at}, here, way));
+      at += here;
+      n -= here;
+    }
+    return {};
+  }
+
+  bool keep_waiting(virtio::waiting why, u64 attempt) const {
+    __builtin_ia32_pause();
+    return attempt < (patience == 0 || why == virtio::waiting::reset ? 30'000'000 : patience);
+  }
+
+  void trace(virtio::event happened) const {
+    switch (happened.what) {
+      case virtio::event::kind::status_write:
+        if (seen.status_count < sizeof seen.statuses) seen.statuses[seen.status_count++] = static_cast<u8>(happened.a);
+        break;
+      case virtio::event::kind::doorbell: ++seen.doorbells; break;
+      case virtio::event::kind::queue_enabled: seen.queue_entries = happened.b; break;
+      default: break;
+    }
+  }
+};
+static_assert(virtio::platform<bench> && virtio::pci::host<bench>);
+
+using location = virtio::pci::found<bench>;
+
+// Checks ---------------------------------------------------------------------------------------------------------------
+
+[[noreturn]] inline void fail_at(const char* file, int line, const char* what) {
+  boot::print("FAIL ", file, ":", line, ": ", what, "\n");
+  boot::exit(1);
+}
+
+template <class T>
+errc error_of(const result<T>& outcome) {
+  return outcome.error();
+}
+inline errc error_of(errc outcome) { return outcome; }
+
+template <class T>
+void expect(const T& outcome, errc wanted, const char* file, int line, const char* what) {
+  const errc got = error_of(outcome);
+  if (got == wanted) return;
+  boot::print("want: ", virtio::describe(wanted), "\ngot:  ", virtio::describe(got), "\n");
+  fail_at(file, line, what);
+}
+
+template <class A, class B>
+void equal(const A& got, const B& wanted, const char* file, int line, const char* what) {
+  if (static_cast<u64>(got) == static_cast<u64>(wanted)) return;
+  boot::print("want: ", static_cast<u64>(wanted), "\ngot:  ", static_cast<u64>(got), "\n");
+  fail_at(file, line, what);
+}
+
+#define CHECK(condition) ((condition) ? static_cast<void>(0) : ::cell::fail_at(__FILE_NAME__, __LINE__, #condition))
+#define CHECK_EQUAL(got, wanted) ::cell::equal(got, wanted, __FILE_NAME__, __LINE__, #got " == " #wanted)
+#define CHECK_OK(outcome) ::cell::expect(outcome, ::virtio::errc::ok, __FILE_NAME__, __LINE__, #outcome)
+#define CHECK_ERROR(outcome, wanted) ::cell::expect(outcome, wanted, __FILE_NAME__, __LINE__, #outcome)
+
+// The command line -----------------------------------------------------------------------------------------------------
+
+/// `key=` as a number, decimal or 0x; `otherwise` when it is not there.
+inline u64 number(const char* key, u64 otherwise = 0) {
+  const boot::text t = boot::option(key);
+  if (!t) return otherwise;
+  u64 value = 0;
+  const bool is_hex = t.size > 2 && t.data[0] == '0' && t.data[1] == 'x';
+  for (usize i = is_hex ? 2 : 0; i < t.size; ++i) {
+    const char c = t.data[i];
+    const u64 digit = static_cast<u64>(c >= 'a' ? c - 'a' + 10 : c - '0');
+    CHECK(digit < (is_hex ? 16u : 10u));
+    value = value * (is_hex ? 16 : 10) + digit;
+  }
+  return value;
+}
+
+struct errc_name {
+  const char* name;
+  errc value;
+};
+
+/// `key=` as the name of an error, `ok` when it is not there.
+inline errc error_named(const char* key) {
+  static constexpr errc_name names[] = {
+      {"no_space", errc::no_space},         {"not_found", errc::not_found}, {"ambiguous", errc::ambiguous},
+      {"unsupported", errc::unsupported},   {"timed_out", errc::timed_out}, {"io_error", errc::io_error},
+      {"wrong_device", errc::wrong_device}, {"ok", errc::ok}};
+  const boot::text t = boot::option(key);
+  if (!t) return errc::ok;
+  for (const errc_name& one : names)
+    if (t == one.name) return one.value;
+  fail_at(__FILE_NAME__, __LINE__, "an error name that the guest does not know");
+}
+
+/// `page=` of the command line turns the board for the whole cell.
+inline bench machine() {
+  bench out;
+  out.page = static_cast<u32>(number("page", 0));
+  return out;
+}
+
+inline location find(device_type type, usize nth = 0) {
+  const auto found = virtio::pci::find_nth(machine(), type, nth);
+  CHECK_OK(found);
+  return *found;
+}
+
+/// Started as the cell means it: through the right registers, with exactly the features it names, in the right order, with a
+/// queue of the size it says; or refused as it says. False when it was rightly refused.
+template <class Device>
+bool start(Device& device, const location& where, virtio::dma_region storage, const char* features_key) {
+  seen.clear();
+  const bool is_restart = device.why().why == virtio::verdict::bound;  // resets what is running first
+  const auto up = device.start(machine(), where, storage);
+  const errc wanted = error_named("refused");
+  const virtio::report& why = device.why();
+  if (up.error() != wanted)
+    boot::print("verdict: ", virtio::describe(why.why), "; feature ", why.feature, " queue ", why.queue, " wanted ", why.wanted,
+                " available ", why.available, "\n");
+  CHECK_ERROR(up, wanted);
+  CHECK(why.error == wanted);
+  if (wanted != errc::ok) {
+    CHECK(why.why != virtio::verdict::bound);
+    boot::print("refused: ", virtio::describe(wanted), ": ", virtio::describe(why.why), "; feature ", why.feature, " queue ",
+                why.queue, " wanted ", why.wanted, " available ", why.available, "\n");
+    return false;
+  }
+
+  CHECK(why.why == virtio::verdict::bound);
+  if (const boot::text via = boot::option("via"))
+    CHECK(why.via == (via == "legacy" ? virtio::transport_kind::pci_legacy : virtio::transport_kind::pci_modern));
+  const u64 got = u64{device.features().word(1)} << 32 | device.features().word(0);
+  boot::print(virtio::name(why.type), " through ", virtio::name(why.via), ", ring of ", seen.queue_entries, ", features ",
+              boot::hex(got), "\n");
+  if (boot::option(features_key)) {
+    const u64 expected = number(features_key);
+    if (got != expected) boot::print("features: ", boot::hex(got), ", want ", boot::hex(expected), "\n");
+    CHECK(got == expected);
+    CHECK_EQUAL(device.features().word(2) | device.features().word(3), 0u);
+  }
+
+  // Reset, ACKNOWLEDGE, DRIVER, FEATURES_OK (modern only), DRIVER_OK: each bit on top of those before.
+  const bool is_legacy = why.via == virtio::transport_kind::pci_legacy;
+  static constexpr u8 modern[] = {0x0, 0x1, 0x3, 0xb, 0xf};
+  static constexpr u8 legacy[] = {0x0, 0x1, 0x3, 0x7};
+  const u32 steps = is_legacy ? sizeof legacy : sizeof modern;
+  CHECK(seen.status_count == steps || (is_restart && seen.status_count == steps + 1));
+  const u32 extra = seen.status_count - steps;
+  CHECK_EQUAL(seen.statuses[0], 0u);
+  for (u32 i = 0; i < steps; ++i) CHECK_EQUAL(seen.statuses[extra + i], is_legacy ? legacy[i] : modern[i]);
+  CHECK_EQUAL(seen.doorbells, 0u);
+  return true;
+}
+
+/// Whether bus mastering is on for a function.
+inline bool masters_bus(const location& where) {
+  return (where.host.config_read32(where.id, virtio::pci::config::command) & virtio::pci::command::bus_master) != 0;
+}
+
+/// Passes about that many turns with nothing to do.
+inline void idle(u64 turns) {
+  for (u64 i = 0; i < turns; ++i) __builtin_ia32_pause();
+}
+
+inline u64 random() {
+  static constinit u64 state = 0x9e3779b97f4a7c15;
+  state ^= state << 13;
+  state ^= state >> 7;
+  state ^= state << 17;
+  return state;
+}
+
+// The pattern: word i of sector n of a disk with seed s is s << 48 | i << 40 | n. ----------------------------------------
+
+inline constexpr usize sector_words = 64;
+
+inline u64 pattern(u64 seed, u64 sector, usize word) { return seed << 48 | u64{word} << 40 | sector; }
+
+/// Ends the guest unless `data` is what the disk holds from `sector` on.
+inline void check_pattern(const_bytes data, u64 sector, u64 seed) {
+  for (usize at = 0; at < data.size(); at += 8) {
+    u64 word;
+    __builtin_memcpy(&word, data.data() + at, 8);
+    const u64 here = sector + at / 512;
+    if (word == pattern(seed, here, at % 512 / 8)) continue;
+    boot::print("sector ", here, " byte ", at % 512, ": ", boot::hex(word), ", want ",
+                boot::hex(pattern(seed, here, at % 512 / 8)), "\n");
+    fail_at(__FILE_NAME__, __LINE__, "wrong data");
+  }
+}
+
+inline void fill_pattern(bytes data, u64 sector, u64 seed) {
+  for (usize at = 0; at < data.size(); at += 8) {
+    const u64 word = pattern(seed, sector + at / 512, at % 512 / 8);
+    __builtin_memcpy(data.data() + at, &word, 8);
+  }
+}
+
+inline void fill(bytes data, u8 value) { __builtin_memset(data.data(), value, data.size()); }
+
+inline bool all_are(const_bytes data, u8 value) {
+  for (usize i = 0; i < data.size(); ++i)
+    if (data.data()[i] != value) return false;
+  return true;
+}
+
+// Queues ---------------------------------------------------------------------------------------------------------------
+
+template <class Q>
+struct queue_choice {
+  using type = Q;
+};
+
+/// Calls `f(queue_choice<Q>)` for the queue that the command line names: queue=SIZE indirect=N ring=ENTRIES.
+template <class F>
+void with_queue(F&& f) {
+  using namespace virtio;
+  const u64 size = number("queue", 256), indirect = number("indirect", 8), ring = number("ring", 0);
+  const auto is = [&](u64 a, u64 b, u64 c) { return size == a && indirect == b && ring == c; };
+  if (is(256, 8, 0)) f(queue_choice<split_queue<256, ring_options{.indirect = 8}>>{});
+  else if (is(4, 8, 0)) f(queue_choice<split_queue<4, ring_options{.indirect = 8}>>{});
+  else if (is(4, 0, 0)) f(queue_choice<split_queue<4>>{});
+  else if (is(16, 0, 0)) f(queue_choice<split_queue<16>>{});
+  else if (is(256, 0, 0)) f(queue_choice<split_queue<256>>{});
+  else if (is(4, 0, 1024)) f(queue_choice<split_queue<4, ring_options{.ring_entries = 1024}>>{});
+  else if (is(16, 0, 256)) f(queue_choice<split_queue<16, ring_options{.ring_entries = 256}>>{});
+  else if (is(16, 0, 1024)) f(queue_choice<split_queue<16, ring_options{.ring_entries = 1024}>>{});
+  else if (is(256, 0, 1024)) f(queue_choice<split_queue<256, ring_options{.ring_entries = 1024}>>{});
+  else if (is(16, 8, 1024)) f(queue_choice<split_queue<16, ring_options{.indirect = 8, .ring_entries = 1024}>>{});
+  else fail_at(__FILE_NAME__, __LINE__, "a queue that the guest was not built with");
+}
+
+/// The queue that cells about something else use: of any QEMU device, through any transport.
+using usual_queue = virtio::split_queue<256, virtio::ring_options{.indirect = 8}>;
+
+// What disk.cpp, entropy.cpp and bus.cpp have; each runs one word of `run=`, false when it does not know the word.
+bool run_disk(boot::text word);
+bool run_entropy(boot::text word);
+bool run_bus(boot::text word);
+
+}  // namespace cell

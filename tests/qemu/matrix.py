@@ -1,0 +1,488 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The QEMU matrix: boots the guest beside this file, or an example, on one machine after another.
+
+A cell is a machine with its devices, what the guest is told to run and to expect, and what the host finds afterwards: the
+guest's status and console, and every byte of the disk images.
+
+usage: matrix.py --list [--qemu 7.2|10]     prints the cells' names
+       matrix.py [--qemu 7.2|10] CELL       runs one; the commands come from the environment: QEMU_7, QEMU_10
+Status 77: there is no such QEMU here (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+"""
+import argparse
+import dataclasses
+import itertools
+import os
+import pathlib
+import re
+import shutil
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+sys.dont_write_bytecode = True
+import guestrun  # noqa: E402
+
+SKIPPED = 77
+VARIABLES = {"7.2": "QEMU_7", "10": "QEMU_10"}
+
+# ---- disks ----
+
+SECTORS = 16 * 1024 + 3  # 8 MiB and a bit, so that nothing is a multiple of more than it should be
+ONES = int.from_bytes(b"\1\0\0\0\0\0\0\0" * 64, "little")
+
+
+def base(seed):
+    return sum((seed << 48 | word << 40) << 64 * word for word in range(64))
+
+
+def pattern(seed, first, count):
+    """What the guest calls the pattern: word i of sector n is seed << 48 | i << 40 | n."""
+    start = base(seed)
+    return b"".join((start + n * ONES).to_bytes(512, "little") for n in range(first, first + count))
+
+
+@dataclasses.dataclass
+class Disk:
+    """An image, the device before it, and what the image must hold in the end."""
+    name: str = "disk"
+    seed: int = 0x51
+    sectors: int = SECTORS
+    serial: str = "virtio-disk-20-chars"  # fills the field: not terminated
+    options: str = ""     # of the device
+    backend: str = ""     # a block node's options in front of {image}; the usual one when empty
+    write: tuple = ()     # first sector and count that the guest writes twice over: once by one call, once by many
+    write_seed: int = 0xA7
+    flips: bool = False   # the guest turns bit 0 of byte 0
+
+    def content(self):
+        return pattern(self.seed, 0, self.sectors)
+
+    def expected(self):
+        data = bytearray(self.content())
+        if self.write:
+            first, count = self.write
+            data[512 * first:512 * (first + 2 * count)] = pattern(self.write_seed, first, 2 * count)
+        if self.flips:
+            data[0] ^= 1
+        return bytes(data)
+
+    def arguments(self, image, variant):
+        blockdev = (self.backend or "driver=raw,file.driver=file,file.filename={image}").format(image=image)
+        # A failed request is the guest's business: it must not stop the machine.
+        device = f"virtio-blk-pci,drive={self.name},serial={self.serial},werror=report,rerror=report"
+        return ["-blockdev", f"node-name={self.name},{blockdev}",
+                "-device", ",".join(filter(None, [device, VARIANTS[variant], self.options]))]
+
+
+@dataclasses.dataclass
+class Rng:
+    options: str = ""
+    backend: str = "rng-builtin"
+    name: str = "rng"
+
+    def arguments(self, variant):
+        return ["-object", f"{self.backend},id={self.name}",
+                "-device", ",".join(filter(None, [f"virtio-rng-pci,rng={self.name}", VARIANTS[variant], self.options]))]
+
+
+# ---- devices ----
+
+VARIANTS = {
+    "modern-only": "disable-legacy=on,disable-modern=off",
+    "transitional": "disable-legacy=off,disable-modern=off",
+    "legacy-only": "disable-legacy=off,disable-modern=on",
+    "": "",
+}
+
+BITS = {"seg_max": 2, "read_only": 5, "blk_size": 6, "flush": 9, "any_layout": 27, "indirect_desc": 28, "event_idx": 29,
+        "version_1": 32, "access_platform": 33}
+
+
+def features(*names):
+    return hex(sum(1 << BITS[name] for name in names))
+
+
+def negotiated(via, variant="", ring=("event_idx", "indirect_desc"), blk=("seg_max", "blk_size", "flush"), more=()):
+    """The very features that a driver must end up with, no fewer and no more: for blk and for rng."""
+    # QEMU offers ANY_LAYOUT to whoever comes through the legacy registers; but its legacy-only disks keep to the old layout.
+    common = [*(["version_1"] if via == "modern" else ["any_layout"]), *ring, *more]
+    disk = [*common, *blk]
+    if via == "legacy" and variant == "legacy-only":
+        disk.remove("any_layout")
+    return {"blk_features": features(*disk), "rng_features": features(*common)}
+
+
+# ---- cells ----
+
+@dataclasses.dataclass
+class Cell:
+    name: str
+    machine: str = "pc"
+    variant: str = "transitional"
+    disks: list = dataclasses.field(default_factory=list)
+    rngs: list = dataclasses.field(default_factory=list)
+    extra: list = dataclasses.field(default_factory=list)
+    tell: dict = dataclasses.field(default_factory=dict)  # the guest's command line
+    image: str = "guest"
+    status: int = 0
+    console: list = dataclasses.field(default_factory=list)  # patterns that the console must match
+    functions: dict = None    # every PCI function there must be, and what the library must say of it
+    only: tuple = ("7.2", "10")
+    tags: str = ""            # requirements of the specification that the cell exercises
+
+    def command_line(self):
+        words = dict(self.tell)
+        for number, disk in enumerate(self.disks):
+            which = "" if number == 0 else str(number + 1)
+            words |= {f"serial{which}": disk.serial, f"sectors{which}": disk.sectors, f"seed{which}": disk.seed}
+            if disk.write:
+                words |= {"write_first": disk.write[0], "write_count": disk.write[1], "write_seed": disk.write_seed}
+        return " ".join(f"{key}={value}" for key, value in words.items())
+
+
+def switch(on):
+    return "on" if on else "off"
+
+
+def main_cells():
+    """Every variant, machine and combination of ring features, disk and entropy in one boot."""
+    for variant, machine, event_idx, indirect in itertools.product(
+            ("modern-only", "transitional", "legacy-only"), ("pc", "q35"), (True, False), (True, False)):
+        via = "legacy" if variant == "legacy-only" else "modern"
+        options = f"event_idx={switch(event_idx)},indirect_desc={switch(indirect)}"
+        ring = [*(["event_idx"] if event_idx else []), *(["indirect_desc"] if indirect else [])]
+        yield Cell(
+            # SPLITL-02: a legacy device computes where the ring's parts lie and finds them.
+            f"{machine} {variant} blk+rng event_idx={switch(event_idx)} indirect={switch(indirect)}",
+            machine, variant, [Disk(options=options, write=(1000, 257))], [Rng(options)],
+            tell={"run": "disk,rng", "via": via, **negotiated(via, variant, ring)},
+            tags="[BLK-06][FEAT-01][FEAT-08][PCI-03]" + ("" if event_idx and indirect else "[FEAT-06]")
+            + ("[INITL-01][LEGACY-04][SPLITL-01][SPLITL-02][SPLITL-03][PCIL-01][PCIL-02][PCIL-05][BLKL-10]" if via == "legacy"
+               else "[INIT-01][INIT-02][INIT-03][INIT-07][INIT-11][INIT-14][FEAT-09][NOTIFY-01][NOTIFY-03]"
+               + ("[PCI-01]" if variant == "modern-only" else "[PCI-02]")))
+
+
+def queue_cells():
+    """Queue sizes of the driver against those of the device."""
+    for driver, device, indirect in itertools.product((4, 16, 256), (16, 256, 1024), (0, 8)):
+        if indirect and driver == 16:
+            continue
+        entries = min(driver, device)
+        ring = ("event_idx", "indirect_desc") if indirect else ("event_idx",)
+        yield Cell(f"pc modern blk driver-queue={driver} device-queue={device}" + (" driver-indirect=8" if indirect else ""),
+                   variant="modern-only", disks=[Disk(options=f"queue-size={device}", write=(77, 65))],
+                   tell={"run": "disk", "queue": driver, "indirect": indirect, "entries": entries, "requests": 300,
+                         **negotiated("modern", ring=ring)})
+    for driver, device in itertools.product((4, 16, 256), (16, 256, 1024)):
+        disks = [Disk(options=f"queue-size={device}", write=(77, 65))]
+        told = {"run": "disk", "queue": driver, "indirect": 0, "requests": 300}
+        expected = negotiated("legacy", "legacy-only", ring=("event_idx",))
+        name = f"pc legacy blk driver-queue={driver} device-queue={device}"
+        if device <= driver:
+            yield Cell(f"{name}: the device's size", variant="legacy-only", disks=disks,
+                       tell=told | {"entries": device} | expected)
+        else:
+            # The device dictates its size: a smaller queue cannot serve it, until it has ring memory for the device's.
+            disk = dataclasses.replace(disks[0], write=())
+            yield Cell(f"{name}: refused", variant="legacy-only", disks=[disk], tell=told | {"refused": "no_space"},
+                       console=[rf"refused: .*: a queue cannot be set up; .* wanted {device} available {driver}"])
+        yield Cell(f"{name} ring-entries=1024", variant="legacy-only", disks=disks,
+                   tell=told | {"ring": 1024, "entries": device} | expected)
+    yield Cell("pc legacy blk driver-queue=16 device-queue=256 ring-entries=256", variant="legacy-only",
+               disks=[Disk(write=(77, 65))], tell={"run": "disk", "queue": 16, "indirect": 0, "ring": 256, "entries": 256})
+    yield Cell("pc legacy blk driver-queue=16 device-queue=1024 ring-entries=256: refused", variant="legacy-only",
+               disks=[Disk(options="queue-size=1024")],
+               tell={"run": "disk", "queue": 16, "indirect": 0, "ring": 256, "refused": "no_space"})
+    yield Cell("pc legacy blk+rng driver-queue=16 device-queue=1024 ring-entries=1024 driver-indirect=8", variant="legacy-only",
+               disks=[Disk(options="queue-size=1024")], rngs=[Rng()],
+               tell={"run": "disk,rng", "queue": 16, "indirect": 8, "ring": 1024, "requests": 300,
+                     **negotiated("legacy", "legacy-only")})
+    for driver, via in itertools.product((4, 16, 256), ("modern", "legacy")):
+        told = {"run": "rng", "queue": driver, "indirect": 0, "via": via}
+        variant = f"{via}-only"
+        refused = via == "legacy" and driver < 8  # QEMU's entropy device has a queue of 8
+        yield Cell(f"pc {via} rng driver-queue={driver}" + (": refused" if refused else ""), variant=variant, rngs=[Rng()],
+                   tell=told | ({"refused": "no_space"} if refused else negotiated(via, variant, ring=("event_idx",))))
+    yield Cell("pc legacy rng driver-queue=4 ring-entries=1024", variant="legacy-only", rngs=[Rng()],
+               tell={"run": "rng", "queue": 4, "indirect": 0, "ring": 1024})
+
+
+def driver_cells():
+    """Drivers built for one interface, on every kind of device."""
+    for transport, variant in itertools.product(("modern", "legacy"), ("modern-only", "transitional", "legacy-only")):
+        told = {"run": "disk,rng", "transport": transport}
+        if f"{transport}-only" == variant or variant == "transitional":
+            yield Cell(f"pc {variant} blk+rng with the {transport} transport", variant=variant, disks=[Disk(write=(5, 3))],
+                       rngs=[Rng()], tell=told | {"via": transport} | negotiated(transport, variant))
+        else:
+            words = {"modern": "legacy device, and only modern ones are wanted",
+                     "legacy": "modern device, and only legacy ones are wanted"}[transport]
+            error = "unsupported" if transport == "modern" else "not_found"  # a legacy driver looks for BAR 0 and finds none
+            yield Cell(f"pc {variant} blk+rng with the {transport} transport: refused", variant=variant, disks=[Disk()],
+                       rngs=[Rng()], tags="[PCIL-03][PCIL-04]" if transport == "modern" else "",
+                       tell=told | {"refused": error}, console=[f"refused: .*: {words}"])
+
+
+def disk_cells():
+    for via in ("modern", "legacy"):
+        variant = f"{via}-only"
+        yield Cell(f"pc {via} blk 70000 requests: indices wrap", variant=variant, disks=[Disk()],
+                   tell={"run": "disk", "requests": 70000, **negotiated(via, variant)})
+        yield Cell(f"pc {via} blk 70000 requests: indices wrap, event_idx=off, queue of 16", variant=variant,
+                   disks=[Disk(options="event_idx=off,queue-size=16")],
+                   tell={"run": "disk", "requests": 70000, "queue": 16, "indirect": 0, **negotiated(via, variant, ring=())})
+        yield Cell(f"pc {via} rng 66000 requests: indices wrap", variant=variant, rngs=[Rng()],
+                   tell={"run": "rng", "rng_requests": 66000, **negotiated(via, variant)})
+        yield Cell(f"pc {via} blk: memory scattered by pages, large transfers are split", variant=variant,
+                   disks=[Disk(write=(1000, 2500))],
+                   tell={"run": "disk", "page": 4096, **negotiated(via, variant)})
+        yield Cell(f"pc {via} blk: memory scattered by pages, without indirect descriptors, queue of 16", variant=variant,
+                   disks=[Disk(options="queue-size=16", write=(1000, 2500))],
+                   tell={"run": "disk", "page": 4096, "queue": 16, "indirect": 0,
+                         **negotiated(via, variant, ring=("event_idx",))})
+        yield Cell(f"pc {via} blk: read-only disk", tags="[BLK-07]", variant=variant,
+                   disks=[Disk(backend="driver=raw,read-only=on,file.driver=file,file.filename={image}")],
+                   tell={"run": "read_only",
+                         **negotiated(via, variant, blk=("seg_max", "blk_size", "flush", "read_only"))})
+        yield Cell(f"pc {via} blk: reset, start again, hand over", variant=variant,
+                   disks=[Disk(write=(300, 99))], tell={"run": "life", **negotiated(via, variant)})
+        yield Cell(f"pc {via} rng: reset, start again, hand over", variant=variant, rngs=[Rng()],
+                   tell={"run": "rng_life", **negotiated(via, variant)})
+        yield Cell(f"pc {via} blk: the device takes longer than the guest waits", tags="[SHUTDOWN-02]", variant=variant,
+                   disks=[Disk(backend="driver=throttle,throttle-group=slow,"
+                                       "file.driver=raw,file.file.driver=file,file.file.filename={image}")],
+                   extra=["-object", "throttle-group,id=slow,x-iops-total=10"],
+                   tell={"run": "patience", "patience": 20000, **negotiated(via, variant)})
+        for bad in ("read", "write"):
+            yield Cell(f"pc {via} blk: a bad sector gives io_error on {bad}, and the disk goes on", variant=variant,
+                       disks=[Disk(backend="driver=raw,file.driver=blkdebug,file.image.driver=file,"
+                                           "file.image.filename={image},file.inject-error.0.event=none,"
+                                           f"file.inject-error.0.iotype={bad},file.inject-error.0.sector=3000,"
+                                           "file.inject-error.0.errno=5")],
+                       tell={"run": "bad_sectors", "bad": bad, "page": 4096, "bad_first": 3000, "bad_count": 1,
+                             **negotiated(via, variant)})
+        yield Cell(f"pc {via} blk: 4096-byte blocks", variant=variant,
+                   disks=[Disk(sectors=SECTORS - 3, options="logical_block_size=4096,physical_block_size=4096")],
+                   tell={"run": "large_blocks", "block": 4096, **negotiated(via, variant)})
+        yield Cell(f"pc {via} two disks and two rngs", variant=variant,
+                   disks=[Disk(serial="first"), Disk(name="other", serial="second", seed=0x77, sectors=SECTORS - 1001)],
+                   rngs=[Rng(), Rng(name="other-rng")],
+                   tell={"run": "two_disks,two_rngs", **negotiated(via, variant)})
+        yield Cell(f"pc {via} rng: a few bytes at a time", tags="[RNG-02]", variant=variant,
+                   rngs=[Rng("max-bytes=32,period=20")], tell={"run": "rng_slow", "quota": 32, **negotiated(via, variant)})
+        yield Cell(f"pc {via} blk: storage too small or misaligned", variant=variant, disks=[Disk()],
+                   tell={"run": "bad_storage", **negotiated(via, variant)})
+        yield Cell(f"pc {via} blk: MSI-X is on", tags="[PCIL-07]" if via == "legacy" else "", variant=variant, disks=[Disk()],
+                   tell={"run": "msix", "via": via, **negotiated(via, variant)})
+        yield Cell(f"pc {via} two disks: the one with the serial", variant=variant,
+                   disks=[Disk(), Disk(name="other", serial="7", seed=0x77, sectors=SECTORS - 1001)],
+                   tell={"run": "by_serial"})
+    yield Cell("pc blk: a serial of one character", disks=[Disk(serial="7")], tell={"run": "disk"})
+    yield Cell("pc blk: not a driver for an entropy device", disks=[Disk()], rngs=[Rng()], tell={"run": "wrong_type"})
+    yield Cell("pc rng from the host's urandom", rngs=[Rng(backend="rng-random,filename=/dev/urandom")], tell={"run": "rng"})
+    yield Cell("pc blk+rng, four processors and queues",
+               disks=[Disk(options="num-queues=4", write=(9, 9))], rngs=[Rng()], extra=["-smp", "4"],
+               tell={"run": "disk,rng", **negotiated("modern")})
+    yield Cell("pc blk: write-through, no flush to ask for", disks=[Disk(options="write-cache=off,config-wce=off", write=(9, 9))],
+               tell={"run": "disk", **negotiated("modern", blk=("seg_max", "blk_size"))})
+
+
+def device_cells():
+    """Devices that offer more, or lie elsewhere."""
+    both = {"run": "disk,rng"}
+
+    def offered(name, options="", **more):
+        told = more.pop("tell", {})
+        return Cell(name, disks=[Disk(options=options, write=(50, 60))], rngs=[Rng(options)],
+                    tell=both | negotiated("modern") | told, **more)
+
+    yield offered("pc blk+rng page-per-vq=on", "page-per-vq=on")
+    yield offered("pc blk+rng modern-pio-notify=on", "modern-pio-notify=on")
+    yield offered("pc blk+rng packed=on: not accepted by a split driver", "packed=on")
+    yield offered("pc blk+rng in_order=on: not accepted", "in_order=on", only=("10",))
+    yield offered("q35 blk+rng iommu_platform=on: ACCESS_PLATFORM is accepted", tags="[FEAT-11]", options="iommu_platform=on",
+                  machine="q35", variant="modern-only", tell=negotiated("modern", more=("access_platform",)))
+    yield Cell("q35 blk iommu_platform=on: refused by a platform that cannot", "q35", "modern-only",
+               [Disk(options="iommu_platform=on")], tell={"run": "refuse_access"},
+               tags="[FEAT-07][INIT-12][INIT-13][STATUS-03]")
+    yield Cell("pc blk+rng vectors=0: no MSI-X", disks=[Disk(options="vectors=0", write=(50, 60))], rngs=[Rng("vectors=0")],
+               tell=both | negotiated("modern"))
+    port = ["-device", "pcie-root-port,id=port1,chassis=1,addr=4", "-device", "pcie-root-port,id=port2,chassis=2,addr=5"]
+    for name, options in {"plain": "", "modern-only": VARIANTS["modern-only"]}.items():
+        # A plain device becomes modern-only on a root port.
+        yield Cell(f"q35 blk+rng behind root ports, {name}", "q35", "",
+                   [Disk(options=f"bus=port1,{options}".rstrip(","), write=(50, 60))],
+                   [Rng(f"bus=port2,{options}".rstrip(","))], extra=port, tell=both | {"via": "modern"} | negotiated("modern"))
+    yield Cell("pc blk+rng behind a PCI bridge", "pc", "transitional", [Disk(options="bus=bridge,addr=3", write=(50, 60))],
+               [Rng("bus=bridge,addr=4")], extra=["-device", "pci-bridge,id=bridge,chassis_nr=1,addr=9"],
+               tell=both | negotiated("modern"))
+    yield Cell("q35 legacy-only blk behind bridges", "q35", "legacy-only", [Disk(options="bus=bridge,addr=3", write=(50, 60))],
+               extra=["-device", "pcie-pci-bridge,id=bridge"], tell={"run": "disk", **negotiated("legacy", "legacy-only")})
+
+
+CHIPSET = {
+    "pc": {f"00:{at} {ids}": "no device, no interface: not a virtio device" for at, ids in {
+        "00.0": "8086:1237", "01.0": "8086:7000", "01.1": "8086:7010", "01.3": "8086:7113"}.items()},
+    "q35": {f"00:{at} {ids}": "no device, no interface: not a virtio device" for at, ids in {
+        "00.0": "8086:29c0", "1f.0": "8086:2918", "1f.2": "8086:2922", "1f.3": "8086:2930"}.items()},
+}
+
+
+def bus_cells():
+    """What discovery says, and what a program finds when there is nothing, or nothing it can use."""
+    for machine in ("pc", "q35"):
+        yield Cell(f"{machine} without devices: not_found", machine, tell={"run": "list,absent", "error": "not_found"},
+                   functions=CHIPSET[machine])
+        for variant, via in {"modern-only": "modern PCI", "transitional": "modern PCI", "legacy-only": "legacy PCI"}.items():
+            modern_id = variant == "modern-only"
+            devices = {
+                "virtio-blk-pci,drive=disk": ("1042" if modern_id else "1001", "block"),
+                "virtio-rng-pci": ("1044" if modern_id else "1005", "entropy"),
+                "virtio-balloon-pci": ("1045" if modern_id else "1002", "balloon"),
+                "virtio-serial-pci": ("1043" if modern_id else "1003", "console"),
+                "virtio-scsi-pci": ("1048" if modern_id else "1004", "scsi"),
+                "virtio-net-pci,netdev=net,romfile=": ("1041" if modern_id else "1000", "network"),
+            }
+            extra, functions = ["-netdev", "hubport,hubid=0,id=net"], dict(CHIPSET[machine])
+            for number, (device, (device_id, kind)) in enumerate(devices.items()):
+                extra += ["-device", f"{device},{VARIANTS[variant]},addr={4 + number}"]
+                functions[f"00:{4 + number:02x}.0 1af4:{device_id}"] = f"{kind}, {via}: usable"
+            if modern_id:
+                extra += ["-device", "virtio-keyboard-pci,addr=a", "-object", "cryptodev-backend-builtin,id=crypto",
+                          "-device", "virtio-crypto-pci,cryptodev=crypto,addr=b"]
+                functions["00:0a.0 1af4:1052"] = "input, modern PCI: usable"
+                functions["00:0b.0 1af4:1054"] = "crypto, modern PCI: usable"
+            extra += ["-object", "memory-backend-ram,id=shared,size=1M,share=on", "-device", "ivshmem-plain,memdev=shared,addr=c",
+                      "-device", "pci-testdev,addr=d", "-blockdev", "driver=null-co,node-name=disk,size=8388608"]
+            functions["00:0c.0 1af4:1110"] = (
+                "no device, no interface: virtio vendor, but the device id is outside 1000-107f")
+            functions["00:0d.0 1b36:0005"] = "no device, no interface: not a virtio device"
+            yield Cell(f"{machine} {variant}: every function of the machine has its verdict", machine, variant, extra=extra,
+                       functions=functions, tell={"run": "list"})
+    for variant in ("modern-only", "legacy-only"):
+        yield Cell(f"pc {variant} blk: a BAR without address is named, then assigned", variant=variant, disks=[Disk()],
+                   tell={"run": "unassigned"})
+
+
+def example_cells():
+    for variant in ("modern-only", "transitional", "legacy-only"):
+        for machine in ("pc", "q35"):
+            yield Cell(f"{machine} {variant} example 01_blk", machine, variant, [Disk(flips=True)], image="blk_example",
+                       console=[r"\A\Z"])
+    yield Cell("pc example 01_blk without a disk", image="blk_example", status=1,
+               console=[r"\Ano disk: there is no such device"])
+    yield Cell("pc example 01_blk with two disks", image="blk_example", status=1,
+               disks=[Disk(), Disk(name="other", serial="second")], console=[r"\Ano disk: more than one device fits"])
+    yield Cell("pc example 01_blk with a read-only disk", image="blk_example", status=1,
+               disks=[Disk(backend="driver=raw,read-only=on,file.driver=file,file.filename={image}")],
+               console=[r"\Awrite: the device is read-only"])
+    yield Cell("pc example 01_blk with a queue of 1024, legacy: refused", variant="legacy-only", image="blk_example", status=1,
+               disks=[Disk(options="queue-size=1024")], console=[r"\Astart: the DMA storage or the queue is too small"])
+    for variant in ("modern-only", "legacy-only"):
+        yield Cell(f"pc {variant} example 02_rng", variant=variant, rngs=[Rng()], image="rng_example",
+                   console=[r"\A(0x[0-9a-f]{1,2} ){32}\n\Z"])
+    yield Cell("pc example 02_rng without an rng", image="rng_example", status=1, console=[r"\Ano rng: there is no such device"])
+
+
+def cells(qemu):
+    made = itertools.chain(main_cells(), queue_cells(), driver_cells(), disk_cells(), device_cells(), bus_cells(), example_cells())
+    return {cell.name: cell for cell in made if qemu in cell.only}
+
+
+# ---- running one ----
+
+def differences(expected, found):
+    """The first few sectors that are not as they must be."""
+    if len(expected) != len(found):
+        return [f"{len(found)} bytes, want {len(expected)}"]
+    wrong = [n for n in range(len(expected) // 512) if expected[512 * n:512 * n + 512] != found[512 * n:512 * n + 512]]
+    return [f"sector {n} is wrong ({len(wrong)} are)" for n in wrong[:4]]
+
+
+def complaints_about_functions(expected, console):
+    said = dict(re.findall(r"^function (\S+ \S+) (.*)$", console, re.M))
+    for where in sorted(expected.keys() | said.keys()):
+        if expected.get(where) != said.get(where):
+            yield f"function {where}: {said.get(where, 'not listed')}; want {expected.get(where, 'none there')}"
+
+
+def run(cell, qemu, images, folder):
+    """Boots a cell; what was wrong, as lines, none when all is well."""
+    extra = list(cell.extra)
+    paths = []
+    for disk in cell.disks:
+        path = folder / f"{disk.name}.img"
+        path.write_bytes(disk.content())
+        paths.append(path)
+        extra += disk.arguments(path, cell.variant)
+    for rng in cell.rngs:
+        extra += rng.arguments(cell.variant)
+
+    began = time.monotonic()
+    status, console = guestrun.boot(images[cell.image], qemu, cell.machine, 128, cell.command_line(), 60, extra)
+    took = time.monotonic() - began
+    console = console.replace("\r\n", "\n")
+    if cell.tags:
+        print("exercises", cell.tags)
+    print(console, end="")
+    print(f"status {status}, {took:.2f} s")
+
+    wrong = []
+    if status != cell.status:
+        wrong.append(f"status {status}, want {cell.status}")
+    wrong += [f"console does not match {text}" for text in cell.console if not re.search(text, console, re.M)]
+    if cell.functions is not None:
+        wrong += complaints_about_functions(cell.functions, console)
+    for disk, path in zip(cell.disks, paths):
+        expected, found = disk.expected(), path.read_bytes()
+        wrong += [f"{disk.name}: {line}" for line in differences(expected, found)]
+        if expected == found:
+            print(f"{disk.name}: {len(found) // 512} sectors as they must be")
+    if wrong:
+        print("QEMU's further arguments:", *extra)
+    return wrong
+
+
+def main(arguments):
+    build = ROOT / "build" / "guest"
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--qemu", choices=VARIABLES, default="7.2")
+    parser.add_argument("--guest", type=pathlib.Path, default=build / "tests" / "qemu" / "qemu_guest")
+    parser.add_argument("--blk-example", type=pathlib.Path, default=build / "examples" / "01_blk")
+    parser.add_argument("--rng-example", type=pathlib.Path, default=build / "examples" / "02_rng")
+    parser.add_argument("--work", type=pathlib.Path, default=build / "tests" / "qemu")
+    parser.add_argument("cell", nargs="?")
+    options = parser.parse_args(arguments)
+
+    known = cells(options.qemu)
+    if options.list:
+        print(*known, sep="\n")
+        return 0
+    if options.cell not in known:
+        parser.error(f"no cell {options.cell!r}; --list names them")
+    variable = VARIABLES[options.qemu]
+    qemu = os.environ.get(variable)
+    if not qemu:
+        required = os.environ.get("VIRTIO_TEST_REQUIRE_ALL") == "1"
+        print(f"{'missing' if required else 'skipped'}: {variable} is empty, no QEMU {options.qemu} on this machine "
+              "(tools/setup fetches it, tools/setup --print tells where it is)")
+        return 1 if required else SKIPPED
+
+    folder = options.work / "cells" / re.sub(r"[^\w.=-]+", "_", f"{options.qemu} {options.cell}")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    images = {"guest": options.guest, "blk_example": options.blk_example, "rng_example": options.rng_example}
+    wrong = run(known[options.cell], qemu, images, folder)
+    for line in wrong:
+        print("WRONG:", line)
+    if not wrong:
+        shutil.rmtree(folder)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The documents say what is so: README's program is the example, links lead somewhere, named tests exist.
+
+usage: test_docs.py [--fix]     (--fix puts the example into the README)
+"""
+import pathlib
+import re
+import subprocess
+import sys
+
+root = pathlib.Path(__file__).resolve().parents[2]
+problems = []
+
+readme = root / "README.md"
+text = readme.read_text()
+block = re.compile(r"(<!-- (\S+) -->\n```cpp\n)(.*?)(```)", re.S)
+for match in block.finditer(text):
+    source = (root / match[2]).read_text()
+    if match[3] != source:
+        problems.append(f"README.md: the program differs from {match[2]} (test_docs.py --fix mends it)")
+if "--fix" in sys.argv:
+    readme.write_text(block.sub(lambda m: m[1] + (root / m[2]).read_text() + m[4], text))
+    sys.exit(0)
+if not block.search(text):
+    problems.append("README.md: no program")
+
+# Names of tests: the hosted ones from their sources, the QEMU cells from the matrix.
+names = set()
+for source in (root / "tests").rglob("*.cpp"):
+    for case in re.findall(r'(?:TEST_CASE|TEMPLATE_TEST_CASE)\(\s*((?:"(?:[^"\\]|\\.)*"\s*)+)', source.read_text()):
+        joined = "".join(re.findall(r'"((?:[^"\\]|\\.)*)"', case))
+        names.add(re.sub(r"\s*\[[A-Z]+-\d+\]", "", joined).strip())
+for qemu in ("7.2", "10"):
+    cells = subprocess.run([sys.executable, root / "tests/qemu/matrix.py", "--list", "--qemu", qemu],
+                           capture_output=True, text=True, check=True).stdout
+    names |= {f"qemu {qemu} {cell}" for cell in cells.splitlines()}
+
+for document in [readme, *sorted((root / "docs").glob("*.md"))]:
+    text = document.read_text()
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        if "://" not in target and not (document.parent / target).exists():
+            problems.append(f"{document.relative_to(root)}: no such file: {target}")
+    shown, in_table = [], False
+    for line in text.splitlines():
+        in_table = line.startswith("|") and (in_table or line.rstrip().endswith("| shown by |"))
+        if in_table:
+            shown.append(line.rstrip(" |").rsplit("|", 1)[-1])
+    shown += re.findall(r"Shown by:((?:\s*`[^`]+`,?)+)", text)
+    for cell in shown:
+        for name in re.findall(r"`([^`]+)`", cell):
+            if name not in names and not (root / name.split()[0]).exists():
+                problems.append(f"{document.relative_to(root)}: no such test: {name}")
+    for command in re.findall(r"^    (tools/\S+)", text, re.M):
+        if not (root / command).exists():
+            problems.append(f"{document.relative_to(root)}: no such command: {command}")
+
+for problem in problems:
+    print(problem)
+print(f"documents: {len(problems)} problems; {len(names)} tests known")
+sys.exit(1 if problems else 0)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""Compilers and bare targets, for the checks in tools/ and the tests that run a compiler."""
+import functools
+import os
+import shutil
+import subprocess
+import sys
+
+WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
+
+# What clang can compile for without a cross toolchain: five architectures, both byte orders, and UEFI images.
+BARE_TARGETS = ["x86_64-none-elf", "i686-none-elf", "aarch64-none-elf", "armv7-none-eabi", "riscv64-none-elf",
+                "powerpc64-none-elf", "x86_64-unknown-windows"]
+
+SKIPPED = 77
+
+
+def skip(reason):
+    """Ends a test that this machine cannot run; a failure where everything is required."""
+    required = os.environ.get("VIRTIO_TEST_REQUIRE_ALL") == "1"
+    print(f"{'failed' if required else 'skipped'}: {reason}", flush=True)
+    sys.exit(1 if required else SKIPPED)
+
+
+def need(program, why=""):
+    found = shutil.which(program)
+    if not found:
+        skip(f"{program} is not on this machine" + (f" ({why})" if why else ""))
+    return found
+
+
+def need_any(programs):
+    for program in programs:
+        if shutil.which(program):
+            return program
+    skip("none of these is on this machine: " + ", ".join(programs))
+
+
+def run(command, **more):
+    """Runs a command; its output and errors together, as text, in English."""
+    environment = {**os.environ, "LC_ALL": "C", **more.pop("env", {})}
+    return subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          env=environment, stdin=subprocess.DEVNULL, **more)
+
+
+def must_run(command, **more):
+    """As run(), but a command that fails ends the test."""
+    done = run(command, **more)
+    if done.returncode != 0:
+        print("$ " + " ".join(str(word) for word in command))
+        print(done.stdout)
+        print(f"failed: {command[0]} ended with {done.returncode}")
+        sys.exit(1)
+    return done.stdout
+
+
+@functools.lru_cache(maxsize=None)
+def is_clang(compiler):
+    return "clang" in run([compiler, "--version"]).stdout
+
+
+@functools.lru_cache(maxsize=None)
+def own_headers(compiler):
+    """Where the compiler itself keeps <stddef.h> and <stdint.h>."""
+    if is_clang(compiler):
+        return run([compiler, "-print-resource-dir"]).stdout.strip() + "/include"
+    return run([compiler, "-print-file-name=include"]).stdout.strip()
+
+
+def freestanding(compiler):
+    """Flags for a target that has neither a C nor a C++ library."""
+    return ["-std=c++20", "-ffreestanding", "-nostdinc", "-nostdinc++", "-isystem", own_headers(compiler), "-fno-exceptions",
+            "-fno-rtti", *WARNINGS, *(["-Wno-unused-command-line-argument"] if is_clang(compiler) else [])]
+
+
+@functools.lru_cache(maxsize=None)
+def targets(compiler):
+    """Target name -> flags: the bare targets for clang, the machine's own for others."""
+    if is_clang(compiler):
+        return {target: [f"--target={target}"] for target in BARE_TARGETS}
+    machine = run([compiler, "-dumpmachine"]).stdout.strip()
+    if not machine.startswith("x86_64"):
+        return {machine: []}
+    every = {"x86_64": ["-m64"], "i686": ["-m32"]}
+    probe = ["-x", "c++", "-fsyntax-only", "/dev/null"]
+    return {name: flags for name, flags in every.items() if run([compiler, *flags, *probe]).returncode == 0}
+
+
+def is_x86(target):
+    return target.startswith(("x86_64", "i386", "i686"))

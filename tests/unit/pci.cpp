@@ -251,7 +251,7 @@ TEST_CASE("pci: a device without capabilities is legacy if its ids allow that, a
   m.add<blk_model>(seat::legacy, 4);
   CHECK(m.where(4).seen.via == transport_kind::pci_legacy);
   rig::disk<split_queue<256>, rig::modern_pci> modern_only;
-  CHECK(modern_only.start(m, m.where(4)).error() == errc::not_found);
+  CHECK(modern_only.start(m, m.where(4)).error() == errc::unsupported);
   CHECK(modern_only->why().why == verdict::legacy_unsupported);
   m.function(4).bar_sizes[0] = 0;
   m.function(4).poke(0x10, 0, 4);

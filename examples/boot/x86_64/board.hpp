@@ -15,7 +15,7 @@ struct board : virtio::pci::cf8<> {
     return out.push(virtio::dma_addr{reinterpret_cast<virtio::uptr>(va)}, n, way);
   }
 
-  /// Half a minute or so, then the device is reset and the call ends.
+  /// Some minutes under emulation, then the device is reset and the call ends.
   bool keep_waiting(virtio::waiting, virtio::u64 attempt) const {
     __builtin_ia32_pause();
     return attempt < 500'000'000;

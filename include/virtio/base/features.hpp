@@ -54,6 +54,9 @@ class feature_set {
   [[nodiscard]] constexpr bool has(E bit) const { return has_bit(static_cast<u8>(bit)); }
   [[nodiscard]] constexpr bool empty() const { return (half_[0] | half_[1]) == 0; }
 
+  /// How many words a device is asked for, so that every bit of this set is seen. Two at least.
+  [[nodiscard]] constexpr u32 words() const { return half_[1] != 0 ? 4 : 2; }
+
   /// The lowest bit in the set; 128 for an empty one.
   [[nodiscard]] constexpr u8 first() const {
     for (u32 n = 0; n < 4; ++n)  // by words: a 64-bit count calls into the compiler's library on 32-bit CPUs

@@ -107,7 +107,7 @@ class [[nodiscard]] result {
 
  private:
   union {
-    char nothing_;
+    detail::nothing nothing_;
     T value_;
   };
   errc error_{};

@@ -88,7 +88,8 @@ template <byte_order Order, class T>
   else return swap_bytes(value);
 }
 
-[[nodiscard]] constexpr bool is_power_of_two(u64 value) { return value != 0 && (value & (value - 1)) == 0; }
+/// One bit and no other. Where clang sees the usual `value & (value - 1)`, it counts all bits, in 60 bytes of code.
+[[nodiscard]] constexpr bool is_power_of_two(u32 value) { return (value ^ (value - 1)) > value - 1; }
 
 [[nodiscard]] constexpr usize round_up(usize value, usize multiple) {
   return (value + multiple - 1) / multiple * multiple;

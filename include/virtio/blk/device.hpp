@@ -37,14 +37,15 @@ class device {
   using ring = typename core::ring_type;
   using header_cells = header<ring::order>;
 
-  static constexpr usize headers_at = ring::dma_bytes;
-  static constexpr usize statuses_at = headers_at + sizeof(header_cells) * ring::slots;
+  // Behind the ring: a header for each slot, then a status byte for each.
+  static constexpr usize statuses_at = sizeof(header_cells) * ring::slots;
+  static constexpr usize cell_bytes = statuses_at + ring::slots;
 
  public:
   using location = typename T::location;
 
   /// DMA storage that this type needs: `constinit virtio::dma_storage<disk_t::dma_bytes> disk_dma;`
-  static constexpr usize dma_bytes = statuses_at + ring::slots;
+  static constexpr usize dma_bytes = ring::dma_bytes + cell_bytes;
 
   /// Brings the disk up: reset, features, queue, limits, DRIVER_OK. `storage` belongs to the device until `reset` or
   /// `hand_off` succeeds. May be called again at any time, on the same storage or other; requests of before are canceled
@@ -57,12 +58,11 @@ class device {
                                                       feature::blk_size, feature::flush}};
     dma_area area;
     VIRTIO_TRY(core_.bring_up(platform, where, storage, dma_bytes, device_type::block, plan, area));
-    headers_ = area.part(headers_at, sizeof(header_cells) * ring::slots);
-    statuses_ = area.part(statuses_at, ring::slots);
+    cells_ = area.part(ring::dma_bytes, cell_bytes);
 
-    const auto said = read_config(core_.device().transport(), [this] { return read_limits(); });
-    if (!said) return core_.device().refuse(verdict::config_unreadable, said.error());
-    limits_ = *said;
+    const auto fill_in = [this](limits& out) { return read_limits(out); };
+    if (const auto said = read_config(core_.device().transport(), limits_, fill_in); !said)
+      return core_.device().refuse(verdict::config_unreadable, said.error());
     // Header and status take two descriptors; what is left of the longest chain, and of what the device takes, is for data.
     const u16 longest = core_.longest_chain();
     if (longest < 3) return core_.device().refuse(verdict::queue_unusable, errc::no_space);
@@ -111,7 +111,8 @@ class device {
     return wait_for(submit_flush());
   }
 
-  /// The disk's identification (serial), up to 20 characters, not terminated when it fills them all.
+  /// The disk's identification (serial), up to 20 characters, not terminated when it fills them all; behind a NUL hosts leave
+  /// what they like.
   [[nodiscard]] result<void> get_id(u8 (&id)[id_bytes]) { return wait_for(submit_get_id(id)); }
 
   // The engine -----------------------------------------------------------------------------------------------------------
@@ -156,10 +157,16 @@ class device {
 
   /// The next request to end, in any order, without waiting. Errors: `not_ready`; the rest as `read`, once, and then what
   /// was in flight comes back as `canceled`.
-  [[nodiscard]] result<done> next_completion() { return finish(core_.next()); }
+  [[nodiscard]] result<done> next_completion() {
+    answer ended;
+    return outcome(core_.next(ended), ended);
+  }
 
   /// As `next_completion`, but waits for it. Errors also: `not_ready` when nothing is in flight.
-  [[nodiscard]] result<done> wait_next() { return finish(core_.wait_next(waiting::request)); }
+  [[nodiscard]] result<done> wait_next() {
+    answer ended;
+    return outcome(core_.wait_next(waiting::request, ended), ended);
+  }
 
   /// Calls `take(done)` for at most `budget` requests that have ended, without waiting; says how many.
   template <callable_with<done> F>
@@ -192,7 +199,11 @@ class device {
   }
 
   /// Waits for one request; others that end meanwhile are kept for `next_completion`. Errors: as `read`, `stale_handle`.
-  [[nodiscard]] result<void> wait(token which) { return end_of(core_.wait(which, waiting::request)); }
+  [[nodiscard]] result<void> wait(token which) {
+    answer ended;
+    const errc waited = core_.wait(which, waiting::request, ended);
+    return waited == errc::ok ? finish(ended) : waited;
+  }
 
   // Interrupts and the end -----------------------------------------------------------------------------------------------
 
@@ -221,16 +232,14 @@ class device {
   };
 
   // A field counts only with its feature (2.5.1); zero in a limit means "not said" to devices that leave it blank.
-  [[nodiscard]] result<limits> read_limits() const {
-    const T& registers = core_.device().transport();
-    limits out{.size_max = 0x8000'0000, .seg_max = 0xffff, .blk_size = sector_bytes};
-    VIRTIO_TRY_ASSIGN(out.capacity, registers.template config<u64>(config::capacity));
+  [[nodiscard]] result<void> read_limits(limits& out) const {
+    VIRTIO_TRY_ASSIGN(const u64 sectors, core_.device().transport().template config<u64>(config::capacity));
+    out = {.capacity = sectors, .size_max = 0x8000'0000, .seg_max = 0xffff, .blk_size = sector_bytes};
     VIRTIO_TRY(read_limit(feature::size_max, config::size_max, out.size_max));
     VIRTIO_TRY(read_limit(feature::seg_max, config::seg_max, out.seg_max));
-    VIRTIO_TRY(read_limit(feature::blk_size, config::blk_size, out.blk_size));
-    return out;
+    return read_limit(feature::blk_size, config::blk_size, out.blk_size);
   }
-  [[nodiscard]] result<void> read_limit(feature with, usize offset, u32& out) const {
+  [[nodiscard, gnu::noinline]] result<void> read_limit(feature with, usize offset, u32& out) const {
     if (!features().has(with)) return {};
     VIRTIO_TRY_ASSIGN(const u32 value, core_.device().transport().template config<u32>(offset));
     if (value != 0) out = value;
@@ -252,7 +261,7 @@ class device {
   [[nodiscard]] result<token> submit(request what, u64 sector, scatter<Range> data, direction way, u64 cookie) {
     VIRTIO_TRY_ASSIGN(const u16 slot, core_.reserve());
     segment_list<O.segments + 2> chain;
-    (void)chain.push(headers_.at + sizeof(header_cells) * slot, sizeof(header_cells), direction::to_device);
+    chain.append(cells_.at + sizeof(header_cells) * slot, sizeof(header_cells), direction::to_device);
     chain.limit_count(static_cast<u16>(segments_ + 2));
     chain.limit_pieces(limits_.size_max);
     for (const Range& range : data) {
@@ -266,9 +275,9 @@ class device {
       }
     }
     const u16 payload = static_cast<u16>(chain.size() - 1);
-    (void)chain.push(statuses_.at + slot, 1, direction::from_device);
+    chain.append(cells_.at + statuses_at + slot, 1, direction::from_device);
 
-    header_cells& cells = reinterpret_cast<header_cells*>(headers_.data)[slot];
+    header_cells& cells = reinterpret_cast<header_cells*>(cells_.data)[slot];
     cells.type.store(static_cast<u32>(what));
     cells.reserved.store(0);
     cells.sector.store(sector);
@@ -277,27 +286,25 @@ class device {
   }
 
   [[nodiscard]] from_device<u8>& status_cell(u16 slot) const {
-    return reinterpret_cast<from_device<u8>*>(statuses_.data)[slot];
+    return reinterpret_cast<from_device<u8>*>(cells_.data + statuses_at)[slot];
   }
 
   /// Takes a request's status and lets its slot go. The used length is not asked: honest devices report different things
   /// there (vmd: the header's), and the status byte says all.
-  [[nodiscard]] result<done> finish(const result<answer>& ended) {
-    if (!ended) return ended.error();
-    done out{ended->what.which, ended->what.cookie, ended->error};
-    if (out.status == errc::ok) {
-      const untrusted<u8> said = status_cell(out.which.slot).template fetch<typename P::barriers>();
-      if (said.equals(status::unsupported)) out.status = errc::unsupported;
-      else if (!said.equals(status::ok)) out.status = errc::io_error;  // also when the device wrote none
+  [[nodiscard]] errc finish(const answer& ended) {
+    errc how = ended.error;
+    if (how == errc::ok) {
+      const untrusted<u8> said = status_cell(ended.what.which.slot).template fetch<typename P::barriers>();
+      if (said.equals(status::unsupported)) how = errc::unsupported;
+      else if (!said.equals(status::ok)) how = errc::io_error;  // also when the device wrote none
     }
-    core_.finish(*ended, out.status == errc::ok ? 0xffffffffu : 0);
-    return out;
+    core_.finish(ended, how == errc::ok ? 0xffffffffu : 0);
+    return how;
   }
 
-  [[nodiscard]] result<void> end_of(const result<answer>& ended) {
-    const result<done> out = finish(ended);
-    if (!out) return out.error();
-    return out->status == errc::ok ? result<void>{} : result<void>{out->status};
+  [[nodiscard]] result<done> outcome(errc got, const answer& ended) {
+    if (got != errc::ok) return got;
+    return done{ended.what.which, ended.what.cookie, finish(ended)};
   }
 
   [[nodiscard]] result<void> wait_for(const result<token>& submitted) {
@@ -326,12 +333,11 @@ class device {
     return {};
   }
 
-  core core_{};
-  dma_area headers_{};
-  dma_area statuses_{};
+  dma_area cells_{};
   limits limits_{};
   u32 largest_ = 0;
   u16 segments_ = 0;
+  core core_{};  // last, since it ends in long tables: what is near the start is cheaper to reach
 };
 
 }  // namespace virtio::blk

@@ -18,8 +18,13 @@ template <class Disk, platform P, pci::host H>
     VIRTIO_TRY_ASSIGN(const auto where, pci::find_nth(host, device_type::block, n, extra));
     if (!disk.start(platform, where, storage)) continue;
     u8 id[id_bytes]{};
+    // Equal up to the NUL: QEMU leaves what is behind it as it was.
     bool same = bool{disk.get_id(id)};
-    for (usize i = 0; i < id_bytes; ++i) same = same && id[i] == (i < serial.size() ? serial.data()[i] : 0);
+    for (usize i = 0; same && i < id_bytes; ++i) {
+      const u8 wanted = i < serial.size() ? serial.data()[i] : u8{0};
+      same = id[i] == wanted;
+      if (wanted == 0) break;
+    }
     if (same) return {};
     if (const auto gone = disk.hand_off(); !gone) return gone;
   }

@@ -69,11 +69,8 @@ class request_device {
     if (up_ || broken_) VIRTIO_TRY(reset());
     forget_requests();
     VIRTIO_TRY(session_.open(platform, where, type));
-    if (storage.size < needed) return session_.refuse(verdict::storage_unusable, errc::no_space);
-    if (reinterpret_cast<uptr>(storage.data) % dma_page != 0)
-      return session_.refuse(verdict::storage_unusable, errc::misaligned);
-    if (const auto located = locate(platform, storage, area); !located)
-      return session_.refuse(verdict::storage_unusable, located.error());
+    if (const auto placed = place(platform, storage, needed, area); !placed)
+      return session_.refuse(verdict::storage_unusable, placed.error());
 
     plan.wanted = plan.wanted | ring_type::wanted;
     plan.required = plan.required | ring_type::required;
@@ -126,34 +123,33 @@ class request_device {
   /// The next request to end, in any order, without waiting. Call `finish()` once its slot's cells have been read. Errors:
   /// `not_ready`; `device_misbehaved` once, when the device lies: it is then reset, and what was in flight ends as
   /// `canceled`; then why the device is down.
-  [[nodiscard]] result<answer> next() {
-    if (first_parked_ != 0) [[unlikely]] return unpark(static_cast<u16>(first_parked_ - 1));
-    return next_from_ring();
+  [[nodiscard]] errc next(answer& ended) {
+    if (parked_count_ != 0) [[unlikely]] return unpark_any(ended);
+    return next_from_ring(ended);
   }
 
   /// As `next()`, and waits for it. Errors also: `timed_out` or `needs_reset` once, when the device was reset for it, and
   /// what was in flight ends as `canceled`; `not_ready` when nothing is in flight.
-  [[nodiscard]] result<answer> wait_next(waiting why) {
+  [[nodiscard]] errc wait_next(waiting why, answer& ended) {
     kick();
     for (u64 attempt = 0;; ++attempt) {
-      const result<answer> got = next();
-      if (got || got.error() != errc::not_ready || ring_.in_flight() == 0) return got;
+      const errc got = next(ended);
+      if (got != errc::not_ready || ring_.in_flight() == 0) return got;
       if (const errc problem = pass_time(why, attempt); problem != errc::ok) return recover(problem);
     }
   }
 
   /// Waits for one request; others that end meanwhile are parked. The answer's error is set when the device was reset, its
   /// buffers are safe then. Errors: `stale_handle`; `device_broken` when the device will not reset and keeps the buffers.
-  [[nodiscard]] result<answer> wait(token mine, waiting why) {
+  [[nodiscard]] errc wait(token mine, waiting why, answer& ended) {
     if (!ring_.is_live(mine)) return errc::stale_handle;
-    if (is_parked(mine.slot)) return unpark(mine.slot);
+    if (is_parked(mine.slot)) return unpark(mine.slot, ended);
     kick();
     for (u64 attempt = 0;; ++attempt) {
-      const result<answer> got = next_from_ring();
-      errc problem = got.error();
-      if (got) {
-        if (got->what.which == mine) return got;
-        park(*got);
+      errc problem = next_from_ring(ended);
+      if (problem == errc::ok) {
+        if (ended.what.which == mine) return errc::ok;
+        park(ended);
         attempt = 0;
         continue;
       }
@@ -163,9 +159,9 @@ class request_device {
         problem = recover(problem);
       }
       if (!is_parked(mine.slot)) return errc::device_broken;
-      answer end = unpark(mine.slot);
-      end.error = problem;
-      return end;
+      (void)unpark(mine.slot, ended);
+      ended.error = problem;
+      return errc::ok;
     }
   }
 
@@ -175,7 +171,7 @@ class request_device {
     ring_.release(ended.what.which);
   }
 
-  [[nodiscard]] bool arm() { return first_parked_ != 0 || ring_.arm(); }
+  [[nodiscard]] bool arm() { return parked_count_ != 0 || ring_.arm(); }
   void disarm() { ring_.disarm(); }
 
   /// Resets the device. What was in flight ends as `canceled`; the device is down until the next bring-up. Errors:
@@ -206,10 +202,19 @@ class request_device {
   // A status read is an exit to the host: often enough to notice a failed device, too seldom to be felt.
   static constexpr u64 attempts_per_status_read = 65536;
 
-  [[nodiscard]] result<answer> next_from_ring() {
+  [[nodiscard]] static result<void> place(const P& platform, dma_region storage, usize needed, dma_area& area) {
+    if (storage.size < needed) return errc::no_space;
+    if (reinterpret_cast<uptr>(storage.data) % dma_page != 0) return errc::misaligned;
+    return locate(platform, storage, area);
+  }
+
+  [[nodiscard]] errc next_from_ring(answer& ended) {
     if (!up_) [[unlikely]] return down();
     const result<completion> got = ring_.next_completion();
-    if (got) return answer{*got, errc::ok};
+    if (got) {
+      ended = {*got, errc::ok};
+      return errc::ok;
+    }
     if (got.error() == errc::not_ready) return errc::not_ready;
     return recover(got.error());
   }
@@ -232,58 +237,59 @@ class request_device {
       return errc::device_broken;
     }
     broken_ = why == errc::device_misbehaved;
-    for (auto taken = ring_.reclaim(); taken; taken = ring_.reclaim()) park({*taken, errc::canceled});
-    return why;
+    for (;;) {
+      const auto taken = ring_.reclaim();
+      if (!taken) return why;
+      park({*taken, errc::canceled});
+    }
   }
 
   [[nodiscard]] errc down() const { return broken_ ? errc::device_broken : errc::not_started; }
 
+  // The device is down, so whatever has not been delivered is parked.
   [[gnu::cold, gnu::noinline]] void forget_requests() {
-    while (first_parked_ != 0) finish(unpark(static_cast<u16>(first_parked_ - 1)), 0);
-    for (auto taken = ring_.reclaim(); taken; taken = ring_.reclaim()) finish({*taken, errc::canceled}, 0);
+    for (answer ended; parked_count_ != 0; finish(ended, 0)) (void)unpark_any(ended);
   }
 
-  // Parked answers, a list in order of arrival, by slot number plus one, so that zero is "none".
+  // What is known of a request that has ended and has not been delivered.
   struct parked_answer {
-    u16 next;
-    bool parked;
-    errc error;
     u32 length;
+    errc error;
     bool length_known;
+    bool parked;
   };
 
   [[nodiscard]] bool is_parked(u16 slot) const { return parked_[slot].parked; }
 
-  [[gnu::noinline]] void park(const answer& one) {
-    const u16 slot = one.what.which.slot;
-    parked_[slot] = {0, true, one.error, one.what.length, one.what.length_known};
-    const u16 link = static_cast<u16>(slot + 1);
-    if (first_parked_ == 0) first_parked_ = link;
-    else parked_[last_parked_ - 1].next = link;
-    last_parked_ = link;
+  void park(const answer& one) {
+    parked_[one.what.which.slot] = {one.what.length, one.error, one.what.length_known, true};
+    ++parked_count_;
   }
 
-  [[nodiscard, gnu::noinline]] answer unpark(u16 slot) {
+  errc unpark(u16 slot, answer& ended) {
     const parked_answer kept = parked_[slot];
-    u16 before = 0;
-    for (u16 at = first_parked_; at != slot + 1; at = parked_[at - 1].next) before = at;
-    if (before == 0) first_parked_ = kept.next;
-    else parked_[before - 1].next = kept.next;
-    if (last_parked_ == slot + 1) last_parked_ = before;
     parked_[slot].parked = false;
+    --parked_count_;
     const auto& record = ring_.record(slot);
-    return {{{slot, record.generation}, record.cookie, kept.length, kept.length_known}, kept.error};
+    ended = {{{slot, record.generation}, record.cookie, kept.length, kept.length_known}, kept.error};
+    return errc::ok;
   }
 
-  session<P, T> session_{};
+  // Only if there is one.
+  [[gnu::cold, gnu::noinline]] errc unpark_any(answer& ended) {
+    u16 slot = 0;
+    while (!is_parked(slot)) ++slot;
+    return unpark(slot, ended);
+  }
+
+  u16 parked_count_ = 0;
+  bool up_ = false;
+  bool broken_ = false;  // the device has lied or will not reset: nothing but a reset counts
   typename T::doorbell bell_{};
+  session<P, T> session_{};
   ring_type ring_{};
   parked_answer parked_[slots]{};
   VIRTIO_EMPTY_MEMBER detail::mapped_pieces<P, slots, Pieces> mapped_{};
-  u16 first_parked_ = 0;
-  u16 last_parked_ = 0;
-  bool up_ = false;
-  bool broken_ = false;  // the device has lied or will not reset: nothing but a reset counts
 };
 
 }  // namespace virtio

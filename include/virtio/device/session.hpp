@@ -37,10 +37,7 @@ class session {
     platform_ = platform;
     features_ = {};
     status_ = 0;
-    report_ = {};
     if (const auto opened = transport_.open(where, report_); !opened) return refuse(report_.why, opened.error());
-    report_.type = transport_.type();
-    report_.via = transport_.kind();
     if (transport_.type() != type) return refuse(verdict::wrong_type, errc::wrong_device);
     return {};
   }
@@ -52,7 +49,8 @@ class session {
     set(status::acknowledge);
     set(status::driver);
 
-    const u32 words = transport_.is_legacy() ? 1 : feature_words(transport_.type());
+    // Only network devices have bits above 63: no driver pays four accesses for zeros that it would not understand.
+    const u32 words = transport_.is_legacy() ? 1 : (plan.wanted | plan.required).words();
     const feature_set offered = transport_.device_features(words);
     for (u32 n = 0; n < words; ++n) detail::trace(platform_, {event::kind::feature_offer, n, offered.word(n)});
 
@@ -68,7 +66,8 @@ class session {
     else if (offered.has(feature::access_platform))
       return refuse_feature(verdict::feature_unsupported, static_cast<u8>(feature::access_platform));
 
-    const feature_set chosen = settle(offered & (wanted | required), plan.rules, plan.rule_count);
+    feature_set chosen = offered & (wanted | required);
+    if (plan.rule_count != 0) chosen = settle(chosen, plan.rules, plan.rule_count);
     if (const feature_set missing = required - chosen; !missing.empty())
       return refuse_feature(verdict::feature_missing, missing.first());
 
@@ -88,7 +87,7 @@ class session {
 
   /// Step 7 for one queue: sizes it for the device, lays it out in `storage`, hands it over.
   template <virtqueue Q>
-  [[nodiscard]] result<doorbell> set_up(u16 index, Q& queue, dma_area storage) {
+  [[nodiscard]] result<doorbell> set_up(u16 index, Q& queue, const dma_area& storage) {
     static_assert(Q::order == T::ring_order, "the ring's byte order is not the transport's: choose ring_options::order");
     report_.queue = index;
     const queue_limits limits = transport_.queue(index);
@@ -96,18 +95,10 @@ class session {
     const u16 entries = Q::fit(limits.maximum, limits.fixed);
     report_.available = Q::slots;
     report_.wanted = limits.maximum;
-    if (entries == 0) return refuse(verdict::queue_unusable, errc::no_space);
-    const auto layout = queue.attach(storage, entries, features_);
-    if (!layout) return refuse(verdict::queue_unusable, layout.error());
-    const auto bell = transport_.enable_queue(index,
-                                              {.descriptors = storage.at + layout->descriptors,
-                                               .driver = storage.at + layout->driver,
-                                               .device = storage.at + layout->device,
-                                               .entries = entries},
-                                              no_vector);
+    const auto bell = entries != 0 ? hand_over(index, queue, entries, storage) : result<doorbell>{errc::no_space};
     if (!bell) return refuse(verdict::queue_unusable, bell.error());
     detail::trace(platform_, {event::kind::queue_enabled, index, entries});
-    return *bell;
+    return bell;
   }
 
   /// Step 8: from here on the device is live.
@@ -155,11 +146,23 @@ class session {
   [[nodiscard]] const report& why() const { return report_; }
 
  private:
-  // Bits are only ever added; the device's own (NEEDS_RESET) are not ours to write back.
-  void set(u8 bit) {
+  // Bits are only ever added; the device's own (NEEDS_RESET) are not ours to write back. Out of line: called five times, and
+  // never in a hurry.
+  [[gnu::noinline]] void set(u8 bit) {
     status_ = static_cast<u8>(status_ | bit);
     transport_.set_status(status_);
     detail::trace(platform_, {event::kind::status_write, status_});
+  }
+
+  template <virtqueue Q>
+  [[nodiscard]] result<doorbell> hand_over(u16 index, Q& queue, u16 entries, const dma_area& storage) const {
+    VIRTIO_TRY_ASSIGN(const ring_layout layout, queue.attach(storage, entries, features_));
+    return transport_.enable_queue(index,
+                                   {.descriptors = storage.at + layout.descriptors,
+                                    .driver = storage.at + layout.driver,
+                                    .device = storage.at + layout.device,
+                                    .entries = entries},
+                                   no_vector);
   }
 
   errc refuse_feature(verdict why, u8 bit) {
@@ -177,20 +180,19 @@ class session {
 /// How often a configuration that changes under the reader is read again.
 inline constexpr u32 config_attempts = 16;
 
-/// Reads several config fields as one consistent picture: `fields()` returns a `result` of a comparable value. Modern
-/// devices count generations; legacy ones do not, so two readings in a row must agree. Errors: those of `fields`, and
+/// Reads several config fields as one consistent picture: `read(picture)` fills it in and returns a `result<void>`. Modern
+/// devices count generations; legacy ones do not, so two readings in a row must agree. Errors: those of `read`, and
 /// `device_misbehaved` when the picture never holds still. Spec: 2.5.1, 2.5.4.
-template <transport T, class Fields>
-[[nodiscard]] auto read_config(const T& transport, Fields&& fields) -> decltype(fields()) {
+template <class Picture, transport T, class Read>
+[[nodiscard]] result<void> read_config(const T& transport, Picture& picture, Read&& read) {
   for (u32 attempt = 0; attempt < config_attempts; ++attempt) {
     const u32 before = transport.config_generation();
-    const auto first = fields();
-    if (!first) return first;
+    VIRTIO_TRY(read(picture));
     if (transport.is_legacy()) {
-      const auto second = fields();
-      if (second && *second == *first) return first;
+      Picture again;
+      if (read(again) && again == picture) return {};
     } else if (transport.config_generation() == before) {
-      return first;
+      return {};
     }
   }
   return errc::device_misbehaved;

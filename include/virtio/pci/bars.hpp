@@ -18,6 +18,16 @@ struct bar_info {
   u64 size = 0;
 };
 
+/// What a dword of BARs holds (low half), and which of its bits take a one (high half).
+template <config_space H>
+[[nodiscard]] u64 probe_dword(const H& h, typename H::function_id id, u16 at) {
+  const u32 value = h.config_read32(id, at);
+  h.config_write32(id, at, 0xffffffffu);
+  const u32 ones = h.config_read32(id, at);
+  h.config_write32(id, at, value);
+  return u64{ones} << 32 | value;
+}
+
 /// Decodes and sizes BAR `index` (0 to 5). Errors: `not_found` for an unimplemented BAR or index. A BAR with size and without
 /// address comes back with base 0. Cost: at most 12 configuration accesses. Not while the device is in use: its decoding pauses.
 template <config_space H>
@@ -25,37 +35,23 @@ template <config_space H>
   if (index > 5) return errc::not_found;
   const u32 decoding = h.config_read32(id, config::command) & 0xffffu;
   h.config_write32(id, config::command, decoding & ~u32{command::io | command::memory});
-  u64 base = 0;
-  u64 mask = 0xffff'ffff'0000'0000;
-  bool wide = false;
   // The one dword, and behind a 64-bit memory BAR its upper half; that half is a BAR of its own to nobody else.
-  for (u32 half = 0; half == 0 || (half == 1 && wide && index != 5); ++half) {
-    const u16 at = static_cast<u16>(config::bar0 + 4u * (index + half));
-    const u32 value = h.config_read32(id, at);
-    h.config_write32(id, at, 0xffffffffu);
-    const u32 ones = h.config_read32(id, at);
-    h.config_write32(id, at, value);
-    if (half == 0) {
-      wide = (value & 7u) == 4u;
-      base = value;
-      mask |= ones;
-    } else {
-      base |= u64{value} << 32;
-      mask &= u64{ones} << 32 | 0xffffffffu;
-    }
-  }
+  const u16 at = static_cast<u16>(config::bar0 + 4u * index);
+  const u64 lower = probe_dword(h, id, at);
+  const bool wide = (lower & 7u) == 4u;
+  const u64 upper = wide && index != 5 ? probe_dword(h, id, static_cast<u16>(at + 4)) : u64{0xffffffffu} << 32;
   h.config_write32(id, config::command, decoding);
 
   bar_info out;
-  const bool io = (base & 1u) != 0;
-  const u64 flags = io ? 3 : 15;
-  out.base = base & ~flags;
-  mask &= ~flags;
-  if (io) mask |= 0xffff0000u;  // a device may hardwire the upper 16 bits of an I/O BAR to zero
-  if (static_cast<u32>(mask) == (io ? 0xffff0000u : 0u) && (!wide || mask >> 32 == 0)) return errc::not_found;
-  out.size = ~mask + 1;
-  out.is_64bit = wide;
+  const bool io = (lower & 1u) != 0;
+  const u32 flags = io ? 3 : 15;
+  const u32 ones = static_cast<u32>(lower >> 32) & ~flags;
+  if (ones == 0 && (!wide || upper >> 32 == 0)) return errc::not_found;
   out.kind = io ? bar_kind::io : bar_kind::memory;
+  out.is_64bit = wide;
+  out.base = upper << 32 | (static_cast<u32>(lower) & ~flags);
+  // A device may hardwire the upper 16 bits of an I/O BAR to zero.
+  out.size = ~((upper >> 32) << 32 | ones | (io ? 0xffff0000u : 0)) + 1;
   return out;
 }
 

@@ -64,11 +64,11 @@ inline constexpr u8 needed[4] = {56, 2, 1, 1};
 inline constexpr u8 misaligned[4] = {3, 1, 0, 3};
 }  // namespace capability_rules
 
-/// Looks at one virtio capability, whose first dword is at `at`. Fills `space` (and `multiplier` for notify) when it can be
-/// used, else says in `out` why not.
+/// Looks at the virtio capability whose first dword is at `at`. Fills its part of `all` when it can be used, else says in `out`
+/// why not.
 template <host H>
-[[nodiscard]] bool use_capability(const H& h, typename H::function_id id, u16 at, u8 kind, typename H::bar_space& space,
-                                  u32& multiplier, report& out) {
+[[nodiscard, gnu::noinline]] bool use_capability(const H& h, typename H::function_id id, u32 at, u32 kind,
+                                                 modern_layout<typename H::bar_space>& all, report& out) {
   const u32 needed = capability_rules::needed[kind];
   const bool is_notify = kind == 1;
   out.capability = static_cast<u8>(kind + 1);
@@ -77,9 +77,10 @@ template <host H>
   // for notify and has the multiplier behind it all the same.
   out.why = verdict::capability_too_short;
   if (at + (is_notify ? 20u : 16u) > 256) return false;
-  const u8 bar = static_cast<u8>(h.config_read32(id, static_cast<u16>(at + 4)));
-  const u32 offset = h.config_read32(id, static_cast<u16>(at + 8));
-  const u32 length = h.config_read32(id, static_cast<u16>(at + 12));
+  const auto dword = [&](u32 n) { return h.config_read32(id, static_cast<u16>(at + 4 * n)); };
+  const u8 bar = static_cast<u8>(dword(1));
+  const u32 offset = dword(2);
+  const u32 length = dword(3);
   out.bar = bar;
   out.available = length;
   if (length < needed) return false;
@@ -91,12 +92,12 @@ template <host H>
   out.why = whole.error() == errc::out_of_range ? verdict::bar_out_of_reach : verdict::bar_unassigned;
   if (!whole) return false;
   out.why = verdict::bar_too_small;
-  const u64 size = whole->size();
+  const usize size = whole->size();
   out.available = static_cast<u32>(size);
   if (offset >= size || size - offset < needed) return false;
   // A length far larger than the structure is normal (crosvm), one beyond the BAR is cut.
-  space = whole->part(offset, static_cast<usize>(virtio::detail::smaller(u64{length}, size - offset)));
-  if (is_notify) multiplier = h.config_read32(id, static_cast<u16>(at + 16));
+  all.space[kind] = whole->part(offset, virtio::detail::smaller(usize{length}, size - offset));
+  if (is_notify) all.notify_multiplier = dword(4);
   return true;
 }
 
@@ -106,30 +107,22 @@ template <host H>
 template <host H>
 [[nodiscard]] result<void> find_modern(const H& h, typename H::function_id id, modern_layout<typename H::bar_space>& all,
                                        report& out) {
-  report problem[4];
-  for (u8 kind = 0; kind < 4; ++kind) {
-    problem[kind].why = verdict::capability_missing;
-    problem[kind].capability = static_cast<u8>(kind + 1);
-  }
+  constexpr u8 in_use = 1;
+  u8 first[4]{};  // by kind: where its first capability is, 0 without one, `in_use` once one can be used
+  report passing;  // a capability of little use may be followed by a better one
   each_capability(h, id, [&](u16 at, u32 head) {
     const u32 kind = (head >> 24) - 1;
-    if ((head & 0xffu) != capability_id::vendor || kind >= 4 || problem[kind].why == verdict::usable) return true;
-    report one;
-    if (use_capability(h, id, at, static_cast<u8>(kind), all.space[kind], all.notify_multiplier, one))
-      problem[kind].why = verdict::usable;
-    else if (problem[kind].why == verdict::capability_missing)
-      problem[kind] = one;
+    if ((head & 0xffu) != capability_id::vendor || kind >= 4 || first[kind] == in_use) return true;
+    if (use_capability(h, id, at, kind, all, passing)) first[kind] = in_use;
+    else if (first[kind] == 0) first[kind] = static_cast<u8>(at);
     return true;
   });
-  for (u8 kind = 0; kind < 4; ++kind) {
-    const report& one = problem[kind];
-    if (one.why == verdict::usable || (kind == 3 && one.why == verdict::capability_missing)) continue;
-    out.why = one.why;
-    out.capability = one.capability;
-    out.bar = one.bar;
-    out.wanted = one.wanted;
-    out.available = one.available;
-    return one.why == verdict::capability_missing ? errc::not_found : errc::unsupported;
+  for (u32 kind = 0; kind < 4; ++kind) {
+    if (first[kind] == in_use || (kind == 3 && first[kind] == 0)) continue;
+    out.why = verdict::capability_missing;
+    out.capability = static_cast<u8>(kind + 1);
+    if (first[kind] == 0) return errc::not_found;
+    if (!use_capability(h, id, first[kind], kind, all, out)) return errc::unsupported;  // once more, for its reason
   }
   out.why = verdict::usable;
   out.via = transport_kind::pci_modern;

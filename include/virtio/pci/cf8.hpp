@@ -15,14 +15,8 @@ struct cf8 {
   using function_id = address;
   using bar_space = io_space;
 
-  [[nodiscard]] u32 config_read32(address at, u16 offset) const {
-    select(at, offset);
-    return detail::port_in<u32>(0xcfc);
-  }
-  void config_write32(address at, u16 offset, u32 value) const {
-    select(at, offset);
-    detail::port_out<u32>(0xcfc, value);
-  }
+  [[nodiscard]] u32 config_read32(address at, u16 offset) const { return read(at, offset); }
+  void config_write32(address at, u16 offset, u32 value) const { write(at, offset, value); }
 
   [[nodiscard]] result<io_space> bar(address at, u8 index) const {
     VIRTIO_TRY_ASSIGN(const bar_info found, probe_bar(*this, at, index));
@@ -39,6 +33,15 @@ struct cf8 {
   void each_function(Visit&& visit) const { each_numbered_function(*this, 0, visit); }
 
  private:
+  // Out of line, since bring-up makes dozens of calls and none of them is in a hurry.
+  [[nodiscard, gnu::noinline]] static u32 read(address at, u16 offset) {
+    select(at, offset);
+    return detail::port_in<u32>(0xcfc);
+  }
+  [[gnu::noinline]] static void write(address at, u16 offset, u32 value) {
+    select(at, offset);
+    detail::port_out<u32>(0xcfc, value);
+  }
   static void select(address at, u16 offset) {
     detail::port_out<u32>(0xcf8, 0x80000000u | at.routing_id() << 8 | (offset & 0xfcu));
   }

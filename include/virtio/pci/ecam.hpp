@@ -10,24 +10,25 @@
 namespace virtio::pci {
 
 /// A host whose configuration space is memory at `base`. `Shift` is 12 for ECAM, 8 for CAM.
-/// `io_base` is where the CPU finds I/O port 0, 0 when there is no such window; `reach` bounds what the CPU can address.
+/// `io_base` is where the CPU finds I/O port 0, 0 when there is no such window; `reach` is the first address that it cannot use.
+/// Zero is the usual answer to everything but `base`, so that a driver object that holds a copy stays all-zero.
 template <u8 Shift>
 struct memory_config {
   using function_id = address;
   using bar_space = mmio_space;
 
   uptr base = 0;
-  usize buses = 1;
+  usize buses = 0;  // 0: one
   uptr io_base = 0;
-  u64 reach = u64{1} << (sizeof(uptr) == 8 ? 40 : 32);
-  u16 segment = 0;
+  u64 reach = 0;    // 0: whatever a pointer can hold
+  u16 segment_number = 0;
 
   [[nodiscard]] u32 config_read32(address at, u16 offset) const {
-    if (at.bus >= buses) return 0xffffffffu;
+    if (!covers(at)) return 0xffffffffu;
     return function(at).template read<u32>(offset);
   }
   void config_write32(address at, u16 offset, u32 value) const {
-    if (at.bus < buses) function(at).template write<u32>(offset, value);
+    if (covers(at)) function(at).template write<u32>(offset, value);
   }
 
   [[nodiscard]] result<mmio_space> bar(address at, u8 index) const {
@@ -37,14 +38,17 @@ struct memory_config {
       return mmio_space{io_base + static_cast<uptr>(found.base), static_cast<usize>(found.size)};
     }
     if (found.base == 0) return errc::not_found;
-    if (found.base >= reach || found.size > reach - found.base) return errc::out_of_range;
+    // The last byte: the first one behind a BAR may be one more than a pointer can hold.
+    const u64 last = found.base + (found.size - 1);
+    if (last < found.base || last > (reach != 0 ? reach - 1 : u64{~uptr{0}})) return errc::out_of_range;
     return mmio_space{static_cast<uptr>(found.base), static_cast<usize>(found.size)};
   }
 
   template <class Visit>
-  void each_function(Visit&& visit) const { each_numbered_function(*this, segment, visit); }
+  void each_function(Visit&& visit) const { each_numbered_function(*this, segment_number, visit); }
 
  private:
+  [[nodiscard]] bool covers(address at) const { return at.bus == 0 || at.bus < buses; }
   [[nodiscard]] mmio_space function(address at) const {
     return mmio_space{base, 0}.part(static_cast<usize>(at.routing_id()) << Shift, usize{1} << Shift);
   }

@@ -8,7 +8,7 @@
 namespace virtio::pci {
 
 /// Segment, bus, slot and function. Hosts without such numbers (firmware handles) have a type of their own.
-struct address {
+struct alignas(4) address {  // whole words are cheaper to hand on
   u16 segment = 0;
   u8 bus = 0;
   u8 slot = 0;

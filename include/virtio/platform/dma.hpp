@@ -24,11 +24,11 @@ enum class direction : u8 {
 };
 
 /// One contiguous piece of a buffer, as the device addresses it.
-struct segment {
-  dma_addr at{};
-  u32 length = 0;
-  direction way = direction::to_device;
-  u64 handle = 0;  // the platform's own, handed back to its unmap(): a bounce slot, an IOTLB entry
+struct segment {  // no initial values: a list of them on the stack, of which a request uses three, would pay for all
+  dma_addr at;
+  u32 length;
+  direction way;
+  u64 handle;  // the platform's own, handed back to its unmap(): a bounce slot, an IOTLB entry
 };
 
 /// A bounded list of segments that a platform's map() appends to.
@@ -48,6 +48,9 @@ class segments {
     }
     return {};
   }
+
+  /// Appends one piece as it is, which the caller knows to be short enough and to have room.
+  constexpr void append(dma_addr at, u32 length, direction way) { first_[count_++] = segment{at, length, way, 0}; }
 
   /// The longest piece push() makes. A device may ask for less than 32 bits allow (SIZE_MAX of block devices).
   [[nodiscard]] constexpr u32 largest_piece() const { return largest_; }

@@ -22,9 +22,9 @@ struct ring_options {
 namespace detail {
 
 // Flags of a descriptor and of the two rings.
-inline constexpr u64 desc_next = 1;
-inline constexpr u64 desc_write = 2;
-inline constexpr u64 desc_indirect = 4;
+inline constexpr u16 desc_next = 1;
+inline constexpr u16 desc_write = 2;
+inline constexpr u16 desc_indirect = 4;
 inline constexpr u16 avail_no_interrupt = 1;
 inline constexpr u16 used_no_notify = 1;
 
@@ -34,11 +34,11 @@ struct split_descriptor {
   to_device<u64, Order> address;
   to_device<u64, Order> rest;
 
-  void write(dma_addr at, u32 length, u64 flags, u16 next) {
+  void write(dma_addr at, u32 length, u32 flags, u16 next) {
     address.store(raw(at));
     // In a big-endian ring the fields still come in the order length, flags, next.
-    if constexpr (Order == byte_order::little) rest.store(u64{length} | flags << 32 | u64{next} << 48);
-    else rest.store(u64{length} << 32 | flags << 16 | next);
+    if constexpr (Order == byte_order::little) rest.store(u64{flags | u32{next} << 16} << 32 | length);
+    else rest.store(u64{length} << 32 | (flags << 16 | next));
   }
 };
 static_assert(sizeof(split_descriptor<byte_order::little>) == 16);
@@ -84,7 +84,9 @@ class split_ring {
     return n;
   }
 
-  [[nodiscard]] result<ring_layout> attach(dma_area storage, u16 entries, const feature_set& features) {
+  // Inlined into its one caller, which takes the layout apart at once.
+  [[nodiscard, gnu::always_inline]] result<ring_layout> attach(const dma_area& storage, u16 entries,
+                                                               const feature_set& features) {
     if (!detail::is_power_of_two(entries) || entries > most_entries) return errc::unsupported;
     if (storage.size < dma_bytes) return errc::no_space;
     if (reinterpret_cast<uptr>(storage.data) % dma_page != 0 || raw(storage.at) % 16 != 0) return errc::misaligned;
@@ -95,15 +97,17 @@ class split_ring {
     descriptors_ = reinterpret_cast<descriptor*>(storage.data);
     driver_ = reinterpret_cast<to_device<u16, order>*>(storage.data + driver_offset(entries));
     device_ = storage.data + device_offset(entries);
-    tables_ = storage.part(ring_bytes(most_entries), table_bytes * Capacity);
+    if constexpr (Options.indirect != 0) {
+      tables_ = storage.part(ring_bytes(most_entries), table_bytes * Capacity);
+      indirect_ = features.has(feature::indirect_desc);
+    }
     mask_ = static_cast<u16>(entries - 1);
     event_idx_ = features.has(feature::event_idx);
-    indirect_ = features.has(feature::indirect_desc);
 
     usable_ = detail::smaller(entries, Capacity);
     free_count_ = usable_;
     free_ = 0;
-    for (u16 i = 0; i < usable_; ++i) next_[i] = static_cast<u16>(i + 1);
+    for (u32 i = 0; i < Capacity; ++i) next_[i] = static_cast<u16>(i + 1);
     table_.clear();
     offered_ = published_ = checked_ = taken_ = seen_ = 0;
     reclaim_from_ = 0;
@@ -127,44 +131,45 @@ class split_ring {
   }
 
   [[nodiscard]] result<token> stage(u16 slot, const segments& chain, u64 cookie) {
-    VIRTIO_ASSERT(free_count_ != 0 && slot == free_);  // the slot that reserve() named, with nothing staged since
+    VIRTIO_ASSERT(slot == free_);  // the slot that reserve() named, with nothing staged since
     const u16 count = chain.size();
     if (count == 0) [[unlikely]] return errc::invalid_argument;
     const bool through_table = is_indirect() && count > 1;
     if (count > longest_chain()) [[unlikely]] return errc::out_of_range;
-    if (!through_table && count > free_count_) [[unlikely]] return errc::queue_full;
+    const u16 needed = through_table ? u16{1} : count;
+    if (needed > free_count_) [[unlikely]] return errc::queue_full;
 
     // Checked before anything is written: readable parts first (2.7.4.2), fewer than 2^32 bytes (2.7.5.3).
-    u64 readable = 0;
-    u64 writable = 0;
+    u32 total = 0;
+    u32 writable = 0;
     for (const segment& piece : chain) {
+      if (__builtin_add_overflow(total, piece.length, &total)) [[unlikely]] return errc::out_of_range;
       if (piece.way == direction::from_device) writable += piece.length;
       else if (writable != 0) [[unlikely]] return errc::invalid_argument;
-      else readable += piece.length;
     }
-    if (readable + writable > 0xffffffffu) [[unlikely]] return errc::out_of_range;
 
     slot_record& record = table_[slot];
     u16 last = slot;
+    u16 rest = slot;  // what will be left of the free list
     if (through_table) {
       write_table(slot, chain);
       descriptors_[slot].write(table_address(slot), u32{16} * count, detail::desc_indirect, 0);
-      record.count = 1;
+      rest = next_[slot];
     } else {
-      const segment* piece = chain.begin();
-      for (u16 left = count; left > 1; --left, ++piece) {
-        const u16 next = next_[last];
-        descriptors_[last].write(piece->at, piece->length, flags_of(*piece) | detail::desc_next, next);
-        last = next;
+      u16 left = count;
+      for (const segment& piece : chain) {
+        last = rest;
+        rest = next_[last];
+        const bool more = --left != 0;
+        descriptors_[last].write(piece.at, piece.length, flags_of(piece) | (more ? detail::desc_next : 0u), more ? rest : u16{0});
       }
-      descriptors_[last].write(piece->at, piece->length, flags_of(*piece), 0);
-      record.count = count;
     }
-    free_ = next_[last];
-    free_count_ = static_cast<u16>(free_count_ - record.count);
+    free_ = rest;
+    free_count_ = static_cast<u16>(free_count_ - needed);
 
+    record.count = needed;
     record.cookie = cookie;
-    record.writable = static_cast<u32>(writable);
+    record.writable = writable;
     record.last = last;
     record.state = slot_state::in_flight;
     driver_[ring_start + (offered_ & mask_)].store(slot);
@@ -221,8 +226,9 @@ class split_ring {
   }
 
   void release(token t) {
-    VIRTIO_ASSERT(table_.is_live(t) && table_[t.slot].state == slot_state::done);
+    VIRTIO_ASSERT(t.slot < Capacity);
     slot_record& record = table_[t.slot];
+    VIRTIO_ASSERT(record.state == slot_state::done && record.generation == t.generation);
     record.state = slot_state::free;
     ++record.generation;
     next_[record.last] = free_;
@@ -274,7 +280,7 @@ class split_ring {
   // Without tables the question costs nothing.
   [[nodiscard]] bool is_indirect() const { return Options.indirect != 0 && indirect_; }
 
-  [[nodiscard]] static constexpr u64 flags_of(const segment& piece) {
+  [[nodiscard]] static constexpr u32 flags_of(const segment& piece) {
     return piece.way == direction::from_device ? detail::desc_write : 0;
   }
 
@@ -294,7 +300,7 @@ class split_ring {
     const u16 count = chain.size();
     for (u16 i = 0; i < count; ++i) {
       const bool more = i + 1 < count;
-      entry[i].write(chain[i].at, chain[i].length, flags_of(chain[i]) | (more ? detail::desc_next : 0),
+      entry[i].write(chain[i].at, chain[i].length, flags_of(chain[i]) | (more ? detail::desc_next : 0u),
                      static_cast<u16>(more ? i + 1 : 0));
     }
   }
@@ -330,7 +336,7 @@ class split_ring {
   slot_table<Capacity> table_{};
 };
 
-/// A choice of ring for a driver's type: `split_queue<256>`, `split_queue<64, {.indirect = 16}>`. The driver pairs it with its
+/// A choice of ring for a driver's type: `split_queue<256>`, `split_queue<64, virtio::ring_options{.indirect = 16}>`. The driver pairs it with its
 /// platform's barriers, so that the two cannot disagree.
 template <u16 Capacity, ring_options Options = ring_options{}>
 struct split_queue {

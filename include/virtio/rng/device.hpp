@@ -78,9 +78,18 @@ class device {
   }
 
   void kick() { core_.kick(); }
-  [[nodiscard]] result<done> next_completion() { return finish(core_.next()); }
-  [[nodiscard]] result<done> wait_next() { return finish(core_.wait_next(waiting::request)); }
-  [[nodiscard]] result<done> wait(token which) { return finish(core_.wait(which, waiting::request)); }
+  [[nodiscard]] result<done> next_completion() {
+    answer ended;
+    return finish(core_.next(ended), ended);
+  }
+  [[nodiscard]] result<done> wait_next() {
+    answer ended;
+    return finish(core_.wait_next(waiting::request, ended), ended);
+  }
+  [[nodiscard]] result<done> wait(token which) {
+    answer ended;
+    return finish(core_.wait(which, waiting::request, ended), ended);
+  }
 
   [[nodiscard]] bool arm() { return core_.arm(); }
   void disarm() { core_.disarm(); }
@@ -92,12 +101,11 @@ class device {
  private:
   static constexpr usize largest_request = 0x4000'0000;
 
-  [[nodiscard]] result<done> finish(const result<answer>& ended) {
-    if (!ended) return ended.error();
-    const u32 length = ended->error == errc::ok && ended->what.length_known ? ended->what.length : 0;
-    const done out{ended->what.which, ended->what.cookie, ended->error, length};
-    core_.finish(*ended, length);
-    return out;
+  [[nodiscard]] result<done> finish(errc got, const answer& ended) {
+    if (got != errc::ok) return got;
+    const u32 length = ended.error == errc::ok && ended.what.length_known ? ended.what.length : 0;
+    core_.finish(ended, length);
+    return done{ended.what.which, ended.what.cookie, ended.error, length};
   }
 
   core core_{};

@@ -256,7 +256,7 @@ struct fake_bar {
 
   template <class T>
   [[nodiscard]] T read(usize offset) const {
-    return static_cast<T>(check(offset, sizeof(T)) ? owner->bar_access(index, start + offset, sizeof(T), nullptr) : ~T{0});
+    return static_cast<T>(check(offset, sizeof(T)) ? owner->bar_access(index, start + offset, sizeof(T), nullptr) : u32{0xffffffff});
   }
   template <class T>
   void write(usize offset, T value) const {

@@ -40,7 +40,7 @@ struct interrupt_cause {
 
 /// A transport, a copyable value that is all-zero when closed:
 ///  1. `open(location, report&)` finds and checks the registers, and lets the device master the bus. It writes no virtio
-///     register. On error the transport is closed and the report says why;
+///     register. It starts the report afresh, with type and interface; on error the transport is closed and it says why;
 ///  2. every call makes the register accesses it names and no others; none waits. A device that has vanished reads all ones;
 ///  3. `enable_queue` programs everything and enables last; its doorbell's `ring()` is exactly one register write;
 ///  4. `config<T>` reads one field, in the order of bytes that the interface has; fields of 8 bytes may tear, so callers
@@ -73,9 +73,5 @@ concept transport = __is_trivially_copyable(T) && requires(T t, const T ct, type
   { t.close() };
   { bell.ring(n) };
 };
-
-/// How many feature words a device type uses. Network devices define bits above 63; asking others costs four accesses for
-/// zeros.
-[[nodiscard]] constexpr u32 feature_words(device_type type) { return type == device_type::network ? 4 : 2; }
 
 }  // namespace virtio

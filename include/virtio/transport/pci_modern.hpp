@@ -39,8 +39,11 @@ class modern {
     why = where.seen;
     if (where.seen.why != verdict::usable) return errc::wrong_device;
     if (const auto found = find_modern(where.host, where.id, at_, why); !found) {
-      if (found.error() == errc::not_found && where.may_be_legacy && pci::is_legacy(where)) why.why = verdict::legacy_unsupported;
-      return found;
+      // Without even the capability of the common structure it is a legacy device, if its ids allow that (4.1.4.10).
+      const bool bare = why.why == verdict::capability_missing && why.capability == static_cast<u8>(structure::common);
+      if (!bare || !where.may_be_legacy) return found;
+      why.why = verdict::legacy_unsupported;
+      return errc::unsupported;
     }
     host_ = where.host;
     id_ = where.id;
@@ -57,18 +60,20 @@ class modern {
   void set_status(u8 value) const { write(at_.common(), common::device_status, value); }
 
   [[nodiscard]] feature_set device_features(u32 words) const {
+    const auto registers = at_.common();
     feature_set offered;
     for (u32 n = 0; n < words; ++n) {
-      write(at_.common(), common::device_feature_select, n);
-      offered.set_word(n, read(at_.common(), common::device_feature));
+      write(registers, common::device_feature_select, n);
+      offered.set_word(n, read(registers, common::device_feature));
     }
     return offered;
   }
 
   void accept_features(feature_set chosen, u32 words) const {
+    const auto registers = at_.common();
     for (u32 n = 0; n < words; ++n) {
-      write(at_.common(), common::driver_feature_select, n);
-      write(at_.common(), common::driver_feature, chosen.word(n));
+      write(registers, common::driver_feature_select, n);
+      write(registers, common::driver_feature, chosen.word(n));
     }
   }
 
@@ -80,7 +85,7 @@ class modern {
   /// Errors: `device_misbehaved` when the doorbell would lie outside the notification structure, `unsupported` when the
   /// device refuses the vector.
   [[nodiscard]] result<doorbell> enable_queue(u16 q, const queue_areas& areas, u16 vector = no_vector) const {
-    const auto& registers = at_.common();
+    const auto registers = at_.common();
     write(registers, common::queue_select, q);
     const u64 bell = u64{read(registers, common::queue_notify_off)} * at_.notify_multiplier;
     if (bell + 2 > at_.notify().size()) return errc::device_misbehaved;

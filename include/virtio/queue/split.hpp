@@ -130,48 +130,49 @@ class split_ring {
     return free_;
   }
 
-  [[nodiscard]] result<token> stage(u16 slot, const segments& chain, u64 cookie) {
+  // Inlined: a driver calls it in one place, and it is the larger half of what a request costs.
+  [[nodiscard, gnu::always_inline]] result<token> stage(u16 slot, const segments& chain, u64 cookie) {
     VIRTIO_ASSERT(slot == free_);  // the slot that reserve() named, with nothing staged since
     const u16 count = chain.size();
-    if (count == 0) [[unlikely]] return errc::invalid_argument;
     const bool through_table = is_indirect() && count > 1;
-    if (count > longest_chain()) [[unlikely]] return errc::out_of_range;
     const u16 needed = through_table ? u16{1} : count;
-    if (needed > free_count_) [[unlikely]] return errc::queue_full;
+    // One comparison for none and for too many: 0 - 1 is large.
+    if (static_cast<u16>(needed - 1) >= free_count_ || (through_table && count > longest_chain())) [[unlikely]]
+      return count == 0 ? errc::invalid_argument : count > longest_chain() ? errc::out_of_range : errc::queue_full;
 
-    // Checked before anything is written: readable parts first (2.7.4.2), fewer than 2^32 bytes (2.7.5.3).
-    u32 total = 0;
-    u32 writable = 0;
-    for (const segment& piece : chain) {
-      if (__builtin_add_overflow(total, piece.length, &total)) [[unlikely]] return errc::out_of_range;
-      if (piece.way == direction::from_device) writable += piece.length;
-      else if (writable != 0) [[unlikely]] return errc::invalid_argument;
+    // Written while it is checked: readable parts first (2.7.4.2), fewer than 2^32 bytes (2.7.5.3). These descriptors are free
+    // and stay so until the index names them, so an error leaves no trace.
+    descriptor* const table = through_table ? table_entries(slot) : descriptors_;
+    u64 total = 0;
+    u64 readable = 0;
+    u32 kind = 0;  // flags of the part that is being written; only its end can change them
+    u16 at = through_table ? u16{0} : slot;
+    const segment* piece = chain.begin();
+    for (const segment* const last = piece + (count - 1);; ++piece) {
+      const u32 flags = flags_of(*piece);
+      if (flags != kind) {
+        if (flags == 0) [[unlikely]] return errc::invalid_argument;
+        readable = total;
+        kind = flags;
+      }
+      total += piece->length;
+      if (piece == last) break;
+      const u16 next = through_table ? static_cast<u16>(at + 1) : next_[at];
+      table[at].write(piece->at, piece->length, flags | detail::desc_next, next);
+      at = next;
     }
+    table[at].write(piece->at, piece->length, kind, 0);
+    if (total >> 32 != 0) [[unlikely]] return errc::out_of_range;
+    if (through_table) descriptors_[slot].write(table_address(slot), u32{16} * count, detail::desc_indirect, 0);
 
     slot_record& record = table_[slot];
-    u16 last = slot;
-    u16 rest = slot;  // what will be left of the free list
-    if (through_table) {
-      write_table(slot, chain);
-      descriptors_[slot].write(table_address(slot), u32{16} * count, detail::desc_indirect, 0);
-      rest = next_[slot];
-    } else {
-      u16 left = count;
-      for (const segment& piece : chain) {
-        last = rest;
-        rest = next_[last];
-        const bool more = --left != 0;
-        descriptors_[last].write(piece.at, piece.length, flags_of(piece) | (more ? detail::desc_next : 0u), more ? rest : u16{0});
-      }
-    }
-    free_ = rest;
-    free_count_ = static_cast<u16>(free_count_ - needed);
-
-    record.count = needed;
     record.cookie = cookie;
-    record.writable = writable;
-    record.last = last;
+    record.writable = kind == 0 ? 0 : static_cast<u32>(total - readable);
+    record.last = through_table ? slot : at;
+    record.count = needed;
     record.state = slot_state::in_flight;
+    free_ = next_[record.last];
+    free_count_ = static_cast<u16>(free_count_ - needed);
     driver_[ring_start + (offered_ & mask_)].store(slot);
     ++offered_;
     return token{slot, record.generation};
@@ -295,14 +296,8 @@ class split_ring {
 
   [[nodiscard]] dma_addr table_address(u16 slot) const { return tables_.at + table_bytes * slot; }
 
-  void write_table(u16 slot, const segments& chain) {
-    descriptor* entry = reinterpret_cast<descriptor*>(tables_.data + table_bytes * slot);
-    const u16 count = chain.size();
-    for (u16 i = 0; i < count; ++i) {
-      const bool more = i + 1 < count;
-      entry[i].write(chain[i].at, chain[i].length, flags_of(chain[i]) | (more ? detail::desc_next : 0u),
-                     static_cast<u16>(more ? i + 1 : 0));
-    }
+  [[nodiscard]] descriptor* table_entries(u16 slot) const {
+    return reinterpret_cast<descriptor*>(tables_.data + table_bytes * slot);
   }
 
   [[nodiscard]] errc lie() {

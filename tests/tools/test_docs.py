@@ -55,6 +55,10 @@ for document in [readme, *sorted((root / "docs").glob("*.md"))]:
         if not (root / command).exists():
             problems.append(f"{document.relative_to(root)}: no such command: {command}")
 
+mutants = subprocess.run([sys.executable, root / "tools/mutants", "--markdown"], capture_output=True, text=True, check=True).stdout
+if mutants not in (root / "docs/spec-map.md").read_text():
+    problems.append("docs/spec-map.md: the table is not that of tools/mutants --markdown")
+
 for problem in problems:
     print(problem)
 print(f"documents: {len(problems)} problems; {len(names)} tests known")

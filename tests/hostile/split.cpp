@@ -53,6 +53,21 @@ TEST_CASE("split queue: staged requests that were never published cannot complet
   CHECK(r->ring.next_completion().error() == errc::device_misbehaved);
 }
 
+TEST_CASE("split queue: a staged request cannot complete while another is in flight", "[queue][split][hostile]") {
+  auto r = attached<ring8>();
+  const auto shown = r->submit(1, 1, 1);
+  r->kick();
+  const auto staged = r->submit(1, 1, 2);
+  REQUIRE(staged);
+  r->device.raw_used_element(0, staged->slot, 4);
+  r->device.raw_used_idx(1);
+  CHECK(r->ring.next_completion().error() == errc::device_misbehaved);
+  CHECK(r->ring.is_live(*shown));
+  CHECK(r->ring.is_live(*staged));  // both come back by reclaim, after a reset
+  CHECK(r->ring.reclaim());
+  CHECK(r->ring.reclaim());
+}
+
 TEST_CASE("split queue: an id outside the ring breaks the device", "[queue][split][hostile]") {
   auto r = attached<ring8>(8);
   REQUIRE(r->submit(1, 1, 1));

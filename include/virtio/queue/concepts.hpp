@@ -11,10 +11,11 @@
 
 namespace virtio {
 
-/// Names a request in flight. A token whose request has ended is stale, not somebody else's: the generation tells.
+/// Names a request in flight. A token whose request has ended is stale, not somebody else's: the generation tells, until the same
+/// slot has served 2^32 more. `token{}` names none.
 struct token {
   u16 slot = 0;
-  u16 generation = 0;
+  u32 generation = 0;
   [[nodiscard]] friend constexpr bool operator==(const token&, const token&) = default;
 };
 
@@ -72,7 +73,7 @@ concept virtqueue = requires(Q q, const Q cq, dma_area storage, u16 n, bool fixe
   { q.release(t) };
   { cq.is_live(t) } -> same_as<bool>;
   { cq.record(slot).cookie } -> converts_to<u64>;
-  { cq.record(slot).generation } -> converts_to<u16>;
+  { cq.record(slot).generation } -> converts_to<u32>;
   { q.arm() } -> same_as<bool>;
   { q.disarm() };
   { q.reclaim() } -> same_as<result<completion>>;

@@ -14,7 +14,8 @@ enum class slot_state : u8 { free = 0, in_flight, done };
 struct slot_record {
   u64 cookie = 0;
   u32 writable = 0;    // bytes the device may write
-  u16 generation = 0;  // counts the requests that used this slot
+  u32 generation = 0;  // counts the requests that used this slot: the first is 1, so that token{} names none
+  u32 batch = 0;       // the publish() that shows it to the device
   u16 last = 0;        // the last descriptor of its chain
   u16 count = 0;       // descriptors in its chain
   slot_state state = slot_state::free;

@@ -57,6 +57,8 @@ static_assert(sizeof(split_used_element<byte_order::little>) == 8);
 template <u16 Capacity, ring_options Options = ring_options{}, barrier_set Barriers = smp_barriers>
 class split_ring {
   static_assert(detail::is_power_of_two(Capacity) && Capacity <= 32768, "a split ring has a power-of-two size up to 32768");
+  static_assert(Options.indirect == 0 || Options.indirect >= 3, "an indirect table holds a header, data and a status: 3 entries");
+  static_assert(u64{16} * Options.indirect * Capacity < 0x4000'0000, "the indirect tables of all slots must stay below 1 GiB");
   static_assert(Options.ring_entries == 0 || (detail::is_power_of_two(Options.ring_entries) && Options.ring_entries <= 32768));
 
   static constexpr u16 most_entries = Options.ring_entries > Capacity ? Options.ring_entries : Capacity;
@@ -167,6 +169,7 @@ class split_ring {
 
     slot_record& record = table_[slot];
     record.cookie = cookie;
+    record.batch = batch_;
     record.writable = kind == 0 ? 0 : static_cast<u32>(total - readable);
     record.last = through_table ? slot : at;
     record.count = needed;
@@ -175,12 +178,13 @@ class split_ring {
     free_count_ = static_cast<u16>(free_count_ - needed);
     driver_[ring_start + (offered_ & mask_)].store(slot);
     ++offered_;
-    return token{slot, record.generation};
+    return token{slot, ++record.generation};
   }
 
   void publish() {
     if (published_ == offered_) return;
     published_ = offered_;
+    ++batch_;
     // Release: descriptors and ring entries before the index. Partner: the device's acquire load of the index (2.7.13.3.1).
     driver_[index_word].template publish<Barriers>(offered_);
   }
@@ -216,9 +220,11 @@ class split_ring {
     }
     const used_element& element = used_elements()[taken_ & mask_];
     const result<u32> id = element.id.template fetch<Barriers>().below(usable_);
-    if (!id || table_[static_cast<u16>(*id)].state != slot_state::in_flight) [[unlikely]] return lie();
+    if (!id) [[unlikely]] return lie();
     const u16 slot = static_cast<u16>(*id);
     slot_record& record = table_[slot];
+    // In flight, and shown to the device: one that is only staged is about to be, and its buffers must not go back before.
+    if (record.state != slot_state::in_flight || record.batch == batch_) [[unlikely]] return lie();
     record.state = slot_state::done;
     ++taken_;
     // The length is cut, never judged: honest devices differ in what they report.
@@ -231,7 +237,6 @@ class split_ring {
     slot_record& record = table_[t.slot];
     VIRTIO_ASSERT(record.state == slot_state::done && record.generation == t.generation);
     record.state = slot_state::free;
-    ++record.generation;
     next_[record.last] = free_;
     free_ = t.slot;
     free_count_ = static_cast<u16>(free_count_ + record.count);
@@ -324,6 +329,7 @@ class split_ring {
   u16 taken_ = 0;         // used index up to which completions were taken
   u16 seen_ = 0;          // used index up to which they are known to be there
   u16 reclaim_from_ = 0;
+  u32 batch_ = 0;         // publishes so far: what is staged has this number, what was published a smaller one
   bool event_idx_ = false;
   bool indirect_ = false;
   bool broken_ = false;
@@ -331,8 +337,8 @@ class split_ring {
   slot_table<Capacity> table_{};
 };
 
-/// A choice of ring for a driver's type: `split_queue<256>`, `split_queue<64, virtio::ring_options{.indirect = 16}>`. The driver pairs it with its
-/// platform's barriers, so that the two cannot disagree.
+/// A choice of ring for a driver's type: `split_queue<256>`, `split_queue<64, virtio::ring_options{.indirect = 16}>`. The
+/// driver pairs it with its platform's barriers, so that the two cannot disagree.
 template <u16 Capacity, ring_options Options = ring_options{}>
 struct split_queue {
   template <barrier_set Barriers>

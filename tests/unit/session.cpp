@@ -311,6 +311,13 @@ TEST_CASE("session: a missing queue and a doorbell outside its structure are ref
   CHECK(f.start(m, m.where(5)).error() == errc::device_misbehaved);
   CHECK(f->why().why == verdict::queue_unusable);
   CHECK((far.status() & 0x80) != 0);
+
+  // A doorbell at an odd address: a misaligned access to device memory is a trap on some CPUs.
+  auto& odd = m.add<rig::rng_model>(seat::modern, 6);
+  odd.at(0).notify_off = 1;
+  m.function(6).poke(m.function(6).capability(0x09, 2) + 16u, 1, 4);
+  rig::entropy<> g;
+  CHECK(g.start(m, m.where(6)).error() == errc::device_misbehaved);
 }
 
 TEST_CASE("session: hand-off leaves a device that is reset and off the bus", "[session]") {
@@ -340,6 +347,51 @@ TEST_CASE("session: an object that was never started refuses everything and touc
   CHECK(d->wait({0, 0}).error() == errc::stale_handle);
   CHECK(d->poll([](auto) {}) == 0);
   d->kick();
+  CHECK(!d->arm());
+  d->disarm();
+  CHECK(!d->acknowledge_interrupt().queue);
+}
+
+TEST_CASE("session: starting on the device of another driver leaves that one at work", "[session]") {
+  rig::machine m;
+  auto& model = m.add<rig::rng_model>(seat::modern, 4);
+  rig::entropy<> e;
+  REQUIRE(e.start(m, m.where(4)));
+  rig::disk<> d;
+  CHECK(d.start(m, m.where(4)).error() == errc::wrong_device);
+  CHECK(d->hand_off().error() == errc::not_started);
+  CHECK(model.status() == 0x0f);
+  u8 buffer[8];
+  CHECK(e->fill(buffer));
+  // Nor does one with storage of no use.
+  rig::entropy<> other;
+  CHECK(other->start(m.platform(), m.where(4), {}).error() == errc::no_space);
+  CHECK(other->hand_off().error() == errc::not_started);
+  CHECK(e->fill(buffer));
+}
+
+TEST_CASE("session: storage in pieces, for the device, is out of its reach and not too small", "[session]") {
+  struct paged : rig::platform_type {
+    result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
+      for (usize done = 0; done < n; done += 4096)
+        if (const auto pushed = out.push(dma_addr{reinterpret_cast<uptr>(va) + 2 * done}, 4096, way); !pushed) return pushed;
+      return {};
+    }
+  };
+  auto storage = std::make_unique<dma_storage<16384>>();
+  dma_area area;
+  CHECK(locate(paged{}, *storage, area).error() == errc::dma_unreachable);
+}
+
+TEST_CASE("session: the ring is laid out, fenced, and then handed over", "[session]") {
+  using hooked = virtio::testing::strict_platform<virtio::testing::hooked_barriers>;
+  rig::machine m;
+  m.add<rig::rng_model>(seat::modern, 4);
+  rig::driver<rng::device<hooked, rig::any_pci, split_queue<8>>> e;
+  virtio::testing::barrier_hooks::clear();
+  REQUIRE(e->start(hooked{&m.memory}, m.where(4), e.storage()));
+  CHECK(virtio::testing::barrier_hooks::mine().fulls == 1);
+  virtio::testing::barrier_hooks::clear();
 }
 
 TEST_CASE("session: the trace hook sees status, features, queue and doorbell", "[session]") {

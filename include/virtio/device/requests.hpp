@@ -66,11 +66,13 @@ class request_device {
                                                           usize needed, device_type type, feature_plan plan,
                                                           dma_area& area) {
     // Whatever the device of before still holds comes back first; if it will not let go, this object stays with it.
-    if (up_ || broken_) VIRTIO_TRY(reset());
+    if (up_ || broken_)
+      if (const auto done = reset(); !done) return session_.refuse(verdict::reset_timed_out, done.error());
     forget_requests();
-    VIRTIO_TRY(session_.open(platform, where, type));
+    session_ = {};
     if (const auto placed = place(platform, storage, needed, area); !placed)
       return session_.refuse(verdict::storage_unusable, placed.error());
+    VIRTIO_TRY(session_.open(platform, where, type));
 
     plan.wanted = plan.wanted | ring_type::wanted;
     plan.required = plan.required | ring_type::required;
@@ -88,7 +90,7 @@ class request_device {
   [[nodiscard]] session<P, T>& device() { return session_; }
   [[nodiscard]] const session<P, T>& device() const { return session_; }
   [[nodiscard]] u16 longest_chain() const { return ring_.longest_chain(); }
-  [[nodiscard]] u16 in_flight() const { return ring_.in_flight(); }
+  [[nodiscard]] u16 in_flight() const { return static_cast<u16>(ring_.in_flight() + parked_count_); }
 
   /// Whether requests can be made now. Errors: why not.
   [[nodiscard]] result<void> ready() const { return up_ ? result<void>{} : result<void>{down()}; }
@@ -114,8 +116,9 @@ class request_device {
 
   /// Publishes what is staged and rings the doorbell if the device wants it: at most one register write.
   void kick() {
+    if (!up_) return;  // a device that will not reset is shown nothing more
     ring_.publish();
-    if (!up_ || !ring_.needs_kick()) return;
+    if (!ring_.needs_kick()) return;
     bell_.ring({.queue = 0, .next_offset = ring_.position()});
     detail::trace(session_.platform(), {event::kind::doorbell, 0});
   }
@@ -132,10 +135,10 @@ class request_device {
   /// what was in flight ends as `canceled`; `not_ready` when nothing is in flight.
   [[nodiscard]] errc wait_next(waiting why, answer& ended) {
     kick();
-    for (u64 attempt = 0;; ++attempt) {
+    for (patience left;;) {
       const errc got = next(ended);
       if (got != errc::not_ready || ring_.in_flight() == 0) return got;
-      if (const errc problem = pass_time(why, attempt); problem != errc::ok) return recover(problem);
+      if (const errc problem = pass_time(why, left); problem != errc::ok) return recover(problem);
     }
   }
 
@@ -145,16 +148,16 @@ class request_device {
     if (!ring_.is_live(mine)) return errc::stale_handle;
     if (is_parked(mine.slot)) return unpark(mine.slot, ended);
     kick();
-    for (u64 attempt = 0;; ++attempt) {
+    for (patience left;;) {
       errc problem = next_from_ring(ended);
       if (problem == errc::ok) {
         if (ended.what.which == mine) return errc::ok;
         park(ended);
-        attempt = 0;
+        left = {};  // the device is alive
         continue;
       }
       if (problem == errc::not_ready) {
-        problem = pass_time(why, attempt);
+        problem = pass_time(why, left);
         if (problem == errc::ok) continue;
         problem = recover(problem);
       }
@@ -171,8 +174,13 @@ class request_device {
     ring_.release(ended.what.which);
   }
 
-  [[nodiscard]] bool arm() { return parked_count_ != 0 || ring_.arm(); }
-  void disarm() { ring_.disarm(); }
+  [[nodiscard]] bool arm() { return parked_count_ != 0 || (up_ && ring_.arm()); }
+  void disarm() {
+    if (up_) ring_.disarm();
+  }
+  [[nodiscard]] interrupt_cause acknowledge_interrupt() {
+    return session_.is_open() ? session_.transport().acknowledge_interrupt() : interrupt_cause{};
+  }
 
   /// Resets the device. What was in flight ends as `canceled`; the device is down until the next bring-up. Errors:
   /// `device_broken` when it will not reset: it keeps the buffers.
@@ -219,9 +227,17 @@ class request_device {
     return recover(got.error());
   }
 
-  [[nodiscard]] errc pass_time(waiting why, u64 attempt) {
-    if constexpr (detail::sleeps<P>())
-      if (ring_.arm()) return errc::ok;
+  struct patience {
+    u64 attempts = 0;    // calls of keep_waiting so far
+    bool looked = false;  // arm() said that something is there: worth one look, not a habit
+  };
+
+  [[nodiscard]] errc pass_time(waiting why, patience& left) {
+    if constexpr (detail::sleeps<P>()) {
+      left.looked = !left.looked && ring_.arm();
+      if (left.looked) return errc::ok;
+    }
+    const u64 attempt = left.attempts++;
     const bool patient = session_.platform().keep_waiting(why, attempt);
     if (!patient || attempt % attempts_per_status_read == attempts_per_status_read - 1)
       if (session_.needs_reset()) return errc::needs_reset;

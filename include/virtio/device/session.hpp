@@ -37,8 +37,12 @@ class session {
     platform_ = platform;
     features_ = {};
     status_ = 0;
+    report_ = {};
+    transport_ = {};
+    // Asked before anything is touched: the device of another driver may be at work there. Of `none`, open() says why.
+    report_.type = T::type_of(where);
+    if (report_.type != device_type::none && report_.type != type) return refuse(verdict::wrong_type, errc::wrong_device);
     if (const auto opened = transport_.open(where, report_); !opened) return refuse(report_.why, opened.error());
-    if (transport_.type() != type) return refuse(verdict::wrong_type, errc::wrong_device);
     return {};
   }
 
@@ -157,6 +161,7 @@ class session {
   template <virtqueue Q>
   [[nodiscard]] result<doorbell> hand_over(u16 index, Q& queue, u16 entries, const dma_area& storage) const {
     VIRTIO_TRY_ASSIGN(const ring_layout layout, queue.attach(storage, entries, features_));
+    P::barriers::full();  // the ring as it was laid out, before the device learns where it is
     return transport_.enable_queue(index,
                                    {.descriptors = storage.at + layout.descriptors,
                                     .driver = storage.at + layout.driver,

@@ -39,7 +39,8 @@ struct interrupt_cause {
 };
 
 /// A transport, a copyable value that is all-zero when closed:
-///  1. `open(location, report&)` finds and checks the registers, and lets the device master the bus. It writes no virtio
+///  1. `type_of(location)` is what the device says it is, `none` when it cannot be driven; it changes nothing.
+///     `open(location, report&)` finds and checks the registers, and lets the device master the bus. It writes no virtio
 ///     register. It starts the report afresh, with type and interface; on error the transport is closed and it says why;
 ///  2. every call makes the register accesses it names and no others; none waits. A device that has vanished reads all ones;
 ///  3. `enable_queue` programs everything and enables last; its doorbell's `ring()` is exactly one register write;
@@ -54,6 +55,7 @@ concept transport = __is_trivially_copyable(T) && requires(T t, const T ct, type
                                                             notification n) {
   { t.open(where, why) } -> same_as<result<void>>;
   { T::ring_order } -> converts_to<byte_order>;
+  { T::type_of(where) } -> same_as<device_type>;
   { ct.type() } -> same_as<device_type>;
   { ct.kind() } -> same_as<transport_kind>;
   { ct.is_legacy() } -> same_as<bool>;

@@ -12,6 +12,9 @@ namespace virtio::pci {
 /// rings on a big-endian guest have the other one. `pci::modern` and `pci::legacy` serve those.
 template <host H, class Config = by_field>
 class transport {
+  using modern_type = modern<H, Config>;
+  using legacy_type = legacy<H, Config>;
+
   static_assert(native_order == byte_order::little || sizeof(H) == 0,
                 "pci::transport: on a big-endian guest choose pci::modern or pci::legacy");
 
@@ -19,6 +22,8 @@ class transport {
   using location = found<H>;
   using doorbell = pci::doorbell<typename H::bar_space>;
   static constexpr byte_order ring_order = byte_order::little;
+
+  [[nodiscard]] static device_type type_of(const location& where) { return modern_type::type_of(where); }
 
   [[nodiscard]] result<void> open(const location& where, report& why) {
     *this = {};
@@ -68,9 +73,6 @@ class transport {
   void close() const { is_legacy_ ? legacy_.close() : modern_.close(); }
 
  private:
-  using modern_type = modern<H, Config>;
-  using legacy_type = legacy<H, Config>;
-
   modern_type modern_{};
   legacy_type legacy_{};
   bool is_legacy_ = false;

@@ -17,12 +17,19 @@ class legacy {
   using doorbell = pci::doorbell<typename H::bar_space>;
   static constexpr byte_order ring_order = native_order;
 
+  [[nodiscard]] static device_type type_of(const location& where) {
+    return where.seen.why == verdict::usable ? where.seen.type : device_type::none;
+  }
+
   [[nodiscard]] result<void> open(const location& where, report& why) {
     *this = {};
     why = where.seen;
     if (where.seen.why != verdict::usable) return errc::wrong_device;
     if (const auto found = find_legacy(where.host, where.id, block_, why); !found) {
-      if (found.error() == errc::not_found && !pci::is_legacy(where)) why.why = verdict::modern_unsupported;
+      if (found.error() == errc::not_found && !pci::is_legacy(where)) {
+        why.why = verdict::modern_unsupported;
+        return errc::unsupported;
+      }
       return found;
     }
     host_ = where.host;

@@ -33,6 +33,10 @@ class modern {
   using doorbell = pci::doorbell<typename H::bar_space>;
   static constexpr byte_order ring_order = byte_order::little;
 
+  [[nodiscard]] static device_type type_of(const location& where) {
+    return where.seen.why == verdict::usable ? where.seen.type : device_type::none;
+  }
+
   /// Errors: what `find_modern` reports, `unsupported` for a legacy device, `wrong_device` for what is no virtio device.
   [[nodiscard]] result<void> open(const location& where, report& why) {
     *this = {};
@@ -88,7 +92,7 @@ class modern {
     const auto registers = at_.common();
     write(registers, common::queue_select, q);
     const u64 bell = u64{read(registers, common::queue_notify_off)} * at_.notify_multiplier;
-    if (bell + 2 > at_.notify().size()) return errc::device_misbehaved;
+    if (bell % 2 != 0 || bell + 2 > at_.notify().size()) return errc::device_misbehaved;
     write(registers, common::queue_size, areas.entries);
     write(registers, common::queue_desc, raw(areas.descriptors));
     write(registers, common::queue_driver, raw(areas.driver));

@@ -51,6 +51,10 @@ struct sleeping : rig::platform_type {
   static constexpr bool sleeps = true;
 };
 
+struct sleeping_hooked : virtio::testing::strict_platform<virtio::testing::hooked_barriers> {
+  static constexpr bool sleeps = true;
+};
+
 }  // namespace
 
 TEST_CASE("blk: reads, writes and flushes on every kind of device", "[blk]") {
@@ -153,6 +157,7 @@ TEST_CASE("blk: the serial is 20 bytes, and finds its disk [BLK-12]", "[blk]") {
   CHECK(d->why().via == transport_kind::pci_legacy);
   REQUIRE(d->hand_off());
   CHECK(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("fir"), d.storage()).error() == errc::not_found);
+  CHECK(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("first"), {}).error() == errc::no_space);
   for (const auto& model : m.models) CHECK(model->status() == 0);  // everybody was handed off
 }
 
@@ -331,7 +336,11 @@ TEST_CASE("blk: a device that will not reset keeps the buffers, and says so", "[
   CHECK(d->next_completion().error() == errc::device_broken);
   CHECK(drained(d).first.error() == errc::device_broken);
   CHECK(drained(d).second.empty());
+  const u16 published = model.ring().raw_available_idx();
+  d->kick();
+  CHECK(model.ring().raw_available_idx() == published);  // it is shown nothing more
   CHECK(d.start(m, m.where(4)).error() == errc::device_broken);
+  CHECK(d->why().why == verdict::reset_timed_out);
   CHECK(m.memory.live() == 2);
   model.reset_reads = 0;  // it comes to its senses
   REQUIRE(d->reset());
@@ -453,6 +462,47 @@ TEST_CASE("blk: a platform that sleeps is never put to sleep without an interrup
   for (int i = 0; i < 50; ++i) REQUIRE(d->read(0, sector));
 }
 
+TEST_CASE("blk: attempts of a wait count from 0, and again after another request's completion", "[blk]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4);
+  model.hold();
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  std::vector<u64> attempts;
+  m.memory.on_wait = [&](waiting why, u64 attempt) {
+    if (why != waiting::request) return;
+    attempts.push_back(attempt);
+    (void)model.step();
+    if (attempts.size() == 3 || attempts.size() == 5) model.complete(model.held().size() - 1);  // the other one first
+  };
+  u8 a[512], b[512];
+  const auto mine = d->submit_read(0, a);
+  REQUIRE(d->submit_read(1, b));
+  REQUIRE(d->wait(*mine));
+  CHECK(attempts == std::vector<u64>{0, 1, 2, 0, 1});
+  CHECK(d->in_flight() == 1);  // kept for its owner
+  CHECK(d->next_completion());
+  CHECK(d->in_flight() == 0);
+}
+
+TEST_CASE("blk: a device that shows and hides a completion does not keep a sleeping platform from its time-out", "[blk][hostile]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4);
+  model.hold();
+  rig::driver<blk::device<sleeping_hooked, rig::any_pci, big_queue>> d;
+  REQUIRE(d->start(sleeping_hooked{{&m.memory}}, m.where(4), d.storage()));
+  auto& hooks = virtio::testing::barrier_hooks::mine();
+  u64 fences = hooks.fulls;
+  hooks.before_load = [&](const volatile void*, usize) {
+    // Behind the fence of arm() something is there, before next_completion() it is not.
+    model.ring().raw_used_idx(hooks.fulls != fences ? 1 : 0);
+    fences = hooks.fulls;
+  };
+  u8 sector[512];
+  CHECK(d->read(0, sector).error() == errc::timed_out);
+  virtio::testing::barrier_hooks::clear();
+}
+
 TEST_CASE("blk: hardware barriers give the same results", "[blk]") {
   using hardware = virtio::testing::strict_platform<dma_barriers>;
   rig::machine m;
@@ -476,6 +526,8 @@ TEST_CASE("blk: a stale or foreign token is refused", "[blk]") {
   REQUIRE(d->wait(*t));
   CHECK(d->wait(*t).error() == errc::stale_handle);
   CHECK(d->wait({9999, 0}).error() == errc::stale_handle);
+  CHECK(d->wait(token{}).error() == errc::stale_handle);
+  for (int i = 0; i < 70'000; ++i) REQUIRE(d->read(0, bytes{sector, 512}));  // past 16 bits of generations
   const auto again = d->submit_read(0, sector);
   CHECK(again->slot == t->slot);  // the same slot, another generation
   CHECK(d->wait(*t).error() == errc::stale_handle);

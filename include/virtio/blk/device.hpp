@@ -88,7 +88,7 @@ class device {
   [[nodiscard]] bool has_write_cache() const { return features().has(feature::flush); }
   /// The most bytes that one `submit_read` or `submit_write` can take, when the memory is contiguous for the device.
   [[nodiscard]] u32 largest_request() const { return largest_; }
-  /// Requests that have been submitted and kicked and have not come back.
+  /// Requests that have been kicked and have not come back to the caller.
   [[nodiscard]] u16 in_flight() const { return core_.in_flight(); }
 
   // Blocking calls -------------------------------------------------------------------------------------------------------
@@ -96,8 +96,9 @@ class device {
   /// Reads `data.size()` bytes, a multiple of 512, from `sector` on. Of any length: what one request cannot hold is split.
   /// Waits for the device; when that takes too long the device is reset and the disk is down until the next `start`.
   /// The buffer is the caller's again when this returns, unless it returns `device_broken`.
-  /// Errors: `misaligned`, `out_of_range`, `dma_unreachable`, `queue_full` (requests of others fill it: take completions),
-  /// `io_error`, `timed_out`, `needs_reset`, `device_misbehaved`, `device_broken`, `not_started`.
+  /// Errors: `misaligned`, `out_of_range`, `dma_unreachable`, `no_space` (one sector over too many pieces), `queue_full`
+  /// (requests of others fill it: take completions), `io_error`, `timed_out`, `needs_reset`, `device_misbehaved`,
+  /// `device_broken`, `not_started`.
   [[nodiscard]] result<void> read(u64 sector, bytes data) { return transfer(request::in, sector, data); }
 
   /// Writes, likewise. Errors also: `read_only`. Stable only after `flush` where `has_write_cache`.
@@ -168,7 +169,8 @@ class device {
     return outcome(core_.wait_next(waiting::request, ended), ended);
   }
 
-  /// Calls `take(done)` for at most `budget` requests that have ended, without waiting; says how many.
+  /// Calls `take(done)` for at most `budget` requests that have ended, without waiting; says how many. Of a device that fails it
+  /// says nothing but that its requests come back `canceled`: `check` does.
   template <callable_with<done> F>
   usize poll(F&& take, usize budget = ring::slots) {
     usize count = 0;
@@ -212,7 +214,7 @@ class device {
   /// Asks for none. A hint: one may still come.
   void disarm() { core_.disarm(); }
   /// For the interrupt handler (not with MSI-X): reads the ISR, which drops the line.
-  [[nodiscard]] interrupt_cause acknowledge_interrupt() { return core_.device().transport().acknowledge_interrupt(); }
+  [[nodiscard]] interrupt_cause acknowledge_interrupt() { return core_.acknowledge_interrupt(); }
   /// For the main loop after a configuration interrupt: `needs_reset` when the device has failed. One register read.
   [[nodiscard]] result<void> check() { return core_.check(); }
 

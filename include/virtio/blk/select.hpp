@@ -10,13 +10,20 @@ namespace virtio::blk {
 
 /// Starts `disk` on the PCI disk whose identification is `serial` (up to 20 characters; longer ones are cut, as hosts cut
 /// them). Disks that come before it on the bus are started, asked and handed off, so none of them may be in use. Waits.
-/// Errors: `not_found` when no disk that could be started has this serial; `device_broken` when one of them will not let go.
+/// Errors: `not_found` when no disk that could be started has this serial; those of the storage; `device_broken` when one of
+/// them will not reset (it is off the bus then, where it reaches no memory).
 template <class Disk, platform P, pci::host H>
 [[nodiscard]] result<void> start_by_serial(Disk& disk, const P& platform, const H& host, const_bytes serial, dma_region storage,
                                            pci::id_table extra = {}) {
   for (usize n = 0;; ++n) {
     VIRTIO_TRY_ASSIGN(const auto where, pci::find_nth(host, device_type::block, n, extra));
-    if (!disk.start(platform, where, storage)) continue;
+    if (const auto up = disk.start(platform, where, storage); !up) {
+      // The program's own mistakes end the search, and so does a disk that will not let go; a disk that cannot be driven does not.
+      const errc why = disk.why().why == verdict::storage_unusable ? up.error() : errc::ok;
+      if (why == errc::ok && up.error() != errc::device_broken) continue;
+      (void)disk.hand_off();
+      return up;
+    }
     u8 id[id_bytes]{};
     // Equal up to the NUL: QEMU leaves what is behind it as it was.
     bool same = bool{disk.get_id(id)};

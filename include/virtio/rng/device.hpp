@@ -8,7 +8,7 @@
 
 namespace virtio::rng {
 
-/// How one request ended: the first `length` bytes of its buffer are random, the rest is as it was. `canceled` when the
+/// How one request ended: the device says that it wrote the first `length` bytes of the buffer, and no others count. `canceled` when the
 /// device was reset first, with length 0.
 struct done {
   token which{};
@@ -46,6 +46,7 @@ class device {
   [[nodiscard]] result<void> fill(bytes buffer) {
     constexpr u32 patience = 16;  // answers of zero bytes in a row
     u32 empty = 0;
+    if (buffer.empty()) return core_.ready();
     usize have = 0;
     usize piece = largest_request;
     while (have < buffer.size()) {
@@ -93,7 +94,7 @@ class device {
 
   [[nodiscard]] bool arm() { return core_.arm(); }
   void disarm() { core_.disarm(); }
-  [[nodiscard]] interrupt_cause acknowledge_interrupt() { return core_.device().transport().acknowledge_interrupt(); }
+  [[nodiscard]] interrupt_cause acknowledge_interrupt() { return core_.acknowledge_interrupt(); }
   [[nodiscard]] result<void> check() { return core_.check(); }
   [[nodiscard]] result<void> reset() { return core_.reset(); }
   [[nodiscard]] result<void> hand_off() { return core_.hand_off(); }

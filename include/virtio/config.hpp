@@ -18,7 +18,7 @@
   } while (false)
 
 /// Declares `declaration` with the value of `expression` (a `result`), or leaves with its error:
-/// `VIRTIO_TRY_ASSIGN(const auto bell, transport.enable_queue(0, areas, 8, no_vector));`
+/// `VIRTIO_TRY_ASSIGN(const auto bell, transport.enable_queue(0, areas, no_vector));`
 #define VIRTIO_TRY_ASSIGN(declaration, expression) VIRTIO_TRY_ASSIGN_AT(declaration, expression, __LINE__)
 #define VIRTIO_TRY_ASSIGN_AT(declaration, expression, line) VIRTIO_TRY_ASSIGN_AS(declaration, expression, line)
 #define VIRTIO_TRY_ASSIGN_AS(declaration, expression, line)                                \

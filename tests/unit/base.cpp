@@ -47,6 +47,8 @@ TEST_CASE("bytes: convert from what holds bytes, and from nothing else", "[base]
   CHECK(const_bytes{words}.size() == 3);
   CHECK(text("hello").size() == 5);
   static_assert(!converts_to<const std::string&, bytes>, "constant bytes are not writable");
+  static_assert(!converts_to<std::vector<u8>, bytes>, "a temporary is gone before the device is done");
+  static_assert(converts_to<std::span<u8>, bytes>, "a temporary view is only a view");
   static_assert(!converts_to<std::vector<int>&, const_bytes>, "integers are not bytes");
   CHECK(bytes{vector}.part(4, 100).size() == 5);
   CHECK(bytes{vector}.part(9, 1).empty());

@@ -245,6 +245,21 @@ TEST_CASE("pci: BARs out of reach and unassigned ones are told apart", "[pci]") 
   CHECK(m.where(4).seen.why == verdict::bar_unassigned);
 }
 
+TEST_CASE("pci: an ECAM host tells unassigned I/O BARs from those outside its window", "[pci][hostile]") {
+  alignas(4096) static u8 space[4096];
+  static u8 window[64];
+  const pci::ecam host{.base = reinterpret_cast<uptr>(space), .io_base = reinterpret_cast<uptr>(window)};
+  const auto put = [&](u32 bar) { host.config_write32({}, 0x10, bar); };
+  put(0x01);
+  CHECK(host.bar({}, 0).error() == errc::not_found);
+  put(0xffffffe1);
+  CHECK(host.bar({}, 0).error() == errc::out_of_range);
+  put(0x21);
+  REQUIRE(host.bar({}, 0));
+  CHECK(host.bar({}, 0)->size() == 4);  // plain memory takes every bit
+  CHECK(host.config_read32({.bus = 1}, 0) == 0xffffffff);
+}
+
 TEST_CASE("pci: a device without capabilities is legacy if its ids allow that, and needs an I/O BAR [PCIL-01][PCIL-02][PCIL-03][PCIL-04][LEGACY-01]",
           "[pci][legacy]") {
   rig::machine m;
@@ -259,7 +274,7 @@ TEST_CASE("pci: a device without capabilities is legacy if its ids allow that, a
 
   m.add<blk_model>(seat::modern, 5);
   rig::disk<split_queue<256>, rig::legacy_pci> legacy_only;
-  CHECK(!legacy_only.start(m, m.where(5)));
+  CHECK(legacy_only.start(m, m.where(5)).error() == errc::unsupported);
   CHECK(legacy_only->why().why == verdict::modern_unsupported);
 
   // A transitional device is driven through its capabilities.

@@ -18,6 +18,10 @@ template <class C>
 concept writable_byte_container =
     byte_container<C> && requires(C& c) { *c.data() = bare<decltype(*c.data())>{}; };
 
+// A device may write after the call returns: a temporary owner (a vector) would be gone by then, a temporary view (a span) not.
+template <class C>
+concept outlives_call = is_reference<C> || __is_trivially_copyable(bare<C>);
+
 }  // namespace detail
 
 /// Bytes that may be written.
@@ -31,7 +35,7 @@ struct bytes {
     requires(!same_as<B, const B>)
   bytes(B (&array)[N]) : bytes{static_cast<void*>(array), N} {}
   template <detail::writable_byte_container C>
-    requires(!same_as<detail::bare<C>, bytes>)
+    requires(!same_as<detail::bare<C>, bytes> && detail::outlives_call<C>)
   bytes(C&& container) : bytes{static_cast<void*>(container.data()), container.size()} {}
 
   [[nodiscard]] constexpr u8* data() const { return data_; }
@@ -56,7 +60,7 @@ struct const_bytes {
   template <byte_like B, usize N>
   const_bytes(const B (&array)[N]) : const_bytes{static_cast<const void*>(array), N} {}
   template <detail::byte_container C>
-    requires(!same_as<detail::bare<C>, const_bytes> && !same_as<detail::bare<C>, bytes>)
+    requires(!same_as<detail::bare<C>, const_bytes> && !same_as<detail::bare<C>, bytes> && detail::outlives_call<C>)
   const_bytes(C&& container) : const_bytes{static_cast<const void*>(container.data()), container.size()} {}
 
   [[nodiscard]] constexpr const u8* data() const { return data_; }

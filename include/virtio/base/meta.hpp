@@ -32,10 +32,10 @@ struct without_cv<const volatile T> { using type = T; };
 template <class T>
 using bare = typename without_cv<typename without_reference<T>::type>::type;
 
-template <bool Condition, class A, class B>
-struct choose { using type = A; };
-template <class A, class B>
-struct choose<false, A, B> { using type = B; };
+template <class T>
+inline constexpr bool is_reference = false;
+template <class T>
+inline constexpr bool is_reference<T&> = true;
 
 struct nothing {};
 

@@ -101,8 +101,8 @@ struct report {
 /// What the optional trace hooks of a platform or a PCI host are shown.
 struct event {
   enum class kind : u8 {
-    function,        // a: function number, b: vendor and device id
-    verdict,         // a: verdict, b: capability, feature or BAR
+    function,        // a: bus, slot and function where the host has such numbers, b: vendor and device id
+    verdict,         // a: verdict, b: capability
     status_write,    // a: the new status
     feature_offer,   // a: word number, b: the word
     feature_accept,  // a: word number, b: the word

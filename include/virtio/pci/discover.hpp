@@ -58,7 +58,9 @@ template <host H, class Visit>
 void for_each(const H& h, Visit&& visit, id_table extra = {}) {
   h.each_function([&](typename H::function_id id) {
     const found<H> one = look(h, id, extra);
-    virtio::detail::trace(h, {event::kind::function, 0, u32{one.who.device} << 16 | one.who.vendor});
+    u32 place = 0;
+    if constexpr (requires { id.routing_id(); }) place = id.routing_id();
+    virtio::detail::trace(h, {event::kind::function, place, u32{one.who.device} << 16 | one.who.vendor});
     virtio::detail::trace(h, {event::kind::verdict, static_cast<u32>(one.seen.why), one.seen.capability});
     visit(one);
     return true;

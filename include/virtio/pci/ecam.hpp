@@ -33,11 +33,11 @@ struct memory_config {
 
   [[nodiscard]] result<mmio_space> bar(address at, u8 index) const {
     VIRTIO_TRY_ASSIGN(const bar_info found, probe_bar(*this, at, index));
+    if (found.base == 0) return errc::not_found;
     if (found.kind == bar_kind::io) {
-      if (io_base == 0) return errc::out_of_range;
+      if (io_base == 0 || found.base + found.size > 0x10000) return errc::out_of_range;
       return mmio_space{io_base + static_cast<uptr>(found.base), static_cast<usize>(found.size)};
     }
-    if (found.base == 0) return errc::not_found;
     // The last byte: the first one behind a BAR may be one more than a pointer can hold.
     const u64 last = found.base + (found.size - 1);
     if (last < found.base || last > (reach != 0 ? reach - 1 : u64{~uptr{0}})) return errc::out_of_range;

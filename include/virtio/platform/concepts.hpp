@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What a machine must offer: the porting contract. A platform is a small value, copied freely; an empty one costs nothing,
-// a stateful one holds a pointer. docs/porting.md writes one in forty lines; the test kit's `strict_platform` punishes
+// a stateful one holds a pointer. docs/porting.md writes one; the test kit's `strict_platform` punishes
 // shortcuts. Layer: platform.
 #pragma once
 
@@ -24,16 +24,16 @@ enum class access_policy : u8 {
 /// A platform:
 ///  1. names its barrier set as `barriers`;
 ///  2. `map(va, n, way, out)` appends to `out` the device's addresses of the `n` bytes at `va`, in order and completely, or
-///     returns an error and undoes what it did (the list may keep what it appended, nobody looks at it). With `direction::shared` it must translate in place, never copy.
-///     It may set `segment::handle`;
+///     returns an error and undoes what it did (the list may keep what it appended, nobody looks at it). With
+///     `direction::shared` it must translate in place, never copy. It may set `segment::handle`;
 ///  3. `keep_waiting(why, attempt)` passes some time (pause, yield, halt) and says whether to go on; `attempt` counts from 0.
 ///     `false` ends the wait: the device is then reset to get the buffers back, so be patient;
 ///  4. optional `unmap(segment, written)`: called once per segment that map() gave, after the device is done with it; the
 ///     device wrote at most the first `written` bytes of it. Never called for `direction::shared`. A platform that must
 ///     take shared storage down does so after the device's hand_off();
 ///  5. optional `trace(event)`: sees status writes, feature words, queues and doorbells;
-///  6. optional `static constexpr bool sleeps = true`: keep_waiting may halt until an interrupt, so the library asks the
-///     device for one before each call;
+///  6. optional `static constexpr bool sleeps = true`: keep_waiting may halt until an interrupt when it waits for requests, and
+///     the library asks the device for one before each such call. A device raises none for the end of a reset;
 ///  7. optional `static constexpr access_policy access_platform`; without it `addresses_are_right`.
 /// None of them may throw, and none is called from an interrupt handler by the library.
 template <class P>
@@ -70,8 +70,10 @@ template <class P>
 /// Where the device sees `storage`. Errors: `dma_unreachable` when it is not one contiguous piece for the device.
 template <platform P>
 [[nodiscard]] result<void> locate(const P& p, dma_region storage, dma_area& area) {
-  segment_list<2> pieces;
-  VIRTIO_TRY(p.map(storage.data, storage.size, direction::shared, pieces));
+  segment_list<1> pieces;
+  const auto mapped = p.map(storage.data, storage.size, direction::shared, pieces);
+  if (mapped.error() == errc::no_space) return errc::dma_unreachable;  // more than one piece
+  VIRTIO_TRY(mapped);
   if (pieces.size() != 1 || pieces[0].length != storage.size) return errc::dma_unreachable;
   area = {storage.data, storage.size, pieces[0].at};
   return {};

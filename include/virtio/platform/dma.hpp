@@ -65,7 +65,7 @@ class segments {
   [[nodiscard]] constexpr const segment* begin() const { return first_; }
   [[nodiscard]] constexpr const segment* end() const { return first_ + count_; }
 
-  /// Forgets the segments from `count` on: for a map() that fails half-way and has undone what they stood for.
+  /// Forgets the segments from `count` on: a map() that fails half-way may tidy up, though nobody looks at the list then.
   constexpr void truncate(u16 count) { count_ = detail::smaller(count_, count); }
 
  private:

@@ -40,6 +40,11 @@ void mmio_store(volatile T* at, T value) {
   else if constexpr (sizeof(T) == 2) asm volatile("movw %1, %0" : "=m"(*at) : "ri"(value) : "memory");
   else asm volatile("movl %1, %0" : "=m"(*at) : "ri"(value) : "memory");
 #else
+#if defined(__riscv)
+  asm volatile("fence w, o" ::: "memory");  // memory before devices: neither is ordered against the other here
+#else
+  asm volatile("" ::: "memory");
+#endif
   *at = value;
 #endif
 }

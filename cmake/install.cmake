@@ -5,6 +5,7 @@ include(GNUInstallDirs)
 
 set(package_dir "${CMAKE_INSTALL_DATADIR}/virtio/cmake")
 install(DIRECTORY include/virtio DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING PATTERN "*.hpp")
+install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DATADIR}/virtio")
 install(TARGETS virtio virtio_testing EXPORT virtio_targets)
 install(EXPORT virtio_targets NAMESPACE virtio:: FILE virtio-targets.cmake DESTINATION "${package_dir}")
 

@@ -8,6 +8,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 
 root = pathlib.Path(__file__).resolve().parents[2]
 problems = []
@@ -54,6 +55,23 @@ for document in [readme, *sorted((root / "docs").glob("*.md"))]:
     for command in re.findall(r"^    (tools/\S+)", text, re.M):
         if not (root / command).exists():
             problems.append(f"{document.relative_to(root)}: no such command: {command}")
+
+# Programs that are said to compile do, for a bare target, and leave nothing in .data.
+for document in sorted((root / "docs").glob("*.md")):
+    for number, program in enumerate(re.findall(r"<!-- compiled -->\n```cpp\n(.*?)```", document.read_text(), re.S)):
+        with tempfile.TemporaryDirectory() as folder:
+            source = pathlib.Path(folder) / "program.cpp"
+            source.write_text(program)
+            done = subprocess.run(["clang++", "--target=aarch64-none-elf", "-std=c++20", "-O2", "-ffreestanding", "-nostdinc++", "-fno-exceptions",
+                                   "-fno-rtti", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", f"-I{root / 'include'}",
+                                   "-c", source, "-o", source.with_suffix(".o")], capture_output=True, text=True)
+            where = f"{document.relative_to(root)}: program {number + 1}"
+            if done.returncode != 0:
+                problems.append(f"{where} does not compile: {done.stderr.splitlines()[:2]}")
+                continue
+            sizes = subprocess.run(["size", "-A", source.with_suffix(".o")], capture_output=True, text=True, check=True).stdout
+            if re.search(r"^\.data\S*\s+[1-9]", sizes, re.M):
+                problems.append(f"{where} leaves something in .data")
 
 mutants = subprocess.run([sys.executable, root / "tools/mutants", "--markdown"], capture_output=True, text=True, check=True).stdout
 if mutants not in (root / "docs/spec-map.md").read_text():

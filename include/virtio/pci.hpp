@@ -2,6 +2,7 @@
 // PCI: hosts, discovery and the three transports, what a program includes.
 #pragma once
 
+#include <virtio/pci/assign.hpp>
 #include <virtio/pci/discover.hpp>
 #include <virtio/pci/ecam.hpp>
 #include <virtio/transport/pci_any.hpp>

@@ -14,6 +14,7 @@ enum class bar_kind : u8 { none, io, memory };
 struct bar_info {
   bar_kind kind = bar_kind::none;
   bool is_64bit = false;
+  bool is_prefetchable = false;
   u64 base = 0;
   u64 size = 0;
 };
@@ -49,6 +50,7 @@ template <config_space H>
   if (ones == 0 && (!wide || upper >> 32 == 0)) return errc::not_found;
   out.kind = io ? bar_kind::io : bar_kind::memory;
   out.is_64bit = wide;
+  out.is_prefetchable = (lower & 9u) == 8u;
   out.base = upper << 32 | (static_cast<u32>(lower) & ~flags);
   // A device may hardwire the upper 16 bits of an I/O BAR to zero.
   out.size = ~((upper >> 32) << 32 | ones | (io ? 0xffff0000u : 0)) + 1;

@@ -63,29 +63,40 @@ template <config_space H>
   };
 }
 
-/// Calls `visit(address)` for every function on the segment's buses that firmware has numbered, lowest address first, until
-/// it returns false. Each bus is looked at once at most, so a bridge that lies about its numbers costs nothing.
+/// Calls `visit(address, header type)` for every function on one bus, lowest address first, until it returns false; says
+/// whether none did. The header type comes without its multi-function bit: 0 device, 1 bridge.
+template <config_space H, class Visit>
+bool each_function_on_bus(const H& h, u16 segment, u8 bus, Visit&& visit) {
+  for (u8 slot = 0; slot < 32; ++slot) {
+    u8 functions = 1;
+    for (u8 function = 0; function < functions; ++function) {
+      const address at{segment, bus, slot, function};
+      // A bus answers for nobody with all ones, a broken function with zeros; without function 0 there are no others.
+      const u32 ids = h.config_read32(at, config::id);
+      if ((ids & 0xffffu) == 0xffffu || ids == 0) continue;
+      const u8 type = static_cast<u8>(h.config_read32(at, config::header) >> 16);
+      if (function == 0 && (type & 0x80u) != 0) functions = 8;
+      if (!visit(at, static_cast<u8>(type & 0x7fu))) return false;
+    }
+  }
+  return true;
+}
+
+/// Calls `visit(address)` for every function on the segment's buses that have a number, lowest address first, until it returns
+/// false. Each bus is looked at once at most, so a bridge that lies about its numbers costs nothing.
 template <config_space H, class Visit>
 void each_numbered_function(const H& h, u16 segment, Visit&& visit) {
   u32 reachable[8] = {1};  // one bit a bus; bus 0 is where the host is
   for (u32 bus = 0; bus < 256; ++bus) {
     if ((reachable[bus / 32] >> (bus % 32) & 1u) == 0) continue;
-    for (u8 slot = 0; slot < 32; ++slot) {
-      u8 functions = 1;
-      for (u8 function = 0; function < functions; ++function) {
-        const address at{segment, static_cast<u8>(bus), slot, function};
-        // A bus answers for nobody with all ones, a broken function with zeros; without function 0 there are no others.
-        const u32 ids = h.config_read32(at, config::id);
-        if ((ids & 0xffffu) == 0xffffu || ids == 0) continue;
-        const u8 type = static_cast<u8>(h.config_read32(at, config::header) >> 16);
-        if (function == 0 && (type & 0x80u) != 0) functions = 8;
-        if ((type & 0x7fu) == 1) {
-          const u32 secondary = h.config_read32(at, config::bus_numbers) >> 8 & 0xffu;
-          if (secondary > bus) reachable[secondary / 32] |= u32{1} << (secondary % 32);
-        }
-        if (!visit(at)) return;
+    const bool on = each_function_on_bus(h, segment, static_cast<u8>(bus), [&](address at, u8 type) {
+      if (type == 1) {
+        const u32 secondary = h.config_read32(at, config::bus_numbers) >> 8 & 0xffu;
+        if (secondary > bus) reachable[secondary / 32] |= u32{1} << (secondary % 32);
       }
-    }
+      return bool{visit(at)};
+    });
+    if (!on) return;
   }
 }
 

@@ -35,6 +35,8 @@ class fake_function {
   bool gates_decoding = true;          // BARs answer only while the command register says so, DMA only as bus master
   bool dword_config = false;           // vmd: device configuration answers 32-bit reads of some fields only, 0 else
   bool narrow_io = false;              // I/O BARs whose upper 16 bits are hardwired to zero
+  bool has_io_window = true;           // bridges; the memory window is always there
+  bool has_prefetch_window = true;     // and has 64 bits
   bool logging = true;
   u32 config_reads = 0, config_writes = 0;
 
@@ -113,6 +115,7 @@ class fake_function {
     const unsigned bars = (config[0x0e] & 0x7f) == 1 ? 2 : 6;
     if (offset >= 0x10 && offset < 0x10 + 4 * bars) return write_bar((offset - 0x10u) / 4, value);
     if (bars == 2 && offset == 0x18) return poke(0x18, value, 4);
+    if (bars == 2 && offset >= 0x1c && offset <= 0x30) return write_window(offset, value);
     if (offset == 0x3c) return poke(0x3c, value, 1);
     if (const u8 msix = capability(0x11); msix != 0 && offset == msix) {
       poke(msix + 2u, (peek(msix + 2u, 2) & 0x3fff) | (value >> 16 & 0xc000), 2);
@@ -208,6 +211,19 @@ class fake_function {
     const u32 flags = (low & 1u) != 0 ? low & 3u : low & 15u;
     if (narrow_io && (low & 1u) != 0) value &= 0xffff;
     poke(at, (value & static_cast<u32>(~(bar_sizes[index] - 1)) & ~((low & 1u) != 0 ? 3u : 15u)) | flags, 4);
+  }
+  // A bridge's windows: address bits are kept where the window is there, the rest is fixed.
+  void write_window(u16 offset, u32 value) {
+    switch (offset) {
+      case 0x1c:
+        if (value >> 16 != 0) object("PCI: " + wire::hex(value >> 16) + " written to the secondary status, which is write-one-to-clear");
+        return has_io_window ? poke(0x1c, (value & 0xf0f0) | 0x0101, 2) : void();
+      case 0x20: return poke(0x20, value & 0xfff0fff0, 4);
+      case 0x24: return has_prefetch_window ? poke(0x24, (value & 0xfff0fff0) | 0x00010001, 4) : void();
+      case 0x28:
+      case 0x2c: return has_prefetch_window ? poke(offset, value, 4) : void();
+      default: return has_io_window ? poke(offset, value, 4) : void();
+    }
   }
   [[nodiscard]] bool upper_half(unsigned index) const {
     return bar_sizes[index - 1] != 0 && (peek(0x10 + 4 * (usize{index} - 1)) & 7u) == 4u;

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: MIT
+// Addresses for BARs that have none, and numbers for buses that have none: where no firmware ran before, and for a device that
+// was plugged in later. Everything follows from what the registers hold, nothing is remembered: what has an address keeps it, and
+// calling again places only what is new.
+//
+// A bus is walked once. Each BAR without address gets the next free place of its window, aligned to its size. Behind a bridge
+// whose windows are open the bridge's windows are used; a closed one is opened over exactly what was placed behind it.
+// Spec: PCI 3.0, 6.2.5.1; PCI-to-PCI Bridge 1.2, 3.2.5. Layer: pci.
+#pragma once
+
+#include <virtio/pci/bars.hpp>
+#include <virtio/pci/bridge.hpp>
+
+namespace virtio::pci {
+
+/// What a board lets devices have: addresses that its host bridge sends to the bus and that nothing else answers to. Places that
+/// firmware gave away inside them are found and left alone.
+struct windows {
+  range io{};        // ports; without them I/O BARs stay without address
+  range memory{};    // below 4 GiB, where every memory BAR fits
+  range high{};      // for 64-bit BARs that do not fit `memory`
+  u8 last_bus = 255;
+};
+
+/// What `assign` came to.
+struct assignment {
+  u16 placed = 0;    // BARs that have an address now and had none
+  u16 unplaced = 0;  // BARs for which there was no room
+  u16 bridges = 0;   // bridges that were numbered
+};
+
+/// The walk behind `assign`, which is what programs call.
+template <config_space H>
+class assigner {
+ public:
+  constexpr assigner(const H& host, u16 segment) : host_{host}, segment_{segment} {}
+
+  assignment run(const windows& given) {
+    areas root{{fresh(given.io), fresh(given.memory), fresh(given.high)}};
+    (void)settle(0, given.last_bus, root, 0);
+    return done_;
+  }
+
+ private:
+  static constexpr u32 deepest = 8;          // bridges behind bridges: each level costs stack
+  static constexpr u32 most_passes = 4096;   // over the ranges of a bus in search of a gap, in all: hosts may lie
+
+  using kind = bridge_window;
+  static constexpr kind kinds[] = {kind::io, kind::memory, kind::high};
+
+  // A window and the gap of it that is being filled: free from `next` up to `gap_end`. The next gap begins at or behind that.
+  struct area {
+    u64 next = 0;
+    u64 gap_end = 0;
+    u64 end = 0;
+  };
+  struct areas {
+    area list[3]{};
+    area& of(kind k) { return list[static_cast<u8>(k)]; }
+    const area& of(kind k) const { return list[static_cast<u8>(k)]; }
+  };
+
+  static constexpr area fresh(range from) {
+    const u64 end = from.base + from.size;
+    // Zero means "no address" in a BAR, so nothing is ever put there.
+    const u64 base = from.base == 0 ? 1 : from.base;
+    return end > base ? area{base, base, end} : area{};
+  }
+
+  // Walks one bus and all behind it; returns the highest bus number in use.
+  [[gnu::noinline]] u8 settle(u8 bus, u8 last, areas& free, u32 depth) {
+    u8 used = highest(bus);
+    each_function_on_bus(host_, segment_, bus, [&](address at, u8 type) {
+      const bool bridge = type == 1;
+      if (type <= 1) place_all(at, bridge ? 2 : 6, free, depth);
+      if (bridge && depth < deepest) cross(at, last, used, free, depth);
+      return true;
+    });
+    return used;
+  }
+
+  // What is behind one bridge.
+  void cross(address at, u8 last, u8& used, areas& free, u32 depth) {
+    u32 numbers = host_.config_read32(at, config::bus_numbers);
+    const bool numbered = (numbers >> 8 & 0xffu) != 0;
+    if (!numbered) {
+      if (used == last) return;
+      // All the numbers that are left while we look, and what was needed afterwards.
+      numbers = (numbers & 0xff000000u) | u32{last} << 16 | (used + 1u) << 8 | at.bus;
+      host_.config_write32(at, config::bus_numbers, numbers);
+      ++done_.bridges;
+    }
+    const u8 secondary = static_cast<u8>(numbers >> 8);
+    u32& walked = walked_[secondary / 32];
+    if (secondary <= at.bus || (walked >> (secondary % 32) & 1u) != 0) return;  // it points at a bus that another bridge has
+    walked |= u32{1} << (secondary % 32);
+
+    areas behind{};
+    bool closed[3]{};
+    for (const kind k : kinds) closed[static_cast<u8>(k)] = !open_window(at, k, free.of(k), behind.of(k));
+    const areas before = behind;
+    const u8 reached = settle(secondary, static_cast<u8>(numbers >> 16), behind, depth + 1);
+    if (!numbered) {
+      used = reached;
+      host_.config_write32(at, config::bus_numbers, (numbers & 0xff00ffffu) | u32{reached} << 16);
+    }
+    for (const kind k : kinds)
+      if (closed[static_cast<u8>(k)] && behind.of(k).next != before.of(k).next)
+        free.of(k).next = open(at, k, before.of(k).next, behind.of(k).next);
+    change_command(host_, at, command::io | command::memory | command::bus_master, 0);
+  }
+
+  // What may be used behind a bridge: its own window when it is open (true), else the rest of the gap in front of it.
+  bool open_window(address at, kind k, area& parent, area& out) {
+    if (const range now = passed_on(host_, at, k); now.size != 0) {
+      out = fresh(now);
+      return true;
+    }
+    const u64 coarse = granule(k);
+    const window_width width = shut(host_, at, k);
+    if (width == window_width::none) return false;
+    area front = parent;
+    do {
+      const u64 start = (front.next + (coarse - 1)) & ~(coarse - 1);
+      u64 end = front.gap_end & ~(coarse - 1);
+      if (width == window_width::narrow) end = virtio::detail::smaller(end, u64{1} << 32);
+      if (start >= front.next && start < end) {
+        parent = front;
+        out = {start, end, end};
+        return false;
+      }
+    } while (find_gap(at.bus, k, front));
+    return false;
+  }
+
+  // Opens a closed window over [start, end), to its coarse ends; returns where it ends.
+  u64 open(address at, kind k, u64 start, u64 end) {
+    const u64 whole = (end + (granule(k) - 1)) & ~(granule(k) - 1);
+    pass_on(host_, at, k, start, whole - 1);
+    return whole;
+  }
+
+  void place_all(address at, u8 bars, areas& free, u32 depth) {
+    for (u8 index = 0; index < bars; ++index) {
+      const auto found = probe_bar(host_, at, index);
+      if (!found) continue;
+      if (found->base == 0) place(at, index, *found, free, depth) ? ++done_.placed : ++done_.unplaced;
+      if (found->is_64bit) ++index;
+    }
+  }
+
+  bool place(address at, u8 index, const bar_info& bar, areas& free, u32 depth) {
+    // Not a power of two: the device lies about its size.
+    if (bar.size == 0 || (bar.size & (bar.size - 1)) != 0) return false;
+    u64 where = take(at.bus, bar.kind == bar_kind::io ? kind::io : kind::memory, bar.size, free);
+    // A bridge's 64-bit window is for what may be prefetched; in front of bridges there is no such difference.
+    if (where == 0 && bar.is_64bit && (depth == 0 || bar.is_prefetchable)) where = take(at.bus, kind::high, bar.size, free);
+    if (where == 0) return false;
+    const u32 decoding = host_.config_read32(at, config::command) & 0xffffu;
+    change_command(host_, at, 0, command::io | command::memory);
+    const u16 dword = static_cast<u16>(config::bar0 + 4u * index);
+    host_.config_write32(at, dword, static_cast<u32>(where));
+    if (bar.is_64bit) host_.config_write32(at, static_cast<u16>(dword + 4), static_cast<u32>(where >> 32));
+    host_.config_write32(at, config::command, decoding);
+    return true;
+  }
+
+  // `size` free addresses, aligned to it; 0 when there are none.
+  u64 take(u8 bus, kind k, u64 size, areas& free) {
+    area mine = free.of(k);  // given back as it was when nothing fits
+    do {
+      const u64 at = (mine.next + (size - 1)) & ~(size - 1);
+      if (at >= mine.next && at < mine.gap_end && size <= mine.gap_end - at) {
+        mine.next = at + size;
+        free.of(k) = mine;
+        return at;
+      }
+    } while (find_gap(bus, k, mine));
+    return 0;
+  }
+
+  // Moves to the next stretch behind the current gap that nothing on this bus answers to.
+  bool find_gap(u8 bus, kind k, area& mine) {
+    u64 start = mine.gap_end;
+    while (start < mine.end && passes_ < most_passes) {
+      ++passes_;
+      u64 free_from = start;
+      u64 taken_from = mine.end;
+      each_range(bus, k == kind::io, [&](u64 first, u64 last) {
+        if (first <= free_from && free_from <= last) free_from = last + 1 != 0 ? last + 1 : last;
+        else if (first > free_from) taken_from = virtio::detail::smaller(taken_from, first);
+      });
+      if (free_from == start) {
+        mine.next = start;
+        mine.gap_end = taken_from;
+        return true;
+      }
+      start = free_from;
+    }
+    mine.next = mine.gap_end = mine.end;
+    return false;
+  }
+
+  // Calls `visit(first, last)` for what the functions of a bus answer to and what its bridges pass on.
+  template <class Visit>
+  void each_range(u8 bus, bool ports, Visit&& visit) const {
+    each_function_on_bus(host_, segment_, bus, [&](address at, u8 type) {
+      if (type > 1) return true;
+      for (u8 index = 0; index < (type == 1 ? 2 : 6); ++index) {
+        const auto bar = probe_bar(host_, at, index);
+        if (!bar) continue;
+        if (bar->base != 0 && (bar->kind == bar_kind::io) == ports) visit(bar->base, bar->base + (bar->size - 1));
+        if (bar->is_64bit) ++index;
+      }
+      if (type == 1)
+        for (const kind k : kinds)
+          if (const range passed = passed_on(host_, at, k); passed.size != 0 && (k == kind::io) == ports)
+            visit(passed.base, passed.base + (passed.size - 1));
+      return true;
+    });
+  }
+
+  // The highest bus number that the bridges of a bus have.
+  u8 highest(u8 bus) const {
+    u8 out = bus;
+    each_function_on_bus(host_, segment_, bus, [&](address at, u8 type) {
+      if (type != 1) return true;
+      const u32 numbers = host_.config_read32(at, config::bus_numbers);
+      const u8 subordinate = static_cast<u8>(numbers >> 16);
+      if ((numbers >> 8 & 0xffu) != 0 && subordinate > out) out = subordinate;
+      return true;
+    });
+    return out;
+  }
+
+  H host_;
+  u16 segment_;
+  u32 passes_ = 0;
+  u32 walked_[8]{};  // one bit a bus that is behind a bridge
+  assignment done_{};
+};
+
+/// Gives every BAR without an address one out of `given`, numbers the bridges that have no bus number, and opens their windows.
+/// Before devices are started, and again after one was plugged in; it sizes every BAR, which pauses a device's decoding for a
+/// few accesses, so not while an interrupt handler uses one. A bridge that is plugged in behind another one stays closed unless
+/// bus numbers were left for it. Cost: some dozens of configuration accesses a function.
+template <config_space H>
+assignment assign(const H& host, const windows& given, u16 segment = 0) {
+  return assigner<H>{host, segment}.run(given);
+}
+
+}  // namespace virtio::pci

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: MIT
+// Addresses for what has none: on one bus, behind bridges, beside what firmware placed, and for hosts that lie. The oracle below
+// decodes addresses as a bus would and knows nothing of how they were chosen.
+#include <catch2/generators/catch_generators.hpp>
+#include <catch2/generators/catch_generators_range.hpp>
+
+#include <map>
+#include <random>
+
+#include <virtio/pci/assign.hpp>
+
+#include "machine.hpp"
+
+using namespace virtio;
+using rig::blk_model;
+using rig::rng_model;
+using rig::seat;
+using virtio::testing::fake_function;
+
+namespace {
+
+constexpr pci::windows board{.io = {0xc000, 0x3000}, .memory = {0xe0000000, 0x10000000}, .high = {u64{1} << 36, u64{1} << 34}};
+
+// Where one BAR is, or was put.
+struct place {
+  pci::address owner;
+  unsigned bar;
+  bool ports;
+  u64 first, last;
+};
+
+// The windows of a bridge as its registers say, in the bus's own arithmetic.
+bool passes(const fake_function& bridge, bool ports, u64 first, u64 last) {
+  const auto inside = [&](u64 base, u64 limit) { return base <= limit && first >= base && last <= limit; };
+  if (ports) return inside((bridge.peek(0x1c, 1) >> 4) * 0x1000u, (bridge.peek(0x1d, 1) >> 4) * 0x1000u + 0xfff);
+  const bool plain = inside(u64{bridge.peek(0x20, 2) >> 4} << 20, (u64{bridge.peek(0x22, 2) >> 4} << 20) + 0xfffff);
+  const u64 low = u64{bridge.peek(0x28)} << 32 | u64{bridge.peek(0x24, 2) >> 4} << 20;
+  const u64 high = u64{bridge.peek(0x2c)} << 32 | u64{bridge.peek(0x26, 2) >> 4} << 20;
+  return plain || (bridge.has_prefetch_window && inside(low, high + 0xfffff));
+}
+
+// Every BAR with an address, after checking that it is aligned, in the board's windows, passed on by all bridges above it, and
+// nobody else's.
+std::vector<place> decoded(rig::machine& m, const pci::windows& given = board) {
+  std::vector<place> all;
+  std::map<u8, pci::address> bridge_to;
+  m.bus.host().each_function([&](pci::address at) {
+    fake_function& f = m.bus.function(at);
+    const bool bridge = (f.config[0x0e] & 0x7f) == 1;
+    if (bridge) bridge_to[f.config[0x19]] = at;
+    for (unsigned bar = 0; bar < (bridge ? 2u : 6u); ++bar) {
+      const u32 low = f.peek(0x10 + 4 * bar);
+      const bool ports = (low & 1) != 0, wide = (low & 7) == 4;
+      u64 base = low & (ports ? ~3u : ~15u);
+      if (wide) base |= u64{f.peek(0x14 + 4 * bar)} << 32;
+      if (f.bar_sizes[bar] != 0 && base != 0) all.push_back({at, bar, ports, base, base + f.bar_sizes[bar] - 1});
+      if (wide) ++bar;
+    }
+    return true;
+  });
+  for (const place& one : all) {
+    INFO("BAR " << one.bar << " of " << one.owner.routing_id() << " at " << one.first);
+    CHECK(one.first % (one.last - one.first + 1) == 0);
+    const auto in = [&](pci::range r) { return r.size != 0 && one.first >= r.base && one.last - r.base < r.size; };
+    CHECK((one.ports ? in(given.io) : in(given.memory) || in(given.high)));
+    for (pci::address at = one.owner; at.bus != 0; at = bridge_to.at(at.bus)) {
+      const fake_function& bridge = m.bus.function(bridge_to.at(at.bus));
+      CHECK(passes(bridge, one.ports, one.first, one.last));
+      CHECK((bridge.config[0x04] & 7) == 7);
+      CHECK(bridge.config[0x18] == bridge_to.at(at.bus).bus);
+      CHECK((bridge.config[0x19] <= one.owner.bus && one.owner.bus <= bridge.config[0x1a]));
+      // Nothing on the bridge's own bus answers to it as well, sisters included.
+      for (const auto& [number, sister] : bridge_to)
+        if (sister.bus == bridge_to.at(at.bus).bus && number != at.bus)
+          CHECK_FALSE(passes(m.bus.function(sister), one.ports, one.first, one.last));
+    }
+    for (const place& other : all)
+      if (&other != &one && other.ports == one.ports) CHECK((other.last < one.first || other.first > one.last));
+  }
+  return all;
+}
+
+void forget_addresses(fake_function& f) {
+  for (unsigned bar = 0; bar < 6; ++bar) f.config_write(static_cast<u16>(0x10 + 4 * bar), 0);
+}
+
+// A blk device whose BARs have no address, at a place of its own.
+blk_model& unassigned(rig::machine& m, pci::address at, bool transitional = false) {
+  m.models.push_back(std::make_unique<blk_model>(m.memory.memory));
+  auto& model = static_cast<blk_model&>(*m.models.back());
+  forget_addresses(transitional ? m.bus.qemu_transitional(at, model) : m.bus.qemu_modern(at, model));
+  return model;
+}
+
+void read_a_sector(rig::machine& m, pci::address at) {
+  rig::disk<> d;
+  REQUIRE(d.start(m, pci::look(m.bus.host(), at)));
+  u8 sector[512];
+  CHECK(d->read(0, sector));
+}
+
+}  // namespace
+
+TEST_CASE("assign: BARs without address get one, and the device works", "[assign]") {
+  rig::machine m;
+  (void)unassigned(m, {0, 0, 4, 0});
+  (void)unassigned(m, {0, 0, 5, 0}, true);
+  CHECK(pci::look(m.bus.host(), pci::address{0, 0, 4, 0}).seen.why == verdict::bar_unassigned);
+  const auto done = pci::assign(m.bus.host(), board);
+  CHECK(done.placed == decoded(m).size());
+  CHECK(done.placed == 5);  // two and three
+  CHECK(done.unplaced == 0);
+  read_a_sector(m, {0, 0, 4, 0});
+  read_a_sector(m, {0, 0, 5, 0});
+}
+
+TEST_CASE("assign: called again it changes nothing, and places what was plugged in since", "[assign]") {
+  rig::machine m;
+  (void)unassigned(m, {0, 0, 4, 0});
+  m.bus.bridge({0, 0, 7, 0}, 0, 0);
+  (void)pci::assign(m.bus.host(), board);
+  const auto before = m.function(4).config;
+  const auto again = pci::assign(m.bus.host(), board);
+  CHECK((again.placed == 0 && again.unplaced == 0 && again.bridges == 0));
+  CHECK(m.function(4).config == before);
+
+  (void)unassigned(m, {0, 0, 6, 0});
+  (void)unassigned(m, {0, 1, 0, 0});  // behind the bridge, which got number 1
+  CHECK(pci::assign(m.bus.host(), board).placed == 4);
+  (void)decoded(m);
+  CHECK(m.function(4).config == before);
+  read_a_sector(m, {0, 1, 0, 0});
+}
+
+TEST_CASE("assign: buses behind bridges are numbered and their windows opened over what is there", "[assign]") {
+  rig::machine m;
+  // A switch: one port up, two down, and a plain bridge beside it; one of its ports leads nowhere.
+  m.bus.bridge({0, 0, 3, 0}, 0, 0);
+  m.bus.bridge({0, 1, 0, 0}, 0, 0);
+  m.bus.bridge({0, 2, 1, 0}, 0, 0);
+  m.bus.bridge({0, 2, 2, 0}, 0, 0);
+  m.bus.bridge({0, 0, 9, 0}, 0, 0);
+  (void)unassigned(m, {0, 3, 0, 0}, true);
+  (void)unassigned(m, {0, 5, 6, 0});
+  (void)unassigned(m, {0, 0, 2, 0});
+  const auto done = pci::assign(m.bus.host(), board);
+  CHECK(done.bridges == 5);
+  CHECK(done.unplaced == 0);
+  CHECK(decoded(m).size() == 7);
+  CHECK(m.bus.function({0, 0, 3, 0}).config[0x1a] == 4);  // buses 1 to 4
+  CHECK(m.bus.function({0, 0, 9, 0}).config[0x19] == 5);
+  CHECK(m.bus.function({0, 2, 2, 0}).peek(0x20, 2) > m.bus.function({0, 2, 2, 0}).peek(0x22, 2));  // nothing there: shut
+  read_a_sector(m, {0, 3, 0, 0});
+  read_a_sector(m, {0, 5, 6, 0});
+}
+
+TEST_CASE("assign: what firmware placed stays, and is kept free", "[assign]") {
+  rig::machine m;
+  constexpr pci::windows tight{.io = {}, .memory = {0xe0000000, 0x40000}, .high = {}};
+  (void)unassigned(m, {0, 0, 4, 0});
+  (void)unassigned(m, {0, 0, 5, 0});
+  (void)unassigned(m, {0, 0, 6, 0});
+  // Firmware put one device in the middle and one at the start.
+  m.function(4).config_write(0x14, 0xe0010000);
+  m.function(4).config_write(0x20, 0xe0014000);
+  m.function(5).config_write(0x14, 0xe0000000);
+  m.function(5).config_write(0x20, 0xe0004000);
+  const auto before = m.function(4).config;
+  CHECK(pci::assign(m.bus.host(), tight).placed == 2);
+  CHECK(m.function(4).config == before);
+  CHECK(decoded(m, tight).size() == 6);
+  read_a_sector(m, {0, 0, 6, 0});
+}
+
+TEST_CASE("assign: behind a bridge that firmware opened, its own windows are used", "[assign]") {
+  rig::machine m;
+  auto& bridge = m.bus.bridge({0, 0, 7, 0}, 3, 3);
+  bridge.config_write(0x20, 0xe210e200);  // e2000000 to e21fffff
+  bridge.config_write(0x1c, 0xd0d0);
+  (void)unassigned(m, {0, 3, 0, 0}, true);
+  CHECK(pci::assign(m.bus.host(), board).placed == 3);
+  for (const auto& one : decoded(m)) CHECK((one.ports ? one.first >> 12 == 0xd : one.first >> 21 == 0xe2000000 >> 21));
+  read_a_sector(m, {0, 3, 0, 0});
+}
+
+TEST_CASE("assign: a 64-bit BAR goes above 4 GiB when there is no room below, behind bridges too", "[assign]") {
+  rig::machine m;
+  constexpr pci::windows low_is_small{.io = {}, .memory = {0xe0000000, 0x3000}, .high = board.high};
+  m.bus.bridge({0, 0, 7, 0}, 0, 0);
+  (void)unassigned(m, {0, 0, 4, 0});
+  (void)unassigned(m, {0, 1, 0, 0});
+  const auto done = pci::assign(m.bus.host(), low_is_small);
+  CHECK(done.placed == 3);    // the 4 KiB BARs: one fits below, and behind the bridge there is no window of 1 MiB
+  CHECK(done.unplaced == 1);
+  const auto all = decoded(m, low_is_small);
+  CHECK(std::count_if(all.begin(), all.end(), [](const place& one) { return one.first >> 32 != 0; }) == 2);
+  read_a_sector(m, {0, 0, 4, 0});
+  read_a_sector(m, {0, 1, 0, 0});
+}
+
+TEST_CASE("assign: without room, or without a window, the BAR stays as it is and is counted", "[assign]") {
+  rig::machine m;
+  (void)unassigned(m, {0, 0, 4, 0}, true);
+  const auto done = pci::assign(m.bus.host(), {.io = {0xc000, 16}, .memory = {0xe0000000, 0x2000}, .high = {}});
+  CHECK(done.placed == 1);
+  CHECK(done.unplaced == 2);
+  CHECK(pci::look(m.bus.host(), pci::address{0, 0, 4, 0}).seen.why == verdict::bar_unassigned);
+  CHECK(pci::assign(m.bus.host(), {}).placed == 0);
+}
+
+TEST_CASE("assign: a bridge without I/O or prefetch window keeps what needs one waiting", "[assign]") {
+  rig::machine m;
+  auto& bridge = m.bus.bridge({0, 0, 7, 0}, 0, 0);
+  bridge.has_io_window = bridge.has_prefetch_window = false;
+  (void)unassigned(m, {0, 1, 0, 0}, true);
+  const auto done = pci::assign(m.bus.host(), board);
+  CHECK((done.placed == 2 && done.unplaced == 1));
+  (void)decoded(m);
+  read_a_sector(m, {0, 1, 0, 0});
+}
+
+TEST_CASE("assign: random machines, every address decodes at exactly one place", "[assign]") {
+  const u32 seed = GENERATE(Catch::Generators::range(1u, 60u));
+  CAPTURE(seed);
+  std::mt19937 random{seed};
+  rig::machine m;
+  std::vector<u8> buses{0};
+  u8 numbers = 0;
+  // Bridges in the order of their numbers: depth first, as they will be numbered.
+  const auto grow = [&](auto& self, u8 bus, unsigned depth) -> void {
+    for (u8 slot = 1; slot < 8; ++slot) {
+      const auto dice = random() % 10;
+      if (dice < 2 && depth < 4) {
+        auto& bridge = m.bus.bridge({0, bus, slot, 0}, 0, 0);
+        bridge.has_prefetch_window = random() % 2 == 0;
+        self(self, ++numbers, depth + 1);
+      } else if (dice < 6) {
+        auto& f = m.bus.raw({0, bus, slot, 0}, "");
+        f.poke(0, 0x12348086 + slot, 4);
+        for (unsigned bar = 0; bar < 6; ++bar) {
+          const auto what = random() % 5;
+          if (what == 0) f.poke(0x10 + 4 * bar, 1, 4), f.bar_sizes[bar] = u64{4} << random() % 6;
+          if (what == 1) f.bar_sizes[bar] = u64{16} << random() % 18;
+          if (what == 2 && bar < 5) f.poke(0x10 + 4 * bar, random() % 2 != 0 ? 4 : 12, 4), f.bar_sizes[bar++] = u64{4096} << random() % 12;
+        }
+      }
+    }
+  };
+  grow(grow, 0, 0);
+  const auto done = pci::assign(m.bus.host(), board);
+  CHECK(done.bridges == numbers);
+  CHECK(decoded(m).size() == done.placed);
+  const auto again = pci::assign(m.bus.host(), board);
+  CHECK(again.placed + again.unplaced == done.unplaced);  // where room was short, what is left may fit another one now
+  CHECK(decoded(m).size() == done.placed + again.placed);
+}
+
+TEST_CASE("assign: bridges that lie about their buses, BARs that lie about their sizes, end", "[assign][hostile]") {
+  rig::machine m;
+  m.expect_objections = true;
+  const u32 seed = GENERATE(Catch::Generators::range(1u, 20u));
+  std::mt19937 random{seed};
+  usize accesses = 0;
+  for (u32 n = 0; n < 24; ++n) {
+    const pci::address at{0, static_cast<u8>(random() % 6), static_cast<u8>(random() % 32), 0};
+    auto& f = m.bus.bridge(at, static_cast<u8>(random()), static_cast<u8>(random()));
+    for (auto offset = 0x10u; offset < 0x40; ++offset) f.config[offset] = static_cast<u8>(random());
+    f.config[0x0e] = static_cast<u8>(random() % 2);
+    for (auto& size : f.bar_sizes) size = random() % 3 == 0 ? random() : u64{1} << random() % 64;
+  }
+  (void)pci::assign(m.bus.host(), board);
+  m.bus.host().each_function([&](pci::address at) { accesses += m.bus.function(at).config_reads; return true; });
+  CHECK(accesses < 10'000'000);
+}

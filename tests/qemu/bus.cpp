@@ -5,23 +5,11 @@
 namespace cell {
 namespace {
 
-void put_hex(u64 value, usize digits) {
-  while (digits-- != 0) boot::put("0123456789abcdef"[value >> (4 * digits) & 15]);
-}
-
 /// One line a function; the host script knows what must be there.
 void list() {
   usize functions = 0, undecided = 0;
   virtio::pci::for_each(machine(), [&](const location& one) {
-    boot::print("function ");
-    put_hex(one.id.bus, 2);
-    boot::print(":");
-    put_hex(one.id.slot, 2);
-    boot::print(".", one.id.function, " ");
-    put_hex(one.who.vendor, 4);
-    boot::print(":");
-    put_hex(one.who.device, 4);
-    boot::print(" ", virtio::name(one.seen.type), ", ", virtio::name(one.seen.via), ": ", virtio::describe(one.seen.why), "\n");
+    print_function(one);
     ++functions;
     if (one.seen.why == virtio::verdict::undecided) ++undecided;
   });

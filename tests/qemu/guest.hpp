@@ -197,6 +197,24 @@ bool start(Device& device, const location& where, virtio::dma_region storage, co
   return true;
 }
 
+inline void put_hex(u64 value, usize digits) {
+  while (digits-- != 0) boot::put("0123456789abcdef"[value >> (4 * digits) & 15]);
+}
+
+/// One line about a function; the host script knows what must be there.
+template <class H>
+void print_function(const virtio::pci::found<H>& one) {
+  boot::print("function ");
+  put_hex(one.id.bus, 2);
+  boot::print(":");
+  put_hex(one.id.slot, 2);
+  boot::print(".", one.id.function, " ");
+  put_hex(one.who.vendor, 4);
+  boot::print(":");
+  put_hex(one.who.device, 4);
+  boot::print(" ", virtio::name(one.seen.type), ", ", virtio::name(one.seen.via), ": ", virtio::describe(one.seen.why), "\n");
+}
+
 /// Whether bus mastering is on for a function.
 inline bool masters_bus(const location& where) {
   return (where.host.config_read32(where.id, virtio::pci::config::command) & virtio::pci::command::bus_master) != 0;

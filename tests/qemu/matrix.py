@@ -366,6 +366,31 @@ def bus_cells():
                    tell={"run": "unassigned"})
 
 
+def firmware_cells():
+    """Machines on which nobody numbered a bus or placed a BAR, or on which that was undone: the library does it."""
+    low = {"memory": 0xc0000000, "memory_size": 0x20000000}
+    q35 = {"ecam": 0xb0000000, "undo": 1, "io": 0xc000, "io_size": 0x3000, **low}
+    switch_with_disk = ["-device", "pcie-root-port,id=port1,chassis=1,addr=4", "-device", "x3130-upstream,bus=port1,id=up",
+                        "-device", "xio3130-downstream,bus=up,id=down,chassis=3"]
+
+    def cell(name, machine, told, assigned, rng="", disk="", extra=(), used="1 disks, 1 entropy devices", variant="", **more):
+        return Cell(name, machine, variant, [Disk(options=disk)], [Rng(rng)], list(extra), tell=told, image="firmware",
+                    console=[f"^assigned: {assigned}$", f"^used: {used}$"], **more)
+
+    yield cell("microvm pcie=on: nothing has an address", "microvm,pcie=on,isa-serial=on", {"ecam": 0xe0000000, **low},
+               "4 BARs, 2 without room, 0 bridges numbered")  # there are no ports for the two legacy blocks
+    yield cell("q35, all undone, blk+rng on the root bus", "q35", q35, "9 BARs, 0 without room, 0 bridges numbered")
+    yield cell("q35, all undone, blk behind a root port, rng behind a bridge", "q35", q35,
+               "11 BARs, 0 without room, 3 bridges numbered", "bus=bridge,addr=3", "bus=port1",
+               ["-device", "pcie-root-port,id=port1,chassis=1,addr=4", "-device", "pcie-pci-bridge,id=pci,addr=5",
+                "-device", "pci-bridge,bus=pci,id=bridge,chassis_nr=2,addr=1"])
+    yield cell("q35, all undone, blk behind a switch", "q35", q35, "9 BARs, 0 without room, 3 bridges numbered", "", "bus=down",
+               switch_with_disk)
+    high = {"memory": 0xc0000000, "memory_size": 0x4000, "high": 0x800000000, "high_size": 0x100000000, "above": 1}
+    yield cell("q35, all undone, BARs above 4 GiB", "q35", q35 | high, r"\d+ BARs, 0 without room, 0 bridges numbered",
+               "addr=5,disable-legacy=on", "addr=4,disable-legacy=on", ["-cpu", "max"])
+
+
 def example_cells():
     for variant in ("modern-only", "transitional", "legacy-only"):
         for machine in ("pc", "q35"):
@@ -387,7 +412,8 @@ def example_cells():
 
 
 def cells(qemu):
-    made = itertools.chain(main_cells(), queue_cells(), driver_cells(), disk_cells(), device_cells(), bus_cells(), example_cells())
+    made = itertools.chain(main_cells(), queue_cells(), driver_cells(), disk_cells(), device_cells(), bus_cells(), firmware_cells(),
+                           example_cells())
     return {cell.name: cell for cell in made if qemu in cell.only}
 
 
@@ -451,6 +477,7 @@ def main(arguments):
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--qemu", choices=VARIABLES, default="7.2")
     parser.add_argument("--guest", type=pathlib.Path, default=build / "tests" / "qemu" / "qemu_guest")
+    parser.add_argument("--firmware", type=pathlib.Path, default=build / "tests" / "qemu" / "qemu_firmware")
     parser.add_argument("--blk-example", type=pathlib.Path, default=build / "examples" / "01_blk")
     parser.add_argument("--rng-example", type=pathlib.Path, default=build / "examples" / "02_rng")
     parser.add_argument("--work", type=pathlib.Path, default=build / "tests" / "qemu")
@@ -474,7 +501,7 @@ def main(arguments):
     folder = options.work / "cells" / re.sub(r"[^\w.=-]+", "_", f"{options.qemu} {options.cell}")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    images = {"guest": options.guest, "blk_example": options.blk_example, "rng_example": options.rng_example}
+    images = {"guest": options.guest, "firmware": options.firmware, "blk_example": options.blk_example, "rng_example": options.rng_example}
     wrong = run(known[options.cell], qemu, images, folder)
     for line in wrong:
         print("WRONG:", line)

@@ -154,6 +154,17 @@ TEST_CASE("assign: buses behind bridges are numbered and their windows opened ov
   read_a_sector(m, {0, 5, 6, 0});
 }
 
+TEST_CASE("assign: numbers that make no sense where a bridge is are replaced", "[assign]") {
+  rig::machine m;
+  m.bus.bridge({0, 0, 3, 0}, 0, 0);
+  m.bus.bridge({0, 1, 0, 0}, 1, 1);  // its own bus
+  m.bus.bridge({0, 2, 1, 0}, 9, 4);  // ends before it begins
+  (void)unassigned(m, {0, 3, 0, 0});
+  CHECK(pci::assign(m.bus.host(), board).bridges == 3);
+  CHECK(decoded(m).size() == 2);
+  read_a_sector(m, {0, 3, 0, 0});
+}
+
 TEST_CASE("assign: what firmware placed stays, and is kept free", "[assign]") {
   rig::machine m;
   constexpr pci::windows tight{.io = {}, .memory = {0xe0000000, 0x40000}, .high = {}};

@@ -46,7 +46,6 @@ class assigner {
   static constexpr u32 most_passes = 4096;   // over the ranges of a bus in search of a gap, in all: hosts may lie
 
   using kind = bridge_window;
-  static constexpr kind kinds[] = {kind::io, kind::memory, kind::high};
 
   // A window and the gap of it that is being filled: free from `next` up to `gap_end`. The next gap begins at or behind that.
   struct area {
@@ -69,7 +68,7 @@ class assigner {
 
   // Walks one bus and all behind it; returns the highest bus number in use.
   [[gnu::noinline]] u8 settle(u8 bus, u8 last, areas& free, u32 depth) {
-    u8 used = highest(bus);
+    u8 used = highest(bus, last);
     each_function_on_bus(host_, segment_, bus, [&](address at, u8 type) {
       const bool bridge = type == 1;
       if (type <= 1) place_all(at, bridge ? 2 : 6, free, depth);
@@ -82,7 +81,7 @@ class assigner {
   // What is behind one bridge.
   void cross(address at, u8 last, u8& used, areas& free, u32 depth) {
     u32 numbers = host_.config_read32(at, config::bus_numbers);
-    const bool numbered = (numbers >> 8 & 0xffu) != 0;
+    const bool numbered = has_number(numbers, at.bus, last);
     if (!numbered) {
       if (used == last) return;
       // All the numbers that are left while we look, and what was needed afterwards.
@@ -92,19 +91,19 @@ class assigner {
     }
     const u8 secondary = static_cast<u8>(numbers >> 8);
     u32& walked = walked_[secondary / 32];
-    if (secondary <= at.bus || (walked >> (secondary % 32) & 1u) != 0) return;  // it points at a bus that another bridge has
+    if ((walked >> (secondary % 32) & 1u) != 0) return;  // it claims a bus that another bridge has
     walked |= u32{1} << (secondary % 32);
 
     areas behind{};
     bool closed[3]{};
-    for (const kind k : kinds) closed[static_cast<u8>(k)] = !open_window(at, k, free.of(k), behind.of(k));
+    for (const kind k : bridge_windows) closed[static_cast<u8>(k)] = !open_window(at, k, free.of(k), behind.of(k));
     const areas before = behind;
     const u8 reached = settle(secondary, static_cast<u8>(numbers >> 16), behind, depth + 1);
     if (!numbered) {
       used = reached;
       host_.config_write32(at, config::bus_numbers, (numbers & 0xff00ffffu) | u32{reached} << 16);
     }
-    for (const kind k : kinds)
+    for (const kind k : bridge_windows)
       if (closed[static_cast<u8>(k)] && behind.of(k).next != before.of(k).next)
         free.of(k).next = open(at, k, before.of(k).next, behind.of(k).next);
     change_command(host_, at, command::io | command::memory | command::bus_master, 0);
@@ -213,21 +212,26 @@ class assigner {
         if (bar->is_64bit) ++index;
       }
       if (type == 1)
-        for (const kind k : kinds)
+        for (const kind k : bridge_windows)
           if (const range passed = passed_on(host_, at, k); passed.size != 0 && (k == kind::io) == ports)
             visit(passed.base, passed.base + (passed.size - 1));
       return true;
     });
   }
 
+  // Whether a bridge has numbers that make sense where it is; zeros, or what is left of another life, do not.
+  static bool has_number(u32 numbers, u8 bus, u8 last) {
+    const u32 secondary = numbers >> 8 & 0xffu, subordinate = numbers >> 16 & 0xffu;
+    return secondary > bus && subordinate >= secondary && subordinate <= last;
+  }
+
   // The highest bus number that the bridges of a bus have.
-  u8 highest(u8 bus) const {
+  u8 highest(u8 bus, u8 last) const {
     u8 out = bus;
     each_function_on_bus(host_, segment_, bus, [&](address at, u8 type) {
       if (type != 1) return true;
       const u32 numbers = host_.config_read32(at, config::bus_numbers);
-      const u8 subordinate = static_cast<u8>(numbers >> 16);
-      if ((numbers >> 8 & 0xffu) != 0 && subordinate > out) out = subordinate;
+      if (has_number(numbers, bus, last) && (numbers >> 16 & 0xffu) > out) out = static_cast<u8>(numbers >> 16);
       return true;
     });
     return out;

@@ -15,6 +15,7 @@ struct range {
 
 /// A bridge's three windows. `high` is the one for what may be prefetched, and the only one that can be above 4 GiB.
 enum class bridge_window : u8 { io, memory, high };
+inline constexpr bridge_window bridge_windows[3] = {bridge_window::io, bridge_window::memory, bridge_window::high};
 
 /// What an implemented window can hold.
 enum class window_width : u8 { none, narrow, wide };

@@ -5,6 +5,7 @@
 #include <virtio/pci/assign.hpp>
 #include <virtio/pci/discover.hpp>
 #include <virtio/pci/ecam.hpp>
+#include <virtio/pci/msix.hpp>
 #include <virtio/transport/pci_any.hpp>
 #if defined(__x86_64__) || defined(__i386__)
 #include <virtio/pci/cf8.hpp>

@@ -48,6 +48,7 @@ enum class verdict : u8 {
   features_refused,       // FEATURES_OK did not stay set
   queue_missing,          // queue `queue` does not exist
   queue_unusable,         // the ring for queue `queue` cannot be set up; `error` says why
+  vector_refused,         // the device has no room for an MSI-X vector, or MSI-X is off; `queue` says whose
   config_unreadable,      // the device's configuration never gave a stable answer, or is not there
   storage_unusable,       // the DMA storage is too small, misaligned or out of the device's reach; `error` says which
 };
@@ -92,6 +93,7 @@ struct report {
     case verdict::features_refused: return "the device refused the chosen features";
     case verdict::queue_missing: return "a queue is missing";
     case verdict::queue_unusable: return "a queue cannot be set up";
+    case verdict::vector_refused: return "an interrupt vector was refused";
     case verdict::config_unreadable: return "the device's configuration cannot be read";
     case verdict::storage_unusable: return "the DMA storage cannot be used";
   }

@@ -49,15 +49,17 @@ class device {
 
   /// Brings the disk up: reset, features, queue, limits, DRIVER_OK. `storage` belongs to the device until `reset` or
   /// `hand_off` succeeds. May be called again at any time, on the same storage or other; requests of before are canceled
-  /// silently. Waits for the device's reset, bounded by the platform. On error `why()` holds the reason:
+  /// silently. With `interrupts` the device uses these MSI-X vectors (pci/msix.hpp turns MSI-X on). Waits for the device's
+  /// reset, bounded by the platform. On error `why()` holds the reason:
   /// `wrong_device`, `no_space` and `misaligned` (storage), `dma_unreachable`, `unsupported` (a feature or a capability),
   /// `not_found` (no queue), `device_misbehaved` (config never stable), `device_broken` (no reset).
   /// Cost: 21 writes and 9 reads of common configuration on modern PCI. Spec: 3.1.1.
-  [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage) {
+  [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
+                                   const interrupt_vectors& interrupts = {}) {
     constexpr feature_plan plan{.wanted = feature_set{feature::size_max, feature::seg_max, feature::read_only,
                                                       feature::blk_size, feature::flush}};
     dma_area area;
-    VIRTIO_TRY(core_.bring_up(platform, where, storage, dma_bytes, device_type::block, plan, area));
+    VIRTIO_TRY(core_.bring_up(platform, where, storage, dma_bytes, device_type::block, plan, interrupts, area));
     cells_ = area.part(ring::dma_bytes, cell_bytes);
 
     const auto fill_in = [this](limits& out) { return read_limits(out); };

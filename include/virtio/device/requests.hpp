@@ -64,7 +64,7 @@ class request_device {
   /// `area` says where the device sees the storage. Requests of before are gone, their tokens stale.
   [[nodiscard, gnu::always_inline]] result<void> bring_up(const P& platform, const location& where, dma_region storage,
                                                           usize needed, device_type type, feature_plan plan,
-                                                          dma_area& area) {
+                                                          const interrupt_vectors& interrupts, dma_area& area) {
     // Whatever the device of before still holds comes back first; if it will not let go, this object stays with it.
     if (up_ || broken_)
       if (const auto done = reset(); !done) return session_.refuse(verdict::reset_timed_out, done.error());
@@ -77,7 +77,8 @@ class request_device {
     plan.wanted = plan.wanted | ring_type::wanted;
     plan.required = plan.required | ring_type::required;
     VIRTIO_TRY(session_.negotiate(plan));
-    VIRTIO_TRY_ASSIGN(bell_, session_.set_up(0, ring_, area.part(0, ring_type::dma_bytes)));
+    VIRTIO_TRY(session_.route_config(interrupts.config));
+    VIRTIO_TRY_ASSIGN(bell_, session_.set_up(0, ring_, area.part(0, ring_type::dma_bytes), interrupts.of_queue(0)));
     return {};
   }
 

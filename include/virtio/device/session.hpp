@@ -89,9 +89,15 @@ class session {
     return {};
   }
 
+  /// Sends interrupts about the configuration to an MSI-X vector. After `negotiate`: a reset forgets vectors.
+  [[nodiscard]] result<void> route_config(u16 vector) {
+    if (vector == no_vector || transport_.set_config_vector(vector)) return {};
+    return refuse(verdict::vector_refused, errc::unsupported);
+  }
+
   /// Step 7 for one queue: sizes it for the device, lays it out in `storage`, hands it over.
   template <virtqueue Q>
-  [[nodiscard]] result<doorbell> set_up(u16 index, Q& queue, const dma_area& storage) {
+  [[nodiscard]] result<doorbell> set_up(u16 index, Q& queue, const dma_area& storage, u16 vector = no_vector) {
     static_assert(Q::order == T::ring_order, "the ring's byte order is not the transport's: choose ring_options::order");
     report_.queue = index;
     const queue_limits limits = transport_.queue(index);
@@ -99,8 +105,11 @@ class session {
     const u16 entries = Q::fit(limits.maximum, limits.fixed);
     report_.available = Q::slots;
     report_.wanted = limits.maximum;
-    const auto bell = entries != 0 ? hand_over(index, queue, entries, storage) : result<doorbell>{errc::no_space};
-    if (!bell) return refuse(verdict::queue_unusable, bell.error());
+    const auto bell = entries != 0 ? hand_over(index, queue, entries, storage, vector) : result<doorbell>{errc::no_space};
+    if (!bell) {
+      const bool refused = vector != no_vector && bell.error() == errc::unsupported;
+      return refuse(refused ? verdict::vector_refused : verdict::queue_unusable, bell.error());
+    }
     detail::trace(platform_, {event::kind::queue_enabled, index, entries});
     return bell;
   }
@@ -159,7 +168,7 @@ class session {
   }
 
   template <virtqueue Q>
-  [[nodiscard]] result<doorbell> hand_over(u16 index, Q& queue, u16 entries, const dma_area& storage) const {
+  [[nodiscard]] result<doorbell> hand_over(u16 index, Q& queue, u16 entries, const dma_area& storage, u16 vector) const {
     VIRTIO_TRY_ASSIGN(const ring_layout layout, queue.attach(storage, entries, features_));
     P::barriers::full();  // the ring as it was laid out, before the device learns where it is
     return transport_.enable_queue(index,
@@ -167,7 +176,7 @@ class session {
                                     .driver = storage.at + layout.driver,
                                     .device = storage.at + layout.device,
                                     .entries = entries},
-                                   no_vector);
+                                   vector);
   }
 
   errc refuse_feature(verdict why, u8 bit) {

@@ -44,6 +44,32 @@ void each_capability(const H& h, typename H::function_id id, Visit&& visit) {
   }
 }
 
+/// The MSI-X capability of a function: where it is, how many vectors it has, whether it is switched on.
+struct msix_state {
+  u16 at = 0;  // 0: there is none
+  u16 vectors = 0;
+  bool enabled = false;
+};
+
+template <config_space H>
+[[nodiscard]] msix_state find_msix(const H& h, typename H::function_id id) {
+  msix_state out;
+  each_capability(h, id, [&](u16 at, u32 head) {
+    if ((head & 0xffu) != capability_id::msix) return true;
+    out = {at, static_cast<u16>((head >> 16 & 0x7ffu) + 1), head >> 31 != 0};
+    return false;
+  });
+  return out;
+}
+
+/// Whether events can be sent to a vector: there is such a one (a driver must not name others), and MSI-X is on (or they would
+/// be lost).
+template <config_space H>
+[[nodiscard]] bool has_vector(const H& h, typename H::function_id id, u16 vector) {
+  const msix_state now = find_msix(h, id);
+  return now.enabled && vector < now.vectors;
+}
+
 /// Where the structures of a modern device lie: register spaces from a structure's first byte, as long as device and BAR
 /// allow. `device` is empty for devices without configuration (entropy has none).
 template <class Space>

@@ -29,9 +29,10 @@ class device {
   static constexpr usize dma_bytes = ring::dma_bytes;
 
   /// Brings the device up, as `blk::device::start` does; same errors.
-  [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage) {
+  [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
+                                   const interrupt_vectors& interrupts = {}) {
     dma_area area;
-    VIRTIO_TRY(core_.bring_up(platform, where, storage, dma_bytes, device_type::entropy, {}, area));
+    VIRTIO_TRY(core_.bring_up(platform, where, storage, dma_bytes, device_type::entropy, {}, interrupts, area));
     core_.go();
     return {};
   }

@@ -38,6 +38,18 @@ struct interrupt_cause {
   bool config = false;
 };
 
+/// The MSI-X vectors that a device uses: `config` for changes of its configuration and failures, `first` and following for its
+/// queues, which share `count` of them in turn. By default none: the program polls, or uses the interrupt line.
+struct interrupt_vectors {
+  u16 config = no_vector;
+  u16 first = no_vector;
+  u16 count = 1;
+
+  [[nodiscard]] constexpr u16 of_queue(u16 q) const {
+    return first == no_vector || count < 2 ? first : static_cast<u16>(first + q % count);
+  }
+};
+
 /// A transport, a copyable value that is all-zero when closed:
 ///  1. `type_of(location)` is what the device says it is, `none` when it cannot be driven; it changes nothing.
 ///     `open(location, report&)` finds and checks the registers, and lets the device master the bus. It writes no virtio

@@ -105,24 +105,14 @@ class legacy {
   void close() const { change_command(host_, id_, 0, command::bus_master); }
 
  private:
-  [[nodiscard]] bool msix_enabled() const {
-    bool enabled = false;
-    each_capability(host_, id_, [&](u16, u32 head) {
-      if ((head & 0xffu) != capability_id::msix) return true;
-      enabled = head >> 31 != 0;
-      return false;
-    });
-    return enabled;
-  }
-
   // Asked each time: whoever enables MSI-X moves the device's config under our feet.
   [[nodiscard]] typename H::bar_space device_config() const {
-    const usize start = msix_enabled() ? legacy_header::config_with_msix : legacy_header::config_without_msix;
+    const usize start = find_msix(host_, id_).enabled ? legacy_header::config_with_msix : legacy_header::config_without_msix;
     return start < block_.size() ? block_.part(start, block_.size() - start) : typename H::bar_space{};
   }
 
   [[nodiscard]] result<void> set_vector(reg<u16> which, u16 vector) const {
-    if (!msix_enabled()) return errc::unsupported;
+    if (!has_vector(host_, id_, vector)) return errc::unsupported;
     write(block_, which, vector);
     if (read(block_, which) != vector) return errc::unsupported;
     return {};

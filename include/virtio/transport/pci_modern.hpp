@@ -97,10 +97,7 @@ class modern {
     write(registers, common::queue_desc, raw(areas.descriptors));
     write(registers, common::queue_driver, raw(areas.driver));
     write(registers, common::queue_device, raw(areas.device));
-    if (vector != no_vector) {
-      write(registers, common::queue_vector, vector);
-      if (read(registers, common::queue_vector) != vector) return errc::unsupported;
-    }
+    if (vector != no_vector) VIRTIO_TRY(set_vector(common::queue_vector, vector));
     write(registers, common::queue_enable, u16{1});
     return doorbell{at_.notify().part(static_cast<usize>(bell), 2)};
   }
@@ -118,11 +115,7 @@ class modern {
     return read(at_.common(), common::queue_reset) == 0;
   }
 
-  [[nodiscard]] result<void> set_config_vector(u16 vector) const {
-    write(at_.common(), common::config_vector, vector);
-    if (read(at_.common(), common::config_vector) != vector) return errc::unsupported;
-    return {};
-  }
+  [[nodiscard]] result<void> set_config_vector(u16 vector) const { return set_vector(common::config_vector, vector); }
 
   template <register_value T, class Policy = Config>
   [[nodiscard]] result<T> config(usize offset) const {
@@ -146,6 +139,13 @@ class modern {
   void close() const { change_command(host_, id_, 0, command::bus_master); }
 
  private:
+  [[nodiscard]] result<void> set_vector(reg<u16> which, u16 vector) const {
+    if (!has_vector(host_, id_, vector)) return errc::unsupported;
+    write(at_.common(), which, vector);
+    if (read(at_.common(), which) != vector) return errc::unsupported;
+    return {};
+  }
+
   modern_layout<typename H::bar_space> at_{};
   VIRTIO_EMPTY_MEMBER H host_{};
   typename H::function_id id_{};

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+// MSI-X: a table in a BAR in which each vector is an address and a value, and the device writes the one to the other when it wants
+// attention. Whoever owns the interrupt controller makes the messages; drivers are told vectors by number, when they start.
+//
+//   virtio::pci::msix<board> table;
+//   table.open(host, where->id);            // masked, all of it
+//   table.route(0, my_message);             // on x86: {0xfee00000 | apic id << 12, idt vector}
+//   table.enable();                         // from here on instead of the interrupt line
+//   disk.start(board{}, *where, disk_dma, {.config = 0, .first = 0});
+//
+// Spec: PCI 3.0, 6.8.2; virtio 1.4, 4.1.5.1.2. Layer: pci.
+#pragma once
+
+#include <virtio/pci/capabilities.hpp>
+
+namespace virtio::pci {
+
+/// What a device writes, and where, to raise an interrupt.
+struct msi_message {
+  u64 address = 0;
+  u32 data = 0;
+};
+
+/// The MSI-X table of one function. All-zero until `open`. Survives resets of the virtio device, which forgets the vectors that
+/// its queues were given, but not the table.
+template <host H>
+class msix {
+ public:
+  using space = typename H::bar_space;
+
+  /// Finds the table, masks every vector and leaves MSI-X off. Makes the function answer in memory. Errors: `not_found` (no such
+  /// capability), `device_misbehaved` (the table does not fit its BAR), those of `host.bar`.
+  [[nodiscard]] result<void> open(const H& h, typename H::function_id id) {
+    *this = {};
+    const msix_state found = find_msix(h, id);
+    if (found.at == 0) return errc::not_found;
+    const u32 place = h.config_read32(id, static_cast<u16>(found.at + 4));
+    VIRTIO_TRY_ASSIGN(const space whole, h.bar(id, static_cast<u8>(place & 7u)));
+    const usize start = place & ~7u;
+    const usize bytes = usize{found.vectors} * entry_bytes;
+    if (start > whole.size() || bytes > whole.size() - start) return errc::device_misbehaved;
+    host_ = h;
+    id_ = id;
+    at_ = found.at;
+    count_ = found.vectors;
+    table_ = whole.part(start, bytes);
+    change_command(host_, id_, command::memory, 0);
+    control(0, enabled | all_masked);
+    for (u16 vector = 0; vector < count_; ++vector) mask(vector);
+    return {};
+  }
+
+  /// Vectors in the table; 0 before `open`.
+  [[nodiscard]] u16 size() const { return count_; }
+
+  /// Gives a vector its message and unmasks it. Errors: `out_of_range`.
+  [[nodiscard]] result<void> route(u16 vector, msi_message message) const {
+    if (vector >= count_) return errc::out_of_range;
+    mask(vector);  // or the device could use half of the old message with half of the new
+    write(vector, 0, static_cast<u32>(message.address));
+    write(vector, 4, static_cast<u32>(message.address >> 32));
+    write(vector, 8, message.data);
+    unmask(vector);
+    return {};
+  }
+
+  /// Holds a vector back: what it would have said is kept by the device until `unmask`. Vectors out of range are ignored.
+  void mask(u16 vector) const { write(vector, 12, 1); }
+  void unmask(u16 vector) const { write(vector, 12, 0); }
+
+  /// Turns MSI-X on. The interrupt line is silent from here on, and a legacy device's configuration has moved.
+  void enable() const { control(enabled, all_masked); }
+  /// Turns it off again: the device is back at its interrupt line.
+  void disable() const { control(0, enabled); }
+
+ private:
+  static constexpr usize entry_bytes = 16;
+  static constexpr u32 enabled = 0x80000000;
+  static constexpr u32 all_masked = 0x40000000;
+
+  void write(u16 vector, usize offset, u32 value) const {
+    if (vector < count_) table_.template write<u32>(vector * entry_bytes + offset, value);
+  }
+  void control(u32 set, u32 clear) const {
+    if (count_ != 0) host_.config_write32(id_, at_, (host_.config_read32(id_, at_) | set) & ~clear);
+  }
+
+  VIRTIO_EMPTY_MEMBER H host_{};
+  typename H::function_id id_{};
+  space table_{};
+  u16 at_ = 0;
+  u16 count_ = 0;
+};
+
+}  // namespace virtio::pci

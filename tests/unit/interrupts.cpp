@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MIT
+// MSI-X: the table, the vectors that drivers give to their devices, and what happens when there are too few or none.
+#include <catch2/generators/catch_generators.hpp>
+
+#include <virtio/pci/msix.hpp>
+
+#include "machine.hpp"
+
+using namespace virtio;
+using rig::blk_model;
+using rig::rng_model;
+using rig::seat;
+using virtio::testing::fake_function;
+
+namespace {
+
+using table = pci::msix<rig::host>;
+
+table opened(rig::machine& m, u8 slot) {
+  table out;
+  REQUIRE(out.open(m.bus.host(), {0, 0, slot, 0}));
+  return out;
+}
+
+bool is_on(fake_function& f) { return (f.config[f.capability(0x11) + 3u] & 0x80) != 0; }
+
+}  // namespace
+
+TEST_CASE("msix: opening masks every vector and leaves MSI-X off; routing writes a message while its vector is masked", "[msix]") {
+  rig::machine m;
+  (void)m.add<blk_model>(seat::modern, 4);
+  auto& f = m.function(4);
+  const auto before = f.peek(f.capability(0x11));
+  f.clear_log();
+  const auto t = opened(m, 4);
+  CHECK(t.size() == 2);
+  CHECK(f.log() == "w4@msix+0xc=0x1 w4@msix+0x1c=0x1");
+  CHECK_FALSE(is_on(f));
+  f.clear_log();
+  CHECK(t.route(1, {0x1'fee0'1000, 0x41}));
+  CHECK(f.log() == "w4@msix+0x1c=0x1 w4@msix+0x10=0xfee01000 w4@msix+0x14=0x1 w4@msix+0x18=0x41 w4@msix+0x1c=0x0");
+  CHECK(t.route(2, {0xfee00000, 0x41}).error() == errc::out_of_range);
+  t.mask(7);  // ignored
+  t.enable();
+  CHECK(is_on(f));
+  CHECK(f.peek(f.capability(0x11)) == (before | 0x80000000));
+  t.disable();
+  CHECK(f.peek(f.capability(0x11)) == before);
+}
+
+TEST_CASE("msix: no capability, no BAR, a table beyond its BAR, none opened", "[msix][hostile]") {
+  rig::machine m;
+  m.expect_objections = true;
+  (void)m.add<blk_model>(seat::modern, 4);
+  auto& f = m.function(4);
+  const u8 at = f.capability(0x11);
+  const auto whole = f.config;
+  table t;
+  const auto error = [&] { return t.open(m.bus.host(), {0, 0, 4, 0}).error(); };
+  CHECK(error() == errc::ok);
+  f.poke(at + 4u, 5, 1);  // BAR 5 is not implemented
+  CHECK(error() == errc::not_found);
+  f.poke(at + 4u, 7, 1);  // and this one cannot be
+  CHECK(error() == errc::not_found);
+  f.config = whole;
+  f.poke(at + 2u, 0x7ff, 2);  // 2048 entries are 32 KiB, BAR 1 has 4
+  CHECK(error() == errc::device_misbehaved);
+  f.config = whole;
+  f.poke(at + 4u, 0xfffffff8 | 1, 4);
+  CHECK(error() == errc::device_misbehaved);
+  f.config = whole;
+  f.poke(at, 0x12, 1);
+  CHECK(error() == errc::not_found);
+  CHECK(t.size() == 0);
+  t.enable();  // nothing to enable
+  CHECK(t.route(0, {}).error() == errc::out_of_range);
+  CHECK(f.config[at + 3u] == whole[at + 3u]);
+}
+
+TEST_CASE("interrupts: completions and configuration changes come on the vectors that were given [PCI-35]", "[msix]") {
+  rig::machine m;
+  const seat where = GENERATE(seat::modern, seat::transitional, seat::legacy);
+  auto& model = m.add<blk_model>(where, 4);
+  const auto t = opened(m, 4);
+  t.enable();
+  rig::disk<rig::legacy_queue> d;
+  REQUIRE(d->start(m.platform(), m.where(4), d.storage(), {.config = 0, .first = 1}));
+  u8 sector[512];
+  CHECK(d->read(0, sector));
+  CHECK(model.interrupts(0) == 0);
+  const auto polled = model.interrupts(1);
+  (void)d->arm();
+  CHECK(d->read(1, sector));
+  CHECK(model.interrupts(1) == polled + 1);
+  model.change_config(0, model.config()[0] ^ 1u, 1);
+  CHECK(model.interrupts(0) == 1);
+  CHECK_FALSE(d->acknowledge_interrupt().queue);  // MSI-X leaves the ISR alone
+  // Started again, the device has forgotten its vectors, and gets others.
+  REQUIRE(d->start(m.platform(), m.where(4), d.storage(), {.config = 1, .first = 0}));
+  (void)d->arm();
+  CHECK(d->read(0, sector));
+  CHECK(model.interrupts(0) == 2);
+}
+
+TEST_CASE("interrupts: a table of one vector serves everything [PCI-31]", "[msix]") {
+  rig::machine m;
+  auto& model = m.add<rng_model>(seat::modern, 4);
+  auto& f = m.function(4);
+  f.poke(f.capability(0x11) + 2u, 0, 2);
+  model.msix_vectors = 1;
+  const auto t = opened(m, 4);
+  CHECK(t.size() == 1);
+  t.enable();
+  rig::entropy<> r;
+  REQUIRE(r->start(m.platform(), m.where(4), r.storage(), {.config = 0, .first = 0}));
+  u8 seed[8];
+  (void)r->arm();
+  CHECK(r->fill(seed));
+  CHECK(model.interrupts(0) == 1);
+}
+
+TEST_CASE("interrupts: queues share vectors in turn when there are fewer", "[msix]") {
+  constexpr interrupt_vectors none{}, one{.config = 0, .first = 0}, two{.config = 0, .first = 1, .count = 2};
+  STATIC_CHECK(none.of_queue(0) == no_vector);
+  STATIC_CHECK((one.of_queue(0) == 0 && one.of_queue(9) == 0));
+  STATIC_CHECK((two.of_queue(0) == 1 && two.of_queue(1) == 2 && two.of_queue(2) == 1));
+  STATIC_CHECK(interrupt_vectors{.first = 3, .count = 0}.of_queue(5) == 3);
+}
+
+TEST_CASE("interrupts: a vector that the device refuses ends the start, by name [PCI-35]", "[msix]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4);
+  const auto t = opened(m, 4);
+  t.enable();
+  model.refuse_vectors = true;
+  rig::disk<rig::legacy_queue> d;
+  CHECK(d->start(m.platform(), m.where(4), d.storage(), {.config = 0}).error() == errc::unsupported);
+  CHECK(d->why().why == verdict::vector_refused);
+  CHECK(d->start(m.platform(), m.where(4), d.storage(), {.first = 0}).error() == errc::unsupported);
+  CHECK(d->why().why == verdict::vector_refused);
+  CHECK(d->start(m.platform(), m.where(4), d.storage()));  // without vectors it works
+}
+
+TEST_CASE("interrupts: vectors beyond the table, or with MSI-X off, are never written [PCI-34]", "[msix]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4);
+  const auto t = opened(m, 4);
+  rig::disk<rig::legacy_queue> d;
+  CHECK(d->start(m.platform(), m.where(4), d.storage(), {.config = 0, .first = 1}).error() == errc::unsupported);
+  t.enable();
+  CHECK(d->start(m.platform(), m.where(4), d.storage(), {.config = 2}).error() == errc::unsupported);
+  CHECK(d->start(m.platform(), m.where(4), d.storage(), {.first = 2}).error() == errc::unsupported);
+  CHECK(d->why().why == verdict::vector_refused);
+  CHECK(model.violations().empty());  // the model objects to a vector that it does not have
+}

@@ -2,6 +2,7 @@
 """Compilers and bare targets, for the checks in tools/ and the tests that run a compiler."""
 import functools
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -84,6 +85,19 @@ def targets(compiler):
     every = {"x86_64": ["-m64"], "i686": ["-m32"]}
     probe = ["-x", "c++", "-fsyntax-only", "/dev/null"]
     return {name: flags for name, flags in every.items() if run([compiler, *flags, *probe]).returncode == 0}
+
+
+MEMORY_FUNCTIONS = ("memcpy", "memmove", "memset", "memcmp")
+
+
+def memory_functions(compiler, flags, folder):
+    """An archive of the four functions that compilers call by themselves; the linker takes from it those that are called."""
+    source = pathlib.Path(__file__).resolve().parent.parent / "tests/freestanding/bare_link/memory.cpp"
+    objects = [folder / f"{name}.o" for name in MEMORY_FUNCTIONS]
+    for name, output in zip(MEMORY_FUNCTIONS, objects):
+        must_run([compiler, *flags, f"-D{name.upper()}", "-fno-builtin", "-c", source, "-o", output])
+    must_run([need_any(["llvm-ar", "ar"]), "rcs", folder / "libmemory.a", *objects])
+    return folder / "libmemory.a"
 
 
 def is_x86(target):

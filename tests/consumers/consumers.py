@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: MIT
 """Installs the library, or copies it, and builds and runs a small program with it, the way a user would.
 
-usage: consumers.py WAY [COMPILER]
-  WAY: find_package add_subdirectory FetchContent pkg-config meson-subproject meson-installed headers
+usage: consumers.py WAY [COMPILER [OPTIONS]]
+  WAY: find_package add_subdirectory FetchContent pkg-config meson-subproject meson-installed headers options
+  OPTIONS: how a user may compile: small c++23 lto m32 kernel
 """
 import os
 import pathlib
@@ -15,6 +16,8 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 PROGRAM = HERE / "program"
+UNITS = ("main.cpp", "unit.cpp")
+EXAMPLE = ROOT / "examples/00_loopback/main.cpp"  # a program that uses the test kit
 sys.path.insert(0, str(ROOT / "tools"))
 import compilers  # noqa: E402
 
@@ -59,8 +62,25 @@ def installed(folder, by):
 def run_program(path):
     out = compilers.must_run([path])
     print(out, end="")
-    if f"virtio {VERSION}:" not in out:
-        fail(f"the program does not say that it has version {VERSION}")
+    if f"virtio {VERSION}: wrote and read back" not in out:
+        fail(f"the program does not say that it has version {VERSION} and works")
+
+
+def run_kit(path):
+    out = compilers.must_run([path])
+    if "read back: the same" not in out:
+        fail(f"{EXAMPLE.relative_to(ROOT)} says something else:\n{out}")
+    print("the test kit's example runs")
+
+
+def compile_and_run(compiler, flags, program):
+    """main.cpp and its second unit, as somebody without a build system would. Definitions and include paths are in `flags`."""
+    compilers.must_run([compiler, *compilers.WARNINGS, *flags, *(PROGRAM / unit for unit in UNITS), "-o", program])
+    run_program(program)
+
+
+def expected_version(version=VERSION):
+    return f'-DEXPECTED_VERSION="{version}"'
 
 
 def pkg_config_path(prefix):
@@ -71,7 +91,7 @@ def pkg_config_path(prefix):
 
 
 def with_cmake(folder, way):
-    define = {"WAY": way, "WANTED": VERSION.rsplit(".", 1)[0]}
+    define = {"WAY": way, "WANTED": VERSION.rsplit(".", 1)[0], "EXAMPLE": EXAMPLE}
     if way == "find_package":
         define["CMAKE_PREFIX_PATH"] = installed(folder, "cmake")
     else:
@@ -84,6 +104,7 @@ def with_cmake(folder, way):
     compilers.must_run(["cmake", "-S", PROGRAM, "-B", build, *(f"-D{name}={value}" for name, value in define.items())])
     compilers.must_run(["cmake", "--build", build])
     run_program(build / "consumer")
+    run_kit(build / "kit")
 
     if way == "find_package":  # another minor version of 0.x may have changed anything
         major, minor, _ = VERSION.split(".")
@@ -97,14 +118,14 @@ def with_cmake(folder, way):
 def with_pkg_config(folder, compiler):
     environment = pkg_config_path(installed(folder, "cmake"))
     ask = lambda what: compilers.must_run(["pkg-config", what, "virtio"], env=environment).strip()
-    compilers.must_run([compiler, "-std=c++20", *compilers.WARNINGS, *ask("--cflags").split(), *ask("--libs").split(),
-                        f'-DEXPECTED_VERSION="{ask("--modversion")}"', PROGRAM / "main.cpp", "-o", folder / "consumer"])
-    run_program(folder / "consumer")
+    compile_and_run(compiler, ["-std=c++20", *ask("--cflags").split(), *ask("--libs").split(), expected_version(ask("--modversion"))],
+                    folder / "consumer")
 
 
 def with_meson(folder, way):
     project = folder / "project"
     shutil.copytree(PROGRAM, project)
+    shutil.copy(EXAMPLE, project / "kit.cpp")
     environment = {}
     arguments = []
     if way == "meson-subproject":
@@ -117,6 +138,7 @@ def with_meson(folder, way):
     compilers.must_run(["ninja", "-C", folder / "build"], env=environment)
     run_program(folder / "build/consumer")
     if way == "meson-subproject":
+        run_kit(folder / "build/kit")
         compilers.must_run(["meson", "install", "-C", folder / "build", "--destdir", folder / "destination"])
         strays = [path for path in (folder / "destination").rglob("*") if path.is_file()]
         if strays:
@@ -142,11 +164,46 @@ def with_every_header(folder, compiler):
         print(f"{len(have)} headers installed by {by} compile with {compiler}")
 
 
+def with_options(folder, compiler, options):
+    include = f"-I{ROOT / 'include'}"
+    hosted = {"small": ["-std=c++20", "-Os", "-fno-exceptions", "-fno-rtti"], "c++23": [newest_standard(compiler), "-O2"],
+              "lto": ["-std=c++20", "-O2", "-flto", *([] if compilers.is_clang(compiler) else ["-Werror=odr"])]}
+    if options in hosted:
+        compile_and_run(compiler, [*hosted[options], include, expected_version()], folder / "consumer")
+        return
+
+    if not compilers.is_x86(compilers.run([compiler, "-dumpmachine"]).stdout):
+        compilers.skip("these are options for x86")
+    bare = {"m32": ["-m32"], "kernel": ["-m64", "-mgeneral-regs-only", "-mno-red-zone", "-mcmodel=kernel"]}[options]
+    flags = [*bare, *compilers.freestanding(compiler), "-O2", "-fno-pic", "-fno-stack-protector", "-fno-threadsafe-statics",
+             "-fno-asynchronous-unwind-tables"]
+    objects = [compilers.memory_functions(compiler, flags, folder), folder / "bare.o"]
+    compilers.must_run([compiler, *flags, include, expected_version(), "-c", PROGRAM / "bare.cpp", "-o", objects[-1]])
+    link = [compiler, *bare, "-nostdlib", "-static", "-Wl,--no-undefined", "-Wl,--build-id=none", *reversed(objects), "-o"]
+    compilers.must_run([*link, folder / "consumer"])
+    run_program(folder / "consumer")
+    if options == "kernel":  # and where a kernel is: in the last 2 GiB, not to be run as a process
+        image = folder / "kernel"
+        compilers.must_run([*link, image, "-Wl,-Ttext-segment=0xffffffff80000000"])
+        code = compilers.must_run([compilers.need("objdump"), "-d", "--no-show-raw-insn", image])
+        vector = [line.strip() for line in code.splitlines() if re.search(r"%([xyz]?mm\d|st\b)", line)]
+        if vector or "ffffffff80" not in code:
+            fail(f"vector or floating-point registers are used, or the image lies elsewhere: {vector[:3]}")
+        print("no vector and no floating-point register is used")
+
+
+def newest_standard(compiler):
+    """-std=c++23 by the name that this compiler has for it."""
+    probe = [compiler, "-x", "c++", "-fsyntax-only", "/dev/null"]
+    return next(flag for flag in ("-std=c++23", "-std=c++2b") if compilers.run([*probe, flag]).returncode == 0)
+
+
 def main():
     way = sys.argv[1]
     compiler = sys.argv[2] if len(sys.argv) > 2 else "c++"
     needs = {"FetchContent": ["git"], "pkg-config": ["pkg-config", compiler], "meson-subproject": ["meson", "ninja"],
-             "meson-installed": ["meson", "ninja", "pkg-config"], "headers": [compiler]}
+             "meson-installed": ["meson", "ninja", "pkg-config"], "headers": [compiler],
+             "options": [compiler]}
     for program in needs.get(way, []):
         compilers.need(program)
     # Whatever this machine has installed must not help.
@@ -162,6 +219,8 @@ def main():
             with_meson(folder, way)
         elif way == "headers":
             with_every_header(folder, compiler)
+        elif way == "options":
+            with_options(folder, compiler, sys.argv[3])
         else:
             sys.exit(__doc__)
 

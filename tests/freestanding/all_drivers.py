@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 import compilers  # noqa: E402
 
-MEMORY = {"memcpy", "memmove", "memset", "memcmp"}
+MEMORY = set(compilers.MEMORY_FUNCTIONS)
 # The same four under the names of the Arm run-time ABI, which the program supplies as well.
 ARM_MEMORY = {f"__aeabi_{name}{width}" for name in ("memcpy", "memmove", "memset", "memclr") for width in ("", "4", "8")}
 # Not a function: the linker defines it.

@@ -16,7 +16,6 @@ ROOT = HERE.parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 import compilers  # noqa: E402
 
-MEMORY = ("memcpy", "memmove", "memset", "memcmp")
 NONE_OF = (".data", ".init_array", ".fini_array", ".ctors", ".dtors", ".preinit_array", ".tdata", ".tbss",
            ".gcc_except_table")
 
@@ -24,7 +23,7 @@ NONE_OF = (".data", ".init_array", ".fini_array", ".ctors", ".dtors", ".preinit_
 def main():
     compiler = sys.argv[1]
     compilers.need(compiler)
-    archiver, nm, size = (compilers.need_any([f"llvm-{tool}", tool]) for tool in ("ar", "nm", "size"))
+    nm, size = (compilers.need_any([f"llvm-{tool}", tool]) for tool in ("nm", "size"))
     machine = compilers.run([compiler, "-dumpmachine"]).stdout.strip()
     if not compilers.is_x86(machine):
         compilers.skip(f"the example's board is an x86 machine, this is {machine}")
@@ -41,17 +40,16 @@ def main():
 
         program = compile_one(ROOT / "examples/01_blk/main.cpp", "main.o")
         start = compile_one(HERE / "start.cpp", "start.o")
-        functions = [compile_one(HERE / "memory.cpp", f"{each}.o", f"-D{each.upper()}", "-fno-builtin") for each in MEMORY]
-        compilers.must_run([archiver, "rcs", folder / "libmemory.a", *functions])
+        memory = compilers.memory_functions(compiler, flags, folder)
 
         image = folder / "image"
         linked = compilers.must_run([compiler, "-nostdlib", "-static", "-Wl,--gc-sections", "-Wl,--no-undefined",
                                      "-Wl,--fatal-warnings", "-Wl,--build-id=none", start, program,
-                                     folder / "libmemory.a", "-o", image])
+                                     memory, "-o", image])
         print(linked, end="")
 
         symbols = [line.split()[:2] for line in compilers.must_run([nm, "-P", image]).splitlines() if line]
-        called = sorted(name for name, _ in symbols if name in MEMORY)
+        called = sorted(name for name, _ in symbols if name in compilers.MEMORY_FUNCTIONS)
         own = {line.split()[0] for line in compilers.must_run([nm, "-P", "-u", program]).splitlines() if line}
         sections = {}
         for line in compilers.must_run([size, "-A", image]).splitlines():
@@ -61,7 +59,7 @@ def main():
 
     wrong = [f"{section} has {sections[section]} bytes" for section in NONE_OF if sections.get(section, 0) != 0]
     wrong += [f"{symbol} is undefined" for symbol, kind in symbols if kind in "Uw"]
-    wrong += [f"the program needs {symbol}" for symbol in sorted(own - set(MEMORY))]
+    wrong += [f"the program needs {symbol}" for symbol in sorted(own - set(compilers.MEMORY_FUNCTIONS))]
     wrong += [f"{symbol} is in the image" for symbol, _ in symbols
               if any(part in symbol for part in ("personality", "__cxa", "_Unwind", "_GLOBAL__sub_I", "__dso_handle"))]
     print(f"{compiler}: {sections.get('.text', 0)} bytes of text, {sections.get('.rodata', 0)} of constants, "

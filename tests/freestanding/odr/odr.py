@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Links two translation units that both include every header, in opposite orders, and runs the program.
+"""Links two translation units that both include every header, in opposite orders, and runs the program: each unit drives
+the same disk with its own instantiation.
 
 usage: odr.py COMPILER
 
@@ -12,6 +13,7 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
+PROGRAM = ROOT / "tests/consumers/program"  # a disk to drive
 sys.path.insert(0, str(ROOT / "tools"))
 import compilers  # noqa: E402
 
@@ -35,7 +37,7 @@ def main():
             objects = []
             for unit in ("one", "two"):
                 objects.append(folder / f"{unit}{way}.o")
-                compilers.must_run([compiler, "-std=c++20", *compilers.WARNINGS, *flags, f"-I{ROOT / 'include'}",
+                compilers.must_run([compiler, "-std=c++20", *compilers.WARNINGS, *flags, f"-I{ROOT / 'include'}", f"-I{PROGRAM}",
                                     f'-DEVERYTHING="{folder / unit}.hpp"', "-c", HERE / f"{unit}.cpp", "-o", objects[-1]])
             program = folder / f"program{way}"
             said = compilers.must_run([compiler, *flags, *objects, "-Wl,--fatal-warnings", "-o", program])

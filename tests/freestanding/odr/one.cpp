@@ -16,5 +16,6 @@ int main() {
   const facts two = facts_of_two();
   if (one.dma_page != two.dma_page || one.find != two.find) return 2;
   if (one.disk_bytes != two.disk_bytes || one.dma_bytes != two.dma_bytes) return 3;
+  if (one.wrong != nullptr || two.wrong != nullptr) return 4;
   std::printf("two translation units, one library: %s\n", two.sentence);
 }

@@ -2,6 +2,8 @@
 // What both translation units of the ODR test say about the library: the same, if there is one definition of everything.
 #pragma once
 
+#include "disk.hpp"
+
 #include <cstddef>
 
 struct facts {
@@ -10,6 +12,7 @@ struct facts {
   std::size_t disk_bytes;
   std::size_t dma_bytes;
   const char* sentence;
+  const char* wrong;  // nullptr when the disk could be driven from there
 };
 
 using disk_t = virtio::blk::device<virtio::identity_platform<>, virtio::pci::transport<virtio::pci::ecam>, virtio::split_queue<16>>;
@@ -20,5 +23,5 @@ facts facts_of_two();
 
 [[maybe_unused]] static facts facts_here() {
   return {&virtio::dma_page, reinterpret_cast<void (*)()>(&virtio::pci::find<virtio::pci::ecam>), sizeof(disk_t), disk_t::dma_bytes,
-          virtio::describe(virtio::errc::timed_out)};
+          virtio::describe(virtio::errc::timed_out), memory_disk::drive()};
 }

@@ -3,7 +3,7 @@
 """Installs the library, or copies it, and builds and runs a small program with it, the way a user would.
 
 usage: consumers.py WAY [COMPILER [OPTIONS]]
-  WAY: find_package add_subdirectory FetchContent pkg-config meson-subproject meson-installed headers options
+  WAY: find_package add_subdirectory FetchContent pkg-config meson-subproject meson-installed headers single-header options
   OPTIONS: how a user may compile: small c++23 lto m32 kernel
 """
 import os
@@ -164,6 +164,53 @@ def with_every_header(folder, compiler):
         print(f"{len(have)} headers installed by {by} compile with {compiler}")
 
 
+def with_single_header(folder, compiler):
+    """tools/amalgamate's file is complete, the same every time, and all that a program and a bare target need."""
+    amalgamate = ROOT / "tools/amalgamate"
+    text = compilers.must_run([sys.executable, amalgamate])
+    # A copy elsewhere, written into files in another order, gives the same bytes: nothing of the machine is in there.
+    other = folder / "elsewhere"
+    (other / "include").mkdir(parents=True)
+    shutil.copy(ROOT / "LICENSE", other)
+    for path in sorted((ROOT / "include").rglob("*.hpp"), reverse=True):
+        to = other / path.relative_to(ROOT)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, to)
+    include = folder / "include"
+    header = include / "virtio/virtio.hpp"
+    compilers.must_run([sys.executable, amalgamate, "--root", other, "-o", header])
+    if header.read_text(encoding="utf-8") != text:
+        fail("the same headers elsewhere give another file")
+    check_single_header(text)
+
+    compile_and_run(compiler, ["-std=c++20", expected_version(), f"-I{include}"], folder / "consumer")
+    every = compilers.targets(compiler)
+    source = folder / "bare.cpp"
+    source.write_text('#include <virtio/virtio.hpp>\n#include <virtio/virtio.hpp>\n#include "disk.hpp"\n'
+                      "const char* used();\nconst char* used() { return memory_disk::drive(); }\n", encoding="utf-8")
+    for target, flags in every.items():
+        compilers.must_run([compiler, *flags, *compilers.freestanding(compiler), f"-I{include}", f"-I{PROGRAM}", "-O1", "-c", source,
+                            "-o", folder / "bare.o"])
+    print(f"the single header compiles with {compiler} for {', '.join(every)}")
+
+
+def check_single_header(text):
+    wanted = {path.relative_to(ROOT / "include").as_posix() for path in (ROOT / "include").rglob("*.hpp")
+              if "testing" not in path.parts}
+    titles = re.findall(r"^// ==== (\S+)$", text, re.M)
+    if sorted(titles) != sorted(wanted):
+        fail(f"not each header once: {sorted(wanted.symmetric_difference(titles)) or 'some come twice'}")
+    included = re.findall(r"^\s*#\s*include\s*(.*)$", text, re.M)
+    if sorted(included) != ["<stddef.h>", "<stdint.h>"]:
+        fail(f"it includes {included}")
+    if text.count("#pragma once") != 1:
+        fail("#pragma once is there more than once")
+    licence = (ROOT / "LICENSE").read_text(encoding="utf-8").strip().splitlines()
+    for part in (f"\n// virtio {VERSION} in one file", "\n".join(f"// {line}".rstrip() for line in licence)):
+        if part not in text:
+            fail(f"it does not say: {part}")
+
+
 def with_options(folder, compiler, options):
     include = f"-I{ROOT / 'include'}"
     hosted = {"small": ["-std=c++20", "-Os", "-fno-exceptions", "-fno-rtti"], "c++23": [newest_standard(compiler), "-O2"],
@@ -203,7 +250,7 @@ def main():
     compiler = sys.argv[2] if len(sys.argv) > 2 else "c++"
     needs = {"FetchContent": ["git"], "pkg-config": ["pkg-config", compiler], "meson-subproject": ["meson", "ninja"],
              "meson-installed": ["meson", "ninja", "pkg-config"], "headers": [compiler],
-             "options": [compiler]}
+             "single-header": [compiler], "options": [compiler]}
     for program in needs.get(way, []):
         compilers.need(program)
     # Whatever this machine has installed must not help.
@@ -219,6 +266,8 @@ def main():
             with_meson(folder, way)
         elif way == "headers":
             with_every_header(folder, compiler)
+        elif way == "single-header":
+            with_single_header(folder, compiler)
         elif way == "options":
             with_options(folder, compiler, sys.argv[3])
         else:

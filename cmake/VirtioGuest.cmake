@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 # virtio_add_guest(<name> SOURCES <file>...): a bootable image from the sources and examples/boot/x86_64.
 # Needs a build configured with cmake/toolchains/x86_64-none.cmake, and the target virtio::virtio.
-# Include it after project(): it switches assembler on.
+# The sources may be C++, C and assembler. Include it after project(): it switches C and assembler on.
 include_guard(GLOBAL)
+enable_language(C)
 enable_language(ASM)
 
 set(VIRTIO_GUEST_BOOT_DIR "${CMAKE_CURRENT_LIST_DIR}/../examples/boot/x86_64" CACHE INTERNAL "")
@@ -22,7 +23,7 @@ function(virtio_add_guest name)
     target_compile_features(virtio_guest_boot PUBLIC cxx_std_20)
     set_target_properties(virtio_guest_boot PROPERTIES CXX_EXTENSIONS OFF)
     target_compile_options(virtio_guest_boot PUBLIC
-      "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wconversion;-Wshadow;-Werror>")
+      "$<$<COMPILE_LANGUAGE:C,CXX>:-Wall;-Wextra;-Wconversion;-Wshadow;-Werror>")
   endif()
 
   add_executable(${name} ${guest_SOURCES})

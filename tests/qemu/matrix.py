@@ -126,7 +126,7 @@ class Cell:
     rngs: list = dataclasses.field(default_factory=list)
     extra: list = dataclasses.field(default_factory=list)
     tell: dict = dataclasses.field(default_factory=dict)  # the guest's command line
-    image: str = "guest"
+    image: str = "tests/qemu/qemu_guest"  # in the tree that the guests were built in
     status: int = 0
     console: list = dataclasses.field(default_factory=list)  # patterns that the console must match
     functions: dict = None    # every PCI function there must be, and what the library must say of it
@@ -374,7 +374,7 @@ def firmware_cells():
                         "-device", "xio3130-downstream,bus=up,id=down,chassis=3"]
 
     def cell(name, machine, told, assigned, rng="", disk="", extra=(), used="1 disks, 1 entropy devices", variant="", **more):
-        return Cell(name, machine, variant, [Disk(options=disk)], [Rng(rng)], list(extra), tell=told, image="firmware",
+        return Cell(name, machine, variant, [Disk(options=disk)], [Rng(rng)], list(extra), tell=told, image="tests/qemu/qemu_firmware",
                     console=[f"^assigned: {assigned}$", f"^used: {used}$"], **more)
 
     yield cell("microvm pcie=on: nothing has an address", "microvm,pcie=on,isa-serial=on", {"ecam": 0xe0000000, **low},
@@ -394,21 +394,27 @@ def firmware_cells():
 def example_cells():
     for variant in ("modern-only", "transitional", "legacy-only"):
         for machine in ("pc", "q35"):
-            yield Cell(f"{machine} {variant} example 01_blk", machine, variant, [Disk(flips=True)], image="blk_example",
+            yield Cell(f"{machine} {variant} example 01_blk", machine, variant, [Disk(flips=True)], image="examples/01_blk",
                        console=[r"\A\Z"])
-    yield Cell("pc example 01_blk without a disk", image="blk_example", status=1,
+    yield Cell("pc example 01_blk without a disk", image="examples/01_blk", status=1,
                console=[r"\Ano disk: there is no such device"])
-    yield Cell("pc example 01_blk with two disks", image="blk_example", status=1,
+    yield Cell("pc example 01_blk with two disks", image="examples/01_blk", status=1,
                disks=[Disk(), Disk(name="other", serial="second")], console=[r"\Ano disk: more than one device fits"])
-    yield Cell("pc example 01_blk with a read-only disk", image="blk_example", status=1,
+    yield Cell("pc example 01_blk with a read-only disk", image="examples/01_blk", status=1,
                disks=[Disk(backend="driver=raw,read-only=on,file.driver=file,file.filename={image}")],
                console=[r"\Awrite: the device is read-only"])
-    yield Cell("pc example 01_blk with a queue of 1024, legacy: refused", variant="legacy-only", image="blk_example", status=1,
+    yield Cell("pc example 01_blk with a queue of 1024, legacy: refused", variant="legacy-only", image="examples/01_blk", status=1,
                disks=[Disk(options="queue-size=1024")], console=[r"\Astart: the DMA storage or the queue is too small"])
     for variant in ("modern-only", "legacy-only"):
-        yield Cell(f"pc {variant} example 02_rng", variant=variant, rngs=[Rng()], image="rng_example",
+        yield Cell(f"pc {variant} example 02_rng", variant=variant, rngs=[Rng()], image="examples/02_rng",
                    console=[r"\A(0x[0-9a-f]{1,2} ){32}\n\Z"])
-    yield Cell("pc example 02_rng without an rng", image="rng_example", status=1, console=[r"\Ano rng: there is no such device"])
+    for variant in ("modern-only", "legacy-only"):
+        yield Cell(f"pc {variant} example c_firmware", variant=variant, disks=[Disk(flips=True)], rngs=[Rng()], image="examples/c_firmware",
+                   console=[rf"\A{SECTORS} sectors\nbehind the end: the request reaches past the end of the device or of its limits\n"
+                            r"seeded\nhanded off; again: the device has not been started\n\Z"])
+    yield Cell("pc example c_firmware without an rng", disks=[Disk(flips=True)], image="examples/c_firmware", status=1,
+               console=[r"^entropy: there is no such device"])
+    yield Cell("pc example 02_rng without an rng", image="examples/02_rng", status=1, console=[r"\Ano rng: there is no such device"])
 
 
 def cells(qemu):
@@ -434,7 +440,7 @@ def complaints_about_functions(expected, console):
             yield f"function {where}: {said.get(where, 'not listed')}; want {expected.get(where, 'none there')}"
 
 
-def run(cell, qemu, images, folder):
+def run(cell, qemu, tree, folder):
     """Boots a cell; what was wrong, as lines, none when all is well."""
     extra = list(cell.extra)
     paths = []
@@ -447,7 +453,7 @@ def run(cell, qemu, images, folder):
         extra += rng.arguments(cell.variant)
 
     began = time.monotonic()
-    status, console = guestrun.boot(images[cell.image], qemu, cell.machine, 128, cell.command_line(), 60, extra)
+    status, console = guestrun.boot(tree / cell.image, qemu, cell.machine, 128, cell.command_line(), 60, extra)
     took = time.monotonic() - began
     console = console.replace("\r\n", "\n")
     if cell.tags:
@@ -472,15 +478,10 @@ def run(cell, qemu, images, folder):
 
 
 def main(arguments):
-    build = ROOT / "build" / "guest"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--qemu", choices=VARIABLES, default="7.2")
-    parser.add_argument("--guest", type=pathlib.Path, default=build / "tests" / "qemu" / "qemu_guest")
-    parser.add_argument("--firmware", type=pathlib.Path, default=build / "tests" / "qemu" / "qemu_firmware")
-    parser.add_argument("--blk-example", type=pathlib.Path, default=build / "examples" / "01_blk")
-    parser.add_argument("--rng-example", type=pathlib.Path, default=build / "examples" / "02_rng")
-    parser.add_argument("--work", type=pathlib.Path, default=build / "tests" / "qemu")
+    parser.add_argument("--tree", type=pathlib.Path, default=ROOT / "build" / "guest", help="where the guests were built")
     parser.add_argument("cell", nargs="?")
     options = parser.parse_args(arguments)
 
@@ -498,11 +499,10 @@ def main(arguments):
               "(tools/setup fetches it, tools/setup --print tells where it is)")
         return 1 if required else SKIPPED
 
-    folder = options.work / "cells" / re.sub(r"[^\w.=-]+", "_", f"{options.qemu} {options.cell}")
+    folder = options.tree / "cells" / re.sub(r"[^\w.=-]+", "_", f"{options.qemu} {options.cell}")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    images = {"guest": options.guest, "firmware": options.firmware, "blk_example": options.blk_example, "rng_example": options.rng_example}
-    wrong = run(known[options.cell], qemu, images, folder)
+    wrong = run(known[options.cell], qemu, options.tree, folder)
     for line in wrong:
         print("WRONG:", line)
     if not wrong:

@@ -6,6 +6,7 @@
 #include <virtio/pci/discover.hpp>
 #include <virtio/pci/ecam.hpp>
 #include <virtio/pci/msix.hpp>
+#include <virtio/pci/window.hpp>
 #include <virtio/transport/pci_any.hpp>
 #if defined(__x86_64__) || defined(__i386__)
 #include <virtio/pci/cf8.hpp>

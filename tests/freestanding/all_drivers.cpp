@@ -125,6 +125,7 @@ BOARD(ports, boards::ports);
 #endif
 BOARD(paged, boards::paged);
 BOARD(high, boards::high);
+BOARD(short_arms, boards::short_arms);
 BOARD(bouncing, boards::bouncing);
 BOARD(bus, boards::bus);
 BOARD(uefi, boards::uefi);
@@ -138,6 +139,7 @@ TRANSPORT(boards::ports, virtio::pci::transport<boards::ports>);
 #endif
 DRIVERS(paged, boards::paged, legacy<boards::paged>, native_ring_of_the_device);
 DRIVERS(high, boards::high, modern<boards::high>, large_ring);
+DRIVERS(short_arms, boards::short_arms, modern<boards::short_arms>, small_ring);
 DRIVERS(bouncing, boards::bouncing, modern<boards::bouncing>, ring_with_tables);
 DRIVERS(bus, boards::bus, legacy<boards::bus>, native_ring_with_tables);
 DRIVERS(uefi, boards::uefi, modern<boards::uefi>, small_ring);

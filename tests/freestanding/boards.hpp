@@ -75,6 +75,16 @@ struct high : virtio::pci::ecam {
   u64 first = 0;  // where the device sees our address 0
 };
 
+/// A 32-bit machine with a 64-bit bus: what lies behind the CPU's reach is driven through the window of its function.
+struct short_arms : virtio::pci::windowed<virtio::pci::ecam> {
+  using barriers = virtio::smp_barriers;
+
+  result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
+    return out.push(dma_addr{reinterpret_cast<uptr>(va)}, n, way);
+  }
+  bool keep_waiting(waiting, u64 attempt) const { return attempt < 1'000'000; }
+};
+
 /// Copies every buffer through a pool that the device can reach; a slot of the pool is a segment's handle.
 struct bounce_pool {
   static constexpr usize count = 64;
@@ -275,7 +285,7 @@ inline constexpr bool is_board = virtio::platform<B> && virtio::pci::host<B>;
 #if defined(__x86_64__) || defined(__i386__)
 static_assert(is_board<ports>);
 #endif
-static_assert(is_board<paged> && is_board<high> && is_board<bouncing> && is_board<bus> && is_board<uefi> &&
+static_assert(is_board<paged> && is_board<high> && is_board<short_arms> && is_board<bouncing> && is_board<bus> && is_board<uefi> &&
               is_board<sleeping>);
 
 }  // namespace boards

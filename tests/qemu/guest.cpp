@@ -12,7 +12,7 @@ extern "C" int guest_main(const char* command_line) {
     while (word.size < list.size && word.data[word.size] != ',') ++word.size;
     const size_t skip = word.size < list.size ? word.size + 1 : word.size;
     list = {list.data + skip, list.size - skip};
-    if (!cell::run_disk(word) && !cell::run_entropy(word) && !cell::run_bus(word)) {
+    if (!cell::run_disk(word) && !cell::run_entropy(word) && !cell::run_bus(word) && !cell::run_window(word)) {
       boot::print("no such thing to run: ", word, "\n");
       return 1;
     }

@@ -296,9 +296,10 @@ void with_queue(F&& f) {
 /// The queue that cells about something else use: of any QEMU device, through any transport.
 using usual_queue = virtio::split_queue<256, virtio::ring_options{.indirect = 8}>;
 
-// What disk.cpp, entropy.cpp and bus.cpp have; each runs one word of `run=`, false when it does not know the word.
+// What disk.cpp, entropy.cpp, bus.cpp and window.cpp have; each runs one word of `run=`, false when it does not know the word.
 bool run_disk(boot::text word);
 bool run_entropy(boot::text word);
 bool run_bus(boot::text word);
+bool run_window(boot::text word);
 
 }  // namespace cell

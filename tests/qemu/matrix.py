@@ -24,6 +24,7 @@ ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 sys.dont_write_bytecode = True
 import guestrun  # noqa: E402
+import register_cells  # noqa: E402
 
 SKIPPED = 77
 VARIABLES = {"7.2": "QEMU_7", "10": "QEMU_10"}
@@ -127,6 +128,7 @@ class Cell:
     extra: list = dataclasses.field(default_factory=list)
     tell: dict = dataclasses.field(default_factory=dict)  # the guest's command line
     image: str = "tests/qemu/qemu_guest"  # in the tree that the guests were built in
+    memory: int = 128         # MiB
     status: int = 0
     console: list = dataclasses.field(default_factory=list)  # patterns that the console must match
     functions: dict = None    # every PCI function there must be, and what the library must say of it
@@ -298,8 +300,6 @@ def device_cells():
         return Cell(name, disks=[Disk(options=options, write=(50, 60))], rngs=[Rng(options)],
                     tell=both | negotiated("modern") | told, **more)
 
-    yield offered("pc blk+rng page-per-vq=on", "page-per-vq=on")
-    yield offered("pc blk+rng modern-pio-notify=on", "modern-pio-notify=on")
     yield offered("pc blk+rng packed=on: not accepted by a split driver", "packed=on")
     yield offered("pc blk+rng in_order=on: not accepted", "in_order=on", only=("10",))
     yield offered("q35 blk+rng iommu_platform=on: ACCESS_PLATFORM is accepted", tags="[FEAT-11]", options="iommu_platform=on",
@@ -419,7 +419,7 @@ def example_cells():
 
 def cells(qemu):
     made = itertools.chain(main_cells(), queue_cells(), driver_cells(), disk_cells(), device_cells(), bus_cells(), firmware_cells(),
-                           example_cells())
+                           example_cells(), register_cells.cells(sys.modules[__name__]))
     return {cell.name: cell for cell in made if qemu in cell.only}
 
 
@@ -453,7 +453,7 @@ def run(cell, qemu, tree, folder):
         extra += rng.arguments(cell.variant)
 
     began = time.monotonic()
-    status, console = guestrun.boot(tree / cell.image, qemu, cell.machine, 128, cell.command_line(), 60, extra)
+    status, console = guestrun.boot(tree / cell.image, qemu, cell.machine, cell.memory, cell.command_line(), 60, extra)
     took = time.monotonic() - began
     console = console.replace("\r\n", "\n")
     if cell.tags:

@@ -97,8 +97,8 @@ struct driver {
   Device& operator*() { return at->device; }
   dma_region storage() { return at->storage; }
 
-  template <class... Where>
-  result<void> start(machine& m, const pci::found<host>& where) { return at->device.start(m.platform(), where, storage()); }
+  template <class Host>
+  result<void> start(machine& m, const pci::found<Host>& where) { return at->device.start(m.platform(), where, storage()); }
 };
 
 template <class Queue = split_queue<16>, class Transport = any_pci>

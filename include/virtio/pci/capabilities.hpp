@@ -90,9 +90,19 @@ inline constexpr u8 needed[4] = {56, 2, 1, 1};
 inline constexpr u8 misaligned[4] = {3, 1, 0, 3};
 }  // namespace capability_rules
 
+/// How a structure's BAR is reached: as the host does it, or, for hosts that know it, through the window.
+struct directly {
+  template <host H>
+  [[nodiscard]] static auto bar(const H& h, typename H::function_id id, u8 index) { return h.bar(id, index); }
+};
+struct through_window {
+  template <windowed_host H>
+  [[nodiscard]] static auto bar(const H& h, typename H::function_id id, u8 index) { return h.bar_through_window(id, index); }
+};
+
 /// Looks at the virtio capability whose first dword is at `at`. Fills its part of `all` when it can be used, else says in `out`
 /// why not.
-template <host H>
+template <class Way, host H>
 [[nodiscard, gnu::noinline]] bool use_capability(const H& h, typename H::function_id id, u32 at, u32 kind,
                                                  modern_layout<typename H::bar_space>& all, report& out) {
   const u32 needed = capability_rules::needed[kind];
@@ -114,7 +124,7 @@ template <host H>
   if (bar > 5) return false;
   out.why = verdict::capability_misaligned;
   if ((offset & capability_rules::misaligned[kind]) != 0) return false;
-  const auto whole = h.bar(id, bar);
+  const auto whole = Way::bar(h, id, bar);
   out.why = whole.error() == errc::out_of_range ? verdict::bar_out_of_reach : verdict::bar_unassigned;
   if (!whole) return false;
   out.why = verdict::bar_too_small;
@@ -136,19 +146,26 @@ template <host H>
   constexpr u8 in_use = 1;
   u8 first[4]{};  // by kind: where its first capability is, 0 without one, `in_use` once one can be used
   report passing;  // a capability of little use may be followed by a better one
-  each_capability(h, id, [&](u16 at, u32 head) {
-    const u32 kind = (head >> 24) - 1;
-    if ((head & 0xffu) != capability_id::vendor || kind >= 4 || first[kind] == in_use) return true;
-    if (use_capability(h, id, at, kind, all, passing)) first[kind] = in_use;
-    else if (first[kind] == 0) first[kind] = static_cast<u8>(at);
-    return true;
-  });
+  const auto search = [&]<class Way>(Way) {
+    each_capability(h, id, [&](u16 at, u32 head) {
+      const u32 kind = (head >> 24) - 1;
+      if ((head & 0xffu) != capability_id::vendor || kind >= 4 || first[kind] == in_use) return true;
+      if (use_capability<Way>(h, id, at, kind, all, passing)) first[kind] = in_use;
+      else if (first[kind] == 0) first[kind] = static_cast<u8>(at);
+      return true;
+    });
+  };
+  search(directly{});
+  if constexpr (windowed_host<H>) search(through_window{});
   for (u32 kind = 0; kind < 4; ++kind) {
     if (first[kind] == in_use || (kind == 3 && first[kind] == 0)) continue;
     out.why = verdict::capability_missing;
     out.capability = static_cast<u8>(kind + 1);
     if (first[kind] == 0) return errc::not_found;
-    if (!use_capability(h, id, first[kind], kind, all, out)) return errc::unsupported;  // once more, for its reason
+    if (use_capability<directly>(h, id, first[kind], kind, all, out)) continue;  // once more, for its reason
+    if constexpr (windowed_host<H>)
+      if (out.why == verdict::bar_out_of_reach) (void)use_capability<through_window>(h, id, first[kind], kind, all, out);
+    return errc::unsupported;
   }
   out.why = verdict::usable;
   out.via = transport_kind::pci_modern;

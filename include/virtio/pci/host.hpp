@@ -16,8 +16,10 @@ namespace virtio::pci {
 ///  3. `bar_space` is a register space, and `bar(id, index)` gives the one behind BAR `index`, with its size. Errors:
 ///     `not_found` (unimplemented, or no address assigned), `out_of_range` (it lies where the CPU cannot reach);
 ///  4. `each_function(f)` calls `f(id)` for every function that answers, until `f` returns false;
-///  5. optional `trace(event)` sees every function and verdict.
-/// `pci::cf8` and `pci::ecam` are ready-made.
+///  5. optional `trace(event)` sees every function and verdict;
+///  6. optional `bar_through_window(id, index)`: the memory BAR that `bar` calls `out_of_range`, through the device's window in
+///     configuration space. Discovery asks it for structures that it finds no other way to. Errors: as `bar`.
+/// `pci::cf8` and `pci::ecam` are ready-made; `pci::windowed` adds the window to any host.
 template <class H>
 concept host = __is_trivially_copyable(H) && register_space<typename H::bar_space> &&
     requires(const H h, typename H::function_id id, u16 offset, u32 value, u8 index, bool (*visit)(typename H::function_id)) {
@@ -26,6 +28,12 @@ concept host = __is_trivially_copyable(H) && register_space<typename H::bar_spac
       { h.bar(id, index) } -> same_as<result<typename H::bar_space>>;
       { h.each_function(visit) };
     };
+
+/// A host with item 6.
+template <class H>
+concept windowed_host = host<H> && requires(const H h, typename H::function_id id, u8 index) {
+  { h.bar_through_window(id, index) } -> same_as<result<typename H::bar_space>>;
+};
 
 /// Configuration access alone: what the walks below need, and what a host's own parts can be built from.
 template <class H>

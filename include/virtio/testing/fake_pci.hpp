@@ -24,13 +24,13 @@ class fake_function {
     u8 bar;
     u64 offset;
     u64 length;
+    u32 multiplier = 0;  // of a notification structure
   };
 
   std::array<u8, 256> config{};
   std::array<u64, 6> bar_sizes{};      // 0: not implemented; a 64-bit BAR has its size in the first slot
   std::vector<region> regions;
   device_model* device = nullptr;
-  u32 notify_multiplier = 0;
   bool present = true;
   bool gates_decoding = true;          // BARs answer only while the command register says so, DMA only as bus master
   bool dword_config = false;           // vmd: device configuration answers 32-bit reads of some fields only, 0 else
@@ -78,8 +78,7 @@ class fake_function {
     for (u8 type = 1; type <= 4; ++type)
       for (unsigned nth = 0; const u8 cap = capability(0x09, type, nth); ++nth) {
         static constexpr part kinds[] = {part::common, part::notify, part::isr, part::device};
-        regions.push_back({kinds[type - 1], config[cap + 4u], peek(cap + 8u), peek(cap + 12u)});
-        if (type == 2 && nth == 0) notify_multiplier = peek(cap + 16u);
+        regions.push_back({kinds[type - 1], config[cap + 4u], peek(cap + 8u), peek(cap + 12u), type == 2 ? peek(cap + 16u) : 0});
       }
     const bool bar0_is_io = bar_sizes[0] != 0 && (config[0x10] & 1) != 0;
     const bool bar0_is_taken = std::any_of(regions.begin(), regions.end(), [](const region& r) { return r.bar == 0; });
@@ -125,7 +124,11 @@ class fake_function {
     if (const u8 window = data_window(); window != 0 && offset >= window && offset < window + 20) {
       if (offset == window + 16) return (void)window_access(window, &value);
       if (offset == window) return object("PCI-14: write to the head of the configuration window's capability");
-      return offset == window + 4 ? poke(offset, value, 1) : poke(offset, value, 4);
+      write_log("window", offset - u32{window}, 4, &value);
+      if (offset == window + 4) return poke(offset, value, 1);
+      if (const u32 length = peek(window + 12u); offset == window + 8 && length != 0 && value % length != 0)
+        object("PCI-29: offset " + wire::hex(value) + " written beside length " + std::to_string(length));
+      return poke(offset, value, 4);
     }
     for (unsigned nth = 0; const u8 cap = capability(0x09, -1, nth); ++nth)
       if (offset >= cap && offset < cap + config[cap + 2u])
@@ -178,7 +181,7 @@ class fake_function {
         registers_->write_common(offset, width, *value);
         return 0;
       case part::notify:
-        if (value != nullptr) registers_->write_notify(offset, width, *value, notify_multiplier);
+        if (value != nullptr) registers_->write_notify(offset, width, *value, r.multiplier);
         else device->object("NOTIFY: read of the notification structure");
         return 0;
       case part::isr:
@@ -240,6 +243,7 @@ class fake_function {
   }
   // The access window inside configuration space: bar, offset and length are the driver's.
   u32 window_access(u8 window, const u32* value) {
+    write_log("window", 16, 4, value);
     const u8 bar = config[window + 4u];
     const u32 offset = peek(window + 8u), length = peek(window + 12u);
     if (length != 1 && length != 2 && length != 4) {
@@ -248,8 +252,12 @@ class fake_function {
     }
     if (offset % length != 0)
       object("PCI-29: configuration window at " + wire::hex(offset) + " with length " + std::to_string(length));
-    if (bar > 5) {
-      object("PCI-30: configuration window into BAR " + std::to_string(bar));
+    const auto inside = [&](const region& r) {
+      return r.what <= part::device && r.bar == bar && offset >= r.offset && offset - r.offset + length <= r.length;
+    };
+    if (std::none_of(regions.begin(), regions.end(), inside)) {
+      object("PCI-30: configuration window into BAR " + std::to_string(bar) + "+" + wire::hex(offset) + " with length " +
+             std::to_string(length) + ", where no virtio capability points");
       return 0;
     }
     return bar_access(bar, offset, length, value);

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT
+// The window in configuration space (VIRTIO_PCI_CAP_PCI_CFG): registers of a memory BAR that the CPU cannot reach, for instance
+// one above 4 GiB on a 32-bit CPU, selected by three fields of a capability and accessed through a fourth.
+// Spec: virtio 1.4, 4.1.4.9. Layer: pci.
+#pragma once
+
+#include <virtio/pci/bars.hpp>
+#include <virtio/pci/capabilities.hpp>
+
+namespace virtio::pci {
+
+/// Fields of the window's capability, counted from its first byte.
+namespace window_field {
+inline constexpr u16 bar = 4;
+inline constexpr u16 offset = 8;
+inline constexpr u16 length = 12;
+inline constexpr u16 data = 16;
+inline constexpr u16 end = 20;
+}  // namespace window_field
+
+/// A part of a BAR, behind the window of its function. Cost: a register access is four accesses to configuration space, so a
+/// doorbell is four writes and not one; with ports CF8 and CFC each of them is two. The window is one for all copies of this
+/// space: nothing else may use it meanwhile, so neither a doorbell nor `acknowledge_interrupt` is for an interrupt handler.
+template <config_space H>
+class window_space {
+ public:
+  constexpr window_space() = default;
+  /// The whole of BAR `bar`, of which the first `size` bytes exist. `capability` is where the window's capability starts.
+  constexpr window_space(const H& host, typename H::function_id id, u8 capability, u8 bar, u32 size)
+      : host_{host}, id_{id}, size_{size}, capability_{capability}, bar_{bar} {}
+
+  template <register_value T>
+  [[nodiscard]] T read(usize offset) const {
+    static_assert(sizeof(T) <= 4);
+    return static_cast<T>(read_bytes(static_cast<u32>(offset), sizeof(T)));
+  }
+  template <register_value T>
+  void write(usize offset, T value) const {
+    static_assert(sizeof(T) <= 4);
+    write_bytes(static_cast<u32>(offset), sizeof(T), value);
+  }
+
+  [[nodiscard]] constexpr usize size() const { return size_; }
+  [[nodiscard]] constexpr window_space part(usize offset, usize length) const {
+    window_space out = *this;
+    out.start_ += static_cast<u32>(offset);
+    out.size_ = static_cast<u32>(length);
+    return out;
+  }
+
+ private:
+  [[nodiscard, gnu::noinline]] u32 read_bytes(u32 offset, u32 count) const {
+    select(offset, count);
+    return host_.config_read32(id_, at(window_field::data));
+  }
+  [[gnu::noinline]] void write_bytes(u32 offset, u32 count, u32 value) const {
+    select(offset, count);
+    host_.config_write32(id_, at(window_field::data), value);
+  }
+
+  // The length goes first: an offset must at no moment stand beside a length that it is no multiple of. The bytes beside
+  // the BAR's number are read-only.
+  void select(u32 offset, u32 count) const {
+    host_.config_write32(id_, at(window_field::bar), bar_);
+    host_.config_write32(id_, at(window_field::length), count);
+    host_.config_write32(id_, at(window_field::offset), start_ + offset);
+  }
+  [[nodiscard]] constexpr u16 at(u16 field) const { return static_cast<u16>(capability_ + field); }
+
+  VIRTIO_EMPTY_MEMBER H host_{};
+  typename H::function_id id_{};
+  u32 start_ = 0;
+  u32 size_ = 0;
+  u8 capability_ = 0;
+  u8 bar_ = 0;
+};
+
+/// What lies behind a BAR, reached as the host reaches BARs or through the window; which of them is decided at run time.
+template <register_space Direct, config_space H>
+class bar_or_window {
+ public:
+  constexpr bar_or_window() : direct_{} {}
+  constexpr explicit bar_or_window(const Direct& direct) : direct_{direct} {}
+  constexpr explicit bar_or_window(const window_space<H>& window) : window_{window}, is_window_{true} {}
+
+  template <register_value T>
+  [[nodiscard]] T read(usize offset) const {
+    return is_window_ ? window_.template read<T>(offset) : direct_.template read<T>(offset);
+  }
+  template <register_value T>
+  void write(usize offset, T value) const {
+    is_window_ ? window_.template write<T>(offset, value) : direct_.template write<T>(offset, value);
+  }
+
+  [[nodiscard]] constexpr usize size() const { return is_window_ ? window_.size() : direct_.size(); }
+  [[nodiscard]] constexpr bar_or_window part(usize offset, usize length) const {
+    return is_window_ ? bar_or_window{window_.part(offset, length)} : bar_or_window{direct_.part(offset, length)};
+  }
+  [[nodiscard]] constexpr bool is_window() const { return is_window_; }
+
+ private:
+  union {
+    Direct direct_;
+    window_space<H> window_;
+  };
+  bool is_window_ = false;
+};
+
+/// Where the function has its window, 0 when it has none: the first capability of that type with room for its data. crosvm's
+/// is 16 bytes long, and behind it lies the next capability.
+template <config_space H>
+[[nodiscard]] u8 find_window(const H& h, typename H::function_id id) {
+  u8 found = 0;
+  each_capability(h, id, [&](u16 at, u32 head) {
+    const bool is_window = (head & 0xffu) == capability_id::vendor && head >> 24 == static_cast<u8>(structure::config_window);
+    if (is_window && (head >> 16 & 0xffu) >= window_field::end && at + window_field::end <= 256) found = static_cast<u8>(at);
+    return found == 0;
+  });
+  return found;
+}
+
+/// The host `H`, and the window for structures in memory BARs that `H` cannot reach: `struct board : windowed<cf8<>>`. Who does
+/// not use it pays nothing. The window is the last resort: a structure that can be reached otherwise is, through whichever
+/// of its capabilities, and the block of a legacy device, which no capability names, never goes through it.
+template <host H>
+struct windowed : H {
+  using function_id = typename H::function_id;
+  using bar_space = bar_or_window<typename H::bar_space, H>;
+
+  [[nodiscard]] result<bar_space> bar(function_id id, u8 index) const {
+    VIRTIO_TRY_ASSIGN(const auto direct, H::bar(id, index));
+    return bar_space{direct};
+  }
+
+  /// Errors: `not_found` when `bar` is the way, `out_of_range` when there is no window either. Not for I/O BARs: QEMU's window
+  /// does not ask which BAR is meant and finds its memory BAR behind any number.
+  [[nodiscard]] result<bar_space> bar_through_window(function_id id, u8 index) const {
+    const H& direct = *this;
+    if (direct.bar(id, index).error() != errc::out_of_range) return errc::not_found;
+    const u8 window = find_window(direct, id);
+    VIRTIO_TRY_ASSIGN(const bar_info found, probe_bar(direct, id, index));
+    if (window == 0 || found.kind != bar_kind::memory) return errc::out_of_range;
+    // Structures start at 32-bit offsets, so that what follows in a larger BAR is of no use.
+    const u32 size = static_cast<u32>(virtio::detail::smaller(found.size, u64{0xffffffffu}));
+    return bar_space{window_space<H>{direct, id, window, index, size}};
+  }
+};
+
+}  // namespace virtio::pci

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: MIT
+"""Cells of the QEMU matrix about where a device's registers are: BARs that the guest cannot reach, I/O BARs, several
+capabilities of a kind, distances between doorbells, and PCI Express devices that say they are none."""
+
+# 4 GiB that want to be in memory: the firmware then moves every 64-bit BAR above 4 GiB.
+BIG_NEIGHBOUR = ["-object", "memory-backend-ram,id=shared,size=4G,share=on", "-device", "ivshmem-plain,memdev=shared"]
+
+
+def window_cells(m):
+    """Registers out of reach, through the window in configuration space. The guest has eyes for 4 GiB only."""
+    told = {"run": "window_disk,window_rng", **m.negotiated("modern")}
+
+    def far(name, machine="pc", variant="modern-only", options="", tell=None, **more):
+        return m.Cell(name, machine, variant, [m.Disk(options=options, write=(50, 60))], [m.Rng(options)],
+                      tell=told | (tell or {}), **more)
+
+    for machine in ("pc", "q35"):
+        yield far(f"{machine} blk+rng through the configuration window, BARs above 4 GiB by the firmware", machine,
+                  extra=BIG_NEIGHBOUR)
+        yield far(f"{machine} blk+rng through the configuration window, BARs moved above 4 GiB", machine, "transitional",
+                  tell={"bar_at": "0x4000000000"})
+        # The firmware of QEMU 7.2 keeps BARs below 4 GiB however much memory there is.
+        yield far(f"{machine} blk+rng through the configuration window, -m 6G", machine, only=("10",), memory=6144)
+    yield far("pc blk+rng through the configuration window, page-per-vq=on", options="page-per-vq=on", extra=BIG_NEIGHBOUR)
+    # QEMU's window takes the number of the BAR for granted; the doorbells' ports are within reach and need no window.
+    yield far("pc blk+rng through the configuration window, modern-pio-notify=on", options="modern-pio-notify=on",
+              extra=BIG_NEIGHBOUR)
+
+
+def layout_cells(m):
+    both = {"run": "layout,disk,rng", **m.negotiated("modern")}
+
+    def offered(name, options, tell, machine="pc", **more):
+        return m.Cell(name, machine, "transitional", [m.Disk(options=options, write=(50, 60))], [m.Rng(options)],
+                      tell=both | tell, **more)
+
+    yield offered("pc blk+rng page-per-vq=on", "page-per-vq=on", {"bars": 0x10, "multiplier": 4096, "notify": 0x400000})
+    # Both notification structures can be used; the first in the list is the one behind ports.
+    yield offered("pc blk+rng modern-pio-notify=on", "modern-pio-notify=on", {"bars": 0x14, "multiplier": 0, "notify": 4},
+                  tags="[PCI-08]")
+    yield offered("pc blk+rng page-per-vq=on,modern-pio-notify=on", "page-per-vq=on,modern-pio-notify=on",
+                  {"bars": 0x14, "multiplier": 0, "notify": 4}, tags="[PCI-08]")
+
+
+def express_cells(m):
+    ports = ["-device", "pcie-root-port,id=port1,chassis=1,addr=4", "-device", "pcie-root-port,id=port2,chassis=2,addr=5"]
+    for hidden in (False, True):
+        options = ",x-disable-pcie=on" if hidden else ""
+        for bus, extra in {"a root port": ports, "the root bus": []}.items():
+            place = ["bus=port1", "bus=port2"] if extra else ["addr=4", "addr=5"]
+            yield m.Cell(f"q35 blk+rng on {bus}{options.replace(',', ', ')}", "q35", "modern-only",
+                         [m.Disk(options=place[0] + options, write=(50, 60))], [m.Rng(place[1] + options)], extra=extra,
+                         # On the root bus QEMU shows no such capability anyway.
+                         tell={"run": "express,disk,rng", "express": int(bool(extra) and not hidden), "via": "modern",
+                               **m.negotiated("modern")})
+
+
+def cells(m):
+    """All of them; `m` is the matrix, for its types and tables."""
+    yield from window_cells(m)
+    yield from layout_cells(m)
+    yield from express_cells(m)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <virtio/blk.hpp>
+#include <virtio/mmio.hpp>
 #include <virtio/pci.hpp>
 #include <virtio/rng.hpp>
 #include <virtio/version.hpp>

@@ -151,6 +151,38 @@ template virtio::errc all_of_discovery(const boards::uefi&, decltype(uefi_disk)&
 
 #endif
 
+// Devices in MMIO slots.
+template <class Bus>
+using mmio_modern = virtio::mmio::modern<Bus>;
+template <class Bus>
+using mmio_legacy = virtio::mmio::legacy<Bus>;
+#define MMIO_TRANSPORT(board, which, ...)                                                                       \
+  TRANSPORT(board, virtio::mmio::registers_transport<board, virtio::mmio::versions::which __VA_OPT__(,) __VA_ARGS__>)
+
+template <class Board, class Disk>
+virtio::errc all_of_the_slots(const Board& board, Disk& disk, virtio::dma_region storage) {
+  virtio::usize usable = 0;
+  virtio::mmio::for_each(board, [&](const auto& one) { usable += one.seen.why == virtio::verdict::usable; });
+  VIRTIO_TRY_ASSIGN(const auto where, virtio::mmio::find(board, virtio::device_type::block));
+  VIRTIO_TRY_ASSIGN(const auto other, virtio::mmio::find_nth(board, virtio::device_type::entropy, usable));
+  if (other.slot == where.slot) return virtio::errc::ambiguous;
+  if (const auto up = disk.start(board, where, storage); !up) return up.error();
+  return virtio::blk::start_by_serial(disk, board, board, virtio::text("serial"), storage).error();
+}
+
+DRIVERS(row_modern, boards::row, mmio_modern<boards::row>, small_ring);
+DRIVERS(row_legacy, boards::row, mmio_legacy<boards::row>, native_ring_with_tables);
+MMIO_TRANSPORT(boards::row, modern);
+MMIO_TRANSPORT(boards::row, legacy, virtio::by_dword);
+template virtio::errc all_of_the_slots(const boards::row&, decltype(row_modern_disk)&, virtio::dma_region);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+template <class Bus>
+using mmio_either = virtio::mmio::transport<Bus>;
+DRIVERS(row_either, boards::row, mmio_either<boards::row>, large_ring);
+MMIO_TRANSPORT(boards::row, either);
+MMIO_TRANSPORT(boards::row, either, virtio::by_byte);
+#endif
+
 // A platform and a host that are two objects.
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 OBJECT(apart_disk, virtio::blk::device<virtio::identity_platform<>, virtio::pci::transport<virtio::pci::ecam>, large_ring>);

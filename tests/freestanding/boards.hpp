@@ -3,6 +3,7 @@
 // real boards have them. Freestanding: the library and nothing else.
 #pragma once
 
+#include <virtio/mmio.hpp>
 #include <virtio/pci.hpp>
 #include <virtio/platform/concepts.hpp>
 
@@ -253,6 +254,17 @@ struct uefi {
   const firmware* calls = nullptr;
   firmware_handle* bus_master = nullptr;
 };
+
+/// No PCI at all: a row of MMIO slots.
+struct row : virtio::mmio::slots {
+  using barriers = virtio::dma_barriers;
+
+  result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
+    return out.push(dma_addr{reinterpret_cast<uptr>(va)}, n, way);
+  }
+  bool keep_waiting(waiting, u64 attempt) const { return attempt < 1'000'000; }
+};
+static_assert(virtio::platform<row> && virtio::mmio::bus<row>);
 
 /// Halts until an interrupt while it waits, sees every event, and will have nothing to do with an IOMMU.
 struct sleeping : virtio::pci::ecam {

@@ -31,6 +31,9 @@ enum class verdict : u8 {
   not_virtio,             // neither the vendor nor the user's id table
   id_outside_ranges,      // vendor 1af4, device outside 1000-107f
   type_unknown,           // transitional id whose subsystem id names no device type
+  not_virtio_mmio,        // MMIO: no virtio registers there, the magic value says something else
+  version_unknown,        // MMIO: registers of a version that is neither 1 nor 2; `available` says which
+  empty_slot,             // MMIO: registers without a device behind them. No error: hosts have more slots than devices
   capability_missing,     // `capability` is not in the list
   capability_bar_invalid, // `capability` names a reserved BAR
   capability_too_short,   // `capability` is too small for its structure
@@ -65,7 +68,7 @@ struct report {
   u8 status = 0;      // the device's status byte when it mattered
   u16 queue = 0;
   u32 wanted = 0;     // bytes or entries that were needed, where the verdict is about a size
-  u32 available = 0;  // bytes or entries that were there
+  u32 available = 0;  // bytes or entries that were there, or the version that was
 };
 
 [[nodiscard]] constexpr const char* describe(verdict why) {
@@ -76,6 +79,9 @@ struct report {
     case verdict::not_virtio: return "not a virtio device";
     case verdict::id_outside_ranges: return "virtio vendor, but the device id is outside 1000-107f";
     case verdict::type_unknown: return "transitional id, but the subsystem id names no device type";
+    case verdict::not_virtio_mmio: return "no virtio registers here";
+    case verdict::version_unknown: return "virtio registers of an unknown version";
+    case verdict::empty_slot: return "a slot without a device";
     case verdict::capability_missing: return "a capability is missing from the list";
     case verdict::capability_bar_invalid: return "a capability names a reserved BAR";
     case verdict::capability_too_short: return "a capability is too short for its structure";
@@ -103,7 +109,7 @@ struct report {
 /// What the optional trace hooks of a platform or a PCI host are shown.
 struct event {
   enum class kind : u8 {
-    function,        // a: bus, slot and function where the host has such numbers, b: vendor and device id
+    function,        // a: bus, slot and function where the host has such numbers, or the MMIO slot, b: vendor and device id
     verdict,         // a: verdict, b: capability
     status_write,    // a: the new status
     feature_offer,   // a: word number, b: the word

@@ -5,18 +5,16 @@
 
 #include <virtio/blk/device.hpp>
 #include <virtio/pci/discover.hpp>
+#include <virtio/transport/mmio_slots.hpp>
 
 namespace virtio::blk {
+namespace detail {
 
-/// Starts `disk` on the PCI disk whose identification is `serial` (up to 20 characters; longer ones are cut, as hosts cut
-/// them). Disks that come before it on the bus are started, asked and handed off, so none of them may be in use. Waits.
-/// Errors: `not_found` when no disk that could be started has this serial; those of the storage; `device_broken` when one of
-/// them will not reset (it is off the bus then, where it reaches no memory).
-template <class Disk, platform P, pci::host H>
-[[nodiscard]] result<void> start_by_serial(Disk& disk, const P& platform, const H& host, const_bytes serial, dma_region storage,
-                                           pci::id_table extra = {}) {
+/// `nth(n)` gives the n-th disk, in the order of the bus.
+template <class Disk, platform P, class Nth>
+[[nodiscard]] result<void> start_by_serial(Disk& disk, const P& platform, const_bytes serial, dma_region storage, const Nth& nth) {
   for (usize n = 0;; ++n) {
-    VIRTIO_TRY_ASSIGN(const auto where, pci::find_nth(host, device_type::block, n, extra));
+    VIRTIO_TRY_ASSIGN(const auto where, nth(n));
     if (const auto up = disk.start(platform, where, storage); !up) {
       // The program's own mistakes end the search, and so does a disk that will not let go; a disk that cannot be driven does not.
       const errc why = disk.why().why == verdict::storage_unusable ? up.error() : errc::ok;
@@ -35,6 +33,28 @@ template <class Disk, platform P, pci::host H>
     if (same) return {};
     if (const auto gone = disk.hand_off(); !gone) return gone;
   }
+}
+
+}  // namespace detail
+
+/// Starts `disk` on the PCI disk whose identification is `serial` (up to 20 characters; longer ones are cut, as hosts cut
+/// them). Disks that come before it on the bus are started, asked and handed off, so none of them may be in use. Waits.
+/// Errors: `not_found` when no disk that could be started has this serial; those of the storage; `device_broken` when one of
+/// them will not reset (it is off the bus then, where it reaches no memory).
+template <class Disk, platform P, pci::host H>
+  requires(same_as<typename Disk::location, pci::found<H>>)
+[[nodiscard]] result<void> start_by_serial(Disk& disk, const P& platform, const H& host, const_bytes serial, dma_region storage,
+                                           pci::id_table extra = {}) {
+  return detail::start_by_serial(disk, platform, serial, storage,
+                                 [&](usize n) { return pci::find_nth(host, device_type::block, n, extra); });
+}
+
+/// The same among the disks in MMIO slots. One that will not reset still reaches memory: it has no switch but its reset.
+template <class Disk, platform P, mmio::bus B>
+  requires(same_as<typename Disk::location, mmio::found<B>>)
+[[nodiscard]] result<void> start_by_serial(Disk& disk, const P& platform, const B& bus, const_bytes serial, dma_region storage) {
+  return detail::start_by_serial(disk, platform, serial, storage,
+                                 [&](usize n) { return mmio::find_nth(bus, device_type::block, n); });
 }
 
 }  // namespace virtio::blk

@@ -19,6 +19,23 @@ struct queue_areas {
   u16 entries = 0;
 };
 
+namespace detail {
+
+/// The page where a legacy ring starts; the device computes the rest from it. Errors: `misaligned` when the ring does not start
+/// a page, `dma_unreachable` when the number of its page needs more than 32 bits, `invalid_argument` when the areas are not the
+/// one block that legacy devices compute for themselves (2.7.2).
+[[nodiscard]] constexpr result<u32> legacy_page(const queue_areas& areas) {
+  const u64 start = raw(areas.descriptors);
+  if (start % dma_page != 0) return errc::misaligned;
+  if (start / dma_page > 0xffffffffu) return errc::dma_unreachable;
+  const u64 driver = start + u64{16} * areas.entries;
+  const u64 device = (driver + 6 + u64{2} * areas.entries + (dma_page - 1)) & ~u64{dma_page - 1};
+  if (raw(areas.driver) != driver || raw(areas.device) != device) return errc::invalid_argument;
+  return static_cast<u32>(start / dma_page);
+}
+
+}  // namespace detail
+
 /// What a device allows for one queue.
 struct queue_limits {
   u16 maximum = 0;     // entries; 0: there is no such queue
@@ -59,7 +76,7 @@ struct interrupt_vectors {
 ///  4. `config<T>` reads one field, in the order of bytes that the interface has; fields of 8 bytes may tear, so callers
 ///     compare `config_generation()` before and after (`read_config` does). Errors: `not_found` without device config,
 ///     `out_of_range` behind its end;
-///  5. `close()` takes the device off the bus (bus mastering off), after a reset.
+///  5. `close()` takes the device off the bus after a reset, where the bus has a switch for that (bus mastering on PCI).
 template <class T>
 concept transport = __is_trivially_copyable(T) && requires(T t, const T ct, typename T::location where, report& why, u16 q,
                                                             u16 vector, const queue_areas& areas, feature_set f, u8 value,

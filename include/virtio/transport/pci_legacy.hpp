@@ -59,18 +59,12 @@ class legacy {
     return {read(block_, legacy_header::queue_size), true};
   }
 
-  /// Errors: `misaligned` when the ring does not start a page, `dma_unreachable` when its page number needs more than 32
-  /// bits, `invalid_argument` when the areas are not the one block that legacy devices compute for themselves.
+  /// Errors: those of `legacy_page`, `unsupported` when there is no such vector.
   [[nodiscard]] result<doorbell> enable_queue(u16 q, const queue_areas& areas, u16 vector = no_vector) const {
-    if (raw(areas.descriptors) % 4096 != 0) return errc::misaligned;
-    const u64 page = raw(areas.descriptors) / 4096;
-    if (page > 0xffffffffu) return errc::dma_unreachable;
-    const u64 driver = raw(areas.descriptors) + u64{16} * areas.entries;
-    const u64 device = (driver + 6 + u64{2} * areas.entries + 4095) & ~u64{4095};
-    if (raw(areas.driver) != driver || raw(areas.device) != device) return errc::invalid_argument;
+    VIRTIO_TRY_ASSIGN(const u32 page, virtio::detail::legacy_page(areas));
     write(block_, legacy_header::queue_select, q);
     if (vector != no_vector) VIRTIO_TRY(set_vector(legacy_header::queue_vector, vector));
-    write(block_, legacy_header::queue_pfn, static_cast<u32>(page));
+    write(block_, legacy_header::queue_pfn, page);
     return doorbell{block_.part(legacy_header::queue_notify.offset, 2)};
   }
 

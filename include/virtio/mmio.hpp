@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT
+// MMIO: slots, discovery and the three transports, what a program includes.
+#pragma once
+
+#include <virtio/transport/mmio.hpp>

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: MIT
 // Block hello world: reads the first sector of the disk, changes one bit, writes it back, makes it stable.
 #include <virtio/blk.hpp>
-#include <virtio/pci.hpp>
 
-#include "board.hpp"
+#include "board.hpp"  // the machine: how memory is shared, and that its bus is virtio::pci (or virtio::mmio)
 
-using disk_t = virtio::blk::device<board, virtio::pci::transport<board>, virtio::split_queue<256>>;
+using disk_t = virtio::blk::device<board, bus::transport<board>, virtio::split_queue<256>>;
 constinit virtio::dma_storage<disk_t::dma_bytes> disk_dma;  // all that the device may touch
 constinit disk_t disk;                                      // ours alone
 
 extern "C" int guest_main(const char*) {
-  const auto where = virtio::pci::find(board{}, virtio::device_type::block);
+  const auto where = bus::find(board{}, virtio::device_type::block);
   if (!where) return board::fail("no disk", where.error());
   if (auto up = disk.start(board{}, *where, disk_dma); !up) return board::fail("start", up.error());
 

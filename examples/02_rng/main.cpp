@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: MIT
 // Entropy hello world: 32 random bytes from the host.
-#include <virtio/pci.hpp>
 #include <virtio/rng.hpp>
 
 #include "board.hpp"
 
-using rng_t = virtio::rng::device<board, virtio::pci::transport<board>, virtio::split_queue<8>>;
+using rng_t = virtio::rng::device<board, bus::transport<board>, virtio::split_queue<8>>;
 constinit virtio::dma_storage<rng_t::dma_bytes> rng_dma;
 constinit rng_t entropy;
 
 extern "C" int guest_main(const char*) {
-  const auto where = virtio::pci::find(board{}, virtio::device_type::entropy);
+  const auto where = bus::find(board{}, virtio::device_type::entropy);
   if (!where) return board::fail("no rng", where.error());
   if (auto up = entropy.start(board{}, *where, rng_dma); !up) return board::fail("start", up.error());
 

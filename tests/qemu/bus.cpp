@@ -8,7 +8,7 @@ namespace {
 /// One line a function; the host script knows what must be there.
 void list() {
   usize functions = 0, undecided = 0;
-  virtio::pci::for_each(machine(), [&](const location& one) {
+  bus::for_each(machine(), [&](const location& one) {
     print_function(one);
     ++functions;
     if (one.seen.why == virtio::verdict::undecided) ++undecided;
@@ -20,9 +20,9 @@ void list() {
 /// Nothing there, or nothing that can be driven: the right words for it.
 void absent() {
   const errc wanted = error_named("error");
-  CHECK_ERROR(virtio::pci::find(machine(), device_type::block), wanted);
-  CHECK_ERROR(virtio::pci::find_nth(machine(), device_type::block, 0), wanted);
-  CHECK_ERROR(virtio::pci::find(machine(), device_type::entropy), wanted);
+  CHECK_ERROR(bus::find(machine(), device_type::block), wanted);
+  CHECK_ERROR(bus::find_nth(machine(), device_type::block, 0), wanted);
+  CHECK_ERROR(bus::find(machine(), device_type::entropy), wanted);
 }
 
 }  // namespace

@@ -9,7 +9,7 @@ namespace cell {
 namespace {
 
 namespace blk = virtio::blk;
-using either = virtio::pci::transport<bench>;
+using either = bus::transport<bench>;
 
 constexpr usize most_bytes = 10u << 20;
 constexpr usize odd = 3;  // buffers of a program start anywhere
@@ -317,15 +317,15 @@ void life() {
 
   // Handed over: off the bus, and quiet.
   CHECK(start(disk, where, storage, "blk_features"));
-  CHECK(masters_bus(where));
+  check_mastering(where, true);
   check_engine(disk, seed, 100);
   CHECK_OK(disk.hand_off());
-  CHECK(!masters_bus(where));
+  check_mastering(where, false);
   CHECK_EQUAL(seen.statuses[seen.status_count - 1], 0u);
   CHECK_ERROR(disk.read(0, buffer(512)), errc::not_started);
 
   CHECK(start(disk, where, storage, "blk_features"));
-  CHECK(masters_bus(where));
+  check_mastering(where, true);
   check_identity(disk);
   check_engine(disk, seed, 100);
   check_writes(disk);
@@ -428,8 +428,8 @@ void two_disks() {
   disk_t* const disks[] = {&the_disk<disk_t>, &second};
   auto* const storages = &the_storage<disk_t>;
 
-  CHECK_ERROR(virtio::pci::find(machine(), device_type::block), errc::ambiguous);
-  CHECK_ERROR(virtio::pci::find_nth(machine(), device_type::block, 2), errc::not_found);
+  CHECK_ERROR(bus::find(machine(), device_type::block), errc::ambiguous);
+  CHECK_ERROR(bus::find_nth(machine(), device_type::block, 2), errc::not_found);
   CHECK(start(*disks[0], find(device_type::block, 0), *storages, "blk_features"));
   CHECK(start(*disks[1], find(device_type::block, 1), second_storage, "blk_features"));
 
@@ -469,8 +469,8 @@ void by_serial() {
     CHECK_OK(blk::start_by_serial(disk, machine(), machine(), const_bytes{serials[n].data, serials[n].size}, storage));
     CHECK_EQUAL(disk.capacity(), number(n == 0 ? "sectors" : "sectors2"));
     check_reads(disk, seeds[n]);
-    CHECK(masters_bus(find(device_type::block, n)));
-    CHECK(n == 0 || !masters_bus(find(device_type::block, 0)));
+    check_mastering(find(device_type::block, n), true);
+    if (n != 0) check_mastering(find(device_type::block, 0), false);
     CHECK_OK(disk.hand_off());
   }
   static constexpr const char* strangers[] = {"nobody", "virtio-disk-20-char", "virtio-disk-20-charsX", ""};
@@ -480,7 +480,7 @@ void by_serial() {
     const errc wanted = size > blk::id_bytes ? errc::ok : errc::not_found;  // what no host can tell apart is cut
     CHECK_ERROR(blk::start_by_serial(disk, machine(), machine(), const_bytes{name, size}, storage), wanted);
     if (wanted == errc::ok) continue;
-    CHECK(!masters_bus(find(device_type::block, 0)) && !masters_bus(find(device_type::block, 1)));
+    for (usize n = 0; n < 2; ++n) check_mastering(find(device_type::block, n), false);
   }
 }
 
@@ -506,15 +506,15 @@ void refuse_access() {
 }
 
 /// A device whose BAR nobody has given an address is refused, and the verdict names the BAR; with the address back it starts.
-void unassigned() {
+template <class Where>
+void unassigned(const Where& where) {
   using disk_t = blk::device<bench, either, usual_queue>;
   disk_t& disk = the_disk<disk_t>;
-  const location where = find(device_type::block);
   const bool is_legacy = virtio::pci::look(where.host, where.id).seen.via == virtio::transport_kind::pci_legacy;
   const u16 bar = static_cast<u16>(virtio::pci::config::bar0 + (is_legacy ? 0 : 4 * 4));
   const u32 address = where.host.config_read32(where.id, bar);
   where.host.config_write32(where.id, bar, 0);
-  const location blind = virtio::pci::look(where.host, where.id);
+  const auto blind = virtio::pci::look(where.host, where.id);
   CHECK(blind.seen.why == virtio::verdict::bar_unassigned);
   CHECK_EQUAL(blind.seen.bar, is_legacy ? 0u : 4u);
   CHECK_ERROR(disk.start(machine(), where, the_storage<disk_t>), errc::unsupported);
@@ -551,10 +551,10 @@ void bad_storage() {
 }
 
 /// With MSI-X on, a legacy device's config starts four bytes later.
-void msix() {
+template <class Where>
+void msix(const Where& where) {
   using disk_t = blk::device<bench, either, usual_queue>;
   disk_t& disk = the_disk<disk_t>;
-  const location where = find(device_type::block);
   bool there = false;
   const auto switch_on = [&](u32 bits) {
     virtio::pci::each_capability(where.host, where.id, [&](u16 at, u32 head) {
@@ -582,8 +582,8 @@ void msix() {
 bool run_disk(boot::text word) {
   if (word == "disk") {
     const boot::text transport = boot::option("transport");
-    if (transport == "modern") disk<blk::device<bench, virtio::pci::modern<bench>, usual_queue>>();
-    else if (transport == "legacy") disk<blk::device<bench, virtio::pci::legacy<bench>, usual_queue>>();
+    if (transport == "modern") disk<blk::device<bench, bus::modern<bench>, usual_queue>>();
+    else if (transport == "legacy") disk<blk::device<bench, bus::legacy<bench>, usual_queue>>();
     else with_queue([]<class Q>(queue_choice<Q>) { disk<blk::device<bench, either, Q>>(); });
   } else if (word == "read_only") read_only();
   else if (word == "life") life();
@@ -593,10 +593,10 @@ bool run_disk(boot::text word) {
   else if (word == "two_disks") two_disks();
   else if (word == "refuse_access") refuse_access();
   else if (word == "by_serial") by_serial();
-  else if (word == "unassigned") unassigned();
+  else if (word == "unassigned") on_pci_only([](const auto& where) { unassigned(where); });
   else if (word == "wrong_type") wrong_type();
   else if (word == "bad_storage") bad_storage();
-  else if (word == "msix") msix();
+  else if (word == "msix") on_pci_only([](const auto& where) { msix(where); });
   else return false;
   return true;
 }

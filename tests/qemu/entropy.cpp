@@ -8,7 +8,7 @@ namespace cell {
 namespace {
 
 namespace rng = virtio::rng;
-using either = virtio::pci::transport<bench>;
+using either = bus::transport<bench>;
 
 template <class Rng>
 constinit Rng the_rng;
@@ -102,13 +102,13 @@ void life() {
   CHECK_ERROR(source.fill({first, 8}), errc::not_started);
   for (u32 round = 0; round < 3; ++round) {
     CHECK(start(source, where, the_storage<rng_t>, "rng_features"));
-    CHECK(masters_bus(where));
+    check_mastering(where, true);
     check_fills(source);
     for (usize i = 0; i < 4; ++i) CHECK_OK(source.submit({small[i], 16}, i));
     source.kick();
     if (round == 0) continue;
     CHECK_OK(round == 1 ? source.reset() : source.hand_off());
-    CHECK_EQUAL(masters_bus(where), round == 1 ? 1u : 0u);
+    check_mastering(where, round == 1);
     u32 back = 0;
     for (auto one = source.next_completion(); one; one = source.next_completion(), ++back) {
       CHECK(one->status == errc::ok || (one->status == errc::canceled && one->length == 0));
@@ -149,8 +149,8 @@ void two() {
   static constinit rng_t other;
   static constinit virtio::dma_storage<rng_t::dma_bytes> other_storage;
   rng_t& one = the_rng<rng_t>;
-  CHECK_ERROR(virtio::pci::find(machine(), device_type::entropy), errc::ambiguous);
-  CHECK_ERROR(virtio::pci::find_nth(machine(), device_type::entropy, 2), errc::not_found);
+  CHECK_ERROR(bus::find(machine(), device_type::entropy), errc::ambiguous);
+  CHECK_ERROR(bus::find_nth(machine(), device_type::entropy, 2), errc::not_found);
   CHECK(start(one, find(device_type::entropy, 0), the_storage<rng_t>, "rng_features"));
   CHECK(start(other, find(device_type::entropy, 1), other_storage, "rng_features"));
   CHECK_OK(one.submit({small[0], 16}));
@@ -170,8 +170,8 @@ void two() {
 bool run_entropy(boot::text word) {
   if (word == "rng") {
     const boot::text transport = boot::option("transport");
-    if (transport == "modern") entropy<rng::device<bench, virtio::pci::modern<bench>, usual_queue>>();
-    else if (transport == "legacy") entropy<rng::device<bench, virtio::pci::legacy<bench>, usual_queue>>();
+    if (transport == "modern") entropy<rng::device<bench, bus::modern<bench>, usual_queue>>();
+    else if (transport == "legacy") entropy<rng::device<bench, bus::legacy<bench>, usual_queue>>();
     else with_queue([]<class Q>(queue_choice<Q>) { entropy<rng::device<bench, either, Q>>(); });
   } else if (word == "rng_life") life();
   else if (word == "rng_slow") slow();

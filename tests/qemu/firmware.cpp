@@ -21,7 +21,7 @@ struct firmware_board : pci::ecam {
     return out.push(virtio::dma_addr{reinterpret_cast<uptr>(va)}, n, way);
   }
   bool keep_waiting(virtio::waiting, u64 attempt) const {
-    __builtin_ia32_pause();
+    boot::pause();
     return attempt < 30'000'000;
   }
 };

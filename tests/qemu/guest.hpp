@@ -3,6 +3,7 @@
 // end the guest at the first failure, and the pattern that every sector of a test disk carries.
 #pragma once
 
+#include <virtio/mmio.hpp>
 #include <virtio/pci.hpp>
 #include <virtio/queue/split.hpp>
 
@@ -50,7 +51,7 @@ struct bench : board {
   }
 
   bool keep_waiting(virtio::waiting why, u64 attempt) const {
-    __builtin_ia32_pause();
+    boot::pause();
     return attempt < (patience == 0 || why == virtio::waiting::reset ? 30'000'000 : patience);
   }
 
@@ -65,9 +66,9 @@ struct bench : board {
     }
   }
 };
-static_assert(virtio::platform<bench> && virtio::pci::host<bench>);
+static_assert(virtio::platform<bench>);
 
-using location = virtio::pci::found<bench>;
+using location = bus::found<bench>;  // the board says which bus
 
 // Checks ---------------------------------------------------------------------------------------------------------------
 
@@ -145,7 +146,7 @@ inline bench machine() {
 }
 
 inline location find(device_type type, usize nth = 0) {
-  const auto found = virtio::pci::find_nth(machine(), type, nth);
+  const auto found = bus::find_nth(machine(), type, nth);
   CHECK_OK(found);
   return *found;
 }
@@ -172,8 +173,13 @@ bool start(Device& device, const location& where, virtio::dma_region storage, co
   }
 
   CHECK(why.why == virtio::verdict::bound);
-  if (const boot::text via = boot::option("via"))
-    CHECK(why.via == (via == "legacy" ? virtio::transport_kind::pci_legacy : virtio::transport_kind::pci_modern));
+  using virtio::transport_kind;
+  constexpr bool on_pci = virtio::pci::host<bench>;
+  constexpr transport_kind modern_via = on_pci ? transport_kind::pci_modern : transport_kind::mmio_modern;
+  constexpr transport_kind legacy_via = on_pci ? transport_kind::pci_legacy : transport_kind::mmio_legacy;
+  const bool is_legacy = why.via == legacy_via;
+  CHECK(is_legacy || why.via == modern_via);
+  if (const boot::text via = boot::option("via")) CHECK(is_legacy == (via == "legacy"));
   const u64 got = u64{device.features().word(1)} << 32 | device.features().word(0);
   boot::print(virtio::name(why.type), " through ", virtio::name(why.via), ", ring of ", seen.queue_entries, ", features ",
               boot::hex(got), "\n");
@@ -185,7 +191,6 @@ bool start(Device& device, const location& where, virtio::dma_region storage, co
   }
 
   // Reset, ACKNOWLEDGE, DRIVER, FEATURES_OK (modern only), DRIVER_OK: each bit on top of those before.
-  const bool is_legacy = why.via == virtio::transport_kind::pci_legacy;
   static constexpr u8 modern[] = {0x0, 0x1, 0x3, 0xb, 0xf};
   static constexpr u8 legacy[] = {0x0, 0x1, 0x3, 0x7};
   const u32 steps = is_legacy ? sizeof legacy : sizeof modern;
@@ -215,14 +220,30 @@ void print_function(const virtio::pci::found<H>& one) {
   boot::print(" ", virtio::name(one.seen.type), ", ", virtio::name(one.seen.via), ": ", virtio::describe(one.seen.why), "\n");
 }
 
-/// Whether bus mastering is on for a function.
-inline bool masters_bus(const location& where) {
-  return (where.host.config_read32(where.id, virtio::pci::config::command) & virtio::pci::command::bus_master) != 0;
+/// One line about a slot, likewise.
+template <class B>
+void print_function(const virtio::mmio::found<B>& one) {
+  boot::print("function slot ", one.slot, " ", virtio::name(one.seen.type), ", ", virtio::name(one.seen.via), ": ",
+              virtio::describe(one.seen.why), "\n");
+}
+
+/// Ends the guest unless bus mastering is `on` for a function. An MMIO device has no such switch.
+template <class Where>
+void check_mastering(const Where& where, bool on) {
+  if constexpr (requires { where.host; })
+    CHECK(((where.host.config_read32(where.id, virtio::pci::config::command) & virtio::pci::command::bus_master) != 0) == on);
+}
+
+/// Runs `f(where)` with the disk's place on a PCI bus; what it is about does not exist on others.
+template <class F>
+void on_pci_only(F&& f) {
+  if constexpr (virtio::pci::host<bench>) f(find(device_type::block));
+  else fail_at(__FILE_NAME__, __LINE__, "a cell for PCI on another bus");
 }
 
 /// Passes about that many turns with nothing to do.
 inline void idle(u64 turns) {
-  for (u64 i = 0; i < turns; ++i) __builtin_ia32_pause();
+  for (u64 i = 0; i < turns; ++i) boot::pause();
 }
 
 inline u64 random() {
@@ -300,6 +321,6 @@ using usual_queue = virtio::split_queue<256, virtio::ring_options{.indirect = 8}
 bool run_disk(boot::text word);
 bool run_entropy(boot::text word);
 bool run_bus(boot::text word);
-bool run_window(boot::text word);
+[[gnu::weak]] bool run_window(boot::text word);  // only in guests for PCI
 
 }  // namespace cell

@@ -5,7 +5,7 @@
 A cell is a machine with its devices, what the guest is told to run and to expect, and what the host finds afterwards: the
 guest's status and console, and every byte of the disk images.
 
-usage: matrix.py --list [--qemu 7.2|10]     prints the cells' names
+usage: matrix.py --list [--qemu 7.2|10] [--processor x86_64]     prints the cells' names
        matrix.py [--qemu 7.2|10] CELL       runs one; the commands come from the environment: QEMU_7, QEMU_10
 Status 77: there is no such QEMU here (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
@@ -24,10 +24,14 @@ ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 sys.dont_write_bytecode = True
 import guestrun  # noqa: E402
+import mmio_cells  # noqa: E402
 import register_cells  # noqa: E402
 
 SKIPPED = 77
 VARIABLES = {"7.2": "QEMU_7", "10": "QEMU_10"}
+
+# Where tools/test builds the guests of each processor.
+BUILDS = {"x86_64": ROOT / "build" / "guest"}
 
 # ---- disks ----
 
@@ -73,7 +77,7 @@ class Disk:
     def arguments(self, image, variant):
         blockdev = (self.backend or "driver=raw,file.driver=file,file.filename={image}").format(image=image)
         # A failed request is the guest's business: it must not stop the machine.
-        device = f"virtio-blk-pci,drive={self.name},serial={self.serial},werror=report,rerror=report"
+        device = f"virtio-blk-{bus_of(variant)},drive={self.name},serial={self.serial},werror=report,rerror=report"
         return ["-blockdev", f"node-name={self.name},{blockdev}",
                 "-device", ",".join(filter(None, [device, VARIANTS[variant], self.options]))]
 
@@ -86,7 +90,7 @@ class Rng:
 
     def arguments(self, variant):
         return ["-object", f"{self.backend},id={self.name}",
-                "-device", ",".join(filter(None, [f"virtio-rng-pci,rng={self.name}", VARIANTS[variant], self.options]))]
+                "-device", ",".join(filter(None, [f"virtio-rng-{bus_of(variant)},rng={self.name}", VARIANTS[variant], self.options]))]
 
 
 # ---- devices ----
@@ -96,7 +100,16 @@ VARIANTS = {
     "transitional": "disable-legacy=off,disable-modern=off",
     "legacy-only": "disable-legacy=off,disable-modern=on",
     "": "",
+    "mmio version 1": "",
+    "mmio version 2": "",
 }
+# What a variant sets for the whole machine.
+GLOBALS = {"mmio version 2": ["-global", "virtio-mmio.force-legacy=false"]}
+
+
+def bus_of(variant):
+    return "device" if variant.startswith("mmio") else "pci"
+
 
 BITS = {"seg_max": 2, "read_only": 5, "blk_size": 6, "flush": 9, "any_layout": 27, "indirect_desc": 28, "event_idx": 29,
         "version_1": 32, "access_platform": 33}
@@ -132,7 +145,9 @@ class Cell:
     status: int = 0
     console: list = dataclasses.field(default_factory=list)  # patterns that the console must match
     functions: dict = None    # every PCI function there must be, and what the library must say of it
+    slots: dict = None        # every type of device there must be in MMIO slots, and its interface; all others are empty
     only: tuple = ("7.2", "10")
+    processor: str = "x86_64"
     tags: str = ""            # requirements of the specification that the cell exercises
 
     def command_line(self):
@@ -419,7 +434,8 @@ def example_cells():
 
 def cells(qemu):
     made = itertools.chain(main_cells(), queue_cells(), driver_cells(), disk_cells(), device_cells(), bus_cells(), firmware_cells(),
-                           example_cells(), register_cells.cells(sys.modules[__name__]))
+                           example_cells(), register_cells.cells(sys.modules[__name__]),
+                           mmio_cells.cells(sys.modules[__name__]))
     return {cell.name: cell for cell in made if qemu in cell.only}
 
 
@@ -440,9 +456,20 @@ def complaints_about_functions(expected, console):
             yield f"function {where}: {said.get(where, 'not listed')}; want {expected.get(where, 'none there')}"
 
 
+def complaints_about_slots(expected, console):
+    said = re.findall(r"^function slot \d+ (.*)$", console, re.M)
+    rest = sorted(line for line in said if line != "no device, no interface: a slot without a device"
+                  and line != "no device, no interface: no virtio registers here")
+    wanted = sorted(f"{kind}, {via}: usable" for kind, via in expected.items())
+    if rest != wanted:
+        yield f"slots: {rest}, want {wanted}"
+    if len(said) - len(rest) < 4:
+        yield f"slots: only {len(said)}"
+
+
 def run(cell, qemu, tree, folder):
     """Boots a cell; what was wrong, as lines, none when all is well."""
-    extra = list(cell.extra)
+    extra = [*GLOBALS.get(cell.variant, []), *cell.extra]
     paths = []
     for disk in cell.disks:
         path = folder / f"{disk.name}.img"
@@ -467,6 +494,8 @@ def run(cell, qemu, tree, folder):
     wrong += [f"console does not match {text}" for text in cell.console if not re.search(text, console, re.M)]
     if cell.functions is not None:
         wrong += complaints_about_functions(cell.functions, console)
+    if cell.slots is not None:
+        wrong += complaints_about_slots(cell.slots, console)
     for disk, path in zip(cell.disks, paths):
         expected, found = disk.expected(), path.read_bytes()
         wrong += [f"{disk.name}: {line}" for line in differences(expected, found)]
@@ -481,16 +510,19 @@ def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--qemu", choices=VARIABLES, default="7.2")
-    parser.add_argument("--tree", type=pathlib.Path, default=ROOT / "build" / "guest", help="where the guests were built")
+    parser.add_argument("--processor", choices=BUILDS, help="list the cells of one processor only")
+    parser.add_argument("--tree", type=pathlib.Path, help="where the guests were built (default: where tools/test does)")
     parser.add_argument("cell", nargs="?")
     options = parser.parse_args(arguments)
 
     known = cells(options.qemu)
     if options.list:
-        print(*known, sep="\n")
+        print(*(name for name, cell in known.items() if options.processor in (None, cell.processor)), sep="\n")
         return 0
     if options.cell not in known:
         parser.error(f"no cell {options.cell!r}; --list names them")
+    cell = known[options.cell]
+    tree = options.tree or BUILDS[cell.processor]
     variable = VARIABLES[options.qemu]
     qemu = os.environ.get(variable)
     if not qemu:
@@ -499,10 +531,10 @@ def main(arguments):
               "(tools/setup fetches it, tools/setup --print tells where it is)")
         return 1 if required else SKIPPED
 
-    folder = options.tree / "cells" / re.sub(r"[^\w.=-]+", "_", f"{options.qemu} {options.cell}")
+    folder = tree / "cells" / re.sub(r"[^\w.=-]+", "_", f"{options.qemu} {options.cell}")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    wrong = run(known[options.cell], qemu, options.tree, folder)
+    wrong = run(cell, qemu, tree, folder)
     for line in wrong:
         print("WRONG:", line)
     if not wrong:

@@ -7,6 +7,8 @@
 
 #include "runtime.hpp"
 
+namespace bus = virtio::pci;  // how programs that include this reach their devices
+
 struct board : virtio::pci::cf8<> {
   using barriers = virtio::smp_barriers;
 
@@ -17,7 +19,7 @@ struct board : virtio::pci::cf8<> {
 
   /// Some minutes under emulation, then the device is reset and the call ends.
   bool keep_waiting(virtio::waiting, virtio::u64 attempt) const {
-    __builtin_ia32_pause();
+    boot::pause();
     return attempt < 500'000'000;
   }
 

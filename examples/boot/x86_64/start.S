@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // From the loader to C++: a PVH loader enters in 32-bit protected mode with paging off and EBX pointing
-// to its start_info; this turns on paging, long mode and SSE, and calls boot_enter (runtime.cpp).
+// to its start_info; this turns on paging, long mode and SSE, and calls boot_enter (machine.cpp).
 // The loader has zeroed .bss (QEMU does so at every start and every reset), so nothing here does.
 
 #define PRESENT_WRITABLE 0x3
@@ -80,7 +80,7 @@ start64:
     xorl %ebp, %ebp             // ends a debugger's backtrace
     call boot_enter             // does not return
 
-// One stub per exception, 16 bytes apart so that runtime.cpp can compute their addresses. The processor
+// One stub per exception, 16 bytes apart so that machine.cpp can compute their addresses. The processor
 // pushes an error code for some only; the others push a zero so that every frame looks the same.
     .balign 16
     .globl boot_exception_stubs

@@ -5,6 +5,8 @@
 #include <virtio/pci.hpp>
 #include <virtio/platform/concepts.hpp>
 
+namespace bus = virtio::pci;
+
 struct board : virtio::pci::cf8<> {
   using barriers = virtio::smp_barriers;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Console, command line, exit and exceptions of a guest, and the four functions that compilers call.
+// Console, exit and exceptions of a guest on x86-64, and three of the four functions that compilers call.
 // The serial port is not set up: a virtual machine's port has no baud rate and takes bytes at once.
 #include "runtime.hpp"
 
@@ -37,7 +37,6 @@ struct exception_frame {
 constexpr unsigned vectors = 32;
 constexpr unsigned page_fault = 14;
 gate gates[vectors];
-const char* arguments;
 
 void out8(uint16_t port, uint8_t value) { asm volatile("outb %0, %1" : : "a"(value), "Nd"(port) : "memory"); }
 
@@ -45,16 +44,6 @@ uint8_t in8(uint16_t port) {
     uint8_t value;
     asm volatile("inb %1, %0" : "=a"(value) : "Nd"(port) : "memory");
     return value;
-}
-
-void put_digits(uint64_t value, unsigned base) {
-    char digits[20];
-    unsigned n = 0;
-    do {
-        digits[n++] = "0123456789abcdef"[value % base];
-        value /= base;
-    } while (value != 0);
-    while (n != 0) boot::put(digits[--n]);
 }
 
 }  // namespace
@@ -67,48 +56,10 @@ void put(char c) {
     out8(serial_data, static_cast<uint8_t>(c));
 }
 
-void put(const char* s) {
-    while (*s != '\0') put(*s++);
-}
-
-void put(text t) {
-    for (size_t i = 0; i < t.size; ++i) put(t.data[i]);
-}
-
-void put(hex h) {
-    put("0x");
-    put_digits(h.value, 16);
-}
-
-void put(unsigned long long n) { put_digits(n, 10); }
-
-void put(long long n) {
-    const auto bits = static_cast<uint64_t>(n);
-    if (n < 0) put('-');
-    put_digits(n < 0 ? 0 - bits : bits, 10);  // negated unsigned: the smallest number has no positive twin
-}
-
 void exit(int code) {
     // QEMU's own status becomes (code << 1) | 1 and has eight bits, hence the range.
     out8(debug_exit, static_cast<uint8_t>(code < 0 || code > 127 ? 127 : code));
     for (;;) asm volatile("cli; hlt");  // a machine without the exit port stops here
-}
-
-const char* command_line() { return arguments; }
-
-text option(const char* key) {
-    text found;
-    const char* word = arguments;
-    while (*word != '\0') {
-        size_t i = 0;
-        while (key[i] != '\0' && word[i] == key[i]) ++i;
-        const bool matches = key[i] == '\0' && word[i] == '=';
-        const char* const start = word;
-        while (*word != ' ' && *word != '\0') ++word;
-        if (matches) found = {start + i + 1, static_cast<size_t>(word - start) - i - 1};
-        while (*word == ' ') ++word;
-    }
-    return found;
 }
 
 }  // namespace boot
@@ -146,12 +97,10 @@ extern const char boot_exception_stubs[];
     asm volatile("lidt %0" : : "m"(table));
 
     // Safe to follow: the loader is trusted, and its data lies in the mapped first 4 GiB.
-    arguments = info.command_line != 0 ? reinterpret_cast<const char*>(info.command_line) : "";
-    boot::exit(guest_main(arguments));
+    boot::run(reinterpret_cast<const char*>(info.command_line));
 }
 
-// Compilers emit calls to these four by themselves. The copying ones are single instructions in assembler,
-// which no compiler can recognise as a memcpy and turn into a call of itself.
+// Compilers emit calls to these by themselves. They are single instructions in assembler, which no compiler can recognise as a memcpy and turn into a call of itself.
 void* memcpy(void* to, const void* from, size_t n) {
     void* const result = to;
     asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
@@ -171,14 +120,6 @@ void* memset(void* to, int value, size_t n) {
     void* const result = to;
     asm volatile("rep stosb" : "+D"(to), "+c"(n) : "a"(value) : "memory");
     return result;
-}
-
-int memcmp(const void* left, const void* right, size_t n) {
-    const auto* a = static_cast<const unsigned char*>(left);
-    const auto* b = static_cast<const unsigned char*>(right);
-    for (size_t i = 0; i < n; ++i)
-        if (a[i] != b[i]) return a[i] - b[i];
-    return 0;
 }
 
 }  // extern "C"

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT
-// What an example needs besides the library: a console, a command line, a way to end.
+// What an example needs besides the library: a console, a command line, a way to end. What depends on the processor is in the
+// folders beside this one: machine.hpp has `pause()` and `timestamp()`, the sources the rest.
 // Single processor, interrupts off, no heap, no global constructors. The program supplies
 // `extern "C" int guest_main(const char* command_line)`; what it returns is the guest's exit status.
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include "machine.hpp"
 
 extern "C" int guest_main(const char* command_line);
 
@@ -45,8 +48,8 @@ inline void put(unsigned long n) { put(static_cast<unsigned long long>(n)); }
 void put(bool) = delete;               // would print 0 or 1: say which words are meant
 void put(const volatile void*) = delete;  // ask for boot::hex(pointer)
 
-/// Writes each argument to the first serial port: `boot::print("sector ", n, " ", boot::hex(x), "\n")`.
-/// Waits for the port to take each character.
+/// Writes each argument to the console: `boot::print("sector ", n, " ", boot::hex(x), "\n")`.
+/// Waits for the console to take each character.
 template <class... Parts>
 void print(const Parts&... parts) {
     (put(parts), ...);
@@ -62,7 +65,7 @@ void print(const Parts&... parts) {
 /// The last of several wins, as a later option overrides an earlier one.
 [[nodiscard]] text option(const char* key);
 
-/// Reads the processor's time-stamp counter; its frequency is the processor's affair.
-[[nodiscard]] inline uint64_t timestamp() { return __builtin_ia32_rdtsc(); }
+/// Runs the guest with this command line, null for none, and ends it with what `guest_main` returns. For the start code.
+[[noreturn]] void run(const char* arguments);
 
 }  // namespace boot

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT
+// Printing and the command line, alike on every processor; and memcmp, which compilers call by themselves.
+#include "runtime.hpp"
+
+namespace {
+
+const char* arguments = nullptr;
+
+void put_digits(uint64_t value, unsigned base) {
+    char digits[20];
+    unsigned n = 0;
+    do {
+        digits[n++] = "0123456789abcdef"[value % base];
+        value /= base;
+    } while (value != 0);
+    while (n != 0) boot::put(digits[--n]);
+}
+
+}  // namespace
+
+namespace boot {
+
+void put(const char* s) {
+    while (*s != '\0') put(*s++);
+}
+
+void put(text t) {
+    for (size_t i = 0; i < t.size; ++i) put(t.data[i]);
+}
+
+void put(hex h) {
+    put("0x");
+    put_digits(h.value, 16);
+}
+
+void put(unsigned long long n) { put_digits(n, 10); }
+
+void put(long long n) {
+    const auto bits = static_cast<uint64_t>(n);
+    if (n < 0) put('-');
+    put_digits(n < 0 ? 0 - bits : bits, 10);  // negated unsigned: the smallest number has no positive twin
+}
+
+void run(const char* given) {
+    arguments = given != nullptr ? given : "";
+    exit(guest_main(arguments));
+}
+
+const char* command_line() { return arguments; }
+
+text option(const char* key) {
+    text found;
+    const char* word = arguments;
+    while (*word != '\0') {
+        size_t i = 0;
+        while (key[i] != '\0' && word[i] == key[i]) ++i;
+        const bool matches = key[i] == '\0' && word[i] == '=';
+        const char* const start = word;
+        while (*word != ' ' && *word != '\0') ++word;
+        if (matches) found = {start + i + 1, static_cast<size_t>(word - start) - i - 1};
+        while (*word == ' ') ++word;
+    }
+    return found;
+}
+
+}  // namespace boot
+
+extern "C" int memcmp(const void* left, const void* right, size_t n) {
+    const auto* a = static_cast<const unsigned char*>(left);
+    const auto* b = static_cast<const unsigned char*>(right);
+    for (size_t i = 0; i < n; ++i)
+        if (a[i] != b[i]) return a[i] - b[i];
+    return 0;
+}

@@ -24,6 +24,7 @@ ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 sys.dont_write_bytecode = True
 import guestrun  # noqa: E402
+import interrupt_cells  # noqa: E402
 import mmio_cells  # noqa: E402
 import register_cells  # noqa: E402
 
@@ -435,7 +436,7 @@ def example_cells():
 def cells(qemu):
     made = itertools.chain(main_cells(), queue_cells(), driver_cells(), disk_cells(), device_cells(), bus_cells(), firmware_cells(),
                            example_cells(), register_cells.cells(sys.modules[__name__]),
-                           mmio_cells.cells(sys.modules[__name__]))
+                           mmio_cells.cells(sys.modules[__name__]), interrupt_cells.cells(sys.modules[__name__]))
     return {cell.name: cell for cell in made if qemu in cell.only}
 
 

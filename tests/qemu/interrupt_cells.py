@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: MIT
+"""Cells of the QEMU matrix in which the guest sleeps until the disk interrupts, or polls with interrupts at hand. No tick wakes it:
+one lost wake-up and the cell ends by its time-out."""
+
+GUEST = "tests/qemu/qemu_interrupts"
+SOME, FEW = r"[1-9]\d*", r"\d{1,2}"
+READS = 3000
+# So slow that a guest is asleep by the time its request ends: a fast disk is often done before the guest can ask for an interrupt.
+SLOW = "driver=throttle,throttle-group=slow,file.driver=raw,file.file.driver=file,file.file.filename={image}"
+
+
+def cells(kit):
+    """All of them; `kit` is what matrix.py has: Disk, Cell and so on."""
+    for machine in ("pc", "q35"):
+        for variant, via in ((v, way) for v in ("modern-only", "transitional", "legacy-only") for way in ("msix", "line")):
+            for wait, count in (("sleep", SOME), ("poll", FEW)):
+                if wait == "poll" and variant == "transitional":
+                    continue  # the transitional one is driven through the modern registers
+                told = {"via": via, "wait": wait, "requests": READS, **({"vectors": 2} if via == "msix" else {})}
+                yield kit.Cell(f"{machine} {variant} blk: {READS} reads by {'MSI-X' if via == 'msix' else 'interrupt line'}, "
+                               + ("asleep in between" if wait == "sleep" else "polled: interrupts stay away"),
+                               machine, variant, [kit.Disk(options="" if via == "msix" else "vectors=0")], tell=told, image=GUEST,
+                               tags="[PCI-31]" if via == "msix" else "",
+                               console=[f"^one by one: {READS} reads, {count} interrupts$",
+                                        f"^eight in flight: {READS} reads, {count} interrupts, 0 nobody's$"])
+        for options, way in (("", "MSI-X"), (",vectors=0", "interrupt line")):
+            yield kit.Cell(f"{machine} example 06_interrupts by {way}", machine, disks=[kit.Disk(options=options.lstrip(","), backend=SLOW)],
+                           extra=["-object", "throttle-group,id=slow,x-iops-total=300"], image="examples/06_interrupts",
+                           console=[rf"\Amodern PCI, {way}\n64 reads one after the other: {SOME} interrupts\n"
+                                    rf"256 reads, eight in flight: {SOME} interrupts\n\Z"])

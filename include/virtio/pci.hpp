@@ -5,6 +5,7 @@
 #include <virtio/pci/assign.hpp>
 #include <virtio/pci/discover.hpp>
 #include <virtio/pci/ecam.hpp>
+#include <virtio/pci/mcfg.hpp>
 #include <virtio/pci/msix.hpp>
 #include <virtio/pci/window.hpp>
 #include <virtio/transport/pci_any.hpp>

@@ -317,10 +317,11 @@ void with_queue(F&& f) {
 /// The queue that cells about something else use: of any QEMU device, through any transport.
 using usual_queue = virtio::split_queue<256, virtio::ring_options{.indirect = 8}>;
 
-// What disk.cpp, entropy.cpp, bus.cpp and window.cpp have; each runs one word of `run=`, false when it does not know the word.
+// What the other files of the guest have; each runs one word of `run=`, false when it does not know the word.
 bool run_disk(boot::text word);
 bool run_entropy(boot::text word);
 bool run_bus(boot::text word);
 [[gnu::weak]] bool run_window(boot::text word);  // only in guests for PCI
+[[gnu::weak]] bool run_ecam(boot::text word);    // and in those of machines with ACPI
 
 }  // namespace cell

@@ -55,8 +55,24 @@ def express_cells(m):
                                **m.negotiated("modern")})
 
 
+def ecam_cells(m):
+    """Configuration space in memory, as the firmware's tables say."""
+    for variant in ("modern-only", "transitional"):
+        yield m.Cell(f"q35 {variant} blk+rng through ECAM found by MCFG", "q35", variant, [m.Disk(write=(50, 60))], [m.Rng()],
+                     tell={"run": "ecam,other_segment", "ecam": "0xb0000000", "buses": 256})
+    # A root port's bus lies in the same space.
+    yield m.Cell("q35 blk+rng behind a root port through ECAM found by MCFG", "q35", "modern-only",
+                 [m.Disk(options="bus=port1", write=(50, 60))], [m.Rng()],
+                 extra=["-device", "pcie-root-port,id=port1,chassis=1,addr=4"],
+                 tell={"run": "ecam", "ecam": "0xb0000000", "buses": 256})
+    yield m.Cell("pc has no MCFG: not_found", tell={"run": "no_ecam"})
+    # Its root is of revision 2, with the wide table of tables.
+    yield m.Cell("microvm has no MCFG: not_found", "microvm,pcie=on,acpi=on,isa-serial=on", tell={"run": "no_ecam"})
+
+
 def cells(m):
     """All of them; `m` is the matrix, for its types and tables."""
     yield from window_cells(m)
     yield from layout_cells(m)
     yield from express_cells(m)
+    yield from ecam_cells(m)

@@ -15,8 +15,9 @@ struct start_info {
     uint32_t magic, version, flags, module_count;
     uint64_t modules;
     uint64_t command_line;
+    uint64_t rsdp;
 };
-static_assert(sizeof(start_info) == 32);
+static_assert(sizeof(start_info) == 40);
 
 struct gate {
     uint16_t offset_low, selector, type, offset_middle;
@@ -37,6 +38,7 @@ struct exception_frame {
 constexpr unsigned vectors = 32;
 constexpr unsigned page_fault = 14;
 gate gates[vectors];
+uint64_t acpi_root;
 
 void out8(uint16_t port, uint8_t value) { asm volatile("outb %0, %1" : : "a"(value), "Nd"(port) : "memory"); }
 
@@ -61,6 +63,8 @@ void exit(int code) {
     out8(debug_exit, static_cast<uint8_t>(code < 0 || code > 127 ? 127 : code));
     for (;;) asm volatile("cli; hlt");  // a machine without the exit port stops here
 }
+
+uint64_t rsdp() { return acpi_root; }
 
 }  // namespace boot
 
@@ -97,6 +101,7 @@ extern const char boot_exception_stubs[];
     asm volatile("lidt %0" : : "m"(table));
 
     // Safe to follow: the loader is trusted, and its data lies in the mapped first 4 GiB.
+    acpi_root = info.rsdp;
     boot::run(reinterpret_cast<const char*>(info.command_line));
 }
 

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+// Where this machine's configuration space lies in memory, as its firmware says.
+#pragma once
+
+#include <virtio/pci/mcfg.hpp>
+
+#include "runtime.hpp"
+
+namespace boot {
+
+/// An ACPI table by its four letters. Errors: `not_found` without ACPI or such a table, `invalid_argument` when the loader's idea
+/// of ACPI's root is wrong.
+[[nodiscard]] inline virtio::result<virtio::const_bytes> find_table(virtio::const_bytes signature) {
+  // The tables lie in the mapped first 4 GiB.
+  const auto view = [](uint64_t address, size_t size) -> virtio::const_bytes {
+    if (address == 0 || address + size > uint64_t{1} << 32) return {};
+    return {reinterpret_cast<const void*>(address), size};
+  };
+  if (rsdp() == 0) return virtio::errc::not_found;
+  return virtio::pci::acpi::find_table(view(rsdp(), 36), signature, view);
+}
+
+/// The host for a PCI segment, as the MCFG table has it. Errors: those of `find_table` (QEMU's pc and microvm have no such table)
+/// and of `mcfg::segment`.
+[[nodiscard]] inline virtio::result<virtio::pci::ecam> find_ecam(uint16_t segment = 0) {
+  return find_table(virtio::text("MCFG")).and_then(virtio::pci::mcfg::read).and_then([&](const virtio::pci::mcfg& table) {
+    return table.segment(segment);
+  });
+}
+
+}  // namespace boot

@@ -26,12 +26,15 @@ if "--fix" in sys.argv:
 if not block.search(text):
     problems.append("README.md: no program")
 
-# Names of tests: the hosted ones from their sources, the QEMU cells from the matrix.
-names = set()
+# Names of tests: the hosted ones from their sources, with what is in them, the QEMU cells from the matrix.
+names, bodies = set(), {}
 for source in (root / "tests").rglob("*.cpp"):
-    for case in re.findall(r'(?:TEST_CASE|TEMPLATE_TEST_CASE)\(\s*((?:"(?:[^"\\]|\\.)*"\s*)+)', source.read_text()):
-        joined = "".join(re.findall(r'"((?:[^"\\]|\\.)*)"', case))
-        names.add(re.sub(r"\s*\[[A-Z]+-\d+\]", "", joined).strip())
+    for case in re.split(r"^(?=(?:TEMPLATE_)?TEST_CASE\()", source.read_text(), flags=re.M)[1:]:
+        literals = re.match(r'\w+\(\s*((?:"(?:[^"\\]|\\.)*"\s*)+)', case)[1]
+        joined = "".join(re.findall(r'"((?:[^"\\]|\\.)*)"', literals))
+        name = re.sub(r"\s*\[[A-Z]+-\d+\]", "", joined).strip()
+        names.add(name)
+        bodies[name] = case
 for qemu in ("7.2", "10"):
     cells = subprocess.run([sys.executable, root / "tests/qemu/matrix.py", "--list", "--qemu", qemu],
                            capture_output=True, text=True, check=True).stdout
@@ -55,6 +58,19 @@ for document in [readme, *sorted((root / "docs").glob("*.md"))]:
     for command in re.findall(r"^    (tools/\S+)", text, re.M):
         if not (root / command).exists():
             problems.append(f"{document.relative_to(root)}: no such command: {command}")
+
+# Every verdict is in its document, in order and in its own words, with a test that names it.
+report = (root / "include/virtio/base/report.hpp").read_text()
+enumerated = re.findall(r"^  (\w+)(?: = 0)?,", re.search(r"enum class verdict .*?^};", report, re.M | re.S)[0], re.M)
+words = dict(re.findall(r'case verdict::(\w+): return "([^"]*)"', report))
+listed = re.findall(r"^\| `(\w+)` \| (.*?) \| .* \| (.*?) \|$", (root / "docs/verdicts.md").read_text(), re.M)
+if [verdict for verdict, _, _ in listed] != enumerated:
+    problems.append("docs/verdicts.md: not the verdicts of base/report.hpp, in their order")
+for verdict, said, shown in listed:
+    if said != words.get(verdict):
+        problems.append(f"docs/verdicts.md: {verdict}: not in the words of describe(): {words.get(verdict)}")
+    if not any(re.search(rf"verdict::{verdict}\b", bodies.get(name, "")) for name in re.findall(r"`([^`]+)`", shown)):
+        problems.append(f"docs/verdicts.md: {verdict}: none of its tests has it")
 
 # Programs that are said to compile do, for a bare target, and leave nothing in .data.
 for document in sorted((root / "docs").glob("*.md")):

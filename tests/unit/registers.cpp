@@ -178,3 +178,44 @@ TEST_CASE("registers: a configuration that ends inside a field is named, not rea
   CHECK(!d.start(m, m.where(4)));
   CHECK(d->why().why == verdict::config_unreadable);
 }
+
+TEST_CASE("registers: a capability with data of some vendor's own is neither interpreted nor written [PCI-28]", "[pci][registers]") {
+  rig::machine m;
+  m.add<blk_model>(seat::modern, 4);
+  auto& f = m.function(4);
+  const u8 first = f.config[0x34];
+  f.poke(0x34, 0xc0, 1);
+  f.poke(0xc0, 0x09 | u32{first} << 8 | 32u << 16 | 9u << 24, 4);  // 32 bytes, cfg_type 9
+  f.poke(0xc4, 0x1234, 4);                                         // vendor_id, and what only that vendor knows
+  rig::disk<> d;
+  REQUIRE(d.start(m, m.where(4)));
+  rig::disk<split_queue<16>, pci::transport<pci::windowed<rig::host>>> windowed;
+  f.poke(0x24, 1, 4);
+  REQUIRE(d->reset());
+  m.bus.reach = u64{1} << 32;
+  REQUIRE(windowed.start(m, pci::look(pci::windowed<rig::host>{m.bus.host()}, pci::address{0, 0, 4, 0})));
+  CHECK(f.dword_reads[0xc0 / 4] > 0);  // the head, on the way to the next
+  for (usize at = 0xc4; at < 0xe0; at += 4) CHECK(f.dword_reads[at / 4] == 0);
+  // The bus objects to writes into a capability.
+}
+
+TEST_CASE("registers: one interrupt may stand for a change of configuration and for used buffers [PCI-37]", "[pci][registers]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4, rig::blk_options{.queue_size = 16});
+  rig::disk<> d;
+  REQUIRE(d.start(m, m.where(4)));
+  u8 sector[512];
+  REQUIRE(d->submit_read(0, sector));
+  d->kick();
+  CHECK(!d->arm());
+  (void)model.step();
+  model.resize(4096);
+  const interrupt_cause both = d->acknowledge_interrupt();
+  CHECK(both.queue);
+  CHECK(both.config);
+  const interrupt_cause none = d->acknowledge_interrupt();  // the line has dropped
+  CHECK(!none.queue);
+  CHECK(!none.config);
+  CHECK(d->next_completion());
+  CHECK(d->check());
+}

@@ -39,6 +39,7 @@ class fake_function {
   bool has_prefetch_window = true;     // and has 64 bits
   bool logging = true;
   u32 config_reads = 0, config_writes = 0;
+  std::array<u32, 64> dword_reads{};   // of those, how many saw each dword
 
   [[nodiscard]] u32 peek(usize offset, unsigned bytes = 4) const {
     return static_cast<u32>(wire::get(config.data() + offset, bytes));
@@ -96,6 +97,7 @@ class fake_function {
 
   [[nodiscard]] u32 config_read(u16 offset) {
     ++config_reads;
+    ++dword_reads[offset / 4u % 64];
     if (!present) return 0xffffffff;
     if (const u8 window = data_window(); window != 0 && offset == window + 16) return window_access(window, nullptr);
     return peek(offset & 0xfcu);

@@ -87,6 +87,16 @@ def targets(compiler):
     return {name: flags for name, flags in every.items() if run([compiler, *flags, *probe]).returncode == 0}
 
 
+def sections(path):
+    """Section name -> bytes, of an object or an image."""
+    out = {}
+    for line in must_run([need_any(["llvm-size", "size"]), "-A", path]).splitlines():
+        words = line.split()
+        if len(words) == 3 and words[1].isdigit():
+            out[words[0]] = out.get(words[0], 0) + int(words[1])
+    return out
+
+
 MEMORY_FUNCTIONS = ("memcpy", "memmove", "memset", "memcmp")
 
 

@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: MIT
-// What surrounds the counted program and is not counted: the entry point, and the four functions that compilers call.
+// What surrounds the counted program and is not counted: the entry point, a place for text, and the four functions that
+// compilers call.
 #include <stddef.h>
 #include <stdint.h>
 
 extern "C" {
 
-int read_sector(uint64_t sector, unsigned char* to);
-unsigned char sector_buffer[512];
+int counted_program(uint64_t sector, unsigned char* to);
+unsigned char sector_buffer[8 * 512];
+const char* volatile last_text;
 
 [[noreturn]] void frame_start() {
-  (void)read_sector(0, sector_buffer);
+  (void)counted_program(0, sector_buffer);
   for (;;) asm volatile("hlt");
 }
+
+void counted_put(const char* text) { last_text = text; }
 
 void* memcpy(void* to, const void* from, size_t n) {
   void* const result = to;

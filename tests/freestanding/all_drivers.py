@@ -36,24 +36,14 @@ def undefined(nm, path):
     return {line.split()[0] for line in lines if line.strip()}
 
 
-def sections(size, path):
-    """Section name -> bytes."""
-    out = {}
-    for line in compilers.must_run([size, "-A", path]).splitlines():
-        words = line.split()
-        if len(words) == 3 and words[1].isdigit():
-            out[words[0]] = out.get(words[0], 0) + int(words[1])
-    return out
-
-
-def look_at_symbols(target, path, nm, _):
+def look_at_symbols(target, path, nm):
     allowed = MEMORY | FROM_THE_LINKER.get(target, set()) | (ARM_MEMORY if target.startswith("arm") else set())
     foreign = undefined(nm, path) - allowed
     return [f"needs {', '.join(sorted(foreign))}"] if foreign else []
 
 
-def look_at_zeros(_, path, nm, size):
-    wrong = [f"{name}: {count} bytes" for name, count in sections(size, path).items()
+def look_at_zeros(_, path, nm):
+    wrong = [f"{name}: {count} bytes" for name, count in compilers.sections(path).items()
              if count and (name == ".data" or name.startswith((".data.", *CONSTRUCTORS)))]
     if not wrong:
         return []
@@ -65,7 +55,7 @@ def look_at_zeros(_, path, nm, size):
 def main():
     check, compiler = sys.argv[1:3]
     compilers.need(compiler)
-    tools = [compilers.need_any([f"llvm-{tool}", tool]) for tool in ("nm", "size")] if check != "combinations" else []
+    nm = compilers.need_any(["llvm-nm", "nm"]) if check != "combinations" else None
     flags = {"combinations": ["-DEVERY_COMBINATION"], "symbols": sys.argv[3:], "zeros": ["-O0"]}[check]
     look = {"combinations": None, "symbols": look_at_symbols, "zeros": look_at_zeros}[check]
 
@@ -74,7 +64,7 @@ def main():
         done = compile_for(compiler, target, flags, path)
         if done.returncode != 0:
             return ["does not compile\n" + "\n".join(done.stdout.splitlines()[:20])]
-        return look(target, path, *tools) if look else []
+        return look(target, path, nm) if look else []
 
     good = True
     with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(2) as pool:

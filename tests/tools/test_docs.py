@@ -11,6 +11,10 @@ import sys
 import tempfile
 
 root = pathlib.Path(__file__).resolve().parents[2]
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(root / "tools"))
+import compilers  # noqa: E402
+
 problems = []
 
 readme = root / "README.md"
@@ -85,8 +89,7 @@ for document in sorted((root / "docs").glob("*.md")):
             if done.returncode != 0:
                 problems.append(f"{where} does not compile: {done.stderr.splitlines()[:2]}")
                 continue
-            sizes = subprocess.run(["size", "-A", source.with_suffix(".o")], capture_output=True, text=True, check=True).stdout
-            if re.search(r"^\.data\S*\s+[1-9]", sizes, re.M):
+            if any(size for section, size in compilers.sections(source.with_suffix(".o")).items() if section.startswith(".data")):
                 problems.append(f"{where} leaves something in .data")
 
 mutants = subprocess.run([sys.executable, root / "tools/mutants", "--markdown"], capture_output=True, text=True, check=True).stdout

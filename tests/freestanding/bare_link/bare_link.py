@@ -23,7 +23,7 @@ NONE_OF = (".data", ".init_array", ".fini_array", ".ctors", ".dtors", ".preinit_
 def main():
     compiler = sys.argv[1]
     compilers.need(compiler)
-    nm, size = (compilers.need_any([f"llvm-{tool}", tool]) for tool in ("nm", "size"))
+    nm = compilers.need_any(["llvm-nm", "nm"])
     machine = compilers.run([compiler, "-dumpmachine"]).stdout.strip()
     if not compilers.is_x86(machine):
         compilers.skip(f"the example's board is an x86 machine, this is {machine}")
@@ -51,11 +51,7 @@ def main():
         symbols = [line.split()[:2] for line in compilers.must_run([nm, "-P", image]).splitlines() if line]
         called = sorted(name for name, _ in symbols if name in compilers.MEMORY_FUNCTIONS)
         own = {line.split()[0] for line in compilers.must_run([nm, "-P", "-u", program]).splitlines() if line}
-        sections = {}
-        for line in compilers.must_run([size, "-A", image]).splitlines():
-            words = line.split()
-            if len(words) == 3 and words[1].isdigit():
-                sections[words[0]] = int(words[1])
+        sections = compilers.sections(image)
 
     wrong = [f"{section} has {sections[section]} bytes" for section in NONE_OF if sections.get(section, 0) != 0]
     wrong += [f"{symbol} is undefined" for symbol, kind in symbols if kind in "Uw"]

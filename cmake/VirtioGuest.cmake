@@ -33,6 +33,9 @@ function(virtio_add_guest name)
     target_include_directories(${name} BEFORE PRIVATE "${boot}/${guest_BOARD}")
   endif()
   target_link_libraries(${name} PRIVATE virtio::virtio virtio_guest_boot)
+  if(CMAKE_SYSTEM_PROCESSOR STREQUAL "aarch64")
+    target_link_options(${name} PRIVATE --oformat=binary)  # the raw image that a loader of Linux images takes
+  endif()
   # Bare: the toolchain file calls lld directly.
   target_link_options(${name} PRIVATE "SHELL:-T \"${boot}/link.ld\"" --fatal-warnings)
   set_target_properties(${name} PROPERTIES

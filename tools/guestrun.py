@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Boots a guest image in QEMU and gives back the guest's own exit status and console.
 
-The guest ends by a write to isa-debug-exit, which makes QEMU end with (status << 1) | 1. A QEMU that cannot
-start ends with 1 as well, which would read as the guest's success: so QEMU is started with the processor
+The guest ends by a write to isa-debug-exit, or by semihosting on Arm, which makes QEMU end with (status << 1) | 1. A QEMU
+that cannot start ends with 1 as well, which would read as the guest's success: so QEMU is started with the processor
 stopped, and only a QEMU that has answered on its control socket is let go and believed.
 """
 import argparse
@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+import typing
 
 TIMED_OUT = 124
 NO_STATUS = 125  # QEMU did not start, or ended without the guest naming a status
@@ -22,12 +23,30 @@ NO_STATUS = 125  # QEMU did not start, or ended without the guest naming a statu
 DEFAULT_QEMU = "qemu-system-x86_64"
 
 
+class _Processor(typing.NamedTuple):
+    qemu: str
+    machine: str
+    ending: list  # what gives the guest a way to end with a status
+
+
+X86 = _Processor(DEFAULT_QEMU, "pc", ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
+AARCH64 = _Processor("qemu-system-aarch64", "virt", ["-cpu", "cortex-a72", "-semihosting-config", "enable=on,target=native"])
+
+
+def processor(image):
+    """What the image is for: a raw Arm image says so in its header, everything else is for x86."""
+    try:
+        with open(image, "rb") as file:
+            return AARCH64 if file.read(60)[56:] == b"ARMd" else X86
+    except OSError:  # QEMU will say what is wrong with it
+        return X86
+
+
 def command(image, qemu, machine, memory, append, extra, control):
     """QEMU's command line; `qemu` may carry options of its own, such as -L folders."""
     return [
         *shlex.split(qemu), "-machine", machine, "-accel", "tcg", "-m", str(memory),
-        "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio",
-        "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",
+        "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio", *processor(image).ending,
         "-S", "-chardev", f"socket,id=guestrun,fd={control}", "-mon", "chardev=guestrun,mode=control",
         "-kernel", str(image), *(["-append", append] if append else []), *extra,
     ]
@@ -57,7 +76,7 @@ class _Control:
                 self.ended_by = message["data"].get("reason", "")
 
 
-def boot(image, qemu=None, machine="pc", memory=128, append="", timeout=60, extra=(), stream=None, errors=None):
+def boot(image, qemu=None, machine=None, memory=128, append="", timeout=60, extra=(), stream=None, errors=None):
     """Boots `image` and waits for its end: gives (status, console text).
 
     status is the guest's own (0 to 127), 124 at the time-out, 125 when QEMU did not start or the guest ended
@@ -65,7 +84,9 @@ def boot(image, qemu=None, machine="pc", memory=128, append="", timeout=60, extr
     """
     errors = errors or sys.stderr
     ours, theirs = socket.socketpair()
-    argv = command(image, qemu or os.environ.get("QEMU") or DEFAULT_QEMU, machine, memory, append, extra, theirs.fileno())
+    usual = processor(image)
+    argv = command(image, qemu or os.environ.get("QEMU") or usual.qemu, machine or usual.machine, memory, append, extra,
+                   theirs.fileno())
     try:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                    pass_fds=[theirs.fileno()])
@@ -142,8 +163,8 @@ def main(arguments):
         prog="run-guest", description="Boot a guest image in QEMU; the exit status is the guest's own.",
         epilog="Status 124: time-out. 125: QEMU did not start, or the guest died. What follows -- goes to QEMU.")
     parser.add_argument("image")
-    parser.add_argument("--qemu", help=f"QEMU command, with options if need be (default: $QEMU or {DEFAULT_QEMU})")
-    parser.add_argument("--machine", default="pc", help="pc, q35 or microvm, with ,option=value if need be (default: pc)")
+    parser.add_argument("--qemu", help="QEMU command, with options if need be (default: $QEMU, or the image's processor's)")
+    parser.add_argument("--machine", help="pc, q35, microvm or virt, with ,option=value if need be (default: pc; virt for Arm)")
     parser.add_argument("--memory", type=int, default=128, metavar="MB")
     parser.add_argument("--append", default="", metavar="STR", help="the guest's command line")
     parser.add_argument("--timeout", type=float, default=60, metavar="S")

@@ -1,40 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Bare-metal x86-64 with clang and lld: no cross compiler is needed, clang and lld do every target.
-# clang's own folder has <stddef.h> and <stdint.h>; there is no C++ standard library (-nostdinc++).
-# Another clang: cmake -DCMAKE_CXX_COMPILER=clang++-19 ...
-set(CMAKE_SYSTEM_NAME Generic)
+# Bare-metal x86-64 with clang and lld.
 set(CMAKE_SYSTEM_PROCESSOR x86_64)
-
-foreach(language IN ITEMS C CXX ASM)
-  set(CMAKE_${language}_COMPILER_TARGET x86_64-none-elf)
-endforeach()
-if(NOT CMAKE_CXX_COMPILER)
-  set(CMAKE_CXX_COMPILER clang++)
-endif()
-if(NOT CMAKE_C_COMPILER)
-  set(CMAKE_C_COMPILER clang)
-endif()
-set(CMAKE_ASM_COMPILER ${CMAKE_CXX_COMPILER})
-
 # No red zone: an exception pushes its frame where the red zone would be.
-set(flags "-ffreestanding -fno-pic -mno-red-zone -fno-stack-protector")
-set(CMAKE_C_FLAGS_INIT "${flags}")
-set(CMAKE_CXX_FLAGS_INIT "${flags} -fno-exceptions -fno-rtti -fno-threadsafe-statics -nostdinc++")
-# The same driver compiles C++ and assembler; in a C++ driver's hands a .S file is still assembler.
-set(CMAKE_ASM_FLAGS_INIT "-fno-pic")
-
-# lld is called directly: for this target clang's driver would hand the link to the host's g++.
-# So options in target_link_options are lld's own: bare, with neither -Wl, nor LINKER: in front.
-find_program(VIRTIO_LLD NAMES ld.lld REQUIRED)
-set(CMAKE_LINKER "${VIRTIO_LLD}")
-foreach(language IN ITEMS C CXX ASM)
-  set(CMAKE_${language}_LINK_EXECUTABLE "<CMAKE_LINKER> -static <LINK_FLAGS> <OBJECTS> -o <TARGET> <LINK_LIBRARIES>")
-endforeach()
-
-# CMake's own checks build no program: there is nothing here that a program could start with.
-set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
-
-set(CMAKE_BUILD_TYPE Release CACHE STRING "Kind of build")
-foreach(language IN ITEMS C CXX)
-  set(CMAKE_${language}_FLAGS_RELEASE "-O2 -DNDEBUG" CACHE STRING "Flags of a Release build")
-endforeach()
+set(VIRTIO_TARGET_FLAGS "-mno-red-zone")
+include("${CMAKE_CURRENT_LIST_DIR}/clang-none.cmake")

@@ -5,8 +5,9 @@
 A cell is a machine with its devices, what the guest is told to run and to expect, and what the host finds afterwards: the
 guest's status and console, and every byte of the disk images.
 
-usage: matrix.py --list [--qemu 7.2|10] [--processor x86_64]     prints the cells' names
-       matrix.py [--qemu 7.2|10] CELL       runs one; the commands come from the environment: QEMU_7, QEMU_10
+usage: matrix.py --list [--qemu 7.2|10] [--processor aarch64]    prints the cells' names
+       matrix.py [--qemu 7.2|10] CELL       runs one; the commands come from the environment: QEMU_7, QEMU_10,
+                                                and with _AARCH64 behind them
 Status 77: there is no such QEMU here (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import argparse
@@ -30,9 +31,10 @@ import register_cells  # noqa: E402
 
 SKIPPED = 77
 VARIABLES = {"7.2": "QEMU_7", "10": "QEMU_10"}
+SUFFIXES = {"x86_64": "", "aarch64": "_AARCH64"}
 
 # Where tools/test builds the guests of each processor.
-BUILDS = {"x86_64": ROOT / "build" / "guest"}
+BUILDS = {"x86_64": ROOT / "build" / "guest", "aarch64": ROOT / "build" / "guest-aarch64"}
 
 # ---- disks ----
 
@@ -524,7 +526,7 @@ def main(arguments):
         parser.error(f"no cell {options.cell!r}; --list names them")
     cell = known[options.cell]
     tree = options.tree or BUILDS[cell.processor]
-    variable = VARIABLES[options.qemu]
+    variable = VARIABLES[options.qemu] + SUFFIXES[cell.processor]
     qemu = os.environ.get(variable)
     if not qemu:
         required = os.environ.get("VIRTIO_TEST_REQUIRE_ALL") == "1"

@@ -2,7 +2,7 @@
 """Cells of the QEMU matrix on machines whose devices are in MMIO slots: both versions, with the drivers that PCI's cells use."""
 import itertools
 
-MACHINES = {"microvm": ("microvm,isa-serial=on", "x86_64")}
+MACHINES = {"microvm": ("microvm,isa-serial=on", "x86_64"), "virt": ("virt", "aarch64")}
 GUEST = "tests/qemu/qemu_mmio_guest"
 
 

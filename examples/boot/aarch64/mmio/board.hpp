@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+// The porting surface, whole, for QEMU's virt on 64-bit Arm: devices are in the MMIO slots that the device tree lists.
+#pragma once
+
+#include <virtio/mmio.hpp>
+#include <virtio/platform/concepts.hpp>
+
+#include "runtime.hpp"
+
+namespace bus = virtio::mmio;  // how programs that include this reach their devices
+
+struct board {
+  using barriers = virtio::smp_barriers;
+  using slot_space = virtio::mmio_space;
+
+  slot_space slot(virtio::usize n) const {
+    return {static_cast<virtio::uptr>(boot::machine.slots[n].base), static_cast<virtio::usize>(boot::machine.slots[n].size)};
+  }
+  virtio::usize slot_count() const { return boot::machine.slot_count; }
+
+  /// Device addresses are CPU addresses here.
+  virtio::result<void> map(const volatile void* va, virtio::usize n, virtio::direction way, virtio::segments& out) const {
+    return out.push(virtio::dma_addr{reinterpret_cast<virtio::uptr>(va)}, n, way);
+  }
+
+  /// Some minutes under emulation, then the device is reset and the call ends.
+  bool keep_waiting(virtio::waiting, virtio::u64 attempt) const {
+    boot::pause();
+    return attempt < 500'000'000;
+  }
+
+  /// Says what failed and why; the guest's exit status.
+  static int fail(const char* what, virtio::errc why) {
+    boot::print(what, ": ", virtio::describe(why), "\n");
+    return 1;
+  }
+};
+
+static_assert(virtio::platform<board> && virtio::mmio::bus<board>);

@@ -9,6 +9,7 @@ import argparse
 import codecs
 import json
 import os
+import re
 import selectors
 import shlex
 import socket
@@ -53,17 +54,41 @@ def command(image, qemu, machine, memory, append, extra, control):
 
 
 class _Control:
-    """The control socket: lets the guest go once QEMU has answered, and notes why QEMU stopped."""
+    """The control socket: lets the guest go once QEMU has answered, notes why QEMU stopped, and plays the host's part of a script:
+    steps of a condition and the commands that follow when it comes true. A condition is a pattern that the console must match
+    behind what the step before matched, or "event NAME"."""
 
-    def __init__(self, sock):
+    def __init__(self, sock, script=()):
         self.sock, self.pending, self.started, self.ended_by = sock, b"", False, ""
+        self.script, self.console, self.events, self.refusals = list(script), "", [], []
         self._send("qmp_capabilities")
 
-    def _send(self, name):
+    def _send(self, name, **arguments):
+        command = {"execute": name, "arguments": {key.replace("_", "-"): value for key, value in arguments.items()}}
         try:
-            self.sock.sendall(json.dumps({"execute": name}).encode() + b"\n")
+            self.sock.sendall(json.dumps(command).encode() + b"\n")
         except OSError:  # QEMU has gone already; its own status tells
             pass
+
+    def _step(self):
+        while self.script:
+            condition, *commands = self.script[0]
+            if condition.startswith("event "):
+                if condition[6:] not in self.events:
+                    return
+                self.events.remove(condition[6:])
+            else:
+                found = re.search(condition, self.console, re.M)
+                if not found:
+                    return
+                self.console = self.console[found.end():]
+            del self.script[0]
+            for name, arguments in commands:
+                self._send(name, **arguments)
+
+    def on_console(self, text):
+        self.console += text
+        self._step()
 
     def feed(self, data):
         *lines, self.pending = (self.pending + data).split(b"\n")
@@ -74,13 +99,19 @@ class _Control:
                 self._send("cont")
             elif message.get("event") == "SHUTDOWN":
                 self.ended_by = message["data"].get("reason", "")
+            elif "error" in message:
+                self.refusals.append(message["error"].get("desc", "?"))
+            if "event" in message:
+                self.events.append(message["event"])
+                self._step()
 
 
-def boot(image, qemu=None, machine=None, memory=128, append="", timeout=60, extra=(), stream=None, errors=None):
+def boot(image, qemu=None, machine=None, memory=128, append="", timeout=60, extra=(), stream=None, errors=None,
+         script=()):
     """Boots `image` and waits for its end: gives (status, console text).
 
     status is the guest's own (0 to 127), 124 at the time-out, 125 when QEMU did not start or the guest ended
-    without a status. Console text goes to `stream` as it comes, complaints to `errors` (default: stderr).
+    without a status, or when something of the `script` (see _Control) was refused or never came. Console text goes to `stream` as it comes, complaints to `errors` (default: stderr).
     """
     errors = errors or sys.stderr
     ours, theirs = socket.socketpair()
@@ -105,17 +136,18 @@ def boot(image, qemu=None, machine=None, memory=128, append="", timeout=60, extr
     def on_console(data):
         text = decode(data)
         console.append(text)
+        control.on_console(text)
         if stream:
             stream.write(text)
             stream.flush()
 
     try:
-        control = _Control(ours)
+        control = _Control(ours, script)
         with selectors.DefaultSelector() as wait:
             wait.register(process.stdout, selectors.EVENT_READ, on_console)
             wait.register(process.stderr, selectors.EVENT_READ, complaints.append)
             wait.register(ours, selectors.EVENT_READ, control.feed)
-            while wait.get_map() and not timed_out:
+            while wait.get_map() and not timed_out and not control.refusals:
                 ready = wait.select(max(0.0, deadline - time.monotonic()))
                 timed_out = not ready and time.monotonic() >= deadline
                 for key, _ in ready:
@@ -129,7 +161,7 @@ def boot(image, qemu=None, machine=None, memory=128, append="", timeout=60, extr
                         wait.unregister(key.fileobj)
                 # A guest that prints for ever keeps every select busy, so the clock is asked here too.
                 timed_out = timed_out or (bool(wait.get_map()) and time.monotonic() >= deadline)
-        finished = not timed_out
+        finished = not timed_out and not control.refusals
     finally:
         if not finished:
             process.kill()
@@ -146,6 +178,12 @@ def boot(image, qemu=None, machine=None, memory=128, append="", timeout=60, extr
         return TIMED_OUT, text
     if not control.started:
         print(f"run-guest: QEMU did not start (its status: {process.returncode})", file=errors)
+        return NO_STATUS, text
+    for refusal in control.refusals:
+        print(f"run-guest: QEMU refused: {refusal}", file=errors)
+    for condition, *_ in control.script:
+        print(f"run-guest: this never came: {condition}", file=errors)
+    if control.refusals or control.script:
         return NO_STATUS, text
     if process.returncode < 0 or process.returncode % 2 == 0:
         why = control.ended_by or f"QEMU's status: {process.returncode}"

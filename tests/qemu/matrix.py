@@ -25,6 +25,7 @@ ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 sys.dont_write_bytecode = True
 import guestrun  # noqa: E402
+import hotplug_cells  # noqa: E402
 import interrupt_cells  # noqa: E402
 import mmio_cells  # noqa: E402
 import register_cells  # noqa: E402
@@ -63,6 +64,7 @@ class Disk:
     backend: str = ""     # a block node's options in front of {image}; the usual one when empty
     write: tuple = ()     # first sector and count that the guest writes twice over: once by one call, once by many
     write_seed: int = 0xA7
+    plugged: bool = False  # the device comes later
     flips: bool = False   # the guest turns bit 0 of byte 0
 
     def content(self):
@@ -78,6 +80,8 @@ class Disk:
         return bytes(data)
 
     def arguments(self, image, variant):
+        if self.plugged:  # later, by the cell's script
+            return ["-blockdev", f"node-name={self.name},driver=raw,file.driver=file,file.filename={image}"]
         blockdev = (self.backend or "driver=raw,file.driver=file,file.filename={image}").format(image=image)
         # A failed request is the guest's business: it must not stop the machine.
         device = f"virtio-blk-{bus_of(variant)},drive={self.name},serial={self.serial},werror=report,rerror=report"
@@ -151,6 +155,7 @@ class Cell:
     slots: dict = None        # every type of device there must be in MMIO slots, and its interface; all others are empty
     only: tuple = ("7.2", "10")
     processor: str = "x86_64"
+    script: list = dataclasses.field(default_factory=list)  # what the host does meanwhile, see guestrun.py
     tags: str = ""            # requirements of the specification that the cell exercises
 
     def command_line(self):
@@ -438,7 +443,8 @@ def example_cells():
 def cells(qemu):
     made = itertools.chain(main_cells(), queue_cells(), driver_cells(), disk_cells(), device_cells(), bus_cells(), firmware_cells(),
                            example_cells(), register_cells.cells(sys.modules[__name__]),
-                           mmio_cells.cells(sys.modules[__name__]), interrupt_cells.cells(sys.modules[__name__]))
+                           mmio_cells.cells(sys.modules[__name__]), interrupt_cells.cells(sys.modules[__name__]),
+                           hotplug_cells.cells(sys.modules[__name__]))
     return {cell.name: cell for cell in made if qemu in cell.only}
 
 
@@ -483,7 +489,8 @@ def run(cell, qemu, tree, folder):
         extra += rng.arguments(cell.variant)
 
     began = time.monotonic()
-    status, console = guestrun.boot(tree / cell.image, qemu, cell.machine, cell.memory, cell.command_line(), 60, extra)
+    status, console = guestrun.boot(tree / cell.image, qemu, cell.machine, cell.memory, cell.command_line(), 60, extra,
+                                   script=cell.script)
     took = time.monotonic() - began
     console = console.replace("\r\n", "\n")
     if cell.tags:

@@ -25,6 +25,7 @@ enum class structure : u8 { common = 1, notify = 2, isr = 3, device = 4, config_
 
 namespace capability_id {
 inline constexpr u8 vendor = 0x09;
+inline constexpr u8 pci_express = 0x10;
 inline constexpr u8 msix = 0x11;
 }  // namespace capability_id
 

@@ -103,8 +103,15 @@ class fake_function {
     return peek(offset & 0xfcu);
   }
 
+  /// What was last written to a dword of configuration space; 0 before any write.
+  [[nodiscard]] u32 last_write(u16 offset) const {
+    const auto found = last_writes_.find(offset);
+    return found == last_writes_.end() ? 0 : found->second;
+  }
+
   void config_write(u16 offset, u32 value) {
     ++config_writes;
+    last_writes_[offset] = value;
     if (!present) return;
     if (offset == 0x04) {
       if (value >> 16 != 0)
@@ -268,6 +275,7 @@ class fake_function {
   std::unique_ptr<fake_registers> registers_;
   std::vector<u8> scratch_;
   std::string log_;
+  std::map<u16, u32> last_writes_;
   std::vector<std::string> violations_;
 };
 

@@ -29,6 +29,7 @@ import hotplug_cells  # noqa: E402
 import interrupt_cells  # noqa: E402
 import mmio_cells  # noqa: E402
 import register_cells  # noqa: E402
+import virt_cells  # noqa: E402
 
 SKIPPED = 77
 VARIABLES = {"7.2": "QEMU_7", "10": "QEMU_10"}
@@ -440,11 +441,12 @@ def example_cells():
     yield Cell("pc example 02_rng without an rng", image="examples/02_rng", status=1, console=[r"\Ano rng: there is no such device"])
 
 
+MORE = (register_cells, mmio_cells, virt_cells, interrupt_cells, hotplug_cells)
+
+
 def cells(qemu):
     made = itertools.chain(main_cells(), queue_cells(), driver_cells(), disk_cells(), device_cells(), bus_cells(), firmware_cells(),
-                           example_cells(), register_cells.cells(sys.modules[__name__]),
-                           mmio_cells.cells(sys.modules[__name__]), interrupt_cells.cells(sys.modules[__name__]),
-                           hotplug_cells.cells(sys.modules[__name__]))
+                           example_cells(), *(module.cells(sys.modules[__name__]) for module in MORE))
     return {cell.name: cell for cell in made if qemu in cell.only}
 
 

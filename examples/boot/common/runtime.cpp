@@ -2,6 +2,8 @@
 // Printing and the command line, alike on every processor; and memcmp, which compilers call by themselves.
 #include "runtime.hpp"
 
+extern "C" [[gnu::weak]] void boot_prepare_board();  // what a board.hpp wants done first; few do
+
 namespace {
 
 const char* arguments = nullptr;
@@ -43,6 +45,7 @@ void put(long long n) {
 
 void run(const char* given) {
     arguments = given != nullptr ? given : "";
+    if (boot_prepare_board != nullptr) boot_prepare_board();
     exit(guest_main(arguments));
 }
 

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: MIT
+"""Cells of the QEMU matrix on virt, 64-bit Arm: PCI through ECAM, on a machine where the library places every BAR."""
+import itertools
+
+VARIANTS = {"modern-only": "modern PCI", "transitional": "modern PCI", "legacy-only": "legacy PCI"}
+
+
+def cells(m):
+    """All of them; `m` is the matrix, for its types and tables."""
+    def cell(what, variant, *devices, machine="virt", **more):
+        return m.Cell(f"{machine} {variant} {what}", machine, variant, [one for one in devices if isinstance(one, m.Disk)],
+                      [one for one in devices if isinstance(one, m.Rng)], processor="aarch64", **more)
+
+    for variant, event_idx, indirect in itertools.product(VARIANTS, (True, False), (True, False)):
+        via = "legacy" if variant == "legacy-only" else "modern"
+        options = f"event_idx={m.switch(event_idx)},indirect_desc={m.switch(indirect)}"
+        ring = [*(["event_idx"] if event_idx else []), *(["indirect_desc"] if indirect else [])]
+        yield cell(f"blk+rng event_idx={m.switch(event_idx)} indirect={m.switch(indirect)}", variant,
+                   m.Disk(options=options, write=(1000, 257)), m.Rng(options),
+                   tell={"run": "disk,rng", "via": via, **m.negotiated(via, variant, ring)})
+    for variant, through in VARIANTS.items():
+        via = "legacy" if variant == "legacy-only" else "modern"
+        usual = m.negotiated(via, variant)
+        yield cell("blk: reset, start again, hand over", variant, m.Disk(write=(300, 99)), tell={"run": "life", **usual})
+        yield cell("blk+rng, configuration space below 4 GiB", variant, m.Disk(write=(50, 60)), m.Rng(), machine="virt,highmem=off",
+                   tell={"run": "disk,rng", **usual})
+        yield cell("blk: MSI-X is on", variant, m.Disk(), tell={"run": "msix", "via": via, **usual})
+        yield cell("blk: a BAR without address is named, then assigned", variant, m.Disk(), tell={"run": "unassigned"})
+        device_id = {"modern-only": "104"}.get(variant, "100")
+        yield cell("blk+rng: every function has its verdict", variant, m.Disk(options="addr=4"), m.Rng("addr=5"),
+                   tell={"run": "list"}, functions={
+                       "00:00.0 1b36:0008": "no device, no interface: not a virtio device",
+                       f"00:04.0 1af4:{device_id}{2 if variant == 'modern-only' else 1}": f"block, {through}: usable",
+                       f"00:05.0 1af4:{device_id}{4 if variant == 'modern-only' else 5}": f"entropy, {through}: usable"})
+        yield cell("example 01_blk", variant, m.Disk(flips=True), image="examples/01_blk", console=[r"\A\Z"])
+        yield cell("example 02_rng", variant, m.Rng(), image="examples/02_rng", console=[r"\A(0x[0-9a-f]{1,2} ){32}\n\Z"])
+    yield cell("blk+rng behind root ports", "modern-only", m.Disk(options="bus=port1", write=(50, 60)), m.Rng("bus=port2"),
+               extra=["-device", "pcie-root-port,id=port1,chassis=1,addr=4", "-device", "pcie-root-port,id=port2,chassis=2,addr=5"],
+               tell={"run": "disk,rng", **m.negotiated("modern")})
+    yield m.Cell("virt without devices: not_found", "virt", tell={"run": "list,absent", "error": "not_found"}, processor="aarch64",
+                 functions={"00:00.0 1b36:0008": "no device, no interface: not a virtio device"})

@@ -37,5 +37,7 @@ def cells(m):
     yield cell("blk+rng behind root ports", "modern-only", m.Disk(options="bus=port1", write=(50, 60)), m.Rng("bus=port2"),
                extra=["-device", "pcie-root-port,id=port1,chassis=1,addr=4", "-device", "pcie-root-port,id=port2,chassis=2,addr=5"],
                tell={"run": "disk,rng", **m.negotiated("modern")})
+    yield cell("blk+rng, -cpu max, 4 GiB of memory", "modern-only", m.Disk(write=(50, 60)), m.Rng(), memory=4096,
+               extra=["-cpu", "max"], tell={"run": "disk,rng", **m.negotiated("modern")})
     yield m.Cell("virt without devices: not_found", "virt", tell={"run": "list,absent", "error": "not_found"}, processor="aarch64",
                  functions={"00:00.0 1b36:0008": "no device, no interface: not a virtio device"})

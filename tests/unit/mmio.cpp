@@ -408,6 +408,13 @@ TEST_CASE("mmio: there are no interrupt vectors", "[mmio]") {
   CHECK(t.set_config_vector(0).error() == errc::unsupported);
   CHECK(t.enable_queue(0, {}, 0).error() == errc::unsupported);
   CHECK(m.slot().log().empty());
+
+  entropy<> e;
+  for (const interrupt_vectors& wanted : {interrupt_vectors{.config = 0}, interrupt_vectors{.first = 1}}) {
+    CHECK(e->start(m.platform(), m.where(), e.storage(), wanted).error() == errc::unsupported);
+    CHECK(e->why().why == verdict::vector_refused);
+  }
+  CHECK(e.start(m));
 }
 
 TEST_CASE("mmio: a legacy ring out of reach of a page number, or in pieces, is refused before anything is written", "[mmio][legacy]") {

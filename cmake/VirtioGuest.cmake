@@ -18,10 +18,16 @@ function(virtio_add_guest name)
   endif()
   set(common "${VIRTIO_GUEST_BOOT_DIR}/common")
   set(boot "${VIRTIO_GUEST_BOOT_DIR}/${CMAKE_SYSTEM_PROCESSOR}")
+  set(machine "${boot}")
+  set(more "")
+  if(CMAKE_SYSTEM_PROCESSOR STREQUAL "i386")  # the same machine, entered differently
+    set(machine "${VIRTIO_GUEST_BOOT_DIR}/x86_64")
+    set(more "${boot}/division.cpp")
+  endif()
 
   if(NOT TARGET virtio_guest_boot)
-    add_library(virtio_guest_boot OBJECT "${boot}/start.S" "${boot}/machine.cpp" "${common}/runtime.cpp")
-    target_include_directories(virtio_guest_boot PUBLIC "${boot}" "${common}")
+    add_library(virtio_guest_boot OBJECT "${boot}/start.S" "${machine}/machine.cpp" "${common}/runtime.cpp" ${more})
+    target_include_directories(virtio_guest_boot PUBLIC "${boot}" "${machine}" "${common}")
     target_compile_features(virtio_guest_boot PUBLIC cxx_std_20)
     set_target_properties(virtio_guest_boot PROPERTIES CXX_EXTENSIONS OFF)
     target_compile_options(virtio_guest_boot PUBLIC
@@ -37,7 +43,7 @@ function(virtio_add_guest name)
     target_link_options(${name} PRIVATE --oformat=binary)  # the raw image that a loader of Linux images takes
   endif()
   # Bare: the toolchain file calls lld directly.
-  target_link_options(${name} PRIVATE "SHELL:-T \"${boot}/link.ld\"" --fatal-warnings)
+  target_link_options(${name} PRIVATE "SHELL:-T \"${machine}/link.ld\"" --fatal-warnings)
   set_target_properties(${name} PROPERTIES
-    LINK_DEPENDS "${boot}/link.ld" LINKER_LANGUAGE CXX CXX_EXTENSIONS OFF)
+    LINK_DEPENDS "${machine}/link.ld" LINKER_LANGUAGE CXX CXX_EXTENSIONS OFF)
 endfunction()

@@ -16,9 +16,9 @@ constexpr usize odd = 3;  // buffers of a program start anywhere
 alignas(4096) u8 memory[most_bytes + 4096];
 alignas(4096) u8 pages[256][512];  // one sector for each request that can be in flight
 
-bytes buffer(usize size) {
+bytes buffer(u64 size) {
   CHECK(size <= most_bytes);
-  return {memory + odd, size};
+  return {memory + odd, static_cast<usize>(size)};
 }
 
 /// The device of a cell: one object and one storage for each type, all of them in .bss.
@@ -30,7 +30,7 @@ constinit virtio::dma_storage<Disk::dma_bytes> the_storage;
 /// How many one-sector requests fit the queue at once.
 template <class Disk>
 usize room(const Disk& disk) {
-  const usize entries = virtio::detail::smaller<usize>(seen.queue_entries, number("queue", 256));
+  const usize entries = static_cast<usize>(virtio::detail::smaller<u64>(seen.queue_entries, number("queue", 256)));
   return disk.features().has(virtio::feature::indirect_desc) ? entries : entries / 3;
 }
 

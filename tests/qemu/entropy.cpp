@@ -136,7 +136,7 @@ void slow() {
   CHECK(got->length >= 1 && got->length <= quota);
   CHECK(all_are({first + got->length, 4096 - got->length}, 0xa5));
   seen.clear();
-  const usize size = quota * 4;
+  const usize size = static_cast<usize>(quota) * 4;
   fill({first, size + 1}, 0);
   CHECK_OK(source.fill({first, size}));
   for (usize at = 0; at < size; at += quota) CHECK(!all_are({first + at, static_cast<usize>(quota)}, 0));

@@ -13,6 +13,7 @@ extern "C" int guest_main(const char* command_line) {
     const size_t skip = word.size < list.size ? word.size + 1 : word.size;
     list = {list.data + skip, list.size - skip};
     const bool done = cell::run_disk(word) || cell::run_entropy(word) || cell::run_bus(word) ||
+                      (cell::run_registers != nullptr && cell::run_registers(word)) ||
                       (cell::run_window != nullptr && cell::run_window(word)) ||
                       (cell::run_ecam != nullptr && cell::run_ecam(word));
     if (!done) {

@@ -321,7 +321,8 @@ using usual_queue = virtio::split_queue<256, virtio::ring_options{.indirect = 8}
 bool run_disk(boot::text word);
 bool run_entropy(boot::text word);
 bool run_bus(boot::text word);
-[[gnu::weak]] bool run_window(boot::text word);  // only in guests for PCI
-[[gnu::weak]] bool run_ecam(boot::text word);    // and in those of machines with ACPI
+[[gnu::weak]] bool run_registers(boot::text word);  // only in guests for PCI
+[[gnu::weak]] bool run_window(boot::text word);     // only in those for x86-64
+[[gnu::weak]] bool run_ecam(boot::text word);
 
 }  // namespace cell

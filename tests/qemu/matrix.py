@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 sys.dont_write_bytecode = True
 import guestrun  # noqa: E402
 import hotplug_cells  # noqa: E402
+import i386_cells  # noqa: E402
 import interrupt_cells  # noqa: E402
 import mmio_cells  # noqa: E402
 import register_cells  # noqa: E402
@@ -33,10 +34,10 @@ import virt_cells  # noqa: E402
 
 SKIPPED = 77
 VARIABLES = {"7.2": "QEMU_7", "10": "QEMU_10"}
-SUFFIXES = {"x86_64": "", "aarch64": "_AARCH64"}
+SUFFIXES = {"x86_64": "", "i386": "", "aarch64": "_AARCH64"}
 
 # Where tools/test builds the guests of each processor.
-BUILDS = {"x86_64": ROOT / "build" / "guest", "aarch64": ROOT / "build" / "guest-aarch64"}
+BUILDS = {"x86_64": ROOT / "build" / "guest", "i386": ROOT / "build" / "guest-i386", "aarch64": ROOT / "build" / "guest-aarch64"}
 
 # ---- disks ----
 
@@ -441,7 +442,7 @@ def example_cells():
     yield Cell("pc example 02_rng without an rng", image="examples/02_rng", status=1, console=[r"\Ano rng: there is no such device"])
 
 
-MORE = (register_cells, mmio_cells, virt_cells, interrupt_cells, hotplug_cells)
+MORE = (register_cells, i386_cells, mmio_cells, virt_cells, interrupt_cells, hotplug_cells)
 
 
 def cells(qemu):

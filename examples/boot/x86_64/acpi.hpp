@@ -14,7 +14,7 @@ namespace boot {
   // The tables lie in the mapped first 4 GiB.
   const auto view = [](uint64_t address, size_t size) -> virtio::const_bytes {
     if (address == 0 || address + size > uint64_t{1} << 32) return {};
-    return {reinterpret_cast<const void*>(address), size};
+    return {reinterpret_cast<const void*>(static_cast<uintptr_t>(address)), size};
   };
   if (rsdp() == 0) return virtio::errc::not_found;
   return virtio::pci::acpi::find_table(view(rsdp(), 36), signature, view);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Console, exit and exceptions of a guest on x86-64, and three of the four functions that compilers call.
+// Console, exit and exceptions of a guest on x86, 64 bits or 32, and three of the four functions that compilers call.
 // The serial port is not set up: a virtual machine's port has no baud rate and takes bytes at once.
 #include "runtime.hpp"
 
@@ -21,9 +21,11 @@ static_assert(sizeof(start_info) == 40);
 
 struct gate {
     uint16_t offset_low, selector, type, offset_middle;
+#if defined(__x86_64__)
     uint32_t offset_high, reserved;
+#endif
 };
-static_assert(sizeof(gate) == 16);
+static_assert(sizeof(gate) == 2 * sizeof(void*));
 
 struct [[gnu::packed]] table_pointer {
     uint16_t limit;
@@ -32,7 +34,7 @@ struct [[gnu::packed]] table_pointer {
 
 // As start.S and the processor leave it on the stack.
 struct exception_frame {
-    uint64_t vector, error, rip, cs, rflags, rsp, ss;
+    uintptr_t vector, error, ip, cs, flags;
 };
 
 constexpr unsigned vectors = 32;
@@ -76,9 +78,9 @@ extern const char boot_exception_stubs[];
     static bool entered;
     if (!entered) {  // a fault while printing must end, not recurse
         entered = true;
-        boot::print("exception ", frame.vector, " at RIP ", boot::hex(frame.rip), " error ", boot::hex(frame.error));
+        boot::print("exception ", frame.vector, " at IP ", boot::hex(frame.ip), " error ", boot::hex(frame.error));
         if (frame.vector == page_fault) {
-            uint64_t address;
+            uintptr_t address;
             asm("mov %%cr2, %0" : "=r"(address));
             boot::print(" address ", boot::hex(address));
         }
@@ -90,19 +92,21 @@ extern const char boot_exception_stubs[];
 [[noreturn]] void boot_enter(const start_info& info) {
     for (unsigned i = 0; i < vectors; ++i) {
         const auto stub = reinterpret_cast<uintptr_t>(boot_exception_stubs) + 16 * i;
-        gates[i] = {.offset_low = static_cast<uint16_t>(stub),
-                    .selector = 8,
-                    .type = 0x8e00,  // present, interrupt gate
-                    .offset_middle = static_cast<uint16_t>(stub >> 16),
-                    .offset_high = static_cast<uint32_t>(stub >> 32),
-                    .reserved = 0};
+        gate& g = gates[i];
+        g.offset_low = static_cast<uint16_t>(stub);
+        g.selector = 8;
+        g.type = 0x8e00;  // present, interrupt gate
+        g.offset_middle = static_cast<uint16_t>(stub >> 16);
+#if defined(__x86_64__)
+        g.offset_high = static_cast<uint32_t>(stub >> 32);
+#endif
     }
     const table_pointer table{sizeof gates - 1, gates};
     asm volatile("lidt %0" : : "m"(table));
 
     // Safe to follow: the loader is trusted, and its data lies in the mapped first 4 GiB.
     acpi_root = info.rsdp;
-    boot::run(reinterpret_cast<const char*>(info.command_line));
+    boot::run(reinterpret_cast<const char*>(static_cast<uintptr_t>(info.command_line)));
 }
 
 // Compilers emit calls to these by themselves. They are single instructions in assembler, which no compiler can recognise as a memcpy and turn into a call of itself.

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+// The porting surface of a 32-bit machine, whole: identity-mapped x86 that polls, and reaches what its firmware put above 4 GiB
+// through the devices' windows in configuration space.
+#pragma once
+
+#include <virtio/pci.hpp>
+#include <virtio/platform/concepts.hpp>
+
+#include "runtime.hpp"
+
+namespace bus = virtio::pci;  // how programs that include this reach their devices
+
+struct board : virtio::pci::windowed<virtio::pci::cf8<>> {
+  using barriers = virtio::smp_barriers;
+
+  /// Device addresses are CPU addresses here.
+  virtio::result<void> map(const volatile void* va, virtio::usize n, virtio::direction way, virtio::segments& out) const {
+    return out.push(virtio::dma_addr{reinterpret_cast<virtio::uptr>(va)}, n, way);
+  }
+
+  /// Some minutes under emulation, then the device is reset and the call ends.
+  bool keep_waiting(virtio::waiting, virtio::u64 attempt) const {
+    boot::pause();
+    return attempt < 500'000'000;
+  }
+
+  /// Says what failed and why; the guest's exit status.
+  static int fail(const char* what, virtio::errc why) {
+    boot::print(what, ": ", virtio::describe(why), "\n");
+    return 1;
+  }
+};
+
+static_assert(virtio::platform<board> && virtio::pci::windowed_host<board>);

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT
+// From the loader to C++: a PVH loader enters in flat 32-bit protected mode with paging off and EBX pointing to its start_info,
+// which is all that is wanted here; only the segments are made our own, so that exceptions have one to run in.
+// The loader has zeroed .bss (QEMU does so at every start and every reset), so nothing here does.
+
+    .section .note.pvh, "a", @note
+    .balign 4
+    .long 4                     // size of the name
+    .long 4                     // size of the entry point
+    .long 18                    // XEN_ELFNOTE_PHYS32_ENTRY
+    .asciz "Xen"
+    .long boot_start
+
+    .text
+    .globl boot_start
+boot_start:
+    cld
+    lgdt gdt_pointer
+    ljmp $8, $1f
+1:  movl $16, %eax
+    movl %eax, %ss
+    movl %eax, %ds
+    movl %eax, %es
+    movl $stack_top, %esp
+    xorl %ebp, %ebp             // ends a debugger's backtrace
+    pushl %ebx
+    call boot_enter             // does not return
+
+// One stub per exception, 16 bytes apart so that machine.cpp can compute their addresses. The processor
+// pushes an error code for some only; the others push a zero so that every frame looks the same.
+    .balign 16
+    .globl boot_exception_stubs
+boot_exception_stubs:
+    .set .Lvector, 0
+    .rept 32
+    .balign 16
+    .if !((0x60227d00 >> .Lvector) & 1)
+    pushl $0
+    .endif
+    pushl $.Lvector
+    jmp exception
+    .set .Lvector, .Lvector + 1
+    .endr
+
+exception:
+    movl %esp, %eax
+    pushl %eax
+    cld
+    call boot_exception         // does not return, so no register is saved
+
+    .section .rodata
+    .balign 8
+gdt:
+    .quad 0
+    .quad 0x00cf9b000000ffff    // code
+    .quad 0x00cf93000000ffff    // data
+gdt_pointer:
+    .word gdt_pointer - gdt - 1
+    .long gdt
+
+    .bss
+    .balign 16
+stack:       .skip 64 * 1024
+stack_top:
+
+    .section .note.GNU-stack, "", @progbits

@@ -5,6 +5,7 @@
 
 #include <virtio/mmio.hpp>
 #include <virtio/pci.hpp>
+#include <virtio/queue/packed.hpp>
 #include <virtio/queue/split.hpp>
 
 #include "board.hpp"
@@ -295,12 +296,14 @@ struct queue_choice {
   using type = Q;
 };
 
-/// Calls `f(queue_choice<Q>)` for the queue that the command line names: queue=SIZE indirect=N ring=ENTRIES.
+/// Calls `f(queue_choice<Q>)` for the queue that the command line names: queue=SIZE indirect=N ring=ENTRIES packed=1.
 template <class F>
 void with_queue(F&& f) {
   using namespace virtio;
   const u64 size = number("queue", 256), indirect = number("indirect", 8), ring = number("ring", 0);
-  const auto is = [&](u64 a, u64 b, u64 c) { return size == a && indirect == b && ring == c; };
+  const bool packed = number("packed") != 0;
+  const auto is = [&](u64 a, u64 b, u64 c) { return !packed && size == a && indirect == b && ring == c; };
+  const auto is_packed = [&](u64 a, u64 b) { return packed && size == a && indirect == b; };
   if (is(256, 8, 0)) f(queue_choice<split_queue<256, ring_options{.indirect = 8}>>{});
   else if (is(4, 8, 0)) f(queue_choice<split_queue<4, ring_options{.indirect = 8}>>{});
   else if (is(4, 0, 0)) f(queue_choice<split_queue<4>>{});
@@ -311,6 +314,11 @@ void with_queue(F&& f) {
   else if (is(16, 0, 1024)) f(queue_choice<split_queue<16, ring_options{.ring_entries = 1024}>>{});
   else if (is(256, 0, 1024)) f(queue_choice<split_queue<256, ring_options{.ring_entries = 1024}>>{});
   else if (is(16, 8, 1024)) f(queue_choice<split_queue<16, ring_options{.indirect = 8, .ring_entries = 1024}>>{});
+  else if (is_packed(256, 8)) f(queue_choice<packed_queue<256, packed_options{.indirect = 8}>>{});
+  else if (is_packed(256, 0)) f(queue_choice<packed_queue<256>>{});
+  else if (is_packed(100, 0)) f(queue_choice<packed_queue<100>>{});
+  else if (is_packed(5, 0)) f(queue_choice<packed_queue<5>>{});
+  else if (is_packed(4, 8)) f(queue_choice<packed_queue<4, packed_options{.indirect = 8}>>{});
   else fail_at(__FILE_NAME__, __LINE__, "a queue that the guest was not built with");
 }
 

@@ -29,6 +29,7 @@ import hotplug_cells  # noqa: E402
 import i386_cells  # noqa: E402
 import interrupt_cells  # noqa: E402
 import mmio_cells  # noqa: E402
+import packed_cells  # noqa: E402
 import register_cells  # noqa: E402
 import virt_cells  # noqa: E402
 
@@ -121,7 +122,7 @@ def bus_of(variant):
 
 
 BITS = {"seg_max": 2, "read_only": 5, "blk_size": 6, "flush": 9, "any_layout": 27, "indirect_desc": 28, "event_idx": 29,
-        "version_1": 32, "access_platform": 33}
+        "version_1": 32, "access_platform": 33, "ring_packed": 34}
 
 
 def features(*names):
@@ -442,7 +443,7 @@ def example_cells():
     yield Cell("pc example 02_rng without an rng", image="examples/02_rng", status=1, console=[r"\Ano rng: there is no such device"])
 
 
-MORE = (register_cells, i386_cells, mmio_cells, virt_cells, interrupt_cells, hotplug_cells)
+MORE = (packed_cells, register_cells, i386_cells, mmio_cells, virt_cells, interrupt_cells, hotplug_cells)
 
 
 def cells(qemu):

@@ -37,8 +37,15 @@ class slot_table {
     return t.slot < Slots && records_[t.slot].state != slot_state::free && records_[t.slot].generation == t.generation;
   }
 
-  [[nodiscard]] constexpr bool is_in_flight(u16 slot) const {
-    return slot < Slots && records_[slot].state == slot_state::in_flight;
+  /// Gives back a request that is in flight, looking from slot `from` on, below `end`; `not_ready` when there is none.
+  [[nodiscard]] result<completion> reclaim(u16& from, u16 end) {
+    for (; from < end; ++from) {
+      slot_record& record = records_[from];
+      if (record.state != slot_state::in_flight) continue;
+      record.state = slot_state::done;
+      return completion{token{from, record.generation}, record.cookie, 0, true};
+    }
+    return errc::not_ready;
   }
 
  private:

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <virtio/config.hpp>
+#include <virtio/queue/chain.hpp>
 #include <virtio/queue/slots.hpp>
 #include <virtio/queue/suppression.hpp>
 
@@ -21,10 +22,7 @@ struct ring_options {
 
 namespace detail {
 
-// Flags of a descriptor and of the two rings.
-inline constexpr u16 desc_next = 1;
-inline constexpr u16 desc_write = 2;
-inline constexpr u16 desc_indirect = 4;
+// Flags of the two rings.
 inline constexpr u16 avail_no_interrupt = 1;
 inline constexpr u16 used_no_notify = 1;
 
@@ -142,35 +140,23 @@ class split_ring {
     if (static_cast<u16>(needed - 1) >= free_count_ || (through_table && count > longest_chain())) [[unlikely]]
       return count == 0 ? errc::invalid_argument : count > longest_chain() ? errc::out_of_range : errc::queue_full;
 
-    // Written while it is checked: readable parts first (2.7.4.2), fewer than 2^32 bytes (2.7.5.3). These descriptors are free
-    // and stay so until the index names them, so an error leaves no trace.
+    // Written while it is checked: these descriptors are free and stay so until the index names them, so an error leaves no trace.
     descriptor* const table = through_table ? table_entries(slot) : descriptors_;
-    u64 total = 0;
-    u64 readable = 0;
-    u32 kind = 0;  // flags of the part that is being written; only its end can change them
     u16 at = through_table ? u16{0} : slot;
-    const segment* piece = chain.begin();
-    for (const segment* const last = piece + (count - 1);; ++piece) {
-      const u32 flags = flags_of(*piece);
-      if (flags != kind) {
-        if (flags == 0) [[unlikely]] return errc::invalid_argument;
-        readable = total;
-        kind = flags;
-      }
-      total += piece->length;
-      if (piece == last) break;
-      const u16 next = through_table ? static_cast<u16>(at + 1) : next_[at];
-      table[at].write(piece->at, piece->length, flags | detail::desc_next, next);
-      at = next;
-    }
-    table[at].write(piece->at, piece->length, kind, 0);
-    if (total >> 32 != 0) [[unlikely]] return errc::out_of_range;
+    VIRTIO_TRY_ASSIGN(const u32 writable, detail::write_chain(
+        chain,
+        [&](const segment& piece, u32 flags) {
+          const u16 next = through_table ? static_cast<u16>(at + 1) : next_[at];
+          table[at].write(piece.at, piece.length, flags | detail::desc_next, next);
+          at = next;
+        },
+        [&](const segment& piece, u32 flags) { table[at].write(piece.at, piece.length, flags, 0); }));
     if (through_table) descriptors_[slot].write(table_address(slot), u32{16} * count, detail::desc_indirect, 0);
 
     slot_record& record = table_[slot];
     record.cookie = cookie;
     record.batch = batch_;
-    record.writable = kind == 0 ? 0 : static_cast<u32>(total - readable);
+    record.writable = writable;
     record.last = through_table ? slot : at;
     record.count = needed;
     record.state = slot_state::in_flight;
@@ -264,12 +250,7 @@ class split_ring {
   }
 
   [[nodiscard]] result<completion> reclaim() {
-    for (; reclaim_from_ < usable_; ++reclaim_from_) {
-      slot_record& record = table_[reclaim_from_];
-      if (record.state != slot_state::in_flight) continue;
-      record.state = slot_state::done;
-      return completion{token{reclaim_from_, record.generation}, record.cookie, 0, true};
-    }
+    if (const auto one = table_.reclaim(reclaim_from_, usable_)) return one;
     published_ = offered_ = taken_ = seen_;  // nothing is in flight any more
     return errc::not_ready;
   }
@@ -285,10 +266,6 @@ class split_ring {
 
   // Without tables the question costs nothing.
   [[nodiscard]] bool is_indirect() const { return Options.indirect != 0 && indirect_; }
-
-  [[nodiscard]] static constexpr u32 flags_of(const segment& piece) {
-    return piece.way == direction::from_device ? detail::desc_write : 0;
-  }
 
   [[nodiscard]] to_device<u16, order>& used_event() { return driver_[ring_start + u32{mask_} + 1]; }
   [[nodiscard]] const from_device<u16, order>& used_word(u32 which) const {

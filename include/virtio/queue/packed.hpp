@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: MIT
+// Packed virtqueue: one ring of descriptors that the driver makes available and the device overwrites when it has used them.
+// Who may touch a descriptor is in two of its flag bits, AVAIL and USED, whose meaning turns over with each lap of the ring.
+// Ring places and request ids are two things here: places are handed out in order and come back with the device's answers; an id
+// (our slot) is the caller's until it is released.
+// Spec: virtio 1.4, 2.8. Layer: queue (may include base, platform).
+#pragma once
+
+#include <virtio/config.hpp>
+#include <virtio/queue/chain.hpp>
+#include <virtio/queue/slots.hpp>
+#include <virtio/queue/suppression.hpp>
+
+namespace virtio {
+
+/// Choices of a packed ring that change its layout.
+struct packed_options {
+  u16 indirect = 0;  // entries of each slot's indirect table; 0: no indirect descriptors
+};
+
+namespace detail {
+
+/// A descriptor as the driver writes it. Id and flags share a word, so that one store makes it available.
+struct packed_descriptor {
+  to_device<u64> address;
+  to_device<u32> length;
+  to_device<u32> id_and_flags;
+};
+static_assert(sizeof(packed_descriptor) == 16);
+
+/// The same memory as the device leaves it.
+struct packed_used {
+  from_device<u64> reserved;
+  from_device<u32> length;
+  from_device<u32> id_and_flags;
+};
+static_assert(sizeof(packed_used) == 16);
+
+// Flags, as bits of the word that they share with the id.
+inline constexpr u32 packed_avail = u32{1} << 23;
+inline constexpr u32 packed_used_flag = u32{1} << 31;
+inline constexpr u32 packed_both = packed_avail | packed_used_flag;
+
+// Event suppression: a place and its lap in the low half, what to do with them in the high half.
+inline constexpr u32 events_on = 0;
+inline constexpr u32 events_off = 1u << 16;
+inline constexpr u32 events_at = 2u << 16;
+inline constexpr u32 events_mask = 3u << 16;
+
+}  // namespace detail
+
+/// A packed ring with up to `Capacity` descriptors, any number up to 32768.
+/// All-zero until `attach`. Every call is O(chain) or O(1); none waits; `needs_kick` and `arm` make one full fence each.
+template <u16 Capacity, packed_options Options = packed_options{}, barrier_set Barriers = smp_barriers>
+class packed_ring {
+  static_assert(Capacity >= 1 && Capacity <= 32768, "a packed ring has up to 32768 descriptors");
+  static_assert(Options.indirect == 0 || Options.indirect >= 3, "an indirect table holds a header, data and a status: 3 entries");
+  static_assert(u64{16} * Options.indirect * Capacity < 0x4000'0000, "the indirect tables of all slots must stay below 1 GiB");
+
+  // The ring, which both sides write; the driver's event word; on a page of its own what only the device writes; the tables.
+  static constexpr usize ring_bytes = usize{16} * Capacity;
+  static constexpr usize driver_at = ring_bytes;
+  static constexpr usize device_at = detail::round_up(driver_at + 4, dma_page);
+  static constexpr usize tables_at = device_at + dma_page;
+  static constexpr usize table_bytes = usize{16} * Options.indirect;
+
+ public:
+  static constexpr u16 slots = Capacity;
+  static constexpr byte_order order = byte_order::little;
+  static constexpr usize dma_bytes = detail::round_up(tables_at + table_bytes * Capacity, dma_page);
+  static constexpr feature_set required{feature::ring_packed};
+  static constexpr feature_set wanted =
+      required | (Options.indirect != 0 ? feature_set{feature::event_idx, feature::indirect_desc} : feature_set{feature::event_idx});
+
+  /// Entries to use with a device whose maximum this is. Devices that dictate their size are legacy, and know no packed ring.
+  [[nodiscard]] static constexpr u16 fit(u16 maximum, bool fixed) { return fixed ? u16{0} : detail::smaller(maximum, Capacity); }
+
+  [[nodiscard, gnu::always_inline]] result<ring_layout> attach(const dma_area& storage, u16 entries,
+                                                               const feature_set& features) {
+    if (entries == 0 || entries > Capacity || !features.has(feature::ring_packed)) return errc::unsupported;
+    if (storage.size < dma_bytes) return errc::no_space;
+    if (reinterpret_cast<uptr>(storage.data) % dma_page != 0 || raw(storage.at) % 16 != 0) return errc::misaligned;
+
+    // Zero is what every descriptor and both event words must start as (2.8.10.1); and nothing of ours leaks.
+    for (usize i = 0; i < dma_bytes; ++i) storage.data[i] = 0;
+
+    storage_ = storage.data;
+    if constexpr (Options.indirect != 0) {
+      tables_ = storage.part(tables_at, table_bytes * Capacity);
+      indirect_ = features.has(feature::indirect_desc);
+    }
+    size_ = entries;
+    event_idx_ = features.has(feature::event_idx);
+
+    // Both laps start with the wrap counter at 1 (2.8.1).
+    free_places_ = entries;
+    next_ = 0;
+    taken_at_ = 0;
+    available_ = detail::packed_avail;
+    used_ = detail::packed_both;
+    table_.clear();
+    for (u32 i = 0; i < Capacity; ++i) next_slot_[i] = static_cast<u16>(i + 1);
+    free_slot_ = 0;
+    offered_ = published_ = taken_ = 0;
+    unchecked_places_ = staged_places_ = 0;
+    reclaim_from_ = 0;
+    broken_ = false;
+    disarm();
+    return ring_layout{0, driver_at, device_at, entries};
+  }
+
+  /// The longest chain that an empty queue can take.
+  [[nodiscard]] u16 longest_chain() const {
+    // A table has no more descriptors than the ring (2.8.8).
+    return is_indirect() ? detail::smaller(Options.indirect, size_) : size_;
+  }
+
+  /// Chains that the device may have.
+  [[nodiscard]] u16 in_flight() const { return static_cast<u16>(published_ - taken_); }
+
+  [[nodiscard]] result<u16> reserve() const {
+    if (free_slot_ >= size_ || free_places_ == 0) [[unlikely]] return errc::queue_full;
+    return free_slot_;
+  }
+
+  [[nodiscard, gnu::always_inline]] result<token> stage(u16 slot, const segments& chain, u64 cookie) {
+    VIRTIO_ASSERT(slot == free_slot_);  // the slot that reserve() named, with nothing staged since
+    const u16 count = chain.size();
+    const bool through_table = is_indirect() && count > 1;
+    const u16 needed = through_table ? u16{1} : count;
+    // One comparison for none and for too many: 0 - 1 is large.
+    if (static_cast<u16>(needed - 1) >= free_places_ || (through_table && count > longest_chain())) [[unlikely]]
+      return count == 0 ? errc::invalid_argument : count > longest_chain() ? errc::out_of_range : errc::queue_full;
+
+    // The first descriptor of everything staged stays as it is until publish(): the device stops there, and sees none of the
+    // others before it.
+    const bool first = published_ == offered_;
+    place here{next_, available_};
+    u32 first_word = 0;
+    u16 index = 0;
+    const auto put = [&](const segment& piece, u32 flags) {
+      if (through_table) {
+        table_entries(slot)[index++].write(piece, flags << 16);
+        return;
+      }
+      const u32 word = here.lap | flags << 16 | slot;
+      descriptor& one = ring()[here.at];
+      one.address.store(raw(piece.at));
+      one.length.store(piece.length);
+      if (index++ == 0) first_word = word;  // the last store, or publish()'s
+      else one.id_and_flags.store(word);
+      step(here);
+    };
+    const auto writable = detail::write_chain(
+        chain, [&](const segment& piece, u32 flags) { put(piece, flags | (through_table ? 0u : u32{detail::desc_next})); }, put);
+    if (!writable) [[unlikely]] {
+      if (!through_table) withdraw(index);
+      return writable.error();
+    }
+    if (through_table) {
+      descriptor& one = ring()[here.at];
+      one.address.store(raw(tables_.at) + table_bytes * slot);
+      one.length.store(u32{16} * count);
+      first_word = here.lap | u32{detail::desc_indirect} << 16 | slot;
+      step(here);
+    }
+    if (first) {
+      first_at_ = next_;
+      first_word_ = first_word;
+    } else {
+      ring()[next_].id_and_flags.store(first_word);
+    }
+    next_ = here.at;
+    available_ = here.lap;
+
+    slot_record& record = table_[slot];
+    record.cookie = cookie;
+    record.batch = batch_;
+    record.writable = *writable;
+    record.count = needed;
+    record.state = slot_state::in_flight;
+    free_slot_ = next_slot_[slot];
+    free_places_ = static_cast<u16>(free_places_ - needed);
+    staged_places_ += needed;
+    ++offered_;
+    return token{slot, ++record.generation};
+  }
+
+  void publish() {
+    if (published_ == offered_) return;
+    published_ = offered_;
+    ++batch_;
+    unchecked_places_ += staged_places_;
+    staged_places_ = 0;
+    // Release: everything that was staged before the word that makes the first of it available. Partner: the device's acquire
+    // load of these flags (2.8.21.1).
+    ring()[first_at_].id_and_flags.template publish<Barriers>(first_word_);
+  }
+
+  [[nodiscard]] bool needs_kick() {
+    if (unchecked_places_ == 0) return false;
+    // Full fence: our flags before our load of the device's wish. Partner: the device stores its wish, fences, and looks at the
+    // descriptor again (2.8.21.3.1).
+    Barriers::full();
+    const u32 added = unchecked_places_;
+    unchecked_places_ = 0;
+    // One load for both halves. Any value is a legal wish; a false one costs the device its doorbell or us one register write.
+    const u32 wish = device_events().template fetch<Barriers>().unchecked();
+    if ((wish & detail::events_mask) == detail::events_off) return false;
+    if ((wish & detail::events_mask) != detail::events_at || !event_idx_ || added > size_) return true;
+    // The place asked for, counted from the start of our lap: one of the lap before lies below zero.
+    const bool same_lap = (wish >> 15 & 1u) == lap_bit();
+    const u16 event = static_cast<u16>((wish & 0x7fffu) - (same_lap ? 0u : size_));
+    return need_event(event, next_, static_cast<u16>(next_ - added));
+  }
+
+  /// The next place to be filled, and its lap in the top bit: what the doorbell can tell.
+  [[nodiscard]] u16 position() const { return static_cast<u16>(next_ | lap_bit() << 15); }
+
+  [[nodiscard]] result<completion> next_completion() {
+    if (broken_) [[unlikely]] return errc::device_misbehaved;
+    const used_descriptor& one = used_places()[taken_at_];
+    // Acquire: the rest of the descriptor and the buffers. Partner: the device's release store of the flags.
+    const untrusted<u32> word = one.id_and_flags.template observe<Barriers>();
+    const u32 seen = word.unchecked();  // the flags say whose it is, whatever they say; the id is checked below
+    if ((seen & detail::packed_both) != used_) return errc::not_ready;
+    const u16 slot = static_cast<u16>(seen);
+    if (slot >= size_) [[unlikely]] return lie();
+    slot_record& record = table_[slot];
+    // In flight, and shown to the device: one that is only staged is about to be, and its buffers must not go back before.
+    if (record.state != slot_state::in_flight || record.batch == batch_) [[unlikely]] return lie();
+    record.state = slot_state::done;
+    ++taken_;
+    // The device has skipped the chain's other places, whichever chain of the ring this was.
+    free_places_ = static_cast<u16>(free_places_ + record.count);
+    const u32 behind = u32{taken_at_} + record.count;
+    const bool laps = behind >= size_;
+    taken_at_ = static_cast<u16>(laps ? behind - size_ : behind);
+    if (laps) used_ ^= detail::packed_both;
+    // The length is cut, never judged: honest devices differ in what they report.
+    return completion{token{slot, record.generation}, record.cookie,
+                      one.length.template fetch<Barriers>().clamped(record.writable), true};
+  }
+
+  void release(token t) {
+    VIRTIO_ASSERT(t.slot < Capacity);
+    slot_record& record = table_[t.slot];
+    VIRTIO_ASSERT(record.state == slot_state::done && record.generation == t.generation);
+    record.state = slot_state::free;
+    next_slot_[t.slot] = free_slot_;
+    free_slot_ = t.slot;
+  }
+
+  /// Whether the token's request is in flight or done and not released.
+  [[nodiscard]] bool is_live(token t) const { return table_.is_live(t); }
+
+  /// The private record of a live slot.
+  [[nodiscard]] const slot_record& record(u16 slot) const { return table_[slot]; }
+
+  [[nodiscard]] bool arm() {
+    const u32 lap = used_ != 0 ? 0x8000u : 0u;
+    driver_events().template hint<Barriers>(event_idx_ ? detail::events_at | lap | taken_at_ : detail::events_on);
+    // Full fence: our wish before our second look. Partner: the device stores its flags, fences, and reads our wish; one of the
+    // two sees the other, so no completion is slept through (2.8.21.3.1).
+    Barriers::full();
+    const u32 seen = used_places()[taken_at_].id_and_flags.template observe<Barriers>().unchecked();
+    return broken_ || (seen & detail::packed_both) == used_;
+  }
+
+  void disarm() { driver_events().template hint<Barriers>(detail::events_off); }
+
+  [[nodiscard]] result<completion> reclaim() {
+    if (const auto one = table_.reclaim(reclaim_from_, Capacity)) return one;
+    published_ = offered_ = taken_;  // nothing is in flight any more
+    return errc::not_ready;
+  }
+
+ private:
+  using used_descriptor = detail::packed_used;
+  struct descriptor : detail::packed_descriptor {
+    void write(const segment& piece, u32 word) {
+      address.store(raw(piece.at));
+      length.store(piece.length);
+      id_and_flags.store(word);
+    }
+  };
+
+  /// A place in the ring, and the flags that make it available on this lap.
+  struct place {
+    u16 at;
+    u32 lap;
+  };
+  void step(place& here) const {
+    if (++here.at < size_) return;
+    here.at = 0;
+    here.lap ^= detail::packed_both;
+  }
+
+  // Takes back `count` descriptors of a chain in error, whose first was not made available: once a shorter chain stood there, the
+  // device would go on to the rest.
+  [[gnu::cold, gnu::noinline]] void withdraw(u16 count) {
+    for (place here{next_, available_}; count != 0; --count, step(here))
+      ring()[here.at].id_and_flags.store(here.lap ^ detail::packed_both);
+  }
+
+  [[nodiscard]] bool is_indirect() const { return Options.indirect != 0 && indirect_; }
+  // The driver's wrap counter.
+  [[nodiscard]] u32 lap_bit() const { return available_ == detail::packed_avail ? 1 : 0; }
+
+  [[nodiscard]] descriptor* ring() const { return reinterpret_cast<descriptor*>(storage_); }
+  [[nodiscard]] const used_descriptor* used_places() const { return reinterpret_cast<const used_descriptor*>(storage_); }
+  [[nodiscard]] descriptor* table_entries(u16 slot) const {
+    return reinterpret_cast<descriptor*>(tables_.data + table_bytes * slot);
+  }
+  [[nodiscard]] to_device<u32>& driver_events() { return *reinterpret_cast<to_device<u32>*>(storage_ + driver_at); }
+  [[nodiscard]] const from_device<u32>& device_events() const {
+    return *reinterpret_cast<const from_device<u32>*>(storage_ + device_at);
+  }
+
+  [[nodiscard]] errc lie() {
+    // The first lie is final: nothing that this ring says counts any more.
+    broken_ = true;
+    return errc::device_misbehaved;
+  }
+
+  // The shared memory.
+  u8* storage_ = nullptr;
+  dma_area tables_{};
+
+  // The truth, ours alone.
+  u16 size_ = 0;
+  u16 next_ = 0;               // the place that the next descriptor goes to
+  u16 taken_at_ = 0;           // the place where the device's next answer will be
+  u16 free_places_ = 0;
+  u32 available_ = 0;          // flags that make a descriptor available on the driver's lap
+  u32 used_ = 0;               // flags of a used one on the device's lap
+  u16 free_slot_ = 0;          // head of the free slots, which next_slot_ links; size_ or more: none
+  u16 offered_ = 0;            // requests so far, staged included
+  u16 published_ = 0;          // those that the device can see
+  u16 taken_ = 0;              // those that came back
+  u16 first_at_ = 0;           // where the first staged descriptor is, and
+  u32 first_word_ = 0;         // the word that makes it available
+  u32 staged_places_ = 0;
+  u32 unchecked_places_ = 0;   // published since the last kick decision
+  u32 batch_ = 0;              // publishes so far: what is staged has this number, what was published a smaller one
+  u16 reclaim_from_ = 0;
+  bool event_idx_ = false;
+  bool indirect_ = false;
+  bool broken_ = false;
+  u16 next_slot_[Capacity]{};
+  slot_table<Capacity> table_{};
+};
+
+/// A choice of ring for a driver's type: `packed_queue<256>`, `packed_queue<64, virtio::packed_options{.indirect = 16}>`.
+template <u16 Capacity, packed_options Options = packed_options{}>
+struct packed_queue {
+  template <barrier_set Barriers>
+  using ring = packed_ring<Capacity, Options, Barriers>;
+};
+
+static_assert(virtqueue<packed_ring<8>> && queue_format<packed_queue<8>>);
+
+}  // namespace virtio

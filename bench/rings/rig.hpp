@@ -18,10 +18,11 @@ struct rig {
     static dma_storage<ring::dma_bytes> storage;
     static unsigned char memory[batch][4096 + 32];
     const auto address = [](const void* at) { return dma_addr{reinterpret_cast<uptr>(at)}; };
-    const auto layout = queue.attach({storage.memory, storage.size, address(storage.memory)}, 256,
+    constexpr u16 entries = 256;
+    const auto layout = queue.attach({storage.memory, storage.size, address(storage.memory)}, entries,
                                      feature_set{feature::event_idx});
     if (!layout) __builtin_trap();
-    other = device{storage.memory + layout->driver, storage.memory + layout->device, layout->entries};
+    other = device{storage.memory + layout->driver, storage.memory + layout->device, entries};
     for (unsigned i = 0; i < batch; ++i)
       requests[i] = {address(memory[i]), address(memory[i] + 32), address(memory[i] + 16)};
   }

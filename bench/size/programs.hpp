@@ -23,7 +23,7 @@ struct memory_bars {
   void config_write32(pci::address at, u16 offset, u32 value) const { ports.config_write32(at, offset, value); }
 
   [[nodiscard]] result<mmio_space> bar(pci::address at, u8 index) const {
-    VIRTIO_TRY_ASSIGN(const pci::bar_info found, pci::probe_bar(*this, at, index));
+    VIRTIO_TRY_ASSIGN(const pci::bar_info& found, pci::probe_bar(*this, at, index));
     if (found.kind != pci::bar_kind::memory || found.base == 0) return errc::not_found;
     if (found.base >> 32 != 0 || found.size > (u64{1} << 32) - found.base) return errc::out_of_range;
     return mmio_space{static_cast<uptr>(found.base), static_cast<usize>(found.size)};

@@ -36,7 +36,7 @@ struct pair {
     entries = n;
     const auto layout = ring.attach({storage.memory, storage.size, dma_addr{storage_at}}, n, features);
     REQUIRE(layout);
-    device.configure(memory, layout->entries, storage_at + layout->descriptors, storage_at + layout->driver,
+    device.configure(memory, n, storage_at + layout->descriptors, storage_at + layout->driver,
                      storage_at + layout->device,
                      {.event_idx = features.has(feature::event_idx), .indirect = features.has(feature::indirect_desc)});
   }

@@ -42,7 +42,9 @@ class feature_set {
   }
 
   /// Bits 32n to 32n+31, as the feature registers show them.
-  [[nodiscard]] constexpr u32 word(u32 n) const { return n < 4 ? static_cast<u32>(half_[n / 2] >> (n % 2 * 32)) : 0; }
+  [[nodiscard, gnu::always_inline]] constexpr u32 word(u32 n) const {  // for the known numbers that it is called with, a shift
+    return n < 4 ? static_cast<u32>(half_[n / 2] >> (n % 2 * 32)) : 0;
+  }
   constexpr void set_word(u32 n, u32 value) {
     if (n >= 4) return;
     const u32 shift = n % 2 * 32;

@@ -48,6 +48,14 @@ inline constexpr bool trivially_destructible =
     __has_trivial_destructor(T);
 #endif
 
+/// Back to the initial state, which is all zeros for every object that this is for. An assignment from a fresh one is built
+/// on the stack and copied by compilers that mean to save space.
+template <class T>
+  requires(__is_trivially_copyable(T))
+void clear(T& object) {
+  __builtin_memset(static_cast<void*>(&object), 0, sizeof object);
+}
+
 template <class T>
 T&& some();  // for unevaluated operands only; never defined
 

@@ -69,7 +69,7 @@ class request_device {
     if (up_ || broken_)
       if (const auto done = reset(); !done) return session_.refuse(verdict::reset_timed_out, done.error());
     forget_requests();
-    session_ = {};
+    detail::clear(session_);
     if (const auto placed = place(platform, storage, needed, area); !placed)
       return session_.refuse(verdict::storage_unusable, placed.error());
     VIRTIO_TRY(session_.open(platform, where, type));
@@ -219,13 +219,9 @@ class request_device {
 
   [[nodiscard]] errc next_from_ring(answer& ended) {
     if (!up_) [[unlikely]] return down();
-    const result<completion> got = ring_.next_completion();
-    if (got) {
-      ended = {*got, errc::ok};
-      return errc::ok;
-    }
-    if (got.error() == errc::not_ready) return errc::not_ready;
-    return recover(got.error());
+    ended.error = errc::ok;
+    const errc got = ring_.take(ended.what);
+    return got == errc::device_misbehaved ? recover(got) : got;
   }
 
   struct patience {

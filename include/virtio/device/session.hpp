@@ -32,13 +32,9 @@ class session {
   using location = typename T::location;
   using doorbell = typename T::doorbell;
 
-  /// Opens the transport and checks the device's type. Writes no virtio register.
+  /// Opens the transport and checks the device's type. For a session that is all zeros. Writes no virtio register.
   [[nodiscard]] result<void> open(const P& platform, const location& where, device_type type) {
     platform_ = platform;
-    features_ = {};
-    status_ = 0;
-    report_ = {};
-    transport_ = {};
     // Asked before anything is touched: the device of another driver may be at work there. Of `none`, open() says why.
     report_.type = T::type_of(where);
     if (report_.type != device_type::none && report_.type != type) return refuse(verdict::wrong_type, errc::wrong_device);
@@ -169,7 +165,7 @@ class session {
 
   template <virtqueue Q>
   [[nodiscard]] result<doorbell> hand_over(u16 index, Q& queue, u16 entries, const dma_area& storage, u16 vector) const {
-    VIRTIO_TRY_ASSIGN(const ring_layout layout, queue.attach(storage, entries, features_));
+    VIRTIO_TRY_ASSIGN(const ring_layout& layout, queue.attach(storage, entries, features_));
     P::barriers::full();  // the ring as it was laid out, before the device learns where it is
     return transport_.enable_queue(index,
                                    {.descriptors = storage.at + layout.descriptors,

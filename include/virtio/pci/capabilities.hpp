@@ -114,7 +114,7 @@ template <class Way, host H>
   // for notify and has the multiplier behind it all the same.
   out.why = verdict::capability_too_short;
   if (at + (is_notify ? 20u : 16u) > 256) return false;
-  const auto dword = [&](u32 n) { return h.config_read32(id, static_cast<u16>(at + 4 * n)); };
+  const auto dword = [&](u32 n) __attribute__((always_inline)) { return h.config_read32(id, static_cast<u16>(at + 4 * n)); };
   const u8 bar = static_cast<u8>(dword(1));
   const u32 offset = dword(2);
   const u32 length = dword(3);

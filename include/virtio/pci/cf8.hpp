@@ -19,7 +19,7 @@ struct cf8 {
   void config_write32(address at, u16 offset, u32 value) const { write(at, offset, value); }
 
   [[nodiscard]] result<io_space> bar(address at, u8 index) const {
-    VIRTIO_TRY_ASSIGN(const bar_info found, probe_bar(*this, at, index));
+    VIRTIO_TRY_ASSIGN(const bar_info& found, probe_bar(*this, at, index));
     if (found.base == 0) return errc::not_found;
     if (found.kind == bar_kind::io) {
       if (found.base + found.size > 0x10000) return errc::out_of_range;

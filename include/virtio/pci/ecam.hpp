@@ -32,7 +32,7 @@ struct memory_config {
   }
 
   [[nodiscard]] result<mmio_space> bar(address at, u8 index) const {
-    VIRTIO_TRY_ASSIGN(const bar_info found, probe_bar(*this, at, index));
+    VIRTIO_TRY_ASSIGN(const bar_info& found, probe_bar(*this, at, index));
     if (found.base == 0) return errc::not_found;
     if (found.kind == bar_kind::io) {
       if (io_base == 0 || found.base + found.size > 0x10000) return errc::out_of_range;

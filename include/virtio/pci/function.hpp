@@ -8,11 +8,11 @@
 namespace virtio::pci {
 
 /// Segment, bus, slot and function. Hosts without such numbers (firmware handles) have a type of their own.
-struct alignas(4) address {  // whole words are cheaper to hand on
+struct address {  // two whole words: padding would cost masks wherever an address is handed on
   u16 segment = 0;
   u8 bus = 0;
   u8 slot = 0;
-  u8 function = 0;
+  u32 function = 0;
 
   /// The routing id: bus, slot and function in 16 bits.
   [[nodiscard]] constexpr u32 routing_id() const {

@@ -31,7 +31,7 @@ class msix {
   /// Finds the table, masks every vector and leaves MSI-X off. Makes the function answer in memory. Errors: `not_found` (no such
   /// capability), `device_misbehaved` (the table does not fit its BAR), those of `host.bar`.
   [[nodiscard]] result<void> open(const H& h, typename H::function_id id) {
-    *this = {};
+    virtio::detail::clear(*this);
     const msix_state found = find_msix(h, id);
     if (found.at == 0) return errc::not_found;
     const u32 place = h.config_read32(id, static_cast<u16>(found.at + 4));

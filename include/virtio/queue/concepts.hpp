@@ -29,10 +29,9 @@ struct completion {
 
 /// Where the ring's parts lie in the storage: offsets from its start.
 struct ring_layout {
-  usize descriptors = 0;
-  usize driver = 0;
-  usize device = 0;
-  u16 entries = 0;
+  u32 descriptors = 0;
+  u32 driver = 0;
+  u32 device = 0;
 };
 
 /// A virtqueue:
@@ -48,13 +47,14 @@ struct ring_layout {
 ///     `invalid_argument` (empty, or readable after writable), `misaligned` never;
 ///  6. `needs_kick()` after `publish()`: fence, then whether the device wants a doorbell. Once true, the caller rings;
 ///  7. `next_completion()` takes one used entry, in the device's order. The slot stays taken until `release(token)`. Errors:
-///     `not_ready`; `device_misbehaved` when the entry is a lie, and then nothing is given back until a reset;
+///     `not_ready`; `device_misbehaved` when the entry is a lie, and then nothing is given back until a reset. `take(out)` is
+///     the same for those who have a place for it: `out` is written on success alone;
 ///  8. `arm()` asks for an interrupt and says whether something has arrived meanwhile; `disarm()` asks for none;
 ///  9. `reclaim()` hands back one request in flight, in any order, then `not_ready`. Only after a confirmed device reset;
 /// 10. a value that the device wrote decides nothing before it was checked, and is read once.
 template <class Q>
 concept virtqueue = requires(Q q, const Q cq, dma_area storage, u16 n, bool fixed, const feature_set& f, token t, u16 slot,
-                             const segments& chain, u64 cookie) {
+                             const segments& chain, u64 cookie, completion& into) {
   { Q::slots } -> converts_to<u16>;
   { Q::dma_bytes } -> converts_to<usize>;
   { Q::wanted } -> converts_to<feature_set>;
@@ -70,6 +70,7 @@ concept virtqueue = requires(Q q, const Q cq, dma_area storage, u16 n, bool fixe
   { q.needs_kick() } -> same_as<bool>;
   { cq.position() } -> same_as<u16>;
   { q.next_completion() } -> same_as<result<completion>>;
+  { q.take(into) } -> same_as<errc>;
   { q.release(t) };
   { cq.is_live(t) } -> same_as<bool>;
   { cq.record(slot).cookie } -> converts_to<u64>;

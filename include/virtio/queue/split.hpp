@@ -113,7 +113,7 @@ class split_ring {
     reclaim_from_ = 0;
     broken_ = false;
     disarm();
-    return ring_layout{0, driver_offset(entries), device_offset(entries), entries};
+    return ring_layout{0, static_cast<u32>(driver_offset(entries)), static_cast<u32>(device_offset(entries))};
   }
 
   /// The longest chain that an empty queue can take.
@@ -195,6 +195,12 @@ class split_ring {
   [[nodiscard]] u16 position() const { return published_; }
 
   [[nodiscard]] result<completion> next_completion() {
+    completion one;
+    const errc got = take(one);
+    return got == errc::ok ? result<completion>{one} : result<completion>{got};
+  }
+
+  [[nodiscard]] errc take(completion& out) {
     if (taken_ == seen_) {
       if (broken_) [[unlikely]] return errc::device_misbehaved;
       // Acquire: the used elements and buffers that the index covers. Partner: the device's release store of it.
@@ -214,8 +220,9 @@ class split_ring {
     record.state = slot_state::done;
     ++taken_;
     // The length is cut, never judged: honest devices differ in what they report.
-    return completion{token{slot, record.generation}, record.cookie,
-                      element.length.template fetch<Barriers>().clamped(record.writable), true};
+    out = {token{slot, record.generation}, record.cookie,
+           element.length.template fetch<Barriers>().clamped(record.writable), true};
+    return errc::ok;
   }
 
   void release(token t) {

@@ -49,7 +49,7 @@ class registers_transport {
   /// `wrong_device` for what is no virtio device or another one than was found, `unsupported` for a version that this
   /// transport does not drive.
   [[nodiscard]] result<void> open(const location& where, report& why) {
-    *this = {};
+    virtio::detail::clear(*this);
     const location now = at(where.bus, where.slot);
     why = now.seen;
     if (why.why == verdict::empty_slot) return errc::not_found;

@@ -26,7 +26,7 @@ class transport {
   [[nodiscard]] static device_type type_of(const location& where) { return modern_type::type_of(where); }
 
   [[nodiscard]] result<void> open(const location& where, report& why) {
-    *this = {};
+    virtio::detail::clear(*this);
     is_legacy_ = where.seen.why == verdict::usable && pci::is_legacy(where);
     return is_legacy_ ? legacy_.open(where, why) : modern_.open(where, why);
   }

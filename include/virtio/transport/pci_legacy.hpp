@@ -22,7 +22,7 @@ class legacy {
   }
 
   [[nodiscard]] result<void> open(const location& where, report& why) {
-    *this = {};
+    virtio::detail::clear(*this);
     why = where.seen;
     if (where.seen.why != verdict::usable) return errc::wrong_device;
     if (const auto found = find_legacy(where.host, where.id, block_, why); !found) {

@@ -39,7 +39,7 @@ class modern {
 
   /// Errors: what `find_modern` reports, `unsupported` for a legacy device, `wrong_device` for what is no virtio device.
   [[nodiscard]] result<void> open(const location& where, report& why) {
-    *this = {};
+    virtio::detail::clear(*this);
     why = where.seen;
     if (where.seen.why != verdict::usable) return errc::wrong_device;
     if (const auto found = find_modern(where.host, where.id, at_, why); !found) {

@@ -106,7 +106,7 @@ class packed_ring {
     reclaim_from_ = 0;
     broken_ = false;
     disarm();
-    return ring_layout{0, driver_at, device_at, entries};
+    return ring_layout{0, static_cast<u32>(driver_at), static_cast<u32>(device_at)};
   }
 
   /// The longest chain that an empty queue can take.
@@ -218,6 +218,12 @@ class packed_ring {
   [[nodiscard]] u16 position() const { return static_cast<u16>(next_ | lap_bit() << 15); }
 
   [[nodiscard]] result<completion> next_completion() {
+    completion one;
+    const errc got = take(one);
+    return got == errc::ok ? result<completion>{one} : result<completion>{got};
+  }
+
+  [[nodiscard]] errc take(completion& out) {
     if (broken_) [[unlikely]] return errc::device_misbehaved;
     const used_descriptor& one = used_places()[taken_at_];
     // Acquire: the rest of the descriptor and the buffers. Partner: the device's release store of the flags.
@@ -238,8 +244,9 @@ class packed_ring {
     taken_at_ = static_cast<u16>(laps ? behind - size_ : behind);
     if (laps) used_ ^= detail::packed_both;
     // The length is cut, never judged: honest devices differ in what they report.
-    return completion{token{slot, record.generation}, record.cookie,
-                      one.length.template fetch<Barriers>().clamped(record.writable), true};
+    out = {token{slot, record.generation}, record.cookie,
+           one.length.template fetch<Barriers>().clamped(record.writable), true};
+    return errc::ok;
   }
 
   void release(token t) {

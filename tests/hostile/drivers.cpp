@@ -139,6 +139,9 @@ TEST_CASE("hostile: a device's configuration full of ones does no harm", "[blk][
   auto& model = m.add<blk_model>(seat::modern, 4, rig::blk_options{.size_max = 1, .seg_max = 1, .blk_size = 1});
   std::fill(model.config().begin(), model.config().end(), u8{0xff});
   rig::disk<queue> d;
+  CHECK(d.start(m, m.where(4)).error() == errc::unsupported);  // blocks of 4 GiB: no request holds one
+  CHECK(d->why().why == verdict::config_unreadable);
+  model.put_config(0x14, 512, 4);
   REQUIRE(d.start(m, m.where(4)));
   CHECK(d->capacity() == ~u64{0});
   u8 sector[512];

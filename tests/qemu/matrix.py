@@ -12,6 +12,7 @@ Status 77: there is no such QEMU here (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import argparse
 import dataclasses
+import errno
 import itertools
 import os
 import pathlib
@@ -24,6 +25,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 sys.dont_write_bytecode = True
+import block_cells  # noqa: E402
 import guestrun  # noqa: E402
 import hotplug_cells  # noqa: E402
 import i386_cells  # noqa: E402
@@ -69,6 +71,8 @@ class Disk:
     write_seed: int = 0xA7
     plugged: bool = False  # the device comes later
     flips: bool = False   # the guest turns bit 0 of byte 0
+    zeroes: tuple = ()    # extents (first sector, count) that must hold zeroes in the end
+    holes: tuple = ()     # extents that must take no room in the image file
 
     def content(self):
         return pattern(self.seed, 0, self.sectors)
@@ -80,6 +84,8 @@ class Disk:
             data[512 * first:512 * (first + 2 * count)] = pattern(self.write_seed, first, 2 * count)
         if self.flips:
             data[0] ^= 1
+        for first, count in self.zeroes:
+            data[512 * first:512 * (first + count)] = bytes(512 * count)
         return bytes(data)
 
     def arguments(self, image, variant):
@@ -121,15 +127,16 @@ def bus_of(variant):
     return "device" if variant.startswith("mmio") else "pci"
 
 
-BITS = {"seg_max": 2, "read_only": 5, "blk_size": 6, "flush": 9, "any_layout": 27, "indirect_desc": 28, "event_idx": 29,
-        "version_1": 32, "access_platform": 33, "ring_packed": 34}
+BITS = {"seg_max": 2, "read_only": 5, "blk_size": 6, "flush": 9, "discard": 13, "write_zeroes": 14,
+        "any_layout": 27, "indirect_desc": 28, "event_idx": 29, "version_1": 32, "access_platform": 33, "ring_packed": 34}
+BLK = ("seg_max", "blk_size", "flush", "discard", "write_zeroes")  # what is accepted of QEMU's usual disk
 
 
 def features(*names):
     return hex(sum(1 << BITS[name] for name in names))
 
 
-def negotiated(via, variant="", ring=("event_idx", "indirect_desc"), blk=("seg_max", "blk_size", "flush"), more=()):
+def negotiated(via, variant="", ring=("event_idx", "indirect_desc"), blk=BLK, more=()):
     """The very features that a driver must end up with, no fewer and no more: for blk and for rng."""
     # QEMU offers ANY_LAYOUT to whoever comes through the legacy registers; but its legacy-only disks keep to the old layout.
     common = [*(["version_1"] if via == "modern" else ["any_layout"]), *ring, *more]
@@ -273,7 +280,7 @@ def disk_cells():
         yield Cell(f"pc {via} blk: read-only disk", tags="[BLK-07]", variant=variant,
                    disks=[Disk(backend="driver=raw,read-only=on,file.driver=file,file.filename={image}")],
                    tell={"run": "read_only",
-                         **negotiated(via, variant, blk=("seg_max", "blk_size", "flush", "read_only"))})
+                         **negotiated(via, variant, blk=(*BLK, "read_only"))})
         yield Cell(f"pc {via} blk: reset, start again, hand over", variant=variant,
                    disks=[Disk(write=(300, 99))], tell={"run": "life", **negotiated(via, variant)})
         yield Cell(f"pc {via} rng: reset, start again, hand over", variant=variant, rngs=[Rng()],
@@ -314,7 +321,7 @@ def disk_cells():
                disks=[Disk(options="num-queues=4", write=(9, 9))], rngs=[Rng()], extra=["-smp", "4"],
                tell={"run": "disk,rng", **negotiated("modern")})
     yield Cell("pc blk: write-through, no flush to ask for", disks=[Disk(options="write-cache=off,config-wce=off", write=(9, 9))],
-               tell={"run": "disk", **negotiated("modern", blk=("seg_max", "blk_size"))})
+               tell={"run": "disk", **negotiated("modern", blk=tuple(set(BLK) - {"flush"}))})
 
 
 def device_cells():
@@ -443,7 +450,7 @@ def example_cells():
     yield Cell("pc example 02_rng without an rng", image="examples/02_rng", status=1, console=[r"\Ano rng: there is no such device"])
 
 
-MORE = (packed_cells, register_cells, i386_cells, mmio_cells, virt_cells, interrupt_cells, hotplug_cells)
+MORE = (block_cells, packed_cells, register_cells, i386_cells, mmio_cells, virt_cells, interrupt_cells, hotplug_cells)
 
 
 def cells(qemu):
@@ -460,6 +467,21 @@ def differences(expected, found):
         return [f"{len(found)} bytes, want {len(expected)}"]
     wrong = [n for n in range(len(expected) // 512) if expected[512 * n:512 * n + 512] != found[512 * n:512 * n + 512]]
     return [f"sector {n} is wrong ({len(wrong)} are)" for n in wrong[:4]]
+
+
+def not_holes(path, extents):
+    """Which of these extents take room in the file, as lines; none where its file system cannot say."""
+    with path.open("rb") as file:
+        for first, count in extents:
+            try:
+                data = os.lseek(file.fileno(), 512 * first, os.SEEK_DATA)
+            except OSError as failure:
+                if failure.errno == errno.ENXIO:  # no data from there on
+                    continue
+                print(f"holes are not looked for: {failure.strerror}")
+                return
+            if data < 512 * (first + count):
+                yield f"sector {data // 512} is not a hole"
 
 
 def complaints_about_functions(expected, console):
@@ -513,6 +535,7 @@ def run(cell, qemu, tree, folder):
     for disk, path in zip(cell.disks, paths):
         expected, found = disk.expected(), path.read_bytes()
         wrong += [f"{disk.name}: {line}" for line in differences(expected, found)]
+        wrong += [f"{disk.name}: {line}" for line in not_holes(path, disk.holes)]
         if expected == found:
             print(f"{disk.name}: {len(found) // 512} sectors as they must be")
     if wrong:

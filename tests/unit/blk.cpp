@@ -9,7 +9,7 @@
 
 #include <virtio/blk/select.hpp>
 
-#include "machine.hpp"
+#include "disk.hpp"
 
 using namespace virtio;
 using rig::blk_model;
@@ -19,33 +19,12 @@ using virtio::testing::device_model;
 
 namespace {
 
-using big_queue = split_queue<16, ring_options{.indirect = 8, .ring_entries = 256}>;
+using rig::big_queue;
+using rig::drained;
+using rig::expected;
+using rig::fill_pattern;
+using rig::polled;
 using disk = rig::disk<big_queue>;
-
-void fill_pattern(blk_model& model) {
-  for (usize i = 0; i < model.data().size(); ++i) model.data()[i] = static_cast<u8>(i / 512 * 7 + i % 251);
-}
-
-std::vector<u8> expected(blk_model& model, u64 sector, usize size) {
-  const auto from = model.data().begin() + static_cast<std::ptrdiff_t>(sector * 512);
-  return {from, from + static_cast<std::ptrdiff_t>(size)};
-}
-
-// What has ended, without waiting.
-template <class Disk>
-std::vector<blk::done> polled(Disk& d) {
-  std::vector<blk::done> all;
-  (void)d->poll([&](blk::done one) { all.push_back(one); });
-  return all;
-}
-
-// What comes back until nothing is in flight, and how that ended.
-template <class Disk>
-std::pair<result<void>, std::vector<blk::done>> drained(Disk& d) {
-  std::vector<blk::done> all;
-  const auto end = d->drain([&](blk::done one) { all.push_back(one); });
-  return {end, all};
-}
 
 struct sleeping : rig::platform_type {
   static constexpr bool sleeps = true;

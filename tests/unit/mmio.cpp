@@ -441,7 +441,7 @@ TEST_CASE("mmio: the block driver reads, writes, flushes and starts again on bot
   const u32 version = GENERATE(2u, 1u);
   const bool rings = GENERATE(false, true);
   machine m;
-  auto& model = m.add<blk_model>(version, blk_options{.sectors = 0x1800, .seg_max = 6, .blk_size = 4096});
+  auto& model = m.add<blk_model>(version, blk_options{.sectors = 0x1800, .seg_max = 6, .blk_size = 512});
   if (rings) model.offer({28, 29});
   fill_pattern(model);
   disk<> d;
@@ -450,7 +450,7 @@ TEST_CASE("mmio: the block driver reads, writes, flushes and starts again on bot
     CHECK(model.accepted(28) == rings);
     CHECK(model.accepted(29) == rings);
     CHECK(d->capacity() == 0x1800);
-    CHECK(d->block_size() == 4096);
+    CHECK(d->block_size() == 512);
     std::vector<u8> data(40 * 512);
     REQUIRE(d->read(3, data));
     CHECK(data == expected(model, 3, data.size()));

@@ -9,7 +9,8 @@
 // Spec: virtio 1.4, 5.2. Layer: blk (may include device, transport, queue, platform, base).
 #pragma once
 
-#include <virtio/blk/protocol.hpp>
+#include <virtio/blk/extents.hpp>
+#include <virtio/blk/limits.hpp>
 #include <virtio/device/requests.hpp>
 
 namespace virtio::blk {
@@ -17,6 +18,7 @@ namespace virtio::blk {
 /// Choices that change a driver's layout.
 struct options {
   u16 segments = 16;  // the most pieces of memory that one request's data may be scattered over
+  u16 extents = 1;    // the most extents that one discard, write zeroes or secure erase may name
 };
 
 /// How one request ended. `status` is `ok`, `io_error` or `unsupported` by the device's own word; `canceled` when the device
@@ -31,14 +33,16 @@ struct done {
 /// interrupt handler may call `acknowledge_interrupt` alone.
 template <platform P, transport T, queue_format Q, options O = options{}>
 class device {
-  static_assert(O.segments >= 1);
+  static_assert(O.segments >= 1 && O.extents >= 1);
 
   using core = request_device<P, T, Q, O.segments>;
   using ring = typename core::ring_type;
   using header_cells = header<ring::order>;
 
-  // Behind the ring: a header for each slot, then a status byte for each.
-  static constexpr usize statuses_at = sizeof(header_cells) * ring::slots;
+  // Behind the ring, for each slot: a header, room for extents, a status byte.
+  static constexpr usize extents_at = sizeof(header_cells) * ring::slots;
+  static constexpr usize extent_bytes = sizeof(extent_cells<ring::order>) * O.extents;
+  static constexpr usize statuses_at = extents_at + extent_bytes * ring::slots;
   static constexpr usize cell_bytes = statuses_at + ring::slots;
 
  public:
@@ -56,23 +60,19 @@ class device {
   /// Cost: 21 writes and 9 reads of common configuration on modern PCI. Spec: 3.1.1.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
                                    const interrupt_vectors& interrupts = {}) {
-    constexpr feature_plan plan{.wanted = feature_set{feature::size_max, feature::seg_max, feature::read_only,
-                                                      feature::blk_size, feature::flush}};
+    constexpr feature_plan plan{
+        .wanted = feature_set{feature::size_max, feature::seg_max, feature::read_only, feature::blk_size, feature::flush,
+                              feature::discard, feature::write_zeroes, feature::secure_erase}};
     dma_area area;
     VIRTIO_TRY(core_.bring_up(platform, where, storage, dma_bytes, device_type::block, plan, interrupts, area));
     cells_ = area.part(ring::dma_bytes, cell_bytes);
 
-    const auto fill_in = [this](limits& out) { return read_limits(out); };
-    if (const auto said = read_config(core_.device().transport(), limits_, fill_in); !said)
-      return core_.device().refuse(verdict::config_unreadable, said.error());
     // Header and status take two descriptors; what is left of the longest chain, and of what the device takes, is for data.
-    const u16 longest = core_.longest_chain();
-    if (longest < 3) return core_.device().refuse(verdict::queue_unusable, errc::no_space);
-    const u16 of_ring = virtio::detail::smaller(static_cast<u16>(longest - 2), O.segments);
-    segments_ = static_cast<u16>(virtio::detail::smaller(u32{of_ring}, limits_.seg_max));
-    const u64 most = u64{limits_.size_max} * segments_;
-    largest_ = static_cast<u32>(virtio::detail::smaller(most, u64{0x8000'0000})) / sector_bytes * sector_bytes;
-    if (largest_ == 0) return core_.device().refuse(verdict::config_unreadable, errc::unsupported);
+    if (core_.longest_chain() < 3) return core_.device().refuse(verdict::queue_unusable, errc::no_space);
+    const u16 segments = virtio::detail::smaller(static_cast<u16>(core_.longest_chain() - 2), O.segments);
+    if (const auto said = limits_.read(core_.device(), segments); !said)
+      return core_.device().refuse(verdict::config_unreadable, said.error());
+    extent_limits_.forget();
     core_.go();
     return {};
   }
@@ -82,14 +82,15 @@ class device {
   [[nodiscard]] const feature_set& features() const { return core_.device().features(); }
 
   /// Size in sectors of 512 bytes, as it was at `start`.
-  [[nodiscard]] u64 capacity() const { return limits_.capacity; }
+  [[nodiscard]] u64 capacity() const { return limits_.capacity(); }
   [[nodiscard]] bool is_read_only() const { return features().has(feature::read_only); }
-  /// The disk's own block size, a hint: 512 when the device does not say.
-  [[nodiscard]] u32 block_size() const { return limits_.blk_size; }
+  /// Bytes in one of the disk's own blocks, a power of two; 512 when the device does not say. Requests are whole blocks,
+  /// though sectors are counted.
+  [[nodiscard]] u32 block_size() const { return limits_.block_size(); }
   /// Whether completed writes need a `flush` to be stable. A device that offers no flush writes through (5.2.6.2).
   [[nodiscard]] bool has_write_cache() const { return features().has(feature::flush); }
   /// The most bytes that one `submit_read` or `submit_write` can take, when the memory is contiguous for the device.
-  [[nodiscard]] u32 largest_request() const { return largest_; }
+  [[nodiscard]] u32 largest_request() const { return limits_.largest(); }
   /// Requests that have been kicked and have not come back to the caller.
   [[nodiscard]] u16 in_flight() const { return core_.in_flight(); }
 
@@ -117,6 +118,21 @@ class device {
   /// The disk's identification (serial), up to 20 characters, not terminated when it fills them all; behind a NUL hosts leave
   /// what they like.
   [[nodiscard]] result<void> get_id(u8 (&id)[id_bytes]) { return wait_for(submit_get_id(id)); }
+
+  /// Tells the device that nobody needs what is in `count` sectors from `sector` on; until they are written again they read as
+  /// anything. Split where the device's limits are, each part a request of its own: when one fails, some may be discarded and
+  /// some not. Waits and fails as `write`. Errors also: `unsupported` when the device cannot.
+  [[nodiscard]] result<void> discard(u64 sector, u64 count) { return sweep(operation::discard, sector, count, unmap::no); }
+
+  /// Makes `count` sectors from `sector` on read as zeroes, without the data to write, likewise.
+  [[nodiscard]] result<void> write_zeroes(u64 sector, u64 count, unmap memory = unmap::no) {
+    return sweep(operation::write_zeroes, sector, count, memory);
+  }
+
+  /// Destroys what is in `count` sectors from `sector` on, and all copies that the device has of it, likewise.
+  [[nodiscard]] result<void> secure_erase(u64 sector, u64 count) {
+    return sweep(operation::secure_erase, sector, count, unmap::no);
+  }
 
   // The engine -----------------------------------------------------------------------------------------------------------
 
@@ -152,6 +168,25 @@ class device {
   [[nodiscard]] result<token> submit_get_id(u8 (&id)[id_bytes], u64 cookie = 0) {
     const bytes whole{id, id_bytes};
     return submit(request::get_id, 0, scatter<bytes>{&whole, 1}, direction::from_device, cookie);
+  }
+
+  /// Stages a discard of some extents; the list may go when this returns. Errors also: `unsupported` when the device cannot,
+  /// `out_of_range` beyond `limits_of(operation::discard)` too, `no_space` with more than `options::extents` of them. After
+  /// `io_error` nothing is known of any of the extents. Cost: the first call of a kind after `start` or `refresh` reads config.
+  [[nodiscard]] result<token> submit_discard(extents where, u64 cookie = 0) {
+    return submit_extents(operation::discard, where, unmap::no, cookie);
+  }
+  [[nodiscard]] result<token> submit_write_zeroes(extents where, unmap memory = unmap::no, u64 cookie = 0) {
+    return submit_extents(operation::write_zeroes, where, memory, cookie);
+  }
+  [[nodiscard]] result<token> submit_secure_erase(extents where, u64 cookie = 0) {
+    return submit_extents(operation::secure_erase, where, unmap::no, cookie);
+  }
+
+  /// What the device takes in one request to discard, write zeroes or erase securely. Errors: `unsupported`.
+  [[nodiscard]] result<extent_limits> limits_of(operation what) {
+    VIRTIO_TRY(core_.ready());
+    return extent_limits_.of(core_.device(), what, limits_.block_sectors());
   }
 
   /// Shows everything staged to the device. At most one register write; none when nothing is staged or the device is busy
@@ -227,37 +262,14 @@ class device {
   [[nodiscard]] result<void> hand_off() { return core_.hand_off(); }
 
  private:
-  struct limits {
-    u64 capacity = 0;
-    u32 size_max = 0;
-    u32 seg_max = 0;
-    u32 blk_size = 0;
-    [[nodiscard]] friend constexpr bool operator==(const limits&, const limits&) = default;
-  };
-
-  // A field counts only with its feature (2.5.1); zero in a limit means "not said" to devices that leave it blank.
-  [[nodiscard]] result<void> read_limits(limits& out) const {
-    VIRTIO_TRY_ASSIGN(const u64 sectors, core_.device().transport().template config<u64>(config::capacity));
-    out = {.capacity = sectors, .size_max = 0x8000'0000, .seg_max = 0xffff, .blk_size = sector_bytes};
-    VIRTIO_TRY(read_limit(feature::size_max, config::size_max, out.size_max));
-    VIRTIO_TRY(read_limit(feature::seg_max, config::seg_max, out.seg_max));
-    return read_limit(feature::blk_size, config::blk_size, out.blk_size);
-  }
-  [[nodiscard, gnu::noinline]] result<void> read_limit(feature with, usize offset, u32& out) const {
-    if (!features().has(with)) return {};
-    VIRTIO_TRY_ASSIGN(const u32 value, core_.device().transport().template config<u32>(offset));
-    if (value != 0) out = value;
-    return {};
-  }
-
-  // Whole sectors inside the disk. Subtraction, since sector + count may overflow.
   [[nodiscard]] result<void> check(u64 sector, u64 size) const {
     if (size % sector_bytes != 0) return errc::misaligned;
-    if (size == 0) return errc::invalid_argument;
-    const u64 count = size / sector_bytes;
-    if (sector > limits_.capacity || count > limits_.capacity - sector) [[unlikely]]
-      return core_.ready() ? errc::out_of_range : core_.ready().error();
-    return {};
+    return check_extent(sector, size / sector_bytes);
+  }
+  [[nodiscard]] result<void> check_extent(u64 sector, u64 count) const {
+    const errc wrong = limits_.check(sector, count);
+    if (wrong != errc::out_of_range) return wrong;
+    return core_.ready() ? wrong : core_.ready().error();  // before start() the capacity is 0
   }
 
   /// Header, data, status: maps the data, fills the slot's cells, stages the chain.
@@ -265,9 +277,7 @@ class device {
   [[nodiscard]] result<token> submit(request what, u64 sector, scatter<Range> data, direction way, u64 cookie) {
     VIRTIO_TRY_ASSIGN(const u16 slot, core_.reserve());
     segment_list<O.segments + 2> chain;
-    chain.append(cells_.at + sizeof(header_cells) * slot, sizeof(header_cells), direction::to_device);
-    chain.limit_count(static_cast<u16>(segments_ + 2));
-    chain.limit_pieces(limits_.size_max);
+    begin(chain, slot);
     for (const Range& range : data) {
       if (range.size() == 0) continue;
       const u16 before = chain.size();
@@ -278,15 +288,65 @@ class device {
         return mapped ? errc::no_space : mapped.error();
       }
     }
-    const u16 payload = static_cast<u16>(chain.size() - 1);
-    chain.append(cells_.at + statuses_at + slot, 1, direction::from_device);
+    return seal(slot, chain, static_cast<u16>(chain.size() - 1), what, sector, cookie);
+  }
 
+  /// The beginning of every request: the header, and how much may follow.
+  [[gnu::always_inline]] void begin(segments& chain, u16 slot) const {
+    chain.append(cells_.at + sizeof(header_cells) * slot, sizeof(header_cells), direction::to_device);
+    chain.limit_count(static_cast<u16>(limits_.segments() + 2));
+    chain.limit_pieces(limits_.size_max());
+  }
+
+  /// Its end: the status byte, the header's cells, and into the ring. `payload` of the segments are the user's.
+  [[nodiscard]] result<token> seal(u16 slot, segments& chain, u16 payload, request what, u64 sector,
+                                                       u64 cookie) {
+    chain.append(cells_.at + statuses_at + slot, 1, direction::from_device);
     header_cells& cells = reinterpret_cast<header_cells*>(cells_.data)[slot];
     cells.type.store(static_cast<u32>(what));
     cells.reserved.store(0);
     cells.sector.store(sector);
     status_cell(slot).clear_before_use(status::unwritten);
     return core_.stage(slot, chain, 1, payload, cookie);
+  }
+
+  /// Header, extents, status.
+  [[nodiscard]] result<token> submit_extents(operation what, extents where, unmap memory, u64 cookie) {
+    if (is_read_only()) return errc::read_only;
+    VIRTIO_TRY_ASSIGN(const extent_limits most, limits_of(what));
+    if (where.count == 0) return errc::invalid_argument;
+    if (where.count > most.extents) return errc::out_of_range;
+    if (where.count > O.extents) return errc::no_space;
+    VIRTIO_TRY_ASSIGN(const u16 slot, core_.reserve());
+    const usize at = extents_at + extent_bytes * slot;
+    auto* cells = reinterpret_cast<extent_cells<ring::order>*>(cells_.data + at);
+    for (const extent& one : where) {
+      VIRTIO_TRY(check_extent(one.sector, one.count));
+      if (one.count > most.sectors) return errc::out_of_range;
+      cells->sector.store(one.sector);
+      cells->count.store(static_cast<u32>(one.count));
+      cells->flags.store(static_cast<u32>(memory));
+      ++cells;
+    }
+    segment_list<O.segments + 2> chain;
+    begin(chain, slot);
+    VIRTIO_TRY(chain.push(cells_.at + at, sizeof *cells * where.count, direction::to_device));
+    if (chain.size() == chain.capacity()) return errc::no_space;  // the status byte needs the last place
+    return seal(slot, chain, 0, request_of(what), 0, cookie);
+  }
+
+  /// One extent of any length, by one request after the other.
+  [[nodiscard]] result<void> sweep(operation what, u64 sector, u64 count, unmap memory) {
+    if (is_read_only()) return errc::read_only;
+    VIRTIO_TRY_ASSIGN(const extent_limits most, limits_of(what));
+    if (count != 0) VIRTIO_TRY(check_extent(sector, count));
+    while (count != 0) {
+      const extent part{sector, most.part(sector, count)};
+      VIRTIO_TRY(wait_for(submit_extents(what, part, memory, 0)));
+      sector += part.count;
+      count -= part.count;
+    }
+    return {};
   }
 
   [[nodiscard]] from_device<u8>& status_cell(u16 slot) const {
@@ -321,13 +381,13 @@ class device {
     if (what == request::out && is_read_only()) return errc::read_only;
     if (data.empty()) return core_.ready();
     VIRTIO_TRY(check(sector, data.size()));
-    usize piece = largest_;
+    usize piece = limits_.largest();
     while (!data.empty()) {
       const bytes part = data.part(0, piece);
       const scatter<bytes> whole{&part, 1};
       const auto sent = submit(what, sector, whole, what == request::in ? direction::from_device : direction::to_device, 0);
-      if (!sent && sent.error() == errc::no_space && part.size() > sector_bytes) {
-        piece = part.size() / 2 / sector_bytes * sector_bytes;  // more scattered than one request can say: ask for less
+      if (!sent && sent.error() == errc::no_space && part.size() > block_size()) {
+        piece = part.size() / 2 & ~usize{block_size() - 1};  // more scattered than one request can say: ask for less
         continue;
       }
       VIRTIO_TRY(wait_for(sent));
@@ -339,9 +399,8 @@ class device {
 
   dma_area cells_{};
   limits limits_{};
-  u32 largest_ = 0;
-  u16 segments_ = 0;
-  core core_{};  // last, since it ends in long tables: what is near the start is cheaper to reach
+  core core_{};  // ends in long tables: what is near the start is cheaper to reach
+  extent_limits_table extent_limits_{};
 };
 
 }  // namespace virtio::blk

@@ -55,6 +55,11 @@ inline constexpr usize capacity = 0x00;  // u64, in sectors
 inline constexpr usize size_max = 0x08;  // u32
 inline constexpr usize seg_max = 0x0c;   // u32
 inline constexpr usize blk_size = 0x14;  // u32
+// Three limits each, u32: sectors of one extent, extents of one request, sectors where cuts should be (not for write zeroes).
+inline constexpr usize discard = 0x24;
+inline constexpr usize write_zeroes = 0x30;
+inline constexpr usize secure_erase = 0x3c;
+static_assert(write_zeroes - discard == secure_erase - write_zeroes);
 }  // namespace config
 
 /// Every sector number and the capacity count these, whatever the disk's own block size.
@@ -64,7 +69,7 @@ inline constexpr u32 sector_bytes = 512;
 inline constexpr usize id_bytes = 20;
 
 /// What a request asks for (5.2.6).
-enum class request : u32 { in = 0, out = 1, flush = 4, get_id = 8 };
+enum class request : u32 { in = 0, out = 1, flush = 4, get_id = 8, discard = 11, write_zeroes = 13, secure_erase = 14 };
 
 /// The first 16 bytes of every request; the device reads them.
 template <byte_order Order>
@@ -74,6 +79,15 @@ struct header {
   to_device<u64, Order> sector;
 };
 static_assert(sizeof(header<byte_order::little>) == 16);
+
+/// The data of discard, write zeroes and secure erase: one of these for each extent; the device reads them.
+template <byte_order Order>
+struct extent_cells {
+  to_device<u64, Order> sector;
+  to_device<u32, Order> count;
+  to_device<u32, Order> flags;
+};
+static_assert(sizeof(extent_cells<byte_order::little>) == 16);
 
 /// The last byte of every request; the device writes it.
 namespace status {

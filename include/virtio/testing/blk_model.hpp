@@ -7,6 +7,13 @@
 
 namespace virtio::testing {
 
+/// What one request to discard, write zeroes or erase securely may hold, as the configuration says it; zero: left blank.
+struct extent_rules {
+  std::uint32_t sectors = 0;
+  std::uint32_t extents = 0;
+  std::uint32_t alignment = 0;  // not for write zeroes
+};
+
 /// What kind of disk. Zero in size_max, seg_max or blk_size: the feature is not offered.
 struct blk_options {
   std::uint64_t sectors = 2048;
@@ -18,6 +25,7 @@ struct blk_options {
   bool read_only = false;
   bool flush = true;
   std::string serial = "virtio-testing-disk";
+  std::optional<extent_rules> discard{}, write_zeroes{}, secure_erase{};  // offered when there
 };
 
 class blk_model : public device_model {
@@ -41,6 +49,9 @@ class blk_model : public device_model {
     if (options_.flush) offer({9});
     if (options_.queues > 1) offer({12});
     put_config(0x22, options_.queues, 2);
+    put_rules(13, 0x24, options_.discard);
+    put_rules(14, 0x30, options_.write_zeroes);
+    put_rules(16, 0x3c, options_.secure_erase);
   }
 
   /// The contents as the device serves them, and as they would be after a power cut.
@@ -61,7 +72,15 @@ class blk_model : public device_model {
   std::set<std::uint32_t> no_status;              // served, but the status byte is left as it was
   std::map<std::uint32_t, std::uint8_t> claim;    // served, and this status claimed, whatever happened
 
-  // --- counts ---
+  // --- what happened ---
+  struct extent_seen {
+    std::uint32_t type;
+    std::uint64_t sector;
+    std::uint32_t sectors, flags;
+    std::uint32_t request;  // number, as above
+    [[nodiscard]] friend bool operator==(const extent_seen&, const extent_seen&) = default;
+  };
+  std::vector<extent_seen> extents;  // of all requests that were served
   [[nodiscard]] std::uint32_t count(std::uint32_t type) const {
     const auto found = per_type_.find(type);
     return found == per_type_.end() ? 0 : found->second;
@@ -156,8 +175,53 @@ class blk_model : public device_model {
         (void)buffer.write(0, id, std::min<std::uint64_t>(in, sizeof id));
         return ok;
       }
+      case 11: return serve_extents(buffer, type, sector, out, in, 13, options_.discard, "BLK-13");
+      case 13: return serve_extents(buffer, type, sector, out, in, 14, options_.write_zeroes, "BLK-15");
+      case 14: return serve_extents(buffer, type, sector, out, in, 16, options_.secure_erase, "BLK-14");
       default: return unsupported;
     }
+  }
+
+  std::uint8_t serve_extents(chain& buffer, std::uint32_t type, std::uint64_t header_sector, std::uint64_t out, std::uint64_t in,
+                             unsigned feature, const std::optional<extent_rules>& rules, const char* count_rule) {
+    const std::string name = "a request of type " + std::to_string(type);
+    if (!rules || !accepted(feature)) {
+      object("blk: " + name + " without its feature");
+      return unsupported;
+    }
+    if (options_.read_only) {
+      object("blk: " + name + " on a read-only disk");
+      return io_error;
+    }
+    if (header_sector != 0) object("blk: " + name + " for sector " + std::to_string(header_sector));
+    if (in != 0) object("blk: " + name + " with " + std::to_string(in) + " writable data bytes");
+    if (out == 0 || out % 16 != 0) {
+      object("BLK-11: " + name + " with " + std::to_string(out) + " bytes of extents");
+      return io_error;
+    }
+    const std::uint64_t count = out / 16, most = rules->extents == 0 ? 1 : rules->extents;
+    if (count > most)
+      object(count_rule + (": " + name) + " with " + std::to_string(count) + " extents, the limit is " + std::to_string(most));
+    std::vector<extent_seen> all;
+    for (std::uint64_t i = 0; i < count; ++i) {
+      std::uint8_t raw[16];
+      (void)buffer.read(16 + 16 * i, raw, sizeof raw);
+      all.push_back({type, wire::get64(raw), wire::get32(raw + 8), wire::get32(raw + 12), number_ - 1});
+      const extent_seen& one = all.back();
+      if (rules->sectors != 0 && one.sectors > rules->sectors)
+        object("blk: " + name + " over " + std::to_string(one.sectors) + " sectors, the limit is " + std::to_string(rules->sectors));
+      if ((one.flags & ~1u) != 0) object("blk: " + name + " with flags " + wire::hex(one.flags));
+      if (type != 13 && (one.flags & 1u) != 0) object("BLK-18: " + name + " with the unmap flag");
+      if (!check_range(name.c_str(), one.sector, std::uint64_t{one.sectors} * 512)) return io_error;
+    }
+    for (const extent_seen& one : all) {
+      extents.push_back(one);
+      // BLK-19: discarded sectors read as anything.
+      for (std::vector<std::uint8_t>* where : {&data_, accepted(9) ? &data_ : &stable_})
+        std::fill_n(where->begin() + static_cast<std::ptrdiff_t>(one.sector * 512), std::uint64_t{one.sectors} * 512,
+                    std::uint8_t(type == 13 ? 0 : 0xdd));
+    }
+    return ok;
   }
 
   bool check_range(const char* what, std::uint64_t sector, std::uint64_t bytes) {
@@ -167,11 +231,24 @@ class blk_model : public device_model {
       object("BLK-10: " + name);
       return false;
     }
+    if (const std::uint64_t block = accepted(6) ? options_.blk_size : 512; (bytes | sector * 512) % block != 0) {
+      object("blk: BLK_SIZE: " + name + ", a block has " + std::to_string(block));
+      return false;
+    }
     if (sector > options_.sectors || bytes / 512 > options_.sectors - sector) {
       object("BLK-06: " + name + ", the capacity is " + std::to_string(options_.sectors));
       return false;
     }
     return true;
+  }
+
+  void put_rules(unsigned feature, std::size_t offset, const std::optional<extent_rules>& rules) {
+    if (!rules) return;
+    offer({feature});
+    put_config(offset, rules->sectors, 4);
+    put_config(offset + 4, rules->extents, 4);
+    if (feature == 14) put_config(offset + 8, 1, 1);  // unmap frees memory
+    else put_config(offset + 8, rules->alignment, 4);
   }
 
   void check_framing(const chain& buffer) {

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+// What discard, write zeroes and secure erase speak of: extents of a disk, and how many and how large ones a device takes.
+// Spec: virtio 1.4, 5.2.4 and 5.2.6. Layer: blk.
+#pragma once
+
+#include <virtio/blk/protocol.hpp>
+#include <virtio/device/session.hpp>
+
+namespace virtio::blk {
+
+/// Sectors of 512 bytes that follow each other.
+struct extent {
+  u64 sector = 0;
+  u64 count = 0;
+};
+
+/// A list of extents, owned by the caller; a single one is a list too.
+struct extents {
+  const extent* first = nullptr;
+  usize count = 0;
+
+  constexpr extents(const extent& one) : first{&one}, count{1} {}
+  constexpr extents(const extent* list, usize n) : first{list}, count{n} {}
+  template <usize N>
+  constexpr extents(const extent (&list)[N]) : first{list}, count{N} {}
+
+  [[nodiscard]] constexpr const extent* begin() const { return first; }
+  [[nodiscard]] constexpr const extent* end() const { return first + count; }
+};
+
+/// What can be done to extents. Each is a feature, a kind of request and three limits in config.
+enum class operation : u8 { discard, write_zeroes, secure_erase };
+
+[[nodiscard]] constexpr feature feature_of(operation what) {
+  return what == operation::discard        ? feature::discard
+         : what == operation::write_zeroes ? feature::write_zeroes
+                                           : feature::secure_erase;
+}
+[[nodiscard]] constexpr request request_of(operation what) {
+  return what == operation::discard        ? request::discard
+         : what == operation::write_zeroes ? request::write_zeroes
+                                           : request::secure_erase;
+}
+
+/// Whether the device may give up the memory behind zeroes, so that writing there later may fail for lack of room.
+enum class unmap : u8 { no, allowed };
+
+/// What a device takes in one request of a kind.
+struct extent_limits {
+  u32 sectors = 0;    // the most in one extent, a multiple of the disk's blocks
+  u32 extents = 0;    // the most in one request
+  u32 alignment = 0;  // cuts should be multiples of this many sectors; a power of two
+
+  /// How many of `count` sectors from `sector` on the next request takes: as many as it may, up to where a cut should be.
+  [[nodiscard]] constexpr u64 part(u64 sector, u64 count) const {
+    if (count <= sectors) return count;
+    const u64 cut = (sector + sectors) & ~u64{alignment - 1};
+    return cut > sector ? cut - sector : sectors;
+  }
+  [[nodiscard]] friend constexpr bool operator==(const extent_limits&, const extent_limits&) = default;
+};
+
+/// The limits of every operation, each read from config when it is first asked for.
+class extent_limits_table {
+ public:
+  /// For a disk with blocks of `block` sectors. Errors: `unsupported`, the feature is missing or no whole block fits; those of
+  /// the transport; `device_misbehaved`, config never stable.
+  template <class Session>
+  [[nodiscard]] result<extent_limits> of(const Session& device, operation what, u32 block) {
+    if (!device.features().has(feature_of(what))) return errc::unsupported;
+    extent_limits& kept = kept_[static_cast<usize>(what)];
+    const u8 bit = static_cast<u8>(1u << static_cast<u8>(what));
+    if ((known_ & bit) != 0) return kept;
+    VIRTIO_TRY(read(device, what, kept));
+    // Zero says nothing: any number of sectors, and the one extent without which there is no request.
+    kept.sectors = (kept.sectors == 0 ? 0xffff'ffffu : kept.sectors) & ~(block - 1);
+    if (kept.sectors == 0) return errc::unsupported;
+    if (kept.extents == 0) kept.extents = 1;
+    // An odd alignment, a hint, cannot be followed in whole blocks.
+    if (!virtio::detail::is_power_of_two(kept.alignment) || kept.alignment < block) kept.alignment = block;
+    known_ = static_cast<u8>(known_ | bit);
+    return kept;
+  }
+  void forget() { known_ = 0; }
+
+ private:
+  template <class Session>
+  [[nodiscard]] static result<void> read(const Session& device, operation what, extent_limits& out) {
+    const usize at = config::discard + (config::write_zeroes - config::discard) * static_cast<usize>(what);
+    const auto fill_in = [&](extent_limits& all) -> result<void> {
+      VIRTIO_TRY_ASSIGN(all.sectors, device.transport().template config<u32>(at));
+      VIRTIO_TRY_ASSIGN(all.extents, device.transport().template config<u32>(at + 4));
+      all.alignment = 0;
+      if (what == operation::write_zeroes) return {};  // says nothing of alignment
+      VIRTIO_TRY_ASSIGN(all.alignment, device.transport().template config<u32>(at + 8));
+      return {};
+    };
+    return read_config(device.transport(), out, fill_in);
+  }
+
+  u8 known_ = 0;
+  extent_limits kept_[3]{};
+};
+
+}  // namespace virtio::blk

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT
+// What the cells about disks share: buffers, a driver and its storage for each type, and requests that are held against the
+// pattern.
+#pragma once
+
+#include <virtio/blk.hpp>
+
+#include "guest.hpp"
+
+namespace cell {
+
+namespace blk = virtio::blk;
+using either = bus::transport<bench>;
+
+inline constexpr usize most_bytes = 10u << 20;
+inline constexpr usize odd = 3;  // buffers of a program start anywhere
+alignas(4096) inline constinit u8 memory[most_bytes + 4096]{};
+alignas(4096) inline constinit u8 pages[256][512]{};  // one sector for each request that can be in flight
+
+inline bytes buffer(u64 size) {
+  CHECK(size <= most_bytes);
+  return {memory + odd, static_cast<usize>(size)};
+}
+
+/// The device of a cell: one object and one storage for each type, all of them in .bss.
+template <class Disk>
+inline constinit Disk the_disk;
+template <class Disk>
+inline constinit virtio::dma_storage<Disk::dma_bytes> the_storage;
+
+/// How many one-sector requests fit the queue at once.
+template <class Disk>
+usize room(const Disk& disk) {
+  const usize entries = static_cast<usize>(virtio::detail::smaller<u64>(seen.queue_entries, number("queue", 256)));
+  return disk.features().has(virtio::feature::indirect_desc) ? entries : entries / 3;
+}
+
+/// QEMU ends a short serial with NUL and leaves the rest of the buffer alone.
+inline bool is_serial(const u8 (&id)[blk::id_bytes], boot::text serial) {
+  for (usize i = 0; i < serial.size; ++i)
+    if (id[i] != static_cast<u8>(serial.data[i])) return false;
+  return serial.size == blk::id_bytes || id[serial.size] == 0;
+}
+
+template <class Disk>
+void check_identity(Disk& disk) {
+  u8 id[blk::id_bytes];
+  fill(id, 0xa5);
+  CHECK_OK(disk.get_id(id));
+  const boot::text serial = boot::option("serial");
+  CHECK(serial);
+  CHECK(is_serial(id, serial));
+  CHECK_EQUAL(disk.capacity(), number("sectors"));
+  CHECK_EQUAL(disk.block_size(), number("block", 512));
+  CHECK_EQUAL(disk.in_flight(), 0u);
+}
+
+/// Blocking reads: all of it, and stretches of every kind.
+template <class Disk>
+void check_reads(Disk& disk, u64 seed) {
+  const u64 capacity = disk.capacity();
+  const bytes all = buffer(capacity * 512);
+  fill(all, 0xa5);
+  CHECK_OK(disk.read(0, all));
+  check_pattern(all, 0, seed);
+
+  struct stretch {
+    u64 first, count;
+  };
+  const stretch stretches[] = {{0, 1}, {3, 1}, {17, 1337}, {capacity - 1, 1}, {capacity - 255, 255}, {1, 129}};
+  for (const stretch& s : stretches) {
+    u8* const before = memory + odd - 1;
+    u8* const after = memory + odd + s.count * 512;
+    *before = *after = 0x5a;
+    const bytes part = buffer(s.count * 512);
+    fill(part, 0xa5);
+    CHECK_OK(disk.read(s.first, part));
+    check_pattern(part, s.first, seed);
+    CHECK(*before == 0x5a && *after == 0x5a);
+  }
+}
+
+/// `total` random sectors, with as many in flight as the queue takes: each cookie comes back once, with its own data.
+template <class Disk>
+void check_engine(Disk& disk, u64 seed, u64 total) {
+  static u64 sector_of[256];
+  static bool out[256];
+  const usize depth = virtio::detail::smaller<usize>(room(disk), 256);
+  CHECK(depth != 0);
+  fill(virtio::as_bytes(out), 0);
+  usize flying = 0;
+  u64 sent = 0, ended = 0;
+  u16 free_cookies[256];
+  for (usize i = 0; i < depth; ++i) free_cookies[i] = static_cast<u16>(i);
+  usize free_count = depth;
+  seen.clear();
+  const u64 start = boot::timestamp();
+  while (ended < total) {
+    while (free_count != 0 && sent < total) {
+      const u16 cookie = free_cookies[--free_count];
+      sector_of[cookie] = random() % disk.capacity();
+      __builtin_memset(pages[cookie], 0xa5, 512);
+      CHECK_OK(disk.submit_read(sector_of[cookie], pages[cookie], cookie));
+      out[cookie] = true;
+      ++flying;
+      ++sent;
+    }
+    if (free_count == 0 && sent < total) CHECK_ERROR(disk.submit_read(0, buffer(512)), errc::queue_full);
+    disk.kick();
+    CHECK_EQUAL(disk.in_flight(), flying);
+    result<blk::done> one = disk.wait_next();
+    while (one) {
+      CHECK_OK(one->status);
+      CHECK(one->cookie < depth && out[one->cookie]);
+      out[one->cookie] = false;
+      check_pattern(pages[one->cookie], sector_of[one->cookie], seed);
+      free_cookies[free_count++] = static_cast<u16>(one->cookie);
+      --flying;
+      ++ended;
+      one = disk.next_completion();
+    }
+    CHECK_ERROR(one, errc::not_ready);
+  }
+  CHECK_EQUAL(flying, 0u);
+  CHECK_EQUAL(disk.in_flight(), 0u);
+  boot::print("engine: ", total, " reads, ", depth, " in flight, ", seen.doorbells, " doorbells, ",
+              (boot::timestamp() - start) / total, " cycles each\n");
+}
+
+/// Writes what the host script looks for afterwards: `write_count` sectors from `write_first` on by one call, and as many
+/// again behind them one by one, last first; all with the seed `write_seed`.
+template <class Disk>
+void check_writes(Disk& disk) {
+  const u64 first = number("write_first"), count = number("write_count"), seed = number("write_seed");
+  if (count == 0) return;
+  const bytes data = buffer(count * 512);
+  fill_pattern(data, first, seed);
+  CHECK_OK(disk.write(first, data));
+  CHECK_OK(disk.flush());
+
+  const usize depth = virtio::detail::smaller<usize>(room(disk), 256);
+  u64 left = count;
+  while (left != 0) {
+    usize staged = 0;
+    for (; staged < depth && left != 0; ++staged) {
+      const u64 sector = first + count + --left;
+      fill_pattern(pages[staged], sector, seed);
+      CHECK_OK(disk.submit_write(sector, pages[staged], sector));
+    }
+    disk.kick();
+    CHECK_OK(disk.drain([&](const blk::done& one) {
+      CHECK_OK(one.status);
+      --staged;
+    }));
+    CHECK_EQUAL(staged, 0u);
+  }
+  CHECK_OK(disk.flush());
+
+  fill(buffer(2 * count * 512), 0xa5);
+  CHECK_OK(disk.read(first, buffer(2 * count * 512)));
+  check_pattern(buffer(2 * count * 512), first, seed);
+}
+
+// What disk.cpp does not do itself; each runs one word of `run=`, false when it does not know the word.
+bool run_disk_requests(boot::text word);
+bool run_disk_faults(boot::text word);
+
+}  // namespace cell

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+// Requests beyond reading and writing sectors, and disks with blocks of their own: what a cell checks of them.
+#include "disk.hpp"
+
+namespace cell {
+namespace {
+
+/// A disk whose own blocks are larger than sectors: the sector numbers still count 512 bytes.
+void large_blocks() {
+  using disk_t = blk::device<bench, either, usual_queue>;
+  disk_t& disk = the_disk<disk_t>;
+  CHECK(start(disk, find(device_type::block), the_storage<disk_t>, "blk_features"));
+  CHECK_EQUAL(disk.block_size(), number("block"));
+  CHECK_EQUAL(disk.capacity(), number("sectors"));
+  const u64 sectors = disk.block_size() / 512;
+  const bytes all = buffer(disk.capacity() / sectors * sectors * 512);
+  CHECK_OK(disk.read(0, all));
+  check_pattern(all, 0, number("seed"));
+  const bytes block = buffer(disk.block_size());
+  CHECK_OK(disk.read(3 * sectors, block));
+  check_pattern(block, 3 * sectors, number("seed"));
+  // QEMU would answer with an I/O error: the driver says what is wrong, and asks for nothing.
+  seen.clear();
+  CHECK_ERROR(disk.read(1, buffer(512)), errc::misaligned);
+  CHECK_ERROR(disk.read(1, block), errc::misaligned);
+  CHECK_ERROR(disk.write(0, buffer(512)), errc::misaligned);
+  CHECK_ERROR(disk.submit_read(4, block), errc::misaligned);
+  CHECK_EQUAL(seen.doorbells, 0u);
+  CHECK_OK(disk.read(3 * sectors, block));
+}
+
+struct stretch {
+  u64 first, count;
+};
+
+/// `what` of the command line: what=FIRST what_count=COUNT.
+stretch told(const char* first, const char* count) { return {number(first), number(count)}; }
+
+/// The stretch reads as zeroes, and the sectors beside it are as they were.
+template <class Disk>
+void check_zeroes(Disk& disk, const stretch& where, u64 block) {
+  const bytes data = buffer((where.count + 2 * block) * 512);
+  fill(data, 0xa5);
+  CHECK_OK(disk.read(where.first - block, data));
+  const usize edge = static_cast<usize>(block) * 512, inside = data.size() - 2 * edge;
+  check_pattern(data.part(0, edge), where.first - block, number("seed"));
+  CHECK(all_are(data.part(edge, inside), 0));
+  check_pattern(data.part(edge + inside, edge), where.first + where.count, number("seed"));
+}
+
+/// Discards and zeroes what the host looks for in the image: by blocking calls, which the device's limits split, and by
+/// many small requests at once.
+void extents() {
+  using disk_t = blk::device<bench, either, usual_queue>;
+  disk_t& disk = the_disk<disk_t>;
+  CHECK(start(disk, find(device_type::block), the_storage<disk_t>, "blk_features"));
+  const u64 block = disk.block_size() / 512, end = disk.capacity();
+  const stretch zeroed = told("zero", "zero_count"), unmapped = told("unmap", "unmap_count"), dropped = told("drop", "drop_count"),
+                single = told("single", "single_count");
+  static constexpr blk::operation offered[] = {blk::operation::discard, blk::operation::write_zeroes};
+  for (const blk::operation what : offered) {
+    const auto most = disk.limits_of(what);
+    CHECK_OK(most);
+    boot::print("limits: ", most->sectors, " sectors, ", most->extents, " extents, alignment ", most->alignment, "\n");
+    if (boot::option("max_sectors")) CHECK_EQUAL(most->sectors, number("max_sectors"));
+  }
+
+  const u32 before = seen.doorbells;
+  CHECK_OK(disk.write_zeroes(zeroed.first, zeroed.count));
+  const u64 each = number("max_sectors", zeroed.count);  // split neither more nor less than it must be
+  CHECK_EQUAL(seen.doorbells - before, (zeroed.count + each - 1) / each);
+  CHECK_OK(disk.write_zeroes(unmapped.first, unmapped.count, blk::unmap::allowed));
+  CHECK_OK(disk.discard(dropped.first, dropped.count));
+  // Every other block of the stretch, as many requests at once as the queue takes.
+  u64 left = single.count;
+  while (left != 0) {
+    const auto sent = disk.submit_write_zeroes(blk::extent{single.first + 2 * block * (left - 1), block}, blk::unmap::no, left);
+    if (sent) --left;
+    else CHECK_ERROR(sent, errc::queue_full);
+    if (left == 0 || !sent) CHECK_OK(disk.drain([](const blk::done& one) { CHECK_OK(one.status); }));
+  }
+  CHECK_OK(disk.flush());
+  check_zeroes(disk, zeroed, block);
+  check_zeroes(disk, unmapped, block);
+  for (u64 i = 0; i < single.count; ++i) check_zeroes(disk, {single.first + 2 * block * i, block}, block);
+
+  seen.clear();
+  CHECK_ERROR(disk.discard(end, block), errc::out_of_range);
+  CHECK_ERROR(disk.write_zeroes(0, end + block), errc::out_of_range);
+  CHECK_ERROR(disk.submit_discard(blk::extent{0, 0}), errc::invalid_argument);
+  if (block != 1) CHECK_ERROR(disk.discard(1, block), errc::misaligned);
+  CHECK_ERROR(disk.secure_erase(0, block), errc::unsupported);  // no QEMU has it
+  CHECK_EQUAL(seen.doorbells, 0u);
+}
+
+/// A disk that can neither discard nor write zeroes.
+void no_extents() {
+  using disk_t = blk::device<bench, either, usual_queue>;
+  disk_t& disk = the_disk<disk_t>;
+  CHECK(start(disk, find(device_type::block), the_storage<disk_t>, "blk_features"));
+  seen.clear();
+  CHECK_ERROR(disk.discard(0, 8), errc::unsupported);
+  CHECK_ERROR(disk.write_zeroes(0, 8), errc::unsupported);
+  CHECK_ERROR(disk.submit_discard(blk::extent{0, 8}), errc::unsupported);
+  CHECK_EQUAL(seen.doorbells, 0u);
+  check_reads(disk, number("seed"));
+}
+
+}  // namespace
+
+bool run_disk_requests(boot::text word) {
+  if (word == "large_blocks") large_blocks();
+  else if (word == "extents") extents();
+  else if (word == "no_extents") no_extents();
+  else return false;
+  return true;
+}
+
+}  // namespace cell

@@ -22,9 +22,25 @@ def extent_cells(kit):
                    "max-discard-sectors=64,max-write-zeroes-sectors=64", max_sectors=64)
         yield cell("discard and write zeroes of 4096-byte blocks", variant, "logical_block_size=4096,physical_block_size=4096", 8)
     yield kit.Cell("pc blk: discard=off, write-zeroes=off: refused by name", disks=[kit.Disk(options="discard=off,write-zeroes=off")],
-                   tell={"run": "no_extents", **kit.negotiated("modern", blk=("seg_max", "blk_size", "flush"))})
+                   tell={"run": "no_extents", **kit.negotiated("modern", blk=tuple(set(kit.BLK) - {"discard", "write_zeroes"}))})
+
+
+def fact_cells(kit):
+    """What a disk says of itself, and the switch of its cache."""
+    for via in ("modern", "legacy"):
+        variant = f"{via}-only"
+        yield kit.Cell(f"pc {via} blk: topology in sectors", variant=variant,
+                       disks=[kit.Disk(sectors=kit.SECTORS - 3, options="logical_block_size=1024,physical_block_size=8192,"
+                                                                        "min_io_size=16384,opt_io_size=65536")],
+                       tell={"run": "topology", "block": 1024, "physical": 16, "smallest": 32, "best": 128,
+                             **kit.negotiated(via, variant)})
+        for options, wide in (("", 1), ("write-cache=off", 0)):
+            yield kit.Cell(f"pc {via} blk: the write cache is switched off and on, {options or 'on'} at first", variant=variant,
+                           disks=[kit.Disk(options=options, write=(300, 5))], tags="[BLK-16]",
+                           tell={"run": "cache", "cached": wide, **kit.negotiated(via, variant)})
 
 
 def cells(kit):
     """All of them; `kit` is what matrix.py has: Disk, Cell, negotiated and so on."""
     yield from extent_cells(kit)
+    yield from fact_cells(kit)

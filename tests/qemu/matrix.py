@@ -127,9 +127,10 @@ def bus_of(variant):
     return "device" if variant.startswith("mmio") else "pci"
 
 
-BITS = {"seg_max": 2, "read_only": 5, "blk_size": 6, "flush": 9, "discard": 13, "write_zeroes": 14,
-        "any_layout": 27, "indirect_desc": 28, "event_idx": 29, "version_1": 32, "access_platform": 33, "ring_packed": 34}
-BLK = ("seg_max", "blk_size", "flush", "discard", "write_zeroes")  # what is accepted of QEMU's usual disk
+BITS = {"seg_max": 2, "read_only": 5, "blk_size": 6, "flush": 9, "topology": 10, "config_wce": 11, "discard": 13,
+        "write_zeroes": 14, "any_layout": 27, "indirect_desc": 28, "event_idx": 29, "version_1": 32,
+        "access_platform": 33, "ring_packed": 34}
+BLK = ("seg_max", "blk_size", "flush", "topology", "config_wce", "discard", "write_zeroes")  # what is accepted of QEMU's usual disk
 
 
 def features(*names):
@@ -321,7 +322,7 @@ def disk_cells():
                disks=[Disk(options="num-queues=4", write=(9, 9))], rngs=[Rng()], extra=["-smp", "4"],
                tell={"run": "disk,rng", **negotiated("modern")})
     yield Cell("pc blk: write-through, no flush to ask for", disks=[Disk(options="write-cache=off,config-wce=off", write=(9, 9))],
-               tell={"run": "disk", **negotiated("modern", blk=tuple(set(BLK) - {"flush"}))})
+               tell={"run": "disk", **negotiated("modern", blk=tuple(set(BLK) - {"flush", "config_wce"}))})
 
 
 def device_cells():

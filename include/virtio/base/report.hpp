@@ -47,7 +47,7 @@ enum class verdict : u8 {
   wrong_type,             // the driver is for another type of device
   reset_timed_out,        // status did not return to zero
   feature_missing,        // the driver insists on `feature`, the device does not offer it
-  feature_unsupported,    // the device insists on `feature`, the platform refuses it
+  feature_unsupported,    // the device insists on `feature`, which the platform refuses or the driver does not know
   features_refused,       // FEATURES_OK did not stay set
   queue_missing,          // queue `queue` does not exist
   queue_unusable,         // the ring for queue `queue` cannot be set up; `error` says why
@@ -95,7 +95,7 @@ struct report {
     case verdict::wrong_type: return "a device of another type";
     case verdict::reset_timed_out: return "the device did not finish its reset";
     case verdict::feature_missing: return "the device lacks a feature that the driver needs";
-    case verdict::feature_unsupported: return "the device needs a feature that the platform refuses";
+    case verdict::feature_unsupported: return "the device needs a feature that the platform or the driver refuses";
     case verdict::features_refused: return "the device refused the chosen features";
     case verdict::queue_missing: return "a queue is missing";
     case verdict::queue_unusable: return "a queue cannot be set up";

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <virtio/blk/extents.hpp>
+#include <virtio/blk/facts.hpp>
 #include <virtio/blk/limits.hpp>
 #include <virtio/device/requests.hpp>
 
@@ -62,17 +63,18 @@ class device {
                                    const interrupt_vectors& interrupts = {}) {
     constexpr feature_plan plan{
         .wanted = feature_set{feature::size_max, feature::seg_max, feature::read_only, feature::blk_size, feature::flush,
-                              feature::discard, feature::write_zeroes, feature::secure_erase}};
+                              feature::topology, feature::config_wce, feature::discard, feature::write_zeroes,
+                              feature::lifetime, feature::secure_erase},
+        .refused = static_cast<u8>(feature::zoned)};  // takes writes only in order, unless its config says otherwise
     dma_area area;
     VIRTIO_TRY(core_.bring_up(platform, where, storage, dma_bytes, device_type::block, plan, interrupts, area));
     cells_ = area.part(ring::dma_bytes, cell_bytes);
 
-    // Header and status take two descriptors; what is left of the longest chain, and of what the device takes, is for data.
     if (core_.longest_chain() < 3) return core_.device().refuse(verdict::queue_unusable, errc::no_space);
-    const u16 segments = virtio::detail::smaller(static_cast<u16>(core_.longest_chain() - 2), O.segments);
-    if (const auto said = limits_.read(core_.device(), segments); !said)
+    if (const auto said = limits_.read(core_.device(), longest_data()); !said)
       return core_.device().refuse(verdict::config_unreadable, said.error());
     extent_limits_.forget();
+    writes_through_ = false;
     core_.go();
     return {};
   }
@@ -81,18 +83,25 @@ class device {
   [[nodiscard]] const report& why() const { return core_.device().why(); }
   [[nodiscard]] const feature_set& features() const { return core_.device().features(); }
 
-  /// Size in sectors of 512 bytes, as it was at `start`.
+  /// Size in sectors of 512 bytes, as it was at `start` or at the last `refresh`.
   [[nodiscard]] u64 capacity() const { return limits_.capacity(); }
   [[nodiscard]] bool is_read_only() const { return features().has(feature::read_only); }
   /// Bytes in one of the disk's own blocks, a power of two; 512 when the device does not say. Requests are whole blocks,
   /// though sectors are counted.
   [[nodiscard]] u32 block_size() const { return limits_.block_size(); }
-  /// Whether completed writes need a `flush` to be stable. A device that offers no flush writes through (5.2.6.2).
-  [[nodiscard]] bool has_write_cache() const { return features().has(feature::flush); }
+  /// Whether completed writes need a `flush` to be stable. A device that offers no flush writes through (5.2.5.1); one that
+  /// does is taken to have a cache until `set_write_cache` switches that off.
+  [[nodiscard]] bool has_write_cache() const { return features().has(feature::flush) && !writes_through_; }
   /// The most bytes that one `submit_read` or `submit_write` can take, when the memory is contiguous for the device.
   [[nodiscard]] u32 largest_request() const { return limits_.largest(); }
   /// Requests that have been kicked and have not come back to the caller.
   [[nodiscard]] u16 in_flight() const { return core_.in_flight(); }
+
+  /// How to place requests best. Errors: `unsupported` when the device does not say, `not_started`, `device_misbehaved`.
+  [[nodiscard]] result<topology> get_topology() const {
+    VIRTIO_TRY(core_.ready());
+    return read_topology(core_.device(), limits_.block_sectors());
+  }
 
   // Blocking calls -------------------------------------------------------------------------------------------------------
 
@@ -134,6 +143,35 @@ class device {
     return sweep(operation::secure_erase, sector, count, unmap::no);
   }
 
+  /// Switches the device's write cache on or off. Switching it off flushes what was written before, and makes `flush` free from
+  /// then on; unless other requests were in flight meanwhile, whose writes may still be in the cache: `flush` goes on then.
+  /// Errors: as `flush`, `unsupported` when the device cannot, `io_error` when it does not.
+  [[nodiscard]] result<void> set_write_cache(cache_mode mode) {
+    VIRTIO_TRY(core_.ready());
+    if (!features().has(feature::config_wce) || !features().has(feature::flush)) return errc::unsupported;
+    writes_through_ = false;
+    VIRTIO_TRY(write_cache_mode(core_.device(), mode));
+    if (mode == cache_mode::writeback) return {};
+    VIRTIO_TRY(wait_for(submit_flush()));  // the switch itself makes nothing stable (5.2.6.1)
+    writes_through_ = in_flight() == 0;
+    return {};
+  }
+
+  /// How worn the disk is. Waits and fails as `read`. Errors also: `unsupported` when the device does not say.
+  [[nodiscard]] result<lifetime> get_lifetime() {
+    VIRTIO_TRY(core_.ready());
+    if (!features().has(feature::lifetime)) return errc::unsupported;
+    VIRTIO_TRY_ASSIGN(const u16 slot, core_.reserve());
+    auto& cells = *own_cells<lifetime_cells<ring::order>>(slot);
+    cells.clear();
+    VIRTIO_TRY_ASSIGN(const token mine, submit_own(request::get_lifetime, slot, sizeof cells, direction::from_device, 0));
+    answer ended;
+    if (const errc waited = core_.wait(mine, waiting::request, ended); waited != errc::ok) return waited;
+    const lifetime said = cells.template fetch<typename P::barriers>();
+    if (const errc how = finish(ended); how != errc::ok) return how;
+    return said;
+  }
+
   // The engine -----------------------------------------------------------------------------------------------------------
 
   /// Stages a read of one request into `data`, which belongs to the device until the request ends. Nothing reaches the device
@@ -160,7 +198,7 @@ class device {
   /// Stages a flush. Errors also: `unsupported` on a device without a write cache.
   [[nodiscard]] result<token> submit_flush(u64 cookie = 0) {
     VIRTIO_TRY(core_.ready());
-    if (!has_write_cache()) return errc::unsupported;
+    if (!features().has(feature::flush)) return errc::unsupported;
     return submit(request::flush, 0, scatter<bytes>{}, direction::to_device, cookie);
   }
 
@@ -254,6 +292,17 @@ class device {
   [[nodiscard]] interrupt_cause acknowledge_interrupt() { return core_.acknowledge_interrupt(); }
   /// For the main loop after a configuration interrupt: `needs_reset` when the device has failed. One register read.
   [[nodiscard]] result<void> check() { return core_.check(); }
+  /// Likewise, and reads capacity and limits again: a disk may grow and shrink while it runs. Requests that are out already keep
+  /// to what was; the device fails those that reach past its new end. Errors: as `check`; `unsupported` and
+  /// `device_misbehaved`, the new limits make no sense, and the old ones stay.
+  [[nodiscard]] result<void> refresh() {
+    VIRTIO_TRY(core_.check());
+    limits fresh;
+    VIRTIO_TRY(fresh.read(core_.device(), longest_data()));
+    limits_ = fresh;
+    extent_limits_.forget();
+    return {};
+  }
 
   /// Resets the device: requests in flight come back as `canceled`, the disk is down until the next `start`. Waits for the
   /// device. Error: `device_broken`, it will not reset and keeps the buffers.
@@ -262,6 +311,11 @@ class device {
   [[nodiscard]] result<void> hand_off() { return core_.hand_off(); }
 
  private:
+  // Header and status take two descriptors; what is left of the longest chain is for data.
+  [[nodiscard]] u16 longest_data() const {
+    return virtio::detail::smaller(static_cast<u16>(core_.longest_chain() - 2), O.segments);
+  }
+
   [[nodiscard]] result<void> check(u64 sector, u64 size) const {
     if (size % sector_bytes != 0) return errc::misaligned;
     return check_extent(sector, size / sector_bytes);
@@ -318,8 +372,7 @@ class device {
     if (where.count > most.extents) return errc::out_of_range;
     if (where.count > O.extents) return errc::no_space;
     VIRTIO_TRY_ASSIGN(const u16 slot, core_.reserve());
-    const usize at = extents_at + extent_bytes * slot;
-    auto* cells = reinterpret_cast<extent_cells<ring::order>*>(cells_.data + at);
+    auto* cells = own_cells<extent_cells<ring::order>>(slot);
     for (const extent& one : where) {
       VIRTIO_TRY(check_extent(one.sector, one.count));
       if (one.count > most.sectors) return errc::out_of_range;
@@ -328,11 +381,20 @@ class device {
       cells->flags.store(static_cast<u32>(memory));
       ++cells;
     }
+    return submit_own(request_of(what), slot, sizeof *cells * where.count, direction::to_device, cookie);
+  }
+
+  /// Header, `size` bytes of the slot's own cells, status.
+  [[nodiscard]] result<token> submit_own(request what, u16 slot, usize size, direction way, u64 cookie) {
     segment_list<O.segments + 2> chain;
     begin(chain, slot);
-    VIRTIO_TRY(chain.push(cells_.at + at, sizeof *cells * where.count, direction::to_device));
+    VIRTIO_TRY(chain.push(cells_.at + extents_at + extent_bytes * slot, size, way));
     if (chain.size() == chain.capacity()) return errc::no_space;  // the status byte needs the last place
-    return seal(slot, chain, 0, request_of(what), 0, cookie);
+    return seal(slot, chain, 0, what, 0, cookie);
+  }
+  template <class Cells>
+  [[nodiscard]] Cells* own_cells(u16 slot) const {
+    return reinterpret_cast<Cells*>(cells_.data + extents_at + extent_bytes * slot);
   }
 
   /// One extent of any length, by one request after the other.
@@ -399,6 +461,7 @@ class device {
 
   dma_area cells_{};
   limits limits_{};
+  bool writes_through_ = false;
   core core_{};  // ends in long tables: what is near the start is cheaper to reach
   extent_limits_table extent_limits_{};
 };

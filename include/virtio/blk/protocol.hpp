@@ -55,6 +55,11 @@ inline constexpr usize capacity = 0x00;  // u64, in sectors
 inline constexpr usize size_max = 0x08;  // u32
 inline constexpr usize seg_max = 0x0c;   // u32
 inline constexpr usize blk_size = 0x14;  // u32
+inline constexpr usize physical_block_exp = 0x18;  // u8: log2 of the blocks in a physical block
+inline constexpr usize alignment_offset = 0x19;    // u8, in blocks
+inline constexpr usize min_io_size = 0x1a;         // u16, in blocks
+inline constexpr usize opt_io_size = 0x1c;         // u32, in blocks
+inline constexpr usize writeback = 0x20;           // u8, the one that the driver may write
 // Three limits each, u32: sectors of one extent, extents of one request, sectors where cuts should be (not for write zeroes).
 inline constexpr usize discard = 0x24;
 inline constexpr usize write_zeroes = 0x30;
@@ -69,7 +74,7 @@ inline constexpr u32 sector_bytes = 512;
 inline constexpr usize id_bytes = 20;
 
 /// What a request asks for (5.2.6).
-enum class request : u32 { in = 0, out = 1, flush = 4, get_id = 8, discard = 11, write_zeroes = 13, secure_erase = 14 };
+enum class request : u32 { in = 0, out = 1, flush = 4, get_id = 8, get_lifetime = 10, discard = 11, write_zeroes = 13, secure_erase = 14 };
 
 /// The first 16 bytes of every request; the device reads them.
 template <byte_order Order>

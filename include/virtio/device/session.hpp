@@ -22,6 +22,7 @@ namespace virtio {
 struct feature_plan {
   feature_set wanted{};                 // accepted when offered
   feature_set required{};               // refused by name when not offered
+  u8 refused = 128;                     // a feature that is refused by name when offered: such devices are driven otherwise
   const feature_rule* rules = nullptr;  // prerequisites among the device type's own features
   usize rule_count = 0;
 };
@@ -65,6 +66,7 @@ class session {
       wanted.set(static_cast<u8>(feature::access_platform));
     else if (offered.has(feature::access_platform))
       return refuse_feature(verdict::feature_unsupported, static_cast<u8>(feature::access_platform));
+    if (offered.has_bit(plan.refused)) return refuse_feature(verdict::feature_unsupported, plan.refused);
 
     feature_set chosen = offered & (wanted | required);
     if (plan.rule_count != 0) chosen = settle(chosen, plan.rules, plan.rule_count);

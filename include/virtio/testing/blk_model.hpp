@@ -14,6 +14,13 @@ struct extent_rules {
   std::uint32_t alignment = 0;  // not for write zeroes
 };
 
+/// Topology as the configuration says it: the first is a logarithm, the others count blocks.
+struct topology_fields {
+  std::uint8_t physical_block_exp = 0, alignment_offset = 0;
+  std::uint16_t min_io_size = 0;
+  std::uint32_t opt_io_size = 0;
+};
+
 /// What kind of disk. Zero in size_max, seg_max or blk_size: the feature is not offered.
 struct blk_options {
   std::uint64_t sectors = 2048;
@@ -26,6 +33,10 @@ struct blk_options {
   bool flush = true;
   std::string serial = "virtio-testing-disk";
   std::optional<extent_rules> discard{}, write_zeroes{}, secure_erase{};  // offered when there
+  std::optional<topology_fields> topology{};
+  std::optional<bool> writeback{};                              // CONFIG_WCE, and what the cache is like after a reset
+  std::optional<std::array<std::uint16_t, 3>> lifetime{};
+  std::optional<std::uint8_t> zoned{};                          // the model: 0 none, 1 host-managed, 2 host-aware
 };
 
 class blk_model : public device_model {
@@ -52,6 +63,18 @@ class blk_model : public device_model {
     put_rules(13, 0x24, options_.discard);
     put_rules(14, 0x30, options_.write_zeroes);
     put_rules(16, 0x3c, options_.secure_erase);
+    if (const auto& t = options_.topology) {
+      offer({10});
+      put_config(0x18, t->physical_block_exp, 1);
+      put_config(0x19, t->alignment_offset, 1);
+      put_config(0x1a, t->min_io_size, 2);
+      put_config(0x1c, t->opt_io_size, 4);
+    }
+    if (options_.writeback) offer({11});
+    put_config(0x20, options_.writeback.value_or(false), 1);
+    if (options_.lifetime) offer({15});
+    if (options_.zoned) offer({17});
+    put_config(0x5c, options_.zoned.value_or(0), 1);
   }
 
   /// The contents as the device serves them, and as they would be after a power cut.
@@ -71,6 +94,7 @@ class blk_model : public device_model {
   std::map<std::uint32_t, std::uint8_t> fail;     // request number -> status instead of serving it
   std::set<std::uint32_t> no_status;              // served, but the status byte is left as it was
   std::map<std::uint32_t, std::uint8_t> claim;    // served, and this status claimed, whatever happened
+  bool keep_cache_mode = false;                   // writes to writeback change nothing
 
   // --- what happened ---
   struct extent_seen {
@@ -127,7 +151,8 @@ class blk_model : public device_model {
                                        {0x13, 1, 4},   {0x14, 4, 6},  {0x18, 1, 10}, {0x19, 1, 10}, {0x1a, 2, 10},
                                        {0x1c, 4, 10},  {0x20, 1, 11}, {0x22, 2, 12}, {0x24, 4, 13}, {0x28, 4, 13},
                                        {0x2c, 4, 13},  {0x30, 4, 14}, {0x34, 4, 14}, {0x38, 1, 14}, {0x3c, 4, 16},
-                                       {0x40, 4, 16},  {0x44, 4, 16}};
+                                       {0x40, 4, 16},  {0x44, 4, 16}, {0x48, 4, 17}, {0x4c, 4, 17}, {0x50, 4, 17}, {0x54, 4, 17},
+                                       {0x58, 4, 17},  {0x5c, 1, 17}};
     for (const field& f : fields)
       if (offset >= f.first && offset < f.first + f.width) return f;
     return device_model::config_field(offset);
@@ -140,6 +165,14 @@ class blk_model : public device_model {
   }
 
  private:
+  // FACT-28: as writeback says; without FLUSH negotiated, writethrough.
+  [[nodiscard]] bool caches() { return accepted(11) ? config()[0x20] != 0 : accepted(9); }
+  void was_reset() override { put_config(0x20, options_.writeback.value_or(false), 1); }
+  void config_written(std::uint32_t, std::uint32_t) override {
+    if (config()[0x20] > 1) object("BLK-16: " + std::to_string(config()[0x20]) + " written to writeback");
+    if (keep_cache_mode) was_reset();
+  }
+
   std::uint8_t serve_request(chain& buffer, std::uint32_t type, std::uint64_t sector, std::uint64_t out, std::uint64_t in) {
     switch (type) {
       case 0:
@@ -154,8 +187,7 @@ class blk_model : public device_model {
         }
         if (!check_range("write", sector, out)) return io_error;
         if (buffer.read(16, data_.data() + sector * 512, out) != out) return io_error;
-        // FACT-28: without FLUSH negotiated the cache is writethrough.
-        if (!accepted(9))
+        if (!caches())
           std::copy_n(data_.begin() + static_cast<std::ptrdiff_t>(sector * 512), out,
                       stable_.begin() + static_cast<std::ptrdiff_t>(sector * 512));
         return ok;
@@ -173,6 +205,17 @@ class blk_model : public device_model {
         std::uint8_t id[20] = {};
         std::copy_n(options_.serial.begin(), std::min<std::size_t>(options_.serial.size(), sizeof id), id);
         (void)buffer.write(0, id, std::min<std::uint64_t>(in, sizeof id));
+        return ok;
+      }
+      case 10: {
+        if (in != 6 || out != 0) object("blk: GET_LIFETIME with " + std::to_string(in) + " bytes, not 6");
+        if (!options_.lifetime || !accepted(15)) {
+          object("blk: GET_LIFETIME without its feature");
+          return unsupported;
+        }
+        std::uint8_t raw[6];
+        for (unsigned i = 0; i < 3; ++i) wire::put16(raw + 2 * i, (*options_.lifetime)[i]);
+        (void)buffer.write(0, raw, std::min<std::uint64_t>(in, sizeof raw));
         return ok;
       }
       case 11: return serve_extents(buffer, type, sector, out, in, 13, options_.discard, "BLK-13");
@@ -217,7 +260,7 @@ class blk_model : public device_model {
     for (const extent_seen& one : all) {
       extents.push_back(one);
       // BLK-19: discarded sectors read as anything.
-      for (std::vector<std::uint8_t>* where : {&data_, accepted(9) ? &data_ : &stable_})
+      for (std::vector<std::uint8_t>* where : {&data_, caches() ? &data_ : &stable_})
         std::fill_n(where->begin() + static_cast<std::ptrdiff_t>(one.sector * 512), std::uint64_t{one.sectors} * 512,
                     std::uint8_t(type == 13 ? 0 : 0xdd));
     }

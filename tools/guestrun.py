@@ -43,14 +43,19 @@ def processor(image):
         return X86
 
 
-def command(image, qemu, machine, memory, append, extra, control):
-    """QEMU's command line; `qemu` may carry options of its own, such as -L folders."""
+def command(image, qemu, machine, memory, append, extra, control, accelerator="tcg"):
+    """QEMU's command line; `qemu` may carry options of its own, such as -L folders, `control` is a kind of -chardev with options."""
     return [
-        *shlex.split(qemu), "-machine", machine, "-accel", "tcg", "-m", str(memory),
+        *shlex.split(qemu), "-machine", machine, "-accel", accelerator, "-m", str(memory),
         "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio", *processor(image).ending,
-        "-S", "-chardev", f"socket,id=guestrun,fd={control}", "-mon", "chardev=guestrun,mode=control",
+        "-S", "-chardev", f"{control},id=guestrun", "-mon", "chardev=guestrun,mode=control",
         "-kernel", str(image), *(["-append", append] if append else []), *extra,
     ]
+
+
+def guest_status(returncode):
+    """The guest's own status out of QEMU's, None when the guest has not named one. Only to be believed of a QEMU that has started."""
+    return None if returncode < 0 or returncode % 2 == 0 else (returncode - 1) // 2
 
 
 class _Control:
@@ -117,7 +122,7 @@ def boot(image, qemu=None, machine=None, memory=128, append="", timeout=60, extr
     ours, theirs = socket.socketpair()
     usual = processor(image)
     argv = command(image, qemu or os.environ.get("QEMU") or usual.qemu, machine or usual.machine, memory, append, extra,
-                   theirs.fileno())
+                   f"socket,fd={theirs.fileno()}")
     try:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                    pass_fds=[theirs.fileno()])
@@ -185,11 +190,12 @@ def boot(image, qemu=None, machine=None, memory=128, append="", timeout=60, extr
         print(f"run-guest: this never came: {condition}", file=errors)
     if control.refusals or control.script:
         return NO_STATUS, text
-    if process.returncode < 0 or process.returncode % 2 == 0:
+    status = guest_status(process.returncode)
+    if status is None:
         why = control.ended_by or f"QEMU's status: {process.returncode}"
         print(f"run-guest: the guest ended without a status ({why})", file=errors)
         return NO_STATUS, text
-    return (process.returncode - 1) // 2, text
+    return status, text
 
 
 def main(arguments):

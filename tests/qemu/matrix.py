@@ -503,17 +503,33 @@ def complaints_about_slots(expected, console):
         yield f"slots: only {len(said)}"
 
 
+def arguments_of(cell, images):
+    """QEMU's further arguments, `images` being the paths of the disks' images."""
+    made = [*GLOBALS.get(cell.variant, []), *cell.extra]
+    for disk, image in zip(cell.disks, images):
+        made += disk.arguments(image, cell.variant)
+    for rng in cell.rngs:
+        made += rng.arguments(cell.variant)
+    return made
+
+
+def complaints(cell, status, console):
+    """What is wrong with how a guest ended and with what it said."""
+    if status != cell.status:
+        yield f"status {status}, want {cell.status}"
+    yield from (f"console does not match {text}" for text in cell.console if not re.search(text, console, re.M))
+    if cell.functions is not None:
+        yield from complaints_about_functions(cell.functions, console)
+    if cell.slots is not None:
+        yield from complaints_about_slots(cell.slots, console)
+
+
 def run(cell, qemu, tree, folder):
     """Boots a cell; what was wrong, as lines, none when all is well."""
-    extra = [*GLOBALS.get(cell.variant, []), *cell.extra]
-    paths = []
-    for disk in cell.disks:
-        path = folder / f"{disk.name}.img"
+    paths = [folder / f"{disk.name}.img" for disk in cell.disks]
+    for disk, path in zip(cell.disks, paths):
         path.write_bytes(disk.content())
-        paths.append(path)
-        extra += disk.arguments(path, cell.variant)
-    for rng in cell.rngs:
-        extra += rng.arguments(cell.variant)
+    extra = arguments_of(cell, paths)
 
     began = time.monotonic()
     status, console = guestrun.boot(tree / cell.image, qemu, cell.machine, cell.memory, cell.command_line(), 60, extra,
@@ -525,14 +541,7 @@ def run(cell, qemu, tree, folder):
     print(console, end="")
     print(f"status {status}, {took:.2f} s")
 
-    wrong = []
-    if status != cell.status:
-        wrong.append(f"status {status}, want {cell.status}")
-    wrong += [f"console does not match {text}" for text in cell.console if not re.search(text, console, re.M)]
-    if cell.functions is not None:
-        wrong += complaints_about_functions(cell.functions, console)
-    if cell.slots is not None:
-        wrong += complaints_about_slots(cell.slots, console)
+    wrong = list(complaints(cell, status, console))
     for disk, path in zip(cell.disks, paths):
         expected, found = disk.expected(), path.read_bytes()
         wrong += [f"{disk.name}: {line}" for line in differences(expected, found)]

@@ -43,6 +43,8 @@ for qemu in ("7.2", "10"):
     cells = subprocess.run([sys.executable, root / "tests/qemu/matrix.py", "--list", "--qemu", qemu],
                            capture_output=True, text=True, check=True).stdout
     names |= {f"qemu {qemu} {cell}" for cell in cells.splitlines()}
+names |= set(subprocess.run([sys.executable, root / "tests/nested/kvm.py", "--list", "--more"],
+                            capture_output=True, text=True, check=True).stdout.splitlines())
 
 for document in [readme, *sorted((root / "docs").glob("*.md"))]:
     text = document.read_text()

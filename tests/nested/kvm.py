@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Cells of the QEMU matrix under KVM: our guests on a processor that runs them itself, register accesses decoded by the kernel,
+doorbells and interrupts that pass through it. The Linux with KVM runs in an emulated machine (linux_host.py), one boot for all cells.
+
+usage: kvm.py --list [--more]      prints the tests' names
+       kvm.py [--more] TEST        runs the cells of one, with --more all of them; what it takes is in the environment:
+                                   QEMU_7, QEMU_10 and LINUX_HOST, as tools/setup --print gives them
+Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+"""
+import argparse
+import base64
+import collections
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import sys
+import time
+
+import linux_host
+sys.path.insert(0, str(linux_host.ROOT / "tests" / "qemu"))
+import guestrun  # noqa: E402
+import matrix  # noqa: E402
+
+EVERY_RING = [f"pc {variant} blk+rng event_idx={event_idx} indirect={indirect}"
+              for variant in ("modern-only", "transitional", "legacy-only") for event_idx in ("on", "off") for indirect in ("on", "off")]
+CELLS = [
+    "pc modern-only example 01_blk",
+    "pc legacy-only example 01_blk",
+    "pc modern-only example 02_rng",
+    "pc example 06_interrupts by MSI-X",
+    "pc example 06_interrupts by interrupt line",
+    *(f"pc {variant} blk+rng event_idx={switch} indirect={switch}" for variant, switch in (
+        ("modern-only", "on"), ("modern-only", "off"), ("transitional", "on"), ("legacy-only", "on"))),
+    "q35 modern-only packed blk+rng event_idx=on indirect=on",
+    "microvm mmio version 2 blk+rng event_idx=on indirect=on",
+    "microvm mmio version 1 blk+rng event_idx=on indirect=on",
+]
+MORE = [
+    *(name for name in EVERY_RING if name not in CELLS),
+    "pc transitional example 01_blk",
+    "pc legacy-only example 02_rng",
+    "q35 transitional blk+rng event_idx=on indirect=on",
+    "q35 legacy-only blk+rng event_idx=off indirect=off",
+    "q35 modern-only blk+rng through ECAM found by MCFG",
+    "pc blk+rng page-per-vq=on,modern-pio-notify=on",
+    "pc blk+rng through the configuration window, BARs moved above 4 GiB",
+    "pc modern blk: reset, start again, hand over",
+    "pc legacy blk: reset, start again, hand over",
+    "pc transitional packed blk+rng event_idx=off indirect=off",
+    "microvm mmio version 2 example 01_blk",
+    *(f"pc {variant} blk: 3000 reads by {way}, asleep in between"
+      for variant in ("modern-only", "legacy-only") for way in ("MSI-X", "interrupt line")),
+]
+TESTS = {f"nested, QEMU {qemu}: the matrix's guests under KVM": qemu for qemu in matrix.VARIABLES}
+USUAL = list(TESTS)[:1]  # of the tests, when time is short
+
+PROCESSOR = ["-cpu", "EPYC,+svm,+npt"]  # what QEMU can emulate of a processor with virtualisation and nested paging
+SECTORS = 4 * 1024 + 3  # of a disk: each is summed up by an emulated processor
+CELL_TIME = 120  # seconds, of which an idle machine takes 3
+HOST_TIME = (300, 30)  # for the host itself, and more for each cell
+
+# The control socket is two files: QEMU reads what to do, to the end, and answers.
+SCRIPT = f"""
+dmesg -n 1
+cell() {{
+  number=$1 image=$2
+  shift 2
+  echo "$number begins"
+  [ -z "$image" ] || cp "$image" disk.img
+  printf '%s\\n' '{{"execute":"qmp_capabilities"}}' '{{"execute":"query-kvm"}}' '{{"execute":"cont"}}' >control.in
+  : >control.out
+  timeout {CELL_TIME} "$@" >console 2>complaints
+  status=$?
+  for file in console control.out complaints; do base64 $file | sed "s/^/$number $file /"; done
+  [ -z "$image" ] || sha256sum disk.img | sed "s/^/$number disk /"
+  echo "$number status $status"
+}}
+"""
+
+
+def small(cell):
+    """A cell as it is run here."""
+    if len(cell.disks) > 1 or cell.script or cell.processor != "x86_64":
+        raise ValueError(f"{cell.name}: no place for this in the host")
+    return dataclasses.replace(cell, disks=[dataclasses.replace(disk, sectors=SECTORS) for disk in cell.disks])
+
+
+def script_and_files(cells, qemu, tree):
+    """What the host runs, and the guests and disks for it."""
+    script, files = [SCRIPT], {}
+    for number, cell in enumerate(cells):
+        image = f"/guests/{cell.image}"
+        files[image] = tree / cell.image
+        disk = ""
+        if cell.disks:
+            content = cell.disks[0].content()
+            disk = f"/disks/{hashlib.sha256(content).hexdigest()[:16]}"
+            files[disk] = content
+        command = guestrun.command(tree / cell.image, qemu, cell.machine, cell.memory, cell.command_line(),
+                                   [*matrix.arguments_of(cell, ["disk.img"]), "-cpu", "host"], "pipe,path=control", "kvm")
+        command[command.index("-kernel") + 1] = image
+        script.append(f"cell {number} '{disk}' {shlex.join(command)}\n")
+    return "".join(script), files
+
+
+def answers(console):
+    """What the host tells of each cell: {number: {word: text}}."""
+    told = collections.defaultdict(lambda: collections.defaultdict(str))
+    for line in console.rpartition("\n")[0].splitlines():  # without a line that was cut off
+        number, word, *rest = line.split(" ")
+        if number.isdigit():
+            told[int(number)][word] += rest[0] if rest else ""
+    for cell in told.values():
+        for word in ("console", "control.out", "complaints"):
+            cell[word] = base64.b64decode(cell[word]).decode(errors="replace").replace("\r\n", "\n")
+    return told
+
+
+def judge(cell, told):
+    """What is wrong with a cell, as lines; none when all is well."""
+    if "status" not in told:
+        return ["it did not come to its end"]
+    replies = [json.loads(line) for line in told["control.out"].splitlines()]
+    if {"enabled": True, "present": True} not in [reply.get("return") for reply in replies]:
+        return ["QEMU does not say that it uses KVM"]
+    status = guestrun.guest_status(int(told["status"]))
+    wrong = list(matrix.complaints(cell, guestrun.NO_STATUS if status is None else status, told["console"]))
+    for disk in cell.disks:
+        if told["disk"] != hashlib.sha256(disk.expected()).hexdigest():
+            wrong.append(f"{disk.name}: not as it must be")
+    return wrong
+
+
+def report(cell, told, wrong):
+    facts = ["accelerator KVM" if '"enabled": true' in told["control.out"] else "no KVM", f"QEMU's status {told['status'] or 'none'}"]
+    facts += [f"disk {told['disk'][:16]}"] if told["disk"] else []
+    print("WRONG" if wrong else "ok   ", f"{cell.name} ({', '.join(facts)})")
+    for line in [*told["console"].splitlines(), *told["complaints"].splitlines()]:
+        print("      |", line)
+    for line in wrong:
+        print("      WRONG:", line)
+
+
+def main(arguments):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--more", action="store_true")
+    parser.add_argument("test", nargs="?", choices=TESTS, metavar="TEST")
+    parser.add_argument("--tree", type=pathlib.Path, help="where the guests were built (default: where tools/test does)",
+                        default=matrix.BUILDS["x86_64"])
+    options = parser.parse_args(arguments)
+    if options.list:
+        print(*(TESTS if options.more else USUAL), sep="\n")
+        return 0
+    if not options.test:
+        parser.error("no test; --list names them")
+
+    version = TESTS[options.test]
+    needed = {"LINUX_HOST": "no Linux kernel to boot", matrix.VARIABLES[version]: f"no QEMU {version}"}
+    for variable, why in needed.items():
+        if not os.environ.get(variable):
+            required = os.environ.get("VIRTIO_TEST_REQUIRE_ALL") == "1"
+            print(f"{'missing' if required else 'skipped'}: {variable} is empty, {why} on this machine "
+                  "(on Debian 12 tools/setup fetches it)")
+            return 1 if required else matrix.SKIPPED
+    qemu, linux = os.environ[matrix.VARIABLES[version]], pathlib.Path(os.environ["LINUX_HOST"])
+
+    known = matrix.cells(version)
+    cells = [small(known[name]) for name in CELLS + (MORE if options.more else [])]
+    folder = options.tree / "cells" / f"kvm-{version}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    script, files = script_and_files(cells, qemu, options.tree)
+    began = time.monotonic()
+    status, console = linux_host.boot(linux, folder, qemu, script, ["kvm-amd"], linux_host.qemu(qemu) | files,
+                                      PROCESSOR, timeout=HOST_TIME[0] + HOST_TIME[1] * len(cells))
+    took = time.monotonic() - began
+
+    told, failures = answers(console), 0
+    for number, cell in enumerate(cells):
+        wrong = judge(cell, told[number])
+        report(cell, told[number], wrong)
+        failures += bool(wrong)
+    print(f"{len(cells)} cells, {failures} wrong; the host's status {status}, {took:.1f} s")
+    if failures or status != 0:
+        print("The host's console:", *console.splitlines()[-40:], sep="\n")
+        return 1
+    shutil.rmtree(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

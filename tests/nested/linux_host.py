@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: MIT
+"""A Linux machine inside QEMU, for devices that only a Linux kernel offers: KVM, vhost-vsock and so on. It emulates everything,
+so the machine that runs the tests need neither offer them nor let anybody load a module.
+
+A host is Debian's cloud kernel with modules, busybox, files and one shell script, all in an initramfs; the script's output and
+status come back through the serial console. The kernel and busybox are unpacked by tools/setup into the folder that LINUX_HOST
+names: nothing of this is installed anywhere.
+"""
+import io
+import lzma
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+sys.dont_write_bytecode = True
+import guestrun  # noqa: E402
+
+FOLDERS = ("bin", "dev", "modules", "proc", "sys", "tmp")
+# no_timer_check: on a busy machine too few of the emulated timer's interrupts come in time for the kernel's liking, and it gives up.
+COMMAND_LINE = "console=ttyS0 quiet panic=-1 no_timer_check mitigations=off"
+FIRMWARE = ("bios-256k.bin", "bios-microvm.bin", "kvmvapic.bin", "linuxboot_dma.bin", "pvh.bin", "qboot.rom")
+DATA = ("/usr/share/qemu", "/usr/share/seabios")  # where it is, besides QEMU's own -L folders
+NO_MODULE = 120  # the host's status when a module could not be loaded
+ENDED = "host: ended with status "
+
+INIT = f"""#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin:/usr/bin HOME=/tmp
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+cd /tmp
+run() {{
+  for module in /modules/*; do insmod "$module" || return {NO_MODULE}; done
+  sh /script
+}}
+run </dev/null
+echo "{ENDED}$?"
+stty -F /dev/ttyS0 -echo  # waits until all output is out
+poweroff -f
+"""
+
+
+def installed(linux):
+    """The version of the kernel in the folder."""
+    versions = [path.name for path in (linux / "lib/modules").glob("*") if (linux / f"boot/vmlinuz-{path.name}").exists()]
+    if len(versions) != 1:
+        raise RuntimeError(f"{linux}: {len(versions)} kernels with modules, want one")
+    return versions[0]
+
+
+def loadable(linux, names):
+    """The modules' contents with those of all that they need, in the order to load them in; built-in ones need none."""
+    tree = linux / "lib/modules" / installed(linux)
+    plain = lambda name: name.replace("-", "_")  # noqa: E731  (files and symbols spell them differently)
+    there = {plain(path.name.split(".")[0]): path for path in tree.rglob("*.ko*")}
+    built_in = {plain(pathlib.PurePath(line).stem) for line in (tree / "modules.builtin").read_text().split()}
+    found = {}
+
+    def add(name):
+        if name in found or name in built_in:
+            return
+        if name not in there:
+            raise RuntimeError(f"{tree} has no module {name}")
+        content = there[name].read_bytes()
+        if there[name].suffix == ".xz":
+            content = lzma.decompress(content)
+        for needed in filter(None, re.search(rb"\0depends=([^\0]*)\0", content)[1].decode().split(",")):
+            add(plain(needed))
+        found[name] = content
+
+    for name in names:
+        add(plain(name))
+    return found
+
+
+def program(path, environment=None):
+    """A program of this machine and the libraries that it is linked with, as files for a host, each under its own path."""
+    listed = subprocess.run(["ldd", path], capture_output=True, text=True, check=True, env={**os.environ, **(environment or {})}).stdout
+    if "not found" in listed:
+        raise RuntimeError(f"{path} lacks libraries:\n{listed}")
+    return {str(file): pathlib.Path(file) for file in (path, *re.findall(r"(/\S+) \(0x", listed))}
+
+
+def qemu(command):
+    """What the QEMU of a command (program, with `env` in front and -L folders behind, if need be) takes to run in a host under KVM,
+    with the same command: program, libraries, firmware. TCG would take a module more."""
+    words = shlex.split(command)
+    environment = {}
+    while words[0] == "env" or "=" in words[0]:
+        environment |= [words[0].split("=", 1)] if "=" in words[0] else []
+        del words[0]
+    folders = [folder for option, folder in zip(words, words[1:]) if option == "-L"]
+    files = program(shutil.which(words[0]), environment)
+    for name in FIRMWARE:
+        file = next((path for path in (pathlib.Path(folder) / name for folder in (*folders, *DATA)) if path.exists()), None)
+        files |= {str(file): file} if file else {}
+    return files
+
+
+def archive(files):
+    """An initramfs (a cpio archive, "newc") of {path: content}; None stands for a folder. The same files give the same bytes."""
+    wanted = {}
+    for path, content in files.items():
+        path = path.strip("/")
+        for folder in pathlib.PurePath(path).parents:
+            wanted.setdefault(str(folder), None)
+        wanted[path] = content
+    wanted.pop(".", None)
+    parts = []
+
+    def add(name, mode, content):
+        fields = [0, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0]
+        head = b"070701" + b"".join(b"%08x" % field for field in fields) + name.encode() + b"\0"
+        parts.extend((head, bytes(-len(head) % 4), content, bytes(-len(content) % 4)))
+
+    for path in sorted(wanted):  # folders in front of what is in them
+        content = wanted[path]
+        if content is None:
+            add(path, 0o040755, b"")
+        else:
+            add(path, 0o100755, content.read_bytes() if isinstance(content, pathlib.Path) else content)
+    add("TRAILER!!!", 0, b"")
+    return b"".join(parts)
+
+
+def boot(linux, folder, qemu, script, modules=(), files=None, extra=(), memory=512, timeout=600, stream=None):
+    """Boots a host that loads `modules`, has `files` ({path: bytes, or the file to copy}) and runs `script` with busybox's shell in
+    /tmp: gives (the script's status, all that it printed), with guestrun.boot()'s statuses when the host did not come to its end.
+
+    `linux` is what LINUX_HOST names, `folder` takes the initramfs (and keeps it), `extra` goes to the QEMU that is the host's machine.
+    """
+    loaded = {f"modules/{number:02}-{name}.ko": content for number, (name, content) in enumerate(loadable(linux, modules).items())}
+    initramfs = folder / "initramfs"
+    initramfs.write_bytes(archive({**dict.fromkeys(FOLDERS), "bin/busybox": linux / "bin/busybox", "init": INIT.encode(),
+                                   "script": script.encode(), **loaded, **(files or {})}))
+    complaints = io.StringIO()
+    status, console = guestrun.boot(linux / f"boot/vmlinuz-{installed(linux)}", qemu, "pc", memory, COMMAND_LINE, timeout,
+                                    ["-initrd", str(initramfs), *extra], stream=stream, errors=complaints)
+    console = console.replace("\r\n", "\n")
+    ended = re.search(rf"^{ENDED}(\d+)$", console, re.M)
+    if ended:  # switched off, which is no status for a guest
+        return int(ended[1]), console[:ended.start()]
+    print(complaints.getvalue(), end="", file=sys.stderr)
+    return status, console

@@ -185,7 +185,7 @@ bool run_disk(boot::text word) {
   } else if (word == "read_only") read_only();
   else if (word == "two_disks") two_disks();
   else if (word == "by_serial") by_serial();
-  else return run_disk_requests(word) || run_disk_faults(word);
+  else return run_disk_requests(word) || run_disk_faults(word) || run_disk_events(word);
   return true;
 }
 

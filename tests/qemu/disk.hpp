@@ -164,5 +164,6 @@ void check_writes(Disk& disk) {
 // What disk.cpp does not do itself; each runs one word of `run=`, false when it does not know the word.
 bool run_disk_requests(boot::text word);
 bool run_disk_faults(boot::text word);
+bool run_disk_events(boot::text word);
 
 }  // namespace cell

@@ -150,6 +150,80 @@ void cache() {
   check_writes(disk);
 }
 
+/// Requests of every kind at the full depth of the queue, `total` of them: each cookie comes back once, whatever the order.
+void mixed() {
+  using disk_t = blk::device<bench, either, usual_queue>;
+  disk_t& disk = the_disk<disk_t>;
+  enum kind : u8 { none, read, write, flush, get_id, zero, drop };
+  static kind flying[256];
+  static u8 ids[256][blk::id_bytes];
+  static u64 sector_of[256];
+  CHECK(start(disk, find(device_type::block), the_storage<disk_t>, "blk_features"));
+  const u64 seed = number("seed"), total = number("requests"), write_seed = number("write_seed");
+  const stretch written = {number("write_first"), 2 * number("write_count")}, dropped = told("drop", "drop_count");
+  const usize depth = seen.queue_entries, sure_of = room(disk);  // a slot each; and so many fit whatever they are
+  u64 sent = 0, ended = 0, early = 0, of_kind[7] = {}, filled = 0, most = 0;
+  while (ended < total) {
+    usize free = 0;
+    while (sent < total) {
+      while (free < depth && flying[free] != none) ++free;
+      const kind what = static_cast<kind>(read + random() % 6);
+      const usize slot = free < depth ? free : 0;
+      u64& sector = sector_of[slot];
+      u8* const id = ids[slot];
+      result<virtio::token> sure = errc::queue_full;
+      if (free == depth) {
+        sure = disk.submit_flush();
+      } else if (what == read) {
+        sector = random() % written.first;
+        fill(pages[slot], 0xa5);
+        sure = disk.submit_read(sector, pages[slot], slot);
+      } else if (what == write) {
+        sector = written.first + random() % written.count;
+        fill_pattern(pages[slot], sector, write_seed);
+        sure = disk.submit_write(sector, pages[slot], slot);
+      } else if (what == flush) {
+        sure = disk.submit_flush(slot);
+      } else if (what == get_id) {
+        sure = disk.submit_get_id(*reinterpret_cast<u8(*)[blk::id_bytes]>(id), slot);
+      } else {
+        const blk::extent one{dropped.first + random() % (dropped.count - 8), 8};
+        sure = what == zero ? disk.submit_write_zeroes(one, blk::unmap::no, slot) : disk.submit_discard(one, slot);
+      }
+      if (!sure) {
+        CHECK_ERROR(sure, errc::queue_full);
+        CHECK(sent - ended >= sure_of);  // and not before
+        ++filled;
+        break;
+      }
+      flying[slot] = what;
+      ++of_kind[what];
+      ++sent;
+    }
+    disk.kick();
+    CHECK_EQUAL(disk.in_flight(), sent - ended);
+    most = sent - ended > most ? sent - ended : most;
+    u64 last = 0;
+    result<blk::done> one = disk.wait_next();
+    for (; one; one = disk.next_completion(), ++ended) {
+      CHECK_OK(one->status);
+      const usize slot = static_cast<usize>(one->cookie);
+      CHECK(slot < depth && flying[slot] != none);
+      if (flying[slot] == read) check_pattern(pages[slot], sector_of[slot], seed);
+      if (flying[slot] == get_id) CHECK(is_serial(*reinterpret_cast<u8(*)[blk::id_bytes]>(ids[slot]), boot::option("serial")));
+      flying[slot] = none;
+      early += slot < last;
+      last = slot;
+    }
+    CHECK_ERROR(one, errc::not_ready);
+  }
+  CHECK(filled != 0);
+  for (u32 what = read; what <= drop; ++what) CHECK(of_kind[what] != 0);
+  boot::print("mixed: ", total, " requests, up to ", most, " in flight, full ", filled, " times, ", early, " out of order\n");
+  CHECK_OK(disk.write_zeroes(dropped.first, dropped.count));  // what was discarded may hold anything
+  check_writes(disk);
+}
+
 }  // namespace
 
 bool run_disk_requests(boot::text word) {
@@ -158,6 +232,7 @@ bool run_disk_requests(boot::text word) {
   else if (word == "no_extents") no_extents();
   else if (word == "topology") topology();
   else if (word == "cache") cache();
+  else if (word == "mixed") mixed();
   else return false;
   return true;
 }

@@ -70,6 +70,7 @@ class Disk:
     write: tuple = ()     # first sector and count that the guest writes twice over: once by one call, once by many
     write_seed: int = 0xA7
     plugged: bool = False  # the device comes later
+    resized: int = 0      # sectors in the end, when the cell's script changes that
     flips: bool = False   # the guest turns bit 0 of byte 0
     zeroes: tuple = ()    # extents (first sector, count) that must hold zeroes in the end
     holes: tuple = ()     # extents that must take no room in the image file
@@ -78,7 +79,7 @@ class Disk:
         return pattern(self.seed, 0, self.sectors)
 
     def expected(self):
-        data = bytearray(self.content())
+        data = bytearray(pattern(self.seed, 0, self.resized or self.sectors))
         if self.write:
             first, count = self.write
             data[512 * first:512 * (first + 2 * count)] = pattern(self.write_seed, first, 2 * count)

@@ -291,7 +291,8 @@ TEST_CASE("blk: refresh takes the other limits along, and keeps the old ones whe
   CHECK(d->refresh().error() == errc::needs_reset);
 }
 
-TEST_CASE("blk: a disk with zones is refused by name, before FEATURES_OK and with FAILED [BLKZ-01][BLKZ-02][BLKZ-04][BLKZ-05]", "[blk]") {
+TEST_CASE("blk: a disk with zones is refused by name, before FEATURES_OK and with FAILED [BLKZ-01][BLKZ-02][BLKZ-04][BLKZ-05]",
+          "[blk]") {
   const std::uint8_t zones = GENERATE(std::uint8_t{0}, std::uint8_t{1}, std::uint8_t{2});
   CAPTURE(int{zones});
   rig::machine m;

@@ -82,9 +82,22 @@ def event_cells(kit):
                        tell={"run": "recovers", "bad": bad, **kit.negotiated(via, variant)})
 
 
+def vhost_user_cells(kit):
+    """A disk in another process, which sees the rings itself: modern and split only."""
+    shared = ["-object", "memory-backend-memfd,id=shared,size=128M,share=on"]
+    drop = (10000, 3000)
+    for machine in ("pc", "q35"):
+        disk = kit.Disk(vhost_user=True, serial="vhost_user_blk", write=(1000, 257), zeroes=(drop,))
+        yield kit.Cell(f"{machine} vhost-user-blk: reads, writes and requests of every kind", f"{machine},memory-backend=shared",
+                       "modern-only", [disk], extra=shared,
+                       tell={"run": "disk,mixed", "via": "modern", "requests": 4000, "drop": drop[0], "drop_count": drop[1],
+                             **kit.negotiated("modern", blk=("size_max", *kit.BLK))})
+
+
 def cells(kit):
     """All of them; `kit` is what matrix.py has: Disk, Cell, negotiated and so on."""
     yield from extent_cells(kit)
     yield from fact_cells(kit)
     yield from engine_cells(kit)
     yield from event_cells(kit)
+    yield from vhost_user_cells(kit)

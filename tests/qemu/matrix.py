@@ -11,6 +11,7 @@ usage: matrix.py --list [--qemu 7.2|10] [--processor aarch64]    prints the cell
 Status 77: there is no such QEMU here (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import argparse
+import contextlib
 import dataclasses
 import errno
 import itertools
@@ -33,6 +34,7 @@ import interrupt_cells  # noqa: E402
 import mmio_cells  # noqa: E402
 import packed_cells  # noqa: E402
 import register_cells  # noqa: E402
+import storage_daemon  # noqa: E402
 import virt_cells  # noqa: E402
 
 SKIPPED = 77
@@ -70,6 +72,7 @@ class Disk:
     write: tuple = ()     # first sector and count that the guest writes twice over: once by one call, once by many
     write_seed: int = 0xA7
     plugged: bool = False  # the device comes later
+    vhost_user: bool = False  # served by qemu-storage-daemon: {image} is its socket
     resized: int = 0      # sectors in the end, when the cell's script changes that
     flips: bool = False   # the guest turns bit 0 of byte 0
     zeroes: tuple = ()    # extents (first sector, count) that must hold zeroes in the end
@@ -90,6 +93,10 @@ class Disk:
         return bytes(data)
 
     def arguments(self, image, variant):
+        if self.vhost_user:
+            device = f"vhost-user-blk-pci,chardev={self.name},num-queues=1"
+            return ["-chardev", f"socket,id={self.name},path={image}",
+                    "-device", ",".join(filter(None, [device, VARIANTS[variant], self.options]))]
         if self.plugged:  # later, by the cell's script
             return ["-blockdev", f"node-name={self.name},driver=raw,file.driver=file,file.filename={image}"]
         blockdev = (self.backend or "driver=raw,file.driver=file,file.filename={image}").format(image=image)
@@ -128,7 +135,7 @@ def bus_of(variant):
     return "device" if variant.startswith("mmio") else "pci"
 
 
-BITS = {"seg_max": 2, "read_only": 5, "blk_size": 6, "flush": 9, "topology": 10, "config_wce": 11, "discard": 13,
+BITS = {"size_max": 1, "seg_max": 2, "read_only": 5, "blk_size": 6, "flush": 9, "topology": 10, "config_wce": 11, "discard": 13,
         "write_zeroes": 14, "any_layout": 27, "indirect_desc": 28, "event_idx": 29, "version_1": 32,
         "access_platform": 33, "ring_packed": 34}
 BLK = ("seg_max", "blk_size", "flush", "topology", "config_wce", "discard", "write_zeroes")  # what is accepted of QEMU's usual disk
@@ -525,12 +532,13 @@ def complaints(cell, status, console):
         yield from complaints_about_slots(cell.slots, console)
 
 
-def run(cell, qemu, tree, folder):
-    """Boots a cell; what was wrong, as lines, none when all is well."""
+def run(cell, qemu, tree, folder, helpers):
+    """Boots a cell; what was wrong, as lines, none when all is well. `helpers` ends what runs beside QEMU."""
     paths = [folder / f"{disk.name}.img" for disk in cell.disks]
     for disk, path in zip(cell.disks, paths):
         path.write_bytes(disk.content())
-    extra = arguments_of(cell, paths)
+    extra = arguments_of(cell, [helpers.enter_context(storage_daemon.serve(path)) if disk.vhost_user else path
+                                for disk, path in zip(cell.disks, paths)])
 
     began = time.monotonic()
     status, console = guestrun.boot(tree / cell.image, qemu, cell.machine, cell.memory, cell.command_line(), 60, extra,
@@ -554,6 +562,13 @@ def run(cell, qemu, tree, folder):
     return wrong
 
 
+def skip(why):
+    """A cell that cannot run here: the status to end with."""
+    required = os.environ.get("VIRTIO_TEST_REQUIRE_ALL") == "1"
+    print(f"{'missing' if required else 'skipped'}: {why}")
+    return 1 if required else SKIPPED
+
+
 def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true")
@@ -574,15 +589,16 @@ def main(arguments):
     variable = VARIABLES[options.qemu] + SUFFIXES[cell.processor]
     qemu = os.environ.get(variable)
     if not qemu:
-        required = os.environ.get("VIRTIO_TEST_REQUIRE_ALL") == "1"
-        print(f"{'missing' if required else 'skipped'}: {variable} is empty, no QEMU {options.qemu} on this machine "
-              "(tools/setup fetches it, tools/setup --print tells where it is)")
-        return 1 if required else SKIPPED
+        return skip(f"{variable} is empty, no QEMU {options.qemu} on this machine "
+                    "(tools/setup fetches it, tools/setup --print tells where it is)")
+    if any(disk.vhost_user for disk in cell.disks) and not shutil.which(storage_daemon.COMMAND):
+        return skip(f"no {storage_daemon.COMMAND} on this machine (tools/setup installs it)")
 
     folder = tree / "cells" / re.sub(r"[^\w.=-]+", "_", f"{options.qemu} {options.cell}")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    wrong = run(cell, qemu, tree, folder)
+    with contextlib.ExitStack() as helpers:
+        wrong = run(cell, qemu, tree, folder, helpers)
     for line in wrong:
         print("WRONG:", line)
     if not wrong:

@@ -94,6 +94,15 @@ def vhost_user_cells(kit):
                              **kit.negotiated("modern", blk=("size_max", *kit.BLK))})
 
 
+def example_cells(kit):
+    for variant in ("modern-only", "transitional", "legacy-only"):
+        for machine in ("pc", "q35"):
+            yield kit.Cell(f"{machine} {variant} example 05_blk_batched", machine, variant, [kit.Disk(copied=(0, 2048, 2048))],
+                           image="examples/05_blk_batched", console=[r"\A\Z"])
+    yield kit.Cell("pc example 05_blk_batched with a disk too small", disks=[kit.Disk(sectors=2048)], status=1,
+                   image="examples/05_blk_batched", console=[r"\Acopy: the request reaches past the end"])
+
+
 def cells(kit):
     """All of them; `kit` is what matrix.py has: Disk, Cell, negotiated and so on."""
     yield from extent_cells(kit)
@@ -101,3 +110,4 @@ def cells(kit):
     yield from engine_cells(kit)
     yield from event_cells(kit)
     yield from vhost_user_cells(kit)
+    yield from example_cells(kit)

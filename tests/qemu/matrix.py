@@ -75,6 +75,7 @@ class Disk:
     vhost_user: bool = False  # served by qemu-storage-daemon: {image} is its socket
     resized: int = 0      # sectors in the end, when the cell's script changes that
     flips: bool = False   # the guest turns bit 0 of byte 0
+    copied: tuple = ()    # from sector, to sector, count: what the guest copies
     zeroes: tuple = ()    # extents (first sector, count) that must hold zeroes in the end
     holes: tuple = ()     # extents that must take no room in the image file
 
@@ -88,6 +89,9 @@ class Disk:
             data[512 * first:512 * (first + 2 * count)] = pattern(self.write_seed, first, 2 * count)
         if self.flips:
             data[0] ^= 1
+        if self.copied:
+            at, to, count = (512 * sectors for sectors in self.copied)
+            data[to:to + count] = data[at:at + count]
         for first, count in self.zeroes:
             data[512 * first:512 * (first + count)] = bytes(512 * count)
         return bytes(data)

@@ -36,7 +36,7 @@ struct sleeping_hooked : virtio::testing::strict_platform<virtio::testing::hooke
 
 }  // namespace
 
-TEST_CASE("blk: reads, writes and flushes on every kind of device", "[blk]") {
+TEST_CASE("blk: reads, writes and flushes on every kind of device [BLK-08][BLK-10]", "[blk]") {
   const seat where = GENERATE(seat::modern, seat::transitional, seat::legacy, seat::crosvm, seat::vmd);
   CAPTURE(rig::name(where));
   rig::machine m;

@@ -5,90 +5,18 @@
 // Spec: virtio 1.4, 2.7. Layer: testing.
 #pragma once
 
-#include <algorithm>
-#include <atomic>
-#include <map>
-#include <optional>
 #include <set>
 #include <span>
 
-#include <virtio/testing/device_memory.hpp>
+#include <virtio/testing/ring_device.hpp>
 
 namespace virtio::testing {
 
-/// One piece of a buffer, as a descriptor describes it.
-struct element {
-  std::uint64_t at;
-  std::uint32_t length;
-  bool writable;
-};
-
-/// A buffer that the driver made available.
-class chain {
- public:
-  std::uint16_t head = 0;
-  std::vector<element> elements;
-  std::uint16_t descriptors = 0;   // ring descriptors it occupies; an indirect table counts as one
-  std::uint64_t table = 0;         // device address of the indirect table, 0 without
-  device_memory* memory = nullptr;
-
-  [[nodiscard]] std::uint64_t readable() const { return total(false); }
-  [[nodiscard]] std::uint64_t writable() const { return total(true); }
-
-  /// Gathers `length` bytes of the readable part, from its byte `offset` on. Returns how many there were.
-  std::uint64_t read(std::uint64_t offset, void* to, std::uint64_t length) const {
-    auto* const out = static_cast<std::uint8_t*>(to);
-    return walk(false, offset, length,
-                [&](std::uint64_t at, std::uint64_t n, std::uint64_t done) { return memory->read(at, out + done, n); });
-  }
-  [[nodiscard]] std::vector<std::uint8_t> read_all() const {
-    std::vector<std::uint8_t> all(static_cast<std::size_t>(readable()));
-    (void)read(0, all.data(), all.size());
-    return all;
-  }
-  /// Scatters `length` bytes over the writable part, from its byte `offset` on. Returns how many fitted.
-  std::uint64_t write(std::uint64_t offset, const void* from, std::uint64_t length) const {
-    const auto* const in = static_cast<const std::uint8_t*>(from);
-    return walk(true, offset, length,
-                [&](std::uint64_t at, std::uint64_t n, std::uint64_t done) { return memory->write(at, in + done, n); });
-  }
-
- private:
-  [[nodiscard]] std::uint64_t total(bool writable) const {
-    std::uint64_t sum = 0;
-    for (const element& e : elements) sum += e.writable == writable ? e.length : 0;
-    return sum;
-  }
-  template <class Copy>
-  std::uint64_t walk(bool writable, std::uint64_t offset, std::uint64_t length, Copy&& copy) const {
-    std::uint64_t done = 0;
-    for (const element& e : elements) {
-      if (e.writable != writable) continue;
-      if (offset >= e.length) {
-        offset -= e.length;
-        continue;
-      }
-      const std::uint64_t n = std::min(e.length - offset, length - done);
-      if (n == 0 || !copy(e.at + offset, n, done)) break;
-      done += n;
-      offset = 0;
-    }
-    return done;
-  }
-};
-
-/// What was negotiated, as far as the ring is concerned.
-struct ring_features {
-  bool event_idx = false;
-  bool indirect = false;
-  bool in_order = false;
-};
-
-class split_device {
+class split_device final : public ring_device {
  public:
   /// Starts with the three areas at these device addresses. Objects to alignment, size, and rings that are not fresh.
   void configure(device_memory& memory, std::uint16_t size, std::uint64_t descriptors, std::uint64_t available,
-                 std::uint64_t used, ring_features features) {
+                 std::uint64_t used, ring_features features) override {
     reset();
     memory_ = &memory;
     size_ = size;
@@ -122,31 +50,29 @@ class split_device {
     configure(memory, size, descriptors, available, used, features);
   }
   /// Forgets everything but the violations. From here on it touches no memory.
-  void reset() {
-    for (const auto& [head, c] : in_flight_) unpin(c);
-    in_flight_.clear();
+  void reset() override {
+    forget();
     copies_.clear();
-    configured_ = broken_ = no_notify_ = false;
-    rung_ = false;
     next_available_ = seen_available_ = used_index_ = published_ = signalled_ = event_ = next_in_order_ = 0;
   }
   /// Lets all counters start elsewhere, to meet the wrap soon. The driver has to start there too.
-  void start_at(std::uint16_t index) {
+  void start_at(std::uint16_t index) override {
     next_available_ = seen_available_ = used_index_ = published_ = signalled_ = event_ = index;
     wire::atomic_put16(used_word(2), index);
     wire::atomic_put16(used_word(4 + 8u * size_), index);
   }
 
-  [[nodiscard]] bool configured() const { return configured_; }
-  [[nodiscard]] bool is_broken() const { return broken_; }
-  [[nodiscard]] std::uint16_t size() const { return size_; }
-  [[nodiscard]] std::size_t in_flight() const { return in_flight_.size(); }
-  [[nodiscard]] std::uint16_t next_available() const { return next_available_; }
+  // Positions on a split ring are indices that run freely over 16 bits.
+  [[nodiscard]] std::uint16_t next_available() const override { return next_available_; }
+  [[nodiscard]] std::uint16_t shown() override { return raw_available_idx(); }
+  [[nodiscard]] std::uint16_t advance(std::uint16_t position, std::uint16_t count) const override {
+    return static_cast<std::uint16_t>(position + count);
+  }
 
   // --- taking buffers ---
 
   /// The next available buffer. An empty ring arms the notification (unless set_no_notify) before it says so.
-  [[nodiscard]] std::optional<chain> pop() {
+  [[nodiscard]] std::optional<chain> pop() override {
     if (!configured_ || broken_) return std::nullopt;
     check_flags();
     if (pending() == 0) {
@@ -166,7 +92,7 @@ class split_device {
   }
 
   /// Whether the driver has made buffers available that pop() has not taken.
-  [[nodiscard]] std::uint16_t pending() {
+  [[nodiscard]] std::uint16_t pending() override {
     if (!configured_ || broken_) return 0;
     const std::uint16_t now = raw_available_idx();
     const auto waiting = static_cast<std::uint16_t>(now - next_available_);
@@ -186,27 +112,36 @@ class split_device {
   // --- giving buffers back ---
 
   /// Writes a used element; the driver sees it after publish(). `written` is what the device claims, true or not.
-  void push(std::uint16_t head, std::uint32_t written) {
+  void push(std::uint16_t head, std::uint32_t written) override {
     if (!configured_) return;
     if (const auto found = in_flight_.find(head); found != in_flight_.end()) {
       check_untouched(found->second);
-      unpin(found->second);
       copies_.erase(head);
-      in_flight_.erase(found);
+      retire(head);
     }
     raw_used_element(used_index_, head, written);
     ++used_index_;
   }
+  void push_batch(std::uint16_t head, std::uint32_t written) override {
+    const std::vector<std::uint16_t> skipped = up_to(head);
+    push(head, written);
+    for (const std::uint16_t one : skipped) {
+      check_untouched(in_flight_.at(one));
+      copies_.erase(one);
+      retire(one);
+    }
+    skip_used(static_cast<std::uint16_t>(skipped.size()));
+  }
   /// With IN_ORDER one element may stand for a batch: skips `count` used slots without writing them.
   void skip_used(std::uint16_t count) { used_index_ = static_cast<std::uint16_t>(used_index_ + count); }
   /// Makes all pushed elements visible at once.
-  void publish() {
+  void publish() override {
     if (!configured_ || published_ == used_index_) return;
     published_ = used_index_;
     wire::atomic_put16(used_word(2), published_);
   }
   /// Whether the driver wants to hear of what was published since this was last asked.
-  [[nodiscard]] bool should_interrupt() {
+  [[nodiscard]] bool should_interrupt() override {
     if (!configured_) return false;
     const std::uint16_t before = signalled_;
     signalled_ = published_;
@@ -218,23 +153,20 @@ class split_device {
   // --- kicks ---
 
   /// Asks the driver not to notify / to notify again. Without notifications the device has to look by itself.
-  void set_no_notify(bool on) {
+  void set_no_notify(bool on) override {
     no_notify_ = on;
     if (!configured_) return;
     if (features_.event_idx) set_event(on ? static_cast<std::uint16_t>(next_available_ - 1) : next_available_);
     else raw_used_flags(on ? 1 : 0);
     rung_ = false;
   }
-  [[nodiscard]] bool no_notify() const { return no_notify_; }
-  /// A doorbell rang.
-  void rang() { rung_ = true; }
   /// Whether a driver that moves the index from `before` to `after` has to notify, by what the device has asked for.
-  [[nodiscard]] bool expects_kick(std::uint16_t before, std::uint16_t after) const {
+  [[nodiscard]] bool expects_kick(std::uint16_t before, std::uint16_t after) const override {
     if (before == after) return false;
     return features_.event_idx ? crossed(event_, after, before) : !no_notify_;
   }
   /// Call when the driver claims to be done publishing: records `lost_kick` if buffers wait that it had to announce.
-  bool check_kick() {
+  bool check_kick() override {
     if (!configured_ || no_notify_ || rung_ || pending() == 0) return true;
     object(std::string{"lost_kick: "} + (features_.event_idx ? "SPLIT-24" : "SPLIT-22") + ": " + std::to_string(pending()) +
            " buffers available and no notification since the ring was last found empty");
@@ -264,9 +196,6 @@ class split_device {
   [[nodiscard]] std::span<std::uint8_t> available_area() { return bytes(available_, available_bytes()); }
   [[nodiscard]] std::span<std::uint8_t> used_area() { return bytes(used_, used_bytes()); }
 
-  [[nodiscard]] const std::vector<std::string>& violations() const { return violations_; }
-  void clear_violations() { violations_.clear(); }
-
  private:
   static constexpr std::uint16_t flag_next = 1, flag_write = 2, flag_indirect = 4;
 
@@ -282,23 +211,10 @@ class split_device {
   [[nodiscard]] std::uint32_t available_bytes() const { return 6u + 2u * size_; }
   [[nodiscard]] std::uint32_t used_bytes() const { return 6u + 8u * size_; }
 
-  std::uint8_t* area(std::uint64_t at, std::uint64_t length, device_memory::access how) {
-    return memory_->pointer(at, length, how);
-  }
-  // Ring words that have lost their memory read and write a dummy; the fault is on record.
-  std::uint8_t* word(std::uint64_t at, std::uint32_t length, device_memory::access how) {
-    std::uint8_t* const found = memory_ == nullptr ? nullptr : area(at, length, how);
-    return found != nullptr ? found : nowhere_;
-  }
   std::uint8_t* available_word(std::uint32_t offset) { return word(available_ + offset, 2, device_memory::access::read); }
   std::uint8_t* used_word(std::uint32_t offset, std::uint32_t length = 2) {
     return word(used_ + offset, length, device_memory::access::write);
   }
-  std::span<std::uint8_t> bytes(std::uint64_t at, std::uint32_t length) {
-    std::uint8_t* const first = memory_ == nullptr ? nullptr : area(at, length, device_memory::access::read);
-    return first == nullptr ? std::span<std::uint8_t>{} : std::span{first, length};
-  }
-
   // FACT-15, in 16-bit arithmetic: has the index passed `event` on its way from `before` to `after`?
   static bool crossed(std::uint16_t event, std::uint16_t after, std::uint16_t before) {
     return static_cast<std::uint16_t>(after - event - 1) < static_cast<std::uint16_t>(after - before);
@@ -333,9 +249,7 @@ class split_device {
       return std::nullopt;
     }
     next_available_ = static_cast<std::uint16_t>(index + 1);
-    for (const element& e : c.elements) memory_->pin(e.at, e.length);
-    if (c.table != 0) memory_->pin(c.table, 1);
-    in_flight_[c.head] = c;
+    accept(c);
     return c;
   }
 
@@ -366,7 +280,7 @@ class split_device {
         if (!follow_indirect(c, d, name)) return false;
         break;
       }
-      if (!add(c, d, name)) return false;
+      if (!add(c, {d.at, d.length, (d.flags & flag_write) != 0}, name, "SPLIT-02")) return false;
       if ((d.flags & flag_next) == 0) break;
       if (d.next >= size_)
         return refuse(name + "next is " + std::to_string(d.next) + " in a table of " + std::to_string(size_));
@@ -381,8 +295,7 @@ class split_device {
     if (c.elements.size() > size_)
       object("SPLIT-08: " + name + std::to_string(c.elements.size()) + " descriptors in a queue of " + std::to_string(size_));
     if (c.readable() + c.writable() > std::uint64_t{1} << 32) return refuse("SPLIT-04: " + name + "longer than 2^32 bytes");
-    if (c.readable() + c.writable() == 0) return refuse(name + "empty chain");
-    return true;
+    return not_empty(c, name);
   }
 
   bool follow_indirect(chain& c, const descriptor& d, const std::string& name) {
@@ -398,7 +311,7 @@ class split_device {
       const descriptor entry = decode(table + 16 * std::size_t{index});
       if ((entry.flags & flag_indirect) != 0) return refuse("SPLIT-07: " + name + "INDIRECT inside an indirect table");
       if ((entry.flags & ~(flag_next | flag_write)) != 0) object(name + "unknown descriptor flags " + wire::hex(entry.flags));
-      if (!add(c, entry, name)) return false;
+      if (!add(c, {entry.at, entry.length, (entry.flags & flag_write) != 0}, name, "SPLIT-02")) return false;
       if ((entry.flags & flag_next) == 0) return true;
       if (entry.next >= count)
         return refuse(name + "next is " + std::to_string(entry.next) + " in an indirect table of " + std::to_string(count));
@@ -407,18 +320,6 @@ class split_device {
       index = entry.next;
     }
     return refuse("SPLIT-04: " + name + "the indirect table loops");
-  }
-
-  bool add(chain& c, const descriptor& d, const std::string& name) {
-    const bool writable = (d.flags & flag_write) != 0;
-    if (!writable && !c.elements.empty() && c.elements.back().writable)
-      object("SPLIT-02: " + name + "readable element after a writable one");
-    if (d.length == 0) object(name + "element of length 0");
-    else if (area(d.at, d.length, writable ? device_memory::access::write : device_memory::access::read) == nullptr)
-      return refuse(name + (writable ? "writable" : "readable") + " element outside of memory at " + wire::hex(d.at) + "+" +
-                    wire::hex(d.length));
-    c.elements.push_back({d.at, d.length, writable});
-    return true;
   }
 
   void check_untouched(const chain& c) {
@@ -430,37 +331,13 @@ class split_device {
                " changed while the device had it");
     }
   }
-  void unpin(const chain& c) {
-    for (const element& e : c.elements) memory_->unpin(e.at, e.length);
-    if (c.table != 0) memory_->unpin(c.table, 1);
-  }
 
-  void object(std::string what) {
-    if (violations_.empty() || violations_.back() != what) violations_.push_back(std::move(what));
-  }
-  bool refuse(std::string what) {
-    broken(std::move(what));
-    return false;
-  }
-  void broken(std::string what) {
-    broken_ = true;
-    object(std::move(what));
-  }
-
-  device_memory* memory_ = nullptr;
   std::uint64_t descriptors_ = 0, available_ = 0, used_ = 0;
-  ring_features features_;
-  std::uint16_t size_ = 1;
   std::uint16_t next_available_ = 0, seen_available_ = 0;              // what we have taken, what the driver has shown
   std::uint16_t used_index_ = 0, published_ = 0, signalled_ = 0;       // pushed, visible, interrupted for
   std::uint16_t event_ = 0, next_in_order_ = 0;
-  bool configured_ = false, broken_ = false, no_notify_ = false;
-  std::atomic<bool> rung_ = false;  // the driver's thread sets it
-  std::map<std::uint16_t, chain> in_flight_;
   std::vector<bool> owned_;  // by descriptor
   std::map<std::uint16_t, std::vector<std::pair<std::uint16_t, descriptor>>> copies_;  // descriptors as they were when taken
-  alignas(8) std::uint8_t nowhere_[8] = {};
-  std::vector<std::string> violations_;
 };
 
 }  // namespace virtio::testing

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: MIT
+// What the device sides of both rings have in common: the buffers they take, the face that a device model works with, and what
+// they keep of the driver's breaches. Independent of the library's rings, like everything here.
+// Spec: virtio 1.4, 2.6. Layer: testing.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <deque>
+#include <map>
+#include <optional>
+#include <span>
+
+#include <virtio/testing/device_memory.hpp>
+
+namespace virtio::testing {
+
+/// One piece of a buffer, as a descriptor describes it.
+struct element {
+  std::uint64_t at;
+  std::uint32_t length;
+  bool writable;
+};
+
+/// A buffer that the driver made available.
+class chain {
+ public:
+  std::uint16_t head = 0;          // what gives it back: the first descriptor's index, or on a packed ring the buffer id
+  std::vector<element> elements;
+  std::uint16_t descriptors = 0;   // ring descriptors it occupies; an indirect table counts as one
+  std::uint64_t table = 0;         // device address of the indirect table, 0 without
+  device_memory* memory = nullptr;
+
+  [[nodiscard]] std::uint64_t readable() const { return total(false); }
+  [[nodiscard]] std::uint64_t writable() const { return total(true); }
+
+  /// Gathers `length` bytes of the readable part, from its byte `offset` on. Returns how many there were.
+  std::uint64_t read(std::uint64_t offset, void* to, std::uint64_t length) const {
+    auto* const out = static_cast<std::uint8_t*>(to);
+    return walk(false, offset, length,
+                [&](std::uint64_t at, std::uint64_t n, std::uint64_t done) { return memory->read(at, out + done, n); });
+  }
+  [[nodiscard]] std::vector<std::uint8_t> read_all() const {
+    std::vector<std::uint8_t> all(static_cast<std::size_t>(readable()));
+    (void)read(0, all.data(), all.size());
+    return all;
+  }
+  /// Scatters `length` bytes over the writable part, from its byte `offset` on. Returns how many fitted.
+  std::uint64_t write(std::uint64_t offset, const void* from, std::uint64_t length) const {
+    const auto* const in = static_cast<const std::uint8_t*>(from);
+    return walk(true, offset, length,
+                [&](std::uint64_t at, std::uint64_t n, std::uint64_t done) { return memory->write(at, in + done, n); });
+  }
+
+ private:
+  [[nodiscard]] std::uint64_t total(bool writable) const {
+    std::uint64_t sum = 0;
+    for (const element& e : elements) sum += e.writable == writable ? e.length : 0;
+    return sum;
+  }
+  template <class Copy>
+  std::uint64_t walk(bool writable, std::uint64_t offset, std::uint64_t length, Copy&& copy) const {
+    std::uint64_t done = 0;
+    for (const element& e : elements) {
+      if (e.writable != writable) continue;
+      if (offset >= e.length) {
+        offset -= e.length;
+        continue;
+      }
+      const std::uint64_t n = std::min(e.length - offset, length - done);
+      if (n == 0 || !copy(e.at + offset, n, done)) break;
+      done += n;
+      offset = 0;
+    }
+    return done;
+  }
+};
+
+/// What was negotiated, as far as the ring is concerned.
+struct ring_features {
+  bool event_idx = false;
+  bool indirect = false;
+  bool in_order = false;
+};
+
+/// The device side of one ring, whatever its format. One thread runs it; `rang` may be called by another one.
+class ring_device {
+ public:
+  ring_device() = default;
+  ring_device(const ring_device&) = delete;
+  ring_device& operator=(const ring_device&) = delete;
+  virtual ~ring_device() = default;
+
+  /// Starts with the three areas at these device addresses. Objects to alignment, size, and rings that are not fresh.
+  virtual void configure(device_memory& memory, std::uint16_t size, std::uint64_t descriptors, std::uint64_t driver,
+                         std::uint64_t device, ring_features features) = 0;
+  /// Forgets everything but the violations. From here on it touches no memory.
+  virtual void reset() = 0;
+  /// Lets the ring start at another position, to meet the wrap soon. The driver has to start there too.
+  virtual void start_at(std::uint16_t position) = 0;
+
+  [[nodiscard]] bool configured() const { return configured_; }
+  [[nodiscard]] bool is_broken() const { return broken_; }
+  [[nodiscard]] std::uint16_t size() const { return size_; }
+  [[nodiscard]] std::size_t in_flight() const { return in_flight_.size(); }
+
+  // --- positions in the ring: 16 bits, in the form that a notification with data gives them ---
+
+  /// Up to where the device has taken buffers, and up to where the driver shows some.
+  [[nodiscard]] virtual std::uint16_t next_available() const = 0;
+  [[nodiscard]] virtual std::uint16_t shown() = 0;
+  /// The position that is `count` entries further.
+  [[nodiscard]] virtual std::uint16_t advance(std::uint16_t position, std::uint16_t count) const = 0;
+
+  // --- taking buffers ---
+
+  /// The next available buffer. An empty ring arms the notification (unless set_no_notify) before it says so.
+  [[nodiscard]] virtual std::optional<chain> pop() = 0;
+  /// How many buffers the driver has made available that pop() has not taken.
+  [[nodiscard]] virtual std::uint16_t pending() = 0;
+
+  // --- giving buffers back ---
+
+  /// Gives a buffer back; the driver sees it after publish(). `written` is what the device claims, true or not.
+  virtual void push(std::uint16_t head, std::uint32_t written) = 0;
+  /// With IN_ORDER: gives back every buffer taken so far up to this one, by a single used entry.
+  virtual void push_batch(std::uint16_t head, std::uint32_t written) = 0;
+  /// Makes everything pushed visible at once.
+  virtual void publish() = 0;
+  /// Whether the driver wants to hear of what was published since this was last asked.
+  [[nodiscard]] virtual bool should_interrupt() = 0;
+
+  // --- kicks ---
+
+  /// Asks the driver not to notify / to notify again. Without notifications the device has to look by itself.
+  virtual void set_no_notify(bool on) = 0;
+  [[nodiscard]] bool no_notify() const { return no_notify_; }
+  /// A doorbell rang.
+  void rang() { rung_ = true; }
+  /// Whether a driver that gets from position `before` to `after` has to notify, by what the device has asked for.
+  [[nodiscard]] virtual bool expects_kick(std::uint16_t before, std::uint16_t after) const = 0;
+  /// Call when the driver claims to be done publishing: records `lost_kick` if buffers wait that it had to announce.
+  virtual bool check_kick() = 0;
+
+  [[nodiscard]] const std::vector<std::string>& violations() const { return violations_; }
+  void clear_violations() { violations_.clear(); }
+
+ protected:
+  void forget() {
+    for (const auto& [head, c] : in_flight_) unpin(c);
+    in_flight_.clear();
+    order_.clear();
+    configured_ = broken_ = no_notify_ = false;
+    rung_ = false;
+  }
+
+  std::uint8_t* area(std::uint64_t at, std::uint64_t length, device_memory::access how) {
+    return memory_->pointer(at, length, how);
+  }
+  // Ring words that have lost their memory read and write a dummy; the fault is on record.
+  std::uint8_t* word(std::uint64_t at, std::uint32_t length, device_memory::access how) {
+    std::uint8_t* const found = memory_ == nullptr ? nullptr : area(at, length, how);
+    return found != nullptr ? found : nowhere_;
+  }
+  std::span<std::uint8_t> bytes(std::uint64_t at, std::uint32_t length) {
+    std::uint8_t* const first = memory_ == nullptr ? nullptr : area(at, length, device_memory::access::read);
+    return first == nullptr ? std::span<std::uint8_t>{} : std::span{first, length};
+  }
+
+  // One more element of a chain. False when it makes no sense to go on.
+  bool add(chain& c, const element& e, const std::string& name, const char* order_rule) {
+    if (!e.writable && !c.elements.empty() && c.elements.back().writable)
+      object(order_rule + (": " + name) + "readable element after a writable one");
+    if (e.length == 0) object(name + "element of length 0");
+    else if (area(e.at, e.length, e.writable ? device_memory::access::write : device_memory::access::read) == nullptr)
+      return refuse(name + (e.writable ? "writable" : "readable") + " element outside of memory at " + wire::hex(e.at) + "+" +
+                    wire::hex(e.length));
+    c.elements.push_back(e);
+    return true;
+  }
+  bool not_empty(const chain& c, const std::string& name) {
+    return c.readable() + c.writable() != 0 || refuse(name + "empty chain");
+  }
+  // The device owns the buffer from here on, until retire().
+  void accept(const chain& c) {
+    for (const element& e : c.elements) memory_->pin(e.at, e.length);
+    if (c.table != 0) memory_->pin(c.table, 1);
+    in_flight_[c.head] = c;
+    order_.push_back(c.head);
+  }
+  void retire(std::uint16_t head) {
+    const auto found = in_flight_.find(head);
+    if (found == in_flight_.end()) return;
+    unpin(found->second);
+    in_flight_.erase(found);
+    order_.erase(std::find(order_.begin(), order_.end(), head));
+  }
+  // The buffers taken before this one that the device still has; none when it does not have this one.
+  [[nodiscard]] std::vector<std::uint16_t> up_to(std::uint16_t head) const {
+    const auto end = std::find(order_.begin(), order_.end(), head);
+    return end == order_.end() ? std::vector<std::uint16_t>{} : std::vector<std::uint16_t>(order_.begin(), end);
+  }
+
+  void object(std::string what) {
+    if (violations_.empty() || violations_.back() != what) violations_.push_back(std::move(what));
+  }
+  bool refuse(std::string what) {
+    broken(std::move(what));
+    return false;
+  }
+  void broken(std::string what) {
+    broken_ = true;
+    object(std::move(what));
+  }
+
+  device_memory* memory_ = nullptr;
+  ring_features features_;
+  std::uint16_t size_ = 1;
+  bool configured_ = false, broken_ = false, no_notify_ = false;
+  std::atomic<bool> rung_ = false;  // the driver's thread sets it
+  std::map<std::uint16_t, chain> in_flight_;
+
+ private:
+  void unpin(const chain& c) {
+    for (const element& e : c.elements) memory_->unpin(e.at, e.length);
+    if (c.table != 0) memory_->unpin(c.table, 1);
+  }
+
+  std::deque<std::uint16_t> order_;  // as they were taken
+  alignas(8) std::uint8_t nowhere_[16] = {};
+  std::vector<std::string> violations_;
+};
+
+}  // namespace virtio::testing

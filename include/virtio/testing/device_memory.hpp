@@ -38,6 +38,9 @@ inline void put64(std::uint8_t* to, std::uint64_t value) { put(to, value, 8); }
 inline std::uint16_t order(std::uint16_t value) {
   return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? value : static_cast<std::uint16_t>(value << 8 | value >> 8);
 }
+inline std::uint32_t order(std::uint32_t value) {
+  return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? value : __builtin_bswap32(value);
+}
 // The words that both sides touch at the same time. Sequentially consistent, so that the device needs no fence of its own
 // between its stores and the loads behind them: race detectors follow atomics and do not follow fences.
 inline std::uint16_t atomic_get16(const std::uint8_t* from) {
@@ -45,6 +48,12 @@ inline std::uint16_t atomic_get16(const std::uint8_t* from) {
 }
 inline void atomic_put16(std::uint8_t* to, std::uint16_t value) {
   __atomic_store_n(reinterpret_cast<std::uint16_t*>(to), order(value), __ATOMIC_SEQ_CST);
+}
+inline std::uint32_t atomic_get32(const std::uint8_t* from) {
+  return order(__atomic_load_n(reinterpret_cast<const std::uint32_t*>(from), __ATOMIC_SEQ_CST));
+}
+inline void atomic_put32(std::uint8_t* to, std::uint32_t value) {
+  __atomic_store_n(reinterpret_cast<std::uint32_t*>(to), order(value), __ATOMIC_SEQ_CST);
 }
 
 inline std::string hex(std::uint64_t value) {

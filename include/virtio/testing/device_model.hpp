@@ -15,6 +15,7 @@
 #include <initializer_list>
 #include <memory>
 
+#include <virtio/testing/packed_device.hpp>
 #include <virtio/testing/split_device.hpp>
 
 namespace virtio::testing {
@@ -45,6 +46,9 @@ class device_model {
     bool enabled = false;
     std::uint32_t resetting = 0;     // reads of queue_reset until it is done
     split_device ring;
+    packed_device packed;
+    ring_device* in_use = &ring;     // what the driver negotiated
+    std::optional<std::pair<std::uint16_t, std::uint32_t>> batch;  // the last buffer that waits for batch_in_order, and its length
     std::atomic<std::uint32_t> doorbells = 0;
     std::atomic<bool> rung = false;
   };
@@ -88,7 +92,10 @@ class device_model {
   }
   [[nodiscard]] std::size_t queue_count() const { return queues_.size(); }
   [[nodiscard]] queue_state& at(std::size_t q) { return *queues_.at(q); }
+  /// The ring that the driver set up, and either format of it: only the one in use is configured.
+  [[nodiscard]] ring_device& ring_in_use(std::size_t q = 0) { return *queues_.at(q)->in_use; }
   [[nodiscard]] split_device& ring(std::size_t q = 0) { return queues_.at(q)->ring; }
+  [[nodiscard]] packed_device& packed_ring(std::size_t q = 0) { return queues_.at(q)->packed; }
 
   // --- how it behaves (set before, or between, the driver's moves) ---
 
@@ -99,6 +106,7 @@ class device_model {
   std::uint32_t needs_reset_after = forever;  // requests until it sets DEVICE_NEEDS_RESET instead of serving
   std::uint32_t drop_requests = 0;            // takes this many requests and never answers
   std::optional<std::uint32_t> used_length;   // claims this length, whatever it wrote
+  bool batch_in_order = false;                // with IN_ORDER: one used entry for all buffers of a step that were used in full
   std::uint32_t generation_every = 0;         // bumps config_generation every so many reads of it (1: never stable)
   std::uint32_t queue_reset_reads = 0;        // queue_reset reads until done; `forever`: never
   bool keep_held_over_queue_reset = false;    // QEMU 7.2: a reset queue's requests still reach their buffers
@@ -121,8 +129,8 @@ class device_model {
     held_.erase(held_.begin() + static_cast<std::ptrdiff_t>(index));
     const std::uint32_t written = process(one.queue, one.buffer);
     queue_state& q = *queues_[one.queue];
-    if (!q.enabled || !q.ring.configured()) return;  // its queue was reset: the buffer is written all the same
-    q.ring.push(one.buffer.head, length.value_or(used_length.value_or(written)));
+    if (!q.enabled || !q.in_use->configured()) return;  // its queue was reset: the buffer is written all the same
+    q.in_use->push(one.buffer.head, length.value_or(used_length.value_or(written)));
     finish_batch(q);
   }
   void complete_all() { while (!held_.empty()) complete(0); }
@@ -151,7 +159,7 @@ class device_model {
     for (std::size_t i = 0; i < queues_.size(); ++i) {
       queue_state& q = *queues_[i];
       // Acquire: whoever sees the doorbell sees the queue that was set up before it. The ring orders everything else.
-      if (q.rung.exchange(false, std::memory_order_acquire) || q.ring.no_notify())
+      if (q.rung.exchange(false, std::memory_order_acquire) || q.in_use->no_notify())
         served += serve(static_cast<std::uint16_t>(i));
     }
     return served;
@@ -178,7 +186,7 @@ class device_model {
         continue;
       }
       const std::uint32_t written = process(index, *buffer);
-      q.ring.push(buffer->head, used_length.value_or(written));
+      give_back(q, *buffer, written);
     }
     finish_batch(q);
     return served;
@@ -187,7 +195,7 @@ class device_model {
   bool check_kicks() {
     bool right = true;
     for (const auto& q : queues_)
-      if (q->enabled && live()) right = q->ring.check_kick() && right;
+      if (q->enabled && live()) right = q->in_use->check_kick() && right;
     return right;
   }
 
@@ -216,12 +224,16 @@ class device_model {
   [[nodiscard]] std::vector<std::string> violations() const {
     std::vector<std::string> all = violations_;
     for (std::size_t i = 0; i < queues_.size(); ++i)
-      for (const std::string& v : queues_[i]->ring.violations()) all.push_back("queue " + std::to_string(i) + ": " + v);
+      for (const auto* const seen : {&queues_[i]->ring.violations(), &queues_[i]->packed.violations()})
+        for (const std::string& v : *seen) all.push_back("queue " + std::to_string(i) + ": " + v);
     return all;
   }
   void clear_violations() {
     violations_.clear();
-    for (const auto& q : queues_) q->ring.clear_violations();
+    for (const auto& q : queues_) {
+      q->ring.clear_violations();
+      q->packed.clear_violations();
+    }
   }
   void object(std::string what) {
     const std::lock_guard lock{violation_lock_};
@@ -310,9 +322,9 @@ class device_model {
     if (q->written != 0x3f)
       object("PCI-18: queue " + std::to_string(index) + " enabled before all of its addresses were written");
     const std::lock_guard lock{run_lock_};
-    if (accepted(34)) return object("device_model: packed rings are not modelled");
     q->enabled = true;
-    q->ring.configure(*memory_, q->size, q->descriptors, q->driver, q->device, negotiated());
+    q->in_use = accepted(34) ? static_cast<ring_device*>(&q->packed) : &q->ring;
+    q->in_use->configure(*memory_, q->size, q->descriptors, q->driver, q->device, negotiated());
   }
   void write_queue_page(std::uint16_t index, std::uint32_t page) {  // legacy
     queue_state* const q = find_queue(index);
@@ -325,6 +337,7 @@ class device_model {
     const std::lock_guard lock{run_lock_};
     q->page = page;
     q->enabled = page != 0;
+    q->in_use = &q->ring;
     if (q->enabled) q->ring.configure_legacy(*memory_, q->size, page, negotiated());
     else q->ring.reset();
   }
@@ -369,19 +382,21 @@ class device_model {
     if (!q->enabled) return object("notification for queue " + std::to_string(index) + ", which is not set up");
     if (!dma_allowed_) object("notification while bus mastering is off");
     q->doorbells.fetch_add(1, std::memory_order_relaxed);
-    q->ring.rang();
+    q->in_use->rang();
     if (mode == run::at_doorbell) (void)serve(index);
     else q->rung.store(true, std::memory_order_release);
   }
   /// A notification with NOTIFICATION_DATA: checks where the driver says it stands.
   void notify_with_data(std::uint16_t index, std::uint16_t next_offset, bool next_wrap) {
     queue_state* const q = find_queue(index);
-    if (q != nullptr && q->ring.configured()) {
-      const std::uint16_t shown = q->ring.raw_available_idx();
+    if (q != nullptr && q->in_use->configured()) {
+      const std::uint16_t shown = q->in_use->shown();
       const auto said = static_cast<std::uint16_t>(next_offset | (next_wrap ? 0x8000u : 0u));
-      if (said != shown)
+      if (said != shown && !accepted(34))
         object("NOTIFY-04: notification says available index " + std::to_string(said) + ", the ring says " +
                std::to_string(shown));
+      else if (said != shown)
+        object("NOTIFY-07: notification says position " + wire::hex(said) + ", the ring says " + wire::hex(shown));
     }
     notify(index);
   }
@@ -422,7 +437,7 @@ class device_model {
   /// Serves one request; returns how many bytes it wrote.
   virtual std::uint32_t process(std::uint16_t queue, chain& buffer) { return on_request ? on_request(queue, buffer) : 0; }
   /// The next buffer of a queue; to be overridden by devices that look in the wrong place.
-  virtual std::optional<chain> take(std::uint16_t queue) { return queues_[queue]->ring.pop(); }
+  virtual std::optional<chain> take(std::uint16_t queue) { return queues_[queue]->in_use->pop(); }
   virtual void was_reset() {}
   /// Whether the specification knows this feature bit for this type of device. The default knows all device-specific ones.
   [[nodiscard]] virtual bool knows(unsigned bit) const {
@@ -465,7 +480,8 @@ class device_model {
     was_reset();
   }
   void stop(queue_state& q) {
-    q.ring.reset();
+    q.in_use->reset();
+    q.batch.reset();
     q.size = q.maximum;
     q.vector = no_vector;
     q.descriptors = q.driver = q.device = 0;
@@ -536,9 +552,21 @@ class device_model {
       object("PCI-05: " + name + ", a field of " + std::to_string(f.width));
   }
 
+  void give_back(queue_state& q, const chain& buffer, std::uint32_t written) {
+    q.batch = {buffer.head, used_length.value_or(written)};
+    // A buffer that an entry skips counts as used completely (FACT-18), so any other one has to end its batch.
+    if (!batch_in_order || !accepted(35) || written != buffer.writable()) end_batch(q);
+  }
+  void end_batch(queue_state& q) {
+    if (!q.batch) return;
+    if (batch_in_order && accepted(35)) q.in_use->push_batch(q.batch->first, q.batch->second);
+    else q.in_use->push(q.batch->first, q.batch->second);
+    q.batch.reset();
+  }
   void finish_batch(queue_state& q) {
-    q.ring.publish();
-    if (q.ring.should_interrupt()) raise(q.vector, 1);
+    end_batch(q);
+    q.in_use->publish();
+    if (q.in_use->should_interrupt()) raise(q.vector, 1);
   }
   void config_interrupt() { raise(config_vector_, 2); }
   void raise(std::uint16_t vector, std::uint8_t isr_bits) {

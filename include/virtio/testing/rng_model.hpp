@@ -46,7 +46,7 @@ class rng_model : public device_model {
   }
 
   std::optional<chain> take(std::uint16_t queue) override {
-    if (!looks_past_the_newest) return device_model::take(queue);
+    if (!looks_past_the_newest || accepted(34)) return device_model::take(queue);
     split_device& r = ring(queue);
     if (r.pending() == 0) return std::nullopt;
     const std::uint16_t newest = r.raw_available_idx();

@@ -1,54 +1,133 @@
 // SPDX-License-Identifier: MIT
-// A ring and the independent device side of it, over the same memory at different addresses.
+// A ring and the independent device side of its format, over the same memory at different addresses. `pair<Ring>` has both with
+// their types; `subject` is the same without, so that a test's text is compiled once for all rings. What differs between the
+// formats is said here.
 #pragma once
 
 #include <catch2/catch_test_macros.hpp>
 
+#include <cstdlib>
 #include <memory>
+#include <random>
+#include <type_traits>
+#include <vector>
 
+#include <virtio/queue/packed.hpp>
 #include <virtio/queue/split.hpp>
+#include <virtio/testing/packed_device.hpp>
 #include <virtio/testing/split_device.hpp>
 
 namespace rig {
 
 using namespace virtio;
+using virtio::testing::device_memory;
 
 inline constexpr u64 storage_at = 0x7'0000'0000;  // where the device sees the ring: not where the CPU does
 inline constexpr u64 buffers_at = 0x9'0000'0000;  // where it sees buffers; nobody looks into them here
 inline constexpr u64 buffer_bytes = 1u << 20;
 
-/// One ring and its device. Big, so on the heap: `auto r = std::make_unique<rig::pair<Ring>>(...)`.
-template <class Ring>
-struct pair {
-  Ring ring{};
-  virtio::testing::split_device device;
-  virtio::testing::device_memory memory;
-  dma_storage<Ring::dma_bytes> storage{};
-  std::unique_ptr<u8[]> buffers{new u8[buffer_bytes]()};
-  u16 entries = 0;
+/// What a random test starts from: print it, so that a failure can be had again.
+inline u32 seed() {
+  const char* given = std::getenv("VIRTIO_TEST_SEED");
+  return given != nullptr ? static_cast<u32>(std::strtoul(given, nullptr, 0)) : std::random_device{}();
+}
 
-  /// Attaches both sides with this many entries.
-  void attach(u16 n, feature_set features) {
+/// The functions of a virtqueue.
+struct any_ring {
+  virtual ~any_ring() = default;
+  virtual u16 fit(u16 maximum, bool fixed) const = 0;
+  virtual result<ring_layout> attach(const dma_area& storage, u16 entries, const feature_set& features) = 0;
+  virtual u16 longest_chain() const = 0;
+  virtual u16 in_flight() const = 0;
+  virtual result<u16> reserve() const = 0;
+  virtual result<token> stage(u16 slot, const segments& chain, u64 cookie) = 0;
+  virtual void publish() = 0;
+  virtual bool needs_kick() = 0;
+  virtual u16 position() const = 0;
+  virtual result<completion> next_completion() = 0;
+  virtual void release(token t) = 0;
+  virtual bool is_live(token t) const = 0;
+  virtual bool arm() = 0;
+  virtual void disarm() = 0;
+  virtual result<completion> reclaim() = 0;
+};
+
+template <class Ring>
+struct erased final : any_ring {
+  Ring ring{};
+
+  u16 fit(u16 maximum, bool fixed) const override { return Ring::fit(maximum, fixed); }
+  result<ring_layout> attach(const dma_area& storage, u16 entries, const feature_set& features) override {
+    return ring.attach(storage, entries, features);
+  }
+  u16 longest_chain() const override { return ring.longest_chain(); }
+  u16 in_flight() const override { return ring.in_flight(); }
+  result<u16> reserve() const override { return ring.reserve(); }
+  result<token> stage(u16 slot, const segments& chain, u64 cookie) override { return ring.stage(slot, chain, cookie); }
+  void publish() override { ring.publish(); }
+  bool needs_kick() override { return ring.needs_kick(); }
+  u16 position() const override { return ring.position(); }
+  result<completion> next_completion() override { return ring.next_completion(); }
+  void release(token t) override { ring.release(t); }
+  bool is_live(token t) const override { return ring.is_live(t); }
+  bool arm() override { return ring.arm(); }
+  void disarm() override { ring.disarm(); }
+  result<completion> reclaim() override { return ring.reclaim(); }
+};
+
+/// A ring and its device.
+class subject {
+ public:
+  any_ring& ring;
+  virtio::testing::ring_device& device;
+  const dma_region storage;
+  const u16 slots;
+  const bool packed;       // else split
+  const bool has_tables;   // for indirect descriptors, with the feature
+  device_memory memory;
+  u16 entries = 0;
+  bool event_idx = false;
+
+  subject(const subject&) = delete;
+  subject& operator=(const subject&) = delete;
+  virtual ~subject() = default;
+
+  /// Attaches both sides with this many entries. Their counters are as after `requests` of one descriptor each.
+  void attach(u16 n, feature_set features, u32 requests = 0) {
     if (entries == 0) {
-      REQUIRE(memory.add(storage_at, storage.memory, storage.size, virtio::testing::device_memory::permission::read_write));
-      REQUIRE(memory.add(buffers_at, buffers.get(), buffer_bytes, virtio::testing::device_memory::permission::read_write));
+      REQUIRE(memory.add(storage_at, storage.data, storage.size, device_memory::permission::read_write));
+      REQUIRE(memory.add(buffers_at, buffers_.get(), buffer_bytes, device_memory::permission::read_write));
     }
     entries = n;
-    const auto layout = ring.attach({storage.memory, storage.size, dma_addr{storage_at}}, n, features);
+    event_idx = features.has(feature::event_idx);
+    if (packed) features.set(static_cast<u8>(feature::ring_packed));
+    const auto layout = ring.attach({storage.data, storage.size, dma_addr{storage_at}}, n, features);
     REQUIRE(layout);
     device.configure(memory, n, storage_at + layout->descriptors, storage_at + layout->driver,
-                     storage_at + layout->device,
-                     {.event_idx = features.has(feature::event_idx), .indirect = features.has(feature::indirect_desc)});
+                     storage_at + layout->device, {.event_idx = event_idx, .indirect = features.has(feature::indirect_desc)});
+    if (requests != 0) run_up(requests);
   }
+
+  /// The address of a chain's piece.
+  [[nodiscard]] static u64 piece(u64 cookie, usize i) { return buffers_at + 64 * ((cookie + i) % (buffer_bytes / 64)); }
 
   /// A chain of readable, then writable pieces of 64 bytes.
   result<token> submit(u16 readable, u16 writable, u64 cookie) {
     const auto slot = ring.reserve();
     if (!slot) return slot.error();
     segment_list<64> chain;
-    for (u16 i = 0; i < readable; ++i) REQUIRE(chain.push(dma_addr{buffers_at + 64u * i}, 64, direction::to_device));
-    for (u16 i = 0; i < writable; ++i) REQUIRE(chain.push(dma_addr{buffers_at + 64u * (i + readable)}, 64, direction::from_device));
+    for (u16 i = 0; i < readable + writable; ++i)
+      chain.append(dma_addr{piece(cookie, i)}, 64, i < readable ? direction::to_device : direction::from_device);
     return ring.stage(*slot, chain, cookie);
+  }
+  /// Whether what the device got is the chain that was submitted so.
+  [[nodiscard]] static bool is_chain(const virtio::testing::chain& got, u16 readable, u16 writable, u64 cookie) {
+    if (got.elements.size() != usize{readable} + writable) return false;
+    for (usize i = 0; i < got.elements.size(); ++i) {
+      const auto& one = got.elements[i];
+      if (one.at != piece(cookie, i) || one.length != 64 || one.writable != (i >= readable)) return false;
+    }
+    return true;
   }
 
   /// Publishes, and rings if the ring says so.
@@ -58,12 +137,138 @@ struct pair {
     if (wanted) device.rang();
     return wanted;
   }
+  /// The device takes one and gives it back.
+  void serve(u32 written = 0) {
+    const auto one = device.pop();
+    if (!one) FAIL("nothing available");
+    device.push(one->head, written);
+    device.publish();
+  }
+  /// The driver takes the next completion and lets its slot go.
+  completion collect() {
+    const auto done = ring.next_completion();
+    if (!done) FAIL("no completion: " << describe(done.error()));
+    ring.release(done->which);
+    return *done;
+  }
+
+  // --- positions, as ring_device has them: of chains in a split ring, of descriptors in a packed one ---
+
+  /// The position `by` entries further, or back.
+  [[nodiscard]] u16 moved(u16 position, int by) const {
+    const int round = packed ? 2 * entries : 65536;  // after so many it is the same
+    return device.advance(position, static_cast<u16>((by % round + round) % round));
+  }
+
+  // --- what the device wants to hear of ---
+
+  /// Chooses at random from all that the device's words can hold, with garbage wherever they mean nothing. A packed ring's device
+  /// wants all, nothing, to hear of a position of this lap or the last one, or what no specification knows.
+  void ask(std::mt19937& random) {
+    wish_position_ = static_cast<u16>(random());
+    wish_flags_ = static_cast<u16>(random());
+    if (asks_for_position()) wish_position_ = moved(device.shown(), static_cast<int>(random() % 81) - 40);
+    show_wish(wish_position_, wish_flags_);
+  }
+  /// Whether a driver that gets from `before` to `after` has to kick by what was asked. Looks at every position on the way.
+  [[nodiscard]] bool wants_kick(u16 before, u16 after) const {
+    if (before == after) return false;
+    if (!asks_for_position()) return packed ? (wish_flags_ & 3u) != 1 : (wish_flags_ & 1u) == 0;
+    for (u16 at = before; at != after; at = device.advance(at, 1))
+      if (at == wish_position_) return true;
+    return false;
+  }
+
+  // --- lies ---
+
+  /// Says that a request has ended: any id, any length. The device's own record of its buffers stays as it is.
+  virtual void claim(u32 id, u32 length) = 0;
+  /// Every byte that the driver and the device share, whoever should write it.
+  virtual std::vector<std::span<u8>> shared() = 0;
 
   void require_no_violations() {
     for (const auto& what : device.violations()) UNSCOPED_INFO(what);
     for (const auto& what : memory.faults()) UNSCOPED_INFO("memory: " << what);
     REQUIRE(device.violations().empty());
     REQUIRE(memory.faults().empty());
+  }
+
+ protected:
+  subject(any_ring& r, virtio::testing::ring_device& d, dma_region s, u16 n, bool is_packed, bool tables)
+      : ring{r}, device{d}, storage{s}, slots{n}, packed{is_packed}, has_tables{tables} {}
+
+ private:
+  // The two words of the device: an event and flags.
+  virtual void show_wish(u16 position, u16 flags) = 0;
+  [[nodiscard]] bool asks_for_position() const { return event_idx && (!packed || (wish_flags_ & 3u) == 2); }
+
+  // Used entries without a look at what they answer: quick.
+  void run_up(u32 requests) {
+    std::vector<token> batch;
+    for (u32 left = requests; left != 0; left -= static_cast<u32>(batch.size())) {
+      batch.clear();
+      while (batch.size() < left && batch.size() < entries && batch.size() < 256) {
+        batch.push_back(*submit(1, 0, 0));
+        device.push(batch.back().slot, 0);
+      }
+      (void)kick();
+      device.publish();
+      for (const token& one : batch)
+        if (collect().which != one) FAIL("while counters run up");
+    }
+    const bool first_lap = requests / entries % 2 == 0;
+    device.start_at(packed ? static_cast<u16>(requests % entries | (first_lap ? 0x8000u : 0u)) : static_cast<u16>(requests));
+  }
+
+  std::unique_ptr<u8[]> buffers_{new u8[buffer_bytes]()};
+  u16 wish_position_ = 0, wish_flags_ = 0;
+};
+
+template <class Ring>
+inline constexpr bool is_packed = Ring::required.has(feature::ring_packed);
+
+// What a pair consists of, so that it is there before the subject refers to it.
+template <class Ring>
+struct parts {
+  erased<Ring> own_ring;
+  std::conditional_t<is_packed<Ring>, virtio::testing::packed_device, virtio::testing::split_device> own_device;
+  dma_storage<Ring::dma_bytes> own_storage{};
+};
+
+/// A ring and its device, with their types. Big, so on the heap: `auto r = std::make_unique<rig::pair<Ring>>()`.
+template <class Ring>
+class pair final : parts<Ring>, public subject {
+ public:
+  Ring& ring = this->own_ring.ring;
+  decltype(parts<Ring>::own_device)& device = this->own_device;
+
+  pair()
+      : subject{this->own_ring,     this->own_device,  this->own_storage,
+                Ring::slots,        is_packed<Ring>,   Ring::wanted.has(feature::indirect_desc)} {}
+
+  void claim(u32 id, u32 length) override {
+    if constexpr (is_packed<Ring>) {
+      device.push(device.honest(static_cast<u16>(id), length));
+      device.publish();
+    } else {
+      const u16 index = device.raw_used_idx();
+      device.raw_used_element(index, id, length);
+      device.raw_used_idx(static_cast<u16>(index + 1));
+    }
+  }
+  std::vector<std::span<u8>> shared() override {
+    if constexpr (is_packed<Ring>) return {device.descriptor_area(), device.driver_area(), device.device_area()};
+    else return {device.descriptor_area(), device.available_area(), device.used_area()};
+  }
+
+ private:
+  void show_wish(u16 position, u16 flags) override {
+    if constexpr (is_packed<Ring>) {
+      device.raw_device_event(position, flags);
+    } else {
+      device.raw_avail_event(position);
+      device.raw_used_flags(flags);
+    }
   }
 };
 

@@ -45,12 +45,12 @@ TEST_CASE("split queue: one contiguous block, aligned, with the used ring on a p
 
 TEST_CASE("split queue: attach leaves nothing of what was in the storage [SPLIT-19]", "[queue][split]") {
   auto r = std::make_unique<rig::pair<split_ring<8>>>();
-  std::memset(r->storage.memory, 0xff, r->storage.size);
+  std::memset(r->storage.data, 0xff, r->storage.size);
   r->attach(8, feature_set{feature::event_idx});  // the device objects to flags and an index that are not zero
   for (usize i = 0; i < r->storage.size; ++i) {
     // All zero but the hint that asks for no interrupt.
     const bool is_used_event = i == 128 + 4 + 16 || i == 128 + 4 + 16 + 1;
-    if (!is_used_event && r->storage.memory[i] != 0) FAIL("byte " << i);
+    if (!is_used_event && r->storage.data[i] != 0) FAIL("byte " << i);
   }
   r->require_no_violations();
 }
@@ -66,7 +66,7 @@ TEST_CASE("split queue: a descriptor is address, length, flags, next, little-end
   REQUIRE(r->ring.stage(*r->ring.reserve(), two, 0));
   const u8 expect[32] = {0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0xcc, 0xbb, 0xaa, 0x19, 1, 0, 1, 0,
                          0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x04, 0x03, 0x02, 0x01, 2, 0, 0, 0};
-  CHECK(std::memcmp(r->storage.memory, expect, sizeof expect) == 0);
+  CHECK(std::memcmp(r->storage.data, expect, sizeof expect) == 0);
 }
 
 TEST_CASE("split queue: a legacy ring of a big-endian guest is big-endian, to the last word [SPLITL-04]", "[queue][split][legacy]") {

@@ -95,6 +95,7 @@ class packed_ring {
     // Both laps start with the wrap counter at 1 (2.8.1).
     free_places_ = entries;
     next_ = 0;
+    shown_ = 0x8000;
     taken_at_ = 0;
     available_ = detail::packed_avail;
     used_ = detail::packed_both;
@@ -189,6 +190,7 @@ class packed_ring {
   void publish() {
     if (published_ == offered_) return;
     published_ = offered_;
+    shown_ = static_cast<u16>(next_ | lap_bit() << 15);
     ++batch_;
     unchecked_places_ += staged_places_;
     staged_places_ = 0;
@@ -209,13 +211,14 @@ class packed_ring {
     if ((wish & detail::events_mask) == detail::events_off) return false;
     if ((wish & detail::events_mask) != detail::events_at || !event_idx_ || added > size_) return true;
     // The place asked for, counted from the start of our lap: one of the lap before lies below zero.
-    const bool same_lap = (wish >> 15 & 1u) == lap_bit();
+    const bool same_lap = ((wish ^ shown_) & 0x8000u) == 0;
     const u16 event = static_cast<u16>((wish & 0x7fffu) - (same_lap ? 0u : size_));
-    return need_event(event, next_, static_cast<u16>(next_ - added));
+    const u16 after = shown_ & 0x7fffu;
+    return need_event(event, after, static_cast<u16>(after - added));
   }
 
-  /// The next place to be filled, and its lap in the top bit: what the doorbell can tell.
-  [[nodiscard]] u16 position() const { return static_cast<u16>(next_ | lap_bit() << 15); }
+  /// The first place that the device has not been shown, and its lap in the top bit: what the doorbell can tell.
+  [[nodiscard]] u16 position() const { return shown_; }
 
   [[nodiscard]] result<completion> next_completion() {
     completion one;
@@ -303,11 +306,12 @@ class packed_ring {
     here.lap ^= detail::packed_both;
   }
 
-  // Takes back `count` descriptors of a chain in error, whose first was not made available: once a shorter chain stood there, the
-  // device would go on to the rest.
+  // Takes back `count` descriptors of a chain in error: once a shorter chain stood there, the device would go on to the rest. They
+  // look as if they had been used on the lap before. The first one was not made available.
   [[gnu::cold, gnu::noinline]] void withdraw(u16 count) {
-    for (place here{next_, available_}; count != 0; --count, step(here))
-      ring()[here.at].id_and_flags.store(here.lap ^ detail::packed_both);
+    place here{next_, available_};
+    for (step(here); --count != 0; step(here))
+      ring()[here.at].id_and_flags.store(here.lap == detail::packed_avail ? 0 : detail::packed_both);
   }
 
   [[nodiscard]] bool is_indirect() const { return Options.indirect != 0 && indirect_; }
@@ -337,6 +341,7 @@ class packed_ring {
   // The truth, ours alone.
   u16 size_ = 0;
   u16 next_ = 0;               // the place that the next descriptor goes to
+  u16 shown_ = 0;              // the place up to which all is published, and its lap in the top bit
   u16 taken_at_ = 0;           // the place where the device's next answer will be
   u16 free_places_ = 0;
   u32 available_ = 0;          // flags that make a descriptor available on the driver's lap

@@ -286,7 +286,8 @@ class packed_device final : public ring_device {
   }
   [[nodiscard]] std::uint64_t owned() const { return next_available_ > used_ ? next_available_ - used_ : 0; }
 
-  // Whether a list starts at the next position. Nothing else may have happened to the flags there.
+  // Whether a list starts at the next position. Nothing else may have happened to the flags there, but that they look as if the
+  // descriptor had been used on the lap before: so a driver that thought better of it may leave it.
   [[nodiscard]] bool ready() {
     if (broken_) return false;
     const std::uint16_t flags = raw_flags(slot(next_available_));
@@ -294,7 +295,7 @@ class packed_device final : public ring_device {
     const slot_state& s = slots_[slot(next_available_)];
     const std::string name = "descriptor " + std::to_string(slot(next_available_)) + " has flags " + wire::hex(flags);
     if (owned() < size_ && s.held) broken("PACKED-03: " + name + ", and was available before");
-    else if ((flags & used_or_available) == s.bits) return false;
+    else if (const auto bits = flags & used_or_available; bits == s.bits || bits == used_bits(next_available_ + size_)) return false;
     else if (owned() >= size_) broken("PACKED-02: " + name + " while the device has it");
     else broken("FACT-21: " + name + ", with the wrong wrap counter");
     return false;

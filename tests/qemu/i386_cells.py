@@ -46,7 +46,7 @@ def cells(m):
                disk=m.Disk(backend="driver=throttle,throttle-group=slow,"
                                    "file.driver=raw,file.file.driver=file,file.file.filename={image}"),
                tell={"run": "above,patience", "patience": 20000, **features},
-               **far | {"extra": [*BIG_NEIGHBOUR, "-object", "throttle-group,id=slow,x-iops-total=10"]})
+               **far | {"extra": [*BIG_NEIGHBOUR, "-object", "throttle-group,id=slow,x-iops-total=2"]})
     yield cell("pc blk+rng modern-pio-notify=on, BARs above 4 GiB: doorbells are ports all the same",
                options="modern-pio-notify=on",
                tell={"run": "above,layout,disk,rng", "bars": 0x14, "multiplier": 0, "notify": 4, **features}, **far)

@@ -301,7 +301,7 @@ def disk_cells():
         yield Cell(f"pc {via} blk: the device takes longer than the guest waits", tags="[SHUTDOWN-02]", variant=variant,
                    disks=[Disk(backend="driver=throttle,throttle-group=slow,"
                                        "file.driver=raw,file.file.driver=file,file.file.filename={image}")],
-                   extra=["-object", "throttle-group,id=slow,x-iops-total=10"],
+                   extra=["-object", "throttle-group,id=slow,x-iops-total=2"],
                    tell={"run": "patience", "patience": 20000, **negotiated(via, variant)})
         for bad in ("read", "write"):
             yield Cell(f"pc {via} blk: a bad sector gives io_error on {bad}, and the disk goes on", variant=variant,

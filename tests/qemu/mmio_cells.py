@@ -38,7 +38,7 @@ def cells_of(m, machine, options, processor, version):
     yield cell("blk: the device takes longer than the guest waits",
                m.Disk(backend="driver=throttle,throttle-group=slow,"
                               "file.driver=raw,file.file.driver=file,file.file.filename={image}"),
-               extra=["-object", "throttle-group,id=slow,x-iops-total=10"], tags="[SHUTDOWN-02]",
+               extra=["-object", "throttle-group,id=slow,x-iops-total=2"], tags="[SHUTDOWN-02]",
                tell={"run": "patience", "patience": 20000, **usual})
     yield cell("blk: storage too small or misaligned", m.Disk(), tell={"run": "bad_storage", **usual})
     yield cell("blk: not a driver for an entropy device", m.Disk(), m.Rng(), tell={"run": "wrong_type"})

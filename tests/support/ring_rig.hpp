@@ -39,9 +39,9 @@ struct any_ring {
   virtual result<ring_layout> attach(const dma_area& storage, u16 entries, const feature_set& features) = 0;
   virtual u16 longest_chain() const = 0;
   virtual u16 in_flight() const = 0;
-  virtual result<u16> reserve() const = 0;
+  virtual result<u16> reserve() = 0;
   virtual result<token> stage(u16 slot, const segments& chain, u64 cookie) = 0;
-  virtual void publish() = 0;
+  virtual bool publish() = 0;
   virtual bool needs_kick() = 0;
   virtual u16 position() const = 0;
   virtual result<completion> next_completion() = 0;
@@ -62,9 +62,9 @@ struct erased final : any_ring {
   }
   u16 longest_chain() const override { return ring.longest_chain(); }
   u16 in_flight() const override { return ring.in_flight(); }
-  result<u16> reserve() const override { return ring.reserve(); }
+  result<u16> reserve() override { return ring.reserve(); }
   result<token> stage(u16 slot, const segments& chain, u64 cookie) override { return ring.stage(slot, chain, cookie); }
-  void publish() override { ring.publish(); }
+  bool publish() override { return ring.publish(); }
   bool needs_kick() override { return ring.needs_kick(); }
   u16 position() const override { return ring.position(); }
   result<completion> next_completion() override { return ring.next_completion(); }
@@ -104,7 +104,10 @@ class subject {
     const auto layout = ring.attach({storage.data, storage.size, dma_addr{storage_at}}, n, features);
     REQUIRE(layout);
     device.configure(memory, n, storage_at + layout->descriptors, storage_at + layout->driver,
-                     storage_at + layout->device, {.event_idx = event_idx, .indirect = features.has(feature::indirect_desc)});
+                     storage_at + layout->device,
+                     {.event_idx = event_idx,
+                      .indirect = features.has(feature::indirect_desc),
+                      .in_order = features.has(feature::in_order)});
     if (requests != 0) run_up(requests);
   }
 

@@ -132,3 +132,22 @@ TEST_CASE("segments: a long piece is cut at the limit and never truncated", "[pl
   CHECK(small.push(dma_addr{0}, 101, direction::from_device).error() == errc::no_space);
   CHECK(small.push(dma_addr{0}, 0, direction::from_device));
 }
+
+TEST_CASE("segments: what the device writes comes last, and the bytes of both are added up [SPLIT-02][PACKED-06]", "[platform]") {
+  segment_list<4> list;
+  CHECK(list.bytes() == 0);
+  REQUIRE(list.push(dma_addr{0x1000}, 16, direction::to_device));
+  REQUIRE(list.push(dma_addr{0x2000}, 0xffff'ffff, direction::from_device));
+  CHECK(list.push(dma_addr{0x3000}, 16, direction::to_device).error() == errc::invalid_argument);
+  CHECK(list.size() == 3);
+  list.append(dma_addr{0x4000}, 1, direction::from_device);
+  CHECK(list.bytes() == 0x1'0000'0010);
+  CHECK(list.writable_bytes() == 0x1'0000'0000);
+  list.truncate(2);
+  CHECK(list.bytes() == 16 + u64{list[1].length});
+  CHECK(list.writable_bytes() == list[1].length);
+  list.truncate(1);
+  CHECK(list.push(dma_addr{0x3000}, 16, direction::to_device));
+  CHECK(list.bytes() == 32);
+  CHECK(list.writable_bytes() == 0);
+}

@@ -39,6 +39,17 @@ inline constexpr bool is_reference<T&> = true;
 
 struct nothing {};
 
+template <bool Condition, class Then, class Else>
+struct choice {
+  using type = Then;
+};
+template <class Then, class Else>
+struct choice<false, Then, Else> {
+  using type = Else;
+};
+template <bool Condition, class Then, class Else>
+using conditional = typename choice<Condition, Then, Else>::type;
+
 // GCC 12 has only the old spelling, newer clang deprecates it.
 template <class T>
 inline constexpr bool trivially_destructible =

@@ -97,7 +97,7 @@ class request_device {
   [[nodiscard]] result<void> ready() const { return up_ ? result<void>{} : result<void>{down()}; }
 
   /// The slot of the next request. Errors: `queue_full`, or why the device is down.
-  [[nodiscard]] result<u16> reserve() const {
+  [[nodiscard]] result<u16> reserve() {
     if (!up_) [[unlikely]] return down();
     return ring_.reserve();
   }
@@ -118,8 +118,7 @@ class request_device {
   /// Publishes what is staged and rings the doorbell if the device wants it: at most one register write.
   void kick() {
     if (!up_) return;  // a device that will not reset is shown nothing more
-    ring_.publish();
-    if (!ring_.needs_kick()) return;
+    if (!ring_.publish() || !ring_.needs_kick()) return;
     bell_.ring({.queue = 0, .next_offset = ring_.position()});
     detail::trace(session_.platform(), {event::kind::doorbell, 0});
   }

@@ -16,11 +16,12 @@ enum class dma_addr : u64 {};
 [[nodiscard]] constexpr u64 raw(dma_addr at) { return static_cast<u64>(at); }
 [[nodiscard]] constexpr dma_addr operator+(dma_addr at, u64 offset) { return dma_addr{raw(at) + offset}; }
 
-/// Who reads and who writes a piece of memory while the device has it.
-enum class direction : u8 {
-  to_device,    // the device reads
-  from_device,  // the device writes
-  shared,       // both, at any time, until the device is reset: DMA storage. Never a copy.
+/// Who reads and who writes a piece of memory while the device has it. The first two have the numbers that descriptors have for
+/// it, so that a ring takes them as they are.
+enum class direction : u32 {
+  to_device = 0,    // the device reads
+  from_device = 2,  // the device writes
+  shared = 4,       // both, at any time, until the device is reset: DMA storage. Never a copy, never in a chain.
 };
 
 /// One contiguous piece of a buffer, as the device addresses it.
@@ -29,28 +30,47 @@ struct segment {  // no initial values: a list of them on the stack, of which a 
   u32 length;
   direction way;
   u64 handle;  // the platform's own, handed back to its unmap(): a bounce slot, an IOTLB entry
+
+  /// Both as the second half of a descriptor has them: on little-endian machines one load.
+  [[nodiscard]] u64 length_and_way() const {
+    if constexpr (native_order != byte_order::little) return length | u64{static_cast<u32>(way)} << 32;
+    u64 both;
+    __builtin_memcpy(&both, reinterpret_cast<const u8*>(this) + sizeof at, sizeof both);
+    return both;
+  }
 };
 
-/// A bounded list of segments that a platform's map() appends to.
+/// A bounded list of segments that a platform's map() appends to. What the device reads comes before what it writes, as in every
+/// chain (2.7.4.2, 2.8.6): the list sees to it, and adds up the bytes of both.
 class segments {
  public:
   constexpr segments(segment* storage, u16 capacity) : first_{storage}, capacity_{capacity} {}
 
   /// Appends `length` bytes at `at`, cut into pieces of at most `largest_piece()`. Nothing is appended for length 0.
-  /// Error: `no_space` when the list is full; what was appended until then is still in it, for the caller to forget.
+  /// Errors: `no_space` when the list is full; what was appended until then is still in it, for the caller to forget.
+  /// `invalid_argument`: something for the device to read, behind something to write.
   constexpr result<void> push(dma_addr at, u64 length, direction way, u64 handle = 0) {
+    if (way == direction::to_device && writable_ != 0) [[unlikely]] return errc::invalid_argument;
     while (length != 0) {
       if (count_ == capacity_) return errc::no_space;
       const u32 piece = static_cast<u32>(detail::smaller(length, u64{largest_}));
       first_[count_++] = segment{at, piece, way, handle};
+      add(piece, way);
       at = at + piece;
       length -= piece;
     }
     return {};
   }
 
-  /// Appends one piece as it is, which the caller knows to be short enough and to have room.
-  constexpr void append(dma_addr at, u32 length, direction way) { first_[count_++] = segment{at, length, way, 0}; }
+  /// Appends one piece as it is, which the caller knows to be short enough, to have room, and to be in its place.
+  /// It has no handle: it is never unmapped.
+  constexpr void append(dma_addr at, u32 length, direction way) {
+    segment& one = first_[count_++];
+    one.at = at;
+    one.length = length;
+    one.way = way;
+    add(length, way);
+  }
 
   /// The longest piece push() makes. A device may ask for less than 32 bits allow (SIZE_MAX of block devices).
   [[nodiscard]] constexpr u32 largest_piece() const { return largest_; }
@@ -65,15 +85,32 @@ class segments {
   [[nodiscard]] constexpr const segment* begin() const { return first_; }
   [[nodiscard]] constexpr const segment* end() const { return first_ + count_; }
 
+  /// Bytes that the device may read and write, and those that it may write.
+  [[nodiscard]] constexpr u64 bytes() const { return bytes_; }
+  [[nodiscard]] constexpr u64 writable_bytes() const { return writable_; }
+
   /// Forgets the segments from `count` on: a map() that fails half-way may tidy up, though nobody looks at the list then.
-  constexpr void truncate(u16 count) { count_ = detail::smaller(count_, count); }
+  constexpr void truncate(u16 count) {
+    while (count_ > count) {
+      const segment& last = first_[--count_];
+      bytes_ -= last.length;
+      if (last.way != direction::to_device) writable_ -= last.length;
+    }
+  }
 
  private:
+  constexpr void add(u32 length, direction way) {
+    bytes_ += length;
+    if (way != direction::to_device) writable_ += length;
+  }
+
   segment* first_;
   u16 count_ = 0;
   u16 capacity_;
   // A whole number of sectors, so that a cut never lands inside one.
   u32 largest_ = 0x8000'0000;
+  u64 bytes_ = 0;
+  u64 writable_ = 0;
 };
 
 /// A `segments` with room for `Capacity` of them.

@@ -43,9 +43,10 @@ struct ring_layout {
 ///  4. `reserve()` names the slot that the next `stage()` will use, so that the caller can fill that slot's header cells.
 ///     Not calling stage() afterwards costs nothing. Error: `queue_full`;
 ///  5. `stage(slot, chain, cookie)` writes a chain, invisible to the device until `publish()` makes everything staged
-///     visible by one store. Errors, without effect: `queue_full` (no room now), `out_of_range` (never any room),
-///     `invalid_argument` (empty, or readable after writable), `misaligned` never;
-///  6. `needs_kick()` after `publish()`: fence, then whether the device wants a doorbell. Once true, the caller rings;
+///     visible by one store, and says whether there was anything. Errors, without effect: `queue_full` (no room now),
+///     `out_of_range` (never any room, or 4 GiB), `invalid_argument` (empty);
+///  6. `needs_kick()` after `publish()`: fence, then whether the device wants a doorbell for what was published since this was
+///     last asked. Once true, the caller rings;
 ///  7. `next_completion()` takes one used entry, in the device's order. The slot stays taken until `release(token)`. Errors:
 ///     `not_ready`; `device_misbehaved` when the entry is a lie, and then nothing is given back until a reset. `take(out)` is
 ///     the same for those who have a place for it: `out` is written on success alone;
@@ -66,7 +67,7 @@ concept virtqueue = requires(Q q, const Q cq, dma_area storage, u16 n, bool fixe
   { cq.in_flight() } -> same_as<u16>;
   { q.reserve() } -> same_as<result<u16>>;
   { q.stage(slot, chain, cookie) } -> same_as<result<token>>;
-  { q.publish() };
+  { q.publish() } -> same_as<bool>;
   { q.needs_kick() } -> same_as<bool>;
   { cq.position() } -> same_as<u16>;
   { q.next_completion() } -> same_as<result<completion>>;

@@ -7,8 +7,7 @@
 #pragma once
 
 #include <virtio/config.hpp>
-#include <virtio/queue/chain.hpp>
-#include <virtio/queue/slots.hpp>
+#include <virtio/queue/in_order.hpp>
 #include <virtio/queue/suppression.hpp>
 
 namespace virtio {
@@ -18,6 +17,7 @@ struct ring_options {
   u16 indirect = 0;      // entries of each slot's indirect table; 0: no indirect descriptors
   u16 ring_entries = 0;  // ring memory for devices that dictate their size (legacy PCI); 0: as many as descriptors
   byte_order order = byte_order::little;  // a legacy device on a big-endian guest wants native_order
+  bool in_order = false;  // accept IN_ORDER: less work a request, but a batch tells the length of its last one only
 };
 
 namespace detail {
@@ -32,11 +32,12 @@ struct split_descriptor {
   to_device<u64, Order> address;
   to_device<u64, Order> rest;
 
-  void write(dma_addr at, u32 length, u32 flags, u16 next) {
-    address.store(raw(at));
+  /// `more` are flags besides the segment's own.
+  void write(const segment& piece, u32 more, u32 next) {
+    address.store(raw(piece.at));
     // In a big-endian ring the fields still come in the order length, flags, next.
-    if constexpr (Order == byte_order::little) rest.store(u64{flags | u32{next} << 16} << 32 | length);
-    else rest.store(u64{length} << 32 | (flags << 16 | next));
+    if constexpr (Order == byte_order::little) rest.store(piece.length_and_way() | ((u64{more} | u64{next} << 16) << 32));
+    else rest.store(u64{piece.length} << 32 | ((static_cast<u32>(piece.way) | more) << 16 | next));
   }
 };
 static_assert(sizeof(split_descriptor<byte_order::little>) == 16);
@@ -70,9 +71,9 @@ class split_ring {
   static constexpr u16 slots = Capacity;
   static constexpr byte_order order = Options.order;
   static constexpr usize dma_bytes = detail::round_up(ring_bytes(most_entries) + table_bytes * Capacity, dma_page);
-  static constexpr feature_set wanted = Options.indirect != 0
-                                            ? feature_set{feature::event_idx, feature::indirect_desc}
-                                            : feature_set{feature::event_idx};
+  static constexpr feature_set wanted = feature_set{feature::event_idx} |
+                                        (Options.indirect != 0 ? feature_set{feature::indirect_desc} : feature_set{}) |
+                                        (Options.in_order ? feature_set{feature::in_order} : feature_set{});
   static constexpr feature_set required{};
 
   /// Entries to use with a device whose maximum this is; 0 when its ring cannot be served with this storage.
@@ -101,17 +102,22 @@ class split_ring {
       tables_ = storage.part(ring_bytes(most_entries), table_bytes * Capacity);
       indirect_ = features.has(feature::indirect_desc);
     }
-    mask_ = static_cast<u16>(entries - 1);
+    mask_ = entries - 1u;
     event_idx_ = features.has(feature::event_idx);
 
     usable_ = detail::smaller(entries, Capacity);
     free_count_ = usable_;
     free_ = 0;
+    order_.start(features.has(feature::in_order));
+    taken_place_ = 0;
     for (u32 i = 0; i < Capacity; ++i) next_[i] = static_cast<u16>(i + 1);
+    next_[usable_ - 1] = 0;  // in order they go round; otherwise nobody comes there
     table_.clear();
     offered_ = published_ = checked_ = taken_ = seen_ = 0;
     reclaim_from_ = 0;
     broken_ = false;
+    // What the device wishes to hear of: avail_event, behind the ring's elements, or the flags in front of them.
+    device_wish_ = reinterpret_cast<const from_device<u16, order>*>(device_ + (event_idx_ ? 4 + 8 * usize{entries} : 0));
     disarm();
     return ring_layout{0, static_cast<u32>(driver_offset(entries)), static_cast<u32>(device_offset(entries))};
   }
@@ -125,14 +131,19 @@ class split_ring {
   /// Chains that the device may have.
   [[nodiscard]] u16 in_flight() const { return static_cast<u16>(published_ - taken_); }
 
-  [[nodiscard]] result<u16> reserve() const {
+  [[nodiscard]] result<u16> reserve() {
     if (free_count_ == 0) [[unlikely]] return errc::queue_full;
+    if constexpr (Options.in_order)
+      if (order_.is_on()) return order_.reserve(table_, free_, usable_);
     return free_;
   }
 
   // Inlined: a driver calls it in one place, and it is the larger half of what a request costs.
   [[nodiscard, gnu::always_inline]] result<token> stage(u16 slot, const segments& chain, u64 cookie) {
-    VIRTIO_ASSERT(slot == free_);  // the slot that reserve() named, with nothing staged since
+    // Descriptors come from the free list. Without IN_ORDER its head is the slot, too; with it nothing ever changes the list, so
+    // that they come one after the other (2.7.5).
+    const u32 head = free_;
+    VIRTIO_ASSERT(slot == slot_of(head));  // the slot that reserve() named, with nothing staged since
     const u16 count = chain.size();
     const bool through_table = is_indirect() && count > 1;
     const u16 needed = through_table ? u16{1} : count;
@@ -140,55 +151,53 @@ class split_ring {
     if (static_cast<u16>(needed - 1) >= free_count_ || (through_table && count > longest_chain())) [[unlikely]]
       return count == 0 ? errc::invalid_argument : count > longest_chain() ? errc::out_of_range : errc::queue_full;
 
-    // Written while it is checked: these descriptors are free and stay so until the index names them, so an error leaves no trace.
-    descriptor* const table = through_table ? table_entries(slot) : descriptors_;
-    u16 at = through_table ? u16{0} : slot;
-    VIRTIO_TRY_ASSIGN(const u32 writable, detail::write_chain(
-        chain,
-        [&](const segment& piece, u32 flags) {
-          const u16 next = through_table ? static_cast<u16>(at + 1) : next_[at];
-          table[at].write(piece.at, piece.length, flags | detail::desc_next, next);
-          at = next;
-        },
-        [&](const segment& piece, u32 flags) { table[at].write(piece.at, piece.length, flags, 0); }));
-    if (through_table) descriptors_[slot].write(table_address(slot), u32{16} * count, detail::desc_indirect, 0);
+    if (chain.bytes() >> 32 != 0) [[unlikely]] return errc::out_of_range;  // 2.7.5.3
 
-    slot_record& record = table_[slot];
-    record.cookie = cookie;
-    record.batch = batch_;
-    record.writable = writable;
-    record.last = through_table ? slot : at;
+    descriptor* const table = through_table ? table_entries(slot) : descriptors_;
+    u32 at = through_table ? 0u : head;
+    const segment* piece = chain.begin();
+    for (const segment* const last = piece + (count - 1); piece != last; ++piece) {
+      const u32 next = through_table ? at + 1 : next_[at];
+      table[at].write(*piece, detail::desc_next, next);
+      at = next;
+    }
+    table[at].write(*piece, 0, 0);
+    if (through_table) {
+      const segment whole{table_address(slot), u32{16} * count, direction::to_device, 0};
+      descriptors_[head].write(whole, detail::desc_indirect, 0);
+    }
+
+    slot_record& record = table_.begin(slot, cookie, static_cast<u32>(chain.writable_bytes()));
+    const u32 end = through_table ? head : at;
+    record.last = static_cast<u16>(end);
     record.count = needed;
-    record.state = slot_state::in_flight;
-    free_ = next_[record.last];
+    free_ = next_[end];
     free_count_ = static_cast<u16>(free_count_ - needed);
-    driver_[ring_start + (offered_ & mask_)].store(slot);
+    driver_[ring_start + (offered_ & mask_)].store(static_cast<u16>(head));
     ++offered_;
-    return token{slot, ++record.generation};
+    return token{slot, record.generation};
   }
 
-  void publish() {
-    if (published_ == offered_) return;
+  bool publish() {
+    if (published_ == offered_) return false;
     published_ = offered_;
-    ++batch_;
+    table_.publish();
     // Release: descriptors and ring entries before the index. Partner: the device's acquire load of the index (2.7.13.3.1).
     driver_[index_word].template publish<Barriers>(offered_);
+    return true;
   }
 
   [[nodiscard]] bool needs_kick() {
-    if (checked_ == published_) return false;
+    const u16 after = published_, before = checked_;
+    checked_ = after;
     // Full fence: our index store before our load of the device's wish. Partner: the device stores its wish, fences, and
     // looks at the index again. Without both, each could miss the other's store and the request would hang (2.7.13.4.1).
     Barriers::full();
-    const u16 before = checked_;
-    checked_ = published_;
-    if (event_idx_) {
-      // Any value is a legal wish; a false one costs the device its doorbell or us one register write.
-      const u16 event = avail_event().template fetch<Barriers>().unchecked();
-      return need_event(event, published_, before);
-    }
+    // Any value is a legal wish; a false one costs the device its doorbell or us one register write.
+    const u16 wish = device_wish_->template fetch<Barriers>().unchecked();
+    if (event_idx_) return need_event(wish, after, before);
     // Only bit 0 means anything; the rest of the word may be whatever the device likes.
-    return (used_word(flags_word).template fetch<Barriers>().unchecked() & detail::used_no_notify) == 0;
+    return (wish & detail::used_no_notify) == 0 && after != before;
   }
 
   /// The available index, for transports that tell it with the doorbell.
@@ -210,26 +219,24 @@ class split_ring {
       if (arrived > in_flight()) [[unlikely]] return lie();
       seen_ = static_cast<u16>(taken_ + arrived);
     }
+    if constexpr (Options.in_order)
+      if (order_.is_on()) return take_in_order(out);
     const used_element& element = used_elements()[taken_ & mask_];
-    const result<u32> id = element.id.template fetch<Barriers>().below(usable_);
+    const result<u32> id = element.id.template fetch<Barriers>().below(Capacity);
     if (!id) [[unlikely]] return lie();
-    const u16 slot = static_cast<u16>(*id);
-    slot_record& record = table_[slot];
-    // In flight, and shown to the device: one that is only staged is about to be, and its buffers must not go back before.
-    if (record.state != slot_state::in_flight || record.batch == batch_) [[unlikely]] return lie();
-    record.state = slot_state::done;
-    ++taken_;
+    slot_record& record = table_[*id];
+    if (!table_.may_complete(record)) [[unlikely]] return lie();
     // The length is cut, never judged: honest devices differ in what they report.
-    out = {token{slot, record.generation}, record.cookie,
-           element.length.template fetch<Barriers>().clamped(record.writable), true};
+    const u32 length = element.length.template fetch<Barriers>().clamped(record.writable);
+    record.batch = 0;
+    ++taken_;
+    out = {token{static_cast<u16>(*id), record.generation}, record.cookie, length, true};
     return errc::ok;
   }
 
   void release(token t) {
-    VIRTIO_ASSERT(t.slot < Capacity);
-    slot_record& record = table_[t.slot];
-    VIRTIO_ASSERT(record.state == slot_state::done && record.generation == t.generation);
-    record.state = slot_state::free;
+    const slot_record& record = table_.release(t);
+    if (order_.is_on()) return;  // its place has it again; and its descriptors came back when it was taken
     next_[record.last] = free_;
     free_ = t.slot;
     free_count_ = static_cast<u16>(free_count_ + record.count);
@@ -237,6 +244,13 @@ class split_ring {
 
   /// Whether the token's request is in flight or done and not released.
   [[nodiscard]] bool is_live(token t) const { return table_.is_live(t); }
+
+  /// Takes over from a ring of the other format: tokens that are stale there are stale here. Before `attach`.
+  template <class Other>
+  void follow(const Other& other) {
+    table_.follow(other.slots_so_far());
+  }
+  [[nodiscard]] const slot_table<Capacity>& slots_so_far() const { return table_; }
 
   /// The private record of a live slot.
   [[nodiscard]] const slot_record& record(u16 slot) const { return table_[slot]; }
@@ -279,14 +293,54 @@ class split_ring {
     return reinterpret_cast<const from_device<u16, order>*>(device_)[which];
   }
   [[nodiscard]] const used_element* used_elements() const { return reinterpret_cast<const used_element*>(device_ + 4); }
-  [[nodiscard]] const from_device<u16, order>& avail_event() const {
-    return *reinterpret_cast<const from_device<u16, order>*>(device_ + 4 + usize{8} * (usize{mask_} + 1));
-  }
 
   [[nodiscard]] dma_addr table_address(u16 slot) const { return tables_.at + table_bytes * slot; }
 
   [[nodiscard]] descriptor* table_entries(u16 slot) const {
     return reinterpret_cast<descriptor*>(tables_.data + table_bytes * slot);
+  }
+
+  // The oldest request. An element stands where its batch begins and names the head of the batch's last chain; the index counts all
+  // of them. It covers no more than what was published, so the oldest has been.
+  [[nodiscard]] errc take_in_order(completion& out) {
+    const u16 slot = order_.slot_at(taken_place_);
+    bool known = true;
+    untrusted<u32> length;
+    if (!order_.in_batch()) {
+      const used_element& element = used_elements()[taken_ & mask_];
+      const untrusted<u32> head = element.id.template fetch<Barriers>();
+      length = element.length.template fetch<Barriers>();
+      if (!head.equals(taken_place_) && !begin_batch(head, length)) [[unlikely]] return lie();
+    }
+    if (order_.in_batch()) {
+      known = order_.ends_batch(slot);
+      length = order_.length();
+      if (!known && static_cast<u16>(taken_ + 1) == seen_) [[unlikely]] return lie();  // a longer batch than the index says
+    }
+    slot_record& record = table_[slot];
+    record.batch = 0;
+    ++taken_;
+    taken_place_ = (taken_place_ + record.count) & mask_;
+    free_count_ = static_cast<u16>(free_count_ + record.count);
+    out = {token{slot, record.generation}, record.cookie, known ? length.clamped(record.writable) : 0, known};
+    return errc::ok;
+  }
+
+  [[nodiscard]] u32 slot_of(u32 free_descriptor) const {
+    if constexpr (Options.in_order)
+      if (order_.is_on()) return order_.slot_at(free_descriptor);
+    return free_descriptor;
+  }
+
+  [[gnu::cold, gnu::noinline]] bool begin_batch(untrusted<u32> last_head, untrusted<u32> length) {
+    const result<u32> head = last_head.below(usable_);
+    if (!head) return false;
+    const u16 slot = order_.slot_at(*head);
+    const slot_record& record = table_[slot];
+    // A chain must start there, and not only one that is staged.
+    if (((record.last + 1u - record.count) & mask_) != *head || !table_.may_complete(record)) return false;
+    order_.begin_batch(slot, length);
+    return true;
   }
 
   [[nodiscard]] errc lie() {
@@ -300,25 +354,27 @@ class split_ring {
   descriptor* descriptors_ = nullptr;
   to_device<u16, order>* driver_ = nullptr;
   u8* device_ = nullptr;
+  const from_device<u16, order>* device_wish_ = nullptr;
   dma_area tables_{};
 
   // The truth, ours alone. Indices run free over 16 bits and meet the ring through the mask.
-  u16 mask_ = 0;
+  u32 mask_ = 0;          // entries less one
   u16 usable_ = 0;        // descriptors in use: the smaller of the ring and our capacity
   u16 free_ = 0;          // head of the free list, which next_ links
-  u16 free_count_ = 0;
   u16 offered_ = 0;       // available index, staged included
+  u16 free_count_ = 0;
   u16 published_ = 0;     // available index, as the device sees it
   u16 checked_ = 0;       // available index at the last kick decision
   u16 taken_ = 0;         // used index up to which completions were taken
   u16 seen_ = 0;          // used index up to which they are known to be there
   u16 reclaim_from_ = 0;
-  u32 batch_ = 0;         // publishes so far: what is staged has this number, what was published a smaller one
   bool event_idx_ = false;
   bool indirect_ = false;
   bool broken_ = false;
+  u32 taken_place_ = 0;   // with IN_ORDER: the head of the oldest chain in flight
   u16 next_[Capacity]{};
   slot_table<Capacity> table_{};
+  VIRTIO_EMPTY_MEMBER detail::conditional<Options.in_order, detail::in_order_queue<Capacity>, detail::no_order> order_{};
 };
 
 /// A choice of ring for a driver's type: `split_queue<256>`, `split_queue<64, virtio::ring_options{.indirect = 16}>`. The

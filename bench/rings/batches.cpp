@@ -14,8 +14,9 @@ void must(bool holds) {
 
 }  // namespace
 
-void add_single(ring& queue, const request* requests) {
-  for (unsigned i = 0; i < batch; ++i) {
+template <class Ring>
+void add_single(Ring& queue, const request* requests, unsigned count) {
+  for (unsigned i = 0; i < count; ++i) {
     const auto slot = queue.reserve();
     must(slot.has_value());
     segment_list<1> chain;
@@ -24,29 +25,46 @@ void add_single(ring& queue, const request* requests) {
   }
 }
 
-void add_triple(ring& queue, const request* requests) {
-  for (unsigned i = 0; i < batch; ++i) {
+template <class Ring>
+void add_triple(Ring& queue, const request* requests, unsigned count) {
+  for (unsigned i = 0; i < count; ++i) {
     const auto slot = queue.reserve();
     must(slot.has_value());
     segment_list<3> chain;
-    must(chain.push(requests[i].header, 16, direction::to_device).has_value());
+    chain.append(requests[i].header, 16, direction::to_device);
     must(chain.push(requests[i].data, 4096, direction::from_device).has_value());
-    must(chain.push(requests[i].status, 1, direction::from_device).has_value());
+    chain.append(requests[i].status, 1, direction::from_device);
     must(queue.stage(*slot, chain, i).has_value());
   }
 }
 
-void publish(ring& queue) { queue.publish(); }
+template <class Ring>
+void publish(Ring& queue) {
+  must(queue.publish());
+}
 
-bool decide(ring& queue) { return queue.needs_kick(); }
+template <class Ring>
+bool decide(Ring& queue) {
+  return queue.needs_kick();
+}
 
-void reap(ring& queue, u64& cookies) {
-  for (unsigned i = 0; i < batch; ++i) {
+template <class Ring>
+void reap(Ring& queue, u64& cookies, unsigned count) {
+  for (unsigned i = 0; i < count; ++i) {
     const auto got = queue.next_completion();
     must(got.has_value());
     cookies += got->cookie;
     queue.release(got->which);
   }
 }
+
+#define INSTANTIATE(name, ...)                                             \
+  template void add_single(__VA_ARGS__&, const request*, unsigned);        \
+  template void add_triple(__VA_ARGS__&, const request*, unsigned);        \
+  template void publish(__VA_ARGS__&);                                     \
+  template bool decide(__VA_ARGS__&);                                      \
+  template void reap(__VA_ARGS__&, u64&, unsigned);
+BENCH_RINGS(INSTANTIATE)
+#undef INSTANTIATE
 
 }  // namespace bench

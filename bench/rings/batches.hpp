@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: MIT
 // What is counted of a ring: functions that stand alone, so that a profiler can tell them from the device's side. Each does a
-// driver's part for 32 requests in flight at once, from building the chain to giving the slot back.
+// driver's part for some requests in flight at once, from building the chain to giving the slot back.
 #pragma once
 
+#include <virtio/queue/packed.hpp>
 #include <virtio/queue/split.hpp>
 
 namespace bench {
-
-using ring = virtio::split_ring<256>;
-
-inline constexpr unsigned batch = 32;
 
 /// Buffers of one request, as a driver would know them.
 struct request {
@@ -18,10 +15,26 @@ struct request {
   virtio::dma_addr status;
 };
 
-void add_single(ring& queue, const request* requests);    // 32 chains of one descriptor that the device writes
-void add_triple(ring& queue, const request* requests);    // 32 chains of header, 4 KiB of data, status: block reads
-bool decide(ring& queue);                                 // whether to ring the doorbell, the index being published
-void publish(ring& queue);
-void reap(ring& queue, virtio::u64& cookies);             // 32 completions taken and released
+template <class Ring>
+void add_single(Ring& queue, const request* requests, unsigned count);  // chains of one descriptor that the device writes
+template <class Ring>
+void add_triple(Ring& queue, const request* requests, unsigned count);  // header, 4 KiB of data, status: block reads
+template <class Ring>
+void publish(Ring& queue);
+template <class Ring>
+bool decide(Ring& queue);                                               // whether to ring the doorbell, after publish
+template <class Ring>
+void reap(Ring& queue, virtio::u64& cookies, unsigned count);           // completions taken and released
+
+// The rings that are measured: X(name on the command line, type).
+#define BENCH_RINGS(X)                                                                              \
+  X("split", virtio::split_ring<256>)                                                               \
+  X("split-8", virtio::split_ring<8>)                                                               \
+  X("split-32768", virtio::split_ring<32768>)                                                       \
+  X("split-in-order", virtio::split_ring<256, virtio::ring_options{.in_order = true}>)              \
+  X("packed", virtio::packed_ring<256>)                                                             \
+  X("packed-8", virtio::packed_ring<8>)                                                             \
+  X("packed-32768", virtio::packed_ring<32768>)                                                     \
+  X("packed-in-order", virtio::packed_ring<256, virtio::packed_options{.in_order = true}>)
 
 }  // namespace bench

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The other side of the ring, as little as will do: takes every chain that is offered, says it wrote one byte, and asks to be
-// told of the next. Written from the specification (2.7), without the library's structures.
+// The other sides of the rings, as little as will do: each takes every chain that is offered, says it wrote one byte, and asks to
+// be told of the next. Written from the specification (2.7, 2.8), without the library's structures. Little-endian hosts.
 #pragma once
 
 #include <cstdint>
@@ -8,33 +8,76 @@
 
 namespace bench {
 
-class device {
+template <class T>
+T get(const unsigned char* at) {
+  T value;
+  std::memcpy(&value, at, sizeof value);
+  return value;
+}
+template <class T>
+void put(unsigned char* at, T value) {
+  std::memcpy(at, &value, sizeof value);
+}
+
+class split_device {
  public:
-  device(unsigned char* available, unsigned char* used, unsigned entries)
+  split_device(unsigned char* /*descriptors*/, unsigned char* available, unsigned char* used, unsigned entries)
       : available_{available}, used_{used}, entries_{entries} {}
 
   void serve() {
-    const std::uint16_t offered = half(available_ + 2);
+    const auto offered = get<std::uint16_t>(available_ + 2);
     for (; served_ != offered; ++served_) {
-      const std::uint32_t element[2] = {half(available_ + 4 + 2 * (served_ % entries_)), 1};
-      std::memcpy(used_ + 4 + 8 * (served_ % entries_), element, sizeof element);
+      unsigned char* const element = used_ + 4 + 8 * (served_ % entries_);
+      put<std::uint32_t>(element, get<std::uint16_t>(available_ + 4 + 2 * (served_ % entries_)));
+      put<std::uint32_t>(element + 4, 1);
     }
     __atomic_thread_fence(__ATOMIC_RELEASE);
-    std::memcpy(used_ + 2, &served_, 2);
-    std::memcpy(used_ + 4 + 8 * entries_, &served_, 2);
+    put(used_ + 2, served_);
+    put(used_ + 4 + 8 * entries_, served_);
   }
 
  private:
-  static std::uint16_t half(const unsigned char* at) {
-    std::uint16_t value;
-    std::memcpy(&value, at, 2);
-    return value;
-  }
-
   unsigned char* available_;
   unsigned char* used_;
   unsigned entries_;
   std::uint16_t served_ = 0;
+};
+
+class packed_device {
+ public:
+  packed_device(unsigned char* descriptors, unsigned char* /*driver*/, unsigned char* events, unsigned entries)
+      : descriptors_{descriptors}, events_{events}, entries_{entries} {}
+
+  void serve() {
+    while (is_available(at_)) {
+      unsigned last = at_;
+      while ((get<std::uint16_t>(place(last) + 14) & 1) != 0) last = last + 1 == entries_ ? 0 : last + 1;
+      const unsigned count = (last + entries_ - at_) % entries_ + 1;
+      unsigned char* const used = place(at_);
+      put<std::uint16_t>(used + 12, get<std::uint16_t>(place(last) + 12));
+      put<std::uint32_t>(used + 8, 1);
+      __atomic_thread_fence(__ATOMIC_RELEASE);
+      put<std::uint16_t>(used + 14, wrap_ ? 0x8080 : 0);
+      at_ += count;
+      if (at_ < entries_) continue;
+      at_ -= entries_;
+      wrap_ = !wrap_;
+    }
+    put<std::uint32_t>(events_, 2u << 16 | (wrap_ ? 0x8000u : 0u) | at_);
+  }
+
+ private:
+  unsigned char* place(unsigned n) { return descriptors_ + 16 * n; }
+  bool is_available(unsigned n) {
+    const auto flags = get<std::uint16_t>(place(n) + 14);
+    return ((flags & 0x80) != 0) == wrap_ && ((flags & 0x8000) != 0) != wrap_;
+  }
+
+  unsigned char* descriptors_;
+  unsigned char* events_;
+  unsigned entries_;
+  unsigned at_ = 0;
+  bool wrap_ = true;
 };
 
 }  // namespace bench

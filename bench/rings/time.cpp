@@ -6,19 +6,25 @@
 
 namespace {
 
-void split_single(benchmark::State& state) {
-  bench::rig rig;
-  for (auto _ : state) rig.turn(bench::add_single);
-  state.SetItemsProcessed(state.iterations() * bench::batch);
+template <class Ring>
+void single(benchmark::State& state) {
+  const auto rig = std::make_unique<bench::rig<Ring>>();
+  for (auto _ : state) rig->turn(bench::add_single<Ring>);
+  state.SetItemsProcessed(state.iterations() * rig->batch);
 }
-BENCHMARK(split_single);
+template <class Ring>
+void triple(benchmark::State& state) {
+  const auto rig = std::make_unique<bench::rig<Ring>>();
+  for (auto _ : state) rig->turn(bench::add_triple<Ring>);
+  state.SetItemsProcessed(state.iterations() * rig->batch);
+}
 
-void split_triple(benchmark::State& state) {
-  bench::rig rig;
-  for (auto _ : state) rig.turn(bench::add_triple);
-  state.SetItemsProcessed(state.iterations() * bench::batch);
-}
-BENCHMARK(split_triple);
+using split = virtio::split_ring<256>;
+using packed = virtio::packed_ring<256>;
+BENCHMARK(single<split>)->Name("split_single");
+BENCHMARK(triple<split>)->Name("split_triple");
+BENCHMARK(single<packed>)->Name("packed_single");
+BENCHMARK(triple<packed>)->Name("packed_triple");
 
 }  // namespace
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The driver and the device on two threads, both asleep whenever they have nothing to do: a notification that is lost leaves
-// one of them asleep for good. That the fences are where they must be is shown by order of access in hostile/split.cpp; a
+// one of them asleep for good. That the fences are where they must be is shown by order of access in hostile/virtqueue.cpp; a
 // missing one shows here only by luck.
-#include <catch2/catch_test_macros.hpp>
+#include <catch2/catch_template_test_macros.hpp>
 
 #include <atomic>
 #include <thread>
@@ -13,7 +13,7 @@ using namespace virtio;
 
 namespace {
 
-constexpr u32 requests = 100'000;
+constexpr u32 requests = 70'000;  // past an index wrap
 constexpr u64 too_long = 2'000'000'000;  // steps, not time: a lost notification is waited for until here
 
 // Waits until `flag` was set, and takes it. False when nothing came.
@@ -52,7 +52,7 @@ void sleep_on_both_sides(feature_set features) {
 
   u32 sent = 0, back = 0;
   while (back < requests && lost == 0) {
-    while (sent < requests && r->submit(1, 0, sent)) ++sent;
+    while (sent < requests && r->submit(1, sent % 3 == 0 && Ring::slots >= 4 ? 2 : 0, sent)) ++sent;
     r->ring.publish();
     if (r->ring.needs_kick()) doorbell = true;
     for (;;) {
@@ -73,9 +73,8 @@ void sleep_on_both_sides(feature_set features) {
 
 }  // namespace
 
-TEST_CASE("threads: no doorbell and no interrupt is ever lost, with EVENT_IDX and with flags [SPLIT-22][SPLIT-24]",
-          "[queue][contract]") {
-  sleep_on_both_sides<split_ring<4>>({});
-  sleep_on_both_sides<split_ring<4>>(feature_set{feature::event_idx});
-  sleep_on_both_sides<split_ring<64>>(feature_set{feature::event_idx});
+TEMPLATE_TEST_CASE("threads: no doorbell and no interrupt is ever lost, with EVENT_IDX and with flags [SPLIT-22][SPLIT-24]",
+                   "[queue][contract]", split_ring<4>, split_ring<64>, packed_ring<1>, packed_ring<5>, packed_ring<64>) {
+  sleep_on_both_sides<TestType>({});
+  sleep_on_both_sides<TestType>(feature_set{feature::event_idx});
 }

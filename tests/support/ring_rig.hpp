@@ -6,9 +6,11 @@
 
 #include <catch2/catch_test_macros.hpp>
 
+#include <array>
 #include <cstdlib>
 #include <memory>
 #include <random>
+#include <span>
 #include <type_traits>
 #include <vector>
 
@@ -100,6 +102,7 @@ class subject {
     }
     entries = n;
     event_idx = features.has(feature::event_idx);
+    through_tables_ = has_tables && features.has(feature::indirect_desc);
     if (packed) features.set(static_cast<u8>(feature::ring_packed));
     const auto layout = ring.attach({storage.data, storage.size, dma_addr{storage_at}}, n, features);
     REQUIRE(layout);
@@ -157,6 +160,8 @@ class subject {
 
   // --- positions, as ring_device has them: of chains in a split ring, of descriptors in a packed one ---
 
+  /// By how many a chain of so many pieces goes on.
+  [[nodiscard]] u16 places(u16 pieces) const { return packed && !through_tables_ ? pieces : u16{1}; }
   /// The position `by` entries further, or back.
   [[nodiscard]] u16 moved(u16 position, int by) const {
     const int round = packed ? 2 * entries : 65536;  // after so many it is the same
@@ -168,16 +173,21 @@ class subject {
   /// Chooses at random from all that the device's words can hold, with garbage wherever they mean nothing. A packed ring's device
   /// wants all, nothing, to hear of a position of this lap or the last one, or what no specification knows.
   void ask(std::mt19937& random) {
-    wish_position_ = static_cast<u16>(random());
-    wish_flags_ = static_cast<u16>(random());
-    if (asks_for_position()) wish_position_ = moved(device.shown(), static_cast<int>(random() % 81) - 40);
-    show_wish(wish_position_, wish_flags_);
+    ask(static_cast<u16>(random()), static_cast<u16>(random()));
+    const int reach = random() % 2 != 0 ? 4 : 40;
+    if (asks_for_position()) ask(moved(device.shown(), static_cast<int>(random()) % (reach + 1)), wish_flags_);
   }
-  /// Whether a driver that gets from `before` to `after` has to kick by what was asked. Looks at every position on the way.
-  [[nodiscard]] bool wants_kick(u16 before, u16 after) const {
-    if (before == after) return false;
+  /// These very words: an event, and flags.
+  void ask(u16 position, u16 flags) {
+    wish_position_ = position;
+    wish_flags_ = flags;
+    show_wish(position, flags);
+  }
+  /// Whether a driver that went on by `count` has to kick by what was asked. Looks at every position on the way.
+  [[nodiscard]] bool wants_kick(u16 before, u32 count) const {
+    if (count == 0) return false;
     if (!asks_for_position()) return packed ? (wish_flags_ & 3u) != 1 : (wish_flags_ & 1u) == 0;
-    for (u16 at = before; at != after; at = device.advance(at, 1))
+    for (u16 at = before; count != 0; --count, at = device.advance(at, 1))
       if (at == wish_position_) return true;
     return false;
   }
@@ -187,7 +197,17 @@ class subject {
   /// Says that a request has ended: any id, any length. The device's own record of its buffers stays as it is.
   virtual void claim(u32 id, u32 length) = 0;
   /// Every byte that the driver and the device share, whoever should write it.
-  virtual std::vector<std::span<u8>> shared() = 0;
+  virtual std::array<std::span<u8>, 3> shared() = 0;
+  /// Garbage into descriptors and the driver's entries, but for what says whose a descriptor is and how many entries there are.
+  void scribble(std::mt19937& random) {
+    const auto [descriptors, driver, unused] = shared();
+    for (usize i = 0; i < descriptors.size(); ++i) {
+      const u8 kept = packed && i % 16 >= 14 ? 0x80 : 0;  // AVAIL and USED
+      descriptors[i] = static_cast<u8>((descriptors[i] & kept) | (random() & 0xffu & ~u32{kept}));
+    }
+    if (packed) return;
+    for (u8& one : driver.subspan(4, 2u * entries)) one = static_cast<u8>(random());
+  }
 
   void require_no_violations() {
     for (const auto& what : device.violations()) UNSCOPED_INFO(what);
@@ -201,7 +221,6 @@ class subject {
       : ring{r}, device{d}, storage{s}, slots{n}, packed{is_packed}, has_tables{tables} {}
 
  private:
-  // The two words of the device: an event and flags.
   virtual void show_wish(u16 position, u16 flags) = 0;
   [[nodiscard]] bool asks_for_position() const { return event_idx && (!packed || (wish_flags_ & 3u) == 2); }
 
@@ -224,6 +243,7 @@ class subject {
   }
 
   std::unique_ptr<u8[]> buffers_{new u8[buffer_bytes]()};
+  bool through_tables_ = false;
   u16 wish_position_ = 0, wish_flags_ = 0;
 };
 
@@ -259,7 +279,7 @@ class pair final : parts<Ring>, public subject {
       device.raw_used_idx(static_cast<u16>(index + 1));
     }
   }
-  std::vector<std::span<u8>> shared() override {
+  std::array<std::span<u8>, 3> shared() override {
     if constexpr (is_packed<Ring>) return {device.descriptor_area(), device.driver_area(), device.device_area()};
     else return {device.descriptor_area(), device.available_area(), device.used_area()};
   }

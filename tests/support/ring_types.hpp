@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: MIT
+// The rings that tests of all rings run over: the smallest, one that is no power of two, those that drivers use, the largest, and those
+// with indirect tables and with a hardware device's barriers.
+#pragma once
+
+#include "ring_rig.hpp"
+
+namespace rig {
+
+using tiny = split_ring<1>;
+using small = split_ring<8>;
+using indirect = split_ring<8, ring_options{.indirect = 8}>;
+using usual = split_ring<256>;
+using largest = split_ring<32768>;
+using hardware = split_ring<16, ring_options{}, dma_barriers>;
+using packed_tiny = packed_ring<1>;
+using packed_odd = packed_ring<5>;
+using packed_small = packed_ring<8>;
+using packed_indirect = packed_ring<8, packed_options{.indirect = 8}>;
+using packed_usual = packed_ring<256>;
+using packed_largest = packed_ring<32768>;
+using packed_hardware = packed_ring<16, packed_options{}, dma_barriers>;
+
+}  // namespace rig

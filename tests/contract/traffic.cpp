@@ -13,8 +13,9 @@ using namespace rig;
 
 namespace {
 
-#define SPLIT_RINGS tiny, small, indirect, usual, largest, hardware
-#define PACKED_RINGS packed_tiny, packed_odd, packed_small, packed_indirect, packed_usual, packed_largest, packed_hardware
+#define SPLIT_RINGS tiny, small, indirect, usual, largest, hardware, either_as_split
+#define PACKED_RINGS packed_tiny, packed_odd, packed_small, packed_indirect, packed_usual, packed_largest, \
+  packed_hardware, either_as_packed
 
 constexpr u32 near_wrap = 65534;       // of all indices
 constexpr u16 most_outstanding = 300;  // the largest rings would otherwise do nothing but fill
@@ -265,12 +266,12 @@ void drive(u32 rings) {
 }
 
 TEMPLATE_TEST_CASE("virtqueue: random traffic over split rings [SPLIT-07][SPLIT-09]", "[queue][contract]", SPLIT_RINGS) {
-  drive<TestType>(6);
+  drive<TestType>(7);
 }
 
 TEMPLATE_TEST_CASE("virtqueue: random traffic over packed rings [PACKED-02][PACKED-03][PACKED-11][PACKED-13]", "[queue][contract]",
                    PACKED_RINGS) {
-  drive<TestType>(7);
+  drive<TestType>(8);
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The contract of a virtqueue, the same text over every ring: what virtio/queue/concepts.hpp promises, against a device side
 // that shares nothing with the library. Its split rings show a test's SPLIT requirements, its packed rings the PACKED ones.
-// Random traffic is in traffic.cpp.
+// Random traffic is in traffic.cpp, and what only IN_ORDER does in in_order.cpp.
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 
@@ -17,7 +17,8 @@ namespace {
 
 #define SPLIT_BUT_SMALLEST small, indirect, usual, largest, hardware
 #define PACKED_BUT_SMALLEST packed_odd, packed_small, packed_indirect, packed_usual, packed_largest, packed_hardware
-#define ROOMY_RINGS SPLIT_BUT_SMALLEST, PACKED_BUT_SMALLEST
+#define ONE_FORMAT tiny, packed_tiny, SPLIT_BUT_SMALLEST, PACKED_BUT_SMALLEST, in_order, packed_in_order
+#define ROOMY_RINGS SPLIT_BUT_SMALLEST, PACKED_BUT_SMALLEST, in_order, packed_in_order, either_as_split, either_as_packed
 #define RINGS tiny, packed_tiny, ROOMY_RINGS
 
 // A test's text knows no ring's type, and is compiled once.
@@ -29,8 +30,9 @@ void over(void (*text)(rig::subject&)) {
 // Two requests before all indices wrap, which is near the end of a lap too.
 constexpr u32 near_wrap = 65534;
 
-feature_set features_for(bool event_idx, bool tables = false) {
+feature_set features_for(const rig::subject& r, bool event_idx, bool tables = false) {
   feature_set f{feature::version_1};
+  if (r.in_order) f.set(static_cast<u8>(feature::in_order));
   if (event_idx) f.set(static_cast<u8>(feature::event_idx));
   if (tables) f.set(static_cast<u8>(feature::indirect_desc));
   return f;
@@ -65,7 +67,7 @@ void refuses_what_it_cannot_use(rig::subject& r) {
   if (r.packed) CHECK(refusal(whole, r.slots, {}) == errc::unsupported);
   else CHECK(refusal(whole, 3, f) == errc::unsupported);
 }
-TEMPLATE_TEST_CASE("virtqueue: attach refuses what it cannot use", "[queue][contract]", RINGS) {
+TEMPLATE_TEST_CASE("virtqueue: attach refuses what it cannot use", "[queue][contract]", ONE_FORMAT) {
   over<TestType>(refuses_what_it_cannot_use);
 }
 
@@ -76,7 +78,7 @@ void every_size(rig::subject& r) {
     REQUIRE(n != 0);
     REQUIRE(n <= std::min(maximum, r.slots));
     if (r.packed) REQUIRE(n == std::min(maximum, r.slots));
-    r.attach(n, features_for(true, r.has_tables), near_wrap);
+    r.attach(n, features_for(r, true, r.has_tables), near_wrap);
     REQUIRE(r.ring.longest_chain() == n);
     for (u32 i = 0; i < 40; ++i) {
       const u16 writable = static_cast<u16>(i % n);
@@ -90,7 +92,8 @@ void every_size(rig::subject& r) {
   r.require_no_violations();
 }
 TEMPLATE_TEST_CASE("virtqueue: every number of entries that a device may allow is served, lap after lap [PACKED-01][FACT-14][FACT-20]",
-                   "[queue][contract]", tiny, small, indirect, packed_tiny, packed_odd, packed_small, packed_indirect, packed_hardware) {
+                   "[queue][contract]", tiny, small, indirect, in_order, packed_tiny, packed_odd, packed_small, packed_indirect, packed_hardware,
+                   packed_in_order) {
   over<TestType>(every_size);
 }
 
@@ -100,7 +103,7 @@ void round_trips(rig::subject& r) {
   const auto [event_idx, tables, before] = GENERATE(table<bool, bool, u32>(
       {{false, false, 0}, {true, true, 0}, {false, true, near_wrap}, {true, false, near_wrap}}));
   CAPTURE(event_idx, tables, before);
-  r.attach(r.slots, features_for(event_idx, tables && r.has_tables), before);
+  r.attach(r.slots, features_for(r, event_idx, tables && r.has_tables), before);
   const u16 writable = r.slots >= 3 ? 2 : 0;
   std::mt19937 random{7};
   std::map<u64, token> mine;
@@ -124,7 +127,7 @@ void round_trips(rig::subject& r) {
       got.push_back(*one);
     }
     REQUIRE(got.size() == mine.size());
-    std::shuffle(got.begin(), got.end(), random);
+    if (!r.in_order) std::shuffle(got.begin(), got.end(), random);
     for (const auto& one : got) r.device.push(one.head, 64u * writable);
     r.device.publish();
     for (const auto& one : got) {
@@ -144,14 +147,14 @@ void round_trips(rig::subject& r) {
   }
   r.require_no_violations();
 }
-TEMPLATE_TEST_CASE("virtqueue: requests round trip in any order of completion "
+TEMPLATE_TEST_CASE("virtqueue: requests round trip, in any order of completion but where IN_ORDER forbids it "
                    "[SPLIT-02][SPLIT-04][SPLIT-06][SPLIT-08][SPLIT-29][PACKED-06][PACKED-10][PACKED-16][FACT-21][FACT-22][FACT-23]",
                    "[queue][contract]", RINGS) {
   over<TestType>(round_trips);
 }
 
 void visible_at_once(rig::subject& r) {
-  r.attach(r.slots, features_for(true), near_wrap);
+  r.attach(r.slots, features_for(r, true), near_wrap);
   const u16 start = r.device.next_available();
   REQUIRE(r.submit(1, 0, 1));
   REQUIRE(r.submit(1, 0, 2));
@@ -176,7 +179,7 @@ TEMPLATE_TEST_CASE("virtqueue: nothing is visible before publish, all of it afte
 // --- what does not fit, and what nobody could serve ---
 
 void full(rig::subject& r) {
-  r.attach(r.slots, features_for(false), near_wrap);
+  r.attach(r.slots, features_for(r, false), near_wrap);
   for (u32 i = 0; i < r.slots; ++i)
     if (!r.submit(1, 0, i)) FAIL("no room for " << i);
   CHECK(r.submit(1, 0, 99).error() == errc::queue_full);
@@ -203,7 +206,7 @@ TEMPLATE_TEST_CASE("virtqueue: a full queue says so, loses nothing and goes on [
 }
 
 void no_room_now(rig::subject& r) {
-  r.attach(r.slots, features_for(true), near_wrap);
+  r.attach(r.slots, features_for(r, true), near_wrap);
   for (u16 i = 0; i + 2 < r.slots; ++i) REQUIRE(r.submit(1, 0, i));
   r.kick();
   CHECK(r.submit(1, 2, 77).error() == errc::queue_full);
@@ -227,13 +230,13 @@ void no_room_now(rig::subject& r) {
 }
 TEMPLATE_TEST_CASE("virtqueue: a chain for which there is no room now is refused without effect, and fits later "
                    "[PACKED-02][PACKED-07][PACKED-08]",
-                   "[queue][contract]", small, usual, packed_odd, packed_small, packed_usual) {
+                   "[queue][contract]", small, usual, in_order, packed_odd, packed_small, packed_usual, packed_in_order) {
   over<TestType>(no_room_now);
 }
 
 void senseless_chains(rig::subject& r) {
   const u16 maximum = GENERATE(as<u16>{}, 5, 0xffff);
-  r.attach(r.ring.fit(maximum, false), features_for(false, r.has_tables), near_wrap);
+  r.attach(r.ring.fit(maximum, false), features_for(r, false, r.has_tables), near_wrap);
   REQUIRE(r.ring.longest_chain() == (r.has_tables ? std::min<u16>(r.entries, 8) : r.entries));
   const u16 slot = *r.ring.reserve();
   segment_list<300> chain;
@@ -269,8 +272,8 @@ void senseless_chains(rig::subject& r) {
 }
 TEMPLATE_TEST_CASE("virtqueue: chains that make no sense are refused without effect "
                    "[SPLIT-02][SPLIT-04][SPLIT-08][PACKED-05][PACKED-06][PACKED-08]",
-                   "[queue][contract]", small, indirect, usual, hardware, packed_odd, packed_small, packed_indirect, packed_usual,
-                   packed_hardware) {
+                   "[queue][contract]", small, indirect, usual, hardware, in_order, packed_odd, packed_small, packed_indirect,
+                   packed_usual, packed_hardware, packed_in_order) {
   over<TestType>(senseless_chains);
 }
 
@@ -278,7 +281,7 @@ TEMPLATE_TEST_CASE("virtqueue: chains that make no sense are refused without eff
 
 void doorbells(rig::subject& r) {
   const bool event_idx = GENERATE(false, true);
-  r.attach(r.slots, features_for(event_idx));
+  r.attach(r.slots, features_for(r, event_idx));
   std::mt19937 random{event_idx ? 1u : 2u};
   u32 kicks = 0, silent = 0;
   u64 sent = 0, back = 0;
@@ -321,7 +324,7 @@ TEMPLATE_TEST_CASE("virtqueue: a kick is asked for exactly when the device wants
 
 void interrupts(rig::subject& r) {
   const bool event_idx = GENERATE(false, true);
-  r.attach(r.slots, features_for(event_idx), near_wrap - 400);
+  r.attach(r.slots, features_for(r, event_idx), near_wrap - 400);
   std::mt19937 random{3};
   const auto one_request = [&] {
     REQUIRE(r.submit(1, r.slots >= 3 ? static_cast<u16>(random() % 3) : u16{0}, 0));
@@ -352,7 +355,7 @@ TEMPLATE_TEST_CASE("virtqueue: arm and disarm, and nothing that arrives meanwhil
 // --- the end ---
 
 void reclaims(rig::subject& r) {
-  r.attach(r.slots, features_for(true), near_wrap);
+  r.attach(r.slots, features_for(r, true), near_wrap);
   std::map<u64, token> mine;
   for (u32 i = 0; i < r.slots && i < 40; ++i) mine[i] = *r.submit(1, 0, i);
   r.kick();
@@ -369,7 +372,7 @@ void reclaims(rig::subject& r) {
   }
   CHECK(mine.empty());
   CHECK(r.ring.in_flight() == 0);
-  r.attach(r.slots, features_for(true));
+  r.attach(r.slots, features_for(r, true));
   for (u32 i = 0; i < r.slots; ++i)
     if (*r.submit(1, 0, i) == old) FAIL("a token from before the reset is somebody else's");
   CHECK(!r.ring.is_live(old));

@@ -86,6 +86,7 @@ class subject {
   const u16 slots;
   const bool packed;       // else split
   const bool has_tables;   // for indirect descriptors, with the feature
+  const bool in_order;     // wants the feature
   device_memory memory;
   u16 entries = 0;
   bool event_idx = false;
@@ -217,8 +218,9 @@ class subject {
   }
 
  protected:
-  subject(any_ring& r, virtio::testing::ring_device& d, dma_region s, u16 n, bool is_packed, bool tables)
-      : ring{r}, device{d}, storage{s}, slots{n}, packed{is_packed}, has_tables{tables} {}
+  subject(any_ring& r, virtio::testing::ring_device& d, dma_region s, u16 n, bool is_packed, feature_set wanted)
+      : ring{r}, device{d}, storage{s}, slots{n}, packed{is_packed}, has_tables{wanted.has(feature::indirect_desc)},
+        in_order{wanted.has(feature::in_order)} {}
 
  private:
   virtual void show_wish(u16 position, u16 flags) = 0;
@@ -266,8 +268,7 @@ class pair final : parts<Ring>, public subject {
   decltype(parts<Ring>::own_device)& device = this->own_device;
 
   pair()
-      : subject{this->own_ring,     this->own_device,  this->own_storage,
-                Ring::slots,        is_packed<Ring>,   Ring::wanted.has(feature::indirect_desc)} {}
+      : subject{this->own_ring, this->own_device, this->own_storage, Ring::slots, is_packed<Ring>, Ring::wanted} {}
 
   void claim(u32 id, u32 length) override {
     if constexpr (is_packed<Ring>) {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 // The rings that tests of all rings run over: the smallest, one that is no power of two, those that drivers use, the largest, and those
-// with indirect tables and with a hardware device's barriers.
+// with indirect tables, with a hardware device's barriers, with IN_ORDER, and of either format.
 #pragma once
+
+#include <virtio/queue/either.hpp>
 
 #include "ring_rig.hpp"
 
@@ -20,5 +22,11 @@ using packed_indirect = packed_ring<8, packed_options{.indirect = 8}>;
 using packed_usual = packed_ring<256>;
 using packed_largest = packed_ring<32768>;
 using packed_hardware = packed_ring<16, packed_options{}, dma_barriers>;
+using in_order = split_ring<8, ring_options{.in_order = true}>;
+using packed_in_order = packed_ring<5, packed_options{.in_order = true}>;
+struct either_as_split : either_ring<8> {};
+struct either_as_packed : either_ring<8> {};
+template <>
+inline constexpr bool is_packed<either_as_packed> = true;
 
 }  // namespace rig

@@ -55,9 +55,11 @@ class split_device final : public ring_device {
     copies_.clear();
     next_available_ = seen_available_ = used_index_ = published_ = signalled_ = event_ = next_in_order_ = 0;
   }
-  /// Lets all counters start elsewhere, to meet the wrap soon. The driver has to start there too.
+  /// Lets all counters start elsewhere, to meet the wrap soon: as after so many buffers of one descriptor. The driver has to start
+  /// there too.
   void start_at(std::uint16_t index) override {
     next_available_ = seen_available_ = used_index_ = published_ = signalled_ = event_ = index;
+    next_in_order_ = index % size_;
     wire::atomic_put16(used_word(2), index);
     wire::atomic_put16(used_word(4 + 8u * size_), index);
   }

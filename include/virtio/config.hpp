@@ -18,7 +18,7 @@
   } while (false)
 
 /// Declares `declaration` with the value of `expression` (a `result`), or leaves with its error:
-/// `VIRTIO_TRY_ASSIGN(const auto bell, transport.enable_queue(0, areas, no_vector));`
+/// `VIRTIO_TRY_ASSIGN(const u16 slot, ring.reserve());`
 #define VIRTIO_TRY_ASSIGN(declaration, expression) VIRTIO_TRY_ASSIGN_AT(declaration, expression, __LINE__)
 #define VIRTIO_TRY_ASSIGN_AT(declaration, expression, line) VIRTIO_TRY_ASSIGN_AS(declaration, expression, line)
 #define VIRTIO_TRY_ASSIGN_AS(declaration, expression, line)                                \

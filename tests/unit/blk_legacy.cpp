@@ -93,9 +93,10 @@ struct big_endian_disk {
 struct big_endian_transport {
   using location = big_endian_disk*;
   struct doorbell {
-    void ring(notification) const {}
+    void ring(u16) const {}
   };
   static constexpr byte_order ring_order = byte_order::big;
+  static constexpr feature_set wanted{};
 
   [[nodiscard]] static device_type type_of(const location&) { return device_type::block; }
   result<void> open(const location& where, report& why) {
@@ -115,11 +116,11 @@ struct big_endian_transport {
   }
   void accept_features(feature_set chosen, u32) const { at->accepted = chosen.word(0); }
   [[nodiscard]] queue_limits queue(u16) const { return {at->entries, true}; }
-  [[nodiscard]] result<doorbell> enable_queue(u16, const queue_areas& areas, u16) const {
+  [[nodiscard]] result<void> enable_queue(u16, const queue_areas& areas, const feature_set&, u16, doorbell&) const {
     at->descriptors = reinterpret_cast<const u8*>(raw(areas.descriptors));
     at->available = reinterpret_cast<const u8*>(raw(areas.driver));
     at->used = reinterpret_cast<u8*>(raw(areas.device));
-    return doorbell{};
+    return {};
   }
   [[nodiscard]] result<void> begin_queue_reset(u16) const { return errc::unsupported; }
   [[nodiscard]] bool queue_reset_done(u16) const { return false; }

@@ -296,7 +296,8 @@ TEST_CASE("mmio: a kick is exactly one 32-bit register write that says which que
   CHECK(m.slot().log() == "w4@0x50=0x0");
 
   virtio::testing::recording registers{4};
-  mmio::doorbell<virtio::testing::recording_space>{virtio::testing::recording_space{registers}}.ring({.queue = 3});
+  const virtio::testing::recording_space space{registers};
+  mmio::doorbell<virtio::testing::recording_space>{space, 3, false}.ring(0x8001);
   CHECK(registers.take_log() == "w4@0x0=0x3");
 }
 
@@ -406,7 +407,8 @@ TEST_CASE("mmio: there are no interrupt vectors", "[mmio]") {
   REQUIRE(t.open(m.where(), why));
   m.slot().clear_log();
   CHECK(t.set_config_vector(0).error() == errc::unsupported);
-  CHECK(t.enable_queue(0, {}, 0).error() == errc::unsupported);
+  either::doorbell bell;
+  CHECK(t.enable_queue(0, {}, {}, 0, bell).error() == errc::unsupported);
   CHECK(m.slot().log().empty());
 
   entropy<> e;
@@ -427,11 +429,12 @@ TEST_CASE("mmio: a legacy ring out of reach of a page number, or in pieces, is r
   const auto at = [](u64 start) {
     return queue_areas{dma_addr{start}, dma_addr{start + 128}, dma_addr{start + 4096}, 8};
   };
-  CHECK(t.enable_queue(0, at(0x1000 + 16)).error() == errc::misaligned);
-  CHECK(t.enable_queue(0, at(u64{1} << 44)).error() == errc::dma_unreachable);
+  either::doorbell bell;
+  CHECK(t.enable_queue(0, at(0x1000 + 16), {}, no_vector, bell).error() == errc::misaligned);
+  CHECK(t.enable_queue(0, at(u64{1} << 44), {}, no_vector, bell).error() == errc::dma_unreachable);
   auto apart = at(0x1000);
   apart.device = dma_addr{0x9000};
-  CHECK(t.enable_queue(0, apart).error() == errc::invalid_argument);
+  CHECK(t.enable_queue(0, apart, {}, no_vector, bell).error() == errc::invalid_argument);
   CHECK(m.slot().log().empty());
 }
 

@@ -339,7 +339,8 @@ TEST_CASE("pci modern: queue reset goes through its register and is confirmed by
   auto ring = std::make_unique<split_ring<8>>();
   dma_area area;
   REQUIRE(locate(m.platform(), *storage, area));
-  REQUIRE(s.set_up(0, *ring, area));
+  rig::any_pci::doorbell bell;
+  REQUIRE(s.set_up(0, *ring, area, no_vector, bell));
   s.go();
   auto& f = m.function(4);
   f.poke(f.capability(0x09, 1) + 12u, 64, 4);

@@ -78,8 +78,7 @@ class request_device {
     plan.required = plan.required | ring_type::required;
     VIRTIO_TRY(session_.negotiate(plan));
     VIRTIO_TRY(session_.route_config(interrupts.config));
-    VIRTIO_TRY_ASSIGN(bell_, session_.set_up(0, ring_, area.part(0, ring_type::dma_bytes), interrupts.of_queue(0)));
-    return {};
+    return session_.set_up(0, ring_, area.part(0, ring_type::dma_bytes), interrupts.of_queue(0), bell_);
   }
 
   /// Step 8.
@@ -119,7 +118,7 @@ class request_device {
   void kick() {
     if (!up_) return;  // a device that will not reset is shown nothing more
     if (!ring_.publish() || !ring_.needs_kick()) return;
-    bell_.ring({.queue = 0, .next_offset = ring_.position()});
+    bell_.ring(ring_.position());
     detail::trace(session_.platform(), {event::kind::doorbell, 0});
   }
 

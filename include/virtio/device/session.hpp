@@ -56,7 +56,7 @@ class session {
     for (u32 n = 0; n < words; ++n) detail::trace(platform_, {event::kind::feature_offer, n, offered.word(n)});
 
     feature_set required = plan.required;
-    feature_set wanted = plan.wanted;
+    feature_set wanted = plan.wanted | T::wanted;
     // A device that is reached through the modern registers and does not speak 1.x is nothing we know.
     if (transport_.is_legacy()) wanted = wanted | feature_set{feature::any_layout};
     else required.set(static_cast<u8>(feature::version_1));
@@ -93,9 +93,9 @@ class session {
     return refuse(verdict::vector_refused, errc::unsupported);
   }
 
-  /// Step 7 for one queue: sizes it for the device, lays it out in `storage`, hands it over.
+  /// Step 7 for one queue: sizes it for the device, lays it out in `storage`, hands it over. `bell` becomes its doorbell.
   template <virtqueue Q>
-  [[nodiscard]] result<doorbell> set_up(u16 index, Q& queue, const dma_area& storage, u16 vector = no_vector) {
+  [[nodiscard]] result<void> set_up(u16 index, Q& queue, const dma_area& storage, u16 vector, doorbell& bell) {
     static_assert(Q::order == T::ring_order, "the ring's byte order is not the transport's: choose ring_options::order");
     report_.queue = index;
     const queue_limits limits = transport_.queue(index);
@@ -103,13 +103,13 @@ class session {
     const u16 entries = Q::fit(limits.maximum, limits.fixed);
     report_.available = Q::slots;
     report_.wanted = limits.maximum;
-    const auto bell = entries != 0 ? hand_over(index, queue, entries, storage, vector) : result<doorbell>{errc::no_space};
-    if (!bell) {
-      const bool refused = vector != no_vector && bell.error() == errc::unsupported;
-      return refuse(refused ? verdict::vector_refused : verdict::queue_unusable, bell.error());
+    const auto up = entries != 0 ? hand_over(index, queue, entries, storage, vector, bell) : result<void>{errc::no_space};
+    if (!up) {
+      const bool refused = vector != no_vector && up.error() == errc::unsupported;
+      return refuse(refused ? verdict::vector_refused : verdict::queue_unusable, up.error());
     }
     detail::trace(platform_, {event::kind::queue_enabled, index, entries});
-    return bell;
+    return {};
   }
 
   /// Step 8: from here on the device is live.
@@ -166,7 +166,8 @@ class session {
   }
 
   template <virtqueue Q>
-  [[nodiscard]] result<doorbell> hand_over(u16 index, Q& queue, u16 entries, const dma_area& storage, u16 vector) const {
+  [[nodiscard]] result<void> hand_over(u16 index, Q& queue, u16 entries, const dma_area& storage, u16 vector,
+                                       doorbell& bell) const {
     VIRTIO_TRY_ASSIGN(const ring_layout& layout, queue.attach(storage, entries, features_));
     P::barriers::full();  // the ring as it was laid out, before the device learns where it is
     return transport_.enable_queue(index,
@@ -174,7 +175,7 @@ class session {
                                     .driver = storage.at + layout.driver,
                                     .device = storage.at + layout.device,
                                     .entries = entries},
-                                   vector);
+                                   features_, vector, bell);
   }
 
   errc refuse_feature(verdict why, u8 bit) {

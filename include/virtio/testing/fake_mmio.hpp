@@ -117,6 +117,8 @@ class fake_mmio_slot {
       case 0x30: queue_select_ = value; ready_seen_ = false; return;
       case 0x38: return write_queue_size(value);
       case 0x50:
+        if (device_->accepted(38))
+          return device_->notify_with_data(static_cast<u16>(value), static_cast<u16>(value >> 16 & 0x7fff), value >> 31 != 0);
         if (value > 0xffff) return object("NOTIFY-03: notification for queue " + wire::hex(value));
         return device_->notify(static_cast<u16>(value));
       case 0x64:

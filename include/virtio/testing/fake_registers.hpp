@@ -33,7 +33,9 @@ class fake_registers {
       case 0x1a: return q == nullptr ? 0xffff : q->vector;
       case 0x1c: return q != nullptr && q->enabled ? 1 : 0;
       case 0x1e: return q == nullptr ? 0 : q->notify_off;
-      case 0x38: return device_->offers(39) ? notify_data(queue_select_) : 0u;
+      case 0x38:
+        if (!device_->accepted(39)) device_->object("NOTIFY-05: queue_notif_config_data read without NOTIF_CONFIG_DATA");
+        return device_->offers(39) ? notify_data(queue_select_) : 0u;
       case 0x3a: return device_->read_queue_reset(queue_select_);
       default: break;
     }
@@ -73,6 +75,7 @@ class fake_registers {
                       " bytes");
       return;
     }
+    const char* const rule = with_data ? (with_token ? "NOTIFY-06" : "NOTIFY-04") : with_token ? "NOTIFY-05" : "NOTIFY-03";
     const auto said = static_cast<std::uint16_t>(value);
     std::uint16_t queue = said;
     if (with_token) queue = static_cast<std::uint16_t>(said - notify_data(0));
@@ -80,7 +83,7 @@ class fake_registers {
       // Hosts go by the address, the value has to agree with it.
       const device_model::queue_state* const named = device_->find_queue(queue);
       if (named == nullptr || std::uint64_t{named->notify_off} * multiplier != offset) {
-        device_->object(std::string{with_token ? "NOTIFY-05" : "NOTIFY-03"} + ": value " + wire::hex(said) +
+        device_->object(std::string{rule} + ": value " + wire::hex(said) +
                         " written to the notification address " + wire::hex(offset));
         for (std::size_t i = 0; i < device_->queue_count(); ++i)
           if (std::uint64_t{device_->at(i).notify_off} * multiplier == offset) queue = static_cast<std::uint16_t>(i);

@@ -42,13 +42,6 @@ struct queue_limits {
   bool fixed = false;  // the driver must use exactly `maximum` (legacy PCI has no register to say otherwise)
 };
 
-/// What a doorbell may have to say. Without NOTIFICATION_DATA only the transport's own word for the queue is sent.
-struct notification {
-  u16 queue = 0;
-  u16 next_offset = 0;  // split: the available index; packed: the next slot
-  bool wrap = false;    // packed: the wrap counter of that slot
-};
-
 /// Why an interrupt came. Both may be true, and neither (a shared line).
 struct interrupt_cause {
   bool queue = false;
@@ -72,7 +65,9 @@ struct interrupt_vectors {
 ///     `open(location, report&)` finds and checks the registers, and lets the device master the bus. It writes no virtio
 ///     register. It starts the report afresh, with type and interface; on error the transport is closed and it says why;
 ///  2. every call makes the register accesses it names and no others; none waits. A device that has vanished reads all ones;
-///  3. `enable_queue` programs everything and enables last; its doorbell's `ring()` is exactly one register write;
+///  3. `wanted` are features of the transport itself, accepted when offered. `enable_queue` is told what was negotiated, programs
+///     everything, enables last, and on success gives the queue's doorbell. That one's `ring(position)` is exactly one register
+///     write; with NOTIFICATION_DATA it says where the queue stands (the queue's `position()`);
 ///  4. `config<T>` reads one field, in the order of bytes that the interface has; fields of 8 bytes may tear, so callers
 ///     compare `config_generation()` before and after (`read_config` does). Errors: `not_found` without device config,
 ///     `out_of_range` behind its end;
@@ -80,10 +75,10 @@ struct interrupt_vectors {
 template <class T>
 concept transport = __is_trivially_copyable(T) && requires(T t, const T ct, typename T::location where, report& why, u16 q,
                                                             u16 vector, const queue_areas& areas, feature_set f, u8 value,
-                                                            u32 words, usize offset, typename T::doorbell bell,
-                                                            notification n) {
+                                                            u32 words, usize offset, typename T::doorbell bell) {
   { t.open(where, why) } -> same_as<result<void>>;
   { T::ring_order } -> converts_to<byte_order>;
+  { T::wanted } -> converts_to<feature_set>;
   { T::type_of(where) } -> same_as<device_type>;
   { ct.type() } -> same_as<device_type>;
   { ct.kind() } -> same_as<transport_kind>;
@@ -93,7 +88,7 @@ concept transport = __is_trivially_copyable(T) && requires(T t, const T ct, type
   { t.device_features(words) } -> same_as<feature_set>;
   { t.accept_features(f, words) };
   { t.queue(q) } -> same_as<queue_limits>;
-  { t.enable_queue(q, areas, vector) } -> same_as<result<typename T::doorbell>>;
+  { t.enable_queue(q, areas, f, vector, bell) } -> same_as<result<void>>;
   { t.begin_queue_reset(q) } -> same_as<result<void>>;
   { t.queue_reset_done(q) } -> same_as<bool>;
   { t.set_config_vector(vector) } -> same_as<result<void>>;
@@ -102,7 +97,7 @@ concept transport = __is_trivially_copyable(T) && requires(T t, const T ct, type
   { ct.config_generation() } -> same_as<u32>;
   { t.acknowledge_interrupt() } -> same_as<interrupt_cause>;
   { t.close() };
-  { bell.ring(n) };
+  { bell.ring(q) };
 };
 
 }  // namespace virtio

@@ -37,6 +37,7 @@ inline constexpr reg<u16> queue_notify_off{0x1e};
 inline constexpr reg<u64> queue_desc{0x20};
 inline constexpr reg<u64> queue_driver{0x28};
 inline constexpr reg<u64> queue_device{0x30};
+inline constexpr reg<u16> queue_notif_config_data{0x38};  // this and the next only with their features
 inline constexpr reg<u16> queue_reset{0x3a};
 }  // namespace pci::common
 

@@ -12,18 +12,20 @@
 
 namespace virtio::mmio {
 
-/// Where notifications go: the device's one register, which is told the queue.
+/// Where notifications go: the device's one register, which is told the queue, and on request where it stands.
 template <register_space Space>
 class doorbell {
  public:
   constexpr doorbell() = default;
-  constexpr explicit doorbell(Space at) : at_{at} {}
+  constexpr doorbell(Space at, u16 queue, bool tells_position) : at_{at}, queue_{queue}, tells_position_{tells_position} {}
 
-  /// One register write. An interrupt handler may call it.
-  void ring(notification what) const { at_.template write<u32>(0, what.queue); }
+  /// One register write. An interrupt handler may call it. Spec: 4.2.3.3.
+  void ring(u16 position) const { at_.template write<u32>(0, tells_position_ ? queue_ | u32{position} << 16 : queue_); }
 
  private:
   Space at_{};
+  u16 queue_ = 0;
+  bool tells_position_ = false;
 };
 
 /// Which versions a transport drives. `either` decides when the device is opened.
@@ -40,6 +42,8 @@ class registers_transport {
   using location = found<B>;
   using doorbell = mmio::doorbell<typename B::slot_space>;
   static constexpr byte_order ring_order = Which == versions::legacy ? native_order : byte_order::little;
+  // Not NOTIF_CONFIG_DATA: there is no register for such a value, the queue's number it is. A legacy device offers none.
+  static constexpr feature_set wanted{feature::notification_data};
 
   [[nodiscard]] static device_type type_of(const location& where) {
     return where.seen.why == verdict::usable ? where.seen.type : device_type::none;
@@ -100,7 +104,8 @@ class registers_transport {
 
   /// Errors: `device_misbehaved` when the queue is in use, which after a reset it cannot be; `unsupported` with a vector; on
   /// a legacy device those of `legacy_page`.
-  [[nodiscard]] result<doorbell> enable_queue(u16 q, const queue_areas& areas, u16 vector = no_vector) const {
+  [[nodiscard]] result<void> enable_queue(u16 q, const queue_areas& areas, const feature_set& features,
+                                          u16 vector, doorbell& bell) const {
     if (vector != no_vector) return errc::unsupported;
     u32 page = 0;
     if (is_legacy()) {
@@ -119,7 +124,8 @@ class registers_transport {
       write(at_, registers::queue_device, raw(areas.device));
       write(at_, registers::queue_ready, u32{1});
     }
-    return doorbell{at_.part(registers::queue_notify.offset, 4)};
+    bell = doorbell{at_.part(registers::queue_notify.offset, 4), q, features.has(feature::notification_data)};
+    return {};
   }
 
   /// Only after RING_RESET was negotiated, and only to set the queue up anew: it never gives buffers back.

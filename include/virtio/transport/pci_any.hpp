@@ -22,6 +22,7 @@ class transport {
   using location = found<H>;
   using doorbell = pci::doorbell<typename H::bar_space>;
   static constexpr byte_order ring_order = byte_order::little;
+  static constexpr feature_set wanted = modern_type::wanted;  // a legacy device offers none of them
 
   [[nodiscard]] static device_type type_of(const location& where) { return modern_type::type_of(where); }
 
@@ -43,8 +44,10 @@ class transport {
     is_legacy_ ? legacy_.accept_features(chosen, words) : modern_.accept_features(chosen, words);
   }
   [[nodiscard]] queue_limits queue(u16 q) const { return is_legacy_ ? legacy_.queue(q) : modern_.queue(q); }
-  [[nodiscard]] result<doorbell> enable_queue(u16 q, const queue_areas& areas, u16 vector = no_vector) const {
-    return is_legacy_ ? legacy_.enable_queue(q, areas, vector) : modern_.enable_queue(q, areas, vector);
+  [[nodiscard]] result<void> enable_queue(u16 q, const queue_areas& areas, const feature_set& features,
+                                          u16 vector, doorbell& bell) const {
+    return is_legacy_ ? legacy_.enable_queue(q, areas, features, vector, bell)
+                      : modern_.enable_queue(q, areas, features, vector, bell);
   }
   [[nodiscard]] result<void> begin_queue_reset(u16 q) const {
     return is_legacy_ ? legacy_.begin_queue_reset(q) : modern_.begin_queue_reset(q);

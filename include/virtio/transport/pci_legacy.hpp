@@ -16,6 +16,7 @@ class legacy {
   using location = found<H>;
   using doorbell = pci::doorbell<typename H::bar_space>;
   static constexpr byte_order ring_order = native_order;
+  static constexpr feature_set wanted{};
 
   [[nodiscard]] static device_type type_of(const location& where) {
     return where.seen.why == verdict::usable ? where.seen.type : device_type::none;
@@ -60,12 +61,14 @@ class legacy {
   }
 
   /// Errors: those of `legacy_page`, `unsupported` when there is no such vector.
-  [[nodiscard]] result<doorbell> enable_queue(u16 q, const queue_areas& areas, u16 vector = no_vector) const {
+  [[nodiscard]] result<void> enable_queue(u16 q, const queue_areas& areas, const feature_set&, u16 vector,
+                                          doorbell& bell) const {
     VIRTIO_TRY_ASSIGN(const u32 page, virtio::detail::legacy_page(areas));
     write(block_, legacy_header::queue_select, q);
     if (vector != no_vector) VIRTIO_TRY(set_vector(legacy_header::queue_vector, vector));
     write(block_, legacy_header::queue_pfn, page);
-    return doorbell{block_.part(legacy_header::queue_notify.offset, 2)};
+    bell = doorbell{block_.part(legacy_header::queue_notify.offset, 2), q};
+    return {};
   }
 
   [[nodiscard]] result<void> begin_queue_reset(u16) const { return errc::unsupported; }

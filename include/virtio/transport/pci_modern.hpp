@@ -10,18 +10,24 @@
 
 namespace virtio::pci {
 
-/// Where a queue's notifications go: one register, resolved when the queue was enabled.
+/// Where a queue's notifications go, and what is said there: one register, resolved when the queue was enabled.
 template <register_space Space>
 class doorbell {
  public:
   constexpr doorbell() = default;
-  constexpr explicit doorbell(Space at) : at_{at} {}
+  /// `name` is what the device knows the queue by: its number, or what it gave instead. A register of four bytes is told the
+  /// position as well, one of two is not.
+  constexpr doorbell(Space at, u16 name) : at_{at}, name_{name} {}
 
-  /// One register write. An interrupt handler may call it where the register has a space of its own.
-  void ring(notification what) const { at_.template write<u16>(0, what.queue); }
+  /// One register write. An interrupt handler may call it where the register has a space of its own. Spec: 4.1.5.2.
+  void ring(u16 position) const {
+    if (at_.size() == 4) at_.template write<u32>(0, name_ | u32{position} << 16);
+    else at_.template write<u16>(0, name_);
+  }
 
  private:
   Space at_{};
+  u16 name_ = 0;
 };
 
 /// The transport for modern devices, and for transitional ones through their capabilities.
@@ -32,6 +38,7 @@ class modern {
   using location = found<H>;
   using doorbell = pci::doorbell<typename H::bar_space>;
   static constexpr byte_order ring_order = byte_order::little;
+  static constexpr feature_set wanted{feature::notification_data, feature::notif_config_data};
 
   [[nodiscard]] static device_type type_of(const location& where) {
     return where.seen.why == verdict::usable ? where.seen.type : device_type::none;
@@ -86,26 +93,34 @@ class modern {
     return {read(at_.common(), common::queue_size), false};
   }
 
-  /// Errors: `device_misbehaved` when the doorbell would lie outside the notification structure, `unsupported` when the
-  /// device refuses the vector.
-  [[nodiscard]] result<doorbell> enable_queue(u16 q, const queue_areas& areas, u16 vector = no_vector) const {
+  /// Errors: `device_misbehaved` when the doorbell would be misaligned or outside the notification structure, or when there is
+  /// no register for what is to be said there; `unsupported` when the device refuses the vector.
+  [[nodiscard]] result<void> enable_queue(u16 q, const queue_areas& areas, const feature_set& features,
+                                          u16 vector, doorbell& bell) const {
     const auto registers = at_.common();
     write(registers, common::queue_select, q);
-    const u64 bell = u64{read(registers, common::queue_notify_off)} * at_.notify_multiplier;
-    if (bell % 2 != 0 || bell + 2 > at_.notify().size()) return errc::device_misbehaved;
+    const u64 offset = u64{read(registers, common::queue_notify_off)} * at_.notify_multiplier;
+    const u32 width = features.has(feature::notification_data) ? 4 : 2;
+    if ((at_.notify_offset + offset) % width != 0 || offset + width > at_.notify().size()) return errc::device_misbehaved;
+    u16 name = q;
+    if (features.has(feature::notif_config_data)) {
+      if (!has(common::queue_notif_config_data)) return errc::device_misbehaved;
+      name = read(registers, common::queue_notif_config_data);
+    }
     write(registers, common::queue_size, areas.entries);
     write(registers, common::queue_desc, raw(areas.descriptors));
     write(registers, common::queue_driver, raw(areas.driver));
     write(registers, common::queue_device, raw(areas.device));
     if (vector != no_vector) VIRTIO_TRY(set_vector(common::queue_vector, vector));
     write(registers, common::queue_enable, u16{1});
-    return doorbell{at_.notify().part(static_cast<usize>(bell), 2)};
+    bell = doorbell{at_.notify().part(static_cast<usize>(offset), width), name};
+    return {};
   }
 
   /// Only after RING_RESET was negotiated, and only to set the queue up anew: QEMU 7.2 goes on writing into buffers that
   /// were in flight, so this never gives buffers back.
   [[nodiscard]] result<void> begin_queue_reset(u16 q) const {
-    if (at_.common().size() < common::queue_reset.offset + 2) return errc::unsupported;
+    if (!has(common::queue_reset)) return errc::unsupported;
     write(at_.common(), common::queue_select, q);
     write(at_.common(), common::queue_reset, u16{1});
     return {};
@@ -139,6 +154,9 @@ class modern {
   void close() const { change_command(host_, id_, 0, command::bus_master); }
 
  private:
+  // Registers that came with later features need not be there.
+  [[nodiscard]] bool has(reg<u16> which) const { return at_.common().size() >= which.offset + 2; }
+
   [[nodiscard]] result<void> set_vector(reg<u16> which, u16 vector) const {
     if (!has_vector(host_, id_, vector)) return errc::unsupported;
     write(at_.common(), which, vector);

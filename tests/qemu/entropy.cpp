@@ -165,6 +165,63 @@ void two() {
   check_fills(other);
 }
 
+/// Draws entropy through a ring that no driver stands before.
+template <class Ring>
+void draw(Ring& ring, const either::doorbell& bell) {
+  fill({first, 64}, 0);
+  virtio::segment_list<1> chain;
+  CHECK_OK(machine().map(first, 64, virtio::direction::from_device, chain));
+  const auto slot = ring.reserve();
+  CHECK_OK(slot);
+  CHECK_OK(ring.stage(*slot, chain, 7));
+  ring.publish();
+  if (ring.needs_kick()) bell.ring(ring.position());
+  auto done = ring.next_completion();
+  for (u64 turn = 0; !done && turn < 30'000'000; ++turn) {
+    boot::pause();
+    done = ring.next_completion();
+  }
+  CHECK_OK(done);
+  CHECK_EQUAL(done->cookie, 7u);
+  CHECK(done->length >= 1 && done->length <= 64);
+  CHECK(done->length < 16 || !all_are({first, done->length}, 0));
+  ring.release(done->which);
+}
+
+/// The device's queue goes down and comes up smaller, elsewhere, and as it was; `restart=` says what comes of it where it cannot.
+template <class Large, class Small>
+void restart() {
+  static constinit virtio::session<bench, either> device;
+  static constinit Large large;
+  static constinit Small little;
+  static constinit virtio::dma_storage<Large::dma_bytes> here, there;
+  CHECK_OK(device.open(machine(), find(device_type::entropy), device_type::entropy));
+  const virtio::feature_set wanted_features = Large::wanted | virtio::feature_set{virtio::feature::ring_reset};
+  CHECK_OK(device.negotiate({.wanted = wanted_features, .required = Large::required}));
+  virtio::dma_area near, far;
+  CHECK_OK(virtio::locate(machine(), here, near));
+  CHECK_OK(virtio::locate(machine(), there, far));
+  either::doorbell bell;
+  CHECK_OK(device.set_up(0, large, near, virtio::no_vector, bell));
+  device.go();
+  draw(large, bell);
+  if (const errc wanted = error_named("restart"); wanted != errc::ok) {
+    CHECK_ERROR(device.restart_queue(0, large, far, virtio::no_vector, bell), wanted);
+    if (wanted == errc::unsupported) draw(large, bell);
+    return;
+  }
+  for (u32 round = 0; round < 20; ++round) {
+    CHECK_OK(device.restart_queue(0, little, far, virtio::no_vector, bell));
+    CHECK_EQUAL(seen.queue_entries, Small::slots);
+    for (u32 n = 0; n < 10; ++n) draw(little, bell);
+    CHECK_OK(device.restart_queue(0, large, round % 2 == 0 ? near : far, virtio::no_vector, bell));
+    CHECK_EQUAL(seen.queue_entries, Large::slots);
+    for (u32 n = 0; n < 10; ++n) draw(large, bell);
+  }
+  CHECK((device.transport().status() & virtio::status::driver_ok) != 0 && !device.needs_reset());
+  CHECK_OK(device.reset());
+}
+
 }  // namespace
 
 bool run_entropy(boot::text word) {
@@ -176,6 +233,8 @@ bool run_entropy(boot::text word) {
   } else if (word == "rng_life") life();
   else if (word == "rng_slow") slow();
   else if (word == "two_rngs") two();
+  else if (word == "restart_split") restart<virtio::split_ring<8>, virtio::split_ring<4>>();
+  else if (word == "restart_packed") restart<virtio::packed_ring<8>, virtio::packed_ring<5>>();
   else return false;
   return true;
 }

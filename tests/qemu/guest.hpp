@@ -131,7 +131,8 @@ inline errc error_named(const char* key) {
   static constexpr errc_name names[] = {
       {"no_space", errc::no_space},         {"not_found", errc::not_found}, {"ambiguous", errc::ambiguous},
       {"unsupported", errc::unsupported},   {"timed_out", errc::timed_out}, {"io_error", errc::io_error},
-      {"wrong_device", errc::wrong_device}, {"ok", errc::ok}};
+      {"wrong_device", errc::wrong_device}, {"device_misbehaved", errc::device_misbehaved},
+      {"ok", errc::ok}};
   const boot::text t = boot::option(key);
   if (!t) return errc::ok;
   for (const errc_name& one : names)

@@ -348,6 +348,12 @@ def device_cells():
 
     yield offered("pc blk+rng packed=on: not accepted by a split driver", "packed=on")
     yield offered("pc blk+rng in_order=on: not accepted", "in_order=on", only=("10",))
+    for ring in ("split", "packed"):
+        packed = f"packed={switch(ring == 'packed')}"
+        yield Cell(f"pc {ring} rng queue_reset=on: its queue goes down and comes up", variant="modern-only",
+                   rngs=[Rng(f"queue_reset=on,{packed}")], tell={"run": f"restart_{ring}"}, tags="[RESET-04]")
+        yield Cell(f"pc {ring} rng queue_reset=off: its queue stays up", variant="modern-only",
+                   rngs=[Rng(f"queue_reset=off,{packed}")], tell={"run": f"restart_{ring}", "restart": "unsupported"})
     yield offered("q35 blk+rng iommu_platform=on: ACCESS_PLATFORM is accepted", tags="[FEAT-11]", options="iommu_platform=on",
                   machine="q35", variant="modern-only", tell=negotiated("modern", more=("access_platform",)))
     yield Cell("q35 blk iommu_platform=on: refused by a platform that cannot", "q35", "modern-only",

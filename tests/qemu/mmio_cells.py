@@ -35,6 +35,9 @@ def cells_of(m, machine, options, processor, version):
     yield cell("blk 70000 requests: indices wrap", m.Disk(), tell={"run": "disk", "requests": 70000, **usual})
     yield cell("blk: reset, start again, hand over", m.Disk(write=(300, 99)), tell={"run": "life", **usual})
     yield cell("rng: reset, start again, hand over", m.Rng(), tell={"run": "rng_life", **usual})
+    if version == 2:  # QEMU offers RING_RESET here too, and has no register for it: the queue just goes on
+        yield cell("rng queue_reset=on: a reset of its queue that does nothing is noticed", m.Rng("queue_reset=on"),
+                   tell={"run": "restart_split", "restart": "device_misbehaved"})
     yield cell("blk: the device takes longer than the guest waits",
                m.Disk(backend="driver=throttle,throttle-group=slow,"
                               "file.driver=raw,file.file.driver=file,file.file.filename={image}"),

@@ -14,6 +14,7 @@ enum class errc : u8 {
   // Not now: try again later.
   not_ready,
   queue_full,
+  busy,
   // The call was wrong: fix the program.
   invalid_argument,
   misaligned,
@@ -44,6 +45,7 @@ enum class errc : u8 {
     case errc::ok: return "success";
     case errc::not_ready: return "nothing has completed yet";
     case errc::queue_full: return "the queue has no room for this request until others complete";
+    case errc::busy: return "requests are in flight: take their completions first";
     case errc::invalid_argument: return "an argument makes no sense here";
     case errc::misaligned: return "an address or a length is not a multiple of what it must be";
     case errc::out_of_range: return "the request reaches past the end of the device or of its limits";

@@ -8,6 +8,7 @@
 //                4 read the offer, write the choice   5 FEATURES_OK   6 read it back
 //   set_up()     7 one call a queue; then the driver reads its config and fills queues that want buffers
 //   go()         8 DRIVER_OK
+// From then on restart_queue() takes one queue down and up again while the others run.
 // Spec: virtio 1.4, 3.1 (3.1.2 for legacy). Layer: device.
 #pragma once
 
@@ -103,13 +104,10 @@ class session {
     const u16 entries = Q::fit(limits.maximum, limits.fixed);
     report_.available = Q::slots;
     report_.wanted = limits.maximum;
-    const auto up = entries != 0 ? hand_over(index, queue, entries, storage, vector, bell) : result<void>{errc::no_space};
-    if (!up) {
-      const bool refused = vector != no_vector && up.error() == errc::unsupported;
-      return refuse(refused ? verdict::vector_refused : verdict::queue_unusable, up.error());
-    }
-    detail::trace(platform_, {event::kind::queue_enabled, index, entries});
-    return {};
+    const auto up = hand_over(index, queue, entries, storage, vector, bell);
+    if (up) return {};
+    const bool refused = vector != no_vector && up.error() == errc::unsupported;
+    return refuse(refused ? verdict::vector_refused : verdict::queue_unusable, up.error());
   }
 
   /// Step 8: from here on the device is live.
@@ -118,6 +116,28 @@ class session {
     report_.why = verdict::bound;
     report_.error = errc::ok;
     report_.status = status_;
+  }
+
+  /// Takes one queue down and sets it up anew while the device and its other queues run: in other storage, with another size or
+  /// vector, or as it was. Waits for the device; `keep_waiting(waiting::reset)` bounds that. `bell` becomes the new doorbell; the
+  /// old one must not ring any more.
+  ///
+  /// It is no way to take buffers back, and refuses while the ring has any request: QEMU 7.2 writes into the buffers of a queue
+  /// that it has reset. A driver that wants this has RING_RESET in its plan; nobody else accepts what nobody would use.
+  /// Errors, without effect: `unsupported`, RING_RESET was not negotiated; `busy`, a request is staged, in flight or not released:
+  /// take its completion first. Else the queue is down and the others run on: `device_broken`, the device does not finish and
+  /// keeps the old storage until it is reset itself; or, for another try, `no_space` and those of `attach` and `enable_queue`.
+  /// Spec: 2.6.1.
+  template <virtqueue Q>
+  [[nodiscard]] result<void> restart_queue(u16 index, Q& queue, const dma_area& storage, u16 vector, doorbell& bell) {
+    if (!features_.has(feature::ring_reset)) return errc::unsupported;
+    for (u16 slot = 0; slot < Q::slots; ++slot)
+      if (queue.is_live({slot, queue.record(slot).generation})) return errc::busy;
+    VIRTIO_TRY(transport_.begin_queue_reset(index));
+    for (u64 attempt = 0; !transport_.queue_reset_done(index);)
+      if (!platform_.keep_waiting(waiting::reset, attempt++)) return errc::device_broken;
+    const queue_limits limits = transport_.queue(index);
+    return hand_over(index, queue, Q::fit(limits.maximum, limits.fixed), storage, vector, bell);
   }
 
   /// Ends a bring-up: writes FAILED and remembers why. Returns `error`, for the caller to return.
@@ -168,14 +188,17 @@ class session {
   template <virtqueue Q>
   [[nodiscard]] result<void> hand_over(u16 index, Q& queue, u16 entries, const dma_area& storage, u16 vector,
                                        doorbell& bell) const {
+    if (entries == 0) return errc::no_space;
     VIRTIO_TRY_ASSIGN(const ring_layout& layout, queue.attach(storage, entries, features_));
     P::barriers::full();  // the ring as it was laid out, before the device learns where it is
-    return transport_.enable_queue(index,
-                                   {.descriptors = storage.at + layout.descriptors,
-                                    .driver = storage.at + layout.driver,
-                                    .device = storage.at + layout.device,
-                                    .entries = entries},
-                                   features_, vector, bell);
+    VIRTIO_TRY(transport_.enable_queue(index,
+                                       {.descriptors = storage.at + layout.descriptors,
+                                        .driver = storage.at + layout.driver,
+                                        .device = storage.at + layout.device,
+                                        .entries = entries},
+                                       features_, vector, bell));
+    detail::trace(platform_, {event::kind::queue_enabled, index, entries});
+    return {};
   }
 
   errc refuse_feature(verdict why, u8 bit) {

@@ -5,5 +5,6 @@
 #include <virtio/blk.hpp>
 #include <virtio/mmio.hpp>
 #include <virtio/pci.hpp>
+#include <virtio/platform/bounce.hpp>
 #include <virtio/rng.hpp>
 #include <virtio/version.hpp>

@@ -83,6 +83,52 @@ TEST_CASE("session: a device that never finishes its reset is given up, and noth
   CHECK(e.start(m, m.where(4)));  // and a later start finds it well
 }
 
+TEST_CASE("session: a device that has vanished is given up after a few readings, whatever the board's patience", "[session][hostile]") {
+  rig::machine m;
+  m.add<rig::rng_model>(GENERATE(seat::modern, seat::legacy), 4);
+  rig::entropy<split_queue<8, ring_options{.ring_entries = 256}>> e;
+  REQUIRE(e.start(m, m.where(4)));
+  m.bus.unplug({0, 0, 4, 0});
+  m.running = false;
+  m.memory.wait_limit[static_cast<int>(waiting::reset)] = 1'000'000;
+  const u64& waits = m.memory.waits[static_cast<int>(waiting::reset)];
+  const u64 before = waits;
+  CHECK(e->reset().error() == errc::device_broken);
+  CHECK(waits - before < 16);
+}
+
+TEST_CASE("session: a device that reads all ones now and then while it resets is waited for", "[session]") {
+  rig::machine m;
+  m.add<rig::rng_model>(seat::modern, 4);
+  rig::entropy<> e;
+  m.memory.on_wait = [&](waiting, u64 attempt) { m.function(4).present = attempt % 7 == 6 || attempt > 60; };
+  m.models.front()->reset_reads = 12;
+  const auto where = m.where(4);
+  REQUIRE(e.start(m, where));
+  CHECK(m.memory.waits[static_cast<int>(waiting::reset)] > 60);
+}
+
+TEST_CASE("session: an object whose device vanished stays with it until one answers there again; another object is free", "[session]") {
+  rig::machine m;
+  m.add<rig::rng_model>(seat::modern, 4);
+  rig::entropy<> e;
+  REQUIRE(e.start(m, m.where(4)));
+  m.bus.unplug({0, 0, 4, 0});
+  m.add<rig::rng_model>(seat::modern, 5);  // plugged in again, elsewhere
+  CHECK(e.start(m, m.where(5)).error() == errc::device_broken);
+  CHECK(e->why().why == verdict::reset_timed_out);
+  u8 buffer[8];
+  CHECK(e->fill(buffer).error() == errc::device_broken);
+  rig::entropy<> other;
+  REQUIRE(other.start(m, m.where(5)));
+  CHECK(other->fill(buffer));
+  // Whoever answers where it was confirms the reset: the memory is nobody's, and the object free to go elsewhere.
+  m.bus.function({0, 0, 4, 0}).present = true;
+  REQUIRE(other->hand_off());
+  REQUIRE(e.start(m, m.where(5)));
+  CHECK(e->fill(buffer));
+}
+
 TEST_CASE("session: refuses to go on when the device clears FEATURES_OK [INIT-09][INIT-12][INIT-13]", "[session]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);

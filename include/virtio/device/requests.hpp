@@ -65,7 +65,8 @@ class request_device {
   [[nodiscard, gnu::always_inline]] result<void> bring_up(const P& platform, const location& where, dma_region storage,
                                                           usize needed, device_type type, feature_plan plan,
                                                           const interrupt_vectors& interrupts, dma_area& area) {
-    // Whatever the device of before still holds comes back first; if it will not let go, this object stays with it.
+    // Whatever the device of before still holds comes back first; if it will not let go, this object stays with it. That goes
+    // for one that was pulled out, too: all ones are what a host says, not a promise that nothing writes to memory any more.
     if (up_ || broken_)
       if (const auto done = reset(); !done) return session_.refuse(verdict::reset_timed_out, done.error());
     forget_requests();

@@ -152,16 +152,19 @@ class session {
   void fail() { set(status::failed); }
 
   /// Resets the device and waits until it says that it is done; `keep_waiting(waiting::reset)` bounds that. After success
-  /// the device touches no memory of ours. Errors: `device_broken`.
+  /// the device touches no memory of ours. Errors: `device_broken`, at once when the status reads all ones eight times in a row.
   [[nodiscard]] result<void> reset() {
     status_ = 0;
     transport_.set_status(0);
     detail::trace(platform_, {event::kind::status_write, 0});
-    u64 attempt = 0;
-    // A device that vanished reads all ones and never gets there.
-    while (transport_.status() != 0)
-      if (!platform_.keep_waiting(waiting::reset, attempt++)) return errc::device_broken;
-    return {};
+    // A device that vanished reads all ones and never gets there: nobody need be patient with it.
+    u32 gone = 0;
+    for (u64 attempt = 0;; ++attempt) {
+      const u8 now = transport_.status();
+      if (now == 0) return {};
+      gone = now == 0xff ? gone + 1 : 0;
+      if (gone == 8 || !platform_.keep_waiting(waiting::reset, attempt)) return errc::device_broken;
+    }
   }
 
   /// Whether the device asks for a reset, or has vanished. One register read.

@@ -194,6 +194,23 @@ TEST_CASE("assign: behind a bridge that firmware opened, its own windows are use
   read_a_sector(m, {0, 3, 0, 0});
 }
 
+TEST_CASE("assign: behind a bridge that is closed, what has an address is kept free", "[assign]") {
+  rig::machine m;
+  auto& bridge = m.bus.bridge({0, 0, 7, 0}, 1, 1);
+  (void)unassigned(m, {0, 1, 0, 0});
+  (void)unassigned(m, {0, 1, 1, 0});
+  auto& second = m.bus.function({0, 1, 1, 0});
+  second.config_write(0x14, 0xe0000000);
+  second.config_write(0x20, 0xe0008000);
+  const auto before = second.config;
+  CHECK(pci::assign(m.bus.host(), board).placed == 2);
+  CHECK(second.config == before);
+  CHECK(bridge.peek(0x20) == 0xe000e000);  // open over all of them
+  CHECK(decoded(m).size() == 4);
+  read_a_sector(m, {0, 1, 0, 0});
+  read_a_sector(m, {0, 1, 1, 0});
+}
+
 TEST_CASE("assign: a 64-bit BAR goes above 4 GiB when there is no room below, behind bridges too", "[assign]") {
   rig::machine m;
   constexpr pci::windows low_is_small{.io = {}, .memory = {0xe0000000, 0x3000}, .high = board.high};

@@ -184,6 +184,13 @@ TEST_CASE("mcfg: what is no such table is refused", "[pci][mcfg][hostile]") {
   CHECK(mcfg::read(odd)->rows() == 1);
 }
 
+TEST_CASE("mcfg: a default one has no rows", "[pci][mcfg]") {
+  const mcfg none;
+  CHECK(none.rows() == 0);
+  CHECK(none.row(0).error() == errc::not_found);
+  CHECK(none.segment(0).error() == errc::not_found);
+}
+
 TEST_CASE("mcfg: a root that is none is refused", "[pci][mcfg][hostile]") {
   memory m = q35();
   for (usize size = 0; size < 20; ++size) {

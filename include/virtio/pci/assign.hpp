@@ -125,7 +125,7 @@ class assigner {
       if (width == window_width::narrow) end = virtio::detail::smaller(end, u64{1} << 32);
       if (start >= front.next && start < end) {
         parent = front;
-        out = {start, end, end};
+        out = {start, start, end};  // no gap yet: what is behind may have addresses in there
         return false;
       }
     } while (find_gap(at.bus, k, front));

@@ -80,7 +80,8 @@ class mcfg {
     return out;
   }
 
-  [[nodiscard]] usize rows() const { return (table_.size() - first_row) / row_bytes; }
+  /// None in a default one.
+  [[nodiscard]] usize rows() const { return table_.empty() ? 0 : (table_.size() - first_row) / row_bytes; }
 
   /// The host for row `n`. Errors: `not_found` behind the last row, `invalid_argument` for a row that makes no sense,
   /// `unsupported` for one whose buses do not begin with 0, `out_of_range` when it lies where a pointer cannot go.

@@ -58,6 +58,9 @@ virtio::pci::found<windowed> find_far(device_type type) {
   const auto blind = virtio::pci::look(static_cast<const short_sighted&>(host), where->id);
   CHECK(blind.seen.why == virtio::verdict::bar_out_of_reach);
   CHECK_EQUAL(blind.seen.bar, 4u);
+  // The real host, with arms long enough and a floor below and above the BAR.
+  CHECK_OK((virtio::pci::cf8<u64{1} << 63, u64{1} << 32>{}.bar(where->id, 4)));
+  CHECK((virtio::pci::cf8<u64{1} << 63, u64{1} << 62>{}.bar(where->id, 4).error() == virtio::errc::out_of_range));
   CHECK(virtio::pci::look(host, where->id).seen.why == virtio::verdict::usable);
   return *where;
 }

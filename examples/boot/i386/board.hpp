@@ -10,7 +10,8 @@
 
 namespace bus = virtio::pci;  // how programs that include this reach their devices
 
-struct board : virtio::pci::windowed<virtio::pci::cf8<>> {
+// Nothing of ours lies above 2 GiB, and no machine places BARs below.
+struct board : virtio::pci::windowed<virtio::pci::cf8<0x1'0000'0000, 0x8000'0000>> {
   using barriers = virtio::smp_barriers;
 
   /// Device addresses are CPU addresses here.

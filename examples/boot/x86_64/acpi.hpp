@@ -13,18 +13,21 @@ namespace boot {
 [[nodiscard]] inline virtio::result<virtio::const_bytes> find_table(virtio::const_bytes signature) {
   // The tables lie in the mapped first 4 GiB.
   const auto view = [](uint64_t address, size_t size) -> virtio::const_bytes {
-    if (address == 0 || address + size > uint64_t{1} << 32) return {};
+    constexpr uint64_t end = uint64_t{1} << 32;
+    if (address == 0 || address > end || size > end - address) return {};
     return {reinterpret_cast<const void*>(static_cast<uintptr_t>(address)), size};
   };
   if (rsdp() == 0) return virtio::errc::not_found;
   return virtio::pci::acpi::find_table(view(rsdp(), 36), signature, view);
 }
 
-/// The host for a PCI segment, as the MCFG table has it. Errors: those of `find_table` (QEMU's pc and microvm have no such table)
+/// The host for a PCI segment, as the MCFG table has it, with BARs from 2 GiB up: nothing of ours lies there. Errors: those of `find_table` (QEMU's pc and microvm have no such table)
 /// and of `mcfg::segment`.
 [[nodiscard]] inline virtio::result<virtio::pci::ecam> find_ecam(uint16_t segment = 0) {
   return find_table(virtio::text("MCFG")).and_then(virtio::pci::mcfg::read).and_then([&](const virtio::pci::mcfg& table) {
-    return table.segment(segment);
+    auto host = table.segment(segment);
+    if (host) host->floor = 0x8000'0000;
+    return host;
   });
 }
 

@@ -9,8 +9,9 @@
 
 namespace virtio::pci {
 
-/// The usual x86 host. `Reach` is the first address that the CPU's identity mapping does not cover.
-template <u64 Reach = u64{1} << 32>
+/// The usual x86 host. `Reach` is the first address that the CPU's identity mapping does not cover, `Floor` the first that is not
+/// the guest's own memory: a BAR below it is a host's lie. Give it one, if it is no more than where this machine's own memory ends.
+template <u64 Reach = u64{1} << 32, u64 Floor = 0>
 struct cf8 {
   using function_id = address;
   using bar_space = io_space;
@@ -21,11 +22,8 @@ struct cf8 {
   [[nodiscard]] result<io_space> bar(address at, u8 index) const {
     VIRTIO_TRY_ASSIGN(const bar_info& found, probe_bar(*this, at, index));
     if (found.base == 0) return errc::not_found;
-    if (found.kind == bar_kind::io) {
-      if (found.base + found.size > 0x10000) return errc::out_of_range;
-      return io_space::ports(static_cast<u16>(found.base), static_cast<usize>(found.size));
-    }
-    if (found.base >= Reach || found.size > Reach - found.base) return errc::out_of_range;
+    if (!is_usable(found, Floor, Reach)) return errc::out_of_range;
+    if (found.kind == bar_kind::io) return io_space::ports(static_cast<u16>(found.base), static_cast<usize>(found.size));
     return io_space::memory(static_cast<uptr>(found.base), static_cast<usize>(found.size));
   }
 

@@ -10,7 +10,9 @@
 namespace virtio::pci {
 
 /// A host whose configuration space is memory at `base`. `Shift` is 12 for ECAM, 8 for CAM.
-/// `io_base` is where the CPU finds I/O port 0, 0 when there is no such window; `reach` is the first address that it cannot use.
+/// `io_base` is where the CPU finds I/O port 0, 0 when there is no such window. Memory BARs lie from `floor` up to `reach`, the first
+/// address that the CPU cannot use: give both, as narrow as the board knows, since a host that lies may say that a BAR lies in the
+/// guest's own memory.
 /// Zero is the usual answer to everything but `base`, so that a driver object that holds a copy stays all-zero.
 template <u8 Shift>
 struct memory_config {
@@ -20,6 +22,7 @@ struct memory_config {
   uptr base = 0;
   usize buses = 0;  // 0: one
   uptr io_base = 0;
+  u64 floor = 0;    // 0: anywhere
   u64 reach = 0;    // 0: whatever a pointer can hold
   u16 segment_number = 0;
 
@@ -34,14 +37,9 @@ struct memory_config {
   [[nodiscard]] result<mmio_space> bar(address at, u8 index) const {
     VIRTIO_TRY_ASSIGN(const bar_info& found, probe_bar(*this, at, index));
     if (found.base == 0) return errc::not_found;
-    if (found.kind == bar_kind::io) {
-      if (io_base == 0 || found.base + found.size > 0x10000) return errc::out_of_range;
-      return mmio_space{io_base + static_cast<uptr>(found.base), static_cast<usize>(found.size)};
-    }
-    // The last byte: the first one behind a BAR may be one more than a pointer can hold.
-    const u64 last = found.base + (found.size - 1);
-    if (last < found.base || last > (reach != 0 ? reach - 1 : u64{~uptr{0}})) return errc::out_of_range;
-    return mmio_space{static_cast<uptr>(found.base), static_cast<usize>(found.size)};
+    const bool io = found.kind == bar_kind::io;
+    if ((io && io_base == 0) || !is_usable(found, floor, reach)) return errc::out_of_range;
+    return mmio_space{(io ? io_base : 0) + static_cast<uptr>(found.base), static_cast<usize>(found.size)};
   }
 
   template <class Visit>

@@ -247,6 +247,20 @@ TEST_CASE("assign: a bridge without I/O or prefetch window keeps what needs one 
   read_a_sector(m, {0, 1, 0, 0});
 }
 
+TEST_CASE("assign: a bridge whose last BAR claims 64 bits keeps its bus numbers", "[assign][hostile]") {
+  rig::machine m;
+  auto& bridge = m.bus.bridge({0, 0, 7, 0}, 1, 1);
+  bridge.bar_sizes[1] = 4096;
+  bridge.poke(0x14, 4, 4);
+  (void)unassigned(m, {0, 1, 0, 0});
+  constexpr pci::windows high{.io = {}, .memory = {}, .high = board.high};
+  (void)pci::assign(m.bus.host(), high);
+  CHECK(bridge.peek(0x18) == 0x010100);
+  (void)pci::assign(m.bus.host(), board);
+  CHECK(bridge.peek(0x18) == 0x010100);
+  CHECK(bridge.peek(0x14) >> 28 == 0xe);
+}
+
 TEST_CASE("assign: random machines, every address decodes at exactly one place", "[assign]") {
   const u32 seed = GENERATE(Catch::Generators::range(1u, 60u));
   CAPTURE(seed);

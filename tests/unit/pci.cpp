@@ -234,6 +234,21 @@ TEST_CASE("pci: BARs are sized with decoding off and put back [PCI-05]", "[pci]"
   CHECK(f.config == before);
 }
 
+TEST_CASE("pci: a bridge has two BARs, and what lies behind them is never sized", "[pci][hostile]") {
+  rig::machine m;
+  auto& bridge = m.bus.bridge({0, 0, 7, 0}, 3, 5);
+  bridge.bar_sizes[1] = 4096;
+  bridge.poke(0x14, 0xe0000004, 4);  // 64 bits wide, says the last one
+  const auto before = bridge.config;
+  for (u8 index = 2; index < 8; ++index)
+    CHECK(pci::probe_bar(m.bus.host(), {0, 0, 7, 0}, index).error() == errc::not_found);
+  const auto last = pci::probe_bar(m.bus.host(), {0, 0, 7, 0}, 1);
+  REQUIRE(last);
+  CHECK((last->base == 0xe0000000 && last->size == 4096 && !last->is_64bit));
+  CHECK(bridge.config == before);
+  CHECK(bridge.last_write(0x18) == 0);
+}
+
 TEST_CASE("pci: BARs out of reach and unassigned ones are told apart", "[pci]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4);

@@ -29,18 +29,21 @@ template <config_space H>
   return u64{ones} << 32 | value;
 }
 
-/// Decodes and sizes BAR `index` (0 to 5). Errors: `not_found` for an unimplemented BAR or index. A BAR with size and without
-/// address comes back with base 0. Cost: at most 12 configuration accesses. Not while the device is in use: its decoding pauses.
+/// Decodes and sizes BAR `index` (0 to 5, of a bridge 0 and 1). Errors: `not_found` for an unimplemented BAR or index. A BAR with size
+/// and without address comes back with base 0. Cost: at most 13 configuration accesses. Not while the device is in use: its
+/// decoding pauses.
 template <config_space H>
 [[nodiscard]] result<bar_info> probe_bar(const H& h, typename H::function_id id, u8 index) {
-  if (index > 5) return errc::not_found;
+  // Behind the two BARs of a bridge are its bus numbers; a 64-bit BAR in the last place has no upper half.
+  const u8 last = (h.config_read32(id, config::header) & 0x7f0000u) != 0 ? 1 : 5;
+  if (index > last) return errc::not_found;
   const u32 decoding = h.config_read32(id, config::command) & 0xffffu;
   h.config_write32(id, config::command, decoding & ~u32{command::io | command::memory});
   // The one dword, and behind a 64-bit memory BAR its upper half; that half is a BAR of its own to nobody else.
   const u16 at = static_cast<u16>(config::bar0 + 4u * index);
   const u64 lower = probe_dword(h, id, at);
-  const bool wide = (lower & 7u) == 4u;
-  const u64 upper = wide && index != 5 ? probe_dword(h, id, static_cast<u16>(at + 4)) : u64{0xffffffffu} << 32;
+  const bool wide = (lower & 7u) == 4u && index != last;
+  const u64 upper = wide ? probe_dword(h, id, static_cast<u16>(at + 4)) : u64{0xffffffffu} << 32;
   h.config_write32(id, config::command, decoding);
 
   bar_info out;

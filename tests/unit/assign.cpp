@@ -236,6 +236,23 @@ TEST_CASE("assign: without room, or without a window, the BAR stays as it is and
   CHECK(pci::assign(m.bus.host(), {}).placed == 0);
 }
 
+TEST_CASE("assign: a device is not made to answer in a space where its driver needs nothing, and may have no address", "[assign]") {
+  rig::machine m;
+  (void)unassigned(m, {0, 0, 4, 0}, true);
+  auto& f = m.function(4);
+  const pci::windows no_ports{.io = {}, .memory = board.memory, .high = {}};
+  CHECK(pci::assign(m.bus.host(), no_ports).unplaced == 1);
+  f.config_write(0x04, 0);
+  rig::disk<> d;
+  REQUIRE(d.start(m, m.where(4)));
+  CHECK((f.peek(0x04, 2) & 7) == 6);
+  f.config_write(0x04, 7);  // what was on before stays on
+  REQUIRE(d.start(m, m.where(4)));
+  CHECK((f.peek(0x04, 2) & 7) == 7);
+  u8 sector[512];
+  CHECK(d->read(0, sector));
+}
+
 TEST_CASE("assign: a bridge without I/O or prefetch window keeps what needs one waiting", "[assign]") {
   rig::machine m;
   auto& bridge = m.bus.bridge({0, 0, 7, 0}, 0, 0);

@@ -78,6 +78,7 @@ struct modern_layout {
   Space space[4]{};
   u32 notify_multiplier = 0;  // bytes per unit of queue_notify_off
   u32 notify_offset = 0;      // of the notification structure in its BAR
+  u32 decoding = 0;           // command bits of the kinds of BARs that the structures are in
 
   [[nodiscard]] constexpr const Space& common() const { return space[0]; }
   [[nodiscard]] constexpr const Space& notify() const { return space[1]; }
@@ -135,6 +136,7 @@ template <class Way, host H>
   if (offset >= size || size - offset < needed) return false;
   // A length far larger than the structure is normal (crosvm), one beyond the BAR is cut.
   all.space[kind] = whole->part(offset, virtio::detail::smaller(usize{length}, size - offset));
+  all.decoding |= command::memory - (h.config_read32(id, static_cast<u16>(config::bar0 + 4u * bar)) & command::io);
   if (!is_notify) return true;
   all.notify_multiplier = dword(4);
   all.notify_offset = offset;

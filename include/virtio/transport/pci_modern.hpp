@@ -59,7 +59,8 @@ class modern {
     host_ = where.host;
     id_ = where.id;
     type_ = where.seen.type;
-    change_command(host_, id_, command::io | command::memory | command::bus_master, 0);
+    // Not both kinds of decoding: a BAR that nobody uses may be without an address, and would answer at 0.
+    change_command(host_, id_, static_cast<u16>(at_.decoding | command::bus_master), 0);
     return {};
   }
 

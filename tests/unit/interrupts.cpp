@@ -69,6 +69,13 @@ TEST_CASE("msix: no capability, no BAR, a table beyond its BAR, none opened", "[
   f.poke(at + 4u, 0xfffffff8 | 1, 4);
   CHECK(error() == errc::device_misbehaved);
   f.config = whole;
+  for (u32 low = 0xf4; low < 0x100; low += 4) {  // three dwords reach up to the end of configuration space, or beyond
+    f.poke(0x34, low, 1);
+    f.poke(low, 0x11, 4);
+    if (low == 0xf4) f.poke(low + 4, 1, 4);  // at the start of BAR 1
+    CHECK(error() == (low == 0xf4 ? errc::ok : errc::not_found));
+    f.config = whole;
+  }
   f.poke(at, 0x12, 1);
   CHECK(error() == errc::not_found);
   CHECK(t.size() == 0);
@@ -117,6 +124,29 @@ TEST_CASE("interrupts: a table of one vector serves everything [PCI-31]", "[msix
   (void)r->arm();
   CHECK(r->fill(seed));
   CHECK(model.interrupts(0) == 1);
+}
+
+TEST_CASE("interrupts: a table of 2048 vectors serves up to the last one [PCI-31]", "[msix]") {
+  rig::machine m;
+  auto& model = m.add<rng_model>(seat::modern, 4);
+  auto& f = m.function(4);
+  f.poke(f.capability(0x11) + 2u, 0x7ff, 2);
+  f.bar_sizes[1] = 0x10000;
+  f.attach(model);
+  f.logging = false;
+  const auto t = opened(m, 4);
+  CHECK(t.size() == 2048);
+  f.logging = true;
+  CHECK(t.route(2047, {0xfee01000, 0x41}));
+  CHECK(f.log() == "w4@msix+0x7ffc=0x1 w4@msix+0x7ff0=0xfee01000 w4@msix+0x7ff4=0x0 w4@msix+0x7ff8=0x41 w4@msix+0x7ffc=0x0");
+  CHECK(t.route(2048, {}).error() == errc::out_of_range);
+  t.enable();
+  rig::entropy<> r;
+  REQUIRE(r->start(m.platform(), m.where(4), r.storage(), {.config = 2046, .first = 2047}));
+  u8 seed[8];
+  (void)r->arm();
+  CHECK(r->fill(seed));
+  CHECK(model.interrupts(2047) == 1);
 }
 
 TEST_CASE("interrupts: queues share vectors in turn when there are fewer", "[msix]") {

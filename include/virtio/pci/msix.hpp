@@ -33,7 +33,7 @@ class msix {
   [[nodiscard]] result<void> open(const H& h, typename H::function_id id) {
     virtio::detail::clear(*this);
     const msix_state found = find_msix(h, id);
-    if (found.at == 0) return errc::not_found;
+    if (found.at == 0 || found.at > 256 - 12) return errc::not_found;  // three dwords
     const u32 place = h.config_read32(id, static_cast<u16>(found.at + 4));
     VIRTIO_TRY_ASSIGN(const space whole, h.bar(id, static_cast<u8>(place & 7u)));
     const usize start = place & ~7u;

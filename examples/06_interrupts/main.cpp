@@ -73,6 +73,7 @@ extern "C" int guest_main(const char*) {
     vectors = {.config = 0, .first = 1};
   } else {
     const auto line = virtio::pci::read<virtio::u8>(sleeping_board{}, where->id, 0x3c);
+    if (line > 15) return board::fail("no interrupt line is routed to the disk", virtio::errc::unsupported);
     boot::on_line(line, on_interrupt_line);
   }
   if (auto up = disk.start(sleeping_board{}, *where, disk_dma, vectors); !up) {

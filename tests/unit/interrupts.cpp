@@ -149,6 +149,16 @@ TEST_CASE("interrupts: a table of 2048 vectors serves up to the last one [PCI-31
   CHECK(model.interrupts(2047) == 1);
 }
 
+TEST_CASE("interrupts: a line that somebody switched off is switched on when a driver starts", "[interrupts]") {
+  rig::machine m;
+  (void)m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4);
+  auto& f = m.function(4);
+  f.config_write(0x04, 0x0400);
+  rig::disk<rig::legacy_queue> d;
+  REQUIRE(d.start(m, m.where(4)));
+  CHECK((f.peek(0x04, 2) & 0x0400) == 0);
+}
+
 TEST_CASE("interrupts: queues share vectors in turn when there are fewer", "[msix]") {
   constexpr interrupt_vectors none{}, one{.config = 0, .first = 0}, two{.config = 0, .first = 1, .count = 2};
   STATIC_CHECK(none.of_queue(0) == no_vector);

@@ -48,6 +48,7 @@ namespace command {
 inline constexpr u16 io = 0x0001;
 inline constexpr u16 memory = 0x0002;
 inline constexpr u16 bus_master = 0x0004;
+inline constexpr u16 no_line = 0x0400;  // "Interrupt Disable": the interrupt line stays down
 }  // namespace command
 
 inline constexpr u32 status_has_capabilities = u32{0x0010} << 16;

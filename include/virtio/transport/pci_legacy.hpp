@@ -36,7 +36,7 @@ class legacy {
     host_ = where.host;
     id_ = where.id;
     type_ = where.seen.type;
-    change_command(host_, id_, command::io | command::bus_master, 0);
+    change_command(host_, id_, command::io | command::bus_master, command::no_line);
     return {};
   }
 

@@ -60,7 +60,8 @@ class modern {
     id_ = where.id;
     type_ = where.seen.type;
     // Not both kinds of decoding: a BAR that nobody uses may be without an address, and would answer at 0.
-    change_command(host_, id_, static_cast<u16>(at_.decoding | command::bus_master), 0);
+    // The line is on after a reset, and whoever was here before may have switched it off.
+    change_command(host_, id_, static_cast<u16>(at_.decoding | command::bus_master), command::no_line);
     return {};
   }
 

@@ -183,6 +183,47 @@ TEST_CASE("assign: what firmware placed stays, and is kept free", "[assign]") {
   read_a_sector(m, {0, 0, 6, 0});
 }
 
+TEST_CASE("assign: an expansion ROM that is switched on is kept free, and left as it is", "[assign]") {
+  rig::machine m;
+  (void)unassigned(m, {0, 0, 4, 0});
+  auto& device = m.bus.raw({0, 0, 5, 0}, "");
+  device.poke(0, 0x12348086, 4);
+  device.rom_size = 0x10000;
+  device.config_write(0x30, 0xe0000001);
+  auto& bridge = m.bus.bridge({0, 0, 7, 0}, 1, 1);
+  bridge.rom_size = 0x800;
+  bridge.config_write(0x38, 0xe0010001);
+  auto& off = m.bus.raw({0, 0, 8, 0}, "");
+  off.poke(0, 0x12348086, 4);
+  off.rom_size = 0x100000;
+  off.config_write(0x30, 0xe0000000);
+  CHECK(pci::assign(m.bus.host(), board).placed == 2);
+  CHECK(device.peek(0x30) == 0xe0000001);
+  CHECK(bridge.peek(0x38) == 0xe0010001);
+  CHECK(off.peek(0x30) == 0xe0000000);
+  for (const auto& one : decoded(m)) CHECK((one.first > 0xe00107ff && one.last < 0xe0100000));
+  read_a_sector(m, {0, 0, 4, 0});
+}
+
+TEST_CASE("assign: bridges that are left alone are counted", "[assign]") {
+  rig::machine m;
+  SECTION("nested too deep") {
+    for (u8 bus = 0; bus < 11; ++bus) m.bus.bridge({0, bus, 0, 0}, 0, 0);
+    const auto done = pci::assign(m.bus.host(), board);
+    CHECK((done.bridges == 8 && done.bridges_left == 1));  // what is behind that one cannot be seen
+  }
+  SECTION("no number left") {
+    for (u8 slot = 1; slot < 6; ++slot) m.bus.bridge({0, 0, slot, 0}, 0, 0);
+    const auto done = pci::assign(m.bus.host(), {.memory = board.memory, .last_bus = 3});
+    CHECK((done.bridges == 3 && done.bridges_left == 2));
+  }
+  SECTION("another one's number") {
+    m.bus.bridge({0, 0, 1, 0}, 1, 1);
+    m.bus.bridge({0, 0, 2, 0}, 1, 1);
+    CHECK(pci::assign(m.bus.host(), board).bridges_left == 1);
+  }
+}
+
 TEST_CASE("assign: behind a bridge that firmware opened, its own windows are used", "[assign]") {
   rig::machine m;
   auto& bridge = m.bus.bridge({0, 0, 7, 0}, 3, 3);
@@ -330,4 +371,60 @@ TEST_CASE("assign: bridges that lie about their buses, BARs that lie about their
   (void)pci::assign(m.bus.host(), board);
   m.bus.host().each_function([&](pci::address at) { accesses += m.bus.function(at).config_reads; return true; });
   CHECK(accesses < 10'000'000);
+}
+
+TEST_CASE("assign: whatever bridges and sizes claim, a BAR goes where the board or an open bridge has room", "[assign][hostile]") {
+  rig::machine m;
+  m.expect_objections = true;
+  const u32 seed = GENERATE(Catch::Generators::range(1u, 40u));
+  CAPTURE(seed);
+  std::mt19937 random{seed};
+  struct window { bool ports; u64 first, last; };
+  std::vector<window> allowed{{true, board.io.base, board.io.base + board.io.size - 1},
+                              {false, board.memory.base, board.memory.base + board.memory.size - 1},
+                              {false, board.high.base, board.high.base + board.high.size - 1}};
+  std::vector<fake_function*> devices;
+  for (u8 bus = 0; bus < 6; ++bus)
+    for (u8 slot = 0; slot < 6; ++slot) {
+      if (random() % 3 == 0) {
+        auto& bridge = m.bus.bridge({0, bus, slot, 0}, static_cast<u8>(random() % 8), static_cast<u8>(random() % 8));
+        if (random() % 2 != 0) continue;
+        for (auto offset = 0x1cu; offset < 0x34; ++offset) bridge.config[offset] = static_cast<u8>(random());
+        bridge.poke(0x24, (bridge.peek(0x24) & 0xfff0fff0) | 0x00010001, 4);
+        const auto add = [&](bool ports, u64 first, u64 last) {
+          if (first != 0 && first <= last) allowed.push_back({ports, first, last});
+        };
+        add(true, (bridge.peek(0x1c, 1) >> 4) * 0x1000u, (bridge.peek(0x1d, 1) >> 4) * 0x1000u + 0xfff);
+        add(false, u64{bridge.peek(0x20, 2) >> 4} << 20, (u64{bridge.peek(0x22, 2) >> 4} << 20) + 0xfffff);
+        add(false, u64{bridge.peek(0x28)} << 32 | u64{bridge.peek(0x24, 2) >> 4} << 20,
+            (u64{bridge.peek(0x2c)} << 32 | u64{bridge.peek(0x26, 2) >> 4} << 20) + 0xfffff);
+        continue;
+      }
+      auto& f = m.bus.raw({0, bus, slot, 0}, "");
+      devices.push_back(&f);
+      f.poke(0, 0x12348086, 4);
+      for (unsigned bar = 0; bar < 6; ++bar) {
+        const auto what = random() % 4;
+        if (what == 0) continue;
+        f.bar_sizes[bar] = random() % 8 == 0 ? random() | u64{random()} << 32 : u64{16} << random() % 60;
+        f.poke(0x10 + 4 * bar, what == 1 ? 1 : what == 2 ? 0 : 0xc, 4);
+        if (what == 3) ++bar;
+      }
+      f.poke(0x24, 0, 4);  // no 64-bit BAR in the last place
+    }
+  (void)pci::assign(m.bus.host(), board);
+  for (fake_function* f : devices)
+    for (unsigned bar = 0; bar < 6; ++bar) {
+      const u32 low = f->peek(0x10 + 4 * bar);
+      const bool ports = (low & 1) != 0, wide = (low & 7) == 4;
+      const u64 base = (low & (ports ? ~3u : ~15u)) | (wide ? u64{f->peek(0x14 + 4 * bar)} << 32 : 0);
+      const u64 size = f->bar_sizes[bar];
+      if (base != 0) {
+        INFO("BAR " << bar << " at " << base << " of " << size);
+        CHECK(std::any_of(allowed.begin(), allowed.end(), [&](const window& w) {
+          return w.ports == ports && base >= w.first && base <= w.last && size - 1 <= w.last - base;
+        }));
+      }
+      if (wide) ++bar;
+    }
 }

@@ -24,9 +24,10 @@ struct windows {
 
 /// What `assign` came to.
 struct assignment {
-  u16 placed = 0;    // BARs that have an address now and had none
-  u16 unplaced = 0;  // BARs for which there was no room
-  u16 bridges = 0;   // bridges that were numbered
+  u16 placed = 0;        // BARs that have an address now and had none
+  u16 unplaced = 0;      // BARs for which there was no room
+  u16 bridges = 0;       // bridges that were numbered
+  u16 bridges_left = 0;  // bridges behind which nothing was done: nested too deep (8), no bus number left, or one that others have
 };
 
 /// The walk behind `assign`, which is what programs call.
@@ -72,18 +73,18 @@ class assigner {
     each_function_on_bus(host_, segment_, bus, [&](address at, u8 type) {
       const bool bridge = type == 1;
       if (type <= 1) place_all(at, bridge ? 2 : 6, free, depth);
-      if (bridge && depth < deepest) cross(at, last, used, free, depth);
+      if (bridge && !(depth < deepest && cross(at, last, used, free, depth))) ++done_.bridges_left;
       return true;
     });
     return used;
   }
 
-  // What is behind one bridge.
-  void cross(address at, u8 last, u8& used, areas& free, u32 depth) {
+  // What is behind one bridge; false when that was left alone.
+  bool cross(address at, u8 last, u8& used, areas& free, u32 depth) {
     u32 numbers = host_.config_read32(at, config::bus_numbers);
     const bool numbered = has_number(numbers, at.bus, last);
     if (!numbered) {
-      if (used == last) return;
+      if (used == last) return false;
       // All the numbers that are left while we look, and what was needed afterwards.
       numbers = (numbers & 0xff000000u) | u32{last} << 16 | (used + 1u) << 8 | at.bus;
       host_.config_write32(at, config::bus_numbers, numbers);
@@ -91,7 +92,7 @@ class assigner {
     }
     const u8 secondary = static_cast<u8>(numbers >> 8);
     u32& walked = walked_[secondary / 32];
-    if ((walked >> (secondary % 32) & 1u) != 0) return;  // it claims a bus that another bridge has
+    if ((walked >> (secondary % 32) & 1u) != 0) return false;  // it claims a bus that another bridge has
     walked |= u32{1} << (secondary % 32);
 
     areas behind{};
@@ -107,6 +108,7 @@ class assigner {
       if (closed[static_cast<u8>(k)] && behind.of(k).next != before.of(k).next)
         free.of(k).next = open(at, k, before.of(k).next, behind.of(k).next);
     change_command(host_, at, command::io | command::memory | command::bus_master, 0);
+    return true;
   }
 
   // What may be used behind a bridge: its own window when it is open (true), else the rest of the gap in front of it.
@@ -211,12 +213,26 @@ class assigner {
         if (bar->base != 0 && (bar->kind == bar_kind::io) == ports) visit(bar->base, bar->base + (bar->size - 1));
         if (bar->is_64bit) ++index;
       }
+      if (const range rom = rom_of(at, type); rom.size != 0 && !ports) visit(rom.base, rom.base + (rom.size - 1));
       if (type == 1)
         for (const kind k : bridge_windows)
           if (const range passed = passed_on(host_, at, k); passed.size != 0 && (k == kind::io) == ports)
             visit(passed.base, passed.base + (passed.size - 1));
       return true;
     });
+  }
+
+  // The expansion ROM of a function, while it is switched on.
+  range rom_of(address at, u8 type) const {
+    const u16 dword = type == 1 ? config::bridge_rom : config::rom;
+    if ((host_.config_read32(at, dword) & 1u) == 0) return {};
+    const u32 decoding = host_.config_read32(at, config::command) & 0xffffu;
+    change_command(host_, at, 0, command::memory);
+    const u64 both = probe_dword(host_, at, dword);
+    host_.config_write32(at, config::command, decoding);
+    constexpr u32 bits = 0xfffff800;
+    const u32 ones = static_cast<u32>(both >> 32) & bits;
+    return {static_cast<u32>(both) & bits, ones != 0 ? u64{~ones} + 1 : 0};
   }
 
   // Whether a bridge has numbers that make sense where it is; zeros, or what is left of another life, do not.
@@ -245,6 +261,8 @@ class assigner {
 };
 
 /// Gives every BAR without an address one out of `given`, numbers the bridges that have no bus number, and opens their windows.
+/// Behind a bridge whose windows are open already the BARs go there, be that inside of `given` or not: the bridge is taken at its
+/// word, and it is the host's `bar` that keeps drivers out of the guest's own memory. `segment` is for a host that reaches several.
 /// Before devices are started, and again after one was plugged in; it sizes every BAR, which pauses a device's decoding for a
 /// few accesses, so not while an interrupt handler uses one. A BAR that stays without address answers at 0 as soon as its device is
 /// made to answer in that kind of space, by a driver that uses another BAR of the kind: where there is something at 0, leave devices

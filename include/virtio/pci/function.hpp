@@ -40,6 +40,8 @@ inline constexpr u16 header = 0x0c;        // header type in bits 16-23
 inline constexpr u16 bar0 = 0x10;
 inline constexpr u16 bus_numbers = 0x18;   // bridges: primary, secondary, subordinate
 inline constexpr u16 subsystem = 0x2c;     // subsystem vendor, subsystem
+inline constexpr u16 rom = 0x30;           // expansion ROM: address, and in bit 0 whether it is on
+inline constexpr u16 bridge_rom = 0x38;    // of bridges
 inline constexpr u16 capabilities = 0x34;  // offset of the first capability in the low byte
 }  // namespace config
 

@@ -30,6 +30,7 @@ class fake_function {
   std::array<u8, 256> config{};
   std::array<u64, 6> bar_sizes{};      // 0: not implemented; a 64-bit BAR has its size in the first slot
   std::vector<region> regions;
+  u32 rom_size = 0;                    // 0: no expansion ROM
   device_model* device = nullptr;
   bool present = true;
   bool gates_decoding = true;          // BARs answer only while the command register says so, DMA only as bus master
@@ -122,6 +123,7 @@ class fake_function {
     }
     const unsigned bars = (config[0x0e] & 0x7f) == 1 ? 2 : 6;
     if (offset >= 0x10 && offset < 0x10 + 4 * bars) return write_bar((offset - 0x10u) / 4, value);
+    if (offset == (bars == 2 ? 0x38 : 0x30)) return poke(offset, rom_size == 0 ? 0 : value & (~(rom_size - 1) | 1), 4);
     if (bars == 2 && offset == 0x18) return poke(0x18, value, 4);
     if (bars == 2 && offset >= 0x1c && offset <= 0x30) return write_window(offset, value);
     if (offset == 0x3c) return poke(0x3c, value, 1);

@@ -167,6 +167,61 @@ TEST_CASE("interrupts: queues share vectors in turn when there are fewer", "[msi
   STATIC_CHECK(interrupt_vectors{.first = 3, .count = 0}.of_queue(5) == 3);
 }
 
+TEST_CASE("interrupts: a session gives each queue its vector, and queues share when there are fewer", "[msix][session]") {
+  constexpr u16 queues = 3;
+  rig::machine m;
+  auto& model = m.add<virtio::testing::device_model>(GENERATE(seat::modern, seat::transitional), 4, u16{4}, std::vector<u16>(queues, 8));
+  const auto t = opened(m, 4);
+  CHECK(t.size() == queues + 1);
+  t.enable();
+  const u16 count = GENERATE(u16{1}, u16{2}, u16{3});
+  const interrupt_vectors vectors{.config = 0, .first = 1, .count = count};
+
+  using ring = split_queue<8>::ring<smp_barriers>;
+  struct queue {
+    ring it{};
+    dma_storage<ring::dma_bytes> storage{};
+    u8 buffer[16]{};
+  };
+  const auto all = std::make_unique<std::array<queue, queues>>();
+  session<rig::platform_type, rig::any_pci> s{};
+  REQUIRE(s.open(m.platform(), m.where(4), device_type::entropy));
+  REQUIRE(s.negotiate({.wanted = ring::wanted}));
+  REQUIRE(s.route_config(vectors.config));
+  for (u16 q = 0; q < queues; ++q) {
+    queue& one = (*all)[q];
+    dma_area area;
+    REQUIRE(locate(m.platform(), one.storage, area));
+    REQUIRE(s.set_up(q, one.it, area, vectors.of_queue(q)));
+  }
+  s.go();
+  CHECK(s.why().queue == queues - 1);
+  u32 expected[queues + 1] = {};
+  for (u16 q = 0; q < queues; ++q) {
+    CHECK(model.at(q).vector == 1 + q % count);
+    queue& one = (*all)[q];
+    segment_list<1> chain;
+    REQUIRE(m.memory.map(one.buffer, sizeof one.buffer, direction::from_device, chain));
+    const auto slot = one.it.reserve();
+    REQUIRE(slot);
+    const auto mine = one.it.stage(*slot, chain, q);
+    REQUIRE(mine);
+    CHECK(one.it.publish());
+    (void)one.it.arm();
+    CHECK(model.serve(q) == 1);
+    ++expected[1 + q % count];
+    for (u16 vector = 0; vector <= queues; ++vector) CHECK(model.interrupts(vector) == expected[vector]);
+    completion ended;
+    CHECK(one.it.take(ended) == errc::ok);
+    CHECK(ended.cookie == q);
+    one.it.release(*mine);
+    m.memory.unmap(chain[0], 0);
+  }
+  model.set_needs_reset();
+  CHECK(model.interrupts(0) == 1);
+  CHECK(s.reset());
+}
+
 TEST_CASE("interrupts: a vector that the device refuses ends the start, by name [PCI-35]", "[msix]") {
   rig::machine m;
   auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4);

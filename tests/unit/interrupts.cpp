@@ -159,6 +159,24 @@ TEST_CASE("interrupts: a line that somebody switched off is switched on when a d
   CHECK((f.peek(0x04, 2) & 0x0400) == 0);
 }
 
+TEST_CASE("interrupts: the cause is read, fenced, and then the ring is looked at", "[interrupts]") {
+  using hooked = virtio::testing::strict_platform<virtio::testing::hooked_barriers>;
+  using virtio::testing::barrier_hooks;
+  rig::machine m;
+  (void)m.add<rng_model>(seat::modern, 4);
+  rig::driver<rng::device<hooked, rig::any_pci, split_queue<8>>> r;
+  CHECK(!r->acknowledge_interrupt().queue);  // nothing to read, and no fence
+  REQUIRE(r->start(hooked{&m.memory}, m.where(4), r.storage()));
+  m.function(4).clear_log();
+  barrier_hooks::clear();
+  std::string at_the_fence;
+  barrier_hooks::mine().before_full = [&] { at_the_fence = m.function(4).log(); };
+  (void)r->acknowledge_interrupt();
+  CHECK(barrier_hooks::mine().fulls == 1);
+  CHECK(at_the_fence == "r1@isr+0x0");
+  barrier_hooks::clear();
+}
+
 TEST_CASE("interrupts: queues share vectors in turn when there are fewer", "[msix]") {
   constexpr interrupt_vectors none{}, one{.config = 0, .first = 0}, two{.config = 0, .first = 1, .count = 2};
   STATIC_CHECK(none.of_queue(0) == no_vector);

@@ -179,7 +179,12 @@ class request_device {
     if (up_) ring_.disarm();
   }
   [[nodiscard]] interrupt_cause acknowledge_interrupt() {
-    return session_.is_open() ? session_.transport().acknowledge_interrupt() : interrupt_cause{};
+    if (!session_.is_open()) return {};
+    const interrupt_cause cause = session_.transport().acknowledge_interrupt();
+    // The register before the rings: the device stores the used index, then the cause. Else a handler could collect from an index
+    // that was loaded ahead of the cause, and find nothing.
+    P::barriers::full();
+    return cause;
   }
 
   /// Resets the device. What was in flight ends as `canceled`; the device is down until the next bring-up. Errors:

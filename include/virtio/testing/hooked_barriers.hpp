@@ -13,6 +13,7 @@ namespace virtio::testing {
 /// The hooks and counts of the calling thread. The address is the word's.
 struct barrier_hooks {
   std::function<void(const volatile void* at, usize width)> before_load, after_load, before_store, after_store;
+  std::function<void()> before_full;
   u64 loads = 0, acquires = 0, stores = 0, releases = 0, fulls = 0;
 
   [[nodiscard]] static barrier_hooks& mine() {
@@ -52,6 +53,7 @@ struct hooked_barriers {
   }
   static void full() {
     ++barrier_hooks::mine().fulls;
+    if (barrier_hooks::mine().before_full) barrier_hooks::mine().before_full();
     smp_barriers::full();
   }
 

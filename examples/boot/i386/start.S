@@ -23,6 +23,7 @@ boot_start:
     movl %eax, %es
     movl $stack_top, %esp
     xorl %ebp, %ebp             // ends a debugger's backtrace
+    subl $12, %esp              // arguments begin at a multiple of 16, as the ABI has it
     pushl %ebx
     call boot_enter             // does not return
 
@@ -44,6 +45,8 @@ boot_exception_stubs:
 
 exception:
     movl %esp, %eax
+    andl $-16, %esp
+    subl $12, %esp
     pushl %eax
     cld
     call boot_exception         // does not return, so no register is saved

@@ -23,6 +23,15 @@ def cells(kit):
                                tags="[PCI-31]" if via == "msix" else "",
                                console=[f"^one by one: {READS} reads, {count} interrupts$",
                                         f"^eight in flight: {READS} reads, {count} interrupts, 0 nobody's$"])
+        for variant, via in ((v, way) for v in ("modern-only", "legacy-only") for way in ("msix", "line")):
+            shrunk = kit.SECTORS - 3000
+            teller = "a message" if via == "msix" else "the interrupt line"
+            yield kit.Cell(f"{machine} {variant} blk: asleep until {teller} tells of its new size", machine, variant,
+                           [kit.Disk(options="" if via == "msix" else "vectors=0", resized=shrunk)], image=GUEST,
+                           tell={"via": via, "wait": "resize", "shrunk": shrunk, **({"vectors": 2} if via == "msix" else {})},
+                           script=[("^asleep$", ("block_resize", {"node_name": "disk", "size": 512 * shrunk}))],
+                           # On the line QEMU sets the queue's bit as well.
+                           console=[f"^resized: 1 for the configuration, {int(via == 'line')} for the queue, 0 nobody's$"])
         for options, way in (("", "MSI-X"), (",vectors=0", "interrupt line")):
             yield kit.Cell(f"{machine} example 06_interrupts by {way}", machine, disks=[kit.Disk(options=options.lstrip(","), backend=SLOW)],
                            extra=["-object", "throttle-group,id=slow,x-iops-total=300"], image="examples/06_interrupts",

@@ -53,10 +53,17 @@ struct run {
       CHECK_OK(table.route(0, {config.address, config.data}));
       CHECK_OK(table.route(1, {queue.address, queue.data}));
       table.enable();
+      // A vector behind the table's last is refused by name, whatever it is for.
+      const u16 beyond = table.size();
+      CHECK_ERROR(disk.start(Board{}, *where, storage, {.config = 0, .first = beyond}), errc::unsupported);
+      CHECK(disk.why().why == virtio::verdict::vector_refused);
+      CHECK_ERROR(disk.start(Board{}, *where, storage, {.config = beyond, .first = 1}), errc::unsupported);
+      CHECK(disk.why().why == virtio::verdict::vector_refused);
       vectors = {.config = 0, .first = 1};
     }
     CHECK_OK(disk.start(Board{}, *where, storage, vectors));
     CHECK_EQUAL(disk.capacity(), number("sectors"));  // where MSI-X has moved it on a legacy device
+    if (boot::option("wait") == "resize") return await_resize();
     const u64 requests = number("requests"), seed = number("seed");
 
     // One after the other.
@@ -86,6 +93,15 @@ struct run {
     }
     boot::print("eight in flight: ", requests, " reads, ", queue_interrupts, " interrupts, ", nobodys, " nobody's\n");
     CHECK_EQUAL(config_interrupts, 0u);
+  }
+
+  /// Asleep until the device tells of its new size; nothing else happens on it.
+  static void await_resize() {
+    boot::print("asleep\n");
+    while (config_interrupts == 0) boot::sleep_until_interrupt();
+    CHECK_OK(disk.refresh());
+    CHECK_EQUAL(disk.capacity(), number("shrunk"));
+    boot::print("resized: ", config_interrupts, " for the configuration, ", queue_interrupts, " for the queue, ", nobodys, " nobody's\n");
   }
 };
 

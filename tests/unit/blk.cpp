@@ -7,8 +7,6 @@
 #include <numeric>
 #include <random>
 
-#include <virtio/blk/select.hpp>
-
 #include "disk.hpp"
 
 using namespace virtio;
@@ -120,26 +118,6 @@ TEST_CASE("blk: the device's word about a request is passed on, and the disk goe
   CHECK(d->read(0, sector));
 }
 
-TEST_CASE("blk: the serial is 20 bytes, and finds its disk [BLK-12]", "[blk]") {
-  rig::machine m;
-  m.add<blk_model>(seat::modern, 4, blk_options{.serial = "first"});
-  m.add<blk_model>(seat::legacy, 5, blk_options{.serial = "exactly-twenty-bytes"});
-  m.add<blk_model>(seat::crosvm, 6, blk_options{.sectors = 777, .serial = "third"});
-  disk d;
-  REQUIRE(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("third"), d.storage()));
-  CHECK(d->capacity() == 777);
-  u8 id[20];
-  REQUIRE(d->get_id(id));
-  CHECK(std::memcmp(id, "third\0\0", 7) == 0);
-  REQUIRE(d->hand_off());
-  REQUIRE(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("exactly-twenty-bytes"), d.storage()));
-  CHECK(d->why().via == transport_kind::pci_legacy);
-  REQUIRE(d->hand_off());
-  CHECK(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("fir"), d.storage()).error() == errc::not_found);
-  CHECK(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("first"), {}).error() == errc::no_space);
-  for (const auto& model : m.models) CHECK(model->status() == 0);  // everybody was handed off
-}
-
 TEST_CASE("blk: transfers larger than the device's limits are split by SIZE_MAX and SEG_MAX", "[blk]") {
   const auto [size_max, seg_max, piece] = GENERATE(table<u32, u32, u32>({
       {4096, 0, 0x80000000}, {4096, 3, 0x80000000}, {1000, 2, 0x80000000}, {0, 1, 0x80000000}, {0, 0, 700}, {512, 1, 512}, {65536, 4, 4096}}));
@@ -157,14 +135,6 @@ TEST_CASE("blk: transfers larger than the device's limits are split by SIZE_MAX 
   for (u8& b : data) b = static_cast<u8>(random());
   REQUIRE(d->write(1000, data));
   CHECK(data == expected(model, 1000, data.size()));
-}
-
-TEST_CASE("blk: limits that no request can meet are refused at start", "[blk][hostile]") {
-  rig::machine m;
-  m.add<blk_model>(seat::modern, 4, blk_options{.size_max = 100, .seg_max = 3});
-  disk d;
-  CHECK(d.start(m, m.where(4)).error() == errc::unsupported);
-  CHECK(d->why().why == verdict::config_unreadable);
 }
 
 TEST_CASE("blk: data may be scattered over memory, and too many pieces are refused with nothing left mapped", "[blk]") {

@@ -53,8 +53,8 @@ class device {
   static constexpr usize dma_bytes = ring::dma_bytes + cell_bytes;
 
   /// Brings the disk up: reset, features, queue, limits, DRIVER_OK. `storage` belongs to the device until `reset` or
-  /// `hand_off` succeeds. May be called again at any time, on the same storage or other; requests of before are canceled
-  /// silently. With `interrupts` the device uses these MSI-X vectors (pci/msix.hpp turns MSI-X on). Waits for the device's
+  /// `hand_off` succeeds, or `start` itself fails with anything but `device_broken`. May be called again at any time, on the
+  /// same storage or other; requests of before are canceled silently. With `interrupts` the device uses these MSI-X vectors (pci/msix.hpp turns MSI-X on). Waits for the device's
   /// reset, bounded by the platform. On error `why()` holds the reason:
   /// `wrong_device`, `no_space` and `misaligned` (storage), `dma_unreachable`, `unsupported` (a feature or a capability),
   /// `not_found` (no queue), `device_misbehaved` (config never stable), `device_broken` (no reset).
@@ -70,9 +70,9 @@ class device {
     VIRTIO_TRY(core_.bring_up(platform, where, storage, dma_bytes, device_type::block, plan, interrupts, area));
     cells_ = area.part(ring::dma_bytes, cell_bytes);
 
-    if (core_.longest_chain() < 3) return core_.device().refuse(verdict::queue_unusable, errc::no_space);
+    if (core_.longest_chain() < 3) return core_.refuse(verdict::queue_unusable, errc::no_space);
     if (const auto said = limits_.read(core_.device(), longest_data()); !said)
-      return core_.device().refuse(verdict::config_unreadable, said.error());
+      return core_.refuse(verdict::config_unreadable, said.error());
     extent_limits_.forget();
     writes_through_ = false;
     core_.go();

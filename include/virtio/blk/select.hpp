@@ -17,10 +17,9 @@ template <class Disk, platform P, class Nth>
     VIRTIO_TRY_ASSIGN(const auto where, nth(n));
     if (const auto up = disk.start(platform, where, storage); !up) {
       // The program's own mistakes end the search, and so does a disk that will not let go; a disk that cannot be driven does not.
-      const errc why = disk.why().why == verdict::storage_unusable ? up.error() : errc::ok;
-      if (why == errc::ok && up.error() != errc::device_broken) continue;
-      (void)disk.hand_off();
-      return up;
+      if (disk.why().why == verdict::storage_unusable) return up;
+      if (const auto gone = disk.hand_off(); gone.error() == errc::device_broken) return gone;
+      continue;
     }
     u8 id[id_bytes]{};
     // Equal up to the NUL: QEMU leaves what is behind it as it was.

@@ -87,6 +87,12 @@ class request_device {
     session_.go();
     up_ = true;
   }
+  /// Instead of step 8: the driver cannot do with what the device is. The device knows by now where `storage` is, so FAILED is
+  /// followed by a reset, after which the storage is the caller's. Returns `error`, or `device_broken` when it will not reset.
+  [[nodiscard]] errc refuse(verdict why, errc error) {
+    (void)session_.refuse(why, error);
+    return recover(errc::canceled) == errc::device_broken ? errc::device_broken : error;
+  }
 
   [[nodiscard]] session<P, T>& device() { return session_; }
   [[nodiscard]] const session<P, T>& device() const { return session_; }

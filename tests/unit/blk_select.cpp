@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+// Disks that are chosen by their serial, disks that cannot be driven, and what a start that fails leaves behind: nothing.
+#include <catch2/generators/catch_generators.hpp>
+
+#include <cstring>
+
+#include <virtio/blk/select.hpp>
+
+#include "disk.hpp"
+
+using namespace virtio;
+using rig::blk_model;
+using rig::blk_options;
+using rig::seat;
+using virtio::testing::device_model;
+
+namespace {
+
+using disk = rig::disk<rig::big_queue>;
+
+// Limits that leave no room for a block: such a disk is refused when its queue is there already.
+const blk_options no_room{.size_max = 100, .seg_max = 3};
+
+bool is_bus_master(rig::machine& m, u8 slot) { return (m.bus.host().config_read32({0, 0, slot, 0}, 4) & 4) != 0; }
+
+}  // namespace
+
+TEST_CASE("blk: the serial is 20 bytes, and finds its disk [BLK-12]", "[blk]") {
+  rig::machine m;
+  m.add<blk_model>(seat::modern, 4, blk_options{.serial = "first"});
+  m.add<blk_model>(seat::legacy, 5, blk_options{.serial = "exactly-twenty-bytes"});
+  m.add<blk_model>(seat::crosvm, 6, blk_options{.sectors = 777, .serial = "third"});
+  disk d;
+  REQUIRE(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("third"), d.storage()));
+  CHECK(d->capacity() == 777);
+  u8 id[20];
+  REQUIRE(d->get_id(id));
+  CHECK(std::memcmp(id, "third\0\0", 7) == 0);
+  REQUIRE(d->hand_off());
+  REQUIRE(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("exactly-twenty-bytes"), d.storage()));
+  CHECK(d->why().via == transport_kind::pci_legacy);
+  REQUIRE(d->hand_off());
+  CHECK(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("fir"), d.storage()).error() == errc::not_found);
+  CHECK(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("first"), {}).error() == errc::no_space);
+  for (const auto& model : m.models) CHECK(model->status() == 0);  // everybody was handed off
+}
+
+TEST_CASE("blk: a search by serial lets go of disks that cannot be driven, and ends at one that does not let go", "[blk][hostile]") {
+  rig::machine m;
+  auto& bad = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4, no_room);
+  m.add<blk_model>(seat::modern, 5, blk_options{.zoned = 1});
+  m.add<blk_model>(seat::modern, 6, blk_options{.serial = "wanted"});
+  disk d;
+  REQUIRE(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("wanted"), d.storage()));
+  CHECK(bad.status() == 0);
+  CHECK(!bad.at(0).enabled);
+  CHECK(!is_bus_master(m, 4));
+  CHECK(m.models[1]->status() == 0);
+  CHECK(!is_bus_master(m, 5));
+  REQUIRE(d->hand_off());
+  bad.before_config_read = [&](u32, u32) { bad.reset_reads = device_model::forever; };  // no more resets once it has the queue
+  CHECK(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("wanted"), d.storage()).error() == errc::device_broken);
+  CHECK(!is_bus_master(m, 4));
+  CHECK(m.models[2]->status() == 0);  // the storage is not given to anybody else
+}
+
+TEST_CASE("blk: limits that no request can meet are refused at start", "[blk][hostile]") {
+  rig::machine m;
+  m.add<blk_model>(seat::modern, 4, blk_options{.size_max = 100, .seg_max = 3});
+  disk d;
+  CHECK(d.start(m, m.where(4)).error() == errc::unsupported);
+  CHECK(d->why().why == verdict::config_unreadable);
+}
+
+TEST_CASE("blk: a start that fails when the disk has the queue writes FAILED and resets it, so that the storage is free",
+          "[blk][hostile]") {
+  const seat where = GENERATE(seat::modern, seat::legacy);
+  rig::machine m;
+  auto& bad = m.add<blk_model>(where, 4, no_room);
+  m.add<blk_model>(seat::modern, 5);
+  disk d;
+  CHECK(d.start(m, m.where(4)).error() == errc::unsupported);
+  const std::string end = where == seat::legacy ? "w1@legacy+0x12=0x83 w1@legacy+0x12=0x0 r1@legacy+0x12"
+                                                : "w1@common+0x14=0x8b w1@common+0x14=0x0 r1@common+0x14";
+  CHECK(m.function(4).log().ends_with(end));
+  CHECK(bad.status() == 0);
+  CHECK(!bad.at(0).enabled);
+  CHECK(d->read(0, bytes{}).error() == errc::not_started);
+  REQUIRE(d.start(m, m.where(5)));  // another disk, the same storage
+  bad.before_config_read = [&](u32, u32) { bad.reset_reads = device_model::forever; };
+  CHECK(d.start(m, m.where(4)).error() == errc::device_broken);
+  CHECK(d.start(m, m.where(5)).error() == errc::device_broken);  // not while the first may write to the storage
+  CHECK(m.models[1]->status() == 0);
+  bad.reset_reads = 0;
+  CHECK(d.start(m, m.where(5)));
+}

@@ -186,6 +186,20 @@ TEST_CASE("blk: CONFIG_WCE: a device that keeps its mode is not believed", "[blk
   CHECK(model.flushes() == 1);
 }
 
+TEST_CASE("blk: CONFIG_WCE without FLUSH is not accepted, so that the cache writes through [BLK-02]", "[blk]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4, blk_options{.flush = false, .writeback = true});
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  CHECK(!model.accepted(11));
+  CHECK(!d->has_write_cache());
+  u8 sector[512] = {7};
+  REQUIRE(d->write(0, sector));
+  REQUIRE(d->flush());
+  CHECK(model.stable()[0] == 7);
+  CHECK(d->set_write_cache(blk::cache_mode::writeback).error() == errc::unsupported);
+}
+
 TEST_CASE("blk: CONFIG_WCE: a bring-up does not look at the cache's mode [BLK-04]", "[blk]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4, blk_options{.writeback = true});

@@ -51,7 +51,9 @@ class feature_set {
     half_[n / 2] = (half_[n / 2] & ~(u64{0xffffffff} << shift)) | u64{value} << shift;
   }
 
-  [[nodiscard]] constexpr bool has_bit(u8 bit) const { return bit < 128 && (half_[bit / 64] >> (bit % 64) & 1) != 0; }
+  [[nodiscard, gnu::always_inline]] constexpr bool has_bit(u8 bit) const {  // of a known bit, one test
+    return bit < 128 && (half_[bit / 64] >> (bit % 64) & 1) != 0;
+  }
   template <feature_bits E>
   [[nodiscard]] constexpr bool has(E bit) const { return has_bit(static_cast<u8>(bit)); }
   [[nodiscard]] constexpr bool empty() const { return (half_[0] | half_[1]) == 0; }
@@ -67,6 +69,7 @@ class feature_set {
   }
 
   constexpr void set(u8 bit) { half_[bit / 64 % 2] |= u64{1} << (bit % 64); }
+  constexpr void clear(u8 bit) { half_[bit / 64 % 2] &= ~(u64{1} << (bit % 64)); }
 
   [[nodiscard]] friend constexpr feature_set operator|(feature_set a, feature_set b) {
     return combine(a.half_[0] | b.half_[0], a.half_[1] | b.half_[1]);
@@ -98,17 +101,11 @@ struct feature_rule {
 };
 
 /// `chosen` without the features whose prerequisites are missing from it, however long the chain of prerequisites.
-[[nodiscard]] constexpr feature_set settle(feature_set chosen, const feature_rule* rules, usize count) {
-  for (usize round = 0; round < count; ++round) {  // each round that changes anything settles at least one rule
-    const feature_set before = chosen;
-    for (usize i = 0; i < count; ++i) {
-      if (!chosen.has_bit(rules[i].feature) || chosen.has_bit(rules[i].needs)) continue;
-      feature_set one;
-      one.set(rules[i].feature);
-      chosen = chosen - one;
-    }
-    if (chosen == before) break;
-  }
+/// Inlined, so that rules known at compile time leave only their constants.
+[[nodiscard, gnu::always_inline]] constexpr feature_set settle(feature_set chosen, const feature_rule* rules, usize count) {
+  for (usize round = 0; round < count; ++round)  // each round that changes anything settles at least one rule
+    for (usize i = 0; i < count; ++i)
+      if (!chosen.has_bit(rules[i].needs)) chosen.clear(rules[i].feature);
   return chosen;
 }
 

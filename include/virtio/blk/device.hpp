@@ -61,11 +61,14 @@ class device {
   /// Cost: 21 writes and 9 reads of common configuration on modern PCI. Spec: 3.1.1.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
                                    const interrupt_vectors& interrupts = {}) {
+    static constexpr feature_rule cache_needs_flush{static_cast<u8>(feature::config_wce), static_cast<u8>(feature::flush)};
     constexpr feature_plan plan{
         .wanted = feature_set{feature::size_max, feature::seg_max, feature::read_only, feature::blk_size, feature::flush,
                               feature::topology, feature::config_wce, feature::discard, feature::write_zeroes,
                               feature::lifetime, feature::secure_erase},
-        .refused = static_cast<u8>(feature::zoned)};  // takes writes only in order, unless its config says otherwise
+        .refused = static_cast<u8>(feature::zoned),  // takes writes only in order, unless its config says otherwise
+        .rules = &cache_needs_flush,  // a cache that nothing flushes stays unaccepted: the device then writes through
+        .rule_count = 1};
     dma_area area;
     VIRTIO_TRY(core_.bring_up(platform, where, storage, dma_bytes, device_type::block, plan, interrupts, area));
     cells_ = area.part(ring::dma_bytes, cell_bytes);
@@ -148,7 +151,7 @@ class device {
   /// Errors: as `flush`, `unsupported` when the device cannot, `io_error` when it does not.
   [[nodiscard]] result<void> set_write_cache(cache_mode mode) {
     VIRTIO_TRY(core_.ready());
-    if (!features().has(feature::config_wce) || !features().has(feature::flush)) return errc::unsupported;
+    if (!features().has(feature::config_wce)) return errc::unsupported;
     writes_through_ = false;
     VIRTIO_TRY(write_cache_mode(core_.device(), mode));
     if (mode == cache_mode::writeback) return {};

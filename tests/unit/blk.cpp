@@ -118,6 +118,36 @@ TEST_CASE("blk: the device's word about a request is passed on, and the disk goe
   CHECK(d->read(0, sector));
 }
 
+TEST_CASE("blk: a status that the device leaves unwritten is no success, though the same slot had one before", "[blk][hostile]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4);
+  model.no_status = {1};
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  u8 sector[512];
+  CHECK(d->read(0, sector));
+  CHECK(d->read(0, sector).error() == errc::io_error);
+  CHECK(d->read(0, sector));
+}
+
+TEST_CASE("blk: a read that fails delivers nothing, whatever the device wrote", "[blk][hostile]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4);
+  rig::fill_pattern(model);
+  model.fail[0] = blk_model::io_error;
+  model.claim[1] = blk_model::unsupported;  // after all the data was written
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  std::vector<u8> data(512);
+  const std::vector<u8> nothing(512, virtio::testing::strict_machine::poison);
+  CHECK(d->read(3, data).error() == errc::io_error);
+  CHECK(data == nothing);
+  CHECK(d->read(3, data).error() == errc::unsupported);
+  CHECK(data == nothing);
+  REQUIRE(d->read(3, data));
+  CHECK(data == expected(model, 3, 512));
+}
+
 TEST_CASE("blk: transfers larger than the device's limits are split by SIZE_MAX and SEG_MAX", "[blk]") {
   const auto [size_max, seg_max, piece] = GENERATE(table<u32, u32, u32>({
       {4096, 0, 0x80000000}, {4096, 3, 0x80000000}, {1000, 2, 0x80000000}, {0, 1, 0x80000000}, {0, 0, 700}, {512, 1, 512}, {65536, 4, 4096}}));

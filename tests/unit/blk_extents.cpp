@@ -270,3 +270,21 @@ TEST_CASE("blk: extents keep to SIZE_MAX and SEG_MAX too", "[blk]") {
   REQUIRE(d->submit_discard(list));
   REQUIRE(rig::drained(d).second.size() == 1);
 }
+
+TEST_CASE("blk: a list of extents that SIZE_MAX and SEG_MAX cut into more pieces than a request has is refused, a shorter one is not",
+          "[blk]") {
+  rig::machine m;
+  auto options = all_three({.extents = 64});
+  options.size_max = 512;
+  auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4, options);
+  rig::driver<blk::device<rig::platform_type, rig::any_pci, rig::big_queue, blk::options{.segments = 1, .extents = 64}>> d;
+  REQUIRE(d.start(m, m.where(4)));
+  std::vector<blk::extent> list;
+  for (u64 i = 0; i < 64; ++i) list.push_back({2 * i, 1});
+  CHECK(d->submit_discard({list.data(), 64}).error() == errc::no_space);
+  CHECK(d->submit_discard({list.data(), 33}).error() == errc::no_space);
+  CHECK(d->in_flight() == 0);
+  REQUIRE(d->submit_discard({list.data(), 32}));
+  REQUIRE(rig::drained(d).second.size() == 1);
+  CHECK(model.extents.size() == 32);
+}

@@ -212,8 +212,9 @@ class device {
   }
 
   /// Stages a discard of some extents; the list may go when this returns. Errors also: `unsupported` when the device cannot,
-  /// `out_of_range` beyond `limits_of(operation::discard)` too, `no_space` with more than `options::extents` of them. After
-  /// `io_error` nothing is known of any of the extents. Cost: the first call of a kind after `start` or `refresh` reads config.
+  /// `out_of_range` beyond `limits_of(operation::discard)` too, `no_space` with more than `options::extents` of them or, at 16
+  /// bytes each, than a request has segments of the device's size for. After `io_error` nothing is known of any of the extents.
+  /// Cost: the first call of a kind after `start` or `refresh` reads config.
   [[nodiscard]] result<token> submit_discard(extents where, u64 cookie = 0) {
     return submit_extents(operation::discard, where, unmap::no, cookie);
   }

@@ -118,7 +118,8 @@ TEST_CASE("blk: the device's word about a request is passed on, and the disk goe
   CHECK(d->read(0, sector));
 }
 
-TEST_CASE("blk: a status that the device leaves unwritten is no success, though the same slot had one before", "[blk][hostile]") {
+TEST_CASE("blk: a status that the device leaves unwritten is no success, though the same slot had one before",
+          "[blk][hostile][status-poison]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   model.no_status = {1};

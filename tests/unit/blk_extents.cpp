@@ -272,7 +272,7 @@ TEST_CASE("blk: extents keep to SIZE_MAX and SEG_MAX too", "[blk]") {
 }
 
 TEST_CASE("blk: a list of extents that SIZE_MAX and SEG_MAX cut into more pieces than a request has is refused, a shorter one is not",
-          "[blk]") {
+          "[blk][chain-room]") {
   rig::machine m;
   auto options = all_three({.extents = 64});
   options.size_max = 512;

@@ -138,3 +138,16 @@ TEST_CASE("config: absent, too short and exactly long enough [CFG-06]", "[config
   CHECK(t.config<u64>(~usize{0}).error() == errc::out_of_range);  // offset + 8 overflows
   CHECK(t.config<u8>(7));
 }
+
+TEST_CASE("config access: a legacy field is a number of the guest's order, whatever the policy that reads it [BLKL-01]", "[config][legacy]") {
+  recording r = numbered();
+  const recording_space s{r};
+  using virtio::detail::in_guest_order;
+  CHECK(in_guest_order<byte_order::little>(by_field::read<u64>(s, 8)) == 0x1f1e1d1c1b1a1918);
+  CHECK(in_guest_order<byte_order::big>(by_field::read<u64>(s, 8)) == 0x18191a1b1c1d1e1f);
+  CHECK(in_guest_order<byte_order::big>(by_byte::read<u32>(s, 4)) == 0x14151617);
+  CHECK(in_guest_order<byte_order::big>(by_dword::read<u16>(s, 6)) == 0x1617);
+  by_field::write(s, 0, in_guest_order<byte_order::big>(u32{0x01020304}));
+  CHECK(r.bytes[0] == 1);
+  CHECK(r.bytes[3] == 4);
+}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Device configuration by width. The specification wants accesses as wide as the field; some hosts want otherwise: OpenBSD's
 // vmd answers whole dwords for its VM control device and its disks, and single bytes for a MAC address. So the width is a
-// policy, per transport and, where a device mixes them, per field.
+// policy, per transport and, where a device mixes them, per field. Policies know little-endian numbers only.
 // Spec: virtio 1.4, 2.5 and 4.1.3.1. Layer: transport.
 #pragma once
 
@@ -76,6 +76,13 @@ struct by_dword {
 };
 
 namespace detail {
+
+/// A number as a policy read it where the field is in the guest's order, as on legacy devices (2.5.3), and back.
+template <byte_order Guest = native_order, class T>
+[[nodiscard]] constexpr T in_guest_order(T little_endian) {
+  if constexpr (Guest == byte_order::little) return little_endian;
+  else return swap_bytes(little_endian);
+}
 
 /// Whether a field lies inside the space; by_dword may touch up to the end of the last dword.
 template <class Policy, class T, register_space S>

@@ -148,14 +148,13 @@ class registers_transport {
     const auto space = device_config();
     VIRTIO_TRY((virtio::detail::check_config<Policy, T>(space, offset)));
     const T value = Policy::template read<T>(space, offset);
-    // The policies read little-endian numbers; a legacy field is in the guest's order.
-    return is_legacy() ? virtio::detail::reorder<byte_order::little>(value) : value;
+    return is_legacy() ? virtio::detail::in_guest_order(value) : value;
   }
   template <register_value T, class Policy = Config>
   result<void> config_write(usize offset, T value) const {
     const auto space = device_config();
     VIRTIO_TRY((virtio::detail::check_config<Policy, T>(space, offset)));
-    Policy::template write<T>(space, offset, is_legacy() ? virtio::detail::reorder<byte_order::little>(value) : value);
+    Policy::template write<T>(space, offset, is_legacy() ? virtio::detail::in_guest_order(value) : value);
     return {};
   }
   /// A legacy device has none: readers compare two reads instead.

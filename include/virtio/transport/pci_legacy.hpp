@@ -81,14 +81,13 @@ class legacy {
   [[nodiscard]] result<T> config(usize offset) const {
     const auto space = device_config();
     VIRTIO_TRY((virtio::detail::check_config<Policy, T>(space, offset)));
-    // The policies read little-endian numbers; the field is in the guest's order.
-    return virtio::detail::reorder<byte_order::little>(Policy::template read<T>(space, offset));
+    return virtio::detail::in_guest_order(Policy::template read<T>(space, offset));
   }
   template <register_value T, class Policy = Config>
   result<void> config_write(usize offset, T value) const {
     const auto space = device_config();
     VIRTIO_TRY((virtio::detail::check_config<Policy, T>(space, offset)));
-    Policy::template write<T>(space, offset, virtio::detail::reorder<byte_order::little>(value));
+    Policy::template write<T>(space, offset, virtio::detail::in_guest_order(value));
     return {};
   }
   /// There is none: readers compare two reads instead.

@@ -58,7 +58,7 @@ void resize() {
   check_reads(disk, seed);
 }
 
-/// One batch of reads and writes, announced on the console while all of it is in flight.
+/// One batch of reads and writes, announced on the console while most of it is in flight.
 void transfer(disk_t& disk, u32 round, u64 first) {
   static constexpr usize count = 128;
   const u64 seed = number("seed"), write_seed = number("write_seed");
@@ -72,14 +72,17 @@ void transfer(disk_t& disk, u32 round, u64 first) {
       CHECK_OK(disk.submit_write(sector, pages[i], i));
     }
   }
-  disk.kick();
-  boot::print("transferring ", round, "\n");
   usize ended = 0;
-  CHECK_OK(disk.drain([&](const blk::done& one) {
+  const auto take = [&](const blk::done& one) {
     CHECK_OK(one.status);
     if (one.cookie % 2 == 0) check_pattern(pages[one.cookie], one.cookie, seed);
     ++ended;
-  }));
+  };
+  disk.kick();
+  (void)disk.poll(take);
+  CHECK(ended < count / 2);  // the disk is slow: it has the rest for a while
+  boot::print("transferring ", round, "\n");
+  CHECK_OK(disk.drain(take));
   CHECK_EQUAL(ended, count);
 }
 
@@ -110,7 +113,7 @@ void reset_midway() {
   boot::print("second life\n");
   fill_pattern(note, notebook, seed);
   CHECK_OK(disk.write(notebook, note));
-  for (u32 round = 0; round < 5; ++round) transfer(disk, round, number("write_first"));
+  for (u32 round = 0; round < 2; ++round) transfer(disk, round, number("write_first"));
   check_writes(disk);
 }
 

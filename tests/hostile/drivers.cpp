@@ -140,7 +140,7 @@ TEST_CASE("hostile: a device's configuration full of ones does no harm", "[blk][
   std::fill(model.config().begin(), model.config().end(), u8{0xff});
   rig::disk<queue> d;
   CHECK(d.start(m, m.where(4)).error() == errc::unsupported);  // blocks of 4 GiB: no request holds one
-  CHECK(d->why().why == verdict::config_unreadable);
+  CHECK(d->why().why == verdict::limits_unusable);
   model.put_config(0x14, 512, 4);
   REQUIRE(d.start(m, m.where(4)));
   CHECK(d->capacity() == ~u64{0});

@@ -69,7 +69,7 @@ TEST_CASE("blk: limits that no request can meet are refused at start", "[blk][ho
   m.add<blk_model>(seat::modern, 4, blk_options{.size_max = 100, .seg_max = 3});
   disk d;
   CHECK(d.start(m, m.where(4)).error() == errc::unsupported);
-  CHECK(d->why().why == verdict::config_unreadable);
+  CHECK(d->why().why == verdict::limits_unusable);
 }
 
 TEST_CASE("blk: a start that fails when the disk has the queue writes FAILED and resets it, so that the storage is free",

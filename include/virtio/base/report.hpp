@@ -53,6 +53,7 @@ enum class verdict : u8 {
   queue_unusable,         // the ring for queue `queue` cannot be set up; `error` says why
   vector_refused,         // the device has no room for an MSI-X vector, or MSI-X is off; `queue` says whose
   config_unreadable,      // the device's configuration never gave a stable answer, or is not there
+  limits_unusable,        // the device's limits leave no room for any request, or make no sense
   storage_unusable,       // the DMA storage is too small, misaligned or out of the device's reach; `error` says which
 };
 
@@ -101,6 +102,7 @@ struct report {
     case verdict::queue_unusable: return "a queue cannot be set up";
     case verdict::vector_refused: return "an interrupt vector was refused";
     case verdict::config_unreadable: return "the device's configuration cannot be read";
+    case verdict::limits_unusable: return "the device's limits leave no room for a request";
     case verdict::storage_unusable: return "the DMA storage cannot be used";
   }
   return "unknown";

@@ -75,7 +75,7 @@ class device {
 
     if (core_.longest_chain() < 3) return core_.refuse(verdict::queue_unusable, errc::no_space);
     if (const auto said = limits_.read(core_.device(), longest_data()); !said)
-      return core_.refuse(verdict::config_unreadable, said.error());
+      return core_.refuse(said.error() == errc::unsupported ? verdict::limits_unusable : verdict::config_unreadable, said.error());
     extent_limits_.forget();
     writes_through_ = false;
     core_.go();

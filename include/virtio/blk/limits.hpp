@@ -24,7 +24,7 @@ inline constexpr limit_field limit_fields[] = {{feature::size_max, config::size_
 class limits {
  public:
   /// Reads them from config; a request of ours has at most `segments` pieces of data. Errors: those of the transport;
-  /// `device_misbehaved`, config never stable; `unsupported`, no block fits a request, or blocks of an odd size.
+  /// `device_misbehaved`, config never stable; `unsupported`, no block fits a request, or the size of a block is no power of two.
   template <class Session>
   [[nodiscard, gnu::always_inline]] result<void> read(const Session& device, u16 segments) {
     const auto fill_in = [&device](picture& all) -> result<void> {
@@ -43,11 +43,12 @@ class limits {
     };
     VIRTIO_TRY(read_config(device.transport(), said_, fill_in));
     segments_ = static_cast<u16>(virtio::detail::smaller(u32{segments}, said_.of[1]));
-    block_mask_ = (said_.of[2] - 1) / sector_bytes;
+    const u32 block = said_.of[2] < sector_bytes ? sector_bytes : said_.of[2];  // smaller ones are met by any request
+    block_mask_ = block / sector_bytes - 1;
     const u64 most = u64{size_max()} * segments_;
     const u32 sectors = static_cast<u32>(virtio::detail::smaller(most, u64{0x8000'0000})) / sector_bytes;
     largest_ = (sectors & ~block_mask_) * sector_bytes;
-    if (largest_ == 0 || (block_mask_ & (block_mask_ + 1)) != 0) return errc::unsupported;
+    if (largest_ == 0 || !virtio::detail::is_power_of_two(block)) return errc::unsupported;
     return {};
   }
 

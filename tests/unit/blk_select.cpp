@@ -86,6 +86,7 @@ TEST_CASE("blk: a start that fails when the disk has the queue writes FAILED and
   CHECK(bad.status() == 0);
   CHECK(!bad.at(0).enabled);
   CHECK(d->read(0, bytes{}).error() == errc::not_started);
+  CHECK(d->capacity() == 0);
   REQUIRE(d.start(m, m.where(5)));  // another disk, the same storage
   bad.before_config_read = [&](u32, u32) { bad.reset_reads = device_model::forever; };
   CHECK(d.start(m, m.where(4)).error() == errc::device_broken);
@@ -93,4 +94,20 @@ TEST_CASE("blk: a start that fails when the disk has the queue writes FAILED and
   CHECK(m.models[1]->status() == 0);
   bad.reset_reads = 0;
   CHECK(d.start(m, m.where(5)));
+}
+
+TEST_CASE("blk: a disk that is down has no capacity, and after a start that failed no block size of the disk before", "[blk]") {
+  rig::machine m;
+  m.add<blk_model>(seat::modern, 4, blk_options{.sectors = 777, .blk_size = 4096});
+  m.add<rig::rng_model>(seat::modern, 5);
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  CHECK(d->capacity() == 777);
+  REQUIRE(d->hand_off());
+  CHECK(d->capacity() == 0);
+  REQUIRE(d.start(m, m.where(4)));
+  CHECK(d.start(m, m.where(5)).error() == errc::wrong_device);
+  CHECK(d->capacity() == 0);
+  CHECK(d->block_size() == 512);
+  CHECK(d->largest_request() == 0);
 }

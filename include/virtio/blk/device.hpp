@@ -69,6 +69,7 @@ class device {
         .refused = static_cast<u8>(feature::zoned),  // takes writes only in order, unless its config says otherwise
         .rules = &cache_needs_flush,  // a cache that nothing flushes stays unaccepted: the device then writes through
         .rule_count = 1};
+    virtio::detail::clear(limits_);
     dma_area area;
     VIRTIO_TRY(core_.bring_up(platform, where, storage, dma_bytes, device_type::block, plan, interrupts, area));
     cells_ = area.part(ring::dma_bytes, cell_bytes);
@@ -86,8 +87,8 @@ class device {
   [[nodiscard]] const report& why() const { return core_.device().why(); }
   [[nodiscard]] const feature_set& features() const { return core_.device().features(); }
 
-  /// Size in sectors of 512 bytes, as it was at `start` or at the last `refresh`.
-  [[nodiscard]] u64 capacity() const { return limits_.capacity(); }
+  /// Size in sectors of 512 bytes, as it was at `start` or at the last `refresh`; 0 while the disk is down.
+  [[nodiscard]] u64 capacity() const { return core_.ready() ? limits_.capacity() : 0; }
   [[nodiscard]] bool is_read_only() const { return features().has(feature::read_only); }
   /// Bytes in one of the disk's own blocks, a power of two; 512 when the device does not say. Requests are whole blocks,
   /// though sectors are counted.
@@ -95,7 +96,8 @@ class device {
   /// Whether completed writes need a `flush` to be stable. A device that offers no flush writes through (5.2.5.1); one that
   /// does is taken to have a cache until `set_write_cache` switches that off.
   [[nodiscard]] bool has_write_cache() const { return features().has(feature::flush) && !writes_through_; }
-  /// The most bytes that one `submit_read` or `submit_write` can take, when the memory is contiguous for the device.
+  /// What one `submit_read` or `submit_write` takes for sure where the memory is contiguous for the device, in bytes; `read` and
+  /// `write` cut what is longer. Between here and 4 GiB the device's limits decide.
   [[nodiscard]] u32 largest_request() const { return limits_.largest(); }
   /// Requests that have been kicked and have not come back to the caller.
   [[nodiscard]] u16 in_flight() const { return core_.in_flight(); }

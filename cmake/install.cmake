@@ -6,7 +6,7 @@ include(GNUInstallDirs)
 set(package_dir "${CMAKE_INSTALL_DATADIR}/virtio/cmake")
 install(DIRECTORY include/virtio DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING PATTERN "*.hpp")
 install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DATADIR}/virtio")
-install(TARGETS virtio virtio_testing EXPORT virtio_targets)
+install(TARGETS virtio virtio_testing EXPORT virtio_targets INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
 install(EXPORT virtio_targets NAMESPACE virtio:: FILE virtio-targets.cmake DESTINATION "${package_dir}")
 
 write_basic_package_version_file("${CMAKE_CURRENT_BINARY_DIR}/virtio-config-version.cmake"
@@ -14,5 +14,12 @@ write_basic_package_version_file("${CMAKE_CURRENT_BINARY_DIR}/virtio-config-vers
 install(FILES cmake/virtio-config.cmake "${CMAKE_CURRENT_BINARY_DIR}/virtio-config-version.cmake"
   DESTINATION "${package_dir}")
 
+# The folders may be absolute, or deeper than usual.
+set(pc_prefix "${CMAKE_INSTALL_PREFIX}")
+if(NOT IS_ABSOLUTE "${CMAKE_INSTALL_DATADIR}")
+  file(RELATIVE_PATH pc_prefix "/${CMAKE_INSTALL_DATADIR}/pkgconfig" "/")
+  string(REGEX REPLACE "/$" "" pc_prefix "\${pcfiledir}/${pc_prefix}")
+endif()
+cmake_path(APPEND pc_includedir "\${prefix}" "${CMAKE_INSTALL_INCLUDEDIR}")  # an absolute one stays alone
 configure_file(cmake/virtio.pc.in virtio.pc @ONLY)
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/virtio.pc" DESTINATION "${CMAKE_INSTALL_DATADIR}/pkgconfig")

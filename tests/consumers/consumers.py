@@ -39,13 +39,17 @@ def copy_of_the_library(to):
     return to
 
 
-def installed(folder, by):
+def install_by_cmake(source, build, prefix, *options):
+    compilers.must_run(["cmake", "-S", source, "-B", build, "-DVIRTIO_TESTS=OFF", f"-DCMAKE_INSTALL_PREFIX={prefix}", *options])
+    compilers.must_run(["cmake", "--install", build])
+
+
+def installed(folder, by, *options):
     """A prefix with the library, moved after it was installed: nothing in it may know where it was built."""
     source = copy_of_the_library(folder / "source")
     first, build = folder / "first", folder / "build-of-the-library"
     if by == "cmake":
-        compilers.must_run(["cmake", "-S", source, "-B", build, "-DVIRTIO_TESTS=OFF", f"-DCMAKE_INSTALL_PREFIX={first}"])
-        compilers.must_run(["cmake", "--install", build])
+        install_by_cmake(source, build, first, *options)
     else:
         compilers.must_run(["meson", "setup", build, source, f"--prefix={first}"])
         compilers.must_run(["meson", "install", "-C", build])
@@ -93,7 +97,7 @@ def pkg_config_path(prefix):
 def with_cmake(folder, way):
     define = {"WAY": way, "WANTED": VERSION.rsplit(".", 1)[0], "EXAMPLE": EXAMPLE}
     if way == "find_package":
-        define["CMAKE_PREFIX_PATH"] = installed(folder, "cmake")
+        define["CMAKE_PREFIX_PATH"] = installed(folder, "cmake", "-DCMAKE_INSTALL_INCLUDEDIR=headers/of/virtio")
     else:
         define["SOURCE"] = source = copy_of_the_library(folder / "library")
     if way == "FetchContent":
@@ -106,6 +110,15 @@ def with_cmake(folder, way):
     run_program(build / "consumer")
     run_kit(build / "kit")
 
+    if way == "add_subdirectory":  # and somebody exports a library on top of it
+        prefix = folder / "prefix"
+        compilers.must_run(["cmake", "-S", PROGRAM, "-B", folder / "exporting", *(f"-D{name}={value}" for name, value in define.items()),
+                            "-DVIRTIO_INSTALL=ON", f"-DCMAKE_INSTALL_PREFIX={prefix}"])
+        compilers.must_run(["cmake", "--install", folder / "exporting"])
+        for path in ("include/virtio/virtio.hpp", "share/virtio/cmake/virtio-config.cmake", "share/on_top/on_top-config.cmake"):
+            if not (prefix / path).is_file():
+                fail(f"VIRTIO_INSTALL installs no {path}")
+
     if way == "find_package":  # another minor version of 0.x may have changed anything
         major, minor, _ = VERSION.split(".")
         define["WANTED"] = f"{major}.{int(minor) + 1}"
@@ -116,10 +129,17 @@ def with_cmake(folder, way):
 
 
 def with_pkg_config(folder, compiler):
-    environment = pkg_config_path(installed(folder, "cmake"))
+    environment = pkg_config_path(installed(folder, "cmake", "-DCMAKE_INSTALL_DATADIR=data/of/all"))
     ask = lambda what: compilers.must_run(["pkg-config", what, "virtio"], env=environment).strip()
     compile_and_run(compiler, ["-std=c++20", *ask("--cflags").split(), *ask("--libs").split(), expected_version(ask("--modversion"))],
                     folder / "consumer")
+
+    elsewhere = folder / "absolute"  # as some distributions do; such a package cannot move
+    install_by_cmake(copy_of_the_library(folder / "again"), folder / "build-again", folder / "fixed",
+                     f"-DCMAKE_INSTALL_INCLUDEDIR={elsewhere}")
+    environment = pkg_config_path(folder / "fixed")
+    if ask("--cflags") != f"-I{elsewhere}" or not (elsewhere / "virtio/virtio.hpp").is_file():
+        fail(f"the headers are in {elsewhere}, and pkg-config says {ask('--cflags')}")
 
 
 def with_meson(folder, way):

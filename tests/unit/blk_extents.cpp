@@ -197,6 +197,21 @@ TEST_CASE("blk: what the device does not offer, or a read-only disk, is refused 
   CHECK(plain.requests() + fixed.requests() == 0);
 }
 
+TEST_CASE("blk: an operation whose limits are not in the configuration is none", "[blk][hostile]") {
+  const auto one = operations[GENERATE(0u, 1u, 2u)];
+  CAPTURE(one.type);
+  rig::machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4, all_three({}));
+  auto& f = m.function(4);
+  f.poke(f.capability(0x09, 4) + 12u, 0x24, 4);  // the device config ends ahead of all limits
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  CHECK(d->limits_of(one.what).error() == errc::unsupported);
+  CHECK(sweep(d, one.what, 0, 1).error() == errc::unsupported);
+  CHECK(submit(d, one.what, blk::extent{0, 1}).error() == errc::unsupported);
+  CHECK(model.requests() == 0);
+}
+
 TEST_CASE("blk: limits are read at the first call of a kind, and not again until the next start", "[blk]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4, all_three({.sectors = 100}));

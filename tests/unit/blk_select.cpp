@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include <virtio/blk/select.hpp>
+#include <virtio/pci/msix.hpp>
 
 #include "disk.hpp"
 
@@ -62,6 +63,26 @@ TEST_CASE("blk: a search by serial lets go of disks that cannot be driven, and e
   CHECK(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("wanted"), d.storage()).error() == errc::device_broken);
   CHECK(!is_bus_master(m, 4));
   CHECK(m.models[2]->status() == 0);  // the storage is not given to anybody else
+}
+
+TEST_CASE("blk: a search by serial gives the disk its interrupt vectors, and passes over one whose MSI-X is off", "[blk][msix]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4, blk_options{.serial = "wanted"});
+  disk d;
+  const auto search = [&] {
+    return blk::start_by_serial(*d, m.platform(), m.bus.host(), text("wanted"), d.storage(), {}, {.config = 0, .first = 1});
+  };
+  CHECK(search().error() == errc::not_found);
+  CHECK(d->why().why == verdict::vector_refused);
+  pci::msix<rig::host> table;
+  REQUIRE(table.open(m.bus.host(), {0, 0, 4, 0}));
+  table.enable();
+  REQUIRE(search());
+  u8 sector[512];
+  const auto before = model.interrupts(1);
+  (void)d->arm();
+  CHECK(d->read(0, sector));
+  CHECK(model.interrupts(1) == before + 1);
 }
 
 TEST_CASE("blk: limits that no request can meet are refused at start", "[blk][hostile]") {

@@ -54,11 +54,11 @@ class device {
 
   /// Brings the disk up: reset, features, queue, limits, DRIVER_OK. `storage` belongs to the device until `reset` or
   /// `hand_off` succeeds, or `start` itself fails with anything but `device_broken`. May be called again at any time, on the
-  /// same storage or other; requests of before are canceled silently. With `interrupts` the device uses these MSI-X vectors (pci/msix.hpp turns MSI-X on). Waits for the device's
-  /// reset, bounded by the platform. On error `why()` holds the reason:
-  /// `wrong_device`, `no_space` and `misaligned` (storage), `dma_unreachable`, `unsupported` (a feature or a capability),
-  /// `not_found` (no queue), `device_misbehaved` (config never stable), `device_broken` (no reset).
-  /// Cost: 21 writes and 9 reads of common configuration on modern PCI. Spec: 3.1.1.
+  /// same storage or other; requests of before are canceled silently. With `interrupts` the device uses these MSI-X vectors
+  /// (pci/msix.hpp turns MSI-X on). Waits for the device's reset, bounded by the platform. On error `why()` holds the reason:
+  /// `wrong_device`, `no_space` and `misaligned` (storage), `dma_unreachable`, `unsupported` (a feature, a capability or a
+  /// limit), `not_found` (no queue), `device_misbehaved` (config never stable), `device_broken` (no reset).
+  /// Cost: 21 writes and 8 reads of common configuration on modern PCI. Spec: 3.1.1.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
                                    const interrupt_vectors& interrupts = {}) {
     static constexpr feature_rule cache_needs_flush{static_cast<u8>(feature::config_wce), static_cast<u8>(feature::flush)};
@@ -102,7 +102,8 @@ class device {
   /// Requests that have been kicked and have not come back to the caller.
   [[nodiscard]] u16 in_flight() const { return core_.in_flight(); }
 
-  /// How to place requests best. Errors: `unsupported` when the device does not say, `not_started`, `device_misbehaved`.
+  /// How to place requests best. Errors: `unsupported` when the device does not say, `out_of_range` when its config ends before
+  /// it does, `not_started`, `device_misbehaved`.
   [[nodiscard]] result<topology> get_topology() const {
     VIRTIO_TRY(core_.ready());
     return read_topology(core_.device(), limits_.block_sectors());
@@ -181,7 +182,7 @@ class device {
 
   /// Stages a read of one request into `data`, which belongs to the device until the request ends. Nothing reaches the device
   /// before `kick`. `cookie` comes back with the completion. Never waits, touches no register. Errors: as `read`, and
-  /// `no_space` when the memory is scattered over more segments than a request may have.
+  /// `no_space` when the memory is scattered over more segments than a request may have, `invalid_argument` for no bytes.
   [[nodiscard]] result<token> submit_read(u64 sector, bytes data, u64 cookie = 0) {
     return submit_read(sector, scatter<bytes>{&data, 1}, cookie);
   }
@@ -220,14 +221,17 @@ class device {
   [[nodiscard]] result<token> submit_discard(extents where, u64 cookie = 0) {
     return submit_extents(operation::discard, where, unmap::no, cookie);
   }
+  /// Stages a write of zeroes, likewise; `io_error` leaves some of the extents written and some not.
   [[nodiscard]] result<token> submit_write_zeroes(extents where, unmap memory = unmap::no, u64 cookie = 0) {
     return submit_extents(operation::write_zeroes, where, memory, cookie);
   }
+  /// Stages a secure erase, likewise.
   [[nodiscard]] result<token> submit_secure_erase(extents where, u64 cookie = 0) {
     return submit_extents(operation::secure_erase, where, unmap::no, cookie);
   }
 
-  /// What the device takes in one request to discard, write zeroes or erase securely. Errors: `unsupported`.
+  /// What the device takes in one request to discard, write zeroes or erase securely. Errors: `unsupported`, also when its config
+  /// ends before it says so; `not_started`, `device_misbehaved`.
   [[nodiscard]] result<extent_limits> limits_of(operation what) {
     VIRTIO_TRY(core_.ready());
     return extent_limits_.of(core_.device(), what, limits_.block_sectors());
@@ -251,7 +255,8 @@ class device {
   }
 
   /// Calls `take(done)` for at most `budget` requests that have ended, without waiting; says how many. Of a device that fails it
-  /// says nothing but that its requests come back `canceled`: `check` does.
+  /// says nothing but that its requests come back `canceled`: the reason, which is told once, is lost. `next_completion` and
+  /// `drain` tell it.
   template <callable_with<done> F>
   usize poll(F&& take, usize budget = ring::slots) {
     usize count = 0;

@@ -63,15 +63,16 @@ struct extent_limits {
 /// The limits of every operation, each read from config when it is first asked for.
 class extent_limits_table {
  public:
-  /// For a disk with blocks of `block` sectors. Errors: `unsupported`, the feature is missing or no whole block fits; those of
-  /// the transport; `device_misbehaved`, config never stable.
+  /// For a disk with blocks of `block` sectors. Errors: `unsupported`, the feature is missing, no whole block fits, or
+  /// config ends before the limits; `device_misbehaved`, config never stable.
   template <class Session>
   [[nodiscard]] result<extent_limits> of(const Session& device, operation what, u32 block) {
     if (!device.features().has(feature_of(what))) return errc::unsupported;
     extent_limits& kept = kept_[static_cast<usize>(what)];
     const u8 bit = static_cast<u8>(1u << static_cast<u8>(what));
     if ((known_ & bit) != 0) return kept;
-    VIRTIO_TRY(read(device, what, kept));
+    if (const auto said = read(device, what, kept); !said)  // a config that ends before them offers none
+      return said.error() == errc::device_misbehaved ? said.error() : errc::unsupported;
     // Zero says nothing: any number of sectors, and the one extent without which there is no request.
     kept.sectors = (kept.sectors == 0 ? 0xffff'ffffu : kept.sectors) & ~(block - 1);
     if (kept.sectors == 0) return errc::unsupported;

@@ -12,10 +12,11 @@ namespace detail {
 
 /// `nth(n)` gives the n-th disk, in the order of the bus.
 template <class Disk, platform P, class Nth>
-[[nodiscard]] result<void> start_by_serial(Disk& disk, const P& platform, const_bytes serial, dma_region storage, const Nth& nth) {
+[[nodiscard]] result<void> start_by_serial(Disk& disk, const P& platform, const_bytes serial, dma_region storage,
+                                           const interrupt_vectors& interrupts, const Nth& nth) {
   for (usize n = 0;; ++n) {
     VIRTIO_TRY_ASSIGN(const auto where, nth(n));
-    if (const auto up = disk.start(platform, where, storage); !up) {
+    if (const auto up = disk.start(platform, where, storage, interrupts); !up) {
       // The program's own mistakes end the search, and so does a disk that will not let go; a disk that cannot be driven does not.
       if (disk.why().why == verdict::storage_unusable) return up;
       if (const auto gone = disk.hand_off(); gone.error() == errc::device_broken) return gone;
@@ -37,14 +38,15 @@ template <class Disk, platform P, class Nth>
 }  // namespace detail
 
 /// Starts `disk` on the PCI disk whose identification is `serial` (up to 20 characters; longer ones are cut, as hosts cut
-/// them). Disks that come before it on the bus are started, asked and handed off, so none of them may be in use. Waits.
+/// them). Disks that come before it on the bus are started, asked and handed off, so none of them may be in use. With
+/// `interrupts`, disks whose MSI-X is off are passed over: switch it on for all that come into question. Waits.
 /// Errors: `not_found` when no disk that could be started has this serial; those of the storage; `device_broken` when one of
 /// them will not reset (it is off the bus then, where it reaches no memory).
 template <class Disk, platform P, pci::host H>
   requires(same_as<typename Disk::location, pci::found<H>>)
 [[nodiscard]] result<void> start_by_serial(Disk& disk, const P& platform, const H& host, const_bytes serial, dma_region storage,
-                                           pci::id_table extra = {}) {
-  return detail::start_by_serial(disk, platform, serial, storage,
+                                           pci::id_table extra = {}, const interrupt_vectors& interrupts = {}) {
+  return detail::start_by_serial(disk, platform, serial, storage, interrupts,
                                  [&](usize n) { return pci::find_nth(host, device_type::block, n, extra); });
 }
 
@@ -52,7 +54,7 @@ template <class Disk, platform P, pci::host H>
 template <class Disk, platform P, mmio::bus B>
   requires(same_as<typename Disk::location, mmio::found<B>>)
 [[nodiscard]] result<void> start_by_serial(Disk& disk, const P& platform, const B& bus, const_bytes serial, dma_region storage) {
-  return detail::start_by_serial(disk, platform, serial, storage,
+  return detail::start_by_serial(disk, platform, serial, storage, {},
                                  [&](usize n) { return mmio::find_nth(bus, device_type::block, n); });
 }
 

@@ -5,6 +5,10 @@
 // that the device writes. Headers and status bytes live in DMA storage, one of each per slot of the queue; the data stays
 // where the user has it. `submit_*` puts such a chain together, `kick` shows all of them to the device at once,
 // `next_completion` takes back what has ended. `read`, `write` and `flush` are those three and a wait.
+// The calls come first, blocking ones ahead of the engine; how a chain is made and its end judged is in the private part.
+//
+// What this file leaves to others: the steps of a bring-up (device/session.hpp), waiting, and completions that somebody else waits
+// for (device/requests.hpp), the ring (queue/split.hpp).
 //
 // Spec: virtio 1.4, 5.2. Layer: blk (may include device, transport, queue, platform, base).
 #pragma once

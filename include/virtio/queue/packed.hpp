@@ -213,7 +213,7 @@ class packed_ring {
     // wrap counters tell this lap from the last.
     u32 ago = (shown_ & 0x7fffu) - (wish & 0x7fffu);
     if (((wish ^ shown_) & 0x8000u) != 0) ago += size_;
-    return ago - 1 < added;
+    return ago - 1 < added || added > size_;  // after more than a lap without a look the words cannot tell
   }
 
   /// The first place that the device has not been shown, and its lap in the top bit: what the doorbell can tell.

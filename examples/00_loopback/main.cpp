@@ -20,8 +20,8 @@ using namespace virtio;
 using board = testing::strict_platform<>;
 using host = testing::fake_host;
 
-using disk_t = blk::device<board, pci::transport<host>, split_queue<64>>;
-using rng_t = rng::device<board, pci::transport<host>, split_queue<8>>;
+using disk_t = blk::device<board, pci::transport<host>, queue<64>>;
+using rng_t = rng::device<board, pci::transport<host>, queue<8>>;
 
 // Where the devices may write, and what is ours alone: as in a guest, only on the heap.
 struct memory {

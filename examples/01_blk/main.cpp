@@ -4,7 +4,7 @@
 
 #include "board.hpp"  // the machine: how memory is shared, and that its bus is virtio::pci (or virtio::mmio)
 
-using disk_t = virtio::blk::device<board, bus::transport<board>, virtio::split_queue<256>>;
+using disk_t = virtio::blk::device<board, bus::transport<board>, virtio::queue<256>>;
 constinit virtio::dma_storage<disk_t::dma_bytes> disk_dma;  // all that the device may touch
 constinit disk_t disk;                                      // ours alone
 

@@ -4,7 +4,7 @@
 
 #include "board.hpp"
 
-using rng_t = virtio::rng::device<board, bus::transport<board>, virtio::split_queue<8>>;
+using rng_t = virtio::rng::device<board, bus::transport<board>, virtio::queue<8>>;
 constinit virtio::dma_storage<rng_t::dma_bytes> rng_dma;
 constinit rng_t entropy;
 

@@ -8,7 +8,7 @@
 using virtio::u64;
 using virtio::u8;
 
-using disk_t = virtio::blk::device<board, bus::transport<board>, virtio::split_queue<256>>;
+using disk_t = virtio::blk::device<board, bus::transport<board>, virtio::queue<256>>;
 constinit virtio::dma_storage<disk_t::dma_bytes> disk_dma;
 constinit disk_t disk;
 

@@ -4,4 +4,4 @@
 
 #include <virtio/blk/device.hpp>
 #include <virtio/platform/identity.hpp>
-#include <virtio/queue/split.hpp>
+#include <virtio/queue/either.hpp>

@@ -3,5 +3,5 @@
 #pragma once
 
 #include <virtio/platform/identity.hpp>
-#include <virtio/queue/split.hpp>
+#include <virtio/queue/either.hpp>
 #include <virtio/rng/device.hpp>

@@ -297,12 +297,14 @@ struct queue_choice {
   using type = Q;
 };
 
-/// Calls `f(queue_choice<Q>)` for the queue that the command line names: queue=SIZE indirect=N ring=ENTRIES packed=1.
+/// Calls `f(queue_choice<Q>)` for the queue that the command line names: queue=SIZE indirect=N ring=ENTRIES packed=1, or either=1 for
+/// the one of 256 that is packed where it can be and would like to use buffers in order.
 template <class F>
 void with_queue(F&& f) {
   using namespace virtio;
   const u64 size = number("queue", 256), indirect = number("indirect", 8), ring = number("ring", 0);
   const bool packed = number("packed") != 0;
+  if (number("either") != 0) return f(queue_choice<virtio::queue<256, ring_options{.indirect = 8, .in_order = true}>>{});
   const auto is = [&](u64 a, u64 b, u64 c) { return !packed && size == a && indirect == b && ring == c; };
   const auto is_packed = [&](u64 a, u64 b) { return packed && size == a && indirect == b; };
   if (is(256, 8, 0)) f(queue_choice<split_queue<256, ring_options{.indirect = 8}>>{});

@@ -34,6 +34,7 @@ import interrupt_cells  # noqa: E402
 import mmio_cells  # noqa: E402
 import packed_cells  # noqa: E402
 import register_cells  # noqa: E402
+import ring_cells  # noqa: E402
 import storage_daemon  # noqa: E402
 import virt_cells  # noqa: E402
 
@@ -469,7 +470,7 @@ def example_cells():
     yield Cell("pc example 02_rng without an rng", image="examples/02_rng", status=1, console=[r"\Ano rng: there is no such device"])
 
 
-MORE = (block_cells, packed_cells, register_cells, i386_cells, mmio_cells, virt_cells, interrupt_cells, hotplug_cells)
+MORE = (block_cells, packed_cells, ring_cells, register_cells, i386_cells, mmio_cells, virt_cells, interrupt_cells, hotplug_cells)
 
 
 def cells(qemu):

@@ -75,7 +75,7 @@ class request_device {
       return session_.refuse(verdict::storage_unusable, placed.error());
     VIRTIO_TRY(session_.open(platform, where, type));
 
-    plan.wanted = plan.wanted | ring_type::wanted;
+    plan.wanted = plan.wanted | (ring_type::wanted - plan.declined);
     plan.required = plan.required | ring_type::required;
     VIRTIO_TRY(session_.negotiate(plan));
     VIRTIO_TRY(session_.route_config(interrupts.config));

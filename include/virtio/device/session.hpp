@@ -23,6 +23,7 @@ namespace virtio {
 struct feature_plan {
   feature_set wanted{};                 // accepted when offered
   feature_set required{};               // refused by name when not offered
+  feature_set declined{};               // not accepted, whatever the queue would like
   u8 refused = 128;                     // a feature that is refused by name when offered: such devices are driven otherwise
   const feature_rule* rules = nullptr;  // prerequisites among the device type's own features
   usize rule_count = 0;

@@ -31,8 +31,10 @@ class device {
   /// Brings the device up, as `blk::device::start` does; same errors.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
                                    const interrupt_vectors& interrupts = {}) {
+    // How much of a buffer is random is what its used length says: a batch, which skips lengths, is of no use.
+    constexpr feature_plan plan{.declined = feature_set{feature::in_order}};
     dma_area area;
-    VIRTIO_TRY(core_.bring_up(platform, where, storage, dma_bytes, device_type::entropy, {}, interrupts, area));
+    VIRTIO_TRY(core_.bring_up(platform, where, storage, dma_bytes, device_type::entropy, plan, interrupts, area));
     core_.go();
     return {};
   }

@@ -92,8 +92,8 @@ void every_size(rig::subject& r) {
   r.require_no_violations();
 }
 TEMPLATE_TEST_CASE("virtqueue: every number of entries that a device may allow is served, lap after lap [PACKED-01][FACT-14][FACT-20]",
-                   "[queue][contract]", tiny, small, indirect, in_order, packed_tiny, packed_odd, packed_small, packed_indirect, packed_hardware,
-                   packed_in_order) {
+                   "[queue][contract]", tiny, small, indirect, in_order, packed_tiny, packed_odd, packed_small, packed_indirect,
+                   packed_hardware, packed_in_order) {
   over<TestType>(every_size);
 }
 

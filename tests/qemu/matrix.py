@@ -142,7 +142,7 @@ def bus_of(variant):
 
 BITS = {"size_max": 1, "seg_max": 2, "read_only": 5, "blk_size": 6, "flush": 9, "topology": 10, "config_wce": 11, "discard": 13,
         "write_zeroes": 14, "any_layout": 27, "indirect_desc": 28, "event_idx": 29, "version_1": 32,
-        "access_platform": 33, "ring_packed": 34}
+        "access_platform": 33, "ring_packed": 34, "in_order": 35}
 BLK = ("seg_max", "blk_size", "flush", "topology", "config_wce", "discard", "write_zeroes")  # what is accepted of QEMU's usual disk
 
 

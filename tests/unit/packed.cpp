@@ -35,7 +35,8 @@ void check_layout() {
 
 }  // namespace
 
-TEST_CASE("packed queue: descriptors and both event words, aligned, with the device's on a page of its own [PACKED-01]", "[queue][packed]") {
+TEST_CASE("packed queue: descriptors and both event words, aligned, with the device's on a page of its own [PACKED-01]",
+          "[queue][packed]") {
   check_layout<1>();
   check_layout<5>();
   check_layout<8>();

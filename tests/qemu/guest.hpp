@@ -5,7 +5,7 @@
 
 #include <virtio/mmio.hpp>
 #include <virtio/pci.hpp>
-#include <virtio/queue/packed.hpp>
+#include <virtio/queue/either.hpp>
 #include <virtio/queue/split.hpp>
 
 #include "board.hpp"

@@ -19,8 +19,12 @@ def cells(kit):
             # The entropy driver declines IN_ORDER, and nobody resets a queue here.
             features = kit.negotiated("modern", ring=ring)
             disk = features | kit.negotiated("modern", ring=[*ring, *(["in_order"] if in_order else [])])
-            yield kit.Cell(f"q35 either: {form} blk {name}", "q35", "modern-only", [kit.Disk(options=more, write=(1000, 257))], [],
-                           tell={"run": "disk", "either": 1, "requests": 3000, **disk}, only=("10",))
+            # QEMU before 10.0.4 loses requests that end out of order while those in flight go round the end of the ring (its search for
+            # them reads behind its own array there): one at a time.
+            yield kit.Cell(f"q35 either: {form} blk {name}" + (", one at a time" if in_order else ""), "q35", "modern-only",
+                           [kit.Disk(options=more, write=(1000, 257))], [],
+                           tell={"run": "disk", "either": 1, "requests": 3000, **({"depth": 1} if in_order else {}), **disk},
+                           only=("10",))
             yield kit.Cell(f"q35 either: {form} rng {name}", "q35", "modern-only", [], [kit.Rng(more)],
                            tell={"run": "rng", "either": 1, **features}, only=("10",))
         # Past the wraps of all indices.

@@ -115,6 +115,9 @@ class subject {
     if (requests != 0) run_up(requests);
   }
 
+  /// Requests of one descriptor that fit: IN_ORDER keeps a place free.
+  [[nodiscard]] u16 room() const { return static_cast<u16>(entries - (in_order && entries > 1 ? 1 : 0)); }
+
   /// The address of a chain's piece.
   [[nodiscard]] static u64 piece(u64 cookie, usize i) { return buffers_at + 64 * ((cookie + i) % (buffer_bytes / 64)); }
 
@@ -231,7 +234,7 @@ class subject {
     std::vector<token> batch;
     for (u32 left = requests; left != 0; left -= static_cast<u32>(batch.size())) {
       batch.clear();
-      while (batch.size() < left && batch.size() < entries && batch.size() < 256) {
+      while (batch.size() < left && batch.size() < room() && batch.size() < 256) {
         batch.push_back(*submit(1, 0, 0));
         device.push(batch.back().slot, 0);
       }

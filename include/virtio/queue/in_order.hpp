@@ -19,6 +19,10 @@ class in_order_queue {
   }
   [[nodiscard]] bool is_on() const { return on_; }
 
+  /// Places of a ring of `entries` that stay free. QEMU 10 counts what is outstanding modulo the size of the ring, takes a full ring
+  /// for an empty one, and never gives its buffers back.
+  [[nodiscard]] u16 kept_free(u32 entries) const { return on_ && entries > 1 ? 1 : 0; }
+
   /// The slot for a chain that starts at `place`, which is free: its own, unless the caller still holds that from the last lap. Then
   /// it changes with any of the `entries` places that has a free one.
   [[nodiscard]] result<u16> reserve(const slot_table<Capacity>& table, usize place, u32 entries) {
@@ -66,6 +70,7 @@ class in_order_queue {
 struct no_order {
   void start(bool) {}
   [[nodiscard]] static constexpr bool is_on() { return false; }
+  [[nodiscard]] static constexpr u16 kept_free(u32) { return 0; }
 };
 
 }  // namespace virtio::detail

@@ -15,7 +15,7 @@ namespace virtio {
 /// Choices of a packed ring that change its layout.
 struct packed_options {
   u16 indirect = 0;       // entries of each slot's indirect table; 0: no indirect descriptors
-  bool in_order = false;  // accept IN_ORDER: a batch tells the length of its last request only
+  bool in_order = false;  // accept IN_ORDER: a batch tells the length of its last request only, and one descriptor stays free
 };
 
 namespace detail {
@@ -95,13 +95,13 @@ class packed_ring {
     position_wish_ = event_idx_ ? detail::events_at : ~detail::events_mask;
 
     // Both laps start with the wrap counter at 1 (2.8.1).
-    free_places_ = entries;
+    order_.start(features.has(feature::in_order));
+    free_places_ = entries - u32{order_.kept_free(entries)};
     next_ = 0;
     shown_ = 0x8000;
     taken_at_ = 0;
     available_ = detail::packed_avail;
     used_ = detail::packed_both;
-    order_.start(features.has(feature::in_order));
     table_.clear();
     for (u32 i = 0; i < Capacity; ++i) next_slot_[i] = static_cast<u16>(i + 1);
     free_slot_ = 0;
@@ -117,7 +117,7 @@ class packed_ring {
   [[nodiscard]] u16 longest_chain() const {
     // A table has no more descriptors than the ring (2.8.8).
     const u16 size = static_cast<u16>(size_);
-    return is_indirect() ? detail::smaller(Options.indirect, size) : size;
+    return is_indirect() ? detail::smaller(Options.indirect, size) : static_cast<u16>(size - order_.kept_free(size_));
   }
 
   /// Chains that the device may have.

@@ -17,7 +17,7 @@ struct ring_options {
   u16 indirect = 0;      // entries of each slot's indirect table; 0: no indirect descriptors
   u16 ring_entries = 0;  // ring memory for devices that dictate their size (legacy PCI); 0: as many as descriptors
   byte_order order = byte_order::little;  // a legacy device on a big-endian guest wants native_order
-  bool in_order = false;  // accept IN_ORDER: less work a request, but a batch tells the length of its last one only
+  bool in_order = false;  // accept IN_ORDER: a batch tells the length of its last request only, and one descriptor stays free
 };
 
 namespace detail {
@@ -106,9 +106,9 @@ class split_ring {
     event_idx_ = features.has(feature::event_idx);
 
     usable_ = detail::smaller(entries, Capacity);
-    free_count_ = usable_;
-    free_ = 0;
     order_.start(features.has(feature::in_order));
+    free_count_ = static_cast<u16>(usable_ - order_.kept_free(usable_));
+    free_ = 0;
     taken_place_ = 0;
     for (u32 i = 0; i < Capacity; ++i) next_[i] = static_cast<u16>(i + 1);
     next_[usable_ - 1] = 0;  // in order they go round; otherwise nobody comes there
@@ -125,7 +125,8 @@ class split_ring {
   /// The longest chain that an empty queue can take.
   [[nodiscard]] u16 longest_chain() const {
     // Through a table too, a chain must not have more descriptors than the ring has entries (2.7.5.3.1).
-    return is_indirect() ? detail::smaller(Options.indirect, static_cast<u16>(mask_ + 1)) : usable_;
+    return is_indirect() ? detail::smaller(Options.indirect, static_cast<u16>(mask_ + 1))
+                         : static_cast<u16>(usable_ - order_.kept_free(usable_));
   }
 
   /// Chains that the device may have.

@@ -264,9 +264,9 @@ class assigner {
 /// Behind a bridge whose windows are open already the BARs go there, be that inside of `given` or not: the bridge is taken at its
 /// word, and it is the host's `bar` that keeps drivers out of the guest's own memory. `segment` is for a host that reaches several.
 /// Before devices are started, and again after one was plugged in; it sizes every BAR, which pauses a device's decoding for a
-/// few accesses, so not while an interrupt handler uses one. A BAR that stays without address answers at 0 as soon as its device is
-/// made to answer in that kind of space, by a driver that uses another BAR of the kind: where there is something at 0, leave devices
-/// with unplaced memory BARs alone. A bridge that is plugged in behind another one stays closed unless
+/// few accesses, so not while an interrupt handler uses one. A BAR that stays without address answers at 0 as soon as its device
+/// is made to answer in that kind of space, by a driver that uses another BAR of the kind: where there is something at 0, leave
+/// devices with unplaced memory BARs alone. A bridge that is plugged in behind another one stays closed unless
 /// bus numbers were left for it. Cost: some dozens of configuration accesses a function.
 template <config_space H>
 assignment assign(const H& host, const windows& given, u16 segment = 0) {

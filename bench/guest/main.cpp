@@ -16,6 +16,11 @@ u32 patience;  // turns of the idle loop after a failed poll
 
 }  // namespace
 
+// floor.c: the same disk without the library.
+extern "C" int floor_start();
+extern "C" void floor_one(usize count);
+extern "C" void floor_batches(usize count);
+
 extern "C" [[gnu::noinline]] void idle() {
   failed_polls = failed_polls + 1;
   for (volatile u32 left = patience; left != 0; left = left - 1) __builtin_ia32_pause();
@@ -34,9 +39,9 @@ using disk_t = blk::device<bench_board, pci::transport<bench_board>, split_queue
 constinit dma_storage<disk_t::dma_bytes> disk_dma;
 constinit disk_t disk;
 
-constexpr usize depth = 32;
+constexpr usize deepest = 64;
 constexpr usize piece = 4096;
-alignas(4096) u8 buffers[depth][piece];
+alignas(4096) u8 buffers[deepest][piece];
 
 template <u16 Id>
 [[gnu::always_inline]] inline void mark() {
@@ -67,8 +72,8 @@ bytes buffer(usize i, usize size) { return {buffers[i], size}; }
   }
 }
 
-// 32 at a time: submit all, one kick, take all.
-[[gnu::noinline]] void read_batches(usize count, usize size) {
+// So many at a time: submit all, one kick, take all.
+[[gnu::noinline]] void read_batches(usize count, usize size, usize depth) {
   for (usize batch = 0; batch < count / depth; ++batch) {
     for (usize i = 0; i < depth; ++i)
       if (const auto r = disk.submit_read((batch * depth + i) % 1024 * 8, buffer(i, size), i); !r) die("submit", r.error());
@@ -96,6 +101,12 @@ void phase(u32 turns, usize requests, Work work) {
 constexpr u32 impatient = 0;
 constexpr u32 patient = 400;
 
+template <u16 Id>
+void sweep(usize depth) {
+  phase<Id>(impatient, 8192, [&](usize n) { read_batches(n, piece, depth); });
+  phase<Id + 2>(patient, 8192, [&](usize n) { read_batches(n, piece, depth); });
+}
+
 }  // namespace
 
 extern "C" int guest_main(const char*) {
@@ -107,14 +118,23 @@ extern "C" int guest_main(const char*) {
   if (!up) return board::fail("start", up.error());
 
   // Past two wraps of the 16-bit indices.
-  phase<20>(impatient, 2 * 65536 + 1024, [](usize n) { read_batches(n, 512); });
-  phase<30>(impatient, 1024, [](usize n) { read_batches(n, piece); });
-  phase<32>(patient, 1024, [](usize n) { read_batches(n, piece); });
+  phase<20>(impatient, 2 * 65536 + 1024, [](usize n) { read_batches(n, 512, 32); });
+  phase<30>(impatient, 8192, [](usize n) { read_batches(n, piece, 32); });
+  phase<32>(patient, 8192, [](usize n) { read_batches(n, piece, 32); });
   phase<40>(impatient, 512, [](usize n) { read_one(n); });
   phase<42>(patient, 512, [](usize n) { read_one(n); });
   phase<50>(impatient, 512, [](usize n) { read_blocking(n); });
   phase<52>(patient, 512, [](usize n) { read_blocking(n); });
 
-  const auto off = disk.hand_off();
-  return off ? 0 : board::fail("hand off", off.error());
+  sweep<60>(2);
+  sweep<64>(8);
+  sweep<68>(64);
+
+  if (const auto off = disk.hand_off(); !off) return board::fail("hand off", off.error());
+  if (floor_start() == 0) return board::fail("no floor", errc::not_found);
+  phase<80>(impatient, 8192, floor_batches);
+  phase<82>(patient, 8192, floor_batches);
+  phase<84>(impatient, 512, floor_one);
+  phase<86>(patient, 512, floor_one);
+  return 0;
 }

@@ -15,7 +15,7 @@ using virtio::testing::device_model;
 
 namespace {
 
-using queue = split_queue<8, ring_options{.ring_entries = 256}>;
+using queue_type = split_queue<8, ring_options{.ring_entries = 256}>;
 
 // Tells one lie about the used ring of a device that has requests.
 void lie(virtio::testing::split_device& ring, int which) {
@@ -41,7 +41,7 @@ TEST_CASE("hostile: a blocking call returns only after a reset when the ring lie
   rig::machine m;
   auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4);
   model.hold();
-  rig::disk<queue> d;
+  rig::disk<queue_type> d;
   REQUIRE(d.start(m, m.where(4)));
   std::vector<u8> other(512), mine(512);
   REQUIRE(d->submit_read(1, other, 11));
@@ -68,7 +68,7 @@ TEST_CASE("hostile: a blocking call returns only after a reset when the ring lie
 TEST_CASE("hostile: polling reports the lie once, then hands every buffer back, then says broken", "[blk][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
-  rig::disk<queue> d;
+  rig::disk<queue_type> d;
   REQUIRE(d.start(m, m.where(4)));
   u8 a[512], b[512];
   REQUIRE(d->submit_read(0, a, 1));
@@ -90,7 +90,7 @@ TEST_CASE("hostile: drain ends whatever the device does", "[blk][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   model.hold();
-  rig::disk<queue> d;
+  rig::disk<queue_type> d;
   REQUIRE(d.start(m, m.where(4)));
   u8 a[512], b[512];
   REQUIRE(d->submit_read(0, a, 1));
@@ -106,7 +106,7 @@ TEST_CASE("hostile: drain ends whatever the device does", "[blk][hostile]") {
 TEST_CASE("hostile: a device pulled out under a driver ends every call", "[blk][hostile]") {
   rig::machine m;
   m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4);
-  rig::disk<queue> d;
+  rig::disk<queue_type> d;
   REQUIRE(d.start(m, m.where(4)));
   u8 sector[512];
   REQUIRE(d->read(0, sector));
@@ -116,7 +116,7 @@ TEST_CASE("hostile: a device pulled out under a driver ends every call", "[blk][
   CHECK(d->read(0, sector).error() == errc::device_broken);
   CHECK(d->hand_off().error() == errc::device_broken);
   CHECK(d.start(m, m.where(4)).error() == errc::device_broken);
-  rig::disk<queue> fresh;
+  rig::disk<queue_type> fresh;
   CHECK(fresh.start(m, m.where(4)).error() == errc::wrong_device);
 }
 
@@ -124,7 +124,7 @@ TEST_CASE("hostile: the status byte belongs to the chain, a lie there is an I/O 
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   for (u32 i = 0; i < 256; ++i) model.claim[i] = static_cast<u8>(i);
-  rig::disk<queue> d;
+  rig::disk<queue_type> d;
   REQUIRE(d.start(m, m.where(4)));
   u8 sector[512];
   for (u32 i = 0; i < 256; ++i) {
@@ -138,7 +138,7 @@ TEST_CASE("hostile: a device's configuration full of ones does no harm", "[blk][
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4, rig::blk_options{.size_max = 1, .seg_max = 1, .blk_size = 1});
   std::fill(model.config().begin(), model.config().end(), u8{0xff});
-  rig::disk<queue> d;
+  rig::disk<queue_type> d;
   CHECK(d.start(m, m.where(4)).error() == errc::unsupported);  // blocks of 4 GiB: no request holds one
   CHECK(d->why().why == verdict::limits_unusable);
   model.put_config(0x14, 512, 4);

@@ -210,7 +210,8 @@ TEST_CASE("interrupts: a session gives each queue its vector, and queues share w
     queue& one = (*all)[q];
     dma_area area;
     REQUIRE(locate(m.platform(), one.storage, area));
-    REQUIRE(s.set_up(q, one.it, area, vectors.of_queue(q)));
+    decltype(s)::doorbell bell;
+    REQUIRE(s.set_up(q, one.it, area, vectors.of_queue(q), bell));
   }
   s.go();
   CHECK(s.why().queue == queues - 1);

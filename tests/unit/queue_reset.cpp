@@ -126,7 +126,7 @@ TEMPLATE_TEST_CASE("queue reset: one queue goes down and comes up elsewhere whil
 
 TEST_CASE("queue reset: it is these accesses and no other, and done when queue_reset reads zero [RESET-02][RESET-04][PCI-21]",
           "[session][reset][pci]") {
-  two_queues<split> d{{40}};
+  two_queues<split> d{40};
   d.model.queue_reset_reads = 1;
   d.m.function(4).clear_log();
   REQUIRE(d.restart(1));
@@ -173,7 +173,7 @@ TEMPLATE_TEST_CASE("queue reset: refused while a request is staged, in flight or
 
 TEST_CASE("queue reset: a device that never finishes is waited for within bounds, is shown nothing more, and may finish later",
           "[session][reset][hostile]") {
-  two_queues<split> d{{40}};
+  two_queues<split> d{40};
   d.model.queue_reset_reads = device_model::forever;
   d.m.function(4).clear_log();
   CHECK(d.restart(1).error() == errc::device_broken);
@@ -187,7 +187,7 @@ TEST_CASE("queue reset: a device that never finishes is waited for within bounds
 }
 
 TEST_CASE("queue reset: a device that is pulled out is no reset [RESET-02]", "[session][reset][hostile]") {
-  two_queues<split> d{{40}};
+  two_queues<split> d{40};
   d.m.bus.unplug({0, 0, 4, 0});
   CHECK(d.restart(1).error() == errc::device_broken);
 }
@@ -207,7 +207,7 @@ TEST_CASE("queue reset: unsupported without RING_RESET, on legacy devices, and w
     CHECK(d.m.function(4).log().empty());
   }
   SECTION("a structure that ends ahead of it") {
-    two_queues<split> d{{40}};
+    two_queues<split> d{40};
     auto& f = d.m.function(4);
     f.poke(f.capability(0x09, 1) + 12u, 56, 4);
     report why;
@@ -221,7 +221,7 @@ TEST_CASE("queue reset: unsupported without RING_RESET, on legacy devices, and w
 
 TEST_CASE("queue reset: what cannot be set up anew leaves the queue down and the device up, for another try [RESET-04]",
           "[session][reset]") {
-  two_queues<split> d{{40}};
+  two_queues<split> d{40};
   REQUIRE(d.restart(1).error() == errc::ok);
   dma_area small = d.q[1]->at[0];
   small.size = 64;
@@ -238,7 +238,7 @@ TEST_CASE("queue reset: what cannot be set up anew leaves the queue down and the
 }
 
 TEST_CASE("queue reset: the size may be another one afterwards [RESET-04]", "[session][reset]") {
-  two_queues<split> d{{40}};
+  two_queues<split> d{40};
   auto ring = std::make_unique<split_ring<4>>();
   REQUIRE(d.s.restart_queue(1, *ring, d.q[1]->at[1], no_vector, d.q[1]->bell));
   CHECK(d.model.at(1).size == 4);

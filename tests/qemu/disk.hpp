@@ -34,7 +34,7 @@ usize room(const Disk& disk) {
   usize entries = static_cast<usize>(virtio::detail::smaller<u64>(seen.queue_entries, number("queue", 256)));
   if (disk.features().has(virtio::feature::in_order)) --entries;  // one descriptor stays free
   const usize all = disk.features().has(virtio::feature::indirect_desc) ? entries : entries / 3;
-  return virtio::detail::smaller<usize>(all, number("depth", 256));
+  return virtio::detail::smaller<usize>(all, static_cast<usize>(number("depth", 256)));
 }
 
 /// QEMU ends a short serial with NUL and leaves the rest of the buffer alone.

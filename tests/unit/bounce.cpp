@@ -193,7 +193,8 @@ TEST_CASE("bounce: a buffer in the window is used where it is, and shared memory
   u8* const end = m.window.memory + m.window.size;
   CHECK(pool.map(end - 10, 11, direction::shared, out).error() == errc::dma_unreachable);
   CHECK(pool.map(end, 1, direction::shared, out).error() == errc::dma_unreachable);
-  CHECK(pool.map(m.window.memory - 1, 2, direction::shared, out).error() == errc::dma_unreachable);
+  u8* const before = reinterpret_cast<u8*>(reinterpret_cast<uptr>(m.window.memory) - 1);
+  CHECK(pool.map(before, 2, direction::shared, out).error() == errc::dma_unreachable);
 }
 
 TEST_CASE("bounce: a window that is too small or shares pages with something else is refused", "[platform][bounce]") {

@@ -66,10 +66,15 @@ class in_order_queue {
   u16 slot_at_[Capacity]{};
 };
 
-/// Nothing of that, for rings that do not want it.
+/// Nothing of that, for rings that do not want it. What is asked only while it is on is here for explicit instantiations.
 struct no_order {
   void start(bool) {}
   [[nodiscard]] static constexpr bool is_on() { return false; }
+  [[nodiscard]] static constexpr u16 slot_at(usize) { return 0; }
+  static constexpr void begin_batch(u16, untrusted<u32>) {}
+  [[nodiscard]] static constexpr bool in_batch() { return false; }
+  [[nodiscard]] static constexpr bool ends_batch(u16) { return true; }
+  [[nodiscard]] static constexpr untrusted<u32> length() { return {}; }
   [[nodiscard]] static constexpr u16 kept_free(u32) { return 0; }
 };
 

@@ -211,6 +211,30 @@ TEST_CASE("in order: a batch longer than the index says is a lie", "[queue][host
   CHECK(r.ring.in_flight() >= 3);
 }
 
+TEMPLATE_TEST_CASE("in order: what is left of a batch comes back by reclaim, once, and nothing after it", "[queue][hostile]", split_8,
+                   packed_5, either_split, either_packed) {
+  const auto whole = std::make_unique<rig::pair<TestType>>();
+  rig::subject& r = *whole;
+  r.attach(TestType::slots, features(true));
+  for (u64 i = 0; i < 3; ++i) REQUIRE(r.submit(1, 0, i));
+  r.kick();
+  u16 last = 0;
+  while (const auto one = r.device.pop()) last = one->head;
+  r.device.push_batch(last, 0);
+  r.device.publish();
+  CHECK(r.collect().cookie == 0);
+  REQUIRE(r.submit(1, 0, 3));  // staged, and never shown
+  r.device.reset();
+  u32 back = 0;
+  while (const auto one = r.ring.reclaim()) {
+    r.ring.release(one->which);
+    ++back;
+  }
+  CHECK(back == 3);
+  CHECK_FALSE(r.ring.next_completion());
+  CHECK_FALSE(r.ring.publish());
+}
+
 TEST_CASE("either: a token of one format is stale on the other", "[queue][contract]") {
   using ring_type = either_ring<8>;
   const auto as_split = std::make_unique<rig::pair<ring_type>>();

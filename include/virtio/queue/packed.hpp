@@ -285,7 +285,10 @@ class packed_ring {
 
   [[nodiscard]] result<completion> reclaim() {
     if (const auto one = table_.reclaim(reclaim_from_, Capacity)) return one;
-    published_ = offered_ = taken_;  // nothing is in flight any more
+    // Nothing is in flight any more: neither of a batch, nor staged for a publish(), whose word would go into memory of the caller's.
+    published_ = offered_ = taken_;
+    staged_places_ = 0;
+    order_.start(order_.is_on());
     return errc::not_ready;
   }
 

@@ -2,12 +2,10 @@
 // Requests of a device with one queue, from submit to completion: what block and entropy drivers share. Blocking calls and
 // the submit/kick/poll engine mix freely: a completion that a blocking call meets on its way and that is not its own is
 // parked in its slot and delivered later.
-//
-// The rule that everything here serves: a buffer goes back to its owner by its completion, or by a reset that the device has
-// confirmed, and in no other way. Layer: device.
+// Layer: device.
 #pragma once
 
-#include <virtio/device/session.hpp>
+#include <virtio/device/life.hpp>
 
 namespace virtio {
 
@@ -65,46 +63,36 @@ class request_device {
   [[nodiscard, gnu::always_inline]] result<void> bring_up(const P& platform, const location& where, dma_region storage,
                                                           usize needed, device_type type, feature_plan plan,
                                                           const interrupt_vectors& interrupts, dma_area& area) {
-    // Whatever the device of before still holds comes back first; if it will not let go, this object stays with it. That goes
-    // for one that was pulled out, too: all ones are what a host says, not a promise that nothing writes to memory any more.
-    if (up_ || broken_)
-      if (const auto done = reset(); !done) return session_.refuse(verdict::reset_timed_out, done.error());
+    // Whatever the device of before still holds comes back first; if it will not let go, this object stays with it.
+    if (life_.may_hold_buffers())
+      if (const auto done = reset(); !done) return device().refuse(verdict::reset_timed_out, done.error());
     forget_requests();
-    detail::clear(session_);
-    if (const auto placed = place(platform, storage, needed, area); !placed)
-      return session_.refuse(verdict::storage_unusable, placed.error());
-    VIRTIO_TRY(session_.open(platform, where, type));
-
     plan.wanted = plan.wanted | (ring_type::wanted - plan.declined);
     plan.required = plan.required | ring_type::required;
-    VIRTIO_TRY(session_.negotiate(plan));
-    VIRTIO_TRY(session_.route_config(interrupts.config));
-    return session_.set_up(0, ring_, area.part(0, ring_type::dma_bytes), interrupts.of_queue(0), bell_);
+    VIRTIO_TRY(life_.begin(platform, where, storage, needed, type, plan, interrupts.config, area));
+    return device().set_up(0, ring_, area.part(0, ring_type::dma_bytes), interrupts.of_queue(0), bell_);
   }
 
   /// Step 8.
-  void go() {
-    session_.go();
-    up_ = true;
-  }
+  void go() { life_.go(); }
   /// Instead of step 8: the driver cannot do with what the device is. The device knows by now where `storage` is, so FAILED is
   /// followed by a reset, after which the storage is the caller's. Returns `error`, or `device_broken` when it will not reset.
   [[nodiscard]] errc refuse(verdict why, errc error) {
-    (void)session_.refuse(why, error);
+    (void)device().refuse(why, error);
     return recover(errc::canceled) == errc::device_broken ? errc::device_broken : error;
   }
 
-  [[nodiscard]] session<P, T>& device() { return session_; }
-  [[nodiscard]] const session<P, T>& device() const { return session_; }
+  [[nodiscard]] session<P, T>& device() { return life_.device(); }
+  [[nodiscard]] const session<P, T>& device() const { return life_.device(); }
   [[nodiscard]] u16 longest_chain() const { return ring_.longest_chain(); }
   [[nodiscard]] u16 in_flight() const { return static_cast<u16>(ring_.in_flight() + parked_count_); }
 
   /// Whether requests can be made now. Errors: why not.
-  [[nodiscard]] result<void> ready() const { return up_ ? result<void>{} : result<void>{down()}; }
+  [[nodiscard]] result<void> ready() const { return life_.ready(); }
 
   /// The slot of the next request. Errors: `queue_full`, or why the device is down.
   [[nodiscard]] result<u16> reserve() {
-    if (!up_) [[unlikely]] return down();
+    if (!life_.is_up()) [[unlikely]] return life_.down();
     return ring_.reserve();
   }
 
@@ -118,15 +106,15 @@ class request_device {
 
   /// Unmaps user buffers that were mapped for a request that is not going to be.
   void release_pieces(const segments& chain, u16 first, u16 payload) const {
-    for (u16 i = 0; i < payload; ++i) detail::unmap(session_.platform(), chain[first + i], 0);
+    for (u16 i = 0; i < payload; ++i) detail::unmap(device().platform(), chain[first + i], 0);
   }
 
   /// Publishes what is staged and rings the doorbell if the device wants it: at most one register write.
   void kick() {
-    if (!up_) return;  // a device that will not reset is shown nothing more
+    if (!life_.is_up()) return;  // a device that will not reset is shown nothing more
     if (!ring_.publish() || !ring_.needs_kick()) return;
     bell_.ring(ring_.position());
-    detail::trace(session_.platform(), {event::kind::doorbell, 0});
+    detail::trace(device().platform(), {event::kind::doorbell, 0});
   }
 
   /// The next request to end, in any order, without waiting. Call `finish()` once its slot's cells have been read. Errors:
@@ -176,29 +164,22 @@ class request_device {
 
   /// Ends a request: unmaps its buffers (the device wrote the first `written` bytes of them) and frees its slot.
   void finish(const answer& ended, u32 written) {
-    mapped_.unmap(session_.platform(), ended.what.which.slot, written);
+    mapped_.unmap(device().platform(), ended.what.which.slot, written);
     ring_.release(ended.what.which);
   }
 
-  [[nodiscard]] bool arm() { return parked_count_ != 0 || (up_ && ring_.arm()); }
+  [[nodiscard]] bool arm() { return parked_count_ != 0 || (life_.is_up() && ring_.arm()); }
   void disarm() {
-    if (up_) ring_.disarm();
+    if (life_.is_up()) ring_.disarm();
   }
-  [[nodiscard]] interrupt_cause acknowledge_interrupt() {
-    if (!session_.is_open()) return {};
-    const interrupt_cause cause = session_.transport().acknowledge_interrupt();
-    // The register before the rings: the device stores the used index, then the cause. Else a handler could collect from an index
-    // that was loaded ahead of the cause, and find nothing.
-    P::barriers::full();
-    return cause;
-  }
+  [[nodiscard]] interrupt_cause acknowledge_interrupt() { return life_.acknowledge_interrupt(); }
 
   /// Resets the device. What was in flight ends as `canceled`; the device is down until the next bring-up. Errors:
   /// `device_broken` when it will not reset: it keeps the buffers.
   [[nodiscard]] result<void> reset() {
-    if (!session_.is_open()) return errc::not_started;
+    if (!device().is_open()) return errc::not_started;
     if (recover(errc::canceled) == errc::device_broken) return errc::device_broken;
-    broken_ = false;
+    life_.forgive();
     return {};
   }
 
@@ -206,68 +187,38 @@ class request_device {
   /// away in any case.
   [[nodiscard]] result<void> hand_off() {
     const auto done = reset();
-    if (session_.is_open()) session_.transport().close();
+    life_.close();
     return done;
   }
 
   /// Reads the status: `needs_reset` when the device has failed; it is then reset as above.
   [[nodiscard]] result<void> check() {
-    if (!up_) return down();
-    if (session_.needs_reset()) return recover(errc::needs_reset);
-    return {};
+    const errc problem = life_.check();
+    return problem == errc::needs_reset ? recover(problem) : problem;
   }
 
  private:
-  // A status read is an exit to the host: often enough to notice a failed device, too seldom to be felt.
-  static constexpr u64 attempts_per_status_read = 65536;
-
-  [[nodiscard]] static result<void> place(const P& platform, dma_region storage, usize needed, dma_area& area) {
-    if (storage.size < needed) return errc::no_space;
-    if (reinterpret_cast<uptr>(storage.data) % dma_page != 0) return errc::misaligned;
-    return locate(platform, storage, area);
-  }
-
   [[nodiscard]] errc next_from_ring(answer& ended) {
-    if (!up_) [[unlikely]] return down();
+    if (!life_.is_up()) [[unlikely]] return life_.down();
     ended.error = errc::ok;
     const errc got = ring_.take(ended.what);
     return got == errc::device_misbehaved ? recover(got) : got;
   }
 
-  struct patience {
-    u64 attempts = 0;    // calls of keep_waiting so far
-    bool looked = false;  // arm() said that something is there: worth one look, not a habit
-  };
-
   [[nodiscard]] errc pass_time(waiting why, patience& left) {
-    if constexpr (detail::sleeps<P>()) {
-      left.looked = !left.looked && ring_.arm();
-      if (left.looked) return errc::ok;
-    }
-    const u64 attempt = left.attempts++;
-    const bool patient = session_.platform().keep_waiting(why, attempt);
-    if (!patient || attempt % attempts_per_status_read == attempts_per_status_read - 1)
-      if (session_.needs_reset()) return errc::needs_reset;
-    return patient ? errc::ok : errc::timed_out;
+    return life_.pass_time(why, left, [this] { return ring_.arm(); });
   }
 
   // Takes the device down and the buffers back. Returns `why`, or device_broken when the device keeps them.
   [[gnu::cold, gnu::noinline]] errc recover(errc why) {
-    up_ = false;
-    if (why == errc::device_misbehaved) session_.fail();
-    if (!session_.reset()) {
-      broken_ = true;
-      return errc::device_broken;
-    }
-    broken_ = why == errc::device_misbehaved;
+    why = life_.take_down(why);
+    if (why == errc::device_broken) return why;
     for (;;) {
       const auto taken = ring_.reclaim();
       if (!taken) return why;
       park({*taken, errc::canceled});
     }
   }
-
-  [[nodiscard]] errc down() const { return broken_ ? errc::device_broken : errc::not_started; }
 
   // The device is down, so whatever has not been delivered is parked.
   [[gnu::cold, gnu::noinline]] void forget_requests() {
@@ -306,10 +257,8 @@ class request_device {
   }
 
   u16 parked_count_ = 0;
-  bool up_ = false;
-  bool broken_ = false;  // the device has lied or will not reset: nothing but a reset counts
   typename T::doorbell bell_{};
-  session<P, T> session_{};
+  device_life<P, T> life_{};
   ring_type ring_{};
   parked_answer parked_[slots]{};
   VIRTIO_EMPTY_MEMBER detail::mapped_pieces<P, slots, Pieces> mapped_{};

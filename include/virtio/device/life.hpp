@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+// What every driver has, however many queues it drives: a session that is up or down, patience while it waits, and one way
+// down. The rule that it serves: a buffer goes back to its owner by its completion, or by a reset that the device has confirmed,
+// and in no other way. Layer: device.
+#pragma once
+
+#include <virtio/device/session.hpp>
+
+namespace virtio {
+
+/// How long a wait has lasted.
+struct patience {
+  u64 attempts = 0;     // calls of keep_waiting so far
+  bool looked = false;  // a queue said that something is there: worth one look, not a habit
+};
+
+/// A session, and whether its device is up. All-zero until `begin`.
+template <platform P, transport T>
+class device_life {
+ public:
+  using location = typename T::location;
+
+  /// Steps up to the queues, for a device that is down and holds nothing. `storage` is the driver's whole DMA storage, of which it
+  /// uses the first `needed` bytes; `area` says where the device sees it.
+  [[nodiscard, gnu::always_inline]] result<void> begin(const P& platform, const location& where, dma_region storage, usize needed,
+                                                       device_type type, const feature_plan& plan, u16 config_vector,
+                                                       dma_area& area) {
+    detail::clear(session_);
+    if (const auto placed = place(platform, storage, needed, area); !placed)
+      return session_.refuse(verdict::storage_unusable, placed.error());
+    VIRTIO_TRY(session_.open(platform, where, type));
+    VIRTIO_TRY(session_.negotiate(plan));
+    return session_.route_config(config_vector);
+  }
+
+  /// Step 8.
+  void go() {
+    session_.go();
+    up_ = true;
+  }
+
+  [[nodiscard]] session<P, T>& device() { return session_; }
+  [[nodiscard]] const session<P, T>& device() const { return session_; }
+
+  [[nodiscard]] bool is_up() const { return up_; }
+  /// Why requests cannot be made now.
+  [[nodiscard]] errc down() const { return broken_ ? errc::device_broken : errc::not_started; }
+  [[nodiscard]] result<void> ready() const { return up_ ? result<void>{} : result<void>{down()}; }
+
+  /// Whether a device of before may still have buffers: it is to be taken down ahead of the next `begin`. That goes for one that
+  /// was pulled out, too: all ones are what a host says, not a promise that nothing writes to memory any more.
+  [[nodiscard]] bool may_hold_buffers() const { return up_ || broken_; }
+
+  /// Passes some time of a wait. `arm()` asks the queues for an interrupt, and says whether something is there already. Errors:
+  /// `needs_reset`, the device has failed; `timed_out`, the platform has waited enough.
+  template <class Arm>
+  [[nodiscard]] errc pass_time(waiting why, patience& left, Arm&& arm) {
+    if constexpr (detail::sleeps<P>()) {
+      left.looked = !left.looked && arm();
+      if (left.looked) return errc::ok;
+    }
+    const u64 attempt = left.attempts++;
+    const bool patient = session_.platform().keep_waiting(why, attempt);
+    if (!patient || attempt % attempts_per_status_read == attempts_per_status_read - 1)
+      if (session_.needs_reset()) return errc::needs_reset;
+    return patient ? errc::ok : errc::timed_out;
+  }
+
+  /// Takes the device down. Returns `why`, and its buffers are the driver's again: reclaim them from every ring. Or
+  /// `device_broken`, it will not reset and keeps them.
+  [[nodiscard, gnu::cold, gnu::noinline]] errc take_down(errc why) {
+    up_ = false;
+    if (why == errc::device_misbehaved) session_.fail();
+    if (!session_.reset()) why = errc::device_broken;
+    broken_ = why == errc::device_misbehaved || why == errc::device_broken;
+    return why;
+  }
+  /// After a reset that the user asked for, a lie counts no more.
+  void forgive() { broken_ = false; }
+
+  /// Whether the device has failed. One register read. Errors: why it is down; `needs_reset`: take it down.
+  [[nodiscard]] errc check() const {
+    if (!up_) return down();
+    return session_.needs_reset() ? errc::needs_reset : errc::ok;
+  }
+
+  /// Reads the cause of an interrupt, which drops its line.
+  [[nodiscard]] interrupt_cause acknowledge_interrupt() {
+    if (!session_.is_open()) return {};
+    const interrupt_cause cause = session_.transport().acknowledge_interrupt();
+    // The register before the rings: the device stores the used index, then the cause. Else a handler could collect from an index
+    // that was loaded ahead of the cause, and find nothing.
+    P::barriers::full();
+    return cause;
+  }
+
+  /// Off the bus, after a reset.
+  void close() {
+    if (session_.is_open()) session_.transport().close();
+  }
+
+ private:
+  // A status read is an exit to the host: often enough to notice a failed device, too seldom to be felt.
+  static constexpr u64 attempts_per_status_read = 65536;
+
+  [[nodiscard]] static result<void> place(const P& platform, dma_region storage, usize needed, dma_area& area) {
+    if (storage.size < needed) return errc::no_space;
+    if (reinterpret_cast<uptr>(storage.data) % dma_page != 0) return errc::misaligned;
+    return locate(platform, storage, area);
+  }
+
+  bool up_ = false;
+  bool broken_ = false;  // the device has lied or will not reset: nothing but a reset counts
+  session<P, T> session_{};
+};
+
+}  // namespace virtio

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: MIT
+"""Vsock for QEMU's guests without a kernel module: vhost-device-vsock serves any number of them, each through Unix sockets.
+
+    with backend.serve(4, 5) as vsock, peer.serve(*vsock.paths()):
+        ... QEMU with vsock.arguments(4), and one with vsock.arguments(5) ...
+        with vsock.connect(4, 1234) as sock: ...
+
+Two of its guests reach each other by their CIDs. The command comes from the environment: VHOST_DEVICE_VSOCK, as tools/setup
+--print gives it.
+"""
+import contextlib
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+VARIABLE = "VHOST_DEVICE_VSOCK"
+KERNEL = pathlib.Path("/dev/vhost-vsock")
+LIMIT = 30  # seconds until it accepts, of which an idle machine takes some thousandths
+
+
+def missing():
+    """Why there is no back end here; empty when there is one."""
+    if os.environ.get(VARIABLE):
+        return ""
+    return f"{VARIABLE} is empty, no vhost-device-vsock on this machine (on Debian 12 tools/setup builds it)"
+
+
+def missing_kernel():
+    """Why this machine's own kernel cannot serve a guest; empty when it can, with kernel_arguments()."""
+    if not KERNEL.exists():
+        return f"no {KERNEL} on this machine (its kernel's module is vhost_vsock)"
+    return "" if os.access(KERNEL, os.R_OK | os.W_OK) else f"{KERNEL} is not for this user"
+
+
+def kernel_arguments(cid, options=""):
+    """QEMU's arguments for a guest that the kernel serves, of this machine or of another (see tests/nested)."""
+    return ["-device", ",".join(filter(None, [f"vhost-vsock-pci,guest-cid={cid}", options]))]
+
+
+class Died(RuntimeError):
+    """The back end ended, or one of its threads did; what it said comes with it."""
+
+
+class Backend:
+    def __init__(self, folder, cids, options):
+        self.folder, self.cids, self.killed = folder, cids, False
+        self.log = folder / "log"
+        guests = [word for cid in cids for word in (
+            "--vm", f"guest-cid={cid},socket={self.socket(cid)},uds-path={self.path(cid)}{',' if options else ''}{options}")]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen([os.environ[VARIABLE], *guests], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            env={"RUST_LOG": "warn", **os.environ})
+
+    def socket(self, cid):
+        """Where QEMU connects."""
+        return self.folder / f"q{cid}"
+
+    def path(self, cid):
+        """The guest's UDS_PATH: whoever wants to talk to it connects there, whoever wants to be talked to listens at PATH_port."""
+        return self.folder / f"{cid}"
+
+    def paths(self):
+        return [self.path(cid) for cid in self.cids]
+
+    def output(self):
+        return self.log.read_text(errors="replace")
+
+    def check(self):
+        """Raises Died unless the back end is as alive as it was left."""
+        status = self.process.poll()
+        if not self.killed and (status is not None or "panicked at" in self.output()):
+            raise Died(f"vhost-device-vsock {'panicked' if status is None else f'ended with {status}'}:\n{self.output()}")
+
+    def wait(self):
+        """Waits until it accepts every guest: at first, and again when a QEMU has gone, since it then makes its sockets anew."""
+        wanted = {str(path) for cid in self.cids for path in (self.socket(cid), self.path(cid))}
+        deadline = time.monotonic() + LIMIT
+        while True:
+            self.check()
+            lines = pathlib.Path("/proc/net/unix").read_text().splitlines()[1:]
+            words = [line.split() for line in lines]
+            accepting = {one[7] for one in words if len(one) > 7 and int(one[3], 16) & 0x10000}  # __SO_ACCEPTCON, and paths
+            if wanted <= accepting:
+                return
+            if time.monotonic() > deadline:
+                raise Died(f"vhost-device-vsock does not listen at {', '.join(sorted(wanted - accepting))}:\n{self.output()}")
+            time.sleep(0.005)
+
+    def arguments(self, cid, memory=128, options="", device="vhost-user-vsock-pci"):
+        """QEMU's arguments for one of the guests, `memory` being its megabytes: the back end shares them."""
+        self.check()
+        return ["-object", f"memory-backend-memfd,id=vsock-memory,size={memory}M,share=on",
+                "-machine", "memory-backend=vsock-memory", "-chardev", f"socket,id=vsock-socket,path={self.socket(cid)}",
+                "-device", ",".join(filter(None, [f"{device},chardev=vsock-socket", options]))]
+
+    def connect(self, cid, port, timeout=10):
+        """A connection to the guest's port. ConnectionRefusedError: nobody listens there; TimeoutError: no answer at all."""
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.settimeout(timeout)
+            sock.connect(str(self.path(cid)))
+            sock.sendall(b"CONNECT %d\n" % port)
+            line = b""
+            while not line.endswith(b"\n"):
+                byte = sock.recv(1)
+                if not byte:
+                    raise ConnectionResetError
+                line += byte
+            return sock
+        except (BrokenPipeError, ConnectionResetError) as failure:  # there is no guest at all, or nobody in it
+            sock.close()
+            raise ConnectionRefusedError(f"guest {cid}, port {port}") from failure
+        except BaseException:
+            sock.close()
+            raise
+
+    def kill(self):
+        """Ends it without warning."""
+        self.killed = True
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        self.killed = True
+        self.process.terminate()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+@contextlib.contextmanager
+def serve(*cids, options=""):
+    """A back end for guests with these CIDs as long as the block lasts, at whose end it must still be well unless it was killed.
+    `options` are added to every guest's: tx-buffer-size=N, queue-size=N, groups=A+B."""
+    with tempfile.TemporaryDirectory(prefix="virtio-") as folder:  # a socket's path must be short
+        served = Backend(pathlib.Path(folder), cids, options)
+        try:
+            served.wait()
+            yield served
+            served.check()
+        finally:
+            served.stop()

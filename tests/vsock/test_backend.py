@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The rig around vhost-device-vsock: Linux guests reach the peer, the host reaches them, and they reach each other.
+
+usage: test_backend.py 7.2|10 [unittest's arguments]
+What it takes is in the environment: QEMU_7 or QEMU_10, LINUX_HOST, VHOST_DEVICE_VSOCK, as tools/setup --print gives them.
+Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+"""
+import os
+import pathlib
+import shutil
+import sys
+import threading
+import time
+import unittest
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import backend  # noqa: E402
+import linux_guest  # noqa: E402
+import peer  # noqa: E402
+sys.path.insert(0, str(linux_guest.linux_host.ROOT / "tests" / "qemu"))
+import matrix  # noqa: E402
+
+MEMORY = 256
+GUEST, OTHER, STOP_AT = 4, 5, 9999
+
+# It says nothing of a connection that is refused, and nothing of one that the host's program breaks off: only waiting ends.
+TRANSCRIPT = """\
+echo: ok, 300000 bytes came back
+counted sink: ok, 1000003 93149a064998ca98
+source: ok, 1000003 bytes
+open caller: ok, 30 bytes of an answer
+caller of a port where nobody listens: ok, refused
+counted slow: ok, 100000 4a0704d36cefe6c5
+half: ok, and afterwards it does not listen
+nobody: ok, ETIMEDOUT
+abrupt: ok, nobody said so
+"""
+
+
+class Backend(unittest.TestCase):
+    def boot(self, vsock, cid, script):
+        folder = peer.BUILD / f"{self.id()}-{VERSION}-{cid}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        result = linux_guest.boot(os.environ["LINUX_HOST"], folder, QEMU, script, vsock.arguments(cid, MEMORY), MEMORY)
+        shutil.rmtree(folder)
+        return result
+
+    def test_guest_and_peer(self):
+        with backend.serve(GUEST) as vsock, peer.serve(*vsock.paths()):
+            self.assertEqual(self.boot(vsock, GUEST, "linux_guest check 2\n"), (0, TRANSCRIPT))
+            vsock.wait()
+            self.assertEqual(self.boot(vsock, GUEST, "linux_guest turns 2 10 64 >/dev/null\n"), (0, ""))  # another, after the first
+
+    def test_siblings_and_host(self):
+        """One guest has the peer in it; the host connects to it, and so does the other guest."""
+        with backend.serve(GUEST, OTHER) as vsock:
+            results = []
+            guest = threading.Thread(target=lambda: results.append(self.boot(
+                vsock, GUEST, f"mkfifo hold\npeer vsock <>hold &\nlinux_guest wait {STOP_AT}\n")))
+            guest.start()
+            deadline = time.monotonic() + 60
+            while True:
+                try:
+                    sock = vsock.connect(GUEST, 7000)
+                    break
+                except (ConnectionRefusedError, TimeoutError):  # no guest yet, or no peer in it
+                    self.assertLess(time.monotonic(), deadline)
+                    time.sleep(0.2)
+            with sock:
+                for text in (b"one", b"two" * 20000):
+                    sock.sendall(text + b"\n")
+                    self.assertEqual(b"".join(iter(lambda: sock.recv(1), b"\n")), text)
+            with self.assertRaises((ConnectionRefusedError, TimeoutError)):
+                vsock.connect(GUEST, 7999)
+            # No more at once than one of Linux's receive buffers takes: the back end cuts what is more, and does not say so.
+            seen = self.boot(vsock, OTHER, f"linux_guest turns {GUEST} 100 64 && linux_guest turns {GUEST} 100 3000\n")
+            vsock.connect(GUEST, STOP_AT).close()
+            guest.join()
+        self.assertEqual(seen[0], 0, seen[1])
+        self.assertRegex(seen[1], r"\Aturns 100 of 64 bytes \d+ ns\nturns 100 of 3000 bytes \d+ ns\n\Z")
+        self.assertEqual(results, [(0, "peer: ready\n")])
+
+    def test_end_is_noticed(self):
+        with self.assertRaisesRegex(backend.Died, "Invalid key `nonsense`"):
+            with backend.serve(GUEST, options="nonsense=1"):
+                self.fail("it starts all the same")
+        with self.assertRaisesRegex(backend.Died, "ended with -9"):
+            with backend.serve(GUEST) as vsock:
+                vsock.process.kill()
+                vsock.process.wait()
+        with backend.serve(GUEST) as vsock:
+            with self.assertRaises(ConnectionRefusedError):  # no guest
+                vsock.connect(GUEST, 7000)
+            vsock.kill()
+            self.assertIsNotNone(vsock.process.poll())
+
+
+if __name__ == "__main__":
+    VERSION = sys.argv.pop(1)
+    QEMU = os.environ.get(matrix.VARIABLES[VERSION])
+    for why in (backend.missing(), "" if QEMU else f"no QEMU {VERSION} on this machine",
+                "" if os.environ.get("LINUX_HOST") else "LINUX_HOST is empty, no Linux kernel to boot"):
+        if why:
+            sys.exit(matrix.skip(why))
+    unittest.main(verbosity=2)

@@ -8,3 +8,4 @@
 #include <virtio/platform/bounce.hpp>
 #include <virtio/rng.hpp>
 #include <virtio/version.hpp>
+#include <virtio/vsock.hpp>

@@ -20,6 +20,8 @@ using small_native_ring = split_queue<8, virtio::ring_options{.order = native_or
 using native_ring_with_tables = split_queue<64, virtio::ring_options{.indirect = 18, .order = native_order}>;
 using native_ring_of_the_device = split_queue<16, virtio::ring_options{.ring_entries = 1024, .order = native_order}>;
 
+constexpr virtio::vsock::limits few_sockets{.connections = 3, .receive_buffer = 4096, .send_packets = 2};
+
 // The templates inside the classes, which explicit instantiation leaves out.
 template <class T>
 virtio::u64 all_fields(T& transport) {
@@ -45,6 +47,17 @@ virtio::usize all_of_a_disk(Disk& disk) {
   return count + static_cast<virtio::usize>(sum);
 }
 
+template <class Sockets>
+virtio::errc all_of_sockets(Sockets& sockets, virtio::bytes into) {
+  virtio::vsock::socket last;
+  VIRTIO_TRY(sockets.poll([&](const virtio::vsock::event& one) { last = one.which; }));
+  VIRTIO_TRY(sockets.receive_with(last, [](virtio::const_bytes bytes) { return bytes.size() / 2; }));
+  VIRTIO_TRY_ASSIGN(auto stream, sockets.connect({virtio::vsock::host_cid, 1}));
+  VIRTIO_TRY(stream.send(into));
+  VIRTIO_TRY(stream.receive_all(into));
+  return stream.close().error();
+}
+
 template <class Board, class Disk>
 virtio::errc all_of_discovery(const Board& board, Disk& disk, virtio::dma_region storage) {
   static constexpr virtio::pci::id_row rows[] = {{0x0b5d, 0x0777, virtio::device_type::vmmci}};
@@ -66,7 +79,9 @@ virtio::errc all_of_discovery(const Board& board, Disk& disk, virtio::dma_region
 #define DRIVERS(name, board, transport, queue)                                            \
   OBJECT(name##_disk, virtio::blk::device<board, transport, queue>);                      \
   OBJECT(name##_entropy, virtio::rng::device<board, transport, queue>);                   \
-  template virtio::usize all_of_a_disk(virtio::blk::device<board, transport, queue>&)
+  OBJECT(name##_sockets, virtio::vsock::device<board, transport, queue, few_sockets>);    \
+  template virtio::usize all_of_a_disk(virtio::blk::device<board, transport, queue>&);    \
+  template virtio::errc all_of_sockets(virtio::vsock::device<board, transport, queue, few_sockets>&, virtio::bytes)
 
 #define TRANSPORT(board, ...)                                                   \
   template class __VA_ARGS__;                                                   \

@@ -15,6 +15,7 @@ enum class errc : u8 {
   not_ready,
   queue_full,
   busy,
+  no_credit,
   // The call was wrong: fix the program.
   invalid_argument,
   misaligned,
@@ -24,6 +25,7 @@ enum class errc : u8 {
   no_space,
   not_started,
   ambiguous,
+  table_full,
   // The machine cannot: reconfigure.
   not_found,
   wrong_device,
@@ -34,6 +36,10 @@ enum class errc : u8 {
   needs_reset,
   timed_out,
   canceled,
+  // The other end of a connection said so.
+  refused,
+  peer_closed,
+  peer_reset,
   // The device lied: nothing it says counts until a reset.
   device_misbehaved,
   device_broken,
@@ -46,6 +52,7 @@ enum class errc : u8 {
     case errc::not_ready: return "nothing has completed yet";
     case errc::queue_full: return "the queue has no room for this request until others complete";
     case errc::busy: return "requests are in flight: take their completions first";
+    case errc::no_credit: return "the peer or the queue has no room for more until some of it was read";
     case errc::invalid_argument: return "an argument makes no sense here";
     case errc::misaligned: return "an address or a length is not a multiple of what it must be";
     case errc::out_of_range: return "the request reaches past the end of the device or of its limits";
@@ -54,14 +61,18 @@ enum class errc : u8 {
     case errc::no_space: return "the DMA storage or the queue is too small for this device";
     case errc::not_started: return "the device has not been started";
     case errc::ambiguous: return "more than one device fits: say which";
+    case errc::table_full: return "the driver was given no room for one more of these";
     case errc::not_found: return "there is no such device, capability or register";
     case errc::wrong_device: return "this is a device of another type";
     case errc::unsupported: return "the device or the platform does not support this";
     case errc::dma_unreachable: return "the device cannot address this memory";
     case errc::io_error: return "the device reports that the request failed";
     case errc::needs_reset: return "the device has failed and asks for a reset";
-    case errc::timed_out: return "the device did not answer in time and was reset; the buffers are back";
+    case errc::timed_out: return "no answer in time; a device that owed one was reset, and the buffers are back";
     case errc::canceled: return "the device was reset before this request completed";
+    case errc::refused: return "nobody accepts connections there";
+    case errc::peer_closed: return "the peer has said all it wanted";
+    case errc::peer_reset: return "the peer has broken off";
     case errc::device_misbehaved: return "the device broke the protocol";
     case errc::device_broken: return "the device has misbehaved or will not reset; it keeps the buffers it was given";
   }

@@ -14,6 +14,14 @@ struct patience {
   bool looked = false;  // a queue said that something is there: worth one look, not a habit
 };
 
+/// Publishes what is staged in a queue and rings its doorbell if the device wants it: at most one register write.
+template <platform P, virtqueue Ring, class Doorbell>
+void kick(const P& platform, Ring& ring, const Doorbell& bell, u16 queue) {
+  if (!ring.publish() || !ring.needs_kick()) return;
+  bell.ring(ring.position());
+  detail::trace(platform, {event::kind::doorbell, queue});
+}
+
 /// A session, and whether its device is up. All-zero until `begin`.
 template <platform P, transport T>
 class device_life {

@@ -112,9 +112,7 @@ class request_device {
   /// Publishes what is staged and rings the doorbell if the device wants it: at most one register write.
   void kick() {
     if (!life_.is_up()) return;  // a device that will not reset is shown nothing more
-    if (!ring_.publish() || !ring_.needs_kick()) return;
-    bell_.ring(ring_.position());
-    detail::trace(device().platform(), {event::kind::doorbell, 0});
+    virtio::kick(device().platform(), ring_, bell_, 0);
   }
 
   /// The next request to end, in any order, without waiting. Call `finish()` once its slot's cells have been read. Errors:

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+// One end of a connection, with calls that wait. A handle: copied freely, closed by its owner, stale afterwards.
+// Layer: vsock.
+#pragma once
+
+#include <virtio/base/bytes.hpp>
+#include <virtio/base/result.hpp>
+#include <virtio/config.hpp>
+#include <virtio/platform/concepts.hpp>
+#include <virtio/vsock/table.hpp>
+
+namespace virtio::vsock {
+
+template <class Device>
+class stream {
+ public:
+  stream() = default;
+  stream(Device& device, socket which) : device_{&device}, which_{which} {}
+
+  /// The name under which `Device`'s own calls, which do not wait, know it.
+  [[nodiscard]] socket id() const { return which_; }
+
+  /// Sends all of `data`. Waits for room, bounded by `keep_waiting(waiting::request)` each time; what is small may leave later, with
+  /// `flush` at the latest, or when this connection is read from or closed. Errors: those of `try_send` but `no_credit`; `timed_out`,
+  /// and nobody knows how much was sent.
+  [[nodiscard]] result<void> send(const_bytes data) {
+    while (!data.empty()) {
+      result<usize> taken = device_->try_send(which_, data);
+      if (taken.error() == errc::no_credit) {
+        const errc waited = device_->wait_until(waiting::request, [&] {
+          taken = device_->try_send(which_, data);
+          return taken.error() != errc::no_credit;
+        });
+        if (waited != errc::ok) return waited;
+      }
+      VIRTIO_TRY(taken);
+      data = data.part(*taken, data.size());
+    }
+    return {};
+  }
+  /// Lets what was gathered leave now.
+  [[nodiscard]] result<void> flush() { return device_->flush(which_); }
+
+  /// Waits for bytes, and gives what there are. Errors: `peer_closed` at the end of the stream; `timed_out`, which changes nothing;
+  /// those of `try_receive` but `not_ready`.
+  [[nodiscard]] result<usize> receive(bytes into) {
+    VIRTIO_TRY(flush());
+    result<usize> got = device_->try_receive(which_, into);
+    if (got.error() != errc::not_ready) return got;
+    const errc waited = device_->wait_until(waiting::request, [&] {
+      got = device_->try_receive(which_, into);
+      return got.error() != errc::not_ready;
+    });
+    if (waited != errc::ok) return waited;
+    return got;
+  }
+  /// Waits until all of `into` is filled. Errors: as `receive`; what came before is lost to the caller then.
+  [[nodiscard]] result<void> receive_all(bytes into) {
+    while (!into.empty()) {
+      VIRTIO_TRY_ASSIGN(const usize got, receive(into));
+      into = into.part(got, into.size());
+    }
+    return {};
+  }
+
+  /// Gives up one direction or both. Does not wait.
+  [[nodiscard]] result<void> shutdown(ends what) { return device_->shutdown(which_, what); }
+
+  /// Closes in good order: what was sent arrives, and the peer agrees. When it does not within `keep_waiting(waiting::shutdown)` the
+  /// connection is reset. The handle is stale then in any case. Errors: `timed_out`, `stale_handle`, why the device is down.
+  [[nodiscard]] result<void> close() { return device_->close_and_wait(which_); }
+  /// Ends it at once, by RST.
+  [[nodiscard]] result<void> abort() { return device_->abort(which_); }
+
+ private:
+  Device* device_ = nullptr;
+  socket which_{};
+};
+
+}  // namespace virtio::vsock

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT
+// Who talks to whom: connections, found by their addresses, and lists that thread through them. All of it lives in arrays whose
+// sizes are known at compile time; an index and one stands for a connection wherever zero means none.
+//
+// Looking up costs the same with one connection as with thousands: a hash whose key the peers do not know picks a short list. A list
+// takes no more than sixteen, so that even a host that knows the key cannot make packets expensive, only its own connections
+// impossible.
+// Layer: vsock.
+#pragma once
+
+#include <virtio/base/result.hpp>
+#include <virtio/vsock/credit.hpp>
+#include <virtio/vsock/protocol.hpp>
+
+namespace virtio::vsock {
+
+/// Names a connection. Once that is closed or aborted the name is stale, not somebody else's.
+struct socket {
+  u16 slot = 0;
+  u32 generation = 0;  // odd; 0 names none
+  [[nodiscard]] friend constexpr bool operator==(const socket&, const socket&) = default;
+};
+
+namespace detail {
+
+enum class state : u8 {
+  unused = 0,
+  connecting,   // REQUEST is sent or about to be
+  established,
+  closing,      // SHUTDOWN for both ends is sent or about to be, and RST awaited; nobody has a name for it any more
+  leaving,      // RST is about to be sent, then the place is free
+  ended,        // no packet for it is expected; what arrived before can still be read
+};
+
+/// What a connection has to send as soon as there is room.
+enum owing : u8 {
+  owes_request = 1,
+  owes_response = 2,
+  owes_data = 4,  // what is gathered
+  owes_shutdown = 8,
+  owes_credit_request = 16,
+  owes_credit = 32,
+  owes_reset = 64,
+};
+
+/// Neighbours in a list. All-zero: in none.
+struct links {
+  u16 next = 0;
+  u16 previous = 0;
+  bool linked = false;
+};
+
+struct connection {
+  address peer{};
+  u32 local_port = 0;
+  u32 generation = 0;  // odd while somebody may know its name
+  state now = state::unused;
+  u8 owed = 0;         // owing
+  u8 news = 0;         // ready, not yet told
+  bool accepted = false;   // false: waits in its listener's line
+  bool wants_room = false; // a send found none: to be told
+  bool asked_for_credit = false;  // and no packet has come since
+  bool messages = false;
+  u8 gave_up = 0;       // ends that we shut
+  u8 peer_gave_up = 0;  // and the peer
+  errc why = errc::ok;  // how it ended
+  u16 first_received = 0;  // buffers with unread bytes, linked, index and one
+  u16 last_received = 0;
+  u32 read_up_to = 0;      // of the first one
+  u16 gathered = 0;        // send buffer with bytes to send, index and one
+  u32 gathered_from = 0;
+  u32 gathered_up_to = 0;
+  receive_window in{};
+  send_window out{};
+  u16 next_in_bucket = 0;
+  links to_send{}, to_tell{}, in_line{}, gathering{}, thirsty{};
+};
+
+/// First in, first out, through one member of the connections.
+template <links connection::*Link>
+class line_of {
+ public:
+  void push(connection* all, u16 one) {
+    links& mine = all[one].*Link;
+    if (mine.linked) return;
+    mine = {0, last_, true};
+    (last_ == 0 ? first_ : (all[last_ - 1].*Link).next) = static_cast<u16>(one + 1);
+    last_ = static_cast<u16>(one + 1);
+  }
+  void remove(connection* all, u16 one) {
+    links& mine = all[one].*Link;
+    if (!mine.linked) return;
+    (mine.previous == 0 ? first_ : (all[mine.previous - 1].*Link).next) = mine.next;
+    (mine.next == 0 ? last_ : (all[mine.next - 1].*Link).previous) = mine.previous;
+    mine = {};
+  }
+  [[nodiscard]] bool empty() const { return first_ == 0; }
+  /// The index of the first. Only if there is one.
+  [[nodiscard]] u16 first() const { return static_cast<u16>(first_ - 1); }
+
+ private:
+  u16 first_ = 0;
+  u16 last_ = 0;
+};
+
+/// Someone who waits for connections.
+struct listener {
+  u32 port = 0;
+  u16 backlog = 0;  // 0: nobody listens here
+  u16 waiting = 0;
+  bool messages = false;
+  line_of<&connection::in_line> line{};
+};
+
+/// The connections of a device.
+template <u16 Count>
+class connection_table {
+  static constexpr u32 buckets() {
+    u32 n = 2;
+    while (n < 2u * Count) n *= 2;
+    return n;
+  }
+  static constexpr u32 longest_bucket = 16;
+
+ public:
+  /// Forgets all connections; names of before are stale. `seed` makes the hash's key.
+  void start(u64 seed) {
+    for (u16& one : first_) one = 0;
+    for (u16 i = 0; i < Count; ++i) {
+      const u32 generation = (all_[i].generation + 1) & ~u32{1};
+      all_[i] = {};
+      all_[i].generation = generation;
+      all_[i].next_in_bucket = static_cast<u16>(i + 2 > Count ? 0 : i + 2);
+    }
+    free_ = 1;
+    for (u64& one : key_) one = scramble(seed += 0x9e37'79b9'7f4a'7c15);
+  }
+
+  [[nodiscard]] connection* all() { return all_; }
+  [[nodiscard]] connection& operator[](u16 one) { return all_[one]; }
+  [[nodiscard]] const connection& operator[](u16 one) const { return all_[one]; }
+
+  /// The connection with these addresses: its index and one, 0 if there is none.
+  [[nodiscard]] u16 find(u32 local_port, address peer) const {
+    u16 at = first_[bucket(local_port, peer)];
+    while (at != 0 && !(all_[at - 1].peer == peer && all_[at - 1].local_port == local_port)) at = all_[at - 1].next_in_bucket;
+    return at;
+  }
+
+  [[nodiscard]] bool is_full() const { return free_ == 0; }
+  /// A new connection between these addresses, which have none: its index. Errors: `table_full`.
+  [[nodiscard]] result<u16> add(u32 local_port, address peer, bool messages) {
+    if (free_ == 0) return errc::table_full;
+    u16& head = first_[bucket(local_port, peer)];
+    u32 there = 0;
+    for (u16 at = head; at != 0; at = all_[at - 1].next_in_bucket) ++there;
+    if (there >= longest_bucket) return errc::table_full;
+    const u16 one = static_cast<u16>(free_ - 1);
+    connection& c = all_[one];
+    free_ = c.next_in_bucket;
+    const u32 generation = c.generation + 1;
+    c = {};
+    c.peer = peer;
+    c.local_port = local_port;
+    c.generation = generation;
+    c.messages = messages;
+    c.next_in_bucket = head;
+    head = static_cast<u16>(one + 1);
+    return one;
+  }
+  /// The connection is in no list any more, and nobody has its name.
+  void remove(u16 one) {
+    connection& c = all_[one];
+    u16* at = &first_[bucket(c.local_port, c.peer)];
+    while (*at != one + 1) at = &all_[*at - 1].next_in_bucket;
+    *at = c.next_in_bucket;
+    c.now = state::unused;
+    c.generation = (c.generation + 1) & ~u32{1};
+    c.next_in_bucket = free_;
+    free_ = static_cast<u16>(one + 1);
+  }
+
+ private:
+  [[nodiscard]] static constexpr u64 scramble(u64 x) {
+    x = (x ^ x >> 30) * 0xbf58'476d'1ce4'e5b9;
+    x = (x ^ x >> 27) * 0x94d0'49bb'1331'11eb;
+    return x ^ x >> 31;
+  }
+  // Multilinear: of any two addresses the upper half agrees with a chance of 2^-32 over the keys.
+  [[nodiscard]] u32 bucket(u32 local_port, address peer) const {
+    const u64 sum = key_[0] + key_[1] * local_port + key_[2] * peer.cid + key_[3] * peer.port;
+    return static_cast<u32>(sum >> 32) & (buckets() - 1);
+  }
+
+  u16 free_ = 0;
+  u64 key_[4]{};
+  u16 first_[buckets()]{};
+  connection all_[Count]{};
+};
+
+}  // namespace detail
+}  // namespace virtio::vsock

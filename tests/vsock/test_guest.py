@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Our driver on vhost-device-vsock: the guest beside this file and the example talk to peer.c through Unix sockets.
+
+usage: test_guest.py 7.2|10 TREE [unittest's arguments]
+  TREE  where the guests were built
+What it takes is in the environment: QEMU_7 or QEMU_10, VHOST_DEVICE_VSOCK, as tools/setup --print gives them.
+Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+"""
+import os
+import pathlib
+import socket
+import sys
+import threading
+import unittest
+
+sys.dont_write_bytecode = True
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "qemu"), str(HERE.parent.parent / "tools")]
+import backend  # noqa: E402
+import guestrun  # noqa: E402
+import matrix  # noqa: E402
+import peer  # noqa: E402
+
+CID = 4
+# In the order of the guest's source.
+EVERYTHING = "hello echo sink odd tiny trickle slow source called called_at_0 calls_nobody many".split()
+# vhost-device-vsock says nothing of a connection that is refused, and nothing of one that the host's program breaks off.
+SILENCE = "refused cut_off".split()
+
+
+class Guest(unittest.TestCase):
+    def boot(self, vsock, image="tests/qemu/vsock_guest", machine="q35", **options):
+        words = {"cid": CID, "host": "silent", **options}
+        return guestrun.boot(TREE / image, QEMU, machine, append=" ".join(f"{key}={value}" for key, value in words.items()),
+                             extra=vsock.arguments(CID), timeout=100)
+
+    def check(self, outcome, words):
+        status, console = outcome
+        said = [line[3:] for line in console.splitlines() if line.startswith("ok ")]
+        self.assertEqual((status, said), (0, words), console)
+
+    def test_every_service(self):
+        """[VSOCK-01] [VSOCK-02] [VSOCK-05] [VSOCK-06] [VSOCK-07]"""
+        for machine in ("pc", "q35"):
+            with self.subTest(machine=machine), backend.serve(CID) as vsock, peer.serve(*vsock.paths()):
+                self.check(self.boot(vsock, machine=machine, run=",".join(EVERYTHING)), EVERYTHING)
+
+    def test_silence_is_bounded(self):
+        with backend.serve(CID) as vsock, peer.serve(*vsock.paths()):
+            self.check(self.boot(vsock, run=",".join(SILENCE), patience=300_000), SILENCE)
+
+    def test_one_guest_after_the_other(self):
+        with backend.serve(CID) as vsock, peer.serve(*vsock.paths()):
+            for _ in range(5):
+                self.check(self.boot(vsock, run="hello,echo"), ["hello", "echo"])
+                vsock.wait()
+
+    def test_example(self):
+        with backend.serve(CID) as vsock, socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(f"{vsock.path(CID)}_1234")
+            listening.listen()
+            heard = []
+
+            def answer():
+                sock, _ = listening.accept()
+                with sock:
+                    heard.append(sock.recv(100))
+                    sock.sendall(b"hello from the host\n")
+                    heard.append(sock.recv(100))
+            host = threading.Thread(target=answer, daemon=True)
+            host.start()
+            status, console = self.boot(vsock, "examples/03_vsock_client")
+            host.join(10)
+        self.assertEqual((status, console), (0, "the host says: hello from the host\n"))
+        self.assertEqual(heard, [b"hello from the guest\n", b""])
+
+
+if __name__ == "__main__":
+    VERSION = sys.argv.pop(1)
+    TREE = pathlib.Path(sys.argv.pop(1))
+    QEMU = os.environ.get(matrix.VARIABLES[VERSION])
+    for why in (backend.missing(), "" if QEMU else f"no QEMU {VERSION} on this machine"):
+        if why:
+            sys.exit(matrix.skip(why))
+    unittest.main(verbosity=2)

@@ -366,8 +366,10 @@ class device {
   [[nodiscard]] errc take_events() {
     for (u32 id;;) {
       const errc got = packets_.next_event(id);
-      if (got == errc::not_ready) return errc::ok;
-      if (got != errc::ok) return got;
+      if (got != errc::ok) {
+        packets_.kick(packets_.event_queue);
+        return got == errc::not_ready ? errc::ok : got;
+      }
       if (id != transport_reset) continue;
       // The host's end of everything is gone. A restored host sends nothing before it has heard of us.
       end_all(errc::peer_reset);
@@ -403,8 +405,12 @@ class device {
   [[nodiscard]] bool hear(u16 one, const detail::arrival& in) {
     connection& c = table_[one];
     const packet& p = in.header;
-    if (c.now == state::leaving || c.now == state::ended) return false;
     const op what = static_cast<op>(p.what);
+    if (p.what > static_cast<u16>(op::credit_request)) return false;  // of a specification to come
+    if (c.now == state::leaving || c.now == state::ended) {
+      if (what == op::reset) need_not_reset(one);
+      return false;
+    }
     if (what == op::reset) {
       const bool expected = c.now == state::closing || c.peer_gave_up == static_cast<u8>(ends::both);
       finish(one, c.now == state::connecting ? errc::refused : expected ? errc::peer_closed : errc::peer_reset, false);
@@ -808,6 +814,12 @@ class device {
     else if (!c.accepted) leave_line(one);
     if (peer_must_hear) owe(one, detail::owes_reset);
     else if (!known) release(one);
+  }
+  /// The peer was first: RST never answers RST.
+  void need_not_reset(u16 one) {
+    table_[one].owed = 0;
+    to_send_.remove(all(), one);
+    if (table_[one].now == state::leaving) release(one);
   }
   /// A connection that has ended and whose name is gone.
   void leave(u16 one) {

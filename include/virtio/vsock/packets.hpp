@@ -32,7 +32,8 @@ class packet_queues {
   static_assert(receive_buffers < 0xffff && L.send_packets < 0xffff, "more buffers than 16 bits can number");
 
   // All that the device touches: the three rings, then headers, events, payloads.
-  static constexpr usize sent_headers_at = 3 * ring::dma_bytes;
+  static constexpr usize ring_bytes = virtio::detail::round_up(ring::dma_bytes, dma_page);
+  static constexpr usize sent_headers_at = 3 * ring_bytes;
   static constexpr usize received_headers_at = sent_headers_at + sizeof(sent_header) * ring::slots;
   static constexpr usize events_at = received_headers_at + sizeof(received_header) * receive_buffers;
   static constexpr usize sent_at = virtio::detail::round_up(events_at + 4 * usize{events}, dma_page);
@@ -51,7 +52,7 @@ class packet_queues {
     VIRTIO_TRY(life_.begin(platform, where, storage, dma_bytes, device_type::vsock, plan, interrupts.config, area));
     memory_ = area;
     for (u16 q = 0; q < 3; ++q)
-      VIRTIO_TRY(life_.device().set_up(q, queues_[q].ring, area.part(ring::dma_bytes * q, ring::dma_bytes),
+      VIRTIO_TRY(life_.device().set_up(q, queues_[q].ring, area.part(ring_bytes * q, ring_bytes),
                                        interrupts.of_queue(q), queues_[q].bell));
     if (receive().ring.longest_chain() < 2 || transmit().ring.longest_chain() < 2) return refuse(verdict::queue_unusable, errc::no_space);
 

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MIT
+// What a packet that arrives does: to the connection it names, to whoever listens, or to nobody.
+// Spec: virtio 1.4, 5.10.6. Layer: vsock.
+#pragma once
+
+#include <virtio/vsock/exchange.hpp>
+
+namespace virtio::vsock::detail {
+
+template <class Exchange>
+class arrivals {
+  static constexpr limits L = Exchange::bounds;
+
+ public:
+  explicit arrivals(Exchange& all) : all_{all} {}
+
+  /// Everything that can be done now: sent buffers come back, events and packets are taken, buffers go to the device, and what is
+  /// owed is sent. Errors: why the device is down.
+  [[nodiscard]] errc move_packets() {
+    if (!all_.life().is_up()) return all_.life().down();
+    errc got = all_.queues.collect();
+    if (got == errc::ok) got = take_events();
+    // A packet may want an answer, and there is room for some only: beyond that packets stay where they are.
+    for (u32 left = L.connections + 64u; got == errc::ok && left != 0 && all_.has_room_for_reply(); --left) got = take_packet();
+    if (got != errc::ok && got != errc::not_ready) return all_.fall(got);
+    // Buffers first: a host that waits for some does not read what we send (vhost).
+    all_.queues.post_buffers();
+    all_.queues.kick(all_.queues.receive_queue);
+    all_.serve_thirsty();
+    all_.ask_again();
+    all_.send_owed();
+    return errc::ok;
+  }
+
+ private:
+  [[nodiscard]] errc take_events() {
+    for (u32 id;;) {
+      const errc got = all_.queues.next_event(id);
+      if (got != errc::ok) {
+        all_.queues.kick(all_.queues.event_queue);
+        return got == errc::not_ready ? errc::ok : got;
+      }
+      if (id != transport_reset) continue;
+      // The host's end of everything is gone. A restored host sends nothing before it has heard of us.
+      all_.end_all(errc::peer_reset);
+      if (const auto said = all_.read_cid(); !said) return errc::device_misbehaved;
+      all_.queues.insist(all_.queues.event_queue);
+    }
+  }
+
+  [[nodiscard]] errc take_packet() {
+    arrival in;
+    const errc got = all_.queues.next(in);
+    if (got == errc::ok && !hear(in)) all_.queues.give_back(in.buffer);
+    return got;
+  }
+
+  /// What a packet does. Whether its buffer is kept.
+  [[nodiscard]] bool hear(const arrival& in) {
+    const packet& p = in.header;
+    if (p.to_cid != all_.cid() || p.from_cid >> 32 != 0 || p.what == static_cast<u16>(op::invalid)) return false;
+    const address peer{static_cast<u32>(p.from_cid), p.from_port};
+    const u16 found = all_.table.find(p.to_port, peer);
+    if (p.type != static_cast<u16>(kind::stream)) {
+      all_.deny(p, peer);
+      return false;
+    }
+    if (p.what > static_cast<u16>(op::credit_request)) return false;  // of a specification to come
+    if (found == 0) {
+      if (p.what != static_cast<u16>(op::request) || !welcome(p, peer)) all_.deny(p, peer);
+      return false;
+    }
+    return hear(static_cast<u16>(found - 1), in);
+  }
+
+  [[nodiscard]] bool hear(u16 one, const arrival& in) {
+    connection& c = all_.table[one];
+    const packet& p = in.header;
+    const op what = static_cast<op>(p.what);
+    if (c.now == state::leaving || c.now == state::ended) {
+      if (what == op::reset) all_.need_not_reset(one);
+      return false;
+    }
+    if (what == op::reset) {
+      const bool expected = c.now == state::closing || c.peer_gave_up == static_cast<u8>(ends::both);
+      all_.finish(one, c.now == state::connecting ? errc::refused : expected ? errc::peer_closed : errc::peer_reset, false);
+      return false;
+    }
+    if (c.now == state::connecting) {
+      if (what != op::response) {
+        all_.finish(one, errc::refused, true);
+        return false;
+      }
+      c.now = state::established;
+      all_.tell(one, ready::connected | ready::writable);
+    }
+    heard_of_room(one, p);
+    switch (what) {
+      case op::data: return keep(one, in);
+      case op::shutdown: peer_shuts(one, p.flags); return false;
+      case op::credit_request: all_.owe(one, owes_credit); return false;
+      default: return false;  // CREDIT_UPDATE has said all it had to; the rest means nothing here
+    }
+  }
+
+  /// What every packet tells about the peer's memory.
+  void heard_of_room(u16 one, const packet& p) {
+    connection& c = all_.table[one];
+    c.out.heard(p.allocation, p.forwarded);
+    if (all_.may_leave(c)) all_.owe(one, owes_data);
+    if (c.out.available() == 0) return;
+    c.asked_for_credit = false;
+    all_.owe(one, 0);  // what waited for room
+    if (c.wants_room) all_.tell_room(one);
+  }
+  /// Data.
+  [[nodiscard]] bool keep(u16 one, const arrival& in) {
+    connection& c = all_.table[one];
+    const u32 length = in.header.length;
+    if (!in.whole || !c.in.receive(length)) {  // more than its buffer holds, or than it was allowed
+      all_.finish(one, errc::peer_reset, true);
+      return false;
+    }
+    if (length == 0) return false;
+    if (c.now == state::closing || covers(c.gave_up, ends::receive)) {  // nobody wants to know
+      all_.unread.count_read(c, length);
+      return false;
+    }
+    all_.tell(one, ready::readable);
+    return all_.unread.append(c, all_.queues, in.buffer, length);
+  }
+
+  void peer_shuts(u16 one, u32 flags) {
+    connection& c = all_.table[one];
+    c.peer_gave_up = static_cast<u8>(c.peer_gave_up | (flags & static_cast<u32>(ends::both)));
+    if (covers(c.peer_gave_up, ends::receive)) all_.forget_unsent(one);
+    all_.tell(one, ready::readable | ready::writable);
+    if (c.peer_gave_up != static_cast<u8>(ends::both)) return;
+    // Both ends are done; RST says that we know. Not before everything was read: it would cut that short for programs that ask.
+    if (c.now == state::closing || c.first_received == 0) all_.finish(one, errc::peer_closed, true);
+  }
+
+  /// A REQUEST of somebody new. Whether they may come in.
+  [[nodiscard]] bool welcome(const packet& p, address peer) {
+    listener* const here = all_.listener_at(p.to_port);
+    if (here == nullptr || here->waiting >= here->backlog) return false;
+    const result<u16> added = all_.add(p.to_port, peer, state::established);
+    if (!added) return false;
+    connection& c = all_.table[*added];
+    c.out.heard(p.allocation, p.forwarded);
+    here->line.push(all_.all(), *added);
+    ++here->waiting;
+    all_.to_tell.push(all_.all(), *added);
+    all_.owe(*added, owes_response);
+    return true;
+  }
+
+  Exchange& all_;
+};
+
+}  // namespace virtio::vsock::detail

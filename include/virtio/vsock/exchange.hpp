@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: MIT
+// The state of all connections of a device, and what each of them does by itself: owes packets and sends them when there is room,
+// gathers small pieces, begins and ends. What makes it do so are packets that arrive (arrivals.hpp) and calls of the user
+// (device.hpp); neither sends anything but through here.
+// Layer: vsock.
+#pragma once
+
+#include <virtio/vsock/inbox.hpp>
+#include <virtio/vsock/packets.hpp>
+
+namespace virtio::vsock {
+
+/// What may have happened to a connection or a listener.
+namespace ready {
+inline constexpr u8 connected = 1;  // try_connect succeeded
+inline constexpr u8 incoming = 2;   // somebody connected to `event::port`: try_accept
+inline constexpr u8 readable = 4;   // bytes, or the end of them
+inline constexpr u8 writable = 8;   // a try_send that found no room may try again
+inline constexpr u8 closed = 16;    // no more to be sent; what arrived before can still be read, then comes the reason
+}  // namespace ready
+
+namespace detail {
+
+template <platform P, transport T, queue_format Q, limits L>
+class exchange {
+  struct stranger {
+    u32 local_port;
+    address peer;
+    u16 type;
+  };
+
+ public:
+  using queues_type = packet_queues<P, T, Q, L>;
+  static constexpr limits bounds = L;
+
+  queues_type queues{};
+  connection_table<L.connections> table{};
+  inbox<queues_type, L> unread{};
+  listener listeners[L.listeners]{};
+  line_of<&connection::to_tell> to_tell{};
+
+  /// Before a start: as if there had never been anything.
+  void forget(u64 seed) {
+    to_send_ = {};
+    to_tell = {};
+    closing_ = {};
+    gathering_ = {};
+    thirsty_ = {};
+    for (listener& one : listeners) one = {};
+    first_reply_ = reply_count_ = 0;
+    table.start(seed);
+    unread.start();
+  }
+
+  [[nodiscard]] device_life<P, T>& life() { return queues.life(); }
+  [[nodiscard]] const device_life<P, T>& life() const { return queues.life(); }
+  [[nodiscard]] connection* all() { return table.all(); }
+  [[nodiscard]] u32 cid() const { return cid_; }
+
+  [[nodiscard]] result<void> read_cid() {
+    u64 said = 0;
+    const auto fill_in = [this](u64& picture) -> result<void> {
+      VIRTIO_TRY_ASSIGN(picture, life().device().transport().template config<u64>(config::guest_cid));
+      return {};
+    };
+    VIRTIO_TRY(read_config(life().device().transport(), said, fill_in));
+    cid_ = static_cast<u32>(said);  // its upper half is reserved
+    return {};
+  }
+
+  // Connections ----------------------------------------------------------------------------------------------------------
+
+  [[nodiscard]] socket name_of(u16 one) const { return {one, table[one].generation}; }
+  void forget_name(u16 one) {
+    unread.discard(table[one], queues);
+    ++table[one].generation;
+    table[one].news = 0;
+    to_tell.remove(all(), one);
+  }
+  [[nodiscard]] result<u16> find(socket which) const {
+    if (which.slot >= L.connections || (which.generation & 1) == 0) return errc::stale_handle;
+    if (table[which.slot].generation != which.generation) return errc::stale_handle;
+    return which.slot;
+  }
+  [[nodiscard]] listener* listener_at(u32 port) {
+    for (listener& one : listeners)
+      if (one.backlog != 0 && one.port == port) return &one;
+    return nullptr;
+  }
+
+  [[nodiscard]] result<u16> add(u32 local_port, address peer, state now) {
+    if (table.is_full() && !closing_.empty()) {  // whoever has waited longest for the peer's agreement does without
+      finish(closing_.first(), errc::canceled, true);
+      send_owed();
+    }
+    VIRTIO_TRY_ASSIGN(const u16 one, table.add(local_port, peer, false));
+    table[one].now = now;
+    return one;
+  }
+
+  void tell(u16 one, u8 what) {
+    connection& c = table[one];
+    if ((c.generation & 1) == 0) return;  // nobody has its name any more
+    c.news = static_cast<u8>(c.news | what);
+    if (c.accepted) to_tell.push(all(), one);
+  }
+
+  /// The end of a connection. Who has its name may still read what arrived, and then learns `why`.
+  void finish(u16 one, errc why, bool peer_must_hear) {
+    connection& c = table[one];
+    forget_unsent(one);
+    c.owed = 0;
+    c.wants_room = false;
+    to_send_.remove(all(), one);
+    thirsty_.remove(all(), one);
+    c.why = why;
+    unread.close_window(c);
+    const bool known = (c.generation & 1) != 0 && (c.accepted || c.first_received != 0);
+    c.now = known ? state::ended : state::leaving;
+    if (known) tell(one, ready::readable | ready::closed);
+    else if (!c.accepted) leave_line(one);
+    if (peer_must_hear) owe(one, owes_reset);
+    else if (!known) release(one);
+  }
+  /// The peer was first: RST never answers RST.
+  void need_not_reset(u16 one) {
+    table[one].owed = 0;
+    to_send_.remove(all(), one);
+    if (table[one].now == state::leaving) release(one);
+  }
+  /// Nobody has its name any more. What was sent still arrives.
+  void begin_closing(u16 one) {
+    connection& c = table[one];
+    c.now = state::closing;
+    closing_.push(all(), one);
+    c.gave_up = static_cast<u8>(ends::both);
+    if (c.gathered != 0) owe(one, owes_data);
+    owe(one, owes_shutdown);
+    send_owed();
+  }
+  /// A connection that has ended and whose name is gone.
+  void leave(u16 one) {
+    table[one].now = state::leaving;
+    if ((table[one].owed & owes_reset) == 0) release(one);
+  }
+  void release(u16 one) {
+    forget_unsent(one);
+    to_send_.remove(all(), one);
+    to_tell.remove(all(), one);
+    thirsty_.remove(all(), one);
+    closing_.remove(all(), one);
+    unread.discard(table[one], queues);
+    table.remove(one);
+  }
+  void forget_unsent(u16 one) {
+    if (table[one].gathered == 0) return;
+    queues.drop(table[one].gathered);
+    ungather(one);
+    table[one].owed = static_cast<u8>(table[one].owed & ~owes_data);
+  }
+  /// Out of the line of those who wait to be accepted.
+  void leave_line(u16 one) {
+    listener* const here = listener_at(table[one].local_port);
+    here->line.remove(all(), one);
+    --here->waiting;
+    to_tell.remove(all(), one);
+  }
+
+  void end_all(errc why) {
+    for (u16 one = 0; one < L.connections; ++one)
+      if (table[one].now != state::unused && table[one].now != state::ended) finish(one, why, false);
+    reply_count_ = 0;
+  }
+  /// The device goes down, and every connection with it. Returns `why`, or `device_broken`.
+  [[nodiscard]] errc fall(errc why) {
+    why = queues.take_down(why);
+    end_all(why);
+    return why;
+  }
+
+  // What is owed ---------------------------------------------------------------------------------------------------------
+
+  void owe(u16 one, u8 what) {
+    table[one].owed = static_cast<u8>(table[one].owed | what);
+    to_send_.push(all(), one);
+  }
+
+  /// Sends what is owed as far as there is room, and shows it to the device.
+  void send_owed() {
+    if (!life().is_up()) return;
+    stage_owed();
+    queues.kick(queues.transmit_queue);
+  }
+  void stage_owed() {
+    while (reply_count_ != 0 && queues.send(reset_for(replies_[first_reply_]))) {
+      first_reply_ = static_cast<u16>((first_reply_ + 1) % L.replies);
+      --reply_count_;
+    }
+    while (!to_send_.empty()) {
+      const u16 one = to_send_.first();
+      if (!pay(one)) break;
+      to_send_.remove(all(), one);
+      if (table[one].now == state::leaving) release(one);
+    }
+  }
+
+  /// Everything that one connection owes, but data for which the peer has no room, and what comes behind it. False: the queue is full.
+  [[nodiscard]] bool pay(u16 one) {
+    connection& c = table[one];
+    if (!pay(c, owes_reset, op::reset)) return false;
+    if (!pay(c, owes_request, op::request)) return false;
+    if (!pay(c, owes_response, op::response)) return false;
+    if ((c.owed & owes_data) != 0 && !send_gathered(one)) return false;
+    if ((c.owed & owes_data) == 0 && !pay(c, owes_shutdown, op::shutdown, c.gave_up)) return false;
+    if (!pay(c, owes_credit_request, op::credit_request)) return false;
+    return pay(c, owes_credit, op::credit_update);
+  }
+  [[nodiscard]] bool pay(connection& c, u8 which, op what, u32 flags = 0) {
+    if ((c.owed & which) == 0) return true;
+    if (!queues.send(header(c, what, 0, flags))) return false;
+    c.owed = static_cast<u8>(c.owed & ~(which | owes_credit));
+    return true;
+  }
+
+  /// False: the queue is full. Without room at the peer it stays owed.
+  [[nodiscard]] bool send_gathered(u16 one) {
+    connection& c = table[one];
+    while (c.gathered != 0) {
+      const u32 left = c.gathered_up_to - c.gathered_from;
+      const u32 now = virtio::detail::smaller(left, c.out.available());
+      if (now == 0) {
+        ask_for_credit(one);
+        return true;
+      }
+      u16 buffer = c.gathered;
+      u32 from = c.gathered_from;
+      if (now < left) {  // the peer has taken back some of its room: two packets cannot share a buffer
+        buffer = queues.take_buffer();
+        if (buffer == 0) return true;
+        __builtin_memcpy(queues.payload(buffer), queues.payload(c.gathered) + from, now);
+        from = 0;
+      }
+      if (!queues.send(header(c, op::data, now), buffer, from)) {
+        if (now < left) queues.drop(buffer);
+        return false;
+      }
+      c.owed = static_cast<u8>(c.owed & ~owes_credit);
+      c.out.sent(now);
+      c.gathered_from += now;
+      if (now == left) ungather(one);
+    }
+    c.owed = static_cast<u8>(c.owed & ~owes_data);
+    if (c.wants_room && c.out.available() != 0) tell_room(one);  // it was for want of this buffer
+    return true;
+  }
+  /// Once, until there is some.
+  void ask_for_credit(u16 one) {
+    if (table[one].asked_for_credit) return;
+    table[one].asked_for_credit = true;
+    owe(one, owes_credit_request);
+  }
+
+  /// A packet of a connection. Each tells the peer how far it may send, which may be further than before.
+  [[nodiscard]] packet header(connection& c, op what, u32 length = 0, u32 flags = 0) {
+    if (c.now != state::leaving && c.now != state::ended) unread.open_window(c);
+    return {cid_, c.peer.cid, c.local_port, c.peer.port, length, static_cast<u16>(kind::stream), static_cast<u16>(what),
+            flags, c.in.promised(), c.in.consumed()};
+  }
+
+  [[nodiscard]] packet reset_for(const stranger& to) const {
+    return {cid_, to.peer.cid, to.local_port, to.peer.port, 0, to.type, static_cast<u16>(op::reset), 0, 0, 0};
+  }
+
+  /// RST for a packet that belongs to no connection; not for an RST.
+  void deny(const packet& p, address peer) {
+    if (p.what == static_cast<u16>(op::reset)) return;
+    replies_[(first_reply_ + reply_count_) % L.replies] = {p.to_port, peer, p.type};
+    ++reply_count_;
+  }
+  [[nodiscard]] bool has_room_for_reply() {
+    if (reply_count_ == L.replies) send_owed();
+    return reply_count_ < L.replies;
+  }
+
+  // Sending --------------------------------------------------------------------------------------------------------------
+
+  [[nodiscard]] result<void> may_send(const connection& c) const {
+    if (c.now == state::connecting) return errc::not_ready;
+    if (c.now == state::ended) return c.why;
+    if (covers(c.gave_up, ends::send)) return errc::invalid_argument;
+    if (covers(c.peer_gave_up, ends::receive)) return errc::peer_closed;
+    return {};
+  }
+
+  /// Puts the first of `data` behind what is gathered. Says how many; full buffers leave.
+  [[nodiscard]] usize gather(u16 one, const_bytes data) {
+    connection& c = table[one];
+    if (c.gathered != 0 && c.gathered_up_to == L.send_packet) {
+      owe(one, owes_data);
+      stage_owed();
+      if (c.gathered != 0) return 0;
+    }
+    if (room(c) == 0 || (c.gathered == 0 && !begin_gathering(one))) return 0;
+    const u32 most = virtio::detail::smaller(room(c), L.send_packet - c.gathered_up_to);
+    const u32 now = static_cast<u32>(virtio::detail::smaller(data.size(), usize{most}));
+    __builtin_memcpy(queues.payload(c.gathered) + c.gathered_up_to, data.data(), now);
+    c.gathered_up_to += now;
+    return now;
+  }
+  [[nodiscard]] bool begin_gathering(u16 one) {
+    u16 buffer = queues.take_buffer();
+    if (buffer == 0) buffer = wring_out_buffer();
+    if (buffer == 0) return false;
+    connection& c = table[one];
+    c.gathered = buffer;
+    c.gathered_from = c.gathered_up_to = 0;
+    gathering_.push(all(), one);
+    return true;
+  }
+  /// All buffers are taken: by the device, which may be done with some; or by connections that gather in them, the oldest of which
+  /// then has gathered enough.
+  [[nodiscard]] u16 wring_out_buffer() {
+    if (const errc got = queues.collect(); got != errc::ok) {
+      (void)fall(got);
+      return 0;
+    }
+    if (const u16 buffer = queues.take_buffer(); buffer != 0 || gathering_.empty()) return buffer;
+    const u16 oldest = gathering_.first();
+    gathering_.remove(all(), oldest);
+    gathering_.push(all(), oldest);
+    owe(oldest, owes_data);
+    send_owed();
+    if (!queues.is_idle()) return 0;
+    // None is with the device, and this peer has taken back the room that it had for what is gathered: others must not wait for it.
+    finish(oldest, errc::peer_reset, true);
+    return queues.take_buffer();
+  }
+  void ungather(u16 one) {
+    table[one].gathered = 0;
+    table[one].gathered_from = table[one].gathered_up_to = 0;
+    gathering_.remove(all(), one);
+  }
+  [[nodiscard]] static bool may_leave(const connection& c) {
+    return c.gathered != 0 && (c.gathered_up_to - c.gathered_from >= send_window::small || !c.out.is_crowded());
+  }
+  void want_room(u16 one) {
+    connection& c = table[one];
+    c.wants_room = true;
+    if (room(c) != 0) {  // but no buffer
+      thirsty_.push(all(), one);
+      return;
+    }
+    if (c.gathered != 0) owe(one, owes_data);  // it will not become more
+    ask_for_credit(one);
+  }
+  /// Bytes that the peer has room for, beyond those that are gathered.
+  [[nodiscard]] static u32 room(const connection& c) {
+    const u32 waiting = c.gathered_up_to - c.gathered_from;
+    return c.out.available() > waiting ? c.out.available() - waiting : 0;
+  }
+  /// Buffers have come back.
+  void serve_thirsty() {
+    while (!thirsty_.empty() && queues.has_buffer()) tell_room(thirsty_.first());
+  }
+  /// A peer that is slow to read does not say when it has caught up. It is asked now and then, when there is something for it.
+  void ask_again() {
+    if (gathering_.empty() || ++polls_ % polls_per_question != 0) return;
+    const u16 one = gathering_.first();
+    gathering_.remove(all(), one);
+    gathering_.push(all(), one);
+    table[one].asked_for_credit = false;
+    ask_for_credit(one);
+  }
+
+  void tell_room(u16 one) {
+    table[one].wants_room = false;
+    thirsty_.remove(all(), one);
+    tell(one, ready::writable);
+  }
+
+  // Reading ---------------------------------------------------------------------------------------------------------------
+
+  /// The peer hears of room when half its window would open.
+  void after_reading(u16 one) {
+    connection& c = table[one];
+    if (c.now != state::established) return;
+    if (c.first_received == 0 && c.peer_gave_up == static_cast<u8>(ends::both)) {
+      finish(one, errc::peer_closed, true);
+    } else {
+      const u32 wanted = unread.wanted_window(c);
+      if (c.in.gain(wanted) < (wanted + 1) / 2) return;
+      owe(one, owes_credit);
+    }
+    send_owed();
+  }
+  [[nodiscard]] static errc nothing_to_read(const connection& c) {
+    if (c.now == state::ended) return c.why;
+    if (covers(c.peer_gave_up, ends::send)) return errc::peer_closed;
+    return covers(c.gave_up, ends::receive) ? errc::invalid_argument : errc::not_ready;
+  }
+
+ private:
+  static constexpr u8 polls_per_question = 64;
+
+  u32 cid_ = 0;
+  u16 first_reply_ = 0;
+  u16 reply_count_ = 0;
+  u8 polls_ = 0;
+  line_of<&connection::to_send> to_send_{};
+  line_of<&connection::in_line> closing_{};
+  line_of<&connection::gathering> gathering_{};
+  line_of<&connection::thirsty> thirsty_{};  // wait for a send buffer
+  stranger replies_[L.replies]{};
+};
+
+}  // namespace detail
+}  // namespace virtio::vsock

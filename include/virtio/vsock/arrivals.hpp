@@ -22,10 +22,12 @@ class arrivals {
     if (got == errc::ok) got = take_events();
     // A packet may want an answer, and there is room for some only: beyond that packets stay where they are.
     for (u32 left = L.connections + 64u; got == errc::ok && left != 0 && all_.has_room_for_reply(); --left) got = take_packet();
+    const bool quiet = got == errc::not_ready && !came_;
     if (got != errc::ok && got != errc::not_ready) return all_.fall(got);
     // Buffers first: a host that waits for some does not read what we send (vhost).
     all_.queues.post_buffers();
-    all_.queues.kick(all_.queues.receive_queue);
+    if (all_.is_worth_a_nudge(quiet)) all_.queues.insist(all_.queues.receive_queue);
+    else all_.queues.kick(all_.queues.receive_queue);
     all_.serve_thirsty();
     all_.ask_again();
     all_.send_owed();
@@ -51,6 +53,7 @@ class arrivals {
   [[nodiscard]] errc take_packet() {
     arrival in;
     const errc got = all_.queues.next(in);
+    came_ |= got == errc::ok;
     if (got == errc::ok && !hear(in)) all_.queues.give_back(in.buffer);
     return got;
   }
@@ -156,6 +159,7 @@ class arrivals {
   }
 
   Exchange& all_;
+  bool came_ = false;
 };
 
 }  // namespace virtio::vsock::detail

@@ -178,6 +178,14 @@ class exchange {
     return why;
   }
 
+  /// Whether it has been quiet for so long that the device may have forgotten us: asked once a poll, true at 1024 quiet ones in a row
+  /// and after twice as many each time. vhost-device-vsock 0.3.0 leaves what it has for us where it is when another connection had
+  /// nothing, until any doorbell rings.
+  [[nodiscard]] bool is_worth_a_nudge(bool quiet) {
+    quiet_ = quiet ? quiet_ + 1 : 0;
+    return quiet_ >= 1024 && virtio::detail::is_power_of_two(quiet_);
+  }
+
   // What is owed ---------------------------------------------------------------------------------------------------------
 
   void owe(u16 one, u8 what) {
@@ -406,6 +414,7 @@ class exchange {
   u16 first_reply_ = 0;
   u16 reply_count_ = 0;
   u8 polls_ = 0;
+  u32 quiet_ = 0;  // polls since the last packet came
   line_of<&connection::to_send> to_send_{};
   line_of<&connection::in_line> closing_{};
   line_of<&connection::gathering> gathering_{};

@@ -67,9 +67,7 @@ class request_device {
     if (life_.may_hold_buffers())
       if (const auto done = reset(); !done) return device().refuse(verdict::reset_timed_out, done.error());
     forget_requests();
-    plan.wanted = plan.wanted | (ring_type::wanted - plan.declined);
-    plan.required = plan.required | ring_type::required;
-    VIRTIO_TRY(life_.begin(platform, where, storage, needed, type, plan, interrupts.config, area));
+    VIRTIO_TRY(life_.begin(platform, where, storage, needed, type, plan.with_queue<ring_type>(), interrupts.config, area));
     return device().set_up(0, ring_, area.part(0, ring_type::dma_bytes), interrupts.of_queue(0), bell_);
   }
 

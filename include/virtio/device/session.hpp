@@ -27,6 +27,15 @@ struct feature_plan {
   u8 refused = 128;                     // a feature that is refused by name when offered: such devices are driven otherwise
   const feature_rule* rules = nullptr;  // prerequisites among the device type's own features
   usize rule_count = 0;
+
+  /// The same, with what queues of this kind want and cannot do without.
+  template <virtqueue Q>
+  [[nodiscard, gnu::always_inline]] constexpr feature_plan with_queue() const {
+    feature_plan out = *this;
+    out.wanted = wanted | (Q::wanted - declined);
+    out.required = required | Q::required;
+    return out;
+  }
 };
 
 template <platform P, transport T>

@@ -49,7 +49,8 @@ class packet_queues {
     if (life_.may_hold_buffers() && take_down(errc::canceled) == errc::device_broken)
       return life_.device().refuse(verdict::reset_timed_out, errc::device_broken);
     dma_area area;
-    VIRTIO_TRY(life_.begin(platform, where, storage, dma_bytes, device_type::vsock, plan, interrupts.config, area));
+    VIRTIO_TRY(life_.begin(platform, where, storage, dma_bytes, device_type::vsock, plan.template with_queue<ring>(),
+                           interrupts.config, area));
     memory_ = area;
     for (u16 q = 0; q < 3; ++q)
       VIRTIO_TRY(life_.device().set_up(q, queues_[q].ring, area.part(ring_bytes * q, ring_bytes),

@@ -20,7 +20,7 @@ using small_native_ring = split_queue<8, virtio::ring_options{.order = native_or
 using native_ring_with_tables = split_queue<64, virtio::ring_options{.indirect = 18, .order = native_order}>;
 using native_ring_of_the_device = split_queue<16, virtio::ring_options{.ring_entries = 1024, .order = native_order}>;
 
-constexpr virtio::vsock::limits few_sockets{.connections = 3, .receive_buffer = 4096, .send_packets = 2};
+constexpr virtio::vsock::limits few_sockets{.connections = 3, .receive_buffer = 4096, .send_packets = 2, .messages = true};
 
 // The templates inside the classes, which explicit instantiation leaves out.
 template <class T>
@@ -55,6 +55,8 @@ virtio::errc all_of_sockets(Sockets& sockets, virtio::bytes into) {
   VIRTIO_TRY_ASSIGN(auto stream, sockets.connect({virtio::vsock::host_cid, 1}));
   VIRTIO_TRY(stream.send(into));
   VIRTIO_TRY(stream.receive_all(into));
+  VIRTIO_TRY(stream.send_message(into));
+  VIRTIO_TRY(stream.receive_message(into));
   return stream.close().error();
 }
 

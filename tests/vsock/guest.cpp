@@ -13,7 +13,8 @@ using virtio::text;
 
 constexpr u32 connections = 72;
 using sockets_t = vsock::device<bench, bus::transport<bench>, virtio::queue<128>,
-                                vsock::limits{.connections = connections, .receive_buffer = 65536, .receive_pool = 1024 * 1024}>;
+                                vsock::limits{.connections = connections, .receive_buffer = 65536, .receive_pool = 1024 * 1024,
+                                              .messages = true}>;
 constinit virtio::dma_storage<sockets_t::dma_bytes> storage;
 constinit sockets_t sockets;
 using stream = sockets_t::stream_type;
@@ -25,6 +26,7 @@ enum port : u32 {
   source = 7002,
   abrupt = 7004,
   half = 7006,
+  messages = 7010,
   counted_sink = 7011,
   open_caller = 7013,
   counted_slow = 7015,
@@ -252,6 +254,45 @@ void half_closed() {
   (void)s.close();
 }
 
+/// Messages of every size come back with their ends, and those of records; one that is too long is told of, and the next one comes.
+void echo_messages() {
+  static constexpr u32 sizes[] = {1, 2, 100, 1023, 4096, 4097, 8192, 20'000, 60'000, 3};
+  const auto made = sockets.connect({vsock::host_cid, messages}, vsock::kind::seqpacket);
+  CHECK_OK(made);
+  stream s = *made;
+  CHECK_ERROR(s.send(text("bytes")), errc::invalid_argument);
+  CHECK_ERROR(s.receive(back), errc::invalid_argument);
+  CHECK_ERROR(s.send_message(bytes{}), errc::invalid_argument);
+  for (u32 round = 0; round < 3; ++round)
+    for (const u32 size : sizes) {
+      fill_pattern({data, size}, size);
+      CHECK_OK(s.send_message({data, size}, size % 2 != 0));
+      const auto got = s.receive_message({back, size == 20'000 ? 19'999 : sizeof back});
+      if (size == 20'000) {
+        CHECK_ERROR(got, errc::too_long);
+        continue;
+      }
+      CHECK_OK(got);
+      CHECK_EQUAL(got->size, size);
+      CHECK(got->ends_record == (size % 2 != 0));
+      check_pattern({back, size}, size);
+    }
+  // Many at once: none grows into another.
+  for (u32 n = 1; n <= 200; ++n) CHECK_OK(s.send_message({data, n}));
+  for (u32 n = 1; n <= 200; ++n) {
+    const auto got = s.receive_message(back);
+    CHECK_OK(got);
+    CHECK_EQUAL(got->size, n);
+  }
+  CHECK_ERROR(s.send_message({data, sizeof data}), errc::too_long);
+  CHECK_OK(s.close());
+}
+
+void no_messages() {
+  CHECK_ERROR(sockets.connect({vsock::host_cid, messages}, vsock::kind::seqpacket), errc::unsupported);
+  CHECK_ERROR(sockets.listen(1, 1, vsock::kind::seqpacket), errc::unsupported);
+}
+
 /// As many connections as there is room for, each with bytes of its own.
 void many() {
   static stream all[connections];
@@ -285,6 +326,8 @@ bool run(boot::text word) {
   else if (word == "refused") refused();
   else if (word == "cut_off") is_cut_off();
   else if (word == "half") half_closed();
+  else if (word == "messages") echo_messages();
+  else if (word == "no_messages") no_messages();
   else if (word == "many") many();
   else return false;
   return true;

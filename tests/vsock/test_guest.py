@@ -24,7 +24,7 @@ import peer  # noqa: E402
 
 CID = 4
 # In the order of the guest's source.
-EVERYTHING = "hello echo sink odd tiny trickle slow source called called_at_0 calls_nobody many".split()
+EVERYTHING = "hello echo sink odd tiny trickle slow source called called_at_0 calls_nobody no_messages many".split()
 # vhost-device-vsock says nothing of a connection that is refused, and nothing of one that the host's program breaks off.
 SILENCE = "refused cut_off".split()
 

@@ -26,6 +26,7 @@ enum class errc : u8 {
   not_started,
   ambiguous,
   table_full,
+  too_long,
   // The machine cannot: reconfigure.
   not_found,
   wrong_device,
@@ -62,6 +63,7 @@ enum class errc : u8 {
     case errc::not_started: return "the device has not been started";
     case errc::ambiguous: return "more than one device fits: say which";
     case errc::table_full: return "the driver was given no room for one more of these";
+    case errc::too_long: return "the message is longer than the room there is for it";
     case errc::not_found: return "there is no such device, capability or register";
     case errc::wrong_device: return "this is a device of another type";
     case errc::unsupported: return "the device or the platform does not support this";

@@ -64,7 +64,8 @@ class arrivals {
     if (p.to_cid != all_.cid() || p.from_cid >> 32 != 0 || p.what == static_cast<u16>(op::invalid)) return false;
     const address peer{static_cast<u32>(p.from_cid), p.from_port};
     const u16 found = all_.table.find(p.to_port, peer);
-    if (p.type != static_cast<u16>(kind::stream)) {
+    const kind type = static_cast<kind>(p.type);
+    if (!all_.has(type) || (found != 0 && type != all_.kind_of(all_.table[static_cast<u16>(found - 1)]))) {
       all_.deny(p, peer);
       return false;
     }
@@ -116,6 +117,7 @@ class arrivals {
     all_.owe(one, 0);  // what waited for room
     if (c.wants_room) all_.tell_room(one);
   }
+
   /// Data.
   [[nodiscard]] bool keep(u16 one, const arrival& in) {
     connection& c = all_.table[one];
@@ -124,13 +126,17 @@ class arrivals {
       all_.finish(one, errc::peer_reset, true);
       return false;
     }
-    if (length == 0) return false;
-    if (c.now == state::closing || covers(c.gave_up, ends::receive)) {  // nobody wants to know
+    const bool ends = c.messages && (in.header.flags & end_of_message) != 0;
+    if (c.now == state::closing || covers(c.gave_up, ends::receive) || c.skipping) {  // nobody wants to know
       all_.unread.count_read(c, length);
+      if (ends) c.skipping = false;
+      all_.after_reading(one);
       return false;
     }
-    all_.tell(one, ready::readable);
-    return all_.unread.append(c, all_.queues, in.buffer, length);
+    const bool kept = length != 0 && all_.unread.append(c, all_.queues, in.buffer, length);
+    if (ends) all_.unread.end_message(c, all_.queues, (in.header.flags & end_of_record) != 0);
+    if (length != 0) all_.tell(one, ready::readable);
+    return kept;
   }
 
   void peer_shuts(u16 one, u32 flags) {
@@ -146,8 +152,9 @@ class arrivals {
   /// A REQUEST of somebody new. Whether they may come in.
   [[nodiscard]] bool welcome(const packet& p, address peer) {
     listener* const here = all_.listener_at(p.to_port);
-    if (here == nullptr || here->waiting >= here->backlog) return false;
-    const result<u16> added = all_.add(p.to_port, peer, state::established);
+    const bool messages = p.type == static_cast<u16>(kind::seqpacket);
+    if (here == nullptr || here->messages != messages || here->waiting >= here->backlog) return false;
+    const result<u16> added = all_.add(p.to_port, peer, static_cast<kind>(p.type), state::established);
     if (!added) return false;
     connection& c = all_.table[*added];
     c.out.heard(p.allocation, p.forwarded);

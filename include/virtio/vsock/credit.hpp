@@ -38,6 +38,8 @@ class send_window {
 
   /// Bytes that the peer has room for. None when it has taken back what it had promised.
   [[nodiscard]] constexpr u32 available() const { return allocation_ > unconfirmed() ? allocation_ - unconfirmed() : 0; }
+  /// Bytes that the peer has room for when it has read everything.
+  [[nodiscard]] constexpr u32 allocation() const { return allocation_; }
   /// Bytes that were sent and that the peer has not said to have consumed.
   [[nodiscard]] constexpr u32 unconfirmed() const { return sent_ - confirmed_; }
   /// Whether the peer may have so many small packets unread that it should get no more of them.

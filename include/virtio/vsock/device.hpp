@@ -24,6 +24,12 @@ struct event {
   u32 port = 0;    // the local one
 };
 
+/// A message that was received.
+struct message {
+  usize size = 0;
+  bool ends_record = false;
+};
+
 /// A vsock device. All-zero until `start`. One context owns it; an interrupt handler may call `acknowledge_interrupt` alone.
 template <platform P, transport T, queue_format Q, limits L = limits{}>
 class device {
@@ -46,7 +52,8 @@ class device {
   /// make their connections collide. Errors: those of `blk::device::start`.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
                                    const interrupt_vectors& interrupts = {}, u64 seed = 0) {
-    constexpr feature_plan plan{.wanted = feature_set{feature::stream, feature::no_implied_stream},
+    constexpr feature_set messages = L.messages ? feature_set{feature::seqpacket} : feature_set{};
+    constexpr feature_plan plan{.wanted = messages | feature_set{feature::stream, feature::no_implied_stream},
                                 // Lengths of received packets are checked against the used length, which batches skip.
                                 .declined = feature_set{virtio::feature::in_order}};
     all_.forget(seed);
@@ -67,8 +74,8 @@ class device {
 
   /// Connects, from a port that nobody has used lately. Errors: `refused`; `timed_out` when the platform has waited enough for
   /// `waiting::connect`, since some hosts never answer; `table_full`; why the device is down.
-  [[nodiscard]] result<stream_type> connect(address peer) {
-    VIRTIO_TRY_ASSIGN(const socket mine, try_connect(peer));
+  [[nodiscard]] result<stream_type> connect(address peer, kind what = kind::stream) {
+    VIRTIO_TRY_ASSIGN(const socket mine, try_connect(peer, what));
     const errc waited = wait_until(waiting::connect, [&] { return all_.table[mine.slot].now != state::connecting; });
     const errc outcome = waited == errc::ok && all_.table[mine.slot].now == state::ended ? all_.table[mine.slot].why : waited;
     if (outcome == errc::ok) return stream_type{*this, mine};
@@ -119,17 +126,19 @@ class device {
     return told;
   }
 
-  /// Begins to connect. `connected` or `closed` is told. Errors: `table_full`, why the device is down.
-  [[nodiscard]] result<socket> try_connect(address peer) {
+  /// Begins to connect. `connected` or `closed` is told. Errors: `table_full`; `unsupported`, the device has no such connections, or
+  /// `limits::messages` is off; why the device is down.
+  [[nodiscard]] result<socket> try_connect(address peer, kind what = kind::stream) {
     do next_port_ = (next_port_ + 1) | 0x4000'0000;  // the ports above a thousand million are nobody's
     while (all_.table.find(next_port_, peer) != 0 || all_.listener_at(next_port_) != nullptr);
-    return try_connect_from(next_port_, peer);
+    return try_connect_from(next_port_, peer, what);
   }
   /// Likewise, from any port. Errors also: `busy`, there is such a connection.
-  [[nodiscard]] result<socket> try_connect_from(u32 local_port, address peer) {
+  [[nodiscard]] result<socket> try_connect_from(u32 local_port, address peer, kind what = kind::stream) {
     VIRTIO_TRY(life().ready());
+    if (!all_.has(what)) return errc::unsupported;
     if (all_.table.find(local_port, peer) != 0) return errc::busy;
-    VIRTIO_TRY_ASSIGN(const u16 one, all_.add(local_port, peer, state::connecting));
+    VIRTIO_TRY_ASSIGN(const u16 one, all_.add(local_port, peer, what, state::connecting));
     all_.table[one].accepted = true;
     all_.owe(one, detail::owes_request);
     all_.send_owed();
@@ -137,9 +146,10 @@ class device {
   }
 
   /// Accepts connections to a port, any of 2^32. At most `backlog` of them wait for `try_accept`; others are refused. Errors: `busy`,
-  /// somebody listens there; `table_full`; `invalid_argument` for no backlog; why the device is down.
-  [[nodiscard]] result<void> listen(u32 port, u16 backlog) {
+  /// somebody listens there; `table_full`; `invalid_argument` for no backlog; `unsupported` as above; why the device is down.
+  [[nodiscard]] result<void> listen(u32 port, u16 backlog, kind what = kind::stream) {
     VIRTIO_TRY(life().ready());
+    if (!all_.has(what)) return errc::unsupported;
     if (backlog == 0) return errc::invalid_argument;
     if (all_.listener_at(port) != nullptr) return errc::busy;
     for (detail::listener& one : all_.listeners)
@@ -147,6 +157,7 @@ class device {
         one = {};
         one.port = port;
         one.backlog = backlog;
+        one.messages = what == kind::seqpacket;
         return {};
       }
     return errc::table_full;
@@ -183,6 +194,7 @@ class device {
   [[nodiscard]] result<usize> try_send(socket which, const_bytes data) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     VIRTIO_TRY(all_.may_send(all_.table[one]));
+    if (all_.table[one].messages) return errc::invalid_argument;
     usize taken = 0;
     while (taken < data.size()) {
       const usize now = all_.gather(one, data.part(taken, data.size()));
@@ -192,7 +204,7 @@ class device {
     connection& c = all_.table[one];
     if (all_.may_leave(c)) all_.owe(one, detail::owes_data);
     else if (c.gathered != 0 && c.gathered_up_to == taken) all_.ask_for_credit(one);  // the answer may let it leave
-    if (taken < data.size()) all_.want_room(one);
+    if (taken < data.size()) all_.want_room(one, 1);
     all_.send_owed();
     if (taken == 0 && !data.empty()) return errc::no_credit;
     return taken;
@@ -209,6 +221,7 @@ class device {
   /// the peer has sent all it wanted, or another reason why the connection ended; `stale_handle`.
   [[nodiscard]] result<usize> try_receive(socket which, bytes into) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
+    if (all_.table[one].messages) return errc::invalid_argument;
     usize copied = 0;
     while (copied < into.size() && all_.table[one].first_received != 0) {
       const const_bytes here = all_.unread.first(all_.table[one], all_.queues).part(0, into.size() - copied);
@@ -226,6 +239,7 @@ class device {
   template <callable_with<const_bytes> F>
   [[nodiscard]] result<usize> receive_with(socket which, F&& look) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
+    if (all_.table[one].messages) return errc::invalid_argument;
     if (all_.table[one].first_received == 0) return all_.nothing_to_read(all_.table[one]);
     const const_bytes here = all_.unread.first(all_.table[one], all_.queues);
     const usize done = virtio::detail::smaller(static_cast<usize>(look(here)), here.size());
@@ -233,6 +247,40 @@ class device {
     all_.unread.consume(all_.table[one], all_.queues, static_cast<u32>(done));
     all_.after_reading(one);
     return done;
+  }
+
+  /// Takes one message to send, whole or not at all; it leaves at once. Errors: as `try_send`; `too_long` for what neither our send
+  /// buffers nor the peer can ever hold; `invalid_argument` for no bytes, which no host delivers, and on a stream.
+  [[nodiscard]] result<void> try_send_message(socket which, const_bytes data, bool ends_record = false) {
+    VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
+    connection& c = all_.table[one];
+    VIRTIO_TRY(all_.may_send(c));
+    if (!c.messages || data.empty()) return errc::invalid_argument;
+    const auto gathered = all_.gather_message(one, data, ends_record);
+    if (gathered) all_.owe(one, detail::owes_data);
+    else if (gathered.error() == errc::no_credit) all_.want_room(one, static_cast<u32>(data.size()));
+    all_.send_owed();
+    return gathered;
+  }
+  /// Copies one message that has arrived: how long it is, and whether it ends a record. One that is longer than `into`, or than a
+  /// peer may send ahead, is skipped. Errors: as `try_receive`; `too_long`, that happened; `invalid_argument` on a stream.
+  [[nodiscard]] result<message> try_receive_message(socket which, bytes into) {
+    VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
+    connection& c = all_.table[one];
+    if (!c.messages) return errc::invalid_argument;
+    if (c.whole_messages == 0) return all_.nothing_whole(one);
+    const detail::message_found found = all_.unread.first_message(c, all_.queues);
+    --c.whole_messages;
+    const bool fits = found.size <= into.size();
+    for (u32 done = 0; done < found.size;) {
+      const const_bytes here = all_.unread.first(c, all_.queues).part(0, found.size - done);
+      if (fits) __builtin_memcpy(into.data() + done, here.data(), here.size());
+      done += static_cast<u32>(here.size());
+      all_.unread.consume(c, all_.queues, static_cast<u32>(here.size()));
+    }
+    all_.after_reading(one);
+    if (!fits) return errc::too_long;
+    return message{found.size, found.ends_record};
   }
 
   /// Gives up one direction or both: after `ends::send` the peer reads to the end of what was sent. Errors: `not_ready` while

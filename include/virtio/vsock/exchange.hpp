@@ -88,12 +88,12 @@ class exchange {
     return nullptr;
   }
 
-  [[nodiscard]] result<u16> add(u32 local_port, address peer, state now) {
+  [[nodiscard]] result<u16> add(u32 local_port, address peer, kind what, state now) {
     if (table.is_full() && !closing_.empty()) {  // whoever has waited longest for the peer's agreement does without
       finish(closing_.first(), errc::canceled, true);
       send_owed();
     }
-    VIRTIO_TRY_ASSIGN(const u16 one, table.add(local_port, peer, false));
+    VIRTIO_TRY_ASSIGN(const u16 one, table.add(local_port, peer, what == kind::seqpacket));
     table[one].now = now;
     return one;
   }
@@ -154,7 +154,11 @@ class exchange {
   }
   void forget_unsent(u16 one) {
     if (table[one].gathered == 0) return;
-    queues.drop(table[one].gathered);
+    for (u16 buffer = table[one].gathered; buffer != 0;) {
+      const u16 next = queues.after_sent(buffer);
+      queues.drop(buffer);
+      buffer = next;
+    }
     ungather(one);
     table[one].owed = static_cast<u8>(table[one].owed & ~owes_data);
   }
@@ -234,28 +238,33 @@ class exchange {
   [[nodiscard]] bool send_gathered(u16 one) {
     connection& c = table[one];
     while (c.gathered != 0) {
-      const u32 left = c.gathered_up_to - c.gathered_from;
+      u32 from = c.gathered_from % L.send_packet;  // a message fills several buffers
+      const u32 left = virtio::detail::smaller(c.gathered_up_to - c.gathered_from, L.send_packet - from);
       const u32 now = virtio::detail::smaller(left, c.out.available());
       if (now == 0) {
         ask_for_credit(one);
         return true;
       }
+      const u16 next = queues.after_sent(c.gathered);
       u16 buffer = c.gathered;
-      u32 from = c.gathered_from;
       if (now < left) {  // the peer has taken back some of its room: two packets cannot share a buffer
         buffer = queues.take_buffer();
         if (buffer == 0) return true;
         __builtin_memcpy(queues.payload(buffer), queues.payload(c.gathered) + from, now);
         from = 0;
       }
-      if (!queues.send(header(c, op::data, now), buffer, from)) {
+      const bool ends = c.messages && c.gathered_from + now == c.gathered_up_to;
+      const u32 flags = !ends ? 0 : c.ends_record ? end_of_message | end_of_record : end_of_message;
+      if (!queues.send(header(c, op::data, now, flags), buffer, from)) {
         if (now < left) queues.drop(buffer);
         return false;
       }
       c.owed = static_cast<u8>(c.owed & ~owes_credit);
       c.out.sent(now);
       c.gathered_from += now;
-      if (now == left) ungather(one);
+      if (now < left) continue;
+      if (next == 0) ungather(one);
+      else c.gathered = next;
     }
     c.owed = static_cast<u8>(c.owed & ~owes_data);
     if (c.wants_room && c.out.available() != 0) tell_room(one);  // it was for want of this buffer
@@ -271,7 +280,7 @@ class exchange {
   /// A packet of a connection. Each tells the peer how far it may send, which may be further than before.
   [[nodiscard]] packet header(connection& c, op what, u32 length = 0, u32 flags = 0) {
     if (c.now != state::leaving && c.now != state::ended) unread.open_window(c);
-    return {cid_, c.peer.cid, c.local_port, c.peer.port, length, static_cast<u16>(kind::stream), static_cast<u16>(what),
+    return {cid_, c.peer.cid, c.local_port, c.peer.port, length, static_cast<u16>(kind_of(c)), static_cast<u16>(what),
             flags, c.in.promised(), c.in.consumed()};
   }
 
@@ -292,11 +301,47 @@ class exchange {
 
   // Sending --------------------------------------------------------------------------------------------------------------
 
+  [[nodiscard]] static kind kind_of(const connection& c) { return c.messages ? kind::seqpacket : kind::stream; }
+
+  /// Whether connections can carry this. Devices of before NO_IMPLIED_STREAM have streams whatever they say (5.10.3).
+  [[nodiscard]] bool has(kind what) const {
+    const feature_set& accepted = life().device().features();
+    if (what == kind::seqpacket) return L.messages && accepted.has(feature::seqpacket);
+    return what == kind::stream && (accepted.has(feature::stream) || !accepted.has(feature::no_implied_stream));
+  }
+
   [[nodiscard]] result<void> may_send(const connection& c) const {
     if (c.now == state::connecting) return errc::not_ready;
     if (c.now == state::ended) return c.why;
     if (covers(c.gave_up, ends::send)) return errc::invalid_argument;
     if (covers(c.peer_gave_up, ends::receive)) return errc::peer_closed;
+    return {};
+  }
+
+  /// Copies a whole message into buffers of its own. Errors: `too_long`, `no_credit`.
+  [[nodiscard]] result<void> gather_message(u16 one, const_bytes data, bool ends_record) {
+    connection& c = table[one];
+    if (data.size() > usize{L.send_packet} * L.send_packets || data.size() > c.out.allocation()) return errc::too_long;
+    const u32 size = static_cast<u32>(data.size());
+    if (c.gathered != 0 || room(c) < size || (size < send_window::small && c.out.is_crowded())) return errc::no_credit;
+    u16 first = 0, last = 0;
+    for (u32 at = 0; at < size; at += L.send_packet) {
+      u16 buffer = queues.take_buffer();
+      if (buffer == 0) buffer = wring_out_buffer();
+      if (buffer == 0) {
+        c.gathered = first;
+        forget_unsent(one);
+        return errc::no_credit;
+      }
+      (last == 0 ? first : queues.after_sent(last)) = buffer;
+      last = buffer;
+      const const_bytes part = data.part(at, L.send_packet);
+      __builtin_memcpy(queues.payload(buffer), part.data(), part.size());
+    }
+    c.gathered = first;
+    c.gathered_from = 0;
+    c.gathered_up_to = size;
+    c.ends_record = ends_record;
     return {};
   }
 
@@ -349,17 +394,16 @@ class exchange {
     gathering_.remove(all(), one);
   }
   [[nodiscard]] static bool may_leave(const connection& c) {
-    return c.gathered != 0 && (c.gathered_up_to - c.gathered_from >= send_window::small || !c.out.is_crowded());
+    return c.gathered != 0 && (c.messages || c.gathered_up_to - c.gathered_from >= send_window::small || !c.out.is_crowded());
   }
-  void want_room(u16 one) {
+  /// A send of at least `size` bytes was not possible.
+  void want_room(u16 one, u32 size) {
     connection& c = table[one];
     c.wants_room = true;
-    if (room(c) != 0) {  // but no buffer
-      thirsty_.push(all(), one);
-      return;
-    }
-    if (c.gathered != 0) owe(one, owes_data);  // it will not become more
-    ask_for_credit(one);
+    const bool peer_has_room = room(c) >= size && !(c.messages && c.out.is_crowded());
+    if (c.gathered != 0) owe(one, owes_data);  // it will not become more, and is in the way of a message
+    if (!peer_has_room) ask_for_credit(one);
+    else if (c.gathered == 0) thirsty_.push(all(), one);  // for a buffer
   }
   /// Bytes that the peer has room for, beyond those that are gathered.
   [[nodiscard]] static u32 room(const connection& c) {
@@ -400,6 +444,20 @@ class exchange {
       owe(one, owes_credit);
     }
     send_owed();
+  }
+  /// No message is whole yet. When there is no room for more of it, and never will be, it is dropped, and so is the rest as it comes.
+  [[nodiscard]] errc nothing_whole(u16 one) {
+    connection& c = table[one];
+    if (c.first_received == 0 || c.in.left() != 0 || c.now != state::established) return nothing_to_read(c);
+    if (c.in.gain(unread.wanted_window(c)) != 0) {
+      owe(one, owes_credit);
+      send_owed();
+      return errc::not_ready;
+    }
+    unread.discard(c, queues);
+    c.skipping = true;
+    after_reading(one);
+    return errc::too_long;
   }
   [[nodiscard]] static errc nothing_to_read(const connection& c) {
     if (c.now == state::ended) return c.why;

@@ -16,6 +16,7 @@ struct limits {
   u32 receive_pool = 0;        // the same of all connections together, at most; 0: all may have `receive_buffer`
   u32 send_packet = 4096;      // bytes of payload in one send buffer, 65536 at most
   u16 send_packets = 16;       // send buffers
+  bool messages = false;       // seqpacket, too: a quarter more memory for received packets, to remember where messages end
 
   /// Bytes that are promised to all peers together, in packets.
   [[nodiscard]] constexpr u32 pool_packets() const {

@@ -41,6 +41,7 @@ class packet_queues {
 
  public:
   using location = typename T::location;
+  static constexpr u32 received_count = receive_buffers;
   static constexpr usize dma_bytes = received_at + usize{L.receive_packet} * receive_buffers;
 
   /// Up to, but without, step 8: buffers are in the queues, no doorbell has rung.
@@ -162,8 +163,11 @@ class packet_queues {
     const u16 buffer = free_sent_;
     if (buffer == 0) return 0;
     free_sent_ = sent_next_[buffer - 1];
+    sent_next_[buffer - 1] = 0;
     return buffer;
   }
+  /// Buffers that are taken are linked by who has them.
+  [[nodiscard]] u16& after_sent(u16 buffer) { return sent_next_[buffer - 1]; }
   [[nodiscard]] bool has_buffer() const { return free_sent_ != 0; }
   /// Nothing is on its way out.
   [[nodiscard]] bool is_idle() const { return queues_[transmit_queue].ring.in_flight() == 0; }

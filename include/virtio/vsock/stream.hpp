@@ -63,6 +63,29 @@ class stream {
     return {};
   }
 
+  /// Sends one message, on a connection that carries them. Waits for room, likewise. Errors: those of `try_send_message` but
+  /// `no_credit`; `timed_out`, and it was not sent.
+  [[nodiscard]] result<void> send_message(const_bytes data, bool ends_record = false) {
+    result<void> sent;
+    const errc waited = device_->wait_until(waiting::request, [&] {
+      sent = device_->try_send_message(which_, data, ends_record);
+      return sent.error() != errc::no_credit;
+    });
+    if (waited != errc::ok) return waited;
+    return sent;
+  }
+  /// Waits for a message. Errors: those of `try_receive_message` but `not_ready`; `timed_out`, which changes nothing.
+  [[nodiscard]] auto receive_message(bytes into) {
+    auto got = device_->try_receive_message(which_, into);
+    if (got.error() != errc::not_ready) return got;
+    const errc waited = device_->wait_until(waiting::request, [&] {
+      got = device_->try_receive_message(which_, into);
+      return got.error() != errc::not_ready;
+    });
+    if (waited != errc::ok) got = waited;
+    return got;
+  }
+
   /// Gives up one direction or both. Does not wait.
   [[nodiscard]] result<void> shutdown(ends what) { return device_->shutdown(which_, what); }
 

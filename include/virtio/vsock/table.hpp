@@ -60,14 +60,17 @@ struct connection {
   bool accepted = false;   // false: waits in its listener's line
   bool wants_room = false; // a send found none: to be told
   bool asked_for_credit = false;  // and no packet has come since
-  bool messages = false;
+  bool messages = false;   // seqpacket
+  bool ends_record = false;  // the message that is gathered
+  bool skipping = false;     // up to the end of a message that is too long
   u8 gave_up = 0;       // ends that we shut
   u8 peer_gave_up = 0;  // and the peer
   errc why = errc::ok;  // how it ended
   u16 first_received = 0;  // buffers with unread bytes, linked, index and one
   u16 last_received = 0;
   u32 read_up_to = 0;      // of the first one
-  u16 gathered = 0;        // send buffer with bytes to send, index and one
+  u32 whole_messages = 0;  // among them
+  u16 gathered = 0;        // send buffer with bytes to send, index and one; the first of several for a message
   u32 gathered_from = 0;
   u32 gathered_up_to = 0;
   receive_window in{};

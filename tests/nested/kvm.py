@@ -9,18 +9,15 @@ usage: kvm.py --list [--more]      prints the tests' names
 Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import argparse
-import base64
-import collections
 import dataclasses
 import hashlib
-import json
 import os
 import pathlib
-import shlex
 import shutil
 import sys
 import time
 
+import inner
 import linux_host
 sys.path.insert(0, str(linux_host.ROOT / "tests" / "qemu"))
 import guestrun  # noqa: E402
@@ -59,28 +56,7 @@ MORE = [
 TESTS = {f"nested, QEMU {qemu}: the matrix's guests under KVM": qemu for qemu in matrix.VARIABLES}
 USUAL = list(TESTS)[:1]  # of the tests, when time is short
 
-PROCESSOR = ["-cpu", "EPYC,+svm,+npt"]  # what QEMU can emulate of a processor with virtualisation and nested paging
 SECTORS = 4 * 1024 + 3  # of a disk: each is summed up by an emulated processor
-CELL_TIME = 120  # seconds, of which an idle machine takes 3
-HOST_TIME = (300, 30)  # for the host itself, and more for each cell
-
-# The control socket is two files: QEMU reads what to do, to the end, and answers.
-SCRIPT = f"""
-dmesg -n 1
-cell() {{
-  number=$1 image=$2
-  shift 2
-  echo "$number begins"
-  [ -z "$image" ] || cp "$image" disk.img
-  printf '%s\\n' '{{"execute":"qmp_capabilities"}}' '{{"execute":"query-kvm"}}' '{{"execute":"cont"}}' >control.in
-  : >control.out
-  timeout {CELL_TIME} "$@" >console 2>complaints
-  status=$?
-  for file in console control.out complaints; do base64 $file | sed "s/^/$number $file /"; done
-  [ -z "$image" ] || sha256sum disk.img | sed "s/^/$number disk /"
-  echo "$number status $status"
-}}
-"""
 
 
 def small(cell):
@@ -92,7 +68,7 @@ def small(cell):
 
 def script_and_files(cells, qemu, tree):
     """What the host runs, and the guests and disks for it."""
-    script, files = [SCRIPT], {}
+    script, files = [inner.SCRIPT], {}
     for number, cell in enumerate(cells):
         image = f"/guests/{cell.image}"
         files[image] = tree / cell.image
@@ -101,35 +77,18 @@ def script_and_files(cells, qemu, tree):
             content = cell.disks[0].content()
             disk = f"/disks/{hashlib.sha256(content).hexdigest()[:16]}"
             files[disk] = content
-        command = guestrun.command(tree / cell.image, qemu, cell.machine, cell.memory, cell.command_line(),
-                                   [*matrix.arguments_of(cell, ["disk.img"]), "-cpu", "host"], "pipe,path=control", "kvm")
-        command[command.index("-kernel") + 1] = image
-        script.append(f"cell {number} '{disk}' {shlex.join(command)}\n")
+        command = inner.command(image, tree / cell.image, qemu, cell.machine, cell.memory, cell.command_line(),
+                                matrix.arguments_of(cell, ["disk.img"]))
+        script.append(inner.guest(number, command, disk))
     return "".join(script), files
-
-
-def answers(console):
-    """What the host tells of each cell: {number: {word: text}}."""
-    told = collections.defaultdict(lambda: collections.defaultdict(str))
-    for line in console.rpartition("\n")[0].splitlines():  # without a line that was cut off
-        number, word, *rest = line.split(" ")
-        if number.isdigit():
-            told[int(number)][word] += rest[0] if rest else ""
-    for cell in told.values():
-        for word in ("console", "control.out", "complaints"):
-            cell[word] = base64.b64decode(cell[word]).decode(errors="replace").replace("\r\n", "\n")
-    return told
 
 
 def judge(cell, told):
     """What is wrong with a cell, as lines; none when all is well."""
-    if "status" not in told:
-        return ["it did not come to its end"]
-    replies = [json.loads(line) for line in told["control.out"].splitlines()]
-    if {"enabled": True, "present": True} not in [reply.get("return") for reply in replies]:
-        return ["QEMU does not say that it uses KVM"]
-    status = guestrun.guest_status(int(told["status"]))
-    wrong = list(matrix.complaints(cell, guestrun.NO_STATUS if status is None else status, told["console"]))
+    wrong = inner.complaints(told)
+    if wrong:
+        return wrong
+    wrong += matrix.complaints(cell, inner.status(told), told["console"])
     for disk in cell.disks:
         if told["disk"] != hashlib.sha256(disk.expected()).hexdigest():
             wrong.append(f"{disk.name}: not as it must be")
@@ -177,11 +136,10 @@ def main(arguments):
     folder.mkdir(parents=True)
     script, files = script_and_files(cells, qemu, options.tree)
     began = time.monotonic()
-    status, console = linux_host.boot(linux, folder, qemu, script, ["kvm-amd"], linux_host.qemu(qemu) | files,
-                                      PROCESSOR, timeout=HOST_TIME[0] + HOST_TIME[1] * len(cells))
+    status, console = inner.boot(linux, folder, qemu, script, len(cells), files=files)
     took = time.monotonic() - began
 
-    told, failures = answers(console), 0
+    told, failures = inner.told(console), 0
     for number, cell in enumerate(cells):
         wrong = judge(cell, told[number])
         report(cell, told[number], wrong)

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""QEMU inside a Linux that is a guest itself (linux_host.py), under KVM: many guests in one boot of the host, one after another.
+
+A host's script is SCRIPT, whatever it wants to prepare, and a guest() for each; told() takes its output apart.
+"""
+import base64
+import collections
+import json
+import shlex
+
+import linux_host
+import guestrun
+
+PROCESSOR = ["-cpu", "EPYC,+svm,+npt"]  # what QEMU can emulate of a processor with virtualisation and nested paging
+MODULES = ("kvm-amd",)
+GUEST_TIME = 120  # seconds, of which an idle machine takes 3
+HOST_TIME = (300, 30)  # for the host itself, and more for each guest
+FILES = ("console", "control.out", "complaints", "said")
+
+# The control socket is a pipe that QEMU reads and a file that it writes.
+SCRIPT = f"""
+dmesg -n 1
+begin() {{
+  number=$1 seconds=$2 image=$3
+  shift 3
+  echo "$number begins"
+  [ -z "$image" ] || cp "$image" disk.img
+  rm -f control.in
+  mkfifo control.in
+  exec 3<>control.in
+  for file in {' '.join(FILES)}; do : >$file; done
+  qmp '{{"execute":"qmp_capabilities"}}' '{{"execute":"query-kvm"}}' '{{"execute":"cont"}}'
+  timeout $seconds "$@" >console 2>complaints 3<&- &
+  guest=$!
+}}
+qmp() {{ printf '%s\\n' "$@" >&3; }}
+await() {{  # a file of the guest's, and what is to be in it; fails when the guest ends without it
+  until grep -qE "$2" $1; do
+    if ! kill -0 $guest 2>/dev/null; then grep -qE "$2" $1; return; fi
+    sleep 0.05
+  done
+}}
+answered() {{  # how many times
+  until [ $(grep -cE '^..(return|error)"' control.out) -ge $1 ]; do
+    kill -0 $guest 2>/dev/null || return
+    sleep 0.05
+  done
+}}
+end() {{
+  wait $guest
+  status=$?
+  exec 3<&-
+  for file in {' '.join(FILES)}; do base64 $file | sed "s/^/$number $file /"; done
+  [ -z "$image" ] || sha256sum disk.img | sed "s/^/$number disk /"
+  echo "$number status $status"
+}}
+"""
+
+
+def command(path, image, qemu, machine="pc", memory=128, append="", extra=()):
+    """QEMU's command line for a guest whose image is at `path` in the host, and at `image` here."""
+    made = guestrun.command(image, qemu, machine, memory, append, [*extra, "-cpu", "host"], "pipe,path=control", "kvm")
+    made[made.index("-kernel") + 1] = path
+    return made
+
+
+def guest(number, made, disk="", steps=(), seconds=GUEST_TIME):
+    """The host's script for one guest. `disk` is a file in the host, of which disk.img becomes a copy.
+
+    `steps` is what the host does meanwhile, one after another: (a pattern that a line of the console must match first, what
+    follows...). What follows is a QMP command as a dictionary, for whose answer the host waits, or a line for the shell, whose
+    output is told as `said`. A step whose pattern never comes ends them all.
+    """
+    lines = [f"begin {number} {seconds} {shlex.quote(disk)} {shlex.join(made)}"]
+    replies = 3  # of those that every guest begins with
+    done = []
+    for condition, *follows in steps:
+        done.append(f"await console {shlex.quote(condition)}")
+        for what in follows:
+            if isinstance(what, str):
+                done.append(f"{{ {what}\n}} >>said 2>&1 </dev/null")
+            else:
+                replies += 1
+                done.append(f"qmp {shlex.quote(json.dumps(what))}")
+                done.append(f"answered {replies}")
+    if done:
+        lines.append(" &&\n".join(done) + " ||\necho 'a step was not taken' >>said")
+    return "\n".join([*lines, "end", ""])
+
+
+def told(console):
+    """What the host told of each guest: {number: {word: text}}, the words being FILES, disk (its checksum) and status (QEMU's)."""
+    found = collections.defaultdict(lambda: collections.defaultdict(str))
+    for line in console.rpartition("\n")[0].splitlines():  # without a line that was cut off
+        number, word, *rest = line.split(" ")
+        if number.isdigit():
+            found[int(number)][word] += rest[0] if rest else ""
+    for one in found.values():
+        for word in FILES:
+            one[word] = base64.b64decode(one[word]).decode(errors="replace").replace("\r\n", "\n")
+    return found
+
+
+def complaints(one):
+    """Why what was told of a guest cannot be believed; none when it can."""
+    if "status" not in one:
+        return ["it did not come to its end"]
+    replies = [json.loads(line) for line in one["control.out"].splitlines()]
+    if {"enabled": True, "present": True} not in [reply.get("return") for reply in replies]:
+        return ["QEMU does not say that it uses KVM"]
+    return [f"QEMU refused: {reply['error'].get('desc', '?')}" for reply in replies if "error" in reply] + [
+        f"QEMU's monitor: {reply['return'].strip()}" for reply in replies if str(reply.get("return")).startswith("Error")]
+
+
+def status(one):
+    """The guest's own status as guestrun has it, with its TIMED_OUT and NO_STATUS."""
+    if '"reason": "host-signal"' in one["control.out"]:  # the time was up
+        return guestrun.TIMED_OUT
+    own = guestrun.guest_status(int(one["status"]))
+    return guestrun.NO_STATUS if own is None else own
+
+
+def boot(linux, folder, qemu, script, guests, modules=(), files=None, more_time=0):
+    """linux_host.boot() with what QEMU takes, for a script of that many guests."""
+    return linux_host.boot(linux, folder, qemu, script, [*MODULES, *modules], linux_host.qemu(qemu) | (files or {}), PROCESSOR,
+                           timeout=HOST_TIME[0] + HOST_TIME[1] * guests + more_time)

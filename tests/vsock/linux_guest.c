@@ -10,6 +10,7 @@ static const char usage[] =
     "usage: linux_guest check CID [whole]     a line for each service; whole: also for those that need the end of one direction\n"
     "                                         alone, and for messages\n"
     "       linux_guest wait PORT             until somebody connects there\n"
+    "       linux_guest knock CID PORT        connects, and that is all\n"
     "       linux_guest send CID BYTES        prints \"send <bytes> bytes <ns> ns\", until the peer has counted them\n"
     "       linux_guest receive CID BYTES     the same, from the peer\n"
     "       linux_guest turns CID COUNT SIZE  prints \"turns <count> of <size> bytes <ns> ns\": each goes there and comes back\n"
@@ -267,6 +268,8 @@ int main(int words, char** word) {
   cid = words >= 3 ? (unsigned)number(word[2]) : 0; /* or the port */
   if (strcmp(what, "wait") == 0 && words == 3) {
     if (accept(listen_at(cid), NULL, NULL) < 0) die("accept: %s", strerror(errno));
+  } else if (strcmp(what, "knock") == 0 && words == 4) {
+    close(to_peer((unsigned)number(word[3])));
   } else if (strcmp(what, "check") == 0 && (words == 3 || (words == 4 && strcmp(word[3], "whole") == 0))) {
     check(words == 4);
   } else if (strcmp(what, "send") == 0 && words == 4) {

@@ -13,9 +13,41 @@ import peer  # noqa: E402
 MODULES = ("virtio_pci", "vmw_vsock_virtio_transport")
 PROGRAMS = ("linux_guest", "peer")
 
+# What `linux_guest check` says, first of every host.
+_EVERYWHERE = """\
+echo: ok, 300000 bytes came back
+counted sink: ok, 1000003 93149a064998ca98
+source: ok, 1000003 bytes
+open caller: ok, 30 bytes of an answer
+caller of a port where nobody listens: ok, refused
+counted slow: ok, 100000 4a0704d36cefe6c5
+"""
+# It gives no answer where nobody listens, and does not tell of a program that breaks a connection off: only waiting ends. The end
+# of one direction is that of both.
+ON_VHOST_DEVICE = _EVERYWHERE + """\
+half: ok, and afterwards it does not listen
+nobody: ok, ETIMEDOUT
+abrupt: ok, nobody said so
+"""
+# With `whole`.
+ON_KERNEL = _EVERYWHERE + """\
+half: ok, and afterwards it listens
+nobody: ok, ECONNRESET
+abrupt: ok, EPIPE
+echo to the end: ok, 300000 bytes came back
+sink: ok, 1000003 93149a064998ca98
+caller: ok, 30 bytes of an answer
+slow: ok, 100000 4a0704d36cefe6c5
+messages: ok, 12 of them, some with the end of a record
+"""
+
+
+def files():
+    return {f"/bin/{name}": peer.program(name) for name in PROGRAMS}
+
 
 def boot(linux, folder, qemu, script, extra, memory=256, timeout=120, stream=None):
     """Runs `script` (which finds linux_guest and peer in its PATH) in a guest, with `extra` for QEMU, such as a back end's
-    arguments for as much memory. Gives the script's status and all that it printed; the rest is linux_host.boot()'s."""
-    files = {f"/bin/{name}": peer.program(name) for name in PROGRAMS}
-    return linux_host.boot(pathlib.Path(linux), pathlib.Path(folder), qemu, script, MODULES, files, extra, memory, timeout, stream)
+    arguments for as much memory. Gives the script's status and all that it printed, as linux_host.boot() does."""
+    return linux_host.boot(pathlib.Path(linux), pathlib.Path(folder), qemu, script, MODULES, files(), extra, memory, timeout,
+                           stream)

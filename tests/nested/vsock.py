@@ -1,0 +1,181 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Guests on the kernel's own vhost-vsock: an emulated Linux is the host, the peer of the vsock tests runs in it (tests/vsock), and
+QEMU with vhost-vsock-pci, one guest after another in one boot of the host.
+
+    told = vsock.run(linux, qemu, folder, [vsock.Guest("echo", image, append="..."), ...])
+    told["echo"].status, told["echo"].console
+
+In the host's shell there are also linux_guest, whose `turns` and so on reach a guest as well as a host, and everything of busybox.
+
+usage: vsock.py [--more] 7.2|10    tries all that, with --more also with a Linux guest, saved and restored in mid-connection; what
+                                   it takes is in the environment: QEMU_7, QEMU_10 and LINUX_HOST, as tools/setup --print gives them
+Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+"""
+import argparse
+import dataclasses
+import os
+import pathlib
+import re
+import shutil
+import struct
+import sys
+import time
+
+import inner
+import linux_host
+sys.path[:0] = [str(linux_host.ROOT / "tests" / folder) for folder in ("vsock", "qemu")]
+import backend  # noqa: E402
+import linux_guest  # noqa: E402
+import matrix  # noqa: E402
+
+MODULES = ("vhost_vsock", "vsock_loopback")
+SCRIPT = """
+mkfifo hold
+peer vsock <>hold >peer.out 2>&1 &
+until grep -q ready peer.out; do
+  if ! kill -0 $!; then cat peer.out; exit 1; fi
+  sleep 0.05
+done
+"""
+# For `extra` and `disk` of a guest that is to be saved and restored: see monitor().
+SNAPSHOTS = ["-blockdev", "node-name=snapshots,driver=qcow2,file.driver=file,file.filename=disk.img"]
+
+
+def monitor(line):
+    """A step's QMP command for a line of QEMU's monitor, such as savevm NAME or loadvm NAME."""
+    return {"execute": "human-monitor-command", "arguments": {"command-line": line}}
+
+
+def empty_qcow2():
+    """A disk image with room for snapshots and nothing in it: header, table of reference counts, the counts, the first table."""
+    cluster = 1 << 16
+    header = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, 0, 0, 16, 1 << 20, 0, 1, 3 * cluster, cluster, 1, 0, 0)
+    parts = header, struct.pack(">Q", 2 * cluster), struct.pack(">4H", 1, 1, 1, 1), b""
+    return b"".join(part.ljust(cluster, b"\0") for part in parts)
+
+
+@dataclasses.dataclass
+class Guest:
+    name: str
+    image: pathlib.Path
+    append: str = ""   # its command line
+    cid: int = 4
+    machine: str = "pc"
+    memory: int = 128  # MiB
+    options: str = ""  # of the vsock device
+    extra: list = dataclasses.field(default_factory=list)   # more for QEMU
+    disk: bytes = None  # what disk.img, in QEMU's working folder, is to hold
+    steps: list = dataclasses.field(default_factory=list)   # what the host does meanwhile: see inner.guest()
+    seconds: int = inner.GUEST_TIME  # until it is ended
+
+
+@dataclasses.dataclass
+class Told:
+    status: int     # as guestrun.boot() gives it
+    console: str
+    said: str       # by the shell lines of its steps
+    replies: str    # QEMU's, on its control socket
+    wrong: list     # why nothing of this can be believed, or what QEMU complained of; none when all is well
+
+
+def run(linux, qemu, folder, guests, before="", files=None):
+    """Boots a host, runs `before` in its shell (it finds `files` there: {path: bytes or file}), then every guest: gives what was
+    told of each by its name, and of the host by the name "": there `said` is the output of `before` with its status behind it."""
+    prepare = f"{{ {before or ':'}\n}} >before 2>&1\necho $? >>before\nbase64 before | sed 's/^/0 said /'\n"
+    script, files = [SCRIPT, prepare, inner.SCRIPT], linux_guest.files() | (files or {})
+    for number, guest in enumerate(guests, 1):
+        image, disk = f"/guests/{pathlib.Path(guest.image).name}", f"/disks/{number}" if guest.disk is not None else ""
+        files[image] = pathlib.Path(guest.image)
+        if disk:
+            files[disk] = guest.disk
+        command = inner.command(image, guest.image, qemu, guest.machine, guest.memory, guest.append,
+                                [*backend.kernel_arguments(guest.cid, guest.options), *guest.extra])
+        script.append(inner.guest(number, command, disk, guest.steps, guest.seconds))
+    more_time = sum(max(guest.seconds - inner.GUEST_TIME, 0) for guest in guests)
+    status, console = inner.boot(pathlib.Path(linux), pathlib.Path(folder), qemu, "".join(script), len(guests), MODULES, files,
+                                 more_time)
+    told = inner.told(console)
+    return {"": Told(status, console, told[0]["said"], "", [] if status == 0 else [f"the host's status is {status}"])} | {
+        guest.name: outcome(told[number]) for number, guest in enumerate(guests, 1)}
+
+
+def outcome(one):
+    wrong = inner.complaints(one)
+    return Told(inner.status(one) if one["status"] else inner.guestrun.NO_STATUS, one["console"], one["said"], one["control.out"],
+                wrong + one["complaints"].splitlines())
+
+
+# ---- trying it ----
+
+def bare_guest(tree):
+    """An example that does not know vsock: it runs beside the device."""
+    return Guest("a bare guest", tree / "examples" / "02_rng",
+                 extra=["-object", "rng-builtin,id=rng", "-device", "virtio-rng-pci,rng=rng"])
+
+
+def linux_inside(linux):
+    """Linux as the guest, and what comes with it into the host."""
+    script = ("linux_guest check 2 whole\necho saved in this\nlinux_guest turns 2 1000 64\necho restored after this\n"
+              "linux_guest wait 9999\necho end\n")
+    guest = Guest("Linux", linux / f"boot/vmlinuz-{linux_host.installed(linux)}", linux_host.COMMAND_LINE, memory=192,
+                  extra=["-initrd", "/guests/initramfs", *SNAPSHOTS], disk=empty_qcow2(), seconds=400,
+                  steps=[("^saved", "sleep 0.5", monitor("savevm a")), ("^restored", monitor("loadvm a")),
+                         ("^turns: ", "until linux_guest knock 4 9999; do sleep 0.2; done 2>/dev/null")])
+    return guest, {"/guests/initramfs": linux_host.initramfs(linux, script, linux_guest.MODULES, linux_guest.files())}
+
+
+def complaints(told):
+    for name, one in told.items():
+        yield from (f"{name or 'the host'}: {line}" for line in one.wrong)
+    if told[""].said != linux_guest.ON_KERNEL + "0\n":
+        yield "through the loopback the services are not as they must be"
+    if told["a bare guest"].status != 0:
+        yield f"a bare guest: status {told['a bare guest'].status}"
+    if "Linux" in told:
+        # Where it was saved it goes on, without its connection.
+        wanted = linux_guest.ON_KERNEL + (r"saved in this\nturns 1000 of 64 bytes \d+ ns\nrestored after this\n"
+                                          r"turns: .*\nrestored after this\nend\n")
+        if not re.match(wanted, told["Linux"].console):
+            yield "Linux does not say what it should"
+
+
+def main(arguments):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--more", action="store_true")
+    parser.add_argument("qemu", choices=matrix.VARIABLES)
+    parser.add_argument("--tree", type=pathlib.Path, help="where the guests were built (default: where tools/test does)",
+                        default=matrix.BUILDS["x86_64"])
+    options = parser.parse_args(arguments)
+    variable = matrix.VARIABLES[options.qemu]
+    for name, why in (("LINUX_HOST", "no Linux kernel to boot"), (variable, f"no QEMU {options.qemu}")):
+        if not os.environ.get(name):
+            return matrix.skip(f"{name} is empty, {why} on this machine (on Debian 12 tools/setup fetches it)")
+    linux = pathlib.Path(os.environ["LINUX_HOST"])
+
+    folder = options.tree / "cells" / f"vsock-{options.qemu}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    guests, files = [bare_guest(options.tree)], {}
+    if options.more:
+        guest, files = linux_inside(linux)
+        guests.append(guest)
+    began = time.monotonic()
+    told = run(linux, os.environ[variable], folder, guests, "linux_guest check 1 whole", files)
+    took = time.monotonic() - began
+    wrong = list(complaints(told))
+    for name, one in told.items():
+        lines = (one.said + (one.console if name else "")).splitlines()
+        print(f"{name or 'the host'}: status {one.status}", *lines, sep="\n      | ")
+    for line in wrong:
+        print("WRONG:", line)
+    if wrong:
+        print("The host's console:", *told[""].console.splitlines()[-40:], sep="\n")
+        return 1
+    print(f"{took:.1f} s")
+    shutil.rmtree(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

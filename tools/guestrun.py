@@ -60,8 +60,8 @@ def guest_status(returncode):
 
 class _Control:
     """The control socket: lets the guest go once QEMU has answered, notes why QEMU stopped, and plays the host's part of a script:
-    steps of a condition and the commands that follow when it comes true. A condition is a pattern that the console must match
-    behind what the step before matched, or "event NAME"."""
+    steps of a condition and what follows when it comes true: commands as (name, arguments), and functions to call. A condition is
+    a pattern that the console must match behind what the step before matched, or "event NAME"."""
 
     def __init__(self, sock, script=()):
         self.sock, self.pending, self.started, self.ended_by = sock, b"", False, ""
@@ -88,8 +88,11 @@ class _Control:
                     return
                 self.console = self.console[found.end():]
             del self.script[0]
-            for name, arguments in commands:
-                self._send(name, **arguments)
+            for command in commands:
+                if callable(command):
+                    command()
+                else:
+                    self._send(command[0], **command[1])
 
     def on_console(self, text):
         self.console += text

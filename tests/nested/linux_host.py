@@ -137,17 +137,18 @@ def initramfs(linux, script, modules=(), files=None):
                     **loaded, **(files or {})})
 
 
-def boot(linux, folder, qemu, script, modules=(), files=None, extra=(), memory=512, timeout=600, stream=None):
+def boot(linux, folder, qemu, script, modules=(), files=None, extra=(), memory=512, timeout=600, stream=None, steps=()):
     """Boots a host that loads `modules`, has `files` ({path: bytes, or the file to copy}) and runs `script` with busybox's shell in
     /tmp: gives (the script's status, all that it printed), with guestrun.boot()'s statuses when the host did not come to its end.
 
-    `linux` is what LINUX_HOST names, `folder` takes the initramfs (and keeps it), `extra` goes to the QEMU that is the host's machine.
+    `linux` is what LINUX_HOST names, `folder` takes the initramfs (and keeps it), `extra` goes to the QEMU that is the host's machine,
+    `steps` to guestrun.boot() as its script.
     """
     packed = folder / "initramfs"
     packed.write_bytes(initramfs(linux, script, modules, files))
     complaints = io.StringIO()
     status, console = guestrun.boot(linux / f"boot/vmlinuz-{installed(linux)}", qemu, "pc", memory, COMMAND_LINE, timeout,
-                                    ["-initrd", str(packed), *extra], stream=stream, errors=complaints)
+                                    ["-initrd", str(packed), *extra], stream=stream, errors=complaints, script=steps)
     console = console.replace("\r\n", "\n")
     ended = re.search(rf"^{ENDED}(\d+)$", console, re.M)
     if ended:  # switched off, which is no status for a guest

@@ -47,13 +47,18 @@ class Died(RuntimeError):
 
 class Backend:
     def __init__(self, folder, cids, options):
-        self.folder, self.cids, self.killed = folder, cids, False
-        self.log = folder / "log"
-        guests = [word for cid in cids for word in (
-            "--vm", f"guest-cid={cid},socket={self.socket(cid)},uds-path={self.path(cid)}{',' if options else ''}{options}")]
+        self.folder, self.cids, self.options, self.abandoned, self.devices = folder, cids, options, [], {}
+        self.log, self.process = folder / "log", None
+
+    def start(self):
+        """Starts it, and again after kill(), on the same sockets."""
+        guests = [word for cid in self.cids for word in ("--vm", ",".join(filter(None, [
+            f"guest-cid={cid},socket={self.socket(cid)},uds-path={self.path(cid)}", self.options])))]
+        self.killed = False
         with self.log.open("wb") as log:
             self.process = subprocess.Popen([os.environ[VARIABLE], *guests], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             env={"RUST_LOG": "warn", **os.environ})
+        self.wait()
 
     def socket(self, cid):
         """Where QEMU connects."""
@@ -73,7 +78,7 @@ class Backend:
         """Raises Died unless the back end is as alive as it was left."""
         status = self.process.poll()
         if not self.killed and (status is not None or "panicked at" in self.output()):
-            raise Died(f"vhost-device-vsock {'panicked' if status is None else f'ended with {status}'}:\n{self.output()}")
+            raise Died(f"vhost-device-vsock {'panicked' if status is None else f'ended with {status}'}:\n{self.output()[-4000:]}")
 
     def wait(self):
         """Waits until it accepts every guest: at first, and again when a QEMU has gone, since it then makes its sockets anew."""
@@ -87,18 +92,35 @@ class Backend:
             if wanted <= accepting:
                 return
             if time.monotonic() > deadline:
-                raise Died(f"vhost-device-vsock does not listen at {', '.join(sorted(wanted - accepting))}:\n{self.output()}")
+                missed = ", ".join(sorted(wanted - accepting))
+                raise Died(f"vhost-device-vsock does not listen at {missed}:\n{self.output()[-4000:]}")
             time.sleep(0.005)
 
     def arguments(self, cid, memory=128, options="", device="vhost-user-vsock-pci"):
         """QEMU's arguments for one of the guests, `memory` being its megabytes: the back end shares them."""
         self.check()
+        self.devices[cid] = {"driver": device, "id": "vsock", "chardev": "vsock-socket",
+                             **dict(option.split("=") for option in options.split(",") if option)}
         return ["-object", f"memory-backend-memfd,id=vsock-memory,size={memory}M,share=on",
                 "-machine", "memory-backend=vsock-memory", "-chardev", f"socket,id=vsock-socket,path={self.socket(cid)}",
-                "-device", ",".join(filter(None, [f"{device},chardev=vsock-socket", options]))]
+                "-device", ",".join(filter(None, [f"{device},id=vsock,chardev=vsock-socket", options]))]
+
+    def renewal(self, cid, condition):
+        """Steps for guestrun.boot()'s script: when `condition` comes true, a back end that was killed is started again and the
+        guest reset, with a device plugged anew: QEMU does not connect again what has lost its back end. In between the guest may
+        run for a moment without the device."""
+        address = {"type": "unix", "data": {"path": str(self.socket(cid))}}
+        backend = {"type": "socket", "data": {"server": False, "addr": address}}
+        gone = "event DEVICE_DELETED"  # of the backend's side, then of the whole
+        plug = [("chardev-remove", {"id": "vsock-socket"}), ("chardev-add", {"id": "vsock-socket", "backend": backend}),
+                ("device_add", self.devices[cid]), ("system_reset", {})]
+        return [(condition, self.start, ("set-action", {"reboot": "reset"}), ("device_del", {"id": "vsock"}), ("system_reset", {})),
+                (gone,), (gone, *plug)]
 
     def connect(self, cid, port, timeout=10):
-        """A connection to the guest's port. ConnectionRefusedError: nobody listens there; TimeoutError: no answer at all."""
+        """A connection to the guest's port. ConnectionRefusedError: nobody listens there; TimeoutError: no answer at all.
+
+        Who goes before the guest has answered makes the back end panic when it does: what timed out stays open until the end."""
         sock = socket.socket(socket.AF_UNIX)
         try:
             sock.settimeout(timeout)
@@ -115,7 +137,7 @@ class Backend:
             sock.close()
             raise ConnectionRefusedError(f"guest {cid}, port {port}") from failure
         except BaseException:
-            sock.close()
+            self.abandoned.append(sock)
             raise
 
     def kill(self):
@@ -125,6 +147,8 @@ class Backend:
         self.process.wait()
 
     def stop(self):
+        for sock in self.abandoned:
+            sock.close()
         self.killed = True
         self.process.terminate()
         try:
@@ -140,7 +164,7 @@ def serve(*cids, options=""):
     with tempfile.TemporaryDirectory(prefix="virtio-") as folder:  # a socket's path must be short
         served = Backend(pathlib.Path(folder), cids, options)
         try:
-            served.wait()
+            served.start()
             yield served
             served.check()
         finally:

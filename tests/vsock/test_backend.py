@@ -20,6 +20,7 @@ import backend  # noqa: E402
 import linux_guest  # noqa: E402
 import peer  # noqa: E402
 sys.path.insert(0, str(linux_guest.linux_host.ROOT / "tests" / "qemu"))
+import guestrun  # noqa: E402
 import matrix  # noqa: E402
 
 MEMORY = 256
@@ -27,11 +28,12 @@ GUEST, OTHER, STOP_AT = 4, 5, 9999
 
 
 class Backend(unittest.TestCase):
-    def boot(self, vsock, cid, script):
+    def boot(self, vsock, cid, script, steps=()):
         folder = peer.BUILD / f"{self.id()}-{VERSION}-{cid}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        result = linux_guest.boot(os.environ["LINUX_HOST"], folder, QEMU, script, vsock.arguments(cid, MEMORY), MEMORY)
+        result = linux_guest.boot(os.environ["LINUX_HOST"], folder, QEMU, script, vsock.arguments(cid, MEMORY), MEMORY,
+                                  steps=steps)
         shutil.rmtree(folder)
         return result
 
@@ -69,6 +71,18 @@ class Backend(unittest.TestCase):
         self.assertEqual(seen[0], 0, seen[1])
         self.assertRegex(seen[1], r"\Aturns 100 of 64 bytes \d+ ns\nturns 100 of 3000 bytes \d+ ns\n\Z")
         self.assertEqual(results, [(0, "peer: ready\n")])
+
+    def test_killed_and_renewed(self):
+        """Linux loses its connection with the back end; with another and a new device it is well again after a reset."""
+        with backend.serve(GUEST) as vsock, peer.serve(*vsock.paths()):
+            vsock.arguments(GUEST)
+            status, console = self.boot(
+                vsock, GUEST, "linux_guest turns 2 10 64 && echo well\nlinux_guest turns 2 1000000 64\necho broken\nsleep 1000\n",
+                [("^well", vsock.kill), *vsock.renewal(GUEST, "^broken"), (r"^well\r\n", ("quit", {}))])
+            vsock.check()
+        self.assertEqual(status, guestrun.NO_STATUS)  # of what quits
+        turns = r"turns 10 of 64 bytes \d+ ns\nwell\n"
+        self.assertRegex(console, rf"(?ms)\A{turns}.*^broken\n.*{turns}")
 
     def test_end_is_noticed(self):
         with self.assertRaisesRegex(backend.Died, "Invalid key `nonsense`"):

@@ -8,8 +8,8 @@ QEMU with vhost-vsock-pci, one guest after another in one boot of the host.
 
 In the host's shell there are also linux_guest, whose `turns` and so on reach a guest as well as a host, and everything of busybox.
 
-usage: vsock.py [--more] 7.2|10    tries all that, with --more also with a Linux guest, saved and restored in mid-connection; what
-                                   it takes is in the environment: QEMU_7, QEMU_10 and LINUX_HOST, as tools/setup --print gives them
+usage: vsock.py [--more] 7.2|10    boots our guest, with --more also a Linux, which is saved and restored in mid-connection; what it
+                                   takes is in the environment: QEMU_7, QEMU_10 and LINUX_HOST, as tools/setup --print gives them
 Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import argparse
@@ -28,6 +28,7 @@ sys.path[:0] = [str(linux_host.ROOT / "tests" / folder) for folder in ("vsock", 
 import backend  # noqa: E402
 import linux_guest  # noqa: E402
 import matrix  # noqa: E402
+import test_guest  # noqa: E402
 
 MODULES = ("vhost_vsock", "vsock_loopback")
 SCRIPT = """
@@ -108,10 +109,13 @@ def outcome(one):
 
 # ---- trying it ----
 
-def bare_guest(tree):
-    """An example that does not know vsock: it runs beside the device."""
-    return Guest("a bare guest", tree / "examples" / "02_rng",
-                 extra=["-object", "rng-builtin,id=rng", "-device", "virtio-rng-pci,rng=rng"])
+# What only a host that passes on the end of one direction can be asked, too.
+WORDS = [*test_guest.EVERYTHING, *test_guest.SILENCE, "sink_to_the_end", "half"]
+OURS = {"our guest": {}, "our guest on q35, event_idx=off": {"machine": "q35", "options": "event_idx=off"}}
+
+
+def ours(tree):
+    return [Guest(name, tree / "tests/qemu/vsock_guest", f"cid=4 run={','.join(WORDS)}", **how) for name, how in OURS.items()]
 
 
 def linux_inside(linux):
@@ -130,8 +134,10 @@ def complaints(told):
         yield from (f"{name or 'the host'}: {line}" for line in one.wrong)
     if told[""].said != linux_guest.ON_KERNEL + "0\n":
         yield "through the loopback the services are not as they must be"
-    if told["a bare guest"].status != 0:
-        yield f"a bare guest: status {told['a bare guest'].status}"
+    for name in OURS:
+        said = [line[3:] for line in told[name].console.splitlines() if line.startswith("ok ")]
+        if told[name].status != 0 or said != WORDS:
+            yield f"{name}: status {told[name].status}, and {' '.join(said)}"
     if "Linux" in told:
         # Where it was saved it goes on, without its connection.
         wanted = linux_guest.ON_KERNEL + (r"saved in this\nturns 1000 of 64 bytes \d+ ns\nrestored after this\n"
@@ -156,7 +162,7 @@ def main(arguments):
     folder = options.tree / "cells" / f"vsock-{options.qemu}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    guests, files = [bare_guest(options.tree)], {}
+    guests, files = ours(options.tree), {}
     if options.more:
         guest, files = linux_inside(linux)
         guests.append(guest)

@@ -19,7 +19,8 @@ void add_single(Ring& queue, const request* requests, unsigned count) {
   for (unsigned i = 0; i < count; ++i) {
     const auto slot = queue.reserve();
     must(slot.has_value());
-    segment_list<1> chain;
+    segment room[1];
+    segments chain{room};
     must(chain.push(requests[i].data, 4096, direction::from_device).has_value());
     must(queue.stage(*slot, chain, i).has_value());
   }
@@ -30,7 +31,8 @@ void add_triple(Ring& queue, const request* requests, unsigned count) {
   for (unsigned i = 0; i < count; ++i) {
     const auto slot = queue.reserve();
     must(slot.has_value());
-    segment_list<3> chain;
+    segment room[3];
+    segments chain{room};
     chain.append(requests[i].header, 16, direction::to_device);
     must(chain.push(requests[i].data, 4096, direction::from_device).has_value());
     chain.append(requests[i].status, 1, direction::from_device);

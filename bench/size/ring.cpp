@@ -17,7 +17,8 @@ extern "C" int counted_program(u64 features, u8* to) {
   if (const auto laid = ring.attach(area, 256, chosen); !laid) return code(laid.error());
   const auto slot = ring.reserve();
   if (!slot) return code(slot.error());
-  segment_list<1> chain;
+  segment room[1];
+  segments chain{room};
   chain.append(dma_addr{reinterpret_cast<uptr>(to)}, 512, direction::from_device);
   if (const auto staged = ring.stage(*slot, chain, 0); !staged) return code(staged.error());
   ring.publish();

@@ -345,7 +345,8 @@ class device {
   template <class Range>
   [[nodiscard]] result<token> submit(request what, u64 sector, scatter<Range> data, direction way, u64 cookie) {
     VIRTIO_TRY_ASSIGN(const u16 slot, core_.reserve());
-    segment_list<O.segments + 2> chain;
+    segment room[O.segments + 2];
+    segments chain{room};
     begin(chain, slot);
     for (const Range& range : data) {
       if (range.size() == 0) continue;
@@ -401,7 +402,8 @@ class device {
 
   /// Header, `size` bytes of the slot's own cells, status.
   [[nodiscard]] result<token> submit_own(request what, u16 slot, usize size, direction way, u64 cookie) {
-    segment_list<O.segments + 2> chain;
+    segment room[O.segments + 2];
+    segments chain{room};
     begin(chain, slot);
     VIRTIO_TRY(chain.push(cells_.at + extents_at + extent_bytes * slot, size, way));
     if (chain.size() == chain.capacity()) return errc::no_space;  // the status byte needs the last place

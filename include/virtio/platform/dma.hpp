@@ -45,6 +45,8 @@ struct segment {  // no initial values: a list of them on the stack, of which a 
 class segments {
  public:
   constexpr segments(segment* storage, u16 capacity) : first_{storage}, capacity_{capacity} {}
+  template <u16 Capacity>
+  constexpr explicit segments(segment (&storage)[Capacity]) : segments{storage, Capacity} {}
 
   /// Appends `length` bytes at `at`, cut into pieces of at most `largest_piece()`. Nothing is appended for length 0.
   /// Errors: `no_space` when the list is full; what was appended until then is still in it, for the caller to forget.
@@ -113,7 +115,8 @@ class segments {
   u64 writable_ = 0;
 };
 
-/// A `segments` with room for `Capacity` of them.
+/// A `segments` with room for `Capacity` of them. Where each instruction counts, two objects are better: this one points to itself,
+/// and compilers keep what does in memory.
 template <u16 Capacity>
 class segment_list : public segments {
  public:

@@ -75,7 +75,8 @@ class device {
   [[nodiscard]] result<token> submit(bytes buffer, u64 cookie = 0) {
     if (buffer.empty()) return errc::invalid_argument;
     VIRTIO_TRY_ASSIGN(const u16 slot, core_.reserve());
-    segment_list<most_segments> chain;
+    segment room[most_segments];
+    segments chain{room};
     chain.limit_count(core_.longest_chain());
     VIRTIO_TRY(core_.device().platform().map(buffer.data(), buffer.size(), direction::from_device, chain));
     return core_.stage(slot, chain, 0, chain.size(), cookie);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The other sides of the rings, as little as will do: each takes every chain that is offered, says it wrote one byte, and asks to
-// be told of the next. Written from the specification (2.7, 2.8), without the library's structures. Little-endian hosts.
+// be told of the next. In order it gives all of them back by one entry. Written from the specification (2.7, 2.8), without the library's structures. Little-endian hosts.
 #pragma once
 
 #include <cstdint>
@@ -21,13 +21,14 @@ void put(unsigned char* at, T value) {
 
 class split_device {
  public:
-  split_device(unsigned char* /*descriptors*/, unsigned char* available, unsigned char* used, unsigned entries)
-      : available_{available}, used_{used}, entries_{entries} {}
+  split_device(unsigned char* /*descriptors*/, unsigned char* available, unsigned char* used, unsigned entries, bool in_order)
+      : available_{available}, used_{used}, entries_{entries}, in_order_{in_order} {}
 
   void serve() {
     const auto offered = get<std::uint16_t>(available_ + 2);
+    unsigned char* element = used_ + 4 + 8 * (served_ % entries_);
     for (; served_ != offered; ++served_) {
-      unsigned char* const element = used_ + 4 + 8 * (served_ % entries_);
+      if (!in_order_) element = used_ + 4 + 8 * (served_ % entries_);
       put<std::uint32_t>(element, get<std::uint16_t>(available_ + 4 + 2 * (served_ % entries_)));
       put<std::uint32_t>(element + 4, 1);
     }
@@ -40,34 +41,44 @@ class split_device {
   unsigned char* available_;
   unsigned char* used_;
   unsigned entries_;
+  bool in_order_;
   std::uint16_t served_ = 0;
 };
 
 class packed_device {
  public:
-  packed_device(unsigned char* descriptors, unsigned char* /*driver*/, unsigned char* events, unsigned entries)
-      : descriptors_{descriptors}, events_{events}, entries_{entries} {}
+  packed_device(unsigned char* descriptors, unsigned char* /*driver*/, unsigned char* events, unsigned entries, bool in_order)
+      : descriptors_{descriptors}, events_{events}, entries_{entries}, in_order_{in_order} {}
 
   void serve() {
+    unsigned char* const oldest = place(at_);
+    const bool lap = wrap_;
+    bool any = false;
+    std::uint16_t id = 0;
     while (is_available(at_)) {
       unsigned last = at_;
       while ((get<std::uint16_t>(place(last) + 14) & 1) != 0) last = last + 1 == entries_ ? 0 : last + 1;
       const unsigned count = (last + entries_ - at_) % entries_ + 1;
-      unsigned char* const used = place(at_);
-      put<std::uint16_t>(used + 12, get<std::uint16_t>(place(last) + 12));
-      put<std::uint32_t>(used + 8, 1);
-      __atomic_thread_fence(__ATOMIC_RELEASE);
-      put<std::uint16_t>(used + 14, wrap_ ? 0x8080 : 0);
+      id = get<std::uint16_t>(place(last) + 12);
+      any = true;
+      if (!in_order_) give_back(place(at_), id, wrap_);
       at_ += count;
       if (at_ < entries_) continue;
       at_ -= entries_;
       wrap_ = !wrap_;
     }
+    if (in_order_ && any) give_back(oldest, id, lap);
     put<std::uint32_t>(events_, 2u << 16 | (wrap_ ? 0x8000u : 0u) | at_);
   }
 
  private:
   unsigned char* place(unsigned n) { return descriptors_ + 16 * n; }
+  static void give_back(unsigned char* used, std::uint16_t id, bool lap) {
+    put(used + 12, id);
+    put<std::uint32_t>(used + 8, 1);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    put<std::uint16_t>(used + 14, lap ? 0x8080 : 0);
+  }
   bool is_available(unsigned n) {
     const auto flags = get<std::uint16_t>(place(n) + 14);
     return ((flags & 0x80) != 0) == wrap_ && ((flags & 0x8000) != 0) != wrap_;
@@ -76,6 +87,7 @@ class packed_device {
   unsigned char* descriptors_;
   unsigned char* events_;
   unsigned entries_;
+  bool in_order_;
   unsigned at_ = 0;
   bool wrap_ = true;
 };

@@ -20,7 +20,7 @@ struct rig {
   virtio::dma_storage<Ring::dma_bytes> storage{};
   unsigned char memory[most][4096 + 32];
   request requests[most];
-  device other{nullptr, nullptr, nullptr, 0};
+  device other{nullptr, nullptr, nullptr, 0, false};
   unsigned batch;
   virtio::u64 cookies = 0;
 
@@ -31,7 +31,7 @@ struct rig {
     const auto layout = queue.attach({storage.memory, storage.size, address(storage.memory)}, Ring::slots, Ring::wanted | Ring::required);
     if (!layout) __builtin_trap();
     other = device{storage.memory + layout->descriptors, storage.memory + layout->driver, storage.memory + layout->device,
-                   Ring::slots};
+                   Ring::slots, Ring::wanted.has(virtio::feature::in_order)};
     for (unsigned i = 0; i < most; ++i)
       requests[i] = {address(memory[i]), address(memory[i] + 32), address(memory[i] + 16)};
   }

@@ -127,12 +127,14 @@ TEMPLATE_TEST_CASE("in order: a ring that would, on a device that does not", "[q
   traffic(*r, false, false, 10'000);
 }
 
-TEMPLATE_TEST_CASE("in order: a slot that is still held is passed over, and the queue is full when all are", "[queue][contract]", RINGS) {
+TEMPLATE_TEST_CASE("in order: a slot that is still held is passed over, and the queue is full when all are but one", "[queue][contract]",
+                   RINGS) {
   const auto r = std::make_unique<rig::pair<TestType>>();
+  constexpr usize most = TestType::slots - 1u;
   r->attach(TestType::slots, features(true));
   std::vector<token> held;
   // One is held from each lap, until nothing is left.
-  while (held.size() < TestType::slots) {
+  while (held.size() < most) {
     for (u32 i = 0; i < TestType::slots; ++i) {
       REQUIRE(static_cast<rig::subject&>(*r).submit(1, 0, i));
       r->kick();
@@ -143,7 +145,7 @@ TEMPLATE_TEST_CASE("in order: a slot that is still held is passed over, and the 
       for (const token& one : held) REQUIRE(one.slot != done->which.slot);
       if (i == held.size() % TestType::slots) {
         held.push_back(done->which);
-        if (held.size() == TestType::slots) break;
+        if (held.size() == most) break;
       } else {
         static_cast<rig::subject&>(*r).ring.release(done->which);
       }
@@ -156,7 +158,6 @@ TEMPLATE_TEST_CASE("in order: a slot that is still held is passed over, and the 
   ring.release(held[TestType::slots / 2]);
   const auto again = static_cast<rig::subject&>(*r).submit(1, 0, 100);
   REQUIRE(again);
-  CHECK(again->slot == held[TestType::slots / 2].slot);
   CHECK(!ring.is_live(held[TestType::slots / 2]));
   r->require_no_violations();
 }

@@ -85,28 +85,32 @@ class packed_ring {
     // Zero is what every descriptor and both event words must start as (2.8.10.1); and nothing of ours leaks.
     for (usize i = 0; i < dma_bytes; ++i) storage.data[i] = 0;
 
-    storage_ = storage.data;
+    ring_ = reinterpret_cast<descriptor*>(storage.data);
+    end_ = ring_ + entries;
+    driver_events_ = reinterpret_cast<to_device<u32>*>(storage.data + driver_at);
+    device_events_ = reinterpret_cast<const from_device<u32>*>(storage.data + device_at);
     if constexpr (Options.indirect != 0) {
       tables_ = storage.part(tables_at, table_bytes * Capacity);
       indirect_ = features.has(feature::indirect_desc);
     }
-    size_ = entries;
+    size_ = free_places_ = entries;
     event_idx_ = features.has(feature::event_idx);
-    position_wish_ = event_idx_ ? detail::events_at : ~detail::events_mask;
+    positions_ = event_idx_ ? 0x10000 : 0;
+    if constexpr (Options.in_order) free_places_ -= order_.start(features.has(feature::in_order), entries);
+    longest_ = static_cast<u16>(free_places_);
 
     // Both laps start with the wrap counter at 1 (2.8.1).
-    order_.start(features.has(feature::in_order));
-    free_places_ = entries - u32{order_.kept_free(entries)};
-    next_ = 0;
-    shown_ = 0x8000;
-    taken_at_ = 0;
+    next_ = oldest_ = ring_;
     available_ = detail::packed_avail;
     used_ = detail::packed_both;
     table_.clear();
-    for (u32 i = 0; i < Capacity; ++i) next_slot_[i] = static_cast<u16>(i + 1);
-    free_slot_ = 0;
+    free_slots_.start(entries);
     offered_ = published_ = taken_ = 0;
-    unchecked_places_ = staged_places_ = 0;
+    first_word_ = 0;
+    unchecked_ = 0;
+    shown_lap_ = 1;
+    newest_[1] = 0x8000 - 1;
+    newest_[0] = size_ - 1;
     reclaim_from_ = 0;
     broken_ = false;
     disarm();
@@ -116,33 +120,27 @@ class packed_ring {
   /// The longest chain that an empty queue can take.
   [[nodiscard]] u16 longest_chain() const {
     // A table has no more descriptors than the ring (2.8.8).
-    const u16 size = static_cast<u16>(size_);
-    return is_indirect() ? detail::smaller(Options.indirect, size) : static_cast<u16>(size - order_.kept_free(size_));
+    return is_indirect() ? detail::smaller(Options.indirect, static_cast<u16>(size_)) : longest_;
   }
 
   /// Chains that the device may have.
   [[nodiscard]] u16 in_flight() const { return static_cast<u16>(published_ - taken_); }
 
   [[nodiscard]] result<u16> reserve() {
-    if constexpr (Options.in_order)
-      if (order_.is_on()) return free_places_ == 0 ? result<u16>{errc::queue_full} : order_.reserve(table_, next_, size_);
-    // While a slot is free there may be no place, when chains of several descriptors fill the ring: stage() sees to that.
-    if (free_slot_ >= size_) [[unlikely]] return errc::queue_full;
-    return free_slot_;
+    // A request keeps its places until it is released, at least one: while one is free, so is a slot.
+    if (free_places_ == 0) [[unlikely]] return errc::queue_full;
+    return free_slots_.first();
   }
 
   [[nodiscard, gnu::always_inline]] result<token> stage(u16 slot, const segments& chain, u64 cookie) {
-    VIRTIO_ASSERT(slot == next_slot());  // the slot that reserve() named, with nothing staged since
+    VIRTIO_ASSERT(slot == free_slots_.first());  // the slot that reserve() named, with nothing staged since
     const u16 count = chain.size();
     const bool through_table = is_indirect() && count > 1;
-    const u16 needed = through_table ? u16{1} : count;
-    // One comparison for none and for too many: 0 - 1 is large.
-    if (needed - 1u >= free_places_ || (through_table && count > longest_chain())) [[unlikely]]
-      return count == 0 ? errc::invalid_argument : count > longest_chain() ? errc::out_of_range : errc::queue_full;
+    const u32 needed = through_table ? 1u : count;
+    if (const errc no = detail::admit(*this, chain, through_table, needed, free_places_); no != errc::ok) [[unlikely]] return no;
 
-    if (chain.bytes() >> 32 != 0) [[unlikely]] return errc::out_of_range;  // 2.8.8
-
-    place here{next_, available_ | slot};
+    descriptor* const first = next_;
+    place here{first, available_ | slot};
     u32 first_word;
     if (through_table) {
       descriptor* entry = table_entries(slot);
@@ -160,64 +158,64 @@ class packed_ring {
         do {
           step(here);
           word = put(here, *++piece) | more;
-          ring()[here.at].id_and_flags.template hint<Barriers>(word);
+          here.at->id_and_flags.template hint<Barriers>(word);
         } while (piece != last);
-        ring()[here.at].id_and_flags.template hint<Barriers>(word ^ more);
+        here.at->id_and_flags.template hint<Barriers>(word ^ more);
       }
     }
     step(here);
+    next_ = here.at;
     // The first descriptor of everything staged stays as it is until publish(): the device stops there, and sees none of the
     // others before it.
-    if (staged_places_ == 0) {
-      first_at_ = next_;
-      first_word_ = first_word;
+    if (first_word_ != 0) [[likely]] {
+      first->id_and_flags.store(first_word);
     } else {
-      ring()[next_].id_and_flags.store(first_word);
+      first_ = first;
+      first_word_ = first_word;
     }
-    next_ = here.at;
-    available_ = here.word & detail::packed_both;
 
     slot_record& record = table_.begin(slot, cookie, static_cast<u32>(chain.writable_bytes()));
     record.count = needed;
-    if (!order_.is_on()) free_slot_ = next_slot_[usize{slot}];
+    free_slots_.take_first();
     free_places_ -= needed;
-    staged_places_ += needed;
     ++offered_;
     return token{slot, record.generation};
   }
 
   bool publish() {
-    if (staged_places_ == 0) return false;
+    if (first_word_ == 0) return false;
     published_ = offered_;
     table_.publish();
-    unchecked_places_ += staged_places_;
-    staged_places_ = 0;
-    shown_ = next_ | (available_ == detail::packed_avail ? 0x8000u : 0u);
+    u32 places = static_cast<u32>(next_ - first_);
+    if (next_ <= first_) [[unlikely]] {  // on the next lap, which the words for the lap before last stand for from now on
+      places += size_;
+      shown_lap_ ^= 1;
+      newest_[shown_lap_] -= 2 * size_;
+    }
+    unchecked_ += places;
+    newest_[0] += places;
+    newest_[1] += places;
     // Release: everything that was staged before the word that makes the first of it available. Partner: the device's acquire
     // load of these flags (2.8.21.1).
-    ring()[first_at_].id_and_flags.template publish<Barriers>(first_word_);
+    first_->id_and_flags.template publish<Barriers>(first_word_);
+    first_word_ = 0;
     return true;
   }
 
   [[nodiscard]] bool needs_kick() {
-    const u32 added = unchecked_places_;
-    unchecked_places_ = 0;
+    const u32 added = unchecked_;
+    unchecked_ = 0;
     // Full fence: our flags before our load of the device's wish. Partner: the device stores its wish, fences, and looks at the
     // descriptor again (2.8.21.3.1).
     Barriers::full();
     // One load for both halves. Any value is a legal wish; a false one costs the device its doorbell or us one register write.
-    const u32 wish = device_events().template fetch<Barriers>().unchecked();
-    const u32 how = wish & detail::events_mask;
-    if (how != position_wish_) return how != detail::events_off && added != 0;  // what is reserved asks for a doorbell, too
-    // How many places ago the one that was asked for was filled. One that is still to be filled is below zero, which is large. The
-    // wrap counters tell this lap from the last.
-    u32 ago = (shown_ & 0x7fffu) - (wish & 0x7fffu);
-    if (((wish ^ shown_) & 0x8000u) != 0) ago += size_;
-    return ago - 1 < added || added > size_;  // after more than a lap without a look the words cannot tell
+    const u32 wish = device_events_->template fetch<Barriers>().unchecked();
+    const u32 position = wish - detail::events_at;
+    return position < positions_ ? passed(position, added) : asked_otherwise(wish, added);
   }
 
   /// The first place that the device has not been shown, and its lap in the top bit: what the doorbell can tell.
-  [[nodiscard]] u16 position() const { return static_cast<u16>(shown_); }
+  [[nodiscard]] u16 position() const { return static_cast<u16>(newest_[shown_lap_] + 1); }
 
   [[nodiscard]] result<completion> next_completion() {
     completion one;
@@ -226,36 +224,18 @@ class packed_ring {
   }
 
   [[nodiscard]] errc take(completion& out) {
-    if constexpr (Options.in_order)
-      if (order_.in_batch()) return take_of_batch(out);
-    const used_descriptor& one = used_places()[taken_at_];
-    // Acquire: the rest of the descriptor and the buffers. Partner: the device's release store of the flags.
-    const untrusted<u32> word = one.id_and_flags.template observe<Barriers>();
-    const u32 seen = word.unchecked();  // the flags say whose it is, whatever they say; the id is checked below
-    if ((seen & detail::packed_both) != used_) return broken_ ? errc::device_misbehaved : errc::not_ready;
-    const u16 slot = static_cast<u16>(seen);
-    if (slot >= Capacity) [[unlikely]] return lie();
-    slot_record& record = table_[slot];
-    if (!table_.may_complete(record)) [[unlikely]] return lie();
-    const untrusted<u32> length = one.length.template fetch<Barriers>();
-    if constexpr (Options.in_order) {
-      if (order_.is_on() && slot != order_.slot_at(taken_at_)) {
-        order_.begin_batch(slot, length);
-        return take_of_batch(out);
-      }
-    }
-    record.batch = 0;
-    // The length is cut, never judged: honest devices differ in what they report.
-    out = {token{slot, record.generation}, record.cookie, length.clamped(record.writable), true};
-    pass(record.count);
+    if (is_in_order()) return take_in_order(out);
+    u16 slot;
+    untrusted<u32> length;
+    if (const errc got = take_answer(slot, length); got != errc::ok) return got;
+    pass(slot, length, true, out);
     return errc::ok;
   }
 
   void release(token t) {
-    (void)table_.release(t);
-    if (order_.is_on()) return;  // its place has it again
-    next_slot_[usize{t.slot}] = free_slot_;
-    free_slot_ = t.slot;
+    free_places_ += table_.release(t).count;
+    if (is_in_order()) free_slots_.put_last(t.slot);
+    else free_slots_.put_first(t.slot);
   }
 
   /// Whether the token's request is in flight or done and not released.
@@ -273,22 +253,22 @@ class packed_ring {
 
   [[nodiscard]] bool arm() {
     const u32 lap = used_ != 0 ? 0x8000u : 0u;  // of a broken ring it does not matter
-    driver_events().template hint<Barriers>(event_idx_ ? detail::events_at | lap | taken_at_ : detail::events_on);
+    driver_events_->template hint<Barriers>(event_idx_ ? detail::events_at | lap | place_of(oldest_) : detail::events_on);
     // Full fence: our wish before our second look. Partner: the device stores its flags, fences, and reads our wish; one of the
     // two sees the other, so no completion is slept through (2.8.21.3.1).
     Barriers::full();
-    const u32 seen = used_places()[taken_at_].id_and_flags.template observe<Barriers>().unchecked();
+    const u32 seen = answer().id_and_flags.template observe<Barriers>().unchecked();
     return broken_ || (seen & detail::packed_both) == used_;
   }
 
-  void disarm() { driver_events().template hint<Barriers>(detail::events_off); }
+  void disarm() { driver_events_->template hint<Barriers>(detail::events_off); }
 
   [[nodiscard]] result<completion> reclaim() {
-    if (const auto one = table_.reclaim(reclaim_from_, Capacity)) return one;
+    if (const auto one = table_.reclaim(reclaim_from_, static_cast<u16>(size_))) return one;
     // Nothing is in flight any more: neither of a batch, nor staged for a publish(), whose word would go into memory of the caller's.
     published_ = offered_ = taken_;
-    staged_places_ = 0;
-    order_.start(order_.is_on());
+    first_word_ = 0;
+    order_ = {.is_on = order_.is_on, .oldest = free_slots_.first()};
     return errc::not_ready;
   }
 
@@ -304,64 +284,86 @@ class packed_ring {
 
   /// A place in the ring, and the word that makes it available on this lap, to which the segment's direction is still to come.
   struct place {
-    u32 at;
+    descriptor* at;
     u32 word;
   };
-  void step(place& here) const {
-    if (++here.at != size_) [[likely]] return;
-    here.at = 0;
+  void step(place& here) {
+    if (++here.at != end_) [[likely]] return;
+    here.at = ring_;
     here.word ^= detail::packed_both;
+    available_ ^= detail::packed_both;
   }
 
   /// Fills a place in, all but its word, which is returned.
   [[nodiscard, gnu::always_inline]] u32 put(const place& here, const segment& piece) {
-    descriptor& one = ring()[here.at];
-    one.address.store(raw(piece.at));
-    one.length.store(piece.length);
+    here.at->address.store(raw(piece.at));
+    here.at->length.store(piece.length);
     return here.word | static_cast<u32>(piece.way) << 16;
   }
 
-  [[nodiscard]] bool is_indirect() const { return Options.indirect != 0 && indirect_; }
+  // The number of a place.
+  [[nodiscard]] u32 place_of(const descriptor* at) const { return static_cast<u32>(at - ring_); }
 
-  [[nodiscard]] descriptor* ring() const { return reinterpret_cast<descriptor*>(storage_); }
-  [[nodiscard]] const used_descriptor* used_places() const { return reinterpret_cast<const used_descriptor*>(storage_); }
+  // Whether the place at this position is among the `added` last ones that the device has been shown. One that is still to be filled was
+  // filled less than no places ago, which is large. After more than a lap without a look the words cannot tell.
+  [[nodiscard]] bool passed(u32 position, u32 added) const {
+    return newest_[position >> 15] - position < added || added > size_;
+  }
+
+  // No position, but for reserved bits.
+  [[nodiscard, gnu::noinline]] bool asked_otherwise(u32 wish, u32 added) const {
+    const u32 position = (wish & (detail::events_mask | 0xffff)) - detail::events_at;
+    if (position < positions_) return passed(position, added);
+    return (wish & detail::events_mask) != detail::events_off && added != 0;  // the reserved mode asks for a doorbell, too
+  }
+
+  // Without the options the questions cost nothing.
+  [[nodiscard]] bool is_indirect() const { return Options.indirect != 0 && indirect_; }
+  [[nodiscard]] bool is_in_order() const { return Options.in_order && order_.is_on; }
+
+  [[nodiscard]] const used_descriptor& answer() const { return *reinterpret_cast<const used_descriptor*>(oldest_); }
   [[nodiscard]] descriptor* table_entries(u16 slot) const {
     return reinterpret_cast<descriptor*>(tables_.data + table_bytes * slot);
   }
-  [[nodiscard]] to_device<u32>& driver_events() { return *reinterpret_cast<to_device<u32>*>(storage_ + driver_at); }
-  [[nodiscard]] const from_device<u32>& device_events() const {
-    return *reinterpret_cast<const from_device<u32>*>(storage_ + device_at);
-  }
 
-  // The device has used a chain of `count` descriptors, and goes on behind it.
-  [[gnu::always_inline]] void pass(u32 count) {
-    ++taken_;
-    // It has skipped the chain's other places, whichever chain of the ring this was.
-    free_places_ += count;
-    u32 behind = taken_at_ + count;
-    if (behind >= size_) [[unlikely]] {
-      behind -= size_;
-      used_ ^= detail::packed_both;
-    }
-    taken_at_ = behind;
-  }
-
-  // The oldest request. What ends the batch has been published, so this comes to it and to nothing that was not.
-  [[nodiscard]] errc take_of_batch(completion& out) {
-    const u16 slot = order_.slot_at(taken_at_);
-    slot_record& record = table_[slot];
-    const bool last = order_.ends_batch(slot);
-    record.batch = 0;
-    out = {token{slot, record.generation}, record.cookie, last ? order_.length().clamped(record.writable) : 0, last};
-    pass(record.count);
+  // What the device says where its next answer will be: a slot that it has, and how much it wrote.
+  [[nodiscard, gnu::always_inline]] errc take_answer(u16& slot, untrusted<u32>& length) {
+    const used_descriptor& one = answer();
+    // Acquire: the rest of the descriptor and the buffers. Partner: the device's release store of the flags.
+    const untrusted<u32> word = one.id_and_flags.template observe<Barriers>();
+    const u32 seen = word.unchecked();  // the flags say whose it is, whatever they say; the id is checked below
+    if ((seen & detail::packed_both) != used_) return broken_ ? errc::device_misbehaved : errc::not_ready;
+    slot = static_cast<u16>(seen);
+    if (slot >= Capacity || !table_.may_complete(table_[slot])) [[unlikely]] return lie();
+    length = one.length.template fetch<Barriers>();
     return errc::ok;
   }
 
-  // The slot that the next request gets.
-  [[nodiscard]] u32 next_slot() const {
-    if constexpr (Options.in_order)
-      if (order_.is_on()) return order_.slot_at(next_);
-    return free_slot_;
+  // An answer is for a batch, of which it names the last request. That has been published, so this comes to it and to nothing that was
+  // not.
+  [[nodiscard]] errc take_in_order(completion& out) {
+    if (!order_.in_batch) {
+      u16 slot;
+      if (const errc got = take_answer(slot, order_.length); got != errc::ok) return got;
+      order_.last = untrusted<u32>{slot};
+    }
+    const u16 slot = order_.oldest;
+    const bool last = order_.last.equals(slot);
+    order_.in_batch = !last;
+    order_.oldest = free_slots_.after(slot);
+    pass(slot, order_.length, last, out);
+    return errc::ok;
+  }
+
+  // The device has used this chain, and goes on behind it: it has skipped the chain's other places.
+  [[gnu::always_inline]] void pass(usize slot, untrusted<u32> length, bool known, completion& out) {
+    ++taken_;
+    oldest_ += table_[slot].count;
+    if (oldest_ >= end_) [[unlikely]] {
+      oldest_ -= size_;
+      used_ ^= detail::packed_both;
+    }
+    table_.end(slot, length, known, out);
   }
 
   [[nodiscard]] errc lie() {
@@ -372,33 +374,36 @@ class packed_ring {
   }
 
   // The shared memory.
-  u8* storage_ = nullptr;
+  descriptor* ring_ = nullptr;
+  descriptor* end_ = nullptr;  // behind its last place
+  to_device<u32>* driver_events_ = nullptr;
+  const from_device<u32>* device_events_ = nullptr;
   dma_area tables_{};
 
   // The truth, ours alone.
+  descriptor* next_ = nullptr;    // the place that the next descriptor goes to
+  descriptor* oldest_ = nullptr;  // the place where the device's next answer will be
+  descriptor* first_ = nullptr;   // where the first staged descriptor is, and
+  u32 first_word_ = 0;            // the word that makes it available; 0: nothing is staged
+  u32 available_ = 0;             // flags that make a descriptor available on the driver's lap
+  u32 used_ = 0;                  // flags of a used one on the device's lap
   u32 size_ = 0;
-  u32 next_ = 0;               // the place that the next descriptor goes to
-  u32 taken_at_ = 0;           // the place where the device's next answer will be
-  u32 free_places_ = 0;
-  u32 available_ = 0;          // flags that make a descriptor available on the driver's lap
-  u32 used_ = 0;               // flags of a used one on the device's lap
-  u32 first_at_ = 0;           // where the first staged descriptor is,
-  u32 staged_places_ = 0;      // how many there are, and
-  u32 first_word_ = 0;         // the word that makes the first available
-  u16 offered_ = 0;            // requests so far, staged included
-  u16 published_ = 0;          // those that the device can see
-  u32 shown_ = 0;              // the first place that the device has not been shown, with the driver's wrap counter in bit 15
-  u32 position_wish_ = 0;      // how a device asks for a position; without EVENT_IDX there is no such word
-  u32 unchecked_places_ = 0;   // published since the last kick decision
-  u16 taken_ = 0;              // requests that came back
+  u32 free_places_ = 0;           // which no taken slot has
+  u32 unchecked_ = 0;             // places published since the last kick decision
+  u32 positions_ = 0;             // how many positions a device may ask for: none without EVENT_IDX
+  u32 shown_lap_ = 0;             // wrap counter where the device has been shown everything
+  u32 newest_[2]{};               // the last place that the device has been shown, as positions with wrap counter 0 and 1 count it
+  u16 offered_ = 0;               // requests so far, staged included
+  u16 published_ = 0;             // those that the device can see
+  u16 taken_ = 0;                 // requests that came back
+  u16 longest_ = 0;               // descriptors in a chain at most
   u16 reclaim_from_ = 0;
-  u16 free_slot_ = 0;          // head of the free slots, which next_slot_ links; size_ or more: none
   bool event_idx_ = false;
   bool indirect_ = false;
   bool broken_ = false;
-  u16 next_slot_[Capacity]{};
+  detail::in_order order_{};
+  slot_list<Capacity> free_slots_{};
   slot_table<Capacity> table_{};
-  VIRTIO_EMPTY_MEMBER detail::conditional<Options.in_order, detail::in_order_queue<Capacity>, detail::no_order> order_{};
 };
 
 /// A choice of ring for a driver's type: `packed_queue<256>`, `packed_queue<64, virtio::packed_options{.indirect = 16}>`.

@@ -14,20 +14,29 @@ namespace detail {
 inline constexpr u32 desc_next = 1;
 inline constexpr u32 desc_indirect = 4;
 
+/// What a ring says to a chain that takes `needed` of its `free` descriptors.
+template <class Ring>
+[[nodiscard, gnu::always_inline]] inline errc admit(const Ring& ring, const segments& chain, bool through_table, u32 needed, u32 free) {
+  const u16 count = chain.size();
+  // One comparison for none and for too many: 0 - 1 is large.
+  if (needed - 1 >= free || (through_table && count > ring.longest_chain())) [[unlikely]]
+    return count == 0 ? errc::invalid_argument : count > ring.longest_chain() ? errc::out_of_range : errc::queue_full;
+  return chain.bytes() >> 32 == 0 ? errc::ok : errc::out_of_range;  // 2.7.5.3, 2.8.8
+}
+
 }  // namespace detail
 
-/// One request. The life of a slot is in two of its fields: `generation` is odd from stage to release, `batch` is not 0 from stage
+/// One request. The life of a slot is in two of its fields: `generation` is odd from stage to release, `batch` is a number from stage
 /// to completion. All-zero is a slot that was never used.
 struct slot_record {
+  static constexpr u64 none = ~u64{0};
+
   u64 cookie = 0;
+  u64 batch = 0;       // the publish() that shows it to the device, counted from 0; or none
   u32 writable = 0;    // bytes the device may write
   u32 generation = 0;  // counts stages and releases: a token's is odd, so that token{} names none
-  u32 batch = 0;       // the publish() that shows it to the device
-  u16 last = 0;        // the last descriptor of its chain
-  u16 count = 0;       // descriptors in its chain
-
-  [[nodiscard]] constexpr bool is_taken() const { return (generation & 1) != 0; }
-  [[nodiscard]] constexpr bool is_in_flight() const { return batch != 0; }
+  u32 last = 0;        // the last descriptor of its chain; with IN_ORDER the first, by which the device names it
+  u32 count = 0;       // descriptors in its chain
 };
 
 /// A table of `Slots` requests. Indices given here have been checked by the ring.
@@ -38,9 +47,9 @@ class slot_table {
     // Generations live on: a token from before a reset stays stale.
     for (slot_record& one : records_) {
       one.generation = (one.generation + 1) & ~u32{1};
-      one.batch = 0;
+      one.batch = slot_record::none;
     }
-    batch_ = 1;
+    batch_ = 0;
   }
 
   [[nodiscard]] constexpr slot_record& operator[](usize slot) { return records_[slot]; }
@@ -56,19 +65,21 @@ class slot_table {
     return record;
   }
   /// What was begun is shown to the device.
-  constexpr void publish() {
-    if (++batch_ == 0) [[unlikely]] batch_ = 1;
-  }
+  constexpr void publish() { ++batch_; }
   /// Whether the device may complete this one: it is in flight, and not staged only, whose buffers the device is about to get.
-  [[nodiscard]] constexpr bool may_complete(const slot_record& record) const {
-    return record.is_in_flight() && record.batch != batch_;
+  [[nodiscard]] constexpr bool may_complete(const slot_record& record) const { return record.batch < batch_; }
+  /// The device has it no more, and says it wrote so much. The length is cut, never judged: honest devices differ in what they report.
+  constexpr void end(usize slot, untrusted<u32> length, bool known, completion& out) {
+    slot_record& record = records_[slot];
+    record.batch = slot_record::none;
+    out = {token{static_cast<u16>(slot), record.generation}, record.cookie, known ? length.clamped(record.writable) : 0, known};
   }
   /// The caller has seen the end of the request.
   constexpr slot_record& release(token t) {
     const usize slot = t.slot;
     VIRTIO_ASSERT(slot < Slots);
     slot_record& record = records_[slot];
-    VIRTIO_ASSERT(record.generation == t.generation && !record.is_in_flight());
+    VIRTIO_ASSERT(record.generation == t.generation && record.batch == slot_record::none);
     ++record.generation;
     return record;
   }
@@ -85,20 +96,53 @@ class slot_table {
     return t.slot < Slots && records_[t.slot].generation == t.generation && (t.generation & 1) != 0;
   }
 
-  /// Gives back a request that is in flight, looking from slot `from` on, below `end`; `not_ready` when there is none.
-  [[nodiscard]] result<completion> reclaim(u16& from, u16 end) {
-    for (; from < end; ++from) {
-      slot_record& record = records_[from];
-      if (!record.is_in_flight()) continue;
-      record.batch = 0;
-      return completion{token{from, record.generation}, record.cookie, 0, true};
+  /// Gives back a request that is in flight, looking from slot `from` on, below `below`; `not_ready` when there is none.
+  [[nodiscard]] result<completion> reclaim(u16& from, u16 below) {
+    for (; from < below; ++from) {
+      if (records_[from].batch == slot_record::none) continue;
+      completion out;
+      end(from, {}, true, out);
+      return out;
     }
     return errc::not_ready;
   }
 
  private:
-  u32 batch_ = 0;  // publishes since the start, and one; never 0 once there are requests
+  u64 batch_ = 0;  // publishes since the start
   slot_record records_[Slots]{};
+};
+
+/// The slots that are free, in the order in which they will be used. A slot in flight keeps its link. The ring counts how many are free:
+/// the list does not know when it is empty.
+template <u16 Capacity>
+class slot_list {
+ public:
+  /// The slots below `count` are free.
+  void start(u32 count) {
+    for (u32 i = 0; i < Capacity; ++i) next_[i] = static_cast<u16>(i + 1);
+    next_[count - 1] = 0;
+    first_ = 0;
+    last_ = static_cast<u16>(count - 1);
+  }
+  [[nodiscard]] u16 first() const { return first_; }
+  [[nodiscard]] u16 after(usize slot) const { return next_[slot]; }
+  void take_first() { first_ = next_[usize{first_}]; }
+
+  /// The slot is the next to be used: what was used last is nearest.
+  void put_first(u16 slot) {
+    next_[usize{slot}] = first_;
+    first_ = slot;
+  }
+  /// The slot is the last to be used. While all slots return like this and one stays free, requests follow one another in the list.
+  void put_last(u16 slot) {
+    next_[usize{last_}] = slot;
+    last_ = slot;
+  }
+
+ private:
+  u16 first_ = 0;
+  u16 last_ = 0;
+  u16 next_[Capacity]{};
 };
 
 }  // namespace virtio

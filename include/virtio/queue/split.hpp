@@ -106,14 +106,18 @@ class split_ring {
     event_idx_ = features.has(feature::event_idx);
 
     usable_ = detail::smaller(entries, Capacity);
-    order_.start(features.has(feature::in_order));
-    free_count_ = static_cast<u16>(usable_ - order_.kept_free(usable_));
+    free_count_ = usable_;
+    if constexpr (Options.in_order) {
+      free_count_ -= order_.start(features.has(feature::in_order), usable_);
+      free_slots_.start(usable_);
+    }
+    longest_ = static_cast<u16>(free_count_);
     free_ = 0;
-    taken_place_ = 0;
     for (u32 i = 0; i < Capacity; ++i) next_[i] = static_cast<u16>(i + 1);
     next_[usable_ - 1] = 0;  // in order they go round; otherwise nobody comes there
     table_.clear();
-    offered_ = published_ = checked_ = taken_ = seen_ = 0;
+    offered_ = published_ = taken_ = seen_ = 0;
+    unchecked_ = 0;
     reclaim_from_ = 0;
     broken_ = false;
     // What the device wishes to hear of: avail_event, behind the ring's elements, or the flags in front of them.
@@ -126,7 +130,7 @@ class split_ring {
   [[nodiscard]] u16 longest_chain() const {
     // Through a table too, a chain must not have more descriptors than the ring has entries (2.7.5.3.1).
     return is_indirect() ? detail::smaller(Options.indirect, static_cast<u16>(mask_ + 1))
-                         : static_cast<u16>(usable_ - order_.kept_free(usable_));
+                         : longest_;
   }
 
   /// Chains that the device may have.
@@ -134,26 +138,20 @@ class split_ring {
 
   [[nodiscard]] result<u16> reserve() {
     if (free_count_ == 0) [[unlikely]] return errc::queue_full;
-    if constexpr (Options.in_order)
-      if (order_.is_on()) return order_.reserve(table_, free_, usable_);
-    return free_;
+    return next_slot();
   }
 
   // Inlined: a driver calls it in one place, and it is the larger half of what a request costs.
   [[nodiscard, gnu::always_inline]] result<token> stage(u16 slot, const segments& chain, u64 cookie) {
+    VIRTIO_ASSERT(slot == next_slot());  // the slot that reserve() named, with nothing staged since
+    const u16 count = chain.size();
+    const bool through_table = is_indirect() && count > 1;
+    const u32 needed = through_table ? 1u : count;
+    if (const errc no = detail::admit(*this, chain, through_table, needed, free_count_); no != errc::ok) [[unlikely]] return no;
+
     // Descriptors come from the free list. Without IN_ORDER its head is the slot, too; with it nothing ever changes the list, so
     // that they come one after the other (2.7.5).
     const u32 head = free_;
-    VIRTIO_ASSERT(slot == slot_of(head));  // the slot that reserve() named, with nothing staged since
-    const u16 count = chain.size();
-    const bool through_table = is_indirect() && count > 1;
-    const u16 needed = through_table ? u16{1} : count;
-    // One comparison for none and for too many: 0 - 1 is large.
-    if (static_cast<u16>(needed - 1) >= free_count_ || (through_table && count > longest_chain())) [[unlikely]]
-      return count == 0 ? errc::invalid_argument : count > longest_chain() ? errc::out_of_range : errc::queue_full;
-
-    if (chain.bytes() >> 32 != 0) [[unlikely]] return errc::out_of_range;  // 2.7.5.3
-
     descriptor* const table = through_table ? table_entries(slot) : descriptors_;
     u32 at = through_table ? 0u : head;
     const segment* piece = chain.begin();
@@ -170,17 +168,23 @@ class split_ring {
 
     slot_record& record = table_.begin(slot, cookie, static_cast<u32>(chain.writable_bytes()));
     const u32 end = through_table ? head : at;
-    record.last = static_cast<u16>(end);
+    record.last = end;
     record.count = needed;
     free_ = next_[end];
-    free_count_ = static_cast<u16>(free_count_ - needed);
-    driver_[ring_start + (offered_ & mask_)].store(static_cast<u16>(head));
+    free_count_ -= needed;
+    if (is_in_order()) {
+      record.last = head;
+      free_slots_.take_first();
+    }
+    driver_[ring_start + usize{offered_ & mask_}].store(static_cast<u16>(head));
     ++offered_;
     return token{slot, record.generation};
   }
 
   bool publish() {
-    if (published_ == offered_) return false;
+    const u16 added = static_cast<u16>(offered_ - published_);
+    if (added == 0) return false;
+    unchecked_ += added;
     published_ = offered_;
     table_.publish();
     // Release: descriptors and ring entries before the index. Partner: the device's acquire load of the index (2.7.13.3.1).
@@ -189,16 +193,16 @@ class split_ring {
   }
 
   [[nodiscard]] bool needs_kick() {
-    const u16 after = published_, before = checked_;
-    checked_ = after;
+    const u32 added = unchecked_;
+    unchecked_ = 0;
     // Full fence: our index store before our load of the device's wish. Partner: the device stores its wish, fences, and
     // looks at the index again. Without both, each could miss the other's store and the request would hang (2.7.13.4.1).
     Barriers::full();
     // Any value is a legal wish; a false one costs the device its doorbell or us one register write.
     const u16 wish = device_wish_->template fetch<Barriers>().unchecked();
-    if (event_idx_) return need_event(wish, after, before);
+    if (event_idx_) return need_event(wish, published_, static_cast<u16>(added));
     // Only bit 0 means anything; the rest of the word may be whatever the device likes.
-    return (wish & detail::used_no_notify) == 0 && after != before;
+    return (wish & detail::used_no_notify) == 0 && added != 0;
   }
 
   /// The available index, for transports that tell it with the doorbell.
@@ -220,27 +224,25 @@ class split_ring {
       if (arrived > in_flight()) [[unlikely]] return lie();
       seen_ = static_cast<u16>(taken_ + arrived);
     }
-    if constexpr (Options.in_order)
-      if (order_.is_on()) return take_in_order(out);
-    const used_element& element = used_elements()[taken_ & mask_];
+    if (is_in_order()) return take_in_order(out);
+    const used_element& element = used_elements()[usize{taken_ & mask_}];
     const result<u32> id = element.id.template fetch<Barriers>().below(Capacity);
     if (!id) [[unlikely]] return lie();
-    slot_record& record = table_[*id];
-    if (!table_.may_complete(record)) [[unlikely]] return lie();
-    // The length is cut, never judged: honest devices differ in what they report.
-    const u32 length = element.length.template fetch<Barriers>().clamped(record.writable);
-    record.batch = 0;
+    if (!table_.may_complete(table_[*id])) [[unlikely]] return lie();
     ++taken_;
-    out = {token{static_cast<u16>(*id), record.generation}, record.cookie, length, true};
+    table_.end(*id, element.length.template fetch<Barriers>(), true, out);
     return errc::ok;
   }
 
   void release(token t) {
     const slot_record& record = table_.release(t);
-    if (order_.is_on()) return;  // its place has it again; and its descriptors came back when it was taken
-    next_[record.last] = free_;
-    free_ = t.slot;
-    free_count_ = static_cast<u16>(free_count_ + record.count);
+    free_count_ += record.count;
+    if (is_in_order()) {
+      free_slots_.put_last(t.slot);
+    } else {
+      next_[record.last] = free_;
+      free_ = t.slot;
+    }
   }
 
   /// Whether the token's request is in flight or done and not released.
@@ -274,6 +276,7 @@ class split_ring {
   [[nodiscard]] result<completion> reclaim() {
     if (const auto one = table_.reclaim(reclaim_from_, usable_)) return one;
     published_ = offered_ = taken_ = seen_;  // nothing is in flight any more
+    order_ = {.is_on = order_.is_on, .oldest = free_slots_.first()};
     return errc::not_ready;
   }
 
@@ -286,8 +289,9 @@ class split_ring {
   static constexpr u32 index_word = 1;
   static constexpr u32 ring_start = 2;
 
-  // Without tables the question costs nothing.
+  // Without the option the question costs nothing.
   [[nodiscard]] bool is_indirect() const { return Options.indirect != 0 && indirect_; }
+  [[nodiscard]] bool is_in_order() const { return Options.in_order && order_.is_on; }
 
   [[nodiscard]] to_device<u16, order>& used_event() { return driver_[ring_start + u32{mask_} + 1]; }
   [[nodiscard]] const from_device<u16, order>& used_word(u32 which) const {
@@ -301,47 +305,25 @@ class split_ring {
     return reinterpret_cast<descriptor*>(tables_.data + table_bytes * slot);
   }
 
-  // The oldest request. An element stands where its batch begins and names the head of the batch's last chain; the index counts all
-  // of them. It covers no more than what was published, so the oldest has been.
+  // The slot of the next request, if there is room for one.
+  [[nodiscard]] u16 next_slot() const { return is_in_order() ? free_slots_.first() : free_; }
+
+  // An element stands where its batch begins and names the head of the batch's last chain; the index counts all of them. It covers no
+  // more than what was published, so the oldest request has been.
   [[nodiscard]] errc take_in_order(completion& out) {
-    const u16 slot = order_.slot_at(taken_place_);
-    bool known = true;
-    untrusted<u32> length;
-    if (!order_.in_batch()) {
-      const used_element& element = used_elements()[taken_ & mask_];
-      const untrusted<u32> head = element.id.template fetch<Barriers>();
-      length = element.length.template fetch<Barriers>();
-      if (!head.equals(taken_place_) && !begin_batch(head, length)) [[unlikely]] return lie();
+    if (!order_.in_batch) {
+      const used_element& element = used_elements()[usize{taken_ & mask_}];
+      order_.last = element.id.template fetch<Barriers>();
+      order_.length = element.length.template fetch<Barriers>();
     }
-    if (order_.in_batch()) {
-      known = order_.ends_batch(slot);
-      length = order_.length();
-      if (!known && static_cast<u16>(taken_ + 1) == seen_) [[unlikely]] return lie();  // a longer batch than the index says
-    }
-    slot_record& record = table_[slot];
-    record.batch = 0;
+    const u16 slot = order_.oldest;
+    const bool last = order_.last.equals(table_[slot].last);
+    if (!last && static_cast<u16>(taken_ + 1) == seen_) [[unlikely]] return lie();  // none that the index covers has this head
+    order_.in_batch = !last;
+    order_.oldest = free_slots_.after(slot);
     ++taken_;
-    taken_place_ = (taken_place_ + record.count) & mask_;
-    free_count_ = static_cast<u16>(free_count_ + record.count);
-    out = {token{slot, record.generation}, record.cookie, known ? length.clamped(record.writable) : 0, known};
+    table_.end(slot, order_.length, last, out);
     return errc::ok;
-  }
-
-  [[nodiscard]] u32 slot_of(u32 free_descriptor) const {
-    if constexpr (Options.in_order)
-      if (order_.is_on()) return order_.slot_at(free_descriptor);
-    return free_descriptor;
-  }
-
-  [[gnu::cold, gnu::noinline]] bool begin_batch(untrusted<u32> last_head, untrusted<u32> length) {
-    const result<u32> head = last_head.below(usable_);
-    if (!head) return false;
-    const u16 slot = order_.slot_at(*head);
-    const slot_record& record = table_[slot];
-    // A chain must start there, and not only one that is staged.
-    if (((record.last + 1u - record.count) & mask_) != *head || !table_.may_complete(record)) return false;
-    order_.begin_batch(slot, length);
-    return true;
   }
 
   [[nodiscard]] errc lie() {
@@ -360,22 +342,23 @@ class split_ring {
 
   // The truth, ours alone. Indices run free over 16 bits and meet the ring through the mask.
   u32 mask_ = 0;          // entries less one
-  u16 usable_ = 0;        // descriptors in use: the smaller of the ring and our capacity
-  u16 free_ = 0;          // head of the free list, which next_ links
+  u32 free_count_ = 0;    // descriptors that no taken slot has
+  u32 unchecked_ = 0;     // requests published since the last kick decision
+  u16 free_ = 0;          // head of the free descriptors, which next_ links
   u16 offered_ = 0;       // available index, staged included
-  u16 free_count_ = 0;
   u16 published_ = 0;     // available index, as the device sees it
-  u16 checked_ = 0;       // available index at the last kick decision
   u16 taken_ = 0;         // used index up to which completions were taken
   u16 seen_ = 0;          // used index up to which they are known to be there
+  u16 usable_ = 0;        // descriptors in use: the smaller of the ring and our capacity
+  u16 longest_ = 0;       // the most of them in one chain
   u16 reclaim_from_ = 0;
   bool event_idx_ = false;
   bool indirect_ = false;
   bool broken_ = false;
-  u32 taken_place_ = 0;   // with IN_ORDER: the head of the oldest chain in flight
+  detail::in_order order_{};
   u16 next_[Capacity]{};
   slot_table<Capacity> table_{};
-  VIRTIO_EMPTY_MEMBER detail::conditional<Options.in_order, detail::in_order_queue<Capacity>, detail::no_order> order_{};
+  slot_list<Options.in_order ? Capacity : 1> free_slots_{};  // with IN_ORDER; otherwise slots are descriptors
 };
 
 /// A choice of ring for a driver's type: `split_queue<256>`, `split_queue<64, virtio::ring_options{.indirect = 16}>`. The

@@ -8,10 +8,10 @@
 
 namespace virtio {
 
-/// Whether moving an index from `before` to `after` passes the point `event` that the other side asked about: it wants to
-/// hear of the step from `event` to `event + 1`.
-[[nodiscard]] constexpr bool need_event(u16 event, u16 after, u16 before) {
-  return static_cast<u16>(after - event - 1) < static_cast<u16>(after - before);
+/// Whether moving an index by `steps` up to `after` passes the point `event` that the other side asked about: it wants to hear of
+/// the step from `event` to `event + 1`.
+[[nodiscard]] constexpr bool need_event(u16 event, u16 after, u16 steps) {
+  return static_cast<u16>(after - event - 1) < steps;
 }
 
 }  // namespace virtio

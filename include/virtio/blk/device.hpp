@@ -125,7 +125,7 @@ class device {
 
   /// Writes, likewise. Errors also: `read_only`. Stable only after `flush` where `has_write_cache`.
   [[nodiscard]] result<void> write(u64 sector, const_bytes data) {
-    return transfer(request::out, sector, bytes{const_cast<u8*>(data.data()), data.size()});  // the device only reads it
+    return transfer(request::out, sector, readable(data));
   }
 
   /// Makes all writes that have completed stable. Does nothing on a device without a write cache.
@@ -188,7 +188,8 @@ class device {
   /// before `kick`. `cookie` comes back with the completion. Never waits, touches no register. Errors: as `read`, and
   /// `no_space` when the memory is scattered over more segments than a request may have, `invalid_argument` for no bytes.
   [[nodiscard]] result<token> submit_read(u64 sector, bytes data, u64 cookie = 0) {
-    return submit_read(sector, scatter<bytes>{&data, 1}, cookie);
+    VIRTIO_TRY(check(sector, data.size()));
+    return submit(request::in, sector, data, direction::from_device, cookie);
   }
   [[nodiscard]] result<token> submit_read(u64 sector, scatter<bytes> data, u64 cookie = 0) {
     VIRTIO_TRY(check(sector, data.size()));
@@ -197,7 +198,9 @@ class device {
 
   /// Stages a write, likewise. Errors also: `read_only`.
   [[nodiscard]] result<token> submit_write(u64 sector, const_bytes data, u64 cookie = 0) {
-    return submit_write(sector, scatter<const_bytes>{&data, 1}, cookie);
+    if (is_read_only()) return errc::read_only;
+    VIRTIO_TRY(check(sector, data.size()));
+    return submit(request::out, sector, readable(data), direction::to_device, cookie);
   }
   [[nodiscard]] result<token> submit_write(u64 sector, scatter<const_bytes> data, u64 cookie = 0) {
     if (is_read_only()) return errc::read_only;
@@ -209,13 +212,12 @@ class device {
   [[nodiscard]] result<token> submit_flush(u64 cookie = 0) {
     VIRTIO_TRY(core_.ready());
     if (!features().has(feature::flush)) return errc::unsupported;
-    return submit(request::flush, 0, scatter<bytes>{}, direction::to_device, cookie);
+    return submit(request::flush, 0, bytes{}, direction::to_device, cookie);
   }
 
   /// Stages a request for the identification; exactly 20 bytes.
   [[nodiscard]] result<token> submit_get_id(u8 (&id)[id_bytes], u64 cookie = 0) {
-    const bytes whole{id, id_bytes};
-    return submit(request::get_id, 0, scatter<bytes>{&whole, 1}, direction::from_device, cookie);
+    return submit(request::get_id, 0, bytes{id, id_bytes}, direction::from_device, cookie);
   }
 
   /// Stages a discard of some extents; the list may go when this returns. Errors also: `unsupported` when the device cannot,
@@ -341,24 +343,38 @@ class device {
     return core_.ready() ? wrong : core_.ready().error();  // before start() the capacity is 0
   }
 
+  // The device only reads it.
+  [[nodiscard]] static bytes readable(const_bytes data) { return {const_cast<u8*>(data.data()), data.size()}; }
+
   /// Header, data, status: maps the data, fills the slot's cells, stages the chain.
+  [[nodiscard]] result<token> submit(request what, u64 sector, bytes data, direction way, u64 cookie) {
+    VIRTIO_TRY_ASSIGN(const u16 slot, core_.reserve());
+    segment room[O.segments + 2];
+    segments chain{room};
+    begin(chain, slot);
+    VIRTIO_TRY(add(chain, data, way));
+    return seal(slot, chain, static_cast<u16>(chain.size() - 1), what, sector, cookie);
+  }
   template <class Range>
   [[nodiscard]] result<token> submit(request what, u64 sector, scatter<Range> data, direction way, u64 cookie) {
     VIRTIO_TRY_ASSIGN(const u16 slot, core_.reserve());
     segment room[O.segments + 2];
     segments chain{room};
     begin(chain, slot);
-    for (const Range& range : data) {
-      if (range.size() == 0) continue;
-      const u16 before = chain.size();
-      const auto mapped = core_.device().platform().map(range.data(), range.size(), way, chain);
-      const bool fits = chain.size() < chain.capacity();  // the status byte needs the last place
-      if (!mapped || !fits) [[unlikely]] {
-        core_.release_pieces(chain, 1, static_cast<u16>((mapped ? chain.size() : before) - 1));
-        return mapped ? errc::no_space : mapped.error();
-      }
-    }
+    for (const Range& range : data) VIRTIO_TRY(add(chain, range, way));
     return seal(slot, chain, static_cast<u16>(chain.size() - 1), what, sector, cookie);
+  }
+
+  /// Some of the user's data. On error nothing of the chain is mapped any more.
+  template <class Range>
+  [[nodiscard, gnu::always_inline]] result<void> add(segments& chain, const Range& range, direction way) const {
+    if (range.size() == 0) return {};
+    const u16 before = chain.size();
+    const auto mapped = core_.device().platform().map(range.data(), range.size(), way, chain);
+    const bool fits = chain.size() < chain.capacity();  // the status byte needs the last place
+    if (mapped && fits) [[likely]] return {};
+    core_.release_pieces(chain, 1, static_cast<u16>((mapped ? chain.size() : before) - 1));
+    return mapped ? errc::no_space : mapped.error();
   }
 
   /// The beginning of every request: the header, and how much may follow.
@@ -463,8 +479,7 @@ class device {
     usize piece = limits_.largest();
     while (!data.empty()) {
       const bytes part = data.part(0, piece);
-      const scatter<bytes> whole{&part, 1};
-      const auto sent = submit(what, sector, whole, what == request::in ? direction::from_device : direction::to_device, 0);
+      const auto sent = submit(what, sector, part, what == request::in ? direction::from_device : direction::to_device, 0);
       if (!sent && sent.error() == errc::no_space && part.size() > block_size()) {
         piece = part.size() / 2 & ~usize{block_size() - 1};  // more scattered than one request can say: ask for less
         continue;

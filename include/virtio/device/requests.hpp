@@ -117,8 +117,9 @@ class request_device {
   /// `not_ready`; `device_misbehaved` once, when the device lies: it is then reset, and what was in flight ends as
   /// `canceled`; then why the device is down.
   [[nodiscard]] errc next(answer& ended) {
-    if (parked_count_ != 0) [[unlikely]] return unpark_any(ended);
-    return next_from_ring(ended);
+    if (parked_count_ == 0) [[likely]] return next_from_ring(ended);
+    ended = unpark_any();
+    return errc::ok;
   }
 
   /// As `next()`, and waits for it. Errors also: `timed_out` or `needs_reset` once, when the device was reset for it, and
@@ -136,7 +137,10 @@ class request_device {
   /// buffers are safe then. Errors: `stale_handle`; `device_broken` when the device will not reset and keeps the buffers.
   [[nodiscard]] errc wait(token mine, waiting why, answer& ended) {
     if (!ring_.is_live(mine)) return errc::stale_handle;
-    if (is_parked(mine.slot)) return unpark(mine.slot, ended);
+    if (is_parked(mine.slot)) {
+      ended = unpark(mine.slot);
+      return errc::ok;
+    }
     kick();
     for (patience left;;) {
       errc problem = next_from_ring(ended);
@@ -152,7 +156,7 @@ class request_device {
         problem = recover(problem);
       }
       if (!is_parked(mine.slot)) return errc::device_broken;
-      (void)unpark(mine.slot, ended);
+      ended = unpark(mine.slot);
       ended.error = problem;
       return errc::ok;
     }
@@ -218,7 +222,7 @@ class request_device {
 
   // The device is down, so whatever has not been delivered is parked.
   [[gnu::cold, gnu::noinline]] void forget_requests() {
-    for (answer ended; parked_count_ != 0; finish(ended, 0)) (void)unpark_any(ended);
+    while (parked_count_ != 0) finish(unpark_any(), 0);
   }
 
   // What is known of a request that has ended and has not been delivered.
@@ -236,20 +240,19 @@ class request_device {
     ++parked_count_;
   }
 
-  errc unpark(u16 slot, answer& ended) {
+  answer unpark(u16 slot) {
     const parked_answer kept = parked_[slot];
     parked_[slot].parked = false;
     --parked_count_;
     const auto& record = ring_.record(slot);
-    ended = {{{slot, record.generation}, record.cookie, kept.length, kept.length_known}, kept.error};
-    return errc::ok;
+    return {{{slot, record.generation}, record.cookie, kept.length, kept.length_known}, kept.error};
   }
 
   // Only if there is one.
-  [[gnu::cold, gnu::noinline]] errc unpark_any(answer& ended) {
+  [[gnu::cold, gnu::noinline]] answer unpark_any() {
     u16 slot = 0;
     while (!is_parked(slot)) ++slot;
-    return unpark(slot, ended);
+    return unpark(slot);
   }
 
   u16 parked_count_ = 0;

@@ -12,7 +12,7 @@ namespace {
 using namespace virtio;
 
 u64 failed_polls;
-u32 patience;  // turns of the idle loop after a failed poll
+u32 idle_turns;  // turns of the idle loop after a failed poll
 
 }  // namespace
 
@@ -23,7 +23,7 @@ extern "C" void floor_batches(usize count);
 
 extern "C" [[gnu::noinline]] void idle() {
   failed_polls = failed_polls + 1;
-  for (volatile u32 left = patience; left != 0; left = left - 1) __builtin_ia32_pause();
+  for (volatile u32 left = idle_turns; left != 0; left = left - 1) __builtin_ia32_pause();
 }
 
 namespace {
@@ -90,7 +90,7 @@ bytes buffer(usize i, usize size) { return {buffers[i], size}; }
 // Runs one phase between markers Id and Id + 1, and says how often it polled in vain.
 template <u16 Id, class Work>
 void phase(u32 turns, usize requests, Work work) {
-  patience = turns;
+  idle_turns = turns;
   failed_polls = 0;
   mark<Id>();
   work(requests);

@@ -34,6 +34,14 @@ inline u32 seed() {
   return given != nullptr ? static_cast<u32>(std::strtoul(given, nullptr, 0)) : std::random_device{}();
 }
 
+/// A chain in whose descriptors no two bytes of a field are alike.
+struct two_pieces : segment_list<2> {
+  two_pieces() {
+    append(dma_addr{0x1122334455667788}, 0x19aabbcc, direction::to_device);
+    append(dma_addr{0x8877665544332211}, 0x01020304, direction::from_device);
+  }
+};
+
 /// The functions of a virtqueue.
 struct any_ring {
   virtual ~any_ring() = default;

@@ -60,9 +60,7 @@ TEST_CASE("packed queue: a descriptor is address, length, id, flags, little-endi
           "[queue][packed]") {
   auto r = std::make_unique<rig::pair<packed_ring<3>>>();
   r->attach(3, {});
-  segment_list<2> two;
-  two.append(dma_addr{0x1122334455667788}, 0x19aabbcc, direction::to_device);
-  two.append(dma_addr{0x8877665544332211}, 0x01020304, direction::from_device);
+  const rig::two_pieces two;
   for (int lap = 0; lap < 4; ++lap) {
     const auto t = r->ring.stage(*r->ring.reserve(), two, 0);
     const auto other = r->submit(1, 0, 1);  // the third place

@@ -58,11 +58,7 @@ TEST_CASE("split queue: attach leaves nothing of what was in the storage [SPLIT-
 TEST_CASE("split queue: a descriptor is address, length, flags, next, little-endian", "[queue][split]") {
   auto r = std::make_unique<rig::pair<split_ring<4>>>();
   r->attach(4, {});
-  segment_list<2> chain;
-  REQUIRE(chain.push(dma_addr{0x1122334455667788}, 0x99aabbcc, direction::to_device));
-  segment_list<2> two;
-  REQUIRE(two.push(dma_addr{0x1122334455667788}, 0x19aabbcc, direction::to_device));
-  REQUIRE(two.push(dma_addr{0x8877665544332211}, 0x01020304, direction::from_device));
+  const rig::two_pieces two;
   REQUIRE(r->ring.stage(*r->ring.reserve(), two, 0));
   const u8 expect[32] = {0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0xcc, 0xbb, 0xaa, 0x19, 1, 0, 1, 0,
                          0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x04, 0x03, 0x02, 0x01, 2, 0, 0, 0};
@@ -74,9 +70,7 @@ TEST_CASE("split queue: a legacy ring of a big-endian guest is big-endian, to th
   auto storage = std::make_unique<dma_storage<ring::dma_bytes>>();
   auto one = std::make_unique<ring>();
   REQUIRE(one->attach({storage->memory, storage->size, dma_addr{0}}, 4, {}));
-  segment_list<2> two;
-  REQUIRE(two.push(dma_addr{0x1122334455667788}, 0x19aabbcc, direction::to_device));
-  REQUIRE(two.push(dma_addr{0x8877665544332211}, 0x01020304, direction::from_device));
+  const rig::two_pieces two;
   const auto t = one->stage(*one->reserve(), two, 0);
   REQUIRE(t);
   one->publish();

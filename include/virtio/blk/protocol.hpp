@@ -74,7 +74,16 @@ inline constexpr u32 sector_bytes = 512;
 inline constexpr usize id_bytes = 20;
 
 /// What a request asks for (5.2.6).
-enum class request : u32 { in = 0, out = 1, flush = 4, get_id = 8, get_lifetime = 10, discard = 11, write_zeroes = 13, secure_erase = 14 };
+enum class request : u32 {
+  in = 0,
+  out = 1,
+  flush = 4,
+  get_id = 8,
+  get_lifetime = 10,
+  discard = 11,
+  write_zeroes = 13,
+  secure_erase = 14,
+};
 
 /// The first 16 bytes of every request; the device reads them.
 template <byte_order Order>

@@ -29,8 +29,8 @@ template <config_space H>
   return u64{ones} << 32 | value;
 }
 
-/// Decodes and sizes BAR `index` (0 to 5, of a bridge 0 and 1). Errors: `not_found` for an unimplemented BAR or index. A BAR with size
-/// and without address comes back with base 0. Cost: at most 13 configuration accesses. Not while the device is in use: its
+/// Decodes and sizes BAR `index` (0 to 5, of a bridge 0 and 1). Errors: `not_found` for an unimplemented BAR or index. A BAR with
+/// size and without address comes back with base 0. Cost: at most 13 configuration accesses. Not while the device is in use: its
 /// decoding pauses.
 template <config_space H>
 [[nodiscard]] result<bar_info> probe_bar(const H& h, typename H::function_id id, u8 index) {

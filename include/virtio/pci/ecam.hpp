@@ -10,10 +10,10 @@
 namespace virtio::pci {
 
 /// A host whose configuration space is memory at `base`. `Shift` is 12 for ECAM, 8 for CAM.
-/// `io_base` is where the CPU finds I/O port 0, 0 when there is no such window. Memory BARs lie from `floor` up to `reach`, the first
-/// address that the CPU cannot use: give both, as narrow as the board knows, since a host that lies may say that a BAR lies in the
-/// guest's own memory.
-/// Zero is the usual answer to everything but `base`, so that a driver object that holds a copy stays all-zero.
+/// `io_base` is where the CPU finds I/O port 0, 0 when there is no such window. Memory BARs lie from `floor` up to `reach`, the
+/// first address that the CPU cannot use: give both, as narrow as the board knows, since a host that lies may say that a BAR lies
+/// in the guest's own memory. Zero is the usual answer to everything but `base`, so that a driver object that holds a copy stays
+/// all-zero.
 template <u8 Shift>
 struct memory_config {
   using function_id = address;

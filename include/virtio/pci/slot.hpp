@@ -2,8 +2,8 @@
 // The slot behind a PCIe root port or a switch's downstream port, for devices that come and go: is there one, does somebody want it
 // out, power. Machines whose slots belong to ACPI have registers of their own for this; there the port has no slot.
 //
-// A device that was plugged in: power_on(), wait (hardware: a second), assign(), find(), start(). One that is to go: hand_off() of its
-// driver, then power_off().
+// A device that was plugged in: power_on(), wait (hardware: a second), assign(), find(), start(). One that is to go: hand_off() of
+// its driver, then power_off().
 // Spec: PCI Express 2.0, 7.8.9 to 7.8.11. Layer: pci.
 #pragma once
 

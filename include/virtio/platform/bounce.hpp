@@ -52,10 +52,11 @@ class bounce_pool {
   /// Slots that no buffer has.
   [[nodiscard]] u16 free_slots() const { return free_count_; }
 
-  /// For a platform's map(). A buffer in the window, which shared memory has to be, is given as it is; any other goes through slots:
-  /// a copy of what the device will read, zeroes where it will write, so that one which writes nothing passes on nobody else's data.
-  /// Errors, without effect: `queue_full`, too few slots are free until requests end; `no_space`, more than the pool has, or more
-  /// pieces than the list takes: ask for less at a time; `dma_unreachable`, shared memory outside of the window; `not_started`.
+  /// For a platform's map(). A buffer in the window, which shared memory has to be, is given as it is; any other goes through
+  /// slots: a copy of what the device will read, zeroes where it will write, so that one which writes nothing passes on nobody
+  /// else's data. Errors, without effect: `queue_full`, too few slots are free until requests end; `no_space`, more than the pool
+  /// has, or more pieces than the list takes: ask for less at a time; `dma_unreachable`, shared memory outside of the window;
+  /// `not_started`.
   [[nodiscard]] result<void> map(const volatile void* va, usize n, direction way, segments& out) {
     u8* const data = const_cast<u8*>(static_cast<const volatile u8*>(va));
     if (window_.size == 0) return errc::not_started;
@@ -108,8 +109,8 @@ class bounce_pool {
   u8* owner_[Slots]{};  // the buffer that a slot stands for; nullptr: free
 };
 
-/// What makes a platform go through a pool, an object with static storage: `struct board : virtio::bounced<pool>, virtio::pci::ecam`.
-/// It accepts ACCESS_PLATFORM, since the addresses are right for a device that is held to the window.
+/// What makes a platform go through a pool, an object with static storage: `struct board : virtio::bounced<pool>,
+/// virtio::pci::ecam`. It accepts ACCESS_PLATFORM, since the addresses are right for a device that is held to the window.
 template <auto& Pool>
 struct bounced {
   static constexpr access_policy access_platform = access_policy::map_takes_care;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What a ring keeps when the device uses buffers in the order they were made available (IN_ORDER). The next answer is then for the
-// oldest request, and needs no search. One entry can give back a whole batch; it names the last request and knows the length of that
-// one only.
+// oldest request, and needs no search. One entry can give back a whole batch; it names the last request and knows the length of
+// that one only.
 // Spec: virtio 1.4, 2.7.9, 2.8.13. Layer: queue.
 #pragma once
 
@@ -16,8 +16,8 @@ struct in_order {
   untrusted<u32> last{};    // what the device calls the batch's last request,
   untrusted<u32> length{};  // whose length this is
 
-  /// Starts afresh, with slot 0. Returns how many places of a ring of `entries` stay free: QEMU 10 counts what is outstanding modulo the
-  /// size of the ring, takes a full ring for an empty one, and never gives its buffers back.
+  /// Starts afresh, with slot 0. Returns how many places of a ring of `entries` stay free: QEMU 10 counts what is outstanding
+  /// modulo the size of the ring, takes a full ring for an empty one, and never gives its buffers back.
   [[nodiscard]] u32 start(bool negotiated, u32 entries) {
     *this = {.is_on = negotiated};
     return negotiated && entries > 1 ? 1 : 0;

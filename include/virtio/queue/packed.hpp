@@ -265,7 +265,8 @@ class packed_ring {
 
   [[nodiscard]] result<completion> reclaim() {
     if (const auto one = table_.reclaim(reclaim_from_, static_cast<u16>(size_))) return one;
-    // Nothing is in flight any more: neither of a batch, nor staged for a publish(), whose word would go into memory of the caller's.
+    // Nothing is in flight any more: neither of a batch, nor staged for a publish(), whose word would go into memory of the
+    // caller's.
     published_ = offered_ = taken_;
     first_word_ = 0;
     order_ = {.is_on = order_.is_on, .oldest = free_slots_.first()};
@@ -304,8 +305,8 @@ class packed_ring {
   // The number of a place.
   [[nodiscard]] u32 place_of(const descriptor* at) const { return static_cast<u32>(at - ring_); }
 
-  // Whether the place at this position is among the `added` last ones that the device has been shown. One that is still to be filled was
-  // filled less than no places ago, which is large. After more than a lap without a look the words cannot tell.
+  // Whether the place at this position is among the `added` last ones that the device has been shown. One that is still to be
+  // filled was filled less than no places ago, which is large. After more than a lap without a look the words cannot tell.
   [[nodiscard]] bool passed(u32 position, u32 added) const {
     return newest_[position >> 15] - position < added || added > size_;
   }
@@ -339,8 +340,8 @@ class packed_ring {
     return errc::ok;
   }
 
-  // An answer is for a batch, of which it names the last request. That has been published, so this comes to it and to nothing that was
-  // not.
+  // An answer is for a batch, of which it names the last request. That has been published, so this comes to it and to nothing that
+  // was not.
   [[nodiscard]] errc take_in_order(completion& out) {
     if (!order_.in_batch) {
       u16 slot;

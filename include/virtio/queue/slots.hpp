@@ -16,7 +16,8 @@ inline constexpr u32 desc_indirect = 4;
 
 /// What a ring says to a chain that takes `needed` of its `free` descriptors.
 template <class Ring>
-[[nodiscard, gnu::always_inline]] inline errc admit(const Ring& ring, const segments& chain, bool through_table, u32 needed, u32 free) {
+[[nodiscard, gnu::always_inline]] inline errc admit(const Ring& ring, const segments& chain, bool through_table, u32 needed,
+                                                   u32 free) {
   const u16 count = chain.size();
   // One comparison for none and for too many: 0 - 1 is large.
   if (needed - 1 >= free || (through_table && count > ring.longest_chain())) [[unlikely]]
@@ -26,8 +27,8 @@ template <class Ring>
 
 }  // namespace detail
 
-/// One request. The life of a slot is in two of its fields: `generation` is odd from stage to release, `batch` is a number from stage
-/// to completion. All-zero is a slot that was never used.
+/// One request. The life of a slot is in two of its fields: `generation` is odd from stage to release, `batch` is a number from
+/// stage to completion. All-zero is a slot that was never used.
 struct slot_record {
   static constexpr u64 none = ~u64{0};
 
@@ -68,7 +69,8 @@ class slot_table {
   constexpr void publish() { ++batch_; }
   /// Whether the device may complete this one: it is in flight, and not staged only, whose buffers the device is about to get.
   [[nodiscard]] constexpr bool may_complete(const slot_record& record) const { return record.batch < batch_; }
-  /// The device has it no more, and says it wrote so much. The length is cut, never judged: honest devices differ in what they report.
+  /// The device has it no more, and says it wrote so much. The length is cut, never judged: honest devices differ in what they
+  /// report.
   constexpr void end(usize slot, untrusted<u32> length, bool known, completion& out) {
     slot_record& record = records_[slot];
     record.batch = slot_record::none;
@@ -112,8 +114,8 @@ class slot_table {
   slot_record records_[Slots]{};
 };
 
-/// The slots that are free, in the order in which they will be used. A slot in flight keeps its link. The ring counts how many are free:
-/// the list does not know when it is empty.
+/// The slots that are free, in the order in which they will be used. A slot in flight keeps its link. The ring counts how many are
+/// free: the list does not know when it is empty.
 template <u16 Capacity>
 class slot_list {
  public:

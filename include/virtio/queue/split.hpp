@@ -308,8 +308,8 @@ class split_ring {
   // The slot of the next request, if there is room for one.
   [[nodiscard]] u16 next_slot() const { return is_in_order() ? free_slots_.first() : free_; }
 
-  // An element stands where its batch begins and names the head of the batch's last chain; the index counts all of them. It covers no
-  // more than what was published, so the oldest request has been.
+  // An element stands where its batch begins and names the head of the batch's last chain; the index counts all of them. It covers
+  // no more than what was published, so the oldest request has been.
   [[nodiscard]] errc take_in_order(completion& out) {
     if (!order_.in_batch) {
       const used_element& element = used_elements()[usize{taken_ & mask_}];

@@ -8,8 +8,8 @@
 
 namespace virtio::rng {
 
-/// How one request ended: the device says that it wrote the first `length` bytes of the buffer, and no others count. `canceled` when the
-/// device was reset first, with length 0.
+/// How one request ended: the device says that it wrote the first `length` bytes of the buffer, and no others count. `canceled`
+/// when the device was reset first, with length 0.
 struct done {
   token which{};
   u64 cookie = 0;

@@ -74,9 +74,9 @@ class segments {
     add(length, way);
   }
 
-  /// The longest piece push() makes. A device may ask for less than 32 bits allow (SIZE_MAX of block devices).
+  /// The longest piece push() makes, not 0. A device may ask for less than 32 bits allow (SIZE_MAX of block devices).
   [[nodiscard]] constexpr u32 largest_piece() const { return largest_; }
-  constexpr void limit_pieces(u32 largest) { largest_ = largest == 0 ? 1 : largest; }
+  constexpr void limit_pieces(u32 largest) { largest_ = largest; }
 
   /// The most segments the list takes, when that is fewer than it has room for.
   constexpr void limit_count(u16 most) { capacity_ = detail::smaller(most, capacity_); }

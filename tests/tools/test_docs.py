@@ -45,6 +45,8 @@ for qemu in ("7.2", "10"):
     names |= {f"qemu {qemu} {cell}" for cell in cells.splitlines()}
 names |= set(subprocess.run([sys.executable, root / "tests/nested/kvm.py", "--list", "--more"],
                             capture_output=True, text=True, check=True).stdout.splitlines())
+for name in re.findall(r'vsock_test\("([^"]+)"', (root / "tests/vsock/CMakeLists.txt").read_text()):
+    names |= {name.replace("${qemu}", qemu) for qemu in ("7.2", "10")}
 
 for document in [readme, *sorted((root / "docs").glob("*.md"))]:
     text = document.read_text()

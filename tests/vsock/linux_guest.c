@@ -16,7 +16,8 @@ static const char usage[] =
     "       linux_guest turns CID COUNT SIZE  prints \"turns <count> of <size> bytes <ns> ns\": each goes there and comes back\n"
     "CID is where the peer runs: 2 is the host, 1 this machine itself. Status 1: something was not as it must be, and says so.\n";
 
-enum { LIMIT_S = 3, LISTEN_AT = 1234, NOBODY_AT = 4321 };
+/* Seconds: what is waited for in vain, and what comes in the end, even to a guest that stands still while it is saved. */
+enum { LIMIT_S = 3, CONNECT_LIMIT_S = 10, LONG_LIMIT_S = 100, LISTEN_AT = 1234, NOBODY_AT = 4321 };
 
 static char buffer[1 << 20];
 static unsigned cid;
@@ -34,9 +35,9 @@ static void tell(const char* what, bool good, const char* format, ...) {
 }
 
 static int to_peer(unsigned port) {
-  const int fd = connect_vsock(SOCK_STREAM, cid, port, LIMIT_S);
+  const int fd = connect_vsock(SOCK_STREAM, cid, port, CONNECT_LIMIT_S);
   if (fd < 0) die("port %u: %s", port, strerror(errno));
-  const struct timeval limit = {4 * LIMIT_S, 0};
+  const struct timeval limit = {LONG_LIMIT_S, 0};
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
   setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
   return fd;
@@ -124,7 +125,7 @@ static void check_caller(const char* what, unsigned port, bool ends) {
   const int listening = listen_at(LISTEN_AT);
   const pid_t answering = fork();
   if (answering == 0) {
-    alarm(4 * LIMIT_S);
+    alarm(LONG_LIMIT_S);
     const int fd = accept(listening, NULL, NULL);
     char text[64] = "you said: ";
     size_t length = strlen(text);
@@ -178,7 +179,7 @@ static void check_nobody(void) {
 
 static void check_messages(void) {
   static const size_t lengths[] = {1, 44, 4096, 65536, 65537, 150000};
-  const int fd = connect_vsock(SOCK_SEQPACKET, cid, 7010, LIMIT_S);
+  const int fd = connect_vsock(SOCK_SEQPACKET, cid, 7010, CONNECT_LIMIT_S);
   if (fd < 0) die("port 7010: %s", strerror(errno));
   bool good = true;
   size_t count = 0;

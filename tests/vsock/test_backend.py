@@ -77,7 +77,8 @@ class Backend(unittest.TestCase):
         with backend.serve(GUEST) as vsock, peer.serve(*vsock.paths()):
             vsock.arguments(GUEST)
             status, console = self.boot(
-                vsock, GUEST, "linux_guest turns 2 10 64 && echo well\nlinux_guest turns 2 1000000 64\necho broken\nsleep 1000\n",
+                vsock, GUEST, "linux_guest turns 2 10 64 && echo well\n"
+                "timeout 10 linux_guest turns 2 1000000 64\necho broken\nsleep 1000\n",
                 [("^well", vsock.kill), *vsock.renewal(GUEST, "^broken"), (r"^well\r\n", ("quit", {}))])
             vsock.check()
         self.assertEqual(status, guestrun.NO_STATUS)  # of what quits

@@ -310,6 +310,50 @@ void many() {
   for (u32 i = 0; i < count; ++i) CHECK_OK(all[i].close());
 }
 
+/// Two guests: this one returns what the other sends, until that one closes.
+void serves_sibling() {
+  CHECK_OK(sockets.listen(9100, 1));
+  boot::print("listens\n");
+  auto visitor = sockets.accept(9100);
+  CHECK_OK(visitor);
+  for (;;) {
+    const auto got = visitor->receive(back);
+    if (!got) {
+      CHECK_ERROR(got, errc::peer_closed);
+      break;
+    }
+    CHECK_OK(visitor->send({back, *got}));
+  }
+  CHECK_OK(visitor->close());
+}
+void visits_sibling() {
+  auto made = sockets.connect({static_cast<u32>(number("sibling")), 9100});
+  CHECK_OK(made);
+  stream s = *made;
+  const usize total = sizeof data;
+  fill_pattern({data, total}, 7);
+  for (usize at = 0; at < total; at += 10'000) {
+    const const_bytes part = const_bytes{data, total}.part(at, 10'000);
+    CHECK_OK(s.send(part));
+    CHECK_OK(s.receive_all({back, part.size()}));
+    check_pattern({back, part.size()}, 7 + at);
+  }
+  CHECK_OK(s.close());
+}
+
+/// The back end dies while we wait: that ends by the platform's bound, here and in every call after it.
+void outlives_host() {
+  stream s = connect(echo);
+  CHECK_OK(s.send(text("before\n")));
+  CHECK_OK(s.receive_all({back, 7}));
+  boot::print("kill it\n");
+  const errc how = s.receive(back).error();
+  CHECK(how == errc::timed_out || how == errc::needs_reset);
+  const errc next = sockets.connect({vsock::host_cid, echo}).error();
+  CHECK(next == errc::timed_out || next == errc::needs_reset || next == errc::not_started || next == errc::device_broken);
+  (void)s.close();
+}
+
 bool run(boot::text word) {
   if (word == "hello") hello();
   else if (word == "echo") echo_bulk();
@@ -328,7 +372,13 @@ bool run(boot::text word) {
   else if (word == "half") half_closed();
   else if (word == "messages") echo_messages();
   else if (word == "no_messages") no_messages();
-  else if (word == "many") many();
+  else if (word == "serves_sibling") serves_sibling();
+  else if (word == "visits_sibling") visits_sibling();
+  else if (word == "outlives_host") {
+    outlives_host();
+    boot::print("ok outlives_host\n");
+    boot::exit(0);  // the device is as dead as its host, and answers no reset
+  } else if (word == "many") many();
   else return false;
   return true;
 }

@@ -22,7 +22,7 @@ import guestrun  # noqa: E402
 import matrix  # noqa: E402
 import peer  # noqa: E402
 
-CID = 4
+CID, OTHER = 4, 5
 # In the order of the guest's source.
 EVERYTHING = "hello echo sink odd tiny trickle slow source called called_at_0 calls_nobody no_messages many".split()
 # vhost-device-vsock says nothing of a connection that is refused, and nothing of one that the host's program breaks off.
@@ -30,10 +30,10 @@ SILENCE = "refused cut_off".split()
 
 
 class Guest(unittest.TestCase):
-    def boot(self, vsock, image="tests/qemu/vsock_guest", machine="q35", **options):
-        words = {"cid": CID, "host": "silent", **options}
+    def boot(self, vsock, image="tests/qemu/vsock_guest", machine="q35", cid=CID, script=(), **options):
+        words = {"cid": cid, "host": "silent", **options}
         return guestrun.boot(TREE / image, QEMU, machine, append=" ".join(f"{key}={value}" for key, value in words.items()),
-                             extra=vsock.arguments(CID), timeout=100)
+                             extra=vsock.arguments(cid), timeout=100, script=script)
 
     def check(self, outcome, words):
         status, console = outcome
@@ -55,6 +55,22 @@ class Guest(unittest.TestCase):
             for _ in range(5):
                 self.check(self.boot(vsock, run="hello,echo"), ["hello", "echo"])
                 vsock.wait()
+
+    def test_siblings(self):
+        with backend.serve(CID, OTHER) as vsock:
+            listens, outcomes = threading.Event(), []
+            server = threading.Thread(target=lambda: outcomes.append(
+                self.boot(vsock, cid=OTHER, script=[("^listens", listens.set)], run="serves_sibling")))
+            server.start()
+            self.assertTrue(listens.wait(60))
+            self.check(self.boot(vsock, run="visits_sibling", sibling=OTHER), ["visits_sibling"])
+            server.join()
+        self.check(outcomes[0], ["serves_sibling"])
+
+    def test_back_end_killed(self):
+        with backend.serve(CID) as vsock, peer.serve(*vsock.paths()):
+            self.check(self.boot(vsock, script=[("^kill it", vsock.kill)], run="outlives_host", patience=1_000_000),
+                       ["outlives_host"])
 
     def test_example(self):
         with backend.serve(CID) as vsock, socket.socket(socket.AF_UNIX) as listening:

@@ -230,7 +230,7 @@ class exchange {
   [[nodiscard]] bool pay(connection& c, u8 which, op what, u32 flags = 0) {
     if ((c.owed & which) == 0) return true;
     if (!queues.send(header(c, what, 0, flags))) return false;
-    c.owed = static_cast<u8>(c.owed & ~(which | owes_credit));
+    c.owed = static_cast<u8>(c.owed & ~which);
     return true;
   }
 
@@ -259,7 +259,6 @@ class exchange {
         if (now < left) queues.drop(buffer);
         return false;
       }
-      c.owed = static_cast<u8>(c.owed & ~owes_credit);
       c.out.sent(now);
       c.gathered_from += now;
       if (now < left) continue;
@@ -277,9 +276,14 @@ class exchange {
     owe(one, owes_credit_request);
   }
 
-  /// A packet of a connection. Each tells the peer how far it may send, which may be further than before.
+  /// A packet of a connection. Each tells the peer how far it may send, which may be further than before. A peer that could send no
+  /// more is told once again, by a packet for that alone: vhost-device-vsock 0.3.0 takes up sending at no other.
   [[nodiscard]] packet header(connection& c, op what, u32 length = 0, u32 flags = 0) {
-    if (c.now != state::leaving && c.now != state::ended) unread.open_window(c);
+    if (c.now != state::leaving && c.now != state::ended) {
+      const bool stuck = c.in.left() == 0 && c.now == state::established;
+      unread.open_window(c);
+      if (stuck && c.in.left() != 0 && what != op::credit_update) c.owed = static_cast<u8>(c.owed | owes_credit);
+    }
     return {cid_, c.peer.cid, c.local_port, c.peer.port, length, static_cast<u16>(kind_of(c)), static_cast<u16>(what),
             flags, c.in.promised(), c.in.consumed()};
   }

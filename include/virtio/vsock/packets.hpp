@@ -124,7 +124,8 @@ class packet_queues {
       const auto slot = receive().ring.reserve();
       if (!slot) return;
       const u16 buffer = static_cast<u16>(free_received_ - 1);
-      segment_list<2> chain;
+      segment room[2];
+      segments chain{room};
       chain.append(memory_.at + received_headers_at + sizeof(received_header) * buffer, header_bytes, direction::from_device);
       chain.append(memory_.at + received_at + usize{L.receive_packet} * buffer, L.receive_packet, direction::from_device);
       clear(received_headers()[buffer]);
@@ -182,7 +183,8 @@ class packet_queues {
   [[nodiscard]] bool send(const packet& p, u16 buffer = 0, u32 from = 0) {
     const auto slot = transmit().ring.reserve();
     if (!slot) return false;
-    segment_list<2> chain;
+    segment room[2];
+    segments chain{room};
     chain.append(memory_.at + sent_headers_at + sizeof(sent_header) * *slot, header_bytes, direction::to_device);
     if (buffer != 0) chain.append(memory_.at + (payload_offset(buffer) + from), p.length, direction::to_device);
     write(reinterpret_cast<sent_header*>(memory_.data + sent_headers_at)[*slot], p);

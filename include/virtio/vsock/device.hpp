@@ -307,11 +307,7 @@ class device {
       all_.leave(one);
       return {};
     }
-    c.now = state::closing;
-        c.gave_up = static_cast<u8>(ends::both);
-    if (c.gathered != 0) all_.owe(one, detail::owes_data);
-    all_.owe(one, detail::owes_shutdown);
-    all_.send_owed();
+    all_.begin_closing(one);
     return {};
   }
   /// Likewise, and waits for the peer, or until the platform has waited enough for `waiting::shutdown`: the connection is reset then.

@@ -114,7 +114,7 @@ class arrivals {
     if (all_.may_leave(c)) all_.owe(one, owes_data);
     if (c.out.available() == 0) return;
     c.asked_for_credit = false;
-    all_.owe(one, 0);  // what waited for room
+    if (c.owed != 0) all_.owe(one, 0);  // what waited for room
     if (c.wants_room) all_.tell_room(one);
   }
 

@@ -325,6 +325,8 @@ class vsock_model : public device_model {
   /// Packets from the guest since the last clear(), of one op; and data packets of less than 1 KiB.
   [[nodiscard]] std::uint32_t count(std::uint16_t op) const { return op < std::size(sent_) ? sent_[op] : 0; }
   [[nodiscard]] std::uint32_t small_packets() const { return small_; }
+  /// Packets of both directions, ever.
+  [[nodiscard]] std::uint64_t packets() const { return packets_; }
   /// The last packet from the guest on a flow.
   [[nodiscard]] std::optional<vsock_packet> last(const vsock_flow& f) const {
     for (auto one = record_.rbegin(); one != record_.rend(); ++one)
@@ -850,6 +852,7 @@ class vsock_model : public device_model {
     return text;
   }
   void note(bool to_guest, vsock_packet p) {
+    ++packets_;
     if (!recording) return;
     const auto n = static_cast<std::uint32_t>(p.payload.size());
     p.payload = {};
@@ -865,7 +868,7 @@ class vsock_model : public device_model {
   vsock_flow last_served_{};
   std::vector<seen> record_;
   std::uint32_t sent_[8] = {}, small_ = 0;
-  std::uint64_t taken_ = 0;
+  std::uint64_t taken_ = 0, packets_ = 0;
   std::size_t burst_ = 0;
   std::uint64_t old_cid_ = 0;
   std::optional<std::uint32_t> paused_at_;  // doorbells of the event queue before anything may be sent

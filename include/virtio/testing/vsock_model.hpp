@@ -209,6 +209,7 @@ class vsock_model : public device_model {
     connection& c = peer(f);
     c.outbox_bytes += bytes.size();
     c.outbox.push_back({std::move(bytes), 0, flags});
+    busy_.insert(f);
     wake(0);
   }
   void send_message(const vsock_flow& f, std::vector<std::uint8_t> bytes, bool record_ends = false) {
@@ -227,6 +228,7 @@ class vsock_model : public device_model {
   /// Ends sending and/or receiving, behind what is to be sent yet.
   void shut(const vsock_flow& f, std::uint32_t ends) {
     peer(f).shut_wanted |= ends;
+    busy_.insert(f);
     wake(0);
   }
   /// An orderly close.
@@ -249,12 +251,13 @@ class vsock_model : public device_model {
     const connection* const c = find(f);
     p.type = c != nullptr ? c->type : std::uint16_t{1};
     address(p, f);
-    out_.push_back({std::move(p), false});
+    out_.push_back({std::move(p), false, serving_});
+    replies_ += serving_;
     wake(0);
   }
   /// A packet as it is.
   void inject(vsock_packet p) {
-    out_.push_back({std::move(p), true});
+    out_.push_back({std::move(p), true, false});
     wake(0);
   }
   /// A packet to the guest with these ports, for inject().
@@ -277,6 +280,7 @@ class vsock_model : public device_model {
     for (auto& [f, c] : connections_)
       if (c.now != connection::state::closed) finish(c, connection::ending::by_transport);
     out_.clear();
+    replies_ = 0;
     raise(0);
     paused_at_ = doorbells(2);
   }
@@ -382,6 +386,7 @@ class vsock_model : public device_model {
     for (auto& [f, c] : connections_)
       if (c.now != connection::state::closed) finish(c, connection::ending::by_transport);
     out_.clear();
+    replies_ = 0;
     events_.clear();
     kept_.clear();
     lengths_.clear();
@@ -395,7 +400,7 @@ class vsock_model : public device_model {
  private:
   struct outgoing {
     vsock_packet packet;
-    bool as_it_is;
+    bool as_it_is, is_reply;
   };
   // What decides whether a reset from the guest answers one of ours.
   struct mark {
@@ -449,8 +454,12 @@ class vsock_model : public device_model {
   }
   [[nodiscard]] bool ready() {
     if (!out_.empty()) return true;
-    for (auto& [f, c] : connections_)
+    for (auto i = busy_.begin(); i != busy_.end();) {
+      connection& c = peer(*i);
       if (has_data(c) || has_shutdown(c)) return true;
+      if (c.now == connection::state::closed || (c.outbox.empty() && (c.shut_wanted & ~c.shut_sent) == 0)) i = busy_.erase(i);
+      else ++i;
+    }
     return false;
   }
 
@@ -485,7 +494,7 @@ class vsock_model : public device_model {
     }
     const std::uint64_t room = buffer->writable() > header_size ? buffer->writable() - header_size : 0;
     deliver(*buffer, next(static_cast<std::uint32_t>(std::min<std::uint64_t>(room, host.max_payload))));
-    if (throttled_ && out_.size() < at(1).size) {
+    if (throttled_ && replies_ < at(1).size) {
       throttled_ = false;
       at(1).rung.store(true, std::memory_order_release);
     }
@@ -506,14 +515,16 @@ class vsock_model : public device_model {
     if (!out_.empty()) {
       outgoing one = std::move(out_.front());
       out_.pop_front();
+      replies_ -= one.is_reply;
       if (connection* const c = one.as_it_is ? nullptr : find(flow_to(one.packet)); c != nullptr) tell(*c, one.packet);
       return std::move(one.packet);
     }
     // From the connection behind the one that was served last.
-    auto i = connections_.upper_bound(last_served_);
-    for (std::size_t n = 0; n <= connections_.size(); ++n, ++i) {
-      if (i == connections_.end()) i = connections_.begin();
-      auto& [f, c] = *i;
+    auto i = busy_.upper_bound(last_served_);
+    for (std::size_t n = 0; n <= busy_.size(); ++n, ++i) {
+      if (i == busy_.end()) i = busy_.begin();
+      const vsock_flow f = *i;
+      connection& c = peer(f);
       if (!has_data(c) && !has_shutdown(c)) continue;
       last_served_ = f;
       vsock_packet p;
@@ -622,7 +633,7 @@ class vsock_model : public device_model {
         kept_.pop_front();
         return one;
       }
-      if (host.throttles && out_.size() >= at(1).size) {
+      if (host.throttles && replies_ >= at(1).size) {
         throttled_ = true;
         return std::nullopt;
       }
@@ -668,7 +679,9 @@ class vsock_model : public device_model {
     }
     p.payload.resize(p.len);
     (void)buffer.read(header_size, p.payload.data(), p.len);
+    serving_ = true;
     serve_packet(p);
+    serving_ = false;
     if (on_packet) on_packet(p);
     note(false, std::move(p));
     return true;
@@ -861,7 +874,10 @@ class vsock_model : public device_model {
 
   std::map<vsock_flow, connection> connections_;
   std::map<vsock_flow, mark> marks_;
+  std::set<vsock_flow> busy_;  // may have something to send; all that have are in it
   std::deque<outgoing> out_;
+  std::uint32_t replies_ = 0;  // of out_
+  bool serving_ = false;
   std::deque<std::uint32_t> events_;
   std::deque<chain> kept_;
   std::map<std::pair<std::uint16_t, std::uint16_t>, std::uint32_t> lengths_;  // by queue and head: what to claim

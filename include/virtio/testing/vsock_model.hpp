@@ -160,7 +160,6 @@ class vsock_model : public device_model {
         host{std::move(options.host)} {
     for (const unsigned bit : host.features) offer({bit});
     put_config(0, options.cid, 8);
-    old_cid_ = options.cid;
   }
 
   // --- knobs ---
@@ -171,6 +170,7 @@ class vsock_model : public device_model {
   sending tx = sending::serve;
   std::size_t burst = std::numeric_limits<std::size_t>::max();  // packets to the guest a step, at most
   std::uint32_t counters_start = 0;                        // of new connections; the driver has to start there too
+  bool resets_cross = false;                               // the guest resets before it polls: such a RST is no answer to ours
   bool recording = true;
   std::function<void(const vsock_packet&)> on_packet;      // from the guest, after it was served
 
@@ -273,8 +273,7 @@ class vsock_model : public device_model {
 
   /// All connections are gone, and the guest has this CID from now on. Nothing is sent until the guest has kicked the event queue.
   void reset_transport(std::uint64_t new_cid) {
-    old_cid_ = cid();
-    new_cid_seen_ = false;
+    old_cids_.insert(cid());
     put_config(0, new_cid, 8);
     bump_generation();
     for (auto& [f, c] : connections_)
@@ -394,7 +393,7 @@ class vsock_model : public device_model {
     taken_ = burst_ = 0;
     paused_at_.reset();
     throttled_ = events_checked_ = false;
-    new_cid_seen_ = true;
+    old_cids_.clear();
   }
 
  private:
@@ -620,6 +619,7 @@ class vsock_model : public device_model {
     (void)buffer->write(0, raw, sizeof raw);
     lengths_[{2, buffer->head}] = host.claims_event_buffer ? static_cast<std::uint32_t>(buffer->writable()) : 4;
     if (paused_at_) paused_at_ = doorbells(2);
+    events_checked_ = true;
     return buffer;
   }
 
@@ -692,11 +692,11 @@ class vsock_model : public device_model {
     if (p.op < std::size(sent_)) ++sent_[p.op];
     if (p.op == data && p.len < 1024) ++small_;
     if (p.src_cid != cid()) {
-      if (new_cid_seen_ || p.src_cid != old_cid_)
+      if (old_cids_.count(p.src_cid) == 0)
         object("VSOCK-07: " + name + " from CID " + std::to_string(p.src_cid) + ", which is " + std::to_string(cid()));
       return;  // else it was on its way when the CID changed
     }
-    new_cid_seen_ = true;
+    old_cids_.clear();
     if (p.op == invalid || p.op > credit_request) return object("vsock: op " + std::to_string(p.op));
     if (p.op != data && p.len != 0) object("vsock: " + name + " with data");
     if (p.op != data && p.op != shutdown && p.flags != 0) object("vsock: " + name + " with flags " + wire::hex(p.flags));
@@ -750,7 +750,7 @@ class vsock_model : public device_model {
       finish(*c, connection::ending::by_guest);
     } else if (m.strays != 0) {
       --m.strays;
-    } else if (m.reset_at != 0 && taken_ >= m.reset_at) {
+    } else if (m.reset_at != 0 && taken_ >= m.reset_at && !resets_cross) {
       object("vsock: " + name + " answers a RST");
     }
   }
@@ -886,9 +886,9 @@ class vsock_model : public device_model {
   std::uint32_t sent_[8] = {}, small_ = 0;
   std::uint64_t taken_ = 0, packets_ = 0;
   std::size_t burst_ = 0;
-  std::uint64_t old_cid_ = 0;
+  std::set<std::uint64_t> old_cids_;  // under which packets may be on their way
   std::optional<std::uint32_t> paused_at_;  // doorbells of the event queue before anything may be sent
-  bool new_cid_seen_ = true, throttled_ = false, events_checked_ = false;
+  bool throttled_ = false, events_checked_ = false;
 };
 
 }  // namespace virtio::testing

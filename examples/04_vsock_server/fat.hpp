@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: MIT
+// The smallest honest reader of FAT16 and FAT32: directories, long names, chains of clusters. Whatever the disk says, nothing
+// outside of it is read and no loop is endless.
+//
+// Directories and the allocation table are read through a small cache, by calls that wait for the disk. What is in files is the
+// caller's to read: `take` says where it lies, in as long stretches as the disk has it.
+//
+// Not here: FAT12, exFAT, partition tables, case beyond ASCII.
+// Format: Microsoft's FAT32 File System Specification, 1.03.
+#pragma once
+
+#include <virtio/blk.hpp>
+
+#include "text.hpp"
+
+namespace fat {
+
+using virtio::errc, virtio::result;
+
+/// A byte of a file or directory, and the cluster it is in: 0 for FAT16's root, which is no chain.
+struct position {
+  u32 cluster = 0;
+  u32 offset = 0;
+};
+
+/// Neighbours on the disk.
+struct extent {
+  u64 sector = 0;
+  u32 size = 0;  // bytes, whole sectors
+};
+
+struct entry {
+  u8 name_[3 * 260]{};  // UTF-8
+  u32 name_size = 0;
+  bool is_directory = false;
+  u32 size = 0;  // bytes, of a file
+  u32 cluster = 0;
+
+  [[nodiscard]] const_bytes name() const { return {name_, name_size}; }
+  [[nodiscard]] position begin() const { return {cluster, 0}; }
+};
+
+[[nodiscard]] inline u32 number(const u8* at, unsigned bytes) {  // little-endian
+  u32 out = 0;
+  while (bytes-- != 0) out = out << 8 | at[bytes];
+  return out;
+}
+
+/// A name of up to 260 units of UTF-16: its parts precede the short entry they belong to, the last one first.
+class long_name {
+ public:
+  void forget() { size_ = 0; }
+  void add(const u8* record) {
+    const u32 part = record[0] & 0x3f;
+    if ((record[0] & 0x40) != 0 && part >= 1 && part <= 20) {
+      size_ = awaited_ = part;
+      sum_ = record[13];
+    }
+    if (size_ == 0 || part != awaited_ || part == 0 || record[13] != sum_) return forget();
+    constexpr u8 places[13] = {1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30};
+    u16* to = units_ + 13 * --awaited_;
+    for (const u8 at : places) *to++ = static_cast<u16>(number(record + at, 2));
+  }
+  /// Whether it is complete, and this entry's.
+  [[nodiscard]] bool is_of(const u8* record) const {
+    u8 sum = 0;
+    for (unsigned i = 0; i < 11; ++i) sum = static_cast<u8>((sum << 7 | sum >> 1) + record[i]);
+    return size_ != 0 && awaited_ == 0 && sum == sum_;
+  }
+  void put(writer& out) const {
+    for (u32 i = 0; i < 13 * size_ && units_[i] != 0; ++i) {
+      u32 c = units_[i];
+      if (c >> 10 == 0x36 && i + 1 < 13 * size_ && units_[i + 1] >> 10 == 0x37)  // two units for one character
+        c = 0x10000 + ((c & 0x3ff) << 10 | (units_[++i] & 0x3ff));
+      else if (c >> 11 == 0x1b) c = 0xfffd;  // half of one
+      unsigned more = c < 0x80 ? 0 : c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+      out.put(static_cast<char>(more == 0 ? c : 0xffu << (7 - more) | c >> 6 * more));
+      while (more-- != 0) out.put(static_cast<char>(0x80 | (c >> 6 * more & 0x3f)));
+    }
+  }
+
+ private:
+  u16 units_[260];
+  u32 size_ = 0;     // parts
+  u32 awaited_ = 0;  // how many of them are to come
+  u8 sum_ = 0;
+};
+
+template <class Disk>
+class volume {
+ public:
+  /// Looks at the file system that fills `disk`. Errors: `unsupported`, there is no FAT16 or FAT32; `out_of_range`, it is larger
+  /// than its disk; those of `disk.read`.
+  [[nodiscard]] result<void> mount(Disk& disk) {
+    disk_ = &disk;
+    VIRTIO_TRY_ASSIGN(const u8* const boot, sector(0));
+    const auto either = [&](u32 small, u32 large) {  // a field of two bytes, or when that is 0 one of four
+      const u32 n = number(boot + small, 2);
+      return n != 0 ? n : number(boot + large, 4);
+    };
+    const auto is_power = [](u32 n, u32 from, u32 to) { return n >= from && n <= to && (n & (n - 1)) == 0; };
+    const u32 sector_bytes = number(boot + 11, 2), per_cluster = boot[13], reserved = number(boot + 14, 2), tables = boot[16];
+    const u32 table_sectors = either(22, 36);
+    if (number(boot + 510, 2) != 0xaa55 || reserved == 0 || tables == 0 || table_sectors == 0) return errc::unsupported;
+    if (!is_power(sector_bytes, 512, 4096) || !is_power(per_cluster, 1, 128)) return errc::unsupported;
+
+    const u64 scale = sector_bytes / 512;  // from here on, sectors are the disk's
+    cluster_bytes_ = sector_bytes * per_cluster;
+    root_bytes_ = number(boot + 17, 2) * 32;
+    table_ = reserved * scale;
+    root_ = table_ + u64{tables} * table_sectors * scale;
+    data_ = root_ + (root_bytes_ + sector_bytes - 1) / sector_bytes * scale;
+    const u64 end = either(19, 32) * scale;
+    if (data_ > end || end > disk.capacity()) return errc::out_of_range;
+
+    is_32_ = number(boot + 22, 2) == 0;
+    const u64 clusters = (end - data_) / (cluster_bytes_ / 512);
+    const u64 in_table = u64{table_sectors} * sector_bytes / (is_32_ ? 4 : 2);
+    if (!is_32_ && clusters < 4085) return errc::unsupported;  // FAT12
+    end_ = static_cast<u32>(virtio::detail::smaller(virtio::detail::smaller(clusters + 2, in_table), u64{0x0ffffff7}));
+    root_cluster_ = is_32_ ? number(boot + 44, 4) : 0;
+    return {};
+  }
+
+  /// What a path names: names with slashes between them; none is the root. Errors: `not_found`, those of `disk.read`, `io_error`
+  /// for a broken directory.
+  [[nodiscard]] result<void> find(const_bytes path, entry& out) {
+    out.is_directory = true;
+    out.cluster = root_cluster_;
+    while (!path.empty()) {
+      const usize size = ::find(path, '/');
+      const const_bytes name = path.part(0, size);
+      path = path.part(size + 1, path.size());
+      if (name.empty()) continue;
+      if (!out.is_directory) return errc::not_found;
+      position at = out.begin();
+      do VIRTIO_TRY(next(at, out));
+      while (!alike(out.name(), name));
+    }
+    return {};
+  }
+
+  /// The next entry of a directory from `at` on, which moves behind it. Errors: `not_found`, that was all; as `find`.
+  [[nodiscard]] result<void> next(position& at, entry& out) {
+    constexpr u32 largest_directory = 65536 * 32;
+    long_name full;
+    while (at.offset < largest_directory) {
+      if (at.cluster == 0 ? at.offset >= root_bytes_ : at.cluster >= last) break;
+      if (at.cluster != 0 && !is_data(at.cluster)) return errc::io_error;
+      VIRTIO_TRY_ASSIGN(const u8* const here, sector(at.cluster == 0 ? root_ + at.offset / 512 : sector_of(at)));
+      u8 record[32];
+      __builtin_memcpy(record, here + at.offset % 512, sizeof record);
+      if (record[0] == 0) break;
+      at.offset += 32;
+      if (at.cluster != 0 && at.offset % cluster_bytes_ == 0) VIRTIO_TRY(follow(at.cluster));
+
+      const u8 attributes = record[11];
+      if (record[0] != 0xe5 && (attributes & 0x3f) == 0x0f) {
+        full.add(record);
+      } else if (record[0] == 0xe5 || record[0] == '.' || (attributes & 0x08) != 0) {  // deleted; itself and its parent; the label
+        full.forget();
+      } else {
+        writer name{out.name_};
+        if (full.is_of(record)) full.put(name);
+        else put_short_name(name, record);
+        out.name_size = static_cast<u32>(name.size());
+        out.is_directory = (attributes & 0x10) != 0;
+        out.size = number(record + 28, 4);
+        out.cluster = (is_32_ ? number(record + 20, 2) << 16 : 0) | number(record + 26, 2);
+        return {};
+      }
+    }
+    return errc::not_found;
+  }
+
+  /// Where a file's bytes from `at` on lie, which is a multiple of 512, at most `most` of them, likewise; moves `at` behind them.
+  /// The file's size bounds how often this makes sense. Errors: `io_error`, the chain ends before or leads nowhere; those of
+  /// `disk.read`.
+  [[nodiscard]] result<extent> take(position& at, u32 most) {
+    if (!is_data(at.cluster)) return errc::io_error;
+    extent out{sector_of(at), 0};
+    for (u32 here = at.cluster;; ++here) {
+      const u32 now = virtio::detail::smaller(most - out.size, cluster_bytes_ - at.offset % cluster_bytes_);
+      out.size += now;
+      at.offset += now;
+      if (at.offset % cluster_bytes_ != 0) return out;
+      VIRTIO_TRY(follow(at.cluster));
+      if (out.size == most || at.cluster != here + 1 || !is_data(at.cluster)) return out;
+    }
+  }
+
+  /// Moves from a file's first byte to another, a multiple of 512. Errors: as `take`. Cost: a look into the table for each cluster.
+  [[nodiscard]] result<void> skip(position& at, u32 to) {
+    for (u32 left = to / cluster_bytes_; left != 0; --left) {
+      if (!is_data(at.cluster)) return errc::io_error;
+      VIRTIO_TRY(follow(at.cluster));
+    }
+    at.offset = to;
+    return {};
+  }
+
+ private:
+  static constexpr u32 lines = 64, line_sectors = 8;
+  static constexpr u32 last = 0x0ffffff8;  // this and above: the cluster was the last one
+
+  [[nodiscard]] bool is_data(u32 cluster) const { return cluster >= 2 && cluster < end_; }
+  [[nodiscard]] u64 sector_of(position at) const {
+    return data_ + u64{at.cluster - 2} * (cluster_bytes_ / 512) + at.offset % cluster_bytes_ / 512;
+  }
+  /// To the next cluster of a chain.
+  [[nodiscard]] result<void> follow(u32& cluster) {
+    const u64 at = u64{cluster} * (is_32_ ? 4 : 2);
+    VIRTIO_TRY_ASSIGN(const u8* const here, sector(table_ + at / 512));
+    cluster = number(here + at % 512, is_32_ ? 4 : 2) & 0x0fffffff;
+    if (!is_32_ && cluster >= 0xfff7) cluster |= 0x0fff0000;
+    return {};
+  }
+
+  static void put_short_name(writer& out, const u8* record) {
+    const auto put = [&](unsigned from, unsigned to, bool small) {
+      while (to > from && record[to - 1] == ' ') --to;
+      for (; from < to; ++from) {
+        const u8 c = record[from];
+        out.put(static_cast<char>(c < 0x20 || c > 0x7e ? '_' : small ? lower(c) : c));  // nobody says which code page it was
+      }
+    };
+    put(0, 8, (record[12] & 0x08) != 0);
+    if (record[8] == ' ') return;
+    out.put('.');
+    put(8, 11, (record[12] & 0x10) != 0);
+  }
+
+  /// A sector of the disk; valid until the next call.
+  [[nodiscard]] result<const u8*> sector(u64 n) {
+    if (n >= disk_->capacity()) return errc::out_of_range;
+    const u64 block = n / line_sectors, first = block * line_sectors;
+    const u32 line = block % lines;
+    if (cached_[line] != block + 1) {
+      cached_[line] = 0;  // of nothing, while it is being read
+      const u64 sectors = virtio::detail::smaller<u64>(line_sectors, disk_->capacity() - first);
+      VIRTIO_TRY(disk_->read(first, bytes{cache_[line], static_cast<usize>(sectors) * 512}));
+      cached_[line] = block + 1;
+    }
+    return cache_[line] + n % line_sectors * 512;
+  }
+
+  Disk* disk_ = nullptr;
+  u64 table_ = 0, root_ = 0, data_ = 0;  // sectors
+  u32 cluster_bytes_ = 0;
+  u32 root_bytes_ = 0;    // of FAT16's root
+  u32 root_cluster_ = 0;  // of FAT32's
+  u32 end_ = 0;           // clusters are numbered from 2 to here
+  bool is_32_ = false;
+  u64 cached_[lines]{};  // what is in which line, plus one
+  alignas(4096) u8 cache_[lines][line_sectors * 512]{};
+};
+
+}  // namespace fat

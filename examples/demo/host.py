@@ -1,18 +1,25 @@
 # SPDX-License-Identifier: MIT
-"""The host's side of the demo, started by tools/demo: builds the guest, makes the disk, boots, and checks the guest's word."""
+"""The host's side of the demo, started by tools/demo: builds the guest, makes the disk, boots, asks the guest something by vsock
+where there is one, and checks its word."""
+import contextlib
 import fcntl
 import hashlib
 import io
 import os
 import pathlib
 import re
+import select
 import shlex
 import subprocess
 import sys
+import threading
 import time
+import typing
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path[:0] = [str(ROOT / folder) for folder in ("tools", "tests/vsock", "examples/04_vsock_server")]
+import backend  # noqa: E402
+import forward  # noqa: E402
 import guestrun  # noqa: E402
 
 GUEST_BUILD = ROOT / "build" / "guest"
@@ -25,6 +32,10 @@ SECTOR = 512
 FILE_SYSTEM_SECTORS = 64 * 2048
 SCRATCH = FILE_SYSTEM_SECTORS  # one sector behind the file system
 LARGE_FILE = 56 << 20
+
+CID = 4  # of the guest; on a kernel, which serves all guests of the machine, another
+ANSWERING_PORT, ENDING_PORT = 1234, 1235  # as in the guest
+STAY_FOR_TERMINAL, STAY = 60, 10  # seconds that the guest goes on answering
 
 
 class Problem(Exception):
@@ -111,10 +122,98 @@ def sha256_of(path, replaced=None):
     return size, hash.hexdigest()
 
 
-def devices(qemu, disk, readonly):
-    """QEMU's options. Besides the two that the guest drives, some that make the list of verdicts worth reading."""
-    known = subprocess.run([*shlex.split(qemu), "-device", "help"], capture_output=True, text=True, errors="replace",
-                           stdin=subprocess.DEVNULL).stdout
+class Vsock(typing.NamedTuple):
+    """A way from the host to the guest."""
+
+    arguments: list  # QEMU's
+    guest: str       # as forward.py wants it
+    command: str     # what a user may say to get an answer
+
+
+@contextlib.contextmanager
+def find_vsock(known):
+    """The kernel's, else vhost-device-vsock's as long as the block lasts, else None; `known` are QEMU's devices."""
+    def has(device):  # a QEMU that does not belong to the system may be unable to list them
+        return not known or f'"{device}"' in known
+
+    if not backend.missing_kernel() and has("vhost-vsock-pci"):
+        cid = CID + os.getpid()
+        yield Vsock(backend.kernel_arguments(cid), str(cid), f"socat -u VSOCK-CONNECT:{cid}:{ANSWERING_PORT} -")
+        return
+    if backend.VARIABLE not in os.environ:
+        said = subprocess.run([ROOT / "tools" / "setup", "--print"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        found = re.search(rf"^{backend.VARIABLE}=(.*)$", said.stdout, re.MULTILINE)
+        os.environ[backend.VARIABLE] = "".join(shlex.split(found[1])) if found else ""
+    if backend.missing() or not has("vhost-user-vsock-pci"):
+        say("There is no vsock here, and so the guest gets none. As root, modprobe vhost_vsock gives it one; or without root\n"
+            "tools/setup --for test, which on Debian 12 builds vhost-device-vsock.")
+        yield None
+        return
+    with backend.serve(CID) as served:
+        path = str(served.path(CID))  # it wants to hear the port; and takes the end of what is said for that of the connection
+        yield Vsock(served.arguments(CID), path,
+                    f"echo CONNECT {ANSWERING_PORT} | socat -t {STAY} - UNIX-CONNECT:{shlex.quote(path)},shut-none")
+
+
+class Console:
+    """What the guest says, and beside it how to ask it."""
+
+    def __init__(self, vsock):
+        self.vsock, self.text, self.is_over = vsock, "", False
+        self.has_told, self.is_done, self.was_visited = False, threading.Event(), threading.Event()
+
+    def write(self, text):
+        before = len(self.text)
+        self.text += text
+        begins = re.search(r"^Sockets: .*\n", self.text, re.MULTILINE)
+        if begins and not self.has_told:
+            self.has_told = True
+            at = begins.end() - before
+            text = f"{text[:at]}  from another terminal:  {self.vsock.command}\n{text[at:]}"
+        sys.stdout.write(text)
+        if "\nDone; still answering" in self.text:
+            self.is_done.set()
+        if re.search(r"^  visitor ([2-9]|\d\d+) was answered", self.text, re.MULTILINE):  # the first may be ourselves
+            self.was_visited.set()
+
+    def flush(self):
+        sys.stdout.flush()
+
+    def ends(self):
+        self.is_over = True
+        self.is_done.set()
+        self.was_visited.set()
+
+
+def visit(vsock, console, stay, answers):
+    """Asks the guest when it has done its work, as a user would; gives users time to ask it, too; then lets it end."""
+    console.is_done.wait()
+    if console.is_over:
+        return
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        done = subprocess.run(vsock.command, shell=True, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL,
+                              timeout=30)
+        answers.append(done.stdout + done.stderr)
+    if sys.stdin.isatty():
+        say(f"Enter ends it, and so do {stay} seconds")
+        select.select([sys.stdin], [], [], stay)
+    else:
+        console.was_visited.wait(stay)
+    with contextlib.suppress(OSError):
+        forward.connect(vsock.guest, ENDING_PORT).close()
+
+
+def check_answers(answers, size, console):
+    """That the guest itself has answered, after all of its work."""
+    said = f"I have read {size >> 20} of my disk's {size >> 20} MiB"
+    cid = re.search(r"^Sockets: .* CID (\d+) ", console, re.MULTILINE)
+    if not cid or not answers or f"Hello from inside the guest, CID {cid[1]}: {said}" not in answers[0]:
+        raise Problem(f"the guest's answer by vsock is not what it should be: {answers!r}", MISMATCH)
+    say(f"  vsock: asked as above, the guest says: {answers[0].splitlines()[-1]}")
+
+
+def devices(known, disk, readonly):
+    """QEMU's options. Besides those that the guest drives, some that make the list of verdicts worth reading."""
     drive = str(disk).replace(",", ",,")  # how QEMU wants commas
     options = ["-drive", f"if=none,id=disk,format=raw,file={drive},readonly={'on' if readonly else 'off'}",
                "-device", "virtio-blk-pci,drive=disk",
@@ -141,7 +240,28 @@ def check_scratch(image, digest):
         raise Problem(f"the guest has changed more of {shown(image)} than sector {SCRATCH}", MISMATCH)
 
 
-def run(given):
+def boot(guest, qemu, known, disk, given, size, stay):
+    """Runs the guest: its status, its console, and what it answered."""
+    with find_vsock(known) as vsock:
+        words = [] if given else [f"scratch={SCRATCH}"]
+        if vsock and stay:
+            words.append("stay=yes")
+        console, answers, errors = Console(vsock), [], io.StringIO()
+        visitor = threading.Thread(target=visit, args=(vsock, console, stay, answers), daemon=True)
+        if vsock:
+            visitor.start()
+        try:
+            status, text = guestrun.boot(guest, qemu=qemu, append=" ".join(words), timeout=120 + (size >> 20) + stay,
+                                         extra=devices(known, disk, bool(given)) + (vsock.arguments if vsock else []),
+                                         stream=console, errors=errors)
+        finally:
+            console.ends()
+        if status in (guestrun.TIMED_OUT, guestrun.NO_STATUS):
+            sys.stderr.write(errors.getvalue())  # at other times QEMU warns of things that are meant to be so
+        return status, text.replace("\r", ""), answers if vsock and stay else None
+
+
+def run(given, stay):
     qemu = os.environ.get("QEMU") or guestrun.DEFAULT_QEMU
     version = check_qemu(qemu)
     WORK.mkdir(parents=True, exist_ok=True)
@@ -155,20 +275,20 @@ def run(given):
         disk = pathlib.Path(given) if given else make_disk()
         size, digest = sha256_of(disk)
         say(f"Booting the guest in QEMU {version}, without hardware acceleration\n")
-        errors, began = io.StringIO(), time.monotonic()
-        status, console = guestrun.boot(guest, qemu=qemu, append="" if given else f"scratch={SCRATCH}",
-                                        timeout=120 + (size >> 20), extra=devices(qemu, disk, bool(given)),
-                                        stream=sys.stdout, errors=errors)
+        known = subprocess.run([*shlex.split(qemu), "-device", "help"], capture_output=True, text=True, errors="replace",
+                               stdin=subprocess.DEVNULL).stdout
+        began = time.monotonic()
+        status, console, answers = boot(guest, qemu, known, disk, given, size, stay)
         took = time.monotonic() - began
-        if status in (guestrun.TIMED_OUT, guestrun.NO_STATUS):
-            sys.stderr.write(errors.getvalue())  # at other times QEMU warns of things that are meant to be so
         if status != 0:
             raise Problem(f"the guest's run ended with status {status} (tools/demo --help)", status)
 
-        said = re.search(r"^  SHA-256 ([0-9a-f]{64})$", console.replace("\r", ""), re.MULTILINE)
+        said = re.search(r"^  SHA-256 ([0-9a-f]{64})$", console, re.MULTILINE)
         if not said or said[1] != digest:
             raise Problem(f"the SHA-256 of {shown(disk)} is {digest}: not what the guest found", MISMATCH)
         say(f"\nChecked on the host\n  SHA-256 {digest}  {shown(disk)}: the same")
+        if answers is not None:
+            check_answers(answers, size, console)
         if not given:
             check_scratch(disk, digest)
             say(f"  scratch sector {SCRATCH}: in the file as the guest wrote it, and nothing else has changed")
@@ -177,10 +297,14 @@ def run(given):
 
 def main(arguments):
     try:
-        run(arguments[0] if arguments else None)
+        disk, stay = arguments
+        run(disk, int(stay) if stay else STAY_FOR_TERMINAL if sys.stdin.isatty() else STAY)
     except Problem as problem:
         print(f"demo: {problem}", file=sys.stderr)
         return problem.status
+    except backend.Died as failure:
+        print(f"demo: {str(failure).splitlines()[0]}", file=sys.stderr)
+        return UNFIT
     except BrokenPipeError:  # whoever read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141  # as a shell counts it

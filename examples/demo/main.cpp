@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT
-// The demo's guest, started by tools/demo: lists every PCI function with its verdict, starts the first disk and the first
-// entropy source, reads the whole disk with many requests in flight, and tells the host its SHA-256.
-// Command line: scratch=<sector> is the one thing that lets it write to the disk. It does not know what the host expects.
+// The demo's guest, started by tools/demo: lists every PCI function with its verdict, starts the first disk, the first entropy
+// source and the first socket device, reads the whole disk with many requests in flight, and tells the host its SHA-256. Whoever
+// connects to its port meanwhile is told how far it is.
+// Command line: scratch=<sector> is the one thing that lets it write to the disk; stay=yes lets it go on answering until somebody
+// connects to another port. It does not know what the host expects.
 // Exit status: 0; 10 no disk, 11 a read failed, 12 the scratch sector, 13 entropy, 14 a command line that makes no sense.
 #include <virtio/blk.hpp>
 #include <virtio/pci.hpp>
 #include <virtio/rng.hpp>
 #include <virtio/version.hpp>
+#include <virtio/vsock.hpp>
 
 #include "board.hpp"
 #include "sha256.hpp"
@@ -33,6 +36,12 @@ constinit virtio::dma_storage<disk_t::dma_bytes> disk_dma;
 constinit disk_t disk;
 constinit virtio::dma_storage<rng_t::dma_bytes> entropy_dma;
 constinit rng_t entropy;
+
+namespace vsock = virtio::vsock;
+using vsock_t = vsock::device<demo_board, transport, virtio::split_queue<64>, vsock::limits{.receive_buffer = 4096}>;
+constinit virtio::dma_storage<vsock_t::dma_bytes> sockets_dma;
+constinit vsock_t sockets;
+constexpr u32 answering_port = 1234, ending_port = 1235;
 
 enum status : int { all_well = 0, no_disk = 10, read_failed = 11, scratch_failed = 12, no_entropy = 13, bad_option = 14 };
 
@@ -76,6 +85,7 @@ constexpr const char* detail = "\n                      ";  // the next line, be
 void print_feature(u8 bit, virtio::device_type type) {
   const char* known = virtio::name(static_cast<virtio::feature>(bit));
   if (known == nullptr && type == virtio::device_type::block) known = virtio::blk::name(static_cast<virtio::blk::feature>(bit));
+  if (known == nullptr && type == virtio::device_type::vsock) known = vsock::name(static_cast<vsock::feature>(bit));
   if (known != nullptr) print(known);
   else print("bit ", bit);
 }
@@ -148,10 +158,63 @@ void visit(const place& found) {
     start(disk, found, disk_dma);
   } else if (found.seen.type == virtio::device_type::entropy) {
     start(entropy, found, entropy_dma);
+  } else if (found.seen.type == virtio::device_type::vsock) {
+    start(sockets, found, sockets_dma);
   } else {
     print(kind{found.seen.type}, ", usable through ", virtio::name(found.seen.via), "; this demo has no driver for it");
   }
   print("\n");
+}
+
+// ---- sockets ----
+
+u64 bytes_read;  // of the disk
+u32 visitors;
+bool is_to_end;
+
+struct note {  // a line for a visitor
+  u8 data[160];
+  usize size;
+  void put(const char* text) {
+    while (*text != '\0' && size < sizeof data) data[size++] = static_cast<u8>(*text++);
+  }
+  void put(u64 n) {
+    if (n >= 10) put(n / 10);
+    const char digit[] = {static_cast<char>('0' + n % 10), '\0'};
+    put(digit);
+  }
+};
+
+void listen() {
+  if (sockets.why().why != virtio::verdict::bound) return;
+  if (!sockets.listen(answering_port, 4) || !sockets.listen(ending_port, 1)) return;
+  print("\nSockets: whoever connects to port ", answering_port, " of CID ", sockets.cid(), " is answered from now on\n");
+}
+
+void answer(vsock::socket visitor) {
+  note line{};
+  line.put("Hello from inside the guest, CID ");
+  line.put(sockets.cid());
+  line.put(": I have read ");
+  line.put(bytes_read >> 20);
+  line.put(" of my disk's ");
+  line.put(disk.capacity() * virtio::blk::sector_bytes >> 20);
+  line.put(" MiB, and you are visitor ");
+  line.put(++visitors);
+  line.put(".\n");
+  (void)sockets.try_send(visitor, virtio::const_bytes{line.data, line.size});
+  (void)sockets.close(visitor);  // once that has arrived
+}
+
+/// Answers whoever has come. Never waits. Its doorbells are not counted: it is not known who will come.
+void answer_visitors() {
+  const u64 before = demo_board::doorbells;
+  (void)sockets.poll([](const vsock::event& e) {
+    if (e.what == vsock::ready::incoming && e.port == ending_port) is_to_end = true;
+    else if (e.what == vsock::ready::incoming)
+      while (const auto visitor = sockets.try_accept(e.port)) answer(*visitor);
+  });
+  demo_board::doorbells = before;
 }
 
 // ---- what is done with the devices ----
@@ -204,6 +267,7 @@ int read_disk(sha256& hash, cost& spent) {
       disk.kick();
     }
     const auto one = disk.wait_next();
+    answer_visitors();
     if (!one) return fail(read_failed, "waiting for the disk", one.error());
     if (one->status != virtio::errc::ok) {
       const u64 first = one->cookie * (piece / sector_bytes);
@@ -215,6 +279,7 @@ int read_disk(sha256& hash, cost& spent) {
     for (; ended[hashed % depth]; ++hashed) {
       ended[hashed % depth] = false;
       hash.update(buffers[hashed % depth], size_of(hashed));
+      bytes_read += size_of(hashed);
       for (; tenths < (hashed + 1) * 10 / pieces; ++tenths) print(" ", (tenths + 1) * 10, "%");
     }
   }
@@ -295,6 +360,8 @@ int run() {
   print("virtio ", VIRTIO_VERSION_MAJOR, ".", VIRTIO_VERSION_MINOR, ".", VIRTIO_VERSION_PATCH,
         ", a guest without an operating system\n\nPCI functions\n  address  ids        verdict\n");
   virtio::pci::for_each(demo_board{}, visit);
+  demo_board::doorbells = 0;  // those of the start
+  listen();
   if (disk.why().why != virtio::verdict::bound) return fail(no_disk, "no disk was bound");
 
   cost reading, writing, drawing;
@@ -326,6 +393,16 @@ int run() {
   if (*scratch != none) print_cost("writing ", writing);
   print_cost("entropy ", drawing);
   print_cost("in all  ", {reading.requests + writing.requests + drawing.requests, demo_board::doorbells});
+
+  if (boot::option("stay") == "yes" && sockets.why().why == virtio::verdict::bound) {
+    print("\nDone; still answering\n");
+    for (u32 told = 0; !is_to_end && sockets.check();) {
+      answer_visitors();
+      if (told == visitors) continue;
+      told = visitors;
+      print("  visitor ", told, " was answered\n");
+    }
+  }
   return all_well;
 }
 
@@ -336,5 +413,6 @@ extern "C" int guest_main(const char*) {
   // As a boot loader must before it jumps: no device is left that could still write to memory.
   (void)disk.hand_off();
   (void)entropy.hand_off();
+  (void)sockets.hand_off();
   return status;
 }

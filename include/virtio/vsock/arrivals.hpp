@@ -9,10 +9,11 @@ namespace virtio::vsock::detail {
 
 template <class Exchange>
 class arrivals {
-  static constexpr limits L = Exchange::bounds;
-
  public:
   explicit arrivals(Exchange& all) : all_{all} {}
+
+  /// Whether a packet came, in the call below.
+  [[nodiscard]] bool came() const { return came_; }
 
   /// Everything that can be done now: sent buffers come back, events and packets are taken, buffers go to the device, and what is
   /// owed is sent. Errors: why the device is down.
@@ -20,8 +21,9 @@ class arrivals {
     if (!all_.life().is_up()) return all_.life().down();
     errc got = all_.queues.collect();
     if (got == errc::ok) got = take_events();
-    // A packet may want an answer, and there is room for some only: beyond that packets stay where they are.
-    for (u32 left = L.connections + 64u; got == errc::ok && left != 0 && all_.has_room_for_reply(); --left) got = take_packet();
+    // A packet may want an answer, and there is room for some only: beyond that packets stay where they are. No buffer goes back
+    // before the loop has ended, so that it does.
+    while (got == errc::ok && all_.has_room_for_reply()) got = take_packet();
     const bool quiet = got == errc::not_ready && !came_;
     if (got != errc::ok && got != errc::not_ready) return all_.fall(got);
     // Buffers first: a host that waits for some does not read what we send (vhost).
@@ -36,18 +38,19 @@ class arrivals {
 
  private:
   [[nodiscard]] errc take_events() {
-    for (u32 id;;) {
-      const errc got = all_.queues.next_event(id);
-      if (got != errc::ok) {
-        all_.queues.kick(all_.queues.event_queue);
-        return got == errc::not_ready ? errc::ok : got;
-      }
-      if (id != transport_reset) continue;
-      // The host's end of everything is gone. A restored host sends nothing before it has heard of us.
-      all_.end_all(errc::peer_reset);
-      if (const auto said = all_.read_cid(); !said) return errc::device_misbehaved;
-      all_.queues.insist(all_.queues.event_queue);
+    errc got = errc::ok;
+    bool gone = false;
+    for (u32 id = 0; (got = all_.queues.next_event(id)) == errc::ok;) gone |= id == transport_reset;
+    if (got != errc::not_ready) return got;
+    if (!gone) {
+      all_.queues.kick(all_.queues.event_queue);
+      return errc::ok;
     }
+    // The host's end of everything is gone. One that was restored sends nothing before it has heard of us.
+    all_.end_all(errc::peer_reset);
+    if (const auto said = all_.read_cid(); !said) return errc::device_misbehaved;
+    all_.queues.insist(all_.queues.event_queue);
+    return errc::ok;
   }
 
   [[nodiscard]] errc take_packet() {
@@ -83,10 +86,12 @@ class arrivals {
     const op what = static_cast<op>(p.what);
     if (c.now == state::leaving || c.now == state::ended) {
       if (what == op::reset) all_.need_not_reset(one);
+      if (what == op::request) all_.deny(p, c.peer);  // somebody new, where our end of the last one is not closed yet
       return false;
     }
     if (what == op::reset) {
-      const bool expected = c.now == state::closing || c.peer_gave_up == static_cast<u8>(ends::both);
+      constexpr u8 both = static_cast<u8>(ends::both);
+      const bool expected = c.gave_up == both || c.peer_gave_up == both;
       all_.finish(one, c.now == state::connecting ? errc::refused : expected ? errc::peer_closed : errc::peer_reset, false);
       return false;
     }
@@ -130,12 +135,12 @@ class arrivals {
     if (c.now == state::closing || covers(c.gave_up, ends::receive) || c.skipping) {  // nobody wants to know
       all_.unread.count_read(c, length);
       if (ends) c.skipping = false;
-      all_.after_reading(one);
+      if (c.now == state::established && all_.wants_telling(c)) all_.owe(one, owes_credit);
       return false;
     }
     const bool kept = length != 0 && all_.unread.append(c, all_.queues, in.buffer, length);
     if (ends) all_.unread.end_message(c, all_.queues, (in.header.flags & end_of_record) != 0);
-    if (length != 0) all_.tell(one, ready::readable);
+    if (length != 0 || ends) all_.tell(one, ready::readable);
     return kept;
   }
 
@@ -143,6 +148,7 @@ class arrivals {
     connection& c = all_.table[one];
     c.peer_gave_up = static_cast<u8>(c.peer_gave_up | (flags & static_cast<u32>(ends::both)));
     if (covers(c.peer_gave_up, ends::receive)) all_.forget_unsent(one);
+    if (c.owed != 0) all_.owe(one, 0);  // what waited behind that
     all_.tell(one, ready::readable | ready::writable);
     if (c.peer_gave_up != static_cast<u8>(ends::both)) return;
     // Both ends are done; RST says that we know. Not before everything was read: it would cut that short for programs that ask.

@@ -97,8 +97,10 @@ class device {
   template <class Done>
   [[nodiscard]] errc wait_until(waiting why, Done&& done) {
     for (patience left;;) {
-      if (const errc problem = detail::arrivals{all_}.move_packets(); problem != errc::ok) return problem;
+      detail::arrivals arrived{all_};
+      if (const errc problem = arrived.move_packets(); problem != errc::ok) return problem;
       if (done()) return errc::ok;
+      if (arrived.came()) left.looked = false;  // the interrupt that was asked for is spent: ask anew before sleeping
       const errc passed = life().pass_time(why, left, [this] { return all_.queues.arm(); });
       if (passed == errc::needs_reset) return all_.fall(passed);
       if (passed != errc::ok) return passed;
@@ -169,7 +171,12 @@ class device {
     while (!here->line.empty()) {
       const u16 one = here->line.first();
       all_.unread.discard(all_.table[one], all_.queues);
-      all_.finish(one, errc::canceled, true);
+      if (all_.table[one].now == state::ended) {
+        all_.leave_line(one);
+        all_.leave(one);
+      } else {
+        all_.finish(one, errc::canceled, true);
+      }
     }
     here->backlog = 0;
     all_.send_owed();
@@ -203,7 +210,7 @@ class device {
     }
     connection& c = all_.table[one];
     if (all_.may_leave(c)) all_.owe(one, detail::owes_data);
-    else if (c.gathered != 0 && c.gathered_up_to == taken) all_.ask_for_credit(one);  // the answer may let it leave
+    else if (c.gathered != 0) all_.ask_for_credit(one);  // the answer may let it leave
     if (taken < data.size()) all_.want_room(one, 1);
     all_.send_owed();
     if (taken == 0 && !data.empty()) return errc::no_credit;
@@ -235,15 +242,18 @@ class device {
   }
   /// Shows `look(bytes)` what has arrived, where it is, as much of it as lies together; `look` says how many bytes it is done with.
   /// The memory is the device's, too: a host may change it meanwhile, so look at each byte once. It is valid until `look` returns;
-  /// `look` may call anything but `close` and `abort` of this connection. Returns and fails as `try_receive`.
+  /// `look` may call anything here but what receives from this connection. What it leaves is shown again, with what came behind it
+  /// only where that lies together. Returns and fails as `try_receive`; `busy`, it was received from.
   template <callable_with<const_bytes> F>
   [[nodiscard]] result<usize> receive_with(socket which, F&& look) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     if (all_.table[one].messages) return errc::invalid_argument;
     if (all_.table[one].first_received == 0) return all_.nothing_to_read(all_.table[one]);
     const const_bytes here = all_.unread.first(all_.table[one], all_.queues);
+    const u32 read_before = all_.table[one].in.consumed();
     const usize done = virtio::detail::smaller(static_cast<usize>(look(here)), here.size());
     VIRTIO_TRY(all_.find(which));
+    if (all_.table[one].in.consumed() != read_before) return errc::busy;
     all_.unread.consume(all_.table[one], all_.queues, static_cast<u32>(done));
     all_.after_reading(one);
     return done;
@@ -307,6 +317,11 @@ class device {
       all_.leave(one);
       return {};
     }
+    if (c.peer_gave_up == static_cast<u8>(ends::both)) {  // it has closed, too: nothing to wait for
+      all_.finish(one, errc::peer_closed, true);
+      all_.send_owed();
+      return {};
+    }
     all_.begin_closing(one);
     return {};
   }
@@ -344,8 +359,9 @@ class device {
 
   // Interrupts and the end -----------------------------------------------------------------------------------------------
 
-  /// Asks for an interrupt when packets come or leave. True: there is something already, poll again before sleeping.
-  [[nodiscard]] bool arm() { return !all_.to_tell.empty() || (life().is_up() && all_.queues.arm()); }
+  /// Asks for an interrupt when packets come or leave. True: there is something already, poll again before sleeping; also while
+  /// small pieces are gathered, which only polls get on their way: `flush` before a long sleep.
+  [[nodiscard]] bool arm() { return !all_.to_tell.empty() || all_.is_gathering() || (life().is_up() && all_.queues.arm()); }
   void disarm() {
     if (life().is_up()) all_.queues.disarm();
   }
@@ -355,10 +371,11 @@ class device {
     const errc problem = life().check();
     return problem == errc::needs_reset ? all_.fall(problem) : problem;
   }
-  /// Resets the device: all connections end as `canceled`. Error: `device_broken`, it will not reset and keeps the storage.
+  /// Resets the device: all connections end as `canceled`, what they had not read is gone. Error: `device_broken`, it will not reset and keeps the storage.
   [[nodiscard]] result<void> reset() {
     if (!life().device().is_open()) return errc::not_started;
     if (all_.fall(errc::canceled) == errc::device_broken) return errc::device_broken;
+    all_.discard_all();  // it lies in storage that is the caller's again
     life().forgive();
     return {};
   }

@@ -113,6 +113,7 @@ class exchange {
     c.wants_room = false;
     to_send_.remove(all(), one);
     thirsty_.remove(all(), one);
+    if (c.accepted) closing_.remove(all(), one);  // else the link is that of its listener's line
     c.why = why;
     unread.close_window(c);
     const bool known = (c.generation & 1) != 0 && (c.accepted || c.first_received != 0);
@@ -145,6 +146,7 @@ class exchange {
   }
   void release(u16 one) {
     forget_unsent(one);
+    unread.close_window(table[one]);
     to_send_.remove(all(), one);
     to_tell.remove(all(), one);
     thirsty_.remove(all(), one);
@@ -171,9 +173,15 @@ class exchange {
   }
 
   void end_all(errc why) {
-    for (u16 one = 0; one < L.connections; ++one)
-      if (table[one].now != state::unused && table[one].now != state::ended) finish(one, why, false);
+    for (u16 one = 0; one < L.connections; ++one) {
+      const state now = table[one].now;
+      if (now == state::leaving || now == state::ended) need_not_reset(one);  // a host that has forgotten everything
+      else if (now != state::unused) finish(one, why, false);
+    }
     reply_count_ = 0;
+  }
+  void discard_all() {
+    for (u16 one = 0; one < L.connections; ++one) unread.discard(table[one], queues);
   }
   /// The device goes down, and every connection with it. Returns `why`, or `device_broken`.
   [[nodiscard]] errc fall(errc why) {
@@ -204,15 +212,16 @@ class exchange {
     queues.kick(queues.transmit_queue);
   }
   void stage_owed() {
+    while (!to_send_.empty()) {
+      const u16 one = to_send_.first();
+      if (!pay(one)) return;
+      to_send_.remove(all(), one);
+      if (table[one].now == state::leaving) release(one);
+    }
+    // Strangers last: a flood of them must not keep connections from their turn.
     while (reply_count_ != 0 && queues.send(reset_for(replies_[first_reply_]))) {
       first_reply_ = static_cast<u16>((first_reply_ + 1) % L.replies);
       --reply_count_;
-    }
-    while (!to_send_.empty()) {
-      const u16 one = to_send_.first();
-      if (!pay(one)) break;
-      to_send_.remove(all(), one);
-      if (table[one].now == state::leaving) release(one);
     }
   }
 
@@ -249,7 +258,10 @@ class exchange {
       u16 buffer = c.gathered;
       if (now < left) {  // the peer has taken back some of its room: two packets cannot share a buffer
         buffer = queues.take_buffer();
-        if (buffer == 0) return true;
+        if (buffer == 0) {
+          thirsty_.push(all(), one);
+          return true;
+        }
         __builtin_memcpy(queues.payload(buffer), queues.payload(c.gathered) + from, now);
         from = 0;
       }
@@ -282,7 +294,7 @@ class exchange {
     if (c.now != state::leaving && c.now != state::ended) {
       const bool stuck = c.in.left() == 0 && c.now == state::established;
       unread.open_window(c);
-      if (stuck && c.in.left() != 0 && what != op::credit_update) c.owed = static_cast<u8>(c.owed | owes_credit);
+      if (stuck && c.in.left() != 0 && what != op::credit_update && what != op::response) c.owed = static_cast<u8>(c.owed | owes_credit);
     }
     return {cid_, c.peer.cid, c.local_port, c.peer.port, length, static_cast<u16>(kind_of(c)), static_cast<u16>(what),
             flags, c.in.promised(), c.in.consumed()};
@@ -414,10 +426,18 @@ class exchange {
     const u32 waiting = c.gathered_up_to - c.gathered_from;
     return c.out.available() > waiting ? c.out.available() - waiting : 0;
   }
-  /// Buffers have come back.
+  /// Buffers have come back, or can be had from those who gather in them.
   void serve_thirsty() {
-    while (!thirsty_.empty() && queues.has_buffer()) tell_room(thirsty_.first());
+    if (thirsty_.empty()) return;
+    if (!queues.has_buffer())
+      if (const u16 buffer = wring_out_buffer(); buffer != 0) queues.drop(buffer);
+    while (!thirsty_.empty() && queues.has_buffer()) {
+      const u16 one = thirsty_.first();
+      owe(one, 0);  // it may be data that waits
+      tell_room(one);
+    }
   }
+  [[nodiscard]] bool is_gathering() const { return !gathering_.empty(); }
   /// A peer that is slow to read does not say when it has caught up. It is asked now and then, when there is something for it.
   void ask_again() {
     if (gathering_.empty() || ++polls_ % polls_per_question != 0) return;
@@ -443,11 +463,14 @@ class exchange {
     if (c.first_received == 0 && c.peer_gave_up == static_cast<u8>(ends::both)) {
       finish(one, errc::peer_closed, true);
     } else {
-      const u32 wanted = unread.wanted_window(c);
-      if (c.in.gain(wanted) < (wanted + 1) / 2) return;
+      if (!wants_telling(c)) return;
       owe(one, owes_credit);
     }
     send_owed();
+  }
+  [[nodiscard]] bool wants_telling(const connection& c) const {
+    const u32 wanted = unread.wanted_window(c);
+    return c.in.gain(wanted) >= (wanted + 1) / 2;
   }
   /// No message is whole yet. When there is no room for more of it, and never will be, it is dropped, and so is the rest as it comes.
   [[nodiscard]] errc nothing_whole(u16 one) {

@@ -65,6 +65,7 @@ class inbox {
 
   /// How far a connection's window should reach now.
   [[nodiscard]] u32 wanted_window(const connection& c) const {
+    if constexpr (L.pool_packets() >= u64{L.connections} * L.buffer_packets()) return L.buffer_packets() * L.receive_packet;
     return budget_.share(packets_promised(c), L.buffer_packets()) * L.receive_packet;
   }
   void open_window(connection& c) {

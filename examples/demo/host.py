@@ -130,6 +130,10 @@ class Vsock(typing.NamedTuple):
     command: str     # what a user may say to get an answer
 
 
+def kernel_vsock(cid):
+    return Vsock(backend.kernel_arguments(cid), str(cid), f"socat -u VSOCK-CONNECT:{cid}:{ANSWERING_PORT} -")
+
+
 @contextlib.contextmanager
 def find_vsock(known):
     """The kernel's, else vhost-device-vsock's as long as the block lasts, else None; `known` are QEMU's devices."""
@@ -137,8 +141,7 @@ def find_vsock(known):
         return not known or f'"{device}"' in known
 
     if not backend.missing_kernel() and has("vhost-vsock-pci"):
-        cid = CID + os.getpid()
-        yield Vsock(backend.kernel_arguments(cid), str(cid), f"socat -u VSOCK-CONNECT:{cid}:{ANSWERING_PORT} -")
+        yield kernel_vsock(CID + os.getpid())
         return
     if backend.VARIABLE not in os.environ:
         said = subprocess.run([ROOT / "tools" / "setup", "--print"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
@@ -316,4 +319,5 @@ def main(arguments):
     return 0
 
 
-sys.exit(main(sys.argv[1:]))
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

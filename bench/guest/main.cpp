@@ -6,6 +6,7 @@
 #include <virtio/blk.hpp>
 
 #include "board.hpp"
+#include "mark.hpp"
 
 namespace {
 
@@ -42,11 +43,6 @@ constinit disk_t disk;
 constexpr usize deepest = 64;
 constexpr usize piece = 4096;
 alignas(4096) u8 buffers[deepest][piece];
-
-template <u16 Id>
-[[gnu::always_inline]] inline void mark() {
-  asm volatile(".byte 0x0f, 0x1f, 0x84, 0x00, %c0, %c1, 0x11, 0x47" : : "i"(Id & 0xff), "i"(Id >> 8) : "memory");
-}
 
 [[noreturn]] void die(const char* what, errc why) { boot::exit(board::fail(what, why)); }
 

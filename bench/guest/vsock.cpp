@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT
+// The measured guest of a socket device: does with the peer (tests/vsock/peer.c) what tests/vsock/linux_guest.c does in Linux, in the
+// same pieces, and prints the same lines. run= of its command line names what, bulk= and turns= how much.
+//
+// Its clock is the time-stamp counter, told in nanoseconds by the PC's timer; both are the emulated machine's, as Linux's are.
+// Between markers the counting plugin counts. Polls in vain are counted here, and what one of them costs is measured, too.
+#include <virtio/vsock.hpp>
+
+#include "board.hpp"
+#include "mark.hpp"
+
+namespace {
+
+using namespace virtio;
+
+u64 failed_polls;
+
+}  // namespace
+
+extern "C" [[gnu::noinline]] void idle() {
+  failed_polls = failed_polls + 1;
+  boot::pause();
+}
+
+namespace {
+
+struct bench_board : board {
+  bool keep_waiting(waiting, u64 attempt) const {
+    idle();
+    return attempt < 500'000'000;
+  }
+};
+
+// As large as packets get: a program that wants throughput would choose so.
+using sockets_t = vsock::device<bench_board, bus::transport<bench_board>, queue<256>,
+                                vsock::limits{.connections = 2, .receive_packet = 65536, .receive_buffer = 1024 * 1024,
+                                              .send_packet = 65536, .send_packets = 16}>;
+constinit dma_storage<sockets_t::dma_bytes> storage;
+constinit sockets_t sockets;
+using stream = sockets_t::stream_type;
+
+enum port : u32 { echo = 7000, source = 7002, discard = 7021 };
+constexpr usize piece = 65536;  // of a read or write, as in Linux
+constexpr usize turn_size = 64;
+alignas(4096) u8 data[piece];
+
+template <class Result>
+void check(const char* what, const Result& r) {
+  if (!r) boot::exit(board::fail(what, r.error()));
+}
+
+u64 number(const char* key) {
+  u64 n = 0;
+  const boot::text digits = boot::option(key);
+  for (usize i = 0; i < digits.size; ++i) n = n * 10 + static_cast<u64>(digits.data[i] - '0');
+  return n;
+}
+
+// Time -------------------------------------------------------------------------------------------------------------------
+
+u64 ticks_in_50_ms;
+
+/// The PC's timer counts 59659 of its ticks once, which are 50 ms.
+u64 measure_50_ms() {
+  using detail::port_in, detail::port_out;
+  constexpr u32 count = 59659;
+  port_out<u8>(0x61, static_cast<u8>((port_in<u8>(0x61) & 0xfc) | 1));  // it may count, and is not heard
+  port_out<u8>(0x43, 0xb0);
+  port_out<u8>(0x42, count & 0xff);
+  const u64 began = boot::timestamp();
+  port_out<u8>(0x42, count >> 8);
+  while ((port_in<u8>(0x61) & 0x20) == 0) {}
+  return boot::timestamp() - began;
+}
+
+/// The shortest of some: it can only come out too long.
+void calibrate() {
+  ticks_in_50_ms = ~u64{0};
+  for (int i = 0; i < 5; ++i) ticks_in_50_ms = detail::smaller(ticks_in_50_ms, measure_50_ms());
+}
+
+u64 nanoseconds(u64 ticks) { return ticks / ticks_in_50_ms * 50'000'000 + ticks % ticks_in_50_ms * 50'000'000 / ticks_in_50_ms; }
+
+// What is measured -------------------------------------------------------------------------------------------------------
+
+stream connect(port where) {
+  const auto made = sockets.connect({vsock::host_cid, where});
+  check("connect", made);
+  return *made;
+}
+
+/// `n`, and the end of a line.
+const_bytes line_of(u64 n) {
+  static u8 line[24];
+  usize at = sizeof line;
+  line[--at] = '\n';
+  do line[--at] = static_cast<u8>('0' + n % 10);
+  while ((n /= 10) != 0);
+  return {line + at, sizeof line - at};
+}
+
+/// Work with one connection, between markers Id and Id + 1.
+template <u16 Id, class Work>
+void phase(const char* what, port where, u64 amount, const char* unit, Work work) {
+  stream s = connect(where);
+  failed_polls = 0;
+  const u64 began = boot::timestamp();
+  mark<Id>();
+  work(s);
+  mark<Id + 1>();
+  const u64 took = nanoseconds(boot::timestamp() - began);
+  boot::print(what, " ", amount, " ", unit, " ", took, " ns\n", "phase ", u32{Id}, " amount ", amount, " failed_polls ", failed_polls, "\n");
+  (void)s.close();
+}
+
+[[gnu::noinline]] void send(stream& s, u64 total) {
+  check("send", s.send(line_of(total)));
+  for (u64 left = total; left != 0;) {
+    const usize now = static_cast<usize>(detail::smaller<u64>(left, piece));
+    check("send", s.send({data, now}));
+    left -= now;
+  }
+  u8 answer[1] = {};
+  u64 counted = 0;
+  do {
+    if (answer[0] != 0) counted = counted * 10 + static_cast<u64>(answer[0] - '0');
+    check("answer", s.receive(answer));
+  } while (answer[0] != '\n');
+  if (counted != total) boot::exit(board::fail("the peer's count", errc::invalid_argument));
+}
+
+/// What the source sends, to its end. `next` gives how many bytes came.
+template <class Next>
+void receive_all(stream& s, u64 total, Next next) {
+  check("send", s.send(line_of(total)));
+  check("flush", s.flush());
+  u64 got = 0;
+  for (;;) {
+    const result<usize> now = next();
+    if (!now && now.error() == errc::peer_closed) break;
+    check("receive", now);
+    got += *now;
+  }
+  if (got != total) boot::exit(board::fail("what came", errc::invalid_argument));
+}
+
+[[gnu::noinline]] void receive(stream& s, u64 total) {
+  receive_all(s, total, [&] { return s.receive(data); });
+}
+
+[[gnu::noinline]] void receive_in_place(stream& s, u64 total) {
+  receive_all(s, total, [&] {
+    result<usize> got = errc::not_ready;
+    const errc waited = sockets.wait_until(waiting::request, [&] {
+      got = sockets.receive_with(s.id(), [](const_bytes here) { return here.size(); });
+      return got.error() != errc::not_ready;
+    });
+    return waited == errc::ok ? got : result<usize>{waited};
+  });
+}
+
+[[gnu::noinline]] void take_turns(stream& s, u64 count) {
+  for (u64 turn = 0; turn < count; ++turn) {
+    check("send", s.send({data, turn_size}));
+    check("receive", s.receive_all({data, turn_size}));
+  }
+}
+
+/// A wait in which nothing happens, so many polls long.
+[[gnu::noinline]] void poll_in_vain(stream& s, u64 count) {
+  const errc waited = sockets.wait_until(waiting::request, [&] {
+    const auto got = sockets.try_receive(s.id(), data);
+    return got || got.error() != errc::not_ready || --count == 0;
+  });
+  check("waiting", result<void>{waited});
+}
+
+bool run(boot::text word) {
+  const u64 bulk = number("bulk"), turns = number("turns"), polls = number("polls");
+  if (word == "poll") phase<10>("polls", echo, polls, "in vain", [&](stream& s) { poll_in_vain(s, polls); });
+  else if (word == "send") phase<20>("send", discard, bulk, "bytes", [&](stream& s) { send(s, bulk); });
+  else if (word == "receive") phase<30>("receive", source, bulk, "bytes", [&](stream& s) { receive(s, bulk); });
+  else if (word == "in_place") phase<40>("in_place", source, bulk, "bytes", [&](stream& s) { receive_in_place(s, bulk); });
+  else if (word == "turns") phase<50>("turns", echo, turns, "of 64 bytes", [&](stream& s) { take_turns(s, turns); });
+  else return false;
+  return true;
+}
+
+}  // namespace
+
+extern "C" int guest_main(const char*) {
+  calibrate();
+  const auto where = bus::find(bench_board{}, device_type::vsock);
+  if (!where) return board::fail("no vsock", where.error());
+  if (const auto up = sockets.start(bench_board{}, *where, storage, {}, boot::timestamp()); !up) return board::fail("start", up.error());
+  for (boot::text list = boot::option("run"); list.size != 0;) {
+    boot::text word{list.data, 0};
+    while (word.size < list.size && word.data[word.size] != ',') ++word.size;
+    const usize skip = word.size < list.size ? word.size + 1 : word.size;
+    list = {list.data + skip, list.size - skip};
+    if (!run(word)) return board::fail("run=", errc::not_found);
+  }
+  if (const auto off = sockets.hand_off(); !off) return board::fail("hand off", off.error());
+  return 0;
+}

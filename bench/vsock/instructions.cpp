@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT
+// What a received packet costs with so many connections open: the driver, whole, and a host that is registers in memory and sends
+// packets of 64 bytes, each to another connection than the one before. Callgrind counts `bench::receive_one` alone (tools/bench),
+// a poll, its event, and reading the bytes in place. The host is written from the specification (2.7, 5.10). Little-endian hosts.
+// usage: vsock_instructions CONNECTIONS PACKETS
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include <virtio/queue/split.hpp>
+#include <virtio/vsock.hpp>
+
+#include "../rings/device.hpp"
+
+namespace bench {
+
+using namespace virtio;
+
+constexpr u32 payload = 64, most_connections = 4096, first_port = 50'000, guest_port = 1, guest_cid = 3;
+
+/// A split ring of which the device takes chains as it likes.
+class host_queue {
+ public:
+  void enable(const queue_areas& areas) {
+    const auto place = [](dma_addr at) { return reinterpret_cast<unsigned char*>(static_cast<uptr>(raw(at))); };
+    descriptors_ = place(areas.descriptors);
+    available_ = place(areas.driver);
+    used_ = place(areas.device);
+    entries_ = areas.entries;
+  }
+  [[nodiscard]] bool has_chain() const { return taken_ != get<std::uint16_t>(available_ + 2); }
+  /// The n-th buffer of the next chain.
+  [[nodiscard]] unsigned char* buffer(unsigned n) const {
+    std::uint16_t at = head();
+    while (n-- != 0) at = get<std::uint16_t>(descriptors_ + 16u * at + 14);
+    return reinterpret_cast<unsigned char*>(static_cast<uptr>(get<std::uint64_t>(descriptors_ + 16u * at)));
+  }
+  void give_back(std::uint32_t written) {
+    unsigned char* const element = used_ + 4 + 8u * (taken_ % entries_);
+    put<std::uint32_t>(element, head());
+    put<std::uint32_t>(element + 4, written);
+    ++taken_;
+    put(used_ + 2, taken_);
+    put(used_ + 4 + 8u * entries_, taken_);  // wants to hear of the next one
+  }
+
+ private:
+  [[nodiscard]] std::uint16_t head() const { return get<std::uint16_t>(available_ + 4 + 2u * (taken_ % entries_)); }
+
+  unsigned char *descriptors_ = nullptr, *available_ = nullptr, *used_ = nullptr;
+  unsigned entries_ = 0;
+  std::uint16_t taken_ = 0;
+};
+
+struct host {
+  u8 status = 0;
+  host_queue queues[3];
+
+  enum operation : std::uint16_t { request = 1, data = 5 };
+
+  /// Sends a packet from one of the host's ports, and reads what the guest has sent.
+  void send(u32 port, operation what, u32 length) {
+    host_queue& to = queues[0];
+    if (!to.has_chain()) __builtin_trap();
+    unsigned char* const header = to.buffer(0);
+    put<std::uint64_t>(header, 2);
+    put<std::uint64_t>(header + 8, guest_cid);
+    put<std::uint32_t>(header + 16, port);
+    put<std::uint32_t>(header + 20, guest_port);
+    put<std::uint32_t>(header + 24, length);
+    put<std::uint16_t>(header + 28, 1);
+    put<std::uint16_t>(header + 30, what);
+    put<std::uint32_t>(header + 32, 0);
+    put<std::uint32_t>(header + 36, 65536);
+    put<std::uint32_t>(header + 40, 0);
+    if (length != 0) std::memset(to.buffer(1), 'x', length);
+    to.give_back(44 + length);
+  }
+  void read_all() {
+    while (queues[1].has_chain()) queues[1].give_back(0);
+  }
+};
+
+/// The host's registers are its members.
+struct memory_transport {
+  struct location {
+    host* there = nullptr;
+  };
+  struct doorbell {
+    void ring(u16) const {}  // the host polls
+  };
+  static constexpr byte_order ring_order = byte_order::little;
+  static constexpr feature_set wanted{};
+
+  host* there = nullptr;
+
+  [[nodiscard]] static device_type type_of(const location&) { return device_type::vsock; }
+  [[nodiscard]] result<void> open(const location& where, report& why) {
+    why = {};
+    there = where.there;
+    return {};
+  }
+  [[nodiscard]] device_type type() const { return there == nullptr ? device_type::none : device_type::vsock; }
+  [[nodiscard]] transport_kind kind() const { return transport_kind::mmio_modern; }
+  [[nodiscard]] bool is_legacy() const { return false; }
+  [[nodiscard]] u8 status() const { return there->status; }
+  void set_status(u8 value) { there->status = value; }
+  [[nodiscard]] feature_set device_features(u32) const {
+    return feature_set{feature::version_1, feature::event_idx, vsock::feature::stream};
+  }
+  void accept_features(const feature_set&, u32) {}
+  [[nodiscard]] queue_limits queue(u16) const { return {256, false}; }
+  [[nodiscard]] result<void> enable_queue(u16 index, const queue_areas& areas, const feature_set&, u16, doorbell&) const {
+    there->queues[index].enable(areas);
+    return {};
+  }
+  [[nodiscard]] result<void> begin_queue_reset(u16) { return errc::unsupported; }
+  [[nodiscard]] bool queue_reset_done(u16) const { return false; }
+  [[nodiscard]] result<void> set_config_vector(u16) { return errc::unsupported; }
+  template <class T>
+  [[nodiscard]] result<T> config(usize at) const {
+    return at == 0 ? T{guest_cid} : T{0};
+  }
+  template <class T>
+  [[nodiscard]] result<void> config_write(usize, T) {
+    return errc::unsupported;
+  }
+  [[nodiscard]] u32 config_generation() const { return 0; }
+  [[nodiscard]] interrupt_cause acknowledge_interrupt() { return {}; }
+  void close() { there = nullptr; }
+};
+
+struct machine {
+  using barriers = smp_barriers;
+  [[nodiscard]] result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
+    return out.push(dma_addr{reinterpret_cast<uptr>(va)}, n, way);
+  }
+  [[nodiscard]] bool keep_waiting(waiting, u64) const { return false; }
+};
+
+// One layout for all, whatever the number of connections that are open.
+using sockets_t = vsock::device<machine, memory_transport, split_queue<256>,
+                                vsock::limits{.connections = most_connections, .receive_packet = 1024, .receive_buffer = 1024}>;
+
+[[gnu::noinline]] usize receive_one(sockets_t& sockets) {
+  usize bytes = 0;
+  const auto told = sockets.poll([&](const vsock::event& happened) {
+    const auto got = sockets.receive_with(happened.which, [](const_bytes here) { return here.size(); });
+    if (got) bytes += *got;
+  });
+  return told ? bytes : 0;
+}
+
+}  // namespace bench
+
+int main(int argc, char** argv) {
+  using namespace bench;
+  if (argc != 3) return 2;
+  const auto connections = static_cast<u32>(std::strtoul(argv[1], nullptr, 10));
+  const unsigned long packets = std::strtoul(argv[2], nullptr, 10);
+  if (connections < 1 || connections > most_connections) return 2;
+
+  host other;
+  const auto sockets = std::make_unique<sockets_t>();
+  const auto storage = std::make_unique<dma_storage<sockets_t::dma_bytes>>();
+  bool good = sockets->start(machine{}, {&other}, *storage, {}, 1).has_value() && sockets->listen(guest_port, 1).has_value();
+  for (u32 i = 0; good && i < connections; ++i) {
+    other.send(first_port + i, host::request, 0);
+    (void)sockets->poll([](const vsock::event&) {});
+    good = sockets->try_accept(guest_port).has_value();
+    other.read_all();
+  }
+  usize bytes = 0;
+  for (unsigned long i = 0; good && i < packets; ++i) {
+    other.send(first_port + static_cast<u32>(i * 1021 % connections), host::data, payload);  // every one in turn, in no order
+    bytes += receive_one(*sockets);
+    other.read_all();
+  }
+  if (!good || bytes != packets * payload) {
+    std::printf("%zu bytes of %lu came\n", static_cast<std::size_t>(bytes), packets * payload);
+    return 1;
+  }
+  std::printf("packets %lu\n", packets);
+  return 0;
+}

@@ -351,6 +351,23 @@ TEST_CASE("vsock streams: send buffers that never come back end in bounded error
   s.check_works(s.connected());
 }
 
+TEST_CASE("vsock streams: a device that missed the doorbell for a packet hears another one, and is left alone afterwards", "[vsock]") {
+  started s;
+  s.model.tx = op::sending::ignore;
+  const auto one = *s->try_connect(rig::echo);
+  s.model.settle();  // the doorbell is gone, the packet is still there
+  s.model.tx = op::sending::serve;
+  const u32 doorbells = s.model.doorbells(1);
+  for (int quiet = 0; quiet < 1500; ++quiet) (void)s.poll();
+  CHECK(s.model.doorbells(1) == doorbells + 1);
+  s.settle();
+  REQUIRE((s.said(one) & ready::connected) != 0);
+  s.check_works(one);
+  const u32 afterwards = s.model.doorbells(1);
+  for (int quiet = 0; quiet < 1500; ++quiet) (void)s.poll();
+  CHECK(s.model.doorbells(1) == afterwards);
+}
+
 TEST_CASE("vsock streams: a transport reset ends connections, keeps listeners, and the CID is new [VSOCK-09][VSOCK-10][VSOCK-11][VSOCK-12]",
           "[vsock]") {
   started s{{.cid = 3}};

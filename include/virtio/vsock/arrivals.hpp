@@ -28,8 +28,12 @@ class arrivals {
     if (got != errc::ok && got != errc::not_ready) return all_.fall(got);
     // Buffers first: a host that waits for some does not read what we send (vhost).
     all_.queues.post_buffers();
-    if (all_.is_worth_a_nudge(quiet)) all_.queues.insist(all_.queues.receive_queue);
-    else all_.queues.kick(all_.queues.receive_queue);
+    if (all_.is_worth_a_nudge(quiet)) {
+      all_.queues.insist(all_.queues.receive_queue);
+      if (!all_.queues.is_idle()) all_.queues.insist(all_.queues.transmit_queue);
+    } else {
+      all_.queues.kick(all_.queues.receive_queue);
+    }
     all_.serve_thirsty();
     all_.ask_again();
     all_.send_owed();

@@ -109,7 +109,8 @@ void phase(const char* what, port where, u64 amount, const char* unit, Work work
   work(s);
   mark<Id + 1>();
   const u64 took = nanoseconds(boot::timestamp() - began);
-  boot::print(what, " ", amount, " ", unit, " ", took, " ns\n", "phase ", u32{Id}, " amount ", amount, " failed_polls ", failed_polls, "\n");
+  boot::print(what, " ", amount, " ", unit, " ", took, " ns\n");
+  boot::print("phase ", u32{Id}, " amount ", amount, " failed_polls ", failed_polls, "\n");
   (void)s.close();
 }
 

@@ -194,10 +194,10 @@ class device {
     return all_.name_of(one);
   }
 
-  /// Takes bytes to send: says how many. They leave at once, unless the peer has many small packets to read already: then small pieces
-  /// are gathered, and leave by 1024 bytes and more, when the peer has caught up, or with `flush`, `shutdown` or `close`. Errors: `no_credit`, there is no
-  /// room now, `writable` will be told; `not_ready` while connecting; `peer_closed`, `peer_reset`, `refused` and other reasons why
-  /// the connection ended; `invalid_argument` after `shutdown`; `stale_handle`.
+  /// Takes bytes to send: says how many. They leave at once, unless the peer has many small packets to read already: then small
+  /// pieces are gathered, and leave by 1024 bytes and more, when the peer has caught up, or with `flush`, `shutdown` or
+  /// `close`. Errors: `no_credit`, there is no room now, `writable` will be told; `not_ready` while connecting; `peer_closed`,
+  /// `peer_reset`, `refused` and other reasons why the connection ended; `invalid_argument` after `shutdown`; `stale_handle`.
   [[nodiscard]] result<usize> try_send(socket which, const_bytes data) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     VIRTIO_TRY(all_.may_send(all_.table[one]));
@@ -371,7 +371,8 @@ class device {
     const errc problem = life().check();
     return problem == errc::needs_reset ? all_.fall(problem) : problem;
   }
-  /// Resets the device: all connections end as `canceled`, what they had not read is gone. Error: `device_broken`, it will not reset and keeps the storage.
+  /// Resets the device: all connections end as `canceled`, what they had not read is gone. Error: `device_broken`, it will not
+  /// reset and keeps the storage.
   [[nodiscard]] result<void> reset() {
     if (!life().device().is_open()) return errc::not_started;
     if (all_.fall(errc::canceled) == errc::device_broken) return errc::device_broken;

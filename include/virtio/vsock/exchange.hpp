@@ -190,9 +190,9 @@ class exchange {
     return why;
   }
 
-  /// Whether it has been quiet for so long that the device may have forgotten us: asked once a poll, true at 1024 quiet ones in a row,
-  /// after twice as many each time, and at every 2^20. vhost-device-vsock 0.3.0 leaves what it has for us where it is when another connection had
-  /// nothing, until any doorbell rings.
+  /// Whether it has been quiet for so long that the device may have forgotten us: asked once a poll, true at 1024 quiet ones in
+  /// a row, after twice as many each time, and at every 2^20. vhost-device-vsock 0.3.0 leaves what it has for us where it is
+  /// when another connection had nothing, until any doorbell rings.
   [[nodiscard]] bool is_worth_a_nudge(bool quiet) {
     quiet_ = quiet ? quiet_ + 1 : 0;
     return quiet_ >= 1024 && (virtio::detail::is_power_of_two(quiet_) || quiet_ % (1u << 20) == 0);

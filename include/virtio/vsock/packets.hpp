@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Packets in and out of a vsock device: its three queues, the memory of their headers and payloads, and who has which buffer.
-// It knows addresses no more than a mailbag does; connections are in device.hpp.
+// It knows addresses no more than a mailbag does; connections are in exchange.hpp.
 //
 // Receive buffers go round: free, with the device, holding a packet that arrived, free again. A chain is {header, payload} in both
 // directions, the one shape that every host takes.
@@ -26,7 +26,7 @@ class packet_queues {
 
   static constexpr u16 events = ring::slots < 8 ? ring::slots : 8;
   // The device always has as many receive buffers as its queue holds, whatever connections keep: two for each packet's worth of
-  // promises, since of two neighbours one may be all but empty (device.hpp fills up what has room).
+  // promises, since of two neighbours one may be all but empty (inbox.hpp fills up what has room).
   static constexpr u32 posted = ring::wanted.has(virtio::feature::indirect_desc) ? ring::slots : ring::slots / 2;
   static constexpr u32 receive_buffers = 2 * L.pool_packets() + posted;
   static_assert(receive_buffers < 0xffff && L.send_packets < 0xffff, "more buffers than 16 bits can number");

@@ -14,7 +14,7 @@ namespace virtio::vsock {
 template <class Device>
 class stream {
  public:
-  stream() = default;
+  stream() = default;  // of no device: only to be assigned to
   stream(Device& device, socket which) : device_{&device}, which_{which} {}
 
   /// The name under which `Device`'s own calls, which do not wait, know it.

@@ -59,7 +59,7 @@ struct connection {
   u8 news = 0;         // ready, not yet told
   bool accepted = false;   // false: waits in its listener's line
   bool wants_room = false; // a send found none: to be told
-  bool asked_for_credit = false;  // and no packet has come since
+  bool asked_for_credit = false;  // and none has come since
   bool messages = false;   // seqpacket
   bool ends_record = false;  // the message that is gathered
   bool skipping = false;     // up to the end of a message that is too long

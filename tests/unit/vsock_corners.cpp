@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT
+// Sequences of calls and packets that each were a mistake once.
+#include <vector>
+
+#include "vsock.hpp"
+
+using namespace virtio;
+using rig::open_port;
+using rig::pattern;
+using rig::vsock_flow;
+using rig::vsock_model;
+using rig::vsock_options;
+
+namespace {
+
+using sockets = rig::sockets<>;
+using op = vsock_model;
+
+struct started : sockets {
+  explicit started(vsock_options options = {}) : sockets{std::move(options)} { REQUIRE(begin()); }
+};
+
+}  // namespace
+
+TEST_CASE("vsock corners: nobody's connection leaves its listener once, however the device ends", "[vsock]") {
+  started s;
+  REQUIRE(s->listen(80, 2));
+  for (int round = 0; round < 3; ++round) {
+    const auto from = static_cast<u32>(6000 + round);
+    const vsock_flow f = s.model.connect(80, from);
+    s.settle();
+    s.model.send(f, pattern(100));
+    s.settle();
+    if (round == 1) s.model.reset_transport(4);
+    s.settle();
+    if (round == 2) {
+      REQUIRE(s->reset());
+      CHECK(s->unlisten(80));
+      REQUIRE(s->hand_off());
+      REQUIRE(s.begin());
+      REQUIRE(s->listen(80, 2));
+      break;
+    }
+    REQUIRE(s->unlisten(80));
+    s.settle();
+    REQUIRE(s->listen(80, 2));
+  }
+  // The listener still takes as many as it should.
+  s.settle();
+  (void)s.model.connect(80, 7000);
+  (void)s.model.connect(80, 7001);
+  s.settle();
+  CHECK(s->try_accept(80));
+  CHECK(s->try_accept(80));
+  CHECK(s->try_accept(80).error() == errc::not_ready);
+}
+
+TEST_CASE("vsock corners: what is shown in place cannot be received a second time meanwhile", "[vsock]") {
+  started s;
+  const auto one = s.connected();
+  s.model.send(s.flow(one), pattern(3000));
+  s.settle();
+  std::vector<u8> inside(5000);
+  const auto shown = s->receive_with(one, [&](const_bytes here) {
+    const auto got = s->try_receive(one, inside);
+    CHECK((got && *got == 3000));
+    return here.size();
+  });
+  CHECK(shown.error() == errc::busy);
+  inside.resize(3000);
+  CHECK(inside == pattern(3000));
+  s.settle();
+  s.check_works(one);
+  // Closing it there is no harm.
+  s.model.send(s.flow(one), pattern(10));
+  s.settle();
+  const auto gone = s->receive_with(one, [&](const_bytes here) {
+    REQUIRE(s->close(one));
+    return here.size();
+  });
+  CHECK(gone.error() == errc::stale_handle);
+  s.settle();
+  s.check_works(s.connected());
+}
+
+TEST_CASE("vsock corners: after a reset nothing is read from storage that is the caller's again", "[vsock]") {
+  started s;
+  const auto one = s.connected();
+  s.model.send(s.flow(one), pattern(100));
+  s.settle();
+  REQUIRE(s->reset());
+  u8 into[100];
+  CHECK(s->try_receive(one, into).error() == errc::canceled);
+}
+
+TEST_CASE("vsock corners: without a pool a lone connection gets its whole receive buffer", "[vsock]") {
+  started s;
+  const auto one = s.connected();
+  s.model.send(s.flow(one), pattern(sockets::layout.receive_buffer));
+  s.settle();
+  CHECK(s.end(one).unsent() == 0);
+  CHECK(s.receive(one, sockets::layout.receive_buffer) == pattern(sockets::layout.receive_buffer));
+}
+
+TEST_CASE("vsock corners: room that was promised to a connection that never was is given back", "[vsock]") {
+  constexpr vsock::limits pooled{.connections = 4, .receive_packet = 1024, .receive_buffer = 16384, .receive_pool = 32768};
+  rig::sockets<pooled> s;
+  REQUIRE(s.begin());
+  for (int i = 0; i < 20; ++i) {
+    s.model.tx = op::sending::ignore;
+    std::vector<vsock::socket> all;
+    for (int n = 0; n < 4; ++n) {
+      const auto one = s->try_connect({2, open_port});
+      if (one) all.push_back(*one);
+    }
+    for (const auto one : all) CHECK(s->abort(one));
+    s.model.tx = op::sending::serve;
+    s.settle();
+  }
+  const auto last = s.connected();
+  CHECK(s.end(last).credit() >= 8 * 1024);
+}
+
+TEST_CASE("vsock corners: a REQUEST for a place that is not closed yet is answered", "[vsock]") {
+  started s;
+  REQUIRE(s->listen(80, 2));
+  const auto one = s.accepted(80, 6000);
+  const vsock_flow f = s.flow(one);
+  s.model.abort(f);
+  s.settle();
+  s.forget();
+  s.model.clear();
+  s.model.inject(op::packet(f, op::request));
+  s.settle();
+  CHECK(s.model.count(op::reset) == 1);
+  REQUIRE(s->close(one));
+}
+
+TEST_CASE("vsock corners: an orderly end is one, whoever began it", "[vsock]") {
+  started s;
+  const auto one = s.connected();
+  REQUIRE(s->shutdown(one, vsock::ends::both));
+  s.settle();
+  u8 into[10];
+  CHECK(s->try_receive(one, into).error() == errc::peer_closed);
+  REQUIRE(s->close(one));
+}

@@ -112,11 +112,15 @@ def outcome(one):
 # What only a host that passes on the end of one direction can be asked, too.
 WORDS = [*(word for word in test_guest.EVERYTHING if word != "no_messages"), *test_guest.SILENCE,
          "messages", "sink_to_the_end", "half"]
+RESTORED = "our guest, saved and restored"
 OURS = {"our guest": {}, "our guest on q35, event_idx=off": {"machine": "q35", "options": "event_idx=off"}}
 
 
 def ours(tree):
-    return [Guest(name, tree / "tests/qemu/vsock_guest", f"cid=4 run={','.join(WORDS)}", **how) for name, how in OURS.items()]
+    image = tree / "tests/qemu/vsock_guest"
+    restored = Guest(RESTORED, image, "cid=4 run=is_restored", extra=SNAPSHOTS, disk=empty_qcow2(),
+                     steps=[("^saved", "sleep 0.5", monitor("savevm a")), ("^restored", monitor("loadvm a"))])
+    return [*(Guest(name, image, f"cid=4 run={','.join(WORDS)}", **how) for name, how in OURS.items()), restored]
 
 
 def linux_inside(linux):
@@ -139,6 +143,8 @@ def complaints(told):
         said = [line[3:] for line in told[name].console.splitlines() if line.startswith("ok ")]
         if told[name].status != 0 or said != WORDS:
             yield f"{name}: status {told[name].status}, and {' '.join(said)}"
+    if told[RESTORED].status != 0 or not re.search(r"(?s)restored after this\s.*ok is_restored\s", told[RESTORED].console):
+        yield f"{RESTORED}: status {told[RESTORED].status}"
     if "Linux" in told:
         # Where it was saved it goes on, without its connection.
         wanted = linux_guest.ON_KERNEL + (r"saved in this\nturns 1000 of 64 bytes \d+ ns\nrestored after this\n"

@@ -138,6 +138,7 @@ void echo_bulk() {
   u64 sent = 0, got = 0;
   while (got < total) {
     CHECK_OK(sockets.poll([](const vsock::event&) {}));
+    boot::pause();
     if (sent < total) {
       const usize now = static_cast<usize>(virtio::detail::smaller<u64>(sizeof data, total - sent));
       fill_pattern({data, now}, sent);
@@ -354,6 +355,35 @@ void outlives_host() {
   (void)s.close();
 }
 
+[[noreturn]] void stay() {
+  for (;;) boot::pause();
+}
+
+/// The machine is saved in mid-connection, and later goes on from there: the host then says that all connections are gone, which
+/// ends ours; listeners stay, and new connections work.
+void is_restored() {
+  CHECK_OK(sockets.listen(9200, 1));
+  stream s = connect(echo);
+  boot::print("saved in this\n");
+  const u64 began = boot::timestamp();
+  errc how = errc::ok;
+  while (how == errc::ok && boot::timestamp() - began < 4'000'000'000) {
+    fill_pattern({data, 64}, 3);
+    how = s.send({data, 64}).error();
+    if (how == errc::ok) how = s.receive_all({back, 64}).error();
+  }
+  if (how == errc::ok) {
+    boot::print("restored after this\n");
+    stay();
+  }
+  CHECK(how == errc::peer_reset);
+  CHECK_OK(s.close());
+  CHECK_ERROR(sockets.listen(9200, 1), errc::busy);
+  CHECK(sockets.cid() == number("cid"));
+  hello();
+  called(9000);
+}
+
 bool run(boot::text word) {
   if (word == "hello") hello();
   else if (word == "echo") echo_bulk();
@@ -372,11 +402,13 @@ bool run(boot::text word) {
   else if (word == "half") half_closed();
   else if (word == "messages") echo_messages();
   else if (word == "no_messages") no_messages();
+  else if (word == "is_restored") is_restored();
   else if (word == "serves_sibling") serves_sibling();
   else if (word == "visits_sibling") visits_sibling();
   else if (word == "outlives_host") {
     outlives_host();
     boot::print("ok outlives_host\n");
+    if (boot::option("stays")) stay();
     boot::exit(0);  // the device is as dead as its host, and answers no reset
   } else if (word == "many") many();
   else return false;
@@ -391,6 +423,7 @@ extern "C" int guest_main(const char* command_line) {
   cell::bench board = cell::machine();
   board.patience = cell::number("patience", 0);
   const auto where = bus::find(board, virtio::device_type::vsock);
+  if (!where && boot::option("stays")) cell::stay();  // between two resets of the machine
   CHECK_OK(where);
   CHECK_OK(cell::sockets.start(board, *where, cell::storage, {}, boot::timestamp()));
   boot::print("cid ", cell::sockets.cid(), "\n");

@@ -72,6 +72,15 @@ class Guest(unittest.TestCase):
             self.check(self.boot(vsock, script=[("^kill it", vsock.kill)], run="outlives_host", patience=1_000_000),
                        ["outlives_host"])
 
+    def test_back_end_renewed(self):
+        """After a reset of the machine everything works again."""
+        with backend.serve(CID) as vsock, peer.serve(*vsock.paths()):
+            status, console = self.boot(
+                vsock, run="hello,outlives_host", stays=1, patience=1_000_000,
+                script=[("^kill it", vsock.kill), *vsock.renewal(CID, "^ok outlives_host"), ("^ok hello", ("quit", {}))])
+        self.assertEqual(status, guestrun.NO_STATUS, console)  # of what quits
+        self.assertRegex(console, r"(?s)ok hello\n.*kill it\nok outlives_host\n.*ok hello\n")
+
     def test_example(self):
         with backend.serve(CID) as vsock, socket.socket(socket.AF_UNIX) as listening:
             listening.bind(f"{vsock.path(CID)}_1234")

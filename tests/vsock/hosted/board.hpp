@@ -41,6 +41,7 @@ template <std::integral Number>
 void put(Number n) { here.console += std::to_string(n); }
 struct hex {
   std::uint64_t value;
+  explicit hex(std::uint64_t number) : value{number} {}
 };
 inline void put(hex n) { here.console += std::to_string(n.value); }
 template <class... Parts>

@@ -150,7 +150,6 @@ class vsock_model : public device_model {
     std::deque<piece> queued{};  // packets that were not read
     std::size_t queued_bytes = 0;
     std::vector<std::uint8_t> partial{};
-    bool partial_open = false;
     std::uint32_t shut_wanted = 0, shut_sent = 0;
     bool asked_for_credit = false, reset_when_drained = false;
   };

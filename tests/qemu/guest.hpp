@@ -147,16 +147,39 @@ inline bench machine() {
   return out;
 }
 
+/// The cell's own device: other cells of the same boot have theirs in front of it, first_disk= and first_rng= of them.
 inline location find(device_type type, usize nth = 0) {
-  const auto found = bus::find_nth(machine(), type, nth);
+  const usize others = static_cast<usize>(number(type == device_type::block ? "first_disk" : "first_rng"));
+  const auto found = bus::find_nth(machine(), type, others + nth);
   CHECK_OK(found);
   return *found;
+}
+
+/// What a cell has started. Behind the cell it is handed off and becomes what it was, for the next cell of the boot.
+struct in_use {
+  void* device;
+  void (*renew)(void*);
+};
+inline constinit in_use of_this_cell[4]{};
+inline constinit usize in_use_count{};
+
+template <class Device>
+void remember(Device& device) {
+  for (usize i = 0; i < in_use_count; ++i)
+    if (of_this_cell[i].device == &device) return;
+  CHECK(in_use_count < sizeof of_this_cell / sizeof of_this_cell[0]);
+  of_this_cell[in_use_count++] = {&device, [](void* which) {
+    auto* const old = static_cast<Device*>(which);
+    if (const result<void> gone = old->hand_off(); gone.error() != errc::not_started) CHECK_OK(gone);
+    __builtin_memset(which, 0, sizeof(Device));  // it is in .bss
+  }};
 }
 
 /// Started as the cell means it: through the right registers, with exactly the features it names, in the right order, with a
 /// queue of the size it says; or refused as it says. False when it was rightly refused.
 template <class Device>
 bool start(Device& device, const location& where, virtio::dma_region storage, const char* features_key) {
+  remember(device);
   seen.clear();
   const bool is_restart = device.why().why == virtio::verdict::bound;  // resets what is running first
   const auto up = device.start(machine(), where, storage);
@@ -248,12 +271,24 @@ inline void idle(u64 turns) {
   for (u64 i = 0; i < turns; ++i) boot::pause();
 }
 
+inline constexpr u64 random_start = 0x9e3779b97f4a7c15;  // of every cell
+inline constinit u64 random_state = random_start;
+
 inline u64 random() {
-  static constinit u64 state = 0x9e3779b97f4a7c15;
-  state ^= state << 13;
-  state ^= state >> 7;
-  state ^= state << 17;
-  return state;
+  random_state ^= random_state << 13;
+  random_state ^= random_state >> 7;
+  random_state ^= random_state << 17;
+  return random_state;
+}
+
+/// Leaves everything as a cell finds it that has the boot for itself.
+inline void end_of_cell() {
+  while (in_use_count != 0) {
+    const in_use& last = of_this_cell[--in_use_count];
+    last.renew(last.device);
+  }
+  random_state = random_start;
+  seen = {};
 }
 
 // The pattern: word i of sector n of a disk with seed s is s << 48 | i << 40 | n. ----------------------------------------

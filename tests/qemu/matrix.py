@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The QEMU matrix: boots the guest beside this file, or an example, on one machine after another.
+"""The QEMU matrix: boots the guest beside this file, or an example, on one machine after another. The test run has together.py
+do it, many cells in one go.
 
 A cell is a machine with its devices, what the guest is told to run and to expect, and what the host finds afterwards: the
 guest's status and console, and every byte of the disk images.
@@ -14,6 +15,7 @@ import argparse
 import contextlib
 import dataclasses
 import errno
+import functools
 import itertools
 import os
 import pathlib
@@ -39,6 +41,7 @@ import storage_daemon  # noqa: E402
 import virt_cells  # noqa: E402
 
 SKIPPED = 77
+SECONDS = 300  # until a guest that does not end is ended; one takes up to 10 of them on an idle machine
 VARIABLES = {"7.2": "QEMU_7", "10": "QEMU_10"}
 SUFFIXES = {"x86_64": "", "i386": "", "aarch64": "_AARCH64"}
 
@@ -55,6 +58,7 @@ def base(seed):
     return sum((seed << 48 | word << 40) << 64 * word for word in range(64))
 
 
+@functools.lru_cache(maxsize=8)  # most cells of a batch have the same disk
 def pattern(seed, first, count):
     """What the guest calls the pattern: word i of sector n is seed << 48 | i << 40 | n."""
     start = base(seed)
@@ -483,6 +487,8 @@ def cells(qemu):
 
 def differences(expected, found):
     """The first few sectors that are not as they must be."""
+    if expected == found:
+        return []
     if len(expected) != len(found):
         return [f"{len(found)} bytes, want {len(expected)}"]
     wrong = [n for n in range(len(expected) // 512) if expected[512 * n:512 * n + 512] != found[512 * n:512 * n + 512]]
@@ -543,6 +549,23 @@ def complaints(cell, status, console):
         yield from complaints_about_slots(cell.slots, console)
 
 
+def report(cell, images, status, console, took):
+    """Prints what became of a cell, its disks being in these images; what was wrong, as lines, none when all is well."""
+    if cell.tags:
+        print("exercises", cell.tags)
+    print(console, end="")
+    print(f"status {status}, {took:.2f} s")
+
+    wrong = list(complaints(cell, status, console))
+    for disk, path in zip(cell.disks, images):
+        expected, found = disk.expected(), path.read_bytes()
+        wrong += [f"{disk.name}: {line}" for line in differences(expected, found)]
+        wrong += [f"{disk.name}: {line}" for line in not_holes(path, disk.holes)]
+        if expected == found:
+            print(f"{disk.name}: {len(found) // 512} sectors as they must be")
+    return wrong
+
+
 def run(cell, qemu, tree, folder, helpers):
     """Boots a cell; what was wrong, as lines, none when all is well. `helpers` ends what runs beside QEMU."""
     paths = [folder / f"{disk.name}.img" for disk in cell.disks]
@@ -552,25 +575,51 @@ def run(cell, qemu, tree, folder, helpers):
                                 for disk, path in zip(cell.disks, paths)])
 
     began = time.monotonic()
-    status, console = guestrun.boot(tree / cell.image, qemu, cell.machine, cell.memory, cell.command_line(), 60, extra,
+    status, console = guestrun.boot(tree / cell.image, qemu, cell.machine, cell.memory, cell.command_line(), SECONDS, extra,
                                    script=cell.script)
-    took = time.monotonic() - began
-    console = console.replace("\r\n", "\n")
-    if cell.tags:
-        print("exercises", cell.tags)
-    print(console, end="")
-    print(f"status {status}, {took:.2f} s")
-
-    wrong = list(complaints(cell, status, console))
-    for disk, path in zip(cell.disks, paths):
-        expected, found = disk.expected(), path.read_bytes()
-        wrong += [f"{disk.name}: {line}" for line in differences(expected, found)]
-        wrong += [f"{disk.name}: {line}" for line in not_holes(path, disk.holes)]
-        if expected == found:
-            print(f"{disk.name}: {len(found) // 512} sectors as they must be")
+    wrong = report(cell, paths, status, console.replace("\r\n", "\n"), time.monotonic() - began)
     if wrong:
         print("QEMU's further arguments:", *extra)
     return wrong
+
+
+def missing(cell, version):
+    """Why a cell cannot run here, None when it can."""
+    variable = VARIABLES[version] + SUFFIXES[cell.processor]
+    if not os.environ.get(variable):
+        return (f"{variable} is empty, no QEMU {version} on this machine "
+                "(tools/setup fetches it, tools/setup --print tells where it is)")
+    if any(disk.vhost_user for disk in cell.disks) and not shutil.which(storage_daemon.COMMAND):
+        return f"no {storage_daemon.COMMAND} on this machine (tools/setup installs it)"
+    return None
+
+
+def qemu_for(cell, version):
+    return os.environ[VARIABLES[version] + SUFFIXES[cell.processor]]
+
+
+@contextlib.contextmanager
+def folder_for(tree, name):
+    """An empty folder for what is called so. The block gets it and a list for what was wrong; the folder stays when there is any."""
+    folder = tree / "cells" / re.sub(r"[^\w.=-]+", "_", name)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    wrong = []
+    yield folder, wrong
+    if not wrong:
+        shutil.rmtree(folder)
+
+
+def run_alone(cell, version, tree):
+    """Runs a cell in a boot of its own, says what came of it, and gives the status to end with."""
+    why = missing(cell, version)
+    if why:
+        return skip(why)
+    with folder_for(tree, f"{version} {cell.name}") as (folder, wrong), contextlib.ExitStack() as helpers:
+        wrong += run(cell, qemu_for(cell, version), tree, folder, helpers)
+    for line in wrong:
+        print("WRONG:", line)
+    return 1 if wrong else 0
 
 
 def skip(why):
@@ -596,25 +645,7 @@ def main(arguments):
     if options.cell not in known:
         parser.error(f"no cell {options.cell!r}; --list names them")
     cell = known[options.cell]
-    tree = options.tree or BUILDS[cell.processor]
-    variable = VARIABLES[options.qemu] + SUFFIXES[cell.processor]
-    qemu = os.environ.get(variable)
-    if not qemu:
-        return skip(f"{variable} is empty, no QEMU {options.qemu} on this machine "
-                    "(tools/setup fetches it, tools/setup --print tells where it is)")
-    if any(disk.vhost_user for disk in cell.disks) and not shutil.which(storage_daemon.COMMAND):
-        return skip(f"no {storage_daemon.COMMAND} on this machine (tools/setup installs it)")
-
-    folder = tree / "cells" / re.sub(r"[^\w.=-]+", "_", f"{options.qemu} {options.cell}")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    with contextlib.ExitStack() as helpers:
-        wrong = run(cell, qemu, tree, folder, helpers)
-    for line in wrong:
-        print("WRONG:", line)
-    if not wrong:
-        shutil.rmtree(folder)
-    return 1 if wrong else 0
+    return run_alone(cell, options.qemu, options.tree or BUILDS[cell.processor])
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ stopped, and only a QEMU that has answered on its control socket is let go and b
 """
 import argparse
 import codecs
+import contextlib
 import json
 import os
 import re
@@ -20,6 +21,10 @@ import typing
 
 TIMED_OUT = 124
 NO_STATUS = 125  # QEMU did not start, or ended without the guest naming a status
+
+# Seconds until a wait for something that must come is given up. This ends a hang and decides nothing else: what passes here takes
+# seconds, and a machine on which it does not end in time sets VIRTIO_TEST_PATIENCE to how many times slower it is.
+HANG = 300 * float(os.environ.get("VIRTIO_TEST_PATIENCE") or 1)
 
 DEFAULT_QEMU = "qemu-system-x86_64"
 
@@ -60,23 +65,37 @@ def guest_status(returncode):
 
 class _Control:
     """The control socket: lets the guest go once QEMU has answered, notes why QEMU stopped, and plays the host's part of a script:
-    steps of a condition and what follows when it comes true: commands as (name, arguments), and functions to call. A condition is
-    a pattern that the console must match behind what the step before matched, or "event NAME"."""
+    steps of a condition and what follows when it comes true, one after the other: commands as (name, arguments), whose answers are
+    waited for, functions to call, and bytes for the guest's serial port. A condition is a pattern that the console must match
+    behind what the step before matched, or "event NAME"."""
 
-    def __init__(self, sock, script=()):
-        self.sock, self.pending, self.started, self.ended_by = sock, b"", False, ""
-        self.script, self.console, self.events, self.refusals = list(script), "", [], []
+    def __init__(self, sock, serial, script=()):
+        self.sock, self.serial, self.pending, self.ended_by = sock, serial, b"", ""
+        self.started = self.going = False
+        self.script, self.doing, self.unanswered = list(script), [], 0
+        self.console, self.events, self.refusals = "", [], []
         self._send("qmp_capabilities")
 
     def _send(self, name, **arguments):
         command = {"execute": name, "arguments": {key.replace("_", "-"): value for key, value in arguments.items()}}
-        try:
+        self.unanswered += 1
+        with contextlib.suppress(OSError):  # QEMU has gone already; its own status tells
             self.sock.sendall(json.dumps(command).encode() + b"\n")
-        except OSError:  # QEMU has gone already; its own status tells
-            pass
+
+    def _do(self, what):
+        if callable(what):
+            what()
+        elif isinstance(what, bytes):
+            with contextlib.suppress(OSError):  # as above
+                self.serial.write(what)
+        else:
+            self._send(what[0], **what[1])
 
     def _step(self):
-        while self.script:
+        while (self.doing or self.script) and not self.unanswered:
+            if self.doing:
+                self._do(self.doing.pop(0))
+                continue
             condition, *commands = self.script[0]
             if condition.startswith("event "):
                 if condition[6:] not in self.events:
@@ -88,11 +107,7 @@ class _Control:
                     return
                 self.console = self.console[found.end():]
             del self.script[0]
-            for command in commands:
-                if callable(command):
-                    command()
-                else:
-                    self._send(command[0], **command[1])
+            self.doing = commands
 
     def on_console(self, text):
         self.console += text
@@ -102,19 +117,22 @@ class _Control:
         *lines, self.pending = (self.pending + data).split(b"\n")
         for line in filter(None, map(bytes.strip, lines)):
             message = json.loads(line)
-            if "return" in message and not self.started:
-                self.started = True
-                self._send("cont")
+            if "return" in message:
+                self.unanswered -= 1
+                self.going = self.started  # the second answer is that to "cont"
+                if not self.started:
+                    self.started = True
+                    self._send("cont")
             elif message.get("event") == "SHUTDOWN":
                 self.ended_by = message["data"].get("reason", "")
             elif "error" in message:
                 self.refusals.append(message["error"].get("desc", "?"))
-            if "event" in message:
+            if "event" in message and self.going:
                 self.events.append(message["event"])
-                self._step()
+            self._step()
 
 
-def boot(image, qemu=None, machine=None, memory=128, append="", timeout=60, extra=(), stream=None, errors=None,
+def boot(image, qemu=None, machine=None, memory=128, append="", timeout=HANG, extra=(), stream=None, errors=None,
          script=()):
     """Boots `image` and waits for its end: gives (status, console text).
 
@@ -127,8 +145,8 @@ def boot(image, qemu=None, machine=None, memory=128, append="", timeout=60, extr
     argv = command(image, qemu or os.environ.get("QEMU") or usual.qemu, machine or usual.machine, memory, append, extra,
                    f"socket,fd={theirs.fileno()}")
     try:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                   pass_fds=[theirs.fileno()])
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   bufsize=0, pass_fds=[theirs.fileno()])
     except OSError as failure:
         ours.close()
         print(f"run-guest: cannot start {argv[0]}: {failure.strerror}", file=errors)
@@ -150,7 +168,7 @@ def boot(image, qemu=None, machine=None, memory=128, append="", timeout=60, extr
             stream.flush()
 
     try:
-        control = _Control(ours, script)
+        control = _Control(ours, process.stdin, script)
         with selectors.DefaultSelector() as wait:
             wait.register(process.stdout, selectors.EVENT_READ, on_console)
             wait.register(process.stderr, selectors.EVENT_READ, complaints.append)
@@ -174,7 +192,7 @@ def boot(image, qemu=None, machine=None, memory=128, append="", timeout=60, extr
         if not finished:
             process.kill()
         process.wait()
-        for end in (process.stdout, process.stderr, ours):
+        for end in (process.stdin, process.stdout, process.stderr, ours):
             end.close()
 
     text = "".join(console)
@@ -191,7 +209,9 @@ def boot(image, qemu=None, machine=None, memory=128, append="", timeout=60, extr
         print(f"run-guest: QEMU refused: {refusal}", file=errors)
     for condition, *_ in control.script:
         print(f"run-guest: this never came: {condition}", file=errors)
-    if control.refusals or control.script:
+    for what in control.doing:
+        print(f"run-guest: QEMU ended before this: {what}", file=errors)
+    if control.refusals or control.script or control.doing:
         return NO_STATUS, text
     status = guest_status(process.returncode)
     if status is None:
@@ -214,7 +234,7 @@ def main(arguments):
     parser.add_argument("--machine", help="pc, q35, microvm or virt, with ,option=value if need be (default: pc; virt for Arm)")
     parser.add_argument("--memory", type=int, default=128, metavar="MB")
     parser.add_argument("--append", default="", metavar="STR", help="the guest's command line")
-    parser.add_argument("--timeout", type=float, default=60, metavar="S")
+    parser.add_argument("--timeout", type=float, default=HANG, metavar="S", help=f"until it is ended (default: {HANG:g})")
     options = parser.parse_args(own)
     try:
         status, _ = boot(options.image, options.qemu, options.machine, options.memory, options.append,

@@ -100,10 +100,13 @@ void life() {
   rng_t& source = the_rng<rng_t>;
   const location where = find(device_type::entropy);
   CHECK_ERROR(source.fill({first, 8}), errc::not_started);
-  for (u32 round = 0; round < 3; ++round) {
+  for (u32 round = 0; round < 4; ++round) {
     CHECK(start(source, where, the_storage<rng_t>, "rng_features"));
     check_mastering(where, true);
     check_fills(source);
+    // A reset, and requests after it, end whatever a device is still at: what it did behind our back would show now.
+    for (usize i = 0; round >= 2 && i < 4; ++i) CHECK(all_are(small[i], 0xa5));
+    if (round == 3) break;
     for (usize i = 0; i < 4; ++i) CHECK_OK(source.submit({small[i], 16}, i));
     source.kick();
     if (round == 0) continue;
@@ -115,8 +118,6 @@ void life() {
       __builtin_memset(small[one->cookie], 0xa5, 16);
     }
     CHECK_EQUAL(back, 4u);
-    idle(100'000);
-    for (usize i = 0; i < 4; ++i) CHECK(all_are(small[i], 0xa5));
     CHECK_ERROR(source.fill({first, 8}), errc::not_started);
   }
 }
@@ -177,10 +178,7 @@ void draw(Ring& ring, const either::doorbell& bell) {
   ring.publish();
   if (ring.needs_kick()) bell.ring(ring.position());
   auto done = ring.next_completion();
-  for (u64 turn = 0; !done && turn < 30'000'000; ++turn) {
-    boot::pause();
-    done = ring.next_completion();
-  }
+  for (; done.error() == errc::not_ready; done = ring.next_completion()) boot::pause();
   CHECK_OK(done);
   CHECK_EQUAL(done->cookie, 7u);
   CHECK(done->length >= 1 && done->length <= 64);

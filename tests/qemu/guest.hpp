@@ -9,6 +9,7 @@
 #include <virtio/queue/split.hpp>
 
 #include "board.hpp"
+#include "host_word.hpp"
 
 namespace cell {
 
@@ -37,7 +38,7 @@ inline constinit journal seen{};
 
 /// The examples' board, and what a cell turns about it.
 struct bench : board {
-  u64 patience = 0;  // for requests, in turns, when not 0; a reset always gets all the time it needs
+  u64 patience = 0;  // when not 0: turns until a request that nobody will answer is given up
   u32 page = 0;      // not 0: memory is contiguous for the device within pages of this size only
 
   result<void> map(const volatile void* va, usize n, virtio::direction way, virtio::segments& out) const {
@@ -53,7 +54,9 @@ struct bench : board {
 
   bool keep_waiting(virtio::waiting why, u64 attempt) const {
     boot::pause();
-    return attempt < (patience == 0 || why == virtio::waiting::reset ? 30'000'000 : patience);
+    // What must come is waited for without a bound of our own: how long so many turns take is the machine's affair. The host ends
+    // what hangs.
+    return patience == 0 || why == virtio::waiting::reset || attempt < patience;
   }
 
   void trace(virtio::event happened) const {
@@ -264,11 +267,6 @@ template <class F>
 void on_pci_only(F&& f) {
   if constexpr (virtio::pci::host<bench>) f(find(device_type::block));
   else fail_at(__FILE_NAME__, __LINE__, "a cell for PCI on another bus");
-}
-
-/// Passes about that many turns with nothing to do.
-inline void idle(u64 turns) {
-  for (u64 i = 0; i < turns; ++i) boot::pause();
 }
 
 inline constexpr u64 random_start = 0x9e3779b97f4a7c15;  // of every cell

@@ -43,10 +43,8 @@ def cells(m):
     yield cell("pc blk, BARs above 4 GiB: reset, start again, hand over", disk=m.Disk(write=(300, 99)),
                tell={"run": "above,life", **features}, **far)
     yield cell("pc blk, BARs above 4 GiB: the device takes longer than the guest waits",
-               disk=m.Disk(backend="driver=throttle,throttle-group=slow,"
-                                   "file.driver=raw,file.file.driver=file,file.file.filename={image}"),
-               tell={"run": "above,patience", "patience": 20000, **features},
-               **far | {"extra": [*BIG_NEIGHBOUR, "-object", "throttle-group,id=slow,x-iops-total=2"]})
+               disk=m.Disk(backend=m.HELD), script=m.OUTWAITED, tell={"run": "above,patience", "patience": 20000, **features},
+               **far | {"extra": [*BIG_NEIGHBOUR, *m.HOLD]})
     yield cell("pc blk+rng modern-pio-notify=on, BARs above 4 GiB: doorbells are ports all the same",
                options="modern-pio-notify=on",
                tell={"run": "above,layout,disk,rng", "bars": 0x14, "multiplier": 0, "notify": 4, **features}, **far)

@@ -278,6 +278,14 @@ def driver_cells():
                        tell=told | {"refused": "unsupported"}, console=[f"refused: .*: {words}"])
 
 
+# A disk that lets a first request through, and no other for as long as any test lasts: then so much of its one byte a second is
+# spoken for. It is let go by a command, and a reset of the device or a stop of the machine ends what it holds.
+HELD = "driver=throttle,throttle-group=held,file.driver=raw,file.file.driver=file,file.file.filename={image}"
+HOLD = ["-object", "throttle-group,id=held,x-bps-total=1"]
+LET_GO = ("qom-set", {"path": "/objects/held", "property": "limits", "value": {"bps-total": 0}})
+OUTWAITED = [("^gave up twice$", LET_GO, b"!")]
+
+
 def disk_cells():
     for via in ("modern", "legacy"):
         variant = f"{via}-only"
@@ -304,9 +312,7 @@ def disk_cells():
         yield Cell(f"pc {via} rng: reset, start again, hand over", variant=variant, rngs=[Rng()],
                    tell={"run": "rng_life", **negotiated(via, variant)})
         yield Cell(f"pc {via} blk: the device takes longer than the guest waits", tags="[SHUTDOWN-02]", variant=variant,
-                   disks=[Disk(backend="driver=throttle,throttle-group=slow,"
-                                       "file.driver=raw,file.file.driver=file,file.file.filename={image}")],
-                   extra=["-object", "throttle-group,id=slow,x-iops-total=2"],
+                   disks=[Disk(backend=HELD)], extra=HOLD, script=OUTWAITED,
                    tell={"run": "patience", "patience": 20000, **negotiated(via, variant)})
         for bad in ("read", "write"):
             yield Cell(f"pc {via} blk: a bad sector gives io_error on {bad}, and the disk goes on", variant=variant,

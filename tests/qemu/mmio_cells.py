@@ -38,10 +38,8 @@ def cells_of(m, machine, options, processor, version):
     if version == 2:  # QEMU offers RING_RESET here too, and has no register for it: the queue just goes on
         yield cell("rng queue_reset=on: a reset of its queue that does nothing is noticed", m.Rng("queue_reset=on"),
                    tell={"run": "restart_split", "restart": "device_misbehaved"})
-    yield cell("blk: the device takes longer than the guest waits",
-               m.Disk(backend="driver=throttle,throttle-group=slow,"
-                              "file.driver=raw,file.file.driver=file,file.file.filename={image}"),
-               extra=["-object", "throttle-group,id=slow,x-iops-total=2"], tags="[SHUTDOWN-02]",
+    yield cell("blk: the device takes longer than the guest waits", m.Disk(backend=m.HELD), extra=m.HOLD, script=m.OUTWAITED,
+               tags="[SHUTDOWN-02]",
                tell={"run": "patience", "patience": 20000, **usual})
     yield cell("blk: storage too small or misaligned", m.Disk(), tell={"run": "bad_storage", **usual})
     yield cell("blk: not a driver for an entropy device", m.Disk(), m.Rng(), tell={"run": "wrong_type"})

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+// A word from the host while the guest runs: a byte on the serial port, which the cell's script sends when the host has done what
+// the guest waits for. So neither has to guess how long the other takes.
+#pragma once
+
+#include <stdint.h>
+
+#include "machine.hpp"
+
+namespace cell {
+
+#if defined(__x86_64__) || defined(__i386__)
+inline bool host_has_spoken() {
+  const auto in = [](uint16_t port) {
+    uint8_t value;
+    asm volatile("inb %w1, %b0" : "=a"(value) : "Nd"(port) : "memory");
+    return value;
+  };
+  if ((in(0x3fd) & 1) == 0) return false;  // line status: nothing has come
+  (void)in(0x3f8);
+  return true;
+}
+#else
+inline bool host_has_spoken() {
+  const auto at = [](uintptr_t offset) -> volatile uint32_t& {
+    return *reinterpret_cast<volatile uint32_t*>(static_cast<uintptr_t>(boot::machine.console.base) + offset);
+  };
+  if ((at(0x18) & 0x10) != 0) return false;  // PL011's flags: nothing has come
+  (void)at(0);
+  return true;
+}
+#endif
+
+/// Waits for the host's next byte.
+inline void await_host() {
+  while (!host_has_spoken()) boot::pause();
+}
+
+}  // namespace cell

@@ -52,12 +52,6 @@ def engine_cells(kit):
                        tell={"run": "mixed", "requests": 4000, "drop": drop[0], "drop_count": drop[1], "via": via})
 
 
-# The 128 requests of a round take more than a second then. They are announced when no more than half have ended, and it is then
-# that the host interferes. (QEMU ends throttled requests at once when it stops the machine.)
-SLOW = "driver=throttle,throttle-group=slow,file.driver=raw,file.file.driver=file,file.file.filename={image}"
-SLOWLY = ["-object", "throttle-group,id=slow,x-iops-total=100"]
-
-
 def event_cells(kit):
     """What happens to a disk from outside."""
     for variant in ("modern-only", "transitional", "legacy-only"):
@@ -69,16 +63,20 @@ def event_cells(kit):
                        tags="[BLK-05][BLK-06]", tell={"run": "resize", "grown": grown, "shrunk": shrunk, **told},
                        script=[("^reading$", sizes[0]), ("^reading more$", sizes[1])],
                        console=[rf"^resized to {grown} ", rf"^resized to {shrunk} "])
-        pause = [step for n in (1, 3, 4) for step in ((rf"^transferring {n}$", ("stop", {})), ("event STOP", ("cont", {})),
-                                                         ("event RESUME",))]
+        # Nothing but the stop ends these transfers.
+        pause = [step for n in range(3) for step in ((rf"^transferring {n}$", *([kit.LET_GO] if n == 2 else []), ("stop", {})),
+                                                     ("event STOP", ("cont", {})), ("event RESUME",))]
         yield kit.Cell(f"pc {variant} blk: the machine is stopped in mid-transfer, and goes on", variant=variant,
-                       disks=[kit.Disk(write=(2000, 64), backend=SLOW)], tell={"run": "stopped", "rounds": 6, **told},
-                       script=pause, extra=SLOWLY)
+                       disks=[kit.Disk(write=(2000, 64), backend=kit.HELD)], tell={"run": "stopped", "rounds": 6, "stops": 3, **told},
+                       script=pause, extra=kit.HOLD)
         yield kit.Cell(f"pc {variant} blk: the machine is reset in mid-transfer, and starts anew", variant=variant,
-                       disks=[kit.Disk(write=(2000, 64), backend=SLOW)], tell={"run": "reset_midway", **told},
-                       console=["^second life$"], tags="[INIT-01]", extra=SLOWLY,
-                       # Machines of the matrix end at a reset; this one is told otherwise.
-                       script=[("^transferring 2$", ("set-action", {"reboot": "reset"}), ("system_reset", {})), ("event RESET",)])
+                       disks=[kit.Disk(write=(2000, 64), backend=kit.HELD)], tell={"run": "reset_midway", **told},
+                       console=["^second life$"], tags="[INIT-01]", extra=["-object", "throttle-group,id=held"],
+                       # Machines of the matrix end at a reset; this one is told otherwise. What the disk holds then is held on:
+                       # letting go is for what comes after.
+                       script=[("^hold it$", kit.HOLD_NOW, b"!"),
+                               ("^transferring 2$", kit.LET_GO, ("set-action", {"reboot": "reset"}), ("system_reset", {})),
+                               ("event RESET",)])
     for via, bad in ((via, bad) for via in ("modern", "legacy") for bad in ("read", "write", "flush")):
         variant = f"{via}-only"
         where = "" if bad == "flush" else ",file.inject-error.0.sector=44"  # QEMU itself reads the first sector

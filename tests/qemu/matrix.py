@@ -282,7 +282,7 @@ def driver_cells():
 # spoken for. It is let go by a command, and a reset of the device or a stop of the machine ends what it holds.
 HELD = "driver=throttle,throttle-group=held,file.driver=raw,file.file.driver=file,file.file.filename={image}"
 HOLD = ["-object", "throttle-group,id=held,x-bps-total=1"]
-LET_GO = ("qom-set", {"path": "/objects/held", "property": "limits", "value": {"bps-total": 0}})
+HOLD_NOW, LET_GO = (("qom-set", {"path": "/objects/held", "property": "limits", "value": {"bps-total": rate}}) for rate in (1, 0))
 OUTWAITED = [("^gave up twice$", LET_GO, b"!")]
 
 

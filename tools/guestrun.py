@@ -24,7 +24,7 @@ NO_STATUS = 125  # QEMU did not start, or ended without the guest naming a statu
 
 # Seconds until a wait for something that must come is given up. This ends a hang and decides nothing else: what passes here takes
 # seconds, and a machine on which it does not end in time sets VIRTIO_TEST_PATIENCE to how many times slower it is.
-HANG = 300 * float(os.environ.get("VIRTIO_TEST_PATIENCE") or 1)
+HANG = 300 * int(os.environ.get("VIRTIO_TEST_PATIENCE") or 1)
 
 DEFAULT_QEMU = "qemu-system-x86_64"
 

@@ -41,7 +41,6 @@ import storage_daemon  # noqa: E402
 import virt_cells  # noqa: E402
 
 SKIPPED = 77
-SECONDS = 300  # until a guest that does not end is ended; one takes up to 10 of them on an idle machine
 VARIABLES = {"7.2": "QEMU_7", "10": "QEMU_10"}
 SUFFIXES = {"x86_64": "", "i386": "", "aarch64": "_AARCH64"}
 
@@ -581,7 +580,7 @@ def run(cell, qemu, tree, folder, helpers):
                                 for disk, path in zip(cell.disks, paths)])
 
     began = time.monotonic()
-    status, console = guestrun.boot(tree / cell.image, qemu, cell.machine, cell.memory, cell.command_line(), SECONDS, extra,
+    status, console = guestrun.boot(tree / cell.image, qemu, cell.machine, cell.memory, cell.command_line(), extra=extra,
                                    script=cell.script)
     wrong = report(cell, paths, status, console.replace("\r\n", "\n"), time.monotonic() - began)
     if wrong:

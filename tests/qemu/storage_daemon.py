@@ -6,6 +6,8 @@ import subprocess
 import tempfile
 import time
 
+import guestrun
+
 COMMAND = "qemu-storage-daemon"
 
 
@@ -13,19 +15,18 @@ COMMAND = "qemu-storage-daemon"
 def serve(image, queues=1):
     """The path of the socket at which `image` is served as long as the block lasts."""
     with tempfile.TemporaryDirectory(prefix="virtio-") as folder:  # a socket's path must be short
-        socket = pathlib.Path(folder) / "disk"
+        socket, ready = pathlib.Path(folder) / "disk", pathlib.Path(folder) / "ready"
         daemon = subprocess.Popen([
-            COMMAND, "--blockdev", f"driver=file,node-name=file,filename={image},discard=unmap",
+            COMMAND, "--pidfile", ready, "--blockdev", f"driver=file,node-name=file,filename={image},discard=unmap",
             "--blockdev", "driver=raw,node-name=disk,file=file,discard=unmap", "--export",
             f"type=vhost-user-blk,id=disk,node-name=disk,addr.type=unix,addr.path={socket},writable=on,num-queues={queues}"],
             stdin=subprocess.DEVNULL)
         try:
-            for _ in range(500):
-                if socket.exists() or daemon.poll() is not None:
-                    break
+            deadline = time.monotonic() + guestrun.HANG
+            while not ready.exists():  # written when it listens
+                if daemon.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"{COMMAND} does not listen, its status is {daemon.poll()}")
                 time.sleep(0.02)
-            if not socket.exists():
-                raise RuntimeError(f"{COMMAND} made no socket, its status is {daemon.poll()}")
             yield socket
         finally:
             daemon.terminate()

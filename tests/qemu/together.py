@@ -143,7 +143,7 @@ def boot_once(cells, version, tree, boot):
                 extra += rng.arguments(cell.variant)
         errors, began = io.StringIO(), time.monotonic()
         status, console = boot(tree / cells[0].image, matrix.qemu_for(cells[0], version), cells[0].machine, cells[0].memory,
-                               command_line(placed), matrix.SECONDS, extra, errors=errors)
+                               command_line(placed), extra=extra, errors=errors)
         took = time.monotonic() - began
         said = split(console.replace("\r\n", "\n"))
         if not said:

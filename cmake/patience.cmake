@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: MIT
+# ctest's limits, in seconds. They are above the tests' own (tools/guestrun.py), which say what it was that did not come; both end a
+# hang and decide nothing else. VIRTIO_TEST_PATIENCE in the environment: how many times slower this machine is than one that needs
+# no more than these.
+set(patience "$ENV{VIRTIO_TEST_PATIENCE}")
+if(patience STREQUAL "")
+  set(patience 1)
+endif()
+math(EXPR VIRTIO_TEST_LIMIT "1800 * ${patience}")
+math(EXPR VIRTIO_TEST_LONG_LIMIT "7200 * ${patience}")  # of tests that boot, build or wait many times

@@ -13,13 +13,12 @@ import guestrun
 
 PROCESSOR = ["-cpu", "EPYC,+svm,+npt"]  # what QEMU can emulate of a processor with virtualisation and nested paging
 MODULES = ("kvm-amd",)
-GUEST_TIME = 120  # seconds, of which an idle machine takes 3
-HOST_TIME = (300, 30)  # for the host itself, and more for each guest
+GUEST_TIME = guestrun.HANG  # seconds, of which an idle machine takes 3
+HOST_TIME = (2 * guestrun.HANG, guestrun.HANG // 5)  # for the host itself, and more for each guest
 FILES = ("console", "control.out", "complaints", "said")
 
 # The control socket is a pipe that QEMU reads and a file that it writes.
 SCRIPT = f"""
-dmesg -n 1
 begin() {{
   number=$1 seconds=$2 image=$3
   shift 3
@@ -37,6 +36,13 @@ qmp() {{ printf '%s\\n' "$@" >&3; }}
 await() {{  # a file of the guest's, and what is to be in it; fails when the guest ends without it
   until grep -qE "$2" $1; do
     if ! kill -0 $guest 2>/dev/null; then grep -qE "$2" $1; return; fi
+    sleep 0.05
+  done
+}}
+again() {{  # in a file of the guest's, more lines of a kind than there are now
+  before=$(grep -cE "$2" $1)
+  until [ $(grep -cE "$2" $1) -gt $before ]; do
+    kill -0 $guest 2>/dev/null || return
     sleep 0.05
   done
 }}

@@ -5,6 +5,9 @@ so the machine that runs the tests need neither offer them nor let anybody load 
 A host is Debian's cloud kernel with modules, busybox, files and one shell script, all in an initramfs; the script's output and
 status come back through the serial console. The kernel and busybox are unpacked by tools/setup into the folder that LINUX_HOST
 names: nothing of this is installed anywhere.
+
+The console is also the kernel's and the firmware's. What the script prints is told from that by a mark before each of its lines;
+the kernel prints nothing below a panic once the script runs, so that no line of its own gets into the middle of one.
 """
 import io
 import lzma
@@ -23,10 +26,11 @@ import guestrun  # noqa: E402
 
 FOLDERS = ("bin", "dev", "modules", "proc", "sys", "tmp")
 # no_timer_check: on a busy machine too few of the emulated timer's interrupts come in time for the kernel's liking, and it gives up.
-COMMAND_LINE = "console=ttyS0 quiet panic=-1 no_timer_check mitigations=off"
+COMMAND_LINE = "console=ttyS0 quiet loglevel=0 panic=-1 no_timer_check mitigations=off"
 FIRMWARE = ("bios-256k.bin", "bios-microvm.bin", "kvmvapic.bin", "linuxboot_dma.bin", "pvh.bin", "qboot.rom")
 DATA = ("/usr/share/qemu", "/usr/share/seabios")  # where it is, besides QEMU's own -L folders
 NO_MODULE = 120  # the host's status when a module could not be loaded
+MARK = "@ "
 ENDED = "host: ended with status "
 
 INIT = f"""#!/bin/busybox sh
@@ -36,15 +40,30 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 cd /tmp
+stty -F /dev/ttyS0 -echo
 run() {{
   for module in /modules/*; do insmod "$module" || return {NO_MODULE}; done
   sh /script
 }}
-run </dev/null
-echo "{ENDED}$?"
+# The mark's program ends by the last line, whoever still holds its pipe.
+{{
+  run </dev/null 2>&1
+  echo "{ENDED}$?"
+}} | awk '{{ print "{MARK}" $0; fflush() }} /^{ENDED}/ {{ exit }}'  # sed would keep a line until the next one comes
+dmesg -r | grep '^<[0-3]>'  # what the kernel would have liked to print
 stty -F /dev/ttyS0 -echo  # waits until all output is out
 poweroff -f
 """
+
+
+def line(pattern):
+    """A pattern for a whole line of the script's on the console as it comes, for boot()'s `steps`."""
+    return rf"^{MARK}{pattern}\r?\n"
+
+
+def said(console):
+    """The script's lines of a console, without the marks, and without one that was cut off."""
+    return "".join(f"{text[len(MARK):]}\n" for text in console.replace("\r\n", "\n").split("\n")[:-1] if text.startswith(MARK))
 
 
 def installed(linux):
@@ -137,21 +156,25 @@ def initramfs(linux, script, modules=(), files=None):
                     **loaded, **(files or {})})
 
 
-def boot(linux, folder, qemu, script, modules=(), files=None, extra=(), memory=512, timeout=600, stream=None, steps=()):
+def boot(linux, folder, qemu, script, modules=(), files=None, extra=(), memory=512, timeout=None, stream=None, steps=()):
     """Boots a host that loads `modules`, has `files` ({path: bytes, or the file to copy}) and runs `script` with busybox's shell in
     /tmp: gives (the script's status, all that it printed), with guestrun.boot()'s statuses when the host did not come to its end.
+    When that is not 0, the whole console goes to standard error.
 
     `linux` is what LINUX_HOST names, `folder` takes the initramfs (and keeps it), `extra` goes to the QEMU that is the host's machine,
-    `steps` to guestrun.boot() as its script.
+    `steps` to guestrun.boot() as its script, whose conditions are written with line().
     """
     packed = folder / "initramfs"
     packed.write_bytes(initramfs(linux, script, modules, files))
     complaints = io.StringIO()
-    status, console = guestrun.boot(linux / f"boot/vmlinuz-{installed(linux)}", qemu, "pc", memory, COMMAND_LINE, timeout,
-                                    ["-initrd", str(packed), *extra], stream=stream, errors=complaints, script=steps)
-    console = console.replace("\r\n", "\n")
-    ended = re.search(rf"^{ENDED}(\d+)$", console, re.M)
+    status, console = guestrun.boot(linux / f"boot/vmlinuz-{installed(linux)}", qemu, "pc", memory, COMMAND_LINE,
+                                    timeout or 2 * guestrun.HANG, ["-initrd", str(packed), *extra], stream=stream, errors=complaints,
+                                    script=steps)
+    lines = said(console)
+    ended = re.search(rf"^{ENDED}(\d+)$", lines, re.M)
     if ended:  # switched off, which is no status for a guest
-        return int(ended[1]), console[:ended.start()]
-    print(complaints.getvalue(), end="", file=sys.stderr)
-    return status, console
+        if ended[1] != "0":
+            print(console, end="", file=sys.stderr)
+        return int(ended[1]), lines[:ended.start()]
+    print(console, complaints.getvalue(), sep="\n", end="", file=sys.stderr)
+    return status, lines

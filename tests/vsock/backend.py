@@ -14,12 +14,16 @@ import pathlib
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
+import guestrun  # noqa: E402
+
 VARIABLE = "VHOST_DEVICE_VSOCK"
 KERNEL = pathlib.Path("/dev/vhost-vsock")
-LIMIT = 30  # seconds until it accepts, of which an idle machine takes some thousandths
+IN_VAIN = 3  # seconds, where the answer is that none comes
 
 
 def missing():
@@ -83,7 +87,7 @@ class Backend:
     def wait(self):
         """Waits until it accepts every guest: at first, and again when a QEMU has gone, since it then makes its sockets anew."""
         wanted = {str(path) for cid in self.cids for path in (self.socket(cid), self.path(cid))}
-        deadline = time.monotonic() + LIMIT
+        deadline = time.monotonic() + guestrun.HANG
         while True:
             self.check()
             lines = pathlib.Path("/proc/net/unix").read_text().splitlines()[1:]
@@ -117,7 +121,7 @@ class Backend:
         return [(condition, self.start, ("set-action", {"reboot": "reset"}), ("device_del", {"id": "vsock"}), ("system_reset", {})),
                 (gone,), (gone, *plug)]
 
-    def connect(self, cid, port, timeout=10):
+    def connect(self, cid, port, timeout=guestrun.HANG):
         """A connection to the guest's port. ConnectionRefusedError: nobody listens there; TimeoutError: no answer at all.
 
         Who goes before the guest has answered makes the back end panic when it does: what timed out stays open until the end."""
@@ -152,7 +156,7 @@ class Backend:
         self.killed = True
         self.process.terminate()
         try:
-            self.process.wait(5)
+            self.process.wait(guestrun.HANG)
         except subprocess.TimeoutExpired:
             self.kill()
 

@@ -84,6 +84,9 @@ static inline uint64_t sum_on(uint64_t sum, const void* data, size_t count) {
 enum { PERIOD = 65536 };
 static inline unsigned char source_byte(uint64_t i) { return (unsigned char)(i * 131 + (i >> 8)); }
 
+/* For connect_vsock(), which otherwise has a limit of the kernel's, and a short one: a day. */
+enum { NO_LIMIT_S = 86400 };
+
 /* A socket that is connected, below 0 when it cannot be, which errno tells. */
 static inline int connect_vsock(int type, unsigned cid, unsigned port, long limit_s) {
   const struct sockaddr_vm to = {.svm_family = AF_VSOCK, .svm_cid = cid, .svm_port = port};

@@ -46,8 +46,8 @@ def files():
     return {f"/bin/{name}": peer.program(name) for name in PROGRAMS}
 
 
-def boot(linux, folder, qemu, script, extra, memory=256, timeout=120, stream=None, steps=()):
+def boot(linux, folder, qemu, script, extra, memory=256, timeout=None, stream=None, steps=()):
     """Runs `script` (which finds linux_guest and peer in its PATH) in a guest, with `extra` for QEMU, such as a back end's
-    arguments for as much memory. Gives the script's status and all that it printed, as linux_host.boot() does."""
+    arguments for as much memory. Gives the script's status and all that it printed, as linux_host.boot() does; so are `steps`."""
     return linux_host.boot(pathlib.Path(linux), pathlib.Path(folder), qemu, script, MODULES, files(), extra, memory, timeout,
                            stream, steps)

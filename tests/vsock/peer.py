@@ -4,9 +4,13 @@ import contextlib
 import os
 import pathlib
 import subprocess
+import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent.parent / "tools"))
+import guestrun  # noqa: E402
+
 BUILD = HERE.parent.parent / "build" / "vsock"
 FLAGS = "-std=c11 -O2 -static -Wall -Wextra -Wconversion -Wshadow -Wpedantic -Werror".split()
 

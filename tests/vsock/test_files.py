@@ -48,7 +48,7 @@ class Files(unittest.TestCase):
             assert kind.encode() in (cls.folder / kind).read_bytes()[:96]
 
     def run_program(self, *arguments):
-        done = subprocess.run([self.program, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+        done = subprocess.run([self.program, *map(str, arguments)], capture_output=True, text=True, timeout=test_server.LIMIT)
         self.assertEqual((done.returncode, done.stderr), (0, ""), arguments)
         return sorted(done.stdout.splitlines())
 

@@ -33,7 +33,7 @@ class Guest(unittest.TestCase):
     def boot(self, vsock, image="tests/qemu/vsock_guest", machine="q35", cid=CID, script=(), **options):
         words = {"cid": cid, "host": "silent", **options}
         return guestrun.boot(TREE / image, QEMU, machine, append=" ".join(f"{key}={value}" for key, value in words.items()),
-                             extra=vsock.arguments(cid), timeout=100, script=script)
+                             extra=vsock.arguments(cid), script=script)
 
     def check(self, outcome, words):
         status, console = outcome
@@ -48,7 +48,7 @@ class Guest(unittest.TestCase):
 
     def test_silence_is_bounded(self):
         with backend.serve(CID) as vsock, peer.serve(*vsock.paths()):
-            self.check(self.boot(vsock, run=",".join(SILENCE), patience=300_000), SILENCE)
+            self.check(self.boot(vsock, run=",".join(SILENCE)), SILENCE)
 
     def test_one_guest_after_the_other(self):
         with backend.serve(CID) as vsock, peer.serve(*vsock.paths()):
@@ -62,23 +62,22 @@ class Guest(unittest.TestCase):
             server = threading.Thread(target=lambda: outcomes.append(
                 self.boot(vsock, cid=OTHER, script=[("^listens", listens.set)], run="serves_sibling")))
             server.start()
-            self.assertTrue(listens.wait(60))
+            self.assertTrue(listens.wait(guestrun.HANG))
             self.check(self.boot(vsock, run="visits_sibling", sibling=OTHER), ["visits_sibling"])
             server.join()
         self.check(outcomes[0], ["serves_sibling"])
 
     def test_back_end_killed(self):
         with backend.serve(CID) as vsock, peer.serve(*vsock.paths()):
-            self.check(self.boot(vsock, script=[("^kill it", vsock.kill)], run="outlives_host", patience=1_000_000),
-                       ["outlives_host"])
+            self.check(self.boot(vsock, script=[("^kill it", vsock.kill, b"!")], run="outlives_host"), ["outlives_host"])
 
     def test_back_end_renewed(self):
         """After a reset of the machine everything works again."""
         with backend.serve(CID) as vsock, peer.serve(*vsock.paths()):
             vsock.arguments(CID)  # renewal() plugs what was asked for last
             status, console = self.boot(
-                vsock, machine="pc", run="hello,outlives_host", stays=1, patience=1_000_000,
-                script=[("^kill it", vsock.kill), *vsock.renewal(CID, "^ok outlives_host"), ("^ok hello", ("quit", {}))])
+                vsock, machine="pc", run="hello,outlives_host", stays=1,
+                script=[("^kill it", vsock.kill, b"!"), *vsock.renewal(CID, "^ok outlives_host"), ("^ok hello", ("quit", {}))])
         self.assertEqual(status, guestrun.NO_STATUS, console)  # of what quits
         self.assertRegex(console, r"(?s)ok hello\n.*kill it\nok outlives_host\n.*ok hello")
 
@@ -97,7 +96,7 @@ class Guest(unittest.TestCase):
             host = threading.Thread(target=answer, daemon=True)
             host.start()
             status, console = self.boot(vsock, "examples/03_vsock_client")
-            host.join(10)
+            host.join(guestrun.HANG)
         self.assertEqual((status, console), (0, "the host says: hello from the host\n"))
         self.assertEqual(heard, [b"hello from the guest\n", b""])
 

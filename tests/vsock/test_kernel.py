@@ -39,7 +39,7 @@ def socat():
 class Kernel(unittest.TestCase):
     def run_guest(self, image, append, disk, steps, before=""):
         with tempfile.TemporaryDirectory(prefix="virtio-kernel-") as folder:
-            guest = vsock.Guest("it", TREE / "examples" / image, append, cid=CID, disk=disk, steps=[steps], seconds=300,
+            guest = vsock.Guest("it", TREE / "examples" / image, append, cid=CID, disk=disk, steps=[steps],
                                 extra=[*DISK, "-device", "virtio-rng-pci"])
             told = vsock.run(os.environ["LINUX_HOST"], QEMU, folder, [guest], before, socat())
         self.assertEqual(([], []), (told[""].wrong, told["it"].wrong))
@@ -62,7 +62,8 @@ class Kernel(unittest.TestCase):
             disk = (folder / "disk.img").read_bytes()
         get = "wget -q -O - http://127.0.0.1:8080/a%20long%20name | sha256sum"
         said = self.run_guest("04_vsock_server", "", disk, (
-            "^serving", "socat TCP-LISTEN:8080,bind=127.0.0.1,fork,reuseaddr VSOCK-CONNECT:4:80 3<&- 2>/dev/null & sleep 1",
+            "^serving", "socat TCP-LISTEN:8080,bind=127.0.0.1,fork,reuseaddr VSOCK-CONNECT:4:80 3<&- 2>/dev/null &",
+            "until netstat -ltn | grep -q :8080; do sleep 0.05; done",
             get, "wget -q -O - http://127.0.0.1:8080/a%20long%20name | head -c 100000 | wc -c", get,
             f"socat -u VSOCK-CONNECT:{CID}:{test_server.STOP} -"), before="ip link set lo up")
         whole = f"{test_server.sha256(test_server.pattern('kernel', 8_000_001))}  -\n"

@@ -3,6 +3,8 @@
 import functools
 import os
 import pathlib
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,10 @@ WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
 # What clang can compile for without a cross toolchain: five architectures, both byte orders, and UEFI images.
 BARE_TARGETS = ["x86_64-none-elf", "i686-none-elf", "aarch64-none-elf", "armv7-none-eabi", "riscv64-none-elf",
                 "powerpc64-none-elf", "x86_64-unknown-windows"]
+
+# The compiler that sees everything for every target in a plain run: the first of these that is on the machine. The others
+# then see everything for their own target (--share); the whole product is for `tools/test --long`.
+REFERENCE = ["clang++-19", "clang++", "g++"]
 
 SKIPPED = 77
 
@@ -37,6 +43,10 @@ def need_any(programs):
     skip("none of these is on this machine: " + ", ".join(programs))
 
 
+def is_reference(compiler):
+    return compiler == next((name for name in REFERENCE if shutil.which(name)), None)
+
+
 def run(command, **more):
     """Runs a command; its output and errors together, as text, in English."""
     environment = {**os.environ, "LC_ALL": "C", **more.pop("env", {})}
@@ -56,15 +66,21 @@ def must_run(command, **more):
 
 
 @functools.lru_cache(maxsize=None)
+def resource_folder(compiler):
+    """Where clang keeps what is its own; empty for another compiler. One question answers both: starting clang costs."""
+    done = run([compiler, "-print-resource-dir"])
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
 def is_clang(compiler):
-    return "clang" in run([compiler, "--version"]).stdout
+    return resource_folder(compiler) != ""
 
 
 @functools.lru_cache(maxsize=None)
 def own_headers(compiler):
     """Where the compiler itself keeps <stddef.h> and <stdint.h>."""
     if is_clang(compiler):
-        return run([compiler, "-print-resource-dir"]).stdout.strip() + "/include"
+        return resource_folder(compiler) + "/include"
     return run([compiler, "-print-file-name=include"]).stdout.strip()
 
 
@@ -72,6 +88,34 @@ def freestanding(compiler):
     """Flags for a target that has neither a C nor a C++ library."""
     return ["-std=c++20", "-ffreestanding", "-nostdinc", "-nostdinc++", "-isystem", own_headers(compiler), "-fno-exceptions",
             "-fno-rtti", *WARNINGS, *(["-Wno-unused-command-line-argument"] if is_clang(compiler) else [])]
+
+
+def in_one_process(compiler, flags, sources):
+    """The command by which one clang checks several sources; None where there is none.
+
+    Each source is a translation unit of its own there, with a new preprocessor and a new semantic analysis; what is shared
+    is the start of the process, which takes longer than most headers do. The driver would start a process for each, so
+    this is the command that the driver itself would run for the first, with the others behind it.
+    """
+    if not is_clang(compiler) or len(sources) < 2:
+        return None
+    said = run([compiler, *flags, "-fsyntax-only", "-###", sources[0]]).stdout
+    words = [shlex.split(line) for line in said.splitlines() if re.match(r'\s*"[^"]*" "-cc1" ', line)]
+    if len(words) != 1 or words[0][-1] != str(sources[0]):
+        return None
+    # It must free one unit before it begins the next.
+    return [word for word in words[0] if word not in ("-disable-free", "-clear-ast-before-backend")] + sources[1:]
+
+
+def failures(compiler, flags, sources):
+    """Source -> what the compiler says, for each of these translation units that does not compile."""
+    together = in_one_process(compiler, flags, sources)
+    if together and run(together).returncode == 0:
+        return {}
+    # One by one: so that no error hides another, and each is the driver's own verdict.
+    alone = {source: run([compiler, *flags, "-fsyntax-only", source]) for source in sources}
+    wrong = {source: done.stdout for source, done in alone.items() if done.returncode != 0}
+    return wrong or ({sources[0]: "error: each compiles by itself, but not all in one process"} if together else {})
 
 
 @functools.lru_cache(maxsize=None)

@@ -2,7 +2,8 @@
 // Every driver on every transport with every kind of queue, for boards of every kind. Explicit instantiation compiles all
 // members, called or not. Nobody runs this; all_drivers.py looks at the object: what it needs, and what it puts where.
 // With EVERY_COMBINATION that is the whole product, for a compiler that only checks; without, each board, each transport
-// and each queue comes up once or twice, which an optimizer gets through in seconds.
+// and each queue comes up once or twice. With TURN, for an optimizer, each board has one driver, and the next one at the
+// next turn: three turns are all of it, and each of them has every driver and every board.
 #include <virtio/blk/select.hpp>
 #include <virtio/virtio.hpp>
 
@@ -78,12 +79,43 @@ virtio::errc all_of_discovery(const Board& board, Disk& disk, virtio::dma_region
   static_assert(virtio::detail::trivially_destructible<__VA_ARGS__>);           \
   constinit __VA_ARGS__ name
 
-#define DRIVERS(name, board, transport, queue)                                            \
+#define DISK(name, board, transport, queue)                                               \
   OBJECT(name##_disk, virtio::blk::device<board, transport, queue>);                      \
-  OBJECT(name##_entropy, virtio::rng::device<board, transport, queue>);                   \
+  template virtio::usize all_of_a_disk(virtio::blk::device<board, transport, queue>&)
+#define ENTROPY(name, board, transport, queue)                                            \
+  OBJECT(name##_entropy, virtio::rng::device<board, transport, queue>)
+#define SOCKETS(name, board, transport, queue)                                            \
   OBJECT(name##_sockets, virtio::vsock::device<board, transport, queue, few_sockets>);    \
-  template virtio::usize all_of_a_disk(virtio::blk::device<board, transport, queue>&);    \
   template virtio::errc all_of_sockets(virtio::vsock::device<board, transport, queue, few_sockets>&, virtio::bytes)
+#define DRIVERS(...)                                                                      \
+  DISK(__VA_ARGS__);                                                                      \
+  ENTROPY(__VA_ARGS__);                                                                   \
+  SOCKETS(__VA_ARGS__)
+
+// What boards of the first, second and third kind have, and whether something else has its turn.
+#if !defined(TURN)
+#define IN_TURN(n) 1
+#define FIRST DRIVERS
+#define SECOND DRIVERS
+#define THIRD DRIVERS
+#else
+#define IN_TURN(n) (TURN == (n))
+#if TURN == 0
+#define FIRST DISK
+#define SECOND ENTROPY
+#define THIRD SOCKETS
+#elif TURN == 1
+#define FIRST ENTROPY
+#define SECOND SOCKETS
+#define THIRD DISK
+#elif TURN == 2
+#define FIRST SOCKETS
+#define SECOND DISK
+#define THIRD ENTROPY
+#else
+#error "there are three turns"
+#endif
+#endif
 
 #define TRANSPORT(board, ...)                                                   \
   template class __VA_ARGS__;                                                   \
@@ -128,12 +160,18 @@ using either = virtio::pci::transport<Board>;
 #define RING(...)                                                                             \
   template class virtio::split_ring<__VA_ARGS__, virtio::smp_barriers>;                       \
   template class virtio::split_ring<__VA_ARGS__, virtio::dma_barriers>
-constexpr virtio::ring_options little{.indirect = 4, .order = virtio::byte_order::little};
-constexpr virtio::ring_options big{.indirect = 4, .order = virtio::byte_order::big};
+#if IN_TURN(0)
 RING(1, virtio::ring_options{});
-RING(8, little);
-RING(8, big);
 RING(32768, virtio::ring_options{});
+#endif
+#if IN_TURN(1)
+constexpr virtio::ring_options little{.indirect = 4, .order = virtio::byte_order::little};
+RING(8, little);
+#endif
+#if IN_TURN(2)
+constexpr virtio::ring_options big{.indirect = 4, .order = virtio::byte_order::big};
+RING(8, big);
+#endif
 
 #if defined(EVERY_COMBINATION)
 
@@ -151,20 +189,30 @@ BOARD(sleeping, boards::sleeping);
 #else
 
 #if defined(__x86_64__) || defined(__i386__)
-DRIVERS(ports, boards::ports, either<boards::ports>, large_ring);
+FIRST(ports, boards::ports, either<boards::ports>, large_ring);
+#if IN_TURN(1)
 TRANSPORT(boards::ports, virtio::pci::transport<boards::ports>);
 #endif
-DRIVERS(paged, boards::paged, legacy<boards::paged>, native_ring_of_the_device);
-DRIVERS(high, boards::high, modern<boards::high>, large_ring);
-DRIVERS(short_arms, boards::short_arms, modern<boards::short_arms>, small_ring);
-DRIVERS(bouncing, boards::bouncing, modern<boards::bouncing>, ring_with_tables);
-DRIVERS(bus, boards::bus, legacy<boards::bus>, native_ring_with_tables);
-DRIVERS(uefi, boards::uefi, modern<boards::uefi>, small_ring);
-DRIVERS(sleeping, boards::sleeping, modern<boards::sleeping>, small_ring);
+#endif
+SECOND(paged, boards::paged, legacy<boards::paged>, native_ring_of_the_device);
+THIRD(high, boards::high, modern<boards::high>, large_ring);
+FIRST(short_arms, boards::short_arms, modern<boards::short_arms>, small_ring);
+SECOND(bouncing, boards::bouncing, modern<boards::bouncing>, ring_with_tables);
+THIRD(bus, boards::bus, legacy<boards::bus>, native_ring_with_tables);
+FIRST(uefi, boards::uefi, modern<boards::uefi>, small_ring);
+SECOND(sleeping, boards::sleeping, modern<boards::sleeping>, small_ring);
+#if IN_TURN(0)
 TRANSPORT(boards::uefi, virtio::pci::modern<boards::uefi>);
+template virtio::errc all_of_discovery(const boards::bouncing&, virtio::blk::device<boards::bouncing, modern<boards::bouncing>,
+                                       ring_with_tables>&, virtio::dma_region);
+#endif
+#if IN_TURN(2)
 TRANSPORT(boards::bus, virtio::pci::legacy<boards::bus, virtio::by_dword>);
-template virtio::errc all_of_discovery(const boards::bouncing&, decltype(bouncing_disk)&, virtio::dma_region);
-template virtio::errc all_of_discovery(const boards::uefi&, decltype(uefi_disk)&, virtio::dma_region);
+#endif
+#if IN_TURN(1)
+template virtio::errc all_of_discovery(const boards::uefi&, virtio::blk::device<boards::uefi, modern<boards::uefi>,
+                                       small_ring>&, virtio::dma_region);
+#endif
 
 #endif
 
@@ -187,29 +235,41 @@ virtio::errc all_of_the_slots(const Board& board, Disk& disk, virtio::dma_region
   return virtio::blk::start_by_serial(disk, board, board, virtio::text("serial"), storage).error();
 }
 
-DRIVERS(row_modern, boards::row, mmio_modern<boards::row>, small_ring);
-DRIVERS(row_legacy, boards::row, mmio_legacy<boards::row>, native_ring_with_tables);
+THIRD(row_modern, boards::row, mmio_modern<boards::row>, small_ring);
+FIRST(row_legacy, boards::row, mmio_legacy<boards::row>, native_ring_with_tables);
+#if IN_TURN(2)
 MMIO_TRANSPORT(boards::row, modern);
+template virtio::errc all_of_the_slots(const boards::row&, virtio::blk::device<boards::row, mmio_modern<boards::row>,
+                                       small_ring>&, virtio::dma_region);
+#endif
+#if IN_TURN(0)
 MMIO_TRANSPORT(boards::row, legacy, virtio::by_dword);
-template virtio::errc all_of_the_slots(const boards::row&, decltype(row_modern_disk)&, virtio::dma_region);
+#endif
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 template <class Bus>
 using mmio_either = virtio::mmio::transport<Bus>;
-DRIVERS(row_either, boards::row, mmio_either<boards::row>, large_ring);
+SECOND(row_either, boards::row, mmio_either<boards::row>, large_ring);
+#if IN_TURN(1)
 MMIO_TRANSPORT(boards::row, either);
 MMIO_TRANSPORT(boards::row, either, virtio::by_byte);
 #endif
+#endif
 
 // A platform and a host that are two objects.
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ && IN_TURN(0)
 OBJECT(apart_disk, virtio::blk::device<virtio::identity_platform<>, virtio::pci::transport<virtio::pci::ecam>, large_ring>);
 #endif
+#if IN_TURN(1)
 OBJECT(apart_entropy, virtio::rng::device<virtio::identity_platform<virtio::dma_barriers, 1000>,
                                           virtio::pci::modern<virtio::pci::cam, virtio::by_dword>, small_ring>);
+#endif
+using one_piece = virtio::blk::device<boards::paged, modern<boards::paged>, small_ring, virtio::blk::options{.segments = 1}>;
+#if IN_TURN(2)
 OBJECT(one_piece_disk, virtio::blk::device<boards::paged, modern<boards::paged>, small_ring,
                                            virtio::blk::options{.segments = 1}>);
+#endif
 
 // A platform that needs no unmap does not pay for remembering what was mapped.
 static_assert(sizeof(virtio::blk::device<boards::bouncing, modern<boards::bouncing>, small_ring>) >
               sizeof(virtio::blk::device<boards::paged, modern<boards::paged>, small_ring>));
-constinit virtio::dma_storage<decltype(one_piece_disk)::dma_bytes> some_storage;
+constinit virtio::dma_storage<one_piece::dma_bytes> some_storage;

@@ -3,7 +3,8 @@
 // members, called or not. Nobody runs this; all_drivers.py looks at the object: what it needs, and what it puts where.
 // With EVERY_COMBINATION that is the whole product, for a compiler that only checks; without, each board, each transport
 // and each queue comes up once or twice. With TURN, for an optimizer, each board has one driver, and the next one at the
-// next turn: three turns are all of it, and each of them has every driver and every board.
+// next turn: three turns are all of it, and each of them has every driver and every board. With both, each driver x transport
+// x queue comes up, each board x transport x queue, each board x driver x queue and each board x driver x transport.
 #include <virtio/blk/select.hpp>
 #include <virtio/virtio.hpp>
 
@@ -99,7 +100,11 @@ virtio::errc all_of_discovery(const Board& board, Disk& disk, virtio::dma_region
 #define SECOND DRIVERS
 #define THIRD DRIVERS
 #else
+#if defined(EVERY_COMBINATION)
+#define IN_TURN(n) 1
+#else
 #define IN_TURN(n) (TURN == (n))
+#endif
 #if TURN == 0
 #define FIRST DISK
 #define SECOND ENTROPY
@@ -128,32 +133,32 @@ using modern = virtio::pci::modern<Board>;
 template <class Board>
 using legacy = virtio::pci::legacy<Board>;
 
-#define BOARD(name, ...)                                                                                        \
-  DRIVERS(name##_modern_small, __VA_ARGS__, modern<__VA_ARGS__>, small_ring);                                   \
-  DRIVERS(name##_modern_tables, __VA_ARGS__, modern<__VA_ARGS__>, ring_with_tables);                            \
-  DRIVERS(name##_modern_large, __VA_ARGS__, modern<__VA_ARGS__>, large_ring);                                   \
-  DRIVERS(name##_legacy_small, __VA_ARGS__, legacy<__VA_ARGS__>, small_native_ring);                            \
-  DRIVERS(name##_legacy_tables, __VA_ARGS__, legacy<__VA_ARGS__>, native_ring_with_tables);                     \
-  DRIVERS(name##_legacy_fixed, __VA_ARGS__, legacy<__VA_ARGS__>, native_ring_of_the_device);                    \
+#define BOARD(A, B, C, name, ...)                                                                               \
+  A(name##_modern_small, __VA_ARGS__, modern<__VA_ARGS__>, small_ring);                                         \
+  B(name##_modern_tables, __VA_ARGS__, modern<__VA_ARGS__>, ring_with_tables);                                  \
+  C(name##_modern_large, __VA_ARGS__, modern<__VA_ARGS__>, large_ring);                                         \
+  B(name##_legacy_small, __VA_ARGS__, legacy<__VA_ARGS__>, small_native_ring);                                  \
+  C(name##_legacy_tables, __VA_ARGS__, legacy<__VA_ARGS__>, native_ring_with_tables);                           \
+  A(name##_legacy_fixed, __VA_ARGS__, legacy<__VA_ARGS__>, native_ring_of_the_device);                          \
   TRANSPORT(__VA_ARGS__, virtio::pci::modern<__VA_ARGS__>);                                                     \
   TRANSPORT(__VA_ARGS__, virtio::pci::modern<__VA_ARGS__, virtio::by_byte>);                                    \
   TRANSPORT(__VA_ARGS__, virtio::pci::legacy<__VA_ARGS__>);                                                     \
   TRANSPORT(__VA_ARGS__, virtio::pci::legacy<__VA_ARGS__, virtio::by_dword>);                                   \
   template virtio::errc all_of_discovery(const __VA_ARGS__&, virtio::blk::device<__VA_ARGS__, modern<__VA_ARGS__>, small_ring>&, \
                                          virtio::dma_region);                                                   \
-  EITHER_TRANSPORT(name, __VA_ARGS__)
+  EITHER_TRANSPORT(A, B, C, name, __VA_ARGS__)
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 template <class Board>
 using either = virtio::pci::transport<Board>;
-#define EITHER_TRANSPORT(name, ...)                                                                             \
-  DRIVERS(name##_either_small, __VA_ARGS__, either<__VA_ARGS__>, small_ring);                                   \
-  DRIVERS(name##_either_tables, __VA_ARGS__, either<__VA_ARGS__>, ring_with_tables);                            \
-  DRIVERS(name##_either_fixed, __VA_ARGS__, either<__VA_ARGS__>, native_ring_of_the_device);                    \
+#define EITHER_TRANSPORT(A, B, C, name, ...)                                                                    \
+  C(name##_either_small, __VA_ARGS__, either<__VA_ARGS__>, small_ring);                                         \
+  A(name##_either_tables, __VA_ARGS__, either<__VA_ARGS__>, ring_with_tables);                                  \
+  B(name##_either_fixed, __VA_ARGS__, either<__VA_ARGS__>, native_ring_of_the_device);                          \
   TRANSPORT(__VA_ARGS__, virtio::pci::transport<__VA_ARGS__>);                                                  \
   TRANSPORT(__VA_ARGS__, virtio::pci::transport<__VA_ARGS__, virtio::by_dword>)
 #else
-#define EITHER_TRANSPORT(name, ...) static_assert(native_order == virtio::byte_order::big)
+#define EITHER_TRANSPORT(A, B, C, name, ...) static_assert(native_order == virtio::byte_order::big)
 #endif
 
 // The rings, on both sets of barriers.
@@ -176,15 +181,15 @@ RING(8, big);
 #if defined(EVERY_COMBINATION)
 
 #if defined(__x86_64__) || defined(__i386__)
-BOARD(ports, boards::ports);
+BOARD(FIRST, SECOND, THIRD, ports, boards::ports);
 #endif
-BOARD(paged, boards::paged);
-BOARD(high, boards::high);
-BOARD(short_arms, boards::short_arms);
-BOARD(bouncing, boards::bouncing);
-BOARD(bus, boards::bus);
-BOARD(uefi, boards::uefi);
-BOARD(sleeping, boards::sleeping);
+BOARD(SECOND, THIRD, FIRST, paged, boards::paged);
+BOARD(THIRD, FIRST, SECOND, high, boards::high);
+BOARD(FIRST, SECOND, THIRD, short_arms, boards::short_arms);
+BOARD(SECOND, THIRD, FIRST, bouncing, boards::bouncing);
+BOARD(THIRD, FIRST, SECOND, bus, boards::bus);
+BOARD(FIRST, SECOND, THIRD, uefi, boards::uefi);
+BOARD(SECOND, THIRD, FIRST, sleeping, boards::sleeping);
 
 #else
 

@@ -3,9 +3,11 @@
 """Links two translation units that both include every header, in opposite orders, and runs the program: each unit drives
 the same disk with its own instantiation.
 
-usage: odr.py COMPILER
+usage: odr.py [--long] COMPILER
 
-g++ also links them with -flto, which compares the types and functions of the two.
+One unit is optimized and the other is not, so that each has what the other must share: out of line everywhere here, inlined
+there. g++ also links them with -flto, which compares the types and functions of the two. With --long: both unoptimized,
+and both optimized, too.
 """
 import pathlib
 import sys
@@ -21,24 +23,29 @@ X86_ONLY = {"virtio/platform/ports.hpp", "virtio/pci/cf8.hpp"}
 
 
 def main():
-    compiler = sys.argv[1]
+    more, compiler = sys.argv[1:-1] == ["--long"], sys.argv[-1]
     compilers.need(compiler)
     clang = compilers.is_clang(compiler)
     x86 = compilers.is_x86(compilers.run([compiler, "-dumpmachine"]).stdout)
     headers = sorted(path.relative_to(ROOT / "include").as_posix() for path in (ROOT / "include").rglob("*.hpp"))
     headers = [header for header in headers if x86 or header not in X86_ONLY]
-    ways = {"-O0": ["-O0"], "-O2": ["-O2"]} | ({} if clang else {"-flto": ["-O1", "-flto", "-Werror=odr", "-Werror=lto-type-mismatch"]})
+    # Way -> flags of the first unit, of the second, and of both and the link.
+    ways = {"-O0 and -O2": (["-O0"], ["-O2"], [])}
+    if more:
+        ways |= {"-O0": (["-O0"], ["-O0"], []), "-O2": (["-O2"], ["-O2"], [])}
+    if not clang:
+        ways["-flto"] = ([], [], ["-O1", "-flto", "-Werror=odr", "-Werror=lto-type-mismatch"])
 
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         for unit, order in (("one", headers), ("two", headers[::-1])):
             (folder / f"{unit}.hpp").write_text("".join(f"#include <{header}>\n" for header in order), encoding="utf-8")
-        for way, flags in ways.items():
+        for way, (of_one, of_two, flags) in ways.items():
             objects = []
-            for unit in ("one", "two"):
+            for unit, its in (("one", of_one), ("two", of_two)):
                 objects.append(folder / f"{unit}{way}.o")
-                compilers.must_run([compiler, "-std=c++20", *compilers.WARNINGS, *flags, f"-I{ROOT / 'include'}", f"-I{PROGRAM}",
-                                    f'-DEVERYTHING="{folder / unit}.hpp"', "-c", HERE / f"{unit}.cpp", "-o", objects[-1]])
+                compilers.must_run([compiler, "-std=c++20", *compilers.WARNINGS, *its, *flags, f"-I{ROOT / 'include'}",
+                                    f"-I{PROGRAM}", f'-DEVERYTHING="{folder / unit}.hpp"', "-c", HERE / f"{unit}.cpp", "-o", objects[-1]])
             program = folder / f"program{way}"
             said = compilers.must_run([compiler, *flags, *objects, "-Wl,--fatal-warnings", "-o", program])
             if said.strip():

@@ -166,22 +166,28 @@ def with_meson(folder, way):
 
 
 def with_every_header(folder, compiler):
-    wanted = {path.relative_to(ROOT / "include").as_posix() for path in (ROOT / "include").rglob("*.hpp")}
+    """What is installed is this tree, byte by byte, whoever installs it: so that it is compiled once, where CMake put it."""
+    texts = lambda include: {path.relative_to(include).as_posix(): path.read_bytes() for path in include.rglob("*") if path.is_file()}
+    wanted = {name: text for name, text in texts(ROOT / "include").items() if name.endswith(".hpp")}
+    include = {}
     for by in ("cmake", *(["meson"] if shutil.which("meson") else [])):
         here = folder / by
         here.mkdir()
-        include = installed(here, by) / "include"
-        have = {path.relative_to(include).as_posix() for path in include.rglob("*") if path.is_file()}
-        if have != wanted:
-            fail(f"{by} installs too little ({sorted(wanted - have)}) or too much ({sorted(have - wanted)})")
-        source = here / "every.cpp"
-        skip_ports = not compilers.is_x86(compilers.run([compiler, "-dumpmachine"]).stdout)
-        source.write_text("".join(f"#include <{header}>\n" for header in sorted(have)
-                                  if not (skip_ports and header in ("virtio/platform/ports.hpp", "virtio/pci/cf8.hpp")))
-                          + "int main() {}\n", encoding="utf-8")
-        compilers.must_run([compiler, "-std=c++20", *compilers.WARNINGS, f"-I{include}", source, "-o", here / "every"])
-        compilers.must_run([here / "every"])
-        print(f"{len(have)} headers installed by {by} compile with {compiler}")
+        include[by] = installed(here, by) / "include"
+        have = texts(include[by])
+        if have.keys() != wanted.keys():
+            fail(f"{by} installs too little ({sorted(wanted.keys() - have.keys())}) or too much ({sorted(have.keys() - wanted.keys())})")
+        changed = sorted(name for name in have if have[name] != wanted[name])
+        if changed:
+            fail(f"{by} installs something else as {', '.join(changed)}")
+    source = folder / "every.cpp"
+    skip_ports = not compilers.is_x86(compilers.run([compiler, "-dumpmachine"]).stdout)
+    source.write_text("".join(f"#include <{header}>\n" for header in sorted(wanted)
+                              if not (skip_ports and header in ("virtio/platform/ports.hpp", "virtio/pci/cf8.hpp")))
+                      + "int main() {}\n", encoding="utf-8")
+    compilers.must_run([compiler, "-std=c++20", *compilers.WARNINGS, f"-I{include['cmake']}", source, "-o", folder / "every"])
+    compilers.must_run([folder / "every"])
+    print(f"{len(wanted)} headers installed by {' and by '.join(include)} are the same, and compile with {compiler}")
 
 
 def with_single_header(folder, compiler):

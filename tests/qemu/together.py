@@ -5,7 +5,7 @@ differ in nothing but their devices. Such a boot has the devices of all its cell
 marks where each begins and ends. A cell that fails, hangs or brings the machine down ends the boot, and only itself: the cells
 behind it come in the next one.
 
-usage: together.py --list [--qemu 7.2|10] [--processor aarch64]    prints the batches, each followed by its cells
+usage: together.py --list [--qemu 7.2|10] [--processor aarch64]    prints the batches, each followed by its cells: image, drivers, name
        together.py [--qemu 7.2|10] [--processor aarch64] BATCH     runs one and leaves each cell's result for result.sh
 The status is 0 whatever came of the cells: each of them has its own.
 """
@@ -84,6 +84,11 @@ def batches(version, processor):
             parts[-1].append(boot)
         made |= {f"boot qemu {version} {processor}: {what} {number}": part for number, part in enumerate(parts, 1) if part}
     return made
+
+
+def drivers(cell):
+    """The drivers that a cell is about, as words with commas; - when it is about none of them."""
+    return ",".join([*(["blk"] if cell.disks else []), *(["rng"] if cell.rngs else [])]) or "-"
 
 
 def test_name(version, cell):
@@ -204,7 +209,7 @@ def main(arguments):
     known = batches(options.qemu, options.processor)
     if options.list:
         for name, parts in known.items():
-            print(name, *(f"  {test_name(options.qemu, cell)}" for cells in parts for cell in cells), sep="\n")
+            print(name, *(f"  {cell.image} {drivers(cell)} {test_name(options.qemu, cell)}" for cells in parts for cell in cells), sep="\n")
         return 0
     if options.batch not in known:
         parser.error(f"no batch {options.batch!r}; --list names them")

@@ -261,7 +261,7 @@ template <class Ring>
 void drive(u32 rings) {
   const u32 start = seed();
   INFO("VIRTIO_TEST_SEED=" << start);
-  const auto r = std::make_unique<pair<Ring>>();
+  const auto r = untyped<Ring>();
   traffic{*r, start}.run(operations(rings));
 }
 

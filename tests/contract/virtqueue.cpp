@@ -24,7 +24,7 @@ namespace {
 // A test's text knows no ring's type, and is compiled once.
 template <class Ring>
 void over(void (*text)(rig::subject&)) {
-  text(*std::make_unique<rig::pair<Ring>>());
+  text(*rig::untyped<Ring>());
 }
 
 // Two requests before all indices wrap, which is near the end of a lap too.

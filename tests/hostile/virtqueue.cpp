@@ -279,9 +279,9 @@ TEST_CASE("queue: the device's event words may hold anything [SPLIT-20][SPLIT-23
       r.collect();
     }
   };
-  every_value(*std::make_unique<pair<small>>());
-  every_value(*std::make_unique<pair<packed_small>>());
-  every_value(*std::make_unique<pair<packed_odd>>());
+  every_value(*untyped<small>());
+  every_value(*untyped<packed_small>());
+  every_value(*untyped<packed_odd>());
 }
 
 // --- order ---
@@ -396,5 +396,5 @@ void corrupted(subject& r, u32 seed) {
 }  // namespace
 
 TEMPLATE_TEST_CASE("queue: random corruption of everything the device can write", "[queue][hostile]", RINGS) {
-  corrupted(*std::make_unique<pair<TestType>>(), seed());
+  corrupted(*untyped<TestType>(), seed());
 }

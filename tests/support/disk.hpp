@@ -38,3 +38,10 @@ std::pair<result<void>, std::vector<blk::done>> drained(Disk& d) {
 }
 
 }  // namespace rig
+
+#ifndef VIRTIO_TEST_ONE_UNIT  // compiled in disk.cpp
+extern template class virtio::blk::device<rig::platform_type, rig::any_pci, rig::big_queue>;
+extern template struct rig::driver<virtio::blk::device<rig::platform_type, rig::any_pci, rig::big_queue>>;
+extern template std::vector<virtio::blk::done> rig::polled(rig::disk<rig::big_queue>&);
+extern template std::pair<virtio::result<void>, std::vector<virtio::blk::done>> rig::drained(rig::disk<rig::big_queue>&);
+#endif

@@ -22,6 +22,8 @@ namespace rig {
 using namespace virtio;
 using virtio::testing::blk_model;
 using virtio::testing::blk_options;
+using virtio::testing::device_memory;
+using virtio::testing::device_model;
 using virtio::testing::rng_model;
 
 using host = virtio::testing::fake_host;
@@ -38,51 +40,41 @@ enum class seat { modern, transitional, legacy, crosvm, vmd };
   return names[static_cast<int>(s)];
 }
 
+// Makes a model. Those that many tests use are made in machine.cpp, so that only that file compiles all that they do.
+template <class Model>
+struct kind {};
+std::unique_ptr<device_model> made(kind<device_model>, device_memory& memory, u16 type, std::vector<u16> queue_sizes);
+std::unique_ptr<device_model> made(kind<blk_model>, device_memory& memory, blk_options options = {});
+std::unique_ptr<device_model> made(kind<rng_model>, device_memory& memory, u16 queue_size = 8);
+template <class Model, class... Arguments>
+std::unique_ptr<device_model> made(kind<Model>, device_memory& memory, Arguments&&... arguments) {
+  return std::make_unique<Model>(memory, std::forward<Arguments>(arguments)...);
+}
+
 struct machine {
   virtio::testing::strict_machine memory;
   virtio::testing::fake_pci bus;
-  std::vector<std::unique_ptr<virtio::testing::device_model>> models;
+  std::vector<std::unique_ptr<device_model>> models;
   bool running = true;         // whether devices work while a driver waits
   bool expect_objections = false;
 
-  machine() {
-    memory.on_wait = [this](waiting, u64) {
-      if (running)
-        for (auto& one : models) (void)one->step();
-    };
-  }
+  machine();
   machine(const machine&) = delete;
-  ~machine() {
-    if (expect_objections) return;
-    for (const auto& what : objections()) FAIL_CHECK(what);
-    CHECK(memory.live() == 0);
-  }
+  ~machine();
 
-  [[nodiscard]] std::vector<std::string> objections() const {
-    std::vector<std::string> all = memory.violations();
-    for (const auto& what : bus.violations()) all.push_back(what);
-    return all;
-  }
+  [[nodiscard]] std::vector<std::string> objections() const;
 
   template <class Model, class... Arguments>
   Model& add(seat where, u8 slot, Arguments&&... arguments) {
-    auto made = std::make_unique<Model>(memory.memory, std::forward<Arguments>(arguments)...);
-    Model& model = *made;
-    models.push_back(std::move(made));
-    const pci::address at{0, 0, slot, 0};
-    switch (where) {
-      case seat::modern: bus.qemu_modern(at, model); break;
-      case seat::transitional: bus.qemu_transitional(at, model); break;
-      case seat::legacy: bus.qemu_legacy(at, model); break;
-      case seat::crosvm: bus.crosvm(at, model); break;
-      case seat::vmd: bus.vmd_modern(at, model); break;
-    }
-    return model;
+    return static_cast<Model&>(take(where, slot, made(kind<Model>{}, memory.memory, std::forward<Arguments>(arguments)...)));
   }
 
   [[nodiscard]] platform_type platform() { return {&memory}; }
   [[nodiscard]] virtio::testing::fake_function& function(u8 slot) { return bus.function({0, 0, slot, 0}); }
-  [[nodiscard]] pci::found<host> where(u8 slot) { return pci::look(bus.host(), pci::address{0, 0, slot, 0}); }
+  [[nodiscard]] pci::found<host> where(u8 slot);
+
+ private:
+  device_model& take(seat where, u8 slot, std::unique_ptr<device_model> model);
 };
 
 /// A driver and its storage, on the heap: big, and surrounded by memory that a checker watches.
@@ -110,3 +102,12 @@ using entropy = driver<rng::device<platform_type, Transport, Queue>>;
 using legacy_queue = split_queue<16, ring_options{.ring_entries = 256}>;
 
 }  // namespace rig
+
+#ifdef VIRTIO_TEST_ONE_UNIT  // a program of one source file: tools/mutants
+#include "machine.cpp"
+#else  // the drivers that many tests share are compiled in machine.cpp
+extern template class virtio::blk::device<rig::platform_type, rig::any_pci, virtio::split_queue<16>>;
+extern template class virtio::rng::device<rig::platform_type, rig::any_pci, virtio::split_queue<8>>;
+extern template struct rig::driver<virtio::blk::device<rig::platform_type, rig::any_pci, virtio::split_queue<16>>>;
+extern template struct rig::driver<virtio::rng::device<rig::platform_type, rig::any_pci, virtio::split_queue<8>>>;
+#endif

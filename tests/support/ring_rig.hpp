@@ -307,4 +307,10 @@ class pair final : parts<Ring>, public subject {
   }
 };
 
+/// A pair for a text that needs no types.
+template <class Ring>
+std::unique_ptr<subject> untyped() {
+  return std::make_unique<pair<Ring>>();
+}
+
 }  // namespace rig

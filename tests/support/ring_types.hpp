@@ -29,4 +29,24 @@ struct either_as_packed : either_ring<8> {};
 template <>
 inline constexpr bool is_packed<either_as_packed> = true;
 
+#ifndef VIRTIO_TEST_ONE_UNIT  // compiled in split_rings.cpp and packed_rings.cpp: two processors share the work
+extern template std::unique_ptr<subject> untyped<tiny>();
+extern template std::unique_ptr<subject> untyped<small>();
+extern template std::unique_ptr<subject> untyped<indirect>();
+extern template std::unique_ptr<subject> untyped<usual>();
+extern template std::unique_ptr<subject> untyped<largest>();
+extern template std::unique_ptr<subject> untyped<hardware>();
+extern template std::unique_ptr<subject> untyped<in_order>();
+extern template std::unique_ptr<subject> untyped<either_as_split>();
+extern template std::unique_ptr<subject> untyped<packed_tiny>();
+extern template std::unique_ptr<subject> untyped<packed_odd>();
+extern template std::unique_ptr<subject> untyped<packed_small>();
+extern template std::unique_ptr<subject> untyped<packed_indirect>();
+extern template std::unique_ptr<subject> untyped<packed_usual>();
+extern template std::unique_ptr<subject> untyped<packed_largest>();
+extern template std::unique_ptr<subject> untyped<packed_hardware>();
+extern template std::unique_ptr<subject> untyped<packed_in_order>();
+extern template std::unique_ptr<subject> untyped<either_as_packed>();
+#endif
+
 }  // namespace rig

@@ -31,6 +31,9 @@ inline std::vector<u8> pattern(usize n, u32 seed = 1, usize from = 0) {
   return all;
 }
 
+// Compiled in vsock.cpp, as those of machine.hpp are in machine.cpp.
+std::unique_ptr<device_model> made(kind<vsock_model>, device_memory& memory, vsock_options options = {});
+
 /// A driver and its host. `L` is the driver's layout.
 template <vsock::limits L = vsock::limits{}, class Queue = split_queue<64>, class Transport = modern_pci>
 struct sockets {
@@ -167,3 +170,10 @@ struct sockets {
 };
 
 }  // namespace rig
+
+#ifdef VIRTIO_TEST_ONE_UNIT
+#include "vsock.cpp"
+#else
+extern template class virtio::vsock::device<rig::platform_type, rig::modern_pci, virtio::split_queue<64>>;
+extern template struct rig::sockets<>;
+#endif

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT
+// What of the machine no test compiles for itself: the bus, the models, and the drivers that many tests share.
+#include "machine.hpp"
+
+#ifndef VIRTIO_TEST_ONE_UNIT
+template class virtio::blk::device<rig::platform_type, rig::any_pci, virtio::split_queue<16>>;
+template class virtio::rng::device<rig::platform_type, rig::any_pci, virtio::split_queue<8>>;
+template struct rig::driver<virtio::blk::device<rig::platform_type, rig::any_pci, virtio::split_queue<16>>>;
+template struct rig::driver<virtio::rng::device<rig::platform_type, rig::any_pci, virtio::split_queue<8>>>;
+#endif
+
+namespace rig {
+
+machine::machine() {
+  memory.on_wait = [this](waiting, u64) {
+    if (running)
+      for (auto& one : models) (void)one->step();
+  };
+}
+
+machine::~machine() {
+  if (expect_objections) return;
+  for (const auto& what : objections()) FAIL_CHECK(what);
+  CHECK(memory.live() == 0);
+}
+
+std::vector<std::string> machine::objections() const {
+  std::vector<std::string> all = memory.violations();
+  for (const auto& what : bus.violations()) all.push_back(what);
+  return all;
+}
+
+pci::found<host> machine::where(u8 slot) { return pci::look(bus.host(), pci::address{0, 0, slot, 0}); }
+
+device_model& machine::take(seat where, u8 slot, std::unique_ptr<device_model> one) {
+  device_model& model = *one;
+  models.push_back(std::move(one));
+  const pci::address at{0, 0, slot, 0};
+  switch (where) {
+    case seat::modern: bus.qemu_modern(at, model); break;
+    case seat::transitional: bus.qemu_transitional(at, model); break;
+    case seat::legacy: bus.qemu_legacy(at, model); break;
+    case seat::crosvm: bus.crosvm(at, model); break;
+    case seat::vmd: bus.vmd_modern(at, model); break;
+  }
+  return model;
+}
+
+std::unique_ptr<device_model> made(kind<device_model>, device_memory& memory, u16 type, std::vector<u16> queue_sizes) {
+  return std::make_unique<device_model>(memory, type, std::move(queue_sizes));
+}
+std::unique_ptr<device_model> made(kind<blk_model>, device_memory& memory, blk_options options) {
+  return std::make_unique<blk_model>(memory, std::move(options));
+}
+std::unique_ptr<device_model> made(kind<rng_model>, device_memory& memory, u16 queue_size) {
+  return std::make_unique<rng_model>(memory, queue_size);
+}
+
+}  // namespace rig

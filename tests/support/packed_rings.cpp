@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT
+// The packed rings of ring_types.hpp, compiled once for all tests that need no ring's type.
+#include "ring_types.hpp"
+
+namespace rig {
+
+template std::unique_ptr<subject> untyped<packed_tiny>();
+template std::unique_ptr<subject> untyped<packed_odd>();
+template std::unique_ptr<subject> untyped<packed_small>();
+template std::unique_ptr<subject> untyped<packed_indirect>();
+template std::unique_ptr<subject> untyped<packed_usual>();
+template std::unique_ptr<subject> untyped<packed_largest>();
+template std::unique_ptr<subject> untyped<packed_hardware>();
+template std::unique_ptr<subject> untyped<packed_in_order>();
+template std::unique_ptr<subject> untyped<either_as_packed>();
+
+}  // namespace rig

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: MIT
+// The split rings of ring_types.hpp, compiled once for all tests that need no ring's type.
+#include "ring_types.hpp"
+
+namespace rig {
+
+template std::unique_ptr<subject> untyped<tiny>();
+template std::unique_ptr<subject> untyped<small>();
+template std::unique_ptr<subject> untyped<indirect>();
+template std::unique_ptr<subject> untyped<usual>();
+template std::unique_ptr<subject> untyped<largest>();
+template std::unique_ptr<subject> untyped<hardware>();
+template std::unique_ptr<subject> untyped<in_order>();
+template std::unique_ptr<subject> untyped<either_as_split>();
+
+}  // namespace rig

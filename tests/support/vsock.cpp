@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: MIT
+// What tests of the socket driver share, compiled once: the driver with its usual layout, and the model.
+#include "vsock.hpp"
+
+#ifndef VIRTIO_TEST_ONE_UNIT
+template class virtio::vsock::device<rig::platform_type, rig::modern_pci, virtio::split_queue<64>>;
+template struct rig::sockets<>;
+#endif
+
+namespace rig {
+
+std::unique_ptr<device_model> made(kind<vsock_model>, device_memory& memory, vsock_options options) {
+  return std::make_unique<vsock_model>(memory, std::move(options));
+}
+
+}  // namespace rig

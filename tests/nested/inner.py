@@ -6,6 +6,7 @@ A host's script is SCRIPT, whatever it wants to prepare, and a guest() for each;
 import base64
 import collections
 import json
+import os
 import shlex
 
 import linux_host
@@ -13,6 +14,7 @@ import guestrun
 
 PROCESSOR = ["-cpu", "EPYC,+svm,+npt"]  # what QEMU can emulate of a processor with virtualisation and nested paging
 MODULES = ("kvm-amd",)
+VARIABLES = {"7.2": "QEMU_7", "10": "QEMU_10"}
 GUEST_TIME = guestrun.HANG  # seconds, of which an idle machine takes 3
 HOST_TIME = (2 * guestrun.HANG, guestrun.HANG // 5)  # for the host itself, and more for each guest
 FILES = ("console", "control.out", "complaints", "said")
@@ -61,6 +63,14 @@ end() {{
   echo "$number status $status"
 }}
 """
+
+
+def missing(version):
+    """Why a host cannot be booted here, None when it can. `version` is QEMU's."""
+    for name, why in (("LINUX_HOST", "no Linux kernel to boot"), (VARIABLES[version], f"no QEMU {version}")):
+        if not os.environ.get(name):
+            return f"{name} is empty, {why} on this machine (on Debian 12 tools/setup fetches it)"
+    return None
 
 
 def command(path, image, qemu, machine="pc", memory=128, append="", extra=()):

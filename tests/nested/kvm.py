@@ -13,7 +13,6 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-import shutil
 import sys
 import time
 
@@ -66,9 +65,15 @@ def small(cell):
     return dataclasses.replace(cell, disks=[dataclasses.replace(disk, sectors=SECTORS) for disk in cell.disks])
 
 
+def wanted(version, more):
+    """The cells as they are run here."""
+    known = matrix.cells(version)
+    return [small(known[name]) for name in CELLS + (MORE if more else [])]
+
+
 def script_and_files(cells, qemu, tree):
-    """What the host runs, and the guests and disks for it."""
-    script, files = [inner.SCRIPT], {}
+    """What the host runs behind inner.SCRIPT, and the guests and disks for it."""
+    script, files = [], {}
     for number, cell in enumerate(cells):
         image = f"/guests/{cell.image}"
         files[image] = tree / cell.image
@@ -105,6 +110,20 @@ def report(cell, told, wrong):
         print("      WRONG:", line)
 
 
+def report_all(cells, status, console):
+    """Says what a host that ended so told of the cells; the status to end with."""
+    told, failures = inner.told(console), 0
+    for number, cell in enumerate(cells):
+        wrong = judge(cell, told[number])
+        report(cell, told[number], wrong)
+        failures += bool(wrong)
+    print(f"{len(cells)} cells, {failures} wrong; the host's status {status}")
+    if failures or status != 0:
+        print("The host's console:", *console.splitlines()[-40:], sep="\n")
+        return 1
+    return 0
+
+
 def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true")
@@ -120,36 +139,22 @@ def main(arguments):
         parser.error("no test; --list names them")
 
     version = TESTS[options.test]
-    needed = {"LINUX_HOST": "no Linux kernel to boot", matrix.VARIABLES[version]: f"no QEMU {version}"}
-    for variable, why in needed.items():
-        if not os.environ.get(variable):
-            required = os.environ.get("VIRTIO_TEST_REQUIRE_ALL") == "1"
-            print(f"{'missing' if required else 'skipped'}: {variable} is empty, {why} on this machine "
-                  "(on Debian 12 tools/setup fetches it)")
-            return 1 if required else matrix.SKIPPED
+    why = inner.missing(version)
+    if why:
+        return matrix.skip(why)
     qemu, linux = os.environ[matrix.VARIABLES[version]], pathlib.Path(os.environ["LINUX_HOST"])
 
-    known = matrix.cells(version)
-    cells = [small(known[name]) for name in CELLS + (MORE if options.more else [])]
-    folder = options.tree / "cells" / f"kvm-{version}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    script, files = script_and_files(cells, qemu, options.tree)
-    began = time.monotonic()
-    status, console = inner.boot(linux, folder, qemu, script, len(cells), files=files)
-    took = time.monotonic() - began
-
-    told, failures = inner.told(console), 0
-    for number, cell in enumerate(cells):
-        wrong = judge(cell, told[number])
-        report(cell, told[number], wrong)
-        failures += bool(wrong)
-    print(f"{len(cells)} cells, {failures} wrong; the host's status {status}, {took:.1f} s")
-    if failures or status != 0:
-        print("The host's console:", *console.splitlines()[-40:], sep="\n")
-        return 1
-    shutil.rmtree(folder)
-    return 0
+    cells = wanted(version, options.more)
+    with matrix.folder_for(options.tree, f"kvm-{version}") as (folder, wrong):
+        script, files = script_and_files(cells, qemu, options.tree)
+        began = time.monotonic()
+        status, console = inner.boot(linux, folder, qemu, inner.SCRIPT + script, len(cells), files=files)
+        took = time.monotonic() - began
+        status = report_all(cells, status, console)
+        print(f"{took:.1f} s")
+        if status:
+            wrong.append("reported")
+    return status
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ import dataclasses
 import os
 import pathlib
 import re
-import shutil
 import struct
 import sys
 import time
@@ -80,12 +79,12 @@ class Told:
     wrong: list     # why nothing of this can be believed, or what QEMU complained of; none when all is well
 
 
-def run(linux, qemu, folder, guests, before="", files=None):
-    """Boots a host, runs `before` in its shell (it finds `files` there: {path: bytes or file}), then every guest: gives what was
-    told of each by its name, and of the host by the name "": there `said` is the output of `before` with its status behind it."""
-    prepare = f"{{ {before or ':'}\n}} >before 2>&1\necho $? >>before\nbase64 before | sed 's/^/0 said /'\n"
-    script, files = [SCRIPT, prepare, inner.SCRIPT], linux_guest.files() | (files or {})
-    for number, guest in enumerate(guests, 1):
+def prepare(qemu, guests, before="", files=None, first=0):
+    """A host's script and the files for it: it runs `before` in its shell (which finds `files` there: {path: bytes or file}), then
+    every guest. Their numbers in what it tells begin behind `first`, which is that of `before`."""
+    script = [SCRIPT, f"{{ {before or ':'}\n}} >before 2>&1\necho $? >>before\nbase64 before | sed 's/^/{first} said /'\n"]
+    files = linux_guest.files() | (files or {})
+    for number, guest in enumerate(guests, first + 1):
         image, disk = f"/guests/{pathlib.Path(guest.image).name}", f"/disks/{number}" if guest.disk is not None else ""
         files[image] = pathlib.Path(guest.image)
         if disk:
@@ -93,12 +92,28 @@ def run(linux, qemu, folder, guests, before="", files=None):
         command = inner.command(image, guest.image, qemu, guest.machine, guest.memory, guest.append,
                                 [*backend.kernel_arguments(guest.cid, guest.options), *guest.extra])
         script.append(inner.guest(number, command, disk, guest.steps, guest.seconds))
-    more_time = sum(max(guest.seconds - inner.GUEST_TIME, 0) for guest in guests)
-    status, console = inner.boot(pathlib.Path(linux), pathlib.Path(folder), qemu, "".join(script), len(guests), MODULES, files,
-                                 more_time)
+    return "".join(script), files
+
+
+def more_time(guests):
+    """What they take beyond the usual."""
+    return sum(max(guest.seconds - inner.GUEST_TIME, 0) for guest in guests)
+
+
+def outcomes(status, console, guests, first=0):
+    """What a host that ended so told of each guest by its name, and of itself by the name "": there `said` is the output of `before`
+    with its status behind it."""
     told = inner.told(console)
-    return {"": Told(status, console, told[0]["said"], "", [] if status == 0 else [f"the host's status is {status}"])} | {
-        guest.name: outcome(told[number]) for number, guest in enumerate(guests, 1)}
+    return {"": Told(status, console, told[first]["said"], "", [] if status == 0 else [f"the host's status is {status}"])} | {
+        guest.name: outcome(told[number]) for number, guest in enumerate(guests, first + 1)}
+
+
+def run(linux, qemu, folder, guests, before="", files=None):
+    """Boots a host for prepare()'s script: gives its outcomes()."""
+    script, files = prepare(qemu, guests, before, files)
+    status, console = inner.boot(pathlib.Path(linux), pathlib.Path(folder), qemu, inner.SCRIPT + script, len(guests), MODULES, files,
+                                 more_time(guests))
+    return outcomes(status, console, guests)
 
 
 def outcome(one):
@@ -152,29 +167,20 @@ def complaints(told):
             yield "Linux does not say what it should"
 
 
-def main(arguments):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--more", action="store_true")
-    parser.add_argument("qemu", choices=matrix.VARIABLES)
-    parser.add_argument("--tree", type=pathlib.Path, help="where the guests were built (default: where tools/test does)",
-                        default=matrix.BUILDS["x86_64"])
-    options = parser.parse_args(arguments)
-    variable = matrix.VARIABLES[options.qemu]
-    for name, why in (("LINUX_HOST", "no Linux kernel to boot"), (variable, f"no QEMU {options.qemu}")):
-        if not os.environ.get(name):
-            return matrix.skip(f"{name} is empty, {why} on this machine (on Debian 12 tools/setup fetches it)")
-    linux = pathlib.Path(os.environ["LINUX_HOST"])
+BEFORE = "linux_guest check 1 whole"
 
-    folder = options.tree / "cells" / f"vsock-{options.qemu}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    guests, files = ours(options.tree), {}
-    if options.more:
+
+def everything(linux, tree, more):
+    """The guests that are tried, and the files for them."""
+    guests, files = ours(tree), {}
+    if more:
         guest, files = linux_inside(linux)
         guests.append(guest)
-    began = time.monotonic()
-    told = run(linux, os.environ[variable], folder, guests, "linux_guest check 1 whole", files)
-    took = time.monotonic() - began
+    return guests, files
+
+
+def report(told):
+    """Says what came of the guests; the status to end with."""
     wrong = list(complaints(told))
     for name, one in told.items():
         lines = (one.said + (one.console if name else "")).splitlines()
@@ -183,10 +189,31 @@ def main(arguments):
         print("WRONG:", line)
     if wrong:
         print("The host's console:", *told[""].console.splitlines()[-40:], sep="\n")
-        return 1
-    print(f"{took:.1f} s")
-    shutil.rmtree(folder)
-    return 0
+    return 1 if wrong else 0
+
+
+def main(arguments):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--more", action="store_true")
+    parser.add_argument("qemu", choices=matrix.VARIABLES)
+    parser.add_argument("--tree", type=pathlib.Path, help="where the guests were built (default: where tools/test does)",
+                        default=matrix.BUILDS["x86_64"])
+    options = parser.parse_args(arguments)
+    why = inner.missing(options.qemu)
+    if why:
+        return matrix.skip(why)
+    linux = pathlib.Path(os.environ["LINUX_HOST"])
+
+    guests, files = everything(linux, options.tree, options.more)
+    with matrix.folder_for(options.tree, f"vsock-{options.qemu}") as (folder, wrong):
+        began = time.monotonic()
+        told = run(linux, os.environ[matrix.VARIABLES[options.qemu]], folder, guests, BEFORE, files)
+        took = time.monotonic() - began
+        status = report(told)
+        print(f"{took:.1f} s")
+        if status:
+            wrong.append("reported")
+    return status
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 """The demo's guest and examples/04_vsock_server on the kernel's vhost-vsock, in a Linux that is a guest itself: the command that
 the demo prints, and a web client through socat, as on a machine that has /dev/vhost-vsock.
 
-usage: test_kernel.py 7.2|10 TREE [unittest's arguments]
+usage: test_kernel.py 7.2|10 TREE
   TREE  where the guests were built
 What it takes is in the environment: QEMU_7 or QEMU_10, LINUX_HOST, as tools/setup --print gives them; socat and mtools.
 Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
@@ -21,6 +21,7 @@ sys.dont_write_bytecode = True
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / folder) for folder in ("tests/vsock", "tests/nested", "tests/qemu", "examples/demo")]
 import host  # noqa: E402
+import inner  # noqa: E402
 import matrix  # noqa: E402
 import test_server  # noqa: E402
 import vsock  # noqa: E402
@@ -36,47 +37,72 @@ def socat():
     return {"/bin/socat": pathlib.Path(program).resolve(), **{name: pathlib.Path(name).resolve() for name in libraries}}
 
 
+HELLO = f"Hello from inside the guest, CID {CID}: I have read 2 of my disk's 2 MiB, and you are visitor"
+WHOLE = test_server.pattern("kernel", 8_000_001)
+BEFORE = "ip link set lo up"  # in the host
+
+
+def guest(name, tree, image, append, disk, *steps):
+    return vsock.Guest(name, tree / "examples" / image, append, cid=CID, disk=disk, steps=[steps],
+                       extra=[*DISK, "-device", "virtio-rng-pci"])
+
+
+def demo(tree):
+    command = host.kernel_vsock(CID).command
+    return guest("the demo", tree, "demo", "stay=yes", os.urandom(2 << 20),
+                 "^Done; still", command, command, f"socat -u VSOCK-CONNECT:{CID}:{host.ENDING_PORT} -")
+
+
+def server(tree):
+    with tempfile.TemporaryDirectory(prefix="virtio-kernel-") as name:
+        folder = pathlib.Path(name)
+        (folder / "files").mkdir()
+        (folder / "files" / "a long name").write_bytes(WHOLE)
+        test_server.make_image(folder / "disk.img", folder / "files", 40, "-F", "-c", "1")
+        disk = (folder / "disk.img").read_bytes()
+    get = "wget -q -O - http://127.0.0.1:8080/a%20long%20name | sha256sum"
+    return guest("the server", tree, "04_vsock_server", "", disk,
+                 "^serving", "socat TCP-LISTEN:8080,bind=127.0.0.1,fork,reuseaddr VSOCK-CONNECT:4:80 3<&- 2>/dev/null &",
+                 "until netstat -ltn | grep -q :8080; do sleep 0.05; done",
+                 get, "wget -q -O - http://127.0.0.1:8080/a%20long%20name | head -c 100000 | wc -c", get,
+                 f"socat -u VSOCK-CONNECT:{CID}:{test_server.STOP} -")
+
+
+def missing(version):
+    """Why this cannot run here, None when it can."""
+    return next((why for why in (inner.missing(version), *(
+        None if shutil.which(program) else f"no {program} on this machine" for program in ("socat", "mformat"))) if why), None)
+
+
 class Kernel(unittest.TestCase):
-    def run_guest(self, image, append, disk, steps, before=""):
-        with tempfile.TemporaryDirectory(prefix="virtio-kernel-") as folder:
-            guest = vsock.Guest("it", TREE / "examples" / image, append, cid=CID, disk=disk, steps=[steps],
-                                extra=[*DISK, "-device", "virtio-rng-pci"])
-            told = vsock.run(os.environ["LINUX_HOST"], QEMU, folder, [guest], before, socat())
-        self.assertEqual(([], []), (told[""].wrong, told["it"].wrong))
-        self.assertEqual(told["it"].status, 0, told["it"].console)
-        return told["it"].said
+    told = None  # of the guests, by their names
+
+    def said_by_host(self, name):
+        self.assertEqual(([], []), (self.told[""].wrong, self.told[name].wrong), self.told[""].console[-2000:])
+        self.assertEqual(self.told[name].status, 0, self.told[name].console)
+        return self.told[name].said
 
     def test_demo(self):
-        command = host.kernel_vsock(CID).command
-        said = self.run_guest("demo", "stay=yes", os.urandom(2 << 20),
-                              ("^Done; still", command, command, f"socat -u VSOCK-CONNECT:{CID}:{host.ENDING_PORT} -"))
-        hello = f"Hello from inside the guest, CID {CID}: I have read 2 of my disk's 2 MiB, and you are visitor"
-        self.assertEqual(said, f"{hello} 1.\n{hello} 2.\n")
+        self.assertEqual(self.said_by_host("the demo"), f"{HELLO} 1.\n{HELLO} 2.\n")
 
     def test_server(self):
-        with tempfile.TemporaryDirectory(prefix="virtio-kernel-") as name:
-            folder = pathlib.Path(name)
-            (folder / "files").mkdir()
-            (folder / "files" / "a long name").write_bytes(test_server.pattern("kernel", 8_000_001))
-            test_server.make_image(folder / "disk.img", folder / "files", 40, "-F", "-c", "1")
-            disk = (folder / "disk.img").read_bytes()
-        get = "wget -q -O - http://127.0.0.1:8080/a%20long%20name | sha256sum"
-        said = self.run_guest("04_vsock_server", "", disk, (
-            "^serving", "socat TCP-LISTEN:8080,bind=127.0.0.1,fork,reuseaddr VSOCK-CONNECT:4:80 3<&- 2>/dev/null &",
-            "until netstat -ltn | grep -q :8080; do sleep 0.05; done",
-            get, "wget -q -O - http://127.0.0.1:8080/a%20long%20name | head -c 100000 | wc -c", get,
-            f"socat -u VSOCK-CONNECT:{CID}:{test_server.STOP} -"), before="ip link set lo up")
-        whole = f"{test_server.sha256(test_server.pattern('kernel', 8_000_001))}  -\n"
-        self.assertEqual(said, f"{whole}100000\n{whole}")
+        whole = f"{test_server.sha256(WHOLE)}  -\n"
+        self.assertEqual(self.said_by_host("the server"), f"{whole}100000\n{whole}")
+
+
+def report(told, stream=None):
+    """Says what came of the guests; the status to end with."""
+    Kernel.told = told
+    suite = unittest.defaultTestLoader.loadTestsFromTestCase(Kernel)
+    return 0 if unittest.TextTestRunner(stream, verbosity=2).run(suite).wasSuccessful() else 1
 
 
 if __name__ == "__main__":
-    VERSION = sys.argv.pop(1)
-    TREE = pathlib.Path(sys.argv.pop(1))
-    QEMU = os.environ.get(matrix.VARIABLES[VERSION])
-    for why in ("" if QEMU else f"no QEMU {VERSION} on this machine",
-                "" if os.environ.get("LINUX_HOST") else "no Linux to be the host",
-                *(f"no {program} on this machine" for program in ("socat", "mformat") if not shutil.which(program))):
-        if why:
-            sys.exit(matrix.skip(why))
-    unittest.main(verbosity=2)
+    VERSION, TREE = sys.argv[1], pathlib.Path(sys.argv[2])
+    WHY = missing(VERSION)
+    if WHY:
+        sys.exit(matrix.skip(WHY))
+    with tempfile.TemporaryDirectory(prefix="virtio-kernel-") as FOLDER:
+        TOLD = vsock.run(os.environ["LINUX_HOST"], os.environ[matrix.VARIABLES[VERSION]], FOLDER, [demo(TREE), server(TREE)], BEFORE,
+                         socat())
+    sys.exit(report(TOLD))

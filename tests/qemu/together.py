@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Runs the cells of the QEMU matrix in batches: one process for twenty of them or so, and one boot for several cells where they
+"""Runs the cells of the QEMU matrix in batches: one process for up to 24 of them, and one boot for several cells where they
 differ in nothing but their devices. Such a boot has the devices of all its cells; the guest is told of one cell after the other and
 marks where each begins and ends. A cell that fails, hangs or brings the machine down ends the boot, and only itself: the cells
 behind it come in the next one.
@@ -36,7 +36,7 @@ WORDS = {"disk", "rng", "life", "rng_life", "rng_slow", "read_only", "large_bloc
 MOST_CELLS = {"microvm": 4}  # in one boot: a cell may take two places on the bus, of which this machine has eight
 USUALLY = 12                 # elsewhere there are thirty or so
 LONGEST_LINE = 3500          # of a guest's command line, for which the loader has 4096 bytes
-BATCH = 20
+BATCH = 24
 SLOW_BATCH = 4
 
 

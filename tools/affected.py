@@ -110,19 +110,22 @@ class Change:
         folders = {self.name_of(one["path"]) for group in target.get("compileGroups", []) for one in group.get("includes", [])}
         return self.affects((self.name_of(one["path"]) for one in target.get("sources", [])), tuple(sorted(folders - {""})))
 
-    def tests(self, known, builds):
-        """Chooses among all tests as ctest knows them: the numbers of those to run, and how many run programs of other build folders."""
+    def tests(self, known, builds, without):
+        """Chooses among all tests as ctest knows them: the numbers of those to run, and how many of the affected are left out: they run
+        programs of other build folders, or have one of the labels `without`."""
         affected = {path: target for build in builds for path, target in self.programs(build).items()}
-        chosen, elsewhere = [], 0
+        chosen, left_out = [], 0
         for number, test in enumerate(known, 1):
             properties = {one["name"]: one["value"] for one in test.get("properties", [])}
-            about = DRIVERS & set(properties.get("LABELS", []))
-            if self.drivers and about and not self.drivers & about:
+            labels = set(properties.get("LABELS", []))
+            if self.drivers and labels & DRIVERS and not labels & self.drivers:
                 continue
             words = {word for word in [*test.get("command", []), *properties.get("REQUIRED_FILES", [])] if word.startswith("/")}
             made = {pathlib.Path(word) for word in words if word.startswith(f"{self.root}/build/")}
-            if any(not any(one.is_relative_to(build) for build in builds) for one in made):
-                elsewhere += 1
-            elif self.everything or words & affected.keys() or self.affects(map(self.name_of, words)):
-                chosen.append(number)
-        return chosen, elsewhere
+            foreign = any(not any(one.is_relative_to(build) for build in builds) for one in made)
+            if foreign or self.everything or words & affected.keys() or self.affects(map(self.name_of, words)):
+                if foreign or labels & without:
+                    left_out += 1
+                else:
+                    chosen.append(number)
+        return chosen, left_out

@@ -5,7 +5,8 @@
 #include <algorithm>
 #include <random>
 
-#include "machine.hpp"
+#include "disk.hpp"
+#include "entropy.hpp"
 
 using namespace virtio;
 using rig::blk_model;

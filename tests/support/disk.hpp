@@ -5,10 +5,20 @@
 #include <utility>
 #include <vector>
 
+#include <virtio/blk.hpp>
+#include <virtio/testing/blk_model.hpp>
+
 #include "machine.hpp"
 
 namespace rig {
 
+using virtio::testing::blk_model;
+using virtio::testing::blk_options;
+
+std::unique_ptr<device_model> made(kind<blk_model>, device_memory& memory, blk_options options = {});
+
+template <class Queue = split_queue<16>, class Transport = any_pci>
+using disk = driver<blk::device<platform_type, Transport, Queue>>;
 using big_queue = split_queue<16, ring_options{.indirect = 8, .ring_entries = 256}>;
 
 inline void fill_pattern(blk_model& model) {
@@ -39,7 +49,11 @@ std::pair<result<void>, std::vector<blk::done>> drained(Disk& d) {
 
 }  // namespace rig
 
-#ifndef VIRTIO_TEST_ONE_UNIT  // compiled in disk.cpp
+#ifdef VIRTIO_TEST_ONE_UNIT
+#include "disk.cpp"
+#else  // compiled in disk.cpp
+extern template class virtio::blk::device<rig::platform_type, rig::any_pci, virtio::split_queue<16>>;
+extern template struct rig::driver<virtio::blk::device<rig::platform_type, rig::any_pci, virtio::split_queue<16>>>;
 extern template class virtio::blk::device<rig::platform_type, rig::any_pci, rig::big_queue>;
 extern template struct rig::driver<virtio::blk::device<rig::platform_type, rig::any_pci, rig::big_queue>>;
 extern template std::vector<virtio::blk::done> rig::polled(rig::disk<rig::big_queue>&);

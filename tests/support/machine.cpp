@@ -1,13 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What of the machine no test compiles for itself: the bus, the models, and the drivers that many tests share.
+// What of the machine no test compiles for itself: the bus and the models on it.
 #include "machine.hpp"
-
-#ifndef VIRTIO_TEST_ONE_UNIT
-template class virtio::blk::device<rig::platform_type, rig::any_pci, virtio::split_queue<16>>;
-template class virtio::rng::device<rig::platform_type, rig::any_pci, virtio::split_queue<8>>;
-template struct rig::driver<virtio::blk::device<rig::platform_type, rig::any_pci, virtio::split_queue<16>>>;
-template struct rig::driver<virtio::rng::device<rig::platform_type, rig::any_pci, virtio::split_queue<8>>>;
-#endif
 
 namespace rig {
 
@@ -48,12 +41,6 @@ device_model& machine::take(seat where, u8 slot, std::unique_ptr<device_model> o
 
 std::unique_ptr<device_model> made(kind<device_model>, device_memory& memory, u16 type, std::vector<u16> queue_sizes) {
   return std::make_unique<device_model>(memory, type, std::move(queue_sizes));
-}
-std::unique_ptr<device_model> made(kind<blk_model>, device_memory& memory, blk_options options) {
-  return std::make_unique<blk_model>(memory, std::move(options));
-}
-std::unique_ptr<device_model> made(kind<rng_model>, device_memory& memory, u16 queue_size) {
-  return std::make_unique<rng_model>(memory, queue_size);
 }
 
 }  // namespace rig

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A machine for driver tests: a PCI bus of device models, a platform that bounces and poisons, and drivers that meet there
-// over real transports. At the end of a test everything that anybody objected to fails it.
+// over real transports. At the end of a test everything that anybody objected to fails it. It knows no driver: disk.hpp, entropy.hpp
+// and vsock.hpp do.
 #pragma once
 
 #include <catch2/catch_test_macros.hpp>
@@ -10,21 +11,19 @@
 #include <string>
 #include <vector>
 
-#include <virtio/testing/blk_model.hpp>
+#include <virtio/pci.hpp>
+#include <virtio/platform/identity.hpp>
+#include <virtio/queue/either.hpp>
+#include <virtio/testing/device_model.hpp>
 #include <virtio/testing/fake_pci.hpp>
 #include <virtio/testing/hooked_barriers.hpp>
-#include <virtio/testing/rng_model.hpp>
 #include <virtio/testing/strict_platform.hpp>
-#include <virtio/virtio.hpp>
 
 namespace rig {
 
 using namespace virtio;
-using virtio::testing::blk_model;
-using virtio::testing::blk_options;
 using virtio::testing::device_memory;
 using virtio::testing::device_model;
-using virtio::testing::rng_model;
 
 using host = virtio::testing::fake_host;
 using platform_type = virtio::testing::strict_platform<>;
@@ -40,12 +39,10 @@ enum class seat { modern, transitional, legacy, crosvm, vmd };
   return names[static_cast<int>(s)];
 }
 
-// Makes a model. Those that many tests use are made in machine.cpp, so that only that file compiles all that they do.
+// Makes a model. Those that many tests use are made in a file of their own, so that only that file compiles all that they do.
 template <class Model>
 struct kind {};
 std::unique_ptr<device_model> made(kind<device_model>, device_memory& memory, u16 type, std::vector<u16> queue_sizes);
-std::unique_ptr<device_model> made(kind<blk_model>, device_memory& memory, blk_options options = {});
-std::unique_ptr<device_model> made(kind<rng_model>, device_memory& memory, u16 queue_size = 8);
 template <class Model, class... Arguments>
 std::unique_ptr<device_model> made(kind<Model>, device_memory& memory, Arguments&&... arguments) {
   return std::make_unique<Model>(memory, std::forward<Arguments>(arguments)...);
@@ -93,11 +90,6 @@ struct driver {
   result<void> start(machine& m, const pci::found<Host>& where) { return at->device.start(m.platform(), where, storage()); }
 };
 
-template <class Queue = split_queue<16>, class Transport = any_pci>
-using disk = driver<blk::device<platform_type, Transport, Queue>>;
-template <class Queue = split_queue<8>, class Transport = any_pci>
-using entropy = driver<rng::device<platform_type, Transport, Queue>>;
-
 /// What a legacy QEMU device needs: as many ring entries as the device says.
 using legacy_queue = split_queue<16, ring_options{.ring_entries = 256}>;
 
@@ -105,9 +97,4 @@ using legacy_queue = split_queue<16, ring_options{.ring_entries = 256}>;
 
 #ifdef VIRTIO_TEST_ONE_UNIT  // a program of one source file: tools/mutants
 #include "machine.cpp"
-#else  // the drivers that many tests share are compiled in machine.cpp
-extern template class virtio::blk::device<rig::platform_type, rig::any_pci, virtio::split_queue<16>>;
-extern template class virtio::rng::device<rig::platform_type, rig::any_pci, virtio::split_queue<8>>;
-extern template struct rig::driver<virtio::blk::device<rig::platform_type, rig::any_pci, virtio::split_queue<16>>>;
-extern template struct rig::driver<virtio::rng::device<rig::platform_type, rig::any_pci, virtio::split_queue<8>>>;
 #endif

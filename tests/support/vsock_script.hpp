@@ -13,7 +13,6 @@
 #include <virtio/testing/fake_pci.hpp>
 #include <virtio/testing/strict_platform.hpp>
 #include <virtio/testing/vsock_model.hpp>
-#include <virtio/virtio.hpp>
 #include <virtio/vsock.hpp>
 
 namespace rig {

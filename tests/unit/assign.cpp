@@ -9,7 +9,8 @@
 
 #include <virtio/pci/assign.hpp>
 
-#include "machine.hpp"
+#include "disk.hpp"
+#include "entropy.hpp"
 
 using namespace virtio;
 using rig::blk_model;

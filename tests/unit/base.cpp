@@ -10,7 +10,14 @@
 #include <string>
 #include <vector>
 
-#include <virtio/virtio.hpp>
+#include <virtio/base/bytes.hpp>
+#include <virtio/base/cells.hpp>
+#include <virtio/base/features.hpp>
+#include <virtio/base/meta.hpp>
+#include <virtio/base/report.hpp>
+#include <virtio/base/result.hpp>
+#include <virtio/base/untrusted.hpp>
+#include <virtio/queue/suppression.hpp>
 
 using namespace virtio;
 

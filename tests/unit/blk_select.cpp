@@ -8,6 +8,7 @@
 #include <virtio/pci/msix.hpp>
 
 #include "disk.hpp"
+#include "entropy.hpp"
 
 using namespace virtio;
 using rig::blk_model;

@@ -12,6 +12,7 @@
 #include <virtio/queue/either.hpp>
 
 #include "disk.hpp"
+#include "entropy.hpp"
 
 using namespace virtio;
 using rig::blk_model;

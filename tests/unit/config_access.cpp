@@ -5,7 +5,8 @@
 #include <virtio/testing/scripted_io.hpp>
 #include <virtio/transport/config_access.hpp>
 
-#include "machine.hpp"
+#include "disk.hpp"
+#include "entropy.hpp"
 
 using namespace virtio;
 using virtio::testing::recording;

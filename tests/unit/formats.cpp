@@ -5,6 +5,7 @@
 #include <random>
 
 #include "disk.hpp"
+#include "entropy.hpp"
 
 using namespace virtio;
 using rig::blk_model;

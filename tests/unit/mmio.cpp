@@ -11,7 +11,8 @@
 #include <virtio/testing/fake_mmio.hpp>
 #include <virtio/testing/scripted_io.hpp>
 
-#include "machine.hpp"
+#include "disk.hpp"
+#include "entropy.hpp"
 
 using namespace virtio;
 using rig::blk_model;

@@ -10,6 +10,7 @@
 #include <virtio/testing/scripted_io.hpp>
 
 #include "disk.hpp"
+#include "entropy.hpp"
 
 using namespace virtio;
 using rig::blk_model;

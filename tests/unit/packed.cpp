@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "disk.hpp"
+#include "entropy.hpp"
 #include "ring_rig.hpp"
 
 using namespace virtio;

@@ -7,6 +7,8 @@
 #include <virtio/queue/either.hpp>
 #include <virtio/testing/fake_mmio.hpp>
 
+#include <virtio/device/session.hpp>
+
 #include "machine.hpp"
 
 using namespace virtio;

@@ -2,7 +2,7 @@
 // The entropy driver: only bytes that the device wrote are ever handed out.
 #include <catch2/generators/catch_generators.hpp>
 
-#include "machine.hpp"
+#include "entropy.hpp"
 
 using namespace virtio;
 using rig::rng_model;

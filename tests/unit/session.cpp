@@ -2,7 +2,8 @@
 // The bring-up, step by step: what is written to which register in which order, and every way in which it is refused.
 #include <catch2/generators/catch_generators.hpp>
 
-#include "machine.hpp"
+#include "disk.hpp"
+#include "entropy.hpp"
 
 using namespace virtio;
 using rig::seat;

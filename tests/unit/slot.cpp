@@ -4,7 +4,8 @@
 
 #include <virtio/pci/slot.hpp>
 
-#include "machine.hpp"
+#include "disk.hpp"
+#include "entropy.hpp"
 
 using namespace virtio;
 using rig::blk_model;

@@ -155,7 +155,7 @@ def find_vsock(known):
     with backend.serve(CID) as served:
         path = str(served.path(CID))  # it wants to hear the port; and takes the end of what is said for that of the connection
         yield Vsock(served.arguments(CID), path,
-                    f"echo CONNECT {ANSWERING_PORT} | socat -t {STAY} - UNIX-CONNECT:{shlex.quote(path)},shut-none")
+                    f"echo CONNECT {ANSWERING_PORT} | socat -t {guestrun.HANG} - UNIX-CONNECT:{shlex.quote(path)},shut-none")
 
 
 class Console:
@@ -195,7 +195,7 @@ def visit(vsock, console, stay, answers):
         return
     with contextlib.suppress(subprocess.TimeoutExpired):
         done = subprocess.run(vsock.command, shell=True, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL,
-                              timeout=30)
+                              timeout=guestrun.HANG)
         answers.append(done.stdout + done.stderr)
     if sys.stdin.isatty():
         say(f"Enter ends it, and so do {stay} seconds")
@@ -254,7 +254,7 @@ def boot(guest, qemu, known, disk, given, size, stay):
         if vsock:
             visitor.start()
         try:
-            status, text = guestrun.boot(guest, qemu=qemu, append=" ".join(words), timeout=120 + (size >> 20) + stay,
+            status, text = guestrun.boot(guest, qemu=qemu, append=" ".join(words), timeout=guestrun.HANG + (size >> 20) + stay,
                                          extra=devices(known, disk, bool(given)) + (vsock.arguments if vsock else []),
                                          stream=console, errors=errors)
         finally:

@@ -50,7 +50,9 @@ struct ring_layout {
 ///  7. `next_completion()` takes one used entry, in the device's order. The slot and its descriptors stay taken until
 ///     `release(token)`. Errors: `not_ready`; `device_misbehaved` when the entry is a lie, and then nothing is given back until a
 ///     reset. `take(out)` is the same for those who have a place for it: `out` is written on success alone;
-///  8. `arm()` asks for an interrupt and says whether something has arrived meanwhile; `disarm()` asks for none;
+///  8. `arm()` asks for an interrupt and says whether something is there: completions, what is left of a batch, or a lie. Once it
+///     has said no, nothing can be taken until the device gives something back, and then the device interrupts. After yes, look
+///     and arm again before sleeping. `disarm()` asks for none;
 ///  9. `reclaim()` hands back one request in flight, in any order, then `not_ready`. Only after a confirmed device reset;
 /// 10. a value that the device wrote decides nothing before it was checked, and is read once.
 template <class Q>

@@ -252,13 +252,15 @@ class packed_ring {
   [[nodiscard]] const slot_record& record(u16 slot) const { return table_[slot]; }
 
   [[nodiscard]] bool arm() {
+    // The device is past what is left of a batch: it will put its next answer in a place that is not known yet.
+    const bool in_batch = is_in_order() && order_.in_batch;
     const u32 lap = used_ != 0 ? 0x8000u : 0u;  // of a broken ring it does not matter
-    driver_events_->template hint<Barriers>(event_idx_ ? detail::events_at | lap | place_of(oldest_) : detail::events_on);
+    driver_events_->template hint<Barriers>(event_idx_ && !in_batch ? detail::events_at | lap | place_of(oldest_) : detail::events_on);
     // Full fence: our wish before our second look. Partner: the device stores its flags, fences, and reads our wish; one of the
     // two sees the other, so no completion is slept through (2.8.21.3.1).
     Barriers::full();
     const u32 seen = answer().id_and_flags.template observe<Barriers>().unchecked();
-    return broken_ || (seen & detail::packed_both) == used_;
+    return broken_ || in_batch || (seen & detail::packed_both) == used_;
   }
 
   void disarm() { driver_events_->template hint<Barriers>(detail::events_off); }

@@ -264,7 +264,7 @@ class split_ring {
     // Full fence: our wish before our second look. Partner: the device stores its index, fences, and reads our wish; one of
     // the two sees the other, so no completion is slept through (2.7.7, 2.7.8).
     Barriers::full();
-    return seen_ != taken_ || !used_word(index_word).template observe<Barriers>().equals(taken_);
+    return broken_ || seen_ != taken_ || !used_word(index_word).template observe<Barriers>().equals(taken_);
   }
 
   void disarm() {

@@ -111,8 +111,8 @@ class Change:
         return self.affects((self.name_of(one["path"]) for one in target.get("sources", [])), tuple(sorted(folders - {""})))
 
     def tests(self, known, builds, without):
-        """Chooses among all tests as ctest knows them: the numbers of those to run, and how many of the affected are left out: they run
-        programs of other build folders, or have one of the labels `without`."""
+        """Chooses among all tests as ctest knows them: the numbers of those to run, and how many are left out though they may be
+        affected: they run programs of other build folders, or have one of the labels `without`."""
         affected = {path: target for build in builds for path, target in self.programs(build).items()}
         chosen, left_out = [], 0
         for number, test in enumerate(known, 1):

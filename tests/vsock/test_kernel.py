@@ -63,7 +63,7 @@ def server(tree):
     get = "wget -q -O - http://127.0.0.1:8080/a%20long%20name | sha256sum"
     return guest("the server", tree, "04_vsock_server", "", disk,
                  "^serving", "socat TCP-LISTEN:8080,bind=127.0.0.1,fork,reuseaddr VSOCK-CONNECT:4:80 3<&- 2>/dev/null &",
-                 "until netstat -ltn | grep -q :8080; do sleep 0.05; done",
+                 "until netstat -ltn | grep -q :8080 || ! kill -0 $guest 2>/dev/null; do sleep 0.05; done",
                  get, "wget -q -O - http://127.0.0.1:8080/a%20long%20name | head -c 100000 | wc -c", get,
                  f"socat -u VSOCK-CONNECT:{CID}:{test_server.STOP} -")
 

@@ -46,7 +46,7 @@ struct ring_layout {
 ///     visible by one store, and says whether there was anything. Errors, without effect: `queue_full` (no room now),
 ///     `out_of_range` (never any room, or 4 GiB), `invalid_argument` (empty);
 ///  6. `needs_kick()` after `publish()`: fence, then whether the device wants a doorbell for what was published since this was
-///     last asked. Once true, the caller rings;
+///     last asked, however long ago that is. Once true, the caller rings;
 ///  7. `next_completion()` takes one used entry, in the device's order. The slot and its descriptors stay taken until
 ///     `release(token)`. Errors: `not_ready`; `device_misbehaved` when the entry is a lie, and then nothing is given back until a
 ///     reset. `take(out)` is the same for those who have a place for it: `out` is written on success alone;

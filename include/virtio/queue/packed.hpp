@@ -203,7 +203,7 @@ class packed_ring {
   }
 
   [[nodiscard]] bool needs_kick() {
-    const u32 added = unchecked_;
+    const u64 added = unchecked_;
     unchecked_ = 0;
     // Full fence: our flags before our load of the device's wish. Partner: the device stores its wish, fences, and looks at the
     // descriptor again (2.8.21.3.1).
@@ -309,12 +309,12 @@ class packed_ring {
 
   // Whether the place at this position is among the `added` last ones that the device has been shown. One that is still to be
   // filled was filled less than no places ago, which is large. After more than a lap without a look the words cannot tell.
-  [[nodiscard]] bool passed(u32 position, u32 added) const {
+  [[nodiscard]] bool passed(u32 position, u64 added) const {
     return newest_[position >> 15] - position < added || added > size_;
   }
 
   // No position, but for reserved bits.
-  [[nodiscard, gnu::noinline]] bool asked_otherwise(u32 wish, u32 added) const {
+  [[nodiscard, gnu::noinline]] bool asked_otherwise(u32 wish, u64 added) const {
     const u32 position = (wish & (detail::events_mask | 0xffff)) - detail::events_at;
     if (position < positions_) return passed(position, added);
     return (wish & detail::events_mask) != detail::events_off && added != 0;  // the reserved mode asks for a doorbell, too
@@ -387,12 +387,12 @@ class packed_ring {
   descriptor* next_ = nullptr;    // the place that the next descriptor goes to
   descriptor* oldest_ = nullptr;  // the place where the device's next answer will be
   descriptor* first_ = nullptr;   // where the first staged descriptor is, and
+  u64 unchecked_ = 0;             // places published since the last kick decision, which may be long ago
   u32 first_word_ = 0;            // the word that makes it available; 0: nothing is staged
   u32 available_ = 0;             // flags that make a descriptor available on the driver's lap
   u32 used_ = 0;                  // flags of a used one on the device's lap
   u32 size_ = 0;
   u32 free_places_ = 0;           // which no taken slot has
-  u32 unchecked_ = 0;             // places published since the last kick decision
   u32 positions_ = 0;             // how many positions a device may ask for: none without EVENT_IDX
   u32 shown_lap_ = 0;             // wrap counter where the device has been shown everything
   u32 newest_[2]{};               // the last place that the device has been shown, as positions with wrap counter 0 and 1 count it

@@ -117,7 +117,7 @@ class split_ring {
     next_[usable_ - 1] = 0;  // in order they go round; otherwise nobody comes there
     table_.clear();
     offered_ = published_ = taken_ = seen_ = 0;
-    unchecked_ = 0;
+    unpassed_ = 0x10000;
     reclaim_from_ = 0;
     broken_ = false;
     // What the device wishes to hear of: avail_event, behind the ring's elements, or the flags in front of them.
@@ -184,7 +184,7 @@ class split_ring {
   bool publish() {
     const u16 added = static_cast<u16>(offered_ - published_);
     if (added == 0) return false;
-    unchecked_ += added;
+    unpassed_ -= added;
     published_ = offered_;
     table_.publish();
     // Release: descriptors and ring entries before the index. Partner: the device's acquire load of the index (2.7.13.3.1).
@@ -193,14 +193,14 @@ class split_ring {
   }
 
   [[nodiscard]] bool needs_kick() {
-    const u32 added = unchecked_;
-    unchecked_ = 0;
+    const s64 added = 0x10000 - unpassed_;
+    unpassed_ = 0x10000;
     // Full fence: our index store before our load of the device's wish. Partner: the device stores its wish, fences, and
     // looks at the index again. Without both, each could miss the other's store and the request would hang (2.7.13.4.1).
     Barriers::full();
     // Any value is a legal wish; a false one costs the device its doorbell or us one register write.
     const u16 wish = device_wish_->template fetch<Barriers>().unchecked();
-    if (event_idx_) return need_event(wish, published_, static_cast<u16>(added));
+    if (event_idx_) return need_event(wish, published_, added);
     // Only bit 0 means anything; the rest of the word may be whatever the device likes.
     return (wish & detail::used_no_notify) == 0 && added != 0;
   }
@@ -341,9 +341,9 @@ class split_ring {
   dma_area tables_{};
 
   // The truth, ours alone. Indices run free over 16 bits and meet the ring through the mask.
+  s64 unpassed_ = 0;      // 65,536 less the requests published since the last kick decision, which may be long ago
   u32 mask_ = 0;          // entries less one
   u32 free_count_ = 0;    // descriptors that no taken slot has
-  u32 unchecked_ = 0;     // requests published since the last kick decision
   u16 free_ = 0;          // head of the free descriptors, which next_ links
   u16 offered_ = 0;       // available index, staged included
   u16 published_ = 0;     // available index, as the device sees it

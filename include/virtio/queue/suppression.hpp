@@ -8,10 +8,10 @@
 
 namespace virtio {
 
-/// Whether moving an index by `steps` up to `after` passes the point `event` that the other side asked about: it wants to hear of
-/// the step from `event` to `event + 1`.
-[[nodiscard]] constexpr bool need_event(u16 event, u16 after, u16 steps) {
-  return static_cast<u16>(after - event - 1) < steps;
+/// Whether moving an index by `steps` to `after` passes the point `event` that the other side asked about: it wants to hear of the
+/// step from `event` to `event + 1`. From 65,536 steps on every point was passed.
+[[nodiscard]] constexpr bool need_event(u16 event, u16 after, s64 steps) {
+  return static_cast<u16>(event - after) >= 0x10000 - steps;
 }
 
 }  // namespace virtio

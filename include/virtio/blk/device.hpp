@@ -176,7 +176,7 @@ class device {
     cells.clear();
     VIRTIO_TRY_ASSIGN(const token mine, submit_own(request::get_lifetime, slot, sizeof cells, direction::from_device, 0));
     answer ended;
-    if (const errc waited = core_.wait(mine, waiting::request, ended); waited != errc::ok) return waited;
+    if (const errc waited = core_.wait(mine, waiting::request, ended, owner::call); waited != errc::ok) return waited;
     const lifetime said = cells.template fetch<typename P::barriers>();
     if (const errc how = finish(ended); how != errc::ok) return how;
     return said;
@@ -292,12 +292,9 @@ class device {
     }
   }
 
-  /// Waits for one request; others that end meanwhile are kept for `next_completion`. Errors: as `read`, `stale_handle`.
-  [[nodiscard]] result<void> wait(token which) {
-    answer ended;
-    const errc waited = core_.wait(which, waiting::request, ended);
-    return waited == errc::ok ? finish(ended) : waited;
-  }
+  /// Waits for one request; others that end meanwhile are kept for `next_completion`. Errors: as `read`, `stale_handle`. After
+  /// `device_broken` the request is in flight still, and comes out of `next_completion` as `canceled` when a reset succeeds.
+  [[nodiscard]] result<void> wait(token which) { return wait(which, owner::user); }
 
   // Interrupts and the end -----------------------------------------------------------------------------------------------
 
@@ -468,7 +465,12 @@ class device {
 
   [[nodiscard]] result<void> wait_for(const result<token>& submitted) {
     if (!submitted) return submitted.error();
-    return wait(*submitted);
+    return wait(*submitted, owner::call);
+  }
+  [[nodiscard]] result<void> wait(token which, owner whose) {
+    answer ended;
+    const errc waited = core_.wait(which, waiting::request, ended, whose);
+    return waited == errc::ok ? finish(ended) : waited;
   }
 
   /// A transfer of any length: one request after the other, each as large as the device and the memory allow.

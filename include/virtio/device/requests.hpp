@@ -50,6 +50,10 @@ class mapped_pieces<P, Slots, Pieces> {
 
 }  // namespace detail
 
+/// Who hears of a request that is waited for when the device keeps its buffers and a later reset gives them back: whoever takes
+/// completions, or nobody, since a call that waits for a request of its own is over by then.
+enum class owner : u8 { user, call };
+
 /// A session with one queue. `Pieces` bounds the segments of one request's user buffers.
 template <platform P, transport T, queue_format Q, u16 Pieces>
 class request_device {
@@ -134,8 +138,9 @@ class request_device {
   }
 
   /// Waits for one request; others that end meanwhile are parked. The answer's error is set when the device was reset, its
-  /// buffers are safe then. Errors: `stale_handle`; `device_broken` when the device will not reset and keeps the buffers.
-  [[nodiscard]] errc wait(token mine, waiting why, answer& ended) {
+  /// buffers are safe then. Errors: `stale_handle`; `device_broken` when the device will not reset and keeps the buffers: the
+  /// request ends with a later reset then, as `canceled` for a user, and without a word when it is a call's own.
+  [[nodiscard]] errc wait(token mine, waiting why, answer& ended, owner whose) {
     if (!ring_.is_live(mine)) return errc::stale_handle;
     if (is_parked(mine.slot)) {
       ended = unpark(mine.slot);
@@ -155,7 +160,10 @@ class request_device {
         if (problem == errc::ok) continue;
         problem = recover(problem);
       }
-      if (!is_parked(mine.slot)) return errc::device_broken;
+      if (!is_parked(mine.slot)) {
+        parked_[mine.slot].disowned = whose == owner::call;
+        return errc::device_broken;
+      }
       ended = unpark(mine.slot);
       ended.error = problem;
       return errc::ok;
@@ -216,7 +224,11 @@ class request_device {
     for (;;) {
       const auto taken = ring_.reclaim();
       if (!taken) return why;
-      park({*taken, errc::canceled});
+      const answer ended{*taken, errc::canceled};
+      bool& disowned = parked_[taken->which.slot].disowned;
+      if (disowned) finish(ended, 0);
+      else park(ended);
+      disowned = false;
     }
   }
 
@@ -231,12 +243,13 @@ class request_device {
     errc error;
     bool length_known;
     bool parked;
+    bool disowned;  // of one that has not ended: never to be delivered
   };
 
   [[nodiscard]] bool is_parked(u16 slot) const { return parked_[slot].parked; }
 
   void park(const answer& one) {
-    parked_[one.what.which.slot] = {one.what.length, one.error, one.what.length_known, true};
+    parked_[one.what.which.slot] = {one.what.length, one.error, one.what.length_known, true, false};
     ++parked_count_;
   }
 

@@ -60,7 +60,7 @@ class device {
         continue;
       }
       if (!asked) return asked.error();
-      const result<done> got = wait(*asked);
+      const result<done> got = wait(*asked, owner::call);
       if (!got) return got.error();
       if (got->status != errc::ok) return got->status;
       if (got->length != 0) empty = 0;
@@ -91,10 +91,7 @@ class device {
     answer ended;
     return finish(core_.wait_next(waiting::request, ended), ended);
   }
-  [[nodiscard]] result<done> wait(token which) {
-    answer ended;
-    return finish(core_.wait(which, waiting::request, ended), ended);
-  }
+  [[nodiscard]] result<done> wait(token which) { return wait(which, owner::user); }
 
   [[nodiscard]] bool arm() { return core_.arm(); }
   void disarm() { core_.disarm(); }
@@ -106,6 +103,10 @@ class device {
  private:
   static constexpr usize largest_request = 0x4000'0000;
 
+  [[nodiscard]] result<done> wait(token which, owner whose) {
+    answer ended;
+    return finish(core_.wait(which, waiting::request, ended, whose), ended);
+  }
   [[nodiscard]] result<done> finish(errc got, const answer& ended) {
     if (got != errc::ok) return got;
     const u32 length = ended.error == errc::ok && ended.what.length_known ? ended.what.length : 0;

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT
+// What a blocking call leaves behind when its device will not reset: a request whose buffers the device keeps, and which nobody
+// waits for any more. It is never delivered to anybody.
+#include <catch2/generators/catch_generators.hpp>
+
+#include <functional>
+
+#include "disk.hpp"
+#include "entropy.hpp"
+
+using namespace virtio;
+using rig::blk_model;
+using rig::blk_options;
+using rig::rng_model;
+using rig::seat;
+using virtio::testing::device_model;
+
+namespace {
+
+using disk = rig::disk<queue<16>>;
+
+struct blocking_call {
+  const char* name;
+  std::function<errc(disk&, bytes)> make;
+};
+
+const blocking_call calls[] = {
+    {"read", [](disk& d, bytes b) { return d->read(2, b).error(); }},
+    {"write", [](disk& d, bytes b) { return d->write(2, const_bytes{b.data(), b.size()}).error(); }},
+    {"flush", [](disk& d, bytes) { return d->flush().error(); }},
+    {"get_id", [](disk& d, bytes) {
+       static u8 id[blk::id_bytes];
+       return d->get_id(id).error();
+     }},
+    {"discard", [](disk& d, bytes) { return d->discard(0, 8).error(); }},
+    {"write_zeroes", [](disk& d, bytes) { return d->write_zeroes(0, 8).error(); }},
+    {"secure_erase", [](disk& d, bytes) { return d->secure_erase(0, 8).error(); }},
+    {"get_lifetime", [](disk& d, bytes) { return d->get_lifetime().error(); }},
+    {"set_write_cache", [](disk& d, bytes) { return d->set_write_cache(blk::cache_mode::writethrough).error(); }},
+};
+
+const blk_options everything{.discard = virtio::testing::extent_rules{}, .write_zeroes = virtio::testing::extent_rules{},
+                             .secure_erase = virtio::testing::extent_rules{}, .writeback = true,
+                             .lifetime = std::array<u16, 3>{1, 1, 1}};
+
+}  // namespace
+
+TEST_CASE("hostile: a request of a blocking call that its device kept is delivered to nobody when a reset succeeds [SHUTDOWN-02]",
+          "[blk][hostile]") {
+  const bool packed = GENERATE(false, true);
+  const bool by_start = GENERATE(false, true);
+  for (const blocking_call& call : calls) {
+    CAPTURE(call.name, packed, by_start);
+    rig::machine m;
+    auto& model = m.add<blk_model>(seat::modern, 4, everything);
+    if (packed) model.offer({34});
+    disk d;
+    REQUIRE(d.start(m, m.where(4)));
+    model.hold();
+    model.reset_reads = device_model::forever;
+    std::vector<u8> others(512), mine(512);
+    REQUIRE(d->submit_read(1, others, 99));
+    CHECK(call.make(d, mine) == errc::device_broken);
+    model.reset_reads = 0;  // it comes to its senses
+    if (by_start) {
+      model.release();
+      REQUIRE(d.start(m, m.where(4)));
+      CHECK(m.memory.live() == 0);
+      CHECK(d->next_completion().error() == errc::not_ready);
+      CHECK(d->read(0, mine));
+    } else {
+      REQUIRE(d->reset());
+      CHECK(m.memory.live() == 1);  // the other one's, until its completion is taken
+      CHECK(d->in_flight() == 1);
+      const auto one = d->next_completion();
+      REQUIRE(one);
+      CHECK(one->cookie == 99);
+      CHECK(one->status == errc::canceled);
+      CHECK(d->next_completion().error() == errc::not_started);
+    }
+    CHECK(m.memory.live() == 0);
+  }
+}
+
+TEST_CASE("hostile: a request of fill() that its device kept is delivered to nobody when a reset succeeds [SHUTDOWN-02]",
+          "[rng][hostile]") {
+  rig::machine m;
+  auto& model = m.add<rng_model>(GENERATE(seat::modern, seat::legacy), 4);
+  rig::entropy<> e;
+  REQUIRE(e.start(m, m.where(4)));
+  model.hold();
+  model.reset_reads = device_model::forever;
+  u8 buffer[32];
+  CHECK(e->fill(buffer).error() == errc::device_broken);
+  CHECK(m.memory.live() == 1);
+  model.reset_reads = 0;
+  REQUIRE(e->reset());
+  CHECK(e->next_completion().error() == errc::not_started);
+  CHECK(m.memory.live() == 0);
+  model.release();
+  REQUIRE(e.start(m, m.where(4)));
+  CHECK(e->fill(buffer));
+  CHECK(e->next_completion().error() == errc::not_ready);
+}
+
+TEST_CASE("hostile: a request that the caller named and waited for in vain comes out when a reset succeeds, once and under its cookie",
+          "[blk][hostile]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4);
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  model.hold();
+  model.reset_reads = device_model::forever;
+  std::vector<u8> mine(512);
+  const auto named = d->submit_read(1, mine, 7);
+  REQUIRE(named);
+  CHECK(d->wait(*named).error() == errc::device_broken);
+  CHECK(d->wait(*named).error() == errc::device_broken);
+  model.reset_reads = 0;
+  REQUIRE(d->reset());
+  const auto one = d->next_completion();
+  REQUIRE(one);
+  CHECK(one->which == *named);
+  CHECK(one->cookie == 7);
+  CHECK(one->status == errc::canceled);
+  CHECK(d->next_completion().error() == errc::not_started);
+  CHECK(d->wait(*named).error() == errc::stale_handle);
+}
+
+TEST_CASE("hostile: a slot whose request was disowned serves the next life as any other", "[blk][hostile]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4);
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  std::vector<u8> mine(512);
+  for (u64 life = 0; life < 3; ++life) {
+    model.hold();
+    model.reset_reads = device_model::forever;
+    CHECK(d->read(0, mine).error() == errc::device_broken);
+    model.reset_reads = 0;
+    model.release();
+    REQUIRE(d.start(m, m.where(4)));
+    REQUIRE(d->submit_read(0, mine, life + 1));  // in the slot of the one that nobody owns
+    REQUIRE(d->reset());
+    const auto one = d->next_completion();
+    REQUIRE(one);
+    CHECK(one->cookie == life + 1);
+    REQUIRE(d.start(m, m.where(4)));
+  }
+}

@@ -86,9 +86,10 @@ TEST_CASE("removal: a device that vanishes ends every loop with an error", "[rem
     REQUIRE(d.start(m, m.where(4)));
     m.bus.unplug({0, 0, 4, 0});
     m.running = false;
-    // All ones is a status with NEEDS_RESET and no end to the reset: the buffers stay with the device.
+    // All ones is a status with NEEDS_RESET and no end to the reset: the buffer stays with the device.
     CHECK(d->read(0, sector).error() == errc::device_broken);
-    CHECK(d->read(0, sector).error() == errc::device_broken);
+    u8 another[512];
+    CHECK(d->read(0, another).error() == errc::not_started);  // this one it never saw
     CHECK(d->check().error() == errc::device_broken);
     CHECK(d->reset().error() == errc::device_broken);
     CHECK(d->hand_off().error() == errc::device_broken);

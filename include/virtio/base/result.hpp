@@ -41,8 +41,9 @@ enum class errc : u8 {
   refused,
   peer_closed,
   peer_reset,
-  // The device lied: nothing it says counts until a reset.
+  // The device lied: it is down until the next start, and what it had is the caller's again.
   device_misbehaved,
+  // The only one after which memory that was given to the device is not the caller's again.
   device_broken,
 };
 
@@ -60,7 +61,7 @@ enum class errc : u8 {
     case errc::read_only: return "the device is read-only";
     case errc::stale_handle: return "the handle names a request that has ended";
     case errc::no_space: return "the DMA storage or the queue is too small for this device";
-    case errc::not_started: return "the device has not been started";
+    case errc::not_started: return "the device is not running: start it (again)";
     case errc::ambiguous: return "more than one device fits: say which";
     case errc::table_full: return "the driver was given no room for one more of these";
     case errc::too_long: return "the message is longer than the room there is for it";
@@ -76,7 +77,7 @@ enum class errc : u8 {
     case errc::peer_closed: return "the peer has said all it wanted";
     case errc::peer_reset: return "the peer has broken off";
     case errc::device_misbehaved: return "the device broke the protocol";
-    case errc::device_broken: return "the device has misbehaved or will not reset; it keeps the buffers it was given";
+    case errc::device_broken: return "the device will not reset and keeps the memory it was given: use that for nothing else";
   }
   return "unknown error";
 }

@@ -61,7 +61,8 @@ class device {
   /// same storage or other; requests of before are canceled silently. With `interrupts` the device uses these MSI-X vectors
   /// (pci/msix.hpp turns MSI-X on). Waits for the device's reset, bounded by the platform. On error `why()` holds the reason:
   /// `wrong_device`, `no_space` and `misaligned` (storage), `dma_unreachable`, `unsupported` (a feature, a capability or a
-  /// limit), `not_found` (no queue), `device_misbehaved` (config never stable), `device_broken` (no reset).
+  /// limit), `not_found` (no queue), `device_misbehaved` (config never stable), `timed_out` (no reset, before it was given anything),
+  /// `device_broken` (no reset, and it keeps `storage`, or what the device of before was given: this object is tied to that one).
   /// Cost: 21 writes and 8 reads of common configuration on modern PCI. Spec: 3.1.1.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
                                    const interrupt_vectors& interrupts = {}) {
@@ -117,7 +118,9 @@ class device {
 
   /// Reads `data.size()` bytes, a multiple of 512, from `sector` on. Of any length: what one request cannot hold is split.
   /// Waits for the device; when that takes too long the device is reset and the disk is down until the next `start`.
-  /// The buffer is the caller's again when this returns, unless it returns `device_broken`.
+  /// The buffer is the caller's again when this returns, unless it returns `device_broken`: the device will not reset and keeps it,
+  /// until a later `reset` or `start` succeeds. That is so of every call here; one that comes after it and finds the disk down
+  /// returns `not_started`, and its buffer was never given away.
   /// Errors: `misaligned`, `out_of_range`, `dma_unreachable`, `no_space` (one sector over too many pieces), `queue_full`
   /// (requests of others fill it: take completions), `io_error`, `timed_out`, `needs_reset`, `device_misbehaved`,
   /// `device_broken`, `not_started`.
@@ -247,8 +250,9 @@ class device {
   /// with the queue anyway.
   void kick() { core_.kick(); }
 
-  /// The next request to end, in any order, without waiting. Errors: `not_ready`; the rest as `read`, once, and then what
-  /// was in flight comes back as `canceled`.
+  /// The next request to end, in any order, without waiting. Errors: `not_ready`; the rest as `read`, once, and then what was in
+  /// flight comes back as `canceled`, and then there is `not_started`; `device_broken` instead of all this while the device keeps
+  /// some of it.
   [[nodiscard]] result<done> next_completion() {
     answer ended;
     return outcome(core_.next(ended), ended);
@@ -275,7 +279,7 @@ class device {
   }
 
   /// Kicks, and calls `take(done)` for every request until none is in flight. Waits; bounded like `read`. Returns the first
-  /// error of the device, after every buffer has come back; `device_broken` when some have not.
+  /// error of the device, after every buffer has come back; `device_broken` when the device keeps some.
   template <callable_with<done> F>
   [[nodiscard]] result<void> drain(F&& take) {
     result<void> outcome;
@@ -304,7 +308,8 @@ class device {
   void disarm() { core_.disarm(); }
   /// For the interrupt handler (not with MSI-X): reads the ISR, which drops the line.
   [[nodiscard]] interrupt_cause acknowledge_interrupt() { return core_.acknowledge_interrupt(); }
-  /// For the main loop after a configuration interrupt: `needs_reset` when the device has failed. One register read.
+  /// For the main loop after a configuration interrupt: `needs_reset` when the device has failed. One register read. Errors also:
+  /// `not_started`; `device_broken` as `reset`.
   [[nodiscard]] result<void> check() { return core_.check(); }
   /// Likewise, and reads capacity and limits again: a disk may grow and shrink while it runs. Requests that are out already keep
   /// to what was; the device fails those that reach past its new end. Errors: as `check`; `unsupported` and
@@ -319,9 +324,11 @@ class device {
   }
 
   /// Resets the device: requests in flight come back as `canceled`, the disk is down until the next `start`. Waits for the
-  /// device. Error: `device_broken`, it will not reset and keeps the buffers.
+  /// device. Errors: `not_started`; it will not reset: `device_broken`, and keeps the storage and the buffers of what is in flight;
+  /// `timed_out`, and has neither, since it confirmed another reset before.
   [[nodiscard]] result<void> reset() { return core_.reset(); }
-  /// As `reset`, and takes the device off the bus: what a boot loader does before it jumps.
+  /// As `reset`, and takes the device off the bus: what a boot loader does before it jumps. After `device_broken` a PCI device that
+  /// keeps to its bus reaches memory no more; one in an MMIO slot does.
   [[nodiscard]] result<void> hand_off() { return core_.hand_off(); }
 
  private:

@@ -41,7 +41,7 @@ template <class Disk, platform P, class Nth>
 /// them). Disks that come before it on the bus are started, asked and handed off, so none of them may be in use. With
 /// `interrupts`, disks whose MSI-X is off are passed over: switch it on for all that come into question. Waits.
 /// Errors: `not_found` when no disk that could be started has this serial; those of the storage; `device_broken` when one of
-/// them will not reset (it is off the bus then, where it reaches no memory).
+/// them will not reset and keeps the storage (it is off the bus then, where it reaches no memory).
 template <class Disk, platform P, pci::host H>
   requires(same_as<typename Disk::location, pci::found<H>>)
 [[nodiscard]] result<void> start_by_serial(Disk& disk, const P& platform, const H& host, const_bytes serial, dma_region storage,

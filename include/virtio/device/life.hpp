@@ -28,7 +28,7 @@ class device_life {
  public:
   using location = typename T::location;
 
-  /// Steps up to the queues, for a device that is down and holds nothing. `storage` is the driver's whole DMA storage, of which it
+  /// Steps up to the queues, for a device that is down and has no memory of ours. `storage` is the driver's whole DMA storage, of which it
   /// uses the first `needed` bytes; `area` says where the device sees it.
   [[nodiscard, gnu::always_inline]] result<void> begin(const P& platform, const location& where, dma_region storage, usize needed,
                                                        device_type type, const feature_plan& plan, u16 config_vector,
@@ -38,7 +38,9 @@ class device_life {
       return session_.refuse(verdict::storage_unusable, placed.error());
     VIRTIO_TRY(session_.open(platform, where, type));
     VIRTIO_TRY(session_.negotiate(plan));
-    return session_.route_config(config_vector);
+    VIRTIO_TRY(session_.route_config(config_vector));
+    has_memory_ = true;  // with the first queue
+    return {};
   }
 
   /// Step 8.
@@ -51,13 +53,13 @@ class device_life {
   [[nodiscard]] const session<P, T>& device() const { return session_; }
 
   [[nodiscard]] bool is_up() const { return up_; }
-  /// Why requests cannot be made now.
-  [[nodiscard]] errc down() const { return broken_ ? errc::device_broken : errc::not_started; }
-  [[nodiscard]] result<void> ready() const { return up_ ? result<void>{} : result<void>{down()}; }
+  /// Whether requests can be made now.
+  [[nodiscard]] result<void> ready() const { return up_ ? result<void>{} : result<void>{errc::not_started}; }
 
-  /// Whether a device of before may still have buffers: it is to be taken down ahead of the next `begin`. That goes for one that
-  /// was pulled out, too: all ones are what a host says, not a promise that nothing writes to memory any more.
-  [[nodiscard]] bool may_hold_buffers() const { return up_ || broken_; }
+  /// Whether the device may reach memory that it was given, from its first queue to the next reset that it confirms: it is to be
+  /// taken down ahead of the next `begin`. That goes for one that was pulled out, too: all ones are what a host says, not a promise
+  /// that nothing writes to memory any more.
+  [[nodiscard]] bool has_memory() const { return has_memory_; }
 
   /// Passes some time of a wait. `arm()` asks the queues for an interrupt, and says whether something is there already. Errors:
   /// `needs_reset`, the device has failed; `timed_out`, the platform has waited enough.
@@ -74,21 +76,20 @@ class device_life {
     return patient ? errc::ok : errc::timed_out;
   }
 
-  /// Takes the device down. Returns `why`, and its buffers are the driver's again: reclaim them from every ring. Or
-  /// `device_broken`, it will not reset and keeps them.
+  /// Takes the device down. Returns `why`, and its buffers are the driver's again: reclaim them from every ring. Or, it will not
+  /// reset: `device_broken`, and it keeps the memory that it was given; `timed_out`, and it had been given none.
   [[nodiscard, gnu::cold, gnu::noinline]] errc take_down(errc why) {
     up_ = false;
     if (why == errc::device_misbehaved) session_.fail();
-    if (!session_.reset()) why = errc::device_broken;
-    broken_ = why == errc::device_misbehaved || why == errc::device_broken;
-    return why;
+    const auto done = session_.reset();
+    if (done) has_memory_ = false;
+    return done ? why : has_memory_ ? errc::device_broken : done.error();
   }
-  /// After a reset that the user asked for, a lie counts no more.
-  void forgive() { broken_ = false; }
 
-  /// Whether the device has failed. One register read. Errors: why it is down; `needs_reset`: take it down.
+  /// Whether the device has failed. One register read. Errors: `needs_reset`: take it down; `not_started`; `device_broken`, it is
+  /// down and keeps memory.
   [[nodiscard]] errc check() const {
-    if (!up_) return down();
+    if (!up_) return has_memory_ ? errc::device_broken : errc::not_started;
     return session_.needs_reset() ? errc::needs_reset : errc::ok;
   }
 
@@ -118,7 +119,7 @@ class device_life {
   }
 
   bool up_ = false;
-  bool broken_ = false;  // the device has lied or will not reset: nothing but a reset counts
+  bool has_memory_ = false;
   session<P, T> session_{};
 };
 

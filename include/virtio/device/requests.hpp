@@ -67,8 +67,8 @@ class request_device {
   [[nodiscard, gnu::always_inline]] result<void> bring_up(const P& platform, const location& where, dma_region storage,
                                                           usize needed, device_type type, feature_plan plan,
                                                           const interrupt_vectors& interrupts, dma_area& area) {
-    // Whatever the device of before still holds comes back first; if it will not let go, this object stays with it.
-    if (life_.may_hold_buffers())
+    // Whatever the device of before still has comes back first; if it will not let go, this object stays with it.
+    if (life_.has_memory())
       if (const auto done = reset(); !done) return device().refuse(verdict::reset_timed_out, done.error());
     forget_requests();
     VIRTIO_TRY(life_.begin(platform, where, storage, needed, type, plan.with_queue<ring_type>(), interrupts.config, area));
@@ -78,10 +78,12 @@ class request_device {
   /// Step 8.
   void go() { life_.go(); }
   /// Instead of step 8: the driver cannot do with what the device is. The device knows by now where `storage` is, so FAILED is
-  /// followed by a reset, after which the storage is the caller's. Returns `error`, or `device_broken` when it will not reset.
+  /// followed by a reset, after which the storage is the caller's. Returns `error`, or `device_broken` when it will not reset and
+  /// keeps the storage.
   [[nodiscard]] errc refuse(verdict why, errc error) {
     (void)device().refuse(why, error);
-    return recover(errc::canceled) == errc::device_broken ? errc::device_broken : error;
+    (void)recover(errc::canceled);
+    return life_.has_memory() ? errc::device_broken : error;
   }
 
   [[nodiscard]] session<P, T>& device() { return life_.device(); }
@@ -89,12 +91,12 @@ class request_device {
   [[nodiscard]] u16 longest_chain() const { return ring_.longest_chain(); }
   [[nodiscard]] u16 in_flight() const { return static_cast<u16>(ring_.in_flight() + parked_count_); }
 
-  /// Whether requests can be made now. Errors: why not.
+  /// Whether requests can be made now. Error: `not_started`.
   [[nodiscard]] result<void> ready() const { return life_.ready(); }
 
-  /// The slot of the next request. Errors: `queue_full`, or why the device is down.
+  /// The slot of the next request. Errors: `queue_full`, `not_started`.
   [[nodiscard]] result<u16> reserve() {
-    if (!life_.is_up()) [[unlikely]] return life_.down();
+    if (!life_.is_up()) [[unlikely]] return errc::not_started;
     return ring_.reserve();
   }
 
@@ -119,7 +121,7 @@ class request_device {
 
   /// The next request to end, in any order, without waiting. Call `finish()` once its slot's cells have been read. Errors:
   /// `not_ready`; `device_misbehaved` once, when the device lies: it is then reset, and what was in flight ends as
-  /// `canceled`; then why the device is down.
+  /// `canceled`; `not_started`; `device_broken` instead of both for as long as the device will not reset and has a request.
   [[nodiscard]] errc next(answer& ended) {
     if (parked_count_ == 0) [[likely]] return next_from_ring(ended);
     ended = unpark_any();
@@ -182,13 +184,14 @@ class request_device {
   }
   [[nodiscard]] interrupt_cause acknowledge_interrupt() { return life_.acknowledge_interrupt(); }
 
-  /// Resets the device. What was in flight ends as `canceled`; the device is down until the next bring-up. Errors:
-  /// `device_broken` when it will not reset: it keeps the buffers.
+  /// Resets the device. What was in flight ends as `canceled`; the device is down until the next bring-up. Errors: `not_started`;
+  /// it will not reset: `device_broken`, and keeps the storage and the buffers of what is in flight; `timed_out`, and has nothing,
+  /// since it confirmed another reset before.
   [[nodiscard]] result<void> reset() {
     if (!device().is_open()) return errc::not_started;
-    if (recover(errc::canceled) == errc::device_broken) return errc::device_broken;
-    life_.forgive();
-    return {};
+    const errc how = recover(errc::canceled);
+    if (life_.has_memory()) return errc::device_broken;
+    return how == errc::canceled ? errc::ok : how;
   }
 
   /// Leaves the device quiet for whoever comes next: reset, and off the bus. Errors: as `reset()`; bus mastering is taken
@@ -199,15 +202,18 @@ class request_device {
     return done;
   }
 
-  /// Reads the status: `needs_reset` when the device has failed; it is then reset as above.
+  /// Reads the status: `needs_reset` when the device has failed; it is then reset as above. Errors also: `not_started`;
+  /// `device_broken` as above.
   [[nodiscard]] result<void> check() {
     const errc problem = life_.check();
-    return problem == errc::needs_reset ? recover(problem) : problem;
+    if (problem != errc::needs_reset) return problem;
+    (void)recover(problem);
+    return life_.has_memory() ? errc::device_broken : problem;
   }
 
  private:
   [[nodiscard]] errc next_from_ring(answer& ended) {
-    if (!life_.is_up()) [[unlikely]] return life_.down();
+    if (!life_.is_up()) [[unlikely]] return keeps_buffers() ? errc::device_broken : errc::not_started;
     ended.error = errc::ok;
     const errc got = ring_.take(ended.what);
     return got == errc::device_misbehaved ? recover(got) : got;
@@ -217,10 +223,19 @@ class request_device {
     return life_.pass_time(why, left, [this] { return ring_.arm(); });
   }
 
-  // Takes the device down and the buffers back. Returns `why`, or device_broken when the device keeps them.
+  // Whether the device, which is down, has a request: staged ones count, whose descriptors are where it can read them.
+  [[nodiscard, gnu::cold, gnu::noinline]] bool keeps_buffers() const {
+    for (u16 slot = 0; slot < slots; ++slot)
+      if (!is_parked(slot) && ring_.is_live({slot, ring_.record(slot).generation})) return true;
+    return false;
+  }
+
+  // Takes the device down and the buffers back. Returns `why`, or device_broken when the device keeps some. One that will not reset
+  // and has no request keeps the storage alone, which is for those to say who give it back.
   [[gnu::cold, gnu::noinline]] errc recover(errc why) {
-    why = life_.take_down(why);
-    if (why == errc::device_broken) return why;
+    const errc how = life_.take_down(why);
+    if (life_.has_memory()) return keeps_buffers() ? errc::device_broken : why;
+    why = how;
     for (;;) {
       const auto taken = ring_.reclaim();
       if (!taken) return why;

@@ -162,7 +162,8 @@ class session {
   void fail() { set(status::failed); }
 
   /// Resets the device and waits until it says that it is done; `keep_waiting(waiting::reset)` bounds that. After success
-  /// the device touches no memory of ours. Errors: `device_broken`, at once when the status reads all ones eight times in a row.
+  /// the device touches no memory of ours. Errors: `timed_out`, at once when the status reads all ones eight times in a row; whether
+  /// it has such memory is for the caller to know.
   [[nodiscard]] result<void> reset() {
     status_ = 0;
     transport_.set_status(0);
@@ -173,7 +174,7 @@ class session {
       const u8 now = transport_.status();
       if (now == 0) return {};
       gone = now == 0xff ? gone + 1 : 0;
-      if (gone == 8 || !platform_.keep_waiting(waiting::reset, attempt)) return errc::device_broken;
+      if (gone == 8 || !platform_.keep_waiting(waiting::reset, attempt)) return errc::timed_out;
     }
   }
 

@@ -45,7 +45,8 @@ class device {
 
   /// Fills the whole buffer: one request for all of it, and another for the rest when the device gives less. Waits. Devices
   /// that answer with nothing are asked again a few times. Errors: `io_error` when the device keeps giving nothing,
-  /// `dma_unreachable`, `queue_full`, `timed_out`, `needs_reset`, `device_misbehaved`, `device_broken`, `not_started`.
+  /// `dma_unreachable`, `queue_full`, `timed_out`, `needs_reset`, `device_misbehaved`, `device_broken`, after which alone the device
+  /// has the buffer still, `not_started`. All calls here fail as those of `blk::device`.
   [[nodiscard]] result<void> fill(bytes buffer) {
     constexpr u32 patience = 16;  // answers of zero bytes in a row
     u32 empty = 0;

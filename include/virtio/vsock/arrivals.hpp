@@ -16,16 +16,19 @@ class arrivals {
   [[nodiscard]] bool came() const { return came_; }
 
   /// Everything that can be done now: sent buffers come back, events and packets are taken, buffers go to the device, and what is
-  /// owed is sent. Errors: why the device is down.
+  /// owed is sent. Errors: `device_misbehaved` once, and all connections have ended then; `not_started`.
   [[nodiscard]] errc move_packets() {
-    if (!all_.life().is_up()) return all_.life().down();
+    if (!all_.life().is_up()) return errc::not_started;
     errc got = all_.queues.collect();
     if (got == errc::ok) got = take_events();
     // A packet may want an answer, and there is room for some only: beyond that packets stay where they are. No buffer goes back
     // before the loop has ended, so that it does.
     while (got == errc::ok && all_.has_room_for_reply()) got = take_packet();
     const bool quiet = got == errc::not_ready && !came_;
-    if (got != errc::ok && got != errc::not_ready) return all_.fall(got);
+    if (got != errc::ok && got != errc::not_ready) {
+      all_.fall(got);
+      return got;
+    }
     // Buffers first: a host that waits for some does not read what we send (vhost).
     all_.queues.post_buffers();
     if (all_.is_worth_a_nudge(quiet)) {

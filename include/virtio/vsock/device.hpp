@@ -70,10 +70,13 @@ class device {
   /// This guest's context id, as it was at `start` or after the last reset of the transport.
   [[nodiscard]] u32 cid() const { return all_.cid(); }
 
+  // The device's errors are `needs_reset` and `device_misbehaved` when it fails in the call: it was reset then; and `not_started` when
+  // it is down. All data is copied, so that no call has memory that a device could keep; `device_broken` is about the storage.
+
   // Calls that wait ------------------------------------------------------------------------------------------------------
 
   /// Connects, from a port that nobody has used lately. Errors: `refused`; `timed_out` when the platform has waited enough for
-  /// `waiting::connect`, since some hosts never answer; `table_full`; why the device is down.
+  /// `waiting::connect`, since some hosts never answer; `table_full`; the device's.
   [[nodiscard]] result<stream_type> connect(address peer, kind what = kind::stream) {
     VIRTIO_TRY_ASSIGN(const socket mine, try_connect(peer, what));
     const errc waited = wait_until(waiting::connect, [&] { return all_.table[mine.slot].now != state::connecting; });
@@ -83,8 +86,8 @@ class device {
     return outcome;
   }
 
-  /// Waits for somebody to connect to a port that is listened to. Errors: `not_found`, `timed_out` for `waiting::request`, why the
-  /// device is down.
+  /// Waits for somebody to connect to a port that is listened to. Errors: `not_found`, `timed_out` for `waiting::request`, the
+  /// device's.
   [[nodiscard]] result<stream_type> accept(u32 port) {
     result<socket> got = errc::not_ready;
     VIRTIO_TRY(result<void>{wait_until(waiting::request, [&] { return (got = try_accept(port)).error() != errc::not_ready; })});
@@ -93,7 +96,7 @@ class device {
   }
 
   /// Moves packets until `done()`. Errors: `timed_out`, the platform has waited enough for `why`, and nothing has changed by that;
-  /// why the device is down.
+  /// the device's.
   template <class Done>
   [[nodiscard]] errc wait_until(waiting why, Done&& done) {
     for (patience left;;) {
@@ -102,7 +105,7 @@ class device {
       if (done()) return errc::ok;
       if (arrived.came()) left.looked = false;  // the interrupt that was asked for is spent: ask anew before sleeping
       const errc passed = life().pass_time(why, left, [this] { return all_.queues.arm(); });
-      if (passed == errc::needs_reset) return all_.fall(passed);
+      if (passed == errc::needs_reset) all_.fall(passed);
       if (passed != errc::ok) return passed;
     }
   }
@@ -110,7 +113,7 @@ class device {
   // Calls that do not ----------------------------------------------------------------------------------------------------
 
   /// Moves packets both ways, then calls `tell(event)` for at most `most` connections and listeners that something happened to; says
-  /// how many. `tell` may call anything here. Errors: why the device is down, once everybody was told that it is.
+  /// how many. `tell` may call anything here. Errors: the device's, once everybody was told that it is down.
   template <callable_with<event> F>
   [[nodiscard]] result<usize> poll(F&& tell, usize most = ~usize{0}) {
     const errc moved = detail::arrivals{all_}.move_packets();
@@ -129,7 +132,7 @@ class device {
   }
 
   /// Begins to connect. `connected` or `closed` is told. Errors: `table_full`; `unsupported`, the device has no such connections, or
-  /// `limits::messages` is off; why the device is down.
+  /// `limits::messages` is off; `not_started`.
   [[nodiscard]] result<socket> try_connect(address peer, kind what = kind::stream) {
     do next_port_ = (next_port_ + 1) | 0x4000'0000;  // the ports above a thousand million are nobody's
     while (all_.table.find(next_port_, peer) != 0 || all_.listener_at(next_port_) != nullptr);
@@ -148,7 +151,7 @@ class device {
   }
 
   /// Accepts connections to a port, any of 2^32. At most `backlog` of them wait for `try_accept`; others are refused. Errors: `busy`,
-  /// somebody listens there; `table_full`; `invalid_argument` for no backlog; `unsupported` as above; why the device is down.
+  /// somebody listens there; `table_full`; `invalid_argument` for no backlog; `unsupported` as above; `not_started`.
   [[nodiscard]] result<void> listen(u32 port, u16 backlog, kind what = kind::stream) {
     VIRTIO_TRY(life().ready());
     if (!all_.has(what)) return errc::unsupported;
@@ -326,7 +329,7 @@ class device {
     return {};
   }
   /// Likewise, and waits for the peer, or until the platform has waited enough for `waiting::shutdown`: the connection is reset then.
-  /// Errors also: `timed_out`, why the device is down.
+  /// Errors also: `timed_out`, the device's.
   [[nodiscard]] result<void> close_and_wait(socket which) {
     VIRTIO_TRY(close(which));
     const connection& c = all_.table[which.slot];
@@ -366,19 +369,19 @@ class device {
     if (life().is_up()) all_.queues.disarm();
   }
   [[nodiscard]] interrupt_cause acknowledge_interrupt() { return life().acknowledge_interrupt(); }
-  /// Reads the status: `needs_reset` when the device has failed; it is then reset, and all connections end.
+  /// Reads the status: `needs_reset` when the device has failed; it is then reset, and all connections end. Errors also:
+  /// `not_started`; `device_broken`, it will not reset and keeps the storage.
   [[nodiscard]] result<void> check() {
     const errc problem = life().check();
     return problem == errc::needs_reset ? all_.fall(problem) : problem;
   }
-  /// Resets the device: all connections end as `canceled`, what they had not read is gone. Error: `device_broken`, it will not
-  /// reset and keeps the storage.
+  /// Resets the device: all connections end as `canceled`, what they had not read is gone. Errors: `not_started`; it will not
+  /// reset: `device_broken`, and keeps the storage; `timed_out`, and has nothing, since it confirmed another reset before.
   [[nodiscard]] result<void> reset() {
     if (!life().device().is_open()) return errc::not_started;
-    if (all_.fall(errc::canceled) == errc::device_broken) return errc::device_broken;
-    all_.discard_all();  // it lies in storage that is the caller's again
-    life().forgive();
-    return {};
+    const errc how = all_.fall(errc::canceled);
+    if (!life().has_memory()) all_.discard_all();  // it lies in storage that is the caller's again
+    return how == errc::canceled ? errc::ok : how;
   }
   /// As `reset`, and takes the device off the bus.
   [[nodiscard]] result<void> hand_off() {

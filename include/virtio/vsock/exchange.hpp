@@ -183,11 +183,12 @@ class exchange {
   void discard_all() {
     for (u16 one = 0; one < L.connections; ++one) unread.discard(table[one], queues);
   }
-  /// The device goes down, and every connection with it. Returns `why`, or `device_broken`.
-  [[nodiscard]] errc fall(errc why) {
-    why = queues.take_down(why);
+  /// The device goes down, and every connection with it. Returns what `device_life::take_down` does: of interest to those who give
+  /// the storage back, since no call has a buffer that the device could keep.
+  errc fall(errc why) {
+    const errc how = queues.take_down(why);
     end_all(why);
-    return why;
+    return how;
   }
 
   /// Whether it has been quiet for so long that the device may have forgotten us: asked once a poll, true at 1024 quiet ones in
@@ -390,7 +391,7 @@ class exchange {
   /// then has gathered enough.
   [[nodiscard]] u16 wring_out_buffer() {
     if (const errc got = queues.collect(); got != errc::ok) {
-      (void)fall(got);
+      fall(got);
       return 0;
     }
     if (const u16 buffer = queues.take_buffer(); buffer != 0 || gathering_.empty()) return buffer;

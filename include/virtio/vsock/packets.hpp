@@ -47,7 +47,7 @@ class packet_queues {
   /// Up to, but without, step 8: buffers are in the queues, no doorbell has rung.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
                                    const interrupt_vectors& interrupts, const feature_plan& plan) {
-    if (life_.may_hold_buffers() && take_down(errc::canceled) == errc::device_broken)
+    if (life_.has_memory() && take_down(errc::canceled) == errc::device_broken)
       return life_.device().refuse(verdict::reset_timed_out, errc::device_broken);
     dma_area area;
     VIRTIO_TRY(life_.begin(platform, where, storage, dma_bytes, device_type::vsock, plan.template with_queue<ring>(),
@@ -79,10 +79,10 @@ class packet_queues {
   [[nodiscard]] device_life<P, T>& life() { return life_; }
   [[nodiscard]] const device_life<P, T>& life() const { return life_; }
 
-  /// Resets the device. Returns `why`, or `device_broken` when it will not.
-  [[nodiscard]] errc take_down(errc why) {
+  /// Takes the device down, as `device_life::take_down`. No user's buffer was with it: what it keeps is storage.
+  errc take_down(errc why) {
     why = life_.take_down(why);
-    if (why != errc::device_broken)
+    if (!life_.has_memory())
       for (auto& one : queues_)
         while (one.ring.reclaim()) {}
     return why;

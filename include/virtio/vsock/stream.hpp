@@ -90,7 +90,7 @@ class stream {
   [[nodiscard]] result<void> shutdown(ends what) { return device_->shutdown(which_, what); }
 
   /// Closes in good order: what was sent arrives, and the peer agrees. When it does not within `keep_waiting(waiting::shutdown)` the
-  /// connection is reset. The handle is stale then in any case. Errors: `timed_out`, `stale_handle`, why the device is down.
+  /// connection is reset. The handle is stale then in any case. Errors: `timed_out`, `stale_handle`, the device's.
   [[nodiscard]] result<void> close() { return device_->close_and_wait(which_); }
   /// Ends it at once, by RST.
   [[nodiscard]] result<void> abort() { return device_->abort(which_); }

@@ -10,8 +10,15 @@ namespace virtio {
 
 /// How long a wait has lasted.
 struct patience {
-  u64 attempts = 0;     // calls of keep_waiting so far
+  u64 attempts = 0;     // calls of keep_waiting since the device last gave something back
   bool looked = false;  // a queue said that something is there: worth one look, not a habit
+  bool slept = false;   // on platforms that do
+
+  /// Something that somebody else waits for came back: the device is alive.
+  void renew() {
+    attempts = 0;
+    looked = false;
+  }
 };
 
 /// Publishes what is staged in a queue and rings its doorbell if the device wants it: at most one register write.
@@ -65,13 +72,19 @@ class device_life {
   /// `needs_reset`, the device has failed; `timed_out`, the platform has waited enough.
   template <class Arm>
   [[nodiscard]] errc pass_time(waiting why, patience& left, Arm&& arm) {
+    // A status read is an exit to the host. Where an attempt is a turn of a loop, one in many is often enough to notice a failed
+    // device, and too seldom to be felt. Where it is a sleep there is one after each that brought nothing: what ended it may be the
+    // interrupt about the failure, and no other would come.
+    constexpr u64 attempts_per_status_read = 65536;
     if constexpr (detail::sleeps<P>()) {
       left.looked = !left.looked && arm();
       if (left.looked) return errc::ok;
+      if (left.slept && session_.needs_reset()) return errc::needs_reset;
+      left.slept = true;
     }
     const u64 attempt = left.attempts++;
     const bool patient = session_.platform().keep_waiting(why, attempt);
-    if (!patient || attempt % attempts_per_status_read == attempts_per_status_read - 1)
+    if (!patient || (!detail::sleeps<P>() && attempt % attempts_per_status_read == attempts_per_status_read - 1))
       if (session_.needs_reset()) return errc::needs_reset;
     return patient ? errc::ok : errc::timed_out;
   }
@@ -109,9 +122,6 @@ class device_life {
   }
 
  private:
-  // A status read is an exit to the host: often enough to notice a failed device, too seldom to be felt.
-  static constexpr u64 attempts_per_status_read = 65536;
-
   [[nodiscard]] static result<void> place(const P& platform, dma_region storage, usize needed, dma_area& area) {
     if (storage.size < needed) return errc::no_space;
     if (reinterpret_cast<uptr>(storage.data) % dma_page != 0) return errc::misaligned;

@@ -154,7 +154,7 @@ class request_device {
       if (problem == errc::ok) {
         if (ended.what.which == mine) return errc::ok;
         park(ended);
-        left = {};  // the device is alive
+        left.renew();
         continue;
       }
       if (problem == errc::not_ready) {

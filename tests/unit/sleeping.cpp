@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT
+// Drivers on a platform whose unit of waiting is a sleep until an interrupt or a tick: what is noticed when it wakes up, and what that
+// costs.
+#include <catch2/generators/catch_generators.hpp>
+
+#include <functional>
+
+#include "disk.hpp"
+#include "entropy.hpp"
+#include "vsock.hpp"
+
+using namespace virtio;
+using rig::blk_model;
+using rig::rng_model;
+using rig::seat;
+using rig::vsock_model;
+
+namespace {
+
+struct sleeping : rig::platform_type {
+  static constexpr bool sleeps = true;
+};
+
+using disk = rig::driver<blk::device<sleeping, rig::any_pci, split_queue<8>>>;
+using entropy = rig::driver<rng::device<sleeping, rig::any_pci, packed_queue<8>>>;
+using sockets = rig::driver<vsock::device<sleeping, rig::modern_pci, split_queue<64>>>;
+
+/// A machine that sleeps until its device interrupts it, or a tick comes.
+struct machine : rig::machine {
+  u32 sleeps = 0;
+  std::function<void(u32)> during{};  // the n-th sleep, from 1
+
+  machine() {
+    for (auto& limit : memory.wait_limit) limit = 1'000'000;
+    memory.on_wait = [this](waiting why, u64) {
+      if (why == waiting::reset) return;
+      ++sleeps;
+      if (during) during(sleeps);
+      if (running)
+        for (auto& one : models) (void)one->step();
+    };
+  }
+  template <class Driver>
+  result<void> begin(Driver& d) {
+    return d->start(sleeping{{&memory}}, where(4), d.storage());
+  }
+};
+
+}  // namespace
+
+TEST_CASE("sleeping: a device that fails is noticed at the wake-up that it fails by, by every call that waits [STATUS-04]",
+          "[blk][rng][vsock]") {
+  machine m;
+  u8 buffer[512];
+  SECTION("a read, a wait for any request, a drain") {
+    auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4);
+    rig::driver<blk::device<sleeping, rig::any_pci, rig::legacy_queue>> d;
+    REQUIRE(m.begin(d));
+    model.hold();
+    m.during = [&](u32 n) {
+      if (n == 3) model.set_needs_reset();
+    };
+    const int which = GENERATE(0, 1, 2);
+    if (which != 0) REQUIRE(d->submit_read(0, buffer));
+    const errc how = which == 0   ? d->read(0, buffer).error()
+                     : which == 1 ? d->wait_next().error()
+                                  : d->drain([](blk::done) {}).error();
+    CHECK(how == errc::needs_reset);
+    (void)d->drain([](blk::done) {});
+  }
+  SECTION("fill") {
+    auto& model = m.add<rng_model>(seat::modern, 4);
+    model.offer({34});
+    entropy e;
+    REQUIRE(m.begin(e));
+    model.hold();
+    m.during = [&](u32 n) {
+      if (n == 3) model.set_needs_reset();
+    };
+    CHECK(e->fill(buffer).error() == errc::needs_reset);
+  }
+  SECTION("sockets") {
+    auto& model = m.add<vsock_model>(seat::modern, 4);
+    sockets s;
+    REQUIRE(m.begin(s));
+    REQUIRE(s->listen(80, 1));
+    m.during = [&](u32 n) {
+      if (n == 3) model.set_needs_reset();
+    };
+    CHECK(s->accept(80).error() == errc::needs_reset);
+  }
+  CHECK(m.sleeps == 3);
+}
+
+TEST_CASE("sleeping: a failure that comes with the completion of another request is noticed at the next wake-up [STATUS-04]", "[blk]") {
+  machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4);
+  disk d;
+  REQUIRE(m.begin(d));
+  model.hold();
+  u8 a[512], b[512];
+  REQUIRE(d->submit_read(1, a, 1));
+  m.during = [&](u32 n) {
+    if (n == 2) {
+      model.complete(0);
+      model.set_needs_reset();
+    }
+  };
+  CHECK(d->read(0, b).error() == errc::needs_reset);
+  CHECK(m.sleeps == 2);  // nothing else would wake us up
+  CHECK(d->next_completion()->status == errc::ok);
+}
+
+TEST_CASE("sleeping: a request that ends with the first interrupt costs no status read", "[blk]") {
+  machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4);
+  disk d;
+  REQUIRE(m.begin(d));
+  u8 a[512];
+  model.counts = {};
+  for (int i = 0; i < 20; ++i) REQUIRE(d->read(0, a));
+  CHECK(m.sleeps == 20);
+  CHECK(model.counts.common == 0);
+  CHECK(model.counts.notify == 20);
+}

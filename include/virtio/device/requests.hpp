@@ -26,12 +26,7 @@ class mapped_pieces {
     for (u16 i = 0; i < count; ++i) pieces_[slot][i] = first[i];
   }
   void unmap(const P& platform, u16 slot, u32 written) {
-    for (u16 i = 0; i < counts_[slot]; ++i) {
-      const segment& piece = pieces_[slot][i];
-      const u32 here = piece.way == direction::from_device ? smaller(written, piece.length) : 0;
-      written -= here;
-      platform.unmap(piece, here);
-    }
+    detail::unmap(platform, pieces_[slot], counts_[slot], written);
     counts_[slot] = 0;
   }
 
@@ -110,7 +105,7 @@ class request_device {
 
   /// Unmaps user buffers that were mapped for a request that is not going to be.
   void release_pieces(const segments& chain, u16 first, u16 payload) const {
-    for (u16 i = 0; i < payload; ++i) detail::unmap(device().platform(), chain[first + i], 0);
+    detail::unmap(device().platform(), chain.begin() + first, payload, 0);
   }
 
   /// Publishes what is staged and rings the doorbell if the device wants it: at most one register write.

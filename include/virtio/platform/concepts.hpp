@@ -29,9 +29,10 @@ enum class access_policy : u8 {
 ///     that less would do, too little room in `out` or in a bounce pool: drivers then ask for half, down to one block or byte;
 ///  3. `keep_waiting(why, attempt)` passes some time (pause, yield, halt) and says whether to go on; `attempt` counts from 0.
 ///     `false` ends the wait: the device is then reset to get the buffers back, so be patient;
-///  4. optional `unmap(segment, written)`: called once per segment that map() gave, after the device is done with it; the
-///     device wrote at most the first `written` bytes of it. Never called for `direction::shared`. A platform that must
-///     take shared storage down does so after the device's hand_off();
+///  4. optional `unmap(segment, written)`: called once for each push() of map(), in however many pieces push() cut it (SIZE_MAX of a
+///     disk), after the device is done with all of them: the segment has address, length, direction and handle as push() got them,
+///     0xffffffff for a longer length. The device wrote at most the first `written` bytes of it. Never called for
+///     `direction::shared`. A platform that must take shared storage down does so after the device's hand_off();
 ///  5. optional `trace(event)`: sees status writes, feature words, queues and doorbells;
 ///  6. optional `static constexpr bool sleeps = true`: keep_waiting may halt until an interrupt when it waits for requests, and
 ///     the library asks the device for one before each such call. A device raises none for the end of a reset;
@@ -49,9 +50,19 @@ namespace detail {
 template <class P>
 concept unmaps = requires(const P p, const segment& piece, u32 written) { p.unmap(piece, written); };
 
+/// Unmaps what the `count` pieces from `first` on are of, each mapping once and whole; the device wrote the first `written` bytes of
+/// those that it may write.
 template <class P>
-constexpr void unmap(const P& p, const segment& piece, u32 written) {
-  if constexpr (unmaps<P>) p.unmap(piece, written);
+constexpr void unmap(const P& p, const segment* first, u16 count, u32 written) {
+  if constexpr (unmaps<P>) {
+    for (u16 i = 0; i < count;) {
+      segment whole = first[i];
+      while (++i < count && first[i].continues()) whole.length = smaller(first[i].length, ~whole.length) + whole.length;
+      const u32 here = whole.way == direction::from_device ? smaller(written, whole.length) : 0;
+      written -= here;
+      p.unmap(whole, here);
+    }
+  }
 }
 
 template <class P>

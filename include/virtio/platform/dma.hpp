@@ -29,7 +29,11 @@ struct segment {  // no initial values: a list of them on the stack, of which a 
   dma_addr at;
   u32 length;
   direction way;
-  u64 handle;  // the platform's own, handed back to its unmap(): a bounce slot, an IOTLB entry
+  u64 handle;  // the platform's own, handed back to its unmap(): a bounce slot, an IOTLB entry. Any but `continued`
+
+  /// In the place of a handle: this piece goes on where the one before it ends, and is of the same mapping.
+  static constexpr u64 continued = ~u64{0};
+  [[nodiscard]] constexpr bool continues() const { return handle == continued; }
 
   /// Both as the second half of a descriptor has them: on little-endian machines one load.
   [[nodiscard]] u64 length_and_way() const {
@@ -48,19 +52,15 @@ class segments {
   template <u16 Capacity>
   constexpr explicit segments(segment (&storage)[Capacity]) : segments{storage, Capacity} {}
 
-  /// Appends `length` bytes at `at`, cut into pieces of at most `largest_piece()`. Nothing is appended for length 0.
-  /// Errors: `no_space` when the list is full; what was appended until then is still in it, for the caller to forget.
-  /// `invalid_argument`: something for the device to read, behind something to write.
+  /// Appends one mapping: `length` bytes at `at`, cut into pieces of at most `largest_piece()`, of which the first has `handle` and
+  /// the others are `continued`. Nothing is appended for length 0. Errors: `no_space` when the list is full; what was appended until
+  /// then is still in it, for the caller to forget. `invalid_argument`: something for the device to read, behind something to write.
   constexpr result<void> push(dma_addr at, u64 length, direction way, u64 handle = 0) {
     if (way == direction::to_device && writable_ != 0) [[unlikely]] return errc::invalid_argument;
-    while (length != 0) {
-      if (count_ == capacity_) return errc::no_space;
-      const u32 piece = static_cast<u32>(detail::smaller(length, u64{largest_}));
-      first_[count_++] = segment{at, piece, way, handle};
-      add(piece, way);
-      at = at + piece;
-      length -= piece;
-    }
+    if (length == 0) return {};
+    if (!put(at, length, way, handle)) [[unlikely]] return errc::no_space;
+    while (length != 0) [[unlikely]]
+      if (!put(at, length, way, segment::continued)) return errc::no_space;
     return {};
   }
 
@@ -101,6 +101,16 @@ class segments {
   }
 
  private:
+  // The next piece of what push() appends.
+  [[nodiscard, gnu::always_inline]] constexpr bool put(dma_addr& at, u64& length, direction way, u64 handle) {
+    if (count_ == capacity_) return false;
+    const u32 piece = static_cast<u32>(detail::smaller(length, u64{largest_}));
+    first_[count_++] = segment{at, piece, way, handle};
+    add(piece, way);
+    at = at + piece;
+    length -= piece;
+    return true;
+  }
   constexpr void add(u32 length, direction way) {
     bytes_ += length;
     if (way != direction::to_device) writable_ += length;

@@ -25,6 +25,7 @@ class strict_machine {
 
   // --- knobs ---
   u32 largest_piece = 0x8000'0000;             // buffers are cut into pieces of at most this
+  bool one_mapping = false;                    // a buffer is mapped once, as an IOMMU or UEFI does it, and cut by push() alone
   u64 fail_map = never;                        // the map() call, from 0, that fails
   errc fail_map_with = errc::dma_unreachable;
   u64 shared_base = 0x2'0000'0000;             // device addresses of shared memory; a page-aligned start stays one
@@ -66,15 +67,18 @@ class strict_machine {
     for (const auto& [start, length] : refused_)
       if (first < start + length && start < first + n) return errc::dma_unreachable;
     if (way == direction::shared) return share(va, n, out);
-    const u16 before = out.size();
-    const usize longest = std::min<usize>(largest_piece, out.largest_piece());
+    const u16 start = out.size();
+    const usize longest = one_mapping ? n : std::min<usize>(largest_piece, out.largest_piece());
     for (usize done = 0; done < n;) {
       const usize length = std::min(longest, n - done);
+      const u16 before = out.size();
       const u64 handle = open(const_cast<u8*>(static_cast<const volatile u8*>(va)) + done, static_cast<u32>(length), way);
       if (const auto pushed = out.push(dma_addr{live_.at(handle).at}, length, way, handle); !pushed) {
         // All or nothing: what was mapped so far goes back untouched.
         close(handle, 0, restore::everything);
-        for (u16 i = before; i < out.size(); ++i) close(out[i].handle, 0, restore::everything);
+        out.truncate(before);
+        for (u16 i = start; i < out.size(); ++i)
+          if (!out[i].continues()) close(out[i].handle, 0, restore::everything);
         return pushed.error();
       }
       done += length;

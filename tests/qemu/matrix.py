@@ -473,7 +473,7 @@ def example_cells():
     for variant in ("modern-only", "legacy-only"):
         yield Cell(f"pc {variant} example c_firmware", variant=variant, disks=[Disk(flips=True)], rngs=[Rng()], image="examples/c_firmware",
                    console=[rf"\A{SECTORS} sectors\nbehind the end: the request reaches past the end of the device or of its limits\n"
-                            r"seeded\nhanded off; again: the device has not been started\n\Z"])
+                            r"seeded\nhanded off; again: the device is not running: start it \(again\)\n\Z"])
     yield Cell("pc example c_firmware without an rng", disks=[Disk(flips=True)], image="examples/c_firmware", status=1,
                console=[r"^entropy: there is no such device"])
     yield Cell("pc example 02_rng without an rng", image="examples/02_rng", status=1, console=[r"\Ano rng: there is no such device"])

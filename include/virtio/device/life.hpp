@@ -29,6 +29,43 @@ void kick(const P& platform, Ring& ring, const Doorbell& bell, u16 queue) {
   detail::trace(platform, {event::kind::doorbell, queue});
 }
 
+/// Rings again for buffers that the device was shown already; for none, not.
+template <platform P, virtqueue Ring, class Doorbell>
+void ring_again(const P& platform, const Ring& ring, const Doorbell& bell, u16 queue) {
+  if (ring.in_flight() == 0) return;
+  bell.ring(ring.position());
+  detail::trace(platform, {event::kind::doorbell, queue});
+}
+
+/// How long looks at a device's queues have found nothing. A doorbell can get lost: a device that was restored from a snapshot waits
+/// for one, and vhost-device-vsock 0.3.0 leaves packets where they are when another connection had none. So after 65,536 quiet looks
+/// it is rung once more, then after twice as many each time, until that is 2^22: some milliseconds of polling at first, and never
+/// felt. All-zero is the beginning.
+class quiet_spell {
+  static constexpr u32 first = 65536;
+  static constexpr u32 most_doublings = 6;
+
+ public:
+  /// What a look ahead of a sleep counts for, which by the next one has brought nothing: eight of them are enough.
+  static constexpr u32 sleep = first >> 3;
+
+  void end() { looks_ = rings_ = 0; }
+  /// Whether a whole sleep has brought nothing.
+  [[nodiscard]] bool outlasts_sleep() const { return looks_ >= sleep; }
+  /// So many quiet looks more. True: ring again.
+  [[nodiscard]] bool goes_on(u32 looks) {
+    looks_ += looks;
+    if (looks_ < first << rings_) return false;
+    looks_ = 0;
+    if (rings_ < most_doublings) ++rings_;
+    return true;
+  }
+
+ private:
+  u32 looks_ = 0;
+  u32 rings_ = 0;
+};
+
 /// A session, and whether its device is up. All-zero until `begin`.
 template <platform P, transport T>
 class device_life {

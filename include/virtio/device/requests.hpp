@@ -66,6 +66,7 @@ class request_device {
     if (life_.has_memory())
       if (const auto done = reset(); !done) return device().refuse(verdict::reset_timed_out, done.error());
     forget_requests();
+    quiet_.end();
     VIRTIO_TRY(life_.begin(platform, where, storage, needed, type, plan.with_queue<ring_type>(), interrupts.config, area));
     return device().set_up(0, ring_, area.part(0, ring_type::dma_bytes), interrupts.of_queue(0), bell_);
   }
@@ -173,7 +174,7 @@ class request_device {
     ring_.release(ended.what.which);
   }
 
-  [[nodiscard]] bool arm() { return parked_count_ != 0 || (life_.is_up() && ring_.arm()); }
+  [[nodiscard]] bool arm() { return parked_count_ != 0 || (life_.is_up() && arm_ring()); }
   void disarm() {
     if (life_.is_up()) ring_.disarm();
   }
@@ -211,11 +212,26 @@ class request_device {
     if (!life_.is_up()) [[unlikely]] return keeps_buffers() ? errc::device_broken : errc::not_started;
     ended.error = errc::ok;
     const errc got = ring_.take(ended.what);
+    if (got == errc::not_ready) stay_quiet(1);
     return got == errc::device_misbehaved ? recover(got) : got;
   }
 
   [[nodiscard]] errc pass_time(waiting why, patience& left) {
-    return life_.pass_time(why, left, [this] { return ring_.arm(); });
+    return life_.pass_time(why, left, [this] { return arm_ring(); });
+  }
+  [[nodiscard]] bool arm_ring() {
+    if (ring_.arm()) return true;
+    stay_quiet(detail::sleeps<P>() ? quiet_spell::sleep : 1);
+    return false;
+  }
+
+  // So many looks found nothing. A spell ends by what comes and by what is shown to the device, and that is seen here, where nobody is
+  // in a hurry, by the ring: a request that completes pays nothing for it.
+  [[gnu::noinline]] void stay_quiet(u32 looks) {
+    const u32 now = u32{ring_.position()} << 16 | ring_.in_flight();
+    if (now != quiet_at_) quiet_.end();
+    quiet_at_ = now;
+    if (quiet_.goes_on(looks)) ring_again(device().platform(), ring_, bell_, 0);
   }
 
   // Whether the device, which is down, has a request: staged ones count, whose descriptors are where it can read them.
@@ -280,6 +296,8 @@ class request_device {
 
   u16 parked_count_ = 0;
   typename T::doorbell bell_{};
+  quiet_spell quiet_{};
+  u32 quiet_at_ = 0;  // where the ring was at the last quiet look
   device_life<P, T> life_{};
   ring_type ring_{};
   parked_answer parked_[slots]{};

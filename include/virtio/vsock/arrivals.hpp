@@ -12,14 +12,16 @@ class arrivals {
  public:
   explicit arrivals(Exchange& all) : all_{all} {}
 
-  /// Whether a packet came, in the call below.
+  /// Whether a packet came or left, in the call below.
   [[nodiscard]] bool came() const { return came_; }
 
   /// Everything that can be done now: sent buffers come back, events and packets are taken, buffers go to the device, and what is
   /// owed is sent. Errors: `device_misbehaved` once, and all connections have ended then; `not_started`.
   [[nodiscard]] errc move_packets() {
     if (!all_.life().is_up()) return errc::not_started;
+    const u16 sending = all_.queues.sending();
     errc got = all_.queues.collect();
+    came_ = all_.queues.sending() != sending;
     if (got == errc::ok) got = take_events();
     // A packet may want an answer, and there is room for some only: beyond that packets stay where they are. No buffer goes back
     // before the loop has ended, so that it does.
@@ -31,12 +33,8 @@ class arrivals {
     }
     // Buffers first: a host that waits for some does not read what we send (vhost).
     all_.queues.post_buffers();
-    if (all_.is_worth_a_nudge(quiet)) {
-      all_.queues.insist(all_.queues.receive_queue);
-      if (!all_.queues.is_idle()) all_.queues.insist(all_.queues.transmit_queue);
-    } else {
-      all_.queues.kick(all_.queues.receive_queue);
-    }
+    all_.queues.kick(all_.queues.receive_queue);
+    all_.looked(quiet);
     all_.serve_thirsty();
     all_.ask_again();
     all_.send_owed();

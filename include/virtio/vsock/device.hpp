@@ -104,7 +104,7 @@ class device {
       if (const errc problem = arrived.move_packets(); problem != errc::ok) return problem;
       if (done()) return errc::ok;
       if (arrived.came()) left.looked = false;  // the interrupt that was asked for is spent: ask anew before sleeping
-      const errc passed = life().pass_time(why, left, [this] { return all_.queues.arm(); });
+      const errc passed = life().pass_time(why, left, [this] { return all_.arm(); });
       if (passed == errc::needs_reset) all_.fall(passed);
       if (passed != errc::ok) return passed;
     }
@@ -364,7 +364,7 @@ class device {
 
   /// Asks for an interrupt when packets come or leave. True: there is something already, poll again before sleeping; also while
   /// small pieces are gathered, which only polls get on their way: `flush` before a long sleep.
-  [[nodiscard]] bool arm() { return !all_.to_tell.empty() || all_.is_gathering() || (life().is_up() && all_.queues.arm()); }
+  [[nodiscard]] bool arm() { return !all_.to_tell.empty() || all_.is_gathering() || (life().is_up() && all_.arm()); }
   void disarm() {
     if (life().is_up()) all_.queues.disarm();
   }

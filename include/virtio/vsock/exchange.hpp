@@ -48,6 +48,7 @@ class exchange {
     thirsty_ = {};
     for (listener& one : listeners) one = {};
     first_reply_ = reply_count_ = 0;
+    quiet_.end();
     table.start(seed);
     unread.start();
   }
@@ -191,12 +192,22 @@ class exchange {
     return how;
   }
 
-  /// Whether it has been quiet for so long that the device may have forgotten us: asked once a poll, true at 1024 quiet ones in
-  /// a row, after twice as many each time, and at every 2^20. vhost-device-vsock 0.3.0 leaves what it has for us where it is
-  /// when another connection had nothing, until any doorbell rings.
-  [[nodiscard]] bool is_worth_a_nudge(bool quiet) {
-    quiet_ = quiet ? quiet_ + 1 : 0;
-    return quiet_ >= 1024 && (virtio::detail::is_power_of_two(quiet_) || quiet_ % (1u << 20) == 0);
+  /// A poll has looked at everything. When many in a row were quiet the device may have forgotten us.
+  void looked(bool quiet) {
+    if (!quiet) quiet_.end();
+    else if (quiet_.goes_on(looks_in_poll)) queues.ring_again();
+  }
+  /// Asks for interrupts ahead of a sleep. True: something is there already.
+  [[nodiscard]] bool arm() {
+    if (queues.arm()) return true;
+    if constexpr (virtio::detail::sleeps<P>()) {
+      if (quiet_.outlasts_sleep()) {  // what is gathered waits as long as we do
+        ask_oldest();
+        send_owed();
+      }
+      if (quiet_.goes_on(quiet_spell::sleep)) queues.ring_again();
+    }
+    return false;
   }
 
   // What is owed ---------------------------------------------------------------------------------------------------------
@@ -400,7 +411,7 @@ class exchange {
     gathering_.push(all(), oldest);
     owe(oldest, owes_data);
     send_owed();
-    if (!queues.is_idle()) return 0;
+    if (queues.sending() != 0) return 0;
     // None is with the device, and this peer has taken back the room that it had for what is gathered: others must not wait for it.
     finish(oldest, errc::peer_reset, true);
     return queues.take_buffer();
@@ -441,7 +452,10 @@ class exchange {
   [[nodiscard]] bool is_gathering() const { return !gathering_.empty(); }
   /// A peer that is slow to read does not say when it has caught up. It is asked now and then, when there is something for it.
   void ask_again() {
-    if (gathering_.empty() || ++polls_ % polls_per_question != 0) return;
+    if (!gathering_.empty() && ++polls_ % polls_per_question == 0) ask_oldest();
+  }
+  void ask_oldest() {
+    if (gathering_.empty()) return;
     const u16 one = gathering_.first();
     gathering_.remove(all(), one);
     gathering_.push(all(), one);
@@ -495,12 +509,13 @@ class exchange {
 
  private:
   static constexpr u8 polls_per_question = 64;
+  static constexpr u32 looks_in_poll = 64;  // it is heavier than one, and vhost-device-vsock has us wait more often: 1024 are enough
 
   u32 cid_ = 0;
   u16 first_reply_ = 0;
   u16 reply_count_ = 0;
   u8 polls_ = 0;
-  u32 quiet_ = 0;  // polls since the last packet came
+  quiet_spell quiet_{};
   line_of<&connection::to_send> to_send_{};
   line_of<&connection::in_line> closing_{};
   line_of<&connection::gathering> gathering_{};

@@ -170,8 +170,8 @@ class packet_queues {
   /// Buffers that are taken are linked by who has them.
   [[nodiscard]] u16& after_sent(u16 buffer) { return sent_next_[buffer - 1]; }
   [[nodiscard]] bool has_buffer() const { return free_sent_ != 0; }
-  /// Nothing is on its way out.
-  [[nodiscard]] bool is_idle() const { return queues_[transmit_queue].ring.in_flight() == 0; }
+  /// Packets on their way out.
+  [[nodiscard]] u16 sending() const { return queues_[transmit_queue].ring.in_flight(); }
   void drop(u16 buffer) {
     sent_next_[buffer - 1] = free_sent_;
     free_sent_ = buffer;
@@ -199,7 +199,11 @@ class packet_queues {
 
   /// Shows the device what was staged: at most one register write.
   void kick(u16 which) { virtio::kick(life_.device().platform(), queues_[which].ring, queues_[which].bell, which); }
-  /// Rings whether the device wants it or not: one that was restored from a snapshot waits for it.
+  /// Rings for whatever the device has.
+  void ring_again() {
+    for (u16 q = 0; q < 3; ++q) virtio::ring_again(life_.device().platform(), queues_[q].ring, queues_[q].bell, q);
+  }
+  /// Shows what was staged, and rings whether the device wants it or not: one that was restored from a snapshot waits for it.
   void insist(u16 which) {
     (void)queues_[which].ring.publish();
     (void)queues_[which].ring.needs_kick();

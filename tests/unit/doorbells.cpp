@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT
+// Doorbells that get lost: every driver rings again when it has been quiet for long, and not otherwise.
+#include <catch2/generators/catch_generators.hpp>
+
+#include "disk.hpp"
+#include "entropy.hpp"
+#include "vsock.hpp"
+
+using namespace virtio;
+using rig::blk_model;
+using rig::rng_model;
+using rig::seat;
+using rig::vsock_model;
+using virtio::testing::device_model;
+
+namespace {
+
+template <bool Sleeps>
+struct board : rig::platform_type {
+  static constexpr bool sleeps = Sleeps;
+};
+
+template <bool Sleeps>
+using disk = rig::driver<blk::device<board<Sleeps>, rig::modern_pci, queue<8>>>;
+template <bool Sleeps>
+using entropy = rig::driver<rng::device<board<Sleeps>, rig::modern_pci, queue<8>>>;
+template <bool Sleeps>
+using sockets = rig::driver<vsock::device<board<Sleeps>, rig::modern_pci, split_queue<64>>>;
+
+/// A machine that loses the next doorbells of its device: each was rung, and nobody heard it.
+struct machine : rig::machine {
+  u32 lose = 0;
+  u64 attempts = 0;  // of waits for a request
+
+  machine() {
+    for (auto& limit : memory.wait_limit) limit = 1'000'000;
+    memory.on_wait = [this](waiting why, u64) {
+      attempts += why != waiting::reset;
+      for (auto& one : models) {
+        for (usize q = 0; lose != 0 && q < one->queue_count(); ++q)
+          if (one->at(q).rung.exchange(false)) --lose;
+        if (running) (void)one->step();
+      }
+    };
+  }
+  template <bool Sleeps, class Driver>
+  result<void> begin(Driver& d) {
+    return d->start(board<Sleeps>{{&memory}}, where(4), d.storage());
+  }
+};
+
+template <bool Sleeps>
+void lost_doorbell() {
+  const bool packed = GENERATE(false, true);
+  const bool event_idx = GENERATE(false, true);
+  CAPTURE(packed, event_idx);
+  const auto set = [&](device_model& model) {
+    if (packed) model.offer({34});
+    if (event_idx) model.offer({29});
+  };
+  const u64 enough = Sleeps ? 8 : 65536;
+  machine m;
+  u8 data[512];
+  SECTION("blk") {
+    auto& model = m.add<blk_model>(seat::modern, 4);
+    set(model);
+    disk<Sleeps> d;
+    REQUIRE(m.begin<Sleeps>(d));
+    m.lose = 1;
+    REQUIRE(d->read(0, data));
+    CHECK(model.doorbells() == 2);
+    CHECK(model.resets() == 1);
+    CHECK(m.attempts <= enough + 1);
+    REQUIRE(d->submit_read(1, data));
+    m.lose = 2;  // the second one, too
+    REQUIRE(d->wait_next());
+    CHECK(model.doorbells() == 5);
+    CHECK(m.attempts <= 4 * enough + 4);
+  }
+  SECTION("rng") {
+    auto& model = m.add<rng_model>(seat::modern, 4);
+    set(model);
+    entropy<Sleeps> e;
+    REQUIRE(m.begin<Sleeps>(e));
+    m.lose = 1;
+    REQUIRE(e->fill(data));
+    CHECK(model.doorbells() == 2);
+    CHECK(model.resets() == 1);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("doorbells: one that gets lost costs a wait and no reset", "[blk][rng]") { lost_doorbell<false>(); }
+TEST_CASE("doorbells: one that gets lost costs some sleeps and no reset", "[blk][rng]") { lost_doorbell<true>(); }
+
+TEST_CASE("doorbells: one that a socket device loses costs a wait, asleep or awake", "[vsock]") {
+  const auto connects = [](auto sleeps, u64 enough) {
+    machine m;
+    auto& model = m.add<vsock_model>(seat::modern, 4);
+    model.ports[rig::open_port] = vsock_model::reception::accepts;
+    sockets<sleeps.value> s;
+    REQUIRE(m.begin<sleeps.value>(s));
+    (void)model.step();
+    m.lose = 1;
+    CHECK(s->connect(rig::echo));
+    CHECK(m.attempts <= enough);
+    CHECK(model.doorbells(1) == 2);
+  };
+  connects(std::false_type{}, 1030);
+  connects(std::true_type{}, 12);
+}
+
+TEST_CASE("doorbells: a device that never answers hears so many and no more", "[blk]") {
+  machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4);
+  model.hold();
+  u8 data[512];
+  SECTION("awake") {
+    disk<false> d;
+    REQUIRE(m.begin<false>(d));
+    m.memory.wait_limit[static_cast<int>(waiting::request)] = 7 * 65536 + 100;
+    CHECK(d->read(0, data).error() == errc::timed_out);
+    CHECK(model.doorbells() == 1 + 3);  // after 1, 3 and 7 times 65,536
+  }
+  SECTION("asleep") {
+    disk<true> d;
+    REQUIRE(m.begin<true>(d));
+    m.memory.wait_limit[static_cast<int>(waiting::request)] = 120;
+    CHECK(d->read(0, data).error() == errc::timed_out);
+    CHECK(model.doorbells() == 1 + 4);  // after 8, 24, 56 and 120
+  }
+  SECTION("asleep for long: once in 512 sleeps") {
+    disk<true> d;
+    REQUIRE(m.begin<true>(d));
+    m.memory.wait_limit[static_cast<int>(waiting::request)] = 100'000;
+    CHECK(d->read(0, data).error() == errc::timed_out);
+    CHECK(model.doorbells() <= 1 + 7 + 100'000 / 511);
+    CHECK(model.doorbells() >= 100'000 / 512);
+  }
+}
+
+TEST_CASE("doorbells: polling without waiting rings again, too, and only for what the device has", "[blk]") {
+  machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4);
+  disk<false> d;
+  REQUIRE(m.begin<false>(d));
+  u8 data[512];
+  for (u32 i = 0; i < 200'000; ++i) (void)d->next_completion();
+  CHECK(model.doorbells() == 0);  // it has nothing
+  REQUIRE(d->submit_read(0, data, 5));
+  for (u32 i = 0; i < 200'000; ++i) (void)d->next_completion();
+  CHECK(model.doorbells() == 0);  // nor was it shown anything
+  CHECK(model.ring().raw_available_idx() == 0);
+  d->kick();
+  CHECK(model.doorbells() == 1);
+  model.at(0).rung = false;
+  for (u32 i = 0; i < 65535; ++i) CHECK(d->next_completion().error() == errc::not_ready);
+  CHECK(model.doorbells() == 1);
+  CHECK(d->next_completion().error() == errc::not_ready);
+  CHECK(model.doorbells() == 2);
+  (void)model.step();
+  CHECK(d->next_completion()->cookie == 5);
+}
+
+TEST_CASE("doorbells: what completes in time has one, however often it was looked for in between", "[blk]") {
+  machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4);
+  disk<false> d;
+  REQUIRE(m.begin<false>(d));
+  u8 data[512];
+  model.counts = {};
+  for (int i = 0; i < 40; ++i) {
+    REQUIRE(d->submit_read(0, data));
+    d->kick();
+    for (u32 n = 0; n < 5000; ++n) (void)d->next_completion();  // 200,000 in all
+    (void)model.step();
+    REQUIRE(d->next_completion());
+  }
+  CHECK(model.doorbells() == 40);
+  CHECK(model.counts.notify == 40);
+  CHECK(model.counts.common == 0);
+}

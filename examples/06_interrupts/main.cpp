@@ -14,7 +14,7 @@ struct sleeping_board : board {
   bool keep_waiting(virtio::waiting why, virtio::u64 attempt) const {
     if (why == virtio::waiting::reset) return board::keep_waiting(why, attempt);  // nobody interrupts at the end of a reset
     boot::sleep_until_interrupt();
-    return attempt < 6000;  // the tick comes a hundred times a second: a minute
+    return attempt < board::patience(why) / 10;  // the tick comes every 10 ms
   }
 };
 

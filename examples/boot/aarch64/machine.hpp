@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What the device tree says of the machine, and two instructions of the processor.
+// What the device tree says of the machine, and two instructions of the processor, and its clock.
 #pragma once
 
 #include "device_tree.hpp"
@@ -28,6 +28,12 @@ inline void pause() { asm volatile("yield" ::: "memory"); }
     uint64_t now;
     asm volatile("isb; mrs %0, cntvct_el0" : "=r"(now) : : "memory");
     return now;
+}
+
+[[nodiscard]] inline uint64_t milliseconds_since(uint64_t began) {
+    uint64_t ticks_per_second;
+    asm("mrs %0, cntfrq_el0" : "=r"(ticks_per_second));
+    return (timestamp() - began) * 1000 / ticks_per_second;
 }
 
 }  // namespace boot

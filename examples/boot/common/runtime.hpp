@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What an example needs besides the library: a console, a command line, a way to end. What depends on the processor is in the
-// folders beside this one: machine.hpp has `pause()` and `timestamp()`, the sources the rest.
+// folders beside this one: machine.hpp has `pause()`, `timestamp()` and
+// `milliseconds_since()`, the sources the rest.
 // Single processor, interrupts off, no heap, no global constructors. The program supplies
 // `extern "C" int guest_main(const char* command_line)`; what it returns is the guest's exit status.
 #pragma once

@@ -19,10 +19,21 @@ struct board : virtio::pci::windowed<virtio::pci::cf8<0x1'0000'0000, 0x8000'0000
     return out.push(virtio::dma_addr{reinterpret_cast<virtio::uptr>(va)}, n, way);
   }
 
-  /// Some minutes under emulation, then the device is reset and the call ends.
-  bool keep_waiting(virtio::waiting, virtio::u64 attempt) const {
+  /// How long each kind of wait may last, in milliseconds. Nobody may ever answer who is connected to; a disk may be slow.
+  static constexpr virtio::u64 patience(virtio::waiting why) {
+    switch (why) {
+      case virtio::waiting::reset: return 60'000;
+      case virtio::waiting::request: return 120'000;
+      case virtio::waiting::connect: return 5'000;
+      case virtio::waiting::shutdown: return 2'000;
+    }
+    return 0;
+  }
+  bool keep_waiting(virtio::waiting why, virtio::u64 attempt) const {
+    static virtio::u64 began;  // one program, one wait at a time
+    if (attempt == 0) began = boot::timestamp();
     boot::pause();
-    return attempt < 500'000'000;
+    return boot::milliseconds_since(began) < patience(why);
   }
 
   /// Says what failed and why; the guest's exit status.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Two instructions of the processor, and what the loader of a PC hands over.
+// Two instructions of the processor, a rough clock, and what the loader of a PC hands over.
 #pragma once
 
 #include <stdint.h>
@@ -11,6 +11,10 @@ inline void pause() { __builtin_ia32_pause(); }
 
 /// Reads the processor's time-stamp counter; its frequency is the processor's affair.
 [[nodiscard]] inline uint64_t timestamp() { return __builtin_ia32_rdtsc(); }
+
+/// Approximate, for the bounds of waits: 2^22 ticks are taken for a millisecond, which is right at 4.2 GHz. With a slower counter
+/// they last longer, twice as long at 2.1 GHz.
+[[nodiscard]] inline uint64_t milliseconds_since(uint64_t began) { return (timestamp() - began) >> 22; }
 
 /// Where the loader found ACPI's root, the RSDP; 0 when it found none.
 [[nodiscard]] uint64_t rsdp();

@@ -75,6 +75,7 @@ extern "C" int guest_main(const char*) {
     const auto line = virtio::pci::read<virtio::u8>(sleeping_board{}, where->id, 0x3c);
     if (line > 15) return board::fail("no interrupt line is routed to the disk", virtio::errc::unsupported);
     boot::on_line(line, on_interrupt_line);
+    vectors = virtio::interrupt_line;
   }
   if (auto up = disk.start(sleeping_board{}, *where, disk_dma, vectors); !up) {
     boot::print(virtio::describe(disk.why().why), "\n");

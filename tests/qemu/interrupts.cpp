@@ -44,6 +44,9 @@ struct run {
     const bool lines = boot::option("via") == "line";
     virtio::interrupt_vectors vectors;
     if (lines) {
+      // Whoever polled here before has switched the line off.
+      virtio::pci::change_command(Board{}, where->id, virtio::pci::command::no_line, 0);
+      vectors = virtio::interrupt_line;
       boot::on_line(virtio::pci::read<u8>(Board{}, where->id, 0x3c), on_line);
       boot::on_line(virtio::pci::read<u8>(Board{}, where->id, 0x3c), on_line);  // once more changes nothing
     } else {

@@ -53,8 +53,10 @@ TEST_CASE("blk: a search by serial lets go of disks that cannot be driven, and e
   m.add<blk_model>(seat::modern, 5, blk_options{.zoned = 1});
   m.add<blk_model>(seat::modern, 6, blk_options{.serial = "wanted"});
   disk d;
+  for (const u8 slot : {u8{4}, u8{5}}) m.function(slot).config_write(4, 0x0400);
   REQUIRE(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("wanted"), d.storage()));
   CHECK(bad.status() == 0);
+  for (const u8 slot : {u8{4}, u8{5}}) CHECK(m.function(slot).peek(4, 2) == 0x0400);  // as they were found
   CHECK(!bad.at(0).enabled);
   CHECK(!is_bus_master(m, 4));
   CHECK(m.models[1]->status() == 0);

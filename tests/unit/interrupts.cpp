@@ -150,13 +150,13 @@ TEST_CASE("interrupts: a table of 2048 vectors serves up to the last one [PCI-31
   CHECK(model.interrupts(2047) == 1);
 }
 
-TEST_CASE("interrupts: a line that somebody switched off is switched on when a driver starts", "[interrupts]") {
+TEST_CASE("interrupts: a line that somebody switched off is switched on when a driver that wants it starts", "[interrupts]") {
   rig::machine m;
   (void)m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4);
   auto& f = m.function(4);
   f.config_write(0x04, 0x0400);
   rig::disk<rig::legacy_queue> d;
-  REQUIRE(d.start(m, m.where(4)));
+  REQUIRE(d->start(m.platform(), m.where(4), d.storage(), interrupt_line));
   CHECK((f.peek(0x04, 2) & 0x0400) == 0);
 }
 

@@ -59,7 +59,8 @@ class device {
   /// Brings the disk up: reset, features, queue, limits, DRIVER_OK. `storage` belongs to the device until `reset` or
   /// `hand_off` succeeds, or `start` itself fails with anything but `device_broken`. May be called again at any time, on the
   /// same storage or other; requests of before are canceled silently. With `interrupts` the device uses these MSI-X vectors
-  /// (pci/msix.hpp turns MSI-X on). Waits for the device's reset, bounded by the platform. On error `why()` holds the reason:
+  /// (pci/msix.hpp turns MSI-X on), or its `interrupt_line`, which otherwise stays as it was found. Waits for the device's reset,
+  /// bounded by the platform. On error the device is reset, its bus as it was found, and `why()` holds the reason:
   /// `wrong_device`, `no_space` and `misaligned` (storage), `dma_unreachable`, `unsupported` (a feature, a capability or a
   /// limit), `not_found` (no queue), `device_misbehaved` (config never stable), `timed_out` (no reset, before it was given anything),
   /// `device_broken` (no reset, and it keeps `storage`, or what the device of before was given: this object is tied to that one).
@@ -327,8 +328,9 @@ class device {
   /// device. Errors: `not_started`; it will not reset: `device_broken`, and keeps the storage and the buffers of what is in flight;
   /// `timed_out`, and has neither, since it confirmed another reset before.
   [[nodiscard]] result<void> reset() { return core_.reset(); }
-  /// As `reset`, and takes the device off the bus: what a boot loader does before it jumps. After `device_broken` a PCI device that
-  /// keeps to its bus reaches memory no more; one in an MMIO slot does.
+  /// As `reset`, and takes the device off the bus: what a boot loader does before it jumps. On PCI bus mastering is off, the rest of
+  /// the command register as `start` found it. After success the device is anybody's, and the object touches it no more; after
+  /// `device_broken` a PCI device that keeps to its bus reaches memory no more, one in an MMIO slot does.
   [[nodiscard]] result<void> hand_off() { return core_.hand_off(); }
 
  private:

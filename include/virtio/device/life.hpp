@@ -72,19 +72,18 @@ class device_life {
  public:
   using location = typename T::location;
 
-  /// Steps up to the queues, for a device that is down and has no memory of ours. `storage` is the driver's whole DMA storage, of which it
-  /// uses the first `needed` bytes; `area` says where the device sees it.
+  /// Steps up to the queues, for a device that is down and has no memory of ours. `storage` is the driver's whole DMA storage, of which
+  /// it uses the first `needed` bytes; `area` says where the device sees it.
   [[nodiscard, gnu::always_inline]] result<void> begin(const P& platform, const location& where, dma_region storage, usize needed,
-                                                       device_type type, const feature_plan& plan, u16 config_vector,
-                                                       dma_area& area) {
+                                                       device_type type, const feature_plan& plan,
+                                                       const interrupt_vectors& interrupts, dma_area& area) {
+    session_.leave();  // or what is switched on the bus would be taken for what was found there
     detail::clear(session_);
     if (const auto placed = place(platform, storage, needed, area); !placed)
       return session_.refuse(verdict::storage_unusable, placed.error());
     VIRTIO_TRY(session_.open(platform, where, type));
-    VIRTIO_TRY(session_.negotiate(plan));
-    VIRTIO_TRY(session_.route_config(config_vector));
-    has_memory_ = true;  // with the first queue
-    return {};
+    VIRTIO_TRY(session_.negotiate(plan, interrupts.line));
+    return session_.route_config(interrupts.config);
   }
 
   /// Step 8.
@@ -100,10 +99,8 @@ class device_life {
   /// Whether requests can be made now.
   [[nodiscard]] result<void> ready() const { return up_ ? result<void>{} : result<void>{errc::not_started}; }
 
-  /// Whether the device may reach memory that it was given, from its first queue to the next reset that it confirms: it is to be
-  /// taken down ahead of the next `begin`. That goes for one that was pulled out, too: all ones are what a host says, not a promise
-  /// that nothing writes to memory any more.
-  [[nodiscard]] bool has_memory() const { return has_memory_; }
+  /// Whether the device may reach memory that it was given: it is to be taken down ahead of the next `begin`.
+  [[nodiscard]] bool has_memory() const { return session_.has_memory(); }
 
   /// Passes some time of a wait. `arm()` asks the queues for an interrupt, and says whether something is there already. Errors:
   /// `needs_reset`, the device has failed; `timed_out`, the platform has waited enough.
@@ -132,14 +129,13 @@ class device_life {
     up_ = false;
     if (why == errc::device_misbehaved) session_.fail();
     const auto done = session_.reset();
-    if (done) has_memory_ = false;
-    return done ? why : has_memory_ ? errc::device_broken : done.error();
+    return done ? why : done.error();
   }
 
   /// Whether the device has failed. One register read. Errors: `needs_reset`: take it down; `not_started`; `device_broken`, it is
   /// down and keeps memory.
   [[nodiscard]] errc check() const {
-    if (!up_) return has_memory_ ? errc::device_broken : errc::not_started;
+    if (!up_) return has_memory() ? errc::device_broken : errc::not_started;
     return session_.needs_reset() ? errc::needs_reset : errc::ok;
   }
 
@@ -156,6 +152,7 @@ class device_life {
   /// Off the bus, after a reset.
   void close() {
     if (session_.is_open()) session_.transport().close();
+    session_.leave();
   }
 
  private:
@@ -166,7 +163,6 @@ class device_life {
   }
 
   bool up_ = false;
-  bool has_memory_ = false;
   session<P, T> session_{};
 };
 

@@ -67,20 +67,15 @@ class request_device {
       if (const auto done = reset(); !done) return device().refuse(verdict::reset_timed_out, done.error());
     forget_requests();
     quiet_.end();
-    VIRTIO_TRY(life_.begin(platform, where, storage, needed, type, plan.with_queue<ring_type>(), interrupts.config, area));
+    VIRTIO_TRY(life_.begin(platform, where, storage, needed, type, plan.with_queue<ring_type>(), interrupts, area));
     return device().set_up(0, ring_, area.part(0, ring_type::dma_bytes), interrupts.of_queue(0), bell_);
   }
 
   /// Step 8.
   void go() { life_.go(); }
-  /// Instead of step 8: the driver cannot do with what the device is. The device knows by now where `storage` is, so FAILED is
-  /// followed by a reset, after which the storage is the caller's. Returns `error`, or `device_broken` when it will not reset and
-  /// keeps the storage.
-  [[nodiscard]] errc refuse(verdict why, errc error) {
-    (void)device().refuse(why, error);
-    (void)recover(errc::canceled);
-    return life_.has_memory() ? errc::device_broken : error;
-  }
+  /// Instead of step 8: the driver cannot do with what the device is. Returns `error`, and the storage is the caller's; or
+  /// `device_broken`, the device will not reset and keeps it.
+  [[nodiscard]] errc refuse(verdict why, errc error) { return device().refuse(why, error); }
 
   [[nodiscard]] session<P, T>& device() { return life_.device(); }
   [[nodiscard]] const session<P, T>& device() const { return life_.device(); }

@@ -8,7 +8,8 @@
 //                4 read the offer, write the choice   5 FEATURES_OK   6 read it back
 //   set_up()     7 one call a queue; then the driver reads its config and fills queues that want buffers
 //   go()         8 DRIVER_OK
-// From then on restart_queue() takes one queue down and up again while the others run.
+// From then on restart_queue() takes one queue down and up again while the others run. A step that fails ends the bring-up:
+// refuse() says so to the device, resets it and leaves its bus as open() found it.
 // Spec: virtio 1.4, 3.1 (3.1.2 for legacy). Layer: device.
 #pragma once
 
@@ -44,7 +45,8 @@ class session {
   using location = typename T::location;
   using doorbell = typename T::doorbell;
 
-  /// Opens the transport and checks the device's type. For a session that is all zeros. Writes no virtio register.
+  /// Opens the transport and checks the device's type. For a session that is all zeros. Writes no virtio register, and leaves
+  /// the device's bus as it is.
   [[nodiscard]] result<void> open(const P& platform, const location& where, device_type type) {
     platform_ = platform;
     // Asked before anything is touched: the device of another driver may be at work there. Of `none`, open() says why.
@@ -54,10 +56,12 @@ class session {
     return {};
   }
 
-  /// Steps 1 to 6. On refusal FAILED is written and `why()` names the feature.
+  /// Steps 1 to 6. On refusal `why()` names the feature. The device reaches memory, and its interrupt line where that is asked for,
+  /// from the end of its reset on.
   /// Inlined, so that a plan known at compile time leaves only its constants.
-  [[nodiscard, gnu::always_inline]] result<void> negotiate(const feature_plan& plan) {
+  [[nodiscard, gnu::always_inline]] result<void> negotiate(const feature_plan& plan, line_state line = line_state::as_found) {
     if (const auto done = reset(); !done) return refuse(verdict::reset_timed_out, done.error());
+    use(line == line_state::on ? bus_use::memory_and_line : bus_use::memory);
     set(status::acknowledge);
     set(status::driver);
 
@@ -150,21 +154,35 @@ class session {
     return hand_over(index, queue, Q::fit(limits.maximum, limits.fixed), storage, vector, bell);
   }
 
-  /// Ends a bring-up: writes FAILED and remembers why. Returns `error`, for the caller to return.
+  /// Ends a bring-up: writes FAILED to a device that was reset, resets it again, leaves its bus as `open` found it and remembers
+  /// why. Returns `error`, for the caller to return; or `device_broken`, the device was given storage and keeps it, since it does
+  /// not confirm the reset: then the session stays with it, and `reset` tries once more.
   [[gnu::cold, gnu::noinline]] errc refuse(verdict why, errc error) {
-    if (status_ != 0) set(status::failed);
+    if (status_ != 0) {
+      set(status::failed);
+      if (!reset() && has_memory_) error = errc::device_broken;
+    }
     report_.why = why;
     report_.error = error;
+    leave();
     return error;
+  }
+
+  /// Lets go of a device that was reset: its bus is as `open` found it, and the transport is closed. One that keeps storage is
+  /// not let go of, but its bus is.
+  [[gnu::cold, gnu::noinline]] void leave() {
+    use(bus_use::as_found);
+    if (!has_memory_) detail::clear(transport_);
   }
 
   /// Tells the device that it was given up. Only a reset follows.
   void fail() { set(status::failed); }
 
   /// Resets the device and waits until it says that it is done; `keep_waiting(waiting::reset)` bounds that. After success
-  /// the device touches no memory of ours. Errors: `timed_out`, at once when the status reads all ones eight times in a row; whether
-  /// it has such memory is for the caller to know.
+  /// the device touches no memory of ours. It does not, or its status reads all ones eight times in a row: `device_broken`, it has
+  /// memory of ours and keeps it; `timed_out`, it has none.
   [[nodiscard]] result<void> reset() {
+    use(bus_use::registers);
     status_ = 0;
     transport_.set_status(0);
     detail::trace(platform_, {event::kind::status_write, 0});
@@ -172,17 +190,24 @@ class session {
     u32 gone = 0;
     for (u64 attempt = 0;; ++attempt) {
       const u8 now = transport_.status();
-      if (now == 0) return {};
+      if (now == 0) {
+        has_memory_ = false;
+        return {};
+      }
       gone = now == 0xff ? gone + 1 : 0;
-      if (gone == 8 || !platform_.keep_waiting(waiting::reset, attempt)) return errc::timed_out;
+      if (gone == 8 || !platform_.keep_waiting(waiting::reset, attempt))
+        return has_memory_ ? errc::device_broken : errc::timed_out;
     }
   }
 
   /// Whether the device asks for a reset, or has vanished. One register read.
   [[nodiscard]] bool needs_reset() const { return (transport_.status() & status::needs_reset) != 0; }
 
-  /// Whether there is a device: the last `open()` that got as far as its registers.
+  /// Whether there is a device: from an `open` that succeeds until `refuse` or `leave`, after which it is anybody's.
   [[nodiscard]] bool is_open() const { return transport_.type() != device_type::none; }
+  /// Whether the device may reach memory that it was given: it was told where a queue is, and has not confirmed a reset since. That
+  /// goes for one that was pulled out, too: all ones are what a host says, not a promise that nothing writes to memory any more.
+  [[nodiscard]] bool has_memory() const { return has_memory_; }
 
   [[nodiscard]] const P& platform() const { return platform_; }
   [[nodiscard]] T& transport() { return transport_; }
@@ -191,6 +216,10 @@ class session {
   [[nodiscard]] const report& why() const { return report_; }
 
  private:
+  void use(bus_use what) {
+    if constexpr (requires { transport_.use(what); }) transport_.use(what);
+  }
+
   // Bits are only ever added; the device's own (NEEDS_RESET) are not ours to write back. Out of line: called five times, and
   // never in a hurry.
   [[gnu::noinline]] void set(u8 bit) {
@@ -201,10 +230,11 @@ class session {
 
   template <virtqueue Q>
   [[nodiscard]] result<void> hand_over(u16 index, Q& queue, u16 entries, const dma_area& storage, u16 vector,
-                                       doorbell& bell) const {
+                                       doorbell& bell) {
     if (entries == 0) return errc::no_space;
     VIRTIO_TRY_ASSIGN(const ring_layout& layout, queue.attach(storage, entries, features_));
     P::barriers::full();  // the ring as it was laid out, before the device learns where it is
+    has_memory_ = true;
     VIRTIO_TRY(transport_.enable_queue(index,
                                        {.descriptors = storage.at + layout.descriptors,
                                         .driver = storage.at + layout.driver,
@@ -225,6 +255,7 @@ class session {
   feature_set features_{};
   report report_{};
   u8 status_ = 0;
+  bool has_memory_ = false;
 };
 
 /// How often a configuration that changes under the reader is read again.

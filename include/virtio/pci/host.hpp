@@ -50,11 +50,14 @@ template <register_value T, config_space H>
   return static_cast<T>(dword >> (offset % 4u * 8u));
 }
 
-/// Sets and clears bits of the command half. The status half is write-one-to-clear, so it is written as zeros.
+/// Sets and clears bits of the command half, and says which of them that has changed. The status half is write-one-to-clear, so it
+/// is written as zeros.
 template <config_space H>
-void change_command(const H& h, typename H::function_id id, u16 set, u16 clear) {
+[[gnu::noinline]] u16 change_command(const H& h, typename H::function_id id, u16 set, u16 clear) {
   const u32 before = h.config_read32(id, config::command) & 0xffffu;
-  h.config_write32(id, config::command, (before | set) & ~u32{clear});
+  const u32 after = (before | set) & ~u32{clear};
+  if (after != before) h.config_write32(id, config::command, after);
+  return static_cast<u16>(after ^ before);
 }
 
 template <config_space H>

@@ -39,6 +39,7 @@ class fake_function {
   bool has_io_window = true;           // bridges; the memory window is always there
   bool has_prefetch_window = true;     // and has 64 bits
   bool logging = true;
+  bool logs_command = false;           // writes to the command register are in the log, too: "command=0x6"
   u32 config_reads = 0, config_writes = 0;
   std::array<u32, 64> dword_reads{};   // of those, how many saw each dword
 
@@ -118,6 +119,7 @@ class fake_function {
       if (value >> 16 != 0)
         object("PCI: " + wire::hex(value >> 16) + " written to the status half, which is write-one-to-clear");
       poke(4, value & 0x0547, 2);
+      if (logs_command) log_ += (log_.empty() ? "command=" : " command=") + wire::hex(peek(4, 2));
       poke(6, peek(6, 2) & ~(value >> 16 & 0xf900), 2);
       return command_changed();
     }

@@ -48,22 +48,42 @@ struct interrupt_cause {
   bool config = false;
 };
 
+/// What becomes of a function's interrupt line when its driver starts.
+enum class line_state : u8 {
+  as_found,  // the command register's Interrupt Disable stays as it is: whoever polls and has masked a shared line keeps it masked
+  on,        // it is cleared, until `hand_off`, the next `start` or a start that fails puts it back
+};
+
 /// The MSI-X vectors that a device uses: `config` for changes of its configuration and failures, `first` and following for its
-/// queues, which share `count` of them in turn. By default none: the program polls, or uses the interrupt line.
+/// queues, which share `count` of them in turn. By default none: the program polls. `interrupt_line` is for programs that use
+/// the line.
 struct interrupt_vectors {
   u16 config = no_vector;
   u16 first = no_vector;
   u16 count = 1;
+  line_state line = line_state::as_found;
 
   [[nodiscard]] constexpr u16 of_queue(u16 q) const {
     return first == no_vector || count < 2 ? first : static_cast<u16>(first + q % count);
   }
 };
 
+/// No vectors, and the interrupt line: `disk.start(board{}, *where, disk_dma, virtio::interrupt_line)`. It does not matter whether
+/// somebody had switched it off. MMIO slots have no such switch: their line is on in any case.
+inline constexpr interrupt_vectors interrupt_line{.line = line_state::on};
+
+/// What a transport lets its device do on the bus. Each includes those above it.
+enum class bus_use : u8 {
+  as_found,         // what it could do before `open`
+  registers,        // answer at its registers
+  memory,           // reach memory
+  memory_and_line,  // raise its interrupt line, whatever that was before
+};
+
 /// A transport, a copyable value that is all-zero when closed:
 ///  1. `type_of(location)` is what the device says it is, `none` when it cannot be driven; it changes nothing.
-///     `open(location, report&)` finds and checks the registers, and lets the device master the bus. It writes no virtio
-///     register. It starts the report afresh, with type and interface; on error the transport is closed and it says why;
+///     `open(location, report&)` finds and checks the registers. It writes no virtio register, and leaves the device on the bus as
+///     it was. It starts the report afresh, with type and interface; on error the transport is closed and it says why;
 ///  2. every call makes the register accesses it names and no others; none waits. A device that has vanished reads all ones;
 ///  3. `wanted` are features of the transport itself, accepted when offered. `enable_queue` is told what was negotiated, programs
 ///     everything, enables last, and on success gives the queue's doorbell. That one's `ring(position)` is exactly one register
@@ -71,7 +91,10 @@ struct interrupt_vectors {
 ///  4. `config<T>` reads one field, in the order of bytes that the interface has; fields of 8 bytes may tear, so callers
 ///     compare `config_generation()` before and after (`read_config` does). Errors: `not_found` without device config,
 ///     `out_of_range` behind its end;
-///  5. `close()` takes the device off the bus after a reset, where the bus has a switch for that (bus mastering on PCI).
+///  5. `close()` takes the device off the bus after a reset, where the bus has a switch for that (bus mastering on PCI); else what
+///     was switched is as `open` found it;
+///  6. optional `use(bus_use)`, where the bus has such switches: sessions ask for `registers` ahead of each reset, for `memory`
+///     only after the device has confirmed one, and for `as_found` when they let go of it.
 template <class T>
 concept transport = __is_trivially_copyable(T) && requires(T t, const T ct, typename T::location where, report& why, u16 q,
                                                             u16 vector, const queue_areas& areas, feature_set f, u8 value,

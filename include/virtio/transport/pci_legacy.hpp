@@ -36,7 +36,6 @@ class legacy {
     host_ = where.host;
     id_ = where.id;
     type_ = where.seen.type;
-    change_command(host_, id_, command::io | command::bus_master, command::no_line);
     return {};
   }
 
@@ -98,7 +97,11 @@ class legacy {
     return {(isr & 1u) != 0, (isr & 2u) != 0};
   }
 
-  void close() const { change_command(host_, id_, 0, command::bus_master); }
+  void use(bus_use what) { switches_.use(host_, id_, command::io, what); }
+  void close() {
+    use(bus_use::as_found);
+    change_command(host_, id_, 0, command::bus_master);
+  }
 
  private:
   // Asked each time: whoever enables MSI-X moves the device's config under our feet.
@@ -117,6 +120,7 @@ class legacy {
   typename H::bar_space block_{};
   VIRTIO_EMPTY_MEMBER H host_{};
   typename H::function_id id_{};
+  switches switches_{};
   device_type type_{};
 };
 

@@ -7,6 +7,7 @@
 #include <virtio/pci/discover.hpp>
 #include <virtio/transport/concepts.hpp>
 #include <virtio/transport/config_access.hpp>
+#include <virtio/transport/pci_switches.hpp>
 
 namespace virtio::pci {
 
@@ -59,9 +60,6 @@ class modern {
     host_ = where.host;
     id_ = where.id;
     type_ = where.seen.type;
-    // Not both kinds of decoding: a BAR that nobody uses may be without an address, and would answer at 0.
-    // The line is on after a reset, and whoever was here before may have switched it off.
-    change_command(host_, id_, static_cast<u16>(at_.decoding | command::bus_master), command::no_line);
     return {};
   }
 
@@ -153,7 +151,11 @@ class modern {
     return {(isr & 1u) != 0, (isr & 2u) != 0};
   }
 
-  void close() const { change_command(host_, id_, 0, command::bus_master); }
+  void use(bus_use what) { switches_.use(host_, id_, at_.decoding, what); }
+  void close() {
+    use(bus_use::as_found);
+    change_command(host_, id_, 0, command::bus_master);  // whoever had switched it on
+  }
 
  private:
   // Registers that came with later features need not be there.
@@ -169,6 +171,7 @@ class modern {
   modern_layout<typename H::bar_space> at_{};
   VIRTIO_EMPTY_MEMBER H host_{};
   typename H::function_id id_{};
+  switches switches_{};
   device_type type_{};
 };
 

@@ -51,7 +51,7 @@ class packet_queues {
       return life_.device().refuse(verdict::reset_timed_out, errc::device_broken);
     dma_area area;
     VIRTIO_TRY(life_.begin(platform, where, storage, dma_bytes, device_type::vsock, plan.template with_queue<ring>(),
-                           interrupts.config, area));
+                           interrupts, area));
     memory_ = area;
     for (u16 q = 0; q < 3; ++q)
       VIRTIO_TRY(life_.device().set_up(q, queues_[q].ring, area.part(ring_bytes * q, ring_bytes),
@@ -72,8 +72,9 @@ class packet_queues {
     kick(receive_queue);
   }
   [[nodiscard]] errc refuse(verdict why, errc error) {
-    (void)life_.device().refuse(why, error);
-    return take_down(errc::canceled) == errc::device_broken ? errc::device_broken : error;
+    error = life_.device().refuse(why, error);
+    if (!life_.has_memory()) reclaim();
+    return error;
   }
 
   [[nodiscard]] device_life<P, T>& life() { return life_; }
@@ -82,9 +83,7 @@ class packet_queues {
   /// Takes the device down, as `device_life::take_down`. No user's buffer was with it: what it keeps is storage.
   errc take_down(errc why) {
     why = life_.take_down(why);
-    if (!life_.has_memory())
-      for (auto& one : queues_)
-        while (one.ring.reclaim()) {}
+    if (!life_.has_memory()) reclaim();
     return why;
   }
 
@@ -219,6 +218,11 @@ class packet_queues {
   }
 
  private:
+  void reclaim() {
+    for (auto& one : queues_)
+      while (one.ring.reclaim()) {}
+  }
+
   struct lane {
     typename Q::template ring<typename P::barriers> ring{};
     typename T::doorbell bell{};

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+// A function's command register while a driver has the function: what the driver switches is put back when it goes.
+// Spec: PCI 3.0, 6.2.2. Layer: transport (may include pci).
+#pragma once
+
+#include <virtio/pci/host.hpp>
+#include <virtio/transport/concepts.hpp>
+
+namespace virtio::pci {
+
+/// The bits that are not as they were found. All-zero: none. A bit that somebody else changes meanwhile is not put back twice.
+class switches {
+ public:
+  /// `decoding` are the command bits of the kinds of BARs that the registers are in, and no others: a BAR that nobody uses may be
+  /// without an address, and would answer at 0. Cost: two accesses to configuration space, one when nothing changes, none when
+  /// nothing is to be put back.
+  template <config_space H>
+  [[gnu::always_inline]] void use(const H& h, typename H::function_id id, u32 decoding, bus_use what) {
+    if (what == bus_use::as_found) {
+      if (changed_ == 0) return;
+      change_command(h, id, changed_ & command::no_line, static_cast<u16>(changed_ & ~command::no_line));
+      changed_ = 0;
+    } else {
+      const u32 set = what == bus_use::registers ? decoding : decoding | command::bus_master;
+      const u16 clear = what == bus_use::memory_and_line ? command::no_line : u16{0};
+      changed_ = static_cast<u16>(changed_ | change_command(h, id, static_cast<u16>(set), clear));
+    }
+  }
+
+ private:
+  u16 changed_ = 0;
+};
+
+}  // namespace virtio::pci

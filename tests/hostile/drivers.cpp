@@ -140,8 +140,8 @@ TEST_CASE("hostile: a device's configuration full of ones does no harm", "[blk][
   auto& model = m.add<blk_model>(seat::modern, 4, rig::blk_options{.size_max = 1, .seg_max = 1, .blk_size = 1});
   std::fill(model.config().begin(), model.config().end(), u8{0xff});
   rig::disk<queue_type> d;
-  CHECK(d.start(m, m.where(4)).error() == errc::unsupported);  // blocks of 4 GiB: no request holds one
-  CHECK(d->why().why == verdict::limits_unusable);
+  CHECK(d.start(m, m.where(4)).error() == errc::unsupported);  // no multiple of 512
+  CHECK(d->why().why == verdict::block_size_invalid);
   model.put_config(0x14, 512, 4);
   REQUIRE(d.start(m, m.where(4)));
   CHECK(d->capacity() == ~u64{0});

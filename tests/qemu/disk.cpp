@@ -43,7 +43,7 @@ void check_scatter(Disk& disk, u64 seed) {
 
   bytes many[40];
   for (usize i = 0; i < 40; ++i) many[i] = {memory + 1024 * i, 512};
-  CHECK_ERROR(disk.submit_read(first, virtio::scatter<bytes>{many}), errc::no_space);
+  CHECK_ERROR(disk.submit_read(first, virtio::scatter<bytes>{many}), errc::too_many_pieces);
   CHECK_EQUAL(disk.in_flight(), 0u);
 }
 

@@ -240,7 +240,7 @@ def queue_cells():
             # The device dictates its size: a smaller queue cannot serve it, until it has ring memory for the device's.
             disk = dataclasses.replace(disks[0], write=())
             yield Cell(f"{name}: refused", variant="legacy-only", disks=[disk], tell=told | {"refused": "no_space"},
-                       console=[rf"refused: .*: a queue cannot be set up; .* wanted {device} available {driver}"])
+                       console=[rf"refused: .*: the driver's ring has too few entries; .* wanted {device} available {driver}"])
         yield Cell(f"{name} ring-entries=1024", variant="legacy-only", disks=disks,
                    tell=told | {"ring": 1024, "entries": device} | expected)
     yield Cell("pc legacy blk driver-queue=16 device-queue=256 ring-entries=256", variant="legacy-only",
@@ -466,13 +466,13 @@ def example_cells():
                disks=[Disk(backend="driver=raw,read-only=on,file.driver=file,file.filename={image}")],
                console=[r"\Awrite: the device is read-only"])
     yield Cell("pc example 01_blk with a queue of 1024, legacy: refused", variant="legacy-only", image="examples/01_blk", status=1,
-               disks=[Disk(options="queue-size=1024")], console=[r"\Astart: the DMA storage or the queue is too small"])
+               disks=[Disk(options="queue-size=1024")], console=[r"\Astart: the driver's DMA storage or ring is too small"])
     for variant in ("modern-only", "legacy-only"):
         yield Cell(f"pc {variant} example 02_rng", variant=variant, rngs=[Rng()], image="examples/02_rng",
                    console=[r"\A(0x[0-9a-f]{1,2} ){32}\n\Z"])
     for variant in ("modern-only", "legacy-only"):
         yield Cell(f"pc {variant} example c_firmware", variant=variant, disks=[Disk(flips=True)], rngs=[Rng()], image="examples/c_firmware",
-                   console=[rf"\A{SECTORS} sectors\nbehind the end: the request reaches past the end of the device or of its limits\n"
+                   console=[rf"\A{SECTORS} sectors\nbehind the end: it reaches past the end of the device, of its limits or of what can be addressed\n"
                             r"seeded\nhanded off; again: the device is not running: start it \(again\)\n\Z"])
     yield Cell("pc example c_firmware without an rng", disks=[Disk(flips=True)], image="examples/c_firmware", status=1,
                console=[r"^entropy: there is no such device"])

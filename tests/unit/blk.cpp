@@ -61,7 +61,7 @@ TEST_CASE("blk: without the queue's memory for what a legacy device dictates it 
   m.add<blk_model>(seat::legacy, 4, blk_options{.queue_size = 256});
   rig::disk<split_queue<16>> small;
   CHECK(small.start(m, m.where(4)).error() == errc::no_space);
-  CHECK(small->why().why == verdict::queue_unusable);
+  CHECK(small->why().why == verdict::ring_too_small);
   CHECK(small->why().wanted == 256);
   CHECK(small->why().available == 16);
   rig::disk<rig::legacy_queue> enough;
@@ -190,7 +190,7 @@ TEST_CASE("blk: data may be scattered over memory, and too many pieces are refus
   CHECK(std::memcmp(third, want.data() + 1100, 436) == 0);
 
   std::vector<bytes> many(9, bytes{second, 512});
-  CHECK(d->submit_read(0, scatter<bytes>{many.data(), many.size()}).error() == errc::no_space);
+  CHECK(d->submit_read(0, scatter<bytes>{many.data(), many.size()}).error() == errc::too_many_pieces);
   CHECK(m.memory.live() == 0);
   const const_bytes out[] = {const_bytes{first}, const_bytes{second, 924}};
   REQUIRE(d->submit_write(50, out));
@@ -320,7 +320,7 @@ TEST_CASE("blk: a device that will not reset keeps the buffers, and says so", "[
   d->kick();
   CHECK(model.ring().raw_available_idx() == published);  // it is shown nothing more
   CHECK(d.start(m, m.where(4)).error() == errc::device_broken);
-  CHECK(d->why().why == verdict::reset_timed_out);
+  CHECK(d->why().why == verdict::former_device_stuck);
   CHECK(m.memory.live() == 2);
   model.reset_reads = 0;  // it comes to its senses
   REQUIRE(d->reset());

@@ -147,7 +147,7 @@ TEST_CASE("blk: MAX_DISCARD_SEG, MAX_WRITE_ZEROES_SEG and MAX_SECURE_ERASE_SEG b
   REQUIRE(model.extents.size() == allowed);
   for (u32 i = 0; i < allowed; ++i) CHECK(model.extents[i] == blk_model::extent_seen{one.type, 100 * i, i + 1, 0, 0});
   // The device's limit, then the type's.
-  CHECK(submit(d, one.what, {list, allowed + 1}).error() == (most <= 8 ? errc::out_of_range : errc::no_space));
+  CHECK(submit(d, one.what, {list, allowed + 1}).error() == (most <= 8 ? errc::out_of_range : errc::table_full));
   CHECK(submit(d, one.what, {list, 0}).error() == errc::invalid_argument);
   CHECK(model.requests() == 1);
 }
@@ -296,8 +296,8 @@ TEST_CASE("blk: a list of extents that SIZE_MAX and SEG_MAX cut into more pieces
   REQUIRE(d.start(m, m.where(4)));
   std::vector<blk::extent> list;
   for (u64 i = 0; i < 64; ++i) list.push_back({2 * i, 1});
-  CHECK(d->submit_discard({list.data(), 64}).error() == errc::no_space);
-  CHECK(d->submit_discard({list.data(), 33}).error() == errc::no_space);
+  CHECK(d->submit_discard({list.data(), 64}).error() == errc::too_many_pieces);
+  CHECK(d->submit_discard({list.data(), 33}).error() == errc::too_many_pieces);
   CHECK(d->in_flight() == 0);
   REQUIRE(d->submit_discard({list.data(), 32}));
   REQUIRE(rig::drained(d).second.size() == 1);

@@ -77,7 +77,7 @@ TEST_CASE("blk: a BLK_SIZE that no request can keep to is refused at start, a sm
     CHECK(d->read(0, sector).error() == errc::misaligned);
   } else {
     CHECK(up.error() == errc::unsupported);
-    CHECK(d->why().why == verdict::limits_unusable);
+    CHECK(d->why().why == verdict::block_size_invalid);
   }
 }
 

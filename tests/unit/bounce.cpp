@@ -203,7 +203,7 @@ TEST_CASE("bounce: a window that is too small or shares pages with something els
   static dma_storage<5 * 4096> memory;
   u8 buffer[16];
   segment_list<1> out;
-  CHECK(own.map(buffer, 16, direction::to_device, out).error() == errc::not_started);
+  CHECK(own.map(buffer, 16, direction::to_device, out).error() == errc::dma_unreachable);
   CHECK(own.reserve(1).error() == errc::no_space);
   CHECK(own.open({memory.memory, 3 * 4096, dma_addr{0}}).error() == errc::no_space);
   CHECK(own.open({memory.memory + 8, 4 * 4096, dma_addr{0}}).error() == errc::misaligned);
@@ -362,7 +362,7 @@ TEST_CASE("bounce: a reset with requests in flight frees their slots, and late w
   SECTION("reset") { REQUIRE(d->reset()); }
   SECTION("given up") {
     m.patience = 10;
-    CHECK(d->wait_next().error() == errc::timed_out);
+    CHECK(d->wait_next().error() == errc::dma_unanswered);
   }
   SECTION("hand-off") { REQUIRE(d->hand_off()); }
   CHECK(pool.free_slots() == 27);  // theirs until they come back

@@ -119,7 +119,7 @@ TEST_CASE("mmio: magic, version and device id are read in this order, and nothin
       {verdict::version_unknown, device_type::none, transport_kind::none, "r4@0x0 r4@0x4"},
       {verdict::not_virtio_mmio, device_type::none, transport_kind::none, "r4@0x0"},
       {verdict::not_virtio_mmio, device_type::none, transport_kind::none, "r4@0x0"},
-      {verdict::type_unknown, device_type::none, transport_kind::mmio_modern, "r4@0x0 r4@0x4 r4@0x8 r4@0xc"},
+      {verdict::id_without_type, device_type::none, transport_kind::mmio_modern, "r4@0x0 r4@0x4 r4@0x8 r4@0xc"},
   };
   usize n = 0;
   mmio::for_each(m.row.bus(), [&](const location& one) {

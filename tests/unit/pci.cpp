@@ -42,7 +42,7 @@ TEST_CASE("pci ids: the whole modern range by rule, whatever the revision and th
   for (u32 device = 0; device < 0x10000; ++device) {
     const auto m = pci::match_ids(ids(0x1af4, static_cast<u16>(device), 0x1100, static_cast<u8>(device)));
     if (device < 0x1000 || device > 0x107f) CHECK(m.why == verdict::id_outside_ranges);
-    else if (device == 0x1040) CHECK(m.why == verdict::type_unknown);
+    else if (device == 0x1040) CHECK(m.why == verdict::id_without_type);
     else if (device > 0x1040) CHECK((m.why == verdict::usable && m.type == static_cast<device_type>(device - 0x1040) && !m.may_be_legacy));
     else CHECK((m.why == verdict::usable && m.type == static_cast<device_type>(0x1100) && m.may_be_legacy));
   }
@@ -127,7 +127,8 @@ TEST_CASE("pci: a bridge that points back at itself, or anywhere, ends the walk"
 TEST_CASE("pci: what is wrong with a device is named", "[pci][hostile]") {
   CHECK(spoiled([](fake_function&) {}) == verdict::usable);
   CHECK(spoiled([](fake_function& f) { f.poke(0x02, 0x2000, 2); }) == verdict::id_outside_ranges);
-  CHECK(spoiled([](fake_function& f) { f.poke(0x02, 0x1040, 2); }) == verdict::type_unknown);
+  CHECK(spoiled([](fake_function& f) { f.poke(0x02, 0x1040, 2); }) == verdict::id_without_type);
+  CHECK(spoiled([](fake_function& f) { f.poke(0x02, 0x103f, 2); f.poke(0x2e, 0, 2); }) == verdict::type_unknown);
   CHECK(spoiled([](fake_function& f) { f.poke(0x00, 0x8086, 2); }) == verdict::not_virtio);
   CHECK(spoiled([](fake_function& f) { f.poke(0x06, 0, 2); }) == verdict::capability_missing);  // no list at all
   for (const int type : {1, 2, 3}) {

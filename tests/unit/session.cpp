@@ -120,7 +120,7 @@ TEST_CASE("session: an object whose device vanished stays with it until one answ
   m.bus.unplug({0, 0, 4, 0});
   m.add<rig::rng_model>(seat::modern, 5);  // plugged in again, elsewhere
   CHECK(e.start(m, m.where(5)).error() == errc::device_broken);
-  CHECK(e->why().why == verdict::reset_timed_out);
+  CHECK(e->why().why == verdict::former_device_stuck);
   u8 buffer[8];
   CHECK(e->fill(buffer).error() == errc::not_started);
   rig::entropy<> other;

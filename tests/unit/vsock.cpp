@@ -173,7 +173,7 @@ TEST_CASE("vsock: a peer that says nothing ends connect() by the platform's boun
   s.model.ports[somewhere] = op::reception::is_silent;
   s.m.memory.wait_limit[static_cast<int>(waiting::connect)] = 30;
   const u32 resets = s.model.resets();
-  for (int i = 0; i < 3 * sockets::layout.connections; ++i) CHECK(s->connect({2, somewhere}).error() == errc::timed_out);
+  for (int i = 0; i < 3 * sockets::layout.connections; ++i) CHECK(s->connect({2, somewhere}).error() == errc::peer_silent);
   CHECK(s.m.memory.waits[static_cast<int>(waiting::connect)] > 0);
   CHECK(s.model.resets() == resets);
   s.settle();
@@ -184,7 +184,7 @@ TEST_CASE("vsock: an answer that comes too late is reset", "[vsock]") {
   started s;
   s.model.ports[somewhere] = op::reception::is_silent;
   s.m.memory.wait_limit[static_cast<int>(waiting::connect)] = 10;
-  CHECK(s->connect({2, somewhere}).error() == errc::timed_out);
+  CHECK(s->connect({2, somewhere}).error() == errc::peer_silent);
   s.settle();
   vsock_flow f{};
   for (const auto& one : s.model.record())
@@ -267,7 +267,7 @@ TEST_CASE("vsock: two connections may share a port but not both", "[vsock]") {
   started s;
   s.model.ports[somewhere] = op::reception::accepts;
   const auto one = *s->try_connect_from(9, rig::echo);
-  CHECK(s->try_connect_from(9, rig::echo).error() == errc::busy);
+  CHECK(s->try_connect_from(9, rig::echo).error() == errc::in_use);
   const auto two = *s->try_connect_from(9, {2, somewhere});
   const auto three = *s->try_connect_from(10, rig::echo);
   s.settle();
@@ -404,7 +404,7 @@ TEST_CASE("vsock: listening ends with resets for those that were not accepted", 
 TEST_CASE("vsock: a port listens once, and the table of listeners has an end", "[vsock]") {
   started s;
   for (u32 i = 0; i < sockets::layout.listeners; ++i) REQUIRE(s->listen(i, 1));
-  CHECK(s->listen(0, 1).error() == errc::busy);
+  CHECK(s->listen(0, 1).error() == errc::in_use);
   CHECK(s->listen(1000, 1).error() == errc::table_full);
   REQUIRE(s->unlisten(2));
   CHECK(s->listen(1000, 1));
@@ -552,7 +552,7 @@ TEST_CASE("vsock: accept that waits", "[vsock]") {
   REQUIRE(conn->receive_all(data));
   CHECK(data == pattern(10));
   s.m.memory.on_wait = nullptr;
-  CHECK(s->accept(80).error() == errc::timed_out);
+  CHECK(s->accept(80).error() == errc::peer_silent);
   CHECK(s.model.resets() == 1);
 }
 
@@ -574,7 +574,7 @@ TEST_CASE("vsock: nothing to read ends a receive by the bound, without a reset",
   auto conn = s->connect(rig::echo);
   REQUIRE(conn);
   u8 byte[1];
-  CHECK(conn->receive(byte).error() == errc::timed_out);
+  CHECK(conn->receive(byte).error() == errc::peer_silent);
   CHECK(s.model.resets() == 1);
   s.model.send(s.flow(conn->id()), {42});
   REQUIRE(conn->receive(byte));

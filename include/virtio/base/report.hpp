@@ -31,6 +31,7 @@ enum class verdict : u8 {
   not_virtio,             // neither the vendor nor the user's id table
   id_outside_ranges,      // vendor 1af4, device outside 1000-107f
   type_unknown,           // transitional id whose subsystem id names no device type
+  id_without_type,        // the id 1040, an MMIO id above ffff, or a row of the user's table that names no type
   not_virtio_mmio,        // MMIO: no virtio registers there, the magic value says something else
   version_unknown,        // MMIO: registers of a version that is neither 1 nor 2; `available` says which
   empty_slot,             // MMIO: registers without a device behind them. No error: hosts have more slots than devices
@@ -45,15 +46,21 @@ enum class verdict : u8 {
   legacy_unsupported,     // a legacy device, and the driver was built for modern ones only
   modern_unsupported,     // a modern device, and the driver was built for legacy ones only
   wrong_type,             // the driver is for another type of device
-  reset_timed_out,        // status did not return to zero
+  reset_timed_out,        // status did not return to zero; it reads `status`
+  device_gone,            // its status reads all ones: nothing answers there
+  former_device_stuck,    // the device that this object drove before does not confirm its reset, and keeps the object
   feature_missing,        // the driver insists on `feature`, the device does not offer it
   feature_unsupported,    // the device insists on `feature`, which the platform refuses or the driver does not know
   features_refused,       // FEATURES_OK did not stay set
   queue_missing,          // queue `queue` does not exist
+  queue_too_small,        // queue `queue` of the device has `available` entries, and a request may need `wanted`
+  queue_size_invalid,     // the device dictates `wanted` entries for queue `queue`, which is no power of two
+  ring_too_small,         // the driver's ring for queue `queue` has `available` entries, where `wanted` are needed
   queue_unusable,         // the ring for queue `queue` cannot be set up; `error` says why
-  vector_refused,         // the device has no room for an MSI-X vector, or MSI-X is off; `queue` says whose
+  vector_refused,         // the device has no such MSI-X vector, no room for it, or MSI-X is off; `queue` says whose, ffff: the configuration's
   config_unreadable,      // the device's configuration never gave a stable answer, or is not there
-  limits_unusable,        // the device's limits leave no room for any request, or make no sense
+  limits_unusable,        // the device's limits leave no room for any request, one block of `available` bytes
+  block_size_invalid,     // the disk's blocks have `available` bytes, which is no power of two
   storage_unusable,       // the DMA storage is too small, misaligned or out of the device's reach; `error` says which
 };
 
@@ -72,6 +79,32 @@ struct report {
   u32 available = 0;  // bytes or entries that were there, or the version that was
 };
 
+/// The error of a `start` on a device that discovery has found unusable.
+[[nodiscard]] constexpr errc error_of(verdict why) {
+  switch (why) {
+    case verdict::undecided: return errc::invalid_argument;
+    case verdict::not_virtio:
+    case verdict::id_outside_ranges:
+    case verdict::type_unknown:
+    case verdict::id_without_type:
+    case verdict::not_virtio_mmio: return errc::wrong_device;
+    case verdict::empty_slot:
+    case verdict::capability_missing:
+    case verdict::legacy_without_io_bar: return errc::not_found;
+    default: return errc::unsupported;
+  }
+}
+
+namespace detail {
+
+/// Repeats what discovery has found, for a transport that is to open it all the same.
+[[nodiscard, gnu::cold, gnu::noinline]] constexpr errc repeat(const report& found, report& why) {
+  why = found;
+  return error_of(found.why);
+}
+
+}  // namespace detail
+
 [[nodiscard]] constexpr const char* describe(verdict why) {
   switch (why) {
     case verdict::undecided: return "not looked at";
@@ -80,6 +113,7 @@ struct report {
     case verdict::not_virtio: return "not a virtio device";
     case verdict::id_outside_ranges: return "virtio vendor, but the device id is outside 1000-107f";
     case verdict::type_unknown: return "transitional id, but the subsystem id names no device type";
+    case verdict::id_without_type: return "an id that stands for no device type";
     case verdict::not_virtio_mmio: return "no virtio registers here";
     case verdict::version_unknown: return "virtio registers of an unknown version";
     case verdict::empty_slot: return "a slot without a device";
@@ -95,14 +129,20 @@ struct report {
     case verdict::modern_unsupported: return "modern device, and only legacy ones are wanted";
     case verdict::wrong_type: return "a device of another type";
     case verdict::reset_timed_out: return "the device did not finish its reset";
+    case verdict::device_gone: return "nothing answers: the device's status reads all ones";
+    case verdict::former_device_stuck: return "the device that this driver object had before does not finish its reset";
     case verdict::feature_missing: return "the device lacks a feature that the driver needs";
     case verdict::feature_unsupported: return "the device needs a feature that the platform or the driver refuses";
     case verdict::features_refused: return "the device refused the chosen features";
     case verdict::queue_missing: return "a queue is missing";
+    case verdict::queue_too_small: return "the device's queue has too few entries for a request";
+    case verdict::queue_size_invalid: return "the device dictates a queue size that is no power of two";
+    case verdict::ring_too_small: return "the driver's ring has too few entries";
     case verdict::queue_unusable: return "a queue cannot be set up";
-    case verdict::vector_refused: return "an interrupt vector was refused";
+    case verdict::vector_refused: return "there is no such interrupt vector, the device refuses it, or MSI-X is off";
     case verdict::config_unreadable: return "the device's configuration cannot be read";
     case verdict::limits_unusable: return "the device's limits leave no room for a request";
+    case verdict::block_size_invalid: return "the disk's block size is no power of two";
     case verdict::storage_unusable: return "the DMA storage cannot be used";
   }
   return "unknown";

@@ -15,6 +15,7 @@ enum class errc : u8 {
   not_ready,
   queue_full,
   busy,
+  in_use,
   no_credit,
   // The call was wrong: fix the program.
   invalid_argument,
@@ -23,6 +24,7 @@ enum class errc : u8 {
   read_only,
   stale_handle,
   no_space,
+  too_many_pieces,
   not_started,
   ambiguous,
   table_full,
@@ -36,9 +38,11 @@ enum class errc : u8 {
   io_error,
   needs_reset,
   timed_out,
+  dma_unanswered,
   canceled,
-  // The other end of a connection said so.
+  // The other end of a connection said so, or nothing.
   refused,
+  peer_silent,
   peer_closed,
   peer_reset,
   // The device lied: it is down until the next start, and what it had is the caller's again.
@@ -51,29 +55,35 @@ enum class errc : u8 {
 [[nodiscard]] constexpr const char* describe(errc error) {
   switch (error) {
     case errc::ok: return "success";
-    case errc::not_ready: return "nothing has completed yet";
-    case errc::queue_full: return "the queue has no room for this request until others complete";
+    case errc::not_ready: return "nothing has completed or arrived yet";
+    case errc::queue_full: return "there is no room for this request until others complete";
     case errc::busy: return "requests are in flight: take their completions first";
+    case errc::in_use: return "the port or the connection is in use already";
     case errc::no_credit: return "the peer or the queue has no room for more until some of it was read";
-    case errc::invalid_argument: return "an argument makes no sense here";
+    case errc::invalid_argument: return "the call or an argument makes no sense here";
     case errc::misaligned: return "an address or a length is not a multiple of what it must be";
-    case errc::out_of_range: return "the request reaches past the end of the device or of its limits";
+    case errc::out_of_range: return "it reaches past the end of the device, of its limits or of what can be addressed";
     case errc::read_only: return "the device is read-only";
-    case errc::stale_handle: return "the handle names a request that has ended";
-    case errc::no_space: return "the DMA storage or the queue is too small for this device";
+    case errc::stale_handle: return "the handle names a request or a connection that has ended";
+    case errc::no_space: return "the driver's DMA storage or ring is too small for this device";
+    case errc::too_many_pieces: return "the buffer is in more pieces of memory than one request has room for";
     case errc::not_started: return "the device is not running: start it (again)";
     case errc::ambiguous: return "more than one device fits: say which";
     case errc::table_full: return "the driver was given no room for one more of these";
     case errc::too_long: return "the message is longer than the room there is for it";
-    case errc::not_found: return "there is no such device, capability or register";
-    case errc::wrong_device: return "this is a device of another type";
+    case errc::not_found: return "it is not there: no such device, capability, queue, register or listener";
+    case errc::wrong_device: return "what is there is no device for this driver";
     case errc::unsupported: return "the device or the platform does not support this";
     case errc::dma_unreachable: return "the device cannot address this memory";
-    case errc::io_error: return "the device reports that the request failed";
-    case errc::needs_reset: return "the device has failed and asks for a reset";
-    case errc::timed_out: return "no answer in time; a device that owed one was reset, and the buffers are back";
-    case errc::canceled: return "the device was reset before this request completed";
+    case errc::io_error: return "the device failed the request";
+    case errc::needs_reset: return "the device had failed and asked for a reset";
+    case errc::timed_out: return "no answer in time: the device was reset, and the buffers are back";
+    case errc::dma_unanswered:
+      return "no answer in time, with ACCESS_PLATFORM accepted: the IOMMU may not pass what the platform's map() gave; "
+             "the device was reset, and the buffers are back";
+    case errc::canceled: return "the device was reset, or the connection given up, before this was done";
     case errc::refused: return "nobody accepts connections there";
+    case errc::peer_silent: return "nobody at the other end came or answered in time; the device is well";
     case errc::peer_closed: return "the peer has said all it wanted";
     case errc::peer_reset: return "the peer has broken off";
     case errc::device_misbehaved: return "the device broke the protocol";

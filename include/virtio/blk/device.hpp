@@ -61,9 +61,10 @@ class device {
   /// same storage or other; requests of before are canceled silently. With `interrupts` the device uses these MSI-X vectors
   /// (pci/msix.hpp turns MSI-X on), or its `interrupt_line`, which otherwise stays as it was found. Waits for the device's reset,
   /// bounded by the platform. On error the device is reset, its bus as it was found, and `why()` holds the reason:
-  /// `wrong_device`, `no_space` and `misaligned` (storage), `dma_unreachable`, `unsupported` (a feature, a capability or a
-  /// limit), `not_found` (no queue), `device_misbehaved` (config never stable), `timed_out` (no reset, before it was given anything),
-  /// `device_broken` (no reset, and it keeps `storage`, or what the device of before was given: this object is tied to that one).
+  /// `wrong_device`, `no_space` (storage or ring) and `misaligned` (storage), `dma_unreachable`, `unsupported` (a feature, a
+  /// capability or a limit), `not_found` (no capability, no queue), `device_misbehaved` (config never stable), `invalid_argument` (a
+  /// `found` that nobody has looked at), `timed_out` (no reset, before it was given anything), `device_broken` (no reset, and it keeps
+  /// `storage`, or what the device of before was given: this object is tied to that one).
   /// Cost: 21 writes and 8 reads of common configuration on modern PCI. Spec: 3.1.1.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
                                    const interrupt_vectors& interrupts = {}) {
@@ -77,12 +78,10 @@ class device {
         .rule_count = 1};
     virtio::detail::clear(limits_);
     dma_area area;
-    VIRTIO_TRY(core_.bring_up(platform, where, storage, dma_bytes, device_type::block, plan, interrupts, area));
+    VIRTIO_TRY(core_.bring_up(platform, where, storage, dma_bytes, device_type::block, 3, plan, interrupts, area));
     cells_ = area.part(ring::dma_bytes, cell_bytes);
 
-    if (core_.longest_chain() < 3) return core_.refuse(verdict::queue_unusable, errc::no_space);
-    if (const auto said = limits_.read(core_.device(), longest_data()); !said)
-      return core_.refuse(said.error() == errc::unsupported ? verdict::limits_unusable : verdict::config_unreadable, said.error());
+    if (const auto said = limits_.read(core_.device(), longest_data()); !said) return refuse_limits(said.error());
     extent_limits_.forget();
     writes_through_ = false;
     core_.go();
@@ -122,9 +121,9 @@ class device {
   /// The buffer is the caller's again when this returns, unless it returns `device_broken`: the device will not reset and keeps it,
   /// until a later `reset` or `start` succeeds. That is so of every call here; one that comes after it and finds the disk down
   /// returns `not_started`, and its buffer was never given away.
-  /// Errors: `misaligned`, `out_of_range`, `dma_unreachable`, `no_space` (one sector over too many pieces), `queue_full`
-  /// (requests of others fill it: take completions), `io_error`, `timed_out`, `needs_reset`, `device_misbehaved`,
-  /// `device_broken`, `not_started`.
+  /// Errors: `misaligned`, `out_of_range`, `dma_unreachable`, `too_many_pieces` (one block over too many), `queue_full`
+  /// (requests of others fill it: take completions), `io_error`, `timed_out` (`dma_unanswered` where ACCESS_PLATFORM was accepted),
+  /// `needs_reset`, `device_misbehaved`, `device_broken`, `not_started`.
   [[nodiscard]] result<void> read(u64 sector, bytes data) { return transfer(request::in, sector, data); }
 
   /// Writes, likewise. Errors also: `read_only`. Stable only after `flush` where `has_write_cache`.
@@ -190,7 +189,7 @@ class device {
 
   /// Stages a read of one request into `data`, which belongs to the device until the request ends. Nothing reaches the device
   /// before `kick`. `cookie` comes back with the completion. Never waits, touches no register. Errors: as `read`, and
-  /// `no_space` when the memory is scattered over more segments than a request may have, `invalid_argument` for no bytes.
+  /// `too_many_pieces` when the memory is scattered over more segments than a request may have, `invalid_argument` for no bytes.
   [[nodiscard]] result<token> submit_read(u64 sector, bytes data, u64 cookie = 0) {
     VIRTIO_TRY(check(sector, data.size()));
     return submit(request::in, sector, data, direction::from_device, cookie);
@@ -225,8 +224,8 @@ class device {
   }
 
   /// Stages a discard of some extents; the list may go when this returns. Errors also: `unsupported` when the device cannot,
-  /// `out_of_range` beyond `limits_of(operation::discard)` too, `no_space` with more than `options::extents` of them or, at 16
-  /// bytes each, than a request has segments of the device's size for. After `io_error` nothing is known of any of the extents.
+  /// `out_of_range` beyond `limits_of(operation::discard)` too, `table_full` with more than `options::extents` of them,
+  /// `too_many_pieces` when their 16 bytes each take more segments of the device's size than a request has. After `io_error` nothing is known of any of the extents.
   /// Cost: the first call of a kind after `start` or `refresh` reads config.
   [[nodiscard]] result<token> submit_discard(extents where, u64 cookie = 0) {
     return submit_extents(operation::discard, where, unmap::no, cookie);
@@ -334,6 +333,10 @@ class device {
   [[nodiscard]] result<void> hand_off() { return core_.hand_off(); }
 
  private:
+  [[gnu::cold, gnu::noinline]] errc refuse_limits(errc error) {
+    return core_.device().refuse(limits_.verdict_on(error), error, 0, limits_.stated_block_size());
+  }
+
   // Header and status take two descriptors; what is left of the longest chain is for data.
   [[nodiscard]] u16 longest_data() const {
     return virtio::detail::smaller(static_cast<u16>(core_.longest_chain() - 2), O.segments);
@@ -380,7 +383,7 @@ class device {
     const bool fits = chain.size() < chain.capacity();  // the status byte needs the last place
     if (mapped && fits) [[likely]] return {};
     core_.release_pieces(chain, 1, static_cast<u16>((mapped ? chain.size() : before) - 1));
-    return mapped ? errc::no_space : mapped.error();
+    return mapped || mapped.error() == errc::no_space ? errc::too_many_pieces : mapped.error();
   }
 
   /// The beginning of every request: the header, and how much may follow.
@@ -408,7 +411,7 @@ class device {
     VIRTIO_TRY_ASSIGN(const extent_limits most, limits_of(what));
     if (where.count == 0) return errc::invalid_argument;
     if (where.count > most.extents) return errc::out_of_range;
-    if (where.count > O.extents) return errc::no_space;
+    if (where.count > O.extents) return errc::table_full;
     VIRTIO_TRY_ASSIGN(const u16 slot, core_.reserve());
     auto* cells = own_cells<extent_cells<ring::order>>(slot);
     for (const extent& one : where) {
@@ -427,8 +430,9 @@ class device {
     segment room[O.segments + 2];
     segments chain{room};
     begin(chain, slot);
-    VIRTIO_TRY(chain.push(cells_.at + extents_at + extent_bytes * slot, size, way));
-    if (chain.size() == chain.capacity()) return errc::no_space;  // the status byte needs the last place
+    // The status byte needs the last place.
+    if (!chain.push(cells_.at + extents_at + extent_bytes * slot, size, way) || chain.size() == chain.capacity())
+      return errc::too_many_pieces;
     return seal(slot, chain, 0, what, 0, cookie);
   }
   template <class Cells>
@@ -491,7 +495,7 @@ class device {
     while (!data.empty()) {
       const bytes part = data.part(0, piece);
       const auto sent = submit(what, sector, part, what == request::in ? direction::from_device : direction::to_device, 0);
-      if (!sent && sent.error() == errc::no_space && part.size() > block_size()) {
+      if (!sent && sent.error() == errc::too_many_pieces && part.size() > block_size()) {
         piece = part.size() / 2 & ~usize{block_size() - 1};  // more scattered than one request can say: ask for less
         continue;
       }

@@ -52,6 +52,14 @@ class limits {
     return {};
   }
 
+  /// What is wrong when `read` has failed.
+  [[nodiscard]] verdict verdict_on(errc error) const {
+    if (error != errc::unsupported) return verdict::config_unreadable;
+    const bool fits = said_.of[2] < sector_bytes || virtio::detail::is_power_of_two(said_.of[2]);
+    return fits ? verdict::limits_unusable : verdict::block_size_invalid;
+  }
+  [[nodiscard]] u32 stated_block_size() const { return said_.of[2]; }
+
   [[nodiscard]] u64 capacity() const { return said_.capacity; }                  // sectors of 512 bytes
   [[nodiscard]] u32 size_max() const { return said_.of[0]; }                     // bytes in one segment
   [[nodiscard]] u16 segments() const { return segments_; }                       // in one request

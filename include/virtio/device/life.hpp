@@ -123,11 +123,14 @@ class device_life {
     return patient ? errc::ok : errc::timed_out;
   }
 
-  /// Takes the device down. Returns `why`, and its buffers are the driver's again: reclaim them from every ring. Or, it will not
+  /// Takes the device down. Returns `why` (of a device that has accepted ACCESS_PLATFORM `dma_unanswered` for `timed_out`: it may be
+  /// that it does not reach what map() gave), and its buffers are the driver's again: reclaim them from every ring. Or, it will not
   /// reset: `device_broken`, and it keeps the memory that it was given; `timed_out`, and it had been given none.
   [[nodiscard, gnu::cold, gnu::noinline]] errc take_down(errc why) {
     up_ = false;
     if (why == errc::device_misbehaved) session_.fail();
+    if constexpr (detail::access_platform<P>() != access_policy::refuse)
+      if (why == errc::timed_out && session_.features().has(feature::access_platform)) why = errc::dma_unanswered;
     const auto done = session_.reset();
     return done ? why : done.error();
   }

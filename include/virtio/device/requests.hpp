@@ -59,16 +59,17 @@ class request_device {
 
   /// Steps up to the queue. `storage` is the driver's whole DMA storage; the ring takes the first `ring_type::dma_bytes`.
   /// `area` says where the device sees the storage. Requests of before are gone, their tokens stale.
+  /// Requests need chains of up to `chain` descriptors.
   [[nodiscard, gnu::always_inline]] result<void> bring_up(const P& platform, const location& where, dma_region storage,
-                                                          usize needed, device_type type, feature_plan plan,
+                                                          usize needed, device_type type, u16 chain, feature_plan plan,
                                                           const interrupt_vectors& interrupts, dma_area& area) {
     // Whatever the device of before still has comes back first; if it will not let go, this object stays with it.
     if (life_.has_memory())
-      if (const auto done = reset(); !done) return device().refuse(verdict::reset_timed_out, done.error());
+      if (const auto done = reset(); !done) return device().refuse(verdict::former_device_stuck, done.error());
     forget_requests();
     quiet_.end();
     VIRTIO_TRY(life_.begin(platform, where, storage, needed, type, plan.with_queue<ring_type>(), interrupts, area));
-    return device().set_up(0, ring_, area.part(0, ring_type::dma_bytes), interrupts.of_queue(0), bell_);
+    return device().set_up(0, ring_, area.part(0, ring_type::dma_bytes), interrupts.of_queue(0), bell_, chain);
   }
 
   /// Step 8.
@@ -119,7 +120,7 @@ class request_device {
     return errc::ok;
   }
 
-  /// As `next()`, and waits for it. Errors also: `timed_out` or `needs_reset` once, when the device was reset for it, and
+  /// As `next()`, and waits for it. Errors also: `timed_out`, `dma_unanswered` or `needs_reset` once, when the device was reset for it, and
   /// what was in flight ends as `canceled`; `not_ready` when nothing is in flight.
   [[nodiscard]] errc wait_next(waiting why, answer& ended) {
     kick();

@@ -60,7 +60,8 @@ class session {
   /// from the end of its reset on.
   /// Inlined, so that a plan known at compile time leaves only its constants.
   [[nodiscard, gnu::always_inline]] result<void> negotiate(const feature_plan& plan, line_state line = line_state::as_found) {
-    if (const auto done = reset(); !done) return refuse(verdict::reset_timed_out, done.error());
+    if (const auto done = reset(); !done)
+      return refuse(report_.status == 0xff ? verdict::device_gone : verdict::reset_timed_out, done.error());
     use(line == line_state::on ? bus_use::memory_and_line : bus_use::memory);
     set(status::acknowledge);
     set(status::driver);
@@ -105,21 +106,27 @@ class session {
   /// Sends interrupts about the configuration to an MSI-X vector. After `negotiate`: a reset forgets vectors.
   [[nodiscard]] result<void> route_config(u16 vector) {
     if (vector == no_vector || transport_.set_config_vector(vector)) return {};
+    report_.queue = no_vector;  // no queue's
     return refuse(verdict::vector_refused, errc::unsupported);
   }
 
-  /// Step 7 for one queue: sizes it for the device, lays it out in `storage`, hands it over. `bell` becomes its doorbell.
+  /// Step 7 for one queue: sizes it for the device, lays it out in `storage`, hands it over. `bell` becomes its doorbell. Requests
+  /// need chains of up to `needed` descriptors.
   template <virtqueue Q>
-  [[nodiscard]] result<void> set_up(u16 index, Q& queue, const dma_area& storage, u16 vector, doorbell& bell) {
+  [[nodiscard]] result<void> set_up(u16 index, Q& queue, const dma_area& storage, u16 vector, doorbell& bell, u16 needed = 1) {
     static_assert(Q::order == T::ring_order, "the ring's byte order is not the transport's: choose ring_options::order");
     report_.queue = index;
     const queue_limits limits = transport_.queue(index);
     if (limits.maximum == 0) return refuse(verdict::queue_missing, errc::not_found);
     const u16 entries = Q::fit(limits.maximum, limits.fixed);
-    report_.available = Q::slots;
-    report_.wanted = limits.maximum;
+    if (entries == 0)
+      return refuse_size(detail::is_power_of_two(limits.maximum) ? verdict::ring_too_small : verdict::queue_size_invalid, limits.maximum,
+                         Q::slots);
     const auto up = hand_over(index, queue, entries, storage, vector, bell);
-    if (up) return {};
+    if (up) {
+      if (queue.longest_chain() >= needed) return {};
+      return refuse_size(Q::slots < needed ? verdict::ring_too_small : verdict::queue_too_small, needed, queue.longest_chain());
+    }
     const bool refused = vector != no_vector && up.error() == errc::unsupported;
     return refuse(refused ? verdict::vector_refused : verdict::queue_unusable, up.error());
   }
@@ -151,7 +158,9 @@ class session {
     for (u64 attempt = 0; !transport_.queue_reset_done(index);)
       if (!platform_.keep_waiting(waiting::reset, attempt++)) return errc::device_broken;
     const queue_limits limits = transport_.queue(index);
-    return hand_over(index, queue, Q::fit(limits.maximum, limits.fixed), storage, vector, bell);
+    const u16 entries = Q::fit(limits.maximum, limits.fixed);
+    if (entries == 0) return errc::no_space;
+    return hand_over(index, queue, entries, storage, vector, bell);
   }
 
   /// Ends a bring-up: writes FAILED to a device that was reset, resets it again, leaves its bus as `open` found it and remembers
@@ -166,6 +175,13 @@ class session {
     report_.error = error;
     leave();
     return error;
+  }
+
+  /// Likewise, where it is about sizes.
+  [[gnu::cold, gnu::noinline]] errc refuse(verdict why, errc error, u32 wanted, u32 available) {
+    report_.wanted = wanted;
+    report_.available = available;
+    return refuse(why, error);
   }
 
   /// Lets go of a device that was reset: its bus is as `open` found it, and the transport is closed. One that keeps storage is
@@ -195,8 +211,10 @@ class session {
         return {};
       }
       gone = now == 0xff ? gone + 1 : 0;
-      if (gone == 8 || !platform_.keep_waiting(waiting::reset, attempt))
+      if (gone == 8 || !platform_.keep_waiting(waiting::reset, attempt)) {
+        report_.status = now;
         return has_memory_ ? errc::device_broken : errc::timed_out;
+      }
     }
   }
 
@@ -216,7 +234,7 @@ class session {
   [[nodiscard]] const report& why() const { return report_; }
 
  private:
-  void use(bus_use what) {
+  [[gnu::always_inline]] void use(bus_use what) {
     if constexpr (requires { transport_.use(what); }) transport_.use(what);
   }
 
@@ -231,7 +249,6 @@ class session {
   template <virtqueue Q>
   [[nodiscard]] result<void> hand_over(u16 index, Q& queue, u16 entries, const dma_area& storage, u16 vector,
                                        doorbell& bell) {
-    if (entries == 0) return errc::no_space;
     VIRTIO_TRY_ASSIGN(const ring_layout& layout, queue.attach(storage, entries, features_));
     P::barriers::full();  // the ring as it was laid out, before the device learns where it is
     has_memory_ = true;
@@ -243,6 +260,14 @@ class session {
                                        features_, vector, bell));
     detail::trace(platform_, {event::kind::queue_enabled, index, entries});
     return {};
+  }
+
+  [[gnu::cold, gnu::noinline]] errc refuse_size(verdict why, u16 wanted, u16 available) {
+    return refuse(why,
+                  why == verdict::ring_too_small    ? errc::no_space
+                  : why == verdict::queue_too_small ? errc::unsupported
+                                                    : errc::device_misbehaved,
+                  wanted, available);
   }
 
   errc refuse_feature(verdict why, u8 bit) {

@@ -189,9 +189,11 @@ template <host H>
   out.why = whole.error() == errc::out_of_range ? verdict::bar_out_of_reach : verdict::bar_unassigned;
   if (!whole) return errc::unsupported;
   out.why = verdict::bar_too_small;
-  out.wanted = header_bytes;
-  out.available = static_cast<u32>(whole->size());
-  if (whole->size() < header_bytes) return errc::unsupported;
+  if (whole->size() < header_bytes) {
+    out.wanted = header_bytes;
+    out.available = static_cast<u32>(whole->size());
+    return errc::unsupported;
+  }
   block = *whole;
   out.why = verdict::usable;
   out.via = transport_kind::pci_legacy;

@@ -55,11 +55,11 @@ class bounce_pool {
   /// For a platform's map(). A buffer in the window, which shared memory has to be, is given as it is; any other goes through
   /// slots: a copy of what the device will read, zeroes where it will write, so that one which writes nothing passes on nobody
   /// else's data. Errors, without effect: `queue_full`, too few slots are free until requests end; `no_space`, more than the pool
-  /// has, or more pieces than the list takes: ask for less at a time; `dma_unreachable`, shared memory outside of the window;
-  /// `not_started`.
+  /// has, or more pieces than the list takes: ask for less at a time; `dma_unreachable`, shared memory outside of the window, or
+  /// any before `open`.
   [[nodiscard]] result<void> map(const volatile void* va, usize n, direction way, segments& out) {
     u8* const data = const_cast<u8*>(static_cast<const volatile u8*>(va));
-    if (window_.size == 0) return errc::not_started;
+    if (window_.size == 0) return errc::dma_unreachable;
     const uptr inside = reinterpret_cast<uptr>(data) - reinterpret_cast<uptr>(window_.data);
     if (inside < window_.size && n <= window_.size - inside) return out.push(window_.at + inside, n, way);
     if (way == direction::shared) return errc::dma_unreachable;

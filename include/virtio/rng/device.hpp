@@ -34,7 +34,7 @@ class device {
     // How much of a buffer is random is what its used length says: a batch, which skips lengths, is of no use.
     constexpr feature_plan plan{.declined = feature_set{feature::in_order}};
     dma_area area;
-    VIRTIO_TRY(core_.bring_up(platform, where, storage, dma_bytes, device_type::entropy, plan, interrupts, area));
+    VIRTIO_TRY(core_.bring_up(platform, where, storage, dma_bytes, device_type::entropy, 1, plan, interrupts, area));
     core_.go();
     return {};
   }
@@ -45,8 +45,8 @@ class device {
 
   /// Fills the whole buffer: one request for all of it, and another for the rest when the device gives less. Waits. Devices
   /// that answer with nothing are asked again a few times. Errors: `io_error` when the device keeps giving nothing,
-  /// `dma_unreachable`, `queue_full`, `timed_out`, `needs_reset`, `device_misbehaved`, `device_broken`, after which alone the device
-  /// has the buffer still, `not_started`. All calls here fail as those of `blk::device`.
+  /// `dma_unreachable`, `queue_full`, `timed_out` or `dma_unanswered`, `needs_reset`, `device_misbehaved`, `device_broken`, after which
+  /// alone the device has the buffer still, `not_started`. All calls here fail as those of `blk::device`.
   [[nodiscard]] result<void> fill(bytes buffer) {
     constexpr u32 patience = 16;  // answers of zero bytes in a row
     u32 empty = 0;
@@ -56,7 +56,7 @@ class device {
     while (have < buffer.size()) {
       const bytes part = buffer.part(have, piece);
       const auto asked = submit(part);
-      if (!asked && asked.error() == errc::no_space && part.size() > 1) {
+      if (!asked && asked.error() == errc::too_many_pieces && part.size() > 1) {
         piece = part.size() / 2;  // the memory is more scattered than one request can say
         continue;
       }
@@ -72,14 +72,15 @@ class device {
   }
 
   /// Stages a request for up to `buffer.size()` bytes; the buffer belongs to the device until the request ends. Errors:
-  /// `invalid_argument` (empty), `no_space` (scattered over more than four pieces), `queue_full`, `dma_unreachable`.
+  /// `invalid_argument` (empty), `too_many_pieces` (scattered over more than four), `queue_full`, `dma_unreachable`.
   [[nodiscard]] result<token> submit(bytes buffer, u64 cookie = 0) {
     if (buffer.empty()) return errc::invalid_argument;
     VIRTIO_TRY_ASSIGN(const u16 slot, core_.reserve());
     segment room[most_segments];
     segments chain{room};
     chain.limit_count(core_.longest_chain());
-    VIRTIO_TRY(core_.device().platform().map(buffer.data(), buffer.size(), direction::from_device, chain));
+    if (const auto mapped = core_.device().platform().map(buffer.data(), buffer.size(), direction::from_device, chain); !mapped)
+      return mapped.error() == errc::no_space ? errc::too_many_pieces : mapped.error();
     return core_.stage(slot, chain, 0, chain.size(), cookie);
   }
 

@@ -49,16 +49,15 @@ class registers_transport {
     return where.seen.why == verdict::usable ? where.seen.type : device_type::none;
   }
 
-  /// Looks at the slot again, since whoever was there when it was found may have gone. Errors: `not_found` for an empty slot,
-  /// `wrong_device` for what is no virtio device or another one than was found, `unsupported` for a version that this
-  /// transport does not drive.
+  /// Looks at the slot again, since whoever was there when it was found may have gone; one that was found unusable stays so. Errors:
+  /// `not_found` for an empty slot, `wrong_device` for what is no virtio device or another one than was found, `unsupported` for a
+  /// version that this transport does not drive.
   [[nodiscard]] result<void> open(const location& where, report& why) {
     virtio::detail::clear(*this);
+    if (where.seen.why != verdict::usable) return virtio::detail::repeat(where.seen, why);
     const location now = at(where.bus, where.slot);
     why = now.seen;
-    if (why.why == verdict::empty_slot) return errc::not_found;
-    if (why.why == verdict::version_unknown) return errc::unsupported;
-    if (why.why != verdict::usable) return errc::wrong_device;
+    if (why.why != verdict::usable) return error_of(why.why);
     if (why.type != where.seen.type) return refuse(why, verdict::wrong_type, errc::wrong_device);
     legacy_ = why.via == transport_kind::mmio_legacy;
     if (Which == versions::modern && legacy_) return refuse(why, verdict::legacy_unsupported, errc::unsupported);

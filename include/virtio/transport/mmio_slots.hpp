@@ -57,16 +57,19 @@ template <bus B>
   const auto space = b.slot(slot);
   seen.why = verdict::not_virtio_mmio;
   if (space.size() < registers::config || read(space, registers::magic_value) != 0x74726976) return out;
-  seen.available = read(space, registers::version);
-  seen.why = verdict::version_unknown;
-  if (seen.available != 1 && seen.available != 2) return out;
+  const u32 version = read(space, registers::version);
+  if (version != 1 && version != 2) {
+    seen.why = verdict::version_unknown;
+    seen.available = version;
+    return out;
+  }
   const u32 id = read(space, registers::device_id);
   seen.why = verdict::empty_slot;
   if (id == 0) return out;
   out.vendor = read(space, registers::vendor_id);
-  seen.why = id > 0xffff ? verdict::type_unknown : verdict::usable;
+  seen.why = id > 0xffff ? verdict::id_without_type : verdict::usable;
   seen.type = id > 0xffff ? device_type::none : static_cast<device_type>(id);
-  seen.via = seen.available == 1 ? transport_kind::mmio_legacy : transport_kind::mmio_modern;
+  seen.via = version == 1 ? transport_kind::mmio_legacy : transport_kind::mmio_modern;
   return out;
 }
 

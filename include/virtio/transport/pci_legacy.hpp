@@ -24,8 +24,8 @@ class legacy {
 
   [[nodiscard]] result<void> open(const location& where, report& why) {
     virtio::detail::clear(*this);
+    if (where.seen.why != verdict::usable) return virtio::detail::repeat(where.seen, why);
     why = where.seen;
-    if (where.seen.why != verdict::usable) return errc::wrong_device;
     if (const auto found = find_legacy(where.host, where.id, block_, why); !found) {
       if (found.error() == errc::not_found && !pci::is_legacy(where)) {
         why.why = verdict::modern_unsupported;
@@ -97,7 +97,7 @@ class legacy {
     return {(isr & 1u) != 0, (isr & 2u) != 0};
   }
 
-  void use(bus_use what) { switches_.use(host_, id_, command::io, what); }
+  [[gnu::always_inline]] void use(bus_use what) { switches_.use(host_, id_, command::io, what); }
   void close() {
     use(bus_use::as_found);
     change_command(host_, id_, 0, command::bus_master);

@@ -45,11 +45,11 @@ class modern {
     return where.seen.why == verdict::usable ? where.seen.type : device_type::none;
   }
 
-  /// Errors: what `find_modern` reports, `unsupported` for a legacy device, `wrong_device` for what is no virtio device.
+  /// Errors: what `find_modern` reports, `unsupported` for a legacy device, those of `error_of` for what was found unusable.
   [[nodiscard]] result<void> open(const location& where, report& why) {
     virtio::detail::clear(*this);
+    if (where.seen.why != verdict::usable) return virtio::detail::repeat(where.seen, why);
     why = where.seen;
-    if (where.seen.why != verdict::usable) return errc::wrong_device;
     if (const auto found = find_modern(where.host, where.id, at_, why); !found) {
       // Without even the capability of the common structure it is a legacy device, if its ids allow that (4.1.4.10).
       const bool bare = why.why == verdict::capability_missing && why.capability == static_cast<u8>(structure::common);
@@ -151,7 +151,7 @@ class modern {
     return {(isr & 1u) != 0, (isr & 2u) != 0};
   }
 
-  void use(bus_use what) { switches_.use(host_, id_, at_.decoding, what); }
+  [[gnu::always_inline]] void use(bus_use what) { switches_.use(host_, id_, at_.decoding, what); }
   void close() {
     use(bus_use::as_found);
     change_command(host_, id_, 0, command::bus_master);  // whoever had switched it on

@@ -75,7 +75,7 @@ class device {
 
   // Calls that wait ------------------------------------------------------------------------------------------------------
 
-  /// Connects, from a port that nobody has used lately. Errors: `refused`; `timed_out` when the platform has waited enough for
+  /// Connects, from a port that nobody has used lately. Errors: `refused`; `peer_silent` when the platform has waited enough for
   /// `waiting::connect`, since some hosts never answer; `table_full`; the device's.
   [[nodiscard]] result<stream_type> connect(address peer, kind what = kind::stream) {
     VIRTIO_TRY_ASSIGN(const socket mine, try_connect(peer, what));
@@ -86,7 +86,7 @@ class device {
     return outcome;
   }
 
-  /// Waits for somebody to connect to a port that is listened to. Errors: `not_found`, `timed_out` for `waiting::request`, the
+  /// Waits for somebody to connect to a port that is listened to. Errors: `not_found`, `peer_silent` for `waiting::request`, the
   /// device's.
   [[nodiscard]] result<stream_type> accept(u32 port) {
     result<socket> got = errc::not_ready;
@@ -95,7 +95,7 @@ class device {
     return stream_type{*this, *got};
   }
 
-  /// Moves packets until `done()`. Errors: `timed_out`, the platform has waited enough for `why`, and nothing has changed by that;
+  /// Moves packets until `done()`. Errors: `peer_silent`, the platform has waited enough for `why`, and nothing has changed by that;
   /// the device's.
   template <class Done>
   [[nodiscard]] errc wait_until(waiting why, Done&& done) {
@@ -105,8 +105,10 @@ class device {
       if (done()) return errc::ok;
       if (arrived.came()) left.looked = false;  // the interrupt that was asked for is spent: ask anew before sleeping
       const errc passed = life().pass_time(why, left, [this] { return all_.arm(); });
-      if (passed == errc::needs_reset) all_.fall(passed);
-      if (passed != errc::ok) return passed;
+      if (passed == errc::timed_out) return errc::peer_silent;
+      if (passed == errc::ok) continue;
+      all_.fall(passed);
+      return passed;
     }
   }
 
@@ -138,11 +140,11 @@ class device {
     while (all_.table.find(next_port_, peer) != 0 || all_.listener_at(next_port_) != nullptr);
     return try_connect_from(next_port_, peer, what);
   }
-  /// Likewise, from any port. Errors also: `busy`, there is such a connection.
+  /// Likewise, from any port. Errors also: `in_use`, there is such a connection.
   [[nodiscard]] result<socket> try_connect_from(u32 local_port, address peer, kind what = kind::stream) {
     VIRTIO_TRY(life().ready());
     if (!all_.has(what)) return errc::unsupported;
-    if (all_.table.find(local_port, peer) != 0) return errc::busy;
+    if (all_.table.find(local_port, peer) != 0) return errc::in_use;
     VIRTIO_TRY_ASSIGN(const u16 one, all_.add(local_port, peer, what, state::connecting));
     all_.table[one].accepted = true;
     all_.owe(one, detail::owes_request);
@@ -150,13 +152,13 @@ class device {
     return all_.name_of(one);
   }
 
-  /// Accepts connections to a port, any of 2^32. At most `backlog` of them wait for `try_accept`; others are refused. Errors: `busy`,
+  /// Accepts connections to a port, any of 2^32. At most `backlog` of them wait for `try_accept`; others are refused. Errors: `in_use`,
   /// somebody listens there; `table_full`; `invalid_argument` for no backlog; `unsupported` as above; `not_started`.
   [[nodiscard]] result<void> listen(u32 port, u16 backlog, kind what = kind::stream) {
     VIRTIO_TRY(life().ready());
     if (!all_.has(what)) return errc::unsupported;
     if (backlog == 0) return errc::invalid_argument;
-    if (all_.listener_at(port) != nullptr) return errc::busy;
+    if (all_.listener_at(port) != nullptr) return errc::in_use;
     for (detail::listener& one : all_.listeners)
       if (one.backlog == 0) {
         one = {};
@@ -246,7 +248,7 @@ class device {
   /// Shows `look(bytes)` what has arrived, where it is, as much of it as lies together; `look` says how many bytes it is done with.
   /// The memory is the device's, too: a host may change it meanwhile, so look at each byte once. It is valid until `look` returns;
   /// `look` may call anything here but what receives from this connection. What it leaves is shown again, with what came behind it
-  /// only where that lies together. Returns and fails as `try_receive`; `busy`, it was received from.
+  /// only where that lies together. Returns and fails as `try_receive`; `in_use`, it was received from.
   template <callable_with<const_bytes> F>
   [[nodiscard]] result<usize> receive_with(socket which, F&& look) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
@@ -256,7 +258,7 @@ class device {
     const u32 read_before = all_.table[one].in.consumed();
     const usize done = virtio::detail::smaller(static_cast<usize>(look(here)), here.size());
     VIRTIO_TRY(all_.find(which));
-    if (all_.table[one].in.consumed() != read_before) return errc::busy;
+    if (all_.table[one].in.consumed() != read_before) return errc::in_use;
     all_.unread.consume(all_.table[one], all_.queues, static_cast<u32>(done));
     all_.after_reading(one);
     return done;
@@ -329,7 +331,7 @@ class device {
     return {};
   }
   /// Likewise, and waits for the peer, or until the platform has waited enough for `waiting::shutdown`: the connection is reset then.
-  /// Errors also: `timed_out`, the device's.
+  /// Errors also: `peer_silent`, the device's.
   [[nodiscard]] result<void> close_and_wait(socket which) {
     VIRTIO_TRY(close(which));
     const connection& c = all_.table[which.slot];

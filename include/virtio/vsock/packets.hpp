@@ -48,15 +48,14 @@ class packet_queues {
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
                                    const interrupt_vectors& interrupts, const feature_plan& plan) {
     if (life_.has_memory() && take_down(errc::canceled) == errc::device_broken)
-      return life_.device().refuse(verdict::reset_timed_out, errc::device_broken);
+      return life_.device().refuse(verdict::former_device_stuck, errc::device_broken);
     dma_area area;
     VIRTIO_TRY(life_.begin(platform, where, storage, dma_bytes, device_type::vsock, plan.template with_queue<ring>(),
                            interrupts, area));
     memory_ = area;
     for (u16 q = 0; q < 3; ++q)
       VIRTIO_TRY(life_.device().set_up(q, queues_[q].ring, area.part(ring_bytes * q, ring_bytes),
-                                       interrupts.of_queue(q), queues_[q].bell));
-    if (receive().ring.longest_chain() < 2 || transmit().ring.longest_chain() < 2) return refuse(verdict::queue_unusable, errc::no_space);
+                                       interrupts.of_queue(q), queues_[q].bell, q == event_queue ? 1 : 2));
 
     free_received_ = line<receive_buffers>(received_next_);
     free_sent_ = line<L.send_packets>(sent_next_);

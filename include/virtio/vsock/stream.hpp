@@ -21,7 +21,7 @@ class stream {
   [[nodiscard]] socket id() const { return which_; }
 
   /// Sends all of `data`. Waits for room, bounded by `keep_waiting(waiting::request)` each time; what is small may leave later, with
-  /// `flush` at the latest, or when this connection is read from or closed. Errors: those of `try_send` but `no_credit`; `timed_out`,
+  /// `flush` at the latest, or when this connection is read from or closed. Errors: those of `try_send` but `no_credit`; `peer_silent`,
   /// and nobody knows how much was sent.
   [[nodiscard]] result<void> send(const_bytes data) {
     while (!data.empty()) {
@@ -41,7 +41,7 @@ class stream {
   /// Lets what was gathered leave now.
   [[nodiscard]] result<void> flush() { return device_->flush(which_); }
 
-  /// Waits for bytes, and gives what there are. Errors: `peer_closed` at the end of the stream; `timed_out`, which changes nothing;
+  /// Waits for bytes, and gives what there are. Errors: `peer_closed` at the end of the stream; `peer_silent`, which changes nothing;
   /// those of `try_receive` but `not_ready`.
   [[nodiscard]] result<usize> receive(bytes into) {
     VIRTIO_TRY(flush());
@@ -64,7 +64,7 @@ class stream {
   }
 
   /// Sends one message, on a connection that carries them. Waits for room, likewise. Errors: those of `try_send_message` but
-  /// `no_credit`; `timed_out`, and it was not sent.
+  /// `no_credit`; `peer_silent`, and it was not sent.
   [[nodiscard]] result<void> send_message(const_bytes data, bool ends_record = false) {
     result<void> sent;
     const errc waited = device_->wait_until(waiting::request, [&] {
@@ -74,7 +74,7 @@ class stream {
     if (waited != errc::ok) return waited;
     return sent;
   }
-  /// Waits for a message. Errors: those of `try_receive_message` but `not_ready`; `timed_out`, which changes nothing.
+  /// Waits for a message. Errors: those of `try_receive_message` but `not_ready`; `peer_silent`, which changes nothing.
   [[nodiscard]] auto receive_message(bytes into) {
     auto got = device_->try_receive_message(which_, into);
     if (got.error() != errc::not_ready) return got;
@@ -90,7 +90,7 @@ class stream {
   [[nodiscard]] result<void> shutdown(ends what) { return device_->shutdown(which_, what); }
 
   /// Closes in good order: what was sent arrives, and the peer agrees. When it does not within `keep_waiting(waiting::shutdown)` the
-  /// connection is reset. The handle is stale then in any case. Errors: `timed_out`, `stale_handle`, the device's.
+  /// connection is reset. The handle is stale then in any case. Errors: `peer_silent`, `stale_handle`, the device's.
   [[nodiscard]] result<void> close() { return device_->close_and_wait(which_); }
   /// Ends it at once, by RST.
   [[nodiscard]] result<void> abort() { return device_->abort(which_); }

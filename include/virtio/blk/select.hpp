@@ -10,38 +10,52 @@
 namespace virtio::blk {
 namespace detail {
 
+/// Whether a disk says that it has this serial.
+template <class Disk>
+[[nodiscard]] bool has_serial(Disk& disk, const_bytes serial) {
+  u8 id[id_bytes]{};
+  // Equal up to the NUL: QEMU leaves what is behind it as it was.
+  bool same = bool{disk.get_id(id)};
+  for (usize i = 0; same && i < id_bytes; ++i) {
+    const u8 wanted = i < serial.size() ? serial.data()[i] : u8{0};
+    same = id[i] == wanted;
+    if (wanted == 0) break;
+  }
+  return same;
+}
+
 /// `nth(n)` gives the n-th disk, in the order of the bus.
 template <class Disk, platform P, class Nth>
 [[nodiscard]] result<void> start_by_serial(Disk& disk, const P& platform, const_bytes serial, dma_region storage,
                                            const interrupt_vectors& interrupts, const Nth& nth) {
-  for (usize n = 0;; ++n) {
-    VIRTIO_TRY_ASSIGN(const auto where, nth(n));
-    if (const auto up = disk.start(platform, where, storage, interrupts); !up) {
-      // The program's own mistakes end the search, and so does a disk that will not let go; a disk that cannot be driven does not.
-      if (disk.why().why == verdict::storage_unusable) return up;
-      if (const auto gone = disk.hand_off(); gone.error() == errc::device_broken) return gone;
-      continue;
-    }
-    u8 id[id_bytes]{};
-    // Equal up to the NUL: QEMU leaves what is behind it as it was.
-    bool same = bool{disk.get_id(id)};
-    for (usize i = 0; same && i < id_bytes; ++i) {
-      const u8 wanted = i < serial.size() ? serial.data()[i] : u8{0};
-      same = id[i] == wanted;
-      if (wanted == 0) break;
-    }
-    if (same) return {};
-    if (const auto gone = disk.hand_off(); !gone) return gone;
+  auto chosen = nth(0);
+  bool is_chosen = false;
+  usize n = 0;
+  for (auto where = chosen; where; where = nth(++n)) {
+    bool same = false;
+    if (const auto up = disk.start(platform, *where, storage, interrupts); up) same = has_serial(disk, serial);
+    // The program's own mistake ends the search; a disk that cannot be driven does not.
+    else if (disk.why().why == verdict::storage_unusable) return up;
+    // Nor is it left to itself, whether it is the one or not: another may have the same serial. One that will not let go ends it.
+    if (const auto gone = disk.hand_off(); gone.error() == errc::device_broken) return gone;
+    if (!same) continue;
+    if (is_chosen) return errc::ambiguous;
+    is_chosen = true;
+    chosen = where;
   }
+  if (!is_chosen) return errc::not_found;
+  return disk.start(platform, *chosen, storage, interrupts);
 }
 
 }  // namespace detail
 
 /// Starts `disk` on the PCI disk whose identification is `serial` (up to 20 characters; longer ones are cut, as hosts cut
-/// them). Disks that come before it on the bus are started, asked and handed off, so none of them may be in use. With
-/// `interrupts`, disks whose MSI-X is off are passed over: switch it on for all that come into question. Waits.
-/// Errors: `not_found` when no disk that could be started has this serial; those of the storage; `device_broken` when one of
-/// them will not reset and keeps the storage (it is off the bus then, where it reaches no memory).
+/// them). All disks on the bus are started, asked and handed off, so none of them may be in use. With MSI-X vectors in
+/// `interrupts`, disks whose MSI-X is off are passed over: switch it on for all that come into question. Waits. Cost: a start and
+/// a request for each disk, and another start for the one that is chosen.
+/// Errors: `not_found` when no disk that could be started has this serial; `ambiguous` when a second has it, and none is left
+/// started; those of the storage; `device_broken` when one of them will not reset and keeps the storage (it is off the bus then, where
+/// it reaches no memory); those of `start` on the one.
 template <class Disk, platform P, pci::host H>
   requires(same_as<typename Disk::location, pci::found<H>>)
 [[nodiscard]] result<void> start_by_serial(Disk& disk, const P& platform, const H& host, const_bytes serial, dma_region storage,

@@ -143,7 +143,9 @@ class device {
 
   /// Tells the device that nobody needs what is in `count` sectors from `sector` on; until they are written again they read as
   /// anything. Split where the device's limits are, each part a request of its own: when one fails, some may be discarded and
-  /// some not. Waits and fails as `write`. Errors also: `unsupported` when the device cannot.
+  /// some not. The device says how much one request may name, and a call makes `largest_sweep` of them at most: what is left then is
+  /// for the next call, from where `swept` says that this one came. Waits and fails as `write`. Errors also: `unsupported` when the
+  /// device cannot; `unfinished`, there is more to do.
   [[nodiscard]] result<void> discard(u64 sector, u64 count) { return sweep(operation::discard, sector, count, unmap::no); }
 
   /// Makes `count` sectors from `sector` on read as zeroes, without the data to write, likewise.
@@ -155,6 +157,12 @@ class device {
   [[nodiscard]] result<void> secure_erase(u64 sector, u64 count) {
     return sweep(operation::secure_erase, sector, count, unmap::no);
   }
+
+  /// How many sectors, from the first one on, the last call of these three is done with, whatever it returned:
+  ///     for (u64 at = 0; at < count; at += disk.swept())
+  ///       if (auto r = disk.discard(first + at, count - at); !r && r.error() != errc::unfinished) return r;
+  [[nodiscard]] u64 swept() const { return swept_; }
+  static constexpr u32 largest_sweep = 65536;
 
   /// Switches the device's write cache on or off. Switching it off flushes what was written before, and makes `flush` free from
   /// then on; unless other requests were in flight meanwhile, whose writes may still be in the cache: `flush` goes on then.
@@ -440,16 +448,18 @@ class device {
     return reinterpret_cast<Cells*>(cells_.data + extents_at + extent_bytes * slot);
   }
 
-  /// One extent of any length, by one request after the other.
+  /// One extent of any length, by one request after the other. How many that takes is the device's to say: up to 2^64, of one that
+  /// takes a sector at a time and answers at once.
   [[nodiscard]] result<void> sweep(operation what, u64 sector, u64 count, unmap memory) {
+    swept_ = 0;
     if (is_read_only()) return errc::read_only;
     VIRTIO_TRY_ASSIGN(const extent_limits most, limits_of(what));
     if (count != 0) VIRTIO_TRY(check_extent(sector, count));
-    while (count != 0) {
-      const extent part{sector, most.part(sector, count)};
+    for (u32 requests = 0; swept_ != count; ++requests) {
+      if (requests == largest_sweep) return errc::unfinished;
+      const extent part{sector + swept_, most.part(sector + swept_, count - swept_)};
       VIRTIO_TRY(wait_for(submit_extents(what, part, memory, 0)));
-      sector += part.count;
-      count -= part.count;
+      swept_ += part.count;
     }
     return {};
   }
@@ -509,6 +519,7 @@ class device {
   dma_area cells_{};
   limits limits_{};
   bool writes_through_ = false;
+  u64 swept_ = 0;
   core core_{};  // ends in long tables: what is near the start is cheaper to reach
   extent_limits_table extent_limits_{};
 };

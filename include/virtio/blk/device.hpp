@@ -39,6 +39,7 @@ struct done {
 template <platform P, transport T, queue_format Q, options O = options{}>
 class device {
   static_assert(O.segments >= 1 && O.extents >= 1);
+  static_assert(O.segments <= 0xfffd, "a request has a header and a status besides its segments, 65535 pieces in all");
 
   using core = request_device<P, T, Q, O.segments>;
   using ring = typename core::ring_type;
@@ -49,6 +50,9 @@ class device {
   static constexpr usize extent_bytes = sizeof(extent_cells<ring::order>) * O.extents;
   static constexpr usize statuses_at = extents_at + extent_bytes * ring::slots;
   static constexpr usize cell_bytes = statuses_at + ring::slots;
+  static_assert(u64{ring::dma_bytes} + (sizeof(header_cells) + u64{sizeof(extent_cells<ring::order>)} * O.extents + 1) * ring::slots <
+                    0x8000'0000,
+                "the DMA storage of a blk::device must stay below 2 GiB: fewer options::extents, or a smaller queue");
 
  public:
   using location = typename T::location;

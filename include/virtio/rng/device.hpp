@@ -27,6 +27,7 @@ class device {
  public:
   using location = typename T::location;
   static constexpr usize dma_bytes = ring::dma_bytes;
+  static_assert(u64{dma_bytes} < 0x8000'0000, "the DMA storage of an rng::device must stay below 2 GiB");
 
   /// Brings the device up, as `blk::device::start` does; same errors.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,

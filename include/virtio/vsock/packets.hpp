@@ -28,6 +28,7 @@ class packet_queues {
   // The device always has as many receive buffers as its queue holds, whatever connections keep: two for each packet's worth of
   // promises, since of two neighbours one may be all but empty (inbox.hpp fills up what has room).
   static constexpr u32 posted = ring::wanted.has(virtio::feature::indirect_desc) ? ring::slots : ring::slots / 2;
+  static_assert(u64{2} * L.pool_packets() + posted < 0xffff, "more buffers than 16 bits can number");
   static constexpr u32 receive_buffers = 2 * L.pool_packets() + posted;
   static_assert(receive_buffers < 0xffff && L.send_packets < 0xffff, "more buffers than 16 bits can number");
 
@@ -43,6 +44,11 @@ class packet_queues {
   using location = typename T::location;
   static constexpr u32 received_count = receive_buffers;
   static constexpr usize dma_bytes = received_at + usize{L.receive_packet} * receive_buffers;
+  // Pages for the ends of the parts, which are rounded up, included.
+  static_assert(u64{3} * ring_bytes + u64{sizeof(sent_header)} * ring::slots + u64{sizeof(received_header)} * receive_buffers +
+                        u64{L.send_packet} * L.send_packets + u64{L.receive_packet} * receive_buffers + u64{2} * dma_page <
+                    0x8000'0000,
+                "the DMA storage of a vsock::device must stay below 2 GiB: fewer or smaller buffers in vsock::limits");
 
   /// Up to, but without, step 8: buffers are in the queues, no doorbell has rung.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,

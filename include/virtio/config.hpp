@@ -27,6 +27,14 @@
     return virtio_outcome_##line.error();                                                  \
   declaration = *virtio_outcome_##line
 
+/// Of what GCC keeps apart where it means to save space, though all that its callers had in registers must go to memory for it.
+/// Clang knows better when it is left alone.
+#if defined(__clang__)
+#define VIRTIO_INLINE_ON_GCC
+#else
+#define VIRTIO_INLINE_ON_GCC [[gnu::always_inline]]
+#endif
+
 /// A member that costs no byte when its type is empty, where the compiler can: for Windows (UEFI) targets clang knows only
 /// its own spelling, and older ones not even that.
 #if defined(_WIN32) && defined(__clang__)

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <virtio/base/bytes.hpp>
+#include <virtio/config.hpp>
 #include <virtio/base/result.hpp>
 
 namespace virtio {
@@ -55,12 +56,17 @@ class segments {
   /// Appends one mapping: `length` bytes at `at`, cut into pieces of at most `largest_piece()`, of which the first has `handle` and
   /// the others are `continued`. Nothing is appended for length 0. Errors: `no_space` when the list is full; what was appended until
   /// then is still in it, for the caller to forget. `invalid_argument`: something for the device to read, behind something to write.
-  constexpr result<void> push(dma_addr at, u64 length, direction way, u64 handle = 0) {
+  VIRTIO_INLINE_ON_GCC constexpr result<void> push(dma_addr at, u64 length, direction way, u64 handle = 0) {
     if (way == direction::to_device && writable_ != 0) [[unlikely]] return errc::invalid_argument;
-    if (length == 0) return {};
-    if (!put(at, length, way, handle)) [[unlikely]] return errc::no_space;
-    while (length != 0) [[unlikely]]
-      if (!put(at, length, way, segment::continued)) return errc::no_space;
+    for (; length != 0; handle = segment::continued) {
+      if (count_ == capacity_) [[unlikely]] return errc::no_space;
+      const u32 piece = static_cast<u32>(detail::smaller(length, u64{largest_}));
+      first_[count_++] = segment{at, piece, way, handle};
+      add(piece, way);
+      length -= piece;
+      if (length == 0) [[likely]] break;
+      at = at + piece;
+    }
     return {};
   }
 
@@ -101,16 +107,6 @@ class segments {
   }
 
  private:
-  // The next piece of what push() appends.
-  [[nodiscard, gnu::always_inline]] constexpr bool put(dma_addr& at, u64& length, direction way, u64 handle) {
-    if (count_ == capacity_) return false;
-    const u32 piece = static_cast<u32>(detail::smaller(length, u64{largest_}));
-    first_[count_++] = segment{at, piece, way, handle};
-    add(piece, way);
-    at = at + piece;
-    length -= piece;
-    return true;
-  }
   constexpr void add(u32 length, direction way) {
     bytes_ += length;
     if (way != direction::to_device) writable_ += length;

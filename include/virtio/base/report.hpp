@@ -81,29 +81,11 @@ struct report {
 
 /// The error of a `start` on a device that discovery has found unusable.
 [[nodiscard]] constexpr errc error_of(verdict why) {
-  switch (why) {
-    case verdict::undecided: return errc::invalid_argument;
-    case verdict::not_virtio:
-    case verdict::id_outside_ranges:
-    case verdict::type_unknown:
-    case verdict::id_without_type:
-    case verdict::not_virtio_mmio: return errc::wrong_device;
-    case verdict::empty_slot:
-    case verdict::capability_missing:
-    case verdict::legacy_without_io_bar: return errc::not_found;
-    default: return errc::unsupported;
-  }
+  if (why == verdict::undecided) return errc::invalid_argument;
+  if (why >= verdict::not_virtio && why <= verdict::not_virtio_mmio) return errc::wrong_device;
+  if (why == verdict::empty_slot || why == verdict::capability_missing || why == verdict::legacy_without_io_bar) return errc::not_found;
+  return errc::unsupported;
 }
-
-namespace detail {
-
-/// Repeats what discovery has found, for a transport that is to open it all the same.
-[[nodiscard, gnu::cold, gnu::noinline]] constexpr errc repeat(const report& found, report& why) {
-  why = found;
-  return error_of(found.why);
-}
-
-}  // namespace detail
 
 [[nodiscard]] constexpr const char* describe(verdict why) {
   switch (why) {

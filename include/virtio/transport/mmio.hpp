@@ -54,9 +54,8 @@ class registers_transport {
   /// version that this transport does not drive.
   [[nodiscard]] result<void> open(const location& where, report& why) {
     virtio::detail::clear(*this);
-    if (where.seen.why != verdict::usable) return virtio::detail::repeat(where.seen, why);
-    const location now = at(where.bus, where.slot);
-    why = now.seen;
+    why = where.seen;
+    if (why.why == verdict::usable) why = at(where.bus, where.slot).seen;
     if (why.why != verdict::usable) return error_of(why.why);
     if (why.type != where.seen.type) return refuse(why, verdict::wrong_type, errc::wrong_device);
     legacy_ = why.via == transport_kind::mmio_legacy;

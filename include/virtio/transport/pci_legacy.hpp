@@ -24,8 +24,8 @@ class legacy {
 
   [[nodiscard]] result<void> open(const location& where, report& why) {
     virtio::detail::clear(*this);
-    if (where.seen.why != verdict::usable) return virtio::detail::repeat(where.seen, why);
     why = where.seen;
+    if (where.seen.why != verdict::usable) return error_of(where.seen.why);
     if (const auto found = find_legacy(where.host, where.id, block_, why); !found) {
       if (found.error() == errc::not_found && !pci::is_legacy(where)) {
         why.why = verdict::modern_unsupported;

@@ -48,8 +48,8 @@ class modern {
   /// Errors: what `find_modern` reports, `unsupported` for a legacy device, those of `error_of` for what was found unusable.
   [[nodiscard]] result<void> open(const location& where, report& why) {
     virtio::detail::clear(*this);
-    if (where.seen.why != verdict::usable) return virtio::detail::repeat(where.seen, why);
     why = where.seen;
+    if (where.seen.why != verdict::usable) return error_of(where.seen.why);
     if (const auto found = find_modern(where.host, where.id, at_, why); !found) {
       // Without even the capability of the common structure it is a legacy device, if its ids allow that (4.1.4.10).
       const bool bare = why.why == verdict::capability_missing && why.capability == static_cast<u8>(structure::common);

@@ -55,7 +55,7 @@ class quiet_spell {
   /// So many quiet looks more. True: ring again.
   [[nodiscard]] bool goes_on(u32 looks) {
     looks_ += looks;
-    if (looks_ < first << rings_) return false;
+    if (looks_ >> rings_ < first) return false;
     looks_ = 0;
     if (rings_ < most_doublings) ++rings_;
     return true;
@@ -77,8 +77,7 @@ class device_life {
   [[nodiscard, gnu::always_inline]] result<void> begin(const P& platform, const location& where, dma_region storage, usize needed,
                                                        device_type type, const feature_plan& plan,
                                                        const interrupt_vectors& interrupts, dma_area& area) {
-    session_.leave();  // or what is switched on the bus would be taken for what was found there
-    detail::clear(session_);
+    session_.forget();  // or what is switched on the bus would be taken for what was found there
     if (const auto placed = place(platform, storage, needed, area); !placed)
       return session_.refuse(verdict::storage_unusable, placed.error());
     VIRTIO_TRY(session_.open(platform, where, type));

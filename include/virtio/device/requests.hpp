@@ -205,7 +205,7 @@ class request_device {
 
  private:
   [[nodiscard]] errc next_from_ring(answer& ended) {
-    if (!life_.is_up()) [[unlikely]] return keeps_buffers() ? errc::device_broken : errc::not_started;
+    if (!life_.is_up()) [[unlikely]] return while_down(errc::not_started);
     ended.error = errc::ok;
     const errc got = ring_.take(ended.what);
     if (got == errc::not_ready) stay_quiet(1);
@@ -230,22 +230,22 @@ class request_device {
     if (quiet_.goes_on(looks)) ring_again(device().platform(), ring_, bell_, 0);
   }
 
-  // Whether the device, which is down, has a request: staged ones count, whose descriptors are where it can read them.
-  [[nodiscard, gnu::cold, gnu::noinline]] bool keeps_buffers() const {
+  // `why`, or device_broken when the device, which is down, has a request: staged ones count, whose descriptors are where it can read
+  // them.
+  [[nodiscard, gnu::cold, gnu::noinline]] errc while_down(errc why) const {
     for (u16 slot = 0; slot < slots; ++slot)
-      if (!is_parked(slot) && ring_.is_live({slot, ring_.record(slot).generation})) return true;
-    return false;
+      if (!is_parked(slot) && ring_.is_live({slot, ring_.record(slot).generation})) return errc::device_broken;
+    return why;
   }
 
   // Takes the device down and the buffers back. Returns `why`, or device_broken when the device keeps some. One that will not reset
   // and has no request keeps the storage alone, which is for those to say who give it back.
   [[gnu::cold, gnu::noinline]] errc recover(errc why) {
     const errc how = life_.take_down(why);
-    if (life_.has_memory()) return keeps_buffers() ? errc::device_broken : why;
-    why = how;
+    if (life_.has_memory()) return while_down(why);
     for (;;) {
       const auto taken = ring_.reclaim();
-      if (!taken) return why;
+      if (!taken) return how;
       const answer ended{*taken, errc::canceled};
       bool& disowned = parked_[taken->which.slot].disowned;
       if (disowned) finish(ended, 0);

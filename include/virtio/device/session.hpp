@@ -119,13 +119,17 @@ class session {
     const queue_limits limits = transport_.queue(index);
     if (limits.maximum == 0) return refuse(verdict::queue_missing, errc::not_found);
     const u16 entries = Q::fit(limits.maximum, limits.fixed);
-    if (entries == 0)
-      return refuse_size(detail::is_power_of_two(limits.maximum) ? verdict::ring_too_small : verdict::queue_size_invalid, limits.maximum,
-                         Q::slots);
+    if (limits.fixed && entries == 0) {  // no ring is too small for a size that is its own choice
+      const bool small = detail::is_power_of_two(limits.maximum);
+      return refuse(small ? verdict::ring_too_small : verdict::queue_size_invalid, small ? errc::no_space : errc::device_misbehaved,
+                    limits.maximum, Q::slots);
+    }
     const auto up = hand_over(index, queue, entries, storage, vector, bell);
     if (up) {
       if (queue.longest_chain() >= needed) return {};
-      return refuse_size(Q::slots < needed ? verdict::ring_too_small : verdict::queue_too_small, needed, queue.longest_chain());
+      const bool small = Q::slots < needed;
+      return refuse(small ? verdict::ring_too_small : verdict::queue_too_small, small ? errc::no_space : errc::unsupported, needed,
+                    queue.longest_chain());
     }
     const bool refused = vector != no_vector && up.error() == errc::unsupported;
     return refuse(refused ? verdict::vector_refused : verdict::queue_unusable, up.error());
@@ -186,9 +190,14 @@ class session {
 
   /// Lets go of a device that was reset: its bus is as `open` found it, and the transport is closed. One that keeps storage is
   /// not let go of, but its bus is.
-  [[gnu::cold, gnu::noinline]] void leave() {
+  void leave() {
     use(bus_use::as_found);
     if (!has_memory_) detail::clear(transport_);
+  }
+  /// As new, for a session whose device has nothing: its bus is as `open` found it.
+  void forget() {
+    use(bus_use::as_found);
+    detail::clear(*this);
   }
 
   /// Tells the device that it was given up. Only a reset follows.
@@ -234,7 +243,8 @@ class session {
   [[nodiscard]] const report& why() const { return report_; }
 
  private:
-  [[gnu::always_inline]] void use(bus_use what) {
+  // Out of line: called five times.
+  [[gnu::noinline]] void use(bus_use what) {
     if constexpr (requires { transport_.use(what); }) transport_.use(what);
   }
 
@@ -260,14 +270,6 @@ class session {
                                        features_, vector, bell));
     detail::trace(platform_, {event::kind::queue_enabled, index, entries});
     return {};
-  }
-
-  [[gnu::cold, gnu::noinline]] errc refuse_size(verdict why, u16 wanted, u16 available) {
-    return refuse(why,
-                  why == verdict::ring_too_small    ? errc::no_space
-                  : why == verdict::queue_too_small ? errc::unsupported
-                                                    : errc::device_misbehaved,
-                  wanted, available);
   }
 
   errc refuse_feature(verdict why, u8 bit) {

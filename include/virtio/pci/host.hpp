@@ -53,11 +53,11 @@ template <register_value T, config_space H>
 /// Sets and clears bits of the command half, and says which of them that has changed. The status half is write-one-to-clear, so it
 /// is written as zeros.
 template <config_space H>
-[[gnu::noinline]] u16 change_command(const H& h, typename H::function_id id, u16 set, u16 clear) {
+u32 change_command(const H& h, typename H::function_id id, u32 set, u32 clear) {
   const u32 before = h.config_read32(id, config::command) & 0xffffu;
-  const u32 after = (before | set) & ~u32{clear};
+  const u32 after = (before | set) & ~clear;
   if (after != before) h.config_write32(id, config::command, after);
-  return static_cast<u16>(after ^ before);
+  return after ^ before;
 }
 
 template <config_space H>

@@ -16,19 +16,20 @@ class switches {
   /// nothing is to be put back.
   template <config_space H>
   [[gnu::always_inline]] void use(const H& h, typename H::function_id id, u32 decoding, bus_use what) {
-    if (what == bus_use::as_found) {
-      if (changed_ == 0) return;
-      change_command(h, id, changed_ & command::no_line, static_cast<u16>(changed_ & ~command::no_line));
-      changed_ = 0;
-    } else {
-      const u32 set = what == bus_use::registers ? decoding : decoding | command::bus_master;
-      const u16 clear = what == bus_use::memory_and_line ? command::no_line : u16{0};
-      changed_ = static_cast<u16>(changed_ | change_command(h, id, static_cast<u16>(set), clear));
+    u32 set = changed_ & command::no_line;
+    u32 clear = changed_ - set;
+    if (what != bus_use::as_found) {
+      set = what == bus_use::registers ? decoding : decoding | command::bus_master;
+      clear = what == bus_use::memory_and_line ? command::no_line : 0;
+    } else if (changed_ == 0) {
+      return;
     }
+    const u32 changed = change_command(h, id, set, clear);
+    changed_ = what == bus_use::as_found ? 0 : changed_ | changed;
   }
 
  private:
-  u16 changed_ = 0;
+  u32 changed_ = 0;
 };
 
 }  // namespace virtio::pci

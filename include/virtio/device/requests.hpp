@@ -64,8 +64,10 @@ class request_device {
                                                           usize needed, device_type type, u16 chain, feature_plan plan,
                                                           const interrupt_vectors& interrupts, dma_area& area) {
     // Whatever the device of before still has comes back first; if it will not let go, this object stays with it.
-    if (life_.has_memory())
-      if (const auto done = reset(); !done) return device().refuse(verdict::former_device_stuck, done.error());
+    if (life_.has_memory()) {
+      recover(errc::canceled);
+      if (life_.has_memory()) return device().refuse(verdict::former_device_stuck, errc::device_broken);
+    }
     forget_requests();
     quiet_.end();
     VIRTIO_TRY(life_.begin(platform, where, storage, needed, type, plan.with_queue<ring_type>(), interrupts, area));

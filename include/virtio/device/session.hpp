@@ -173,7 +173,7 @@ class session {
   [[gnu::cold, gnu::noinline]] errc refuse(verdict why, errc error) {
     if (status_ != 0) {
       set(status::failed);
-      if (!reset() && has_memory_) error = errc::device_broken;
+      if (reset().error() == errc::device_broken) error = errc::device_broken;
     }
     report_.why = why;
     report_.error = error;

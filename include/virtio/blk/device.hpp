@@ -85,7 +85,9 @@ class device {
     VIRTIO_TRY(core_.bring_up(platform, where, storage, dma_bytes, device_type::block, 3, plan, interrupts, area));
     cells_ = area.part(ring::dma_bytes, cell_bytes);
 
-    if (const auto said = limits_.read(core_.device(), longest_data()); !said) return refuse_limits(said.error());
+    verdict wrong;
+    if (const auto said = limits_.read(core_.device(), longest_data(), wrong); !said)
+      return core_.device().refuse(wrong, said.error(), 0, limits_.stated_block_size());
     extent_limits_.forget();
     writes_through_ = false;
     core_.go();
@@ -329,7 +331,8 @@ class device {
   [[nodiscard]] result<void> refresh() {
     VIRTIO_TRY(core_.check());
     limits fresh;
-    VIRTIO_TRY(fresh.read(core_.device(), longest_data()));
+    verdict wrong;
+    VIRTIO_TRY(fresh.read(core_.device(), longest_data(), wrong));
     limits_ = fresh;
     extent_limits_.forget();
     return {};
@@ -345,10 +348,6 @@ class device {
   [[nodiscard]] result<void> hand_off() { return core_.hand_off(); }
 
  private:
-  [[gnu::cold, gnu::noinline]] errc refuse_limits(errc error) {
-    return core_.device().refuse(limits_.verdict_on(error), error, 0, limits_.stated_block_size());
-  }
-
   // Header and status take two descriptors; what is left of the longest chain is for data.
   [[nodiscard]] u16 longest_data() const {
     return virtio::detail::smaller(static_cast<u16>(core_.longest_chain() - 2), O.segments);

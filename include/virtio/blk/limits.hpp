@@ -24,16 +24,18 @@ inline constexpr limit_field limit_fields[] = {{feature::size_max, config::size_
 class limits {
  public:
   /// Reads them from config; a request of ours has at most `segments` pieces of data. Errors: those of the transport;
-  /// `device_misbehaved`, config never stable; `unsupported`, no block fits a request, or the size of a block is no power of two.
+  /// `device_misbehaved`, config never stable; `unsupported`, no block fits a request, or the size of a block is no power of two. `why`
+  /// says it all then.
   template <class Session>
-  [[nodiscard, gnu::always_inline]] result<void> read(const Session& device, u16 segments) {
+  [[nodiscard, gnu::always_inline]] result<void> read(const Session& device, u16 segments, verdict& why) {
+    why = verdict::config_unreadable;
     const auto fill_in = [&device](picture& all) -> result<void> {
       VIRTIO_TRY_ASSIGN(all.capacity, device.transport().template config<u64>(config::capacity));
       u32* limit = all.of;
       for (const auto& field : detail::limit_fields) {
         // A field counts only with its feature (2.5.1); zero in one means "not said" to devices that leave it blank.
         *limit = field.otherwise;
-        if (device.features().has(field.with)) {
+        if ((device.features().word(0) >> static_cast<u8>(field.with) & 1u) != 0) {  // all of them are in there
           VIRTIO_TRY_ASSIGN(const u32 said, device.transport().template config<u32>(field.offset));
           if (said != 0) *limit = said;
         }
@@ -48,15 +50,11 @@ class limits {
     const u64 most = u64{size_max()} * segments_;
     const u32 sectors = static_cast<u32>(virtio::detail::smaller(most, u64{0x8000'0000})) / sector_bytes;
     largest_ = (sectors & ~block_mask_) * sector_bytes;
-    if (largest_ == 0 || !virtio::detail::is_power_of_two(block)) return errc::unsupported;
+    why = verdict::block_size_invalid;
+    if (!virtio::detail::is_power_of_two(block)) return errc::unsupported;
+    why = verdict::limits_unusable;
+    if (largest_ == 0) return errc::unsupported;
     return {};
-  }
-
-  /// What is wrong when `read` has failed.
-  [[nodiscard]] verdict verdict_on(errc error) const {
-    if (error != errc::unsupported) return verdict::config_unreadable;
-    const bool fits = said_.of[2] < sector_bytes || virtio::detail::is_power_of_two(said_.of[2]);
-    return fits ? verdict::limits_unusable : verdict::block_size_invalid;
   }
   [[nodiscard]] u32 stated_block_size() const { return said_.of[2]; }
 

@@ -43,20 +43,22 @@ template <config_space H>
   const u16 at = static_cast<u16>(config::bar0 + 4u * index);
   const u64 lower = probe_dword(h, id, at);
   const bool wide = (lower & 7u) == 4u && index != last;
-  const u64 upper = wide ? probe_dword(h, id, static_cast<u16>(at + 4)) : u64{0xffffffffu} << 32;
+  const u64 upper = wide ? probe_dword(h, id, static_cast<u16>(at + 4)) : 0;
   h.config_write32(id, config::command, decoding);
 
   bar_info out;
   const bool io = (lower & 1u) != 0;
   const u32 flags = io ? 3 : 15;
-  const u32 ones = static_cast<u32>(lower >> 32) & ~flags;
-  if (ones == 0 && (!wide || upper >> 32 == 0)) return errc::not_found;
+  u32 ones = static_cast<u32>(lower >> 32) & ~flags;
+  u32 upper_ones = static_cast<u32>(upper >> 32);
+  if ((ones | upper_ones) == 0) return errc::not_found;
+  if (!wide) upper_ones = 0xffffffffu;
+  if (io) ones |= 0xffff0000u;  // a device may hardwire the upper 16 bits of an I/O BAR to zero
   out.kind = io ? bar_kind::io : bar_kind::memory;
   out.is_64bit = wide;
   out.is_prefetchable = (lower & 9u) == 8u;
   out.base = upper << 32 | (static_cast<u32>(lower) & ~flags);
-  // A device may hardwire the upper 16 bits of an I/O BAR to zero.
-  out.size = ~((upper >> 32) << 32 | ones | (io ? 0xffff0000u : 0)) + 1;
+  out.size = ~(u64{upper_ones} << 32 | ones) + 1;
   return out;
 }
 

@@ -101,7 +101,8 @@ class modern {
     write(registers, common::queue_select, q);
     const u64 offset = u64{read(registers, common::queue_notify_off)} * at_.notify_multiplier;
     const u32 width = features.has(feature::notification_data) ? 4 : 2;
-    if (((at_.notify_offset + offset) & (width - 1)) != 0 || offset + width > at_.notify().size()) return errc::device_misbehaved;
+    const u32 place = at_.notify_offset + static_cast<u32>(offset);  // its lowest bits
+    if ((place & (width - 1)) != 0 || offset + width > at_.notify().size()) return errc::device_misbehaved;
     u16 name = q;
     if (features.has(feature::notif_config_data)) {
       if (!has(common::queue_notif_config_data)) return errc::device_misbehaved;

@@ -15,6 +15,12 @@ class to_device {
  public:
   /// Stores without ordering: what follows may become visible first. For everything a later `publish` covers.
   void store(T value) { value_ = detail::reorder<Order>(value); }
+  /// The same for words of a ring, so that a barrier set which has a `store_plain` sees every one of them.
+  template <class Barriers>
+  void store(T value) {
+    if constexpr (requires { Barriers::store_plain(&value_, value); }) Barriers::store_plain(&value_, detail::reorder<Order>(value));
+    else store(value);
+  }
 
   /// Stores so that the device, once it sees the value, sees everything stored before.
   template <class Barriers>

@@ -16,6 +16,8 @@ namespace virtio {
 ///  3. `store_release`: no earlier access moves after it. Partner: the device's load of the same word.
 ///  4. `full`: no later load moves before an earlier store (the one reordering that x86 does).
 ///  5. `orders_platform` says whether all of this holds for hardware on a bus.
+/// A set may have `store_plain(target, value)`, also for 64 bits: it then stores what the rings store without any ordering. For tests,
+/// which see every store of a ring this way.
 template <class B>
 concept barrier_set = requires(const u16* source, u16* target, u16 value) {
   { B::orders_platform } -> converts_to<bool>;

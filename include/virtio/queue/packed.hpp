@@ -154,13 +154,11 @@ class packed_ring {
       if (piece != last) {
         constexpr u32 more = detail::desc_next << 16;
         first_word |= more;
-        u32 word;
         do {
           step(here);
-          word = put(here, *++piece) | more;
-          here.at->id_and_flags.template hint<Barriers>(word);
+          const u32 word = put(here, *++piece);
+          here.at->id_and_flags.template hint<Barriers>(piece != last ? word | more : word);
         } while (piece != last);
-        here.at->id_and_flags.template hint<Barriers>(word ^ more);
       }
     }
     step(here);
@@ -168,7 +166,7 @@ class packed_ring {
     // The first descriptor of everything staged stays as it is until publish(): the device stops there, and sees none of the
     // others before it.
     if (first_word_ != 0) [[likely]] {
-      first->id_and_flags.store(first_word);
+      first->id_and_flags.template store<Barriers>(first_word);
     } else {
       first_ = first;
       first_word_ = first_word;
@@ -279,9 +277,9 @@ class packed_ring {
   using used_descriptor = detail::packed_used;
   struct descriptor : detail::packed_descriptor {
     void write(const segment& piece, u32 word) {
-      address.store(raw(piece.at));
-      length.store(piece.length);
-      id_and_flags.store(word);
+      address.template store<Barriers>(raw(piece.at));
+      length.template store<Barriers>(piece.length);
+      id_and_flags.template store<Barriers>(word);
     }
   };
 
@@ -299,8 +297,8 @@ class packed_ring {
 
   /// Fills a place in, all but its word, which is returned.
   [[nodiscard, gnu::always_inline]] u32 put(const place& here, const segment& piece) {
-    here.at->address.store(raw(piece.at));
-    here.at->length.store(piece.length);
+    here.at->address.template store<Barriers>(raw(piece.at));
+    here.at->length.template store<Barriers>(piece.length);
     return here.word | static_cast<u32>(piece.way) << 16;
   }
 

@@ -33,11 +33,13 @@ struct split_descriptor {
   to_device<u64, Order> rest;
 
   /// `more` are flags besides the segment's own.
+  template <class Barriers>
   void write(const segment& piece, u32 more, u32 next) {
-    address.store(raw(piece.at));
+    address.template store<Barriers>(raw(piece.at));
     // In a big-endian ring the fields still come in the order length, flags, next.
-    if constexpr (Order == byte_order::little) rest.store(piece.length_and_way() | ((u64{more} | u64{next} << 16) << 32));
-    else rest.store(u64{piece.length} << 32 | ((static_cast<u32>(piece.way) | more) << 16 | next));
+    if constexpr (Order == byte_order::little)
+      rest.template store<Barriers>(piece.length_and_way() | ((u64{more} | u64{next} << 16) << 32));
+    else rest.template store<Barriers>(u64{piece.length} << 32 | ((static_cast<u32>(piece.way) | more) << 16 | next));
   }
 };
 static_assert(sizeof(split_descriptor<byte_order::little>) == 16);
@@ -157,13 +159,13 @@ class split_ring {
     const segment* piece = chain.begin();
     for (const segment* const last = piece + (count - 1); piece != last; ++piece) {
       const u32 next = through_table ? at + 1 : next_[at];
-      table[at].write(*piece, detail::desc_next, next);
+      table[at].template write<Barriers>(*piece, detail::desc_next, next);
       at = next;
     }
-    table[at].write(*piece, 0, 0);
+    table[at].template write<Barriers>(*piece, 0, 0);
     if (through_table) {
       const segment whole{table_address(slot), u32{16} * count, direction::to_device, 0};
-      descriptors_[head].write(whole, detail::desc_indirect, 0);
+      descriptors_[head].template write<Barriers>(whole, detail::desc_indirect, 0);
     }
 
     slot_record& record = table_.begin(slot, cookie, static_cast<u32>(chain.writable_bytes()));
@@ -176,7 +178,7 @@ class split_ring {
       record.last = head;
       free_slots_.take_first();
     }
-    driver_[ring_start + usize{offered_ & mask_}].store(static_cast<u16>(head));
+    driver_[ring_start + usize{offered_ & mask_}].template store<Barriers>(static_cast<u16>(head));
     ++offered_;
     return token{slot, record.generation};
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // A barrier set that calls a test before and after every access to shared memory: to change a word between two reads, to
-// count fences, to prove that a word is read once.
+// count fences, to prove that a word is read once, to see every store to a ring in order.
 // Layer: testing (plugs into platform).
 #pragma once
 
@@ -42,6 +42,13 @@ struct hooked_barriers {
     ++barrier_hooks::mine().stores;
     call(barrier_hooks::mine().before_store, to, sizeof(T));
     smp_barriers::store(to, value);
+    call(barrier_hooks::mine().after_store, to, sizeof(T));
+  }
+  /// What the rings store without ordering. Cells of other kinds do not ask.
+  template <register_value T>
+  static void store_plain(T* to, T value) {
+    call(barrier_hooks::mine().before_store, to, sizeof(T));
+    *to = value;
     call(barrier_hooks::mine().after_store, to, sizeof(T));
   }
   template <register_value T>

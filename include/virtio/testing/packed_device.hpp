@@ -101,7 +101,10 @@ class packed_device final : public ring_device {
     const auto [end, lists] = frontier();
     // What was seen must stay as it is.
     for (std::uint64_t at = next_available_; at < end; ++at)
-      if (slot_state& s = slots_[slot(at)]; !s.held) s = {true, s.bits, read(at)};
+      if (slot_state& s = slots_[slot(at)]; !s.held) {
+        s.held = true;
+        s.seen = read(at);
+      }
     return lists;
   }
 
@@ -134,7 +137,11 @@ class packed_device final : public ring_device {
   void push(const used_entry& e) {
     if (!configured_) return;
     staged_.push_back(e);
-    for (const std::uint64_t end = used_ + e.skip; used_ < end; ++used_) slots_[slot(used_)].held = false;
+    for (const std::uint64_t end = used_ + e.skip; used_ < end; ++used_) {
+      slot_state& s = slots_[slot(used_)];
+      s.held = s.offered = false;
+      s.stored = 0;
+    }
   }
   void publish() override {
     if (!configured_) return;
@@ -184,6 +191,42 @@ class packed_device final : public ring_device {
     return false;
   }
 
+  // --- single stores ---
+
+  void stored(const volatile void* at, std::size_t width) override {
+    if (!configured_ || broken_) return;
+    if (offset_in(device_, 4, at)) return object("device event suppression: stored to by the driver");
+    if (const auto offset = offset_in(driver_, 4, at)) {
+      if (*offset != 0 || width != 4) object("driver event suppression: not one store");
+      return check_events();
+    }
+    const auto offset = offset_in(descriptors_, 16u * size_, at);
+    if (!offset) return;
+    const std::uint16_t place = static_cast<std::uint16_t>(*offset / 16);
+    const std::string name = "descriptor " + std::to_string(place) + ": ";
+    slot_state& s = slots_[place];
+    // The next time that this place comes round.
+    const std::uint64_t count = used_ + (place + std::uint64_t{size_} - slot(used_)) % size_;
+    const std::uint16_t bytes = covers(*offset, width);
+    if (count < next_available_) object("PACKED-02: " + name + "stored to while the device has it");
+    else if (s.offered) object("PACKED-03: " + name + "stored to after it was made available");
+    else if ((s.stored & bytes) != 0) object(name + "stored to twice");
+    s.stored |= bytes;
+    if ((bytes & 0xc000) == 0) return;
+    if (*offset % 16 != 12 || width != 4) object(name + "id and flags are not one store");
+    if (!is_available(raw_flags(place), count)) return object("FACT-21: " + name + "flags of another lap");
+    if (s.stored != 0xffff) object("PACKED-03: " + name + "made available before address and length were there");
+    s.offered = true;
+    // Whatever the device can get at from here is complete.
+    const std::uint64_t end = used_ + size_;
+    for (std::uint64_t now = next_available_; now < end && is_available(raw_flags(slot(now)), now); ++now)
+      for (; (raw_flags(slot(now)) & flag_next) != 0; ++now) {
+        if (now + 1 == end) return object("PACKED-08: " + name + "shown, and its list does not fit");
+        if (!is_available(raw_flags(slot(now + 1)), now + 1))
+          return object("PACKED-09: " + name + "shown while the next one of its list is not available");
+      }
+  }
+
   // --- lies: straight into memory, behind the back of the honest part ---
 
   /// Writes a used descriptor, its flags last.
@@ -226,6 +269,8 @@ class packed_device final : public ring_device {
     bool held = false;        // seen available, not given back
     std::uint16_t bits = 0;   // AVAIL and USED as they were left
     descriptor seen;          // while held
+    bool offered = false;     // AVAIL was flipped by a store that was seen
+    std::uint16_t stored = 0; // which of its bytes were, since it was given back
   };
   struct event {
     std::uint16_t position = 0, flags = 0;
@@ -346,7 +391,7 @@ class packed_device final : public ring_device {
       return refuse("FACT-23: " + name + "buffer id " + std::to_string(c.head) + " is one that the device has already");
     if (!not_empty(c, name)) return false;
     for (std::size_t i = 0; i < copy.size(); ++i)
-      slots_[slot(next_available_ + i)] = {true, static_cast<std::uint16_t>(copy[i].flags & used_or_available), copy[i]};
+      slots_[slot(next_available_ + i)] = {true, static_cast<std::uint16_t>(copy[i].flags & used_or_available), copy[i], false, 0};
     return true;
   }
 

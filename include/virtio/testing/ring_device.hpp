@@ -142,6 +142,12 @@ class ring_device {
   /// Call when the driver claims to be done publishing: records `lost_kick` if buffers wait that it had to announce.
   virtual bool check_kick() = 0;
 
+  // --- single stores ---
+
+  /// The driver has just stored `width` bytes at this place of host memory. Called after every single store, objects to whatever a
+  /// device that looks at that moment must not see, and to words that are stored more than once. Other memory is not looked at.
+  virtual void stored(const volatile void* at, std::size_t width) = 0;
+
   [[nodiscard]] const std::vector<std::string>& violations() const { return violations_; }
   void clear_violations() { violations_.clear(); }
 
@@ -165,6 +171,18 @@ class ring_device {
   std::span<std::uint8_t> bytes(std::uint64_t at, std::uint32_t length) {
     std::uint8_t* const first = memory_ == nullptr ? nullptr : area(at, length, device_memory::access::read);
     return first == nullptr ? std::span<std::uint8_t>{} : std::span{first, length};
+  }
+
+  // Where in this area a store went; nothing when it went elsewhere.
+  [[nodiscard]] std::optional<std::uint32_t> offset_in(std::uint64_t at, std::uint32_t length, const volatile void* host) {
+    const std::span<std::uint8_t> all = bytes(at, length);
+    const auto offset = reinterpret_cast<std::uintptr_t>(host) - reinterpret_cast<std::uintptr_t>(all.data());
+    if (all.empty() || offset >= length) return std::nullopt;
+    return static_cast<std::uint32_t>(offset);
+  }
+  // The bytes of a descriptor that a store covers, one bit each.
+  [[nodiscard]] static std::uint16_t covers(std::uint32_t offset, std::size_t width) {
+    return static_cast<std::uint16_t>(((1u << width) - 1) << offset % 16);
   }
 
   // One more element of a chain. False when it makes no sense to go on.

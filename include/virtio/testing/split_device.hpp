@@ -39,6 +39,7 @@ class split_device final : public ring_device {
     if (raw_used_flags() != 0) object("SPLIT-19: used ring flags not zeroed");
     if (raw_used_idx() != 0) object("FACT-08: used ring index not zeroed");
     event_ = wire::atomic_get16(used_word(4 + 8u * size_));
+    stores_.assign(size, {});
     configured_ = true;
   }
   /// The same from a legacy page number: one block, used ring on the next multiple of 4096.
@@ -53,12 +54,12 @@ class split_device final : public ring_device {
   void reset() override {
     forget();
     copies_.clear();
-    next_available_ = seen_available_ = used_index_ = published_ = signalled_ = event_ = next_in_order_ = 0;
+    next_available_ = seen_available_ = used_index_ = published_ = signalled_ = event_ = next_in_order_ = stored_index_ = 0;
   }
   /// Lets all counters start elsewhere, to meet the wrap soon: as after so many buffers of one descriptor. The driver has to start
   /// there too.
   void start_at(std::uint16_t index) override {
-    next_available_ = seen_available_ = used_index_ = published_ = signalled_ = event_ = index;
+    next_available_ = seen_available_ = used_index_ = published_ = signalled_ = event_ = stored_index_ = index;
     next_in_order_ = index % size_;
     wire::atomic_put16(used_word(2), index);
     wire::atomic_put16(used_word(4 + 8u * size_), index);
@@ -175,6 +176,32 @@ class split_device final : public ring_device {
     return false;
   }
 
+  // --- single stores ---
+
+  void stored(const volatile void* at, std::size_t width) override {
+    if (!configured_ || broken_) return;
+    if (offset_in(used_, used_bytes(), at)) return object("SPLIT-11: used ring stored to by the driver");
+    if (const auto offset = offset_in(descriptors_, descriptor_bytes(), at)) {
+      const std::string name = "descriptor " + std::to_string(*offset / 16) + ": ";
+      store_state& s = stores_[*offset / 16];
+      const std::uint16_t bytes = covers(*offset, width);
+      if (owned_[*offset / 16]) object("SHUTDOWN-01: " + name + "stored to while the device has it");
+      else if (s.shown) object("SPLIT-26: " + name + "stored to after the index that shows it");
+      else if ((s.bytes & bytes) != 0) object(name + "stored to twice");
+      s.bytes |= bytes;
+      return;
+    }
+    const auto offset = offset_in(available_, available_bytes(), at);
+    if (!offset) return;
+    if (*offset % 2 != 0 || width != 2) return object("available ring: not one store a word");
+    if (*offset == 0) return check_flags();
+    if (*offset == 2) return index_stored();
+    if (*offset == 4u + 2u * size_) return;  // used_event: any place will do
+    store_state& s = stores_[(*offset - 4) / 2];
+    if (s.entry) object("SPLIT-26: entry " + std::to_string((*offset - 4) / 2) + " of the available ring stored to twice");
+    s.entry = true;
+  }
+
   // --- lies: straight into memory, behind the back of the honest part ---
 
   void raw_used_element(std::uint16_t slot, std::uint32_t id, std::uint32_t length) {
@@ -208,6 +235,33 @@ class split_device final : public ring_device {
     std::uint16_t next;
     bool operator==(const descriptor&) const = default;
   };
+
+  // What single stores have done since the device let go.
+  struct store_state {
+    std::uint16_t bytes = 0;  // of the descriptor
+    bool shown = false;       // the index covers its chain
+    bool entry = false;       // the entry of the available ring
+  };
+
+  // Everything that the index covers now is complete. Chains that make no sense are pop()'s to judge.
+  void index_stored() {
+    const std::uint16_t now = raw_available_idx();
+    (void)pending();
+    for (; !broken_ && stored_index_ != now; ++stored_index_) {
+      const std::uint16_t entry = stored_index_ % size_;
+      if (!stores_[entry].entry) object("SPLIT-26: the index covers entry " + std::to_string(entry) + ", which was not stored");
+      std::uint16_t index = raw_available_entry(entry);
+      for (std::uint32_t steps = 0; steps < size_ && index < size_; ++steps) {
+        store_state& s = stores_[index];
+        if (s.bytes != 0xffff) object("SPLIT-26: the index covers descriptor " + std::to_string(index) + ", which was not stored");
+        s.shown = true;
+        const std::uint8_t* const raw = area(descriptors_ + 16u * index, 16, device_memory::access::read);
+        const descriptor d = decode(raw);
+        if ((d.flags & flag_next) == 0) break;
+        index = d.next;
+      }
+    }
+  }
 
   [[nodiscard]] std::uint32_t descriptor_bytes() const { return 16u * size_; }
   [[nodiscard]] std::uint32_t available_bytes() const { return 6u + 2u * size_; }
@@ -251,6 +305,7 @@ class split_device final : public ring_device {
       return std::nullopt;
     }
     next_available_ = static_cast<std::uint16_t>(index + 1);
+    stores_[index % size_].entry = false;
     accept(c);
     return c;
   }
@@ -327,6 +382,7 @@ class split_device final : public ring_device {
   void check_untouched(const chain& c) {
     for (const auto& [index, before] : copies_[c.head]) {
       owned_[index] = false;
+      stores_[index] = {.entry = stores_[index].entry};
       const std::uint8_t* const raw = area(descriptors_ + 16u * index, 16, device_memory::access::read);
       if (raw != nullptr && decode(raw) != before)
         object("SHUTDOWN-01: buffer " + std::to_string(c.head) + ": descriptor " + std::to_string(index) +
@@ -338,7 +394,9 @@ class split_device final : public ring_device {
   std::uint16_t next_available_ = 0, seen_available_ = 0;              // what we have taken, what the driver has shown
   std::uint16_t used_index_ = 0, published_ = 0, signalled_ = 0;       // pushed, visible, interrupted for
   std::uint16_t event_ = 0, next_in_order_ = 0;
-  std::vector<bool> owned_;  // by descriptor
+  std::uint16_t stored_index_ = 0;                                     // up to here single stores were looked at
+  std::vector<bool> owned_;                                            // by descriptor
+  std::vector<store_state> stores_;                                    // by descriptor, and by entry
   std::map<std::uint16_t, std::vector<std::pair<std::uint16_t, descriptor>>> copies_;  // descriptors as they were when taken
 };
 

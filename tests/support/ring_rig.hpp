@@ -120,7 +120,9 @@ class subject {
                      {.event_idx = event_idx,
                       .indirect = features.has(feature::indirect_desc),
                       .in_order = features.has(feature::in_order)});
-    if (requests != 0) run_up(requests);
+    if (requests == 0) return;
+    go_on(requests);
+    (void)ring.needs_kick();
   }
 
   /// Requests of one descriptor that fit: IN_ORDER keeps a place free.
@@ -168,6 +170,24 @@ class subject {
     if (!done) FAIL("no completion: " << describe(done.error()));
     ring.release(done->which);
     return *done;
+  }
+
+  /// So many requests of one descriptor, to and fro, without a question whether to ring. None may be in flight. Quick: the device answers
+  /// without a look.
+  void go_on(u32 requests) {
+    std::vector<token> batch;
+    for (u32 left = requests; left != 0; left -= static_cast<u32>(batch.size())) {
+      batch.clear();
+      while (batch.size() < left && batch.size() < room() && batch.size() < 256) {
+        batch.push_back(*submit(1, 0, 0));
+        device.push(batch.back().slot, 0);
+      }
+      ring.publish();
+      device.publish();
+      for (const token& one : batch)
+        if (collect().which != one) FAIL("while counters run up");
+    }
+    device.start_at(moved(device.next_available(), static_cast<int>(requests)));
   }
 
   // --- positions, as ring_device has them: of chains in a split ring, of descriptors in a packed one ---
@@ -236,24 +256,6 @@ class subject {
  private:
   virtual void show_wish(u16 position, u16 flags) = 0;
   [[nodiscard]] bool asks_for_position() const { return event_idx && (!packed || (wish_flags_ & 3u) == 2); }
-
-  // Used entries without a look at what they answer: quick.
-  void run_up(u32 requests) {
-    std::vector<token> batch;
-    for (u32 left = requests; left != 0; left -= static_cast<u32>(batch.size())) {
-      batch.clear();
-      while (batch.size() < left && batch.size() < room() && batch.size() < 256) {
-        batch.push_back(*submit(1, 0, 0));
-        device.push(batch.back().slot, 0);
-      }
-      (void)kick();
-      device.publish();
-      for (const token& one : batch)
-        if (collect().which != one) FAIL("while counters run up");
-    }
-    const bool first_lap = requests / entries % 2 == 0;
-    device.start_at(packed ? static_cast<u16>(requests % entries | (first_lap ? 0x8000u : 0u)) : static_cast<u16>(requests));
-  }
 
   std::unique_ptr<u8[]> buffers_{new u8[buffer_bytes]()};
   bool through_tables_ = false;

@@ -64,11 +64,14 @@ inline constexpr bool trivially_destructible =
 template <class T>
   requires(__is_trivially_copyable(T))
 void clear(T& object) {
-  __builtin_memset(static_cast<void*>(&object), 0, sizeof object);
+  __builtin_memset(static_cast<void*>(__builtin_addressof(object)), 0, sizeof object);
 }
 
 template <class T>
 T&& some();  // for unevaluated operands only; never defined
+
+template <auto>
+struct constant;  // names what is known at compile time; never defined
 
 }  // namespace detail
 
@@ -77,6 +80,14 @@ concept same_as = detail::is_same<A, B> && detail::is_same<B, A>;
 
 template <class From, class To>
 concept converts_to = requires(void (*take)(To), From (*give)()) { take(give()); };
+
+/// A small value: copied and assigned freely, bit by bit, and made from nothing.
+template <class T>
+concept small_value = __is_trivially_copyable(T) && requires(void (*take)(T), const T& from, T& to) {
+  T{};
+  take(from);
+  to = from;
+};
 
 /// One byte of plain memory: `unsigned char`, `char`, `signed char`, `std::byte`, `uint8_t`.
 template <class T>

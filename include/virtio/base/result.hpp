@@ -112,8 +112,8 @@ class [[nodiscard]] result {
 
   [[nodiscard]] constexpr const T& operator*() const { return value_; }
   [[nodiscard]] constexpr T& operator*() { return value_; }
-  [[nodiscard]] constexpr const T* operator->() const { return &value_; }
-  [[nodiscard]] constexpr T* operator->() { return &value_; }
+  [[nodiscard]] constexpr const T* operator->() const { return __builtin_addressof(value_); }
+  [[nodiscard]] constexpr T* operator->() { return __builtin_addressof(value_); }
   [[nodiscard]] constexpr T value_or(const T& other) const {
     if (has_value()) return value_;
     return other;

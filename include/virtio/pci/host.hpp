@@ -9,35 +9,41 @@
 
 namespace virtio::pci {
 
+/// What the library has visit functions, for the concept below.
+template <class Id>
+struct function_visitor {
+  bool operator()(const Id&) const;
+};
+
 /// A PCI host, a small value like a platform (often the same object):
-///  1. `function_id` names a function: `pci::address`, or a firmware's handle;
+///  1. `function_id` names a function: `pci::address`, or a firmware's handle, a small value;
 ///  2. `config_read32`/`config_write32(id, offset)` access the aligned dword at `offset` (a multiple of 4, below 256) with
 ///     one 32-bit access; a function that is not there reads all ones;
 ///  3. `bar_space` is a register space, and `bar(id, index)` gives the one behind BAR `index`, with its size. Errors:
 ///     `not_found` (unimplemented, or no address assigned), `out_of_range` (it lies where the CPU cannot reach);
-///  4. `each_function(f)` calls `f(id)` for every function that answers, until `f` returns false;
+///  4. `each_function(f)` calls `f(id)` for every function that answers, until `f` returns false. `f` is a temporary of any class;
 ///  5. optional `trace(event)` sees every function and verdict;
 ///  6. optional `bar_through_window(id, index)`: the memory BAR that `bar` calls `out_of_range`, through the device's window in
 ///     configuration space. Discovery asks it for structures that it finds no other way to. Errors: as `bar`.
 /// `pci::cf8` and `pci::ecam` are ready-made; `pci::windowed` adds the window to any host.
 template <class H>
-concept host = __is_trivially_copyable(H) && register_space<typename H::bar_space> &&
-    requires(const H h, typename H::function_id id, u16 offset, u32 value, u8 index, bool (*visit)(typename H::function_id)) {
+concept host = small_value<H> && register_space<typename H::bar_space> && small_value<typename H::function_id> &&
+    requires(const H h, const typename H::function_id& id, u16 offset, u32 value, u8 index) {
       { h.config_read32(id, offset) } -> same_as<u32>;
       { h.config_write32(id, offset, value) };
       { h.bar(id, index) } -> same_as<result<typename H::bar_space>>;
-      { h.each_function(visit) };
+      { h.each_function(function_visitor<typename H::function_id>{}) };
     };
 
 /// A host with item 6.
 template <class H>
-concept windowed_host = host<H> && requires(const H h, typename H::function_id id, u8 index) {
+concept windowed_host = host<H> && requires(const H h, const typename H::function_id& id, u8 index) {
   { h.bar_through_window(id, index) } -> same_as<result<typename H::bar_space>>;
 };
 
 /// Configuration access alone: what the walks below need, and what a host's own parts can be built from.
 template <class H>
-concept config_space = requires(const H h, typename H::function_id id, u16 offset, u32 value) {
+concept config_space = requires(const H h, const typename H::function_id& id, u16 offset, u32 value) {
   { h.config_read32(id, offset) } -> same_as<u32>;
   { h.config_write32(id, offset, value) };
 };

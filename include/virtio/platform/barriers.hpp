@@ -10,8 +10,8 @@
 
 namespace virtio {
 
-/// The contract of a barrier set. All functions are static; `T` is any register value.
-///  1. `load`/`store` access memory exactly once and are not torn for up to 32 bits.
+/// The contract of a barrier set. All functions are static and take u16 and u32; `load` takes u8, too.
+///  1. `load`/`store` access memory exactly once and are not torn.
 ///  2. `load_acquire`: no later access moves before it. Partner: the device's store of the same word.
 ///  3. `store_release`: no earlier access moves after it. Partner: the device's load of the same word.
 ///  4. `full`: no later load moves before an earlier store (the one reordering that x86 does).
@@ -19,12 +19,18 @@ namespace virtio {
 /// A set may have `store_plain(target, value)`, also for 64 bits: it then stores what the rings store without any ordering. For tests,
 /// which see every store of a ring this way.
 template <class B>
-concept barrier_set = requires(const u16* source, u16* target, u16 value) {
-  { B::orders_platform } -> converts_to<bool>;
+concept barrier_set = requires(const u8* status, const u16* source, u16* target, u16 value, const u32* wide_source, u32* wide_target,
+                               u32 wide_value) {
+  typename detail::constant<bool{B::orders_platform}>;
+  { B::load(status) } -> same_as<u8>;
   { B::load(source) } -> same_as<u16>;
+  { B::load(wide_source) } -> same_as<u32>;
   { B::load_acquire(source) } -> same_as<u16>;
+  { B::load_acquire(wide_source) } -> same_as<u32>;
   { B::store(target, value) };
+  { B::store(wide_target, wide_value) };
   { B::store_release(target, value) };
+  { B::store_release(wide_target, wide_value) };
   { B::full() };
 };
 

@@ -39,7 +39,7 @@ enum class access_policy : u8 {
 ///  7. optional `static constexpr access_policy access_platform`; without it `addresses_are_right`.
 /// None of them may throw, and none is called from an interrupt handler by the library.
 template <class P>
-concept platform = __is_trivially_copyable(P) && barrier_set<typename P::barriers> &&
+concept platform = small_value<P> && barrier_set<typename P::barriers> &&
     requires(const P p, const volatile void* va, usize n, direction way, segments& out, waiting why, u64 attempt) {
       { p.map(va, n, way, out) } -> same_as<result<void>>;
       { p.keep_waiting(why, attempt) } -> same_as<bool>;

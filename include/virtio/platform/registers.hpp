@@ -15,7 +15,7 @@ namespace virtio {
 ///  4. `part(offset, length)` is the space that starts at `offset`; the caller has checked the range.
 /// A 64-bit access is never asked for: two halves, four bytes apart, low half first.
 template <class S>
-concept register_space = __is_trivially_copyable(S) && requires(const S s, usize offset, u8 b, u16 h, u32 w) {
+concept register_space = small_value<S> && requires(const S s, usize offset, u8 b, u16 h, u32 w) {
   { s.template read<u8>(offset) } -> same_as<u8>;
   { s.template read<u16>(offset) } -> same_as<u16>;
   { s.template read<u32>(offset) } -> same_as<u32>;

@@ -34,7 +34,7 @@ struct ring_layout {
   u32 device = 0;
 };
 
-/// A virtqueue:
+/// A virtqueue, made from nothing and never copied:
 ///  1. `slots` is the most requests that can be in flight, and bounds slot numbers; `fit(maximum, fixed)` is how many ring
 ///     entries to use with a device that allows `maximum` (0: it cannot be served);
 ///  2. `dma_bytes` is the storage it needs at most, page-aligned; `attach(storage, entries, features)` zeroes it, lays the
@@ -56,13 +56,15 @@ struct ring_layout {
 ///  9. `reclaim()` hands back one request in flight, in any order, then `not_ready`. Only after a confirmed device reset;
 /// 10. a value that the device wrote decides nothing before it was checked, and is read once.
 template <class Q>
-concept virtqueue = requires(Q q, const Q cq, dma_area storage, u16 n, bool fixed, const feature_set& f, token t, u16 slot,
-                             const segments& chain, u64 cookie, completion& into) {
-  { Q::slots } -> converts_to<u16>;
-  { Q::dma_bytes } -> converts_to<usize>;
-  { Q::wanted } -> converts_to<feature_set>;
-  { Q::required } -> converts_to<feature_set>;
-  { Q::order } -> converts_to<byte_order>;
+concept virtqueue = detail::trivially_destructible<Q> &&
+    requires(Q& q, const Q& cq, const dma_area& storage, u16 n, bool fixed, const feature_set& f, token t, u16 slot, const segments& chain,
+             u64 cookie, completion& into) {
+  Q{};
+  typename detail::constant<u16{Q::slots}>;
+  typename detail::constant<usize{Q::dma_bytes}>;
+  typename detail::constant<feature_set{Q::wanted}.words()>;
+  typename detail::constant<feature_set{Q::required}.words()>;
+  typename detail::constant<byte_order{Q::order}>;
   { Q::fit(n, fixed) } -> same_as<u16>;
   { q.attach(storage, n, f) } -> same_as<result<ring_layout>>;
   { cq.longest_chain() } -> same_as<u16>;

@@ -80,7 +80,7 @@ enum class bus_use : u8 {
   memory_and_line,  // raise its interrupt line, whatever that was before
 };
 
-/// A transport, a copyable value that is all-zero when closed:
+/// A transport, a small value that is all-zero when closed, as are `location`, which says where a device is, and `doorbell`:
 ///  1. `type_of(location)` is what the device says it is, `none` when it cannot be driven; it changes nothing.
 ///     `open(location, report&)` finds and checks the registers. It writes no virtio register, and leaves the device on the bus as
 ///     it was. It starts the report afresh, with type and interface; on error the transport is closed and it says why;
@@ -96,12 +96,13 @@ enum class bus_use : u8 {
 ///  6. optional `use(bus_use)`, where the bus has such switches: sessions ask for `registers` ahead of each reset, for `memory`
 ///     only after the device has confirmed one, and for `as_found` when they let go of it.
 template <class T>
-concept transport = __is_trivially_copyable(T) && requires(T t, const T ct, typename T::location where, report& why, u16 q,
-                                                            u16 vector, const queue_areas& areas, feature_set f, u8 value,
-                                                            u32 words, usize offset, typename T::doorbell bell) {
+concept transport = small_value<T> && small_value<typename T::location> && small_value<typename T::doorbell> &&
+    requires(T t, const T ct, const typename T::location& where, report& why, u16 q, u16 vector, const queue_areas& areas,
+             const feature_set& f, u8 value, u16 half, u32 words, usize offset, typename T::doorbell& bell,
+             const typename T::doorbell& ready_bell) {
+  typename detail::constant<byte_order{T::ring_order}>;
+  typename detail::constant<feature_set{T::wanted}.words()>;
   { t.open(where, why) } -> same_as<result<void>>;
-  { T::ring_order } -> converts_to<byte_order>;
-  { T::wanted } -> converts_to<feature_set>;
   { T::type_of(where) } -> same_as<device_type>;
   { ct.type() } -> same_as<device_type>;
   { ct.kind() } -> same_as<transport_kind>;
@@ -111,16 +112,21 @@ concept transport = __is_trivially_copyable(T) && requires(T t, const T ct, type
   { t.device_features(words) } -> same_as<feature_set>;
   { t.accept_features(f, words) };
   { t.queue(q) } -> same_as<queue_limits>;
-  { t.enable_queue(q, areas, f, vector, bell) } -> same_as<result<void>>;
+  { ct.enable_queue(q, areas, f, vector, bell) } -> same_as<result<void>>;
   { t.begin_queue_reset(q) } -> same_as<result<void>>;
   { t.queue_reset_done(q) } -> same_as<bool>;
   { t.set_config_vector(vector) } -> same_as<result<void>>;
+  { ct.template config<u8>(offset) } -> same_as<result<u8>>;
+  { ct.template config<u16>(offset) } -> same_as<result<u16>>;
   { ct.template config<u32>(offset) } -> same_as<result<u32>>;
+  { ct.template config<u64>(offset) } -> same_as<result<u64>>;
+  { t.template config_write<u8>(offset, value) } -> same_as<result<void>>;
+  { t.template config_write<u16>(offset, half) } -> same_as<result<void>>;
   { t.template config_write<u32>(offset, words) } -> same_as<result<void>>;
   { ct.config_generation() } -> same_as<u32>;
   { t.acknowledge_interrupt() } -> same_as<interrupt_cause>;
   { t.close() };
-  { bell.ring(q) };
+  { ready_bell.ring(q) };
 };
 
 }  // namespace virtio

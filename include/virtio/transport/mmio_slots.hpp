@@ -18,7 +18,7 @@ namespace virtio::mmio {
 ///  3. optional `trace(event)` sees every slot and verdict.
 /// `mmio::slots` is ready-made; a device tree may give addresses of any kind.
 template <class B>
-concept bus = __is_trivially_copyable(B) && register_space<typename B::slot_space> && requires(const B b, usize n) {
+concept bus = small_value<B> && register_space<typename B::slot_space> && requires(const B b, usize n) {
   { b.slot(n) } -> same_as<typename B::slot_space>;
   { b.slot_count() } -> same_as<usize>;
 };

@@ -146,7 +146,9 @@ class device_life {
     if (!session_.is_open()) return {};
     const interrupt_cause cause = session_.transport().acknowledge_interrupt();
     // The register before the rings: the device stores the used index, then the cause. Else a handler could collect from an index
-    // that was loaded ahead of the cause, and find nothing.
+    // that was loaded ahead of the cause, and find nothing. The same goes for the write that acknowledges on MMIO: a completion of
+    // before it raises no interrupt of its own.
+    detail::registers_before_memory();
     P::barriers::full();
     return cause;
   }

@@ -81,6 +81,14 @@ inline void device_write_barrier() {
 #endif
 }
 
+// Earlier register accesses, writes included, before later accesses to memory, together with a full barrier of any set. Only RISC-V
+// keeps the two apart in its fences.
+inline void registers_before_memory() {
+#if defined(__riscv)
+  asm volatile("fence io, rw" ::: "memory");
+#endif
+}
+
 inline void device_full_barrier() {
 #if defined(__aarch64__) || defined(__arm__)
   asm volatile("dmb osh" ::: "memory");

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Registers in mapped memory. Every access compiles to one plain load or store: hypervisors decode the instruction that
 // trapped, and know few of them (KVM on Arm has no syndrome for write-back forms, OpenBSD's vmd mis-executes
-// read-modify-write ones). Layer: platform.
+// read-modify-write ones). A barrier beside it orders registers and ordinary memory, which only x86 does by itself: memory before
+// a register write, a register read before memory (docs/memory-order.md). Layer: platform.
 #pragma once
 
 #include <virtio/platform/registers.hpp>
@@ -17,13 +18,26 @@ template <class T>
   if constexpr (sizeof(T) == 1) asm volatile("ldrb %w0, [%1]" : "=r"(value) : "r"(at) : "memory");
   else if constexpr (sizeof(T) == 2) asm volatile("ldrh %w0, [%1]" : "=r"(value) : "r"(at) : "memory");
   else asm volatile("ldr %w0, [%1]" : "=r"(value) : "r"(at) : "memory");
+  asm volatile("dmb oshld" ::: "memory");
 #elif defined(__x86_64__) || defined(__i386__)
   // One mov and nothing else: a volatile access may be folded into an `or` or a `test` with a memory operand.
   if constexpr (sizeof(T) == 1) asm volatile("movb %1, %0" : "=q"(value) : "m"(*at) : "memory");
   else if constexpr (sizeof(T) == 2) asm volatile("movw %1, %0" : "=r"(value) : "m"(*at) : "memory");
   else asm volatile("movl %1, %0" : "=r"(value) : "m"(*at) : "memory");
+#elif defined(__powerpc__)
+  // Storage that is caching-inhibited is not ordered against other storage, and a load is done when something depends on it.
+  asm volatile("sync" ::: "memory");
+  value = *at;
+  asm volatile("twi 0, %0, 0\n\tisync" ::"r"(static_cast<u32>(value)) : "memory");
 #else
   value = *at;
+#if defined(__arm__)
+  asm volatile("dmb osh" ::: "memory");
+#elif defined(__riscv)
+  asm volatile("fence i, rw" ::: "memory");
+#else
+  asm volatile("" ::: "memory");
+#endif
 #endif
   return reorder<byte_order::little>(value);
 }
@@ -32,6 +46,7 @@ template <class T>
 void mmio_store(volatile T* at, T value) {
   value = reorder<byte_order::little>(value);
 #if defined(__aarch64__)
+  asm volatile("dmb oshst" ::: "memory");
   if constexpr (sizeof(T) == 1) asm volatile("strb %w0, [%1]" : : "rZ"(value), "r"(at) : "memory");
   else if constexpr (sizeof(T) == 2) asm volatile("strh %w0, [%1]" : : "rZ"(value), "r"(at) : "memory");
   else asm volatile("str %w0, [%1]" : : "rZ"(value), "r"(at) : "memory");
@@ -40,8 +55,12 @@ void mmio_store(volatile T* at, T value) {
   else if constexpr (sizeof(T) == 2) asm volatile("movw %1, %0" : "=m"(*at) : "ri"(value) : "memory");
   else asm volatile("movl %1, %0" : "=m"(*at) : "ri"(value) : "memory");
 #else
-#if defined(__riscv)
-  asm volatile("fence w, o" ::: "memory");  // memory before devices: neither is ordered against the other here
+#if defined(__arm__)
+  asm volatile("dmb oshst" ::: "memory");
+#elif defined(__riscv)
+  asm volatile("fence rw, o" ::: "memory");
+#elif defined(__powerpc__)
+  asm volatile("sync" ::: "memory");
 #else
   asm volatile("" ::: "memory");
 #endif

@@ -12,7 +12,9 @@ namespace virtio {
 ///  1. `read<T>(offset)` and `write<T>(offset, value)` for u8, u16 and u32 make exactly one access of exactly that width;
 ///  2. values are the device's little-endian bytes as a number, whatever the CPU's order;
 ///  3. `size()` is the number of bytes from offset 0; the library never accesses beyond it;
-///  4. `part(offset, length)` is the space that starts at `offset`; the caller has checked the range.
+///  4. `part(offset, length)` is the space that starts at `offset`; the caller has checked the range;
+///  5. memory and registers keep their order where it matters: what was stored to memory before a `write` is visible to the device
+///     when that arrives, and nothing after a `read` is loaded from or stored to memory before it has its value.
 /// A 64-bit access is never asked for: two halves, four bytes apart, low half first.
 template <class S>
 concept register_space = small_value<S> && requires(const S s, usize offset, u8 b, u16 h, u32 w) {

@@ -51,5 +51,6 @@ void smp_full() { smp_barriers::full(); }
 u16 dma_load_acquire(const u16* from) { return dma_barriers::load_acquire(from); }
 void dma_store_release(u16* to, u16 value) { dma_barriers::store_release(to, value); }
 void dma_full() { dma_barriers::full(); }
+void any_registers_before_memory() { detail::registers_before_memory(); }
 
 }  // extern "C"

@@ -11,6 +11,7 @@ Two of its guests reach each other by their CIDs. The command comes from the env
 import contextlib
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -98,6 +99,36 @@ class Backend:
             if time.monotonic() > deadline:
                 missed = ", ".join(sorted(wanted - accepting))
                 raise Died(f"vhost-device-vsock does not listen at {missed}:\n{self.output()[-4000:]}")
+            time.sleep(0.005)
+
+    def has_queues(self, cid):
+        """Whether the guest's queues are in use. A connection of the host that comes before that makes the back end (0.3.0) end the
+        thread that serves the guest, without a word, and QEMU lets the guest run on while it still tells the back end of its queues."""
+        listening = {line.split()[6] for line in pathlib.Path("/proc/net/unix").read_text().splitlines()[1:]
+                     if line.endswith(f" {self.path(cid)}") and int(line.split()[3], 16) & 0x10000}
+        process = pathlib.Path("/proc") / str(self.process.pid)
+        watches = {}  # by epoll: descriptor -> data
+        for one in process.glob("fdinfo/*"):
+            with contextlib.suppress(FileNotFoundError):
+                found = re.findall(r"^tfd: +(\d+) .* data: +([0-9a-f]+) ", one.read_text(), re.MULTILINE)
+                watches[int(one.name)] = {int(fd): int(data, 16) for fd, data in found}
+
+        def listens(fd):
+            with contextlib.suppress(FileNotFoundError):
+                return (process / "fd" / str(fd)).readlink().name.removeprefix("socket:[").removesuffix("]") in listening
+            return False
+
+        # One set has the socket that the host connects to; the other has that set, and the queues by their numbers.
+        hosts = {epoll for epoll, entries in watches.items() if any(listens(fd) for fd in entries)}
+        return any(hosts & entries.keys() and {0, 1} <= set(entries.values()) for entries in watches.values())
+
+    def wait_for_queues(self, cid):
+        """For whoever is about to connect to a guest that has just said that it listens."""
+        deadline = time.monotonic() + guestrun.HANG
+        while not self.has_queues(cid):
+            self.check()
+            if time.monotonic() > deadline:
+                raise Died(f"vhost-device-vsock has not got the queues of guest {cid}:\n{self.output()[-4000:]}")
             time.sleep(0.005)
 
     def arguments(self, cid, memory=128, options="", device="vhost-user-vsock-pci"):

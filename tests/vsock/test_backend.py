@@ -51,7 +51,10 @@ class Backend(unittest.TestCase):
                 vsock, GUEST, f"mkfifo hold\npeer vsock <>hold &\nlinux_guest wait {STOP_AT}\n",
                 [(linux_host.line("peer: ready"), ready.set)])))
             guest.start()
+            self.assertFalse(vsock.has_queues(OTHER))
             self.assertTrue(ready.wait(2 * guestrun.HANG))
+            vsock.wait_for_queues(GUEST)
+            self.assertFalse(vsock.has_queues(OTHER))
             with vsock.connect(GUEST, 7000) as sock:
                 for text in (b"one", b"two" * 20000):
                     sock.sendall(text + b"\n")
@@ -87,6 +90,7 @@ class Backend(unittest.TestCase):
                 vsock.process.kill()
                 vsock.process.wait()
         with backend.serve(GUEST) as vsock:
+            self.assertFalse(vsock.has_queues(GUEST))
             with self.assertRaises(ConnectionRefusedError):  # no guest
                 vsock.connect(GUEST, 7000)
             vsock.kill()

@@ -99,7 +99,7 @@ def make_disk(folder):
 
 
 def connect(vsock, port):
-    return forward.connect(str(vsock.path(CID)), port)
+    return vsock.connect(CID, port)
 
 
 class Console:
@@ -133,6 +133,8 @@ class Guest:
 
     def wait(self):
         self.console.serves.wait(LIMIT)
+        if self.outcome is None:
+            self.vsock.wait_for_queues(CID)
         return self
 
     def stop(self):

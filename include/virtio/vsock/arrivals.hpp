@@ -19,9 +19,8 @@ class arrivals {
   /// owed is sent. Errors: `device_misbehaved` once, and all connections have ended then; `not_started`.
   [[nodiscard]] errc move_packets() {
     if (!all_.life().is_up()) return errc::not_started;
-    const u16 sending = all_.queues.sending();
-    errc got = all_.queues.collect();
-    came_ = all_.queues.sending() != sending;
+    came_ = false;
+    errc got = all_.queues.collect(came_);
     if (got == errc::ok) got = take_events();
     // A packet may want an answer, and there is room for some only: beyond that packets stay where they are. No buffer goes back
     // before the loop has ended, so that it does.

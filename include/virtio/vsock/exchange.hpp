@@ -401,7 +401,8 @@ class exchange {
   /// All buffers are taken: by the device, which may be done with some; or by connections that gather in them, the oldest of which
   /// then has gathered enough.
   [[nodiscard]] u16 wring_out_buffer() {
-    if (const errc got = queues.collect(); got != errc::ok) {
+    bool some = false;
+    if (const errc got = queues.collect(some); got != errc::ok) {
       fall(got);
       return 0;
     }
@@ -411,7 +412,7 @@ class exchange {
     gathering_.push(all(), oldest);
     owe(oldest, owes_data);
     send_owed();
-    if (queues.sending() != 0) return 0;
+    if (!queues.is_idle()) return 0;
     // None is with the device, and this peer has taken back the room that it had for what is gathered: others must not wait for it.
     finish(oldest, errc::peer_reset, true);
     return queues.take_buffer();

@@ -153,11 +153,12 @@ class packet_queues {
 
   // Sending --------------------------------------------------------------------------------------------------------------
 
-  /// Takes back what the device has sent. Errors: `device_misbehaved`.
-  [[nodiscard]] errc collect() {
+  /// Takes back what the device has sent; `some` becomes true if there was any. Errors: `device_misbehaved`.
+  [[nodiscard]] errc collect(bool& some) {
     for (completion one;;) {
       const errc got = transmit().ring.take(one);
       if (got != errc::ok) return got == errc::not_ready ? errc::ok : got;
+      some = true;
       transmit().ring.release(one.which);
       if (one.cookie != 0) drop(static_cast<u16>(one.cookie));
     }
@@ -174,8 +175,8 @@ class packet_queues {
   /// Buffers that are taken are linked by who has them.
   [[nodiscard]] u16& after_sent(u16 buffer) { return sent_next_[buffer - 1]; }
   [[nodiscard]] bool has_buffer() const { return free_sent_ != 0; }
-  /// Packets on their way out.
-  [[nodiscard]] u16 sending() const { return queues_[transmit_queue].ring.in_flight(); }
+  /// Nothing is on its way out.
+  [[nodiscard]] bool is_idle() const { return queues_[transmit_queue].ring.in_flight() == 0; }
   void drop(u16 buffer) {
     sent_next_[buffer - 1] = free_sent_;
     free_sent_ = buffer;

@@ -55,8 +55,10 @@ struct any_ring {
   virtual bool needs_kick() = 0;
   virtual u16 position() const = 0;
   virtual result<completion> next_completion() = 0;
+  virtual errc take(completion& out) = 0;
   virtual void release(token t) = 0;
   virtual bool is_live(token t) const = 0;
+  virtual const slot_record& record(u16 slot) const = 0;
   virtual bool arm() = 0;
   virtual void disarm() = 0;
   virtual result<completion> reclaim() = 0;
@@ -78,8 +80,10 @@ struct erased final : any_ring {
   bool needs_kick() override { return ring.needs_kick(); }
   u16 position() const override { return ring.position(); }
   result<completion> next_completion() override { return ring.next_completion(); }
+  errc take(completion& out) override { return ring.take(out); }
   void release(token t) override { ring.release(t); }
   bool is_live(token t) const override { return ring.is_live(t); }
+  const slot_record& record(u16 slot) const override { return ring.record(slot); }
   bool arm() override { return ring.arm(); }
   void disarm() override { ring.disarm(); }
   result<completion> reclaim() override { return ring.reclaim(); }

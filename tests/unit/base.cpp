@@ -17,6 +17,8 @@
 #include <virtio/base/report.hpp>
 #include <virtio/base/result.hpp>
 #include <virtio/base/untrusted.hpp>
+#include <virtio/platform/barriers.hpp>
+#include <virtio/platform/dma.hpp>
 #include <virtio/queue/suppression.hpp>
 
 using namespace virtio;

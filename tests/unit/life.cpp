@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: MIT
+// The corners of a device's life that show only once: what is left of the device of before, how long all ones are believed, what a
+// queue that cannot be set up is called, and what a waiting driver asks for before it sleeps again.
+#include <catch2/generators/catch_generators.hpp>
+
+#include <virtio/testing/hooked_barriers.hpp>
+
+#include "disk.hpp"
+#include "entropy.hpp"
+
+using namespace virtio;
+using rig::seat;
+
+TEST_CASE("life: after a start that fails on its storage nothing is left of the device of before", "[session]") {
+  rig::machine m;
+  auto& model = m.add<rig::rng_model>(seat::modern, 4);
+  rig::entropy<> e;
+  REQUIRE(e.start(m, m.where(4)));
+  CHECK(e->why().status == 0x0f);
+  REQUIRE(e->hand_off());
+  m.function(4).clear_log();
+  dma_region storage = e.storage();
+  ++storage.data;
+  CHECK(e->start(m.platform(), m.where(4), storage).error() == errc::misaligned);
+  CHECK(e->why().why == verdict::storage_unusable);
+  CHECK(e->why().type == device_type::none);
+  CHECK(e->reset().error() == errc::not_started);
+  CHECK_FALSE(e->acknowledge_interrupt().queue);
+  CHECK(m.function(4).log().empty());
+  CHECK(model.status() == 0);
+}
+
+TEST_CASE("life: a device is gone when it reads all ones eight times in a row", "[session]") {
+  rig::machine m;
+  m.add<rig::rng_model>(seat::modern, 4);
+  rig::entropy<> e;
+  REQUIRE(e.start(m, m.where(4)));
+  m.bus.unplug({0, 0, 4, 0});
+  const u64& waits = m.memory.waits[static_cast<int>(waiting::reset)];
+  const u64 before = waits;
+  CHECK(e->reset().error() == errc::device_broken);
+  CHECK(waits - before == 7);
+}
+
+TEST_CASE("life: a vector is refused only where there is one, and only by the device", "[session]") {
+  rig::machine m;
+  m.add<rig::rng_model>(seat::modern, 4);
+  session<rig::platform_type, rig::any_pci> s{};
+  REQUIRE(s.open(m.platform(), m.where(4), device_type::entropy));
+  REQUIRE(s.negotiate({}));
+  static dma_storage<split_ring<8>::dma_bytes> storage;
+  dma_area area;
+  REQUIRE(locate(m.platform(), storage, area));
+  rig::any_pci::doorbell bell{};
+  SECTION("the storage is too small, with a vector") {
+    split_ring<8> ring{};
+    CHECK(s.set_up(0, ring, area.part(0, 4096), 1, bell).error() == errc::no_space);
+  }
+  SECTION("the ring cannot be attached, without") {
+    packed_ring<8> ring{};  // which was not negotiated
+    CHECK(s.set_up(0, ring, area, no_vector, bell).error() == errc::unsupported);
+  }
+  CHECK(s.why().why == verdict::queue_unusable);
+}
+
+namespace {
+
+struct sleeping : rig::platform_type {
+  static constexpr bool sleeps = true;
+};
+
+struct hooked : virtio::testing::strict_platform<virtio::testing::hooked_barriers> {
+  static constexpr bool sleeps = true;
+};
+
+}  // namespace
+
+TEST_CASE("life: a request that ends while the driver asks for an interrupt costs no sleep", "[blk]") {
+  rig::machine m;
+  auto& model = m.add<rig::blk_model>(seat::modern, 4);
+  rig::driver<blk::device<hooked, rig::any_pci, split_queue<8>>> d;
+  REQUIRE(d->start(hooked{{&m.memory}}, m.where(4), d.storage()));
+  m.memory.on_wait = [&](waiting why, u64) {
+    if (why != waiting::reset) FAIL("it sleeps");
+  };
+  int fences = 0;
+  virtio::testing::barrier_hooks::clear();
+  virtio::testing::barrier_hooks::mine().before_full = [&] {
+    if (++fences == 2) (void)model.step();  // of kick(), of arm()
+  };
+  u8 data[512];
+  const auto done = d->read(0, data);
+  virtio::testing::barrier_hooks::clear();
+  REQUIRE(done);
+  CHECK(fences == 2);
+}
+
+TEST_CASE("life: a driver that was woken by another request asks for an interrupt before it sleeps again", "[blk]") {
+  rig::machine m;
+  auto& model = m.add<rig::blk_model>(seat::modern, 4);
+  model.offer({29});  // EVENT_IDX: each asks for one
+  rig::driver<blk::device<sleeping, rig::any_pci, split_queue<8>>> d;
+  REQUIRE(d->start(sleeping{{&m.memory}}, m.where(4), d.storage()));
+  model.hold();
+  u8 a[512], b[512];
+  REQUIRE(d->submit_read(1, a, 1));
+  u32 sleeps = 0, interrupts = model.interrupts();
+  m.memory.on_wait = [&](waiting why, u64) {
+    if (why == waiting::reset) return;
+    (void)model.step();
+    ++sleeps;
+    model.complete(0);
+    CHECK(model.interrupts() == interrupts + sleeps);
+  };
+  REQUIRE(d->read(0, b));
+  CHECK(sleeps == 2);
+  CHECK(d->next_completion()->cookie == 1);
+}
+
+TEST_CASE("life: a device that will not reset hears of nothing more that was staged for it", "[blk]") {
+  rig::machine m;
+  auto& model = m.add<rig::blk_model>(seat::modern, 4);
+  rig::disk<> d;
+  REQUIRE(d.start(m, m.where(4)));
+  model.hold();
+  u8 a[512], b[512];
+  REQUIRE(d->submit_read(0, a, 1));
+  d->kick();
+  REQUIRE(d->submit_read(0, b, 2));
+  model.reset_reads = virtio::testing::device_model::forever;
+  CHECK(d->reset().error() == errc::device_broken);
+  m.function(4).clear_log();
+  d->kick();
+  CHECK(m.function(4).log().empty());
+  model.reset_reads = 0;
+  REQUIRE(d->reset());
+  CHECK(rig::polled(d).size() == 2);
+}
+
+TEST_CASE("life: a request with as many pieces as fit leaves those of another alone", "[blk][platform]") {
+  rig::machine m;
+  auto& model = m.add<rig::blk_model>(seat::modern, 4);
+  model.offer({34});
+  m.memory.largest_piece = 512;
+  rig::driver<blk::device<rig::platform_type, rig::any_pci, packed_queue<64>>> d;
+  REQUIRE(d.start(m, m.where(4)));
+  model.hold();
+  static u8 first[512], second[1024], third[16 * 512];
+  REQUIRE(d->submit_read(0, first, 1));
+  REQUIRE(d->submit_read(8, second, 2));
+  d->kick();
+  (void)model.step();
+  model.complete(0);
+  CHECK(d->next_completion()->cookie == 1);
+  REQUIRE(d->submit_read(16, third, 3));  // in the slot before the second's
+  d->kick();
+  (void)model.step();
+  model.complete_all();
+  CHECK(d->next_completion()->cookie == 2);
+  CHECK(d->next_completion()->cookie == 3);
+  CHECK(m.memory.live() == 0);
+}
+
+TEST_CASE("life: storage that went back to the caller is not written to by arm and disarm", "[blk][rng]") {
+  rig::machine m;
+  m.add<rig::blk_model>(seat::modern, 4);
+  rig::disk<> d;
+  REQUIRE(d.start(m, m.where(4)));
+  REQUIRE(d->hand_off());
+  const dma_region storage = d.storage();
+  for (usize i = 0; i < storage.size; ++i) storage.data[i] = 0xee;
+  CHECK_FALSE(d->arm());
+  d->disarm();
+  usize written = 0;
+  for (usize i = 0; i < storage.size; ++i) written += storage.data[i] != 0xee;
+  CHECK(written == 0);
+}
+
+TEST_CASE("life: a packed ring that the device does not offer is a missing feature", "[session]") {
+  rig::machine m;
+  m.add<rig::rng_model>(seat::modern, 4);
+  rig::entropy<packed_queue<8>> e;
+  CHECK(e.start(m, m.where(4)).error() == errc::unsupported);
+  CHECK(e->why().why == verdict::feature_missing);
+  CHECK(e->why().feature == 34);
+}
+
+TEST_CASE("life: all ones are counted afresh after every other answer", "[session]") {
+  rig::machine m;
+  auto& model = m.add<rig::rng_model>(seat::modern, 4);
+  model.reset_reads = 2;
+  const auto where = m.where(4);
+  m.memory.on_wait = [&](waiting, u64 attempt) { m.function(4).present = attempt >= 7; };  // seven times in a row
+  rig::entropy<> e;
+  CHECK(e.start(m, where));
+}
+
+TEST_CASE("life: a legacy device's only word of features is traced, as it was offered and as it was accepted", "[session][legacy]") {
+  rig::machine m;
+  m.add<rig::rng_model>(seat::legacy, 4);
+  rig::entropy<> e;
+  REQUIRE(e.start(m, m.where(4)));
+  usize offers = 0, choices = 0;
+  for (const event& one : m.memory.events) {
+    offers += one.what == event::kind::feature_offer;
+    choices += one.what == event::kind::feature_accept;
+  }
+  CHECK(offers == 1);
+  CHECK(choices == 1);
+}
+
+TEST_CASE("life: the report has the status by which a device refused its features", "[session]") {
+  rig::machine m;
+  auto& model = m.add<rig::rng_model>(seat::modern, 4);
+  model.refuse_features = true;
+  rig::entropy<> e;
+  CHECK(e.start(m, m.where(4)).error() == errc::unsupported);
+  CHECK(e->why().status == 0x03);
+}
+
+TEST_CASE("life: a session that is opened again after a refusal reports no error once it is up", "[session]") {
+  rig::machine m;
+  m.add<rig::rng_model>(seat::modern, 4);
+  session<rig::platform_type, rig::any_pci> s{};
+  REQUIRE(s.open(m.platform(), m.where(4), device_type::entropy));
+  REQUIRE(s.negotiate({}));
+  static dma_storage<split_ring<8>::dma_bytes> storage;
+  dma_area area;
+  REQUIRE(locate(m.platform(), storage, area));
+  rig::any_pci::doorbell bell{};
+  split_ring<8> ring{};
+  CHECK(s.set_up(0, ring, area.part(0, 4096), no_vector, bell).error() == errc::no_space);
+  CHECK(s.why().error == errc::no_space);
+  s.forget();
+  REQUIRE(s.open(m.platform(), m.where(4), device_type::entropy));
+  REQUIRE(s.negotiate({}));
+  REQUIRE(s.set_up(0, ring, area, no_vector, bell));
+  s.go();
+  CHECK(s.why().why == verdict::bound);
+  CHECK(s.why().error == errc::ok);
+  REQUIRE(s.reset());
+}

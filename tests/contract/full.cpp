@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT
+// A ring that is full: it says so before a driver has done anything for a request.
+#include <catch2/catch_template_test_macros.hpp>
+
+#include "ring_types.hpp"
+
+using namespace virtio;
+using namespace rig;
+
+TEMPLATE_TEST_CASE("virtqueue: a full ring reserves no slot, and a slot comes back with each release", "[queue][contract]", tiny, small,
+                   in_order, packed_tiny, packed_odd, packed_in_order, either_as_split, either_as_packed) {
+  const std::unique_ptr<subject> r = untyped<TestType>();
+  feature_set f{feature::version_1};
+  if (r->in_order) f.set(static_cast<u8>(feature::in_order));
+  r->attach(r->slots, f);
+  for (u32 i = 0; i < r->room(); ++i) {
+    REQUIRE(r->ring.reserve());
+    REQUIRE(r->submit(1, 0, i));
+  }
+  for (u32 i = 0; i < 3u * r->slots; ++i) {
+    CHECK(r->ring.reserve().error() == errc::queue_full);
+    (void)r->kick();
+    r->serve();
+    const auto done = r->ring.next_completion();
+    REQUIRE(done);
+    CHECK(r->ring.reserve().error() == errc::queue_full);  // not released yet
+    r->ring.release(done->which);
+    REQUIRE(r->ring.reserve());
+    REQUIRE(r->submit(1, 0, i));
+  }
+  r->require_no_violations();
+}
+
+TEMPLATE_TEST_CASE("virtqueue: a ring that is attached anew has nothing in flight", "[queue][contract]", tiny, small, in_order, packed_tiny,
+                   packed_odd, packed_in_order, either_as_split, either_as_packed) {
+  const std::unique_ptr<subject> r = untyped<TestType>();
+  for (int life = 0; life < 4; ++life) {
+    r->attach(r->slots, feature_set{feature::version_1});
+    CHECK(r->ring.in_flight() == 0);
+    CHECK_FALSE(r->ring.publish());
+    CHECK(r->ring.reclaim().error() == errc::not_ready);
+    for (u32 i = 0; i < r->room(); ++i) REQUIRE(r->submit(1, 0, i));
+    CHECK(r->ring.in_flight() == 0);
+    if (life == 1) continue;  // what was staged is gone, too
+    (void)r->kick();
+    CHECK(r->ring.in_flight() == r->room());
+    r->device.reset();
+  }
+}

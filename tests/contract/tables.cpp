@@ -67,4 +67,14 @@ TEMPLATE_TEST_CASE("tables: with INDIRECT_DESC a chain takes one descriptor, wit
   in_tables(*std::make_unique<pair<TestType>>());
 }
 
+TEST_CASE("tables: those of a split ring stand behind its used ring, whose size is no whole number of pages", "[queue][split][indirect]") {
+  const auto r = std::make_unique<pair<split_ring<512, ring_options{.indirect = 3}>>>();
+  r->attach(512, features_for(*r, true));
+  REQUIRE(r->submit(1, 1, 0));
+  r->kick();
+  const auto one = r->device.pop();
+  REQUIRE(one);
+  CHECK(one->table >= storage_at + 16 * 512 + 4096 + 6 + 8 * 512);  // the available ring takes a page
+}
+
 }  // namespace

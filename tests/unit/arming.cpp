@@ -4,6 +4,8 @@
 
 #include <cstring>
 
+#include <virtio/testing/hooked_barriers.hpp>
+
 #include "ring_types.hpp"
 
 using namespace virtio;
@@ -75,4 +77,18 @@ TEST_CASE("packed ring: a wish that is no position is a wish for a doorbell, at 
       r->collect();
     }
   }
+}
+
+TEST_CASE("split ring: one look at the used index serves all that it covers", "[queue][split]") {
+  using virtio::testing::barrier_hooks;
+  const auto r = std::make_unique<pair<split_ring<8, ring_options{}, virtio::testing::hooked_barriers>>>();
+  r->attach(8, plain);
+  for (u32 i = 0; i < 8; ++i) REQUIRE(r->submit(1, 0, i));
+  (void)r->kick();
+  for (u32 i = 0; i < 8; ++i) r->serve();
+  barrier_hooks::clear();
+  for (u32 i = 0; i < 8; ++i) r->collect();
+  CHECK(barrier_hooks::mine().acquires == 1);
+  CHECK(r->ring.next_completion().error() == errc::not_ready);
+  CHECK(barrier_hooks::mine().acquires == 2);
 }

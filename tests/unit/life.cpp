@@ -95,6 +95,30 @@ TEST_CASE("life: a request that ends while the driver asks for an interrupt cost
   CHECK(fences == 2);
 }
 
+TEST_CASE("life: a driver that found another request asks for an interrupt before it sleeps, however it found it", "[blk]") {
+  rig::machine m;
+  auto& model = m.add<rig::blk_model>(seat::modern, 4);
+  rig::driver<blk::device<hooked, rig::any_pci, split_queue<8>>> d;
+  REQUIRE(d->start(hooked{{&m.memory}}, m.where(4), d.storage()));
+  model.hold();
+  m.memory.on_wait = [&](waiting why, u64) {
+    if (why != waiting::reset) FAIL("it sleeps");
+  };
+  u8 a[512], b[512];
+  REQUIRE(d->submit_read(1, a, 1));
+  int fences = 0;
+  virtio::testing::barrier_hooks::clear();
+  virtio::testing::barrier_hooks::mine().before_full = [&] {  // of kick(), of arm(), of arm()
+    if (++fences == 2) (void)model.step();
+    if (fences >= 2) model.complete(0);
+  };
+  const auto done = d->read(0, b);
+  virtio::testing::barrier_hooks::clear();
+  REQUIRE(done);
+  CHECK(fences == 3);
+  CHECK(d->next_completion()->cookie == 1);
+}
+
 TEST_CASE("life: a driver that was woken by another request asks for an interrupt before it sleeps again", "[blk]") {
   rig::machine m;
   auto& model = m.add<rig::blk_model>(seat::modern, 4);
@@ -239,4 +263,25 @@ TEST_CASE("life: a session that is opened again after a refusal reports no error
   CHECK(s.why().why == verdict::bound);
   CHECK(s.why().error == errc::ok);
   REQUIRE(s.reset());
+}
+
+TEST_CASE("life: disarm switches off the interrupts that arm switches on", "[blk]") {
+  rig::machine m;
+  auto& model = m.add<rig::blk_model>(seat::modern, 4);
+  rig::disk<> d;
+  REQUIRE(d.start(m, m.where(4)));
+  u8 data[512];
+  u32 expected = model.interrupts();
+  for (int i = 0; i < 3; ++i) {
+    for (const bool on : {true, false}) {
+      if (on) CHECK_FALSE(d->arm());
+      else d->disarm();
+      REQUIRE(d->submit_read(0, data));
+      d->kick();
+      (void)model.step();
+      expected += on;
+      CHECK(model.interrupts() == expected);
+      REQUIRE(d->next_completion());
+    }
+  }
 }

@@ -117,3 +117,15 @@ TEST_CASE("slots: generations that follow another table never go back, not even 
     CHECK(second.begin(1, 0, 0).generation == 5);
   }
 }
+
+TEST_CASE("slots: a token of a request that was in flight is stale after clear(), and stays so", "[queue][generations]") {
+  slot_table<2> table;
+  table.clear();
+  const token before{1, table.begin(1, 0, 0).generation};
+  REQUIRE(table.is_live(before));
+  table.clear();
+  CHECK_FALSE(table.is_live(before));
+  const token after{1, table.begin(1, 0, 0).generation};
+  CHECK(table.is_live(after));
+  CHECK_FALSE(table.is_live(before));
+}

@@ -249,6 +249,12 @@ TEST_CASE("queue reset: the size may be another one afterwards [RESET-04]", "[se
   CHECK(d.works(1));
 }
 
+TEST_CASE("queue reset: a queue that is gone afterwards has no room [RESET-04]", "[session][reset]") {
+  two_queues<split> d{40};
+  d.model.at(1).maximum = 0;
+  CHECK(d.s.restart_queue(1, d.q[1]->ring, d.q[1]->at[1], no_vector, d.q[1]->bell).error() == errc::no_space);
+}
+
 TEST_CASE("queue reset: over MMIO, and where QueueReset is a register that does nothing [RESET-02][RESET-04][MMIO-15][MMIO-21]",
           "[session][reset][mmio]") {
   virtio::testing::strict_machine memory;

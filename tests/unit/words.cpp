@@ -174,6 +174,12 @@ TEST_CASE("words: a queue of a size that will not do is not storage that is too 
     m.models.back()->offer({34});
     refused(packed, 4, verdict::queue_too_small, errc::unsupported, 3, size);
   }
+  SECTION("of the device, too short for a request that the ring just holds") {
+    m.add<blk_model>(seat::modern, 4, blk_options{.queue_size = 2});
+    m.models.back()->offer({34});
+    rig::disk<packed_queue<3>> packed;
+    refused(packed, 4, verdict::queue_too_small, errc::unsupported, 3, 2);
+  }
   SECTION("of the device, of before 1.0") {
     m.add<blk_model>(seat::legacy, 4, blk_options{.queue_size = 1});
     rig::disk<rig::legacy_queue> d;

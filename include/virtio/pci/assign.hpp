@@ -16,8 +16,8 @@ namespace virtio::pci {
 /// What a board lets devices have: addresses that its host bridge sends to the bus and that nothing else answers to. Places that
 /// firmware gave away inside them are found and left alone.
 struct windows {
-  range io{};        // ports; without them I/O BARs stay without address
-  range memory{};    // below 4 GiB, where every memory BAR fits
+  range io{};        // ports below 64 KiB; without them I/O BARs stay without address
+  range memory{};    // below 4 GiB, where every memory BAR fits; of both, what lies beyond is not used
   range high{};      // for 64-bit BARs that do not fit `memory`
   u8 last_bus = 255;
 };
@@ -36,10 +36,22 @@ class assigner {
  public:
   constexpr assigner(const H& host, u16 segment) : host_{host}, segment_{segment} {}
 
+  // Where a large BAR comes after a small one it may leave a gap in front of it that a later one fits. So the walk is repeated while
+  // that leaves fewer BARs without an address: what a walk has placed is like what firmware placed to the next one. A BAR that forgets
+  // its address is placed by each of them, and makes nothing fewer.
   assignment run(const windows& given) {
-    areas root{{fresh(given.io), fresh(given.memory), fresh(given.high)}};
-    (void)settle(0, given.last_bus, root, 0);
-    return done_;
+    assignment all{.unplaced = 0xffff};
+    for (bool fewer = true; fewer;) {
+      done_ = {};
+      passes_ = 0;
+      for (u32& word : walked_) word = 0;
+      areas root{{fresh(kind::io, given.io), fresh(kind::memory, given.memory), fresh(kind::high, given.high)}};
+      (void)settle(0, given.last_bus, root, 0);
+      fewer = done_.unplaced != 0 && done_.unplaced < all.unplaced;
+      all = {static_cast<u16>(all.placed + done_.placed), done_.unplaced, static_cast<u16>(all.bridges + done_.bridges),
+             done_.bridges_left};
+    }
+    return all;
   }
 
  private:
@@ -60,8 +72,10 @@ class assigner {
     const area& of(kind k) const { return list[static_cast<u8>(k)]; }
   };
 
-  static constexpr area fresh(range from) {
-    const u64 end = from.base + from.size;
+  static constexpr area fresh(kind k, range from) {
+    // As far as a BAR of the kind can say: beyond it an address would be cut, and lie elsewhere.
+    const u64 reach = k == kind::io ? u64{1} << 16 : k == kind::memory ? u64{1} << 32 : ~u64{0};
+    const u64 end = virtio::detail::smaller(from.base + from.size, reach);
     // Zero means "no address" in a BAR, so nothing is ever put there.
     const u64 base = from.base == 0 ? 1 : from.base;
     return end > base ? area{base, base, end} : area{};
@@ -114,7 +128,7 @@ class assigner {
   // What may be used behind a bridge: its own window when it is open (true), else the rest of the gap in front of it.
   bool open_window(address at, kind k, area& parent, area& out) {
     if (const range now = passed_on(host_, at, k); now.size != 0) {
-      out = fresh(now);
+      out = fresh(k, now);
       return true;
     }
     const u64 coarse = granule(k);
@@ -267,7 +281,7 @@ class assigner {
 /// few accesses, so not while an interrupt handler uses one. A BAR that stays without address answers at 0 as soon as its device
 /// is made to answer in that kind of space, by a driver that uses another BAR of the kind: where there is something at 0, leave
 /// devices with unplaced memory BARs alone. A bridge that is plugged in behind another one stays closed unless
-/// bus numbers were left for it. Cost: some dozens of configuration accesses a function.
+/// bus numbers were left for it. Cost: some dozens of configuration accesses a function, again for each walk that finds room for more.
 template <config_space H>
 assignment assign(const H& host, const windows& given, u16 segment = 0) {
   return assigner<H>{host, segment}.run(given);

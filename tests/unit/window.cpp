@@ -163,7 +163,11 @@ TEST_CASE("window: one that ends before its data is none, and the BAR stays out 
   auto& f = m.function((m.add<blk_model>(seat::modern, 4), 4));
   move_up(f);
   CHECK(look(m).seen.why == verdict::usable);
-  SECTION("16 bytes, as crosvm's") { f.poke(window(f) + 2u, 16, 1); }
+  SECTION("the next capability is where its data would be, as in crosvm") {
+    const u8 at = window(f), next = f.config[at + 1u];
+    f.poke(at + 1u, at + 16u, 1);
+    f.poke(at + 16u, 0x01 | u32{next} << 8, 2);
+  }
   SECTION("another type") { f.poke(window(f) + 3u, 6, 1); }
   SECTION("another vendor's capability") { f.poke(window(f), 0x01, 1); }
   SECTION("at the end of configuration space") {
@@ -178,15 +182,27 @@ TEST_CASE("window: one that ends before its data is none, and the BAR stays out 
   CHECK(f.log().find("window") == std::string::npos);
 }
 
+TEST_CASE("window: one that calls itself 16 bytes long and works is used [PCI-14]", "[pci][window]") {
+  rig::machine m;
+  auto& f = m.function((m.add<blk_model>(seat::modern, 4), 4));
+  move_up(f);
+  f.poke(window(f) + 2u, 16, 1);
+  rig::disk<split_queue<16>, any_pci> d;
+  REQUIRE(d.start(m, pci::at(windowed(m), slot4)));
+  u8 sector[512];
+  CHECK(d->read(0, sector));
+}
+
 TEST_CASE("window: of several the first with room for its data is taken [PCI-07][PCI-08]", "[pci][window]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4);
   auto& f = m.function(4);
   const u8 first = f.config[0x34];
   f.poke(0x34, 0xc0, 1);
-  f.poke(0xc0, 0x09 | u32{first} << 8 | 16u << 16 | 5u << 24, 4);
+  f.poke(0xc0, 0x09 | 0xd0u << 8 | 16u << 16 | 5u << 24, 4);
+  f.poke(0xd0, 0x01 | u32{first} << 8, 2);
   CHECK(pci::find_window(m.bus.host(), slot4) == f.capability(0x09, 5, 1));
-  f.poke(0xc2, 20, 1);
+  f.poke(0xc1, first, 1);
   CHECK(pci::find_window(m.bus.host(), slot4) == 0xc0);
 }
 

@@ -249,10 +249,14 @@ class fake_function {
     if (device != nullptr) device->set_dma_allowed(!gates_decoding || (config[0x04] & 4) != 0);
   }
 
-  // crosvm's window capability is 16 bytes long: what follows it is another capability, not pci_cfg_data.
+  // What follows crosvm's window capability is another capability, not pci_cfg_data. Its length of 16 alone would say nothing.
   [[nodiscard]] u8 data_window() const {
     const u8 window = capability(0x09, 5);
-    return window != 0 && config[window + 2u] >= 20 ? window : u8{0};
+    if (window == 0 || window + 20u > config.size()) return 0;
+    u8 at = config[0x34] & 0xfc;
+    for (int steps = 0; at >= 0x40 && steps < 48; ++steps, at = config[at + 1u] & 0xfc)
+      if (at > window && at < window + 20) return 0;
+    return window;
   }
   // The access window inside configuration space: bar, offset and length are the driver's.
   u32 window_access(u8 window, const u32* value) {

@@ -3,6 +3,12 @@
 // Spec: virtio 1.4, 5 (device types). Layer: base (includes nothing but <stddef.h> and <stdint.h>).
 #pragma once
 
+// Every header has this one first, and nothing behind it would be understood: a file that is not there ends the compilation.
+#if !defined(__cplusplus) || __cplusplus < 202002L
+#error "virtio is written in C++20: compile it as C++ with -std=c++20, -std=gnu++20 or later"
+#pragma GCC dependency "virtio/in C++20"
+#endif
+
 #include <stddef.h>
 #include <stdint.h>
 

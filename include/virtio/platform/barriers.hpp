@@ -51,6 +51,18 @@ struct smp_barriers {
 
 namespace detail {
 
+// Asked where dma_barriers are used, and nowhere else: a program on any other processor has smp_barriers, or a set of its own.
+template <class Used>
+inline constexpr bool has_device_barriers =
+#if defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) || defined(__arm__) || defined(__riscv) || defined(__powerpc__)
+    true;
+#else
+    false;
+#endif
+#define VIRTIO_NEEDS_DEVICE_BARRIERS(used)         \
+  static_assert(detail::has_device_barriers<used>, \
+                "no device barriers are known for this processor: use smp_barriers, or write a barrier set of your own")
+
 // Earlier loads before later loads and stores, as a bus master sees them.
 inline void device_read_barrier() {
 #if defined(__aarch64__)
@@ -96,10 +108,8 @@ inline void device_full_barrier() {
   asm volatile("fence iorw, iorw" ::: "memory");
 #elif defined(__powerpc__)
   asm volatile("sync" ::: "memory");
-#elif defined(__x86_64__) || defined(__i386__)
-  __atomic_thread_fence(__ATOMIC_SEQ_CST);
 #else
-#error "virtio: no device barrier is known for this architecture; use smp_barriers or your own barrier set"
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
 #endif
 }
 
@@ -113,6 +123,7 @@ struct dma_barriers {
   static T load(const T* from) { return __atomic_load_n(from, __ATOMIC_RELAXED); }
   template <register_value T>
   static T load_acquire(const T* from) {
+    VIRTIO_NEEDS_DEVICE_BARRIERS(T);
     const T value = __atomic_load_n(from, __ATOMIC_RELAXED);
     detail::device_read_barrier();
     return value;
@@ -121,11 +132,18 @@ struct dma_barriers {
   static void store(T* to, T value) { __atomic_store_n(to, value, __ATOMIC_RELAXED); }
   template <register_value T>
   static void store_release(T* to, T value) {
+    VIRTIO_NEEDS_DEVICE_BARRIERS(T);
     detail::device_write_barrier();
     __atomic_store_n(to, value, __ATOMIC_RELAXED);
   }
-  static void full() { detail::device_full_barrier(); }
+  template <class Used = void>
+  static void full() {
+    VIRTIO_NEEDS_DEVICE_BARRIERS(Used);
+    detail::device_full_barrier();
+  }
 };
+
+#undef VIRTIO_NEEDS_DEVICE_BARRIERS
 
 static_assert(barrier_set<smp_barriers> && barrier_set<dma_barriers>);
 

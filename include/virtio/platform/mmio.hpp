@@ -36,7 +36,7 @@ template <class T>
 #elif defined(__riscv)
   asm volatile("fence i, rw" ::: "memory");
 #else
-  asm volatile("" ::: "memory");
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);  // the strongest that is known of a processor that nobody has tried this on
 #endif
 #endif
   return reorder<byte_order::little>(value);
@@ -62,7 +62,7 @@ void mmio_store(volatile T* at, T value) {
 #elif defined(__powerpc__)
   asm volatile("sync" ::: "memory");
 #else
-  asm volatile("" ::: "memory");
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
 #endif
   *at = value;
 #endif

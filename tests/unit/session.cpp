@@ -87,6 +87,44 @@ TEST_CASE("session: a device that never finishes its reset is given up, and noth
   CHECK(e.start(m, m.where(4)));  // and a later start finds it well
 }
 
+TEST_CASE("session: a device that answers a reset with FAILED is given up at once, each time, and keeps what it has [RESET-01]",
+          "[session][hostile]") {
+  rig::machine m;
+  auto& model = m.add<rig::rng_model>(seat::modern, 4);
+  rig::entropy<> e;
+  REQUIRE(e.start(m, m.where(4)));
+  model.reset_fails = true;
+  u32 waits = 0;
+  m.memory.on_wait = [&](waiting why, u64) { waits += why == waiting::reset; };
+  CHECK(e->reset().error() == errc::device_broken);
+  CHECK(e->hand_off().error() == errc::device_broken);
+  CHECK(e.start(m, m.where(4)).error() == errc::device_broken);
+  CHECK(e->why().why == verdict::former_device_stuck);
+  CHECK(waits == 0);
+  model.reset_fails = false;
+  CHECK(e.start(m, m.where(4)));
+}
+
+TEST_CASE("session: FAILED of before a reset says nothing, and a device that takes its time may show it [RESET-01]", "[session]") {
+  rig::machine m;
+  auto& model = m.add<rig::rng_model>(seat::modern, 4);
+  session<rig::platform_type, rig::any_pci> s{};
+  REQUIRE(s.open(m.platform(), m.where(4), device_type::entropy));
+  SECTION("our own") {
+    REQUIRE(s.negotiate({}));
+    s.fail();
+  }
+  SECTION("of whoever was there before") {
+    model.write_status(0, device_model::interface::modern);
+    (void)model.read_status();
+    model.write_status(0x80, device_model::interface::modern);
+  }
+  CHECK((model.status() & 0x80) != 0);
+  model.reset_reads = 9;
+  CHECK(s.reset());
+  CHECK(model.status() == 0);
+}
+
 TEST_CASE("session: a device that has vanished is given up after a few readings, whatever the board's patience", "[session][hostile]") {
   rig::machine m;
   m.add<rig::rng_model>(GENERATE(seat::modern, seat::legacy), 4);

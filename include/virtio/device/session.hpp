@@ -204,14 +204,18 @@ class session {
   void fail() { set(status::failed); }
 
   /// Resets the device and waits until it says that it is done; `keep_waiting(waiting::reset)` bounds that. After success
-  /// the device touches no memory of ours. It does not, or its status reads all ones eight times in a row: `device_broken`, it has
-  /// memory of ours and keeps it; `timed_out`, it has none.
+  /// the device touches no memory of ours. It does not, or its status reads all ones eight times in a row, or it answers with FAILED:
+  /// `device_broken`, it has memory of ours and keeps it; `timed_out`, it has none.
   [[nodiscard]] result<void> reset() {
     use(bus_use::registers);
+    // Some devices cannot be reset, and say so by FAILED (libkrun's vsock, for ever): nobody need be patient with them, the second time
+    // neither. Where FAILED had been there before, it says nothing: a device that takes its time may still show it.
+    const bool may_refuse = refuses_reset_ || (status_ != 0 && (status_ & status::failed) == 0);
+    refuses_reset_ = false;
     status_ = 0;
     transport_.set_status(0);
     detail::trace(platform_, {event::kind::status_write, 0});
-    // A device that vanished reads all ones and never gets there: nobody need be patient with it.
+    // Nor with one that vanished: it reads all ones and never gets there.
     u32 gone = 0;
     for (u64 attempt = 0;; ++attempt) {
       const u8 now = transport_.status();
@@ -220,7 +224,8 @@ class session {
         return {};
       }
       gone = now == 0xff ? gone + 1 : 0;
-      if (gone == 8 || !platform_.keep_waiting(waiting::reset, attempt)) {
+      refuses_reset_ = may_refuse && now != 0xff && (now & status::failed) != 0;
+      if (refuses_reset_ || gone == 8 || !platform_.keep_waiting(waiting::reset, attempt)) {
         report_.status = now;
         return has_memory_ ? errc::device_broken : errc::timed_out;
       }
@@ -283,6 +288,7 @@ class session {
   report report_{};
   u8 status_ = 0;
   bool has_memory_ = false;
+  bool refuses_reset_ = false;
 };
 
 /// How often a configuration that changes under the reader is read again.

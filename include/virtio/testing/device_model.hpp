@@ -102,6 +102,7 @@ class device_model {
   run mode = run::in_step;
   feature_store features_stored = feature_store::replaces;
   std::uint32_t reset_reads = 0;              // status reads until a reset is done; `forever`: never
+  bool reset_fails = false;                   // in operation: FAILED instead, and it goes on (libkrun's vsock)
   bool refuse_features = false;               // FEATURES_OK does not stick
   std::uint32_t needs_reset_after = forever;  // requests until it sets DEVICE_NEEDS_RESET instead of serving
   std::uint32_t drop_requests = 0;            // takes this many requests and never answers
@@ -463,6 +464,7 @@ class device_model {
   }
   void begin_reset() {
     was_reset_ = reset_unconfirmed_ = true;
+    if (reset_fails && (status_ & driver_ok_bit) != 0) return void(status_ |= failed_bit);
     if (reset_reads == 0) return finish_reset();
     resetting_ = reset_reads;  // until then it goes on: held requests may still be completed
   }

@@ -87,6 +87,21 @@ TEST_CASE("session: a device that never finishes its reset is given up, and noth
   CHECK(e.start(m, m.where(4)));  // and a later start finds it well
 }
 
+TEST_CASE("session: an entropy device has no configuration, so what a host says of one does not count", "[session][rng][pci]") {
+  rig::machine m;
+  m.add<rig::rng_model>(seat::modern, 4);
+  auto& f = m.function(4);
+  const u8 said = f.capability(0x09, 4) != 0 ? f.capability(0x09, 4) : f.add_capability(0x09, {16, 4, 4}, 0xe0);
+  SECTION("empty") { f.poke(said + 12u, 0, 4); }
+  SECTION("behind the end of its BAR") { f.poke(said + 8u, 0x7fff'fffc, 4); }
+  SECTION("in a BAR that is not there") { f.poke(said + 4u, 6, 1); }
+  CHECK(pci::look(m.bus.host(), pci::address{0, 0, 4, 0}).seen.why == verdict::usable);
+  rig::entropy<> e;
+  REQUIRE(e.start(m, m.where(4)));
+  u8 data[64];
+  CHECK(e->fill(data));
+}
+
 TEST_CASE("session: a device that answers a reset with FAILED is given up at once, each time, and keeps what it has [RESET-01]",
           "[session][hostile]") {
   rig::machine m;

@@ -45,6 +45,9 @@ enum class device_type : u16 {
   vmmci = 0xffff,
 };
 
+/// Whether the specification gives the type a configuration of its own. Nobody reads one that it does not (5.4.4).
+[[nodiscard]] constexpr bool has_config(device_type type) { return type != device_type::entropy; }
+
 /// The name of a device type, "device" for one without a name here.
 [[nodiscard]] constexpr const char* name(device_type type) {
   switch (type) {

@@ -143,8 +143,9 @@ template <class Way, host H>
   return true;
 }
 
-/// Finds the structures of a modern device: of each kind the first capability that can be used (4.1.4.1). `out` says what was
-/// found, or which structure cannot be used and why: the reason of the first capability of that kind.
+/// Finds the structures of a modern device of `out.type`: of each kind the first capability that can be used (4.1.4.1). `out` says what
+/// was found, or which structure cannot be used and why: the reason of the first capability of that kind. A device configuration that
+/// the type does not have may be as it likes: some hosts announce an empty one.
 /// Errors: `not_found` (a capability is missing), `unsupported` (there is one, unusable).
 template <host H>
 [[nodiscard]] result<void> find_modern(const H& h, typename H::function_id id, modern_layout<typename H::bar_space>& all,
@@ -164,7 +165,7 @@ template <host H>
   search(directly{});
   if constexpr (windowed_host<H>) search(through_window{});
   for (u32 kind = 0; kind < 4; ++kind) {
-    if (first[kind] == in_use || (kind == 3 && first[kind] == 0)) continue;
+    if (first[kind] == in_use || (kind == 3 && (first[kind] == 0 || !has_config(out.type)))) continue;
     out.why = verdict::capability_missing;
     out.capability = static_cast<u8>(kind + 1);
     if (first[kind] == 0) return errc::not_found;

@@ -12,9 +12,8 @@ struct sleeping_board : board {
   static constexpr bool sleeps = true;  // the library asks for an interrupt before each wait
 
   bool keep_waiting(virtio::waiting why, virtio::u64 attempt) const {
-    if (why == virtio::waiting::reset) return board::keep_waiting(why, attempt);  // nobody interrupts at the end of a reset
-    boot::sleep_until_interrupt();
-    return attempt < board::patience(why) / 10;  // the tick comes every 10 ms
+    if (why != virtio::waiting::reset) boot::sleep_until_interrupt();  // nobody interrupts at the end of a reset
+    return board::keep_waiting(why, attempt);  // by its clock: any interrupt wakes, not the tick alone
   }
 };
 

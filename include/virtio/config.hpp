@@ -27,8 +27,8 @@
     return virtio_outcome_##line.error();                                                  \
   declaration = *virtio_outcome_##line
 
-/// Of what GCC keeps apart where it means to save space, though all that its callers had in registers must go to memory for it.
-/// Clang knows better when it is left alone.
+/// Inlined by GCC, which keeps some functions out of line to save space although the call forces its callers' values into memory and so
+/// takes more. Clang decides by itself, and better.
 #if defined(__clang__)
 #define VIRTIO_INLINE_ON_GCC
 #else

@@ -181,3 +181,44 @@ TEST_CASE("doorbells: what completes in time has one, however often it was looke
   CHECK(model.counts.notify == 40);
   CHECK(model.counts.common == 0);
 }
+
+TEST_CASE("doorbells: a quiet spell of a socket device costs one, of one queue", "[vsock]") {
+  machine m;
+  auto& model = m.add<vsock_model>(seat::modern, 4);
+  sockets<false> s;
+  REQUIRE(m.begin<false>(s));
+  (void)model.step();
+  m.memory.wait_limit[static_cast<int>(waiting::request)] = 1030;
+  REQUIRE(s->listen(80, 1));
+  const auto rung = [&] { return model.doorbells(0) + model.doorbells(1) + model.doorbells(2); };
+  const u32 before = rung();
+  CHECK(s->accept(80).error() == errc::peer_silent);
+  CHECK(rung() == before + 1);
+}
+
+TEST_CASE("doorbells: eight calls of arm() that find nothing ring again, whoever sleeps behind them", "[blk][vsock]") {
+  machine m;
+  SECTION("blk") {
+    auto& model = m.add<blk_model>(seat::modern, 4);
+    disk<false> d;
+    REQUIRE(m.begin<false>(d));
+    u8 data[512];
+    REQUIRE(d->submit_read(0, data));
+    d->kick();
+    for (int i = 0; i < 7; ++i) CHECK_FALSE(d->arm());
+    CHECK(model.doorbells() == 1);
+    CHECK_FALSE(d->arm());
+    CHECK(model.doorbells() == 2);
+    REQUIRE(d->reset());
+    CHECK(d->next_completion()->status == errc::canceled);
+  }
+  SECTION("vsock") {
+    auto& model = m.add<vsock_model>(seat::modern, 4);
+    sockets<false> s;
+    REQUIRE(m.begin<false>(s));
+    (void)model.step();
+    const u32 before = model.doorbells(0) + model.doorbells(2);
+    for (int i = 0; i < 8; ++i) CHECK_FALSE(s->arm());
+    CHECK(model.doorbells(0) + model.doorbells(2) == before + 1);
+  }
+}

@@ -87,6 +87,23 @@ TEST_CASE("session: a device that never finishes its reset is given up, and noth
   CHECK(e.start(m, m.where(4)));  // and a later start finds it well
 }
 
+TEST_CASE("session: a device that refuses its queue has no memory, whether it is reset or not", "[session][pci]") {
+  rig::machine m;
+  auto& model = m.add<rig::rng_model>(seat::modern, 4);
+  session<rig::platform_type, rig::any_pci> s{};
+  REQUIRE(s.open(m.platform(), m.where(4), device_type::entropy));
+  REQUIRE(s.negotiate({}));
+  static dma_storage<split_ring<8>::dma_bytes> storage;
+  dma_area area;
+  REQUIRE(locate(m.platform(), storage, area));
+  rig::any_pci::doorbell bell{};
+  split_ring<8> ring{};
+  model.reset_reads = device_model::forever;
+  CHECK(s.set_up(0, ring, area, 0, bell).error() == errc::unsupported);  // MSI-X is off
+  CHECK(s.why().why == verdict::vector_refused);
+  CHECK_FALSE(s.has_memory());
+}
+
 TEST_CASE("session: an entropy device has no configuration, so what a host says of one does not count", "[session][rng][pci]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::modern, 4);

@@ -5,6 +5,8 @@
 
 #include <functional>
 
+#include <virtio/testing/hooked_barriers.hpp>
+
 #include "disk.hpp"
 #include "entropy.hpp"
 #include "vsock.hpp"
@@ -18,6 +20,11 @@ using rig::vsock_model;
 namespace {
 
 struct sleeping : rig::platform_type {
+  static constexpr bool sleeps = true;
+};
+
+/// A test does something at each full fence, thus whenever the driver arms a queue.
+struct flooded : virtio::testing::strict_platform<virtio::testing::hooked_barriers> {
   static constexpr bool sleeps = true;
 };
 
@@ -122,4 +129,26 @@ TEST_CASE("sleeping: a request that ends with the first interrupt costs no statu
   CHECK(m.sleeps == 20);
   CHECK(model.counts.common == 0);
   CHECK(model.counts.notify == 20);
+}
+
+TEST_CASE("sleeping: a wait for a peer ends under a device that always has something for somebody else", "[vsock][hostile]") {
+  machine m;
+  m.running = false;
+  auto& model = m.add<vsock_model>(seat::modern, 4);
+  rig::driver<vsock::device<flooded, rig::modern_pci, split_queue<64>>> s;
+  REQUIRE(s->start(flooded{{&m.memory}}, m.where(4), s.storage()));
+  REQUIRE(s->listen(80, 1));
+  m.memory.wait_limit[static_cast<int>(waiting::request)] = 20;
+  auto stranger = vsock_model::packet({.guest_port = 1, .host_port = 2}, 5);  // RW, to another guest
+  stranger.dst_cid = model.cid() + 1;
+  u32 asked = 0;
+  virtio::testing::barrier_hooks::mine().before_full = [&] {
+    if (++asked > 100'000) return;  // so that the test ends, too
+    model.inject(stranger);
+    (void)model.step();
+  };
+  const errc how = s->accept(80).error();
+  virtio::testing::barrier_hooks::clear();
+  CHECK(how == errc::peer_silent);
+  CHECK(asked < 10'000);
 }

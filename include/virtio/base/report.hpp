@@ -57,7 +57,7 @@ enum class verdict : u8 {
   queue_size_invalid,     // the device dictates `wanted` entries for queue `queue`, which is no power of two
   ring_too_small,         // the driver's ring for queue `queue` has `available` entries, where `wanted` are needed
   queue_unusable,         // the ring for queue `queue` cannot be set up; `error` says why
-  vector_refused,         // the device has no such MSI-X vector, no room for it, or MSI-X is off; `queue` says whose, ffff: the configuration's
+  vector_refused,         // no such MSI-X vector, no room for it, or MSI-X is off; `queue` says whose, ffff: the configuration's
   config_unreadable,      // the device's configuration never gave a stable answer, or is not there
   limits_unusable,        // the device's limits leave no room for any request, one block of `available` bytes
   block_size_invalid,     // the disk's blocks have `available` bytes, which is no power of two

@@ -46,9 +46,9 @@ enum class errc : u8 {
   peer_silent,
   peer_closed,
   peer_reset,
-  // The device lied: it is down until the next start, and what it had is the caller's again.
+  // The device lied: it is down until the next start, and the buffers that it had are the caller's again.
   device_misbehaved,
-  // The only one after which memory that was given to the device is not the caller's again.
+  // The only one after which a request's buffers are not the caller's again.
   device_broken,
 };
 
@@ -73,16 +73,16 @@ enum class errc : u8 {
     case errc::ambiguous: return "more than one device fits: say which";
     case errc::table_full: return "the driver was given no room for one more of these";
     case errc::too_long: return "the message is longer than the room there is for it";
-    case errc::not_found: return "it is not there: no such device, capability, queue, register or listener";
+    case errc::not_found: return "there is no such device, capability, queue, register or listener";
     case errc::wrong_device: return "what is there is no device for this driver";
     case errc::unsupported: return "the device or the platform does not support this";
     case errc::dma_unreachable: return "the device cannot address this memory";
     case errc::io_error: return "the device failed the request";
     case errc::needs_reset: return "the device had failed and asked for a reset";
-    case errc::timed_out: return "no answer in time: the device was reset, and the buffers are back";
+    case errc::timed_out: return "no answer in time: the device has none of the buffers any more";
     case errc::dma_unanswered:
       return "no answer in time, with ACCESS_PLATFORM accepted: the IOMMU may not pass what the platform's map() gave; "
-             "the device was reset, and the buffers are back";
+             "the device has none of the buffers any more";
     case errc::canceled: return "the device was reset, or the connection given up, before this was done";
     case errc::refused: return "nobody accepts connections there";
     case errc::peer_silent: return "nobody at the other end came or answered in time; the device is well";

@@ -87,7 +87,7 @@ class device {
 
     verdict wrong;
     if (const auto said = limits_.read(core_.device(), longest_data(), wrong); !said)
-      return core_.device().refuse(wrong, said.error(), 0, limits_.stated_block_size());
+      return core_.device().refuse(wrong, said.error(), 0, wrong == verdict::config_unreadable ? 0 : limits_.stated_block_size());
     extent_limits_.forget();
     writes_through_ = false;
     core_.go();
@@ -239,7 +239,8 @@ class device {
 
   /// Stages a discard of some extents; the list may go when this returns. Errors also: `unsupported` when the device cannot,
   /// `out_of_range` beyond `limits_of(operation::discard)` too, `table_full` with more than `options::extents` of them,
-  /// `too_many_pieces` when their 16 bytes each take more segments of the device's size than a request has. After `io_error` nothing is known of any of the extents.
+  /// `too_many_pieces` when their 16 bytes each take more segments of the device's size than a request has. After `io_error` nothing is
+  /// known of any of the extents.
   /// Cost: the first call of a kind after `start` or `refresh` reads config.
   [[nodiscard]] result<token> submit_discard(extents where, u64 cookie = 0) {
     return submit_extents(operation::discard, where, unmap::no, cookie);

@@ -36,7 +36,7 @@ template <class Disk, platform P, class Nth>
     if (const auto up = disk.start(platform, *where, storage, interrupts); up) same = has_serial(disk, serial);
     // The program's own mistake ends the search; a disk that cannot be driven does not.
     else if (disk.why().why == verdict::storage_unusable) return up;
-    // Nor is it left to itself, whether it is the one or not: another may have the same serial. One that will not let go ends it.
+    // Handed off in any case: another disk may have the same serial. One that will not reset ends the search.
     if (const auto gone = disk.hand_off(); gone.error() == errc::device_broken) return gone;
     if (!same) continue;
     if (is_chosen) return errc::ambiguous;

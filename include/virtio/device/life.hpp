@@ -12,13 +12,17 @@ namespace virtio {
 struct patience {
   u64 attempts = 0;     // calls of keep_waiting since the device last gave something back
   bool looked = false;  // a queue said that something is there: worth one look, not a habit
-  bool slept = false;   // on platforms that do
+  bool slept = false;   // on platforms that do: the interrupt about a failure may have been the one that ended it
+  u8 looks = 0;         // that were worth it, without an attempt in between
 
   /// Something that somebody else waits for came back: the device is alive.
   void renew() {
     attempts = 0;
-    looked = false;
+    came();
+    looks = 0;
   }
+  /// Something came, which may be for nobody: the interrupt that was asked for is spent.
+  void came() { looked = false; }
 };
 
 /// Publishes what is staged in a queue and rings its doorbell if the device wants it: at most one register write.
@@ -106,12 +110,14 @@ class device_life {
   template <class Arm>
   [[nodiscard]] errc pass_time(waiting why, patience& left, Arm&& arm) {
     // A status read is an exit to the host. Where an attempt is a turn of a loop, one in many is often enough to notice a failed
-    // device, and too seldom to be felt. Where it is a sleep there is one after each that brought nothing: what ended it may be the
-    // interrupt about the failure, and no other would come.
+    // device, and too seldom to be felt. Where it is a sleep there is one ahead of each but the first: what ended the last one may
+    // have been the interrupt about the failure, and no other would come.
     constexpr u64 attempts_per_status_read = 65536;
+    constexpr u8 looks_per_attempt = 64;
     if constexpr (detail::sleeps<P>()) {
       left.looked = !left.looked && arm();
-      if (left.looked) return errc::ok;
+      // A device that floods us always has something. So now and then a look counts as an attempt all the same, whose sleep is short.
+      if (left.looked && ++left.looks % looks_per_attempt != 0) return errc::ok;
       if (left.slept && session_.needs_reset()) return errc::needs_reset;
       left.slept = true;
     }
@@ -143,7 +149,7 @@ class device_life {
 
   /// Reads the cause of an interrupt, which drops its line.
   [[nodiscard]] interrupt_cause acknowledge_interrupt() {
-    if (!session_.is_open()) return {};
+    if (!session_.answers()) return {};  // what a device that kept storage says then would be all ones, or a fault
     const interrupt_cause cause = session_.transport().acknowledge_interrupt();
     // The register before the rings: the device stores the used index, then the cause. Else a handler could collect from an index
     // that was loaded ahead of the cause, and find nothing. The same goes for the write that acknowledges on MMIO: a completion of

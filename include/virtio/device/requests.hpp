@@ -219,7 +219,7 @@ class request_device {
   }
   [[nodiscard]] bool arm_ring() {
     if (ring_.arm()) return true;
-    stay_quiet(detail::sleeps<P>() ? quiet_spell::sleep : 1);
+    stay_quiet(quiet_spell::sleep);
     return false;
   }
 

@@ -235,6 +235,8 @@ class session {
   /// Whether the device asks for a reset, or has vanished. One register read.
   [[nodiscard]] bool needs_reset() const { return (transport_.status() & status::needs_reset) != 0; }
 
+  /// Whether the device answers at its registers: not before its first reset, and not once its bus is as it was found.
+  [[nodiscard]] bool answers() const { return answers_; }
   /// Whether there is a device: from an `open` that succeeds until `refuse` or `leave`, after which it is anybody's.
   [[nodiscard]] bool is_open() const { return transport_.type() != device_type::none; }
   /// Whether the device may reach memory that it was given: it was told where a queue is, and has not confirmed a reset since. That
@@ -250,6 +252,7 @@ class session {
  private:
   // Out of line: called five times.
   [[gnu::noinline]] void use(bus_use what) {
+    answers_ = what != bus_use::as_found;
     if constexpr (requires { transport_.use(what); }) transport_.use(what);
   }
 
@@ -266,13 +269,13 @@ class session {
                                        doorbell& bell) {
     VIRTIO_TRY_ASSIGN(const ring_layout& layout, queue.attach(storage, entries, features_));
     P::barriers::full();  // the ring as it was laid out, before the device learns where it is
-    has_memory_ = true;
     VIRTIO_TRY(transport_.enable_queue(index,
                                        {.descriptors = storage.at + layout.descriptors,
                                         .driver = storage.at + layout.driver,
                                         .device = storage.at + layout.device,
                                         .entries = entries},
                                        features_, vector, bell));
+    has_memory_ = true;  // transports enable last: a queue that they refuse is none
     detail::trace(platform_, {event::kind::queue_enabled, index, entries});
     return {};
   }
@@ -289,6 +292,7 @@ class session {
   u8 status_ = 0;
   bool has_memory_ = false;
   bool refuses_reset_ = false;
+  bool answers_ = false;
 };
 
 /// How often a configuration that changes under the reader is read again.

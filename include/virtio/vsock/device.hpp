@@ -70,8 +70,9 @@ class device {
   /// This guest's context id, as it was at `start` or after the last reset of the transport.
   [[nodiscard]] u32 cid() const { return all_.cid(); }
 
-  // The device's errors are `needs_reset` and `device_misbehaved` when it fails in the call: it was reset then; and `not_started` when
-  // it is down. All data is copied, so that no call has memory that a device could keep; `device_broken` is about the storage.
+  // The device's errors are `needs_reset` and `device_misbehaved` when it fails in the call: it is down then; and `not_started` when
+  // it is down already. All data is copied, so that no call has memory that a device could keep. Whether it keeps the storage, because
+  // it does not confirm a reset, `check`, `reset` and `start` say, by `device_broken`.
 
   // Calls that wait ------------------------------------------------------------------------------------------------------
 
@@ -103,7 +104,7 @@ class device {
       detail::arrivals arrived{all_};
       if (const errc problem = arrived.move_packets(); problem != errc::ok) return problem;
       if (done()) return errc::ok;
-      if (arrived.came()) left.looked = false;  // the interrupt that was asked for is spent: ask anew before sleeping
+      if (arrived.came()) left.came();  // ask anew before sleeping
       const errc passed = life().pass_time(why, left, [this] { return all_.arm(); });
       if (passed == errc::timed_out) return errc::peer_silent;
       if (passed == errc::ok) continue;

@@ -200,13 +200,11 @@ class exchange {
   /// Asks for interrupts ahead of a sleep. True: something is there already.
   [[nodiscard]] bool arm() {
     if (queues.arm()) return true;
-    if constexpr (virtio::detail::sleeps<P>()) {
-      if (quiet_.outlasts_sleep()) {  // what is gathered waits as long as we do
-        ask_oldest();
-        send_owed();
-      }
-      if (quiet_.goes_on(quiet_spell::sleep)) queues.ring_again();
+    if (quiet_.outlasts_sleep()) {  // what is gathered waits as long as we do
+      ask_oldest();
+      send_owed();
     }
+    if (quiet_.goes_on(quiet_spell::sleep)) queues.ring_again();
     return false;
   }
 

@@ -204,9 +204,13 @@ class packet_queues {
 
   /// Shows the device what was staged: at most one register write.
   void kick(u16 which) { virtio::kick(life_.device().platform(), queues_[which].ring, queues_[which].bell, which); }
-  /// Rings for whatever the device has.
+  /// Rings once, for each queue in its turn of which the device has something: whichever doorbell was lost.
   void ring_again() {
-    for (u16 q = 0; q < 3; ++q) virtio::ring_again(life_.device().platform(), queues_[q].ring, queues_[q].bell, q);
+    for (u16 tried = 0; tried < 3; ++tried) {
+      turn_ = static_cast<u16>((turn_ + 1) % 3);
+      if (queues_[turn_].ring.in_flight() == 0) continue;
+      return virtio::ring_again(life_.device().platform(), queues_[turn_].ring, queues_[turn_].bell, turn_);
+    }
   }
   /// Shows what was staged, and rings whether the device wants it or not: one that was restored from a snapshot waits for it.
   void insist(u16 which) {
@@ -264,6 +268,7 @@ class packet_queues {
   dma_area memory_{};
   u16 free_received_ = 0;
   u16 free_sent_ = 0;
+  u16 turn_ = 0;  // the queue that was rung again last
   device_life<P, T> life_{};
   lane queues_[3]{};
   u16 received_next_[receive_buffers]{};

@@ -285,3 +285,17 @@ TEST_CASE("life: disarm switches off the interrupts that arm switches on", "[blk
     }
   }
 }
+
+TEST_CASE("life: a quiet spell rings after so many looks, then after twice as many, and outlasts a sleep by one", "[device]") {
+  quiet_spell spell{};
+  CHECK_FALSE(spell.outlasts_sleep());
+  CHECK_FALSE(spell.goes_on(quiet_spell::sleep));
+  CHECK(spell.outlasts_sleep());
+  spell.end();
+  for (u32 after = 65536; after <= 1u << 22; after *= 2) {
+    CHECK_FALSE(spell.goes_on(after - 1));
+    CHECK(spell.goes_on(1));
+  }
+  CHECK_FALSE(spell.goes_on((1u << 22) - 1));  // and no later than that
+  CHECK(spell.goes_on(1));
+}

@@ -137,6 +137,23 @@ TEST_CASE("session: a device that answers a reset with FAILED is given up at onc
   CHECK(e.start(m, m.where(4)));
 }
 
+TEST_CASE("session: a device that refused a reset once and not again is waited for like any other [RESET-01]", "[session]") {
+  rig::machine m;
+  auto& model = m.add<rig::rng_model>(seat::modern, 4);
+  session<rig::platform_type, rig::any_pci> s{};
+  REQUIRE(s.open(m.platform(), m.where(4), device_type::entropy));
+  REQUIRE(s.negotiate({}));
+  s.go();
+  model.reset_fails = true;
+  CHECK(!s.reset());
+  model.reset_fails = false;
+  REQUIRE(s.reset());
+  REQUIRE(s.negotiate({}));
+  s.fail();
+  model.reset_reads = 9;
+  CHECK(s.reset());
+}
+
 TEST_CASE("session: FAILED of before a reset says nothing, and a device that takes its time may show it [RESET-01]", "[session]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);

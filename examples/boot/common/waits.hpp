@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT
+// How long the boards beside this wait, in milliseconds of the machine's clock.
+#pragma once
+
+#include <virtio/platform/concepts.hpp>
+
+#include "runtime.hpp"
+
+namespace boot {
+
+/// Nobody may ever answer who is connected to; a disk may be slow.
+[[nodiscard]] constexpr virtio::u64 patience(virtio::waiting why) {
+  switch (why) {
+    case virtio::waiting::reset: return 60'000;
+    case virtio::waiting::request: return 120'000;
+    case virtio::waiting::connect: return 5'000;
+    case virtio::waiting::shutdown: return 2'000;
+  }
+  return 0;
+}
+
+/// What a board's keep_waiting does: one program, one wait at a time.
+inline bool keep_waiting(virtio::waiting why, virtio::u64 attempt) {
+  static virtio::u64 began;
+  if (attempt == 0) began = timestamp();
+  pause();
+  return milliseconds_since(began) < patience(why);
+}
+
+}  // namespace boot

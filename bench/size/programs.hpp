@@ -14,6 +14,11 @@ namespace {
 
 using namespace virtio;
 
+// The first 4 GiB, identity-mapped, known when it is compiled: a board without any member.
+struct low {
+  [[nodiscard]] result<uptr> cpu_address(u64 at, u64 size) const { return pci::linear_map{}.cpu_address(at, size); }
+};
+
 // Configuration space through ports, BARs in memory: what a machine without port BARs needs.
 struct memory_bars {
   using function_id = pci::address;
@@ -32,7 +37,7 @@ struct memory_bars {
   template <class Visit>
   void each_function(Visit&& visit) const { pci::each_numbered_function(*this, 0, visit); }
 
-  VIRTIO_EMPTY_MEMBER pci::cf8<> ports;
+  VIRTIO_EMPTY_MEMBER pci::cf8<low> ports;
 };
 
 template <class Host>
@@ -48,7 +53,7 @@ struct board_on : Host {
   }
 };
 using board = board_on<memory_bars>;
-using board_with_ports = board_on<pci::cf8<>>;
+using board_with_ports = board_on<pci::cf8<low>>;
 
 [[maybe_unused]] constexpr pci::address known_place{.slot = 3};
 

@@ -24,8 +24,13 @@ using virtio::waiting;
 
 #if defined(__x86_64__) || defined(__i386__)
 
+/// The first 4 GiB, said when it is compiled.
+struct low_memory {
+  [[nodiscard]] result<uptr> cpu_address(u64 at, u64 size) const { return virtio::pci::linear_map{}.cpu_address(at, size); }
+};
+
 /// Identity-mapped x86 with configuration ports: empty, so it costs nothing.
-struct ports : virtio::pci::cf8<> {
+struct ports : virtio::pci::cf8<low_memory> {
   using barriers = virtio::smp_barriers;
 
   result<void> map(const volatile void* va, usize n, direction way, segments& out) const {

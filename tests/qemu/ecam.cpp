@@ -11,8 +11,7 @@ namespace {
 
 /// The cells' machine, reached through memory instead of ports.
 struct express : bench {
-  using bar_space = virtio::mmio_space;
-  virtio::pci::ecam space{};
+  virtio::pci::ecam_with_ports<device_memory> space{};
 
   u32 config_read32(virtio::pci::address at, u16 offset) const { return space.config_read32(at, offset); }
   void config_write32(virtio::pci::address at, u16 offset, u32 value) const { space.config_write32(at, offset, value); }

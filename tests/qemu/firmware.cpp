@@ -40,6 +40,7 @@ firmware_board machine_with_ecam() {
   firmware_board out;
   out.base = static_cast<uptr>(number("ecam"));
   out.buses = 256;
+  out.bars.reach = u64{1} << 39;  // what the start code maps
   return out;
 }
 

@@ -15,7 +15,7 @@ namespace config = virtio::pci::config;
 
 /// The cells' machine with eyes for 4 GiB only, whatever the board's reach is.
 struct short_sighted : bench {
-  virtio::result<bar_space> bar(address id, u8 index) const { return virtio::pci::cf8<u64{1} << 32>{}.bar(id, index); }
+  virtio::result<bar_space> bar(address id, u8 index) const { return virtio::pci::cf8<>{}.bar(id, index); }
 };
 using windowed = virtio::pci::windowed<short_sighted>;
 static_assert(virtio::platform<windowed> && virtio::pci::windowed_host<windowed> && !virtio::pci::windowed_host<short_sighted>);
@@ -59,8 +59,9 @@ virtio::pci::found<windowed> find_far(device_type type) {
   CHECK(blind.seen.why == virtio::verdict::bar_out_of_reach);
   CHECK_EQUAL(blind.seen.bar, 4u);
   // The real host, with arms long enough and a floor below and above the BAR.
-  CHECK_OK((virtio::pci::cf8<u64{1} << 63, u64{1} << 32>{}.bar(where->id, 4)));
-  CHECK((virtio::pci::cf8<u64{1} << 63, u64{1} << 62>{}.bar(where->id, 4).error() == virtio::errc::out_of_range));
+  using reaching = virtio::pci::cf8<>;
+  CHECK_OK((reaching{.bars = {.floor = u64{1} << 32, .reach = u64{1} << 63}}.bar(where->id, 4)));
+  CHECK((reaching{.bars = {.floor = u64{1} << 62, .reach = u64{1} << 63}}.bar(where->id, 4).error() == virtio::errc::out_of_range));
   CHECK(virtio::pci::look(host, where->id).seen.why == virtio::verdict::usable);
   return *where;
 }

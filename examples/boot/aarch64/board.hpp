@@ -21,8 +21,8 @@ struct board {
   static virtio::pci::ecam host() {
     const boot::machine_description& m = boot::machine;
     return {.base = static_cast<virtio::uptr>(m.ecam.base), .buses = static_cast<virtio::usize>(m.ecam.size >> 20),
-            .io_base = static_cast<virtio::uptr>(m.pci_ports.base), .floor = m.pci_memory.base,
-            .reach = m.pci_memory.base + m.pci_memory.size};
+            .io_base = static_cast<virtio::uptr>(m.pci_ports.base),
+            .bars = {.floor = m.pci_memory.base, .reach = m.pci_memory.base + m.pci_memory.size}};
   }
   virtio::u32 config_read32(function_id id, virtio::u16 offset) const { return host().config_read32(id, offset); }
   void config_write32(function_id id, virtio::u16 offset, virtio::u32 value) const { host().config_write32(id, offset, value); }

@@ -11,8 +11,14 @@
 
 namespace bus = virtio::pci;  // how programs that include this reach their devices
 
-// Nothing of ours lies above 2 GiB, and no machine places BARs below.
-struct board : virtio::pci::windowed<virtio::pci::cf8<0x1'0000'0000, 0x8000'0000>> {
+/// Where BARs can be: from 2 GiB, above which nothing of ours lies and below which no machine places any, up to where this CPU ends.
+struct upper_half {
+  [[nodiscard]] virtio::result<virtio::uptr> cpu_address(virtio::u64 at, virtio::u64 size) const {
+    return virtio::pci::linear_map{.floor = 0x8000'0000}.cpu_address(at, size);
+  }
+};
+
+struct board : virtio::pci::windowed<virtio::pci::cf8<upper_half>> {
   using barriers = virtio::smp_barriers;
 
   /// Device addresses are CPU addresses here.

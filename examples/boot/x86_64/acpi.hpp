@@ -4,7 +4,7 @@
 
 #include <virtio/pci/mcfg.hpp>
 
-#include "runtime.hpp"
+#include "board.hpp"
 
 namespace boot {
 
@@ -21,13 +21,11 @@ namespace boot {
   return virtio::pci::acpi::find_table(view(rsdp(), 36), signature, view);
 }
 
-/// The host for a PCI segment, as the MCFG table has it, with BARs from 2 GiB up: nothing of ours lies there. Errors: those of
-/// `find_table` (QEMU's pc and microvm have no such table) and of `mcfg::segment`.
-[[nodiscard]] inline virtio::result<virtio::pci::ecam> find_ecam(uint16_t segment = 0) {
+/// The host for a PCI segment, as the MCFG table has it. Errors: those of `find_table` (QEMU's pc and microvm have no such table) and
+/// of `mcfg::segment`.
+[[nodiscard]] inline virtio::result<virtio::pci::ecam_with_ports<device_memory>> find_ecam(uint16_t segment = 0) {
   return find_table(virtio::text("MCFG")).and_then(virtio::pci::mcfg::read).and_then([&](const virtio::pci::mcfg& table) {
-    auto host = table.segment(segment);
-    if (host) host->floor = 0x8000'0000;
-    return host;
+    return table.segment<virtio::io_space>(segment, device_memory{});
   });
 }
 

@@ -62,13 +62,4 @@ template <config_space H>
   return out;
 }
 
-/// Whether all of a BAR is where a device may be: memory from `floor` up to `reach` (0: whatever a pointer can hold), ports below
-/// 64 KiB. What a BAR decodes is the host's claim, and below `floor` lies the machine's own memory.
-[[nodiscard]] constexpr bool is_usable(const bar_info& bar, u64 floor, u64 reach) {
-  // The last byte: the first one behind a BAR may be one more than a pointer can hold.
-  const u64 last = bar.base + (bar.size - 1);
-  if (bar.kind == bar_kind::io) return last <= 0xffff;
-  return bar.base >= floor && last >= bar.base && last <= virtio::detail::smaller(reach - 1, u64{~uptr{0}});
-}
-
 }  // namespace virtio::pci

@@ -3,28 +3,25 @@
 // function, and not safe against an interrupt handler that uses the same two ports. Layer: pci.
 #pragma once
 
-#include <virtio/config.hpp>
-#include <virtio/pci/bars.hpp>
+#include <virtio/pci/ecam.hpp>
 #include <virtio/platform/ports.hpp>
 
 namespace virtio::pci {
 
-/// The usual x86 host. `Reach` is the first address that the CPU's identity mapping does not cover, `Floor` the first that is not
-/// the guest's own memory: a BAR below it is a host's lie. Give it one, if it is no more than where this machine's own memory ends.
-template <u64 Reach = u64{1} << 32, u64 Floor = 0>
+/// The usual x86 host. A plain `cf8<>` is for the first 4 GiB, identity-mapped; `{.bars = {.offset = ..., .floor = ..., .reach = ...}}`
+/// says otherwise, and another `Map` is asked for each BAR.
+template <bus_map Map = linear_map>
 struct cf8 {
   using function_id = address;
   using bar_space = io_space;
+
+  VIRTIO_EMPTY_MEMBER Map bars{};
 
   [[nodiscard]] u32 config_read32(address at, u16 offset) const { return read(at, offset); }
   void config_write32(address at, u16 offset, u32 value) const { write(at, offset, value); }
 
   [[nodiscard]] result<io_space> bar(address at, u8 index) const {
-    VIRTIO_TRY_ASSIGN(const bar_info& found, probe_bar(*this, at, index));
-    if (found.base == 0) return errc::not_found;
-    if (!is_usable(found, Floor, Reach)) return errc::out_of_range;
-    if (found.kind == bar_kind::io) return io_space::ports(static_cast<u16>(found.base), static_cast<usize>(found.size));
-    return io_space::memory(static_cast<uptr>(found.base), static_cast<usize>(found.size));
+    return open_bar<io_space>(*this, at, index, bars, [](u16 first, usize size) -> result<io_space> { return io_space::ports(first, size); });
   }
 
   template <class Visit>
@@ -45,6 +42,10 @@ struct cf8 {
   }
 };
 
-static_assert(host<cf8<>>);
+/// An x86 machine whose configuration space is in memory and whose devices may have ports, as legacy ones do.
+template <bus_map Map = linear_map>
+using ecam_with_ports = memory_config<12, Map, io_space>;
+
+static_assert(host<cf8<>> && host<ecam_with_ports<>>);
 
 }  // namespace virtio::pci

@@ -3,27 +3,23 @@
 // Arm). BARs are reached in memory. Layer: pci.
 #pragma once
 
-#include <virtio/config.hpp>
-#include <virtio/pci/bars.hpp>
+#include <virtio/pci/reach.hpp>
 #include <virtio/platform/mmio.hpp>
 
 namespace virtio::pci {
 
-/// A host whose configuration space is memory at `base`. `Shift` is 12 for ECAM, 8 for CAM.
-/// `io_base` is where the CPU finds I/O port 0, 0 when there is no such window. Memory BARs lie from `floor` up to `reach`, the
-/// first address that the CPU cannot use: give both, as narrow as the board knows, since a host that lies may say that a BAR lies
-/// in the guest's own memory. Zero is the usual answer to everything but `base`, so that a driver object that holds a copy stays
-/// all-zero.
-template <u8 Shift>
+/// A host whose configuration space is memory at `base`, as the CPU sees it. `Shift` is 12 for ECAM, 8 for CAM. `io_base` is where the
+/// CPU finds I/O port 0, 0 when there is no such window; an x86 machine takes `ecam_with_ports` instead. Zero is the usual answer to
+/// everything but `base`, so that a driver object that holds a copy stays all-zero.
+template <u8 Shift, bus_map Map = linear_map, register_space Space = mmio_space>
 struct memory_config {
   using function_id = address;
-  using bar_space = mmio_space;
+  using bar_space = Space;
 
   uptr base = 0;
   usize buses = 0;  // 0: one
   uptr io_base = 0;
-  u64 floor = 0;    // 0: anywhere
-  u64 reach = 0;    // 0: whatever a pointer can hold
+  VIRTIO_EMPTY_MEMBER Map bars{};
   u16 segment_number = 0;
 
   [[nodiscard]] u32 config_read32(address at, u16 offset) const {
@@ -34,12 +30,12 @@ struct memory_config {
     if (covers(at)) function(at).template write<u32>(offset, value);
   }
 
-  [[nodiscard]] result<mmio_space> bar(address at, u8 index) const {
-    VIRTIO_TRY_ASSIGN(const bar_info& found, probe_bar(*this, at, index));
-    if (found.base == 0) return errc::not_found;
-    const bool io = found.kind == bar_kind::io;
-    if ((io && io_base == 0) || !is_usable(found, floor, reach)) return errc::out_of_range;
-    return mmio_space{(io ? io_base : 0) + static_cast<uptr>(found.base), static_cast<usize>(found.size)};
+  [[nodiscard]] result<Space> bar(address at, u8 index) const {
+    return open_bar<Space>(*this, at, index, bars, [&](u16 first, usize size) -> result<Space> {
+      if constexpr (requires { Space::ports(first, size); }) return Space::ports(first, size);
+      else if (io_base != 0) return Space::memory(io_base + first, size);
+      else return errc::out_of_range;
+    });
   }
 
   template <class Visit>

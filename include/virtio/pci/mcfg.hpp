@@ -83,28 +83,33 @@ class mcfg {
   /// None in a default one.
   [[nodiscard]] usize rows() const { return table_.empty() ? 0 : (table_.size() - first_row) / row_bytes; }
 
-  /// The host for row `n`. Errors: `not_found` behind the last row, `invalid_argument` for a row that makes no sense,
-  /// `unsupported` for one whose buses do not begin with 0, `out_of_range` when it lies where a pointer cannot go.
-  [[nodiscard]] result<ecam> row(usize n) const {
+  /// The host for row `n`. `map` says where the CPU reaches configuration space and BARs; a machine with ports asks for `io_space`:
+  /// `table.row<io_space>(0)`. Errors: `not_found` after the last row, `invalid_argument` for a row that makes no sense, `unsupported`
+  /// for one whose buses do not begin with 0, `out_of_range` when it lies where the CPU does not get.
+  template <register_space Space = mmio_space, bus_map Map = linear_map>
+  [[nodiscard]] result<memory_config<12, Map, Space>> row(usize n, const Map& map = {}) const {
     if (n >= rows()) return errc::not_found;
     const const_bytes one = table_.part(first_row + n * row_bytes, row_bytes);
     const u64 base = acpi::number<u64>(one, 0);
     const u8 first_bus = one.data()[10], last_bus = one.data()[11];
     if (base == 0 || base % bus_bytes != 0 || last_bus < first_bus) return errc::invalid_argument;
     if (first_bus != 0) return errc::unsupported;
-    const u64 last = base + (u64{last_bus} + 1) * bus_bytes - 1;
-    if (last < base || last > u64{~uptr{0}}) return errc::out_of_range;
-    ecam out;
-    out.base = static_cast<uptr>(base);
-    out.buses = usize{last_bus} + 1;
+    const usize buses = usize{last_bus} + 1;
+    const auto where = map.cpu_address(base, buses * bus_bytes);
+    if (!where) return errc::out_of_range;
+    memory_config<12, Map, Space> out;
+    out.base = *where;
+    out.buses = buses;
+    out.bars = map;
     out.segment_number = acpi::number<u16>(one, 8);
     return out;
   }
 
   /// The host for a PCI segment. Errors: `not_found`, and those of its row.
-  [[nodiscard]] result<ecam> segment(u16 number) const {
+  template <register_space Space = mmio_space, bus_map Map = linear_map>
+  [[nodiscard]] result<memory_config<12, Map, Space>> segment(u16 number, const Map& map = {}) const {
     for (usize n = 0; n < rows(); ++n)
-      if (acpi::number<u16>(table_, first_row + n * row_bytes + 8) == number) return row(n);
+      if (acpi::number<u16>(table_, first_row + n * row_bytes + 8) == number) return row<Space>(n, map);
     return errc::not_found;
   }
 

@@ -75,6 +75,8 @@ class mmio_space {
  public:
   constexpr mmio_space() = default;
   constexpr mmio_space(uptr base, usize size) : base_{base}, size_{size} {}
+  /// The same, for code that serves `io_space` as well.
+  [[nodiscard]] static constexpr mmio_space memory(uptr base, usize size) { return {base, size}; }
 
   template <register_value T>
   [[nodiscard]] T read(usize offset) const {

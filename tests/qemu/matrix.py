@@ -33,6 +33,7 @@ import guestrun  # noqa: E402
 import hotplug_cells  # noqa: E402
 import i386_cells  # noqa: E402
 import interrupt_cells  # noqa: E402
+import memory_cells  # noqa: E402
 import mmio_cells  # noqa: E402
 import packed_cells  # noqa: E402
 import register_cells  # noqa: E402
@@ -479,7 +480,8 @@ def example_cells():
     yield Cell("pc example 02_rng without an rng", image="examples/02_rng", status=1, console=[r"\Ano rng: there is no such device"])
 
 
-MORE = (block_cells, packed_cells, ring_cells, register_cells, i386_cells, mmio_cells, virt_cells, interrupt_cells, hotplug_cells)
+MORE = (block_cells, packed_cells, ring_cells, register_cells, i386_cells, mmio_cells, virt_cells, interrupt_cells, hotplug_cells,
+        memory_cells)
 
 
 def cells(qemu):

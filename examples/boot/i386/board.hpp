@@ -11,14 +11,15 @@
 
 namespace bus = virtio::pci;  // how programs that include this reach their devices
 
-/// Where BARs can be: from 2 GiB, above which nothing of ours lies and below which no machine places any, up to where this CPU ends.
-struct upper_half {
+/// Where BARs can be: wherever the machine has no memory, up to where this CPU ends.
+struct device_memory {
   [[nodiscard]] virtio::result<virtio::uptr> cpu_address(virtio::u64 at, virtio::u64 size) const {
-    return virtio::pci::linear_map{.floor = 0x8000'0000}.cpu_address(at, size);
+    if (boot::is_memory(at, size)) return virtio::errc::out_of_range;
+    return virtio::pci::linear_map{}.cpu_address(at, size);
   }
 };
 
-struct board : virtio::pci::windowed<virtio::pci::cf8<upper_half>> {
+struct board : virtio::pci::windowed<virtio::pci::cf8<device_memory>> {
   using barriers = virtio::smp_barriers;
 
   /// Device addresses are CPU addresses here.

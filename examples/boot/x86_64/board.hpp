@@ -5,15 +5,17 @@
 #include <virtio/pci.hpp>
 #include <virtio/platform/concepts.hpp>
 
+#include "pages.hpp"
 #include "runtime.hpp"
 #include "waits.hpp"
 
 namespace bus = virtio::pci;  // how programs that include this reach their devices
 
-/// Where BARs can be: from 2 GiB, above which nothing of ours lies and below which no machine places any, up to 4 GiB.
+/// Where BARs can be: wherever the machine has no memory. They are mapped when they are met.
 struct device_memory {
   [[nodiscard]] virtio::result<virtio::uptr> cpu_address(virtio::u64 at, virtio::u64 size) const {
-    return virtio::pci::linear_map{.floor = 0x8000'0000}.cpu_address(at, size);
+    if (boot::is_memory(at, size) || !boot::map_device_memory(at, size)) return virtio::errc::out_of_range;
+    return static_cast<virtio::uptr>(at);
   }
 };
 

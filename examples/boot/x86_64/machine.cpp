@@ -16,8 +16,20 @@ struct start_info {
     uint64_t modules;
     uint64_t command_line;
     uint64_t rsdp;
+    uint64_t memory_map;  // this and the next since version 1
+    uint32_t memory_ranges;
+    uint32_t reserved;
 };
-static_assert(sizeof(start_info) == 40);
+static_assert(sizeof(start_info) == 56);
+
+struct memory_range {
+    uint64_t at, size;
+    uint32_t type;
+    uint32_t reserved;
+};
+// Memory, and memory with ACPI's tables in it. What is reserved may be where devices are.
+constexpr uint32_t usable = 1, acpi_tables = 3, acpi_storage = 4;
+constexpr unsigned most_ranges = 64;
 
 struct gate {
     uint16_t offset_low, selector, type, offset_middle;
@@ -41,6 +53,8 @@ constexpr unsigned vectors = 32;
 constexpr unsigned page_fault = 14;
 gate gates[vectors];
 uint64_t acpi_root;
+memory_range memory[most_ranges];
+unsigned memory_ranges;
 
 void out8(uint16_t port, uint8_t value) { asm volatile("outb %0, %1" : : "a"(value), "Nd"(port) : "memory"); }
 
@@ -67,6 +81,13 @@ void exit(int code) {
 }
 
 uint64_t rsdp() { return acpi_root; }
+
+bool is_memory(uint64_t at, uint64_t size) {
+    if (memory_ranges == 0) return at < 0x8000'0000;
+    for (unsigned i = 0; i < memory_ranges; ++i)
+        if (at < memory[i].at + memory[i].size && memory[i].at < at + size) return true;
+    return false;
+}
 
 }  // namespace boot
 
@@ -106,6 +127,10 @@ extern const char boot_exception_stubs[];
 
     // Safe to follow: the loader is trusted, and its data lies in the mapped first 4 GiB.
     acpi_root = info.rsdp;
+    const auto* ranges = reinterpret_cast<const memory_range*>(static_cast<uintptr_t>(info.memory_map));
+    for (uint32_t i = 0; info.version >= 1 && i < info.memory_ranges && memory_ranges < most_ranges; ++i)
+        if (ranges[i].type == usable || ranges[i].type == acpi_tables || ranges[i].type == acpi_storage)
+            memory[memory_ranges++] = ranges[i];
     boot::run(reinterpret_cast<const char*>(static_cast<uintptr_t>(info.command_line)));
 }
 

@@ -19,4 +19,7 @@ inline void pause() { __builtin_ia32_pause(); }
 /// Where the loader found ACPI's root, the RSDP; 0 when it found none.
 [[nodiscard]] uint64_t rsdp();
 
+/// Whether any of these bytes is the machine's own memory, as the loader says; everything below 2 GiB when it does not say.
+[[nodiscard]] bool is_memory(uint64_t at, uint64_t size);
+
 }  // namespace boot

@@ -21,8 +21,8 @@ boot_start:
     cld
     movl %ebx, start_info       // cpuid overwrites EBX
 
-    // Identity map. Device registers may lie anywhere, so as much as one top-level entry can cover.
-    movl $(pdpt + PRESENT_WRITABLE), pml4
+    // Identity map of memory, as much as one top-level entry can cover. Device memory beyond it is mapped when it is met (pages.cpp).
+    movl $(pdpt + PRESENT_WRITABLE), boot_page_map
     movl $0x80000001, %eax
     cpuid
     xorl %ecx, %ecx
@@ -53,7 +53,7 @@ boot_start:
     movl $(directories + 0x2000 + PRESENT_WRITABLE), pdpt + 16
     movl $(directories + 0x3000 + PRESENT_WRITABLE), pdpt + 24
 
-3:  movl $pml4, %eax
+3:  movl $boot_page_map, %eax
     movl %eax, %cr3
     movl %cr4, %eax
     orl $0x620, %eax            // PAE; OSFXSR and OSXMMEXCPT, which SSE needs
@@ -114,7 +114,8 @@ gdt_pointer:
 
     .bss
     .balign 4096
-pml4:        .skip 4096
+    .globl boot_page_map
+boot_page_map: .skip 4096
 pdpt:        .skip 4096
 directories: .skip 4 * 4096
 stack:       .skip 64 * 1024

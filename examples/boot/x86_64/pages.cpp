@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT
+#include "pages.hpp"
+
+namespace {
+
+struct alignas(4096) table {
+    uint64_t entries[512];
+};
+
+constexpr uint64_t present_writable = 0x3, large = 0x80, uncached = 0x18, address_bits = 0x000f'ffff'ffff'f000;
+constexpr unsigned tables = 32;
+
+table spare[tables];
+unsigned used;
+
+// The table that an entry leads to, a new one if it leads nowhere. Null: it maps a page, or there is no table left.
+table* below(uint64_t& entry) {
+    if (entry == 0) {
+        if (used == tables) return nullptr;
+        entry = reinterpret_cast<uintptr_t>(&spare[used++]) | present_writable;
+    }
+    if ((entry & large) != 0) return nullptr;
+    return reinterpret_cast<table*>(entry & address_bits);
+}
+
+bool has_pages_of_1_gib() {
+    uint32_t leaf = 0x80000001, b, c, d;
+    asm("cpuid" : "+a"(leaf), "=b"(b), "=c"(c), "=d"(d));
+    return (d >> 26 & 1) != 0;
+}
+
+}  // namespace
+
+extern "C" table boot_page_map;  // start.S: the top level
+
+namespace boot {
+
+bool map_device_memory(uint64_t at, uint64_t size) {
+    constexpr uint64_t end = uint64_t{1} << 47, small_page = uint64_t{1} << 21;
+    if (at >= end || size == 0 || size > end - at) return false;
+    const bool giant = has_pages_of_1_gib();
+    for (uint64_t page = at & ~(small_page - 1); page < at + size; page += small_page) {
+        table* const level3 = below(boot_page_map.entries[page >> 39]);
+        if (level3 == nullptr) return false;
+        uint64_t& gib = level3->entries[page >> 30 & 511];
+        if (gib == 0 && giant) gib = (page & ~uint64_t{0x3fff'ffff}) | present_writable | large | uncached;
+        if ((gib & large) != 0) continue;
+        table* const level2 = below(gib);
+        if (level2 == nullptr) return false;
+        uint64_t& entry = level2->entries[page >> 21 & 511];
+        if (entry == 0) entry = page | present_writable | large | uncached;
+    }
+    return true;  // nothing that was mapped has changed, and processors do not remember what was not
+}
+
+}  // namespace boot

@@ -19,6 +19,8 @@ def window_cells(m):
                   extra=BIG_NEIGHBOUR)
         yield far(f"{machine} blk+rng through the configuration window, BARs moved above 4 GiB", machine, "transitional",
                   tell={"bar_at": "0x4000000000"})
+        yield m.Cell(f"{machine} transitional blk, its BAR moved above 4 GiB and no window: driven through its ports", machine,
+                     disks=[m.Disk()], tell={"run": "fallback_disk", "bar_at": "0x4000000000"})
         # The firmware of QEMU 7.2 keeps BARs below 4 GiB however much memory there is.
         yield far(f"{machine} blk+rng through the configuration window, -m 6G", machine, only=("10",), memory=6144)
     yield far("pc blk+rng through the configuration window, page-per-vq=on", options="page-per-vq=on", extra=BIG_NEIGHBOUR)

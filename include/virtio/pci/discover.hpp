@@ -39,7 +39,8 @@ template <host H>
   return one.may_be_legacy && !has_virtio_capabilities(one.host, one.id);
 }
 
-/// Looks at one function closely: through what could it be driven, or why not. Sizes its BARs, which pauses its decoding for
+/// Looks at one function closely: through what could it be driven, or why not. A transitional device whose modern registers cannot be
+/// used is driven through its legacy block, if that can. Sizes its BARs, which pauses its decoding for
 /// a few accesses: not while an interrupt handler is using it.
 template <host H>
 [[nodiscard]] found<H> look(const H& h, typename H::function_id id, id_table extra = {}) {
@@ -47,8 +48,12 @@ template <host H>
   if (out.seen.why != verdict::usable) return out;
   modern_layout<typename H::bar_space> modern;
   typename H::bar_space legacy{};
-  if (is_legacy(out)) (void)find_legacy(h, id, legacy, out.seen);
-  else (void)find_modern(h, id, modern, out.seen);
+  if (is_legacy(out)) {
+    (void)find_legacy(h, id, legacy, out.seen);
+  } else if (!find_modern(h, id, modern, out.seen) && out.may_be_legacy) {
+    report second = at(h, id, extra).seen;
+    if (find_legacy(h, id, legacy, second)) out.seen = second;
+  }
   return out;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Modern or legacy PCI, chosen when the device is opened: through its capabilities when it has them, through the legacy block
-// when it has not. Costs a predictable branch per register access, and nothing on the data path: both doorbells are one type.
+// Modern or legacy PCI, chosen when the device is opened: through its capabilities when it has them and they can be used, else through
+// the legacy block. Costs a predictable branch per register access, and nothing on the data path: both doorbells are one type.
 // Layer: transport.
 #pragma once
 
@@ -29,7 +29,15 @@ class transport {
   [[nodiscard]] result<void> open(const location& where, report& why) {
     virtio::detail::clear(*this);
     is_legacy_ = where.seen.why == verdict::usable && pci::is_legacy(where);
-    return is_legacy_ ? legacy_.open(where, why) : modern_.open(where, why);
+    const auto opened = is_legacy_ ? legacy_.open(where, why) : modern_.open(where, why);
+    if (opened || is_legacy_ || !where.may_be_legacy) return opened;
+    // A transitional device whose modern registers cannot be used, often since they are out of reach: its legacy block does as well.
+    // When that fails, too, the reason is the modern one.
+    report second;
+    if (!legacy_.open(where, second)) return opened;
+    why = second;
+    is_legacy_ = true;
+    return {};
   }
 
   [[nodiscard]] device_type type() const { return is_legacy_ ? legacy_.type() : modern_.type(); }

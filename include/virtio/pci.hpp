@@ -7,6 +7,7 @@
 #include <virtio/pci/ecam.hpp>
 #include <virtio/pci/mcfg.hpp>
 #include <virtio/pci/msix.hpp>
+#include <virtio/pci/roots.hpp>
 #include <virtio/pci/slot.hpp>
 #include <virtio/pci/window.hpp>
 #include <virtio/transport/pci_any.hpp>

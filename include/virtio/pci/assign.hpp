@@ -34,7 +34,7 @@ struct assignment {
 template <config_space H>
 class assigner {
  public:
-  constexpr assigner(const H& host, u16 segment) : host_{host}, segment_{segment} {}
+  constexpr assigner(const H& host, u16 segment) : host_{host}, roots_{roots_of(host)}, segment_{segment} {}
 
   // Where a large BAR comes after a small one it may leave a gap in front of it that a later one fits. So the walk is repeated while
   // that leaves fewer BARs without an address: what a walk has placed is like what firmware placed to the next one. A BAR that forgets
@@ -44,9 +44,14 @@ class assigner {
     for (bool fewer = true; fewer;) {
       done_ = {};
       passes_ = 0;
-      for (u32& word : walked_) word = 0;
+      walked_ = {};
       areas root{{fresh(kind::io, given.io), fresh(kind::memory, given.memory), fresh(kind::high, given.high)}};
-      (void)settle(0, given.last_bus, root, 0);
+      for (u32 bus = 0; bus <= given.last_bus; ++bus) {
+        if (!roots_.has(bus)) continue;
+        u8 last = static_cast<u8>(bus);  // numbers up to the next root bus are this one's
+        while (last < given.last_bus && !roots_.has(last + 1u)) ++last;
+        (void)settle(static_cast<u8>(bus), last, root, 0);
+      }
       fewer = done_.unplaced != 0 && done_.unplaced < all.unplaced;
       all = {static_cast<u16>(all.placed + done_.placed), done_.unplaced, static_cast<u16>(all.bridges + done_.bridges),
              done_.bridges_left};
@@ -105,9 +110,8 @@ class assigner {
       ++done_.bridges;
     }
     const u8 secondary = static_cast<u8>(numbers >> 8);
-    u32& walked = walked_[secondary / 32];
-    if ((walked >> (secondary % 32) & 1u) != 0) return false;  // it claims a bus that another bridge has
-    walked |= u32{1} << (secondary % 32);
+    if (walked_.has(secondary)) return false;  // it claims a bus that another bridge has
+    walked_.add(secondary);
 
     areas behind{};
     bool closed[3]{};
@@ -216,9 +220,16 @@ class assigner {
     return false;
   }
 
-  // Calls `visit(first, last)` for what the functions of a bus answer to and what its bridges pass on.
+  // Calls `visit(first, last)` for what the functions of a bus answer to and what its bridges pass on; of a root bus, for all root
+  // buses, which share the windows.
   template <class Visit>
   void each_range(u8 bus, bool ports, Visit&& visit) const {
+    if (!roots_.has(bus)) return each_range_on(bus, ports, visit);
+    for (u32 root = 0; root < 256; ++root)
+      if (roots_.has(root)) each_range_on(static_cast<u8>(root), ports, visit);
+  }
+  template <class Visit>
+  void each_range_on(u8 bus, bool ports, Visit&& visit) const {
     each_function_on_bus(host_, segment_, bus, [&](address at, u8 type) {
       if (type > 1) return true;
       for (u8 index = 0; index < (type == 1 ? 2 : 6); ++index) {
@@ -268,9 +279,10 @@ class assigner {
   }
 
   H host_;
+  bus_set roots_;
   u16 segment_;
   u32 passes_ = 0;
-  u32 walked_[8]{};  // one bit a bus that is behind a bridge
+  bus_set walked_{};  // buses behind bridges
   assignment done_{};
 };
 
@@ -281,7 +293,8 @@ class assigner {
 /// few accesses, so not while an interrupt handler uses one. A BAR that stays without address answers at 0 as soon as its device
 /// is made to answer in that kind of space, by a driver that uses another BAR of the kind: where there is something at 0, leave
 /// devices with unplaced memory BARs alone. A bridge that is plugged in behind another one stays closed unless
-/// bus numbers were left for it. Cost: some dozens of configuration accesses a function, again for each walk that finds room for more.
+/// bus numbers were left for it. The root buses that the host knows share the windows, and each has the bus numbers up to the next.
+/// Cost: some dozens of configuration accesses a function, again for each walk that finds room for more.
 template <config_space H>
 assignment assign(const H& host, const windows& given, u16 segment = 0) {
   return assigner<H>{host, segment}.run(given);

@@ -35,8 +35,9 @@ template <config_space H>
 template <config_space H>
 [[nodiscard]] result<bar_info> probe_bar(const H& h, typename H::function_id id, u8 index) {
   // Behind the two BARs of a bridge are its bus numbers; a 64-bit BAR in the last place has no upper half.
-  const u8 last = (h.config_read32(id, config::header) & 0x7f0000u) != 0 ? 1 : 5;
-  if (index > last) return errc::not_found;
+  const u32 header = h.config_read32(id, config::header);
+  const u8 last = (header & 0x7f0000u) != 0 ? 1 : 5;
+  if (index > last || header == 0xffffffffu) return errc::not_found;  // all ones: nothing is there
   const u32 decoding = h.config_read32(id, config::command) & 0xffffu;
   h.config_write32(id, config::command, decoding & ~u32{command::io | command::memory});
   // The one dword, and behind a 64-bit memory BAR its upper half; that half is a BAR of its own to nobody else.

@@ -17,8 +17,11 @@ struct cf8 {
 
   VIRTIO_EMPTY_MEMBER Map bars{};
 
-  [[nodiscard]] u32 config_read32(address at, u16 offset) const { return read(at, offset); }
-  void config_write32(address at, u16 offset, u32 value) const { write(at, offset, value); }
+  // There is one segment: what lies in another one is not there.
+  [[nodiscard]] u32 config_read32(address at, u16 offset) const { return at.segment == 0 ? read(at, offset) : 0xffffffffu; }
+  void config_write32(address at, u16 offset, u32 value) const {
+    if (at.segment == 0) write(at, offset, value);
+  }
 
   [[nodiscard]] result<io_space> bar(address at, u8 index) const {
     return open_bar<io_space>(*this, at, index, bars, [](u16 first, usize size) -> result<io_space> { return io_space::ports(first, size); });

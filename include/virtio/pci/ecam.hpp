@@ -16,11 +16,12 @@ struct memory_config {
   using function_id = address;
   using bar_space = Space;
 
-  uptr base = 0;
+  uptr base = 0;    // of the first bus
   usize buses = 0;  // 0: one
   uptr io_base = 0;
   VIRTIO_EMPTY_MEMBER Map bars{};
   u16 segment_number = 0;
+  u8 first_bus = 0;
 
   [[nodiscard]] u32 config_read32(address at, u16 offset) const {
     if (!covers(at)) return 0xffffffffu;
@@ -38,13 +39,22 @@ struct memory_config {
     });
   }
 
+  [[nodiscard]] bus_set root_buses() const {
+    bus_set out;
+    out.add(first_bus);
+    return out;
+  }
+
   template <class Visit>
   void each_function(Visit&& visit) const { each_numbered_function(*this, segment_number, visit); }
 
  private:
-  [[nodiscard]] bool covers(address at) const { return at.bus == 0 || at.bus < buses; }
+  [[nodiscard]] bool covers(address at) const {
+    return at.segment == segment_number && at.bus >= first_bus && (at.bus == first_bus || usize{at.bus} - first_bus < buses);
+  }
   [[nodiscard]] mmio_space function(address at) const {
-    return mmio_space{base, 0}.part(static_cast<usize>(at.routing_id()) << Shift, usize{1} << Shift);
+    const usize place = static_cast<usize>(at.routing_id()) - (usize{first_bus} << 8);
+    return mmio_space{base, 0}.part(place << Shift, usize{1} << Shift);
   }
 };
 

@@ -24,8 +24,9 @@ struct function_visitor {
 ///  4. `each_function(f)` calls `f(id)` for every function that answers, until `f` returns false. `f` is a temporary of any class;
 ///  5. optional `trace(event)` sees every function and verdict;
 ///  6. optional `bar_through_window(id, index)`: the memory BAR that `bar` calls `out_of_range`, through the device's window in
-///     configuration space. Discovery asks it for structures that it finds no other way to. Errors: as `bar`.
-/// `pci::cf8` and `pci::ecam` are ready-made; `pci::windowed` adds the window to any host.
+///     configuration space. Discovery asks it for structures that it finds no other way to. Errors: as `bar`;
+///  7. optional `root_buses()`: the buses that no bridge leads to, a `bus_set`; bus 0 alone without it. `pci::assign` asks it.
+/// `pci::cf8` and `pci::ecam` are ready-made; `pci::windowed` adds the window to any host, `pci::rooted` further root buses.
 template <class H>
 concept host = small_value<H> && register_space<typename H::bar_space> && small_value<typename H::function_id> &&
     requires(const H h, const typename H::function_id& id, u16 offset, u32 value, u8 index) {
@@ -99,18 +100,35 @@ bool each_function_on_bus(const H& h, u16 segment, u8 bus, Visit&& visit) {
   return true;
 }
 
+/// Some of a segment's 256 buses.
+struct bus_set {
+  u32 words[8]{};
+
+  constexpr void add(u32 bus) { words[bus / 32 % 8] |= u32{1} << (bus % 32); }
+  [[nodiscard]] constexpr bool has(u32 bus) const { return bus < 256 && (words[bus / 32] >> (bus % 32) & 1u) != 0; }
+  /// The bus behind a bridge on `bus` with these numbers, when it is a higher one: others make no sense.
+  constexpr void add_behind(u32 numbers, u32 bus) {
+    if (const u32 secondary = numbers >> 8 & 0xffu; secondary > bus) add(secondary);
+  }
+};
+
+/// Where a host's walks begin.
+template <config_space H>
+[[nodiscard]] bus_set roots_of(const H& h) {
+  if constexpr (requires { { h.root_buses() } -> same_as<bus_set>; }) return h.root_buses();
+  else return {{1}};
+}
+
 /// Calls `visit(address)` for every function on the segment's buses that have a number, lowest address first, until it returns
-/// false. Each bus is looked at once at most, so a bridge that lies about its numbers costs nothing.
+/// false: from the host's root buses on, through bridges. Each bus is looked at once at most, so a bridge that lies about its numbers
+/// costs nothing.
 template <config_space H, class Visit>
 void each_numbered_function(const H& h, u16 segment, Visit&& visit) {
-  u32 reachable[8] = {1};  // one bit a bus; bus 0 is where the host is
+  bus_set reachable = roots_of(h);
   for (u32 bus = 0; bus < 256; ++bus) {
-    if ((reachable[bus / 32] >> (bus % 32) & 1u) == 0) continue;
+    if (!reachable.has(bus)) continue;
     const bool on = each_function_on_bus(h, segment, static_cast<u8>(bus), [&](address at, u8 type) {
-      if (type == 1) {
-        const u32 secondary = h.config_read32(at, config::bus_numbers) >> 8 & 0xffu;
-        if (secondary > bus) reachable[secondary / 32] |= u32{1} << (secondary % 32);
-      }
+      if (type == 1) reachable.add_behind(h.config_read32(at, config::bus_numbers), bus);
       return bool{visit(at)};
     });
     if (!on) return;

@@ -84,8 +84,9 @@ class mcfg {
   [[nodiscard]] usize rows() const { return table_.empty() ? 0 : (table_.size() - first_row) / row_bytes; }
 
   /// The host for row `n`. `map` says where the CPU reaches configuration space and BARs; a machine with ports asks for `io_space`:
-  /// `table.row<io_space>(0)`. Errors: `not_found` after the last row, `invalid_argument` for a row that makes no sense, `unsupported`
-  /// for one whose buses do not begin with 0, `out_of_range` when it lies where the CPU does not get.
+  /// `table.row<io_space>(0)`. Errors: `not_found` after the last row, `invalid_argument` for a row that makes no sense,
+  /// `out_of_range` when it lies where the CPU does not get. Each row is a host of its own: a program that means to see every device
+  /// goes through all of them.
   template <register_space Space = mmio_space, bus_map Map = linear_map>
   [[nodiscard]] result<memory_config<12, Map, Space>> row(usize n, const Map& map = {}) const {
     if (n >= rows()) return errc::not_found;
@@ -93,19 +94,23 @@ class mcfg {
     const u64 base = acpi::number<u64>(one, 0);
     const u8 first_bus = one.data()[10], last_bus = one.data()[11];
     if (base == 0 || base % bus_bytes != 0 || last_bus < first_bus) return errc::invalid_argument;
-    if (first_bus != 0) return errc::unsupported;
-    const usize buses = usize{last_bus} + 1;
-    const auto where = map.cpu_address(base, buses * bus_bytes);
+    // The address is that of bus 0, be it there or not.
+    const usize buses = usize{last_bus} - first_bus + 1;
+    const u64 first = base + first_bus * bus_bytes;
+    if (first < base) return errc::out_of_range;
+    const auto where = map.cpu_address(first, buses * bus_bytes);
     if (!where) return errc::out_of_range;
     memory_config<12, Map, Space> out;
     out.base = *where;
     out.buses = buses;
     out.bars = map;
     out.segment_number = acpi::number<u16>(one, 8);
+    out.first_bus = first_bus;
     return out;
   }
 
-  /// The host for a PCI segment. Errors: `not_found`, and those of its row.
+  /// The host for a PCI segment, by its first row: others of the same segment are reached by `row`. Errors: `not_found`, and those of
+  /// its row.
   template <register_space Space = mmio_space, bus_map Map = linear_map>
   [[nodiscard]] result<memory_config<12, Map, Space>> segment(u16 number, const Map& map = {}) const {
     for (usize n = 0; n < rows(); ++n)

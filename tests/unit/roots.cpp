@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT
+// Machines with several root buses, or several pieces of configuration space.
+#include <catch2/generators/catch_generators.hpp>
+
+#include <map>
+#include <random>
+
+#include "disk.hpp"
+
+using namespace virtio;
+using rig::blk_model;
+
+namespace {
+
+using host = pci::rooted<rig::host>;
+
+// A disk at a place of its own; without addresses when `bare`.
+blk_model& disk_at(rig::machine& m, pci::address at, bool bare = false) {
+  m.models.push_back(std::make_unique<blk_model>(m.memory.memory));
+  auto& model = static_cast<blk_model&>(*m.models.back());
+  auto& f = m.bus.qemu_modern(at, model);
+  for (u16 bar = 0; bare && bar < 6; ++bar) f.config_write(static_cast<u16>(0x10 + 4 * bar), 0);
+  return model;
+}
+
+std::vector<pci::address> all_of(const host& h) {
+  std::vector<pci::address> out;
+  h.each_function([&](pci::address at) { return out.push_back(at), true; });
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("roots: what is on a further root bus, and behind its bridges, is found once the host knows that bus", "[pci]") {
+  rig::machine m;
+  disk_at(m, {0, 0, 4, 0});
+  m.bus.bridge({0, 0, 5, 0}, 1, 1);
+  disk_at(m, {0, 1, 0, 0});
+  m.bus.bridge({0, 0x40, 0, 0}, 0x41, 0x42);
+  disk_at(m, {0, 0x41, 3, 0});
+  disk_at(m, {0, 0x80, 31, 0});
+  host h{m.bus.host()};
+  CHECK(all_of(h).size() == 3);  // as if there were nothing else
+  const auto roots = pci::find_roots(h);
+  for (u32 bus = 0; bus < 256; ++bus) CHECK(roots.has(bus) == (bus == 0 || bus == 0x40 || bus == 0x80));
+  h.roots = &roots;
+  const auto all = all_of(h);
+  REQUIRE(all.size() == 6);
+  CHECK(all[4] == pci::address{0, 0x41, 3, 0});
+  CHECK(all[5] == pci::address{0, 0x80, 31, 0});
+  CHECK(pci::find_nth(h, device_type::block, 3)->id == all[5]);
+  rig::disk<split_queue<16>, pci::transport<host>> disk;
+  CHECK(disk.start(m, *pci::find_nth(h, device_type::block, 2)));
+}
+
+TEST_CASE("roots: a search ends with as many as were announced", "[pci]") {
+  rig::machine m;
+  for (const u8 bus : {u8{0x10}, u8{0x20}, u8{0x30}}) disk_at(m, {0, bus, 1, 0});
+  const auto roots = pci::find_roots(m.bus.host(), 0, 0, 3);
+  CHECK((roots.has(0) && roots.has(0x10) && roots.has(0x20)));
+  CHECK_FALSE(roots.has(0x30));
+}
+
+TEST_CASE("roots: bridges that lie about their numbers end no walk and start none anew", "[pci][hostile]") {
+  rig::machine m;
+  std::mt19937 random{GENERATE(1u, 2u, 3u, 4u)};
+  for (int i = 0; i < 60; ++i) {
+    const auto bus = static_cast<u8>(random() % 256);
+    m.bus.bridge({0, bus, static_cast<u8>(random() % 32), 0}, static_cast<u8>(random()), static_cast<u8>(random()));
+  }
+  host h{m.bus.host()};
+  const auto roots = pci::find_roots(h);
+  h.roots = &roots;
+  std::map<u32, int> seen;
+  for (const auto at : all_of(h)) ++seen[at.routing_id()];
+  CHECK(seen.size() >= 50);
+  for (const auto& [id, times] : seen) CHECK(times == 1);
+}
+
+TEST_CASE("roots: assign serves every root bus out of the same windows, each with its own bus numbers", "[pci][assign]") {
+  rig::machine m;
+  std::vector<pci::address> disks = {{0, 0, 4, 0}, {0, 0x10, 0, 0}, {0, 0x10, 9, 0}, {0, 0xe0, 2, 0}};
+  for (const auto at : disks) disk_at(m, at, true);
+  m.bus.bridge({0, 0, 6, 0}, 0, 0);
+  m.bus.bridge({0, 0x10, 3, 0}, 0, 0);
+  host h{m.bus.host()};
+  const auto roots = pci::find_roots(h);
+  h.roots = &roots;
+  const pci::windows given{.io = {0x1000, 0x8000}, .memory = {0xc0000000, 0x1000000}};
+  const auto done = pci::assign(h, given);
+  CHECK(done.placed == 2 * disks.size());
+  CHECK(done.unplaced == 0);
+  CHECK(done.bridges == 2);
+  CHECK(m.bus.function({0, 0, 6, 0}).config[0x19] == 1);
+  CHECK(m.bus.function({0, 0x10, 3, 0}).config[0x19] == 0x11);
+  std::map<u64, u64> taken;
+  for (const auto at : disks)
+    for (const u8 index : {u8{1}, u8{4}}) {
+      const auto bar = pci::probe_bar(h, at, index);
+      REQUIRE(bar);
+      CHECK(taken.emplace(bar->base, bar->size).second);
+    }
+  for (auto one = taken.begin(); std::next(one) != taken.end(); ++one) CHECK(one->first + one->second <= std::next(one)->first);
+  for (const auto at : disks) CHECK(pci::look(h, at).seen.why == verdict::usable);
+
+  // What comes later goes where nothing is yet, on whichever bus the rest is.
+  disk_at(m, {0, 0xe0, 7, 0}, true);
+  CHECK(pci::assign(h, given).placed == 2);
+  CHECK(taken.count(pci::probe_bar(h, pci::address{0, 0xe0, 7, 0}, 4)->base) == 0);
+  CHECK(pci::assign(h, given).placed == 0);
+}
+
+TEST_CASE("roots: a piece of configuration space that begins with a higher bus is read from there", "[pci]") {
+  static u8 space[2 << 20];  // buses 0x20 and 0x21
+  const mmio_space bus20{reinterpret_cast<uptr>(space), 1 << 20}, bus21{reinterpret_cast<uptr>(space) + (1 << 20), 1 << 20};
+  for (usize slot = 0; slot < 32; ++slot) bus20.write<u32>(slot << 15, 0xffffffff), bus21.write<u32>(slot << 15, 0xffffffff);
+  bus20.write<u32>(usize{3} << 15, 0x10421af4);
+  bus21.write<u32>(usize{1} << 15, 0x10441af4);
+  bus20.write<u32>(usize{5} << 15, 0x00018086);  // a bridge to 0x21
+  bus20.write<u32>((usize{5} << 15) + 0x0c, 0x10000);
+  bus20.write<u32>((usize{5} << 15) + 0x18, 0x212120);
+  const pci::ecam h{.base = reinterpret_cast<uptr>(space), .buses = 2, .segment_number = 3, .first_bus = 0x20};
+  std::vector<pci::address> all;
+  h.each_function([&](pci::address at) { return all.push_back(at), true; });
+  REQUIRE(all.size() == 3);
+  CHECK(all[0] == pci::address{3, 0x20, 3, 0});
+  CHECK(all[2] == pci::address{3, 0x21, 1, 0});
+  CHECK(h.config_read32(all[2], 0) == 0x10441af4);
+  // Neither below nor above, and in no other segment; writes go nowhere.
+  for (const auto at : {pci::address{3, 0x1f, 3, 0}, {3, 0x22, 0, 0}, {3, 0, 0, 0}, {0, 0x20, 3, 0}, {2, 0x20, 3, 0}}) {
+    CHECK(h.config_read32(at, 0) == 0xffffffff);
+    h.config_write32(at, 0, 0);
+    CHECK(h.bar(at, 0).error() == errc::not_found);
+  }
+  CHECK(bus20.read<u32>(usize{3} << 15) == 0x10421af4);
+}
+
+#if defined(__x86_64__) || defined(__i386__)
+TEST_CASE("roots: the ports reach one segment, and an address of another is not read from it", "[pci]") {
+  const pci::cf8<> h;
+  CHECK(h.config_read32({.segment = 1}, 0) == 0xffffffff);  // no port is touched: this program may not
+  h.config_write32({.segment = 1}, 4, 7);
+  CHECK(h.bar({.segment = 1}, 0).error() == errc::not_found);
+}
+#endif

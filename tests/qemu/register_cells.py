@@ -57,6 +57,21 @@ def express_cells(m):
                                **m.negotiated("modern")})
 
 
+def root_cells(m):
+    """Disks on buses that no bridge leads to from bus 0."""
+    for processor, name in (("x86_64", ""), ("i386", "i386 ")):
+        for machine, where, bus, extra in (
+                ("pc", "a pxb", "far,addr=1", ["-device", "pxb,id=far,bus_nr=0x80"]),
+                ("q35", "a root port of a pxb-pcie", "port1",
+                 ["-device", "pxb-pcie,id=far,bus_nr=0x80", "-device", "pcie-root-port,id=port1,bus=far,chassis=7"]),
+                ("q35", "a bridge of the second of two pxb-pcie", "bridge,addr=3",
+                 ["-device", "pxb-pcie,id=near,bus_nr=0x20,bus=pcie.0", "-device", "pxb-pcie,id=far,bus_nr=0xc0,bus=pcie.0",
+                  "-device", "pcie-pci-bridge,id=bridge,bus=far"])):
+            yield m.Cell(f"{name}{machine} example 01_blk, the disk on {where}", machine, "modern-only",
+                         [m.Disk(options=f"bus={bus}", flips=True)], extra=extra, image="examples/01_blk", processor=processor,
+                         console=[r"\A\Z"])
+
+
 def ecam_cells(m):
     """Configuration space in memory, as the firmware's tables say."""
     for variant in ("modern-only", "transitional"):
@@ -77,4 +92,5 @@ def cells(m):
     yield from window_cells(m)
     yield from layout_cells(m)
     yield from express_cells(m)
+    yield from root_cells(m)
     yield from ecam_cells(m)

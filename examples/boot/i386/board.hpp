@@ -6,6 +6,7 @@
 #include <virtio/pci.hpp>
 #include <virtio/platform/concepts.hpp>
 
+#include "root_buses.hpp"
 #include "runtime.hpp"
 #include "waits.hpp"
 
@@ -21,6 +22,10 @@ struct device_memory {
 
 struct board : virtio::pci::windowed<virtio::pci::cf8<device_memory>> {
   using barriers = virtio::smp_barriers;
+
+  virtio::pci::bus_set root_buses() const { return boot::root_buses(virtio::pci::cf8<device_memory>{}); }
+  template <class Visit>
+  void each_function(Visit&& visit) const { virtio::pci::each_numbered_function(*this, 0, visit); }
 
   /// Device addresses are CPU addresses here.
   virtio::result<void> map(const volatile void* va, virtio::usize n, virtio::direction way, virtio::segments& out) const {

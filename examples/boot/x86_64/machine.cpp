@@ -64,6 +64,39 @@ uint8_t in8(uint16_t port) {
     return value;
 }
 
+// QEMU's configuration device: what is selected is read byte by byte.
+constexpr uint16_t config_selector = 0x510, config_data = 0x511;
+constexpr uint16_t config_signature = 0x00, config_directory = 0x19;
+
+void select_config(uint16_t what) { asm volatile("outw %0, %1" : : "a"(what), "Nd"(config_selector) : "memory"); }
+
+uint32_t read_config(unsigned bytes) {  // big-endian
+    uint32_t value = 0;
+    while (bytes-- != 0) value = value << 8 | in8(config_data);
+    return value;
+}
+
+// The key of the file with this name, 0 when there is none.
+uint16_t find_config_file(const char* name) {
+    select_config(config_signature);
+    if (read_config(4) != 0x51454d55) return 0;  // "QEMU"
+    select_config(config_directory);
+    uint16_t found = 0;
+    for (uint32_t left = read_config(4); left != 0 && found == 0; --left) {
+        (void)read_config(4);  // size
+        const auto key = static_cast<uint16_t>(read_config(2));
+        (void)read_config(2);
+        bool same = true, ended = false;
+        for (size_t i = 0; i < 56; ++i) {
+            const char c = static_cast<char>(in8(config_data));
+            same = same && (ended || c == name[i]);
+            ended = ended || c == '\0';
+        }
+        if (same) found = key;
+    }
+    return found;
+}
+
 }  // namespace
 
 namespace boot {
@@ -81,6 +114,13 @@ void exit(int code) {
 }
 
 uint64_t rsdp() { return acpi_root; }
+
+uint64_t extra_root_buses() {
+    const uint16_t file = find_config_file("etc/extra-pci-roots");
+    if (file == 0) return 0;
+    select_config(file);
+    return in8(config_data);  // little-endian, of 256 buses
+}
 
 bool is_memory(uint64_t at, uint64_t size) {
     if (memory_ranges == 0) return at < 0x8000'0000;

@@ -22,4 +22,7 @@ inline void pause() { __builtin_ia32_pause(); }
 /// Whether any of these bytes is the machine's own memory, as the loader says; everything below 2 GiB when it does not say.
 [[nodiscard]] bool is_memory(uint64_t at, uint64_t size);
 
+/// How many root buses the machine says it has beside bus 0, in QEMU's configuration device; 0 without one.
+[[nodiscard]] uint64_t extra_root_buses();
+
 }  // namespace boot

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: MIT
+// The root buses of a PC: bus 0, and those that QEMU says it has besides (pxb, pxb-pcie).
+#pragma once
+
+#include <virtio/pci/roots.hpp>
+
+#include "runtime.hpp"
+
+namespace boot {
+
+/// Looked for once, and only on machines that announce any: it takes thousands of accesses.
+template <class Host>
+[[nodiscard]] virtio::pci::bus_set root_buses(const Host& ports) {
+  static virtio::pci::bus_set found;
+  static bool known;
+  if (!known) {
+    const uint64_t more = extra_root_buses();
+    found = more == 0 ? virtio::pci::bus_set{{1}} : virtio::pci::find_roots(ports, 0, 0, static_cast<uint32_t>(more) + 1);
+    known = true;
+  }
+  return found;
+}
+
+}  // namespace boot

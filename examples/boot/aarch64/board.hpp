@@ -26,6 +26,7 @@ struct board {
   }
   virtio::u32 config_read32(function_id id, virtio::u16 offset) const { return host().config_read32(id, offset); }
   void config_write32(function_id id, virtio::u16 offset, virtio::u32 value) const { host().config_write32(id, offset, value); }
+  void config_write16(function_id id, virtio::u16 offset, virtio::u16 value) const { host().config_write16(id, offset, value); }
   virtio::result<bar_space> bar(function_id id, virtio::u8 index) const { return host().bar(id, index); }
   template <class Visit>
   void each_function(Visit&& visit) const {

@@ -46,6 +46,7 @@ enum class verdict : u8 {
   legacy_unsupported,     // a legacy device, and the driver was built for modern ones only
   modern_unsupported,     // a modern device, and the driver was built for legacy ones only
   wrong_type,             // the driver is for another type of device
+  decoding_off,           // the command register's decoding bits stay off: nothing answers at the registers
   reset_timed_out,        // status did not return to zero; it reads `status`
   device_gone,            // its status reads all ones: nothing answers there
   former_device_stuck,    // the device that this object drove before does not confirm its reset, and keeps the object
@@ -110,6 +111,7 @@ struct report {
     case verdict::legacy_unsupported: return "legacy device, and only modern ones are wanted";
     case verdict::modern_unsupported: return "modern device, and only legacy ones are wanted";
     case verdict::wrong_type: return "a device of another type";
+    case verdict::decoding_off: return "the device's decoding cannot be switched on: it does not answer at its registers";
     case verdict::reset_timed_out: return "the device did not finish its reset";
     case verdict::device_gone: return "nothing answers: the device's status reads all ones";
     case verdict::former_device_stuck: return "the device that this driver object had before does not finish its reset";

@@ -60,8 +60,10 @@ class session {
   /// from the end of its reset on.
   /// Inlined, so that a plan known at compile time leaves only its constants.
   [[nodiscard, gnu::always_inline]] result<void> negotiate(const feature_plan& plan, line_state line = line_state::as_found) {
-    if (const auto done = reset(); !done)
+    if (const auto done = reset(); !done) {
+      if (!answers_) return refuse(verdict::decoding_off, errc::unsupported);
       return refuse(report_.status == 0xff ? verdict::device_gone : verdict::reset_timed_out, done.error());
+    }
     use(line == line_state::on ? bus_use::memory_and_line : bus_use::memory);
     set(status::acknowledge);
     set(status::driver);
@@ -204,10 +206,12 @@ class session {
   void fail() { set(status::failed); }
 
   /// Resets the device and waits until it says that it is done; `keep_waiting(waiting::reset)` bounds that. After success
-  /// the device touches no memory of ours. It does not, or its status reads all ones eight times in a row, or it answers with FAILED:
+  /// the device touches no memory of ours. It does not, or its status reads all ones eight times in a row, or it answers with FAILED, or
+  /// its registers cannot be switched on:
   /// `device_broken`, it has memory of ours and keeps it; `timed_out`, it has none.
   [[nodiscard]] result<void> reset() {
     use(bus_use::registers);
+    if (!answers_) return has_memory_ ? errc::device_broken : errc::timed_out;
     // Some devices cannot be reset, and say so by FAILED (libkrun's vsock, for ever): nobody need be patient with them, the second time
     // neither. Where FAILED had been there before, it says nothing: a device that takes its time may still show it.
     const bool may_refuse = refuses_reset_ || (status_ != 0 && (status_ & status::failed) == 0);
@@ -253,7 +257,7 @@ class session {
   // Out of line: called five times.
   [[gnu::noinline]] void use(bus_use what) {
     answers_ = what != bus_use::as_found;
-    if constexpr (requires { transport_.use(what); }) transport_.use(what);
+    if constexpr (requires { transport_.use(what); }) answers_ = bool{transport_.use(what)} && answers_;
   }
 
   // Bits are only ever added; the device's own (NEEDS_RESET) are not ours to write back. Out of line: called five times, and

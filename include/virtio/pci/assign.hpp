@@ -180,7 +180,7 @@ class assigner {
     const u16 dword = static_cast<u16>(config::bar0 + 4u * index);
     host_.config_write32(at, dword, static_cast<u32>(where));
     if (bar.is_64bit) host_.config_write32(at, static_cast<u16>(dword + 4), static_cast<u32>(where >> 32));
-    host_.config_write32(at, config::command, decoding);
+    write_command(host_, at, decoding);
     return true;
   }
 
@@ -254,7 +254,7 @@ class assigner {
     const u32 decoding = host_.config_read32(at, config::command) & 0xffffu;
     change_command(host_, at, 0, command::memory);
     const u64 both = probe_dword(host_, at, dword);
-    host_.config_write32(at, config::command, decoding);
+    write_command(host_, at, decoding);
     constexpr u32 bits = 0xfffff800;
     const u32 ones = static_cast<u32>(both >> 32) & bits;
     return {static_cast<u32>(both) & bits, ones != 0 ? u64{~ones} + 1 : 0};

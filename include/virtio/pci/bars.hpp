@@ -39,13 +39,13 @@ template <config_space H>
   const u8 last = (header & 0x7f0000u) != 0 ? 1 : 5;
   if (index > last || header == 0xffffffffu) return errc::not_found;  // all ones: nothing is there
   const u32 decoding = h.config_read32(id, config::command) & 0xffffu;
-  h.config_write32(id, config::command, decoding & ~u32{command::io | command::memory});
+  write_command(h, id, decoding & ~u32{command::io | command::memory});
   // The one dword, and behind a 64-bit memory BAR its upper half; that half is a BAR of its own to nobody else.
   const u16 at = static_cast<u16>(config::bar0 + 4u * index);
   const u64 lower = probe_dword(h, id, at);
   const bool wide = (lower & 7u) == 4u && index != last;
   const u64 upper = wide ? probe_dword(h, id, static_cast<u16>(at + 4)) : 0;
-  h.config_write32(id, config::command, decoding);
+  write_command(h, id, decoding);
 
   bar_info out;
   const bool io = (lower & 1u) != 0;

@@ -17,11 +17,9 @@ struct cf8 {
 
   VIRTIO_EMPTY_MEMBER Map bars{};
 
-  // There is one segment: what lies in another one is not there.
-  [[nodiscard]] u32 config_read32(address at, u16 offset) const { return at.segment == 0 ? read(at, offset) : 0xffffffffu; }
-  void config_write32(address at, u16 offset, u32 value) const {
-    if (at.segment == 0) write(at, offset, value);
-  }
+  [[nodiscard]] u32 config_read32(address at, u16 offset) const { return read(at, offset); }
+  void config_write32(address at, u16 offset, u32 value) const { write<u32>(at, offset, value); }
+  void config_write16(address at, u16 offset, u16 value) const { write<u16>(at, offset, value); }
 
   [[nodiscard]] result<io_space> bar(address at, u8 index) const {
     return open_bar<io_space>(*this, at, index, bars, [](u16 first, usize size) -> result<io_space> { return io_space::ports(first, size); });
@@ -31,14 +29,18 @@ struct cf8 {
   void each_function(Visit&& visit) const { each_numbered_function(*this, 0, visit); }
 
  private:
-  // Out of line, since bring-up makes dozens of calls and none of them is in a hurry.
+  // Out of line, since bring-up makes dozens of calls and none of them is in a hurry. There is one segment: what lies in another one is
+  // not there.
   [[nodiscard, gnu::noinline]] static u32 read(address at, u16 offset) {
+    if (at.segment != 0) return 0xffffffffu;
     select(at, offset);
     return detail::port_in<u32>(0xcfc);
   }
-  [[gnu::noinline]] static void write(address at, u16 offset, u32 value) {
+  template <class T>
+  [[gnu::noinline]] static void write(address at, u16 offset, T value) {
+    if (at.segment != 0) return;
     select(at, offset);
-    detail::port_out<u32>(0xcfc, value);
+    detail::port_out<T>(static_cast<u16>(0xcfc + offset % 4), value);
   }
   static void select(address at, u16 offset) {
     detail::port_out<u32>(0xcf8, 0x80000000u | at.routing_id() << 8 | (offset & 0xfcu));

@@ -30,6 +30,9 @@ struct memory_config {
   void config_write32(address at, u16 offset, u32 value) const {
     if (covers(at)) function(at).template write<u32>(offset, value);
   }
+  void config_write16(address at, u16 offset, u16 value) const {
+    if (covers(at)) function(at).template write<u16>(offset, value);
+  }
 
   [[nodiscard]] result<Space> bar(address at, u8 index) const {
     return open_bar<Space>(*this, at, index, bars, [&](u16 first, usize size) -> result<Space> {

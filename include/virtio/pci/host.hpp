@@ -25,7 +25,9 @@ struct function_visitor {
 ///  5. optional `trace(event)` sees every function and verdict;
 ///  6. optional `bar_through_window(id, index)`: the memory BAR that `bar` calls `out_of_range`, through the device's window in
 ///     configuration space. Discovery asks it for structures that it finds no other way to. Errors: as `bar`;
-///  7. optional `root_buses()`: the buses that no bridge leads to, a `bus_set`; bus 0 alone without it. `pci::assign` asks it.
+///  7. optional `config_write16(id, offset, value)`: one 16-bit write at an even offset. The command register and MSI-X's control are
+///     written by it, since some hosts (Alioth) ignore wider writes there;
+///  8. optional `root_buses()`: the buses that no bridge leads to, a `bus_set`; bus 0 alone without it. `pci::assign` asks it.
 /// `pci::cf8` and `pci::ecam` are ready-made; `pci::windowed` adds the window to any host, `pci::rooted` further root buses.
 template <class H>
 concept host = small_value<H> && register_space<typename H::bar_space> && small_value<typename H::function_id> &&
@@ -57,14 +59,35 @@ template <register_value T, config_space H>
   return static_cast<T>(dword >> (offset % 4u * 8u));
 }
 
-/// Sets and clears bits of the command half, and says which of them that has changed. The status half is write-one-to-clear, so it
-/// is written as zeros.
+/// Writes one half of the dword at `offset`, the upper one when `offset` is no multiple of 4. A host without 16-bit writes writes the
+/// whole dword, with `other` in the other half.
 template <config_space H>
-u32 change_command(const H& h, typename H::function_id id, u32 set, u32 clear) {
+void write_half(const H& h, typename H::function_id id, u16 offset, u16 value, u16 other) {
+  if constexpr (requires { h.config_write16(id, offset, value); }) h.config_write16(id, offset, value);
+  else if (offset % 4 == 0) h.config_write32(id, offset, u32{other} << 16 | value);
+  else h.config_write32(id, offset & 0xfcu, u32{value} << 16 | other);
+}
+
+/// Writes the command half. The status half beside it is write-one-to-clear, so it is written as zeros where it must be written.
+template <config_space H>
+void write_command(const H& h, typename H::function_id id, u32 value) {
+  write_half(h, id, config::command, static_cast<u16>(value), 0);
+}
+
+/// The command half before a change and after it, as it reads: not every bit takes what is written.
+struct command_change {
+  u32 before = 0;
+  u32 now = 0;
+};
+
+/// Sets and clears bits of the command half. Cost: one access, three where something changes.
+template <config_space H>
+command_change change_command(const H& h, typename H::function_id id, u32 set, u32 clear) {
   const u32 before = h.config_read32(id, config::command) & 0xffffu;
   const u32 after = (before | set) & ~clear;
-  if (after != before) h.config_write32(id, config::command, after);
-  return after ^ before;
+  if (after == before) return {before, before};
+  write_command(h, id, after);
+  return {before, h.config_read32(id, config::command) & 0xffffu};
 }
 
 template <config_space H>

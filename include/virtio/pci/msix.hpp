@@ -75,14 +75,16 @@ class msix {
 
  private:
   static constexpr usize entry_bytes = 16;
-  static constexpr u32 enabled = 0x80000000;
-  static constexpr u32 all_masked = 0x40000000;
+  static constexpr u32 enabled = 0x8000;
+  static constexpr u32 all_masked = 0x4000;
 
   void write(u16 vector, usize offset, u32 value) const {
     if (vector < count_) table_.template write<u32>(vector * entry_bytes + offset, value);
   }
   void control(u32 set, u32 clear) const {
-    if (count_ != 0) host_.config_write32(id_, at_, (host_.config_read32(id_, at_) | set) & ~clear);
+    if (count_ == 0) return;
+    const u32 now = host_.config_read32(id_, at_);
+    write_half(host_, id_, static_cast<u16>(at_ + 2), static_cast<u16>((now >> 16 | set) & ~clear), static_cast<u16>(now));
   }
 
   VIRTIO_EMPTY_MEMBER H host_{};

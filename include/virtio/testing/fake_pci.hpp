@@ -35,6 +35,7 @@ class fake_function {
   bool present = true;
   bool gates_decoding = true;          // BARs answer only while the command register says so, DMA only as bus master
   bool dword_config = false;           // vmd: device configuration answers 32-bit reads of some fields only, 0 else
+  bool half_words = false;             // Alioth: command register and MSI-X control take 16-bit writes only
   bool narrow_io = false;              // I/O BARs whose upper 16 bits are hardwired to zero
   bool has_io_window = true;           // bridges; the memory window is always there
   bool has_prefetch_window = true;     // and has 64 bits
@@ -111,8 +112,18 @@ class fake_function {
     return found == last_writes_.end() ? 0 : found->second;
   }
 
+  // One 16-bit write: what is beside it is not written.
+  void config_write16(u16 offset, u16 value) {
+    const bool upper = offset % 4 != 0;
+    const u32 beside = offset < 8 ? 0 : peek(offset & 0xfcu) & (upper ? 0xffffu : 0xffff0000u);
+    const bool before = std::exchange(half_words, false);
+    config_write(offset & 0xfcu, upper ? beside | u32{value} << 16 : beside | value);
+    half_words = before;
+  }
+
   void config_write(u16 offset, u32 value) {
     ++config_writes;
+    if (half_words && (offset == 0x04 || (offset != 0 && offset == capability(0x11)))) return;
     last_writes_[offset] = value;
     if (!present) return;
     if (offset == 0x04) {
@@ -337,6 +348,13 @@ struct fake_host {
   void trace(event happened) const;
 };
 
+/// The same with 16-bit writes of configuration space.
+struct fake_host16 : fake_host {
+  void config_write16(pci::address at, u16 offset, u16 value) const;
+  template <class Visit>
+  void each_function(Visit&& visit) const { pci::each_numbered_function(*this, 0, visit); }
+};
+
 class fake_pci {
  public:
   [[nodiscard]] fake_host host() { return {this}; }
@@ -553,6 +571,11 @@ inline void fake_host::config_write32(pci::address at, u16 offset, u32 value) co
   if (f != nullptr && (offset % 4 != 0 || offset > 252)) f->object("PCI: configuration write at " + wire::hex(offset));
   if (f != nullptr) f->config_write(offset, value);
 }
+inline void fake_host16::config_write16(pci::address at, u16 offset, u16 value) const {
+  fake_function* const f = bus->find(at);
+  if (f != nullptr && (offset % 2 != 0 || offset > 254)) f->object("PCI: configuration write at " + wire::hex(offset));
+  if (f != nullptr) f->config_write16(offset, value);
+}
 inline result<fake_bar> fake_host::bar(pci::address at, u8 index) const {
   fake_function* const f = bus->find(at);
   if (f == nullptr || !f->present || index > 5 || f->bar_sizes[index] == 0) return errc::not_found;
@@ -565,6 +588,6 @@ inline result<fake_bar> fake_host::bar(pci::address at, u8 index) const {
 }
 inline void fake_host::trace(event happened) const { bus->events.push_back(happened); }
 
-static_assert(pci::host<fake_host>);
+static_assert(pci::host<fake_host> && pci::host<fake_host16>);
 
 }  // namespace virtio::testing

@@ -94,7 +94,8 @@ enum class bus_use : u8 {
 ///  5. `close()` takes the device off the bus after a reset, where the bus has a switch for that (bus mastering on PCI); else what
 ///     was switched is as `open` found it;
 ///  6. optional `use(bus_use)`, where the bus has such switches: sessions ask for `registers` ahead of each reset, for `memory`
-///     only after the device has confirmed one, and for `as_found` when they let go of it.
+///     only after the device has confirmed one, and for `as_found` when they let go of it. False: the device does not answer at its
+///     registers all the same, and none of them is read.
 template <class T>
 concept transport = small_value<T> && small_value<typename T::location> && small_value<typename T::doorbell> &&
     requires(T t, const T ct, const typename T::location& where, report& why, u16 q, u16 vector, const queue_areas& areas,

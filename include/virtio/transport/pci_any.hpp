@@ -81,7 +81,7 @@ class transport {
   [[nodiscard]] interrupt_cause acknowledge_interrupt() const {
     return is_legacy_ ? legacy_.acknowledge_interrupt() : modern_.acknowledge_interrupt();
   }
-  void use(bus_use what) { is_legacy_ ? legacy_.use(what) : modern_.use(what); }
+  bool use(bus_use what) { return is_legacy_ ? legacy_.use(what) : modern_.use(what); }
   void close() { is_legacy_ ? legacy_.close() : modern_.close(); }
 
  private:

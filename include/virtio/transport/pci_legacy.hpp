@@ -97,9 +97,9 @@ class legacy {
     return {(isr & 1u) != 0, (isr & 2u) != 0};
   }
 
-  [[gnu::always_inline]] void use(bus_use what) { switches_.use(host_, id_, command::io, what); }
+  [[gnu::always_inline]] bool use(bus_use what) { return switches_.use(host_, id_, command::io, what); }
   void close() {
-    use(bus_use::as_found);
+    (void)use(bus_use::as_found);
     change_command(host_, id_, 0, command::bus_master);
   }
 

@@ -12,20 +12,21 @@ namespace virtio::pci {
 class switches {
  public:
   /// `decoding` are the command bits of the kinds of BARs that the registers are in, and no others: a BAR that nobody uses may be
-  /// without an address, and would answer at 0. Cost: two accesses to configuration space, one when nothing changes, none when
-  /// nothing is to be put back.
+  /// without an address, and would answer at 0. Cost: three accesses to configuration space, one when nothing changes, none when
+  /// nothing is to be put back. False: decoding stays off.
   template <config_space H>
-  [[gnu::always_inline]] void use(const H& h, typename H::function_id id, u32 decoding, bus_use what) {
+  [[gnu::always_inline]] bool use(const H& h, typename H::function_id id, u32 decoding, bus_use what) {
     u32 set = changed_ & command::no_line;
     u32 clear = changed_ - set;
     if (what != bus_use::as_found) {
       set = what == bus_use::registers ? decoding : decoding | command::bus_master;
       clear = what == bus_use::memory_and_line ? command::no_line : 0;
     } else if (changed_ == 0) {
-      return;
+      return true;
     }
-    const u32 changed = change_command(h, id, set, clear);
-    changed_ = what == bus_use::as_found ? 0 : changed_ | changed;
+    const command_change done = change_command(h, id, set, clear);
+    changed_ = what == bus_use::as_found ? 0 : changed_ | (done.before ^ done.now);
+    return (set & ~done.now & (command::io | command::memory)) == 0;
   }
 
  private:

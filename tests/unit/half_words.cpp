@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+// Hosts whose command register and MSI-X control take writes of 16 bits only, as Alioth's.
+#include <catch2/generators/catch_generators.hpp>
+
+#include <virtio/pci/msix.hpp>
+
+#include "disk.hpp"
+
+using namespace virtio;
+using rig::blk_model;
+using rig::seat;
+using virtio::testing::fake_host16;
+
+namespace {
+
+using host = fake_host16;
+
+host of(rig::machine& m) { return host{m.bus.host()}; }
+
+}  // namespace
+
+TEST_CASE("half words: a host that has 16-bit writes drives a device whose command register takes no others", "[pci]") {
+  rig::machine m;
+  const seat where = GENERATE(seat::modern, seat::transitional, seat::legacy);
+  auto& model = m.add<blk_model>(where, 4);
+  rig::fill_pattern(model);
+  m.function(4).half_words = true;
+  m.function(4).poke(4, 0, 2);
+  rig::disk<rig::legacy_queue, pci::transport<host>> disk;
+  REQUIRE(disk.start(m, pci::look(of(m), pci::address{0, 0, 4, 0})));
+  std::vector<u8> data(512);
+  REQUIRE(disk->read(3, data));
+  CHECK(data == rig::expected(model, 3, 512));
+  REQUIRE(disk->hand_off());
+  CHECK((m.function(4).config[4] & 7) == 0);  // as it was found
+  CHECK(m.objections().empty());
+}
+
+TEST_CASE("half words: MSI-X is switched by a 16-bit write where the host has it", "[pci][msix]") {
+  rig::machine m;
+  const bool half = GENERATE(true, false);
+  m.add<blk_model>(seat::modern, 4);
+  auto& f = m.function(4);
+  f.half_words = half;
+  f.poke(4, 7, 2);
+  const u8 at = f.capability(0x11);
+  const u16 head = static_cast<u16>(f.peek(at, 2));
+  pci::msix<host> table;
+  REQUIRE(table.open(of(m), {0, 0, 4, 0}));
+  table.enable();
+  CHECK((f.peek(at + 2u, 2) & 0xc000) == 0x8000);
+  CHECK(f.peek(at, 2) == head);
+  table.disable();
+  CHECK((f.peek(at + 2u, 2) & 0xc000) == 0);
+}
+
+TEST_CASE("half words: decoding that does not come on is the reason given, and no register is touched", "[pci][session]") {
+  rig::machine m;
+  const seat where = GENERATE(seat::modern, seat::legacy);
+  m.add<blk_model>(where, 4);
+  m.function(4).half_words = true;
+  m.function(4).poke(4, 0, 2);
+  rig::disk<rig::legacy_queue> disk;  // this host writes 32 bits
+  CHECK(disk.start(m, m.where(4)).error() == errc::unsupported);
+  CHECK(disk->why().why == verdict::decoding_off);
+  CHECK(m.function(4).log().empty());
+  CHECK(m.objections().empty());
+  CHECK(disk.start(m, m.where(4)).error() == errc::unsupported);  // it holds nothing that it would have to give back
+}
+
+TEST_CASE("half words: a device that is at work keeps its memory when its decoding is taken away for good", "[pci][session]") {
+  rig::machine m;
+  m.add<blk_model>(seat::modern, 4);
+  rig::disk<> disk;
+  REQUIRE(disk.start(m, m.where(4)));
+  m.function(4).half_words = true;
+  m.function(4).poke(4, 4, 2);  // bus master still
+  CHECK(disk->reset().error() == errc::device_broken);
+  m.function(4).half_words = false;
+  CHECK(disk->reset());
+}
+
+#if defined(__x86_64__) || defined(__i386__)
+static_assert(requires(const pci::cf8<> h) { h.config_write16(pci::address{}, u16{4}, u16{7}); });
+#endif
+static_assert(requires(const pci::ecam h) { h.config_write16(pci::address{}, u16{4}, u16{7}); });
+
+TEST_CASE("half words: configuration space in memory is written as 16 bits where only these count", "[pci]") {
+  alignas(4096) static u8 space[4096];
+  const pci::ecam h{.base = reinterpret_cast<uptr>(space)};
+  space[6] = 0x55;
+  h.config_write16({}, 4, 0x1234);
+  CHECK((space[4] == 0x34 && space[5] == 0x12 && space[6] == 0x55));
+  h.config_write16({}, 6, 0xabcd);
+  CHECK((space[5] == 0x12 && space[6] == 0xcd && space[7] == 0xab));
+}

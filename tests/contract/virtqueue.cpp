@@ -249,6 +249,10 @@ void senseless_chains(rig::subject& r) {
   huge.append(dma_addr{rig::buffers_at}, 0x8000'0000, direction::to_device);
   huge.append(dma_addr{rig::buffers_at}, 0x8000'0000, direction::to_device);
   CHECK(r.ring.stage(slot, huge, 0).error() == errc::out_of_range);
+  segment_list<300> large;  // more than hosts take
+  large.append(dma_addr{rig::buffers_at}, largest_transfer, direction::to_device);
+  large.append(dma_addr{rig::buffers_at}, dma_page + 1, direction::to_device);
+  CHECK(r.ring.stage(slot, large, 0).error() == errc::out_of_range);
   segment_list<300> endless;
   for (int i = 0; i <= r.ring.longest_chain(); ++i) endless.append(dma_addr{rig::buffers_at}, 1, direction::to_device);
   CHECK(r.ring.stage(slot, endless, 0).error() == errc::out_of_range);

@@ -106,6 +106,35 @@ void no_extents() {
   check_reads(disk, number("seed"));
 }
 
+/// One call for as much as no request holds: `size` bytes from the disk's start on, to and from the memory at `at`, which is none of
+/// this program's. With `seed`, sectors at either side of each GiB, and the last one, have its pattern, and all others are zero.
+void vast() {
+  using disk_t = blk::device<bench, either, usual_queue>;
+  disk_t& disk = the_disk<disk_t>;
+  CHECK(start(disk, find(device_type::block), the_storage<disk_t>, "blk_features"));
+  const u64 size = number("size"), gib = u64{1} << 30;
+  CHECK(size <= ~usize{0});
+  const bytes all{reinterpret_cast<u8*>(static_cast<uptr>(number("at"))), static_cast<usize>(size)};
+  if (!boot::option("marked")) {
+    seen.clear();
+    CHECK_OK(disk.read(0, all));
+    CHECK_OK(disk.write(8, const_bytes{all.data(), all.size()}));
+    CHECK(seen.doorbells <= 2 * (size / gib + 1));
+    return;
+  }
+  for (u64 at = 0; at < size; at += gib) {
+    fill(all.part(static_cast<usize>(at), 1024), 0xa5);
+    fill(all.part(static_cast<usize>(at + gib - 1024), 1024), 0xa5);
+  }
+  CHECK_OK(disk.read(0, all));
+  for (u64 at = 0; at < size; at += gib) {
+    check_pattern(all.part(static_cast<usize>(at), 512), at / 512, number("seed"));
+    check_pattern(all.part(static_cast<usize>(at + gib - 512), 512), (at + gib) / 512 - 1, number("seed"));
+    CHECK(all_are(all.part(static_cast<usize>(at + 512), 512), 0));
+    CHECK(all_are(all.part(static_cast<usize>(at + gib - 1024), 512), 0));
+  }
+}
+
 /// How its blocks lie, in sectors.
 void topology() {
   using disk_t = blk::device<bench, either, usual_queue>;
@@ -231,6 +260,7 @@ bool run_disk_requests(boot::text word) {
   else if (word == "extents") extents();
   else if (word == "no_extents") no_extents();
   else if (word == "topology") topology();
+  else if (word == "vast") vast();
   else if (word == "cache") cache();
   else if (word == "mixed") mixed();
   else return false;

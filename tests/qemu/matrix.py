@@ -101,6 +101,17 @@ class Disk:
             data[512 * first:512 * (first + count)] = bytes(512 * count)
         return bytes(data)
 
+    def create(self, path):
+        path.write_bytes(self.content())
+
+    def complaints(self, path):
+        """What is not in the image as it must be, as lines; says so when all is."""
+        expected, found = self.expected(), path.read_bytes()
+        yield from differences(expected, found)
+        yield from not_holes(path, self.holes)
+        if expected == found:
+            print(f"{self.name}: {len(found) // 512} sectors as they must be")
+
     def arguments(self, image, variant):
         if self.vhost_user:
             device = f"vhost-user-blk-pci,chardev={self.name},num-queues=1"
@@ -113,6 +124,26 @@ class Disk:
         device = f"virtio-blk-{bus_of(variant)},drive={self.name},serial={self.serial},werror=report,rerror=report"
         return ["-blockdev", f"node-name={self.name},{blockdev}",
                 "-device", ",".join(filter(None, [device, VARIANTS[variant], self.options]))]
+
+
+@dataclasses.dataclass
+class Sparse(Disk):
+    """A disk of whole GiB that is all zeroes but for one sector at either side of each: those have the pattern."""
+
+    def create(self, path):
+        with path.open("wb") as image:
+            image.truncate(512 * self.sectors)
+            for first in range(0, self.sectors, GIB):
+                for sector in (first, first + GIB - 1):
+                    image.seek(512 * sector)
+                    image.write(pattern(self.seed, sector, 1))
+
+    def complaints(self, path):
+        if path.stat().st_size != 512 * self.sectors:
+            yield f"{path.stat().st_size} bytes"
+
+
+GIB = 2 << 20  # in sectors
 
 
 @dataclasses.dataclass
@@ -185,6 +216,7 @@ class Cell:
     processor: str = "x86_64"
     script: list = dataclasses.field(default_factory=list)  # what the host does meanwhile, see guestrun.py
     tags: str = ""            # requirements of the specification that the cell exercises
+    long: bool = False        # only with tools/test --long
 
     def command_line(self):
         words = dict(self.tell)
@@ -565,11 +597,7 @@ def report(cell, images, status, console, took):
 
     wrong = list(complaints(cell, status, console))
     for disk, path in zip(cell.disks, images):
-        expected, found = disk.expected(), path.read_bytes()
-        wrong += [f"{disk.name}: {line}" for line in differences(expected, found)]
-        wrong += [f"{disk.name}: {line}" for line in not_holes(path, disk.holes)]
-        if expected == found:
-            print(f"{disk.name}: {len(found) // 512} sectors as they must be")
+        wrong += [f"{disk.name}: {line}" for line in disk.complaints(path)]
     return wrong
 
 
@@ -577,7 +605,7 @@ def run(cell, qemu, tree, folder, helpers):
     """Boots a cell; what was wrong, as lines, none when all is well. `helpers` ends what runs beside QEMU."""
     paths = [folder / f"{disk.name}.img" for disk in cell.disks]
     for disk, path in zip(cell.disks, paths):
-        path.write_bytes(disk.content())
+        disk.create(path)
     extra = arguments_of(cell, [helpers.enter_context(storage_daemon.serve(path)) if disk.vhost_user else path
                                 for disk, path in zip(cell.disks, paths)])
 

@@ -5,7 +5,8 @@ differ in nothing but their devices. Such a boot has the devices of all its cell
 marks where each begins and ends. A cell that fails, hangs or brings the machine down ends the boot, and only itself: the cells
 behind it come in the next one.
 
-usage: together.py --list [--qemu 7.2|10] [--processor aarch64]    prints the batches, each followed by its cells: image, drivers, name
+usage: together.py --list [--long] [--qemu 7.2|10] [--processor aarch64]
+                                     prints the batches, each followed by its cells: image, drivers, name
        together.py [--qemu 7.2|10] [--processor aarch64] BATCH     runs one and leaves each cell's result for result.sh
 The status is 0 whatever came of the cells: each of them has its own.
 """
@@ -38,6 +39,7 @@ USUALLY = 12                 # elsewhere there are thirty or so
 LONGEST_LINE = 3500          # of a guest's command line, for which the loader has 4096 bytes
 BATCH = 24
 SLOW_BATCH = 4
+LONG = "long cells"  # batches that are only listed when asked for
 
 
 def is_slow(cell):
@@ -76,9 +78,11 @@ def batches(version, processor):
     """The cells of a processor: {batch's name: a list of cells for each of its boots}."""
     cells = [cell for cell in matrix.cells(version).values() if cell.processor == processor]
     made = {}
-    for slow, most, what in ((True, SLOW_BATCH, "slow cells"), (False, BATCH, "cells")):
+    for most, what, chosen in ((SLOW_BATCH, "slow cells", lambda cell: is_slow(cell) and not cell.long),
+                               (BATCH, "cells", lambda cell: not is_slow(cell) and not cell.long),
+                               (SLOW_BATCH, LONG, lambda cell: cell.long)):
         parts = [[]]
-        for boot in boots([cell for cell in cells if is_slow(cell) == slow]):
+        for boot in boots([cell for cell in cells if chosen(cell)]):
             if parts[-1] and sum(map(len, parts[-1])) + len(boot) > most:
                 parts.append([])
             parts[-1].append(boot)
@@ -142,7 +146,7 @@ def boot_once(cells, version, tree, boot):
         for cell in placed:
             images.append([folder / f"{disk.name}.img" for disk in cell.disks])
             for disk, image in zip(cell.disks, images[-1]):
-                image.write_bytes(disk.content())
+                disk.create(image)
                 extra += disk.arguments(image, cell.variant)
             for rng in cell.rngs:
                 extra += rng.arguments(cell.variant)
@@ -200,6 +204,7 @@ def run(boots_wanted, version, tree, tell, boot=guestrun.boot):
 def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--long", action="store_true")
     parser.add_argument("--qemu", choices=matrix.VARIABLES, default="7.2")
     parser.add_argument("--processor", choices=matrix.BUILDS, default="x86_64")
     parser.add_argument("--tree", type=pathlib.Path, help="where the guests were built (default: where tools/test does)")
@@ -209,6 +214,8 @@ def main(arguments):
     known = batches(options.qemu, options.processor)
     if options.list:
         for name, parts in known.items():
+            if LONG in name and not options.long:
+                continue
             print(name, *(f"  {cell.image} {drivers(cell)} {test_name(options.qemu, cell)}" for cells in parts for cell in cells), sep="\n")
         return 0
     if options.batch not in known:

@@ -107,8 +107,8 @@ class device {
   /// Whether completed writes need a `flush` to be stable. A device that offers no flush writes through (5.2.5.1); one that
   /// does is taken to have a cache until `set_write_cache` switches that off.
   [[nodiscard]] bool has_write_cache() const { return features().has(feature::flush) && !writes_through_; }
-  /// What one `submit_read` or `submit_write` takes for sure where the memory is contiguous for the device, in bytes; `read` and
-  /// `write` cut what is longer. Between here and 4 GiB the device's limits decide.
+  /// What one `submit_read` or `submit_write` takes for sure where the memory is contiguous for the device, in bytes: 1 GiB
+  /// (`largest_transfer`), or what the device's limits leave of it. `read` and `write` cut what is longer.
   [[nodiscard]] u32 largest_request() const { return limits_.largest(); }
   /// Requests that have been kicked and have not come back to the caller.
   [[nodiscard]] u16 in_flight() const { return core_.in_flight(); }
@@ -203,7 +203,8 @@ class device {
 
   /// Stages a read of one request into `data`, which belongs to the device until the request ends. Nothing reaches the device
   /// before `kick`. `cookie` comes back with the completion. Never waits, touches no register. Errors: as `read`, and
-  /// `too_many_pieces` when the memory is scattered over more segments than a request may have, `invalid_argument` for no bytes.
+  /// `too_many_pieces` when the memory is scattered over more segments than a request may have, `invalid_argument` for no bytes,
+  /// `out_of_range` for more of them than `largest_transfer`, too.
   [[nodiscard]] result<token> submit_read(u64 sector, bytes data, u64 cookie = 0) {
     VIRTIO_TRY(check(sector, data.size()));
     return submit(request::in, sector, data, direction::from_device, cookie);

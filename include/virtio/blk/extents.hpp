@@ -73,8 +73,8 @@ class extent_limits_table {
     if ((known_ & bit) != 0) return kept;
     if (const auto said = read(device, what, kept); !said)  // a config that ends before them offers none
       return said.error() == errc::device_misbehaved ? said.error() : errc::unsupported;
-    // Zero says nothing: any number of sectors, and the one extent without which there is no request.
-    kept.sectors = (kept.sectors == 0 ? 0xffff'ffffu : kept.sectors) & ~(block - 1);
+    // Zero says nothing: as much as a transfer may be, and the one extent without which there is no request.
+    kept.sectors = (kept.sectors == 0 ? largest_transfer / sector_bytes : kept.sectors) & ~(block - 1);
     if (kept.sectors == 0) return errc::unsupported;
     if (kept.extents == 0) kept.extents = 1;
     // An odd alignment, a hint, cannot be followed in whole blocks.

@@ -14,7 +14,7 @@ struct limit_field {
   u8 offset;
   u32 otherwise;
 };
-inline constexpr limit_field limit_fields[] = {{feature::size_max, config::size_max, 0x8000'0000},
+inline constexpr limit_field limit_fields[] = {{feature::size_max, config::size_max, largest_transfer},
                                                {feature::seg_max, config::seg_max, 0xffff},
                                                {feature::blk_size, config::blk_size, sector_bytes}};
 
@@ -48,7 +48,7 @@ class limits {
     const u32 block = said_.of[2] < sector_bytes ? sector_bytes : said_.of[2];  // smaller ones are met by any request
     block_mask_ = block / sector_bytes - 1;
     const u64 most = u64{size_max()} * segments_;
-    const u32 sectors = static_cast<u32>(virtio::detail::smaller(most, u64{0x8000'0000})) / sector_bytes;
+    const u32 sectors = static_cast<u32>(virtio::detail::smaller(most, u64{largest_transfer})) / sector_bytes;
     largest_ = (sectors & ~block_mask_) * sector_bytes;
     why = verdict::block_size_invalid;
     if (!virtio::detail::is_power_of_two(block)) return errc::unsupported;

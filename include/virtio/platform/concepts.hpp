@@ -83,6 +83,7 @@ template <class P>
 template <platform P>
 [[nodiscard]] result<void> locate(const P& p, dma_region storage, dma_area& area) {
   segment_list<1> pieces;
+  pieces.limit_pieces(0x8000'0000);  // no request: a driver's storage may be larger than those
   const auto mapped = p.map(storage.data, storage.size, direction::shared, pieces);
   if (mapped.error() == errc::no_space) return errc::dma_unreachable;  // more than one piece
   VIRTIO_TRY(mapped);

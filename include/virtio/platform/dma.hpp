@@ -25,6 +25,12 @@ enum class direction : u32 {
   shared = 4,       // both, at any time, until the device is reset: DMA storage. Never a copy, never in a chain.
 };
 
+/// The most bytes of one request that every known host takes, and of one piece of it. No field states a limit of the total, and
+/// hosts have one: QEMU counts a request in a signed int, Linux's preadv and pwritev stop at 0x7ffff000 bytes, header and status
+/// included where a host hands them on. Half of that is as fast, and a power of two holds whole blocks and pages of any size, however
+/// often it is halved.
+inline constexpr u32 largest_transfer = 0x4000'0000;
+
 /// One contiguous piece of a buffer, as the device addresses it.
 struct segment {  // no initial values: a list of them on the stack, of which a request uses three, would pay for all
   dma_addr at;
@@ -80,7 +86,7 @@ class segments {
     add(length, way);
   }
 
-  /// The longest piece push() makes, not 0. A device may ask for less than 32 bits allow (SIZE_MAX of block devices).
+  /// The longest piece push() makes, not 0. A device may ask for less than `largest_transfer` (SIZE_MAX of block devices).
   [[nodiscard]] constexpr u32 largest_piece() const { return largest_; }
   constexpr void limit_pieces(u32 largest) { largest_ = largest; }
 
@@ -115,8 +121,7 @@ class segments {
   segment* first_;
   u16 count_ = 0;
   u16 capacity_;
-  // A whole number of sectors, so that a cut never lands inside one.
-  u32 largest_ = 0x8000'0000;
+  u32 largest_ = largest_transfer;
   u64 bytes_ = 0;
   u64 writable_ = 0;
 };

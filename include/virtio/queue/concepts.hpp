@@ -44,7 +44,7 @@ struct ring_layout {
 ///     Not calling stage() afterwards costs nothing. Error: `queue_full`;
 ///  5. `stage(slot, chain, cookie)` writes a chain, invisible to the device until `publish()` makes everything staged
 ///     visible by one store, and says whether there was anything. Errors, without effect: `queue_full` (no room now),
-///     `out_of_range` (never any room, or 4 GiB), `invalid_argument` (empty);
+///     `out_of_range` (never any room, or more bytes than `largest_transfer` and a page), `invalid_argument` (empty);
 ///  6. `needs_kick()` after `publish()`: fence, then whether the device wants a doorbell for what was published since this was
 ///     last asked, however long ago that is. Once true, the caller rings;
 ///  7. `next_completion()` takes one used entry, in the device's order. The slot and its descriptors stay taken until

@@ -21,7 +21,8 @@ struct topology_fields {
   std::uint32_t opt_io_size = 0;
 };
 
-/// What kind of disk. Zero in size_max, seg_max or blk_size: the feature is not offered.
+/// What kind of disk. Zero in size_max, seg_max or blk_size: the feature is not offered. A limit that is not stated is that of the
+/// strictest host: no extent counts more bytes than one request may have.
 struct blk_options {
   std::uint64_t sectors = 2048;
   std::uint16_t queue_size = 128;
@@ -42,6 +43,9 @@ struct blk_options {
 class blk_model : public device_model {
  public:
   enum : std::uint8_t { ok = 0, io_error = 1, unsupported = 2 };
+
+  /// The most bytes that one request moves: hosts count in int, and Linux's preadv and pwritev stop here. Others end in io_error.
+  static constexpr std::uint64_t most_bytes = 0x7fff'f000;
 
   explicit blk_model(device_memory& memory, blk_options options = {})
       : device_model{memory, 2, std::vector<std::uint16_t>(options.queues, options.queue_size),
@@ -137,7 +141,8 @@ class blk_model : public device_model {
     check_limits(buffer);
 
     std::uint8_t status = ok;
-    if (const auto told = fail.find(number); told != fail.end()) status = told->second;
+    if (in > most_bytes || out > most_bytes) status = io_error;
+    else if (const auto told = fail.find(number); told != fail.end()) status = told->second;
     else status = serve_request(buffer, type, sector, out, in);
     // Used length counts bytes from the first writable one on, and a failed read wrote none of its data.
     const std::uint64_t written = status == ok ? writable : in == 0 ? 1 : 0;
@@ -253,6 +258,7 @@ class blk_model : public device_model {
       const extent_seen& one = all.back();
       if (rules->sectors != 0 && one.sectors > rules->sectors)
         object("blk: " + name + " over " + std::to_string(one.sectors) + " sectors, the limit is " + std::to_string(rules->sectors));
+      if (rules->sectors == 0 && std::uint64_t{one.sectors} * 512 > most_bytes) return io_error;
       if ((one.flags & ~1u) != 0) object("blk: " + name + " with flags " + wire::hex(one.flags));
       if (type != 13 && (one.flags & 1u) != 0) object("BLK-18: " + name + " with the unmap flag");
       if (!check_range(name.c_str(), one.sector, std::uint64_t{one.sectors} * 512)) return io_error;

@@ -170,7 +170,7 @@ TEST_CASE("blk: transfers larger than the device's limits are split by SIZE_MAX 
 
 TEST_CASE("blk: data may be scattered over memory, and too many pieces are refused with nothing left mapped", "[blk]") {
   rig::machine m;
-  auto& model = m.add<blk_model>(seat::modern, 4);
+  auto& model = m.add<blk_model>(seat::modern, 4, blk_options{.seg_max = 126});
   model.offer({28});
   fill_pattern(model);
   disk d;
@@ -204,7 +204,7 @@ TEST_CASE("blk: data may be scattered over memory, and too many pieces are refus
 
 TEST_CASE("blk: a mapping that fails half-way leaves nothing mapped and the slot free", "[blk]") {
   rig::machine m;
-  m.add<blk_model>(seat::modern, 4);
+  m.add<blk_model>(seat::modern, 4, blk_options{.seg_max = 126});
   disk d;
   REQUIRE(d.start(m, m.where(4)));
   u8 a[512], b[512], c[512];

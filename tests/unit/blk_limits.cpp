@@ -2,12 +2,15 @@
 // Limits that a disk does not state, or states larger than hosts take: every request is one that the strictest host takes.
 #include <catch2/generators/catch_generators.hpp>
 
+#include <random>
+
 #include "disk.hpp"
 
 using namespace virtio;
 using rig::blk_model;
 using rig::blk_options;
 using disk = rig::disk<>;
+using rig::expected;
 using rig::fill_pattern;
 using rig::seat;
 using virtio::testing::chain;
@@ -37,7 +40,29 @@ struct counting_disk : blk_model {
   }
 };
 
+/// Pages of the CPU's memory are anywhere in the device's.
+struct paged_platform : rig::platform_type {
+  static constexpr usize page = 4096;
+  result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
+    if (way == direction::shared) return rig::platform_type::map(va, n, way, out);
+    auto* at = static_cast<const volatile u8*>(va);
+    const u16 before = out.size();
+    while (n != 0) {
+      const usize here = std::min<usize>(n, page - reinterpret_cast<uptr>(at) % page);
+      if (const auto mapped = rig::platform_type::map(at, here, way, out); !mapped) {
+        for (u16 i = before; i < out.size(); ++i) undo(out[i]);
+        return mapped;
+      }
+      at += here;
+      n -= here;
+    }
+    return {};
+  }
+  void undo(const segment& one) const { rig::platform_type::unmap(one, 0); }
+};
+
 using vast_disk = rig::driver<blk::device<vast_platform, rig::any_pci, split_queue<16>>>;
+using paged_disk = rig::driver<blk::device<paged_platform, rig::any_pci, split_queue<16>>>;
 
 /// A model without a driver: it gets chains that were made by hand.
 struct bare_disk : blk_model {
@@ -88,7 +113,8 @@ TEST_CASE("blk: a transfer of 4 GiB is cut into requests that every host takes, 
   CHECK(model.sizes.size() == 1);
 }
 
-TEST_CASE("blk model: more bytes than hosts move at once end in io_error", "[blk][testing]") {
+TEST_CASE("blk model: more bytes than hosts move at once end in io_error, and a second segment without SEG_MAX is where the status goes",
+          "[blk][testing]") {
   virtio::testing::device_memory memory;
   std::vector<u8> room(4096, 0x5a);
   REQUIRE(memory.add(0x1000, room.data(), room.size(), virtio::testing::device_memory::permission::read_write));
@@ -107,6 +133,20 @@ TEST_CASE("blk model: more bytes than hosts move at once end in io_error", "[blk
     CHECK(room[0xfff] == 0);
     CHECK(model.violations().empty());
   }
+  SECTION("two to write") {
+    CHECK(serve({header, {0x1100, 512, true}, {0x1400, 512, true}, status}) == 513);
+    CHECK(room[0xfff] == 0x5a);  // nobody's
+    CHECK(room[0x400] == 0);
+    CHECK(room[0x401] == 0x5a);
+    CHECK(std::equal(room.begin() + 0x100, room.begin() + 0x300, model.data().begin()));
+    CHECK(model.violations().size() == 1);
+  }
+  SECTION("two to read") {
+    room[0] = 1;
+    CHECK(serve({header, {0x1100, 512, false}, {0x1400, 512, false}, status}) == 0);
+    CHECK(room[0xfff] == 0x5a);
+    CHECK(model.violations().size() == 1);
+  }
   SECTION("2 GiB") {
     model.fail[0] = blk_model::ok;
     (void)serve({header, {0x1100, 0x7fff'f200, true}, status});
@@ -115,6 +155,79 @@ TEST_CASE("blk model: more bytes than hosts move at once end in io_error", "[blk
     (void)serve({header, {0x1100, 0x7fff'f000, true}, status});
     CHECK(room[0xfff] == 0);
   }
+}
+
+TEST_CASE("blk: a disk that states no SEG_MAX gets one segment of data a request, whatever the memory is like", "[blk]") {
+  const seat where = GENERATE(seat::modern, seat::transitional, seat::legacy, seat::crosvm);
+  const u32 piece = GENERATE(512u, 700u, 4096u);
+  CAPTURE(name(where), piece);
+  rig::machine m;
+  auto& model = m.add<blk_model>(where, 4, blk_options{.queue_size = 16});
+  model.offer({28});
+  fill_pattern(model);
+  m.memory.largest_piece = piece;
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  CHECK(d->most_pieces() == 1);
+  std::vector<u8> data(100 * 512);
+  REQUIRE(d->read(7, data));
+  CHECK(data == expected(model, 7, data.size()));
+  std::mt19937 random{3};
+  for (u8& b : data) b = static_cast<u8>(random());
+  REQUIRE(d->write(1000, data));
+  CHECK(data == expected(model, 1000, data.size()));
+  REQUIRE(d->flush());
+
+  u8 a[512], b[512];
+  const bytes two[] = {a, b}, one[] = {a, bytes{b, 0}};
+  CHECK(d->submit_read(0, two).error() == errc::too_many_pieces);
+  const const_bytes out[] = {const_bytes{a}, const_bytes{b}};
+  CHECK(d->submit_write(0, out).error() == errc::too_many_pieces);
+  CHECK(m.memory.live() == 0);
+  REQUIRE(d->submit_read(0, one));
+  REQUIRE(d->wait_next());
+}
+
+TEST_CASE("blk: with SEG_MAX a request has as many segments as the disk states, and no more than the driver has room for", "[blk]") {
+  const auto [stated, most] = GENERATE(table<u32, u16>({{1, 1}, {2, 2}, {7, 7}, {254, 14}}));  // 16 entries, header and status take two
+  CAPTURE(stated, most);
+  rig::machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4, blk_options{.queue_size = 16, .seg_max = stated});
+  fill_pattern(model);
+  m.memory.largest_piece = 512;
+  disk d;
+  REQUIRE(d.start(m, m.where(4)));
+  CHECK(d->most_pieces() == most);
+  std::vector<u8> data(512 * (u32{most} + 1));
+  CHECK(d->submit_read(3, data).error() == errc::too_many_pieces);
+  REQUIRE(d->submit_read(3, bytes{data}.part(0, 512 * usize{most})));
+  REQUIRE(d->wait_next());
+  REQUIRE(d->read(3, data));
+  CHECK(data == expected(model, 3, data.size()));
+}
+
+TEST_CASE("blk: memory that is scattered by pages costs a request a page at most without SEG_MAX, wherever the buffer starts", "[blk]") {
+  const usize offset = GENERATE(usize{0}, usize{512}, usize{1536}, usize{3584});
+  const usize sectors = GENERATE(usize{8}, usize{24}, usize{67}, usize{255});
+  CAPTURE(offset, sectors);
+  rig::machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4);
+  fill_pattern(model);
+  paged_disk d;
+  REQUIRE(d->start({{&m.memory}}, m.where(4), d.storage()));
+  std::vector<u8> room(offset + sectors * 512 + 4096);
+  u8* const page = reinterpret_cast<u8*>((reinterpret_cast<uptr>(room.data()) + 4095) & ~uptr{4095});
+  const bytes data{page + offset, sectors * 512};
+  const usize pages = (offset + data.size() + 4095) / 4096;
+  REQUIRE(d->read(9, data));
+  CHECK(std::vector<u8>(data.data(), data.data() + data.size()) == expected(model, 9, data.size()));
+  CHECK(model.served() <= pages + 1);
+  std::mt19937 random{7};
+  for (usize i = 0; i < data.size(); ++i) data.data()[i] = static_cast<u8>(random());
+  const u32 before = model.served();
+  REQUIRE(d->write(700, const_bytes{data.data(), data.size()}));
+  CHECK(std::vector<u8>(data.data(), data.data() + data.size()) == expected(model, 700, data.size()));
+  CHECK(model.served() - before <= pages + 1);
 }
 
 TEST_CASE("blk: a disk that states no limit of an extent gets no larger ones than a transfer may be", "[blk]") {

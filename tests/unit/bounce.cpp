@@ -219,7 +219,7 @@ TEST_CASE("bounce: a window that is too small or shares pages with something els
 TEMPLATE_TEST_CASE("bounce: blk with mixed requests at full depth, every byte through the window [FEAT-11][FEAT-12]",
                    "[platform][bounce][blk]", split_queue<16>, (split_queue<16, ring_options{.indirect = 12}>), packed_queue<16>, packed_queue<13>) {
   restricted_machine<pool> m;
-  auto& model = m.add<blk_model>(4);
+  auto& model = m.add<blk_model>(4, rig::blk_options{.seg_max = 126});
   model.offer({28, 29, 34});
   rig::fill_pattern(model);
   auto d = started<pool, disk<pool, TestType>>(m, 4);
@@ -281,7 +281,7 @@ TEMPLATE_TEST_CASE("bounce: blk with mixed requests at full depth, every byte th
 
 TEST_CASE("bounce: an exhausted pool holds requests back, loses none, and splits what is larger than itself", "[platform][bounce][blk]") {
   restricted_machine<little> m;
-  auto& model = m.add<blk_model>(4);
+  auto& model = m.add<blk_model>(4, rig::blk_options{.seg_max = 126});
   rig::fill_pattern(model);
   auto d = started<little, disk<little>>(m, 4);
   std::vector<std::array<u8, 8192>> buffers(8);
@@ -315,6 +315,33 @@ TEST_CASE("bounce: an exhausted pool holds requests back, loses none, and splits
   std::reverse(large.begin(), large.end());
   REQUIRE(d->write(9, large));
   CHECK(large == rig::expected(model, 9, large.size()));
+}
+
+TEST_CASE("bounce: a disk that states no SEG_MAX gets a slot a request, buffers of any alignment", "[platform][bounce][blk]") {
+  restricted_machine<little> m;
+  auto& model = m.add<blk_model>(4);
+  rig::fill_pattern(model);
+  auto d = started<little, disk<little>>(m, 4);
+  CHECK(d->most_pieces() == 1);
+  const usize offset = GENERATE(usize{0}, usize{7}, usize{600});
+  const usize size = GENERATE(usize{4096}, usize{4096 + 512}, usize{100 * 512});
+  CAPTURE(offset, size);
+  std::vector<u8> buffer(offset + size);
+  const bytes data{buffer.data() + offset, size};
+  REQUIRE(d->read(3, data));
+  CHECK(std::vector<u8>(buffer.begin() + static_cast<std::ptrdiff_t>(offset), buffer.end()) == rig::expected(model, 3, size));
+  CHECK(model.served() <= size / 4096 + 2);
+  std::reverse(buffer.begin(), buffer.end());
+  REQUIRE(d->write(100, const_bytes{data.data(), data.size()}));
+  CHECK(std::vector<u8>(buffer.begin() + static_cast<std::ptrdiff_t>(offset), buffer.end()) == rig::expected(model, 100, size));
+  std::array<std::array<u8, 4096>, 6> many;
+  u64 sent = 0;
+  while (sent < many.size() && d->submit_read(8 * sent, many[sent], sent)) ++sent;
+  CHECK(sent >= 5);  // the queue's end comes first, or the pool's
+  const auto [end, ended] = rig::drained(d);
+  REQUIRE(end);
+  CHECK(ended.size() == sent);
+  for (const auto& one : ended) CHECK(std::ranges::equal(many[one.cookie], rig::expected(model, 8 * one.cookie, 4096)));
 }
 
 TEST_CASE("bounce: slots of one sector, buffers of any alignment", "[platform][bounce][blk]") {

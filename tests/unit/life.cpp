@@ -163,7 +163,7 @@ TEST_CASE("life: a device that will not reset hears of nothing more that was sta
 
 TEST_CASE("life: a request with as many pieces as fit leaves those of another alone", "[blk][platform]") {
   rig::machine m;
-  auto& model = m.add<rig::blk_model>(seat::modern, 4);
+  auto& model = m.add<rig::blk_model>(seat::modern, 4, rig::blk_options{.seg_max = 16});
   model.offer({34});
   m.memory.largest_piece = 512;
   rig::driver<blk::device<rig::platform_type, rig::any_pci, packed_queue<64>>> d;

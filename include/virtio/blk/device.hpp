@@ -22,7 +22,7 @@ namespace virtio::blk {
 
 /// Choices that change a driver's layout.
 struct options {
-  u16 segments = 16;  // the most pieces of memory that one request's data may be scattered over
+  u16 segments = 16;  // the most pieces of memory that one request's data may be scattered over, where the device takes as many
   u16 extents = 1;    // the most extents that one discard, write zeroes or secure erase may name
 };
 
@@ -110,6 +110,9 @@ class device {
   /// What one `submit_read` or `submit_write` takes for sure where the memory is contiguous for the device, in bytes: 1 GiB
   /// (`largest_transfer`), or what the device's limits leave of it. `read` and `write` cut what is longer.
   [[nodiscard]] u32 largest_request() const { return limits_.largest(); }
+  /// Over how many pieces of memory one request may be scattered. One, on a disk that does not say (SEG_MAX): some hosts serve one, and
+  /// write the status into the second.
+  [[nodiscard]] u16 most_pieces() const { return limits_.segments(); }
   /// Requests that have been kicked and have not come back to the caller.
   [[nodiscard]] u16 in_flight() const { return core_.in_flight(); }
 
@@ -122,7 +125,9 @@ class device {
 
   // Blocking calls -------------------------------------------------------------------------------------------------------
 
-  /// Reads `data.size()` bytes, a multiple of 512, from `sector` on. Of any length: what one request cannot hold is split.
+  /// Reads `data.size()` bytes, a multiple of 512, from `sector` on. Of any length: what one request cannot hold is split. Memory that
+  /// is scattered costs a request for each `most_pieces` of its pieces at best; where that is 1, no block may lie across two pieces, so
+  /// that buffers start at a multiple of `block_size`.
   /// Waits for the device; when that takes too long the device is reset and the disk is down until the next `start`.
   /// The buffer is the caller's again when this returns, unless it returns `device_broken`: the device will not reset and keeps it,
   /// until a later `reset` or `start` succeeds. That is so of every call here; one that comes after it and finds the disk down
@@ -144,7 +149,7 @@ class device {
   }
 
   /// The disk's identification (serial), up to 20 characters, not terminated when it fills them all; behind a NUL hosts leave
-  /// what they like.
+  /// what they like. `alignas(32)` keeps it in one page, and so in one piece (`most_pieces`) of memory that is scattered by pages.
   [[nodiscard]] result<void> get_id(u8 (&id)[id_bytes]) { return wait_for(submit_get_id(id)); }
 
   /// Tells the device that nobody needs what is in `count` sectors from `sector` on; until they are written again they read as
@@ -203,8 +208,8 @@ class device {
 
   /// Stages a read of one request into `data`, which belongs to the device until the request ends. Nothing reaches the device
   /// before `kick`. `cookie` comes back with the completion. Never waits, touches no register. Errors: as `read`, and
-  /// `too_many_pieces` when the memory is scattered over more segments than a request may have, `invalid_argument` for no bytes,
-  /// `out_of_range` for more of them than `largest_transfer`, too.
+  /// `too_many_pieces` when the memory is scattered over more than `most_pieces`, `invalid_argument` for no bytes, `out_of_range` for
+  /// more of them than `largest_transfer`, too.
   [[nodiscard]] result<token> submit_read(u64 sector, bytes data, u64 cookie = 0) {
     VIRTIO_TRY(check(sector, data.size()));
     return submit(request::in, sector, data, direction::from_device, cookie);
@@ -506,12 +511,16 @@ class device {
     if (what == request::out && is_read_only()) return errc::read_only;
     if (data.empty()) return core_.ready();
     VIRTIO_TRY(check(sector, data.size()));
-    usize piece = limits_.largest();
+    const u32 block = block_size();
+    u32 piece = limits_.largest(), cuts = 0;
     while (!data.empty()) {
-      const bytes part = data.part(0, piece);
+      const bytes part = data.part(0, piece - (static_cast<u32>(reinterpret_cast<uptr>(data.data())) & cuts));
       const auto sent = submit(what, sector, part, what == request::in ? direction::from_device : direction::to_device, 0);
-      if (!sent && sent.error() == errc::too_many_pieces && part.size() > block_size()) {
-        piece = part.size() / 2 & ~usize{block_size() - 1};  // more scattered than one request can say: ask for less
+      if (!sent && sent.error() == errc::too_many_pieces && part.size() > block) {
+        // More scattered than one request can say: ask for less, a power of two, and cut where pages end, which makes the fewest pieces.
+        do piece = piece / 2 & ~(block - 1);
+        while (piece >= part.size());
+        cuts = piece - block;
         continue;
       }
       VIRTIO_TRY(wait_for(sent));

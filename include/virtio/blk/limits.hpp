@@ -15,7 +15,8 @@ struct limit_field {
   u32 otherwise;
 };
 inline constexpr limit_field limit_fields[] = {{feature::size_max, config::size_max, largest_transfer},
-                                               {feature::seg_max, config::seg_max, 0xffff},
+                                               // Firecracker, Alioth: one segment is served, and the status goes into the second.
+                                               {feature::seg_max, config::seg_max, 1},
                                                {feature::blk_size, config::blk_size, sector_bytes}};
 
 }  // namespace detail

@@ -26,7 +26,7 @@ enum class access_policy : u8 {
 ///  2. `map(va, n, way, out)` appends to `out` the device's addresses of the `n` bytes at `va`, in order and completely, or
 ///     returns an error and undoes what it did (the list may keep what it appended, nobody looks at it). With
 ///     `direction::shared` it must translate in place, never copy. It may set `segment::handle`. The error `no_space` means
-///     that less would do, too little room in `out` or in a bounce pool: drivers then ask for half, down to one block or byte;
+///     that less would do, too little room in `out` or in a bounce pool: drivers then ask for less, down to one block or byte;
 ///  3. `keep_waiting(why, attempt)` passes some time (pause, yield, halt) and says whether to go on; `attempt` counts from 0.
 ///     `false` ends the wait: the device is then reset to get the buffers back, so be patient;
 ///  4. optional `unmap(segment, written)`: called once for each push() of map(), in however many pieces push() cut it (SIZE_MAX of a

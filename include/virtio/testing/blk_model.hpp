@@ -22,7 +22,7 @@ struct topology_fields {
 };
 
 /// What kind of disk. Zero in size_max, seg_max or blk_size: the feature is not offered. A limit that is not stated is that of the
-/// strictest host: no extent counts more bytes than one request may have.
+/// strictest host: one segment of data a request (Firecracker, Alioth), no extent that counts more bytes than one request may have.
 struct blk_options {
   std::uint64_t sectors = 2048;
   std::uint16_t queue_size = 128;
@@ -138,7 +138,10 @@ class blk_model : public device_model {
     if (wire::get32(header + 4) != 0)
       object("blk: the reserved field of the header is " + wire::hex(wire::get32(header + 4)));
     check_framing(buffer);
-    check_limits(buffer);
+    if (const std::vector<element> data = check_limits(buffer); data.size() > 1 && !accepted(2)) {
+      object("blk: " + std::to_string(data.size()) + " segments of data to a device that has stated no SEG_MAX");
+      return serve_first(data, type, sector);
+    }
 
     std::uint8_t status = ok;
     if (in > most_bytes || out > most_bytes) status = io_error;
@@ -176,6 +179,19 @@ class blk_model : public device_model {
   void config_written(std::uint32_t, std::uint32_t) override {
     if (config()[0x20] > 1) object("BLK-16: " + std::to_string(config()[0x20]) + " written to writeback");
     if (keep_cache_mode) was_reset();
+  }
+
+  /// What Firecracker and Alioth make of several segments: the first is the data, and the second is where the status goes, which
+  /// cannot be written when that is to be read.
+  std::uint32_t serve_first(const std::vector<element>& data, std::uint32_t type, std::uint64_t sector) {
+    const element &first = data[0], &second = data[1];
+    if (!second.writable) return 0;
+    const std::uint64_t length = first.length;
+    std::uint8_t status = unsupported;
+    if (type == 0) status = check_range("read", sector, length) ? ok : io_error;
+    if (status == ok) (void)memory().write(first.at, data_.data() + sector * 512, length);
+    (void)memory().write(second.at, &status, 1);
+    return static_cast<std::uint32_t>(status == ok ? length + 1 : 1);
   }
 
   std::uint8_t serve_request(chain& buffer, std::uint32_t type, std::uint64_t sector, std::uint64_t out, std::uint64_t in) {
@@ -307,21 +323,23 @@ class blk_model : public device_model {
     if (!last.writable || last.length != 1) object("BLKL-10: the status is not one writable descriptor of 1 byte");
   }
 
-  void check_limits(const chain& buffer) {
+  /// Returns the segments of data.
+  std::vector<element> check_limits(const chain& buffer) {
     std::uint64_t readable_seen = 0, writable_seen = 0;
-    std::uint32_t data_elements = 0;
+    std::vector<element> data;
     for (const element& e : buffer.elements) {
       std::uint64_t& seen = e.writable ? writable_seen : readable_seen;
       seen += e.length;
       const bool header_only = !e.writable && seen <= 16;
       const bool status_only = e.writable && seen == buffer.writable() && e.length == 1;
       if (header_only || status_only) continue;
-      ++data_elements;
+      data.push_back(e);
       if (const std::uint32_t most = wire::get32(&config()[0x08]); accepted(1) && e.length > most)
         object("blk: SIZE_MAX: a segment of " + std::to_string(e.length) + ", the limit is " + std::to_string(most));
     }
-    if (const std::uint32_t most = wire::get32(&config()[0x0c]); accepted(2) && data_elements > most)
-      object("blk: SEG_MAX: " + std::to_string(data_elements) + " segments, the limit is " + std::to_string(most));
+    if (const std::uint32_t most = wire::get32(&config()[0x0c]); accepted(2) && data.size() > most)
+      object("blk: SEG_MAX: " + std::to_string(data.size()) + " segments, the limit is " + std::to_string(most));
+    return data;
   }
 
   blk_options options_;

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "disk.hpp"
+#include "entropy.hpp"
 
 using namespace virtio;
 using rig::blk_model;
@@ -12,6 +13,7 @@ using rig::blk_options;
 using disk = rig::disk<>;
 using rig::expected;
 using rig::fill_pattern;
+using rig::rng_model;
 using rig::seat;
 using virtio::testing::chain;
 using virtio::testing::element;
@@ -247,4 +249,25 @@ TEST_CASE("blk: a disk that states no limit of an extent gets no larger ones tha
   REQUIRE(d->discard(5, 0x0180'0000));
   CHECK(d->swept() == 0x0180'0000);
   CHECK(model.sizes.size() == 12);
+}
+
+TEST_CASE("rng: fill() asks for no more than the strictest host takes, and any length is filled", "[rng]") {
+  const u32 piece = GENERATE(0x8000'0000u, 5000u);
+  rig::machine m;
+  auto& model = m.add<rng_model>(GENERATE(seat::modern, seat::legacy, seat::vmd), 4);
+  m.memory.largest_piece = piece;
+  rig::entropy<> e;
+  REQUIRE(e.start(m, m.where(4)));
+  std::vector<u8> data(300'001);
+  REQUIRE(e->fill(data));
+  for (usize i = 0; i < data.size(); ++i) REQUIRE(data[i] == rng_model::pattern(i));
+  if (piece == 5000) return;
+  // A request of the caller's own asks for so much at most, too.
+  REQUIRE(e->submit(data));
+  e->kick();
+  const auto one = e->wait_next();
+  REQUIRE(one);
+  CHECK(one->length <= rng_model::most_bytes);
+  CHECK(one->length > 0);
+  CHECK(model.violations().empty());
 }

@@ -802,6 +802,7 @@ TEST_CASE("device model: serves a packed ring of any size when bit 34 was negoti
   hand_driver d{5};
   d.device.reset();
   rng_model model{d.memory, 8};
+  model.fills_all = true;
   CHECK(!model.offers(34));
   hand_bring_up up{d, model};
   up.start({29});
@@ -859,6 +860,7 @@ TEST_CASE("device model: with IN_ORDER a step's buffers come back by one used de
   hand_driver d{7, {}};
   d.device.reset();
   rng_model model{d.memory, 7};
+  model.fills_all = true;
   model.batch_in_order = true;
   hand_bring_up up{d, model};
   up.start({35});

@@ -26,6 +26,8 @@ class device {
 
  public:
   using location = typename T::location;
+  /// The most bytes that one request asks for. OpenBSD's vmd refuses more, and Firecracker gives no more.
+  static constexpr u32 largest_request = 65536;
   static constexpr usize dma_bytes = ring::dma_bytes;
   static_assert(u64{dma_bytes} < 0x8000'0000, "the DMA storage of an rng::device must stay below 2 GiB");
 
@@ -44,8 +46,8 @@ class device {
   [[nodiscard]] const feature_set& features() const { return core_.device().features(); }
   [[nodiscard]] u16 in_flight() const { return core_.in_flight(); }
 
-  /// Fills the whole buffer: one request for all of it, and another for the rest when the device gives less. Waits. Devices
-  /// that answer with nothing are asked again a few times. Errors: `io_error` when the device keeps giving nothing,
+  /// Fills the whole buffer: requests for `largest_request` bytes at most, and another for the rest when the device gives less.
+  /// Waits. Devices that answer with nothing are asked again a few times. Errors: `io_error` when the device keeps giving nothing,
   /// `dma_unreachable`, `queue_full`, `timed_out` or `dma_unanswered`, `needs_reset`, `device_misbehaved`, `device_broken`, after which
   /// alone the device has the buffer still, `not_started`. All calls here fail as those of `blk::device`.
   [[nodiscard]] result<void> fill(bytes buffer) {
@@ -72,7 +74,8 @@ class device {
     return {};
   }
 
-  /// Stages a request for up to `buffer.size()` bytes; the buffer belongs to the device until the request ends. Errors:
+  /// Stages a request for up to `buffer.size()` bytes, of which `largest_request` are asked for at most; so much of the buffer belongs
+  /// to the device until the request ends. Devices may fill less: many look at the first piece of scattered memory alone. Errors:
   /// `invalid_argument` (empty), `too_many_pieces` (scattered over more than four), `queue_full`, `dma_unreachable`.
   [[nodiscard]] result<token> submit(bytes buffer, u64 cookie = 0) {
     if (buffer.empty()) return errc::invalid_argument;
@@ -80,7 +83,8 @@ class device {
     segment room[most_segments];
     segments chain{room};
     chain.limit_count(core_.longest_chain());
-    if (const auto mapped = core_.device().platform().map(buffer.data(), buffer.size(), direction::from_device, chain); !mapped)
+    const bytes part = buffer.part(0, largest_request);
+    if (const auto mapped = core_.device().platform().map(part.data(), part.size(), direction::from_device, chain); !mapped)
       return mapped.error() == errc::no_space ? errc::too_many_pieces : mapped.error();
     return core_.stage(slot, chain, 0, chain.size(), cookie);
   }
@@ -104,8 +108,6 @@ class device {
   [[nodiscard]] result<void> hand_off() { return core_.hand_off(); }
 
  private:
-  static constexpr usize largest_request = 0x4000'0000;
-
   [[nodiscard]] result<done> wait(token which, owner whose) {
     answer ended;
     return finish(core_.wait(which, waiting::request, ended, whose), ended);

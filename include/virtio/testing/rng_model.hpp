@@ -13,9 +13,13 @@ class rng_model : public device_model {
  public:
   explicit rng_model(device_memory& memory, std::uint16_t queue_size = 8) : device_model{memory, 4, {queue_size}} {}
 
-  /// Lengths of the next answers, in order; afterwards every buffer is filled. 0 claims nothing was written, and more than
-  /// the buffer holds is claimed without being written.
+  /// The most bytes of one request: OpenBSD's vmd refuses longer ones, Firecracker cuts them.
+  static constexpr std::uint64_t most_bytes = 65536;
+
+  /// Lengths of the next answers, in order; afterwards the first descriptor of every buffer is filled (vmd, Cloud Hypervisor), or all of
+  /// them (QEMU) with `fills_all`. 0 claims nothing was written, and more than the buffer holds is claimed without being written.
   std::deque<std::uint32_t> answers;
+  bool fills_all = false;
   /// OpenBSD's vmd: takes the entry behind the newest one, and one buffer a notification.
   bool looks_past_the_newest = false;
 
@@ -34,7 +38,11 @@ class rng_model : public device_model {
   std::uint32_t process(std::uint16_t, chain& buffer) override {
     if (buffer.readable() != 0) object("RNG-01: " + std::to_string(buffer.readable()) + " readable bytes on requestq");
     const std::uint64_t room = buffer.writable();
-    std::uint64_t claimed = room;
+    if (room > most_bytes) {
+      object("rng: a request of " + std::to_string(room) + " bytes, and some hosts take " + std::to_string(most_bytes));
+      return 0;
+    }
+    std::uint64_t claimed = fills_all || room == 0 ? room : buffer.elements.front().length;
     if (!answers.empty()) {
       claimed = answers.front();
       answers.pop_front();

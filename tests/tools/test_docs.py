@@ -67,14 +67,17 @@ for document in [readme, *sorted((root / "docs").glob("*.md"))]:
         if not (root / command).exists():
             problems.append(f"{document.relative_to(root)}: no such command: {command}")
 
-# Every verdict is in its document, in order and in its own words, with a test that names it.
+# Every verdict is in its document, in order and in the words of the library, with a test that names it.
 report = (root / "include/virtio/base/report.hpp").read_text()
 enumerated = re.findall(r"^  (\w+)(?: = 0)?,", re.search(r"enum class verdict .*?^};", report, re.M | re.S)[0], re.M)
-words = dict(re.findall(r'case verdict::(\w+): return "([^"]*)"', report))
-listed = re.findall(r"^\| `(\w+)` \| (.*?) \| .* \| (.*?) \|$", (root / "docs/verdicts.md").read_text(), re.M)
-if [verdict for verdict, _, _ in listed] != enumerated:
+words, moves = (dict(re.findall(r'case verdict::(\w+): return "([^"]*)"', re.search(rf"{function}\(verdict why\) {{.*?^}}", report, re.M | re.S)[0]))
+                for function in ("describe", "advice"))
+listed = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*) \| (.*?) \|$", (root / "docs/verdicts.md").read_text(), re.M)
+if [verdict for verdict, *_ in listed] != enumerated:
     problems.append("docs/verdicts.md: not the verdicts of base/report.hpp, in their order")
-for verdict, said, shown in listed:
+for verdict, said, move, shown in listed:
+    if move.replace("`", "") != moves.get(verdict):
+        problems.append(f"docs/verdicts.md: {verdict}: not in the words of advice(): {moves.get(verdict)}")
     if said != words.get(verdict):
         problems.append(f"docs/verdicts.md: {verdict}: not in the words of describe(): {words.get(verdict)}")
     if not any(re.search(rf"verdict::{verdict}\b", bodies.get(name, "")) for name in re.findall(r"`([^`]+)`", shown)):

@@ -71,13 +71,13 @@ struct report {
   errc error = errc::ok;
   transport_kind via = transport_kind::none;
   device_type type = device_type::none;
-  u8 capability = 0;  // PCI capability type (1 common, 2 notify, 3 ISR, 4 device config)
+  u8 capability = 0;    // PCI capability type (1 common, 2 notify, 3 ISR, 4 device config)
   u8 bar = 0;
-  u8 feature = 0;     // bit number
-  u8 status = 0;      // the device's status byte when it mattered
+  u8 feature = 0;       // bit number
+  u8 status = 0;        // the device's status byte when it mattered
   u16 queue = 0;
-  u32 wanted = 0;     // bytes or entries that were needed, where the verdict is about a size
-  u32 available = 0;  // bytes or entries that were there, or the version that was
+  u32 wanted = 0;       // bytes or entries that were needed, where the verdict is about a size
+  u32 available = 0;    // bytes or entries that were there, or the version that was
 };
 
 /// The error of a `start` on a device that discovery has found unusable.
@@ -88,6 +88,52 @@ struct report {
   return errc::unsupported;
 }
 
+/// What to do about a verdict, for a log line: one phrase. Static storage.
+[[nodiscard]] constexpr const char* advice(verdict why) {
+  switch (why) {
+    case verdict::undecided: return "look at it first: discovery gives every device a verdict";
+    case verdict::usable: return "start a driver";
+    case verdict::bound: return "nothing: the driver runs";
+    case verdict::not_virtio: return "nothing; a virtio device with ids of its own needs a row in the id table";
+    case verdict::id_outside_ranges: return "nothing: QEMU's ivshmem, for one, has this vendor and is no virtio device";
+    case verdict::type_unknown: return "ask the host which type it is meant to be";
+    case verdict::id_without_type: return "nothing; if the row of your id table says so, give it a type";
+    case verdict::not_virtio_mmio: return "check the board's list of slots";
+    case verdict::version_unknown: return "nothing: a device of a later specification";
+    case verdict::empty_slot: return "nothing: hosts have more slots than devices";
+    case verdict::capability_missing: return "report it to the host, or it is no virtio 1 device";
+    case verdict::capability_bar_invalid: return "report it to the host: a bug there";
+    case verdict::capability_too_short: return "report it to the host: a bug there";
+    case verdict::capability_misaligned: return "report it to the host: a bug there";
+    case verdict::bar_unassigned: return "call pci::assign if no firmware ran; if one ran, give it a larger window";
+    case verdict::bar_out_of_reach: return "map the BAR and raise the board's reach, or put pci::windowed around the host";
+    case verdict::bar_too_small: return "report it to the host: a bug there";
+    case verdict::legacy_without_io_bar: return "report it to the host, or give the board a way to I/O ports";
+    case verdict::legacy_unsupported: return "drive it with pci::transport or pci::legacy (MMIO: mmio::transport or mmio::legacy)";
+    case verdict::modern_unsupported: return "drive it with pci::transport or pci::modern (MMIO: mmio::transport or mmio::modern)";
+    case verdict::wrong_type: return "start the driver for its type";
+    case verdict::decoding_off: return "give the host config_write16: some monitors ignore wider writes of the command register";
+    case verdict::reset_timed_out: return "have keep_waiting wait longer for a reset; if that is minutes already, the device is broken";
+    case verdict::device_gone: return "see whether it was pulled out, or its registers are not where the board looks for them";
+    case verdict::former_device_stuck: return "leave object and storage to that device: start this one with others";
+    case verdict::feature_missing: return "configure the device so that it offers the feature";
+    case verdict::feature_unsupported: return "switch the feature off on the host, or use a platform whose access_platform accepts it";
+    case verdict::features_refused: return "compare what was offered and accepted: trace shows both";
+    case verdict::queue_missing: return "configure the queue on the host, or report it there";
+    case verdict::queue_too_small: return "configure the device with a queue of as many entries as are wanted";
+    case verdict::queue_size_invalid: return "report it to the host: a bug there";
+    case verdict::ring_too_small: return "give the driver a larger queue, or for a legacy device ring_options::ring_entries";
+    case verdict::queue_unusable: return "put the storage at lower addresses if error is dma_unreachable; else report it to the host";
+    case verdict::vector_refused: return "ask for fewer vectors, switch MSI-X on first, or (MMIO) ask for none";
+    case verdict::config_unreadable: return "try the transport's policy by_dword or by_byte, or report it to the host";
+    case verdict::limits_unusable: return "report it to the host: a bug there";
+    case verdict::block_size_invalid: return "report it to the host: a bug there";
+    case verdict::storage_unusable: return "use dma_storage<driver::dma_bytes>, where the device can reach it";
+  }
+  return "";
+}
+
+/// What a verdict means, for a log line: one phrase. Static storage.
 [[nodiscard]] constexpr const char* describe(verdict why) {
   switch (why) {
     case verdict::undecided: return "not looked at";

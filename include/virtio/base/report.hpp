@@ -78,6 +78,8 @@ struct report {
   u16 queue = 0;
   u32 wanted = 0;       // bytes or entries that were needed, where the verdict is about a size
   u32 available = 0;    // bytes or entries that were there, or the version that was
+  u64 bar_address = 0;  // on the bus, of `bar`, where the verdict is about a BAR; 0: none assigned
+  u64 bar_size = 0;     // bytes that `bar` decodes; 0: none, or the PCI host cannot say
 };
 
 /// The error of a `start` on a device that discovery has found unusable.

@@ -63,4 +63,20 @@ template <config_space H>
   return out;
 }
 
+/// Adds to a report on a BAR where that is and how large: what the host's `locate` says, or else what can be known without sizing.
+template <config_space H>
+[[gnu::cold, gnu::noinline]] void add_bar(const H& h, typename H::function_id id, report& out) {
+  if constexpr (requires { h.locate(id, out.bar); }) {
+    const result<bar_info> bar = h.locate(id, out.bar);
+    if (!bar) return;
+    out.bar_address = bar->base;
+    out.bar_size = bar->size;
+  } else {
+    const u16 at = static_cast<u16>(config::bar0 + 4u * out.bar);
+    const u32 lower = h.config_read32(id, at);
+    const u32 upper = (lower & 7u) == 4u ? h.config_read32(id, static_cast<u16>(at + 4)) : 0;
+    out.bar_address = u64{upper} << 32 | (lower & ~((lower & 1u) != 0 ? 3u : 15u));
+  }
+}
+
 }  // namespace virtio::pci

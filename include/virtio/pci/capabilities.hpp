@@ -5,7 +5,7 @@
 #pragma once
 
 #include <virtio/config.hpp>
-#include <virtio/pci/host.hpp>
+#include <virtio/pci/bars.hpp>
 
 namespace virtio::pci {
 
@@ -172,6 +172,7 @@ template <host H>
     if (use_capability<directly>(h, id, first[kind], kind, all, out)) continue;  // once more, for its reason
     if constexpr (windowed_host<H>)
       if (out.why == verdict::bar_out_of_reach) (void)use_capability<through_window>(h, id, first[kind], kind, all, out);
+    add_bar(h, id, out);
     return errc::unsupported;
   }
   out.why = verdict::usable;
@@ -188,17 +189,18 @@ template <host H>
   if ((h.config_read32(id, config::bar0) & 1u) == 0) return errc::not_found;
   const auto whole = h.bar(id, 0);
   out.why = whole.error() == errc::out_of_range ? verdict::bar_out_of_reach : verdict::bar_unassigned;
-  if (!whole) return errc::unsupported;
-  out.why = verdict::bar_too_small;
-  if (whole->size() < header_bytes) {
+  if (whole && whole->size() < header_bytes) {
+    out.why = verdict::bar_too_small;
     out.wanted = header_bytes;
     out.available = static_cast<u32>(whole->size());
-    return errc::unsupported;
+  } else if (whole) {
+    block = *whole;
+    out.why = verdict::usable;
+    out.via = transport_kind::pci_legacy;
+    return {};
   }
-  block = *whole;
-  out.why = verdict::usable;
-  out.via = transport_kind::pci_legacy;
-  return {};
+  add_bar(h, id, out);
+  return errc::unsupported;
 }
 
 /// Whether a virtio capability of the common structure is in the list at all: what makes a device not a legacy one.

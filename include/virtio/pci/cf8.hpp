@@ -21,6 +21,8 @@ struct cf8 {
   void config_write32(address at, u16 offset, u32 value) const { write<u32>(at, offset, value); }
   void config_write16(address at, u16 offset, u16 value) const { write<u16>(at, offset, value); }
 
+  [[nodiscard]] result<bar_info> locate(address at, u8 index) const { return probe_bar(*this, at, index); }
+
   [[nodiscard]] result<io_space> bar(address at, u8 index) const {
     return open_bar<io_space>(*this, at, index, bars, [](u16 first, usize size) -> result<io_space> { return io_space::ports(first, size); });
   }

@@ -34,6 +34,8 @@ struct memory_config {
     if (covers(at)) function(at).template write<u16>(offset, value);
   }
 
+  [[nodiscard]] result<bar_info> locate(address at, u8 index) const { return probe_bar(*this, at, index); }
+
   [[nodiscard]] result<Space> bar(address at, u8 index) const {
     return open_bar<Space>(*this, at, index, bars, [&](u16 first, usize size) -> result<Space> {
       if constexpr (requires { Space::ports(first, size); }) return Space::ports(first, size);

@@ -27,7 +27,9 @@ struct function_visitor {
 ///     configuration space. Discovery asks it for structures that it finds no other way to. Errors: as `bar`;
 ///  7. optional `config_write16(id, offset, value)`: one 16-bit write at an even offset. The command register and MSI-X's control are
 ///     written by it, since some hosts (Alioth) ignore wider writes there;
-///  8. optional `root_buses()`: the buses that no bridge leads to, a `bus_set`; bus 0 alone without it. `pci::assign` asks it.
+///  8. optional `root_buses()`: the buses that no bridge leads to, a `bus_set`; bus 0 alone without it. `pci::assign` asks it;
+///  9. optional `locate(id, index)` gives the `bar_info` of a BAR, reachable or not: reports have the size from it. Error:
+///     `not_found` (unimplemented).
 /// `pci::cf8` and `pci::ecam` are ready-made; `pci::windowed` adds the window to any host, `pci::rooted` further root buses.
 template <class H>
 concept host = small_value<H> && register_space<typename H::bar_space> && small_value<typename H::function_id> &&

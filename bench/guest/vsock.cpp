@@ -192,8 +192,9 @@ bool run(boot::text word) {
 extern "C" int guest_main(const char*) {
   calibrate();
   const auto where = bus::find(bench_board{}, device_type::vsock);
-  if (!where) return board::fail("no vsock", where.error());
-  if (const auto up = sockets.start(bench_board{}, *where, storage, {}, boot::timestamp()); !up) return board::fail("start", up.error());
+  if (!where) return board::fail("no vsock", where);
+  if (const auto up = sockets.start(bench_board{}, *where, storage, {}, boot::timestamp()); !up)
+    return board::fail("start", up.error(), sockets.why());
   for (boot::text list = boot::option("run"); list.size != 0;) {
     boot::text word{list.data, 0};
     while (word.size < list.size && word.data[word.size] != ',') ++word.size;

@@ -31,8 +31,10 @@ struct memory {
   rng_t entropy;
 };
 
-static int fail(const char* what, errc why) {
+static int fail(const char* what, errc why, const report& seen = {}) {
   std::printf("%s: %s\n", what, describe(why));
+  if (seen.why == verdict::undecided) return 1;
+  std::printf("  %s device: %s\n  what to do: %s\n", name(seen.type), describe(seen.why), advice(seen.why));
   return 1;
 }
 
@@ -57,7 +59,7 @@ int main() {
   const auto m = std::make_unique<memory>();
   const auto where = pci::find(bus.host(), device_type::block);
   if (!where) return fail("no disk", where.error());
-  if (const auto up = m->disk.start(board{&machine}, *where, m->disk_dma); !up) return fail("start", up.error());
+  if (const auto up = m->disk.start(board{&machine}, *where, m->disk_dma); !up) return fail("start", up.error(), m->disk.why());
 
   std::array<u8, 4096> data;
   for (usize i = 0; i < data.size(); ++i) data[i] = static_cast<u8>(i);
@@ -71,7 +73,7 @@ int main() {
 
   const auto source = pci::find(bus.host(), device_type::entropy);
   if (!source) return fail("no rng", source.error());
-  if (const auto up = m->entropy.start(board{&machine}, *source, m->rng_dma); !up) return fail("start", up.error());
+  if (const auto up = m->entropy.start(board{&machine}, *source, m->rng_dma); !up) return fail("start", up.error(), m->entropy.why());
   std::array<u8, 16> seed;
   if (const auto r = m->entropy.fill(seed); !r) return fail("fill", r.error());
   std::printf("entropy: %zu bytes in %u request\n", seed.size(), rng_model.requests());

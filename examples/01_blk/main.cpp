@@ -10,8 +10,8 @@ constinit disk_t disk;                                      // ours alone
 
 extern "C" int guest_main(const char*) {
   const auto where = bus::find(board{}, virtio::device_type::block);
-  if (!where) return board::fail("no disk", where.error());
-  if (auto up = disk.start(board{}, *where, disk_dma); !up) return board::fail("start", up.error());
+  if (!where) return board::fail("no disk", where);
+  if (auto up = disk.start(board{}, *where, disk_dma); !up) return board::fail("start", up.error(), disk.why());
 
   alignas(512) static virtio::u8 sector[512];
   if (auto r = disk.read(0, sector); !r) return board::fail("read", r.error());

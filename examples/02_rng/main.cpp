@@ -10,8 +10,8 @@ constinit rng_t entropy;
 
 extern "C" int guest_main(const char*) {
   const auto where = bus::find(board{}, virtio::device_type::entropy);
-  if (!where) return board::fail("no rng", where.error());
-  if (auto up = entropy.start(board{}, *where, rng_dma); !up) return board::fail("start", up.error());
+  if (!where) return board::fail("no rng", where);
+  if (auto up = entropy.start(board{}, *where, rng_dma); !up) return board::fail("start", up.error(), entropy.why());
 
   static virtio::u8 seed[32];
   // Repeats until all 32 bytes were really written; before that they are no entropy.

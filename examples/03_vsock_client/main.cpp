@@ -11,8 +11,8 @@ constinit vsock_t sockets;
 
 extern "C" int guest_main(const char*) {
   const auto where = bus::find(board{}, virtio::device_type::vsock);
-  if (!where) return board::fail("no vsock", where.error());
-  if (auto up = sockets.start(board{}, *where, vsock_dma); !up) return board::fail("start", up.error());
+  if (!where) return board::fail("no vsock", where);
+  if (auto up = sockets.start(board{}, *where, vsock_dma); !up) return board::fail("start", up.error(), sockets.why());
 
   auto peer = sockets.connect({virtio::vsock::host_cid, 1234});
   if (!peer) return board::fail("connect", peer.error());

@@ -357,11 +357,12 @@ static result<void> run() {
 
 extern "C" int guest_main(const char*) {
   const auto disk_at = bus::find(board{}, virtio::device_type::block);
-  if (!disk_at) return board::fail("no disk", disk_at.error());
-  if (auto up = disk.start(board{}, *disk_at, disk_dma); !up) return board::fail("disk", up.error());
+  if (!disk_at) return board::fail("no disk", disk_at);
+  if (auto up = disk.start(board{}, *disk_at, disk_dma); !up) return board::fail("disk", up.error(), disk.why());
   const auto vsock_at = bus::find(board{}, virtio::device_type::vsock);
-  if (!vsock_at) return board::fail("no vsock", vsock_at.error());
-  if (auto up = sockets.start(board{}, *vsock_at, vsock_dma, {}, boot::timestamp()); !up) return board::fail("vsock", up.error());
+  if (!vsock_at) return board::fail("no vsock", vsock_at);
+  if (auto up = sockets.start(board{}, *vsock_at, vsock_dma, {}, boot::timestamp()); !up)
+    return board::fail("vsock", up.error(), sockets.why());
 
   const auto ended = run();
   (void)sockets.hand_off();

@@ -51,8 +51,8 @@ static virtio::result<void> copy(u64 end) {
 
 extern "C" int guest_main(const char*) {
   const auto where = bus::find(board{}, virtio::device_type::block);
-  if (!where) return board::fail("no disk", where.error());
-  if (auto up = disk.start(board{}, *where, disk_dma); !up) return board::fail("start", up.error());
+  if (!where) return board::fail("no disk", where);
+  if (auto up = disk.start(board{}, *where, disk_dma); !up) return board::fail("start", up.error(), disk.why());
 
   const auto copied = copy(2048);
   if (!copied) return board::fail("copy", copied.error());

@@ -61,7 +61,7 @@ static virtio::result<void> stream(virtio::u64 requests) {
 extern "C" int guest_main(const char*) {
   boot::interrupts_begin();
   const auto where = virtio::pci::find(sleeping_board{}, virtio::device_type::block);
-  if (!where) return board::fail("no disk", where.error());
+  if (!where) return board::fail("no disk", where);
 
   virtio::interrupt_vectors vectors;
   if (msix.open(sleeping_board{}, where->id) && msix.size() >= 2) {
@@ -76,10 +76,8 @@ extern "C" int guest_main(const char*) {
     boot::on_line(line, on_interrupt_line);
     vectors = virtio::interrupt_line;
   }
-  if (auto up = disk.start(sleeping_board{}, *where, disk_dma, vectors); !up) {
-    boot::print(virtio::describe(disk.why().why), "\n");
-    return board::fail("start", up.error());
-  }
+  if (auto up = disk.start(sleeping_board{}, *where, disk_dma, vectors); !up)
+    return board::fail("start", up.error(), disk.why());
   boot::print(virtio::name(disk.why().via), ", ", vectors.first == virtio::no_vector ? "interrupt line" : "MSI-X", "\n");
 
   for (virtio::u64 i = 0; i < 64; ++i)

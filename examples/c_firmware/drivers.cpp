@@ -17,13 +17,18 @@ constinit virtio::dma_storage<disk_t::dma_bytes> disk_dma;
 constinit virtio::dma_storage<entropy_t::dma_bytes> entropy_dma;
 constinit disk_t disk;
 constinit entropy_t entropy;
+constinit virtio::report refused;  // what stood in the way of the last start
 
 int status_of(virtio::result<void> what) { return static_cast<int>(what.error()); }
 
 template <class Device>
 int start(Device& device, virtio::device_type type, virtio::dma_region storage) {
+  refused = {};
   const auto where = virtio::pci::find(board{}, type);
-  return where ? status_of(device.start(board{}, *where, storage)) : static_cast<int>(where.error());
+  if (!where) return static_cast<int>(where.error());
+  const auto up = device.start(board{}, *where, storage);
+  if (!up) refused = device.why();
+  return status_of(up);
 }
 
 // A device that was never started is quiet.
@@ -52,4 +57,8 @@ int drivers_hand_off() {
   return of_disk != 0 ? of_disk : of_entropy;
 }
 
+const char* drivers_verdict() { return refused.why == virtio::verdict::undecided ? "" : virtio::describe(refused.why); }
+const char* drivers_advice() { return refused.why == virtio::verdict::undecided ? "" : virtio::advice(refused.why); }
+uint64_t drivers_bar_address() { return refused.bar_address; }
+uint64_t drivers_bar_size() { return refused.bar_size; }
 const char* drivers_describe(int why) { return virtio::describe(static_cast<virtio::errc>(why)); }

@@ -34,6 +34,13 @@ drivers_status drivers_hand_off(void);
 /* A sentence about an error. Static storage. */
 const char *drivers_describe(drivers_status why);
 
+/* After a start that failed: what stood in the way, and what to do about it; empty when there was no device. Static storage.
+ * Where it was a BAR: its address on the bus and its size in bytes, else 0. */
+const char *drivers_verdict(void);
+const char *drivers_advice(void);
+uint64_t drivers_bar_address(void);
+uint64_t drivers_bar_size(void);
+
 #ifdef __cplusplus
 }
 #endif

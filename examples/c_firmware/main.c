@@ -21,10 +21,27 @@ static int fail(const char *what, drivers_status why) {
   return 1;
 }
 
+static int fail_start(const char *what, drivers_status why) {
+  fail(what, why);
+  if (*drivers_verdict() == '\0') return 1;
+  print("  ");
+  print(drivers_verdict());
+  if (drivers_bar_size() != 0) {
+    print("; bytes of the BAR, and its address: ");
+    print_number(drivers_bar_size());
+    print(", ");
+    print_number(drivers_bar_address());
+  }
+  print("\n  what to do: ");
+  print(drivers_advice());
+  print("\n");
+  return 1;
+}
+
 static int use_disk(void) {
   static unsigned char sector[512];
   drivers_status why;
-  if ((why = disk_start()) != 0) return fail("disk", why);
+  if ((why = disk_start()) != 0) return fail_start("disk", why);
   print_number(disk_sectors());
   print(" sectors\n");
   if ((why = disk_read(0, sector, sizeof sector)) != 0) return fail("read", why);
@@ -43,7 +60,7 @@ static int use_entropy(void) {
   unsigned zeros = 0;
   drivers_status why;
   size_t i;
-  if ((why = entropy_start()) != 0) return fail("entropy", why);
+  if ((why = entropy_start()) != 0) return fail_start("entropy", why);
   if ((why = entropy_fill(seed, sizeof seed)) != 0) return fail("fill", why);
   for (i = 0; i < sizeof seed; ++i) zeros += seed[i] == 0;
   print(zeros < 8 ? "seeded\n" : "not random\n");

@@ -74,59 +74,22 @@ void put(mebibytes m) { print(m.bytes >> 20, ".", (m.bytes >> 10 & 1023) * 10 / 
 struct kind {
   virtio::device_type type;
 };
-void put(kind k) {
-  const char* const known = virtio::name(k.type);
-  if (boot::text{known, 6} == "device") print("device of type ", static_cast<unsigned>(k.type));  // the library has no name
-  else print(known, " device");
-}
+void put(kind k) { boot::print_type(k.type); }
 
 constexpr const char* detail = "\n                      ";  // the next line, below the verdict
-
-void print_feature(u8 bit, virtio::device_type type) {
-  const char* known = virtio::name(static_cast<virtio::feature>(bit));
-  if (known == nullptr && type == virtio::device_type::block) known = virtio::blk::name(static_cast<virtio::blk::feature>(bit));
-  if (known == nullptr && type == virtio::device_type::vsock) known = vsock::name(static_cast<vsock::feature>(bit));
-  if (known != nullptr) print(known);
-  else print("bit ", bit);
-}
 
 void print_features(const virtio::feature_set& features, virtio::device_type type) {
   print(detail, "features:");
   for (u8 bit = 0; bit < 128; ++bit) {
     if (!features.has_bit(bit)) continue;
     print(" ");
-    print_feature(bit, type);
+    boot::print_feature(bit, type);
   }
 }
 
-/// What a report has beyond its verdict: which capability, BAR, feature or queue it was, and by how much.
+/// What a report has beyond its verdict: which capability, BAR, feature or queue it was, by how much, and what to do.
 void print_detail(const virtio::report& seen) {
-  using virtio::verdict;
-  switch (seen.why) {
-    case verdict::capability_missing:
-    case verdict::capability_bar_invalid:
-    case verdict::capability_too_short:
-    case verdict::capability_misaligned:
-    case verdict::bar_unassigned:
-    case verdict::bar_out_of_reach:
-    case verdict::bar_too_small:
-      if (seen.capability != 0) print(detail, "capability: ", virtio::pci::name(virtio::pci::structure{seen.capability}));
-      if (seen.why != verdict::capability_missing) print(detail, "BAR ", seen.bar);
-      if (seen.wanted != 0) print(": ", seen.wanted, " bytes wanted, ", seen.available, " there");
-      break;
-    case verdict::feature_missing:
-    case verdict::feature_unsupported:
-      print(detail, "feature: ");
-      print_feature(seen.feature, seen.type);
-      break;
-    case verdict::queue_missing:
-    case verdict::queue_unusable:
-      print(detail, "queue ", seen.queue);
-      if (seen.wanted != 0) print(": ", seen.wanted, " entries wanted, ", seen.available, " there");
-      break;
-    case verdict::features_refused: print(detail, "its status: ", boot::hex(seen.status)); break;
-    default: break;
-  }
+  boot::print_details(seen, detail);
   if (seen.error != virtio::errc::ok) print(detail, virtio::describe(seen.error));
 }
 

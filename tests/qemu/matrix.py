@@ -492,14 +492,22 @@ def example_cells():
             yield Cell(f"{machine} {variant} example 01_blk", machine, variant, [Disk(flips=True)], image="examples/01_blk",
                        console=[r"\A\Z"])
     yield Cell("pc example 01_blk without a disk", image="examples/01_blk", status=1,
-               console=[r"\Ano disk: there is no such device"])
-    yield Cell("pc example 01_blk with two disks", image="examples/01_blk", status=1,
-               disks=[Disk(), Disk(name="other", serial="second")], console=[r"\Ano disk: more than one device fits"])
+               console=[r"\Ano disk: there is no such device.*\n  no virtio device: 4 other functions or empty slots\n\Z"])
+    yield Cell("pc example 01_blk with other devices than a disk: it lists them", variant="modern-only", rngs=[Rng("addr=4")], status=1,
+               image="examples/01_blk", extra=["-device", "virtio-balloon-pci,addr=1e", "-device", "pci-testdev"],
+               console=[r"\Ano disk: there is no such device.*\n  00:04.0 1af4:1044  entropy device, modern PCI: usable\n"
+                        r"  00:1e.0 1af4:1002  balloon device, modern PCI: usable\n\Z"])
+    yield Cell("pc example 01_blk with two disks", image="examples/01_blk", status=1, disks=[Disk(options="addr=4"),
+               Disk(name="other", serial="second", options="addr=5")],
+               console=[r"\Ano disk: more than one device fits.*\n  00:04.0 1af4:1001  block device, modern PCI: usable\n"
+                        r"  00:05.0 1af4:1001  block device, modern PCI: usable\n\Z"])
     yield Cell("pc example 01_blk with a read-only disk", image="examples/01_blk", status=1,
                disks=[Disk(backend="driver=raw,read-only=on,file.driver=file,file.filename={image}")],
                console=[r"\Awrite: the device is read-only"])
     yield Cell("pc example 01_blk with a queue of 1024, legacy: refused", variant="legacy-only", image="examples/01_blk", status=1,
-               disks=[Disk(options="queue-size=1024")], console=[r"\Astart: the driver's DMA storage or ring is too small"])
+               disks=[Disk(options="queue-size=1024")], console=[
+                   r"\Astart: the driver's DMA storage or ring is too small.*\n  block device: the driver's ring has too few entries\n"
+                   r"    queue 0: 1024 entries wanted, 256 there\n    what to do: give the driver a larger queue"])
     for variant in ("modern-only", "legacy-only"):
         yield Cell(f"pc {variant} example 02_rng", variant=variant, rngs=[Rng()], image="examples/02_rng",
                    console=[r"\A(0x[0-9a-f]{1,2} ){32}\n\Z"])
@@ -507,6 +515,10 @@ def example_cells():
         yield Cell(f"pc {variant} example c_firmware", variant=variant, disks=[Disk(flips=True)], rngs=[Rng()], image="examples/c_firmware",
                    console=[rf"\A{SECTORS} sectors\nbehind the end: it reaches past the end of the device, of its limits or of what can be addressed\n"
                             r"seeded\nhanded off; again: the device is not running: start it \(again\)\n\Z"])
+    yield Cell("pc example c_firmware with a queue of 1024, legacy: refused", variant="legacy-only", image="examples/c_firmware", status=1,
+               disks=[Disk(options="queue-size=1024")], console=[
+                   r"\Adisk: the driver's DMA storage or ring is too small.*\n  the driver's ring has too few entries\n"
+                   r"  what to do: give the driver a larger queue.*\n\Z"])
     yield Cell("pc example c_firmware without an rng", disks=[Disk(flips=True)], image="examples/c_firmware", status=1,
                console=[r"^entropy: there is no such device"])
     yield Cell("pc example 02_rng without an rng", image="examples/02_rng", status=1, console=[r"\Ano rng: there is no such device"])

@@ -7,6 +7,7 @@
 #include <virtio/pci/assign.hpp>
 #include <virtio/platform/concepts.hpp>
 
+#include "fail.hpp"
 #include "runtime.hpp"
 #include "waits.hpp"
 
@@ -27,6 +28,7 @@ struct board {
   virtio::u32 config_read32(function_id id, virtio::u16 offset) const { return host().config_read32(id, offset); }
   void config_write32(function_id id, virtio::u16 offset, virtio::u32 value) const { host().config_write32(id, offset, value); }
   void config_write16(function_id id, virtio::u16 offset, virtio::u16 value) const { host().config_write16(id, offset, value); }
+  virtio::result<virtio::pci::bar_info> locate(function_id id, virtio::u8 index) const { return host().locate(id, index); }
   virtio::result<bar_space> bar(function_id id, virtio::u8 index) const { return host().bar(id, index); }
   template <class Visit>
   void each_function(Visit&& visit) const {
@@ -40,10 +42,11 @@ struct board {
 
   bool keep_waiting(virtio::waiting why, virtio::u64 attempt) const { return boot::keep_waiting(why, attempt); }
 
-  /// Says what failed and why; the guest's exit status.
-  static int fail(const char* what, virtio::errc why) {
-    boot::print(what, ": ", virtio::describe(why), "\n");
-    return 1;
+  /// Says what failed and why; the guest's exit status. `why`: an error, with a driver's `why()` behind it if a start failed; or the
+  /// result of a search, and all virtio devices are listed.
+  template <class... Why>
+  static int fail(const char* what, const Why&... why) {
+    return boot::fail(what, [](auto visit) { bus::for_each(board{}, visit); }, why...);
   }
 };
 

@@ -17,5 +17,8 @@ struct board : virtio::pci::cf8<> {
     __builtin_ia32_pause();
     return attempt < 500'000'000;
   }
-  static int fail(const char* what, virtio::errc why) { return what[0] + static_cast<int>(why); }
+  template <class... Why>
+  static int fail(const char* what, const Why&...) {
+    return what[0];
+  }
 };

@@ -5,6 +5,7 @@
 #include <virtio/mmio.hpp>
 #include <virtio/platform/concepts.hpp>
 
+#include "fail.hpp"
 #include "runtime.hpp"
 #include "waits.hpp"
 
@@ -26,10 +27,11 @@ struct board {
 
   bool keep_waiting(virtio::waiting why, virtio::u64 attempt) const { return boot::keep_waiting(why, attempt); }
 
-  /// Says what failed and why; the guest's exit status.
-  static int fail(const char* what, virtio::errc why) {
-    boot::print(what, ": ", virtio::describe(why), "\n");
-    return 1;
+  /// Says what failed and why; the guest's exit status. `why`: an error, with a driver's `why()` behind it if a start failed; or the
+  /// result of a search, and all virtio devices are listed.
+  template <class... Why>
+  static int fail(const char* what, const Why&... why) {
+    return boot::fail(what, [](auto visit) { bus::for_each(board{}, visit); }, why...);
   }
 };
 

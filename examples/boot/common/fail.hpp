@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT
+// What a program says when something fails: the error, and of a device its verdict, the BAR or sizes in question, and what to do.
+// The boards beside this have it as `board::fail`.
+#pragma once
+
+#include <virtio/blk/protocol.hpp>
+#include <virtio/pci/capabilities.hpp>
+#include <virtio/vsock/protocol.hpp>
+
+#include "runtime.hpp"
+
+namespace boot {
+
+/// Hexadecimal, of fixed width.
+inline void print_digits(virtio::u32 value, unsigned width) {
+  while (width-- != 0) put("0123456789abcdef"[value >> 4 * width & 15]);
+}
+
+inline void print_feature(virtio::u8 bit, virtio::device_type type) {
+  const char* known = virtio::name(static_cast<virtio::feature>(bit));
+  if (known == nullptr && type == virtio::device_type::block) known = virtio::blk::name(static_cast<virtio::blk::feature>(bit));
+  if (known == nullptr && type == virtio::device_type::vsock) known = virtio::vsock::name(static_cast<virtio::vsock::feature>(bit));
+  if (known != nullptr) print(known);
+  else print("bit ", bit);
+}
+
+inline void print_type(virtio::device_type type) {
+  const char* const known = virtio::name(type);
+  if (type == virtio::device_type::none) print("device");
+  else if (text{known, 6} == "device") print("device of type ", static_cast<unsigned>(type));  // the library has no name
+  else print(known, " device");
+}
+
+/// Prints what a report has beyond its verdict, and what to do about that, each behind `line`.
+inline void print_details(const virtio::report& seen, const char* line) {
+  using virtio::verdict;
+  switch (seen.why) {
+    case verdict::usable:
+    case verdict::bound: return;  // nothing is wrong
+    case verdict::bar_unassigned:
+    case verdict::bar_out_of_reach:
+    case verdict::bar_too_small:
+      print(line, "BAR ", seen.bar, ": ");
+      if (seen.bar_size != 0) print(hex(seen.bar_size), " bytes, ");
+      if (seen.bar_address != 0) print("at ", hex(seen.bar_address));
+      else print("no address");
+      [[fallthrough]];
+    case verdict::capability_missing:
+    case verdict::capability_bar_invalid:
+    case verdict::capability_too_short:
+    case verdict::capability_misaligned:
+      if (seen.capability != 0) print(line, "capability: ", virtio::pci::name(virtio::pci::structure{seen.capability}));
+      if (seen.why == verdict::bar_too_small || seen.why == verdict::capability_too_short)
+        print(line, seen.wanted, " bytes wanted, ", seen.available, " there");
+      break;
+    case verdict::version_unknown: print(line, "version ", seen.available); break;
+    case verdict::feature_missing:
+    case verdict::feature_unsupported:
+      print(line, "feature: ");
+      print_feature(seen.feature, seen.type);
+      break;
+    case verdict::queue_missing:
+    case verdict::queue_too_small:
+    case verdict::queue_size_invalid:
+    case verdict::ring_too_small:
+    case verdict::queue_unusable:
+    case verdict::vector_refused:
+      if (seen.queue == 0xffff) print(line, "of the configuration");
+      else print(line, "queue ", seen.queue);
+      if (seen.wanted != 0) print(": ", seen.wanted, " entries wanted, ", seen.available, " there");
+      break;
+    case verdict::limits_unusable:
+    case verdict::block_size_invalid: print(line, "blocks of ", seen.available, " bytes"); break;
+    case verdict::reset_timed_out:
+    case verdict::features_refused: print(line, "its status: ", hex(seen.status)); break;
+    default: break;
+  }
+  print(line, "what to do: ", virtio::advice(seen.why));
+}
+
+/// Whether there is a virtio device, usable or not: not another function of the machine, nor an empty slot.
+[[nodiscard]] constexpr bool is_virtio(virtio::verdict why) {
+  using virtio::verdict;
+  return why != verdict::not_virtio && why != verdict::id_outside_ranges && why != verdict::not_virtio_mmio && why != verdict::empty_slot;
+}
+
+/// Prints one device that discovery has found: its place, its type, its verdict, and what is wrong with it.
+template <class Found>
+void print_device(const Found& one) {
+  print("  ");
+  if constexpr (requires { one.slot; }) {
+    print("slot ", one.slot);
+  } else {
+    print_digits(one.id.bus, 2);
+    print(":");
+    print_digits(one.id.slot, 2);
+    print(".", one.id.function, " ");
+    print_digits(one.who.vendor, 4);
+    print(":");
+    print_digits(one.who.device, 4);
+  }
+  print("  ");
+  print_type(one.seen.type);
+  if (one.seen.via != virtio::transport_kind::none) print(", ", virtio::name(one.seen.via));
+  print(": ", virtio::describe(one.seen.why));
+  print_details(one.seen, "\n    ");
+  print("\n");
+}
+
+/// Says what failed and why. Returns the guest's exit status, as the next two do; `each` is for the last.
+template <class Each>
+int fail(const char* what, Each&&, virtio::errc why) {
+  print(what, ": ", virtio::describe(why), "\n");
+  return 1;
+}
+
+/// The same of a start: with the device's verdict.
+template <class Each>
+int fail(const char* what, Each&& each, virtio::errc why, const virtio::report& seen) {
+  fail(what, each, why);
+  print("  ");
+  print_type(seen.type);
+  print(": ", virtio::describe(seen.why));
+  print_details(seen, "\n    ");
+  print("\n");
+  return 1;
+}
+
+/// The same of a search: with every virtio device there is. `each(visit)` calls `visit` for all that discovery finds.
+template <class Each, class Found>
+int fail(const char* what, Each&& each, const virtio::result<Found>& where) {
+  fail(what, each, where.error());
+  unsigned others = 0, devices = 0;
+  each([&](const auto& one) {
+    if (!is_virtio(one.seen.why)) {
+      ++others;
+      return;
+    }
+    ++devices;
+    print_device(one);
+  });
+  if (devices == 0) print("  no virtio device: ", others, " other functions or empty slots\n");
+  return 1;
+}
+
+}  // namespace boot

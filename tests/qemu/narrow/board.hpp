@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT
+// The board of a machine that does not fit: 32 bits, no windows, so that no BAR above 4 GiB can be reached.
+#pragma once
+
+#include <virtio/pci.hpp>
+#include <virtio/platform/identity.hpp>
+
+#include "fail.hpp"
+
+namespace bus = virtio::pci;
+
+struct board : virtio::pci::cf8<>, virtio::identity_platform<> {
+  template <class... Why>
+  static int fail(const char* what, const Why&... why) {
+    return boot::fail(what, [](auto visit) { bus::for_each(board{}, visit); }, why...);
+  }
+};

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+// What the boards' `fail` prints, from examples/boot/common/fail.hpp, with a string for a console. The machine.hpp that its runtime
+// asks for is that of the tests: nothing of a processor is needed.
+#include <cstdio>
+#include <string>
+
+#include <catch2/catch_test_macros.hpp>
+#include <virtio/pci.hpp>
+#include <virtio/testing/blk_model.hpp>
+#include <virtio/testing/rng_model.hpp>
+
+#include "../../examples/boot/common/fail.hpp"
+#include "disk.hpp"
+
+namespace boot {
+
+static std::string console;
+
+void put(char c) { console += c; }
+void put(const char* words) { console += words; }
+void put(text words) { console.append(words.data, words.size); }
+void put(long long n) { console += std::to_string(n); }
+void put(unsigned long long n) { console += std::to_string(n); }
+void put(hex n) {
+  char digits[19];
+  std::snprintf(digits, sizeof digits, "0x%llx", static_cast<unsigned long long>(n.value));
+  console += digits;
+}
+
+}  // namespace boot
+
+using namespace virtio;
+using namespace virtio::testing;
+using rig::seat;
+
+namespace {
+
+template <class... Why>
+std::string said(rig::machine& m, const char* what, const Why&... why) {
+  boot::console.clear();
+  CHECK(boot::fail(what, [&](auto visit) { pci::for_each(m.bus.host(), visit); }, why...) == 1);
+  return boot::console;
+}
+
+}  // namespace
+
+TEST_CASE("fail: a search that gave no device lists every virtio device, and of those that cannot be used why and what to do", "[examples]") {
+  rig::machine m;
+  m.add<rng_model>(seat::modern, 4);
+  m.add<blk_model>(seat::transitional, 5);
+  m.add<blk_model>(seat::modern, 6);
+  m.function(5).poke(0x2c, 0x00001af4, 4);  // no subsystem id, and a transitional id that is in no table
+  m.function(5).poke(0x02, 0x1038, 2);
+  m.function(6).poke(0x02, 0x1041, 2);      // a network device, whose BAR has no address
+  m.function(6).poke(0x20, 0x0c, 4);
+  m.function(6).poke(0x24, 0, 4);
+  const auto where = pci::find(m.bus.host(), device_type::block);
+  REQUIRE(where.error() == errc::not_found);
+  CHECK(said(m, "no disk", where) ==
+        "no disk: there is no such device, capability, queue, register or listener\n"
+        "  00:04.0 1af4:1044  entropy device, modern PCI: usable\n"
+        "  00:05.0 1af4:1038  device: transitional id, but the subsystem id names no device type\n"
+        "    what to do: ask the host which type it is meant to be\n"
+        "  00:06.0 1af4:1041  network device: a BAR has no address assigned\n"
+        "    BAR 4: no address\n"
+        "    capability: common configuration\n"
+        "    what to do: call pci::assign if no firmware ran; if one ran, give it a larger window\n");
+}
+
+TEST_CASE("fail: a start that failed is said with the verdict, what it is about, and what to do", "[examples]") {
+  rig::machine m;
+  auto& model = m.add<blk_model>(seat::modern, 4);
+  rig::disk<> d;
+  SECTION("a feature") {
+    model.withdraw({32});
+    const auto up = d.start(m, m.where(4));
+    CHECK(said(m, "start", up.error(), d->why()) ==
+          "start: the device or the platform does not support this\n"
+          "  block device: the device lacks a feature that the driver needs\n"
+          "    feature: VERSION_1\n"
+          "    what to do: configure the device so that it offers the feature\n");
+  }
+  SECTION("a reset that does not end") {
+    model.reset_reads = device_model::forever;
+    const auto up = d.start(m, m.where(4));
+    CHECK(said(m, "start", up.error(), d->why()).find("\n    its status: 0x") != std::string::npos);
+  }
+  SECTION("an error of another call") { CHECK(said(m, "read", errc::io_error) == "read: the device failed the request\n"); }
+}

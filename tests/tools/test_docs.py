@@ -67,6 +67,32 @@ for document in [readme, *sorted((root / "docs").glob("*.md"))]:
         if not (root / command).exists():
             problems.append(f"{document.relative_to(root)}: no such command: {command}")
 
+# README's ticks are those of docs/hosts.md, and its device types those that the library has a name for, with a driver or without.
+def rows_of(text):
+    """Label -> ticks of the first two columns behind it."""
+    rows = re.findall(r"^\| ([^|]+?) \| *([^|]*?) *\| *([^|]*?) *\|", text, re.M)
+    return {label: [cell in ("yes", "✓") for cell in cells] for label, *cells in rows if cells[0] not in ("block", "streams", "---")}
+
+
+def section(text, heading):
+    return re.search(rf"^{re.escape(heading)}\n(.*?)(?=^## |^<!-- |\Z)", text, re.M | re.S)[1]
+
+
+hosts = (root / "docs/hosts.md").read_text()
+ticks = rows_of(section(readme.read_text(), "<!-- hosts -->"))
+known = rows_of(section(hosts, "## Hosts and interfaces")) | rows_of(section(hosts, "## Sockets"))
+for label in ticks.keys() ^ known.keys():
+    problems.append(f"README.md, docs/hosts.md: only one of them has a row: {label}")
+problems += [f"README.md: not the ticks of docs/hosts.md: {label}" for label in ticks if ticks[label] != known.get(label, ticks[label])]
+
+types = dict(re.findall(r'case device_type::(\w+): return "([^"]*)"', (root / "include/virtio/base/types.hpp").read_text()))
+drivers = {"block": "blk", "entropy": "rng", "vsock": "vsock"}  # whose folder is not called like its type
+has = {name: (root / "include/virtio" / drivers.get(kind, kind) / "device.hpp").exists() for kind, name in types.items() if kind != "none"}
+told = dict(re.findall(r"^\| (yes|not yet) \| (.*?)(?:, and every other)? \|$", section(readme.read_text(), "<!-- device types -->"), re.M))
+for answer, is_there in (("yes", True), ("not yet", False)):
+    if set(told.get(answer, "").split(", ")) != {name for name, driver in has.items() if driver == is_there}:
+        problems.append(f"README.md: device types: '{answer}' is not what include/virtio has drivers for")
+
 # Every verdict is in its document, in order and in the words of the library, with a test that names it.
 report = (root / "include/virtio/base/report.hpp").read_text()
 enumerated = re.findall(r"^  (\w+)(?: = 0)?,", re.search(r"enum class verdict .*?^};", report, re.M | re.S)[0], re.M)

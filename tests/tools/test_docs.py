@@ -50,7 +50,7 @@ for name in re.findall(r'vsock_test\("([^"]+)"', (root / "tests/vsock/CMakeLists
 
 for document in [readme, *sorted((root / "docs").glob("*.md"))]:
     text = document.read_text()
-    for target in re.findall(r"\]\(([^)#]+)\)", text):
+    for target in re.findall(r"\]\(([^)#]+)\)", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)):
         if "://" not in target and not (document.parent / target).exists():
             problems.append(f"{document.relative_to(root)}: no such file: {target}")
     shown, in_table = [], False
@@ -108,6 +108,21 @@ for verdict, said, move, shown in listed:
         problems.append(f"docs/verdicts.md: {verdict}: not in the words of describe(): {words.get(verdict)}")
     if not any(re.search(rf"verdict::{verdict}\b", bodies.get(name, "")) for name in re.findall(r"`([^`]+)`", shown)):
         problems.append(f"docs/verdicts.md: {verdict}: none of its tests has it")
+
+# docs/drivers.md has every public call of the block and entropy drivers, and every field of what discovery gives.
+drivers_md = (root / "docs/drivers.md").read_text()
+called = re.findall(r"^\| (`\w+\(.*?) \| *(yes)? *\| *(yes)? *\| *(?:yes)? *\|", drivers_md, re.M)
+for column, folder in enumerate(("blk", "rng")):
+    public = (root / f"include/virtio/{folder}/device.hpp").read_text().split(" public:", 1)[1].split("\n private:", 1)[0]
+    members = set(re.findall(r"^  (?! |static)(?:\[\[nodiscard\]\] )?[\w:&<> ]+ (\w+)\(", public, re.M))
+    listed_calls = {name for names, *columns in called if columns[column] for name in re.findall(r"`(\w+)\(", names)}
+    for name in sorted(members ^ listed_calls):
+        problems.append(f"docs/drivers.md: calls of {folder}::device: {name} is in one of the two only")
+for header, struct in (("pci/discover", "found"), ("transport/mmio_slots", "found"), ("base/report", "report"), ("pci/function", "identity")):
+    body = re.search(rf"^struct {struct} {{\n(.*?)^}};", (root / f"include/virtio/{header}.hpp").read_text(), re.M | re.S)[1]
+    for field in re.findall(r"^  (?!using)[\w:]+(?: [\w:]+)* (\w+)(?: = [^;]*|{})?;", body, re.M):
+        if f"`{field}`" not in drivers_md:
+            problems.append(f"docs/drivers.md: no {field} of {header}.hpp's {struct}")
 
 # Programs that are said to compile do, for a bare target, and leave nothing in .data.
 for document in sorted((root / "docs").glob("*.md")):

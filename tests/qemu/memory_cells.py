@@ -17,6 +17,11 @@ def cells(kit):
                            image="examples/02_rng", memory=memory, console=[r"\A(0x[0-9a-f]{1,2} ){32}\n\Z"])
             yield kit.Cell(f"{machine} modern-only demo, {size} of memory", machine, "modern-only", [kit.Disk()], [kit.Rng()],
                            image="examples/demo", memory=memory, console=[r"block device", r"sha256|SHA-256"])
+            # A kernel whose pointers are no physical addresses. It turns a bit each time it has come to the disk.
+            ways = "through ports: {0}\n" + ("no MCFG\n" if machine == "pc" else "through memory: {0}\n")
+            for variant, via in (("modern-only", "modern"), ("transitional", "modern"), ("legacy-only", "legacy")):
+                yield kit.Cell(f"{machine} {variant} example higher_half, {size} of memory", machine, variant, [kit.Disk(flips=machine == "pc")],
+                               [kit.Rng()], image="examples/higher_half", memory=memory, console=[r"\A" + ways.format(via) + r"\Z"])
         # QEMU 10's firmware puts the BARs at 56 TiB, which takes page tables of two levels or three.
         for pages in ("+", "-"):
             yield kit.Cell(f"{machine} modern-only example 01_blk, 46 address bits, {pages}pdpe1gb", machine, "modern-only",

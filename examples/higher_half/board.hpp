@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+// The porting surface of a kernel whose addresses are not the machine's: the image lies in one place, all memory and the devices'
+// registers in another.
+#pragma once
+
+#include <virtio/pci.hpp>
+#include <virtio/platform/concepts.hpp>
+
+namespace kernel {
+
+inline constexpr virtio::uptr image = 0xffffffff80000000;    // where link.ld puts physical address 0
+inline constexpr virtio::uptr direct = 0xffff800000000000;   // where start.S maps physical address 0 once more, for 4 GiB
+inline constexpr virtio::uptr devices = 0xffffc00000000000;  // 1 GiB of addresses for device memory
+
+extern "C" virtio::u64 device_pages[512];  // start.S: the page table of `devices`, of 2 MiB each
+inline virtio::u32 device_pages_used = 0;
+inline virtio::u64 end_of_low_memory = 0;  // from the loader's map: up to 4 GiB there is none after it
+
+/// Where the CPU reaches what lies on the bus, BARs as well as configuration space: in pages that are mapped when they are first asked
+/// for. (A kernel that has mapped all of it at one distance needs no class: `virtio::pci::linear_map{.offset = direct}`.)
+struct device_map {
+  [[nodiscard]] virtio::result<virtio::uptr> cpu_address(virtio::u64 at, virtio::u64 size) const {
+    constexpr virtio::u64 page = 1u << 21, uncached = 0x9b;  // present, writable, large
+    const virtio::u64 first = at & ~(page - 1), count = (at + size - 1 - first) / page + 1;
+    if (at < end_of_low_memory || at + size < at || count > 512) return virtio::errc::out_of_range;
+    const auto is_mapped = [&](virtio::u32 n) {
+      for (virtio::u64 i = 0; i < count; ++i)
+        if (device_pages[n + i] != ((first + i * page) | uncached)) return false;
+      return true;
+    };
+    virtio::u32 n = 0;
+    while (n + count <= device_pages_used && !is_mapped(n)) ++n;
+    if (n + count > device_pages_used) {
+      n = device_pages_used;
+      if (n + count > 512) return virtio::errc::no_space;
+      for (virtio::u64 i = 0; i < count; ++i) device_pages[n + i] = (first + i * page) | uncached;
+      device_pages_used += static_cast<virtio::u32>(count);
+    }
+    return devices + n * page + (at - first);
+  }
+};
+
+/// `Host` is how configuration space is reached: `pci::cf8` or `pci::ecam_with_ports`.
+template <class Host>
+struct board : Host {
+  using barriers = virtio::smp_barriers;
+
+  /// Static objects lie in the image, what the kernel allocates in the direct map. Both are contiguous for the device.
+  virtio::result<void> map(const volatile void* va, virtio::usize n, virtio::direction way, virtio::segments& out) const {
+    const auto at = reinterpret_cast<virtio::uptr>(va);
+    if (at < direct) return virtio::errc::dma_unreachable;
+    return out.push(virtio::dma_addr{at - (at >= image ? image : direct)}, n, way);
+  }
+
+  bool keep_waiting(virtio::waiting, virtio::u64 attempt) const {
+    __builtin_ia32_pause();
+    return attempt < 500'000'000;
+  }
+};
+
+}  // namespace kernel

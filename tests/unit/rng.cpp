@@ -41,6 +41,27 @@ TEST_CASE("rng: a device that keeps giving nothing ends in an error", "[rng][hos
   CHECK(model.requests() < 100);
 }
 
+TEST_CASE("rng: fifteen answers of nothing in a row are borne, as often as they come, and sixteen are not", "[rng][hostile]") {
+  rig::machine m;
+  auto& model = m.add<rng_model>(seat::modern, 4);
+  const auto nothing = [&](int times) { model.answers.insert(model.answers.end(), static_cast<usize>(times), 0); };
+  rig::entropy<> e;
+  REQUIRE(e.start(m, m.where(4)));
+  u8 data[8];
+  for (int i = 0; i < 4; ++i) {
+    nothing(15);
+    model.answers.push_back(1);
+  }
+  REQUIRE(e->fill(data));
+  CHECK(model.requests() == 4 * 16 + 1);
+  for (usize i = 0; i < sizeof data; ++i) CHECK(data[i] == rng_model::pattern(i));
+  model.answers.push_back(3);
+  nothing(16);
+  CHECK(e->fill(data).error() == errc::io_error);
+  CHECK(model.requests() == 4 * 16 + 1 + 1 + 16);
+  CHECK(model.answers.empty());
+}
+
 TEST_CASE("rng: an asynchronous request reports how much is random, and a claim beyond the buffer is cut [RNG-02][SPLIT-17]", "[rng]") {
   rig::machine m;
   auto& model = m.add<rng_model>(seat::modern, 4);

@@ -7,9 +7,9 @@
 #include <cstdint>
 #include <string>
 
+#include <virtio/pci.hpp>
 #include <virtio/testing/fake_pci.hpp>
 #include <virtio/testing/strict_platform.hpp>
-#include <virtio/virtio.hpp>
 
 namespace boot {
 

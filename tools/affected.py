@@ -2,9 +2,11 @@
 """What a change can affect, by what includes or imports what: targets to build and tests to run.
 
 A test's inputs are the files that its command names, those of its property REQUIRED_FILES, and whatever these include or import. A
-program's are its sources and what they include, with the include folders that CMake tells (its file API). A test is affected when one
-of its inputs has changed.
+program's are its sources and what they include, with the include folders that CMake tells (its file API); a header that has a source
+beside it brings that source. A test is affected when one of its inputs has changed. Of a program with many test cases those are
+affected whose own source is.
 """
+import dataclasses
 import functools
 import json
 import os
@@ -14,11 +16,19 @@ import subprocess
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(?:<(virtio/[^>]+)>|"([^"]+)")', re.M)
 IMPORT = re.compile(r"^[ \t]*(?:import|from)[ \t]+(\w+)", re.M)
+TEST_CASE = re.compile(r'^(?:TEMPLATE_)?TEST_CASE\(\s*((?:"(?:[^"\\]|\\.)*"\s*)+)(?:,\s*"([^"]*)")?', re.M)
+SLOW = "[slow]"  # the tag of test cases that take more than three seconds with sanitizers
+LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"')
 C_SUFFIXES = {".cpp", ".hpp", ".h", ".c", ".S"}
 # Folders of include/virtio that no other folder includes: a test with labels of theirs is about those and no others.
 DRIVERS = {"blk", "rng", "vsock"}
+GUESTS = "qemu"          # the label of tests that boot guests
+VARIATION = "variation"  # that of tests which vary another, on another machine or with another compiler, or count very far
 # What everything is built and run with: a change there affects all.
-MACHINERY = re.compile(r"(?:^|/)CMakeLists\.txt$|\.cmake$|\.ld$|^tools/(?:test|setup|timed-compile|affected\.py)$")
+MACHINERY = re.compile(
+    r"(?:^|/)CMakeLists\.txt$|\.cmake$|\.ld$|^tests/support/precompiled|^tools/(?:test|setup|timed-compile|affected\.py)$")
+# What no guest has: beside a change of a driver it is no reason to boot guests that are about others.
+BESIDE = re.compile(r"^tests/(?:unit|contract|hostile|fuzz)/[^/]+\.cpp$|^docs/|\.md$")
 
 
 def ask_cmake(folder):
@@ -28,18 +38,49 @@ def ask_cmake(folder):
     query.touch()
 
 
+def properties_of(test):
+    """A test's properties as ctest describes it."""
+    return {one["name"]: one["value"] for one in test.get("properties", [])}
+
+
+def paths_of(test):
+    """The files that a test's command and its REQUIRED_FILES name."""
+    return {word for word in [*test.get("command", []), *properties_of(test).get("REQUIRED_FILES", [])] if word.startswith("/")}
+
+
+@dataclasses.dataclass
+class Program:
+    """One that a change affects: its target, the test cases in those of its sources that the change does not affect, and slow ones
+    in sources that have not changed themselves."""
+    target: str
+    unaffected: set
+    slow: set
+
+    def affects_case(self, arguments):
+        """Whether the test that runs it with these arguments is affected: of Catch2's programs, the name of a test case."""
+        return not self._names(arguments) & self.unaffected
+
+    def is_slow(self, arguments):
+        return bool(self._names(arguments) & self.slow)
+
+    @staticmethod
+    def _names(arguments):
+        name = re.sub(r"\\(.)", r"\1", arguments[0]) if arguments else ""
+        return {name, name.rpartition(" - ")[0]}  # of a template: "name - type"
+
+
 class Change:
     """What differs from a revision of the project, and what depends on it. Files are named from the project's root on."""
 
-    def __init__(self, root, revision=""):
-        """Without a revision: from HEAD, or from HEAD~1 when nothing differs from HEAD."""
+    def __init__(self, root, revision="", files=()):
+        """Without a revision: from HEAD, or from HEAD~1 when nothing differs from HEAD. With files: that these were what differs."""
         self.root = root
-        self.revision = revision or ("HEAD" if self._differs("HEAD") else "HEAD~1")
-        self.files = self._differs(self.revision)
+        self.revision = revision or ("HEAD" if files or self._differs("HEAD") else "HEAD~1")
+        self.files = set(files) or self._differs(self.revision)
         self.everything = any(MACHINERY.search(name) for name in self.files)
-        within = [re.match(r"include/virtio/(\w+)(?:/|\.hpp$)", name) for name in self.files]
+        within = [re.match(r"include/virtio/(\w+)(?:/|\.hpp$)", name) for name in self.files if not BESIDE.search(name)]
         folders = {one[1] if one else "" for one in within}
-        self.drivers = folders if folders <= DRIVERS else set()  # which the whole change is about, if it is about drivers alone
+        self.drivers = folders if folders <= DRIVERS else set()  # those that the change is about, if it is about drivers alone
         self.modules = {path.stem: path.relative_to(root).as_posix() for folder in ("tests", "tools", "examples")
                         for path in (root / folder).rglob("*.py")}
 
@@ -70,6 +111,8 @@ class Change:
 
     def _mentioned(self, name, folders):
         includes, imports = self._words(name)
+        if name.endswith(".hpp") and (self.root / (implementation := name[:-4] + ".cpp")).is_file():
+            yield implementation
         for header, beside in includes:
             if header:
                 yield f"include/{header}"
@@ -91,9 +134,19 @@ class Change:
                 todo += self._mentioned(name, folders)
         return False
 
+    def headers(self):
+        """The library's headers that are affected, as they are included."""
+        names = sorted(path.relative_to(self.root / "include").as_posix() for path in (self.root / "include/virtio").rglob("*.hpp"))
+        return [name for name in names if self.affects([f"include/{name}"])]
+
+    def cases(self, names):
+        """The test cases in these files: {name: tags}."""
+        return {re.sub(r"\\(.)", r"\1", "".join(LITERAL.findall(case))): tags for name in names if name.endswith(".cpp")
+                for case, tags in TEST_CASE.findall((self.root / name).read_text(errors="replace"))}
+
     @functools.lru_cache(maxsize=None)
     def programs(self, build):
-        """The programs of a build folder that are affected: {path: target}."""
+        """The programs of a build folder that are affected: {path: Program}."""
         reply = build / ".cmake/api/v1/reply"
         index = json.loads(max(reply.glob("index-*.json")).read_text())
         model = json.loads((reply / index["reply"]["codemodel-v2"]["jsonFile"]).read_text())
@@ -101,31 +154,50 @@ class Change:
         affected = {}
         for target in targets.values():
             if target["type"] == "EXECUTABLE":
-                parts = [target, *(targets[one["id"]] for one in target.get("dependencies", []))]
-                if self.everything or any(map(self._affects_target, parts)):
-                    affected |= {str(build / one["path"]): target["name"] for one in target["artifacts"]}
+                own, libraries = self._sources(target), {}
+                for one in target.get("dependencies", []):
+                    libraries |= self._sources(targets[one["id"]])
+                if self.everything or any(own.values()) or any(libraries.values()):
+                    slow = {name for name, tags in self.cases(own.keys() - self.files).items() if SLOW in tags}
+                    program = Program(target["name"], set(), slow)
+                    # A source of a library that has itself changed may concern all that are linked with it.
+                    if not self.everything and not self.files & libraries.keys():
+                        program.unaffected = (self.cases(name for name in own if not own[name]).keys()
+                                              - self.cases(name for name in own if own[name]).keys())
+                        if program.unaffected and not any(own.values()):
+                            continue
+                    affected |= {str(build / one["path"]): program for one in target["artifacts"]}
         return affected
 
-    def _affects_target(self, target):
+    def _sources(self, target):
+        """A target's sources: {name: whether it is affected}."""
         folders = {self.name_of(one["path"]) for group in target.get("compileGroups", []) for one in group.get("includes", [])}
-        return self.affects((self.name_of(one["path"]) for one in target.get("sources", [])), tuple(sorted(folders - {""})))
+        names = {self.name_of(one["path"]) for one in target.get("sources", [])} - {""}
+        return {name: self.affects([name], tuple(sorted(folders - {""}))) for name in names}
 
     def tests(self, known, builds, without):
-        """Chooses among all tests as ctest knows them: the numbers of those to run, and how many are left out though they may be
-        affected: they run programs of other build folders, or have one of the labels `without`."""
-        affected = {path: target for build in builds for path, target in self.programs(build).items()}
-        chosen, left_out = [], 0
+        """Chooses among all tests as ctest knows them: gives a list of (number, test), and how many are left out and why. "unaffected":
+        nothing that they read has changed. "without": they run programs of other build folders, or have one of these labels. "others",
+        after a change of drivers alone: guests that are about other drivers, and variations."""
+        affected = {path: program for build in builds for path, program in self.programs(build).items()}
+        chosen, left_out = [], {"unaffected": 0, "others": 0, "without": 0}
         for number, test in enumerate(known, 1):
-            properties = {one["name"]: one["value"] for one in test.get("properties", [])}
-            labels = set(properties.get("LABELS", []))
-            if self.drivers and labels & DRIVERS and not labels & self.drivers:
-                continue
-            words = {word for word in [*test.get("command", []), *properties.get("REQUIRED_FILES", [])] if word.startswith("/")}
+            labels = set(properties_of(test).get("LABELS", []))
+            command = test.get("command", [])
+            words = paths_of(test)
             made = {pathlib.Path(word) for word in words if word.startswith(f"{self.root}/build/")}
             foreign = any(not any(one.is_relative_to(build) for build in builds) for one in made)
-            if foreign or self.everything or words & affected.keys() or self.affects(map(self.name_of, words)):
-                if foreign or labels & without:
-                    left_out += 1
-                else:
-                    chosen.append(number)
+            if program := affected.get(command[0] if command else ""):
+                may_fail = program.affects_case(command[1:])
+                labels |= {VARIATION} if program.is_slow(command[1:]) else set()
+            else:
+                may_fail = foreign or self.everything or words & affected.keys() or self.affects(map(self.name_of, words))
+            if not may_fail:
+                left_out["unaffected"] += 1
+            elif foreign or labels & without:
+                left_out["without"] += 1
+            elif self.drivers and (VARIATION in labels or GUESTS in labels and not labels & self.drivers):
+                left_out["others"] += 1
+            else:
+                chosen.append((number, test))
         return chosen, left_out

@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import dataclasses
 import io
+import os
 import pathlib
 import re
 import sys
@@ -44,8 +45,11 @@ LONG = "long cells"  # batches that are only listed when asked for
 
 def is_slow(cell):
     """Whether it takes a second or more: it waits for a slow disk or for the host, or counts past 65536."""
-    return bool(cell.script) or "throttle-group" in " ".join(cell.extra) or any(
-        cell.tell.get(word, 0) >= 60000 for word in ("requests", "rng_requests"))
+    return bool(cell.script) or "throttle-group" in " ".join(cell.extra) or counts_far(cell)
+
+
+def counts_far(cell):
+    return any(cell.tell.get(word, 0) >= 60000 for word in ("requests", "rng_requests"))
 
 
 def key(cell):
@@ -91,8 +95,26 @@ def batches(version, processor):
 
 
 def drivers(cell):
-    """The drivers that a cell is about, as words with commas; - when it is about none of them."""
-    return ",".join([*(["blk"] if cell.disks else []), *(["rng"] if cell.rngs else [])]) or "-"
+    """The drivers that a cell is about: those of its devices, or the one that an example without any is about."""
+    return [name for name, devices in (("blk", cell.disks), ("rng", cell.rngs)) if devices or re.search(rf"examples/.*_{name}", cell.image)]
+
+
+def kinds(cells):
+    """Each cell with what tools/test --changed may choose it by: its drivers, and "variation" when a cell before it has the same
+    transport and ring, and the guest does the same: they differ in the machine, in sizes or in features. Of slow cells one is enough
+    for all transports, and those that count past 65536 are all variations. Words with commas, or -."""
+    seen = set()
+    for cell in cells:
+        if cell.variant.startswith("mmio") or is_slow(cell):
+            transport = "" if is_slow(cell) else cell.variant
+        else:
+            transport = "legacy" if "legacy" in (cell.variant.partition("-")[0], cell.tell.get("via")) else "modern"
+        told = tuple((word, value if isinstance(value, str) and not value.startswith("0x") else "") for word, value in cell.tell.items())
+        script = re.sub(r"\d+", "", str(cell.script))
+        kind = (cell.image, transport, told, script, "packed" in cell.name, is_slow(cell), cell.status, "refused" in cell.name,
+                len(cell.disks), len(cell.rngs))
+        yield cell, ",".join([*drivers(cell), *(["variation"] if kind in seen or counts_far(cell) else [])]) or "-"
+        seen.add(kind)
 
 
 def test_name(version, cell):
@@ -213,15 +235,22 @@ def main(arguments):
 
     known = batches(options.qemu, options.processor)
     if options.list:
+        told = {cell.name: words for cell, words in kinds(cell for parts in known.values() for cells in parts for cell in cells)}
         for name, parts in known.items():
             if LONG in name and not options.long:
                 continue
-            print(name, *(f"  {cell.image} {drivers(cell)} {test_name(options.qemu, cell)}" for cells in parts for cell in cells), sep="\n")
+            print(name)
+            for cell in (cell for cells in parts for cell in cells):
+                print(f"  {cell.image} {told[cell.name]} {test_name(options.qemu, cell)}")
         return 0
     if options.batch not in known:
         parser.error(f"no batch {options.batch!r}; --list names them")
     tree = options.tree or matrix.BUILDS[options.processor]
-    for cells in known[options.batch]:
+    wanted = known[options.batch]
+    if chosen := os.environ.get("VIRTIO_TEST_CHOSEN"):
+        names = set(pathlib.Path(chosen).read_text().splitlines())
+        wanted = [cells for cells in ([one for one in cells if test_name(options.qemu, one) in names] for cells in wanted) if cells]
+    for cells in wanted:
         for cell in cells:
             results.forget(tree, test_name(options.qemu, cell))
     counts = {}
@@ -230,7 +259,7 @@ def main(arguments):
         results.store(tree, test_name(options.qemu, cell), status, output)
         counts[status] = counts.get(status, 0) + 1
 
-    count = run(known[options.batch], options.qemu, tree, tell)
+    count = run(wanted, options.qemu, tree, tell)
     print(f"{sum(counts.values())} cells in {count} boots, {counts.get(1, 0)} wrong, {counts.get(matrix.SKIPPED, 0)} skipped")
     return 0
 

@@ -23,7 +23,7 @@ result<void> sweep(disk& d, blk::operation what, u64 sector, u64 count) {
 }  // namespace
 
 TEST_CASE("blk: of a device that takes a sector at a time a call does so much, says how far it came, and the next one goes on from there",
-          "[blk][hostile]") {
+          "[blk][hostile][slow]") {
   const auto what = GENERATE(blk::operation::discard, blk::operation::write_zeroes, blk::operation::secure_erase);
   rig::machine m;
   const extent_rules rules{.sectors = 1, .extents = 1, .alignment = 1};

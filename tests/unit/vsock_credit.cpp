@@ -456,7 +456,7 @@ constexpr u64 around = (u64{1} << 32) + 10'000'000;
 
 }  // namespace
 
-TEST_CASE("vsock credit: what is sent counts beyond 2^32, all of it [VSOCK-05][VSOCK-06]", "[vsock]") {
+TEST_CASE("vsock credit: what is sent counts beyond 2^32, all of it [VSOCK-05][VSOCK-06]", "[vsock][slow]") {
   auto s = std::make_unique<rig::sockets<large>>();
   REQUIRE(s->begin());
   const auto one = s->connected();
@@ -478,7 +478,7 @@ TEST_CASE("vsock credit: what is sent counts beyond 2^32, all of it [VSOCK-05][V
   s->check_works(one);
 }
 
-TEST_CASE("vsock credit: what is received counts beyond 2^32, all of it [VSOCK-06]", "[vsock]") {
+TEST_CASE("vsock credit: what is received counts beyond 2^32, all of it [VSOCK-06]", "[vsock][slow]") {
   auto s = std::make_unique<rig::sockets<large>>();
   REQUIRE(s->begin());
   const auto one = s->connected();

@@ -5,9 +5,9 @@ differ in nothing but their devices. Such a boot has the devices of all its cell
 marks where each begins and ends. A cell that fails, hangs or brings the machine down ends the boot, and only itself: the cells
 behind it come in the next one.
 
-usage: together.py --list [--long] [--qemu 7.2|10] [--processor aarch64]
+usage: together.py --list [--long] [--qemu 7.2|10|11] [--processor aarch64]
                                      prints the batches, each followed by its cells: image, drivers, name
-       together.py [--qemu 7.2|10] [--processor aarch64] BATCH     runs one and leaves each cell's result for result.sh
+       together.py [--qemu 7.2|10|11] [--processor aarch64] BATCH     runs one and leaves each cell's result for result.sh
 The status is 0 whatever came of the cells: each of them has its own.
 """
 import argparse

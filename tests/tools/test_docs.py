@@ -39,7 +39,7 @@ for source in (root / "tests").rglob("*.cpp"):
         name = re.sub(r"\s*\[[A-Z]+-\d+\]", "", joined).strip()
         names.add(name)
         bodies[name] = case
-for qemu in ("7.2", "10"):
+for qemu in ("7.2", "10", "11"):
     cells = subprocess.run([sys.executable, root / "tests/qemu/matrix.py", "--list", "--qemu", qemu],
                            capture_output=True, text=True, check=True).stdout
     names |= {f"qemu {qemu} {cell}" for cell in cells.splitlines()}

@@ -32,7 +32,7 @@ class arrivals {
     }
     // Buffers first: a host that waits for some does not read what we send (vhost).
     all_.queues.post_buffers();
-    all_.queues.kick(all_.queues.receive_queue);
+    all_.queues.all().kick(all_.queues.receive_queue);
     all_.looked(quiet);
     all_.serve_thirsty();
     all_.ask_again();
@@ -47,13 +47,13 @@ class arrivals {
     for (u32 id = 0; (got = all_.queues.next_event(id)) == errc::ok;) gone |= id == transport_reset;
     if (got != errc::not_ready) return got;
     if (!gone) {
-      all_.queues.kick(all_.queues.event_queue);
+      all_.queues.all().kick(all_.queues.event_queue);
       return errc::ok;
     }
     // The host's end of everything is gone. One that was restored sends nothing before it has heard of us.
     all_.end_all(errc::peer_reset);
     if (const auto said = all_.read_cid(); !said) return errc::device_misbehaved;
-    all_.queues.insist(all_.queues.event_queue);
+    all_.queues.all().insist(all_.queues.event_queue);
     return errc::ok;
   }
 

@@ -59,7 +59,7 @@ class device {
     all_.forget(seed);
     next_port_ = static_cast<u32>(seed);
     VIRTIO_TRY(all_.queues.start(platform, where, storage, interrupts, plan));
-    if (const auto said = all_.read_cid(); !said) return all_.queues.refuse(verdict::config_unreadable, said.error());
+    if (const auto said = all_.read_cid(); !said) return all_.queues.all().refuse(verdict::config_unreadable, said.error());
     all_.queues.go();
     return {};
   }
@@ -100,17 +100,16 @@ class device {
   /// the device's.
   template <class Done>
   [[nodiscard]] errc wait_until(waiting why, Done&& done) {
-    for (patience left;;) {
+    const auto turn = [this](bool& came) {
       detail::arrivals arrived{all_};
-      if (const errc problem = arrived.move_packets(); problem != errc::ok) return problem;
-      if (done()) return errc::ok;
-      if (arrived.came()) left.came();  // ask anew before sleeping
-      const errc passed = life().pass_time(why, left, [this] { return all_.arm(); });
-      if (passed == errc::timed_out) return errc::peer_silent;
-      if (passed == errc::ok) continue;
-      all_.fall(passed);
-      return passed;
-    }
+      const errc moved = arrived.move_packets();
+      came = arrived.came();
+      return moved;
+    };
+    const errc waited = all_.queues.all().wait_until(why, turn, [this] { return all_.arm(); }, done);
+    if (waited == errc::timed_out) return errc::peer_silent;
+    if (waited == errc::needs_reset) all_.fall(waited);
+    return waited;
   }
 
   // Calls that do not ----------------------------------------------------------------------------------------------------
@@ -369,31 +368,31 @@ class device {
   /// small pieces are gathered, which only polls get on their way: `flush` before a long sleep.
   [[nodiscard]] bool arm() { return !all_.to_tell.empty() || all_.is_gathering() || (life().is_up() && all_.arm()); }
   void disarm() {
-    if (life().is_up()) all_.queues.disarm();
+    if (life().is_up()) all_.queues.all().disarm();
   }
   [[nodiscard]] interrupt_cause acknowledge_interrupt() { return life().acknowledge_interrupt(); }
   /// Reads the status: `needs_reset` when the device has failed; it is then reset, and all connections end. Errors also:
   /// `not_started`; `device_broken`, it will not reset and keeps the storage.
   [[nodiscard]] result<void> check() {
-    const errc problem = life().check();
-    return problem == errc::needs_reset ? all_.fall(problem) : problem;
+    return all_.queues.all().check([this](errc why) { return all_.fall(why); });
   }
   /// Resets the device: all connections end as `canceled`, what they had not read is gone. Errors: `not_started`; it will not
   /// reset: `device_broken`, and keeps the storage; `timed_out`, and has nothing, since it confirmed another reset before.
   [[nodiscard]] result<void> reset() {
-    if (!life().device().is_open()) return errc::not_started;
-    const errc how = all_.fall(errc::canceled);
-    if (!life().has_memory()) all_.discard_all();  // it lies in storage that is the caller's again
-    return how == errc::canceled ? errc::ok : how;
+    return all_.queues.all().reset([this](errc why) { return fall_and_discard(why); });
   }
   /// As `reset`, and takes the device off the bus.
   [[nodiscard]] result<void> hand_off() {
-    const auto done = reset();
-    life().close();
-    return done;
+    return all_.queues.all().hand_off([this](errc why) { return fall_and_discard(why); });
   }
 
  private:
+  errc fall_and_discard(errc why) {
+    const errc how = all_.fall(why);
+    if (!life().has_memory()) all_.discard_all();  // it lies in storage that is the caller's again
+    return how;
+  }
+
   [[nodiscard]] device_life<P, T>& life() { return all_.life(); }
   [[nodiscard]] const device_life<P, T>& life() const { return all_.life(); }
 

@@ -48,13 +48,13 @@ class exchange {
     thirsty_ = {};
     for (listener& one : listeners) one = {};
     first_reply_ = reply_count_ = 0;
-    quiet_.end();
+    queues.all().looked(false, 0);
     table.start(seed);
     unread.start();
   }
 
-  [[nodiscard]] device_life<P, T>& life() { return queues.life(); }
-  [[nodiscard]] const device_life<P, T>& life() const { return queues.life(); }
+  [[nodiscard]] device_life<P, T>& life() { return queues.all().life(); }
+  [[nodiscard]] const device_life<P, T>& life() const { return queues.all().life(); }
   [[nodiscard]] connection* all() { return table.all(); }
   [[nodiscard]] u32 cid() const { return cid_; }
 
@@ -187,24 +187,23 @@ class exchange {
   /// The device goes down, and every connection with it. Returns what `device_life::take_down` does: of interest to those who give
   /// the storage back, since no call has a buffer that the device could keep.
   errc fall(errc why) {
-    const errc how = queues.take_down(why);
+    const errc how = queues.all().take_down(why);
     end_all(why);
     return how;
   }
 
   /// A poll has looked at everything. When many in a row were quiet the device may have forgotten us.
   void looked(bool quiet) {
-    if (!quiet) quiet_.end();
-    else if (quiet_.goes_on(looks_in_poll)) queues.ring_again();
+    queues.all().looked(quiet, looks_in_poll);
   }
   /// Asks for interrupts ahead of a sleep. True: something is there already.
   [[nodiscard]] bool arm() {
-    if (queues.arm()) return true;
-    if (quiet_.outlasts_sleep()) {  // what is gathered waits as long as we do
+    if (queues.all().arm()) return true;
+    if (queues.all().outlasts_sleep()) {  // what is gathered waits as long as we do
       ask_oldest();
       send_owed();
     }
-    if (quiet_.goes_on(quiet_spell::sleep)) queues.ring_again();
+    queues.all().looked(true, quiet_spell::sleep);
     return false;
   }
 
@@ -219,7 +218,7 @@ class exchange {
   void send_owed() {
     if (!life().is_up()) return;
     stage_owed();
-    queues.kick(queues.transmit_queue);
+    queues.all().kick(queues.transmit_queue);
   }
   void stage_owed() {
     while (!to_send_.empty()) {
@@ -514,7 +513,6 @@ class exchange {
   u16 first_reply_ = 0;
   u16 reply_count_ = 0;
   u8 polls_ = 0;
-  quiet_spell quiet_{};
   line_of<&connection::to_send> to_send_{};
   line_of<&connection::in_line> closing_{};
   line_of<&connection::gathering> gathering_{};

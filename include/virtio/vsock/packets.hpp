@@ -7,7 +7,7 @@
 // Spec: virtio 1.4, 5.10.6. Layer: vsock (may include device, transport, queue, platform, base).
 #pragma once
 
-#include <virtio/device/life.hpp>
+#include <virtio/device/queue_set.hpp>
 #include <virtio/vsock/limits.hpp>
 #include <virtio/vsock/protocol.hpp>
 
@@ -22,7 +22,8 @@ struct arrival {
 
 template <platform P, transport T, queue_format Q, limits L>
 class packet_queues {
-  using ring = typename Q::template ring<typename P::barriers>;
+  using set = queue_set<P, T, Q, 3>;
+  using ring = typename set::ring_type;
 
   static constexpr u16 events = ring::slots < 8 ? ring::slots : 8;
   // The device always has as many receive buffers as its queue holds, whatever connections keep: two for each packet's worth of
@@ -33,8 +34,7 @@ class packet_queues {
   static_assert(receive_buffers < 0xffff && L.send_packets < 0xffff, "more buffers than 16 bits can number");
 
   // All that the device touches: the three rings, then headers, events, payloads.
-  static constexpr usize ring_bytes = virtio::detail::round_up(ring::dma_bytes, dma_page);
-  static constexpr usize sent_headers_at = 3 * ring_bytes;
+  static constexpr usize sent_headers_at = set::dma_bytes;
   static constexpr usize received_headers_at = sent_headers_at + sizeof(sent_header) * ring::slots;
   static constexpr usize events_at = received_headers_at + sizeof(received_header) * receive_buffers;
   static constexpr usize sent_at = virtio::detail::round_up(events_at + 4 * usize{events}, dma_page);
@@ -45,7 +45,7 @@ class packet_queues {
   static constexpr u32 received_count = receive_buffers;
   static constexpr usize dma_bytes = received_at + usize{L.receive_packet} * receive_buffers;
   // Pages for the ends of the parts, which are rounded up, included.
-  static_assert(u64{3} * ring_bytes + u64{sizeof(sent_header)} * ring::slots + u64{sizeof(received_header)} * receive_buffers +
+  static_assert(u64{set::dma_bytes} + u64{sizeof(sent_header)} * ring::slots + u64{sizeof(received_header)} * receive_buffers +
                         u64{L.send_packet} * L.send_packets + u64{L.receive_packet} * receive_buffers + u64{2} * dma_page <
                     0x8000'0000,
                 "the DMA storage of a vsock::device must stay below 2 GiB: fewer or smaller buffers in vsock::limits");
@@ -53,15 +53,10 @@ class packet_queues {
   /// Up to, but without, step 8: buffers are in the queues, no doorbell has rung.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
                                    const interrupt_vectors& interrupts, const feature_plan& plan) {
-    if (life_.has_memory() && take_down(errc::canceled) == errc::device_broken)
-      return life_.device().refuse(verdict::former_device_stuck, errc::device_broken);
     dma_area area;
-    VIRTIO_TRY(life_.begin(platform, where, storage, dma_bytes, device_type::vsock, plan.template with_queue<ring>(),
-                           interrupts, area));
+    VIRTIO_TRY(set_.begin(platform, where, storage, dma_bytes, device_type::vsock, plan, interrupts, area));
     memory_ = area;
-    for (u16 q = 0; q < 3; ++q)
-      VIRTIO_TRY(life_.device().set_up(q, queues_[q].ring, area.part(ring_bytes * q, ring_bytes),
-                                       interrupts.of_queue(q), queues_[q].bell, q == event_queue ? 1 : 2));
+    for (u16 q = 0; q < 3; ++q) VIRTIO_TRY(set_.set_up(q, q, area, interrupts, q == event_queue ? 1 : 2));
 
     free_received_ = line<receive_buffers>(received_next_);
     free_sent_ = line<L.send_packets>(sent_next_);
@@ -72,34 +67,23 @@ class packet_queues {
 
   /// Step 8, and the doorbells. The first of the event queue: nothing is lost before anybody listens.
   void go() {
-    life_.go();
-    kick(event_queue);
-    kick(receive_queue);
-  }
-  [[nodiscard]] errc refuse(verdict why, errc error) {
-    error = life_.device().refuse(why, error);
-    if (!life_.has_memory()) reclaim();
-    return error;
+    set_.go();
+    set_.kick(event_queue);
+    set_.kick(receive_queue);
   }
 
-  [[nodiscard]] device_life<P, T>& life() { return life_; }
-  [[nodiscard]] const device_life<P, T>& life() const { return life_; }
-
-  /// Takes the device down, as `device_life::take_down`. No user's buffer was with it: what it keeps is storage.
-  errc take_down(errc why) {
-    why = life_.take_down(why);
-    if (!life_.has_memory()) reclaim();
-    return why;
-  }
+  /// The three queues, under one life. No user's buffer is with the device: what it keeps, when it does, is storage.
+  [[nodiscard]] set& all() { return set_; }
+  [[nodiscard]] const set& all() const { return set_; }
 
   // Receiving ------------------------------------------------------------------------------------------------------------
 
   /// The next packet to have arrived. Its buffer is the caller's until `give_back`. Errors: `not_ready`, `device_misbehaved`.
   [[nodiscard]] errc next(arrival& out) {
     completion one;
-    const errc got = receive().ring.take(one);
+    const errc got = receive().take(one);
     if (got != errc::ok) return got;
-    receive().ring.release(one.which);
+    receive().release(one.which);
     out.buffer = static_cast<u16>(one.cookie);
     out.header = {};
     out.whole = false;
@@ -125,7 +109,7 @@ class packet_queues {
   /// Puts free buffers into the receive queue until it is full.
   void post_buffers() {
     while (free_received_ != 0) {
-      const auto slot = receive().ring.reserve();
+      const auto slot = receive().reserve();
       if (!slot) return;
       const u16 buffer = static_cast<u16>(free_received_ - 1);
       segment room[2];
@@ -133,7 +117,7 @@ class packet_queues {
       chain.append(memory_.at + received_headers_at + sizeof(received_header) * buffer, header_bytes, direction::from_device);
       chain.append(memory_.at + received_at + usize{L.receive_packet} * buffer, L.receive_packet, direction::from_device);
       clear(received_headers()[buffer]);
-      if (!receive().ring.stage(*slot, chain, buffer)) return;  // a slot, but not the descriptors
+      if (!receive().stage(*slot, chain, buffer)) return;  // a slot, but not the descriptors
       free_received_ = received_next_[buffer];
     }
   }
@@ -141,9 +125,9 @@ class packet_queues {
   /// The next event, whose buffer is the device's again before anybody acts on it. Errors: `not_ready`, `device_misbehaved`.
   [[nodiscard]] errc next_event(u32& id) {
     completion one;
-    const errc got = event().ring.take(one);
+    const errc got = event().take(one);
     if (got != errc::ok) return got;
-    event().ring.release(one.which);
+    event().release(one.which);
     const u16 cell = static_cast<u16>(one.cookie);
     // Of its length nothing is asked: hosts report that of the buffer, or what they like.
     id = event_cells()[cell].template fetch<typename P::barriers>().unchecked();  // compared with what we know
@@ -156,10 +140,10 @@ class packet_queues {
   /// Takes back what the device has sent; `some` becomes true if there was any. Errors: `device_misbehaved`.
   [[nodiscard]] errc collect(bool& some) {
     for (completion one;;) {
-      const errc got = transmit().ring.take(one);
+      const errc got = transmit().take(one);
       if (got != errc::ok) return got == errc::not_ready ? errc::ok : got;
       some = true;
-      transmit().ring.release(one.which);
+      transmit().release(one.which);
       if (one.cookie != 0) drop(static_cast<u16>(one.cookie));
     }
   }
@@ -176,7 +160,7 @@ class packet_queues {
   [[nodiscard]] u16& after_sent(u16 buffer) { return sent_next_[buffer - 1]; }
   [[nodiscard]] bool has_buffer() const { return free_sent_ != 0; }
   /// Nothing is on its way out.
-  [[nodiscard]] bool is_idle() const { return queues_[transmit_queue].ring.in_flight() == 0; }
+  [[nodiscard]] bool is_idle() const { return set_[transmit_queue].in_flight() == 0; }
   void drop(u16 buffer) {
     sent_next_[buffer - 1] = free_sent_;
     free_sent_ = buffer;
@@ -186,61 +170,24 @@ class packet_queues {
   /// Stages a packet; with its payload from byte `from` of `buffer` on, which then belongs to the device until it has sent it. False
   /// when the queue has no room now.
   [[nodiscard]] bool send(const packet& p, u16 buffer = 0, u32 from = 0) {
-    const auto slot = transmit().ring.reserve();
+    const auto slot = transmit().reserve();
     if (!slot) return false;
     segment room[2];
     segments chain{room};
     chain.append(memory_.at + sent_headers_at + sizeof(sent_header) * *slot, header_bytes, direction::to_device);
     if (buffer != 0) chain.append(memory_.at + (payload_offset(buffer) + from), p.length, direction::to_device);
     write(reinterpret_cast<sent_header*>(memory_.data + sent_headers_at)[*slot], p);
-    return transmit().ring.stage(*slot, chain, buffer).has_value();
+    return transmit().stage(*slot, chain, buffer).has_value();
   }
-
-  // Doorbells and interrupts ---------------------------------------------------------------------------------------------
 
   static constexpr u16 receive_queue = 0;
   static constexpr u16 transmit_queue = 1;
   static constexpr u16 event_queue = 2;
 
-  /// Shows the device what was staged: at most one register write.
-  void kick(u16 which) { virtio::kick(life_.device().platform(), queues_[which].ring, queues_[which].bell, which); }
-  /// Rings once, for each queue in its turn of which the device has something: whichever doorbell was lost.
-  void ring_again() {
-    for (u16 tried = 0; tried < 3; ++tried) {
-      turn_ = static_cast<u16>((turn_ + 1) % 3);
-      if (queues_[turn_].ring.in_flight() == 0) continue;
-      return virtio::ring_again(life_.device().platform(), queues_[turn_].ring, queues_[turn_].bell, turn_);
-    }
-  }
-  /// Shows what was staged, and rings whether the device wants it or not: one that was restored from a snapshot waits for it.
-  void insist(u16 which) {
-    (void)queues_[which].ring.publish();
-    (void)queues_[which].ring.needs_kick();
-    queues_[which].bell.ring(queues_[which].ring.position());
-  }
-  [[nodiscard]] bool arm() {
-    bool something = false;
-    for (auto& one : queues_) something |= one.ring.arm();
-    return something;
-  }
-  void disarm() {
-    for (auto& one : queues_) one.ring.disarm();
-  }
-
  private:
-  void reclaim() {
-    for (auto& one : queues_)
-      while (one.ring.reclaim()) {}
-  }
-
-  struct lane {
-    typename Q::template ring<typename P::barriers> ring{};
-    typename T::doorbell bell{};
-  };
-
-  [[nodiscard]] lane& receive() { return queues_[receive_queue]; }
-  [[nodiscard]] lane& transmit() { return queues_[transmit_queue]; }
-  [[nodiscard]] lane& event() { return queues_[event_queue]; }
+  [[nodiscard]] ring& receive() { return set_[receive_queue]; }
+  [[nodiscard]] ring& transmit() { return set_[transmit_queue]; }
+  [[nodiscard]] ring& event() { return set_[event_queue]; }
 
   [[nodiscard]] received_header* received_headers() {
     return reinterpret_cast<received_header*>(memory_.data + received_headers_at);
@@ -249,12 +196,12 @@ class packet_queues {
   [[nodiscard]] static constexpr usize payload_offset(u16 buffer) { return sent_at + usize{L.send_packet} * (buffer - 1u); }
 
   void post_event(u16 cell) {
-    const auto slot = event().ring.reserve();
+    const auto slot = event().reserve();
     if (!slot) return;
     segment_list<1> chain;
     chain.append(memory_.at + events_at + 4 * usize{cell}, 4, direction::from_device);
     event_cells()[cell].clear_before_use(0xffffffff);  // no event
-    (void)event().ring.stage(*slot, chain, cell);
+    (void)event().stage(*slot, chain, cell);
   }
 
   /// Links `count` buffers, the first one first. Returns the first and one.
@@ -268,9 +215,7 @@ class packet_queues {
   dma_area memory_{};
   u16 free_received_ = 0;
   u16 free_sent_ = 0;
-  u16 turn_ = 0;  // the queue that was rung again last
-  device_life<P, T> life_{};
-  lane queues_[3]{};
+  set set_{};
   u16 received_next_[receive_buffers]{};
   u32 filled_[receive_buffers]{};
   u16 sent_next_[L.send_packets]{};

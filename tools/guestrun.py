@@ -66,13 +66,15 @@ def guest_status(returncode):
 class _Control:
     """The control socket: lets the guest go once QEMU has answered, notes why QEMU stopped, and plays the host's part of a script:
     steps of a condition and what follows when it comes true, one after the other: commands as (name, arguments), whose answers are
-    waited for, functions to call, and bytes for the guest's serial port. A condition is a pattern that the console must match
+    waited for, or (name, arguments, check), whose answer and QEMU's process are shown to `check`, which returns what is wrong;
+    functions to call, and bytes for the guest's serial port. A condition is a pattern that the console must match
     behind what the step before matched, or "event NAME"."""
 
     def __init__(self, sock, serial, script=()):
         self.sock, self.serial, self.pending, self.ended_by = sock, serial, b"", ""
         self.started = self.going = False
         self.script, self.doing, self.unanswered = list(script), [], 0
+        self.process, self.check = None, None
         self.console, self.events, self.refusals = "", [], []
         self._send("qmp_capabilities")
 
@@ -89,6 +91,7 @@ class _Control:
             with contextlib.suppress(OSError):  # as above
                 self.serial.write(what)
         else:
+            self.check = what[2] if len(what) > 2 else None
             self._send(what[0], **what[1])
 
     def _step(self):
@@ -119,6 +122,10 @@ class _Control:
             message = json.loads(line)
             if "return" in message:
                 self.unanswered -= 1
+                if self.check:
+                    check, self.check = self.check, None
+                    wrong = check(message["return"], self.process)
+                    self.refusals += [wrong] if wrong else []
                 self.going = self.started  # the second answer is that to "cont"
                 if not self.started:
                     self.started = True
@@ -169,6 +176,7 @@ def boot(image, qemu=None, machine=None, memory=128, append="", timeout=HANG, ex
 
     try:
         control = _Control(ours, process.stdin, script)
+        control.process = process.pid
         with selectors.DefaultSelector() as wait:
             wait.register(process.stdout, selectors.EVENT_READ, on_console)
             wait.register(process.stderr, selectors.EVENT_READ, complaints.append)

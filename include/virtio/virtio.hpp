@@ -2,6 +2,7 @@
 // Everything but the test kit.
 #pragma once
 
+#include <virtio/balloon.hpp>
 #include <virtio/blk.hpp>
 #include <virtio/mmio.hpp>
 #include <virtio/pci.hpp>

@@ -28,6 +28,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 sys.dont_write_bytecode = True
+import balloon_cells  # noqa: E402
 import block_cells  # noqa: E402
 import guestrun  # noqa: E402
 import hotplug_cells  # noqa: E402
@@ -527,7 +528,7 @@ def example_cells():
     yield Cell("pc example 02_rng without an rng", image="examples/02_rng", status=1, console=[r"\Ano rng: there is no such device"])
 
 
-MORE = (block_cells, packed_cells, ring_cells, register_cells, i386_cells, mmio_cells, virt_cells, interrupt_cells, hotplug_cells,
+MORE = (balloon_cells, block_cells, packed_cells, ring_cells, register_cells, i386_cells, mmio_cells, virt_cells, interrupt_cells, hotplug_cells,
         memory_cells)
 
 

@@ -3,6 +3,7 @@
 // The boards beside this have it as `board::fail`.
 #pragma once
 
+#include <virtio/balloon/protocol.hpp>
 #include <virtio/blk/protocol.hpp>
 #include <virtio/pci/capabilities.hpp>
 #include <virtio/vsock/protocol.hpp>
@@ -18,6 +19,7 @@ inline void print_digits(virtio::u32 value, unsigned width) {
 
 inline void print_feature(virtio::u8 bit, virtio::device_type type) {
   const char* known = virtio::name(static_cast<virtio::feature>(bit));
+  if (known == nullptr && type == virtio::device_type::balloon) known = virtio::balloon::name(static_cast<virtio::balloon::feature>(bit));
   if (known == nullptr && type == virtio::device_type::block) known = virtio::blk::name(static_cast<virtio::blk::feature>(bit));
   if (known == nullptr && type == virtio::device_type::vsock) known = virtio::vsock::name(static_cast<virtio::vsock::feature>(bit));
   if (known != nullptr) print(known);

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: MIT
+// Balloon driver: pages of the guest that the host may use meanwhile. The host says how many it wants, the program says which; the
+// driver tells the host, waits until the host has heard, and says how many there are.
+//
+// Which page is in the balloon, the program remembers: a bit in its page allocator. Between `inflate` naming a page and `deflate`
+// returning with it the page is not the program's. A reset of the device empties the balloon: every page is the program's again, with
+// any contents.
+// Spec: virtio 1.4, 5.5. Layer: balloon (may include device, transport, queue, platform, base).
+#pragma once
+
+#include <virtio/balloon/protocol.hpp>
+#include <virtio/base/cells.hpp>
+#include <virtio/device/queue_set.hpp>
+
+namespace virtio::balloon {
+
+/// A memory balloon. All-zero until `start`. One context owns it.
+template <platform P, transport T, queue_format Q>
+class device {
+  using set = queue_set<P, T, Q, 4>;
+  enum : u16 { inflate_queue, deflate_queue, stats_queue, reporting_queue };
+
+  // After the rings: page numbers of one request, then the statistics.
+  static constexpr u16 most_pages = 256;  // in one request: what Linux sends, and what every host takes
+  static constexpr u16 most_samples = 16;
+  static constexpr usize sample_bytes = 10;
+  static constexpr usize list_at = set::dma_bytes;
+  static constexpr usize samples_at = list_at + sizeof(to_device<u32>) * most_pages;
+  static constexpr u16 most_pieces = 4;  // of a stretch of free memory that is scattered for the device
+
+ public:
+  using location = typename T::location;
+  static constexpr usize dma_bytes = samples_at + sample_bytes * most_samples;
+
+  /// Brings the device up with an empty balloon. With `first`, at most 16, the host is told these statistics and may ask for them
+  /// again; without, they are declined. Errors: those of `blk::device::start`; `invalid_argument`, too many samples.
+  [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage, samples first = {},
+                                   const interrupt_vectors& interrupts = {}) {
+    if (first.count > most_samples) return errc::invalid_argument;
+    feature_plan plan{.wanted = feature_set{feature::must_tell_host, feature::deflate_on_oom, feature::page_reporting}};
+    if (first.count != 0) plan.wanted.set(static_cast<u8>(feature::stats_vq));
+    dma_area area;
+    VIRTIO_TRY(set_.begin(platform, where, storage, dma_bytes, device_type::balloon, plan, interrupts, area));
+    memory_ = area;
+    actual_ = 0;
+    for (bool& one : used_) one = false;
+    VIRTIO_TRY(set_.set_up(inflate_queue, 0, area, interrupts));
+    VIRTIO_TRY(set_.set_up(deflate_queue, 1, area, interrupts));
+    // Optional queues are numbered one after the other as far as they are offered, whether they are accepted or not: so do QEMU, crosvm,
+    // Firecracker and Linux, against the letter of 5.5.2.
+    const feature_set offered = set_.life().device().transport().device_features(1);
+    u16 number = 2;
+    constexpr optional optionals[] = {{feature::stats_vq, stats_queue}, {feature::free_page_hint, 0}, {feature::page_reporting, reporting_queue}};
+    for (const optional& one : optionals) {
+      if (!offered.has(one.bit)) continue;
+      if (one.queue != 0 && features().has(one.bit)) VIRTIO_TRY(set_.set_up(one.queue, number, area, interrupts));
+      ++number;
+    }
+    if (const auto said = life().device().transport().template config<u32>(config::actual); !said)
+      return set_.refuse(verdict::config_unreadable, said.error());
+    if (set_.has(stats_queue)) {
+      count_ = first.count;
+      for (u16 i = 0; i < count_; ++i) tags_[i] = first.data[i].what;
+      write_samples(first);
+      VIRTIO_TRY(stage_samples());
+    }
+    set_.go();
+    if (set_.has(stats_queue)) set_.kick(stats_queue);
+    return tell_actual();  // the guest before this one may have left a number
+  }
+
+  [[nodiscard]] const report& why() const { return life().device().why(); }
+  [[nodiscard]] const feature_set& features() const { return life().device().features(); }
+
+  /// Pages in the balloon, as the host was told.
+  [[nodiscard]] u32 actual() const { return actual_; }
+  /// Pages that the host wants in it. It may want more than there are, and change its mind between two reads. Errors: `not_started`.
+  [[nodiscard]] result<u32> target() const {
+    VIRTIO_TRY(life().ready());
+    VIRTIO_TRY_ASSIGN(const u32 said, life().device().transport().template config<u32>(config::num_pages));
+    return little(said);
+  }
+
+  /// Puts up to `most` pages into the balloon: `next(page)` names one by its number, or returns false when there are no more. A page
+  /// named is the host's until `deflate`. Returns how many there were, once the host has heard of all of them. Waits, a request for
+  /// each 256. Errors: `timed_out` or `dma_unanswered`, `needs_reset`, `device_misbehaved`: the device was reset, and no page is in the
+  /// balloon any more; `device_broken`: it does not confirm that, and all pages stay with it; `not_started`.
+  template <class Next>
+  [[nodiscard]] result<u32> inflate(u32 most, Next&& next) { return move(inflate_queue, most, next); }
+
+  /// Takes up to `most` pages back: `next(page)` names one that is in the balloon. They are the program's once this returns, with any
+  /// contents. No more than `target` leaves over, unless the device has DEFLATE_ON_OOM: `out_of_range` when that is none. Errors also:
+  /// as `inflate`.
+  template <class Next>
+  [[nodiscard]] result<u32> deflate(u32 most, Next&& next) {
+    if (!features().has(feature::deflate_on_oom)) {
+      VIRTIO_TRY_ASSIGN(const u32 wanted, target());
+      if (wanted >= actual_) return errc::out_of_range;
+      most = virtio::detail::smaller(most, actual_ - wanted);
+    }
+    return move(deflate_queue, most, next);
+  }
+
+  /// Does what the host wants now: `inflate` by `give`, or `deflate` by `take`. Returns the pages in the balloon.
+  template <class Give, class Take>
+  [[nodiscard]] result<u32> follow(Give&& give, Take&& take) {
+    VIRTIO_TRY_ASSIGN(const u32 wanted, target());
+    result<u32> moved = u32{0};
+    if (wanted > actual_) moved = inflate(wanted - actual_, give);
+    else if (wanted < actual_) moved = deflate(actual_ - wanted, take);
+    if (!moved) return moved;
+    return actual_;
+  }
+
+  /// Answers when the host has asked for statistics, with the same ones as at the start in any order of values; true if it has. Call it
+  /// now and then, or after an interrupt. Errors: `unsupported`, there are none; `invalid_argument`, others than at the start;
+  /// `device_misbehaved`, `not_started`.
+  [[nodiscard]] result<bool> answer_statistics(samples now) {
+    VIRTIO_TRY(life().ready());
+    if (!set_.has(stats_queue)) return errc::unsupported;
+    if (now.count != count_) return errc::invalid_argument;
+    for (u16 i = 0; i < count_; ++i)
+      if (now.data[i].what != tags_[i]) return errc::invalid_argument;
+    bool came = false;
+    if (const errc problem = look(came); problem != errc::ok) return problem;
+    if (!used_[stats_queue]) return false;
+    used_[stats_queue] = false;
+    write_samples(now);
+    VIRTIO_TRY(stage_samples());
+    set_.kick(stats_queue);
+    return true;
+  }
+
+  /// Tells the host of a stretch of memory that is free: it may take the memory behind it away, and its contents are gone. The program's
+  /// again when this returns. Errors: `unsupported` without PAGE_REPORTING; `too_many_pieces`, it is scattered over more than four;
+  /// those of the platform's `map`; as `inflate`.
+  [[nodiscard]] result<void> report_free(bytes stretch) {
+    VIRTIO_TRY(life().ready());
+    if (!set_.has(reporting_queue)) return errc::unsupported;
+    if (stretch.empty()) return {};
+    segment room[most_pieces];
+    segments chain{room};
+    chain.limit_count(set_[reporting_queue].longest_chain());
+    const P& platform = life().device().platform();
+    if (const auto mapped = platform.map(stretch.data(), stretch.size(), direction::from_device, chain); !mapped)
+      return mapped.error() == errc::no_space ? errc::too_many_pieces : mapped.error();
+    const errc done = request(reporting_queue, chain);
+    // What the device keeps must stay mapped.
+    if (done != errc::device_broken) virtio::detail::unmap(platform, chain.begin(), chain.size(), 0);
+    return done;
+  }
+
+  /// Asks for an interrupt when the host asks for statistics; changes of `target` come by that of the configuration. True: there is
+  /// something already.
+  [[nodiscard]] bool arm() { return life().is_up() && (used_[stats_queue] || set_.arm()); }
+  void disarm() {
+    if (life().is_up()) set_.disarm();
+  }
+  [[nodiscard]] interrupt_cause acknowledge_interrupt() { return set_.life().acknowledge_interrupt(); }
+  [[nodiscard]] result<void> check() { return set_.check([this](errc why) { return fall(why); }); }
+  /// Resets the device, which empties the balloon. Errors: `not_started`; `device_broken`, it keeps the storage and all pages;
+  /// `timed_out`, it has nothing.
+  [[nodiscard]] result<void> reset() { return set_.reset([this](errc why) { return fall(why); }); }
+  /// As `reset`, and takes the device off the bus.
+  [[nodiscard]] result<void> hand_off() { return set_.hand_off([this](errc why) { return fall(why); }); }
+
+ private:
+  struct optional {
+    feature bit;
+    u16 queue;  // 0: this driver has none
+  };
+
+  [[nodiscard]] const device_life<P, T>& life() const { return set_.life(); }
+
+  // The legacy interface gives numbers in the guest's order, and these are little-endian there as well.
+  [[nodiscard]] u32 little(u32 value) const {
+    return life().device().transport().is_legacy() ? virtio::detail::reorder<byte_order::little>(value) : value;
+  }
+
+  template <class Next>
+  [[nodiscard]] result<u32> move(u16 queue, u32 most, Next&& next) {
+    VIRTIO_TRY(life().ready());
+    auto* const list = reinterpret_cast<to_device<u32>*>(memory_.data + list_at);
+    u32 moved = 0;
+    for (bool more = true; more && moved < most;) {
+      u32 count = 0;
+      for (u32 page = 0; count < most_pages && moved + count < most && (more = next(page)); ++count) list[count].store(page);
+      if (count == 0) break;
+      segment_list<1> chain;
+      chain.append(memory_.at + list_at, count * static_cast<u32>(sizeof *list), direction::to_device);
+      if (const errc done = request(queue, chain); done != errc::ok) return done;
+      moved += count;
+      actual_ = queue == inflate_queue ? actual_ + count : actual_ - virtio::detail::smaller(count, actual_);
+      VIRTIO_TRY(tell_actual());
+    }
+    return moved;
+  }
+
+  [[nodiscard]] result<void> tell_actual() {
+    return set_.life().device().transport().template config_write<u32>(config::actual, little(actual_));
+  }
+
+  // One request, from staging to its end. A queue has one at most.
+  [[nodiscard]] errc request(u16 queue, const segments& chain) {
+    const auto slot = set_[queue].reserve();
+    if (!slot) return slot.error();
+    if (const auto staged = set_[queue].stage(*slot, chain, 0); !staged) return staged.error();
+    set_.kick(queue);
+    const auto turn = [this](bool& came) { return look(came); };
+    const errc waited = set_.wait_until(waiting::request, turn, [this] { return set_.arm(); }, [&] { return used_[queue]; });
+    used_[queue] = false;
+    if (waited == errc::ok || !life().is_up()) return waited;
+    return fall(waited);
+  }
+
+  // Takes what has come in any queue: there is at most one of each, so that a flag says it all.
+  [[nodiscard]] errc look(bool& came) {
+    for (u16 queue = 0; queue < 4; ++queue) {
+      if (!set_.has(queue)) continue;
+      completion one;
+      const errc got = set_[queue].take(one);
+      if (got == errc::not_ready) continue;
+      if (got != errc::ok) return fall(got);
+      set_[queue].release(one.which);
+      used_[queue] = came = true;
+    }
+    set_.looked(!came, 1);
+    return errc::ok;
+  }
+
+  void write_samples(samples now) {
+    u8* to = memory_.data + samples_at;
+    const auto put = [&](u64 value, u32 size) {
+      for (u32 i = 0; i < size; ++i)
+        *to++ = static_cast<u8>(value >> 8 * (T::ring_order == byte_order::little ? i : size - 1 - i));
+    };
+    for (u16 i = 0; i < now.count; ++i) {
+      put(static_cast<u16>(now.data[i].what), 2);
+      put(now.data[i].value, 8);
+    }
+  }
+  [[nodiscard]] result<void> stage_samples() {
+    VIRTIO_TRY_ASSIGN(const u16 slot, set_[stats_queue].reserve());
+    segment_list<1> chain;
+    chain.append(memory_.at + samples_at, count_ * static_cast<u32>(sample_bytes), direction::to_device);
+    VIRTIO_TRY(set_[stats_queue].stage(slot, chain, 0));
+    return {};
+  }
+
+  errc fall(errc why) {
+    why = set_.take_down(why);
+    if (!life().has_memory()) actual_ = 0;
+    return why;
+  }
+
+  dma_area memory_{};
+  u32 actual_ = 0;
+  u16 count_ = 0;
+  statistic tags_[most_samples]{};
+  bool used_[4]{};  // by queue: its request has ended
+  set set_{};
+};
+
+}  // namespace virtio::balloon

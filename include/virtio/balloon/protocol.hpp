@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+// What driver and balloon say to each other: feature bits, config fields, statistics.
+// Spec: virtio 1.4, 5.5. Layer: balloon.
+#pragma once
+
+#include <virtio/base/features.hpp>
+
+namespace virtio::balloon {
+
+/// Feature bits of balloons (5.5.3).
+enum class feature : u8 {
+  must_tell_host = 0,
+  stats_vq = 1,
+  deflate_on_oom = 2,
+  free_page_hint = 3,
+  page_poison = 4,
+  page_reporting = 5,
+};
+constexpr void feature_bits_of(feature) {}
+
+[[nodiscard]] constexpr const char* name(feature bit) {
+  switch (bit) {
+    case feature::must_tell_host: return "BALLOON_MUST_TELL_HOST";
+    case feature::stats_vq: return "BALLOON_STATS_VQ";
+    case feature::deflate_on_oom: return "BALLOON_DEFLATE_ON_OOM";
+    case feature::free_page_hint: return "BALLOON_FREE_PAGE_HINT";
+    case feature::page_poison: return "BALLOON_PAGE_POISON";
+    case feature::page_reporting: return "BALLOON_PAGE_REPORTING";
+  }
+  return nullptr;
+}
+
+/// Offsets in device config (5.5.4). Little-endian on every interface, the legacy one included.
+namespace config {
+inline constexpr usize num_pages = 0;  // u32: the pages that the host wants in the balloon
+inline constexpr usize actual = 4;     // u32: the pages in it, which the driver writes
+}  // namespace config
+
+/// The balloon's page, whatever the guest's own is. A page number is a guest-physical address divided by it.
+inline constexpr u32 page_bytes = 4096;
+
+/// What a guest may tell of its memory (5.5.6.3). Bytes, where nothing else is said.
+enum class statistic : u16 {
+  swap_in = 0,
+  swap_out = 1,
+  major_faults = 2,  // a number
+  minor_faults = 3,  // a number
+  free_memory = 4,
+  total_memory = 5,
+  available_memory = 6,
+  disk_caches = 7,
+  huge_page_allocations = 8,  // a number
+  huge_page_failures = 9,     // a number
+};
+
+/// One statistic and its value now.
+struct sample {
+  statistic what{};
+  u64 value = 0;
+};
+
+/// Several, in the program's memory.
+struct samples {
+  const sample* data = nullptr;
+  u16 count = 0;
+
+  constexpr samples() = default;
+  template <usize N>
+  constexpr samples(const sample (&list)[N]) : data{list}, count{N} {}
+};
+
+}  // namespace virtio::balloon

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+// A balloon that keeps account of every page, and objects to what no host would bear. Spec: virtio 1.4, 5.5. Layer: testing.
+#pragma once
+
+#include <map>
+#include <set>
+
+#include <virtio/testing/device_model.hpp>
+
+namespace virtio::testing {
+
+class balloon_model : public device_model {
+ public:
+  static constexpr unsigned stats_vq = 1, deflate_on_oom = 2, free_page_hint = 3, page_reporting = 5;
+
+  /// As crosvm and QEMU number queues: consecutively by what is offered.
+  explicit balloon_model(device_memory& memory, std::initializer_list<unsigned> offered = {0})
+      : device_model{memory, 5, std::vector<std::uint16_t>(2 + count(offered), 16), std::vector<std::uint8_t>(16)} {
+    offer(offered);
+    std::uint16_t next = 2;
+    for (const unsigned bit : {stats_vq, free_page_hint, page_reporting})
+      if (std::find(offered.begin(), offered.end(), bit) != offered.end()) kinds_[next++] = bit;
+  }
+
+  [[nodiscard]] const std::set<std::uint32_t>& pages() const { return pages_; }
+  [[nodiscard]] std::uint32_t actual() const { return static_cast<std::uint32_t>(wire::get(config_at(4), 4)); }
+  void want(std::uint32_t pages) { change_config(0, pages, 4); }
+
+  /// The host asks for statistics: what the guest has put there is read, and the buffer goes back.
+  void ask() { asked_ = true; }
+  [[nodiscard]] const std::map<unsigned, std::uint64_t>& statistics() const { return statistics_; }
+  [[nodiscard]] std::uint64_t reported() const { return reported_; }  // bytes of free memory
+  [[nodiscard]] std::size_t largest_request() const { return largest_; }
+
+ protected:
+  [[nodiscard]] bool knows(unsigned bit) const override { return bit <= 5 || device_model::knows(bit); }
+  [[nodiscard]] bool config_writable(std::uint32_t offset, std::uint32_t width) const override { return offset == 4 && width == 4; }
+  void was_reset() override { pages_.clear(); }
+
+  std::optional<chain> take(std::uint16_t queue) override {
+    if (kind(queue) != stats_vq) return device_model::take(queue);
+    if (!asked_) return std::nullopt;
+    auto got = device_model::take(queue);
+    if (got) asked_ = false;
+    return got;
+  }
+
+  std::uint32_t process(std::uint16_t queue, chain& buffer) override {
+    if (kind(queue) == page_reporting) {
+      if (buffer.readable() != 0 || buffer.writable() == 0) object("balloon: a report is memory that the device may write");
+      std::vector<std::uint8_t> gone(static_cast<std::size_t>(buffer.writable()), 0xee);
+      (void)buffer.write(0, gone.data(), gone.size());
+      reported_ += gone.size();
+      return 0;
+    }
+    if (buffer.writable() != 0) object("balloon: writable bytes on queue " + std::to_string(queue));
+    std::vector<std::uint8_t> data(static_cast<std::size_t>(buffer.readable()));
+    (void)buffer.read(0, data.data(), data.size());
+    if (kind(queue) == stats_vq) return take_statistics(data);
+    if (data.empty() || data.size() % 4 != 0 || data.size() > 1024) object("balloon: " + std::to_string(data.size()) + " bytes of page numbers");
+    largest_ = std::max(largest_, data.size() / 4);
+    for (std::size_t at = 0; at + 4 <= data.size(); at += 4) {
+      const auto page = static_cast<std::uint32_t>(wire::get(data.data() + at, 4));
+      if (queue == 0 && !pages_.insert(page).second) object("BALLOON-12: page " + std::to_string(page) + " is in the balloon already");
+      if (queue == 1 && pages_.erase(page) == 0) object("BALLOON-09: page " + std::to_string(page) + " is not in the balloon");
+    }
+    return 0;
+  }
+
+ private:
+  static std::size_t count(std::initializer_list<unsigned> offered) {
+    return static_cast<std::size_t>(std::count_if(offered.begin(), offered.end(), [](unsigned bit) {
+      return bit == stats_vq || bit == free_page_hint || bit == page_reporting;
+    }));
+  }
+  [[nodiscard]] unsigned kind(std::uint16_t queue) const {
+    const auto found = kinds_.find(queue);
+    return found == kinds_.end() ? 0 : found->second;
+  }
+  [[nodiscard]] const std::uint8_t* config_at(std::size_t offset) const { return const_cast<balloon_model*>(this)->config().data() + offset; }
+
+  std::uint32_t take_statistics(const std::vector<std::uint8_t>& data) {
+    if (data.size() % 10 != 0) object("balloon: " + std::to_string(data.size()) + " bytes of statistics");
+    std::map<unsigned, std::uint64_t> now;
+    for (std::size_t at = 0; at + 10 <= data.size(); at += 10)
+      now[static_cast<unsigned>(wire::get(data.data() + at, 2))] = wire::get(data.data() + at + 2, 8);
+    for (const auto& [tag, value] : statistics_)
+      if (now.count(tag) == 0) object("BALLOON-23: statistic " + std::to_string(tag) + " is left out");
+    statistics_ = now;
+    return 0;
+  }
+
+  std::map<std::uint16_t, unsigned> kinds_;  // optional queues: the feature that they come with
+  std::set<std::uint32_t> pages_;
+  std::map<unsigned, std::uint64_t> statistics_;
+  std::uint64_t reported_ = 0;
+  std::size_t largest_ = 0;
+  bool asked_ = false;
+};
+
+}  // namespace virtio::testing

@@ -14,7 +14,28 @@ inline constexpr virtio::uptr devices = 0xffffc00000000000;  // 1 GiB of address
 
 extern "C" virtio::u64 device_pages[512];  // start.S: the page table of `devices`, of 2 MiB each
 inline virtio::u32 device_pages_used = 0;
-inline virtio::u64 end_of_low_memory = 0;  // from the loader's map: up to 4 GiB there is none after it
+
+struct memory_range {  // as the loader says
+  virtio::u64 at, size;
+  virtio::u32 type, reserved;
+};
+inline const memory_range* memory = nullptr;
+inline virtio::u32 memory_ranges = 0;
+
+/// Whether any of these bytes is memory (usable, or with ACPI's tables): a host that lies may say that a BAR is there.
+[[nodiscard]] inline bool is_memory(virtio::u64 at, virtio::u64 size) {
+  for (virtio::u32 i = 0; i < memory_ranges; ++i)
+    if ((memory[i].type == 1 || memory[i].type == 3 || memory[i].type == 4) && at < memory[i].at + memory[i].size && memory[i].at < at + size)
+      return true;
+  return false;
+}
+
+/// The first address that this processor does not have: beyond it a page table entry means something else.
+[[nodiscard]] inline virtio::u64 end_of_addresses() {
+  virtio::u32 a = 0x80000008, b, c, d;
+  asm("cpuid" : "+a"(a), "=b"(b), "=c"(c), "=d"(d));
+  return virtio::u64{1} << (a & 63);
+}
 
 /// Where the CPU reaches what lies on the bus, BARs as well as configuration space: in pages that are mapped when they are first asked
 /// for. (A kernel that has mapped all of it at one distance needs no class: `virtio::pci::linear_map{.offset = direct}`.)
@@ -22,7 +43,8 @@ struct device_map {
   [[nodiscard]] virtio::result<virtio::uptr> cpu_address(virtio::u64 at, virtio::u64 size) const {
     constexpr virtio::u64 page = 1u << 21, uncached = 0x9b;  // present, writable, large
     const virtio::u64 first = at & ~(page - 1), count = (at + size - 1 - first) / page + 1;
-    if (at < end_of_low_memory || at + size < at || count > 512) return virtio::errc::out_of_range;
+    const virtio::u64 end = end_of_addresses();
+    if (at >= end || size > end - at || count > 512 || is_memory(at, size)) return virtio::errc::out_of_range;
     const auto is_mapped = [&](virtio::u32 n) {
       for (virtio::u64 i = 0; i < count; ++i)
         if (device_pages[n + i] != ((first + i * page) | uncached)) return false;

@@ -43,10 +43,6 @@ struct start_info {
   u64 modules, command_line, rsdp, memory_map;
   u32 memory_ranges, reserved;
 };
-struct memory_range {
-  u64 at, size;
-  u32 type, reserved;
-};
 
 template <class T>
 const T* at_physical(u64 address) { return reinterpret_cast<const T*>(direct + address); }
@@ -86,11 +82,9 @@ void use_devices(const Host& host) {
 
 extern "C" [[noreturn]] void kernel_main(u64 loader) {
   const auto& info = *at_physical<start_info>(loader);
-  for (u32 i = 0; info.version >= 1 && i < info.memory_ranges; ++i) {
-    const auto& range = at_physical<memory_range>(info.memory_map)[i];
-    const u64 end = range.at + range.size;
-    if (range.type == 1 && end <= u64{1} << 32 && end > kernel::end_of_low_memory) kernel::end_of_low_memory = end;
-  }
+  if (info.version < 1 || info.memory_ranges == 0) fail("the loader tells of no memory", errc::not_found);
+  kernel::memory = at_physical<kernel::memory_range>(info.memory_map);
+  kernel::memory_ranges = info.memory_ranges;
 
   print("through ports: ");
   use_devices(pci::cf8<kernel::device_map>{});

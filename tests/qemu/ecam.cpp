@@ -15,6 +15,8 @@ struct express : bench {
 
   u32 config_read32(virtio::pci::address at, u16 offset) const { return space.config_read32(at, offset); }
   void config_write32(virtio::pci::address at, u16 offset, u32 value) const { space.config_write32(at, offset, value); }
+  void config_write16(virtio::pci::address at, u16 offset, u16 value) const { space.config_write16(at, offset, value); }
+  result<virtio::pci::bar_info> locate(virtio::pci::address at, u8 index) const { return space.locate(at, index); }
   result<bar_space> bar(virtio::pci::address at, u8 index) const { return space.bar(at, index); }
   template <class Visit>
   void each_function(Visit&& visit) const { space.each_function(visit); }

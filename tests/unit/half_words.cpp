@@ -76,8 +76,48 @@ TEST_CASE("half words: a device that is at work keeps its memory when its decodi
   m.function(4).half_words = true;
   m.function(4).poke(4, 4, 2);  // bus master still
   CHECK(disk->reset().error() == errc::device_broken);
+  CHECK(disk.start(m, m.where(4)).error() == errc::device_broken);
+  CHECK(disk->why().why == verdict::former_device_stuck);
+  CHECK(m.objections().empty());  // nothing was written where nothing listens
   m.function(4).half_words = false;
   CHECK(disk->reset());
+}
+
+TEST_CASE("half words: decoding that goes when the device becomes bus master is the reason given, too", "[pci][session]") {
+  rig::machine m;
+  m.add<blk_model>(seat::modern, 4);
+  m.function(4).poke(4, 0, 2);
+  m.function(4).master_ends_decoding = true;
+  rig::disk<> disk;
+  CHECK(disk.start(m, m.where(4)).error() == errc::unsupported);
+  CHECK(disk->why().why == verdict::decoding_off);
+  CHECK(m.objections().empty());
+}
+
+namespace {
+
+// A board of somebody's own on top of a ready host: all of its configuration accesses go through a lock.
+struct locked : fake_host16 {
+  void config_write32(pci::address at, u16 offset, u32 value) const { fake_host16::config_write32(at, offset, value); }
+};
+static_assert(pci::writes_halves<fake_host16> && !pci::writes_halves<rig::host> && !pci::writes_halves<locked>);
+static_assert(pci::writes_halves<pci::windowed<fake_host16>> && pci::writes_halves<pci::ecam> && pci::locating_host<pci::ecam>);
+
+struct own_reads : pci::ecam {
+  u32 config_read32(pci::address at, u16 offset) const { return pci::ecam::config_read32(at, offset); }
+};
+static_assert(!pci::locating_host<own_reads>);
+
+}  // namespace
+
+TEST_CASE("half words: a board with 32-bit writes of its own is not bypassed by 16-bit ones that it inherits", "[pci]") {
+  rig::machine m;
+  m.add<blk_model>(seat::modern, 4);
+  m.function(4).half_words = true;  // takes 16-bit writes only, so that one of 32 has no effect
+  m.function(4).poke(4, 0, 2);
+  rig::disk<split_queue<16>, pci::transport<locked>> disk;
+  CHECK(!disk.start(m, pci::look(locked{{m.bus.host()}}, pci::address{0, 0, 4, 0})));
+  CHECK(disk->why().why == verdict::decoding_off);
 }
 
 #if defined(__x86_64__) || defined(__i386__)

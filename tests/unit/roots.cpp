@@ -56,7 +56,7 @@ TEST_CASE("roots: what is on a further root bus, and behind its bridges, is foun
 TEST_CASE("roots: a search ends with as many as were announced", "[pci]") {
   rig::machine m;
   for (const u8 bus : {u8{0x10}, u8{0x20}, u8{0x30}}) disk_at(m, {0, bus, 1, 0});
-  const auto roots = pci::find_roots(m.bus.host(), 0, 0, 3);
+  const auto roots = pci::find_roots(m.bus.host(), 3);
   CHECK((roots.has(0) && roots.has(0x10) && roots.has(0x20)));
   CHECK_FALSE(roots.has(0x30));
 }
@@ -126,6 +126,16 @@ TEST_CASE("roots: a piece of configuration space that begins with a higher bus i
   CHECK(all[0] == pci::address{3, 0x20, 3, 0});
   CHECK(all[2] == pci::address{3, 0x21, 1, 0});
   CHECK(h.config_read32(all[2], 0) == 0x10441af4);
+  CHECK(pci::find_roots(h).has(0x20));
+  CHECK_FALSE(pci::find_roots(h).has(0));
+  const pci::rooted<pci::ecam> with{h};
+  u32 count = 0;
+  with.each_function([&](pci::address) { return ++count, true; });
+  CHECK(count == 3);
+  // Its one BAR without address is placed without being told which segment that is.
+  bus20.write<u32>((usize{3} << 15) + 0x0c, 0);
+  bus20.write<u32>((usize{3} << 15) + 0x10, 0);
+  CHECK(pci::assign(h, {.memory = {0x9000'0000, 0x1000'0000}}).placed != 0);
   // Neither below nor above, and in no other segment; writes go nowhere.
   for (const auto at : {pci::address{3, 0x1f, 3, 0}, {3, 0x22, 0, 0}, {3, 0, 0, 0}, {0, 0x20, 3, 0}, {2, 0x20, 3, 0}}) {
     CHECK(h.config_read32(at, 0) == 0xffffffff);

@@ -23,10 +23,18 @@ table* below(uint64_t& entry) {
     return reinterpret_cast<table*>(entry & address_bits);
 }
 
-bool has_pages_of_1_gib() {
-    uint32_t leaf = 0x80000001, b, c, d;
-    asm("cpuid" : "+a"(leaf), "=b"(b), "=c"(c), "=d"(d));
-    return (d >> 26 & 1) != 0;
+struct cpuid {
+    uint32_t a, b, c, d;
+    explicit cpuid(uint32_t leaf) : a{leaf} { asm("cpuid" : "+a"(a), "=b"(b), "=c"(c), "=d"(d)); }
+};
+
+bool has_pages_of_1_gib() { return (cpuid{0x80000001}.d >> 26 & 1) != 0; }
+
+// The first address that this processor does not have; a page table entry beyond it faults. At most what this half of the address space
+// can map.
+uint64_t end_of_addresses() {
+    const uint32_t bits = cpuid{0x80000000}.a >= 0x80000008 ? cpuid{0x80000008}.a & 0xff : 36;
+    return uint64_t{1} << (bits < 47 ? bits : 47);
 }
 
 }  // namespace
@@ -36,7 +44,8 @@ extern "C" table boot_page_map;  // start.S: the top level
 namespace boot {
 
 bool map_device_memory(uint64_t at, uint64_t size) {
-    constexpr uint64_t end = uint64_t{1} << 47, small_page = uint64_t{1} << 21;
+    constexpr uint64_t small_page = uint64_t{1} << 21;
+    const uint64_t end = end_of_addresses();
     if (at >= end || size == 0 || size > end - at) return false;
     const bool giant = has_pages_of_1_gib();
     for (uint64_t page = at & ~(small_page - 1); page < at + size; page += small_page) {

@@ -15,7 +15,7 @@ template <class Host>
   static bool known;
   if (!known) {
     const uint64_t more = extra_root_buses();
-    found = more == 0 ? virtio::pci::bus_set{{1}} : virtio::pci::find_roots(ports, 0, 0, static_cast<uint32_t>(more) + 1);
+    found = more == 0 ? virtio::pci::bus_set{{1}} : virtio::pci::find_roots(ports, static_cast<uint32_t>(more) + 1);
     known = true;
   }
   return found;

@@ -100,4 +100,19 @@ concept register_value = same_as<T, u8> || same_as<T, u16> || same_as<T, u32> ||
 template <class F, class... Arguments>
 concept callable_with = requires(F& f, Arguments... arguments) { f(arguments...); };
 
+namespace detail {
+
+// Null, as a pointer to the class in which a member function was declared; static functions are all of none.
+template <class C, class R, class... A>
+C* declarer(R (C::*)(A...) const);
+template <class R, class... A>
+void* declarer(R (*)(A...));
+
+/// Whether `First` was declared in the class that has `Second`, or in one derived from it. Else `Second` is an override, and `First`
+/// was inherited past it and goes another way.
+template <auto First, auto Second>
+concept goes_with = converts_to<decltype(declarer(First)), decltype(declarer(Second))>;
+
+}  // namespace detail
+
 }  // namespace virtio

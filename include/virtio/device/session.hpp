@@ -65,6 +65,7 @@ class session {
       return refuse(report_.status == 0xff ? verdict::device_gone : verdict::reset_timed_out, done.error());
     }
     use(line == line_state::on ? bus_use::memory_and_line : bus_use::memory);
+    if (!answers_) return refuse(verdict::decoding_off, errc::unsupported);
     set(status::acknowledge);
     set(status::driver);
 
@@ -174,7 +175,7 @@ class session {
   /// not confirm the reset: then the session stays with it, and `reset` tries once more.
   [[gnu::cold, gnu::noinline]] errc refuse(verdict why, errc error) {
     if (status_ != 0) {
-      set(status::failed);
+      fail();
       if (reset().error() == errc::device_broken) error = errc::device_broken;
     }
     report_.why = why;
@@ -202,8 +203,10 @@ class session {
     detail::clear(*this);
   }
 
-  /// Tells the device that it was given up. Only a reset follows.
-  void fail() { set(status::failed); }
+  /// Tells the device that it was given up, if it answers at its registers. Only a reset follows.
+  void fail() {
+    if (answers_) set(status::failed);
+  }
 
   /// Resets the device and waits until it says that it is done; `keep_waiting(waiting::reset)` bounds that. After success
   /// the device touches no memory of ours. It does not, or its status reads all ones eight times in a row, or it answers with FAILED, or
@@ -257,7 +260,10 @@ class session {
   // Out of line: called five times.
   [[gnu::noinline]] void use(bus_use what) {
     answers_ = what != bus_use::as_found;
-    if constexpr (requires { transport_.use(what); }) answers_ = bool{transport_.use(what)} && answers_;
+    if constexpr (requires { transport_.use(what); }) {
+      static_assert(same_as<decltype(transport_.use(what)), bool>, "a transport's use() says whether the device answers: see item 6");
+      answers_ = transport_.use(what) && answers_;
+    }
   }
 
   // Bits are only ever added; the device's own (NEEDS_RESET) are not ours to write back. Out of line: called five times, and

@@ -288,7 +288,7 @@ class assigner {
 
 /// Gives every BAR without an address one out of `given`, numbers the bridges that have no bus number, and opens their windows.
 /// Behind a bridge whose windows are open already the BARs go there, be that inside of `given` or not: the bridge is taken at its
-/// word, and it is the host's `bar` that keeps drivers out of the guest's own memory. `segment` is for a host that reaches several.
+/// word, and it is the host's `bar` that keeps drivers out of the guest's own memory. `segment` is for a host that reaches several; without it, it is the host's own.
 /// Before devices are started, and again after one was plugged in; it sizes every BAR, which pauses a device's decoding for a
 /// few accesses, so not while an interrupt handler uses one. A BAR that stays without address answers at 0 as soon as its device
 /// is made to answer in that kind of space, by a driver that uses another BAR of the kind: where there is something at 0, leave
@@ -296,8 +296,12 @@ class assigner {
 /// bus numbers were left for it. The root buses that the host knows share the windows, and each has the bus numbers up to the next.
 /// Cost: some dozens of configuration accesses a function, again for each walk that finds room for more.
 template <config_space H>
-assignment assign(const H& host, const windows& given, u16 segment = 0) {
+assignment assign(const H& host, const windows& given, u16 segment) {
   return assigner<H>{host, segment}.run(given);
+}
+template <config_space H>
+assignment assign(const H& host, const windows& given) {
+  return assign(host, given, segment_of(host));
 }
 
 }  // namespace virtio::pci

@@ -63,10 +63,17 @@ template <config_space H>
   return out;
 }
 
+/// A host that says where a BAR is, reachable or not.
+template <class H>
+concept locating_host = requires(const H h, const typename H::function_id& id, u8 index) {
+  { h.locate(id, index) } -> same_as<result<bar_info>>;
+  requires virtio::detail::goes_with<&H::locate, &H::config_read32>;
+};
+
 /// Adds to a report on a BAR where that is and how large: what the host's `locate` says, or else what can be known without sizing.
 template <config_space H>
 [[gnu::cold, gnu::noinline]] void add_bar(const H& h, typename H::function_id id, report& out) {
-  if constexpr (requires { h.locate(id, out.bar); }) {
+  if constexpr (locating_host<H>) {
     const result<bar_info> bar = h.locate(id, out.bar);
     if (!bar) return;
     out.bar_address = bar->base;

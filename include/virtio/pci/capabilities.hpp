@@ -150,6 +150,7 @@ template <class Way, host H>
 template <host H>
 [[nodiscard]] result<void> find_modern(const H& h, typename H::function_id id, modern_layout<typename H::bar_space>& all,
                                        report& out) {
+  out.via = transport_kind::none;
   constexpr u8 in_use = 1;
   u8 first[4]{};  // by kind: where its first capability is, 0 without one, `in_use` once one can be used
   report passing;  // a capability of little use may be followed by a better one
@@ -184,6 +185,7 @@ template <host H>
 template <host H>
 [[nodiscard]] result<void> find_legacy(const H& h, typename H::function_id id, typename H::bar_space& block, report& out) {
   constexpr u32 header_bytes = 20;
+  out.via = transport_kind::none;
   out.bar = 0;
   out.why = verdict::legacy_without_io_bar;
   if ((h.config_read32(id, config::bar0) & 1u) == 0) return errc::not_found;

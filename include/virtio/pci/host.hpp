@@ -26,10 +26,11 @@ struct function_visitor {
 ///  6. optional `bar_through_window(id, index)`: the memory BAR that `bar` calls `out_of_range`, through the device's window in
 ///     configuration space. Discovery asks it for structures that it finds no other way to. Errors: as `bar`;
 ///  7. optional `config_write16(id, offset, value)`: one 16-bit write at an even offset. The command register and MSI-X's control are
-///     written by it, since some hosts (Alioth) ignore wider writes there;
+///     written by it, since some hosts (Alioth) ignore wider writes there. A class that has its own `config_write32` and inherits this
+///     is written to by 32 bits, since the two would go different ways;
 ///  8. optional `root_buses()`: the buses that no bridge leads to, a `bus_set`; bus 0 alone without it. `pci::assign` asks it;
 ///  9. optional `locate(id, index)` gives the `bar_info` of a BAR, reachable or not: reports have the size from it. Error:
-///     `not_found` (unimplemented).
+///     `not_found` (unimplemented). Not used when a class inherits it and has its own `config_read32`.
 /// `pci::cf8` and `pci::ecam` are ready-made; `pci::windowed` adds the window to any host, `pci::rooted` further root buses.
 template <class H>
 concept host = small_value<H> && register_space<typename H::bar_space> && small_value<typename H::function_id> &&
@@ -61,11 +62,18 @@ template <register_value T, config_space H>
   return static_cast<T>(dword >> (offset % 4u * 8u));
 }
 
+/// A host with item 7.
+template <class H>
+concept writes_halves = requires(const H h, const typename H::function_id& id, u16 offset, u16 value) {
+  { h.config_write16(id, offset, value) };
+  requires virtio::detail::goes_with<&H::config_write16, &H::config_write32>;
+};
+
 /// Writes one half of the dword at `offset`, the upper one when `offset` is no multiple of 4. A host without 16-bit writes writes the
 /// whole dword, with `other` in the other half.
 template <config_space H>
 void write_half(const H& h, typename H::function_id id, u16 offset, u16 value, u16 other) {
-  if constexpr (requires { h.config_write16(id, offset, value); }) h.config_write16(id, offset, value);
+  if constexpr (writes_halves<H>) h.config_write16(id, offset, value);
   else if (offset % 4 == 0) h.config_write32(id, offset, u32{other} << 16 | value);
   else h.config_write32(id, offset & 0xfcu, u32{value} << 16 | other);
 }
@@ -140,8 +148,15 @@ struct bus_set {
 /// Where a host's walks begin.
 template <config_space H>
 [[nodiscard]] bus_set roots_of(const H& h) {
-  if constexpr (requires { { h.root_buses() } -> same_as<bus_set>; }) return h.root_buses();
+  if constexpr (requires { h.root_buses(); }) return bus_set{h.root_buses()};
   else return {{1}};
+}
+
+/// The segment that a host is for, 0 of one that does not say.
+template <config_space H>
+[[nodiscard]] u16 segment_of(const H& h) {
+  if constexpr (requires { u16{h.segment_number}; }) return h.segment_number;
+  else return 0;
 }
 
 /// Calls `visit(address)` for every function on the segment's buses that have a number, lowest address first, until it returns

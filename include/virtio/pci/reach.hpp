@@ -22,7 +22,8 @@ inline constexpr u64 everywhere = ~u64{0};
 /// The usual map: the same distance everywhere. All-zero it is the identity mapping of 4 GiB that boot loaders leave.
 struct linear_map {
   uptr offset = 0;  // CPU address less bus address: where a higher-half kernel has its direct map
-  u64 floor = 0;    // the first bus address that is not the guest's own memory: a host that lies may say that a BAR is below
+  u64 floor = 0;    // where the guest's memory below 4 GiB ends: a host that lies may say that a BAR is in it. What memory there is above
+                    // 4 GiB only a map of your own can tell from BARs
   u64 reach = 0;    // the first bus address that is not mapped; 0: 4 GiB
 
   [[nodiscard]] constexpr result<uptr> cpu_address(u64 at, u64 size) const {

@@ -7,16 +7,17 @@
 
 namespace virtio::pci {
 
-/// Finds the root buses of a segment: bus `first`, and every other on which something answers and to which no bridge on a lower bus
-/// leads. At most `most` (SeaBIOS stops likewise after as many as QEMU announces). Cost: 32 accesses for each bus on which nothing
-/// answers, up to 8,192 in all, so once a boot. A host that ignores bus numbers shows the same devices on each: there, bus 0 alone.
+/// Finds the root buses of the host's segment: those that it knows, and every other on which something answers and to which no bridge
+/// on a lower bus leads. At most `most` in all (SeaBIOS stops likewise after as many as QEMU announces). Cost: 32 accesses for each bus
+/// on which nothing answers, up to 8,192 in all, so once a boot. Not for a host that ignores bus numbers: every bus would be one.
 template <config_space H>
-[[nodiscard]] bus_set find_roots(const H& h, u16 segment = 0, u8 first = 0, u32 most = 256) {
-  bus_set roots, known;
-  roots.add(first);
-  known.add(first);
-  u32 count = 1;
-  for (u32 bus = first; bus < 256; ++bus) {
+[[nodiscard]] bus_set find_roots(const H& h, u32 most = 256) {
+  const u16 segment = segment_of(h);
+  bus_set roots = roots_of(h);
+  bus_set known = roots;
+  u32 count = 0;
+  for (u32 bus = 0; bus < 256; ++bus) count += roots.has(bus) ? 1 : 0;
+  for (u32 bus = 0; bus < 256; ++bus) {
     const bool behind_a_bridge = known.has(bus);
     bool answers = false;
     if (behind_a_bridge || count < most)
@@ -41,11 +42,7 @@ struct rooted : H {
   [[nodiscard]] bus_set root_buses() const { return roots != nullptr ? *roots : roots_of(static_cast<const H&>(*this)); }
 
   template <class Visit>
-  void each_function(Visit&& visit) const {
-    u16 segment = 0;
-    if constexpr (requires { H::segment_number; }) segment = this->segment_number;
-    each_numbered_function(*this, segment, visit);
-  }
+  void each_function(Visit&& visit) const { each_numbered_function(*this, segment_of(*this), visit); }
 };
 
 }  // namespace virtio::pci

@@ -36,6 +36,7 @@ class fake_function {
   bool gates_decoding = true;          // BARs answer only while the command register says so, DMA only as bus master
   bool dword_config = false;           // vmd: device configuration answers 32-bit reads of some fields only, 0 else
   bool half_words = false;             // Alioth: command register and MSI-X control take 16-bit writes only
+  bool master_ends_decoding = false;   // the decoding bits go when bus mastering comes
   bool narrow_io = false;              // I/O BARs whose upper 16 bits are hardwired to zero
   bool has_io_window = true;           // bridges; the memory window is always there
   bool has_prefetch_window = true;     // and has 64 bits
@@ -129,6 +130,7 @@ class fake_function {
     if (offset == 0x04) {
       if (value >> 16 != 0)
         object("PCI: " + wire::hex(value >> 16) + " written to the status half, which is write-one-to-clear");
+      if (master_ends_decoding && (value & 4) != 0) value &= ~3u;
       poke(4, value & 0x0547, 2);
       if (logs_command) log_ += (log_.empty() ? "command=" : " command=") + wire::hex(peek(4, 2));
       poke(6, peek(6, 2) & ~(value >> 16 & 0xf900), 2);

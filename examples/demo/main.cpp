@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 // The demo's guest, started by tools/demo: lists every PCI function with its verdict, starts the first disk, the first entropy
-// source and the first socket device, reads the whole disk with many requests in flight, and tells the host its SHA-256. Whoever
-// connects to its port meanwhile is told how far it is.
+// source, the first socket device and the first balloon, which stays empty, reads the whole disk with many requests in flight, and
+// tells the host its SHA-256. Whoever connects to its port meanwhile is told how far it is.
 // Command line: scratch=<sector> is the one thing that lets it write to the disk; stay=yes lets it go on answering until somebody
 // connects to another port. It does not know what the host expects.
 // Exit status: 0; 10 no disk, 11 a read failed, 12 the scratch sector, 13 entropy, 14 a command line that makes no sense.
+#include <virtio/balloon.hpp>
 #include <virtio/blk.hpp>
 #include <virtio/pci.hpp>
 #include <virtio/rng.hpp>
@@ -31,11 +32,15 @@ using transport = virtio::pci::transport<demo_board>;
 using place = virtio::pci::found<demo_board>;
 using disk_t = virtio::blk::device<demo_board, transport, virtio::split_queue<256>>;
 using rng_t = virtio::rng::device<demo_board, transport, virtio::split_queue<8>>;
+// A legacy device dictates the size of its rings: 128 entries on QEMU.
+using balloon_t = virtio::balloon::device<demo_board, transport, virtio::split_queue<16, virtio::ring_options{.ring_entries = 128}>>;
 
 constinit virtio::dma_storage<disk_t::dma_bytes> disk_dma;
 constinit disk_t disk;
 constinit virtio::dma_storage<rng_t::dma_bytes> entropy_dma;
 constinit rng_t entropy;
+constinit virtio::dma_storage<balloon_t::dma_bytes> balloon_dma;
+constinit balloon_t balloon;
 
 namespace vsock = virtio::vsock;
 using vsock_t = vsock::device<demo_board, transport, virtio::split_queue<64>, vsock::limits{.receive_buffer = 4096}>;
@@ -123,6 +128,8 @@ void visit(const place& found) {
     start(entropy, found, entropy_dma);
   } else if (found.seen.type == virtio::device_type::vsock) {
     start(sockets, found, sockets_dma);
+  } else if (found.seen.type == virtio::device_type::balloon) {
+    start(balloon, found, balloon_dma);
   } else {
     print(kind{found.seen.type}, ", usable through ", virtio::name(found.seen.via), "; this demo has no driver for it");
   }
@@ -377,5 +384,6 @@ extern "C" int guest_main(const char*) {
   (void)disk.hand_off();
   (void)entropy.hand_off();
   (void)sockets.hand_off();
+  (void)balloon.hand_off();
   return status;
 }

@@ -35,7 +35,7 @@ drivers_status drivers_hand_off(void);
 const char *drivers_describe(drivers_status why);
 
 /* After a start that failed: what stood in the way, and what to do about it; empty when there was no device. Static storage.
- * Where it was a BAR: its address on the bus and its size in bytes, else 0. */
+ * Where it was a BAR: its address on the bus and its size in bytes, each as far as it is known, else 0. */
 const char *drivers_verdict(void);
 const char *drivers_advice(void);
 uint64_t drivers_bar_address(void);

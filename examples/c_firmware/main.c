@@ -13,6 +13,11 @@ static void print_number(uint64_t number) {
   put((char)('0' + number % 10));
 }
 
+static void print_hex(uint64_t number) {
+  if (number >= 16) print_hex(number / 16);
+  put("0123456789abcdef"[number % 16]);
+}
+
 static int fail(const char *what, drivers_status why) {
   print(what);
   print(": ");
@@ -27,10 +32,12 @@ static int fail_start(const char *what, drivers_status why) {
   print("  ");
   print(drivers_verdict());
   if (drivers_bar_size() != 0) {
-    print("; bytes of the BAR, and its address: ");
-    print_number(drivers_bar_size());
-    print(", ");
-    print_number(drivers_bar_address());
+    print("\n  bytes of the BAR: 0x");
+    print_hex(drivers_bar_size());
+  }
+  if (drivers_bar_address() != 0) {
+    print("\n  address of the BAR: 0x");
+    print_hex(drivers_bar_address());
   }
   print("\n  what to do: ");
   print(drivers_advice());

@@ -513,14 +513,21 @@ class device {
     VIRTIO_TRY(check(sector, data.size()));
     const u32 block = block_size();
     u32 piece = limits_.largest(), cuts = 0;
+    u32 unit = largest_transfer, units = limits_.segments();
     while (!data.empty()) {
-      const bytes part = data.part(0, piece - (static_cast<u32>(reinterpret_cast<uptr>(data.data())) & cuts));
+      const u32 at = static_cast<u32>(reinterpret_cast<uptr>(data.data()));
+      const bytes part = data.part(0, piece - (at & cuts));
       const auto sent = submit(what, sector, part, what == request::in ? direction::from_device : direction::to_device, 0);
-      if (!sent && sent.error() == errc::too_many_pieces && part.size() > block) {
-        // More scattered than one request can say: ask for less, a power of two, and cut where pages end, which makes the fewest pieces.
-        do piece = piece / 2 & ~(block - 1);
-        while (piece >= part.size());
-        cuts = piece - block;
+      if (!sent && sent.error() == errc::too_many_pieces && part.size() > block) [[unlikely]] {
+        // More scattered than one request can say: ask for less, as many units as it may have segments. A unit is a power of two, also
+        // where SIZE_MAX is none, so that units end where pages end: with units of a page, a request covers a page with each segment.
+        u64 length;
+        do {
+          (unit != block ? unit : units) /= 2;  // to one block at least, which is shorter than the part
+          cuts = unit - block;
+          length = u64{unit} * units - (at & cuts);
+        } while (length >= part.size());
+        piece = unit * units;  // of two units or more, all but one are less than the part: 1 GiB at most
         continue;
       }
       VIRTIO_TRY(wait_for(sent));

@@ -115,6 +115,35 @@ TEST_CASE("blk: a transfer of 4 GiB is cut into requests that every host takes, 
   CHECK(model.sizes.size() == 1);
 }
 
+TEST_CASE("blk: a request of the caller's own has largest_transfer bytes at most, whatever segments the disk takes", "[blk]") {
+  const u32 size_max = GENERATE(0u, 0x4000'0000u, 0xffff'ffffu);
+  const u32 seg_max = GENERATE(0u, 4u);
+  CAPTURE(size_max, seg_max);
+  rig::machine m;
+  auto& model = m.add<counting_disk>(seat::modern, 4, blk_options{.size_max = size_max, .seg_max = seg_max});
+  model.put_config(0x00, u64{1} << 40, 8);
+  vast_disk d;
+  REQUIRE(d->start({{&m.memory}}, m.where(4), d.storage()));
+  const bytes data{reinterpret_cast<u8*>(uptr{0x1000'1000}), usize{0x4000'1000}};
+  REQUIRE(m.memory.memory.add(0x1000'1000, data.data(), data.size(), virtio::testing::device_memory::permission::read_write));
+  for (const usize more : {512, 4096}) {
+    const bytes much = data.part(0, largest_transfer + more);
+    const bytes parts[] = {much.part(0, more), much.part(more, largest_transfer)};
+    const const_bytes written[] = {parts[0], parts[1]};
+    CHECK(d->submit_read(8, much).error() == errc::out_of_range);
+    CHECK(d->submit_read(8, parts).error() == errc::out_of_range);
+    CHECK(d->submit_write(8, const_bytes{much}).error() == errc::out_of_range);
+    CHECK(d->submit_write(8, written).error() == errc::out_of_range);
+  }
+  CHECK(d->in_flight() == 0);
+  CHECK(d->submit_read(8, data.part(0, largest_transfer)));
+  CHECK(d->submit_write(8, const_bytes{data.part(0, largest_transfer)}));
+  d->kick();
+  REQUIRE(d->wait_next());
+  REQUIRE(d->wait_next());
+  CHECK(model.sizes == std::vector<u64>{largest_transfer, largest_transfer});
+}
+
 TEST_CASE("blk model: more bytes than hosts move at once end in io_error, and a second segment without SEG_MAX is where the status goes",
           "[blk][testing]") {
   virtio::testing::device_memory memory;

@@ -211,23 +211,23 @@ class device {
   /// `too_many_pieces` when the memory is scattered over more than `most_pieces`, `invalid_argument` for no bytes, `out_of_range` for
   /// more of them than `largest_transfer`, too.
   [[nodiscard]] result<token> submit_read(u64 sector, bytes data, u64 cookie = 0) {
-    VIRTIO_TRY(check(sector, data.size()));
+    VIRTIO_TRY(check_one(sector, data.size()));
     return submit(request::in, sector, data, direction::from_device, cookie);
   }
   [[nodiscard]] result<token> submit_read(u64 sector, scatter<bytes> data, u64 cookie = 0) {
-    VIRTIO_TRY(check(sector, data.size()));
+    VIRTIO_TRY(check_one(sector, data.size()));
     return submit(request::in, sector, data, direction::from_device, cookie);
   }
 
   /// Stages a write, likewise. Errors also: `read_only`.
   [[nodiscard]] result<token> submit_write(u64 sector, const_bytes data, u64 cookie = 0) {
     if (is_read_only()) return errc::read_only;
-    VIRTIO_TRY(check(sector, data.size()));
+    VIRTIO_TRY(check_one(sector, data.size()));
     return submit(request::out, sector, readable(data), direction::to_device, cookie);
   }
   [[nodiscard]] result<token> submit_write(u64 sector, scatter<const_bytes> data, u64 cookie = 0) {
     if (is_read_only()) return errc::read_only;
-    VIRTIO_TRY(check(sector, data.size()));
+    VIRTIO_TRY(check_one(sector, data.size()));
     return submit(request::out, sector, data, direction::to_device, cookie);
   }
 
@@ -363,6 +363,11 @@ class device {
   [[nodiscard]] result<void> check(u64 sector, u64 size) const {
     if (size % sector_bytes != 0) return errc::misaligned;
     return check_extent(sector, size / sector_bytes);
+  }
+  /// For one request. The ring takes a page more, and segments of the device's own size may, too.
+  [[nodiscard]] result<void> check_one(u64 sector, u64 size) const {
+    VIRTIO_TRY(check(sector, size));
+    return size > largest_transfer ? result<void>{errc::out_of_range} : result<void>{};
   }
   [[nodiscard]] result<void> check_extent(u64 sector, u64 count) const {
     const errc wrong = limits_.check(sector, count);

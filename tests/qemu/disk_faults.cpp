@@ -179,6 +179,13 @@ void unassigned(const Where& where) {
   const u16 bar = static_cast<u16>(virtio::pci::config::bar0 + (is_legacy ? 0 : 4 * 4));
   const u32 address = where.host.config_read32(where.id, bar);
   where.host.config_write32(where.id, bar, 0);
+  // The ports of a transitional device would do as well.
+  const bool has_both = !is_legacy && where.may_be_legacy;
+  const u32 ports = where.host.config_read32(where.id, virtio::pci::config::bar0);
+  if (has_both) {
+    CHECK(virtio::pci::look(where.host, where.id).seen.via == virtio::transport_kind::pci_legacy);
+    where.host.config_write32(where.id, virtio::pci::config::bar0, 0);
+  }
   const auto blind = virtio::pci::look(where.host, where.id);
   CHECK(blind.seen.why == virtio::verdict::bar_unassigned);
   CHECK_EQUAL(blind.seen.bar, is_legacy ? 0u : 4u);
@@ -186,6 +193,7 @@ void unassigned(const Where& where) {
   CHECK(disk.why().why == virtio::verdict::bar_unassigned);
   CHECK_EQUAL(disk.why().bar, is_legacy ? 0u : 4u);
   where.host.config_write32(where.id, bar, address);
+  if (has_both) where.host.config_write32(where.id, virtio::pci::config::bar0, ports);
   CHECK(virtio::pci::look(where.host, where.id).seen.why == virtio::verdict::usable);
   CHECK(start(disk, where, the_storage<disk_t>, "blk_features"));
   check_reads(disk, number("seed"));

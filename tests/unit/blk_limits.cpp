@@ -126,7 +126,7 @@ TEST_CASE("blk: a request of the caller's own has largest_transfer bytes at most
   REQUIRE(d->start({{&m.memory}}, m.where(4), d.storage()));
   const bytes data{reinterpret_cast<u8*>(uptr{0x1000'1000}), usize{0x4000'1000}};
   REQUIRE(m.memory.memory.add(0x1000'1000, data.data(), data.size(), virtio::testing::device_memory::permission::read_write));
-  for (const usize more : {512, 4096}) {
+  for (const usize more : {usize{512}, usize{4096}}) {
     const bytes much = data.part(0, largest_transfer + more);
     const bytes parts[] = {much.part(0, more), much.part(more, largest_transfer)};
     const const_bytes written[] = {parts[0], parts[1]};

@@ -189,7 +189,7 @@ struct event {
     feature_offer,   // a: word number, b: the word
     feature_accept,  // a: word number, b: the word
     queue_enabled,   // a: queue, b: entries
-    doorbell,        // a: queue
+    doorbell,        // a: queue, b: 1 when it is rung again for what the device was shown before
   };
   kind what;
   u32 a = 0;

@@ -38,7 +38,7 @@ template <platform P, virtqueue Ring, class Doorbell>
 void ring_again(const P& platform, const Ring& ring, const Doorbell& bell, u16 queue) {
   if (ring.in_flight() == 0) return;
   bell.ring(ring.position());
-  detail::trace(platform, {event::kind::doorbell, queue});
+  detail::trace(platform, {event::kind::doorbell, queue, 1});
 }
 
 /// How long looks at a device's queues have found nothing. A doorbell can get lost: a device that was restored from a snapshot waits

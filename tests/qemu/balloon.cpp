@@ -27,7 +27,7 @@ int run() {
     return balloon::sample{balloon::statistic::free_memory, u64{most_pages - device.actual()} * balloon::page_bytes};
   };
   const balloon::sample first[] = {{balloon::statistic::total_memory, 128 << 20}, now()};
-  if (const auto up = device.start(board{}, *where, storage, first); !up) return board::fail("start", up.error(), device.why());
+  if (const auto up = device.start(board{}, *where, storage, {}, first); !up) return board::fail("start", up.error(), device.why());
   boot::print("up with ", boot::hex(u64{device.features().word(1)} << 32 | device.features().word(0)), "\n");
 
   u32 said = 0, told = 0;

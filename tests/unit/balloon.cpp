@@ -30,7 +30,7 @@ struct pages_from {
 
 template <class Driver>
 result<void> start(Driver& d, rig::machine& m, balloon::samples first = {}) {
-  return d->start(m.platform(), m.where(4), d.storage(), first);
+  return d->start(m.platform(), m.where(4), d.storage(), {}, first);
 }
 
 }  // namespace

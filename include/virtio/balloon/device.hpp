@@ -32,10 +32,10 @@ class device {
   using location = typename T::location;
   static constexpr usize dma_bytes = samples_at + sample_bytes * most_samples;
 
-  /// Brings the device up with an empty balloon. With `first`, at most 16, the host is told these statistics and may ask for them
+  /// Brings the device up with an empty balloon. With samples, at most 16, the host is told these statistics and may ask for them
   /// again; without, they are declined. Errors: those of `blk::device::start`; `invalid_argument`, too many samples.
-  [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage, samples first = {},
-                                   const interrupt_vectors& interrupts = {}) {
+  [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
+                                   const interrupt_vectors& interrupts = {}, samples first = {}) {
     if (first.count > most_samples) return errc::invalid_argument;
     feature_plan plan{.wanted = feature_set{feature::must_tell_host, feature::deflate_on_oom, feature::page_reporting}};
     if (first.count != 0) plan.wanted.set(static_cast<u8>(feature::stats_vq));

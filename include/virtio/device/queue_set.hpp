@@ -71,7 +71,7 @@ class queue_set {
   /// Rings once, for each queue in its turn of which the device has something: whichever doorbell was lost.
   void ring_again() {
     for (u16 tried = 0; tried < Count; ++tried) {
-      turn_ = static_cast<u16>((turn_ + 1) % Count);
+      turn_ = turn_ + 1 < Count ? static_cast<u16>(turn_ + 1) : u16{0};
       lane& one = lanes_[turn_];
       if (one.ring.in_flight() == 0) continue;
       return virtio::ring_again(life_.device().platform(), one.ring, one.bell, one.number);

@@ -64,7 +64,9 @@ struct interrupt_vectors {
   line_state line = line_state::as_found;
 
   [[nodiscard]] constexpr u16 of_queue(u16 q) const {
-    return first == no_vector || count < 2 ? first : static_cast<u16>(first + q % count);
+    if (first == no_vector || count < 2) return first;
+    while (q >= count) q = static_cast<u16>(q - count);  // no division: 32-bit Arm calls a function for it
+    return static_cast<u16>(first + q);
   }
 };
 

@@ -119,6 +119,30 @@ TEST_CASE("why: a usable device, and one whose verdict is about no BAR, has none
   CHECK((m.where(4).seen.bar_address == 0 && m.where(4).seen.bar_size == 0));
 }
 
+TEST_CASE("why: no BAR is looked up for a capability that is wrong by itself, least of all one with a number that no BAR has", "[pci][report][hostile]") {
+  rig::machine m;
+  m.add<blk_model>(seat::modern, 4);
+  auto& f = m.function(4);
+  const u8 common = f.capability(0x09, 1);
+  verdict why{};
+  SECTION("a number beyond the last BAR") {
+    f.poke(common + 4u, GENERATE(6u, 7u, 255u), 1);
+    why = verdict::capability_bar_invalid;
+  }
+  SECTION("too short") {
+    f.poke(common + 12u, 3, 4);
+    why = verdict::capability_too_short;
+  }
+  SECTION("misaligned") {
+    f.poke(common + 8u, 1, 4);
+    why = verdict::capability_misaligned;
+  }
+  for (const report& seen : {look<fake_host>(m), look<locating_host>(m)}) {
+    CHECK(seen.why == why);
+    CHECK((seen.bar_address == 0 && seen.bar_size == 0));
+  }
+}
+
 TEST_CASE("why: of a host that cannot locate a BAR the report has the address, and nothing is written to find it", "[pci][report]") {
   rig::machine m;
   const bool legacy = GENERATE(false, true);

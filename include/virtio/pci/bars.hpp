@@ -70,9 +70,11 @@ concept locating_host = requires(const H h, const typename H::function_id& id, u
   requires virtio::detail::goes_with<&H::locate, &H::config_read32>;
 };
 
-/// Adds to a report on a BAR where that is and how large: what the host's `locate` says, or else what can be known without sizing.
+/// Adds to a report, where its verdict is about a BAR, where that is and how large: what the host's `locate` says, or else what can be
+/// known without sizing. Other verdicts may come with a number that no BAR has, as the device says it.
 template <config_space H>
 [[gnu::cold, gnu::noinline]] void add_bar(const H& h, typename H::function_id id, report& out) {
+  if (out.why < verdict::bar_unassigned || out.why > verdict::bar_too_small) return;
   if constexpr (locating_host<H>) {
     const result<bar_info> bar = h.locate(id, out.bar);
     if (!bar) return;

@@ -61,7 +61,7 @@ class arrivals {
     arrival in;
     const errc got = all_.queues.next(in);
     came_ |= got == errc::ok;
-    if (got == errc::ok && !hear(in)) all_.queues.give_back(in.buffer);
+    if (got == errc::ok && !hear(in)) all_.queues.received.give_back(in.buffer);
     return got;
   }
 
@@ -142,8 +142,8 @@ class arrivals {
       if (c.now == state::established && all_.wants_telling(c)) all_.owe(one, owes_credit);
       return false;
     }
-    const bool kept = length != 0 && all_.unread.append(c, all_.queues, in.buffer, length);
-    if (ends) all_.unread.end_message(c, all_.queues, (in.header.flags & end_of_record) != 0);
+    const bool kept = length != 0 && all_.unread.append(c, all_.queues.received, in.buffer, length);
+    if (ends) all_.unread.end_message(c, (in.header.flags & end_of_record) != 0);
     if (length != 0 || ends) all_.tell(one, ready::readable);
     return kept;
   }
@@ -156,7 +156,7 @@ class arrivals {
     all_.tell(one, ready::readable | ready::writable);
     if (c.peer_gave_up != static_cast<u8>(ends::both)) return;
     // Both ends are done; RST says that we know. Not before everything was read: it would cut that short for programs that ask.
-    if (c.now == state::closing || c.first_received == 0) all_.finish(one, errc::peer_closed, true);
+    if (c.now == state::closing || c.received.empty()) all_.finish(one, errc::peer_closed, true);
   }
 
   /// A REQUEST of somebody new. Whether they may come in.

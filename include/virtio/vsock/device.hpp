@@ -175,7 +175,7 @@ class device {
     if (here == nullptr) return errc::not_found;
     while (!here->line.empty()) {
       const u16 one = here->line.first();
-      all_.unread.discard(all_.table[one], all_.queues);
+      all_.unread.discard(all_.table[one], all_.queues.received);
       if (all_.table[one].now == state::ended) {
         all_.leave_line(one);
         all_.leave(one);
@@ -215,7 +215,7 @@ class device {
     }
     connection& c = all_.table[one];
     if (all_.may_leave(c)) all_.owe(one, detail::owes_data);
-    else if (c.gathered != 0) all_.ask_for_credit(one);  // the answer may let it leave
+    else if (!c.gathered.empty()) all_.ask_for_credit(one);  // the answer may let it leave
     if (taken < data.size()) all_.want_room(one, 1);
     all_.send_owed();
     if (taken == 0 && !data.empty()) return errc::no_credit;
@@ -224,7 +224,7 @@ class device {
   /// Lets what was gathered leave. Does not wait until it has. Errors: `stale_handle`.
   [[nodiscard]] result<void> flush(socket which) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
-    if (all_.table[one].gathered != 0) all_.owe(one, detail::owes_data);
+    if (!all_.table[one].gathered.empty()) all_.owe(one, detail::owes_data);
     all_.send_owed();
     return {};
   }
@@ -235,11 +235,11 @@ class device {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     if (all_.table[one].messages) return errc::invalid_argument;
     usize copied = 0;
-    while (copied < into.size() && all_.table[one].first_received != 0) {
-      const const_bytes here = all_.unread.first(all_.table[one], all_.queues).part(0, into.size() - copied);
+    while (copied < into.size() && !all_.table[one].received.empty()) {
+      const const_bytes here = all_.unread.first(all_.table[one], all_.queues.received).part(0, into.size() - copied);
       __builtin_memcpy(into.data() + copied, here.data(), here.size());
       copied += here.size();
-      all_.unread.consume(all_.table[one], all_.queues, static_cast<u32>(here.size()));
+      all_.unread.consume(all_.table[one], all_.queues.received, static_cast<u32>(here.size()));
     }
     if (copied != 0) all_.after_reading(one);
     else if (!into.empty()) return all_.nothing_to_read(all_.table[one]);
@@ -253,13 +253,13 @@ class device {
   [[nodiscard]] result<usize> receive_with(socket which, F&& look) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     if (all_.table[one].messages) return errc::invalid_argument;
-    if (all_.table[one].first_received == 0) return all_.nothing_to_read(all_.table[one]);
-    const const_bytes here = all_.unread.first(all_.table[one], all_.queues);
+    if (all_.table[one].received.empty()) return all_.nothing_to_read(all_.table[one]);
+    const const_bytes here = all_.unread.first(all_.table[one], all_.queues.received);
     const u32 read_before = all_.table[one].in.consumed();
     const usize done = virtio::detail::smaller(static_cast<usize>(look(here)), here.size());
     VIRTIO_TRY(all_.find(which));
     if (all_.table[one].in.consumed() != read_before) return errc::in_use;
-    all_.unread.consume(all_.table[one], all_.queues, static_cast<u32>(done));
+    all_.unread.consume(all_.table[one], all_.queues.received, static_cast<u32>(done));
     all_.after_reading(one);
     return done;
   }
@@ -284,14 +284,14 @@ class device {
     connection& c = all_.table[one];
     if (!c.messages) return errc::invalid_argument;
     if (c.whole_messages == 0) return all_.nothing_whole(one);
-    const detail::message_found found = all_.unread.first_message(c, all_.queues);
+    const detail::message_found found = all_.unread.first_message(c, all_.queues.received);
     --c.whole_messages;
     const bool fits = found.size <= into.size();
     for (u32 done = 0; done < found.size;) {
-      const const_bytes here = all_.unread.first(c, all_.queues).part(0, found.size - done);
+      const const_bytes here = all_.unread.first(c, all_.queues.received).part(0, found.size - done);
       if (fits) __builtin_memcpy(into.data() + done, here.data(), here.size());
       done += static_cast<u32>(here.size());
-      all_.unread.consume(c, all_.queues, static_cast<u32>(here.size()));
+      all_.unread.consume(c, all_.queues.received, static_cast<u32>(here.size()));
     }
     all_.after_reading(one);
     if (!fits) return errc::too_long;
@@ -306,7 +306,7 @@ class device {
     if (c.now == state::connecting) return errc::not_ready;
     if (c.now == state::ended) return c.why;
     c.gave_up = static_cast<u8>(c.gave_up | static_cast<u32>(what));
-    if (c.gathered != 0) all_.owe(one, detail::owes_data);
+    if (!c.gathered.empty()) all_.owe(one, detail::owes_data);
     all_.owe(one, detail::owes_shutdown);
     all_.send_owed();
     return {};

@@ -35,7 +35,7 @@ class exchange {
 
   queues_type queues{};
   connection_table<L.connections> table{};
-  inbox<queues_type, L> unread{};
+  inbox<typename queues_type::receive_pool, L> unread{};
   listener listeners[L.listeners]{};
   line_of<&connection::to_tell> to_tell{};
 
@@ -73,7 +73,7 @@ class exchange {
 
   [[nodiscard]] socket name_of(u16 one) const { return {one, table[one].generation}; }
   void forget_name(u16 one) {
-    unread.discard(table[one], queues);
+    unread.discard(table[one], queues.received);
     ++table[one].generation;
     table[one].news = 0;
     to_tell.remove(all(), one);
@@ -117,7 +117,7 @@ class exchange {
     if (c.accepted) closing_.remove(all(), one);  // else the link is that of its listener's line
     c.why = why;
     unread.close_window(c);
-    const bool known = (c.generation & 1) != 0 && (c.accepted || c.first_received != 0);
+    const bool known = (c.generation & 1) != 0 && (c.accepted || !c.received.empty());
     c.now = known ? state::ended : state::leaving;
     if (known) tell(one, ready::readable | ready::closed);
     else if (!c.accepted) leave_line(one);
@@ -136,7 +136,7 @@ class exchange {
     c.now = state::closing;
     closing_.push(all(), one);
     c.gave_up = static_cast<u8>(ends::both);
-    if (c.gathered != 0) owe(one, owes_data);
+    if (!c.gathered.empty()) owe(one, owes_data);
     owe(one, owes_shutdown);
     send_owed();
   }
@@ -152,18 +152,17 @@ class exchange {
     to_tell.remove(all(), one);
     thirsty_.remove(all(), one);
     closing_.remove(all(), one);
-    unread.discard(table[one], queues);
+    unread.discard(table[one], queues.received);
     table.remove(one);
   }
   void forget_unsent(u16 one) {
-    if (table[one].gathered == 0) return;
-    for (u16 buffer = table[one].gathered; buffer != 0;) {
-      const u16 next = queues.after_sent(buffer);
-      queues.drop(buffer);
-      buffer = next;
-    }
+    if (table[one].gathered.empty()) return;
+    drop_gathered(one);
     ungather(one);
     table[one].owed = static_cast<u8>(table[one].owed & ~owes_data);
+  }
+  void drop_gathered(u16 one) {
+    while (!table[one].gathered.empty()) queues.sent.give_back(table[one].gathered.pop(queues.sent));
   }
   /// Out of the line of those who wait to be accepted.
   void leave_line(u16 one) {
@@ -182,7 +181,7 @@ class exchange {
     reply_count_ = 0;
   }
   void discard_all() {
-    for (u16 one = 0; one < L.connections; ++one) unread.discard(table[one], queues);
+    for (u16 one = 0; one < L.connections; ++one) unread.discard(table[one], queues.received);
   }
   /// The device goes down, and every connection with it. Returns what `device_life::take_down` does: of interest to those who give
   /// the storage back, since no call has a buffer that the device could keep.
@@ -255,7 +254,7 @@ class exchange {
   /// False: the queue is full. Without room at the peer it stays owed.
   [[nodiscard]] bool send_gathered(u16 one) {
     connection& c = table[one];
-    while (c.gathered != 0) {
+    while (!c.gathered.empty()) {
       u32 from = c.gathered_from % L.send_packet;  // a message fills several buffers
       const u32 left = virtio::detail::smaller(c.gathered_up_to - c.gathered_from, L.send_packet - from);
       const u32 now = virtio::detail::smaller(left, c.out.available());
@@ -263,28 +262,27 @@ class exchange {
         ask_for_credit(one);
         return true;
       }
-      const u16 next = queues.after_sent(c.gathered);
-      u16 buffer = c.gathered;
+      buffer_index buffer = c.gathered.first();
       if (now < left) {  // the peer has taken back some of its room: two packets cannot share a buffer
-        buffer = queues.take_buffer();
-        if (buffer == 0) {
+        buffer = queues.sent.take();
+        if (buffer.is_none()) {
           thirsty_.push(all(), one);
           return true;
         }
-        __builtin_memcpy(queues.payload(buffer), queues.payload(c.gathered) + from, now);
+        __builtin_memcpy(queues.sent.payload(buffer), queues.sent.payload(c.gathered.first()) + from, now);
         from = 0;
       }
       const bool ends = c.messages && c.gathered_from + now == c.gathered_up_to;
       const u32 flags = !ends ? 0 : c.ends_record ? end_of_message | end_of_record : end_of_message;
       if (!queues.send(header(c, op::data, now, flags), buffer, from)) {
-        if (now < left) queues.drop(buffer);
+        if (now < left) queues.sent.give_back(buffer);
         return false;
       }
       c.out.sent(now);
       c.gathered_from += now;
       if (now < left) continue;
-      if (next == 0) ungather(one);
-      else c.gathered = next;
+      (void)c.gathered.pop(queues.sent);
+      if (c.gathered.empty()) ungather(one);
     }
     c.owed = static_cast<u8>(c.owed & ~owes_data);
     if (c.wants_room && c.out.available() != 0) tell_room(one);  // it was for want of this buffer
@@ -348,22 +346,18 @@ class exchange {
     connection& c = table[one];
     if (data.size() > usize{L.send_packet} * L.send_packets || data.size() > c.out.allocation()) return errc::too_long;
     const u32 size = static_cast<u32>(data.size());
-    if (c.gathered != 0 || room(c) < size || (size < send_window::small && c.out.is_crowded())) return errc::no_credit;
-    u16 first = 0, last = 0;
+    if (!c.gathered.empty() || room(c) < size || (size < send_window::small && c.out.is_crowded())) return errc::no_credit;
     for (u32 at = 0; at < size; at += L.send_packet) {
-      u16 buffer = queues.take_buffer();
-      if (buffer == 0) buffer = wring_out_buffer();
-      if (buffer == 0) {
-        c.gathered = first;
+      buffer_index buffer = queues.sent.take();
+      if (buffer.is_none()) buffer = wring_out_buffer();
+      if (buffer.is_none()) {
         forget_unsent(one);
         return errc::no_credit;
       }
-      (last == 0 ? first : queues.after_sent(last)) = buffer;
-      last = buffer;
+      c.gathered.push(queues.sent, buffer);
       const const_bytes part = data.part(at, L.send_packet);
-      __builtin_memcpy(queues.payload(buffer), part.data(), part.size());
+      __builtin_memcpy(queues.sent.payload(buffer), part.data(), part.size());
     }
-    c.gathered = first;
     c.gathered_from = 0;
     c.gathered_up_to = size;
     c.ends_record = ends_record;
@@ -373,63 +367,62 @@ class exchange {
   /// Puts the first of `data` behind what is gathered. Says how many; full buffers leave.
   [[nodiscard]] usize gather(u16 one, const_bytes data) {
     connection& c = table[one];
-    if (c.gathered != 0 && c.gathered_up_to == L.send_packet) {
+    if (!c.gathered.empty() && c.gathered_up_to == L.send_packet) {
       owe(one, owes_data);
       stage_owed();
-      if (c.gathered != 0) return 0;
+      if (!c.gathered.empty()) return 0;
     }
-    if (room(c) == 0 || (c.gathered == 0 && !begin_gathering(one))) return 0;
+    if (room(c) == 0 || (c.gathered.empty() && !begin_gathering(one))) return 0;
     const u32 most = virtio::detail::smaller(room(c), L.send_packet - c.gathered_up_to);
     const u32 now = static_cast<u32>(virtio::detail::smaller(data.size(), usize{most}));
-    __builtin_memcpy(queues.payload(c.gathered) + c.gathered_up_to, data.data(), now);
+    __builtin_memcpy(queues.sent.payload(c.gathered.first()) + c.gathered_up_to, data.data(), now);
     c.gathered_up_to += now;
     return now;
   }
   [[nodiscard]] bool begin_gathering(u16 one) {
-    u16 buffer = queues.take_buffer();
-    if (buffer == 0) buffer = wring_out_buffer();
-    if (buffer == 0) return false;
+    buffer_index buffer = queues.sent.take();
+    if (buffer.is_none()) buffer = wring_out_buffer();
+    if (buffer.is_none()) return false;
     connection& c = table[one];
-    c.gathered = buffer;
+    c.gathered.push(queues.sent, buffer);
     c.gathered_from = c.gathered_up_to = 0;
     gathering_.push(all(), one);
     return true;
   }
   /// All buffers are taken: by the device, which may be done with some; or by connections that gather in them, the oldest of which
   /// then has gathered enough.
-  [[nodiscard]] u16 wring_out_buffer() {
+  [[nodiscard]] buffer_index wring_out_buffer() {
     bool some = false;
     if (const errc got = queues.collect(some); got != errc::ok) {
       fall(got);
-      return 0;
+      return no_buffer;
     }
-    if (const u16 buffer = queues.take_buffer(); buffer != 0 || gathering_.empty()) return buffer;
+    if (const buffer_index buffer = queues.sent.take(); !buffer.is_none() || gathering_.empty()) return buffer;
     const u16 oldest = gathering_.first();
     gathering_.remove(all(), oldest);
     gathering_.push(all(), oldest);
     owe(oldest, owes_data);
     send_owed();
-    if (!queues.is_idle()) return 0;
+    if (!queues.is_idle()) return no_buffer;
     // None is with the device, and this peer has taken back the room that it had for what is gathered: others must not wait for it.
     finish(oldest, errc::peer_reset, true);
-    return queues.take_buffer();
+    return queues.sent.take();
   }
   void ungather(u16 one) {
-    table[one].gathered = 0;
     table[one].gathered_from = table[one].gathered_up_to = 0;
     gathering_.remove(all(), one);
   }
   [[nodiscard]] static bool may_leave(const connection& c) {
-    return c.gathered != 0 && (c.messages || c.gathered_up_to - c.gathered_from >= send_window::small || !c.out.is_crowded());
+    return !c.gathered.empty() && (c.messages || c.gathered_up_to - c.gathered_from >= send_window::small || !c.out.is_crowded());
   }
   /// A send of at least `size` bytes was not possible.
   void want_room(u16 one, u32 size) {
     connection& c = table[one];
     c.wants_room = true;
     const bool peer_has_room = room(c) >= size && !(c.messages && c.out.is_crowded());
-    if (c.gathered != 0) owe(one, owes_data);  // it will not become more, and is in the way of a message
+    if (!c.gathered.empty()) owe(one, owes_data);  // it will not become more, and is in the way of a message
     if (!peer_has_room) ask_for_credit(one);
-    else if (c.gathered == 0) thirsty_.push(all(), one);  // for a buffer
+    else if (c.gathered.empty()) thirsty_.push(all(), one);  // for a buffer
   }
   /// Bytes that the peer has room for, beyond those that are gathered.
   [[nodiscard]] static u32 room(const connection& c) {
@@ -439,9 +432,9 @@ class exchange {
   /// Buffers have come back, or can be had from those who gather in them.
   void serve_thirsty() {
     if (thirsty_.empty()) return;
-    if (!queues.has_buffer())
-      if (const u16 buffer = wring_out_buffer(); buffer != 0) queues.drop(buffer);
-    while (!thirsty_.empty() && queues.has_buffer()) {
+    if (!queues.sent.has_free())
+      if (const buffer_index buffer = wring_out_buffer(); !buffer.is_none()) queues.sent.give_back(buffer);
+    while (!thirsty_.empty() && queues.sent.has_free()) {
       const u16 one = thirsty_.first();
       owe(one, 0);  // it may be data that waits
       tell_room(one);
@@ -473,7 +466,7 @@ class exchange {
   void after_reading(u16 one) {
     connection& c = table[one];
     if (c.now != state::established) return;
-    if (c.first_received == 0 && c.peer_gave_up == static_cast<u8>(ends::both)) {
+    if (c.received.empty() && c.peer_gave_up == static_cast<u8>(ends::both)) {
       finish(one, errc::peer_closed, true);
     } else {
       if (!wants_telling(c)) return;
@@ -488,13 +481,13 @@ class exchange {
   /// No message is whole yet. When there is no room for more of it, and never will be, it is dropped, and so is the rest as it comes.
   [[nodiscard]] errc nothing_whole(u16 one) {
     connection& c = table[one];
-    if (c.first_received == 0 || c.in.left() != 0 || c.now != state::established) return nothing_to_read(c);
+    if (c.received.empty() || c.in.left() != 0 || c.now != state::established) return nothing_to_read(c);
     if (c.in.gain(unread.wanted_window(c)) != 0) {
       owe(one, owes_credit);
       send_owed();
       return errc::not_ready;
     }
-    unread.discard(c, queues);
+    unread.discard(c, queues.received);
     c.skipping = true;
     after_reading(one);
     return errc::too_long;

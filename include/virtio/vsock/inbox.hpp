@@ -22,22 +22,23 @@ struct message_found {
 template <u32 Buffers, u32 Bytes, bool Messages>
 class borders {
  public:
-  void clear(u16 buffer) {
-    for (u32 i = 0; i < words; ++i) ends_[buffer][i] = records_[buffer][i] = 0;
+  void clear(buffer_index buffer) {
+    const u32 n = buffer.number();
+    for (u32 i = 0; i < words; ++i) ends_[n][i] = records_[n][i] = 0;
   }
-  void mark(u16 buffer, u32 byte, bool record) {
-    ends_[buffer][byte / 32] |= u32{1} << byte % 32;
-    if (record) records_[buffer][byte / 32] |= u32{1} << byte % 32;
+  void mark(buffer_index buffer, u32 byte, bool record) {
+    ends_[buffer.number()][byte / 32] |= u32{1} << byte % 32;
+    if (record) records_[buffer.number()][byte / 32] |= u32{1} << byte % 32;
   }
   /// The first end at `from` or behind; `Bytes` or more when there is none.
-  [[nodiscard]] u32 end(u16 buffer, u32 from) const {
+  [[nodiscard]] u32 end(buffer_index buffer, u32 from) const {
     for (u32 word = from / 32; word < words; ++word) {
-      const u32 bits = word == from / 32 ? ends_[buffer][word] >> from % 32 << from % 32 : ends_[buffer][word];
+      const u32 bits = word == from / 32 ? ends_[buffer.number()][word] >> from % 32 << from % 32 : ends_[buffer.number()][word];
       if (bits != 0) return word * 32 + static_cast<u32>(__builtin_ctz(bits));
     }
     return Bytes;
   }
-  [[nodiscard]] bool is_record(u16 buffer, u32 byte) const { return (records_[buffer][byte / 32] >> byte % 32 & 1) != 0; }
+  [[nodiscard]] bool is_record(buffer_index buffer, u32 byte) const { return (records_[buffer.number()][byte / 32] >> byte % 32 & 1) != 0; }
 
  private:
   static constexpr u32 words = Bytes / 32;
@@ -48,14 +49,14 @@ class borders {
 template <u32 Buffers, u32 Bytes>
 class borders<Buffers, Bytes, false> {
  public:
-  void clear(u16) {}
-  void mark(u16, u32, bool) {}
-  [[nodiscard]] u32 end(u16, u32) const { return Bytes; }
-  [[nodiscard]] bool is_record(u16, u32) const { return false; }
+  void clear(buffer_index) {}
+  void mark(buffer_index, u32, bool) {}
+  [[nodiscard]] u32 end(buffer_index, u32) const { return Bytes; }
+  [[nodiscard]] bool is_record(buffer_index, u32) const { return false; }
 };
 
-/// `Queues` has the buffers (packets.hpp).
-template <class Queues, limits L>
+/// `Pool` has the buffers.
+template <class Pool, limits L>
 class inbox {
  public:
   /// Nothing has arrived, and each connection's first packet is spoken for.
@@ -90,78 +91,76 @@ class inbox {
 
   /// Takes the `length` bytes in a buffer, at least one. False: they were moved in behind what was there, and the buffer is free.
   /// Small packets never lie alone: any two neighbours are more than one buffer full, which is what bounds their number.
-  [[nodiscard]] bool append(connection& c, Queues& queues, u16 buffer, u32 length) {
-    if (move_in(c, queues, buffer, length)) return false;
-    link(c, queues, buffer, length);
+  [[nodiscard]] bool append(connection& c, Pool& pool, buffer_index buffer, u32 length) {
+    if (move_in(c, pool, buffer, length)) return false;
+    link(c, pool, buffer, length);
     return true;
   }
   /// What has arrived last is the end of a message.
-  void end_message(connection& c, Queues& queues, bool record) {
-    if (c.last_received == 0) return;
-    const u16 tail = static_cast<u16>(c.last_received - 1);
-    if (borders_.end(tail, queues.filled(tail) - 1) < L.receive_packet) return;  // told twice
-    borders_.mark(tail, queues.filled(tail) - 1, record);
+  void end_message(connection& c, bool record) {
+    if (c.received.empty()) return;
+    const buffer_index tail = c.received.last();
+    if (borders_.end(tail, filled(tail) - 1) < L.receive_packet) return;  // told twice
+    borders_.mark(tail, filled(tail) - 1, record);
     ++c.whole_messages;
   }
 
   /// The first message. Only if there is a whole one.
-  [[nodiscard]] message_found first_message(const connection& c, Queues& queues) const {
+  [[nodiscard]] message_found first_message(const connection& c, Pool& pool) const {
     u32 size = 0, from = c.read_up_to;
-    for (u16 at = c.first_received; at != 0; at = queues.after(static_cast<u16>(at - 1)), from = 0) {
-      const u16 buffer = static_cast<u16>(at - 1);
-      const u32 end = borders_.end(buffer, from);
-      if (end < L.receive_packet) return {size + end + 1 - from, borders_.is_record(buffer, end)};
-      size += queues.filled(buffer) - from;
+    for (buffer_index at = c.received.first(); !at.is_none(); at = pool.after(at), from = 0) {
+      const u32 end = borders_.end(at, from);
+      if (end < L.receive_packet) return {size + end + 1 - from, borders_.is_record(at, end)};
+      size += filled(at) - from;
     }
     return {size, false};
   }
 
   /// The first unread bytes, as many as lie together. Only if there are some.
-  [[nodiscard]] const_bytes first(const connection& c, Queues& queues) const {
-    const u16 buffer = static_cast<u16>(c.first_received - 1);
-    return {queues.received(buffer) + c.read_up_to, queues.filled(buffer) - c.read_up_to};
+  [[nodiscard]] const_bytes first(const connection& c, Pool& pool) const {
+    const buffer_index buffer = c.received.first();
+    return {pool.payload(buffer) + c.read_up_to, filled(buffer) - c.read_up_to};
   }
   /// The first `size` bytes of them are done with.
-  void consume(connection& c, Queues& queues, u32 size) {
+  void consume(connection& c, Pool& pool, u32 size) {
     count_read(c, size);
     c.read_up_to += size;
-    const u16 buffer = static_cast<u16>(c.first_received - 1);
-    if (c.read_up_to < queues.filled(buffer)) return;
+    if (c.read_up_to < filled(c.received.first())) return;
     c.read_up_to = 0;
-    c.first_received = queues.after(buffer);
-    if (c.first_received == 0) c.last_received = 0;
-    queues.give_back(buffer);
+    pool.give_back(c.received.pop(pool));
   }
-  void discard(connection& c, Queues& queues) {
+  void discard(connection& c, Pool& pool) {
     c.whole_messages = 0;
-    while (c.first_received != 0) consume(c, queues, static_cast<u32>(first(c, queues).size()));
+    while (!c.received.empty()) consume(c, pool, static_cast<u32>(first(c, pool).size()));
   }
 
  private:
-  [[nodiscard]] bool move_in(connection& c, Queues& queues, u16 buffer, u32 length) {
-    if (c.last_received == 0) return false;
-    const u16 tail = static_cast<u16>(c.last_received - 1);
-    u32& filled = queues.filled(tail);
-    if (length > L.receive_packet - filled) return false;
-    __builtin_memcpy(queues.received(tail) + filled, queues.received(buffer), length);
-    filled += length;
+  [[nodiscard]] bool move_in(connection& c, Pool& pool, buffer_index buffer, u32 length) {
+    if (c.received.empty()) return false;
+    const buffer_index tail = c.received.last();
+    const u32 there = filled(tail);
+    if (length > L.receive_packet - there) return false;
+    __builtin_memcpy(pool.payload(tail) + there, pool.payload(buffer), length);
+    filled(tail) = there + length;
     return true;
   }
-  void link(connection& c, Queues& queues, u16 buffer, u32 length) {
-    const u16 one = static_cast<u16>(buffer + 1);
-    (c.last_received == 0 ? c.first_received : queues.after(static_cast<u16>(c.last_received - 1))) = one;
-    c.last_received = one;
-    queues.after(buffer) = 0;
-    queues.filled(buffer) = length;
+  void link(connection& c, Pool& pool, buffer_index buffer, u32 length) {
+    c.received.push(pool, buffer);
+    filled(buffer) = length;
     if (c.messages) borders_.clear(buffer);
   }
+
+  /// Bytes in a buffer that count.
+  [[nodiscard]] u32& filled(buffer_index buffer) { return filled_[buffer.number()]; }
+  [[nodiscard]] u32 filled(buffer_index buffer) const { return filled_[buffer.number()]; }
 
   [[nodiscard]] static constexpr u32 packets_promised(const connection& c) {
     return (c.in.promised() + (L.receive_packet - 1)) / L.receive_packet;
   }
 
   receive_budget budget_{};
-  VIRTIO_EMPTY_MEMBER borders<Queues::received_count, L.receive_packet, L.messages> borders_{};
+  u32 filled_[Pool::count]{};
+  VIRTIO_EMPTY_MEMBER borders<Pool::count, L.receive_packet, L.messages> borders_{};
 };
 
 }  // namespace virtio::vsock::detail

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <virtio/base/result.hpp>
+#include <virtio/device/buffer_pool.hpp>
 #include <virtio/vsock/credit.hpp>
 #include <virtio/vsock/protocol.hpp>
 
@@ -66,11 +67,10 @@ struct connection {
   u8 gave_up = 0;       // ends that we shut
   u8 peer_gave_up = 0;  // and the peer
   errc why = errc::ok;  // how it ended
-  u16 first_received = 0;  // buffers with unread bytes, linked, index and one
-  u16 last_received = 0;
+  buffer_list received{};  // buffers with unread bytes
   u32 read_up_to = 0;      // of the first one
   u32 whole_messages = 0;  // among them
-  u16 gathered = 0;        // send buffer with bytes to send, index and one; the first of several for a message
+  buffer_list gathered{};  // send buffers with bytes to send: one, or several for a message
   u32 gathered_from = 0;
   u32 gathered_up_to = 0;
   receive_window in{};

@@ -83,6 +83,15 @@ class Layers(unittest.TestCase):
     def test_the_test_kit_sees_little_of_pci(self):
         self.caught("testing/extra.hpp", "#include <virtio/pci/capabilities.hpp>", "sideways")
 
+    def test_parts_of_the_socket_model_are_in_order(self):
+        self.caught("testing/vsock/peer.hpp", "#include <virtio/testing/vsock/peers.hpp>", "upwards: peers.hpp is above peer.hpp")
+
+    def test_parts_of_the_socket_model_do_not_see_the_whole(self):
+        self.caught("testing/vsock/wire.hpp", "#include <virtio/testing/vsock_model.hpp>", "upwards")
+
+    def test_a_part_without_a_place(self):
+        self.caught("testing/vsock/extra.hpp", "#pragma once", "give it a place in testing/vsock/")
+
     def test_nothing_includes_the_test_kit(self):
         self.append("testing/extra.hpp", "#pragma once")
         self.caught("virtio.hpp", "#include <virtio/testing/extra.hpp>", "only the test kit")

@@ -161,7 +161,7 @@ void cache() {
     either registers{};
     virtio::report why;
     CHECK_OK(registers.open(find(device_type::block), why));
-    const auto said = registers.config<u8>(blk::config::writeback);
+    const auto said = virtio::read_field(registers, blk::config::writeback);
     CHECK_OK(said);
     return *said;
   };

@@ -4,6 +4,7 @@
 
 #include <virtio/testing/scripted_io.hpp>
 #include <virtio/transport/config_access.hpp>
+#include <virtio/transport/config_field.hpp>
 
 #include "disk.hpp"
 #include "entropy.hpp"
@@ -151,4 +152,47 @@ TEST_CASE("config access: a legacy field is a number of the guest's order, whate
   by_field::write(s, 0, in_guest_order<byte_order::big>(u32{0x01020304}));
   CHECK(r.bytes[0] == 1);
   CHECK(r.bytes[3] == 4);
+}
+
+namespace {
+
+// The legacy interface of a guest whose numbers have that order.
+template <byte_order Guest>
+struct guests_legacy {
+  static constexpr byte_order ring_order = Guest;
+  recording* at;
+
+  template <class T>
+  [[nodiscard]] result<T> config(usize offset) const {
+    return virtio::detail::in_guest_order<Guest>(by_field::read<T>(recording_space{*at}, offset));
+  }
+  template <class T>
+  result<void> config_write(usize offset, T value) const {
+    by_field::write<T>(recording_space{*at}, offset, virtio::detail::in_guest_order<Guest>(value));
+    return {};
+  }
+};
+
+constexpr config_field<u32> of_guest{4};
+constexpr config_field<u32, field_order::little> always_little{4};
+constexpr config_field<u16, field_order::little> half{2};
+
+}  // namespace
+
+TEST_CASE("config field: a field's width and byte order come with its name, whatever the guest's order is [CFG-01][BALLOONL-01][BLKL-01]",
+          "[config]") {
+  recording r = numbered();
+  const guests_legacy<byte_order::little> little{&r};
+  CHECK(*read_field(little, of_guest) == 0x17161514);
+  CHECK(*read_field(little, always_little) == 0x17161514);
+  const guests_legacy<byte_order::big> big{&r};
+  CHECK(*read_field(big, of_guest) == 0x14151617);
+  CHECK(*read_field(big, always_little) == 0x17161514);
+  CHECK(*read_field(big, half) == 0x1312);
+  CHECK(r.take_log() == "r4@0x4 r4@0x4 r4@0x4 r4@0x4 r2@0x2");
+
+  CHECK(write_field(big, of_guest, u32{0x01020304}));
+  CHECK(write_field(big, always_little, u32{0x01020304}));
+  CHECK(write_field(little, always_little, u32{0x01020304}));
+  CHECK(r.take_log() == "w4@0x4=0x4030201 w4@0x4=0x1020304 w4@0x4=0x1020304");
 }

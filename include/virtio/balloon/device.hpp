@@ -56,7 +56,7 @@ class device {
       if (one.queue != 0 && features().has(one.bit)) VIRTIO_TRY(set_.set_up(one.queue, number, area, interrupts));
       ++number;
     }
-    if (const auto said = life().device().transport().template config<u32>(config::actual); !said)
+    if (const auto said = read_field(life().device().transport(), config::actual); !said)
       return set_.refuse(verdict::config_unreadable, said.error());
     if (set_.has(stats_queue)) {
       count_ = first.count;
@@ -77,8 +77,7 @@ class device {
   /// Pages that the host wants in it. It may want more than there are, and change its mind between two reads. Errors: `not_started`.
   [[nodiscard]] result<u32> target() const {
     VIRTIO_TRY(life().ready());
-    VIRTIO_TRY_ASSIGN(const u32 said, life().device().transport().template config<u32>(config::num_pages));
-    return little(said);
+    return read_field(life().device().transport(), config::num_pages);
   }
 
   /// Puts up to `most` pages into the balloon: `next(page)` names one by its number, or returns false when there are no more. A page
@@ -172,15 +171,10 @@ class device {
 
   [[nodiscard]] const device_life<P, T>& life() const { return set_.life(); }
 
-  // The legacy interface gives numbers in the guest's order, and these are little-endian there as well.
-  [[nodiscard]] u32 little(u32 value) const {
-    return life().device().transport().is_legacy() ? virtio::detail::reorder<byte_order::little>(value) : value;
-  }
-
   template <class Next>
   [[nodiscard]] result<u32> move(u16 queue, u32 most, Next&& next) {
     VIRTIO_TRY(life().ready());
-    auto* const list = reinterpret_cast<to_device<u32>*>(memory_.data + list_at);
+    auto* const list = reinterpret_cast<to_device<u32, T::ring_order>*>(memory_.data + list_at);
     u32 moved = 0;
     for (bool more = true; more && moved < most;) {
       u32 count = 0;
@@ -197,7 +191,7 @@ class device {
   }
 
   [[nodiscard]] result<void> tell_actual() {
-    return set_.life().device().transport().template config_write<u32>(config::actual, little(actual_));
+    return write_field(set_.life().device().transport(), config::actual, actual_);
   }
 
   // One request, from staging to its end. A queue has one at most.

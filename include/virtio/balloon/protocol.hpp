@@ -4,6 +4,7 @@
 #pragma once
 
 #include <virtio/base/features.hpp>
+#include <virtio/transport/config_field.hpp>
 
 namespace virtio::balloon {
 
@@ -30,10 +31,11 @@ constexpr void feature_bits_of(feature) {}
   return nullptr;
 }
 
-/// Offsets in device config (5.5.4). Little-endian on every interface, the legacy one included.
+/// Fields of device config (5.5.4).
 namespace config {
-inline constexpr usize num_pages = 0;  // u32: the pages that the host wants in the balloon
-inline constexpr usize actual = 4;     // u32: the pages in it, which the driver writes
+using field = config_field<u32, field_order::little>;
+inline constexpr field num_pages{0};  // the pages that the host wants in the balloon
+inline constexpr field actual{4};     // the pages in it, which the driver writes
 }  // namespace config
 
 /// The balloon's page, whatever the guest's own is. A page number is a guest-physical address divided by it.

@@ -87,13 +87,13 @@ class extent_limits_table {
  private:
   template <class Session>
   [[nodiscard]] static result<void> read(const Session& device, operation what, extent_limits& out) {
-    const usize at = config::discard + (config::write_zeroes - config::discard) * static_cast<usize>(what);
+    const usize at = config::discard.offset + (config::write_zeroes.offset - config::discard.offset) * static_cast<usize>(what);
     const auto fill_in = [&](extent_limits& all) -> result<void> {
-      VIRTIO_TRY_ASSIGN(all.sectors, device.transport().template config<u32>(at));
-      VIRTIO_TRY_ASSIGN(all.extents, device.transport().template config<u32>(at + 4));
+      VIRTIO_TRY_ASSIGN(all.sectors, read_field(device.transport(), config_field<u32>{at}));
+      VIRTIO_TRY_ASSIGN(all.extents, read_field(device.transport(), config_field<u32>{at + 4}));
       all.alignment = 0;
       if (what == operation::write_zeroes) return {};  // says nothing of alignment
-      VIRTIO_TRY_ASSIGN(all.alignment, device.transport().template config<u32>(at + 8));
+      VIRTIO_TRY_ASSIGN(all.alignment, read_field(device.transport(), config_field<u32>{at + 8}));
       return {};
     };
     return read_config(device.transport(), out, fill_in);

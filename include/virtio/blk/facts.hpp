@@ -23,10 +23,10 @@ template <class Session>
   if (!device.features().has(feature::topology)) return errc::unsupported;
   topology found;
   const auto fill_in = [&](topology& all) -> result<void> {
-    VIRTIO_TRY_ASSIGN(const u8 exponent, device.transport().template config<u8>(config::physical_block_exp));
-    VIRTIO_TRY_ASSIGN(const u8 offset, device.transport().template config<u8>(config::alignment_offset));
-    VIRTIO_TRY_ASSIGN(const u16 smallest, device.transport().template config<u16>(config::min_io_size));
-    VIRTIO_TRY_ASSIGN(const u32 best, device.transport().template config<u32>(config::opt_io_size));
+    VIRTIO_TRY_ASSIGN(const u8 exponent, read_field(device.transport(), config::physical_block_exp));
+    VIRTIO_TRY_ASSIGN(const u8 offset, read_field(device.transport(), config::alignment_offset));
+    VIRTIO_TRY_ASSIGN(const u16 smallest, read_field(device.transport(), config::min_io_size));
+    VIRTIO_TRY_ASSIGN(const u32 best, read_field(device.transport(), config::opt_io_size));
     const u64 unit = block;
     all = {.physical_block = exponent < 32 ? unit << exponent : unit,  // what cannot be is not said
            .first_aligned = unit * offset,
@@ -71,8 +71,8 @@ enum class cache_mode : u8 { writethrough, writeback };
 /// Switches the cache, for which CONFIG_WCE has been negotiated. Errors: `io_error`, it stays as it was; those of the transport.
 template <class Session>
 [[nodiscard]] result<void> write_cache_mode(Session& device, cache_mode mode) {
-  VIRTIO_TRY(device.transport().template config_write<u8>(config::writeback, static_cast<u8>(mode)));
-  VIRTIO_TRY_ASSIGN(const u8 now, device.transport().template config<u8>(config::writeback));
+  VIRTIO_TRY(write_field(device.transport(), config::writeback, static_cast<u8>(mode)));
+  VIRTIO_TRY_ASSIGN(const u8 now, read_field(device.transport(), config::writeback));
   return now == static_cast<u8>(mode) ? result<void>{} : result<void>{errc::io_error};
 }
 

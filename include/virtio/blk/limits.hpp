@@ -11,13 +11,13 @@ namespace detail {
 
 struct limit_field {
   feature with;
-  u8 offset;
+  u8 offset;  // of a u32
   u32 otherwise;
 };
-inline constexpr limit_field limit_fields[] = {{feature::size_max, config::size_max, largest_transfer},
+inline constexpr limit_field limit_fields[] = {{feature::size_max, config::size_max.offset, largest_transfer},
                                                // Firecracker, Alioth: one segment is served, and the status goes into the second.
-                                               {feature::seg_max, config::seg_max, 1},
-                                               {feature::blk_size, config::blk_size, sector_bytes}};
+                                               {feature::seg_max, config::seg_max.offset, 1},
+                                               {feature::blk_size, config::blk_size.offset, sector_bytes}};
 
 }  // namespace detail
 
@@ -31,13 +31,13 @@ class limits {
   [[nodiscard, gnu::always_inline]] result<void> read(const Session& device, u16 segments, verdict& why) {
     why = verdict::config_unreadable;
     const auto fill_in = [&device](picture& all) -> result<void> {
-      VIRTIO_TRY_ASSIGN(all.capacity, device.transport().template config<u64>(config::capacity));
+      VIRTIO_TRY_ASSIGN(all.capacity, read_field(device.transport(), config::capacity));
       u32* limit = all.of;
       for (const auto& field : detail::limit_fields) {
         // A field counts only with its feature (2.5.1); zero in one means "not said" to devices that leave it blank.
         *limit = field.otherwise;
         if ((device.features().word(0) >> static_cast<u8>(field.with) & 1u) != 0) {  // all of them are in there
-          VIRTIO_TRY_ASSIGN(const u32 said, device.transport().template config<u32>(field.offset));
+          VIRTIO_TRY_ASSIGN(const u32 said, read_field(device.transport(), config_field<u32>{field.offset}));
           if (said != 0) *limit = said;
         }
         ++limit;

@@ -5,6 +5,7 @@
 
 #include <virtio/base/cells.hpp>
 #include <virtio/base/features.hpp>
+#include <virtio/transport/config_field.hpp>
 
 namespace virtio::blk {
 
@@ -49,22 +50,22 @@ constexpr void feature_bits_of(feature) {}
   return nullptr;
 }
 
-/// Offsets in device config (5.2.4).
+/// Fields of device config (5.2.4).
 namespace config {
-inline constexpr usize capacity = 0x00;  // u64, in sectors
-inline constexpr usize size_max = 0x08;  // u32
-inline constexpr usize seg_max = 0x0c;   // u32
-inline constexpr usize blk_size = 0x14;  // u32
-inline constexpr usize physical_block_exp = 0x18;  // u8: log2 of the blocks in a physical block
-inline constexpr usize alignment_offset = 0x19;    // u8, in blocks
-inline constexpr usize min_io_size = 0x1a;         // u16, in blocks
-inline constexpr usize opt_io_size = 0x1c;         // u32, in blocks
-inline constexpr usize writeback = 0x20;           // u8, the one that the driver may write
-// Three limits each, u32: sectors of one extent, extents of one request, sectors where cuts should be (not for write zeroes).
-inline constexpr usize discard = 0x24;
-inline constexpr usize write_zeroes = 0x30;
-inline constexpr usize secure_erase = 0x3c;
-static_assert(write_zeroes - discard == secure_erase - write_zeroes);
+inline constexpr config_field<u64> capacity{0x00};  // in sectors
+inline constexpr config_field<u32> size_max{0x08};
+inline constexpr config_field<u32> seg_max{0x0c};
+inline constexpr config_field<u32> blk_size{0x14};
+inline constexpr config_field<u8> physical_block_exp{0x18};  // log2 of the blocks in a physical block
+inline constexpr config_field<u8> alignment_offset{0x19};    // in blocks
+inline constexpr config_field<u16> min_io_size{0x1a};        // in blocks
+inline constexpr config_field<u32> opt_io_size{0x1c};        // in blocks
+inline constexpr config_field<u8> writeback{0x20};           // the one that the driver may write
+// Three limits in a row each: sectors of one extent, extents of one request, sectors where cuts should be (not for write zeroes).
+inline constexpr config_field<u32> discard{0x24};
+inline constexpr config_field<u32> write_zeroes{0x30};
+inline constexpr config_field<u32> secure_erase{0x3c};
+static_assert(write_zeroes.offset - discard.offset == secure_erase.offset - write_zeroes.offset);
 }  // namespace config
 
 /// Every sector number and the capacity count these, whatever the disk's own block size.

@@ -61,7 +61,7 @@ class exchange {
   [[nodiscard]] result<void> read_cid() {
     u64 said = 0;
     const auto fill_in = [this](u64& picture) -> result<void> {
-      VIRTIO_TRY_ASSIGN(picture, life().device().transport().template config<u64>(config::guest_cid));
+      VIRTIO_TRY_ASSIGN(picture, read_field(life().device().transport(), config::guest_cid));
       return {};
     };
     VIRTIO_TRY(read_config(life().device().transport(), said, fill_in));

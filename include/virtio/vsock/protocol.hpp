@@ -5,6 +5,7 @@
 
 #include <virtio/base/cells.hpp>
 #include <virtio/base/features.hpp>
+#include <virtio/transport/config_field.hpp>
 
 namespace virtio::vsock {
 
@@ -61,7 +62,7 @@ inline constexpr u32 end_of_record = 2;
 /// The device config holds the guest's context id (5.10.4); an event says that it may have changed, and that all connections
 /// are gone (5.10.6.7).
 namespace config {
-inline constexpr usize guest_cid = 0;  // u64, its upper half reserved
+inline constexpr config_field<u64> guest_cid{0};  // its upper half is reserved
 }
 inline constexpr u32 transport_reset = 0;
 

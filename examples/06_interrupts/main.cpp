@@ -3,7 +3,7 @@
 // MSI-X where the device has it, else its interrupt line. First the blocking calls, which sleep by themselves on a board that
 // says how; then the engine, with the loop that a unikernel would have.
 #include <virtio/blk.hpp>
-#include <virtio/pci/msix.hpp>
+#include <virtio/bus/pci/msix.hpp>
 
 #include "board.hpp"
 #include "interrupts.hpp"

@@ -2,15 +2,15 @@
 // PCI: hosts, discovery and the three transports, what a program includes.
 #pragma once
 
-#include <virtio/pci/assign.hpp>
-#include <virtio/pci/discover.hpp>
-#include <virtio/pci/ecam.hpp>
-#include <virtio/pci/mcfg.hpp>
-#include <virtio/pci/msix.hpp>
-#include <virtio/pci/roots.hpp>
-#include <virtio/pci/slot.hpp>
-#include <virtio/pci/window.hpp>
+#include <virtio/bus/pci/assign.hpp>
+#include <virtio/bus/pci/discover.hpp>
+#include <virtio/bus/pci/ecam.hpp>
+#include <virtio/bus/pci/mcfg.hpp>
+#include <virtio/bus/pci/msix.hpp>
+#include <virtio/bus/pci/roots.hpp>
+#include <virtio/bus/pci/slot.hpp>
+#include <virtio/bus/pci/window.hpp>
 #include <virtio/transport/pci_any.hpp>
 #if defined(__x86_64__) || defined(__i386__)
-#include <virtio/pci/cf8.hpp>
+#include <virtio/bus/pci/cf8.hpp>
 #endif

@@ -183,7 +183,7 @@ def with_every_header(folder, compiler):
     source = folder / "every.cpp"
     skip_ports = not compilers.is_x86(compilers.run([compiler, "-dumpmachine"]).stdout)
     source.write_text("".join(f"#include <{header}>\n" for header in sorted(wanted)
-                              if not (skip_ports and header in ("virtio/platform/ports.hpp", "virtio/pci/cf8.hpp")))
+                              if not (skip_ports and header in ("virtio/platform/ports.hpp", "virtio/bus/pci/cf8.hpp")))
                       + "int main() {}\n", encoding="utf-8")
     compilers.must_run([compiler, "-std=c++20", *compilers.WARNINGS, f"-I{include['cmake']}", source, "-o", folder / "every"])
     compilers.must_run([folder / "every"])

@@ -24,18 +24,18 @@ class Layers(unittest.TestCase):
 
     def append(self, header, line):
         path = self.root / "include/virtio" / header
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
     def check(self):
         return compilers.run([sys.executable, self.root / "tools/check-layers"])
 
-    def caught(self, header, line, *words):
+    def caught(self, header, line, *words, wrong=1):
         self.append(header, line)
         done = self.check()
         self.assertEqual(done.returncode, 1, done.stdout)
-        self.assertEqual(len(done.stdout.splitlines()), 1, done.stdout)
+        self.assertEqual(len(done.stdout.splitlines()), wrong, done.stdout)
         for word in (f"include/virtio/{header}:", *words):
             self.assertIn(word, done.stdout)
 
@@ -50,22 +50,36 @@ class Layers(unittest.TestCase):
         self.caught("device/session.hpp", "#include <virtio/blk/protocol.hpp>", "upwards")
 
     def test_upward_to_what_programs_include(self):
-        self.caught("pci/bars.hpp", "#include <virtio/pci.hpp>", "upwards")
+        self.caught("bus/pci/bars.hpp", "#include <virtio/pci.hpp>", "upwards")
 
     def test_sideways_between_queue_and_pci(self):
-        self.caught("queue/split.hpp", "#include <virtio/pci/host.hpp>", "sideways")
+        self.caught("queue/split.hpp", "#include <virtio/bus/pci/host.hpp>", "sideways")
+
+    def test_sideways_from_one_bus_to_the_other(self):
+        self.caught("bus/mmio/slots.hpp", "#include <virtio/bus/pci/function.hpp>", "sideways")
+        self.caught("bus/pci/host.hpp", "#include <virtio/bus/mmio/slots.hpp>", "sideways", wrong=2)
+
+    def test_upward_from_a_bus_to_a_transport(self):
+        self.caught("bus/mmio/slots.hpp", "#include <virtio/transport/map.hpp>", "upwards")
+        self.caught("bus/pci/discover.hpp", "#include <virtio/transport/pci_any.hpp>", "upwards", wrong=2)
+
+    def test_sideways_from_a_driver_to_a_bus(self):
+        self.caught("rng/device.hpp", "#include <virtio/bus/mmio/slots.hpp>", "sideways")
+
+    def test_a_header_of_the_buses_belongs_to_one_of_them(self):
+        self.caught("bus/both.hpp", "#pragma once", "unknown")
 
     def test_sideways_from_transport_to_queue(self):
         self.caught("transport/map.hpp", "#include <virtio/queue/concepts.hpp>", "sideways")
 
     def test_sideways_from_session_to_pci(self):
-        self.caught("device/session.hpp", "#include <virtio/pci/host.hpp>", "sideways")
+        self.caught("device/session.hpp", "#include <virtio/bus/pci/host.hpp>", "sideways")
 
     def test_sideways_between_drivers(self):
         self.caught("rng/device.hpp", "#include <virtio/blk/device.hpp>", "sideways")
 
     def test_an_exception_is_for_one_header(self):
-        self.caught("blk/device.hpp", "#include <virtio/pci/discover.hpp>", "sideways")
+        self.caught("blk/device.hpp", "#include <virtio/bus/pci/discover.hpp>", "sideways")
 
     def test_foreign_standard_header(self):
         self.caught("base/meta.hpp", "#include <type_traits>", "foreign")
@@ -74,14 +88,14 @@ class Layers(unittest.TestCase):
         self.caught("testing/extra.hpp", "#include <unistd.h>", "foreign")
 
     def test_standard_library_in_the_test_kit(self):
-        self.append("testing/extra.hpp", "#include <vector>\n#include <virtio/pci/host.hpp>")
+        self.append("testing/extra.hpp", "#include <vector>\n#include <virtio/bus/pci/host.hpp>")
         self.assertEqual(self.check().returncode, 0)
 
     def test_the_test_kit_sees_no_transport(self):
         self.caught("testing/extra.hpp", "#include <virtio/transport/map.hpp>", "sideways")
 
     def test_the_test_kit_sees_little_of_pci(self):
-        self.caught("testing/extra.hpp", "#include <virtio/pci/capabilities.hpp>", "sideways")
+        self.caught("testing/extra.hpp", "#include <virtio/bus/pci/capabilities.hpp>", "sideways")
 
     def test_parts_of_the_socket_model_are_in_order(self):
         self.caught("testing/vsock/peer.hpp", "#include <virtio/testing/vsock/peers.hpp>", "upwards: peers.hpp is above peer.hpp")

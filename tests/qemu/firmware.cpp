@@ -3,7 +3,7 @@
 // firmware did, it lets the library assign everything, says what discovery makes of it, and uses every disk and entropy device.
 // Configuration space is reached through ECAM; matrix.py says where that is and which addresses are to be had.
 #include <virtio/blk.hpp>
-#include <virtio/pci/assign.hpp>
+#include <virtio/bus/pci/assign.hpp>
 #include <virtio/rng.hpp>
 
 #include "guest.hpp"

@@ -2,7 +2,7 @@
 // Interrupts: a disk driven by MSI-X, by its interrupt line, or polled while it could interrupt, with every completion counted
 // against every interrupt. Without a tick to wake it, one lost wake-up would stop this guest for ever.
 #include <virtio/blk.hpp>
-#include <virtio/pci/msix.hpp>
+#include <virtio/bus/pci/msix.hpp>
 
 #include "guest.hpp"
 #include "interrupts.hpp"

@@ -118,7 +118,7 @@ for column, folder in enumerate(("blk", "rng")):
     listed_calls = {name for names, *columns in called if columns[column] for name in re.findall(r"`(\w+)\(", names)}
     for name in sorted(members ^ listed_calls):
         problems.append(f"docs/drivers.md: calls of {folder}::device: {name} is in one of the two only")
-for header, struct in (("pci/discover", "found"), ("transport/mmio_slots", "found"), ("base/report", "report"), ("pci/function", "identity")):
+for header, struct in (("bus/pci/discover", "found"), ("bus/mmio/slots", "found"), ("base/report", "report"), ("bus/pci/function", "identity")):
     body = re.search(rf"^struct {struct} {{\n(.*?)^}};", (root / f"include/virtio/{header}.hpp").read_text(), re.M | re.S)[1]
     for field in re.findall(r"^  (?!using)[\w:]+(?: [\w:]+)* (\w+)(?: = [^;]*|{})?;", body, re.M):
         if f"`{field}`" not in drivers_md:

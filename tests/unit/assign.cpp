@@ -7,7 +7,7 @@
 #include <map>
 #include <random>
 
-#include <virtio/pci/assign.hpp>
+#include <virtio/bus/pci/assign.hpp>
 
 #include "disk.hpp"
 #include "entropy.hpp"

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include <virtio/blk/select.hpp>
-#include <virtio/pci/msix.hpp>
+#include <virtio/bus/pci/msix.hpp>
 
 #include "disk.hpp"
 #include "entropy.hpp"

@@ -2,7 +2,7 @@
 // Hosts whose command register and MSI-X control take writes of 16 bits only, as Alioth's.
 #include <catch2/generators/catch_generators.hpp>
 
-#include <virtio/pci/msix.hpp>
+#include <virtio/bus/pci/msix.hpp>
 
 #include "disk.hpp"
 

@@ -2,7 +2,7 @@
 // MSI-X: the table, the vectors that drivers give to their devices, and what happens when there are too few or none.
 #include <catch2/generators/catch_generators.hpp>
 
-#include <virtio/pci/msix.hpp>
+#include <virtio/bus/pci/msix.hpp>
 
 #include "disk.hpp"
 #include "entropy.hpp"

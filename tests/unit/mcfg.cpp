@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include <virtio/pci/mcfg.hpp>
+#include <virtio/bus/pci/mcfg.hpp>
 
 using namespace virtio;
 using virtio::pci::mcfg;

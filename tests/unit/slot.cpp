@@ -2,7 +2,7 @@
 // Hot-plug slots of PCIe ports, and devices that vanish while in use: every loop ends with an error.
 #include <catch2/generators/catch_generators.hpp>
 
-#include <virtio/pci/slot.hpp>
+#include <virtio/bus/pci/slot.hpp>
 
 #include "disk.hpp"
 #include "entropy.hpp"

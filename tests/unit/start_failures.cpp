@@ -3,8 +3,8 @@
 // and nobody that reaches memory before that.
 #include <catch2/generators/catch_generators.hpp>
 
+#include <virtio/bus/pci/msix.hpp>
 #include <virtio/mmio.hpp>
-#include <virtio/pci/msix.hpp>
 #include <virtio/testing/fake_mmio.hpp>
 
 #include "disk.hpp"

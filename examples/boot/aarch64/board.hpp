@@ -3,8 +3,8 @@
 // so the board lets the library number the buses and place the BARs.
 #pragma once
 
+#include <virtio/bus/pci/assign.hpp>
 #include <virtio/pci.hpp>
-#include <virtio/pci/assign.hpp>
 #include <virtio/platform/concepts.hpp>
 
 #include "fail.hpp"

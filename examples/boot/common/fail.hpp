@@ -5,7 +5,7 @@
 
 #include <virtio/balloon/protocol.hpp>
 #include <virtio/blk/protocol.hpp>
-#include <virtio/pci/capabilities.hpp>
+#include <virtio/bus/pci/capabilities.hpp>
 #include <virtio/vsock/protocol.hpp>
 
 #include "runtime.hpp"

@@ -2,7 +2,7 @@
 // Where this machine's configuration space lies in memory, as its firmware says.
 #pragma once
 
-#include <virtio/pci/mcfg.hpp>
+#include <virtio/bus/pci/mcfg.hpp>
 
 #include "board.hpp"
 

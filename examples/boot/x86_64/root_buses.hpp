@@ -2,7 +2,7 @@
 // The root buses of a PC: bus 0, and those that QEMU says it has besides (pxb, pxb-pcie).
 #pragma once
 
-#include <virtio/pci/roots.hpp>
+#include <virtio/bus/pci/roots.hpp>
 
 #include "runtime.hpp"
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Choosing a disk by its serial: positions on a bus change, serials do not.
-// Layer: blk (also includes pci).
+// Layer: blk (also includes bus).
 #pragma once
 
 #include <virtio/blk/device.hpp>
-#include <virtio/pci/discover.hpp>
-#include <virtio/transport/mmio_slots.hpp>
+#include <virtio/bus/mmio/slots.hpp>
+#include <virtio/bus/pci/discover.hpp>
 
 namespace virtio::blk {
 namespace detail {

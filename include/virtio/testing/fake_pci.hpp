@@ -2,13 +2,13 @@
 // A PCI bus with device models on it: configuration space (recorded from real hosts where that could be had), BARs with their
 // sizing behaviour, capabilities, and a log of every register access as text: "w1@common+0x14=0x1 r1@common+0x14".
 // What a device answers is fixed when it is built; a test may then edit any configuration byte to make it lie about itself.
-// Spec: PCI 3.0, 6.1, 6.2.5; virtio 1.4, 4.1.4. Layer: testing (plugs into pci).
+// Spec: PCI 3.0, 6.1, 6.2.5; virtio 1.4, 4.1.4. Layer: testing (plugs into bus/pci).
 #pragma once
 
 #include <cctype>
 #include <string_view>
 
-#include <virtio/pci/host.hpp>
+#include <virtio/bus/pci/host.hpp>
 #include <virtio/testing/dumps.hpp>
 #include <virtio/testing/fake_registers.hpp>
 

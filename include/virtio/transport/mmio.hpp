@@ -5,10 +5,10 @@
 // Spec: virtio 1.4, 4.2 (4.2.4 for version 1). Layer: transport.
 #pragma once
 
+#include <virtio/bus/mmio/slots.hpp>
 #include <virtio/config.hpp>
 #include <virtio/transport/concepts.hpp>
 #include <virtio/transport/config_access.hpp>
-#include <virtio/transport/mmio_slots.hpp>
 
 namespace virtio::mmio {
 

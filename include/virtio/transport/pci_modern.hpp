@@ -4,7 +4,7 @@
 // Spec: virtio 1.4, 4.1.4. Layer: transport.
 #pragma once
 
-#include <virtio/pci/discover.hpp>
+#include <virtio/bus/pci/discover.hpp>
 #include <virtio/transport/concepts.hpp>
 #include <virtio/transport/config_access.hpp>
 #include <virtio/transport/pci_switches.hpp>

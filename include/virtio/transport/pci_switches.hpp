@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // A function's command register while a driver has the function: what the driver switches is put back when it goes.
-// Spec: PCI 3.0, 6.2.2. Layer: transport (may include pci).
+// Spec: PCI 3.0, 6.2.2. Layer: transport (may include bus).
 #pragma once
 
-#include <virtio/pci/host.hpp>
+#include <virtio/bus/pci/host.hpp>
 #include <virtio/transport/concepts.hpp>
 
 namespace virtio::pci {

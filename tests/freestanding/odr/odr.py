@@ -19,7 +19,7 @@ PROGRAM = ROOT / "tests/consumers/program"  # a disk to drive
 sys.path.insert(0, str(ROOT / "tools"))
 import compilers  # noqa: E402
 
-X86_ONLY = {"virtio/platform/ports.hpp", "virtio/pci/cf8.hpp"}
+X86_ONLY = {"virtio/platform/ports.hpp", "virtio/bus/pci/cf8.hpp"}
 
 
 def main():

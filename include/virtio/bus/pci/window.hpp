@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // The window in configuration space (VIRTIO_PCI_CAP_PCI_CFG): registers of a memory BAR that the CPU cannot reach, for instance
 // one above 4 GiB on a 32-bit CPU, selected by three fields of a capability and accessed through a fourth.
-// Spec: virtio 1.4, 4.1.4.9. Layer: pci.
+// Spec: virtio 1.4, 4.1.4.9. Layer: bus/pci.
 #pragma once
 
-#include <virtio/pci/bars.hpp>
-#include <virtio/pci/capabilities.hpp>
+#include <virtio/bus/pci/bars.hpp>
+#include <virtio/bus/pci/capabilities.hpp>
 
 namespace virtio::pci {
 

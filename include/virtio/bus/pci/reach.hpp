@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // From the bus to the CPU: BARs and configuration space lie at bus addresses, a program needs pointers. A ready-made host asks one
-// object for every pointer that it hands out, so that a kernel says in one place where its mappings are. Layer: pci.
+// object for every pointer that it hands out, so that a kernel says in one place where its mappings are. Layer: bus/pci.
 #pragma once
 
+#include <virtio/bus/pci/bars.hpp>
 #include <virtio/config.hpp>
-#include <virtio/pci/bars.hpp>
 
 namespace virtio::pci {
 

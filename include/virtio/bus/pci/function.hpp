@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // A PCI function's place and identity, and the configuration registers that the library reads.
-// Spec: PCI 3.0, 6.1; virtio 1.4, 4.1.2. Layer: pci.
+// Spec: PCI 3.0, 6.1; virtio 1.4, 4.1.2. Layer: bus/pci.
 #pragma once
 
 #include <virtio/base/types.hpp>

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The PCI host concept: whatever reaches configuration space and maps BARs. The host gives aligned dwords; narrower access
-// is derived here, once. Layer: pci.
+// is derived here, once. Layer: bus/pci.
 #pragma once
 
 #include <virtio/base/report.hpp>
-#include <virtio/pci/function.hpp>
+#include <virtio/bus/pci/function.hpp>
 #include <virtio/platform/registers.hpp>
 
 namespace virtio::pci {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Discovery: every function with its verdict, and the ways to choose one. Nothing of a device is changed here but what
-// sizing its BARs takes. Spec: virtio 1.4, 4.1.2, 4.1.4. Layer: pci.
+// sizing its BARs takes. Spec: virtio 1.4, 4.1.2, 4.1.4. Layer: bus/pci.
 #pragma once
 
-#include <virtio/pci/capabilities.hpp>
-#include <virtio/pci/match.hpp>
+#include <virtio/bus/pci/capabilities.hpp>
+#include <virtio/bus/pci/match.hpp>
 
 namespace virtio::pci {
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // PCI configuration space in memory: ECAM (4 KiB a function) and its older relative CAM (256 bytes a function, crosvm on
-// Arm). BARs are reached in memory. Layer: pci.
+// Arm). BARs are reached in memory. Layer: bus/pci.
 #pragma once
 
-#include <virtio/pci/reach.hpp>
+#include <virtio/bus/pci/reach.hpp>
 #include <virtio/platform/mmio.hpp>
 
 namespace virtio::pci {

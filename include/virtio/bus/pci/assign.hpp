@@ -5,11 +5,11 @@
 //
 // A bus is walked once. Each BAR without address gets the next free place of its window, aligned to its size. Behind a bridge
 // whose windows are open the bridge's windows are used; a closed one is opened over exactly what was placed behind it.
-// Spec: PCI 3.0, 6.2.5.1; PCI-to-PCI Bridge 1.2, 3.2.5. Layer: pci.
+// Spec: PCI 3.0, 6.2.5.1; PCI-to-PCI Bridge 1.2, 3.2.5. Layer: bus/pci.
 #pragma once
 
-#include <virtio/pci/bars.hpp>
-#include <virtio/pci/bridge.hpp>
+#include <virtio/bus/pci/bars.hpp>
+#include <virtio/bus/pci/bridge.hpp>
 
 namespace virtio::pci {
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Machines with several root buses: beside bus 0 there are buses that no bridge leads to, behind host bridges of their own (QEMU's pxb
-// and pxb-pcie, servers with a bridge for each socket). Layer: pci.
+// and pxb-pcie, servers with a bridge for each socket). Layer: bus/pci.
 #pragma once
 
-#include <virtio/pci/host.hpp>
+#include <virtio/bus/pci/host.hpp>
 
 namespace virtio::pci {
 

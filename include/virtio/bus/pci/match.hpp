@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Which PCI functions are virtio devices, and of which type. By rule for the whole id range, not by a list: a kernel whose
 // table had a gap cost its users two days. Neither revision nor class code counts.
-// Spec: virtio 1.4, 4.1.2 and 4.1.2.3 (legacy). Layer: pci.
+// Spec: virtio 1.4, 4.1.2 and 4.1.2.3 (legacy). Layer: bus/pci.
 #pragma once
 
 #include <virtio/base/report.hpp>
-#include <virtio/pci/function.hpp>
+#include <virtio/bus/pci/function.hpp>
 
 namespace virtio::pci {
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Virtio devices at places that the board knows: a list of slots, each a block of registers that says of itself whether it is
 // one, of which version, and whether a device is behind it. Looking changes nothing.
-// Spec: virtio 1.4, 4.2.2 and 4.2.3.1. Layer: transport.
+// Spec: virtio 1.4, 4.2.2 and 4.2.3.1. Layer: bus/mmio.
 #pragma once
 
 #include <virtio/base/report.hpp>
 #include <virtio/base/result.hpp>
+#include <virtio/bus/mmio/registers.hpp>
 #include <virtio/platform/mmio.hpp>
-#include <virtio/transport/map.hpp>
 
 namespace virtio::mmio {
 

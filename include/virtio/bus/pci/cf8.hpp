@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // PCI configuration space of x86 machines, through the address and data ports CF8 and CFC. One segment, 256 bytes a
-// function, and not safe against an interrupt handler that uses the same two ports. Layer: pci.
+// function, and not safe against an interrupt handler that uses the same two ports. Layer: bus/pci.
 #pragma once
 
-#include <virtio/pci/ecam.hpp>
+#include <virtio/bus/pci/ecam.hpp>
 #include <virtio/platform/ports.hpp>
 
 namespace virtio::pci {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // The capability list of a PCI function, and the virtio structures that its vendor capabilities point to. The list and
 // everything in it come from the device: the walk is bounded and every range is checked in 64 bits against its BAR.
-// Spec: virtio 1.4, 4.1.4. Layer: pci.
+// Spec: virtio 1.4, 4.1.4. Layer: bus/pci.
 #pragma once
 
+#include <virtio/bus/pci/bars.hpp>
 #include <virtio/config.hpp>
-#include <virtio/pci/bars.hpp>
 
 namespace virtio::pci {
 

@@ -8,10 +8,10 @@
 //   table.enable();                         // from here on instead of the interrupt line
 //   disk.start(board{}, *where, disk_dma, {.config = 0, .first = 0});
 //
-// Spec: PCI 3.0, 6.8.2; virtio 1.4, 4.1.5.1.2. Layer: pci.
+// Spec: PCI 3.0, 6.8.2; virtio 1.4, 4.1.5.1.2. Layer: bus/pci.
 #pragma once
 
-#include <virtio/pci/capabilities.hpp>
+#include <virtio/bus/pci/capabilities.hpp>
 
 namespace virtio::pci {
 

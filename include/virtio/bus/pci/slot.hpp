@@ -4,10 +4,10 @@
 //
 // A device that was plugged in: power_on(), wait (hardware: a second), assign(), find(), start(). One that is to go: hand_off() of
 // its driver, then power_off().
-// Spec: PCI Express 2.0, 7.8.9 to 7.8.11. Layer: pci.
+// Spec: PCI Express 2.0, 7.8.9 to 7.8.11. Layer: bus/pci.
 #pragma once
 
-#include <virtio/pci/capabilities.hpp>
+#include <virtio/bus/pci/capabilities.hpp>
 
 namespace virtio::pci {
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // The windows of a PCI-to-PCI bridge: which addresses it passes on to the bus behind it.
-// Spec: PCI-to-PCI Bridge 1.2, 3.2.5. Layer: pci.
+// Spec: PCI-to-PCI Bridge 1.2, 3.2.5. Layer: bus/pci.
 #pragma once
 
-#include <virtio/pci/host.hpp>
+#include <virtio/bus/pci/host.hpp>
 
 namespace virtio::pci {
 

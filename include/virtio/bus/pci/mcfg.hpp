@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Where ECAM is, as ACPI says: the MCFG table, and the way to it from the RSDP. Nothing here touches memory by itself: the board
 // shows bytes. Firmware is trusted with what it says, not with where it ends: every length is checked and every walk bounded.
-// Spec: ACPI 6.5, 5.2.5 to 5.2.8; PCI Firmware 3.3, 4.1.2. Layer: pci.
+// Spec: ACPI 6.5, 5.2.5 to 5.2.8; PCI Firmware 3.3, 4.1.2. Layer: bus/pci.
 #pragma once
 
 #include <virtio/base/bytes.hpp>
-#include <virtio/pci/ecam.hpp>
+#include <virtio/bus/pci/ecam.hpp>
 
 namespace virtio::pci {
 namespace acpi {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Base address registers: what they decode, where and how much. Sizing writes all ones and restores, with the function's
 // decoding switched off meanwhile so that nothing else on the bus answers at the wrong place.
-// Spec: PCI 3.0, 6.2.5.1. Layer: pci.
+// Spec: PCI 3.0, 6.2.5.1. Layer: bus/pci.
 #pragma once
 
 #include <virtio/base/result.hpp>
-#include <virtio/pci/host.hpp>
+#include <virtio/bus/pci/host.hpp>
 
 namespace virtio::pci {
 

@@ -2,36 +2,20 @@
 // The balloon: what is in it, what the host hears, and which number a queue has.
 #include <catch2/generators/catch_generators.hpp>
 
-#include <virtio/balloon.hpp>
-#include <virtio/testing/balloon_model.hpp>
-
-#include "machine.hpp"
+#include "balloon.hpp"
 
 using namespace virtio;
+using rig::balloon_driver;
+using rig::balloon_model;
+using rig::pages_from;
 using rig::seat;
-using virtio::testing::balloon_model;
+using rig::start;
 using balloon::statistic;
+using offers = rig::balloon_offers;
 
 namespace {
 
-template <class Queue = split_queue<8>, class Transport = rig::any_pci>
-using balloon_driver = rig::driver<balloon::device<rig::platform_type, Transport, Queue>>;
-
-using offers = std::initializer_list<unsigned>;
-
-constexpr balloon::sample two[] = {{statistic::total_memory, 1 << 30}, {statistic::free_memory, 1 << 20}};
-
-// Pages one after the other.
-struct pages_from {
-  u32 next;
-  u32 end = ~u32{0};
-  bool operator()(u32& page) { return next != end && (page = next++, true); }
-};
-
-template <class Driver>
-result<void> start(Driver& d, rig::machine& m, balloon::samples first = {}) {
-  return d->start(m.platform(), m.where(4), d.storage(), {}, first);
-}
+constexpr auto& two = rig::two_samples;
 
 }  // namespace
 

@@ -33,15 +33,23 @@ class device {
   static constexpr usize dma_bytes = samples_at + sample_bytes * most_samples;
 
   /// Brings the device up with an empty balloon. With samples, at most 16, the host is told these statistics and may ask for them
-  /// again; without, they are declined. Errors: those of `blk::device::start`; `invalid_argument`, too many samples.
+  /// again; without, they are declined. With a poison, pages that come back hold it; the host learns of it where it can, and is told of
+  /// no free memory where it cannot. Errors: those of `blk::device::start`; `invalid_argument`, too many samples.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
-                                   const interrupt_vectors& interrupts = {}, samples first = {}) {
+                                   const interrupt_vectors& interrupts = {}, samples first = {}, poison held = {}) {
     if (first.count > most_samples) return errc::invalid_argument;
-    feature_plan plan{.wanted = feature_set{feature::must_tell_host, feature::deflate_on_oom, feature::page_reporting}};
+    static constexpr feature_rule reports_keep_poison{static_cast<u8>(feature::page_reporting), static_cast<u8>(feature::page_poison)};
+    feature_plan plan{.wanted = feature_set{feature::must_tell_host, feature::deflate_on_oom, feature::page_reporting},
+                      .rules = &reports_keep_poison};
     if (first.count != 0) plan.wanted.set(static_cast<u8>(feature::stats_vq));
+    if (held.page != nullptr) {
+      plan.wanted.set(static_cast<u8>(feature::page_poison));
+      plan.rule_count = 1;
+    }
     dma_area area;
     VIRTIO_TRY(set_.begin(platform, where, storage, dma_bytes, device_type::balloon, plan, interrupts, area));
     memory_ = area;
+    poison_ = held;
     actual_ = 0;
     for (bool& one : used_) one = false;
     VIRTIO_TRY(set_.set_up(inflate_queue, 0, area, interrupts));
@@ -56,8 +64,10 @@ class device {
       if (one.queue != 0 && features().has(one.bit)) VIRTIO_TRY(set_.set_up(one.queue, number, area, interrupts));
       ++number;
     }
-    if (const auto said = read_field(life().device().transport(), config::actual); !said)
-      return set_.refuse(verdict::config_unreadable, said.error());
+    auto& transport = set_.life().device().transport();
+    auto known = read_field(transport, config::actual).error();
+    if (known == errc::ok && features().has(feature::page_poison)) known = write_field(transport, config::poison_val, held.value).error();
+    if (known != errc::ok) return set_.refuse(verdict::config_unreadable, known);
     if (set_.has(stats_queue)) {
       count_ = first.count;
       for (u16 i = 0; i < count_; ++i) tags_[i] = first.data[i].what;
@@ -87,8 +97,8 @@ class device {
   template <class Next>
   [[nodiscard]] result<u32> inflate(u32 most, Next&& next) { return move(inflate_queue, most, next); }
 
-  /// Takes up to `most` pages back: `next(page)` names one that is in the balloon. They are the program's once this returns, with any
-  /// contents. No more than `target` leaves over, unless the device has DEFLATE_ON_OOM: `out_of_range` when that is none. Errors also:
+  /// Takes up to `most` pages back: `next(page)` names one that is in the balloon. They are the program's once this returns, and hold
+  /// its poison, or anything without one. No more than `target` leaves over, unless the device has DEFLATE_ON_OOM: `out_of_range` when that is none. Errors also:
   /// as `inflate`.
   template <class Next>
   [[nodiscard]] result<u32> deflate(u32 most, Next&& next) {
@@ -130,13 +140,14 @@ class device {
     return true;
   }
 
-  /// Tells the host of a stretch of memory that is free: it may take the memory behind it away, and its contents are gone. The program's
-  /// again when this returns. Errors: `unsupported` without PAGE_REPORTING; `too_many_pieces`, it is scattered over more than four;
+  /// Tells the host of a stretch of memory that is free: it may take the memory behind it away. The program's again when this returns,
+  /// with its poison, which is written first, or with any contents without one. Errors: `unsupported` without PAGE_REPORTING; `too_many_pieces`, it is scattered over more than four;
   /// those of the platform's `map`; as `inflate`.
   [[nodiscard]] result<void> report_free(bytes stretch) {
     VIRTIO_TRY(life().ready());
     if (!set_.has(reporting_queue)) return errc::unsupported;
     if (stretch.empty()) return {};
+    if (poison_.page != nullptr) initialize(stretch);
     segment room[most_pieces];
     segments chain{room};
     chain.limit_count(set_[reporting_queue].longest_chain());
@@ -147,6 +158,13 @@ class device {
     // What the device keeps must stay mapped.
     if (done != errc::device_broken) virtio::detail::unmap(platform, chain.begin(), chain.size(), 0);
     return done;
+  }
+
+  /// Writes the poison, or zeros without one, into memory that came back with any contents: all pages that were in the balloon after a
+  /// reset, for example.
+  void initialize(bytes stretch) const {
+    for (usize at = 0; at < stretch.size(); at += sizeof poison_.value)
+      __builtin_memcpy(stretch.data() + at, &poison_.value, virtio::detail::smaller(sizeof poison_.value, stretch.size() - at));
   }
 
   /// Asks for an interrupt when the host asks for statistics; changes of `target` come by that of the configuration. True: there is
@@ -178,11 +196,16 @@ class device {
     u32 moved = 0;
     for (bool more = true; more && moved < most;) {
       u32 count = 0;
-      for (u32 page = 0; count < most_pages && moved + count < most && (more = next(page)); ++count) list[count].store(page);
+      for (u32 page = 0; count < most_pages && moved + count < most && (more = next(page)); ++count) {
+        list[count].store(page);
+        named_[count] = page;
+      }
       if (count == 0) break;
       segment_list<1> chain;
       chain.append(memory_.at + list_at, count * static_cast<u32>(sizeof *list), direction::to_device);
       if (const errc done = request(queue, chain); done != errc::ok) return done;
+      if (queue == deflate_queue && poison_.page != nullptr)
+        for (u32 i = 0; i < count; ++i) initialize({poison_.page(named_[i]), page_bytes});
       moved += count;
       actual_ = queue == inflate_queue ? actual_ + count : actual_ - virtio::detail::smaller(count, actual_);
       VIRTIO_TRY(tell_actual());
@@ -248,6 +271,8 @@ class device {
   }
 
   dma_area memory_{};
+  poison poison_{};
+  u32 named_[most_pages]{};  // the pages of a request: the device may write where it reads them
   u32 actual_ = 0;
   u16 count_ = 0;
   statistic tags_[most_samples]{};

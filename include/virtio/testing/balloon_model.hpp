@@ -11,9 +11,11 @@ namespace virtio::testing {
 
 class balloon_model : public device_model {
  public:
-  static constexpr unsigned stats_vq = 1, deflate_on_oom = 2, free_page_hint = 3, page_reporting = 5;
+  static constexpr unsigned stats_vq = 1, deflate_on_oom = 2, free_page_hint = 3, page_poison = 4, page_reporting = 5;
 
   /// As crosvm and QEMU number queues: consecutively by what is offered.
+  bool in_place = false;  // the platform bounces nothing: what is in free memory can be looked at
+
   explicit balloon_model(device_memory& memory, std::initializer_list<unsigned> offered = {0})
       : device_model{memory, 5, std::vector<std::uint16_t>(2 + count(offered), 16), std::vector<std::uint8_t>(16)} {
     offer(offered);
@@ -30,12 +32,23 @@ class balloon_model : public device_model {
   void ask() { asked_ = true; }
   [[nodiscard]] const std::map<unsigned, std::uint64_t>& statistics() const { return statistics_; }
   [[nodiscard]] std::uint64_t reported() const { return reported_; }  // bytes of free memory
+  [[nodiscard]] std::optional<std::uint32_t> poison() const { return poison_; }  // as the driver wrote it
   [[nodiscard]] std::size_t largest_request() const { return largest_; }
 
  protected:
   [[nodiscard]] bool knows(unsigned bit) const override { return bit <= 5 || device_model::knows(bit); }
-  [[nodiscard]] bool config_writable(std::uint32_t offset, std::uint32_t width) const override { return offset == 4 && width == 4; }
-  void was_reset() override { pages_.clear(); }
+  [[nodiscard]] bool config_writable(std::uint32_t offset, std::uint32_t width) const override {
+    return width == 4 && (offset == 4 || (offset == 12 && accepted(page_poison)));
+  }
+  void config_written(std::uint32_t offset, std::uint32_t) override {
+    if (offset != 12) return;
+    if ((status() & driver_ok_bit) != 0) object("BALLOON-36: poison_val changed after DRIVER_OK");
+    poison_ = static_cast<std::uint32_t>(wire::get(config_at(12), 4));
+  }
+  void was_reset() override {
+    pages_.clear();
+    poison_.reset();
+  }
 
   std::optional<chain> take(std::uint16_t queue) override {
     if (kind(queue) != stats_vq) return device_model::take(queue);
@@ -46,9 +59,14 @@ class balloon_model : public device_model {
   }
 
   std::uint32_t process(std::uint16_t queue, chain& buffer) override {
+    if (accepted(page_poison) && !poison_) object("BALLOON-35: poison_val was not written ahead of DRIVER_OK");
     if (kind(queue) == page_reporting) {
       if (buffer.readable() != 0 || buffer.writable() == 0) object("balloon: a report is memory that the device may write");
       std::vector<std::uint8_t> gone(static_cast<std::size_t>(buffer.writable()), 0xee);
+      if (accepted(page_poison)) {
+        for (std::size_t at = 0; at + 4 <= gone.size(); at += 4) wire::put(gone.data() + at, poison_.value_or(0), 4);
+        if (in_place && writable_content(buffer) != gone) object("BALLOON-38: reported memory does not hold the poison");
+      }
       (void)buffer.write(0, gone.data(), gone.size());
       reported_ += gone.size();
       return 0;
@@ -79,6 +97,16 @@ class balloon_model : public device_model {
   }
   [[nodiscard]] const std::uint8_t* config_at(std::size_t offset) const { return const_cast<balloon_model*>(this)->config().data() + offset; }
 
+  [[nodiscard]] std::vector<std::uint8_t> writable_content(const chain& buffer) const {
+    std::vector<std::uint8_t> all;
+    for (const element& one : buffer.elements) {
+      std::vector<std::uint8_t> here(static_cast<std::size_t>(one.writable ? one.length : 0));
+      (void)memory().read(one.at, here.data(), here.size());
+      all.insert(all.end(), here.begin(), here.end());
+    }
+    return all;
+  }
+
   std::uint32_t take_statistics(const std::vector<std::uint8_t>& data) {
     if (data.size() % 10 != 0) object("balloon: " + std::to_string(data.size()) + " bytes of statistics");
     std::map<unsigned, std::uint64_t> now;
@@ -94,6 +122,7 @@ class balloon_model : public device_model {
   std::set<std::uint32_t> pages_;
   std::map<unsigned, std::uint64_t> statistics_;
   std::uint64_t reported_ = 0;
+  std::optional<std::uint32_t> poison_;
   std::size_t largest_ = 0;
   bool asked_ = false;
 };

@@ -142,7 +142,7 @@ TEST_CASE("balloon: optional queues have the numbers of what is offered, wanted 
   CHECK(model.reported() == 4096);
   CHECK(d->features().has(balloon::feature::stats_vq) == (wants_statistics && offers_statistics));
   CHECK(d->features().has(balloon::feature::must_tell_host));
-  CHECK_FALSE(d->features().has(balloon::feature::free_page_hint));  // this driver does not know it
+  CHECK(d->features().has(balloon::feature::free_page_hint) == hints);
   CHECK_FALSE(d->features().has(balloon::feature::page_poison));
   CHECK(bool{d->answer_statistics(two)} == (wants_statistics && offers_statistics));
   CHECK(m.objections().empty());

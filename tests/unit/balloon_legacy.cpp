@@ -163,3 +163,22 @@ TEST_CASE("balloon: a big-endian guest's page numbers and statistics have its ow
   CHECK(model.said[2][0] == std::vector<u8>{0, 5, 1, 2, 3, 4, 5, 6, 7, 8});
   CHECK(*d.answer_statistics(memory));
 }
+
+TEST_CASE("balloon: a big-endian guest's command ids have its own order on the legacy interface, and the host's are little-endian "
+          "[BALLOONL-01][BALLOONL-05]",
+          "[balloon][legacy]") {
+  big_endian_balloon model;
+  model.offered = 1u << 0 | 1u << 3 | 1u << 4;
+  model.config.bytes[8] = 0x07, model.config.bytes[11] = 0x80;  // round 0x80000007
+  const std::unique_ptr<parts> at{new parts};
+  driver& d = at->device;
+  static u8 memory[2 * balloon::page_bytes];
+  const balloon::poison held{0x01020304, [](u32) { return memory; }};
+  REQUIRE(d.start(big_endian_board{&model}, &model, at->storage, {}, {}, held));
+  CHECK(*d.hints() == balloon::hinting::wanted);
+  u32 left = 1;
+  REQUIRE(*d.hint([&](bytes& out) { return out = memory, left-- != 0; }) == 1);
+  CHECK(model.said[2] == std::vector<std::vector<u8>>{{0x80, 0, 0, 7}, {0, 0, 0, 0}});
+  CHECK(model.given[2] == std::vector<u32>{sizeof memory});
+  CHECK(std::vector<u8>(model.config.bytes.begin() + 12, model.config.bytes.end()) == std::vector<u8>{4, 3, 2, 1});
+}

@@ -8,6 +8,7 @@
 // Spec: virtio 1.4, 5.5. Layer: balloon (may include device, transport, queue, platform, base).
 #pragma once
 
+#include <virtio/balloon/hints.hpp>
 #include <virtio/balloon/protocol.hpp>
 #include <virtio/base/cells.hpp>
 #include <virtio/device/queue_set.hpp>
@@ -17,20 +18,21 @@ namespace virtio::balloon {
 /// A memory balloon. All-zero until `start`. One context owns it.
 template <platform P, transport T, queue_format Q>
 class device {
-  using set = queue_set<P, T, Q, 4>;
-  enum : u16 { inflate_queue, deflate_queue, stats_queue, reporting_queue };
+  enum : u16 { inflate_queue, deflate_queue, stats_queue, hint_queue, reporting_queue, queues };
+  using set = queue_set<P, T, Q, queues>;
 
-  // After the rings: page numbers of one request, then the statistics.
+  // After the rings: page numbers of one request, then the statistics, then the command id of a round of hints.
   static constexpr u16 most_pages = 256;  // in one request: what Linux sends, and what every host takes
   static constexpr u16 most_samples = 16;
   static constexpr usize sample_bytes = 10;
   static constexpr usize list_at = set::dma_bytes;
   static constexpr usize samples_at = list_at + sizeof(to_device<u32>) * most_pages;
+  static constexpr usize command_at = virtio::detail::round_up(samples_at + sample_bytes * most_samples, sizeof(u32));
   static constexpr u16 most_pieces = 4;  // of a stretch of free memory that is scattered for the device
 
  public:
   using location = typename T::location;
-  static constexpr usize dma_bytes = samples_at + sample_bytes * most_samples;
+  static constexpr usize dma_bytes = command_at + sizeof(u32);
 
   /// Brings the device up with an empty balloon. With samples, at most 16, the host is told these statistics and may ask for them
   /// again; without, they are declined. With a poison, pages that come back hold it; the host learns of it where it can, and is told of
@@ -39,7 +41,8 @@ class device {
                                    const interrupt_vectors& interrupts = {}, samples first = {}, poison held = {}) {
     if (first.count > most_samples) return errc::invalid_argument;
     static constexpr feature_rule reports_keep_poison{static_cast<u8>(feature::page_reporting), static_cast<u8>(feature::page_poison)};
-    feature_plan plan{.wanted = feature_set{feature::must_tell_host, feature::deflate_on_oom, feature::page_reporting},
+    feature_plan plan{.wanted = feature_set{feature::must_tell_host, feature::deflate_on_oom, feature::free_page_hint,
+                                            feature::page_reporting},
                       .rules = &reports_keep_poison};
     if (first.count != 0) plan.wanted.set(static_cast<u8>(feature::stats_vq));
     if (held.page != nullptr) {
@@ -49,19 +52,20 @@ class device {
     dma_area area;
     VIRTIO_TRY(set_.begin(platform, where, storage, dma_bytes, device_type::balloon, plan, interrupts, area));
     memory_ = area;
-    poison_ = held;
+    poison_ = held.page != nullptr ? held : poison{};
     actual_ = 0;
-    for (bool& one : used_) one = false;
+    rounds_ = {};
     VIRTIO_TRY(set_.set_up(inflate_queue, 0, area, interrupts));
     VIRTIO_TRY(set_.set_up(deflate_queue, 1, area, interrupts));
     // Optional queues are numbered one after the other as far as they are offered, whether they are accepted or not: so do QEMU, crosvm,
     // Firecracker and Linux, against the letter of 5.5.2.
     const feature_set offered = set_.life().device().transport().device_features(1);
     u16 number = 2;
-    constexpr optional optionals[] = {{feature::stats_vq, stats_queue}, {feature::free_page_hint, 0}, {feature::page_reporting, reporting_queue}};
+    constexpr optional optionals[] = {
+        {feature::stats_vq, stats_queue}, {feature::free_page_hint, hint_queue}, {feature::page_reporting, reporting_queue}};
     for (const optional& one : optionals) {
       if (!offered.has(one.bit)) continue;
-      if (one.queue != 0 && features().has(one.bit)) VIRTIO_TRY(set_.set_up(one.queue, number, area, interrupts));
+      if (features().has(one.bit)) VIRTIO_TRY(set_.set_up(one.queue, number, area, interrupts));
       ++number;
     }
     auto& transport = set_.life().device().transport();
@@ -98,8 +102,8 @@ class device {
   [[nodiscard]] result<u32> inflate(u32 most, Next&& next) { return move(inflate_queue, most, next); }
 
   /// Takes up to `most` pages back: `next(page)` names one that is in the balloon. They are the program's once this returns, and hold
-  /// its poison, or anything without one. No more than `target` leaves over, unless the device has DEFLATE_ON_OOM: `out_of_range` when that is none. Errors also:
-  /// as `inflate`.
+  /// its poison, or anything without one. No more than `target` leaves over, unless the device has DEFLATE_ON_OOM: `out_of_range` when
+  /// that is none. Errors also: as `inflate`.
   template <class Next>
   [[nodiscard]] result<u32> deflate(u32 most, Next&& next) {
     if (!features().has(feature::deflate_on_oom)) {
@@ -132,8 +136,7 @@ class device {
       if (now.data[i].what != tags_[i]) return errc::invalid_argument;
     bool came = false;
     if (const errc problem = look(came); problem != errc::ok) return problem;
-    if (!used_[stats_queue]) return false;
-    used_[stats_queue] = false;
+    if (set_[stats_queue].in_flight() != 0) return false;
     write_samples(now);
     VIRTIO_TRY(stage_samples());
     set_.kick(stats_queue);
@@ -141,35 +144,50 @@ class device {
   }
 
   /// Tells the host of a stretch of memory that is free: it may take the memory behind it away. The program's again when this returns,
-  /// with its poison, which is written first, or with any contents without one. Errors: `unsupported` without PAGE_REPORTING; `too_many_pieces`, it is scattered over more than four;
-  /// those of the platform's `map`; as `inflate`.
+  /// with its poison, which is written first, or with any contents without one. Errors: `unsupported` without PAGE_REPORTING;
+  /// `too_many_pieces`, it is scattered over more than four; those of the platform's `map`; as `inflate`.
   [[nodiscard]] result<void> report_free(bytes stretch) {
     VIRTIO_TRY(life().ready());
     if (!set_.has(reporting_queue)) return errc::unsupported;
     if (stretch.empty()) return {};
     if (poison_.page != nullptr) initialize(stretch);
-    segment room[most_pieces];
-    segments chain{room};
-    chain.limit_count(set_[reporting_queue].longest_chain());
-    const P& platform = life().device().platform();
-    if (const auto mapped = platform.map(stretch.data(), stretch.size(), direction::from_device, chain); !mapped)
-      return mapped.error() == errc::no_space ? errc::too_many_pieces : mapped.error();
-    const errc done = request(reporting_queue, chain);
-    // What the device keeps must stay mapped.
-    if (done != errc::device_broken) virtio::detail::unmap(platform, chain.begin(), chain.size(), 0);
-    return done;
+    return lend(reporting_queue, stretch);
+  }
+
+  /// What the host wants of hints (5.5.6.4), and whether the memory that was hinted may be used again: `done` comes once. It changes with
+  /// an interrupt about the configuration. One register access. Errors: `unsupported` without FREE_PAGE_HINT; `not_started`.
+  [[nodiscard]] result<hinting> hints() {
+    VIRTIO_TRY(life().ready());
+    if (!set_.has(hint_queue)) return errc::unsupported;
+    const auto now = rounds_.state(life().device().transport());
+    if (now && *now == hinting::done) rounds_.forget();
+    return now;
+  }
+
+  /// Hints free memory to a host that wants it: `next(stretch)` names some, or returns false when there is no more; it is asked as long as
+  /// the round lasts. Returns how many stretches were hinted, 0 when no round is open. They are the program's, hold anything, and should
+  /// stay aside until `hints` says `done`; one that is needed earlier goes through `initialize` first. Waits, a request for each: large
+  /// stretches are cheap. Errors: `too_many_pieces` and those of the platform's `map`: all but the last one named are hinted; as `inflate`.
+  template <class Next>
+  [[nodiscard]] result<u32> hint(Next&& next) {
+    VIRTIO_TRY(life().ready());
+    if (!set_.has(hint_queue)) return errc::unsupported;
+    return rounds_.run(life().device().transport(), next, [this](u32 id) { return send_command(id); },
+                       [this](bytes stretch) { return lend(hint_queue, stretch); }, [this] { return life().is_up(); });
   }
 
   /// Writes the poison, or zeros without one, into memory that came back with any contents: all pages that were in the balloon after a
   /// reset, for example.
   void initialize(bytes stretch) const {
-    for (usize at = 0; at < stretch.size(); at += sizeof poison_.value)
-      __builtin_memcpy(stretch.data() + at, &poison_.value, virtio::detail::smaller(sizeof poison_.value, stretch.size() - at));
+    constexpr usize word = sizeof poison_.value;
+    usize at = 0;
+    for (; stretch.size() - at >= word; at += word) __builtin_memcpy(stretch.data() + at, &poison_.value, word);
+    __builtin_memcpy(stretch.data() + at, &poison_.value, stretch.size() - at);
   }
 
   /// Asks for an interrupt when the host asks for statistics; changes of `target` come by that of the configuration. True: there is
   /// something already.
-  [[nodiscard]] bool arm() { return life().is_up() && (used_[stats_queue] || set_.arm()); }
+  [[nodiscard]] bool arm() { return life().is_up() && (is_asked() || set_.arm()); }
   void disarm() {
     if (life().is_up()) set_.disarm();
   }
@@ -184,7 +202,7 @@ class device {
  private:
   struct optional {
     feature bit;
-    u16 queue;  // 0: this driver has none
+    u16 queue;
   };
 
   [[nodiscard]] const device_life<P, T>& life() const { return set_.life(); }
@@ -217,6 +235,29 @@ class device {
     return write_field(set_.life().device().transport(), config::actual, actual_);
   }
 
+  // Whether the statistics came back.
+  [[nodiscard]] bool is_asked() const { return set_.has(stats_queue) && set_[stats_queue].in_flight() == 0; }
+
+  // Free memory is mapped for as long as the device has it, and for good when it keeps it.
+  [[nodiscard]] errc lend(u16 queue, bytes stretch) {
+    segment room[most_pieces];
+    segments chain{room};
+    chain.limit_count(set_[queue].longest_chain());
+    const P& platform = life().device().platform();
+    if (const auto mapped = platform.map(stretch.data(), stretch.size(), direction::from_device, chain); !mapped)
+      return mapped.error() == errc::no_space ? errc::too_many_pieces : mapped.error();
+    const errc done = request(queue, chain);
+    if (done != errc::device_broken) virtio::detail::unmap(platform, chain.begin(), chain.size(), 0);
+    return done;
+  }
+
+  [[nodiscard]] errc send_command(u32 id) {
+    reinterpret_cast<to_device<u32, T::ring_order>*>(memory_.data + command_at)->store(id);
+    segment_list<1> chain;
+    chain.append(memory_.at + command_at, sizeof id, direction::to_device);
+    return request(hint_queue, chain);
+  }
+
   // One request, from staging to its end. A queue has one at most.
   [[nodiscard]] errc request(u16 queue, const segments& chain) {
     const auto slot = set_[queue].reserve();
@@ -224,22 +265,22 @@ class device {
     if (const auto staged = set_[queue].stage(*slot, chain, 0); !staged) return staged.error();
     set_.kick(queue);
     const auto turn = [this](bool& came) { return look(came); };
-    const errc waited = set_.wait_until(waiting::request, turn, [this] { return set_.arm(); }, [&] { return used_[queue]; });
-    used_[queue] = false;
+    const auto ended = [&] { return set_[queue].in_flight() == 0; };
+    const errc waited = set_.wait_until(waiting::request, turn, [this] { return set_.arm(); }, ended);
     if (waited == errc::ok || !life().is_up()) return waited;
     return fall(waited);
   }
 
-  // Takes what has come in any queue: there is at most one of each, so that a flag says it all.
+  // Takes what has come in any queue: there is at most one of each, so that its ring says it all.
   [[nodiscard]] errc look(bool& came) {
-    for (u16 queue = 0; queue < 4; ++queue) {
+    for (u16 queue = 0; queue < queues; ++queue) {
       if (!set_.has(queue)) continue;
       completion one;
       const errc got = set_[queue].take(one);
       if (got == errc::not_ready) continue;
       if (got != errc::ok) return fall(got);
       set_[queue].release(one.which);
-      used_[queue] = came = true;
+      came = true;
     }
     set_.looked(!came, 1);
     return errc::ok;
@@ -266,7 +307,9 @@ class device {
 
   errc fall(errc why) {
     why = set_.take_down(why);
-    if (!life().has_memory()) actual_ = 0;
+    if (life().has_memory()) return why;
+    actual_ = 0;
+    rounds_ = {};
     return why;
   }
 
@@ -276,7 +319,7 @@ class device {
   u32 actual_ = 0;
   u16 count_ = 0;
   statistic tags_[most_samples]{};
-  bool used_[4]{};  // by queue: its request has ended
+  hint_rounds rounds_{};
   set set_{};
 };
 

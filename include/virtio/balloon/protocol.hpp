@@ -36,13 +36,20 @@ namespace config {
 using field = config_field<u32, field_order::little>;
 inline constexpr field num_pages{0};  // the pages that the host wants in the balloon
 inline constexpr field actual{4};     // the pages in it, which the driver writes
+inline constexpr field free_page_hint_cmd_id{8};  // the round of hints that is open, or a hint_command
 inline constexpr field poison_val{12};  // what free pages hold, which the driver writes
 }  // namespace config
+
+/// Command ids that are no round of hints (5.5.6.4).
+namespace hint_command {
+inline constexpr u32 stop = 0;  // no hints are wanted; the driver sends it when it has no more
+inline constexpr u32 done = 1;  // what was hinted is needed no more
+}  // namespace hint_command
 
 /// The balloon's page, whatever the guest's own is. A page number is a guest-physical address divided by it.
 inline constexpr u32 page_bytes = 4096;
 
-/// What the program's free pages hold, for programs that rely on it. All-zero: the program relies on the contents of no free page.
+/// What the program's free pages hold, for programs that rely on it. Without `page` the program relies on the contents of no free page.
 struct poison {
   u32 value = 0;                      // in every four bytes
   u8* (*page)(u32 number) = nullptr;  // where the program sees the page of that number

@@ -31,6 +31,19 @@ class balloon_model : public device_model {
   /// The host asks for statistics: what the guest has put there is read, and the buffer goes back.
   void ask() { asked_ = true; }
   [[nodiscard]] const std::map<unsigned, std::uint64_t>& statistics() const { return statistics_; }
+  // Hints (5.5.6.4). A round is open until the host or the driver ends it; what is hinted while it lasts is written with 0xdd.
+
+  /// The command id of the round that is open; 0 and 1 when there is none.
+  [[nodiscard]] std::uint32_t round() const { return static_cast<std::uint32_t>(wire::get(config_at(8), 4)); }
+  void open_round() { change_round(++last_round_); }
+  void stop_round() { change_round(0); }
+  void finish_rounds() { change_round(1); }
+  bool hides_round = false;  // as QEMU: the configuration says STOP from when the command id has come
+  [[nodiscard]] std::uint64_t hinted() const { return hinted_; }        // bytes, in rounds that were open
+  [[nodiscard]] std::uint64_t hinted_late() const { return too_late_; }  // bytes, after the host had ended the round
+  [[nodiscard]] const std::vector<std::uint32_t>& commands() const { return commands_; }
+  std::function<void()> on_hint;
+
   [[nodiscard]] std::uint64_t reported() const { return reported_; }  // bytes of free memory
   [[nodiscard]] std::optional<std::uint32_t> poison() const { return poison_; }  // as the driver wrote it
   [[nodiscard]] std::size_t largest_request() const { return largest_; }
@@ -48,6 +61,8 @@ class balloon_model : public device_model {
   void was_reset() override {
     pages_.clear();
     poison_.reset();
+    commands_.clear();
+    hint_open_ = false;
   }
 
   std::optional<chain> take(std::uint16_t queue) override {
@@ -71,6 +86,7 @@ class balloon_model : public device_model {
       reported_ += gone.size();
       return 0;
     }
+    if (kind(queue) == free_page_hint) return take_hint(buffer);
     if (buffer.writable() != 0) object("balloon: writable bytes on queue " + std::to_string(queue));
     std::vector<std::uint8_t> data(static_cast<std::size_t>(buffer.readable()));
     (void)buffer.read(0, data.data(), data.size());
@@ -97,6 +113,37 @@ class balloon_model : public device_model {
   }
   [[nodiscard]] const std::uint8_t* config_at(std::size_t offset) const { return const_cast<balloon_model*>(this)->config().data() + offset; }
 
+  void change_round(std::uint32_t id) {
+    host_round_ = id;
+    change_config(8, id, 4);
+  }
+  std::uint32_t take_hint(chain& buffer) {
+    if (buffer.readable() != 0 && buffer.writable() != 0) object("balloon: a command id and memory in one buffer");
+    if (buffer.writable() == 0) {
+      const auto data = buffer.read_all();
+      if (data.size() != 4) object("BALLOON-24: a command id of " + std::to_string(data.size()) + " bytes");
+      const auto id = static_cast<std::uint32_t>(wire::get(data.data(), static_cast<unsigned>(std::min<std::size_t>(data.size(), 4))));
+      if (id == 1) object("balloon: DONE is the host's to say");
+      if (id > 1 && std::find(commands_.begin(), commands_.end(), id) != commands_.end())
+        object("BALLOON-26: round " + std::to_string(id) + " is begun twice");
+      if (id > 1 && id > last_round_) object("BALLOON-25: there is no round " + std::to_string(id));
+      if (id == 0 && !hint_open_) object("BALLOON-29: the end of no round");
+      commands_.push_back(id);
+      hint_open_ = id > 1;
+      if (hint_open_ && id == host_round_ && hides_round) put_config(8, 0, 4);
+      return 0;
+    }
+    if (!hint_open_) object("BALLOON-25: memory is hinted outside of a round");
+    const bool wanted = hint_open_ && commands_.back() == host_round_;
+    (wanted ? hinted_ : too_late_) += buffer.writable();
+    if (wanted) {
+      const std::vector<std::uint8_t> gone(static_cast<std::size_t>(buffer.writable()), 0xdd);
+      (void)buffer.write(0, gone.data(), gone.size());
+    }
+    if (on_hint) on_hint();
+    return 0;
+  }
+
   [[nodiscard]] std::vector<std::uint8_t> writable_content(const chain& buffer) const {
     std::vector<std::uint8_t> all;
     for (const element& one : buffer.elements) {
@@ -121,7 +168,10 @@ class balloon_model : public device_model {
   std::map<std::uint16_t, unsigned> kinds_;  // optional queues: the feature that they come with
   std::set<std::uint32_t> pages_;
   std::map<unsigned, std::uint64_t> statistics_;
-  std::uint64_t reported_ = 0;
+  std::uint64_t reported_ = 0, hinted_ = 0, too_late_ = 0;
+  std::uint32_t last_round_ = 0x7fffffff, host_round_ = 0;
+  std::vector<std::uint32_t> commands_;
+  bool hint_open_ = false;
   std::optional<std::uint32_t> poison_;
   std::size_t largest_ = 0;
   bool asked_ = false;

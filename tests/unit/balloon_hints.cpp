@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: MIT
+// Free page hinting: who opens a round, who ends it, and whose the memory is.
+#include <catch2/catch_template_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
+
+#include "balloon.hpp"
+
+using namespace virtio;
+using balloon::hinting;
+using rig::balloon_model;
+using rig::free_pages;
+using rig::seat;
+using offers = rig::balloon_offers;
+using commands = std::vector<u32>;
+
+namespace {
+
+// Names the free pages in stretches of `size` pages, until `left` is 0.
+struct stretches {
+  u32 left;
+  u32 size = 4;
+  u32 next = 0;
+  bool operator()(bytes& out) {
+    if (left == 0) return false;
+    --left;
+    out = free_pages::stretch(next, size);
+    next += size;
+    return true;
+  }
+};
+
+constexpr u32 page = balloon::page_bytes;
+
+struct started {
+  rig::machine m{};
+  balloon_model& model = m.add<balloon_model>(seat::modern, 4, offers{0, 1, 3, 5});
+  rig::balloon_in_place<> d{};
+
+  started() {
+    REQUIRE(d.start(m));
+    free_pages::fill(0x11);
+  }
+  auto* operator->() { return &*d; }
+};
+
+}  // namespace
+
+TEST_CASE("balloon hints: a round has the command id, the memory, and an end, and DONE gives all of it back "
+          "[BALLOON-24][BALLOON-25][BALLOON-27][BALLOON-29][BALLOON-31][BALLOON-33]",
+          "[balloon]") {
+  started s;
+  s.model.hides_round = GENERATE(false, true);
+  CHECK(*s->hints() == hinting::idle);
+  CHECK(*s->hint(stretches{3}) == 0);  // the host has not asked
+  s.model.open_round();
+  const u32 round = s.model.round();
+  CHECK(*s->hints() == hinting::wanted);
+  CHECK(*s->hint(stretches{3}) == 3);
+  CHECK(s.model.commands() == commands{round, 0});
+  CHECK(s.model.hinted() == 12 * page);
+  CHECK(free_pages::all_are(0, 12, 0xdddddddd));  // what the host left there: the driver puts nothing back
+  CHECK(free_pages::all_are(12, 8, 0x11111111));
+  CHECK(*s->hints() == hinting::kept);
+  s.model.finish_rounds();
+  CHECK(*s->hints() == hinting::done);
+  CHECK(*s->hints() == hinting::idle);  // that was said
+  CHECK(s.m.objections().empty());
+}
+
+TEST_CASE("balloon hints: a round is begun once, and another one when the host opens it [BALLOON-26]", "[balloon]") {
+  started s;
+  s.model.open_round();
+  const u32 first = s.model.round();
+  REQUIRE(*s->hint(stretches{1}) == 1);
+  CHECK(*s->hints() == hinting::kept);
+  CHECK(*s->hint(stretches{1}) == 0);
+  s.model.stop_round();
+  CHECK(*s->hints() == hinting::kept);
+  s.model.open_round();
+  const u32 second = s.model.round();
+  CHECK(*s->hints() == hinting::wanted);
+  REQUIRE(*s->hint(stretches{2, 4, 4}) == 2);
+  CHECK(s.model.commands() == commands{first, 0, second, 0});
+  CHECK(s.m.objections().empty());
+}
+
+TEST_CASE("balloon hints: no stretch is named once the host has ended the round [BALLOON-28]", "[balloon]") {
+  started s;
+  const int end = GENERATE(0, 1, 2);
+  s.model.hides_round = GENERATE(false, true);
+  int given = 0;
+  s.model.on_hint = [&] {
+    if (++given != 2) return;
+    if (end == 0) s.model.stop_round();
+    if (end == 1) s.model.finish_rounds();
+    if (end == 2) s.model.open_round();
+  };
+  s.model.open_round();
+  const u32 round = s.model.round();
+  CHECK(*s->hint(stretches{10}) == 2);
+  CHECK(s.model.hinted_late() == 0);
+  CHECK(s.model.commands() == commands{round, 0});
+  CHECK(*s->hints() == (end == 0 ? hinting::kept : end == 1 ? hinting::done : hinting::wanted));
+  CHECK(s.m.objections().empty());
+}
+
+TEST_CASE("balloon hints: without generations, the host's DONE and its next round end one, and its STOP where it shows the round "
+          "[BALLOON-28]",
+          "[balloon][legacy]") {
+  rig::machine m;
+  auto& model = m.add<balloon_model>(seat::legacy, 4, offers{0, 3});
+  rig::balloon_driver<rig::legacy_queue> d;
+  REQUIRE(start(d, m));
+  const int end = GENERATE(0, 1, 2);
+  model.hides_round = GENERATE(false, true);
+  int given = 0;
+  model.on_hint = [&] {
+    if (++given != 2) return;
+    if (end == 0) model.stop_round();
+    if (end == 1) model.finish_rounds();
+    if (end == 2) model.open_round();
+  };
+  model.open_round();
+  const bool seen = end != 0 || !model.hides_round;  // QEMU's STOP looks as its round did; what comes late it ignores
+  CHECK(*d->hint(stretches{10}) == (seen ? 2 : 10));
+  CHECK((model.hinted_late() == 0) == seen);
+  CHECK(m.objections().empty());
+}
+
+TEST_CASE("balloon hints: another change of the configuration does not end a round", "[balloon]") {
+  started s;
+  s.model.on_hint = [&] { s.model.want(5); };
+  s.model.open_round();
+  CHECK(*s->hint(stretches{5}) == 5);
+  CHECK(*s->target() == 5);
+  CHECK(s.m.objections().empty());
+}
+
+TEST_CASE("balloon hints: memory that is needed ahead of DONE is written whole, with the poison where there is one [BALLOON-30][BALLOON-32]",
+          "[balloon]") {
+  rig::machine m;
+  auto& model = m.add<balloon_model>(seat::modern, 4, offers{0, 3, 4});
+  const bool poisoned = GENERATE(false, true);
+  rig::balloon_in_place<> d;
+  REQUIRE(d.start(m, {}, {0x12345678, poisoned ? free_pages::page : nullptr}));
+  free_pages::fill(0x11);
+  model.open_round();
+  REQUIRE(*d->hint(stretches{2}) == 2);
+  d->initialize(free_pages::stretch(2, 1));
+  CHECK(free_pages::all_are(2, 1, poisoned ? 0x12345678 : 0));
+  CHECK(free_pages::all_are(3, 5, 0xdddddddd));
+  CHECK(*d->hints() == hinting::kept);
+  u8 odd[7] = {9, 9, 9, 9, 9, 9, 9};
+  d->initialize({odd, 6});
+  CHECK(odd[5] == (poisoned ? 0x56 : 0));
+  CHECK(odd[6] == 9);
+}
+
+TEST_CASE("balloon hints: a stretch that is scattered too far is refused, and the round ends in order", "[balloon]") {
+  rig::machine m;
+  auto& model = m.add<balloon_model>(seat::modern, 4, offers{0, 3});
+  rig::balloon_driver<> d;
+  REQUIRE(start(d, m));
+  m.memory.largest_piece = page;
+  model.open_round();
+  const u32 round = model.round();
+  CHECK(*d->hint(stretches{2}) == 2);  // four pieces each
+  model.open_round();
+  CHECK(d->hint(stretches{2, 5}).error() == errc::too_many_pieces);
+  CHECK(model.commands() == commands{round, 0, round + 1, 0});
+  CHECK(*d->hints() == hinting::kept);
+  model.open_round();
+  CHECK(d->hint([](bytes& out) { return out = bytes{}, true; }).error() == errc::invalid_argument);
+  CHECK(model.commands().back() == 0);
+  CHECK(m.objections().empty());
+}
+
+TEST_CASE("balloon hints: a device that answers no more is reset, and no memory stays with it", "[balloon][hostile]") {
+  rig::machine m;
+  auto& model = m.add<balloon_model>(seat::modern, 4, offers{0, 3});
+  rig::balloon_driver<> d;
+  REQUIRE(start(d, m));
+  model.open_round();
+  REQUIRE(*d->hint(stretches{1}) == 1);
+  model.open_round();
+  const u32 when = GENERATE(0u, 1u, 3u);  // at the command id, at memory, later
+  u32 taken = 0;
+  m.memory.on_wait = [&](waiting, u64) {
+    if (taken == when) model.hold();
+    taken += static_cast<u32>(model.step());
+  };
+  CHECK(d->hint(stretches{6}).error() == errc::timed_out);
+  CHECK(model.status() == 0);
+  CHECK(m.memory.live() == 0);
+  CHECK(d->hints().error() == errc::not_started);
+  CHECK(d->hint(stretches{1}).error() == errc::not_started);
+  model.release();
+  model.stop_round();
+  m.memory.on_wait = [&](waiting, u64) { (void)model.step(); };
+  REQUIRE(start(d, m));
+  CHECK(*d->hints() == hinting::idle);  // the reset gave everything back
+  CHECK(m.objections().empty());
+}
+
+TEST_CASE("balloon hints: a device that keeps what it was given says so, and its memory stays mapped", "[balloon][hostile]") {
+  rig::machine m;
+  auto& model = m.add<balloon_model>(seat::modern, 4, offers{0, 3});
+  rig::balloon_driver<> d;
+  REQUIRE(start(d, m));
+  model.open_round();
+  model.on_hint = [&] { model.hold(); };
+  model.reset_reads = rig::device_model::forever;
+  CHECK(d->hint(stretches{6}).error() == errc::device_broken);
+  CHECK(m.memory.live() != 0);
+  model.reset_reads = 0;
+  REQUIRE(d->reset());
+  m.expect_objections = true;  // the mapping is gone with the call that made it
+}
+
+TEST_CASE("balloon hints: a host without them is said to be so", "[balloon]") {
+  rig::machine m;
+  m.add<balloon_model>(seat::modern, 4, offers{0, 5});
+  rig::balloon_driver<> d;
+  CHECK(d->hints().error() == errc::not_started);
+  REQUIRE(start(d, m));
+  CHECK(d->hints().error() == errc::unsupported);
+  CHECK(d->hint(stretches{1}).error() == errc::unsupported);
+}
+
+TEMPLATE_TEST_CASE("balloon hints: every ring has them", "[balloon]", split_queue<4>, packed_queue<8>) {
+  rig::machine m;
+  auto& model = m.add<balloon_model>(seat::modern, 4, offers{0, 1, 3, 5, 34});
+  rig::balloon_driver<TestType> d;
+  REQUIRE(start(d, m, rig::two_samples));
+  m.memory.largest_piece = page;
+  for (int round = 0; round < 5; ++round) {
+    model.open_round();
+    CHECK(*d->hint(stretches{16}) == 16);
+  }
+  CHECK(model.hinted() == 5 * 64 * page);
+  model.finish_rounds();
+  CHECK(*d->hints() == hinting::done);
+  CHECK(m.objections().empty());
+}

@@ -9,11 +9,6 @@
 #include "entropy.hpp"
 
 using namespace virtio;
-using rig::blk_model;
-using rig::blk_options;
-using rig::rng_model;
-using rig::seat;
-using virtio::testing::device_model;
 
 namespace {
 

@@ -12,10 +12,6 @@
 #include "vsock.hpp"
 
 using namespace virtio;
-using rig::blk_model;
-using rig::rng_model;
-using rig::seat;
-using virtio::testing::device_model;
 
 namespace {
 
@@ -226,7 +222,7 @@ TEST_CASE("hostile: sockets have no buffer of their callers that a device could 
   const bool resets = GENERATE(true, false);
   const bool lies = GENERATE(true, false);
   CAPTURE(resets, lies);
-  rig::sockets<> s;
+  sockets s;
   REQUIRE(s.begin());
   auto one = s->connect(rig::echo);
   REQUIRE(one);

@@ -15,8 +15,6 @@
 
 using namespace virtio;
 using namespace rig;
-using virtio::testing::barrier_hooks;
-using virtio::testing::hooked_barriers;
 
 namespace {
 

@@ -49,6 +49,15 @@ std::pair<result<void>, std::vector<blk::done>> drained(Disk& d) {
 
 }  // namespace rig
 
+using rig::big_queue;
+using rig::blk_model;
+using rig::blk_options;
+using rig::drained;
+using rig::expected;
+using rig::fill_pattern;
+using rig::polled;
+using virtio::testing::extent_rules;
+
 #ifdef VIRTIO_TEST_ONE_UNIT
 #include "disk.cpp"
 #else  // compiled in disk.cpp

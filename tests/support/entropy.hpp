@@ -18,6 +18,8 @@ using entropy = driver<rng::device<platform_type, Transport, Queue>>;
 
 }  // namespace rig
 
+using rig::rng_model;
+
 #ifdef VIRTIO_TEST_ONE_UNIT
 #include "entropy.cpp"
 #else  // compiled in entropy.cpp

@@ -39,6 +39,8 @@ enum class seat { modern, transitional, legacy, crosvm, vmd };
   return names[static_cast<int>(s)];
 }
 
+[[nodiscard]] inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
 // Makes a model. Those that many tests use are made in a file of their own, so that only that file compiles all that they do.
 template <class Model>
 struct kind {};
@@ -94,6 +96,15 @@ struct driver {
 using legacy_queue = split_queue<16, ring_options{.ring_entries = 256}>;
 
 }  // namespace rig
+
+// What tests say without a namespace; the headers of the drivers add theirs.
+using rig::contains;
+using rig::seat;
+using virtio::testing::barrier_hooks;
+using virtio::testing::device_memory;
+using virtio::testing::device_model;
+using virtio::testing::fake_function;
+using virtio::testing::hooked_barriers;
 
 #ifdef VIRTIO_TEST_ONE_UNIT  // a program of one source file: tools/mutants
 #include "machine.cpp"

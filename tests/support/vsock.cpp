@@ -4,7 +4,7 @@
 
 #ifndef VIRTIO_TEST_ONE_UNIT
 template class virtio::vsock::device<rig::platform_type, rig::modern_pci, virtio::split_queue<64>>;
-template struct rig::sockets<>;
+template struct rig::basic_sockets<>;
 #endif
 
 namespace rig {

@@ -36,7 +36,7 @@ std::unique_ptr<device_model> made(kind<vsock_model>, device_memory& memory, vso
 
 /// A driver and its host. `L` is the driver's layout.
 template <vsock::limits L = vsock::limits{}, class Queue = split_queue<64>, class Transport = modern_pci>
-struct sockets {
+struct basic_sockets {
   using device = vsock::device<platform_type, Transport, Queue, L>;
   static constexpr vsock::limits layout = L;
 
@@ -45,7 +45,7 @@ struct sockets {
   driver<device> d{};
   std::vector<vsock::event> events{};
 
-  explicit sockets(vsock_options options = {}, seat where = seat::modern) : model{m.add<vsock_model>(where, 4, std::move(options))} {
+  explicit basic_sockets(vsock_options options = {}, seat where = seat::modern) : model{m.add<vsock_model>(where, 4, std::move(options))} {
     model.ports[open_port] = vsock_model::reception::accepts;
     model.offer({34});
   }
@@ -168,12 +168,26 @@ struct sockets {
     CHECK(receive(s, 50) == in);
   }
 };
+using sockets = basic_sockets<>;
 
 }  // namespace rig
+
+using rig::open_port;
+using rig::pattern;
+using rig::peer;
+using rig::sockets;
+using rig::vsock_flow;
+using rig::vsock_host;
+using rig::vsock_model;
+using rig::vsock_options;
+using rig::vsock_packet;
+using virtio::vsock::ends;
+using op = vsock_model;  // op::request, op::both_ends
+namespace ready = virtio::vsock::ready;
 
 #ifdef VIRTIO_TEST_ONE_UNIT
 #include "vsock.cpp"
 #else
 extern template class virtio::vsock::device<rig::platform_type, rig::modern_pci, virtio::split_queue<64>>;
-extern template struct rig::sockets<>;
+extern template struct rig::basic_sockets<>;
 #endif

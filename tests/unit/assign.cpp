@@ -13,10 +13,6 @@
 #include "entropy.hpp"
 
 using namespace virtio;
-using rig::blk_model;
-using rig::rng_model;
-using rig::seat;
-using virtio::testing::fake_function;
 
 namespace {
 

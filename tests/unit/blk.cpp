@@ -10,18 +10,9 @@
 #include "disk.hpp"
 
 using namespace virtio;
-using rig::blk_model;
-using rig::blk_options;
-using rig::seat;
-using virtio::testing::device_model;
 
 namespace {
 
-using rig::big_queue;
-using rig::drained;
-using rig::expected;
-using rig::fill_pattern;
-using rig::polled;
 using disk = rig::disk<big_queue>;
 
 struct sleeping : rig::platform_type {

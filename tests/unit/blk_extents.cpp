@@ -7,10 +7,6 @@
 #include "disk.hpp"
 
 using namespace virtio;
-using rig::blk_model;
-using rig::blk_options;
-using rig::seat;
-using virtio::testing::extent_rules;
 
 namespace {
 

@@ -10,9 +10,6 @@
 #include "disk.hpp"
 
 using namespace virtio;
-using rig::blk_model;
-using rig::blk_options;
-using rig::seat;
 
 namespace {
 

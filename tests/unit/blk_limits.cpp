@@ -8,13 +8,7 @@
 #include "entropy.hpp"
 
 using namespace virtio;
-using rig::blk_model;
-using rig::blk_options;
 using disk = rig::disk<>;
-using rig::expected;
-using rig::fill_pattern;
-using rig::rng_model;
-using rig::seat;
 using virtio::testing::chain;
 using virtio::testing::element;
 

@@ -11,10 +11,6 @@
 #include "entropy.hpp"
 
 using namespace virtio;
-using rig::blk_model;
-using rig::blk_options;
-using rig::seat;
-using virtio::testing::device_model;
 
 namespace {
 

@@ -5,14 +5,10 @@
 #include "disk.hpp"
 
 using namespace virtio;
-using rig::blk_model;
-using rig::blk_options;
-using rig::seat;
 
 namespace {
 
 using disk = rig::disk<rig::big_queue>;
-using virtio::testing::extent_rules;
 
 result<void> sweep(disk& d, blk::operation what, u64 sector, u64 count) {
   if (what == blk::operation::discard) return d->discard(sector, count);

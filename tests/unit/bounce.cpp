@@ -15,10 +15,6 @@
 #include "entropy.hpp"
 
 using namespace virtio;
-using rig::blk_model;
-using rig::rng_model;
-using virtio::testing::device_memory;
-using virtio::testing::device_model;
 
 namespace {
 

@@ -7,11 +7,6 @@
 #include "vsock.hpp"
 
 using namespace virtio;
-using rig::blk_model;
-using rig::rng_model;
-using rig::seat;
-using rig::vsock_model;
-using virtio::testing::device_model;
 
 namespace {
 
@@ -25,7 +20,7 @@ using disk = rig::driver<blk::device<board<Sleeps>, rig::modern_pci, queue<8>>>;
 template <bool Sleeps>
 using entropy = rig::driver<rng::device<board<Sleeps>, rig::modern_pci, queue<8>>>;
 template <bool Sleeps>
-using sockets = rig::driver<vsock::device<board<Sleeps>, rig::modern_pci, split_queue<64>>>;
+using sockets_on = rig::driver<vsock::device<board<Sleeps>, rig::modern_pci, split_queue<64>>>;
 
 /// A machine that loses the next doorbells of its device: each was rung, and nobody heard it.
 struct machine : rig::machine {
@@ -99,7 +94,7 @@ TEST_CASE("doorbells: one that a socket device loses costs a wait, asleep or awa
     machine m;
     auto& model = m.add<vsock_model>(seat::modern, 4);
     model.ports[rig::open_port] = vsock_model::reception::accepts;
-    sockets<sleeps.value> s;
+    sockets_on<sleeps.value> s;
     REQUIRE(m.begin<sleeps.value>(s));
     (void)model.step();
     m.lose = 1;
@@ -185,7 +180,7 @@ TEST_CASE("doorbells: what completes in time has one, however often it was looke
 TEST_CASE("doorbells: a quiet spell of a socket device costs one, of one queue", "[vsock]") {
   machine m;
   auto& model = m.add<vsock_model>(seat::modern, 4);
-  sockets<false> s;
+  sockets_on<false> s;
   REQUIRE(m.begin<false>(s));
   (void)model.step();
   m.memory.wait_limit[static_cast<int>(waiting::request)] = 1030;
@@ -214,7 +209,7 @@ TEST_CASE("doorbells: eight calls of arm() that find nothing ring again, whoever
   }
   SECTION("vsock") {
     auto& model = m.add<vsock_model>(seat::modern, 4);
-    sockets<false> s;
+    sockets_on<false> s;
     REQUIRE(m.begin<false>(s));
     (void)model.step();
     const u32 before = model.doorbells(0) + model.doorbells(2);

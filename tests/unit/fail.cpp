@@ -31,7 +31,6 @@ void put(hex n) {
 
 using namespace virtio;
 using namespace virtio::testing;
-using rig::seat;
 
 namespace {
 

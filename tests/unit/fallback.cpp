@@ -5,8 +5,6 @@
 #include "disk.hpp"
 
 using namespace virtio;
-using rig::blk_model;
-using rig::seat;
 
 namespace {
 

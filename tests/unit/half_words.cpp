@@ -7,8 +7,6 @@
 #include "disk.hpp"
 
 using namespace virtio;
-using rig::blk_model;
-using rig::seat;
 using virtio::testing::fake_host16;
 
 namespace {

@@ -9,7 +9,6 @@
 #include "entropy.hpp"
 
 using namespace virtio;
-using rig::seat;
 
 TEST_CASE("life: after a start that fails on its storage nothing is left of the device of before", "[session]") {
   rig::machine m;

@@ -15,10 +15,6 @@
 #include "entropy.hpp"
 
 using namespace virtio;
-using rig::blk_model;
-using rig::blk_options;
-using rig::rng_model;
-using virtio::testing::device_model;
 using virtio::testing::fake_mmio_slot;
 
 namespace {
@@ -74,17 +70,6 @@ template <class Transport = either, class Queue = split_queue<16, ring_options{.
 using disk = driver<blk::device<rig::platform_type, Transport, Queue>>;
 template <class Transport = either>
 using entropy = driver<rng::device<rig::platform_type, Transport, split_queue<8>>>;
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
-void fill_pattern(blk_model& model) {
-  for (usize i = 0; i < model.data().size(); ++i) model.data()[i] = static_cast<u8>(i / 512 * 7 + i % 251);
-}
-
-std::vector<u8> expected(blk_model& model, u64 sector, usize size) {
-  const auto from = model.data().begin() + static_cast<std::ptrdiff_t>(sector * 512);
-  return {from, from + static_cast<std::ptrdiff_t>(size)};
-}
 
 }  // namespace
 

@@ -13,12 +13,6 @@
 #include "entropy.hpp"
 
 using namespace virtio;
-using rig::blk_model;
-using rig::blk_options;
-using rig::rng_model;
-using rig::seat;
-using virtio::testing::device_model;
-using virtio::testing::fake_function;
 using virtio::testing::wire::hex;
 
 namespace {

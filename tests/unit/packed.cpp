@@ -11,10 +11,6 @@
 #include "ring_rig.hpp"
 
 using namespace virtio;
-using rig::blk_model;
-using rig::blk_options;
-using rig::rng_model;
-using rig::seat;
 
 namespace {
 

@@ -12,14 +12,10 @@
 #include "machine.hpp"
 
 using namespace virtio;
-using rig::seat;
-using virtio::testing::device_model;
 
 namespace {
 
 constexpr feature_plan with_reset{.wanted = feature_set{feature::ring_reset, feature::ring_packed, feature::event_idx}};
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 /// One queue of a device, two places to put it, and 8 buffers.
 template <class Ring, class Transport>

@@ -13,9 +13,6 @@
 #include "machine.hpp"
 
 using namespace virtio;
-using rig::seat;
-using virtio::testing::barrier_hooks;
-using virtio::testing::device_model;
 
 namespace {
 

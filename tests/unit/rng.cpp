@@ -5,8 +5,6 @@
 #include "entropy.hpp"
 
 using namespace virtio;
-using rig::rng_model;
-using rig::seat;
 
 TEST_CASE("rng: fill() asks for the whole buffer at once [RNG-01][RNG-02]", "[rng]") {
   rig::machine m;

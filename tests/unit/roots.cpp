@@ -8,7 +8,6 @@
 #include "disk.hpp"
 
 using namespace virtio;
-using rig::blk_model;
 
 namespace {
 

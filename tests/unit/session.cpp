@@ -6,15 +6,11 @@
 #include "entropy.hpp"
 
 using namespace virtio;
-using rig::seat;
-using virtio::testing::device_model;
 
 namespace {
 
 // FAILED on top of ACKNOWLEDGE and DRIVER, and the reset that follows it.
 constexpr const char* given_up = "w1@common+0x14=0x83 w1@common+0x14=0x0 r1@common+0x14";
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 // A driver for tests: any device type, any plan, no queue.
 template <class Platform = rig::platform_type, class Transport = rig::any_pci>

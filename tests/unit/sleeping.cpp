@@ -12,10 +12,6 @@
 #include "vsock.hpp"
 
 using namespace virtio;
-using rig::blk_model;
-using rig::rng_model;
-using rig::seat;
-using rig::vsock_model;
 
 namespace {
 
@@ -30,7 +26,7 @@ struct flooded : virtio::testing::strict_platform<virtio::testing::hooked_barrie
 
 using disk = rig::driver<blk::device<sleeping, rig::any_pci, split_queue<8>>>;
 using entropy = rig::driver<rng::device<sleeping, rig::any_pci, packed_queue<8>>>;
-using sockets = rig::driver<vsock::device<sleeping, rig::modern_pci, split_queue<64>>>;
+using sleeping_sockets = rig::driver<vsock::device<sleeping, rig::modern_pci, split_queue<64>>>;
 
 /// A machine that sleeps until its device interrupts it, or a tick comes.
 struct machine : rig::machine {
@@ -88,7 +84,7 @@ TEST_CASE("sleeping: a device that fails is noticed at the wake-up that it fails
   }
   SECTION("sockets") {
     auto& model = m.add<vsock_model>(seat::modern, 4);
-    sockets s;
+    sleeping_sockets s;
     REQUIRE(m.begin(s));
     REQUIRE(s->listen(80, 1));
     m.during = [&](u32 n) {

@@ -12,12 +12,6 @@
 #include "vsock.hpp"
 
 using namespace virtio;
-using rig::blk_model;
-using rig::blk_options;
-using rig::rng_model;
-using rig::seat;
-using virtio::testing::device_model;
-using virtio::testing::fake_function;
 using virtio::testing::vsock_model;
 
 namespace {
@@ -345,7 +339,7 @@ TEST_CASE("start: a device that is known to hold the storage and does not reset 
 
 TEST_CASE("start: of several queues one is missing, and the device has none of them afterwards", "[session][pci][vsock]") {
   const u16 missing = GENERATE(u16{0}, u16{1}, u16{2});
-  rig::sockets<> s;
+  sockets s;
   s.model.at(missing).maximum = s.model.at(missing).size = 0;
   begin_trace(s.m.function(4), 0);
   CHECK(s.begin().error() == errc::not_found);

@@ -7,11 +7,6 @@
 #include "disk.hpp"
 
 using namespace virtio;
-using rig::blk_model;
-using rig::blk_options;
-using rig::expected;
-using rig::fill_pattern;
-using rig::seat;
 
 namespace {
 

@@ -8,20 +8,8 @@
 #include "vsock.hpp"
 
 using namespace virtio;
-using rig::pattern;
-using rig::peer;
-using rig::seat;
-using rig::vsock_flow;
-using rig::vsock_host;
-using rig::vsock_model;
-using rig::vsock_options;
-using vsock::ends;
-namespace ready = vsock::ready;
 
 namespace {
-
-using sockets = rig::sockets<>;
-using op = vsock_model;
 
 constexpr u32 somewhere = 77;  // a port of the host
 
@@ -35,7 +23,7 @@ TEST_CASE("vsock: starts on modern devices, reads its CID, and carries a stream"
   const seat where = GENERATE(seat::modern, seat::crosvm);
   sockets s{{.cid = 0x1234'5678}, where};
   if (where == seat::crosvm) {
-    rig::sockets<vsock::limits{}, split_queue<64>, rig::any_pci> any{{.cid = 4}, where};
+    rig::basic_sockets<vsock::limits{}, split_queue<64>, rig::any_pci> any{{.cid = 4}, where};
     REQUIRE(any.begin());
     CHECK(any->cid() == 4);
     any.check_works(any.connected());
@@ -46,7 +34,7 @@ TEST_CASE("vsock: starts on modern devices, reads its CID, and carries a stream"
 }
 
 TEST_CASE("vsock: the same over packed rings", "[vsock]") {
-  rig::sockets<vsock::limits{}, packed_queue<64>> s;
+  rig::basic_sockets<vsock::limits{}, packed_queue<64>> s;
   const auto up = s.begin();
   CAPTURE(static_cast<int>(s->why().why), s->why().wanted, s->why().available);
   REQUIRE(up);
@@ -474,7 +462,7 @@ TEST_CASE("vsock: a second request on a flow that has a connection does not open
 
 TEST_CASE("vsock: ports that a host chooses to collide find their connections all the same", "[vsock][hostile]") {
   static constexpr vsock::limits many{.connections = 512, .receive_packet = 1024, .receive_buffer = 2048, .receive_pool = 512 * 1024};
-  auto s = std::make_unique<rig::sockets<many, split_queue<256>>>();
+  auto s = std::make_unique<rig::basic_sockets<many, split_queue<256>>>();
   REQUIRE(s->begin());
   REQUIRE((*s)->listen(80, 512));
   std::vector<vsock_flow> flows;

@@ -7,20 +7,8 @@
 #include "vsock.hpp"
 
 using namespace virtio;
-using rig::pattern;
-using rig::peer;
-using rig::vsock_flow;
-using rig::vsock_host;
-using rig::vsock_model;
-using rig::vsock_options;
-using rig::vsock_packet;
-using vsock::ends;
-namespace ready = vsock::ready;
 
 namespace {
-
-using sockets = rig::sockets<>;
-using op = vsock_model;
 
 struct started : sockets {
   explicit started(vsock_options options = {}) : sockets{std::move(options)} { REQUIRE(begin()); }

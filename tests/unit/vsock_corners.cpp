@@ -5,16 +5,8 @@
 #include "vsock.hpp"
 
 using namespace virtio;
-using rig::open_port;
-using rig::pattern;
-using rig::vsock_flow;
-using rig::vsock_model;
-using rig::vsock_options;
 
 namespace {
-
-using sockets = rig::sockets<>;
-using op = vsock_model;
 
 struct started : sockets {
   explicit started(vsock_options options = {}) : sockets{std::move(options)} { REQUIRE(begin()); }
@@ -104,7 +96,7 @@ TEST_CASE("vsock corners: without a pool a lone connection gets its whole receiv
 
 TEST_CASE("vsock corners: room that was promised to a connection that never was is given back", "[vsock]") {
   constexpr vsock::limits pooled{.connections = 4, .receive_packet = 1024, .receive_buffer = 16384, .receive_pool = 32768};
-  rig::sockets<pooled> s;
+  rig::basic_sockets<pooled> s;
   REQUIRE(s.begin());
   for (int i = 0; i < 20; ++i) {
     s.model.tx = op::sending::ignore;

@@ -8,19 +8,8 @@
 #include "vsock.hpp"
 
 using namespace virtio;
-using rig::pattern;
-using rig::peer;
-using rig::vsock_flow;
-using rig::vsock_host;
-using rig::vsock_model;
-using rig::vsock_options;
-using rig::vsock_packet;
-namespace ready = vsock::ready;
 
 namespace {
-
-using sockets = rig::sockets<>;
-using op = vsock_model;
 
 struct started : sockets {
   explicit started(vsock_options options = {}) : sockets{std::move(options)} { REQUIRE(begin()); }
@@ -261,7 +250,7 @@ TEST_CASE("vsock credit: a host that sends a byte at a time never starves [VSOCK
 
 TEST_CASE("vsock credit: packets of one byte use up memory, not only window: what is promised fits [VSOCK-06]", "[vsock][hostile]") {
   static constexpr vsock::limits few{.connections = 4, .receive_packet = 256, .receive_buffer = 4096, .receive_pool = 4096};
-  rig::sockets<few> s;
+  rig::basic_sockets<few> s;
   REQUIRE(s.begin());
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -292,7 +281,7 @@ TEST_CASE("vsock credit: a host that goes beyond the window loses the connection
 
 TEST_CASE("vsock credit: many connections share little memory, and no promise exceeds it [VSOCK-06]", "[vsock]") {
   static constexpr vsock::limits shared{.connections = 64, .receive_packet = 512, .receive_buffer = 16384, .receive_pool = 65536};
-  rig::sockets<shared> s;
+  rig::basic_sockets<shared> s;
   REQUIRE(s.begin());
   std::vector<vsock::socket> all;
   for (int i = 0; i < shared.connections; ++i) {
@@ -329,7 +318,7 @@ TEST_CASE("vsock credit: many connections share little memory, and no promise ex
 
 TEST_CASE("vsock credit: an idle connection gets its packet while others hold all the memory [VSOCK-06]", "[vsock]") {
   static constexpr vsock::limits shared{.connections = 16, .receive_packet = 512, .receive_buffer = 16384, .receive_pool = 16 * 512};
-  rig::sockets<shared> s;
+  rig::basic_sockets<shared> s;
   REQUIRE(s.begin());
   std::vector<vsock::socket> all;
   for (int i = 0; i < shared.connections; ++i) {
@@ -343,7 +332,7 @@ TEST_CASE("vsock credit: an idle connection gets its packet while others hold al
 
 TEST_CASE("vsock credit: what a connection leaves behind unread is memory for others", "[vsock]") {
   static constexpr vsock::limits shared{.connections = 4, .receive_packet = 512, .receive_buffer = 4096, .receive_pool = 4096};
-  rig::sockets<shared> s;
+  rig::basic_sockets<shared> s;
   REQUIRE(s.begin());
   for (int i = 0; i < 100; ++i) {
     const auto one = s.connected();
@@ -457,7 +446,7 @@ constexpr u64 around = (u64{1} << 32) + 10'000'000;
 }  // namespace
 
 TEST_CASE("vsock credit: what is sent counts beyond 2^32, all of it [VSOCK-05][VSOCK-06]", "[vsock][slow]") {
-  auto s = std::make_unique<rig::sockets<large>>();
+  auto s = std::make_unique<rig::basic_sockets<large>>();
   REQUIRE(s->begin());
   const auto one = s->connected();
   auto& there = s->end(one);
@@ -479,7 +468,7 @@ TEST_CASE("vsock credit: what is sent counts beyond 2^32, all of it [VSOCK-05][V
 }
 
 TEST_CASE("vsock credit: what is received counts beyond 2^32, all of it [VSOCK-06]", "[vsock][slow]") {
-  auto s = std::make_unique<rig::sockets<large>>();
+  auto s = std::make_unique<rig::basic_sockets<large>>();
   REQUIRE(s->begin());
   const auto one = s->connected();
   const auto f = s->flow(one);

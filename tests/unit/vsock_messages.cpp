@@ -5,9 +5,6 @@
 #include "vsock.hpp"
 
 using namespace virtio;
-using rig::pattern;
-using rig::vsock_flow;
-using rig::vsock_model;
 using vsock::kind;
 
 namespace {
@@ -17,8 +14,8 @@ constexpr vsock::limits layout{.connections = 4, .receive_packet = 256, .receive
 constexpr u32 port = 5500;
 using model = vsock_model;
 
-struct started : rig::sockets<layout> {
-  explicit started(rig::vsock_options options = {}) : rig::sockets<layout>{std::move(options)} {
+struct started : rig::basic_sockets<layout> {
+  explicit started(rig::vsock_options options = {}) : rig::basic_sockets<layout>{std::move(options)} {
     this->model.ports[port] = vsock_model::reception::accepts;
     REQUIRE(begin());
   }
@@ -200,7 +197,7 @@ TEST_CASE("vsock messages: without them on either side they are refused by name 
     CHECK(s->try_connect({2, port}));
   }
   SECTION("the driver was told to have none") {
-    rig::sockets<> s;
+    sockets s;
     REQUIRE(s.begin());
     CHECK(s->try_connect({2, port}, kind::seqpacket).error() == errc::unsupported);
     CHECK(!s->features().has(vsock::feature::seqpacket));

@@ -9,20 +9,8 @@
 #include "vsock.hpp"
 
 using namespace virtio;
-using rig::pattern;
-using rig::peer;
-using rig::vsock_flow;
-using rig::vsock_host;
-using rig::vsock_model;
-using rig::vsock_options;
-using rig::vsock_packet;
-using vsock::ends;
-namespace ready = vsock::ready;
 
 namespace {
-
-using sockets = rig::sockets<>;
-using op = vsock_model;
 
 struct started : sockets {
   explicit started(vsock_options options = {}) : sockets{std::move(options)} { REQUIRE(begin()); }
@@ -33,16 +21,16 @@ constexpr vsock::limits little{.connections = 4, .listeners = 2, .replies = 4, .
                                .receive_pool = 2048, .send_packet = 512, .send_packets = 4};
 
 struct split_and_usual {
-  using type = rig::sockets<vsock::limits{}, split_queue<64>>;
+  using type = rig::basic_sockets<vsock::limits{}, split_queue<64>>;
 };
 struct packed_and_usual {
-  using type = rig::sockets<vsock::limits{}, packed_queue<64>>;
+  using type = rig::basic_sockets<vsock::limits{}, packed_queue<64>>;
 };
 struct split_and_little {
-  using type = rig::sockets<little, split_queue<16>>;
+  using type = rig::basic_sockets<little, split_queue<16>>;
 };
 struct packed_and_little {
-  using type = rig::sockets<little, packed_queue<16>>;
+  using type = rig::basic_sockets<little, packed_queue<16>>;
 };
 
 }  // namespace
@@ -218,7 +206,7 @@ TEST_CASE("vsock streams: a program that takes nothing stops the host at the win
 }
 
 TEST_CASE("vsock streams: a connection that nobody reads does not stop the others", "[vsock]") {
-  rig::sockets<little, split_queue<16>> s{{.queue_sizes = {16, 16, 4}}};
+  rig::basic_sockets<little, split_queue<16>> s{{.queue_sizes = {16, 16, 4}}};
   REQUIRE(s.begin());
   const auto idle = s.connected();
   s.model.send(s.flow(idle), pattern(50'000, 3));

@@ -11,7 +11,6 @@
 
 using namespace virtio;
 using namespace virtio::testing;
-using rig::seat;
 
 namespace {
 

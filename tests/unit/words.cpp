@@ -12,12 +12,6 @@
 #include "vsock.hpp"
 
 using namespace virtio;
-using rig::blk_model;
-using rig::blk_options;
-using rig::rng_model;
-using rig::seat;
-using virtio::testing::device_model;
-using virtio::testing::fake_function;
 
 namespace {
 
@@ -217,7 +211,7 @@ TEST_CASE("words: a queue of a size that will not do is not storage that is too 
 
 TEST_CASE("words: of a socket device the queue that is too small is named", "[session][vsock]") {
   const u16 which = GENERATE(u16{0}, u16{1});
-  rig::sockets<> s;
+  sockets s;
   s.model.at(which).maximum = s.model.at(which).size = 1;
   CHECK(s.begin().error() == errc::unsupported);
   CHECK(s->why().why == verdict::queue_too_small);
@@ -319,7 +313,7 @@ TEST_CASE("words: a block size that is no power of two is named as such, and is 
 }
 
 TEST_CASE("words: whoever waits for a peer and finds nobody is told of no reset", "[vsock]") {
-  rig::sockets<> s;
+  sockets s;
   REQUIRE(s.begin());
   REQUIRE(s->listen(80, 1));
   const auto nobody = s->accept(80);

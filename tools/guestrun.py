@@ -78,7 +78,7 @@ class _Control:
         self.console, self.events, self.refusals = "", [], []
         self._send("qmp_capabilities")
 
-    def _send(self, name, **arguments):
+    def _send(self, name, /, **arguments):
         command = {"execute": name, "arguments": {key.replace("_", "-"): value for key, value in arguments.items()}}
         self.unanswered += 1
         with contextlib.suppress(OSError):  # QEMU has gone already; its own status tells

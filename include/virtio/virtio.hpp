@@ -4,6 +4,7 @@
 
 #include <virtio/balloon.hpp>
 #include <virtio/blk.hpp>
+#include <virtio/console.hpp>
 #include <virtio/mmio.hpp>
 #include <virtio/pci.hpp>
 #include <virtio/platform/bounce.hpp>

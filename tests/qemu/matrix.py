@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 sys.dont_write_bytecode = True
 import balloon_cells  # noqa: E402
 import block_cells  # noqa: E402
+import console_cells  # noqa: E402
 import guestrun  # noqa: E402
 import hotplug_cells  # noqa: E402
 import i386_cells  # noqa: E402
@@ -219,6 +220,7 @@ class Cell:
     only: tuple = ("7.2", "10")
     processor: str = "x86_64"
     script: list = dataclasses.field(default_factory=list)  # what the host does meanwhile, see guestrun.py
+    beside: object = None     # makes what runs beside QEMU: a context with `arguments` for QEMU and, afterwards, `complaints()`
     tags: str = ""            # requirements of the specification that the cell exercises
     long: bool = False        # only with tools/test --long
 
@@ -528,8 +530,8 @@ def example_cells():
     yield Cell("pc example 02_rng without an rng", image="examples/02_rng", status=1, console=[r"\Ano rng: there is no such device"])
 
 
-MORE = (balloon_cells, block_cells, packed_cells, ring_cells, register_cells, i386_cells, mmio_cells, virt_cells, interrupt_cells, hotplug_cells,
-        memory_cells)
+MORE = (balloon_cells, block_cells, console_cells, packed_cells, ring_cells, register_cells, i386_cells, mmio_cells, virt_cells,
+        interrupt_cells, hotplug_cells, memory_cells)
 
 
 def cells(qemu):
@@ -624,11 +626,14 @@ def run(cell, qemu, tree, folder, helpers):
         disk.create(path)
     extra = arguments_of(cell, [helpers.enter_context(storage_daemon.serve(path)) if disk.vhost_user else path
                                 for disk, path in zip(cell.disks, paths)])
+    beside = helpers.enter_context(cell.beside()) if cell.beside else None
+    extra += beside.arguments if beside else []
 
     began = time.monotonic()
     status, console = guestrun.boot(tree / cell.image, qemu, cell.machine, cell.memory, cell.command_line(), extra=extra,
                                    script=cell.script)
     wrong = report(cell, paths, status, console.replace("\r\n", "\n"), time.monotonic() - began)
+    wrong += beside.complaints() if beside else []
     if wrong:
         print("QEMU's further arguments:", *extra)
     return wrong

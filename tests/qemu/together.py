@@ -56,6 +56,7 @@ def key(cell):
     """What cells must have in common to share a boot, None for a cell that needs one of its own."""
     shares = (cell.image in GUESTS and set(cell.tell.get("run", "").split(",")) <= WORDS and not is_slow(cell)
               and cell.extra in ([], i386_cells.OLD_PROCESSOR) and cell.status == 0 and cell.functions is None and cell.slots is None
+              and cell.beside is None
               and len(cell.disks) <= 1 and len(cell.rngs) <= 1
               and not any(disk.vhost_user or disk.plugged or disk.resized or "bus=" in disk.options for disk in cell.disks))
     return (cell.machine, cell.memory, cell.image, *cell.extra, *matrix.GLOBALS.get(cell.variant, [])) if shares else None
@@ -96,7 +97,8 @@ def batches(version, processor):
 
 def drivers(cell):
     """The drivers that a cell is about: those of its devices, or the one that an example without any is about."""
-    return [name for name, devices in (("blk", cell.disks), ("rng", cell.rngs)) if devices or re.search(rf"examples/.*_{name}", cell.image)]
+    return [name for name, devices in (("blk", cell.disks), ("rng", cell.rngs), ("balloon", ()), ("console", ()))
+            if devices or re.search(rf"(examples/.*|qemu)_{name}", cell.image)]
 
 
 def kinds(cells):

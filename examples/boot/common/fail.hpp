@@ -6,6 +6,7 @@
 #include <virtio/balloon/protocol.hpp>
 #include <virtio/blk/protocol.hpp>
 #include <virtio/bus/pci/capabilities.hpp>
+#include <virtio/console/protocol.hpp>
 #include <virtio/vsock/protocol.hpp>
 
 #include "runtime.hpp"
@@ -21,6 +22,7 @@ inline void print_feature(virtio::u8 bit, virtio::device_type type) {
   const char* known = virtio::name(static_cast<virtio::feature>(bit));
   if (known == nullptr && type == virtio::device_type::balloon) known = virtio::balloon::name(static_cast<virtio::balloon::feature>(bit));
   if (known == nullptr && type == virtio::device_type::block) known = virtio::blk::name(static_cast<virtio::blk::feature>(bit));
+  if (known == nullptr && type == virtio::device_type::console) known = virtio::console::name(static_cast<virtio::console::feature>(bit));
   if (known == nullptr && type == virtio::device_type::vsock) known = virtio::vsock::name(static_cast<virtio::vsock::feature>(bit));
   if (known != nullptr) print(known);
   else print("bit ", bit);

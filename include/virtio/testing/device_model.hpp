@@ -418,7 +418,7 @@ class device_model {
   }
   void write_config(std::uint32_t offset, std::uint32_t width, std::uint32_t value, interface via) {
     check_config_access(offset, width, via, device_memory::access::write);
-    if (via == interface::modern && (status_ & features_ok_bit) == 0)
+    if (via == interface::modern && (status_ & features_ok_bit) == 0 && !config_writable_at_once(offset))
       object("INIT-06: configuration written before FEATURES_OK");
     if (!config_writable(offset, width)) return object("write to read-only configuration at " + wire::hex(offset));
     for (std::uint32_t i = 0; i < width && offset + i < config_.size(); ++i)
@@ -447,6 +447,8 @@ class device_model {
   }
   virtual void config_written(std::uint32_t, std::uint32_t) {}
   [[nodiscard]] virtual bool config_writable(std::uint32_t, std::uint32_t) const { return false; }
+  /// Whether the field may be written by a driver that has accepted nothing yet.
+  [[nodiscard]] virtual bool config_writable_at_once(std::uint32_t) const { return false; }
   /// Start and width of the field at `offset`, and the feature it needs (128: none); width 0: not known.
   struct field {
     std::uint32_t first, width;

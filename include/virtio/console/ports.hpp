@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT
+// The ports of a console: what the host says of each on the control queue, and what it is told there in turn. A console of one port has no
+// such queue.
+// Spec: virtio 1.4, 5.3.6.2. Layer: console (may include device, transport, queue, platform, base).
+#pragma once
+
+#include <virtio/base/bytes.hpp>
+#include <virtio/console/protocol.hpp>
+#include <virtio/device/buffer_pool.hpp>
+
+namespace virtio::console {
+
+/// What the host says of a port.
+template <u16 NameBytes>
+struct port_facts {
+  bool is_present = false;    // it can be used
+  bool is_console = false;    // it is for a person to look at
+  bool host_is_open = false;  // at the other end; what is sent before is lost on some hosts
+  screen size{};              // of a console, as the host said last
+  u16 name_size = 0;
+  char name_data[NameBytes]{};
+
+  /// The host's name for it, cut to `limits::name_bytes`; any bytes.
+  [[nodiscard]] const_bytes name() const { return {name_data, name_size}; }
+};
+
+namespace detail {
+
+/// The port of a console without a control queue: it is there, and open.
+template <class Set, class Barriers, byte_order Order, limits L>
+class one_port {
+ public:
+  using facts_type = port_facts<1>;
+  static constexpr usize dma_bytes = 0;
+  static constexpr bool has_control = false;
+
+  void begin(u16, bool) { facts_ = {.is_present = true, .is_console = true, .host_is_open = true}; }
+  void end() { facts_ = {}; }
+  void start(Set&, const dma_area&) {}
+  void kick(Set&) {}
+  [[nodiscard]] u16 count() const { return 1; }
+  [[nodiscard]] facts_type& operator[](u16) { return facts_; }
+  [[nodiscard]] const facts_type& operator[](u16) const { return facts_; }
+  template <class Gone>
+  [[nodiscard]] errc hear(Set&, bool&, Gone&&) { return errc::ok; }
+  [[nodiscard]] errc say_open(Set&, u16, u16) { return errc::ok; }
+
+ private:
+  facts_type facts_{};
+};
+
+/// Several of them. What the host must hear is remembered for each port, and leaves as the queue has room: a flood of messages costs
+/// no memory, and only the last word counts. All-zero until `begin`.
+template <class Set, class Barriers, byte_order Order, limits L>
+class several_ports {
+  using ring = typename Set::ring_type;
+  // QEMU drops a message that finds no buffer, so there are as many as the queue takes.
+  using pool = buffer_pool<ring::slots, message_bytes + virtio::detail::round_up(L.name_bytes, 8)>;
+  using written_message = message_cells<to_device, Order>;
+  using read_message = message_cells<from_device, Order>;
+  static_assert(sizeof(read_message) == message_bytes);
+  enum : u16 { queue_in = 2, queue_out = 3 };
+
+ public:
+  using facts_type = port_facts<L.name_bytes>;
+  static constexpr usize dma_bytes = 2 * pool::dma_bytes;
+  static constexpr bool has_control = true;
+
+  /// `all_there`: there is one, without a control queue.
+  void begin(u16 count, bool all_there) {
+    end();
+    count_ = count;
+    talks_ = !all_there;
+    if (all_there) facts_[0].is_present = facts_[0].is_console = facts_[0].host_is_open = true;
+  }
+  void end() { virtio::detail::clear(*this); }
+
+  /// Ahead of step 8: posts buffers, and stages the first message. No doorbell rings.
+  void start(Set& set, const dma_area& memory) {
+    in_.start(memory.part(0, pool::dma_bytes));
+    out_.start(memory.part(pool::dma_bytes, pool::dma_bytes));
+    in_.post(set[queue_in]);
+    (void)say(set, 0, control::device_ready, 1);  // the queue is empty: there is room
+  }
+  void kick(Set& set) {
+    set.kick(queue_in);
+    set.kick(queue_out);
+  }
+
+  [[nodiscard]] u16 count() const { return count_; }
+  [[nodiscard]] facts_type& operator[](u16 which) { return facts_[which]; }
+  [[nodiscard]] const facts_type& operator[](u16 which) const { return facts_[which]; }
+
+  /// Takes what the host has said, and says what it is owed. `gone(port)` is called for one that has been removed. `came` becomes true if
+  /// there was anything. Errors: `device_misbehaved`.
+  template <class Gone>
+  [[nodiscard]] errc hear(Set& set, bool& came, Gone&& gone) {
+    if (!talks_) return errc::ok;
+    for (u32 heard = 0; heard < ring::slots; ++heard) {  // a flood has its turn, and no more
+      buffer_index buffer;
+      u32 length = 0;
+      const errc got = pool::arrived(set[queue_in], buffer, length);
+      if (got == errc::not_ready) break;
+      if (got != errc::ok) return got;
+      came = true;
+      if (length >= message_bytes) act(set, in_.payload(buffer), length - message_bytes, gone);
+      in_.give_back(buffer);
+      in_.post(set[queue_in]);
+    }
+    return say_owed(set, came);
+  }
+
+  /// Tells the host that the port is open, 1, or closed, 0; now or when there is room. Errors: `device_misbehaved`.
+  [[nodiscard]] errc say_open(Set& set, u16 which, u16 value) {
+    if (!talks_) return errc::ok;
+    owed_[which].open = value == 0 ? owes::closed : owes::open;
+    bool some = false;
+    return say_owed(set, some);
+  }
+
+ private:
+  enum class owes : u8 { nothing, open, closed };
+  struct owed {
+    bool ready = false;
+    owes open = owes::nothing;
+  };
+
+  // Every field is loaded once, and compared with what we know. `more` bytes follow it.
+  template <class Gone>
+  void act(Set& set, const u8* data, u32 more, Gone& gone) {
+    const auto& message = *reinterpret_cast<const read_message*>(data);
+    const u32 which = message.port.template fetch<Barriers>().unchecked();
+    const control what{message.event.template fetch<Barriers>().unchecked()};
+    const u16 value = message.value.template fetch<Barriers>().unchecked();
+    data += message_bytes;
+    if (which >= count_) {
+      if (what == control::port_add) (void)say(set, which, control::port_ready, 0);  // there is no room for it; nor, at times, to say so
+      return;
+    }
+    facts_type& facts = facts_[which];
+    if (what == control::port_add) facts.is_present = owed_[which].ready = true;
+    if (!facts.is_present) return;
+    switch (what) {
+      case control::port_remove:
+        virtio::detail::clear(facts);
+        owed_[which] = {};
+        gone(static_cast<u16>(which));
+        break;
+      case control::console_port:
+        facts.is_console = true;
+        owed_[which].open = owes::open;
+        break;
+      case control::resize:
+        if (more >= 4) facts.size = {half_word(data), half_word(data + 2)};
+        break;
+      case control::port_open: facts.host_is_open = value != 0; break;
+      case control::port_name:
+        facts.name_size = static_cast<u16>(virtio::detail::smaller(more, u32{L.name_bytes}));
+        __builtin_memcpy(facts.name_data, data, facts.name_size);
+        while (facts.name_size != 0 && facts.name_data[facts.name_size - 1] == '\0') --facts.name_size;
+        break;
+      default: break;
+    }
+  }
+  [[nodiscard]] static u16 half_word(const u8* from) {
+    return reinterpret_cast<const from_device<u16, Order>*>(from)->template fetch<Barriers>().unchecked();
+  }
+
+  // As far as there is room: a port is ready before it is open.
+  [[nodiscard]] errc say_owed(Set& set, bool& came) {
+    if (const errc problem = out_.collect(set[queue_out], came); problem != errc::ok) return problem;
+    for (u16 i = 0; i < count_; ++i) {
+      owed& one = owed_[i];
+      if (one.ready && say(set, i, control::port_ready, 1)) one.ready = false;
+      if (one.ready || one.open == owes::nothing) continue;
+      if (say(set, i, control::port_open, one.open == owes::open ? 1 : 0)) one.open = owes::nothing;
+    }
+    kick(set);
+    return errc::ok;
+  }
+  [[nodiscard]] bool say(Set& set, u32 which, control what, u16 value) {
+    const auto slot = set[queue_out].reserve();
+    if (!slot || !out_.has_free()) return false;
+    const buffer_index buffer = out_.take();
+    auto& message = *reinterpret_cast<written_message*>(out_.payload(buffer));
+    message.port.store(which);
+    message.event.store(static_cast<u16>(what));
+    message.value.store(value);
+    segment_list<1> chain;
+    out_.append(chain, buffer, direction::to_device, 0, message_bytes);
+    (void)set[queue_out].stage(*slot, chain, buffer.cookie());  // there is room
+    return true;
+  }
+
+  u16 count_ = 0;
+  bool talks_ = false;
+  pool in_{};
+  pool out_{};
+  owed owed_[L.ports]{};
+  facts_type facts_[L.ports]{};
+};
+
+}  // namespace detail
+}  // namespace virtio::console

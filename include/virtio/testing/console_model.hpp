@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: MIT
+// A console and the host behind it: what it has heard from each port, what it will say, and whether it listens. Its ports come and
+// get their names as on QEMU. Spec: virtio 1.4, 5.3. Layer: testing.
+#pragma once
+
+#include <deque>
+#include <string>
+
+#include <virtio/testing/device_model.hpp>
+
+namespace virtio::testing {
+
+class console_model : public device_model {
+ public:
+  static constexpr unsigned size_bit = 0, multiport_bit = 1, emergency_bit = 2;
+  enum message_kind : unsigned { device_ready, port_add, port_remove, port_ready, console_port, resize, port_open, port_name };
+
+  /// A port at the host. Port n is `ports[n]`; one that is not `there` is not announced.
+  struct port {
+    bool there = true, is_console = false, host_open = true;
+    std::string name{};
+    bool listens = true;         // else it leaves what is sent to it where it is
+    bool guest_ready = false, guest_open = false;
+    std::string heard{};         // from the guest
+    std::deque<std::uint8_t> says{};  // to the guest, as it has room
+    std::size_t piece = ~std::size_t{0};  // bytes that it puts into a buffer, at most; 0: it uses up a buffer for nothing, each time
+  };
+  struct message {
+    std::uint32_t port;
+    unsigned event, value;
+  };
+
+  explicit console_model(device_memory& memory, std::initializer_list<unsigned> offered = {}, std::size_t ports_ = 1,
+                         std::uint16_t queue_size = 16)
+      : device_model{memory, 3,
+                     std::vector<std::uint16_t>(has(offered, multiport_bit) ? 2 * ports_ + 2 : 2, queue_size),
+                     std::vector<std::uint8_t>(12)},
+        ports(ports_) {
+    offer(offered);
+    if (has(offered, multiport_bit)) put_config(4, ports_, 4);
+  }
+
+  std::vector<port> ports;
+  std::vector<message> told;      // by the driver, on the control queue
+  std::string emergency;          // written to the register
+  std::function<void(std::uint16_t queue, std::vector<std::uint8_t>&)> falsify;  // what is about to be written to the guest
+
+  /// The host says this at a port, now as far as there is room.
+  void say(std::size_t to, const std::string& text) {
+    ports[to].says.insert(ports[to].says.end(), text.begin(), text.end());
+    (void)serve(receiveq(to));
+  }
+  /// A control message, with what follows it.
+  void control(std::uint32_t which, unsigned event, unsigned value = 0, const std::string& more = {}) {
+    std::vector<std::uint8_t> raw(8);
+    wire::put(raw.data(), which, 4);
+    wire::put(raw.data() + 4, event, 2);
+    wire::put(raw.data() + 6, value, 2);
+    raw.insert(raw.end(), more.begin(), more.end());
+    messages_.push_back(std::move(raw));
+    (void)serve(2);
+  }
+  void control_resize(std::uint32_t which, unsigned columns, unsigned rows) {
+    std::uint8_t raw[4];
+    wire::put(raw, columns, 2);
+    wire::put(raw + 2, rows, 2);
+    control(which, resize, 0, std::string(reinterpret_cast<const char*>(raw), 4));
+  }
+  [[nodiscard]] static std::uint16_t receiveq(std::size_t of) { return static_cast<std::uint16_t>(of == 0 ? 0 : 2 * of + 2); }
+  [[nodiscard]] static std::uint16_t transmitq(std::size_t of) { return static_cast<std::uint16_t>(receiveq(of) + 1); }
+  [[nodiscard]] std::size_t unsaid() const { return messages_.size(); }
+
+ protected:
+  [[nodiscard]] bool knows(unsigned bit) const override { return bit <= 2 || (bit >= 24 && device_model::knows(bit)); }
+  [[nodiscard]] field config_field(std::uint32_t offset) const override {
+    return offset < 2 ? field{0, 2, size_bit} : offset < 4 ? field{2, 2, size_bit} : offset < 8 ? field{4, 4, multiport_bit}
+                                                                                                : field{8, 4, emergency_bit};
+  }
+  [[nodiscard]] bool config_writable(std::uint32_t offset, std::uint32_t) const override { return offset == 8; }
+  [[nodiscard]] bool config_writable_at_once(std::uint32_t offset) const override { return offset == 8; }
+  void config_written(std::uint32_t, std::uint32_t) override { emergency += static_cast<char>(config()[8]); }
+  void was_reset() override {
+    messages_.clear();
+    ready_ = false;
+    for (port& one : ports) one.guest_ready = one.guest_open = false;
+  }
+
+  std::optional<chain> take(std::uint16_t queue) override {
+    if (is_control(queue)) return queue == 2 && messages_.empty() ? std::nullopt : device_model::take(queue);
+    port& one = ports[port_of(queue)];
+    const bool idle = queue % 2 == 0 ? one.says.empty() || !(one.guest_open || !accepted(multiport_bit)) : !one.listens;
+    return idle ? std::nullopt : device_model::take(queue);
+  }
+
+  std::uint32_t process(std::uint16_t queue, chain& buffer) override {
+    if (queue % 2 == 0 && buffer.readable() != 0) object("CONSOLE-01: readable bytes on receiveq " + std::to_string(queue));
+    if (queue % 2 == 1 && buffer.writable() != 0) object("CONSOLE-02: writable bytes on transmitq " + std::to_string(queue));
+    if (is_control(queue) && framing_is_legacy() && buffer.elements.size() != 1)
+      object("CONSOLEL-04: a control message in " + std::to_string(buffer.elements.size()) + " pieces");
+    if (queue % 2 == 1) {
+      const std::vector<std::uint8_t> data = buffer.read_all();
+      if (is_control(queue)) hear(data);
+      else ports[port_of(queue)].heard.append(data.begin(), data.end());
+      return 0;
+    }
+    std::vector<std::uint8_t> data;
+    if (is_control(queue)) {
+      if (messages_.empty()) return 0;  // a reset has come between
+      data = messages_.front();
+      messages_.pop_front();
+    } else {
+      port& one = ports[port_of(queue)];
+      const std::size_t now = std::min({one.says.size(), one.piece, static_cast<std::size_t>(buffer.writable())});
+      data.assign(one.says.begin(), one.says.begin() + static_cast<std::ptrdiff_t>(now));
+      one.says.erase(one.says.begin(), one.says.begin() + static_cast<std::ptrdiff_t>(now));
+    }
+    if (falsify) falsify(queue, data);
+    return static_cast<std::uint32_t>(buffer.write(0, data.data(), data.size()));
+  }
+
+ private:
+  static bool has(std::initializer_list<unsigned> bits, unsigned bit) { return std::find(bits.begin(), bits.end(), bit) != bits.end(); }
+  [[nodiscard]] bool is_control(std::uint16_t queue) const { return accepted(multiport_bit) && (queue == 2 || queue == 3); }
+  [[nodiscard]] static std::size_t port_of(std::uint16_t queue) { return queue < 2 ? 0 : (queue - 2u) / 2; }
+
+  void hear(const std::vector<std::uint8_t>& data) {
+    if (data.size() != 8) return object("console: a control message of " + std::to_string(data.size()) + " bytes");
+    const message one{static_cast<std::uint32_t>(wire::get(data.data(), 4)), static_cast<unsigned>(wire::get(data.data() + 4, 2)),
+                      static_cast<unsigned>(wire::get(data.data() + 6, 2))};
+    told.push_back(one);
+    if (one.event == device_ready) {
+      ready_ = one.value == 1;
+      for (std::uint32_t i = 0; i < ports.size(); ++i)
+        if (ports[i].there) control(i, port_add);
+      return;
+    }
+    if (!ready_) object("CONSOLE-03: a control message before DEVICE_READY");
+    if (one.port >= ports.size()) return object("console: a message about port " + std::to_string(one.port));
+    port& which = ports[one.port];
+    if (one.event == port_ready) {
+      which.guest_ready = one.value == 1;
+      if (!which.guest_ready) return;
+      if (which.is_console) control(one.port, console_port, 1);
+      if (!which.name.empty()) control(one.port, port_name, 1, which.name);
+      if (which.host_open) control(one.port, port_open, 1);
+    } else if (one.event == port_open) {
+      if (!which.guest_ready) object("console: port " + std::to_string(one.port) + " is open before it is ready");
+      which.guest_open = one.value == 1;
+    } else {
+      object("console: event " + std::to_string(one.event) + " is not a driver's");
+    }
+  }
+
+  std::deque<std::vector<std::uint8_t>> messages_;
+  bool ready_ = false;
+};
+
+}  // namespace virtio::testing

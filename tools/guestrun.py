@@ -63,18 +63,21 @@ def guest_status(returncode):
     return None if returncode < 0 or returncode % 2 == 0 else (returncode - 1) // 2
 
 
+AGAIN = object()  # from a check: not yet, ask once more
+
+
 class _Control:
     """The control socket: lets the guest go once QEMU has answered, notes why QEMU stopped, and plays the host's part of a script:
     steps of a condition and what follows when it comes true, one after the other: commands as (name, arguments), whose answers are
-    waited for, or (name, arguments, check), whose answer and QEMU's process are shown to `check`, which returns what is wrong;
+    waited for, or (name, arguments, check), whose answer and QEMU's process are shown to `check`, which returns what is wrong, or AGAIN;
     functions to call, and bytes for the guest's serial port. A condition is a pattern that the console must match
-    behind what the step before matched, or "event NAME"."""
+    behind what the step before matched, or "event NAME", or "event NAME STATUS" for those that have a status."""
 
     def __init__(self, sock, serial, script=()):
         self.sock, self.serial, self.pending, self.ended_by = sock, serial, b"", ""
         self.started = self.going = False
         self.script, self.doing, self.unanswered = list(script), [], 0
-        self.process, self.check = None, None
+        self.process, self.asked, self.check = None, None, None
         self.console, self.events, self.refusals = "", [], []
         self._send("qmp_capabilities")
 
@@ -91,7 +94,7 @@ class _Control:
             with contextlib.suppress(OSError):  # as above
                 self.serial.write(what)
         else:
-            self.check = what[2] if len(what) > 2 else None
+            self.asked, self.check = what, what[2] if len(what) > 2 else None
             self._send(what[0], **what[1])
 
     def _step(self):
@@ -125,7 +128,10 @@ class _Control:
                 if self.check:
                     check, self.check = self.check, None
                     wrong = check(message["return"], self.process)
-                    self.refusals += [wrong] if wrong else []
+                    if wrong is AGAIN:
+                        self.doing.insert(0, self.asked)
+                    elif wrong:
+                        self.refusals.append(wrong)
                 self.going = self.started  # the second answer is that to "cont"
                 if not self.started:
                     self.started = True
@@ -135,7 +141,8 @@ class _Control:
             elif "error" in message:
                 self.refusals.append(message["error"].get("desc", "?"))
             if "event" in message and self.going:
-                self.events.append(message["event"])
+                status = message.get("data", {}).get("status")
+                self.events += [message["event"], *([f"{message['event']} {status}"] if status else [])]
             self._step()
 
 

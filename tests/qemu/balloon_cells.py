@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Cells of the QEMU matrix with a balloon: the host sets its size, sees memory come back, and asks for statistics."""
+"""Cells of the QEMU matrix with a balloon: the host sets its size, sees memory come back, and asks for statistics; it migrates the guest,
+and does not send what the guest has hinted."""
 import pathlib
+
+import guestrun
 
 MIB = 1 << 20
 OBJECT = {"path": "/machine/peripheral/balloon"}
+POISON = 0xa5b6c7d8
 
 
 def resident(process):
@@ -11,38 +15,106 @@ def resident(process):
     return int(pathlib.Path(f"/proc/{process}/statm").read_text().split()[1]) * 4096
 
 
-def host():
-    """The host's part: 40 MiB go into the balloon, statistics are asked for twice, and all comes back."""
-    before = []
+class Memory:
+    """What QEMU has given back since the last look."""
 
-    def measure(_, process):
-        before.append(resident(process))
+    def __init__(self):
+        self.before = 0
+
+    def measure(self, _, process):
+        self.before = resident(process)
+
+    def freed(self, least, most):
+        """A check: between `least` and `most` MiB have been given back."""
+        def check(_, process):
+            freed = (self.before - resident(process)) / MIB
+            return None if least <= freed <= most else f"the host has got {freed:.1f} MiB back"
+        return check
+
+
+def host(reporting=None, emergency=False):
+    """The host's part: 40 MiB go into the balloon, statistics are asked for twice, and all comes back. `reporting`: MiB that the report
+    of 32 MiB gives it, at least and at most. `emergency`: the guest takes 4 MiB back unasked."""
+    memory = Memory()
 
     def smaller(answer, process):
-        freed = before[0] - resident(process)
-        if answer["actual"] != 88 * MIB:
-            return f"query-balloon says {answer}"
-        return None if freed > 32 * MIB else f"the host has got {freed} bytes back"
+        return f"query-balloon says {answer}" if answer["actual"] != 88 * MIB else memory.freed(32, 64)(answer, process)
 
     def statistics(answer, _):
         said = answer["stats"]
         right = {"stat-total-memory": 128 * MIB, "stat-free-memory": 8 * MIB}
         return None if all(said[key] == value for key, value in right.items()) else f"guest-stats: {said}"
 
-    return [("^up with", ("query-status", {}, measure), ("balloon", {"value": 88 * MIB})),
-            ("^in the balloon: 10240$", ("query-balloon", {}, smaller),
-             ("qom-set", {**OBJECT, "property": "guest-stats-polling-interval", "value": 1})),
-            ("^told 2$", ("qom-get", {**OBJECT, "property": "guest-stats"}, statistics), ("balloon", {"value": 128 * MIB}))]
+    look = ("query-status", {})
+    yield "^up with", (*look, memory.measure), ("balloon", {"value": 88 * MIB})
+    yield ("^in the balloon: 10240$", ("query-balloon", {}, smaller),
+           ("qom-set", {**OBJECT, "property": "guest-stats-polling-interval", "value": 1}))
+    yield "^told 2$", ("qom-get", {**OBJECT, "property": "guest-stats"}, statistics), (*look, memory.measure)
+    if emergency:
+        yield "^out of memory: 9216$", ("query-balloon", {}, lambda answer, _: f"{answer}" if answer["actual"] != 92 * MIB else None)
+    yield "", ("balloon", {"value": 128 * MIB})
+    if reporting:
+        # Since the balloon was full all of its memory has been written to again.
+        least, most = reporting
+        yield "^reported$", (*look, memory.freed(least - 40, most - 40)), ("balloon", {"value": 127 * MIB})
+
+
+def migrated(least, most):
+    """The host's part: it migrates the guest to nowhere, which takes `least` to `most` MiB, and lets it run again."""
+    def sent(answer, _):
+        pages = answer["ram"]["normal-bytes"] / MIB
+        return None if least <= pages <= most else f"{pages:.1f} MiB were sent"
+
+    def at_rest(answer, _):
+        return None if answer["status"] == "postmigrate" else guestrun.AGAIN
+
+    yield ("^up with", ("migrate-set-capabilities", {"capabilities": [{"capability": "events", "state": True}]}),
+           ("migrate-set-parameters", {"max-bandwidth": 32 * MIB}), ("migrate", {"uri": "exec:cat >/dev/null"}))
+    yield "event MIGRATION completed", ("query-migrate", {}, sent), ("query-status", {}, at_rest), ("cont", {})
+
+
+def inflating_cells(kit):
+    report = (24, 40)
+    nothing = (-8, 8)  # QEMU takes no page whose contents it would have to restore
+    for variant, ring, options, told, reporting in (
+            ("modern-only", "split", "deflate-on-oom=off,free-page-reporting=on", {}, report),
+            ("transitional", "packed", "deflate-on-oom=on,free-page-reporting=on,packed=on", {}, report),
+            ("modern-only", "packed", "deflate-on-oom=off,packed=on", {}, None),
+            ("legacy-only", "split", "deflate-on-oom=off", {}, None),
+            ("modern-only", "split", "deflate-on-oom=off,free-page-reporting=on,page-poison=on", {"poison": POISON}, nothing),
+            ("legacy-only", "split", "deflate-on-oom=off,free-page-reporting=on,page-poison=on", {"poison": POISON}, nothing),
+            ("modern-only", "split", "deflate-on-oom=off,free-page-reporting=on,page-poison=off", {"poison": POISON}, None)):
+        what = options.split(",packed", maxsplit=1)[0].replace(",", ", ") + (", the guest poisons" if told else "")
+        yield kit.Cell(f"pc {variant} {ring} balloon, {what}", variant=variant, script=list(host(reporting, "oom=on" in options)),
+                       extra=["-device", f"virtio-balloon-pci,id=balloon,{kit.VARIANTS[variant]},{options}"],
+                       image="tests/qemu/qemu_balloon", tell={"ring": ring, **told},
+                       console=[r"^in the balloon: 0$"] + (["^reported$"] if reporting else []),
+                       tags="[BALLOON-03]" if told and not reporting else "[BALLOON-08]" if "oom=on" in options else "")
+    for machine, processor, device, variant, image in (
+            ("microvm,isa-serial=on", "x86_64", "device", "mmio version 1", "qemu_mmio_balloon"),
+            ("microvm,isa-serial=on", "x86_64", "device", "mmio version 2", "qemu_mmio_balloon"),
+            ("virt", "aarch64", "device", "mmio version 2", "qemu_mmio_balloon"),
+            ("virt", "aarch64", "pci", "modern-only", "qemu_balloon"),
+            ("virt", "aarch64", "pci", "legacy-only", "qemu_balloon")):
+        options = ",".join(filter(None, [f"virtio-balloon-{device}", "id=balloon", kit.VARIANTS[variant]]))
+        yield kit.Cell(f"{machine.split(',', maxsplit=1)[0]} {variant} balloon", machine, variant, extra=["-device", options],
+                       script=list(host()), image=f"tests/qemu/{image}", tell={"ring": "split"}, console=[r"^in the balloon: 0$"],
+                       processor=processor)
+
+
+def hinting_cells(kit):
+    """The guest's memory of 48 MiB is full of pages that differ: without hints all of it is sent. No EVENT_IDX: it makes QEMU interrupt
+    once whether or not the guest wants it, here from the iothread, which ends QEMU 10 without KVM (tcg_handle_interrupt: bql_locked())."""
+    for variant, ring, options in (("modern-only", "split", ""), ("transitional", "packed", "packed=on"), ("legacy-only", "split", "")):
+        hints = ",".join(filter(None, ["virtio-balloon-pci,id=balloon,free-page-hint=on,iothread=io0,event_idx=off",
+                                       kit.VARIANTS[variant], options]))
+        yield kit.Cell(f"pc {variant} {ring} balloon, hints while it is migrated", variant=variant,
+                       extra=["-object", "iothread,id=io0", "-device", hints], script=list(migrated(0, 24)),
+                       image="tests/qemu/qemu_balloon", tell={"run": "hint", "ring": ring}, console=[r"^round 1: 24$", "^done$"],
+                       only=tuple(kit.VARIABLES), tags="[BALLOON-24][BALLOON-25][BALLOON-29]")
 
 
 def cells(kit):
     """All of them; `kit` is what matrix.py has."""
-    for variant, ring, options in (("modern-only", "split", "deflate-on-oom=off,free-page-reporting=on"),
-                                   ("transitional", "packed", "deflate-on-oom=on,free-page-reporting=on,packed=on"),
-                                   ("modern-only", "packed", "deflate-on-oom=off,packed=on"),
-                                   ("legacy-only", "split", "deflate-on-oom=off")):
-        reporting = "free-page-reporting=on" in options
-        yield kit.Cell(f"pc {variant} {ring} balloon, {options.split(',packed')[0].replace(',', ', ')}", variant=variant,
-                       extra=["-device", f"virtio-balloon-pci,id=balloon,{kit.VARIANTS[variant]},{options}"], script=host(),
-                       image="tests/qemu/qemu_balloon", tell={"ring": ring},
-                       console=[r"^in the balloon: 0$"] + (["^reported$"] if reporting else []))
+    yield from inflating_cells(kit)
+    yield from hinting_cells(kit)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Cells of the QEMU matrix on machines with much memory. From 3 GiB on, firmware places 64-bit BARs above 4 GiB, and where the
-processor has more address bits, beyond what the start code has mapped. Where they go is up to each version's firmware: these cells, and
-no others, are on the newest QEMU as well."""
+processor has more address bits, beyond what the start code has mapped. Where they go is up to each version's firmware: these cells are
+on the newest QEMU as well."""
 import functools
 
 SIZES = {"512 MiB": 512, "3 GiB": 3072, "6 GiB": 6144}  # of which a guest that uses little takes little from the host

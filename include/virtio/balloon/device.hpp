@@ -55,17 +55,14 @@ class device {
     poison_ = held.page != nullptr ? held : poison{};
     actual_ = 0;
     rounds_ = {};
-    VIRTIO_TRY(set_.set_up(inflate_queue, 0, area, interrupts));
-    VIRTIO_TRY(set_.set_up(deflate_queue, 1, area, interrupts));
     // Optional queues are numbered one after the other as far as they are offered, whether they are accepted or not: so do QEMU, crosvm,
     // Firecracker and Linux, against the letter of 5.5.2.
+    constexpr feature with[queues] = {{}, {}, feature::stats_vq, feature::free_page_hint, feature::page_reporting};
     const feature_set offered = set_.life().device().transport().device_features(1);
-    u16 number = 2;
-    constexpr optional optionals[] = {
-        {feature::stats_vq, stats_queue}, {feature::free_page_hint, hint_queue}, {feature::page_reporting, reporting_queue}};
-    for (const optional& one : optionals) {
-      if (!offered.has(one.bit)) continue;
-      if (features().has(one.bit)) VIRTIO_TRY(set_.set_up(one.queue, number, area, interrupts));
+    for (u16 queue = 0, number = 0; queue < queues; ++queue) {
+      const bool always = queue <= deflate_queue;
+      if (!always && !offered.has(with[queue])) continue;
+      if (always || features().has(with[queue])) VIRTIO_TRY(set_.set_up(queue, number, area, interrupts));
       ++number;
     }
     auto& transport = set_.life().device().transport();
@@ -200,11 +197,6 @@ class device {
   [[nodiscard]] result<void> hand_off() { return set_.hand_off([this](errc why) { return fall(why); }); }
 
  private:
-  struct optional {
-    feature bit;
-    u16 queue;
-  };
-
   [[nodiscard]] const device_life<P, T>& life() const { return set_.life(); }
 
   template <class Next>
@@ -219,16 +211,20 @@ class device {
         named_[count] = page;
       }
       if (count == 0) break;
-      segment_list<1> chain;
-      chain.append(memory_.at + list_at, count * static_cast<u32>(sizeof *list), direction::to_device);
-      if (const errc done = request(queue, chain); done != errc::ok) return done;
-      if (queue == deflate_queue && poison_.page != nullptr)
-        for (u32 i = 0; i < count; ++i) initialize({poison_.page(named_[i]), page_bytes});
+      if (const errc done = pass_on(queue, count); done != errc::ok) return done;
       moved += count;
-      actual_ = queue == inflate_queue ? actual_ + count : actual_ - virtio::detail::smaller(count, actual_);
-      VIRTIO_TRY(tell_actual());
     }
     return moved;
+  }
+  // The `count` pages that are named go one way or the other.
+  [[nodiscard]] errc pass_on(u16 queue, u32 count) {
+    segment_list<1> chain;
+    chain.append(memory_.at + list_at, count * static_cast<u32>(sizeof(u32)), direction::to_device);
+    if (const errc done = request(queue, chain); done != errc::ok) return done;
+    if (queue == deflate_queue && poison_.page != nullptr)
+      for (u32 i = 0; i < count; ++i) initialize({poison_.page(named_[i]), page_bytes});
+    actual_ = queue == inflate_queue ? actual_ + count : actual_ - virtio::detail::smaller(count, actual_);
+    return tell_actual().error();
   }
 
   [[nodiscard]] result<void> tell_actual() {

@@ -62,6 +62,15 @@ virtio::errc all_of_sockets(Sockets& sockets, virtio::bytes into) {
   return stream.close().error();
 }
 
+template <class Balloon>
+virtio::errc all_of_a_balloon(Balloon& balloon, virtio::bytes memory) {
+  const auto page = [](virtio::u32& number) { return number++ < 100; };
+  VIRTIO_TRY(balloon.follow(page, page));
+  const auto hinted = balloon.hint([&](virtio::bytes& stretch) { return stretch = memory, true; });
+  balloon.initialize(memory);
+  return hinted.error();
+}
+
 template <class Board, class Disk>
 virtio::errc all_of_discovery(const Board& board, Disk& disk, virtio::dma_region storage) {
   static constexpr virtio::pci::id_row rows[] = {{0x0b5d, 0x0777, virtio::device_type::vmmci}};
@@ -83,14 +92,16 @@ virtio::errc all_of_discovery(const Board& board, Disk& disk, virtio::dma_region
 #define DISK(name, board, transport, queue)                                               \
   OBJECT(name##_disk, virtio::blk::device<board, transport, queue>);                      \
   template virtio::usize all_of_a_disk(virtio::blk::device<board, transport, queue>&)
-#define ENTROPY(name, board, transport, queue)                                            \
-  OBJECT(name##_entropy, virtio::rng::device<board, transport, queue>)
+#define SMALL(name, board, transport, queue)                                              \
+  OBJECT(name##_entropy, virtio::rng::device<board, transport, queue>);                   \
+  OBJECT(name##_balloon, virtio::balloon::device<board, transport, queue>);               \
+  template virtio::errc all_of_a_balloon(virtio::balloon::device<board, transport, queue>&, virtio::bytes)
 #define SOCKETS(name, board, transport, queue)                                            \
   OBJECT(name##_sockets, virtio::vsock::device<board, transport, queue, few_sockets>);    \
   template virtio::errc all_of_sockets(virtio::vsock::device<board, transport, queue, few_sockets>&, virtio::bytes)
 #define DRIVERS(...)                                                                      \
   DISK(__VA_ARGS__);                                                                      \
-  ENTROPY(__VA_ARGS__);                                                                   \
+  SMALL(__VA_ARGS__);                                                                     \
   SOCKETS(__VA_ARGS__)
 
 // What boards of the first, second and third kind have, and whether something else has its turn.
@@ -107,16 +118,16 @@ virtio::errc all_of_discovery(const Board& board, Disk& disk, virtio::dma_region
 #endif
 #if TURN == 0
 #define FIRST DISK
-#define SECOND ENTROPY
+#define SECOND SMALL
 #define THIRD SOCKETS
 #elif TURN == 1
-#define FIRST ENTROPY
+#define FIRST SMALL
 #define SECOND SOCKETS
 #define THIRD DISK
 #elif TURN == 2
 #define FIRST SOCKETS
 #define SECOND DISK
-#define THIRD ENTROPY
+#define THIRD SMALL
 #else
 #error "there are three turns"
 #endif

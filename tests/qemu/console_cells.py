@@ -4,6 +4,8 @@ import contextlib
 import itertools
 import pathlib
 import random
+import re
+import shlex
 import socket
 import tempfile
 import threading
@@ -63,26 +65,42 @@ class Port:
         self.send_number(zlib.crc32(data))
         self.expect(self.number(), zlib.crc32(data) ^ 0xffffffff, "what was sent back")
 
+    def until(self, pattern):
+        """Reads up to what matches."""
+        text = ""
+        while not (found := re.search(pattern, text)):
+            piece = self.socket.recv(1)
+            if not piece:
+                raise EOFError(f"{text!r} and no {pattern!r}")
+            text += piece.decode("latin-1")
+        return found
+
     @staticmethod
     def expect(found, wanted, what):
         if found != wanted:
             raise ValueError(f"{what}: {found}, want {wanted}")
 
 
-class Host:
-    """What runs beside QEMU: `arguments` are QEMU's, `talk(ports)` the host's part in a thread of its own."""
+def arguments_of(device, ports, paths, waits):
+    """QEMU's for a device with these ports, each at a socket; `waits`: QEMU starts only when the other ends are there."""
+    made = ["-device", device]
+    for number, (port, path) in enumerate(zip(ports, paths)):
+        made += ["-chardev", f"socket,id=port{number},path={path},server=on,wait={'on' if waits else 'off'}"]
+        made += ["-device", f"{port},chardev=port{number}"] if port else []
+    return made
 
-    def __init__(self, device, ports, talk, waits):
-        self.device, self.ports, self.talk = device, ports, talk
-        self.wait = "on" if waits else "off"  # whether QEMU starts only when this end is there
+
+class Host:
+    """What runs beside QEMU: `make(paths)` gives QEMU's `arguments` for so many sockets, `talk(ports)` is the host's part in a thread
+    of its own."""
+
+    def __init__(self, count, make, talk):
+        self.count, self.make, self.talk = count, make, talk
 
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="virtio-")  # a socket's path must be short
-        paths = [pathlib.Path(self.folder.name) / f"port{number}" for number in range(len(self.ports))]
-        self.arguments = ["-device", self.device]
-        for number, (port, path) in enumerate(zip(self.ports, paths)):
-            self.arguments += ["-chardev", f"socket,id=port{number},path={path},server=on,wait={self.wait}"]
-            self.arguments += ["-device", f"{port},chardev=port{number}"] if port else []
+        paths = [pathlib.Path(self.folder.name) / f"port{number}" for number in range(self.count)]
+        self.arguments = self.make(paths)
         self.wrong = []
         self.thread = threading.Thread(target=self.run, args=(paths,), daemon=True)
         self.thread.start()
@@ -124,6 +142,46 @@ def several_ports(amount):
     return talk
 
 
+def shell(port):
+    """A session with examples/07_console, which ends in any case."""
+    try:
+        use_shell(port)
+    finally:
+        port.socket.sendall(b"\x15exit\r")
+
+
+def use_shell(port):
+    """What a user of examples/07_console types and sees. The disk has the matrix's pattern."""
+    def ask(typed, *patterns):
+        port.socket.sendall(typed.encode())
+        for pattern in patterns:
+            port.until(pattern)
+        port.until(r"\n> ")
+
+    port.until(r"^virtio shell: try help\r\n> ")
+    ask("help\r", r"^help\r\nls  ", r"hexdump disk SECTOR", r"ends the machine\r")
+    ask("ls\n", r"block, .*: usable\r")
+    ask("\recxyz\b\b\x7fho  one two\r\n", r"^\r\n> ecxyz\x08 \x08\x08 \x08\x08 \x08ho  one two\r\none two\r")
+    ask("nonsense\x15echo\r", r"\x08echo\r\n\r")
+    ask("never\x03", r"^never\^C\r")
+    ask("hexdump disk 3\r", r"\n000  03 00 00 00 00 00 51 00 03 00 00 00 00 01 51 00  \.{6}Q\.{7}Q\.\r",
+        r"\n1f0  03 00 00 00 00 3e 51 00 03 00 00 00 00 3f 51 00  \.{5}>Q\.{6}\?Q\.\r")
+    ask("cat disk 16\r", r"\.{5}\$Q\.")
+    ask("hexdump random\r", r"\n000 ( [0-9a-f]{2}){16}  .{16}\r", r"\n1f0 ( [0-9a-f]{2}){16}  ")
+    ask("cat disk 99999999\r", r"\r\nit reaches past the end of the device")
+    ask("cat disk\r", r"\r\nthe call or an argument makes no sense here")
+    ask("size\r", r"\r\n(\d+ columns, \d+ rows|the device or the platform does not support this)\r")
+    ask("format\r", r"\r\nformat: there is no such command; try help\r")
+    ask("x" * 200 + "\r", r"\r\nx{128}: there is no such command")
+
+
+def documented():
+    """QEMU's arguments in docs/console.md, with the socket that is named there."""
+    text = (pathlib.Path(__file__).resolve().parents[2] / "docs" / "console.md").read_text()
+    command = re.search(r"^    tools/run-guest \S+/07_console -- (.*?)\n\n", text, re.M | re.S)[1]
+    return shlex.split(command.replace("\\\n", " "))
+
+
 PORTS = ["virtconsole,nr=0", "virtserialport,name=org.example.echo",
          "virtserialport,id=other,name=a name that is longer than what the guest keeps", ""]  # the last one comes later
 UNPLUG = [("^take port", ("device_del", {"id": "other"})),
@@ -134,9 +192,9 @@ def cells(kit):
     """All of them; `kit` is what matrix.py has."""
     def cell(name, machine, variant, several=False, amount=100000, options="", image="console", **more):
         device = ",".join(filter(None, [f"virtio-serial-{kit.bus_of(variant)}", kit.VARIANTS[variant], options, "" if several else "max_ports=1"]))
-        talk = several_ports(amount) if several else one_port(amount)
+        ports, talk = (PORTS, several_ports(amount)) if several else (PORTS[:1], one_port(amount))
         return kit.Cell(f"{name} console" + (", several ports" if several else ""), machine, variant, image=f"tests/qemu/qemu_{image}",
-                        beside=lambda: Host(device, PORTS if several else PORTS[:1], talk, not several), tell={"ports": 4 if several else 1},
+                        beside=lambda: Host(len(ports), lambda paths: arguments_of(device, ports, paths, not several), talk), tell={"ports": 4 if several else 1},
                         script=UNPLUG if several else [], console=[f"^port 0: {amount if not several else min(amount, 100000)} bytes each way$"],
                         **more)
 
@@ -154,3 +212,22 @@ def cells(kit):
         yield cell(f"virt {variant}", "virt", variant, several, processor="aarch64")
     for (machine, (options, processor)), version, several in itertools.product(mmio_cells.MACHINES.items(), (1, 2), (False, True)):
         yield cell(f"{machine} mmio version {version}", options, f"mmio version {version}", several, image="console_mmio", processor=processor)
+
+    def example(name, machine, variant, processor="x86_64", image="07_console", **more):
+        device = ",".join(filter(None, [f"virtio-serial-{kit.bus_of(variant)}", kit.VARIANTS[variant], "max_ports=1"]))
+        return kit.Cell(f"{name} example 07_console", machine, variant, [kit.Disk()], [kit.Rng()], image=f"examples/{image}",
+                        beside=lambda: Host(1, lambda paths: arguments_of(device, PORTS[:1], paths, True), lambda ports: shell(ports[0])),
+                        processor=processor, console=[r"\A\Z"], **more)
+
+    for variant in ("modern-only", "transitional", "legacy-only"):
+        for machine in ("pc", "q35"):
+            yield example(f"{machine} {variant}", machine, variant)
+        yield example(f"virt {variant}", "virt", variant, "aarch64")
+        yield example(f"i386 pc {variant}", "pc", variant, "i386", extra=["-cpu", "pentium2"])
+    for (machine, (options, processor)), version in itertools.product(mmio_cells.MACHINES.items(), (1, 2)):
+        yield example(f"{machine} mmio version {version}", options, f"mmio version {version}", processor, "07_console_mmio")
+
+    def as_documented(paths):
+        return [word.replace("/tmp/console", str(paths[0])) for word in documented()]
+    yield kit.Cell("pc example 07_console, as docs/console.md starts it", disks=[kit.Disk()], rngs=[kit.Rng()], image="examples/07_console",
+                   beside=lambda: Host(1, as_documented, lambda ports: shell(ports[0])), console=[r"\A\Z"])

@@ -29,10 +29,13 @@
 
 /// Inlined by GCC, which keeps some functions out of line to save space although the call forces its callers' values into memory and so
 /// takes more. Clang decides by itself, and better.
+/// The second is for a lambda, behind its parameters: GCC then knows what it captures before it looks which arguments are always the same.
 #if defined(__clang__)
 #define VIRTIO_INLINE_ON_GCC
+#define VIRTIO_INLINE_LAMBDA_ON_GCC
 #else
 #define VIRTIO_INLINE_ON_GCC [[gnu::always_inline]]
+#define VIRTIO_INLINE_LAMBDA_ON_GCC __attribute__((always_inline))
 #endif
 
 /// A member that costs no byte when its type is empty, where the compiler can: for Windows (UEFI) targets clang knows only

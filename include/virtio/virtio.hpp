@@ -8,7 +8,6 @@
 #include <virtio/mmio.hpp>
 #include <virtio/pci.hpp>
 #include <virtio/platform/bounce.hpp>
-#include <virtio/platform/identity.hpp>
 #include <virtio/rng.hpp>
 #include <virtio/version.hpp>
 #include <virtio/vsock.hpp>

@@ -43,6 +43,7 @@ struct rig_of_three {
 
   rig_of_three() {
     model.offer({29, 34});
+    REQUIRE(all->forget());
     REQUIRE(all->begin({{&m.memory}}, m.where(4), *storage, set::dma_bytes + dma_page, device_type::entropy, {}, {}, area));
     for (u16 q = 0; q < queues; ++q) REQUIRE(all->set_up(q, q, area, {}));
     all->go();

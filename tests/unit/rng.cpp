@@ -81,6 +81,32 @@ TEST_CASE("rng: an asynchronous request reports how much is random, and a claim 
   CHECK(e->submit(bytes{}).error() == errc::invalid_argument);
 }
 
+TEST_CASE("rng: poll takes what has ended within its budget, and drain all, with why the device failed", "[rng]") {
+  rig::machine m;
+  auto& model = m.add<rng_model>(seat::modern, 4);
+  rig::entropy<> e;
+  REQUIRE(e.start(m, m.where(4)));
+  u8 rooms[6][8];
+  for (u64 i = 0; i < 6; ++i) REQUIRE(e->submit(rooms[i], i));
+  e->kick();
+  (void)model.step();
+  u64 sum = 0;
+  const auto count = [&](const rng::done& one) { sum += one.cookie + (one.status == errc::ok ? one.length : 0); };
+  CHECK(e->poll(count, 2) == 2);
+  CHECK(sum == 0 + 1 + 2 * 8);
+  CHECK(e->poll(count) == 4);
+  CHECK(e->poll(count) == 0);
+  CHECK(sum == 15 + 6 * 8);
+  CHECK(e->drain(count));  // nothing is in flight
+
+  model.hold();
+  for (u64 i = 0; i < 3; ++i) REQUIRE(e->submit(rooms[i], 10 + i));
+  sum = 0;
+  CHECK(e->drain(count).error() == errc::timed_out);
+  CHECK(sum == 10 + 11 + 12);  // canceled, and back
+  CHECK(e->in_flight() == 0);
+}
+
 TEST_CASE("rng: scattered memory is filled in rounds", "[rng]") {
   rig::machine m;
   m.add<rng_model>(seat::modern, 4);

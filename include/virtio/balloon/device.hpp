@@ -50,6 +50,7 @@ class device {
       plan.rule_count = 1;
     }
     dma_area area;
+    VIRTIO_TRY(set_.forget());
     VIRTIO_TRY(set_.begin(platform, where, storage, dma_bytes, device_type::balloon, plan, interrupts, area));
     memory_ = area;
     poison_ = held.page != nullptr ? held : poison{};
@@ -58,14 +59,14 @@ class device {
     // Optional queues are numbered one after the other as far as they are offered, whether they are accepted or not: so do QEMU, crosvm,
     // Firecracker and Linux, against the letter of 5.5.2.
     constexpr feature with[queues] = {{}, {}, feature::stats_vq, feature::free_page_hint, feature::page_reporting};
-    const feature_set offered = set_.life().device().transport().device_features(1);
+    const feature_set offered = set_.life().session().transport().device_features(1);
     for (u16 queue = 0, number = 0; queue < queues; ++queue) {
       const bool always = queue <= deflate_queue;
       if (!always && !offered.has(with[queue])) continue;
       if (always || features().has(with[queue])) VIRTIO_TRY(set_.set_up(queue, number, area, interrupts));
       ++number;
     }
-    auto& transport = set_.life().device().transport();
+    auto& transport = set_.life().session().transport();
     auto known = read_field(transport, config::actual).error();
     if (known == errc::ok && features().has(feature::page_poison)) known = write_field(transport, config::poison_val, held.value).error();
     if (known != errc::ok) return set_.refuse(verdict::config_unreadable, known);
@@ -80,15 +81,15 @@ class device {
     return tell_actual();  // the guest before this one may have left a number
   }
 
-  [[nodiscard]] const report& why() const { return life().device().why(); }
-  [[nodiscard]] const feature_set& features() const { return life().device().features(); }
+  [[nodiscard]] const report& why() const { return life().session().why(); }
+  [[nodiscard]] const feature_set& features() const { return life().session().features(); }
 
   /// Pages in the balloon, as the host was told.
   [[nodiscard]] u32 actual() const { return actual_; }
   /// Pages that the host wants in it. It may want more than there are, and change its mind between two reads. Errors: `not_started`.
   [[nodiscard]] result<u32> target() const {
     VIRTIO_TRY(life().ready());
-    return read_field(life().device().transport(), config::num_pages);
+    return read_field(life().session().transport(), config::num_pages);
   }
 
   /// Puts up to `most` pages into the balloon: `next(page)` names one by its number, or returns false when there are no more. A page
@@ -156,7 +157,7 @@ class device {
   [[nodiscard]] result<hinting> hints() {
     VIRTIO_TRY(life().ready());
     if (!set_.has(hint_queue)) return errc::unsupported;
-    const auto now = rounds_.state(life().device().transport());
+    const auto now = rounds_.state(life().session().transport());
     if (now && *now == hinting::done) rounds_.forget();
     return now;
   }
@@ -169,7 +170,7 @@ class device {
   [[nodiscard]] result<u32> hint(Next&& next) {
     VIRTIO_TRY(life().ready());
     if (!set_.has(hint_queue)) return errc::unsupported;
-    return rounds_.run(life().device().transport(), next, [this](u32 id) { return send_command(id); },
+    return rounds_.run(life().session().transport(), next, [this](u32 id) { return send_command(id); },
                        [this](bytes stretch) { return lend(hint_queue, stretch); }, [this] { return life().is_up(); });
   }
 
@@ -185,10 +186,8 @@ class device {
   /// Asks for an interrupt when the host asks for statistics; changes of `target` come by that of the configuration. True: there is
   /// something already.
   [[nodiscard]] bool arm() { return life().is_up() && (is_asked() || set_.arm()); }
-  void disarm() {
-    if (life().is_up()) set_.disarm();
-  }
-  [[nodiscard]] interrupt_cause acknowledge_interrupt() { return set_.life().acknowledge_interrupt(); }
+  void disarm() { set_.disarm(); }
+  [[nodiscard]] interrupt_cause acknowledge_interrupt() { return set_.acknowledge_interrupt(); }
   [[nodiscard]] result<void> check() { return set_.check([this](errc why) { return fall(why); }); }
   /// Resets the device, which empties the balloon. Errors: `not_started`; `device_broken`, it keeps the storage and all pages;
   /// `timed_out`, it has nothing.
@@ -228,7 +227,7 @@ class device {
   }
 
   [[nodiscard]] result<void> tell_actual() {
-    return write_field(set_.life().device().transport(), config::actual, actual_);
+    return write_field(set_.life().session().transport(), config::actual, actual_);
   }
 
   // Whether the statistics came back.
@@ -239,7 +238,7 @@ class device {
     segment room[most_pieces];
     segments chain{room};
     chain.limit_count(set_[queue].longest_chain());
-    const P& platform = life().device().platform();
+    const P& platform = life().session().platform();
     if (const auto mapped = platform.map(stretch.data(), stretch.size(), direction::from_device, chain); !mapped)
       return mapped.error() == errc::no_space ? errc::too_many_pieces : mapped.error();
     const errc done = request(queue, chain);

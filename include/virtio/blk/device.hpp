@@ -8,7 +8,7 @@
 // The calls come first, blocking ones ahead of the engine; how a chain is made and its end judged is in the private part.
 //
 // What this file leaves to others: the steps of a bring-up (device/session.hpp), waiting, and completions that somebody else waits
-// for (device/requests.hpp), the ring (queue/split.hpp).
+// for (device/request_queue.hpp), the ring (queue/split.hpp).
 //
 // Spec: virtio 1.4, 5.2. Layer: blk (may include device, transport, queue, platform, base).
 #pragma once
@@ -16,7 +16,7 @@
 #include <virtio/blk/extents.hpp>
 #include <virtio/blk/facts.hpp>
 #include <virtio/blk/limits.hpp>
-#include <virtio/device/requests.hpp>
+#include <virtio/device/request_queue.hpp>
 
 namespace virtio::blk {
 
@@ -41,8 +41,8 @@ class device {
   static_assert(O.segments >= 1 && O.extents >= 1);
   static_assert(O.segments <= 0xfffd, "a request has a header and a status besides its segments, 65535 pieces in all");
 
-  using core = request_device<P, T, Q, O.segments>;
-  using ring = typename core::ring_type;
+  using set = queue_set<P, T, Q, 1>;
+  using ring = typename set::ring_type;
   using header_cells = header<ring::order>;
 
   // Behind the ring, for each slot: a header, room for extents, a status byte.
@@ -82,24 +82,26 @@ class device {
         .rule_count = 1};
     virtio::detail::clear(limits_);
     dma_area area;
-    VIRTIO_TRY(core_.bring_up(platform, where, storage, dma_bytes, device_type::block, 3, plan, interrupts, area));
+    VIRTIO_TRY(requests_.forget(set_));
+    VIRTIO_TRY(set_.begin(platform, where, storage, dma_bytes, device_type::block, plan, interrupts, area));
+    VIRTIO_TRY(set_.set_up(0, 0, area, interrupts, 3));
     cells_ = area.part(ring::dma_bytes, cell_bytes);
 
     verdict wrong;
-    if (const auto said = limits_.read(core_.device(), longest_data(), wrong); !said)
-      return core_.device().refuse(wrong, said.error(), 0, wrong == verdict::config_unreadable ? 0 : limits_.stated_block_size());
+    if (const auto said = limits_.read(set_.session(), longest_data(), wrong); !said)
+      return set_.session().refuse(wrong, said.error(), 0, wrong == verdict::config_unreadable ? 0 : limits_.stated_block_size());
     extent_limits_.forget();
     writes_through_ = false;
-    core_.go();
+    set_.go();
     return {};
   }
 
   /// What the last `start` came to: bound, or why not.
-  [[nodiscard]] const report& why() const { return core_.device().why(); }
-  [[nodiscard]] const feature_set& features() const { return core_.device().features(); }
+  [[nodiscard]] const report& why() const { return set_.session().why(); }
+  [[nodiscard]] const feature_set& features() const { return set_.session().features(); }
 
   /// Size in sectors of 512 bytes, as it was at `start` or at the last `refresh`; 0 while the disk is down.
-  [[nodiscard]] u64 capacity() const { return core_.ready() ? limits_.capacity() : 0; }
+  [[nodiscard]] u64 capacity() const { return set_.ready() ? limits_.capacity() : 0; }
   [[nodiscard]] bool is_read_only() const { return features().has(feature::read_only); }
   /// Bytes in one of the disk's own blocks, a power of two; 512 when the device does not say. Requests are whole blocks,
   /// though sectors are counted.
@@ -114,13 +116,13 @@ class device {
   /// write the status into the second.
   [[nodiscard]] u16 most_pieces() const { return limits_.segments(); }
   /// Requests that have been kicked and have not come back to the caller.
-  [[nodiscard]] u16 in_flight() const { return core_.in_flight(); }
+  [[nodiscard]] u16 in_flight() const { return requests_.in_flight(set_); }
 
   /// How to place requests best. Errors: `unsupported` when the device does not say, `out_of_range` when its config ends before
   /// it does, `not_started`, `device_misbehaved`.
   [[nodiscard]] result<topology> get_topology() const {
-    VIRTIO_TRY(core_.ready());
-    return read_topology(core_.device(), limits_.block_sectors());
+    VIRTIO_TRY(set_.ready());
+    return read_topology(set_.session(), limits_.block_sectors());
   }
 
   // Blocking calls -------------------------------------------------------------------------------------------------------
@@ -144,7 +146,7 @@ class device {
 
   /// Makes all writes that have completed stable. Does nothing on a device without a write cache.
   [[nodiscard]] result<void> flush() {
-    if (!has_write_cache()) return core_.ready();
+    if (!has_write_cache()) return set_.ready();
     return wait_for(submit_flush());
   }
 
@@ -179,10 +181,10 @@ class device {
   /// then on; unless other requests were in flight meanwhile, whose writes may still be in the cache: `flush` goes on then.
   /// Errors: as `flush`, `unsupported` when the device cannot, `io_error` when it does not.
   [[nodiscard]] result<void> set_write_cache(cache_mode mode) {
-    VIRTIO_TRY(core_.ready());
+    VIRTIO_TRY(set_.ready());
     if (!features().has(feature::config_wce)) return errc::unsupported;
     writes_through_ = false;
-    VIRTIO_TRY(write_cache_mode(core_.device(), mode));
+    VIRTIO_TRY(write_cache_mode(set_.session(), mode));
     if (mode == cache_mode::writeback) return {};
     VIRTIO_TRY(wait_for(submit_flush()));  // the switch itself makes nothing stable (5.2.6.1)
     writes_through_ = in_flight() == 0;
@@ -191,14 +193,14 @@ class device {
 
   /// How worn the disk is. Waits and fails as `read`. Errors also: `unsupported` when the device does not say.
   [[nodiscard]] result<lifetime> get_lifetime() {
-    VIRTIO_TRY(core_.ready());
+    VIRTIO_TRY(set_.ready());
     if (!features().has(feature::lifetime)) return errc::unsupported;
-    VIRTIO_TRY_ASSIGN(const u16 slot, core_.reserve());
+    VIRTIO_TRY_ASSIGN(const u16 slot, requests_.reserve(set_));
     auto& cells = *own_cells<lifetime_cells<ring::order>>(slot);
     cells.clear();
     VIRTIO_TRY_ASSIGN(const token mine, submit_own(request::get_lifetime, slot, sizeof cells, direction::from_device, 0));
     answer ended;
-    if (const errc waited = core_.wait(mine, waiting::request, ended, owner::call); waited != errc::ok) return waited;
+    if (const errc waited = requests_.wait(set_, mine, waiting::request, ended, owner::call); waited != errc::ok) return waited;
     const lifetime said = cells.template fetch<typename P::barriers>();
     if (const errc how = finish(ended); how != errc::ok) return how;
     return said;
@@ -233,7 +235,7 @@ class device {
 
   /// Stages a flush. Errors also: `unsupported` on a device without a write cache.
   [[nodiscard]] result<token> submit_flush(u64 cookie = 0) {
-    VIRTIO_TRY(core_.ready());
+    VIRTIO_TRY(set_.ready());
     if (!features().has(feature::flush)) return errc::unsupported;
     return submit(request::flush, 0, bytes{}, direction::to_device, cookie);
   }
@@ -263,26 +265,26 @@ class device {
   /// What the device takes in one request to discard, write zeroes or erase securely. Errors: `unsupported`, also when its config
   /// ends before it says so; `not_started`, `device_misbehaved`.
   [[nodiscard]] result<extent_limits> limits_of(operation what) {
-    VIRTIO_TRY(core_.ready());
-    return extent_limits_.of(core_.device(), what, limits_.block_sectors());
+    VIRTIO_TRY(set_.ready());
+    return extent_limits_.of(set_.session(), what, limits_.block_sectors());
   }
 
   /// Shows everything staged to the device. At most one register write; none when nothing is staged or the device is busy
   /// with the queue anyway.
-  void kick() { core_.kick(); }
+  void kick() { requests_.kick(set_); }
 
   /// The next request to end, in any order, without waiting. Errors: `not_ready`; the rest as `read`, once, and then what was in
   /// flight comes back as `canceled`, and then there is `not_started`; `device_broken` instead of all this while the device keeps
   /// some of it.
   [[nodiscard]] result<done> next_completion() {
     answer ended;
-    return outcome(core_.next(ended), ended);
+    return outcome(requests_.next(set_, ended), ended);
   }
 
   /// As `next_completion`, but waits for it. Errors also: `not_ready` when nothing is in flight.
   [[nodiscard]] result<done> wait_next() {
     answer ended;
-    return outcome(core_.wait_next(waiting::request, ended), ended);
+    return outcome(requests_.wait_next(set_, waiting::request, ended), ended);
   }
 
   /// Calls `take(done)` for at most `budget` requests that have ended, without waiting; says how many. Of a device that fails it
@@ -290,31 +292,14 @@ class device {
   /// `drain` tell it.
   template <callable_with<done> F>
   usize poll(F&& take, usize budget = ring::slots) {
-    usize count = 0;
-    for (; count < budget; ++count) {
-      const result<done> one = next_completion();
-      if (!one) break;
-      take(*one);
-    }
-    return count;
+    return virtio::poll(*this, take, budget);
   }
 
   /// Kicks, and calls `take(done)` for every request until none is in flight. Waits; bounded like `read`. Returns the first
   /// error of the device, after every buffer has come back; `device_broken` when the device keeps some.
   template <callable_with<done> F>
   [[nodiscard]] result<void> drain(F&& take) {
-    result<void> outcome;
-    for (;;) {
-      const result<done> one = wait_next();
-      if (one) {
-        take(*one);
-      } else if (one.error() == errc::not_ready || !outcome) {
-        return outcome;  // nothing is in flight; or the device is down, and what was in flight has come back
-      } else {
-        outcome = one.error();
-        if (outcome.error() == errc::device_broken) return outcome;
-      }
-    }
+    return virtio::drain(*this, take);
   }
 
   /// Waits for one request; others that end meanwhile are kept for `next_completion`. Errors: as `read`, `stale_handle`. After
@@ -324,22 +309,22 @@ class device {
   // Interrupts and the end -----------------------------------------------------------------------------------------------
 
   /// Asks for an interrupt at the next completion. True: something is there already, poll again before sleeping.
-  [[nodiscard]] bool arm() { return core_.arm(); }
+  [[nodiscard]] bool arm() { return requests_.arm(set_); }
   /// Asks for none. A hint: one may still come.
-  void disarm() { core_.disarm(); }
+  void disarm() { set_.disarm(); }
   /// For the interrupt handler (not with MSI-X): reads the ISR, which drops the line.
-  [[nodiscard]] interrupt_cause acknowledge_interrupt() { return core_.acknowledge_interrupt(); }
+  [[nodiscard]] interrupt_cause acknowledge_interrupt() { return set_.acknowledge_interrupt(); }
   /// For the main loop after a configuration interrupt: `needs_reset` when the device has failed. One register read. Errors also:
   /// `not_started`; `device_broken` as `reset`.
-  [[nodiscard]] result<void> check() { return core_.check(); }
+  [[nodiscard]] result<void> check() { return set_.check(falls()); }
   /// Likewise, and reads capacity and limits again: a disk may grow and shrink while it runs. Requests that are out already keep
   /// to what was; the device fails those that reach past its new end. Errors: as `check`; `unsupported` and
   /// `device_misbehaved`, the new limits make no sense, and the old ones stay.
   [[nodiscard]] result<void> refresh() {
-    VIRTIO_TRY(core_.check());
+    VIRTIO_TRY(set_.check(falls()));
     limits fresh;
     verdict wrong;
-    VIRTIO_TRY(fresh.read(core_.device(), longest_data(), wrong));
+    VIRTIO_TRY(fresh.read(set_.session(), longest_data(), wrong));
     limits_ = fresh;
     extent_limits_.forget();
     return {};
@@ -348,16 +333,20 @@ class device {
   /// Resets the device: requests in flight come back as `canceled`, the disk is down until the next `start`. Waits for the
   /// device. Errors: `not_started`; it will not reset: `device_broken`, and keeps the storage and the buffers of what is in flight;
   /// `timed_out`, and has neither, since it confirmed another reset before.
-  [[nodiscard]] result<void> reset() { return core_.reset(); }
+  [[nodiscard]] result<void> reset() { return set_.reset(falls()); }
   /// As `reset`, and takes the device off the bus: what a boot loader does before it jumps. On PCI bus mastering is off, the rest of
   /// the command register as `start` found it. After success the device is anybody's, and the object touches it no more; after
   /// `device_broken` a PCI device that keeps to its bus reaches memory no more, one in an MMIO slot does.
-  [[nodiscard]] result<void> hand_off() { return core_.hand_off(); }
+  [[nodiscard]] result<void> hand_off() { return set_.hand_off(falls()); }
 
  private:
+  [[nodiscard]] auto falls() {
+    return [this](errc why) { return requests_.fall(set_, why); };
+  }
+
   // Header and status take two descriptors; what is left of the longest chain is for data.
   [[nodiscard]] u16 longest_data() const {
-    return virtio::detail::smaller(static_cast<u16>(core_.longest_chain() - 2), O.segments);
+    return virtio::detail::smaller(static_cast<u16>(set_[0].longest_chain() - 2), O.segments);
   }
 
   [[nodiscard]] result<void> check(u64 sector, u64 size) const {
@@ -372,7 +361,7 @@ class device {
   [[nodiscard]] result<void> check_extent(u64 sector, u64 count) const {
     const errc wrong = limits_.check(sector, count);
     if (wrong != errc::out_of_range) return wrong;
-    return core_.ready() ? wrong : core_.ready().error();  // before start() the capacity is 0
+    return set_.ready() ? wrong : set_.ready().error();  // before start() the capacity is 0
   }
 
   // The device only reads it.
@@ -380,7 +369,7 @@ class device {
 
   /// Header, data, status: maps the data, fills the slot's cells, stages the chain.
   [[nodiscard]] result<token> submit(request what, u64 sector, bytes data, direction way, u64 cookie) {
-    VIRTIO_TRY_ASSIGN(const u16 slot, core_.reserve());
+    VIRTIO_TRY_ASSIGN(const u16 slot, requests_.reserve(set_));
     segment room[O.segments + 2];
     segments chain{room};
     begin(chain, slot);
@@ -389,7 +378,7 @@ class device {
   }
   template <class Range>
   [[nodiscard]] result<token> submit(request what, u64 sector, scatter<Range> data, direction way, u64 cookie) {
-    VIRTIO_TRY_ASSIGN(const u16 slot, core_.reserve());
+    VIRTIO_TRY_ASSIGN(const u16 slot, requests_.reserve(set_));
     segment room[O.segments + 2];
     segments chain{room};
     begin(chain, slot);
@@ -402,10 +391,10 @@ class device {
   [[nodiscard, gnu::always_inline]] result<void> add(segments& chain, const Range& range, direction way) const {
     if (range.size() == 0) return {};
     const u16 before = chain.size();
-    const auto mapped = core_.device().platform().map(range.data(), range.size(), way, chain);
+    const auto mapped = set_.platform().map(range.data(), range.size(), way, chain);
     const bool fits = chain.size() < chain.capacity();  // the status byte needs the last place
     if (mapped && fits) [[likely]] return {};
-    core_.release_pieces(chain, 1, static_cast<u16>((mapped ? chain.size() : before) - 1));
+    requests_.release_pieces(set_, chain, 1, static_cast<u16>((mapped ? chain.size() : before) - 1));
     return mapped || mapped.error() == errc::no_space ? errc::too_many_pieces : mapped.error();
   }
 
@@ -425,7 +414,7 @@ class device {
     cells.reserved.store(0);
     cells.sector.store(sector);
     status_cell(slot).clear_before_use(status::unwritten);
-    return core_.stage(slot, chain, 1, payload, cookie);
+    return requests_.stage(set_, slot, chain, 1, payload, cookie);
   }
 
   /// Header, extents, status.
@@ -435,7 +424,7 @@ class device {
     if (where.count == 0) return errc::invalid_argument;
     if (where.count > most.extents) return errc::out_of_range;
     if (where.count > O.extents) return errc::table_full;
-    VIRTIO_TRY_ASSIGN(const u16 slot, core_.reserve());
+    VIRTIO_TRY_ASSIGN(const u16 slot, requests_.reserve(set_));
     auto* cells = own_cells<extent_cells<ring::order>>(slot);
     for (const extent& one : where) {
       VIRTIO_TRY(check_extent(one.sector, one.count));
@@ -492,7 +481,7 @@ class device {
       if (said.equals(status::unsupported)) how = errc::unsupported;
       else if (!said.equals(status::ok)) how = errc::io_error;  // also when the device wrote none
     }
-    core_.finish(ended, how == errc::ok ? 0xffffffffu : 0);
+    requests_.finish(set_, ended, how == errc::ok ? 0xffffffffu : 0);
     return how;
   }
 
@@ -507,14 +496,14 @@ class device {
   }
   [[nodiscard]] result<void> wait(token which, owner whose) {
     answer ended;
-    const errc waited = core_.wait(which, waiting::request, ended, whose);
+    const errc waited = requests_.wait(set_, which, waiting::request, ended, whose);
     return waited == errc::ok ? finish(ended) : waited;
   }
 
   /// A transfer of any length: one request after the other, each as large as the device and the memory allow.
   [[nodiscard]] result<void> transfer(request what, u64 sector, bytes data) {
     if (what == request::out && is_read_only()) return errc::read_only;
-    if (data.empty()) return core_.ready();
+    if (data.empty()) return set_.ready();
     VIRTIO_TRY(check(sector, data.size()));
     const u32 block = block_size();
     u32 piece = limits_.largest(), cuts = 0;
@@ -546,7 +535,8 @@ class device {
   limits limits_{};
   bool writes_through_ = false;
   u64 swept_ = 0;
-  core core_{};  // ends in long tables: what is near the start is cheaper to reach
+  request_queue<set, O.segments> requests_{};
+  set set_{};  // ends in long tables: what is near the start is cheaper to reach
   extent_limits_table extent_limits_{};
 };
 

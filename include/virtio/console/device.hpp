@@ -53,6 +53,7 @@ class device {
                                 // How much has arrived is what the used length says: a batch, which skips lengths, is of no use.
                                 .declined = feature_set{virtio::feature::in_order}};
     dma_area area;
+    VIRTIO_TRY(set_.forget());
     VIRTIO_TRY(set_.begin(platform, where, storage, dma_bytes, device_type::console, plan, interrupts, area));
     const bool talks = ports::has_control && features().has(feature::multiport);
     u16 count = 1;
@@ -78,8 +79,8 @@ class device {
   }
 
   /// What the last `start` came to: bound, or why not.
-  [[nodiscard]] const report& why() const { return life().device().why(); }
-  [[nodiscard]] const feature_set& features() const { return life().device().features(); }
+  [[nodiscard]] const report& why() const { return life().session().why(); }
+  [[nodiscard]] const feature_set& features() const { return life().session().features(); }
 
   // Calls that do not wait -----------------------------------------------------------------------------------------------
 
@@ -256,10 +257,8 @@ class device {
       if (!lanes_[i].held.is_none()) return true;
     return set_.arm();
   }
-  void disarm() {
-    if (life().is_up()) set_.disarm();
-  }
-  [[nodiscard]] interrupt_cause acknowledge_interrupt() { return set_.life().acknowledge_interrupt(); }
+  void disarm() { set_.disarm(); }
+  [[nodiscard]] interrupt_cause acknowledge_interrupt() { return set_.acknowledge_interrupt(); }
   /// Reads the status: `needs_reset` when the device has failed; it is then reset. Errors also: `not_started`; `device_broken`, it will
   /// not reset and keeps the storage.
   [[nodiscard]] result<void> check() { return set_.check([this](errc why) { return fall(why); }); }
@@ -279,7 +278,7 @@ class device {
   };
 
   [[nodiscard]] const device_life<P, T>& life() const { return set_.life(); }
-  [[nodiscard]] const T& registers() const { return life().device().transport(); }
+  [[nodiscard]] const T& registers() const { return life().session().transport(); }
   [[nodiscard]] result<void> find(u16 port) const {
     VIRTIO_TRY(life().ready());
     return port < ports_.count() && ports_[port].is_present ? errc::ok : errc::not_found;

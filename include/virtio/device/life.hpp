@@ -14,12 +14,14 @@ struct patience {
   bool looked = false;  // a queue said that something is there: worth one look, not a habit
   bool slept = false;   // on platforms that do: the interrupt about a failure may have been the one that ended it
   u8 looks = 0;         // that were worth it, without an attempt in between
+  bool renewed = false; // there may be more at once: no time passes ahead of the next look
 
-  /// Something that somebody else waits for came back: the device is alive.
+  /// One request of many came back: the device is alive. The wait begins anew.
   void renew() {
     attempts = 0;
     came();
     looks = 0;
+    renewed = true;
   }
   /// Something came, which may be for nobody: the interrupt that was asked for is spent.
   void came() { looked = false; }
@@ -95,8 +97,9 @@ class device_life {
     up_ = true;
   }
 
-  [[nodiscard]] session<P, T>& device() { return session_; }
-  [[nodiscard]] const session<P, T>& device() const { return session_; }
+  // Qualified: a member of this name hides the template's.
+  [[nodiscard]] virtio::session<P, T>& session() { return session_; }
+  [[nodiscard]] const virtio::session<P, T>& session() const { return session_; }
 
   [[nodiscard]] bool is_up() const { return up_; }
   /// Whether requests can be made now.
@@ -108,7 +111,7 @@ class device_life {
   /// Passes some time of a wait. `arm()` asks the queues for an interrupt, and says whether something is there already. Errors:
   /// `needs_reset`, the device has failed; `timed_out`, the platform has waited enough.
   template <class Arm>
-  [[nodiscard]] errc pass_time(waiting why, patience& left, Arm&& arm) {
+  VIRTIO_INLINE_ON_GCC [[nodiscard]] errc pass_time(waiting why, patience& left, Arm&& arm) {
     // A status read is an exit to the host. Where an attempt is a turn of a loop, one in many is often enough to notice a failed
     // device, and too seldom to be felt. Where it is a sleep there is one ahead of each but the first: what ended the last one may
     // have been the interrupt about the failure, and no other would come.
@@ -173,7 +176,7 @@ class device_life {
   }
 
   bool up_ = false;
-  session<P, T> session_{};
+  virtio::session<P, T> session_{};
 };
 
 }  // namespace virtio

@@ -14,17 +14,34 @@ template <platform P, transport T, queue_format Q, u16 Count>
 class queue_set {
  public:
   using ring_type = typename Q::template ring<typename P::barriers>;
+  using platform_type = P;
   using location = typename T::location;
+  static constexpr u16 count = Count;
   static constexpr usize ring_bytes = detail::round_up(ring_type::dma_bytes, dma_page);
   static constexpr usize dma_bytes = Count * ring_bytes;
 
-  /// Steps up to the queues. A device that this object drove before is let go first. `area` is the whole storage, as the device sees it.
-  /// Errors: as `device_life::begin`; `device_broken`, the former device keeps its storage.
-  [[nodiscard]] result<void> begin(const P& platform, const location& where, dma_region storage, usize needed, device_type type,
-                                   const feature_plan& plan, const interrupt_vectors& interrupts, dma_area& area) {
-    if (life_.has_memory() && take_down(errc::canceled) == errc::device_broken)
-      return life_.device().refuse(verdict::former_device_stuck, errc::device_broken);
+  /// Ahead of `begin`, takes a device down that this object drove before. Error: `device_broken`, it keeps its storage.
+  [[nodiscard]] result<void> take_down_former() {
+    if (life_.has_memory() && life_.take_down(errc::canceled) == errc::device_broken)
+      return session().refuse(verdict::former_device_stuck, errc::device_broken);
+    return {};
+  }
+  /// The same, and forgets what the rings had. Each `request_queue` of the set has its requests taken out by its own `forget` before.
+  /// Not needed where all queues are such.
+  /// Cold: a compiler takes what comes after it in a bring-up to be so, too, and makes it small.
+  [[nodiscard, gnu::cold, gnu::noinline]] result<void> forget() {
+    VIRTIO_TRY(take_down_former());
+    reclaim();
+    quiet_.end();
     for (lane& one : lanes_) one.present = false;
+    return {};
+  }
+
+  /// Steps up to the queues, after `forget`. `area` is the whole storage, as the device sees it. Errors: as `device_life::begin`.
+  /// Inlined, so that a plan known at compile time leaves only its constants.
+  [[nodiscard, gnu::always_inline]] result<void> begin(const P& platform, const location& where, dma_region storage, usize needed,
+                                                       device_type type, const feature_plan& plan,
+                                                       const interrupt_vectors& interrupts, dma_area& area) {
     return life_.begin(platform, where, storage, needed, type, plan.template with_queue<ring_type>(), interrupts, area);
   }
 
@@ -32,7 +49,7 @@ class queue_set {
   /// that is never set up is not there.
   [[nodiscard]] result<void> set_up(u16 which, u16 number, const dma_area& area, const interrupt_vectors& interrupts, u16 chain = 1) {
     lane& one = lanes_[which];
-    VIRTIO_TRY(life_.device().set_up(number, one.ring, area.part(ring_bytes * which, ring_bytes), interrupts.of_queue(number), one.bell,
+    VIRTIO_TRY(session().set_up(number, one.ring, area.part(ring_bytes * which, ring_bytes), interrupts.of_queue(number), one.bell,
                                      chain));
     one.number = number;
     one.present = true;
@@ -44,13 +61,17 @@ class queue_set {
   /// Instead of step 8, or after a failed `set_up`: returns `error`, and the storage is the caller's; or `device_broken`, the device
   /// will not reset and keeps it.
   [[nodiscard]] errc refuse(verdict why, errc error) {
-    error = life_.device().refuse(why, error);
-    if (!life_.has_memory()) reclaim();
-    return error;
+    return session().refuse(why, error);
   }
 
   [[nodiscard]] device_life<P, T>& life() { return life_; }
   [[nodiscard]] const device_life<P, T>& life() const { return life_; }
+  [[nodiscard]] virtio::session<P, T>& session() { return life_.session(); }
+  [[nodiscard]] const virtio::session<P, T>& session() const { return life_.session(); }
+  [[nodiscard]] const P& platform() const { return session().platform(); }
+  [[nodiscard]] bool is_up() const { return life_.is_up(); }
+  [[nodiscard]] result<void> ready() const { return life_.ready(); }
+  [[nodiscard]] bool has_memory() const { return life_.has_memory(); }
 
   [[nodiscard]] ring_type& operator[](u16 which) { return lanes_[which].ring; }
   [[nodiscard]] const ring_type& operator[](u16 which) const { return lanes_[which].ring; }
@@ -59,7 +80,7 @@ class queue_set {
   /// Shows the device what was staged: at most one register write.
   void kick(u16 which) {
     lane& one = lanes_[which];
-    virtio::kick(life_.device().platform(), one.ring, one.bell, one.number);
+    virtio::kick(platform(), one.ring, one.bell, one.number);
   }
   /// Shows what was staged, and rings whether the device wants it or not: one that was restored from a snapshot waits for it.
   void insist(u16 which) {
@@ -68,13 +89,16 @@ class queue_set {
     (void)one.ring.needs_kick();
     one.bell.ring(one.ring.position());
   }
+  /// Rings again for what the device has of one queue; for nothing, not.
+  void ring_again(u16 which) const {
+    const lane& one = lanes_[which];
+    virtio::ring_again(platform(), one.ring, one.bell, one.number);
+  }
   /// Rings once, for each queue in its turn of which the device has something: whichever doorbell was lost.
   void ring_again() {
     for (u16 tried = 0; tried < Count; ++tried) {
       turn_ = turn_ + 1 < Count ? static_cast<u16>(turn_ + 1) : u16{0};
-      lane& one = lanes_[turn_];
-      if (one.ring.in_flight() == 0) continue;
-      return virtio::ring_again(life_.device().platform(), one.ring, one.bell, one.number);
+      if (lanes_[turn_].ring.in_flight() != 0) return ring_again(turn_);
     }
   }
 
@@ -94,47 +118,63 @@ class queue_set {
     return something;
   }
   void disarm() {
+    if (!is_up()) return;
     for (lane& one : lanes_)
       if (one.present) one.ring.disarm();
   }
+  [[nodiscard]] interrupt_cause acknowledge_interrupt() { return life_.acknowledge_interrupt(); }
 
-  /// The one loop in which a driver of several queues waits. `turn(came)` takes what has come in any queue, and says so; `arm()` asks
-  /// for interrupts ahead of a sleep, as `arm` above; `done()` ends it. Whatever a turn took after an `arm`, from whichever queue, has
-  /// spent that interrupt: the next sleep comes after a new one. Errors: those of `turn`; `needs_reset`, the device has failed;
-  /// `timed_out`, the platform has waited enough. The device is as it was.
+  /// The one loop in which drivers wait. `turn(left)` takes what has come in any queue, and tells `left` so: `came`, or `renew` when that
+  /// shows that what is waited for is on its way. `ask()` asks for interrupts ahead of a sleep, as `arm` above; `done()` ends it.
+  /// Whatever a turn took after an `ask`, from whichever queue, has spent that interrupt: the next sleep comes after a new one. Errors:
+  /// those of `turn`; `needs_reset`, the device has failed; `timed_out`, the platform has waited enough. The device is as it was.
   template <class Turn, class Arm, class Done>
-  [[nodiscard]] errc wait_until(waiting why, Turn&& turn, Arm&& ask, Done&& done) {
+  VIRTIO_INLINE_ON_GCC [[nodiscard]] errc wait_in_turns(waiting why, Turn&& turn, Arm&& ask, Done&& done) {
     for (patience left;;) {
-      bool came = false;
-      if (const errc problem = turn(came); problem != errc::ok) return problem;
+      if (const errc problem = turn(left); problem != errc::ok) return problem;
       if (done()) return errc::ok;
-      if (came) left.came();
+      if (left.renewed) {
+        left.renewed = false;
+        continue;
+      }
       if (const errc passed = life_.pass_time(why, left, ask); passed != errc::ok) return passed;
     }
   }
+  /// The same where what comes never shows more than that something came: `look(came)` says so, and each turn counts as an attempt.
+  template <class Look, class Arm, class Done>
+  [[nodiscard]] errc wait_until(waiting why, Look&& look, Arm&& ask, Done&& done) {
+    const auto turn = [&look](patience& left) {
+      bool came = false;
+      const errc problem = look(came);
+      if (came) left.came();
+      return problem;
+    };
+    return wait_in_turns(why, turn, ask, done);
+  }
 
-  /// Takes the device down, as `device_life::take_down`; what the rings had is gone, unless the device keeps it.
+  /// Takes the device down, as `device_life::take_down`, and forgets what the rings had, unless the device keeps it: for drivers whose
+  /// buffers are their own.
   errc take_down(errc why) {
     why = life_.take_down(why);
     if (!life_.has_memory()) reclaim();
     return why;
   }
 
-  // What a driver's face passes on. `fall(why)` takes the driver down and returns what `take_down` does.
+  // What a driver's face passes on. `fall(why)` takes the driver down, by `take_down` or by `request_queue::fall`.
 
   /// Reads the status: `needs_reset` when the device has failed; it is then taken down. Errors also: `not_started`; `device_broken`, it
   /// will not reset and keeps the storage.
   template <class Fall>
   [[nodiscard]] result<void> check(Fall&& fall) {
     const errc problem = life_.check();
-    return problem == errc::needs_reset ? fall(problem) : problem;
+    return problem == errc::needs_reset ? down(fall, problem) : problem;
   }
   /// Resets the device. Errors: `not_started`; it will not reset: `device_broken`, and keeps the storage; `timed_out`, and has nothing,
   /// since it confirmed another reset before.
   template <class Fall>
   [[nodiscard]] result<void> reset(Fall&& fall) {
-    if (!life_.device().is_open()) return errc::not_started;
-    const errc how = fall(errc::canceled);
+    if (!session().is_open()) return errc::not_started;
+    const errc how = down(fall, errc::canceled);
     return how == errc::canceled ? errc::ok : how;
   }
   /// As `reset`, and takes the device off the bus.
@@ -147,15 +187,21 @@ class queue_set {
 
  private:
   struct lane {
-    ring_type ring{};
     typename T::doorbell bell{};
     u16 number = 0;
     bool present = false;
+    ring_type ring{};  // ends in long tables: what is near the start is cheaper to reach
   };
 
   void reclaim() {
     for (lane& one : lanes_)
       while (one.ring.reclaim()) {}
+  }
+
+  template <class Fall>
+  [[nodiscard]] errc down(Fall& fall, errc why) {
+    why = fall(why);
+    return has_memory() ? errc::device_broken : why;
   }
 
   u16 turn_ = 0;  // the queue that was rung again last

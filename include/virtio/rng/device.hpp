@@ -4,7 +4,7 @@
 // Spec: virtio 1.4, 5.4. Layer: rng (may include device, transport, queue, platform, base).
 #pragma once
 
-#include <virtio/device/requests.hpp>
+#include <virtio/device/request_queue.hpp>
 
 namespace virtio::rng {
 
@@ -21,8 +21,8 @@ struct done {
 template <platform P, transport T, queue_format Q>
 class device {
   static constexpr u16 most_segments = 4;  // a buffer that is scattered for the device is filled in several rounds
-  using core = request_device<P, T, Q, most_segments>;
-  using ring = typename core::ring_type;
+  using set = queue_set<P, T, Q, 1>;
+  using ring = typename set::ring_type;
 
  public:
   using location = typename T::location;
@@ -37,14 +37,16 @@ class device {
     // How much of a buffer is random is what its used length says: a batch, which skips lengths, is of no use.
     constexpr feature_plan plan{.declined = feature_set{feature::in_order}};
     dma_area area;
-    VIRTIO_TRY(core_.bring_up(platform, where, storage, dma_bytes, device_type::entropy, 1, plan, interrupts, area));
-    core_.go();
+    VIRTIO_TRY(requests_.forget(set_));
+    VIRTIO_TRY(set_.begin(platform, where, storage, dma_bytes, device_type::entropy, plan, interrupts, area));
+    VIRTIO_TRY(set_.set_up(0, 0, area, interrupts, 1));
+    set_.go();
     return {};
   }
 
-  [[nodiscard]] const report& why() const { return core_.device().why(); }
-  [[nodiscard]] const feature_set& features() const { return core_.device().features(); }
-  [[nodiscard]] u16 in_flight() const { return core_.in_flight(); }
+  [[nodiscard]] const report& why() const { return set_.session().why(); }
+  [[nodiscard]] const feature_set& features() const { return set_.session().features(); }
+  [[nodiscard]] u16 in_flight() const { return requests_.in_flight(set_); }
 
   /// Fills the whole buffer: requests for `largest_request` bytes at most, and another for the rest when the device gives less.
   /// Waits. Devices that answer with nothing are asked again a few times. Errors: `io_error` when the device keeps giving nothing,
@@ -53,7 +55,7 @@ class device {
   [[nodiscard]] result<void> fill(bytes buffer) {
     constexpr u32 patience = 16;  // answers of zero bytes in a row
     u32 empty = 0;
-    if (buffer.empty()) return core_.ready();
+    if (buffer.empty()) return set_.ready();
     usize have = 0;
     usize piece = largest_request;
     while (have < buffer.size()) {
@@ -79,47 +81,59 @@ class device {
   /// `invalid_argument` (empty), `too_many_pieces` (scattered over more than four), `queue_full`, `dma_unreachable`.
   [[nodiscard]] result<token> submit(bytes buffer, u64 cookie = 0) {
     if (buffer.empty()) return errc::invalid_argument;
-    VIRTIO_TRY_ASSIGN(const u16 slot, core_.reserve());
+    VIRTIO_TRY_ASSIGN(const u16 slot, requests_.reserve(set_));
     segment room[most_segments];
     segments chain{room};
-    chain.limit_count(core_.longest_chain());
+    chain.limit_count(set_[0].longest_chain());
     const bytes part = buffer.part(0, largest_request);
-    if (const auto mapped = core_.device().platform().map(part.data(), part.size(), direction::from_device, chain); !mapped)
+    if (const auto mapped = set_.platform().map(part.data(), part.size(), direction::from_device, chain); !mapped)
       return mapped.error() == errc::no_space ? errc::too_many_pieces : mapped.error();
-    return core_.stage(slot, chain, 0, chain.size(), cookie);
+    return requests_.stage(set_, slot, chain, 0, chain.size(), cookie);
   }
 
-  void kick() { core_.kick(); }
+  void kick() { requests_.kick(set_); }
   [[nodiscard]] result<done> next_completion() {
     answer ended;
-    return finish(core_.next(ended), ended);
+    return finish(requests_.next(set_, ended), ended);
   }
   [[nodiscard]] result<done> wait_next() {
     answer ended;
-    return finish(core_.wait_next(waiting::request, ended), ended);
+    return finish(requests_.wait_next(set_, waiting::request, ended), ended);
   }
   [[nodiscard]] result<done> wait(token which) { return wait(which, owner::user); }
+  template <callable_with<done> F>
+  usize poll(F&& take, usize budget = ring::slots) {
+    return virtio::poll(*this, take, budget);
+  }
+  template <callable_with<done> F>
+  [[nodiscard]] result<void> drain(F&& take) {
+    return virtio::drain(*this, take);
+  }
 
-  [[nodiscard]] bool arm() { return core_.arm(); }
-  void disarm() { core_.disarm(); }
-  [[nodiscard]] interrupt_cause acknowledge_interrupt() { return core_.acknowledge_interrupt(); }
-  [[nodiscard]] result<void> check() { return core_.check(); }
-  [[nodiscard]] result<void> reset() { return core_.reset(); }
-  [[nodiscard]] result<void> hand_off() { return core_.hand_off(); }
+  [[nodiscard]] bool arm() { return requests_.arm(set_); }
+  void disarm() { set_.disarm(); }
+  [[nodiscard]] interrupt_cause acknowledge_interrupt() { return set_.acknowledge_interrupt(); }
+  [[nodiscard]] result<void> check() { return set_.check(falls()); }
+  [[nodiscard]] result<void> reset() { return set_.reset(falls()); }
+  [[nodiscard]] result<void> hand_off() { return set_.hand_off(falls()); }
 
  private:
+  [[nodiscard]] auto falls() {
+    return [this](errc why) { return requests_.fall(set_, why); };
+  }
   [[nodiscard]] result<done> wait(token which, owner whose) {
     answer ended;
-    return finish(core_.wait(which, waiting::request, ended, whose), ended);
+    return finish(requests_.wait(set_, which, waiting::request, ended, whose), ended);
   }
   [[nodiscard]] result<done> finish(errc got, const answer& ended) {
     if (got != errc::ok) return got;
     const u32 length = ended.error == errc::ok && ended.what.length_known ? ended.what.length : 0;
-    core_.finish(ended, length);
+    requests_.finish(set_, ended, length);
     return done{ended.what.which, ended.what.cookie, ended.error, length};
   }
 
-  core core_{};
+  request_queue<set, most_segments> requests_{};
+  set set_{};  // ends in long tables: what is near the start is cheaper to reach
 };
 
 }  // namespace virtio::rng

@@ -65,8 +65,8 @@ class device {
   }
 
   /// What the last `start` came to: bound, or why not.
-  [[nodiscard]] const report& why() const { return life().device().why(); }
-  [[nodiscard]] const feature_set& features() const { return life().device().features(); }
+  [[nodiscard]] const report& why() const { return life().session().why(); }
+  [[nodiscard]] const feature_set& features() const { return life().session().features(); }
   /// This guest's context id, as it was at `start` or after the last reset of the transport.
   [[nodiscard]] u32 cid() const { return all_.cid(); }
 
@@ -367,10 +367,8 @@ class device {
   /// Asks for an interrupt when packets come or leave. True: there is something already, poll again before sleeping; also while
   /// small pieces are gathered, which only polls get on their way: `flush` before a long sleep.
   [[nodiscard]] bool arm() { return !all_.to_tell.empty() || all_.is_gathering() || (life().is_up() && all_.arm()); }
-  void disarm() {
-    if (life().is_up()) all_.queues.all().disarm();
-  }
-  [[nodiscard]] interrupt_cause acknowledge_interrupt() { return life().acknowledge_interrupt(); }
+  void disarm() { all_.queues.all().disarm(); }
+  [[nodiscard]] interrupt_cause acknowledge_interrupt() { return all_.queues.all().acknowledge_interrupt(); }
   /// Reads the status: `needs_reset` when the device has failed; it is then reset, and all connections end. Errors also:
   /// `not_started`; `device_broken`, it will not reset and keeps the storage.
   [[nodiscard]] result<void> check() {

@@ -48,7 +48,6 @@ class exchange {
     thirsty_ = {};
     for (listener& one : listeners) one = {};
     first_reply_ = reply_count_ = 0;
-    queues.all().looked(false, 0);
     table.start(seed);
     unread.start();
   }
@@ -61,10 +60,10 @@ class exchange {
   [[nodiscard]] result<void> read_cid() {
     u64 said = 0;
     const auto fill_in = [this](u64& picture) -> result<void> {
-      VIRTIO_TRY_ASSIGN(picture, read_field(life().device().transport(), config::guest_cid));
+      VIRTIO_TRY_ASSIGN(picture, read_field(life().session().transport(), config::guest_cid));
       return {};
     };
-    VIRTIO_TRY(read_config(life().device().transport(), said, fill_in));
+    VIRTIO_TRY(read_config(life().session().transport(), said, fill_in));
     cid_ = static_cast<u32>(said);  // its upper half is reserved
     return {};
   }
@@ -328,7 +327,7 @@ class exchange {
 
   /// Whether connections can carry this. Devices of before NO_IMPLIED_STREAM have streams whatever they say (5.10.3).
   [[nodiscard]] bool has(kind what) const {
-    const feature_set& accepted = life().device().features();
+    const feature_set& accepted = life().session().features();
     if (what == kind::seqpacket) return L.messages && accepted.has(feature::seqpacket);
     return what == kind::stream && (accepted.has(feature::stream) || !accepted.has(feature::no_implied_stream));
   }

@@ -55,6 +55,7 @@ class packet_queues {
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
                                    const interrupt_vectors& interrupts, const feature_plan& plan) {
     dma_area area;
+    VIRTIO_TRY(set_.forget());
     VIRTIO_TRY(set_.begin(platform, where, storage, dma_bytes, device_type::vsock, plan, interrupts, area));
     memory_ = area;
     for (u16 q = 0; q < 3; ++q) VIRTIO_TRY(set_.set_up(q, q, area, interrupts, q == event_queue ? 1 : 2));

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: MIT
+// Requests from submit to completion, on one queue of a set: what drivers of requests share, of which there can be several under one
+// life. Blocking calls and the submit/kick/poll engine mix freely: a completion that a blocking call meets on its way and that is not
+// its own is parked in its slot and delivered later.
+// Layer: device.
+#pragma once
+
+#include <virtio/device/queue_set.hpp>
+
+namespace virtio {
+
+/// The end of one request, before the driver has looked at its contents.
+struct answer {
+  completion what{};
+  errc error = errc::ok;  // ok: the device completed it; else why it did not
+};
+
+namespace detail {
+
+/// The pieces of user buffers that a platform wants unmapped after completion; nothing at all for a platform that does not.
+template <class P, u16 Slots, u16 Pieces>
+class mapped_pieces {
+ public:
+  void remember(u16 slot, const segment* first, u16 count) {
+    counts_[slot] = count;
+    for (u16 i = 0; i < count; ++i) pieces_[slot][i] = first[i];
+  }
+  void unmap(const P& platform, u16 slot, u32 written) {
+    detail::unmap(platform, pieces_[slot], counts_[slot], written);
+    counts_[slot] = 0;
+  }
+
+ private:
+  u16 counts_[Slots]{};
+  segment pieces_[Slots][Pieces]{};
+};
+
+template <class P, u16 Slots, u16 Pieces>
+  requires(!unmaps<P>)
+class mapped_pieces<P, Slots, Pieces> {
+ public:
+  void remember(u16, const segment*, u16) {}
+  void unmap(const P&, u16, u32) {}
+};
+
+}  // namespace detail
+
+/// Who hears of a request that is waited for when the device keeps its buffers and a later reset gives them back: whoever takes
+/// completions, or nobody, since a call that waits for a request of its own is over by then.
+enum class owner : u8 { user, call };
+
+/// What is known of the requests on one queue of a `queue_set`, besides its ring. Each call is given the set, which must always be the
+/// same one. `Pieces` bounds the segments of one request's user buffers. All-zero: no requests, on queue 0 of the set.
+///
+/// Whoever takes the set's life down, the requests of every queue end as `canceled`: one queue's failure is the device's.
+template <class Set, u16 Pieces>
+class request_queue {
+  using P = typename Set::platform_type;
+
+ public:
+  using ring_type = typename Set::ring_type;
+  static constexpr u16 slots = ring_type::slots;
+
+  /// Ahead of `Set::begin`: a device that the set drove before is taken down, the requests are gone and their tokens stale. From here on
+  /// they are those of queue `which` of the set. Errors: `device_broken`, the former device keeps its storage and its requests.
+  /// Cold: a compiler takes what comes after it in a bring-up to be so, too, and makes it small.
+  [[nodiscard, gnu::cold, gnu::noinline]] result<void> forget(Set& set, u16 which = 0) {
+    VIRTIO_TRY(set.take_down_former());
+    settle(set);
+    while (parked_count_ != 0) finish(set, unpark_any(set), 0);
+    quiet_.end();
+    which_ = which;
+    return {};
+  }
+
+  [[nodiscard]] u16 in_flight(const Set& set) const { return static_cast<u16>(ring(set).in_flight() + parked_count_); }
+
+  /// The slot of the next request. Errors: `queue_full`, `not_started`.
+  [[nodiscard]] result<u16> reserve(Set& set) {
+    if (!set.is_up()) [[unlikely]] return errc::not_started;
+    return ring(set).reserve();
+  }
+
+  /// Stages the chain for `slot`. `payload` segments from index `first` on are user buffers; on error they are unmapped.
+  [[nodiscard]] result<token> stage(Set& set, u16 slot, const segments& chain, u16 first, u16 payload, u64 cookie) {
+    const result<token> staged = ring(set).stage(slot, chain, cookie);
+    if (!staged) [[unlikely]] release_pieces(set, chain, first, payload);
+    else mapped_.remember(slot, chain.begin() + first, payload);
+    return staged;
+  }
+
+  /// Unmaps user buffers that were mapped for a request that is not going to be.
+  static void release_pieces(const Set& set, const segments& chain, u16 first, u16 payload) {
+    detail::unmap(set.platform(), chain.begin() + first, payload, 0);
+  }
+
+  /// Publishes what is staged and rings the doorbell if the device wants it: at most one register write.
+  void kick(Set& set) {
+    if (set.is_up()) set.kick(which());  // a device that will not reset is shown nothing more
+  }
+
+  /// The next request to end, in any order, without waiting. Call `finish()` once its slot's cells have been read. Errors:
+  /// `not_ready`; `device_misbehaved` once, when the device lies: it is then reset, and what was in flight ends as
+  /// `canceled`; `not_started`; `device_broken` instead of both for as long as the device will not reset and has a request.
+  [[nodiscard]] errc next(Set& set, answer& ended) {
+    if (!set.is_up()) [[unlikely]] settle(set);
+    if (parked_count_ == 0) [[likely]] return take(set, ended);
+    ended = unpark_any(set);
+    return errc::ok;
+  }
+
+  /// As `next()`, and waits for it. Errors also: `timed_out`, `dma_unanswered` or `needs_reset` once, when the device was reset for it, and
+  /// what was in flight ends as `canceled`; `not_ready` when nothing is in flight.
+  [[nodiscard]] errc wait_next(Set& set, waiting why, answer& ended) {
+    kick(set);
+    bool over = false;
+    const auto turn = [&](patience&) VIRTIO_INLINE_LAMBDA_ON_GCC {
+      const errc got = next(set, ended);
+      if (got == errc::not_ready && ring(set).in_flight() != 0) return errc::ok;
+      over = true;
+      return got;
+    };
+    const errc waited = wait_until(set, why, turn, over);
+    return over ? waited : fall(set, waited);
+  }
+
+  /// Waits for one request; others that end meanwhile are parked. The answer's error is set when the device was reset, its
+  /// buffers are safe then. Errors: `stale_handle`; `device_broken` when the device will not reset and keeps the buffers: the
+  /// request ends with a later reset then, as `canceled` for a user, and without a word when it is a call's own.
+  [[nodiscard]] errc wait(Set& set, token mine, waiting why, answer& ended, owner whose) {
+    if (!set.is_up()) [[unlikely]] settle(set);
+    if (!ring(set).is_live(mine)) return errc::stale_handle;
+    if (is_parked(mine.slot)) {
+      ended = unpark(set, mine.slot);
+      return errc::ok;
+    }
+    kick(set);
+    bool over = false;
+    const auto turn = [&](patience& left) VIRTIO_INLINE_LAMBDA_ON_GCC {
+      const errc got = take(set, ended);
+      if (got != errc::ok) return got == errc::not_ready ? errc::ok : got;
+      over = ended.what.which == mine;
+      if (over) return errc::ok;
+      park(ended);
+      left.renew();
+      return errc::ok;
+    };
+    errc problem = wait_until(set, why, turn, over);
+    if (problem == errc::ok) return problem;
+    if (set.is_up()) problem = fall(set, problem);
+    if (!is_parked(mine.slot)) {
+      parked_[mine.slot].disowned = whose == owner::call;
+      return errc::device_broken;
+    }
+    ended = unpark(set, mine.slot);
+    ended.error = problem;
+    return errc::ok;
+  }
+
+  /// Ends a request: unmaps its buffers (the device wrote the first `written` bytes of them) and frees its slot.
+  void finish(Set& set, const answer& ended, u32 written) {
+    mapped_.unmap(set.platform(), ended.what.which.slot, written);
+    ring(set).release(ended.what.which);
+  }
+
+  /// Asks for an interrupt at the next completion. True: something is there already.
+  [[nodiscard]] bool arm(Set& set) {
+    if (!set.is_up()) settle(set);
+    return parked_count_ != 0 || (set.is_up() && arm_ring(set));
+  }
+
+  /// Takes the set's life down and this queue's requests back. Returns `why`, or what `device_life::take_down` makes of it; or
+  /// `device_broken` when the device keeps some. One that will not reset and has no request keeps the storage alone, which is for those
+  /// to say who give it back.
+  [[gnu::cold, gnu::noinline]] errc fall(Set& set, errc why) {
+    const errc how = set.life().take_down(why);
+    settle(set);
+    return set.has_memory() ? while_kept(set, why) : how;
+  }
+
+ private:
+  [[nodiscard]] u16 which() const { return Set::count == 1 ? u16{0} : which_; }
+  [[nodiscard]] ring_type& ring(Set& set) const { return set[which()]; }
+  [[nodiscard]] const ring_type& ring(const Set& set) const { return set[which()]; }
+
+  template <class Turn>
+  VIRTIO_INLINE_ON_GCC [[nodiscard]] errc wait_until(Set& set, waiting why, Turn& turn, const bool& over) {
+    return set.wait_in_turns(
+        why, turn, [this, &set]() VIRTIO_INLINE_LAMBDA_ON_GCC { return arm_ring(set); }, [&over]() VIRTIO_INLINE_LAMBDA_ON_GCC { return over; });
+  }
+
+  [[nodiscard]] errc take(Set& set, answer& ended) {
+    if (!set.is_up()) [[unlikely]] return while_kept(set, errc::not_started);
+    ended.error = errc::ok;
+    const errc got = ring(set).take(ended.what);
+    if (got == errc::not_ready) stay_quiet(set, 1);
+    return got == errc::device_misbehaved ? fall(set, got) : got;
+  }
+
+  [[nodiscard]] bool arm_ring(Set& set) {
+    if (ring(set).arm()) return true;
+    stay_quiet(set, quiet_spell::sleep);
+    return false;
+  }
+
+  // So many looks found nothing. A spell ends by what comes and by what is shown to the device, and that is seen here, where nothing is
+  // in a hurry, by the ring: a request that completes pays nothing for it.
+  [[gnu::noinline]] void stay_quiet(Set& set, u32 looks) {
+    const u32 now = u32{ring(set).position()} << 16 | ring(set).in_flight();
+    if (now != quiet_at_) quiet_.end();
+    quiet_at_ = now;
+    if (quiet_.goes_on(looks)) set.ring_again(which());
+  }
+
+  // `why`, or device_broken when the device, which is down, has a request: staged ones count, whose descriptors are where it can read
+  // them.
+  [[nodiscard, gnu::cold, gnu::noinline]] errc while_kept(const Set& set, errc why) const {
+    for (u16 slot = 0; slot < slots; ++slot)
+      if (!is_parked(slot) && ring(set).is_live({slot, ring(set).record(slot).generation})) return errc::device_broken;
+    return why;
+  }
+
+  // Once the device is down, by this queue's failure or another's, and has let go of its memory: what was in flight is parked, but for
+  // what a call had given up.
+  [[gnu::cold, gnu::noinline]] void settle(Set& set) {
+    if (set.has_memory()) return;
+    for (;;) {
+      const auto taken = ring(set).reclaim();
+      if (!taken) return;
+      const answer ended{*taken, errc::canceled};
+      bool& disowned = parked_[taken->which.slot].disowned;
+      if (disowned) finish(set, ended, 0);
+      else park(ended);
+      disowned = false;
+    }
+  }
+
+  // What is known of a request that has ended and has not been delivered.
+  struct parked_answer {
+    u32 length;
+    errc error;
+    bool length_known;
+    bool parked;
+    bool disowned;  // of one that has not ended: never to be delivered
+  };
+
+  [[nodiscard]] bool is_parked(u16 slot) const { return parked_[slot].parked; }
+
+  void park(const answer& one) {
+    parked_[one.what.which.slot] = {one.what.length, one.error, one.what.length_known, true, false};
+    ++parked_count_;
+  }
+
+  answer unpark(const Set& set, u16 slot) {
+    const parked_answer kept = parked_[slot];
+    parked_[slot].parked = false;
+    --parked_count_;
+    const auto& record = ring(set).record(slot);
+    return {{{slot, record.generation}, record.cookie, kept.length, kept.length_known}, kept.error};
+  }
+
+  // Only if there is one.
+  [[gnu::cold, gnu::noinline]] answer unpark_any(const Set& set) {
+    u16 slot = 0;
+    while (!is_parked(slot)) ++slot;
+    return unpark(set, slot);
+  }
+
+  u16 parked_count_ = 0;
+  u16 which_ = 0;
+  quiet_spell quiet_{};
+  u32 quiet_at_ = 0;  // where the ring was at the last quiet look
+  parked_answer parked_[slots]{};
+  VIRTIO_EMPTY_MEMBER detail::mapped_pieces<P, slots, Pieces> mapped_{};
+};
+
+// What every driver of requests makes of its `next_completion` and `wait_next`.
+
+/// Calls `take(done)` for at most `budget` requests of `driver` that have ended, without waiting; returns how many.
+template <class Driver, class Take>
+usize poll(Driver& driver, Take&& take, usize budget) {
+  usize count = 0;
+  for (; count < budget; ++count) {
+    const auto one = driver.next_completion();
+    if (!one) break;
+    take(*one);
+  }
+  return count;
+}
+
+/// Kicks, and calls `take(done)` for every request of `driver` until none is in flight. Returns the first error of the device, after every
+/// buffer has come back; `device_broken` when the device keeps some.
+template <class Driver, class Take>
+[[nodiscard]] result<void> drain(Driver& driver, Take&& take) {
+  result<void> outcome;
+  for (;;) {
+    const auto one = driver.wait_next();
+    if (one) {
+      take(*one);
+    } else if (one.error() == errc::not_ready || !outcome) {
+      return outcome;  // nothing is in flight; or the device is down, and what was in flight has come back
+    } else {
+      outcome = one.error();
+      if (outcome.error() == errc::device_broken) return outcome;
+    }
+  }
+}
+
+}  // namespace virtio

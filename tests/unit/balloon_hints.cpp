@@ -136,7 +136,8 @@ TEST_CASE("balloon hints: another change of the configuration does not end a rou
   CHECK(s.m.objections().empty());
 }
 
-TEST_CASE("balloon hints: memory that is needed ahead of DONE is written whole, with the poison where there is one [BALLOON-30][BALLOON-32]",
+TEST_CASE("balloon hints: memory that is needed ahead of DONE is written whole, with the poison where there is one "
+          "[BALLOON-30][BALLOON-32]",
           "[balloon]") {
   rig::machine m;
   auto& model = m.add<balloon_model>(seat::modern, 4, offers{0, 3, 4});
@@ -202,19 +203,26 @@ TEST_CASE("balloon hints: a device that answers no more is reset, and no memory 
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("balloon hints: a device that keeps what it was given says so, and its memory stays mapped", "[balloon][hostile]") {
+TEST_CASE("balloon hints: a device that keeps what it was given says so, and its memory stays mapped until it is reset",
+          "[balloon][hostile]") {
   rig::machine m;
-  auto& model = m.add<balloon_model>(seat::modern, 4, offers{0, 3});
+  auto& model = m.add<balloon_model>(seat::modern, 4, offers{0, 3, 5});
   rig::balloon_driver<> d;
   REQUIRE(start(d, m));
   model.open_round();
   model.on_hint = [&] { model.hold(); };
   model.reset_reads = rig::device_model::forever;
-  CHECK(d->hint(stretches{6}).error() == errc::device_broken);
-  CHECK(m.memory.live() != 0);
+  const bool hints = GENERATE(false, true);
+  if (!hints) model.hold();
+  CHECK((hints ? d->hint(stretches{6}).error() : d->report_free(free_pages::stretch(0, 3)).error()) == errc::device_broken);
+  CHECK(m.memory.live() == 1);
+  CHECK(d->report_free(free_pages::stretch(5, 3)).error() == errc::not_started);
+  CHECK(m.memory.live() == 1);
   model.reset_reads = 0;
-  REQUIRE(d->reset());
-  m.expect_objections = true;  // the mapping is gone with the call that made it
+  if (GENERATE(false, true)) REQUIRE(d->reset());
+  else REQUIRE(start(d, m));
+  CHECK(m.memory.live() == 0);
+  CHECK(m.objections().empty());
 }
 
 TEST_CASE("balloon hints: a host without them is said to be so", "[balloon]") {

@@ -51,6 +51,7 @@ class device {
     }
     dma_area area;
     VIRTIO_TRY(set_.forget());
+    unmap_lent(life().session().platform());
     VIRTIO_TRY(set_.begin(platform, where, storage, dma_bytes, device_type::balloon, plan, interrupts, area));
     memory_ = area;
     poison_ = held.page != nullptr ? held : poison{};
@@ -233,17 +234,23 @@ class device {
   // Whether the statistics came back.
   [[nodiscard]] bool is_asked() const { return set_.has(stats_queue) && set_[stats_queue].in_flight() == 0; }
 
-  // Free memory is mapped for as long as the device has it, and for good when it keeps it.
+  // Free memory is mapped for as long as the device has it: of one that will not reset, until it does.
   [[nodiscard]] errc lend(u16 queue, bytes stretch) {
-    segment room[most_pieces];
-    segments chain{room};
+    segments chain{lent_};
     chain.limit_count(set_[queue].longest_chain());
     const P& platform = life().session().platform();
     if (const auto mapped = platform.map(stretch.data(), stretch.size(), direction::from_device, chain); !mapped)
       return mapped.error() == errc::no_space ? errc::too_many_pieces : mapped.error();
+    lent_count_ = chain.size();
     const errc done = request(queue, chain);
-    if (done != errc::device_broken) virtio::detail::unmap(platform, chain.begin(), chain.size(), 0);
+    if (done != errc::device_broken) unmap_lent(platform);
     return done;
+  }
+  void unmap_lent(const P& platform) {
+    if constexpr (virtio::detail::unmaps<P>) {
+      virtio::detail::unmap(platform, lent_, lent_count_, 0);
+      lent_count_ = 0;
+    }
   }
 
   [[nodiscard]] errc send_command(u32 id) {
@@ -303,6 +310,7 @@ class device {
   errc fall(errc why) {
     why = set_.take_down(why);
     if (life().has_memory()) return why;
+    unmap_lent(life().session().platform());
     actual_ = 0;
     rounds_ = {};
     return why;
@@ -315,6 +323,8 @@ class device {
   u16 count_ = 0;
   statistic tags_[most_samples]{};
   hint_rounds rounds_{};
+  segment lent_[most_pieces]{};  // free memory that the device has
+  u16 lent_count_ = 0;
   set set_{};
 };
 

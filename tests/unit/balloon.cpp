@@ -19,7 +19,8 @@ constexpr auto& two = rig::two_samples;
 
 }  // namespace
 
-TEST_CASE("balloon: pages go in and come back, and the host is told how many there are [BALLOON-04][BALLOON-05][BALLOON-09][BALLOON-14][BALLOON-15][BALLOONL-01][BALLOONL-02][BALLOONL-03]",
+TEST_CASE("balloon: pages go in and come back, and the host is told how many there are "
+          "[BALLOON-04][BALLOON-05][BALLOON-09][BALLOON-14][BALLOON-15][BALLOONL-01][BALLOONL-02][BALLOONL-03]",
           "[balloon]") {
   rig::machine m;
   const seat where = GENERATE(seat::modern, seat::transitional, seat::legacy);
@@ -54,7 +55,8 @@ TEST_CASE("balloon: the program may have fewer pages than the host wants [BALLOO
   CHECK(*d->inflate(10, pages_from{0, 0}) == 0);
 }
 
-TEST_CASE("balloon: pages come back no further than the host wants, unless it lets an emergency go first [BALLOON-07][BALLOON-08]", "[balloon]") {
+TEST_CASE("balloon: pages come back no further than the host wants, unless it lets an emergency go first [BALLOON-07][BALLOON-08]",
+          "[balloon]") {
   rig::machine m;
   const bool oom = GENERATE(false, true);
   auto& model = m.add<balloon_model>(seat::modern, 4, oom ? offers{0, 2} : offers{0});
@@ -128,7 +130,9 @@ TEST_CASE("balloon: statistics that come while pages move are kept for later", "
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("balloon: optional queues have the numbers of what is offered, wanted or not [BALLOON-01][BALLOON-02][BALLOON-39][BALLOON-40]", "[balloon]") {
+TEST_CASE("balloon: optional queues have the numbers of what is offered, wanted or not "
+          "[BALLOON-01][BALLOON-02][BALLOON-39][BALLOON-40]",
+          "[balloon]") {
   rig::machine m;
   const bool hints = GENERATE(false, true), wants_statistics = GENERATE(false, true), offers_statistics = GENERATE(false, true);
   auto& model = !hints && !offers_statistics ? m.add<balloon_model>(seat::modern, 4, offers{0, 5})

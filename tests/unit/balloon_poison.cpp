@@ -80,7 +80,8 @@ TEST_CASE("balloon: without a poison no page is written, and the host hears of n
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("balloon: free memory is reported with its poison in it, and not at all to a host that would not keep it [BALLOON-03][BALLOON-38]",
+TEST_CASE("balloon: free memory is reported with its poison in it, and not at all to a host that would not keep it "
+          "[BALLOON-03][BALLOON-38]",
           "[balloon]") {
   rig::machine m;
   const bool known = GENERATE(false, true);

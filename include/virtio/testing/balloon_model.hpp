@@ -91,7 +91,8 @@ class balloon_model : public device_model {
     std::vector<std::uint8_t> data(static_cast<std::size_t>(buffer.readable()));
     (void)buffer.read(0, data.data(), data.size());
     if (kind(queue) == stats_vq) return take_statistics(data);
-    if (data.empty() || data.size() % 4 != 0 || data.size() > 1024) object("balloon: " + std::to_string(data.size()) + " bytes of page numbers");
+    if (data.empty() || data.size() % 4 != 0 || data.size() > 1024)
+      object("balloon: " + std::to_string(data.size()) + " bytes of page numbers");
     largest_ = std::max(largest_, data.size() / 4);
     for (std::size_t at = 0; at + 4 <= data.size(); at += 4) {
       const auto page = static_cast<std::uint32_t>(wire::get(data.data() + at, 4));
@@ -111,7 +112,9 @@ class balloon_model : public device_model {
     const auto found = kinds_.find(queue);
     return found == kinds_.end() ? 0 : found->second;
   }
-  [[nodiscard]] const std::uint8_t* config_at(std::size_t offset) const { return const_cast<balloon_model*>(this)->config().data() + offset; }
+  [[nodiscard]] const std::uint8_t* config_at(std::size_t offset) const {
+    return const_cast<balloon_model*>(this)->config().data() + offset;
+  }
 
   void change_round(std::uint32_t id) {
     host_round_ = id;

@@ -34,7 +34,7 @@ class arrivals {
     all_.queues.post_buffers();
     all_.queues.all().kick(all_.queues.receive_queue);
     all_.looked(quiet);
-    all_.serve_thirsty();
+    all_.serve_waiting();
     all_.ask_again();
     all_.send_owed();
     return errc::ok;
@@ -73,12 +73,12 @@ class arrivals {
     const u16 found = all_.table.find(p.to_port, peer);
     const kind type = static_cast<kind>(p.type);
     if (!all_.has(type) || (found != 0 && type != all_.kind_of(all_.table[static_cast<u16>(found - 1)]))) {
-      all_.deny(p, peer);
+      all_.replies.answer(p, peer);
       return false;
     }
     if (p.what > static_cast<u16>(op::credit_request)) return false;  // of a specification to come
     if (found == 0) {
-      if (p.what != static_cast<u16>(op::request) || !welcome(p, peer)) all_.deny(p, peer);
+      if (p.what != static_cast<u16>(op::request) || !welcome(p, peer)) all_.replies.answer(p, peer);
       return false;
     }
     return hear(static_cast<u16>(found - 1), in);
@@ -90,7 +90,7 @@ class arrivals {
     const op what = static_cast<op>(p.what);
     if (c.now == state::leaving || c.now == state::ended) {
       if (what == op::reset) all_.need_not_reset(one);
-      if (what == op::request) all_.deny(p, c.peer);  // somebody new, where our end of the last one is not closed yet
+      if (what == op::request) all_.replies.answer(p, c.peer);  // somebody new, where our end of the last one is not closed yet
       return false;
     }
     if (what == op::reset) {
@@ -120,7 +120,7 @@ class arrivals {
   void heard_of_room(u16 one, const packet& p) {
     connection& c = all_.table[one];
     c.out.heard(p.allocation, p.forwarded);
-    if (all_.may_leave(c)) all_.owe(one, owes_data);
+    if (all_.unsent.may_leave(c)) all_.owe(one, owes_data);
     if (c.out.available() == 0) return;
     c.asked_for_credit = false;
     if (c.owed != 0) all_.owe(one, 0);  // what waited for room
@@ -161,15 +161,13 @@ class arrivals {
 
   /// A REQUEST of somebody new. Whether they may come in.
   [[nodiscard]] bool welcome(const packet& p, address peer) {
-    listener* const here = all_.listener_at(p.to_port);
-    const bool messages = p.type == static_cast<u16>(kind::seqpacket);
-    if (here == nullptr || here->messages != messages || here->waiting >= here->backlog) return false;
+    listener* const here = all_.listeners.open_at(p.to_port, static_cast<kind>(p.type));
+    if (here == nullptr) return false;
     const result<u16> added = all_.add(p.to_port, peer, static_cast<kind>(p.type), state::established);
     if (!added) return false;
     connection& c = all_.table[*added];
     c.out.heard(p.allocation, p.forwarded);
-    here->line.push(all_.all(), *added);
-    ++here->waiting;
+    all_.listeners.join(*here, all_.all(), *added);
     all_.to_tell.push(all_.all(), *added);
     all_.owe(*added, owes_response);
     return true;

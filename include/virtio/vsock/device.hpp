@@ -137,7 +137,7 @@ class device {
   /// `limits::messages` is off; `not_started`.
   [[nodiscard]] result<socket> try_connect(address peer, kind what = kind::stream) {
     do next_port_ = (next_port_ + 1) | 0x4000'0000;  // the ports above a thousand million are nobody's
-    while (all_.table.find(next_port_, peer) != 0 || all_.listener_at(next_port_) != nullptr);
+    while (all_.table.find(next_port_, peer) != 0 || all_.listeners.at(next_port_) != nullptr);
     return try_connect_from(next_port_, peer, what);
   }
   /// Likewise, from any port. Errors also: `in_use`, there is such a connection.
@@ -158,20 +158,11 @@ class device {
     VIRTIO_TRY(life().ready());
     if (!all_.has(what)) return errc::unsupported;
     if (backlog == 0) return errc::invalid_argument;
-    if (all_.listener_at(port) != nullptr) return errc::in_use;
-    for (detail::listener& one : all_.listeners)
-      if (one.backlog == 0) {
-        one = {};
-        one.port = port;
-        one.backlog = backlog;
-        one.messages = what == kind::seqpacket;
-        return {};
-      }
-    return errc::table_full;
+    return all_.listeners.add(port, backlog, what);
   }
   /// Ends that. Connections that nobody has accepted are reset. Errors: `not_found`.
   [[nodiscard]] result<void> unlisten(u32 port) {
-    detail::listener* const here = all_.listener_at(port);
+    detail::listener* const here = all_.listeners.at(port);
     if (here == nullptr) return errc::not_found;
     while (!here->line.empty()) {
       const u16 one = here->line.first();
@@ -189,7 +180,7 @@ class device {
   }
   /// The connection that has waited longest. Errors: `not_ready`, `not_found`.
   [[nodiscard]] result<socket> try_accept(u32 port) {
-    detail::listener* const here = all_.listener_at(port);
+    detail::listener* const here = all_.listeners.at(port);
     if (here == nullptr) return errc::not_found;
     if (here->line.empty()) return errc::not_ready;
     const u16 one = here->line.first();
@@ -207,18 +198,15 @@ class device {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     VIRTIO_TRY(all_.may_send(all_.table[one]));
     if (all_.table[one].messages) return errc::invalid_argument;
-    usize taken = 0;
-    while (taken < data.size()) {
-      const usize now = all_.gather(one, data.part(taken, data.size()));
-      if (now == 0) break;
-      taken += now;
-    }
+    const usize given = data.size();
+    all_.gather(one, data);
+    const usize taken = given - data.size();
     connection& c = all_.table[one];
-    if (all_.may_leave(c)) all_.owe(one, detail::owes_data);
+    if (all_.unsent.may_leave(c)) all_.owe(one, detail::owes_data);
     else if (!c.gathered.empty()) all_.ask_for_credit(one);  // the answer may let it leave
-    if (taken < data.size()) all_.want_room(one, 1);
+    if (!data.empty()) all_.want_room(one, 1);
     all_.send_owed();
-    if (taken == 0 && !data.empty()) return errc::no_credit;
+    if (taken == 0 && given != 0) return errc::no_credit;
     return taken;
   }
   /// Lets what was gathered leave. Does not wait until it has. Errors: `stale_handle`.
@@ -366,7 +354,7 @@ class device {
 
   /// Asks for an interrupt when packets come or leave. True: there is something already, poll again before sleeping; also while
   /// small pieces are gathered, which only polls get on their way: `flush` before a long sleep.
-  [[nodiscard]] bool arm() { return !all_.to_tell.empty() || all_.is_gathering() || (life().is_up() && all_.arm()); }
+  [[nodiscard]] bool arm() { return !all_.to_tell.empty() || all_.unsent.is_gathering() || (life().is_up() && all_.arm()); }
   void disarm() { all_.queues.all().disarm(); }
   [[nodiscard]] interrupt_cause acknowledge_interrupt() { return all_.queues.all().acknowledge_interrupt(); }
   /// Reads the status: `needs_reset` when the device has failed; it is then reset, and all connections end. Errors also:

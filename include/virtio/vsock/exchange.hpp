@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
-// The state of all connections of a device, and what each of them does by itself: owes packets and sends them when there is room,
-// gathers small pieces, begins and ends. What makes it do so are packets that arrive (arrivals.hpp) and calls of the user
-// (device.hpp); neither sends anything but through here.
+// The state of all connections of a device: how they begin and end, what each owes its peer, and the sending of it when there is room.
+// Packets that arrive (arrivals.hpp) and calls of the user (device.hpp) change that state; nothing is sent but from here.
 // Layer: vsock.
 #pragma once
 
 #include <virtio/vsock/inbox.hpp>
+#include <virtio/vsock/listeners.hpp>
+#include <virtio/vsock/outbox.hpp>
 #include <virtio/vsock/packets.hpp>
+#include <virtio/vsock/replies.hpp>
 
 namespace virtio::vsock {
 
@@ -23,12 +25,6 @@ namespace detail {
 
 template <platform P, transport T, queue_format Q, limits L>
 class exchange {
-  struct stranger {
-    u32 local_port;
-    address peer;
-    u16 type;
-  };
-
  public:
   using queues_type = packet_queues<P, T, Q, L>;
   static constexpr limits bounds = L;
@@ -36,7 +32,9 @@ class exchange {
   queues_type queues{};
   connection_table<L.connections> table{};
   inbox<typename queues_type::receive_pool, L> unread{};
-  listener listeners[L.listeners]{};
+  outbox<typename queues_type::send_pool, L> unsent{};
+  detail::listeners<L.listeners> listeners{};
+  detail::replies<L.replies> replies{};  // to packets of no connection
   line_of<&connection::to_tell> to_tell{};
 
   /// Before a start: as if there had never been anything.
@@ -44,10 +42,9 @@ class exchange {
     to_send_ = {};
     to_tell = {};
     closing_ = {};
-    gathering_ = {};
-    thirsty_ = {};
-    for (listener& one : listeners) one = {};
-    first_reply_ = reply_count_ = 0;
+    listeners.clear();
+    replies.clear();
+    unsent.start();
     table.start(seed);
     unread.start();
   }
@@ -82,12 +79,6 @@ class exchange {
     if (table[which.slot].generation != which.generation) return errc::stale_handle;
     return which.slot;
   }
-  [[nodiscard]] listener* listener_at(u32 port) {
-    for (listener& one : listeners)
-      if (one.backlog != 0 && one.port == port) return &one;
-    return nullptr;
-  }
-
   [[nodiscard]] result<u16> add(u32 local_port, address peer, kind what, state now) {
     if (table.is_full() && !closing_.empty()) {  // whoever has waited longest for the peer's agreement does without
       finish(closing_.first(), errc::canceled, true);
@@ -112,7 +103,7 @@ class exchange {
     c.owed = 0;
     c.wants_room = false;
     to_send_.remove(all(), one);
-    thirsty_.remove(all(), one);
+    unsent.stop_waiting(all(), one);
     if (c.accepted) closing_.remove(all(), one);  // else the link is that of its listener's line
     c.why = why;
     unread.close_window(c);
@@ -149,25 +140,19 @@ class exchange {
     unread.close_window(table[one]);
     to_send_.remove(all(), one);
     to_tell.remove(all(), one);
-    thirsty_.remove(all(), one);
+    unsent.stop_waiting(all(), one);
     closing_.remove(all(), one);
     unread.discard(table[one], queues.received);
     table.remove(one);
   }
   void forget_unsent(u16 one) {
     if (table[one].gathered.empty()) return;
-    drop_gathered(one);
-    ungather(one);
+    unsent.forget(all(), one, queues.sent);
     table[one].owed = static_cast<u8>(table[one].owed & ~owes_data);
-  }
-  void drop_gathered(u16 one) {
-    while (!table[one].gathered.empty()) queues.sent.give_back(table[one].gathered.pop(queues.sent));
   }
   /// Out of the line of those who wait to be accepted.
   void leave_line(u16 one) {
-    listener* const here = listener_at(table[one].local_port);
-    here->line.remove(all(), one);
-    --here->waiting;
+    listeners.leave(all(), one);
     to_tell.remove(all(), one);
   }
 
@@ -177,7 +162,7 @@ class exchange {
       if (now == state::leaving || now == state::ended) need_not_reset(one);  // a host that has forgotten everything
       else if (now != state::unused) finish(one, why, false);
     }
-    reply_count_ = 0;
+    replies.clear();
   }
   void discard_all() {
     for (u16 one = 0; one < L.connections; ++one) unread.discard(table[one], queues.received);
@@ -226,10 +211,7 @@ class exchange {
       if (table[one].now == state::leaving) release(one);
     }
     // Strangers last: a flood of them must not keep connections from their turn.
-    while (reply_count_ != 0 && queues.send(reset_for(replies_[first_reply_]))) {
-      first_reply_ = static_cast<u16>((first_reply_ + 1) % L.replies);
-      --reply_count_;
-    }
+    for (; !replies.empty() && queues.send(replies.first(cid_)); replies.pop()) {}
   }
 
   /// Everything that one connection owes, but data for which the peer has no room, and what comes behind it. False: the queue is full.
@@ -254,34 +236,15 @@ class exchange {
   [[nodiscard]] bool send_gathered(u16 one) {
     connection& c = table[one];
     while (!c.gathered.empty()) {
-      u32 from = c.gathered_from % L.send_packet;  // a message fills several buffers
-      const u32 left = virtio::detail::smaller(c.gathered_up_to - c.gathered_from, L.send_packet - from);
-      const u32 now = virtio::detail::smaller(left, c.out.available());
-      if (now == 0) {
-        ask_for_credit(one);
-        return true;
-      }
-      buffer_index buffer = c.gathered.first();
-      if (now < left) {  // the peer has taken back some of its room: two packets cannot share a buffer
-        buffer = queues.sent.take();
-        if (buffer.is_none()) {
-          thirsty_.push(all(), one);
-          return true;
-        }
-        __builtin_memcpy(queues.sent.payload(buffer), queues.sent.payload(c.gathered.first()) + from, now);
-        from = 0;
-      }
-      const bool ends = c.messages && c.gathered_from + now == c.gathered_up_to;
-      const u32 flags = !ends ? 0 : c.ends_record ? end_of_message | end_of_record : end_of_message;
-      if (!queues.send(header(c, op::data, now, flags), buffer, from)) {
-        if (now < left) queues.sent.give_back(buffer);
+      parcel next;
+      const obstacle found = unsent.next(all(), one, queues.sent, next);
+      if (found == obstacle::no_credit) ask_for_credit(one);
+      if (found != obstacle::none) return true;
+      if (!queues.send(header(c, op::data, next.length, next.flags), next.buffer, next.from)) {
+        unsent.has_not_left(queues.sent, next);
         return false;
       }
-      c.out.sent(now);
-      c.gathered_from += now;
-      if (now < left) continue;
-      (void)c.gathered.pop(queues.sent);
-      if (c.gathered.empty()) ungather(one);
+      unsent.has_left(all(), one, queues.sent, next);
     }
     c.owed = static_cast<u8>(c.owed & ~owes_data);
     if (c.wants_room && c.out.available() != 0) tell_room(one);  // it was for want of this buffer
@@ -306,19 +269,9 @@ class exchange {
             flags, c.in.promised(), c.in.consumed()};
   }
 
-  [[nodiscard]] packet reset_for(const stranger& to) const {
-    return {cid_, to.peer.cid, to.local_port, to.peer.port, 0, to.type, static_cast<u16>(op::reset), 0, 0, 0};
-  }
-
-  /// RST for a packet that belongs to no connection; not for an RST.
-  void deny(const packet& p, address peer) {
-    if (p.what == static_cast<u16>(op::reset)) return;
-    replies_[(first_reply_ + reply_count_) % L.replies] = {p.to_port, peer, p.type};
-    ++reply_count_;
-  }
   [[nodiscard]] bool has_room_for_reply() {
-    if (reply_count_ == L.replies) send_owed();
-    return reply_count_ < L.replies;
+    if (replies.full()) send_owed();
+    return !replies.full();
   }
 
   // Sending --------------------------------------------------------------------------------------------------------------
@@ -342,64 +295,52 @@ class exchange {
 
   /// Copies a whole message into buffers of its own. Errors: `too_long`, `no_credit`.
   [[nodiscard]] result<void> gather_message(u16 one, const_bytes data, bool ends_record) {
-    connection& c = table[one];
-    if (data.size() > usize{L.send_packet} * L.send_packets || data.size() > c.out.allocation()) return errc::too_long;
-    const u32 size = static_cast<u32>(data.size());
-    if (!c.gathered.empty() || room(c) < size || (size < send_window::small && c.out.is_crowded())) return errc::no_credit;
-    for (u32 at = 0; at < size; at += L.send_packet) {
-      buffer_index buffer = queues.sent.take();
-      if (buffer.is_none()) buffer = wring_out_buffer();
+    VIRTIO_TRY(unsent.takes_message(table[one], data.size()));
+    buffer_list whole{};
+    for (usize at = 0; at < data.size(); at += L.send_packet) {
+      const buffer_index buffer = send_buffer();
       if (buffer.is_none()) {
-        forget_unsent(one);
+        while (!whole.empty()) queues.sent.give_back(whole.pop(queues.sent));
         return errc::no_credit;
       }
-      c.gathered.push(queues.sent, buffer);
+      whole.push(queues.sent, buffer);
       const const_bytes part = data.part(at, L.send_packet);
       __builtin_memcpy(queues.sent.payload(buffer), part.data(), part.size());
     }
-    c.gathered_from = 0;
-    c.gathered_up_to = size;
-    c.ends_record = ends_record;
+    unsent.take_message(table[one], whole, static_cast<u32>(data.size()), ends_record);
     return {};
   }
 
-  /// Puts the first of `data` behind what is gathered. Says how many; full buffers leave.
-  [[nodiscard]] usize gather(u16 one, const_bytes data) {
-    connection& c = table[one];
-    if (!c.gathered.empty() && c.gathered_up_to == L.send_packet) {
-      owe(one, owes_data);
-      stage_owed();
-      if (!c.gathered.empty()) return 0;
+  /// Takes bytes to send off the front of `data`, as many as there is room for; full buffers leave.
+  void gather(u16 one, const_bytes& data) {
+    const connection& c = table[one];
+    while (!data.empty()) {
+      const obstacle found = unsent.gather(table[one], queues.sent, data);
+      if (found == obstacle::no_credit) return;
+      if (found == obstacle::full_buffer) {
+        owe(one, owes_data);
+        stage_owed();
+        if (!c.gathered.empty()) return;
+      }
+      if (found == obstacle::no_buffer) {
+        const buffer_index buffer = send_buffer();
+        if (buffer.is_none()) return;
+        unsent.begin(all(), one, queues.sent, buffer);
+      }
     }
-    if (room(c) == 0 || (c.gathered.empty() && !begin_gathering(one))) return 0;
-    const u32 most = virtio::detail::smaller(room(c), L.send_packet - c.gathered_up_to);
-    const u32 now = static_cast<u32>(virtio::detail::smaller(data.size(), usize{most}));
-    __builtin_memcpy(queues.sent.payload(c.gathered.first()) + c.gathered_up_to, data.data(), now);
-    c.gathered_up_to += now;
-    return now;
   }
-  [[nodiscard]] bool begin_gathering(u16 one) {
-    buffer_index buffer = queues.sent.take();
-    if (buffer.is_none()) buffer = wring_out_buffer();
-    if (buffer.is_none()) return false;
-    connection& c = table[one];
-    c.gathered.push(queues.sent, buffer);
-    c.gathered_from = c.gathered_up_to = 0;
-    gathering_.push(all(), one);
-    return true;
-  }
-  /// All buffers are taken: by the device, which may be done with some; or by connections that gather in them, the oldest of which
-  /// then has gathered enough.
-  [[nodiscard]] buffer_index wring_out_buffer() {
+
+  /// A send buffer; none when there is none to be had now. When all are taken, the device may be done with some; and the connection that
+  /// has gathered longest then has gathered enough.
+  [[nodiscard]] buffer_index send_buffer() {
+    if (const buffer_index buffer = queues.sent.take(); !buffer.is_none()) return buffer;
     bool some = false;
     if (const errc got = queues.collect(some); got != errc::ok) {
       fall(got);
       return no_buffer;
     }
-    if (const buffer_index buffer = queues.sent.take(); !buffer.is_none() || gathering_.empty()) return buffer;
-    const u16 oldest = gathering_.first();
-    gathering_.remove(all(), oldest);
-    gathering_.push(all(), oldest);
+    if (const buffer_index buffer = queues.sent.take(); !buffer.is_none() || !unsent.is_gathering()) return buffer;
+    const u16 oldest = unsent.oldest(all());
     owe(oldest, owes_data);
     send_owed();
     if (!queues.is_idle()) return no_buffer;
@@ -407,55 +348,39 @@ class exchange {
     finish(oldest, errc::peer_reset, true);
     return queues.sent.take();
   }
-  void ungather(u16 one) {
-    table[one].gathered_from = table[one].gathered_up_to = 0;
-    gathering_.remove(all(), one);
-  }
-  [[nodiscard]] static bool may_leave(const connection& c) {
-    return !c.gathered.empty() && (c.messages || c.gathered_up_to - c.gathered_from >= send_window::small || !c.out.is_crowded());
-  }
   /// A send of at least `size` bytes was not possible.
   void want_room(u16 one, u32 size) {
     connection& c = table[one];
     c.wants_room = true;
-    const bool peer_has_room = room(c) >= size && !(c.messages && c.out.is_crowded());
+    const bool peer_has_room = unsent.room(c) >= size && !(c.messages && c.out.is_crowded());
     if (!c.gathered.empty()) owe(one, owes_data);  // it will not become more, and is in the way of a message
     if (!peer_has_room) ask_for_credit(one);
-    else if (c.gathered.empty()) thirsty_.push(all(), one);  // for a buffer
-  }
-  /// Bytes that the peer has room for, beyond those that are gathered.
-  [[nodiscard]] static u32 room(const connection& c) {
-    const u32 waiting = c.gathered_up_to - c.gathered_from;
-    return c.out.available() > waiting ? c.out.available() - waiting : 0;
+    else if (c.gathered.empty()) unsent.wait(all(), one);
   }
   /// Buffers have come back, or can be had from those who gather in them.
-  void serve_thirsty() {
-    if (thirsty_.empty()) return;
-    if (!queues.sent.has_free())
-      if (const buffer_index buffer = wring_out_buffer(); !buffer.is_none()) queues.sent.give_back(buffer);
-    while (!thirsty_.empty() && queues.sent.has_free()) {
-      const u16 one = thirsty_.first();
+  void serve_waiting() {
+    if (!unsent.has_waiting()) return;
+    if (const buffer_index buffer = send_buffer(); !buffer.is_none()) queues.sent.give_back(buffer);
+    while (unsent.has_waiting() && queues.sent.has_free()) {
+      const u16 one = unsent.first_waiting();
       owe(one, 0);  // it may be data that waits
       tell_room(one);
     }
   }
-  [[nodiscard]] bool is_gathering() const { return !gathering_.empty(); }
   /// A peer that is slow to read does not say when it has caught up. It is asked now and then, when there is something for it.
   void ask_again() {
-    if (!gathering_.empty() && ++polls_ % polls_per_question == 0) ask_oldest();
+    if (unsent.is_gathering() && ++polls_ % polls_per_question == 0) ask_oldest();
   }
   void ask_oldest() {
-    if (gathering_.empty()) return;
-    const u16 one = gathering_.first();
-    gathering_.remove(all(), one);
-    gathering_.push(all(), one);
+    if (!unsent.is_gathering()) return;
+    const u16 one = unsent.oldest(all());
     table[one].asked_for_credit = false;
     ask_for_credit(one);
   }
 
   void tell_room(u16 one) {
     table[one].wants_room = false;
-    thirsty_.remove(all(), one);
+    unsent.stop_waiting(all(), one);
     tell(one, ready::writable);
   }
 
@@ -502,14 +427,9 @@ class exchange {
   static constexpr u32 looks_in_poll = 64;  // it is heavier than one, and vhost-device-vsock has us wait more often: 1024 are enough
 
   u32 cid_ = 0;
-  u16 first_reply_ = 0;
-  u16 reply_count_ = 0;
   u8 polls_ = 0;
   line_of<&connection::to_send> to_send_{};
   line_of<&connection::in_line> closing_{};
-  line_of<&connection::gathering> gathering_{};
-  line_of<&connection::thirsty> thirsty_{};  // wait for a send buffer
-  stranger replies_[L.replies]{};
 };
 
 }  // namespace detail

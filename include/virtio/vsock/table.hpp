@@ -76,7 +76,7 @@ struct connection {
   receive_window in{};
   send_window out{};
   u16 next_in_bucket = 0;
-  links to_send{}, to_tell{}, in_line{}, gathering{}, thirsty{};
+  links to_send{}, to_tell{}, in_line{}, gathering{}, for_buffer{};
 };
 
 /// First in, first out, through one member of the connections.
@@ -104,15 +104,6 @@ class line_of {
  private:
   u16 first_ = 0;
   u16 last_ = 0;
-};
-
-/// Someone who waits for connections.
-struct listener {
-  u32 port = 0;
-  u16 backlog = 0;  // 0: nobody listens here
-  u16 waiting = 0;
-  bool messages = false;
-  line_of<&connection::in_line> line{};
 };
 
 /// The connections of a device.

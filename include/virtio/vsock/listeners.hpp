@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+// Ports that connections may come to, and the connections that wait there to be accepted. Layer: vsock.
+#pragma once
+
+#include <virtio/vsock/table.hpp>
+
+namespace virtio::vsock::detail {
+
+/// A port that is listened to. Its connections wait in a line, through `connection::in_line`.
+struct listener {
+  u32 port = 0;
+  u16 backlog = 0;  // 0: this place is free
+  u16 waiting = 0;
+  kind carries = kind::stream;
+  line_of<&connection::in_line> line{};
+};
+
+/// At most `Most` of them. All-zero: none.
+template <u16 Most>
+class listeners {
+ public:
+  void clear() {
+    for (listener& one : all_) one = {};
+  }
+
+  [[nodiscard]] listener* at(u32 port) {
+    for (listener& one : all_)
+      if (one.backlog != 0 && one.port == port) return &one;
+    return nullptr;
+  }
+
+  /// Errors: `in_use`, `table_full`.
+  [[nodiscard]] result<void> add(u32 port, u16 backlog, kind carries) {
+    if (at(port) != nullptr) return errc::in_use;
+    for (listener& one : all_) {
+      if (one.backlog != 0) continue;
+      one = {.port = port, .backlog = backlog, .carries = carries};
+      return {};
+    }
+    return errc::table_full;
+  }
+
+  /// The listener that a new connection to `port` may wait at; none when there is no such listener, or its line is full.
+  [[nodiscard]] listener* open_at(u32 port, kind what) {
+    listener* const here = at(port);
+    return here != nullptr && here->carries == what && here->waiting < here->backlog ? here : nullptr;
+  }
+
+  static void join(listener& here, connection* all, u16 one) {
+    here.line.push(all, one);
+    ++here.waiting;
+  }
+  /// Only of one that waits.
+  void leave(connection* all, u16 one) {
+    listener& here = *at(all[one].local_port);
+    here.line.remove(all, one);
+    --here.waiting;
+  }
+
+ private:
+  listener all_[Most]{};
+};
+
+}  // namespace virtio::vsock::detail

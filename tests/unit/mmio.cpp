@@ -283,7 +283,7 @@ TEST_CASE("mmio: a kick is exactly one 32-bit register write that says which que
 
   virtio::testing::recording registers{4};
   const virtio::testing::recording_space space{registers};
-  mmio::doorbell<virtio::testing::recording_space>{space, 3, false}.ring(0x8001);
+  mmio::doorbell<virtio::testing::recording_space>{space, 3, mmio::notification::number}.ring(0x8001);
   CHECK(registers.take_log() == "w4@0x0=0x3");
 }
 

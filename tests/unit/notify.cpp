@@ -249,7 +249,7 @@ TEMPLATE_TEST_CASE("notify: over MMIO the position is told with the queue's numb
 TEST_CASE("notify: the split ring's index is told with all of its 16 bits [NOTIFY-02][NOTIFY-04]", "[notify][mmio][pci]") {
   virtio::testing::recording registers{4};
   const virtio::testing::recording_space space{registers};
-  mmio::doorbell<virtio::testing::recording_space>{space, 3, true}.ring(0xfedc);
+  mmio::doorbell<virtio::testing::recording_space>{space, 3, mmio::notification::number_and_position}.ring(0xfedc);
   CHECK(registers.take_log() == "w4@0x0=0xfedc0003");
   pci::doorbell<virtio::testing::recording_space>{space, 0xabcd}.ring(0xfedc);
   CHECK(registers.take_log() == "w4@0x0=0xfedcabcd");

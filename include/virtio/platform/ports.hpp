@@ -63,31 +63,33 @@ class io_space {
  public:
   constexpr io_space() = default;
   constexpr io_space(port_space) = delete;  // say ports() or memory()
-  [[nodiscard]] static constexpr io_space ports(u16 base, usize size) { return {base, size, true}; }
-  [[nodiscard]] static constexpr io_space memory(uptr base, usize size) { return {base, size, false}; }
+  [[nodiscard]] static constexpr io_space ports(u16 base, usize size) { return {base, size, way::ports}; }
+  [[nodiscard]] static constexpr io_space memory(uptr base, usize size) { return {base, size, way::memory}; }
 
   template <register_value T>
   [[nodiscard]] T read(usize offset) const {
     static_assert(sizeof(T) <= 4);
-    return is_ports_ ? detail::port_in<T>(static_cast<u16>(base_ + offset))
-                     : detail::mmio_load(reinterpret_cast<const volatile T*>(base_ + offset));
+    return way_ == way::ports ? detail::port_in<T>(static_cast<u16>(base_ + offset))
+                              : detail::mmio_load(reinterpret_cast<const volatile T*>(base_ + offset));
   }
   template <register_value T>
   void write(usize offset, T value) const {
     static_assert(sizeof(T) <= 4);
-    if (is_ports_) detail::port_out<T>(static_cast<u16>(base_ + offset), value);
+    if (way_ == way::ports) detail::port_out<T>(static_cast<u16>(base_ + offset), value);
     else detail::mmio_store(reinterpret_cast<volatile T*>(base_ + offset), value);
   }
 
   [[nodiscard]] constexpr usize size() const { return size_; }
-  [[nodiscard]] constexpr io_space part(usize offset, usize length) const { return {base_ + offset, length, is_ports_}; }
+  [[nodiscard]] constexpr io_space part(usize offset, usize length) const { return {base_ + offset, length, way_}; }
 
  private:
-  constexpr io_space(uptr base, usize size, bool is_ports) : base_{base}, size_{size}, is_ports_{is_ports} {}
+  enum class way : bool { memory, ports };  // a bool underneath costs no comparison
+
+  constexpr io_space(uptr base, usize size, way reached) : base_{base}, size_{size}, way_{reached} {}
 
   uptr base_ = 0;
   usize size_ = 0;
-  bool is_ports_ = false;
+  way way_ = way::memory;
 };
 
 static_assert(register_space<port_space> && register_space<io_space>);

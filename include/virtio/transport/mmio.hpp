@@ -12,20 +12,25 @@
 
 namespace virtio::mmio {
 
-/// Where notifications go: the device's one register, which is told the queue, and on request where it stands.
+/// What a notification says: the queue's number alone, or also the position in its ring (NOTIFICATION_DATA).
+enum class notification : u8 { number, number_and_position };
+
+/// Where notifications go: the device's one register, whatever the queue.
 template <register_space Space>
 class doorbell {
  public:
   constexpr doorbell() = default;
-  constexpr doorbell(Space at, u16 queue, bool tells_position) : at_{at}, queue_{queue}, tells_position_{tells_position} {}
+  constexpr doorbell(Space at, u16 queue, notification says) : at_{at}, queue_{queue}, says_{says} {}
 
   /// One register write. An interrupt handler may call it. Spec: 4.2.3.3.
-  void ring(u16 position) const { at_.template write<u32>(0, tells_position_ ? queue_ | u32{position} << 16 : queue_); }
+  void ring(u16 position) const {
+    at_.template write<u32>(0, says_ == notification::number ? queue_ : queue_ | u32{position} << 16);
+  }
 
  private:
   Space at_{};
   u16 queue_ = 0;
-  bool tells_position_ = false;
+  notification says_ = notification::number;
 };
 
 /// Which versions a transport drives. `either` decides when the device is opened.
@@ -122,7 +127,9 @@ class registers_transport {
       write(at_, registers::queue_device, raw(areas.device));
       write(at_, registers::queue_ready, u32{1});
     }
-    bell = doorbell{at_.part(registers::queue_notify.offset, 4), q, features.has(feature::notification_data)};
+    const bool has_position = features.has(feature::notification_data);
+    bell = doorbell{at_.part(registers::queue_notify.offset, 4), q,
+                    has_position ? notification::number_and_position : notification::number};
     return {};
   }
 

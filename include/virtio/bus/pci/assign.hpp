@@ -205,7 +205,7 @@ class assigner {
       ++passes_;
       u64 free_from = start;
       u64 taken_from = mine.end;
-      each_range(bus, k == kind::io, [&](u64 first, u64 last) {
+      each_range(bus, decoded_by(k), [&](u64 first, u64 last) {
         if (first <= free_from && free_from <= last) free_from = last + 1 != 0 ? last + 1 : last;
         else if (first > free_from) taken_from = virtio::detail::smaller(taken_from, first);
       });
@@ -220,28 +220,31 @@ class assigner {
     return false;
   }
 
-  // Calls `visit(first, last)` for what the functions of a bus answer to and what its bridges pass on; of a root bus, for all root
-  // buses, which share the windows.
+  // The BARs that may be placed in a window of this kind.
+  static constexpr bar_kind decoded_by(kind k) { return k == kind::io ? bar_kind::io : bar_kind::memory; }
+
+  // Calls `visit(first, last)` for the ports (`bar_kind::io`) or the memory that the functions of a bus answer to and its bridges pass
+  // on; of a root bus, for all root buses, which share the windows.
   template <class Visit>
-  void each_range(u8 bus, bool ports, Visit&& visit) const {
-    if (!roots_.has(bus)) return each_range_on(bus, ports, visit);
+  void each_range(u8 bus, bar_kind which, Visit&& visit) const {
+    if (!roots_.has(bus)) return each_range_on(bus, which, visit);
     for (u32 root = 0; root < 256; ++root)
-      if (roots_.has(root)) each_range_on(static_cast<u8>(root), ports, visit);
+      if (roots_.has(root)) each_range_on(static_cast<u8>(root), which, visit);
   }
   template <class Visit>
-  void each_range_on(u8 bus, bool ports, Visit&& visit) const {
+  void each_range_on(u8 bus, bar_kind which, Visit&& visit) const {
     each_function_on_bus(host_, segment_, bus, [&](address at, u8 type) {
       if (type > 1) return true;
       for (u8 index = 0; index < (type == 1 ? 2 : 6); ++index) {
         const auto bar = probe_bar(host_, at, index);
         if (!bar) continue;
-        if (bar->base != 0 && (bar->kind == bar_kind::io) == ports) visit(bar->base, bar->base + (bar->size - 1));
+        if (bar->base != 0 && bar->kind == which) visit(bar->base, bar->base + (bar->size - 1));
         if (bar->is_64bit) ++index;
       }
-      if (const range rom = rom_of(at, type); rom.size != 0 && !ports) visit(rom.base, rom.base + (rom.size - 1));
+      if (const range rom = rom_of(at, type); rom.size != 0 && which == bar_kind::memory) visit(rom.base, rom.base + (rom.size - 1));
       if (type == 1)
         for (const kind k : bridge_windows)
-          if (const range passed = passed_on(host_, at, k); passed.size != 0 && (k == kind::io) == ports)
+          if (const range passed = passed_on(host_, at, k); passed.size != 0 && decoded_by(k) == which)
             visit(passed.base, passed.base + (passed.size - 1));
       return true;
     });

@@ -52,16 +52,20 @@ struct match {
   }
 }
 
+/// Which interfaces a device with these ids may have.
+enum class interfaces : bool { modern, modern_or_legacy };
+
 /// `usable` with its type, or `otherwise` without one.
-[[nodiscard]] constexpr match matched(device_type type, verdict otherwise, bool may_be_legacy) {
+[[nodiscard]] constexpr match matched(device_type type, verdict otherwise, interfaces allowed) {
   if (type == device_type::none) return {.why = otherwise};
-  return {verdict::usable, type, may_be_legacy};
+  return {verdict::usable, type, allowed == interfaces::modern_or_legacy};
 }
 
 [[nodiscard]] constexpr match match_ids(const identity& who, id_table extra = {}) {
   for (usize i = 0; i < extra.count; ++i) {
     const id_row& row = extra.rows[i];
-    if (row.vendor == who.vendor && row.device == who.device) return matched(row.type, verdict::id_without_type, true);
+    if (row.vendor == who.vendor && row.device == who.device)
+      return matched(row.type, verdict::id_without_type, interfaces::modern_or_legacy);
   }
   if (who.vendor != virtio_vendor) return {};
   if (who.device < first_transitional_id || who.device > last_modern_id) return {.why = verdict::id_outside_ranges};
@@ -71,7 +75,8 @@ struct match {
     type = static_cast<device_type>(who.subsystem);  // 4.1.2.3: the subsystem device id is the virtio device id
     if (type == device_type::none) type = transitional_type(who.device);
   }
-  return matched(type, transitional ? verdict::type_unknown : verdict::id_without_type, transitional);
+  return matched(type, transitional ? verdict::type_unknown : verdict::id_without_type,
+                 transitional ? interfaces::modern_or_legacy : interfaces::modern);
 }
 
 }  // namespace virtio::pci

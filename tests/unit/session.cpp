@@ -303,6 +303,23 @@ TEST_CASE("session: a feature that the driver needs and the device lacks is name
   CHECK(model.status() == 0);
 }
 
+TEST_CASE("session: of the features that a driver refuses, the first that the device offers is named [INIT-12]", "[session]") {
+  rig::machine m;
+  auto& model = m.add<device_model>(seat::modern, 4, u16{4}, std::vector<u16>{8});
+  const u8 offered = GENERATE(u8{3}, u8{17}, u8{40}, u8{77});
+  CAPTURE(int{offered});
+  feature_set refused;
+  for (const u8 bit : {u8{2}, u8{17}, u8{40}, u8{77}}) refused.set(bit);
+  model.offer({3, offered, 77});
+  bare_session<> one;
+  CHECK(one.up(m, 4, device_type::entropy, {.refused = refused}).error() == errc::unsupported);
+  CHECK(one.s.why().why == verdict::feature_unsupported);
+  CHECK(int{one.s.why().feature} == (offered == 3 ? 77 : int{offered}));
+  CHECK(m.function(4).log().ends_with(given_up));
+  model.withdraw({17, 40, 77});
+  CHECK(one.up(m, 4, device_type::entropy, {.refused = refused}));  // nothing to refuse
+}
+
 TEST_CASE("session: ACCESS_PLATFORM is decided by the platform's type, from the offer [FEAT-11][FEAT-12]", "[session]") {
   rig::machine m;
   auto& model = m.add<device_model>(seat::modern, 4, u16{4}, std::vector<u16>{8});

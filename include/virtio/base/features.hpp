@@ -63,9 +63,12 @@ class feature_set {
 
   /// The lowest bit in the set; 128 for an empty one.
   [[nodiscard]] constexpr u8 first() const {
-    for (u32 n = 0; n < 4; ++n)  // by words: a 64-bit count calls into the compiler's library on 32-bit CPUs
-      if (word(n) != 0) return static_cast<u8>(32 * n + static_cast<u32>(__builtin_ctz(word(n))));
-    return 128;
+    if (empty()) return 128;
+    const u32 at = half_[0] != 0 ? 0 : 64;
+    const u64 half = half_[0] != 0 ? half_[0] : half_[1];
+    const u32 low = static_cast<u32>(half);  // a 64-bit count calls into the compiler's library on 32-bit CPUs
+    return static_cast<u8>(low != 0 ? at + static_cast<u32>(__builtin_ctz(low))
+                                    : at + 32 + static_cast<u32>(__builtin_ctz(static_cast<u32>(half >> 32))));
   }
 
   constexpr void set(u8 bit) { half_[bit / 64 % 2] |= u64{1} << (bit % 64); }

@@ -77,7 +77,7 @@ class device {
         .wanted = feature_set{feature::size_max, feature::seg_max, feature::read_only, feature::blk_size, feature::flush,
                               feature::topology, feature::config_wce, feature::discard, feature::write_zeroes,
                               feature::lifetime, feature::secure_erase},
-        .refused = static_cast<u8>(feature::zoned),  // takes writes only in order, unless its config says otherwise
+        .refused = feature_set{feature::zoned},  // takes writes only in order, unless its config says otherwise
         .rules = &cache_needs_flush,  // a cache that nothing flushes stays unaccepted: the device then writes through
         .rule_count = 1};
     virtio::detail::clear(limits_);

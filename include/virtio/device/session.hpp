@@ -25,7 +25,7 @@ struct feature_plan {
   feature_set wanted{};                 // accepted when offered
   feature_set required{};               // refused by name when not offered
   feature_set declined{};               // not accepted, whatever the queue would like
-  u8 refused = 128;                     // a feature that is refused by name when offered: such devices are driven otherwise
+  feature_set refused{};                // refused by name when offered, the lowest first: such devices are driven otherwise
   const feature_rule* rules = nullptr;  // prerequisites among the device type's own features
   usize rule_count = 0;
 
@@ -70,7 +70,7 @@ class session {
     set(status::driver);
 
     // Only network devices have bits above 63: no driver pays four accesses for zeros that it would not understand.
-    const u32 words = transport_.is_legacy() ? 1 : (plan.wanted | plan.required).words();
+    const u32 words = transport_.is_legacy() ? 1 : (plan.wanted | plan.required | plan.refused).words();
     const feature_set offered = transport_.device_features(words);
     for (u32 n = 0; n < words; ++n) detail::trace(platform_, {event::kind::feature_offer, n, offered.word(n)});
 
@@ -85,12 +85,13 @@ class session {
       wanted.set(static_cast<u8>(feature::access_platform));
     else if (offered.has(feature::access_platform))
       return refuse_feature(verdict::feature_unsupported, static_cast<u8>(feature::access_platform));
-    if (offered.has_bit(plan.refused)) return refuse_feature(verdict::feature_unsupported, plan.refused);
+    const feature_set foreign = offered & plan.refused;
 
     feature_set chosen = offered & (wanted | required);
     if (plan.rule_count != 0) chosen = settle(chosen, plan.rules, plan.rule_count);
-    if (const feature_set missing = required - chosen; !missing.empty())
-      return refuse_feature(verdict::feature_missing, missing.first());
+    const bool is_foreign = !foreign.empty();
+    if (const feature_set wrong = is_foreign ? foreign : required - chosen; !wrong.empty())
+      return refuse_feature(is_foreign ? verdict::feature_unsupported : verdict::feature_missing, wrong.first());
 
     transport_.accept_features(chosen, words);
     for (u32 n = 0; n < words; ++n) detail::trace(platform_, {event::kind::feature_accept, n, chosen.word(n)});

@@ -93,16 +93,19 @@ void hint(Device& device) {
     at += stretch_pages;
     return true;
   };
-  for (u32 rounds = 0;; boot::pause()) {
+  u32 rounds = 0, stretches = 0;
+  for (;; boot::pause()) {
     const auto now = device.hints();
     CHECK_OK(now);
     if (*now == hinting::done) break;
     if (*now != hinting::wanted) continue;
     const auto hinted = device.hint(next);
     CHECK_OK(hinted);
-    boot::print("round ", ++rounds, ": ", *hinted, "\n");
+    ++rounds;
+    stretches += *hinted;
   }
-  boot::print("done\n");
+  boot::print("hinted ", stretches, "\n");
+  CHECK(rounds != 0);
   for (u32 i = 0; i < most_pages; i += stretch_pages)
     device.initialize(bytes{page(first_page + i), stretch_pages * balloon::page_bytes});
   CHECK(all_are(0));

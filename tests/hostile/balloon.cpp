@@ -21,7 +21,7 @@ using offers = rig::balloon_offers;
 
 namespace {
 
-constexpr u16 inflate_queue = 0, deflate_queue = 1, stats_queue = 2, hint_queue = 3, reporting_queue = 4;
+enum : u16 { inflate_queue, deflate_queue, stats_queue, hint_queue, reporting_queue };
 
 template <class Driver>
 errc call(Driver& d, u16 queue) {
@@ -31,6 +31,7 @@ errc call(Driver& d, u16 queue) {
     case deflate_queue: return d->deflate(5, pages_from{0}).error();
     case stats_queue: return d->answer_statistics(rig::two_samples).error();
     case hint_queue: return d->hint([&](bytes& out) { return out = free_pages::stretch(0, 4), left-- != 0; }).error();
+    case reporting_queue:
     default: return d->report_free(free_pages::stretch(4, 4)).error();
   }
 }

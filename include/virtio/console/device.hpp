@@ -89,13 +89,14 @@ class device {
     VIRTIO_TRY(find(port));
     usize copied = 0;
     errc got = errc::ok;
-    while (copied < into.size() && (got = fetch(port)) == errc::ok) {
+    bool came = false;
+    while (copied < into.size() && (got = fetch(port, came)) == errc::ok) {
       const const_bytes here = lanes_[port].unread().part(0, into.size() - copied);
       __builtin_memcpy(into.data() + copied, here.data(), here.size());
       copied += here.size();
       consume(port, static_cast<u32>(here.size()));
     }
-    return received(port, copied != 0 ? errc::ok : got, copied);
+    return received(port, copied != 0 ? errc::ok : got, copied, came);
   }
   /// Shows `look(bytes)` what has arrived, where it is, as much of it as lies together; `look` says how many bytes it is done with.
   /// The memory is the device's, too: a host may change it meanwhile, so look at each byte once. It is valid until `look` returns;
@@ -104,12 +105,13 @@ class device {
   template <callable_with<const_bytes> F>
   [[nodiscard]] result<usize> receive_with(F&& look, u16 port = 0) {
     VIRTIO_TRY(find(port));
-    if (const errc got = fetch(port); got != errc::ok) return received(port, got, 0);
+    bool came = false;
+    if (const errc got = fetch(port, came); got != errc::ok) return received(port, got, 0, came);
     const const_bytes here = lanes_[port].unread();
     const usize done = virtio::detail::smaller(static_cast<usize>(look(here)), here.size());
     if (lanes_[port].held.is_none() || lanes_[port].unread().data() != here.data()) return errc::in_use;
     consume(port, static_cast<u32>(done));
-    return received(port, errc::ok, done);
+    return received(port, errc::ok, done, true);
   }
 
   /// Takes bytes to send, as far as there are free buffers: says how many. They leave at once. Errors: `queue_full`, the host has to take
@@ -290,14 +292,16 @@ class device {
     return {};
   }
 
-  // The next buffer that has arrived is held. Errors: `not_ready`; `device_misbehaved`, it is down.
-  [[nodiscard]] errc fetch(u16 port) {
+  // The next buffer that has arrived is held. `came` becomes true if there was any, be it without a byte. Errors: `not_ready`;
+  // `device_misbehaved`, it is down.
+  [[nodiscard]] errc fetch(u16 port, bool& came) {
     lane& one = lanes_[port];
     // Buffers without a byte are given back at once, and may come again: not for ever in one call.
     for (u32 looks = 0; one.held.is_none(); ++looks) {
       if (looks == ring::slots) return errc::not_ready;
       const errc got = in_pool::arrived(set_[receive_queue(port)], one.held, one.to);
       if (got != errc::ok) return got == errc::not_ready ? got : fall(got);
+      came = true;
       one.from = 0;
       if (one.to == 0) give_back(port);
     }
@@ -315,10 +319,10 @@ class device {
     one.in.post(set_[receive_queue(port)]);
   }
   // What a call that receives returns, once the device has got its buffers back.
-  [[nodiscard]] result<usize> received(u16 port, errc got, usize count) {
+  [[nodiscard]] result<usize> received(u16 port, errc got, usize count, bool came) {
     if (life().is_up()) {
       set_.kick(receive_queue(port));
-      set_.looked(got == errc::not_ready, 1);
+      set_.looked(!came && got != errc::ok, 1);
     }
     if (got != errc::ok) return got;
     return count;
@@ -328,9 +332,7 @@ class device {
   [[nodiscard]] errc look(bool& came) {
     for (u16 i = 0; i < ports_.count(); ++i) {
       if (lanes_[i].held.is_none()) {
-        const errc got = fetch(i);
-        if (got != errc::ok && got != errc::not_ready) return got;
-        came = came || got == errc::ok;
+        if (const errc got = fetch(i, came); got != errc::ok && got != errc::not_ready) return got;
         set_.kick(receive_queue(i));
       }
       if (const errc got = lanes_[i].out.collect(set_[transmit_queue(i)], came); got != errc::ok) return fall(got);

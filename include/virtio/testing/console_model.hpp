@@ -66,6 +66,12 @@ class console_model : public device_model {
     wire::put(raw + 2, rows, 2);
     control(which, resize, 0, std::string(reinterpret_cast<const char*>(raw), 4));
   }
+  /// Uses one buffer of a queue, and no more.
+  void serve_one(std::uint16_t queue) {
+    most_ = 1;
+    (void)serve(queue);
+    most_ = ~0u;
+  }
   [[nodiscard]] static std::uint16_t receiveq(std::size_t of) { return static_cast<std::uint16_t>(of == 0 ? 0 : 2 * of + 2); }
   [[nodiscard]] static std::uint16_t transmitq(std::size_t of) { return static_cast<std::uint16_t>(receiveq(of) + 1); }
   [[nodiscard]] std::size_t unsaid() const { return messages_.size(); }
@@ -86,10 +92,10 @@ class console_model : public device_model {
   }
 
   std::optional<chain> take(std::uint16_t queue) override {
-    if (is_control(queue)) return queue == 2 && messages_.empty() ? std::nullopt : device_model::take(queue);
-    port& one = ports[port_of(queue)];
-    const bool idle = queue % 2 == 0 ? one.says.empty() || !(one.guest_open || !accepted(multiport_bit)) : !one.listens;
-    return idle ? std::nullopt : device_model::take(queue);
+    if (most_ == 0) return std::nullopt;
+    auto got = take_some(queue);
+    if (got && most_ != ~0u) --most_;
+    return got;
   }
 
   std::uint32_t process(std::uint16_t queue, chain& buffer) override {
@@ -119,6 +125,12 @@ class console_model : public device_model {
   }
 
  private:
+  std::optional<chain> take_some(std::uint16_t queue) {
+    if (is_control(queue)) return queue == 2 && messages_.empty() ? std::nullopt : device_model::take(queue);
+    port& one = ports[port_of(queue)];
+    const bool idle = queue % 2 == 0 ? one.says.empty() || !(one.guest_open || !accepted(multiport_bit)) : !one.listens;
+    return idle ? std::nullopt : device_model::take(queue);
+  }
   static bool has(std::initializer_list<unsigned> bits, unsigned bit) { return std::find(bits.begin(), bits.end(), bit) != bits.end(); }
   [[nodiscard]] bool is_control(std::uint16_t queue) const { return accepted(multiport_bit) && (queue == 2 || queue == 3); }
   [[nodiscard]] static std::size_t port_of(std::uint16_t queue) { return queue < 2 ? 0 : (queue - 2u) / 2; }
@@ -153,6 +165,7 @@ class console_model : public device_model {
 
   std::deque<std::vector<std::uint8_t>> messages_;
   bool ready_ = false;
+  unsigned most_ = ~0u;
 };
 
 }  // namespace virtio::testing

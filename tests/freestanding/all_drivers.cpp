@@ -22,6 +22,7 @@ using small_native_ring = split_queue<8, virtio::ring_options{.order = native_or
 using native_ring_with_tables = split_queue<64, virtio::ring_options{.indirect = 18, .order = native_order}>;
 using native_ring_of_the_device = split_queue<16, virtio::ring_options{.ring_entries = 1024, .order = native_order}>;
 
+constexpr virtio::console::limits one_port{.name_bytes = 8}, some_ports{.ports = 3, .receive_bytes = 64, .send_bytes = 64};
 constexpr virtio::vsock::limits few_sockets{.connections = 3, .receive_buffer = 4096, .send_packets = 2, .messages = true};
 
 // The templates inside the classes, which explicit instantiation leaves out.
@@ -71,6 +72,13 @@ virtio::errc all_of_a_balloon(Balloon& balloon, virtio::bytes memory) {
   return hinted.error();
 }
 
+template <class Console>
+virtio::errc all_of_a_console(Console& console, virtio::bytes into) {
+  const auto done = [&] { return console.find_named(into).has_value(); };
+  if (const virtio::errc waited = console.wait_until(virtio::waiting::connect, done); waited != virtio::errc::ok) return waited;
+  return console.receive_with([](virtio::const_bytes here) { return here.size() / 2; }, console.port_count()).error();
+}
+
 template <class Board, class Disk>
 virtio::errc all_of_discovery(const Board& board, Disk& disk, virtio::dma_region storage) {
   static constexpr virtio::pci::id_row rows[] = {{0x0b5d, 0x0777, virtio::device_type::vmmci}};
@@ -92,10 +100,15 @@ virtio::errc all_of_discovery(const Board& board, Disk& disk, virtio::dma_region
 #define DISK(name, board, transport, queue)                                               \
   OBJECT(name##_disk, virtio::blk::device<board, transport, queue>);                      \
   template virtio::usize all_of_a_disk(virtio::blk::device<board, transport, queue>&)
+#define CONSOLE(name, ...)                                                                \
+  OBJECT(name, __VA_ARGS__);                                                              \
+  template virtio::errc all_of_a_console(__VA_ARGS__&, virtio::bytes)
 #define SMALL(name, board, transport, queue)                                              \
   OBJECT(name##_entropy, virtio::rng::device<board, transport, queue>);                   \
   OBJECT(name##_balloon, virtio::balloon::device<board, transport, queue>);               \
-  template virtio::errc all_of_a_balloon(virtio::balloon::device<board, transport, queue>&, virtio::bytes)
+  template virtio::errc all_of_a_balloon(virtio::balloon::device<board, transport, queue>&, virtio::bytes); \
+  CONSOLE(name##_console, virtio::console::device<board, transport, queue, one_port>);    \
+  CONSOLE(name##_ports, virtio::console::device<board, transport, queue, some_ports>)
 #define SOCKETS(name, board, transport, queue)                                            \
   OBJECT(name##_sockets, virtio::vsock::device<board, transport, queue, few_sockets>);    \
   template virtio::errc all_of_sockets(virtio::vsock::device<board, transport, queue, few_sockets>&, virtio::bytes)

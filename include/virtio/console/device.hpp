@@ -151,11 +151,12 @@ class device {
   /// Waits for bytes, and gives what there are. Errors: `peer_silent`, the platform has waited enough for `waiting::request`, and nothing
   /// has changed by that; those of `try_receive` but `not_ready`.
   [[nodiscard]] result<usize> receive(bytes into, u16 port = 0) {
-    const auto got = try_receive(into, port);
-    if (got.error() != errc::not_ready) return got;
-    const errc waited = wait_until(waiting::request, [&] { return !find(port) || !lanes_[port].held.is_none(); });
-    if (waited != errc::ok) return waited;
-    return try_receive(into, port);
+    for (bool has_waited = false;; has_waited = true) {
+      const auto got = try_receive(into, port);
+      if (has_waited || got.error() != errc::not_ready) return got;
+      const errc waited = wait_until(waiting::request, [&] { return !find(port) || !lanes_[port].held.is_none(); });
+      if (waited != errc::ok) return waited;
+    }
   }
 
   /// Sends all of `data`, and waits for room, bounded by `keep_waiting(waiting::request)` each time. Says how many bytes were taken: fewer
@@ -294,7 +295,7 @@ class device {
 
   // The next buffer that has arrived is held. `came` becomes true if there was any, be it without a byte. Errors: `not_ready`;
   // `device_misbehaved`, it is down.
-  [[nodiscard]] errc fetch(u16 port, bool& came) {
+  [[nodiscard, gnu::noinline]] errc fetch(u16 port, bool& came) {
     lane& one = lanes_[port];
     // Buffers without a byte are given back at once, and may come again: not for ever in one call.
     for (u32 looks = 0; one.held.is_none(); ++looks) {
@@ -312,7 +313,7 @@ class device {
     one.from += virtio::detail::smaller(count, one.to - one.from);
     if (one.from == one.to) give_back(port);
   }
-  void give_back(u16 port) {
+  [[gnu::noinline]] void give_back(u16 port) {
     lane& one = lanes_[port];
     one.in.give_back(one.held);
     one.held = no_buffer;
@@ -329,7 +330,7 @@ class device {
   }
 
   // Takes what has come in any queue: of each port one buffer at most, since only that one is read next.
-  [[nodiscard]] errc look(bool& came) {
+  [[nodiscard, gnu::noinline]] errc look(bool& came) {
     for (u16 i = 0; i < ports_.count(); ++i) {
       if (lanes_[i].held.is_none()) {
         if (const errc got = fetch(i, came); got != errc::ok && got != errc::not_ready) return got;
@@ -345,7 +346,7 @@ class device {
     return errc::ok;
   }
 
-  errc fall(errc why) {
+  [[gnu::cold, gnu::noinline]] errc fall(errc why) {
     why = set_.take_down(why);
     for (lane& one : lanes_) one.held = no_buffer;
     ports_.end();

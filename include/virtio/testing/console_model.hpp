@@ -50,14 +50,18 @@ class console_model : public device_model {
     ports[to].says.insert(ports[to].says.end(), text.begin(), text.end());
     (void)serve(receiveq(to));
   }
-  /// A control message, with what follows it.
-  void control(std::uint32_t which, unsigned event, unsigned value = 0, const std::string& more = {}) {
+  /// A control message, with what follows it; it leaves when there is a buffer for it.
+  void queue_control(std::uint32_t which, unsigned event, unsigned value = 0, const std::string& more = {}) {
     std::vector<std::uint8_t> raw(8);
     wire::put(raw.data(), which, 4);
     wire::put(raw.data() + 4, event, 2);
     wire::put(raw.data() + 6, value, 2);
     raw.insert(raw.end(), more.begin(), more.end());
     messages_.push_back(std::move(raw));
+  }
+  /// The same, now as far as there is one.
+  void control(std::uint32_t which, unsigned event, unsigned value = 0, const std::string& more = {}) {
+    queue_control(which, event, value, more);
     (void)serve(2);
   }
   void control_resize(std::uint32_t which, unsigned columns, unsigned rows) {

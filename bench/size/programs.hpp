@@ -7,7 +7,7 @@
 
 #include <virtio/blk.hpp>
 #include <virtio/pci.hpp>
-#include <virtio/platform/concepts.hpp>
+#include <virtio/platform/identity.hpp>
 #include <virtio/rng.hpp>
 
 namespace {
@@ -41,17 +41,7 @@ struct memory_bars {
 };
 
 template <class Host>
-struct board_on : Host {
-  using barriers = smp_barriers;
-
-  result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
-    return out.push(dma_addr{reinterpret_cast<uptr>(va)}, n, way);
-  }
-  bool keep_waiting(waiting, u64 attempt) const {
-    __builtin_ia32_pause();
-    return attempt < 500'000'000;
-  }
-};
+struct board_on : Host, identity_platform<smp_barriers, 500'000'000> {};
 using board = board_on<memory_bars>;
 using board_with_ports = board_on<pci::cf8<low>>;
 

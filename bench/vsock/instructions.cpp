@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include <virtio/platform/identity.hpp>
 #include <virtio/queue/split.hpp>
 #include <virtio/vsock.hpp>
 
@@ -132,11 +133,7 @@ struct memory_transport {
   void close() { there = nullptr; }
 };
 
-struct machine {
-  using barriers = smp_barriers;
-  [[nodiscard]] result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
-    return out.push(dma_addr{reinterpret_cast<uptr>(va)}, n, way);
-  }
+struct machine : identity_mapped<> {
   [[nodiscard]] bool keep_waiting(waiting, u64) const { return false; }
 };
 

@@ -4,7 +4,7 @@
 #pragma once
 
 #include <virtio/pci.hpp>
-#include <virtio/platform/concepts.hpp>
+#include <virtio/platform/polling.hpp>
 
 namespace kernel {
 
@@ -64,7 +64,7 @@ struct device_map {
 
 /// `Host` is how configuration space is reached: `pci::cf8` or `pci::ecam_with_ports`.
 template <class Host>
-struct board : Host {
+struct board : Host, virtio::polling<500'000'000> {
   using barriers = virtio::smp_barriers;
 
   /// Static objects lie in the image, what the kernel allocates in the direct map. Both are contiguous for the device.
@@ -72,11 +72,6 @@ struct board : Host {
     const auto at = reinterpret_cast<virtio::uptr>(va);
     if (at < direct) return virtio::errc::dma_unreachable;
     return out.push(virtio::dma_addr{at - (at >= image ? image : direct)}, n, way);
-  }
-
-  bool keep_waiting(virtio::waiting, virtio::u64 attempt) const {
-    __builtin_ia32_pause();
-    return attempt < 500'000'000;
   }
 };
 

@@ -8,6 +8,7 @@
 #include <virtio/mmio.hpp>
 #include <virtio/pci.hpp>
 #include <virtio/platform/bounce.hpp>
+#include <virtio/platform/identity.hpp>
 #include <virtio/rng.hpp>
 #include <virtio/version.hpp>
 #include <virtio/vsock.hpp>

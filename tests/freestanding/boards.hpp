@@ -5,7 +5,7 @@
 
 #include <virtio/mmio.hpp>
 #include <virtio/pci.hpp>
-#include <virtio/platform/concepts.hpp>
+#include <virtio/platform/identity.hpp>
 
 namespace boards {
 
@@ -30,17 +30,7 @@ struct low_memory {
 };
 
 /// Identity-mapped x86 with configuration ports: empty, so it costs nothing.
-struct ports : virtio::pci::cf8<low_memory> {
-  using barriers = virtio::smp_barriers;
-
-  result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
-    return out.push(dma_addr{reinterpret_cast<uptr>(va)}, n, way);
-  }
-  bool keep_waiting(waiting, u64 attempt) const {
-    __builtin_ia32_pause();
-    return attempt < 1'000'000;
-  }
-};
+struct ports : virtio::pci::cf8<low_memory>, virtio::identity_platform<virtio::smp_barriers, 1'000'000> {};
 
 #endif
 
@@ -70,26 +60,18 @@ struct paged : virtio::pci::ecam {
 };
 
 /// Device addresses beyond what a pointer holds: a 32-bit guest whose memory the device sees above 4 GiB.
-struct high : virtio::pci::ecam {
+struct high : virtio::pci::ecam, virtio::polling<1'000'000> {
   using barriers = virtio::smp_barriers;
 
   result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
     return out.push(dma_addr{reinterpret_cast<uptr>(va) + first}, n, way);
   }
-  bool keep_waiting(waiting, u64 attempt) const { return attempt < 1'000'000; }
 
   u64 first = 0;  // where the device sees our address 0
 };
 
 /// A 32-bit machine with a 64-bit bus: what lies behind the CPU's reach is driven through the window of its function.
-struct short_arms : virtio::pci::windowed<virtio::pci::ecam> {
-  using barriers = virtio::smp_barriers;
-
-  result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
-    return out.push(dma_addr{reinterpret_cast<uptr>(va)}, n, way);
-  }
-  bool keep_waiting(waiting, u64 attempt) const { return attempt < 1'000'000; }
-};
+struct short_arms : virtio::pci::windowed<virtio::pci::ecam>, virtio::identity_platform<virtio::smp_barriers, 1'000'000> {};
 
 /// Copies every buffer through a pool that the device can reach; a slot of the pool is a segment's handle.
 struct bounce_pool {
@@ -103,7 +85,7 @@ struct bounce_pool {
   } slots[count];
 };
 
-struct bouncing : virtio::pci::ecam {
+struct bouncing : virtio::pci::ecam, virtio::polling<1'000'000> {
   using barriers = virtio::smp_barriers;
   static constexpr virtio::access_policy access_platform = virtio::access_policy::map_takes_care;
 
@@ -138,8 +120,6 @@ struct bouncing : virtio::pci::ecam {
     slot.taken = false;
   }
 
-  bool keep_waiting(waiting, u64 attempt) const { return attempt < 1'000'000; }
-
   bounce_pool* pool = nullptr;
 
  private:
@@ -158,14 +138,7 @@ struct bouncing : virtio::pci::ecam {
 
 /// Devices that may be hardware, behind the older and smaller memory-mapped configuration space: dma_barriers, so the
 /// session asks for ORDER_PLATFORM.
-struct bus : virtio::pci::cam {
-  using barriers = virtio::dma_barriers;
-
-  result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
-    return out.push(dma_addr{reinterpret_cast<uptr>(va)}, n, way);
-  }
-  bool keep_waiting(waiting, u64 attempt) const { return attempt < 1'000'000; }
-};
+struct bus : virtio::pci::cam, virtio::identity_platform<virtio::dma_barriers, 1'000'000> {};
 
 /// A firmware's protocols: everything goes through function pointers, and a function is a handle without a number.
 struct firmware_handle;  // opaque
@@ -261,25 +234,14 @@ struct uefi {
 };
 
 /// No PCI at all: a row of MMIO slots.
-struct row : virtio::mmio::slots {
-  using barriers = virtio::dma_barriers;
-
-  result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
-    return out.push(dma_addr{reinterpret_cast<uptr>(va)}, n, way);
-  }
-  bool keep_waiting(waiting, u64 attempt) const { return attempt < 1'000'000; }
-};
+struct row : virtio::mmio::slots, virtio::identity_platform<virtio::dma_barriers, 1'000'000> {};
 static_assert(virtio::platform<row> && virtio::mmio::bus<row>);
 
 /// Halts until an interrupt while it waits, sees every event, and will have nothing to do with an IOMMU.
-struct sleeping : virtio::pci::ecam {
-  using barriers = virtio::smp_barriers;
+struct sleeping : virtio::pci::ecam, virtio::identity_mapped<> {
   static constexpr bool sleeps = true;
   static constexpr virtio::access_policy access_platform = virtio::access_policy::refuse;
 
-  result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
-    return out.push(dma_addr{reinterpret_cast<uptr>(va)}, n, way);
-  }
   bool keep_waiting(waiting why, u64 attempt) const {
     halt(why);
     return attempt < 1000;

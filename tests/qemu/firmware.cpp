@@ -14,17 +14,7 @@ using namespace cell;
 namespace pci = virtio::pci;
 
 /// The library's ECAM host, and a CPU that polls.
-struct firmware_board : pci::ecam {
-  using barriers = virtio::smp_barriers;
-
-  result<void> map(const volatile void* va, usize n, virtio::direction way, virtio::segments& out) const {
-    return out.push(virtio::dma_addr{reinterpret_cast<uptr>(va)}, n, way);
-  }
-  bool keep_waiting(virtio::waiting, u64 attempt) const {
-    boot::pause();
-    return attempt < 30'000'000;
-  }
-};
+struct firmware_board : pci::ecam, virtio::identity_platform<virtio::smp_barriers, 30'000'000> {};
 static_assert(virtio::platform<firmware_board> && pci::host<firmware_board>);
 
 using transport = pci::modern<firmware_board>;

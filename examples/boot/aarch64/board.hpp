@@ -5,7 +5,7 @@
 
 #include <virtio/bus/pci/assign.hpp>
 #include <virtio/pci.hpp>
-#include <virtio/platform/concepts.hpp>
+#include <virtio/platform/identity.hpp>
 
 #include "fail.hpp"
 #include "runtime.hpp"
@@ -13,8 +13,7 @@
 
 namespace bus = virtio::pci;  // how programs that include this reach their devices
 
-struct board {
-  using barriers = virtio::smp_barriers;
+struct board : virtio::identity_mapped<>, boot::waits_by_clock, boot::reports_failures<board> {
   using function_id = virtio::pci::address;
   using bar_space = virtio::mmio_space;
 
@@ -33,20 +32,6 @@ struct board {
   template <class Visit>
   void each_function(Visit&& visit) const {
     if (boot::machine.ecam.size != 0) host().each_function(visit);
-  }
-
-  /// Device addresses are CPU addresses here.
-  virtio::result<void> map(const volatile void* va, virtio::usize n, virtio::direction way, virtio::segments& out) const {
-    return out.push(virtio::dma_addr{reinterpret_cast<virtio::uptr>(va)}, n, way);
-  }
-
-  bool keep_waiting(virtio::waiting why, virtio::u64 attempt) const { return boot::keep_waiting(why, attempt); }
-
-  /// Says what failed and why; the guest's exit status. `why`: an error, with a driver's `why()` behind it if a start failed; or the
-  /// result of a search, and all virtio devices are listed.
-  template <class... Why>
-  static int fail(const char* what, const Why&... why) {
-    return boot::fail(what, [](auto visit) { bus::for_each(board{}, visit); }, why...);
   }
 };
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 // What a program says when something fails: the error, and of a device its verdict, the BAR or sizes in question, and what to do.
-// The boards beside this have it as `board::fail`.
+// The boards beside this inherit it as `board::fail`.
 #pragma once
 
 #include <virtio/balloon/protocol.hpp>
 #include <virtio/blk/protocol.hpp>
-#include <virtio/bus/pci/capabilities.hpp>
 #include <virtio/console/protocol.hpp>
+#include <virtio/mmio.hpp>
+#include <virtio/pci.hpp>
 #include <virtio/vsock/protocol.hpp>
 
 #include "runtime.hpp"
@@ -146,5 +147,19 @@ int fail(const char* what, Each&& each, const virtio::result<Found>& where) {
   if (devices == 0) print("  no virtio device: ", others, " other functions or empty slots\n");
   return 1;
 }
+
+/// `Board` inherits `fail` from it.
+template <class Board>
+struct reports_failures {
+  /// Says what failed and why; the guest's exit status. `why`: an error, with a driver's `why()` behind it if a start failed; or the
+  /// result of a search, and all virtio devices are listed.
+  template <class... Why>
+  static int fail(const char* what, const Why&... why) {
+    return boot::fail(what, [](auto visit) {
+      if constexpr (virtio::pci::host<Board>) virtio::pci::for_each(Board{}, visit);
+      else virtio::mmio::for_each(Board{}, visit);
+    }, why...);
+  }
+};
 
 }  // namespace boot

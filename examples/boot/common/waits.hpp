@@ -19,12 +19,14 @@ namespace boot {
   return 0;
 }
 
-/// What a board's keep_waiting does: one program, one wait at a time.
-inline bool keep_waiting(virtio::waiting why, virtio::u64 attempt) {
-  static virtio::u64 began;
-  if (attempt == 0) began = timestamp();
-  pause();
-  return milliseconds_since(began) < patience(why);
-}
+/// The waiting half of a board: one program, one wait at a time.
+struct waits_by_clock {
+  bool keep_waiting(virtio::waiting why, virtio::u64 attempt) const {
+    static virtio::u64 began;
+    if (attempt == 0) began = timestamp();
+    pause();
+    return milliseconds_since(began) < patience(why);
+  }
+};
 
 }  // namespace boot

@@ -4,7 +4,7 @@
 #pragma once
 
 #include <virtio/pci.hpp>
-#include <virtio/platform/concepts.hpp>
+#include <virtio/platform/identity.hpp>
 
 #include "fail.hpp"
 #include "root_buses.hpp"
@@ -21,26 +21,11 @@ struct device_memory {
   }
 };
 
-struct board : virtio::pci::windowed<virtio::pci::cf8<device_memory>> {
-  using barriers = virtio::smp_barriers;
-
+struct board : virtio::pci::windowed<virtio::pci::cf8<device_memory>>,
+               virtio::identity_mapped<>, boot::waits_by_clock, boot::reports_failures<board> {
   virtio::pci::bus_set root_buses() const { return boot::root_buses(virtio::pci::cf8<device_memory>{}); }
   template <class Visit>
   void each_function(Visit&& visit) const { virtio::pci::each_numbered_function(*this, 0, visit); }
-
-  /// Device addresses are CPU addresses here.
-  virtio::result<void> map(const volatile void* va, virtio::usize n, virtio::direction way, virtio::segments& out) const {
-    return out.push(virtio::dma_addr{reinterpret_cast<virtio::uptr>(va)}, n, way);
-  }
-
-  bool keep_waiting(virtio::waiting why, virtio::u64 attempt) const { return boot::keep_waiting(why, attempt); }
-
-  /// Says what failed and why; the guest's exit status. `why`: an error, with a driver's `why()` behind it if a start failed; or the
-  /// result of a search, and all virtio devices are listed.
-  template <class... Why>
-  static int fail(const char* what, const Why&... why) {
-    return boot::fail(what, [](auto visit) { bus::for_each(board{}, visit); }, why...);
-  }
 };
 
 static_assert(virtio::platform<board> && virtio::pci::windowed_host<board>);

@@ -4,29 +4,24 @@
 #pragma once
 
 #include <virtio/platform/concepts.hpp>
+#include <virtio/platform/polling.hpp>
 
 namespace virtio {
 
-/// Identity-mapped and polling. `Patience` bounds every wait, in polls.
-template <barrier_set Barriers = smp_barriers, u64 Patience = 1'000'000'000>
-struct identity_platform {
+/// The memory half of a platform: the device sees memory where the CPU does. Inherit it for `barriers` and `map()`; without a
+/// `keep_waiting`, from `polling` or of the board itself, the board is no platform yet. It has no state.
+template <barrier_set Barriers = smp_barriers>
+struct identity_mapped {
   using barriers = Barriers;
 
   result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
     return out.push(dma_addr{reinterpret_cast<uptr>(va)}, n, way);
   }
-
-  bool keep_waiting(waiting, u64 attempt) const {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield" ::: "memory");
-#else
-    asm volatile("" ::: "memory");
-#endif
-    return attempt < Patience;
-  }
 };
+
+/// Both halves: identity-mapped and polling.
+template <barrier_set Barriers = smp_barriers, u64 Patience = 1'000'000'000>
+struct identity_platform : identity_mapped<Barriers>, polling<Patience> {};
 
 static_assert(platform<identity_platform<>>);
 

@@ -90,8 +90,7 @@ struct device {
 // Bus and machine in one, as real boards have them. Empty: the device is a global.
 inline constinit device attached{};
 
-struct board {
-  using barriers = virtio::smp_barriers;
+struct board : virtio::identity_mapped<> {
   using function_id = virtio::pci::address;
   using bar_space = virtio::mmio_space;
 
@@ -106,9 +105,6 @@ struct board {
   template <class Visit>
   void each_function(Visit&& visit) const { virtio::pci::each_numbered_function(*this, 0, visit); }
 
-  virtio::result<void> map(const volatile void* va, usize n, virtio::direction way, virtio::segments& out) const {
-    return out.push(virtio::dma_addr{reinterpret_cast<uptr>(va)}, n, way);
-  }
   bool keep_waiting(virtio::waiting why, u64 attempt) const {
     if (why == virtio::waiting::request) attached.work();
     return attempt < 100;

@@ -9,9 +9,4 @@
 
 namespace bus = virtio::pci;
 
-struct board : virtio::pci::cf8<>, virtio::identity_platform<> {
-  template <class... Why>
-  static int fail(const char* what, const Why&... why) {
-    return boot::fail(what, [](auto visit) { bus::for_each(board{}, visit); }, why...);
-  }
-};
+struct board : virtio::pci::cf8<>, virtio::identity_platform<>, boot::reports_failures<board> {};

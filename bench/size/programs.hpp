@@ -41,7 +41,7 @@ struct memory_bars {
 };
 
 template <class Host>
-struct board_on : Host, identity_platform<smp_barriers, 500'000'000> {};
+struct board_on : Host, identity_platform<> {};
 using board = board_on<memory_bars>;
 using board_with_ports = board_on<pci::cf8<low>>;
 

@@ -64,7 +64,7 @@ struct device_map {
 
 /// `Host` is how configuration space is reached: `pci::cf8` or `pci::ecam_with_ports`.
 template <class Host>
-struct board : Host, virtio::polling<500'000'000> {
+struct board : Host, virtio::polling<> {
   using barriers = virtio::smp_barriers;
 
   /// Static objects lie in the image, what the kernel allocates in the direct map. Both are contiguous for the device.

@@ -19,8 +19,8 @@ struct identity_mapped {
   }
 };
 
-/// Both halves: identity-mapped and polling.
-template <barrier_set Barriers = smp_barriers, u64 Patience = 1'000'000'000>
+/// Both halves: identity-mapped and polling, with the patience of `polling`.
+template <barrier_set Barriers = smp_barriers, u64 Patience = 500'000'000>
 struct identity_platform : identity_mapped<Barriers>, polling<Patience> {};
 
 static_assert(platform<identity_platform<>>);

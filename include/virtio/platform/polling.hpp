@@ -7,12 +7,13 @@
 
 namespace virtio {
 
-/// The waiting half of a platform: pauses the CPU between polls. `Patience` bounds every wait, in polls. How long that is depends on the
-/// machine: 500 million took 400 seconds under emulation and a tenth of that elsewhere. A board with a clock has a `keep_waiting` of its
-/// own (docs/porting.md, Waits). Inherit it for the member; it has no state.
-template <u64 Patience = 1'000'000'000>
+/// The waiting half of a platform: pauses the CPU between polls, and never waits without end. `Patience` bounds waits for a device, in
+/// polls; a connection's other end, which may never answer and costs no reset, gets a fiftieth. How long that is depends on the machine:
+/// 500 million polls took 400 seconds under emulation and a tenth of that elsewhere. A board with a clock has a `keep_waiting` of its own
+/// (docs/porting.md, Waits). Inherit it for the member; it has no state.
+template <u64 Patience = 500'000'000>
 struct polling {
-  bool keep_waiting(waiting, u64 attempt) const {
+  bool keep_waiting(waiting why, u64 attempt) const {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -20,7 +21,8 @@ struct polling {
 #else
     asm volatile("" ::: "memory");
 #endif
-    return attempt < Patience;
+    const bool for_a_peer = why == waiting::connect || why == waiting::shutdown;
+    return attempt < (for_a_peer ? Patience / 50 + (Patience % 50 != 0) : Patience);
   }
 };
 

@@ -7,6 +7,7 @@
 
 #include "disk.hpp"
 #include "entropy.hpp"
+#include "session.hpp"
 
 using namespace virtio;
 
@@ -44,22 +45,15 @@ TEST_CASE("life: a device is gone when it reads all ones eight times in a row", 
 TEST_CASE("life: a vector is refused only where there is one, and only by the device", "[session]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::modern, 4);
-  session<rig::platform_type, rig::any_pci> s{};
-  REQUIRE(s.open(m.platform(), m.where(4), device_type::entropy));
-  REQUIRE(s.negotiate({}));
-  static dma_storage<split_ring<8>::dma_bytes> storage;
-  dma_area area;
-  REQUIRE(locate(m.platform(), storage, area));
-  rig::any_pci::doorbell bell{};
+  ring_session<> one{m};
   SECTION("the storage is too small, with a vector") {
-    split_ring<8> ring{};
-    CHECK(s.set_up(0, ring, area.part(0, 4096), 1, bell).error() == errc::no_space);
+    CHECK(one.s.set_up(0, one.ring(), one.area.part(0, 4096), 1, one.bell).error() == errc::no_space);
   }
   SECTION("the ring cannot be attached, without") {
     packed_ring<8> ring{};  // which was not negotiated
-    CHECK(s.set_up(0, ring, area, no_vector, bell).error() == errc::unsupported);
+    CHECK(one.s.set_up(0, ring, one.area, no_vector, one.bell).error() == errc::unsupported);
   }
-  CHECK(s.why().why == verdict::queue_unusable);
+  CHECK(one.s.why().why == verdict::queue_unusable);
 }
 
 namespace {
@@ -244,20 +238,13 @@ TEST_CASE("life: the report has the status by which a device refused its feature
 TEST_CASE("life: a session that is opened again after a refusal reports no error once it is up", "[session]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::modern, 4);
-  session<rig::platform_type, rig::any_pci> s{};
-  REQUIRE(s.open(m.platform(), m.where(4), device_type::entropy));
-  REQUIRE(s.negotiate({}));
-  static dma_storage<split_ring<8>::dma_bytes> storage;
-  dma_area area;
-  REQUIRE(locate(m.platform(), storage, area));
-  rig::any_pci::doorbell bell{};
-  split_ring<8> ring{};
-  CHECK(s.set_up(0, ring, area.part(0, 4096), no_vector, bell).error() == errc::no_space);
+  ring_session<> one{m};
+  auto& s = one.s;
+  CHECK(s.set_up(0, one.ring(), one.area.part(0, 4096), no_vector, one.bell).error() == errc::no_space);
   CHECK(s.why().error == errc::no_space);
   s.forget();
-  REQUIRE(s.open(m.platform(), m.where(4), device_type::entropy));
-  REQUIRE(s.negotiate({}));
-  REQUIRE(s.set_up(0, ring, area, no_vector, bell));
+  REQUIRE(one.up(m, 4, device_type::entropy));
+  REQUIRE(one.set_up());
   s.go();
   CHECK(s.why().why == verdict::bound);
   CHECK(s.why().error == errc::ok);

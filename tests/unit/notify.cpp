@@ -11,6 +11,7 @@
 
 #include "disk.hpp"
 #include "entropy.hpp"
+#include "session.hpp"
 
 using namespace virtio;
 using virtio::testing::wire::hex;
@@ -144,17 +145,10 @@ TEST_CASE("notify: a doorbell may ring though nothing new is there, on a packed 
   rig::machine m;
   auto& model = m.add<device_model>(seat::modern, 4, u16{4}, std::vector<u16>{5});
   model.offer({ring_packed, notification_data});
-  session<rig::platform_type, rig::any_pci> s{};
-  REQUIRE(s.open(m.platform(), m.where(4), device_type::entropy));
-  REQUIRE(s.negotiate({.required = packed_ring<5>::required}));
-  auto storage = std::make_unique<dma_storage<packed_ring<5>::dma_bytes>>();
-  auto ring = std::make_unique<packed_ring<5>>();
-  dma_area area;
-  REQUIRE(locate(m.platform(), *storage, area));
-  rig::any_pci::doorbell bell;
-  REQUIRE(s.set_up(0, *ring, area, no_vector, bell));
-  s.go();
-  for (int i = 0; i < 3; ++i) bell.ring(ring->position());
+  ring_session<packed_ring<5>> one{m, {.required = packed_ring<5>::required}};
+  REQUIRE(one.set_up());
+  one.s.go();
+  for (int i = 0; i < 3; ++i) one.bell.ring(one.ring().position());
   CHECK(model.step() == 0);
   CHECK(model.doorbells(0) == 3);
 }

@@ -6,6 +6,7 @@
 
 #include "disk.hpp"
 #include "entropy.hpp"
+#include "session.hpp"
 
 using namespace virtio;
 
@@ -386,15 +387,9 @@ TEST_CASE("pci modern: queue reset goes through its register and is confirmed by
   auto& model = m.add<device_model>(seat::modern, 4, u16{4}, std::vector<u16>{8});
   model.offer({40});
   model.queue_reset_reads = 3;
-  session<rig::platform_type, rig::any_pci> s{};
-  REQUIRE(s.open(m.platform(), m.where(4), device_type::entropy));
-  REQUIRE(s.negotiate({.wanted = feature_set{feature::ring_reset}}));
-  auto storage = std::make_unique<dma_storage<split_ring<8>::dma_bytes>>();
-  auto ring = std::make_unique<split_ring<8>>();
-  dma_area area;
-  REQUIRE(locate(m.platform(), *storage, area));
-  rig::any_pci::doorbell bell;
-  REQUIRE(s.set_up(0, *ring, area, no_vector, bell));
+  ring_session<> one{m, {.wanted = feature_set{feature::ring_reset}}};
+  auto& s = one.s;
+  REQUIRE(one.set_up());
   s.go();
   auto& f = m.function(4);
   f.poke(f.capability(0x09, 1) + 12u, 64, 4);

@@ -4,6 +4,7 @@
 
 #include "disk.hpp"
 #include "entropy.hpp"
+#include "session.hpp"
 
 using namespace virtio;
 
@@ -11,16 +12,6 @@ namespace {
 
 // FAILED on top of ACKNOWLEDGE and DRIVER, and the reset that follows it.
 constexpr const char* given_up = "w1@common+0x14=0x83 w1@common+0x14=0x0 r1@common+0x14";
-
-// A driver for tests: any device type, any plan, no queue.
-template <class Platform = rig::platform_type, class Transport = rig::any_pci>
-struct bare_session {
-  session<Platform, Transport> s{};
-  result<void> up(rig::machine& m, u8 slot, device_type type, feature_plan plan = {}) {
-    VIRTIO_TRY(s.open(Platform{&m.memory}, m.where(slot), type));
-    return s.negotiate(plan);
-  }
-};
 
 }  // namespace
 
@@ -86,18 +77,11 @@ TEST_CASE("session: a device that never finishes its reset is given up, and noth
 TEST_CASE("session: a device that refuses its queue has no memory, whether it is reset or not", "[session][pci]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
-  session<rig::platform_type, rig::any_pci> s{};
-  REQUIRE(s.open(m.platform(), m.where(4), device_type::entropy));
-  REQUIRE(s.negotiate({}));
-  static dma_storage<split_ring<8>::dma_bytes> storage;
-  dma_area area;
-  REQUIRE(locate(m.platform(), storage, area));
-  rig::any_pci::doorbell bell{};
-  split_ring<8> ring{};
+  ring_session<> one{m};
   model.reset_reads = device_model::forever;
-  CHECK(s.set_up(0, ring, area, 0, bell).error() == errc::unsupported);  // MSI-X is off
-  CHECK(s.why().why == verdict::vector_refused);
-  CHECK_FALSE(s.has_memory());
+  CHECK(one.set_up(0).error() == errc::unsupported);  // MSI-X is off
+  CHECK(one.s.why().why == verdict::vector_refused);
+  CHECK_FALSE(one.s.has_memory());
 }
 
 TEST_CASE("session: an entropy device has no configuration, so what a host says of one does not count", "[session][rng][pci]") {
@@ -136,9 +120,9 @@ TEST_CASE("session: a device that answers a reset with FAILED is given up at onc
 TEST_CASE("session: a device that refused a reset once and not again is waited for like any other [RESET-01]", "[session]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
-  session<rig::platform_type, rig::any_pci> s{};
-  REQUIRE(s.open(m.platform(), m.where(4), device_type::entropy));
-  REQUIRE(s.negotiate({}));
+  bare_session<> one;
+  auto& s = one.s;
+  REQUIRE(one.up(m, 4, device_type::entropy));
   s.go();
   model.reset_fails = true;
   CHECK(!s.reset());

@@ -97,8 +97,13 @@ virtio::errc all_of_discovery(const Board& board, Disk& disk, virtio::dma_region
   static_assert(virtio::detail::trivially_destructible<__VA_ARGS__>);           \
   constinit __VA_ARGS__ name
 
+// The calls that a disk inherits, too: an instantiation leaves base classes out.
+#define DISK_OBJECT(name, ...)                                                            \
+  template class virtio::blk::extras<__VA_ARGS__>;                                        \
+  OBJECT(name, __VA_ARGS__)
+
 #define DISK(name, board, transport, queue)                                               \
-  OBJECT(name##_disk, virtio::blk::device<board, transport, queue>);                      \
+  DISK_OBJECT(name##_disk, virtio::blk::device<board, transport, queue>);                 \
   template virtio::usize all_of_a_disk(virtio::blk::device<board, transport, queue>&)
 #define CONSOLE(name, ...)                                                                \
   OBJECT(name, __VA_ARGS__);                                                              \
@@ -286,7 +291,7 @@ MMIO_TRANSPORT(boards::row, either, virtio::by_byte);
 
 // A platform and a host that are two objects.
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ && IN_TURN(0)
-OBJECT(apart_disk, virtio::blk::device<virtio::identity_platform<>, virtio::pci::transport<virtio::pci::ecam>, large_ring>);
+DISK_OBJECT(apart_disk, virtio::blk::device<virtio::identity_platform<>, virtio::pci::transport<virtio::pci::ecam>, large_ring>);
 #endif
 #if IN_TURN(1)
 OBJECT(apart_entropy, virtio::rng::device<virtio::identity_platform<virtio::dma_barriers, 1000>,
@@ -294,8 +299,8 @@ OBJECT(apart_entropy, virtio::rng::device<virtio::identity_platform<virtio::dma_
 #endif
 using one_piece = virtio::blk::device<boards::paged, modern<boards::paged>, small_ring, virtio::blk::options{.segments = 1}>;
 #if IN_TURN(2)
-OBJECT(one_piece_disk, virtio::blk::device<boards::paged, modern<boards::paged>, small_ring,
-                                           virtio::blk::options{.segments = 1}>);
+DISK_OBJECT(one_piece_disk, virtio::blk::device<boards::paged, modern<boards::paged>, small_ring,
+                                                virtio::blk::options{.segments = 1}>);
 #endif
 
 // A platform that needs no unmap does not pay for remembering what was mapped.

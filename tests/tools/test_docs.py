@@ -112,12 +112,25 @@ for verdict, said, move, shown in listed:
 # docs/drivers.md has every public call of the block and entropy drivers, and every field of what discovery gives.
 drivers_md = (root / "docs/drivers.md").read_text()
 called = re.findall(r"^\| (`\w+\(.*?) \| *(yes)? *\| *(yes)? *\| *(?:yes)? *\|", drivers_md, re.M)
-for column, folder in enumerate(("blk", "rng")):
-    public = (root / f"include/virtio/{folder}/device.hpp").read_text().split(" public:", 1)[1].split("\n private:", 1)[0]
-    members = set(re.findall(r"^  (?! |static)(?:\[\[nodiscard\]\] )?[\w:&<> ]+ (\w+)\(", public, re.M))
+def public_calls(header):
+    public = (root / "include/virtio" / header).read_text().split(" public:", 1)[1]
+    public = re.split(r"\n (?:protected|private):", public, maxsplit=1)[0]
+    return set(re.findall(r"^  (?! |static)(?:\[\[nodiscard\]\] )?[\w:&<> ]+ (\w+)\(", public, re.M))
+
+
+for column, headers in enumerate((["blk/device.hpp", "blk/extras.hpp"], ["rng/device.hpp"])):
+    folder = headers[0].split("/")[0]
+    members = set().union(*map(public_calls, headers))
     listed_calls = {name for names, *columns in called if columns[column] for name in re.findall(r"`(\w+)\(", names)}
     for name in sorted(members ^ listed_calls):
         problems.append(f"docs/drivers.md: calls of {folder}::device: {name} is in one of the two only")
+# Who reads blk/device.hpp meets how a request is made, and not what else disks can do.
+extra = {"discard", "write_zeroes", "secure_erase", "get_lifetime", "set_write_cache", "get_topology", "get_id", "refresh"}
+if not extra <= public_calls("blk/extras.hpp") or extra & public_calls("blk/device.hpp"):
+    problems.append(f"blk/extras.hpp: not the place of {sorted(extra)}")
+if (lines := len((root / "include/virtio/blk/device.hpp").read_text().splitlines())) > 370:
+    problems.append(f"blk/device.hpp: {lines} lines")
+
 for header, struct in (("bus/pci/discover", "found"), ("bus/mmio/slots", "found"), ("base/report", "report"), ("bus/pci/function", "identity")):
     body = re.search(rf"^struct {struct} {{\n(.*?)^}};", (root / f"include/virtio/{header}.hpp").read_text(), re.M | re.S)[1]
     for field in re.findall(r"^  (?!using)[\w:]+(?: [\w:]+)* (\w+)(?: = [^;]*|{})?;", body, re.M):

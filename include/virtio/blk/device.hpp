@@ -7,14 +7,15 @@
 // `next_completion` takes back what has ended. `read`, `write` and `flush` are those three and a wait.
 // The calls come first, blocking ones ahead of the engine; how a chain is made and its end judged is in the private part.
 //
-// What this file leaves to others: the steps of a bring-up (device/session.hpp), waiting, and completions that somebody else waits
-// for (device/request_queue.hpp), the ring (queue/split.hpp).
+// What this file leaves to others: the steps of a bring-up (device/session.hpp); waiting, and completions that another call waits for
+// (device/request_queue.hpp); the ring (queue/split.hpp); where headers and status bytes lie (blk/cells.hpp); how a long transfer is
+// cut (blk/limits.hpp); discard, write zeroes, secure erase, identification, wear, write cache and topology (blk/extras.hpp).
 //
 // Spec: virtio 1.4, 5.2. Layer: blk (may include device, transport, queue, platform, base).
 #pragma once
 
-#include <virtio/blk/extents.hpp>
-#include <virtio/blk/facts.hpp>
+#include <virtio/blk/cells.hpp>
+#include <virtio/blk/extras.hpp>
 #include <virtio/blk/limits.hpp>
 #include <virtio/device/request_queue.hpp>
 
@@ -35,35 +36,32 @@ struct done {
 };
 
 /// A disk, driven through transport `T` with queue `Q` on platform `P`. All-zero until `start`. One context owns it; an
-/// interrupt handler may call `acknowledge_interrupt` alone.
+/// interrupt handler may call `acknowledge_interrupt` alone. What a disk can do besides reading, writing and flushing is in
+/// blk/extras.hpp, and is called on the same object.
 template <platform P, transport T, queue_format Q, options O = options{}>
-class device {
+class device : public extras<device<P, T, Q, O>> {
+  friend extras<device>;
   static_assert(O.segments >= 1 && O.extents >= 1);
   static_assert(O.segments <= 0xfffd, "a request has a header and a status besides its segments, 65535 pieces in all");
 
   using set = queue_set<P, T, Q, 1>;
   using ring = typename set::ring_type;
-  using header_cells = header<ring::order>;
-
-  // Behind the ring, for each slot: a header, room for extents, a status byte.
-  static constexpr usize extents_at = sizeof(header_cells) * ring::slots;
-  static constexpr usize extent_bytes = sizeof(extent_cells<ring::order>) * O.extents;
-  static constexpr usize statuses_at = extents_at + extent_bytes * ring::slots;
-  static constexpr usize cell_bytes = statuses_at + ring::slots;
-  static_assert(u64{ring::dma_bytes} + (sizeof(header_cells) + u64{sizeof(extent_cells<ring::order>)} * O.extents + 1) * ring::slots <
-                    0x8000'0000,
+  using cells = request_cells<ring::order, ring::slots, O.extents>;  // behind the ring
+  using barriers = typename P::barriers;
+  static constexpr u32 longest_list = O.segments + 2u;  // data, and around it a header and a status
+  static_assert(ring::dma_bytes + cells::exact_bytes < 0x8000'0000,
                 "the DMA storage of a blk::device must stay below 2 GiB: fewer options::extents, or a smaller queue");
 
  public:
   using location = typename T::location;
 
   /// DMA storage that this type needs: `constinit virtio::dma_storage<disk_t::dma_bytes> disk_dma;`
-  static constexpr usize dma_bytes = ring::dma_bytes + cell_bytes;
+  static constexpr usize dma_bytes = ring::dma_bytes + cells::bytes;
 
   /// Brings the disk up: reset, features, queue, limits, DRIVER_OK. `storage` belongs to the device until `reset` or
   /// `hand_off` succeeds, or `start` itself fails with anything but `device_broken`. May be called again at any time, on the
   /// same storage or other; requests of before are canceled silently. With `interrupts` the device uses these MSI-X vectors
-  /// (pci/msix.hpp turns MSI-X on), or its `interrupt_line`, which otherwise stays as it was found. Waits for the device's reset,
+  /// (bus/pci/msix.hpp turns MSI-X on), or its `interrupt_line`, which otherwise stays as it was found. Waits for the device's reset,
   /// bounded by the platform. On error the device is reset, its bus as it was found, and `why()` holds the reason:
   /// `wrong_device`, `no_space` (storage or ring) and `misaligned` (storage), `dma_unreachable`, `unsupported` (a feature, a
   /// capability or a limit), `not_found` (no capability, no queue), `device_misbehaved` (config never stable), `invalid_argument` (a
@@ -85,12 +83,12 @@ class device {
     VIRTIO_TRY(requests_.forget(set_));
     VIRTIO_TRY(set_.begin(platform, where, storage, dma_bytes, device_type::block, plan, interrupts, area));
     VIRTIO_TRY(set_.set_up(0, 0, area, interrupts, 3));
-    cells_ = area.part(ring::dma_bytes, cell_bytes);
+    cells_ = cells{area.part(ring::dma_bytes, cells::bytes)};
 
     verdict wrong;
     if (const auto said = limits_.read(set_.session(), longest_data(), wrong); !said)
       return set_.session().refuse(wrong, said.error(), 0, wrong == verdict::config_unreadable ? 0 : limits_.stated_block_size());
-    extent_limits_.forget();
+    this->forget_extent_limits();
     writes_through_ = false;
     set_.go();
     return {};
@@ -118,13 +116,6 @@ class device {
   /// Requests that have been kicked and have not come back to the caller.
   [[nodiscard]] u16 in_flight() const { return requests_.in_flight(set_); }
 
-  /// How to place requests best. Errors: `unsupported` when the device does not say, `out_of_range` when its config ends before
-  /// it does, `not_started`, `device_misbehaved`.
-  [[nodiscard]] result<topology> get_topology() const {
-    VIRTIO_TRY(set_.ready());
-    return read_topology(set_.session(), limits_.block_sectors());
-  }
-
   // Blocking calls -------------------------------------------------------------------------------------------------------
 
   /// Reads `data.size()` bytes, a multiple of 512, from `sector` on. Of any length: what one request cannot hold is split. Memory that
@@ -148,62 +139,6 @@ class device {
   [[nodiscard]] result<void> flush() {
     if (!has_write_cache()) return set_.ready();
     return wait_for(submit_flush());
-  }
-
-  /// The disk's identification (serial), up to 20 characters, not terminated when it fills them all; behind a NUL hosts leave
-  /// what they like. `alignas(32)` keeps it in one page, and so in one piece (`most_pieces`) of memory that is scattered by pages.
-  [[nodiscard]] result<void> get_id(u8 (&id)[id_bytes]) { return wait_for(submit_get_id(id)); }
-
-  /// Tells the device that nobody needs what is in `count` sectors from `sector` on; until they are written again they read as
-  /// anything. Split where the device's limits are, each part a request of its own: when one fails, some may be discarded and
-  /// some not. The device says how much one request may name, and a call makes `largest_sweep` of them at most: what is left then is
-  /// for the next call, from where `swept` says that this one came. Waits and fails as `write`. Errors also: `unsupported` when the
-  /// device cannot; `unfinished`, there is more to do.
-  [[nodiscard]] result<void> discard(u64 sector, u64 count) { return sweep(operation::discard, sector, count, unmap::no); }
-
-  /// Makes `count` sectors from `sector` on read as zeroes, without the data to write, likewise.
-  [[nodiscard]] result<void> write_zeroes(u64 sector, u64 count, unmap memory = unmap::no) {
-    return sweep(operation::write_zeroes, sector, count, memory);
-  }
-
-  /// Destroys what is in `count` sectors from `sector` on, and all copies that the device has of it, likewise.
-  [[nodiscard]] result<void> secure_erase(u64 sector, u64 count) {
-    return sweep(operation::secure_erase, sector, count, unmap::no);
-  }
-
-  /// How many sectors, from the first one on, the last call of these three is done with, whatever it returned:
-  ///     for (u64 at = 0; at < count; at += disk.swept())
-  ///       if (auto r = disk.discard(first + at, count - at); !r && r.error() != errc::unfinished) return r;
-  [[nodiscard]] u64 swept() const { return swept_; }
-  static constexpr u32 largest_sweep = 65536;
-
-  /// Switches the device's write cache on or off. Switching it off flushes what was written before, and makes `flush` free from
-  /// then on; unless other requests were in flight meanwhile, whose writes may still be in the cache: `flush` goes on then.
-  /// Errors: as `flush`, `unsupported` when the device cannot, `io_error` when it does not.
-  [[nodiscard]] result<void> set_write_cache(cache_mode mode) {
-    VIRTIO_TRY(set_.ready());
-    if (!features().has(feature::config_wce)) return errc::unsupported;
-    writes_through_ = false;
-    VIRTIO_TRY(write_cache_mode(set_.session(), mode));
-    if (mode == cache_mode::writeback) return {};
-    VIRTIO_TRY(wait_for(submit_flush()));  // the switch itself makes nothing stable (5.2.6.1)
-    writes_through_ = in_flight() == 0;
-    return {};
-  }
-
-  /// How worn the disk is. Waits and fails as `read`. Errors also: `unsupported` when the device does not say.
-  [[nodiscard]] result<lifetime> get_lifetime() {
-    VIRTIO_TRY(set_.ready());
-    if (!features().has(feature::lifetime)) return errc::unsupported;
-    VIRTIO_TRY_ASSIGN(const u16 slot, requests_.reserve(set_));
-    auto& cells = *own_cells<lifetime_cells<ring::order>>(slot);
-    cells.clear();
-    VIRTIO_TRY_ASSIGN(const token mine, submit_own(request::get_lifetime, slot, sizeof cells, direction::from_device, 0));
-    answer ended;
-    if (const errc waited = requests_.wait(set_, mine, waiting::request, ended, owner::call); waited != errc::ok) return waited;
-    const lifetime said = cells.template fetch<typename P::barriers>();
-    if (const errc how = finish(ended); how != errc::ok) return how;
-    return said;
   }
 
   // The engine -----------------------------------------------------------------------------------------------------------
@@ -238,35 +173,6 @@ class device {
     VIRTIO_TRY(set_.ready());
     if (!features().has(feature::flush)) return errc::unsupported;
     return submit(request::flush, 0, bytes{}, direction::to_device, cookie);
-  }
-
-  /// Stages a request for the identification; exactly 20 bytes.
-  [[nodiscard]] result<token> submit_get_id(u8 (&id)[id_bytes], u64 cookie = 0) {
-    return submit(request::get_id, 0, bytes{id, id_bytes}, direction::from_device, cookie);
-  }
-
-  /// Stages a discard of some extents; the list may go when this returns. Errors also: `unsupported` when the device cannot,
-  /// `out_of_range` beyond `limits_of(operation::discard)` too, `table_full` with more than `options::extents` of them,
-  /// `too_many_pieces` when their 16 bytes each take more segments of the device's size than a request has. After `io_error` nothing is
-  /// known of any of the extents.
-  /// Cost: the first call of a kind after `start` or `refresh` reads config.
-  [[nodiscard]] result<token> submit_discard(extents where, u64 cookie = 0) {
-    return submit_extents(operation::discard, where, unmap::no, cookie);
-  }
-  /// Stages a write of zeroes, likewise; `io_error` leaves some of the extents written and some not.
-  [[nodiscard]] result<token> submit_write_zeroes(extents where, unmap memory = unmap::no, u64 cookie = 0) {
-    return submit_extents(operation::write_zeroes, where, memory, cookie);
-  }
-  /// Stages a secure erase, likewise.
-  [[nodiscard]] result<token> submit_secure_erase(extents where, u64 cookie = 0) {
-    return submit_extents(operation::secure_erase, where, unmap::no, cookie);
-  }
-
-  /// What the device takes in one request to discard, write zeroes or erase securely. Errors: `unsupported`, also when its config
-  /// ends before it says so; `not_started`, `device_misbehaved`.
-  [[nodiscard]] result<extent_limits> limits_of(operation what) {
-    VIRTIO_TRY(set_.ready());
-    return extent_limits_.of(set_.session(), what, limits_.block_sectors());
   }
 
   /// Shows everything staged to the device. At most one register write; none when nothing is staged or the device is busy
@@ -317,19 +223,6 @@ class device {
   /// For the main loop after a configuration interrupt: `needs_reset` when the device has failed. One register read. Errors also:
   /// `not_started`; `device_broken` as `reset`.
   [[nodiscard]] result<void> check() { return set_.check(falls()); }
-  /// Likewise, and reads capacity and limits again: a disk may grow and shrink while it runs. Requests that are out already keep
-  /// to what was; the device fails those that reach past its new end. Errors: as `check`; `unsupported` and
-  /// `device_misbehaved`, the new limits make no sense, and the old ones stay.
-  [[nodiscard]] result<void> refresh() {
-    VIRTIO_TRY(set_.check(falls()));
-    limits fresh;
-    verdict wrong;
-    VIRTIO_TRY(fresh.read(set_.session(), longest_data(), wrong));
-    limits_ = fresh;
-    extent_limits_.forget();
-    return {};
-  }
-
   /// Resets the device: requests in flight come back as `canceled`, the disk is down until the next `start`. Waits for the
   /// device. Errors: `not_started`; it will not reset: `device_broken`, and keeps the storage and the buffers of what is in flight;
   /// `timed_out`, and has neither, since it confirmed another reset before.
@@ -367,25 +260,24 @@ class device {
   // The device only reads it.
   [[nodiscard]] static bytes readable(const_bytes data) { return {const_cast<u8*>(data.data()), data.size()}; }
 
+  [[nodiscard]] result<u16> reserve() { return requests_.reserve(set_); }
+
   /// Header, data, status: maps the data, fills the slot's cells, stages the chain.
-  [[nodiscard]] result<token> submit(request what, u64 sector, bytes data, direction way, u64 cookie) {
-    VIRTIO_TRY_ASSIGN(const u16 slot, requests_.reserve(set_));
-    segment room[O.segments + 2];
+  template <class Data>
+  [[nodiscard]] result<token> submit(request what, u64 sector, Data data, direction way, u64 cookie) {
+    VIRTIO_TRY_ASSIGN(const u16 slot, reserve());
+    segment room[longest_list];
     segments chain{room};
     begin(chain, slot);
     VIRTIO_TRY(add(chain, data, way));
     return seal(slot, chain, static_cast<u16>(chain.size() - 1), what, sector, cookie);
   }
-  template <class Range>
-  [[nodiscard]] result<token> submit(request what, u64 sector, scatter<Range> data, direction way, u64 cookie) {
-    VIRTIO_TRY_ASSIGN(const u16 slot, requests_.reserve(set_));
-    segment room[O.segments + 2];
-    segments chain{room};
-    begin(chain, slot);
-    for (const Range& range : data) VIRTIO_TRY(add(chain, range, way));
-    return seal(slot, chain, static_cast<u16>(chain.size() - 1), what, sector, cookie);
-  }
 
+  template <class Range>
+  [[nodiscard, gnu::always_inline]] result<void> add(segments& chain, const scatter<Range>& data, direction way) const {
+    for (const Range& range : data) VIRTIO_TRY(add(chain, range, way));
+    return {};
+  }
   /// Some of the user's data. On error nothing of the chain is mapped any more.
   template <class Range>
   [[nodiscard, gnu::always_inline]] result<void> add(segments& chain, const Range& range, direction way) const {
@@ -400,76 +292,17 @@ class device {
 
   /// The beginning of every request: the header, and how much may follow.
   [[gnu::always_inline]] void begin(segments& chain, u16 slot) const {
-    chain.append(cells_.at + sizeof(header_cells) * slot, sizeof(header_cells), direction::to_device);
+    chain.append(cells_.header_at(slot), cells::header_bytes, direction::to_device);
     chain.limit_count(static_cast<u16>(limits_.segments() + 2));
     chain.limit_pieces(limits_.size_max());
   }
 
   /// Its end: the status byte, the header's cells, and into the ring. `payload` of the segments are the user's.
-  [[nodiscard]] result<token> seal(u16 slot, segments& chain, u16 payload, request what, u64 sector,
-                                                       u64 cookie) {
-    chain.append(cells_.at + statuses_at + slot, 1, direction::from_device);
-    header_cells& cells = reinterpret_cast<header_cells*>(cells_.data)[slot];
-    cells.type.store(static_cast<u32>(what));
-    cells.reserved.store(0);
-    cells.sector.store(sector);
-    status_cell(slot).clear_before_use(status::unwritten);
+  [[nodiscard]] result<token> seal(u16 slot, segments& chain, u16 payload, request what, u64 sector, u64 cookie) {
+    chain.append(cells_.status_at(slot), 1, direction::from_device);
+    cells_.write_header(slot, what, sector);
+    cells_.status(slot).clear_before_use(status::unwritten);
     return requests_.stage(set_, slot, chain, 1, payload, cookie);
-  }
-
-  /// Header, extents, status.
-  [[nodiscard]] result<token> submit_extents(operation what, extents where, unmap memory, u64 cookie) {
-    if (is_read_only()) return errc::read_only;
-    VIRTIO_TRY_ASSIGN(const extent_limits most, limits_of(what));
-    if (where.count == 0) return errc::invalid_argument;
-    if (where.count > most.extents) return errc::out_of_range;
-    if (where.count > O.extents) return errc::table_full;
-    VIRTIO_TRY_ASSIGN(const u16 slot, requests_.reserve(set_));
-    auto* cells = own_cells<extent_cells<ring::order>>(slot);
-    for (const extent& one : where) {
-      VIRTIO_TRY(check_extent(one.sector, one.count));
-      if (one.count > most.sectors) return errc::out_of_range;
-      cells->sector.store(one.sector);
-      cells->count.store(static_cast<u32>(one.count));
-      cells->flags.store(static_cast<u32>(memory));
-      ++cells;
-    }
-    return submit_own(request_of(what), slot, sizeof *cells * where.count, direction::to_device, cookie);
-  }
-
-  /// Header, `size` bytes of the slot's own cells, status.
-  [[nodiscard]] result<token> submit_own(request what, u16 slot, usize size, direction way, u64 cookie) {
-    segment room[O.segments + 2];
-    segments chain{room};
-    begin(chain, slot);
-    // The status byte needs the last place.
-    if (!chain.push(cells_.at + extents_at + extent_bytes * slot, size, way) || chain.size() == chain.capacity())
-      return errc::too_many_pieces;
-    return seal(slot, chain, 0, what, 0, cookie);
-  }
-  template <class Cells>
-  [[nodiscard]] Cells* own_cells(u16 slot) const {
-    return reinterpret_cast<Cells*>(cells_.data + extents_at + extent_bytes * slot);
-  }
-
-  /// One extent of any length, by one request after the other. How many that takes is the device's to say: up to 2^64, of one that
-  /// takes a sector at a time and answers at once.
-  [[nodiscard]] result<void> sweep(operation what, u64 sector, u64 count, unmap memory) {
-    swept_ = 0;
-    if (is_read_only()) return errc::read_only;
-    VIRTIO_TRY_ASSIGN(const extent_limits most, limits_of(what));
-    if (count != 0) VIRTIO_TRY(check_extent(sector, count));
-    for (u32 requests = 0; swept_ != count; ++requests) {
-      if (requests == largest_sweep) return errc::unfinished;
-      const extent part{sector + swept_, most.part(sector + swept_, count - swept_)};
-      VIRTIO_TRY(wait_for(submit_extents(what, part, memory, 0)));
-      swept_ += part.count;
-    }
-    return {};
-  }
-
-  [[nodiscard]] from_device<u8>& status_cell(u16 slot) const {
-    return reinterpret_cast<from_device<u8>*>(cells_.data + statuses_at)[slot];
   }
 
   /// Takes a request's status and lets its slot go. The used length is not asked: honest devices report different things
@@ -477,7 +310,7 @@ class device {
   [[nodiscard]] errc finish(const answer& ended) {
     errc how = ended.error;
     if (how == errc::ok) {
-      const untrusted<u8> said = status_cell(ended.what.which.slot).template fetch<typename P::barriers>();
+      const untrusted<u8> said = cells_.status(ended.what.which.slot).template fetch<barriers>();
       if (said.equals(status::unsupported)) how = errc::unsupported;
       else if (!said.equals(status::ok)) how = errc::io_error;  // also when the device wrote none
     }
@@ -490,13 +323,16 @@ class device {
     return done{ended.what.which, ended.what.cookie, finish(ended)};
   }
 
+  [[nodiscard]] errc await(token which, owner whose, answer& ended) {
+    return requests_.wait(set_, which, waiting::request, ended, whose);
+  }
   [[nodiscard]] result<void> wait_for(const result<token>& submitted) {
     if (!submitted) return submitted.error();
     return wait(*submitted, owner::call);
   }
   [[nodiscard]] result<void> wait(token which, owner whose) {
     answer ended;
-    const errc waited = requests_.wait(set_, which, waiting::request, ended, whose);
+    const errc waited = await(which, whose, ended);
     return waited == errc::ok ? finish(ended) : waited;
   }
 
@@ -505,25 +341,11 @@ class device {
     if (what == request::out && is_read_only()) return errc::read_only;
     if (data.empty()) return set_.ready();
     VIRTIO_TRY(check(sector, data.size()));
-    const u32 block = block_size();
-    u32 piece = limits_.largest(), cuts = 0;
-    u32 unit = largest_transfer, units = limits_.segments();
+    cutter cut{limits_};
     while (!data.empty()) {
-      const u32 at = static_cast<u32>(reinterpret_cast<uptr>(data.data()));
-      const bytes part = data.part(0, piece - (at & cuts));
+      const bytes part = cut.next(data);
       const auto sent = submit(what, sector, part, what == request::in ? direction::from_device : direction::to_device, 0);
-      if (!sent && sent.error() == errc::too_many_pieces && part.size() > block) [[unlikely]] {
-        // More scattered than one request can say: ask for less, as many units as it may have segments. A unit is a power of two, also
-        // where SIZE_MAX is none, so that units end where pages end: with units of a page, a request covers a page with each segment.
-        u64 length;
-        do {
-          (unit != block ? unit : units) /= 2;  // to one block at least, which is shorter than the part
-          cuts = unit - block;
-          length = u64{unit} * units - (at & cuts);
-        } while (length >= part.size());
-        piece = unit * units;  // of two units or more, all but one are less than the part: 1 GiB at most
-        continue;
-      }
+      if (!sent && sent.error() == errc::too_many_pieces && cut.shorten(part)) [[unlikely]] continue;
       VIRTIO_TRY(wait_for(sent));
       sector += part.size() / sector_bytes;
       data = data.part(part.size(), data.size());
@@ -531,13 +353,11 @@ class device {
     return {};
   }
 
-  dma_area cells_{};
+  cells cells_{};
   limits limits_{};
   bool writes_through_ = false;
-  u64 swept_ = 0;
   request_queue<set, O.segments> requests_{};
   set set_{};  // ends in long tables: what is near the start is cheaper to reach
-  extent_limits_table extent_limits_{};
 };
 
 }  // namespace virtio::blk

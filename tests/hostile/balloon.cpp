@@ -15,7 +15,6 @@ using balloon::hinting;
 using rig::balloon_model;
 using rig::free_pages;
 using rig::pages_from;
-using rig::seat;
 using rig::start;
 using offers = rig::balloon_offers;
 

@@ -13,7 +13,6 @@ using namespace virtio;
 using rig::console_driver;
 using rig::console_model;
 using rig::ports_driver;
-using rig::seat;
 using rig::settle;
 using rig::with_ports;
 using offers = rig::console_offers;

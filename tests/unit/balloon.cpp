@@ -8,7 +8,6 @@ using namespace virtio;
 using rig::balloon_driver;
 using rig::balloon_model;
 using rig::pages_from;
-using rig::seat;
 using rig::start;
 using balloon::statistic;
 using offers = rig::balloon_offers;

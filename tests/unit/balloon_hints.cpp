@@ -9,7 +9,6 @@ using namespace virtio;
 using balloon::hinting;
 using rig::balloon_model;
 using rig::free_pages;
-using rig::seat;
 using offers = rig::balloon_offers;
 using commands = std::vector<u32>;
 

@@ -8,7 +8,6 @@ using namespace virtio;
 using rig::balloon_model;
 using rig::free_pages;
 using rig::pages_from;
-using rig::seat;
 using offers = rig::balloon_offers;
 
 namespace {

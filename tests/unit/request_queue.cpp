@@ -9,8 +9,6 @@
 #include "machine.hpp"
 
 using namespace virtio;
-using rig::seat;
-using virtio::testing::device_model;
 
 namespace {
 

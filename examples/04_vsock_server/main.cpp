@@ -334,15 +334,15 @@ static result<void> run() {
 
   for (bool goes_on = true; goes_on;) {
     VIRTIO_TRY(sockets.poll([&](const vsock::event& e) {
-      if ((e.what & vsock::ready::incoming) != 0) {
+      if (e.what.has(vsock::ready::incoming)) {
         if (e.port == stop_port) goes_on = false;
         else if (const auto who = sockets.try_accept(e.port)) welcome(*who);
         return;
       }
       client& c = clients[e.which.slot];
-      if ((e.what & vsock::ready::readable) != 0) c.readable = true;
-      if ((e.what & vsock::ready::writable) != 0) c.writable = true;
-      if ((e.what & vsock::ready::closed) != 0) close(c);
+      if (e.what.has(vsock::ready::readable)) c.readable = true;
+      if (e.what.has(vsock::ready::writable)) c.writable = true;
+      if (e.what.has(vsock::ready::closed)) close(c);
     }));
     disk.kick();
     for (auto one = disk.next_completion(); one.error() != errc::not_ready; one = disk.next_completion()) {

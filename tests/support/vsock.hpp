@@ -19,7 +19,7 @@ using virtio::testing::vsock_model;
 using virtio::testing::vsock_options;
 using virtio::testing::vsock_packet;
 using peer = vsock_model::connection;
-namespace ready = vsock::ready;
+using vsock::ready;
 
 inline constexpr u32 open_port = 5000;  // of the host: accepts
 inline constexpr vsock::address echo{vsock::host_cid, open_port};
@@ -66,15 +66,15 @@ struct basic_sockets {
     }
     FAIL("driver and device never come to rest");
   }
-  /// What was said about a socket since the last forget(): bits of `ready`.
-  [[nodiscard]] u8 said(vsock::socket s) const {
-    u8 bits = 0;
+  /// What was said about a socket since the last forget().
+  [[nodiscard]] flags<vsock::ready> said(vsock::socket s) const {
+    flags<vsock::ready> all{};
     for (const vsock::event& one : events)
-      if (one.which == s) bits = static_cast<u8>(bits | one.what);
-    return bits;
+      if (one.which == s) all |= one.what;
+    return all;
   }
-  [[nodiscard]] u32 times(u8 what) const {
-    return static_cast<u32>(std::count_if(events.begin(), events.end(), [&](const auto& one) { return (one.what & what) != 0; }));
+  [[nodiscard]] u32 times(vsock::ready what) const {
+    return static_cast<u32>(std::count_if(events.begin(), events.end(), [&](const auto& one) { return one.what.has(what); }));
   }
   void forget() {
     events.clear();
@@ -97,7 +97,7 @@ struct basic_sockets {
     const auto s = d->try_connect({vsock::host_cid, port});
     REQUIRE(s);
     settle();
-    REQUIRE((said(*s) & ready::connected) != 0);
+    REQUIRE(said(*s).has(ready::connected));
     return *s;
   }
   /// A connection that the host opened, to a port that listens.
@@ -183,7 +183,7 @@ using rig::vsock_options;
 using rig::vsock_packet;
 using virtio::vsock::ends;
 using op = vsock_model;  // op::request, op::both_ends
-namespace ready = virtio::vsock::ready;
+using virtio::vsock::ready;
 
 #ifdef VIRTIO_TEST_ONE_UNIT
 #include "vsock.cpp"

@@ -284,7 +284,7 @@ class device {
       set_[queue].release(one.which);
       came = true;
     }
-    set_.looked(!came, 1);
+    came ? set_.found_something() : set_.found_nothing();
     return errc::ok;
   }
 

@@ -134,7 +134,7 @@ class device {
     }
     set_.kick(transmit_queue(port));
     if (taken != 0 || data.empty()) return taken;
-    set_.looked(true, 1);
+    set_.found_nothing();
     return errc::queue_full;
   }
 
@@ -323,7 +323,7 @@ class device {
   [[nodiscard]] result<usize> received(u16 port, errc got, usize count, bool came) {
     if (life().is_up()) {
       set_.kick(receive_queue(port));
-      set_.looked(!came && got != errc::ok, 1);
+      came || got == errc::ok ? set_.found_something() : set_.found_nothing();
     }
     if (got != errc::ok) return got;
     return count;
@@ -342,7 +342,7 @@ class device {
       if (!lanes_[port].held.is_none()) give_back(port);
     };
     if (const errc got = ports_.hear(set_, came, gone); got != errc::ok) return fall(got);
-    set_.looked(!came, 1);
+    came ? set_.found_something() : set_.found_nothing();
     return errc::ok;
   }
 

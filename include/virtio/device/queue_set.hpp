@@ -102,11 +102,11 @@ class queue_set {
     }
   }
 
-  /// A look at every queue has found something, or nothing: after many of those a doorbell may have been lost.
-  void looked(bool quiet, u32 looks) {
-    if (!quiet) quiet_.end();
-    else if (quiet_.goes_on(looks)) ring_again();
+  /// So many looks at every queue have found nothing: after many of those a doorbell may have been lost.
+  void found_nothing(u32 looks = 1) {
+    if (quiet_.goes_on(looks)) ring_again();
   }
+  void found_something() { quiet_.end(); }
   /// Whether a whole sleep has brought nothing.
   [[nodiscard]] bool outlasts_sleep() const { return quiet_.outlasts_sleep(); }
 

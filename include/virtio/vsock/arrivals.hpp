@@ -33,7 +33,8 @@ class arrivals {
     // Buffers first: a host that waits for some does not read what we send (vhost).
     all_.queues.post_buffers();
     all_.queues.all().kick(all_.queues.receive_queue);
-    all_.looked(quiet);
+    if (quiet) all_.found_nothing();
+    else all_.queues.all().found_something();
     all_.serve_waiting();
     all_.ask_again();
     all_.send_owed();
@@ -94,24 +95,23 @@ class arrivals {
       return false;
     }
     if (what == op::reset) {
-      constexpr u8 both = static_cast<u8>(ends::both);
-      const bool expected = c.gave_up == both || c.peer_gave_up == both;
-      all_.finish(one, c.now == state::connecting ? errc::refused : expected ? errc::peer_closed : errc::peer_reset, false);
+      const bool expected = c.gave_up.has(ends::both) || c.peer_gave_up.has(ends::both);
+      all_.finish(one, c.now == state::connecting ? errc::refused : expected ? errc::peer_closed : errc::peer_reset, parting::silent);
       return false;
     }
     if (c.now == state::connecting) {
       if (what != op::response) {
-        all_.finish(one, errc::refused, true);
+        all_.finish(one, errc::refused, parting::reset);
         return false;
       }
       c.now = state::established;
-      all_.tell(one, ready::connected | ready::writable);
+      all_.tell(one, {ready::connected, ready::writable});
     }
     heard_of_room(one, p);
     switch (what) {
       case op::data: return keep(one, in);
-      case op::shutdown: peer_shuts(one, p.flags); return false;
-      case op::credit_request: all_.owe(one, owes_credit); return false;
+      case op::shutdown: peer_shuts(one, flags<ends>::of(p.flags & static_cast<u32>(ends::both))); return false;
+      case op::credit_request: all_.owe(one, debt::credit); return false;
       default: return false;  // CREDIT_UPDATE has said all it had to; the rest means nothing here
     }
   }
@@ -120,10 +120,10 @@ class arrivals {
   void heard_of_room(u16 one, const packet& p) {
     connection& c = all_.table[one];
     c.out.heard(p.allocation, p.forwarded);
-    if (all_.unsent.may_leave(c)) all_.owe(one, owes_data);
+    if (all_.unsent.may_leave(c)) all_.owe(one, debt::data);
     if (c.out.available() == 0) return;
     c.asked_for_credit = false;
-    if (c.owed != 0) all_.owe(one, 0);  // what waited for room
+    all_.try_again(one);  // what waited for room
     if (c.wants_room) all_.tell_room(one);
   }
 
@@ -132,31 +132,31 @@ class arrivals {
     connection& c = all_.table[one];
     const u32 length = in.header.length;
     if (!in.whole || !c.in.receive(length)) {  // more than its buffer holds, or than it was allowed
-      all_.finish(one, errc::peer_reset, true);
+      all_.finish(one, errc::peer_reset, parting::reset);
       return false;
     }
     const bool ends = c.messages && (in.header.flags & end_of_message) != 0;
-    if (c.now == state::closing || covers(c.gave_up, ends::receive) || c.skipping) {  // nobody wants to know
+    if (c.now == state::closing || c.gave_up.has(ends::receive) || c.skipping) {  // nobody wants to know
       all_.unread.count_read(c, length);
       if (ends) c.skipping = false;
-      if (c.now == state::established && all_.wants_telling(c)) all_.owe(one, owes_credit);
+      if (c.now == state::established && all_.wants_telling(c)) all_.owe(one, debt::credit);
       return false;
     }
     const bool kept = length != 0 && all_.unread.append(c, all_.queues.received, in.buffer, length);
-    if (ends) all_.unread.end_message(c, (in.header.flags & end_of_record) != 0);
+    if (ends) all_.unread.end_message(c, (in.header.flags & end_of_record) != 0 ? border::record : border::message);
     if (length != 0 || ends) all_.tell(one, ready::readable);
     return kept;
   }
 
-  void peer_shuts(u16 one, u32 flags) {
+  void peer_shuts(u16 one, flags<ends> given_up) {
     connection& c = all_.table[one];
-    c.peer_gave_up = static_cast<u8>(c.peer_gave_up | (flags & static_cast<u32>(ends::both)));
-    if (covers(c.peer_gave_up, ends::receive)) all_.forget_unsent(one);
-    if (c.owed != 0) all_.owe(one, 0);  // what waited behind that
-    all_.tell(one, ready::readable | ready::writable);
-    if (c.peer_gave_up != static_cast<u8>(ends::both)) return;
+    c.peer_gave_up |= given_up;
+    if (c.peer_gave_up.has(ends::receive)) all_.forget_unsent(one);
+    all_.try_again(one);  // what waited behind that
+    all_.tell(one, {ready::readable, ready::writable});
+    if (!c.peer_gave_up.has(ends::both)) return;
     // Both ends are done; RST says that we know. Not before everything was read: it would cut that short for programs that ask.
-    if (c.now == state::closing || c.received.empty()) all_.finish(one, errc::peer_closed, true);
+    if (c.now == state::closing || c.received.empty()) all_.finish(one, errc::peer_closed, parting::reset);
   }
 
   /// A REQUEST of somebody new. Whether they may come in.
@@ -169,7 +169,7 @@ class arrivals {
     c.out.heard(p.allocation, p.forwarded);
     all_.listeners.join(*here, all_.all(), *added);
     all_.to_tell.push(all_.all(), *added);
-    all_.owe(*added, owes_response);
+    all_.owe(*added, debt::response);
     return true;
   }
 

@@ -20,7 +20,7 @@ namespace virtio::vsock {
 /// Told once a change, not for as long as it lasts.
 struct event {
   socket which{};  // of no connection for `incoming`
-  u8 what = 0;     // ready
+  flags<ready> what{};
   u32 port = 0;    // the local one
 };
 
@@ -124,8 +124,8 @@ class device {
       const u16 one = all_.to_tell.first();
       all_.to_tell.remove(all_.all(), one);
       connection& c = all_.table[one];
-      const u8 what = c.accepted ? c.news : ready::incoming;
-      c.news = static_cast<u8>(c.news & ~what);
+      const flags<ready> what = c.accepted ? c.news : ready::incoming;
+      c.news -= what;
       ++told;
       tell(event{c.accepted ? all_.name_of(one) : socket{}, what, c.local_port});
     }
@@ -147,7 +147,7 @@ class device {
     if (all_.table.find(local_port, peer) != 0) return errc::in_use;
     VIRTIO_TRY_ASSIGN(const u16 one, all_.add(local_port, peer, what, state::connecting));
     all_.table[one].accepted = true;
-    all_.owe(one, detail::owes_request);
+    all_.owe(one, detail::debt::request);
     all_.send_owed();
     return all_.name_of(one);
   }
@@ -171,7 +171,7 @@ class device {
         all_.leave_line(one);
         all_.leave(one);
       } else {
-        all_.finish(one, errc::canceled, true);
+        all_.finish(one, errc::canceled, detail::parting::reset);
       }
     }
     here->backlog = 0;
@@ -186,7 +186,7 @@ class device {
     const u16 one = here->line.first();
     all_.leave_line(one);
     all_.table[one].accepted = true;
-    if (all_.table[one].news != 0) all_.to_tell.push(all_.all(), one);
+    if (!all_.table[one].news.empty()) all_.to_tell.push(all_.all(), one);
     return all_.name_of(one);
   }
 
@@ -202,7 +202,7 @@ class device {
     all_.gather(one, data);
     const usize taken = given - data.size();
     connection& c = all_.table[one];
-    if (all_.unsent.may_leave(c)) all_.owe(one, detail::owes_data);
+    if (all_.unsent.may_leave(c)) all_.owe(one, detail::debt::data);
     else if (!c.gathered.empty()) all_.ask_for_credit(one);  // the answer may let it leave
     if (!data.empty()) all_.want_room(one, 1);
     all_.send_owed();
@@ -212,7 +212,7 @@ class device {
   /// Lets what was gathered leave. Does not wait until it has. Errors: `stale_handle`.
   [[nodiscard]] result<void> flush(socket which) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
-    if (!all_.table[one].gathered.empty()) all_.owe(one, detail::owes_data);
+    if (!all_.table[one].gathered.empty()) all_.owe(one, detail::debt::data);
     all_.send_owed();
     return {};
   }
@@ -254,13 +254,13 @@ class device {
 
   /// Takes one message to send, whole or not at all; it leaves at once. Errors: as `try_send`; `too_long` for what neither our send
   /// buffers nor the peer can ever hold; `invalid_argument` for no bytes, which no host delivers, and on a stream.
-  [[nodiscard]] result<void> try_send_message(socket which, const_bytes data, bool ends_record = false) {
+  [[nodiscard]] result<void> try_send_message(socket which, const_bytes data, border end = border::message) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     connection& c = all_.table[one];
     VIRTIO_TRY(all_.may_send(c));
     if (!c.messages || data.empty()) return errc::invalid_argument;
-    const auto gathered = all_.gather_message(one, data, ends_record);
-    if (gathered) all_.owe(one, detail::owes_data);
+    const auto gathered = all_.gather_message(one, data, end);
+    if (gathered) all_.owe(one, detail::debt::data);
     else if (gathered.error() == errc::no_credit) all_.want_room(one, static_cast<u32>(data.size()));
     all_.send_owed();
     return gathered;
@@ -293,9 +293,9 @@ class device {
     connection& c = all_.table[one];
     if (c.now == state::connecting) return errc::not_ready;
     if (c.now == state::ended) return c.why;
-    c.gave_up = static_cast<u8>(c.gave_up | static_cast<u32>(what));
-    if (!c.gathered.empty()) all_.owe(one, detail::owes_data);
-    all_.owe(one, detail::owes_shutdown);
+    c.gave_up |= what;
+    if (!c.gathered.empty()) all_.owe(one, detail::debt::data);
+    all_.owe(one, detail::debt::shutdown);
     all_.send_owed();
     return {};
   }
@@ -310,8 +310,8 @@ class device {
       all_.leave(one);
       return {};
     }
-    if (c.peer_gave_up == static_cast<u8>(ends::both)) {  // it has closed, too: nothing to wait for
-      all_.finish(one, errc::peer_closed, true);
+    if (c.peer_gave_up.has(ends::both)) {  // it has closed, too: nothing to wait for
+      all_.finish(one, errc::peer_closed, detail::parting::reset);
       all_.send_owed();
       return {};
     }
@@ -326,17 +326,17 @@ class device {
     const u32 afterwards = which.generation + 1;  // nobody's, until the place is somebody else's
     const auto is_open = [&] { return c.now == state::closing && c.generation == afterwards; };
     const errc waited = wait_until(waiting::shutdown, [&] { return !is_open(); });
-    if (is_open()) all_.finish(which.slot, errc::canceled, true);
+    if (is_open()) all_.finish(which.slot, errc::canceled, detail::parting::reset);
     all_.send_owed();
     return waited;
   }
   /// Ends a connection at once: nothing more is sent but RST. Errors: `stale_handle`.
   [[nodiscard]] result<void> abort(socket which) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
-    const bool peer_knows = all_.table[one].now == state::ended || (all_.table[one].owed & detail::owes_request) != 0;
+    const bool peer_knows = all_.table[one].now == state::ended || all_.table[one].owed.has(detail::debt::request);
     all_.forget_name(one);
     if (peer_knows) all_.leave(one);
-    else all_.finish(one, errc::canceled, true);
+    else all_.finish(one, errc::canceled, detail::parting::reset);
     all_.send_owed();
     return {};
   }

@@ -12,16 +12,10 @@
 
 namespace virtio::vsock {
 
-/// What may have happened to a connection or a listener.
-namespace ready {
-inline constexpr u8 connected = 1;  // try_connect succeeded
-inline constexpr u8 incoming = 2;   // somebody connected to `event::port`: try_accept
-inline constexpr u8 readable = 4;   // bytes, or the end of them
-inline constexpr u8 writable = 8;   // a try_send that found no room may try again
-inline constexpr u8 closed = 16;    // no more to be sent; what arrived before can still be read, then comes the reason
-}  // namespace ready
-
 namespace detail {
+
+/// How a connection ends: with an RST to the peer, or without a word, since the peer was first or is gone.
+enum class parting : u8 { reset, silent };
 
 template <platform P, transport T, queue_format Q, limits L>
 class exchange {
@@ -71,7 +65,7 @@ class exchange {
   void forget_name(u16 one) {
     unread.discard(table[one], queues.received);
     ++table[one].generation;
-    table[one].news = 0;
+    table[one].news = {};
     to_tell.remove(all(), one);
   }
   [[nodiscard]] result<u16> find(socket which) const {
@@ -81,26 +75,26 @@ class exchange {
   }
   [[nodiscard]] result<u16> add(u32 local_port, address peer, kind what, state now) {
     if (table.is_full() && !closing_.empty()) {  // whoever has waited longest for the peer's agreement does without
-      finish(closing_.first(), errc::canceled, true);
+      finish(closing_.first(), errc::canceled, parting::reset);
       send_owed();
     }
-    VIRTIO_TRY_ASSIGN(const u16 one, table.add(local_port, peer, what == kind::seqpacket));
+    VIRTIO_TRY_ASSIGN(const u16 one, table.add(local_port, peer, what));
     table[one].now = now;
     return one;
   }
 
-  void tell(u16 one, u8 what) {
+  void tell(u16 one, flags<ready> what) {
     connection& c = table[one];
     if ((c.generation & 1) == 0) return;  // nobody has its name any more
-    c.news = static_cast<u8>(c.news | what);
+    c.news |= what;
     if (c.accepted) to_tell.push(all(), one);
   }
 
   /// The end of a connection. Who has its name may still read what arrived, and then learns `why`.
-  void finish(u16 one, errc why, bool peer_must_hear) {
+  void finish(u16 one, errc why, parting how) {
     connection& c = table[one];
     forget_unsent(one);
-    c.owed = 0;
+    c.owed = {};
     c.wants_room = false;
     to_send_.remove(all(), one);
     unsent.stop_waiting(all(), one);
@@ -109,14 +103,14 @@ class exchange {
     unread.close_window(c);
     const bool known = (c.generation & 1) != 0 && (c.accepted || !c.received.empty());
     c.now = known ? state::ended : state::leaving;
-    if (known) tell(one, ready::readable | ready::closed);
+    if (known) tell(one, {ready::readable, ready::closed});
     else if (!c.accepted) leave_line(one);
-    if (peer_must_hear) owe(one, owes_reset);
+    if (how == parting::reset) owe(one, debt::reset);
     else if (!known) release(one);
   }
   /// The peer was first: RST never answers RST.
   void need_not_reset(u16 one) {
-    table[one].owed = 0;
+    table[one].owed = {};
     to_send_.remove(all(), one);
     if (table[one].now == state::leaving) release(one);
   }
@@ -125,15 +119,15 @@ class exchange {
     connection& c = table[one];
     c.now = state::closing;
     closing_.push(all(), one);
-    c.gave_up = static_cast<u8>(ends::both);
-    if (!c.gathered.empty()) owe(one, owes_data);
-    owe(one, owes_shutdown);
+    c.gave_up = ends::both;
+    if (!c.gathered.empty()) owe(one, debt::data);
+    owe(one, debt::shutdown);
     send_owed();
   }
   /// A connection that has ended and whose name is gone.
   void leave(u16 one) {
     table[one].now = state::leaving;
-    if ((table[one].owed & owes_reset) == 0) release(one);
+    if (!table[one].owed.has(debt::reset)) release(one);
   }
   void release(u16 one) {
     forget_unsent(one);
@@ -148,7 +142,7 @@ class exchange {
   void forget_unsent(u16 one) {
     if (table[one].gathered.empty()) return;
     unsent.forget(all(), one, queues.sent);
-    table[one].owed = static_cast<u8>(table[one].owed & ~owes_data);
+    table[one].owed -= debt::data;
   }
   /// Out of the line of those who wait to be accepted.
   void leave_line(u16 one) {
@@ -160,7 +154,7 @@ class exchange {
     for (u16 one = 0; one < L.connections; ++one) {
       const state now = table[one].now;
       if (now == state::leaving || now == state::ended) need_not_reset(one);  // a host that has forgotten everything
-      else if (now != state::unused) finish(one, why, false);
+      else if (now != state::unused) finish(one, why, parting::silent);
     }
     replies.clear();
   }
@@ -175,10 +169,8 @@ class exchange {
     return how;
   }
 
-  /// A poll has looked at everything. When many in a row were quiet the device may have forgotten us.
-  void looked(bool quiet) {
-    queues.all().looked(quiet, looks_in_poll);
-  }
+  /// A poll has looked at everything.
+  void found_nothing() { queues.all().found_nothing(looks_in_poll); }
   /// Asks for interrupts ahead of a sleep. True: something is there already.
   [[nodiscard]] bool arm() {
     if (queues.all().arm()) return true;
@@ -186,15 +178,19 @@ class exchange {
       ask_oldest();
       send_owed();
     }
-    queues.all().looked(true, quiet_spell::sleep);
+    queues.all().found_nothing(quiet_spell::sleep);
     return false;
   }
 
   // What is owed ---------------------------------------------------------------------------------------------------------
 
-  void owe(u16 one, u8 what) {
-    table[one].owed = static_cast<u8>(table[one].owed | what);
+  void owe(u16 one, debt what) {
+    table[one].owed |= what;
     to_send_.push(all(), one);
+  }
+  /// What it owes and could not send may leave now.
+  void try_again(u16 one) {
+    if (!table[one].owed.empty()) to_send_.push(all(), one);
   }
 
   /// Sends what is owed as far as there is room, and shows it to the device.
@@ -217,18 +213,18 @@ class exchange {
   /// Everything that one connection owes, but data for which the peer has no room, and what comes behind it. False: the queue is full.
   [[nodiscard]] bool pay(u16 one) {
     connection& c = table[one];
-    if (!pay(c, owes_reset, op::reset)) return false;
-    if (!pay(c, owes_request, op::request)) return false;
-    if (!pay(c, owes_response, op::response)) return false;
-    if ((c.owed & owes_data) != 0 && !send_gathered(one)) return false;
-    if ((c.owed & owes_data) == 0 && !pay(c, owes_shutdown, op::shutdown, c.gave_up)) return false;
-    if (!pay(c, owes_credit_request, op::credit_request)) return false;
-    return pay(c, owes_credit, op::credit_update);
+    if (!pay(c, debt::reset, op::reset)) return false;
+    if (!pay(c, debt::request, op::request)) return false;
+    if (!pay(c, debt::response, op::response)) return false;
+    if (c.owed.has(debt::data) && !send_gathered(one)) return false;
+    if (!c.owed.has(debt::data) && !pay(c, debt::shutdown, op::shutdown, c.gave_up.raw())) return false;
+    if (!pay(c, debt::credit_request, op::credit_request)) return false;
+    return pay(c, debt::credit, op::credit_update);
   }
-  [[nodiscard]] bool pay(connection& c, u8 which, op what, u32 flags = 0) {
-    if ((c.owed & which) == 0) return true;
+  [[nodiscard]] bool pay(connection& c, debt which, op what, u32 flags = 0) {
+    if (!c.owed.has(which)) return true;
     if (!queues.send(header(c, what, 0, flags))) return false;
-    c.owed = static_cast<u8>(c.owed & ~which);
+    c.owed -= which;
     return true;
   }
 
@@ -246,7 +242,7 @@ class exchange {
       }
       unsent.has_left(all(), one, queues.sent, next);
     }
-    c.owed = static_cast<u8>(c.owed & ~owes_data);
+    c.owed -= debt::data;
     if (c.wants_room && c.out.available() != 0) tell_room(one);  // it was for want of this buffer
     return true;
   }
@@ -254,7 +250,7 @@ class exchange {
   void ask_for_credit(u16 one) {
     if (table[one].asked_for_credit) return;
     table[one].asked_for_credit = true;
-    owe(one, owes_credit_request);
+    owe(one, debt::credit_request);
   }
 
   /// A packet of a connection. Each tells the peer how far it may send, which may be further than before. A peer that could send no
@@ -263,7 +259,7 @@ class exchange {
     if (c.now != state::leaving && c.now != state::ended) {
       const bool stuck = c.in.left() == 0 && c.now == state::established;
       unread.open_window(c);
-      if (stuck && c.in.left() != 0 && what != op::credit_update && what != op::response) c.owed = static_cast<u8>(c.owed | owes_credit);
+      if (stuck && c.in.left() != 0 && what != op::credit_update && what != op::response) c.owed |= debt::credit;
     }
     return {cid_, c.peer.cid, c.local_port, c.peer.port, length, static_cast<u16>(kind_of(c)), static_cast<u16>(what),
             flags, c.in.promised(), c.in.consumed()};
@@ -288,13 +284,13 @@ class exchange {
   [[nodiscard]] result<void> may_send(const connection& c) const {
     if (c.now == state::connecting) return errc::not_ready;
     if (c.now == state::ended) return c.why;
-    if (covers(c.gave_up, ends::send)) return errc::invalid_argument;
-    if (covers(c.peer_gave_up, ends::receive)) return errc::peer_closed;
+    if (c.gave_up.has(ends::send)) return errc::invalid_argument;
+    if (c.peer_gave_up.has(ends::receive)) return errc::peer_closed;
     return {};
   }
 
   /// Copies a whole message into buffers of its own. Errors: `too_long`, `no_credit`.
-  [[nodiscard]] result<void> gather_message(u16 one, const_bytes data, bool ends_record) {
+  [[nodiscard]] result<void> gather_message(u16 one, const_bytes data, border end) {
     VIRTIO_TRY(unsent.takes_message(table[one], data.size()));
     buffer_list whole{};
     for (usize at = 0; at < data.size(); at += L.send_packet) {
@@ -307,7 +303,7 @@ class exchange {
       const const_bytes part = data.part(at, L.send_packet);
       __builtin_memcpy(queues.sent.payload(buffer), part.data(), part.size());
     }
-    unsent.take_message(table[one], whole, static_cast<u32>(data.size()), ends_record);
+    unsent.take_message(table[one], whole, static_cast<u32>(data.size()), end);
     return {};
   }
 
@@ -318,7 +314,7 @@ class exchange {
       const obstacle found = unsent.gather(table[one], queues.sent, data);
       if (found == obstacle::no_credit) return;
       if (found == obstacle::full_buffer) {
-        owe(one, owes_data);
+        owe(one, debt::data);
         stage_owed();
         if (!c.gathered.empty()) return;
       }
@@ -341,11 +337,11 @@ class exchange {
     }
     if (const buffer_index buffer = queues.sent.take(); !buffer.is_none() || !unsent.is_gathering()) return buffer;
     const u16 oldest = unsent.oldest(all());
-    owe(oldest, owes_data);
+    owe(oldest, debt::data);
     send_owed();
     if (!queues.is_idle()) return no_buffer;
     // None is with the device, and this peer has taken back the room that it had for what is gathered: others must not wait for it.
-    finish(oldest, errc::peer_reset, true);
+    finish(oldest, errc::peer_reset, parting::reset);
     return queues.sent.take();
   }
   /// A send of at least `size` bytes was not possible.
@@ -353,7 +349,7 @@ class exchange {
     connection& c = table[one];
     c.wants_room = true;
     const bool peer_has_room = unsent.room(c) >= size && !(c.messages && c.out.is_crowded());
-    if (!c.gathered.empty()) owe(one, owes_data);  // it will not become more, and is in the way of a message
+    if (!c.gathered.empty()) owe(one, debt::data);  // it will not become more, and is in the way of a message
     if (!peer_has_room) ask_for_credit(one);
     else if (c.gathered.empty()) unsent.wait(all(), one);
   }
@@ -363,7 +359,7 @@ class exchange {
     if (const buffer_index buffer = send_buffer(); !buffer.is_none()) queues.sent.give_back(buffer);
     while (unsent.has_waiting() && queues.sent.has_free()) {
       const u16 one = unsent.first_waiting();
-      owe(one, 0);  // it may be data that waits
+      try_again(one);  // it may be data that waits
       tell_room(one);
     }
   }
@@ -390,11 +386,11 @@ class exchange {
   void after_reading(u16 one) {
     connection& c = table[one];
     if (c.now != state::established) return;
-    if (c.received.empty() && c.peer_gave_up == static_cast<u8>(ends::both)) {
-      finish(one, errc::peer_closed, true);
+    if (c.received.empty() && c.peer_gave_up.has(ends::both)) {
+      finish(one, errc::peer_closed, parting::reset);
     } else {
       if (!wants_telling(c)) return;
-      owe(one, owes_credit);
+      owe(one, debt::credit);
     }
     send_owed();
   }
@@ -407,7 +403,7 @@ class exchange {
     connection& c = table[one];
     if (c.received.empty() || c.in.left() != 0 || c.now != state::established) return nothing_to_read(c);
     if (c.in.gain(unread.wanted_window(c)) != 0) {
-      owe(one, owes_credit);
+      owe(one, debt::credit);
       send_owed();
       return errc::not_ready;
     }
@@ -418,8 +414,8 @@ class exchange {
   }
   [[nodiscard]] static errc nothing_to_read(const connection& c) {
     if (c.now == state::ended) return c.why;
-    if (covers(c.peer_gave_up, ends::send)) return errc::peer_closed;
-    return covers(c.gave_up, ends::receive) ? errc::invalid_argument : errc::not_ready;
+    if (c.peer_gave_up.has(ends::send)) return errc::peer_closed;
+    return c.gave_up.has(ends::receive) ? errc::invalid_argument : errc::not_ready;
   }
 
  private:

@@ -26,9 +26,9 @@ class borders {
     const u32 n = buffer.number();
     for (u32 i = 0; i < words; ++i) ends_[n][i] = records_[n][i] = 0;
   }
-  void mark(buffer_index buffer, u32 byte, bool record) {
+  void mark(buffer_index buffer, u32 byte, border what) {
     ends_[buffer.number()][byte / 32] |= u32{1} << byte % 32;
-    if (record) records_[buffer.number()][byte / 32] |= u32{1} << byte % 32;
+    if (what == border::record) records_[buffer.number()][byte / 32] |= u32{1} << byte % 32;
   }
   /// The first end at `from` or behind; `Bytes` or more when there is none.
   [[nodiscard]] u32 end(buffer_index buffer, u32 from) const {
@@ -50,7 +50,7 @@ template <u32 Buffers, u32 Bytes>
 class borders<Buffers, Bytes, false> {
  public:
   void clear(buffer_index) {}
-  void mark(buffer_index, u32, bool) {}
+  void mark(buffer_index, u32, border) {}
   [[nodiscard]] u32 end(buffer_index, u32) const { return Bytes; }
   [[nodiscard]] bool is_record(buffer_index, u32) const { return false; }
 };
@@ -97,11 +97,11 @@ class inbox {
     return true;
   }
   /// What has arrived last is the end of a message.
-  void end_message(connection& c, bool record) {
+  void end_message(connection& c, border what) {
     if (c.received.empty()) return;
     const buffer_index tail = c.received.last();
     if (borders_.end(tail, filled(tail) - 1) < L.receive_packet) return;  // told twice
-    borders_.mark(tail, filled(tail) - 1, record);
+    borders_.mark(tail, filled(tail) - 1, what);
     ++c.whole_messages;
   }
 

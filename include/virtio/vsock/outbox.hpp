@@ -85,11 +85,11 @@ class outbox {
     return {};
   }
   /// Takes a message that lies in buffers of its own.
-  static void take_message(connection& c, buffer_list buffers, u32 size, bool ends_record) {
+  static void take_message(connection& c, buffer_list buffers, u32 size, border end) {
     c.gathered = buffers;
     c.gathered_from = 0;
     c.gathered_up_to = size;
-    c.ends_record = ends_record;
+    c.ends_record = end == border::record;
   }
 
   /// Drops what is gathered.

@@ -5,6 +5,7 @@
 
 #include <virtio/base/cells.hpp>
 #include <virtio/base/features.hpp>
+#include <virtio/base/flags.hpp>
 #include <virtio/transport/config_field.hpp>
 
 namespace virtio::vsock {
@@ -42,7 +43,8 @@ enum class kind : u16 { stream = 1, seqpacket = 2 };
 /// Directions that an end gives up: the flags of SHUTDOWN (5.10.6.5).
 enum class ends : u32 { receive = 1, send = 2, both = 3 };
 
-[[nodiscard]] constexpr bool covers(u32 flags, ends way) { return (flags & static_cast<u32>(way)) == static_cast<u32>(way); }
+/// What a packet of data ends besides itself: its message, or a record too, which may be several messages (5.10.6.6).
+enum class border : u8 { message, record };
 
 enum class op : u16 {
   invalid = 0,

@@ -65,10 +65,10 @@ class stream {
 
   /// Sends one message, on a connection that carries them. Waits for room, likewise. Errors: those of `try_send_message` but
   /// `no_credit`; `peer_silent`, and it was not sent.
-  [[nodiscard]] result<void> send_message(const_bytes data, bool ends_record = false) {
+  [[nodiscard]] result<void> send_message(const_bytes data, border end = border::message) {
     result<void> sent;
     const errc waited = device_->wait_until(waiting::request, [&] {
-      sent = device_->try_send_message(which_, data, ends_record);
+      sent = device_->try_send_message(which_, data, end);
       return sent.error() != errc::no_credit;
     });
     if (waited != errc::ok) return waited;

@@ -22,6 +22,15 @@ struct socket {
   [[nodiscard]] friend constexpr bool operator==(const socket&, const socket&) = default;
 };
 
+/// What may have happened to a connection or a listener.
+enum class ready : u8 {
+  connected = 1,  // try_connect succeeded
+  incoming = 2,   // somebody connected to `event::port`: try_accept
+  readable = 4,   // bytes, or the end of them
+  writable = 8,   // a try_send that found no room may try again
+  closed = 16,    // no more to be sent; what arrived before can still be read, then comes the reason
+};
+
 namespace detail {
 
 enum class state : u8 {
@@ -34,14 +43,14 @@ enum class state : u8 {
 };
 
 /// What a connection has to send as soon as there is room.
-enum owing : u8 {
-  owes_request = 1,
-  owes_response = 2,
-  owes_data = 4,  // what is gathered
-  owes_shutdown = 8,
-  owes_credit_request = 16,
-  owes_credit = 32,
-  owes_reset = 64,
+enum class debt : u8 {
+  request = 1,
+  response = 2,
+  data = 4,  // what is gathered
+  shutdown = 8,
+  credit_request = 16,
+  credit = 32,
+  reset = 64,
 };
 
 /// Neighbours in a list. All-zero: in none.
@@ -56,16 +65,16 @@ struct connection {
   u32 local_port = 0;
   u32 generation = 0;  // odd while somebody may know its name
   state now = state::unused;
-  u8 owed = 0;         // owing
-  u8 news = 0;         // ready, not yet told
+  flags<debt> owed{};
+  flags<ready> news{};     // not yet told
   bool accepted = false;   // false: waits in its listener's line
   bool wants_room = false; // a send found none: to be told
   bool asked_for_credit = false;  // and none has come since
   bool messages = false;   // seqpacket
   bool ends_record = false;  // the message that is gathered
   bool skipping = false;     // up to the end of a message that is too long
-  u8 gave_up = 0;       // ends that we shut
-  u8 peer_gave_up = 0;  // and the peer
+  flags<ends> gave_up{};       // ends that we shut
+  flags<ends> peer_gave_up{};  // and the peer
   errc why = errc::ok;  // how it ended
   buffer_list received{};  // buffers with unread bytes
   u32 read_up_to = 0;      // of the first one
@@ -143,7 +152,7 @@ class connection_table {
 
   [[nodiscard]] bool is_full() const { return free_ == 0; }
   /// A new connection between these addresses, which have none: its index. Errors: `table_full`.
-  [[nodiscard]] result<u16> add(u32 local_port, address peer, bool messages) {
+  [[nodiscard]] result<u16> add(u32 local_port, address peer, kind what) {
     if (free_ == 0) return errc::table_full;
     u16& head = first_[bucket(local_port, peer)];
     u32 there = 0;
@@ -157,7 +166,7 @@ class connection_table {
     c.peer = peer;
     c.local_port = local_port;
     c.generation = generation;
-    c.messages = messages;
+    c.messages = what == kind::seqpacket;
     c.next_in_bucket = head;
     head = static_cast<u16>(one + 1);
     return one;

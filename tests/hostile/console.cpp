@@ -133,7 +133,7 @@ TEMPLATE_TEST_CASE("hostile: random messages, lengths, bytes and pauses leave a 
       }
     }
     if (below(2) != 0) (void)model.step();
-    for (u16 i = 0; i < 3; ++i) REQUIRE(d->facts(i).name_size <= 8);
+    for (u16 i = 0; i < 3; ++i) REQUIRE(d->facts(i).name_size <= 7);
     REQUIRE(d->port_count() <= 3);
   }
   model.clear_violations();

@@ -39,7 +39,7 @@ struct big_endian_device {
 
   u8 status = 0;
   u32 offered = 0, accepted = 0;
-  ring rings[5];
+  ring rings[8];
   virtio::testing::recording config;  // answers little-endian numbers, as a bus does
 
   explicit big_endian_device(usize config_bytes) : config{config_bytes} {}

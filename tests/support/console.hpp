@@ -16,7 +16,7 @@ using virtio::testing::console_model;
 using console_offers = std::initializer_list<unsigned>;
 
 inline constexpr console::limits one_small_port{.receive_bytes = 16, .send_bytes = 16};
-inline constexpr console::limits three_small_ports{.ports = 3, .receive_bytes = 16, .send_bytes = 16, .name_bytes = 8};
+inline constexpr console::limits three_small_ports{.ports = 3, .receive_bytes = 16, .send_bytes = 16, .name_bytes = 7};
 
 template <class Queue = split_queue<8>, console::limits L = one_small_port>
 using console_driver = driver<console::device<platform_type, any_pci, Queue, L>>;

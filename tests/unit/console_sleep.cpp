@@ -8,7 +8,6 @@
 
 using namespace virtio;
 using rig::console_model;
-using virtio::testing::barrier_hooks;
 
 namespace {
 
@@ -108,7 +107,7 @@ constexpr u32 most_moments = 60;
 
 }  // namespace
 
-TEST_CASE("console: whatever comes before a byte, be it a buffer without one, the byte ends the sleep", "[console]") {
+TEST_CASE("console: whatever comes before a byte, be it a buffer without one, the byte ends the sleep", "[console][console-interrupt]") {
   const auto first = GENERATE(happening::nothing_for_0, happening::byte_for_1, happening::sent, happening::told, happening::message);
   for (u32 early = 1; early < most_moments; early += 2)
     for (u32 late = early; late < most_moments; late += 5) {

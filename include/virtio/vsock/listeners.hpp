@@ -11,7 +11,7 @@ struct listener {
   u32 port = 0;
   u16 backlog = 0;  // 0: this place is free
   u16 waiting = 0;
-  kind carries = kind::stream;
+  kind carries{};   // of a place that is taken
   line_of<&connection::in_line> line{};
 };
 

@@ -26,6 +26,7 @@ headers = [path for path in sorted(HEADERS.rglob("*.hpp")) if path.relative_to(H
 for path in headers:
     text = without_comments(path.read_text(encoding="utf-8"))
     for found in PARAMETER.finditer(text):
-        problems.append(f"{path.relative_to(ROOT)}:{text.count(chr(10), 0, found.start()) + 1}: {found[0].strip('( ,')}: a parameter of type bool")
+        line = text.count("\n", 0, found.start()) + 1
+        problems.append(f"{path.relative_to(ROOT)}:{line}: {found[0].strip('( ,')}: a parameter of type bool")
 print("\n".join(problems) or f"{len(headers)} headers")
 sys.exit(1 if problems else 0)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The documents say what is so: README's program is the example, links lead somewhere, named tests exist.
+"""The documents say what is so: README's program is the example, excerpts are in their files, links lead somewhere, named tests exist.
 
 usage: test_docs.py [--fix]     (--fix puts the example into the README)
 """
@@ -48,8 +48,30 @@ names |= set(subprocess.run([sys.executable, root / "tests/nested/kvm.py", "--li
 for name in re.findall(r'vsock_test\("([^"]+)"', (root / "tests/vsock/CMakeLists.txt").read_text()):
     names |= {name.replace("${qemu}", qemu) for qemu in ("7.2", "10")}
 
-for document in [readme, *sorted((root / "docs").glob("*.md"))]:
+# What CI runs, as text: a command that is named nowhere in it may be broken without notice.
+contributing = root / "CONTRIBUTING.md"
+by_ci = "".join(path.read_text() for path in [root / ".ci/run", root / "tools/test", *(root / "tests").rglob("CMakeLists.txt"),
+                                              *(root / "cmake").glob("*.cmake"), *(root / "tests").rglob("*.py")])
+prose = re.sub(r"^```.*?^```", "", contributing.read_text(), flags=re.M | re.S)
+for command in re.findall(r"^    (\S.*)|`((?:tools|tests)/\S+ --.*?)`", prose, re.M):
+    program, *options = "".join(command).split()
+    if not (root / program).is_file() or not re.search(rf"\b{re.escape(pathlib.Path(program).name)}\b", by_ci):
+        problems.append(f"CONTRIBUTING.md: not a command that CI runs: {program}")
+    elif unknown := [option for option in options if option not in (root / program).read_text()]:
+        problems.append(f"CONTRIBUTING.md: {program} has no {' '.join(unknown)}")
+
+for document in [readme, contributing, *sorted((root / "docs").glob("*.md"))]:
     text = document.read_text()
+    # An excerpt's lines stand in its file, in this order; those without a line of dots between them are neighbours.
+    for name, excerpt in re.findall(r"^<!-- from (\S+) -->\n```cpp\n(.*?)^```", text, re.M | re.S):
+        where = "\n" + re.sub(r"^ +", "", (root / name).read_text(), flags=re.M)
+        at = 0
+        for piece in re.sub(r"^ +", "", excerpt, flags=re.M).split("...\n"):
+            found = where.find("\n" + piece, max(at - 1, 0))
+            if found < 0:
+                problems.append(f"{document.relative_to(root)}: not in {name}: {piece.splitlines()[0]}")
+                break
+            at = found + 1 + len(piece)
     for target in re.findall(r"\]\(([^)#]+)\)", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)):
         if "://" not in target and not (document.parent / target).exists():
             problems.append(f"{document.relative_to(root)}: no such file: {target}")

@@ -122,7 +122,18 @@ class buffer_pool {
   /// is called ahead of each; what an earlier packet left in a header is cleared there.
   template <virtqueue Ring, class Prepare>
   void post(Ring& ring, Prepare&& prepare) {
-    while (has_free() && post_one(ring, prepare)) {}
+    while (has_free()) {
+      const auto slot = ring.reserve();
+      if (!slot) return;
+      const buffer_index one = free_;
+      segment room[2];
+      segments chain{room};
+      if constexpr (Header != 0) chain.append(memory_.at + usize{Header} * one.number(), Header, direction::from_device);
+      append(chain, one, direction::from_device);
+      prepare(one);
+      if (!ring.stage(*slot, chain, one.cookie())) return;  // a slot, but not the descriptors
+      free_ = next_[one.number()];
+    }
   }
   template <virtqueue Ring>
   void post(Ring& ring) {
@@ -161,21 +172,6 @@ class buffer_pool {
 
  private:
   [[nodiscard]] static constexpr usize payload_offset(buffer_index one) { return payloads_at + usize{Payload} * one.number(); }
-
-  template <class Ring, class Prepare>
-  [[nodiscard]] bool post_one(Ring& ring, Prepare& prepare) {
-    const auto slot = ring.reserve();
-    if (!slot) return false;
-    const buffer_index one = free_;
-    segment room[2];
-    segments chain{room};
-    if constexpr (Header != 0) chain.append(memory_.at + usize{Header} * one.number(), Header, direction::from_device);
-    append(chain, one, direction::from_device);
-    prepare(one);
-    if (!ring.stage(*slot, chain, one.cookie())) return false;  // a slot, but not the descriptors
-    free_ = next_[one.number()];
-    return true;
-  }
 
   dma_area memory_{};
   buffer_index free_{};

@@ -419,6 +419,22 @@ TEST_CASE("console: a device that fails takes what it had, and a later start fin
   CHECK(*d->find_named(text("agent.1")) == 1);
 }
 
+TEST_CASE("console: a start that fails leaves no port", "[console]") {
+  rig::machine m;
+  auto& model = with_ports(m);
+  ports_driver<> d;
+  REQUIRE(d.start(m, m.where(4)));
+  settle(d, model);
+  const dma_region storage = d.storage();
+  CHECK(d->start(m.platform(), m.where(4), {storage.data, 4096}).error() == errc::no_space);
+  CHECK(d->port_count() == 0);
+  CHECK_FALSE(d->facts(0).is_present);
+  console_driver<> one;
+  REQUIRE(one.start(m, m.where(4)));
+  CHECK(one->start(m.platform(), m.where(4), {one.storage().data, 4096}).error() == errc::no_space);
+  CHECK_FALSE(one->facts(0).is_present);
+}
+
 TEST_CASE("console: buffers without a byte end every call", "[console][hostile]") {
   rig::machine m;
   auto& model = m.add<console_model>(seat::modern, 4);

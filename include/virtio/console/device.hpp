@@ -52,6 +52,7 @@ class device {
     constexpr feature_plan plan{.wanted = multiport ? some | feature_set{feature::multiport} : some,
                                 // How much has arrived is what the used length says: a batch, which skips lengths, is of no use.
                                 .declined = feature_set{virtio::feature::in_order}};
+    ports_.end();
     dma_area area;
     VIRTIO_TRY(set_.forget());
     VIRTIO_TRY(set_.begin(platform, where, storage, dma_bytes, device_type::console, plan, interrupts, area));
@@ -62,7 +63,6 @@ class device {
       if (!said) return set_.refuse(verdict::config_unreadable, said.error());
       if (*said > 1) count = static_cast<u16>(virtio::detail::smaller(*said, u32{L.ports}));
     }
-    ports_.begin(count, !talks);
     for (u16 q = 0; q < 2 * count + (talks ? 2 : 0); ++q) VIRTIO_TRY(set_.set_up(q, q, area, interrupts));
     for (u16 i = 0; i < count; ++i) {
       lane& one = lanes_[i];
@@ -71,6 +71,7 @@ class device {
       one.out.start(area.part(lane_at(i) + in_pool::dma_bytes, out_pool::dma_bytes));
       one.in.post(set_[receive_queue(i)]);
     }
+    ports_.begin(count, !talks);
     if (talks) ports_.start(set_, area.part(lane_at(L.ports), ports::dma_bytes));
     set_.go();
     for (u16 i = 0; i < count; ++i) set_.kick(receive_queue(i));
@@ -138,7 +139,8 @@ class device {
     return errc::queue_full;
   }
 
-  /// Looks at all queues, and answers the host about its ports. True: something has come or left. Errors: the device's.
+  /// Looks at all queues, and answers the host about its ports. True: something has come or left. Errors: the
+  /// device's. Cost: a word of memory for each of two queues a port.
   [[nodiscard]] result<bool> poll() {
     VIRTIO_TRY(life().ready());
     bool came = false;

@@ -87,6 +87,31 @@ void exchange(Console& device, u16 port) {
   boot::print("port ", port, ": ", amount, " bytes each way\n");
 }
 
+/// The host does not read before it hears, on the console, that no more goes in.
+template <class Console>
+void fill_up(Console& device, u16 port) {
+  static u8 data[window];
+  for (u8& one : data) one = static_cast<u8>(cell::random());
+  bool is_full = false;
+  u32 sum = 0;
+  for (u32 block = 0; block < 32; ++block) {
+    sum = crc(sum, data);
+    for (const_bytes rest{data}; !rest.empty();) {
+      const auto taken = is_full ? device.send(rest, port) : device.try_send(rest, port);
+      if (taken) {
+        rest = rest.part(*taken, rest.size());
+        continue;
+      }
+      CHECK_ERROR(taken, errc::queue_full);
+      is_full = true;
+      send_number(device, block, 0);
+    }
+  }
+  CHECK(is_full);
+  send_number(device, sum, port);
+  CHECK_OK(device.flush(port));
+}
+
 template <u16 Ports>
 driver<Ports>& start(const place& where) {
   static constinit driver<Ports> device{};
@@ -123,6 +148,7 @@ void several_ports(const place& where) {
   CHECK_OK(device.open(echo));
   exchange(device, echo);
   exchange(device, 0);
+  fill_up(device, echo);
   boot::print("take port ", other, "\n");
   CHECK(device.wait_until(virtio::waiting::request, [&] { return !device.facts(other).is_present; }) == errc::ok);
   boot::print("it is gone\n");

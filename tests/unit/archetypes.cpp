@@ -192,21 +192,28 @@ static_assert(virtqueue<ring<barriers>> && queue_format<format>);
 
 // --- every driver through each ---
 
+constexpr console::limits two_ports{.ports = 2};
 constexpr vsock::limits few{.connections = 2, .receive_buffer = 4096, .send_packets = 2, .messages = true};
 
 template <class P, class T, class Q>
 struct drivers {
   blk::device<P, T, Q> disk{};
   rng::device<P, T, Q> entropy{};
+  balloon::device<P, T, Q> memory{};
+  console::device<P, T, Q> terminal{};
+  console::device<P, T, Q, two_ports> ports{};
   vsock::device<P, T, Q, few> sockets{};
 };
 
 }  // namespace
 
 // All members, called or not.
-#define DRIVERS(P, T, Q)                       \
-  template class virtio::blk::device<P, T, Q>; \
-  template class virtio::rng::device<P, T, Q>; \
+#define DRIVERS(P, T, Q)                                      \
+  template class virtio::blk::device<P, T, Q>;                \
+  template class virtio::rng::device<P, T, Q>;                \
+  template class virtio::balloon::device<P, T, Q>;            \
+  template class virtio::console::device<P, T, Q>;            \
+  template class virtio::console::device<P, T, Q, two_ports>; \
   template class virtio::vsock::device<P, T, Q, few>
 
 DRIVERS(board, wire<device_type::block>, format);
@@ -241,6 +248,19 @@ void use(const Where& where) {
       CHECK_FALSE(all.entropy.fill(data));
       (void)all.entropy.hand_off();
     }
+    if (all.memory.start(board{}, where, storage)) {
+      CHECK_FALSE(all.memory.inflate(1, [](u32& page) { return page = 1, true; }));
+      (void)all.memory.hand_off();
+    }
+    if (all.terminal.start(board{}, where, storage)) {
+      CHECK_FALSE(all.terminal.receive(data));
+      (void)all.terminal.receive_with([](const_bytes bytes) { return bytes.size(); });
+      (void)all.terminal.hand_off();
+    }
+    if (all.ports.start(board{}, where, storage)) {
+      (void)all.ports.poll();
+      (void)all.ports.hand_off();
+    }
     if (all.sockets.start(board{}, where, storage)) {
       (void)all.sockets.poll(tell);
       (void)all.sockets.receive_with({}, [](const_bytes bytes) { return bytes.size(); });
@@ -254,6 +274,8 @@ void use(const Where& where) {
 TEST_CASE("concepts: every driver runs on a transport, a queue and a platform that have no more than is asked", "[unit][concepts]") {
   use<drivers<board, wire<device_type::block>, format>>(place{});
   use<drivers<board, wire<device_type::entropy>, format>>(place{});
+  use<drivers<board, wire<device_type::balloon>, format>>(place{});
+  use<drivers<board, wire<device_type::console>, format>>(place{});
   use<drivers<board, wire<device_type::vsock>, format>>(place{});
 }
 

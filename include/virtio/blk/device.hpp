@@ -184,13 +184,13 @@ class device : public extras<device<P, T, Q, O>> {
   /// some of it.
   [[nodiscard]] result<done> next_completion() {
     answer ended;
-    return outcome(requests_.next(set_, ended), ended);
+    return done_of(requests_.next(set_, ended), ended);
   }
 
   /// As `next_completion`, but waits for it. Errors also: `not_ready` when nothing is in flight.
   [[nodiscard]] result<done> wait_next() {
     answer ended;
-    return outcome(requests_.wait_next(set_, waiting::request, ended), ended);
+    return done_of(requests_.wait_next(set_, waiting::request, ended), ended);
   }
 
   /// Calls `take(done)` for at most `budget` requests that have ended, without waiting; says how many. Of a device that fails it
@@ -318,7 +318,7 @@ class device : public extras<device<P, T, Q, O>> {
     return how;
   }
 
-  [[nodiscard]] result<done> outcome(errc got, const answer& ended) {
+  [[nodiscard]] result<done> done_of(errc got, const answer& ended) {
     if (got != errc::ok) return got;
     return done{ended.what.which, ended.what.cookie, finish(ended)};
   }

@@ -292,16 +292,16 @@ usize poll(Driver& driver, Take&& take, usize budget) {
 /// buffer has come back; `device_broken` when the device keeps some.
 template <class Driver, class Take>
 [[nodiscard]] result<void> drain(Driver& driver, Take&& take) {
-  result<void> outcome;
+  result<void> first;
   for (;;) {
     const auto one = driver.wait_next();
     if (one) {
       take(*one);
-    } else if (one.error() == errc::not_ready || !outcome) {
-      return outcome;  // nothing is in flight; or the device is down, and what was in flight has come back
+    } else if (one.error() == errc::not_ready || !first) {
+      return first;  // nothing is in flight; or the device is down, and what was in flight has come back
     } else {
-      outcome = one.error();
-      if (outcome.error() == errc::device_broken) return outcome;
+      first = one.error();
+      if (first.error() == errc::device_broken) return first;
     }
   }
 }

@@ -23,7 +23,7 @@ struct token {
 struct completion {
   token which{};
   u64 cookie = 0;
-  u32 length = 0;            // bytes the device says it wrote, cut to what it was allowed to write
+  u32 length = 0;            // the used length: bytes the device says it wrote, cut to what it was allowed to write
   bool length_known = true;  // false for buffers that a batched in-order entry skipped
 };
 

@@ -94,11 +94,11 @@ class device {
   void kick() { requests_.kick(set_); }
   [[nodiscard]] result<done> next_completion() {
     answer ended;
-    return finish(requests_.next(set_, ended), ended);
+    return done_of(requests_.next(set_, ended), ended);
   }
   [[nodiscard]] result<done> wait_next() {
     answer ended;
-    return finish(requests_.wait_next(set_, waiting::request, ended), ended);
+    return done_of(requests_.wait_next(set_, waiting::request, ended), ended);
   }
   [[nodiscard]] result<done> wait(token which) { return wait(which, owner::user); }
   template <callable_with<done> F>
@@ -123,9 +123,9 @@ class device {
   }
   [[nodiscard]] result<done> wait(token which, owner whose) {
     answer ended;
-    return finish(requests_.wait(set_, which, waiting::request, ended, whose), ended);
+    return done_of(requests_.wait(set_, which, waiting::request, ended, whose), ended);
   }
-  [[nodiscard]] result<done> finish(errc got, const answer& ended) {
+  [[nodiscard]] result<done> done_of(errc got, const answer& ended) {
     if (got != errc::ok) return got;
     const u32 length = ended.error == errc::ok && ended.what.length_known ? ended.what.length : 0;
     requests_.finish(set_, ended, length);

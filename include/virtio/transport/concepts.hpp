@@ -11,7 +11,7 @@
 
 namespace virtio {
 
-/// The three parts of a virtqueue, as the device addresses them, and how many entries they have.
+/// The descriptor area, driver area and device area of a virtqueue (2.6), as the device addresses them, and how many entries they have.
 struct queue_areas {
   dma_addr descriptors{};
   dma_addr driver{};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// How far ahead either end of a connection may send: arithmetic modulo 2^32, nothing else. Each end tells the other how many bytes
-// it has consumed and how many more it has room for; their sum is an edge that the other must not send beyond.
+// Credit: how far ahead either end of a connection may send, in arithmetic modulo 2^32. Each end tells the other how many bytes it has
+// consumed and how many more it has room for; their sum is an edge that the other must not send beyond.
 // Spec: virtio 1.4, 5.10.6.3. Layer: vsock.
 #pragma once
 

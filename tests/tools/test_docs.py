@@ -115,6 +115,46 @@ for answer, is_there in (("yes", True), ("not yet", False)):
     if set(told.get(answer, "").split(", ")) != {name for name, driver in has.items() if driver == is_there}:
         problems.append(f"README.md: device types: '{answer}' is not what include/virtio has drivers for")
 
+# The drawing in docs/architecture.md has the rules of tools/check-layers as arrows, and the steps of the journeys stand in their files.
+architecture = (root / "docs/architecture.md").read_text()
+headers = root / "include/virtio"
+printed = subprocess.run([sys.executable, root / "tools/check-layers", "--print"], capture_output=True, text=True, check=True).stdout
+allowed = {folder: set(below.split()) for folder, below in re.findall(r"^(\S+):(.*)$", printed, re.M)}
+nodes = {}
+for node, folder, files in re.findall(r'^  (\w+)\["([^<"]+)<br>([^"]*)"\]$', architecture, re.M):
+    nodes[node] = folder
+    problems += [f"docs/architecture.md: no {folder}/{name}.hpp" for name in files.split(", ") if not (headers / folder / f"{name}.hpp").exists()]
+arrows = {(nodes.get(a, a), kind, nodes.get(b, b)) for a, kind, b in re.findall(r"^  (\w+) (-->|-\.->) (\w+)$", architecture, re.M)}
+if set(nodes.values()) != set(allowed):
+    problems.append(f"docs/architecture.md: not the folders of tools/check-layers: {sorted(set(nodes.values()) ^ set(allowed))}")
+for source, kind, target in sorted(arrows):
+    if (kind == "-->") != (target in allowed.get(source, ())):
+        problems.append(f"docs/architecture.md: {source} {kind} {target} is not what tools/check-layers says")
+    if not any(f"#include <virtio/{target}/" in path.read_text() for path in (headers / source).rglob("*.hpp")):
+        problems.append(f"docs/architecture.md: nothing in {source} includes {target}")
+for source, below in allowed.items():
+    reached, new = set(), {source}
+    while new:
+        reached |= new
+        new = {b for a, kind, b in arrows if kind == "-->" and a in reached} - reached
+    problems += [f"docs/architecture.md: no way from {source} to {one}" for one in sorted(below - reached)]
+steps = re.findall(r"^\| \d+ \| `([^`]+)` \| (.*?) \|", architecture, re.M)
+for name, by in steps:
+    source = (headers / name).read_text() if (headers / name).exists() else ""
+    problems += [f"docs/architecture.md: no {one} in {name}" for one in re.findall(r"`(\w+)`", by)
+                 if not re.search(rf"\b(?:class {one}\b|{one}\()", source)]
+if len(steps) < 30:
+    problems.append("docs/architecture.md: where are the journeys?")
+
+# A term of the glossary stands in the header that is named beside it.
+terms = re.findall(r"^\| ([a-z][\w -]*?) \| .* \| `([^`]+)` \|$", (root / "docs/glossary.md").read_text(), re.M)
+for term, name in terms:
+    source = (headers / name).read_text() if (headers / name).exists() else ""
+    if not re.search(r"[ _]?".join(term.split()), source, re.I):
+        problems.append(f"docs/glossary.md: no {term} in {name}")
+if len(terms) < 30 or terms != sorted(terms):
+    problems.append(f"docs/glossary.md: {len(terms)} terms, want thirty or more in their order")
+
 # Every verdict is in its document, in order and in the words of the library, with a test that names it.
 report = (root / "include/virtio/base/report.hpp").read_text()
 enumerated = re.findall(r"^  (\w+)(?: = 0)?,", re.search(r"enum class verdict .*?^};", report, re.M | re.S)[0], re.M)

@@ -66,7 +66,8 @@ void check_works(rig::machine& m, Driver& d, console_model& model) {
 
 }  // namespace
 
-TEST_CASE("hostile: a console's ring that lies takes the device down, in whatever call it is seen, and a start mends it", "[console][hostile]") {
+TEST_CASE("hostile: a console's ring that lies takes the device down, in whatever call it is seen, and a start mends it",
+          "[console][hostile]") {
   const u16 lying = GENERATE(u16{0}, u16{1}, u16{2}, u16{3}, u16{4}, u16{5});
   const int which = GENERATE(0, 1, 2), calling = GENERATE(0, 1, 2, 3, 4, 5);
   CAPTURE(lying, which, calling);
@@ -85,8 +86,8 @@ TEST_CASE("hostile: a console's ring that lies takes the device down, in whateve
   check_works(m, d, model);
 }
 
-TEMPLATE_TEST_CASE("hostile: random messages, lengths, bytes and pauses leave a console driver in one piece", "[console][hostile]", split_queue<8>,
-                   packed_queue<8>) {
+TEMPLATE_TEST_CASE("hostile: random messages, lengths, bytes and pauses leave a console driver in one piece", "[console][hostile]",
+                   split_queue<8>, packed_queue<8>) {
   const u32 seed = GENERATE(Catch::Generators::range(1u, 25u));
   CAPTURE(seed);
   std::mt19937 random{seed};

@@ -15,7 +15,8 @@ using ring = virtio::queue<16, virtio::ring_options{.ring_entries = 128}>;
 using place = bus::found<board>;
 template <u16 Ports>
 using driver = console::device<board, bus::transport<board>, ring,
-                               console::limits{.ports = Ports, .receive_buffers = 16, .receive_bytes = 4096, .send_buffers = 16, .send_bytes = 4096}>;
+                               console::limits{.ports = Ports, .receive_buffers = 16, .receive_bytes = 4096,
+                                               .send_buffers = 16, .send_bytes = 4096}>;
 
 constexpr u32 window = 32768;  // bytes that are under way: QEMU throws away what its console cannot write at once
 constinit u32 crc_table[256]{};

@@ -194,11 +194,14 @@ UNPLUG = [("^take port", ("device_del", {"id": "other"})),
 def cells(kit):
     """All of them; `kit` is what matrix.py has."""
     def cell(name, machine, variant, several=False, amount=100000, options="", image="console", **more):
-        device = ",".join(filter(None, [f"virtio-serial-{kit.bus_of(variant)}", kit.VARIANTS[variant], options, "" if several else "max_ports=1"]))
+        device = ",".join(filter(None, [f"virtio-serial-{kit.bus_of(variant)}", kit.VARIANTS[variant], options,
+                                        "" if several else "max_ports=1"]))
         ports, talk = (PORTS, several_ports(amount)) if several else (PORTS[:1], one_port(amount))
         return kit.Cell(f"{name} console" + (", several ports" if several else ""), machine, variant, image=f"tests/qemu/qemu_{image}",
-                        beside=lambda: Host(len(ports), lambda paths: arguments_of(device, ports, paths, not several), talk), tell={"ports": 4 if several else 1},
-                        script=UNPLUG if several else [], console=[f"^port 0: {amount if not several else min(amount, 100000)} bytes each way$"],
+                        beside=lambda: Host(len(ports), lambda paths: arguments_of(device, ports, paths, not several), talk),
+                        tell={"ports": 4 if several else 1},
+                        script=UNPLUG if several else [],
+                        console=[f"^port 0: {amount if not several else min(amount, 100000)} bytes each way$"],
                         **more)
 
     for machine, variant, ring in itertools.product(("pc", "q35"), ("modern-only", "transitional", "legacy-only"), ("split", "packed")):
@@ -214,7 +217,8 @@ def cells(kit):
     for variant, several in itertools.product(("modern-only", "transitional", "legacy-only"), (False, True)):
         yield cell(f"virt {variant}", "virt", variant, several, processor="aarch64")
     for (machine, (options, processor)), version, several in itertools.product(mmio_cells.MACHINES.items(), (1, 2), (False, True)):
-        yield cell(f"{machine} mmio version {version}", options, f"mmio version {version}", several, image="console_mmio", processor=processor)
+        yield cell(f"{machine} mmio version {version}", options, f"mmio version {version}", several, image="console_mmio",
+                   processor=processor)
 
     def example(name, machine, variant, processor="x86_64", image="07_console", **more):
         device = ",".join(filter(None, [f"virtio-serial-{kit.bus_of(variant)}", kit.VARIANTS[variant], "max_ports=1"]))

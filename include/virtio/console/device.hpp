@@ -2,7 +2,7 @@
 // Console driver: bytes to the host and from it, through one port, or through several that have names.
 //
 // A port is a pair of queues with buffers of its own. Bytes are copied: what was sent is in the driver's storage until the host has taken
-// it, and what has arrived is there until it is read. Which ports there are (ports.hpp) the driver hears in `poll` and in every call that
+// it, and what has arrived is there until it is read. The control queue (ports.hpp) is processed in `poll` and in every call that
 // waits. Spec: virtio 1.4, 5.3. Layer: console (may include device, transport, queue, platform, base).
 #pragma once
 
@@ -45,7 +45,7 @@ class device {
 
   /// Brings the device up: reset, features, queues, buffers, DRIVER_OK. `storage` belongs to the device until `reset` or `hand_off`
   /// succeeds, or `start` itself fails with anything but `device_broken`. Without MULTIPORT port 0 is there at once; with it, ports come
-  /// when the host says so. Errors: those of `blk::device::start`.
+  /// by messages of the host. Errors: those of `blk::device::start`.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
                                    const interrupt_vectors& interrupts = {}) {
     constexpr feature_set some{feature::size, feature::emergency_write};
@@ -56,14 +56,14 @@ class device {
     dma_area area;
     VIRTIO_TRY(set_.forget());
     VIRTIO_TRY(set_.begin(platform, where, storage, dma_bytes, device_type::console, plan, interrupts, area));
-    const bool talks = ports::has_control && features().has(feature::multiport);
+    const bool negotiated = ports::has_control && features().has(feature::multiport);
     u16 count = 1;
-    if (talks) {
-      const auto said = read_field(registers(), config::max_nr_ports);
-      if (!said) return set_.refuse(verdict::config_unreadable, said.error());
-      if (*said > 1) count = static_cast<u16>(virtio::detail::smaller(*said, u32{L.ports}));
+    if (negotiated) {
+      const auto maximum = read_field(registers(), config::max_nr_ports);
+      if (!maximum) return set_.refuse(verdict::config_unreadable, maximum.error());
+      if (*maximum > 1) count = static_cast<u16>(virtio::detail::smaller(*maximum, u32{L.ports}));
     }
-    for (u16 q = 0; q < 2 * count + (talks ? 2 : 0); ++q) VIRTIO_TRY(set_.set_up(q, q, area, interrupts));
+    for (u16 q = 0; q < 2 * count + (negotiated ? 2 : 0); ++q) VIRTIO_TRY(set_.set_up(q, q, area, interrupts));
     for (u16 i = 0; i < count; ++i) {
       lane& one = lanes_[i];
       virtio::detail::clear(one);
@@ -71,11 +71,11 @@ class device {
       one.out.start(area.part(lane_at(i) + in_pool::dma_bytes, out_pool::dma_bytes));
       one.in.post(set_[receive_queue(i)]);
     }
-    ports_.begin(count, !talks);
-    if (talks) ports_.start(set_, area.part(lane_at(L.ports), ports::dma_bytes));
+    ports_.begin(count, !negotiated);
+    if (negotiated) ports_.start(set_, area.part(lane_at(L.ports), ports::dma_bytes));
     set_.go();
     for (u16 i = 0; i < count; ++i) set_.kick(receive_queue(i));
-    if (talks) ports_.kick(set_);
+    if (negotiated) ports_.kick(set_);
     return {};
   }
 
@@ -198,7 +198,7 @@ class device {
 
   /// Ports 0 to this, without it, may be present.
   [[nodiscard]] u16 port_count() const { return ports_.count(); }
-  /// What the host says of a port below `limits::ports`.
+  /// The state of a port below `limits::ports`, from the host's messages.
   [[nodiscard]] const facts_type& facts(u16 port) const {
     VIRTIO_ASSERT(port < L.ports);
     return ports_[port];
@@ -213,11 +213,11 @@ class device {
   }
   /// Tells the host that the program reads from a port: before, many hosts send nothing to it. A console is opened by itself. Without
   /// MULTIPORT every port is open. Errors: `not_found`, the device's.
-  [[nodiscard]] result<void> open(u16 port) { return say_open(port, 1); }
+  [[nodiscard]] result<void> open(u16 port) { return send_open(port, 1); }
   /// Tells it the opposite. What has arrived can still be read.
-  [[nodiscard]] result<void> close(u16 port) { return say_open(port, 0); }
+  [[nodiscard]] result<void> close(u16 port) { return send_open(port, 0); }
 
-  /// How many characters fit on a console's screen; it may change, which interrupts. Errors: `unsupported`, the host does not say;
+  /// How many characters fit on a console's screen; it may change, which interrupts. Errors: `unsupported`, the device does not have it;
   /// `not_found`; `not_started`; those of reading config.
   [[nodiscard]] result<screen> size(u16 port = 0) const {
     VIRTIO_TRY(find(port));
@@ -255,7 +255,7 @@ class device {
 
   // Interrupts and the end -----------------------------------------------------------------------------------------------
 
-  /// Asks for an interrupt when bytes come or leave, or the host says something about ports. True: something is there already.
+  /// Asks for an interrupt when bytes come or leave, or a control message comes. True: something is there already.
   [[nodiscard]] bool arm() {
     if (!life().is_up()) return false;
     for (u16 i = 0; i < ports_.count(); ++i)
@@ -289,9 +289,9 @@ class device {
     return port < ports_.count() && ports_[port].is_present ? errc::ok : errc::not_found;
   }
   [[nodiscard]] bool has_room(u16 port) { return lanes_[port].out.has_free() && set_[transmit_queue(port)].reserve(); }
-  [[nodiscard]] result<void> say_open(u16 port, u16 value) {
+  [[nodiscard]] result<void> send_open(u16 port, u16 value) {
     VIRTIO_TRY(find(port));
-    if (const errc problem = ports_.say_open(set_, port, value); problem != errc::ok) return fall(problem);
+    if (const errc problem = ports_.send_open(set_, port, value); problem != errc::ok) return fall(problem);
     return {};
   }
 
@@ -343,7 +343,7 @@ class device {
     const auto gone = [this](u16 port) {
       if (!lanes_[port].held.is_none()) give_back(port);
     };
-    if (const errc got = ports_.hear(set_, came, gone); got != errc::ok) return fall(got);
+    if (const errc got = ports_.receive(set_, came, gone); got != errc::ok) return fall(got);
     came ? set_.found_something() : set_.found_nothing();
     return errc::ok;
   }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The ports of a console: what the host says of each on the control queue, and what it is told there in turn. A console of one port has no
-// such queue.
+// The ports of a console: the messages about them in both directions of the control queue. A console of one port has no such queue.
 // Spec: virtio 1.4, 5.3.6.2. Layer: console (may include device, transport, queue, platform, base).
 #pragma once
 
@@ -10,13 +9,13 @@
 
 namespace virtio::console {
 
-/// What the host says of a port.
+/// The state of a port, from the host's messages.
 template <u16 NameBytes>
 struct port_facts {
   bool is_present = false;    // it can be used
   bool is_console = false;    // it is for a person to look at
   bool host_is_open = false;  // at the other end; what is sent before is lost on some hosts
-  screen size{};              // of a console, as the host said last
+  screen size{};              // of a console, from the last RESIZE
   u16 name_size = 0;
   char name_data[NameBytes]{};
 
@@ -42,15 +41,15 @@ class one_port {
   [[nodiscard]] facts_type& operator[](u16) { return facts_; }
   [[nodiscard]] const facts_type& operator[](u16) const { return facts_; }
   template <class Gone>
-  [[nodiscard]] errc hear(Set&, bool&, Gone&&) { return errc::ok; }
-  [[nodiscard]] errc say_open(Set&, u16, u16) { return errc::ok; }
+  [[nodiscard]] errc receive(Set&, bool&, Gone&&) { return errc::ok; }
+  [[nodiscard]] errc send_open(Set&, u16, u16) { return errc::ok; }
 
  private:
   facts_type facts_{};
 };
 
-/// Several of them. What the host must hear is remembered for each port, and leaves as the queue has room: a flood of messages costs
-/// no memory, and only the last word counts. All-zero until `begin`.
+/// Several of them. Answers that wait for room in the queue are kept as a state of each port, of which the last counts: a flood of messages
+/// costs no memory. All-zero until `begin`.
 template <class Set, class Barriers, byte_order Order, limits L>
 class several_ports {
   using ring = typename Set::ring_type;
@@ -70,7 +69,7 @@ class several_ports {
   void begin(u16 count, bool all_there) {
     end();
     count_ = count;
-    talks_ = !all_there;
+    negotiated_ = !all_there;
     if (all_there) facts_[0].is_present = facts_[0].is_console = facts_[0].host_is_open = true;
   }
   void end() { virtio::detail::clear(*this); }
@@ -80,7 +79,7 @@ class several_ports {
     in_.start(memory.part(0, pool::dma_bytes));
     out_.start(memory.part(pool::dma_bytes, pool::dma_bytes));
     in_.post(set[queue_in]);
-    (void)say(set, 0, control::device_ready, 1);  // the queue is empty: there is room
+    (void)send(set, 0, control::device_ready, 1);  // the queue is empty: there is room
   }
   void kick(Set& set) {
     set.kick(queue_in);
@@ -91,12 +90,12 @@ class several_ports {
   [[nodiscard]] facts_type& operator[](u16 which) { return facts_[which]; }
   [[nodiscard]] const facts_type& operator[](u16 which) const { return facts_[which]; }
 
-  /// Takes what the host has said, and says what it is owed. `gone(port)` is called for one that has been removed. `came` becomes true if
-  /// there was anything. Errors: `device_misbehaved`.
+  /// Processes the host's messages, and sends the answers that are pending. `gone(port)` is called for one that has been removed. `came`
+  /// becomes true if there was anything. Errors: `device_misbehaved`.
   template <class Gone>
-  [[nodiscard]] errc hear(Set& set, bool& came, Gone&& gone) {
-    if (!talks_) return errc::ok;
-    for (u32 heard = 0; heard < ring::slots; ++heard) {  // a flood has its turn, and no more
+  [[nodiscard]] errc receive(Set& set, bool& came, Gone&& gone) {
+    if (!negotiated_) return errc::ok;
+    for (u32 taken = 0; taken < ring::slots; ++taken) {  // a flood has its turn, and no more
       buffer_index buffer;
       u32 length = 0;
       const errc got = pool::arrived(set[queue_in], buffer, length);
@@ -107,25 +106,25 @@ class several_ports {
       in_.give_back(buffer);
       in_.post(set[queue_in]);
     }
-    return say_owed(set, came);
+    return send_pending(set, came);
   }
 
   /// Tells the host that the port is open, 1, or closed, 0; now or when there is room. Errors: `device_misbehaved`.
-  [[nodiscard]] errc say_open(Set& set, u16 which, u16 value) {
-    if (!talks_) return errc::ok;
-    owed_[which].open = value == 0 ? owes::closed : owes::open;
+  [[nodiscard]] errc send_open(Set& set, u16 which, u16 value) {
+    if (!negotiated_) return errc::ok;
+    pending_[which].open = value == 0 ? opening::closed : opening::open;
     bool some = false;
-    return say_owed(set, some);
+    return send_pending(set, some);
   }
 
  private:
-  enum class owes : u8 { nothing, open, closed };
-  struct owed {
+  enum class opening : u8 { none, open, closed };
+  struct pending {
     bool ready = false;
-    owes open = owes::nothing;
+    opening open = opening::none;
   };
 
-  // Every field is loaded once, and compared with what we know. `more` bytes follow it.
+  // Every field is loaded once, and checked against the ports there are. `more` bytes follow it.
   template <class Gone>
   void act(Set& set, const u8* data, u32 more, Gone& gone) {
     const auto& message = *reinterpret_cast<const read_message*>(data);
@@ -134,21 +133,21 @@ class several_ports {
     const u16 value = message.value.template fetch<Barriers>().unchecked();
     data += message_bytes;
     if (which >= count_) {
-      if (what == control::port_add) (void)say(set, which, control::port_ready, 0);  // there is no room for it; nor, at times, to say so
+      if (what == control::port_add) (void)send(set, which, control::port_ready, 0);  // best effort: without room there is no answer
       return;
     }
     facts_type& facts = facts_[which];
-    if (what == control::port_add) facts.is_present = owed_[which].ready = true;
+    if (what == control::port_add) facts.is_present = pending_[which].ready = true;
     if (!facts.is_present) return;
     switch (what) {
       case control::port_remove:
         virtio::detail::clear(facts);
-        owed_[which] = {};
+        pending_[which] = {};
         gone(static_cast<u16>(which));
         break;
       case control::console_port:
         facts.is_console = true;
-        owed_[which].open = owes::open;
+        pending_[which].open = opening::open;
         break;
       case control::resize:
         if (more >= 4) facts.size = {half_word(data), half_word(data + 2)};
@@ -167,18 +166,18 @@ class several_ports {
   }
 
   // As far as there is room: a port is ready before it is open.
-  [[nodiscard]] errc say_owed(Set& set, bool& came) {
+  [[nodiscard]] errc send_pending(Set& set, bool& came) {
     if (const errc problem = out_.collect(set[queue_out], came); problem != errc::ok) return problem;
     for (u16 i = 0; i < count_; ++i) {
-      owed& one = owed_[i];
-      if (one.ready && say(set, i, control::port_ready, 1)) one.ready = false;
-      if (one.ready || one.open == owes::nothing) continue;
-      if (say(set, i, control::port_open, one.open == owes::open ? 1 : 0)) one.open = owes::nothing;
+      pending& one = pending_[i];
+      if (one.ready && send(set, i, control::port_ready, 1)) one.ready = false;
+      if (one.ready || one.open == opening::none) continue;
+      if (send(set, i, control::port_open, one.open == opening::open ? 1 : 0)) one.open = opening::none;
     }
     kick(set);
     return errc::ok;
   }
-  [[nodiscard]] bool say(Set& set, u32 which, control what, u16 value) {
+  [[nodiscard]] bool send(Set& set, u32 which, control what, u16 value) {
     const auto slot = set[queue_out].reserve();
     if (!slot || !out_.has_free()) return false;
     const buffer_index buffer = out_.take();
@@ -193,10 +192,10 @@ class several_ports {
   }
 
   u16 count_ = 0;
-  bool talks_ = false;
+  bool negotiated_ = false;
   pool in_{};
   pool out_{};
-  owed owed_[L.ports]{};
+  pending pending_[L.ports]{};
   facts_type facts_[L.ports]{};
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What driver and console say to each other: feature bits, config fields, control messages. And how much of everything a driver has.
+// The interface between driver and console: feature bits, config fields, control messages. And the limits of a driver.
 // Spec: virtio 1.4, 5.3. Layer: console.
 #pragma once
 

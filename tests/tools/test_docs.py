@@ -115,6 +115,17 @@ for answer, is_there in (("yes", True), ("not yet", False)):
     if set(told.get(answer, "").split(", ")) != {name for name, driver in has.items() if driver == is_there}:
         problems.append(f"README.md: device types: '{answer}' is not what include/virtio has drivers for")
 
+# A driver is registered where CONTRIBUTING.md says: the balloon is named in each of these files.
+for row in re.findall(r"^\| (`.*?`) \| ", contributing.read_text().partition("### 9. ")[2], re.M):
+    for name in re.findall(r"`([^`]+)`", row):
+        path = root / name.replace("NAME", "balloon")
+        if not path.exists() or "balloon" not in path.read_text():
+            problems.append(f"CONTRIBUTING.md: the balloon is not in {path.relative_to(root)}")
+checked = re.findall(r'"([\w-]+)"', re.search(r"^CHECKED = \[(.*?)\]", (root / "tools/spec-map").read_text(), re.M | re.S)[1])
+listed = re.search(r"areas that this library drives \((.*?)\)", (root / "docs/spec-map.md").read_text(), re.S)[1]
+if set(re.split(r",\s+", listed)) != set(checked):
+    problems.append("docs/spec-map.md: the areas are not those that tools/spec-map checks")
+
 # The drawing in docs/architecture.md has the rules of tools/check-layers as arrows, and the steps of the journeys stand in their files.
 architecture = (root / "docs/architecture.md").read_text()
 headers = root / "include/virtio"

@@ -11,7 +11,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HEADERS = ROOT / "include/virtio"
 PARAMETER = re.compile(r"(?<!for )[(,]\s*(?:const\s+)?bool\s+\w+\s*(?=[,)=])")
-UNCONVERTED = {"console", "queue", "testing"}  # folders that still have some
+UNCONVERTED = {"testing"}  # folders that still have some
 
 
 def without_comments(text):

@@ -68,7 +68,7 @@ template <class Ring>
 struct erased final : any_ring {
   Ring ring{};
 
-  u16 fit(u16 maximum, bool fixed) const override { return Ring::fit(maximum, fixed); }
+  u16 fit(u16 maximum, bool fixed) const override { return Ring::fit(maximum, fixed ? ring_size::exactly : ring_size::at_most); }
   result<ring_layout> attach(const dma_area& storage, u16 entries, const feature_set& features) override {
     return ring.attach(storage, entries, features);
   }

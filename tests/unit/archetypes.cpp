@@ -162,7 +162,7 @@ struct ring : bare_value {
   static constexpr feature_set wanted{};
   static constexpr feature_set required{};
   static constexpr byte_order order = byte_order::little;
-  static constexpr u16 fit(u16 maximum, bool) { return maximum; }
+  static constexpr u16 fit(u16 maximum, ring_size) { return maximum; }
   result<ring_layout> attach(const dma_area&, u16, const feature_set&) { return ring_layout{}; }
   u16 longest_chain() const { return 8; }
   u16 in_flight() const { return 0; }

@@ -91,12 +91,12 @@ TEST_CASE("split queue: a legacy ring of a big-endian guest is big-endian, to th
 
 TEST_CASE("split queue: sizes follow the device, down to the next power of two [PCI-17][SPLITL-01]", "[queue][split]") {
   using modest = split_ring<16, ring_options{.ring_entries = 256}>;
-  CHECK(modest::fit(1024, false) == 16);
-  CHECK(modest::fit(16, false) == 16);
-  CHECK(modest::fit(15, false) == 8);
-  CHECK(modest::fit(1, false) == 1);
-  CHECK(modest::fit(256, true) == 256);
-  CHECK(modest::fit(512, true) == 0);
-  CHECK(modest::fit(4, true) == 4);
-  CHECK(modest::fit(100, true) == 0);
+  CHECK(modest::fit(1024, ring_size::at_most) == 16);
+  CHECK(modest::fit(16, ring_size::at_most) == 16);
+  CHECK(modest::fit(15, ring_size::at_most) == 8);
+  CHECK(modest::fit(1, ring_size::at_most) == 1);
+  CHECK(modest::fit(256, ring_size::exactly) == 256);
+  CHECK(modest::fit(512, ring_size::exactly) == 0);
+  CHECK(modest::fit(4, ring_size::exactly) == 4);
+  CHECK(modest::fit(100, ring_size::exactly) == 0);
 }

@@ -71,7 +71,7 @@ class device {
       one.out.start(area.part(lane_at(i) + in_pool::dma_bytes, out_pool::dma_bytes));
       one.in.post(set_[receive_queue(i)]);
     }
-    ports_.begin(count, !negotiated);
+    ports_.begin(count, negotiated ? detail::multiport::negotiated : detail::multiport::absent);
     if (negotiated) ports_.start(set_, area.part(lane_at(L.ports), ports::dma_bytes));
     set_.go();
     for (u16 i = 0; i < count; ++i) set_.kick(receive_queue(i));
@@ -97,7 +97,7 @@ class device {
       copied += here.size();
       consume(port, static_cast<u32>(here.size()));
     }
-    return received(port, copied != 0 ? errc::ok : got, copied, came);
+    return received(port, copied != 0 ? errc::ok : got, copied);
   }
   /// Shows `look(bytes)` what has arrived, where it is, as much of it as lies together; `look` says how many bytes it is done with.
   /// The memory is the device's, too: a host may change it meanwhile, so look at each byte once. It is valid until `look` returns;
@@ -107,12 +107,12 @@ class device {
   [[nodiscard]] result<usize> receive_with(F&& look, u16 port = 0) {
     VIRTIO_TRY(find(port));
     bool came = false;
-    if (const errc got = fetch(port, came); got != errc::ok) return received(port, got, 0, came);
+    if (const errc got = fetch(port, came); got != errc::ok) return received(port, got, 0);
     const const_bytes here = lanes_[port].unread();
     const usize done = virtio::detail::smaller(static_cast<usize>(look(here)), here.size());
     if (lanes_[port].held.is_none() || lanes_[port].unread().data() != here.data()) return errc::in_use;
     consume(port, static_cast<u32>(done));
-    return received(port, errc::ok, done, true);
+    return received(port, errc::ok, done);
   }
 
   /// Takes bytes to send, as far as there are free buffers: says how many. They leave at once. Errors: `queue_full`, the host has to take
@@ -322,10 +322,10 @@ class device {
     one.in.post(set_[receive_queue(port)]);
   }
   // What a call that receives returns, once the device has got its buffers back.
-  [[nodiscard]] result<usize> received(u16 port, errc got, usize count, bool came) {
+  [[nodiscard]] result<usize> received(u16 port, errc got, usize count) {
     if (life().is_up()) {
       set_.kick(receive_queue(port));
-      came || got == errc::ok ? set_.found_something() : set_.found_nothing();
+      got == errc::ok ? set_.found_something() : set_.found_nothing();
     }
     if (got != errc::ok) return got;
     return count;

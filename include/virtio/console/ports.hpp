@@ -25,6 +25,9 @@ struct port_facts {
 
 namespace detail {
 
+/// Whether the host says by messages which ports there are.
+enum class multiport : u8 { absent, negotiated };
+
 /// The port of a console without a control queue: it is there, and open.
 template <class Set, class Barriers, byte_order Order, limits L>
 class one_port {
@@ -33,7 +36,7 @@ class one_port {
   static constexpr usize dma_bytes = 0;
   static constexpr bool has_control = false;
 
-  void begin(u16, bool) { facts_ = {.is_present = true, .is_console = true, .host_is_open = true}; }
+  void begin(u16, multiport) { facts_ = {.is_present = true, .is_console = true, .host_is_open = true}; }
   void end() { facts_ = {}; }
   void start(Set&, const dma_area&) {}
   void kick(Set&) {}
@@ -65,12 +68,12 @@ class several_ports {
   static constexpr usize dma_bytes = 2 * pool::dma_bytes;
   static constexpr bool has_control = true;
 
-  /// `all_there`: there is one, without a control queue.
-  void begin(u16 count, bool all_there) {
+  /// Without MULTIPORT there is one port, and no control queue.
+  void begin(u16 count, multiport how) {
     end();
     count_ = count;
-    negotiated_ = !all_there;
-    if (all_there) facts_[0].is_present = facts_[0].is_console = facts_[0].host_is_open = true;
+    negotiated_ = how == multiport::negotiated;
+    if (!negotiated_) facts_[0].is_present = facts_[0].is_console = facts_[0].host_is_open = true;
   }
   void end() { virtio::detail::clear(*this); }
 

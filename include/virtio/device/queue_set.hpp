@@ -140,7 +140,7 @@ class queue_set {
       if (const errc passed = life_.pass_time(why, left, ask); passed != errc::ok) return passed;
     }
   }
-  /// The same where what comes never shows more than that something came: `look(came)` says so, and each turn counts as an attempt.
+  /// The same where what comes is no sign of what is waited for: `look(came)` says whether anything came, and no turn begins the wait anew.
   template <class Look, class Arm, class Done>
   [[nodiscard]] errc wait_until(waiting why, Look&& look, Arm&& ask, Done&& done) {
     const auto turn = [&look](patience& left) {

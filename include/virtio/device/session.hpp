@@ -122,7 +122,7 @@ class session {
     report_.queue = index;
     const queue_limits limits = transport_.queue(index);
     if (limits.maximum == 0) return refuse(verdict::queue_missing, errc::not_found);
-    const u16 entries = Q::fit(limits.maximum, limits.fixed);
+    const u16 entries = Q::fit(limits.maximum, limits.fixed ? ring_size::exactly : ring_size::at_most);
     if (limits.fixed && entries == 0) {  // no ring is too small for a size that is its own choice
       const bool small = detail::is_power_of_two(limits.maximum);
       return refuse(small ? verdict::ring_too_small : verdict::queue_size_invalid, small ? errc::no_space : errc::device_misbehaved,
@@ -166,7 +166,7 @@ class session {
     for (u64 attempt = 0; !transport_.queue_reset_done(index);)
       if (!platform_.keep_waiting(waiting::reset, attempt++)) return errc::device_broken;
     const queue_limits limits = transport_.queue(index);
-    const u16 entries = Q::fit(limits.maximum, limits.fixed);
+    const u16 entries = Q::fit(limits.maximum, limits.fixed ? ring_size::exactly : ring_size::at_most);
     if (entries == 0) return errc::no_space;
     return hand_over(index, queue, entries, storage, vector, bell);
   }

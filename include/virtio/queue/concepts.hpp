@@ -27,6 +27,9 @@ struct completion {
   bool length_known = true;  // false for buffers that a batched in-order entry skipped
 };
 
+/// What a device says of a queue's size: the driver may use fewer entries, or must use so many (legacy PCI).
+enum class ring_size : u8 { at_most, exactly };
+
 /// Where the ring's parts lie in the storage: offsets from its start.
 struct ring_layout {
   u32 descriptors = 0;
@@ -35,7 +38,7 @@ struct ring_layout {
 };
 
 /// A virtqueue, made from nothing and never copied:
-///  1. `slots` is the most requests that can be in flight, and bounds slot numbers; `fit(maximum, fixed)` is how many ring
+///  1. `slots` is the most requests that can be in flight, and bounds slot numbers; `fit(maximum, offered)` is how many ring
 ///     entries to use with a device that allows `maximum` (0: it cannot be served);
 ///  2. `dma_bytes` is the storage it needs at most, page-aligned; `attach(storage, entries, features)` zeroes it, lays the
 ///     ring out and starts afresh. Errors: `no_space`, `misaligned`, `unsupported`;
@@ -57,7 +60,7 @@ struct ring_layout {
 /// 10. a value that the device wrote decides nothing before it was checked, and is read once.
 template <class Q>
 concept virtqueue = detail::trivially_destructible<Q> &&
-    requires(Q& q, const Q& cq, const dma_area& storage, u16 n, bool fixed, const feature_set& f, token t, u16 slot, const segments& chain,
+    requires(Q& q, const Q& cq, const dma_area& storage, u16 n, ring_size offered, const feature_set& f, token t, u16 slot, const segments& chain,
              u64 cookie, completion& into) {
   Q{};
   typename detail::constant<u16{Q::slots}>;
@@ -65,7 +68,7 @@ concept virtqueue = detail::trivially_destructible<Q> &&
   typename detail::constant<feature_set{Q::wanted}.words()>;
   typename detail::constant<feature_set{Q::required}.words()>;
   typename detail::constant<byte_order{Q::order}>;
-  { Q::fit(n, fixed) } -> same_as<u16>;
+  { Q::fit(n, offered) } -> same_as<u16>;
   { q.attach(storage, n, f) } -> same_as<result<ring_layout>>;
   { cq.longest_chain() } -> same_as<u16>;
   { cq.in_flight() } -> same_as<u16>;

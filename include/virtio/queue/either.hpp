@@ -26,7 +26,7 @@ class either_ring {
   static constexpr feature_set required{};
 
   /// As the split ring's, which is right for both.
-  [[nodiscard]] static constexpr u16 fit(u16 maximum, bool fixed) { return split_type::fit(maximum, fixed); }
+  [[nodiscard]] static constexpr u16 fit(u16 maximum, ring_size offered) { return split_type::fit(maximum, offered); }
 
   [[nodiscard]] result<ring_layout> attach(const dma_area& storage, u16 entries, const feature_set& features) {
     const bool packed = features.has(feature::ring_packed);

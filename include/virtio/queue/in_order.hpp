@@ -18,9 +18,9 @@ struct in_order {
 
   /// Starts afresh, with slot 0. Returns how many places of a ring of `entries` stay free: QEMU 10 counts what is outstanding
   /// modulo the size of the ring, takes a full ring for an empty one, and never gives its buffers back.
-  [[nodiscard]] u32 start(bool negotiated, u32 entries) {
-    *this = {.is_on = negotiated};
-    return negotiated && entries > 1 ? 1 : 0;
+  [[nodiscard]] u32 start(const feature_set& features, u32 entries) {
+    *this = {.is_on = features.has(feature::in_order)};
+    return is_on && entries > 1 ? 1 : 0;
   }
 };
 

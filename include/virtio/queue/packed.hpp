@@ -74,7 +74,7 @@ class packed_ring {
                                         (Options.in_order ? feature_set{feature::in_order} : feature_set{});
 
   /// Entries to use with a device whose maximum this is. Devices that dictate their size are legacy, and know no packed ring.
-  [[nodiscard]] static constexpr u16 fit(u16 maximum, bool fixed) { return fixed ? u16{0} : detail::smaller(maximum, Capacity); }
+  [[nodiscard]] static constexpr u16 fit(u16 maximum, ring_size offered) { return offered == ring_size::exactly ? u16{0} : detail::smaller(maximum, Capacity); }
 
   [[nodiscard, gnu::always_inline]] result<ring_layout> attach(const dma_area& storage, u16 entries,
                                                                const feature_set& features) {
@@ -96,7 +96,7 @@ class packed_ring {
     size_ = free_places_ = entries;
     event_idx_ = features.has(feature::event_idx);
     positions_ = event_idx_ ? 0x10000 : 0;
-    if constexpr (Options.in_order) free_places_ -= order_.start(features.has(feature::in_order), entries);
+    if constexpr (Options.in_order) free_places_ -= order_.start(features, entries);
     longest_ = static_cast<u16>(free_places_);
 
     // Both laps start with the wrap counter at 1 (2.8.1).
@@ -137,7 +137,7 @@ class packed_ring {
     const u16 count = chain.size();
     const bool through_table = is_indirect() && count > 1;
     const u32 needed = through_table ? 1u : count;
-    if (const errc no = detail::admit(*this, chain, through_table, needed, free_places_); no != errc::ok) [[unlikely]] return no;
+    if (const errc no = detail::admit(*this, chain, needed, free_places_); no != errc::ok) [[unlikely]] return no;
 
     descriptor* const first = next_;
     place here{first, available_ | slot};
@@ -226,7 +226,7 @@ class packed_ring {
     u16 slot;
     untrusted<u32> length;
     if (const errc got = take_answer(slot, length); got != errc::ok) return got;
-    pass(slot, length, true, out);
+    pass(slot, length, used_length::known, out);
     return errc::ok;
   }
 
@@ -352,19 +352,19 @@ class packed_ring {
     const bool last = order_.last.equals(slot);
     order_.in_batch = !last;
     order_.oldest = free_slots_.after(slot);
-    pass(slot, order_.length, last, out);
+    pass(slot, order_.length, used_length{last}, out);
     return errc::ok;
   }
 
   // The device has used this chain, and goes on behind it: it has skipped the chain's other places.
-  [[gnu::always_inline]] void pass(usize slot, untrusted<u32> length, bool known, completion& out) {
+  [[gnu::always_inline]] void pass(usize slot, untrusted<u32> length, used_length is, completion& out) {
     ++taken_;
     oldest_ += table_[slot].count;
     if (oldest_ >= end_) [[unlikely]] {
       oldest_ -= size_;
       used_ ^= detail::packed_both;
     }
-    table_.end(slot, length, known, out);
+    table_.end(slot, length, is, out);
   }
 
   [[nodiscard]] errc lie() {

@@ -14,19 +14,21 @@ namespace detail {
 inline constexpr u32 desc_next = 1;
 inline constexpr u32 desc_indirect = 4;
 
-/// What a ring says to a chain that takes `needed` of its `free` descriptors.
+/// What a ring says to a chain that takes `needed` of its `free` descriptors: one for each piece, or one in all through a table.
 template <class Ring>
-[[nodiscard, gnu::always_inline]] inline errc admit(const Ring& ring, const segments& chain, bool through_table, u32 needed,
-                                                   u32 free) {
+[[nodiscard, gnu::always_inline]] inline errc admit(const Ring& ring, const segments& chain, u32 needed, u32 free) {
   const u16 count = chain.size();
   // One comparison for none and for too many: 0 - 1 is large.
-  if (needed - 1 >= free || (through_table && count > ring.longest_chain())) [[unlikely]]
+  if (needed - 1 >= free || (needed != count && count > ring.longest_chain())) [[unlikely]]
     return count == 0 ? errc::invalid_argument : count > ring.longest_chain() ? errc::out_of_range : errc::queue_full;
   // 2^32 by the specification (2.7.5.3, 2.8.8), and by hosts what is in dma.hpp; a page for headers and their like.
   return chain.bytes() <= largest_transfer + dma_page ? errc::ok : errc::out_of_range;
 }
 
 }  // namespace detail
+
+/// Whether an entry of the used ring tells how much was written: one for a batch tells it of the last request only.
+enum class used_length : bool { skipped = false, known = true };
 
 /// One request. The life of a slot is in two of its fields: `generation` is odd from stage to release, `batch` is a number from
 /// stage to completion. All-zero is a slot that was never used.
@@ -72,9 +74,10 @@ class slot_table {
   [[nodiscard]] constexpr bool may_complete(const slot_record& record) const { return record.batch < batch_; }
   /// The device has it no more, and says it wrote so much. The length is cut, never judged: honest devices differ in what they
   /// report.
-  constexpr void end(usize slot, untrusted<u32> length, bool known, completion& out) {
+  constexpr void end(usize slot, untrusted<u32> length, used_length is, completion& out) {
     slot_record& record = records_[slot];
     record.batch = slot_record::none;
+    const bool known = is == used_length::known;
     out = {token{static_cast<u16>(slot), record.generation}, record.cookie, known ? length.clamped(record.writable) : 0, known};
   }
   /// The caller has seen the end of the request.
@@ -104,7 +107,7 @@ class slot_table {
     for (; from < below; ++from) {
       if (records_[from].batch == slot_record::none) continue;
       completion out;
-      end(from, {}, true, out);
+      end(from, {}, used_length::known, out);
       return out;
     }
     return errc::not_ready;

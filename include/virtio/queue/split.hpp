@@ -79,8 +79,8 @@ class split_ring {
   static constexpr feature_set required{};
 
   /// Entries to use with a device whose maximum this is; 0 when its ring cannot be served with this storage.
-  [[nodiscard]] static constexpr u16 fit(u16 maximum, bool fixed) {
-    if (fixed) return detail::is_power_of_two(maximum) && maximum <= most_entries ? maximum : u16{0};
+  [[nodiscard]] static constexpr u16 fit(u16 maximum, ring_size offered) {
+    if (offered == ring_size::exactly) return detail::is_power_of_two(maximum) && maximum <= most_entries ? maximum : u16{0};
     // A modern device may allow a size that is no power of two; the ring then takes the next one below.
     u16 n = Capacity;
     while (n > maximum) n = static_cast<u16>(n / 2);
@@ -110,7 +110,7 @@ class split_ring {
     usable_ = detail::smaller(entries, Capacity);
     free_count_ = usable_;
     if constexpr (Options.in_order) {
-      free_count_ -= order_.start(features.has(feature::in_order), usable_);
+      free_count_ -= order_.start(features, usable_);
       free_slots_.start(usable_);
     }
     longest_ = static_cast<u16>(free_count_);
@@ -149,7 +149,7 @@ class split_ring {
     const u16 count = chain.size();
     const bool through_table = is_indirect() && count > 1;
     const u32 needed = through_table ? 1u : count;
-    if (const errc no = detail::admit(*this, chain, through_table, needed, free_count_); no != errc::ok) [[unlikely]] return no;
+    if (const errc no = detail::admit(*this, chain, needed, free_count_); no != errc::ok) [[unlikely]] return no;
 
     // Descriptors come from the free list. Without IN_ORDER its head is the slot, too; with it nothing ever changes the list, so
     // that they come one after the other (2.7.5).
@@ -232,7 +232,7 @@ class split_ring {
     if (!id) [[unlikely]] return lie();
     if (!table_.may_complete(table_[*id])) [[unlikely]] return lie();
     ++taken_;
-    table_.end(*id, element.length.template fetch<Barriers>(), true, out);
+    table_.end(*id, element.length.template fetch<Barriers>(), used_length::known, out);
     return errc::ok;
   }
 
@@ -324,7 +324,7 @@ class split_ring {
     order_.in_batch = !last;
     order_.oldest = free_slots_.after(slot);
     ++taken_;
-    table_.end(slot, order_.length, last, out);
+    table_.end(slot, order_.length, used_length{last}, out);
     return errc::ok;
   }
 

@@ -66,8 +66,9 @@ class buffer_list {
   buffer_index last_{};
 };
 
-/// `Count` buffers of `Payload` bytes each, and `Header` bytes each in a place of their own; 0 for none. One context owns the pool. All
-/// calls are O(1) but `start` and `post`.
+/// `Count` buffers of `Payload` bytes each, at least 1, and `Header` bytes each in a place of their own; 0 for none. Payloads lie one
+/// behind the other: cells may stand in them whose alignment divides `Payload`. One context owns the pool. All calls are O(1) but `start`
+/// and `post`.
 template <u32 Count, u32 Payload, u32 Header = 0>
 class buffer_pool {
   static_assert(Count >= 1 && Count < 0xffff, "16 bits number the buffers, and one of their values is none");

@@ -46,7 +46,8 @@ class queue_set {
   }
 
   /// Step 7 for queue `which` of the set, which is number `number` at the device. It needs chains of up to `chain` descriptors. A queue
-  /// that is never set up is not there.
+  /// that is never set up is not there. Errors: those of `session::set_up`, which has refused the
+  /// device then.
   [[nodiscard]] result<void> set_up(u16 which, u16 number, const dma_area& area, const interrupt_vectors& interrupts, u16 chain = 1) {
     lane& one = lanes_[which];
     VIRTIO_TRY(session().set_up(number, one.ring, area.part(ring_bytes * which, ring_bytes), interrupts.of_queue(number), one.bell,
@@ -75,6 +76,7 @@ class queue_set {
 
   [[nodiscard]] ring_type& operator[](u16 which) { return lanes_[which].ring; }
   [[nodiscard]] const ring_type& operator[](u16 which) const { return lanes_[which].ring; }
+  /// Whether the queue was set up since the last `forget`. The device may be down since: see `ready`.
   [[nodiscard]] bool has(u16 which) const { return lanes_[which].present; }
 
   /// Shows the device what was staged: at most one register write.
@@ -110,7 +112,8 @@ class queue_set {
   /// Whether a whole sleep has brought nothing.
   [[nodiscard]] bool outlasts_sleep() const { return quiet_.outlasts_sleep(); }
 
-  /// Asks every queue for an interrupt. True: something is there already, look again before sleeping.
+  /// Asks every queue for an interrupt. True: something is there already, look again before sleeping. Only while the device is up: the
+  /// rings' memory may be somebody else's after that. So for one ring's own `arm`.
   [[nodiscard]] bool arm() {
     bool something = false;
     for (lane& one : lanes_)

@@ -73,6 +73,7 @@ class request_queue {
     return {};
   }
 
+  /// Requests that the device was shown and whose end was not taken: staged ones count from `kick` on.
   [[nodiscard]] u16 in_flight(const Set& set) const { return static_cast<u16>(ring(set).in_flight() + parked_count_); }
 
   /// The slot of the next request. Errors: `queue_full`, `not_started`.
@@ -157,7 +158,7 @@ class request_queue {
     return errc::ok;
   }
 
-  /// Ends a request: unmaps its buffers (the device wrote the first `written` bytes of them) and frees its slot.
+  /// Ends a request: unmaps its buffers (the device wrote the first `written` bytes of those that it may write) and frees its slot.
   void finish(Set& set, const answer& ended, u32 written) {
     mapped_.unmap(set.platform(), ended.what.which.slot, written);
     ring(set).release(ended.what.which);

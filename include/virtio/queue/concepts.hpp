@@ -57,7 +57,9 @@ struct ring_layout {
 ///     has said no, nothing can be taken until the device gives something back, and then the device interrupts. After yes, look
 ///     and arm again before sleeping. `disarm()` asks for none;
 ///  9. `reclaim()` hands back one request in flight, in any order, then `not_ready`. Only after a confirmed device reset;
-/// 10. a value that the device wrote decides nothing before it was checked, and is read once.
+/// 10. a value that the device wrote decides nothing before it was checked, and is read once;
+/// 11. `in_flight()` counts what was published and not taken; `longest_chain()` is the most descriptors of one chain, tables included;
+///     `record(slot)` is the private record of a slot; `is_live(token)` says whether it was staged and not released.
 template <class Q>
 concept virtqueue = detail::trivially_destructible<Q> &&
     requires(Q& q, const Q& cq, const dma_area& storage, u16 n, ring_size offered, const feature_set& f, token t, u16 slot, const segments& chain,

@@ -126,7 +126,8 @@ class vsock_script {
   void packet_from(byte_source& from) {
     packet p;
     const u8 shape = from.byte();
-    p.op = static_cast<u16>(shape & 15u);
+    const u16 what = shape & 15u;
+    p.op = what;
     if ((shape & 0x30) == 0x30) p.type = from.byte();
     if ((shape & 0xc0) == 0xc0) {
       p.src_cid = odd_number(from);
@@ -136,14 +137,14 @@ class vsock_script {
     p.src_port = host_port(from);
     p.buf_alloc = 65536;
     const u8 lies = from.byte();
-    if (p.op == model_type::data || (lies & 1) != 0) p.payload.assign(from.byte(), static_cast<u8>(shape));
+    if (what == virtio::testing::vsock_wire::data || (lies & 1) != 0) p.payload.assign(from.byte(), static_cast<u8>(shape));
     p.len = static_cast<u32>(p.payload.size());
     if ((lies & 0xe) == 2) p.len = odd_number(from);
     if ((lies & 0xe) == 4) p.used = odd_number(from);
     if ((lies & 0xe) == 6) p.header_bytes = from.byte() % 45u;
     if ((lies & 0x30) == 0x10) p.buf_alloc = odd_number(from);
     if ((lies & 0xc0) == 0x40) p.fwd_cnt = odd_number(from);
-    if (p.op == model_type::shutdown || (lies & 0x30) == 0x20) p.flags = from.byte() % 5u;
+    if (what == virtio::testing::vsock_wire::shutdown || (lies & 0x30) == 0x20) p.flags = from.byte() % 5u;
     model_.inject(std::move(p));
   }
 

@@ -505,8 +505,8 @@ TEST_CASE("vsock: connect, send, receive and close that wait", "[vsock]") {
   auto conn = s->connect(rig::echo);
   REQUIRE(conn);
   const auto f = s.flow(conn->id());
-  s.model.on_packet = [&](const auto& p) {
-    if (p.op == op::data) s.model.send(f, p.payload);
+  s.model.on_packet = [&](const virtio::testing::vsock_packet& p) {
+    if (p.op == virtio::testing::vsock_wire::data) s.model.send(f, p.payload);
   };
   const auto out = pattern(20000);
   std::vector<u8> in(out.size());

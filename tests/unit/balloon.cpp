@@ -204,3 +204,30 @@ TEST_CASE("balloon: packed rings do as well", "[balloon][packed]") {
   CHECK(model.pages().empty());
   CHECK(m.objections().empty());
 }
+
+TEST_CASE("balloon: a host that changes its mind while the program follows is followed the next time", "[balloon][hostile]") {
+  rig::machine m;
+  auto& model = m.add<balloon_model>(seat::modern, 4);
+  rig::balloon_driver<> d;
+  REQUIRE(rig::start(d, m));
+  REQUIRE(d->inflate(10, rig::pages_from{100}));
+  u32 reads = 0;
+  model.before_config_read = [&](std::uint32_t offset, std::uint32_t) {
+    if (offset == 0) model.put_config(0, reads++ == 0 ? 4 : 12, 4);
+  };
+  rig::pages_from back{100};
+  const auto now = d->follow(rig::pages_from{200}, back);
+  REQUIRE(now);
+  CHECK(*now == 10);
+}
+
+TEST_CASE("balloon: a start that fails leaves no page in the balloon", "[balloon]") {
+  rig::machine m;
+  m.add<balloon_model>(seat::modern, 4);
+  rig::balloon_driver<> d;
+  REQUIRE(rig::start(d, m));
+  REQUIRE(d->inflate(5, rig::pages_from{10}));
+  CHECK(d->actual() == 5);
+  CHECK(d->start(m.platform(), m.where(4), {d.storage().data, 4096}).error() == errc::no_space);
+  CHECK(d->actual() == 0);
+}

@@ -35,8 +35,8 @@ class device {
   static constexpr usize dma_bytes = command_at + sizeof(u32);
 
   /// Brings the device up with an empty balloon. With samples, at most 16, the host is told these statistics and may ask for them
-  /// again; without, they are declined. With a poison, pages that come back hold it; the host learns of it where it can, and is told of
-  /// no free memory where it cannot. Errors: those of `blk::device::start`; `invalid_argument`, too many samples.
+  /// again; without, they are declined. With a poison, pages that come back hold it; the host learns of it where it can, and gets no
+  /// reports of free memory where it cannot. Errors: those of `blk::device::start`; `invalid_argument`, too many samples.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
                                    const interrupt_vectors& interrupts = {}, samples first = {}, poison held = {}) {
     if (first.count > most_samples) return errc::invalid_argument;
@@ -52,11 +52,11 @@ class device {
     dma_area area;
     VIRTIO_TRY(set_.forget());
     unmap_lent(life().session().platform());
+    actual_ = 0;
+    rounds_ = {};
     VIRTIO_TRY(set_.begin(platform, where, storage, dma_bytes, device_type::balloon, plan, interrupts, area));
     memory_ = area;
     poison_ = held.page != nullptr ? held : poison{};
-    actual_ = 0;
-    rounds_ = {};
     // Optional queues are numbered one after the other as far as they are offered, whether they are accepted or not: so do QEMU, crosvm,
     // Firecracker and Linux, against the letter of 5.5.2.
     constexpr feature with[queues] = {{}, {}, feature::stats_vq, feature::free_page_hint, feature::page_reporting};
@@ -113,14 +113,14 @@ class device {
     return move(deflate_queue, most, next);
   }
 
-  /// Does what the host wants now: `inflate` by `give`, or `deflate` by `take`. Returns the pages in the balloon.
+  /// Does what the host wants now: `inflate` by `give`, or `deflate` by `take`. Returns the pages in the balloon. Errors: as those.
   template <class Give, class Take>
   [[nodiscard]] result<u32> follow(Give&& give, Take&& take) {
     VIRTIO_TRY_ASSIGN(const u32 wanted, target());
     result<u32> moved = u32{0};
     if (wanted > actual_) moved = inflate(wanted - actual_, give);
     else if (wanted < actual_) moved = deflate(actual_ - wanted, take);
-    if (!moved) return moved;
+    if (!moved && moved.error() != errc::out_of_range) return moved;  // out of range: the host has changed its mind meanwhile
     return actual_;
   }
 
@@ -144,7 +144,8 @@ class device {
 
   /// Tells the host of a stretch of memory that is free: it may take the memory behind it away. The program's again when this returns,
   /// with its poison, which is written first, or with any contents without one. Errors: `unsupported` without PAGE_REPORTING;
-  /// `too_many_pieces`, it is scattered over more than four; those of the platform's `map`; as `inflate`.
+  /// `too_many_pieces`, it is scattered over more than four; `out_of_range`, it is longer than `largest_transfer`; those of the platform's
+  /// `map`; as `inflate`.
   [[nodiscard]] result<void> report_free(bytes stretch) {
     VIRTIO_TRY(life().ready());
     if (!set_.has(reporting_queue)) return errc::unsupported;
@@ -166,7 +167,8 @@ class device {
   /// Hints free memory to a host that wants it: `next(stretch)` names some, or returns false when there is no more; it is asked as long as
   /// the round lasts. Returns how many stretches were hinted, 0 when no round is open. They are the program's, hold anything, and should
   /// stay aside until `hints` says `done`; one that is needed earlier goes through `initialize` first. Waits, a request for each: large
-  /// stretches are cheap. Errors: `too_many_pieces` and those of the platform's `map`: all but the last one named are hinted; as `inflate`.
+  /// stretches are cheap. Errors: `invalid_argument`, a stretch is empty; `too_many_pieces`, `out_of_range` and those of the platform's
+  /// `map`, as `report_free`: all but the last one named are hinted; as `inflate`.
   template <class Next>
   [[nodiscard]] result<u32> hint(Next&& next) {
     VIRTIO_TRY(life().ready());
@@ -236,6 +238,7 @@ class device {
 
   // Free memory is mapped for as long as the device has it: of one that will not reset, until it does.
   [[nodiscard]] errc lend(u16 queue, bytes stretch) {
+    if (stretch.empty()) return errc::invalid_argument;
     segments chain{lent_};
     chain.limit_count(set_[queue].longest_chain());
     const P& platform = life().session().platform();

@@ -42,7 +42,7 @@ class hint_rounds {
     if (!is_new(said)) return u32{0};
     round_ = said;
     errc how = send(said);
-    at_first_ = read_field(transport, config::free_page_hint_cmd_id).value_or(hint_command::stop);
+    if (how == errc::ok) at_first_ = read_field(transport, config::free_page_hint_cmd_id).value_or(hint_command::stop);
     u32 count = 0;
     for (bytes stretch; how == errc::ok && !ended(transport) && next(stretch);) {
       how = lend(stretch);

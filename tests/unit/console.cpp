@@ -286,8 +286,82 @@ TEST_CASE("console: a wait for a port that is removed ends", "[console]") {
   SECTION("for the end of what was sent") {
     model.ports[0].listens = false;
     CHECK(*d->try_send(text("x")) == 1);
-    CHECK(d->flush());
+    CHECK(d->flush().error() == errc::not_found);  // the host has not taken it
   }
+}
+
+TEST_CASE("console: what a removed port had received is not the next port's, and keeps nothing awake", "[console][hostile]") {
+  rig::machine m;
+  auto& model = with_ports(m);
+  ports_driver<> d;
+  REQUIRE(d.start(m, m.where(4)));
+  settle(d, model);
+  REQUIRE(d->open(1));
+  (void)model.step();
+  REQUIRE(d->poll());
+  model.say(1, letters(40));  // three buffers
+  model.control(1, console_model::port_remove);
+  for (int i = 0; i < 6; ++i) {
+    (void)model.step();
+    REQUIRE(d->poll());
+  }
+  CHECK_FALSE(d->arm());
+  CHECK(d->try_receive(bytes{}, 1).error() == errc::not_found);
+  model.control(1, console_model::port_add);
+  settle(d, model);
+  CHECK(received(d, 1).empty());
+  SECTION("nor what comes for a port that was never there") {
+    model.ports[2].guest_open = true;
+    model.say(2, "abc");
+    REQUIRE(d->poll());
+    REQUIRE(d->poll());
+    CHECK_FALSE(d->arm());
+  }
+}
+
+TEST_CASE("console: a port that goes while its bytes are shown gives them back afterwards", "[console][hostile]") {
+  rig::machine m;
+  auto& model = with_ports(m);
+  ports_driver<> d;
+  REQUIRE(d.start(m, m.where(4)));
+  settle(d, model);
+  REQUIRE(d->open(1));
+  (void)model.step();
+  REQUIRE(d->poll());
+  model.say(1, "abcdef");
+  std::string shown, later;
+  const auto shows = [&](const_bytes here) {
+    shown.assign(reinterpret_cast<const char*>(here.data()), here.size());
+    model.control(1, console_model::port_remove);
+    for (int i = 0; i < 4; ++i) {
+      (void)model.step();
+      REQUIRE(d->poll());
+    }
+    model.control(1, console_model::port_add);
+    settle(d, model);
+    model.ports[1].guest_open = true;
+    model.say(1, "ABCDEF");
+    (void)model.step();
+    REQUIRE(d->poll());
+    later.assign(reinterpret_cast<const char*>(here.data()), here.size());
+    return here.size();
+  };
+  CHECK(d->receive_with(shows, 1).error() == errc::not_found);
+  CHECK(shown == "abcdef");
+  CHECK(later == "abcdef");
+  settle(d, model);
+  CHECK(received(d, 1) == "ABCDEF");
+}
+
+TEST_CASE("console: of a name that is asked for as many characters count as are kept", "[console]") {
+  rig::machine m;
+  auto& model = with_ports(m);
+  model.ports[1].name = "org.qemu.guest_agent.0";
+  ports_driver<> d;
+  REQUIRE(d.start(m, m.where(4)));
+  settle(d, model);
+  CHECK(*d->find_named(text("org.qemu.guest_agent.0")) == 1);
+  CHECK(d->find_named(text("org.kvm")).error() == errc::not_found);
 }
 
 TEST_CASE("console: long names are cut, short messages and unknown ones ignored, ports beyond the driver's refused",

@@ -102,15 +102,24 @@ class device {
   /// Shows `look(bytes)` what has arrived, where it is, as much of it as lies together; `look` says how many bytes it is done with.
   /// The memory is the device's, too: a host may change it meanwhile, so look at each byte once. It is valid until `look` returns;
   /// `look` may call anything here but what receives from this port, starts or resets. Returns and fails as `try_receive`; `in_use`, it
-  /// did one of those.
+  /// did one of those; `not_found` also when the port went meanwhile.
   template <callable_with<const_bytes> F>
   [[nodiscard]] result<usize> receive_with(F&& look, u16 port = 0) {
     VIRTIO_TRY(find(port));
     bool came = false;
     if (const errc got = fetch(port, came); got != errc::ok) return received(port, got, 0);
-    const const_bytes here = lanes_[port].unread();
+    lane& one = lanes_[port];
+    const const_bytes here = one.unread();
+    one.showing = showing_state::yes;
     const usize done = virtio::detail::smaller(static_cast<usize>(look(here)), here.size());
-    if (lanes_[port].held.is_none() || lanes_[port].unread().data() != here.data()) return errc::in_use;
+    const bool has_gone = one.showing == showing_state::of_a_port_that_went;
+    one.showing = showing_state::no;
+    VIRTIO_TRY(life().ready());
+    if (has_gone) {
+      give_back(port);
+      return received(port, errc::not_found, 0);
+    }
+    if (one.held.is_none() || one.unread().data() != here.data()) return errc::in_use;
     consume(port, static_cast<u32>(done));
     return received(port, errc::ok, done);
   }
@@ -181,7 +190,9 @@ class device {
   /// device's.
   [[nodiscard]] result<void> flush(u16 port = 0) {
     VIRTIO_TRY(find(port));
-    return wait_until(waiting::request, [&] { return !find(port) || set_[transmit_queue(port)].in_flight() == 0; });
+    const ring& queue = set_[transmit_queue(port)];
+    VIRTIO_TRY(result<void>{wait_until(waiting::request, [&] { return !find(port) || queue.in_flight() == 0; })});
+    return queue.in_flight() == 0 ? result<void>{} : find(port);
   }
 
   /// Looks at all queues until `done()`. Errors: `peer_silent`, the platform has waited enough for `why`, and nothing has changed by that;
@@ -203,8 +214,9 @@ class device {
     VIRTIO_ASSERT(port < L.ports);
     return ports_[port];
   }
-  /// The port with this name. Errors: `not_found`, as yet.
+  /// The port with this name, of which `limits::name_bytes` count. Errors: `not_found`, as yet.
   [[nodiscard]] result<u16> find_named(const_bytes name) const {
+    name = name.part(0, L.name_bytes);
     for (u16 i = 0; i < ports_.count(); ++i) {
       const const_bytes mine = ports_[i].name();
       if (ports_[i].is_present && mine.size() == name.size() && __builtin_memcmp(mine.data(), name.data(), name.size()) == 0) return i;
@@ -255,11 +267,12 @@ class device {
 
   // Interrupts and the end -----------------------------------------------------------------------------------------------
 
-  /// Asks for an interrupt when bytes come or leave, or a control message comes. True: something is there already.
+  /// Asks for an interrupt when bytes come or leave, or a control message comes. True: something is there already; bytes that were not
+  /// read, of any port, count.
   [[nodiscard]] bool arm() {
     if (!life().is_up()) return false;
     for (u16 i = 0; i < ports_.count(); ++i)
-      if (!lanes_[i].held.is_none()) return true;
+      if (ports_[i].is_present && !lanes_[i].held.is_none()) return true;
     return set_.arm();
   }
   void disarm() { set_.disarm(); }
@@ -273,11 +286,13 @@ class device {
   [[nodiscard]] result<void> hand_off() { return set_.hand_off([this](errc why) { return fall(why); }); }
 
  private:
+  enum class showing_state : u8 { no, yes, of_a_port_that_went };
   struct lane {
     in_pool in{};
     out_pool out{};
     buffer_index held{};  // a buffer that has arrived, of which bytes `from` to `to` were not read; others wait in the queue
     u32 from = 0, to = 0;
+    showing_state showing{};  // receive_with shows what is held: it must not go back meanwhile
 
     [[nodiscard]] const_bytes unread() const { return {in.payload(held) + from, to - from}; }
   };
@@ -305,6 +320,7 @@ class device {
       const errc got = in_pool::arrived(set_[receive_queue(port)], one.held, one.to);
       if (got != errc::ok) return got == errc::not_ready ? got : fall(got);
       came = true;
+      set_.found_something();
       one.from = 0;
       if (one.to == 0) give_back(port);
     }
@@ -325,24 +341,39 @@ class device {
   [[nodiscard]] result<usize> received(u16 port, errc got, usize count) {
     if (life().is_up()) {
       set_.kick(receive_queue(port));
-      got == errc::ok ? set_.found_something() : set_.found_nothing();
+      if (got == errc::not_ready) set_.found_nothing();
     }
     if (got != errc::ok) return got;
     return count;
   }
 
+  // What was received for a port that is not there goes back, so that a port which comes later at the same number does not get it.
+  [[gnu::noinline]] void drop_received(u16 port) {
+    lane& one = lanes_[port];
+    if (one.showing != showing_state::no) one.showing = showing_state::of_a_port_that_went;
+    else if (!one.held.is_none()) give_back(port);
+    buffer_index buffer;
+    u32 length = 0;
+    for (u32 taken = 0; taken < ring::slots; ++taken) {  // a flood has its turn, and no more; a lie is found by whoever looks next
+      if (in_pool::arrived(set_[receive_queue(port)], buffer, length) != errc::ok) break;
+      one.in.give_back(buffer);
+    }
+    one.in.post(set_[receive_queue(port)]);
+  }
+
   // Takes what has come in any queue: of each port one buffer at most, since only that one is read next.
   [[nodiscard, gnu::noinline]] errc look(bool& came) {
     for (u16 i = 0; i < ports_.count(); ++i) {
-      if (lanes_[i].held.is_none()) {
+      if (!ports_[i].is_present) {
+        drop_received(i);
+        set_.kick(receive_queue(i));
+      } else if (lanes_[i].held.is_none()) {
         if (const errc got = fetch(i, came); got != errc::ok && got != errc::not_ready) return got;
         set_.kick(receive_queue(i));
       }
       if (const errc got = lanes_[i].out.collect(set_[transmit_queue(i)], came); got != errc::ok) return fall(got);
     }
-    const auto gone = [this](u16 port) {
-      if (!lanes_[port].held.is_none()) give_back(port);
-    };
+    const auto gone = [this](u16 port) { drop_received(port); };
     if (const errc got = ports_.receive(set_, came, gone); got != errc::ok) return fall(got);
     came ? set_.found_something() : set_.found_nothing();
     return errc::ok;

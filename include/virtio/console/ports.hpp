@@ -184,7 +184,7 @@ class several_ports {
     const auto slot = set[queue_out].reserve();
     if (!slot || !out_.has_free()) return false;
     const buffer_index buffer = out_.take();
-    auto& message = *reinterpret_cast<written_message*>(out_.payload(buffer));
+    auto& message = out_.template cells<written_message>(buffer);
     message.port.store(which);
     message.event.store(static_cast<u16>(what));
     message.value.store(value);

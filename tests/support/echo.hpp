@@ -135,8 +135,7 @@ class device {
     if (got == errc::not_ready) set_.found_nothing();
     if (got != errc::ok) return got == errc::not_ready ? got : fall(got);
     set_.found_something();
-    const auto* const cell = reinterpret_cast<const event*>(events_.payload(one));
-    const u32 served = cell->template fetch<typename P::barriers>().unchecked();  // a number to show, which decides nothing here
+    const u32 served = events_.template cells<event>(one).template fetch<typename P::barriers>().unchecked();  // a number to show, which decides nothing here
     events_.give_back(one);
     if (length != sizeof(event)) return fall(errc::device_misbehaved);
     events_.post(set_[eventq]);
@@ -147,7 +146,7 @@ class device {
   /// Asks for an interrupt at the next completion or event. True: something is there already.
   [[nodiscard]] bool arm() {
     const bool ended = requests_.arm(set_);
-    return (set_.is_up() && set_.has(eventq) && set_[eventq].arm()) || ended;
+    return set_.arm(eventq) || ended;
   }
   void disarm() { set_.disarm(); }
   [[nodiscard]] interrupt_cause acknowledge_interrupt() { return set_.acknowledge_interrupt(); }

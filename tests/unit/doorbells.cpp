@@ -2,6 +2,8 @@
 // Doorbells that get lost: every driver rings again when it has been quiet for long, and not otherwise.
 #include <catch2/generators/catch_generators.hpp>
 
+#include "balloon.hpp"
+#include "console.hpp"
 #include "disk.hpp"
 #include "entropy.hpp"
 #include "vsock.hpp"
@@ -21,6 +23,11 @@ template <bool Sleeps>
 using entropy = rig::driver<rng::device<board<Sleeps>, rig::modern_pci, queue<8>>>;
 template <bool Sleeps>
 using sockets_on = rig::driver<vsock::device<board<Sleeps>, rig::modern_pci, split_queue<64>>>;
+
+template <bool Sleeps>
+using balloon_on = rig::driver<balloon::device<board<Sleeps>, rig::modern_pci, split_queue<8>>>;
+template <bool Sleeps>
+using console_on = rig::driver<console::device<board<Sleeps>, rig::modern_pci, split_queue<8>, rig::one_small_port>>;
 
 /// A machine that loses the next doorbells of its device: each was rung, and nobody heard it.
 struct machine : rig::machine {
@@ -104,6 +111,35 @@ TEST_CASE("doorbells: one that a socket device loses costs a wait, asleep or awa
   };
   connects(std::false_type{}, 1030);
   connects(std::true_type{}, 12);
+}
+
+TEST_CASE("doorbells: one that a balloon or a console loses costs a wait, asleep or awake", "[balloon][console]") {
+  const auto inflates = [](auto sleeps, u64 enough) {
+    machine m;
+    auto& model = m.add<rig::balloon_model>(seat::modern, 4);
+    balloon_on<sleeps.value> d;
+    REQUIRE(m.begin<sleeps.value>(d));
+    m.lose = 1;
+    CHECK(d->inflate(3, rig::pages_from{10}));
+    CHECK(m.attempts <= enough + 1);
+    CHECK(model.doorbells(0) == 2);
+  };
+  inflates(std::false_type{}, 65536);
+  inflates(std::true_type{}, 8);
+  const auto prints = [](auto sleeps, u64 enough) {
+    machine m;
+    auto& model = m.add<rig::console_model>(seat::modern, 4);
+    console_on<sleeps.value> d;
+    REQUIRE(m.begin<sleeps.value>(d));
+    (void)model.step();
+    m.lose = 1;
+    REQUIRE(d->try_send(text("x")));
+    CHECK(d->flush());
+    CHECK(m.attempts <= enough + 1);
+    CHECK(model.doorbells(1) == 2);
+  };
+  prints(std::false_type{}, 65536);
+  prints(std::true_type{}, 8);
 }
 
 TEST_CASE("doorbells: a device that never answers hears so many and no more", "[blk]") {
@@ -191,8 +227,20 @@ TEST_CASE("doorbells: a quiet spell of a socket device costs one, of one queue",
   CHECK(rung() == before + 1);
 }
 
-TEST_CASE("doorbells: eight calls of arm() that find nothing ring again, whoever sleeps behind them", "[blk][vsock]") {
+TEST_CASE("doorbells: eight calls of arm() that find nothing ring again, whoever sleeps behind them", "[blk][vsock][console]") {
   machine m;
+  SECTION("console") {
+    auto& model = m.add<rig::console_model>(seat::modern, 4);
+    console_on<false> d;
+    REQUIRE(m.begin<false>(d));
+    (void)model.step();
+    const u32 before = model.doorbells(0) + model.doorbells(1);
+    for (int i = 0; i < 8; ++i) CHECK_FALSE(d->arm());
+    CHECK(model.doorbells(0) + model.doorbells(1) == before + 1);
+    REQUIRE(d->reset());
+    for (int i = 0; i < 8; ++i) CHECK_FALSE(d->arm());
+    CHECK(model.doorbells(0) + model.doorbells(1) == before + 1);
+  }
   SECTION("blk") {
     auto& model = m.add<blk_model>(seat::modern, 4);
     disk<false> d;

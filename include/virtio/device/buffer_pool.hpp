@@ -67,11 +67,12 @@ class buffer_list {
 };
 
 /// `Count` buffers of `Payload` bytes each, at least 1, and `Header` bytes each in a place of their own; 0 for none. Payloads lie one
-/// behind the other: cells may stand in them whose alignment divides `Payload`. One context owns the pool. All calls are O(1) but `start`
-/// and `post`.
+/// behind the other: cells may stand in them whose alignment divides `Payload`. One context owns the pool. All calls are O(1) but `start`,
+/// `post` and `collect`.
 template <u32 Count, u32 Payload, u32 Header = 0>
 class buffer_pool {
   static_assert(Count >= 1 && Count < 0xffff, "16 bits number the buffers, and one of their values is none");
+  static_assert(Payload >= 1, "no ring takes a piece without a byte");
   static_assert(Header % 4 == 0, "headers are cells of up to four bytes, one behind the other");
 
   // Payloads start at a page: one whose size divides a page never lies across two.
@@ -107,6 +108,12 @@ class buffer_pool {
   [[nodiscard]] bool has_free() const { return !free_.is_none(); }
 
   [[nodiscard]] u8* payload(buffer_index one) const { return memory_.data + payload_offset(one); }
+  /// Its payload, as cells that the device sees.
+  template <class Cells>
+  [[nodiscard]] Cells& cells(buffer_index one) const {
+    static_assert(sizeof(Cells) <= Payload && Payload % alignof(Cells) == 0);
+    return *reinterpret_cast<Cells*>(payload(one));
+  }
   /// Its header, as cells that the device sees.
   template <class Cells>
   [[nodiscard]] Cells& header(buffer_index one) const {

@@ -10,7 +10,7 @@ namespace virtio {
 
 /// How long a wait has lasted.
 struct patience {
-  u64 attempts = 0;     // calls of keep_waiting since the device last gave something back
+  u64 attempts = 0;     // calls of keep_waiting, since renew()
   bool looked = false;  // a queue said that something is there: worth one look, not a habit
   bool slept = false;   // on platforms that do: the interrupt about a failure may have been the one that ended it
   u8 looks = 0;         // that were worth it, without an attempt in between
@@ -27,12 +27,13 @@ struct patience {
   void came() { looked = false; }
 };
 
-/// Publishes what is staged in a queue and rings its doorbell if the device wants it: at most one register write.
+/// Publishes what is staged in a queue and rings its doorbell if the device wants it: at most one register write. True: it has rung.
 template <platform P, virtqueue Ring, class Doorbell>
-void kick(const P& platform, Ring& ring, const Doorbell& bell, u16 queue) {
-  if (!ring.publish() || !ring.needs_kick()) return;
+bool kick(const P& platform, Ring& ring, const Doorbell& bell, u16 queue) {
+  if (!ring.publish() || !ring.needs_kick()) return false;
   bell.ring(ring.position());
   detail::trace(platform, {event::kind::doorbell, queue});
+  return true;
 }
 
 /// Rings again for buffers that the device was shown already; for none, not.

@@ -24,6 +24,9 @@ class queue_set {
   [[nodiscard]] result<void> take_down_former() {
     if (life_.has_memory() && life_.take_down(errc::canceled) == errc::device_broken)
       return session().refuse(verdict::former_device_stuck, errc::device_broken);
+    quiet_.end();
+    turn_ = 0;
+    for (lane& one : lanes_) one.present = false;
     return {};
   }
   /// The same, and forgets what the rings had. Each `request_queue` of the set has its requests taken out by its own `forget` before.
@@ -32,8 +35,6 @@ class queue_set {
   [[nodiscard, gnu::cold, gnu::noinline]] result<void> forget() {
     VIRTIO_TRY(take_down_former());
     reclaim();
-    quiet_.end();
-    for (lane& one : lanes_) one.present = false;
     return {};
   }
 
@@ -82,7 +83,7 @@ class queue_set {
   /// Shows the device what was staged: at most one register write.
   void kick(u16 which) {
     lane& one = lanes_[which];
-    virtio::kick(platform(), one.ring, one.bell, one.number);
+    if (virtio::kick(platform(), one.ring, one.bell, one.number)) turn_ = which;
   }
   /// Shows what was staged, and rings whether the device wants it or not: one that was restored from a snapshot waits for it.
   void insist(u16 which) {
@@ -90,17 +91,20 @@ class queue_set {
     (void)one.ring.publish();
     (void)one.ring.needs_kick();
     one.bell.ring(one.ring.position());
+    detail::trace(platform(), {event::kind::doorbell, one.number});
   }
   /// Rings again for what the device has of one queue; for nothing, not.
   void ring_again(u16 which) const {
     const lane& one = lanes_[which];
     virtio::ring_again(platform(), one.ring, one.bell, one.number);
   }
-  /// Rings once, for each queue in its turn of which the device has something: whichever doorbell was lost.
+  /// Rings one doorbell again, of a queue of which the device has something: the one that rang last, and in the next spell the others in
+  /// their turn.
   void ring_again() {
     for (u16 tried = 0; tried < Count; ++tried) {
-      turn_ = turn_ + 1 < Count ? static_cast<u16>(turn_ + 1) : u16{0};
-      if (lanes_[turn_].ring.in_flight() != 0) return ring_again(turn_);
+      const u16 which = turn_;
+      turn_ = which + 1 < Count ? static_cast<u16>(which + 1) : u16{0};
+      if (lanes_[which].ring.in_flight() != 0) return ring_again(which);
     }
   }
 
@@ -112,12 +116,19 @@ class queue_set {
   /// Whether a whole sleep has brought nothing.
   [[nodiscard]] bool outlasts_sleep() const { return quiet_.outlasts_sleep(); }
 
-  /// Asks every queue for an interrupt. True: something is there already, look again before sleeping. Only while the device is up: the
-  /// rings' memory may be somebody else's after that. So for one ring's own `arm`.
+  /// Asks every queue for an interrupt. True: something is there already, look again before sleeping. False while the device is down:
+  /// the rings' memory may be another owner's then.
   [[nodiscard]] bool arm() {
     bool something = false;
-    for (lane& one : lanes_)
-      if (one.present) something |= one.ring.arm();
+    for (u16 which = 0; which < Count; ++which)
+      if (asks(which)) something = true;
+    if (!something) will_sleep();
+    return something;
+  }
+  /// The same for one queue; false where there is no such queue. A ring's own `arm` is only for a device that is up.
+  [[nodiscard]] bool arm(u16 which) {
+    const bool something = asks(which);
+    if (!something) will_sleep();
     return something;
   }
   void disarm() {
@@ -207,7 +218,12 @@ class queue_set {
     return has_memory() ? errc::device_broken : why;
   }
 
-  u16 turn_ = 0;  // the queue that was rung again last
+  [[nodiscard]] bool asks(u16 which) { return is_up() && lanes_[which].present && lanes_[which].ring.arm(); }
+  void will_sleep() {
+    if (is_up()) found_nothing(quiet_spell::sleep);
+  }
+
+  u16 turn_ = 0;  // the queue that is rung again first
   quiet_spell quiet_{};
   device_life<P, T> life_{};
   lane lanes_[Count]{};

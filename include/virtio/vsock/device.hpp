@@ -354,7 +354,7 @@ class device {
 
   /// Asks for an interrupt when packets come or leave. True: there is something already, poll again before sleeping; also while
   /// small pieces are gathered, which only polls get on their way: `flush` before a long sleep.
-  [[nodiscard]] bool arm() { return !all_.to_tell.empty() || all_.unsent.is_gathering() || (life().is_up() && all_.arm()); }
+  [[nodiscard]] bool arm() { return !all_.to_tell.empty() || all_.unsent.is_gathering() || all_.arm(); }
   void disarm() { all_.queues.all().disarm(); }
   [[nodiscard]] interrupt_cause acknowledge_interrupt() { return all_.queues.all().acknowledge_interrupt(); }
   /// Reads the status: `needs_reset` when the device has failed; it is then reset, and all connections end. Errors also:

@@ -173,12 +173,13 @@ class exchange {
   void found_nothing() { queues.all().found_nothing(looks_in_poll); }
   /// Asks for interrupts ahead of a sleep. True: something is there already.
   [[nodiscard]] bool arm() {
+    if (!life().is_up()) return false;
+    const bool has_slept = queues.all().outlasts_sleep();
     if (queues.all().arm()) return true;
-    if (queues.all().outlasts_sleep()) {  // what is gathered waits as long as we do
+    if (has_slept) {  // what is gathered waits as long as we do
       ask_oldest();
       send_owed();
     }
-    queues.all().found_nothing(quiet_spell::sleep);
     return false;
   }
 

@@ -97,9 +97,13 @@ virtio::errc all_of_discovery(const Board& board, Disk& disk, virtio::dma_region
   static_assert(virtio::detail::trivially_destructible<__VA_ARGS__>);           \
   constinit __VA_ARGS__ name
 
-// The calls that a disk inherits, too: an instantiation leaves base classes out.
+// The calls that a driver inherits, too: an instantiation leaves base classes out.
 #define DISK_OBJECT(name, ...)                                                            \
   template class virtio::blk::extras<__VA_ARGS__>;                                        \
+  template class virtio::request_face<__VA_ARGS__, virtio::blk::done>;                    \
+  OBJECT(name, __VA_ARGS__)
+#define ENTROPY_OBJECT(name, ...)                                                         \
+  template class virtio::request_face<__VA_ARGS__, virtio::rng::done>;                    \
   OBJECT(name, __VA_ARGS__)
 
 #define DISK(name, board, transport, queue)                                               \
@@ -109,7 +113,7 @@ virtio::errc all_of_discovery(const Board& board, Disk& disk, virtio::dma_region
   OBJECT(name, __VA_ARGS__);                                                              \
   template virtio::errc all_of_a_console(__VA_ARGS__&, virtio::bytes)
 #define SMALL(name, board, transport, queue)                                              \
-  OBJECT(name##_entropy, virtio::rng::device<board, transport, queue>);                   \
+  ENTROPY_OBJECT(name##_entropy, virtio::rng::device<board, transport, queue>);           \
   OBJECT(name##_balloon, virtio::balloon::device<board, transport, queue>);               \
   template virtio::errc all_of_a_balloon(virtio::balloon::device<board, transport, queue>&, virtio::bytes); \
   CONSOLE(name##_console, virtio::console::device<board, transport, queue, one_port>);    \

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <virtio/device/buffer_pool.hpp>
-#include <virtio/device/request_queue.hpp>
+#include <virtio/device/request_face.hpp>
 #include <virtio/testing/echo_model.hpp>
 #include <virtio/transport/config_field.hpp>
 
@@ -29,7 +29,9 @@ struct done {
 
 /// An echo. All-zero until `start`. One context owns it.
 template <platform P, transport T, queue_format Q>
-class device {
+class device : public request_face<device<P, T, Q>, done> {
+  using face = request_face<device, done>;
+  friend face;
   enum : u16 { requestq, eventq, queues };
   using set = queue_set<P, T, Q, queues>;
   using ring = typename set::ring_type;
@@ -39,6 +41,7 @@ class device {
 
  public:
   using location = typename T::location;
+  using face::features;
   static constexpr usize dma_bytes = set::dma_bytes + pool::dma_bytes;
   static_assert(u64{dma_bytes} < 0x8000'0000, "the DMA storage of an echo::device must stay below 2 GiB");
 
@@ -65,10 +68,7 @@ class device {
     return {};
   }
 
-  [[nodiscard]] const report& why() const { return set_.session().why(); }
-  [[nodiscard]] const feature_set& features() const { return set_.session().features(); }
   [[nodiscard]] u32 largest() const { return largest_; }
-  [[nodiscard]] u16 in_flight() const { return requests_.in_flight(set_); }
 
   /// Sends `what`, in as many requests as it takes, and has it back in `room`, which is as large at least. Waits. Errors: `io_error`
   /// when less comes back than was sent.
@@ -113,15 +113,6 @@ class device {
     }
     return requests_.stage(set_, slot, chain, 0, chain.size(), cookie);
   }
-  void kick() { requests_.kick(set_); }
-  [[nodiscard]] result<done> next_completion() {
-    answer ended;
-    return finish(requests_.next(set_, ended), ended);
-  }
-  [[nodiscard]] result<done> wait_next() {
-    answer ended;
-    return finish(requests_.wait_next(set_, waiting::request, ended), ended);
-  }
   [[nodiscard]] result<done> wait(token which) { return wait(which, owner::user); }
 
   /// What the device says of the requests that it has served, which may be any number. Errors: `not_ready`; `unsupported`, it has no
@@ -148,19 +139,14 @@ class device {
     const bool ended = requests_.arm(set_);
     return set_.arm(eventq) || ended;
   }
-  void disarm() { set_.disarm(); }
-  [[nodiscard]] interrupt_cause acknowledge_interrupt() { return set_.acknowledge_interrupt(); }
-  [[nodiscard]] result<void> check() { return set_.check([this](errc why) { return fall(why); }); }
-  [[nodiscard]] result<void> reset() { return set_.reset([this](errc why) { return fall(why); }); }
-  [[nodiscard]] result<void> hand_off() { return set_.hand_off([this](errc why) { return fall(why); }); }
 
  private:
   errc fall(errc why) { return requests_.fall(set_, why); }
   [[nodiscard]] result<done> wait(token which, owner whose) {
     answer ended;
-    return finish(requests_.wait(set_, which, waiting::request, ended, whose), ended);
+    return done_of(this->await(which, whose, ended), ended);
   }
-  [[nodiscard]] result<done> finish(errc got, const answer& ended) {
+  [[nodiscard]] result<done> done_of(errc got, const answer& ended) {
     if (got != errc::ok) return got;
     const u32 length = ended.error == errc::ok ? ended.what.length : 0;
     requests_.finish(set_, ended, length);

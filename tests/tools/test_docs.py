@@ -191,7 +191,7 @@ def public_calls(header):
     return set(re.findall(r"^  (?! |static)(?:\[\[nodiscard\]\] )?[\w:&<> ]+ (\w+)\(", public, re.M))
 
 
-for column, headers in enumerate((["blk/device.hpp", "blk/extras.hpp"], ["rng/device.hpp"])):
+for column, headers in enumerate((["blk/device.hpp", "blk/extras.hpp", "device/request_face.hpp"], ["rng/device.hpp", "device/request_face.hpp"])):
     folder = headers[0].split("/")[0]
     members = set().union(*map(public_calls, headers))
     listed_calls = {name for names, *columns in called if columns[column] for name in re.findall(r"`(\w+)\(", names)}
@@ -201,7 +201,7 @@ for column, headers in enumerate((["blk/device.hpp", "blk/extras.hpp"], ["rng/de
 extra = {"discard", "write_zeroes", "secure_erase", "get_lifetime", "set_write_cache", "get_topology", "get_id", "refresh"}
 if not extra <= public_calls("blk/extras.hpp") or extra & public_calls("blk/device.hpp"):
     problems.append(f"blk/extras.hpp: not the place of {sorted(extra)}")
-if (lines := len((root / "include/virtio/blk/device.hpp").read_text().splitlines())) > 370:
+if (lines := len((root / "include/virtio/blk/device.hpp").read_text().splitlines())) > 310:
     problems.append(f"blk/device.hpp: {lines} lines")
 
 for header, struct in (("bus/pci/discover", "found"), ("bus/mmio/slots", "found"), ("base/report", "report"), ("bus/pci/function", "identity")):

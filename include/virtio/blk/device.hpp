@@ -7,7 +7,8 @@
 // `next_completion` takes back what has ended. `read`, `write` and `flush` are those three and a wait.
 // The calls come first, blocking ones ahead of the engine; how a chain is made and its end judged is in the private part.
 //
-// What this file leaves to others: the steps of a bring-up (device/session.hpp); waiting, and completions that another call waits for
+// What this file leaves to others: the steps of a bring-up (device/session.hpp); the calls that all drivers of requests have, `kick` and
+// `next_completion` to `reset` (device/request_face.hpp); waiting, and completions that another call waits for
 // (device/request_queue.hpp); the ring (queue/split.hpp); where headers and status bytes lie (blk/cells.hpp); how a long transfer is
 // cut (blk/limits.hpp); discard, write zeroes, secure erase, identification, wear, write cache and topology (blk/extras.hpp).
 //
@@ -17,7 +18,7 @@
 #include <virtio/blk/cells.hpp>
 #include <virtio/blk/extras.hpp>
 #include <virtio/blk/limits.hpp>
-#include <virtio/device/request_queue.hpp>
+#include <virtio/device/request_face.hpp>
 
 namespace virtio::blk {
 
@@ -39,7 +40,9 @@ struct done {
 /// interrupt handler may call `acknowledge_interrupt` alone. What a disk can do besides reading, writing and flushing is in
 /// blk/extras.hpp, and is called on the same object.
 template <platform P, transport T, queue_format Q, options O = options{}>
-class device : public extras<device<P, T, Q, O>> {
+class device : public request_face<device<P, T, Q, O>, done>, public extras<device<P, T, Q, O>> {
+  using face = request_face<device, done>;
+  friend face;
   friend extras<device>;
   static_assert(O.segments >= 1 && O.extents >= 1);
   static_assert(O.segments <= 0xfffd, "a request has a header and a status besides its segments, 65535 pieces in all");
@@ -54,6 +57,7 @@ class device : public extras<device<P, T, Q, O>> {
 
  public:
   using location = typename T::location;
+  using face::features;
 
   /// DMA storage that this type needs: `constinit virtio::dma_storage<disk_t::dma_bytes> disk_dma;`
   static constexpr usize dma_bytes = ring::dma_bytes + cells::bytes;
@@ -94,10 +98,6 @@ class device : public extras<device<P, T, Q, O>> {
     return {};
   }
 
-  /// What the last `start` came to: bound, or why not.
-  [[nodiscard]] const report& why() const { return set_.session().why(); }
-  [[nodiscard]] const feature_set& features() const { return set_.session().features(); }
-
   /// Size in sectors of 512 bytes, as it was at `start` or at the last `refresh`; 0 while the disk is down.
   [[nodiscard]] u64 capacity() const { return set_.ready() ? limits_.capacity() : 0; }
   [[nodiscard]] bool is_read_only() const { return features().has(feature::read_only); }
@@ -113,8 +113,6 @@ class device : public extras<device<P, T, Q, O>> {
   /// Over how many pieces of memory one request may be scattered. One, on a disk that does not say (SEG_MAX): some hosts serve one, and
   /// write the status into the second.
   [[nodiscard]] u16 most_pieces() const { return limits_.segments(); }
-  /// Requests that have been kicked and have not come back to the caller.
-  [[nodiscard]] u16 in_flight() const { return requests_.in_flight(set_); }
 
   // Blocking calls -------------------------------------------------------------------------------------------------------
 
@@ -175,80 +173,25 @@ class device : public extras<device<P, T, Q, O>> {
     return submit(request::flush, 0, bytes{}, direction::to_device, cookie);
   }
 
-  /// Shows everything staged to the device. At most one register write; none when nothing is staged or the device is busy
-  /// with the queue anyway.
-  void kick() { requests_.kick(set_); }
-
-  /// The next request to end, in any order, without waiting. Errors: `not_ready`; the rest as `read`, once, and then what was in
-  /// flight comes back as `canceled`, and then there is `not_started`; `device_broken` instead of all this while the device keeps
-  /// some of it.
-  [[nodiscard]] result<done> next_completion() {
-    answer ended;
-    return done_of(requests_.next(set_, ended), ended);
-  }
-
-  /// As `next_completion`, but waits for it. Errors also: `not_ready` when nothing is in flight.
-  [[nodiscard]] result<done> wait_next() {
-    answer ended;
-    return done_of(requests_.wait_next(set_, waiting::request, ended), ended);
-  }
-
-  /// Calls `take(done)` for at most `budget` requests that have ended, without waiting; says how many. Of a device that fails it
-  /// says nothing but that its requests come back `canceled`: the reason, which is told once, is lost. `next_completion` and
-  /// `drain` tell it.
-  template <callable_with<done> F>
-  usize poll(F&& take, usize budget = ring::slots) {
-    return virtio::poll(*this, take, budget);
-  }
-
-  /// Kicks, and calls `take(done)` for every request until none is in flight. Waits; bounded like `read`. Returns the first
-  /// error of the device, after every buffer has come back; `device_broken` when the device keeps some.
-  template <callable_with<done> F>
-  [[nodiscard]] result<void> drain(F&& take) {
-    return virtio::drain(*this, take);
-  }
-
   /// Waits for one request; others that end meanwhile are kept for `next_completion`. Errors: as `read`, `stale_handle`. After
   /// `device_broken` the request is in flight still, and comes out of `next_completion` as `canceled` when a reset succeeds.
   [[nodiscard]] result<void> wait(token which) { return wait(which, owner::user); }
 
-  // Interrupts and the end -----------------------------------------------------------------------------------------------
-
-  /// Asks for an interrupt at the next completion. True: something is there already, poll again before sleeping.
-  [[nodiscard]] bool arm() { return requests_.arm(set_); }
-  /// Asks for none. A hint: one may still come.
-  void disarm() { set_.disarm(); }
-  /// For the interrupt handler (not with MSI-X): reads the ISR, which drops the line.
-  [[nodiscard]] interrupt_cause acknowledge_interrupt() { return set_.acknowledge_interrupt(); }
-  /// For the main loop after a configuration interrupt: `needs_reset` when the device has failed. One register read. Errors also:
-  /// `not_started`; `device_broken` as `reset`.
-  [[nodiscard]] result<void> check() { return set_.check(falls()); }
-  /// Resets the device: requests in flight come back as `canceled`, the disk is down until the next `start`. Waits for the
-  /// device. Errors: `not_started`; it will not reset: `device_broken`, and keeps the storage and the buffers of what is in flight;
-  /// `timed_out`, and has neither, since it confirmed another reset before.
-  [[nodiscard]] result<void> reset() { return set_.reset(falls()); }
-  /// As `reset`, and takes the device off the bus: what a boot loader does before it jumps. On PCI bus mastering is off, the rest of
-  /// the command register as `start` found it. After success the device is anybody's, and the object touches it no more; after
-  /// `device_broken` a PCI device that keeps to its bus reaches memory no more, one in an MMIO slot does.
-  [[nodiscard]] result<void> hand_off() { return set_.hand_off(falls()); }
-
  private:
-  [[nodiscard]] auto falls() {
-    return [this](errc why) { return requests_.fall(set_, why); };
-  }
+  using face::await;
 
   // Header and status take two descriptors; what is left of the longest chain is for data.
   [[nodiscard]] u16 longest_data() const {
     return virtio::detail::smaller(static_cast<u16>(set_[0].longest_chain() - 2), O.segments);
   }
 
-  [[nodiscard]] result<void> check(u64 sector, u64 size) const {
+  [[nodiscard]] result<void> check_range(u64 sector, u64 size) const {
     if (size % sector_bytes != 0) return errc::misaligned;
     return check_extent(sector, size / sector_bytes);
   }
   /// For one request. The ring takes a page more, and segments of the device's own size may, too.
   [[nodiscard]] result<void> check_one(u64 sector, u64 size) const {
-    VIRTIO_TRY(check(sector, size));
+    VIRTIO_TRY(check_range(sector, size));
     return size > largest_transfer ? result<void>{errc::out_of_range} : result<void>{};
   }
   [[nodiscard]] result<void> check_extent(u64 sector, u64 count) const {
@@ -323,9 +266,6 @@ class device : public extras<device<P, T, Q, O>> {
     return done{ended.what.which, ended.what.cookie, finish(ended)};
   }
 
-  [[nodiscard]] errc await(token which, owner whose, answer& ended) {
-    return requests_.wait(set_, which, waiting::request, ended, whose);
-  }
   [[nodiscard]] result<void> wait_for(const result<token>& submitted) {
     if (!submitted) return submitted.error();
     return wait(*submitted, owner::call);
@@ -340,7 +280,7 @@ class device : public extras<device<P, T, Q, O>> {
   [[nodiscard]] result<void> transfer(request what, u64 sector, bytes data) {
     if (what == request::out && is_read_only()) return errc::read_only;
     if (data.empty()) return set_.ready();
-    VIRTIO_TRY(check(sector, data.size()));
+    VIRTIO_TRY(check_range(sector, data.size()));
     cutter cut{limits_};
     while (!data.empty()) {
       const bytes part = cut.next(data);

@@ -275,36 +275,4 @@ class request_queue {
   VIRTIO_EMPTY_MEMBER detail::mapped_pieces<P, slots, Pieces> mapped_{};
 };
 
-// What every driver of requests makes of its `next_completion` and `wait_next`.
-
-/// Calls `take(done)` for at most `budget` requests of `driver` that have ended, without waiting; returns how many.
-template <class Driver, class Take>
-usize poll(Driver& driver, Take&& take, usize budget) {
-  usize count = 0;
-  for (; count < budget; ++count) {
-    const auto one = driver.next_completion();
-    if (!one) break;
-    take(*one);
-  }
-  return count;
-}
-
-/// Kicks, and calls `take(done)` for every request of `driver` until none is in flight. Returns the first error of the device, after every
-/// buffer has come back; `device_broken` when the device keeps some.
-template <class Driver, class Take>
-[[nodiscard]] result<void> drain(Driver& driver, Take&& take) {
-  result<void> first;
-  for (;;) {
-    const auto one = driver.wait_next();
-    if (one) {
-      take(*one);
-    } else if (one.error() == errc::not_ready || !first) {
-      return first;  // nothing is in flight; or the device is down, and what was in flight has come back
-    } else {
-      first = one.error();
-      if (first.error() == errc::device_broken) return first;
-    }
-  }
-}
-
 }  // namespace virtio

@@ -4,7 +4,7 @@
 // Spec: virtio 1.4, 5.4. Layer: rng (may include device, transport, queue, platform, base).
 #pragma once
 
-#include <virtio/device/request_queue.hpp>
+#include <virtio/device/request_face.hpp>
 
 namespace virtio::rng {
 
@@ -17,9 +17,11 @@ struct done {
   u32 length = 0;
 };
 
-/// An entropy source. All-zero until `start`. One context owns it.
+/// An entropy source. All-zero until `start`. One context owns it. The engine's other calls, interrupts and the end are in
+/// device/request_face.hpp.
 template <platform P, transport T, queue_format Q>
-class device {
+class device : public request_face<device<P, T, Q>, done> {
+  friend request_face<device, done>;
   static constexpr u16 most_segments = 4;  // a buffer that is scattered for the device is filled in several rounds
   using set = queue_set<P, T, Q, 1>;
   using ring = typename set::ring_type;
@@ -43,10 +45,6 @@ class device {
     set_.go();
     return {};
   }
-
-  [[nodiscard]] const report& why() const { return set_.session().why(); }
-  [[nodiscard]] const feature_set& features() const { return set_.session().features(); }
-  [[nodiscard]] u16 in_flight() const { return requests_.in_flight(set_); }
 
   /// Fills the whole buffer: requests for `largest_request` bytes at most, and another for the rest when the device gives less.
   /// Waits. Devices that answer with nothing are asked again a few times. Errors: `io_error` when the device keeps giving nothing,
@@ -91,39 +89,13 @@ class device {
     return requests_.stage(set_, slot, chain, 0, chain.size(), cookie);
   }
 
-  void kick() { requests_.kick(set_); }
-  [[nodiscard]] result<done> next_completion() {
-    answer ended;
-    return done_of(requests_.next(set_, ended), ended);
-  }
-  [[nodiscard]] result<done> wait_next() {
-    answer ended;
-    return done_of(requests_.wait_next(set_, waiting::request, ended), ended);
-  }
+  /// Waits for one request; others that end meanwhile are kept for `next_completion`. Errors: as `wait_next`; `stale_handle`.
   [[nodiscard]] result<done> wait(token which) { return wait(which, owner::user); }
-  template <callable_with<done> F>
-  usize poll(F&& take, usize budget = ring::slots) {
-    return virtio::poll(*this, take, budget);
-  }
-  template <callable_with<done> F>
-  [[nodiscard]] result<void> drain(F&& take) {
-    return virtio::drain(*this, take);
-  }
-
-  [[nodiscard]] bool arm() { return requests_.arm(set_); }
-  void disarm() { set_.disarm(); }
-  [[nodiscard]] interrupt_cause acknowledge_interrupt() { return set_.acknowledge_interrupt(); }
-  [[nodiscard]] result<void> check() { return set_.check(falls()); }
-  [[nodiscard]] result<void> reset() { return set_.reset(falls()); }
-  [[nodiscard]] result<void> hand_off() { return set_.hand_off(falls()); }
 
  private:
-  [[nodiscard]] auto falls() {
-    return [this](errc why) { return requests_.fall(set_, why); };
-  }
   [[nodiscard]] result<done> wait(token which, owner whose) {
     answer ended;
-    return done_of(requests_.wait(set_, which, waiting::request, ended, whose), ended);
+    return done_of(this->await(which, whose, ended), ended);
   }
   [[nodiscard]] result<done> done_of(errc got, const answer& ended) {
     if (got != errc::ok) return got;

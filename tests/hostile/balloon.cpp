@@ -8,6 +8,7 @@
 #include <set>
 
 #include "balloon.hpp"
+#include "lies.hpp"
 #include "ring_rig.hpp"
 
 using namespace virtio;
@@ -35,21 +36,6 @@ errc call(Driver& d, u16 queue) {
   }
 }
 
-void lie(virtio::testing::split_device& ring, int which) {
-  const u16 idx = ring.raw_used_idx();
-  switch (which) {
-    case 0: ring.raw_used_idx(static_cast<u16>(idx + 100)); break;
-    case 1: ring.raw_used_idx(static_cast<u16>(idx - 1)); break;
-    case 2:
-      ring.raw_used_element(idx, 0xfffff, 0);
-      ring.raw_used_idx(static_cast<u16>(idx + 1));
-      break;
-    default:
-      ring.raw_used_element(idx, 6, 0);
-      ring.raw_used_idx(static_cast<u16>(idx + 1));
-  }
-}
-
 }  // namespace
 
 TEST_CASE("hostile: a balloon's ring that lies takes the device down, in whatever call it is seen, and a start mends it",
@@ -64,7 +50,7 @@ TEST_CASE("hostile: a balloon's ring that lies takes the device down, in whateve
   REQUIRE(*d->inflate(10, pages_from{0}) == 10);
   model.open_round();
   m.expect_objections = true;  // the device remembers other positions than it showed
-  lie(model.ring(lying), which);
+  rig::lie(model.ring(lying), which, 6);
   CHECK(call(d, calling) == errc::device_misbehaved);
   CHECK(model.status() == 0);
   CHECK(d->actual() == 0);
@@ -189,7 +175,7 @@ struct trial {
   void lie_about(u16 queue) {
     if (!model.at(queue).enabled) return;
     if (model.accepted(34)) model.packed_ring(queue).push(static_cast<u16>(any(9)), 0), model.packed_ring(queue).publish();
-    else lie(model.ring(queue), static_cast<int>(any(4)));
+    else rig::lie(model.ring(queue), static_cast<int>(any(4)), 6);
   }
 
   // Each call has done what it says, or has reset the device, or says that the device keeps all it has.

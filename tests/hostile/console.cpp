@@ -8,6 +8,7 @@
 #include <random>
 
 #include "console.hpp"
+#include "lies.hpp"
 
 using namespace virtio;
 using rig::console_driver;
@@ -18,17 +19,6 @@ using rig::with_ports;
 using offers = rig::console_offers;
 
 namespace {
-
-void lie(virtio::testing::split_device& ring, int which) {
-  const u16 idx = ring.raw_used_idx();
-  switch (which) {
-    case 0: ring.raw_used_idx(static_cast<u16>(idx + 100)); break;
-    case 1: ring.raw_used_idx(static_cast<u16>(idx - 1)); break;
-    default:
-      ring.raw_used_element(idx, 0xfffff, 0);
-      ring.raw_used_idx(static_cast<u16>(idx + 1));
-  }
-}
 
 template <class Driver>
 errc call(Driver& d, int which, u16 port) {
@@ -77,7 +67,7 @@ TEST_CASE("hostile: a console's ring that lies takes the device down, in whateve
   REQUIRE(d.start(m, m.where(4)));
   settle(d, model);
   m.expect_objections = true;  // the device remembers other positions than it showed
-  lie(model.ring(lying), which);
+  rig::lie(model.ring(lying), which, 0);
   (void)call(d, calling, 1);
   CHECK(call(d, 4, 1) != errc::ok);
   CHECK(model.status() == 0);

@@ -7,28 +7,13 @@
 
 #include "disk.hpp"
 #include "entropy.hpp"
+#include "lies.hpp"
 
 using namespace virtio;
 
 namespace {
 
 using queue_type = split_queue<8, ring_options{.ring_entries = 256}>;
-
-// Tells one lie about the used ring of a device that has requests.
-void lie(virtio::testing::split_device& ring, int which) {
-  const u16 idx = ring.raw_used_idx();
-  switch (which) {
-    case 0: ring.raw_used_idx(static_cast<u16>(idx + 100)); break;
-    case 1: ring.raw_used_idx(static_cast<u16>(idx - 1)); break;
-    case 2:
-      ring.raw_used_element(idx, 0xfffff, 0);
-      ring.raw_used_idx(static_cast<u16>(idx + 1));
-      break;
-    default:
-      ring.raw_used_element(idx, 7, 0);
-      ring.raw_used_idx(static_cast<u16>(idx + 1));
-  }
-}
 
 }  // namespace
 
@@ -43,7 +28,7 @@ TEST_CASE("hostile: a blocking call returns only after a reset when the ring lie
   std::vector<u8> other(512), mine(512);
   REQUIRE(d->submit_read(1, other, 11));
   m.memory.on_wait = [&](waiting why, u64) {
-    if (why == waiting::request) lie(model.ring(), which);
+    if (why == waiting::request) rig::lie(model.ring(), which, 7);
   };
   m.function(4).clear_log();
   CHECK(d->read(0, mine).error() == errc::device_misbehaved);
@@ -71,7 +56,7 @@ TEST_CASE("hostile: polling reports the lie once, then hands every buffer back, 
   REQUIRE(d->submit_read(0, a, 1));
   REQUIRE(d->submit_read(1, b, 2));
   d->kick();
-  lie(model.ring(), 0);
+  rig::lie(model.ring(), 0, 7);
   CHECK(d->next_completion().error() == errc::device_misbehaved);
   CHECK(d->next_completion()->status == errc::canceled);
   CHECK(d->next_completion()->status == errc::canceled);
@@ -93,7 +78,7 @@ TEST_CASE("hostile: drain ends whatever the device does", "[blk][hostile]") {
   REQUIRE(d->submit_read(0, a, 1));
   REQUIRE(d->submit_read(1, b, 2));
   d->kick();
-  if (which < 4) lie(model.ring(), which);
+  if (which < 4) rig::lie(model.ring(), which, 7);
   int back = 0;
   const auto end = d->drain([&](blk::done one) { back += one.status == errc::canceled; });
   CHECK(end.error() == (which < 4 ? errc::device_misbehaved : errc::timed_out));

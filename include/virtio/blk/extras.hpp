@@ -78,7 +78,7 @@ class extras {
 
   // Extents: one of any length, which waits, or some, which do not ------------------------------------------------------
 
-  /// Tells the device that nobody needs what is in `count` sectors from `sector` on; until they are written again they read as
+  /// Tells the device that the contents of `count` sectors from `sector` on are not needed; until they are written again they read as
   /// anything. Split where the device's limits are, each part a request of its own: when one fails, some may be discarded and
   /// some not. The device says how much one request may name, and a call makes `largest_sweep` of them at most: what is left then is
   /// for the next call, from where `swept` says that this one came. Waits and fails as `write`. Errors also: `unsupported` when the

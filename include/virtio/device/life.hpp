@@ -23,7 +23,7 @@ struct patience {
     looks = 0;
     renewed = true;
   }
-  /// Something came, which may be for nobody: the interrupt that was asked for is spent.
+  /// Something came, if only a buffer that no call waits for: the interrupt that was asked for is spent.
   void came() { looked = false; }
 };
 

@@ -45,8 +45,8 @@ class mapped_pieces<P, Slots, Pieces> {
 
 }  // namespace detail
 
-/// Who hears of a request that is waited for when the device keeps its buffers and a later reset gives them back: whoever takes
-/// completions, or nobody, since a call that waits for a request of its own is over by then.
+/// What becomes of a request that was waited for, when the device keeps its buffers and a later reset gives them back: the user takes its
+/// completion, or it is dropped, since a call that waits for a request of its own is over by then.
 enum class owner : u8 { user, call };
 
 /// What is known of the requests on one queue of a `queue_set`, besides its ring. Each call is given the set, which must always be the

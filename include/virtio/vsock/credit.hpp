@@ -97,17 +97,18 @@ class receive_budget {
  public:
   constexpr void start(u32 packets) { free_ = packets; }
 
-  /// How many packets' room a connection that has been promised `now` of them should get, `most` at most.
-  [[nodiscard]] constexpr u32 share(u32 now, u32 most) const {
-    const u32 within_reach = free_ + beyond_first(now);
-    return 1 + virtio::detail::smaller(most - 1, (within_reach + 1) / 2);
+  /// How many packets' room a connection that holds `extra` of these should be promised, `most` at most.
+  [[nodiscard]] constexpr u32 share(u32 extra, u32 most) const {
+    return 1 + virtio::detail::smaller(most - 1, (free_ + extra + 1) / 2);
   }
-  /// A connection's promise has changed.
-  constexpr void changed(u32 before, u32 after) { free_ = free_ + beyond_first(before) - beyond_first(after); }
+  /// A connection holds `extra` of these from now on; at most what `share` said.
+  constexpr void settle(u16& held, u32 extra) {
+    free_ = free_ + held - extra;
+    held = static_cast<u16>(extra);
+  }
   [[nodiscard]] constexpr u32 free() const { return free_; }
 
  private:
-  [[nodiscard]] static constexpr u32 beyond_first(u32 packets) { return packets == 0 ? 0 : packets - 1; }
   u32 free_ = 0;
 };
 

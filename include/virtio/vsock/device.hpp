@@ -252,6 +252,21 @@ class device {
     return done;
   }
 
+  /// Bytes that have arrived and were not read, those of messages that are not whole yet included. Errors: `stale_handle`.
+  [[nodiscard]] result<usize> unread(socket which) const {
+    VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
+    return usize{all_.table[one].in.unread()};
+  }
+  /// Sets how many bytes the peer may send ahead, in whole `receive_packet`s, rounded up; as far as the shared memory allows, as ever.
+  /// What was promised before is not taken back. Errors: `invalid_argument`, none or more than `receive_buffer`; `stale_handle`.
+  [[nodiscard]] result<void> set_window(socket which, u32 size) {
+    VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
+    if (size == 0 || size > L.receive_buffer) return errc::invalid_argument;
+    all_.unread.set_window(all_.table[one], 1 + (size - 1) / L.receive_packet);
+    all_.after_reading(one);
+    return {};
+  }
+
   /// Takes one message to send, whole or not at all; it leaves at once. Errors: as `try_send`; `too_long` for what neither our send
   /// buffers nor the peer can ever hold; `invalid_argument` for no bytes, which no host delivers, and on a stream.
   [[nodiscard]] result<void> try_send_message(socket which, const_bytes data, border end = border::message) {
@@ -294,6 +309,7 @@ class device {
     if (c.now == state::connecting) return errc::not_ready;
     if (c.now == state::ended) return c.why;
     c.gave_up |= what;
+    all_.unread.settle(c);
     if (!c.gathered.empty()) all_.owe(one, detail::debt::data);
     all_.owe(one, detail::debt::shutdown);
     all_.send_owed();

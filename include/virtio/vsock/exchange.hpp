@@ -80,6 +80,7 @@ class exchange {
     }
     VIRTIO_TRY_ASSIGN(const u16 one, table.add(local_port, peer, what));
     table[one].now = now;
+    unread.begin_window(table[one]);
     return one;
   }
 
@@ -120,6 +121,7 @@ class exchange {
     c.now = state::closing;
     closing_.push(all(), one);
     c.gave_up = ends::both;
+    unread.settle(c);
     if (!c.gathered.empty()) owe(one, debt::data);
     owe(one, debt::shutdown);
     send_owed();
@@ -254,10 +256,11 @@ class exchange {
     owe(one, debt::credit_request);
   }
 
-  /// A packet of a connection. Each tells the peer how far it may send, which may be further than before. A peer that could send no
+  /// A packet of a connection. Each tells the peer how far it may send, which may be further than before, but for what would be dropped
+  /// in a connection that is being closed. A peer that could send no
   /// more is told once again, by a packet for that alone: vhost-device-vsock 0.3.0 takes up sending at no other.
   [[nodiscard]] packet header(connection& c, op what, u32 length = 0, u32 flags = 0) {
-    if (c.now != state::leaving && c.now != state::ended) {
+    if (what != op::shutdown && (c.now == state::established || c.now == state::connecting)) {
       const bool stuck = c.in.left() == 0 && c.now == state::established;
       unread.open_window(c);
       if (stuck && c.in.left() != 0 && what != op::credit_update && what != op::response) c.owed |= debt::credit;

@@ -60,32 +60,53 @@ template <class Pool, limits L>
 class inbox {
  public:
   /// Nothing has arrived, and each connection's first packet is spoken for.
-  void start() { budget_.start(L.pool_packets() - L.connections); }
+  void start() { budget_.start(shared); }
 
   // Promises -------------------------------------------------------------------------------------------------------------
 
+  /// The window of a connection that begins. With memory for all windows it is whole at once. Else it is small until the peer has used
+  /// it, and smallest while more than half of the memory is promised; but a peer that sends messages may need it all for the first one.
+  void begin_window(connection& c) {
+    c.most_window = L.buffer_packets();
+    c.window = L.buffer_packets();
+    if (is_shared && !c.messages) c.window = 2 * budget_.free() >= shared && L.buffer_packets() >= 2 ? u16{2} : u16{1};
+  }
+  /// From now on a window of `packets`; smaller ones do not take back what was promised.
+  void set_window(connection& c, u32 packets) { c.window = c.most_window = static_cast<u16>(packets); }
+
   /// How far a connection's window should reach now.
   [[nodiscard]] u32 wanted_window(const connection& c) const {
-    if constexpr (L.pool_packets() >= u64{L.connections} * L.buffer_packets()) return L.buffer_packets() * L.receive_packet;
-    return budget_.share(packets_promised(c), L.buffer_packets()) * L.receive_packet;
+    if (discards(c)) return L.receive_packet;
+    if constexpr (!is_shared) return c.window * L.receive_packet;
+    return budget_.share(c.extra, c.window) * L.receive_packet;
   }
   void open_window(connection& c) {
-    const u32 before = packets_promised(c);
     c.in.open(wanted_window(c));
-    budget_.changed(before, packets_promised(c));
+    settle(c);
   }
   /// Nothing more will come.
   void close_window(connection& c) {
-    const u32 before = packets_promised(c);
     c.in.close();
-    budget_.changed(before, packets_promised(c));
+    settle(c);
+  }
+  /// What comes from now on is dropped, which takes no memory.
+  void settle(connection& c) {
+    if constexpr (is_shared) budget_.settle(c.extra, beyond_first(discards(c) ? c.in.unread() : c.in.promised()));
   }
   /// Bytes were read, or are not wanted.
   void count_read(connection& c, u32 size) {
-    const u32 before = packets_promised(c);
     c.in.consume(size);
-    budget_.changed(before, packets_promised(c));
+    if constexpr (is_shared) {
+      if (c.in.consumed() - c.grown_at >= c.window * L.receive_packet) grow(c);
+      settle(c);
+    }
   }
+  /// The peer can send no more before more was read: its window is too small for it.
+  void used_up(connection& c) {
+    if constexpr (is_shared) grow(c);
+  }
+  /// Packets that no connection is promised, beyond the one that each is sure of.
+  [[nodiscard]] u32 free_packets() const { return budget_.free(); }
 
   // Bytes ----------------------------------------------------------------------------------------------------------------
 
@@ -154,9 +175,19 @@ class inbox {
   [[nodiscard]] u32& filled(buffer_index buffer) { return filled_[buffer.number()]; }
   [[nodiscard]] u32 filled(buffer_index buffer) const { return filled_[buffer.number()]; }
 
-  [[nodiscard]] static constexpr u32 packets_promised(const connection& c) {
-    return (c.in.promised() + (L.receive_packet - 1)) / L.receive_packet;
+  /// Whether what still comes is dropped.
+  [[nodiscard]] static bool discards(const connection& c) { return c.gave_up.has(ends::receive); }
+
+  /// Doubles the window, when the peer has used it up.
+  static void grow(connection& c) {
+    c.grown_at = c.in.consumed();
+    c.window = static_cast<u16>(virtio::detail::smaller(u32{c.most_window}, u32{c.window} * 2));
   }
+  [[nodiscard]] static constexpr u32 beyond_first(u32 bytes) { return bytes <= L.receive_packet ? 0 : (bytes - 1) / L.receive_packet; }
+
+  static constexpr u32 shared = L.pool_packets() - L.connections;  // beyond the one that each connection is sure of
+  // Whether there is less than all windows together need.
+  static constexpr bool is_shared = L.pool_packets() < u64{L.connections} * L.buffer_packets();
 
   receive_budget budget_{};
   u32 filled_[Pool::count]{};

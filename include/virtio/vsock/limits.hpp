@@ -12,7 +12,7 @@ struct limits {
   u16 listeners = 4;
   u16 replies = 16;            // resets to strangers that wait for room in the transmit queue
   u32 receive_packet = 4096;   // bytes of payload in one receive buffer, a power of two
-  u32 receive_buffer = 65536;  // bytes that the peer of one connection may send ahead, at most
+  u32 receive_buffer = 65536;  // bytes that the peer of one connection may send ahead, at most: its largest window
   u32 receive_pool = 0;        // the same of all connections together, at most; 0: all may have `receive_buffer`
   u32 send_packet = 4096;      // bytes of payload in one send buffer, 65536 at most
   u16 send_packets = 16;       // send buffers

@@ -83,6 +83,10 @@ struct connection {
   u32 gathered_from = 0;
   u32 gathered_up_to = 0;
   receive_window in{};
+  u32 grown_at = 0;     // bytes consumed when the window became what it is
+  u16 window = 0;       // packets that it is to reach, where there is memory for that
+  u16 most_window = 0;  // and those that it may grow to
+  u16 extra = 0;        // packets of the shared memory that are promised
   send_window out{};
   u16 next_in_bucket = 0;
   links to_send{}, to_tell{}, in_line{}, gathering{}, for_buffer{};

@@ -233,23 +233,22 @@ class device {
     else if (!into.empty()) return all_.nothing_to_read(all_.table[one]);
     return copied;
   }
-  /// Shows `look(bytes)` what has arrived, where it is, as much of it as lies together; `look` says how many bytes it is done with.
-  /// The memory is the device's, too: a host may change it meanwhile, so look at each byte once. It is valid until `look` returns;
-  /// `look` may call anything here but what receives from this connection. What it leaves is shown again, with what came behind it
-  /// only where that lies together. Returns and fails as `try_receive`; `in_use`, it was received from.
-  template <callable_with<const_bytes> F>
+  /// Shows what has arrived, where it is: `look(arrived)` sees all of it, in pieces, `look(const_bytes)` the first piece; it says how many
+  /// bytes it is done with. The memory is the device's, too: a host that lies may change it meanwhile, so look at each byte once. It is
+  /// valid until `look` returns, which may call anything here but `start`, `reset` and `hand_off`: what it reads or drops stays as it is
+  /// until then. What it leaves is shown again, with what came behind it. Returns and fails as `try_receive`; `in_use`, it was received
+  /// from, or is shown already. A loop that waits for more than the peer may send ahead waits for ever.
+  template <class F>
+    requires callable_with<F, const_bytes> || callable_with<F, const arrived&>
   [[nodiscard]] result<usize> receive_with(socket which, F&& look) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     if (all_.table[one].messages) return errc::invalid_argument;
     if (all_.table[one].received.empty()) return all_.nothing_to_read(all_.table[one]);
-    const const_bytes here = all_.unread.first(all_.table[one], all_.queues.received);
-    const u32 read_before = all_.table[one].in.consumed();
-    const usize done = virtio::detail::smaller(static_cast<usize>(look(here)), here.size());
-    VIRTIO_TRY(all_.find(which));
-    if (all_.table[one].in.consumed() != read_before) return errc::in_use;
-    all_.unread.consume(all_.table[one], all_.queues.received, static_cast<u32>(done));
-    all_.after_reading(one);
-    return done;
+    VIRTIO_TRY_ASSIGN(const u32 done, show(which, one, all_.table[one].in.unread(), [&](const arrived& here) {
+      if constexpr (callable_with<F, const_bytes>) return virtio::detail::smaller(static_cast<usize>(look(*here.begin())), (*here.begin()).size());
+      else return virtio::detail::smaller(static_cast<usize>(look(here)), here.size());
+    }));
+    return usize{done};
   }
 
   /// Bytes that have arrived and were not read, those of messages that are not whole yet included. Errors: `stale_handle`.
@@ -298,6 +297,21 @@ class device {
     }
     all_.after_reading(one);
     if (!fits) return errc::too_long;
+    return message{found.size, found.ends_record};
+  }
+
+  /// Shows `look(arrived, border)` one message that has arrived whole, where it is, and what its end ends; it is done with then. As
+  /// `receive_with` otherwise. Errors: as `try_receive_message`.
+  template <callable_with<const arrived&, border> F>
+  [[nodiscard]] result<message> receive_message_with(socket which, F&& look) {
+    VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
+    if (!all_.table[one].messages) return errc::invalid_argument;
+    if (all_.table[one].whole_messages == 0) return all_.nothing_whole(one);
+    const detail::message_found found = all_.unread.first_message(all_.table[one], all_.queues.received);
+    VIRTIO_TRY(show(which, one, found.size, [&](const arrived& here) {
+      look(here, found.ends_record ? border::record : border::message);
+      return here.size();
+    }));
     return message{found.size, found.ends_record};
   }
 
@@ -389,6 +403,24 @@ class device {
   }
 
  private:
+  /// Shows `look` the first `size` unread bytes, and consumes as many of them as it says. Errors: `in_use`, `stale_handle`.
+  template <class F>
+  [[nodiscard]] result<u32> show(socket which, u16 one, u32 size, F&& look) {
+    connection& c = all_.table[one];
+    if (!c.shown_up_to.is_none()) return errc::in_use;
+    const auto shown = all_.unread.begin_showing(c);
+    const u32 from = c.read_up_to;
+    const u32 done = static_cast<u32>(look(all_.unread.first_pieces(c, all_.queues.received, size)));
+    const auto found = all_.find(which);
+    const bool whole = all_.unread.end_showing(found ? &c : nullptr, all_.queues.received, shown);
+    VIRTIO_TRY(result<void>{found.error()});
+    if (!whole || c.read_up_to != from) return errc::in_use;
+    if (c.messages) --c.whole_messages;
+    all_.unread.consume_pieces(c, all_.queues.received, done);
+    all_.after_reading(one);
+    return done;
+  }
+
   errc fall_and_discard(errc why) {
     const errc how = all_.fall(why);
     if (!life().has_memory()) all_.discard_all();  // it lies in storage that is the caller's again

@@ -9,6 +9,68 @@
 #include <virtio/vsock/limits.hpp>
 #include <virtio/vsock/table.hpp>
 
+namespace virtio::vsock {
+
+/// Bytes that have arrived, where they are: in pieces, each in a buffer of its own. Valid while it is shown.
+///
+///   for (const_bytes piece : here) …
+class arrived {
+ public:
+  class iterator {
+   public:
+    [[nodiscard]] const_bytes operator*() const {
+      return {all_->payloads_ + usize{all_->payload_bytes_} * at_.number() + from_, in_piece()};
+    }
+    iterator& operator++() {
+      left_ -= in_piece();
+      if (left_ != 0) at_ = all_->links_[at_.number()];
+      from_ = 0;
+      return *this;
+    }
+    [[nodiscard]] friend bool operator==(const iterator& a, const iterator& b) { return a.left_ == b.left_; }
+
+   private:
+    friend arrived;
+    iterator(const arrived& all, u32 left) : all_{&all}, at_{all.first_}, from_{all.from_}, left_{left} {}
+    [[nodiscard]] u32 in_piece() const { return virtio::detail::smaller(all_->filled_[at_.number()] - from_, left_); }
+
+    const arrived* all_;
+    buffer_index at_;
+    u32 from_, left_;
+  };
+
+  /// `first` holds the first bytes, from `from` on, and `links` lead to the others.
+  arrived(const u8* payloads, u32 payload_bytes, const buffer_index* links, const u32* filled, buffer_index first, u32 from, u32 size)
+      : payloads_{payloads}, links_{links}, filled_{filled}, payload_bytes_{payload_bytes}, first_{first}, from_{from}, size_{size} {}
+
+  [[nodiscard]] usize size() const { return size_; }
+  [[nodiscard]] iterator begin() const { return {*this, size_}; }
+  [[nodiscard]] iterator end() const { return {*this, 0}; }
+
+  /// Copies bytes from byte `offset` on, as many as fit and are there: says how many.
+  usize copy_to(usize offset, bytes into) const {
+    usize done = 0;
+    for (const const_bytes piece : *this) {
+      if (done == into.size()) break;
+      const const_bytes part = piece.part(offset, into.size() - done);
+      __builtin_memcpy(into.data() + done, part.data(), part.size());
+      done += part.size();
+      offset -= virtio::detail::smaller(offset, piece.size());
+    }
+    return done;
+  }
+
+ private:
+  const u8* payloads_;
+  const buffer_index* links_;
+  const u32* filled_;
+  u32 payload_bytes_;
+  buffer_index first_;
+  u32 from_, size_;
+};
+
+}  // namespace virtio::vsock
+
 namespace virtio::vsock::detail {
 
 /// A message that has arrived whole.
@@ -60,7 +122,10 @@ template <class Pool, limits L>
 class inbox {
  public:
   /// Nothing has arrived, and each connection's first packet is spoken for.
-  void start() { budget_.start(shared); }
+  void start() {
+    budget_.start(shared);
+    ++starts_;
+  }
 
   // Promises -------------------------------------------------------------------------------------------------------------
 
@@ -142,17 +207,58 @@ class inbox {
     const buffer_index buffer = c.received.first();
     return {pool.payload(buffer) + c.read_up_to, filled(buffer) - c.read_up_to};
   }
-  /// The first `size` bytes of them are done with.
+  /// The first `size` unread bytes, in their buffers. Only if there are so many, and not none.
+  [[nodiscard]] arrived first_pieces(const connection& c, Pool& pool, u32 size) const {
+    const buffer_index lowest{0};
+    return {pool.payload(lowest), L.receive_packet, &pool.after(lowest), filled_, c.received.first(), c.read_up_to, size};
+  }
+  /// The first `size` bytes of the first buffer are done with.
   void consume(connection& c, Pool& pool, u32 size) {
     count_read(c, size);
     c.read_up_to += size;
     if (c.read_up_to < filled(c.received.first())) return;
     c.read_up_to = 0;
-    pool.give_back(c.received.pop(pool));
+    drop_first(c, pool);
+  }
+  /// The first `size` bytes are done with, in whatever buffers. Only if there are so many.
+  void consume_pieces(connection& c, Pool& pool, u32 size) {
+    while (size != 0) {
+      const u32 here = virtio::detail::smaller(static_cast<u32>(first(c, pool).size()), size);
+      consume(c, pool, here);
+      size -= here;
+    }
   }
   void discard(connection& c, Pool& pool) {
     c.whole_messages = 0;
     while (!c.received.empty()) consume(c, pool, static_cast<u32>(first(c, pool).size()));
+  }
+
+  // Showing --------------------------------------------------------------------------------------------------------------
+
+  /// Buffers that are shown. Until the end of that, none goes back to the device, whatever becomes of the connection.
+  struct display {
+    buffer_index first{}, last{};
+    u32 start = 0;
+  };
+  /// Shows all unread buffers. Only if there are some, and none is shown.
+  [[nodiscard]] display begin_showing(connection& c) const {
+    c.shown_up_to = c.received.last();
+    return {c.received.first(), c.received.last(), starts_};
+  }
+  /// The end of that: those that were read or dropped meanwhile go back. `c` is null when the connection is gone. Says whether all are
+  /// unread still.
+  bool end_showing(connection* c, Pool& pool, const display& shown) {
+    if (shown.start != starts_) return false;  // all buffers have been taken back
+    buffer_index unread{};
+    if (c != nullptr && !c->shown_up_to.is_none()) unread = c->received.first();
+    if (c != nullptr) c->shown_up_to = no_buffer;
+    for (buffer_index at = shown.first; at != unread;) {  // links of buffers that are dropped stay as they are
+      const buffer_index next = pool.after(at);
+      pool.give_back(at);
+      if (at == shown.last) break;
+      at = next;
+    }
+    return unread == shown.first;
   }
 
  private:
@@ -164,6 +270,11 @@ class inbox {
     __builtin_memcpy(pool.payload(tail) + there, pool.payload(buffer), length);
     filled(tail) = there + length;
     return true;
+  }
+  void drop_first(connection& c, Pool& pool) {
+    const buffer_index one = c.received.pop(pool);
+    if (c.shown_up_to.is_none()) return pool.give_back(one);
+    if (one == c.shown_up_to) c.shown_up_to = no_buffer;
   }
   void link(connection& c, Pool& pool, buffer_index buffer, u32 length) {
     c.received.push(pool, buffer);
@@ -190,6 +301,7 @@ class inbox {
   static constexpr bool is_shared = L.pool_packets() < u64{L.connections} * L.buffer_packets();
 
   receive_budget budget_{};
+  u32 starts_ = 0;
   u32 filled_[Pool::count]{};
   VIRTIO_EMPTY_MEMBER borders<Pool::count, L.receive_packet, L.messages> borders_{};
 };

@@ -78,6 +78,7 @@ struct connection {
   errc why = errc::ok;  // how it ended
   buffer_list received{};  // buffers with unread bytes
   u32 read_up_to = 0;      // of the first one
+  buffer_index shown_up_to{};  // those up to this one are shown to the program: they stay as they are for now
   u32 whole_messages = 0;  // among them
   buffer_list gathered{};  // send buffers with bytes to send: one, or several for a message
   u32 gathered_from = 0;

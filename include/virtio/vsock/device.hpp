@@ -244,17 +244,48 @@ class device {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     if (all_.table[one].messages) return errc::invalid_argument;
     if (all_.table[one].received.empty()) return all_.nothing_to_read(all_.table[one]);
-    VIRTIO_TRY_ASSIGN(const u32 done, show(which, one, all_.table[one].in.unread(), [&](const arrived& here) {
-      if constexpr (callable_with<F, const_bytes>) return virtio::detail::smaller(static_cast<usize>(look(*here.begin())), (*here.begin()).size());
-      else return virtio::detail::smaller(static_cast<usize>(look(here)), here.size());
+    VIRTIO_TRY_ASSIGN(const u32 done, show(which, one, all_.unread.size(all_.table[one]), [&](const arrived& here) {
+      if constexpr (callable_with<F, const_bytes>)
+        return virtio::detail::smaller(static_cast<usize>(look(*here.begin())), (*here.begin()).size());
+      else
+        return virtio::detail::smaller(static_cast<usize>(look(here)), here.size());
     }));
     return usize{done};
+  }
+
+  /// Takes the first piece of what has arrived out of the stream, where it is; the program holds it until `give_back`, even when the
+  /// connection is gone, or the device failed, but no longer than to the next `start`, or a `reset` or `hand_off` that succeeds. The
+  /// peer's window counts it as unread until then. Errors: as `try_receive`; `table_full`, `limits::pieces` are held; `in_use`, inside
+  /// the callback of `receive_with`; `unsupported`, there is no room for any.
+  [[nodiscard]] result<piece> try_take(socket which) {
+    VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
+    connection& c = all_.table[one];
+    if (L.pieces == 0) return errc::unsupported;
+    if (c.messages) return errc::invalid_argument;
+    if (c.received.empty()) return all_.nothing_to_read(c);
+    if (!c.shown_up_to.is_none()) return errc::in_use;
+    if (all_.pieces.is_full()) return errc::table_full;
+    const const_bytes data = all_.unread.first(c, all_.queues.received);
+    return all_.pieces.hold(all_.unread.take_first(c, all_.queues.received), data, which);
+  }
+  /// The program is done with a piece. Errors: `stale_handle`, it was given back, or is no longer there.
+  [[nodiscard]] result<void> give_back(const piece& which) {
+    const auto* const known = all_.pieces.find(which);
+    if (known == nullptr) return errc::stale_handle;
+    all_.queues.received.give_back(known->buffer);
+    const u32 size = known->size;
+    const auto from = all_.find(known->from);
+    all_.pieces.release(which.place);
+    if (!from) return {};
+    all_.unread.count_taken(all_.table[*from], size);
+    all_.after_reading(*from);
+    return {};
   }
 
   /// Bytes that have arrived and were not read, those of messages that are not whole yet included. Errors: `stale_handle`.
   [[nodiscard]] result<usize> unread(socket which) const {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
-    return usize{all_.table[one].in.unread()};
+    return usize{all_.unread.size(all_.table[one])};
   }
   /// Sets how many bytes the peer may send ahead, in whole `receive_packet`s, rounded up; as far as the shared memory allows, as ever.
   /// What was promised before is not taken back. Errors: `invalid_argument`, none or more than `receive_buffer`; `stale_handle`.

@@ -8,6 +8,7 @@
 #include <virtio/vsock/listeners.hpp>
 #include <virtio/vsock/outbox.hpp>
 #include <virtio/vsock/packets.hpp>
+#include <virtio/vsock/pieces.hpp>
 #include <virtio/vsock/replies.hpp>
 
 namespace virtio::vsock {
@@ -29,6 +30,7 @@ class exchange {
   outbox<typename queues_type::send_pool, L> unsent{};
   detail::listeners<L.listeners> listeners{};
   detail::replies<L.replies> replies{};  // to packets of no connection
+  held_pieces<L.pieces> pieces{};
   line_of<&connection::to_tell> to_tell{};
 
   /// Before a start: as if there had never been anything.
@@ -41,6 +43,7 @@ class exchange {
     unsent.start();
     table.start(seed);
     unread.start();
+    pieces.forget();
   }
 
   [[nodiscard]] device_life<P, T>& life() { return queues.all().life(); }
@@ -161,6 +164,7 @@ class exchange {
     replies.clear();
   }
   void discard_all() {
+    pieces.forget();
     for (u16 one = 0; one < L.connections; ++one) unread.discard(table[one], queues.received);
   }
   /// The device goes down, and every connection with it. Returns what `device_life::take_down` does: of interest to those who give

@@ -202,6 +202,20 @@ class inbox {
     return {size, false};
   }
 
+  /// Bytes that have arrived, and were neither read nor taken.
+  [[nodiscard]] static u32 size(const connection& c) { return c.in.unread() - c.taken; }
+  /// Takes out the first buffer, with the bytes that first() shows. Only if there is one, and it is not shown.
+  [[nodiscard]] buffer_index take_first(connection& c, Pool& pool) {
+    c.taken += filled(c.received.first()) - c.read_up_to;
+    c.read_up_to = 0;
+    return c.received.pop(pool);
+  }
+  /// Bytes that were taken are done with.
+  void count_taken(connection& c, u32 size) {
+    c.taken -= size;
+    count_read(c, size);
+  }
+
   /// The first unread bytes, as many as lie together. Only if there are some.
   [[nodiscard]] const_bytes first(const connection& c, Pool& pool) const {
     const buffer_index buffer = c.received.first();
@@ -230,6 +244,7 @@ class inbox {
   }
   void discard(connection& c, Pool& pool) {
     c.whole_messages = 0;
+    count_taken(c, c.taken);
     while (!c.received.empty()) consume(c, pool, static_cast<u32>(first(c, pool).size()));
   }
 

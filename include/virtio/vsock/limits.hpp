@@ -14,6 +14,7 @@ struct limits {
   u32 receive_packet = 4096;   // bytes of payload in one receive buffer, a power of two
   u32 receive_buffer = 65536;  // bytes that the peer of one connection may send ahead, at most: its largest window
   u32 receive_pool = 0;        // the same of all connections together, at most; 0: all may have `receive_buffer`
+  u16 pieces = 0;              // of what has arrived, that the program may hold (try_take): a receive buffer more for each
   u32 send_packet = 4096;      // bytes of payload in one send buffer, 65536 at most
   u16 send_packets = 16;       // send buffers
   bool messages = false;       // seqpacket, too: a quarter more memory for received packets, to remember where messages end

@@ -27,8 +27,8 @@ class packet_queues {
   // The device always has as many receive buffers as its queue holds, whatever connections keep: two for each packet's worth of
   // promises, since of two neighbours one may be all but empty (inbox.hpp fills up what has room).
   static constexpr u32 posted = ring::wanted.has(virtio::feature::indirect_desc) ? ring::slots : ring::slots / 2;
-  static_assert(u64{2} * L.pool_packets() + posted < 0xffff, "more buffers than 16 bits can number");
-  static constexpr u32 receive_buffers = 2 * L.pool_packets() + posted;
+  static_assert(u64{2} * L.pool_packets() + posted + L.pieces < 0xffff, "more buffers than 16 bits can number");
+  static constexpr u32 receive_buffers = 2 * L.pool_packets() + posted + L.pieces;
   static_assert(receive_buffers < 0xffff && L.send_packets < 0xffff, "more buffers than 16 bits can number");
 
  public:

@@ -80,6 +80,7 @@ struct connection {
   u32 read_up_to = 0;      // of the first one
   buffer_index shown_up_to{};  // those up to this one are shown to the program: they stay as they are for now
   u32 whole_messages = 0;  // among them
+  u32 taken = 0;           // bytes of pieces that the program holds: the window counts them as unread
   buffer_list gathered{};  // send buffers with bytes to send: one, or several for a message
   u32 gathered_from = 0;
   u32 gathered_up_to = 0;

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+// Pieces of what has arrived that the program holds: each a buffer that is not the device's, nor in a connection's list, until it is given
+// back. They have memory of their own, beside what peers are promised: holding them for ever takes nothing from other connections.
+// Layer: vsock.
+#pragma once
+
+#include <virtio/base/bytes.hpp>
+#include <virtio/vsock/table.hpp>
+
+namespace virtio::vsock {
+
+/// Bytes that have arrived and that the program holds. All-zero: none.
+struct piece {
+  const_bytes data{};
+  u16 place = 0;
+  u32 generation = 0;  // odd; 0 names none
+};
+
+namespace detail {
+
+/// At most `Most` of them.
+template <u16 Most>
+class held_pieces {
+ public:
+  struct held {
+    buffer_index buffer{};
+    u32 size = 0;
+    u32 generation = 0;
+    u16 next_free = 0;  // and one
+    socket from{};
+  };
+
+  /// None is held; names of before are stale.
+  void forget() {
+    for (u16 i = 0; i < places; ++i) {
+      all_[i].generation = (all_[i].generation + 1) & ~u32{1};
+      all_[i].next_free = static_cast<u16>(i + 1 < places ? i + 2 : 0);
+    }
+    free_ = Most == 0 ? u16{0} : u16{1};
+  }
+  [[nodiscard]] bool is_full() const { return free_ == 0; }
+  /// Only if not full.
+  [[nodiscard]] piece hold(buffer_index buffer, const_bytes data, socket from) {
+    const u16 place = static_cast<u16>(free_ - 1);
+    held& one = all_[place];
+    free_ = one.next_free;
+    one.buffer = buffer;
+    one.size = static_cast<u32>(data.size());
+    one.from = from;
+    return {data, place, ++one.generation};
+  }
+  /// What is known of a piece; null when it is not held.
+  [[nodiscard]] const held* find(const piece& which) const {
+    if (which.place >= places || (which.generation & 1) == 0 || all_[which.place].generation != which.generation) return nullptr;
+    return &all_[which.place];
+  }
+  /// Only of one that is held.
+  void release(u16 place) {
+    ++all_[place].generation;
+    all_[place].next_free = free_;
+    free_ = static_cast<u16>(place + 1);
+  }
+
+ private:
+  static constexpr u16 places = Most == 0 ? u16{1} : Most;
+  u16 free_ = 0;
+  held all_[places]{};
+};
+
+}  // namespace detail
+}  // namespace virtio::vsock

@@ -135,7 +135,7 @@ class arrivals {
       all_.finish(one, errc::peer_reset, parting::reset);
       return false;
     }
-    if (c.in.left() == 0) all_.unread.used_up(c);
+    all_.unread.note_used_up(c);
     const bool ends = c.messages && (in.header.flags & end_of_message) != 0;
     if (c.now == state::closing || c.gave_up.has(ends::receive) || c.skipping) {  // nobody wants to know
       all_.unread.count_read(c, length);

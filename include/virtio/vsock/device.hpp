@@ -244,11 +244,14 @@ class device {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     if (all_.table[one].messages) return errc::invalid_argument;
     if (all_.table[one].received.empty()) return all_.nothing_to_read(all_.table[one]);
-    VIRTIO_TRY_ASSIGN(const u32 done, show(which, one, all_.unread.size(all_.table[one]), [&](const arrived& here) {
-      if constexpr (callable_with<F, const_bytes>)
-        return virtio::detail::smaller(static_cast<usize>(look(*here.begin())), (*here.begin()).size());
-      else
+    VIRTIO_TRY_ASSIGN(const u32 done, show(which, one, [&]() -> usize {
+      if constexpr (callable_with<F, const_bytes>) {
+        const const_bytes here = all_.unread.first(all_.table[one], all_.queues.received);
         return virtio::detail::smaller(static_cast<usize>(look(here)), here.size());
+      } else {
+        const arrived here = all_.unread.first_pieces(all_.table[one], all_.queues.received, all_.unread.size(all_.table[one]));
+        return virtio::detail::smaller(static_cast<usize>(look(here)), here.size());
+      }
     }));
     return usize{done};
   }
@@ -339,9 +342,10 @@ class device {
     if (!all_.table[one].messages) return errc::invalid_argument;
     if (all_.table[one].whole_messages == 0) return all_.nothing_whole(one);
     const detail::message_found found = all_.unread.first_message(all_.table[one], all_.queues.received);
-    VIRTIO_TRY(show(which, one, found.size, [&](const arrived& here) {
-      look(here, found.ends_record ? border::record : border::message);
-      return here.size();
+    VIRTIO_TRY(show(which, one, [&] {
+      look(all_.unread.first_pieces(all_.table[one], all_.queues.received, found.size),
+           found.ends_record ? border::record : border::message);
+      return usize{found.size};
     }));
     return message{found.size, found.ends_record};
   }
@@ -434,14 +438,14 @@ class device {
   }
 
  private:
-  /// Shows `look` the first `size` unread bytes, and consumes as many of them as it says. Errors: `in_use`, `stale_handle`.
+  /// Lets `look` look at what is unread, and consumes as many bytes of it as that says. Errors: `in_use`, `stale_handle`.
   template <class F>
-  [[nodiscard]] result<u32> show(socket which, u16 one, u32 size, F&& look) {
+  [[nodiscard]] result<u32> show(socket which, u16 one, F&& look) {
     connection& c = all_.table[one];
     if (!c.shown_up_to.is_none()) return errc::in_use;
     const auto shown = all_.unread.begin_showing(c);
     const u32 from = c.read_up_to;
-    const u32 done = static_cast<u32>(look(all_.unread.first_pieces(c, all_.queues.received, size)));
+    const u32 done = static_cast<u32>(look());
     const auto found = all_.find(which);
     const bool whole = all_.unread.end_showing(found ? &c : nullptr, all_.queues.received, shown);
     VIRTIO_TRY(result<void>{found.error()});

@@ -141,8 +141,8 @@ class inbox {
 
   /// How far a connection's window should reach now.
   [[nodiscard]] u32 wanted_window(const connection& c) const {
+    if constexpr (!is_shared) return c.window * L.receive_packet;  // even for what will be dropped: there is memory for all
     if (discards(c)) return L.receive_packet;
-    if constexpr (!is_shared) return c.window * L.receive_packet;
     return budget_.share(c.extra, c.window) * L.receive_packet;
   }
   void open_window(connection& c) {
@@ -166,9 +166,10 @@ class inbox {
       settle(c);
     }
   }
-  /// The peer can send no more before more was read: its window is too small for it.
-  void used_up(connection& c) {
-    if constexpr (is_shared) grow(c);
+  /// Bytes have come. When the peer can send no more before some were read, its window is too small for it.
+  void note_used_up(connection& c) {
+    if constexpr (is_shared)
+      if (c.in.left() == 0) grow(c);
   }
   /// Packets that no connection is promised, beyond the one that each is sure of.
   [[nodiscard]] u32 free_packets() const { return budget_.free(); }
@@ -236,10 +237,12 @@ class inbox {
   }
   /// The first `size` bytes are done with, in whatever buffers. Only if there are so many.
   void consume_pieces(connection& c, Pool& pool, u32 size) {
-    while (size != 0) {
-      const u32 here = virtio::detail::smaller(static_cast<u32>(first(c, pool).size()), size);
+    for (;;) {
+      const u32 here = filled(c.received.first()) - c.read_up_to;
+      if (size < here) return consume(c, pool, size);
       consume(c, pool, here);
       size -= here;
+      if (size == 0) return;
     }
   }
   void discard(connection& c, Pool& pool) {
@@ -263,7 +266,17 @@ class inbox {
   /// The end of that: those that were read or dropped meanwhile go back. `c` is null when the connection is gone. Says whether all are
   /// unread still.
   bool end_showing(connection* c, Pool& pool, const display& shown) {
-    if (shown.start != starts_) return false;  // all buffers have been taken back
+    if (c != nullptr && c->shown_up_to == shown.last && c->received.first() == shown.first && shown.start == starts_) {
+      c->shown_up_to = no_buffer;
+      return true;
+    }
+    take_back(c, pool, shown);
+    return false;
+  }
+
+ private:
+  [[gnu::cold]] void take_back(connection* c, Pool& pool, const display& shown) {
+    if (shown.start != starts_) return;  // all buffers have been taken back
     buffer_index unread{};
     if (c != nullptr && !c->shown_up_to.is_none()) unread = c->received.first();
     if (c != nullptr) c->shown_up_to = no_buffer;
@@ -273,10 +286,7 @@ class inbox {
       if (at == shown.last) break;
       at = next;
     }
-    return unread == shown.first;
   }
-
- private:
   [[nodiscard]] bool move_in(connection& c, Pool& pool, buffer_index buffer, u32 length) {
     if (c.received.empty()) return false;
     const buffer_index tail = c.received.last();

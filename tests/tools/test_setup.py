@@ -47,7 +47,7 @@ class Newest(unittest.TestCase):
         folder = tempfile.TemporaryDirectory(prefix="virtio-setup-")
         self.addCleanup(folder.cleanup)
         self.bin, self.deps = pathlib.Path(folder.name, "bin"), pathlib.Path(folder.name, "deps")
-        for name in ("catch2-3/usr", "linux"):
+        for name in ("catch2-3/usr", "linux", "linux-new"):
             (self.deps / name).mkdir(parents=True)
         for file in ("qemu-10/usr/bin/qemu-system-x86_64", "qemu-10-arm/usr/bin/qemu-system-aarch64", f"{VSOCK}/bin/vhost-device-vsock"):
             self.program(self.deps / file, "#!/bin/sh\n")

@@ -65,9 +65,9 @@ end() {{
 """
 
 
-def missing(version):
+def missing(version, kernel="LINUX_HOST"):
     """Why a host cannot be booted here, None when it can. `version` is QEMU's."""
-    for name, why in (("LINUX_HOST", "no Linux kernel to boot"), (VARIABLES[version], f"no QEMU {version}")):
+    for name, why in ((kernel, "no Linux kernel to boot"), (VARIABLES[version], f"no QEMU {version}")):
         if not os.environ.get(name):
             return f"{name} is empty, {why} on this machine (on Debian 12 tools/setup fetches it)"
     return None

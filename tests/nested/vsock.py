@@ -10,6 +10,7 @@ In the host's shell there are also linux_guest, whose `turns` and so on reach a 
 
 usage: vsock.py [--more] 7.2|10    boots our guest, with --more also a Linux, which is saved and restored in mid-connection; what it
                                    takes is in the environment: QEMU_7, QEMU_10 and LINUX_HOST, as tools/setup --print gives them
+       vsock.py --new 7.2|10       on the kernel that LINUX_HOST_NEW names, 6.12 or later, and not all of our guests
 Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import argparse
@@ -27,6 +28,7 @@ sys.path[:0] = [str(linux_host.ROOT / "tests" / folder) for folder in ("vsock", 
 import backend  # noqa: E402
 import linux_guest  # noqa: E402
 import matrix  # noqa: E402
+import peer  # noqa: E402
 import test_guest  # noqa: E402
 
 MODULES = ("vhost_vsock", "vsock_loopback")
@@ -83,7 +85,7 @@ def prepare(qemu, guests, before="", files=None, first=0):
     """A host's script and the files for it: it runs `before` in its shell (which finds `files` there: {path: bytes or file}), then
     every guest. Their numbers in what it tells begin behind `first`, which is that of `before`."""
     script = [SCRIPT, f"{{ {before or ':'}\n}} >before 2>&1\necho $? >>before\nbase64 before | sed 's/^/{first} said /'\n"]
-    files = linux_guest.files() | (files or {})
+    files = linux_guest.files() | {"/bin/crowd": peer.program("crowd")} | (files or {})
     for number, guest in enumerate(guests, first + 1):
         image, disk = f"/guests/{pathlib.Path(guest.image).name}", f"/disks/{number}" if guest.disk is not None else ""
         files[image] = pathlib.Path(guest.image)
@@ -124,6 +126,26 @@ def outcome(one):
 
 # ---- trying it ----
 
+SMALL = "small pieces for a peer that is late"
+CROWD, CROWD_RESET = "our crowd", "our crowd, reset"
+CROWDS = {CROWD: ["full=64", "idle=60", f"bulk={4 << 20}", "short=64", "slow=16", "alive", "strict", "kill=288", "short=64", "alive",
+                  "stop"],
+          CROWD_RESET: ["idle=60", "until=again", "gone", "idle=60", "short=16", "alive", "stop"]}
+
+
+def crowd(name, image):
+    """crowd.cpp as the guest, and its clients in the host: what these say is told as `said`."""
+    begin = f"crowd vsock 4 {' '.join(CROWDS[name])} >crowd.out 2>&1 3<&- &"
+    if name == CROWD:
+        return Guest(name, image, "calls=1", steps=[("^serves", begin, "wait $!; cat crowd.out")], seconds=2 * inner.GUEST_TIME)
+    idle = "until grep -q '^idle' crowd.out || ! kill -0 $guest 2>/dev/null; do sleep 0.05; done"
+    return Guest(name, image, "calls=1", steps=[
+        ("^serves", begin + "crowd=$!", idle, {"execute": "set-action", "arguments": {"reboot": "reset"}},
+         "grep -c '^serves' console >served", {"execute": "system_reset"},
+         "until [ $(grep -c '^serves' console) -gt $(cat served) ] || ! kill -0 $guest 2>/dev/null; do sleep 0.05; done",
+         "touch again; wait $crowd; cat crowd.out")], seconds=2 * inner.GUEST_TIME)
+
+
 # What only a host that passes on the end of one direction can be asked, too.
 WORDS = [*(word for word in test_guest.EVERYTHING if word != "no_messages"), *test_guest.SILENCE,
          "messages", "sink_to_the_end", "half"]
@@ -131,11 +153,19 @@ RESTORED = "our guest, saved and restored"
 OURS = {"our guest": {}, "our guest on q35, event_idx=off": {"machine": "q35", "options": "event_idx=off"}}
 
 
-def ours(tree):
+def has_bound(version):
+    """Whether the kernel's vsock resets a connection whose unread small packets need more memory than its window: 6.12.92 and later."""
+    return tuple(int(one) for one in re.match(r"(\d+)\.(\d+)\.(\d+)", version).groups()) >= (6, 12, 92)
+
+
+def ours(linux, tree):
+    version = linux_host.installed(linux)
     image = tree / "tests/qemu/vsock_guest"
     restored = Guest(RESTORED, image, "cid=4 run=is_restored", extra=SNAPSHOTS, disk=empty_qcow2(),
                      steps=[("^turning", monitor("savevm a"), "again console ^turning", monitor("loadvm a"))])
-    return [*(Guest(name, image, f"cid=4 run={','.join(WORDS)}", **how) for name, how in OURS.items()), restored]
+    small = Guest(SMALL, image, f"cid=4 run=small_and_late,naive bound={int(has_bound(version))}")
+    return [*(Guest(name, image, f"cid=4 run={','.join(WORDS)}", **how) for name, how in OURS.items()), restored, small,
+            *(crowd(name, tree / "tests/qemu/vsock_crowd") for name in CROWDS)]
 
 
 def linux_inside(linux):
@@ -154,12 +184,18 @@ def complaints(told):
         yield from (f"{name or 'the host'}: {line}" for line in one.wrong)
     if told[""].said != linux_guest.ON_KERNEL + "0\n":
         yield "through the loopback the services are not as they must be"
-    for name in OURS:
+    for name in OURS.keys() & told.keys():
         said = [line[3:] for line in told[name].console.splitlines() if line.startswith("ok ")]
         if told[name].status != 0 or said != WORDS:
             yield f"{name}: status {told[name].status}, and {' '.join(said)}"
-    if told[RESTORED].status != 0 or not re.search(r"(?s)turning\s.*turning\s.*ok is_restored\s", told[RESTORED].console):
+    if RESTORED in told and (told[RESTORED].status != 0 or
+                             not re.search(r"(?s)turning\s.*turning\s.*ok is_restored\s", told[RESTORED].console)):
         yield f"{RESTORED}: status {told[RESTORED].status}"
+    if told[SMALL].status != 0 or not told[SMALL].console.endswith("ok naive\n"):
+        yield f"{SMALL}: status {told[SMALL].status}"
+    for name in CROWDS:
+        if told[name].status != 0 or not told[name].said.endswith("crowd: all well\n"):
+            yield f"{name}: status {told[name].status}: {told[name].said}"
     if "Linux" in told:
         # Where it was saved it goes on, without its connection.
         wanted = linux_guest.ON_KERNEL + r"(turning\n){2,}turn: .*\nrestored\nend\n"
@@ -172,11 +208,16 @@ BEFORE = "linux_guest check 1 whole"
 
 def everything(linux, tree, more):
     """The guests that are tried, and the files for them."""
-    guests, files = ours(tree), {}
+    guests, files = ours(linux, tree), {}
     if more:
         guest, files = linux_inside(linux)
         guests.append(guest)
     return guests, files
+
+
+def on_new_kernel(linux, tree):
+    """The guests that a second kernel is shown: one with everything, and those that it may treat otherwise."""
+    return [guest for guest in ours(linux, tree) if guest.name not in (RESTORED, list(OURS)[1])]
 
 
 def report(told):
@@ -195,17 +236,21 @@ def report(told):
 def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--more", action="store_true")
+    parser.add_argument("--new", action="store_true")
     parser.add_argument("qemu", choices=matrix.VARIABLES)
     parser.add_argument("--tree", type=pathlib.Path, help="where the guests were built (default: where tools/test does)",
                         default=matrix.BUILDS["x86_64"])
     options = parser.parse_args(arguments)
-    why = inner.missing(options.qemu)
+    kernel = "LINUX_HOST_NEW" if options.new else "LINUX_HOST"
+    why = inner.missing(options.qemu, kernel)
     if why:
         return matrix.skip(why)
-    linux = pathlib.Path(os.environ["LINUX_HOST"])
+    linux = pathlib.Path(os.environ[kernel])
+    version = linux_host.installed(linux)
+    print(f"the host is Linux {version}, which {'has a' if has_bound(version) else 'has no'} bound on the memory of small packets")
 
-    guests, files = everything(linux, options.tree, options.more)
-    with matrix.folder_for(options.tree, f"vsock-{options.qemu}") as (folder, wrong):
+    guests, files = (on_new_kernel(linux, options.tree), {}) if options.new else everything(linux, options.tree, options.more)
+    with matrix.folder_for(options.tree, f"vsock-{options.qemu}{'-new' if options.new else ''}") as (folder, wrong):
         began = time.monotonic()
         told = run(linux, os.environ[matrix.VARIABLES[options.qemu]], folder, guests, BEFORE, files)
         took = time.monotonic() - began

@@ -27,6 +27,7 @@ static const char usage[] =
     "The same without the end of one direction alone, which vhost-device-vsock cannot pass on:\n"
     "  7011, 7015   as 7001 and 7005, but read \"<count>\\n\" first, and that many bytes\n"
     "  7013         as 7003, but does not end what it sends\n"
+    "  7016 late    as 7011, but rests for a second before it reads\n"
     "To measure by, since summing up takes time:\n"
     "  7021         reads \"<count>\\n\" and that many bytes, answers \"<bytes>\\n\"\n";
 
@@ -67,6 +68,13 @@ static void counted_sink(const struct connection* guest) {
 static void counted_slow(const struct connection* guest) {
   uint64_t bytes;
   if (receive_number(guest->fd, &bytes)) sum_up(guest->fd, bytes, 4096, 20);
+}
+
+static void late(const struct connection* guest) {
+  uint64_t bytes;
+  if (!receive_number(guest->fd, &bytes)) return;
+  rest_ms(1000);
+  sum_up(guest->fd, bytes, 65536, 0);
 }
 
 static void discard(const struct connection* guest) {
@@ -160,7 +168,8 @@ static const struct service {
     {7000, SOCK_STREAM, echo},          {7001, SOCK_STREAM, sink},         {7002, SOCK_STREAM, source},
     {7003, SOCK_STREAM, caller},        {7004, SOCK_STREAM, abrupt},       {7005, SOCK_STREAM, slow},
     {7006, SOCK_STREAM, half},          {7010, SOCK_SEQPACKET, messages},  {7011, SOCK_STREAM, counted_sink},
-    {7013, SOCK_STREAM, open_caller},   {7015, SOCK_STREAM, counted_slow}, {7021, SOCK_STREAM, discard},
+    {7013, SOCK_STREAM, open_caller},   {7015, SOCK_STREAM, counted_slow},
+    {7016, SOCK_STREAM, late},          {7021, SOCK_STREAM, discard},
 };
 enum { SERVICES = sizeof services / sizeof services[0] };
 

@@ -37,7 +37,8 @@ class Crowd(unittest.TestCase):
         def run():
             vsock.wait_for_queues(CID)
             command = ["timeout", str(guestrun.HANG), peer.program("crowd"), "unix", vsock.path(CID), *phases]
-            with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  text=True) as process:
                 for line in process.stdout:
                     said.append(line)
                     if line.startswith("idle: "):

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The measured guest of a socket device: does with the peer (tests/vsock/peer.c) what tests/vsock/linux_guest.c does in Linux, in the
-// same pieces, and prints the same lines. run= of its command line names what, bulk= and turns= how much.
+// same pieces, and prints the same lines. run= of its command line names what, bulk= and turns= how much, idle= how many connections
+// are open beside it and idle, for which bench_vsock_crowd has places.
 //
 // Its clock is the time-stamp counter, told in nanoseconds by the PC's timer; both are the emulated machine's, as Linux's are.
 // Between markers the counting plugin counts. Polls in vain are counted here, and what one of them costs is measured, too.
@@ -31,10 +32,16 @@ struct bench_board : board {
   }
 };
 
-// As large as packets get: a program that wants throughput would choose so.
+#ifndef BENCH_CONNECTIONS
+#define BENCH_CONNECTIONS 2
+#endif
+constexpr u16 connections = BENCH_CONNECTIONS;
+
+// As large as packets get: a program that wants throughput would choose so. Many connections share what the peers may send ahead.
 using sockets_t = vsock::device<bench_board, bus::transport<bench_board>, queue<256>,
-                                vsock::limits{.connections = 2, .receive_packet = 65536, .receive_buffer = 1024 * 1024,
-                                              .send_packet = 65536, .send_packets = 16}>;
+                                vsock::limits{.connections = connections, .receive_packet = 65536, .receive_buffer = 1024 * 1024,
+                                              .receive_pool = connections > 2 ? 16 * 1024 * 1024 : 0, .send_packet = 65536,
+                                              .send_packets = 16}>;
 constinit dma_storage<sockets_t::dma_bytes> storage;
 constinit sockets_t sockets;
 using stream = sockets_t::stream_type;
@@ -176,6 +183,15 @@ void receive_all(stream& s, u64 total, Next next) {
   check("waiting", result<void>{waited});
 }
 
+/// Opens connections that stay, each answered once, so that the peer and we have told each other of our windows.
+void open_idle(u64 count) {
+  for (u64 i = 0; i < count; ++i) {
+    stream s = connect(echo);
+    check("send", s.send({data, turn_size}));
+    check("receive", s.receive_all({data, turn_size}));
+  }
+}
+
 bool run(boot::text word) {
   const u64 bulk = number("bulk"), turns = number("turns"), polls = number("polls");
   if (word == "poll") phase<10>("polls", echo, polls, "in vain", [&](stream& s) { poll_in_vain(s, polls); });
@@ -195,6 +211,7 @@ extern "C" int guest_main(const char*) {
   if (!where) return board::fail("no vsock", where);
   if (const auto up = sockets.start(bench_board{}, *where, storage, {}, boot::timestamp()); !up)
     return board::fail("start", up.error(), sockets.why());
+  open_idle(number("idle"));
   for (boot::text list = boot::option("run"); list.size != 0;) {
     boot::text word{list.data, 0};
     while (word.size < list.size && word.data[word.size] != ',') ++word.size;

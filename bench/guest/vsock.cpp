@@ -159,7 +159,7 @@ void receive_all(stream& s, u64 total, Next next) {
 [[gnu::noinline]] void receive_in_place(stream& s, u64 total) {
   receive_all(s, total, [&] {
     result<usize> got = errc::not_ready;
-    const errc waited = sockets.wait_until(waiting::request, [&] {
+    const errc waited = sockets.wait_until(waiting::peer, [&] {
       got = sockets.receive_with(s.id(), [](const_bytes here) { return here.size(); });
       return got.error() != errc::not_ready;
     });
@@ -176,7 +176,7 @@ void receive_all(stream& s, u64 total, Next next) {
 
 /// A wait in which nothing happens, so many polls long.
 [[gnu::noinline]] void poll_in_vain(stream& s, u64 count) {
-  const errc waited = sockets.wait_until(waiting::request, [&] {
+  const errc waited = sockets.wait_until(waiting::peer, [&] {
     const auto got = sockets.try_receive(s.id(), data);
     return got || got.error() != errc::not_ready || --count == 0;
   });
@@ -209,7 +209,7 @@ extern "C" int guest_main(const char*) {
   calibrate();
   const auto where = bus::find(bench_board{}, device_type::vsock);
   if (!where) return board::fail("no vsock", where);
-  if (const auto up = sockets.start(bench_board{}, *where, storage, {}, boot::timestamp()); !up)
+  if (const auto up = sockets.start(bench_board{}, *where, storage, virtio::vsock::seed{boot::timestamp()}); !up)
     return board::fail("start", up.error(), sockets.why());
   open_idle(number("idle"));
   for (boot::text list = boot::option("run"); list.size != 0;) {

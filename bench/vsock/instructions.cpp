@@ -162,7 +162,7 @@ int main(int argc, char** argv) {
   host other;
   const auto sockets = std::make_unique<sockets_t>();
   const auto storage = std::make_unique<dma_storage<sockets_t::dma_bytes>>();
-  bool good = sockets->start(machine{}, {&other}, *storage, {}, 1).has_value() && sockets->listen(guest_port, 1).has_value();
+  bool good = sockets->start(machine{}, {&other}, *storage, vsock::seed{1}).has_value() && sockets->listen(guest_port, 1).has_value();
   for (u32 i = 0; good && i < connections; ++i) {
     other.send(first_port + i, host::request, 0);
     (void)sockets->poll([](const vsock::event&) {});

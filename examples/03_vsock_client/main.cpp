@@ -12,7 +12,9 @@ constinit vsock_t sockets;
 extern "C" int guest_main(const char*) {
   const auto where = bus::find(board{}, virtio::device_type::vsock);
   if (!where) return board::fail("no vsock", where);
-  if (auto up = sockets.start(board{}, *where, vsock_dma); !up) return board::fail("start", up.error(), sockets.why());
+  // The clock: a seed that is the same at each boot gives ports of the last one, whose connections the host may still hold.
+  const virtio::vsock::seed now{boot::timestamp()};
+  if (auto up = sockets.start(board{}, *where, vsock_dma, now); !up) return board::fail("start", up.error(), sockets.why());
 
   auto peer = sockets.connect({virtio::vsock::host_cid, 1234});
   if (!peer) return board::fail("connect", peer.error());

@@ -332,6 +332,7 @@ static result<void> run() {
   VIRTIO_TRY(sockets.listen(stop_port, 1));
   boot::print("serving on port ", http_port, " of cid ", sockets.cid(), "\n");
 
+  u64 second = boot::timestamp();
   for (bool goes_on = true; goes_on;) {
     VIRTIO_TRY(sockets.poll([&](const vsock::event& e) {
       if (e.what.has(vsock::ready::incoming)) {
@@ -343,7 +344,12 @@ static result<void> run() {
       if (e.what.has(vsock::ready::readable)) c.readable = true;
       if (e.what.has(vsock::ready::writable)) c.writable = true;
       if (e.what.has(vsock::ready::closed)) close(c);
+      else if (e.what.has(vsock::ready::idle)) drop(c);  // gone without a word, or as good as that
     }));
+    if (boot::milliseconds_since(second) >= 1000) {
+      second = boot::timestamp();
+      sockets.tick({.closing = 60, .idle = 60});
+    }
     disk.kick();
     for (auto one = disk.next_completion(); one.error() != errc::not_ready; one = disk.next_completion()) {
       if (!one) return one.error();
@@ -361,7 +367,7 @@ extern "C" int guest_main(const char*) {
   if (auto up = disk.start(board{}, *disk_at, disk_dma); !up) return board::fail("disk", up.error(), disk.why());
   const auto vsock_at = bus::find(board{}, virtio::device_type::vsock);
   if (!vsock_at) return board::fail("no vsock", vsock_at);
-  if (auto up = sockets.start(board{}, *vsock_at, vsock_dma, {}, boot::timestamp()); !up)
+  if (auto up = sockets.start(board{}, *vsock_at, vsock_dma, vsock::seed{boot::timestamp()}); !up)
     return board::fail("vsock", up.error(), sockets.why());
 
   const auto ended = run();

@@ -101,11 +101,11 @@ void print_detail(const virtio::report& seen) {
 // ---- discovery ----
 
 /// Starts `driver` on the function unless another has it already, and says what became of it.
-template <class Driver>
-void start(Driver& driver, const place& found, virtio::dma_region storage) {
+template <class Driver, class... More>
+void start(Driver& driver, const place& found, virtio::dma_region storage, const More&... more) {
   if (driver.why().why == virtio::verdict::bound) {
     print(kind{found.seen.type}, ", usable through ", virtio::name(found.seen.via), "; the demo has one already");
-  } else if (driver.start(demo_board{}, found, storage)) {
+  } else if (driver.start(demo_board{}, found, storage, more...)) {
     print("bound as ", kind{driver.why().type}, " through ", virtio::name(driver.why().via));
     print_features(driver.features(), driver.why().type);
   } else {
@@ -127,7 +127,7 @@ void visit(const place& found) {
   } else if (found.seen.type == virtio::device_type::entropy) {
     start(entropy, found, entropy_dma);
   } else if (found.seen.type == virtio::device_type::vsock) {
-    start(sockets, found, sockets_dma);
+    start(sockets, found, sockets_dma, virtio::vsock::seed{boot::timestamp()});
   } else if (found.seen.type == virtio::device_type::balloon) {
     start(balloon, found, balloon_dma);
   } else {

@@ -56,6 +56,8 @@ virtio::errc all_of_sockets(Sockets& sockets, virtio::bytes into) {
   VIRTIO_TRY(sockets.poll([&](const virtio::vsock::event& one) { last = one.which; }));
   VIRTIO_TRY(sockets.receive_with(last, [](virtio::const_bytes bytes) { return bytes.size() / 2; }));
   VIRTIO_TRY_ASSIGN(auto stream, sockets.connect({virtio::vsock::host_cid, 1}));
+  sockets.tick({.connecting = 1, .closing = 2, .idle = 3});
+  VIRTIO_TRY(sockets.probe(last));
   VIRTIO_TRY(stream.send(into));
   VIRTIO_TRY(stream.receive_all(into));
   VIRTIO_TRY(stream.send_message(into));

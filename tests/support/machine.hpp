@@ -76,6 +76,18 @@ struct machine {
   device_model& take(seat where, u8 slot, std::unique_ptr<device_model> model);
 };
 
+struct any_seed {
+  u64 bits;
+  template <class Seed>
+  operator Seed() const { return Seed{bits}; }
+};
+/// Starts any driver; one that wants a seed always gets the same.
+template <class Driver, class Platform, class Location>
+result<void> bring_up(Driver& d, const Platform& platform, const Location& where, dma_region storage) {
+  if constexpr (requires { d.start(platform, where, storage); }) return d.start(platform, where, storage);
+  else return d.start(platform, where, storage, any_seed{1});
+}
+
 /// A driver and its storage, on the heap: big, and surrounded by memory that a checker watches.
 template <class Device>
 struct driver {
@@ -89,7 +101,9 @@ struct driver {
   dma_region storage() { return at->storage; }
 
   template <class Host>
-  result<void> start(machine& m, const pci::found<Host>& where) { return at->device.start(m.platform(), where, storage()); }
+  result<void> start(machine& m, const pci::found<Host>& where) {
+    return bring_up(at->device, m.platform(), where, storage());
+  }
 };
 
 /// What a legacy QEMU device needs: as many ring entries as the device says.

@@ -96,7 +96,7 @@ class vsock_script {
   }
   void start() {
     const virtio::dma_region storage = parts_->storage;
-    must(static_cast<bool>(parts_->driver.start(platform{&machine_}, virtio::pci::look(bus_.host(), {0, 0, 4, 0}), storage)), "start");
+    must(static_cast<bool>(parts_->driver.start(platform{&machine_}, virtio::pci::look(bus_.host(), {0, 0, 4, 0}), storage, virtio::vsock::seed{1})), "start");
     must(static_cast<bool>(parts_->driver.listen(80, 2)), "listen");
     known_.clear();
   }

@@ -264,7 +264,7 @@ void use(const Where& where) {
       (void)all.ports.poll();
       (void)all.ports.hand_off();
     }
-    if (all.sockets.start(board{}, where, storage)) {
+    if (all.sockets.start(board{}, where, storage, vsock::seed{1})) {
       (void)all.sockets.poll(tell);
       (void)all.sockets.receive_with({}, [](const_bytes bytes) { return bytes.size(); });
       (void)all.sockets.hand_off();

@@ -47,7 +47,7 @@ struct machine : rig::machine {
   }
   template <bool Sleeps, class Driver>
   result<void> begin(Driver& d) {
-    return d->start(board<Sleeps>{{&memory}}, where(4), d.storage());
+    return rig::bring_up(*d, board<Sleeps>{{&memory}}, where(4), d.storage());
   }
 };
 
@@ -219,7 +219,7 @@ TEST_CASE("doorbells: a quiet spell of a socket device costs one, of one queue",
   sockets_on<false> s;
   REQUIRE(m.begin<false>(s));
   (void)model.step();
-  m.memory.wait_limit[static_cast<int>(waiting::request)] = 1030;
+  m.memory.wait_limit[static_cast<int>(waiting::peer)] = 1030;
   REQUIRE(s->listen(80, 1));
   const auto rung = [&] { return model.doorbells(0) + model.doorbells(1) + model.doorbells(2); };
   const u32 before = rung();

@@ -45,7 +45,7 @@ struct machine : rig::machine {
   }
   template <class Driver>
   result<void> begin(Driver& d) {
-    return d->start(sleeping{{&memory}}, where(4), d.storage());
+    return rig::bring_up(*d, sleeping{{&memory}}, where(4), d.storage());
   }
 };
 
@@ -132,9 +132,9 @@ TEST_CASE("sleeping: a wait for a peer ends under a device that always has somet
   m.running = false;
   auto& model = m.add<vsock_model>(seat::modern, 4);
   rig::driver<vsock::device<flooded, rig::modern_pci, split_queue<64>>> s;
-  REQUIRE(s->start(flooded{{&m.memory}}, m.where(4), s.storage()));
+  REQUIRE(s->start(flooded{{&m.memory}}, m.where(4), s.storage(), vsock::seed{1}));
   REQUIRE(s->listen(80, 1));
-  m.memory.wait_limit[static_cast<int>(waiting::request)] = 20;
+  m.memory.wait_limit[static_cast<int>(waiting::peer)] = 20;
   auto stranger = vsock_model::packet({.guest_port = 1, .host_port = 2}, 5);  // RW, to another guest
   stranger.dst_cid = model.cid() + 1;
   u32 asked = 0;

@@ -461,7 +461,7 @@ TEST_CASE("vsock: a second request on a flow that has a connection does not open
 }
 
 TEST_CASE("vsock: ports that a host chooses to collide find their connections all the same", "[vsock][hostile]") {
-  static constexpr vsock::limits many{.connections = 512, .receive_packet = 1024, .receive_buffer = 2048, .receive_pool = 512 * 1024};
+  static constexpr vsock::limits many{.connections = 512, .outgoing = 0, .receive_packet = 1024, .receive_buffer = 2048, .receive_pool = 512 * 1024};
   auto s = std::make_unique<rig::basic_sockets<many, split_queue<256>>>();
   REQUIRE(s->begin());
   REQUIRE((*s)->listen(80, 512));

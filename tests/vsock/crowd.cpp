@@ -213,7 +213,7 @@ extern "C" int guest_main(const char* command_line) {
   const cell::bench board{cell::machine()};
   const auto where = bus::find(board, virtio::device_type::vsock);
   CHECK_OK(where);
-  CHECK_OK(cell::sockets.start(board, *where, cell::storage, {}, cell::number("seed", boot::timestamp())));
+  CHECK_OK(cell::sockets.start(board, *where, cell::storage, virtio::vsock::seed{cell::number("seed", boot::timestamp())}));
   if (cell::number("calls") != 0) cell::call_out();
   cell::serve_all();
   boot::print("accepted ", cell::accepted, " finished ", cell::finished, " lost ", cell::lost, " dropped ", cell::dropped, "\n");

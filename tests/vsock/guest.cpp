@@ -198,7 +198,7 @@ void trickle() {
   fnv sum;
   send_all(s, total, 1, sum);
   result<usize> got = errc::not_ready;
-  CHECK_OK(sockets.wait_until(virtio::waiting::request, [&] {
+  CHECK_OK(sockets.wait_until(virtio::waiting::peer, [&] {
     got = sockets.try_receive(s.id(), {back, 1});
     return got.has_value();
   }));
@@ -464,7 +464,7 @@ extern "C" int guest_main(const char* command_line) {
   const auto where = bus::find(board, virtio::device_type::vsock);
   if (!where && boot::option("stays")) cell::stay();  // between two resets of the machine
   CHECK_OK(where);
-  CHECK_OK(cell::sockets.start(board, *where, cell::storage, {}, boot::timestamp()));
+  CHECK_OK(cell::sockets.start(board, *where, cell::storage, virtio::vsock::seed{boot::timestamp()}));
   boot::print("cid ", cell::sockets.cid(), "\n");
   CHECK(cell::sockets.cid() == cell::number("cid"));
   boot::text list = boot::option("run");

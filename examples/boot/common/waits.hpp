@@ -15,6 +15,7 @@ namespace boot {
     case virtio::waiting::request: return 120'000;
     case virtio::waiting::connect: return 5'000;
     case virtio::waiting::shutdown: return 2'000;
+    case virtio::waiting::peer: return 120'000;
   }
   return 0;
 }

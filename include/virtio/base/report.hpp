@@ -62,6 +62,7 @@ enum class verdict : u8 {
   config_unreadable,      // the device's configuration never gave a stable answer, or is not there
   limits_unusable,        // the device's limits leave no room for any request, one block of `available` bytes
   block_size_invalid,     // the disk's blocks have `available` bytes, which is no power of two
+  cid_unusable,           // sockets: the device gives this guest the context id `available`, which no guest can have
   storage_unusable,       // the DMA storage is too small, misaligned or out of the device's reach; `error` says which
 };
 
@@ -130,6 +131,7 @@ struct report {
     case verdict::config_unreadable: return "try the transport's policy by_dword or by_byte, or report it to the host";
     case verdict::limits_unusable: return "report it to the host: a bug there";
     case verdict::block_size_invalid: return "report it to the host: a bug there";
+    case verdict::cid_unusable: return "give the device a guest-cid from 3 to 4294967294 on the host";
     case verdict::storage_unusable: return "use dma_storage<driver::dma_bytes>, where the device can reach it";
   }
   return "";
@@ -175,6 +177,7 @@ struct report {
     case verdict::config_unreadable: return "the device's configuration cannot be read";
     case verdict::limits_unusable: return "the device's limits leave no room for a request";
     case verdict::block_size_invalid: return "the disk's block size is no power of two";
+    case verdict::cid_unusable: return "the device's guest_cid is reserved: no guest can have it";
     case verdict::storage_unusable: return "the DMA storage cannot be used";
   }
   return "unknown";

@@ -12,7 +12,9 @@
 namespace virtio {
 
 /// What a wait is for, so that a platform can give each its own bound.
-enum class waiting : u8 { reset, request, connect, shutdown };
+/// `request` is for a device, which will answer; `connect`, `shutdown` and `peer` are for the other end of a connection, which may not:
+/// `peer` for a client, for bytes, or for room to send some, for as long as the program likes.
+enum class waiting : u8 { reset, request, connect, shutdown, peer };
 
 /// What to answer when a device offers ACCESS_PLATFORM (it goes through an IOMMU, or can reach only some memory).
 enum class access_policy : u8 {
@@ -34,7 +36,7 @@ enum class access_policy : u8 {
 ///     0xffffffff for a longer length. The device wrote at most the first `written` bytes of it. Never called for
 ///     `direction::shared`. A platform that must take shared storage down does so after the device's hand_off();
 ///  5. optional `trace(event)`: sees status writes, feature words, queues and doorbells;
-///  6. optional `static constexpr bool sleeps = true`: keep_waiting may halt until an interrupt when it waits for requests, and
+///  6. optional `static constexpr bool sleeps = true`: keep_waiting may halt until an interrupt, but for `waiting::reset`, and
 ///     the library asks the device for one before each such call. A device raises none for the end of a reset;
 ///  7. optional `static constexpr access_policy access_platform`; without it `addresses_are_right`.
 /// None of them may throw, and none is called from an interrupt handler by the library.

@@ -30,14 +30,14 @@ class strict_machine {
   errc fail_map_with = errc::dma_unreachable;
   u64 shared_base = 0x2'0000'0000;             // device addresses of shared memory; a page-aligned start stays one
   u64 pool_base = 0x4000'0000;                 // device addresses of the bounce pool
-  u64 wait_limit[4] = {1000, 1000, 1000, 1000};                // attempts, by `waiting`
+  u64 wait_limit[5] = {1000, 1000, 1000, 1000, 1000};          // attempts, by `waiting`
   std::function<void(waiting, u64 attempt)> on_wait;           // let the device run: [&](auto, auto) { disk.step(); }
   /// Buffers that overlap this range are refused.
   void refuse(const volatile void* first, usize length) { refused_.emplace_back(reinterpret_cast<uptr>(first), length); }
 
   // --- the record ---
   u64 maps = 0, unmaps = 0;
-  u64 waits[4] = {};
+  u64 waits[5] = {};
   std::vector<event> events;
   [[nodiscard]] usize live() const { return live_.size(); }      // mappings not yet unmapped, shared ones not counted
   [[nodiscard]] usize shared() const { return shared_.size(); }
@@ -182,7 +182,7 @@ class strict_machine {
   std::vector<std::pair<uptr, usize>> refused_;
   std::vector<std::string> violations_;
   u64 next_handle_ = 1, pool_used_ = 0, shared_used_ = 0;
-  u64 last_attempt_[4] = {};
+  u64 last_attempt_[5] = {};
 };
 
 template <barrier_set Barriers = smp_barriers, access_policy Policy = access_policy::map_takes_care>

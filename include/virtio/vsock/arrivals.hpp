@@ -53,7 +53,7 @@ class arrivals {
     }
     // The host's end of everything is gone. One that was restored sends nothing before it has heard of us.
     all_.end_all(errc::peer_reset);
-    if (const auto said = all_.read_cid(); !said) return errc::device_misbehaved;
+    if (const auto said = all_.read_cid(); !said || !is_guest(all_.cid())) return errc::device_misbehaved;
     all_.queues.all().insist(all_.queues.event_queue);
     return errc::ok;
   }
@@ -99,6 +99,12 @@ class arrivals {
       all_.finish(one, c.now == state::connecting ? errc::refused : expected ? errc::peer_closed : errc::peer_reset, parting::silent);
       return false;
     }
+    if (what == op::request && c.now != state::connecting) {
+      // No packet gets lost or comes twice: the peer does not know this connection any more. Its machine was reset, say.
+      all_.finish(one, errc::peer_reset, parting::reset);
+      return false;
+    }
+    all_.heard_from(c);
     if (c.now == state::connecting) {
       if (what != op::response) {
         all_.finish(one, errc::refused, parting::reset);
@@ -137,7 +143,8 @@ class arrivals {
     }
     all_.unread.note_used_up(c);
     const bool ends = c.messages && (in.header.flags & end_of_message) != 0;
-    if (c.now == state::closing || c.gave_up.has(ends::receive) || c.skipping) {  // nobody wants to know
+    if (c.now == state::closing || c.gave_up.has(ends::receive) || c.peer_gave_up.has(ends::send) || c.skipping) {
+      // It is not wanted; or the peer has said that there is none, which the program may have been told.
       all_.unread.count_read(c, length);
       if (ends) c.skipping = false;
       if (c.now == state::established && all_.wants_telling(c)) all_.owe(one, debt::credit);
@@ -163,7 +170,7 @@ class arrivals {
   /// A REQUEST of somebody new. Whether they may come in.
   [[nodiscard]] bool welcome(const packet& p, address peer) {
     listener* const here = all_.listeners.open_at(p.to_port, static_cast<kind>(p.type));
-    if (here == nullptr) return false;
+    if (here == nullptr || all_.keeps_last_places()) return false;
     const result<u16> added = all_.add(p.to_port, peer, static_cast<kind>(p.type), state::established);
     if (!added) return false;
     connection& c = all_.table[*added];

@@ -48,18 +48,19 @@ class device {
 
   /// Brings the device up: reset, features, three queues, buffers, DRIVER_OK. `storage` belongs to the device until `reset` or
   /// `hand_off` succeeds, or `start` itself fails with anything but `device_broken`. May be called again at any time; listeners and
-  /// connections of before are gone. `seed`, 64 random bits, keeps other guests and programs on the host from choosing ports that
-  /// make their connections collide. Errors: those of `blk::device::start`.
-  [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
-                                   const interrupt_vectors& interrupts = {}, u64 seed = 0) {
+  /// connections of before are gone. `from` must differ from boot to boot: see `seed`. Errors: those of `blk::device::start`.
+  [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage, seed from,
+                                   const interrupt_vectors& interrupts = {}) {
     constexpr feature_set messages = L.messages ? feature_set{feature::seqpacket} : feature_set{};
     constexpr feature_plan plan{.wanted = messages | feature_set{feature::stream, feature::no_implied_stream},
                                 // Lengths of received packets are checked against the used length, which batches skip.
                                 .declined = feature_set{virtio::feature::in_order}};
-    all_.forget(seed);
-    next_port_ = static_cast<u32>(seed);
+    all_.forget(from);
+    next_port_ = static_cast<u32>(from.number(4));
     VIRTIO_TRY(all_.queues.start(platform, where, storage, interrupts, plan));
     if (const auto said = all_.read_cid(); !said) return all_.queues.all().refuse(verdict::config_unreadable, said.error());
+    if (!is_guest(all_.cid()))
+      return all_.queues.all().session().refuse(verdict::cid_unusable, errc::unsupported, 0, all_.cid());
     all_.queues.go();
     return {};
   }
@@ -78,35 +79,41 @@ class device {
 
   /// Connects, from a port that nobody has used lately. Errors: `refused`; `peer_silent` when the platform has waited enough for
   /// `waiting::connect`, since some hosts never answer; `table_full`; the device's.
-  [[nodiscard]] result<stream_type> connect(address peer, kind what = kind::stream) {
+  template <class GiveUp = detail::never>
+  [[nodiscard]] result<stream_type> connect(address peer, kind what = kind::stream, GiveUp&& give_up = {}) {
     VIRTIO_TRY_ASSIGN(const socket mine, try_connect(peer, what));
-    const errc waited = wait_until(waiting::connect, [&] { return all_.table[mine.slot].now != state::connecting; });
+    const errc waited = wait_until(waiting::connect, [&] { return all_.table[mine.slot].now != state::connecting; }, give_up);
     const errc outcome = waited == errc::ok && all_.table[mine.slot].now == state::ended ? all_.table[mine.slot].why : waited;
     if (outcome == errc::ok) return stream_type{*this, mine};
     (void)abort(mine);
     return outcome;
   }
 
-  /// Waits for somebody to connect to a port that is listened to. Errors: `not_found`, `peer_silent` for `waiting::request`, the
+  /// Waits for somebody to connect to a port that is listened to. Errors: `not_found`, `peer_silent` for `waiting::peer`, the
   /// device's.
-  [[nodiscard]] result<stream_type> accept(u32 port) {
+  template <class GiveUp = detail::never>
+  [[nodiscard]] result<stream_type> accept(u32 port, GiveUp&& give_up = {}) {
     result<socket> got = errc::not_ready;
-    VIRTIO_TRY(result<void>{wait_until(waiting::request, [&] { return (got = try_accept(port)).error() != errc::not_ready; })});
+    VIRTIO_TRY(result<void>{wait_until(waiting::peer, [&] { return (got = try_accept(port)).error() != errc::not_ready; }, give_up)});
     if (!got) return got.error();
     return stream_type{*this, *got};
   }
 
   /// Moves packets until `done()`. Errors: `peer_silent`, the platform has waited enough for `why`, and nothing has changed by that;
-  /// the device's.
-  template <class Done>
-  [[nodiscard]] errc wait_until(waiting why, Done&& done) {
+  /// `canceled` likewise, `give_up()` was true: a deadline, or anything that a program knows. Both are asked at each turn of the loop; on
+  /// a platform that sleeps a timer must end the sleep. The device's.
+  template <class Done, class GiveUp = detail::never>
+  [[nodiscard]] errc wait_until(waiting why, Done&& done, GiveUp&& give_up = {}) {
+    bool gave_up = false;
+    const auto ended = [&] { return done() || (gave_up = give_up()); };
     const auto turn = [this](bool& came) {
       detail::arrivals arrived{all_};
       const errc moved = arrived.move_packets();
       came = arrived.came();
       return moved;
     };
-    const errc waited = all_.queues.all().wait_until(why, turn, [this] { return all_.arm(); }, done);
+    const errc waited = all_.queues.all().wait_until(why, turn, [this] { return all_.arm(); }, ended);
+    if (gave_up) return errc::canceled;
     if (waited == errc::timed_out) return errc::peer_silent;
     if (waited == errc::needs_reset) all_.fall(waited);
     return waited;
@@ -136,15 +143,15 @@ class device {
   /// Begins to connect. `connected` or `closed` is told. Errors: `table_full`; `unsupported`, the device has no such connections, or
   /// `limits::messages` is off; `not_started`.
   [[nodiscard]] result<socket> try_connect(address peer, kind what = kind::stream) {
-    do next_port_ = (next_port_ + 1) | 0x4000'0000;  // the ports above a thousand million are nobody's
-    while (all_.table.find(next_port_, peer) != 0 || all_.listeners.at(next_port_) != nullptr);
+    do choose_port();
+    while (all_.table.find(next_port_, peer) != 0 || all_.replies.has(next_port_, peer));
     return try_connect_from(next_port_, peer, what);
   }
   /// Likewise, from any port. Errors also: `in_use`, there is such a connection.
   [[nodiscard]] result<socket> try_connect_from(u32 local_port, address peer, kind what = kind::stream) {
     VIRTIO_TRY(life().ready());
     if (!all_.has(what)) return errc::unsupported;
-    if (all_.table.find(local_port, peer) != 0) return errc::in_use;
+    if (all_.table.find(local_port, peer) != 0 || all_.replies.has(local_port, peer)) return errc::in_use;
     VIRTIO_TRY_ASSIGN(const u16 one, all_.add(local_port, peer, what, state::connecting));
     all_.table[one].accepted = true;
     all_.owe(one, detail::debt::request);
@@ -159,6 +166,12 @@ class device {
     if (!all_.has(what)) return errc::unsupported;
     if (backlog == 0) return errc::invalid_argument;
     return all_.listeners.add(port, backlog, what);
+  }
+  /// Likewise, at a port that nobody listens to or connects from: says which.
+  [[nodiscard]] result<u32> listen_anywhere(u16 backlog, kind what = kind::stream) {
+    choose_port();
+    VIRTIO_TRY(listen(next_port_, backlog, what));
+    return next_port_;
   }
   /// Ends that. Connections that nobody has accepted are reset. Errors: `not_found`.
   [[nodiscard]] result<void> unlisten(u32 port) {
@@ -177,6 +190,13 @@ class device {
     here->backlog = 0;
     all_.send_owed();
     return {};
+  }
+  /// Who has waited longest. Errors: as `try_accept`.
+  [[nodiscard]] result<address> next_peer(u32 port) {
+    detail::listener* const here = all_.listeners.at(port);
+    if (here == nullptr) return errc::not_found;
+    if (here->line.empty()) return errc::not_ready;
+    return all_.table[here->line.first()].peer;
   }
   /// The connection that has waited longest. Errors: `not_ready`, `not_found`.
   [[nodiscard]] result<socket> try_accept(u32 port) {
@@ -406,6 +426,27 @@ class device {
     return {};
   }
 
+  /// A unit of time has passed, of the program's clock: a second, say. Connections that wait for a peer grow older, and what becomes of
+  /// those that are too old says `most`. A client that crashed looks like one that has nothing to say: `probe` tells them apart.
+  /// Cost: a look at each place.
+  void tick(const ages& most) { all_.tick(most); }
+  /// Ticks since the peer's last packet. Errors: `stale_handle`.
+  [[nodiscard]] result<u32> quiet_for(socket which) const {
+    VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
+    return all_.quiet_for(all_.table[one]);
+  }
+  /// Asks the peer for a sign of life, a CREDIT_UPDATE: `quiet_for` is 0 when it has come. A host that does not know the connection any
+  /// more says RST, or nothing (vhost-device-vsock); and there are hosts that end one by this. Errors: `not_ready` while connecting; why
+  /// the connection ended; `stale_handle`.
+  [[nodiscard]] result<void> probe(socket which) {
+    VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
+    if (all_.table[one].now == state::connecting) return errc::not_ready;
+    if (all_.table[one].now == state::ended) return all_.table[one].why;
+    all_.owe(one, detail::debt::credit_request);
+    all_.send_owed();
+    return {};
+  }
+
   [[nodiscard]] result<address> peer_of(socket which) const {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     return all_.table[one].peer;
@@ -464,6 +505,11 @@ class device {
 
   [[nodiscard]] device_life<P, T>& life() { return all_.life(); }
   [[nodiscard]] const device_life<P, T>& life() const { return all_.life(); }
+
+  void choose_port() {
+    do next_port_ = (next_port_ + 1) | 0x4000'0000;  // the ports above a thousand million are nobody's
+    while (all_.listeners.at(next_port_) != nullptr);
+  }
 
   u32 next_port_ = 0;
   exchange all_{};

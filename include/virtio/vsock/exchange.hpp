@@ -34,14 +34,14 @@ class exchange {
   line_of<&connection::to_tell> to_tell{};
 
   /// Before a start: as if there had never been anything.
-  void forget(u64 seed) {
+  void forget(seed from) {
     to_send_ = {};
     to_tell = {};
     closing_ = {};
     listeners.clear();
     replies.clear();
     unsent.start();
-    table.start(seed);
+    table.start(from);
     unread.start();
     pieces.forget();
   }
@@ -77,14 +77,58 @@ class exchange {
     return which.slot;
   }
   [[nodiscard]] result<u16> add(u32 local_port, address peer, kind what, state now) {
-    if (table.is_full() && !closing_.empty()) {  // whoever has waited longest for the peer's agreement does without
-      finish(closing_.first(), errc::canceled, parting::reset);
-      send_owed();
-    }
+    if (table.is_full() && !make_place(local_port, peer)) return errc::table_full;
     VIRTIO_TRY_ASSIGN(const u16 one, table.add(local_port, peer, what));
     table[one].now = now;
+    table[one].heard_at = ticks_;
     unread.begin_window(table[one]);
     return one;
+  }
+  /// Frees a place for a connection between these addresses, if that can have it: of the connections that are being closed the oldest
+  /// does without its peer's agreement which has delivered everything. Its RST waits with those to strangers, so that its place is
+  /// free at once. The others are asked how much they have read: some hosts never say it by themselves (vhost-device-vsock).
+  [[nodiscard]] bool make_place(u32 local_port, address peer) {
+    if (!table.takes(local_port, peer) || !has_room_for_reply()) return false;
+    constexpr u16 most_looks = 16;  // a flood of requests costs no more, and all have their turn
+    for (u16 looks = 0; looks < most_looks && !closing_.empty(); ++looks) {
+      const u16 one = closing_.first();
+      const connection& c = table[one];
+      if (is_delivered(c)) {
+        replies.add(c.local_port, c.peer, static_cast<u16>(kind_of(c)));
+        release(one);
+        return true;
+      }
+      closing_.remove(all(), one);
+      closing_.push(all(), one);
+      if (c.out.unconfirmed() != 0) ask_for_credit(one);
+    }
+    return false;
+  }
+  /// Of one that is being closed: whether the peer has read everything, and knows that it was everything.
+  [[nodiscard]] static bool is_delivered(const connection& c) {
+    return c.gathered.empty() && !c.owed.has(debt::shutdown) && c.out.unconfirmed() == 0;
+  }
+  /// Whether the places that are left are not for one more that waits to be accepted: the program must be able to connect.
+  [[nodiscard]] bool keeps_last_places() const {
+    return listeners.waiting() != 0 && closing_.empty() && table.unused() <= L.outgoing;
+  }
+
+  // Age ------------------------------------------------------------------------------------------------------------------
+
+  void heard_from(connection& c) { c.heard_at = ticks_; }
+  [[nodiscard]] u32 quiet_for(const connection& c) const { return ticks_ - c.heard_at; }
+  void tick(const ages& most) {
+    ++ticks_;
+    for (u16 one = 0; one < L.connections; ++one) {
+      connection& c = table[one];
+      const u32 quiet = quiet_for(c);
+      if (c.now == state::connecting && is_over(quiet, most.connecting)) finish(one, errc::peer_silent, parting::reset);
+      if (c.now == state::closing && is_over(quiet, most.closing)) finish(one, errc::canceled, parting::reset);
+      if (c.now != state::established || !is_over(quiet, most.idle) || !is_over(ticks_ - c.idle_told_at, most.idle)) continue;
+      c.idle_told_at = ticks_;
+      tell(one, ready::idle);
+    }
+    send_owed();
   }
 
   void tell(u16 one, flags<ready> what) {
@@ -123,6 +167,7 @@ class exchange {
     connection& c = table[one];
     c.now = state::closing;
     closing_.push(all(), one);
+    heard_from(c);  // its age as one that is being closed
     c.gave_up = ends::both;
     unread.settle(c);
     if (!c.gathered.empty()) owe(one, debt::data);
@@ -430,7 +475,10 @@ class exchange {
   static constexpr u8 polls_per_question = 64;
   static constexpr u32 looks_in_poll = 64;  // it is heavier than one, and vhost-device-vsock has us wait more often: 1024 are enough
 
+  [[nodiscard]] static constexpr bool is_over(u32 age, u32 most) { return most != 0 && age >= most; }
+
   u32 cid_ = 0;
+  u32 ticks_ = 0;
   u8 polls_ = 0;
   line_of<&connection::to_send> to_send_{};
   line_of<&connection::in_line> closing_{};

@@ -9,6 +9,7 @@ namespace virtio::vsock {
 /// Choices that change a driver's layout. Nothing grows at run time; whoever finds a table full is told so by name.
 struct limits {
   u16 connections = 8;         // at once, those that are being closed included
+  u16 outgoing = 1;            // of them, places that connections which nobody has accepted leave to try_connect
   u16 listeners = 4;
   u16 replies = 16;            // resets to strangers that wait for room in the transmit queue
   u32 receive_packet = 4096;   // bytes of payload in one receive buffer, a power of two
@@ -30,6 +31,13 @@ struct limits {
            pool_packets() >= connections &&
            send_packet >= 64 && send_packet <= 65536 && send_packets >= 2;
   }
+};
+
+/// How old what waits for a peer may get, in calls of `device::tick`. 0: as old as it likes.
+struct ages {
+  u32 connecting = 0;  // then it ends as `peer_silent`
+  u32 closing = 0;     // since `close`, or the peer's last packet; then it is reset
+  u32 idle = 0;        // `ready::idle` is told, and again after as many more
 };
 
 }  // namespace virtio::vsock

@@ -20,6 +20,7 @@ template <u16 Most>
 class listeners {
  public:
   void clear() {
+    waiting_ = 0;
     for (listener& one : all_) one = {};
   }
 
@@ -46,18 +47,23 @@ class listeners {
     return here != nullptr && here->carries == what && here->waiting < here->backlog ? here : nullptr;
   }
 
-  static void join(listener& here, connection* all, u16 one) {
+  void join(listener& here, connection* all, u16 one) {
     here.line.push(all, one);
     ++here.waiting;
+    ++waiting_;
   }
+  /// Connections that wait at any of them.
+  [[nodiscard]] u16 waiting() const { return waiting_; }
   /// Only of one that waits.
   void leave(connection* all, u16 one) {
     listener& here = *at(all[one].local_port);
     here.line.remove(all, one);
     --here.waiting;
+    --waiting_;
   }
 
  private:
+  u16 waiting_ = 0;
   listener all_[Most]{};
 };
 

@@ -29,6 +29,25 @@ constexpr void feature_bits_of(feature) {}
 
 /// Context ids with a meaning of their own; guests have 3 and up (5.10.4).
 inline constexpr u32 host_cid = 2;
+[[nodiscard]] constexpr bool is_guest(u32 cid) { return cid > host_cid && cid != 0xffff'ffff; }
+
+/// 64 bits that differ from boot to boot: random ones, or the machine's clock. The ports that a guest connects from follow from it.
+/// A host may hold the connections of the guest's last boot for ever, and answers nothing on their ports (vhost-device-vsock, Linux
+/// 6.1). Random bits also hide the hash's key from the host: without them a host can make its own connections collide.
+class seed {
+ public:
+  constexpr explicit seed(u64 bits) : bits_{bits} {}
+  /// Number `n` of what follows from it: seeds that are close, such as seconds, give numbers that are not.
+  [[nodiscard]] constexpr u64 number(u32 n) const {
+    u64 x = bits_ + (n + u64{1}) * 0x9e37'79b9'7f4a'7c15;
+    x = (x ^ x >> 30) * 0xbf58'476d'1ce4'e5b9;
+    x = (x ^ x >> 27) * 0x94d0'49bb'1331'11eb;
+    return x ^ x >> 31;
+  }
+
+ private:
+  u64 bits_;
+};
 
 /// One end of a connection. Every port is legal, 0 and 0xffffffff included.
 struct address {

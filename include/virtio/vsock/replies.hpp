@@ -16,12 +16,21 @@ class replies {
 
   /// Answers `p`, which came from `peer`; nothing when it was an RST itself. Only if not full.
   void answer(const packet& p, address peer) {
-    if (p.what == static_cast<u16>(op::reset)) return;
+    if (p.what != static_cast<u16>(op::reset)) add(p.to_port, peer, p.type);
+  }
+  /// One to `peer` from `local_port`. Only if not full.
+  void add(u32 local_port, address peer, u16 type) {
     const u32 at = u32{first_} + count_;
-    waiting_[at < Most ? at : at - Most] = {peer, p.to_port, p.type};
+    waiting_[at < Most ? at : at - Most] = {peer, local_port, type};
     ++count_;
   }
 
+  /// Whether one waits to go to `peer` from `local_port`: it would end a connection that begins there now.
+  [[nodiscard]] bool has(u32 local_port, address peer) const {
+    for (u16 i = 0, at = first_; i < count_; ++i, at = at + 1 < Most ? static_cast<u16>(at + 1) : u16{0})
+      if (waiting_[at].local_port == local_port && waiting_[at].peer == peer) return true;
+    return false;
+  }
   /// The packet that has waited longest, from `cid`. Only if not empty.
   [[nodiscard]] packet first(u32 cid) const {
     const reply& to = waiting_[first_];

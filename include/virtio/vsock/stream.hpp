@@ -20,14 +20,14 @@ class stream {
   /// The name under which `Device`'s own calls, which do not wait, know it.
   [[nodiscard]] socket id() const { return which_; }
 
-  /// Sends all of `data`. Waits for room, bounded by `keep_waiting(waiting::request)` each time; what is small may leave later, with
+  /// Sends all of `data`. Waits for room, bounded by `keep_waiting(waiting::peer)` each time; what is small may leave later, with
   /// `flush` at the latest, or when this connection is read from or closed. Errors: those of `try_send` but `no_credit`; `peer_silent`,
   /// and nobody knows how much was sent.
   [[nodiscard]] result<void> send(const_bytes data) {
     while (!data.empty()) {
       result<usize> taken = device_->try_send(which_, data);
       if (taken.error() == errc::no_credit) {
-        const errc waited = device_->wait_until(waiting::request, [&] {
+        const errc waited = device_->wait_until(waiting::peer, [&] {
           taken = device_->try_send(which_, data);
           return taken.error() != errc::no_credit;
         });
@@ -41,16 +41,17 @@ class stream {
   /// Lets what was gathered leave now.
   [[nodiscard]] result<void> flush() { return device_->flush(which_); }
 
-  /// Waits for bytes, and gives what there are. Errors: `peer_closed` at the end of the stream; `peer_silent`, which changes nothing;
-  /// those of `try_receive` but `not_ready`.
-  [[nodiscard]] result<usize> receive(bytes into) {
+  /// Waits for bytes, and gives what there are; `give_up()` ends that as `canceled`. Errors: `peer_closed` at the end of the stream;
+  /// `peer_silent`, which changes nothing; those of `try_receive` but `not_ready`.
+  template <class GiveUp = detail::never>
+  [[nodiscard]] result<usize> receive(bytes into, GiveUp&& give_up = {}) {
     VIRTIO_TRY(flush());
     result<usize> got = device_->try_receive(which_, into);
     if (got.error() != errc::not_ready) return got;
-    const errc waited = device_->wait_until(waiting::request, [&] {
+    const errc waited = device_->wait_until(waiting::peer, [&] {
       got = device_->try_receive(which_, into);
       return got.error() != errc::not_ready;
-    });
+    }, give_up);
     if (waited != errc::ok) return waited;
     return got;
   }
@@ -67,7 +68,7 @@ class stream {
   /// `no_credit`; `peer_silent`, and it was not sent.
   [[nodiscard]] result<void> send_message(const_bytes data, border end = border::message) {
     result<void> sent;
-    const errc waited = device_->wait_until(waiting::request, [&] {
+    const errc waited = device_->wait_until(waiting::peer, [&] {
       sent = device_->try_send_message(which_, data, end);
       return sent.error() != errc::no_credit;
     });
@@ -78,7 +79,7 @@ class stream {
   [[nodiscard]] auto receive_message(bytes into) {
     auto got = device_->try_receive_message(which_, into);
     if (got.error() != errc::not_ready) return got;
-    const errc waited = device_->wait_until(waiting::request, [&] {
+    const errc waited = device_->wait_until(waiting::peer, [&] {
       got = device_->try_receive_message(which_, into);
       return got.error() != errc::not_ready;
     });

@@ -28,10 +28,16 @@ enum class ready : u8 {
   incoming = 2,   // somebody connected to `event::port`: try_accept
   readable = 4,   // bytes, or the end of them
   writable = 8,   // a try_send that found no room may try again
+  idle = 32,      // nothing was heard of the peer for `ages::idle` ticks: see `device::tick`
   closed = 16,    // no more to be sent; what arrived before can still be read, then comes the reason
 };
 
 namespace detail {
+
+/// The condition of a wait that nothing but the platform bounds.
+struct never {
+  bool operator()() const { return false; }
+};
 
 enum class state : u8 {
   unused = 0,
@@ -76,6 +82,8 @@ struct connection {
   flags<ends> gave_up{};       // ends that we shut
   flags<ends> peer_gave_up{};  // and the peer
   errc why = errc::ok;  // how it ended
+  u32 heard_at = 0;     // the tick of the peer's last packet
+  u32 idle_told_at = 0; // and that of the last ready::idle
   buffer_list received{};  // buffers with unread bytes
   u32 read_up_to = 0;      // of the first one
   buffer_index shown_up_to{};  // those up to this one are shown to the program: they stay as they are for now
@@ -132,8 +140,8 @@ class connection_table {
   static constexpr u32 longest_bucket = 16;
 
  public:
-  /// Forgets all connections; names of before are stale. `seed` makes the hash's key.
-  void start(u64 seed) {
+  /// Forgets all connections; names of before are stale. `from` makes the hash's key.
+  void start(seed from) {
     for (u16& one : first_) one = 0;
     for (u16 i = 0; i < Count; ++i) {
       const u32 generation = (all_[i].generation + 1) & ~u32{1};
@@ -142,7 +150,8 @@ class connection_table {
       all_[i].next_in_bucket = static_cast<u16>(i + 2 > Count ? 0 : i + 2);
     }
     free_ = 1;
-    for (u64& one : key_) one = scramble(seed += 0x9e37'79b9'7f4a'7c15);
+    used_ = 0;
+    for (u32 i = 0; i < 4; ++i) key_[i] = from.number(i);
   }
 
   [[nodiscard]] connection* all() { return all_; }
@@ -157,13 +166,18 @@ class connection_table {
   }
 
   [[nodiscard]] bool is_full() const { return free_ == 0; }
+  [[nodiscard]] u16 unused() const { return static_cast<u16>(Count - used_); }
+  /// Whether these addresses, which have no connection, can have one if there is a place.
+  [[nodiscard]] bool takes(u32 local_port, address peer) const {
+    u32 there = 0;
+    for (u16 at = first_[bucket(local_port, peer)]; at != 0; at = all_[at - 1].next_in_bucket) ++there;
+    return there < longest_bucket;
+  }
   /// A new connection between these addresses, which have none: its index. Errors: `table_full`.
   [[nodiscard]] result<u16> add(u32 local_port, address peer, kind what) {
-    if (free_ == 0) return errc::table_full;
+    if (free_ == 0 || !takes(local_port, peer)) return errc::table_full;
     u16& head = first_[bucket(local_port, peer)];
-    u32 there = 0;
-    for (u16 at = head; at != 0; at = all_[at - 1].next_in_bucket) ++there;
-    if (there >= longest_bucket) return errc::table_full;
+    ++used_;
     const u16 one = static_cast<u16>(free_ - 1);
     connection& c = all_[one];
     free_ = c.next_in_bucket;
@@ -187,14 +201,10 @@ class connection_table {
     c.generation = (c.generation + 1) & ~u32{1};
     c.next_in_bucket = free_;
     free_ = static_cast<u16>(one + 1);
+    --used_;
   }
 
  private:
-  [[nodiscard]] static constexpr u64 scramble(u64 x) {
-    x = (x ^ x >> 30) * 0xbf58'476d'1ce4'e5b9;
-    x = (x ^ x >> 27) * 0x94d0'49bb'1331'11eb;
-    return x ^ x >> 31;
-  }
   // Multilinear: of any two addresses the upper half agrees with a chance of 2^-32 over the keys.
   [[nodiscard]] u32 bucket(u32 local_port, address peer) const {
     const u64 sum = key_[0] + key_[1] * local_port + key_[2] * peer.cid + key_[3] * peer.port;
@@ -202,6 +212,7 @@ class connection_table {
   }
 
   u16 free_ = 0;
+  u16 used_ = 0;
   u64 key_[4]{};
   u16 first_[buckets()]{};
   connection all_[Count]{};

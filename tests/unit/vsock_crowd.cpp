@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: MIT
+// Many peers at one socket device: who gets a place, who gives way, and what becomes of those that are gone without a word.
+#include <catch2/generators/catch_generators.hpp>
+
+#include "vsock.hpp"
+
+using namespace virtio;
+
+namespace {
+
+struct started : sockets {
+  explicit started(vsock_options options = {}) : sockets{std::move(options)} { REQUIRE(begin()); }
+
+  // `n` connections that the program has closed and whose peers do not answer that; those of which `reads` is true read what they get.
+  template <class F>
+  std::vector<vsock_flow> closing(u32 n, F&& reads) {
+    std::vector<vsock_flow> flows;
+    for (u32 i = 0; i < n; ++i) {
+      const auto one = accepted(80, 100 + i);
+      flows.push_back(flow(one));
+      peer& p = model.peer(flows.back());
+      p.answers_shutdown = false;
+      p.reads = reads(i);
+      REQUIRE(offer(one, pattern(4000)));
+      settle();
+      REQUIRE(d->close(one));
+      settle();
+    }
+    return flows;
+  }
+  u32 reset(const std::vector<vsock_flow>& flows) {
+    u32 n = 0;
+    for (const vsock_flow& f : flows) n += model.peer(f).end == peer::ending::by_guest;
+    return n;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("vsock crowd: a REQUEST on a connection that is established ends it as peer_reset, with a RST", "[vsock]") {
+  started s;
+  REQUIRE(s->listen(80, 4));
+  const auto one = s.accepted(80, 1000);
+  const auto f = s.flow(one);
+  s.forget();
+  s.m.expect_objections = true;  // the model's own peer did not forget
+  s.model.inject(op::packet(f, op::request));
+  s.settle();
+  CHECK(s.model.count(op::reset) == 1);
+  CHECK(s.said(one).has(ready::closed));
+  CHECK(s.drained(one).second == errc::peer_reset);
+  REQUIRE(s->close(one));
+  s.settle();
+  CHECK(s->quiet_for(one).error() == errc::stale_handle);
+}
+
+TEST_CASE("vsock crowd: one that is being closed gives way once its peer has read everything, and not before", "[vsock]") {
+  vsock_options o;
+  const bool asks = GENERATE(false, true);
+  if (asks) o.host = vsock_host::vhost_device();
+  else o.host.update_below = 0xffff'ffff;  // tells of every read
+  started s{std::move(o)};
+  REQUIRE(s->listen(80, 8));
+  const auto flows = s.closing(8, [](u32 i) { return i != 0; });
+  s.m.expect_objections = true;
+  // A host that tells of a read only when asked is asked by the first who finds no place.
+  if (asks) {
+    (void)s.model.connect(80, 400);
+    s.settle();
+    CHECK(s->try_accept(80).error() == errc::not_ready);
+    CHECK(s.reset(flows) == 0);
+  }
+  for (u32 i = 0; i < 7; ++i) {
+    (void)s.accepted(80, 500 + i);
+    CHECK(s.reset(flows) == i + 1);
+  }
+  CHECK(s.model.peer(flows[0]).end == peer::ending::none);
+  (void)s.model.connect(80, 600);
+  s.settle();
+  CHECK(s->try_accept(80).error() == errc::not_ready);
+  CHECK(s.model.peer(flows[0]).end == peer::ending::none);
+  CHECK(s.model.peer(flows[0]).unread() == 4000);
+  CHECK(s->try_connect({2, open_port}).error() == errc::table_full);
+}
+
+TEST_CASE("vsock crowd: nobody gives way for a newcomer that does not get in", "[vsock]") {
+  started s;
+  s.model.host.update_below = 0xffff'ffff;
+  REQUIRE(s->listen(80, 8));
+  const auto flows = s.closing(8, [](u32) { return true; });
+  s.m.expect_objections = true;
+  s.model.tx = op::sending::ignore;  // nothing can be sent for a while
+  for (u32 i = 0; i < 100; ++i) {
+    vsock_packet p;
+    p.src_port = 1000 + i;
+    p.dst_port = 9;  // nobody listens there
+    p.op = op::request;
+    s.model.inject(p);
+  }
+  for (u32 i = 0; i < 8; ++i) (void)s.model.connect(80, 500 + i);
+  s.settle();
+  s.model.give_back();
+  s.settle();
+  u32 open = 0;
+  for (u32 i = 0; i < 8; ++i) open += s.model.is_open({80, 500 + i, 2});
+  CHECK(open == s.reset(flows));
+  CHECK(open == 8);
+}
+
+TEST_CASE("vsock crowd: those who wait to be accepted leave a place to connect from", "[vsock]") {
+  started s;
+  s.m.expect_objections = true;
+  REQUIRE(s->listen(80, 100));
+  for (u32 i = 0; i < 8; ++i) (void)s.model.connect(80, 100 + i);
+  s.settle();
+  CHECK(s->try_connect({2, open_port}));
+  u32 got_in = 0;
+  while (s->try_accept(80)) ++got_in;
+  CHECK(got_in == 7);
+}
+
+TEST_CASE("vsock crowd: data behind the peer's SHUTDOWN is delivered to nobody", "[vsock]") {
+  started s;
+  s.m.expect_objections = true;
+  const auto one = s.connected();
+  const auto f = s.flow(one);
+  auto p = op::packet(f, op::shutdown);
+  p.flags = 2;
+  p.buf_alloc = 65536;
+  s.model.inject(p);
+  s.settle();
+  CHECK(s.drained(one) == std::pair{std::vector<u8>{}, errc::peer_closed});
+  s.model.inject(op::packet(f, op::data, pattern(5)));
+  s.settle();
+  CHECK(s.drained(one) == std::pair{std::vector<u8>{}, errc::peer_closed});
+}
+
+TEST_CASE("vsock crowd: a context id that no guest can have is refused by name, at start and after a reset of the transport", "[vsock]") {
+  const u64 cid = GENERATE(u64{0}, u64{1}, u64{2}, u64{0xffff'ffff}, u64{0x5'0000'0002});
+  CAPTURE(cid);
+  {
+    sockets s{{.cid = cid}};
+    CHECK(s.begin().error() == errc::unsupported);
+    CHECK(s->why().why == verdict::cid_unusable);
+    s.m.expect_objections = true;
+  }
+  started s;
+  s.m.expect_objections = true;
+  s.model.reset_transport(cid);
+  s.model.settle();
+  CHECK(s.poll().error() == errc::device_misbehaved);
+  CHECK(s->try_connect({2, open_port}).error() == errc::not_started);
+}
+
+TEST_CASE("vsock crowd: by ticks a connect has a bound, a close too, and a peer that says nothing is named", "[vsock]") {
+  started s;
+  s.m.expect_objections = true;
+  s.model.ports[6000] = op::reception::is_silent;
+  constexpr vsock::ages most{.connecting = 3, .closing = 4, .idle = 5};
+  const auto waits = s->try_connect({2, 6000});
+  REQUIRE(waits);
+  const auto gone = s.connected(), leaves = s.connected();
+  const vsock_flow left = s.flow(leaves);
+  s.end(leaves).answers_shutdown = false;
+  REQUIRE(s->close(leaves));
+  s.settle();
+  s.forget();
+  for (int i = 0; i < 2; ++i) s->tick(most);
+  s.settle();
+  CHECK(s.events.empty());
+  s->tick(most);
+  s.settle();
+  CHECK(s.said(*waits).has(ready::closed));
+  CHECK(s.drained(*waits).second == errc::peer_silent);
+  CHECK(s.model.peer(left).end == peer::ending::none);
+  s->tick(most);
+  s.settle();
+  CHECK(s.model.peer(left).end == peer::ending::by_guest);
+  CHECK_FALSE(s.said(gone).has(ready::idle));
+  s->tick(most);
+  s.settle();
+  CHECK(s.said(gone).has(ready::idle));
+  CHECK(*s->quiet_for(gone) == 5);
+
+  // Once in so many ticks, until something is heard.
+  s.forget();
+  for (int i = 0; i < 4; ++i) s->tick(most);
+  s.settle();
+  CHECK(s.times(ready::idle) == 0);
+  s->tick(most);
+  s.settle();
+  CHECK(s.times(ready::idle) == 1);
+  REQUIRE(s->probe(gone));
+  s.settle();
+  CHECK(s.model.count(op::credit_request) == 1);
+  CHECK(*s->quiet_for(gone) == 0);
+  for (int i = 0; i < 4; ++i) s->tick({});
+  s->tick({});
+  s.settle();
+  CHECK(s.times(ready::idle) == 1);  // no age was asked for
+}
+
+TEST_CASE("vsock crowd: a wait has the caller's end, and the platform's patience with peers is another one than with devices", "[vsock]") {
+  started s;
+  s.model.ports[6000] = op::reception::is_silent;
+  REQUIRE(s->listen(80, 4));
+  int asked = 0;
+  const auto soon = [&] { return ++asked == 10; };
+  CHECK(s->accept(80, soon).error() == errc::canceled);
+  asked = 0;
+  CHECK(s->connect({2, 6000}, vsock::kind::stream, soon).error() == errc::canceled);
+  asked = 0;
+  auto conn = s->connect(rig::echo);
+  REQUIRE(conn);
+  u8 byte[1];
+  const u64 before = s.m.memory.waits[static_cast<int>(waiting::request)];
+  CHECK(conn->receive(byte, soon).error() == errc::canceled);
+  CHECK(conn->receive(byte).error() == errc::peer_silent);
+  CHECK(s->accept(80).error() == errc::peer_silent);
+  CHECK(s.m.memory.waits[static_cast<int>(waiting::request)] == before);
+  s.check_works(conn->id());
+}
+
+TEST_CASE("vsock crowd: a listener can have any port, and who waits there is known before it is accepted", "[vsock]") {
+  started s;
+  const auto here = s->listen_anywhere(2);
+  REQUIRE(here);
+  const auto there = s->listen_anywhere(2);
+  REQUIRE(there);
+  CHECK(*here != *there);
+  CHECK(s->next_peer(*here).error() == errc::not_ready);
+  (void)s.model.connect(*here, 1234);
+  s.settle();
+  const auto who = s->next_peer(*here);
+  REQUIRE(who);
+  CHECK(*who == vsock::address{2, 1234});
+  CHECK(s->next_peer(1).error() == errc::not_found);
+  CHECK(s->try_accept(*here));
+}

@@ -272,7 +272,7 @@ static bool send(client& c, const_bytes& what) {
   while (c.is_open && c.writable && !what.empty()) {
     const auto taken = sockets.try_send(c.socket, what);
     if (taken) what = what.part(*taken, what.size()), c.last_step = ++steps;
-    else if (taken.error() == errc::no_credit) c.writable = false;  // we will be told
+    else if (taken.error() == errc::no_credit || taken.error() == errc::no_buffer) c.writable = false;  // we will be told
     else drop(c);
   }
   return c.is_open && what.empty();

@@ -170,7 +170,7 @@ TEST_CASE("vsock streams: a host that takes nothing stops the sender, and it is 
   for (;;) {
     const auto n = s.offer(one, piece);
     if (!n) {
-      CHECK(n.error() == errc::no_credit);
+      CHECK((n.error() == errc::no_buffer || n.error() == errc::no_credit));
       (void)s->flush(one);
       s.settle();
       if (!s.offer(one, {1}) && s.model.peer(f).unread() >= s.model.host.buf_alloc) break;

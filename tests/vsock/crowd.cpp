@@ -138,7 +138,7 @@ void serve(client& c) {
     const const_bytes next = is_text ? const_bytes{c.text + c.text_sent, c.text_size - c.text_sent}
                                      : const_bytes{pattern + c.done % period, most};
     const auto sent = sockets.try_send(c.socket, next);
-    if (!sent && sent.error() == errc::no_credit) break;
+    if (!sent && (sent.error() == errc::no_credit || sent.error() == errc::no_buffer)) break;
     if (!sent) {
       ++lost;
       (void)sockets.close(c.socket);

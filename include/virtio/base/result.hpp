@@ -17,6 +17,7 @@ enum class errc : u8 {
   busy,
   in_use,
   no_credit,
+  no_buffer,
   unfinished,
   // The call was wrong: fix the program.
   invalid_argument,
@@ -61,6 +62,7 @@ enum class errc : u8 {
     case errc::busy: return "requests are in flight: take their completions first";
     case errc::in_use: return "the port or the connection is in use already";
     case errc::no_credit: return "the peer or the queue has no room for more until some of it was read";
+    case errc::no_buffer: return "the driver's send buffers are taken by others until some of them have left";
     case errc::unfinished: return "the device's limits make this more requests than one call sends: go on from where it stopped";
     case errc::invalid_argument: return "the call or an argument makes no sense here";
     case errc::misaligned: return "an address or a length is not a multiple of what it must be";

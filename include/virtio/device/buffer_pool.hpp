@@ -106,6 +106,12 @@ class buffer_pool {
     free_ = one;
   }
   [[nodiscard]] bool has_free() const { return !free_.is_none(); }
+  /// Whether `n` are free, at least 1. O(n).
+  [[nodiscard]] bool has_free(u32 n) const {
+    buffer_index one = free_;
+    while (!one.is_none() && --n != 0) one = next_[one.number()];
+    return !one.is_none();
+  }
 
   [[nodiscard]] u8* payload(buffer_index one) const { return memory_.data + payload_offset(one); }
   /// Its payload, as cells that the device sees.

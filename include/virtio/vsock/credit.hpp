@@ -46,6 +46,10 @@ class send_window {
   [[nodiscard]] constexpr bool is_crowded() const {
     return unconfirmed() != 0 && u32{small_before_} + small_since_ > allocation_ / (4 * small);
   }
+  /// Whether even what must leave now, since the program sleeps, had better wait: half of what such a peer takes, and twice the above.
+  [[nodiscard]] constexpr bool is_overcrowded() const {
+    return unconfirmed() != 0 && u32{small_before_} + small_since_ > allocation_ / (2 * small);
+  }
 
  private:
   u32 allocation_ = 0;

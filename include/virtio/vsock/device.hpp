@@ -212,8 +212,9 @@ class device {
 
   /// Takes bytes to send: says how many. They leave at once, unless the peer has many small packets to read already: then small
   /// pieces are gathered, and leave by 1024 bytes and more, when the peer has caught up, or with `flush`, `shutdown` or
-  /// `close`. Errors: `no_credit`, there is no room now, `writable` will be told; `not_ready` while connecting; `peer_closed`,
-  /// `peer_reset`, `refused` and other reasons why the connection ended; `invalid_argument` after `shutdown`; `stale_handle`.
+  /// `close`. Errors: `no_credit`, the peer has no room now, or `no_buffer`, all send buffers are taken: `writable` will be told;
+  /// `not_ready` while connecting; `peer_closed`, `peer_reset`, `refused` and other reasons why the connection
+  /// ended; `invalid_argument` after `shutdown`; `stale_handle`.
   [[nodiscard]] result<usize> try_send(socket which, const_bytes data) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     VIRTIO_TRY(all_.may_send(all_.table[one]));
@@ -226,8 +227,36 @@ class device {
     else if (!c.gathered.empty()) all_.ask_for_credit(one);  // the answer may let it leave
     if (!data.empty()) all_.want_room(one, 1);
     all_.send_owed();
-    if (taken == 0 && given != 0) return errc::no_credit;
+    if (taken == 0 && given != 0) return all_.table[one].out.available() == 0 ? errc::no_credit : errc::no_buffer;
     return taken;
+  }
+  /// Takes all of several pieces to send, one behind the other, or nothing: `try_send_all(s, {head, frame})`. They travel together, in one
+  /// packet where they fit. Errors: as `try_send`; `too_long` for what neither our send buffers nor the peer can ever hold.
+  template <usize N>
+  [[nodiscard]] result<void> try_send_all(socket which, const const_bytes (&pieces)[N]) {
+    VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
+    VIRTIO_TRY(all_.may_send(all_.table[one]));
+    if (all_.table[one].messages) return errc::invalid_argument;
+    const detail::joined data{pieces, N};
+    if (data.size() == 0) return {};
+    const result<void> taken = all_.gather_all(one, data);
+    if (all_.unsent.may_leave(all_.table[one])) all_.owe(one, detail::debt::data);
+    if (taken.error() == errc::no_credit || taken.error() == errc::no_buffer) all_.want_room(one, static_cast<u32>(data.size()));
+    all_.send_owed();
+    return taken;
+  }
+  /// Bytes that the peer has room for beyond what was taken to send: a `try_send` of no more fails for want of buffers alone. Errors:
+  /// `stale_handle`.
+  [[nodiscard]] result<u32> room(socket which) const {
+    VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
+    return all_.unsent.room(all_.table[one]);
+  }
+  /// Bytes that were taken to send, and that the peer has not said to have read: it says so now and then, and at every `probe`. Errors:
+  /// `stale_handle`.
+  [[nodiscard]] result<u32> undelivered(socket which) const {
+    VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
+    const connection& c = all_.table[one];
+    return c.out.unconfirmed() + (c.gathered_up_to - c.gathered_from);
   }
   /// Lets what was gathered leave. Does not wait until it has. Errors: `stale_handle`.
   [[nodiscard]] result<void> flush(socket which) {
@@ -323,13 +352,20 @@ class device {
   /// Takes one message to send, whole or not at all; it leaves at once. Errors: as `try_send`; `too_long` for what neither our send
   /// buffers nor the peer can ever hold; `invalid_argument` for no bytes, which no host delivers, and on a stream.
   [[nodiscard]] result<void> try_send_message(socket which, const_bytes data, border end = border::message) {
+    const const_bytes whole[] = {data};
+    return try_send_message(which, whole, end);
+  }
+  /// The same, of several pieces.
+  template <usize N>
+  [[nodiscard]] result<void> try_send_message(socket which, const const_bytes (&pieces)[N], border end = border::message) {
+    const detail::joined data{pieces, N};
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     connection& c = all_.table[one];
     VIRTIO_TRY(all_.may_send(c));
-    if (!c.messages || data.empty()) return errc::invalid_argument;
+    if (!c.messages || data.size() == 0) return errc::invalid_argument;
     const auto gathered = all_.gather_message(one, data, end);
     if (gathered) all_.owe(one, detail::debt::data);
-    else if (gathered.error() == errc::no_credit) all_.want_room(one, static_cast<u32>(data.size()));
+    else if (gathered.error() == errc::no_credit || gathered.error() == errc::no_buffer) all_.want_room(one, static_cast<u32>(data.size()));
     all_.send_owed();
     return gathered;
   }
@@ -458,9 +494,9 @@ class device {
 
   // Interrupts and the end -----------------------------------------------------------------------------------------------
 
-  /// Asks for an interrupt when packets come or leave. True: there is something already, poll again before sleeping; also while
-  /// small pieces are gathered, which only polls get on their way: `flush` before a long sleep.
-  [[nodiscard]] bool arm() { return !all_.to_tell.empty() || all_.unsent.is_gathering() || all_.arm(); }
+  /// Asks for an interrupt when packets come or leave. True: there is something already, poll again before sleeping.
+  /// Small pieces that are gathered leave first, but to a peer that has too many to read already: those follow when it has said so.
+  [[nodiscard]] bool arm() { return !all_.to_tell.empty() || all_.arm(); }
   void disarm() { all_.queues.all().disarm(); }
   [[nodiscard]] interrupt_cause acknowledge_interrupt() { return all_.queues.all().acknowledge_interrupt(); }
   /// Reads the status: `needs_reset` when the device has failed; it is then reset, and all connections end. Errors also:

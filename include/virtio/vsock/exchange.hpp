@@ -146,6 +146,7 @@ class exchange {
     c.wants_room = false;
     to_send_.remove(all(), one);
     unsent.stop_waiting(all(), one);
+    unsent.forget_promise(table[one]);
     if (c.accepted) closing_.remove(all(), one);  // else the link is that of its listener's line
     c.why = why;
     unread.close_window(c);
@@ -185,6 +186,7 @@ class exchange {
     to_send_.remove(all(), one);
     to_tell.remove(all(), one);
     unsent.stop_waiting(all(), one);
+    unsent.forget_promise(table[one]);
     closing_.remove(all(), one);
     unread.discard(table[one], queues.received);
     table.remove(one);
@@ -226,8 +228,11 @@ class exchange {
   [[nodiscard]] bool arm() {
     if (!life().is_up()) return false;
     const bool has_slept = queues.all().outlasts_sleep();
-    if (queues.all().arm()) return true;
-    if (has_slept) {  // what is gathered waits as long as we do
+    flush_all();
+    if (!life().is_up() || queues.all().arm()) return life().is_up();
+    if (has_slept && ++sleeps_ >= sleeps_per_question_) {  // what is gathered waits as long as we do
+      sleeps_ = 0;
+      if (sleeps_per_question_ < last_question) sleeps_per_question_ *= 2;
       ask_oldest();
       send_owed();
     }
@@ -342,22 +347,41 @@ class exchange {
     return {};
   }
 
-  /// Copies a whole message into buffers of its own. Errors: `too_long`, `no_credit`.
-  [[nodiscard]] result<void> gather_message(u16 one, const_bytes data, border end) {
+  /// Copies a whole message into buffers of its own. Errors: `too_long`, `no_credit`, `no_buffer`.
+  [[nodiscard]] result<void> gather_message(u16 one, const detail::joined& data, border end) {
     VIRTIO_TRY(unsent.takes_message(table[one], data.size()));
-    buffer_list whole{};
-    for (usize at = 0; at < data.size(); at += L.send_packet) {
-      const buffer_index buffer = send_buffer();
-      if (buffer.is_none()) {
-        while (!whole.empty()) queues.sent.give_back(whole.pop(queues.sent));
-        return errc::no_credit;
-      }
-      whole.push(queues.sent, buffer);
-      const const_bytes part = data.part(at, L.send_packet);
-      __builtin_memcpy(queues.sent.payload(buffer), part.data(), part.size());
+    return gather_whole(one, data, end);
+  }
+  /// Likewise of a stream: behind what is gathered, or in buffers of its own once that has left.
+  [[nodiscard]] result<void> gather_all(u16 one, const detail::joined& data) {
+    connection& c = table[one];
+    const usize size = data.size();
+    if (size > usize{L.send_packet} * L.send_packets || size > c.out.allocation()) return errc::too_long;
+    if (unsent.room(c) < size) return errc::no_credit;
+    if (unsent.join(c, queues.sent, data, size)) return {};
+    if (!c.gathered.empty()) {
+      owe(one, debt::data);
+      send_owed();
+      if (!c.gathered.empty()) return c.out.available() == 0 ? errc::no_credit : errc::no_buffer;
     }
-    unsent.take_message(table[one], whole, static_cast<u32>(data.size()), end);
+    return gather_whole(one, data, border::message);
+  }
+  [[nodiscard]] result<void> gather_whole(u16 one, const detail::joined& data, border end) {
+    const usize size = data.size();
+    const u32 buffers = buffers_for(size);
+    if (!have_buffers(one, buffers)) return errc::no_buffer;
+    unsent.takes(table[one], buffers);
+    buffer_list whole{};
+    for (usize at = 0; at < size; at += L.send_packet) {
+      const buffer_index buffer = queues.sent.take();
+      whole.push(queues.sent, buffer);
+      data.copy(at, queues.sent.payload(buffer), virtio::detail::smaller<usize>(size - at, L.send_packet));
+    }
+    unsent.take_message(all(), one, whole, static_cast<u32>(size), end);
     return {};
+  }
+  [[nodiscard]] static constexpr u32 buffers_for(usize size) {
+    return static_cast<u32>((size + (L.send_packet - 1)) / L.send_packet);
   }
 
   /// Takes bytes to send off the front of `data`, as many as there is room for; full buffers leave.
@@ -372,30 +396,34 @@ class exchange {
         if (!c.gathered.empty()) return;
       }
       if (found == obstacle::no_buffer) {
-        const buffer_index buffer = send_buffer();
-        if (buffer.is_none()) return;
-        unsent.begin(all(), one, queues.sent, buffer);
+        if (!have_buffers(one, 1)) return;
+        unsent.takes(table[one], 1);
+        unsent.begin(all(), one, queues.sent, queues.sent.take());
       }
     }
   }
 
-  /// A send buffer; none when there is none to be had now. When all are taken, the device may be done with some; and the connection that
-  /// has gathered longest then has gathered enough.
-  [[nodiscard]] buffer_index send_buffer() {
-    if (const buffer_index buffer = queues.sent.take(); !buffer.is_none()) return buffer;
+  /// Whether `n` send buffers are there for a connection. When too few are, the device may be done with some; and the connection that has
+  /// gathered longest then has gathered enough.
+  [[nodiscard]] bool have_buffers(u16 one, u32 n) {
+    if (unsent.may_take(all(), one, queues.sent, n)) return true;
     bool some = false;
     if (const errc got = queues.collect(some); got != errc::ok) {
       fall(got);
-      return no_buffer;
+      return false;
     }
-    if (const buffer_index buffer = queues.sent.take(); !buffer.is_none() || !unsent.is_gathering()) return buffer;
+    if (unsent.may_take(all(), one, queues.sent, n)) return true;
+    if (queues.sent.has_free(n)) return false;  // it is another's turn
+    squeeze();
+    return table[one].now == state::established && unsent.may_take(all(), one, queues.sent, n);
+  }
+  void squeeze() {
+    if (!unsent.is_gathering()) return;
     const u16 oldest = unsent.oldest(all());
     owe(oldest, debt::data);
     send_owed();
-    if (!queues.is_idle()) return no_buffer;
     // None is with the device, and this peer has taken back the room that it had for what is gathered: others must not wait for it.
-    finish(oldest, errc::peer_reset, parting::reset);
-    return queues.sent.take();
+    if (queues.is_idle() && !table[oldest].gathered.empty()) finish(oldest, errc::peer_reset, parting::reset);
   }
   /// A send of at least `size` bytes was not possible.
   void want_room(u16 one, u32 size) {
@@ -404,27 +432,50 @@ class exchange {
     const bool peer_has_room = unsent.room(c) >= size && !(c.messages && c.out.is_crowded());
     if (!c.gathered.empty()) owe(one, debt::data);  // it will not become more, and is in the way of a message
     if (!peer_has_room) ask_for_credit(one);
-    else if (c.gathered.empty()) unsent.wait(all(), one);
+    else if (c.gathered.empty()) unsent.wait(all(), one, buffers_for(size));
   }
   /// Buffers have come back, or can be had from those who gather in them.
   void serve_waiting() {
+    unsent.poll();
     if (!unsent.has_waiting()) return;
-    if (const buffer_index buffer = send_buffer(); !buffer.is_none()) queues.sent.give_back(buffer);
-    while (unsent.has_waiting() && queues.sent.has_free()) {
-      const u16 one = unsent.first_waiting();
+    u16 one = 0;
+    if (!unsent.serve(all(), queues.sent, one)) {
+      squeeze();
+      if (!unsent.serve(all(), queues.sent, one)) return;
+    }
+    do {
       try_again(one);  // it may be data that waits
       tell_room(one);
-    }
+    } while (unsent.serve(all(), queues.sent, one));
   }
-  /// A peer that is slow to read does not say when it has caught up. It is asked now and then, when there is something for it.
+  /// A peer that is slow to read does not say when it has caught up. It is asked now and then, when there is something for it, and more
+  /// and more seldom.
   void ask_again() {
-    if (unsent.is_gathering() && ++polls_ % polls_per_question == 0) ask_oldest();
+    if (!unsent.is_gathering()) {
+      polls_ = 0;
+      polls_per_question_ = first_question;
+      sleeps_ = 0;
+      sleeps_per_question_ = 1;
+    } else if (++polls_ >= polls_per_question_) {
+      polls_ = 0;
+      if (polls_per_question_ < last_question) polls_per_question_ *= 2;
+      ask_oldest();
+    }
   }
   void ask_oldest() {
     if (!unsent.is_gathering()) return;
     const u16 one = unsent.oldest(all());
     table[one].asked_for_credit = false;
     ask_for_credit(one);
+  }
+  /// Ahead of a sleep: what is gathered leaves, but to a peer that has far too many small packets: that was asked for
+  /// its word when they were gathered, and is asked again by `ask_again` and after a sleep that brought nothing.
+  void flush_all() {
+    for (u32 left = unsent.gathering(); left != 0 && unsent.is_gathering(); --left) {
+      const u16 one = unsent.oldest(all());
+      if (!table[one].out.is_overcrowded()) owe(one, debt::data);
+    }
+    send_owed();
   }
 
   void tell_room(u16 one) {
@@ -472,14 +523,17 @@ class exchange {
   }
 
  private:
-  static constexpr u8 polls_per_question = 64;
+  static constexpr u32 first_question = 64, last_question = 65536;
   static constexpr u32 looks_in_poll = 64;  // it is heavier than one, and vhost-device-vsock has us wait more often: 1024 are enough
 
   [[nodiscard]] static constexpr bool is_over(u32 age, u32 most) { return most != 0 && age >= most; }
 
   u32 cid_ = 0;
   u32 ticks_ = 0;
-  u8 polls_ = 0;
+  u32 polls_ = 0;
+  u32 polls_per_question_ = first_question;
+  u32 sleeps_ = 0;  // that brought nothing
+  u32 sleeps_per_question_ = 1;
   line_of<&connection::to_send> to_send_{};
   line_of<&connection::in_line> closing_{};
 };

@@ -27,13 +27,40 @@ struct parcel {
   bool is_copy = false;  // of the first bytes of a buffer that the rest stays in
 };
 
-/// `Pool` has the send buffers.
+/// Pieces of memory that leave as one.
+struct joined {
+  const const_bytes* parts = nullptr;
+  usize count = 0;
+
+  [[nodiscard]] usize size() const {
+    usize sum = 0;
+    for (usize i = 0; i < count; ++i) sum += parts[i].size();
+    return sum;
+  }
+  /// Copies `n` bytes of them, from byte `from` on. Only if there are as many.
+  void copy(usize from, u8* to, usize n) const {
+    for (usize i = 0; n != 0; ++i) {
+      const const_bytes here = parts[i].part(from, n);
+      from = from > parts[i].size() ? from - parts[i].size() : 0;
+      if (here.empty()) continue;
+      __builtin_memcpy(to, here.data(), here.size());
+      to += here.size();
+      n -= here.size();
+    }
+  }
+};
+
+/// `Pool` has the send buffers. Who finds none waits in a line, first in, first out. Buffers that come back are promised to the first
+/// ones, to a message as many as it takes, and others cannot take those; a promise that is not used in time lapses, so that whoever has
+/// lost interest is in nobody's way.
 template <class Pool, limits L>
 class outbox {
  public:
   void start() {
     gathering_ = {};
     waiting_ = {};
+    promised_ = polls_ = 0;
+    ++turn_;
   }
 
   // What there is -----------------------------------------------------------------------------------------------------------
@@ -48,6 +75,8 @@ class outbox {
     return !c.gathered.empty() && (c.messages || c.gathered_up_to - c.gathered_from >= send_window::small || !c.out.is_crowded());
   }
   [[nodiscard]] bool is_gathering() const { return !gathering_.empty(); }
+  /// How many do, at most.
+  [[nodiscard]] static constexpr u32 gathering() { return L.send_packets; }
   /// The connection that has gathered longest, which then counts as the last. Only if there is one.
   [[nodiscard]] u16 oldest(connection* all) {
     const u16 one = gathering_.first();
@@ -60,7 +89,7 @@ class outbox {
 
   /// Copies the first of `data` behind what is gathered, and takes it from `data`. `none`: more may fit.
   [[nodiscard]] static obstacle gather(connection& c, Pool& pool, const_bytes& data) {
-    if (!c.gathered.empty() && c.gathered_up_to == L.send_packet) return obstacle::full_buffer;
+    if (!c.gathered.empty() && c.gathered_up_to >= L.send_packet) return obstacle::full_buffer;  // several, of send_all
     if (room(c) == 0) return obstacle::no_credit;
     if (c.gathered.empty()) return obstacle::no_buffer;
     const u32 most = virtio::detail::smaller(room(c), L.send_packet - c.gathered_up_to);
@@ -84,14 +113,23 @@ class outbox {
     if (!c.gathered.empty() || room(c) < size || (size < send_window::small && c.out.is_crowded())) return errc::no_credit;
     return {};
   }
-  /// Takes a message that lies in buffers of its own.
-  static void take_message(connection& c, buffer_list buffers, u32 size, border end) {
+  /// Takes what lies in buffers of its own. It is among those that gather: if its peer takes back room, it holds buffers like them.
+  void take_message(connection* all, u16 one, buffer_list buffers, u32 size, border end) {
+    connection& c = all[one];
+    gathering_.push(all, one);
     c.gathered = buffers;
     c.gathered_from = 0;
     c.gathered_up_to = size;
     c.ends_record = end == border::record;
   }
 
+  /// Of a stream: behind what is gathered, where all of it fits. False: it does not.
+  [[nodiscard]] static bool join(connection& c, Pool& pool, const joined& data, usize size) {
+    if (c.gathered.empty() || c.gathered_up_to + size > L.send_packet) return false;
+    data.copy(0, pool.payload(c.gathered.first()) + c.gathered_up_to, size);
+    c.gathered_up_to += static_cast<u32>(size);
+    return true;
+  }
   /// Drops what is gathered.
   void forget(connection* all, u16 one, Pool& pool) {
     while (!all[one].gathered.empty()) pool.give_back(all[one].gathered.pop(pool));
@@ -137,8 +175,47 @@ class outbox {
 
   // Waiting for a buffer ----------------------------------------------------------------------------------------------------
 
-  void wait(connection* all, u16 one) { waiting_.push(all, one); }
+  void wait(connection* all, u16 one, u32 buffers) {
+    all[one].wants_buffers = static_cast<u16>(buffers);
+    waiting_.push(all, one);
+  }
   void stop_waiting(connection* all, u16 one) { waiting_.remove(all, one); }
+  /// Whether `one` may take `n` buffers: they are there, and neither promised to another nor awaited by one that came before.
+  [[nodiscard]] bool may_take(const connection* all, u16 one, const Pool& pool, u32 n) const {
+    const u32 mine = promised(all[one]);
+    if (mine == 0 && has_waiting() && first_waiting() != one) return false;
+    return pool.has_free(n + promised_ - virtio::detail::smaller(mine, n));
+  }
+  /// It takes them.
+  void takes(connection& c, u32 n) {
+    const u32 mine = virtio::detail::smaller(promised(c), n);
+    c.promised = static_cast<u16>(c.promised - mine);
+    promised_ -= mine;
+  }
+  /// The first in line, if there is enough for it: it is promised that, and waits no more.
+  [[nodiscard]] bool serve(connection* all, const Pool& pool, u16& one) {
+    if (!has_waiting()) return false;
+    one = first_waiting();
+    connection& c = all[one];
+    const u32 kept = promised(c), n = c.wants_buffers == 0 ? 1 : c.wants_buffers;
+    if (!pool.has_free(promised_ - kept + n)) return false;
+    promised_ += n - kept;
+    c.promised = static_cast<u16>(n);
+    c.promised_in = turn_;
+    waiting_.remove(all, one);
+    return true;
+  }
+  /// It will not come for what it was promised.
+  void forget_promise(connection& c) {
+    takes(c, c.promised);
+    c.promised = 0;
+  }
+  /// A poll: promises last for so many.
+  void poll() {
+    if (promised_ == 0 || ++polls_ < polls_per_turn) return;
+    promised_ = polls_ = 0;
+    ++turn_;
+  }
   [[nodiscard]] bool has_waiting() const { return !waiting_.empty(); }
   /// Who has waited longest. Only if there is one.
   [[nodiscard]] u16 first_waiting() const { return waiting_.first(); }
@@ -148,7 +225,12 @@ class outbox {
     all[one].gathered_from = all[one].gathered_up_to = 0;
     gathering_.remove(all, one);
   }
+  [[nodiscard]] u32 promised(const connection& c) const { return c.promised_in == turn_ ? c.promised : 0; }
 
+  static constexpr u32 polls_per_turn = 16;
+  u32 promised_ = 0;  // buffers, to all
+  u32 polls_ = 0;
+  u32 turn_ = 1;
   line_of<&connection::gathering> gathering_{};
   line_of<&connection::for_buffer> waiting_{};
 };

@@ -21,15 +21,17 @@ class stream {
   [[nodiscard]] socket id() const { return which_; }
 
   /// Sends all of `data`. Waits for room, bounded by `keep_waiting(waiting::peer)` each time; what is small may leave later, with
-  /// `flush` at the latest, or when this connection is read from or closed. Errors: those of `try_send` but `no_credit`; `peer_silent`,
-  /// and nobody knows how much was sent.
-  [[nodiscard]] result<void> send(const_bytes data) {
+  /// `flush` at the latest, or when this connection is read from or closed. Errors: those of `try_send` but `no_credit` and `no_buffer`;
+  /// `peer_silent`.
+  [[nodiscard]] result<void> send(const_bytes data) { return send_off(data); }
+  /// The same, and takes what was sent off the front of `data`: after an error the rest is there.
+  [[nodiscard]] result<void> send_off(const_bytes& data) {
     while (!data.empty()) {
       result<usize> taken = device_->try_send(which_, data);
-      if (taken.error() == errc::no_credit) {
+      if (lacks_room(taken.error())) {
         const errc waited = device_->wait_until(waiting::peer, [&] {
           taken = device_->try_send(which_, data);
-          return taken.error() != errc::no_credit;
+          return !lacks_room(taken.error());
         });
         if (waited != errc::ok) return waited;
       }
@@ -65,12 +67,12 @@ class stream {
   }
 
   /// Sends one message, on a connection that carries them. Waits for room, likewise. Errors: those of `try_send_message` but
-  /// `no_credit`; `peer_silent`, and it was not sent.
+  /// `no_credit` and `no_buffer`; `peer_silent`, and it was not sent.
   [[nodiscard]] result<void> send_message(const_bytes data, border end = border::message) {
     result<void> sent;
     const errc waited = device_->wait_until(waiting::peer, [&] {
       sent = device_->try_send_message(which_, data, end);
-      return sent.error() != errc::no_credit;
+      return !lacks_room(sent.error());
     });
     if (waited != errc::ok) return waited;
     return sent;
@@ -97,6 +99,8 @@ class stream {
   [[nodiscard]] result<void> abort() { return device_->abort(which_); }
 
  private:
+  [[nodiscard]] static bool lacks_room(errc error) { return error == errc::no_credit || error == errc::no_buffer; }
+
   Device* device_ = nullptr;
   socket which_{};
 };

@@ -92,6 +92,9 @@ struct connection {
   buffer_list gathered{};  // send buffers with bytes to send: one, or several for a message
   u32 gathered_from = 0;
   u32 gathered_up_to = 0;
+  u16 wants_buffers = 0;   // while it waits for some
+  u16 promised = 0;        // send buffers that are kept for it, in turn `promised_in`
+  u32 promised_in = 0;
   receive_window in{};
   u32 grown_at = 0;     // bytes consumed when the window became what it is
   u16 window = 0;       // packets that it is to reach, where there is memory for that

@@ -230,9 +230,9 @@ class exchange {
     const bool has_slept = queues.all().outlasts_sleep();
     flush_all();
     if (!life().is_up() || queues.all().arm()) return life().is_up();
-    if (has_slept && ++sleeps_ >= sleeps_per_question_) {  // what is gathered waits as long as we do
+    if (has_slept && ++sleeps_ >= 1 + sleeps_per_question_) {  // what is gathered waits as long as we do
       sleeps_ = 0;
-      if (sleeps_per_question_ < last_question) sleeps_per_question_ *= 2;
+      if (sleeps_per_question_ < last_question) sleeps_per_question_ += 1 + sleeps_per_question_;
       ask_oldest();
       send_owed();
     }
@@ -453,12 +453,12 @@ class exchange {
   void ask_again() {
     if (!unsent.is_gathering()) {
       polls_ = 0;
-      polls_per_question_ = first_question;
+      polls_per_question_ = 0;
       sleeps_ = 0;
-      sleeps_per_question_ = 1;
-    } else if (++polls_ >= polls_per_question_) {
+      sleeps_per_question_ = 0;
+    } else if (++polls_ >= first_question + polls_per_question_) {
       polls_ = 0;
-      if (polls_per_question_ < last_question) polls_per_question_ *= 2;
+      if (polls_per_question_ < last_question) polls_per_question_ += first_question + polls_per_question_;
       ask_oldest();
     }
   }
@@ -531,9 +531,9 @@ class exchange {
   u32 cid_ = 0;
   u32 ticks_ = 0;
   u32 polls_ = 0;
-  u32 polls_per_question_ = first_question;
+  u32 polls_per_question_ = 0;  // beyond the first
   u32 sleeps_ = 0;  // that brought nothing
-  u32 sleeps_per_question_ = 1;
+  u32 sleeps_per_question_ = 0;  // beyond the first
   line_of<&connection::to_send> to_send_{};
   line_of<&connection::in_line> closing_{};
 };

@@ -230,7 +230,7 @@ class outbox {
   static constexpr u32 polls_per_turn = 16;
   u32 promised_ = 0;  // buffers, to all
   u32 polls_ = 0;
-  u32 turn_ = 1;
+  u32 turn_ = 0;
   line_of<&connection::gathering> gathering_{};
   line_of<&connection::for_buffer> waiting_{};
 };

@@ -191,12 +191,15 @@ TEST_CASE("vsock fair: a peer that stands still lets the program sleep, and what
   CHECK(s.model.peer(f).arrived == 8000);
   s.forget();
   u32 awake = 0;
-  for (int i = 0; i < 100'000; ++i) {
-    s.model.settle();
-    (void)s.poll();
-    s.events.clear();
-    awake += s->arm();
-  }
+  const auto wait = [&] {
+    for (int i = 0; i < 100'000; ++i) {
+      s.model.settle();
+      (void)s.poll();
+      s.events.clear();
+      awake += s->arm();
+    }
+  };
+  wait();
   CHECK(awake < 20);
   CHECK(s.model.count(op::credit_request) < 20);
   // Far more than such a peer should have unread: the rest waits for its word.
@@ -207,12 +210,7 @@ TEST_CASE("vsock fair: a peer that stands still lets the program sleep, and what
   }
   CHECK(s.model.is_open(f));
   s.forget();
-  for (int i = 0; i < 100'000; ++i) {
-    s.model.settle();
-    (void)s.poll();
-    s.events.clear();
-    awake += s->arm();
-  }
+  wait();
   CHECK(awake < 60);
   CHECK(s.model.count(op::credit_request) < 60);
 }

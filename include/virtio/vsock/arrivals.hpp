@@ -35,8 +35,7 @@ class arrivals {
     all_.queues.all().kick(all_.queues.receive_queue);
     if (quiet) all_.found_nothing();
     else all_.queues.all().found_something();
-    all_.serve_waiting();
-    all_.ask_again();
+    if (all_.unsent.has_work()) all_.work_on_unsent();
     all_.send_owed();
     return errc::ok;
   }
@@ -89,6 +88,22 @@ class arrivals {
     connection& c = all_.table[one];
     const packet& p = in.header;
     const op what = static_cast<op>(p.what);
+    // Almost all are of an established connection, and do not end it.
+    if ((c.now != state::established || what <= op::reset) && !changes(one, p)) return false;
+    all_.heard_from(c);
+    heard_of_room(one, p);
+    switch (what) {
+      case op::data: return keep(one, in);
+      case op::shutdown: peer_shuts(one, flags<ends>::of(static_cast<u8>(p.flags & static_cast<u32>(ends::both)))); return false;
+      case op::credit_request: all_.owe(one, debt::credit); return false;
+      default: return false;  // CREDIT_UPDATE has said all it had to; the rest means nothing here
+    }
+  }
+
+  /// A packet that begins or ends a connection, or is of one that is not established. Whether there is more to it.
+  [[nodiscard, gnu::cold, gnu::noinline]] bool changes(u16 one, const packet& p) {
+    connection& c = all_.table[one];
+    const op what = static_cast<op>(p.what);
     if (c.now == state::leaving || c.now == state::ended) {
       if (what == op::reset) all_.need_not_reset(one);
       if (what == op::request) all_.replies.answer(p, c.peer);  // somebody new, where our end of the last one is not closed yet
@@ -99,12 +114,6 @@ class arrivals {
       all_.finish(one, c.now == state::connecting ? errc::refused : expected ? errc::peer_closed : errc::peer_reset, parting::silent);
       return false;
     }
-    if (what == op::request && c.now != state::connecting) {
-      // No packet gets lost or comes twice: the peer does not know this connection any more. Its machine was reset, say.
-      all_.finish(one, errc::peer_reset, parting::reset);
-      return false;
-    }
-    all_.heard_from(c);
     if (c.now == state::connecting) {
       if (what != op::response) {
         all_.finish(one, errc::refused, parting::reset);
@@ -112,14 +121,12 @@ class arrivals {
       }
       c.now = state::established;
       all_.tell(one, {ready::connected, ready::writable});
+    } else if (what == op::request) {
+      // No packet gets lost or comes twice: the peer does not know this connection any more. Its machine was reset, say.
+      all_.finish(one, errc::peer_reset, parting::reset);
+      return false;
     }
-    heard_of_room(one, p);
-    switch (what) {
-      case op::data: return keep(one, in);
-      case op::shutdown: peer_shuts(one, flags<ends>::of(p.flags & static_cast<u32>(ends::both))); return false;
-      case op::credit_request: all_.owe(one, debt::credit); return false;
-      default: return false;  // CREDIT_UPDATE has said all it had to; the rest means nothing here
-    }
+    return true;
   }
 
   /// What every packet tells about the peer's memory.
@@ -143,7 +150,7 @@ class arrivals {
     }
     all_.unread.note_used_up(c);
     const bool ends = c.messages && (in.header.flags & end_of_message) != 0;
-    if (c.now == state::closing || c.gave_up.has(ends::receive) || c.peer_gave_up.has(ends::send) || c.skipping) {
+    if (c.skipping || c.now == state::closing || c.gave_up.has(ends::receive) || c.peer_gave_up.has(ends::send)) {
       // It is not wanted; or the peer has said that there is none, which the program may have been told.
       all_.unread.count_read(c, length);
       if (ends) c.skipping = false;

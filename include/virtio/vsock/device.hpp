@@ -167,7 +167,7 @@ class device {
     if (backlog == 0) return errc::invalid_argument;
     return all_.listeners.add(port, backlog, what);
   }
-  /// Likewise, at a port that nobody listens to or connects from: says which.
+  /// Likewise, on a free port that the driver chooses, which it returns.
   [[nodiscard]] result<u32> listen_anywhere(u16 backlog, kind what = kind::stream) {
     choose_port();
     VIRTIO_TRY(listen(next_port_, backlog, what));

@@ -87,7 +87,7 @@ class exchange {
   /// Frees a place for a connection between these addresses, if that can have it: of the connections that are being closed the oldest
   /// does without its peer's agreement which has delivered everything. Its RST waits with those to strangers, so that its place is
   /// free at once. The others are asked how much they have read: some hosts never say it by themselves (vhost-device-vsock).
-  [[nodiscard]] bool make_place(u32 local_port, address peer) {
+  [[nodiscard, gnu::cold, gnu::noinline]] bool make_place(u32 local_port, address peer) {
     if (!table.takes(local_port, peer) || !has_room_for_reply()) return false;
     constexpr u16 most_looks = 16;  // a flood of requests costs no more, and all have their turn
     for (u16 looks = 0; looks < most_looks && !closing_.empty(); ++looks) {
@@ -230,9 +230,7 @@ class exchange {
     const bool has_slept = queues.all().outlasts_sleep();
     flush_all();
     if (!life().is_up() || queues.all().arm()) return life().is_up();
-    if (has_slept && ++sleeps_ >= 1 + sleeps_per_question_) {  // what is gathered waits as long as we do
-      sleeps_ = 0;
-      if (sleeps_per_question_ < last_question) sleeps_per_question_ += 1 + sleeps_per_question_;
+    if (has_slept && unsent.is_gathering() && by_sleeps_.is_due()) {  // what is gathered waits as long as we do
       ask_oldest();
       send_owed();
     }
@@ -310,9 +308,9 @@ class exchange {
     owe(one, debt::credit_request);
   }
 
-  /// A packet of a connection. Each tells the peer how far it may send, which may be further than before, but for what would be dropped
-  /// in a connection that is being closed. A peer that could send no
-  /// more is told once again, by a packet for that alone: vhost-device-vsock 0.3.0 takes up sending at no other.
+  /// A packet of a connection. Each tells the peer how far it may send, which may be further than before, unless it would be dropped, in a
+  /// connection that is being closed. A peer that could send no more is told once again, by a packet for that alone:
+  /// vhost-device-vsock 0.3.0 takes up sending at no other.
   [[nodiscard]] packet header(connection& c, op what, u32 length = 0, u32 flags = 0) {
     if (what != op::shutdown && (c.now == state::established || c.now == state::connecting)) {
       const bool stuck = c.in.left() == 0 && c.now == state::established;
@@ -377,6 +375,7 @@ class exchange {
       whole.push(queues.sent, buffer);
       data.copy(at, queues.sent.payload(buffer), virtio::detail::smaller<usize>(size - at, L.send_packet));
     }
+    asks_begin_again();
     unsent.take_message(all(), one, whole, static_cast<u32>(size), end);
     return {};
   }
@@ -398,6 +397,7 @@ class exchange {
       if (found == obstacle::no_buffer) {
         if (!have_buffers(one, 1)) return;
         unsent.takes(table[one], 1);
+        asks_begin_again();
         unsent.begin(all(), one, queues.sent, queues.sent.take());
       }
     }
@@ -417,7 +417,7 @@ class exchange {
     squeeze();
     return table[one].now == state::established && unsent.may_take(all(), one, queues.sent, n);
   }
-  void squeeze() {
+  [[gnu::cold, gnu::noinline]] void squeeze() {
     if (!unsent.is_gathering()) return;
     const u16 oldest = unsent.oldest(all());
     owe(oldest, debt::data);
@@ -435,12 +435,15 @@ class exchange {
     else if (c.gathered.empty()) unsent.wait(all(), one, buffers_for(size));
   }
   /// Buffers have come back, or can be had from those who gather in them.
+  [[gnu::noinline]] void work_on_unsent() {
+    serve_waiting();
+    if (unsent.is_gathering() && by_polls_.is_due()) ask_oldest();
+  }
   void serve_waiting() {
     unsent.poll();
-    if (!unsent.has_waiting()) return;
     u16 one = 0;
     if (!unsent.serve(all(), queues.sent, one)) {
-      squeeze();
+      if (unsent.has_waiting()) squeeze();
       if (!unsent.serve(all(), queues.sent, one)) return;
     }
     do {
@@ -448,33 +451,26 @@ class exchange {
       tell_room(one);
     } while (unsent.serve(all(), queues.sent, one));
   }
+  /// Ahead of what is gathered when nothing was.
+  void asks_begin_again() {
+    if (unsent.is_gathering()) return;
+    by_polls_.begin_again();
+    by_sleeps_.begin_again();
+  }
   /// A peer that is slow to read does not say when it has caught up. It is asked now and then, when there is something for it, and more
   /// and more seldom.
-  void ask_again() {
-    if (!unsent.is_gathering()) {
-      polls_ = 0;
-      polls_per_question_ = 0;
-      sleeps_ = 0;
-      sleeps_per_question_ = 0;
-    } else if (++polls_ >= first_question + polls_per_question_) {
-      polls_ = 0;
-      if (polls_per_question_ < last_question) polls_per_question_ += first_question + polls_per_question_;
-      ask_oldest();
-    }
-  }
-  void ask_oldest() {
-    if (!unsent.is_gathering()) return;
+  [[gnu::cold]] void ask_oldest() {
     const u16 one = unsent.oldest(all());
     table[one].asked_for_credit = false;
     ask_for_credit(one);
   }
   /// Ahead of a sleep: what is gathered leaves, but to a peer that has far too many small packets: that was asked for
-  /// its word when they were gathered, and is asked again by `ask_again` and after a sleep that brought nothing.
+  /// its word when they were gathered, and is asked again by `work_on_unsent` and after a sleep that brought nothing.
   void flush_all() {
-    for (u32 left = unsent.gathering(); left != 0 && unsent.is_gathering(); --left) {
-      const u16 one = unsent.oldest(all());
+    if (!unsent.is_gathering()) return;
+    unsent.for_each_gathering(all(), [this](u16 one) {
       if (!table[one].out.is_overcrowded()) owe(one, debt::data);
-    }
+    });
     send_owed();
   }
 
@@ -523,17 +519,14 @@ class exchange {
   }
 
  private:
-  static constexpr u32 first_question = 64, last_question = 65536;
   static constexpr u32 looks_in_poll = 64;  // it is heavier than one, and vhost-device-vsock has us wait more often: 1024 are enough
 
   [[nodiscard]] static constexpr bool is_over(u32 age, u32 most) { return most != 0 && age >= most; }
 
   u32 cid_ = 0;
   u32 ticks_ = 0;
-  u32 polls_ = 0;
-  u32 polls_per_question_ = 0;  // beyond the first
-  u32 sleeps_ = 0;  // that brought nothing
-  u32 sleeps_per_question_ = 0;  // beyond the first
+  ever_rarer<64> by_polls_{};
+  ever_rarer<1> by_sleeps_{};  // those that brought nothing
   line_of<&connection::to_send> to_send_{};
   line_of<&connection::in_line> closing_{};
 };

@@ -27,7 +27,8 @@ struct limits {
   [[nodiscard]] constexpr u32 buffer_packets() const { return receive_buffer / receive_packet; }
   [[nodiscard]] constexpr bool make_sense() const {
     return connections >= 1 && connections < 0x8000 && listeners >= 1 && replies >= 1 && virtio::detail::is_power_of_two(receive_packet) &&
-           receive_packet >= 64 && receive_packet <= 65536 && buffer_packets() >= 1 && u64{connections} * buffer_packets() <= 0xffff'ffff &&
+           receive_packet >= 64 && receive_packet <= 65536 && buffer_packets() >= 1 && buffer_packets() <= 0xffff &&
+           u64{connections} * buffer_packets() <= 0xffff'ffff &&
            pool_packets() >= connections &&
            send_packet >= 64 && send_packet <= 65536 && send_packets >= 2;
   }

@@ -50,6 +50,24 @@ struct joined {
   }
 };
 
+/// Says when to ask again what was not answered: after `First` turns, then after twice as many each time, 65536 at most. All-zero is
+/// the beginning.
+template <u32 First>
+class ever_rarer {
+ public:
+  void begin_again() { turns_ = doublings_ = 0; }
+  [[nodiscard]] bool is_due() {
+    if (++turns_ < First << doublings_) return false;
+    turns_ = 0;
+    if (First << doublings_ < 65536) ++doublings_;
+    return true;
+  }
+
+ private:
+  u32 turns_ = 0;
+  u32 doublings_ = 0;
+};
+
 /// `Pool` has the send buffers. Who finds none waits in a line, first in, first out. Buffers that come back are promised to the first
 /// ones, to a message as many as it takes, and others cannot take those; a promise that is not used in time lapses, so that whoever has
 /// lost interest is in nobody's way.
@@ -75,8 +93,10 @@ class outbox {
     return !c.gathered.empty() && (c.messages || c.gathered_up_to - c.gathered_from >= send_window::small || !c.out.is_crowded());
   }
   [[nodiscard]] bool is_gathering() const { return !gathering_.empty(); }
-  /// How many do, at most.
-  [[nodiscard]] static constexpr u32 gathering() { return L.send_packets; }
+  template <class F>
+  void for_each_gathering(const connection* all, F&& f) const {
+    gathering_.for_each(all, f);
+  }
   /// The connection that has gathered longest, which then counts as the last. Only if there is one.
   [[nodiscard]] u16 oldest(connection* all) {
     const u16 one = gathering_.first();
@@ -148,11 +168,12 @@ class outbox {
     out.buffer = c.gathered.first();
     out.is_copy = out.length < left;
     if (out.is_copy) {  // the peer has taken back some of its room: two packets cannot share a buffer
-      out.buffer = pool.take();
-      if (out.buffer.is_none()) {
-        waiting_.push(all, one);
+      if (!may_take(all, one, pool, 1)) {
+        wait(all, one, 1);
         return obstacle::no_buffer;
       }
+      takes(c, 1);
+      out.buffer = pool.take();
       __builtin_memcpy(pool.payload(out.buffer), pool.payload(c.gathered.first()) + out.from, out.length);
       out.from = 0;
     }
@@ -216,6 +237,8 @@ class outbox {
     promised_ = polls_ = 0;
     ++turn_;
   }
+  /// Whether a connection gathers, waits, or was promised buffers.
+  [[nodiscard]] bool has_work() const { return !gathering_.empty() || !waiting_.empty() || promised_ != 0; }
   [[nodiscard]] bool has_waiting() const { return !waiting_.empty(); }
   /// Who has waited longest. Only if there is one.
   [[nodiscard]] u16 first_waiting() const { return waiting_.first(); }

@@ -60,7 +60,7 @@ struct address {
 enum class kind : u16 { stream = 1, seqpacket = 2 };
 
 /// Directions that an end gives up: the flags of SHUTDOWN (5.10.6.5).
-enum class ends : u32 { receive = 1, send = 2, both = 3 };
+enum class ends : u8 { receive = 1, send = 2, both = 3 };
 
 /// What a packet of data ends besides itself: its message, or a record too, which may be several messages (5.10.6.6).
 enum class border : u8 { message, record };

@@ -126,6 +126,11 @@ class line_of {
   [[nodiscard]] bool empty() const { return first_ == 0; }
   /// The index of the first. Only if there is one.
   [[nodiscard]] u16 first() const { return static_cast<u16>(first_ - 1); }
+  /// Calls `f(index)` for each, which leaves this line as it is.
+  template <class F>
+  void for_each(const connection* all, F&& f) const {
+    for (u16 at = first_; at != 0; at = (all[at - 1].*Link).next) f(static_cast<u16>(at - 1));
+  }
 
  private:
   u16 first_ = 0;

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -71,6 +72,28 @@ static inline bool receive_number(int fd, uint64_t* number) {
 static inline void rest_ms(long milliseconds) {
   const struct timespec pause = {milliseconds / 1000, milliseconds % 1000 * 1000000};
   nanosleep(&pause, NULL);
+}
+
+/* Of a Unix socket. */
+static inline struct sockaddr_un address_of(const char* path) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  if (strlen(path) >= sizeof address.sun_path) die("%s: too long for a socket's path", path);
+  strcpy(address.sun_path, path);
+  return address;
+}
+
+/* A connection to `port` of the guest behind vhost-device-vsock, below 0 when it was refused. */
+static inline int call_unix(const char* path, unsigned port) {
+  const struct sockaddr_un to = address_of(path);
+  const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+  if (fd < 0) return -1;
+  char line[32];
+  const int length = snprintf(line, sizeof line, "CONNECT %u\n", port);
+  if (connect(fd, (const struct sockaddr*)&to, sizeof to) == 0 && send_all(fd, line, (size_t)length) &&
+      receive_line(fd, line, sizeof line) && strncmp(line, "OK ", 3) == 0)
+    return fd;
+  close(fd);
+  return -1;
 }
 
 /* FNV-1a, 64 bits, begun with SUM_OF_NOTHING. */

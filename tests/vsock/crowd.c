@@ -45,18 +45,7 @@ static char buffer[65536];
 /* Below 0 when it was refused. */
 static int try_connect(unsigned port) {
   if (!over_unix) return connect_vsock(SOCK_STREAM, cid, port, NO_LIMIT_S);
-  struct sockaddr_un to = {.sun_family = AF_UNIX};
-  if (strlen(path) >= sizeof to.sun_path) die("crowd: %s: too long for a socket's path", path);
-  strcpy(to.sun_path, path);
-  const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-  if (fd < 0) die("crowd: no socket: %s", strerror(errno));
-  char line[32];
-  const int length = snprintf(line, sizeof line, "CONNECT %u\n", port);
-  if (connect(fd, (const struct sockaddr*)&to, sizeof to) == 0 && send_all(fd, line, (size_t)length) &&
-      receive_line(fd, line, sizeof line) && strncmp(line, "OK ", 3) == 0)
-    return fd;
-  close(fd);
-  return -1;
+  return call_unix(path, port);
 }
 
 /* The guest refuses while it has no place: then a client comes again. */

@@ -94,26 +94,6 @@ static void source(const struct connection* guest) {
     if (!send_all(guest->fd, buffer, left < PERIOD ? (size_t)left : PERIOD)) return;
 }
 
-static struct sockaddr_un address_of(const char* path) {
-  struct sockaddr_un address = {.sun_family = AF_UNIX};
-  if (strlen(path) >= sizeof address.sun_path) die("peer: %s: too long for a socket's path", path);
-  strcpy(address.sun_path, path);
-  return address;
-}
-
-static int call_unix(const char* path, unsigned port) {
-  const struct sockaddr_un to = address_of(path);
-  const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-  if (fd < 0) return -1;
-  char line[32];
-  const int length = snprintf(line, sizeof line, "CONNECT %u\n", port);
-  if (connect(fd, (const struct sockaddr*)&to, sizeof to) == 0 && send_all(fd, line, (size_t)length) &&
-      receive_line(fd, line, sizeof line) && strncmp(line, "OK ", 3) == 0)
-    return fd;
-  close(fd);
-  return -1;
-}
-
 static void call(const struct connection* guest, bool ends) {
   static const char hello[] = "hello from the host\n", refused[] = "refused\n";
   uint64_t port;

@@ -135,7 +135,8 @@ CROWDS = {CROWD: ["full=64", "idle=60", f"bulk={4 << 20}", "short=64", "slow=16"
 
 def crowd(name, image):
     """crowd.cpp as the guest, and its clients in the host: what these say is told as `said`."""
-    begin = f"crowd vsock 4 {' '.join(CROWDS[name])} >crowd.out 2>&1 3<&- &"
+    # A file of its own, made before it begins: what an earlier crowd said must not be taken for its own.
+    begin = f": >crowd.out; crowd vsock 4 {' '.join(CROWDS[name])} >>crowd.out 2>&1 3<&- &"
     if name == CROWD:
         return Guest(name, image, "calls=1", steps=[("^serves", begin, "wait $!; cat crowd.out")], seconds=2 * inner.GUEST_TIME)
     idle = "until grep -q '^idle' crowd.out || ! kill -0 $guest 2>/dev/null; do sleep 0.05; done"

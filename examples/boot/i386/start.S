@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // From the loader to C++: a PVH loader enters in flat 32-bit protected mode with paging off and EBX pointing to its start_info,
 // which is all that is wanted here; only the segments are made our own, so that exceptions have one to run in.
-// The loader has zeroed .bss (QEMU does so at every start and every reset), so nothing here does.
+// QEMU zeroes .bss when it starts, but not when the machine is reset: what the last run left is still there then.
 
     .section .note.pvh, "a", @note
     .balign 4
@@ -21,6 +21,12 @@ boot_start:
     movl %eax, %ss
     movl %eax, %ds
     movl %eax, %es
+    movl $boot_zeros, %edi
+    movl $boot_zeros_end, %ecx
+    subl %edi, %ecx
+    shrl $2, %ecx
+    xorl %eax, %eax
+    rep stosl
     movl $stack_top, %esp
     xorl %ebp, %ebp             // ends a debugger's backtrace
     subl $12, %esp              // arguments begin at a multiple of 16, as the ABI has it

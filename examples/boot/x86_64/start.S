@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // From the loader to C++: a PVH loader enters in 32-bit protected mode with paging off and EBX pointing
 // to its start_info; this turns on paging, long mode and SSE, and calls boot_enter (machine.cpp).
-// The loader has zeroed .bss (QEMU does so at every start and every reset), so nothing here does.
+// QEMU zeroes .bss when it starts, but not when the machine is reset: what the last run left is still there then.
 
 #define PRESENT_WRITABLE 0x3
 #define LARGE_PAGE       0x83   // present, writable, maps a page rather than a further table
@@ -19,6 +19,12 @@
     .globl boot_start
 boot_start:
     cld
+    movl $boot_zeros, %edi
+    movl $boot_zeros_end, %ecx
+    subl %edi, %ecx
+    shrl $2, %ecx
+    xorl %eax, %eax
+    rep stosl
     movl %ebx, start_info       // cpuid overwrites EBX
 
     // Identity map of memory, as much as one top-level entry can cover. Device memory beyond it is mapped when it is met (pages.cpp).

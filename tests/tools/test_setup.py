@@ -18,6 +18,7 @@ import matrix  # noqa: E402
 
 SCRIPT = SETUP.read_text()
 PACKAGES = re.findall(r'^ *(?:echo ")?(?:demo|test) (\S+) ', SCRIPT, re.M)
+LWIP = "lwip-" + re.search(r"^lwip_version=([^+]+)", SCRIPT, re.M)[1]
 VSOCK = re.search(r"^vhost_device_vsock=(\S+)", SCRIPT, re.M)[1]
 
 # What `dpkg-deb -x` gives. The loader says that it is a QEMU whatever it runs.
@@ -47,7 +48,7 @@ class Newest(unittest.TestCase):
         folder = tempfile.TemporaryDirectory(prefix="virtio-setup-")
         self.addCleanup(folder.cleanup)
         self.bin, self.deps = pathlib.Path(folder.name, "bin"), pathlib.Path(folder.name, "deps")
-        for name in ("catch2-3/usr", "linux", "linux-new"):
+        for name in ("catch2-3/usr", "linux", "linux-new", LWIP):
             (self.deps / name).mkdir(parents=True)
         for file in ("qemu-10/usr/bin/qemu-system-x86_64", "qemu-10-arm/usr/bin/qemu-system-aarch64", f"{VSOCK}/bin/vhost-device-vsock"):
             self.program(self.deps / file, "#!/bin/sh\n")

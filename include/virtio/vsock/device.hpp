@@ -5,9 +5,10 @@
 // sender has read and how much more it has room for. Nothing here waits but the calls that say so: what cannot be sent now is owed,
 // and sent when `poll` comes by.
 //
-// This file is the face. Behind it: what a packet that arrives does (arrivals.hpp), connections and what they owe (exchange.hpp),
-// what has arrived and nobody has read (inbox.hpp), credit (credit.hpp), who is connected to whom (table.hpp), and under it all the
-// three queues and their buffers (packets.hpp). stream.hpp has calls that wait, for one connection.
+// This file is the face. Behind it: what a packet that arrives does (arrivals.hpp), how connections begin, age and are read from
+// (exchange.hpp), what they send (sender.hpp), their state and its end (connections.hpp), what has arrived and was not read (inbox.hpp),
+// what was gathered and has not left (outbox.hpp), credit (credit.hpp), their addresses (table.hpp), and under it all the three queues and
+// their buffers (packets.hpp). stream.hpp has calls that wait, for one connection.
 //
 // Spec: virtio 1.4, 5.10. Layer: vsock (may include device, transport, queue, platform, base).
 #pragma once

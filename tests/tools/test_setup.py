@@ -50,7 +50,8 @@ class Newest(unittest.TestCase):
         self.bin, self.deps = pathlib.Path(folder.name, "bin"), pathlib.Path(folder.name, "deps")
         for name in ("catch2-3/usr", "linux", "linux-new", LWIP):
             (self.deps / name).mkdir(parents=True)
-        for file in ("qemu-10/usr/bin/qemu-system-x86_64", "qemu-10-arm/usr/bin/qemu-system-aarch64", f"{VSOCK}/bin/vhost-device-vsock"):
+        for file in ("qemu-10/usr/bin/qemu-system-x86_64", "qemu-10-arm/usr/bin/qemu-system-aarch64", f"{VSOCK}/bin/vhost-device-vsock",
+                     "gvproxy/usr/bin/gvproxy"):
             self.program(self.deps / file, "#!/bin/sh\n")
         for name in ("x86_64", "aarch64"):
             self.program(self.bin / f"qemu-system-{name}", "#!/bin/sh\necho 'QEMU emulator version 7.2.0'\n")

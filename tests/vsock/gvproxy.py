@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: MIT
+"""A network for a guest that has vsock alone: gvproxy, listening where vhost-device-vsock connects what its guest connects to port 1024.
+
+    with backend.serve(4) as vsock, gvproxy.serve(vsock.path(4)) as network:
+        ... QEMU with vsock.arguments(4) ...
+        network.kill()
+        network.start()
+
+The network is 192.168.127.0/24: the gateway .1, with DNS and DHCP, and .2 for the guest with the address MAC. The command comes from the
+environment: GVPROXY, as tools/setup --print gives it.
+"""
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
+import guestrun  # noqa: E402
+
+VARIABLE = "GVPROXY"
+PORT = 1024
+MAC = "5a:94:ef:e4:0c:ee"  # has a lease of 192.168.127.2
+
+
+def missing():
+    """Why there is no gvproxy here; empty when there is one."""
+    if os.environ.get(VARIABLE):
+        return ""
+    return f"{VARIABLE} is empty, no gvproxy on this machine (on Debian 12 tools/setup unpacks it)"
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("gvproxy", timeout=guestrun.HANG)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self.path))
+
+
+class Gvproxy:
+    def __init__(self, path, options):
+        self.socket, self.log = pathlib.Path(f"{path}_{PORT}"), pathlib.Path(f"{path}.gvproxy")
+        self.options, self.process = options, None
+
+    def start(self):
+        """Starts it, and again after kill(), at the same socket. It answers when this returns."""
+        self.socket.unlink(missing_ok=True)  # of one that was killed
+        with self.log.open("ab") as log:
+            # Without a port of this machine's for ssh: two of them cannot have the same.
+            self.process = subprocess.Popen([os.environ[VARIABLE], "-listen", f"unix://{self.socket}", "-ssh-port", "-1", *self.options],
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + guestrun.HANG
+        while True:
+            with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+                self.ask("GET", "/stats")
+                return
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"gvproxy does not listen at {self.socket}:\n{self.output()}")
+            time.sleep(0.005)
+
+    def ask(self, method, path, **body):
+        """What its API answers to a request: the text."""
+        with contextlib.closing(UnixConnection(self.socket)) as connection:
+            connection.request(method, path, json.dumps(body) if body else None)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+            if answer.status != 200:
+                raise RuntimeError(f"gvproxy says {answer.status} to {method} {path}: {text}")
+            return text
+
+    def expose(self, local, remote, protocol="tcp"):
+        """Makes a port of the guest one of this machine: expose("127.0.0.1:8080", "192.168.127.2:80")."""
+        self.ask("POST", "/services/forwarder/expose", local=local, remote=remote, protocol=protocol)
+
+    def tunnel(self, address, port):
+        """A connection to a TCP port of the guest's, without a port on this machine."""
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.settimeout(guestrun.HANG)
+            sock.connect(str(self.socket))
+            sock.sendall(b"GET /tunnel?ip=%s&port=%d HTTP/1.1\r\nHost: gv\r\n\r\n" % (address.encode(), port))
+            said = b""
+            while len(said) < 2:
+                said += sock.recv(2 - len(said)) or b"??"
+            if said != b"OK":
+                raise ConnectionRefusedError(f"{address} port {port}: {said!r}")
+            return sock
+        except BaseException:
+            sock.close()
+            raise
+
+    def output(self):
+        return self.log.read_text(errors="replace")
+
+    def kill(self):
+        """Ends it without warning. Its connections end."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        if self.process:
+            self.process.terminate()
+            try:
+                self.process.wait(guestrun.HANG)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+@contextlib.contextmanager
+def serve(path, *options, started=True):
+    """A gvproxy for the guest whose UDS_PATH this is, as long as the block lasts. `options` are its own: "-mtu", "1400"."""
+    served = Gvproxy(path, options)
+    try:
+        if started:
+            served.start()
+        yield served
+    finally:
+        served.stop()

@@ -233,18 +233,20 @@ class device {
   }
   /// Takes all of several pieces to send, one behind the other, or nothing: `try_send_all(s, {head, frame})`. They travel together, in one
   /// packet where they fit. Errors: as `try_send`; `too_long` for what neither our send buffers nor the peer can ever hold.
-  template <usize N>
-  [[nodiscard]] result<void> try_send_all(socket which, const const_bytes (&pieces)[N]) {
+  [[nodiscard]] result<void> try_send_all(socket which, scatter<const_bytes> pieces) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     VIRTIO_TRY(all_.may_send(all_.table[one]));
     if (all_.table[one].messages) return errc::invalid_argument;
-    const detail::joined data{pieces, N};
-    if (data.size() == 0) return {};
-    const result<void> taken = all_.gather_all(one, data);
+    if (pieces.size() == 0) return {};
+    const result<void> taken = all_.gather_all(one, pieces);
     if (all_.unsent.may_leave(all_.table[one])) all_.owe(one, detail::debt::data);
-    if (taken.error() == errc::no_credit || taken.error() == errc::no_buffer) all_.want_room(one, static_cast<u32>(data.size()));
+    if (taken.error() == errc::no_credit || taken.error() == errc::no_buffer) all_.want_room(one, static_cast<u32>(pieces.size()));
     all_.send_owed();
     return taken;
+  }
+  template <usize N>
+  [[nodiscard]] result<void> try_send_all(socket which, const const_bytes (&pieces)[N]) {
+    return try_send_all(which, scatter<const_bytes>{pieces});
   }
   /// Bytes that the peer has room for beyond what was taken to send: a `try_send` of no more fails for want of buffers alone. Errors:
   /// `stale_handle`.
@@ -353,22 +355,23 @@ class device {
   /// Takes one message to send, whole or not at all; it leaves at once. Errors: as `try_send`; `too_long` for what neither our send
   /// buffers nor the peer can ever hold; `invalid_argument` for no bytes, which no host delivers, and on a stream.
   [[nodiscard]] result<void> try_send_message(socket which, const_bytes data, border end = border::message) {
-    const const_bytes whole[] = {data};
-    return try_send_message(which, whole, end);
+    return try_send_message(which, scatter<const_bytes>{&data, 1}, end);
   }
   /// The same, of several pieces.
-  template <usize N>
-  [[nodiscard]] result<void> try_send_message(socket which, const const_bytes (&pieces)[N], border end = border::message) {
-    const detail::joined data{pieces, N};
+  [[nodiscard]] result<void> try_send_message(socket which, scatter<const_bytes> pieces, border end = border::message) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     connection& c = all_.table[one];
     VIRTIO_TRY(all_.may_send(c));
-    if (!c.messages || data.size() == 0) return errc::invalid_argument;
-    const auto gathered = all_.gather_message(one, data, end);
-    if (gathered) all_.owe(one, detail::debt::data);
-    else if (gathered.error() == errc::no_credit || gathered.error() == errc::no_buffer) all_.want_room(one, static_cast<u32>(data.size()));
+    if (!c.messages || pieces.size() == 0) return errc::invalid_argument;
+    const result<void> taken = all_.gather_message(one, pieces, end);
+    if (taken) all_.owe(one, detail::debt::data);
+    if (taken.error() == errc::no_credit || taken.error() == errc::no_buffer) all_.want_room(one, static_cast<u32>(pieces.size()));
     all_.send_owed();
-    return gathered;
+    return taken;
+  }
+  template <usize N>
+  [[nodiscard]] result<void> try_send_message(socket which, const const_bytes (&pieces)[N], border end = border::message) {
+    return try_send_message(which, scatter<const_bytes>{pieces}, end);
   }
   /// Copies one message that has arrived: how long it is, and whether it ends a record. One that is longer than `into`, or than a
   /// peer may send ahead, is skipped. Errors: as `try_receive`; `too_long`, that happened; `invalid_argument` on a stream.

@@ -27,28 +27,18 @@ struct parcel {
   bool is_copy = false;  // of the first bytes of a buffer that the rest stays in
 };
 
-/// Pieces of memory that leave as one.
-struct joined {
-  const const_bytes* parts = nullptr;
-  usize count = 0;
-
-  [[nodiscard]] usize size() const {
-    usize sum = 0;
-    for (usize i = 0; i < count; ++i) sum += parts[i].size();
-    return sum;
+/// Copies `n` bytes of several pieces, from byte `from` of them all on. Only if there are as many.
+inline void copy_out(scatter<const_bytes> pieces, usize from, u8* to, usize n) {
+  for (const const_bytes& piece : pieces) {
+    if (n == 0) return;
+    const const_bytes here = piece.part(from, n);
+    from -= virtio::detail::smaller(from, piece.size());
+    if (here.empty()) continue;
+    __builtin_memcpy(to, here.data(), here.size());
+    to += here.size();
+    n -= here.size();
   }
-  /// Copies `n` bytes of them, from byte `from` on. Only if there are as many.
-  void copy(usize from, u8* to, usize n) const {
-    for (usize i = 0; n != 0; ++i) {
-      const const_bytes here = parts[i].part(from, n);
-      from = from > parts[i].size() ? from - parts[i].size() : 0;
-      if (here.empty()) continue;
-      __builtin_memcpy(to, here.data(), here.size());
-      to += here.size();
-      n -= here.size();
-    }
-  }
-};
+}
 
 /// Says when to ask again what was not answered: after `First` turns, then after twice as many each time, 65536 at most. All-zero is
 /// the beginning.
@@ -127,9 +117,13 @@ class outbox {
     gathering_.push(all, one);
   }
 
+  /// Bytes that can be taken at once when nothing else is on its way: what all send buffers hold, or the peer's window.
+  [[nodiscard]] static u32 most_bytes(const connection& c) {
+    return virtio::detail::smaller(u32{L.send_packet} * L.send_packets, c.out.allocation());
+  }
   /// Whether a message of `size` bytes can be taken. Errors: `too_long`, `no_credit`.
-  [[nodiscard]] static result<void> takes_message(const connection& c, usize size) {
-    if (size > usize{L.send_packet} * L.send_packets || size > c.out.allocation()) return errc::too_long;
+  [[nodiscard]] static result<void> takes_message(const connection& c, u64 size) {
+    if (size > most_bytes(c)) return errc::too_long;
     if (!c.gathered.empty() || room(c) < size || (size < send_window::small && c.out.is_crowded())) return errc::no_credit;
     return {};
   }
@@ -144,10 +138,10 @@ class outbox {
   }
 
   /// Of a stream: behind what is gathered, where all of it fits. False: it does not.
-  [[nodiscard]] static bool join(connection& c, Pool& pool, const joined& data, usize size) {
+  [[nodiscard]] static bool join(connection& c, Pool& pool, scatter<const_bytes> data, u32 size) {
     if (c.gathered.empty() || c.gathered_up_to + size > L.send_packet) return false;
-    data.copy(0, pool.payload(c.gathered.first()) + c.gathered_up_to, size);
-    c.gathered_up_to += static_cast<u32>(size);
+    copy_out(data, 0, pool.payload(c.gathered.first()) + c.gathered_up_to, size);
+    c.gathered_up_to += size;
     return true;
   }
   /// Drops what is gathered.

@@ -106,15 +106,15 @@ class sender : public connections<P, T, Q, L> {
   }
 
   /// Copies a whole message into buffers of its own. Errors: `too_long`, `no_credit`, `no_buffer`.
-  [[nodiscard]] result<void> gather_message(u16 one, const detail::joined& data, border end) {
+  [[nodiscard]] result<void> gather_message(u16 one, scatter<const_bytes> data, border end) {
     VIRTIO_TRY(unsent.takes_message(table[one], data.size()));
-    return gather_whole(one, data, end);
+    return gather_whole(one, data, static_cast<u32>(data.size()), end);
   }
   /// Likewise of a stream: behind what is gathered, or in buffers of its own once that has left.
-  [[nodiscard]] result<void> gather_all(u16 one, const detail::joined& data) {
+  [[nodiscard]] result<void> gather_all(u16 one, scatter<const_bytes> data) {
     connection& c = table[one];
-    const usize size = data.size();
-    if (size > usize{L.send_packet} * L.send_packets || size > c.out.allocation()) return errc::too_long;
+    if (data.size() > unsent.most_bytes(c)) return errc::too_long;
+    const u32 size = static_cast<u32>(data.size());
     if (unsent.room(c) < size) return errc::no_credit;
     if (unsent.join(c, queues.sent, data, size)) return {};
     if (!c.gathered.empty()) {
@@ -122,26 +122,23 @@ class sender : public connections<P, T, Q, L> {
       send_owed();
       if (!c.gathered.empty()) return c.out.available() == 0 ? errc::no_credit : errc::no_buffer;
     }
-    return gather_whole(one, data, border::message);
+    return gather_whole(one, data, size, border::message);
   }
-  [[nodiscard]] result<void> gather_whole(u16 one, const detail::joined& data, border end) {
-    const usize size = data.size();
+  [[nodiscard]] result<void> gather_whole(u16 one, scatter<const_bytes> data, u32 size, border end) {
     const u32 buffers = buffers_for(size);
     if (!have_buffers(one, buffers)) return errc::no_buffer;
     unsent.takes(table[one], buffers);
     buffer_list whole{};
-    for (usize at = 0; at < size; at += L.send_packet) {
+    for (u32 at = 0; at < size; at += L.send_packet) {
       const buffer_index buffer = queues.sent.take();
       whole.push(queues.sent, buffer);
-      data.copy(at, queues.sent.payload(buffer), virtio::detail::smaller<usize>(size - at, L.send_packet));
+      copy_out(data, at, queues.sent.payload(buffer), virtio::detail::smaller(size - at, L.send_packet));
     }
     asks_begin_again();
-    unsent.take_message(all(), one, whole, static_cast<u32>(size), end);
+    unsent.take_message(all(), one, whole, size, end);
     return {};
   }
-  [[nodiscard]] static constexpr u32 buffers_for(usize size) {
-    return static_cast<u32>((size + (L.send_packet - 1)) / L.send_packet);
-  }
+  [[nodiscard]] static constexpr u32 buffers_for(u32 size) { return 1 + (size - 1) / L.send_packet; }
 
   /// Takes bytes to send off the front of `data`, as many as there is room for; full buffers leave.
   void gather(u16 one, const_bytes& data) {

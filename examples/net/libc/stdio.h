@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: MIT
+ * As much of it as lwIP uses. */
+#pragma once
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C"
+#endif
+int snprintf(char* to, size_t size, const char* format, ...); /* %s and %d */

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MIT
+# lwIP's source, where tools/setup has put it, or where VIRTIO_LWIP says. Nothing of it is in this project.
+include_guard(GLOBAL)
+enable_language(C)
+
+# virtio_find_lwip(<variable>): its folder; empty where there is none.
+function(virtio_find_lwip result)
+  if(NOT VIRTIO_LWIP)
+    set(VIRTIO_LWIP "$ENV{LWIP}")
+  endif()
+  if(NOT VIRTIO_LWIP)
+    execute_process(COMMAND "${PROJECT_SOURCE_DIR}/tools/setup" --print OUTPUT_VARIABLE printed ERROR_QUIET)
+    string(REGEX REPLACE ".*LWIP='([^']*)'.*" "\\1" VIRTIO_LWIP "${printed}")
+  endif()
+  if(NOT EXISTS "${VIRTIO_LWIP}/src/core/tcp.c")
+    message(STATUS "No lwIP, so no guests with a network: tools/setup --for network fetches it")
+    set(VIRTIO_LWIP "")
+  endif()
+  set(${result} "${VIRTIO_LWIP}" PARENT_SCOPE)
+endfunction()
+
+# virtio_add_lwip(<target> <folder> [<include folder>...]): an object library of it with lwipopts.h beside this, or in one of the folders
+# that are looked at before. Headers count as the system's: they are not ours to warn about.
+set(VIRTIO_LWIP_PORT "${CMAKE_CURRENT_LIST_DIR}" CACHE INTERNAL "")
+function(virtio_add_lwip target folder)
+  set(sources "")
+  foreach(name IN ITEMS core/init core/def core/dns core/inet_chksum core/ip core/mem core/memp core/netif core/pbuf core/tcp core/tcp_in
+      core/tcp_out core/timeouts core/udp core/ipv4/dhcp core/ipv4/etharp core/ipv4/icmp core/ipv4/ip4 core/ipv4/ip4_addr netif/ethernet)
+    list(APPEND sources "${folder}/src/${name}.c")
+  endforeach()
+  add_library(${target} OBJECT ${sources})
+  target_include_directories(${target} SYSTEM PUBLIC ${ARGN} "${VIRTIO_LWIP_PORT}" "${folder}/src/include")
+  target_compile_options(${target} PRIVATE -w)
+  if(CMAKE_SYSTEM_NAME STREQUAL "Generic")
+    target_sources(${target} PRIVATE "${VIRTIO_LWIP_PORT}/libc.cpp")
+    target_include_directories(${target} SYSTEM PUBLIC "${VIRTIO_LWIP_PORT}/libc")
+    target_compile_options(${target} PUBLIC -nostdlibinc)
+    target_compile_features(${target} PUBLIC cxx_std_20)
+  endif()
+endfunction()

@@ -124,3 +124,47 @@ TEST_CASE("vsock pieces: taken and given back in any order among everything else
   s.settle();
   CHECK(s.end(last).credit() >= holding.receive_buffer / 2);
 }
+
+TEST_CASE("vsock pieces: while most of a window is held the rest goes on, also with a peer that asks for nothing", "[vsock]") {
+  constexpr vsock::limits whole{.connections = 2, .receive_packet = 256, .receive_buffer = 4096, .pieces = 15};
+  rig::basic_sockets<whole> s;
+  REQUIRE(s.begin());
+  const auto one = s.connected();
+  std::vector<vsock::piece> held;
+  const auto all = pattern(40'000);
+  s.model.send(s.flow(one), all);
+  s.settle();
+  while (held.size() < whole.pieces) {
+    const auto got = s->try_take(one);
+    REQUIRE(got);
+    held.push_back(*got);
+  }
+  const usize taken = held.size() * 256;
+  CHECK(s.receive(one, all.size() - taken) == pattern(all.size() - taken, 1, taken));
+  for (usize i = 0; i < held.size(); ++i) CHECK(copy(held[i]) == pattern(256, 1, i * 256));
+}
+
+TEST_CASE("vsock streams: state_of says whether both directions are open, whatever is unread", "[vsock]") {
+  sockets s;
+  REQUIRE(s.begin());
+  s.model.ports[6000] = vsock_model::reception::is_silent;
+  const auto waits = s->try_connect({vsock::host_cid, 6000});
+  REQUIRE(waits);
+  CHECK(s->state_of(*waits).error() == errc::not_ready);
+  const auto one = s.connected(), other = s.connected(), third = s.connected();
+  CHECK(s->state_of(one));
+  s.model.send(s.flow(one), pattern(10));
+  s.model.send(s.flow(other), pattern(10));
+  s.model.send(s.flow(third), pattern(10));
+  s.settle();
+  s.model.abort(s.flow(one));
+  s.model.shut(s.flow(other), op::no_send);
+  s.model.shut(s.flow(third), op::no_receive);
+  s.settle();
+  CHECK(s->state_of(one).error() == errc::peer_reset);
+  CHECK(s->state_of(other).error() == errc::peer_closed);
+  CHECK(s->state_of(third).error() == errc::peer_closed);
+  CHECK(s.drained(one).first == pattern(10));
+  REQUIRE(s->abort(one));
+  CHECK(s->state_of(one).error() == errc::stale_handle);
+}

@@ -43,6 +43,7 @@ class device {
  public:
   using location = typename T::location;
   using stream_type = stream<device>;
+  static constexpr limits bounds = L;
 
   /// DMA storage that this type needs: `constinit virtio::dma_storage<vsock_t::dma_bytes> vsock_dma;`
   static constexpr usize dma_bytes = exchange::queues_type::dma_bytes;
@@ -487,6 +488,16 @@ class device {
     return {};
   }
 
+  /// Whether a connection is open in both directions, whatever is unread of it. Errors: `not_ready` while connecting; `peer_closed` when the
+  /// peer sends no more, or takes no more; why the connection ended; `stale_handle`.
+  [[nodiscard]] result<void> state_of(socket which) const {
+    VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
+    const connection& c = all_.table[one];
+    if (c.now == state::connecting) return errc::not_ready;
+    if (c.now == state::ended) return c.why;
+    if (!c.peer_gave_up.empty()) return errc::peer_closed;
+    return {};
+  }
   [[nodiscard]] result<address> peer_of(socket which) const {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     return all_.table[one].peer;

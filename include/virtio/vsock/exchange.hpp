@@ -103,7 +103,7 @@ class exchange : public sender<P, T, Q, L> {
 
   // Reading --------------------------------------------------------------------------------------------------------------
 
-  /// The peer hears of room when half its window would open.
+  /// The peer hears of room when half its window would open, what the program holds of it left aside: that may be more than half.
   void after_reading(u16 one) {
     connection& c = table[one];
     if (c.now != state::established) return;
@@ -116,8 +116,9 @@ class exchange : public sender<P, T, Q, L> {
     send_owed();
   }
   [[nodiscard]] bool wants_telling(const connection& c) const {
-    const u32 wanted = unread.wanted_window(c);
-    return c.in.gain(wanted) >= (wanted + 1) / 2;
+    const u32 wanted = unread.wanted_window(c), gain = c.in.gain(wanted);
+    if constexpr (L.pieces != 0) return gain != 0 && gain >= (wanted - virtio::detail::smaller(c.taken, wanted) + 1) / 2;
+    return gain >= (wanted + 1) / 2;
   }
   /// No message is whole yet. When there is no room for more of it, and never will be, it is dropped, and so is the rest as it comes.
   [[nodiscard]] errc nothing_whole(u16 one) {

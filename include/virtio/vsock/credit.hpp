@@ -42,9 +42,9 @@ class send_window {
   [[nodiscard]] constexpr u32 allocation() const { return allocation_; }
   /// Bytes that were sent and that the peer has not said to have consumed.
   [[nodiscard]] constexpr u32 unconfirmed() const { return sent_ - confirmed_; }
-  /// Whether the peer may have so many small packets unread that it should get no more of them.
-  [[nodiscard]] constexpr bool is_crowded() const {
-    return unconfirmed() != 0 && u32{small_before_} + small_since_ > allocation_ / (4 * small);
+  /// Whether the peer may have so many small packets unread that it should get no more of them, once `more` have left.
+  [[nodiscard]] constexpr bool is_crowded(u32 more = 0) const {
+    return unconfirmed() != 0 && u32{small_before_} + small_since_ + more > allocation_ / (4 * small);
   }
   /// Whether even what must leave now, since the program sleeps, had better wait: half of what such a peer takes, and twice the above.
   [[nodiscard]] constexpr bool is_overcrowded() const {

@@ -259,8 +259,7 @@ class device {
   /// `stale_handle`.
   [[nodiscard]] result<u32> undelivered(socket which) const {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
-    const connection& c = all_.table[one];
-    return c.out.unconfirmed() + (c.gathered_up_to - c.gathered_from);
+    return all_.table[one].out.unconfirmed() + all_.table[one].gathered_bytes;
   }
   /// Lets what was gathered leave. Does not wait until it has. Errors: `stale_handle`.
   [[nodiscard]] result<void> flush(socket which) {
@@ -353,7 +352,8 @@ class device {
     return {};
   }
 
-  /// Takes one message to send, whole or not at all; it leaves at once. Errors: as `try_send`; `too_long` for what neither our send
+  /// Takes one message to send, whole or not at all, and behind those that have not left yet. It leaves at once if the queue has room.
+  /// Errors: as `try_send`; `too_long` for what neither our send
   /// buffers nor the peer can ever hold; `invalid_argument` for no bytes, which no host delivers, and on a stream.
   [[nodiscard]] result<void> try_send_message(socket which, const_bytes data, border end = border::message) {
     return try_send_message(which, scatter<const_bytes>{&data, 1}, end);

@@ -75,12 +75,11 @@ class outbox {
 
   /// Bytes that the peer has room for, beyond those that are gathered.
   [[nodiscard]] static u32 room(const connection& c) {
-    const u32 gathered = c.gathered_up_to - c.gathered_from;
-    return c.out.available() > gathered ? c.out.available() - gathered : 0;
+    return c.out.available() > c.gathered_bytes ? c.out.available() - c.gathered_bytes : 0;
   }
   /// Whether what is gathered is worth a packet: small pieces wait while the peer has many to read.
   [[nodiscard]] static bool may_leave(const connection& c) {
-    return !c.gathered.empty() && (c.messages || c.gathered_up_to - c.gathered_from >= send_window::small || !c.out.is_crowded());
+    return !c.gathered.empty() && (c.messages || c.gathered_bytes >= send_window::small || !c.out.is_crowded());
   }
   [[nodiscard]] bool is_gathering() const { return !gathering_.empty(); }
   template <class F>
@@ -97,51 +96,56 @@ class outbox {
 
   // Gathering ---------------------------------------------------------------------------------------------------------------
 
-  /// Copies the first of `data` behind what is gathered, and takes it from `data`. `none`: more may fit.
-  [[nodiscard]] static obstacle gather(connection& c, Pool& pool, const_bytes& data) {
-    if (!c.gathered.empty() && c.gathered_up_to >= L.send_packet) return obstacle::full_buffer;  // several, of send_all
+  /// Of a stream: copies the first of `data` behind what is gathered, and takes it from `data`. `none`: more may fit.
+  [[nodiscard]] obstacle gather(connection& c, Pool& pool, const_bytes& data) {
+    if (!c.gathered.empty() && filled(c.gathered.last()) == L.send_packet) return obstacle::full_buffer;
     if (room(c) == 0) return obstacle::no_credit;
     if (c.gathered.empty()) return obstacle::no_buffer;
-    const u32 most = virtio::detail::smaller(room(c), L.send_packet - c.gathered_up_to);
+    const buffer_index last = c.gathered.last();
+    const u32 most = virtio::detail::smaller(room(c), L.send_packet - filled(last));
     const const_bytes part = data.part(0, most);
-    __builtin_memcpy(pool.payload(c.gathered.first()) + c.gathered_up_to, part.data(), part.size());
-    c.gathered_up_to += static_cast<u32>(part.size());
+    __builtin_memcpy(pool.payload(last) + filled(last), part.data(), part.size());
+    count(c, last, static_cast<u32>(part.size()));
     data = data.part(part.size(), data.size());
     return obstacle::none;
   }
-  /// Gives a connection that has none a buffer to gather in.
+  /// Gives a connection one more buffer to gather in, behind those that it has.
   void begin(connection* all, u16 one, Pool& pool, buffer_index buffer) {
     connection& c = all[one];
     c.gathered.push(pool, buffer);
-    c.gathered_from = c.gathered_up_to = 0;
+    filled_[buffer.number()] = 0;
+    if constexpr (L.messages) ends_[buffer.number()] = 0;
     gathering_.push(all, one);
+  }
+  /// Bytes were put into a buffer of a connection, behind those that were there.
+  void count(connection& c, buffer_index buffer, u32 bytes) {
+    filled_[buffer.number()] += bytes;
+    c.gathered_bytes += bytes;
+  }
+  /// What is gathered ends a message.
+  void end_message(const connection& c, border what) {
+    const u32 flags = what == border::record ? end_of_message | end_of_record : end_of_message;
+    if constexpr (L.messages) ends_[c.gathered.last().number()] = static_cast<u8>(flags);
   }
 
   /// Bytes that can be taken at once when nothing else is on its way: what all send buffers hold, or the peer's window.
   [[nodiscard]] static u32 most_bytes(const connection& c) {
     return virtio::detail::smaller(u32{L.send_packet} * L.send_packets, c.out.allocation());
   }
-  /// Whether a message of `size` bytes can be taken. Errors: `too_long`, `no_credit`.
-  [[nodiscard]] static result<void> takes_message(const connection& c, u64 size) {
+  /// Whether a message of `size` bytes can be taken, behind those that are gathered. Errors: `too_long`, `no_credit`.
+  [[nodiscard]] static result<void> takes_message(const connection& c, const Pool& pool, u64 size) {
     if (size > most_bytes(c)) return errc::too_long;
-    if (!c.gathered.empty() || room(c) < size || (size < send_window::small && c.out.is_crowded())) return errc::no_credit;
+    u32 packets = 0;  // ahead of it
+    for (buffer_index at = c.gathered.first(); !at.is_none(); at = pool.after(at)) ++packets;
+    if (room(c) < size || (size < send_window::small && c.out.is_crowded(packets))) return errc::no_credit;
     return {};
-  }
-  /// Takes what lies in buffers of its own. It is among those that gather: if its peer takes back room, it holds buffers like them.
-  void take_message(connection* all, u16 one, buffer_list buffers, u32 size, border end) {
-    connection& c = all[one];
-    gathering_.push(all, one);
-    c.gathered = buffers;
-    c.gathered_from = 0;
-    c.gathered_up_to = size;
-    c.ends_record = end == border::record;
   }
 
   /// Of a stream: behind what is gathered, where all of it fits. False: it does not.
-  [[nodiscard]] static bool join(connection& c, Pool& pool, scatter<const_bytes> data, u32 size) {
-    if (c.gathered.empty() || c.gathered_up_to + size > L.send_packet) return false;
-    copy_out(data, 0, pool.payload(c.gathered.first()) + c.gathered_up_to, size);
-    c.gathered_up_to += size;
+  [[nodiscard]] bool join(connection& c, Pool& pool, scatter<const_bytes> data, u32 size) {
+    if (c.gathered.empty() || filled(c.gathered.last()) + size > L.send_packet) return false;
+    copy_out(data, 0, pool.payload(c.gathered.last()) + filled(c.gathered.last()), size);
+    count(c, c.gathered.last(), size);
     return true;
   }
   /// Drops what is gathered.
@@ -155,12 +159,14 @@ class outbox {
   /// The next bytes to leave. Only if some are gathered. With `no_buffer` the connection waits for one.
   [[nodiscard]] obstacle next(connection* all, u16 one, Pool& pool, parcel& out) {
     connection& c = all[one];
-    out.from = c.gathered_from % L.send_packet;  // a message fills several buffers
-    const u32 left = virtio::detail::smaller(c.gathered_up_to - c.gathered_from, L.send_packet - out.from);
+    out.buffer = c.gathered.first();
+    out.from = c.gathered_from;
+    const u32 left = filled(out.buffer) - out.from;
     out.length = virtio::detail::smaller(left, c.out.available());
     if (out.length == 0) return obstacle::no_credit;
-    out.buffer = c.gathered.first();
     out.is_copy = out.length < left;
+    out.flags = 0;
+    if constexpr (L.messages) out.flags = out.is_copy ? u32{0} : ends_[out.buffer.number()];
     if (out.is_copy) {  // the peer has taken back some of its room: two packets cannot share a buffer
       if (!may_take(all, one, pool, 1)) {
         wait(all, one, 1);
@@ -171,16 +177,18 @@ class outbox {
       __builtin_memcpy(pool.payload(out.buffer), pool.payload(c.gathered.first()) + out.from, out.length);
       out.from = 0;
     }
-    const bool ends = c.messages && c.gathered_from + out.length == c.gathered_up_to;
-    out.flags = !ends ? 0 : c.ends_record ? end_of_message | end_of_record : end_of_message;
     return obstacle::none;
   }
   /// They have left; or there was no room for the packet.
   void has_left(connection* all, u16 one, Pool& pool, const parcel& p) {
     connection& c = all[one];
     c.out.sent(p.length);
-    c.gathered_from += p.length;
-    if (p.is_copy) return;
+    c.gathered_bytes -= p.length;
+    if (p.is_copy) {
+      c.gathered_from += p.length;
+      return;
+    }
+    c.gathered_from = 0;
     (void)c.gathered.pop(pool);  // it is the device's
     if (c.gathered.empty()) ungather(all, one);
   }
@@ -239,15 +247,19 @@ class outbox {
 
  private:
   void ungather(connection* all, u16 one) {
-    all[one].gathered_from = all[one].gathered_up_to = 0;
+    all[one].gathered_from = all[one].gathered_bytes = 0;
     gathering_.remove(all, one);
   }
+  /// Bytes in a buffer, those that have left included.
+  [[nodiscard]] u32 filled(buffer_index buffer) const { return filled_[buffer.number()]; }
   [[nodiscard]] u32 promised(const connection& c) const { return c.promised_in == turn_ ? c.promised : 0; }
 
   static constexpr u32 polls_per_turn = 16;
   u32 promised_ = 0;  // buffers, to all
   u32 polls_ = 0;
   u32 turn_ = 0;
+  u32 filled_[Pool::count]{};
+  u8 ends_[L.messages ? Pool::count : 1]{};  // the flags of the packet that a buffer's last byte leaves in
   line_of<&connection::gathering> gathering_{};
   line_of<&connection::for_buffer> waiting_{};
 };

@@ -107,10 +107,12 @@ class sender : public connections<P, T, Q, L> {
 
   /// Copies a whole message into buffers of its own. Errors: `too_long`, `no_credit`, `no_buffer`.
   [[nodiscard]] result<void> gather_message(u16 one, scatter<const_bytes> data, border end) {
-    VIRTIO_TRY(unsent.takes_message(table[one], data.size()));
-    return gather_whole(one, data, static_cast<u32>(data.size()), end);
+    VIRTIO_TRY(unsent.takes_message(table[one], queues.sent, data.size()));
+    VIRTIO_TRY(gather_whole(one, data, static_cast<u32>(data.size())));
+    unsent.end_message(table[one], end);
+    return {};
   }
-  /// Likewise of a stream: behind what is gathered, or in buffers of its own once that has left.
+  /// Likewise of a stream: in the buffer that is gathered in, or in buffers of its own behind that, which leaves first if it can.
   [[nodiscard]] result<void> gather_all(u16 one, scatter<const_bytes> data) {
     connection& c = table[one];
     if (data.size() > unsent.most_bytes(c)) return errc::too_long;
@@ -120,22 +122,21 @@ class sender : public connections<P, T, Q, L> {
     if (!c.gathered.empty()) {
       owe(one, debt::data);
       send_owed();
-      if (!c.gathered.empty()) return c.out.available() == 0 ? errc::no_credit : errc::no_buffer;
     }
-    return gather_whole(one, data, size, border::message);
+    return gather_whole(one, data, size);
   }
-  [[nodiscard]] result<void> gather_whole(u16 one, scatter<const_bytes> data, u32 size, border end) {
+  [[nodiscard]] result<void> gather_whole(u16 one, scatter<const_bytes> data, u32 size) {
     const u32 buffers = buffers_for(size);
     if (!have_buffers(one, buffers)) return errc::no_buffer;
     unsent.takes(table[one], buffers);
-    buffer_list whole{};
+    asks_begin_again();
     for (u32 at = 0; at < size; at += L.send_packet) {
       const buffer_index buffer = queues.sent.take();
-      whole.push(queues.sent, buffer);
-      copy_out(data, at, queues.sent.payload(buffer), virtio::detail::smaller(size - at, L.send_packet));
+      const u32 here = virtio::detail::smaller(size - at, L.send_packet);
+      copy_out(data, at, queues.sent.payload(buffer), here);
+      unsent.begin(all(), one, queues.sent, buffer);
+      unsent.count(table[one], buffer, here);
     }
-    asks_begin_again();
-    unsent.take_message(all(), one, whole, size, end);
     return {};
   }
   [[nodiscard]] static constexpr u32 buffers_for(u32 size) { return 1 + (size - 1) / L.send_packet; }

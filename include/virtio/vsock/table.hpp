@@ -77,7 +77,6 @@ struct connection {
   bool wants_room = false; // a send found none: to be told
   bool asked_for_credit = false;  // and none has come since
   bool messages = false;   // seqpacket
-  bool ends_record = false;  // the message that is gathered
   bool skipping = false;     // up to the end of a message that is too long
   flags<ends> gave_up{};       // ends that we shut
   flags<ends> peer_gave_up{};  // and the peer
@@ -89,9 +88,9 @@ struct connection {
   buffer_index shown_up_to{};  // those up to this one are shown to the program: they stay as they are for now
   u32 whole_messages = 0;  // among them
   u32 taken = 0;           // bytes of pieces that the program holds: the window counts them as unread
-  buffer_list gathered{};  // send buffers with bytes to send: one, or several for a message
-  u32 gathered_from = 0;
-  u32 gathered_up_to = 0;
+  buffer_list gathered{};  // send buffers with bytes to send
+  u32 gathered_bytes = 0;  // in them, that have not left
+  u32 gathered_from = 0;   // of the first one
   u16 wants_buffers = 0;   // while it waits for some
   u16 promised = 0;        // send buffers that are kept for it, in turn `promised_in`
   u32 promised_in = 0;

@@ -21,6 +21,7 @@ import os
 import pathlib
 import re
 import shutil
+import subprocess
 import sys
 import time
 
@@ -30,6 +31,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 sys.dont_write_bytecode = True
 import balloon_cells  # noqa: E402
 import block_cells  # noqa: E402
+import boot_cells  # noqa: E402
 import console_cells  # noqa: E402
 import guestrun  # noqa: E402
 import hotplug_cells  # noqa: E402
@@ -44,6 +46,7 @@ import storage_daemon  # noqa: E402
 import virt_cells  # noqa: E402
 
 SKIPPED = 77
+BOOT_IMAGE = ROOT / "tools" / "boot-image"
 VARIABLES = {"7.2": "QEMU_7", "10": "QEMU_10", "11": "QEMU_11"}
 # The newest QEMU comes from Debian's unstable, which moves, and which a machine may not reach: nobody can promise that it is there, so
 # its cells are skipped where it is not, even with VIRTIO_TEST_REQUIRE_ALL=1.
@@ -222,6 +225,7 @@ class Cell:
     script: list = dataclasses.field(default_factory=list)  # what the host does meanwhile, see guestrun.py
     beside: object = None     # makes what runs beside QEMU: a context with `arguments` for QEMU and, afterwards, `complaints()`
     tags: str = ""            # requirements of the specification that the cell exercises
+    form: str = ""            # what tools/boot-image makes of the image, to boot that instead
     long: bool = False        # only with tools/test --long
 
     def command_line(self):
@@ -530,7 +534,7 @@ def example_cells():
     yield Cell("pc example 02_rng without an rng", image="examples/02_rng", status=1, console=[r"\Ano rng: there is no such device"])
 
 
-MORE = (balloon_cells, block_cells, console_cells, packed_cells, ring_cells, register_cells, i386_cells, mmio_cells, virt_cells,
+MORE = (balloon_cells, block_cells, boot_cells, console_cells, packed_cells, ring_cells, register_cells, i386_cells, mmio_cells, virt_cells,
         interrupt_cells, hotplug_cells, memory_cells)
 
 
@@ -629,8 +633,12 @@ def run(cell, qemu, tree, folder, helpers):
     beside = helpers.enter_context(cell.beside()) if cell.beside else None
     extra += beside.arguments if beside else []
 
+    image = tree / cell.image
+    if cell.form:
+        image = folder / cell.form
+        subprocess.run([BOOT_IMAGE, cell.form, tree / cell.image, image], check=True)
     began = time.monotonic()
-    status, console = guestrun.boot(tree / cell.image, qemu, cell.machine, cell.memory, cell.command_line(), extra=extra,
+    status, console = guestrun.boot(image, qemu, cell.machine, cell.memory, cell.command_line(), extra=extra,
                                    script=cell.script)
     wrong = report(cell, paths, status, console.replace("\r\n", "\n"), time.monotonic() - began)
     wrong += beside.complaints() if beside else []

@@ -56,7 +56,7 @@ def key(cell):
     """What cells must have in common to share a boot, None for a cell that needs one of its own."""
     shares = (cell.image in GUESTS and set(cell.tell.get("run", "").split(",")) <= WORDS and not is_slow(cell)
               and cell.extra in ([], i386_cells.OLD_PROCESSOR) and cell.status == 0 and cell.functions is None and cell.slots is None
-              and cell.beside is None
+              and cell.beside is None and not cell.form
               and len(cell.disks) <= 1 and len(cell.rngs) <= 1
               and not any(disk.vhost_user or disk.plugged or disk.resized or "bus=" in disk.options for disk in cell.disks))
     return (cell.machine, cell.memory, cell.image, *cell.extra, *matrix.GLOBALS.get(cell.variant, [])) if shares else None
@@ -114,7 +114,7 @@ def kinds(cells):
         told = tuple((word, value if isinstance(value, str) and not value.startswith("0x") else "") for word, value in cell.tell.items())
         script = re.sub(r"\d+", "", str(cell.script))
         kind = (cell.image, transport, told, script, "packed" in cell.name, is_slow(cell), cell.status, "refused" in cell.name,
-                len(cell.disks), len(cell.rngs))
+                len(cell.disks), len(cell.rngs), cell.form)
         yield cell, ",".join([*drivers(cell), *(["variation"] if kind in seen or counts_far(cell) else [])]) or "-"
         seen.add(kind)
 

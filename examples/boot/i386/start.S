@@ -12,7 +12,8 @@
     .long boot_start
 
     .text
-    .globl boot_start
+    .globl boot_start, boot_start_linux64
+boot_start_linux64:             // the layout's name for the ELF header's entry; no loader of Linux images takes 32 bits there
 boot_start:
     cld
     lgdt gdt_pointer
@@ -29,8 +30,9 @@ boot_start:
     rep stosl
     movl $stack_top, %esp
     xorl %ebp, %ebp             // ends a debugger's backtrace
-    subl $12, %esp              // arguments begin at a multiple of 16, as the ABI has it
+    subl $8, %esp               // arguments begin at a multiple of 16, as the ABI has it
     pushl %ebx
+    pushl $1                    // ENTRY_PVH
     call boot_enter             // does not return
 
 // One stub per exception, 16 bytes apart so that machine.cpp can compute their addresses. The processor

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Console, exit and exceptions of a guest on x86, 64 bits or 32, and three of the four functions that compilers call.
 // The serial port is not set up: a virtual machine's port has no baud rate and takes bytes at once.
+#include "loader.hpp"
 #include "runtime.hpp"
 
 namespace {
@@ -9,27 +10,8 @@ constexpr uint16_t serial_data = 0x3f8;
 constexpr uint16_t serial_line_status = 0x3fd;
 constexpr uint8_t transmitter_empty = 0x20;
 constexpr uint16_t debug_exit = 0xf4;
-
-// What a PVH loader leaves at EBX: the fields up to the last one used here.
-struct start_info {
-    uint32_t magic, version, flags, module_count;
-    uint64_t modules;
-    uint64_t command_line;
-    uint64_t rsdp;
-    uint64_t memory_map;  // this and the next since version 1
-    uint32_t memory_ranges;
-    uint32_t reserved;
-};
-static_assert(sizeof(start_info) == 56);
-
-struct memory_range {
-    uint64_t at, size;
-    uint32_t type;
-    uint32_t reserved;
-};
-// Memory, and memory with ACPI's tables in it. What is reserved may be where devices are.
-constexpr uint32_t usable = 1, acpi_tables = 3, acpi_storage = 4;
-constexpr unsigned most_ranges = 64;
+constexpr uint16_t sleep_control = 0x600;
+constexpr uint16_t keyboard_command = 0x64;
 
 struct gate {
     uint16_t offset_low, selector, type, offset_middle;
@@ -52,9 +34,6 @@ struct exception_frame {
 constexpr unsigned vectors = 32;
 constexpr unsigned page_fault = 14;
 gate gates[vectors];
-uint64_t acpi_root;
-memory_range memory[most_ranges];
-unsigned memory_ranges;
 
 void out8(uint16_t port, uint8_t value) { asm volatile("outb %0, %1" : : "a"(value), "Nd"(port) : "memory"); }
 
@@ -110,23 +89,20 @@ void put(char c) {
 void exit(int code) {
     // QEMU's own status becomes (code << 1) | 1 and has eight bits, hence the range.
     out8(debug_exit, static_cast<uint8_t>(code < 0 || code > 127 ? 127 : code));
-    for (;;) asm volatile("cli; hlt");  // a machine without the exit port stops here
+    // No monitor but QEMU passes a status on, so it is printed for those.
+    print("exit ", static_cast<unsigned long long>(static_cast<unsigned>(code)), "\n");
+    out8(sleep_control, 0x34);  // S5, sleep enabled: Cloud Hypervisor and Alioth
+    out8(keyboard_command, 0xfe);  // the processor's reset line: Firecracker, crosvm, kvmtool, libkrun
+    const table_pointer none{0, nullptr};
+    asm volatile("lidt %0; int3" : : "m"(none));  // a fault that no handler takes, three times
+    for (;;) asm volatile("cli; hlt");
 }
-
-uint64_t rsdp() { return acpi_root; }
 
 uint64_t extra_root_buses() {
     const uint16_t file = find_config_file("etc/extra-pci-roots");
     if (file == 0) return 0;
     select_config(file);
     return in8(config_data);  // little-endian, of 256 buses
-}
-
-bool is_memory(uint64_t at, uint64_t size) {
-    if (memory_ranges == 0) return at < 0x8000'0000;
-    for (unsigned i = 0; i < memory_ranges; ++i)
-        if (at < memory[i].at + memory[i].size && memory[i].at < at + size) return true;
-    return false;
 }
 
 }  // namespace boot
@@ -150,7 +126,7 @@ extern const char boot_exception_stubs[];
     boot::exit(125);
 }
 
-[[noreturn]] void boot_enter(const start_info& info) {
+[[noreturn]] void boot_enter(boot::loader which, const void* data) {
     for (unsigned i = 0; i < vectors; ++i) {
         const auto stub = reinterpret_cast<uintptr_t>(boot_exception_stubs) + 16 * i;
         gate& g = gates[i];
@@ -165,13 +141,7 @@ extern const char boot_exception_stubs[];
     const table_pointer table{sizeof gates - 1, gates};
     asm volatile("lidt %0" : : "m"(table));
 
-    // Safe to follow: the loader is trusted, and its data lies in the mapped first 4 GiB.
-    acpi_root = info.rsdp;
-    const auto* ranges = reinterpret_cast<const memory_range*>(static_cast<uintptr_t>(info.memory_map));
-    for (uint32_t i = 0; info.version >= 1 && i < info.memory_ranges && memory_ranges < most_ranges; ++i)
-        if (ranges[i].type == usable || ranges[i].type == acpi_tables || ranges[i].type == acpi_storage)
-            memory[memory_ranges++] = ranges[i];
-    boot::run(reinterpret_cast<const char*>(static_cast<uintptr_t>(info.command_line)));
+    boot::run(boot::hear_loader(which, data));
 }
 
 // Compilers emit calls to these by themselves. They are single instructions in assembler, which no compiler can recognise as a memcpy and turn into a call of itself.

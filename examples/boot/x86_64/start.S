@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: MIT
-// From the loader to C++: a PVH loader enters in 32-bit protected mode with paging off and EBX pointing
-// to its start_info; this turns on paging, long mode and SSE, and calls boot_enter (machine.cpp).
+// From the loader to C++, by three entries: a PVH loader's in 32-bit protected mode with paging off, and those of Linux's boot protocol,
+// in 32 bits and in 64. Each notes what loader it is (ENTRY_ in loader.hpp) and where that left its data; then paging, long mode and SSE
+// are turned on, and boot_enter is called (machine.cpp).
 // QEMU zeroes .bss when it starts, but not when the machine is reset: what the last run left is still there then.
+
+#define ENTRY_PVH   1
+#define ENTRY_LINUX 2
 
 #define PRESENT_WRITABLE 0x3
 #define LARGE_PAGE       0x83   // present, writable, maps a page rather than a further table
@@ -14,18 +18,55 @@
     .asciz "Xen"
     .quad boot_start
 
-    .text
+    // Linux's entry in 64 bits, which the ELF header names: long mode, the image and the zero page mapped where they are, no stack, no
+    // segments of ours. RSI points to the zero page. The rest begins in 32 bits, so it goes back there: paging can be turned off in
+    // compatibility mode only.
+    .section .text.start, "ax"
+    .code64
+    .globl boot_start_linux64
+boot_start_linux64:
+    cli
+    lgdt gdt_pointer(%rip)
+    ljmpl *compatibility(%rip)
+
     .code32
+leave_long_mode:
+    movl $16, %eax              // which was of no matter in 64 bits
+    movl %eax, %ds
+    movl %cr0, %eax
+    andl $0x7fffffff, %eax      // paging off, and with it long mode
+    movl %eax, %cr0
+    movl $0xc0000080, %ecx      // EFER
+    rdmsr
+    andl $~0x100, %eax          // it may not come back by itself
+    wrmsr
+
+    // Linux's entry in 32 bits: protected mode with paging off, flat segments, ESI points to the zero page.
+    .globl boot_start_linux32
+boot_start_linux32:
+    movl $ENTRY_LINUX, %ebp
+    jmp 1f
+
+    // PVH: the same, EBX points to start_info.
     .globl boot_start
 boot_start:
+    movl $ENTRY_PVH, %ebp
+    movl %ebx, %esi
+
+1:  cli
     cld
+    lgdt gdt_pointer
+    ljmp $24, $2f
+2:  movl $16, %eax
+    movl %eax, %ds
+    movl %eax, %es
+    movl %eax, %ss
     movl $boot_zeros, %edi
     movl $boot_zeros_end, %ecx
     subl %edi, %ecx
     shrl $2, %ecx
     xorl %eax, %eax
     rep stosl
-    movl %ebx, start_info       // cpuid overwrites EBX
 
     // Identity map of memory, as much as one top-level entry can cover. Device memory beyond it is mapped when it is met (pages.cpp).
     movl $(pdpt + PRESENT_WRITABLE), boot_page_map
@@ -61,8 +102,7 @@ boot_start:
 
 3:  movl $boot_page_map, %eax
     movl %eax, %cr3
-    movl %cr4, %eax
-    orl $0x620, %eax            // PAE; OSFXSR and OSXMMEXCPT, which SSE needs
+    movl $0x620, %eax           // PAE; OSFXSR and OSXMMEXCPT, which SSE needs; and none of what a loader had there
     movl %eax, %cr4
     movl $0xc0000080, %ecx      // EFER
     rdmsr
@@ -72,19 +112,17 @@ boot_start:
     andl $~0xc, %eax            // EM and TS off: SSE instructions run rather than trap
     orl $0x80000002, %eax       // paging, and MP
     movl %eax, %cr0
-    lgdt gdt_pointer
     ljmp $8, $start64
 
     .code64
 start64:
-    movl $16, %eax
-    movl %eax, %ss
-    movl %eax, %ds
-    movl %eax, %es
     movl $stack_top, %esp
-    movl start_info, %edi
+    movl %ebp, %edi             // the kind of loader; RSI has its data
+    movl %esi, %esi
     xorl %ebp, %ebp             // ends a debugger's backtrace
     call boot_enter             // does not return
+
+    .text
 
 // One stub per exception, 16 bytes apart so that machine.cpp can compute their addresses. The processor
 // pushes an error code for some only; the others push a zero so that every frame looks the same.
@@ -114,9 +152,13 @@ gdt:
     .quad 0
     .quad 0x00af9b000000ffff    // 64-bit code
     .quad 0x00cf93000000ffff    // data
+    .quad 0x00cf9b000000ffff    // 32-bit code
 gdt_pointer:
     .word gdt_pointer - gdt - 1
-    .long gdt
+    .quad gdt                   // in 32 bits its lower half
+compatibility:
+    .long leave_long_mode
+    .word 24
 
     .bss
     .balign 4096
@@ -126,6 +168,5 @@ pdpt:        .skip 4096
 directories: .skip 4 * 4096
 stack:       .skip 64 * 1024
 stack_top:
-start_info:  .skip 4
 
     .section .note.GNU-stack, "", @progbits

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: MIT
+"""Cells of the QEMU matrix in which the guest is entered otherwise than by PVH: as a bzImage, which QEMU starts in real mode, and whose
+head goes on by Linux's entry in 32 bits. There the memory map is the BIOS's, and ACPI's root has to be looked for."""
+
+
+def cells(m):
+    """All of them; `m` is the matrix, for its types and tables."""
+    for machine in ("pc", "q35"):
+        yield m.Cell(f"{machine} blk+rng, the guest as a bzImage", machine, "modern-only", [m.Disk(write=(50, 60))], [m.Rng()],
+                     tell={"run": "disk,rng", "via": "modern", **m.negotiated("modern")}, form="bzimage")
+    yield m.Cell("q35 blk+rng, the guest as a bzImage, through ECAM found by MCFG", "q35", "modern-only", [m.Disk(write=(50, 60))], [m.Rng()],
+                 tell={"run": "ecam,other_segment", "ecam": "0xb0000000", "buses": 256}, form="bzimage")
+    yield m.Cell("pc blk+rng, the guest as a bzImage, -m 3G, BARs above 4 GiB", "pc", "modern-only", [m.Disk(write=(50, 60))], [m.Rng()],
+                 ["-cpu", "max", "-device", "ivshmem-plain,memdev=big,addr=10", "-object", "memory-backend-ram,id=big,size=4G"],
+                 tell={"run": "disk,rng", "via": "modern", **m.negotiated("modern")}, form="bzimage", memory=3072, long=True)
+    yield m.Cell("pc example 02_rng as a bzImage", rngs=[m.Rng()], image="examples/02_rng", form="bzimage",
+                 console=[r"\A(0x[0-9a-f]{1,2} ){32}\n\Z"])

@@ -310,9 +310,9 @@ class device {
 
   /// Takes the first piece of what has arrived out of the stream, where it is; the program holds it until `give_back`, even when the
   /// connection is gone, or the device failed, but no longer than to the next `start`, or a `reset` or `hand_off` that succeeds. The
-  /// peer's window counts it as unread until then. Errors: as `try_receive`; `table_full`, `limits::pieces` are held; `in_use`, inside
-  /// the callback of `receive_with`; `unsupported`, there is no room for any.
-  [[nodiscard]] result<piece> try_take(socket which) {
+  /// peer's window counts it as unread until then, unless `how` says otherwise. Errors: as `try_receive`; `table_full`, `limits::pieces` are
+  /// held; `in_use`, inside the callback of `receive_with`; `unsupported`, there is no room for any.
+  [[nodiscard]] result<piece> try_take(socket which, holding how = holding::in_window) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     connection& c = all_.table[one];
     if (L.pieces == 0) return errc::unsupported;
@@ -321,17 +321,23 @@ class device {
     if (!c.shown_up_to.is_none()) return errc::in_use;
     if (all_.pieces.is_full()) return errc::table_full;
     const const_bytes data = all_.unread.first(c, all_.queues.received);
-    return all_.pieces.hold(all_.unread.take_first(c, all_.queues.received), data, which);
+    const u32 size = static_cast<u32>(data.size());
+    const piece got = all_.pieces.hold(all_.unread.take_first(c, all_.queues.received), data, which, how == holding::in_window ? size : 0);
+    if (how == holding::beside_window) {
+      all_.unread.count_taken(c, size);
+      all_.after_reading(one);
+    }
+    return got;
   }
   /// The program is done with a piece. Errors: `stale_handle`, it was given back, or is no longer there.
   [[nodiscard]] result<void> give_back(const piece& which) {
     const auto* const known = all_.pieces.find(which);
     if (known == nullptr) return errc::stale_handle;
     all_.queues.received.give_back(known->buffer);
-    const u32 size = known->size;
+    const u32 size = known->counted;
     const auto from = all_.find(known->from);
     all_.pieces.release(which.place);
-    if (!from) return {};
+    if (!from || size == 0) return {};
     all_.unread.count_taken(all_.table[*from], size);
     all_.after_reading(*from);
     return {};

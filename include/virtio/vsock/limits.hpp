@@ -25,6 +25,10 @@ struct limits {
     return static_cast<u32>(receive_pool != 0 ? receive_pool / receive_packet : u64{connections} * buffer_packets());
   }
   [[nodiscard]] constexpr u32 buffer_packets() const { return receive_buffer / receive_packet; }
+  /// Bytes that the peer of a connection may send ahead whatever the others are promised.
+  [[nodiscard]] constexpr u32 sure_window() const {
+    return pool_packets() < u64{connections} * buffer_packets() ? receive_packet : buffer_packets() * receive_packet;
+  }
   [[nodiscard]] constexpr bool make_sense() const {
     return connections >= 1 && connections < 0x8000 && listeners >= 1 && replies >= 1 && virtio::detail::is_power_of_two(receive_packet) &&
            receive_packet >= 64 && receive_packet <= 65536 && buffer_packets() >= 1 && buffer_packets() <= 0xffff &&

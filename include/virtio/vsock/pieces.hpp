@@ -16,6 +16,12 @@ struct piece {
   u32 generation = 0;  // odd; 0 names none
 };
 
+/// Whether the peer may send more while the program holds what has come.
+enum class holding : u8 {
+  in_window = 0,  // it counts as unread: the window bounds how much is held
+  beside_window,  // it counts as read: `limits::pieces` alone bounds it, and the peer goes on
+};
+
 namespace detail {
 
 /// At most `Most` of them.
@@ -24,7 +30,7 @@ class held_pieces {
  public:
   struct held {
     buffer_index buffer{};
-    u32 size = 0;
+    u32 counted = 0;  // bytes of the window
     u32 generation = 0;
     u16 next_free = 0;  // and one
     socket from{};
@@ -40,12 +46,12 @@ class held_pieces {
   }
   [[nodiscard]] bool is_full() const { return free_ == 0; }
   /// Only if not full.
-  [[nodiscard]] piece hold(buffer_index buffer, const_bytes data, socket from) {
+  [[nodiscard]] piece hold(buffer_index buffer, const_bytes data, socket from, u32 counted) {
     const u16 place = static_cast<u16>(free_ - 1);
     held& one = all_[place];
     free_ = one.next_free;
     one.buffer = buffer;
-    one.size = static_cast<u32>(data.size());
+    one.counted = counted;
     one.from = from;
     return {data, place, ++one.generation};
   }

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+// Ethernet frames in a stream of bytes: each behind a prefix that says how long it is. Nothing in the stream says where a frame begins, so
+// an end that has lost its place cannot find it again: it sees that by lengths that no frame has, and by silence.
+// Layer: vsock (may include base).
+#pragma once
+
+#include <virtio/base/types.hpp>
+
+namespace virtio::vsock {
+
+/// What the prefix is like.
+enum class framing : u8 {
+  hyperkit = 0,  // two bytes, the lower one first: gvproxy's, unless it serves a QEMU as well
+  qemu,          // four bytes, the upper one first
+};
+
+inline constexpr u32 most_prefix_bytes = 4;
+[[nodiscard]] constexpr u32 prefix_bytes(framing how) { return how == framing::hyperkit ? 2 : 4; }
+
+/// Writes the prefix of a frame of `size` bytes to the first `prefix_bytes`.
+constexpr void put_prefix(framing how, u32 size, u8 (&to)[most_prefix_bytes]) {
+  if (how == framing::hyperkit) {
+    to[0] = static_cast<u8>(size);
+    to[1] = static_cast<u8>(size >> 8);
+  } else {
+    for (u32 i = 0; i < 4; ++i) to[i] = static_cast<u8>(size >> (24 - 8 * i));
+  }
+}
+/// The size that a prefix tells: any number.
+[[nodiscard]] constexpr u32 get_prefix(framing how, const u8 (&from)[most_prefix_bytes]) {
+  if (how == framing::hyperkit) return u32{from[0]} | u32{from[1]} << 8;
+  return u32{from[0]} << 24 | u32{from[1]} << 16 | u32{from[2]} << 8 | from[3];
+}
+
+/// Bytes of the longest frame that a link with this MTU takes: header, VLAN tag, MTU.
+[[nodiscard]] constexpr u32 longest_frame(u32 mtu) { return mtu + 18; }
+/// Whether there are frames of `size` bytes where the MTU is this. None is shorter than its header.
+[[nodiscard]] constexpr bool is_frame_size(u32 size, u32 mtu) { return size >= 14 && size <= longest_frame(mtu); }
+
+}  // namespace virtio::vsock

@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: MIT
+// A network without a network card: a `net::link` whose frames travel in one stream of a socket device, to gvproxy (CID 2, port 1024) or
+// whatever else speaks its protocol. The link connects, sends a request that nothing answers, waits a moment, and then passes frames both
+// ways; when the stream ends, or has lost its framing, it begins anew, after a pause that grows.
+//
+//   sockets_t sockets;                                     // a vsock::device with `limits::pieces`
+//   vsock::ethernet_link<sockets_t, milliseconds> link;    // `milliseconds{}()` is a clock
+//   sockets.start(…);  link.start(sockets);
+//   for (;;) { link.poll(); if (link.state() == net::link_state::up) … }
+//
+// Received frames stay in the buffers that they arrived in. The stream may be cut anywhere: a frame can lie in several. Buffers are taken
+// out of the stream (`try_take`) once a whole frame is there, and given back when no frame in them is shown, kept or expected.
+// Layer: vsock (may include net/link.hpp).
+#pragma once
+
+#include <virtio/net/link.hpp>
+#include <virtio/vsock/device.hpp>
+#include <virtio/vsock/ethernet_framing.hpp>
+
+namespace virtio::vsock {
+
+/// Milliseconds since any moment; never fewer than before.
+template <class C>
+concept millisecond_clock = small_value<C> && requires(const C now) {
+  { now() } -> converts_to<u64>;
+};
+
+/// Where a link leads, and its patience in milliseconds.
+struct ethernet_options {
+  address peer{host_cid, 1024};
+  const_bytes path = text("/connect");  // that the request names, in static storage; none: no request, and none is waited for
+  framing frames = framing::hyperkit;
+  u16 mtu = net::usual_mtu;
+  net::mac_address mac{{0x5a, 0x94, 0xef, 0xe4, 0x0c, 0xee}};  // gvproxy gives 192.168.127.2 to this one
+  u32 connect = 2000;     // until a peer that does not answer is asked again
+  u32 settle = 200;       // after the request nothing is sent: gvproxy loses what comes before it has taken the connection over
+  u32 answer = 10'000;    // from the first frame sent to the first received; else the stream counts as out of step. 0: no limit
+  u32 first_pause = 250;  // before the next attempt; twice as long each time, until a frame has come
+  u32 most_pause = 8000;
+};
+
+/// `Sockets` is a `vsock::device`, which the program may use for other connections as well. All-zero until `start`.
+template <class Sockets, millisecond_clock Clock>
+class ethernet_link {
+  static constexpr limits bounds = Sockets::bounds;
+  /// Buffers that a frame can lie in: one that is left of the frame before, one with the rest of the prefix, and of those that it fills any
+  /// two neighbours are more than one buffer full.
+  static constexpr u32 buffers_for(u32 mtu) { return 4 + 2 * ((longest_frame(mtu) + most_prefix_bytes - 1) / bounds.receive_packet); }
+  static_assert(bounds.sure_window() >= 2 * (longest_frame(net::usual_mtu) + most_prefix_bytes),
+                "vsock::limits: a frame of 1518 bytes would not always fit into the window: a larger receive_buffer, or receive_packet if "
+                "there is a receive_pool");
+  static_assert(bounds.pieces >= buffers_for(net::usual_mtu),
+                "vsock::limits: ethernet_link takes frames out of the stream: `pieces` must be as many as the buffers that one can lie in");
+  static_assert(u64{bounds.send_packet} * bounds.send_packets >= longest_frame(net::usual_mtu) + most_prefix_bytes,
+                "vsock::limits: a frame of 1518 bytes does not fit into the send buffers");
+
+ public:
+  /// The largest MTU: the peer must be able to send the longest frame whatever is unread of the window that it is sure of, and there must be
+  /// `limits::pieces` for all the buffers that it can lie in.
+  static constexpr u32 largest_mtu = [] {
+    u32 mtu = virtio::detail::smaller(u32{65535}, bounds.sure_window() / 2 - most_prefix_bytes) - longest_frame(0);
+    if (buffers_for(mtu) > bounds.pieces) mtu = (bounds.pieces - 4u) / 2 * bounds.receive_packet - longest_frame(0) - most_prefix_bytes;
+    return mtu;
+  }();
+
+ private:
+  static constexpr u32 most_parts = buffers_for(largest_mtu);
+  static constexpr u16 most_pieces = 8;  // of a frame to send, the prefix included
+
+ public:
+  /// Begins to connect, by `poll`. `sockets` is used until `close`, or the next `start`. Frames that were kept are no longer the program's.
+  /// Errors: `invalid_argument`, the MTU is below 68, or above `largest_mtu`, or more than the send buffers hold.
+  [[nodiscard]] result<void> start(Sockets& sockets, const ethernet_options& how = {}, Clock clock = {}) {
+    if (how.mtu < 68 || how.mtu > largest_mtu) return errc::invalid_argument;
+    if (longest_frame(how.mtu) + most_prefix_bytes > u64{bounds.send_packet} * bounds.send_packets) return errc::invalid_argument;
+    drop();
+    forget_all();
+    sockets_ = &sockets;
+    clock_ = clock;
+    how_ = how;
+    why_ = errc::ok;
+    pause_ = 0;
+    at_ = 0;
+    now_ = phase::pausing;
+    return {};
+  }
+  /// Closes the connection. What is kept stays until `give_back`.
+  void close() {
+    if (is_named()) (void)sockets_->close(socket_);
+    socket_ = {};
+    drop();
+    now_ = phase::closed;
+  }
+
+  [[nodiscard]] net::mac_address mac() const { return how_.mac; }
+  /// A peer that cuts frames into scraps can make it fewer that can be kept: then no more are shown until some were given back.
+  [[nodiscard]] net::capabilities facts() const {
+    const u32 usual = 2 + (longest_frame(how_.mtu) - 1) / bounds.receive_packet;
+    return {how_.mtu, most_pieces - 1, static_cast<u16>((bounds.pieces - buffers_for(how_.mtu)) / usual), {}};
+  }
+  [[nodiscard]] net::link_state state() const { return now_ == phase::up ? net::link_state::up : net::link_state::down; }
+  /// Why the link went down last, or did not come up: what `vsock::device` says of the connection; `peer_silent`, it did not answer in time;
+  /// `out_of_range`, a length that no frame has; the device's. `ok`: it never did.
+  [[nodiscard]] errc why() const { return why_; }
+  /// How often it came up: more often than last time, and whatever the stack believes of its peers may be wrong.
+  [[nodiscard]] u32 times_up() const { return times_up_; }
+  /// The stream's name at the device; of no connection between two attempts.
+  [[nodiscard]] socket id() const { return socket_; }
+
+  /// Moves packets, and calls `tell(event)` for what happened to other connections of the device, and to listeners. Else as the concept
+  /// says. Errors: the device's, which is down then; the link comes up again some time after the device was started again.
+  template <callable_with<event> F>
+  [[nodiscard]] result<bool> poll(F&& tell) {
+    if (sockets_ == nullptr) return errc::not_started;
+    bool came = false;
+    const result<usize> told = sockets_->poll([&](const event& one) {
+      if (is_named() && one.which == socket_) came = true;
+      else tell(one);
+    });
+    const bool changed = step();
+    if (!told) return told.error();
+    return came || changed;
+  }
+  /// The same for a program with nothing else at the device.
+  [[nodiscard]] result<bool> poll() {
+    return poll([](const event&) {});
+  }
+  /// What `poll` does but moving packets: for a program that polls the device itself. True: `state` has changed.
+  bool step() {
+    switch (now_) {
+      case phase::closed: return false;
+      case phase::pausing:
+        if (is_due()) begin();
+        return false;
+      case phase::connecting: return request();
+      case phase::settling:
+        if (const auto open = sockets_->state_of(socket_); !open) return lose(open.error());
+        if (!is_due() && sockets_->unread(socket_).value_or(0) == 0) return false;  // a frame says that the peer has taken over
+        return rise();
+      case phase::up: break;
+    }
+    if (const auto open = sockets_->state_of(socket_); !open) return lose(open.error());
+    if (at_ == never || !is_due()) return false;
+    drop();
+    return lose(errc::peer_silent);
+  }
+  /// Milliseconds until `poll` has something to do although nothing has come: for a timer that ends a sleep. All ones: no such thing.
+  [[nodiscard]] u64 due_in() const {
+    if (now_ == phase::closed || at_ == never) return never;
+    const u64 now = clock_();
+    return at_ > now ? at_ - now : 0;
+  }
+
+  /// Sends one frame, in one packet with its prefix. Errors: those of the concept.
+  [[nodiscard]] result<void> try_send(scatter<const_bytes> pieces, net::to_compute compute = {}) {
+    if (now_ != phase::up) return errc::not_ready;
+    if (pieces.count >= most_pieces) return errc::too_many_pieces;
+    const u64 size = pieces.size();
+    if (size < net::header_bytes || compute.start != 0) return errc::invalid_argument;
+    if (size > u32{how_.mtu} + net::header_bytes) return errc::too_long;
+    u8 prefix[most_prefix_bytes];
+    put_prefix(how_.frames, static_cast<u32>(size), prefix);
+    const_bytes all[most_pieces];
+    all[0] = {prefix, prefix_bytes(how_.frames)};
+    for (usize i = 0; i < pieces.count; ++i) all[i + 1] = pieces.first[i];
+    const result<void> sent = sockets_->try_send_all(socket_, scatter<const_bytes>{all, pieces.count + 1});
+    if (!sent) [[unlikely]] return not_sent(sent.error());
+    if (!answered_) [[unlikely]] expect_answer();
+    return {};
+  }
+  void flush() {
+    if (now_ == phase::up) (void)sockets_->flush(socket_);
+  }
+
+  /// Shows the next frame. What came before the link went down is still shown until it connects again.
+  template <class F>
+    requires requires(F& look, const net::frame& f) { { look(f) } -> same_as<net::after_look>; }
+  [[nodiscard]] result<void> receive_with(F&& look) {
+    const u32 head = prefix_bytes(how_.frames);
+    if (!have(head) || free_names_ == 0) return errc::not_ready;
+    const u32 size = next_size(head);
+    if (!is_frame_size(size, how_.mtu)) [[unlikely]] {
+      drop();
+      lose(errc::out_of_range);
+      return errc::not_ready;
+    }
+    if (!have(head + size)) return errc::not_ready;
+    skip(head);
+    const_bytes parts[most_parts];
+    const u16 name = static_cast<u16>(free_names_ - 1);
+    named& kept = names_[name];
+    free_names_ = kept.next_free;
+    kept.first = first_;
+    kept.count = cut(size, parts);
+    const u32 generation = ++kept.generation;
+    answered_ = true;
+    at_ = now_ == phase::up ? never : at_;
+    pause_ = 0;
+    net::frame shown;
+    shown.pieces = {parts, kept.count};
+    shown.size = size;
+    shown.name = {name, generation};
+    if (look(static_cast<const net::frame&>(shown)) == net::after_look::keep) return {};
+    (void)give_back(shown.name);
+    return {};
+  }
+  [[nodiscard]] result<void> give_back(net::kept_frame which) {
+    if (which.slot >= most_names || (which.generation & 1) == 0 || names_[which.slot].generation != which.generation)
+      return errc::stale_handle;
+    named& kept = names_[which.slot];
+    ++kept.generation;
+    kept.next_free = free_names_;
+    free_names_ = static_cast<u16>(which.slot + 1);
+    result<void> outcome{};
+    u16 at = kept.first;
+    for (u16 left = kept.count; left != 0; --left) {
+      part& one = parts_[at - 1];
+      const u16 next = one.next;
+      if (--one.frames == 0 && !one.is_queued)
+        if (const auto back = release(at); !back) outcome = back;
+      at = next;
+    }
+    return outcome;
+  }
+
+  /// Polls until `done()`, as `vsock::device::wait_until`. Events of other connections are told by the next `poll`.
+  template <class Done, class GiveUp = detail::never>
+  [[nodiscard]] errc wait_until(waiting why, Done&& done, GiveUp&& give_up = {}) {
+    if (sockets_ == nullptr) return errc::not_started;
+    const auto ended = [&] {
+      (void)step();
+      return static_cast<bool>(done());
+    };
+    return sockets_->wait_until(why, ended, give_up);
+  }
+  /// A timer must end the sleep as well: see `due_in`.
+  [[nodiscard]] bool arm() { return sockets_ != nullptr && sockets_->arm(); }
+  void disarm() {
+    if (sockets_ != nullptr) sockets_->disarm();
+  }
+  /// Only after `start`.
+  [[nodiscard]] interrupt_cause acknowledge_interrupt() { return sockets_->acknowledge_interrupt(); }
+
+ private:
+  enum class phase : u8 {
+    closed = 0,
+    pausing,     // until the next attempt, at `at_`
+    connecting,  // the request is sent when the peer has accepted, and that is due at `at_`
+    settling,    // nothing is sent until `at_`
+    up,          // a frame must have come by `at_`, if that is not never
+  };
+
+  /// A buffer with bytes of the stream, in the queue of those that hold what is next, or of frames that are shown or kept.
+  struct part {
+    piece held{};
+    u16 next = 0;    // and one: of the stream, or free
+    u16 frames = 0;  // shown or kept
+    bool is_queued = false;
+  };
+  struct named {
+    u32 generation = 0;  // odd: of a frame that is shown or kept
+    u16 first = 0;       // and one
+    u16 count = 0;
+    u16 next_free = 0;   // and one
+  };
+
+  static constexpr u64 never = ~u64{0};
+  static constexpr u16 most_names = static_cast<u16>(virtio::detail::smaller(u32{bounds.pieces} * 4, u32{0xfffe}));
+
+  // The connection ---------------------------------------------------------------------------------------------------------
+
+  [[nodiscard]] bool is_named() const { return socket_.generation != 0; }
+  [[nodiscard]] bool is_due() const { return clock_() >= at_; }
+  void due_after(u32 milliseconds) { at_ = clock_() + milliseconds; }
+
+  void begin() {
+    drop();
+    const auto made = sockets_->try_connect(how_.peer);
+    if (!made) return static_cast<void>(lose(made.error()));
+    socket_ = *made;
+    answered_ = false;
+    due_after(how_.connect);
+    now_ = phase::connecting;
+  }
+  /// Sends the request once the peer has accepted. True as `step`.
+  bool request() {
+    const const_bytes parts[] = {text("POST "), how_.path, text(" HTTP/1.1\r\nHost: gv\r\nContent-Length: 0\r\n\r\n")};
+    const result<void> sent = how_.path.empty() ? sockets_->state_of(socket_) : sockets_->try_send_all(socket_, parts);
+    if (sent) {
+      due_after(how_.settle);
+      now_ = phase::settling;
+      return how_.settle == 0 && rise();
+    }
+    const bool waits = sent.error() == errc::not_ready || sent.error() == errc::no_credit || sent.error() == errc::no_buffer;
+    if (waits && !is_due()) return false;
+    drop();
+    (void)lose(waits ? errc::peer_silent : sent.error());
+    return false;
+  }
+  bool rise() {
+    now_ = phase::up;
+    at_ = never;
+    ++times_up_;
+    return true;
+  }
+  /// Down, and the next attempt after a pause. What has come already can be received until then.
+  bool lose(errc why) {
+    const bool was_up = now_ == phase::up;
+    why_ = why;
+    pause_ = pause_ == 0 ? how_.first_pause : virtio::detail::smaller(virtio::detail::smaller(pause_, u32{1} << 30) * 2, how_.most_pause);
+    due_after(pause_);
+    now_ = phase::pausing;
+    return was_up;
+  }
+  /// The connection is over at once, with what has come and was not shown.
+  void drop() {
+    if (is_named()) (void)sockets_->abort(socket_);
+    socket_ = {};
+    while (first_ != 0) (void)pop();
+    queued_ = from_ = 0;
+  }
+  [[gnu::cold]] result<void> not_sent(errc why) {
+    // It is no longer than frames may be: a peer that can never hold it has taken back its room, for now.
+    if (why == errc::no_credit || why == errc::no_buffer || why == errc::too_long) return errc::queue_full;
+    (void)lose(why);
+    return errc::not_ready;
+  }
+  [[gnu::cold]] void expect_answer() {
+    if (at_ == never && how_.answer != 0) due_after(how_.answer);
+  }
+
+  // The stream -------------------------------------------------------------------------------------------------------------
+
+  /// Whether the next `n` bytes are in the queue: they are taken from the stream, as soon as all of them have come.
+  [[nodiscard]] bool have(u32 n) {
+    if (queued_ < n && first_ == 0 && !take()) return false;
+    if (queued_ >= n) return true;
+    const result<usize> more = sockets_->unread(socket_);
+    if (!more || queued_ + *more < n) return false;
+    while (queued_ < n)
+      if (!take()) return false;
+    return true;
+  }
+  [[nodiscard]] bool take() {
+    if (free_parts_ == 0 || !is_named()) return false;
+    const result<piece> got = sockets_->try_take(socket_, holding::beside_window);
+    if (!got) return false;
+    const u16 one = free_parts_;
+    part& taken = parts_[one - 1];
+    free_parts_ = taken.next;
+    taken = {*got, 0, 0, true};
+    if (first_ == 0) first_ = one;
+    else parts_[last_ - 1].next = one;
+    last_ = one;
+    queued_ += static_cast<u32>(got->data.size());
+    return true;
+  }
+  /// The size in the prefix of `head` bytes that is next.
+  [[nodiscard]] u32 next_size(u32 head) const {
+    u8 prefix[most_prefix_bytes]{};
+    u16 at = first_;
+    u32 from = from_;
+    for (u32 i = 0; i < head; ++i) {
+      while (from == parts_[at - 1].held.data.size()) {
+        at = parts_[at - 1].next;
+        from = 0;
+      }
+      prefix[i] = parts_[at - 1].held.data.data()[from++];
+    }
+    return get_prefix(how_.frames, prefix);
+  }
+  /// Takes `n` bytes off the front; buffers that end there leave the queue.
+  void skip(u32 n) {
+    queued_ -= n;
+    for (from_ += n; first_ != 0; from_ -= pop())
+      if (from_ < parts_[first_ - 1].held.data.size()) return;
+  }
+  /// The next `n` bytes, at least one, which are a frame's: where they lie, in how many buffers.
+  [[nodiscard]] u16 cut(u32 n, const_bytes (&out)[most_parts]) {
+    u16 count = 0;
+    queued_ -= n;
+    for (;;) {
+      part& one = parts_[first_ - 1];
+      VIRTIO_ASSERT(count < most_parts);  // see there: the device links buffers so, not the host
+      const const_bytes here = one.held.data.part(from_, n);
+      out[count++] = here;
+      ++one.frames;
+      n -= static_cast<u32>(here.size());
+      from_ += static_cast<u32>(here.size());
+      if (from_ == one.held.data.size()) {
+        (void)pop();
+        from_ = 0;
+      }
+      if (n == 0) return count;
+    }
+  }
+  /// The first buffer leaves the queue: how many bytes it had.
+  u32 pop() {
+    const u16 one = first_;
+    part& gone = parts_[one - 1];
+    const u32 size = static_cast<u32>(gone.held.data.size());
+    first_ = one == last_ ? u16{0} : gone.next;
+    gone.is_queued = false;
+    if (gone.frames == 0) (void)release(one);
+    return size;
+  }
+  result<void> release(u16 one) {
+    part& gone = parts_[one - 1];
+    gone.next = free_parts_;
+    free_parts_ = one;
+    return sockets_->give_back(gone.held);
+  }
+  /// Nothing is kept, and names of before are stale.
+  void forget_all() {
+    free_parts_ = free_names_ = 0;
+    for (u16 i = bounds.pieces; i != 0; --i) {
+      if (parts_[i - 1].frames != 0) (void)sockets_->give_back(parts_[i - 1].held);
+      parts_[i - 1] = {};
+      parts_[i - 1].next = free_parts_;
+      free_parts_ = i;
+    }
+    for (u16 i = most_names; i != 0; --i) {
+      names_[i - 1].generation = (names_[i - 1].generation + 1) & ~u32{1};
+      names_[i - 1].next_free = free_names_;
+      free_names_ = i;
+    }
+  }
+
+  Sockets* sockets_ = nullptr;
+  u64 at_ = 0;
+  socket socket_{};
+  phase now_ = phase::closed;
+  bool answered_ = false;  // a frame has come on this connection
+  errc why_ = errc::ok;
+  u16 first_ = 0, last_ = 0;  // and one: the queue
+  u32 from_ = 0;              // of its first buffer
+  u32 queued_ = 0;            // bytes in it
+  u16 free_parts_ = 0, free_names_ = 0;  // and one
+  u32 pause_ = 0;
+  u32 times_up_ = 0;
+  ethernet_options how_{.peer = {}, .path = {}, .frames = {}, .mtu = 0, .mac = {}, .connect = 0, .settle = 0, .answer = 0, .first_pause = 0,
+                        .most_pause = 0};
+  VIRTIO_EMPTY_MEMBER Clock clock_{};
+  part parts_[bounds.pieces]{};
+  named names_[most_names]{};
+};
+
+}  // namespace virtio::vsock

@@ -6,6 +6,7 @@
 #include <virtio/blk.hpp>
 #include <virtio/console.hpp>
 #include <virtio/mmio.hpp>
+#include <virtio/net.hpp>
 #include <virtio/pci.hpp>
 #include <virtio/platform/bounce.hpp>
 #include <virtio/platform/identity.hpp>

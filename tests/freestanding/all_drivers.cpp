@@ -23,6 +23,7 @@ using native_ring_with_tables = split_queue<64, virtio::ring_options{.indirect =
 using native_ring_of_the_device = split_queue<16, virtio::ring_options{.ring_entries = 1024, .order = native_order}>;
 
 constexpr virtio::console::limits one_port{.name_bytes = 8}, some_ports{.ports = 3, .receive_bytes = 64, .send_bytes = 64};
+constexpr virtio::net::options few_frames{.receive_buffers = 8, .receive_bytes = 500, .send_buffers = 4};
 constexpr virtio::vsock::limits few_sockets{.connections = 3, .receive_buffer = 4096, .send_packets = 2, .messages = true};
 
 // The templates inside the classes, which explicit instantiation leaves out.
@@ -81,6 +82,17 @@ virtio::errc all_of_a_console(Console& console, virtio::bytes into) {
   return console.receive_with([](virtio::const_bytes here) { return here.size() / 2; }, console.port_count()).error();
 }
 
+template <class Card>
+virtio::errc all_of_a_card(Card& card, virtio::bytes into) {
+  const virtio::const_bytes pieces[] = {into, into};
+  VIRTIO_TRY(card.try_send(pieces, {.start = 34, .offset = 16}));
+  const auto done = [&] { return card.state() == virtio::net::link_state::up; };
+  if (const virtio::errc waited = card.wait_until(virtio::waiting::peer, done); waited != virtio::errc::ok) return waited;
+  return card.receive_with([&](const virtio::net::frame& one) {
+    return one.copy_to(0, into) == 0 ? virtio::net::after_look::keep : virtio::net::after_look::done;
+  }).error();
+}
+
 template <class Board, class Disk>
 virtio::errc all_of_discovery(const Board& board, Disk& disk, virtio::dma_region storage) {
   static constexpr virtio::pci::id_row rows[] = {{0x0b5d, 0x0777, virtio::device_type::vmmci}};
@@ -119,7 +131,10 @@ virtio::errc all_of_discovery(const Board& board, Disk& disk, virtio::dma_region
   OBJECT(name##_balloon, virtio::balloon::device<board, transport, queue>);               \
   template virtio::errc all_of_a_balloon(virtio::balloon::device<board, transport, queue>&, virtio::bytes); \
   CONSOLE(name##_console, virtio::console::device<board, transport, queue, one_port>);    \
-  CONSOLE(name##_ports, virtio::console::device<board, transport, queue, some_ports>)
+  CONSOLE(name##_ports, virtio::console::device<board, transport, queue, some_ports>);    \
+  OBJECT(name##_card, virtio::net::device<board, transport, queue, few_frames>);          \
+  static_assert(virtio::net::link<virtio::net::device<board, transport, queue, few_frames>>); \
+  template virtio::errc all_of_a_card(virtio::net::device<board, transport, queue, few_frames>&, virtio::bytes)
 #define SOCKETS(name, board, transport, queue)                                            \
   OBJECT(name##_sockets, virtio::vsock::device<board, transport, queue, few_sockets>);    \
   template virtio::errc all_of_sockets(virtio::vsock::device<board, transport, queue, few_sockets>&, virtio::bytes)

@@ -39,6 +39,7 @@ import i386_cells  # noqa: E402
 import interrupt_cells  # noqa: E402
 import memory_cells  # noqa: E402
 import mmio_cells  # noqa: E402
+import net_cells  # noqa: E402
 import packed_cells  # noqa: E402
 import register_cells  # noqa: E402
 import ring_cells  # noqa: E402
@@ -534,8 +535,8 @@ def example_cells():
     yield Cell("pc example 02_rng without an rng", image="examples/02_rng", status=1, console=[r"\Ano rng: there is no such device"])
 
 
-MORE = (balloon_cells, block_cells, boot_cells, console_cells, packed_cells, ring_cells, register_cells, i386_cells, mmio_cells, virt_cells,
-        interrupt_cells, hotplug_cells, memory_cells)
+MORE = (balloon_cells, block_cells, boot_cells, console_cells, packed_cells, ring_cells, register_cells, i386_cells, mmio_cells, net_cells,
+        virt_cells, interrupt_cells, hotplug_cells, memory_cells)
 
 
 def cells(qemu):

@@ -108,7 +108,7 @@ for label in ticks.keys() ^ known.keys():
 problems += [f"README.md: not the ticks of docs/hosts.md: {label}" for label in ticks if ticks[label] != known.get(label, ticks[label])]
 
 types = dict(re.findall(r'case device_type::(\w+): return "([^"]*)"', (root / "include/virtio/base/types.hpp").read_text()))
-drivers = {"block": "blk", "entropy": "rng", "vsock": "vsock"}  # whose folder is not called like its type
+drivers = {"block": "blk", "entropy": "rng", "network": "net"}  # whose folder is not called like its type
 has = {name: (root / "include/virtio" / drivers.get(kind, kind) / "device.hpp").exists() for kind, name in types.items() if kind != "none"}
 told = dict(re.findall(r"^\| (yes|not yet) \| (.*?)(?:, and every other)? \|$", section(readme.read_text(), "<!-- device types -->"), re.M))
 for answer, is_there in (("yes", True), ("not yet", False)):

@@ -7,6 +7,7 @@
 #include <virtio/blk/protocol.hpp>
 #include <virtio/console/protocol.hpp>
 #include <virtio/mmio.hpp>
+#include <virtio/net/protocol.hpp>
 #include <virtio/pci.hpp>
 #include <virtio/vsock/protocol.hpp>
 
@@ -24,6 +25,7 @@ inline void print_feature(virtio::u8 bit, virtio::device_type type) {
   if (known == nullptr && type == virtio::device_type::balloon) known = virtio::balloon::name(static_cast<virtio::balloon::feature>(bit));
   if (known == nullptr && type == virtio::device_type::block) known = virtio::blk::name(static_cast<virtio::blk::feature>(bit));
   if (known == nullptr && type == virtio::device_type::console) known = virtio::console::name(static_cast<virtio::console::feature>(bit));
+  if (known == nullptr && type == virtio::device_type::network) known = virtio::net::name(static_cast<virtio::net::feature>(bit));
   if (known == nullptr && type == virtio::device_type::vsock) known = virtio::vsock::name(static_cast<virtio::vsock::feature>(bit));
   if (known != nullptr) print(known);
   else print("bit ", bit);

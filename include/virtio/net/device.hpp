@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: MIT
+// Network device driver: a `link` over a virtio network card.
+//
+// Frames to send are copied into buffers of the driver, and leave with the next `flush` or `poll`; what the device is done with is taken
+// back when there is no other buffer. Received frames are looked at where the device wrote them. One pair of queues; of the offloads,
+// checksums both ways. Spec: virtio 1.4, 5.1. Layer: net (may include device, transport, queue, platform, base).
+#pragma once
+
+#include <virtio/device/queue_set.hpp>
+#include <virtio/device/session.hpp>
+#include <virtio/net/receiving.hpp>
+#include <virtio/net/sending.hpp>
+
+namespace virtio::net {
+namespace detail {
+
+/// The patience of a wait without a `give_up` of its own: the platform's.
+struct patient {
+  constexpr bool operator()() const { return false; }
+};
+
+}  // namespace detail
+
+/// A network device. All-zero until `start`. One context owns it; an interrupt handler may call `acknowledge_interrupt` alone.
+///
+/// The device's errors are `needs_reset` and `device_misbehaved` when it fails in the call: it is down then, and frames that were not sent
+/// or not received are gone, but kept ones are the program's still; `not_started` when it is down already. Whether it keeps the storage,
+/// because it does not confirm a reset, `check`, `reset` and `start` say, by `device_broken`.
+template <platform P, transport T, queue_format Q, options O = options{}>
+class device {
+  static_assert(O.make_sense(), "net::options: see the bounds at make_sense()");
+
+  // A queue's number at the device is also its number in the set. A control queue, and further pairs, come behind these.
+  enum : u16 { receive_queue, transmit_queue, queues };
+  using set = queue_set<P, T, Q, queues>;
+  using ring = typename set::ring_type;
+  using barriers = typename P::barriers;
+  using incoming = detail::received_frames<ring, barriers, T::ring_order, O>;
+  using outgoing = detail::sent_frames<ring, T::ring_order, O>;
+
+  static constexpr usize sent_at = set::dma_bytes + incoming::dma_bytes;
+
+ public:
+  using location = typename T::location;
+  /// DMA storage that this type needs: `constinit virtio::dma_storage<card_t::dma_bytes> card_dma;`
+  static constexpr usize dma_bytes = sent_at + outgoing::dma_bytes;
+  static_assert(u64{set::dma_bytes} + u64{incoming::dma_bytes} + u64{outgoing::dma_bytes} < 0x8000'0000,
+                "the DMA storage of a net::device must stay below 2 GiB");
+
+  /// Brings the device up: reset, features, queues, receive buffers, DRIVER_OK. `storage` belongs to the device until `reset` or
+  /// `hand_off` succeeds, or `start` itself fails with anything but `device_broken`. `own` is the address of a device that has none (MAC
+  /// is not offered): the program's to choose, at random and locally administered (02 in the first octet's place); without it such a
+  /// device is refused by name. Errors: those of `blk::device::start`; `invalid_argument`, `own` is a group's. `device_misbehaved` also
+  /// for an MTU below 68, or an address that is no single machine's. A device whose MTU is more than `options` have room for is driven
+  /// without that feature.
+  [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
+                                   const interrupt_vectors& interrupts = {}, mac_address own = {}) {
+    is_showing_ = false;
+    in_.forget();
+    in_.end_kept();
+    link_ = link_state::down;
+    VIRTIO_TRY(set_.forget());
+    if (own.is_group()) return errc::invalid_argument;
+    feature_plan plan{.wanted = accepted_features,
+                      .declined = feature_set{virtio::feature::in_order}};  // with it, lengths can be missing
+    if (own == mac_address{}) plan.required.set(static_cast<u8>(feature::mac));
+    if constexpr (incoming::most_buffers > 1) plan.required.set(static_cast<u8>(feature::mrg_rxbuf));
+    dma_area area;
+    facts_in_config config;
+    for (;;) {
+      VIRTIO_TRY(set_.begin(platform, where, storage, dma_bytes, device_type::network, plan, interrupts, area));
+      const auto known = read_config(registers(), config, [&](facts_in_config& seen) {
+        seen = {own, config::link_up, usual_mtu};
+        return read(seen);
+      });
+      const bool wrong = config.mtu < least_mtu || config.mac == mac_address{} || config.mac.is_group();
+      if (!known || wrong) return set_.refuse(verdict::config_unreadable, known ? errc::device_misbehaved : known.error());
+      if (config.mtu <= O.mtu || !features().has(feature::mtu)) break;
+      plan.wanted.clear(static_cast<u8>(feature::mtu));  // there must be room for a frame of that size (5.1.4.2)
+    }
+    mac_ = config.mac;
+    mtu_ = virtio::detail::smaller(config.mtu, O.mtu);
+    const bool legacy = registers().is_legacy(), mergeable = features().has(feature::mrg_rxbuf);
+    const detail::header_form form{.bytes = legacy && !mergeable ? detail::short_header : detail::long_header,
+                                   .mergeable = mergeable,
+                                   .apart = legacy && !features().has(virtio::feature::any_layout),
+                                   .checksums = features().has(feature::guest_csum)};
+    const u16 chain = form.apart ? 2 : 1;
+    for (u16 q = 0; q < queues; ++q) VIRTIO_TRY(set_.set_up(q, q, area, interrupts, chain));
+    in_.start(area.part(set::dma_bytes, incoming::dma_bytes), form, mtu_);
+    out_.start(area.part(sent_at, outgoing::dma_bytes), form);
+    in_.post(set_[receive_queue]);
+    starved_ = slept_ = false;
+    looks_ = 0;
+    set_.go();
+    set_.kick(receive_queue);
+    link_ = link_of(config.status);
+    return {};
+  }
+
+  /// What the last `start` came to: bound, or why not.
+  [[nodiscard]] const report& why() const { return session().why(); }
+  [[nodiscard]] const feature_set& features() const { return session().features(); }
+
+  /// The device's address, or the one that `start` was given.
+  [[nodiscard]] mac_address mac() const { return mac_; }
+  [[nodiscard]] capabilities facts() const {
+    capabilities what{.mtu = mtu_, .most_pieces = 0xffff, .most_kept = incoming::most_kept};
+    if (features().has(feature::csum)) what.does |= offload::checksum;
+    if (features().has(feature::guest_csum)) what.does |= offload::received_checksum;
+    return what;
+  }
+  /// As it was told last: up, where the device has no STATUS. A change shows at the next `poll` that finds nothing else after an interrupt
+  /// (`acknowledge_interrupt`) or a sleep (`arm`), and without any at one of 4,096 such; the register is read then.
+  [[nodiscard]] link_state state() const { return link_; }
+  /// Received frames that were dropped since `start`, by reason.
+  [[nodiscard]] const drop_counts& counts() const { return in_.counts(); }
+
+  // Frames. The calls are those of `link`, with its errors, and the device's ------------------------------------------------
+
+  /// Cost: a word of memory for each queue; a register read now and then, see `state`.
+  [[nodiscard]] result<bool> poll() {
+    VIRTIO_TRY(set_.ready());
+    bool came = false;
+    if (const errc problem = look(came); problem != errc::ok) return problem;
+    return came;
+  }
+
+  /// Copies the frame. It leaves at the next `flush`, `poll`, or wait, or when there are no more buffers.
+  [[nodiscard]] result<void> try_send(scatter<const_bytes> pieces, to_compute compute = {}) {
+    VIRTIO_TRY(set_.ready());
+    if (link_ == link_state::down) return errc::not_ready;
+    const u64 size = pieces.size();
+    if (size > u32{mtu_} + header_bytes) return errc::too_long;
+    if (size < header_bytes) return errc::invalid_argument;
+    if (compute.start != 0 && !can_compute(compute, static_cast<u32>(size))) return errc::invalid_argument;
+    ring& queue = set_[transmit_queue];
+    if (out_.stage(queue, pieces, static_cast<u32>(size), compute)) [[likely]] return {};
+    flush();
+    bool some = false;
+    if (const errc problem = out_.collect(queue, some); problem != errc::ok) return fall(problem);
+    if (some && out_.stage(queue, pieces, static_cast<u32>(size), compute)) return {};
+    starved_ = true;
+    set_.found_nothing();
+    return errc::queue_full;
+  }
+  /// Cost: nothing, when nothing was staged; else a fence, and a register write when the device wants it.
+  void flush() {
+    if (set_.is_up()) set_.kick(transmit_queue);
+  }
+
+  /// Errors also: `in_use`, inside a callback of itself, or that one has started or reset the device.
+  template <callable_with<const frame&> F>
+  [[nodiscard]] result<void> receive_with(F&& look) {
+    VIRTIO_TRY(set_.ready());
+    if (is_showing_) return errc::in_use;
+    bool came = false;
+    if (const errc got = in_.fetch(set_[receive_queue], came); got != errc::ok) {
+      if (got == errc::device_misbehaved) return fall(got);
+      show_buffers(came);
+      return got;
+    }
+    is_showing_ = true;
+    after_look what{};
+    const buffer_index first = in_.show(look, what);
+    if (!is_showing_) return errc::in_use;
+    is_showing_ = false;
+    in_.settle(first, what);
+    if (!set_.is_up()) return {};
+    set_.found_something();
+    in_.post(set_[receive_queue]);
+    if (++unshown_ >= show_at) show_buffers(true);
+    return {};
+  }
+  /// The buffers are the device's again from the next `poll` on, or when nothing is left to receive.
+  [[nodiscard]] result<void> give_back(kept_frame name) {
+    VIRTIO_TRY(in_.give_back(name));
+    if (set_.is_up()) in_.post(set_[receive_queue]);
+    return {};
+  }
+
+  template <class Done, class GiveUp = detail::patient>
+  [[nodiscard]] errc wait_until(waiting why, Done&& done, GiveUp&& give_up = {}) {
+    if (!set_.is_up()) return errc::not_started;
+    bool gave_up = false;
+    const auto ended = [&] { return done() || (gave_up = give_up()); };
+    const errc waited = set_.wait_until(why, [this](bool& came) { return look(came); }, [this] { return arm(); }, ended);
+    if (gave_up) return errc::canceled;
+    if (waited == errc::timed_out) return errc::peer_silent;
+    return waited == errc::needs_reset ? fall(waited) : waited;
+  }
+
+  // Interrupts and the end -----------------------------------------------------------------------------------------------
+
+  /// Asks for an interrupt when a frame arrives and, after `queue_full`, when there is room again. True: something is there already.
+  [[nodiscard]] bool arm() {
+    if (!set_.is_up()) return false;
+    set_.kick(transmit_queue);
+    set_.kick(receive_queue);
+    if (in_.has_next()) return true;
+    const bool something = starved_ ? set_.arm() : set_.arm(receive_queue);
+    slept_ = slept_ || !something;
+    return something;
+  }
+  void disarm() { set_.disarm(); }
+  [[nodiscard]] interrupt_cause acknowledge_interrupt() {
+    const interrupt_cause cause = set_.acknowledge_interrupt();
+    if (cause.config) __atomic_store_n(&config_changed_, true, __ATOMIC_RELAXED);
+    return cause;
+  }
+  /// Reads the status: `needs_reset` when the device has failed; it is then reset. Errors also: `not_started`; `device_broken`, it will
+  /// not reset and keeps the storage.
+  [[nodiscard]] result<void> check() { return set_.check([this](errc why) { return fall(why); }); }
+  /// Resets the device. Errors: `not_started`; `device_broken`, it keeps the storage; `timed_out`, it has nothing.
+  [[nodiscard]] result<void> reset() { return ended(set_.reset([this](errc why) { return fall(why); })); }
+  /// As `reset`, and takes the device off the bus.
+  [[nodiscard]] result<void> hand_off() { return ended(set_.hand_off([this](errc why) { return fall(why); })); }
+
+ private:
+  // Receive buffers are shown to the device so many at a time, or when nothing is left to receive.
+  static constexpr u16 show_at = ring::slots < 64 ? (ring::slots + 3) / 4 : 16;
+  static constexpr u32 looks_per_config_read = 4096;
+  static constexpr u32 looks_of_a_sleep = looks_per_config_read / 16;  // that ended in a frame
+
+  struct facts_in_config {
+    mac_address mac{};
+    u16 status = 0;
+    u16 mtu = 0;
+    [[nodiscard]] friend constexpr bool operator==(const facts_in_config&, const facts_in_config&) = default;
+  };
+
+  [[nodiscard]] const virtio::session<P, T>& session() const { return set_.session(); }
+  [[nodiscard]] const T& registers() const { return session().transport(); }
+  [[nodiscard]] static link_state link_of(u16 status) { return (status & config::link_up) != 0 ? link_state::up : link_state::down; }
+
+  // What is there of the configuration, as it was negotiated; the rest stays.
+  [[nodiscard]] result<void> read(facts_in_config& seen) const {
+    if (features().has(feature::mac))
+      for (usize i = 0; i < 6; ++i) {
+        VIRTIO_TRY_ASSIGN(seen.mac.octets[i], read_field(registers(), config_field<u8>{config::mac.offset + i}));
+      }
+    if (features().has(feature::status)) {
+      VIRTIO_TRY_ASSIGN(seen.status, read_field(registers(), config::status));
+    }
+    if (features().has(feature::mtu)) {
+      VIRTIO_TRY_ASSIGN(seen.mtu, read_field(registers(), config::mtu));
+    }
+    return {};
+  }
+
+  [[nodiscard]] bool can_compute(to_compute what, u32 size) const {
+    return features().has(feature::csum) && what.start >= header_bytes && u32{what.start} + what.offset + 2 <= size;
+  }
+
+  void show_buffers(bool came) {
+    unshown_ = 0;
+    in_.post(set_[receive_queue]);
+    set_.kick(receive_queue);
+    came ? set_.found_something() : set_.found_nothing();
+  }
+
+  // `came`: a frame is there, or room for one after there was none, or the link's state is another.
+  [[nodiscard, gnu::noinline]] errc look(bool& came) {
+    bool arrived = false, sent = false;
+    flush();
+    if (const errc problem = out_.collect(set_[transmit_queue], sent); problem != errc::ok) return fall(problem);
+    if (sent && starved_) {
+      starved_ = false;
+      came = true;
+      set_[transmit_queue].disarm();
+    }
+    const errc got = in_.fetch(set_[receive_queue], arrived);
+    if (got == errc::device_misbehaved) return fall(got);
+    show_buffers(arrived || sent);
+    came = came || got == errc::ok;
+    return look_at_config(came);
+  }
+  // After an interrupt about it; after a sleep that nothing else explains; and now and then.
+  [[nodiscard]] errc look_at_config(bool& came) {
+    const bool told = __atomic_load_n(&config_changed_, __ATOMIC_RELAXED);
+    if (came && !told) {
+      if (slept_) looks_ += looks_of_a_sleep;
+    } else {
+      looks_ += slept_ || told ? looks_per_config_read : 1;
+    }
+    slept_ = false;
+    if (looks_ < looks_per_config_read) return errc::ok;
+    looks_ = 0;
+    __atomic_store_n(&config_changed_, false, __ATOMIC_RELAXED);  // ahead of the read: a change behind it is told again
+    return read_state(came);
+  }
+  [[nodiscard, gnu::noinline]] errc read_state(bool& came) {
+    if (session().needs_reset()) return fall(errc::needs_reset);  // is told by the same interrupt
+    if (!features().has(feature::status)) return errc::ok;
+    const auto status = read_field(registers(), config::status);
+    const link_state now = link_of(status.value_or(0));
+    came = came || now != link_;
+    link_ = now;
+    return errc::ok;
+  }
+
+  [[gnu::cold, gnu::noinline]] errc fall(errc why) {
+    why = set_.take_down(why);
+    in_.forget();
+    link_ = link_state::down;
+    return why;
+  }
+  [[nodiscard]] result<void> ended(result<void> how) {
+    if (!how) return how;
+    is_showing_ = false;
+    in_.end_kept();
+    return how;
+  }
+
+  mac_address mac_{};
+  u16 mtu_ = 0;
+  u16 unshown_ = 0;  // receive buffers that went back since the device was shown some
+  u32 looks_ = 0;    // polls that found nothing, or what counts for them, since `status` was read
+  link_state link_{};
+  bool starved_ = false;         // `try_send` has said `queue_full`, and nothing has come back since
+  bool slept_ = false;           // `arm` has found nothing since the last look
+  bool config_changed_ = false;  // an interrupt said so; set by its handler
+  bool is_showing_ = false;
+  incoming in_{};
+  outgoing out_{};
+  set set_{};
+};
+
+}  // namespace virtio::net

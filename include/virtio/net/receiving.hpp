@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: MIT
+// Frames that have arrived in a network device's receive buffers: put together, checked, shown, kept.
+//
+// A receive buffer is free, with the device, part of the frame that is next, or part of one that is kept. The header lies in front of the
+// frame in the first of its buffers, so that one descriptor is enough where the device takes that, and so that a frame starts two bytes
+// behind a multiple of four: what follows the Ethernet header is aligned. Spec: virtio 1.4, 5.1.6.3 and 5.1.6.4.
+// Layer: net (may include device, transport, queue, platform, base).
+#pragma once
+
+#include <virtio/device/buffer_pool.hpp>
+#include <virtio/net/protocol.hpp>
+
+namespace virtio::net::detail {
+
+/// How headers are, as it was negotiated.
+struct header_form {
+  u16 bytes = 0;          // of a header
+  bool mergeable = false; // num_buffers says in how many buffers a frame is
+  bool apart = false;     // it has a descriptor of its own: a legacy device without ANY_LAYOUT (5.1.6.6.1)
+  bool checksums = false; // GUEST_CSUM
+};
+
+/// The receive queue's buffers. All-zero until `start`.
+template <class Ring, class Barriers, byte_order Order, options O>
+class received_frames {
+  static constexpr u32 frame_at = 18;  // of a buffer: multiples of 64 and so much
+  static constexpr u32 buffer_bytes = virtio::detail::round_up(frame_at + O.frame_bytes(), 64);
+  using pool = buffer_pool<O.receive_buffers, buffer_bytes>;
+  using cells = header_cells<from_device, Order>;
+  static_assert(sizeof(cells) == long_header);
+
+  // The most buffers that a frame fills: behind the first one it has the header's room, too.
+  static constexpr u32 room = buffer_bytes - frame_at;
+  static constexpr u32 more = O.longest_frame() > room ? O.longest_frame() - room : 0;
+
+ public:
+  static constexpr usize dma_bytes = pool::dma_bytes;
+  static constexpr u32 most_buffers = 1 + (more + room + long_header - 1) / (room + long_header);
+  static_assert(O.receive_buffers >= most_buffers, "a frame does not fit into all receive buffers: more options::receive_buffers");
+  /// Frames that can be kept while another arrives.
+  static constexpr u16 most_kept = static_cast<u16>(O.receive_buffers / most_buffers - 1);
+
+  /// After `forget` and `end_kept`.
+  void start(const dma_area& memory, header_form form, u16 mtu) {
+    pool_.start(memory);
+    form_ = form;
+    most_ = u32{mtu} + header_bytes + 4;
+    counts_ = {};
+  }
+  /// No frame is next: of a device that is down.
+  void forget() { next_ = {}; }
+  /// No name is valid any more.
+  void end_kept() {
+    for (u32& one : generation_) one += one & 1;
+  }
+
+  [[nodiscard]] bool has_next() const { return next_.is_complete; }
+  [[nodiscard]] const drop_counts& counts() const { return counts_; }
+
+  /// Stages free buffers until the ring takes no more.
+  void post(Ring& ring) {
+    while (pool_.has_free()) {
+      const auto slot = ring.reserve();
+      if (!slot) return;
+      const buffer_index one = pool_.take();
+      clear_header(one);
+      segment pieces[2];
+      segments chain{pieces};
+      const u32 at = frame_at - form_.bytes;
+      if (form_.apart) {
+        pool_.append(chain, one, direction::from_device, at, form_.bytes);
+        pool_.append(chain, one, direction::from_device, frame_at, buffer_bytes - frame_at);
+      } else {
+        pool_.append(chain, one, direction::from_device, at, buffer_bytes - at);
+      }
+      if (!ring.stage(*slot, chain, one.cookie())) return pool_.give_back(one);  // a slot, but not the descriptors
+    }
+  }
+
+  /// Puts together the frame that is next, of what has arrived. Errors: `not_ready`, none is complete; `device_misbehaved`. `came` becomes
+  /// true if there was any buffer.
+  [[nodiscard]] errc fetch(Ring& ring, bool& came) {
+    if (next_.is_complete) return errc::ok;
+    // Frames that are dropped are as good as none: a flood of them has its turn, and no more.
+    for (u32 looks = 0; looks < Ring::slots; ++looks) {
+      buffer_index one;
+      u32 length;
+      const errc got = pool::arrived(ring, one, length);
+      if (got != errc::ok) return got;
+      came = true;
+      if (const errc wrong = add(one, length); wrong != errc::ok) return wrong;
+      if (next_.is_complete) return errc::ok;
+    }
+    return errc::not_ready;
+  }
+
+  /// Shows the next frame, and takes it out: `look` may do what it likes but what uses this room.
+  template <class F>
+  [[nodiscard, gnu::always_inline]] buffer_index show(F&& look, after_look& what) {
+    const_bytes pieces[most_buffers];
+    frame shown;
+    const buffer_index first = next_.buffers.first();
+    u32 at = frame_at;
+    usize count = 0;
+    for (buffer_index one = first; !one.is_none(); one = pool_.after(one)) {
+      if (const u32 size = size_[one.number()]; size != 0) pieces[count++] = {pool_.payload(one) + at, size};
+      at = frame_at - form_.bytes;
+    }
+    shown.pieces = {pieces, count};
+    shown.size = next_.size;
+    shown.sum = next_.sum;
+    shown.compute = next_.compute;
+    shown.name = {static_cast<u16>(first.number()), generation_[first.number()] + 1};
+    next_ = {};
+    what = look(static_cast<const frame&>(shown));
+    return first;
+  }
+  /// What becomes of a frame that was shown.
+  void settle(buffer_index first, after_look what) {
+    if (what == after_look::keep) ++generation_[first.number()];
+    else recycle(first);
+  }
+  /// Ends the keeping of a frame. Errors: `stale_handle`.
+  [[nodiscard]] result<void> give_back(kept_frame name) {
+    if (name.slot >= O.receive_buffers || (name.generation & 1) == 0 || generation_[name.slot] != name.generation)
+      return errc::stale_handle;
+    ++generation_[name.slot];
+    recycle(buffer_index{name.slot});
+    return {};
+  }
+
+ private:
+  // The frame that is next, or what has arrived of it.
+  struct arriving {
+    buffer_list buffers{};
+    u32 size = 0;
+    u16 missing = 0;        // buffers that are yet to come
+    bool is_complete = false;
+    bool too_long = false;  // or in more buffers than a frame can be: those that come are given back
+    bool segmented = false;
+    checksum sum{};
+    to_compute compute{};
+    u8 flags = 0;
+  };
+
+  [[nodiscard]] cells& header(buffer_index one) const {
+    return *reinterpret_cast<cells*>(pool_.payload(one) + (frame_at - form_.bytes));
+  }
+  // A device may use a buffer and write nothing.
+  void clear_header(buffer_index one) {
+    cells& here = header(one);
+    here.flags.clear_before_use();
+    here.gso_type.clear_before_use();
+    here.csum_start.clear_before_use();
+    here.csum_offset.clear_before_use();
+    if (form_.mergeable) here.num_buffers.clear_before_use();
+  }
+
+  // Takes one buffer. Errors: `device_misbehaved`.
+  [[nodiscard]] errc add(buffer_index one, u32 length) {
+    if (next_.missing == 0) {
+      if (length < form_.bytes) return drop(one, counts_.too_short);
+      if (const errc wrong = begin(one); wrong != errc::ok) return wrong;
+      if (next_.missing == 0) return drop(one, counts_.no_buffers);
+      length -= form_.bytes;
+    }
+    --next_.missing;
+    if (next_.too_long) {
+      pool_.give_back(one);
+    } else {
+      size_[one.number()] = static_cast<u16>(length);  // of no more than a buffer's
+      next_.size += length;
+      next_.buffers.push(pool_, one);
+    }
+    if (next_.missing == 0) complete();
+    return errc::ok;
+  }
+  // Every field of the header is read once. hdr_len and gso_size are not read at all.
+  [[nodiscard]] errc begin(buffer_index first) {
+    const cells& said = header(first);
+    u16 count = 1;
+    if (form_.mergeable) {
+      const auto told = said.num_buffers.template fetch<Barriers>().below(static_cast<u16>(Ring::slots + 1u));
+      if (!told) return errc::device_misbehaved;  // more than it can have had
+      count = *told;
+    }
+    next_.missing = count;
+    next_.too_long = count > most_buffers;
+    next_.segmented = !said.gso_type.template fetch<Barriers>().equals(0);
+    if (form_.checksums) {  // else the flags mean nothing. Each bit that is known is compared, others are ignored
+      next_.flags = said.flags.template fetch<Barriers>().unchecked();
+      if ((next_.flags & (needs_csum | rsc_info)) == needs_csum) {  // held against the frame's size in `complete`
+        next_.compute = {said.csum_start.template fetch<Barriers>().unchecked(), said.csum_offset.template fetch<Barriers>().unchecked()};
+      }
+    }
+    return errc::ok;
+  }
+  void complete() {
+    if (next_.too_long || next_.size > most_) return drop_next(counts_.too_long);
+    if (next_.size < header_bytes) return drop_next(counts_.too_short);
+    if (next_.segmented) return drop_next(counts_.segmented);
+    next_.is_complete = true;
+    const to_compute at = next_.compute;
+    if (at.start >= header_bytes && u32{at.start} + at.offset + 2 <= next_.size) {
+      next_.sum = checksum::missing;
+    } else {
+      next_.compute = {};
+      if ((next_.flags & (needs_csum | data_valid)) == data_valid) next_.sum = checksum::right;
+    }
+  }
+  [[nodiscard]] errc drop(buffer_index one, u32& counter) {
+    ++counter;
+    pool_.give_back(one);
+    return errc::ok;
+  }
+  void drop_next(u32& counter) {
+    ++counter;
+    if (!next_.buffers.empty()) recycle(next_.buffers.first());
+    next_ = {};
+  }
+  void recycle(buffer_index one) {
+    while (!one.is_none()) {
+      const buffer_index after = pool_.after(one);
+      pool_.give_back(one);
+      one = after;
+    }
+  }
+
+  pool pool_{};
+  header_form form_{};
+  arriving next_{};
+  u32 most_ = 0;  // bytes of a frame
+  drop_counts counts_{};
+  u16 size_[O.receive_buffers]{};       // of what a buffer has of its frame
+  u32 generation_[O.receive_buffers]{};  // of the frame that begins in this buffer: odd while it is kept
+};
+
+}  // namespace virtio::net::detail

@@ -7,6 +7,7 @@
     .set SECTOR, 512
     .set SETUP_SECTORS, 8
     .set LOADED_AT, 0x100000
+    .set ALIGNMENT, 0x1000000   // where a loader may put it instead: the image, as it moves down, does not reach that far
     .set HEAD_BYTES, 0x400      // of the head: 32 bits from its start, 64 bits from 0x200 on
 
 #define OF(place) ((place) - start)  // a number, where a linker would be wanted for the place itself
@@ -35,15 +36,15 @@ start:
     .byte 0, 0                  // ext_loader_ver, ext_loader_type
     .long 0                     // cmd_line_ptr
     .long 0x7fffffff            // initrd_addr_max
-    .long 0x100000              // kernel_alignment
-    .byte 0, 20                 // relocatable_kernel, min_alignment
+    .long ALIGNMENT             // kernel_alignment
+    .byte 1, 24                 // relocatable_kernel, which Alioth insists on; min_alignment
     .word 1                     // xloadflags: has an entry for 64 bits
     .long 2047                  // cmdline_size
     .long 0                     // hardware_subarch
     .quad 0                     // hardware_subarch_data
     .long 0, 0                  // payload_offset, payload_length
     .quad 0                     // setup_data
-    .quad LOADED_AT             // pref_address
+    .quad ALIGNMENT             // pref_address
     .long MEMORY_END - LOADED_AT  // init_size
     .long 0                     // handover_offset
 
@@ -124,11 +125,15 @@ head:
 1:  popl %ebp
     leal HEAD_BYTES - (1b - head)(%ebp), %edi  // the image, as it was loaded
     movl %esi, %edx
+    movl %edi, %esi
+    movl $IMAGE_AT, %edi
     movl $(IMAGE_SIZE + 3) / 4, %ecx
-    leal -4(%edi,%ecx,4), %esi  // it moves up, so the last word goes first
-    leal IMAGE_AT - 4(,%ecx,4), %edi
+    cmpl %edi, %esi
+    jae 2f
+    leal -4(%esi,%ecx,4), %esi  // up, so the last word goes first
+    leal -4(%edi,%ecx,4), %edi
     std
-    rep movsl
+2:  rep movsl
     cld
     movl %edx, %esi
     movl $ENTRY32, %eax
@@ -140,11 +145,15 @@ head:
     leaq head(%rip), %rdi
     addq $HEAD_BYTES, %rdi
     movq %rsi, %rdx
+    movq %rdi, %rsi
+    movl $IMAGE_AT, %edi
     movl $(IMAGE_SIZE + 7) / 8, %ecx
-    leaq -8(%rdi,%rcx,8), %rsi
-    leaq IMAGE_AT - 8(,%rcx,8), %rdi
+    cmpq %rdi, %rsi
+    jae 1f
+    leaq -8(%rsi,%rcx,8), %rsi
+    leaq -8(%rdi,%rcx,8), %rdi
     std
-    rep movsq
+1:  rep movsq
     cld
     movq %rdx, %rsi
     movl $ENTRY64, %eax

@@ -215,3 +215,33 @@ TEST_CASE("vsock fair: a peer that stands still lets the program sleep, and what
   CHECK(awake < 60);
   CHECK(s.model.count(op::credit_request) < 60);
 }
+
+TEST_CASE("vsock fair: a promise that lapsed is not good again when the count of turns has come round", "[vsock]") {
+  constexpr vsock::limits few{.connections = 3, .send_packets = 4};
+  using pool = buffer_pool<4, few.send_packet>;
+  using vsock::detail::connection;
+  vsock::detail::outbox<pool, few> unsent;
+  std::vector<u64> memory(pool::dma_bytes / sizeof(u64));
+  pool buffers;
+  buffers.start({reinterpret_cast<u8*>(memory.data()), pool::dma_bytes});
+  connection all[3];
+  unsent.start();
+  u16 served = 0;
+  const auto promise = [&](u16 one) {
+    unsent.wait(all, one, 2);
+    return unsent.serve(all, buffers, served) && served == one;
+  };
+  REQUIRE(promise(0));  // which never comes for it
+  CHECK_FALSE(unsent.may_take(all, 2, buffers, 4));
+  u32 lapsed = 0;
+  for (u32 polls = 0; polls < 16 * 65536; ++polls) {
+    unsent.poll(all);
+    if (unsent.has_work()) continue;
+    lapsed += promise(1);
+  }
+  CHECK(lapsed == 65536);
+  unsent.forget_promise(all[0]);
+  CHECK_FALSE(unsent.may_take(all, 2, buffers, 4));  // two are another's
+  unsent.forget_promise(all[1]);
+  CHECK(unsent.may_take(all, 2, buffers, 4));
+}

@@ -42,9 +42,17 @@ class arrivals {
 
  private:
   [[nodiscard]] errc take_events() {
+    u32 id = 0;
+    const errc got = all_.queues.next_event(id);
+    if (got == errc::ok) return hear_events(id);
+    return got == errc::not_ready ? errc::ok : got;
+  }
+  /// An event has come.
+  [[nodiscard, gnu::cold, gnu::noinline]] errc hear_events(u32 id) {
     errc got = errc::ok;
     bool gone = false;
-    for (u32 id = 0; (got = all_.queues.next_event(id)) == errc::ok;) gone |= id == transport_reset;
+    do gone |= id == transport_reset;
+    while ((got = all_.queues.next_event(id)) == errc::ok);
     if (got != errc::not_ready) return got;
     if (!gone) {
       all_.queues.all().kick(all_.queues.event_queue);
@@ -81,19 +89,20 @@ class arrivals {
       if (p.what != static_cast<u16>(op::request) || !welcome(p, peer)) all_.replies.answer(p, peer);
       return false;
     }
-    return hear(static_cast<u16>(found - 1), in);
+    const u16 one = static_cast<u16>(found - 1);
+    return hear(all_.table[one], one, in);
   }
 
-  [[nodiscard]] bool hear(u16 one, const arrival& in) {
-    connection& c = all_.table[one];
+  // `one` is the index of `c`: both are handed on, since every look into the table costs as much as a step of this.
+  [[nodiscard]] bool hear(connection& c, u16 one, const arrival& in) {
     const packet& p = in.header;
     const op what = static_cast<op>(p.what);
     // Almost all are of an established connection, and do not end it.
     if ((c.now != state::established || what <= op::reset) && !changes(one, p)) return false;
     all_.heard_from(c);
-    heard_of_room(one, p);
+    heard_of_room(c, one, p);
     switch (what) {
-      case op::data: return keep(one, in);
+      case op::data: return keep(c, one, in);
       case op::shutdown: peer_shuts(one, flags<ends>::of(static_cast<u8>(p.flags & static_cast<u32>(ends::both)))); return false;
       case op::credit_request: all_.owe(one, debt::credit); return false;
       default: return false;  // CREDIT_UPDATE has said all it had to; the rest means nothing here
@@ -130,19 +139,17 @@ class arrivals {
   }
 
   /// What every packet tells about the peer's memory.
-  void heard_of_room(u16 one, const packet& p) {
-    connection& c = all_.table[one];
+  void heard_of_room(connection& c, u16 one, const packet& p) {
     c.out.heard(p.allocation, p.forwarded);
     if (all_.unsent.may_leave(c)) all_.owe(one, debt::data);
     if (c.out.available() == 0) return;
     c.asked_for_credit = false;
-    all_.try_again(one);  // what waited for room
+    if (!c.owed.empty()) all_.try_again(one);  // what waited for room
     if (c.wants_room) all_.tell_room(one);
   }
 
   /// Data.
-  [[nodiscard]] bool keep(u16 one, const arrival& in) {
-    connection& c = all_.table[one];
+  [[nodiscard]] bool keep(connection& c, u16 one, const arrival& in) {
     const u32 length = in.header.length;
     if (!in.whole || !c.in.receive(length)) {  // more than its buffer holds, or than it was allowed
       all_.finish(one, errc::peer_reset, parting::reset);

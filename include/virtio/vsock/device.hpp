@@ -494,8 +494,8 @@ class device {
     return {};
   }
 
-  /// Whether a connection is open in both directions, whatever is unread of it. Errors: `not_ready` while connecting; `peer_closed` when the
-  /// peer sends no more, or takes no more; why the connection ended; `stale_handle`.
+  /// Whether a connection is open in both directions, whatever is unread of it. Errors: `not_ready` while connecting; `peer_closed` when
+  /// the peer sends no more, or takes no more; why the connection ended; `stale_handle`.
   [[nodiscard]] result<void> state_of(socket which) const {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     const connection& c = all_.table[one];

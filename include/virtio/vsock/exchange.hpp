@@ -65,9 +65,8 @@ class exchange : public sender<P, T, Q, L> {
       const u32 quiet = quiet_for(c);
       if (c.now == state::connecting && is_over(quiet, most.connecting)) finish(one, errc::peer_silent, parting::reset);
       if (c.now == state::closing && is_over(quiet, most.closing)) finish(one, errc::canceled, parting::reset);
-      if (c.now != state::established || !is_over(quiet, most.idle) || !is_over(ticks_ - c.idle_told_at, most.idle)) continue;
-      c.idle_told_at = ticks_;
-      tell(one, ready::idle);
+      if (c.now != state::established || !is_over(quiet, most.idle)) continue;
+      if (quiet % most.idle == 0) tell(one, ready::idle);
     }
     send_owed();
   }

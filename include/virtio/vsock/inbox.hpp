@@ -230,9 +230,10 @@ class inbox {
   /// The first `size` bytes of the first buffer are done with.
   void consume(connection& c, Pool& pool, u32 size) {
     count_read(c, size);
-    c.read_up_to += size;
-    if (c.read_up_to < filled(c.received.first())) return;
-    c.read_up_to = 0;
+    const u32 read = c.read_up_to + size;
+    const bool some_left = read < filled(c.received.first());
+    c.read_up_to = some_left ? static_cast<u16>(read) : u16{0};
+    if (some_left) return;
     drop_first(c, pool);
   }
   /// The first `size` bytes are done with, in whatever buffers. Only if there are so many.

@@ -185,7 +185,7 @@ class outbox {
     c.out.sent(p.length);
     c.gathered_bytes -= p.length;
     if (p.is_copy) {
-      c.gathered_from += p.length;
+      c.gathered_from = static_cast<u16>(c.gathered_from + p.length);
       return;
     }
     c.gathered_from = 0;
@@ -234,10 +234,11 @@ class outbox {
     c.promised = 0;
   }
   /// A poll: promises last for so many.
-  void poll() {
+  void poll(connection* all) {
     if (promised_ == 0 || ++polls_ < polls_per_turn) return;
     promised_ = polls_ = 0;
-    ++turn_;
+    if (++turn_ != 0) return;
+    for (u16 one = 0; one < L.connections; ++one) all[one].promised = 0;  // else those of turn 0 were good again
   }
   /// Whether a connection gathers, waits, or was promised buffers.
   [[nodiscard]] bool has_work() const { return !gathering_.empty() || !waiting_.empty() || promised_ != 0; }
@@ -247,7 +248,8 @@ class outbox {
 
  private:
   void ungather(connection* all, u16 one) {
-    all[one].gathered_from = all[one].gathered_bytes = 0;
+    all[one].gathered_bytes = 0;
+    all[one].gathered_from = 0;
     gathering_.remove(all, one);
   }
   /// Bytes in a buffer, those that have left included.
@@ -257,7 +259,7 @@ class outbox {
   static constexpr u32 polls_per_turn = 16;
   u32 promised_ = 0;  // buffers, to all
   u32 polls_ = 0;
-  u32 turn_ = 0;
+  u16 turn_ = 0;
   u32 filled_[Pool::count]{};
   u8 ends_[L.messages ? Pool::count : 1]{};  // the flags of the packet that a buffer's last byte leaves in
   line_of<&connection::gathering> gathering_{};

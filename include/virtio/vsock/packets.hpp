@@ -58,6 +58,7 @@ class packet_queues {
     VIRTIO_TRY(set_.forget());
     VIRTIO_TRY(set_.begin(platform, where, storage, dma_bytes, device_type::vsock, plan, interrupts, area));
     memory_ = area;
+    unshown_ = false;
     for (u16 q = 0; q < 3; ++q) VIRTIO_TRY(set_.set_up(q, q, area, interrupts, q == event_queue ? 1 : 2));
 
     received.start(area.part(receive_pool_at, receive_pool::dma_bytes));
@@ -90,9 +91,11 @@ class packet_queues {
     u32 length;
     const errc got = receive_pool::arrived(receive(), out.buffer, length);
     if (got != errc::ok) return got;
-    out.header = {};
-    out.whole = false;
-    if (length < header_bytes) return errc::ok;  // nothing was said: operation 0
+    if (length < header_bytes) {  // nothing was said: operation 0
+      out.header = {};
+      out.whole = false;
+      return errc::ok;
+    }
     out.header = read<typename P::barriers>(received.template header<received_header>(out.buffer));
     out.whole = out.header.length <= length - header_bytes;
     return errc::ok;
@@ -133,7 +136,15 @@ class packet_queues {
     chain.append(memory_.at + sent_headers_at + sizeof(sent_header) * *slot, header_bytes, direction::to_device);
     if (!buffer.is_none()) sent.append(chain, buffer, direction::to_device, from, p.length);
     write(reinterpret_cast<sent_header*>(memory_.data + sent_headers_at)[*slot], p);
+    unshown_ = true;
     return transmit().stage(*slot, chain, buffer.cookie()).has_value();
+  }
+
+  /// Whether packets are staged that the device was not shown.
+  [[nodiscard]] bool has_unshown() const { return unshown_; }
+  void show_sent() {
+    unshown_ = false;
+    set_.kick(transmit_queue);
   }
 
   static constexpr u16 receive_queue = 0;
@@ -157,6 +168,7 @@ class packet_queues {
   }
 
   dma_area memory_{};
+  bool unshown_ = false;
   set set_{};
 };
 

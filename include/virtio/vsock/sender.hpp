@@ -19,9 +19,7 @@ class sender : public connections<P, T, Q, L> {
 
   /// Sends what is owed as far as there is room, and shows it to the device.
   void send_owed() {
-    if (!life().is_up()) return;
-    stage_owed();
-    queues.all().kick(queues.transmit_queue);
+    if (!to_send_.empty() || !replies.empty() || queues.has_unshown()) send_now();
   }
   void stage_owed() {
     while (!to_send_.empty()) {
@@ -32,6 +30,12 @@ class sender : public connections<P, T, Q, L> {
     }
     // Strangers last: a flood of them must not keep connections from their turn.
     for (; !replies.empty() && queues.send(replies.first(cid_)); replies.pop()) {}
+  }
+
+  [[gnu::noinline]] void send_now() {
+    if (!life().is_up()) return;
+    stage_owed();
+    queues.show_sent();
   }
 
   /// Everything that one connection owes, but data for which the peer has no room, and what comes behind it. False: the queue is full.
@@ -198,7 +202,7 @@ class sender : public connections<P, T, Q, L> {
     if (unsent.is_gathering() && by_polls_.is_due()) ask_oldest();
   }
   void serve_waiting() {
-    unsent.poll();
+    unsent.poll(all());
     u16 one = 0;
     if (!unsent.serve(all(), queues.sent, one)) {
       if (unsent.has_waiting()) squeeze();

@@ -59,13 +59,13 @@ enum class debt : u8 {
   reset = 64,
 };
 
-/// Neighbours in a list. All-zero: in none.
+/// Neighbours in a list, by index and one. All-zero: in none. The first one names itself as the one before it.
 struct links {
   u16 next = 0;
   u16 previous = 0;
-  bool linked = false;
 };
 
+/// What every packet and call looks at stands in front. The size is a power of two: an index is an address by one shift.
 struct connection {
   address peer{};
   u32 local_port = 0;
@@ -81,28 +81,28 @@ struct connection {
   flags<ends> gave_up{};       // ends that we shut
   flags<ends> peer_gave_up{};  // and the peer
   errc why = errc::ok;  // how it ended
-  u32 heard_at = 0;     // the tick of the peer's last packet
-  u32 idle_told_at = 0; // and that of the last ready::idle
+  receive_window in{};
+  send_window out{};
+  u32 heard_at = 0;        // the tick of the peer's last packet
   buffer_list received{};  // buffers with unread bytes
-  u32 read_up_to = 0;      // of the first one
-  buffer_index shown_up_to{};  // those up to this one are shown to the program: they stay as they are for now
-  u32 whole_messages = 0;  // among them
-  u32 taken = 0;           // bytes of pieces that the program holds: the window counts them as unread
   buffer_list gathered{};  // send buffers with bytes to send
   u32 gathered_bytes = 0;  // in them, that have not left
-  u32 gathered_from = 0;   // of the first one
+  u32 whole_messages = 0;  // among those received
+  u32 taken = 0;           // bytes of pieces that the program holds: the window counts them as unread
+  u32 grown_at = 0;        // bytes consumed when the window became what it is
+  u16 read_up_to = 0;      // of the first one received
+  u16 gathered_from = 0;   // of the first one gathered
+  buffer_index shown_up_to{};  // those up to this one are shown to the program: they stay as they are for now
+  u16 window = 0;          // packets that it is to reach, where there is memory for that
+  u16 most_window = 0;     // and those that it may grow to
+  u16 extra = 0;           // packets of the shared memory that are promised
   u16 wants_buffers = 0;   // while it waits for some
   u16 promised = 0;        // send buffers that are kept for it, in turn `promised_in`
-  u32 promised_in = 0;
-  receive_window in{};
-  u32 grown_at = 0;     // bytes consumed when the window became what it is
-  u16 window = 0;       // packets that it is to reach, where there is memory for that
-  u16 most_window = 0;  // and those that it may grow to
-  u16 extra = 0;        // packets of the shared memory that are promised
-  send_window out{};
+  u16 promised_in = 0;
   u16 next_in_bucket = 0;
-  links to_send{}, to_tell{}, in_line{}, gathering{}, for_buffer{};
+  links to_tell{}, to_send{}, in_line{}, gathering{}, for_buffer{};
 };
+static_assert(sizeof(connection) == 128);
 
 /// First in, first out, through one member of the connections.
 template <links connection::*Link>
@@ -110,16 +110,20 @@ class line_of {
  public:
   void push(connection* all, u16 one) {
     links& mine = all[one].*Link;
-    if (mine.linked) return;
-    mine = {0, last_, true};
-    (last_ == 0 ? first_ : (all[last_ - 1].*Link).next) = static_cast<u16>(one + 1);
-    last_ = static_cast<u16>(one + 1);
+    if (mine.previous != 0) return;
+    const u16 name = static_cast<u16>(one + 1);
+    mine = {0, last_ == 0 ? name : last_};
+    (last_ == 0 ? first_ : (all[last_ - 1].*Link).next) = name;
+    last_ = name;
   }
   void remove(connection* all, u16 one) {
     links& mine = all[one].*Link;
-    if (!mine.linked) return;
-    (mine.previous == 0 ? first_ : (all[mine.previous - 1].*Link).next) = mine.next;
-    (mine.next == 0 ? last_ : (all[mine.next - 1].*Link).previous) = mine.previous;
+    if (mine.previous == 0) return;
+    const u16 name = static_cast<u16>(one + 1);
+    const bool leads = mine.previous == name;
+    (leads ? first_ : (all[mine.previous - 1].*Link).next) = mine.next;
+    if (mine.next != 0) (all[mine.next - 1].*Link).previous = leads ? mine.next : mine.previous;
+    else last_ = leads ? u16{0} : mine.previous;
     mine = {};
   }
   [[nodiscard]] bool empty() const { return first_ == 0; }

@@ -35,6 +35,11 @@ void check_scatter(Disk& disk, u64 seed) {
   const bytes parts[] = {{memory + 1, 100}, {memory + 1000, 924}};  // a boundary inside a sector is nothing special
   fill(buffer(4096), 0xa5);
   const result<virtio::token> sent = disk.submit_read(first, virtio::scatter<bytes>{parts});
+  if (disk.most_pieces() == 1) {  // a disk that does not say how many it serves
+    CHECK_ERROR(sent, errc::too_many_pieces);
+    CHECK_OK(disk.read(first, {memory + 1, 1024}));
+    return check_pattern({memory + 1, 1024}, first, seed);
+  }
   CHECK_OK(sent);
   CHECK_OK(disk.wait(*sent));
   __builtin_memmove(memory + 101, memory + 1000, 924);

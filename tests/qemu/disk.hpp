@@ -37,17 +37,19 @@ usize room(const Disk& disk) {
   return virtio::detail::smaller<usize>(all, static_cast<usize>(number("depth", 256)));
 }
 
-/// QEMU ends a short serial with NUL and leaves the rest of the buffer alone.
+constexpr u8 untouched = 0xa5;
+
+/// QEMU ends a short serial with NUL and leaves the rest of the buffer alone; Alioth leaves all of it alone.
 inline bool is_serial(const u8 (&id)[blk::id_bytes], boot::text serial) {
   for (usize i = 0; i < serial.size; ++i)
     if (id[i] != static_cast<u8>(serial.data[i])) return false;
-  return serial.size == blk::id_bytes || id[serial.size] == 0;
+  return serial.size == blk::id_bytes || id[serial.size] == 0 || id[serial.size] == untouched;
 }
 
 template <class Disk>
 void check_identity(Disk& disk) {
   u8 id[blk::id_bytes];
-  fill(id, 0xa5);
+  fill(id, untouched);
   CHECK_OK(disk.get_id(id));
   const boot::text serial = boot::option("serial");
   CHECK(serial);

@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Our guests on Alioth, a monitor that is not QEMU, under KVM: its PCI, its devices, its two ways to enter a kernel. The Linux with KVM runs
+in an emulated machine (linux_host.py), one boot for all.
+
+usage: alioth.py [--tree TREE]    what it takes is in the environment: ALIOTH, QEMU_7 and LINUX_HOST, as tools/setup --print gives them
+Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+"""
+import argparse
+import dataclasses
+import hashlib
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import time
+
+import inner
+import linux_host
+sys.path.insert(0, str(linux_host.ROOT / "tests" / "qemu"))
+import guestrun  # noqa: E402
+import matrix  # noqa: E402
+
+DISK = matrix.Disk(write=(50, 60), sectors=4 * 1024 + 3, serial="virtio-blk-0")  # Alioth's own name for the first
+ENTROPY = ["--entropy"]
+BLK = ["--blk", "file,path=disk.img"]
+
+
+@dataclasses.dataclass
+class Guest:
+    name: str
+    image: str
+    arguments: list  # of Alioth
+    append: str = ""
+    disk: bool = False
+    form: str = "pvh"
+    status: int = 0
+    console: list = dataclasses.field(default_factory=list)  # patterns that the console must match
+
+
+def told(words):
+    """The command line for the matrix's guest with DISK."""
+    return matrix.Cell("", disks=[DISK], tell=words).command_line()
+
+
+def guests():
+    reads = {"run": "disk,rng", "via": "modern"}
+    yield Guest("block, entropy", "tests/qemu/qemu_guest", [*BLK, *ENTROPY], told(reads), disk=True)
+    yield Guest("block, entropy, as a bzImage", "tests/qemu/qemu_guest", [*BLK, *ENTROPY], told(reads), disk=True, form="bzimage")
+    yield Guest("block, entropy, on packed rings", "tests/qemu/qemu_guest", [*BLK, *ENTROPY], told(reads | {"packed": 1}), disk=True)
+    yield Guest("the machine has no disk", "examples/01_blk", ENTROPY, status=1,
+                console=[r"\Ano disk: there is no such device.*\n(.*\n)*  00:01\.0 1af4:1044  entropy device, modern PCI: usable\n"])
+
+
+# A guest's monitor wants a terminal to read from: the host's second serial port is one, on which nobody types.
+SCRIPT = """
+run() {
+  number=$1 seconds=$2 disk=$3
+  shift 3
+  [ -z "$disk" ] || cp "$disk" disk.img
+  timeout $seconds "$@" </dev/ttyS1 >console 2>complaints
+  status=$?
+  for file in console complaints; do base64 $file | sed "s/^/$number $file /"; done
+  [ -z "$disk" ] || sha256sum disk.img | sed "s/^/$number disk /"
+  echo "$number status $status"
+}
+"""
+
+
+def script_and_files(all_guests, tree, folder):
+    files = linux_host.program(os.environ["ALIOTH"], {})
+    script = [SCRIPT]
+    for number, guest in enumerate(all_guests):
+        image, here = f"/guests/{number}", tree / guest.image
+        if guest.form == "bzimage":
+            subprocess.run([matrix.BOOT_IMAGE, guest.form, here, folder / str(number)], check=True)
+            here = folder / str(number)
+        files[image] = here
+        if guest.disk:
+            files["/disks/disk"] = DISK.content()
+        command = [os.environ["ALIOTH"], "-l", "warn", "boot", "--memory", "size=256M", {"pvh": "--pvh", "bzimage": "-k"}[guest.form],
+                   image, *(["-c", guest.append] if guest.append else []), *guest.arguments]
+        script.append(f"run {number} {inner.GUEST_TIME} {'/disks/disk' if guest.disk else repr('')} {shlex.join(command)}\n")
+    return "".join(script), files
+
+
+def judge(guest, one):
+    """What is wrong with a guest, as lines; none when all is well."""
+    if not one["status"]:
+        yield "the host did not come to its end"
+        return
+    if one["status"] != "0":
+        yield f"Alioth's status is {one['status']}"
+    left = re.search(r"^exit (\d+)\n\Z", one["console"], re.M)
+    if not left or int(left[1]) != guest.status:
+        yield f"status {left[1] if left else 'none'}, want {guest.status}"
+    yield from (f"console does not match {text}" for text in guest.console if not re.search(text, one["console"], re.M))
+    if guest.disk and one["disk"] != hashlib.sha256(DISK.expected()).hexdigest():
+        yield "the disk is not as it must be"
+
+
+def main(arguments):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tree", type=pathlib.Path, help="where the guests were built (default: where tools/test does)",
+                        default=matrix.BUILDS["x86_64"])
+    options = parser.parse_args(arguments)
+    why = inner.missing("7.2")
+    if not why and not os.environ.get("ALIOTH"):
+        why = "ALIOTH is empty, no such monitor on this machine (on Debian 12 tools/setup builds it)"
+    if why:
+        return matrix.skip(why)
+
+    all_guests = list(guests())
+    with matrix.folder_for(options.tree, "alioth") as (folder, wrong):
+        script, files = script_and_files(all_guests, options.tree, folder)
+        began = time.monotonic()
+        status, console = linux_host.boot(pathlib.Path(os.environ["LINUX_HOST"]), folder, os.environ["QEMU_7"], script, inner.MODULES, files,
+                                          [*inner.PROCESSOR, "-serial", "null"], 768,
+                                          inner.HOST_TIME[0] + inner.HOST_TIME[1] * len(all_guests))
+        one = inner.told(console)
+        for number, guest in enumerate(all_guests):
+            lines = list(judge(guest, one[number]))
+            print("WRONG" if lines else "ok   ", guest.name)
+            print(*(f"      | {line}" for line in (one[number]["console"] + one[number]["complaints"]).splitlines()), sep="\n")
+            print(*(f"      WRONG: {line}" for line in lines), sep="\n")
+            wrong += lines
+        if status != 0:
+            wrong.append(f"the host's status is {status}")
+            print(wrong[-1], *console.splitlines()[-40:], sep="\n")
+        print(f"{time.monotonic() - began:.1f} s")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

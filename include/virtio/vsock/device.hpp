@@ -450,14 +450,15 @@ class device {
     all_.begin_closing(one);
     return {};
   }
-  /// Likewise, and waits for the peer, or until the platform has waited enough for `waiting::shutdown`: the connection is reset then.
-  /// Errors also: `peer_silent`, the device's.
-  [[nodiscard]] result<void> close_and_wait(socket which) {
+  /// Likewise, and waits for the peer, or until the platform has waited enough for `waiting::shutdown`, or until `give_up()`: the
+  /// connection is reset then. Errors also: `peer_silent`, `canceled`, the device's.
+  template <class GiveUp = detail::never>
+  [[nodiscard]] result<void> close_and_wait(socket which, GiveUp&& give_up = {}) {
     VIRTIO_TRY(close(which));
     const connection& c = all_.table[which.slot];
     const u32 afterwards = which.generation + 1;  // nobody's, until the place is somebody else's
     const auto is_open = [&] { return c.now == state::closing && c.generation == afterwards; };
-    const errc waited = wait_until(waiting::shutdown, [&] { return !is_open(); });
+    const errc waited = wait_until(waiting::shutdown, [&] { return !is_open(); }, give_up);
     if (is_open()) all_.finish(which.slot, errc::canceled, detail::parting::reset);
     all_.send_owed();
     return waited;
@@ -536,6 +537,19 @@ class device {
   }
 
  private:
+  friend stream_type;
+
+  /// Whether a send found no room, and `writable` was not told since.
+  [[nodiscard]] bool waits_for_room(socket which) const {
+    const auto one = all_.find(which);
+    return one && all_.table[*one].wants_room && all_.may_send(all_.table[*one]);
+  }
+  /// Why no more will arrive: `too_long`, the peer has sent all that it may before some of it was read; `not_ready`, more will.
+  [[nodiscard]] errc why_no_more(socket which) {
+    VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
+    return all_.is_full(one) ? errc::too_long : all_.nothing_to_read(all_.table[one]);
+  }
+
   /// Lets `look` look at what is unread, and consumes as many bytes of it as that says. Errors: `in_use`, `stale_handle`.
   template <class F>
   [[nodiscard]] result<u32> show(socket which, u16 one, F&& look) {

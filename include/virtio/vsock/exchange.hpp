@@ -122,16 +122,20 @@ class exchange : public sender<P, T, Q, L> {
   /// No message is whole yet. When there is no room for more of it, and never will be, it is dropped, and so is the rest as it comes.
   [[nodiscard]] errc nothing_whole(u16 one) {
     connection& c = table[one];
-    if (c.received.empty() || c.in.left() != 0 || c.now != state::established) return nothing_to_read(c);
-    if (c.in.gain(unread.wanted_window(c)) != 0) {
-      owe(one, debt::credit);
-      send_owed();
-      return errc::not_ready;
-    }
+    if (!is_full(one)) return nothing_to_read(c);
     unread.discard(c, queues.received);
     c.skipping = true;
     after_reading(one);
     return errc::too_long;
+  }
+  /// Whether the peer has sent all that it may before some of it is read, and cannot be allowed more.
+  [[nodiscard]] bool is_full(u16 one) {
+    connection& c = table[one];
+    if (c.received.empty() || c.in.left() != 0 || c.now != state::established) return false;
+    if (c.in.gain(unread.wanted_window(c)) == 0) return true;
+    owe(one, debt::credit);
+    send_owed();
+    return false;
   }
   [[nodiscard]] static errc nothing_to_read(const connection& c) {
     if (c.now == state::ended) return c.why;

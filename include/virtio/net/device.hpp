@@ -135,14 +135,18 @@ class device {
     if (size < header_bytes) return errc::invalid_argument;
     if (compute.start != 0 && !can_compute(compute, static_cast<u32>(size))) return errc::invalid_argument;
     ring& queue = set_[transmit_queue];
-    if (out_.stage(queue, pieces, static_cast<u32>(size), compute)) [[likely]] return {};
-    flush();
-    bool some = false;
-    if (const errc problem = out_.collect(queue, some); problem != errc::ok) return fall(problem);
-    if (some && out_.stage(queue, pieces, static_cast<u32>(size), compute)) return {};
-    starved_ = true;
-    set_.found_nothing();
-    return errc::queue_full;
+    for (bool collected = false;; collected = true) {
+      if (out_.stage(queue, pieces, static_cast<u32>(size), compute)) [[likely]] return {};
+      bool some = false;
+      if (!collected) {
+        flush();
+        if (const errc problem = out_.collect(queue, some); problem != errc::ok) return fall(problem);
+      }
+      if (some) continue;
+      starved_ = true;
+      set_.found_nothing();
+      return errc::queue_full;
+    }
   }
   /// Cost: nothing, when nothing was staged; else a fence, and a register write when the device wants it.
   void flush() {
@@ -165,10 +169,10 @@ class device {
     const buffer_index first = in_.show(look, what);
     if (!is_showing_) return errc::in_use;
     is_showing_ = false;
-    in_.settle(first, what);
-    if (!set_.is_up()) return {};
+    const bool up = set_.is_up();
+    in_.settle(first, what, up ? &set_[receive_queue] : nullptr);
+    if (!up) return {};
     set_.found_something();
-    in_.post(set_[receive_queue]);
     if (++unshown_ >= show_at) show_buffers(true);
     return {};
   }

@@ -58,22 +58,10 @@ class received_frames {
   [[nodiscard]] const drop_counts& counts() const { return counts_; }
 
   /// Stages free buffers until the ring takes no more.
-  void post(Ring& ring) {
+  [[gnu::noinline]] void post(Ring& ring) {
     while (pool_.has_free()) {
-      const auto slot = ring.reserve();
-      if (!slot) return;
       const buffer_index one = pool_.take();
-      clear_header(one);
-      segment pieces[2];
-      segments chain{pieces};
-      const u32 at = frame_at - form_.bytes;
-      if (form_.apart) {
-        pool_.append(chain, one, direction::from_device, at, form_.bytes);
-        pool_.append(chain, one, direction::from_device, frame_at, buffer_bytes - frame_at);
-      } else {
-        pool_.append(chain, one, direction::from_device, at, buffer_bytes - at);
-      }
-      if (!ring.stage(*slot, chain, one.cookie())) return pool_.give_back(one);  // a slot, but not the descriptors
+      if (!stage(ring, one)) return pool_.give_back(one);
     }
   }
 
@@ -99,7 +87,7 @@ class received_frames {
   [[nodiscard, gnu::always_inline]] buffer_index show(F&& look, after_look& what) {
     const_bytes pieces[most_buffers];
     frame shown;
-    const buffer_index first = next_.buffers.first();
+    const buffer_index first = next_.first;
     u32 at = frame_at;
     usize count = 0;
     for (buffer_index one = first; !one.is_none(); one = pool_.after(one)) {
@@ -111,14 +99,19 @@ class received_frames {
     shown.sum = next_.sum;
     shown.compute = next_.compute;
     shown.name = {static_cast<u16>(first.number()), generation_[first.number()] + 1};
-    next_ = {};
+    next_.is_complete = false;
     what = look(static_cast<const frame&>(shown));
     return first;
   }
-  /// What becomes of a frame that was shown.
-  void settle(buffer_index first, after_look what) {
-    if (what == after_look::keep) ++generation_[first.number()];
-    else recycle(first);
+  /// What becomes of a frame that was shown. With a ring its buffers are staged again at once.
+  [[gnu::always_inline]] void settle(buffer_index first, after_look what, Ring* ring) {
+    if (what == after_look::keep) return void(++generation_[first.number()]);
+    for (buffer_index one = first; !one.is_none();) {
+      const buffer_index after = pool_.after(one);
+      pool_.after(one) = no_buffer;
+      if (ring == nullptr || !stage(*ring, one)) pool_.give_back(one);
+      one = after;
+    }
   }
   /// Ends the keeping of a frame. Errors: `stale_handle`.
   [[nodiscard]] result<void> give_back(kept_frame name) {
@@ -132,74 +125,97 @@ class received_frames {
  private:
   // The frame that is next, or what has arrived of it.
   struct arriving {
-    buffer_list buffers{};
+    buffer_index first{}, last{};  // of its buffers, which are linked
     u32 size = 0;
-    u16 missing = 0;        // buffers that are yet to come
+    u16 missing = 0;         // buffers that are yet to come
     bool is_complete = false;
-    bool too_long = false;  // or in more buffers than a frame can be: those that come are given back
+    bool too_long = false;   // in more buffers than a frame can be: those that come are given back
     bool segmented = false;
+    u8 flags = 0;
     checksum sum{};
     to_compute compute{};
-    u8 flags = 0;
   };
 
   [[nodiscard]] cells& header(buffer_index one) const {
     return *reinterpret_cast<cells*>(pool_.payload(one) + (frame_at - form_.bytes));
   }
-  // A device may use a buffer and write nothing.
-  void clear_header(buffer_index one) {
-    cells& here = header(one);
+
+  // Hands a buffer, which is linked to no other, to the device. False when there is no room.
+  [[nodiscard]] bool stage(Ring& ring, buffer_index one) {
+    const auto slot = ring.reserve();
+    if (!slot) return false;
+    cells& here = header(one);  // a device may use a buffer and write nothing
     here.flags.clear_before_use();
     here.gso_type.clear_before_use();
+    here.hdr_len.clear_before_use();
+    here.gso_size.clear_before_use();
     here.csum_start.clear_before_use();
     here.csum_offset.clear_before_use();
-    if (form_.mergeable) here.num_buffers.clear_before_use();
+    here.num_buffers.clear_before_use();  // of a short header the frame's first bytes
+    segment pieces[2];
+    segments chain{pieces};
+    const u32 at = frame_at - form_.bytes;
+    if (form_.apart) {
+      pool_.append(chain, one, direction::from_device, at, form_.bytes);
+      pool_.append(chain, one, direction::from_device, frame_at, buffer_bytes - frame_at);
+    } else {
+      pool_.append(chain, one, direction::from_device, at, buffer_bytes - at);
+    }
+    return ring.stage(*slot, chain, one.cookie()).has_value();
   }
 
-  // Takes one buffer. Errors: `device_misbehaved`.
-  [[nodiscard]] errc add(buffer_index one, u32 length) {
-    if (next_.missing == 0) {
-      if (length < form_.bytes) return drop(one, counts_.too_short);
-      if (const errc wrong = begin(one); wrong != errc::ok) return wrong;
-      if (next_.missing == 0) return drop(one, counts_.no_buffers);
-      length -= form_.bytes;
-    }
-    --next_.missing;
-    if (next_.too_long) {
-      pool_.give_back(one);
-    } else {
-      size_[one.number()] = static_cast<u16>(length);  // of no more than a buffer's
-      next_.size += length;
-      next_.buffers.push(pool_, one);
-    }
-    if (next_.missing == 0) complete();
-    return errc::ok;
-  }
-  // Every field of the header is read once. hdr_len and gso_size are not read at all.
-  [[nodiscard]] errc begin(buffer_index first) {
-    const cells& said = header(first);
+  // Takes one buffer. Every field of a header is read once; hdr_len and gso_size are not read at all. Errors: `device_misbehaved`.
+  [[nodiscard, gnu::always_inline]] errc add(buffer_index one, u32 length) {
+    if (next_.missing != 0) return go_on(one, length);
+    if (length < form_.bytes) return drop(one, counts_.too_short);
+    const cells& said = header(one);
     u16 count = 1;
     if (form_.mergeable) {
       const auto told = said.num_buffers.template fetch<Barriers>().below(static_cast<u16>(Ring::slots + 1u));
       if (!told) return errc::device_misbehaved;  // more than it can have had
       count = *told;
+      if (count == 0) return drop(one, counts_.no_buffers);
     }
-    next_.missing = count;
-    next_.too_long = count > most_buffers;
+    length -= form_.bytes;
+    size_[one.number()] = static_cast<u16>(length);  // of no more than a buffer's
+    next_.first = next_.last = one;
+    next_.size = length;
     next_.segmented = !said.gso_type.template fetch<Barriers>().equals(0);
+    next_.flags = 0;
+    next_.compute = {};
     if (form_.checksums) {  // else the flags mean nothing. Each bit that is known is compared, others are ignored
       next_.flags = said.flags.template fetch<Barriers>().unchecked();
-      if ((next_.flags & (needs_csum | rsc_info)) == needs_csum) {  // held against the frame's size in `complete`
+      if ((next_.flags & (needs_csum | rsc_info)) == needs_csum)  // held against the frame's size when that is known
         next_.compute = {said.csum_start.template fetch<Barriers>().unchecked(), said.csum_offset.template fetch<Barriers>().unchecked()};
-      }
     }
+    if (count == 1) return complete();
+    next_.missing = static_cast<u16>(count - 1);
+    next_.too_long = count > most_buffers;
+    if (next_.too_long) pool_.give_back(one);
     return errc::ok;
   }
-  void complete() {
-    if (next_.too_long || next_.size > most_) return drop_next(counts_.too_long);
-    if (next_.size < header_bytes) return drop_next(counts_.too_short);
-    if (next_.segmented) return drop_next(counts_.segmented);
+  // A further buffer of a frame.
+  [[nodiscard, gnu::noinline]] errc go_on(buffer_index one, u32 length) {
+    --next_.missing;
+    if (next_.too_long) {
+      pool_.give_back(one);
+      if (next_.missing == 0) ++counts_.too_long;
+      return errc::ok;
+    }
+    size_[one.number()] = static_cast<u16>(length);
+    next_.size += length;
+    pool_.after(next_.last) = one;
+    next_.last = one;
+    return next_.missing == 0 ? complete() : errc::ok;
+  }
+  [[nodiscard, gnu::always_inline]] errc complete() {
+    if (next_.size - header_bytes > most_ - header_bytes || next_.segmented) [[unlikely]] return drop_next();
     next_.is_complete = true;
+    next_.sum = checksum::unknown;
+    if (next_.flags != 0) [[unlikely]] judge_checksum();
+    return errc::ok;
+  }
+  void judge_checksum() {
     const to_compute at = next_.compute;
     if (at.start >= header_bytes && u32{at.start} + at.offset + 2 <= next_.size) {
       next_.sum = checksum::missing;
@@ -213,10 +229,10 @@ class received_frames {
     pool_.give_back(one);
     return errc::ok;
   }
-  void drop_next(u32& counter) {
-    ++counter;
-    if (!next_.buffers.empty()) recycle(next_.buffers.first());
-    next_ = {};
+  [[nodiscard, gnu::noinline]] errc drop_next() {
+    ++(next_.size > most_ ? counts_.too_long : next_.size < header_bytes ? counts_.too_short : counts_.segmented);
+    recycle(next_.first);
+    return errc::ok;
   }
   void recycle(buffer_index one) {
     while (!one.is_none()) {

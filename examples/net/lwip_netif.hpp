@@ -11,6 +11,7 @@
 #include <lwip/etharp.h>
 #include <lwip/netif.h>
 #include <lwip/pbuf.h>
+#include <lwip/prot/ip.h>
 #include <lwip/prot/ip4.h>
 #include <lwip/timeouts.h>
 #include <netif/ethernet.h>
@@ -196,11 +197,11 @@ class lwip_netif {
     return {start, offset};
   }
 
-  netif netif_;
-  Link* link_;
-  u16 to_compute_;
-  unsigned lent_, copied_, lost_;
-  loan loans_[Lent == 0 ? 1 : Lent];
+  netif netif_{};
+  Link* link_ = nullptr;
+  u16 to_compute_ = 0;
+  unsigned lent_ = 0, copied_ = 0, lost_ = 0;
+  loan loans_[Lent == 0 ? 1 : Lent]{};
 };
 
 }  // namespace net_example

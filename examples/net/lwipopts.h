@@ -55,7 +55,6 @@ extern uint16_t lwip_port_dns_port;
 #define LWIP_HTTPD_CUSTOM_FILES 1
 #define LWIP_HTTPD_DYNAMIC_FILE_READ 1
 #define LWIP_HTTPD_DYNAMIC_HEADERS 1
-#define LWIP_HTTPD_SUPPORT_REQUESTLIST 0
 #define HTTPD_LIMIT_SENDING_TO_2MSS 0
 #define HTTPD_FSDATA_FILE "no_files.h"
 #define HTTPC_POLL_TIMEOUT 7200 /* half seconds of a whole transfer: the program looks for one that stands still */

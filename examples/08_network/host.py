@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: MIT
+"""The host's side of the network example: pages for the guest to fetch, and names for it to resolve. Started by `tools/demo network` it
+builds the guest and boots it twice, with a virtio network card on QEMU's user network and with gvproxy over vsock, and shows the pages
+that went both ways and how they came."""
+import contextlib
+import hashlib
+import http.server
+import io
+import os
+import pathlib
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / folder) for folder in ("tools", "tests/vsock")]
+import backend  # noqa: E402
+import guestrun  # noqa: E402
+import gvproxy  # noqa: E402
+
+HOST = "host.containers.internal"  # this machine, as gvproxy calls it; with the user network `Names` does
+USER_NETWORK_HOST = "10.0.2.2"  # this machine's 127.0.0.1 there
+GUEST_BUILD = ROOT / "build" / "guest"
+CID = 4
+UNFIT, MISMATCH, INTERRUPTED = 4, 5, 130
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+class Pages(http.server.ThreadingHTTPServer):
+    """A web server on a port of 127.0.0.1, of pages in memory: path -> bytes. Of a page in `held` it sends so many bytes, and the rest
+    when the event there is set: path -> (count, event)."""
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, pages):
+        self.pages, self.held, self.asked = dict(pages), {}, []
+        super().__init__(("127.0.0.1", 0), _Answer)
+
+    @property
+    def port(self):
+        return self.server_address[1]
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exc_info()[1], OSError):  # a client that has gone is no error
+            super().handle_error(request, client_address)
+
+
+class _Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        data = self.server.pages.get(self.path)
+        if data is None:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        count, event = self.server.held.get(self.path, (0, None))
+        if event:
+            self.wfile.write(data[:count])
+            event.wait(guestrun.HANG)
+        self.wfile.write(data[count:])
+
+    def log_message(self, *_):
+        pass
+
+
+class Names(threading.Thread):
+    """A name server on a UDP port of 127.0.0.1: it knows these names, name -> IPv4 address, and no others."""
+
+    def __init__(self, names):
+        super().__init__(daemon=True)
+        self.names, self.asked = names, []
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.bind(("127.0.0.1", 0))
+        self.port = self.sock.getsockname()[1]
+
+    def run(self):
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                query, sender = self.sock.recvfrom(512)
+                self.sock.sendto(self.answer(query), sender)
+
+    def answer(self, query):
+        """RFC 1035: an answer to the query's one question, or that there is no such name."""
+        labels, at = [], 12
+        while query[at]:
+            labels.append(query[at + 1:at + 1 + query[at]].decode("ascii", "replace"))
+            at += 1 + query[at]
+        question, name = query[12:at + 5], ".".join(labels)
+        self.asked.append(name)
+        address = self.names.get(name)
+        flags = b"\x81\x80" if address else b"\x81\x83"
+        record = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04" + socket.inet_aton(address) if address else b""
+        return query[:2] + flags + b"\x00\x01" + (b"\x00\x01" if address else b"\x00\x00") + b"\x00\x00\x00\x00" + question + record
+
+
+@contextlib.contextmanager
+def serve(pages):
+    """Pages and names for a guest, as long as the block lasts."""
+    with Pages(pages) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        names = Names({HOST: USER_NETWORK_HOST})
+        names.start()
+        try:
+            yield server, names
+        finally:
+            server.shutdown()
+            names.sock.close()
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return sock.getsockname()[1]
+
+
+def card(port, device="virtio-net-pci", options=""):
+    """QEMU's arguments for a network card on a user network that makes the guest's port 80 this port of 127.0.0.1."""
+    return ["-netdev", f"user,id=network,hostfwd=tcp:127.0.0.1:{port}-:80",
+            "-device", ",".join(filter(None, [f"{device},netdev=network,id=card", options]))]
+
+
+def get(port, path="/", timeout=guestrun.HANG):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=timeout) as answer:
+        return answer.read()
+
+
+# ---- tools/demo network ----
+
+class Problem(Exception):
+    def __init__(self, message, status=UNFIT):
+        super().__init__(message)
+        self.status = status
+
+
+def say(text=""):
+    print(text, flush=True)
+
+
+def settings():
+    """What tools/setup --print says, for those that are not in the environment."""
+    printed = subprocess.run([ROOT / "tools/setup", "--print"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    for line in printed.splitlines():
+        name, _, value = line.partition("=")
+        os.environ.setdefault(name, " ".join(shlex.split(value)))
+
+
+def build():
+    """The image. Quiet unless it fails."""
+    log = ROOT / "build" / "demo" / "network.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    toolchain = ROOT / "cmake" / "toolchains" / "x86_64-none.cmake"
+    configure = ["cmake", "-S", str(ROOT), "-B", str(GUEST_BUILD), "-G", "Ninja", "--toolchain", str(toolchain)]
+    steps = [configure, ["cmake", "--build", str(GUEST_BUILD), "--target", "08_network"]]
+    image = GUEST_BUILD / "examples" / "08_network"
+    if not image.exists():
+        say("Building the guest, with lwIP (only the first time takes a while)")
+    with open(log, "w") as out:
+        for step in steps:
+            if subprocess.run(step, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT).returncode != 0:
+                out.flush()
+                sys.stderr.write(log.read_text()[-3000:])
+                raise Problem("the guest does not build; above is how it ended")
+    return image
+
+
+def show(image, title, way, extra, port, prepare=lambda: None):
+    """One boot: the guest fetches a page from here, and a page from the guest is fetched."""
+    page = f"Hello from the host, {time.strftime('%Y-%m-%d %H:%M:%S')}.\n".encode()
+    say(f"\n{title}")
+    seen = []
+
+    def visit():
+        prepare()
+        seen.append(get(port).decode())
+        get(port, "/end")
+
+    class Indented(io.StringIO):
+        def write(self, text):
+            sys.stdout.write(re.sub(r"^(?=.)", "  ", text, flags=re.M) if self.at_start else re.sub(r"(?<=\n)(?=.)", "  ", text))
+            self.at_start = text.endswith("\n")
+            return len(text)
+
+        def flush(self):
+            sys.stdout.flush()
+
+    stream, complaints = Indented(), io.StringIO()
+    stream.at_start = True
+    with serve({"/page.txt": page}) as (server, names):
+        words = f"{way} url=http://{HOST}:{server.port}/page.txt sha256={sha256(page)} length={len(page)} show=yes"
+        if "virtio" in way:
+            words += f" dns={USER_NETWORK_HOST}:{names.port}"
+        status, _ = guestrun.boot(image, append=words, extra=extra, stream=stream, errors=complaints, timeout=60,
+                                  script=[("HTTP: serving at", visit)])
+    if status != 0:
+        raise Problem(f"the guest ended with {status}: {complaints.getvalue().strip()}", MISMATCH)
+    say("And the host fetched from the guest:\n  " + seen[0].rstrip("\n"))
+
+
+def demo():
+    settings()
+    image = build()
+    port = free_port()
+    show(image, "1. A virtio network card, on QEMU's user network", "net=virtio", card(port), port)
+    for missing in filter(None, (backend.missing(), gvproxy.missing())):
+        raise Problem(missing)
+    port = free_port()
+    with backend.serve(CID) as vsock, gvproxy.serve(vsock.path(CID)) as network:
+        show(image, "2. No network card: gvproxy, over a vsock device", "net=vsock", vsock.arguments(CID), port,
+             lambda: network.expose(f"127.0.0.1:{port}", "192.168.127.2:80"))
+    say("\nAll well: both pages came whole, both ways.")
+
+
+def main():
+    try:
+        demo()
+    except Problem as problem:
+        print(f"demo: {problem}", file=sys.stderr)
+        return problem.status
+    except backend.Died as failure:
+        print(f"demo: {str(failure).splitlines()[0]}", file=sys.stderr)
+        return UNFIT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141  # as a shell counts it
+    except OSError as failure:
+        print(f"demo: {failure.filename}: {failure.strerror}" if failure.filename else f"demo: {failure}", file=sys.stderr)
+        return UNFIT
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

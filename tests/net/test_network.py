@@ -1,0 +1,211 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""examples/08_network: the guest gets an address by DHCP, resolves a name, fetches a page by TCP and serves some, over a virtio network
+card on QEMU's user network, or over vsock through gvproxy. Links that go down and come up, silent servers, a gvproxy that is killed and a
+guest that is reset cost time, and no byte.
+
+usage: test_network.py card|vsock 7.2|10 TREE [--long] [unittest's arguments]
+  TREE    where the guests were built; those for 64-bit Arm boot on QEMU's virt
+  --long  200 MiB each way, and what else takes long
+What it takes is in the environment: QEMU_7 or QEMU_10, with _AARCH64 behind for Arm; for vsock VHOST_DEVICE_VSOCK and GVPROXY, as
+tools/setup --print gives them. Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+"""
+import concurrent.futures
+import contextlib
+import io
+import os
+import pathlib
+import random
+import re
+import sys
+import threading
+import unittest
+
+sys.dont_write_bytecode = True
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+sys.path[:0] = [str(ROOT / folder) for folder in ("tests/vsock", "tests/qemu", "tools", "examples/08_network")]
+import backend  # noqa: E402
+import guestrun  # noqa: E402
+import gvproxy  # noqa: E402
+import host  # noqa: E402
+import matrix  # noqa: E402
+
+CROWD = 64
+RESET = [("set-action", {"reboot": "reset"}), ("system_reset", {})]
+
+
+def pattern(size):
+    """What the guest serves as /data."""
+    x, once = 1, bytearray()
+    for _ in range(65521):
+        x = (x * 1664525 + 1013904223) & 0xffffffff
+        once.append(x >> 24)
+    return (bytes(once) * (size // len(once) + 1))[:size]
+
+
+class Network(unittest.TestCase):
+    """What both links have in common. A subclass gives `machine()`."""
+    way = ""
+
+    def boot(self, pages=(), script=(), held=(), stall=20, data=1 << 20, url="", extra=(), words=""):
+        """Boots the guest, which ends well, and has fetched /page, or the one of `held`: its console."""
+        page = random.Random(1).randbytes(3 << 20)
+        pages = dict(pages) or {"/page": page}
+        path, content = next(iter(pages.items()))
+        errors = io.StringIO()
+        with host.serve(pages) as (server, names):
+            server.held = dict(held)
+            append = (f"net={self.way} url={url or f'http://{host.HOST}:{server.port}{path}'} length={len(content)} sha256={host.sha256(content)} "
+                      f"stall={stall} data={data} {words}")
+            if self.way == "virtio":
+                append += f" dns={host.USER_NETWORK_HOST}:{names.port}"
+            status, console = guestrun.boot(TREE / "examples/08_network", qemu=QEMU, append=append, extra=[*self.machine(), *extra],
+                                            errors=errors, script=script, stream=sys.stderr if os.environ.get('SHOW') else None)
+            self.asked = names.asked
+        self.assertEqual(status, 0, console + errors.getvalue())
+        self.assertIn(", as expected\n", console)
+        return console
+
+    def get(self, path):
+        return host.get(self.port, path)
+
+    def end(self):
+        self.get("/end")
+
+    def test_both_ways(self):
+        size = (200 if LONG else 10) << 20
+        page, served = random.Random(2).randbytes(size), pattern(size)
+
+        def visit():
+            self.serving()
+            self.assertTrue(self.get("/").startswith(b"Hello from a guest"))
+            self.assertEqual(host.sha256(self.get("/data")), host.sha256(served))
+            everywhere = threading.Barrier(CROWD)
+
+            def one(number):
+                everywhere.wait(guestrun.HANG)
+                return self.get("/small") == served[:100_000]
+
+            with concurrent.futures.ThreadPoolExecutor(CROWD) as crowd:
+                self.assertEqual(list(crowd.map(one, range(CROWD))), [True] * CROWD)
+            self.end()
+
+        console = self.boot({"/page": page}, [("HTTP: serving at", visit)], data=size)
+        self.assertRegex(console, r"DHCP: address (10\.0\.2\.15|192\.168\.127\.2), gateway \S+, name server \S+\n")
+        self.assertRegex(console, rf"DNS: {re.escape(host.HOST)} is (10\.0\.2\.2|192\.168\.127\.254)\n")
+        self.assertRegex(console, rf"  {size >> 20} MiB of {size >> 20}\n")
+        self.assertIn(f"HTTP: fetched {size} bytes", console)
+        if self.way == "virtio":
+            self.assertIn(host.HOST, self.asked)
+
+    def test_no_such_page(self):
+        errors = io.StringIO()
+        with host.serve({}) as (server, names):
+            append = f"net={self.way} url=http://{host.HOST}:{server.port}/none"
+            if self.way == "virtio":
+                append += f" dns={host.USER_NETWORK_HOST}:{names.port}"
+            status, console = guestrun.boot(TREE / "examples/08_network", qemu=QEMU, append=append, extra=self.machine(), errors=errors)
+        self.assertEqual(status, 12, console + errors.getvalue())
+        self.assertIn("HTTP: the server answers 404", console)
+
+
+class Card(Network):
+    way = "virtio"
+
+    def setUp(self):
+        self.port = host.free_port()
+
+    def machine(self):
+        return host.card(self.port)
+
+    def serving(self):
+        pass
+
+    def test_link_down_and_up_in_mid_transfer(self):
+        if not FAULTS:
+            self.skipTest("with --long")
+        event = threading.Event()
+        console = self.boot({"/page": random.Random(3).randbytes(2 << 20)}, held={"/page": (1_500_000, event)}, script=[
+            ("  1 MiB of 2", ("set_link", {"name": "card", "up": False})),
+            ("link: down", event.set, ("set_link", {"name": "card", "up": True})),
+            ("link: up",), ("HTTP: serving at", self.end)])
+        self.assertEqual(console.count("HTTP: fetching"), 1)  # the connection lives on
+
+    def test_reset_in_mid_transfer(self):
+        if not FAULTS:
+            self.skipTest("with --long")
+        event = threading.Event()
+        console = self.boot({"/page": random.Random(3).randbytes(2 << 20)}, held={"/page": (1_500_000, event)}, script=[
+            ("  1 MiB of 2", *RESET, event.set), ("HTTP: serving at", self.end)])
+        self.assertEqual(console.count("DHCP: asking"), 2)
+
+    def test_dhcp_does_not_answer(self):
+        if not FAULTS:
+            self.skipTest("with --long")
+        # A filter keeps what is on its way, in both directions, until it is taken away.
+        silence = ["-object", "filter-buffer,id=silence,netdev=network,queue=all,interval=4000000000"]
+        self.boot(stall=1, extra=silence, script=[
+            ("DHCP: no answer yet", ("object-del", {"id": "silence"})), ("DHCP: address",), ("HTTP: serving at", self.end)])
+
+
+class Vsock(Network):
+    way = "vsock"
+    started = True
+
+    def setUp(self):
+        self.port = host.free_port()
+        stack = contextlib.ExitStack()
+        self.addCleanup(stack.close)
+        self.back_end = stack.enter_context(backend.serve(host.CID))
+        self.network = stack.enter_context(gvproxy.serve(self.back_end.path(host.CID), started=False))
+
+    def machine(self):
+        if self.started:
+            self.network.start()
+        return self.back_end.arguments(host.CID)
+
+    def serving(self):
+        self.network.expose(f"127.0.0.1:{self.port}", "192.168.127.2:80")
+
+    def test_gvproxy_comes_late(self):
+        if not FAULTS:
+            self.skipTest("with --long")
+        self.started = False
+        self.boot(stall=1, script=[("link: still down", self.network.start), ("link: up",), ("HTTP: serving at", self.serving, self.end)])
+
+    def test_reset(self):
+        if not FAULTS:
+            self.skipTest("with --long")
+        # While nothing is sent: the back end (0.3.0) ends the thread that serves a guest when bytes for it come while it has no queues.
+        console = self.boot(script=[("HTTP: serving at", *RESET), ("HTTP: serving at", self.serving, self.end)])
+        self.assertEqual(console.count("DHCP: asking"), 2)
+
+    def test_gvproxy_killed_in_mid_transfer(self):
+        if not FAULTS:
+            self.skipTest("with --long")
+        event = threading.Event()
+        console = self.boot({"/page": random.Random(3).randbytes(2 << 20)}, held={"/page": (1_500_000, event)}, stall=2, script=[
+            ("  1 MiB of 2", self.network.kill), ("link: down", self.network.start), ("link: up", event.set),
+            ("trying again",), ("HTTP: serving at", self.serving, self.end)])
+        self.assertEqual(console.count("DNS: "), 2)
+
+
+del Network  # no test of its own
+
+
+if __name__ == "__main__":
+    KIND, VERSION, TREE = sys.argv.pop(1), sys.argv.pop(1), pathlib.Path(sys.argv.pop(1)).resolve()
+    LONG = "--long" in sys.argv
+    if LONG:
+        sys.argv.remove("--long")
+    processor = guestrun.processor(TREE / "examples/08_network")
+    variable = matrix.VARIABLES[VERSION] + ("_AARCH64" if processor is guestrun.AARCH64 else "")
+    FAULTS = LONG or (processor is guestrun.X86 and VERSION == {"card": "10", "vsock": "7.2"}[KIND])  # else what another QEMU shows as well
+    QEMU = os.environ.get(variable)
+    for why in ("" if QEMU else f"{variable} is empty: no such QEMU on this machine",
+                *([backend.missing(), gvproxy.missing()] if KIND == "vsock" else [])):
+        if why:
+            sys.exit(matrix.skip(why))
+    sys.argv.insert(1, {"card": "Card", "vsock": "Vsock"}[KIND]) if len(sys.argv) == 1 or not re.match("Card|Vsock", sys.argv[1]) else None
+    unittest.main(verbosity=2)

@@ -289,7 +289,8 @@ TEST_CASE("ethernet link: one whose first frame is never answered connects again
   e.pass(1'000'000);
   CHECK(e.is_up());
   REQUIRE(e.send(some_frame(60)));
-  e.pass(e.how.answer - 1);
+  e.pass(e.how.answer / 2);
+  e.pass(e.how.answer / 2 - 1);
   CHECK(e.is_up());
   e.pass(1);
   CHECK(!e.is_up());
@@ -304,6 +305,43 @@ TEST_CASE("ethernet link: one whose first frame is never answered connects again
   e.pass(1'000'000);
   CHECK(e.is_up());
   CHECK(e.link.times_up() == 2);
+}
+
+TEST_CASE("ethernet link: a peer that reads nothing for a time and says nothing has gone, one that reads has not", "[vsock]") {
+  ethernet e{{.host = vsock_host::vhost_device()}};
+  e.up();
+  e.feed(framed(some_frame(60)));
+  CHECK(e.received().size() == 1);
+  // It never sends a frame, and does not say what it has read unless it is asked.
+  for (int i = 0; i < 100; ++i) {
+    REQUIRE(e.send(some_frame(600)));
+    e.pass(e.how.answer / 8);
+    REQUIRE(e.is_up());
+  }
+  e.pass(1'000'000);
+  CHECK(e.is_up());
+  e.pass(1'000'000);
+  CHECK(e.link.due_in() == ~u64{0});  // nothing is expected of it
+  // One that reads nothing but sends.
+  e.end().reads = false;
+  REQUIRE(e.send(some_frame(600)));
+  for (int i = 0; i < 100; ++i) {
+    e.pass(e.how.answer / 2 - 1);
+    e.feed(framed(some_frame(60)));
+    CHECK(e.received().size() == 1);
+    REQUIRE(e.is_up());
+  }
+  // And neither.
+  e.pass(e.how.answer / 2);
+  REQUIRE(e.is_up());
+  e.pass(e.how.answer / 2);
+  REQUIRE(e.is_up());
+  e.pass(e.how.answer / 2);
+  CHECK(!e.is_up());
+  CHECK(e.link.why() == errc::peer_silent);
+  e.pass(e.how.first_pause);
+  e.pass(e.how.settle);
+  CHECK(e.is_up());
 }
 
 TEST_CASE("ethernet link: without room at the peer nothing of a frame is sent, and all of it later", "[vsock]") {

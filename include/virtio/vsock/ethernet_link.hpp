@@ -34,7 +34,7 @@ struct ethernet_options {
   net::mac_address mac{{0x5a, 0x94, 0xef, 0xe4, 0x0c, 0xee}};  // gvproxy gives 192.168.127.2 to this one
   u32 connect = 2000;     // until a peer that does not answer is asked again
   u32 settle = 200;       // after the request nothing is sent: gvproxy loses what comes before it has taken the connection over
-  u32 answer = 10'000;    // from the first frame sent to the first received; else the stream counts as out of step. 0: no limit
+  u32 answer = 10'000;    // for a sign of life of the peer after a frame was sent, and for the first frame of all. 0: no limit
   u32 first_pause = 250;  // before the next attempt; twice as long each time, until a frame has come
   u32 most_pause = 8000;
 };
@@ -140,9 +140,7 @@ class ethernet_link {
       case phase::up: break;
     }
     if (const auto open = sockets_->state_of(socket_); !open) return lose(open.error());
-    if (at_ == never || !is_due()) return false;
-    drop();
-    return lose(errc::peer_silent);
+    return at_ != never && is_due() && doubt();
   }
   /// Milliseconds until `poll` has something to do although nothing has come: for a timer that ends a sleep. All ones: no such thing.
   [[nodiscard]] u64 due_in() const {
@@ -165,7 +163,8 @@ class ethernet_link {
     for (usize i = 0; i < pieces.count; ++i) all[i + 1] = pieces.first[i];
     const result<void> sent = sockets_->try_send_all(socket_, scatter<const_bytes>{all, pieces.count + 1});
     if (!sent) [[unlikely]] return not_sent(sent.error());
-    if (!answered_) [[unlikely]] expect_answer();
+    sent_ += static_cast<u32>(size) + prefix_bytes(how_.frames);
+    if (at_ == never && how_.answer != 0) due_after(how_.answer / 2);
     return {};
   }
   void flush() {
@@ -193,8 +192,7 @@ class ethernet_link {
     kept.first = first_;
     kept.count = cut(size, parts);
     const u32 generation = ++kept.generation;
-    answered_ = true;
-    at_ = now_ == phase::up ? never : at_;
+    answered_ = heard_ = true;
     pause_ = 0;
     net::frame shown;
     shown.pieces = {parts, kept.count};
@@ -247,7 +245,7 @@ class ethernet_link {
     pausing,     // until the next attempt, at `at_`
     connecting,  // the request is sent when the peer has accepted, and that is due at `at_`
     settling,    // nothing is sent until `at_`
-    up,          // a frame must have come by `at_`, if that is not never
+    up,          // and at `at_`, if that is not never, the peer is looked at
   };
 
   /// A buffer with bytes of the stream, in the queue of those that hold what is next, or of frames that are shown or kept.
@@ -278,7 +276,8 @@ class ethernet_link {
     const auto made = sockets_->try_connect(how_.peer);
     if (!made) return static_cast<void>(lose(made.error()));
     socket_ = *made;
-    answered_ = false;
+    answered_ = heard_ = false;
+    doubts_ = 0;
     due_after(how_.connect);
     now_ = phase::connecting;
   }
@@ -325,8 +324,27 @@ class ethernet_link {
     (void)lose(why);
     return errc::not_ready;
   }
-  [[gnu::cold]] void expect_answer() {
-    if (at_ == never && how_.answer != 0) due_after(how_.answer);
+  /// Half the time for an answer has passed since a frame was sent. A peer that has gone may not say so: vhost-device-vsock does not of one
+  /// that it could not write to. Its sign of life is a frame, or that it has read something, for which it is asked. One that is out of step
+  /// reads, too, but has never sent a frame. True: it has gone.
+  [[gnu::cold]] bool doubt() {
+    const u32 unread = sockets_->undelivered(socket_).value_or(0), read = sent_ - unread;
+    const bool lives = heard_ || unread == 0 || read != read_;
+    heard_ = false;
+    read_ = read;
+    at_ = never;
+    if (lives && answered_) {
+      doubts_ = 0;
+      if (unread != 0) due_after(how_.answer / 2);
+      return false;
+    }
+    if (doubts_++ != 0) {
+      drop();
+      return lose(errc::peer_silent);
+    }
+    (void)sockets_->probe(socket_);
+    due_after(how_.answer - how_.answer / 2);
+    return false;
   }
 
   // The stream -------------------------------------------------------------------------------------------------------------
@@ -431,11 +449,14 @@ class ethernet_link {
   socket socket_{};
   phase now_ = phase::closed;
   bool answered_ = false;  // a frame has come on this connection
+  bool heard_ = false;     // and since the peer was looked at
+  u8 doubts_ = 0;
   errc why_ = errc::ok;
   u16 first_ = 0, last_ = 0;  // and one: the queue
   u32 from_ = 0;              // of its first buffer
   u32 queued_ = 0;            // bytes in it
   u16 free_parts_ = 0, free_names_ = 0;  // and one
+  u32 sent_ = 0, read_ = 0;  // bytes of frames, and of those what the peer had read when it was looked at
   u32 pause_ = 0;
   u32 times_up_ = 0;
   ethernet_options how_{.peer = {}, .path = {}, .frames = {}, .mtu = 0, .mac = {}, .connect = 0, .settle = 0, .answer = 0, .first_pause = 0,

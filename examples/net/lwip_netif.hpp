@@ -11,6 +11,7 @@
 #include <lwip/etharp.h>
 #include <lwip/netif.h>
 #include <lwip/pbuf.h>
+#include <lwip/priv/tcp_priv.h>
 #include <lwip/prot/ip.h>
 #include <lwip/prot/ip4.h>
 #include <lwip/timeouts.h>
@@ -45,6 +46,10 @@ class lwip_netif {
     constexpr unsigned most_frames = 64;  // before the clocks are looked at again
     const auto polled = link_->poll();
     follow_state();
+    if (is_refused_) {  // there is room again, or soon
+      is_refused_ = false;
+      tcp_txnow();
+    }
     pbuf* p = nullptr;
     auto sum = virtio::net::checksum::unknown;
     const auto look = [&](const virtio::net::frame& seen) {
@@ -156,7 +161,13 @@ class lwip_netif {
   // ---- Frames to send ----
 
   err_t send(pbuf* p) {
-    const virtio::net::to_compute sum = prepare(p);
+    const errc sent = try_send(p, prepare(p));
+    if (sent == errc::ok) return ERR_OK;
+    // TCP keeps the segment, and notes it; what else there is may be lost.
+    is_refused_ = is_refused_ || sent == errc::queue_full;
+    return sent == errc::queue_full ? ERR_MEM : sent == errc::not_ready ? ERR_CONN : ERR_IF;
+  }
+  errc try_send(pbuf* p, virtio::net::to_compute sum) {
     const usize most = virtio::detail::smaller<usize>(most_pieces, link_->facts().most_pieces);
     const_bytes pieces[most_pieces];
     usize count = 0;
@@ -165,19 +176,16 @@ class lwip_netif {
       if (q->len == 0) continue;
       if (count == most) {
         joined = pbuf_clone(PBUF_RAW, PBUF_RAM, p);
-        if (joined == nullptr) return ERR_MEM;
+        if (joined == nullptr) return errc::queue_full;
         pieces[0] = {joined->payload, joined->len};
         count = 1;
         break;
       }
       pieces[count++] = {q->payload, q->len};
     }
-    errc sent = link_->try_send({pieces, count}, sum).error();
-    // A poll makes room, or a later one does: then TCP sends it again.
-    for (unsigned n = 0; sent == errc::queue_full && n < 16 && link_->poll(); ++n) sent = link_->try_send({pieces, count}, sum).error();
+    const errc sent = link_->try_send({pieces, count}, sum).error();
     if (joined != nullptr) pbuf_free(joined);
-    if (sent == errc::ok) return ERR_OK;
-    return sent == errc::queue_full ? ERR_MEM : sent == errc::not_ready ? ERR_CONN : ERR_IF;
+    return sent;
   }
 
   /// Leaves a TCP checksum to the link, where that computes some: the field has the pseudo header's sum then.
@@ -201,6 +209,7 @@ class lwip_netif {
   Link* link_ = nullptr;
   u16 to_compute_ = 0;
   unsigned lent_ = 0, copied_ = 0, lost_ = 0;
+  bool is_refused_ = false;  // a frame to send was, since the last turn
   loan loans_[Lent == 0 ? 1 : Lent]{};
 };
 

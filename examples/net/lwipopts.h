@@ -27,7 +27,7 @@
 
 /* Eighty connections that all have as much under way as they may. All of it is in .bss. */
 #define MEM_ALIGNMENT 8
-#define MEM_SIZE (8 * 1024 * 1024)
+#define MEM_SIZE (16 * 1024 * 1024)
 #define MEMP_NUM_PBUF 2048 /* that refer to memory of the program */
 #define MEMP_NUM_TCP_PCB 96
 #define MEMP_NUM_TCP_PCB_LISTEN 4
@@ -56,5 +56,6 @@ extern uint16_t lwip_port_dns_port;
 #define LWIP_HTTPD_DYNAMIC_FILE_READ 1
 #define LWIP_HTTPD_DYNAMIC_HEADERS 1
 #define HTTPD_LIMIT_SENDING_TO_2MSS 0
+#define HTTPD_MAX_WRITE_LEN(pcb) ((uint16_t)(16 * altcp_mss(pcb))) /* of what it reads ahead of a connection */
 #define HTTPD_FSDATA_FILE "no_files.h"
 #define HTTPC_POLL_TIMEOUT 7200 /* half seconds of a whole transfer: the program looks for one that stands still */

@@ -152,3 +152,89 @@ TEST_CASE("vsock windows: unread() says how many bytes have arrived and were not
   REQUIRE(s->close(one));
   CHECK(s->unread(one).error() == errc::stale_handle);
 }
+
+namespace {
+
+constexpr vsock::limits scarce{.connections = 4, .receive_buffer = 65536, .receive_pool = 4 * 4096};
+
+// Frames of `a` and `b` bytes in turn: how many of 20 are seen whole. `Look` says whether one of so many bytes was there, and takes it.
+template <class Sockets, class Look>
+u32 frames_of(Sockets& s, u32 a, u32 b, Look&& look) {
+  REQUIRE(s.begin());
+  const auto one = s.connected();
+  s.model.send(s.flow(one), pattern(10 * (a + b)));
+  u32 frames = 0;
+  for (int calls = 0; calls < 5000 && frames < 20; ++calls) {
+    s.settle();
+    frames += look(s, one, frames % 2 == 0 ? a : b);
+  }
+  return frames;
+}
+
+constexpr auto shown_whole = [](auto& s, vsock::socket one, u32 size) {
+  bool whole = false;
+  (void)s->receive_with(one, [&](const vsock::arrived& here) -> usize { return (whole = here.size() >= size) ? size : 0; });
+  return whole;
+};
+constexpr auto there_to_copy = [](auto& s, vsock::socket one, u32 size) {
+  if (*s->unread(one) < size) return false;
+  std::vector<u8> frame(size);
+  const auto got = s->try_receive(one, frame);
+  return got && *got == size;
+};
+
+}  // namespace
+
+TEST_CASE("vsock windows: a frame shorter than the window arrives whole, however little was read ahead of it", "[vsock]") {
+  const bool asks = GENERATE(false, true);
+  CAPTURE(asks);
+  vsock_options o;
+  if (asks) o.host = vsock_host::vhost_device();
+  SECTION("shown, of more than half the window") {
+    sockets s{o};
+    CHECK(frames_of(s, 20'000, 50'000, shown_whole) == 20);
+  }
+  SECTION("shown, behind a few bytes") {
+    sockets s{o};
+    CHECK(frames_of(s, 2, 65'500, shown_whole) == 20);
+  }
+  SECTION("shown, in the one packet that each connection is sure of") {
+    rig::basic_sockets<scarce> s{o};
+    CHECK(frames_of(s, 1000, 3500, shown_whole) == 20);
+  }
+  SECTION("copied when it is all there") {
+    sockets s{o};
+    CHECK(frames_of(s, 20'000, 50'000, there_to_copy) == 20);
+  }
+}
+
+TEST_CASE("vsock windows: a peer hears of a larger window at once, also of one that is larger by less than half", "[vsock]") {
+  sockets s;
+  REQUIRE(s.begin());
+  const auto one = s.connected();
+  REQUIRE(s->set_window(one, 65536 / 2));
+  s.model.send(s.flow(one), pattern(200'000));
+  s.settle();
+  (void)s.receive(one, 100'000);
+  s.settle();
+  const usize before = *s->unread(one);
+  REQUIRE(s->set_window(one, 40'960));
+  s.settle();
+  CHECK(*s->unread(one) >= before + 8192);
+}
+
+TEST_CASE("vsock windows: no window is larger than its memory when that is no whole number of packets", "[vsock]") {
+  constexpr vsock::limits odd{.connections = 40, .receive_packet = 4096, .receive_buffer = 8000};
+  rig::basic_sockets<odd> s;
+  REQUIRE(s.begin());
+  for (int i = 0; i < 39; ++i) {
+    const auto one = s.connected();
+    REQUIRE(s->set_window(one, odd.receive_buffer));
+    s.settle();
+    CHECK(s.end(one).guest_window <= odd.receive_buffer);
+    s.model.send(s.flow(one), pattern(8000));
+    s.settle();
+    CHECK(*s->unread(one) == 4096);
+  }
+  s.check_works(s.connected());
+}

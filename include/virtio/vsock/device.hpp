@@ -281,8 +281,9 @@ class device {
       copied += here.size();
       all_.unread.consume(all_.table[one], all_.queues.received, static_cast<u32>(here.size()));
     }
-    if (copied != 0) all_.after_reading(one);
-    else if (!into.empty()) return all_.nothing_to_read(all_.table[one]);
+    if (copied == 0) return into.empty() ? result<usize>{copied} : all_.nothing_to_read(all_.table[one]);
+    all_.after_reading(one);
+    all_.after_copying(one);
     return copied;
   }
   /// Shows what has arrived, where it is: `look(arrived)` sees all of it, in pieces, `look(const_bytes)` the first piece; it says how many
@@ -348,13 +349,12 @@ class device {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     return usize{all_.unread.size(all_.table[one])};
   }
-  /// Sets how many bytes the peer may send ahead, in whole `receive_packet`s, rounded up; as far as the shared memory allows, as ever.
-  /// What was promised before is not taken back. Errors: `invalid_argument`, none or more than `receive_buffer`; `stale_handle`.
+  /// Sets how many bytes the peer may send ahead, in whole `receive_packet`s, rounded up, but no more than `receive_buffer` has; as far
+  /// as the shared memory allows, as ever. The peer hears of more room at once. What was promised before is not taken back. Errors: `invalid_argument`, none or more than `receive_buffer`; `stale_handle`.
   [[nodiscard]] result<void> set_window(socket which, u32 size) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     if (size == 0 || size > L.receive_buffer) return errc::invalid_argument;
-    all_.unread.set_window(all_.table[one], 1 + (size - 1) / L.receive_packet);
-    all_.after_reading(one);
+    all_.set_window(one, virtio::detail::smaller(1 + (size - 1) / L.receive_packet, L.buffer_packets()));
     return {};
   }
 
@@ -565,6 +565,7 @@ class device {
     if (c.messages) --c.whole_messages;
     all_.unread.consume_pieces(c, all_.queues.received, done);
     all_.after_reading(one);
+    all_.after_leaving(one);
     return done;
   }
 

@@ -114,6 +114,31 @@ class exchange : public sender<P, T, Q, L> {
     }
     send_owed();
   }
+  /// Whether the peer can send nothing more, and could if it knew of the room that there is by now, however little.
+  [[nodiscard]] bool is_stuck(const connection& c) const {
+    return c.in.left() == 0 && c.now == state::established && c.in.gain(unread.wanted_window(c)) != 0;
+  }
+  /// The program has left bytes unread, and may wait for more behind them: a frame that is not whole, say.
+  void after_leaving(u16 one) {
+    if (table[one].received.empty() || !is_stuck(table[one])) return;
+    owe(one, debt::credit);
+    send_owed();
+  }
+  /// Likewise of a call that copies, and takes as little as the program asks for: the peer hears of a packet's room or more, with what
+  /// leaves next.
+  void after_copying(u16 one) {
+    const connection& c = table[one];
+    if (c.received.empty() || c.in.left() != 0) return;
+    if (is_stuck(c) && c.in.gain(unread.wanted_window(c)) >= L.receive_packet) owe(one, debt::credit);
+  }
+  /// The program wants another window for a connection.
+  void set_window(u16 one, u32 packets) {
+    connection& c = table[one];
+    unread.set_window(c, packets);
+    if (c.now != state::established || c.in.gain(unread.wanted_window(c)) == 0) return;
+    owe(one, debt::credit);
+    send_owed();
+  }
   [[nodiscard]] bool wants_telling(const connection& c) const {
     const u32 wanted = unread.wanted_window(c), gain = c.in.gain(wanted);
     if constexpr (L.pieces != 0) return gain != 0 && gain >= (wanted - virtio::detail::smaller(c.taken, wanted) + 1) / 2;

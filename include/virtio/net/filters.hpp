@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: MIT
+// Links that stand between a link and its stack: each has one and is one, so they can be stacked. `traced` shows every frame to a function,
+// `faulty` loses, doubles and spoils some.
+//
+//   net::faulty bad{card, {.lose = 20, .spoil = 5}};                              // of a thousand frames
+//   net::traced seen{bad, [](net::passing way, const net::frame& f) { … }};     // the stack has `seen`
+//
+// Neither has memory for frames: they pass on what the link below shows. Layer: net (may include platform, base).
+#pragma once
+
+#include <virtio/net/link.hpp>
+
+namespace virtio::net {
+
+enum class passing : u8 { sent, received };
+
+/// What a filter passes on as it is. `below` must outlive it.
+template <link Link>
+class filter {
+ public:
+  constexpr filter() = default;
+  constexpr explicit filter(Link& below) : below_{&below} {}
+
+  [[nodiscard]] mac_address mac() const { return below_->mac(); }
+  [[nodiscard]] capabilities facts() const { return below_->facts(); }
+  [[nodiscard]] link_state state() const { return below_->state(); }
+  [[nodiscard]] result<bool> poll() { return below_->poll(); }
+  [[nodiscard]] result<void> try_send(scatter<const_bytes> pieces, to_compute compute = {}) { return below_->try_send(pieces, compute); }
+  void flush() { below_->flush(); }
+  template <class F>
+  [[nodiscard]] result<void> receive_with(F&& look) {
+    return below_->receive_with(static_cast<F&&>(look));
+  }
+  [[nodiscard]] result<void> give_back(kept_frame name) { return below_->give_back(name); }
+  template <class Done>
+  [[nodiscard]] errc wait_until(waiting why, Done&& done) {
+    return below_->wait_until(why, static_cast<Done&&>(done));
+  }
+  template <class Done, class GiveUp>
+  [[nodiscard]] errc wait_until(waiting why, Done&& done, GiveUp&& give_up) {
+    return below_->wait_until(why, static_cast<Done&&>(done), static_cast<GiveUp&&>(give_up));
+  }
+  [[nodiscard]] bool arm() { return below_->arm(); }
+  void disarm() { below_->disarm(); }
+  auto acknowledge_interrupt() { return below_->acknowledge_interrupt(); }
+
+ protected:
+  Link* below_ = nullptr;
+};
+
+/// Shows each frame that the link has taken to send, and each that it has received ahead of the stack, to `show(passing, const frame&)`,
+/// which may do nothing to the link. A frame to send has no name; `compute` says which checksum is not in it yet.
+template <link Link, class Show>
+class traced : public filter<Link> {
+ public:
+  constexpr traced() = default;
+  constexpr traced(Link& below, Show show) : filter<Link>{below}, show_{show} {}
+
+  [[nodiscard]] result<void> try_send(scatter<const_bytes> pieces, to_compute compute = {}) {
+    VIRTIO_TRY(this->below_->try_send(pieces, compute));
+    frame taken;
+    taken.pieces = pieces;
+    taken.size = static_cast<u32>(pieces.size());
+    taken.compute = compute;
+    if (compute.start != 0) taken.sum = checksum::missing;
+    show_(passing::sent, static_cast<const frame&>(taken));
+    return {};
+  }
+  template <class F>
+  [[nodiscard]] result<void> receive_with(F&& look) {
+    return this->below_->receive_with([&](const frame& f) {
+      show_(passing::received, f);
+      return look(f);
+    });
+  }
+
+ private:
+  VIRTIO_EMPTY_MEMBER Show show_{};
+};
+
+/// How many of a thousand frames, each way.
+struct fault_rates {
+  u16 lose = 0;
+  u16 spoil = 0;   // one byte, behind the header
+  u16 repeat = 0;  // of those that are sent
+  u64 seed = 0;    // the same faults in the same frames, each time
+};
+
+/// What has become of frames.
+struct fault_counts {
+  u32 lost[2]{};     // by `passing`
+  u32 spoiled[2]{};
+  u32 repeated = 0;
+};
+
+/// Loses, spoils and repeats frames. It takes no checksums to compute: a frame that is spoiled must have the checksum of what it was. One
+/// received whose checksum is missing, or that lies in more than 30 pieces, is not spoiled, nor are more than 8 that are kept.
+template <link Link>
+class faulty : public filter<Link> {
+ public:
+  constexpr faulty() = default;
+  constexpr faulty(Link& below, const fault_rates& rates) : filter<Link>{below}, rates_{rates}, random_{rates.seed} {}
+
+  [[nodiscard]] const fault_counts& counts() const { return counts_; }
+
+  /// Two pieces fewer than the link takes: the byte that is wrong, and what is behind it.
+  [[nodiscard]] capabilities facts() const {
+    capabilities f = this->below_->facts();
+    f.most_pieces = static_cast<u16>(f.most_pieces - detail::smaller(f.most_pieces, u16{2}));
+    if (f.does.has(offload::checksum)) f.does -= offload::checksum;
+    return f;
+  }
+  /// One that is lost was taken all the same. Errors: those of the link, for one that is lost as well, but for want of room.
+  [[nodiscard]] result<void> try_send(scatter<const_bytes> pieces, to_compute compute = {}) {
+    const capabilities can = facts();
+    const u64 size = pieces.size();
+    if (this->below_->state() != link_state::up || size < header_bytes || size > u64{can.mtu} + header_bytes || compute.start != 0 ||
+        pieces.count > can.most_pieces || pieces.count > most_pieces) {
+      if (compute.start != 0) return errc::invalid_argument;
+      if (pieces.count > can.most_pieces || pieces.count > most_pieces) return errc::too_many_pieces;
+      return this->below_->try_send(pieces);  // says why not
+    }
+    // The dice are thrown once for a frame: one that found no room has them when it comes again.
+    if (!thrown_) next_ = throw_dice(static_cast<u32>(size));
+    thrown_ = true;
+    if (next_.lose) {
+      thrown_ = false;
+      ++counts_.lost[0];
+      return {};
+    }
+    u8 wrong = 0;
+    const_bytes parts[most_pieces + 2];
+    const bool spoils = next_.spoil && next_.at < size;
+    const scatter<const_bytes> out = spoils ? spoiled(pieces, next_.at, wrong, parts) : pieces;
+    VIRTIO_TRY(this->below_->try_send(out));
+    thrown_ = false;
+    if (spoils) ++counts_.spoiled[0];
+    if (next_.repeat && this->below_->try_send(out)) ++counts_.repeated;
+    return {};
+  }
+  template <class F>
+  [[nodiscard]] result<void> receive_with(F&& look) {
+    for (u32 most = 64; most != 0; --most) {  // a flood of which all is lost ends as well
+      bool was_lost = false;
+      VIRTIO_TRY(this->below_->receive_with([&](const frame& f) {
+        const dice thrown = throw_dice(f.size);
+        was_lost = thrown.lose;
+        if (was_lost) {
+          ++counts_.lost[1];
+          return after_look::done;
+        }
+        wrong_byte* const room = thrown.spoil && f.sum != checksum::missing && f.pieces.count <= most_pieces && thrown.at < f.size
+                                     ? free_byte() : nullptr;
+        if (room == nullptr) return look(f);
+        const_bytes parts[most_pieces + 2];
+        frame other = f;
+        other.pieces = spoiled(f.pieces, thrown.at, room->value, parts);
+        other.sum = checksum::unknown;
+        ++counts_.spoiled[1];
+        room->of = f.name;
+        const after_look then = look(static_cast<const frame&>(other));
+        if (then == after_look::done) room->of = {};
+        return then;
+      }));
+      if (!was_lost) return {};
+    }
+    return errc::not_ready;
+  }
+  [[nodiscard]] result<void> give_back(kept_frame name) {
+    for (wrong_byte& one : wrong_)
+      if (one.of == name) one.of = {};
+    return this->below_->give_back(name);
+  }
+
+ private:
+  static constexpr usize most_pieces = 30;
+
+  struct dice {
+    bool lose = false, spoil = false, repeat = false;
+    u32 at = 0;
+  };
+  /// In the place of one of a frame's bytes as long as the frame is shown or kept.
+  struct wrong_byte {
+    kept_frame of{};
+    u8 value = 0;
+  };
+
+  [[nodiscard]] u32 random(u32 below) {
+    u64 z = random_ += 0x9e37'79b9'7f4a'7c15;  // splitmix64
+    z = (z ^ z >> 30) * 0xbf58'476d'1ce4'e5b9;
+    z = (z ^ z >> 27) * 0x94d0'49bb'1331'11eb;
+    return static_cast<u32>((z ^ z >> 31) >> 32) % below;
+  }
+  [[nodiscard]] dice throw_dice(u32 size) {
+    dice d;
+    d.lose = random(1000) < rates_.lose;
+    d.spoil = random(1000) < rates_.spoil && size > header_bytes;
+    d.repeat = random(1000) < rates_.repeat;
+    if (d.spoil) d.at = header_bytes + random(size - header_bytes);
+    return d;
+  }
+  [[nodiscard]] wrong_byte* free_byte() {
+    for (wrong_byte& one : wrong_)
+      if (one.of.generation == 0) return &one;
+    return nullptr;
+  }
+  /// The pieces with byte `at` replaced by `wrong`, which is made a wrong one.
+  [[nodiscard]] static scatter<const_bytes> spoiled(scatter<const_bytes> pieces, usize at, u8& wrong, const_bytes (&out)[most_pieces + 2]) {
+    usize count = 0;
+    for (const const_bytes& piece : pieces) {
+      if (at >= piece.size()) {
+        out[count++] = piece;
+        at -= at == ~usize{0} ? 0 : piece.size();
+        continue;
+      }
+      wrong = static_cast<u8>(~piece.data()[at]);
+      out[count++] = piece.part(0, at);
+      out[count++] = {&wrong, 1};
+      out[count++] = piece.part(at + 1, piece.size());
+      at = ~usize{0};  // behind everything
+    }
+    return {out, count};
+  }
+
+  fault_rates rates_{};
+  u64 random_ = 0;
+  dice next_{};
+  bool thrown_ = false;
+  fault_counts counts_{};
+  wrong_byte wrong_[8]{};
+};
+
+}  // namespace virtio::net

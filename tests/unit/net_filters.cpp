@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: MIT
+// Links between a link and its stack.
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include <virtio/net/filters.hpp>
+
+#include "loopback_link.hpp"
+#include "machine.hpp"
+
+using namespace virtio;
+using net::after_look;
+using net::passing;
+using rig::loopback_link;
+
+namespace {
+
+using frame_bytes = std::vector<u8>;
+
+frame_bytes some_frame(usize size, u8 seed = 1) {
+  frame_bytes all(size);
+  for (usize i = 0; i < size; ++i) all[i] = static_cast<u8>(i * 7 + seed);
+  return all;
+}
+frame_bytes bytes_of(const net::frame& f) {
+  frame_bytes all(f.size);
+  REQUIRE(f.copy_to(0, all) == f.size);
+  return all;
+}
+template <class Link>
+result<void> send(Link& link, const frame_bytes& all, usize piece = ~usize{0}) {
+  std::vector<const_bytes> pieces;
+  for (usize at = 0; at < all.size(); at += detail::smaller(piece, all.size() - at)) pieces.push_back(const_bytes{all}.part(at, piece));
+  return link.try_send(scatter<const_bytes>{pieces.data(), pieces.size()});
+}
+usize differences(const frame_bytes& a, const frame_bytes& b) {
+  REQUIRE(a.size() == b.size());
+  usize n = 0;
+  for (usize i = 0; i < a.size(); ++i) n += a[i] != b[i];
+  return n;
+}
+
+struct shower {
+  std::vector<std::pair<passing, frame_bytes>>* seen = nullptr;
+  void operator()(passing way, const net::frame& f) const { seen->emplace_back(way, bytes_of(f)); }
+};
+static_assert(net::link<net::filter<loopback_link>>);
+static_assert(net::link<net::traced<loopback_link, shower>>);
+static_assert(net::link<net::faulty<loopback_link>>);
+static_assert(net::link<net::traced<net::faulty<net::faulty<loopback_link>>, shower>>);
+
+}  // namespace
+
+TEST_CASE("net filters: a trace shows each frame that was taken or received, once, and changes nothing", "[net]") {
+  loopback_link card;
+  std::vector<std::string> seen;
+  net::traced trace{card, [&](passing way, const net::frame& f) {
+    seen.push_back((way == passing::sent ? "sent " : "received ") + std::to_string(f.size) + (f.sum == net::checksum::missing ? " missing" : ""));
+  }};
+  CHECK(trace.mac() == card.mac());
+  CHECK(trace.facts().most_kept == 4);
+  CHECK(send(trace, some_frame(60), 7).error() == errc::ok);
+  CHECK(send(trace, some_frame(13)).error() == errc::invalid_argument);
+  card.room = 0;
+  CHECK(send(trace, some_frame(61)).error() == errc::queue_full);
+  card.room = 1;
+  const auto f = some_frame(62);
+  const const_bytes one[] = {const_bytes{f}};
+  CHECK(trace.try_send(one, {34, 6}));
+  card.to_receive = {some_frame(70), some_frame(71)};
+  CHECK(trace.receive_with([](const net::frame& got) { return got.size == 70 ? after_look::keep : after_look::done; }));
+  CHECK(trace.receive_with([](const net::frame&) { return after_look::done; }));
+  CHECK(trace.receive_with([](const net::frame&) { return after_look::done; }).error() == errc::not_ready);
+  CHECK(seen == std::vector<std::string>{"sent 60", "sent 62 missing", "received 70", "received 71"});
+  CHECK(card.sent == std::vector{some_frame(60), some_frame(62)});
+  CHECK(trace.give_back({0, 1}));
+  CHECK(trace.give_back({0, 1}).error() == errc::stale_handle);
+}
+
+TEST_CASE("net filters: what is not about frames passes through", "[net]") {
+  loopback_link card;
+  net::faulty bad{card, {}};
+  net::traced trace{bad, [](passing, const net::frame&) {}};
+  card.is = net::link_state::down;
+  CHECK(trace.state() == net::link_state::down);
+  CHECK(send(trace, some_frame(60)).error() == errc::not_ready);
+  CHECK(*trace.poll() == false);
+  card.to_receive = {some_frame(60)};
+  CHECK(*trace.poll() == true);
+  CHECK(trace.arm());
+  trace.disarm();
+  trace.flush();
+  CHECK(card.flushes == 1);
+  CHECK(card.polls == 2);
+  CHECK(trace.acknowledge_interrupt() == 7);
+  CHECK(trace.wait_until(waiting::peer, [] { return true; }) == errc::ok);
+  CHECK(trace.wait_until(waiting::peer, [] { return false; }, [] { return true; }) == errc::canceled);
+}
+
+TEST_CASE("net filters: without faults every frame passes as it is", "[net]") {
+  loopback_link card;
+  net::faulty bad{card, {.seed = 5}};
+  for (usize size = 14; size <= 1514; size += 50) {
+    CHECK(send(bad, some_frame(size), 150));
+    card.to_receive.push_back(some_frame(size));
+    CHECK(bad.receive_with([&](const net::frame& f) {
+      CHECK(bytes_of(f) == some_frame(size));
+      CHECK(f.sum == net::checksum::right);
+      return after_look::done;
+    }));
+    CHECK(card.sent.back() == some_frame(size));
+  }
+  CHECK(bad.counts().lost[0] + bad.counts().lost[1] + bad.counts().spoiled[0] + bad.counts().spoiled[1] + bad.counts().repeated == 0);
+}
+
+TEST_CASE("net filters: frames are lost, spoiled and repeated as often as asked, and counted, the same with the same seed", "[net]") {
+  const auto run = [](u64 seed) {
+    loopback_link card;
+    card.piece = 100;
+    net::faulty bad{card, {.lose = 100, .spoil = 50, .repeat = 30, .seed = seed}};
+    const auto f = some_frame(500);
+    for (int i = 0; i < 10'000; ++i) REQUIRE(send(bad, f, 60));
+    usize spoiled = 0;
+    for (const auto& one : card.sent) {
+      REQUIRE(differences(one, f) <= 1);
+      REQUIRE(std::equal(one.begin(), one.begin() + 14, f.begin()));
+      spoiled += differences(one, f);
+    }
+    const auto& n = bad.counts();
+    CHECK(card.sent.size() == 10'000 - n.lost[0] + n.repeated);
+    CHECK(spoiled >= n.spoiled[0]);
+    CHECK((n.lost[0] > 850 && n.lost[0] < 1150));
+    CHECK((n.spoiled[0] > 350 && n.spoiled[0] < 550));
+    CHECK((n.repeated > 200 && n.repeated < 350));
+    spoiled = 0;
+    usize got = 0;
+    for (int i = 0; i < 10'000; ++i) card.to_receive.push_back(f);
+    while (bad.receive_with([&](const net::frame& one) {
+      ++got;
+      const usize wrong = differences(bytes_of(one), f);
+      REQUIRE(wrong <= 1);
+      REQUIRE(one.sum == (wrong != 0 ? net::checksum::unknown : net::checksum::right));
+      spoiled += wrong;
+      return after_look::done;
+    })) {}
+    CHECK(got == 10'000 - n.lost[1]);
+    CHECK(spoiled == n.spoiled[1]);
+    CHECK((n.lost[1] > 850 && n.lost[1] < 1150));
+    CHECK((spoiled > 350 && spoiled < 550));
+    return std::pair{n.lost[0], n.lost[1]};
+  };
+  CHECK(run(1) == run(1));
+  CHECK(run(1) != run(2));
+}
+
+TEST_CASE("net filters: a frame that found no room meets its fate once", "[net]") {
+  loopback_link card;
+  net::faulty bad{card, {.lose = 500, .seed = 3}};
+  usize taken = 0, refused = 0;
+  for (int i = 0; i < 1000; ++i) {
+    card.room = 0;
+    // As long as there is no room, one is either lost at once or never.
+    errc first = send(bad, some_frame(60)).error();
+    if (first == errc::ok) {
+      ++taken;
+      continue;
+    }
+    for (int again = 0; again < 20; ++again) REQUIRE(send(bad, some_frame(60)).error() == errc::queue_full);
+    ++refused;
+    card.room = 1;
+    REQUIRE(send(bad, some_frame(60)));
+  }
+  CHECK(bad.counts().lost[0] == taken);
+  CHECK(card.sent.size() == refused);
+  CHECK((taken > 400 && taken < 600));
+}
+
+TEST_CASE("net filters: a spoiled frame that is kept stays as it was shown, a few of them at a time", "[net]") {
+  loopback_link card;
+  net::faulty bad{card, {.spoil = 1000}};
+  struct kept {
+    net::kept_frame name;
+    std::vector<const_bytes> pieces;
+    frame_bytes was;
+  };
+  std::vector<kept> all;
+  for (u8 i = 0; i < 12; ++i) card.to_receive.push_back(some_frame(100, i));
+  while (bad.receive_with([&](const net::frame& f) {
+    all.push_back({f.name, {f.pieces.begin(), f.pieces.end()}, bytes_of(f)});
+    return after_look::keep;
+  })) {}
+  CHECK(all.size() == 12);
+  CHECK(bad.counts().spoiled[1] == 8);
+  // The list of pieces is the program's to copy, not so the byte in it.
+  for (u8 i = 0; i < 12; ++i) {
+    frame_bytes now;
+    for (const const_bytes& piece : all[i].pieces) now.insert(now.end(), piece.data(), piece.data() + piece.size());
+    CHECK(now == all[i].was);
+    CHECK(differences(now, some_frame(100, i)) == (i < 8 ? 1u : 0u));
+    CHECK(bad.give_back(all[i].name));
+  }
+  card.to_receive.push_back(some_frame(100));
+  CHECK(bad.receive_with([](const net::frame&) { return after_look::done; }));
+  CHECK(bad.counts().spoiled[1] == 9);
+}
+
+TEST_CASE("net filters: what cannot be spoiled and understood is not", "[net]") {
+  loopback_link card;
+  net::faulty bad{card, {.spoil = 1000}};
+  CHECK(!bad.facts().does.has(net::offload::checksum));
+  CHECK(bad.facts().most_pieces == 14);
+  const auto f = some_frame(64);
+  const const_bytes one[] = {const_bytes{f}};
+  CHECK(bad.try_send(one, {34, 6}).error() == errc::invalid_argument);
+  CHECK(send(bad, some_frame(64), 4).error() == errc::too_many_pieces);
+  CHECK(send(bad, some_frame(13)).error() == errc::invalid_argument);
+  CHECK(send(bad, some_frame(1515)).error() == errc::too_long);
+  CHECK(send(bad, some_frame(56), 4));  // as many pieces as it takes
+  CHECK(differences(card.sent.back(), some_frame(56)) == 1);
+  CHECK(send(bad, some_frame(14)));  // there is nothing behind its header
+  CHECK(card.sent.back() == some_frame(14));
+  card.sum = net::checksum::missing;
+  card.to_receive.push_back(some_frame(64));
+  CHECK(bad.receive_with([&](const net::frame& got) {
+    CHECK(bytes_of(got) == some_frame(64));
+    return after_look::done;
+  }));
+  card.sum = net::checksum::right;
+  card.piece = 1;
+  card.to_receive.push_back(some_frame(64));
+  CHECK(bad.receive_with([&](const net::frame& got) {
+    CHECK(bytes_of(got) == some_frame(64));
+    return after_look::done;
+  }));
+}
+
+TEST_CASE("net filters: a link that loses everything ends its look for a frame", "[net]") {
+  loopback_link card;
+  net::faulty bad{card, {.lose = 1000}};
+  for (int i = 0; i < 200; ++i) card.to_receive.push_back(some_frame(60));
+  const auto look = [](const net::frame&) { return after_look::done; };
+  CHECK(bad.receive_with(look).error() == errc::not_ready);
+  CHECK(card.to_receive.size() == 136);
+  for (int i = 0; i < 3; ++i) CHECK(bad.receive_with(look).error() == errc::not_ready);
+  CHECK(bad.counts().lost[1] == 200);
+}

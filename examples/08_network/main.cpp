@@ -82,7 +82,7 @@ static int run_over_vsock() {
   if (!where) return board::fail("no vsock", where), network::no_device;
   const auto start = [&]() -> virtio::result<void> {
     VIRTIO_TRY(sockets.start(board{}, *where, sockets_dma, vsock::seed{boot::timestamp()}));
-    return over_vsock.start(sockets);
+    return over_vsock.start(sockets, {.answer = asked.stall * 1000});
   };
   if (auto up = start(); !up) return board::fail("vsock", up.error(), sockets.why()), network::no_device;
   const int status = run(over_vsock, start);

@@ -8,7 +8,8 @@
 //   dns=ADDRESS[:PORT]     the name server, instead of DHCP's
 //   serve=no               ends when the page is there
 //   data=N                 bytes of /data, which is served beside /, and of /small if that is less than 100,000
-//   stall=N                seconds without a byte until a transfer is tried again, or without an address until that is said
+//   stall=N                seconds without a byte until a transfer is tried again, without an address until that is said, and without an
+//                          answer of gvproxy's until the link is made anew; 10
 #pragma once
 
 #include <lwip/ip4_addr.h>

@@ -187,7 +187,7 @@ class Vsock(Network):
         event = threading.Event()
         console = self.boot({"/page": random.Random(3).randbytes(2 << 20)}, held={"/page": (1_500_000, event)}, stall=2, script=[
             ("  1 MiB of 2", self.network.kill), ("link: down", self.network.start), ("link: up", event.set),
-            ("trying again",), ("HTTP: serving at", self.serving, self.end)])
+            ("HTTP: serving at", self.serving, self.end)])
         self.assertEqual(console.count("DNS: "), 2)
 
 

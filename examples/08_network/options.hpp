@@ -39,7 +39,8 @@ struct options {
     is_vsock = net == "vsock";
     if (!is_vsock && net && !(net == "virtio")) return "net= wants virtio or vsock";
     way = is_vsock ? "gvproxy over vsock" : "a virtio network card";
-    if (const boot::text given = boot::option("url"); given && !take_url(given)) return "url= wants http://HOST[:PORT]/PATH, of 127 characters each";
+    if (const boot::text given = boot::option("url"); given && !take_url(given))
+      return "url= wants http://HOST[:PORT]/PATH, of 127 characters each";
     if (const boot::text given = boot::option("dns"); given && !take_server(given)) return "dns= wants ADDRESS[:PORT]";
     virtio::u64 seconds = stall;
     has_length = static_cast<bool>(boot::option("length"));

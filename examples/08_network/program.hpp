@@ -81,7 +81,9 @@ class fetcher {
     received_ = shown_ = 0;
     step_ = 1 << 20;
     since_ = sys_now();
-    settings_.result_fn = [](void* self, httpc_result_t how, u32_t, u32_t code, err_t why) { static_cast<fetcher*>(self)->end(how, code, why); };
+    settings_.result_fn = [](void* self, httpc_result_t how, u32_t, u32_t code, err_t why) {
+      static_cast<fetcher*>(self)->end(how, code, why);
+    };
     settings_.headers_done_fn = [](httpc_state_t*, void* self, pbuf*, u16_t, u32_t length) {
       auto& fetch = *static_cast<fetcher*>(self);
       fetch.length_ = length;
@@ -247,8 +249,14 @@ class program {
 
   void begin(netif& on) {
     on_ = &on;
-    netif_set_link_callback(on_, [](netif* n) { print(netif_is_link_up(n) ? "link: up\n" : "link: down\n"); if (netif_is_link_up(n)) fetching.link_is_up(); });
-    netif_set_status_callback(on_, [](netif* n) { if (!ip4_addr_isany_val(*netif_ip4_addr(n))) print_addresses(*n); });
+    netif_set_link_callback(on_, [](netif* n) {
+      const bool is_up = netif_is_link_up(n);
+      print(is_up ? "link: up\n" : "link: down\n");
+      if (is_up) fetching.link_is_up();
+    });
+    netif_set_status_callback(on_, [](netif* n) {
+      if (!ip4_addr_isany_val(*netif_ip4_addr(n))) print_addresses(*n);
+    });
     print("link: ", asked_.way, ", ", netif_is_link_up(on_) ? "up" : "down", "\n");
     fetching.begin(asked_);
     serving.begin(asked_, on);

@@ -98,8 +98,9 @@ struct wire_link {
     kept[slot] = std::move(one.data);
     std::vector<const_bytes> pieces;
     const usize step = cut == 0 ? kept[slot].size() : cut;
-    for (usize at = 0; at < kept[slot].size(); at += step) pieces.push_back(const_bytes{kept[slot].data(), kept[slot].size()}.part(at, step));
-    const net::frame seen{.pieces = {pieces.data(), pieces.size()}, .size = static_cast<u32>(kept[slot].size()), .sum = one.sum, .compute = {},
+    const const_bytes whole{kept[slot].data(), kept[slot].size()};
+    for (usize at = 0; at < whole.size(); at += step) pieces.push_back(whole.part(at, step));
+    const net::frame seen{.pieces = {pieces.data(), pieces.size()}, .size = static_cast<u32>(whole.size()), .sum = one.sum, .compute = {},
                           .name = {slot, generations[slot]}};
     if (look(seen) == net::after_look::done) kept[slot].clear();
     else if (++in_use > most_in_use) most_in_use = in_use;

@@ -48,7 +48,7 @@ class Network(unittest.TestCase):
     """What both links have in common. A subclass gives `machine()`."""
     way = ""
 
-    def boot(self, pages=(), script=(), held=(), stall=20, data=1 << 20, url="", extra=(), words=""):
+    def boot(self, pages=(), script=(), held=(), stall=20, data=1 << 20, extra=()):
         """Boots the guest, which ends well, and has fetched /page, or the one of `held`: its console."""
         page = random.Random(1).randbytes(3 << 20)
         pages = dict(pages) or {"/page": page}
@@ -56,12 +56,12 @@ class Network(unittest.TestCase):
         errors = io.StringIO()
         with host.serve(pages) as (server, names):
             server.held = dict(held)
-            append = (f"net={self.way} url={url or f'http://{host.HOST}:{server.port}{path}'} length={len(content)} sha256={host.sha256(content)} "
-                      f"stall={stall} data={data} {words}")
+            append = (f"net={self.way} url=http://{host.HOST}:{server.port}{path} length={len(content)} sha256={host.sha256(content)} "
+                      f"stall={stall} data={data}")
             if self.way == "virtio":
                 append += f" dns={host.USER_NETWORK_HOST}:{names.port}"
             status, console = guestrun.boot(TREE / "examples/08_network", qemu=QEMU, append=append, extra=[*self.machine(), *extra],
-                                            errors=errors, script=script, stream=sys.stderr if os.environ.get('SHOW') else None)
+                                            errors=errors, script=script)
             self.asked = names.asked
         self.assertEqual(status, 0, console + errors.getvalue())
         self.assertIn(", as expected\n", console)

@@ -85,7 +85,7 @@ TEST_CASE("hostile: a network device's ring that lies takes it down, in whatever
 }
 
 TEST_CASE("hostile: a header that says a frame is in more buffers than there are takes the device down; fewer lead nowhere",
-          "[net][hostile]") {
+          "[net][hostile][net-buffers]") {
   const unsigned claims = GENERATE(0u, 2u, 3u, 4u, 5u, 7u, 8u, 9u, 16u, 255u, 256u, 0x7fffu, 0x8000u, 0xffffu);
   CAPTURE(claims);
   rig::machine m;
@@ -136,7 +136,7 @@ TEST_CASE("hostile: a used length may be anything: what is shown was in the buff
   check_works(m, d, model);
 }
 
-TEST_CASE("hostile: a buffer that was used and not written has no header of an earlier frame", "[net][hostile]") {
+TEST_CASE("hostile: a buffer that was used and not written has no header of an earlier frame", "[net][hostile][net-header]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4, offers{1, 5}, u16{1});
   net_driver<> d;

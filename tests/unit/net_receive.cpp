@@ -187,7 +187,7 @@ TEST_CASE("net: the buffers of a frame that is not complete wait, and the rest o
   CHECK(received(d) == frame_of(1500));
 }
 
-TEST_CASE("net: a frame is kept as it is until it is given back, and its name is good once", "[net]") {
+TEST_CASE("net: a frame is kept as it is until it is given back, and its name is good once", "[net][net-name]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4, offers{5, 15});
   net_driver<split_queue<8>, rig::small_buffers> d;

@@ -20,7 +20,7 @@ TEST_CASE = re.compile(r'^(?:TEMPLATE_)?TEST_CASE\(\s*((?:"(?:[^"\\]|\\.)*"\s*)+
 SLOW = "[slow]"  # the tag of test cases that take more than three seconds with sanitizers
 LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"')
 C_SUFFIXES = {".cpp", ".hpp", ".h", ".c", ".S"}
-# Folders of include/virtio that no other folder includes: a test with labels of theirs is about those and no others.
+# Folders of include/virtio that no other folder includes, but for single headers: a test with labels of theirs is about those and no others.
 DRIVERS = {"balloon", "blk", "console", "net", "rng", "vsock"}
 GUESTS = "qemu"          # the label of tests that boot guests
 VARIATION = "variation"  # that of tests which vary another, on another machine or with another compiler, or count very far
@@ -78,11 +78,24 @@ class Change:
         self.revision = revision or ("HEAD" if files or self._differs("HEAD") else "HEAD~1")
         self.files = set(files) or self._differs(self.revision)
         self.everything = any(MACHINERY.search(name) for name in self.files)
-        within = [re.match(r"include/virtio/(\w+)(?:/|\.hpp$)", name) for name in self.files if not BESIDE.search(name)]
-        folders = {one[1] if one else "" for one in within}
+        folders = set().union(*(self._folders_with(name) for name in self.files if not BESIDE.search(name)))
         self.drivers = folders if folders <= DRIVERS else set()  # those that the change is about, if it is about drivers alone
         self.modules = {path.stem: path.relative_to(root).as_posix() for folder in ("tests", "tools", "examples")
                         for path in (root / folder).rglob("*.py")}
+
+    def _folders_with(self, name):
+        """The folder of include/virtio that a file is in, "" for none; of a header in a driver's folder also those of the drivers with a
+        header that includes it."""
+        def folder_of(path):
+            found = re.match(r"include/virtio/(\w+)(?:/|\.hpp$)", path)
+            return found[1] if found else ""
+
+        folders = {folder_of(name)}
+        if folders <= DRIVERS and "/" in name.removeprefix("include/virtio/"):
+            others = (path.relative_to(self.root).as_posix() for driver in DRIVERS
+                      for path in (self.root / "include/virtio" / driver).glob("*.hpp"))
+            folders |= {folder_of(other) for other in others if (name.removeprefix("include/"), "") in self._words(other)[0]}
+        return folders
 
     def _git(self, *arguments):
         done = subprocess.run(["git", "-C", self.root, *arguments], stdout=subprocess.PIPE, text=True, check=True)

@@ -23,6 +23,8 @@ LAYERS = {
     "rng/device.hpp": ("unit/rng.cpp", "unit/blk.cpp", {"rng"}),
     "blk/device.hpp": ("unit/blk.cpp", "unit/rng.cpp", {"blk"}),
     "vsock/credit.hpp": ("unit/vsock_credit.cpp", "unit/blk.cpp", {"vsock"}),
+    "net/receiving.hpp": ("unit/net_receive.cpp", "unit/vsock_ethernet.cpp", {"net"}),
+    "net/link.hpp": ("unit/vsock_ethernet.cpp", "unit/blk.cpp", {"net", "vsock"}),
     "testing/rng_model.hpp": ("unit/rng.cpp", "unit/blk.cpp", set()),
 }
 SUPPORT = ("tests/support",)

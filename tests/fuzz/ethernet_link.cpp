@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT
+// libFuzzer: what a network link makes of the stream that its frames come in. The bytes are a script of tests/support.
+#include "ethernet_script.hpp"
+
+extern "C" int LLVMFuzzerTestOneInput(const virtio::u8* bytes, virtio::usize size) {
+  if (size != 0) rig::ethernet_script{}.run({bytes, size});
+  return 0;
+}

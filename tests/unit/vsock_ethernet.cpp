@@ -80,30 +80,49 @@ TEST_CASE("ethernet link: it says what it is", "[vsock]") {
   }
 }
 
-TEST_CASE("ethernet link: a peer that loses bytes that come too early is in step behind the delay, and not without", "[vsock]") {
+TEST_CASE("ethernet link: a peer that loses what comes too early loses the link without the delay, and not with it", "[vsock]") {
   const u32 settle = GENERATE(0u, 200u);
   ethernet e;
   e.how.settle = settle;
   e.start();
-  for (int round = 0; round < 20 && !e.is_up(); ++round) {
+  // As gvproxy: its reader of requests takes up to 4096 bytes, and what of them is behind the request is gone.
+  usize gone = 0;
+  const auto peer_reads = [&] {
     e.model.settle();
+    if (e.link.id().generation == 0 || !e.model.is_open(e.flow()) || gone != 0) return;
+    if (e.end().bytes.size() >= request.size()) gone = std::min<usize>(4096, e.end().bytes.size());
+  };
+  for (int round = 0; round < 20 && !e.is_up(); ++round) {
     (void)e.link.poll();
-    if (settle != 0 && e.link.due_in() <= settle) now_ms += 50;
+    if (!e.is_up()) peer_reads();
+    now_ms += 50;
   }
   REQUIRE(e.is_up());
-  // A stack has something to say as soon as the link is up. The peer takes the connection over with its next turn, and drops what its
-  // reader of requests has got by then.
-  const auto f = some_frame(100);
-  REQUIRE(e.send(f));
-  e.model.settle();
-  const auto all = e.sent();
-  const auto taken_over = settle == 0 ? all.size() : 0;
-  REQUIRE(e.send(some_frame(80, 2)));
-  e.turn();
-  const auto seen = e.sent();
-  const frame_bytes understood{seen.begin() + static_cast<std::ptrdiff_t>(taken_over), seen.end()};
-  if (settle != 0) CHECK(understood == join(framed(f), framed(some_frame(80, 2))));
-  else CHECK(understood == framed(some_frame(80, 2)));
+  frames sent;
+  for (u32 i = 0; i < 6; ++i) {  // a stack has something to say as soon as the link is up
+    sent.push_back(some_frame(1000, i));
+    REQUIRE(e.send(sent.back()));
+  }
+  peer_reads();
+  peer_reads();
+  frames understood;
+  const auto& all = e.end().bytes;
+  for (usize at = gone; at + 2 <= all.size();) {
+    const usize size = all[at] | static_cast<usize>(all[at + 1]) << 8;
+    if (at + 2 + size > all.size()) break;  // it waits for the rest, for ever
+    understood.emplace_back(all.begin() + static_cast<std::ptrdiff_t>(at) + 2, all.begin() + static_cast<std::ptrdiff_t>(at + 2 + size));
+    at += 2 + size;
+  }
+  if (settle != 0) {
+    CHECK(understood == sent);
+    return;
+  }
+  for (const auto& f : understood) CHECK(std::find(sent.begin(), sent.end(), f) == sent.end());
+  // So it answers nothing, and the link finds out.
+  e.pass(e.how.answer / 2);
+  e.pass(e.how.answer / 2);
+  CHECK(!e.is_up());
+  CHECK(e.link.why() == errc::peer_silent);
 }
 
 TEST_CASE("ethernet link: a frame before the delay is over ends the delay", "[vsock]") {

@@ -43,9 +43,8 @@ struct buffer {
 struct client {
   vsock::socket socket;
   bool is_open;
-  bool readable, writable;  // as far as we know: what was told, until a call says otherwise
-  bool is_last;             // nothing follows this answer
-  u64 last_step;            // when it came forward
+  bool is_last;   // nothing follows this answer
+  u64 last_step;  // when it came forward
 
   u8 request[4096];
   usize request_size;
@@ -91,7 +90,7 @@ static void welcome(vsock::socket who) {
   make_room();
   client& c = clients[who.slot];
   c.socket = who;
-  c.is_open = c.readable = c.writable = true;
+  c.is_open = true;
   c.is_last = false;
   c.last_step = ++steps;
   c.request_size = 0;
@@ -269,13 +268,14 @@ static void answer(client& c, bytes head) {
 
 /// Sends what there is room for. False: not all.
 static bool send(client& c, const_bytes& what) {
-  while (c.is_open && c.writable && !what.empty()) {
+  while (!what.empty()) {
     const auto taken = sockets.try_send(c.socket, what);
-    if (taken) what = what.part(*taken, what.size()), c.last_step = ++steps;
-    else if (taken.error() == errc::no_credit || taken.error() == errc::no_buffer) c.writable = false;  // we will be told
-    else drop(c);
+    if (taken.error() == errc::no_credit || taken.error() == errc::no_buffer) return false;
+    if (!taken) return drop(c), false;
+    what = what.part(*taken, what.size());
+    c.last_step = ++steps;
   }
-  return c.is_open && what.empty();
+  return true;
 }
 /// Likewise: a whole answer.
 static bool send_answer(client& c) {
@@ -304,12 +304,10 @@ static bool take_request(client& c) {
       refuse(c, {}, http::too_large);
       return true;
     }
-    if (!c.readable) return false;
     const auto got = sockets.try_receive(c.socket, bytes{c.request}.part(c.request_size, sizeof c.request));
     if (got) c.request_size += *got, c.last_step = ++steps;
-    else if (got.error() == errc::not_ready) c.readable = false;
-    else close(c);
-    if (!c.is_open) return false;
+    else if (got.error() != errc::not_ready) close(c);
+    if (!got) return false;
   }
   answer(c, {c.request, size});
   c.request_size -= size;
@@ -341,8 +339,6 @@ static result<void> run() {
         return;
       }
       client& c = clients[e.which.slot];
-      if (e.what.has(vsock::ready::readable)) c.readable = true;
-      if (e.what.has(vsock::ready::writable)) c.writable = true;
       if (e.what.has(vsock::ready::closed)) close(c);
       else if (e.what.has(vsock::ready::idle)) drop(c);  // gone without a word, or as good as that
     }));

@@ -142,10 +142,13 @@ class arrivals {
   void heard_of_room(connection& c, u16 one, const packet& p) {
     c.out.heard(p.allocation, p.forwarded);
     if (all_.unsent.may_leave(c)) all_.owe(one, debt::data);
-    if (c.out.available() == 0) return;
+    if (c.out.available() == 0) {
+      if (c.now == state::closing && c.gathered.empty()) c.asked_for_credit = false;  // a newcomer may want to know again
+      return;
+    }
     c.asked_for_credit = false;
     if (!c.owed.empty()) all_.try_again(one);  // what waited for room
-    if (c.wants_room) all_.tell_room(one);
+    if (c.wants_bytes != 0) all_.may_have_room(one);
   }
 
   /// Data.
@@ -173,7 +176,10 @@ class arrivals {
   void peer_shuts(u16 one, flags<ends> given_up) {
     connection& c = all_.table[one];
     c.peer_gave_up |= given_up;
-    if (c.peer_gave_up.has(ends::receive)) all_.forget_unsent(one);
+    if (c.peer_gave_up.has(ends::receive)) {
+      all_.forget_unsent(one);
+      all_.sends_no_more(one);
+    }
     all_.try_again(one);  // what waited behind that
     all_.tell(one, {ready::readable, ready::writable});
     if (!c.peer_gave_up.has(ends::both)) return;

@@ -13,9 +13,9 @@ TEST_CASE("hostile: whatever comes in its stream, a network link brings frames t
   std::mt19937 random{seed};
   rig::ethernet_script script;
   std::vector<virtio::u8> moves(600);
-  for (int round = 0; round < 60; ++round) {
+  for (int round = 0; round < 25; ++round) {
     for (auto& one : moves) one = static_cast<virtio::u8>(random());
     script.run({moves.data(), moves.size()});
   }
-  CHECK(script.frames() > 5000);
+  CHECK(script.frames() > 1200);
 }

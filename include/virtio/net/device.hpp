@@ -90,7 +90,7 @@ class device {
     in_.start(area.part(set::dma_bytes, incoming::dma_bytes), form, mtu_);
     out_.start(area.part(sent_at, outgoing::dma_bytes), form);
     in_.post(set_[receive_queue]);
-    starved_ = slept_ = false;
+    starved_ = slept_ = config_changed_ = line_tells_ = false;
     looks_ = 0;
     set_.go();
     set_.kick(receive_queue);
@@ -110,8 +110,9 @@ class device {
     if (features().has(feature::guest_csum)) what.does |= offload::received_checksum;
     return what;
   }
-  /// As it was told last: up, where the device has no STATUS. A change shows at the next `poll` that finds nothing else after an interrupt
-  /// (`acknowledge_interrupt`) or a sleep (`arm`), and without any at one of 4,096 such; the register is read then.
+  /// As it was read last: up, where the device has no STATUS. It is read again at the next `poll` after `acknowledge_interrupt` has said
+  /// `config`; where interrupts come without such words (MSI-X), at the first one after `arm` that finds nothing else; and at one in 4,096
+  /// of those that find nothing.
   [[nodiscard]] link_state state() const { return link_; }
   /// Received frames that were dropped since `start`, by reason.
   [[nodiscard]] const drop_counts& counts() const { return in_.counts(); }
@@ -121,9 +122,9 @@ class device {
   /// Cost: a word of memory for each queue; a register read now and then, see `state`.
   [[nodiscard]] result<bool> poll() {
     VIRTIO_TRY(set_.ready());
-    bool came = false;
-    if (const errc problem = look(came); problem != errc::ok) return problem;
-    return came;
+    bool came = false, news = false;
+    if (const errc problem = look(came, news); problem != errc::ok) return problem;
+    return news;
   }
 
   /// Copies the frame. It leaves at the next `flush`, `poll`, or wait, or when there are no more buffers.
@@ -188,7 +189,11 @@ class device {
     if (!set_.is_up()) return errc::not_started;
     bool gave_up = false;
     const auto ended = [&] { return done() || (gave_up = give_up()); };
-    const errc waited = set_.wait_until(why, [this](bool& came) { return look(came); }, [this] { return arm(); }, ended);
+    const auto turn = [this](bool& came) {
+      bool news = false;
+      return look(came, news);
+    };
+    const errc waited = set_.wait_until(why, turn, [this] { return ask(); }, ended);
     if (gave_up) return errc::canceled;
     if (waited == errc::timed_out) return errc::peer_silent;
     return waited == errc::needs_reset ? fall(waited) : waited;
@@ -198,18 +203,13 @@ class device {
 
   /// Asks for an interrupt when a frame arrives and, after `queue_full`, when there is room again. True: something is there already.
   [[nodiscard]] bool arm() {
-    if (!set_.is_up()) return false;
-    set_.kick(transmit_queue);
-    set_.kick(receive_queue);
-    if (in_.has_next()) return true;
-    const bool something = starved_ ? set_.arm() : set_.arm(receive_queue);
-    slept_ = slept_ || !something;
-    return something;
+    return set_.is_up() && (in_.has_next() || ask());
   }
   void disarm() { set_.disarm(); }
   [[nodiscard]] interrupt_cause acknowledge_interrupt() {
     const interrupt_cause cause = set_.acknowledge_interrupt();
     if (cause.config) __atomic_store_n(&config_changed_, true, __ATOMIC_RELAXED);
+    if (cause.config || cause.queue) __atomic_store_n(&line_tells_, true, __ATOMIC_RELAXED);
     return cause;
   }
   /// Reads the status: `needs_reset` when the device has failed; it is then reset. Errors also: `not_started`; `device_broken`, it will
@@ -224,7 +224,6 @@ class device {
   // Receive buffers are shown to the device so many at a time, or when nothing is left to receive.
   static constexpr u16 show_at = ring::slots < 64 ? (ring::slots + 3) / 4 : 16;
   static constexpr u32 looks_per_config_read = 4096;
-  static constexpr u32 looks_of_a_sleep = looks_per_config_read / 16;  // that ended in a frame
 
   struct facts_in_config {
     mac_address mac{};
@@ -263,42 +262,51 @@ class device {
     came ? set_.found_something() : set_.found_nothing();
   }
 
-  // `came`: a frame is there, or room for one after there was none, or the link's state is another.
-  [[nodiscard, gnu::noinline]] errc look(bool& came) {
-    bool arrived = false, sent = false;
+  // Asks for the interrupts that a program may sleep for. True: there is something to look at.
+  [[nodiscard]] bool ask() {
+    set_.kick(transmit_queue);
+    set_.kick(receive_queue);
+    const bool something = starved_ ? set_.arm() : set_.arm(receive_queue);
+    if (something || wants_config()) return true;
+    slept_ = true;
+    return false;
+  }
+  // `came`: an interrupt that was asked for may be spent, by a buffer that has come back, be it with nothing that counts, by a frame that
+  // waits, whose receiver may take others, or by the configuration. `news`: a frame is there, or room for one after there was none, or the
+  // link's state is another.
+  [[nodiscard, gnu::noinline]] errc look(bool& came, bool& news) {
     flush();
-    if (const errc problem = out_.collect(set_[transmit_queue], sent); problem != errc::ok) return fall(problem);
-    if (sent && starved_) {
+    if (const errc problem = out_.collect(set_[transmit_queue], came); problem != errc::ok) return fall(problem);
+    if (came && starved_) {
       starved_ = false;
-      came = true;
+      news = true;
       set_[transmit_queue].disarm();
     }
-    const errc got = in_.fetch(set_[receive_queue], arrived);
+    const errc got = in_.fetch(set_[receive_queue], came);
     if (got == errc::device_misbehaved) return fall(got);
-    show_buffers(arrived || sent);
-    came = came || got == errc::ok;
-    return look_at_config(came);
+    show_buffers(came);
+    if (got == errc::ok) news = came = true;
+    return look_at_config(came, news);
   }
-  // After an interrupt about it; after a sleep that nothing else explains; and now and then.
-  [[nodiscard]] errc look_at_config(bool& came) {
-    const bool told = __atomic_load_n(&config_changed_, __ATOMIC_RELAXED);
-    if (came && !told) {
-      if (slept_) looks_ += looks_of_a_sleep;
-    } else {
-      looks_ += slept_ || told ? looks_per_config_read : 1;
-    }
-    slept_ = false;
-    if (looks_ < looks_per_config_read) return errc::ok;
+  // Whether an interrupt has said that the configuration changed, or one may have: with MSI-X none says what it is about.
+  [[nodiscard]] bool wants_config() const {
+    return __atomic_load_n(&config_changed_, __ATOMIC_RELAXED) || (slept_ && !__atomic_load_n(&line_tells_, __ATOMIC_RELAXED));
+  }
+  [[nodiscard]] errc look_at_config(bool& came, bool& news) {
+    if (wants_config() ? news && !__atomic_load_n(&config_changed_, __ATOMIC_RELAXED) : news || ++looks_ < looks_per_config_read)
+      return errc::ok;
     looks_ = 0;
+    slept_ = false;
+    came = true;  // interrupts are asked for again
     __atomic_store_n(&config_changed_, false, __ATOMIC_RELAXED);  // ahead of the read: a change behind it is told again
-    return read_state(came);
+    return read_state(news);
   }
-  [[nodiscard, gnu::noinline]] errc read_state(bool& came) {
+  [[nodiscard, gnu::noinline]] errc read_state(bool& news) {
     if (session().needs_reset()) return fall(errc::needs_reset);  // is told by the same interrupt
     if (!features().has(feature::status)) return errc::ok;
     const auto status = read_field(registers(), config::status);
     const link_state now = link_of(status.value_or(0));
-    came = came || now != link_;
+    news = news || now != link_;
     link_ = now;
     return errc::ok;
   }
@@ -319,11 +327,12 @@ class device {
   mac_address mac_{};
   u16 mtu_ = 0;
   u16 unshown_ = 0;  // receive buffers that went back since the device was shown some
-  u32 looks_ = 0;    // polls that found nothing, or what counts for them, since `status` was read
+  u32 looks_ = 0;    // that found nothing, since the state was read
   link_state link_{};
   bool starved_ = false;         // `try_send` has said `queue_full`, and nothing has come back since
-  bool slept_ = false;           // `arm` has found nothing since the last look
+  bool slept_ = false;           // an interrupt was asked for since the state was read
   bool config_changed_ = false;  // an interrupt said so; set by its handler
+  bool line_tells_ = false;      // interrupts say what they are about; likewise
   bool is_showing_ = false;
   incoming in_{};
   outgoing out_{};

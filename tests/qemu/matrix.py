@@ -694,6 +694,17 @@ def skip(why, required=True):
     return 1 if required else SKIPPED
 
 
+def asked_for(*missing):
+    """The version of QEMU, the tree of the guests and the QEMU that a test's command line names; takes them off sys.argv. Ends
+    the program when there is no such QEMU, or one of `missing` says why something else is not here."""
+    version, tree = sys.argv.pop(1), pathlib.Path(sys.argv.pop(1))
+    qemu = os.environ.get(VARIABLES[version])
+    for why in (*missing, "" if qemu else f"no QEMU {version} on this machine"):
+        if why:
+            sys.exit(skip(why))
+    return version, tree, qemu
+
+
 def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true")

@@ -84,10 +84,5 @@ class Crowd(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    VERSION = sys.argv.pop(1)
-    TREE = pathlib.Path(sys.argv.pop(1))
-    QEMU = os.environ.get(matrix.VARIABLES[VERSION])
-    for why in (backend.missing(), "" if QEMU else f"no QEMU {VERSION} on this machine"):
-        if why:
-            sys.exit(matrix.skip(why))
+    _, TREE, QEMU = matrix.asked_for(backend.missing())
     unittest.main(verbosity=2)

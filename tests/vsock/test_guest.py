@@ -7,7 +7,6 @@ usage: test_guest.py 7.2|10 TREE [unittest's arguments]
 What it takes is in the environment: QEMU_7 or QEMU_10, VHOST_DEVICE_VSOCK, as tools/setup --print gives them.
 Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
-import os
 import pathlib
 import socket
 import sys
@@ -102,10 +101,5 @@ class Guest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    VERSION = sys.argv.pop(1)
-    TREE = pathlib.Path(sys.argv.pop(1))
-    QEMU = os.environ.get(matrix.VARIABLES[VERSION])
-    for why in (backend.missing(), "" if QEMU else f"no QEMU {VERSION} on this machine"):
-        if why:
-            sys.exit(matrix.skip(why))
+    _, TREE, QEMU = matrix.asked_for(backend.missing())
     unittest.main(verbosity=2)

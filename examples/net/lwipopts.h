@@ -57,5 +57,6 @@ extern uint16_t lwip_port_dns_port;
 #define LWIP_HTTPD_DYNAMIC_HEADERS 1
 #define HTTPD_LIMIT_SENDING_TO_2MSS 0
 #define HTTPD_MAX_WRITE_LEN(pcb) ((uint16_t)(16 * altcp_mss(pcb))) /* of what it reads ahead of a connection */
+#define HTTPD_MAX_RETRIES 60 /* times two seconds that a client may be silent */
 #define HTTPD_FSDATA_FILE "no_files.h"
 #define HTTPC_POLL_TIMEOUT 7200 /* half seconds of a whole transfer: the program looks for one that stands still */

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The demo's guest and examples/04_vsock_server on the kernel's vhost-vsock, in a Linux that is a guest itself: the command that
-the demo prints, and a web client through socat, as on a machine that has /dev/vhost-vsock.
+"""The demo's guest, examples/04_vsock_server and examples/08_network on the kernel's vhost-vsock, in a Linux that is a guest itself: the
+command that the demo prints, a web client through socat, and a network by gvproxy, as on a machine that has /dev/vhost-vsock.
 
 usage: test_kernel.py 7.2|10 TREE
   TREE  where the guests were built
-What it takes is in the environment: QEMU_7 or QEMU_10, LINUX_HOST, as tools/setup --print gives them; socat and mtools.
+What it takes is in the environment: QEMU_7 or QEMU_10, LINUX_HOST, GVPROXY, as tools/setup --print gives them; socat and mtools.
 Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import os
@@ -22,6 +22,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / folder) for folder in ("tests/vsock", "tests/nested", "tests/qemu", "examples/demo")]
 import host  # noqa: E402
 import inner  # noqa: E402
+import gvproxy  # noqa: E402
+import linux_host  # noqa: E402
 import matrix  # noqa: E402
 import test_server  # noqa: E402
 import vsock  # noqa: E402
@@ -30,16 +32,26 @@ CID = 4
 DISK = ["-drive", "if=none,id=disk,format=raw,file=disk.img,readonly=on", "-device", "virtio-blk-pci,drive=disk"]
 
 
-def socat():
-    """The program and its libraries, for the host."""
-    program = shutil.which("socat")
-    libraries = re.findall(r"(/\S+) \(0x", subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout)
-    return {"/bin/socat": pathlib.Path(program).resolve(), **{name: pathlib.Path(name).resolve() for name in libraries}}
+PAGE = os.urandom(2_000_003)
+
+
+def files():
+    """What the host needs: programs with their libraries, and a page."""
+    socat = shutil.which("socat")
+    return {**linux_host.program(socat), "/bin/socat": pathlib.Path(socat).resolve(), **linux_host.program(os.environ[gvproxy.VARIABLE]),
+            "/www/page": PAGE, "/etc/resolv.conf": b"nameserver 127.0.0.1\n", "/etc/hosts": b""}  # without which gvproxy ends
 
 
 HELLO = f"Hello from inside the guest, CID {CID}: I have read 2 of my disk's 2 MiB, and you are visitor"
 WHOLE = test_server.pattern("kernel", 8_000_001)
 BEFORE = "ip link set lo up"  # in the host
+# Through the second socket the host reaches the guest's port 80: what is written behind the answer goes there.
+NETWORK = """
+httpd -p 127.0.0.1:8081 -h /www
+{gvproxy} -listen vsock://:1024 -listen unix:///tmp/gvproxy.sock -ssh-port -1 >gvproxy.out 2>&1 3<&- &
+until [ -S /tmp/gvproxy.sock ]; do kill -0 $! || {{ cat gvproxy.out; kill $guest; break; }}; sleep 0.05; done
+"""
+TUNNEL = "GET /tunnel?ip=192.168.127.2&port=80 HTTP/1.1\\r\\nHost: gv\\r\\n\\r\\n"
 
 
 def guest(name, tree, image, append, disk, *steps):
@@ -68,9 +80,18 @@ def server(tree):
                  f"socat -u VSOCK-CONNECT:{CID}:{test_server.STOP} -")
 
 
+def network(tree):
+    ask = lambda path: (f"{{ printf '{TUNNEL}'; sleep 2; printf 'GET {path} HTTP/1.0\\r\\n\\r\\n'; sleep 2; }} | "  # noqa: E731
+                        "socat -t 60 - UNIX-CONNECT:/tmp/gvproxy.sock | tr -d '\\r'")
+    append = f"net=vsock url=http://192.168.127.254:8081/page length={len(PAGE)} sha256={test_server.sha256(PAGE)} stall=60"
+    begin = NETWORK.format(gvproxy=os.environ[gvproxy.VARIABLE])
+    return vsock.Guest("the network", tree / "examples/08_network", append, cid=CID,
+                       steps=[("^08_network|DHCP|link", begin), ("^HTTP: serving at", ask("/"), ask("/end"))])
+
+
 def missing(version):
     """Why this cannot run here, None when it can."""
-    return next((why for why in (inner.missing(version), *(
+    return next((why for why in (inner.missing(version), gvproxy.missing(), *(
         None if shutil.which(program) else f"no {program} on this machine" for program in ("socat", "mformat"))) if why), None)
 
 
@@ -84,6 +105,12 @@ class Kernel(unittest.TestCase):
 
     def test_demo(self):
         self.assertEqual(self.said_by_host("the demo"), f"{HELLO} 1.\n{HELLO} 2.\n")
+
+    def test_network(self):
+        said = self.said_by_host("the network")
+        self.assertRegex(said, r"^OKHTTP/1\.[01] 200 OK\n")
+        self.assertIn("Hello from a guest", said)
+        self.assertRegex(self.told["the network"].console, rf"\nHTTP: fetched {len(PAGE)} bytes, SHA-256 [0-9a-f]{{64}}, as expected\n")
 
     def test_server(self):
         whole = f"{test_server.sha256(WHOLE)}  -\n"
@@ -103,6 +130,6 @@ if __name__ == "__main__":
     if WHY:
         sys.exit(matrix.skip(WHY))
     with tempfile.TemporaryDirectory(prefix="virtio-kernel-") as FOLDER:
-        TOLD = vsock.run(os.environ["LINUX_HOST"], os.environ[matrix.VARIABLES[VERSION]], FOLDER, [demo(TREE), server(TREE)], BEFORE,
-                         socat())
+        TOLD = vsock.run(os.environ["LINUX_HOST"], os.environ[matrix.VARIABLES[VERSION]], FOLDER, [demo(TREE), server(TREE), network(TREE)], BEFORE,
+                         files())
     sys.exit(report(TOLD))

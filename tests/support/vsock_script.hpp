@@ -50,7 +50,7 @@ class vsock_script {
   using u64 = virtio::u64;
   using usize = virtio::usize;
   static constexpr virtio::vsock::limits layout{.connections = 4, .listeners = 2, .replies = 3, .receive_packet = 128,
-                                                .receive_buffer = 512, .receive_pool = 1024, .send_packet = 256, .send_packets = 4};
+                                                .receive_buffer = 512, .receive_pool = 1024, .pieces = 2, .send_packet = 256, .send_packets = 4};
   using device = virtio::vsock::device<platform, virtio::pci::modern<host>, Queue, layout>;
 
  public:
@@ -212,6 +212,36 @@ class vsock_script {
       case 17:
         for (const auto& f : model_.open_flows()) model_.send(f, std::vector<u8>(from.byte() * 4u));
         break;
+      case 18: {
+        const usize n = from.byte(), first = from.byte() % (n + 1);
+        (void)d.try_send_all(socket(), {virtio::const_bytes{buffer, first}, virtio::const_bytes{buffer + first, n - first}});
+        break;
+      }
+      case 19: {
+        const u32 n = from.byte() * 4u;
+        const auto again = socket();
+        (void)d.receive_with(socket(), [&](const virtio::vsock::arrived& all) -> usize {
+          usize seen = 0;
+          for (const virtio::const_bytes piece : all) {
+            must(piece.size() != 0 && piece.size() <= layout.receive_packet, "a piece is of one packet");
+            sink_ = piece.data()[piece.size() - 1];
+            seen += piece.size();
+          }
+          must(seen == all.size(), "the pieces are all of it");
+          if (n % 3 == 0) (void)d.try_receive(again, buffer);
+          if (n % 7 == 0) (void)d.close(again);
+          return n;
+        });
+        break;
+      }
+      case 20:
+        if (const auto piece = d.try_take(socket())) held_.push_back(*piece);
+        break;
+      case 21:
+        if (held_.empty()) break;
+        (void)d.give_back(held_[from.byte() % held_.size()]);  // some more than once
+        if (held_.size() > 8) held_.erase(held_.begin());
+        break;
     }
     if (flows_.size() > 64) flows_.erase(flows_.begin(), flows_.begin() + 32);
     if (known_.size() > 64) known_.erase(known_.begin(), known_.begin() + 32);
@@ -230,6 +260,7 @@ class vsock_script {
   std::unique_ptr<parts_type> parts_ = std::make_unique<parts_type>();
   std::vector<virtio::vsock::socket> known_{};
   std::vector<std::pair<u32, u32>> flows_{};
+  std::vector<virtio::vsock::piece> held_{};  // given back ones included
   volatile u32 sink_ = 0;
   u64 last_cid_ = 3;  // none comes again, so that it tells when a packet was made
 };

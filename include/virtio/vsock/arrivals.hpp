@@ -176,6 +176,7 @@ class arrivals {
   void peer_shuts(u16 one, flags<ends> given_up) {
     connection& c = all_.table[one];
     c.peer_gave_up |= given_up;
+    all_.unread.settle(c);
     if (c.peer_gave_up.has(ends::receive)) {
       all_.forget_unsent(one);
       all_.sends_no_more(one);
@@ -194,6 +195,7 @@ class arrivals {
     const result<u16> added = all_.add(p.to_port, peer, static_cast<kind>(p.type), state::established);
     if (!added) return false;
     connection& c = all_.table[*added];
+    all_.replies.drop(p.to_port, peer);  // to a packet of before: it would end this connection now
     c.out.heard(p.allocation, p.forwarded);
     all_.listeners.join(*here, all_.all(), *added);
     all_.to_tell.push(all_.all(), *added);

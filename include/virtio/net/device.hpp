@@ -162,7 +162,8 @@ class device {
     bool came = false;
     if (const errc got = in_.fetch(set_[receive_queue], came); got != errc::ok) {
       if (got == errc::device_misbehaved) return fall(got);
-      show_buffers(came);
+      show_buffers();
+      came ? set_.found_something() : set_.found_nothing();
       return got;
     }
     is_showing_ = true;
@@ -174,7 +175,7 @@ class device {
     in_.settle(first, what, up ? &set_[receive_queue] : nullptr);
     if (!up) return {};
     set_.found_something();
-    if (++unshown_ >= show_at) show_buffers(true);
+    if (++unshown_ >= show_at) show_buffers();
     return {};
   }
   /// The buffers are the device's again from the next `poll` on, or when nothing is left to receive.
@@ -255,11 +256,10 @@ class device {
     return features().has(feature::csum) && what.start >= header_bytes && u32{what.start} + what.offset + 2 <= size;
   }
 
-  void show_buffers(bool came) {
+  void show_buffers() {
     unshown_ = 0;
     in_.post(set_[receive_queue]);
     set_.kick(receive_queue);
-    came ? set_.found_something() : set_.found_nothing();
   }
 
   // Asks for the interrupts that a program may sleep for. True: there is something to look at.
@@ -284,7 +284,8 @@ class device {
     }
     const errc got = in_.fetch(set_[receive_queue], came);
     if (got == errc::device_misbehaved) return fall(got);
-    show_buffers(came);
+    show_buffers();
+    came ? set_.found_something() : set_.found_nothing();
     if (got == errc::ok) news = came = true;
     return look_at_config(came, news);
   }

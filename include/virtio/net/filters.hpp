@@ -106,7 +106,7 @@ class faulty : public filter<Link> {
   /// Two pieces fewer than the link takes: the byte that is wrong, and what is behind it.
   [[nodiscard]] capabilities facts() const {
     capabilities f = this->below_->facts();
-    f.most_pieces = static_cast<u16>(f.most_pieces - detail::smaller(f.most_pieces, u16{2}));
+    f.most_pieces = static_cast<u16>(f.most_pieces - virtio::detail::smaller(f.most_pieces, u16{2}));
     if (f.does.has(offload::checksum)) f.does -= offload::checksum;
     return f;
   }

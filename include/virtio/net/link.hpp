@@ -80,7 +80,7 @@ struct frame {
       const const_bytes part = piece.part(offset, into.size() - done);
       if (!part.empty()) __builtin_memcpy(into.data() + done, part.data(), part.size());
       done += part.size();
-      offset -= detail::smaller(offset, piece.size());
+      offset -= virtio::detail::smaller(offset, piece.size());
     }
     return done;
   }

@@ -355,7 +355,8 @@ class device {
     return usize{all_.unread.size(all_.table[one])};
   }
   /// Sets how many bytes the peer may send ahead, in whole `receive_packet`s, rounded up, but no more than `receive_buffer` has; as far
-  /// as the shared memory allows, as ever. The peer hears of more room at once. What was promised before is not taken back. Errors: `invalid_argument`, none or more than `receive_buffer`; `stale_handle`.
+  /// as the shared memory allows, as ever. The peer hears of more room at once. What was promised before is not taken back. Errors:
+  /// `invalid_argument`, none or more than `receive_buffer`; `stale_handle`.
   [[nodiscard]] result<void> set_window(socket which, u32 size) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     if (size == 0 || size > L.receive_buffer) return errc::invalid_argument;

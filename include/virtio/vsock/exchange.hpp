@@ -17,8 +17,8 @@ class exchange : public sender<P, T, Q, L> {
 
  public:
   using base::all, base::ask_again, base::ask_for_credit, base::finish, base::flush_all, base::forget, base::has_room_for_reply;
-  using base::heard_from, base::kind_of, base::life, base::owe, base::quiet_for, base::release, base::send_owed, base::sends_no_more, base::serve_waiting,
-      base::tell;
+  using base::heard_from, base::kind_of, base::life, base::owe, base::quiet_for, base::release, base::send_owed;
+  using base::sends_no_more, base::serve_waiting, base::tell;
   using base::listeners, base::queues, base::replies, base::table, base::unread, base::unsent;
 
   // Beginnings -----------------------------------------------------------------------------------------------------------

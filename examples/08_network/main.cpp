@@ -50,6 +50,9 @@ static int run(Link& link, Start&& start) {
   static constinit net_example::lwip_netif<Link> interface{};
   lwip_init();
   if (!interface.add(link)) return board::fail("lwIP", errc::no_space);
+  const auto does = link.facts().does;
+  if (does.has(net::offload::checksum)) boot::print("link: computes the checksums of what is sent\n");
+  if (does.has(net::offload::received_checksum)) boot::print("link: checks those of what is received\n");
   network::program program{asked};
   program.begin(interface.lwip());
   while (program.turn()) {

@@ -31,7 +31,7 @@ def names(version):
     """The three tests."""
     return (next(name for name, of in kvm.TESTS.items() if of == version),
             f"nested, QEMU {version}: our guest and its peer through the kernel's vhost-vsock",
-            f"nested, QEMU {version}: the demo, example 04_vsock_server and a network by gvproxy through the kernel's vhost-vsock")
+            f"nested, QEMU {version}: examples through the kernel's vhost-vsock, its tap and gvproxy")
 
 
 def part(name, script):
@@ -50,7 +50,8 @@ def run(version, tree, more, folder):
     cells = kvm.wanted(version, more)
     script, files = kvm.script_and_files(cells, qemu, tree)
     ours, more_files = vsock.everything(linux, tree, more)
-    theirs = [] if test_kernel.missing(version) else [test_kernel.demo(tree), test_kernel.server(tree), test_kernel.network(tree)]
+    theirs = [] if test_kernel.missing(version) else [test_kernel.demo(tree), test_kernel.server(tree), test_kernel.network(tree),
+                                                        test_kernel.card(tree)]
     guests = [*ours, *theirs]
     vsock_script, vsock_files = vsock.prepare(qemu, guests, f"{test_kernel.BEFORE}; {vsock.BEFORE}",
                                               more_files | (test_kernel.files() if theirs else {}), VSOCK_NUMBERS)

@@ -31,7 +31,7 @@ import matrix  # noqa: E402
 import peer  # noqa: E402
 import test_guest  # noqa: E402
 
-MODULES = ("vhost_vsock", "vsock_loopback")
+MODULES = ("vhost_vsock", "vsock_loopback", "tun", "af_packet")
 SCRIPT = """
 mkfifo hold
 peer vsock <>hold >peer.out 2>&1 &

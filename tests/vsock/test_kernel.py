@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """The demo's guest, examples/04_vsock_server and examples/08_network on the kernel's vhost-vsock, in a Linux that is a guest itself: the
-command that the demo prints, a web client through socat, and a network by gvproxy, as on a machine that has /dev/vhost-vsock.
+command that the demo prints, a web client through socat, and a network by gvproxy and by a tap, as on a machine that has these.
 
 usage: test_kernel.py 7.2|10 TREE
   TREE  where the guests were built
@@ -19,12 +19,13 @@ import unittest
 
 sys.dont_write_bytecode = True
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / folder) for folder in ("tests/vsock", "tests/nested", "tests/qemu", "examples/demo")]
+sys.path[:0] = [str(ROOT / folder) for folder in ("tests/net", "tests/vsock", "tests/nested", "tests/qemu", "examples/demo")]
 import host  # noqa: E402
 import inner  # noqa: E402
 import gvproxy  # noqa: E402
 import linux_host  # noqa: E402
 import matrix  # noqa: E402
+import test_network  # noqa: E402
 import test_server  # noqa: E402
 import vsock  # noqa: E402
 
@@ -33,6 +34,7 @@ DISK = ["-drive", "if=none,id=disk,format=raw,file=disk.img,readonly=on", "-devi
 
 
 PAGE = os.urandom(2_000_003)
+DATA = test_network.pattern(3_000_001)
 
 
 def files():
@@ -89,6 +91,26 @@ def network(tree):
                        steps=[("^08_network|DHCP|link", begin), ("^HTTP: serving at", ask("/"), ask("/end"))])
 
 
+TAP = """
+ip addr add 10.9.0.1/24 dev tap0
+ip link set tap0 up
+httpd -p 10.9.0.1:8082 -h /www
+printf 'interface tap0\\nstart 10.9.0.2\\nend 10.9.0.2\\noption subnet 255.255.255.0\\noption router 10.9.0.1\\nlease_file /tmp/leases\\n' >udhcpd.conf
+: >/tmp/leases
+udhcpd -f udhcpd.conf >/dev/null 2>&1 3<&- &
+"""
+
+
+def card(tree):
+    """A network card on a tap: this kernel leaves checksums to the other end, and takes them from there, as nothing does that needs no
+    privileges."""
+    append = f"net=virtio url=http://10.9.0.1:8082/page length={len(PAGE)} sha256={test_server.sha256(PAGE)} data={len(DATA)} stall=60"
+    return vsock.Guest("the card", tree / "examples/08_network", append, cid=CID,
+                       extra=["-netdev", "tap,id=tap,ifname=tap0,script=no,downscript=no", "-device", "virtio-net-pci,netdev=tap,romfile="],
+                       steps=[("^link: a virtio", TAP), ("^HTTP: serving at", "wget -q -O - http://10.9.0.2/data | sha256sum",
+                                                         "wget -q -O /dev/null http://10.9.0.2/end")])
+
+
 def missing(version):
     """Why this cannot run here, None when it can."""
     return next((why for why in (inner.missing(version), gvproxy.missing(), *(
@@ -112,6 +134,13 @@ class Kernel(unittest.TestCase):
         self.assertIn("Hello from a guest", said)
         self.assertRegex(self.told["the network"].console, rf"\nHTTP: fetched {len(PAGE)} bytes, SHA-256 [0-9a-f]{{64}}, as expected\n")
 
+    def test_card(self):
+        self.assertEqual(self.said_by_host("the card"), f"{test_server.sha256(DATA)}  -\n")
+        console = self.told["the card"].console
+        for line in ("link: computes the checksums of what is sent", "link: checks those of what is received"):
+            self.assertIn(f"{line}\n", console)
+        self.assertRegex(console, rf"\nHTTP: fetched {len(PAGE)} bytes, SHA-256 [0-9a-f]{{64}}, as expected\n")
+
     def test_server(self):
         whole = f"{test_server.sha256(WHOLE)}  -\n"
         self.assertEqual(self.said_by_host("the server"), f"{whole}100000\n{whole}")
@@ -130,6 +159,6 @@ if __name__ == "__main__":
     if WHY:
         sys.exit(matrix.skip(WHY))
     with tempfile.TemporaryDirectory(prefix="virtio-kernel-") as FOLDER:
-        TOLD = vsock.run(os.environ["LINUX_HOST"], os.environ[matrix.VARIABLES[VERSION]], FOLDER, [demo(TREE), server(TREE), network(TREE)], BEFORE,
+        TOLD = vsock.run(os.environ["LINUX_HOST"], os.environ[matrix.VARIABLES[VERSION]], FOLDER, [demo(TREE), server(TREE), network(TREE), card(TREE)], BEFORE,
                          files())
     sys.exit(report(TOLD))

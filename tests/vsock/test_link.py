@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """A guest with a network over its socket device: network.cpp, on vhost-device-vsock, with gvproxy; and without it, for a while.
 
-usage: test_network.py 7.2|10 TREE [unittest's arguments]
+usage: test_link.py 7.2|10 TREE [unittest's arguments]
   TREE  where the guests were built
 What it takes is in the environment: QEMU_7 or QEMU_10, VHOST_DEVICE_VSOCK, GVPROXY, as tools/setup --print gives them. Status 77:
 something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).

@@ -89,6 +89,8 @@ void put(char c) {
 void exit(int code) {
     // QEMU's own status becomes (code << 1) | 1 and has eight bits, hence the range.
     out8(debug_exit, static_cast<uint8_t>(code < 0 || code > 127 ? 127 : code));
+    // QEMU ends a moment later, and the port reads as 0 until then; where there is none it reads as ones.
+    for (const uint64_t began = timestamp(); in8(debug_exit) == 0 && milliseconds_since(began) < 10'000;) pause();
     // No monitor but QEMU passes a status on, so it is printed for those.
     print("exit ", static_cast<unsigned long long>(static_cast<unsigned>(code)), "\n");
     out8(sleep_control, 0x34);  // S5, sleep enabled: Cloud Hypervisor and Alioth

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Sequences of calls and packets that each were a mistake once.
-#include <catch2/generators/catch_generators.hpp>
-
 #include <vector>
 
-#include "lies.hpp"
 #include "vsock.hpp"
 
 using namespace virtio;
@@ -142,55 +139,4 @@ TEST_CASE("vsock corners: an orderly end is one, whoever began it", "[vsock]") {
   u8 into[10];
   CHECK(s->try_receive(one, into).error() == errc::peer_closed);
   REQUIRE(s->close(one));
-}
-
-TEST_CASE("vsock corners: a send that finds the device lying says so, and keeps no place in a line", "[vsock][hostile]") {
-  const int how = GENERATE(0, 1);
-  CAPTURE(how);
-  sockets s;
-  REQUIRE(s.begin());
-  s.m.expect_objections = true;
-  const auto one = s.connected();
-  const auto packet = pattern(4096);
-  s.model.tx = op::sending::keep;
-  while (s.offer(one, packet)) {}
-  s.model.settle();
-  rig::lie(static_cast<virtio::testing::split_device&>(s.model.ring_in_use(1)), 0, 0);
-  if (how == 0) CHECK(s.offer(one, packet).error() == errc::device_misbehaved);
-  else CHECK(s->try_send_all(one, {const_bytes{packet}}).error() == errc::device_misbehaved);
-  CHECK(s.offer(one, packet).error() == errc::device_misbehaved);
-  REQUIRE(s.begin());
-  s.model.tx = op::sending::serve;
-  s.check_works(s.connected());
-}
-
-TEST_CASE("vsock corners: the answer to a stray packet does not end a connection that begins at the same address", "[vsock]") {
-  started s;
-  s.m.expect_objections = true;
-  REQUIRE(s->listen(80, 4));
-  const vsock_flow f{80, 1234, 2}, other{80, 1235, 2};
-  s.model.inject(op::packet(f, op::credit_update));
-  s.model.inject(op::packet(other, op::credit_update));
-  (void)s.model.connect(80, 1234);  // all in one batch
-  s.forget();
-  s.settle();
-  REQUIRE(s->try_accept(80));
-  CHECK(s.model.is_open(f));
-  CHECK(s.model.count(op::reset) == 1);  // the other is answered
-}
-
-TEST_CASE("vsock corners: a closing connection that cannot give way does not let newcomers take the last place", "[vsock]") {
-  started s;
-  s.m.expect_objections = true;
-  REQUIRE(s->listen(80, 100));
-  const auto slow = s.accepted(80, 50);
-  s.end(slow).answers_shutdown = false;
-  s.end(slow).reads = false;
-  REQUIRE(s.offer(slow, pattern(4000)));
-  s.settle();
-  REQUIRE(s->close(slow));
-  s.settle();
-  for (u32 i = 0; i < 20; ++i) (void)s.model.connect(80, 100 + i);
-  s.settle();
-  CHECK(s->try_connect({2, open_port}));
 }

@@ -142,13 +142,10 @@ class arrivals {
   void heard_of_room(connection& c, u16 one, const packet& p) {
     c.out.heard(p.allocation, p.forwarded);
     if (all_.unsent.may_leave(c)) all_.owe(one, debt::data);
-    if (c.out.available() == 0) {
-      if (c.now == state::closing && c.gathered.empty()) c.asked_for_credit = false;  // a newcomer may want to know again
-      return;
-    }
+    if (c.out.available() == 0) return;
     c.asked_for_credit = false;
     if (!c.owed.empty()) all_.try_again(one);  // what waited for room
-    if (c.wants_bytes != 0) all_.may_have_room(one);
+    if (c.wants_room) all_.tell_room(one);
   }
 
   /// Data.
@@ -176,11 +173,7 @@ class arrivals {
   void peer_shuts(u16 one, flags<ends> given_up) {
     connection& c = all_.table[one];
     c.peer_gave_up |= given_up;
-    all_.unread.settle(c);
-    if (c.peer_gave_up.has(ends::receive)) {
-      all_.forget_unsent(one);
-      all_.sends_no_more(one);
-    }
+    if (c.peer_gave_up.has(ends::receive)) all_.forget_unsent(one);
     all_.try_again(one);  // what waited behind that
     all_.tell(one, {ready::readable, ready::writable});
     if (!c.peer_gave_up.has(ends::both)) return;
@@ -195,7 +188,6 @@ class arrivals {
     const result<u16> added = all_.add(p.to_port, peer, static_cast<kind>(p.type), state::established);
     if (!added) return false;
     connection& c = all_.table[*added];
-    all_.replies.drop(p.to_port, peer);  // to a packet of before: it would end this connection now
     c.out.heard(p.allocation, p.forwarded);
     all_.listeners.join(*here, all_.all(), *added);
     all_.to_tell.push(all_.all(), *added);

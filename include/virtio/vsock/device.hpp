@@ -227,13 +227,9 @@ class device {
     connection& c = all_.table[one];
     if (all_.unsent.may_leave(c)) all_.owe(one, detail::debt::data);
     else if (!c.gathered.empty()) all_.ask_for_credit(one);  // the answer may let it leave
-    if (!data.empty()) {
-      const errc lack = all_.want_room(one, 1);
-      all_.send_owed();
-      if (taken == 0) return lack;
-      return taken;
-    }
+    if (!data.empty()) all_.want_room(one, 1);
     all_.send_owed();
+    if (taken == 0 && given != 0) return all_.table[one].out.available() == 0 ? errc::no_credit : errc::no_buffer;
     return taken;
   }
   /// Takes all of several pieces to send, one behind the other, or nothing: `try_send_all(s, {head, frame})`. They travel together, in one
@@ -243,10 +239,9 @@ class device {
     VIRTIO_TRY(all_.may_send(all_.table[one]));
     if (all_.table[one].messages) return errc::invalid_argument;
     if (pieces.size() == 0) return {};
-    result<void> taken = all_.gather_all(one, pieces);
+    const result<void> taken = all_.gather_all(one, pieces);
     if (all_.unsent.may_leave(all_.table[one])) all_.owe(one, detail::debt::data);
-    else if (!all_.table[one].gathered.empty()) all_.ask_for_credit(one);  // as in try_send
-    if (lacks_room(taken.error())) taken = all_.want_room(one, static_cast<u32>(pieces.size()));
+    if (taken.error() == errc::no_credit || taken.error() == errc::no_buffer) all_.want_room(one, static_cast<u32>(pieces.size()));
     all_.send_owed();
     return taken;
   }
@@ -286,9 +281,9 @@ class device {
       copied += here.size();
       all_.unread.consume(all_.table[one], all_.queues.received, static_cast<u32>(here.size()));
     }
-    if (copied == 0 && into.empty()) return copied;
-    if (copied == 0) return all_.nothing_to_read(all_.table[one]);
-    all_.template after_reading<detail::reading::copied>(one);
+    if (copied == 0) return into.empty() ? result<usize>{copied} : all_.nothing_to_read(all_.table[one]);
+    all_.after_reading(one);
+    all_.after_copying(one);
     return copied;
   }
   /// Shows what has arrived, where it is: `look(arrived)` sees all of it, in pieces, `look(const_bytes)` the first piece; it says how many
@@ -335,6 +330,7 @@ class device {
     }
     return got;
   }
+  [[nodiscard]] bool is_held(const piece& which) const { return all_.pieces.find(which) != nullptr; }
   /// The program is done with a piece. Errors: `stale_handle`, it was given back, or is no longer there.
   [[nodiscard]] result<void> give_back(const piece& which) {
     const auto* const known = all_.pieces.find(which);
@@ -355,8 +351,7 @@ class device {
     return usize{all_.unread.size(all_.table[one])};
   }
   /// Sets how many bytes the peer may send ahead, in whole `receive_packet`s, rounded up, but no more than `receive_buffer` has; as far
-  /// as the shared memory allows, as ever. The peer hears of more room at once. What was promised before is not taken back. Errors:
-  /// `invalid_argument`, none or more than `receive_buffer`; `stale_handle`.
+  /// as the shared memory allows, as ever. The peer hears of more room at once. What was promised before is not taken back. Errors: `invalid_argument`, none or more than `receive_buffer`; `stale_handle`.
   [[nodiscard]] result<void> set_window(socket which, u32 size) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     if (size == 0 || size > L.receive_buffer) return errc::invalid_argument;
@@ -365,8 +360,8 @@ class device {
   }
 
   /// Takes one message to send, whole or not at all, and behind those that have not left yet. It leaves at once if the queue has room.
-  /// Errors: as `try_send`, where `no_credit` says that the peer has no room behind those, and they may have to leave first; `too_long` for
-  /// what neither our send buffers nor the peer can ever hold; `invalid_argument` for no bytes, which no host delivers, and on a stream.
+  /// Errors: as `try_send`; `too_long` for what neither our send
+  /// buffers nor the peer can ever hold; `invalid_argument` for no bytes, which no host delivers, and on a stream.
   [[nodiscard]] result<void> try_send_message(socket which, const_bytes data, border end = border::message) {
     return try_send_message(which, scatter<const_bytes>{&data, 1}, end);
   }
@@ -376,9 +371,9 @@ class device {
     connection& c = all_.table[one];
     VIRTIO_TRY(all_.may_send(c));
     if (!c.messages || pieces.size() == 0) return errc::invalid_argument;
-    result<void> taken = all_.gather_message(one, pieces, end);
+    const result<void> taken = all_.gather_message(one, pieces, end);
     if (taken) all_.owe(one, detail::debt::data);
-    if (lacks_room(taken.error())) taken = all_.want_room(one, static_cast<u32>(pieces.size()));
+    if (taken.error() == errc::no_credit || taken.error() == errc::no_buffer) all_.want_room(one, static_cast<u32>(pieces.size()));
     all_.send_owed();
     return taken;
   }
@@ -432,12 +427,13 @@ class device {
     if (c.now == state::ended) return c.why;
     c.gave_up |= what;
     all_.unread.settle(c);
-    all_.shut(one);
+    if (!c.gathered.empty()) all_.owe(one, detail::debt::data);
+    all_.owe(one, detail::debt::shutdown);
+    all_.send_owed();
     return {};
   }
   /// Closes in good order: what was sent arrives, then the peer hears that this is the end. The name is stale at once, the place free
-  /// when the peer has agreed; when places run out, the one that has waited longest is reset whose peer has read everything. Errors:
-  /// `stale_handle`.
+  /// when the peer has agreed; when places run out, those who have waited longest for that are reset. Errors: `stale_handle`.
   [[nodiscard]] result<void> close(socket which) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     connection& c = all_.table[one];
@@ -544,19 +540,10 @@ class device {
  private:
   friend stream_type;
 
-  [[nodiscard]] static bool lacks_room(errc error) { return error == errc::no_credit || error == errc::no_buffer; }
-  /// Lets what was gathered leave ahead of a wait, as `arm` does: not to a peer that has far too many small packets to read.
-  void flush_gently(socket which) {
-    const auto one = all_.find(which);
-    if (!one) return;
-    all_.flush_gently(*one);
-    all_.send_owed();
-  }
-
   /// Whether a send found no room, and `writable` was not told since.
   [[nodiscard]] bool waits_for_room(socket which) const {
     const auto one = all_.find(which);
-    return one && all_.table[*one].wants_bytes != 0 && all_.may_send(all_.table[*one]);
+    return one && all_.table[*one].wants_room && all_.may_send(all_.table[*one]);
   }
   /// Why no more will arrive: `too_long`, the peer has sent all that it may before some of it was read; `not_ready`, more will.
   [[nodiscard]] errc why_no_more(socket which) {
@@ -578,7 +565,8 @@ class device {
     if (!whole || c.read_up_to != from) return errc::in_use;
     if (c.messages) --c.whole_messages;
     all_.unread.consume_pieces(c, all_.queues.received, done);
-    all_.template after_reading<detail::reading::shown>(one);
+    all_.after_reading(one);
+    all_.after_leaving(one);
     return done;
   }
 

@@ -359,3 +359,54 @@ TEST_CASE("net: receive buffers go back to the device a few at a time", "[net]")
   CHECK(receive(d, none) == errc::not_ready);
   CHECK(model.doorbells(0) == before + 5);
 }
+
+TEST_CASE("net: the name of a frame that was shown and not kept is stale, and names no later frame", "[net]") {
+  constexpr net::options one{.receive_buffers = 1, .send_buffers = 1};
+  rig::machine m;
+  auto& model = m.add<net_model>(seat::modern, 4);
+  net_driver<split_queue<8>, one> d;
+  REQUIRE(d.start(m, m.where(4)));
+  net::kept_frame old{};
+  SECTION("done with") {
+    seen_frame first;
+    model.arrive(frame_of(60));
+    REQUIRE(receive(d, first) == errc::ok);
+    (void)d->poll();
+    (void)model.step();
+    old = first.name;
+  }
+  SECTION("the device was started anew inside the callback") {
+    model.arrive(frame_of(60));
+    (void)d->receive_with([&](const net::frame& f) {
+      old = f.name;
+      REQUIRE(d->reset());
+      REQUIRE(d.start(m, m.where(4)));
+      return net::after_look::keep;
+    });
+  }
+  seen_frame second;
+  model.arrive(frame_of(61));
+  REQUIRE(receive(d, second, net::after_look::keep) == errc::ok);
+  CHECK(d->give_back(old).error() == errc::stale_handle);
+  CHECK(d->give_back(second.name));
+}
+
+TEST_CASE("net: a wait ends when its own condition has taken the device down", "[net]") {
+  rig::machine m;
+  auto& model = m.add<net_model>(seat::modern, 4);
+  net_driver<> d;
+  REQUIRE(d.start(m, m.where(4)));
+  const bool hands_off = GENERATE(false, true);
+  u32 calls = 0;
+  CHECK(d->wait_until(waiting::peer, [&] {
+    if (++calls != 3) return false;
+    if (hands_off) {
+      CHECK(d->hand_off());
+    } else {
+      model.set_needs_reset();
+      CHECK(d->check().error() == errc::needs_reset);
+    }
+    return false;
+  }) == errc::not_started);
+  CHECK(calls == 3);
+}

@@ -632,6 +632,8 @@ TEST_CASE("ethernet link: poll says when something has come or changed", "[vsock
   e.model.send(e.flow(), framed(some_frame(60)));
   e.model.settle();
   CHECK(*e.link.poll() == true);
+  CHECK(*e.link.poll() == true);  // it is there still
+  CHECK(e.received() == frames{some_frame(60)});
   CHECK(*e.link.poll() == false);
   e.model.abort(e.flow());
   e.model.settle();
@@ -779,4 +781,61 @@ TEST_CASE("ethernet link: frames that are larger than a receive buffer lie in se
   CHECK(next == 100);
   e.feed(framed(some_frame(9014, 5)));
   CHECK(e.received() == frames{some_frame(9014, 5)});
+}
+
+TEST_CASE("ethernet link: the largest MTU is what the pieces can hold", "[vsock]") {
+  constexpr vsock::limits four{.connections = 4, .receive_packet = 4096, .receive_buffer = 65536, .pieces = 4};
+  constexpr vsock::limits eight{.connections = 4, .receive_packet = 512, .receive_buffer = 65536, .pieces = 8};
+  STATIC_REQUIRE(rig::basic_ethernet<four>::link_type::largest_mtu == 4074);
+  STATIC_REQUIRE(rig::basic_ethernet<eight>::link_type::largest_mtu == 1514);
+  rig::basic_ethernet<four> e;
+  e.how.mtu = 4075;
+  CHECK_FALSE(e.link.start(*e.d, e.how));
+  e.how.mtu = net::usual_mtu;
+  e.up();
+  e.feed(framed(some_frame(60)));
+  CHECK(e.received() == frames{some_frame(60)});
+}
+
+TEST_CASE("ethernet link: a frame that was not received yet is told again, and lets nobody sleep", "[vsock]") {
+  const auto done = [](const net::frame&) { return after_look::done; };
+  ethernet e;
+  e.up();
+  e.model.send(e.flow(), join(framed(some_frame(60)), framed(some_frame(61))));
+  e.model.settle();
+  CHECK(*e.link.poll());
+  CHECK(e.link.receive_with(done));
+  CHECK(*e.link.poll());
+  CHECK(e.link.arm());
+  CHECK(e.link.receive_with(done));
+  CHECK_FALSE(*e.link.poll());
+  CHECK_FALSE(e.link.arm());
+}
+
+TEST_CASE("ethernet link: what had arrived before the device was started again is not shown", "[vsock]") {
+  const auto done = [](const net::frame&) { return after_look::done; };
+  ethernet e;
+  e.up();
+  e.feed(join(framed(some_frame(60)), framed(some_frame(60, 2))));
+  REQUIRE(e.link.receive_with(done));
+  REQUIRE(e.d->reset());
+  const bool again = GENERATE(false, true);
+  if (again) REQUIRE(e.begin());
+  CHECK(e.link.receive_with(done).error() == errc::not_ready);
+}
+
+TEST_CASE("ethernet link: a connection that is lost and leaves a bad length is lost once", "[vsock]") {
+  ethernet e;
+  e.up();
+  e.feed(framed(some_frame(60)));
+  REQUIRE(e.received().size() == 1);
+  e.model.send(e.flow(), frame_bytes{1, 0, 5, 5});
+  (void)e.model.close(e.flow());
+  e.turn();
+  REQUIRE_FALSE(e.is_up());
+  const u64 due = e.link.due_in();
+  const errc why = e.link.why();
+  (void)e.link.receive_with([](const net::frame&) { return after_look::done; });
+  CHECK(e.link.due_in() == due);
+  CHECK(e.link.why() == why);
 }

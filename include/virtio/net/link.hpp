@@ -94,8 +94,8 @@ enum class after_look : u8 {
 
 /// A link:
 ///  1. `mac()`, `facts()` and `state()` say what it is; `state` changes by `poll` and by what else moves frames;
-///  2. `poll()` moves what can be moved: frames that were sent come back, time is looked at. True: something has come or changed, look at
-///     `state` and receive. Errors: those of the device, which is down then;
+///  2. `poll()` moves what can be moved: frames that were sent come back, time is looked at. True: a frame is there, or something has
+///     changed: look at `state`, and receive. Errors: those of the device, which is down then;
 ///  3. `try_send(pieces, compute)` takes a frame to send, all of it or nothing. It is copied, or the device is done with it, or it lies in
 ///     memory of the link: the caller's memory is its own again. Errors: `queue_full`, no room now, and `poll` makes some; `not_ready`, the
 ///     link is down; `too_long` beyond the MTU; `invalid_argument` below 14 bytes, or a checksum that the link does not compute, or that does

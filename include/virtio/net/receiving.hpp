@@ -36,6 +36,7 @@ class received_frames {
  public:
   static constexpr usize dma_bytes = pool::dma_bytes;
   static constexpr u32 most_buffers = 1 + (more + room + long_header - 1) / (room + long_header);
+  static_assert(Ring::slots >= most_buffers, "a frame does not fit into a queue of buffers: a larger queue, or larger options::frame_bytes");
   static_assert(O.receive_buffers >= most_buffers, "a frame does not fit into all receive buffers: more options::receive_buffers");
   /// Frames that can be kept while another arrives.
   static constexpr u16 most_kept = static_cast<u16>(O.receive_buffers / most_buffers - 1);
@@ -51,7 +52,7 @@ class received_frames {
   void forget() { next_ = {}; }
   /// No name is valid any more.
   void end_kept() {
-    for (u32& one : generation_) one += one & 1;
+    for (u32& one : kept_as_) one = 0;
   }
 
   [[nodiscard]] bool has_next() const { return next_.is_complete; }
@@ -98,14 +99,14 @@ class received_frames {
     shown.size = next_.size;
     shown.sum = next_.sum;
     shown.compute = next_.compute;
-    shown.name = {static_cast<u16>(first.number()), generation_[first.number()] + 1};
+    shown.name = {static_cast<u16>(first.number()), (shown_ += 2) | 1};
     next_.is_complete = false;
     what = look(static_cast<const frame&>(shown));
     return first;
   }
   /// What becomes of a frame that was shown. With a ring its buffers are staged again at once.
   [[gnu::always_inline]] void settle(buffer_index first, after_look what, Ring* ring) {
-    if (what == after_look::keep) return void(++generation_[first.number()]);
+    if (what == after_look::keep) return void(kept_as_[first.number()] = shown_ | 1);
     for (buffer_index one = first; !one.is_none();) {
       const buffer_index after = pool_.after(one);
       pool_.after(one) = no_buffer;
@@ -115,9 +116,8 @@ class received_frames {
   }
   /// Ends the keeping of a frame. Errors: `stale_handle`.
   [[nodiscard]] result<void> give_back(kept_frame name) {
-    if (name.slot >= O.receive_buffers || (name.generation & 1) == 0 || generation_[name.slot] != name.generation)
-      return errc::stale_handle;
-    ++generation_[name.slot];
+    if (name.slot >= O.receive_buffers || name.generation == 0 || kept_as_[name.slot] != name.generation) return errc::stale_handle;
+    kept_as_[name.slot] = 0;
     recycle(buffer_index{name.slot});
     return {};
   }
@@ -248,7 +248,8 @@ class received_frames {
   u32 most_ = 0;  // bytes of a frame
   drop_counts counts_{};
   u16 size_[O.receive_buffers]{};       // of what a buffer has of its frame
-  u32 generation_[O.receive_buffers]{};  // of the frame that begins in this buffer: odd while it is kept
+  u32 shown_ = 0;  // and one: the name of the last frame that was shown
+  u32 kept_as_[O.receive_buffers]{};  // the name of the frame that begins in this buffer, while it is kept
 };
 
 }  // namespace virtio::net::detail

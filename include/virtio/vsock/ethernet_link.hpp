@@ -59,11 +59,12 @@ class ethernet_link {
   /// `limits::pieces` for all the buffers that it can lie in.
   static constexpr u32 largest_mtu = [] {
     u32 mtu = virtio::detail::smaller(u32{65535}, bounds.sure_window() / 2 - most_prefix_bytes) - longest_frame(0);
-    if (buffers_for(mtu) > bounds.pieces) mtu = (bounds.pieces - 4u) / 2 * bounds.receive_packet - longest_frame(0) - most_prefix_bytes;
+    if (buffers_for(mtu) > bounds.pieces) mtu = ((bounds.pieces - 4u) / 2 + 1) * bounds.receive_packet - longest_frame(0) - most_prefix_bytes;
     return mtu;
   }();
 
  private:
+  static_assert(largest_mtu >= net::usual_mtu && largest_mtu <= 65535);
   static constexpr u32 most_parts = buffers_for(largest_mtu);
   static constexpr u16 most_pieces = 8;  // of a frame to send, the prefix included
 
@@ -78,6 +79,9 @@ class ethernet_link {
     sockets_ = &sockets;
     clock_ = clock;
     how_ = how;
+    const u32 usual = 2 + (longest_frame(how.mtu) - 1) / bounds.receive_packet;  // buffers of a frame
+    most_kept_ = 0;
+    for (u32 left = bounds.pieces - buffers_for(how.mtu); left >= usual; left -= usual) ++most_kept_;
     why_ = errc::ok;
     pause_ = 0;
     at_ = 0;
@@ -95,8 +99,7 @@ class ethernet_link {
   [[nodiscard]] net::mac_address mac() const { return how_.mac; }
   /// A peer that cuts frames into scraps can make it fewer that can be kept: then no more are shown until some were given back.
   [[nodiscard]] net::capabilities facts() const {
-    const u32 usual = 2 + (longest_frame(how_.mtu) - 1) / bounds.receive_packet;
-    return {how_.mtu, most_pieces - 1, static_cast<u16>((bounds.pieces - buffers_for(how_.mtu)) / usual), {}};
+    return {how_.mtu, most_pieces - 1, most_kept_, {}};
   }
   [[nodiscard]] net::link_state state() const { return now_ == phase::up ? net::link_state::up : net::link_state::down; }
   /// Why the link went down last, or did not come up: what `vsock::device` says of the connection; `peer_silent`, it did not answer in time;
@@ -119,7 +122,7 @@ class ethernet_link {
     });
     const bool changed = step();
     if (!told) return told.error();
-    return came || changed;
+    return came || changed || has_frame();
   }
   /// The same for a program with nothing else at the device.
   [[nodiscard]] result<bool> poll() {
@@ -176,11 +179,12 @@ class ethernet_link {
     requires requires(F& look, const net::frame& f) { { look(f) } -> same_as<net::after_look>; }
   [[nodiscard]] result<void> receive_with(F&& look) {
     const u32 head = prefix_bytes(how_.frames);
+    forget_what_is_gone();
     if (!have(head) || free_names_ == 0) return errc::not_ready;
     const u32 size = next_size(head);
     if (!is_frame_size(size, how_.mtu)) [[unlikely]] {
       drop();
-      lose(errc::out_of_range);
+      if (now_ != phase::pausing) lose(errc::out_of_range);  // what has come of a connection that is lost already counts once
       return errc::not_ready;
     }
     if (!have(head + size)) return errc::not_ready;
@@ -232,7 +236,7 @@ class ethernet_link {
     return sockets_->wait_until(why, ended, give_up);
   }
   /// A timer must end the sleep as well: see `due_in`.
-  [[nodiscard]] bool arm() { return sockets_ != nullptr && sockets_->arm(); }
+  [[nodiscard]] bool arm() { return sockets_ != nullptr && (has_frame() || sockets_->arm()); }
   void disarm() {
     if (sockets_ != nullptr) sockets_->disarm();
   }
@@ -315,6 +319,13 @@ class ethernet_link {
   void drop() {
     if (is_named()) (void)sockets_->abort(socket_);
     socket_ = {};
+    forget_queue();
+  }
+  /// After a reset of the device its memory is not ours, nor what the queue has.
+  void forget_what_is_gone() {
+    if (first_ != 0 && !sockets_->is_held(parts_[first_ - 1].held)) [[unlikely]] forget_queue();
+  }
+  void forget_queue() {
     while (first_ != 0) (void)pop();
     queued_ = from_ = 0;
   }
@@ -349,6 +360,15 @@ class ethernet_link {
 
   // The stream -------------------------------------------------------------------------------------------------------------
 
+  /// Whether `receive_with` has something to do.
+  [[nodiscard]] bool has_frame() {
+    if (queued_ == 0 && sockets_->unread(socket_).value_or(0) == 0) return false;
+    forget_what_is_gone();
+    const u32 head = prefix_bytes(how_.frames);
+    if (free_names_ == 0 || !have(head)) return false;
+    const u32 size = next_size(head);
+    return !is_frame_size(size, how_.mtu) || have(head + size);
+  }
   /// Whether the next `n` bytes are in the queue: they are taken from the stream, as soon as all of them have come.
   [[nodiscard]] bool have(u32 n) {
     if (queued_ < n && first_ == 0 && !take()) return false;
@@ -456,6 +476,7 @@ class ethernet_link {
   u32 from_ = 0;              // of its first buffer
   u32 queued_ = 0;            // bytes in it
   u16 free_parts_ = 0, free_names_ = 0;  // and one
+  u16 most_kept_ = 0;
   u32 sent_ = 0, read_ = 0;  // bytes of frames, and of those what the peer had read when it was looked at
   u32 pause_ = 0;
   u32 times_up_ = 0;

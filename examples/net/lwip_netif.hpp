@@ -74,6 +74,7 @@ class lwip_netif {
   [[nodiscard]] unsigned lost() const { return lost_; }      // for want of memory
 
  private:
+  static constexpr usize headers = virtio::net::header_bytes + 60 + 60;  // of Ethernet, of IP and of TCP, at their longest
   static constexpr usize most_pieces = 16;  // of a frame, of those that are not joined
   static constexpr u16 segments_to_check = NETIF_CHECKSUM_CHECK_TCP | NETIF_CHECKSUM_CHECK_UDP;
   static constexpr u16 to_check = segments_to_check | NETIF_CHECKSUM_CHECK_IP | NETIF_CHECKSUM_CHECK_ICMP;
@@ -126,6 +127,8 @@ class lwip_netif {
   }
   pbuf* lend(const virtio::net::frame& seen) {
     if (Lent == 0 || lent_ >= link_->facts().most_kept || seen.pieces.count == 0) return nullptr;
+    // lwIP looks for headers in the first pbuf alone, and drops what has them elsewhere.
+    if (seen.pieces.first[0].size() < virtio::detail::smaller<usize>(seen.size, headers)) return nullptr;
     loan* pieces[most_pieces];
     usize found = 0;
     for (loan& one : loans_) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
 
 extern "C" {
 struct ip4_addr;
@@ -264,6 +265,7 @@ TEST_CASE("lwip_netif: a byte that changed on the wire is found by the checksum,
 TEST_CASE("lwip_netif: frames in pieces, short of places, are lent or copied, none lost", "[net]") {
   pair_of both;
   SECTION("pieces of 700 bytes") { both.wires[1].cut = 700; }
+  SECTION("pieces that do not hold the headers") { both.wires[1].cut = GENERATE(1u, 13u, 20u, 33u, 53u); }
   SECTION("more pieces than there are pbufs") { both.wires[1].cut = 80; }
   SECTION("a link that lends two") { for (wire_link& w : both.wires) w.can.most_kept = 2; }
   SECTION("a link that lends none") { for (wire_link& w : both.wires) w.can.most_kept = 0; }

@@ -13,6 +13,7 @@ tools/setup --print gives them. Status 77: something is not there (1 with VIRTIO
 import concurrent.futures
 import contextlib
 import io
+import itertools
 import os
 import pathlib
 import random
@@ -45,6 +46,32 @@ def pattern(size):
     return (bytes(once) * (size // len(once) + 1))[:size]
 
 
+IMAGE = "examples/08_network"
+VIA = {"modern": "disable-legacy=on", "transitional": "disable-legacy=off", "legacy": "disable-modern=on,disable-legacy=off",
+       "mmio 1": "", "mmio 2": ""}
+RINGS = {"split": "packed=off", "packed": "packed=on"}  # the guest takes either
+BUFFERS = {"merged": "mrg_rxbuf=on", "whole": "mrg_rxbuf=off"}
+# For what takes longer than a small page each way.
+USUAL = {"x86_64 7.2": ("legacy", "split", "whole"), "x86_64 10": ("modern", "packed", "merged"),
+         "aarch64 7.2": ("transitional", "packed", "whole"), "aarch64 10": ("modern", "split", "merged")}
+
+
+def variants(processor):
+    for variant in itertools.product(VIA, RINGS, BUFFERS):
+        if variant[1] == "split" or variant[0] not in ("legacy", "mmio 1"):  # packed rings came with version 1
+            if processor == "x86_64" or not variant[0].startswith("mmio"):
+                yield variant
+
+
+def machine_of(port, via, ring, buffers):
+    """QEMU's machine, the image, and further arguments, for a card that is reached so."""
+    options = ",".join(filter(None, (VIA[via], RINGS[ring], BUFFERS[buffers])))
+    if not via.startswith("mmio"):
+        return ("virt" if PROCESSOR == "aarch64" else "pc"), IMAGE, host.card(port, options=f"{options},romfile=")
+    more = ["-global", "virtio-mmio.force-legacy=false"] if via == "mmio 2" else []
+    return "microvm,isa-serial=on", f"{IMAGE}_mmio", [*more, *host.card(port, "virtio-net-device", options)]
+
+
 class Network(unittest.TestCase):
     """What both links have in common. A subclass gives `machine()`."""
     way = ""
@@ -55,13 +82,14 @@ class Network(unittest.TestCase):
         pages = dict(pages) or {"/page": page}
         path, content = next(iter(pages.items()))
         errors = io.StringIO()
+        machine, image, arguments = self.machine()
         with host.serve(pages) as (server, names):
             server.held = dict(held)
             append = (f"net={self.way} url=http://{host.HOST}:{server.port}{path} length={len(content)} sha256={host.sha256(content)} "
                       f"stall={stall} data={data}")
             if self.way == "virtio":
                 append += f" dns={host.USER_NETWORK_HOST}:{names.port}"
-            status, console = guestrun.boot(TREE / "examples/08_network", qemu=QEMU, append=append, extra=[*self.machine(), *extra],
+            status, console = guestrun.boot(TREE / image, qemu=QEMU, machine=machine, append=append, extra=[*arguments, *extra],
                                             errors=errors, script=script)
             self.asked = names.asked
         self.assertEqual(status, 0, console + errors.getvalue())
@@ -114,11 +142,12 @@ class Network(unittest.TestCase):
 
     def test_no_such_page(self):
         errors = io.StringIO()
+        machine, image, arguments = self.machine()
         with host.serve({}) as (server, names):
             append = f"net={self.way} url=http://{host.HOST}:{server.port}/none"
             if self.way == "virtio":
                 append += f" dns={host.USER_NETWORK_HOST}:{names.port}"
-            status, console = guestrun.boot(TREE / "examples/08_network", qemu=QEMU, append=append, extra=self.machine(), errors=errors)
+            status, console = guestrun.boot(TREE / image, qemu=QEMU, machine=machine, append=append, extra=arguments, errors=errors)
         self.assertEqual(status, 12, console + errors.getvalue())
         self.assertIn("HTTP: the server answers 404", console)
 
@@ -130,10 +159,18 @@ class Card(Network):
         self.port = host.free_port()
 
     def machine(self):
-        return host.card(self.port)
+        return machine_of(self.port, *VARIANT)
 
     def serving(self):
         pass
+
+    def test_every_way_to_reach_a_card(self):
+        small = {"/page": random.Random(4).randbytes(100_003)}
+        for variant in variants(PROCESSOR):
+            with self.subTest(variant):
+                machine = machine_of(self.port, *variant)
+                self.machine = lambda machine=machine: machine
+                self.boot(small, [("HTTP: serving at", lambda: self.assertEqual(self.get("/small"), pattern(100_000)), self.end)])
 
     def test_link_down_and_up_in_mid_transfer(self):
         if not FAULTS:
@@ -176,7 +213,7 @@ class Vsock(Network):
     def machine(self):
         if self.started:
             self.network.start()
-        return self.back_end.arguments(host.CID)
+        return "pc", IMAGE, self.back_end.arguments(host.CID)
 
     def serving(self):
         self.network.expose(f"127.0.0.1:{self.port}", "192.168.127.2:80")
@@ -212,9 +249,10 @@ if __name__ == "__main__":
     LONG = "--long" in sys.argv
     if LONG:
         sys.argv.remove("--long")
-    processor = guestrun.processor(TREE / "examples/08_network")
-    variable = matrix.VARIABLES[VERSION] + ("_AARCH64" if processor is guestrun.AARCH64 else "")
-    FAULTS = LONG or (processor is guestrun.X86 and VERSION == {"card": "10", "vsock": "7.2"}[KIND])  # else what another QEMU shows as well
+    PROCESSOR = "aarch64" if guestrun.processor(TREE / IMAGE) is guestrun.AARCH64 else "x86_64"
+    VARIANT = USUAL[f"{PROCESSOR} {VERSION}"]
+    variable = matrix.VARIABLES[VERSION] + ("_AARCH64" if PROCESSOR == "aarch64" else "")
+    FAULTS = LONG or (PROCESSOR == "x86_64" and VERSION == {"card": "10", "vsock": "7.2"}[KIND])  # else what another QEMU shows as well
     QEMU = os.environ.get(variable)
     for why in ("" if QEMU else f"{variable} is empty: no such QEMU on this machine",
                 *([backend.missing(), gvproxy.missing()] if KIND == "vsock" else [])):

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 // The demo's guest, started by tools/demo: lists every PCI function with its verdict, starts the first disk, the first entropy
-// source, the first socket device and the first balloon, which stays empty, reads the whole disk with many requests in flight, and
+// source, the first network card, the first socket device and the first balloon, which stays empty, reads the whole disk with many requests in flight, and
 // tells the host its SHA-256. Whoever connects to its port meanwhile is told how far it is.
 // Command line: scratch=<sector> is the one thing that lets it write to the disk; stay=yes lets it go on answering until somebody
 // connects to another port. It does not know what the host expects.
 // Exit status: 0; 10 no disk, 11 a read failed, 12 the scratch sector, 13 entropy, 14 a command line that makes no sense.
 #include <virtio/balloon.hpp>
 #include <virtio/blk.hpp>
+#include <virtio/net.hpp>
 #include <virtio/pci.hpp>
 #include <virtio/rng.hpp>
 #include <virtio/version.hpp>
@@ -34,6 +35,7 @@ using disk_t = virtio::blk::device<demo_board, transport, virtio::split_queue<25
 using rng_t = virtio::rng::device<demo_board, transport, virtio::split_queue<8>>;
 // A legacy device dictates the size of its rings: 128 entries on QEMU.
 using balloon_t = virtio::balloon::device<demo_board, transport, virtio::split_queue<16, virtio::ring_options{.ring_entries = 128}>>;
+using card_t = virtio::net::device<demo_board, transport, virtio::split_queue<256>>;
 
 constinit virtio::dma_storage<disk_t::dma_bytes> disk_dma;
 constinit disk_t disk;
@@ -41,6 +43,8 @@ constinit virtio::dma_storage<rng_t::dma_bytes> entropy_dma;
 constinit rng_t entropy;
 constinit virtio::dma_storage<balloon_t::dma_bytes> balloon_dma;
 constinit balloon_t balloon;
+constinit virtio::dma_storage<card_t::dma_bytes> card_dma;
+constinit card_t card;
 
 namespace vsock = virtio::vsock;
 using vsock_t = vsock::device<demo_board, transport, virtio::split_queue<64>, vsock::limits{.receive_buffer = 4096}>;
@@ -130,6 +134,13 @@ void visit(const place& found) {
     start(sockets, found, sockets_dma, virtio::vsock::seed{boot::timestamp()});
   } else if (found.seen.type == virtio::device_type::balloon) {
     start(balloon, found, balloon_dma);
+  } else if (found.seen.type == virtio::device_type::network) {
+    start(card, found, card_dma);
+    if (card.why().why == virtio::verdict::bound) {
+      print(detail, "address ");
+      for (u8 i = 0; i < 6; ++i) print(i == 0 ? "" : ":", digits{card.mac().octets[i], 2});
+      print(", MTU ", card.facts().mtu, ", link ", card.state() == virtio::net::link_state::up ? "up" : "down");
+    }
   } else {
     print(kind{found.seen.type}, ", usable through ", virtio::name(found.seen.via), "; this demo has no driver for it");
   }
@@ -385,5 +396,6 @@ extern "C" int guest_main(const char*) {
   (void)entropy.hand_off();
   (void)sockets.hand_off();
   (void)balloon.hand_off();
+  (void)card.hand_off();
   return status;
 }

@@ -215,6 +215,7 @@ static bool kill_them(unsigned count) {
     for (unsigned turn = 0; seen->answered < KILL_BATCH && turn < 10000; ++turn) rest_ms(10);
     if (seen->answered < KILL_BATCH) {
       printf("kill: %" PRIu64 " of %d came into mid-transfer\n", seen->answered, KILL_BATCH);
+      for (int i = 0; i < KILL_BATCH; ++i) kill(all[i], SIGKILL);  // else whoever reads what we print waits for them
       return false;
     }
     for (int i = 0; i < KILL_BATCH; ++i) kill(all[i], SIGKILL);

@@ -7,6 +7,14 @@
 #include <virtio/device/life.hpp>
 
 namespace virtio {
+namespace detail {
+
+/// The condition of a wait that nothing but the platform bounds.
+struct never {
+  bool operator()() const { return false; }
+};
+
+}  // namespace detail
 
 /// `Count` queues of one device. All-zero until `begin`. The rings take the first `dma_bytes` of the driver's storage; what follows
 /// is the driver's own.

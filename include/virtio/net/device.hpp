@@ -12,15 +12,6 @@
 #include <virtio/net/sending.hpp>
 
 namespace virtio::net {
-namespace detail {
-
-/// The patience of a wait without a `give_up` of its own: the platform's.
-struct patient {
-  constexpr bool operator()() const { return false; }
-};
-
-}  // namespace detail
-
 /// A network device. All-zero until `start`. One context owns it; an interrupt handler may call `acknowledge_interrupt` alone.
 ///
 /// The device's errors are `needs_reset` and `device_misbehaved` when it fails in the call: it is down then, and frames that were not sent
@@ -185,7 +176,7 @@ class device {
     return {};
   }
 
-  template <class Done, class GiveUp = detail::patient>
+  template <class Done, class GiveUp = virtio::detail::never>
   [[nodiscard]] errc wait_until(waiting why, Done&& done, GiveUp&& give_up = {}) {
     if (!set_.is_up()) return errc::not_started;
     bool finished = false, gave_up = false;

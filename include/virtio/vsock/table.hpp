@@ -10,6 +10,7 @@
 
 #include <virtio/base/result.hpp>
 #include <virtio/device/buffer_pool.hpp>
+#include <virtio/device/queue_set.hpp>
 #include <virtio/vsock/credit.hpp>
 #include <virtio/vsock/protocol.hpp>
 
@@ -34,10 +35,7 @@ enum class ready : u8 {
 
 namespace detail {
 
-/// The condition of a wait that nothing but the platform bounds.
-struct never {
-  bool operator()() const { return false; }
-};
+using virtio::detail::never;
 
 enum class state : u8 {
   unused = 0,

@@ -172,15 +172,24 @@ class Card(Network):
                 self.machine = lambda machine=machine: machine
                 self.boot(small, [("HTTP: serving at", lambda: self.assertEqual(self.get("/small"), pattern(100_000)), self.end)])
 
-    def test_link_down_and_up_in_mid_transfer(self):
+    def link_down_and_up_in_mid_transfer(self, ring):
         if not FAULTS:
             self.skipTest("with --long")
+        via, _, buffers = VARIANT
+        self.machine = lambda: machine_of(self.port, "modern" if via == "legacy" else via, ring, buffers)
         event = threading.Event()
-        console = self.boot({"/page": random.Random(3).randbytes(2 << 20)}, held={"/page": (1_500_000, event)}, script=[
+        return self.boot({"/page": random.Random(3).randbytes(2 << 20)}, held={"/page": (1_500_000, event)}, script=[
             ("  1 MiB of 2", ("set_link", {"name": "card", "up": False})),
             ("link: down", event.set, ("set_link", {"name": "card", "up": True})),
             ("link: up",), ("HTTP: serving at", self.end)])
-        self.assertEqual(console.count("HTTP: fetching"), 1)  # the connection lives on
+
+    def test_link_down_and_up_in_mid_transfer(self):
+        self.assertEqual(self.link_down_and_up_in_mid_transfer("split").count("HTTP: fetching"), 1)  # the connection lives on
+
+    def test_link_down_and_up_on_a_packed_ring(self):
+        """QEMU 7.2 and 10 count frames that they drop from a packed ring as used twice, and the device fails ("Virtqueue size exceeded") when
+        any were there as its link went down. The guest starts it again, and the page comes whole."""
+        self.link_down_and_up_in_mid_transfer("packed")
 
     def test_reset_in_mid_transfer(self):
         if not FAULTS:

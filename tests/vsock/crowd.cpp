@@ -75,7 +75,6 @@ void welcome(vsock::socket who, u32 at) {
   c.sum = 0xcbf29ce484222325;
   ++open_count;
   ++accepted;
-  if (at == stop) has_to_stop = true;
   if (at == strict) is_strict = true;
   if (at == life) put_number(c, boot::timestamp());
   if (at == life) c.text[c.text_size++] = '\n';
@@ -152,7 +151,14 @@ void serve(client& c) {
   if (c.at == line && c.text_sent == c.text_size) CHECK_OK(sockets.flush(c.socket));
   if (c.closes && !has_to_send(c)) {
     ++finished;
-    CHECK_OK(sockets.close(c.socket));
+    if (c.at == stop) {
+      // The device must not go down before the client has its RESPONSE: one that is still in the ring is lost, and the client calls again
+      // for ever.
+      CHECK_OK(sockets.close_and_wait(c.socket));
+      has_to_stop = true;
+    } else {
+      CHECK_OK(sockets.close(c.socket));
+    }
     forget(c);
   }
 }

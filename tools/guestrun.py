@@ -48,13 +48,30 @@ def processor(image):
         return X86
 
 
-def command(image, qemu, machine, memory, append, extra, control, accelerator="tcg"):
+def is_disk(image):
+    """Whether the machine's BIOS is to boot it: it has a boot sector, and is no Linux kernel, which has one to look at."""
+    try:
+        with open(image, "rb") as file:
+            head = file.read(0x206)
+    except OSError:
+        return False
+    return head[510:512] == b"\x55\xaa" and head[0x202:] != b"HdrS"
+
+
+def start_from(image, append, disk):
+    """The options to boot an image, by QEMU itself or as a disk of this kind."""
+    if is_disk(image):
+        return ["-blockdev", f"driver=raw,node-name=boot,file.driver=file,file.filename={image}", "-device", f"{disk},drive=boot,bootindex=0"]
+    return ["-kernel", str(image), *(["-append", append] if append else [])]
+
+
+def command(image, qemu, machine, memory, append, extra, control, accelerator="tcg", disk="ide-hd"):
     """QEMU's command line; `qemu` may carry options of its own, such as -L folders, `control` is a kind of -chardev with options."""
     return [
         *shlex.split(qemu), "-machine", machine, "-accel", accelerator, "-m", str(memory),
         "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio", *processor(image).ending,
         "-S", "-chardev", f"{control},id=guestrun", "-mon", "chardev=guestrun,mode=control",
-        "-kernel", str(image), *(["-append", append] if append else []), *extra,
+        *start_from(image, append, disk), *extra,
     ]
 
 
@@ -147,8 +164,9 @@ class _Control:
 
 
 def boot(image, qemu=None, machine=None, memory=128, append="", timeout=HANG, extra=(), stream=None, errors=None,
-         script=()):
-    """Boots `image` and waits for its end: gives (status, console text).
+         script=(), disk="ide-hd"):
+    """Boots `image` and waits for its end: gives (status, console text). An image of a disk, whose command line is on it, is booted as
+    the device `disk`.
 
     status is the guest's own (0 to 127), 124 at the time-out, 125 when QEMU did not start or the guest ended
     without a status, or when something of the `script` (see _Control) was refused or never came. Console text goes to `stream` as it comes, complaints to `errors` (default: stderr).
@@ -157,7 +175,7 @@ def boot(image, qemu=None, machine=None, memory=128, append="", timeout=HANG, ex
     ours, theirs = socket.socketpair()
     usual = processor(image)
     argv = command(image, qemu or os.environ.get("QEMU") or usual.qemu, machine or usual.machine, memory, append, extra,
-                   f"socket,fd={theirs.fileno()}")
+                   f"socket,fd={theirs.fileno()}", disk=disk)
     try:
         process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                    bufsize=0, pass_fds=[theirs.fileno()])
@@ -251,6 +269,8 @@ def main(arguments):
     parser.add_argument("--append", default="", metavar="STR", help="the guest's command line")
     parser.add_argument("--timeout", type=float, default=HANG, metavar="S", help=f"until it is ended (default: {HANG:g})")
     options = parser.parse_args(own)
+    if options.append and is_disk(options.image):
+        parser.error("the command line is on the disk (tools/boot-image grub --append)")
     try:
         status, _ = boot(options.image, options.qemu, options.machine, options.memory, options.append,
                          options.timeout, extra, stream=sys.stdout)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Cells of the QEMU matrix in which the guest is entered otherwise than by PVH: as a bzImage, which QEMU starts in real mode, and whose
-head goes on by Linux's entry in 32 bits. There the memory map is the BIOS's, and ACPI's root has to be looked for."""
+head goes on by Linux's entry in 32 bits; and from a disk with GRUB by both versions of Multiboot. There the memory map is the BIOS's, and
+ACPI's root has to be looked for (not by Multiboot 2)."""
 
 
 def cells(m):
@@ -15,3 +16,15 @@ def cells(m):
                  tell={"run": "disk,rng", "via": "modern", **m.negotiated("modern")}, form="bzimage", memory=3072, long=True)
     yield m.Cell("pc example 02_rng as a bzImage", rngs=[m.Rng()], image="examples/02_rng", form="bzimage",
                  console=[r"\A(0x[0-9a-f]{1,2} ){32}\n\Z"])
+    for number, (machine, disk) in enumerate((("pc", "ide-hd"), ("q35", "virtio-blk-pci"), ("pc", "virtio-blk-pci"), ("q35", "ide-hd"))):
+        for protocol in ("multiboot1", "multiboot2"):
+            usual = (number, protocol) in ((0, "multiboot1"), (1, "multiboot2"))
+            yield m.Cell(f"{machine} blk+rng, the guest from GRUB on {disk} by {protocol}", machine, "modern-only",
+                         [m.Disk(write=(50, 60))], [m.Rng()], form=f"grub {protocol}", boot_disk=disk, long=not usual,
+                         tell={"run": "loader,disk,rng", "first_disk": int("virtio" in disk), "via": "modern", **m.negotiated("modern")},
+                         console=[rf"^entered by Multiboot {protocol[-1]}$"])
+    # By the tables that the loader has a copy of, and by those that have to be looked for.
+    for protocol in ("multiboot1", "multiboot2"):
+        yield m.Cell(f"q35 blk+rng, the guest from GRUB by {protocol}, through ECAM found by MCFG", "q35", "modern-only",
+                     [m.Disk(write=(50, 60))], [m.Rng()], form=f"grub {protocol}",
+                     tell={"run": "ecam,other_segment", "ecam": "0xb0000000", "buses": 256}, long=protocol == "multiboot1")

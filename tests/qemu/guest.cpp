@@ -19,7 +19,8 @@ int run_cell() {
     const bool done = cell::run_disk(word) || cell::run_entropy(word) || cell::run_bus(word) ||
                       (cell::run_registers != nullptr && cell::run_registers(word)) ||
                       (cell::run_window != nullptr && cell::run_window(word)) ||
-                      (cell::run_ecam != nullptr && cell::run_ecam(word));
+                      (cell::run_ecam != nullptr && cell::run_ecam(word)) ||
+                      (cell::run_loader != nullptr && cell::run_loader(word));
     if (word == "hang") {  // these two only try the one who runs the cells
       boot::print("hanging\n");
       for (;;) boot::pause();

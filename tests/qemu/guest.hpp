@@ -368,5 +368,6 @@ bool run_bus(boot::text word);
 [[gnu::weak]] bool run_registers(boot::text word);  // only in guests for PCI
 [[gnu::weak]] bool run_window(boot::text word);     // only in those for x86-64
 [[gnu::weak]] bool run_ecam(boot::text word);
+[[gnu::weak]] bool run_loader(boot::text word);
 
 }  // namespace cell

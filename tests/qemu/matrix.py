@@ -226,7 +226,8 @@ class Cell:
     script: list = dataclasses.field(default_factory=list)  # what the host does meanwhile, see guestrun.py
     beside: object = None     # makes what runs beside QEMU: a context with `arguments` for QEMU and, afterwards, `complaints()`
     tags: str = ""            # requirements of the specification that the cell exercises
-    form: str = ""            # what tools/boot-image makes of the image, to boot that instead
+    form: str = ""            # what tools/boot-image makes of the image, to boot that instead; "grub multiboot1", with a protocol
+    boot_disk: str = "ide-hd"  # the device that a form of "grub" boots from
     long: bool = False        # only with tools/test --long
 
     def command_line(self):
@@ -636,16 +637,29 @@ def run(cell, qemu, tree, folder, helpers):
 
     image = tree / cell.image
     if cell.form:
-        image = folder / cell.form
-        subprocess.run([BOOT_IMAGE, cell.form, tree / cell.image, image], check=True)
+        image = make_form(cell.form, image, folder, cell.command_line())
     began = time.monotonic()
     status, console = guestrun.boot(image, qemu, cell.machine, cell.memory, cell.command_line(), extra=extra,
-                                   script=cell.script)
+                                   script=cell.script, disk=cell.boot_disk)
     wrong = report(cell, paths, status, console.replace("\r\n", "\n"), time.monotonic() - began)
     wrong += beside.complaints() if beside else []
     if wrong:
         print("QEMU's further arguments:", *extra)
     return wrong
+
+
+def make_form(form, image, folder, command_line):
+    """The image in another form (as Cell has it), in this folder. A disk has the command line on it."""
+    kind, *protocol = form.split()
+    out = folder / form.replace(" ", "-")
+    more = ["--protocol", *protocol, "--append", command_line] if kind == "grub" else []
+    subprocess.run([BOOT_IMAGE, kind, image, out, *more], check=True)
+    return out
+
+
+def why_no_grub():
+    """Why no disk with GRUB can be made here, empty when it can."""
+    return subprocess.run([BOOT_IMAGE, "grub", "--check"], capture_output=True, text=True).stderr.strip()
 
 
 def missing(cell, version):
@@ -656,6 +670,8 @@ def missing(cell, version):
         return f"{variable} is empty, no QEMU {version} on this machine (tools/setup {fetches}, tools/setup --print tells where it is)"
     if any(disk.vhost_user for disk in cell.disks) and not shutil.which(storage_daemon.COMMAND):
         return f"no {storage_daemon.COMMAND} on this machine (tools/setup installs it)"
+    if cell.form.startswith("grub"):
+        return why_no_grub() or None
     return None
 
 

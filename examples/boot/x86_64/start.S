@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: MIT
-// From the loader to C++, by three entries: a PVH loader's in 32-bit protected mode with paging off, and those of Linux's boot protocol,
-// in 32 bits and in 64. Each notes what loader it is (ENTRY_ in loader.hpp) and where that left its data; then paging, long mode and SSE
-// are turned on, and boot_enter is called (machine.cpp).
+// From the loader to C++, by one entry for each protocol. Each notes which it is (ENTRY_, as in loader.hpp) in EBP and where the loader
+// left its data in ESI; then paging, long mode and SSE are turned on, and boot_enter is called (machine.cpp). In none of them is there a
+// stack, and the segments' descriptors may be gone.
 // QEMU zeroes .bss when it starts, but not when the machine is reset: what the last run left is still there then.
 
-#define ENTRY_PVH   1
-#define ENTRY_LINUX 2
+#define ENTRY_PVH        1
+#define ENTRY_LINUX      2
+#define ENTRY_MULTIBOOT1 3
+#define ENTRY_MULTIBOOT2 4
 
 #define PRESENT_WRITABLE 0x3
 #define LARGE_PAGE       0x83   // present, writable, maps a page rather than a further table
 
+    // Where a PVH loader finds its entry.
     .section .note.pvh, "a", @note
     .balign 4
     .long 4                     // size of the name
@@ -18,10 +21,12 @@
     .asciz "Xen"
     .quad boot_start
 
-    // Linux's entry in 64 bits, which the ELF header names: long mode, the image and the zero page mapped where they are, no stack, no
-    // segments of ours. RSI points to the zero page. The rest begins in 32 bits, so it goes back there: paging can be turned off in
-    // compatibility mode only.
     .section .text.start, "ax"
+
+    // Linux in 64 bits (Documentation/arch/x86/boot.rst, "64-bit Boot Protocol"), the entry that the ELF header names: crosvm, libkrun,
+    // Firecracker without PVH; and by the head of a bzImage (bzimage.S) Cloud Hypervisor, kvmtool, Alioth. Long mode, the image and the
+    // zero page mapped where they are, RSI points to the zero page. The rest begins in 32 bits, so it goes back there: paging can be
+    // turned off in compatibility mode only.
     .code64
     .globl boot_start_linux64
 boot_start_linux64:
@@ -41,19 +46,38 @@ leave_long_mode:
     andl $~0x100, %eax          // it may not come back by itself
     wrmsr
 
-    // Linux's entry in 32 bits: protected mode with paging off, flat segments, ESI points to the zero page.
+    // Linux in 32 bits (the same, "32-bit Boot Protocol"): QEMU and GRUB with a bzImage, by its head. Protected mode with paging off,
+    // flat segments, ESI points to the zero page.
     .globl boot_start_linux32
 boot_start_linux32:
     movl $ENTRY_LINUX, %ebp
-    jmp 1f
+    jmp enter
 
-    // PVH: the same, EBX points to start_info.
+    // PVH (Xen, docs/misc/pvh.pandoc): QEMU's -kernel, Firecracker, Cloud Hypervisor, Alioth. Protected mode with paging off, flat
+    // segments, EBX points to hvm_start_info.
     .globl boot_start
 boot_start:
     movl $ENTRY_PVH, %ebp
     movl %ebx, %esi
+    jmp enter
 
-1:  cli
+    // Multiboot 1 (Multiboot Specification 0.6.96, 3.2): GRUB's command `multiboot`. Protected mode with paging off, flat segments, EBX
+    // points to the boot information. The header that names this entry is in what tools/boot-image makes for GRUB, not in the ELF file:
+    // QEMU's -kernel would go by it.
+    .globl boot_start_multiboot1
+boot_start_multiboot1:
+    movl $ENTRY_MULTIBOOT1, %ebp
+    movl %ebx, %esi
+    jmp enter
+
+    // Multiboot 2 (Multiboot2 Specification 2.0, 3.3): GRUB's command `multiboot2`. The same state, another form of information.
+    .globl boot_start_multiboot2
+boot_start_multiboot2:
+    movl $ENTRY_MULTIBOOT2, %ebp
+    movl %ebx, %esi
+
+enter:
+    cli
     cld
     lgdt gdt_pointer
     ljmp $24, $2f

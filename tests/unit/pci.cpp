@@ -175,6 +175,60 @@ TEST_CASE("pci: of several capabilities of a kind the first that can be used is 
   CHECK(d.start(m, m.where(4)));
 }
 
+TEST_CASE("pci: every virtio capability can be walked as the device has it, also what no driver can use", "[pci]") {
+  rig::machine m;
+  m.add<blk_model>(seat::modern, 4);
+  const auto place = m.where(4);
+  auto& f = m.function(4);
+  // Shared memory beyond 4 GiB, region 7 in BAR 2; the first structure gets numbers that no driver takes.
+  const u8 shared = f.add_capability(0x09, {24, 8, 2, 7, 0, 0, 0, 0x10, 0, 0, 0, 0x20, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0}, 0xc0);
+  f.poke(cap(f, 1) + 4u, 0x47, 1);
+  f.poke(cap(f, 1) + 12u, 5, 4);
+
+  std::vector<pci::virtio_capability> seen;
+  const auto before = f.config;
+  pci::each_virtio_capability(place.host, place.id, [&](const pci::virtio_capability& one) {
+    seen.push_back(one);
+    return true;
+  });
+  CHECK(f.config == before);
+  const auto find = [&](pci::structure what) {
+    for (const auto& one : seen)
+      if (one.what == what) return one;
+    FAIL("no such capability");
+    return seen[0];
+  };
+  const auto region = find(pci::structure::shared_memory);
+  CHECK(region.at == shared);
+  CHECK(region.bytes == 24);
+  CHECK(region.bar == 2);
+  CHECK(region.id == 7);
+  CHECK(region.offset == 0x3'0000'1000);
+  CHECK(region.length == 0x1'0000'2000);
+  CHECK(find(pci::structure::common).bar == 0x47);
+  CHECK(find(pci::structure::common).length == 5);
+  CHECK(find(pci::structure::notify).notify_multiplier == f.peek(cap(f, 2) + 16u));
+  CHECK(find(pci::structure::device).offset == f.peek(cap(f, 4) + 8u));
+  CHECK(find(pci::structure::isr).notify_multiplier == 0);
+  CHECK(std::string{name(region.what)} == "shared memory");
+
+  // One at the end of configuration space: what is not there reads as zero, and nothing else is read.
+  f.poke(0x34, 0xf8, 1);
+  f.poke(0xf8, 0x08'10'00'09, 4);
+  f.poke(0xfc, 0x0104, 4);
+  seen.clear();
+  pci::each_virtio_capability(place.host, place.id, [&](const pci::virtio_capability& one) {
+    seen.push_back(one);
+    return false;  // and ends where it is told to
+  });
+  REQUIRE(seen.size() == 1);
+  CHECK(seen[0].at == 0xf8);
+  CHECK(seen[0].bar == 4);
+  CHECK(seen[0].id == 1);
+  CHECK(seen[0].offset == 0);
+  CHECK(seen[0].length == 0);
+}
+
 TEST_CASE("pci: a capability list that loops, or points anywhere, ends", "[pci][hostile]") {
   rig::machine m;
   m.expect_objections = true;

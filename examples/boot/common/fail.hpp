@@ -20,14 +20,21 @@ inline void print_digits(virtio::u32 value, unsigned width) {
   while (width-- != 0) put("0123456789abcdef"[value >> 4 * width & 15]);
 }
 
+/// The name of a feature bit, nullptr for one that the library has none for.
+[[nodiscard]] inline const char* feature_name(virtio::u8 bit, virtio::device_type type) {
+  if (const char* const common = virtio::name(static_cast<virtio::feature>(bit)); common != nullptr) return common;
+  switch (type) {
+    case virtio::device_type::balloon: return virtio::balloon::name(static_cast<virtio::balloon::feature>(bit));
+    case virtio::device_type::block: return virtio::blk::name(static_cast<virtio::blk::feature>(bit));
+    case virtio::device_type::console: return virtio::console::name(static_cast<virtio::console::feature>(bit));
+    case virtio::device_type::network: return virtio::net::name(static_cast<virtio::net::feature>(bit));
+    case virtio::device_type::vsock: return virtio::vsock::name(static_cast<virtio::vsock::feature>(bit));
+    default: return nullptr;
+  }
+}
+
 inline void print_feature(virtio::u8 bit, virtio::device_type type) {
-  const char* known = virtio::name(static_cast<virtio::feature>(bit));
-  if (known == nullptr && type == virtio::device_type::balloon) known = virtio::balloon::name(static_cast<virtio::balloon::feature>(bit));
-  if (known == nullptr && type == virtio::device_type::block) known = virtio::blk::name(static_cast<virtio::blk::feature>(bit));
-  if (known == nullptr && type == virtio::device_type::console) known = virtio::console::name(static_cast<virtio::console::feature>(bit));
-  if (known == nullptr && type == virtio::device_type::network) known = virtio::net::name(static_cast<virtio::net::feature>(bit));
-  if (known == nullptr && type == virtio::device_type::vsock) known = virtio::vsock::name(static_cast<virtio::vsock::feature>(bit));
-  if (known != nullptr) print(known);
+  if (const char* const known = feature_name(bit, type); known != nullptr) print(known);
   else print("bit ", bit);
 }
 

@@ -71,12 +71,12 @@ def check_qemu(qemu):
     return version
 
 
-def build_guest():
-    """The image. Quiet unless it fails."""
+def build_guest(name="demo", out=None):
+    """The image of examples/`name`. Quiet unless it fails, but for a word to `out` (standard output) the first time."""
     log = WORK / "build.log"
-    steps = [["cmake", "--build", str(GUEST_BUILD), "--target", "demo"]]
+    steps = [["cmake", "--build", str(GUEST_BUILD), "--target", name]]
     if not (GUEST_BUILD / "build.ninja").exists():
-        say("Building the guest (only the first time takes a while)")
+        print("Building the guest (only the first time takes a while)", file=out, flush=True)
         toolchain = ROOT / "cmake" / "toolchains" / "x86_64-none.cmake"
         steps.insert(0, ["cmake", "-S", str(ROOT), "-B", str(GUEST_BUILD), "-G", "Ninja", "--toolchain", str(toolchain)])
     with open(log, "w") as out:
@@ -85,7 +85,7 @@ def build_guest():
                 out.flush()
                 print("\n".join(log.read_text(errors="replace").splitlines()[-40:]), file=sys.stderr)
                 raise Problem(f"the guest does not build; all of it is in {shown(log)}")
-    return GUEST_BUILD / "examples" / "demo"
+    return GUEST_BUILD / "examples" / name
 
 
 def make_disk():

@@ -27,7 +27,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "examples" / "lsvirtio")]
 sys.dont_write_bytecode = True
 import balloon_cells  # noqa: E402
 import block_cells  # noqa: E402
@@ -37,6 +37,7 @@ import guestrun  # noqa: E402
 import hotplug_cells  # noqa: E402
 import i386_cells  # noqa: E402
 import interrupt_cells  # noqa: E402
+import lsvirtio_cells  # noqa: E402
 import memory_cells  # noqa: E402
 import mmio_cells  # noqa: E402
 import net_cells  # noqa: E402
@@ -220,6 +221,7 @@ class Cell:
     status: int = 0
     console: list = dataclasses.field(default_factory=list)  # patterns that the console must match
     functions: dict = None    # every PCI function there must be, and what the library must say of it
+    report: object = None     # of lsvirtio: shown the objects of its JSON, it yields what is wrong
     slots: dict = None        # every type of device there must be in MMIO slots, and its interface; all others are empty
     only: tuple = ("7.2", "10")
     processor: str = "x86_64"
@@ -537,7 +539,7 @@ def example_cells():
 
 
 MORE = (balloon_cells, block_cells, boot_cells, console_cells, packed_cells, ring_cells, register_cells, i386_cells, mmio_cells, net_cells,
-        virt_cells, interrupt_cells, hotplug_cells, memory_cells)
+        virt_cells, interrupt_cells, hotplug_cells, memory_cells, lsvirtio_cells)
 
 
 def cells(qemu):
@@ -610,6 +612,8 @@ def complaints(cell, status, console):
         yield from complaints_about_functions(cell.functions, console)
     if cell.slots is not None:
         yield from complaints_about_slots(cell.slots, console)
+    if cell.report is not None:
+        yield from lsvirtio_cells.complaints(cell.report, console)
 
 
 def report(cell, images, status, console, took):

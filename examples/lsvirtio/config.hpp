@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT
+// A device's configuration read three ways, side by side: some hosts answer only one width of access, and which one shows here.
+// Spec: virtio 1.4, 2.5 and 4.1.3.1.
+#pragma once
+
+#include <virtio/transport/config_access.hpp>
+
+#include "out.hpp"
+#include "tables.hpp"
+
+namespace lsvirtio {
+
+/// One field, as each of the three policies reads it. `size` 0: it could not be read.
+struct reading {
+  static constexpr usize most = 64;
+  u8 by_byte[most];
+  u8 by_field[most];
+  u8 by_dword[most];
+  usize size;
+
+  [[nodiscard]] bool byte_differs() const { return __builtin_memcmp(by_byte, by_field, size) != 0; }
+  [[nodiscard]] bool dword_differs() const { return __builtin_memcmp(by_dword, by_field, size) != 0; }
+};
+
+[[nodiscard]] inline u64 number_in(const u8* bytes, usize size) {
+  u64 value = 0;
+  while (size-- != 0) value = value << 8 | bytes[size];
+  return value;
+}
+
+/// Reads `out` of `T`s from `at` on by one policy. False: the configuration ends before.
+template <class Policy, class T, class Transport>
+bool read_by(const Transport& transport, usize at, usize count, u8* out) {
+  for (usize i = 0; i < count; ++i) {
+    const auto value = transport.template config<T, Policy>(at + i * sizeof(T));
+    if (!value) return false;
+    for (usize byte = 0; byte < sizeof(T); ++byte) out[i * sizeof(T) + byte] = static_cast<u8>(u64{*value} >> 8 * byte);
+  }
+  return true;
+}
+
+template <class T, class Transport>
+bool read_three_ways(const Transport& transport, const field& what, reading& out) {
+  const bool is_there = read_by<virtio::by_byte, T>(transport, what.offset, what.count, out.by_byte) &&
+                        read_by<virtio::by_field, T>(transport, what.offset, what.count, out.by_field);
+  // A dword may reach over the end of what there is.
+  if (is_there && !read_by<virtio::by_dword, T>(transport, what.offset, what.count, out.by_dword))
+    __builtin_memcpy(out.by_dword, out.by_field, sizeof out.by_dword);
+  out.size = is_there ? sizeof(T) * what.count : 0;
+  return is_there;
+}
+
+template <class Transport>
+bool read_field_of(const Transport& transport, const field& what, reading& out) {
+  switch (what.width) {
+    case 1: return read_three_ways<u8>(transport, what, out);
+    case 2: return read_three_ways<u16>(transport, what, out);
+    case 4: return read_three_ways<u32>(transport, what, out);
+    default: return read_three_ways<u64>(transport, what, out);
+  }
+}
+
+/// Which of the transports' policies a driver should have, out of all the readings.
+class policy_choice {
+ public:
+  void add(const reading& one, const field& what) {
+    const bool is_wide = what.width != 1;
+    differ_ |= one.byte_differs() || one.dword_differs();
+    // A field of one byte is read by a byte either way: only wider ones tell whether bytes are answered.
+    bytes_wrong_ |= is_wide && one.byte_differs();
+    // Likewise dwords and the fields that are dwords.
+    narrow_wrong_ |= what.width < 4 && one.dword_differs();
+    wide_ |= is_wide;
+  }
+  [[nodiscard]] const char* name() const { return bytes_wrong_ && narrow_wrong_ ? "by_dword" : "by_field"; }
+  [[nodiscard]] const char* reason() const {
+    if (!differ_) return "all three widths agree";
+    if (bytes_wrong_ && narrow_wrong_) return "bytes are not answered as wider fields are, and narrow fields differ from their dwords: only dwords agree";
+    if (bytes_wrong_) return "bytes are not answered as wider fields are: never by_byte";
+    if (!wide_) return "fields of one byte differ from their dwords: never by_dword";
+    return "narrow fields differ from their dwords: never by_dword";
+  }
+
+ private:
+  bool differ_ = false, bytes_wrong_ = false, narrow_wrong_ = false, wide_ = false;
+};
+
+/// A value as its field means it.
+struct decoded {
+  const field& what;
+  const u8* bytes;
+  usize size;
+};
+inline void put(decoded d) {
+  switch (d.what.as) {
+    case shown::number: boot::print(number_in(d.bytes, d.size), d.what.unit); break;
+    case shown::hex: boot::print(boot::hex{number_in(d.bytes, d.size)}, d.what.unit); break;
+    case shown::address:
+      for (usize i = 0; i < d.size; ++i) boot::print(i == 0 ? "" : ":", digits{d.bytes[i], 2});
+      break;
+    case shown::text:
+      for (usize i = 0; i < d.size && d.bytes[i] != 0; ++i) {
+        const char c = static_cast<char>(d.bytes[i]);
+        boot::put(c >= ' ' && c <= '~' && c != '"' && c != '\\' ? c : '.');
+      }
+      break;
+  }
+}
+
+/// Text in a column.
+struct left {
+  const char* text;
+  usize width;
+};
+inline void put(left l) {
+  usize used = 0;
+  while (l.text[used] != '\0') boot::put(l.text[used++]);
+  for (; used < l.width; ++used) boot::put(' ');
+}
+
+/// A number in a column, or the first bytes of a row of them.
+struct column {
+  const field& what;
+  const u8* bytes;
+};
+inline void put(column c) {
+  const usize size = c.what.count == 1 ? c.what.width : c.what.count < 8 ? c.what.count : usize{8};
+  for (usize used = 2 * size; used < 17; ++used) boot::put(' ');
+  if (c.what.count == 1) put(digits{number_in(c.bytes, size), static_cast<unsigned>(2 * size)});
+  else put(dump{c.bytes, size});
+}
+
+template <class Transport>
+void show_field(writer& out, const Transport& transport, const field& what, policy_choice& choice) {
+  static reading one;  // three buffers that need not be on the stack
+  if (!read_field_of(transport, what, one)) {
+    if (out.as == form::text) return out.row(left{what.name, 34}, "behind the end of the configuration");
+    out.item();
+    out.text("name", what.name);
+    out.text("missing", "behind the end of the configuration");
+    return out.close();
+  }
+  choice.add(one, what);
+  const bool agree = !one.byte_differs() && !one.dword_differs();
+  if (out.as == form::text)
+    return out.row(left{what.name, 34}, column{what, one.by_byte}, one.byte_differs() ? " !" : "  ", column{what, one.by_field},
+                   column{what, one.by_dword}, one.dword_differs() ? " !" : "  ", "  ", decoded{what, one.by_field, one.size},
+                   agree ? "" : "  (differ)");
+  out.item();
+  out.text("name", what.name);
+  out.number("offset", what.offset);
+  out.number("width", what.width);
+  if (what.count > 1) out.number("count", what.count);
+  out.text("by_byte", dump{one.by_byte, one.size});
+  out.text("by_field", dump{one.by_field, one.size});
+  out.text("by_dword", dump{one.by_dword, one.size});
+  out.is("agree", agree ? answer::yes : answer::no);
+  if (what.count == 1) out.number("number", number_in(one.by_field, one.size));
+  out.text("value", decoded{what, one.by_field, one.size});
+  out.close();
+}
+
+/// The configuration of a device, of which no feature is accepted: fields of features that are not offered are left out.
+template <class Transport>
+void show_config(writer& out, const Transport& transport, const virtio::feature_set& offered) {
+  const type_row row = row_for(transport.type());
+  policy_choice choice;
+  out.list("configuration");
+  if (row.fields.count != 0) out.row(left{"", 34}, "          by byte           by field         by dword    value");
+  for (const field& one : row.fields)
+    if (one.needs == always || offered.has_bit(one.needs)) show_field(out, transport, one, choice);
+  if (row.name == nullptr)  // of an unknown type: the first bytes, as dwords
+    for (u16 at = 0; at < 64; at = static_cast<u16>(at + 4)) {
+      const field dword{at, 4, always, "dword", "", shown::hex};
+      if (!transport.template config<u32>(at)) break;
+      show_field(out, transport, dword, choice);
+    }
+  out.close();
+  if (row.fields.count == 0 && row.name != nullptr) return;
+  out.text("policy", choice.name());
+  out.text("policy_reason", choice.reason());
+}
+
+}  // namespace lsvirtio

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+// What is behind a device's registers, looked at without a driver: features, queues, configuration. The device is reset before and
+// afterwards; no feature is accepted, since some hosts (crosvm's) remember what was.
+#pragma once
+
+#include <virtio/device/session.hpp>
+
+#include "config.hpp"
+#include "pci.hpp"
+
+namespace lsvirtio {
+
+/// What the device offers. QEMU's MMIO devices know two words of features, and repeat the second for whatever else they are asked for.
+template <class Transport>
+[[nodiscard]] virtio::feature_set features_of(writer& out, const Transport& transport) {
+  virtio::feature_set offered = transport.device_features(transport.is_legacy() ? 1 : 4);
+  if (offered.word(1) != 0 && offered.word(2) == offered.word(1) && offered.word(3) == offered.word(1)) {
+    out.text("feature_words_repeat", "words 2 and 3 are as word 1: the host has no such words");
+    offered.set_word(2, 0);
+    offered.set_word(3, 0);
+  }
+  return offered;
+}
+
+inline void show_features(writer& out, const virtio::feature_set& offered, virtio::device_type type) {
+  out.words("features");
+  for (u8 bit = 0; bit < 128; ++bit)
+    if (offered.has_bit(bit)) show_feature(out, nullptr, bit, type);
+  out.close();
+  out.text("feature_words", digits{offered.word(3), 8}, " ", digits{offered.word(2), 8}, " ", digits{offered.word(1), 8}, " ",
+           digits{offered.word(0), 8});
+}
+
+template <class Transport>
+void show_queues(writer& out, Transport& transport) {
+  constexpr u16 most = 128;
+  out.words("queues");  // entries of each, from queue 0 on
+  u16 n = 0;
+  for (; n < most; ++n) {
+    const virtio::queue_limits limits = transport.queue(n);
+    if (limits.maximum == 0) break;
+    out.number(nullptr, limits.maximum);
+  }
+  out.close();
+  if (n == most) out.text("more_queues", "there may be more than ", most);
+}
+
+/// Which registers a device has, and which a driver uses.
+template <class Found>
+[[nodiscard]] const char* kind_of(const Found& one) {
+  switch (one.seen.via) {
+    case virtio::transport_kind::pci_modern:
+      if constexpr (requires { one.may_be_legacy; }) return one.may_be_legacy ? "transitional" : "modern";
+      else return "modern";
+    case virtio::transport_kind::pci_legacy: return "legacy";
+    case virtio::transport_kind::mmio_modern: return "mmio version 2";
+    case virtio::transport_kind::mmio_legacy: return "mmio version 1";
+    case virtio::transport_kind::none: break;
+  }
+  return "none";
+}
+
+/// Looks at a device that discovery has found usable.
+template <class Board, class Transport, class Found>
+void show_device(writer& out, const Found& one) {
+  out.open("device");
+  out.text("type", type_name(one.seen.type));
+  out.number("type_number", static_cast<u16>(one.seen.type));
+  out.text("interface", kind_of(one));
+  virtio::session<Board, Transport> looker{};
+  if (const auto opened = looker.open(Board{}, one, one.seen.type); !opened) {
+    show_report(out, looker.why());
+    return out.close();
+  }
+  auto done = looker.reset();
+  if (!done) {
+    // Nothing is lost: a driver would fail here, too.
+    out.text("reset", looker.answers() ? "does not end" : "the device's decoding cannot be switched on");
+    out.hex("status", looker.why().status);
+  }
+  if (looker.answers()) {
+    Transport& transport = looker.transport();
+    transport.set_status(virtio::status::acknowledge);
+    transport.set_status(virtio::status::acknowledge | virtio::status::driver);
+    const virtio::feature_set offered = features_of(out, transport);
+    show_features(out, offered, one.seen.type);
+    show_queues(out, transport);
+    show_config(out, transport, offered);
+    done = looker.reset();
+  }
+  looker.leave();
+  out.close();
+}
+
+}  // namespace lsvirtio

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+// The machine under the devices, and its two buses as boards: functions of PCI, and MMIO slots.
+#pragma once
+
+#include <virtio/mmio.hpp>
+#include <virtio/pci.hpp>
+#include <virtio/version.hpp>
+
+#if defined(__aarch64__)
+#include "machine_aarch64.hpp"
+#else
+#include "machine_x86.hpp"
+#endif
+
+namespace lsvirtio {
+
+/// A few seconds for everything: who waits for a report does not want to wait for a device that never answers.
+template <class Board>
+struct hasty : Board {
+  bool keep_waiting(virtio::waiting, u64 attempt) const {
+    static u64 began;
+    if (attempt == 0) began = boot::timestamp();
+    boot::pause();
+    return boot::milliseconds_since(began) < 3'000;
+  }
+};
+
+using pci_board = hasty<board>;
+
+using slots_found = decltype(find_slots());
+struct slots_board_base : virtio::identity_mapped<> {
+  using slot_space = slots_found::slot_space;
+  static inline slots_found row{};
+  [[nodiscard]] slot_space slot(usize n) const { return row.slot(n); }
+  [[nodiscard]] usize slot_count() const { return row.slot_count(); }
+};
+using mmio_board = hasty<slots_board_base>;
+
+static_assert(virtio::pci::host<pci_board> && virtio::platform<pci_board>);
+static_assert(virtio::mmio::bus<mmio_board> && virtio::platform<mmio_board>);
+
+inline void show_machine(writer& out) {
+  out.begin("machine", "version", "virtio ", VIRTIO_VERSION_MAJOR, ".", VIRTIO_VERSION_MINOR, ".", VIRTIO_VERSION_PATCH);
+  show_processor(out);
+  show_entry(out);
+  out.list("memory");
+  each_memory([&](u64 from, u64 bytes, const char* kind) {
+    out.item();
+    out.hex("from", from);
+    out.hex("bytes", bytes);
+    out.text("kind", kind);
+    out.close();
+  });
+  out.close();
+  out.close();
+}
+
+}  // namespace lsvirtio

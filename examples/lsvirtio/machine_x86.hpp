@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT
+// What a PC says of itself, 64 bits or 32.
+#pragma once
+
+#include "board.hpp"
+#include "loader.hpp"
+#include "out.hpp"
+
+namespace lsvirtio {
+
+#if defined(__x86_64__)
+inline constexpr const char* processor = "x86-64";
+#else
+inline constexpr const char* processor = "i386";
+#endif
+
+struct cpuid {
+  u32 a, b, c, d;
+  explicit cpuid(u32 leaf) : a{leaf}, c{0} { asm("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d)); }
+};
+
+/// Twelve letters in three registers.
+struct letters {
+  char text[12];
+  letters(u32 first, u32 second, u32 third) {
+    const u32 all[] = {first, second, third};
+    __builtin_memcpy(text, all, sizeof text);
+  }
+  [[nodiscard]] boot::text trimmed() const {
+    usize size = sizeof text;
+    while (size != 0 && text[size - 1] == '\0') --size;
+    return {text, size};
+  }
+};
+
+inline void show_processor(writer& out) {
+  out.text("processor", processor);
+  const cpuid vendor{0}, features{1}, top{0x80000000};
+  out.text("vendor", letters{vendor.b, vendor.d, vendor.c}.trimmed());
+  if ((features.c >> 31 & 1) != 0) {
+    const cpuid hypervisor{0x40000000};
+    out.text("hypervisor", letters{hypervisor.b, hypervisor.c, hypervisor.d}.trimmed());
+  }
+  if (top.a >= 0x80000008) out.number("physical_address_bits", cpuid{0x80000008}.a & 0xff);
+}
+
+inline void show_entry(writer& out) {
+  const boot::handover& given = boot::loaded();
+  out.text("entry", boot::name(given.by));
+  out.text("command_line", given.command_line);
+  if (given.rsdp != 0) out.hex("rsdp", given.rsdp);
+  else out.text("rsdp_missing", "no ACPI: neither from the loader nor below 1 MiB");
+}
+
+/// Calls `visit(from, bytes, kind)` for each range of the memory map.
+template <class Visit>
+void each_memory(Visit&& visit) {
+  constexpr const char* kinds[] = {"unknown", "usable", "reserved", "ACPI tables", "ACPI storage", "unusable"};
+  const boot::handover& given = boot::loaded();
+  for (unsigned i = 0; i < given.ranges; ++i) {
+    const boot::memory_range& one = given.memory[i];
+    visit(one.at, one.size, kinds[one.type < 6 ? one.type : 0]);
+  }
+}
+
+/// Where MMIO devices are: QEMU's microvm has a row of slots, and no configuration ports. Where there are such ports, BARs may be there.
+[[nodiscard]] inline virtio::mmio::slots find_slots() {
+  const bool has_ports = board{}.config_read32({}, 0) != 0xffffffff;
+  return {.base = 0xfeb00000, .stride = 0x200, .count = has_ports ? usize{0} : usize{24}};
+}
+
+[[nodiscard]] inline u64 address_of(const virtio::mmio::slots& row, usize n) { return row.base + n * row.stride; }
+
+}  // namespace lsvirtio

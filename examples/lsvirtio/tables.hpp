@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: MIT
+// What the specification says of every device type, as data: names, feature bits and configuration fields. Features of types with a driver
+// have their names in the library.
+// Spec: virtio 1.4, 5. Types 30, 31 and 40 are as Linux has them: the specification only reserves their numbers.
+#pragma once
+
+#include <virtio/base/types.hpp>
+
+namespace lsvirtio {
+
+using virtio::u16, virtio::u32, virtio::u64, virtio::u8, virtio::usize;
+
+/// A row of constants; empty by default.
+template <class T>
+struct row_of {
+  const T* data = nullptr;
+  usize count = 0;
+
+  constexpr row_of() = default;
+  template <usize N>
+  constexpr row_of(const T (&all)[N]) : data{all}, count{N} {}
+  [[nodiscard]] constexpr const T* begin() const { return data; }
+  [[nodiscard]] constexpr const T* end() const { return data + count; }
+};
+
+struct bit_name {
+  u8 bit;
+  const char* name;
+};
+
+enum class shown : u8 { number, hex, address, text };  // `address`: an Ethernet address
+
+constexpr u8 always = 0xff;
+
+/// A field of a device's configuration: a number of 1, 2, 4 or 8 bytes, or `count` bytes.
+struct field {
+  u16 offset;
+  u8 width;
+  u8 needs;  // the feature bit without which the field is not there
+  const char* name;
+  const char* unit = "";
+  shown as = shown::number;
+  u8 count = 1;
+};
+
+struct type_row {
+  u16 type;
+  const char* name;
+  row_of<bit_name> features{};
+  row_of<field> fields{};
+};
+
+// ---- configurations ----
+
+inline constexpr field net_fields[] = {
+    {0, 1, 5, "mac", "", shown::address, 6},
+    {6, 2, 16, "status", " (1: link up, 2: announce)"},
+    {8, 2, 22, "max_virtqueue_pairs"},
+    {10, 2, 3, "mtu", " bytes"},
+    {12, 4, 63, "speed", " Mbit/s"},
+    {16, 1, 63, "duplex"},
+    {17, 1, 60, "rss_max_key_size", " bytes"},
+    {18, 2, 60, "rss_max_indirection_table_length"},
+    {20, 4, 60, "supported_hash_types", "", shown::hex},
+};
+inline constexpr field blk_fields[] = {
+    {0, 8, always, "capacity", " sectors of 512 bytes"},
+    {8, 4, 1, "size_max", " bytes"},
+    {12, 4, 2, "seg_max", " pieces"},
+    {16, 2, 4, "geometry.cylinders"},
+    {18, 1, 4, "geometry.heads"},
+    {19, 1, 4, "geometry.sectors"},
+    {20, 4, 6, "blk_size", " bytes"},
+    {24, 1, 10, "topology.physical_block_exp", " (a power of two)"},
+    {25, 1, 10, "topology.alignment_offset", " blocks"},
+    {26, 2, 10, "topology.min_io_size", " blocks"},
+    {28, 4, 10, "topology.opt_io_size", " blocks"},
+    {32, 1, 11, "writeback", " (1: the write cache is on)"},
+    {34, 2, 12, "num_queues"},
+    {36, 4, 13, "max_discard_sectors", " sectors"},
+    {40, 4, 13, "max_discard_seg", " extents"},
+    {44, 4, 13, "discard_sector_alignment", " sectors"},
+    {48, 4, 14, "max_write_zeroes_sectors", " sectors"},
+    {52, 4, 14, "max_write_zeroes_seg", " extents"},
+    {56, 1, 14, "write_zeroes_may_unmap"},
+    {60, 4, 16, "max_secure_erase_sectors", " sectors"},
+    {64, 4, 16, "max_secure_erase_seg", " extents"},
+    {68, 4, 16, "secure_erase_sector_alignment", " sectors"},
+    {72, 4, 17, "zoned.zone_sectors", " sectors"},
+    {76, 4, 17, "zoned.max_open_zones"},
+    {80, 4, 17, "zoned.max_active_zones"},
+    {84, 4, 17, "zoned.max_append_sectors", " sectors"},
+    {88, 4, 17, "zoned.write_granularity", " bytes"},
+    {92, 1, 17, "zoned.model", " (1: host managed, 2: host aware)"},
+};
+inline constexpr field console_fields[] = {
+    {0, 2, 0, "cols", " columns"},
+    {2, 2, 0, "rows", " rows"},
+    {4, 4, 1, "max_nr_ports", " ports"},
+};
+inline constexpr field balloon_fields[] = {
+    {0, 4, always, "num_pages", " pages of 4096 bytes wanted"},
+    {4, 4, always, "actual", " pages of 4096 bytes given"},
+    {8, 4, 3, "free_page_hint_cmd_id"},
+    {12, 4, 4, "poison_val", "", shown::hex},
+};
+inline constexpr bit_name scsi_features[] = {{0, "INOUT"}, {1, "HOTPLUG"}, {2, "CHANGE"}, {3, "T10_PI"}};
+inline constexpr field scsi_fields[] = {
+    {0, 4, always, "num_queues", " request queues"}, {4, 4, always, "seg_max", " pieces"},
+    {8, 4, always, "max_sectors", " sectors"},       {12, 4, always, "cmd_per_lun"},
+    {16, 4, always, "event_info_size", " bytes"},    {20, 4, always, "sense_size", " bytes"},
+    {24, 4, always, "cdb_size", " bytes"},           {28, 2, always, "max_channel"},
+    {30, 2, always, "max_target"},                   {32, 4, always, "max_lun"},
+};
+inline constexpr bit_name p9_features[] = {{0, "MOUNT_TAG"}};
+inline constexpr field p9_fields[] = {
+    {0, 2, 0, "tag_len", " bytes"},
+    {2, 1, 0, "tag", "", shown::text, 32},  // as much of it as tag_len says
+};
+inline constexpr bit_name gpu_features[] = {{0, "VIRGL"},         {1, "EDID"},         {2, "RESOURCE_UUID"},
+                                            {3, "RESOURCE_BLOB"}, {4, "CONTEXT_INIT"}, {5, "BLOB_ALIGNMENT"}};
+inline constexpr field gpu_fields[] = {
+    {0, 4, always, "events_read", "", shown::hex},
+    {4, 4, always, "events_clear", "", shown::hex},
+    {8, 4, always, "num_scanouts", " displays"},
+    {12, 4, always, "num_capsets"},
+    {16, 4, 5, "blob_alignment", " bytes"},
+};
+inline constexpr bit_name rtc_features[] = {{0, "ALARM"}};
+inline constexpr field input_fields[] = {
+    {0, 1, always, "select"}, {1, 1, always, "subsel"}, {2, 1, always, "size", " bytes"}, {8, 1, always, "u", "", shown::text, 32}};
+inline constexpr field vsock_fields[] = {{0, 8, always, "guest_cid"}};
+inline constexpr bit_name crypto_features[] = {{0, "REVISION_1"},          {1, "CIPHER_STATELESS_MODE"}, {2, "HASH_STATELESS_MODE"},
+                                               {3, "MAC_STATELESS_MODE"},  {4, "AEAD_STATELESS_MODE"},   {5, "AKCIPHER_STATELESS_MODE"}};
+inline constexpr field crypto_fields[] = {
+    {0, 4, always, "status", " (1: ready)"},
+    {4, 4, always, "max_dataqueues"},
+    {8, 4, always, "crypto_services", "", shown::hex},
+    {12, 4, always, "cipher_algo_l", "", shown::hex},
+    {16, 4, always, "cipher_algo_h", "", shown::hex},
+    {20, 4, always, "hash_algo", "", shown::hex},
+    {24, 4, always, "mac_algo_l", "", shown::hex},
+    {28, 4, always, "mac_algo_h", "", shown::hex},
+    {32, 4, always, "aead_algo", "", shown::hex},
+    {36, 4, always, "max_cipher_key_len", " bytes"},
+    {40, 4, always, "max_auth_key_len", " bytes"},
+    {44, 4, always, "akcipher_algo", "", shown::hex},
+    {48, 8, always, "max_size", " bytes"},
+};
+inline constexpr bit_name iommu_features[] = {{0, "INPUT_RANGE"}, {1, "DOMAIN_RANGE"}, {2, "MAP_UNMAP"},    {3, "BYPASS"},
+                                              {4, "PROBE"},       {5, "MMIO"},         {6, "BYPASS_CONFIG"}};
+inline constexpr field iommu_fields[] = {
+    {0, 8, always, "page_size_mask", "", shown::hex}, {8, 8, 0, "input_range.start", "", shown::hex},
+    {16, 8, 0, "input_range.end", "", shown::hex},    {24, 4, 1, "domain_range.start"},
+    {28, 4, 1, "domain_range.end"},                   {32, 4, 4, "probe_size", " bytes"},
+    {36, 1, 6, "bypass", " (1: all devices bypass it)"},
+};
+inline constexpr bit_name memory_features[] = {{0, "ACPI_PXM"}, {1, "UNPLUGGED_INACCESSIBLE"}, {2, "PERSISTENT_SUSPEND"}};
+inline constexpr field memory_fields[] = {
+    {0, 8, always, "block_size", " bytes"},         {8, 2, 0, "node_id"},
+    {16, 8, always, "addr", "", shown::hex},        {24, 8, always, "region_size", " bytes"},
+    {32, 8, always, "usable_region_size", " bytes"}, {40, 8, always, "plugged_size", " bytes"},
+    {48, 8, always, "requested_size", " bytes"},
+};
+inline constexpr bit_name sound_features[] = {{0, "CTLS"}};
+inline constexpr field sound_fields[] = {
+    {0, 4, always, "jacks"}, {4, 4, always, "streams"}, {8, 4, always, "chmaps"}, {12, 4, 0, "controls"}};
+inline constexpr bit_name fs_features[] = {{0, "NOTIFICATION"}};
+inline constexpr field fs_fields[] = {
+    {0, 1, always, "tag", "", shown::text, 36},
+    {36, 4, always, "num_request_queues"},
+    {40, 4, 0, "notify_buf_size", " bytes"},
+};
+inline constexpr bit_name pmem_features[] = {{0, "SHMEM_REGION"}};
+inline constexpr field pmem_fields[] = {{0, 8, always, "start", "", shown::hex}, {8, 8, always, "size", " bytes"}};
+inline constexpr field rpmb_fields[] = {
+    {0, 1, always, "capacity", " units of 128 KiB"}, {1, 1, always, "max_wr_cnt", " blocks"}, {2, 1, always, "max_rd_cnt", " blocks"}};
+inline constexpr field video_fields[] = {
+    {0, 4, always, "version"}, {4, 4, always, "max_caps_length", " bytes"}, {8, 4, always, "max_resp_length", " bytes"}};
+inline constexpr bit_name scmi_features[] = {{0, "P2A_CHANNELS"}, {1, "SHARED_MEMORY"}};
+inline constexpr bit_name i2c_features[] = {{0, "ZERO_LENGTH_REQUEST"}};
+inline constexpr bit_name can_features[] = {{0, "CAN_CLASSIC"}, {1, "CAN_FD"}, {2, "RTR_FRAMES"}, {3, "LATE_TX_ACK"}};
+inline constexpr field can_fields[] = {{0, 2, always, "status", " (1: bus off)"}};
+inline constexpr bit_name bluetooth_features[] = {{0, "VND_HCI"}, {1, "MSFT_EXT"}, {2, "AOSP_EXT"}, {3, "CONFIG_V2"}};
+inline constexpr field bluetooth_fields[] = {{0, 1, always, "type"}};
+inline constexpr bit_name gpio_features[] = {{0, "IRQ"}};
+inline constexpr field gpio_fields[] = {{0, 2, always, "ngpio", " lines"}, {4, 4, always, "gpio_names_size", " bytes"}};
+inline constexpr field spi_fields[] = {
+    {0, 1, always, "cs_max_number"},
+    {1, 1, always, "cs_change_supported"},
+    {2, 1, always, "tx_nbits_supported", "", shown::hex},
+    {3, 1, always, "rx_nbits_supported", "", shown::hex},
+    {4, 4, always, "bits_per_word_mask", "", shown::hex},
+    {8, 4, always, "mode_func_supported", "", shown::hex},
+    {12, 4, always, "max_freq_hz", " Hz"},
+    {16, 4, always, "max_word_delay_ns", " ns"},
+    {20, 4, always, "max_cs_setup_ns", " ns"},
+    {24, 4, always, "max_cs_hold_ns", " ns"},
+    {28, 4, always, "max_cs_inactive_ns", " ns"},
+};
+inline constexpr field media_fields[] = {
+    {0, 4, always, "device_caps", "", shown::hex}, {4, 4, always, "device_type"}, {8, 1, always, "card", "", shown::text, 32}};
+
+// ---- types ----
+
+inline constexpr type_row types[] = {
+    {1, "network", {}, net_fields},
+    {2, "block", {}, blk_fields},
+    {3, "console", {}, console_fields},
+    {4, "entropy"},
+    {5, "balloon", {}, balloon_fields},
+    {6, "ioMemory"},
+    {7, "rpmsg"},
+    {8, "scsi", scsi_features, scsi_fields},
+    {9, "9p file system", p9_features, p9_fields},
+    {10, "mac80211 wlan"},
+    {11, "rproc serial"},
+    {12, "caif"},
+    {13, "memory balloon"},
+    {16, "gpu", gpu_features, gpu_fields},
+    {17, "rtc", rtc_features},
+    {18, "input", {}, input_fields},
+    {19, "vsock", {}, vsock_fields},
+    {20, "crypto", crypto_features, crypto_fields},
+    {21, "signal distribution"},
+    {22, "pstore"},
+    {23, "iommu", iommu_features, iommu_fields},
+    {24, "memory", memory_features, memory_fields},
+    {25, "sound", sound_features, sound_fields},
+    {26, "file system", fs_features, fs_fields},
+    {27, "pmem", pmem_features, pmem_fields},
+    {28, "rpmb", {}, rpmb_fields},
+    {29, "mac80211 hwsim"},
+    {30, "video encoder", {}, video_fields},
+    {31, "video decoder", {}, video_fields},
+    {32, "scmi", scmi_features},
+    {33, "nitro secure module"},
+    {34, "i2c adapter", i2c_features},
+    {35, "watchdog"},
+    {36, "can", can_features, can_fields},
+    {38, "parameter server"},
+    {39, "audio policy"},
+    {40, "bluetooth", bluetooth_features, bluetooth_fields},
+    {41, "gpio", gpio_features, gpio_fields},
+    {42, "rdma"},
+    {43, "camera"},
+    {44, "ism"},
+    {45, "spi controller", {}, spi_fields},
+    {46, "tee"},
+    {47, "cpu balloon"},
+    {48, "media", {}, media_fields},
+    {49, "usb controller"},
+    {0xffff, "vm control"},
+};
+
+/// The row of a type; one without a name for a type that has none.
+[[nodiscard]] constexpr type_row row_for(virtio::device_type type) {
+  for (const type_row& one : types)
+    if (one.type == static_cast<u16>(type)) return one;
+  return {static_cast<u16>(type), nullptr};
+}
+
+/// Base classes of PCI functions.
+[[nodiscard]] constexpr const char* class_name(u8 base) {
+  constexpr const char* names[] = {"unclassified", "mass storage", "network",    "display", "multimedia", "memory", "bridge",
+                                   "communication", "system",      "input",      "docking", "processor",  "serial bus", "wireless"};
+  if (base < sizeof names / sizeof *names) return names[base];
+  return base == 0xff ? "unassigned" : "other";
+}
+
+}  // namespace lsvirtio

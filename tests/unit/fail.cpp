@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What the boards' `fail` prints, from examples/boot/common/fail.hpp, with a string for a console. The machine.hpp that its runtime
 // asks for is that of the tests: nothing of a processor is needed.
-#include <cstdio>
 #include <string>
 
 #include <catch2/catch_test_macros.hpp>
@@ -10,24 +9,8 @@
 #include <virtio/testing/rng_model.hpp>
 
 #include "../../examples/boot/common/fail.hpp"
+#include "boot_console.hpp"
 #include "disk.hpp"
-
-namespace boot {
-
-static std::string console;
-
-void put(char c) { console += c; }
-void put(const char* words) { console += words; }
-void put(text words) { console.append(words.data, words.size); }
-void put(long long n) { console += std::to_string(n); }
-void put(unsigned long long n) { console += std::to_string(n); }
-void put(hex n) {
-  char digits[19];
-  std::snprintf(digits, sizeof digits, "0x%llx", static_cast<unsigned long long>(n.value));
-  console += digits;
-}
-
-}  // namespace boot
 
 using namespace virtio;
 using namespace virtio::testing;

@@ -60,29 +60,43 @@ bool read_field_of(const Transport& transport, const field& what, reading& out) 
   }
 }
 
-/// Which of the transports' policies a driver should have, out of all the readings.
+/// Neither zeros nor ones: what a host that does not know an access is unlikely to answer.
+[[nodiscard]] inline bool means_something(const u8* bytes, usize size) {
+  bool zeros = true, ones = true;
+  for (usize i = 0; i < size; ++i) {
+    zeros &= bytes[i] == 0;
+    ones &= bytes[i] == 0xff;
+  }
+  return !zeros && !ones;
+}
+
+/// Which of the transports' policies a driver should have, out of all the readings. The specification wants accesses as wide as the field,
+/// so that `by_field` is right unless something speaks against it.
 class policy_choice {
  public:
   void add(const reading& one, const field& what) {
-    const bool is_wide = what.width != 1;
-    differ_ |= one.byte_differs() || one.dword_differs();
-    // A field of one byte is read by a byte either way: only wider ones tell whether bytes are answered.
-    bytes_wrong_ |= is_wide && one.byte_differs();
-    // Likewise dwords and the fields that are dwords.
-    narrow_wrong_ |= what.width < 4 && one.dword_differs();
-    wide_ |= is_wide;
+    // A field of one byte is read by a byte either way: only wider ones tell whether bytes are answered. Likewise fields that are dwords
+    // tell nothing of by_dword.
+    if (what.width != 1) bytes_wrong_ |= one.byte_differs();
+    if (what.width >= 4 || !one.dword_differs()) return;
+    dwords_differ_ = true;
+    fields_mean_ |= means_something(one.by_field, one.size);
+    dwords_mean_ |= means_something(one.by_dword, one.size);
   }
-  [[nodiscard]] const char* name() const { return bytes_wrong_ && narrow_wrong_ ? "by_dword" : "by_field"; }
+  [[nodiscard]] const char* name() const { return only_dwords() ? "by_dword" : "by_field"; }
   [[nodiscard]] const char* reason() const {
-    if (!differ_) return "all three widths agree";
-    if (bytes_wrong_ && narrow_wrong_) return "bytes are not answered as wider fields are, and narrow fields differ from their dwords: only dwords agree";
-    if (bytes_wrong_) return "bytes are not answered as wider fields are: never by_byte";
-    if (!wide_) return "fields of one byte differ from their dwords: never by_dword";
-    return "narrow fields differ from their dwords: never by_dword";
+    if (!bytes_wrong_ && !dwords_differ_) return "all three widths agree";
+    if (!bytes_wrong_) return "narrow fields differ from their dwords, and bytes are answered: never by_dword";
+    if (!dwords_differ_) return "bytes are not answered as wider fields are: never by_byte";
+    if (only_dwords()) return "only dwords are answered: narrower fields read as zeros or ones";
+    if (!dwords_mean_) return "only fields are answered, each by its own width: never by_byte nor by_dword";
+    return "the widths contradict each other: by_field as specified, or by_dword where its values make more sense";
   }
 
  private:
-  bool differ_ = false, bytes_wrong_ = false, narrow_wrong_ = false, wide_ = false;
+  [[nodiscard]] bool only_dwords() const { return bytes_wrong_ && dwords_differ_ && dwords_mean_ && !fields_mean_; }
+
+  bool bytes_wrong_ = false, dwords_differ_ = false, fields_mean_ = false, dwords_mean_ = false;
 };
 
 /// A value as its field means it.
@@ -167,8 +181,12 @@ void show_config(writer& out, const Transport& transport, const virtio::feature_
   policy_choice choice;
   out.list("configuration");
   if (row.fields.count != 0) out.row(left{"", 34}, "          by byte           by field         by dword    value");
-  for (const field& one : row.fields)
-    if (one.needs == always || offered.has_bit(one.needs)) show_field(out, transport, one, choice);
+  for (field one : row.fields) {
+    if (one.needs != always && !offered.has_bit(one.needs)) continue;
+    if (one.counted_by != itself)
+      if (const auto count = transport.template config<u16>(one.counted_by); count && *count < one.count) one.count = static_cast<u8>(*count);
+    show_field(out, transport, one, choice);
+  }
   if (row.name == nullptr)  // of an unknown type: the first bytes, as dwords
     for (u16 at = 0; at < 64; at = static_cast<u16>(at + 4)) {
       const field dword{at, 4, always, "dword", "", shown::hex};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What is behind a device's registers, looked at without a driver: features, queues, configuration. The device is reset before and
-// afterwards; no feature is accepted, since some hosts (crosvm's) remember what was.
+// afterwards; no feature is accepted (of input devices VERSION_1), since some hosts (crosvm's) remember what was.
 #pragma once
 
 #include <virtio/device/session.hpp>
@@ -45,6 +45,26 @@ void show_queues(writer& out, Transport& transport) {
   if (n == most) out.text("more_queues", "there may be more than ", most);
 }
 
+/// What an input device is called: it has one answer at a time in its configuration, to the question that was written there (5.8.4).
+template <class Transport>
+void show_input_names(writer& out, Transport& transport) {
+  struct question {
+    u8 select;
+    const char* key;
+  };
+  constexpr question all[] = {{1, "input_name"}, {2, "input_serial"}};
+  for (const question ask : all) {
+    u8 answer[64];
+    if (!transport.config_write(0, ask.select) || !transport.config_write(1, u8{0})) return;
+    const auto size = transport.template config<u8>(2);
+    if (!size || *size == 0 || *size > sizeof answer || !read_by<virtio::by_byte, u8>(transport, 8, *size, answer)) continue;
+    usize length = *size;
+    while (length != 0 && answer[length - 1] == 0) --length;  // QEMU counts the terminator
+    out.text(ask.key, boot::text{reinterpret_cast<const char*>(answer), length});
+  }
+  (void)transport.config_write(0, u8{0});
+}
+
 /// Which registers a device has, and which a driver uses.
 template <class Found>
 [[nodiscard]] const char* kind_of(const Found& one) {
@@ -60,18 +80,38 @@ template <class Found>
   return "none";
 }
 
+/// A platform that has no word on restricted addresses, as one for machines without an IOMMU may be.
+template <class Board>
+struct refusing : Board {
+  static constexpr virtio::access_policy access_platform = virtio::access_policy::refuse;
+};
+
+/// What becomes of a device that wants ACCESS_PLATFORM, since its addresses go through an IOMMU or reach shared memory only, where the
+/// platform refuses that.
+template <class Board, class Transport, class Found>
+void show_refusal(writer& out, const Board& board, const Found& one) {
+  virtio::session<refusing<Board>, Transport> refused{};
+  if (!refused.open({board}, one, one.seen.type)) return;
+  out.open("without_access_platform");
+  if (refused.negotiate({})) (void)refused.reset();  // it does without
+  show_report(out, refused.why());
+  refused.leave();
+  out.close();
+}
+
 /// Looks at a device that discovery has found usable.
 template <class Board, class Transport, class Found>
-void show_device(writer& out, const Found& one) {
+void show_device(writer& out, const Board& board, const Found& one) {
   out.open("device");
   out.text("type", type_name(one.seen.type));
   out.number("type_number", static_cast<u16>(one.seen.type));
   out.text("interface", kind_of(one));
   virtio::session<Board, Transport> looker{};
-  if (const auto opened = looker.open(Board{}, one, one.seen.type); !opened) {
+  if (const auto opened = looker.open(board, one, one.seen.type); !opened) {
     show_report(out, looker.why());
     return out.close();
   }
+  bool wants_access = false;
   auto done = looker.reset();
   if (!done) {
     // Nothing is lost: a driver would fail here, too.
@@ -86,9 +126,13 @@ void show_device(writer& out, const Found& one) {
     show_features(out, offered, one.seen.type);
     show_queues(out, transport);
     show_config(out, transport, offered);
+    // Configuration is written to only after FEATURES_OK.
+    if (one.seen.type == virtio::device_type::input && looker.negotiate({})) show_input_names(out, transport);
     done = looker.reset();
+    wants_access = offered.has(virtio::feature::access_platform);
   }
   looker.leave();
+  if (wants_access) show_refusal<Board, Transport>(out, board, one);
   out.close();
 }
 

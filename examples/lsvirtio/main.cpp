@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // lsvirtio: what virtio is there on this machine, with the reason for everything that cannot be used. Made to be pasted into a report.
-// On the command line: json=1 prints JSON, one object a line; live=0 leaves out what needs a driver.
-#include "device.hpp"
+// On the command line: json=1 prints JSON, one object a line; live=0 leaves out what needs a driver; vsock_port=NUMBER is what the socket
+// check connects to.
+#include "checks.hpp"
 
 namespace {
 
@@ -10,10 +11,17 @@ using namespace lsvirtio;
 writer out;
 unsigned empty_slots, silent_slots;
 
+/// What is behind the registers of a device that discovery has found usable, and what a driver makes of it.
+template <class Board, class Transport>
+void show_usable(const typename Transport::location& one) {
+  show_device<Board, Transport>(out, Board{}, one);
+  if (!(boot::option("live") == "0")) checks<Board, Transport>::run(out, one);
+}
+
 void show_functions() {
   virtio::pci::for_each(pci_board{}, [](const virtio::pci::found<pci_board>& one) {
     begin_function(out, one);
-    if (one.seen.why == virtio::verdict::usable) show_device<pci_board, virtio::pci::transport<pci_board>>(out, one);
+    if (one.seen.why == virtio::verdict::usable) show_usable<pci_board, virtio::pci::transport<pci_board>>(one);
     out.close();
   });
 }
@@ -27,7 +35,7 @@ void show_slots() {
     out.number("slot", one.slot);
     out.text("vendor", digits{one.vendor, 8});
     show_report(out, one.seen);
-    if (one.seen.why == virtio::verdict::usable) show_device<mmio_board, virtio::mmio::transport<mmio_board>>(out, one);
+    if (one.seen.why == virtio::verdict::usable) show_usable<mmio_board, virtio::mmio::transport<mmio_board>>(one);
     out.close();
   });
 }

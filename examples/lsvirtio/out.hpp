@@ -4,7 +4,7 @@
 
 #include <virtio/base/types.hpp>
 
-#include "runtime.hpp"
+#include "../boot/common/runtime.hpp"
 
 namespace lsvirtio {
 

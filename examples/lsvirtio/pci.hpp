@@ -2,7 +2,9 @@
 // A PCI function as its configuration space has it, and what the library makes of a device.
 #pragma once
 
-#include "machine.hpp"
+#include <virtio/pci.hpp>
+
+#include "../boot/common/fail.hpp"
 #include "out.hpp"
 #include "tables.hpp"
 

@@ -31,6 +31,7 @@ struct bit_name {
 enum class shown : u8 { number, hex, address, text };  // `address`: an Ethernet address
 
 constexpr u8 always = 0xff;
+constexpr u16 itself = 0xffff;
 
 /// A field of a device's configuration: a number of 1, 2, 4 or 8 bytes, or `count` bytes.
 struct field {
@@ -41,6 +42,7 @@ struct field {
   const char* unit = "";
   shown as = shown::number;
   u8 count = 1;
+  u16 counted_by = itself;  // where a number of 2 bytes says how many of them there are, if not all
 };
 
 struct type_row {
@@ -115,7 +117,7 @@ inline constexpr field scsi_fields[] = {
 inline constexpr bit_name p9_features[] = {{0, "MOUNT_TAG"}};
 inline constexpr field p9_fields[] = {
     {0, 2, 0, "tag_len", " bytes"},
-    {2, 1, 0, "tag", "", shown::text, 32},  // as much of it as tag_len says
+    {2, 1, 0, "tag", "", shown::text, 32, 0},
 };
 inline constexpr bit_name gpu_features[] = {{0, "VIRGL"},         {1, "EDID"},         {2, "RESOURCE_UUID"},
                                             {3, "RESOURCE_BLOB"}, {4, "CONTEXT_INIT"}, {5, "BLOB_ALIGNMENT"}};
@@ -128,7 +130,7 @@ inline constexpr field gpu_fields[] = {
 };
 inline constexpr bit_name rtc_features[] = {{0, "ALARM"}};
 inline constexpr field input_fields[] = {
-    {0, 1, always, "select"}, {1, 1, always, "subsel"}, {2, 1, always, "size", " bytes"}, {8, 1, always, "u", "", shown::text, 32}};
+    {0, 1, always, "select"}, {1, 1, always, "subsel"}, {2, 1, always, "size", " bytes"}};
 inline constexpr field vsock_fields[] = {{0, 8, always, "guest_cid"}};
 inline constexpr bit_name crypto_features[] = {{0, "REVISION_1"},          {1, "CIPHER_STATELESS_MODE"}, {2, "HASH_STATELESS_MODE"},
                                                {3, "MAC_STATELESS_MODE"},  {4, "AEAD_STATELESS_MODE"},   {5, "AKCIPHER_STATELESS_MODE"}};

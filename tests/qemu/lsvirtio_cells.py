@@ -5,7 +5,6 @@ import re
 import report
 
 IMAGE = "examples/lsvirtio"
-NETWORK = ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="]
 STRUCTURES = {"common configuration": 1, "notification": 2, "ISR": 3, "device configuration": 4, "configuration window": 5}
 
 
@@ -70,11 +69,11 @@ def expect(machine, devices, places=("function", "slot"), check=lambda objects: 
     return all_of
 
 
-def modern_function(kind, interface="transitional", multiplier=4):
-    """A function as QEMU has it: three BARs at most, all five structures, an interrupt."""
+def modern_function(kind, interface="transitional"):
+    """A function as QEMU has it: all five structures in the BAR that they have there, an interrupt."""
     def structures(found):
         there = {one["structure"]: one for one in found}
-        return ({name: one["type"] for name, one in there.items()} == STRUCTURES and there["notification"]["multiplier"] == multiplier
+        return ({name: one["type"] for name, one in there.items()} == STRUCTURES and there["notification"]["multiplier"] == 4
                 and there["common configuration"]["length"] >= 56 and len({one["offset"] for one in found if one["type"] < 5}) == 4)
     return {"verdict": "usable", "ids": re.compile("^1af4:10[0-7][0-9a-f]$"), "capabilities": structures, "interrupt": {"pin": "A"},
             "bars": lambda found: any(one["bar"] == 4 and one["bytes"] == 0x4000 and one["address"] % 0x4000 == 0 and one["address"]
@@ -85,20 +84,52 @@ def modern_function(kind, interface="transitional", multiplier=4):
 USUAL = {"INDIRECT_DESC", "EVENT_IDX"}
 
 
-def block(interface, sectors, **more):
-    return {"device": {"type_number": 2, "interface": interface, "features": {"BLK_SEG_MAX", "BLK_FLUSH", *USUAL}, 
+def block(interface, m, **more):
+    return {"check": {"verdict": "bound", "tried": "read sector 0", "outcome": "ok", "first_bytes": m.pattern(m.Disk.seed, 0, 1)[:16].hex()},
+            "device": {"type_number": 2, "interface": interface, "features": {"BLK_SEG_MAX", "BLK_FLUSH", *USUAL}, 
                        "queues": [1024] if interface.startswith("mmio") else [256],  # the most that there may be, or what the device is set to
-                       "configuration": fields("capacity", "seg_max", "blk_size", capacity=f"{sectors} sectors of 512 bytes",
+                       "configuration": fields("capacity", "seg_max", "blk_size", capacity=f"{m.SECTORS} sectors of 512 bytes",
                                                blk_size="512 bytes"), "policy": "by_field"}} | more
 
 
 def entropy(interface, **more):
-    return {"device": {"type_number": 4, "interface": interface, "features": USUAL, "configuration": []}} | more
+    return {"check": {"verdict": "bound", "accepted": {"EVENT_IDX"}, "outcome": "ok",
+                      "bytes": lambda drawn: len(drawn) == 64 and len(set(drawn)) > 4},
+            "device": {"type_number": 4, "interface": interface, "features": USUAL, "configuration": []}} | more
 
 
 def x86(entry="PVH"):
     return {"processor": "x86-64", "entry": entry, "rsdp": lambda at: at > 0x1000, "command_line": re.compile("json=1"),
             "memory": lambda all: sum(one["bytes"] for one in all if one["kind"] == "usable") > 100 << 20}
+
+
+# Every type of device that QEMU has without help from outside, and what is decoded of it.
+OTHERS = ["-m", "128M,maxmem=2G,slots=4",
+          "-device", "virtio-scsi-pci", "-fsdev", "local,id=files,path=/,security_model=none,readonly=on",
+          "-device", "virtio-9p-pci,fsdev=files,mount_tag=shared", "-device", "virtio-keyboard-pci,serial=keys", "-device", "virtio-mouse-pci",
+          "-object", "cryptodev-backend-builtin,id=crypto", "-device", "virtio-crypto-pci,cryptodev=crypto", "-device", "virtio-iommu-pci",
+          "-object", "memory-backend-ram,id=more,size=256M", "-device", "virtio-mem-pci,memdev=more,requested-size=64M",
+          "-object", "memory-backend-ram,id=kept,size=64M", "-device", "virtio-pmem-pci,memdev=kept"]
+GPU = ["-device", "virtio-gpu-pci,max_outputs=3"]  # of QEMU 10 it is in a package that is not fetched
+
+
+def others():
+    def device(type_number, features, queues, configuration, **more):
+        return {"device": {"type_number": type_number, "features": features, "queues": queues, "configuration": configuration} | more}
+    return {
+        "scsi": device(8, {"HOTPLUG", "CHANGE"}, lambda sizes: len(sizes) >= 3, fields(
+            "seg_max", num_queues="1 request queues", sense_size="96 bytes", cdb_size="32 bytes", max_target="255", max_lun="16383")),
+        "9p file system": device(9, {"MOUNT_TAG"}, [128], fields("tag_len", tag="shared")),
+        "input": [device(18, USUAL, [64, 64], fields("select", "size"), input_name="QEMU Virtio Keyboard", input_serial="keys"),
+                  device(18, USUAL, [64, 64], fields("select", "size"), input_name="QEMU Virtio Mouse")],
+        "crypto": device(20, USUAL, [1024, 1024], fields("crypto_services", "max_size", status="1 (1: ready)", max_dataqueues="1",
+                                                       max_cipher_key_len="64 bytes")),
+        "iommu": device(23, {"INPUT_RANGE", "DOMAIN_RANGE", "MAP_UNMAP", "PROBE", "MMIO", "BYPASS_CONFIG"}, [256, 256], fields(
+            "bypass", **{"input_range.start": "0x0", "probe_size": "512 bytes", "page_size_mask": "0xfffffffffffff000"})),
+        "memory": device(24, {"ACPI_PXM"}, [128], fields("addr", region_size=f"{256 << 20} bytes", requested_size=f"{64 << 20} bytes",
+                                                       plugged_size="0 bytes")),
+        "pmem": device(27, {"VERSION_1"}, [128], fields("start", size=f"{64 << 20} bytes")),
+    }
 
 
 def cells(m):
@@ -111,19 +142,62 @@ def cells(m):
             usual = {"modern": modern_function({}, "modern"), "transitional": modern_function({})}.get(interface, {
                 "verdict": "usable", "capabilities": [], "bars": lambda found: found[0]["kind"] == "ports"})
             yield cell(f"{machine} {variant} lsvirtio: block and entropy, from the ids to the policy", machine, variant,
-                       expect(x86(), {"block": usual | block(interface, m.SECTORS), "entropy": usual | entropy(interface)}),
+                       expect(x86(), {"block": usual | block(interface, m), "entropy": usual | entropy(interface)}),
                        disks=[m.Disk()], rngs=[m.Rng()], long=(machine, variant) not in (("pc", "transitional"), ("q35", "modern-only"),
                                                                                        ("pc", "legacy-only")))
     for version in (1, 2):
         interface = f"mmio version {version}"
         yield cell(f"microvm {interface} lsvirtio: block and entropy in slots", "microvm,isa-serial=on", interface,
-                   expect(x86(), {"block": block(interface, m.SECTORS), "entropy": entropy(interface)}, ("slot",),
+                   expect(x86(), {"block": block(interface, m), "entropy": entropy(interface)}, ("slot",),
                           lambda objects: differs(objects[-1], {"empty_slots": lambda n: n >= 6}, "end")),
                    disks=[m.Disk()], rngs=[m.Rng()])
         yield cell(f"virt {interface} lsvirtio: block in a slot, entropy on PCI", "virt", interface,
                    expect({"processor": "aarch64", "device_tree": True},
-                          {"block": block(interface, m.SECTORS), "entropy": modern_function({}) | entropy("transitional")}),
+                          {"block": block(interface, m), "entropy": modern_function({}) | entropy("transitional")}),
                    disks=[m.Disk()], extra=["-device", "virtio-rng-pci"], processor="aarch64", long=version == 1)
     yield cell("i386 pc lsvirtio: block behind the configuration window, its BARs above 4 GiB", "pc", "modern-only",
-               expect({"processor": "i386"}, {"block": block("modern", m.SECTORS, bars=lambda found: max(one["address"] for one in found) >> 32)}),
+               expect({"processor": "i386"}, {"block": block("modern", m, bars=lambda found: max(one["address"] for one in found) >> 32)}),
                disks=[m.Disk()], extra=["-cpu", "pentium2", *m.register_cells.BIG_NEIGHBOUR], processor="i386")
+
+    # Every driver.
+    for machine in ("pc", "q35"):
+        yield cell(f"{machine} lsvirtio: a short use of balloon, console, network", machine, "transitional", expect(x86(), {
+            "balloon": {"check": {"verdict": "bound", "outcome": "ok", "target_pages": 0}},
+            "console": {"check": {"verdict": "bound", "tried": "write a line", "outcome": "ok"},
+                        "device": {"features": {"CONSOLE_MULTIPORT"}, "queues": lambda sizes: len(sizes) == 64,
+                                   "configuration": fields(max_nr_ports="31 ports")}},
+            "network": {"check": {"verdict": "bound", "mac": "52:54:00:12:34:56", "link": "up", "outcome": "answered by 52:55:0a:00:02:02"},
+                        "device": {"features": {"NET_MAC", "NET_STATUS", "NET_MRG_RXBUF"}, "queues": [256, 256, 64],
+                                   "configuration": fields("status", mac="52:54:00:12:34:56")}}}),
+                   extra=["-device", "virtio-balloon-pci", "-device", "virtio-serial-pci", "-chardev", "null,id=end",
+                          "-device", "virtconsole,chardev=end", "-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="],
+                   long=machine == "q35")
+    yield cell("q35 lsvirtio: live=0 starts no driver", "q35", "transitional", expect({}, {
+        "entropy": {"verdict": "usable", "device": {"interface": "transitional"}}}, check=lambda objects: (
+            f"{one['address']} has a check" for one in objects if "check" in one)), rngs=[m.Rng()], tell={"live": 0}, long=True)
+
+    # Every other type.
+    yield cell("q35 lsvirtio: devices of every other type, with their features and configuration", "q35", "modern-only",
+               expect(x86(), others()), extra=OTHERS)
+    yield cell("q35 lsvirtio: a gpu", "q35", "modern-only", expect(x86(), {"gpu": {"device": {
+        "features": {"EDID"}, "queues": [64, 16], "configuration": fields("events_read", num_scanouts="3 displays")}}}),
+               extra=GPU, only=("7.2",), long=True)
+
+    # Detected, and not bound: the reason is in the report.
+    def refused(name, machine, variant, check, kind="block", **more):
+        return cell(f"{machine} lsvirtio: detected, not bound: {name}", machine, variant,
+                    expect(x86(), {kind: {"verdict": "usable", "device": {"features": USUAL}, "check": check}}), **more)
+
+    yield refused("the device dictates a queue that is larger than the ring", "pc", "legacy-only", {
+        "verdict": "the driver's ring has too few entries", "queue": 0, "wanted": 1024, "available": 64,
+        "advice": re.compile("ring_options::ring_entries")}, disks=[m.Disk(options="queue-size=1024")])
+    yield cell("q35 lsvirtio: detected, not bound: ACCESS_PLATFORM is wanted, and a platform refuses it", "q35", "modern-only", expect(x86(), {
+        "entropy": {"device": {"features": {"ACCESS_PLATFORM"}, "without_access_platform": {
+            "verdict": "the device needs a feature that the platform or the driver refuses", "feature": "ACCESS_PLATFORM",
+            "advice": re.compile("access_platform")}}, "check": {"verdict": "bound", "accepted": {"ACCESS_PLATFORM"}, "outcome": "ok"}}}),
+               rngs=[m.Rng("iommu_platform=on")])
+    yield cell("pc lsvirtio: detected, not bound: the ids are no virtio device's", "pc", "modern-only", expect(x86(), {}, check=lambda objects: differs(
+        next((one for one in objects if one.get("ids") == "1af4:1110"), {}),
+        {"verdict": "virtio vendor, but the device id is outside 1000-107f", "advice": re.compile("ivshmem"),
+         "bars": lambda found: any(one["bytes"] == 1 << 20 for one in found)}, "ivshmem")),
+               extra=["-object", "memory-backend-ram,id=shared,size=1M,share=on", "-device", "ivshmem-plain,memdev=shared"])

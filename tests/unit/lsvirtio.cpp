@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT
+// What lsvirtio says of devices that answer otherwise than QEMU's: which accesses to their configuration work, what does not come out of
+// a reset, words of features that repeat. From examples/lsvirtio, with a string for a console.
+#include <string>
+
+#include "../../examples/lsvirtio/device.hpp"
+#include "boot_console.hpp"
+#include "disk.hpp"
+#include "entropy.hpp"
+
+using namespace virtio;
+using lsvirtio::form;
+
+namespace {
+
+std::string report_on(rig::machine& m, form as) {
+  boot::console.clear();
+  lsvirtio::writer out;
+  out.as = as;
+  out.begin("function", "address", "00:04.0");
+  lsvirtio::show_device<rig::platform_type, rig::any_pci>(out, m.platform(), m.where(4));
+  out.close();
+  return boot::console;
+}
+
+/// A disk whose configuration is answered only where `answers(field's width, width)`; elsewhere there is `else_byte` in every byte.
+template <class Answers>
+std::string disk_that(u8 else_byte, form as, Answers&& answers) {
+  rig::machine m;
+  auto& model = m.add<rig::blk_model>(seat::modern, 4, rig::blk_options{.sectors = 0x1122, .seg_max = 126, .blk_size = 512,
+                                      .topology = testing::topology_fields{.physical_block_exp = 3, .alignment_offset = 1, .min_io_size = 0x102, .opt_io_size = 7}});
+  model.exact_config_width = false;
+  model.before_config_read = [&](u32 offset, u32 width) {
+    u32 widest = 1;
+    for (const lsvirtio::field& one : lsvirtio::blk_fields)
+      if (offset >= one.offset && offset < u32{one.offset} + one.width) widest = one.width < 4 ? one.width : 4;
+    const auto right = [&](u32 at) -> u64 {
+      switch (at) {
+        case 0: return 0x1122;
+        case 12: return 126;
+        case 20: return 512;
+        case 24: return 0x01020103;
+        case 28: return 7;
+        default: return 0;
+      }
+    };
+    const u32 dword = offset & ~3u;
+    model.put_config(dword, answers(widest, width) ? right(dword) : u64{else_byte} * 0x01010101, 4);
+  };
+  return report_on(m, as);
+}
+
+}  // namespace
+
+TEST_CASE("lsvirtio: a configuration that all widths agree on is for by_field", "[examples][lsvirtio]") {
+  const auto any = [](u32, u32) { return true; };
+  const std::string json = disk_that(0, form::json, any);
+  CHECK(contains(json, "\"policy\":\"by_field\",\"policy_reason\":\"all three widths agree\""));
+  CHECK(contains(json, "{\"name\":\"capacity\",\"offset\":0,\"width\":8,\"by_byte\":\"2211000000000000\",\"by_field\":\"2211000000000000\","
+                       "\"by_dword\":\"2211000000000000\",\"agree\":true,\"number\":4386,\"value\":\"4386 sectors of 512 bytes\"}"));
+  CHECK(contains(json, "{\"name\":\"topology.min_io_size\",\"offset\":26,\"width\":2,\"by_byte\":\"0201\""));
+  CHECK(!contains(json, "size_max"));  // not offered
+  CHECK(contains(json, "\"features\":[\"BLK_SEG_MAX\",\"BLK_BLK_SIZE\",\"BLK_FLUSH\",\"BLK_TOPOLOGY\""));
+  CHECK(contains(json, "\"queues\":[128]"));
+
+  const std::string text = disk_that(0, form::text, any);
+  CHECK(contains(text, "capacity"));
+  CHECK(contains(text, "4386 sectors of 512 bytes\n"));
+  CHECK(!contains(text, "differ"));
+}
+
+TEST_CASE("lsvirtio: a host that answers dwords alone shows, and so does one that answers each field by its width alone", "[examples][lsvirtio]") {
+  const std::string dwords = disk_that(0, form::json, [](u32, u32 width) { return width == 4; });
+  CHECK(contains(dwords, "\"policy\":\"by_dword\",\"policy_reason\":\"only dwords are answered"));
+  CHECK(contains(dwords, "{\"name\":\"topology.physical_block_exp\",\"offset\":24,\"width\":1,\"by_byte\":\"00\",\"by_field\":\"00\","
+                         "\"by_dword\":\"03\",\"agree\":false"));
+  CHECK(contains(disk_that(0xff, form::json, [](u32, u32 width) { return width == 4; }), "\"policy\":\"by_dword\""));
+
+  const std::string exact = disk_that(0, form::json, [](u32 field, u32 width) { return width == field; });
+  CHECK(contains(exact, "\"policy\":\"by_field\",\"policy_reason\":\"only fields are answered, each by its own width"));
+
+  const std::string no_bytes = disk_that(0, form::json, [](u32 field, u32 width) { return width != 1 || field == 1; });
+  CHECK(contains(no_bytes, "\"policy\":\"by_field\",\"policy_reason\":\"bytes are not answered as wider fields are: never by_byte\""));
+
+  const std::string no_dwords = disk_that(0, form::json, [](u32 field, u32 width) { return width < 4 || field == 4; });
+  CHECK(contains(no_dwords, "\"policy\":\"by_field\",\"policy_reason\":\"narrow fields differ from their dwords, and bytes are answered: never by_dword\""));
+
+  // Rubbish that could be anything: said, and left to the reader.
+  const std::string rubbish = disk_that(0xa5, form::text, [](u32, u32 width) { return width == 4; });
+  CHECK(contains(rubbish, "the widths contradict each other"));
+  CHECK(contains(rubbish, " !"));
+  CHECK(contains(rubbish, "(differ)"));
+}
+
+TEST_CASE("lsvirtio: looking accepts no feature, sets up no queue and leaves the device reset", "[examples][lsvirtio]") {
+  rig::machine m;
+  m.add<rig::rng_model>(seat::modern, 4);
+  m.function(4).clear_log();
+  CHECK(contains(report_on(m, form::json), "\"features\":["));
+  const std::string& log = m.function(4).log();
+  INFO(log);
+  for (const char* written : {"w4@common+0xc=", "w2@common+0x18=", "w2@common+0x1c="}) CHECK(!contains(log, written));
+  CHECK(m.models[0]->status() == 0);
+  CHECK(m.objections().empty());
+}
+
+TEST_CASE("lsvirtio: a device that does not come out of its reset is reported with its status, and looked at all the same", "[examples][lsvirtio]") {
+  rig::machine m;
+  m.expect_objections = true;
+  auto& model = m.add<rig::rng_model>(seat::modern, 4);
+  model.reset_reads = rig::device_model::forever;
+  const std::string json = report_on(m, form::json);
+  CHECK(contains(json, "\"reset\":\"does not end\""));
+  CHECK(contains(json, "\"features\":["));
+}

@@ -45,7 +45,8 @@ class received_frames {
   void start(const dma_area& memory, header_form form, u16 mtu) {
     pool_.start(memory);
     form_ = form;
-    most_ = u32{mtu} + header_bytes + 4;
+    most_behind_header_ = u32{mtu} + 4;
+    shown_ |= 1;
     counts_ = {};
   }
   /// No frame is next: of a device that is down.
@@ -99,14 +100,14 @@ class received_frames {
     shown.size = next_.size;
     shown.sum = next_.sum;
     shown.compute = next_.compute;
-    shown.name = {static_cast<u16>(first.number()), (shown_ += 2) | 1};
+    shown.name = {static_cast<u16>(first.number()), shown_ += 2};
     next_.is_complete = false;
     what = look(static_cast<const frame&>(shown));
     return first;
   }
   /// What becomes of a frame that was shown. With a ring its buffers are staged again at once.
   [[gnu::always_inline]] void settle(buffer_index first, after_look what, Ring* ring) {
-    if (what == after_look::keep) return void(kept_as_[first.number()] = shown_ | 1);
+    if (what == after_look::keep) return void(kept_as_[first.number()] = shown_);
     for (buffer_index one = first; !one.is_none();) {
       const buffer_index after = pool_.after(one);
       pool_.after(one) = no_buffer;
@@ -209,7 +210,7 @@ class received_frames {
     return next_.missing == 0 ? complete() : errc::ok;
   }
   [[nodiscard, gnu::always_inline]] errc complete() {
-    if (next_.size - header_bytes > most_ - header_bytes || next_.segmented) [[unlikely]] return drop_next();
+    if (next_.size - header_bytes > most_behind_header_ || next_.segmented) [[unlikely]] return drop_next();
     next_.is_complete = true;
     next_.sum = checksum::unknown;
     if (next_.flags != 0) [[unlikely]] judge_checksum();
@@ -230,7 +231,7 @@ class received_frames {
     return errc::ok;
   }
   [[nodiscard, gnu::noinline]] errc drop_next() {
-    ++(next_.size > most_ ? counts_.too_long : next_.size < header_bytes ? counts_.too_short : counts_.segmented);
+    ++(next_.size < header_bytes ? counts_.too_short : next_.size - header_bytes > most_behind_header_ ? counts_.too_long : counts_.segmented);
     recycle(next_.first);
     return errc::ok;
   }
@@ -245,10 +246,10 @@ class received_frames {
   pool pool_{};
   header_form form_{};
   arriving next_{};
-  u32 most_ = 0;  // bytes of a frame
+  u32 most_behind_header_ = 0;  // bytes of a frame
   drop_counts counts_{};
   u16 size_[O.receive_buffers]{};       // of what a buffer has of its frame
-  u32 shown_ = 0;  // and one: the name of the last frame that was shown
+  u32 shown_ = 0;  // odd: the name of the last frame that was shown
   u32 kept_as_[O.receive_buffers]{};  // the name of the frame that begins in this buffer, while it is kept
 };
 

@@ -309,6 +309,31 @@ class device {
     return usize{done};
   }
 
+  /// Everything of a stream that has arrived, where it is, for a program that looks without a callback. Valid until bytes of the connection
+  /// are read, taken or dropped; what arrives by `poll` does not change it. Empty: nothing is there, and `try_receive` says why.
+  [[nodiscard]] arrived peek(socket which) {
+    const auto one = all_.find(which);
+    if (!one || all_.table[*one].messages || all_.table[*one].received.empty()) return {};
+    return all_.unread.first_pieces(all_.table[*one], all_.queues.received, all_.unread.size(all_.table[*one]));
+  }
+  /// Likewise, the first piece.
+  [[nodiscard]] const_bytes peek_first(socket which) {
+    const auto one = all_.find(which);
+    if (!one || all_.table[*one].received.empty() || (L.messages && all_.table[*one].messages)) return {};
+    return all_.unread.first(all_.table[*one], all_.queues.received);
+  }
+  /// The program is done with the first `size` bytes. The peer hears of room when half its window would open: a program that leaves the
+  /// beginning of something longer than that unread waits for ever (`receive_with` does not). Errors: `invalid_argument`, there are not so
+  /// many bytes, or on messages; `stale_handle`.
+  [[nodiscard]] result<void> skip(socket which, u32 size) {
+    VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
+    if ((L.messages && all_.table[one].messages) || size > all_.unread.size(all_.table[one])) return errc::invalid_argument;
+    if (size == 0) return {};
+    all_.unread.consume_pieces(all_.table[one], all_.queues.received, size);
+    all_.after_reading(one);
+    return {};
+  }
+
   /// Takes the first piece of what has arrived out of the stream, where it is; the program holds it until `give_back`, even when the
   /// connection is gone, or the device failed, but no longer than to the next `start`, or a `reset` or `hand_off` that succeeds. The
   /// peer's window counts it as unread until then, unless `how` says otherwise. Errors: as `try_receive`; `table_full`, `limits::pieces` are
@@ -330,6 +355,8 @@ class device {
     }
     return got;
   }
+  /// How many more pieces can be held.
+  [[nodiscard]] u16 pieces_left() const { return all_.pieces.left(); }
   [[nodiscard]] bool is_held(const piece& which) const { return all_.pieces.find(which) != nullptr; }
   /// The program is done with a piece. Errors: `stale_handle`, it was given back, or is no longer there.
   [[nodiscard]] result<void> give_back(const piece& which) {

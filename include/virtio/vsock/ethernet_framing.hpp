@@ -26,8 +26,8 @@ constexpr void put_prefix(framing how, u32 size, u8 (&to)[most_prefix_bytes]) {
     for (u32 i = 0; i < 4; ++i) to[i] = static_cast<u8>(size >> (24 - 8 * i));
   }
 }
-/// The size that a prefix tells: any number.
-[[nodiscard]] constexpr u32 get_prefix(framing how, const u8 (&from)[most_prefix_bytes]) {
+/// The size that the prefix at `from` tells: any number.
+[[nodiscard]] constexpr u32 get_prefix(framing how, const u8* from) {
   if (how == framing::hyperkit) return u32{from[0]} | u32{from[1]} << 8;
   return u32{from[0]} << 24 | u32{from[1]} << 16 | u32{from[2]} << 8 | from[3];
 }

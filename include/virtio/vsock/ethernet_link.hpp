@@ -8,8 +8,9 @@
 //   sockets.start(…);  link.start(sockets);
 //   for (;;) { link.poll(); if (link.state() == net::link_state::up) … }
 //
-// Received frames stay in the buffers that they arrived in. The stream may be cut anywhere: a frame can lie in several. Buffers are taken
-// out of the stream (`try_take`) once a whole frame is there, and given back when no frame in them is shown, kept or expected.
+// A received frame is shown in the buffers that it arrived in. The stream may be cut anywhere: a frame can lie in several. When the program
+// keeps it, its buffers are taken out of the stream (`try_take`); they are given back when no frame in them is kept or expected. Several
+// links may share a device: `limits::pieces` must be enough for one and one more for each further link.
 // Layer: vsock (may include net/link.hpp).
 #pragma once
 
@@ -76,6 +77,7 @@ class ethernet_link {
     if (longest_frame(how.mtu) + most_prefix_bytes > u64{bounds.send_packet} * bounds.send_packets) return errc::invalid_argument;
     drop();
     forget_all();
+    is_showing_ = false;
     sockets_ = &sockets;
     clock_ = clock;
     how_ = how;
@@ -90,10 +92,11 @@ class ethernet_link {
   }
   /// Closes the connection. What is kept stays until `give_back`.
   void close() {
+    now_ = phase::closed;
+    if (is_showing_) return;  // `receive_with` does it when the frame is no longer looked at
     if (is_named()) (void)sockets_->close(socket_);
     socket_ = {};
     drop();
-    now_ = phase::closed;
   }
 
   [[nodiscard]] net::mac_address mac() const { return how_.mac; }
@@ -130,8 +133,12 @@ class ethernet_link {
   }
   /// What `poll` does but moving packets: for a program that polls the device itself. True: `state` has changed.
   bool step() {
+    if (now_ == phase::up) [[likely]] {
+      if (const auto open = sockets_->state_of(socket_); !open) return lose(open.error());
+      return at_ != never && !is_showing_ && is_due() && doubt();
+    }
+    if (is_showing_) return false;
     switch (now_) {
-      case phase::closed: return false;
       case phase::pausing:
         if (is_due()) begin();
         return false;
@@ -140,10 +147,8 @@ class ethernet_link {
         if (const auto open = sockets_->state_of(socket_); !open) return lose(open.error());
         if (!is_due() && sockets_->unread(socket_).value_or(0) == 0) return false;  // a frame says that the peer has taken over
         return rise();
-      case phase::up: break;
+      default: return false;
     }
-    if (const auto open = sockets_->state_of(socket_); !open) return lose(open.error());
-    return at_ != never && is_due() && doubt();
   }
   /// Milliseconds until `poll` has something to do although nothing has come: for a timer that ends a sleep. All ones: no such thing.
   [[nodiscard]] u64 due_in() const {
@@ -159,12 +164,10 @@ class ethernet_link {
     const u64 size = pieces.size();
     if (size < net::header_bytes || compute.start != 0) return errc::invalid_argument;
     if (size > u32{how_.mtu} + net::header_bytes) return errc::too_long;
-    u8 prefix[most_prefix_bytes];
-    put_prefix(how_.frames, static_cast<u32>(size), prefix);
-    const_bytes all[most_pieces];
-    all[0] = {prefix, prefix_bytes(how_.frames)};
-    for (usize i = 0; i < pieces.count; ++i) all[i + 1] = pieces.first[i];
-    const result<void> sent = sockets_->try_send_all(socket_, scatter<const_bytes>{all, pieces.count + 1});
+    put_prefix(how_.frames, static_cast<u32>(size), prefix_);
+    to_send_[0] = {prefix_, prefix_bytes(how_.frames)};
+    for (usize i = 0; i < pieces.count; ++i) to_send_[i + 1] = pieces.first[i];
+    const result<void> sent = sockets_->try_send_all(socket_, scatter<const_bytes>{to_send_, pieces.count + 1});
     if (!sent) [[unlikely]] return not_sent(sent.error());
     sent_ += static_cast<u32>(size) + prefix_bytes(how_.frames);
     if (at_ == never && how_.answer != 0) due_after(how_.answer / 2);
@@ -174,36 +177,38 @@ class ethernet_link {
     if (now_ == phase::up) (void)sockets_->flush(socket_);
   }
 
-  /// Shows the next frame. What came before the link went down is still shown until it connects again.
+  /// Shows the next frame. What came before the link went down is still shown until it connects again. A frame is not shown before there
+  /// are pieces for all its buffers, in case that it is kept. Errors also: `in_use`, inside the callback of itself, or that one has started the
+  /// link; `canceled`, it has ended the connection at the device: the frame is not kept.
   template <class F>
     requires requires(F& look, const net::frame& f) { { look(f) } -> same_as<net::after_look>; }
   [[nodiscard]] result<void> receive_with(F&& look) {
-    const u32 head = prefix_bytes(how_.frames);
-    forget_what_is_gone();
-    if (!have(head) || free_names_ == 0) return errc::not_ready;
-    const u32 size = next_size(head);
-    if (!is_frame_size(size, how_.mtu)) [[unlikely]] {
+    if (is_showing_) return errc::in_use;
+    ahead next;
+    if (free_names_ == 0 || !look_ahead(next)) return errc::not_ready;
+    if (next.parts == 0) [[unlikely]] {
       drop();
       if (now_ != phase::pausing) lose(errc::out_of_range);  // what has come of a connection that is lost already counts once
       return errc::not_ready;
     }
-    if (!have(head + size)) return errc::not_ready;
-    skip(head);
-    const_bytes parts[most_parts];
     const u16 name = static_cast<u16>(free_names_ - 1);
-    named& kept = names_[name];
-    free_names_ = kept.next_free;
-    kept.first = first_;
-    kept.count = cut(size, parts);
-    const u32 generation = ++kept.generation;
     answered_ = heard_ = true;
     pause_ = 0;
     net::frame shown;
-    shown.pieces = {parts, kept.count};
-    shown.size = size;
-    shown.name = {name, generation};
-    if (look(static_cast<const net::frame&>(shown)) == net::after_look::keep) return {};
-    (void)give_back(shown.name);
+    shown.pieces = {shown_, next.parts};
+    shown.size = next.size;
+    shown.name = {name, names_[name].generation + 1};
+    is_showing_ = true;
+    const net::after_look what = look(static_cast<const net::frame&>(shown));
+    if (!is_showing_) return errc::in_use;
+    is_showing_ = false;
+    const bool is_kept = what == net::after_look::keep && keep(name, next.size);
+    if (!is_kept) {
+      names_[name].generation += 2;
+      leave(next.size + prefix_bytes(how_.frames));
+    }
+    if (now_ == phase::closed) [[unlikely]] close();
+    if (what == net::after_look::keep && !is_kept) [[unlikely]] return errc::canceled;
     return {};
   }
   [[nodiscard]] result<void> give_back(net::kept_frame which) {
@@ -360,32 +365,82 @@ class ethernet_link {
 
   // The stream -------------------------------------------------------------------------------------------------------------
 
+  // It is what the queue has, then what the device has. A frame is looked at there; when it is kept, its buffers come into the queue first.
+
   /// Whether `receive_with` has something to do.
   [[nodiscard]] bool has_frame() {
-    if (queued_ == 0 && sockets_->unread(socket_).value_or(0) == 0) return false;
-    forget_what_is_gone();
-    const u32 head = prefix_bytes(how_.frames);
-    if (free_names_ == 0 || !have(head)) return false;
-    const u32 size = next_size(head);
-    return !is_frame_size(size, how_.mtu) || have(head + size);
+    ahead next;
+    return !is_showing_ && free_names_ != 0 && look_ahead(next);
   }
-  /// Whether the next `n` bytes are in the queue: they are taken from the stream, as soon as all of them have come.
-  [[nodiscard]] bool have(u32 n) {
-    if (queued_ < n && first_ == 0 && !take()) return false;
-    if (queued_ >= n) return true;
-    const result<usize> more = sockets_->unread(socket_);
-    if (!more || queued_ + *more < n) return false;
-    while (queued_ < n)
-      if (!take()) return false;
-    return true;
+  /// What is next in the stream, behind its prefix.
+  struct ahead {
+    u32 size = 0;
+    u16 parts = 0;  // that it lies in; none: of a length that no frame has
+  };
+  /// A whole frame that may be shown, and `shown_` says where it lies; or a length that no frame has. False: neither.
+  [[nodiscard]] bool look_ahead(ahead& next) {
+    if (first_ != 0) [[unlikely]] return look_behind_queue(next);
+    const const_bytes here = sockets_->peek_first(socket_);
+    const u32 head = prefix_bytes(how_.frames);
+    if (here.size() < head) return !here.empty() && look_behind_queue(next);
+    next.size = get_prefix(how_.frames, here.data());
+    if (!is_frame_size(next.size, how_.mtu)) [[unlikely]] return true;
+    if (here.size() < head + next.size) return look_behind_queue(next);
+    shown_[0] = {here.data() + head, next.size};
+    next.parts = 1;
+    return can_take(1);
+  }
+  /// The same of what may lie in several buffers.
+  [[nodiscard, gnu::noinline]] bool look_behind_queue(ahead& next) {
+    forget_what_is_gone();
+    const arrived more = sockets_->peek(socket_);
+    const u32 head = prefix_bytes(how_.frames), there = queued_ + static_cast<u32>(more.size());
+    if (there < head) return false;
+    u8 prefix[most_prefix_bytes]{};
+    u32 done = 0;
+    each_buffer(more, [&](const_bytes here) {
+      for (usize i = 0; i < here.size() && done < head; ++i) prefix[done++] = here.data()[i];
+      return done < head;
+    });
+    next = {get_prefix(how_.frames, prefix), 0};
+    if (!is_frame_size(next.size, how_.mtu)) return true;
+    if (there < head + next.size) return false;
+    u16 to_take = 0;
+    u32 queued = queued_, skipped = 0, left = next.size;
+    each_buffer(more, [&](const_bytes here) {
+      if (queued == 0) ++to_take;
+      else queued -= static_cast<u32>(here.size());
+      const const_bytes behind = here.part(head - skipped, left);
+      skipped += virtio::detail::smaller(static_cast<u32>(here.size()), head - skipped);
+      if (behind.empty()) return true;
+      VIRTIO_ASSERT(next.parts < most_parts);  // see there: the device links buffers so, not the host
+      shown_[next.parts++] = behind;
+      left -= static_cast<u32>(behind.size());
+      return left != 0;
+    });
+    return can_take(to_take);
+  }
+  /// Calls `use(const_bytes)` for one buffer of the stream after the other, while that is true.
+  template <class F>
+  void each_buffer(const arrived& more, F&& use) const {
+    u32 from = from_;
+    for (u16 at = first_; at != 0; at = parts_[at - 1].next, from = 0)
+      if (!use(parts_[at - 1].held.data.part(from, parts_[at - 1].held.data.size()))) return;
+    for (const const_bytes here : more)
+      if (!use(here)) return;
+  }
+  /// Whether so many buffers can come into the queue.
+  [[nodiscard]] bool can_take(u16 buffers) const {
+    return buffers == 0 || (buffers <= parts_left_ && buffers <= sockets_->pieces_left());
   }
   [[nodiscard]] bool take() {
-    if (free_parts_ == 0 || !is_named()) return false;
+    if (free_parts_ == 0) return false;
     const result<piece> got = sockets_->try_take(socket_, holding::beside_window);
     if (!got) return false;
     const u16 one = free_parts_;
     part& taken = parts_[one - 1];
     free_parts_ = taken.next;
+    --parts_left_;
     taken = {*got, 0, 0, true};
     if (first_ == 0) first_ = one;
     else parts_[last_ - 1].next = one;
@@ -393,43 +448,41 @@ class ethernet_link {
     queued_ += static_cast<u32>(got->data.size());
     return true;
   }
-  /// The size in the prefix of `head` bytes that is next.
-  [[nodiscard]] u32 next_size(u32 head) const {
-    u8 prefix[most_prefix_bytes]{};
-    u16 at = first_;
-    u32 from = from_;
-    for (u32 i = 0; i < head; ++i) {
-      while (from == parts_[at - 1].held.data.size()) {
-        at = parts_[at - 1].next;
-        from = 0;
-      }
-      prefix[i] = parts_[at - 1].held.data.data()[from++];
+  /// The next `n` bytes are done with.
+  [[gnu::always_inline]] void leave(u32 n) {
+    if (first_ != 0) [[unlikely]] {
+      const u32 here = virtio::detail::smaller(n, queued_);
+      skip(here);
+      n -= here;
     }
-    return get_prefix(how_.frames, prefix);
+    (void)sockets_->skip(socket_, n);
   }
-  /// Takes `n` bytes off the front; buffers that end there leave the queue.
+  /// Takes `n` bytes off the queue's front; buffers that end there leave it.
   void skip(u32 n) {
     queued_ -= n;
     for (from_ += n; first_ != 0; from_ -= pop())
       if (from_ < parts_[first_ - 1].held.data.size()) return;
   }
-  /// The next `n` bytes, at least one, which are a frame's: where they lie, in how many buffers.
-  [[nodiscard]] u16 cut(u32 n, const_bytes (&out)[most_parts]) {
-    u16 count = 0;
-    queued_ -= n;
+  /// The frame of `size` bytes that is next is kept by that name. False: it is gone.
+  [[nodiscard, gnu::noinline]] bool keep(u16 name, u32 size) {
+    named& kept = names_[name];
+    const u32 head = prefix_bytes(how_.frames);
+    while (queued_ < head + size)
+      if (!take()) return false;
+    skip(head);
+    u16* at = &free_names_;  // the callback may have given others back, which are in front of it now
+    while (*at != name + 1) at = &names_[*at - 1].next_free;
+    *at = kept.next_free;
+    ++kept.generation;
+    kept.first = first_;
+    kept.count = 0;
     for (;;) {
-      part& one = parts_[first_ - 1];
-      VIRTIO_ASSERT(count < most_parts);  // see there: the device links buffers so, not the host
-      const const_bytes here = one.held.data.part(from_, n);
-      out[count++] = here;
-      ++one.frames;
-      n -= static_cast<u32>(here.size());
-      from_ += static_cast<u32>(here.size());
-      if (from_ == one.held.data.size()) {
-        (void)pop();
-        from_ = 0;
-      }
-      if (n == 0) return count;
+      ++kept.count;
+      ++parts_[first_ - 1].frames;
+      const u32 here = virtio::detail::smaller(size, static_cast<u32>(parts_[first_ - 1].held.data.size()) - from_);
+      size -= here;
+      skip(here);
+      if (size == 0) return true;
     }
   }
   /// The first buffer leaves the queue: how many bytes it had.
@@ -446,6 +499,7 @@ class ethernet_link {
     part& gone = parts_[one - 1];
     gone.next = free_parts_;
     free_parts_ = one;
+    ++parts_left_;
     return sockets_->give_back(gone.held);
   }
   /// Nothing is kept, and names of before are stale.
@@ -457,6 +511,7 @@ class ethernet_link {
       parts_[i - 1].next = free_parts_;
       free_parts_ = i;
     }
+    parts_left_ = bounds.pieces;
     for (u16 i = most_names; i != 0; --i) {
       names_[i - 1].generation = (names_[i - 1].generation + 1) & ~u32{1};
       names_[i - 1].next_free = free_names_;
@@ -471,11 +526,13 @@ class ethernet_link {
   bool answered_ = false;  // a frame has come on this connection
   bool heard_ = false;     // and since the peer was looked at
   u8 doubts_ = 0;
+  bool is_showing_ = false;
   errc why_ = errc::ok;
   u16 first_ = 0, last_ = 0;  // and one: the queue
   u32 from_ = 0;              // of its first buffer
   u32 queued_ = 0;            // bytes in it
   u16 free_parts_ = 0, free_names_ = 0;  // and one
+  u16 parts_left_ = 0;
   u16 most_kept_ = 0;
   u32 sent_ = 0, read_ = 0;  // bytes of frames, and of those what the peer had read when it was looked at
   u32 pause_ = 0;
@@ -483,6 +540,9 @@ class ethernet_link {
   ethernet_options how_{.peer = {}, .path = {}, .frames = {}, .mtu = 0, .mac = {}, .connect = 0, .settle = 0, .answer = 0, .first_pause = 0,
                         .most_pause = 0};
   VIRTIO_EMPTY_MEMBER Clock clock_{};
+  u8 prefix_[most_prefix_bytes]{};
+  const_bytes to_send_[most_pieces]{};  // during `try_send`; here, since one on the stack costs its initialization each time
+  const_bytes shown_[most_parts]{};     // during `receive_with`; likewise
   part parts_[bounds.pieces]{};
   named names_[most_names]{};
 };

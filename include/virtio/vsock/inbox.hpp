@@ -39,6 +39,8 @@ class arrived {
     u32 from_, left_;
   };
 
+  /// Nothing.
+  arrived() = default;
   /// `first` holds the first bytes, from `from` on, and `links` lead to the others.
   arrived(const u8* payloads, u32 payload_bytes, const buffer_index* links, const u32* filled, buffer_index first, u32 from, u32 size)
       : payloads_{payloads}, links_{links}, filled_{filled}, payload_bytes_{payload_bytes}, first_{first}, from_{from}, size_{size} {}
@@ -61,12 +63,12 @@ class arrived {
   }
 
  private:
-  const u8* payloads_;
-  const buffer_index* links_;
-  const u32* filled_;
-  u32 payload_bytes_;
-  buffer_index first_;
-  u32 from_, size_;
+  const u8* payloads_ = nullptr;
+  const buffer_index* links_ = nullptr;
+  const u32* filled_ = nullptr;
+  u32 payload_bytes_ = 0;
+  buffer_index first_{};
+  u32 from_ = 0, size_ = 0;
 };
 
 }  // namespace virtio::vsock

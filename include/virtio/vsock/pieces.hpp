@@ -43,13 +43,16 @@ class held_pieces {
       all_[i].next_free = static_cast<u16>(i + 1 < places ? i + 2 : 0);
     }
     free_ = Most == 0 ? u16{0} : u16{1};
+    left_ = Most;
   }
   [[nodiscard]] bool is_full() const { return free_ == 0; }
+  [[nodiscard]] u16 left() const { return left_; }
   /// Only if not full.
   [[nodiscard]] piece hold(buffer_index buffer, const_bytes data, socket from, u32 counted) {
     const u16 place = static_cast<u16>(free_ - 1);
     held& one = all_[place];
     free_ = one.next_free;
+    --left_;
     one.buffer = buffer;
     one.counted = counted;
     one.from = from;
@@ -65,11 +68,13 @@ class held_pieces {
     ++all_[place].generation;
     all_[place].next_free = free_;
     free_ = static_cast<u16>(place + 1);
+    ++left_;
   }
 
  private:
   static constexpr u16 places = Most == 0 ? u16{1} : Most;
   u16 free_ = 0;
+  u16 left_ = 0;  // that can be held beside those that are
   held all_[places]{};
 };
 

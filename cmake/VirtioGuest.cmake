@@ -21,11 +21,11 @@ function(virtio_add_guest name)
   set(machine "${boot}")
   set(more "")
   if(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")
-    set(more "${boot}/pages.cpp" "${boot}/loader.cpp")
+    set(more "${boot}/pages.cpp" "${boot}/loader.cpp" "${boot}/slots.cpp")
   endif()
   if(CMAKE_SYSTEM_PROCESSOR STREQUAL "i386")  # the same machine, entered differently
     set(machine "${VIRTIO_GUEST_BOOT_DIR}/x86_64")
-    set(more "${boot}/division.cpp" "${machine}/loader.cpp")
+    set(more "${boot}/division.cpp" "${boot}/pages.cpp" "${machine}/loader.cpp" "${machine}/slots.cpp")
   endif()
 
   if(NOT TARGET virtio_guest_boot)

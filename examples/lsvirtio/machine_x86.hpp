@@ -5,6 +5,7 @@
 #include "board.hpp"
 #include "loader.hpp"
 #include "out.hpp"
+#include "slots.hpp"
 
 namespace lsvirtio {
 
@@ -63,12 +64,16 @@ void each_memory(Visit&& visit) {
   }
 }
 
-/// Where MMIO devices are: QEMU's microvm has a row of slots, and no configuration ports. Where there are such ports, BARs may be there.
-[[nodiscard]] inline virtio::mmio::slots find_slots() {
-  const bool has_ports = board{}.config_read32({}, 0) != 0xffffffff;
-  return {.base = 0xfeb00000, .stride = 0x200, .count = has_ports ? usize{0} : usize{24}};
-}
-
-[[nodiscard]] inline u64 address_of(const virtio::mmio::slots& row, usize n) { return row.base + n * row.stride; }
+/// The slots that the loader tells of, by its command line or a device tree.
+struct slots {
+  using slot_space = virtio::mmio_space;
+  [[nodiscard]] slot_space slot(usize n) const {
+    const boot::mmio_slot& one = boot::mmio_slots().slots[n];
+    return {static_cast<virtio::uptr>(one.base), static_cast<usize>(one.size)};
+  }
+  [[nodiscard]] usize slot_count() const { return boot::mmio_slots().count; }
+};
+[[nodiscard]] inline slots find_slots() { return {}; }
+[[nodiscard]] inline u64 address_of(const slots&, usize n) { return boot::mmio_slots().slots[n].base; }
 
 }  // namespace lsvirtio

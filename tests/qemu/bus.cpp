@@ -13,7 +13,7 @@ void list() {
     ++functions;
     if (one.seen.why == virtio::verdict::undecided) ++undecided;
   });
-  CHECK(functions != 0);
+  if constexpr (virtio::pci::host<bench>) CHECK(functions != 0);  // a loader may tell of no slots
   CHECK_EQUAL(undecided, 0u);
 }
 

@@ -148,8 +148,7 @@ def cells(m):
     for version in (1, 2):
         interface = f"mmio version {version}"
         yield cell(f"microvm {interface} lsvirtio: block and entropy in slots", "microvm,isa-serial=on", interface,
-                   expect(x86(), {"block": block(interface, m), "entropy": entropy(interface)}, ("slot",),
-                          lambda objects: differs(objects[-1], {"empty_slots": lambda n: n >= 6}, "end")),
+                   expect(x86(), {"block": block(interface, m), "entropy": entropy(interface)}, ("slot",)),
                    disks=[m.Disk()], rngs=[m.Rng()])
         yield cell(f"virt {interface} lsvirtio: block in a slot, entropy on PCI", "virt", interface,
                    expect({"processor": "aarch64", "device_tree": True},

@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Cells of the QEMU matrix on machines whose devices are in MMIO slots: both versions, with the drivers that PCI's cells use."""
+import contextlib
+import functools
 import itertools
+import pathlib
+import struct
+import tempfile
+import types
 
 MACHINES = {"microvm": ("microvm,isa-serial=on", "x86_64"), "virt": ("virt", "aarch64")}
 GUEST = "tests/qemu/qemu_mmio_guest"
@@ -58,8 +64,74 @@ def cells_of(m, machine, options, processor, version):
     yield cell("example 02_rng", m.Rng(), image="examples/02_rng_mmio", console=[r"\A(0x[0-9a-f]{1,2} ){32}\n\Z"])
 
 
+NO_ACPI = "microvm,isa-serial=on,acpi=off"
+FIRST, SECOND = 0xfeb00e00, 0xfeb00c00  # where QEMU puts its first device, and its second
+
+
+def tree(slots):
+    """A device tree (Devicetree Specification 0.4, 5) with these slots, and one that is switched off."""
+    strings = b"#address-cells\0#size-cells\0compatible\0reg\0status\0"
+
+    def node(name, *inside):
+        return struct.pack(">I", 1) + (name.encode() + b"\0").ljust(len(name) // 4 * 4 + 4, b"\0") + b"".join(inside) + struct.pack(">I", 2)
+
+    def has(name, value):
+        return struct.pack(">3I", 3, len(value), strings.index(name.encode() + b"\0")) + value.ljust(-(-len(value) // 4) * 4, b"\0")
+
+    def slot(base, *more):
+        return node(f"virtio_mmio@{base:x}", has("compatible", b"virtio,mmio\0"), has("reg", struct.pack(">2Q", base, 0x200)), *more)
+
+    two = struct.pack(">I", 2)
+    structure = node("", has("#address-cells", two), has("#size-cells", two), slot(SECOND, has("status", b"disabled\0")),
+                     *map(slot, slots)) + struct.pack(">I", 9)
+    at = 56  # behind the header and the end of the reserved memory's list
+    return struct.pack(">10I", 0xd00dfeed, at + len(structure) + len(strings), at, at + len(structure), 40, 17, 16, 0, len(strings),
+                       len(structure)) + bytes(16) + structure + strings
+
+
+@contextlib.contextmanager
+def given_tree(slots):
+    """What a loader of Linux kernels passes on (setup_data, type 2)."""
+    with tempfile.TemporaryDirectory(prefix="virtio-tree-") as folder:
+        file = pathlib.Path(folder, "tree")
+        file.write_bytes(tree(slots))
+        yield types.SimpleNamespace(arguments=["-dtb", str(file)], complaints=lambda: [])
+
+
+def place_cells(m):
+    """Where slots are: by words of the command line, which QEMU appends where it has no ACPI, and by trees."""
+    def cell(what, *, machine=NO_ACPI, version=2, tell=None, **more):
+        return m.Cell(f"microvm mmio version {version} {what}", machine, f"mmio version {version}", [m.Disk(write=(50, 60))], [m.Rng()],
+                      image=GUEST, tell={"run": "list,disk,rng", **(tell or {})}, **more)
+
+    both = dict.fromkeys(("block", "entropy"), "MMIO")
+    disk, rng = ("slot {} " + what + ", MMIO: usable" for what in ("block", "entropy"))
+    yield cell("blk+rng, slots by words of the command line", slots=both,
+               console=[rf"^cell: .* virtio_mmio\.device=512@{FIRST:#x}:12 virtio_mmio\.device=512@{SECOND:#x}:11$",
+                        f"^function {disk.format(0)}\nfunction {rng.format(1)}$"])
+    yield cell("blk+rng, slots by words of the command line", version=1, slots=dict.fromkeys(both, "legacy MMIO"), long=True)
+    words = {"virtio_mmio.device": f"512@{SECOND:#x}:11:3", "virtio-mmio.device": f"0x200@{FIRST}:12"}
+    yield cell("blk+rng, words in other forms, and no more by QEMU", machine=f"{NO_ACPI},auto-kernel-cmdline=off", tell=words, slots=both,
+               console=[f"^function {rng.format(0)}\nfunction {disk.format(1)}$"])
+    for what, word, problem in (("memory", "4K@1048576:5", "the machine has memory there"),
+                                ("nowhere", "4K@0xffffffffff000000:5", "the processor does not reach it"),
+                                ("half a slot", "128@0xfeb00800:5", "smaller than the registers of a slot, 256 bytes"),
+                                ("a slot twice", f"1K@{FIRST:#x}:5", "another slot is there"),
+                                ("no place", "4K:5", "no @ and address behind the size")):
+        blamed = f"512@{FIRST:#x}:12" if what == "a slot twice" else word  # QEMU's own comes behind it
+        yield cell(f"blk+rng, a word for {what} is named and left out", tell={"virtio_mmio.device": word},
+                   long=what not in ("memory", "no place"),
+                   console=[rf"\Avirtio_mmio\.device={blamed}: {problem}; wanted: <size>@<address>:<interrupt>\[:<id>\]$"])
+    yield cell("blk+rng, slots by the tree beside ACPI", machine="microvm,isa-serial=on,acpi=on", slots=both,
+               console=[f"^function {rng.format(0)}\nfunction {disk.format(1)}$"])
+    yield cell("blk+rng, slots by a tree from the loader", machine=f"{NO_ACPI},auto-kernel-cmdline=off", form="bzimage",
+               only=("7.2",),  # 10 passes none on
+               tell={"run": "list,disk"}, beside=functools.partial(given_tree, [FIRST]), console=[f"^function {disk.format(0)}\nok list$"])
+
+
 def cells(m):
     """All of them; `m` is the matrix, for its types and tables."""
     yield from ring_cells(m)
     for (machine, (options, processor)), version in itertools.product(MACHINES.items(), (1, 2)):
         yield from cells_of(m, machine, options, processor, version)
+    yield from place_cells(m)

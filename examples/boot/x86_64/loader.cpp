@@ -60,13 +60,24 @@ void read_pvh(const start_info& info) {
 }
 
 // Linux: the zero page (Documentation/arch/x86/zero-page.rst), where the fields used here are in it.
-enum : unsigned { zero_rsdp = 0x70, zero_command_line_high = 0xc8, zero_ranges = 0x1e8, zero_command_line = 0x228, zero_map = 0x2d0 };
+enum : unsigned {
+    zero_rsdp = 0x70,
+    zero_command_line_high = 0xc8,
+    zero_ranges = 0x1e8,
+    zero_command_line = 0x228,
+    zero_more = 0x250,  // a list: address of the next, type, size, data
+    zero_map = 0x2d0,
+};
+constexpr uint32_t more_is_device_tree = 2;
+constexpr size_t more_data = 16;
 
 void read_zero_page(const void* page) {
     found.rsdp = field<uint64_t>(page, zero_rsdp);
     take_command_line(uint64_t{field<uint32_t>(page, zero_command_line_high)} << 32 | field<uint32_t>(page, zero_command_line));
     for (unsigned i = 0; i < field<uint8_t>(page, zero_ranges); ++i)
         add_memory(static_cast<const char*>(page) + zero_map + i * sizeof(e820_range));
+    for (uint64_t more = field<uint64_t>(page, zero_more); more != 0; more = field<uint64_t>(at<char>(more), 0))
+        if (field<uint32_t>(at<char>(more), 8) == more_is_device_tree) found.device_tree = at<char>(more) + more_data;
 }
 
 // Multiboot 1: the boot information (Multiboot Specification 0.6.96, 3.3), up to the last field used here. It has no field for ACPI.

@@ -31,6 +31,7 @@ struct handover {
     loader by;
     const char* command_line;  // never null
     uint64_t rsdp;             // given by the loader or found where a BIOS leaves it; 0: neither
+    const void* device_tree;   // null without one
     unsigned ranges;
     memory_range memory[most_ranges];
 };

@@ -55,14 +55,18 @@ uint32_t read_config(unsigned bytes) {  // big-endian
     return value;
 }
 
-// The key of the file with this name, 0 when there is none.
-uint16_t find_config_file(const char* name) {
+struct config_file {
+    uint16_t key;  // 0: there is no such file
+    uint32_t size;
+};
+
+config_file find_config_file(const char* name) {
     select_config(config_signature);
-    if (read_config(4) != 0x51454d55) return 0;  // "QEMU"
+    if (read_config(4) != 0x51454d55) return {};  // "QEMU"
     select_config(config_directory);
-    uint16_t found = 0;
-    for (uint32_t left = read_config(4); left != 0 && found == 0; --left) {
-        (void)read_config(4);  // size
+    config_file found{};
+    for (uint32_t left = read_config(4); left != 0 && found.key == 0; --left) {
+        const uint32_t size = read_config(4);
         const auto key = static_cast<uint16_t>(read_config(2));
         (void)read_config(2);
         bool same = true, ended = false;
@@ -71,7 +75,7 @@ uint16_t find_config_file(const char* name) {
             same = same && (ended || c == name[i]);
             ended = ended || c == '\0';
         }
-        if (same) found = key;
+        if (same) found = {key, size};
     }
     return found;
 }
@@ -100,11 +104,19 @@ void exit(int code) {
     for (;;) asm volatile("cli; hlt");
 }
 
+size_t read_config_file(const char* name, void* to, size_t room) {
+    const config_file file = find_config_file(name);
+    if (file.key == 0) return 0;
+    select_config(file.key);
+    const size_t bytes = file.size < room ? file.size : room;
+    size_t left = bytes;
+    asm volatile("rep insb" : "+D"(to), "+c"(left) : "d"(config_data) : "memory");
+    return bytes;
+}
+
 uint64_t extra_root_buses() {
-    const uint16_t file = find_config_file("etc/extra-pci-roots");
-    if (file == 0) return 0;
-    select_config(file);
-    return in8(config_data);  // little-endian, of 256 buses
+    uint8_t count = 0;  // the lowest byte of the file, of 256 buses
+    return read_config_file("etc/extra-pci-roots", &count, sizeof count) == 0 ? 0 : count;
 }
 
 }  // namespace boot

@@ -2,6 +2,7 @@
 // Two instructions of the processor, a rough clock, and what the loader of a PC hands over.
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 namespace boot {
@@ -21,6 +22,10 @@ inline void pause() { __builtin_ia32_pause(); }
 
 /// Whether any of these bytes is the machine's own memory, as the loader says; everything below 2 GiB when it does not say.
 [[nodiscard]] bool is_memory(uint64_t at, uint64_t size);
+
+/// Reads a file of QEMU's configuration device from its start, as much as there is room for. Gives the number of bytes; 0 without such a
+/// device or file.
+[[nodiscard]] size_t read_config_file(const char* name, void* to, size_t room);
 
 /// How many root buses the machine says it has beside bus 0, in QEMU's configuration device; 0 without one.
 [[nodiscard]] uint64_t extra_root_buses();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The other porting surface, whole: QEMU's microvm, where devices are in MMIO slots and there is no PCI.
+// The other porting surface, whole: a PC without PCI, whose devices are in MMIO slots, where the loader says.
 #pragma once
 
 #include <virtio/mmio.hpp>
@@ -7,6 +7,7 @@
 
 #include "fail.hpp"
 #include "runtime.hpp"
+#include "slots.hpp"
 #include "waits.hpp"
 
 namespace bus = virtio::mmio;  // how programs that include this reach their devices
@@ -14,10 +15,16 @@ namespace bus = virtio::mmio;  // how programs that include this reach their dev
 struct board : virtio::identity_mapped<>, boot::waits_by_clock, boot::reports_failures<board> {
   using slot_space = virtio::mmio_space;
 
-  /// Twenty-four slots at most, depending on the machine's options; behind those that are not there nothing answers.
-  static constexpr virtio::mmio::slots row{.base = 0xfeb00000, .stride = 0x200, .count = 24};
-  slot_space slot(virtio::usize n) const { return row.slot(n); }
-  virtio::usize slot_count() const { return row.slot_count(); }
+  slot_space slot(virtio::usize n) const {
+    const boot::mmio_slot& one = boot::mmio_slots().slots[n];
+    return {static_cast<virtio::uptr>(one.base), static_cast<virtio::usize>(one.size)};
+  }
+  virtio::usize slot_count() const { return boot::mmio_slots().count; }
 };
 
 static_assert(virtio::platform<board> && virtio::mmio::bus<board>);
+
+/// Called before guest_main, which may change the command line.
+extern "C" [[gnu::used]] inline void boot_prepare_board() {
+  if (boot::mmio_slots().count == 0) boot::print("no MMIO slots: no virtio_mmio.device= on the command line, and none in a device tree\n");
+}

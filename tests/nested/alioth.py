@@ -22,6 +22,7 @@ import linux_host
 sys.path.insert(0, str(linux_host.ROOT / "tests" / "qemu"))
 import guestrun  # noqa: E402
 import matrix  # noqa: E402
+import lsvirtio_cells  # noqa: E402
 
 DISK = matrix.Disk(write=(50, 60), sectors=4 * 1024 + 3, serial="virtio-blk-0")  # Alioth's own name for the first
 ENTROPY = ["--entropy"]
@@ -34,10 +35,11 @@ class Guest:
     image: str
     arguments: list  # of Alioth
     append: str = ""
-    disk: bool = False
+    disk: object = None      # gives what must be on it in the end; none: the guest has no disk
     form: str = "pvh"
     status: int = 0
     console: list = dataclasses.field(default_factory=list)  # patterns that the console must match
+    report: object = None    # a check of lsvirtio's, see lsvirtio_cells.py
 
 
 def told(words):
@@ -47,11 +49,36 @@ def told(words):
 
 def guests():
     reads = {"run": "disk,rng", "via": "modern"}
-    yield Guest("block, entropy", "tests/qemu/qemu_guest", [*BLK, *ENTROPY], told(reads), disk=True)
-    yield Guest("block, entropy, as a bzImage", "tests/qemu/qemu_guest", [*BLK, *ENTROPY], told(reads), disk=True, form="bzimage")
-    yield Guest("block, entropy, on packed rings", "tests/qemu/qemu_guest", [*BLK, *ENTROPY], told(reads | {"packed": 1}), disk=True)
+    yield Guest("block, entropy", "tests/qemu/qemu_guest", [*BLK, *ENTROPY], told(reads), disk=DISK.expected)
+    yield Guest("block, entropy, as a bzImage", "tests/qemu/qemu_guest", [*BLK, *ENTROPY], told(reads), disk=DISK.expected, form="bzimage")
+    yield Guest("block, entropy, on packed rings", "tests/qemu/qemu_guest", [*BLK, *ENTROPY], told(reads | {"packed": 1}), disk=DISK.expected)
+    yield Guest("lsvirtio: block, entropy, a file system", "examples/lsvirtio", [*BLK, *ENTROPY, "--fs", "dir,tag=shared,path=/root,dax_window=64M"],
+                "json=1", report=reported, disk=DISK.content)
     yield Guest("the machine has no disk", "examples/01_blk", ENTROPY, status=1,
                 console=[r"\Ano disk: there is no such device.*\n(.*\n)*  00:01\.0 1af4:1044  entropy device, modern PCI: usable\n"])
+
+
+def reported(objects):
+    """What lsvirtio must say of Alioth: modern functions without an interrupt pin or a window, rings that may be packed, one data segment
+    a request (SEG_MAX is not offered), a window of shared memory behind the file system's second BAR."""
+    def function(ids, device, check=None, **more):
+        structures = {"common configuration", "notification", "ISR"} | ({"device configuration"} if device["type_number"] != 4 else set())
+        return {"ids": ids, "verdict": "usable", "interrupt": lambda found: "pin" not in found and found["msix_vectors"] >= 2,
+                "bars": lambda found: found[0]["kind"] == "32-bit memory" and found[0]["bytes"] == 0x4000,
+                "capabilities": lambda found: structures <= {one["structure"] for one in found} and all(one["bar"] in (0, 2) for one in found),
+                "device": {"interface": "modern", "features": {"EVENT_IDX", "VERSION_1", "RING_PACKED"}} | device} | more | (
+                    {"check": {"verdict": "bound", "accepted": {"RING_PACKED"}, "outcome": "ok"} | check} if check is not None else {})
+    fields = lsvirtio_cells.fields
+    yield from lsvirtio_cells.expect(
+        lsvirtio_cells.x86() | {"hypervisor": "KVMKVMKVM"}, {
+            "block": function("1af4:1042", {"type_number": 2, "queues": [256], "policy": "by_field", "configuration": lambda found: (
+                len(found) == 1 and fields("capacity", capacity=f"{DISK.sectors} sectors of 512 bytes")(found))},
+                {"first_bytes": matrix.pattern(DISK.seed, 0, 1)[:16].hex()}),
+            "entropy": function("1af4:1044", {"type_number": 4, "queues": [256], "configuration": []},
+                                {"bytes": lambda drawn: len(drawn) == 64 and len(set(drawn)) > 4}),
+            "file system": function("1af4:105a", {"type_number": 26, "queues": [256, 256, 256], "policy": "by_field", "configuration": fields(
+                "tag", tag="shared", num_request_queues="1")}, capabilities=lambda found: any(
+                    one["structure"] == "shared memory" and (one["bar"], one["id"], one["length"]) == (2, 0, 64 << 20) for one in found))})(objects)
 
 
 # A guest's monitor wants a terminal to read from: the host's second serial port is one, on which nobody types.
@@ -97,7 +124,9 @@ def judge(guest, one):
     if not left or int(left[1]) != guest.status:
         yield f"status {left[1] if left else 'none'}, want {guest.status}"
     yield from (f"console does not match {text}" for text in guest.console if not re.search(text, one["console"], re.M))
-    if guest.disk and one["disk"] != hashlib.sha256(DISK.expected()).hexdigest():
+    if guest.report:
+        yield from lsvirtio_cells.complaints(guest.report, one["console"])
+    if guest.disk and one["disk"] != hashlib.sha256(guest.disk()).hexdigest():
         yield "the disk is not as it must be"
 
 

@@ -74,6 +74,7 @@ builder machine() {
   b.property("compatible", std::string{"virtio,mmio\0", 12});
   b.end();
   b.begin("soc");
+  b.property("ranges", std::string{});
   b.property("#address-cells", {1});
   b.property("#size-cells", {1});
   b.begin("serial@9000000");

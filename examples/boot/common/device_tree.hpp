@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// A flattened device tree, read where it lies: nodes in order, their properties by name. Every offset and length is checked
-// against the blob, every loop moves forward through it, so a blob that makes no sense ends early and nothing else.
-// Spec: Devicetree Specification 0.4, chapter 5.
+// A flattened device tree, read where it lies: nodes in order, their properties by name, their addresses as the CPU sees them. Every offset
+// and length is checked against the blob, and every loop moves forward through it, so a blob that makes no sense ends early and nothing else.
+// Nothing is allocated or copied. It includes nothing of the library, and a kernel without a reader of its own may take it as it is.
+// Spec: Devicetree Specification 0.4, chapters 2 and 5.
 #pragma once
 
 #include <stddef.h>
@@ -13,14 +14,17 @@ namespace boot {
 struct range {
     uint64_t base{};
     uint64_t size{};
+
+    [[nodiscard]] bool operator==(const range&) const = default;
 };
 
 class device_tree {
     static constexpr uint32_t begin_node = 1, end_node = 2, property = 3, nothing = 4;
     static constexpr unsigned deepest = 16;
+    static constexpr uint32_t most_cells = 2;  // of an address or a size that is read; PCI's have three
 
  public:
-    /// Numbers of a property, `data` null when it is not there.
+    /// Numbers or characters of a property, `data` null when it is not there.
     struct value {
         const uint8_t* data{};
         size_t size{};
@@ -45,78 +49,244 @@ class device_tree {
             }
             return false;
         }
+        /// The whole as one terminated string, null when it is not terminated.
+        [[nodiscard]] const char* string() const {
+            return size != 0 && data[size - 1] == 0 ? reinterpret_cast<const char*>(data) : nullptr;
+        }
+        /// Whether it is these characters, whatever follows it in the blob.
+        [[nodiscard]] bool equals(value other) const {
+            if (size != other.size) return false;
+            for (size_t i = 0; i < size; ++i)
+                if (data[i] != other.data[i]) return false;
+            return true;
+        }
+        /// What is in front of the first `end`, all of it when there is none.
+        [[nodiscard]] value until(char end) const {
+            size_t i = 0;
+            while (i < size && data[i] != static_cast<uint8_t>(end)) ++i;
+            return {data, i};
+        }
+        [[nodiscard]] value from(size_t first) const { return first < size ? value{data + first, size - first} : value{data, 0}; }
     };
+    [[nodiscard]] static value characters(const char* of) {
+        size_t n = 0;
+        while (of[n] != '\0') ++n;
+        return {reinterpret_cast<const uint8_t*>(of), n};
+    }
 
     struct cells {
         uint32_t address = 2, size = 1;
     };
 
+    /// A node, for as long as the blob is there.
     class node {
      public:
-        [[nodiscard]] value find(const char* name) const {
-            for (size_t at = first_; tree_->token(at) == property || tree_->token(at) == nothing; at = tree_->behind(at))
+        /// With its unit address: `serial@9000000`; empty for the root.
+        [[nodiscard]] value name() const {
+            const value rest = tree_->structure_.from(begin_ + 4);
+            return rest.until('\0');
+        }
+        /// 0 for the root.
+        [[nodiscard]] unsigned depth() const { return depth_; }
+        [[nodiscard]] value find(const char* name) const { return find(characters(name)); }
+        [[nodiscard]] value find(value name) const {
+            for (size_t at = tree_->behind(begin_); tree_->token(at) == property || tree_->token(at) == nothing; at = tree_->behind(at))
                 if (tree_->token(at) == property && tree_->is_named(at, name)) return tree_->value_of(at);
             return {};
         }
-        [[nodiscard]] bool is(const char* compatible) const {
+        /// Whether it is not switched off.
+        [[nodiscard]] bool is_on() const {
             const value status = find("status");
-            return find("compatible").has_string(compatible) && (!status || status.has_string("okay"));
+            return !status || status.has_string("okay") || status.has_string("ok");
         }
-        /// Entry `index` of `reg`; size 0 when there is none.
+        [[nodiscard]] bool is(const char* compatible) const { return find("compatible").has_string(compatible) && is_on(); }
+        /// How the addresses of its children are written, and how its own is.
+        [[nodiscard]] cells children() const { return cells_of(*this); }
+        [[nodiscard]] cells own() const { return depth_ == 0 ? cells{} : up_[depth_ - 1].children; }
+        /// Entry `index` of `reg`, where the CPU finds it; size 0 when there is none, or when a bus on the way does not pass it on.
         [[nodiscard]] range reg(size_t index) const {
             const value all = find("reg");
-            const size_t stride = size_t{parent_.address} + parent_.size;
-            if (stride > 8 || (index + 1) * stride * 4 > all.size) return {};
-            return {all.number(index * stride, parent_.address), all.number(index * stride + parent_.address, parent_.size)};
+            const cells form = own();
+            const size_t stride = size_t{form.address} + form.size;
+            if (form.address > most_cells || form.size > most_cells || stride == 0 || index >= all.size / 4 / stride) return {};
+            range out{all.number(index * stride, form.address), all.number(index * stride + form.address, form.size)};
+            if (out.size != 0 && out.base + (out.size - 1) < out.base) return {};
+            for (unsigned bus = depth_; bus-- > 1;) out = passed_on(up_[bus], up_[bus - 1].children, out);
+            return out;
         }
 
      private:
         friend device_tree;
-        node(const device_tree& tree, size_t first, cells parent) : tree_{&tree}, first_{first}, parent_{parent} {}
 
-        const device_tree* tree_;
-        size_t first_;
-        cells parent_;
+        /// A node above: how its children's addresses are written, and where its own bus has them.
+        struct level {
+            cells children;
+            value ranges;
+        };
+
+        [[nodiscard]] static cells cells_of(const node& of) {
+            const value address = of.find("#address-cells"), size = of.find("#size-cells");
+            return {address ? address.cell(0) : 2, size ? size.cell(0) : 1};
+        }
+
+        // Where the bus above has what a bus calls `of`.
+        [[nodiscard]] static range passed_on(const level& bus, cells above, range of) {
+            if (!bus.ranges) return {};
+            if (bus.ranges.size == 0) return of;
+            const cells form = bus.children;
+            if (form.address > most_cells || form.size > most_cells || above.address > most_cells) return {};
+            const size_t stride = size_t{form.address} + above.address + form.size;
+            if (stride == 0) return {};
+            for (size_t i = 0; i < bus.ranges.size / 4 / stride; ++i) {
+                const uint64_t from = bus.ranges.number(i * stride, form.address);
+                const uint64_t to = bus.ranges.number(i * stride + form.address, above.address);
+                const uint64_t size = bus.ranges.number(i * stride + form.address + above.address, form.size);
+                if (of.base < from || of.size > size || of.base - from > size - of.size) continue;
+                const range out{to + (of.base - from), of.size};
+                if (out.base < to || (out.size != 0 && out.base + (out.size - 1) < out.base)) return {};
+                return out;
+            }
+            return {};
+        }
+
+        const device_tree* tree_{};
+        size_t begin_{};  // its token
+        unsigned depth_{};
+        level up_[deepest]{};  // the nodes above, the root first
     };
 
+    device_tree() = default;
     /// The tree at `blob`, which must be readable as far as it says that it reaches, 2 MiB at most; an empty one when it is none.
     explicit device_tree(const void* blob) {
         const auto* const bytes = static_cast<const uint8_t*>(blob);
-        if (bytes == nullptr || read(bytes) != 0xd00dfeed) return;
-        const size_t total = read(bytes + 4), structure = read(bytes + 8), strings = read(bytes + 12);
+        const size_t total = size_of(blob);
+        if (total < header_size) return;
+        const size_t structure = read(bytes + 8), strings = read(bytes + 12), reservations = read(bytes + 16);
         const size_t strings_size = read(bytes + 32), structure_size = read(bytes + 36);
-        if (total > 2u << 20 || structure > total || strings > total || structure % 4 != 0) return;
+        if (structure > total || strings > total || structure % 4 != 0) return;
         if (structure_size > total - structure || strings_size > total - strings) return;
         structure_ = {bytes + structure, structure_size};
         strings_ = {bytes + strings, strings_size};
+        if (reservations <= total) reservations_ = {bytes + reservations, total - reservations};
+    }
+
+    /// How many bytes the tree at `blob` says that it has; 0 when it is none, or larger than 2 MiB. It reads eight bytes of it.
+    [[nodiscard]] static size_t size_of(const void* blob) {
+        const auto* const bytes = static_cast<const uint8_t*>(blob);
+        if (bytes == nullptr || read(bytes) != 0xd00dfeed) return 0;
+        const size_t total = read(bytes + 4);
+        return total <= 2u << 20 ? total : 0;
     }
 
     [[nodiscard]] explicit operator bool() const { return structure_.size != 0; }
 
-    /// Calls `visit(const node&)` for every node, parents before children.
+    /// Calls `visit(const node&)` for every node, parents before children; until it returns false, if it returns anything.
     template <class Visit>
     void each_node(Visit&& visit) const {
-        cells of[deepest]{};
+        node here;
+        here.tree_ = this;
         unsigned depth = 0;
         for (size_t at = 0; depth < deepest; at = behind(at)) {
             const uint32_t kind = token(at);
             if (kind == begin_node) {
-                const node here{*this, behind(at), of[depth]};
-                if (++depth == deepest) return;
-                const value address = here.find("#address-cells"), size = here.find("#size-cells");
-                of[depth] = {address ? address.cell(0) : 2, size ? size.cell(0) : 1};
-                visit(here);
+                if (depth + 1 == deepest) return;
+                here.begin_ = at;
+                here.depth_ = depth;
+                here.up_[depth] = {node::cells_of(here), here.find("ranges")};
+                ++depth;
+                if constexpr (__is_same(decltype(visit(static_cast<const node&>(here))), bool)) {
+                    if (!visit(static_cast<const node&>(here))) return;
+                } else {
+                    visit(static_cast<const node&>(here));
+                }
             } else if (kind == end_node) {
-                if (--depth == 0) return;
+                if (depth == 0 || --depth == 0) return;
             } else if (kind != property && kind != nothing) {
                 return;
             }
         }
     }
 
+    /// The node that other nodes call by this number. False when there is none, `out` is then as it was.
+    [[nodiscard]] bool by_phandle(uint32_t wanted, node& out) const {
+        return first(out, [&](const node& one) {
+            const value phandle = one.find("phandle"), old = one.find("linux,phandle");
+            return (phandle.size == 4 && phandle.cell(0) == wanted) || (old.size == 4 && old.cell(0) == wanted);
+        });
+    }
+
+    /// The node at a path, `/soc/serial@9000000`, or below one that /aliases has a name for, `serial0`; unit addresses may be left out.
+    [[nodiscard]] bool at_path(value path, node& out) const {
+        if (path.size != 0 && path.data[0] != '/') {
+            const value alias = path.until('/');
+            node aliases;
+            const value rest = path.from(alias.size);
+            const value whole = first(aliases, [](const node& one) { return one.depth() == 1 && one.name().equals(characters("aliases")); })
+                                    ? aliases.find(alias).until('\0') : value{};
+            // An alias of an alias is none.
+            if (whole.size == 0 || whole.data[0] != '/') return false;
+            return rest.size == 0 ? at_path(whole, out) : at_path(whole, rest, out);
+        }
+        return at_path(path, value{}, out);
+    }
+
+    /// Calls `visit(range)` for every stretch of memory that the blob's own list reserves.
+    template <class Visit>
+    void each_reservation(Visit&& visit) const {
+        for (size_t i = 0; i < reservations_.size / 16; ++i) {
+            const range one{reservations_.number(4 * i, 2), reservations_.number(4 * i + 2, 2)};
+            if (one.base == 0 && one.size == 0) return;
+            visit(one);
+        }
+    }
+
  private:
+    static constexpr size_t header_size = 40;
+
     [[nodiscard]] static uint32_t read(const uint8_t* from) {
         return uint32_t{from[0]} << 24 | uint32_t{from[1]} << 16 | uint32_t{from[2]} << 8 | from[3];
+    }
+
+    template <class Is>
+    [[nodiscard]] bool first(node& out, Is&& is) const {
+        bool found = false;
+        each_node([&](const node& one) {
+            if (is(one)) {
+                out = one;
+                found = true;
+            }
+            return !found;
+        });
+        return found;
+    }
+
+    // The next name of a path that is in two pieces; takes it off.
+    [[nodiscard]] static value next_name(value& path, value& then) {
+        for (;;) {
+            while (path.size != 0 && path.data[0] == '/') path = path.from(1);
+            if (path.size != 0 || then.size == 0) break;
+            path = then;
+            then = {};
+        }
+        const value name = path.until('/');
+        path = path.from(name.size);
+        return name;
+    }
+
+    [[nodiscard]] bool at_path(value path, value then, node& out) const {
+        unsigned matched = 0;  // of the path, how many names the nodes above have
+        bool left = false;     // the node that has them is behind us
+        value wanted = next_name(path, then);
+        return first(out, [&](const node& one) {
+            if (one.depth() == 0) return wanted.size == 0;
+            left = left || one.depth() <= matched;
+            if (left || one.depth() != matched + 1) return false;
+            const value name = one.name();
+            if (!name.equals(wanted) && !name.until('@').equals(wanted)) return false;
+            ++matched;
+            wanted = next_name(path, then);
+            return wanted.size == 0;
+        });
     }
 
     // The kind of token at `at`, 0 when there is none that lies inside as a whole.
@@ -137,15 +307,17 @@ class device_tree {
     }
     [[nodiscard]] uint32_t value_size(size_t at) const { return read(structure_.data + at + 4); }
     [[nodiscard]] value value_of(size_t at) const { return {structure_.data + at + 12, value_size(at)}; }
-    [[nodiscard]] bool is_named(size_t at, const char* name) const {
-        size_t from = read(structure_.data + at + 8);
-        for (; from < strings_.size && *name != '\0'; ++from, ++name)
-            if (strings_.data[from] != static_cast<uint8_t>(*name)) return false;
-        return from < strings_.size && *name == '\0' && strings_.data[from] == 0;
+    [[nodiscard]] bool is_named(size_t at, value name) const {
+        const size_t from = read(structure_.data + at + 8);
+        if (from >= strings_.size || strings_.size - from <= name.size) return false;
+        for (size_t i = 0; i < name.size; ++i)
+            if (strings_.data[from + i] != name.data[i]) return false;
+        return strings_.data[from + name.size] == 0;
     }
 
     value structure_{};
     value strings_{};
+    value reservations_{};
 };
 
 }  // namespace boot

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: MIT
+// What a device tree says of a virtual machine, as far as a board of this library needs it: memory, console, PCI hosts with their windows and
+// interrupts, virtio-mmio slots, the way to switch it off, and the memory that devices are restricted to. Nothing is assumed that a tree
+// can say; what it does not say stays zero. It reads and touches nothing but the tree, so it runs anywhere.
+// Spec: Devicetree Specification 0.4; Linux's bindings host-generic-pci, arm,psci, arm,gic, shared-dma-pool; PCI Bus Binding 2.1.
+#pragma once
+
+#include "device_tree.hpp"
+
+namespace boot {
+
+/// An interrupt of Arm's GIC, as the first three cells of a specifier say it.
+struct tree_interrupt {
+    uint32_t id{};     // of the GIC: shared ones from 32 on, a processor's own from 16 on; 0: none
+    uint32_t flags{};  // 1 rising edge, 4 level high
+};
+
+/// A device that is registers and an interrupt.
+struct tree_device : range {
+    tree_interrupt interrupt{};
+};
+
+enum class console_kind : uint8_t { none, pl011, ns16550 };
+
+struct tree_console : range {
+    console_kind kind{};
+    uint8_t shift{};  // registers are 1 << shift bytes apart; of a 16550 only
+    uint8_t width{};  // bytes of an access: 1, 2 or 4
+};
+
+enum class pci_space : uint8_t { none, ports, memory };
+
+/// What a PCI host passes on: `size` bytes from bus address `bus` on are at `cpu`.
+struct pci_window {
+    pci_space space{};
+    uint64_t bus{}, cpu{}, size{};
+};
+
+struct pci_tree {
+    static constexpr size_t most_windows = 8;
+
+    range config{};           // configuration space, from the first bus on; size 0: no host
+    uint8_t config_shift{};   // of a function in it: 12 for ECAM, 8 for CAM
+    uint8_t first_bus{}, last_bus{};
+    uint16_t segment{};
+    pci_window windows[most_windows]{};
+    size_t window_count{};
+    device_tree::value interrupt_map{}, interrupt_mask{};
+
+    [[nodiscard]] size_t buses() const { return size_t{last_bus} - first_bus + 1u; }
+
+    /// Where the CPU has these bytes of the bus, all of them in one window; size 0 when no window does.
+    [[nodiscard]] range reached(pci_space space, uint64_t bus, uint64_t size) const {
+        for (size_t i = 0; i < window_count; ++i) {
+            const pci_window& one = windows[i];
+            if (one.space == space && bus >= one.bus && size <= one.size && bus - one.bus <= one.size - size)
+                return {one.cpu + (bus - one.bus), size};
+        }
+        return {};
+    }
+    /// The largest window of the space that ends at `end` or below on the bus, or begins there or above.
+    [[nodiscard]] pci_window below(pci_space space, uint64_t end) const {
+        return largest(space, [&](const pci_window& one) { return one.bus < end && one.size <= end - one.bus; });
+    }
+    [[nodiscard]] pci_window above(pci_space space, uint64_t start) const {
+        return largest(space, [&](const pci_window& one) { return one.bus >= start; });
+    }
+
+ private:
+    template <class Fits>
+    [[nodiscard]] pci_window largest(pci_space space, Fits&& fits) const {
+        pci_window out;
+        for (size_t i = 0; i < window_count; ++i)
+            if (windows[i].space == space && fits(windows[i]) && windows[i].size > out.size) out = windows[i];
+        return out;
+    }
+};
+
+enum class psci_conduit : uint8_t { none, hvc, smc };
+
+/// The memory that the host sees when it sees no other (`restricted-dma-pool`): where it is, or, when `base` is 0, how much it shall be and
+/// how aligned.
+struct dma_pool_tree : range {
+    uint64_t alignment{};
+};
+
+/// Sizes and counts of 0 for what the machine has not. What does not fit a list is left out.
+struct machine_description {
+    static constexpr size_t most_slots = 64, most_memory = 16, most_reserved = 16, most_hosts = 4;
+
+    range memory[most_memory];
+    size_t memory_count;
+    range reserved[most_reserved];  // of the memory: not the program's
+    size_t reserved_count;
+    tree_device slots[most_slots];  // virtio-mmio, in the tree's order
+    size_t slot_count;
+    pci_tree pci[most_hosts];
+    size_t pci_count;
+    tree_console console;
+    range interrupt_distributor;    // of the GIC
+    psci_conduit psci;
+    dma_pool_tree dma_pool;         // of the first host or slot that is restricted to one
+    uint32_t bars_are_placed;       // 1: the tree asks that they stay where they are (linux,pci-probe-only)
+    const char* arguments;          // null: none
+};
+
+namespace tree {
+
+using node = device_tree::node;
+using value = device_tree::value;
+
+[[nodiscard]] inline tree_interrupt gic_interrupt(const value& cells, size_t first) {
+    if (cells.size / 4 < first + 3) return {};
+    const uint32_t kind = cells.cell(first), number = cells.cell(first + 1);
+    if (kind > 1 || number > (kind == 0 ? 987u : 15u)) return {};
+    return {number + (kind == 0 ? 32 : 16), cells.cell(first + 2) & 0xf};
+}
+
+[[nodiscard]] inline console_kind console_of(const node& of) {
+    if (of.is("arm,pl011") || of.is("arm,sbsa-uart")) return console_kind::pl011;
+    static constexpr const char* names[] = {"ns16550a", "ns16550", "ns16450", "ns8250", "snps,dw-apb-uart"};
+    for (const char* one : names)
+        if (of.is(one)) return console_kind::ns16550;
+    return console_kind::none;
+}
+
+[[nodiscard]] inline tree_console read_console(const node& of) {
+    tree_console out;
+    static_cast<range&>(out) = of.reg(0);
+    out.kind = console_of(of);
+    if (out.size == 0 || out.kind == console_kind::none) return {};
+    const uint32_t usual = out.kind == console_kind::pl011 ? 4 : 1;
+    const uint32_t width = of.find("reg-io-width").cell(0), shift = of.find("reg-shift").cell(0);
+    out.width = static_cast<uint8_t>(width == 1 || width == 2 || width == 4 ? width : usual);
+    out.shift = static_cast<uint8_t>(out.kind == console_kind::ns16550 && shift <= 4 ? shift : 0);
+    const uint32_t offset = of.find("reg-offset").cell(0);
+    if (offset >= out.size) return {};
+    out.base += offset;
+    out.size -= offset;
+    return out;
+}
+
+inline void read_windows(const value& ranges, pci_tree& out, uint32_t above_cells) {
+    constexpr size_t bus_cells = 3, size_cells = 2;
+    const size_t stride = bus_cells + above_cells + size_cells;
+    for (size_t i = 0; i < ranges.size / 4 / stride && out.window_count < pci_tree::most_windows; ++i) {
+        const size_t at = i * stride;
+        const uint32_t code = ranges.cell(at) >> 24 & 3;  // configuration, I/O, memory of 32 and of 64 bits
+        const pci_window one{code == 1 ? pci_space::ports : pci_space::memory, ranges.number(at + 1, 2),
+                             ranges.number(at + bus_cells, above_cells), ranges.number(at + bus_cells + above_cells, size_cells)};
+        const bool wraps = one.size != 0 && (one.bus + (one.size - 1) < one.bus || one.cpu + (one.size - 1) < one.cpu);
+        if (code != 0 && one.size != 0 && !wraps) out.windows[out.window_count++] = one;
+    }
+}
+
+[[nodiscard]] inline pci_tree read_pci(const node& of, uint8_t shift, size_t number) {
+    pci_tree out;
+    out.config = of.reg(0);
+    out.config_shift = shift;
+    const size_t room = static_cast<size_t>(out.config.size >> (shift + 8));
+    if (room == 0) return {};
+    const value buses = of.find("bus-range"), segment = of.find("linux,pci-domain");
+    out.first_bus = static_cast<uint8_t>(buses.cell(0));
+    const size_t last = buses.size == 8 && buses.cell(1) < 256 ? buses.cell(1) : 255, held = out.first_bus + (room - 1);
+    if (last < out.first_bus) return {};
+    out.last_bus = static_cast<uint8_t>(last < held ? last : held);
+    out.segment = static_cast<uint16_t>(segment ? segment.cell(0) : number);
+    const uint32_t above_cells = of.own().address;
+    if (above_cells == 1 || above_cells == 2) read_windows(of.find("ranges"), out, above_cells);
+    out.interrupt_map = of.find("interrupt-map");
+    out.interrupt_mask = of.find("interrupt-map-mask");
+    return out;
+}
+
+/// The pool that a device is restricted to, if it is to one.
+inline void read_pool(const device_tree& all, const node& device, dma_pool_tree& out) {
+    const value regions = device.find("memory-region");
+    for (size_t i = 0; i < regions.size / 4 && out.size == 0; ++i) {
+        node region;
+        if (!all.by_phandle(regions.cell(i), region) || !region.is("restricted-dma-pool")) continue;
+        static_cast<range&>(out) = region.reg(0);
+        if (region.find("reg")) continue;  // with a place, and be it one that makes no sense
+        const value size = region.find("size"), alignment = region.find("alignment");
+        out = {{0, size.number(0, size.size / 4)}, alignment.number(0, alignment.size / 4)};
+    }
+}
+
+inline void add(range (&list)[machine_description::most_memory], size_t& count, range one) {
+    if (one.size != 0 && count < machine_description::most_memory) list[count++] = one;
+}
+
+}  // namespace tree
+
+/// Which interrupt pin A to D (1 to 4) of a function raises: what the host's interrupt-map says. `slot` and `function` as on the bus.
+[[nodiscard]] inline tree_interrupt pci_interrupt(const device_tree& all, const pci_tree& host, uint8_t bus, uint8_t slot, uint8_t function,
+                                                  uint8_t pin) {
+    const auto& map = host.interrupt_map;
+    const auto& mask = host.interrupt_mask;
+    // Three cells of address, one of pin; the mask says which of their bits count.
+    const uint32_t wanted[4] = {uint32_t{bus} << 16 | uint32_t{slot} << 11 | uint32_t{function} << 8, 0, 0, pin};
+    const size_t cells = map.size / 4;
+    device_tree::node controller;
+    uint32_t known = 0;
+    size_t address_cells = 0, interrupt_cells = 0;
+    for (size_t at = 0; at + 5 <= cells;) {
+        const uint32_t phandle = map.cell(at + 4);
+        if (at == 0 || phandle != known) {
+            if (!all.by_phandle(phandle, controller)) return {};
+            known = phandle;
+            address_cells = controller.find("#address-cells").cell(0);
+            interrupt_cells = controller.find("#interrupt-cells").cell(0);
+            if (address_cells > 4 || interrupt_cells > 8) return {};
+        }
+        bool same = true;
+        for (size_t i = 0; i < 4; ++i) {
+            const uint32_t counts = i < mask.size / 4 ? mask.cell(i) : 0xffffffffu;
+            same = same && (wanted[i] & counts) == (map.cell(at + i) & counts);
+        }
+        if (same) return interrupt_cells == 3 ? tree::gic_interrupt(map, at + 5 + address_cells) : tree_interrupt{};
+        at += 5 + address_cells + interrupt_cells;
+    }
+    return {};
+}
+
+/// Fills `out`, which is all zeros, with what a tree says.
+inline void describe(const device_tree& all, machine_description& out) {
+    using namespace tree;
+    value stdout_path;
+    unsigned reserving = 0;  // the depth of children of /reserved-memory, 0 outside of it
+    all.each_node([&](const node& one) {
+        if (one.depth() <= 1) reserving = 0;
+        if (one.depth() == 1) {
+            if (one.name().equals(device_tree::characters("reserved-memory"))) reserving = 2;
+            if (one.name().equals(device_tree::characters("chosen"))) {
+                out.arguments = one.find("bootargs").string();
+                out.bars_are_placed = one.find("linux,pci-probe-only").cell(0);
+                stdout_path = one.find("stdout-path") ? one.find("stdout-path") : one.find("linux,stdout-path");
+                const value from = one.find("linux,initrd-start"), to = one.find("linux,initrd-end");
+                const uint64_t start = from.number(0, from.size / 4), end = to.number(0, to.size / 4);
+                if (end > start) add(out.reserved, out.reserved_count, {start, end - start});
+            }
+        }
+        const size_t most_regs = 16;
+        if (reserving != 0 && one.depth() == reserving && one.is_on())
+            for (size_t i = 0; i < most_regs; ++i) add(out.reserved, out.reserved_count, one.reg(i));
+        if (one.find("device_type").has_string("memory") && one.is_on())
+            for (size_t i = 0; i < most_regs; ++i) add(out.memory, out.memory_count, one.reg(i));
+        if (out.console.size == 0 && console_of(one) != console_kind::none) out.console = read_console(one);
+        if (one.is("virtio,mmio") && out.slot_count < out.most_slots && one.reg(0).size != 0) {
+            tree_device& slot = out.slots[out.slot_count++];
+            static_cast<range&>(slot) = one.reg(0);
+            slot.interrupt = gic_interrupt(one.find("interrupts"), 0);
+            if (out.dma_pool.size == 0) read_pool(all, one, out.dma_pool);
+        }
+        const uint8_t shift = one.is("pci-host-ecam-generic") ? 12 : one.is("pci-host-cam-generic") ? 8 : 0;
+        if (shift != 0 && out.pci_count < out.most_hosts) {
+            if (const pci_tree host = read_pci(one, shift, out.pci_count); host.config.size != 0) out.pci[out.pci_count++] = host;
+            if (out.dma_pool.size == 0) read_pool(all, one, out.dma_pool);
+        }
+        if (one.is("arm,psci-0.2") || one.is("arm,psci-1.0")) {
+            if (one.find("method").has_string("hvc")) out.psci = psci_conduit::hvc;
+            if (one.find("method").has_string("smc")) out.psci = psci_conduit::smc;
+        }
+        static constexpr const char* gics[] = {"arm,gic-v3", "arm,cortex-a15-gic", "arm,gic-400", "arm,cortex-a7-gic", "arm,cortex-a9-gic"};
+        for (const char* gic : gics)
+            if (out.interrupt_distributor.size == 0 && one.is(gic)) out.interrupt_distributor = one.reg(0);
+    });
+    all.each_reservation([&](range one) { add(out.reserved, out.reserved_count, one); });
+    // The console that the tree names, if it is one: "serial0:115200n8" has the line's parameters behind the name.
+    if (node named; stdout_path.size != 0 && all.at_path(stdout_path.until('\0').until(':'), named))
+        if (const tree_console one = read_console(named); one.size != 0) out.console = one;
+}
+
+}  // namespace boot

@@ -23,6 +23,9 @@ function(virtio_add_guest name)
   if(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")
     set(more "${boot}/pages.cpp" "${boot}/loader.cpp" "${boot}/slots.cpp")
   endif()
+  if(CMAKE_SYSTEM_PROCESSOR STREQUAL "aarch64")
+    set(more "${boot}/pages.cpp")
+  endif()
   if(CMAKE_SYSTEM_PROCESSOR STREQUAL "i386")  # the same machine, entered differently
     set(machine "${VIRTIO_GUEST_BOOT_DIR}/x86_64")
     set(more "${boot}/division.cpp" "${boot}/pages.cpp" "${machine}/loader.cpp" "${machine}/slots.cpp")
@@ -43,7 +46,8 @@ function(virtio_add_guest name)
   endif()
   target_link_libraries(${name} PRIVATE virtio::virtio virtio_guest_boot)
   if(CMAKE_SYSTEM_PROCESSOR STREQUAL "aarch64")
-    target_link_options(${name} PRIVATE --oformat=binary)  # the raw image that a loader of Linux images takes
+    # The raw image that a loader of Linux images takes, wherever that puts it.
+    target_link_options(${name} PRIVATE --oformat=binary -pie --no-dynamic-linker)
   endif()
   # Bare: the toolchain file calls lld directly.
   target_link_options(${name} PRIVATE "SHELL:-T \"${machine}/link.ld\"" --fatal-warnings)

@@ -20,19 +20,44 @@ inline void show_entry(writer& out) {
   out.text("entry", "Linux's image header");
   out.text("command_line", boot::command_line());
   const boot::machine_description& m = boot::machine;
-  out.is("device_tree", m.console.size != 0 || m.ecam.size != 0 || m.slot_count != 0 ? answer::yes : answer::no);
-  const auto range = [&](const char* key, const boot::range& one) {
-    if (one.size != 0) out.text(key, boot::hex{one.base}, ", ", boot::hex{one.size}, " bytes");
+  out.is("device_tree", boot::the_tree() ? answer::yes : answer::no);
+  const auto range = [&](const char* key, const char* kind, const boot::range& one) {
+    if (one.size != 0) out.text(key, kind, boot::hex{one.base}, ", ", boot::hex{one.size}, " bytes");
   };
-  range("console", m.console);
-  range("pci_configuration", m.ecam);
-  range("pci_ports", m.pci_ports);
-  range("pci_memory", m.pci_memory);
-  range("pci_high_memory", m.pci_high_memory);
+  static constexpr const char* consoles[] = {"", "PL011 at ", "16550 at "};
+  static constexpr const char* conduits[] = {"none", "HVC", "SMC"};
+  range("console", consoles[static_cast<u8>(m.console.kind)], m.console);
+  out.text("psci", conduits[static_cast<u8>(m.psci)]);
+  range("dma_pool", "", m.dma_pool);
+  out.list("pci_hosts");
+  for (usize i = 0; i < m.pci_count; ++i) {
+    const boot::pci_tree& one = m.pci[i];
+    out.item();
+    range("configuration", one.config_shift == 8 ? "CAM at " : "ECAM at ", one.config);
+    out.text("buses", one.first_bus, " to ", one.last_bus);
+    out.list("windows");
+    for (usize w = 0; w < one.window_count; ++w) {
+      const boot::pci_window& to = one.windows[w];
+      out.item();
+      out.text("space", to.space == boot::pci_space::ports ? "ports" : "memory");
+      out.hex("bus", to.bus);
+      out.hex("cpu", to.cpu);
+      out.hex("bytes", to.size);
+      out.close();
+    }
+    out.close();
+    out.close();
+  }
+  out.close();
 }
 
+/// Calls `visit(from, bytes, kind)` for each range of memory, and for those of it that are not the program's.
 template <class Visit>
-void each_memory(Visit&&) {}
+void each_memory(Visit&& visit) {
+  const boot::machine_description& m = boot::machine;
+  for (usize i = 0; i < m.memory_count; ++i) visit(m.memory[i].base, m.memory[i].size, "usable");
+  for (usize i = 0; i < m.reserved_count; ++i) visit(m.reserved[i].base, m.reserved[i].size, "reserved");
+}
 
 /// The slots that the device tree lists.
 struct slots {

@@ -26,12 +26,8 @@ inline bool host_has_spoken() {
 }
 #else
 inline bool host_has_spoken() {
-  const auto at = [](uintptr_t offset) -> volatile uint32_t& {
-    return *reinterpret_cast<volatile uint32_t*>(static_cast<uintptr_t>(boot::machine.console.base) + offset);
-  };
-  if ((at(0x18) & 0x10) != 0) return false;  // PL011's flags: nothing has come
-  (void)at(0);
-  return true;
+  char byte;
+  return boot::take(byte);
 }
 #endif
 

@@ -230,6 +230,7 @@ class Cell:
     tags: str = ""            # requirements of the specification that the cell exercises
     form: str = ""            # what tools/boot-image makes of the image, to boot that instead; "grub multiboot1", with a protocol
     boot_disk: str = "ide-hd"  # the device that a form of "grub" boots from
+    place: object = None      # an arm_image.Place: where else the image is loaded, and with which device tree
     long: bool = False        # only with tools/test --long
 
     def command_line(self):
@@ -645,6 +646,9 @@ def run(cell, qemu, tree, folder, helpers):
     image = tree / cell.image
     if cell.form:
         image = make_form(cell.form, image, folder, cell.command_line())
+    if cell.place:
+        image, more = cell.place.put(qemu, cell.machine, cell.memory, guestrun.processor(image).ending, cell.command_line(), image, extra, folder)
+        extra += more
     began = time.monotonic()
     status, console = guestrun.boot(image, qemu, cell.machine, cell.memory, cell.command_line(), extra=extra,
                                    script=cell.script, disk=cell.boot_disk)
@@ -677,6 +681,8 @@ def missing(cell, version):
         return f"{variable} is empty, no QEMU {version} on this machine (tools/setup {fetches}, tools/setup --print tells where it is)"
     if any(disk.vhost_user for disk in cell.disks) and not shutil.which(storage_daemon.COMMAND):
         return f"no {storage_daemon.COMMAND} on this machine (tools/setup installs it)"
+    if cell.place and cell.place.missing():
+        return cell.place.missing()
     if cell.form.startswith("grub"):
         return why_no_grub() or None
     return None

@@ -56,7 +56,7 @@ def key(cell):
     """What cells must have in common to share a boot, None for a cell that needs one of its own."""
     shares = (cell.image in GUESTS and set(cell.tell.get("run", "").split(",")) <= WORDS and not is_slow(cell)
               and cell.extra in ([], i386_cells.OLD_PROCESSOR) and cell.status == 0 and cell.functions is None and cell.slots is None
-              and cell.beside is None and not cell.form
+              and cell.beside is None and not cell.form and cell.place is None
               and len(cell.disks) <= 1 and len(cell.rngs) <= 1
               and not any(disk.vhost_user or disk.plugged or disk.resized or "bus=" in disk.options for disk in cell.disks))
     return (cell.machine, cell.memory, cell.image, *cell.extra, *matrix.GLOBALS.get(cell.variant, [])) if shares else None

@@ -2,6 +2,8 @@
 """Cells of the QEMU matrix on virt, 64-bit Arm: PCI through ECAM, on a machine where the library places every BAR."""
 import itertools
 
+import arm_image
+
 VARIANTS = {"modern-only": "modern PCI", "transitional": "modern PCI", "legacy-only": "legacy PCI"}
 
 
@@ -41,3 +43,30 @@ def cells(m):
                extra=["-cpu", "max"], tell={"run": "disk,rng", **m.negotiated("modern")})
     yield m.Cell("virt without devices: not_found", "virt", tell={"run": "list,absent", "error": "not_found"}, processor="aarch64",
                  functions={"00:00.0 1b36:0008": "no device, no interface: not a virtio device"})
+    yield from places(m, cell)
+
+
+def places(m, cell):
+    """One image, wherever it is loaded, at whichever level it is entered, and wherever its memory is."""
+    def both(what, *, run="disk,rng", **more):
+        return cell(f"blk+rng, {what}", "modern-only", m.Disk(write=(50, 60)), m.Rng(), tell={"run": run, **m.negotiated("modern")}, **more)
+
+    yield both("the image at a page of its own choice", place=arm_image.Place(0x4234_5000))
+    yield both("the image beyond 4 GiB", memory=4096, place=arm_image.Place(0x1_2000_1000))
+    yield both("all memory and the image beyond 2 GiB, as on crosvm", memory=2048,
+               place=arm_image.Place(0x8080_0000, arm_image.memory(0x8000_0000, 0x4000_0000), 0xbfe0_0000))
+    for machine in ("virt,virtualization=on", "virt,secure=on"):
+        yield both("entered as this machine does it", machine=machine)
+    yield m.Cell("virt mmio version 2 blk+rng, all memory and the image beyond 2 GiB", "virt", "mmio version 2", [m.Disk(write=(50, 60))],
+                 [m.Rng()], image="tests/qemu/qemu_mmio_guest", processor="aarch64", memory=2048,
+                 tell={"run": "disk,rng", **m.negotiated("modern", "modern-only")},
+                 place=arm_image.Place(0x9000_0000, arm_image.memory(0x8000_0000, 0x4000_0000), 0x8800_0000))
+    yield m.Cell("npcm845-evb: a 16550 of wide registers, memory from 0", "npcm845-evb", "modern-only", extra=["-cpu", "cortex-a35", "-smp", "4"],
+                 memory=1024, image="examples/02_rng", status=1, processor="aarch64", only=("10",), place=arm_image.Place(source="npcm845"),
+                 console=[r"\Ano rng: there is no such device.*\n  no virtio device: 0 other functions or empty slots\n\Z"])
+    for slot, line, machine, config in ((5, 36, "virt", "0x4010000000 0x10000000"), (10, 37, "virt,highmem=off", "0x3f000000 0x1000000")):
+        yield m.Cell(f"{machine} rng in slot {slot}: its pin raises the interrupt that the tree says", machine, "modern-only",
+                     rngs=[m.Rng(f"vectors=0,addr={slot:x}")], tell={"run": "interrupt"}, image="tests/qemu/qemu_tree", processor="aarch64",
+                     console=["^memory 0x40000000 0x8000000$", "^console PL011 at 0x9000000 0x1000$", rf"^ECAM buses 0 to \d+ at {config}$",
+                              "^ports 0x0 at 0x3eff0000 0x10000$", "^window 0x10000000 at 0x10000000 0x2eff0000$", "^slots 32$",
+                              rf"^slot {slot} pin 1: interrupt {line}, level\nraised, and is gone$"])

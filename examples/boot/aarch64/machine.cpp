@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Console, exit and exceptions of a guest on 64-bit Arm, and where the device tree says that things are.
-// The console is not set up: a virtual machine's PL011 has no baud rate and takes bytes at once.
+// Console, exit and exceptions of a guest on 64-bit Arm, where the device tree says that things are.
+// The console is not set up: that of a virtual machine has no baud rate and takes bytes at once.
+#include "pages.hpp"
 #include "runtime.hpp"
 
 namespace boot {
@@ -11,57 +12,127 @@ constinit machine_description machine{};
 
 namespace {
 
-constexpr uintptr_t uart_data = 0x00;
-constexpr uintptr_t uart_flags = 0x18;
-constexpr uint32_t transmitter_full = 0x20;
+const void* tree_blob = nullptr;
+bool is_leaving = false;
 
-volatile uint32_t& uart(uintptr_t offset) {
-    return *reinterpret_cast<volatile uint32_t*>(static_cast<uintptr_t>(boot::machine.console.base) + offset);
+namespace pl011 {
+constexpr uintptr_t data = 0x00, flags = 0x18;
+constexpr uint32_t receiver_empty = 0x10, transmitter_full = 0x20;
+}  // namespace pl011
+
+namespace ns16550 {
+constexpr uintptr_t data = 0, line_status = 5;  // times the distance of its registers
+constexpr uint32_t data_ready = 0x01, transmitter_empty = 0x20;
+}  // namespace ns16550
+
+template <class T>
+volatile T& at(uintptr_t offset) {
+    return *reinterpret_cast<volatile T*>(static_cast<uintptr_t>(boot::machine.console.base) + offset);
 }
 
-// A PCI host's windows: three cells of bus address with the kind in the first, two of the CPU's, two of size.
-void read_windows(const boot::device_tree::value& ranges) {
-    constexpr size_t stride = 7;
-    for (size_t at = 0; (at + stride) * 4 <= ranges.size; at += stride) {
-        const boot::range window{ranges.number(at + 3, 2), ranges.number(at + 5, 2)};
-        const uint64_t bus = ranges.number(at + 1, 2);
-        switch (ranges.cell(at) >> 24 & 3) {
-            case 1: if (bus == 0) boot::machine.pci_ports = window; break;
-            case 2: if (bus == window.base) boot::machine.pci_memory = window; break;
-            case 3: if (bus == window.base) boot::machine.pci_high_memory = window; break;
-            default: break;
-        }
+// By what the tree says of the width: some hosts answer no other.
+uint32_t read_register(uintptr_t offset) {
+    switch (boot::machine.console.width) {
+        case 1: return at<uint8_t>(offset);
+        case 2: return at<uint16_t>(offset);
+        default: return at<uint32_t>(offset);
     }
+}
+
+void write_register(uintptr_t offset, uint8_t value) {
+    switch (boot::machine.console.width) {
+        case 1: at<uint8_t>(offset) = value; break;
+        case 2: at<uint16_t>(offset) = value; break;
+        default: at<uint32_t>(offset) = value; break;
+    }
+}
+
+uint32_t line_status() { return read_register(ns16550::line_status << boot::machine.console.shift); }
+
+// A function of PSCI without arguments, by the way that the tree names.
+void call_psci(uint32_t number) {
+    register uint64_t function asm("x0") = number;
+    if (boot::machine.psci == boot::psci_conduit::hvc) asm volatile("hvc #0" : "+r"(function) : : "memory", "x1", "x2", "x3");
+    if (boot::machine.psci == boot::psci_conduit::smc) asm volatile("smc #0" : "+r"(function) : : "memory", "x1", "x2", "x3");
+}
+constexpr uint32_t psci_system_off = 0x84000008, psci_system_reset = 0x84000009;
+
+// What the library and the board reach without asking; BARs are mapped when they are met.
+void map_machine() {
+    const boot::machine_description& m = boot::machine;
+    for (size_t i = 0; i < m.memory_count; ++i) (void)boot::map_memory(m.memory[i]);
+    if (!boot::map_device_memory(m.console)) boot::machine.console = {};
+    for (size_t i = 0; i < m.slot_count; ++i)
+        if (!boot::map_device_memory(m.slots[i])) boot::machine.slots[i].size = 0;
+    for (size_t i = 0; i < m.pci_count; ++i)
+        if (!boot::map_device_memory(m.pci[i].config)) boot::machine.pci_count = i;
+    (void)boot::map_device_memory(m.interrupt_distributor);
+}
+
+[[noreturn]] void leave() {
+    call_psci(psci_system_off);
+    call_psci(psci_system_reset);  // where it was refused
+    for (;;) asm volatile("wfi");
 }
 
 }  // namespace
 
 namespace boot {
 
+device_tree the_tree() { return device_tree{tree_blob}; }
+
 void put(char c) {
-    if (machine.console.size == 0) return;
-    while ((uart(uart_flags) & transmitter_full) != 0) {
+    switch (machine.console.kind) {
+        case console_kind::none: return;
+        case console_kind::pl011:
+            while ((read_register(pl011::flags) & pl011::transmitter_full) != 0) {
+            }
+            return write_register(pl011::data, static_cast<uint8_t>(c));
+        case console_kind::ns16550:
+            while ((line_status() & ns16550::transmitter_empty) == 0) {
+            }
+            return write_register(ns16550::data, static_cast<uint8_t>(c));
     }
-    uart(uart_data) = static_cast<uint8_t>(c);
 }
 
+bool take(char& out) {
+    switch (machine.console.kind) {
+        case console_kind::none: return false;
+        case console_kind::pl011:
+            if ((read_register(pl011::flags) & pl011::receiver_empty) != 0) return false;
+            out = static_cast<char>(read_register(pl011::data));
+            return true;
+        case console_kind::ns16550:
+            if ((line_status() & ns16550::data_ready) == 0) return false;
+            out = static_cast<char>(read_register(ns16550::data));
+            return true;
+    }
+    return false;
+}
+
+void reset() { call_psci(psci_system_reset); }
+
 void exit(int code) {
-    static bool asked;
-    if (!asked) {
-        asked = true;
+    static int status;
+    if (!is_leaving) {
+        is_leaving = true;
+        status = code < 0 || code > 127 ? 127 : code;
         // By semihosting, which the firmware's way to switch off lacks a status for. As with isa-debug-exit on x86, QEMU's own
         // status becomes (code << 1) | 1 and has eight bits; its 0 is then that of a machine that went off by itself.
         struct {
             uint64_t reason, status;
-        } const stopped{0x20026, static_cast<uint64_t>(code < 0 || code > 127 ? 127 : code) << 1 | 1};
+        } const stopped{0x20026, static_cast<uint64_t>(status) << 1 | 1};
         register uint64_t operation asm("x0") = 0x18;
         register const void* block asm("x1") = &stopped;
         asm volatile("hlt #0xf000" : "+r"(operation) : "r"(block) : "memory");
     }
-    // Without semihosting that was an exception, which comes back here: PSCI, SYSTEM_OFF.
-    register uint64_t function asm("x0") = 0x84000008;
-    asm volatile("hvc #0" : "+r"(function) : : "memory", "x1", "x2", "x3");
-    for (;;) asm volatile("wfi");
+    // Without semihosting that was an exception, which comes back here. Then the status is printed, and the machine switched off.
+    static bool printed;
+    if (!printed) {
+        printed = true;
+        print("exit ", status, "\n");
+    }
+    leave();
 }
 
 }  // namespace boot
@@ -70,7 +141,7 @@ extern "C" {
 
 [[noreturn]] void boot_exception(uint64_t vector, uint64_t syndrome, uint64_t from, uint64_t address) {
     static bool entered;
-    if (!entered) {  // a fault while printing must end, not recurse
+    if (!entered && !is_leaving) {  // a fault while printing must end, not recurse
         entered = true;
         boot::print("exception ", vector, " at ", boot::hex(from), " syndrome ", boot::hex(syndrome), " address ",
                     boot::hex(address), "\n");
@@ -79,20 +150,15 @@ extern "C" {
 }
 
 [[noreturn]] void boot_enter(const void* blob) {
-    // Safe to follow: the loader is trusted, and the tree lies in mapped memory. That it makes sense is checked all the same.
-    const char* arguments = nullptr;
-    boot::device_tree{blob}.each_node([&](const boot::device_tree::node& node) {
-        if (const auto given = node.find("bootargs"); given && given.size != 0 && given.data[given.size - 1] == 0)
-            arguments = reinterpret_cast<const char*>(given.data);
-        if (node.is("arm,pl011") && boot::machine.console.size == 0) boot::machine.console = node.reg(0);
-        if (node.is("virtio,mmio") && boot::machine.slot_count < boot::machine_description::most_slots)
-            boot::machine.slots[boot::machine.slot_count++] = node.reg(0);
-        if (node.is("pci-host-ecam-generic")) {
-            boot::machine.ecam = node.reg(0);
-            read_windows(node.find("ranges"));
-        }
-    });
-    boot::run(arguments);
+    // The start code has mapped the page where it begins, if it may begin there. That it makes sense is checked all the same.
+    const auto at = reinterpret_cast<uintptr_t>(blob);
+    if (at % 8 == 0 && at >> 48 == 0) {
+        const size_t size = boot::device_tree::size_of(blob);
+        if (size != 0 && boot::map_memory({at & ~uintptr_t{0xfff}, (at % 0x1000 + size + 0xfff) & ~size_t{0xfff}})) tree_blob = blob;
+    }
+    boot::describe(boot::the_tree(), boot::machine);
+    map_machine();
+    boot::run(boot::machine.arguments);
 }
 
 }  // extern "C"

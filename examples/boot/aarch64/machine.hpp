@@ -2,23 +2,15 @@
 // What the device tree says of the machine, and two instructions of the processor, and its clock.
 #pragma once
 
-#include "device_tree.hpp"
+#include "machine_tree.hpp"
 
 namespace boot {
 
-/// Where things are; sizes of 0 for what the machine has not. Filled before guest_main is called.
-struct machine_description {
-    static constexpr size_t most_slots = 64;
-
-    range slots[most_slots];  // virtio-mmio, in the tree's order
-    size_t slot_count;
-    range ecam;               // PCI configuration space
-    range pci_ports;          // where the CPU finds I/O ports, from 0 on
-    range pci_memory;         // for BARs below 4 GiB; bus addresses are the CPU's
-    range pci_high_memory;    // for 64-bit BARs
-    range console;            // a PL011
-};
+/// Filled before guest_main is called, and mapped: all memory, and the registers of everything but PCI's BARs.
 extern machine_description machine;
+
+/// The tree itself, empty when there is none.
+[[nodiscard]] device_tree the_tree();
 
 /// Passes a moment, for loops that wait.
 inline void pause() { asm volatile("yield" ::: "memory"); }
@@ -35,5 +27,11 @@ inline void pause() { asm volatile("yield" ::: "memory"); }
     asm("mrs %0, cntfrq_el0" : "=r"(ticks_per_second));
     return (timestamp() - began) * 1000 / ticks_per_second;
 }
+
+/// Takes a byte from the console, if one has come.
+[[nodiscard]] bool take(char& out);
+
+/// Starts the machine anew: by PSCI, or not at all.
+void reset();
 
 }  // namespace boot

@@ -1,38 +1,94 @@
 // SPDX-License-Identifier: MIT
-// From the loader to C++ on 64-bit Arm: the header of a Linux image, so that x0 is the device tree, then floating point, an
-// identity map with caches on, zeros where zeros must be, and boot_enter (machine.cpp).
-// Until the caches are on nothing is written to memory: what the loader left in them, or in memory, stays what it was.
+// From the loader to C++ on 64-bit Arm, wherever the image was loaded: the header of a Linux image, so that x0 is the device tree, exception
+// level 1, floating point, an identity map of the image with caches on, addresses in the data, zeros where zeros must be, and boot_enter
+// (machine.cpp), which maps the rest once the tree has said where memory is.
+// Until the caches are on nothing but the tables is written to memory: what the loader left in them, or in memory, stays what it was.
 
-#define BLOCK  0x401                            // one GiB, accessed flag set
-#define DEVICE (BLOCK | 0x0060000000000000)     // memory attribute 0, never executed
-#define NORMAL (BLOCK | 0x0040000000000304)     // memory attribute 1, inner shareable; executed at this level only
+#define NORMAL 0x0040000000000707               // a page: memory attribute 1, inner shareable, accessed; executed at this level only
 
     .section .text.header, "ax"
     .globl boot_start
 boot_start:
     b 1f
     .long 0
-    .quad 0x80000               // offset from the start of memory, which is 2 MiB aligned
-    .quad boot_zeros_end - boot_start
-    .quad 0x2                   // little-endian, 4 KiB pages, at the start of memory
+    .quad 0                     // offset from a place that is 2 MiB aligned
+    .quad boot_image_end - boot_start
+    .quad 0xa                   // little-endian, 4 KiB pages, anywhere in memory
     .quad 0, 0, 0
     .ascii "ARM\x64"
     .long 0
 
 1:  mov x19, x0                 // the device tree
-    mov x0, #(3 << 20)          // floating point does not trap: compilers copy with its registers
+    mrs x0, CurrentEL
+    cmp x0, #(2 << 2)
+    b.ne 2f
+
+    // A hypervisor's level, which a Linux image may be entered at: down to that of a kernel, with nothing trapped.
+    mov x0, #(1 << 31)          // level 1 is 64-bit
+    msr hcr_el2, x0
+    isb
+    mov x0, #0xc03              // the timers of level 1 are its own, in both forms of this register
+    msr cnthctl_el2, x0
+    msr cntvoff_el2, xzr
+    mov x0, #0x33ff             // floating point, likewise
+    movk x0, #0x30, lsl #16
+    msr cptr_el2, x0
+    msr hstr_el2, xzr
+    mrs x0, midr_el1
+    msr vpidr_el2, x0
+    mrs x0, mpidr_el1
+    msr vmpidr_el2, x0
+    ldr x0, =0x30d00800         // all off: what must be one is
+    msr sctlr_el1, x0
+    mov x0, #0x3c5              // level 1 with its own stack, interrupts masked
+    msr spsr_el2, x0
+    adr x0, 2f
+    msr elr_el2, x0
+    eret
+
+2:  mov x0, #(3 << 20)          // floating point does not trap: compilers copy with its registers
     msr cpacr_el1, x0
     adr x0, vectors
     msr vbar_el1, x0
 
+    // The tables are written behind the caches' backs: no line of theirs may come back over them, before or after.
+    adrp x20, boot_tables
+    adrp x22, boot_tables_end
+    bl forget_tables
+    mov x0, x20
+3:  stp xzr, xzr, [x0], #16
+    cmp x0, x22
+    b.lo 3b
+    add x21, x20, #4096         // the next table
+
+    adrp x23, boot_start        // the image, page by page
+    adrp x24, boot_image_end
+4:  mov x0, x23
+    bl map_page
+    add x23, x23, #4096
+    cmp x23, x24
+    b.lo 4b
+    tst x19, #7                 // the first page of the tree, if there is one
+    b.ne 5f
+    cbz x19, 5f
+    mov x0, x19
+    bl map_page
+5:  bl forget_tables
+
     // Attribute 0 is device memory, nGnRnE; attribute 1 normal memory, write-back.
     mov x0, #0xff00
     msr mair_el1, x0
-    // 39 bits of addresses from TTBR0 in 4 KiB granules, none from TTBR1; tables cached and inner shareable; 40 bits physical.
-    ldr x0, =(25 | 1 << 8 | 1 << 10 | 3 << 12 | 1 << 23 | 2 << 32)
+    // 48 bits of addresses from TTBR0 in 4 KiB granules, none from TTBR1; tables cached and inner shareable; as many bits physical as
+    // there are, 48 at most.
+    ldr x0, =(16 | 1 << 8 | 1 << 10 | 3 << 12 | 1 << 23)
+    mrs x1, id_aa64mmfr0_el1
+    and x1, x1, #0xf
+    mov x2, #5
+    cmp x1, x2
+    csel x1, x1, x2, lo
+    orr x0, x0, x1, lsl #32
     msr tcr_el1, x0
-    adrp x0, level1
-    msr ttbr0_el1, x0
+    msr ttbr0_el1, x20
     tlbi vmalle1
     ic iallu
     dsb sy
@@ -44,21 +100,76 @@ boot_start:
     msr sctlr_el1, x0
     isb
 
-    adrp x0, boot_zeros
+    // The image was linked at 0: addresses in its data become what they are here.
+    adrp x0, boot_start
+    adrp x1, boot_relocations
+    add x1, x1, :lo12:boot_relocations
+    adrp x2, boot_relocations_end
+    add x2, x2, :lo12:boot_relocations_end
+6:  cmp x1, x2
+    b.hs 7f
+    ldp x3, x4, [x1], #16       // where, and of which kind
+    ldr x5, [x1], #8
+    cmp w4, #1027               // R_AARCH64_RELATIVE; there is no other without a dynamic linker
+    b.ne 6b
+    add x5, x5, x0
+    str x5, [x0, x3]
+    b 6b
+
+7:  adrp x0, boot_zeros
     add x0, x0, :lo12:boot_zeros
     adrp x1, boot_zeros_end
     add x1, x1, :lo12:boot_zeros_end
-2:  cmp x0, x1
-    b.eq 3f
+8:  cmp x0, x1
+    b.hs 9f
     stp xzr, xzr, [x0], #16
-    b 2b
-3:  adrp x0, stack_top
+    b 8b
+9:  adrp x0, boot_next_table
+    str x21, [x0, :lo12:boot_next_table]
+    adrp x0, stack_top
     add x0, x0, :lo12:stack_top
     mov sp, x0
     mov x29, xzr                // ends a debugger's backtrace
     mov x30, xzr
     mov x0, x19
     b boot_enter                // does not return
+
+// Takes all lines of the tables out of the caches. Uses x0 to x2.
+forget_tables:
+    mrs x1, ctr_el0
+    ubfx x1, x1, #16, #4
+    mov x2, #4
+    lsl x1, x2, x1              // bytes of the smallest line
+    dsb sy
+    mov x0, x20
+1:  dc ivac, x0
+    add x0, x0, x1
+    cmp x0, x22
+    b.lo 1b
+    dsb sy
+    ret
+
+// Maps the page of x0, by tables from x21 on. Uses x1 to x3.
+    .macro descend shift
+    ubfx x1, x0, #\shift, #9
+    ldr x3, [x2, x1, lsl #3]
+    cbnz x3, 1f
+    orr x3, x21, #3
+    str x3, [x2, x1, lsl #3]
+    add x21, x21, #4096
+1:  and x2, x3, #0x0000fffffffff000
+    .endm
+map_page:
+    mov x2, x20
+    descend 39
+    descend 30
+    descend 21
+    ubfx x1, x0, #12, #9
+    ldr x3, =NORMAL
+    and x0, x0, #0x0000fffffffff000
+    orr x0, x0, x3
+    str x0, [x2, x1, lsl #3]
+    ret
 
 // Four kinds of exception from four places: none is expected, so all end alike, and no register is saved.
     .balign 2048
@@ -126,20 +237,18 @@ memset:
     b 2b
 3:  ret
 
-    .section .rodata
-    .balign 4096
-level1:                         // 512 GiB where they are: memory from 1 GiB on, registers everywhere else
-    .quad DEVICE
-    .quad 0x40000000 + NORMAL
-    .set .Lgib, 2
-    .rept 510
-    .quad (.Lgib << 30) + DEVICE
-    .set .Lgib, .Lgib + 1
-    .endr
-
     .bss
     .balign 16
 stack:       .skip 64 * 1024
 stack_top:
+    .globl boot_next_table
+    .balign 8
+boot_next_table: .skip 8
+
+    .section .tables, "aw", @nobits
+    .balign 4096
+    .globl boot_tables, boot_tables_end
+boot_tables: .skip 48 * 4096
+boot_tables_end:
 
     .section .note.GNU-stack, "", @progbits

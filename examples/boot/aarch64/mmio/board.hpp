@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The porting surface, whole, for QEMU's virt on 64-bit Arm: devices are in the MMIO slots that the device tree lists.
+// The porting surface, whole, for virtual machines on 64-bit Arm: devices are in the MMIO slots that the device tree lists.
 #pragma once
 
 #include <virtio/mmio.hpp>

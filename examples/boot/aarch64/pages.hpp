@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT
+// The identity map of 64-bit Arm. The start code maps the image and the first page of the device tree; everything else is mapped once the
+// tree has said what it is. What is mapped is not changed, but for pages of the image that are given other memory.
+#pragma once
+
+#include "machine_tree.hpp"
+
+namespace boot {
+
+/// Makes memory and device registers reachable, where they are. False: beyond the processor's addresses, or there are no tables left.
+bool map_memory(range);
+bool map_device_memory(range);
+
+/// Gives `size` bytes of the image at `at` other memory, which lies at `to`: both in whole pages of 4 KiB. What they held is gone.
+bool replace_pages(uintptr_t at, uint64_t to, size_t size);
+
+}  // namespace boot

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""Where an image for 64-bit Arm is loaded, and which device tree it gets, when that is not up to QEMU's -kernel."""
+import dataclasses
+import pathlib
+import shlex
+import shutil
+import struct
+import subprocess
+
+TREES = pathlib.Path(__file__).resolve().parents[1] / "trees"
+
+
+def stub(entry, tree=None):
+    """A Linux image that goes on at `entry`, with the device tree at `tree`, or with the one that it was given itself."""
+    header = struct.pack("<IIQQQQQQ4sI", 0x14000010, 0, 0, 4096, 0xa, 0, 0, 0, b"ARMd", 0)  # first: b to what is behind it
+    load_entry = 0x58000081                                         # ldr x1, from 16 bytes on
+    load_tree = 0x580000a0 if tree is not None else 0xd503201f      # ldr x0, from 20 bytes on; or nop
+    return header + struct.pack("<4I", load_entry, load_tree, 0xd61f0020, 0) + struct.pack("<QQ", entry, tree or 0)  # then: br x1
+
+
+@dataclasses.dataclass
+class Place:
+    """The image at `at`, None: where -kernel puts it. `edits` are what fdtput does to QEMU's own tree, or to that of a `source` in
+    tests/trees, as argument lists with {} for the file; the tree is then at `tree_at`, or, when this is None, given to QEMU again, which
+    says in it what memory there is."""
+    at: int = None
+    edits: tuple = ()
+    tree_at: int = None
+    source: str = ""
+
+    def missing(self):
+        """Why it cannot be done here, None when it can."""
+        absent = [tool for tool in ("dtc", "fdtput") if not shutil.which(tool)] if self.edits or self.source else []
+        return f"no {' and no '.join(absent)} on this machine (tools/setup installs it)" if absent else None
+
+    def put(self, qemu, machine, memory, ending, command_line, image, extra, folder):
+        """What to boot, and QEMU's further arguments."""
+        more = []
+        if self.edits or self.source:
+            tree = folder / "edited.dtb"
+            if self.source:
+                subprocess.run(["dtc", "-q", "-I", "dts", "-O", "dtb", "-p", "4096", "-o", str(tree), str(TREES / f"{self.source}.dts")], check=True)
+            else:
+                subprocess.run([*shlex.split(qemu), "-machine", f"{machine},dumpdtb={tree}", "-m", str(memory), "-nodefaults", "-display", "none",
+                                "-serial", "stdio", *ending, *extra, "-kernel", str(image)], check=True, stdin=subprocess.DEVNULL,
+                               capture_output=True)
+            edits = [*self.edits, ("-t", "s", "{}", "/chosen", "bootargs", command_line)]
+            for edit in edits:
+                subprocess.run(["fdtput", *(str(tree) if word == "{}" else word for word in edit)], check=True)
+            more += ["-dtb", str(tree)] if self.tree_at is None else loaded(tree, self.tree_at)
+        if self.at is None:
+            return image, more
+        kernel = folder / "stub"
+        kernel.write_bytes(stub(self.at, self.tree_at))
+        return kernel, [*more, *loaded(image, self.at)]
+
+
+def loaded(file: pathlib.Path, at):
+    return ["-device", f"loader,file={file},addr={at:#x},force-raw=on"]
+
+
+def memory(base, size):
+    """Edits that make it all the memory there is."""
+    cells = [f"{part:x}" for value in (base, size) for part in (value >> 32, value & 0xffffffff)]
+    return (("-r", "{}", "/memory@40000000"), ("-p", "-t", "s", "{}", f"/memory@{base:x}", "device_type", "memory"),
+            ("-t", "x", "{}", f"/memory@{base:x}", "reg", *cells))
+
+
+def pool(node, *place):
+    """Edits that restrict a device to a pool: `place` are words of fdtput for its node, name and cells."""
+    here = "/reserved-memory/pool"
+    return (("-p", "-t", "x", "{}", "/reserved-memory", "#address-cells", "2"), ("-t", "x", "{}", "/reserved-memory", "#size-cells", "2"),
+            ("-t", "x", "{}", "/reserved-memory", "ranges"), ("-p", "-t", "s", "{}", here, "compatible", "restricted-dma-pool"),
+            ("-t", "x", "{}", here, "phandle", "7001"), *(("-t", "x", "{}", here, *words) for words in place),
+            ("-t", "x", "{}", node, "memory-region", "7001"))

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+// What a guest on 64-bit Arm makes of its device tree, in lines, and whether the machine agrees: run=leave, run=reset, run=interrupt.
+#include <virtio/rng.hpp>
+
+#include "board.hpp"
+
+namespace {
+
+using boot::machine;
+using rng_t = virtio::rng::device<board, virtio::pci::transport<board>, virtio::split_queue<8>>;
+
+constinit virtio::dma_storage<rng_t::dma_bytes> storage;
+constinit rng_t rng;
+
+void print_range(const char* what, const boot::range& one) {
+  boot::print(what, " ", boot::hex(one.base), " ", boot::hex(one.size), "\n");
+}
+
+void print_machine() {
+  static constexpr const char* consoles[] = {"none", "PL011", "16550"};
+  static constexpr const char* conduits[] = {"nothing", "HVC", "SMC"};
+  for (virtio::usize i = 0; i < machine.memory_count; ++i) print_range("memory", machine.memory[i]);
+  boot::print("console ", consoles[static_cast<unsigned>(machine.console.kind)], " ");
+  print_range("at", machine.console);
+  for (virtio::usize i = 0; i < machine.pci_count; ++i) {
+    const boot::pci_tree& one = machine.pci[i];
+    boot::print(one.config_shift == 8 ? "CAM " : "ECAM ", "buses ", one.first_bus, " to ", one.last_bus, " ");
+    print_range("at", one.config);
+    for (virtio::usize w = 0; w < one.window_count; ++w)
+      boot::print(one.windows[w].space == boot::pci_space::ports ? "ports " : "window ", boot::hex(one.windows[w].bus), " at ",
+                  boot::hex(one.windows[w].cpu), " ", boot::hex(one.windows[w].size), "\n");
+  }
+  boot::print("slots ", static_cast<unsigned long long>(machine.slot_count), "\n", "PSCI by ", conduits[static_cast<unsigned>(machine.psci)], "\n");
+}
+
+// Whether the GIC has seen an interrupt, of any kind, which the guest takes none of.
+bool is_pending(virtio::u32 id) {
+  const virtio::mmio_space distributor{static_cast<virtio::uptr>(machine.interrupt_distributor.base), 0x10000};
+  constexpr virtio::usize set_pending = 0x200;
+  return (distributor.read<virtio::u32>(set_pending + id / 32 * 4) >> id % 32 & 1) != 0;
+}
+
+// A device's pin raises the interrupt that interrupt-map says, and none of the other three.
+int check_interrupt() {
+  const auto where = bus::find(board{}, virtio::device_type::entropy);
+  if (!where) return board::fail("no rng", where);
+  if (const auto up = rng.start(board{}, *where, storage); !up) return board::fail("start", up.error(), rng.why());
+  const virtio::u32 pin = board{}.config_read32(where->id, 0x3c) >> 8 & 0xff;
+  const boot::tree_interrupt line = boot::pci_interrupt(boot::the_tree(), machine.pci[0], where->id.bus, where->id.slot,
+                                                        static_cast<virtio::u8>(where->id.function), static_cast<virtio::u8>(pin));
+  boot::print("slot ", where->id.slot, " pin ", pin, ": interrupt ", line.id, line.flags == 4 ? ", level\n" : ", edge\n");
+  if (line.id == 0 || is_pending(line.id)) return 2;
+  virtio::u8 bytes[8];
+  (void)rng.arm();
+  if (const auto filled = rng.fill(virtio::bytes{bytes, sizeof bytes}); !filled) return board::fail("fill", filled.error());
+  const bool raised = is_pending(line.id);
+  for (virtio::u32 other = 35; other < 39; ++other)
+    if (other != line.id && is_pending(other)) return 3;
+  (void)rng.acknowledge_interrupt();
+  boot::print(raised ? "raised" : "not raised", is_pending(line.id) ? ", and stays\n" : ", and is gone\n");
+  return raised && !is_pending(line.id) ? 0 : 4;
+}
+
+}  // namespace
+
+extern "C" int guest_main(const char*) {
+  print_machine();
+  const boot::text run = boot::option("run");
+  if (run == "interrupt") return check_interrupt();
+  if (run == "reset") {
+    boot::print("reset\n");
+    boot::reset();
+    return 1;
+  }
+  return 3;
+}

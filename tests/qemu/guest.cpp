@@ -20,7 +20,8 @@ int run_cell() {
                       (cell::run_registers != nullptr && cell::run_registers(word)) ||
                       (cell::run_window != nullptr && cell::run_window(word)) ||
                       (cell::run_ecam != nullptr && cell::run_ecam(word)) ||
-                      (cell::run_loader != nullptr && cell::run_loader(word));
+                      (cell::run_loader != nullptr && cell::run_loader(word)) ||
+                      (cell::run_far != nullptr && cell::run_far(word));
     if (word == "hang") {  // these two only try the one who runs the cells
       boot::print("hanging\n");
       for (;;) boot::pause();

@@ -369,5 +369,6 @@ bool run_bus(boot::text word);
 [[gnu::weak]] bool run_window(boot::text word);     // only in those for x86-64
 [[gnu::weak]] bool run_ecam(boot::text word);
 [[gnu::weak]] bool run_loader(boot::text word);
+[[gnu::weak]] bool run_far(boot::text word);
 
 }  // namespace cell

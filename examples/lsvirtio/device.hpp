@@ -125,6 +125,7 @@ void show_device(writer& out, const Board& board, const Found& one) {
     const virtio::feature_set offered = features_of(out, transport);
     show_features(out, offered, one.seen.type);
     show_queues(out, transport);
+    if (!transport.is_legacy()) out.number("config_generation", transport.config_generation());
     show_config(out, transport, offered);
     // Configuration is written to only after FEATURES_OK.
     if (one.seen.type == virtio::device_type::input && looker.negotiate({})) show_input_names(out, transport);

@@ -69,5 +69,6 @@ struct slots {
 };
 [[nodiscard]] inline slots find_slots() { return {}; }
 [[nodiscard]] inline u64 address_of(const slots&, usize n) { return boot::machine.slots[n].base; }
+inline void show_slot(writer& out, const slots&, usize n) { out.hex("bytes", boot::machine.slots[n].size); }
 
 }  // namespace lsvirtio

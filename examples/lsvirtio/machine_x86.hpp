@@ -51,6 +51,7 @@ inline void show_entry(writer& out) {
   out.text("command_line", given.command_line);
   if (given.rsdp != 0) out.hex("rsdp", given.rsdp);
   else out.text("rsdp_missing", "no ACPI: neither from the loader nor below 1 MiB");
+  if (given.device_tree != nullptr) out.hex("device_tree", reinterpret_cast<virtio::uptr>(given.device_tree));
 }
 
 /// Calls `visit(from, bytes, kind)` for each range of the memory map.
@@ -75,5 +76,10 @@ struct slots {
 };
 [[nodiscard]] inline slots find_slots() { return {}; }
 [[nodiscard]] inline u64 address_of(const slots&, usize n) { return boot::mmio_slots().slots[n].base; }
+inline void show_slot(writer& out, const slots&, usize n) {
+  const boot::mmio_slot& one = boot::mmio_slots().slots[n];
+  out.hex("bytes", one.size);
+  out.number("interrupt", one.interrupt);
+}
 
 }  // namespace lsvirtio

@@ -33,6 +33,7 @@ void show_slots() {
     if (one.seen.why == virtio::verdict::not_virtio_mmio || one.seen.why == virtio::verdict::empty_slot) return;
     out.begin("slot", "address", boot::hex{address_of(slots_board_base::row, one.slot)});
     out.number("slot", one.slot);
+    show_slot(out, slots_board_base::row, one.slot);
     out.text("vendor", digits{one.vendor, 8});
     show_report(out, one.seen);
     if (one.seen.why == virtio::verdict::usable) show_usable<mmio_board, virtio::mmio::transport<mmio_board>>(one);

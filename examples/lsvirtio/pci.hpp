@@ -119,6 +119,10 @@ void begin_function(writer& out, const Found& one) {
   out.text("class", digits{code, 6});
   out.text("class_name", class_name(static_cast<u8>(code >> 16)));
   out.text("command", digits{one.host.config_read32(one.id, virtio::pci::config::command) & 0xffff, 4});
+  if ((one.who.header_type & 0x7f) == 1) {
+    const u32 buses = one.host.config_read32(one.id, virtio::pci::config::bus_numbers);
+    out.text("bridge_to_buses", buses >> 8 & 0xff, " to ", buses >> 16 & 0xff);
+  }
   show_report(out, one.seen);
   show_interrupt(out, one);
   show_bars(out, one);

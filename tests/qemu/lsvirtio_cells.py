@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Cells of the QEMU matrix that boot lsvirtio and read its JSON: the same image on every machine."""
+import itertools
 import re
 
 import report
@@ -137,19 +138,35 @@ def cells(m):
     def cell(name, machine, variant, check, **more):
         return m.Cell(f"{name}", machine, variant, image=IMAGE, tell={"json": 1} | more.pop("tell", {}), report=check, **more)
 
-    for machine in ("pc", "q35"):
-        for variant, interface in (("modern-only", "modern"), ("transitional", "transitional"), ("legacy-only", "legacy")):
-            usual = {"modern": modern_function({}, "modern"), "transitional": modern_function({})}.get(interface, {
-                "verdict": "usable", "capabilities": [], "bars": lambda found: found[0]["kind"] == "ports"})
-            yield cell(f"{machine} {variant} lsvirtio: block and entropy, from the ids to the policy", machine, variant,
-                       expect(x86(), {"block": usual | block(interface, m), "entropy": usual | entropy(interface)}),
-                       disks=[m.Disk()], rngs=[m.Rng()], long=(machine, variant) not in (("pc", "transitional"), ("q35", "modern-only"),
-                                                                                       ("pc", "legacy-only")))
+    # By pairs of machine, interface, ring and the form of the same link; all of them with --long.
+    pairs = {("pc", "transitional", "split", ""), ("q35", "modern-only", "split", "bzimage"), ("pc", "modern-only", "packed", ""),
+             ("q35", "transitional", "packed", "bzimage"), ("pc", "legacy-only", "split", "bzimage"), ("q35", "legacy-only", "split", "")}
+    for machine, variant, ring, form in itertools.product(("pc", "q35"), ("modern-only", "transitional", "legacy-only"), ("split", "packed"),
+                                                          ("", "bzimage")):
+        if (variant, ring) == ("legacy-only", "packed"):
+            continue
+        interface = variant.removesuffix("-only")
+        usual = {"modern": modern_function({}, "modern"), "transitional": modern_function({})}.get(interface, {
+            "verdict": "usable", "capabilities": [], "bars": lambda found: found[0]["kind"] == "ports"})
+        options = "packed=on" if ring == "packed" else ""
+        accepted = {"EVENT_IDX", *(["RING_PACKED"] if options else []), *(["VERSION_1"] if interface != "legacy" else [])}
+        disk, rng = block(interface, m), entropy(interface)
+        for one in (disk, rng):
+            one["check"] |= {"accepted": accepted}
+        yield cell(f"{machine} {variant} lsvirtio: block and entropy, from the ids to the policy" + (", packed rings" if options else "")
+                   + (", as a bzImage" if form else ""), machine, variant,
+                   expect(x86("Linux" if form else "PVH"), {"block": usual | disk, "entropy": usual | rng}), disks=[m.Disk(options=options)],
+                   rngs=[m.Rng(options)], form=form, long=(machine, variant, ring, form) not in pairs,
+                   only=("7.2", "10", "11") if (machine, variant, ring, form) == ("pc", "modern-only", "packed", "") else ("7.2", "10"))
+    for protocol, number in (("multiboot1", 1), ("multiboot2", 2)):
+        yield cell(f"q35 lsvirtio, from GRUB by {protocol}: entropy", "q35", "transitional", expect(
+            x86(f"Multiboot {number}"), {"entropy": modern_function({}) | entropy("transitional")}), rngs=[m.Rng()], form=f"grub {protocol}",
+            long=True)
     for version in (1, 2):
         interface = f"mmio version {version}"
         yield cell(f"microvm {interface} lsvirtio: block and entropy in slots", "microvm,isa-serial=on", interface,
                    expect(x86(), {"block": block(interface, m), "entropy": entropy(interface)}, ("slot",)),
-                   disks=[m.Disk()], rngs=[m.Rng()])
+                   disks=[m.Disk()], rngs=[m.Rng()], long=version == 1)
         yield cell(f"virt {interface} lsvirtio: block in a slot, entropy on PCI", "virt", interface,
                    expect({"processor": "aarch64", "device_tree": True},
                           {"block": block(interface, m), "entropy": modern_function({}) | entropy("transitional")}),

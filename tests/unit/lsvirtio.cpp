@@ -113,3 +113,53 @@ TEST_CASE("lsvirtio: a device that does not come out of its reset is reported wi
   CHECK(contains(json, "\"reset\":\"does not end\""));
   CHECK(contains(json, "\"features\":["));
 }
+
+TEST_CASE("lsvirtio: the tables make sense, and agree with the library where it has the same", "[examples][lsvirtio]") {
+  int previous = 0;
+  for (const lsvirtio::type_row& row : lsvirtio::types) {
+    INFO(row.name);
+    CHECK(row.type > previous);
+    previous = row.type;
+    const std::string known = name(static_cast<device_type>(row.type));
+    if (known != "device") CHECK(known == row.name);
+    int bit_before = -1;
+    for (const lsvirtio::bit_name& one : row.features) {
+      CHECK(one.bit > bit_before);
+      CHECK((one.bit < 24 || one.bit >= 50));  // 6: the bits of device types
+      bit_before = one.bit;
+    }
+    unsigned end = 0;
+    for (const lsvirtio::field& one : row.fields) {
+      INFO(one.name);
+      CHECK(one.offset >= end);
+      CHECK((one.width == 1 || one.width == 2 || one.width == 4 || one.width == 8));
+      CHECK(one.offset % (one.width < 4 ? one.width : 4) == 0);
+      CHECK((one.count == 1 || one.width == 1));
+      CHECK(one.width * one.count <= int{lsvirtio::reading::most});
+      end = one.offset + one.width * one.count;
+    }
+  }
+  const auto offset_of = [](device_type type, const std::string& wanted) {
+    for (const lsvirtio::field& one : lsvirtio::row_for(type).fields)
+      if (one.name == wanted) return int{one.offset};
+    return -1;
+  };
+  CHECK(offset_of(device_type::block, "blk_size") == int{blk::config::blk_size.offset});
+  CHECK(offset_of(device_type::block, "writeback") == int{blk::config::writeback.offset});
+  CHECK(offset_of(device_type::block, "max_secure_erase_sectors") == int{blk::config::secure_erase.offset});
+  CHECK(offset_of(device_type::block, "topology.opt_io_size") == int{blk::config::opt_io_size.offset});
+  CHECK(lsvirtio::row_for(static_cast<device_type>(14)).name == nullptr);
+  CHECK(std::string{lsvirtio::feature_name(6, device_type::iommu)} == "BYPASS_CONFIG");
+  CHECK(std::string{lsvirtio::feature_name(34, device_type::iommu)} == "RING_PACKED");
+  CHECK(lsvirtio::feature_name(23, device_type::iommu) == nullptr);
+}
+
+TEST_CASE("lsvirtio: a device of a type that nobody has named is shown by number, with the first dwords of its configuration", "[examples][lsvirtio]") {
+  rig::machine m;
+  m.expect_objections = true;
+  m.add<rig::rng_model>(seat::modern, 4);
+  m.function(4).poke(2, 0x1040 + 14, 2);
+  const std::string json = report_on(m, form::json);
+  CHECK(contains(json, "\"type\":\"unknown\",\"type_number\":14"));
+  CHECK(contains(json, "\"queues\":["));
+}

@@ -9,6 +9,8 @@ namespace lsvirtio {
 
 inline constexpr const char* processor = "aarch64";
 
+using memory_half = boot::guest_dma;  // of a board
+
 inline void show_processor(writer& out) {
   u64 id;
   asm("mrs %0, midr_el1" : "=r"(id));

@@ -15,6 +15,8 @@ inline constexpr const char* processor = "x86-64";
 inline constexpr const char* processor = "i386";
 #endif
 
+using memory_half = virtio::identity_mapped<>;  // of a board
+
 struct cpuid {
   u32 a, b, c, d;
   explicit cpuid(u32 leaf) : a{leaf}, c{0} { asm("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d)); }

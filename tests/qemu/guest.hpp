@@ -42,7 +42,7 @@ struct bench : board {
   u32 page = 0;      // not 0: memory is contiguous for the device within pages of this size only
 
   result<void> map(const volatile void* va, usize n, virtio::direction way, virtio::segments& out) const {
-    if (page == 0 || way == virtio::direction::shared) return board::map(va, n, way, out);
+    if (page == 0 || way == virtio::direction::shared) return checked(board::map(va, n, way, out), out);
     for (uptr at = reinterpret_cast<uptr>(va); n != 0;) {
       const usize here = virtio::detail::smaller(n, page - at % page);
       VIRTIO_TRY(out.push(virtio::dma_addr{at}, here, way));
@@ -50,6 +50,19 @@ struct bench : board {
       n -= here;
     }
     return {};
+  }
+
+  // Where devices are restricted to a pool, they are given nothing else.
+  static result<void> checked(result<void> outcome, [[maybe_unused]] const virtio::segments& out) {
+#if defined(__aarch64__)
+    const boot::range& pool = boot::machine.dma_pool;
+    for (const virtio::segment& one : out)
+      if (pool.size != 0 && (raw(one.at) < pool.base || raw(one.at) + one.length > pool.base + pool.size)) {
+        boot::print("outside of the pool: ", boot::hex(raw(one.at)), "\n");
+        boot::exit(1);
+      }
+#endif
+    return outcome;
   }
 
   bool keep_waiting(virtio::waiting why, u64 attempt) const {

@@ -70,3 +70,23 @@ def places(m, cell):
                      console=["^memory 0x40000000 0x8000000$", "^console PL011 at 0x9000000 0x1000$", rf"^ECAM buses 0 to \d+ at {config}$",
                               "^ports 0x0 at 0x3eff0000 0x10000$", "^window 0x10000000 at 0x10000000 0x2eff0000$", "^slots 32$",
                               rf"^slot {slot} pin 1: interrupt {line}, level\nraised, and is gone$"])
+    yield from restricted(m)
+
+
+def restricted(m):
+    """Devices that the tree restricts to a pool, which offer ACCESS_PLATFORM: nothing else is given to them, by programs that know nothing of
+    pools either. One has its place, one is the guest's to place."""
+    pools = {"a pool at its place": (("reg", "0", "46000000", "0", "400000"),),
+             "a pool that the guest places": (("size", "0", "e00000"), ("alignment", "0", "200000"))}
+    told = {"run": "disk,rng", **m.negotiated("modern", more=("access_platform",))}
+    on = "iommu_platform=on"
+    for name, place in pools.items():
+        pci = arm_image.Place(edits=arm_image.pool("/pcie@10000000", *place))
+        yield m.Cell(f"virt blk+rng iommu_platform=on, {name}", "virt", "modern-only", [m.Disk(options=on, write=(50, 600))], [m.Rng(on)],
+                     tell=told, processor="aarch64", place=pci, tags="[FEAT-11][FEAT-12]")
+        yield m.Cell(f"virt example 01_blk iommu_platform=on, {name}", "virt", "modern-only", [m.Disk(options=on, flips=True)],
+                     image="examples/01_blk", processor="aarch64", place=pci, console=[r"\A\Z"])
+    small = arm_image.Place(edits=arm_image.pool("/pcie@10000000", ("reg", "0", "46000000", "0", "20000")))
+    yield m.Cell("virt example 01_blk iommu_platform=on, a pool that is too small", "virt", "modern-only", [m.Disk(options=on)], status=1,
+                 image="examples/01_blk", processor="aarch64", place=small,
+                 console=[r"\Athe pool of devices: the driver's DMA storage or ring is too small.*\nstart: the device cannot address this memory"])

@@ -4,8 +4,8 @@
 #pragma once
 
 #include <virtio/pci.hpp>
-#include <virtio/platform/identity.hpp>
 
+#include "dma.hpp"
 #include "fail.hpp"
 #include "pages.hpp"
 #include "runtime.hpp"
@@ -15,12 +15,15 @@
 namespace bus = virtio::pci;  // how programs that include this reach their devices
 
 struct mapped_on_demand {
-  static bool device_memory(virtio::u64 at, virtio::u64 size) { return boot::map_device_memory({at, size}); }
+  static bool device_memory(virtio::u64 at, virtio::u64 size) { return boot::reach_registers({at, size}); }
 };
 
-struct board : boot::tree_pci<boot::machine, mapped_on_demand>, virtio::identity_mapped<>, boot::waits_by_clock, boot::reports_failures<board> {};
+struct board : boot::tree_pci<boot::machine, mapped_on_demand>, boot::guest_dma, boot::waits_by_clock, boot::reports_failures<board> {};
 
 static_assert(virtio::platform<board> && virtio::pci::host<board>);
 
 /// Called before guest_main.
-extern "C" [[gnu::used]] inline void boot_prepare_board() { board::assign(); }
+extern "C" [[gnu::used]] inline void boot_prepare_board() {
+  boot::open_dma_pool();
+  board::assign();
+}

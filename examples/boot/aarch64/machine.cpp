@@ -2,6 +2,7 @@
 // Console, exit and exceptions of a guest on 64-bit Arm, where the device tree says that things are.
 // The console is not set up: that of a virtual machine has no baud rate and takes bytes at once.
 #include "pages.hpp"
+#include "protected_kvm.hpp"
 #include "runtime.hpp"
 
 namespace boot {
@@ -9,6 +10,8 @@ namespace boot {
 constinit machine_description machine{};
 
 }  // namespace boot
+
+extern "C" char boot_start[], boot_image_end[];
 
 namespace {
 
@@ -49,6 +52,18 @@ void write_register(uintptr_t offset, uint8_t value) {
 
 uint32_t line_status() { return read_register(ns16550::line_status << boot::machine.console.shift); }
 
+struct hypervisor_call {
+    boot::smccc_result operator()(uint32_t function, uint64_t argument) const {
+        register uint64_t x0 asm("x0") = function;
+        register uint64_t x1 asm("x1") = argument;
+        register uint64_t x2 asm("x2") = 0;
+        register uint64_t x3 asm("x3") = 0;
+        asm volatile("hvc #0" : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3) : : "memory");
+        return {{x0, x1, x2, x3}};
+    }
+};
+constinit boot::protected_kvm<hypervisor_call> hypervisor{};
+
 // A function of PSCI without arguments, by the way that the tree names.
 void call_psci(uint32_t number) {
     register uint64_t function asm("x0") = number;
@@ -59,14 +74,15 @@ constexpr uint32_t psci_system_off = 0x84000008, psci_system_reset = 0x84000009;
 
 // What the library and the board reach without asking; BARs are mapped when they are met.
 void map_machine() {
-    const boot::machine_description& m = boot::machine;
+    boot::machine_description& m = boot::machine;
     for (size_t i = 0; i < m.memory_count; ++i) (void)boot::map_memory(m.memory[i]);
-    if (!boot::map_device_memory(m.console)) boot::machine.console = {};
+    if (m.psci == boot::psci_conduit::hvc) hypervisor.look({});
+    if (!boot::reach_registers(m.console)) m.console = {};
     for (size_t i = 0; i < m.slot_count; ++i)
-        if (!boot::map_device_memory(m.slots[i])) boot::machine.slots[i].size = 0;
+        if (!boot::reach_registers(m.slots[i])) m.slots[i].size = 0;
     for (size_t i = 0; i < m.pci_count; ++i)
-        if (!boot::map_device_memory(m.pci[i].config)) boot::machine.pci_count = i;
-    (void)boot::map_device_memory(m.interrupt_distributor);
+        if (!boot::reach_registers(m.pci[i].config)) m.pci_count = i;
+    (void)boot::map_device_memory(m.interrupt_distributor);  // the hypervisor's own
 }
 
 [[noreturn]] void leave() {
@@ -80,6 +96,23 @@ void map_machine() {
 namespace boot {
 
 device_tree the_tree() { return device_tree{tree_blob}; }
+
+bool share_memory(range of) { return hypervisor.share({}, of); }
+
+bool reach_registers(range of) {
+    if (!map_device_memory(of)) return false;
+    (void)hypervisor.guard({}, of);  // one that refuses may have been told by firmware
+    return true;
+}
+
+range place_of(const dma_pool_tree& pool) {
+    const auto image = reinterpret_cast<uintptr_t>(boot_start), blob = reinterpret_cast<uintptr_t>(tree_blob);
+    const range taken[] = {{image, reinterpret_cast<uintptr_t>(boot_image_end) - image}, {blob, device_tree::size_of(tree_blob)}};
+    if (pool.base == 0) return place_pool(machine, pool, taken, 2);
+    for (const range& one : taken)
+        if (one.base < pool.base + pool.size && pool.base < one.base + one.size) return {};
+    return pool;
+}
 
 void put(char c) {
     switch (machine.console.kind) {

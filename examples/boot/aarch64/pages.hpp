@@ -11,6 +11,16 @@ namespace boot {
 bool map_memory(range);
 bool map_device_memory(range);
 
+/// Makes the host see memory, where it does not see all of it. False when it cannot.
+bool share_memory(range);
+
+/// Makes registers reachable, and known to the hypervisor as such.
+bool reach_registers(range);
+
+/// Where a pool is, or a place for it when it has none: apart from the image, the device tree and, unless it has its place, what is reserved.
+/// Size 0 when that cannot be.
+[[nodiscard]] range place_of(const dma_pool_tree&);
+
 /// Gives `size` bytes of the image at `at` other memory, which lies at `to`: both in whole pages of 4 KiB. What they held is gone.
 bool replace_pages(uintptr_t at, uint64_t to, size_t size);
 

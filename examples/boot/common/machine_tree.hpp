@@ -271,4 +271,33 @@ inline void describe(const device_tree& all, machine_description& out) {
         if (const tree_console one = read_console(named); one.size != 0) out.console = one;
 }
 
+/// A place of `pool.size` bytes for a pool that has none: the highest in memory that nothing has, neither what is reserved nor `taken`.
+/// Size 0 when there is none.
+[[nodiscard]] inline range place_pool(const machine_description& machine, const dma_pool_tree& pool, const range* taken, size_t taken_count) {
+    constexpr uint64_t page = 4096;
+    const uint64_t alignment = pool.alignment > page ? pool.alignment : page;
+    range best;
+    if (pool.size == 0 || pool.size % page != 0 || (alignment & (alignment - 1)) != 0) return best;
+    for (size_t m = 0; m < machine.memory_count; ++m) {
+        const range& memory = machine.memory[m];
+        uint64_t end = memory.base + (memory.size - 1) + 1 != 0 ? memory.base + memory.size : ~(page - 1);
+        while (end >= memory.base && end - memory.base >= pool.size) {
+            const uint64_t at = (end - pool.size) & ~(alignment - 1);
+            if (at < memory.base) break;
+            range in_the_way;
+            const auto look = [&](const range& one) {
+                if (one.size != 0 && (one.base >= at ? one.base - at < pool.size : at - one.base < one.size)) in_the_way = one;
+            };
+            for (size_t i = 0; i < machine.reserved_count; ++i) look(machine.reserved[i]);
+            for (size_t i = 0; i < taken_count; ++i) look(taken[i]);
+            if (in_the_way.size == 0) {
+                if (at >= best.base) best = {at, pool.size};
+                break;
+            }
+            end = in_the_way.base;
+        }
+    }
+    return best;
+}
+
 }  // namespace boot

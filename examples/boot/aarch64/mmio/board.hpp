@@ -3,15 +3,15 @@
 #pragma once
 
 #include <virtio/mmio.hpp>
-#include <virtio/platform/identity.hpp>
 
+#include "dma.hpp"
 #include "fail.hpp"
 #include "runtime.hpp"
 #include "waits.hpp"
 
 namespace bus = virtio::mmio;  // how programs that include this reach their devices
 
-struct board : virtio::identity_mapped<>, boot::waits_by_clock, boot::reports_failures<board> {
+struct board : boot::guest_dma, boot::waits_by_clock, boot::reports_failures<board> {
   using slot_space = virtio::mmio_space;
 
   slot_space slot(virtio::usize n) const {
@@ -21,3 +21,6 @@ struct board : virtio::identity_mapped<>, boot::waits_by_clock, boot::reports_fa
 };
 
 static_assert(virtio::platform<board> && virtio::mmio::bus<board>);
+
+/// Called before guest_main.
+extern "C" [[gnu::used]] inline void boot_prepare_board() { boot::open_dma_pool(); }

@@ -224,6 +224,7 @@ def devices(known, disk, readonly):
                "-device", "virtio-rng-pci,disable-modern=on"]
     for model, extra in {
         "virtio-net-pci": ["-netdev", "hubport,id=net,hubid=0", "-device", "virtio-net-pci,netdev=net,romfile="],
+        "virtio-serial-pci": ["-device", "virtio-serial-pci"],
         "ivshmem-plain": ["-object", "memory-backend-ram,id=shared,size=1M,share=on", "-device", "ivshmem-plain,memdev=shared"],
         "pci-bridge": ["-device", "pci-bridge,id=bridge,chassis_nr=1", "-device", "virtio-balloon-pci,bus=bridge,addr=1"],
     }.items():

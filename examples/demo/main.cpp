@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
-// The demo's guest, started by tools/demo: lists every PCI function with its verdict, starts the first disk, the first entropy
-// source, the first network card, the first socket device and the first balloon, which stays empty, reads the whole disk with many requests in flight, and
-// tells the host its SHA-256. Whoever connects to its port meanwhile is told how far it is.
+// The demo's guest, started by tools/demo: lists every PCI function or MMIO slot with its verdict, and starts the first disk, entropy
+// source, balloon, socket device, console and network card, whichever of them there are. It reads the whole disk with many requests in
+// flight and tells the host its SHA-256. Whoever connects to its port meanwhile is told how far it is. The balloon stays empty.
 // Command line: scratch=<sector> is the one thing that lets it write to the disk; stay=yes lets it go on answering until somebody
 // connects to another port. It does not know what the host expects.
 // Exit status: 0; 10 no disk, 11 a read failed, 12 the scratch sector, 13 entropy, 14 a command line that makes no sense.
 #include <virtio/balloon.hpp>
 #include <virtio/blk.hpp>
+#include <virtio/console.hpp>
 #include <virtio/net.hpp>
-#include <virtio/pci.hpp>
 #include <virtio/rng.hpp>
 #include <virtio/version.hpp>
 #include <virtio/vsock.hpp>
@@ -29,12 +29,13 @@ struct demo_board : board {
   }
 };
 
-using transport = virtio::pci::transport<demo_board>;
-using place = virtio::pci::found<demo_board>;
+using transport = bus::transport<demo_board>;
+using place = bus::found<demo_board>;
 using disk_t = virtio::blk::device<demo_board, transport, virtio::split_queue<256>>;
 using rng_t = virtio::rng::device<demo_board, transport, virtio::split_queue<8>>;
 // A legacy device dictates the size of its rings: 128 entries on QEMU.
 using balloon_t = virtio::balloon::device<demo_board, transport, virtio::split_queue<16, virtio::ring_options{.ring_entries = 128}>>;
+using console_t = virtio::console::device<demo_board, transport, virtio::split_queue<16, virtio::ring_options{.ring_entries = 256}>>;
 using card_t = virtio::net::device<demo_board, transport, virtio::split_queue<256>>;
 
 constinit virtio::dma_storage<disk_t::dma_bytes> disk_dma;
@@ -43,6 +44,8 @@ constinit virtio::dma_storage<rng_t::dma_bytes> entropy_dma;
 constinit rng_t entropy;
 constinit virtio::dma_storage<balloon_t::dma_bytes> balloon_dma;
 constinit balloon_t balloon;
+constinit virtio::dma_storage<console_t::dma_bytes> console_dma;
+constinit console_t console;
 constinit virtio::dma_storage<card_t::dma_bytes> card_dma;
 constinit card_t card;
 
@@ -118,10 +121,19 @@ void start(Driver& driver, const place& found, virtio::dma_region storage, const
   }
 }
 
+/// Where something was found: on PCI with its ids.
+template <class Found>
+void print_place(const Found& one) {
+  if constexpr (requires { one.slot; })
+    print("  slot ", column{one.slot, 2}, "             ");
+  else
+    print("  ", digits{one.id.bus, 2}, ":", digits{one.id.slot, 2}, ".", one.id.function, "  ", digits{one.who.vendor, 4}, ":",
+          digits{one.who.device, 4}, "  ");
+}
+
 void visit(const place& found) {
-  print("  ", digits{found.id.bus, 2}, ":", digits{found.id.slot, 2}, ".", found.id.function, "  ", digits{found.who.vendor, 4},
-        ":", digits{found.who.device, 4}, "  ");
-  if (found.seen.why == virtio::verdict::not_virtio || found.seen.why == virtio::verdict::id_outside_ranges) {
+  print_place(found);
+  if (!boot::is_virtio(found.seen.why)) {
     print(virtio::describe(found.seen.why));
   } else if (found.seen.why != virtio::verdict::usable) {
     print(kind{found.seen.type}, ", not bound: ", virtio::describe(found.seen.why));
@@ -134,6 +146,8 @@ void visit(const place& found) {
     start(sockets, found, sockets_dma, virtio::vsock::seed{boot::timestamp()});
   } else if (found.seen.type == virtio::device_type::balloon) {
     start(balloon, found, balloon_dma);
+  } else if (found.seen.type == virtio::device_type::console) {
+    start(console, found, console_dma);
   } else if (found.seen.type == virtio::device_type::network) {
     start(card, found, card_dma);
     if (card.why().why == virtio::verdict::bound) {
@@ -144,6 +158,22 @@ void visit(const place& found) {
   } else {
     print(kind{found.seen.type}, ", usable through ", virtio::name(found.seen.via), "; this demo has no driver for it");
   }
+  print("\n");
+}
+
+template <class Driver>
+void print_if_bound(const Driver& driver) {
+  if (driver.why().why == virtio::verdict::bound) print(" ", virtio::name(driver.why().type));
+}
+
+void print_bound() {
+  print("Bound:");
+  print_if_bound(disk);
+  print_if_bound(entropy);
+  print_if_bound(balloon);
+  print_if_bound(sockets);
+  print_if_bound(console);
+  print_if_bound(card);
   print("\n");
 }
 
@@ -339,8 +369,10 @@ int run() {
   if (!scratch) return fail(bad_option, "scratch= wants a sector number");
 
   print("virtio ", VIRTIO_VERSION_MAJOR, ".", VIRTIO_VERSION_MINOR, ".", VIRTIO_VERSION_PATCH,
-        ", a guest without an operating system\n\nPCI functions\n  address  ids        verdict\n");
-  virtio::pci::for_each(demo_board{}, visit);
+        ", a guest without an operating system\n\n");
+  print(virtio::pci::host<demo_board> ? "PCI functions\n  address  ids        verdict\n" : "MMIO slots\n");
+  bus::for_each(demo_board{}, visit);
+  print_bound();
   demo_board::doorbells = 0;  // those of the start
   listen();
   if (disk.why().why != virtio::verdict::bound) return fail(no_disk, "no disk was bound");
@@ -396,6 +428,7 @@ extern "C" int guest_main(const char*) {
   (void)entropy.hand_off();
   (void)sockets.hand_off();
   (void)balloon.hand_off();
+  (void)console.hand_off();
   (void)card.hand_off();
   return status;
 }

@@ -131,8 +131,8 @@ class checks {
  public:
   using place = typename Transport::location;
 
-  /// Starts the driver for a device and uses it, if there is one.
-  static void run(writer& out, const place& one) {
+  /// Starts the driver for a device and uses it, if there is one. True: it was bound.
+  static bool run(writer& out, const place& one) {
     using virtio::device_type;
     switch (one.seen.type) {
       case device_type::block: return with(out, one, disk, [](writer& w, auto& d) { use_block(w, d); });
@@ -144,7 +144,7 @@ class checks {
       case device_type::network:  // with an address in case that it has none
         return with(out, one, card, [](writer& w, auto& d) { use_network(w, d); }, virtio::interrupt_vectors{},
                     virtio::net::mac_address{{2, 0, 0, 0, 0, 1}});
-      default: return;
+      default: return false;
     }
   }
 
@@ -162,7 +162,7 @@ class checks {
   static inline constinit owned<virtio::net::device<Board, Transport, ring>> card{};
 
   template <class Owned, class Use, class... More>
-  static void with(writer& out, const place& one, Owned& with, Use&& use, const More&... more) {
+  static bool with(writer& out, const place& one, Owned& with, Use&& use, const More&... more) {
     auto& driver = with.driver;
     out.open("check");
     const auto up = driver.start(Board{}, one, with.storage, more...);
@@ -176,6 +176,7 @@ class checks {
       if (const auto off = driver.hand_off(); !off) out.text("end", virtio::describe(off.error()));
     }
     out.close();
+    return bool{up};
   }
 };
 

@@ -11,6 +11,9 @@
 #else
 #include "machine_x86.hpp"
 #endif
+#if defined(__x86_64__)
+#include "pc_config.hpp"
+#endif
 
 namespace lsvirtio {
 
@@ -25,7 +28,11 @@ struct hasty : Board {
   }
 };
 
+#if defined(__x86_64__)
+using pci_board = hasty<pc_board>;
+#else
 using pci_board = hasty<board>;
+#endif
 
 using slots_found = decltype(find_slots());
 struct slots_board_base : memory_half {
@@ -39,10 +46,20 @@ using mmio_board = hasty<slots_board_base>;
 static_assert(virtio::pci::host<pci_board> && virtio::platform<pci_board>);
 static_assert(virtio::mmio::bus<mmio_board> && virtio::platform<mmio_board>);
 
+/// Finds configuration space where the board does not know it, and says where that is.
+template <class Board>
+void show_configuration_space(writer& out) {
+  if constexpr (requires { Board::find(); }) {
+    Board::find();
+    Board::show(out);
+  }
+}
+
 inline void show_machine(writer& out) {
   out.begin("machine", "version", "virtio ", VIRTIO_VERSION_MAJOR, ".", VIRTIO_VERSION_MINOR, ".", VIRTIO_VERSION_PATCH);
   show_processor(out);
   show_entry(out);
+  show_configuration_space<pci_board>(out);
   out.list("memory");
   each_memory([&](u64 from, u64 bytes, const char* kind) {
     out.item();

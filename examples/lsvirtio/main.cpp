@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // lsvirtio: what virtio is there on this machine, with the reason for everything that cannot be used. Made to be pasted into a report.
-// On the command line: json=1 prints JSON, one object a line; live=0 leaves out what needs a driver; vsock_port=NUMBER is what the socket
-// check connects to.
+// On the command line: json=1 prints JSON, one object a line; live=0 leaves out what needs a driver; tools/lsvirtio --help has the rest.
 #include "checks.hpp"
 
 namespace {
@@ -9,17 +8,23 @@ namespace {
 using namespace lsvirtio;
 
 writer out;
-unsigned empty_slots, silent_slots;
+struct {
+  unsigned functions, slots, empty_slots, silent_slots;
+  unsigned devices, usable, bound;  // of virtio; a driver may have bound those that are usable
+} counted;
 
 /// What is behind the registers of a device that discovery has found usable, and what a driver makes of it.
 template <class Board, class Transport>
 void show_usable(const typename Transport::location& one) {
+  ++counted.usable;
   show_device<Board, Transport>(out, Board{}, one);
-  if (!(boot::option("live") == "0")) checks<Board, Transport>::run(out, one);
+  if (!(boot::option("live") == "0") && checks<Board, Transport>::run(out, one)) ++counted.bound;
 }
 
 void show_functions() {
   virtio::pci::for_each(pci_board{}, [](const virtio::pci::found<pci_board>& one) {
+    ++counted.functions;
+    if (boot::is_virtio(one.seen.why)) ++counted.devices;
     begin_function(out, one);
     if (one.seen.why == virtio::verdict::usable) show_usable<pci_board, virtio::pci::transport<pci_board>>(one);
     out.close();
@@ -28,9 +33,11 @@ void show_functions() {
 
 void show_slots() {
   virtio::mmio::for_each(mmio_board{}, [](const virtio::mmio::found<mmio_board>& one) {
-    if (one.seen.why == virtio::verdict::empty_slot) ++empty_slots;
-    if (one.seen.why == virtio::verdict::not_virtio_mmio) ++silent_slots;
-    if (one.seen.why == virtio::verdict::not_virtio_mmio || one.seen.why == virtio::verdict::empty_slot) return;
+    ++counted.slots;
+    if (one.seen.why == virtio::verdict::empty_slot) ++counted.empty_slots;
+    if (one.seen.why == virtio::verdict::not_virtio_mmio) ++counted.silent_slots;
+    if (!boot::is_virtio(one.seen.why)) return;
+    ++counted.devices;
     out.begin("slot", "address", boot::hex{address_of(slots_board_base::row, one.slot)});
     out.number("slot", one.slot);
     show_slot(out, slots_board_base::row, one.slot);
@@ -50,8 +57,13 @@ extern "C" int guest_main(const char*) {
   show_functions();
   show_slots();
   out.begin("end", "status", "complete");
-  if (empty_slots != 0) out.number("empty_slots", empty_slots);
-  if (silent_slots != 0) out.number("slots_without_registers", silent_slots);
+  out.number("functions", counted.functions);
+  out.number("slots", counted.slots);
+  out.number("empty_slots", counted.empty_slots);
+  out.number("slots_without_registers", counted.silent_slots);
+  out.number("virtio_devices", counted.devices);
+  out.number("usable", counted.usable);
+  out.number("bound", counted.bound);
   out.close();
   return 0;
 }

@@ -99,8 +99,8 @@ def entropy(interface, **more):
             "device": {"type_number": 4, "interface": interface, "features": USUAL, "configuration": []}} | more
 
 
-def x86(entry="PVH"):
-    return {"processor": "x86-64", "entry": entry, "rsdp": lambda at: at > 0x1000, "command_line": re.compile("json=1"),
+def x86(entry="PVH", pci="ports CF8 and CFC"):
+    return {"processor": "x86-64", "entry": entry, "pci_configuration": pci, "rsdp": lambda at: at > 0x1000, "command_line": re.compile("json=1"),
             "memory": lambda all: sum(one["bytes"] for one in all if one["kind"] == "usable") > 100 << 20}
 
 
@@ -165,7 +165,7 @@ def cells(m):
     for version in (1, 2):
         interface = f"mmio version {version}"
         yield cell(f"microvm {interface} lsvirtio: block and entropy in slots", "microvm,isa-serial=on", interface,
-                   expect(x86(), {"block": block(interface, m), "entropy": entropy(interface)}, ("slot",)),
+                   expect(x86(pci=re.compile("^none: ")), {"block": block(interface, m), "entropy": entropy(interface)}, ("slot",)),
                    disks=[m.Disk()], rngs=[m.Rng()], long=version == 1)
         yield cell(f"virt {interface} lsvirtio: block in a slot, entropy on PCI", "virt", interface,
                    expect({"processor": "aarch64", "device_tree": True},
@@ -212,6 +212,13 @@ def cells(m):
             "verdict": "the device needs a feature that the platform or the driver refuses", "feature": "ACCESS_PLATFORM",
             "advice": re.compile("access_platform")}}, "check": {"verdict": "bound", "accepted": {"ACCESS_PLATFORM"}, "outcome": "ok"}}}),
                rngs=[m.Rng("iommu_platform=on")])
+    yield cell("microvm lsvirtio: detected, not bound: nothing has given its BARs addresses", "microvm,pcie=on,isa-serial=on", "modern-only",
+               expect({"pci_configuration": "memory at 0xe0000000, as the command line says"}, {}, check=lambda objects: itertools.chain(differs(
+                   next((one for one in objects if one.get("ids") == "1af4:1044"), {}),
+                   {"verdict": "a BAR has no address assigned", "structure": "common configuration", "bar": 4, "bar_bytes": 0x4000,
+                    "advice": re.compile("pci::assign"), "bars": lambda found: {one["address"] for one in found} == {0}}, "entropy"),
+                   differs(objects[-1], {"virtio_devices": 1, "usable": 0, "bound": 0}, "end"))),
+               rngs=[m.Rng()], tell={"ecam": "0xe0000000"})
     yield cell("pc lsvirtio: detected, not bound: the ids are no virtio device's", "pc", "modern-only", expect(x86(), {}, check=lambda objects: differs(
         next((one for one in objects if one.get("ids") == "1af4:1110"), {}),
         {"verdict": "virtio vendor, but the device id is outside 1000-107f", "advice": re.compile("ivshmem"),

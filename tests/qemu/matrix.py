@@ -33,6 +33,7 @@ import balloon_cells  # noqa: E402
 import block_cells  # noqa: E402
 import boot_cells  # noqa: E402
 import console_cells  # noqa: E402
+import demo_cells  # noqa: E402
 import guestrun  # noqa: E402
 import hotplug_cells  # noqa: E402
 import i386_cells  # noqa: E402
@@ -539,7 +540,7 @@ def example_cells():
     yield Cell("pc example 02_rng without an rng", image="examples/02_rng", status=1, console=[r"\Ano rng: there is no such device"])
 
 
-MORE = (balloon_cells, block_cells, boot_cells, console_cells, packed_cells, ring_cells, register_cells, i386_cells, mmio_cells, net_cells,
+MORE = (balloon_cells, block_cells, boot_cells, console_cells, demo_cells, packed_cells, ring_cells, register_cells, i386_cells, mmio_cells, net_cells,
         virt_cells, interrupt_cells, hotplug_cells, memory_cells, lsvirtio_cells)
 
 

@@ -13,16 +13,16 @@ class balloon_model : public device_model {
  public:
   static constexpr unsigned stats_vq = 1, deflate_on_oom = 2, free_page_hint = 3, page_poison = 4, page_reporting = 5;
 
-  /// As crosvm and QEMU number queues: consecutively by what is offered.
   bool in_place = false;  // the platform bounces nothing: what is in free memory can be looked at
 
-  explicit balloon_model(device_memory& memory, std::initializer_list<unsigned> offered = {0})
+  /// As crosvm and QEMU number queues: consecutively by what is offered.
+  explicit balloon_model(device_memory& memory, const std::vector<unsigned>& offered = {0})
       : device_model{memory, 5, std::vector<std::uint16_t>(2 + count(offered), 16), std::vector<std::uint8_t>(16)} {
-    offer(offered);
-    std::uint16_t next = 2;
-    for (const unsigned bit : {stats_vq, free_page_hint, page_reporting})
-      if (std::find(offered.begin(), offered.end(), bit) != offered.end()) kinds_[next++] = bit;
+    for (const unsigned bit : offered) offer({bit});
+    number([&](unsigned bit) { return offers(bit); });
   }
+  /// As Alioth does: by what was accepted.
+  bool numbers_by_choice = false;
 
   [[nodiscard]] const std::set<std::uint32_t>& pages() const { return pages_; }
   [[nodiscard]] std::uint32_t actual() const { return static_cast<std::uint32_t>(wire::get(config_at(4), 4)); }
@@ -57,6 +57,10 @@ class balloon_model : public device_model {
     if (offset != 12) return;
     if ((status() & driver_ok_bit) != 0) object("BALLOON-36: poison_val changed after DRIVER_OK");
     poison_ = static_cast<std::uint32_t>(wire::get(config_at(12), 4));
+  }
+  [[nodiscard]] bool asked_for(std::uint16_t queue) const override { return queue < 2 || accepted(kind(queue)); }
+  void features_are_chosen() override {
+    if (numbers_by_choice) number([&](unsigned bit) { return accepted(bit); });
   }
   void was_reset() override {
     pages_.clear();
@@ -103,7 +107,14 @@ class balloon_model : public device_model {
   }
 
  private:
-  static std::size_t count(std::initializer_list<unsigned> offered) {
+  template <class Counts>
+  void number(Counts counts) {
+    kinds_.clear();
+    std::uint16_t next = 2;
+    for (const unsigned bit : {stats_vq, free_page_hint, page_reporting})
+      if (counts(bit)) kinds_[next++] = bit;
+  }
+  static std::size_t count(const std::vector<unsigned>& offered) {
     return static_cast<std::size_t>(std::count_if(offered.begin(), offered.end(), [](unsigned bit) {
       return bit == stats_vq || bit == free_page_hint || bit == page_reporting;
     }));

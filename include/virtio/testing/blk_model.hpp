@@ -168,6 +168,7 @@ class blk_model : public device_model {
   [[nodiscard]] bool knows(unsigned bit) const override {
     return bit < 24 ? bit <= 17 && bit != 3 && bit != 8 : device_model::knows(bit);
   }
+  [[nodiscard]] bool asked_for(std::uint16_t queue) const override { return queue == 0; }  // of several a driver has a choice
   [[nodiscard]] bool config_writable(std::uint32_t offset, std::uint32_t width) const override {
     return accepted(11) && offset == 0x20 && width == 1;
   }

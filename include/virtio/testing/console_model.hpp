@@ -30,13 +30,13 @@ class console_model : public device_model {
     unsigned event, value;
   };
 
-  explicit console_model(device_memory& memory, std::initializer_list<unsigned> offered = {}, std::size_t ports_ = 1,
+  explicit console_model(device_memory& memory, const std::vector<unsigned>& offered = {}, std::size_t ports_ = 1,
                          std::uint16_t queue_size = 16)
       : device_model{memory, 3,
                      std::vector<std::uint16_t>(has(offered, multiport_bit) ? 2 * ports_ + 2 : 2, queue_size),
                      std::vector<std::uint8_t>(12)},
         ports(ports_) {
-    offer(offered);
+    for (const unsigned bit : offered) offer({bit});
     if (has(offered, multiport_bit)) put_config(4, ports_, 4);
   }
 
@@ -135,7 +135,7 @@ class console_model : public device_model {
     const bool idle = queue % 2 == 0 ? one.says.empty() || !(one.guest_open || !accepted(multiport_bit)) : !one.listens;
     return idle ? std::nullopt : device_model::take(queue);
   }
-  static bool has(std::initializer_list<unsigned> bits, unsigned bit) { return std::find(bits.begin(), bits.end(), bit) != bits.end(); }
+  static bool has(const std::vector<unsigned>& bits, unsigned bit) { return std::find(bits.begin(), bits.end(), bit) != bits.end(); }
   [[nodiscard]] bool is_control(std::uint16_t queue) const { return accepted(multiport_bit) && (queue == 2 || queue == 3); }
   [[nodiscard]] static std::size_t port_of(std::uint16_t queue) { return queue < 2 ? 0 : (queue - 2u) / 2; }
 

@@ -9,6 +9,7 @@
 // Spec: virtio 1.4, 2.1, 2.2, 2.4, 2.5, 3.1. Layer: testing.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <functional>
@@ -103,6 +104,9 @@ class device_model {
   feature_store features_stored = feature_store::replaces;
   std::uint32_t reset_reads = 0;              // status reads until a reset is done; `forever`: never
   bool reset_fails = false;                   // in operation: FAILED instead, and it goes on (libkrun's vsock)
+  bool one_step = false;                      // a status that is not the next one is dropped, but for 0 and FAILED (Firecracker)
+  bool exact_queues = false;                  // DRIVER_OK ends in NEEDS_RESET unless exactly `asked_for` queues are enabled (crosvm)
+  bool has_line = true;                       // else it is silent without MSI-X, and its ISR 0 (Firecracker, Alioth)
   bool refuse_features = false;               // FEATURES_OK does not stick
   std::uint32_t needs_reset_after = forever;  // requests until it sets DEVICE_NEEDS_RESET instead of serving
   std::uint32_t drop_requests = 0;            // takes this many requests and never answers
@@ -266,12 +270,19 @@ class device_model {
       object("STATUS: bits " + wire::hex(value & 0x70) + " are not the driver's to set");
     if ((old & failed_bit) != 0 && (fresh & ~failed_bit) != 0) object("STATUS-03: bring-up goes on after FAILED");
     auto next = static_cast<std::uint8_t>((value & ~needs_reset_bit) | (old & needs_reset_bit));
+    if (one_step && (value & failed_bit) == 0 && via == interface::modern) {
+      static constexpr std::uint8_t steps[] = {0x00, 0x01, 0x03, 0x0b, 0x0f};
+      const auto* const at = std::find(std::begin(steps), std::end(steps) - 1, old);
+      if (at == std::end(steps) - 1 || at[1] != value) return object("STATUS: step from " + wire::hex(old) + " to " + wire::hex(value));
+    }
     if ((fresh & acknowledge_bit) != 0 && (fresh & ~(acknowledge_bit | failed_bit)) != 0)
       object("INIT-02: ACKNOWLEDGE written together with a later step");
     if ((fresh & driver_bit) != 0 && (old & acknowledge_bit) == 0) object("INIT-03: DRIVER before ACKNOWLEDGE");
     if ((fresh & features_ok_bit) != 0) next = features_chosen(next, old);
+    unfit_ = false;
     if ((fresh & driver_ok_bit) != 0) ready(old, fresh);
     status_ = next;
+    if (unfit_) set_needs_reset();
   }
 
   [[nodiscard]] std::uint32_t read_offer(std::uint32_t select, interface via) {
@@ -440,6 +451,9 @@ class device_model {
   /// The next buffer of a queue; to be overridden by devices that look in the wrong place.
   virtual std::optional<chain> take(std::uint16_t queue) { return queues_[queue]->in_use->pop(); }
   virtual void was_reset() {}
+  virtual void features_are_chosen() {}
+  /// Whether the driver has to enable this queue of those that there are, by what it has accepted.
+  [[nodiscard]] virtual bool asked_for(std::uint16_t) const { return true; }
   /// Whether the specification knows this feature bit for this type of device. The default knows all device-specific ones.
   [[nodiscard]] virtual bool knows(unsigned bit) const {
     if (bit >= 24 && bit <= 43) return bit == 24 || (bit >= 27 && bit != 30 && bit != 31 && bit != 42);
@@ -511,6 +525,7 @@ class device_model {
     bool acceptable = !refuse_features && (accepted(32) || !offers(32));
     for (std::size_t i = 0; i < 4; ++i) acceptable = acceptable && (accepted_.word[i] & ~offered_.word[i]) == 0;
     features_refused_ = !acceptable;
+    features_are_chosen();
     return acceptable ? next : static_cast<std::uint8_t>(next & ~features_ok_bit);
   }
   void ready(std::uint8_t old, std::uint8_t fresh) {
@@ -519,6 +534,11 @@ class device_model {
     if (features_refused_) object("INIT-13: DRIVER_OK although the features were refused");
     else if ((old & features_ok_bit) == 0) object("INIT-11: DRIVER_OK before FEATURES_OK");
     if (features_ok_unread_ || (fresh & features_ok_bit) != 0) object("INIT-09: FEATURES_OK not read back before DRIVER_OK");
+    for (std::uint16_t i = 0; exact_queues && i < queues_.size(); ++i)
+      if (queues_[i]->enabled != asked_for(i)) {
+        object("DRIVER_OK with queue " + std::to_string(i) + (asked_for(i) ? " not enabled" : " enabled, without its feature"));
+        unfit_ = true;
+      }
   }
   queue_state* may_program(std::uint16_t index, const char* what) {
     if (resetting_ != 0) {
@@ -578,6 +598,7 @@ class device_model {
       if (vector == no_vector) return;  // an unmapped event is silent, and the ISR stays 0 with MSI-X
       ++vector_interrupts_[vector];
     } else {
+      if (!has_line) return;
       isr_ |= isr_bits;
     }
     ++interrupts_;
@@ -597,7 +618,7 @@ class device_model {
   std::uint16_t config_vector_ = no_vector;
   std::uint32_t resetting_ = 0, requests_ = 0, resets_ = 0, generation_reads_ = 0;
   bool was_reset_ = false, reset_unconfirmed_ = false, features_read_ = false, features_written_ = false,
-       features_ok_unread_ = false, features_refused_ = false, holding_ = false, msix_enabled_ = false;
+       features_ok_unread_ = false, features_refused_ = false, holding_ = false, msix_enabled_ = false, unfit_ = false;
   std::atomic<bool> dma_allowed_ = true;
   std::vector<held_request> held_;
   std::recursive_mutex run_lock_;  // a hook may complete or step again

@@ -10,7 +10,7 @@
 
 #include <virtio/base/report.hpp>
 #include <virtio/platform/registers.hpp>
-#include <virtio/testing/device_model.hpp>
+#include <virtio/testing/host_manners.hpp>
 
 namespace virtio::testing {
 
@@ -279,6 +279,14 @@ class fake_mmio {
   fake_mmio_slot& add(device_model& device, u32 version = 2) {
     if (version == 1) device.offer({24, 27});  // as QEMU's
     return slots_.emplace_back(&device, version);
+  }
+  /// As a host shows it, with what it offers of the ring features.
+  fake_mmio_slot& place(device_model& device, const host_manners& host) {
+    fake_mmio_slot& slot = add(device, host.mmio.version);
+    slot.vendor_id = host.mmio.vendor_id;
+    slot.length = host.mmio.slot_bytes;
+    host.device.rule(device);
+    return slot;
   }
   fake_mmio_slot& add_empty(u32 version = 2) { return slots_.emplace_back(nullptr, version); }
   [[nodiscard]] fake_mmio_slot& at(usize n) { return slots_.at(n); }

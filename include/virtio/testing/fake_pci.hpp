@@ -11,6 +11,7 @@
 #include <virtio/bus/pci/host.hpp>
 #include <virtio/testing/dumps.hpp>
 #include <virtio/testing/fake_registers.hpp>
+#include <virtio/testing/host_manners.hpp>
 
 namespace virtio::testing {
 
@@ -35,7 +36,10 @@ class fake_function {
   bool present = true;
   bool gates_decoding = true;          // BARs answer only while the command register says so, DMA only as bus master
   bool dword_config = false;           // vmd: device configuration answers 32-bit reads of some fields only, 0 else
+  bool byte_config = false;            // vmd: device configuration answers one byte a read, and nothing behind the sixth
   bool half_words = false;             // Alioth: command register and MSI-X control take 16-bit writes only
+  bool lanes_lost = false;             // vmd: 16-bit writes land in the lower half of their dword
+  bool window_drops_doorbells = false; // Firecracker: doorbells through the configuration window have no effect
   bool master_ends_decoding = false;   // the decoding bits go when bus mastering comes
   bool narrow_io = false;              // I/O BARs whose upper 16 bits are hardwired to zero
   bool has_io_window = true;           // bridges; the memory window is always there
@@ -118,7 +122,7 @@ class fake_function {
     const bool upper = offset % 4 != 0;
     const u32 beside = offset < 8 ? 0 : peek(offset & 0xfcu) & (upper ? 0xffffu : 0xffff0000u);
     const bool before = std::exchange(half_words, false);
-    config_write(offset & 0xfcu, upper ? beside | u32{value} << 16 : beside | value);
+    config_write(offset & 0xfcu, upper && !lanes_lost ? beside | u32{value} << 16 : beside | value);
     half_words = before;
   }
 
@@ -219,6 +223,7 @@ class fake_function {
           return value != nullptr || width != 4 || (offset != 0 && offset != 4 && offset != 12)
                      ? 0
                      : device->read_config(offset, width, device_model::interface::modern);
+        if (byte_config) return value != nullptr || offset > 5 ? 0 : device->read_config(offset, 1, device_model::interface::modern);
         if (value == nullptr) return device->read_config(offset, width, device_model::interface::modern);
         device->write_config(offset, width, *value, device_model::interface::modern);
         return 0;
@@ -290,6 +295,8 @@ class fake_function {
              std::to_string(length) + ", where no virtio capability points");
       return 0;
     }
+    const bool lost = std::any_of(regions.begin(), regions.end(), [&](const region& r) { return r.what == part::notify && inside(r); });
+    if (value != nullptr && window_drops_doorbells && lost) return 0;
     return bar_access(bar, offset, length, value);
   }
 
@@ -411,55 +418,81 @@ class fake_pci {
                 transitional_id(model.type()), model.type());
   }
 
-  /// crosvm (2026): one 32-bit memory BAR; write-only addresses, features that survive a reset, an unusable window.
-  /// Offers what crosvm offers of the ring features; a test may change that afterwards.
-  fake_function& crosvm(pci::address at, device_model& model) {
-    fake_function& f = blank(at, static_cast<u16>(0x1040 + model.type()), static_cast<u16>(0x1040 + model.type()), 0x1af4, 1);
-    f.poke(0x10, 0x02018000, 4);
-    f.bar_sizes = {0x8000, 0, 0, 0, 0, 0};
-    u8 cap = 0x40;
-    cap = virtio_capability(f, cap, 1, 0x0000, 56, 16);
-    cap = virtio_capability(f, cap, 3, 0x1000, 1, 16);
-    cap = virtio_capability(f, cap, 4, 0x2000, 0x1000, 16);
-    cap = virtio_capability(f, cap, 2, 0x3000, 0x1000, 20, 4);
-    cap = virtio_capability(f, cap, 5, 0, 0, 16);
-    const auto vectors = static_cast<u8>(model.queue_count());  // table size minus one
-    f.add_capability(0x11, {vectors, 0, 0, 0x60, 0, 0, 0, 0x70, 0, 0}, cap);
-    model.features_stored = device_model::feature_store::adds_across_reset;
-    model.withdraw({28});
-    model.offer({29, 42});  // 42 is its own suspend feature, from before there was one
+  /// As a host shows it. The model offers of the ring features what that host offers; a test may change it afterwards.
+  fake_function& place(pci::address at, device_model& model, const host_manners& host) {
+    const pci_manners& as = host.pci;
+    const auto id = static_cast<u16>(0x1040 + model.type());
+    const u64 nth = at.routing_id() >> 3;
+    fake_function& f = blank(at, id, as.subsystem_is_type ? model.type() : id, as.subsystem_vendor, as.revision);
+    for (const auto& [type, what] : as.classes)
+      if (type == model.type()) f.poke(0x0a, what, 2);
+    const u64 bar = as.grows_down ? as.bar0 - nth * as.bar0_size : as.bar0 + nth * as.bar0_size;
+    f.poke(0x10, static_cast<u32>(bar) | (as.bar0_is_io ? 1u : as.bar0_is_64_bit ? 4u : 0u), 4);
+    if (as.bar0_is_64_bit) f.poke(0x14, static_cast<u32>(bar >> 32), 4);
+    f.bar_sizes = {as.bar0_size, 0, 0, 0, 0, 0};
+    if (as.decodes_always) f.poke(0x04, 0x0007, 2);
+    if (as.decodes_at_first) f.poke(0x04, as.bar0_is_io ? 1 : 2, 2);
+
+    std::vector<fake_function::region> msix;
+    u32 behind = 0;
+    u8 next = 0x40;
+    for (const shown_capability& one : as.capabilities) {
+      using kind = shown_capability::kind;
+      const u8 stride = one.stride != 0 ? one.stride : one.cap_len;
+      u32 start = one.at, length = one.length;
+      if (one.what == kind::msix) {
+        const auto last = static_cast<u8>(model.queue_count());  // a vector for each queue, and one for the configuration
+        std::vector<u8> body{last, 0};
+        for (const u32 word : {start, length})
+          for (unsigned i = 0; i < 4; ++i) body.push_back(static_cast<u8>(word >> (8 * i)));
+        f.add_capability(0x11, body, next);
+        msix = {{fake_function::part::scratch, 0, start, 16u * (last + 1u)}, {fake_function::part::scratch, 0, length, 8}};
+        next = static_cast<u8>(next + stride);
+        continue;
+      }
+      if (one.what == kind::notify && length == 0) length = 4 * static_cast<u32>(model.queue_count());
+      if (one.what == kind::device) {
+        if (start == 0) start = behind;
+        if (length == 0) length = static_cast<u32>(model.config().size());
+        if (!as.config_lengths.empty()) length = config_length(as, model.type());
+        if (length == 0) continue;
+      }
+      static constexpr u8 types[] = {1, 2, 3, 4, 5};
+      next = virtio_capability(f, next, types[static_cast<usize>(one.what)], start, length, one.cap_len,
+                               one.what == kind::notify ? as.notify_multiplier : 0, stride);
+      behind = start + length;
+    }
+
+    const auto holds = [&](const std::vector<u16>& types) { return std::find(types.begin(), types.end(), model.type()) != types.end(); };
+    f.gates_decoding = !as.decodes_always;
+    f.half_words = as.half_words;
+    f.lanes_lost = as.lanes_lost;
+    f.window_drops_doorbells = as.window == window_use::no_doorbells;
+    f.dword_config = holds(as.dword_config);
+    f.byte_config = holds(as.byte_config);
+    if (f.dword_config || f.byte_config) model.exact_config_width = false;
+    for (usize q = 0; as.one_doorbell && q < model.queue_count(); ++q) model.at(q).notify_off = 0;
+    host.device.rule(model);
     f.attach(model);
-    f.regions.back() = {fake_function::part::scratch, 0, 0x6000, 0x2000};
-    f.registers().write_only = true;
+    std::erase_if(f.regions, [](const fake_function::region& r) { return r.what == fake_function::part::scratch; });
+    f.regions.insert(f.regions.end(), msix.begin(), msix.end());
+    f.registers().manners = host.registers;
     return f;
   }
+
+  /// crosvm (2026): one 32-bit memory BAR; write-only addresses, features that survive a reset, an unusable window.
+  fake_function& crosvm(pci::address at, device_model& model) { return place(at, model, host_manners::crosvm()); }
 
   /// OpenBSD's vmd since 1.x devices (2025): every structure in an I/O BAR, cap_len 16 even for notify, one notification
   /// register for all queues, no decoding gates, and a block configuration that answers three dwords only.
   /// Takes back the features that vmd never offers; set `used_length = 16` for its disks.
   fake_function& vmd_modern(pci::address at, device_model& model) {
-    fake_function& f = blank(at, static_cast<u16>(0x1040 + model.type()), model.type(), 0x0b5d, 1);
-    f.poke(0x10, 0x1001, 4);
-    f.poke(0x04, 0x0007, 2);
-    f.bar_sizes = {0x1000, 0, 0, 0, 0, 0};
-    u8 cap = 0x40;
-    cap = virtio_capability(f, cap, 1, 0x000, 56, 16, 0, 24);
-    const u32 device_bytes = model.type() == 2 ? 24 : model.type() == 1 ? 8 : model.type() == 8 ? 36 : 0;
-    if (device_bytes != 0) cap = virtio_capability(f, cap, 4, 0x300, device_bytes, 16, 0, 24);
-    cap = virtio_capability(f, cap, 3, 0x200, 1, 16, 0, 24);
-    (void)virtio_capability(f, cap, 2, 0x100, 2, 16, 0, 24);
-    f.gates_decoding = false;
-    f.dword_config = model.type() == 2;
-    model.features_stored = device_model::feature_store::adds;
-    for (usize q = 0; q < model.queue_count(); ++q) model.at(q).notify_off = 0;
-    model.exact_config_width = false;
-    model.withdraw({24, 27, 28, 29, 34, 35, 36, 40});
+    fake_function& f = place(at, model, host_manners::vmd());
     if (model.type() == 2) {
       model.withdraw({1, 5, 6, 9, 12});
       if (!model.offers(2)) model.put_config(0x0c, 126, 4);
       model.offer({2});
     }
-    f.attach(model);
     return f;
   }
 
@@ -545,6 +578,12 @@ class fake_pci {
     f.poke(0x2e, subsystem, 2);
     f.poke(0x3d, 1, 1);
     return f;
+  }
+
+  [[nodiscard]] static u32 config_length(const pci_manners& as, u16 type) {
+    for (const auto& [of, length] : as.config_lengths)
+      if (of == type) return length;
+    return 0;
   }
 
   // Returns where the next capability goes.

@@ -8,22 +8,33 @@
 
 namespace virtio::testing {
 
+/// What hosts make of the common configuration structure where the specification leaves it to them, or against it.
+struct register_manners {
+  enum class areas : std::uint8_t { as_written, zero, halves_mixed_up };  // the last: Alioth, the lower half of two areas reads as the upper
+  bool features_read = true;                   // driver_feature reads back what was written; else 0
+  areas addresses_read = areas::as_written;    // queue addresses
+  bool two_feature_words = false;              // words above the second are the second, read and written (Alioth)
+  std::uint32_t wrong_width_reads = 0;         // an access of the wrong width; what it writes is dropped
+};
+
 class fake_registers {
  public:
   explicit fake_registers(device_model& device) : device_{&device} {}
 
-  /// Driver features and queue addresses read back 0, as with crosvm.
-  bool write_only = false;
+  register_manners manners;
 
   [[nodiscard]] std::uint32_t read_common(std::uint32_t offset, std::uint32_t width) {
     ++device_->counts.common;
-    if (!right_width("common", offset, width)) return 0;
+    if (!right_width("common", offset, width)) return manners.wrong_width_reads;
     device_model::queue_state* const q = device_->find_queue(queue_select_);
     switch (offset) {
       case 0x00: return device_select_;
-      case 0x04: return device_->read_offer(device_select_, via::modern);
+      case 0x04: return device_->read_offer(feature_word(device_select_), via::modern);
       case 0x08: return driver_select_;
-      case 0x0c: return write_only || driver_select_ > 3 ? 0 : device_->accepted_features().word[driver_select_];
+      case 0x0c: {
+        const std::uint32_t word = feature_word(driver_select_);
+        return !manners.features_read || word > 3 ? 0 : device_->accepted_features().word[word];
+      }
       case 0x10: return device_->read_vector(device_model::no_vector);
       case 0x12: return static_cast<std::uint32_t>(device_->queue_count());
       case 0x14: return device_->read_status();
@@ -39,9 +50,10 @@ class fake_registers {
       case 0x3a: return device_->read_queue_reset(queue_select_);
       default: break;
     }
-    if (offset < 0x20 || offset >= 0x38 || q == nullptr || write_only) return 0;
+    if (offset < 0x20 || offset >= 0x38 || q == nullptr || manners.addresses_read == register_manners::areas::zero) return 0;
     const std::uint64_t area = offset < 0x28 ? q->descriptors : offset < 0x30 ? q->driver : q->device;
-    return static_cast<std::uint32_t>(area >> (offset % 8 * 8));
+    const bool upper = offset % 8 != 0 || (offset >= 0x28 && manners.addresses_read == register_manners::areas::halves_mixed_up);
+    return static_cast<std::uint32_t>(upper ? area >> 32 : area);
   }
 
   void write_common(std::uint32_t offset, std::uint32_t width, std::uint32_t value) {
@@ -51,7 +63,7 @@ class fake_registers {
     switch (offset) {
       case 0x00: device_select_ = value; return;
       case 0x08: driver_select_ = value; return;
-      case 0x0c: return device_->write_accepted(driver_select_, value, via::modern);
+      case 0x0c: return device_->write_accepted(feature_word(driver_select_), value, via::modern);
       case 0x10: return device_->write_vector(device_model::no_vector, half_word);
       case 0x14: return write_status(static_cast<std::uint8_t>(value), via::modern);
       case 0x16: queue_select_ = half_word; return;
@@ -151,6 +163,9 @@ class fake_registers {
     if (value == 0) device_select_ = driver_select_ = queue_select_ = 0;
   }
 
+  [[nodiscard]] std::uint32_t feature_word(std::uint32_t selected) const {
+    return manners.two_feature_words && selected > 1 ? 1 : selected;
+  }
   // Width of the register that starts at `offset` of the common configuration; 0: none starts there.
   [[nodiscard]] static std::uint32_t common_width(std::uint32_t offset) {
     if (offset < 0x10 || (offset >= 0x20 && offset < 0x38)) return offset % 4 == 0 ? 4 : 0;

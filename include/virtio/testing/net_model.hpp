@@ -12,7 +12,8 @@ namespace virtio::testing {
 
 class net_model : public device_model {
  public:
-  static constexpr unsigned csum_bit = 0, guest_csum_bit = 1, mtu_bit = 3, mac_bit = 5, mrg_rxbuf_bit = 15, status_bit = 16;
+  static constexpr unsigned csum_bit = 0, guest_csum_bit = 1, mtu_bit = 3, mac_bit = 5, mrg_rxbuf_bit = 15, status_bit = 16,
+                            control_bit = 17;
 
   /// What stands ahead of a frame.
   struct header {
@@ -23,9 +24,12 @@ class net_model : public device_model {
     std::vector<std::uint8_t> data;
   };
 
-  explicit net_model(device_memory& memory, std::initializer_list<unsigned> offered = {mac_bit, status_bit}, std::uint16_t queue_size = 64)
-      : device_model{memory, 1, {queue_size, queue_size}, std::vector<std::uint8_t>(20)} {
-    offer(offered);
+  /// There is a control queue when it is offered, and no command that it takes.
+  explicit net_model(device_memory& memory, const std::vector<unsigned>& offered = {mac_bit, status_bit}, std::uint16_t queue_size = 64)
+      : device_model{memory, 1,
+                     std::vector<std::uint16_t>(std::find(offered.begin(), offered.end(), control_bit) == offered.end() ? 2 : 3, queue_size),
+                     std::vector<std::uint8_t>(20)} {
+    for (const unsigned bit : offered) offer({bit});
     const std::uint8_t address[6] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
     std::copy(address, address + 6, config().begin());
     put_config(6, 1, 2);
@@ -35,6 +39,7 @@ class net_model : public device_model {
 
   std::vector<frame> sent;  // by the driver
   std::deque<frame> wire;   // to the driver: a frame leaves when there are buffers for all of it
+  bool waits_for_notification = false;  // no frame arrives before receiveq was notified once since the reset (vmd)
   bool listens = true;      // else it leaves what is sent to it where it is
   std::optional<unsigned> claims;  // buffers that every header says the frame is in, whatever it is in
   std::function<void(std::size_t part, std::vector<std::uint8_t>&)> falsify;  // what is about to be written into one buffer
@@ -60,14 +65,17 @@ class net_model : public device_model {
            : offset < 16 ? field{12, 4, 63}
                          : field{16, 1, 63};
   }
+  [[nodiscard]] bool asked_for(std::uint16_t queue) const override { return queue < 2 || accepted(control_bit); }
   void was_reset() override {
+    rung_before_ = doorbells(0);
     ahead_.clear();
     parts_.clear();
     content_.clear();
   }
 
   std::optional<chain> take(std::uint16_t queue) override {
-    if (queue == 1) return listens ? device_model::take(1) : std::nullopt;
+    if (queue != 0) return listens ? device_model::take(queue) : std::nullopt;
+    if (waits_for_notification && doorbells(0) == rung_before_) return std::nullopt;
     if (parts_.empty() && !wire.empty()) begin_frame();
     if (parts_.empty()) return std::nullopt;
     const chain next = ahead_.front();
@@ -79,6 +87,7 @@ class net_model : public device_model {
 
   std::uint32_t process(std::uint16_t queue, chain& buffer) override {
     if (queue == 1) return hear(buffer), 0;
+    if (queue == 2) return object("net: a command on the control queue"), 0;
     const auto found = content_.find(buffer.head);
     if (found == content_.end()) return 0;  // a reset has come between
     std::vector<std::uint8_t> data = std::move(found->second);
@@ -163,6 +172,7 @@ class net_model : public device_model {
   std::deque<std::vector<std::uint8_t>> parts_;  // what goes into the first of them
   std::map<std::uint16_t, std::vector<std::uint8_t>> content_;  // and into those that are being served
   std::size_t part_ = 0;
+  std::uint32_t rung_before_ = 0;               // doorbells of receiveq up to the last reset
 };
 
 }  // namespace virtio::testing

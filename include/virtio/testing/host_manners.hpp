@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: MIT
+// How a host shows virtio devices: a description in data, which the fake buses and the device models carry out. What a
+// description leaves out is as the specification has it. The hosts below are written after their sources, or after what
+// was seen of them: crosvm f1e797a6, Firecracker 1.17, Cloud Hypervisor v53, Alioth 0.12.0, libkrun 1.18, OpenBSD's vmd
+// of 2025-08. hosts.hpp adds the devices that each has. Layer: testing.
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <virtio/testing/device_model.hpp>
+#include <virtio/testing/fake_registers.hpp>
+
+namespace virtio::testing {
+
+/// One entry of a capability list, in its order.
+struct shown_capability {
+  enum class kind : std::uint8_t { common, notify, isr, device, window, msix };
+  kind what;
+  std::uint32_t at = 0;  // of the structure in BAR 0, of MSI-X's table; 0 for device: right behind the one before
+  std::uint32_t length =
+      0;  // 0 for notify: four bytes a queue; for device: the configuration's; of MSI-X: its PBA's place
+  std::uint8_t cap_len = 16;
+  std::uint8_t stride = 0;  // bytes to the next capability; 0: cap_len
+};
+
+/// What VIRTIO_PCI_CAP_PCI_CFG is good for.
+enum class window_use : std::uint8_t { full, no_doorbells };
+
+struct pci_manners {
+  std::uint64_t bar0 = 0;  // address of the first device's BAR 0; the next ones follow
+  std::uint32_t bar0_size = 0;
+  bool bar0_is_64_bit = false, bar0_is_io = false;
+  bool grows_down = false;  // the next device's BAR lies below
+  std::uint8_t revision = 1;
+  std::uint16_t subsystem_vendor = 0x1af4;
+  bool subsystem_is_type = false;                                  // else it is the device id
+  std::vector<std::pair<std::uint16_t, std::uint16_t>> classes{};  // by type: class and subclass; others 0880
+  std::vector<shown_capability> capabilities{};
+  std::uint32_t notify_multiplier = 4;
+  bool one_doorbell = false;  // queue_notify_off is 0 for all queues
+  window_use window = window_use::full;
+  bool decodes_always = false;                // whatever the command register says, which begins with everything on
+  bool decodes_at_first = false;              // the command register begins with decoding on, and gates it
+  bool half_words = false;                    // command register and MSI-X control take 16-bit writes only
+  bool lanes_lost = false;                    // 16-bit writes land in the lower half of their dword
+  std::vector<std::uint16_t> dword_config{};  // types whose configuration answers 32-bit reads of its first fields only
+  std::vector<std::uint16_t> byte_config{};   // types whose configuration answers one byte a read, whatever the width
+  std::vector<std::pair<std::uint16_t, std::uint32_t>> config_lengths{};  // by type; if any, others have none
+};
+
+struct mmio_manners {
+  std::uint32_t version = 2;
+  std::uint32_t vendor_id = 0x554d4551;  // QEMU's
+  std::uint32_t slot_bytes = 0x200;
+};
+
+struct device_manners {
+  std::vector<unsigned> offers{}, never_offers{};  // of features that no device type has for itself
+  device_model::feature_store features_stored = device_model::feature_store::replaces;
+  bool one_step = false;      // a status that is not the next one is dropped, but for 0 and FAILED
+  bool exact_queues = false;  // DRIVER_OK fails unless exactly the queues are enabled that the features ask for
+  bool has_line = true;       // INTx: without it and without MSI-X a device is silent, and its ISR 0
+  std::vector<std::uint16_t> no_reset{};  // types that answer a reset in operation with FAILED, for ever
+
+  /// Has a device of this host behave so.
+  void rule(device_model& model) const {
+    for (const unsigned bit : offers) model.offer({bit});
+    for (const unsigned bit : never_offers) model.withdraw({bit});
+    model.features_stored = features_stored;
+    model.one_step = one_step;
+    model.exact_queues = exact_queues;
+    model.has_line = has_line;
+    model.reset_fails = std::find(no_reset.begin(), no_reset.end(), model.type()) != no_reset.end();
+  }
+};
+
+struct host_manners {
+  std::string name{};
+  pci_manners pci{};
+  mmio_manners mmio{};
+  register_manners registers{};
+  device_manners device{};
+
+  static host_manners crosvm() {
+    using kind = shown_capability::kind;
+    host_manners h{.name = "crosvm"};
+    h.pci = {.bar0 = 0x0200'0000,
+             .bar0_size = 0x8000,
+             .capabilities = {{kind::common, 0x0000, 56},
+                              {kind::isr, 0x1000, 1},
+                              {kind::device, 0x2000, 0x1000},
+                              {kind::notify, 0x3000, 0x1000, 20},
+                              {kind::window},
+                              {kind::msix, 0x6000, 0x7000}}};
+    h.pci.classes = {{1, 0x0280}, {2, 0x0180}, {3, 0x0780}, {19, 0x0280}};
+    h.pci.decodes_at_first = true;
+    h.registers = {.features_read = false, .addresses_read = register_manners::areas::zero};
+    // 42 is its own suspend feature, from before the specification had one.
+    h.device = {.offers = {29, 42},
+                .never_offers = {28},
+                .features_stored = device_model::feature_store::adds_across_reset,
+                .exact_queues = true};
+    return h;
+  }
+
+  /// By PCI (`--enable-pci`). The same registers but for BAR addresses and the window are Cloud Hypervisor's.
+  static host_manners firecracker_pci() {
+    using kind = shown_capability::kind;
+    host_manners h{.name = "Firecracker, PCI"};
+    h.pci = {.bar0 = 0x40'0000'0000,
+             .bar0_size = 0x8'0000,
+             .bar0_is_64_bit = true,
+             .capabilities = {{kind::common, 0x0000, 56},
+                              {kind::isr, 0x2000, 1},
+                              {kind::device, 0x4000, 0x1000},
+                              {kind::notify, 0x6000, 0x1000, 20},
+                              {kind::window, 0, 0, 20},
+                              {kind::msix, 0x8000, 0x4'8000}}};
+    h.pci.window = window_use::no_doorbells;
+    h.pci.decodes_at_first = true;
+    h.registers = {.features_read = false};
+    h.device = {.offers = {29},
+                .never_offers = {28},
+                .features_stored = device_model::feature_store::adds,
+                .one_step = true,
+                .has_line = false};
+    return h;
+  }
+  static host_manners firecracker_mmio() {
+    host_manners h{.name = "Firecracker, MMIO"};
+    h.mmio = {.vendor_id = 0, .slot_bytes = 0x1000};
+    h.device = {
+        .offers = {29}, .never_offers = {28}, .features_stored = device_model::feature_store::adds, .one_step = true};
+    return h;
+  }
+
+  static host_manners cloud_hypervisor() {
+    host_manners h = firecracker_pci();
+    h.name = "Cloud Hypervisor";
+    h.pci.bar0 = 0xff'fff8'0000;  // the end of what a processor with 40 address bits reaches
+    h.pci.grows_down = true;
+    h.pci.window = window_use::full;
+    h.registers = {.features_read = false, .addresses_read = register_manners::areas::zero};
+    h.device.one_step = false;
+    return h;
+  }
+
+  static host_manners alioth() {
+    using kind = shown_capability::kind;
+    host_manners h{.name = "Alioth"};
+    h.pci = {.bar0 = 0xc000'0000,
+             .bar0_size = 0x4000,
+             .capabilities = {{kind::msix, 0x0000, 0x2000, 12},
+                              {kind::common, 0x3000, 64},
+                              {kind::isr, 0x3040, 4},
+                              {kind::notify, 0x3044, 0, 20},
+                              {kind::device}}};
+    h.pci.classes = {{1, 0x0200}, {2, 0x0100}, {4, 0xff00}, {5, 0xff00}, {19, 0x0280}};
+    h.pci.half_words = true;
+    h.registers = {.addresses_read = register_manners::areas::halves_mixed_up, .two_feature_words = true};
+    h.device = {.offers = {29, 34}, .never_offers = {28}, .has_line = false};
+    return h;
+  }
+
+  static host_manners libkrun() {
+    host_manners h = firecracker_mmio();
+    h.name = "libkrun";
+    h.device.no_reset = {19};
+    return h;
+  }
+
+  /// OpenBSD's vmd since its devices are 1.x ones. No field of a network device's configuration but the address.
+  static host_manners vmd() {
+    using kind = shown_capability::kind;
+    host_manners h{.name = "vmd"};
+    h.pci = {.bar0 = 0x1000,
+             .bar0_size = 0x1000,
+             .bar0_is_io = true,
+             .subsystem_vendor = 0x0b5d,
+             .subsystem_is_type = true,
+             .capabilities = {{kind::common, 0x000, 56, 16, 24},
+                              {kind::device, 0x300, 0, 16, 24},
+                              {kind::isr, 0x200, 1, 16, 24},
+                              {kind::notify, 0x100, 2, 16, 24}}};
+    h.pci.classes = {{2, 0x0100}};
+    h.pci.notify_multiplier = 0;
+    h.pci.one_doorbell = h.pci.decodes_always = h.pci.lanes_lost = true;
+    h.pci.dword_config = {2};
+    h.pci.byte_config = {1};
+    h.pci.config_lengths = {{1, 8}, {2, 24}, {8, 36}};
+    h.device = {.never_offers = {24, 27, 28, 29, 34, 35, 36, 40}, .features_stored = device_model::feature_store::adds};
+    return h;
+  }
+};
+
+}  // namespace virtio::testing

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+// The devices of every host, made once for all tests.
+#include "hosts.hpp"
+
+#include <virtio/testing/balloon_model.hpp>
+#include <virtio/testing/blk_model.hpp>
+#include <virtio/testing/console_model.hpp>
+#include <virtio/testing/net_model.hpp>
+#include <virtio/testing/rng_model.hpp>
+#include <virtio/testing/vsock_model.hpp>
+
+namespace rig {
+
+void pci_board::place(const host_description& as, device_model& model, u8 slot) {
+  const pci::address at{0, 0, slot, 0};
+  if (as.on == host_description::bus::pci) return void(devices.place(at, model, as.manners));
+  if (as.on == host_description::bus::qemu_modern)
+    devices.qemu_modern(at, model);
+  else
+    devices.qemu_transitional(at, model);
+  as.manners.device.rule(model);
+}
+
+std::unique_ptr<device_model> made_by(const host_description& host, device_type type, device_memory& memory) {
+  using namespace virtio::testing;
+  switch (type) {
+    case device_type::block:
+      if (host.disk) {
+        auto one = std::make_unique<blk_model>(memory, *host.disk);
+        if (host.disk_tells_header_length) one->used_length = 16;
+        return one;
+      }
+      break;
+    case device_type::entropy:
+      if (host.entropy) {
+        auto one = std::make_unique<rng_model>(memory, host.entropy->queue_size);
+        one->fills_all = host.entropy->fills_all;
+        one->looks_past_the_newest = host.entropy->looks_past_the_newest;
+        return one;
+      }
+      break;
+    case device_type::balloon:
+      if (host.balloon) {
+        auto one = std::make_unique<balloon_model>(memory, *host.balloon);
+        one->numbers_by_choice = host.balloon_numbers_by_choice;
+        return one;
+      }
+      break;
+    case device_type::console:
+      if (host.console) return std::make_unique<console_model>(memory, host.console->offers, host.console->ports);
+      break;
+    case device_type::network:
+      if (host.net) {
+        auto one = std::make_unique<net_model>(memory, *host.net);
+        one->waits_for_notification = host.net_waits_for_notification;
+        return one;
+      }
+      break;
+    case device_type::vsock:
+      if (host.sockets) {
+        auto one = std::make_unique<vsock_model>(memory, vsock_options{.host = *host.sockets});
+        one->ports[5000] = vsock_model::reception::accepts;
+        return one;
+      }
+      break;
+    default:
+      break;
+  }
+  return nullptr;
+}
+
+}  // namespace rig

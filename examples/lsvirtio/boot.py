@@ -54,7 +54,8 @@ def main(arguments):
         with open(host.WORK / "lock", "w") as lock:  # there is one build
             fcntl.flock(lock, fcntl.LOCK_EX)
             image = host.build_guest("lsvirtio", sys.stderr)
-        status, _ = guestrun.boot(image, qemu, options.machine, options.memory, " ".join(words), extra=extra, stream=Lines(options.json))
+        status, _ = guestrun.boot(image, qemu, options.machine, options.memory, " ".join(words), extra=extra,
+                                  stream=Lines(options.json))
     except host.Problem as problem:
         print(f"lsvirtio: {problem}", file=sys.stderr)
         return problem.status

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A short use of each device that the library drives: whether it starts, in the words of its verdict, and one thing that it does. Nothing is
-// written to disks; a console gets one line, a network one frame.
+// A short use of each device that the library drives: whether it starts, in the words of its verdict, and one thing
+// that it does. Nothing is written to disks; a console gets one line, a network one frame.
 #pragma once
 
 #include <virtio/balloon.hpp>
@@ -95,7 +95,8 @@ void use_network(writer& out, Driver& card) {
   out.number("mtu", card.facts().mtu);
   out.text("link", card.state() == link_state::up ? "up" : "down");
   if (card.state() != link_state::up || number_option("arp", 1) == 0) return;
-  u8 frame[60] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 0, 0, 0, 0, 0, 0, 10, 0, 2, 15};
+  u8 frame[60] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 8,  6, 0, 1,
+                  8,    0,    6,    4,    0,    1,    0, 0, 0, 0, 0, 0, 10, 0, 2, 15};
   __builtin_memcpy(frame + 6, own.octets, 6);
   __builtin_memcpy(frame + 22, own.octets, 6);
   constexpr u8 asked[] = {10, 0, 2, 2};
@@ -114,7 +115,8 @@ void use_network(writer& out, Driver& card) {
     while (!answered && card.receive_with(look)) {}
     return answered;
   });
-  if (!answered) return out.text("outcome", waited == virtio::errc::peer_silent ? "no answer" : virtio::describe(waited));
+  if (!answered)
+    return out.text("outcome", waited == virtio::errc::peer_silent ? "no answer" : virtio::describe(waited));
   u8 who[6];
   __builtin_memcpy(who, reply + 22, 6);
   out.text("outcome", "answered by ", octets{who});
@@ -122,7 +124,8 @@ void use_network(writer& out, Driver& card) {
 
 // ---- all of them ----
 
-/// The drivers for the devices of one bus, each with memory of its own: one that keeps it because it does not reset keeps no other's.
+/// The drivers for the devices of one bus, each with memory of its own: one that keeps it because it does not reset
+/// keeps no other's.
 template <class Board, class Transport>
 class checks {
   // A legacy device dictates the size of its rings, mostly up to 256 entries.
@@ -140,10 +143,12 @@ class checks {
       case device_type::balloon: return with(out, one, balloon, [](writer& w, auto& d) { use_balloon(w, d); });
       case device_type::console: return with(out, one, console, [](writer& w, auto& d) { use_console(w, d); });
       case device_type::vsock:
-        return with(out, one, sockets, [](writer& w, auto& d) { use_vsock(w, d); }, virtio::vsock::seed{boot::timestamp()});
+        return with(
+            out, one, sockets, [](writer& w, auto& d) { use_vsock(w, d); }, virtio::vsock::seed{boot::timestamp()});
       case device_type::network:  // with an address in case that it has none
-        return with(out, one, card, [](writer& w, auto& d) { use_network(w, d); }, virtio::interrupt_vectors{},
-                    virtio::net::mac_address{{2, 0, 0, 0, 0, 1}});
+        return with(
+            out, one, card, [](writer& w, auto& d) { use_network(w, d); }, virtio::interrupt_vectors{},
+            virtio::net::mac_address{{2, 0, 0, 0, 0, 1}});
       default: return false;
     }
   }
@@ -158,7 +163,8 @@ class checks {
   static inline constinit owned<virtio::rng::device<Board, Transport, ring>> rng{};
   static inline constinit owned<virtio::balloon::device<Board, Transport, ring>> balloon{};
   static inline constinit owned<virtio::console::device<Board, Transport, ring>> console{};
-  static inline constinit owned<virtio::vsock::device<Board, Transport, ring, virtio::vsock::limits{.connections = 2}>> sockets{};
+  static inline constinit owned<virtio::vsock::device<Board, Transport, ring, virtio::vsock::limits{.connections = 2}>>
+      sockets{};
   static inline constinit owned<virtio::net::device<Board, Transport, ring>> card{};
 
   template <class Owned, class Use, class... More>

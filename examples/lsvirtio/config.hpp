@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A device's configuration read three ways, side by side: some hosts answer only one width of access, and which one shows here.
+// A device's configuration read three ways, side by side: some hosts answer only one width of access, and which one
+// shows here.
 // Spec: virtio 1.4, 2.5 and 4.1.3.1.
 #pragma once
 
@@ -42,7 +43,7 @@ bool read_by(const Transport& transport, usize at, usize count, u8* out) {
 template <class T, class Transport>
 bool read_three_ways(const Transport& transport, const field& what, reading& out) {
   const bool is_there = read_by<virtio::by_byte, T>(transport, what.offset, what.count, out.by_byte) &&
-                        read_by<virtio::by_field, T>(transport, what.offset, what.count, out.by_field);
+      read_by<virtio::by_field, T>(transport, what.offset, what.count, out.by_field);
   // A dword may reach over the end of what there is.
   if (is_there && !read_by<virtio::by_dword, T>(transport, what.offset, what.count, out.by_dword))
     __builtin_memcpy(out.by_dword, out.by_field, sizeof out.by_dword);
@@ -70,13 +71,13 @@ bool read_field_of(const Transport& transport, const field& what, reading& out) 
   return !zeros && !ones;
 }
 
-/// Which of the transports' policies a driver should have, out of all the readings. The specification wants accesses as wide as the field,
-/// so that `by_field` is right unless something speaks against it.
+/// Which of the transports' policies a driver should have, out of all the readings. The specification wants accesses as
+/// wide as the field, so that `by_field` is right unless something speaks against it.
 class policy_choice {
  public:
   void add(const reading& one, const field& what) {
-    // A field of one byte is read by a byte either way: only wider ones tell whether bytes are answered. Likewise fields that are dwords
-    // tell nothing of by_dword.
+    // A field of one byte is read by a byte either way: only wider ones tell whether bytes are answered. Likewise
+    // fields that are dwords tell nothing of by_dword.
     if (what.width != 1) bytes_wrong_ |= one.byte_differs();
     if (what.width >= 4 || !one.dword_differs()) return;
     dwords_differ_ = true;
@@ -157,9 +158,9 @@ void show_field(writer& out, const Transport& transport, const field& what, poli
   choice.add(one, what);
   const bool agree = !one.byte_differs() && !one.dword_differs();
   if (out.as == form::text)
-    return out.row(left{what.name, 34}, column{what, one.by_byte}, one.byte_differs() ? " !" : "  ", column{what, one.by_field},
-                   column{what, one.by_dword}, one.dword_differs() ? " !" : "  ", "  ", decoded{what, one.by_field, one.size},
-                   agree ? "" : "  (differ)");
+    return out.row(left{what.name, 34}, column{what, one.by_byte}, one.byte_differs() ? " !" : "  ",
+                   column{what, one.by_field}, column{what, one.by_dword}, one.dword_differs() ? " !" : "  ", "  ",
+                   decoded{what, one.by_field, one.size}, agree ? "" : "  (differ)");
   out.item();
   out.text("name", what.name);
   out.number("offset", what.offset);
@@ -174,7 +175,8 @@ void show_field(writer& out, const Transport& transport, const field& what, poli
   out.close();
 }
 
-/// The configuration of a device, of which no feature is accepted: fields of features that are not offered are left out.
+/// The configuration of a device, of which no feature is accepted: fields of features that are not offered are left
+/// out.
 template <class Transport>
 void show_config(writer& out, const Transport& transport, const virtio::feature_set& offered) {
   const type_row row = row_for(transport.type());
@@ -182,9 +184,10 @@ void show_config(writer& out, const Transport& transport, const virtio::feature_
   out.list("configuration");
   if (row.fields.count != 0) out.row(left{"", 34}, "          by byte           by field         by dword    value");
   for (field one : row.fields) {
-    if (one.needs != always && !offered.has_bit(one.needs)) continue;
+    if (one.needs != always && !offered.has_bit(one.needs) && !offered.has_bit(one.or_needs)) continue;
     if (one.counted_by != itself)
-      if (const auto count = transport.template config<u16>(one.counted_by); count && *count < one.count) one.count = static_cast<u8>(*count);
+      if (const auto count = transport.template config<u16>(one.counted_by); count && *count < one.count)
+        one.count = static_cast<u8>(*count);
     show_field(out, transport, one, choice);
   }
   if (row.name == nullptr)  // of an unknown type: the first bytes, as dwords

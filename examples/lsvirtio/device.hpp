@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What is behind a device's registers, looked at without a driver: features, queues, configuration. The device is reset before and
-// afterwards; no feature is accepted (of input devices VERSION_1), since some hosts (crosvm's) remember what was.
+// What is behind a device's registers, looked at without a driver: features, queues, configuration. The device is reset
+// before and afterwards; no feature is accepted (of input devices VERSION_1), since some hosts (crosvm's) remember what
+// was.
 #pragma once
 
 #include <virtio/device/session.hpp>
@@ -10,7 +11,8 @@
 
 namespace lsvirtio {
 
-/// What the device offers. QEMU's MMIO devices know two words of features, and repeat the second for whatever else they are asked for.
+/// What the device offers. QEMU's MMIO devices know two words of features, and repeat the second for whatever else they
+/// are asked for.
 template <class Transport>
 [[nodiscard]] virtio::feature_set features_of(writer& out, const Transport& transport) {
   virtio::feature_set offered = transport.device_features(transport.is_legacy() ? 1 : 4);
@@ -27,8 +29,8 @@ inline void show_features(writer& out, const virtio::feature_set& offered, virti
   for (u8 bit = 0; bit < 128; ++bit)
     if (offered.has_bit(bit)) show_feature(out, nullptr, bit, type);
   out.close();
-  out.text("feature_words", digits{offered.word(3), 8}, " ", digits{offered.word(2), 8}, " ", digits{offered.word(1), 8}, " ",
-           digits{offered.word(0), 8});
+  out.text("feature_words", digits{offered.word(3), 8}, " ", digits{offered.word(2), 8}, " ",
+           digits{offered.word(1), 8}, " ", digits{offered.word(0), 8});
 }
 
 template <class Transport>
@@ -45,7 +47,8 @@ void show_queues(writer& out, Transport& transport) {
   if (n == most) out.text("more_queues", "there may be more than ", most);
 }
 
-/// What an input device is called: it has one answer at a time in its configuration, to the question that was written there (5.8.4).
+/// What an input device is called: it has one answer at a time in its configuration, to the question that was written
+/// there (5.8.4).
 template <class Transport>
 void show_input_names(writer& out, Transport& transport) {
   struct question {
@@ -57,7 +60,8 @@ void show_input_names(writer& out, Transport& transport) {
     u8 answer[64];
     if (!transport.config_write(0, ask.select) || !transport.config_write(1, u8{0})) return;
     const auto size = transport.template config<u8>(2);
-    if (!size || *size == 0 || *size > sizeof answer || !read_by<virtio::by_byte, u8>(transport, 8, *size, answer)) continue;
+    if (!size || *size == 0 || *size > sizeof answer || !read_by<virtio::by_byte, u8>(transport, 8, *size, answer))
+      continue;
     usize length = *size;
     while (length != 0 && answer[length - 1] == 0) --length;  // QEMU counts the terminator
     out.text(ask.key, boot::text{reinterpret_cast<const char*>(answer), length});
@@ -86,8 +90,8 @@ struct refusing : Board {
   static constexpr virtio::access_policy access_platform = virtio::access_policy::refuse;
 };
 
-/// What becomes of a device that wants ACCESS_PLATFORM, since its addresses go through an IOMMU or reach shared memory only, where the
-/// platform refuses that.
+/// What becomes of a device that wants ACCESS_PLATFORM, since its addresses go through an IOMMU or reach shared memory
+/// only, where the platform refuses that.
 template <class Board, class Transport, class Found>
 void show_refusal(writer& out, const Board& board, const Found& one) {
   virtio::session<refusing<Board>, Transport> refused{};

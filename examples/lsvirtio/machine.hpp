@@ -56,7 +56,8 @@ void show_configuration_space(writer& out) {
 }
 
 inline void show_machine(writer& out) {
-  out.begin("machine", "version", "virtio ", VIRTIO_VERSION_MAJOR, ".", VIRTIO_VERSION_MINOR, ".", VIRTIO_VERSION_PATCH);
+  out.begin("machine", "version", "virtio ", VIRTIO_VERSION_MAJOR, ".", VIRTIO_VERSION_MINOR, ".",
+            VIRTIO_VERSION_PATCH);
   show_processor(out);
   show_entry(out);
   show_configuration_space<pci_board>(out);

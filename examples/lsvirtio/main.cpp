@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// lsvirtio: what virtio is there on this machine, with the reason for everything that cannot be used. Made to be pasted into a report.
-// On the command line: json=1 prints JSON, one object a line; live=0 leaves out what needs a driver; tools/lsvirtio --help has the rest.
+// lsvirtio: what virtio is there on this machine, with the reason for everything that cannot be used. Made to be pasted
+// into a report. On the command line: json=1 prints JSON, one object a line; live=0 leaves out what needs a driver;
+// tools/lsvirtio --help has the rest.
 #include "checks.hpp"
 
 namespace {

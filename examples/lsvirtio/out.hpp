@@ -66,7 +66,9 @@ class writer {
     if (as == form::json) boot::put('"');
   }
   template <class... Parts>
-  void word(const Parts&... parts) { text(nullptr, parts...); }
+  void word(const Parts&... parts) {
+    text(nullptr, parts...);
+  }
   void number(const char* key, u64 value) {
     member(key);
     boot::print(value);
@@ -138,7 +140,9 @@ class writer {
     put_escaped(boot::text{part, size});
   }
   template <class T>
-  void put_escaped(const T& part) { boot::print(part); }
+  void put_escaped(const T& part) {
+    boot::print(part);
+  }
 
   level levels_[8]{};
   unsigned depth_ = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The configuration space of a PC with 64 bits: behind ports CF8 and CFC as long as a function answers there, else in memory, where ACPI's
-// MCFG table says or `ecam=` on the command line.
+// The configuration space of a PC with 64 bits: behind ports CF8 and CFC as long as a function answers there, else in
+// memory, where ACPI's MCFG table says or `ecam=` on the command line.
 #pragma once
 
 #include "acpi.hpp"
@@ -35,8 +35,10 @@ struct pc_board : virtio::identity_mapped<>, boot::waits_by_clock {
   }
   static void show(writer& out) {
     if (from == source::ports) return out.text("pci_configuration", "ports CF8 and CFC");
-    if (from == source::none) return out.text("pci_configuration", "none: ports CF8 and CFC read all ones, no MCFG table, no ecam=ADDRESS");
-    out.text("pci_configuration", "memory at ", boot::hex{memory.base}, from == source::table ? ", as MCFG says" : ", as the command line says");
+    if (from == source::none)
+      return out.text("pci_configuration", "none: ports CF8 and CFC read all ones, no MCFG table, no ecam=ADDRESS");
+    out.text("pci_configuration", "memory at ", boot::hex{memory.base},
+             from == source::table ? ", as MCFG says" : ", as the command line says");
   }
 
   u32 config_read32(function_id id, u16 offset) const {
@@ -49,8 +51,12 @@ struct pc_board : virtio::identity_mapped<>, boot::waits_by_clock {
   void config_write16(function_id id, u16 offset, u16 value) const {
     from == source::ports ? ports.config_write16(id, offset, value) : memory.config_write16(id, offset, value);
   }
-  virtio::result<virtio::pci::bar_info> locate(function_id id, u8 index) const { return virtio::pci::probe_bar(*this, id, index); }
-  virtio::result<bar_space> bar(function_id id, u8 index) const { return from == source::ports ? ports.bar(id, index) : memory.bar(id, index); }
+  virtio::result<virtio::pci::bar_info> locate(function_id id, u8 index) const {
+    return virtio::pci::probe_bar(*this, id, index);
+  }
+  virtio::result<bar_space> bar(function_id id, u8 index) const {
+    return from == source::ports ? ports.bar(id, index) : memory.bar(id, index);
+  }
   virtio::pci::bus_set root_buses() const {
     return from == source::ports ? boot::root_buses(ports) : memory.root_buses();
   }

@@ -41,9 +41,11 @@ inline void show_report(writer& out, const virtio::report& seen) {
     if (seen.bar_address != 0) out.hex("bar_address", seen.bar_address);
     if (seen.bar_size != 0) out.hex("bar_bytes", seen.bar_size);
   }
-  if ((is_bar || (seen.why >= verdict::capability_missing && seen.why <= verdict::capability_misaligned)) && seen.capability != 0)
+  if ((is_bar || (seen.why >= verdict::capability_missing && seen.why <= verdict::capability_misaligned)) &&
+      seen.capability != 0)
     out.text("structure", virtio::pci::name(virtio::pci::structure{seen.capability}));
-  if (seen.why == verdict::feature_missing || seen.why == verdict::feature_unsupported) show_feature(out, "feature", seen.feature, seen.type);
+  if (seen.why == verdict::feature_missing || seen.why == verdict::feature_unsupported)
+    show_feature(out, "feature", seen.feature, seen.type);
   if (is_queue) out.number("queue", seen.queue);
   if (seen.wanted != 0) out.number("wanted", seen.wanted);
   if (seen.available != 0) out.number("available", seen.available);
@@ -60,7 +62,10 @@ void show_bars(writer& out, const Found& one) {
     if (!bar) continue;
     out.item();
     out.number("bar", n);
-    out.text("kind", bar->kind == bar_kind::io ? "ports" : bar->is_64bit ? "64-bit memory" : "32-bit memory",
+    out.text("kind",
+             bar->kind == bar_kind::io ? "ports"
+                 : bar->is_64bit       ? "64-bit memory"
+                                       : "32-bit memory",
              bar->is_prefetchable ? ", prefetchable" : "");
     out.hex("address", bar->base);
     out.hex("bytes", bar->size);

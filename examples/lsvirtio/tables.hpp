@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What the specification says of every device type, as data: names, feature bits and configuration fields. Features of types with a driver
-// have their names in the library.
+// What the specification says of every device type, as data: names, feature bits and configuration fields. Features of
+// types with a driver have their names in the library.
 // Spec: virtio 1.4, 5. Types 30, 31 and 40 are as Linux has them: the specification only reserves their numbers.
 #pragma once
 
@@ -30,7 +30,7 @@ struct bit_name {
 
 enum class shown : u8 { number, hex, address, text };  // `address`: an Ethernet address
 
-constexpr u8 always = 0xff;
+constexpr u8 always = 0xff, never = 0xfe;
 constexpr u16 itself = 0xffff;
 
 /// A field of a device's configuration: a number of 1, 2, 4 or 8 bytes, or `count` bytes.
@@ -43,6 +43,7 @@ struct field {
   shown as = shown::number;
   u8 count = 1;
   u16 counted_by = itself;  // where a number of 2 bytes says how many of them there are, if not all
+  u8 or_needs = never;      // another feature that is as good
 };
 
 struct type_row {
@@ -57,14 +58,16 @@ struct type_row {
 inline constexpr field net_fields[] = {
     {0, 1, 5, "mac", "", shown::address, 6},
     {6, 2, 16, "status", " (1: link up, 2: announce)"},
-    {8, 2, 22, "max_virtqueue_pairs"},
+    {8, 2, 22, "max_virtqueue_pairs", "", shown::number, 1, itself, 60},
     {10, 2, 3, "mtu", " bytes"},
     {12, 4, 63, "speed", " Mbit/s"},
     {16, 1, 63, "duplex"},
-    {17, 1, 60, "rss_max_key_size", " bytes"},
+    {17, 1, 60, "rss_max_key_size", " bytes", shown::number, 1, itself, 57},
     {18, 2, 60, "rss_max_indirection_table_length"},
-    {20, 4, 60, "supported_hash_types", "", shown::hex},
+    {20, 4, 60, "supported_hash_types", "", shown::hex, 1, itself, 57},
+    {24, 4, 51, "supported_tunnel_types", "", shown::hex},
 };
+inline constexpr bit_name blk_features[] = {{0, "BLK_BARRIER"}};  // legacy only
 inline constexpr field blk_fields[] = {
     {0, 8, always, "capacity", " sectors of 512 bytes"},
     {8, 4, 1, "size_max", " bytes"},
@@ -106,34 +109,42 @@ inline constexpr field balloon_fields[] = {
     {8, 4, 3, "free_page_hint_cmd_id"},
     {12, 4, 4, "poison_val", "", shown::hex},
 };
-inline constexpr bit_name scsi_features[] = {{0, "INOUT"}, {1, "HOTPLUG"}, {2, "CHANGE"}, {3, "T10_PI"}};
+inline constexpr bit_name scsi_features[] = {
+    {0, "SCSI_INOUT"}, {1, "SCSI_HOTPLUG"}, {2, "SCSI_CHANGE"}, {3, "SCSI_T10_PI"}};
 inline constexpr field scsi_fields[] = {
-    {0, 4, always, "num_queues", " request queues"}, {4, 4, always, "seg_max", " pieces"},
-    {8, 4, always, "max_sectors", " sectors"},       {12, 4, always, "cmd_per_lun"},
-    {16, 4, always, "event_info_size", " bytes"},    {20, 4, always, "sense_size", " bytes"},
-    {24, 4, always, "cdb_size", " bytes"},           {28, 2, always, "max_channel"},
-    {30, 2, always, "max_target"},                   {32, 4, always, "max_lun"},
+    {0, 4, always, "num_queues", " request queues"},
+    {4, 4, always, "seg_max", " pieces"},
+    {8, 4, always, "max_sectors", " sectors"},
+    {12, 4, always, "cmd_per_lun"},
+    {16, 4, always, "event_info_size", " bytes"},
+    {20, 4, always, "sense_size", " bytes"},
+    {24, 4, always, "cdb_size", " bytes"},
+    {28, 2, always, "max_channel"},
+    {30, 2, always, "max_target"},
+    {32, 4, always, "max_lun"},
 };
-inline constexpr bit_name p9_features[] = {{0, "MOUNT_TAG"}};
+inline constexpr bit_name p9_features[] = {{0, "9P_MOUNT_TAG"}};
 inline constexpr field p9_fields[] = {
     {0, 2, 0, "tag_len", " bytes"},
     {2, 1, 0, "tag", "", shown::text, 32, 0},
 };
-inline constexpr bit_name gpu_features[] = {{0, "VIRGL"},         {1, "EDID"},         {2, "RESOURCE_UUID"},
-                                            {3, "RESOURCE_BLOB"}, {4, "CONTEXT_INIT"}, {5, "BLOB_ALIGNMENT"}};
+inline constexpr bit_name gpu_features[] = {
+    {0, "GPU_VIRGL"},         {1, "GPU_EDID"},         {2, "GPU_RESOURCE_UUID"},
+    {3, "GPU_RESOURCE_BLOB"}, {4, "GPU_CONTEXT_INIT"}, {5, "GPU_BLOB_ALIGNMENT"},
+};
 inline constexpr field gpu_fields[] = {
-    {0, 4, always, "events_read", "", shown::hex},
-    {4, 4, always, "events_clear", "", shown::hex},
-    {8, 4, always, "num_scanouts", " displays"},
-    {12, 4, always, "num_capsets"},
+    {0, 4, always, "events_read", "", shown::hex}, {4, 4, always, "events_clear", "", shown::hex},
+    {8, 4, always, "num_scanouts", " displays"},   {12, 4, always, "num_capsets"},
     {16, 4, 5, "blob_alignment", " bytes"},
 };
-inline constexpr bit_name rtc_features[] = {{0, "ALARM"}};
+inline constexpr bit_name rtc_features[] = {{0, "RTC_ALARM"}};
 inline constexpr field input_fields[] = {
     {0, 1, always, "select"}, {1, 1, always, "subsel"}, {2, 1, always, "size", " bytes"}};
 inline constexpr field vsock_fields[] = {{0, 8, always, "guest_cid"}};
-inline constexpr bit_name crypto_features[] = {{0, "REVISION_1"},          {1, "CIPHER_STATELESS_MODE"}, {2, "HASH_STATELESS_MODE"},
-                                               {3, "MAC_STATELESS_MODE"},  {4, "AEAD_STATELESS_MODE"},   {5, "AKCIPHER_STATELESS_MODE"}};
+inline constexpr bit_name crypto_features[] = {
+    {0, "CRYPTO_REVISION_1"},         {1, "CRYPTO_CIPHER_STATELESS_MODE"}, {2, "CRYPTO_HASH_STATELESS_MODE"},
+    {3, "CRYPTO_MAC_STATELESS_MODE"}, {4, "CRYPTO_AEAD_STATELESS_MODE"},   {5, "CRYPTO_AKCIPHER_STATELESS_MODE"},
+};
 inline constexpr field crypto_fields[] = {
     {0, 4, always, "status", " (1: ready)"},
     {4, 4, always, "max_dataqueues"},
@@ -149,43 +160,53 @@ inline constexpr field crypto_fields[] = {
     {44, 4, always, "akcipher_algo", "", shown::hex},
     {48, 8, always, "max_size", " bytes"},
 };
-inline constexpr bit_name iommu_features[] = {{0, "INPUT_RANGE"}, {1, "DOMAIN_RANGE"}, {2, "MAP_UNMAP"},    {3, "BYPASS"},
-                                              {4, "PROBE"},       {5, "MMIO"},         {6, "BYPASS_CONFIG"}};
+inline constexpr bit_name iommu_features[] = {
+    {0, "IOMMU_INPUT_RANGE"}, {1, "IOMMU_DOMAIN_RANGE"}, {2, "IOMMU_MAP_UNMAP"},     {3, "IOMMU_BYPASS"},
+    {4, "IOMMU_PROBE"},       {5, "IOMMU_MMIO"},         {6, "IOMMU_BYPASS_CONFIG"},
+};
 inline constexpr field iommu_fields[] = {
-    {0, 8, always, "page_size_mask", "", shown::hex}, {8, 8, 0, "input_range.start", "", shown::hex},
-    {16, 8, 0, "input_range.end", "", shown::hex},    {24, 4, 1, "domain_range.start"},
-    {28, 4, 1, "domain_range.end"},                   {32, 4, 4, "probe_size", " bytes"},
+    {0, 8, always, "page_size_mask", "", shown::hex},
+    {8, 8, 0, "input_range.start", "", shown::hex},
+    {16, 8, 0, "input_range.end", "", shown::hex},
+    {24, 4, 1, "domain_range.start"},
+    {28, 4, 1, "domain_range.end"},
+    {32, 4, 4, "probe_size", " bytes"},
     {36, 1, 6, "bypass", " (1: all devices bypass it)"},
 };
-inline constexpr bit_name memory_features[] = {{0, "ACPI_PXM"}, {1, "UNPLUGGED_INACCESSIBLE"}, {2, "PERSISTENT_SUSPEND"}};
+inline constexpr bit_name memory_features[] = {
+    {0, "MEM_ACPI_PXM"}, {1, "MEM_UNPLUGGED_INACCESSIBLE"}, {2, "MEM_PERSISTENT_SUSPEND"}};
 inline constexpr field memory_fields[] = {
-    {0, 8, always, "block_size", " bytes"},         {8, 2, 0, "node_id"},
-    {16, 8, always, "addr", "", shown::hex},        {24, 8, always, "region_size", " bytes"},
+    {0, 8, always, "block_size", " bytes"},          {8, 2, 0, "node_id"},
+    {16, 8, always, "addr", "", shown::hex},         {24, 8, always, "region_size", " bytes"},
     {32, 8, always, "usable_region_size", " bytes"}, {40, 8, always, "plugged_size", " bytes"},
     {48, 8, always, "requested_size", " bytes"},
 };
-inline constexpr bit_name sound_features[] = {{0, "CTLS"}};
+inline constexpr bit_name sound_features[] = {{0, "SND_CTLS"}};
 inline constexpr field sound_fields[] = {
     {0, 4, always, "jacks"}, {4, 4, always, "streams"}, {8, 4, always, "chmaps"}, {12, 4, 0, "controls"}};
-inline constexpr bit_name fs_features[] = {{0, "NOTIFICATION"}};
+inline constexpr bit_name fs_features[] = {{0, "FS_NOTIFICATION"}};
 inline constexpr field fs_fields[] = {
     {0, 1, always, "tag", "", shown::text, 36},
     {36, 4, always, "num_request_queues"},
     {40, 4, 0, "notify_buf_size", " bytes"},
 };
-inline constexpr bit_name pmem_features[] = {{0, "SHMEM_REGION"}};
+inline constexpr bit_name pmem_features[] = {{0, "PMEM_SHMEM_REGION"}};
 inline constexpr field pmem_fields[] = {{0, 8, always, "start", "", shown::hex}, {8, 8, always, "size", " bytes"}};
-inline constexpr field rpmb_fields[] = {
-    {0, 1, always, "capacity", " units of 128 KiB"}, {1, 1, always, "max_wr_cnt", " blocks"}, {2, 1, always, "max_rd_cnt", " blocks"}};
-inline constexpr field video_fields[] = {
-    {0, 4, always, "version"}, {4, 4, always, "max_caps_length", " bytes"}, {8, 4, always, "max_resp_length", " bytes"}};
-inline constexpr bit_name scmi_features[] = {{0, "P2A_CHANNELS"}, {1, "SHARED_MEMORY"}};
-inline constexpr bit_name i2c_features[] = {{0, "ZERO_LENGTH_REQUEST"}};
-inline constexpr bit_name can_features[] = {{0, "CAN_CLASSIC"}, {1, "CAN_FD"}, {2, "RTR_FRAMES"}, {3, "LATE_TX_ACK"}};
+inline constexpr field rpmb_fields[] = {{0, 1, always, "capacity", " units of 128 KiB"},
+                                        {1, 1, always, "max_wr_cnt", " blocks"},
+                                        {2, 1, always, "max_rd_cnt", " blocks"}};
+inline constexpr field video_fields[] = {{0, 4, always, "version"},
+                                         {4, 4, always, "max_caps_length", " bytes"},
+                                         {8, 4, always, "max_resp_length", " bytes"}};
+inline constexpr bit_name scmi_features[] = {{0, "SCMI_P2A_CHANNELS"}, {1, "SCMI_SHARED_MEMORY"}};
+inline constexpr bit_name i2c_features[] = {{0, "I2C_ZERO_LENGTH_REQUEST"}};
+inline constexpr bit_name can_features[] = {
+    {0, "CAN_CAN_CLASSIC"}, {1, "CAN_CAN_FD"}, {2, "CAN_RTR_FRAMES"}, {3, "CAN_LATE_TX_ACK"}};
 inline constexpr field can_fields[] = {{0, 2, always, "status", " (1: bus off)"}};
-inline constexpr bit_name bluetooth_features[] = {{0, "VND_HCI"}, {1, "MSFT_EXT"}, {2, "AOSP_EXT"}, {3, "CONFIG_V2"}};
+inline constexpr bit_name bluetooth_features[] = {
+    {0, "BT_VND_HCI"}, {1, "BT_MSFT_EXT"}, {2, "BT_AOSP_EXT"}, {3, "BT_CONFIG_V2"}};
 inline constexpr field bluetooth_fields[] = {{0, 1, always, "type"}};
-inline constexpr bit_name gpio_features[] = {{0, "IRQ"}};
+inline constexpr bit_name gpio_features[] = {{0, "GPIO_IRQ"}};
 inline constexpr field gpio_fields[] = {{0, 2, always, "ngpio", " lines"}, {4, 4, always, "gpio_names_size", " bytes"}};
 inline constexpr field spi_fields[] = {
     {0, 1, always, "cs_max_number"},
@@ -200,14 +221,15 @@ inline constexpr field spi_fields[] = {
     {24, 4, always, "max_cs_hold_ns", " ns"},
     {28, 4, always, "max_cs_inactive_ns", " ns"},
 };
-inline constexpr field media_fields[] = {
-    {0, 4, always, "device_caps", "", shown::hex}, {4, 4, always, "device_type"}, {8, 1, always, "card", "", shown::text, 32}};
+inline constexpr field media_fields[] = {{0, 4, always, "device_caps", "", shown::hex},
+                                         {4, 4, always, "device_type"},
+                                         {8, 1, always, "card", "", shown::text, 32}};
 
 // ---- types ----
 
 inline constexpr type_row types[] = {
     {1, "network", {}, net_fields},
-    {2, "block", {}, blk_fields},
+    {2, "block", blk_features, blk_fields},
     {3, "console", {}, console_fields},
     {4, "entropy"},
     {5, "balloon", {}, balloon_fields},
@@ -264,8 +286,9 @@ inline constexpr type_row types[] = {
 
 /// Base classes of PCI functions.
 [[nodiscard]] constexpr const char* class_name(u8 base) {
-  constexpr const char* names[] = {"unclassified", "mass storage", "network",    "display", "multimedia", "memory", "bridge",
-                                   "communication", "system",      "input",      "docking", "processor",  "serial bus", "wireless"};
+  constexpr const char* names[] = {"unclassified", "mass storage", "network",       "display", "multimedia",
+                                   "memory",       "bridge",       "communication", "system",  "input",
+                                   "docking",      "processor",    "serial bus",    "wireless"};
   if (base < sizeof names / sizeof *names) return names[base];
   return base == 0xff ? "unassigned" : "other";
 }

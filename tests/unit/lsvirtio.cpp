@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What lsvirtio says of devices that answer otherwise than QEMU's: which accesses to their configuration work, what does not come out of
-// a reset, words of features that repeat. From examples/lsvirtio, with a string for a console.
+// What lsvirtio says of devices that answer otherwise than QEMU's: which accesses to their configuration work, what
+// does not come out of a reset, words of features that repeat. From examples/lsvirtio, with a string for a console.
 #include <string>
 
 #include "../../examples/lsvirtio/device.hpp"
@@ -23,12 +23,18 @@ std::string report_on(rig::machine& m, form as) {
   return boot::console;
 }
 
-/// A disk whose configuration is answered only where `answers(field's width, width)`; elsewhere there is `else_byte` in every byte.
+/// A disk whose configuration is answered only where `answers(field's width, width)`; elsewhere there is `else_byte` in
+/// every byte.
 template <class Answers>
 std::string disk_that(u8 else_byte, form as, Answers&& answers) {
   rig::machine m;
-  auto& model = m.add<rig::blk_model>(seat::modern, 4, rig::blk_options{.sectors = 0x1122, .seg_max = 126, .blk_size = 512,
-                                      .topology = testing::topology_fields{.physical_block_exp = 3, .alignment_offset = 1, .min_io_size = 0x102, .opt_io_size = 7}});
+  auto& model = m.add<rig::blk_model>(
+      seat::modern, 4,
+      rig::blk_options{.sectors = 0x1122,
+                       .seg_max = 126,
+                       .blk_size = 512,
+                       .topology = testing::topology_fields{
+                           .physical_block_exp = 3, .alignment_offset = 1, .min_io_size = 0x102, .opt_io_size = 7}});
   model.exact_config_width = false;
   model.before_config_read = [&](u32 offset, u32 width) {
     u32 widest = 1;
@@ -56,8 +62,11 @@ TEST_CASE("lsvirtio: a configuration that all widths agree on is for by_field", 
   const auto any = [](u32, u32) { return true; };
   const std::string json = disk_that(0, form::json, any);
   CHECK(contains(json, "\"policy\":\"by_field\",\"policy_reason\":\"all three widths agree\""));
-  CHECK(contains(json, "{\"name\":\"capacity\",\"offset\":0,\"width\":8,\"by_byte\":\"2211000000000000\",\"by_field\":\"2211000000000000\","
-                       "\"by_dword\":\"2211000000000000\",\"agree\":true,\"number\":4386,\"value\":\"4386 sectors of 512 bytes\"}"));
+  CHECK(contains(
+      json,
+      "{\"name\":\"capacity\",\"offset\":0,\"width\":8,\"by_byte\":\"2211000000000000\",\"by_field\":"
+      "\"2211000000000000\","
+      "\"by_dword\":\"2211000000000000\",\"agree\":true,\"number\":4386,\"value\":\"4386 sectors of 512 bytes\"}"));
   CHECK(contains(json, "{\"name\":\"topology.min_io_size\",\"offset\":26,\"width\":2,\"by_byte\":\"0201\""));
   CHECK(!contains(json, "size_max"));  // not offered
   CHECK(contains(json, "\"features\":[\"BLK_SEG_MAX\",\"BLK_BLK_SIZE\",\"BLK_FLUSH\",\"BLK_TOPOLOGY\""));
@@ -69,21 +78,29 @@ TEST_CASE("lsvirtio: a configuration that all widths agree on is for by_field", 
   CHECK(!contains(text, "differ"));
 }
 
-TEST_CASE("lsvirtio: a host that answers dwords alone shows, and so does one that answers each field by its width alone", "[examples][lsvirtio]") {
+TEST_CASE(
+    "lsvirtio: a host that answers dwords alone shows, and so does one that answers each field by its width alone",
+    "[examples][lsvirtio]") {
   const std::string dwords = disk_that(0, form::json, [](u32, u32 width) { return width == 4; });
   CHECK(contains(dwords, "\"policy\":\"by_dword\",\"policy_reason\":\"only dwords are answered"));
-  CHECK(contains(dwords, "{\"name\":\"topology.physical_block_exp\",\"offset\":24,\"width\":1,\"by_byte\":\"00\",\"by_field\":\"00\","
-                         "\"by_dword\":\"03\",\"agree\":false"));
+  CHECK(contains(
+      dwords,
+      "{\"name\":\"topology.physical_block_exp\",\"offset\":24,\"width\":1,\"by_byte\":\"00\",\"by_field\":\"00\","
+      "\"by_dword\":\"03\",\"agree\":false"));
   CHECK(contains(disk_that(0xff, form::json, [](u32, u32 width) { return width == 4; }), "\"policy\":\"by_dword\""));
 
   const std::string exact = disk_that(0, form::json, [](u32 field, u32 width) { return width == field; });
   CHECK(contains(exact, "\"policy\":\"by_field\",\"policy_reason\":\"only fields are answered, each by its own width"));
 
   const std::string no_bytes = disk_that(0, form::json, [](u32 field, u32 width) { return width != 1 || field == 1; });
-  CHECK(contains(no_bytes, "\"policy\":\"by_field\",\"policy_reason\":\"bytes are not answered as wider fields are: never by_byte\""));
+  CHECK(contains(
+      no_bytes,
+      "\"policy\":\"by_field\",\"policy_reason\":\"bytes are not answered as wider fields are: never by_byte\""));
 
   const std::string no_dwords = disk_that(0, form::json, [](u32 field, u32 width) { return width < 4 || field == 4; });
-  CHECK(contains(no_dwords, "\"policy\":\"by_field\",\"policy_reason\":\"narrow fields differ from their dwords, and bytes are answered: never by_dword\""));
+  CHECK(contains(no_dwords,
+                 "\"policy\":\"by_field\",\"policy_reason\":\"narrow fields differ from their dwords, and bytes are "
+                 "answered: never by_dword\""));
 
   // Rubbish that could be anything: said, and left to the reader.
   const std::string rubbish = disk_that(0xa5, form::text, [](u32, u32 width) { return width == 4; });
@@ -92,7 +109,8 @@ TEST_CASE("lsvirtio: a host that answers dwords alone shows, and so does one tha
   CHECK(contains(rubbish, "(differ)"));
 }
 
-TEST_CASE("lsvirtio: looking accepts no feature, sets up no queue and leaves the device reset", "[examples][lsvirtio]") {
+TEST_CASE("lsvirtio: looking accepts no feature, sets up no queue and leaves the device reset",
+          "[examples][lsvirtio]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::modern, 4);
   m.function(4).clear_log();
@@ -104,7 +122,34 @@ TEST_CASE("lsvirtio: looking accepts no feature, sets up no queue and leaves the
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("lsvirtio: a device that does not come out of its reset is reported with its status, and looked at all the same", "[examples][lsvirtio]") {
+TEST_CASE("lsvirtio: on every model of a host it reads what is there, and does nothing wrong but to try all widths",
+          "[examples][lsvirtio]") {
+  for (const seat where : {seat::modern, seat::transitional, seat::legacy, seat::crosvm, seat::vmd}) {
+    INFO(rig::name(where));
+    rig::machine m;
+    m.expect_objections = true;
+    auto& disk = m.add<rig::blk_model>(where, 4, rig::blk_options{.sectors = 0x1122, .seg_max = 126});
+    const std::string json = report_on(m, form::json);
+    CHECK(contains(json, "\"type\":\"block\""));
+    CHECK(contains(json,
+                   where == seat::legacy             ? "\"interface\":\"legacy\""
+                       : where == seat::transitional ? "\"interface\":\"transitional\""
+                                                     : "\"interface\":\"modern\""));
+    CHECK(contains(json, "\"BLK_SEG_MAX\""));
+    CHECK(contains(json, "\"queues\":[128]"));
+    CHECK(contains(json, "\"value\":\"4386 sectors of 512 bytes\""));
+    CHECK(contains(json, "\"policy\":\"by_field\""));
+    CHECK(disk.status() == 0);
+    for (const std::string& one : m.objections()) {
+      INFO(one);
+      CHECK(contains(one, "PCI-05"));
+    }
+  }
+}
+
+TEST_CASE(
+    "lsvirtio: a device that does not come out of its reset is reported with its status, and looked at all the same",
+    "[examples][lsvirtio]") {
   rig::machine m;
   m.expect_objections = true;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
@@ -148,13 +193,16 @@ TEST_CASE("lsvirtio: the tables make sense, and agree with the library where it 
   CHECK(offset_of(device_type::block, "writeback") == int{blk::config::writeback.offset});
   CHECK(offset_of(device_type::block, "max_secure_erase_sectors") == int{blk::config::secure_erase.offset});
   CHECK(offset_of(device_type::block, "topology.opt_io_size") == int{blk::config::opt_io_size.offset});
+  CHECK(std::string{lsvirtio::feature_name(0, device_type::block)} == "BLK_BARRIER");
   CHECK(lsvirtio::row_for(static_cast<device_type>(14)).name == nullptr);
-  CHECK(std::string{lsvirtio::feature_name(6, device_type::iommu)} == "BYPASS_CONFIG");
+  CHECK(std::string{lsvirtio::feature_name(6, device_type::iommu)} == "IOMMU_BYPASS_CONFIG");
   CHECK(std::string{lsvirtio::feature_name(34, device_type::iommu)} == "RING_PACKED");
   CHECK(lsvirtio::feature_name(23, device_type::iommu) == nullptr);
 }
 
-TEST_CASE("lsvirtio: a device of a type that nobody has named is shown by number, with the first dwords of its configuration", "[examples][lsvirtio]") {
+TEST_CASE(
+    "lsvirtio: a device of a type that nobody has named is shown by number, with the first dwords of its configuration",
+    "[examples][lsvirtio]") {
   rig::machine m;
   m.expect_objections = true;
   m.add<rig::rng_model>(seat::modern, 4);

@@ -101,18 +101,22 @@ class Guest(unittest.TestCase):
         self.assertEqual(heard, [b"hello from the guest\n", b""])
 
     def test_lsvirtio(self):
-        """What the report says of the device, of a port that is listened to, and of one that is not, of which this host says nothing."""
+        """What the report says of the device, of a port that is listened to, and of one that is not, of which this host
+        says nothing."""
+        silence = "nobody at the other end came or answered in time; the device is well"
         with backend.serve(CID) as vsock, socket.socket(socket.AF_UNIX) as listening:
             listening.bind(f"{vsock.path(CID)}_1024")
             listening.listen()
-            for words, outcome in (({}, "connected"), ({"vsock_port": 1025}, "nobody at the other end came or answered in time; the device is well")):
+            for words, outcome in (({}, "connected"), ({"vsock_port": 1025}, silence)):
                 with self.subTest(outcome=outcome):
                     status, console = self.boot(vsock, "examples/lsvirtio", json=1, **words)
                     found = [one for one in report.objects(console) if one.get("device", {}).get("type") == "vsock"]
                     self.assertEqual((status, len(found)), (0, 1), console)
                     device, check = found[0]["device"], found[0]["check"]
-                    self.assertEqual((found[0]["ids"], device["type_number"], len(device["queues"])), ("1af4:1053", 19, 3))
-                    self.assertEqual([(one["name"], one["value"], one["agree"]) for one in device["configuration"]], [("guest_cid", str(CID), True)])
+                    self.assertEqual((found[0]["ids"], device["type_number"], len(device["queues"])),
+                                     ("1af4:1053", 19, 3))
+                    self.assertEqual([(one["name"], one["value"], one["agree"]) for one in device["configuration"]],
+                                     [("guest_cid", str(CID), True)])
                     self.assertEqual((check["verdict"], check["cid"], check["outcome"]), ("bound", CID, outcome))
                 vsock.wait()
 

@@ -86,6 +86,12 @@ def restricted(m):
                      tell=told, processor="aarch64", place=pci, tags="[FEAT-11][FEAT-12]")
         yield m.Cell(f"virt example 01_blk iommu_platform=on, {name}", "virt", "modern-only", [m.Disk(options=on, flips=True)],
                      image="examples/01_blk", processor="aarch64", place=pci, console=[r"\A\Z"])
+    yield m.Cell("virt lsvirtio iommu_platform=on: every device works in a pool", "virt", "modern-only", [m.Disk(options=on)], [m.Rng(on)],
+                 image="examples/lsvirtio", processor="aarch64", place=arm_image.Place(edits=arm_image.pool("/pcie@10000000", *place)),
+                 extra=[word for device in ("virtio-balloon-pci", "virtio-serial-pci", "virtio-net-pci,netdev=net,romfile=")
+                        for word in ("-device", f"{device},{m.VARIANTS['modern-only']},{on}")]
+                 + ["-device", "virtconsole,chardev=port", "-chardev", "null,id=port", "-netdev", "user,id=net"],
+                 console=["^  dma_pool: 0x47200000, 0xe00000 bytes$", "^  bound: 5$", "^end complete$"])
     small = arm_image.Place(edits=arm_image.pool("/pcie@10000000", ("reg", "0", "46000000", "0", "20000")))
     yield m.Cell("virt example 01_blk iommu_platform=on, a pool that is too small", "virt", "modern-only", [m.Disk(options=on)], status=1,
                  image="examples/01_blk", processor="aarch64", place=small,

@@ -35,6 +35,7 @@ struct {
   std::vector<u32> calls;
   testing::device_memory* memory = nullptr;
   u8* pool = nullptr;  // the CPU's side
+  u64 run = 0, run_size = 0;  // what was shared last
 } host;
 
 struct hypercall {
@@ -52,8 +53,13 @@ struct hypercall {
       case 0xc6000003:
         if (argument == host.refuses) return {{static_cast<u64>(-3)}};
         host.shared.push_back(argument);
-        if (host.memory != nullptr && argument >= pool_at)
-          (void)host.memory->add(argument, host.pool + (argument - pool_at), host.granule, testing::device_memory::permission::read_write);
+        if (host.memory != nullptr && argument >= pool_at) {
+          // Pages that follow one another are one piece to a device.
+          if (argument != host.run + host.run_size) host.run = argument, host.run_size = 0;
+          else (void)host.memory->remove(host.run);
+          host.run_size += host.granule;
+          REQUIRE(host.memory->add(host.run, host.pool + (host.run - pool_at), host.run_size, testing::device_memory::permission::read_write));
+        }
         return {{0}};
       case 0xc6000007: host.guarded.push_back(argument); return {{0}};
       default: FAIL("an unknown call"); return {{no}};
@@ -70,7 +76,7 @@ struct hooks {
                 static_cast<off_t>(by.data - host.pool)) == reinterpret_cast<void*>(at);
   }
 };
-using dma_type = boot::restricted_dma<hooks, 32>;
+using dma_type = boot::restricted_dma<hooks, 32, 4, 16384>;
 dma_type dma;
 
 /// Pages of a program, apart from those of others, that are its own again at the end.
@@ -171,7 +177,7 @@ void read_and_write(protected_machine& m, Device& d, blk_model& model, const pag
       CHECK(rig::expected(model, sector, data.size()) == data);
     }
   }
-  CHECK(dma.free_slots() == 32);
+  CHECK(dma.free_slots() == 36);
 }
 
 }  // namespace
@@ -274,6 +280,32 @@ TEST_CASE("restricted DMA: storage moves once, keeps no old bytes, has whole pag
   CHECK(dma.map(mine.data, 100, direction::from_device, out));  // as any buffer
   dma.unmap(out[0], 0);
   CHECK(at(0, 4 * 4096) != 0);
+}
+
+TEST_CASE("restricted DMA: large buffers take large slots while there are any, and pages beyond; a small pool has pages alone", "[boot][platform]") {
+  protected_machine m;
+  REQUIRE(dma.open(m.area()));
+  CHECK(dma.free_slots() == 36);
+  std::vector<u8> buffer(48 * 1024);
+  std::iota(buffer.begin(), buffer.end(), u8{0});
+  segment_list<40> list;
+  REQUIRE(dma.map(buffer.data(), 40000, direction::to_device, list));
+  REQUIRE(list.size() == 3);  // 16384 twice, and the rest
+  CHECK(raw(list[0].at) >= pool_at + m.pool.size - 4 * 16384);
+  REQUIRE(dma.map(buffer.data(), 100, direction::to_device, list));
+  CHECK(raw(list[3].at) < pool_at + m.pool.size - 4 * 16384);
+  REQUIRE(dma.map(buffer.data(), 20000, direction::to_device, list));  // of large ones there is one
+  CHECK(list.size() == 4 + 5);
+  std::vector<u8> seen(20000);
+  for (usize i = 4, at = 0; i < 9; at += list[i++].length) REQUIRE(m.memory.read(raw(list[i].at), seen.data() + at, list[i].length));
+  CHECK(std::equal(seen.begin(), seen.end(), buffer.begin()));
+  for (const segment& one : list) dma.unmap(one, 0);
+  CHECK(dma.free_slots() == 36);
+
+  dma = {};
+  host.memory = nullptr;
+  REQUIRE(dma.open(m.area().part(0, 2 * (32 * 4096 + 4 * 16384) - 4096)));
+  CHECK(dma.free_slots() == 32);
 }
 
 TEST_CASE("protected KVM: nothing is asked of another hypervisor, nor of one without these services", "[boot]") {

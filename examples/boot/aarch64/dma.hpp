@@ -16,7 +16,8 @@ struct dma_hooks {
     return boot::replace_pages(at, reinterpret_cast<virtio::uptr>(by.data), by.size);
   }
 };
-inline constinit restricted_dma<dma_hooks, 512> dma{};  // slots: a queue of 256 entries with two pages each, 2 MiB of the pool
+// 2 MiB of the pool for a queue of 256 entries with two pages each; 4 MiB for large transfers, in a pool of 12 MiB or more: AVF has 14.
+inline constinit restricted_dma<dma_hooks, 512, 32, 128 * 1024> dma{};
 
 /// Called before guest_main.
 inline void open_dma_pool() {

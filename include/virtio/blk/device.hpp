@@ -10,7 +10,7 @@
 // What this file leaves to others: the steps of a bring-up (device/session.hpp); the calls that all drivers of requests have, `kick` and
 // `next_completion` to `reset` (device/request_face.hpp); waiting, and completions that another call waits for
 // (device/request_queue.hpp); the ring (queue/split.hpp); where headers and status bytes lie (blk/cells.hpp); how a long transfer is
-// cut (blk/limits.hpp); discard, write zeroes, secure erase, identification, wear, write cache and topology (blk/extras.hpp).
+// cut (device/disk.hpp); discard, write zeroes, secure erase, identification, wear, write cache and topology (blk/extras.hpp).
 //
 // Spec: virtio 1.4, 5.2. Layer: blk (may include device, transport, queue, platform, base).
 #pragma once
@@ -216,21 +216,10 @@ class device : public request_face<device<P, T, Q, O>, done>, public extras<devi
     return seal(slot, chain, static_cast<u16>(chain.size() - 1), what, sector, cookie);
   }
 
-  template <class Range>
-  [[nodiscard, gnu::always_inline]] result<void> add(segments& chain, const scatter<Range>& data, direction way) const {
-    for (const Range& range : data) VIRTIO_TRY(add(chain, range, way));
-    return {};
-  }
-  /// Some of the user's data. On error nothing of the chain is mapped any more.
-  template <class Range>
-  [[nodiscard, gnu::always_inline]] result<void> add(segments& chain, const Range& range, direction way) const {
-    if (range.size() == 0) return {};
-    const u16 before = chain.size();
-    const auto mapped = set_.platform().map(range.data(), range.size(), way, chain);
-    const bool fits = chain.size() < chain.capacity();  // the status byte needs the last place
-    if (mapped && fits) [[likely]] return {};
-    requests_.release_pieces(set_, chain, 1, static_cast<u16>((mapped ? chain.size() : before) - 1));
-    return mapped || mapped.error() == errc::no_space ? errc::too_many_pieces : mapped.error();
+  /// The user's data, behind the header; the status byte needs the last place.
+  template <class Data>
+  [[nodiscard, gnu::always_inline]] result<void> add(segments& chain, const Data& data, direction way) const {
+    return requests_.add(set_, chain, 1, 1, data, way);
   }
 
   /// The beginning of every request: the header, and how much may follow.
@@ -281,16 +270,13 @@ class device : public request_face<device<P, T, Q, O>, done>, public extras<devi
     if (what == request::out && is_read_only()) return errc::read_only;
     if (data.empty()) return set_.ready();
     VIRTIO_TRY(check_range(sector, data.size()));
-    cutter cut{limits_};
-    while (!data.empty()) {
-      const bytes part = cut.next(data);
-      const auto sent = submit(what, sector, part, what == request::in ? direction::from_device : direction::to_device, 0);
-      if (!sent && sent.error() == errc::too_many_pieces && cut.shorten(part)) [[unlikely]] continue;
-      VIRTIO_TRY(wait_for(sent));
-      sector += part.size() / sector_bytes;
-      data = data.part(part.size(), data.size());
-    }
-    return {};
+    virtio::detail::cutter cut{limits_.block_size(), limits_.largest(), limits_.segments()};
+    return virtio::detail::in_requests(
+        cut, sector, data,
+        [&](u64 at, bytes part) {
+          return submit(what, at, part, what == request::in ? direction::from_device : direction::to_device, 0);
+        },
+        [this](const result<token>& sent) { return wait_for(sent); });
   }
 
   cells cells_{};

@@ -8,25 +8,8 @@
 
 namespace virtio::blk {
 
-/// Sectors of 512 bytes that follow each other.
-struct extent {
-  u64 sector = 0;
-  u64 count = 0;
-};
-
-/// A list of extents, owned by the caller; a single one is a list too.
-struct extents {
-  const extent* first = nullptr;
-  usize count = 0;
-
-  constexpr extents(const extent& one) : first{&one}, count{1} {}
-  constexpr extents(const extent* list, usize n) : first{list}, count{n} {}
-  template <usize N>
-  constexpr extents(const extent (&list)[N]) : first{list}, count{N} {}
-
-  [[nodiscard]] constexpr const extent* begin() const { return first; }
-  [[nodiscard]] constexpr const extent* end() const { return first + count; }
-};
+using virtio::extent;
+using virtio::extents;
 
 /// What can be done to extents. Each is a feature, a kind of request and three limits in config.
 enum class operation : u8 { discard, write_zeroes, secure_erase };

@@ -99,7 +99,7 @@ class extras {
   ///     for (u64 at = 0; at < count; at += disk.swept())
   ///       if (auto r = disk.discard(first + at, count - at); !r && r.error() != errc::unfinished) return r;
   [[nodiscard]] u64 swept() const { return swept_; }
-  static constexpr u32 largest_sweep = 65536;
+  static constexpr u32 largest_sweep = virtio::detail::largest_sweep;
 
   /// Stages a discard of some extents; the list may go when this returns. Errors also: `unsupported` when the device cannot,
   /// `out_of_range` beyond `limits_of(operation::discard)` too, `table_full` with more than `options::extents` of them,
@@ -163,20 +163,14 @@ class extras {
     return disk().seal(slot, chain, 0, what, 0, cookie);
   }
 
-  /// One extent of any length, by one request after the other. How many that takes is the device's to say: up to 2^64, of one that
-  /// takes a sector at a time and answers at once.
   [[nodiscard]] result<void> sweep(operation what, u64 sector, u64 count, unmap memory) {
     swept_ = 0;
     if (disk().is_read_only()) return errc::read_only;
     VIRTIO_TRY_ASSIGN(const extent_limits most, limits_of(what));
     if (count != 0) VIRTIO_TRY(disk().check_extent(sector, count));
-    for (u32 requests = 0; swept_ != count; ++requests) {
-      if (requests == largest_sweep) return errc::unfinished;
-      const extent part{sector + swept_, most.part(sector + swept_, count - swept_)};
-      VIRTIO_TRY(disk().wait_for(submit_extents(what, part, memory, 0)));
-      swept_ += part.count;
-    }
-    return {};
+    return virtio::detail::in_sweeps(
+        swept_, sector, count, [&most](u64 at, u64 left) { return most.part(at, left); },
+        [&](const extent& part) { return disk().wait_for(submit_extents(what, part, memory, 0)); });
   }
 
   u64 swept_ = 0;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-// What a disk says of itself in device config: how large it is, what one transfer may be made of, and how a longer one is cut.
+// What a disk says of itself in device config: how large it is, and what one transfer may be made of.
 // Spec: virtio 1.4, 5.2.4. Layer: blk.
 #pragma once
 
 #include <virtio/blk/protocol.hpp>
-#include <virtio/device/session.hpp>
+#include <virtio/device/disk.hpp>
 
 namespace virtio::blk {
 namespace detail {
@@ -66,12 +66,9 @@ class limits {
   [[nodiscard]] u32 block_sectors() const { return block_mask_ + 1; }            // a power of two
   [[nodiscard]] u32 block_size() const { return block_sectors() * sector_bytes; }
 
-  /// Whether these are whole blocks inside the disk. Subtraction, since sector + count may overflow.
+  /// Whether these are whole blocks inside the disk.
   [[nodiscard]] errc check(u64 sector, u64 count) const {
-    if (count == 0) return errc::invalid_argument;
-    if ((static_cast<u32>(sector | count) & block_mask_) != 0) return errc::misaligned;
-    if (sector > capacity() || count > capacity() - sector) [[unlikely]] return errc::out_of_range;
-    return errc::ok;
+    return virtio::detail::check_extent(sector, count, capacity(), block_mask_);
   }
 
  private:
@@ -85,39 +82,6 @@ class limits {
   u32 block_mask_ = 0;  // sectors in one of the disk's blocks, less one
   u32 largest_ = 0;
   u16 segments_ = 0;
-};
-
-/// Cuts a transfer of any length into requests, each as large as the device and the memory allow.
-class cutter {
- public:
-  explicit cutter(const limits& disk) : block_{disk.block_size()}, piece_{disk.largest()}, units_{disk.segments()} {}
-
-  /// What the next request takes from the front of `data`.
-  [[nodiscard, gnu::always_inline]] bytes next(bytes data) const { return data.part(0, piece_ - (place(data) & cuts_)); }
-
-  /// `part` was scattered over more pieces than one request can say. Makes the next one shorter, as many units as it may have segments;
-  /// false when it is one block already. A unit is a power of two, also where SIZE_MAX is none, so that units end where pages end: with
-  /// units of a page, a request covers a page with each segment.
-  [[nodiscard, gnu::always_inline]] bool shorten(bytes part) {
-    if (part.size() <= block_) return false;
-    u64 length;
-    do {
-      (unit_ != block_ ? unit_ : units_) /= 2;  // to one block at least, which is shorter than the part
-      cuts_ = unit_ - block_;
-      length = u64{unit_} * units_ - (place(part) & cuts_);
-    } while (length >= part.size());
-    piece_ = unit_ * units_;  // of two units or more, all but one are less than the part: 1 GiB at most
-    return true;
-  }
-
- private:
-  [[nodiscard]] static u32 place(bytes data) { return static_cast<u32>(reinterpret_cast<uptr>(data.data())); }
-
-  u32 block_;
-  u32 piece_;     // the most in one request
-  u32 cuts_ = 0;  // bits of an address that are not to be crossed
-  u32 unit_ = largest_transfer;
-  u32 units_;
 };
 
 }  // namespace virtio::blk

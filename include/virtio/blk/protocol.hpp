@@ -5,6 +5,7 @@
 
 #include <virtio/base/cells.hpp>
 #include <virtio/base/features.hpp>
+#include <virtio/device/disk.hpp>
 #include <virtio/transport/config_field.hpp>
 
 namespace virtio::blk {
@@ -68,8 +69,7 @@ inline constexpr config_field<u32> secure_erase{0x3c};
 static_assert(write_zeroes.offset - discard.offset == secure_erase.offset - write_zeroes.offset);
 }  // namespace config
 
-/// Every sector number and the capacity count these, whatever the disk's own block size.
-inline constexpr u32 sector_bytes = 512;
+using virtio::sector_bytes;
 
 /// The length of a disk's identification string, which is not terminated when it fills them all.
 inline constexpr usize id_bytes = 20;

@@ -82,6 +82,26 @@ class request_queue {
     return ring(set).reserve();
   }
 
+  /// Appends some of a request's user data to its chain: the first `first` pieces, and `behind` of the places at the end, are the
+  /// driver's. On error no user buffer of the chain is mapped any more. Errors: `too_many_pieces`; those of the platform's `map`.
+  template <class Range>
+  [[nodiscard, gnu::always_inline]] static result<void> add(const Set& set, segments& chain, u16 first, u16 behind, const Range& range,
+                                                            direction way) {
+    if (range.size() == 0) return {};
+    const u16 before = chain.size();
+    const auto mapped = set.platform().map(range.data(), range.size(), way, chain);
+    const bool fits = chain.size() + behind <= chain.capacity();
+    if (mapped && fits) [[likely]] return {};
+    release_pieces(set, chain, first, static_cast<u16>((mapped ? chain.size() : before) - first));
+    return mapped || mapped.error() == errc::no_space ? errc::too_many_pieces : mapped.error();
+  }
+  template <class Range>
+  [[nodiscard, gnu::always_inline]] static result<void> add(const Set& set, segments& chain, u16 first, u16 behind,
+                                                            const scatter<Range>& data, direction way) {
+    for (const Range& range : data) VIRTIO_TRY(add(set, chain, first, behind, range, way));
+    return {};
+  }
+
   /// Stages the chain for `slot`. `payload` segments from index `first` on are user buffers; on error they are unmapped.
   [[nodiscard]] result<token> stage(Set& set, u16 slot, const segments& chain, u16 first, u16 payload, u64 cookie) {
     const result<token> staged = ring(set).stage(slot, chain, cookie);

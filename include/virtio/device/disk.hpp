@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT
+// What drivers of disks have in common, whatever a disk's requests look like: sectors, extents, what a transfer must keep to, and how a
+// long one is cut into requests.
+// Layer: device.
+#pragma once
+
+#include <virtio/device/request_queue.hpp>
+
+namespace virtio {
+
+/// Every sector number and every capacity count these, whatever the disk's own block size.
+inline constexpr u32 sector_bytes = 512;
+
+/// Sectors of 512 bytes that follow each other.
+struct extent {
+  u64 sector = 0;
+  u64 count = 0;
+};
+
+/// A list of extents, owned by the caller; a single one is a list too.
+struct extents {
+  const extent* first = nullptr;
+  usize count = 0;
+
+  constexpr extents(const extent& one) : first{&one}, count{1} {}
+  constexpr extents(const extent* list, usize n) : first{list}, count{n} {}
+  template <usize N>
+  constexpr extents(const extent (&list)[N]) : first{list}, count{N} {}
+
+  [[nodiscard]] constexpr const extent* begin() const { return first; }
+  [[nodiscard]] constexpr const extent* end() const { return first + count; }
+};
+
+namespace detail {
+
+/// Whether these are whole blocks, of `block_mask` and one sectors, inside a disk of `capacity` sectors. Subtraction, since
+/// sector + count may overflow.
+[[nodiscard]] constexpr errc check_extent(u64 sector, u64 count, u64 capacity, u32 block_mask) {
+  if (count == 0) return errc::invalid_argument;
+  if ((static_cast<u32>(sector | count) & block_mask) != 0) return errc::misaligned;
+  if (sector > capacity || count > capacity - sector) [[unlikely]] return errc::out_of_range;
+  return errc::ok;
+}
+
+/// Cuts a transfer of any length into requests, each as large as the device and the memory allow.
+class cutter {
+ public:
+  /// Of a disk with blocks of so many bytes, a power of two; a request takes `largest` bytes, whole blocks, in `segments` pieces.
+  cutter(u32 block, u32 largest, u16 segments) : block_{block}, piece_{largest}, units_{segments} {}
+
+  /// What the next request takes from the front of `data`.
+  [[nodiscard, gnu::always_inline]] bytes next(bytes data) const { return data.part(0, piece_ - (place(data) & cuts_)); }
+
+  /// `part` was scattered over more pieces than one request can say. Makes the next one shorter, as many units as it may have segments;
+  /// false when it is one block already. A unit is a power of two, also where SIZE_MAX is none, so that units end where pages end: with
+  /// units of a page, a request covers a page with each segment.
+  [[nodiscard, gnu::always_inline]] bool shorten(bytes part) {
+    if (part.size() <= block_) return false;
+    u64 length;
+    do {
+      (unit_ != block_ ? unit_ : units_) /= 2;  // to one block at least, which is shorter than the part
+      cuts_ = unit_ - block_;
+      length = u64{unit_} * units_ - (place(part) & cuts_);
+    } while (length >= part.size());
+    piece_ = unit_ * units_;  // of two units or more, all but one are less than the part: 1 GiB at most
+    return true;
+  }
+
+ private:
+  [[nodiscard]] static u32 place(bytes data) { return static_cast<u32>(reinterpret_cast<uptr>(data.data())); }
+
+  u32 block_;
+  u32 piece_;     // the most in one request
+  u32 cuts_ = 0;  // bits of an address that are not to be crossed
+  u32 unit_ = largest_transfer;
+  u32 units_;
+};
+
+/// A transfer of any length: `submit(sector, part)` makes one request after the other, and `wait(submitted)` waits for its end.
+template <class Submit, class Wait>
+[[nodiscard, gnu::always_inline]] inline result<void> in_requests(cutter& cut, u64 sector, bytes data, Submit&& submit, Wait&& wait) {
+  while (!data.empty()) {
+    const bytes part = cut.next(data);
+    const auto sent = submit(sector, part);
+    if (!sent && sent.error() == errc::too_many_pieces && cut.shorten(part)) [[unlikely]] continue;
+    VIRTIO_TRY(wait(sent));
+    sector += part.size() / sector_bytes;
+    data = data.part(part.size(), data.size());
+  }
+  return {};
+}
+
+/// The most requests that one call for an extent makes.
+inline constexpr u32 largest_sweep = 65536;
+
+/// One extent of any length, by one request after the other: `part(sector, count)` says how much the next one takes, `send(extent)` makes
+/// it. How many that takes is the device's to say: up to 2^64, of one that takes a block at a time and answers at once. `swept` counts
+/// what is done. Errors: those of `send`; `unfinished`, there is more to do.
+template <class Part, class Send>
+[[nodiscard, gnu::always_inline]] inline result<void> in_sweeps(u64& swept, u64 sector, u64 count, Part&& part, Send&& send) {
+  for (u32 requests = 0; swept != count; ++requests) {
+    if (requests == largest_sweep) return errc::unfinished;
+    const extent next{sector + swept, part(sector + swept, count - swept)};
+    VIRTIO_TRY(send(next));
+    swept += next.count;
+  }
+  return {};
+}
+
+}  // namespace detail
+}  // namespace virtio

@@ -11,5 +11,6 @@
 #include <virtio/platform/bounce.hpp>
 #include <virtio/platform/identity.hpp>
 #include <virtio/rng.hpp>
+#include <virtio/scsi.hpp>
 #include <virtio/version.hpp>
 #include <virtio/vsock.hpp>

@@ -23,6 +23,7 @@ using native_ring_with_tables = split_queue<64, virtio::ring_options{.indirect =
 using native_ring_of_the_device = split_queue<16, virtio::ring_options{.ring_entries = 1024, .order = native_order}>;
 
 constexpr virtio::console::limits one_port{.name_bytes = 8}, some_ports{.ports = 3, .receive_bytes = 64, .send_bytes = 64};
+constexpr virtio::scsi::options few_units{.segments = 4, .units = 12};
 constexpr virtio::net::options few_frames{.receive_buffers = 8, .receive_bytes = 500, .send_buffers = 4};
 constexpr virtio::vsock::limits few_sockets{.connections = 3, .receive_buffer = 4096, .send_packets = 2, .messages = true};
 
@@ -75,6 +76,17 @@ virtio::errc all_of_a_balloon(Balloon& balloon, virtio::bytes memory) {
   return hinted.error();
 }
 
+template <class Host>
+virtio::errc all_of_a_host(Host& host, virtio::bytes into) {
+  virtio::scsi::unit<Host> unit{};
+  static_assert(virtio::block_storage<virtio::scsi::unit<Host>>);
+  VIRTIO_TRY(host.scan([&](const virtio::scsi::found& one) { (void)unit.open(host, one.where); }));
+  const virtio::bytes pieces[] = {into, into};
+  VIRTIO_TRY(unit.submit_read(0, virtio::scatter<virtio::bytes>{pieces}));
+  VIRTIO_TRY(unit.submit_discard(virtio::extent{.sector = 0, .count = 8}));
+  return unit.drain([](const virtio::scsi::done&) {}).error();
+}
+
 template <class Console>
 virtio::errc all_of_a_console(Console& console, virtio::bytes into) {
   const auto done = [&] { return console.find_named(into).has_value(); };
@@ -123,11 +135,17 @@ virtio::errc all_of_discovery(const Board& board, Disk& disk, virtio::dma_region
 #define DISK(name, board, transport, queue)                                               \
   DISK_OBJECT(name##_disk, virtio::blk::device<board, transport, queue>);                 \
   template virtio::usize all_of_a_disk(virtio::blk::device<board, transport, queue>&)
+#define HOST(name, board, transport, queue)                                               \
+  template class virtio::request_face<virtio::scsi::device<board, transport, queue, few_units>, virtio::scsi::done>; \
+  OBJECT(name##_host, virtio::scsi::device<board, transport, queue, few_units>);          \
+  template class virtio::scsi::unit<virtio::scsi::device<board, transport, queue, few_units>>; \
+  template virtio::errc all_of_a_host(virtio::scsi::device<board, transport, queue, few_units>&, virtio::bytes)
 #define CONSOLE(name, ...)                                                                \
   OBJECT(name, __VA_ARGS__);                                                              \
   template virtio::errc all_of_a_console(__VA_ARGS__&, virtio::bytes)
 #define SMALL(name, board, transport, queue)                                              \
   ENTROPY_OBJECT(name##_entropy, virtio::rng::device<board, transport, queue>);           \
+  HOST(name, board, transport, queue);                                                    \
   OBJECT(name##_balloon, virtio::balloon::device<board, transport, queue>);               \
   template virtio::errc all_of_a_balloon(virtio::balloon::device<board, transport, queue>&, virtio::bytes); \
   CONSOLE(name##_console, virtio::console::device<board, transport, queue, one_port>);    \

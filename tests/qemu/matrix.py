@@ -45,6 +45,7 @@ import net_cells  # noqa: E402
 import packed_cells  # noqa: E402
 import register_cells  # noqa: E402
 import ring_cells  # noqa: E402
+import scsi_cells  # noqa: E402
 import storage_daemon  # noqa: E402
 import virt_cells  # noqa: E402
 
@@ -541,7 +542,7 @@ def example_cells():
 
 
 MORE = (balloon_cells, block_cells, boot_cells, console_cells, demo_cells, packed_cells, ring_cells, register_cells, i386_cells, mmio_cells, net_cells,
-        virt_cells, interrupt_cells, hotplug_cells, memory_cells, lsvirtio_cells)
+        virt_cells, interrupt_cells, hotplug_cells, memory_cells, lsvirtio_cells, scsi_cells)
 
 
 def cells(qemu):

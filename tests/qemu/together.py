@@ -97,7 +97,7 @@ def batches(version, processor):
 
 def drivers(cell):
     """The drivers that a cell is about: those of its devices, or the one that an example without any is about."""
-    return [name for name, devices in (("blk", cell.disks), ("rng", cell.rngs), ("balloon", ()), ("console", ()), ("net", ()))
+    return [name for name, devices in (("blk", cell.disks), ("rng", cell.rngs), ("balloon", ()), ("console", ()), ("net", ()), ("scsi", ()))
             if devices or re.search(rf"(examples/.*|qemu)_{name}", cell.image)]
 
 

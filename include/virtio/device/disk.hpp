@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What drivers of disks have in common, whatever a disk's requests look like: sectors, extents, what a transfer must keep to, and how a
-// long one is cut into requests.
+// long one is cut into requests. And what a program may ask of any of them.
 // Layer: device.
 #pragma once
 
@@ -10,6 +10,35 @@ namespace virtio {
 
 /// Every sector number and every capacity count these, whatever the disk's own block size.
 inline constexpr u32 sector_bytes = 512;
+
+/// A disk that is up: what a program needs of it, and what `blk::device` and `scsi::unit` both have. How a disk comes up differs.
+template <class D>
+concept block_storage = requires(D d, const D c, u64 sector, bytes to, const_bytes from, scatter<bytes> parts, scatter<const_bytes> pieces,
+                        token which) {
+  { c.capacity() } -> same_as<u64>;
+  { c.is_read_only() } -> same_as<bool>;
+  { c.block_size() } -> same_as<u32>;
+  { c.has_write_cache() } -> same_as<bool>;
+  { c.largest_request() } -> same_as<u32>;
+  { c.most_pieces() } -> same_as<u16>;
+  { d.read(sector, to) } -> same_as<result<void>>;
+  { d.write(sector, from) } -> same_as<result<void>>;
+  { d.flush() } -> same_as<result<void>>;
+  { d.discard(sector, sector) } -> same_as<result<void>>;
+  { c.swept() } -> same_as<u64>;
+  { d.submit_read(sector, to, sector) } -> same_as<result<token>>;
+  { d.submit_read(sector, parts, sector) } -> same_as<result<token>>;
+  { d.submit_write(sector, from, sector) } -> same_as<result<token>>;
+  { d.submit_write(sector, pieces, sector) } -> same_as<result<token>>;
+  { d.submit_flush(sector) } -> same_as<result<token>>;
+  { c.in_flight() } -> same_as<u16>;
+  d.kick();
+  { d.next_completion()->which } -> same_as<token&>;
+  { d.next_completion()->cookie } -> same_as<u64&>;
+  { d.wait_next()->status } -> same_as<errc&>;
+  { d.wait(which) } -> same_as<result<void>>;
+  { d.refresh() } -> same_as<result<void>>;
+};
 
 /// Sectors of 512 bytes that follow each other.
 struct extent {

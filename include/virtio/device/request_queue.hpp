@@ -43,6 +43,9 @@ class mapped_pieces<P, Slots, Pieces> {
   void unmap(const P&, u16, u32) {}
 };
 
+/// Nothing but a reset ends a request that takes too long.
+struct no_rescue {};
+
 }  // namespace detail
 
 /// What becomes of a request that was waited for, when the device keeps its buffers and a later reset gives them back: the user takes its
@@ -148,7 +151,10 @@ class request_queue {
   /// Waits for one request; others that end meanwhile are parked. The answer's error is set when the device was reset, its
   /// buffers are safe then. Errors: `stale_handle`; `device_broken` when the device will not reset and keeps the buffers: the
   /// request ends with a later reset then, as `canceled` for a user, and without a word when it is a call's own.
-  [[nodiscard]] errc wait(Set& set, token mine, waiting why, answer& ended, owner whose) {
+  /// Ahead of a reset for a request that takes too long, `rescue(attempt)` may end it in another way, and be asked again; true: the
+  /// device says that it has ended.
+  template <class Rescue = detail::no_rescue>
+  [[nodiscard]] errc wait(Set& set, token mine, waiting why, answer& ended, owner whose, Rescue&& rescue = {}) {
     if (!set.is_up()) [[unlikely]] settle(set);
     if (!ring(set).is_live(mine)) return errc::stale_handle;
     if (is_parked(mine.slot)) {
@@ -167,6 +173,16 @@ class request_queue {
       return errc::ok;
     };
     errc problem = wait_until(set, why, turn, over);
+    if constexpr (!same_as<detail::bare<Rescue>, detail::no_rescue>) {
+      for (u32 attempt = 0; problem == errc::timed_out && set.is_up() && rescue(attempt); ++attempt) {
+        patience left;
+        do {
+          left.renewed = false;
+          problem = turn(left);
+        } while (problem == errc::ok && left.renewed);
+        if (problem == errc::ok && !over) problem = errc::timed_out;
+      }
+    }
     if (problem == errc::ok) return problem;
     if (set.is_up()) problem = fall(set, problem);
     if (!is_parked(mine.slot)) {

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT
+// Where the driver's own parts of requests lie in DMA memory: for each slot of the request queue the command, a list of one extent, and
+// the response; and once, for commands of the driver's own, one of which is out at a time, room for an answer, and a control request.
+// Spec: virtio 1.4, 5.6.6. Layer: scsi.
+#pragma once
+
+#include <virtio/platform/dma.hpp>
+#include <virtio/scsi/commands.hpp>
+#include <virtio/scsi/sense.hpp>
+
+namespace virtio::scsi {
+
+/// That memory, for requests in byte order `Order` in `Slots` slots, with room for a list of `Units`. A view; all-zero: of nothing.
+template <byte_order Order, u32 Slots, u16 Units>
+class request_cells {
+  struct slot_cells {
+    command_cells<Order> command;
+    to_device<u8> list[unmap_list_bytes];
+    response_cells<Order> response;
+  };
+  struct control {
+    control_cells<Order> request;
+    from_device<u8> response;
+  };
+  static constexpr usize answer_at = sizeof(slot_cells) * Slots;
+  static constexpr usize control_at = virtio::detail::round_up(answer_at + list_bytes(Units), alignof(control));
+
+ public:
+  static constexpr u32 answer_bytes = list_bytes(Units);
+  static constexpr u64 exact_bytes = u64{sizeof(slot_cells)} * Slots + answer_bytes + sizeof(control) + alignof(control);
+  static constexpr usize bytes = control_at + sizeof(control);
+
+  constexpr request_cells() = default;
+  constexpr explicit request_cells(const dma_area& area) : area_{area} {}
+
+  // Where the device finds them.
+  [[nodiscard]] dma_addr command_at(u16 slot) const { return at(slot) + __builtin_offsetof(slot_cells, command); }
+  [[nodiscard]] dma_addr list_at(u16 slot) const { return at(slot) + __builtin_offsetof(slot_cells, list); }
+  [[nodiscard]] dma_addr response_at(u16 slot) const { return at(slot) + __builtin_offsetof(slot_cells, response); }
+  [[nodiscard]] dma_addr room_at() const { return area_.at + answer_at; }
+  [[nodiscard]] dma_addr control_request_at() const { return area_.at + control_at; }
+  [[nodiscard]] dma_addr control_response_at() const { return area_.at + control_at + __builtin_offsetof(control, response); }
+
+  /// The slot's command, and a response in which the device has written nothing yet. The tag is the slot's number: no two requests in
+  /// flight have the same.
+  void write(u16 slot, address unit, const command& what) const {
+    slot_cells& cells = at_slot(slot);
+    cells.command.lun.store(unit);
+    cells.command.id.store(slot);
+    cells.command.task_attribute.store(0);
+    cells.command.priority.store(0);
+    cells.command.reference.store(0);
+    for (u32 i = 0; i < cdb_bytes; ++i) cells.command.cdb[i].store(i < longest_command ? what.bytes[i] : u8{0});
+    cells.response.sense_length.clear_before_use();
+    cells.response.residual.clear_before_use();
+    cells.response.response.clear_before_use(static_cast<u8>(response::unwritten));
+  }
+  void write_list(u16 slot, const unmap_list& list) const {
+    for (u32 i = 0; i < unmap_list_bytes; ++i) at_slot(slot).list[i].store(list.bytes[i]);
+  }
+  /// What the device says of the slot's request. Of sense data no more is believed than fits.
+  template <class Barriers>
+  [[nodiscard]] failure fetch(u16 slot, u32 sense_size, u32& residual) const {
+    const response_cells<Order>& cells = at_slot(slot).response;
+    failure how;
+    // Unchecked: numbers that are compared with known ones, and nothing else.
+    how.response = static_cast<response>(cells.response.template fetch<Barriers>().unchecked());
+    residual = cells.residual.template fetch<Barriers>().unchecked();
+    if (how.response != response::ok) return how;
+    how.status = static_cast<status>(cells.status.template fetch<Barriers>().unchecked());
+    if (how.status != status::check_condition) return how;
+    const auto byte = [&cells](u32 i) { return cells.sense[i].template fetch<Barriers>().unchecked(); };
+    how.sense = parse_sense(byte, cells.sense_length.template fetch<Barriers>().clamped(sense_size));
+    return how;
+  }
+
+  /// The room for an answer: all zeroes, ahead of a command; what is not written stays so.
+  void clear_room() const {
+    for (u32 i = 0; i < answer_bytes; ++i) room()[i].clear_before_use();
+  }
+  /// `size` bytes of an answer as one number.
+  template <class Barriers>
+  [[nodiscard, gnu::noinline]] untrusted<u64> answer(u32 from, u32 size) const {
+    u64 value = 0;
+    for (u32 i = 0; i < size; ++i) value = value << 8 | room()[from + i].template fetch<Barriers>().unchecked();
+    return untrusted<u64>{value};
+  }
+
+  void write_control(task_function what, address unit, u64 id) const {
+    auto& cells = *reinterpret_cast<control*>(area_.data + control_at);
+    cells.request.type.store(task_management);
+    cells.request.subtype.store(static_cast<u32>(what));
+    cells.request.lun.store(unit);
+    cells.request.id.store(id);
+    cells.response.clear_before_use(static_cast<u8>(response::unwritten));
+  }
+  template <class Barriers>
+  [[nodiscard]] response control_response() const {
+    return static_cast<response>(reinterpret_cast<control*>(area_.data + control_at)->response.template fetch<Barriers>().unchecked());
+  }
+
+ private:
+  [[nodiscard]] slot_cells& at_slot(u16 slot) const { return reinterpret_cast<slot_cells*>(area_.data)[slot]; }
+  [[nodiscard]] dma_addr at(u16 slot) const { return area_.at + sizeof(slot_cells) * slot; }
+  [[nodiscard]] from_device<u8>* room() const { return reinterpret_cast<from_device<u8>*>(area_.data + answer_at); }
+
+  dma_area area_{};
+};
+
+}  // namespace virtio::scsi

@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: MIT
+// SCSI host driver: the way to logical units behind a virtio device, disks and CD drives. `device` brings the host up, finds its units,
+// sends commands and says how they ended; scsi/unit.hpp is one unit with the calls of a disk.
+//
+// A request is a chain of a command that the device reads, the user's data, and a response that the device writes, ahead of the data
+// where it writes that, too. Commands and responses live in DMA storage, one of each per slot of the queue. Task management has a queue
+// of its own, which aborts what takes too long; a third one brings events: units that come, go and change.
+// A call that waits repeats a command that the unit could not take yet, within bounds. What the engine submits comes back as it ended.
+//
+// What this file leaves to others: commands and their answers (scsi/commands.hpp), how they fail (scsi/sense.hpp), where the driver's
+// parts of requests lie (scsi/cells.hpp); what it has in common with all drivers of requests (device/request_face.hpp).
+// Spec: virtio 1.4, 5.6. Layer: scsi (may include device, transport, queue, platform, base).
+#pragma once
+
+#include <virtio/device/buffer_pool.hpp>
+#include <virtio/device/request_face.hpp>
+#include <virtio/scsi/cells.hpp>
+
+namespace virtio::scsi {
+
+/// Choices that change a driver's layout.
+struct options {
+  u16 segments = 16;  // the most pieces of memory that one command's data may be scattered over, where the device takes as many
+  u16 units = 64;     // of one target that a scan finds
+};
+
+/// How one command ended. `status` is `ok`, or what `error_of(how)` says; `canceled` also when the device was reset first. In every case
+/// the buffers are the caller's again.
+struct done {
+  token which{};
+  u64 cookie = 0;
+  errc status = errc::ok;
+  failure how{};
+};
+
+template <class Device>
+class unit;
+
+/// A SCSI host, driven through transport `T` with queues `Q` on platform `P`. All-zero until `start`. One context owns it and its units;
+/// an interrupt handler may call `acknowledge_interrupt` alone.
+template <platform P, transport T, queue_format Q, options O = options{}>
+class device : public request_face<device<P, T, Q, O>, done> {
+  using face = request_face<device, done>;
+  friend face;
+  friend class unit<device>;
+  static_assert(O.segments >= 1 && O.units >= 12, "a list of 12 units is the room for the other answers of a unit");
+  static_assert(O.segments <= 0xfffd, "a request has a command and a response besides its segments, 65535 pieces in all");
+
+  using set = queue_set<P, T, Q, queue_numbers>;
+  using ring = typename set::ring_type;
+  using cells = request_cells<ring::order, ring::slots, O.units>;
+  using barriers = typename P::barriers;
+  // 10 to 15 buffers are enough for events (5.6.6.3); their size may grow with features, which are not accepted.
+  using event_pool = buffer_pool<16, 32>;
+  using event_type = event_cells<ring::order>;
+  static constexpr usize events_at = set::dma_bytes, cells_at = events_at + event_pool::dma_bytes;
+  static constexpr u32 longest_list = O.segments + 2u;  // data, a command and a response
+  static_assert(cells_at + cells::exact_bytes < 0x8000'0000, "the DMA storage of a scsi::device must stay below 2 GiB");
+
+ public:
+  using location = typename T::location;
+  using face::features;
+
+  /// DMA storage that this type needs: `constinit virtio::dma_storage<host_t::dma_bytes> host_dma;`
+  static constexpr usize dma_bytes = cells_at + cells::bytes;
+
+  /// Brings the host up: reset, features, queues, limits, DRIVER_OK. Finds no unit yet. `storage` belongs to the device until `reset` or
+  /// `hand_off` succeeds, or `start` itself fails with anything but `device_broken`. May be called again at any time; units are to be
+  /// opened again then. Errors and waits: as `blk::device::start`.
+  [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
+                                   const interrupt_vectors& interrupts = {}) {
+    constexpr feature_plan plan{.wanted = feature_set{feature::hotplug, feature::change}};
+    dma_area area;
+    out_ = 0;
+    ++starts_;
+    VIRTIO_TRY(requests_.forget(set_, request_queue_number));
+    VIRTIO_TRY(set_.forget());
+    VIRTIO_TRY(set_.begin(platform, where, storage, dma_bytes, device_type::scsi, plan, interrupts, area));
+    for (u16 queue = 0; queue < queue_numbers; ++queue)
+      VIRTIO_TRY(set_.set_up(queue, queue, area, interrupts, queue + 1u));  // as many descriptors as its shortest chain
+    cells_ = cells{area.part(cells_at, cells::bytes)};
+    events_.start(area.part(events_at, event_pool::dma_bytes));
+
+    verdict wrong;
+    if (const auto said = read_limits(wrong); !said) return set_.refuse(wrong, said.error());
+    set_.go();
+    post_events();
+    return {};
+  }
+
+  /// Looks for units at every target, and calls `take(found)` for each; returns how many there are. A target that lists its units is
+  /// believed, `options::units` of them at most; at one that cannot, numbers are tried from 0 on up to the first without a unit.
+  /// Waits, for one command a target at least: 256 of them at QEMU's host. Errors: those of the device, as of `unit::read`.
+  template <callable_with<found> F>
+  [[nodiscard]] result<u32> scan(F&& take) {
+    u32 count = 0;
+    for (u32 target = 0; target <= last_target_; ++target) {
+      VIRTIO_TRY_ASSIGN(const u32 here, scan_target(static_cast<u8>(target), take));
+      count += here;
+    }
+    return count;
+  }
+  /// The same for one target, after an event of it for example.
+  template <callable_with<found> F>
+  [[nodiscard]] result<u32> scan_target(u8 target, F&& take) {
+    u16 list[O.units];
+    VIRTIO_TRY_ASSIGN(const u32 listed, list_units(target, list));
+    u32 count = 0;
+    for (u32 i = 0; i < listed; ++i) {
+      const auto one = inquire({.lun = list[i], .target = target});
+      if (one) {
+        take(*one);
+        ++count;
+      } else if (!set_.is_up()) {
+        return one.error();
+      } else if (listed_by_number_) {
+        break;  // tried one by one, and here they end
+      }
+    }
+    return count;
+  }
+  /// What is at an address. Waits. Errors: `not_found`; as `unit::read`.
+  [[nodiscard]] result<found> inquire(address where) {
+    if (const errc how = ask(where, inquiry, 36); how != errc::ok) return how;
+    const u8 first = static_cast<u8>(answered(0, 1));
+    if (first >> 5 != 0) return errc::not_found;  // another qualifier: there could be a unit, and is none
+    found one{where, static_cast<kind>(first & 0x1f)};
+    for (u32 i = 0; i < sizeof one.vendor; ++i) one.vendor[i] = static_cast<char>(answered(8 + i, 1));
+    for (u32 i = 0; i < sizeof one.product; ++i) one.product[i] = static_cast<char>(answered(16 + i, 1));
+    return one;
+  }
+
+  /// How the last command ended whose end a call has taken, in detail.
+  [[nodiscard]] const failure& last_failure() const { return why_; }
+  /// The last UNIT ATTENTION that any command ended with, calls that waited and asked again included; all-zero, there was none.
+  [[nodiscard]] const failure& last_attention() const { return attention_; }
+
+  /// The next event, without waiting. Errors: `not_ready`; `not_started`, `device_misbehaved`.
+  [[nodiscard]] result<event> next_event() {
+    VIRTIO_TRY(set_.ready());
+    for (u32 i = 0; i < event_pool::count; ++i) {  // a device may send any number of empty ones
+      buffer_index one;
+      u32 length;  // not asked: devices report different things there, and what was not written is zero
+      const errc got = event_pool::arrived(set_[event_queue], one, length);
+      if (got != errc::ok) return got == errc::not_ready ? got : requests_.fall(set_, got);
+      const result<event> said = read_event(events_.template cells<event_type>(one));
+      events_.give_back(one);
+      post_events();
+      if (said) return said;
+    }
+    return errc::not_ready;
+  }
+
+  /// Aborts a command: by ABORT TASK, or where that fails by a reset of its unit, which ends the unit's other commands, too. The command
+  /// comes out of `next_completion` or `wait` all the same, as `canceled`, or as done if it was faster. Waits. Errors: `stale_handle`; `unsupported`,
+  /// `io_error`: the device did neither; as `unit::read`.
+  [[nodiscard]] result<void> abort(token which) {
+    if (!set_[request_queue_number].is_live(which)) return errc::stale_handle;
+    const errc how = control(task_function::abort_task, who_[which.slot], which.slot);
+    if (how == errc::ok || !set_.is_up()) return how;
+    return control(task_function::logical_unit_reset, who_[which.slot], 0);
+  }
+  /// Resets a unit: its commands end as `canceled`. Waits. Errors: `not_found`; as `abort`.
+  [[nodiscard]] result<void> reset_unit(address where) { return control(task_function::logical_unit_reset, where, 0); }
+
+  /// Asks for an interrupt at the next completion or event. True: something is there already, look again before sleeping.
+  [[nodiscard]] bool arm() {
+    const bool some = set_.arm(event_queue);
+    return requests_.arm(set_) || some;
+  }
+
+  /// Waits for one command; others that end meanwhile are kept for `next_completion`. One that takes longer than the platform waits is
+  /// aborted, as by `abort`: the device goes on where that is done in time, else it is reset. Errors: as `unit::read`, `stale_handle`.
+  [[nodiscard]] result<void> wait(token which) { return end_of(which, owner::user); }
+
+ private:
+  using face::await;
+
+  // Where a command's data is.
+  struct payload {
+    enum class place : u8 { user, room, list };
+    place from = place::user;
+    bytes user{};  // of `room` its size counts
+    const unmap_list* list = nullptr;
+    [[nodiscard]] usize size() const { return from == place::list ? unmap_list_bytes : user.size(); }
+  };
+
+  struct picture {
+    u32 of[7]{};  // the first fields, in their order
+    u32 target = 0, lun = 0;
+    [[nodiscard]] friend constexpr bool operator==(const picture&, const picture&) = default;
+  };
+  [[nodiscard]] result<void> read_limits(verdict& why) {
+    picture said;
+    auto& transport = set_.session().transport();
+    const auto fill_in = [&transport](picture& all) -> result<void> {
+      for (u32 i = 0; i < 7; ++i) {
+        VIRTIO_TRY_ASSIGN(all.of[i], read_field(transport, config_field<u32>{config::num_queues.offset + 4 * i}));
+      }
+      VIRTIO_TRY_ASSIGN(all.target, read_field(transport, config::max_target));
+      VIRTIO_TRY_ASSIGN(all.lun, read_field(transport, config::max_lun));
+      return {};
+    };
+    const auto of = [&said](config_field<u32> field) { return said.of[field.offset / 4]; };
+    why = verdict::config_unreadable;
+    VIRTIO_TRY(read_config(transport, said, fill_in));
+    // The sizes of a device that was reset, and of no other: they are part of the layout.
+    if (of(config::sense_size) != sense_bytes) VIRTIO_TRY(settle_size(config::sense_size, sense_bytes, why));
+    if (of(config::cdb_size) != cdb_bytes) VIRTIO_TRY(settle_size(config::cdb_size, cdb_bytes, why));
+    // Zero says nothing: as little as any device takes, or no limit of its own.
+    const u16 chain = virtio::detail::smaller(static_cast<u16>(set_[request_queue_number].longest_chain() - 2), O.segments);
+    const auto at_least_one = [](u32 value) { return value == 0 ? 1u : value; };
+    segments_ = static_cast<u16>(virtio::detail::smaller(u32{chain}, at_least_one(of(config::seg_max))));
+    most_ = static_cast<u16>(virtio::detail::smaller(u32{ring::slots}, at_least_one(of(config::cmd_per_lun))));
+    const u32 sectors = of(config::max_sectors);
+    largest_ = sectors == 0 ? largest_transfer
+                            : virtio::detail::smaller(sectors, largest_transfer / sector_bytes) * sector_bytes;
+    last_target_ = static_cast<u8>(virtio::detail::smaller(said.target, u32{last_target}));
+    last_lun_ = static_cast<u16>(virtio::detail::smaller(said.lun, u32{last_lun}));
+    return {};
+  }
+  [[nodiscard]] result<void> settle_size(config_field<u32> field, u32 size, verdict& why) {
+    auto& transport = set_.session().transport();
+    VIRTIO_TRY(write_field(transport, field, size));
+    VIRTIO_TRY_ASSIGN(const u32 now, read_field(transport, field));
+    why = now == size ? why : verdict::limits_unusable;
+    return now == size ? errc::ok : errc::unsupported;
+  }
+
+  // Commands -------------------------------------------------------------------------------------------------------------
+
+  /// Command, data and response become a chain. `exact`: fewer bytes than it asks for are a failure.
+  template <class Data>
+  [[nodiscard]] result<token> submit(address where, const command& what, const Data& from, direction way, u64 cookie) {
+    if (out_ >= most_) [[unlikely]] return set_.is_up() ? errc::queue_full : errc::not_started;
+    VIRTIO_TRY_ASSIGN(const u16 slot, requests_.reserve(set_));
+    segment room[longest_list];
+    segments chain{room};
+    const bool is_read = way == direction::from_device;
+    chain.append(cells_.command_at(slot), sizeof(command_bytes), direction::to_device);
+    if (is_read) append_response(chain, slot);
+    chain.limit_count(static_cast<u16>(segments_ + 2));
+    const u16 first = chain.size();
+    VIRTIO_TRY(add(chain, first, slot, from, way));
+    const u16 pieces = maps(from) ? static_cast<u16>(chain.size() - first) : u16{0};
+    if (!is_read) append_response(chain, slot);
+    cells_.write(slot, where, what);
+    who_[slot] = where;
+    exact_[slot] = maps(from);
+    const result<token> staged = requests_.stage(set_, slot, chain, first, pieces, cookie);
+    if (staged) [[likely]] ++out_;
+    return staged;
+  }
+  using command_bytes = u8[__builtin_offsetof(command_cells<byte_order::little>, cdb) + cdb_bytes];
+  [[gnu::always_inline]] void append_response(segments& chain, u16 slot) const {
+    chain.append(cells_.response_at(slot), sizeof(response_cells<byte_order::little>), direction::from_device);
+  }
+  [[nodiscard]] static bool maps(const payload& one) { return one.from == payload::place::user; }
+  template <class Range>
+  [[nodiscard]] static bool maps(const scatter<Range>&) { return true; }
+
+  template <class Range>
+  [[nodiscard]] result<void> add(segments& chain, u16 first, u16, const scatter<Range>& from, direction way) const {
+    return requests_.add(set_, chain, first, static_cast<u16>(2 - first), from, way);
+  }
+  [[nodiscard]] result<void> add(segments& chain, u16 first, u16 slot, const payload& from, direction way) const {
+    if (from.from == payload::place::user) return requests_.add(set_, chain, first, static_cast<u16>(2 - first), from.user, way);
+    if (from.from == payload::place::list) cells_.write_list(slot, *from.list);
+    chain.append(from.from == payload::place::list ? cells_.list_at(slot) : cells_.room_at(), static_cast<u32>(from.size()), way);
+    return {};
+  }
+
+  /// Takes a command's response and lets its slot go.
+  [[nodiscard]] errc finish(const answer& ended) {
+    errc how = ended.error;
+    why_ = failure{};
+    if (how == errc::ok) {
+      u32 residual = 0;
+      why_ = cells_.template fetch<barriers>(ended.what.which.slot, sense_bytes, residual);
+      why_.is_short = exact_[ended.what.which.slot] && residual != 0;
+      how = error_of(why_);
+      if (why_.sense.key == sense_key::unit_attention) attention_ = why_;
+    }
+    requests_.finish(set_, ended, how == errc::ok ? 0xffffffffu : 0);
+    --out_;
+    return how;
+  }
+  [[nodiscard]] result<done> done_of(errc got, const answer& ended) {
+    if (got != errc::ok) return got;
+    const errc how = finish(ended);
+    return done{ended.what.which, ended.what.cookie, how, why_};
+  }
+
+  /// Waits for a command's end, and aborts it when that takes too long.
+  [[nodiscard]] errc end_of(token which, owner whose) {
+    bool late = false;
+    answer ended;
+    const auto rescue = [&](u32 attempt) {
+      late = true;
+      const address where = who_[which.slot];
+      if (attempt == 0 && control(task_function::abort_task, where, which.slot) == errc::ok) return true;
+      return attempt < 2 && set_.is_up() && control(task_function::logical_unit_reset, where, 0) == errc::ok;
+    };
+    const errc waited = requests_.wait(set_, which, waiting::request, ended, whose, rescue);
+    if (waited != errc::ok) return waited;
+    const errc how = finish(ended);
+    return late && how != errc::ok && ended.error == errc::ok ? errc::timed_out : how;
+  }
+
+  /// One command from submit to end, and again while the unit only asks for that.
+  [[nodiscard, gnu::noinline]] errc run(address where, const command& what, const payload& from, direction way) {
+    constexpr u32 most_attentions = 16, most_pauses = 4096;
+    for (u32 attentions = 0, pauses = 0;;) {
+      const result<token> sent = submit(where, what, from, way, 0);
+      if (!sent) return sent.error();
+      const errc how = end_of(*sent, owner::call);
+      switch (next_step(how)) {
+        case step::again:
+          if (++attentions <= most_attentions) continue;
+          break;
+        case step::later:  // some time passes, without a sleep: no interrupt tells when it is ready
+          if (pauses < most_pauses && set_.platform().keep_waiting(waiting::reset, pauses++)) continue;
+          break;
+        case step::end: break;
+      }
+      return how;
+    }
+  }
+  enum class step : u8 { end, again, later };
+  [[nodiscard]] step next_step(errc how) const {
+    if (how == errc::canceled && why_.response == response::reset) return step::again;
+    if (how != errc::not_ready) return step::end;
+    // It says what has happened, once for each thing, and does the command next time.
+    if (why_.sense.key == sense_key::unit_attention) return step::again;
+    // Without a medium, or not started: no waiting changes that. BUSY has no sense data.
+    const bool becomes_ready = why_.sense == sense{sense_key::not_ready, 0x04, 0x01};
+    return why_.sense.key != sense_key::not_ready || becomes_ready ? step::later : step::end;
+  }
+
+  /// A question of the driver's own. `answered` has what came, and zeroes where nothing did.
+  [[nodiscard]] errc ask(address where, const command& what, u32 size) {
+    cells_.clear_room();
+    return run(where, what, {.from = payload::place::room, .user = {static_cast<u8*>(nullptr), size}}, direction::from_device);
+  }
+  // Unchecked: whoever asks knows what values do no harm.
+  [[nodiscard]] u64 answered(u32 from, u32 size) const { return cells_.template answer<barriers>(from, size).unchecked(); }
+
+  /// The numbers of the units that a target may have.
+  [[nodiscard]] result<u32> list_units(u8 target, u16 (&list)[O.units]) {
+    const errc how = ask({.target = target}, report_luns(cells::answer_bytes), cells::answer_bytes);
+    if (how != errc::ok && !set_.is_up()) return how;
+    listed_by_number_ = how != errc::ok;
+    if (how == errc::not_found) return u32{0};
+    if (how != errc::ok) {
+      const u32 most = virtio::detail::smaller(u32{O.units}, last_lun_ + 1u);
+      for (u32 i = 0; i < most; ++i) list[i] = static_cast<u16>(i);
+      return most;
+    }
+    const u32 listed = static_cast<u32>(virtio::detail::smaller(answered(0, 4) / 8, u64{O.units}));
+    u32 count = 0;
+    for (u32 i = 0; i < listed; ++i) {
+      // A number in SAM's peripheral form on bus 0, or in its flat form; others are not of a single level.
+      const u32 lun = static_cast<u32>(answered(8 + 8 * i, 2));
+      const bool is_flat = lun >> 14 == 1;
+      if (is_flat || lun >> 8 == 0) list[count++] = static_cast<u16>(lun & last_lun);
+    }
+    return count;
+  }
+
+  // Task management and events -------------------------------------------------------------------------------------------
+
+  /// One request on the control queue. One that gets no answer takes the device down.
+  [[nodiscard, gnu::noinline, gnu::cold]] errc control(task_function what, address where, u64 id) {
+    if (!set_.is_up()) return errc::not_started;
+    const auto slot = set_[control_queue].reserve();
+    if (!slot) return slot.error();
+    cells_.write_control(what, where, id);
+    segment_list<2> chain;
+    chain.append(cells_.control_request_at(), sizeof(control_cells<byte_order::little>), direction::to_device);
+    chain.append(cells_.control_response_at(), 1, direction::from_device);
+    if (const auto staged = set_[control_queue].stage(*slot, chain, 0); !staged) return staged.error();
+    set_.kick(control_queue);
+    const auto look = [this](bool& came) {
+      completion one;
+      const errc got = set_[control_queue].take(one);
+      came = got == errc::ok;
+      if (came) set_[control_queue].release(one.which);
+      came ? set_.found_something() : set_.found_nothing();
+      return got == errc::not_ready ? errc::ok : got;
+    };
+    const auto over = [this] { return set_[control_queue].in_flight() == 0; };
+    const errc waited = set_.wait_until(waiting::request, look, [this] { return set_.arm(control_queue); }, over);
+    if (waited != errc::ok) return requests_.fall(set_, waited);
+    switch (cells_.template control_response<barriers>()) {
+      case response::ok:
+      case response::function_succeeded: return errc::ok;
+      case response::function_rejected: return errc::unsupported;
+      case response::bad_target:
+      case response::incorrect_lun: return errc::not_found;
+      default: return errc::io_error;
+    }
+  }
+
+  void post_events() {
+    events_.post(set_[event_queue], [this](buffer_index one) { events_.template cells<event_type>(one).clear(); });
+    set_.kick(event_queue);
+  }
+  /// `not_ready` of an event that says nothing.
+  [[nodiscard]] static result<event> read_event(const event_type& cells) {
+    // Unchecked: compared with known numbers, or handed on to a program that can only ask the device about them.
+    const u32 said = cells.event.template fetch<barriers>().unchecked();
+    event one;
+    one.reason = cells.reason.template fetch<barriers>().unchecked();
+    const auto byte = [&cells](u32 i) { return u32{cells.lun[i].template fetch<barriers>().unchecked()}; };
+    one.where = {.lun = static_cast<u16>((byte(2) << 8 | byte(3)) & last_lun), .target = static_cast<u8>(byte(1))};
+    if ((said & event_bits::missed) != 0) return one;  // the rest of it is one more thing that looking at all units shows
+    switch (said) {
+      case event_bits::transport_reset:
+        one.what = one.reason == event_bits::reason_rescan    ? event::kind::rescan
+                   : one.reason == event_bits::reason_removed ? event::kind::removed
+                                                              : event::kind::reset;
+        return one;
+      case event_bits::async_notify: one.what = event::kind::notify; return one;
+      case event_bits::parameters:
+        one.what = event::kind::changed;
+        one.asc = static_cast<u8>(one.reason);
+        one.ascq = static_cast<u8>(one.reason >> 8);
+        return one;
+      default: return errc::not_ready;
+    }
+  }
+
+  cells cells_{};
+  u32 largest_ = 0;   // bytes in one command, by the host's word
+  u32 starts_ = 0;
+  u16 segments_ = 0;  // in one command
+  u16 most_ = 0;      // commands at once, of all units together: no unit has more than it may then
+  u16 out_ = 0;       // commands that are staged or in flight, or whose end was not taken
+  u16 last_lun_ = 0;
+  u8 last_target_ = 0;
+  bool listed_by_number_ = false;
+  failure why_{};
+  failure attention_{};
+  address who_[ring::slots]{};
+  bool exact_[ring::slots]{};
+  event_pool events_{};
+  request_queue<set, O.segments> requests_{};
+  set set_{};  // ends in long tables: what is near the start is cheaper to reach
+};
+
+}  // namespace virtio::scsi

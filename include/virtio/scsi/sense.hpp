@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: MIT
+// How a command failed: the transport's response, SAM's status and the unit's sense data, in one value with a name, and the error that a
+// call returns for it.
+// Spec: virtio 1.4, 5.6.6.1; SPC-4, 4.5 (sense data). Layer: scsi.
+#pragma once
+
+#include <virtio/scsi/protocol.hpp>
+
+namespace virtio::scsi {
+
+/// What a unit says of a command that it could not do.
+enum class sense_key : u8 {
+  none = 0,
+  recovered = 1,
+  not_ready = 2,
+  medium_error = 3,
+  hardware_error = 4,
+  illegal_request = 5,
+  unit_attention = 6,
+  data_protect = 7,
+  blank_check = 8,
+  vendor = 9,
+  copy_aborted = 10,
+  aborted_command = 11,
+  volume_overflow = 13,
+  miscompare = 14,
+  completed = 15,
+};
+
+/// Sense data, as far as drivers act on it: the key, and the additional code with its qualifier.
+struct sense {
+  sense_key key = sense_key::none;
+  u8 asc = 0, ascq = 0;
+  [[nodiscard]] friend constexpr bool operator==(const sense&, const sense&) = default;
+};
+
+/// How a command ended. All-zero: it succeeded.
+struct failure {
+  scsi::response response = scsi::response::ok;
+  scsi::status status = scsi::status::good;
+  scsi::sense sense{};
+  u8 is_short = 0;  // 1: it succeeded by its own word, and not all of the data went over
+
+  [[nodiscard]] constexpr bool has(sense_key key, u8 asc) const { return sense.key == key && sense.asc == asc; }
+};
+
+/// Sense data in either format out of the first `length` bytes; nothing of what lies behind them is looked at.
+template <class Byte>
+[[nodiscard]] sense parse_sense(const Byte& at, u32 length) {
+  sense out;
+  if (length == 0) return out;
+  const u8 format = at(0) & 0x7f;  // bit 7: the information field is valid
+  const bool is_fixed = (format & 0xfe) == 0x70, is_descriptor = (format & 0xfe) == 0x72;
+  if (!is_fixed && !is_descriptor) return out;
+  const u32 key = is_fixed ? 2 : 1, code = is_fixed ? 12 : 2;
+  if (length > key) out.key = static_cast<sense_key>(at(key) & 0xf);
+  if (length <= code + 1) return out;
+  out.asc = at(code);
+  out.ascq = at(code + 1);
+  return out;
+}
+
+/// The error that a failure is:
+///   `not_ready`     not now, ask again: NOT READY, UNIT ATTENTION, BUSY, TASK SET FULL
+///   `canceled`      it was aborted: by a reset of the unit, or by another initiator
+///   `not_found`     there is no such unit
+///   `unsupported`   the unit does not know the command, or does not take these arguments
+///   `out_of_range`  it reaches past the unit's end
+///   `read_only`     the unit is protected
+///   `io_error`      all else
+[[nodiscard]] constexpr errc error_of(const failure& how) {
+  switch (how.response) {
+    case response::ok: break;
+    case response::aborted:
+    case response::reset: return errc::canceled;
+    case response::bad_target:
+    case response::incorrect_lun: return errc::not_found;
+    case response::busy: return errc::not_ready;
+    default: return errc::io_error;
+  }
+  switch (how.status) {
+    case status::good:
+    case status::condition_met: return how.is_short != 0 ? errc::io_error : errc::ok;
+    case status::check_condition: break;
+    case status::busy:
+    case status::task_set_full: return errc::not_ready;
+    case status::task_aborted: return errc::canceled;
+    default: return errc::io_error;
+  }
+  switch (how.sense.key) {
+    case sense_key::recovered: return how.is_short != 0 ? errc::io_error : errc::ok;
+    case sense_key::not_ready:
+    case sense_key::unit_attention: return errc::not_ready;
+    case sense_key::data_protect: return errc::read_only;
+    case sense_key::aborted_command: return errc::canceled;
+    case sense_key::illegal_request: break;
+    default: return errc::io_error;
+  }
+  switch (how.sense.asc) {
+    case 0x21: return errc::out_of_range;
+    case 0x25: return errc::not_found;
+    default: return errc::unsupported;
+  }
+}
+
+/// The failure in the words of the standards.
+[[nodiscard]] constexpr const char* describe(const failure& how) {
+  switch (how.response) {
+    case response::ok: break;
+    case response::overrun: return "OVERRUN: more data than the request has room for";
+    case response::aborted: return "ABORTED by task management";
+    case response::bad_target: return "BAD TARGET: there is no such target";
+    case response::reset: return "RESET: the unit or its bus was reset";
+    case response::busy: return "BUSY: the host cannot take the request now";
+    case response::transport_failure: return "TRANSPORT FAILURE: the unit cannot be reached";
+    case response::target_failure: return "TARGET FAILURE: no other path would do better";
+    case response::nexus_failure: return "NEXUS FAILURE: another path may do better";
+    case response::incorrect_lun: return "INCORRECT LUN: there is no such unit";
+    case response::unwritten: return "the device wrote no response";
+    default: return "FAILURE";
+  }
+  switch (how.status) {
+    case status::good:
+    case status::condition_met: return how.is_short != 0 ? "less data went over than was asked for" : "GOOD";
+    case status::check_condition: break;
+    case status::busy: return "status BUSY";
+    case status::reservation_conflict: return "RESERVATION CONFLICT: the unit is another initiator's";
+    case status::task_set_full: return "TASK SET FULL";
+    case status::task_aborted: return "TASK ABORTED by another initiator";
+    default: return "a status that drivers do not know";
+  }
+  switch (how.sense.key) {
+    case sense_key::none: return "CHECK CONDITION without sense data";
+    case sense_key::recovered: return "RECOVERED ERROR";
+    case sense_key::not_ready:
+      return how.sense.asc == 0x3a   ? "NOT READY: no medium"
+             : how.sense.asc == 0x04 ? "NOT READY: the unit is becoming ready, or waits to be started"
+                                     : "NOT READY";
+    case sense_key::medium_error: return "MEDIUM ERROR";
+    case sense_key::hardware_error: return "HARDWARE ERROR";
+    case sense_key::illegal_request:
+      return how.sense.asc == 0x20   ? "ILLEGAL REQUEST: the unit does not know the command"
+             : how.sense.asc == 0x21 ? "ILLEGAL REQUEST: the block is out of range"
+             : how.sense.asc == 0x25 ? "ILLEGAL REQUEST: there is no such unit"
+                                     : "ILLEGAL REQUEST";
+    case sense_key::unit_attention:
+      return how.sense.asc == 0x28   ? "UNIT ATTENTION: the medium may have changed"
+             : how.sense.asc == 0x29 ? "UNIT ATTENTION: the unit was reset"
+             : how.sense.asc == 0x2a ? "UNIT ATTENTION: parameters have changed"
+             : how.sense.asc == 0x3f ? "UNIT ATTENTION: the units of the target have changed"
+                                     : "UNIT ATTENTION";
+    case sense_key::data_protect: return "DATA PROTECT: the unit is write-protected";
+    case sense_key::aborted_command: return "ABORTED COMMAND";
+    default: return "CHECK CONDITION";
+  }
+}
+
+}  // namespace virtio::scsi

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT
+// A guest with a SCSI host: it finds the units and drives them as disks, by the checks that block devices get; waits for units that come
+// and go, for sectors that are bad, and for a disk that takes too long.
+#include <virtio/scsi.hpp>
+
+#include "disk.hpp"
+
+namespace {
+
+using namespace cell;
+namespace scsi = virtio::scsi;
+
+template <class Queue>
+using host_of = scsi::device<bench, either, Queue>;
+constexpr usize most_units = 8;
+
+template <class Host>
+constinit Host the_host{};
+template <class Host>
+constinit scsi::unit<Host> the_units[most_units]{};
+
+void print(const scsi::found& one) {
+  boot::print("unit ", u32{one.where.target}, ":", u32{one.where.lun}, " kind ", static_cast<u32>(one.kind), " ");
+  for (const char c : one.vendor) boot::put(c);
+  boot::print(" ");
+  for (const char c : one.product) boot::put(c);
+  boot::print("\n");
+}
+
+template <class T>
+void say(const char* what, const T& outcome, const scsi::failure& how) {
+  boot::print(what, ": ", virtio::describe(outcome.error()), "; ", scsi::describe(how), "\n");
+}
+
+/// Brings the host up and opens its units, in the order of their addresses; how many there are.
+template <class Host>
+usize open_units(const bench& on) {
+  Host& host = the_host<Host>;
+  const auto where = bus::find(on, device_type::scsi);
+  CHECK_OK(where);
+  if (const auto up = host.start(on, *where, the_storage<Host>); !up) {
+    boot::print("start: ", virtio::describe(up.error()), "; ", virtio::describe(host.why().why), "\n");
+    CHECK_OK(up);
+  }
+  const bool is_legacy = !host.features().has(virtio::feature::version_1);
+  if (const boot::text via = boot::option("via")) CHECK(is_legacy == (via == "legacy"));
+  boot::print("up with ", boot::hex(u64{host.features().word(1)} << 32 | host.features().word(0)), "\n");
+  usize count = 0;
+  scsi::found all[most_units];
+  const auto scanned = host.scan([&](const scsi::found& one) {
+    CHECK(count < most_units);
+    print(one);
+    all[count++] = one;
+  });
+  CHECK_OK(scanned);
+  CHECK_EQUAL(*scanned, count);
+  for (usize i = 0; i < count; ++i) {
+    const auto open = the_units<Host>[i].open(host, all[i].where);
+    if (!open) say("open", open, host.last_failure());
+    CHECK_OK(open);
+  }
+  return count;
+}
+
+/// Large blocks, or a unit that only reads.
+template <class Unit>
+void check_other(Unit& unit, u64 seed) {
+  const u64 sectors = unit.block_size() / 512;
+  const bytes all = buffer(unit.capacity() * 512);
+  fill(all, 0xa5);
+  CHECK_OK(unit.read(0, all));
+  check_pattern(all, 0, seed);
+  const bytes block = buffer(unit.block_size());
+  CHECK_OK(unit.read(3 * sectors, block));
+  check_pattern(block, 3 * sectors, seed);
+  if (sectors != 1) {
+    CHECK_ERROR(unit.read(1, buffer(512)), errc::misaligned);
+    CHECK_ERROR(unit.submit_read(sectors - 1, block), errc::misaligned);
+  }
+  CHECK_ERROR(unit.read(unit.capacity(), block), errc::out_of_range);
+  if (unit.is_read_only()) {
+    CHECK_ERROR(unit.write(0, block), errc::read_only);
+    CHECK_ERROR(unit.submit_write(0, block), errc::read_only);
+  }
+  CHECK_OK(unit.flush());
+}
+
+/// All that a disk is checked for, of every unit.
+template <class Host>
+void units() {
+  const usize count = open_units<Host>(machine());
+  CHECK_EQUAL(count, number("units", 1));
+  for (usize i = 0; i < count; ++i) {
+    auto& unit = the_units<Host>[i];
+    char sectors[] = "sectors2", seed[] = "seed2";
+    sectors[7] = seed[4] = i == 0 ? '\0' : static_cast<char>('1' + i);
+    CHECK_EQUAL(unit.capacity(), number(sectors));
+    boot::print("unit ", i, ": blocks of ", unit.block_size(), unit.is_read_only() ? ", read-only" : "",
+                unit.can_discard() ? ", discards" : "", unit.has_write_cache() ? ", cached" : "", ", ", unit.largest_request(),
+                " bytes a request\n");
+    if (unit.block_size() != 512 || unit.is_read_only()) {
+      check_other(unit, number(seed));
+      continue;
+    }
+    check_wrong_calls(unit);
+    check_reads(unit, number(seed));
+    check_engine(unit, number(seed), number("requests", 1000));
+    check_scatter(unit, number(seed));
+    check_mixed(unit, number(seed));
+    if (i == 0) check_writes(unit);
+    if (const u64 first = number("drop"); first != 0 && i == 0) {
+      CHECK_OK(unit.discard(first, number("drop_count")));
+      CHECK_EQUAL(unit.swept(), number("drop_count"));
+    }
+  }
+  CHECK_ERROR(the_host<Host>.next_event(), errc::not_ready);
+}
+
+template <class Host>
+void run() {
+  const boot::text word = boot::option("run");
+  if (word == "units") units<Host>();
+  else fail_at(__FILE_NAME__, __LINE__, "no such thing to run");
+  CHECK_OK(the_host<Host>.hand_off());
+  boot::print("done\n");
+}
+
+}  // namespace
+
+extern "C" int guest_main(const char*) {
+  if (number("packed") != 0) run<host_of<virtio::packed_queue<256, virtio::packed_options{.indirect = 8}>>>();
+  else run<host_of<usual_queue>>();
+  return 0;
+}

@@ -15,6 +15,7 @@
 #define DHCP_DOES_ARP_CHECK 0 /* a second of every start, for an address that the server has just given */
 #define LWIP_DNS 1
 #define LWIP_HAVE_LOOPIF 0
+#define LWIP_SINGLE_NETIF 1 /* of a program with several, 0 */
 #define IP_FRAG 0 /* lwIP sends none, and takes none that come */
 #define IP_REASSEMBLY 0
 #define LWIP_NOASSERT 1
@@ -39,6 +40,7 @@
 #define TCP_WND (44 * TCP_MSS)
 #define TCP_SND_BUF (44 * TCP_MSS)
 #define TCP_SND_QUEUELEN 180
+#define TCP_OVERSIZE 0 /* no room is kept behind what is written: the link takes a frame in pieces */
 #define TCP_LISTEN_BACKLOG 1
 #define TCP_DEFAULT_LISTEN_BACKLOG 128
 #define LWIP_TCP_KEEPALIVE 1

@@ -6,6 +6,10 @@
 #include <stdint.h>
 
 #define BYTE_ORDER LITTLE_ENDIAN
+#define lwip_htons(x) __builtin_bswap16(x) /* instead of functions: a call takes more room */
+#define lwip_htonl(x) __builtin_bswap32(x)
+#define MEMCPY(to, from, size) __builtin_memcpy(to, from, size) /* a few bytes are copied without a call */
+#define SMEMCPY(to, from, size) __builtin_memcpy(to, from, size)
 #define LWIP_NO_INTTYPES_H 1
 #define LWIP_NO_LIMITS_H 1
 #define LWIP_NO_UNISTD_H 1

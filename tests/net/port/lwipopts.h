@@ -3,6 +3,8 @@
 #pragma once
 
 #include "../../../examples/net/lwipopts.h"
+#undef LWIP_SINGLE_NETIF
+#define LWIP_SINGLE_NETIF 0
 
 struct ip4_addr;
 struct netif;

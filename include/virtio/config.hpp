@@ -38,6 +38,20 @@
 #define VIRTIO_INLINE_LAMBDA_ON_GCC __attribute__((always_inline))
 #endif
 
+/// Not inlined in a program that is built for size: clang's -Os inlines small functions into each of their callers.
+#if defined(__OPTIMIZE_SIZE__)
+#define VIRTIO_NOINLINE_FOR_SIZE [[gnu::noinline]]
+#else
+#define VIRTIO_NOINLINE_FOR_SIZE
+#endif
+
+/// Ahead of a loop that runs once a start: clang's -Os makes hundreds of bytes of vector code of it.
+#if defined(__clang__)
+#define VIRTIO_SCALAR_LOOP _Pragma("clang loop vectorize(disable) unroll(disable)")
+#else
+#define VIRTIO_SCALAR_LOOP
+#endif
+
 /// A member that costs no byte when its type is empty, where the compiler can: for Windows (UEFI) targets clang knows only
 /// its own spelling, and older ones not even that.
 #if defined(_WIN32) && defined(__clang__)

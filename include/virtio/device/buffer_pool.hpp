@@ -9,6 +9,7 @@
 #pragma once
 
 #include <virtio/base/bytes.hpp>
+#include <virtio/config.hpp>
 #include <virtio/queue/concepts.hpp>
 
 namespace virtio {
@@ -88,6 +89,7 @@ class buffer_pool {
   /// All buffers are free, in `memory`, which starts at a page.
   void start(const dma_area& memory) {
     memory_ = memory;
+    VIRTIO_SCALAR_LOOP
     for (u32 i = 0; i + 1 < Count; ++i) next_[i] = buffer_index{i + 1};
     next_[Count - 1] = no_buffer;
     free_ = buffer_index{0};
@@ -107,7 +109,7 @@ class buffer_pool {
   }
   [[nodiscard]] bool has_free() const { return !free_.is_none(); }
   /// Whether `n` are free, at least 1. O(n).
-  [[nodiscard]] bool has_free(u32 n) const {
+  [[nodiscard]] VIRTIO_NOINLINE_FOR_SIZE bool has_free(u32 n) const {
     buffer_index one = free_;
     while (!one.is_none() && --n != 0) one = next_[one.number()];
     return !one.is_none();

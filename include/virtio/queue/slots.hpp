@@ -92,6 +92,7 @@ class slot_table {
 
   /// Continues the generations of another table, which served the same caller before: a token of then is stale here, too.
   constexpr void follow(const slot_table& other) {
+    VIRTIO_SCALAR_LOOP
     for (u32 i = 0; i < Slots; ++i) {
       const u32 next = (other.records_[i].generation + 1) & ~u32{1};
       if (next - records_[i].generation < 0x8000'0000u) records_[i].generation = next;  // not from later to earlier
@@ -125,6 +126,7 @@ class slot_list {
  public:
   /// The slots below `count` are free.
   void start(u32 count) {
+    VIRTIO_SCALAR_LOOP
     for (u32 i = 0; i < Capacity; ++i) next_[i] = static_cast<u16>(i + 1);
     next_[count - 1] = 0;
     first_ = 0;

@@ -115,6 +115,7 @@ class split_ring {
     }
     longest_ = static_cast<u16>(free_count_);
     free_ = 0;
+    VIRTIO_SCALAR_LOOP
     for (u32 i = 0; i < Capacity; ++i) next_[i] = static_cast<u16>(i + 1);
     next_[usable_ - 1] = 0;  // in order they go round; otherwise nobody comes there
     table_.clear();

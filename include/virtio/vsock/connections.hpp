@@ -4,6 +4,7 @@
 // Layer: vsock.
 #pragma once
 
+#include <virtio/config.hpp>
 #include <virtio/vsock/inbox.hpp>
 #include <virtio/vsock/listeners.hpp>
 #include <virtio/vsock/outbox.hpp>
@@ -64,7 +65,7 @@ class connections {
     table[one].news = {};
     to_tell.remove(all(), one);
   }
-  [[nodiscard]] result<u16> find(socket which) const {
+  [[nodiscard]] VIRTIO_NOINLINE_FOR_SIZE result<u16> find(socket which) const {
     if (which.slot >= L.connections || (which.generation & 1) == 0) return errc::stale_handle;
     if (table[which.slot].generation != which.generation) return errc::stale_handle;
     return which.slot;
@@ -80,12 +81,12 @@ class connections {
 
   // What is owed ---------------------------------------------------------------------------------------------------------
 
-  void owe(u16 one, debt what) {
+  VIRTIO_NOINLINE_FOR_SIZE void owe(u16 one, debt what) {
     table[one].owed |= what;
     to_send_.push(all(), one);
   }
   /// What it owes and could not send may leave now.
-  void try_again(u16 one) {
+  VIRTIO_NOINLINE_FOR_SIZE void try_again(u16 one) {
     if (!table[one].owed.empty()) to_send_.push(all(), one);
   }
 

@@ -91,7 +91,7 @@ class ethernet_link {
     return {};
   }
   /// Closes the connection. What is kept stays until `give_back`.
-  void close() {
+  VIRTIO_NOINLINE_FOR_SIZE void close() {
     now_ = phase::closed;
     if (is_showing_) return;  // `receive_with` does it when the frame is no longer looked at
     if (is_named()) (void)sockets_->close(socket_);
@@ -393,41 +393,39 @@ class ethernet_link {
   /// The same of what may lie in several buffers.
   [[nodiscard, gnu::noinline]] bool look_behind_queue(ahead& next) {
     forget_what_is_gone();
+    next = {};
     const arrived more = sockets_->peek(socket_);
     const u32 head = prefix_bytes(how_.frames), there = queued_ + static_cast<u32>(more.size());
     if (there < head) return false;
     u8 prefix[most_prefix_bytes]{};
-    u32 done = 0;
-    each_buffer(more, [&](const_bytes here) {
-      for (usize i = 0; i < here.size() && done < head; ++i) prefix[done++] = here.data()[i];
-      return done < head;
-    });
-    next = {get_prefix(how_.frames, prefix), 0};
-    if (!is_frame_size(next.size, how_.mtu)) return true;
-    if (there < head + next.size) return false;
-    u16 to_take = 0;
-    u32 queued = queued_, skipped = 0, left = next.size;
-    each_buffer(more, [&](const_bytes here) {
-      if (queued == 0) ++to_take;
-      else queued -= static_cast<u32>(here.size());
-      const const_bytes behind = here.part(head - skipped, left);
-      skipped += virtio::detail::smaller(static_cast<u32>(here.size()), head - skipped);
-      if (behind.empty()) return true;
+    u32 known = 0, left = 0;  // bytes of the prefix; and those of the frame that are to come
+    u16 to_take = 0, queue = first_;
+    for (auto at = more.begin();;) {
+      const_bytes here;
+      if (queue != 0) {
+        const part& one = parts_[queue - 1];
+        here = one.held.data.part(queue == first_ ? from_ : 0, one.held.data.size());
+        queue = one.next;
+      } else {
+        here = *at;
+        ++at;
+        ++to_take;
+      }
+      usize from = 0;
+      while (known < head && from < here.size()) prefix[known++] = here.data()[from++];
+      if (known < head) continue;
+      if (next.size == 0) {
+        next.size = left = get_prefix(how_.frames, prefix);
+        if (!is_frame_size(left, how_.mtu)) return true;
+        if (there < head + left) return false;
+      }
+      if (from == here.size()) continue;
       VIRTIO_ASSERT(next.parts < most_parts);  // see there: the device links buffers so, not the host
-      shown_[next.parts++] = behind;
-      left -= static_cast<u32>(behind.size());
-      return left != 0;
-    });
-    return can_take(to_take);
-  }
-  /// Calls `use(const_bytes)` for one buffer of the stream after the other, while that is true.
-  template <class F>
-  void each_buffer(const arrived& more, F&& use) const {
-    u32 from = from_;
-    for (u16 at = first_; at != 0; at = parts_[at - 1].next, from = 0)
-      if (!use(parts_[at - 1].held.data.part(from, parts_[at - 1].held.data.size()))) return;
-    for (const const_bytes here : more)
-      if (!use(here)) return;
+      const const_bytes ours = here.part(from, left);
+      shown_[next.parts++] = ours;
+      left -= static_cast<u32>(ours.size());
+      if (left == 0) return can_take(to_take);
+    }
   }
   /// Whether so many buffers can come into the queue.
   [[nodiscard]] bool can_take(u16 buffers) const {
@@ -458,7 +456,7 @@ class ethernet_link {
     (void)sockets_->skip(socket_, n);
   }
   /// Takes `n` bytes off the queue's front; buffers that end there leave it.
-  void skip(u32 n) {
+  VIRTIO_NOINLINE_FOR_SIZE void skip(u32 n) {
     queued_ -= n;
     for (from_ += n; first_ != 0; from_ -= pop())
       if (from_ < parts_[first_ - 1].held.data.size()) return;

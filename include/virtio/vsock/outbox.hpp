@@ -28,7 +28,7 @@ struct parcel {
 };
 
 /// Copies `n` bytes of several pieces, from byte `from` of them all on. Only if there are as many.
-inline void copy_out(scatter<const_bytes> pieces, usize from, u8* to, usize n) {
+VIRTIO_NOINLINE_FOR_SIZE inline void copy_out(scatter<const_bytes> pieces, usize from, u8* to, usize n) {
   for (const const_bytes& piece : pieces) {
     if (n == 0) return;
     const const_bytes here = piece.part(from, n);
@@ -210,7 +210,7 @@ class outbox {
     return pool.has_free(n + promised_ - virtio::detail::smaller(mine, n));
   }
   /// It takes them.
-  void takes(connection& c, u32 n) {
+  VIRTIO_NOINLINE_FOR_SIZE void takes(connection& c, u32 n) {
     const u32 mine = virtio::detail::smaller(promised(c), n);
     c.promised = static_cast<u16>(c.promised - mine);
     promised_ -= mine;

@@ -137,7 +137,7 @@ class packet_queues {
     if (!buffer.is_none()) sent.append(chain, buffer, direction::to_device, from, p.length);
     write(reinterpret_cast<sent_header*>(memory_.data + sent_headers_at)[*slot], p);
     unshown_ = true;
-    return transmit().stage(*slot, chain, buffer.cookie()).has_value();
+    return stage(transmit(), *slot, chain, buffer.cookie());
   }
 
   /// Whether packets are staged that the device was not shown.
@@ -164,7 +164,10 @@ class packet_queues {
     segment_list<1> chain;
     chain.append(memory_.at + events_at + 4 * usize{cell}, 4, direction::from_device);
     event_cells()[cell].clear_before_use(0xffffffff);  // no event
-    (void)event().stage(*slot, chain, cell);
+    (void)stage(event(), *slot, chain, cell);
+  }
+  VIRTIO_NOINLINE_FOR_SIZE static bool stage(ring& to, u16 slot, segments& chain, u64 cookie) {
+    return to.stage(slot, chain, cookie).has_value();
   }
 
   dma_area memory_{};

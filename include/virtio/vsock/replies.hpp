@@ -19,7 +19,7 @@ class replies {
     if (p.what != static_cast<u16>(op::reset)) add(p.to_port, peer, p.type);
   }
   /// One to `peer` from `local_port`. Only if not full.
-  void add(u32 local_port, address peer, u16 type) {
+  VIRTIO_NOINLINE_FOR_SIZE void add(u32 local_port, address peer, u16 type) {
     const u32 at = u32{first_} + count_;
     waiting_[at < Most ? at : at - Most] = {peer, local_port, type};
     ++count_;

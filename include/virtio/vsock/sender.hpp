@@ -18,7 +18,7 @@ class sender : public connections<P, T, Q, L> {
   // What is owed ---------------------------------------------------------------------------------------------------------
 
   /// Sends what is owed as far as there is room, and shows it to the device.
-  void send_owed() {
+  VIRTIO_NOINLINE_FOR_SIZE void send_owed() {
     if (!to_send_.empty() || !replies.empty() || queues.has_unshown()) send_now();
   }
   void stage_owed() {
@@ -75,7 +75,7 @@ class sender : public connections<P, T, Q, L> {
     return true;
   }
   /// Once, until there is some.
-  void ask_for_credit(u16 one) {
+  VIRTIO_NOINLINE_FOR_SIZE void ask_for_credit(u16 one) {
     if (table[one].asked_for_credit) return;
     table[one].asked_for_credit = true;
     owe(one, debt::credit_request);
@@ -236,7 +236,7 @@ class sender : public connections<P, T, Q, L> {
     send_owed();
   }
 
-  void tell_room(u16 one) {
+  VIRTIO_NOINLINE_FOR_SIZE void tell_room(u16 one) {
     table[one].wants_room = false;
     unsent.stop_waiting(all(), one);
     tell(one, ready::writable);

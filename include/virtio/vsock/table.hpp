@@ -9,6 +9,7 @@
 #pragma once
 
 #include <virtio/base/result.hpp>
+#include <virtio/config.hpp>
 #include <virtio/device/buffer_pool.hpp>
 #include <virtio/device/queue_set.hpp>
 #include <virtio/vsock/credit.hpp>
@@ -102,28 +103,39 @@ struct connection {
 };
 static_assert(sizeof(connection) == 128);
 
-/// First in, first out, through one member of the connections.
-template <links connection::*Link>
-class line_of {
+/// First in, first out. One function serves the lines through all members: five of them each would take more room.
+class line {
  public:
-  void push(connection* all, u16 one) {
-    links& mine = all[one].*Link;
+  VIRTIO_NOINLINE_FOR_SIZE void push(connection* all, u16 one, links connection::*link) {
+    links& mine = all[one].*link;
     if (mine.previous != 0) return;
     const u16 name = static_cast<u16>(one + 1);
     mine = {0, last_ == 0 ? name : last_};
-    (last_ == 0 ? first_ : (all[last_ - 1].*Link).next) = name;
+    (last_ == 0 ? first_ : (all[last_ - 1].*link).next) = name;
     last_ = name;
   }
-  void remove(connection* all, u16 one) {
-    links& mine = all[one].*Link;
+  VIRTIO_NOINLINE_FOR_SIZE void remove(connection* all, u16 one, links connection::*link) {
+    links& mine = all[one].*link;
     if (mine.previous == 0) return;
     const u16 name = static_cast<u16>(one + 1);
     const bool leads = mine.previous == name;
-    (leads ? first_ : (all[mine.previous - 1].*Link).next) = mine.next;
-    if (mine.next != 0) (all[mine.next - 1].*Link).previous = leads ? mine.next : mine.previous;
+    (leads ? first_ : (all[mine.previous - 1].*link).next) = mine.next;
+    if (mine.next != 0) (all[mine.next - 1].*link).previous = leads ? mine.next : mine.previous;
     else last_ = leads ? u16{0} : mine.previous;
     mine = {};
   }
+
+ protected:
+  u16 first_ = 0;
+  u16 last_ = 0;
+};
+
+/// Likewise, through one member of the connections.
+template <links connection::*Link>
+class line_of : line {
+ public:
+  VIRTIO_NOINLINE_FOR_SIZE void push(connection* all, u16 one) { line::push(all, one, Link); }
+  VIRTIO_NOINLINE_FOR_SIZE void remove(connection* all, u16 one) { line::remove(all, one, Link); }
   [[nodiscard]] bool empty() const { return first_ == 0; }
   /// The index of the first. Only if there is one.
   [[nodiscard]] u16 first() const { return static_cast<u16>(first_ - 1); }
@@ -132,10 +144,6 @@ class line_of {
   void for_each(const connection* all, F&& f) const {
     for (u16 at = first_; at != 0; at = (all[at - 1].*Link).next) f(static_cast<u16>(at - 1));
   }
-
- private:
-  u16 first_ = 0;
-  u16 last_ = 0;
 };
 
 /// The connections of a device.
@@ -215,7 +223,7 @@ class connection_table {
 
  private:
   // Multilinear: of any two addresses the upper half agrees with a chance of 2^-32 over the keys.
-  [[nodiscard]] u32 bucket(u32 local_port, address peer) const {
+  [[nodiscard]] VIRTIO_NOINLINE_FOR_SIZE u32 bucket(u32 local_port, address peer) const {
     const u64 sum = key_[0] + key_[1] * local_port + key_[2] * peer.cid + key_[3] * peer.port;
     return static_cast<u32>(sum >> 32) & (buckets() - 1);
   }

@@ -59,11 +59,10 @@ inline void show_entry(writer& out) {
 /// Calls `visit(from, bytes, kind)` for each range of the memory map.
 template <class Visit>
 void each_memory(Visit&& visit) {
-  constexpr const char* kinds[] = {"unknown", "usable", "reserved", "ACPI tables", "ACPI storage", "unusable"};
   const boot::handover& given = boot::loaded();
   for (unsigned i = 0; i < given.ranges; ++i) {
     const boot::memory_range& one = given.memory[i];
-    visit(one.at, one.size, kinds[one.type < 6 ? one.type : 0]);
+    visit(one.at, one.size, boot::name_of_memory(one.type));
   }
 }
 

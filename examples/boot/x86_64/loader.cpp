@@ -145,11 +145,6 @@ uint64_t look_for_root() {
     return root != 0 ? root : find_root(0xe0000, 0x100000);
 }
 
-const char* name_of_memory(uint32_t type) {
-    static constexpr const char* names[] = {"usable", "reserved", "ACPI tables", "ACPI storage", "unusable"};
-    return type - 1 < sizeof names / sizeof names[0] ? names[type - 1] : "of another type";
-}
-
 }  // namespace
 
 const handover& hear_loader(loader which, const void* data) {
@@ -168,6 +163,11 @@ const handover& hear_loader(loader which, const void* data) {
 const char* name(loader which) {
     static constexpr const char* names[] = {"PVH", "Linux", "Multiboot 1", "Multiboot 2"};
     return names[static_cast<uint32_t>(which) - 1];
+}
+
+const char* name_of_memory(uint32_t type) {
+    static constexpr const char* names[] = {"usable", "reserved", "ACPI tables", "ACPI storage", "unusable"};
+    return type - 1 < sizeof names / sizeof names[0] ? names[type - 1] : "unknown";
 }
 
 const handover& loaded() { return found; }

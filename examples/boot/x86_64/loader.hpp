@@ -42,6 +42,9 @@ const handover& hear_loader(loader which, const void* data);
 /// Gives what `hear_loader` has read.
 [[nodiscard]] const handover& loaded();
 
+/// `usable`, `reserved` and so on.
+[[nodiscard]] const char* name_of_memory(uint32_t type);
+
 /// Prints a line for each range of the memory map: `memory 0x100000 + 0x7ee0000: usable`.
 void print_memory_map();
 

@@ -126,13 +126,13 @@ def script_and_files(all_guests, tree, folder):
     return "".join(script), files
 
 
-def judge(guest, one):
+def judge(guest, one, monitor):
     """What is wrong with a guest, as lines; none when all is well."""
     if not one["status"]:
         yield "the host did not come to its end"
         return
     if one["status"] != "0":
-        yield f"Alioth's status is {one['status']}"
+        yield f"{monitor}'s status is {one['status']}"
     left = re.search(r"^exit (\d+)\n\Z", one["console"], re.M)
     if not left or int(left[1]) != guest.status:
         yield f"status {left[1] if left else 'none'}, want {guest.status}"
@@ -154,16 +154,20 @@ def main(arguments):
     if why:
         return matrix.skip(why)
 
-    all_guests = list(guests())
-    with matrix.folder_for(options.tree, "alioth") as (folder, wrong):
-        script, files = script_and_files(all_guests, options.tree, folder)
+    return run("Alioth", list(guests()), script_and_files, options.tree)
+
+
+def run(monitor, all_guests, script_and_files, tree):
+    """Boots the Linux that runs this monitor with each of the guests, and says what came of them: the status to end with."""
+    with matrix.folder_for(tree, monitor) as (folder, wrong):
+        script, files = script_and_files(all_guests, tree, folder)
         began = time.monotonic()
         status, console = linux_host.boot(pathlib.Path(os.environ["LINUX_HOST"]), folder, os.environ["QEMU_7"], script, inner.MODULES, files,
                                           [*inner.PROCESSOR, "-serial", "null"], 768,
                                           inner.HOST_TIME[0] + inner.HOST_TIME[1] * len(all_guests))
         one = inner.told(console)
         for number, guest in enumerate(all_guests):
-            lines = list(judge(guest, one[number]))
+            lines = list(judge(guest, one[number], monitor))
             print("WRONG" if lines else "ok   ", guest.name)
             print(*(f"      | {line}" for line in (one[number]["console"] + one[number]["complaints"]).splitlines()), sep="\n")
             print(*(f"      WRONG: {line}" for line in lines), sep="\n")

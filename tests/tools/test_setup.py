@@ -20,6 +20,7 @@ SCRIPT = SETUP.read_text()
 PACKAGES = re.findall(r'^ *(?:echo ")?(?:demo|test) (\S+) ', SCRIPT, re.M)
 LWIP = "lwip-" + re.search(r"^lwip_version=([^+]+)", SCRIPT, re.M)[1]
 ALIOTH = re.search(r"^alioth=(\S+)", SCRIPT, re.M)[1]
+LIBKRUN = re.search(r"^libkrun=(\S+)", SCRIPT, re.M)[1]
 VSOCK = re.search(r"^vhost_device_vsock=(\S+)", SCRIPT, re.M)[1]
 
 # What `dpkg-deb -x` gives. The loader says that it is a QEMU whatever it runs.
@@ -52,7 +53,7 @@ class Newest(unittest.TestCase):
         for name in ("catch2-3/usr", "linux", "linux-new", LWIP):
             (self.deps / name).mkdir(parents=True)
         for file in ("qemu-10/usr/bin/qemu-system-x86_64", "qemu-10-arm/usr/bin/qemu-system-aarch64", f"{VSOCK}/bin/vhost-device-vsock",
-                     "gvproxy/usr/bin/gvproxy", f"{ALIOTH}/bin/alioth"):
+                     "gvproxy/usr/bin/gvproxy", f"{ALIOTH}/bin/alioth", f"{LIBKRUN}/libkrun.so.1"):
             self.program(self.deps / file, "#!/bin/sh\n")
         for name in ("x86_64", "aarch64"):
             self.program(self.bin / f"qemu-system-{name}", "#!/bin/sh\necho 'QEMU emulator version 7.2.0'\n")

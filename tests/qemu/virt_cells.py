@@ -49,7 +49,8 @@ def cells(m):
 def places(m, cell):
     """One image, wherever it is loaded, at whichever level it is entered, and wherever its memory is."""
     def both(what, *, run="disk,rng", **more):
-        return cell(f"blk+rng, {what}", "modern-only", m.Disk(write=(50, 60)), m.Rng(), tell={"run": run, **m.negotiated("modern")}, **more)
+        return cell(f"blk+rng, {what}", "modern-only", m.Disk(write=(50, 60)), m.Rng(), tell={"run": run, **m.negotiated("modern")},
+                    console=["^block through modern PCI, ring", "^entropy through modern PCI, ring"], **more)  # names, by addresses in data
 
     yield both("the image at a page of its own choice", place=arm_image.Place(0x4234_5000))
     yield both("the image beyond 4 GiB", memory=4096, place=arm_image.Place(0x1_2000_1000))
@@ -86,6 +87,10 @@ def restricted(m):
                      tell=told, processor="aarch64", place=pci, tags="[FEAT-11][FEAT-12]")
         yield m.Cell(f"virt example 01_blk iommu_platform=on, {name}", "virt", "modern-only", [m.Disk(options=on, flips=True)],
                      image="examples/01_blk", processor="aarch64", place=pci, console=[r"\A\Z"])
+    yield m.Cell("virt mmio version 2 blk+rng iommu_platform=on, a slot has a pool", "virt", "mmio version 2", [m.Disk(options=on, write=(50, 60))],
+                 [m.Rng(on)], image="tests/qemu/qemu_mmio_guest", processor="aarch64",
+                 tell={"run": "disk,rng", **m.negotiated("modern", "modern-only", more=("access_platform",))},
+                 place=arm_image.Place(edits=arm_image.pool("/virtio_mmio@a003e00", *place)))
     yield m.Cell("virt lsvirtio iommu_platform=on: every device works in a pool", "virt", "modern-only", [m.Disk(options=on)], [m.Rng(on)],
                  image="examples/lsvirtio", processor="aarch64", place=arm_image.Place(edits=arm_image.pool("/pcie@10000000", *place)),
                  extra=[word for device in ("virtio-balloon-pci", "virtio-serial-pci", "virtio-net-pci,netdev=net,romfile=")

@@ -76,6 +76,10 @@ class loopback_link {
     ++kept_[name.slot].generation;
     return {};
   }
+  /// As a start does.
+  void forget_kept() {
+    for (kept& one : kept_) one.generation = (one.generation + 1) & ~u32{1};
+  }
   template <class Done>
   [[nodiscard]] errc wait_until(virtio::waiting, Done&& done) {
     return done() ? errc::ok : errc::peer_silent;

@@ -205,6 +205,20 @@ TEST_CASE("net filters: a spoiled frame that is kept stays as it was shown, a fe
   CHECK(bad.counts().spoiled[1] == 9);
 }
 
+TEST_CASE("net filters: spoiled frames that were kept when the link was started again take no place of later ones", "[net]") {
+  loopback_link card;
+  net::faulty bad{card, {.spoil = 1000}};
+  const auto keep_eight = [&] {
+    for (u8 i = 0; i < 8; ++i) card.to_receive.push_back(some_frame(100, i));
+    while (bad.receive_with([](const net::frame&) { return after_look::keep; })) {}
+  };
+  for (u32 round = 1; round <= 3; ++round) {
+    keep_eight();
+    CHECK(bad.counts().spoiled[1] == 8 * round);
+    card.forget_kept();
+  }
+}
+
 TEST_CASE("net filters: what cannot be spoiled and understood is not", "[net]") {
   loopback_link card;
   net::faulty bad{card, {.spoil = 1000}};

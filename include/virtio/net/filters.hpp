@@ -149,6 +149,7 @@ class faulty : public filter<Link> {
           ++counts_.lost[1];
           return after_look::done;
         }
+        forget_place(f.name.slot);
         wrong_byte* const room = thrown.spoil && f.sum != checksum::missing && f.pieces.count <= most_pieces && thrown.at < f.size
                                      ? free_byte() : nullptr;
         if (room == nullptr) return look(f);
@@ -198,6 +199,11 @@ class faulty : public filter<Link> {
     d.repeat = random(1000) < rates_.repeat;
     if (d.spoil) d.at = header_bytes + random(size - header_bytes);
     return d;
+  }
+  /// Another frame is where one was that was kept: the link was started again meanwhile.
+  void forget_place(u16 slot) {
+    for (wrong_byte& one : wrong_)
+      if (one.of.slot == slot) one.of = {};
   }
   [[nodiscard]] wrong_byte* free_byte() {
     for (wrong_byte& one : wrong_)

@@ -45,6 +45,7 @@ class lwip_netif {
   [[nodiscard]] errc turn() {
     constexpr unsigned most_frames = 64;  // before the clocks are looked at again
     const auto polled = link_->poll();
+    follow_facts();
     follow_state();
     if (is_refused_) {  // there is room again, or soon
       is_refused_ = false;
@@ -91,19 +92,24 @@ class lwip_netif {
 
   static err_t set_up(netif* n) {
     lwip_netif& self = *static_cast<lwip_netif*>(n->state);
-    const virtio::net::capabilities can = self.link_->facts();
     n->name[0] = 'v', n->name[1] = 'n';
     n->output = etharp_output;
     n->linkoutput = [](netif* to, pbuf* p) { return static_cast<lwip_netif*>(to->state)->send(p); };
-    n->mtu = can.mtu;
     n->flags = NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET;
     n->hwaddr_len = sizeof n->hwaddr;
     const virtio::net::mac_address mac = self.link_->mac();
     __builtin_memcpy(n->hwaddr, mac.octets, sizeof mac.octets);
-    // The link computes one checksum of a frame: TCP's, since what lwIP sends by UDP is short.
-    self.to_compute_ = can.does.has(virtio::net::offload::checksum) ? all_to_compute & ~NETIF_CHECKSUM_GEN_TCP : all_to_compute;
-    NETIF_SET_CHECKSUM_CTRL(n, static_cast<u16>(self.to_compute_ | to_check));
+    self.follow_facts();
     return ERR_OK;
+  }
+
+  /// Another start of the link may have changed what it can do.
+  void follow_facts() {
+    const virtio::net::capabilities can = link_->facts();
+    netif_.mtu = can.mtu;
+    // The link computes one checksum of a frame: TCP's, since what lwIP sends by UDP is short.
+    to_compute_ = can.does.has(virtio::net::offload::checksum) ? all_to_compute & ~NETIF_CHECKSUM_GEN_TCP : all_to_compute;
+    NETIF_SET_CHECKSUM_CTRL(&netif_, static_cast<u16>(to_compute_ | to_check));
   }
 
   void follow_state() {

@@ -305,6 +305,25 @@ TEST_CASE("lwip_netif: lwIP hears of a link that goes down and comes up, and the
   CHECK(netif_is_link_up(&both.ends[0].lwip()));
 }
 
+TEST_CASE("lwip_netif: a link that computes checksums after one start and not after another is asked to when it does", "[net]") {
+  pair_of both;
+  both.connect(1 << 20);
+  for (const bool computes : {true, false, true, false}) {
+    for (wire_link& wire : both.wires) {
+      wire.can.does = computes ? virtio::flags<net::offload>{net::offload::checksum} : virtio::flags<net::offload>{};
+      wire.can.mtu = computes ? 1400 : 1500;
+      wire.computed = 0;
+    }
+    const usize before = both.received.size();
+    for (auto& end : both.ends) REQUIRE(end.turn() == errc::ok);
+    for (unsigned n = 0; both.received.size() < before + 100'000 && n < 10'000; ++n) both.run(1);
+    CHECK(both.received.size() >= before + 100'000);
+    CHECK((both.wires[0].computed != 0) == computes);
+    CHECK(both.ends[0].lwip().mtu == both.wires[0].can.mtu);
+  }
+  CHECK(both.run(400'000));
+}
+
 TEST_CASE("lwip_netif: frames that the stack holds are the link's again when their connection ends", "[net]") {
   pair_of both;
   both.connect(400'000);

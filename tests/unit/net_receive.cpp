@@ -157,6 +157,18 @@ TEST_CASE("net: of a checksum is known what the device says, where it may say so
   CHECK(d->counts() == net::drop_counts{});
 }
 
+TEST_CASE("net: without MRG_RXBUF receive buffers have room for 1526 bytes, the header included [NET-42]", "[net]") {
+  rig::machine m;
+  auto& model = m.add<net_model>(seat::modern, 4);
+  net_driver<split_queue<8>> d;
+  REQUIRE(d.start(m, m.where(4)));
+  CHECK(!d->features().has(net::feature::mrg_rxbuf));
+  model.hold();
+  for (int i = 0; i < 8; ++i) model.arrive(frame_of(60));
+  REQUIRE(model.held().size() == 8);
+  for (const auto& one : model.held()) CHECK(one.buffer.writable() >= 1526);
+}
+
 TEST_CASE("net: a device that cannot put a frame into several buffers is refused, where one is too small", "[net]") {
   rig::machine m;
   (void)m.add<net_model>(seat::modern, 4);

@@ -3,16 +3,17 @@
 // same pieces, and prints the same lines. run= of its command line names what, bulk= and turns= how much, idle= how many connections
 // are open beside it and idle, for which bench_vsock_crowd has places.
 //
-// Its clock is the time-stamp counter, told in nanoseconds by the PC's timer; both are the emulated machine's, as Linux's are.
 // Between markers the counting plugin counts. Polls in vain are counted here, and what one of them costs is measured, too.
 #include <virtio/vsock.hpp>
 
 #include "board.hpp"
+#include "clock.hpp"
 #include "mark.hpp"
 
 namespace {
 
 using namespace virtio;
+using bench::calibrate, bench::nanoseconds, bench::number;
 
 u64 failed_polls;
 
@@ -55,38 +56,6 @@ template <class Result>
 void check(const char* what, const Result& r) {
   if (!r) boot::exit(board::fail(what, r.error()));
 }
-
-u64 number(const char* key) {
-  u64 n = 0;
-  const boot::text digits = boot::option(key);
-  for (usize i = 0; i < digits.size; ++i) n = n * 10 + static_cast<u64>(digits.data[i] - '0');
-  return n;
-}
-
-// Time -------------------------------------------------------------------------------------------------------------------
-
-u64 ticks_in_50_ms;
-
-/// The PC's timer counts 59659 of its ticks once, which are 50 ms.
-u64 measure_50_ms() {
-  using detail::port_in, detail::port_out;
-  constexpr u32 count = 59659;
-  port_out<u8>(0x61, static_cast<u8>((port_in<u8>(0x61) & 0xfc) | 1));  // it may count, and is not heard
-  port_out<u8>(0x43, 0xb0);
-  port_out<u8>(0x42, count & 0xff);
-  const u64 began = boot::timestamp();
-  port_out<u8>(0x42, count >> 8);
-  while ((port_in<u8>(0x61) & 0x20) == 0) {}
-  return boot::timestamp() - began;
-}
-
-/// The shortest of some: it can only come out too long.
-void calibrate() {
-  ticks_in_50_ms = ~u64{0};
-  for (int i = 0; i < 5; ++i) ticks_in_50_ms = detail::smaller(ticks_in_50_ms, measure_50_ms());
-}
-
-u64 nanoseconds(u64 ticks) { return ticks / ticks_in_50_ms * 50'000'000 + ticks % ticks_in_50_ms * 50'000'000 / ticks_in_50_ms; }
 
 // What is measured -------------------------------------------------------------------------------------------------------
 

@@ -160,3 +160,27 @@ TEST_CASE("device tree: whatever is in it, the walk ends and stays inside", "[bo
   walk(deep.blob());
   CHECK(visits > 20000);
 }
+
+TEST_CASE("device tree: nodes that are too deep are left out, and what is behind them is not", "[boot]") {
+  builder b;
+  b.begin("");
+  for (int i = 0; i < 30; ++i) {
+    b.begin("n");
+    b.property("compatible", std::string{"deep\0", 5});
+  }
+  for (int i = 0; i < 30; ++i) b.end();
+  b.begin("behind");
+  b.property("compatible", std::string{"virtio,mmio\0", 12});
+  b.property("reg", {0, 0x0a000000, 0x200});
+  b.end();
+  b.end();
+  b.word(9);
+  const auto blob = b.blob();
+  unsigned deep = 0, found = 0;
+  device_tree{blob.data()}.each_node([&](const device_tree::node& node) {
+    if (node.is("deep")) ++deep;
+    if (node.is("virtio,mmio") && node.reg(0).base == 0x0a000000 && node.depth() == 1) ++found;
+  });
+  CHECK(deep == 15);
+  CHECK(found == 1);
+}

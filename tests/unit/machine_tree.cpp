@@ -132,16 +132,19 @@ TEST_CASE("machine tree: addresses go through every bus above, a console by its 
   CHECK(m.slots[0].interrupt.id == 32 + 77);
   CHECK(static_cast<const range&>(m.dma_pool) == range{0x47000000, 0x400000});
 
-  REQUIRE(m.pci_count == 2);  // likewise
-  const pci_tree& first = m.pci[0];
+  REQUIRE(m.pci_count == 2);  // the third is switched off
+  const pci_tree& inner = m.pci[0];
+  CHECK((inner.config_shift == 8 && inner.segment == 0 && inner.last_bus == 1));
+  CHECK(inner.config == range{0x14000000, 0x20000});
+  REQUIRE(inner.window_count == 1);
+  CHECK(is(inner.windows[0], pci_space::memory, 0x40000000, 0x15000000, 0x100000));
+  const pci_tree& first = m.pci[1];
   CHECK((first.segment == 3 && first.first_bus == 0x10 && first.last_bus == 0x17));  // as far as the registers reach
   CHECK(first.config_shift == 12);
   CHECK(is(first.below(pci_space::ports, 0x10000), pci_space::ports, 0, 0x3eff0000, 0x10000));
   CHECK(is(first.below(pci_space::memory, 1ull << 32), pci_space::memory, 0x80000000, 0x20000000, 0x1000000));
   CHECK(is(first.above(pci_space::memory, 1ull << 32), pci_space::memory, 0x1000000000, 0x2000000000, 0x100000000));
   CHECK(first.reached(pci_space::memory, 0x80001000, 0x1000) == range{0x20001000, 0x1000});
-  CHECK(m.pci[1].segment == 1);
-  CHECK((m.pci[1].config_shift == 8 && m.pci[1].last_bus == 1));
 
   // The slots' pins go round: two bits of the slot count.
   CHECK(pci_interrupt(soc.tree, first, 0x10, 0, 0, 1).id == 35);

@@ -111,8 +111,12 @@ class device_tree {
             if (form.address > most_cells || form.size > most_cells || stride == 0 || index >= all.size / 4 / stride) return {};
             range out{all.number(index * stride, form.address), all.number(index * stride + form.address, form.size)};
             if (out.size != 0 && out.base + (out.size - 1) < out.base) return {};
-            for (unsigned bus = depth_; bus-- > 1;) out = passed_on(up_[bus], up_[bus - 1].children, out);
-            return out;
+            return from_bus(out);
+        }
+        /// Where the CPU finds what the bus that the node is on calls so; size 0 when a bus on the way does not pass it on.
+        [[nodiscard]] range from_bus(range of) const {
+            for (unsigned bus = depth_; bus-- > 1;) of = passed_on(up_[bus], up_[bus - 1].children, of);
+            return of;
         }
 
      private:
@@ -180,20 +184,19 @@ class device_tree {
 
     [[nodiscard]] explicit operator bool() const { return structure_.size != 0; }
 
-    /// Calls `visit(const node&)` for every node, parents before children; until it returns false, if it returns anything.
+    /// Calls `visit(const node&)` for every node less than 16 deep, parents before children; until it returns false, if it returns anything.
     template <class Visit>
     void each_node(Visit&& visit) const {
         node here;
         here.tree_ = this;
-        unsigned depth = 0;
-        for (size_t at = 0; depth < deepest; at = behind(at)) {
+        size_t depth = 0;
+        for (size_t at = 0;; at = behind(at)) {
             const uint32_t kind = token(at);
             if (kind == begin_node) {
-                if (depth + 1 == deepest) return;
+                if (depth++ >= deepest) continue;  // left out, with what is in it
                 here.begin_ = at;
-                here.depth_ = depth;
-                here.up_[depth] = {node::cells_of(here), here.find("ranges")};
-                ++depth;
+                here.depth_ = static_cast<unsigned>(depth - 1);
+                here.up_[here.depth_] = {node::cells_of(here), here.find("ranges")};
                 if constexpr (__is_same(decltype(visit(static_cast<const node&>(here))), bool)) {
                     if (!visit(static_cast<const node&>(here))) return;
                 } else {

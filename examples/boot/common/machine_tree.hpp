@@ -140,16 +140,21 @@ using value = device_tree::value;
     return out;
 }
 
-inline void read_windows(const value& ranges, pci_tree& out, uint32_t above_cells) {
+inline void read_windows(const node& of, pci_tree& out, uint32_t above_cells) {
+    const value ranges = of.find("ranges");
     constexpr size_t bus_cells = 3, size_cells = 2;
     const size_t stride = bus_cells + above_cells + size_cells;
     for (size_t i = 0; i < ranges.size / 4 / stride && out.window_count < pci_tree::most_windows; ++i) {
         const size_t at = i * stride;
         const uint32_t code = ranges.cell(at) >> 24 & 3;  // configuration, I/O, memory of 32 and of 64 bits
-        const pci_window one{code == 1 ? pci_space::ports : pci_space::memory, ranges.number(at + 1, 2),
+        pci_window one{code == 1 ? pci_space::ports : pci_space::memory, ranges.number(at + 1, 2),
                              ranges.number(at + bus_cells, above_cells), ranges.number(at + bus_cells + above_cells, size_cells)};
         const bool wraps = one.size != 0 && (one.bus + (one.size - 1) < one.bus || one.cpu + (one.size - 1) < one.cpu);
-        if (code != 0 && one.size != 0 && !wraps) out.windows[out.window_count++] = one;
+        if (code == 0 || one.size == 0 || wraps) continue;
+        const range there = of.from_bus({one.cpu, one.size});
+        if (there.size == 0) continue;
+        one.cpu = there.base;
+        out.windows[out.window_count++] = one;
     }
 }
 
@@ -166,7 +171,7 @@ inline void read_windows(const value& ranges, pci_tree& out, uint32_t above_cell
     out.last_bus = static_cast<uint8_t>(last < held ? last : held);
     out.segment = static_cast<uint16_t>(segment ? segment.cell(0) : number);
     const uint32_t above_cells = of.own().address;
-    if (above_cells == 1 || above_cells == 2) read_windows(of.find("ranges"), out, above_cells);
+    if (above_cells == 1 || above_cells == 2) read_windows(of, out, above_cells);
     out.interrupt_map = of.find("interrupt-map");
     out.interrupt_mask = of.find("interrupt-map-mask");
     return out;

@@ -99,7 +99,7 @@ class arrivals {
     const op what = static_cast<op>(p.what);
     // Almost all are of an established connection, and do not end it.
     if ((c.now != state::established || what <= op::reset) && !changes(one, p)) return false;
-    all_.heard_from(c);
+    if (what != op::credit_update || is_sign_of_life(c, p)) all_.heard_from(c);
     heard_of_room(c, one, p);
     switch (what) {
       case op::data: return keep(c, one, in);
@@ -135,6 +135,15 @@ class arrivals {
       all_.finish(one, errc::peer_reset, parting::reset);
       return false;
     }
+    return true;
+  }
+
+  /// Whether a CREDIT_UPDATE shows that the program at the other end lives. One that repeats what is known answers a CREDIT_REQUEST of the
+  /// driver's own, and comes from the host: vhost-device-vsock 0.3.0 answers for programs that were killed. The program's own question
+  /// (`probe`) takes any answer.
+  [[nodiscard]] static bool is_sign_of_life(connection& c, const packet& p) {
+    if (!c.probed) return c.out.is_news(p.allocation, p.forwarded);
+    c.probed = false;
     return true;
   }
 

@@ -30,6 +30,10 @@ class send_window {
     }
     confirmed_ = forwarded;
   }
+  /// Whether such numbers are others than those of the last packet.
+  [[nodiscard]] constexpr bool is_news(u32 allocation, u32 forwarded) const {
+    return allocation != allocation_ || forwarded != confirmed_;
+  }
   /// A packet leaves.
   constexpr void sent(u32 bytes) {
     sent_ += bytes;

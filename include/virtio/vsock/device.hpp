@@ -506,18 +506,21 @@ class device {
   /// those that are too old says `most`. A client that crashed looks like one that has nothing to say: `probe` tells them apart.
   /// Cost: a look at each place.
   void tick(const ages& most) { all_.tick(most); }
-  /// Ticks since the peer's last packet. Errors: `stale_handle`.
+  /// Ticks since the peer's last packet. An answer to a question of the driver's own for room does not count when it says nothing new: a
+  /// host may give it whose program is gone. Errors: `stale_handle`.
   [[nodiscard]] result<u32> quiet_for(socket which) const {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     return all_.quiet_for(all_.table[one]);
   }
   /// Asks the peer for a sign of life, a CREDIT_UPDATE: `quiet_for` is 0 when it has come. A host that does not know the connection any
-  /// more says RST, or nothing (vhost-device-vsock); and there are hosts that end one by this. Errors: `not_ready` while connecting; why
+  /// more says RST, or nothing (vhost-device-vsock, which still answers for a client that was killed with data on its way to it); and there
+  /// are hosts that end one by this. Errors: `not_ready` while connecting; why
   /// the connection ended; `stale_handle`.
   [[nodiscard]] result<void> probe(socket which) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     if (all_.table[one].now == state::connecting) return errc::not_ready;
     if (all_.table[one].now == state::ended) return all_.table[one].why;
+    all_.table[one].probed = true;
     all_.owe(one, detail::debt::credit_request);
     all_.send_owed();
     return {};

@@ -74,7 +74,8 @@ struct connection {
   flags<ready> news{};     // not yet told
   bool accepted = false;   // false: waits in its listener's line
   bool wants_room = false; // a send found none: to be told
-  bool asked_for_credit = false;  // and none has come since
+  bool asked_for_credit : 1 = false;  // and none has come since
+  bool probed : 1 = false;            // by the program, and no answer has come since
   bool messages = false;   // seqpacket
   bool skipping = false;     // up to the end of a message that is too long
   flags<ends> gave_up{};       // ends that we shut
@@ -82,7 +83,7 @@ struct connection {
   errc why = errc::ok;  // how it ended
   receive_window in{};
   send_window out{};
-  u32 heard_at = 0;        // the tick of the peer's last packet
+  u32 heard_at = 0;        // the tick of the peer's last sign of life
   buffer_list received{};  // buffers with unread bytes
   buffer_list gathered{};  // send buffers with bytes to send
   u32 gathered_bytes = 0;  // in them, that have not left

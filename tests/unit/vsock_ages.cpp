@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+// How long a peer has been silent: what makes a connection young again, and what does not. A server that ends silent connections to make
+// room for others depends on it.
+#include <catch2/generators/catch_generators.hpp>
+
+#include "vsock.hpp"
+
+using namespace virtio;
+
+namespace {
+
+constexpr vsock::limits with_messages{.connections = 32, .receive_buffer = 16384, .messages = true};
+
+struct mixed : rig::basic_sockets<with_messages> {
+  mixed() {
+    model.offer({1});
+    m.expect_objections = true;
+    model.recording = false;
+    REQUIRE(begin());
+  }
+  /// A connection whose peer reads nothing more, and has less room than a send of `size` bytes takes.
+  vsock::socket stopped(vsock::kind what, const std::vector<u8>& data) {
+    const auto one = d->try_connect({2, open_port}, what);
+    REQUIRE(one);
+    settle();
+    end(*one).reads = false;
+    while (send(*one, what, data)) settle();
+    settle();
+    return *one;
+  }
+  bool send(vsock::socket one, vsock::kind what, const std::vector<u8>& data) {
+    return what == vsock::kind::stream ? offer(one, data).has_value() : d->try_send_message(one, data).has_value();
+  }
+};
+
+}  // namespace
+
+TEST_CASE("vsock ages: a peer that stands still grows older, whatever its host answers to the driver's questions", "[vsock]") {
+  const auto what = GENERATE(vsock::kind::stream, vsock::kind::seqpacket);
+  CAPTURE(static_cast<int>(what));
+  mixed s;
+  const auto data = pattern(what == vsock::kind::stream ? 4096 : 60'000);  // the peer of messages has room for some of one
+  const auto one = s.stopped(what, data);
+  const u32 begin = *s->quiet_for(one);
+  s.forget();
+  for (u32 tick = 0; tick < 60; ++tick) {
+    for (int i = 0; i < 50; ++i) {
+      (void)s.send(one, what, data);
+      s.model.settle();
+      (void)s.poll();
+    }
+    s->tick({.idle = 20});
+  }
+  CHECK(*s->quiet_for(one) == begin + 60);
+  CHECK(s.times(ready::idle) >= 2);
+  // It reads again, and says so.
+  const vsock_flow f = s.flow(one);
+  s.end(one).reads = true;
+  (void)s.model.read(f);
+  s.model.say(f, op::credit_update);
+  s.settle();
+  CHECK(*s->quiet_for(one) == 0);
+}
+
+TEST_CASE("vsock ages: any answer to the program's own question is a sign of life", "[vsock]") {
+  mixed s;
+  const auto one = s.stopped(vsock::kind::stream, pattern(4096));
+  for (int i = 0; i < 3; ++i) {
+    s->tick({});
+    s->tick({});
+    CHECK(*s->quiet_for(one) >= 2);
+    REQUIRE(s->probe(one));
+    s.settle();
+    CHECK(*s->quiet_for(one) == 0);
+  }
+}
+
+TEST_CASE("vsock ages: of clients that were killed and newcomers that wait to be accepted, the killed ones are older", "[vsock]") {
+  // A server that drops the most silent connection for a newcomer would drop the newcomer else, once it is accepted.
+  const auto what = GENERATE(vsock::kind::stream, vsock::kind::seqpacket);
+  CAPTURE(static_cast<int>(what));
+  mixed s;
+  const auto data = pattern(what == vsock::kind::stream ? 4096 : 60'000);
+  std::vector<vsock::socket> killed;
+  for (int i = 0; i < 20; ++i) killed.push_back(s.stopped(what, data));
+  s->tick({});
+  s->tick({});
+  REQUIRE(s->listen(80, 4));
+  (void)s.model.connect(80, 1000);
+  s.settle();
+  for (int tick = 0; tick < 100; ++tick) {
+    for (int i = 0; i < 100; ++i) {
+      for (const auto one : killed) (void)s.send(one, what, data);
+      s.model.settle();
+      (void)s.poll();
+    }
+    s->tick({});
+  }
+  const auto newcomer = s->try_accept(80);
+  REQUIRE(newcomer);
+  for (const auto one : killed) CHECK(*s->quiet_for(one) > *s->quiet_for(*newcomer));
+}

@@ -238,3 +238,22 @@ TEST_CASE("vsock windows: no window is larger than its memory when that is no wh
   }
   s.check_works(s.connected());
 }
+
+TEST_CASE("vsock windows: peers that have ended sending hold no memory", "[vsock]") {
+  rig::basic_sockets<pooled> s;
+  REQUIRE(s.begin());
+  const auto grown = [&] {
+    const auto one = s.connected();
+    s.model.send(s.flow(one), pattern(300'000));
+    CHECK(s.receive(one, 300'000).size() == 300'000);
+    return one;
+  };
+  const u32 alone = s.end(grown()).credit();
+  for (int i = 0; i < 28; ++i) {
+    const auto one = grown();
+    s.model.shut(s.flow(one), op::no_send);
+    s.settle();
+    CHECK(s.drained(one).second == errc::peer_closed);
+  }
+  CHECK(s.end(grown()).credit() == alone);
+}

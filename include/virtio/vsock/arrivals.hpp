@@ -182,6 +182,7 @@ class arrivals {
   void peer_shuts(u16 one, flags<ends> given_up) {
     connection& c = all_.table[one];
     c.peer_gave_up |= given_up;
+    all_.unread.settle(c);
     if (c.peer_gave_up.has(ends::receive)) all_.forget_unsent(one);
     all_.try_again(one);  // what waited behind that
     all_.tell(one, {ready::readable, ready::writable});

@@ -315,7 +315,7 @@ class inbox {
   [[nodiscard]] u32 filled(buffer_index buffer) const { return filled_[buffer.number()]; }
 
   /// Whether what still comes is dropped.
-  [[nodiscard]] static bool discards(const connection& c) { return c.gave_up.has(ends::receive); }
+  [[nodiscard]] static bool discards(const connection& c) { return c.gave_up.has(ends::receive) || c.peer_gave_up.has(ends::send); }
 
   /// Doubles the window, when the peer has used it up.
   static void grow(connection& c) {

@@ -140,3 +140,18 @@ TEST_CASE("vsock corners: an orderly end is one, whoever began it", "[vsock]") {
   CHECK(s->try_receive(one, into).error() == errc::peer_closed);
   REQUIRE(s->close(one));
 }
+
+TEST_CASE("vsock corners: the answer to a stray packet does not end a connection that begins at the same address", "[vsock]") {
+  started s;
+  s.m.expect_objections = true;
+  REQUIRE(s->listen(80, 4));
+  const vsock_flow f{80, 1234, 2}, other{80, 1235, 2};
+  s.model.inject(op::packet(f, op::credit_update));
+  s.model.inject(op::packet(other, op::credit_update));
+  (void)s.model.connect(80, 1234);  // all in one batch
+  s.forget();
+  s.settle();
+  REQUIRE(s->try_accept(80));
+  CHECK(s.model.is_open(f));
+  CHECK(s.model.count(op::reset) == 1);  // the other is answered
+}

@@ -198,6 +198,7 @@ class arrivals {
     const result<u16> added = all_.add(p.to_port, peer, static_cast<kind>(p.type), state::established);
     if (!added) return false;
     connection& c = all_.table[*added];
+    all_.replies.drop(p.to_port, peer);  // to a packet of before: it would end this connection now
     c.out.heard(p.allocation, p.forwarded);
     all_.listeners.join(*here, all_.all(), *added);
     all_.to_tell.push(all_.all(), *added);

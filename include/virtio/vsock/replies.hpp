@@ -31,6 +31,15 @@ class replies {
       if (waiting_[at].local_port == local_port && waiting_[at].peer == peer) return true;
     return false;
   }
+  /// Those that wait to go to `peer` from `local_port` do not go.
+  void drop(u32 local_port, address peer) {
+    if (!has(local_port, peer)) return;
+    for (u16 left = count_; left != 0; --left) {
+      const reply one = waiting_[first_];
+      pop();
+      if (one.local_port != local_port || !(one.peer == peer)) add(one.local_port, one.peer, one.type);
+    }
+  }
   /// The packet that has waited longest, from `cid`. Only if not empty.
   [[nodiscard]] packet first(u32 cid) const {
     const reply& to = waiting_[first_];

@@ -155,3 +155,19 @@ TEST_CASE("vsock corners: the answer to a stray packet does not end a connection
   CHECK(s.model.is_open(f));
   CHECK(s.model.count(op::reset) == 1);  // the other is answered
 }
+
+TEST_CASE("vsock corners: a closing connection that cannot give way does not let newcomers take the last place", "[vsock]") {
+  started s;
+  s.m.expect_objections = true;
+  REQUIRE(s->listen(80, 100));
+  const auto slow = s.accepted(80, 50);
+  s.end(slow).answers_shutdown = false;
+  s.end(slow).reads = false;
+  REQUIRE(s.offer(slow, pattern(4000)));
+  s.settle();
+  REQUIRE(s->close(slow));
+  s.settle();
+  for (u32 i = 0; i < 20; ++i) (void)s.model.connect(80, 100 + i);
+  s.settle();
+  CHECK(s->try_connect({2, open_port}));
+}

@@ -52,8 +52,11 @@ class exchange : public sender<P, T, Q, L> {
     return c.gathered.empty() && !c.owed.has(debt::shutdown) && c.out.unconfirmed() == 0;
   }
   /// Whether the places that are left are not for one more that waits to be accepted: the program must be able to connect.
-  [[nodiscard]] bool keeps_last_places() const {
-    return listeners.waiting() != 0 && closing_.empty() && table.unused() <= L.outgoing;
+  [[nodiscard]] bool keeps_last_places() {
+    if (listeners.waiting() == 0 || table.unused() > L.outgoing) return false;
+    u32 free = table.unused();  // or as good as
+    closing_.for_each(all(), [&](u16 one) { free += is_delivered(table[one]); });
+    return free <= L.outgoing;
   }
 
   // Age ------------------------------------------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ class receive_window {
 };
 
 /// Receive memory that all connections share, counted in packets. Each connection is sure of one; what a connection is promised
-/// beyond that comes from here, at most half of what is left, so that there is always something left for the next.
+/// beyond that comes from here, at most half of what is left, rounded up: all but the last packet leaves something for the next.
 class receive_budget {
  public:
   constexpr void start(u32 packets) { free_ = packets; }

@@ -387,8 +387,8 @@ class device {
   }
 
   /// Takes one message to send, whole or not at all, and behind those that have not left yet. It leaves at once if the queue has room.
-  /// Errors: as `try_send`; `too_long` for what neither our send
-  /// buffers nor the peer can ever hold; `invalid_argument` for no bytes, which no host delivers, and on a stream.
+  /// Errors: as `try_send`, where `no_credit` says that the peer has no room behind those, and they may have to leave first; `too_long` for
+  /// what neither our send buffers nor the peer can ever hold; `invalid_argument` for no bytes, which no host delivers, and on a stream.
   [[nodiscard]] result<void> try_send_message(socket which, const_bytes data, border end = border::message) {
     return try_send_message(which, scatter<const_bytes>{&data, 1}, end);
   }
@@ -460,7 +460,8 @@ class device {
     return {};
   }
   /// Closes in good order: what was sent arrives, then the peer hears that this is the end. The name is stale at once, the place free
-  /// when the peer has agreed; when places run out, those who have waited longest for that are reset. Errors: `stale_handle`.
+  /// when the peer has agreed; when places run out, the one that has waited longest is reset whose peer has read everything. Errors:
+  /// `stale_handle`.
   [[nodiscard]] result<void> close(socket which) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     connection& c = all_.table[one];

@@ -431,3 +431,51 @@ TEST_CASE("vsock closing: thousands of connections come and go in any way, and n
   s.model.send(s.flow(last), pattern(100'000));
   CHECK(s.receive(last, 100'000) == pattern(100'000));
 }
+
+TEST_CASE("vsock closing: a host that forgets a SHUTDOWN while it holds data hears it again when that was read", "[vsock]") {
+  vsock_options o;
+  o.host = vsock_host::vhost_device();
+  o.host.update_below = 0xffff'ffff;  // it tells of what it could not hand on at once
+  const bool closes = GENERATE(true, false);
+  CAPTURE(closes);
+  started s{std::move(o)};
+  const auto one = s.connected();
+  const vsock_flow f = s.flow(one);
+  s.end(one).reads = false;
+  s.send(one, pattern(5000));
+  s.settle();
+  s.forget();
+  if (closes) REQUIRE(s->close(one));
+  else REQUIRE(s->shutdown(one, ends::both));
+  s.settle();
+  (void)s.model.read(f, 4000);
+  s.settle();
+  CHECK(s.model.count(op::shutdown) == 1);  // not before the end
+  CHECK(s.model.is_open(f));
+  (void)s.model.read(f);
+  s.settle();
+  CHECK(s.model.count(op::shutdown) == 2);
+  CHECK(s.model.peer(f).end == peer::ending::by_host);
+  CHECK(s.model.peer(f).arrived == 5000);
+  if (!closes) CHECK(s.drained(one).second == errc::peer_closed);
+}
+
+TEST_CASE("vsock closing: a SHUTDOWN is repeated once, whatever the host answers", "[vsock]") {
+  vsock_options o;
+  o.host.update_below = 0xffff'ffff;
+  started s{std::move(o)};
+  const auto one = s.connected();
+  const vsock_flow f = s.flow(one);
+  s.end(one).reads = s.end(one).answers_shutdown = false;
+  s.send(one, pattern(5000));
+  s.settle();
+  s.forget();
+  REQUIRE(s->close(one));
+  s.settle();
+  (void)s.model.read(f);
+  for (int i = 0; i < 100; ++i) {
+    s.model.say(f, op::credit_update);
+    s.settle();
+  }
+  CHECK(s.model.count(op::shutdown) == 2);
+}

@@ -100,6 +100,8 @@ class arrivals {
     // Almost all are of an established connection, and do not end it.
     if ((c.now != state::established || what <= op::reset) && !changes(one, p)) return false;
     if (what != op::credit_update || is_sign_of_life(c, p)) all_.heard_from(c);
+    // vhost-device-vsock 0.3.0 forgets a SHUTDOWN that comes while it holds data: it hears it again once it holds none.
+    if (c.gave_up.has(ends::both) && c.out.is_last_news(p.forwarded) && c.gathered.empty()) all_.owe(one, debt::shutdown);
     heard_of_room(c, one, p);
     switch (what) {
       case op::data: return keep(c, one, in);

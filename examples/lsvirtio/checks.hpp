@@ -11,7 +11,6 @@
 #include <virtio/vsock.hpp>
 
 #include "device.hpp"
-#include "machine.hpp"
 
 namespace lsvirtio {
 
@@ -77,12 +76,24 @@ void use_vsock(writer& out, Driver& sockets) {
   if (peer) (void)peer->close();
 }
 
+/// Some hosts (crosvm) insist on all queues of a device with MULTIPORT: it is accepted, and its first console is used.
+constexpr virtio::console::limits console_limits{.ports = 4};
+
 template <class Driver>
 void use_console(writer& out, Driver& console) {
-  if (const auto size = console.size()) out.text("screen", size->columns, " columns, ", size->rows, " rows");
+  u16 port = 0;
+  const auto find = [&] {
+    for (port = 0; port < console.port_count(); ++port)
+      if (console.facts(port).is_present && console.facts(port).is_console) return true;
+    return false;
+  };
+  if (const virtio::errc waited = console.wait_until(virtio::waiting::connect, find); waited != virtio::errc::ok)
+    return out.text("outcome", "no console port: ", virtio::describe(waited));
+  out.number("port", port);
+  if (const auto size = console.size(port)) out.text("screen", size->columns, " columns, ", size->rows, " rows");
   out.text("tried", "write a line");
-  virtio::errc came = console.send(virtio::text("lsvirtio was here\r\n")).error();
-  if (came == virtio::errc::ok) came = console.flush().error();
+  virtio::errc came = console.send(virtio::text("lsvirtio was here\r\n"), port).error();
+  if (came == virtio::errc::ok) came = console.flush(port).error();
   show_outcome(out, came);
 }
 
@@ -125,7 +136,7 @@ void use_network(writer& out, Driver& card) {
 // ---- all of them ----
 
 /// The drivers for the devices of one bus, each with memory of its own: one that keeps it because it does not reset
-/// keeps no other's.
+/// keeps no other's. All-zero at first.
 template <class Board, class Transport>
 class checks {
   // A legacy device dictates the size of its rings, mostly up to 256 entries.
@@ -135,19 +146,20 @@ class checks {
   using place = typename Transport::location;
 
   /// Starts the driver for a device and uses it, if there is one. True: it was bound.
-  static bool run(writer& out, const place& one) {
+  bool run(writer& out, const Board& board, const place& one) {
     using virtio::device_type;
     switch (one.seen.type) {
-      case device_type::block: return with(out, one, disk, [](writer& w, auto& d) { use_block(w, d); });
-      case device_type::entropy: return with(out, one, rng, [](writer& w, auto& d) { use_entropy(w, d); });
-      case device_type::balloon: return with(out, one, balloon, [](writer& w, auto& d) { use_balloon(w, d); });
-      case device_type::console: return with(out, one, console, [](writer& w, auto& d) { use_console(w, d); });
+      case device_type::block: return with(out, board, one, disk, [](writer& w, auto& d) { use_block(w, d); });
+      case device_type::entropy: return with(out, board, one, rng, [](writer& w, auto& d) { use_entropy(w, d); });
+      case device_type::balloon: return with(out, board, one, balloon, [](writer& w, auto& d) { use_balloon(w, d); });
+      case device_type::console: return with(out, board, one, console, [](writer& w, auto& d) { use_console(w, d); });
       case device_type::vsock:
         return with(
-            out, one, sockets, [](writer& w, auto& d) { use_vsock(w, d); }, virtio::vsock::seed{boot::timestamp()});
+            out, board, one, sockets, [](writer& w, auto& d) { use_vsock(w, d); },
+            virtio::vsock::seed{boot::timestamp()});
       case device_type::network:  // with an address in case that it has none
         return with(
-            out, one, card, [](writer& w, auto& d) { use_network(w, d); }, virtio::interrupt_vectors{},
+            out, board, one, card, [](writer& w, auto& d) { use_network(w, d); }, virtio::interrupt_vectors{},
             virtio::net::mac_address{{2, 0, 0, 0, 0, 1}});
       default: return false;
     }
@@ -156,22 +168,22 @@ class checks {
  private:
   template <class Driver>
   struct owned {
-    Driver driver;
-    virtio::dma_storage<Driver::dma_bytes> storage;
+    Driver driver{};
+    virtio::dma_storage<Driver::dma_bytes> storage{};
   };
-  static inline constinit owned<virtio::blk::device<Board, Transport, ring>> disk{};
-  static inline constinit owned<virtio::rng::device<Board, Transport, ring>> rng{};
-  static inline constinit owned<virtio::balloon::device<Board, Transport, ring>> balloon{};
-  static inline constinit owned<virtio::console::device<Board, Transport, ring>> console{};
-  static inline constinit owned<virtio::vsock::device<Board, Transport, ring, virtio::vsock::limits{.connections = 2}>>
+  owned<virtio::blk::device<Board, Transport, ring>> disk{};
+  owned<virtio::rng::device<Board, Transport, ring>> rng{};
+  owned<virtio::balloon::device<Board, Transport, ring>> balloon{};
+  owned<virtio::console::device<Board, Transport, ring, console_limits>> console{};
+  owned<virtio::vsock::device<Board, Transport, ring, virtio::vsock::limits{.connections = 2}>>
       sockets{};
-  static inline constinit owned<virtio::net::device<Board, Transport, ring>> card{};
+  owned<virtio::net::device<Board, Transport, ring>> card{};
 
   template <class Owned, class Use, class... More>
-  static bool with(writer& out, const place& one, Owned& with, Use&& use, const More&... more) {
+  bool with(writer& out, const Board& board, const place& one, Owned& with, Use&& use, const More&... more) {
     auto& driver = with.driver;
     out.open("check");
-    const auto up = driver.start(Board{}, one, with.storage, more...);
+    const auto up = driver.start(board, one, with.storage, more...);
     show_report(out, driver.why());
     if (up) {
       out.words("accepted");

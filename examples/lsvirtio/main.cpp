@@ -3,6 +3,7 @@
 // into a report. On the command line: json=1 prints JSON, one object a line; live=0 leaves out what needs a driver;
 // tools/lsvirtio --help has the rest.
 #include "checks.hpp"
+#include "machine.hpp"
 
 namespace {
 
@@ -14,12 +15,15 @@ struct {
   unsigned devices, usable, bound;  // of virtio; a driver may have bound those that are usable
 } counted;
 
+template <class Board, class Transport>
+constinit checks<Board, Transport> drivers{};
+
 /// What is behind the registers of a device that discovery has found usable, and what a driver makes of it.
 template <class Board, class Transport>
 void show_usable(const typename Transport::location& one) {
   ++counted.usable;
   show_device<Board, Transport>(out, Board{}, one);
-  if (!(boot::option("live") == "0") && checks<Board, Transport>::run(out, one)) ++counted.bound;
+  if (!(boot::option("live") == "0") && drivers<Board, Transport>.run(out, Board{}, one)) ++counted.bound;
 }
 
 void show_functions() {

@@ -8,6 +8,7 @@
 #include <virtio/console.hpp>
 #include <virtio/net.hpp>
 #include <virtio/rng.hpp>
+#include <virtio/scsi.hpp>
 #include <virtio/vsock.hpp>
 
 #include "device.hpp"
@@ -47,6 +48,27 @@ void use_block(writer& out, Driver& disk) {
   const auto read = disk.read(0, sector);
   show_outcome(out, read.error());
   if (read) out.text("first_bytes", dump{sector, 16});
+}
+
+template <class Driver>
+void use_scsi(writer& out, Driver& host) {
+  alignas(512) static u8 sector[virtio::blk::sector_bytes];
+  out.text("tried", "look for units, read the first one's sector 0");
+  virtio::scsi::address first{};
+  u32 count = 0;
+  const auto scanned = host.scan([&](const virtio::scsi::found& one) {
+    if (count++ == 0) first = one.where;
+  });
+  out.number("units", count);
+  if (!scanned || count == 0) return show_outcome(out, scanned.error());
+  out.number("target", first.target);
+  out.number("lun", first.lun);
+  virtio::scsi::unit<Driver> unit;
+  auto done = unit.open(host, first);
+  if (done) out.number("sectors", unit.capacity());
+  if (done) done = unit.read(0, sector);
+  show_outcome(out, done.error());
+  if (done) out.text("first_bytes", dump{sector, 16});
 }
 
 template <class Driver>
@@ -153,6 +175,7 @@ class checks {
       case device_type::entropy: return with(out, board, one, rng, [](writer& w, auto& d) { use_entropy(w, d); });
       case device_type::balloon: return with(out, board, one, balloon, [](writer& w, auto& d) { use_balloon(w, d); });
       case device_type::console: return with(out, board, one, console, [](writer& w, auto& d) { use_console(w, d); });
+      case device_type::scsi: return with(out, board, one, scsi, [](writer& w, auto& d) { use_scsi(w, d); });
       case device_type::vsock:
         return with(
             out, board, one, sockets, [](writer& w, auto& d) { use_vsock(w, d); },
@@ -178,6 +201,7 @@ class checks {
   owned<virtio::vsock::device<Board, Transport, ring, virtio::vsock::limits{.connections = 2}>>
       sockets{};
   owned<virtio::net::device<Board, Transport, ring>> card{};
+  owned<virtio::scsi::device<Board, Transport, ring>> scsi{};
 
   template <class Owned, class Use, class... More>
   bool with(writer& out, const Board& board, const place& one, Owned& with, Use&& use, const More&... more) {

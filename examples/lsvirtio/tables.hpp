@@ -109,8 +109,6 @@ inline constexpr field balloon_fields[] = {
     {8, 4, 3, "free_page_hint_cmd_id"},
     {12, 4, 4, "poison_val", "", shown::hex},
 };
-inline constexpr bit_name scsi_features[] = {
-    {0, "SCSI_INOUT"}, {1, "SCSI_HOTPLUG"}, {2, "SCSI_CHANGE"}, {3, "SCSI_T10_PI"}};
 inline constexpr field scsi_fields[] = {
     {0, 4, always, "num_queues", " request queues"},
     {4, 4, always, "seg_max", " pieces"},
@@ -235,7 +233,7 @@ inline constexpr type_row types[] = {
     {5, "balloon", {}, balloon_fields},
     {6, "ioMemory"},
     {7, "rpmsg"},
-    {8, "scsi", scsi_features, scsi_fields},
+    {8, "scsi", {}, scsi_fields},
     {9, "9p file system", p9_features, p9_fields},
     {10, "mac80211 wlan"},
     {11, "rproc serial"},

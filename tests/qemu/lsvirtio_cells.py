@@ -182,13 +182,20 @@ def other_machine_cells(m):
 
 # ---- devices ----
 
-DRIVEN = ["-device", "virtio-balloon-pci", "-device", "virtio-serial-pci", "-chardev", "null,id=end",
+DRIVEN = ["-device", "virtio-scsi-pci", "-blockdev", "driver=null-co,node-name=unit,size=8388608,read-zeroes=on",
+          "-device", "scsi-hd,drive=unit,scsi-id=3,lun=1", "-device", "virtio-balloon-pci", "-device", "virtio-serial-pci", "-chardev", "null,id=end",
           "-device", "virtconsole,chardev=end", "-netdev", "user,id=net",
           "-device", "virtio-net-pci,netdev=net,romfile="]
 
 
 def driven():
     return {
+        "scsi": {"check": {"verdict": "bound", "units": 1, "target": 3, "lun": 1, "sectors": 16384, "outcome": "ok",
+                           "first_bytes": "00" * 16},
+                 "device": {"type_number": 8, "features": {"SCSI_HOTPLUG", "SCSI_CHANGE"},
+                            "queues": lambda sizes: len(sizes) >= 3, "policy": "by_field", "configuration": fields(
+                                "seg_max", num_queues="1 request queues", sense_size="96 bytes", cdb_size="32 bytes",
+                                max_target="255", max_lun="16383")}},
         "balloon": {"check": {"verdict": "bound", "outcome": "ok", "target_pages": 0}},
         "console": {"check": {"verdict": "bound", "tried": "write a line", "outcome": "ok"},
                     "device": {"features": {"CONSOLE_MULTIPORT"}, "queues": lambda sizes: len(sizes) == 64,
@@ -200,7 +207,7 @@ def driven():
 
 
 # Every other type of device that QEMU has without help from outside.
-OTHERS = ["-m", "128M,maxmem=2G,slots=4", "-device", "virtio-scsi-pci",
+OTHERS = ["-m", "128M,maxmem=2G,slots=4",
           "-fsdev", "local,id=files,path=/,security_model=none,readonly=on",
           "-device", "virtio-9p-pci,fsdev=files,mount_tag=shared",
           "-device", "virtio-keyboard-pci,serial=keys", "-device", "virtio-mouse-pci",
@@ -217,9 +224,6 @@ def others():
         return {"device": {"type_number": type_number, "features": features, "queues": queues,
                            "configuration": configuration} | more}
     return {
-        "scsi": device(8, {"SCSI_HOTPLUG", "SCSI_CHANGE"}, lambda sizes: len(sizes) >= 3, fields(
-            "seg_max", num_queues="1 request queues", sense_size="96 bytes", cdb_size="32 bytes", max_target="255",
-            max_lun="16383")),
         "9p file system": device(9, {"9P_MOUNT_TAG"}, [128], fields("tag_len", tag="shared")),
         "input": [device(18, USUAL, [64, 64], fields("select", "size"), input_name="QEMU Virtio Keyboard",
                          input_serial="keys"),
@@ -238,7 +242,7 @@ def others():
 
 def device_cells(m):
     for machine in ("pc", "q35"):
-        yield cell(m, f"{machine} lsvirtio: a short use of balloon, console, network", machine, "transitional",
+        yield cell(m, f"{machine} lsvirtio: a short use of scsi, balloon, console, network", machine, "transitional",
                    expect(x86(), driven()), extra=DRIVEN, long=machine == "q35")
     yield cell(m, "q35 lsvirtio: devices of every other type, with their features and configuration", "q35",
                "modern-only", expect(x86(), others()), extra=OTHERS)

@@ -37,9 +37,9 @@ struct handover {
 };
 
 /// Reads what `which` has left at `data`, once; all of it lies in the first 4 GiB, which are mapped.
-const handover& hear_loader(loader which, const void* data);
+const handover& read_loader(loader which, const void* data);
 
-/// Gives what `hear_loader` has read.
+/// Gives what `read_loader` has read.
 [[nodiscard]] const handover& loaded();
 
 /// `usable`, `reserved` and so on.

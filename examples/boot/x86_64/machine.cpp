@@ -172,7 +172,7 @@ extern const char boot_exception_stubs[];
     const table_pointer table{sizeof gates - 1, gates};
     asm volatile("lidt %0" : : "m"(table));
 
-    boot::run(boot::hear_loader(which, data).command_line);
+    boot::run(boot::read_loader(which, data).command_line);
 }
 
 // Compilers emit calls to these by themselves. They are single instructions in assembler, which no compiler can recognise as a memcpy and turn into a call of itself.

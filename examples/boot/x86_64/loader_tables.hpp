@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT
+// The forms in which loaders leave a command line, ACPI's root and a memory map. It reads memory and nothing else, so it runs anywhere.
+#pragma once
+
+#include "loader.hpp"
+
+namespace boot {
+
+class loader_tables {
+ public:
+    constexpr explicit loader_tables(handover& out) : out_{out} {}
+
+    /// Fills the handover, which is all zeros, with what `which` has left at `data`. Every address in it is followed as it is.
+    void read(loader which, const void* data) {
+        out_.by = which;
+        out_.command_line = "";
+        switch (which) {
+            case loader::pvh: read_pvh(data); break;
+            case loader::linux_: read_zero_page(data); break;
+            case loader::multiboot1: read_multiboot1(data); break;
+            case loader::multiboot2: read_multiboot2(static_cast<const char*>(data)); break;
+        }
+    }
+
+ private:
+    template <class T>
+    [[nodiscard]] static const T* at(uint64_t address) {
+        return reinterpret_cast<const T*>(static_cast<uintptr_t>(address));
+    }
+    template <class T>
+    [[nodiscard]] static T field(const void* page, size_t offset) {
+        T value;
+        __builtin_memcpy(&value, static_cast<const char*>(page) + offset, sizeof value);
+        return value;
+    }
+
+    void take_command_line(uint64_t address) {
+        if (address != 0) out_.command_line = at<char>(address);
+    }
+
+    // A range as the BIOS call e820 gives it, of which all other forms are made.
+    struct [[gnu::packed]] e820_range {
+        uint64_t at, size;
+        uint32_t type;
+    };
+    void add_memory(const void* range) {
+        const auto one = field<e820_range>(range, 0);
+        if (out_.ranges < handover::most_ranges) out_.memory[out_.ranges++] = {one.at, one.size, one.type};
+    }
+
+    // PVH: hvm_start_info (Xen, public/arch-x86/hvm/start_info.h), up to the last field used here.
+    struct start_info {
+        uint32_t magic, version, flags, module_count;
+        uint64_t modules;
+        uint64_t command_line;
+        uint64_t rsdp;
+        uint64_t memory_map;  // this and the next since version 1
+        uint32_t memory_ranges;
+        uint32_t reserved;
+    };
+    static_assert(sizeof(start_info) == 56);
+    static constexpr size_t pvh_range_bytes = 24;
+
+    void read_pvh(const void* data) {
+        const auto& info = *static_cast<const start_info*>(data);
+        out_.rsdp = info.rsdp;
+        take_command_line(info.command_line);
+        for (uint32_t i = 0; info.version >= 1 && i < info.memory_ranges; ++i) add_memory(at<char>(info.memory_map) + i * pvh_range_bytes);
+    }
+
+    // Linux: the zero page (Documentation/arch/x86/zero-page.rst), where the fields used here are in it.
+    enum : unsigned {
+        zero_rsdp = 0x70,
+        zero_command_line_high = 0xc8,
+        zero_ranges = 0x1e8,
+        zero_command_line = 0x228,
+        zero_setup_data = 0x250,  // a list: address of the next, type, size, data
+        zero_map = 0x2d0,
+    };
+    static constexpr uint32_t setup_dtb = 2;
+    static constexpr size_t setup_data_header = 16;
+
+    void read_zero_page(const void* page) {
+        out_.rsdp = field<uint64_t>(page, zero_rsdp);
+        take_command_line(uint64_t{field<uint32_t>(page, zero_command_line_high)} << 32 | field<uint32_t>(page, zero_command_line));
+        for (unsigned i = 0; i < field<uint8_t>(page, zero_ranges); ++i)
+            add_memory(static_cast<const char*>(page) + zero_map + i * sizeof(e820_range));
+        for (uint64_t node = field<uint64_t>(page, zero_setup_data); node != 0; node = field<uint64_t>(at<char>(node), 0))
+            if (field<uint32_t>(at<char>(node), 8) == setup_dtb) out_.device_tree = at<char>(node) + setup_data_header;
+    }
+
+    // Multiboot 1: the boot information (Multiboot Specification 0.6.96, 3.3), up to the last field used here. It has no field for ACPI.
+    struct multiboot1_info {
+        uint32_t flags;  // which of the others there are
+        uint32_t lower, upper, boot_device;
+        uint32_t command_line;
+        uint32_t module_count, modules, symbols[4];
+        uint32_t map_bytes, map;
+    };
+    static_assert(sizeof(multiboot1_info) == 52);
+    static constexpr uint32_t has_command_line = 1 << 2, has_map = 1 << 6;
+
+    void read_multiboot1(const void* data) {
+        const auto& info = *static_cast<const multiboot1_info*>(data);
+        if ((info.flags & has_command_line) != 0) take_command_line(info.command_line);
+        if ((info.flags & has_map) == 0) return;
+        for (uint32_t i = 0; i < info.map_bytes;) {  // each range behind its size, which does not count itself
+            const char* const one = at<char>(info.map) + i;
+            add_memory(one + 4);
+            i += 4 + field<uint32_t>(one, 0);
+        }
+    }
+
+    // Multiboot 2: the boot information (Multiboot2 Specification 2.0, 3.6) is a row of tags, each with its type and its size, each at a
+    // multiple of 8.
+    enum : uint32_t { tag_end = 0, tag_command_line = 1, tag_map = 6, tag_rsdp_of_acpi_1 = 14, tag_rsdp_of_acpi_2 = 15 };
+
+    void read_multiboot2(const char* info) {
+        for (const char* tag = info + 8; field<uint32_t>(tag, 0) != tag_end;) {
+            const uint32_t size = field<uint32_t>(tag, 4);
+            switch (field<uint32_t>(tag, 0)) {
+                case tag_command_line: out_.command_line = tag + 8; break;
+                case tag_map:
+                    for (uint32_t i = 16; i < size; i += field<uint32_t>(tag, 8)) add_memory(tag + i);
+                    break;
+                case tag_rsdp_of_acpi_1:
+                    if (out_.rsdp != 0) break;  // the other is there as well
+                    [[fallthrough]];
+                case tag_rsdp_of_acpi_2:
+                    out_.rsdp = reinterpret_cast<uintptr_t>(tag + 8);  // a copy, which says where the tables are
+                    break;
+                default: break;
+            }
+            tag += (size + 7) & ~uint32_t{7};
+        }
+    }
+
+    handover& out_;
+};
+
+}  // namespace boot

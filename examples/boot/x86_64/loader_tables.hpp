@@ -10,7 +10,8 @@ class loader_tables {
  public:
     constexpr explicit loader_tables(handover& out) : out_{out} {}
 
-    /// Fills the handover, which is all zeros, with what `which` has left at `data`. Every address in it is followed as it is.
+    /// Fills the handover, which is all zeros, with what `which` has left at `data`. Addresses are followed as they are; what a size or a
+    /// count leads out of its table is left out, with what is behind it.
     void read(loader which, const void* data) {
         out_.by = which;
         out_.command_line = "";
@@ -43,9 +44,10 @@ class loader_tables {
         uint64_t at, size;
         uint32_t type;
     };
+    [[nodiscard]] bool has_room() const { return out_.ranges < handover::most_ranges; }
     void add_memory(const void* range) {
         const auto one = field<e820_range>(range, 0);
-        if (out_.ranges < handover::most_ranges) out_.memory[out_.ranges++] = {one.at, one.size, one.type};
+        if (has_room()) out_.memory[out_.ranges++] = {one.at, one.size, one.type};
     }
 
     // PVH: hvm_start_info (Xen, public/arch-x86/hvm/start_info.h), up to the last field used here.
@@ -65,7 +67,7 @@ class loader_tables {
         const auto& info = *static_cast<const start_info*>(data);
         out_.rsdp = info.rsdp;
         take_command_line(info.command_line);
-        for (uint32_t i = 0; info.version >= 1 && i < info.memory_ranges; ++i) add_memory(at<char>(info.memory_map) + i * pvh_range_bytes);
+        for (uint32_t i = 0; info.version >= 1 && i < info.memory_ranges && has_room(); ++i) add_memory(at<char>(info.memory_map) + i * pvh_range_bytes);
     }
 
     // Linux: the zero page (Documentation/arch/x86/zero-page.rst), where the fields used here are in it.
@@ -79,13 +81,15 @@ class loader_tables {
     };
     static constexpr uint32_t setup_dtb = 2;
     static constexpr size_t setup_data_header = 16;
+    static constexpr unsigned most_setup_data = 256;  // of a list that leads back to itself
 
     void read_zero_page(const void* page) {
         out_.rsdp = field<uint64_t>(page, zero_rsdp);
         take_command_line(uint64_t{field<uint32_t>(page, zero_command_line_high)} << 32 | field<uint32_t>(page, zero_command_line));
-        for (unsigned i = 0; i < field<uint8_t>(page, zero_ranges); ++i)
+        for (unsigned i = 0; i < field<uint8_t>(page, zero_ranges) && has_room(); ++i)
             add_memory(static_cast<const char*>(page) + zero_map + i * sizeof(e820_range));
-        for (uint64_t node = field<uint64_t>(page, zero_setup_data); node != 0; node = field<uint64_t>(at<char>(node), 0))
+        uint64_t node = field<uint64_t>(page, zero_setup_data);
+        for (unsigned i = 0; node != 0 && i < most_setup_data; ++i, node = field<uint64_t>(at<char>(node), 0))
             if (field<uint32_t>(at<char>(node), 8) == setup_dtb) out_.device_tree = at<char>(node) + setup_data_header;
     }
 
@@ -104,35 +108,52 @@ class loader_tables {
         const auto& info = *static_cast<const multiboot1_info*>(data);
         if ((info.flags & has_command_line) != 0) take_command_line(info.command_line);
         if ((info.flags & has_map) == 0) return;
-        for (uint32_t i = 0; i < info.map_bytes;) {  // each range behind its size, which does not count itself
-            const char* const one = at<char>(info.map) + i;
+        const char* one = at<char>(info.map);
+        uint32_t size = 0;
+        for (uint32_t left = info.map_bytes; left >= 4 + sizeof(e820_range); left -= 4 + size, one += 4 + size) {
+            size = field<uint32_t>(one, 0);  // which does not count itself
+            if (size < sizeof(e820_range) || size > left - 4) return;
             add_memory(one + 4);
-            i += 4 + field<uint32_t>(one, 0);
         }
     }
 
     // Multiboot 2: the boot information (Multiboot2 Specification 2.0, 3.6) is a row of tags, each with its type and its size, each at a
     // multiple of 8.
     enum : uint32_t { tag_end = 0, tag_command_line = 1, tag_map = 6, tag_rsdp_of_acpi_1 = 14, tag_rsdp_of_acpi_2 = 15 };
+    static constexpr uint32_t tag_header = 8, rsdp_bytes = 20;  // of ACPI 1
 
     void read_multiboot2(const char* info) {
-        for (const char* tag = info + 8; field<uint32_t>(tag, 0) != tag_end;) {
-            const uint32_t size = field<uint32_t>(tag, 4);
-            switch (field<uint32_t>(tag, 0)) {
-                case tag_command_line: out_.command_line = tag + 8; break;
-                case tag_map:
-                    for (uint32_t i = 16; i < size; i += field<uint32_t>(tag, 8)) add_memory(tag + i);
+        const uint64_t total = field<uint32_t>(info, 0);
+        uint32_t size = 0;
+        for (uint64_t i = 8; i + tag_header <= total; i += (uint64_t{size} + 7) & ~uint64_t{7}) {
+            const char* const tag = info + i;
+            const uint32_t type = field<uint32_t>(tag, 0);
+            size = field<uint32_t>(tag, 4);
+            if (type == tag_end || size < tag_header || size > total - i) return;
+            switch (type) {
+                case tag_command_line:
+                    for (uint32_t c = tag_header; c < size; ++c)
+                        if (tag[c] == '\0') out_.command_line = tag + tag_header;
                     break;
+                case tag_map: read_multiboot2_map(tag, size); break;
                 case tag_rsdp_of_acpi_1:
                     if (out_.rsdp != 0) break;  // the other is there as well
                     [[fallthrough]];
-                case tag_rsdp_of_acpi_2:
-                    out_.rsdp = reinterpret_cast<uintptr_t>(tag + 8);  // a copy, which says where the tables are
+                case tag_rsdp_of_acpi_2:  // a copy, which says where the tables are
+                    if (size >= tag_header + rsdp_bytes) out_.rsdp = reinterpret_cast<uintptr_t>(tag + tag_header);
                     break;
                 default: break;
             }
-            tag += (size + 7) & ~uint32_t{7};
         }
+    }
+
+    void read_multiboot2_map(const char* tag, uint32_t size) {
+        constexpr uint32_t map_header = 16;
+        if (size < map_header) return;
+        const uint32_t entry_size = field<uint32_t>(tag, 8);
+        if (entry_size < sizeof(e820_range)) return;
+        const char* one = tag + map_header;
+        for (uint32_t left = size - map_header; left >= entry_size; left -= entry_size, one += entry_size) add_memory(one);
     }
 
     handover& out_;

@@ -224,3 +224,77 @@ TEST_CASE(
     }
   });
 }
+
+TEST_CASE("hosts: sectors that were discarded read as whatever the host has there [BLK-19]", "[hosts][blk]") {
+  on_each_host(device_type::block, [](auto& m) {
+    using board = typename std::remove_reference_t<decltype(m)>::board_type;
+    if (!m.host.disk->discard) return;
+    auto& model = m.template as<blk_model>(device_type::block);
+    disk_on<board> d;
+    start(d, m, device_type::block);
+    REQUIRE(d->discard(128, 256));
+    std::vector<u8> data(1024);
+    for (const u8 host_has : {u8{0xdd}, u8{0}, u8{0x5a}}) {
+      std::fill_n(model.data().begin() + 128 * 512, 256 * 512, host_has);
+      REQUIRE(d->read(200, data));
+      CHECK(data == std::vector<u8>(1024, host_has));
+    }
+    REQUIRE(d->hand_off());
+  });
+}
+
+namespace {
+
+/// A guest whose physical addresses are its own, and a device that reaches its memory and the buffers of one test.
+struct physical {
+  using barriers = smp_barriers;
+  struct board {
+    virtio::testing::strict_machine* at = nullptr;
+    std::map<uptr, usize> given{};  // what was mapped: where, and how much
+  };
+  board* all = nullptr;
+
+  result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
+    const auto at = reinterpret_cast<uptr>(va);
+    if (all->given.insert({at, n}).second) (void)all->at->memory.add_identity(va, n);
+    return out.push(dma_addr{at}, n, way);
+  }
+  bool keep_waiting(waiting why, u64 attempt) const { return all->at->keep_waiting(why, attempt); }
+};
+
+}  // namespace
+
+TEST_CASE(
+    "hosts: without ACCESS_PLATFORM a device is given the physical addresses of rings and buffers, and no others "
+    "[FEAT-13]",
+    "[hosts][blk]") {
+  on_each_host(device_type::block, [](auto& m) {
+    using board = typename std::remove_reference_t<decltype(m)>::board_type;
+    auto& model = m.template as<blk_model>(device_type::block);
+    physical::board own{&m.memory};
+    rig::driver<blk::device<physical, typename board::transport, rig::host_queue>> d;
+    REQUIRE(d->start(physical{&own}, m.where(device_type::block), d.storage()));
+    REQUIRE_FALSE(model.accepted(33));
+    const dma_region storage = d.storage();
+    const auto in_storage = [&](u64 at) { return at - reinterpret_cast<uptr>(storage.data) < storage.size; };
+    CHECK(in_storage(model.at(0).descriptors));
+    CHECK(in_storage(model.at(0).driver));
+    CHECK(in_storage(model.at(0).device));
+    std::vector<u8> data(512);
+    model.hold();
+    REQUIRE(d->submit_read(7, data));
+    d->kick();
+    (void)model.step();
+    REQUIRE(model.held().size() == 1);
+    usize of_buffer = 0;
+    for (const auto& one : model.held()[0].buffer.elements) {
+      const bool is_data = one.at == reinterpret_cast<uptr>(data.data());
+      of_buffer += is_data ? one.length : 0;
+      CHECK((is_data || in_storage(one.at)));
+    }
+    CHECK(of_buffer == data.size());
+    model.complete_all();
+    REQUIRE(d->drain([](blk::done) {}));
+    REQUIRE(d->hand_off());
+  });
+}

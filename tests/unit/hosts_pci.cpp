@@ -205,3 +205,30 @@ TEST_CASE("hosts: Firecracker drops a status that is two steps at once, and the 
   model->write_status(0x81, via::modern);
   CHECK(model->status() == 0x81);
 }
+
+TEST_CASE(
+    "hosts: a driver is a transitional one or it is not: of kvmtool's legacy disk and crosvm's the one drives both, "
+    "the others one each and name the other [LEGACY-07]",
+    "[hosts][pci][mmio]") {
+  using host = pci_board::host;
+  const bool is_legacy = GENERATE(true, false);
+  rig::machine m;
+  m.add<blk_model>(is_legacy ? seat::legacy : seat::crosvm, 4, blk_options{.queue_size = 128});
+  const auto where = pci::look(host{m.bus.host()}, pci::address{0, 0, 4, 0});
+  using ring = split_queue<16, ring_options{.ring_entries = 128}>;
+  rig::driver<blk::device<rig::platform_type, pci::transport<host>, ring>> transitional;
+  rig::driver<blk::device<rig::platform_type, pci::modern<host>, ring>> modern;
+  rig::driver<blk::device<rig::platform_type, pci::legacy<host>, ring>> legacy;
+  u8 sector[512];
+  const auto drives = [&](auto& d, verdict otherwise) {
+    const auto up = d.start(m, where);
+    CHECK(d->why().why == (up ? verdict::bound : otherwise));
+    if (!up) return false;
+    CHECK(d->read(0, sector));
+    CHECK(d->hand_off());
+    return true;
+  };
+  CHECK(drives(transitional, verdict::undecided));
+  CHECK(drives(modern, verdict::legacy_unsupported) == !is_legacy);
+  CHECK(drives(legacy, verdict::modern_unsupported) == is_legacy);
+}

@@ -47,3 +47,31 @@ TEST_CASE(
     REQUIRE(d->hand_off());
   });
 }
+
+TEST_CASE(
+    "hosts: no frame is sent with a gso_type, whatever segmentation a host offers or does not "
+    "[NET-21][NET-23][NET-25][NET-27]",
+    "[hosts][net]") {
+  constexpr unsigned host_tso4 = 11, host_tso6 = 12, host_ufo = 14, host_uso = 56;
+  on_each_host(device_type::network, [](auto& m) {
+    using board = typename std::remove_reference_t<decltype(m)>::board_type;
+    auto& model = m.template as<net_model>(device_type::network);
+    for (const bool offered : {false, true}) {
+      for (const unsigned bit : {host_tso4, host_tso6, host_ufo, host_uso})
+        offered ? model.offer({bit}) : model.withdraw({bit});
+      net_on<board> d;
+      REQUIRE(d->start(m.platform(), m.where(device_type::network), d.storage(), {}, {{2, 1, 2, 3, 4, 5}}));
+      for (const usize size : {usize{60}, usize{1514}}) {
+        REQUIRE(rig::send(d, frame_of(size)));
+        if (model.accepted(net_model::csum_bit)) REQUIRE(rig::send(d, frame_of(size), {.start = 34, .offset = 6}));
+      }
+      d->flush();
+      (void)model.step();
+      REQUIRE(model.sent.size() >= 2);
+      for (const auto& one : model.sent) CHECK(one.head.gso_type == 0);
+      for (const unsigned bit : {host_tso4, host_tso6, host_ufo, host_uso}) CHECK_FALSE(model.accepted(bit));
+      model.sent.clear();
+      REQUIRE(d->hand_off());
+    }
+  });
+}

@@ -136,6 +136,8 @@ def judge(guest, one, monitor):
     left = re.search(r"^exit (\d+)\n\Z", one["console"], re.M)
     if not left or int(left[1]) != guest.status:
         yield f"status {left[1] if left else 'none'}, want {guest.status}"
+    if "ends nothing" in one["console"]:
+        yield "the guest has waited for a port that ends its machine, which this monitor does not have"
     yield from (f"console does not match {text}" for text in guest.console if not re.search(text, one["console"], re.M))
     if guest.report:
         yield from lsvirtio_cells.complaints(guest.report, one["console"])

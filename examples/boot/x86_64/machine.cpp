@@ -9,7 +9,7 @@ namespace {
 constexpr uint16_t serial_data = 0x3f8;
 constexpr uint16_t serial_line_status = 0x3fd;
 constexpr uint8_t transmitter_empty = 0x20;
-constexpr uint16_t debug_exit = 0xf4;
+constexpr uint16_t debug_exit = 0xf4, behind_debug_exit = 0xf8;  // of four ports
 constexpr uint16_t sleep_control = 0x600;
 constexpr uint16_t keyboard_command = 0x64;
 
@@ -109,9 +109,12 @@ void put(char c) {
 void exit(int code) {
     // QEMU's own status becomes (code << 1) | 1 and has eight bits, hence the range.
     out8(debug_exit, static_cast<uint8_t>(code < 0 || code > 127 ? 127 : code));
-    // QEMU ends a moment later, and the port reads as 0 until then. Without the device it reads as ones, or as 0 with some hosts under KVM,
-    // which must not wait long.
-    for (const uint64_t began = timestamp(); in8(debug_exit) == 0 && milliseconds_since(began) < 100;) pause();
+    // QEMU ends a moment later, and the port reads as 0 until then. Without the device it reads as ones, or as all such
+    // ports do with some hosts under KVM: as 0.
+    const auto is_ending = [] { return in8(debug_exit) == 0 && in8(behind_debug_exit) != 0; };
+    const uint64_t began = timestamp();
+    while (is_ending() && milliseconds_since(began) < 10'000) pause();
+    if (is_ending()) print("port ", hex(debug_exit), " ends nothing\n");
     // No monitor but QEMU passes a status on, so it is printed for those.
     print("exit ", static_cast<unsigned long long>(static_cast<unsigned>(code)), "\n");
     out8(sleep_control, 0x34);  // S5, sleep enabled: Cloud Hypervisor and Alioth

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "words.hpp"
+
 namespace boot {
 
 struct mmio_slot {
@@ -102,19 +104,16 @@ class word_reader {
 }
 
 /// Calls `visit(text, size)` with what is behind the `=` of each `virtio_mmio.device=` of a command line, in the line's order. As for Linux
-/// a - in the name is an underscore. Quotes mean nothing.
+/// a - in the name is an underscore.
 template <class Visit>
 constexpr void each_mmio_word(const char* line, Visit&& visit) {
     constexpr char name[] = "virtio_mmio.device=";
-    const auto is_space = [](char c) { return c == ' ' || c == '\t' || c == '\n'; };
-    while (*line != '\0') {
-        while (is_space(*line)) ++line;
+    constexpr size_t length = sizeof name - 1;
+    each_word(line, [&](text word) {
         size_t same = 0;
-        while (name[same] != '\0' && (line[same] == name[same] || (name[same] == '_' && line[same] == '-'))) ++same;
-        const char* const word = line + same;
-        for (line = word; *line != '\0' && !is_space(*line);) ++line;
-        if (name[same] == '\0') visit(word, static_cast<size_t>(line - word));
-    }
+        while (same < length && same < word.size && (word.data[same] == name[same] || (name[same] == '_' && word.data[same] == '-'))) ++same;
+        if (same == length) visit(word.data + same, word.size - same);
+    });
 }
 
 /// Slots from wherever, none of which overlaps another.

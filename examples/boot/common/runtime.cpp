@@ -51,20 +51,7 @@ void run(const char* given) {
 
 const char* command_line() { return arguments; }
 
-text option(const char* key) {
-    text found;
-    const char* word = arguments;
-    while (*word != '\0') {
-        size_t i = 0;
-        while (key[i] != '\0' && word[i] == key[i]) ++i;
-        const bool matches = key[i] == '\0' && word[i] == '=';
-        const char* const start = word;
-        while (*word != ' ' && *word != '\0') ++word;
-        if (matches) found = {start + i + 1, static_cast<size_t>(word - start) - i - 1};
-        while (*word == ' ') ++word;
-    }
-    return found;
-}
+text option(const char* key) { return option_in(arguments, key); }
 
 }  // namespace boot
 

@@ -10,23 +10,11 @@
 #include <stdint.h>
 
 #include "machine.hpp"
+#include "words.hpp"
 
 extern "C" int guest_main(const char* command_line);
 
 namespace boot {
-
-// A stretch of characters, not terminated; `data` is null when there is none.
-struct text {
-    const char* data{};
-    size_t size{};
-
-    [[nodiscard]] constexpr explicit operator bool() const { return data != nullptr; }
-    [[nodiscard]] constexpr bool operator==(const char* other) const {
-        size_t i = 0;
-        while (i < size && other[i] != '\0' && other[i] == data[i]) ++i;
-        return i == size && other[i] == '\0';
-    }
-};
 
 // Prints a number or an address as 0x...
 struct hex {
@@ -63,7 +51,7 @@ void print(const Parts&... parts) {
 [[nodiscard]] const char* command_line();
 
 /// Finds `key=value` among the words of the command line and gives the value, or no text.
-/// The last of several wins, as a later option overrides an earlier one.
+/// The last of several wins, as a later option overrides an earlier one. words.hpp says what a word is.
 [[nodiscard]] text option(const char* key);
 
 /// Runs the guest with this command line, null for none, and ends it with what `guest_main` returns. For the start code.

@@ -174,6 +174,20 @@ class queue_set {
     return wait_in_turns(why, turn, ask, done);
   }
 
+  /// The same for a face's call that waits for what a peer does, until `give_up()`; both conditions may take the device down, and its rings
+  /// are the device's then. Errors: `peer_silent`, the platform has waited enough; `canceled`, `give_up()` was true; `not_started`, the
+  /// device is down; `needs_reset` as `fall(why)` says it; those of `look`.
+  template <class Look, class Arm, class Done, class GiveUp, class Fall>
+  VIRTIO_INLINE_ON_GCC [[nodiscard]] errc wait_for_peer(waiting why, Look&& look, Arm&& ask, Done&& done, GiveUp&& give_up, Fall&& fall) {
+    bool finished = false, gave_up = false;
+    const auto ended = [&] { return (finished = done()) || (gave_up = give_up()) || !is_up(); };
+    const errc waited = wait_until(why, look, ask, ended);
+    if (gave_up) return errc::canceled;
+    if (waited == errc::ok && !finished) return errc::not_started;
+    if (waited == errc::timed_out) return errc::peer_silent;
+    return waited == errc::needs_reset ? fall(waited) : waited;
+  }
+
   /// Takes the device down, as `device_life::take_down`, and forgets what the rings had, unless the device keeps it: for drivers whose
   /// buffers are their own.
   errc take_down(errc why) {

@@ -179,18 +179,11 @@ class device {
   template <class Done, class GiveUp = virtio::detail::never>
   [[nodiscard]] errc wait_until(waiting why, Done&& done, GiveUp&& give_up = {}) {
     if (!set_.is_up()) return errc::not_started;
-    bool finished = false, gave_up = false;
-    // Both may have taken the device down, and its rings are not ours to look at then.
-    const auto ended = [&] { return (finished = done()) || (gave_up = give_up()) || !set_.is_up(); };
     const auto turn = [this](bool& came) {
       bool news = false;
       return look(came, news);
     };
-    const errc waited = set_.wait_until(why, turn, [this] { return ask(); }, ended);
-    if (gave_up) return errc::canceled;
-    if (waited == errc::ok && !finished) return errc::not_started;
-    if (waited == errc::timed_out) return errc::peer_silent;
-    return waited == errc::needs_reset ? fall(waited) : waited;
+    return set_.wait_for_peer(why, turn, [this] { return ask(); }, done, give_up, [this](errc problem) { return fall(problem); });
   }
 
   // Interrupts and the end -----------------------------------------------------------------------------------------------

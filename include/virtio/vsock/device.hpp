@@ -106,19 +106,16 @@ class device {
   /// a platform that sleeps a timer must end the sleep. The device's.
   template <class Done, class GiveUp = detail::never>
   [[nodiscard]] errc wait_until(waiting why, Done&& done, GiveUp&& give_up = {}) {
-    bool gave_up = false;
-    const auto ended = [&] { return done() || (gave_up = give_up()); };
     const auto turn = [this](bool& came) {
       detail::arrivals arrived{all_};
       const errc moved = arrived.move_packets();
       came = arrived.came();
       return moved;
     };
-    const errc waited = all_.queues.all().wait_until(why, turn, [this] { return all_.arm(); }, ended);
-    if (gave_up) return errc::canceled;
-    if (waited == errc::timed_out) return errc::peer_silent;
-    if (waited == errc::needs_reset) all_.fall(waited);
-    return waited;
+    return all_.queues.all().wait_for_peer(why, turn, [this] { return all_.arm(); }, done, give_up, [this](errc problem) {
+      all_.fall(problem);
+      return problem;
+    });
   }
 
   // Calls that do not ----------------------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What the example does with a network, whatever link it comes by: gets an address, resolves a name, fetches a page and checks it, serves
+// What the example does with a network, over either link: gets an address, resolves a name, fetches a page and checks it, serves
 // pages; and says where it is. All of it is callbacks of lwIP and `turn`, which never waits.
 #pragma once
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A `net::link` as lwIP's network interface, whatever carries the frames: `add` it once, then call `turn` for ever.
+// A `net::link` as lwIP's network interface: `add` it once, then call `turn` in a loop.
 //
 // Received frames are lent to lwIP where they lie, as custom pbufs, and go back to the link when lwIP frees them; what the link cannot
 // lend is copied. lwIP writes to the headers of what it receives. On a machine whose host must not see a frame change under the stack's

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A link: what an IP stack needs from a network device, whatever carries its frames. `net::device` is one, over a virtio network card;
+// A link: what an IP stack needs from a network device. `net::device` is one, over a virtio network card;
 // `vsock::ethernet_link` is another, over one stream of a socket device.
 //
 // A stack asks `facts()` what the link can do, hands out frames with `try_send`, and takes those that have arrived with `receive_with`, which
@@ -23,7 +23,7 @@ inline constexpr u16 usual_mtu = 1500;
 struct mac_address {
   u8 octets[6]{};
   [[nodiscard]] friend constexpr bool operator==(const mac_address&, const mac_address&) = default;
-  /// Whether it names a group, or everybody.
+  /// Whether it names a group; broadcast is one.
   [[nodiscard]] constexpr bool is_group() const { return (octets[0] & 1) != 0; }
 };
 

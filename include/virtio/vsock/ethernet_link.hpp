@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// A network without a network card: a `net::link` whose frames travel in one stream of a socket device, to gvproxy (CID 2, port 1024) or
-// whatever else speaks its protocol. The link connects, sends a request that nothing answers, waits a moment, and then passes frames both
-// ways; when the stream ends, or has lost its framing, it begins anew, after a pause that grows.
+// A network without a network card: a `net::link` whose frames travel in one stream of a socket device, to gvproxy (CID 2, port 1024) or to
+// another program with its protocol. The link connects, sends a request, for which there is no answer, waits for the settle delay, and then
+// passes frames both ways. When the stream ends or has lost its framing, the link connects again, after a pause that grows.
 //
 //   sockets_t sockets;                                     // a vsock::device with `limits::pieces`
 //   vsock::ethernet_link<sockets_t, milliseconds> link;    // `milliseconds{}()` is a clock
@@ -56,7 +56,7 @@ class ethernet_link {
                 "vsock::limits: a frame of 1518 bytes does not fit into the send buffers");
 
  public:
-  /// The largest MTU: the peer must be able to send the longest frame whatever is unread of the window that it is sure of, and there must be
+  /// The largest MTU: the longest frame must fit into half of the window that the peer is sure of, and there must be
   /// `limits::pieces` for all the buffers that it can lie in.
   static constexpr u32 largest_mtu = [] {
     u32 mtu = virtio::detail::smaller(u32{65535}, bounds.sure_window() / 2 - most_prefix_bytes) - longest_frame(0);
@@ -108,7 +108,7 @@ class ethernet_link {
   /// Why the link went down last, or did not come up: what `vsock::device` says of the connection; `peer_silent`, it did not answer in time;
   /// `out_of_range`, a length that no frame has; the device's. `ok`: it never did.
   [[nodiscard]] errc why() const { return why_; }
-  /// How often it came up: more often than last time, and whatever the stack believes of its peers may be wrong.
+  /// How often it came up. When the number has grown, the stack's leases and peers may be out of date.
   [[nodiscard]] u32 times_up() const { return times_up_; }
   /// The stream's name at the device; of no connection between two attempts.
   [[nodiscard]] socket id() const { return socket_; }

@@ -3,6 +3,7 @@
 #include <catch2/catch_test_macros.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <memory>
 #include <random>
@@ -172,6 +173,32 @@ TEST_CASE("machine tree: paths: with and without unit addresses, through aliases
   CHECK(!at("/soc/bus@1000000/serial@20"));
   CHECK(!at("/soc/bus@1000000/serial@200/deeper"));
   CHECK(!soc.tree.by_phandle(0x7777, found));
+}
+
+TEST_CASE("machine tree: an interrupt map costs a walk of the tree for each controller, not for each row, and of eight at most", "[boot]") {
+  const described soc{"soc"};
+  pci_tree host = (*soc).pci[1];
+  device_tree::node pool;
+  REQUIRE(soc.tree.at_path(device_tree::characters("/reserved-memory/pool"), pool));
+  const std::uint32_t gic = host.interrupt_map.cell(4), other = pool.find("phandle").cell(0);
+  std::vector<unsigned char> map;
+  const auto add = [&](std::initializer_list<std::uint32_t> cells) {
+    for (const std::uint32_t cell : cells)
+      for (unsigned shift = 32; shift != 0; shift -= 8) map.push_back(static_cast<unsigned char>(cell >> (shift - 8)));
+  };
+  for (unsigned i = 0; i < 200'000; ++i) {
+    add({0x800, 0, 0, 1, other});  // which has no cells of its own
+    add({0x800, 0, 0, 1, gic, 0, 7, 4});
+  }
+  add({0x1000, 0, 0, 1, gic, 0, 9, 4});
+  host.interrupt_map = {map.data(), map.size()};
+  const auto began = std::chrono::steady_clock::now();
+  CHECK(pci_interrupt(soc.tree, host, 0x10, 2, 0, 1).id == 32 + 9);
+  CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds{2});
+
+  const described many{"controllers"};
+  for (std::uint8_t slot = 0; slot < 11; ++slot)
+    CHECK(pci_interrupt(many.tree, (*many).pci[0], 0, slot, 0, 1).id == (slot < 9 ? 32u + slot : 0u));
 }
 
 TEST_CASE("machine tree: whatever a tree says, nothing outside of it is read, and everything ends", "[boot][hostile]") {

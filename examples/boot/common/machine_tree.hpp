@@ -204,18 +204,22 @@ inline void add(range (&list)[machine_description::most_memory], size_t& count, 
     // Three cells of address, one of pin; the mask says which of their bits count.
     const uint32_t wanted[4] = {uint32_t{bus} << 16 | uint32_t{slot} << 11 | uint32_t{function} << 8, 0, 0, pin};
     const size_t cells = map.size / 4;
-    device_tree::node controller;
-    uint32_t known = 0;
-    size_t address_cells = 0, interrupt_cells = 0;
+    // To find a controller takes a walk of the tree, so none is looked for twice, and a map that names more than any machine has ends there.
+    struct {
+        uint32_t phandle, address_cells, interrupt_cells;
+    } controllers[8];
+    size_t known = 0;
     for (size_t at = 0; at + 5 <= cells;) {
         const uint32_t phandle = map.cell(at + 4);
-        if (at == 0 || phandle != known) {
-            if (!all.by_phandle(phandle, controller)) return {};
-            known = phandle;
-            address_cells = controller.find("#address-cells").cell(0);
-            interrupt_cells = controller.find("#interrupt-cells").cell(0);
-            if (address_cells > 4 || interrupt_cells > 8) return {};
+        size_t which = 0;
+        while (which < known && controllers[which].phandle != phandle) ++which;
+        if (which == known) {
+            device_tree::node found;
+            if (known == sizeof controllers / sizeof controllers[0] || !all.by_phandle(phandle, found)) return {};
+            controllers[known++] = {phandle, found.find("#address-cells").cell(0), found.find("#interrupt-cells").cell(0)};
         }
+        const size_t address_cells = controllers[which].address_cells, interrupt_cells = controllers[which].interrupt_cells;
+        if (address_cells > 4 || interrupt_cells > 8) return {};
         bool same = true;
         for (size_t i = 0; i < 4; ++i) {
             const uint32_t counts = i < mask.size / 4 ? mask.cell(i) : 0xffffffffu;

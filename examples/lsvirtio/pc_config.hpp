@@ -21,7 +21,8 @@ struct pc_board : virtio::identity_mapped<>, boot::waits_by_clock {
 
   static void find() {
     from = source::ports;
-    if (ports.config_read32({}, 0) != 0xffffffff) return;
+    const u32 bridge = ports.config_read32({}, 0);
+    if (bridge != 0xffffffff && bridge != 0) return;  // ports that nothing claims read as ones on QEMU, as 0 on libkrun
     from = source::none;
     if (const u64 base = address_option("ecam"); base != 0) {
       memory.base = static_cast<virtio::uptr>(base);
@@ -36,7 +37,7 @@ struct pc_board : virtio::identity_mapped<>, boot::waits_by_clock {
   static void show(writer& out) {
     if (from == source::ports) return out.text("pci_configuration", "ports CF8 and CFC");
     if (from == source::none)
-      return out.text("pci_configuration", "none: ports CF8 and CFC read all ones, no MCFG table, no ecam=ADDRESS");
+      return out.text("pci_configuration", "none: no function behind ports CF8 and CFC, no MCFG, no ecam=ADDRESS");
     out.text("pci_configuration", "memory at ", boot::hex{memory.base},
              from == source::table ? ", as MCFG says" : ", as the command line says");
   }

@@ -183,9 +183,9 @@ def other_machine_cells(m):
 # ---- devices ----
 
 DRIVEN = ["-device", "virtio-scsi-pci", "-blockdev", "driver=null-co,node-name=unit,size=8388608,read-zeroes=on",
-          "-device", "scsi-hd,drive=unit,scsi-id=3,lun=1", "-device", "virtio-balloon-pci", "-device", "virtio-serial-pci", "-chardev", "null,id=end",
-          "-device", "virtconsole,chardev=end", "-netdev", "user,id=net",
-          "-device", "virtio-net-pci,netdev=net,romfile="]
+          "-device", "scsi-hd,drive=unit,scsi-id=3,lun=1", "-device", "virtio-balloon-pci",
+          "-device", "virtio-serial-pci", "-chardev", "null,id=end", "-device", "virtconsole,chardev=end",
+          "-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="]
 
 
 def driven():

@@ -65,6 +65,13 @@ def places(m, cell):
     yield m.Cell("npcm845-evb: a 16550 of wide registers, memory from 0", "npcm845-evb", "modern-only", extra=["-cpu", "cortex-a35", "-smp", "4"],
                  memory=1024, image="examples/02_rng", status=1, processor="aarch64", only=("10",), place=arm_image.Place(source="npcm845"),
                  console=[r"\Ano rng: there is no such device.*\n  no virtio device: 0 other functions or empty slots\n\Z"])
+    far = "/pcie@1000000000000"  # in front of the machine's own, as fdtput puts it
+    yield m.Cell("virt example 02_rng, behind a PCI host that the processor does not reach", "virt", "modern-only", [], [m.Rng()],
+                 image="examples/02_rng", processor="aarch64",
+                 place=arm_image.Place(edits=(("-p", "-t", "s", "{}", far, "compatible", "pci-host-ecam-generic"),
+                                              ("-t", "x", "{}", far, "linux,pci-domain", "7"),
+                                              ("-t", "x", "{}", far, "reg", "10000", "0", "0", "100000"))),
+                 console=[r"\APCI host at 0x1000000000000: the processor does not reach its configuration space\n(0x[0-9a-f]{1,2} ){32}\n\Z"])
     for slot, line, machine, config in ((5, 36, "virt", "0x4010000000 0x10000000"), (10, 37, "virt,highmem=off", "0x3f000000 0x1000000")):
         yield m.Cell(f"{machine} rng in slot {slot}: its pin raises the interrupt that the tree says", machine, "modern-only",
                      rngs=[m.Rng(f"vectors=0,addr={slot:x}")], tell={"run": "interrupt"}, image="tests/qemu/qemu_tree", processor="aarch64",

@@ -201,6 +201,20 @@ TEST_CASE("machine tree: an interrupt map costs a walk of the tree for each cont
     CHECK(pci_interrupt(many.tree, (*many).pci[0], 0, slot, 0, 1).id == (slot < 9 ? 32u + slot : 0u));
 }
 
+TEST_CASE("machine tree: a PCI host that the processor does not reach is left out, and those after it stay", "[boot]") {
+  for (const std::uint64_t out_of_reach : {0x30000000ull, 0x14000000ull}) {
+    described soc{"soc"};
+    machine_description& m = *soc.machine;
+    REQUIRE((m.pci_count == 2 && m.pci[0].config.base == 0x14000000 && m.pci[1].config.base == 0x30000000));
+    keep_reached_hosts(m, [&](range of) { return of.base != out_of_reach; });
+    REQUIRE(m.pci_count == 1);
+    CHECK(m.pci[0].config.base == (out_of_reach ^ 0x30000000 ^ 0x14000000));
+    CHECK(m.pci[1].config.size == 0);
+    REQUIRE(m.unreached_count == 1);
+    CHECK(m.unreached_hosts[0].base == out_of_reach);
+  }
+}
+
 TEST_CASE("machine tree: whatever a tree says, nothing outside of it is read, and everything ends", "[boot][hostile]") {
   std::mt19937 random{2026};
   std::size_t devices = 0;

@@ -80,8 +80,9 @@ void map_machine() {
     if (!boot::reach_registers(m.console)) m.console = {};
     for (size_t i = 0; i < m.slot_count; ++i)
         if (!boot::reach_registers(m.slots[i])) m.slots[i].size = 0;
-    for (size_t i = 0; i < m.pci_count; ++i)
-        if (!boot::reach_registers(m.pci[i].config)) m.pci_count = i;
+    boot::keep_reached_hosts(m, [](boot::range config) { return boot::reach_registers(config); });
+    for (size_t i = 0; i < m.unreached_count; ++i)
+        boot::print("PCI host at ", boot::hex(m.unreached_hosts[i].base), ": the processor does not reach its configuration space\n");
     (void)boot::map_device_memory(m.interrupt_distributor);  // the hypervisor's own
 }
 

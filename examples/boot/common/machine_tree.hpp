@@ -96,6 +96,8 @@ struct machine_description {
     size_t slot_count;
     pci_tree pci[most_hosts];
     size_t pci_count;
+    range unreached_hosts[most_hosts];  // configuration spaces that keep_reached_hosts has taken out
+    size_t unreached_count;
     tree_console console;
     range interrupt_distributor;    // of the GIC
     psci_conduit psci;
@@ -278,6 +280,18 @@ inline void describe(const device_tree& all, machine_description& out) {
     // The console that the tree names, if it is one: "serial0:115200n8" has the line's parameters behind the name.
     if (node named; stdout_path.size != 0 && all.at_path(stdout_path.until('\0').until(':'), named))
         if (const tree_console one = read_console(named); one.size != 0) out.console = one;
+}
+
+/// Takes out the PCI hosts of whose configuration space `reach(range)` says that the processor does not reach it; the others keep their order.
+template <class Reach>
+void keep_reached_hosts(machine_description& of, Reach&& reach) {
+    size_t kept = 0;
+    for (size_t i = 0; i < of.pci_count; ++i) {
+        if (reach(of.pci[i].config)) of.pci[kept++] = of.pci[i];
+        else of.unreached_hosts[of.unreached_count++] = of.pci[i].config;
+    }
+    for (size_t i = kept; i < of.pci_count; ++i) of.pci[i] = {};
+    of.pci_count = kept;
 }
 
 /// A place of `pool.size` bytes for a pool that has none: the highest in memory that nothing has, neither what is reserved nor `taken`.

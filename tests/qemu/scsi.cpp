@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A guest with a SCSI host: it finds the units and drives them as disks, by the checks that block devices get; waits for units that come
-// and go, for sectors that are bad, and for a disk that takes too long.
+// A guest with a SCSI host: it finds the units and drives them as disks, by the checks that block devices get; sees units that
+// come and go, and sectors that are bad.
 #include <virtio/scsi.hpp>
 
 #include "disk.hpp"
@@ -116,10 +116,95 @@ void units() {
   CHECK_ERROR(the_host<Host>.next_event(), errc::not_ready);
 }
 
+/// A bad sector is a MEDIUM ERROR, and the disk goes on.
+template <class Host>
+void bad() {
+  CHECK_EQUAL(open_units<Host>(machine()), 1u);
+  auto& unit = the_units<Host>[0];
+  const u64 first = number("bad_first"), seed = number("seed");
+  const bytes data = buffer(8 * 512);
+  const auto outcome = unit.read(first, data.part(0, 512));
+  say("bad", outcome, unit.last_failure());
+  CHECK_ERROR(outcome, errc::io_error);
+  CHECK_ERROR(unit.read(first - 4, data), errc::io_error);
+  for (usize i = 0; i < 8; ++i) CHECK_OK(unit.submit_read(i == 5 ? first : 10 * i, pages[i], i));
+  CHECK_OK(unit.drain([&](const scsi::done& one) {
+    if (one.cookie == 5) return CHECK_ERROR(one.status, errc::io_error);
+    CHECK_OK(one.status);
+    check_pattern(pages[one.cookie], 10 * one.cookie, seed);
+  }));
+  CHECK_OK(unit.read(first + 1, data));
+  check_pattern(data, first + 1, seed);
+}
+
+/// Waits for an event about a unit.
+template <class Host>
+scsi::event await_event(scsi::event::kind wanted) {
+  for (;; boot::pause()) {
+    const auto event = the_host<Host>.next_event();
+    if (!event) {
+      CHECK_ERROR(event, errc::not_ready);
+      continue;
+    }
+    boot::print("event ", static_cast<u32>(event->what), " ", u32{event->where.target}, ":", u32{event->where.lun}, "\n");
+    if (event->what == wanted) return *event;
+  }
+}
+
+/// A disk comes, is used and goes, twice; the last time with a command under way.
+template <class Host>
+void plug() {
+  auto& host = the_host<Host>;
+  CHECK_EQUAL(open_units<Host>(machine()), 1u);
+  auto& unit = the_units<Host>[1];
+  const bytes data = buffer(8 * 512);
+  for (u32 round = 0; round < 2; ++round) {
+    boot::print("round ", round, ": waiting\n");
+    const auto came = await_event<Host>(scsi::event::kind::rescan);
+    u32 found = 0;
+    CHECK_OK(host.scan_target(came.where.target, [&](const scsi::found& one) {
+      print(one);
+      found += one.where == came.where;
+    }));
+    CHECK_EQUAL(found, 1u);
+    CHECK_OK(unit.open(host, came.where));
+    CHECK_OK(unit.read(9, data));
+    check_pattern(data, 9, number("seed2"));
+    boot::print("in use\n");
+    const auto gone = await_event<Host>(scsi::event::kind::removed);
+    CHECK(gone.where == came.where);
+    const auto outcome = unit.read(9, data);
+    say("pulled", outcome, unit.last_failure());
+    CHECK_ERROR(outcome, errc::not_found);
+    CHECK_OK(the_units<Host>[0].read(9, data));
+    check_pattern(data, 9, number("seed"));
+    boot::print("gone\n");
+  }
+}
+
+/// A medium that is taken out of the drive, and another one that is put in.
+template <class Host>
+void tray() {
+  CHECK_EQUAL(open_units<Host>(machine()), 1u);
+  auto& unit = the_units<Host>[0];
+  const bytes data = buffer(8 * 512);
+  CHECK_OK(unit.read(0, data));
+  boot::print("eject\n");
+  for (errc outcome = errc::ok; outcome != errc::not_ready; boot::pause()) outcome = unit.read(0, data).error();
+  say("empty", unit.refresh(), unit.last_failure());
+  boot::print("insert\n");
+  while (!unit.refresh()) boot::pause();
+  CHECK_OK(unit.read(0, data));
+  check_pattern(data, 0, number("seed"));
+}
+
 template <class Host>
 void run() {
   const boot::text word = boot::option("run");
   if (word == "units") units<Host>();
+  else if (word == "bad") bad<Host>();
+  else if (word == "plug") plug<Host>();
+  else if (word == "tray") tray<Host>();
   else fail_at(__FILE_NAME__, __LINE__, "no such thing to run");
   CHECK_OK(the_host<Host>.hand_off());
   boot::print("done\n");

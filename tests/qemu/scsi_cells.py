@@ -2,6 +2,7 @@
 """Cells of the QEMU matrix with a SCSI host: disks and CD drives behind it."""
 import dataclasses
 
+SPARSE = "driver=raw,discard=unmap,file.driver=file,file.discard=unmap,file.filename={image}"
 IMAGE = "tests/qemu/qemu_scsi"
 
 
@@ -32,8 +33,65 @@ def host(kit, variant, options=""):
     return ["-device", ",".join(filter(None, [f"virtio-scsi-{kit.bus_of(variant)},id=scsi", kit.VARIANTS[variant], options]))]
 
 
+def reading_cells(kit, unit):
+    """What is read and written through every interface and ring: by pairs, the product with --long."""
+    small = 4096
+    for machine, processor, variant, packed, long in (
+            ("pc", "x86_64", "modern-only", False, False), ("pc", "x86_64", "modern-only", True, True),
+            ("pc", "x86_64", "transitional", True, False), ("pc", "x86_64", "transitional", False, True),
+            ("pc", "x86_64", "legacy-only", False, False),
+            ("q35", "x86_64", "modern-only", True, True),
+            ("microvm,isa-serial=on", "x86_64", "mmio version 1", False, True),
+            ("microvm,isa-serial=on", "x86_64", "mmio version 2", True, False),
+            ("microvm,isa-serial=on", "x86_64", "mmio version 2", False, True),
+            ("virt", "aarch64", "mmio version 1", False, False), ("virt", "aarch64", "mmio version 2", True, True),
+            ("virt", "aarch64", "modern-only", True, False), ("virt", "aarch64", "modern-only", False, True),
+            ("virt", "aarch64", "legacy-only", False, True)):
+        is_mmio = variant.startswith("mmio")
+        via = "legacy" if variant in ("legacy-only", "mmio version 1") else "modern"
+        drop = (9000, 3000)
+        disk = unit(write=(1000, 257), backend=SPARSE, zeroes=(drop,))
+        cd = unit(name="cd", kind="scsi-cd", seed=0x77, sectors=small, target=1)
+        large = unit(name="large", seed=0x78, sectors=small, target=1, lun=3, options="logical_block_size=4096,physical_block_size=4096")
+        ring = "packed" if packed else "split"
+        yield kit.Cell(f"{machine.split(',', maxsplit=1)[0]} {variant} {ring} scsi: two disks and a CD drive", machine, variant,
+                       [disk, cd, large], extra=host(kit, variant, "packed=on" if packed else ""), processor=processor, long=long,
+                       image="tests/qemu/qemu_mmio_scsi" if is_mmio else IMAGE,
+                       console=["^unit 0:0 kind 0 QEMU ", "^unit 1:0 kind 5 QEMU ", "^unit 1:3 kind 0 QEMU ",
+                                "^unit 1: blocks of 2048, read-only", "^unit 2: blocks of 4096"],
+                       tell={"run": "units", "units": 3, "via": via, "packed": int(packed), "drop": drop[0], "drop_count": drop[1]})
+
+
+def fault_cells(kit, unit):
+    bad = ("driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename={image},file.inject-error.0.event=none,"
+           "file.inject-error.0.iotype=read,file.inject-error.0.sector=3000,file.inject-error.0.errno=5")
+    variant = "modern-only"
+    yield kit.Cell("pc modern-only scsi: a bad sector gives io_error, and the disk goes on", variant=variant,
+                   extra=host(kit, variant), disks=[unit(backend=bad)], image=IMAGE, tell={"run": "bad", "bad_first": 3000},
+                   console=["^bad: the device failed the request; (MEDIUM|HARDWARE|ABORTED)"])
+
+
+def plug_cells(kit, unit):
+    for variant, long in (("modern-only", False), ("legacy-only", True)):
+        plug = ("device_add", {"driver": "scsi-hd", "id": "hot", "bus": "scsi.0", "drive": "other", "scsi-id": 1, "lun": 2})
+        unplug = ("device_del", {"id": "hot"})
+        yield kit.Cell(f"pc {variant} scsi: a disk comes, is pulled out, and comes again", variant=variant, extra=host(kit, variant), long=long,
+                       disks=[unit(), unit(name="other", seed=0x77, plugged=True)], image=IMAGE, tell={"run": "plug"},
+                       tags="[SCSI-01][SCSI-13]", console=["^event 2 1:2", "^event 3 1:2", "^pulled: there is no such device.*(BAD TARGET|INCORRECT)"],
+                       script=[("^round 0: waiting", plug), ("^in use", unplug), ("event DEVICE_DELETED",), ("^round 1: waiting", plug),
+                               ("^in use", unplug)])
+    yield kit.Cell("pc modern-only scsi: a CD is taken out and put in again", variant="modern-only", extra=host(kit, "modern-only"),
+                   disks=[unit(kind="scsi-cd", sectors=4096, options="id=drive")], image=IMAGE, tell={"run": "tray"},
+                   console=["^empty: nothing has completed or arrived yet; NOT READY: no medium"],
+                   script=[("^eject", ("blockdev-open-tray", {"id": "drive", "force": True}), ("blockdev-remove-medium", {"id": "drive"})),
+                           ("^insert", ("blockdev-insert-medium", {"id": "drive", "node-name": "disk"}),
+                            ("blockdev-close-tray", {"id": "drive"}))])
+
+
 def cells(kit):
     """All of them; `kit` is what matrix.py has."""
     unit = disk_type(kit)
     yield kit.Cell("pc modern-only scsi: a disk", variant="modern-only", extra=host(kit, "modern-only"), disks=[unit(write=(1000, 257))],
                    image=IMAGE, tell={"run": "units"}, console=["^unit 0:0 kind 0 QEMU     QEMU HARDDISK"])
+    for made in (reading_cells, fault_cells, plug_cells):
+        yield from made(kit, unit)

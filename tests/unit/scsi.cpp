@@ -174,7 +174,7 @@ TEST_CASE("scsi: sense data in both formats has a name, and is an error", "[scsi
                                  {5, 0x21, errc::out_of_range, "ILLEGAL REQUEST: the block is out of range"},
                                  {5, 0x25, errc::not_found, "ILLEGAL REQUEST: there is no such unit"},
                                  {7, 0x27, errc::read_only, "DATA PROTECT: the unit is write-protected"},
-                                 {11, 0x00, errc::canceled, "ABORTED COMMAND"},
+                                 {11, 0x00, errc::io_error, "ABORTED COMMAND"},
                                  {0, 0x00, errc::io_error, "CHECK CONDITION without sense data"}};
   scsi_rig r;
   REQUIRE(r.open());
@@ -422,6 +422,23 @@ TEST_CASE("scsi: where ABORT TASK fails the unit is reset, and where that fails 
     CHECK(r.unit.read(4, data).error() == errc::timed_out);
     CHECK(r.unit.capacity() == 0);
     CHECK(r.model.managed.size() == 2);
+  }
+  SECTION("the abort is not answered before the unit is reset") {
+    u32 taken = 0;
+    r.m.memory.on_wait = [&](waiting, u64) {
+      (void)r.model.serve(2);
+      if (r.model.ring_in_use(0).pending() < 2) return;  // ABORT TASK alone waits
+      r.model.release();
+      taken += static_cast<u32>(r.model.serve(0));
+      r.model.hold();
+    };
+    r.model.ignores_management = false;
+    CHECK(r.unit.read(4, data).error() == errc::timed_out);
+    CHECK(taken == 2);
+    CHECK(r.unit.capacity() == 1024);
+    CHECK(r.unit.read(4, data).error() == errc::timed_out);
+    CHECK(taken == 4);
+    CHECK(r.unit.capacity() == 1024);
   }
   SECTION("the control queue is not served") {
     r.model.management_response = 99;

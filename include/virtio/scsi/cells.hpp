@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Where the driver's own parts of requests lie in DMA memory: for each slot of the request queue the command, a list of one extent, and
-// the response; and once, for commands of the driver's own, one of which is out at a time, room for an answer, and a control request.
+// the response; and once, for commands of the driver's own, one of which is out at a time, room for an answer, and a control request for each function.
 // Spec: virtio 1.4, 5.6.6. Layer: scsi.
 #pragma once
 
@@ -27,8 +27,8 @@ class request_cells {
 
  public:
   static constexpr u32 answer_bytes = list_bytes(Units);
-  static constexpr u64 exact_bytes = u64{sizeof(slot_cells)} * Slots + answer_bytes + sizeof(control) + alignof(control);
-  static constexpr usize bytes = control_at + sizeof(control);
+  static constexpr u64 exact_bytes = u64{sizeof(slot_cells)} * Slots + answer_bytes + sizeof(control) * task_functions + alignof(control);
+  static constexpr usize bytes = control_at + sizeof(control) * task_functions;
 
   constexpr request_cells() = default;
   constexpr explicit request_cells(const dma_area& area) : area_{area} {}
@@ -38,8 +38,12 @@ class request_cells {
   [[nodiscard]] dma_addr list_at(u16 slot) const { return at(slot) + __builtin_offsetof(slot_cells, list); }
   [[nodiscard]] dma_addr response_at(u16 slot) const { return at(slot) + __builtin_offsetof(slot_cells, response); }
   [[nodiscard]] dma_addr room_at() const { return area_.at + answer_at; }
-  [[nodiscard]] dma_addr control_request_at() const { return area_.at + control_at; }
-  [[nodiscard]] dma_addr control_response_at() const { return area_.at + control_at + __builtin_offsetof(control, response); }
+  [[nodiscard]] dma_addr control_request_at(task_function what) const {
+    return area_.at + control_at + sizeof(control) * index_of(what);
+  }
+  [[nodiscard]] dma_addr control_response_at(task_function what) const {
+    return control_request_at(what) + __builtin_offsetof(control, response);
+  }
 
   /// The slot's command, and a response in which the device has written nothing yet. The tag is the slot's number: no two requests in
   /// flight have the same.
@@ -87,7 +91,7 @@ class request_cells {
   }
 
   void write_control(task_function what, address unit, u64 id) const {
-    auto& cells = *reinterpret_cast<control*>(area_.data + control_at);
+    control& cells = control_of(what);
     cells.request.type.store(task_management);
     cells.request.subtype.store(static_cast<u32>(what));
     cells.request.lun.store(unit);
@@ -95,11 +99,14 @@ class request_cells {
     cells.response.clear_before_use(static_cast<u8>(response::unwritten));
   }
   template <class Barriers>
-  [[nodiscard]] response control_response() const {
-    return static_cast<response>(reinterpret_cast<control*>(area_.data + control_at)->response.template fetch<Barriers>().unchecked());
+  [[nodiscard]] response control_response(task_function what) const {
+    return static_cast<response>(control_of(what).response.template fetch<Barriers>().unchecked());
   }
 
  private:
+  [[nodiscard]] control& control_of(task_function what) const {
+    return reinterpret_cast<control*>(area_.data + control_at)[index_of(what)];
+  }
   [[nodiscard]] slot_cells& at_slot(u16 slot) const { return reinterpret_cast<slot_cells*>(area_.data)[slot]; }
   [[nodiscard]] dma_addr at(u16 slot) const { return area_.at + sizeof(slot_cells) * slot; }
   [[nodiscard]] from_device<u8>* room() const { return reinterpret_cast<from_device<u8>*>(area_.data + answer_at); }

@@ -72,6 +72,7 @@ class device : public request_face<device<P, T, Q, O>, done> {
     constexpr feature_plan plan{.wanted = feature_set{feature::hotplug, feature::change}};
     dma_area area;
     out_ = 0;
+    for (bool& one : managing_) one = false;
     ++starts_;
     VIRTIO_TRY(requests_.forget(set_, request_queue_number));
     VIRTIO_TRY(set_.forget());
@@ -369,35 +370,50 @@ class device : public request_face<device<P, T, Q, O>, done> {
 
   // Task management and events -------------------------------------------------------------------------------------------
 
-  /// One request on the control queue. One that gets no answer takes the device down.
+  /// One request on the control queue. An ABORT TASK that gets no answer in time stays there, since its command's unit may still be
+  /// reset: QEMU answers when the command has ended. Without an answer to that the device goes down. Errors also: `busy`, an ABORT TASK of
+  /// before has not been answered yet.
   [[nodiscard, gnu::noinline, gnu::cold]] errc control(task_function what, address where, u64 id) {
+    bool& is_out = managing_[index_of(what)];
     if (!set_.is_up()) return errc::not_started;
+    if (is_out && take_managed() != errc::ok) return errc::not_started;
+    if (is_out) return errc::busy;
     const auto slot = set_[control_queue].reserve();
     if (!slot) return slot.error();
     cells_.write_control(what, where, id);
     segment_list<2> chain;
-    chain.append(cells_.control_request_at(), sizeof(control_cells<byte_order::little>), direction::to_device);
-    chain.append(cells_.control_response_at(), 1, direction::from_device);
-    if (const auto staged = set_[control_queue].stage(*slot, chain, 0); !staged) return staged.error();
+    chain.append(cells_.control_request_at(what), sizeof(control_cells<byte_order::little>), direction::to_device);
+    chain.append(cells_.control_response_at(what), 1, direction::from_device);
+    if (const auto staged = set_[control_queue].stage(*slot, chain, index_of(what)); !staged) return staged.error();
+    is_out = true;
     set_.kick(control_queue);
-    const auto look = [this](bool& came) {
-      completion one;
-      const errc got = set_[control_queue].take(one);
-      came = got == errc::ok;
-      if (came) set_[control_queue].release(one.which);
-      came ? set_.found_something() : set_.found_nothing();
-      return got == errc::not_ready ? errc::ok : got;
-    };
-    const auto over = [this] { return set_[control_queue].in_flight() == 0; };
-    const errc waited = set_.wait_until(waiting::request, look, [this] { return set_.arm(control_queue); }, over);
-    if (waited != errc::ok) return requests_.fall(set_, waited);
-    switch (cells_.template control_response<barriers>()) {
+    const auto look = [this](bool&) { return take_managed(); };
+    const errc waited = set_.wait_until(
+        waiting::request, look, [this] { return set_.arm(control_queue); }, [&is_out] { return !is_out; });
+    if (waited == errc::timed_out && what == task_function::abort_task) return waited;
+    if (waited != errc::ok) return set_.is_up() ? requests_.fall(set_, waited) : waited;
+    switch (cells_.template control_response<barriers>(what)) {
       case response::ok:
       case response::function_succeeded: return errc::ok;
       case response::function_rejected: return errc::unsupported;
       case response::bad_target:
       case response::incorrect_lun: return errc::not_found;
       default: return errc::io_error;
+    }
+  }
+
+  /// Takes the answers that have come. Errors: those of the device, which is down.
+  [[nodiscard]] errc take_managed() {
+    for (completion one;;) {
+      const errc got = set_[control_queue].take(one);
+      if (got != errc::ok) {
+        if (got != errc::not_ready) return requests_.fall(set_, got);
+        set_.found_nothing();
+        return errc::ok;
+      }
+      set_[control_queue].release(one.which);
+      managing_[one.cookie & 1] = false;
+      set_.found_something();
     }
   }
 
@@ -439,6 +455,7 @@ class device : public request_face<device<P, T, Q, O>, done> {
   u16 last_lun_ = 0;
   u8 last_target_ = 0;
   bool listed_by_number_ = false;
+  bool managing_[task_functions]{};  // which are out on the control queue
   failure why_{};
   failure attention_{};
   address who_[ring::slots]{};

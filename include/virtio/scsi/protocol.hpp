@@ -121,6 +121,9 @@ enum class status : u8 {
 
 /// Task management.
 enum class task_function : u32 { abort_task = 0, logical_unit_reset = 5 };
+inline constexpr u32 task_functions = 2;
+/// Their numbers from 0 on: each has cells of its own.
+[[nodiscard]] constexpr u32 index_of(task_function what) { return what == task_function::abort_task ? 0 : 1; }
 
 template <byte_order Order>
 struct control_cells {

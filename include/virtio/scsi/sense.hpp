@@ -67,7 +67,7 @@ template <class Byte>
 ///   `unsupported`   the unit does not know the command, or does not take these arguments
 ///   `out_of_range`  it reaches past the unit's end
 ///   `read_only`     the unit is protected
-///   `io_error`      all else
+///   `io_error`      all else; ABORTED COMMAND, too, which QEMU makes of a host's EIO
 [[nodiscard]] constexpr errc error_of(const failure& how) {
   switch (how.response) {
     case response::ok: break;
@@ -92,7 +92,6 @@ template <class Byte>
     case sense_key::not_ready:
     case sense_key::unit_attention: return errc::not_ready;
     case sense_key::data_protect: return errc::read_only;
-    case sense_key::aborted_command: return errc::canceled;
     case sense_key::illegal_request: break;
     default: return errc::io_error;
   }

@@ -219,7 +219,7 @@ class unit {
         [&](u64 at, bytes part) -> result<void> {
           return host_->run(where_, command_of(what, at, part.size()), payload{.user = part}, direction_of(what));
         },
-        [](const result<void>& done) { return done; });
+        [](const result<void>& ended) { return ended; });
   }
   template <class Data>
   [[nodiscard]] result<token> submit(transfer_way what, u64 sector, u64 size, const Data& from, u64 cookie) {

@@ -99,9 +99,8 @@ class arrivals {
     const op what = static_cast<op>(p.what);
     // Almost all are of an established connection, and do not end it.
     if ((c.now != state::established || what <= op::reset) && !changes(one, p)) return false;
-    if (what != op::credit_update || is_sign_of_life(c, p)) all_.heard_from(c);
-    // vhost-device-vsock 0.3.0 forgets a SHUTDOWN that comes while it holds data: it hears it again once it holds none.
-    if (c.gave_up.has(ends::both) && c.out.is_last_news(p.forwarded) && c.gathered.empty()) all_.owe(one, debt::shutdown);
+    if (what == op::credit_update) hear_update(c, one, p);
+    else all_.heard_from(c);
     heard_of_room(c, one, p);
     switch (what) {
       case op::data: return keep(c, one, in);
@@ -140,13 +139,16 @@ class arrivals {
     return true;
   }
 
-  /// Whether a CREDIT_UPDATE shows that the program at the other end lives. One that repeats what is known answers a CREDIT_REQUEST of the
-  /// driver's own, and comes from the host: vhost-device-vsock 0.3.0 answers for programs that were killed. The program's own question
-  /// (`probe`) takes any answer.
-  [[nodiscard]] static bool is_sign_of_life(connection& c, const packet& p) {
-    if (!c.probed) return c.out.is_news(p.allocation, p.forwarded);
+  /// CREDIT_UPDATE. One that repeats what is known is no sign of life: it answers a CREDIT_REQUEST of the driver's own, and comes from the
+  /// host; vhost-device-vsock 0.3.0 answers for programs that were killed. The program's own question (`probe`) takes any answer.
+  [[gnu::noinline]] void hear_update(connection& c, u16 one, const packet& p) {
+    if (c.probed || c.out.is_news(p.allocation, p.forwarded)) all_.heard_from(c);
     c.probed = false;
-    return true;
+    // The same host forgets a SHUTDOWN that comes while it holds data: it hears it again, once, when it holds none.
+    if (!c.gave_up.has(ends::both) || c.end_repeated || !c.out.is_all_read(p.forwarded) || !c.gathered.empty()) return;
+    if (c.owed.has(debt::shutdown)) return;
+    c.end_repeated = true;
+    all_.owe(one, debt::shutdown);
   }
 
   /// What every packet tells about the peer's memory.

@@ -34,8 +34,8 @@ class send_window {
   [[nodiscard]] constexpr bool is_news(u32 allocation, u32 forwarded) const {
     return allocation != allocation_ || forwarded != confirmed_;
   }
-  /// Whether such a number confirms everything that was sent, and the last one did not.
-  [[nodiscard]] constexpr bool is_last_news(u32 forwarded) const { return forwarded == sent_ && forwarded != confirmed_; }
+  /// Whether such a number says that everything that was sent has been read.
+  [[nodiscard]] constexpr bool is_all_read(u32 forwarded) const { return forwarded == sent_; }
   /// A packet leaves.
   constexpr void sent(u32 bytes) {
     sent_ += bytes;

@@ -76,6 +76,7 @@ struct connection {
   bool wants_room = false; // a send found none: to be told
   bool asked_for_credit : 1 = false;  // and none has come since
   bool probed : 1 = false;            // by the program, and no answer has come since
+  bool end_repeated : 1 = false;      // SHUTDOWN was said twice
   bool messages = false;   // seqpacket
   bool skipping = false;     // up to the end of a message that is too long
   flags<ends> gave_up{};       // ends that we shut

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Sequences of calls and packets that each were a mistake once.
+#include <catch2/generators/catch_generators.hpp>
+
 #include <vector>
 
+#include "lies.hpp"
 #include "vsock.hpp"
 
 using namespace virtio;
@@ -170,4 +173,24 @@ TEST_CASE("vsock corners: a closing connection that cannot give way does not let
   for (u32 i = 0; i < 20; ++i) (void)s.model.connect(80, 100 + i);
   s.settle();
   CHECK(s->try_connect({2, open_port}));
+}
+
+TEST_CASE("vsock corners: a send that finds the device lying says so, and keeps no place in a line", "[vsock][hostile]") {
+  const int how = GENERATE(0, 1);
+  CAPTURE(how);
+  sockets s;
+  REQUIRE(s.begin());
+  s.m.expect_objections = true;
+  const auto one = s.connected();
+  const auto packet = pattern(4096);
+  s.model.tx = op::sending::keep;
+  while (s.offer(one, packet)) {}
+  s.model.settle();
+  rig::lie(static_cast<virtio::testing::split_device&>(s.model.ring_in_use(1)), 0, 0);
+  if (how == 0) CHECK(s.offer(one, packet).error() == errc::device_misbehaved);
+  else CHECK(s->try_send_all(one, {const_bytes{packet}}).error() == errc::device_misbehaved);
+  CHECK(s.offer(one, packet).error() == errc::device_misbehaved);
+  REQUIRE(s.begin());
+  s.model.tx = op::sending::serve;
+  s.check_works(s.connected());
 }

@@ -144,6 +144,7 @@ class arrivals {
   [[gnu::noinline]] void hear_update(connection& c, u16 one, const packet& p) {
     if (c.probed || c.out.is_news(p.allocation, p.forwarded)) all_.heard_from(c);
     c.probed = false;
+    if (c.now == state::closing && c.gathered.empty()) c.asked_for_credit = false;  // a newcomer may want to know again
     // The same host forgets a SHUTDOWN that comes while it holds data: it hears it again, once, when it holds none.
     if (!c.gave_up.has(ends::both) || c.end_repeated || !c.out.is_all_read(p.forwarded) || !c.gathered.empty()) return;
     if (c.owed.has(debt::shutdown)) return;
@@ -158,7 +159,7 @@ class arrivals {
     if (c.out.available() == 0) return;
     c.asked_for_credit = false;
     if (!c.owed.empty()) all_.try_again(one);  // what waited for room
-    if (c.wants_room) all_.tell_room(one);
+    if (c.wants_bytes != 0) all_.may_have_room(one);
   }
 
   /// Data.
@@ -187,7 +188,10 @@ class arrivals {
     connection& c = all_.table[one];
     c.peer_gave_up |= given_up;
     all_.unread.settle(c);
-    if (c.peer_gave_up.has(ends::receive)) all_.forget_unsent(one);
+    if (c.peer_gave_up.has(ends::receive)) {
+      all_.forget_unsent(one);
+      all_.sends_no_more(one);
+    }
     all_.try_again(one);  // what waited behind that
     all_.tell(one, {ready::readable, ready::writable});
     if (!c.peer_gave_up.has(ends::both)) return;

@@ -97,10 +97,8 @@ class connections {
     connection& c = table[one];
     forget_unsent(one);
     c.owed = {};
-    c.wants_room = false;
     to_send_.remove(all(), one);
-    unsent.stop_waiting(all(), one);
-    unsent.forget_promise(table[one]);
+    sends_no_more(one);
     if (c.accepted) closing_.remove(all(), one);  // else the link is that of its listener's line
     c.why = why;
     unread.close_window(c);
@@ -127,11 +125,16 @@ class connections {
     unread.close_window(table[one]);
     to_send_.remove(all(), one);
     to_tell.remove(all(), one);
-    unsent.stop_waiting(all(), one);
-    unsent.forget_promise(table[one]);
+    sends_no_more(one);
     closing_.remove(all(), one);
     unread.discard(table[one], queues.received);
     table.remove(one);
+  }
+  /// Nothing more is taken to send: it keeps no place in a line, and no buffers.
+  void sends_no_more(u16 one) {
+    table[one].wants_bytes = 0;
+    unsent.stop_waiting(all(), one);
+    unsent.forget_promise(table[one]);
   }
   void forget_unsent(u16 one) {
     if (table[one].gathered.empty()) return;

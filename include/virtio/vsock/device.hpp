@@ -224,9 +224,13 @@ class device {
     connection& c = all_.table[one];
     if (all_.unsent.may_leave(c)) all_.owe(one, detail::debt::data);
     else if (!c.gathered.empty()) all_.ask_for_credit(one);  // the answer may let it leave
-    if (!data.empty()) all_.want_room(one, 1);
+    if (!data.empty()) {
+      const errc lack = all_.want_room(one, 1);
+      all_.send_owed();
+      if (taken == 0) return lack;
+      return taken;
+    }
     all_.send_owed();
-    if (taken == 0 && given != 0) return all_.table[one].out.available() == 0 ? errc::no_credit : errc::no_buffer;
     return taken;
   }
   /// Takes all of several pieces to send, one behind the other, or nothing: `try_send_all(s, {head, frame})`. They travel together, in one
@@ -236,9 +240,10 @@ class device {
     VIRTIO_TRY(all_.may_send(all_.table[one]));
     if (all_.table[one].messages) return errc::invalid_argument;
     if (pieces.size() == 0) return {};
-    const result<void> taken = all_.gather_all(one, pieces);
+    result<void> taken = all_.gather_all(one, pieces);
     if (all_.unsent.may_leave(all_.table[one])) all_.owe(one, detail::debt::data);
-    if (taken.error() == errc::no_credit || taken.error() == errc::no_buffer) all_.want_room(one, static_cast<u32>(pieces.size()));
+    else if (!all_.table[one].gathered.empty()) all_.ask_for_credit(one);  // as in try_send
+    if (lacks_room(taken.error())) taken = all_.want_room(one, static_cast<u32>(pieces.size()));
     all_.send_owed();
     return taken;
   }
@@ -279,8 +284,7 @@ class device {
       all_.unread.consume(all_.table[one], all_.queues.received, static_cast<u32>(here.size()));
     }
     if (copied == 0) return into.empty() ? result<usize>{copied} : all_.nothing_to_read(all_.table[one]);
-    all_.after_reading(one);
-    all_.after_copying(one);
+    all_.template after_reading<detail::reading::copied>(one);
     return copied;
   }
   /// Shows what has arrived, where it is: `look(arrived)` sees all of it, in pieces, `look(const_bytes)` the first piece; it says how many
@@ -375,7 +379,8 @@ class device {
     return usize{all_.unread.size(all_.table[one])};
   }
   /// Sets how many bytes the peer may send ahead, in whole `receive_packet`s, rounded up, but no more than `receive_buffer` has; as far
-  /// as the shared memory allows, as ever. The peer hears of more room at once. What was promised before is not taken back. Errors: `invalid_argument`, none or more than `receive_buffer`; `stale_handle`.
+  /// as the shared memory allows, as ever. The peer hears of more room at once. What was promised before is not taken back. Errors:
+  /// `invalid_argument`, none or more than `receive_buffer`; `stale_handle`.
   [[nodiscard]] result<void> set_window(socket which, u32 size) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     if (size == 0 || size > L.receive_buffer) return errc::invalid_argument;
@@ -395,9 +400,9 @@ class device {
     connection& c = all_.table[one];
     VIRTIO_TRY(all_.may_send(c));
     if (!c.messages || pieces.size() == 0) return errc::invalid_argument;
-    const result<void> taken = all_.gather_message(one, pieces, end);
+    result<void> taken = all_.gather_message(one, pieces, end);
     if (taken) all_.owe(one, detail::debt::data);
-    if (taken.error() == errc::no_credit || taken.error() == errc::no_buffer) all_.want_room(one, static_cast<u32>(pieces.size()));
+    if (lacks_room(taken.error())) taken = all_.want_room(one, static_cast<u32>(pieces.size()));
     all_.send_owed();
     return taken;
   }
@@ -451,9 +456,7 @@ class device {
     if (c.now == state::ended) return c.why;
     c.gave_up |= what;
     all_.unread.settle(c);
-    if (!c.gathered.empty()) all_.owe(one, detail::debt::data);
-    all_.owe(one, detail::debt::shutdown);
-    all_.send_owed();
+    all_.shut(one);
     return {};
   }
   /// Closes in good order: what was sent arrives, then the peer hears that this is the end. The name is stale at once, the place free
@@ -568,10 +571,19 @@ class device {
  private:
   friend stream_type;
 
+  [[nodiscard]] static bool lacks_room(errc error) { return error == errc::no_credit || error == errc::no_buffer; }
+  /// Lets what was gathered leave ahead of a wait, as `arm` does: not to a peer that has far too many small packets to read.
+  void flush_gently(socket which) {
+    const auto one = all_.find(which);
+    if (!one) return;
+    all_.flush_gently(*one);
+    all_.send_owed();
+  }
+
   /// Whether a send found no room, and `writable` was not told since.
   [[nodiscard]] bool waits_for_room(socket which) const {
     const auto one = all_.find(which);
-    return one && all_.table[*one].wants_room && all_.may_send(all_.table[*one]);
+    return one && all_.table[*one].wants_bytes != 0 && all_.may_send(all_.table[*one]);
   }
   /// Why no more will arrive: `too_long`, the peer has sent all that it may before some of it was read; `not_ready`, more will.
   [[nodiscard]] errc why_no_more(socket which) {
@@ -593,8 +605,7 @@ class device {
     if (!whole || c.read_up_to != from) return errc::in_use;
     if (c.messages) --c.whole_messages;
     all_.unread.consume_pieces(c, all_.queues.received, done);
-    all_.after_reading(one);
-    all_.after_leaving(one);
+    all_.template after_reading<detail::reading::shown>(one);
     return done;
   }
 

@@ -8,13 +8,17 @@
 
 namespace virtio::vsock::detail {
 
+/// What the program has just done with bytes that had arrived.
+enum class reading : u8 { other, copied, shown };
+
 template <platform P, transport T, queue_format Q, limits L>
 class exchange : public sender<P, T, Q, L> {
   using base = sender<P, T, Q, L>;
 
  public:
-  using base::all, base::ask_for_credit, base::ask_oldest, base::finish, base::flush_all, base::forget, base::has_room_for_reply;
-  using base::heard_from, base::kind_of, base::life, base::owe, base::quiet_for, base::release, base::send_owed, base::tell;
+  using base::all, base::ask_again, base::ask_for_credit, base::finish, base::flush_all, base::forget, base::has_room_for_reply;
+  using base::heard_from, base::kind_of, base::life, base::owe, base::quiet_for, base::release, base::send_owed;
+  using base::sends_no_more, base::serve_waiting, base::tell;
   using base::listeners, base::queues, base::replies, base::table, base::unread, base::unsent;
 
   // Beginnings -----------------------------------------------------------------------------------------------------------
@@ -73,6 +77,7 @@ class exchange : public sender<P, T, Q, L> {
     }
     send_owed();
   }
+
   /// Without a division, for which some processors need a function. `b` is not 0.
   [[nodiscard]] static constexpr bool is_multiple(u32 a, u32 b) {
     for (u32 shift = static_cast<u32>(__builtin_clz(b)) + 1; shift-- != 0;)
@@ -90,6 +95,12 @@ class exchange : public sender<P, T, Q, L> {
     heard_from(c);  // its age as one that is being closed
     c.gave_up = ends::both;
     unread.settle(c);
+    shut(one);
+  }
+  /// SHUTDOWN is sent, behind what was sent before.
+  void shut(u16 one) {
+    const connection& c = table[one];
+    if (c.gave_up.has(ends::send)) sends_no_more(one);
     if (!c.gathered.empty()) owe(one, debt::data);
     owe(one, debt::shutdown);
     send_owed();
@@ -101,9 +112,17 @@ class exchange : public sender<P, T, Q, L> {
     if (!life().is_up()) return false;
     const bool has_slept = queues.all().outlasts_sleep();
     flush_all();
-    if (!life().is_up() || queues.all().arm()) return life().is_up();
-    if (has_slept && unsent.is_gathering() && by_sleeps_.is_due()) {  // what is gathered waits as long as we do
-      ask_oldest();
+    if (!life().is_up()) return false;
+    if (unsent.has_waiting()) {  // there may be no poll in which an unused promise would lapse
+      unsent.let_lapse(all());
+      if (serve_waiting()) {
+        send_owed();
+        return life().is_up();
+      }
+    }
+    if (queues.all().arm()) return true;
+    if (has_slept && unsent.awaits_word()) {  // what is gathered waits as long as we do
+      ask_again();
       send_owed();
     }
     return false;
@@ -112,33 +131,27 @@ class exchange : public sender<P, T, Q, L> {
   // Reading --------------------------------------------------------------------------------------------------------------
 
   /// The peer hears of room when half its window would open, what the program holds of it left aside: that may be more than half.
+  /// One that can send nothing more hears of any room when the program was shown bytes and has left some, since it may wait for more behind
+  /// them: a frame that is not whole, say. Of a packet's room when it has copied some, with what leaves next.
+  template <reading How = reading::other>
   void after_reading(u16 one) {
     connection& c = table[one];
     if (c.now != state::established) return;
     if (c.received.empty() && c.peer_gave_up.has(ends::both)) {
       finish(one, errc::peer_closed, parting::reset);
     } else {
-      if (!wants_telling(c)) return;
+      if (!wants_telling(c)) {
+        if (How == reading::other || c.in.left() != 0 || !is_to_tell_one_stuck(one, How)) return;
+      }
       owe(one, debt::credit);
     }
     send_owed();
   }
-  /// Whether the peer can send nothing more, and could if it knew of the room that there is by now, however little.
-  [[nodiscard]] bool is_stuck(const connection& c) const {
-    return c.in.left() == 0 && c.now == state::established && c.in.gain(unread.wanted_window(c)) != 0;
-  }
-  /// The program has left bytes unread, and may wait for more behind them: a frame that is not whole, say.
-  void after_leaving(u16 one) {
-    if (table[one].received.empty() || !is_stuck(table[one])) return;
-    owe(one, debt::credit);
-    send_owed();
-  }
-  /// Likewise of a call that copies, and takes as little as the program asks for: the peer hears of a packet's room or more, with what
-  /// leaves next.
-  void after_copying(u16 one) {
-    const connection& c = table[one];
-    if (c.received.empty() || c.in.left() != 0) return;
-    if (is_stuck(c) && c.in.gain(unread.wanted_window(c)) >= L.receive_packet) owe(one, debt::credit);
+  [[nodiscard, gnu::cold, gnu::noinline]] bool is_to_tell_one_stuck(u16 one, reading how) {
+    const u32 gain = table[one].in.gain(unread.wanted_window(table[one]));
+    if (how == reading::shown) return gain != 0;
+    if (gain >= L.receive_packet) owe(one, debt::credit);
+    return false;
   }
   /// The program wants another window for a connection.
   void set_window(u16 one, u32 packets) {
@@ -178,7 +191,7 @@ class exchange : public sender<P, T, Q, L> {
   }
 
  private:
-  using base::by_sleeps_, base::closing_, base::ticks_;
+  using base::closing_, base::ticks_;
 
   static constexpr u32 looks_in_poll = 64;  // it is heavier than one, and vhost-device-vsock has us wait more often: 1024 are enough
 

@@ -40,35 +40,18 @@ VIRTIO_NOINLINE_FOR_SIZE inline void copy_out(scatter<const_bytes> pieces, usize
   }
 }
 
-/// Says when to ask again what was not answered: after `First` turns, then after twice as many each time, 65536 at most. All-zero is
-/// the beginning.
-template <u32 First>
-class ever_rarer {
- public:
-  void begin_again() { turns_ = doublings_ = 0; }
-  [[nodiscard]] bool is_due() {
-    if (++turns_ < First << doublings_) return false;
-    turns_ = 0;
-    if (First << doublings_ < 65536) ++doublings_;
-    return true;
-  }
-
- private:
-  u32 turns_ = 0;
-  u32 doublings_ = 0;
-};
-
-/// `Pool` has the send buffers. Who finds none waits in a line, first in, first out. Buffers that come back are promised to the first
-/// ones, to a message as many as it takes, and others cannot take those; a promise that is not used in time lapses, so that whoever has
-/// lost interest is in nobody's way.
+/// `Pool` has the send buffers. A connection that finds none waits in a line, first in, first out. Buffers that come back are promised to
+/// the first ones, to a message as many as it takes, and others cannot take those; a promise that is not used in time lapses, so that a
+/// program that has lost interest is in no other's way. Connections whose peers have too little room wait in a line of their own.
 template <class Pool, limits L>
 class outbox {
  public:
   void start() {
     gathering_ = {};
     waiting_ = {};
-    promised_ = polls_ = 0;
-    ++turn_;
+    for_credit_ = {};
+    promised_ = 0;
+    for (u16& made : made_) made = 0;
   }
 
   // What there is -----------------------------------------------------------------------------------------------------------
@@ -86,12 +69,30 @@ class outbox {
   void for_each_gathering(const connection* all, F&& f) const {
     gathering_.for_each(all, f);
   }
-  /// The connection that has gathered longest, which then counts as the last. Only if there is one.
+  /// The connection that has gathered longest, which then counts as the last: of those whose peers take one more packet, if there is one.
+  /// Only if any gathers.
   [[nodiscard]] u16 oldest(connection* all) {
-    const u16 one = gathering_.first();
+    u16 one = gathering_.first();
+    bool found = false;
+    gathering_.for_each(all, [&](u16 at) {
+      if (found || is_slow(all[at])) return;
+      found = true;
+      one = at;
+    });
     gathering_.remove(all, one);
     gathering_.push(all, one);
     return one;
+  }
+  /// Whether what it has gathered, or would, is little, and its peer has far too many small packets to read already: one that counts
+  /// packets ends such a connection.
+  [[nodiscard]] static bool is_slow(const connection& c) {
+    return !c.messages && c.gathered_bytes < send_window::small && c.out.is_overcrowded();
+  }
+  /// Whether connections of that kind hold as many buffers as they may.
+  [[nodiscard, gnu::cold, gnu::noinline]] bool have_slow_ones_enough(const connection* all) const {
+    u32 n = 0;
+    gathering_.for_each(all, [&](u16 one) { n += is_slow(all[one]); });
+    return n >= L.send_packets / 2;
   }
 
   // Gathering ---------------------------------------------------------------------------------------------------------------
@@ -113,6 +114,7 @@ class outbox {
   void begin(connection* all, u16 one, Pool& pool, buffer_index buffer) {
     connection& c = all[one];
     c.gathered.push(pool, buffer);
+    if (c.gathered.first() == buffer) c.asks = 0;  // they are few again: it did not gather before
     filled_[buffer.number()] = 0;
     if constexpr (L.messages) ends_[buffer.number()] = 0;
     gathering_.push(all, one);
@@ -133,12 +135,23 @@ class outbox {
     return virtio::detail::smaller(u32{L.send_packet} * L.send_packets, c.out.allocation());
   }
   /// Whether a message of `size` bytes can be taken, behind those that are gathered. Errors: `too_long`, `no_credit`.
-  [[nodiscard]] static result<void> takes_message(const connection& c, const Pool& pool, u64 size) {
-    if (size > most_bytes(c)) return errc::too_long;
+  [[nodiscard]] result<void> takes_message(const connection* all, u16 one, const Pool& pool, u64 size) const {
+    if (size > most_bytes(all[one])) return errc::too_long;
+    return peer_takes(all, one, pool, static_cast<u32>(size)) ? result<void>{} : errc::no_credit;
+  }
+  /// Whether the peer takes so many bytes, behind those that are gathered: whether a send of them waits for our buffers alone.
+  [[nodiscard]] bool peer_takes(const connection* all, u16 one, const Pool& pool, u32 size) const {
+    const connection& c = all[one];
+    if (room(c) < size) return false;
+    if (size >= send_window::small) return true;
+    if (!c.messages) return !c.gathered.empty() || !may_not_gather(all, c);
     u32 packets = 0;  // ahead of it
     for (buffer_index at = c.gathered.first(); !at.is_none(); at = pool.after(at)) ++packets;
-    if (room(c) < size || (size < send_window::small && c.out.is_crowded(packets))) return errc::no_credit;
-    return {};
+    return !c.out.is_crowded(packets);
+  }
+  /// Of a stream that gathers nothing: whether a small piece would wait long, and in a buffer that others need.
+  [[nodiscard]] bool may_not_gather(const connection* all, const connection& c) const {
+    return c.out.is_overcrowded() && have_slow_ones_enough(all);
   }
 
   /// Of a stream: behind what is gathered, where all of it fits. False: it does not.
@@ -169,7 +182,7 @@ class outbox {
     if constexpr (L.messages) out.flags = out.is_copy ? u32{0} : ends_[out.buffer.number()];
     if (out.is_copy) {  // the peer has taken back some of its room: two packets cannot share a buffer
       if (!may_take(all, one, pool, 1)) {
-        wait(all, one, 1);
+        wait(all, one);
         return obstacle::no_buffer;
       }
       takes(c, 1);
@@ -198,11 +211,32 @@ class outbox {
 
   // Waiting for a buffer ----------------------------------------------------------------------------------------------------
 
-  void wait(connection* all, u16 one, u32 buffers) {
-    all[one].wants_buffers = static_cast<u16>(buffers);
+  void wait(connection* all, u16 one) {
+    if (all[one].awaits_credit) stop_waiting(all, one);
     waiting_.push(all, one);
   }
-  void stop_waiting(connection* all, u16 one) { waiting_.remove(all, one); }
+  /// Its peer has too little room, and no buffer is kept for it. False: that is known already.
+  [[nodiscard]] bool wait_for_credit(connection* all, u16 one) {
+    if (all[one].awaits_credit) return false;
+    stop_waiting(all, one);
+    forget_promise(all[one]);
+    all[one].awaits_credit = true;
+    for_credit_.push(all, one);
+    return true;
+  }
+  void stop_waiting(connection* all, u16 one) {
+    if (all[one].awaits_credit) for_credit_.remove(all, one);
+    else waiting_.remove(all, one);
+    all[one].awaits_credit = false;
+  }
+  /// Whether it waits for a buffer: `serve` says when.
+  [[nodiscard]] static bool is_in_line(const connection& c) { return c.line.previous != 0 && !c.awaits_credit; }
+  /// Whether a word of some peer is awaited.
+  [[nodiscard]] bool awaits_word() const { return !gathering_.empty() || !for_credit_.empty(); }
+  template <class F>
+  void for_each_without_credit(const connection* all, F&& f) const {
+    for_credit_.for_each(all, f);
+  }
   /// Whether `one` may take `n` buffers: they are there, and neither promised to another nor awaited by one that came before.
   [[nodiscard]] bool may_take(const connection* all, u16 one, const Pool& pool, u32 n) const {
     const u32 mine = promised(all[one]);
@@ -212,7 +246,9 @@ class outbox {
   /// It takes them.
   VIRTIO_NOINLINE_FOR_SIZE void takes(connection& c, u32 n) {
     const u32 mine = virtio::detail::smaller(promised(c), n);
+    if (mine == 0) return;
     c.promised = static_cast<u16>(c.promised - mine);
+    made_in(c.promised_in) = static_cast<u16>(made_in(c.promised_in) - mine);
     promised_ -= mine;
   }
   /// The first in line, if there is enough for it: it is promised that, and waits no more.
@@ -220,11 +256,14 @@ class outbox {
     if (!has_waiting()) return false;
     one = first_waiting();
     connection& c = all[one];
-    const u32 kept = promised(c), n = c.wants_buffers == 0 ? 1 : c.wants_buffers;
-    if (!pool.has_free(promised_ - kept + n)) return false;
-    promised_ += n - kept;
+    // One that has gathered needs one for a part of it (`next`).
+    const u32 n = c.wants_bytes == 0 || !c.gathered.empty() ? 1 : buffers_for(c.wants_bytes);
+    if (!pool.has_free(promised_ - promised(c) + n)) return false;
+    forget_promise(c);
+    promised_ += n;
     c.promised = static_cast<u16>(n);
-    c.promised_in = turn_;
+    c.promised_in = polls_;
+    made_in(polls_) = static_cast<u16>(made_in(polls_) + n);
     waiting_.remove(all, one);
     return true;
   }
@@ -235,13 +274,22 @@ class outbox {
   }
   /// A poll: promises last for so many.
   void poll(connection* all) {
-    if (promised_ == 0 || ++polls_ < polls_per_turn) return;
-    promised_ = polls_ = 0;
-    if (++turn_ != 0) return;
-    for (u16 one = 0; one < L.connections; ++one) all[one].promised = 0;  // else those of turn 0 were good again
+    if (promised_ == 0) return;
+    promised_ -= made_in(++polls_);
+    made_in(polls_) = 0;
+    if (polls_ % 0x8000 != 0) return;
+    for (u16 one = 0; one < L.connections; ++one)  // else those that have lapsed were good again when the count comes round
+      if (promised(all[one]) == 0) all[one].promised = 0;
   }
+  /// All promises lapse.
+  void let_lapse(connection* all) {
+    while (promised_ != 0) poll(all);
+  }
+  [[nodiscard]] static constexpr u32 buffers_for(u32 size) { return 1 + (size - 1) / L.send_packet; }
   /// Whether a connection gathers, waits, or was promised buffers.
-  [[nodiscard]] bool has_work() const { return !gathering_.empty() || !waiting_.empty() || promised_ != 0; }
+  [[nodiscard]] bool has_work() const {
+    return (gathering_.first_and_one() | for_credit_.first_and_one() | waiting_.first_and_one() | promised_) != 0;  // one jump
+  }
   [[nodiscard]] bool has_waiting() const { return !waiting_.empty(); }
   /// Who has waited longest. Only if there is one.
   [[nodiscard]] u16 first_waiting() const { return waiting_.first(); }
@@ -254,16 +302,21 @@ class outbox {
   }
   /// Bytes in a buffer, those that have left included.
   [[nodiscard]] u32 filled(buffer_index buffer) const { return filled_[buffer.number()]; }
-  [[nodiscard]] u32 promised(const connection& c) const { return c.promised_in == turn_ ? c.promised : 0; }
+  [[nodiscard]] u32 promised(const connection& c) const {
+    return c.promised != 0 && static_cast<u16>(polls_ - c.promised_in) < promise_lasts ? c.promised : 0;
+  }
+  /// Buffers promised in a poll, one of the last ones.
+  [[nodiscard]] u16& made_in(u16 poll) { return made_[poll % promise_lasts]; }
 
-  static constexpr u32 polls_per_turn = 16;
+  static constexpr u16 promise_lasts = 16;  // polls
   u32 promised_ = 0;  // buffers, to all
-  u32 polls_ = 0;
-  u16 turn_ = 0;
+  u16 polls_ = 0;     // with promises
+  u16 made_[promise_lasts]{};
   u32 filled_[Pool::count]{};
   u8 ends_[L.messages ? Pool::count : 1]{};  // the flags of the packet that a buffer's last byte leaves in
   line_of<&connection::gathering> gathering_{};
-  line_of<&connection::for_buffer> waiting_{};
+  line_of<&connection::line> waiting_{};     // for buffers
+  line_of<&connection::line> for_credit_{};
 };
 
 }  // namespace virtio::vsock::detail

@@ -71,7 +71,7 @@ class sender : public connections<P, T, Q, L> {
       unsent.has_left(all(), one, queues.sent, next);
     }
     c.owed -= debt::data;
-    if (c.wants_room && c.out.available() != 0) tell_room(one);  // it was for want of this buffer
+    if (c.wants_bytes != 0) may_have_room(one);  // it was for want of this buffer
     return true;
   }
   /// Once, until there is some.
@@ -111,7 +111,7 @@ class sender : public connections<P, T, Q, L> {
 
   /// Copies a whole message into buffers of its own. Errors: `too_long`, `no_credit`, `no_buffer`.
   [[nodiscard]] result<void> gather_message(u16 one, scatter<const_bytes> data, border end) {
-    VIRTIO_TRY(unsent.takes_message(table[one], queues.sent, data.size()));
+    VIRTIO_TRY(unsent.takes_message(all(), one, queues.sent, data.size()));
     VIRTIO_TRY(gather_whole(one, data, static_cast<u32>(data.size())));
     unsent.end_message(table[one], end);
     return {};
@@ -121,7 +121,7 @@ class sender : public connections<P, T, Q, L> {
     connection& c = table[one];
     if (data.size() > unsent.most_bytes(c)) return errc::too_long;
     const u32 size = static_cast<u32>(data.size());
-    if (unsent.room(c) < size) return errc::no_credit;
+    if (!unsent.peer_takes(all(), one, queues.sent, size)) return errc::no_credit;
     if (unsent.join(c, queues.sent, data, size)) return {};
     if (!c.gathered.empty()) {
       owe(one, debt::data);
@@ -130,10 +130,9 @@ class sender : public connections<P, T, Q, L> {
     return gather_whole(one, data, size);
   }
   [[nodiscard]] result<void> gather_whole(u16 one, scatter<const_bytes> data, u32 size) {
-    const u32 buffers = buffers_for(size);
+    const u32 buffers = unsent.buffers_for(size);
     if (!have_buffers(one, buffers)) return errc::no_buffer;
     unsent.takes(table[one], buffers);
-    asks_begin_again();
     for (u32 at = 0; at < size; at += L.send_packet) {
       const buffer_index buffer = queues.sent.take();
       const u32 here = virtio::detail::smaller(size - at, L.send_packet);
@@ -143,7 +142,6 @@ class sender : public connections<P, T, Q, L> {
     }
     return {};
   }
-  [[nodiscard]] static constexpr u32 buffers_for(u32 size) { return 1 + (size - 1) / L.send_packet; }
 
   /// Takes bytes to send off the front of `data`, as many as there is room for; full buffers leave.
   void gather(u16 one, const_bytes& data) {
@@ -157,9 +155,9 @@ class sender : public connections<P, T, Q, L> {
         if (!c.gathered.empty()) return;
       }
       if (found == obstacle::no_buffer) {
+        if (data.size() < send_window::small && unsent.may_not_gather(all(), c)) return;
         if (!have_buffers(one, 1)) return;
         unsent.takes(table[one], 1);
-        asks_begin_again();
         unsent.begin(all(), one, queues.sent, queues.sent.take());
       }
     }
@@ -182,62 +180,84 @@ class sender : public connections<P, T, Q, L> {
   [[gnu::cold, gnu::noinline]] void squeeze() {
     if (!unsent.is_gathering()) return;
     const u16 oldest = unsent.oldest(all());
+    if (unsent.is_slow(table[oldest]) && !queues.is_idle()) return;  // they hold all that is not about to come back
     owe(oldest, debt::data);
     send_owed();
     // None is with the device, and this peer has taken back the room that it had for what is gathered: others must not wait for it.
     if (queues.is_idle() && !table[oldest].gathered.empty()) finish(oldest, errc::peer_reset, parting::reset);
   }
-  /// A send of at least `size` bytes was not possible.
-  void want_room(u16 one, u32 size) {
+  /// A send of at least `size` bytes was not possible: says why. Errors: `no_credit`, `no_buffer`; why the connection has ended meanwhile.
+  [[nodiscard, gnu::noinline]] errc want_room(u16 one, u32 size) {
     connection& c = table[one];
-    c.wants_room = true;
-    const bool peer_has_room = unsent.room(c) >= size && !(c.messages && c.out.is_crowded());
-    if (!c.gathered.empty()) owe(one, debt::data);  // it will not become more, and is in the way of a message
-    if (!peer_has_room) ask_for_credit(one);
-    else if (c.gathered.empty()) unsent.wait(all(), one, buffers_for(size));
+    if (c.now == state::ended) return c.why;
+    c.wants_bytes = size;
+    if (!c.gathered.empty() && !unsent.is_slow(c)) owe(one, debt::data);  // it will not become more, and is in the way of a message
+    if (!unsent.peer_takes(all(), one, queues.sent, size)) {
+      if (unsent.wait_for_credit(all(), one)) ask_for_credit(one);  // and again, ever more rarely
+      return errc::no_credit;
+    }
+    if (c.gathered.empty()) unsent.wait(all(), one);
+    else if (c.awaits_credit) unsent.stop_waiting(all(), one);
+    return errc::no_buffer;
+  }
+  /// The peer has said more, or buffers have left: `writable` is told when the send that found no room would find it now. One that waits
+  /// for buffers keeps its place in the line.
+  [[gnu::noinline]] void may_have_room(u16 one) {
+    const connection& c = table[one];
+    if (!unsent.is_in_line(c) && unsent.peer_takes(all(), one, queues.sent, c.wants_bytes)) tell_room(one);
   }
   /// Buffers have come back, or can be had from those who gather in them.
   [[gnu::noinline]] void work_on_unsent() {
-    serve_waiting();
-    if (unsent.is_gathering() && by_polls_.is_due()) ask_oldest();
-  }
-  void serve_waiting() {
     unsent.poll(all());
-    u16 one = 0;
-    if (!unsent.serve(all(), queues.sent, one)) {
-      if (unsent.has_waiting()) squeeze();
-      if (!unsent.serve(all(), queues.sent, one)) return;
+    if (unsent.has_waiting() && !serve_waiting()) {
+      squeeze();
+      (void)serve_waiting();
     }
-    do {
+    if (!unsent.awaits_word() || ++polls_ < polls_between_asks) return;
+    polls_ = 0;
+    ask_again();
+  }
+  /// Whether the first one in line was served, and any behind it.
+  bool serve_waiting() {
+    u16 one = 0;
+    bool some = false;
+    for (; unsent.serve(all(), queues.sent, one); some = true) {
       try_again(one);  // it may be data that waits
-      tell_room(one);
-    } while (unsent.serve(all(), queues.sent, one));
+      if (table[one].wants_bytes != 0) tell_room(one);
+    }
+    return some;
   }
-  /// Ahead of what is gathered when nothing was.
-  void asks_begin_again() {
-    if (unsent.is_gathering()) return;
-    by_polls_.begin_again();
-    by_sleeps_.begin_again();
+  /// A peer that is slow to read does not say when it has caught up, or not as much as is waited for. It is asked now and then, when there
+  /// is something for it: each time that this is called, then every second time, every fourth and so on, until that has changed.
+  [[gnu::cold, gnu::noinline]] void ask_again() {
+    ++times_asked_;
+    const auto ask = [this](u16 one) {
+      connection& c = table[one];
+      if ((times_asked_ & ((u32{1} << c.asks) - 1)) != 0) return;
+      if (!c.awaits_credit && unsent.may_leave(c) && c.out.available() != 0) return;  // for want of room in our queue
+      if (c.asks < rarest) c.asks = (c.asks + 1u) & rarest;
+      c.asked_for_credit = false;
+      ask_for_credit(one);
+    };
+    unsent.for_each_without_credit(all(), ask);
+    unsent.for_each_gathering(all(), [&](u16 one) {
+      if (!table[one].awaits_credit) ask(one);
+    });
   }
-  /// A peer that is slow to read does not say when it has caught up. It is asked now and then, when there is something for it, and more
-  /// and more seldom.
-  [[gnu::cold]] void ask_oldest() {
-    const u16 one = unsent.oldest(all());
-    table[one].asked_for_credit = false;
-    ask_for_credit(one);
-  }
-  /// Ahead of a sleep: what is gathered leaves, but to a peer that has far too many small packets: that was asked for
+  /// Ahead of a wait: what is gathered leaves, but to a peer that has far too many small packets: that was asked for
   /// its word when they were gathered, and is asked again by `work_on_unsent` and after a sleep that brought nothing.
+  void flush_gently(u16 one) {
+    if (!table[one].gathered.empty() && !unsent.is_slow(table[one])) owe(one, debt::data);
+  }
   void flush_all() {
     if (!unsent.is_gathering()) return;
-    unsent.for_each_gathering(all(), [this](u16 one) {
-      if (!table[one].out.is_overcrowded()) owe(one, debt::data);
-    });
+    unsent.for_each_gathering(all(), [this](u16 one) { flush_gently(one); });
     send_owed();
   }
 
   VIRTIO_NOINLINE_FOR_SIZE void tell_room(u16 one) {
-    table[one].wants_room = false;
+    table[one].wants_bytes = 0;
+    table[one].asks = 0;
     unsent.stop_waiting(all(), one);
     tell(one, ready::writable);
   }
@@ -245,8 +265,10 @@ class sender : public connections<P, T, Q, L> {
  protected:
   using base::cid_, base::to_send_;
 
-  ever_rarer<64> by_polls_{};
-  ever_rarer<1> by_sleeps_{};  // those that brought nothing
+  static constexpr u32 polls_between_asks = 64;
+  static constexpr u32 rarest = 15;
+  u32 polls_ = 0;  // since the last time of asking
+  u32 times_asked_ = 0;
 };
 
 }  // namespace virtio::vsock::detail

@@ -140,7 +140,7 @@ class stream {
   /// What `attempt()` returns once there is something, or an end.
   template <class Attempt, class GiveUp>
   [[nodiscard]] auto with_data(Attempt attempt, GiveUp& give_up) {
-    (void)flush();
+    device_->flush_gently(which_);
     auto got = attempt();
     if (got.error() != errc::not_ready) return got;
     const errc waited = device_->wait_until(waiting::peer, [&] { return (got = attempt()).error() != errc::not_ready; }, give_up);

@@ -72,16 +72,18 @@ struct connection {
   state now = state::unused;
   flags<debt> owed{};
   flags<ready> news{};     // not yet told
-  bool accepted = false;   // false: waits in its listener's line
-  bool wants_room = false; // a send found none: to be told
+  bool accepted = false;  // false: waits in its listener's line
+  bool messages = false;  // seqpacket
+  bool skipping = false;  // up to the end of a message that is too long
   bool asked_for_credit : 1 = false;  // and none has come since
   bool probed : 1 = false;            // by the program, and no answer has come since
   bool end_repeated : 1 = false;      // SHUTDOWN was said twice
-  bool messages = false;   // seqpacket
-  bool skipping = false;     // up to the end of a message that is too long
+  bool awaits_credit : 1 = false;     // `line` is that of connections whose peers have too little room; else of those without a buffer
+  u8 asks : 4 = 0;                    // in vain: the next one is due after 2 to the power of this
   flags<ends> gave_up{};       // ends that we shut
   flags<ends> peer_gave_up{};  // and the peer
   errc why = errc::ok;  // how it ended
+  u16 next_in_bucket = 0;
   receive_window in{};
   send_window out{};
   u32 heard_at = 0;        // the tick of the peer's last sign of life
@@ -89,6 +91,7 @@ struct connection {
   buffer_list gathered{};  // send buffers with bytes to send
   u32 gathered_bytes = 0;  // in them, that have not left
   u32 whole_messages = 0;  // among those received
+  u32 wants_bytes = 0;     // that a send found no room for: `writable` is to be told when there is some
   u32 taken = 0;           // bytes of pieces that the program holds: the window counts them as unread
   u32 grown_at = 0;        // bytes consumed when the window became what it is
   u16 read_up_to = 0;      // of the first one received
@@ -97,11 +100,9 @@ struct connection {
   u16 window = 0;          // packets that it is to reach, where there is memory for that
   u16 most_window = 0;     // and those that it may grow to
   u16 extra = 0;           // packets of the shared memory that are promised
-  u16 wants_buffers = 0;   // while it waits for some
-  u16 promised = 0;        // send buffers that are kept for it, in turn `promised_in`
+  u16 promised = 0;        // send buffers that are kept for it, since poll `promised_in`
   u16 promised_in = 0;
-  u16 next_in_bucket = 0;
-  links to_tell{}, to_send{}, in_line{}, gathering{}, for_buffer{};
+  links to_tell{}, to_send{}, in_line{}, gathering{}, line{};
 };
 static_assert(sizeof(connection) == 128);
 
@@ -139,6 +140,8 @@ class line_of : line {
   VIRTIO_NOINLINE_FOR_SIZE void push(connection* all, u16 one) { line::push(all, one, Link); }
   VIRTIO_NOINLINE_FOR_SIZE void remove(connection* all, u16 one) { line::remove(all, one, Link); }
   [[nodiscard]] bool empty() const { return first_ == 0; }
+  /// The index of the first, and one; 0 if there is none.
+  [[nodiscard]] u32 first_and_one() const { return first_; }
   /// The index of the first. Only if there is one.
   [[nodiscard]] u16 first() const { return static_cast<u16>(first_ - 1); }
   /// Calls `f(index)` for each, which leaves this line as it is.

@@ -11,16 +11,18 @@
 
 namespace lsvirtio {
 
-/// One field, as each of the three policies reads it. `size` 0: it could not be read.
+/// One field, as each of the three policies reads it. `size` 0: it could not be read. `has_dword` false: its last dword
+/// reaches past the end of the configuration, so there is no reading by dword.
 struct reading {
   static constexpr usize most = 64;
   u8 by_byte[most];
   u8 by_field[most];
   u8 by_dword[most];
   usize size;
+  bool has_dword;
 
   [[nodiscard]] bool byte_differs() const { return __builtin_memcmp(by_byte, by_field, size) != 0; }
-  [[nodiscard]] bool dword_differs() const { return __builtin_memcmp(by_dword, by_field, size) != 0; }
+  [[nodiscard]] bool dword_differs() const { return has_dword && __builtin_memcmp(by_dword, by_field, size) != 0; }
 };
 
 [[nodiscard]] inline u64 number_in(const u8* bytes, usize size) {
@@ -44,9 +46,7 @@ template <class T, class Transport>
 bool read_three_ways(const Transport& transport, const field& what, reading& out) {
   const bool is_there = read_by<virtio::by_byte, T>(transport, what.offset, what.count, out.by_byte) &&
       read_by<virtio::by_field, T>(transport, what.offset, what.count, out.by_field);
-  // A dword may reach over the end of what there is.
-  if (is_there && !read_by<virtio::by_dword, T>(transport, what.offset, what.count, out.by_dword))
-    __builtin_memcpy(out.by_dword, out.by_field, sizeof out.by_dword);
+  out.has_dword = is_there && read_by<virtio::by_dword, T>(transport, what.offset, what.count, out.by_dword);
   out.size = is_there ? sizeof(T) * what.count : 0;
   return is_there;
 }
@@ -133,12 +133,13 @@ inline void put(left l) {
   for (; used < l.width; ++used) boot::put(' ');
 }
 
-/// A number in a column, or the first bytes of a row of them.
+/// A number in a column, or the first bytes of a row of them; a dash for no reading.
 struct column {
   const field& what;
   const u8* bytes;
 };
 inline void put(column c) {
+  if (c.bytes == nullptr) return boot::put("                -");
   const usize size = c.what.count == 1 ? c.what.width : c.what.count < 8 ? c.what.count : usize{8};
   for (usize used = 2 * size; used < 17; ++used) boot::put(' ');
   if (c.what.count == 1) put(digits{number_in(c.bytes, size), static_cast<unsigned>(2 * size)});
@@ -159,8 +160,8 @@ void show_field(writer& out, const Transport& transport, const field& what, poli
   const bool agree = !one.byte_differs() && !one.dword_differs();
   if (out.as == form::text)
     return out.row(left{what.name, 34}, column{what, one.by_byte}, one.byte_differs() ? " !" : "  ",
-                   column{what, one.by_field}, column{what, one.by_dword}, one.dword_differs() ? " !" : "  ", "  ",
-                   decoded{what, one.by_field, one.size}, agree ? "" : "  (differ)");
+                   column{what, one.by_field}, column{what, one.has_dword ? one.by_dword : nullptr},
+                   one.dword_differs() ? " !" : "  ", "  ", decoded{what, one.by_field, one.size}, agree ? "" : "  (differ)");
   out.item();
   out.text("name", what.name);
   out.number("offset", what.offset);
@@ -168,7 +169,8 @@ void show_field(writer& out, const Transport& transport, const field& what, poli
   if (what.count > 1) out.number("count", what.count);
   out.text("by_byte", dump{one.by_byte, one.size});
   out.text("by_field", dump{one.by_field, one.size});
-  out.text("by_dword", dump{one.by_dword, one.size});
+  if (one.has_dword) out.text("by_dword", dump{one.by_dword, one.size});
+  else out.null("by_dword");
   out.is("agree", agree ? answer::yes : answer::no);
   if (what.count == 1) out.number("number", number_in(one.by_field, one.size));
   out.text("value", decoded{what, one.by_field, one.size});

@@ -84,6 +84,10 @@ class writer {
     if (as == form::json) boot::print(value == answer::yes ? "true" : "false");
     else boot::print(value == answer::yes ? "yes" : "no");
   }
+  void null(const char* key) {
+    member(key);
+    boot::print(as == form::json ? "null" : "-");
+  }
   /// A line of a table, to read only.
   template <class... Parts>
   void row(const Parts&... parts) {

@@ -3,6 +3,8 @@
 // does not come out of a reset, words of features that repeat. From examples/lsvirtio, with a string for a console.
 #include <string>
 
+#include <virtio/testing/net_model.hpp>
+
 #include "../../examples/lsvirtio/device.hpp"
 #include "boot_console.hpp"
 #include "disk.hpp"
@@ -107,6 +109,22 @@ TEST_CASE(
   CHECK(contains(rubbish, "the widths contradict each other"));
   CHECK(contains(rubbish, " !"));
   CHECK(contains(rubbish, "(differ)"));
+}
+
+TEST_CASE("lsvirtio: where the last dword reaches past the end of the configuration, there is no reading by dword",
+          "[examples][lsvirtio]") {
+  rig::machine m;
+  m.expect_objections = true;
+  m.add<testing::net_model>(seat::modern, 4);
+  auto& function = m.function(4);
+  function.poke(usize{function.capability(0x09, 4)} + 12, 6, 4);  // the MAC address and nothing else
+  const std::string json = report_on(m, form::json);
+  INFO(json);
+  CHECK(contains(json, "{\"name\":\"mac\",\"offset\":0,\"width\":1,\"count\":6,\"by_byte\":\"525400123456\",\"by_field\":"
+                       "\"525400123456\",\"by_dword\":null,\"agree\":true,"));
+  CHECK(contains(json, "{\"name\":\"status\",\"missing\":"));
+  const std::string text = report_on(m, form::text);
+  CHECK(contains(text, "525400123456                -    52:54:00:12:34:56\n"));
 }
 
 TEST_CASE("lsvirtio: looking accepts no feature, sets up no queue and leaves the device reset",

@@ -175,6 +175,37 @@ TEST_CASE("machine tree: paths: with and without unit addresses, through aliases
   CHECK(!soc.tree.by_phandle(0x7777, found));
 }
 
+TEST_CASE("machine tree: memory that must not be mapped is kept out of what is, page by page or whole", "[boot]") {
+  const auto mappable = [](const machine_description& m) {
+    std::vector<range> out;
+    each_mappable(m, [&](range one) { out.push_back(one); });
+    return out;
+  };
+  const described avf{"avf-protected"};
+  CHECK(mappable(*avf) == std::vector<range>{{0x80000000, 0x1fe00000}, {0x9fe01000, 0x1ff000}});
+  CHECK((*avf).dma_pool.base == 0x9f000000);  // in it: a pool is reserved, and the program's all the same
+  const described soc{"soc"};
+  CHECK(mappable(*soc) == std::vector<range>{{0x40000000, 0x8000000}, {0x100000000, 0x100000000}});
+
+  machine_description m{};
+  m.memory[m.memory_count++] = {0x1000, 0x9000};
+  const auto without = [&](std::vector<range> holes) {
+    m.unmappable_count = 0;
+    for (const range& one : holes) m.unmappable[m.unmappable_count++] = one;
+    return mappable(m);
+  };
+  CHECK(without({{0, 0x1000}, {0xa000, 0x1000}}) == std::vector<range>{{0x1000, 0x9000}});
+  CHECK(without({{0, 0x2000}, {0x9000, 0x2000}}) == std::vector<range>{{0x2000, 0x7000}});
+  CHECK(without({{0x6000, 0x1000}, {0x3000, 0x2000}}) == std::vector<range>{{0x1000, 0x2000}, {0x5000, 0x1000}, {0x7000, 0x3000}});
+  CHECK(without({{0x3000, 0x2000}, {0x4000, 0x2000}, {0x3000, 0x1000}}) == std::vector<range>{{0x1000, 0x2000}, {0x6000, 0x4000}});
+  CHECK(without({{0, 0x10000}}).empty());
+  CHECK(without({{0x1000, 0x9000}}).empty());
+  m.memory[0] = {0xffff'ffff'ffff'0000, 0x10000};
+  CHECK(without({{0xffff'ffff'ffff'f000, 0x1000}}) == std::vector<range>{{0xffff'ffff'ffff'0000, 0xf000}});
+  CHECK(without({{0xffff'ffff'ffff'0000, 0x1000}}) == std::vector<range>{{0xffff'ffff'ffff'1000, 0xf000}});
+  CHECK(without({}) == std::vector<range>{{0xffff'ffff'ffff'0000, 0x10000}});
+}
+
 TEST_CASE("machine tree: an interrupt map costs a walk of the tree for each controller, not for each row, and of eight at most", "[boot]") {
   const described soc{"soc"};
   pci_tree host = (*soc).pci[1];

@@ -75,7 +75,7 @@ constexpr uint32_t psci_system_off = 0x84000008, psci_system_reset = 0x84000009;
 // What the library and the board reach without asking; BARs are mapped when they are met.
 void map_machine() {
     boot::machine_description& m = boot::machine;
-    for (size_t i = 0; i < m.memory_count; ++i) (void)boot::map_memory(m.memory[i]);
+    boot::each_mappable(m, [](boot::range of) { (void)boot::map_memory(of); });
     if (m.psci == boot::psci_conduit::hvc) hypervisor.look({});
     if (!boot::reach_registers(m.console)) m.console = {};
     for (size_t i = 0; i < m.slot_count; ++i)

@@ -92,6 +92,8 @@ struct machine_description {
     size_t memory_count;
     range reserved[most_reserved];  // of the memory: not the program's
     size_t reserved_count;
+    range unmappable[most_reserved];  // of those: not even to be mapped (no-map), or the processor may read ahead in it
+    size_t unmappable_count;
     tree_device slots[most_slots];  // virtio-mmio, in the tree's order
     size_t slot_count;
     pci_tree pci[most_hosts];
@@ -253,7 +255,10 @@ inline void describe(const device_tree& all, machine_description& out) {
         }
         const size_t most_regs = 16;
         if (reserving != 0 && one.depth() == reserving && one.is_on())
-            for (size_t i = 0; i < most_regs; ++i) add(out.reserved, out.reserved_count, one.reg(i));
+            for (size_t i = 0; i < most_regs; ++i) {
+                add(out.reserved, out.reserved_count, one.reg(i));
+                if (one.find("no-map") && !one.is("restricted-dma-pool")) add(out.unmappable, out.unmappable_count, one.reg(i));
+            }
         if (one.find("device_type").has_string("memory") && one.is_on())
             for (size_t i = 0; i < most_regs; ++i) add(out.memory, out.memory_count, one.reg(i));
         if (out.console.size == 0 && console_of(one) != console_kind::none) out.console = read_console(one);
@@ -280,6 +285,27 @@ inline void describe(const device_tree& all, machine_description& out) {
     // The console that the tree names, if it is one: "serial0:115200n8" has the line's parameters behind the name.
     if (node named; stdout_path.size != 0 && all.at_path(stdout_path.until('\0').until(':'), named))
         if (const tree_console one = read_console(named); one.size != 0) out.console = one;
+}
+
+/// Calls `visit(range)` for each stretch of memory that may be mapped.
+/// Spec: Devicetree Specification 0.4, 3.5.4.
+template <class Visit>
+void each_mappable(const machine_description& of, Visit&& visit) {
+    for (size_t m = 0; m < of.memory_count; ++m) {
+        uint64_t at = of.memory[m].base;
+        const uint64_t last = at + (of.memory[m].size - 1);
+        for (bool more = true; more;) {
+            range hole{last, 0};  // the first that ends behind `at`
+            for (size_t i = 0; i < of.unmappable_count; ++i) {
+                const range& one = of.unmappable[i];
+                if (one.base + (one.size - 1) >= at && one.base <= last && (hole.size == 0 || one.base < hole.base)) hole = one;
+            }
+            if (hole.size == 0) visit(range{at, last - at + 1});
+            else if (hole.base > at) visit(range{at, hole.base - at});
+            more = hole.size != 0 && hole.base + (hole.size - 1) < last;
+            at = hole.base + hole.size;
+        }
+    }
 }
 
 /// Takes out the PCI hosts of whose configuration space `reach(range)` says that the processor does not reach it; the others keep their order.

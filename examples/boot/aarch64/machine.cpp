@@ -151,8 +151,8 @@ void exit(int code) {
     if (!is_leaving) {
         is_leaving = true;
         status = code < 0 || code > 127 ? 127 : code;
-        // By semihosting, which the firmware's way to switch off lacks a status for. As with isa-debug-exit on x86, QEMU's own
-        // status becomes (code << 1) | 1 and has eight bits; its 0 is then that of a machine that went off by itself.
+        // PSCI switches the machine off without a status; semihosting passes one on. As with isa-debug-exit on x86, QEMU's own status
+        // becomes (code << 1) | 1 and has eight bits; 0 then means that the machine was switched off in another way.
         struct {
             uint64_t reason, status;
         } const stopped{0x20026, static_cast<uint64_t>(status) << 1 | 1};
@@ -160,7 +160,7 @@ void exit(int code) {
         register const void* block asm("x1") = &stopped;
         asm volatile("hlt #0xf000" : "+r"(operation) : "r"(block) : "memory");
     }
-    // Without semihosting that was an exception, which comes back here. Then the status is printed, and the machine switched off.
+    // Without semihosting the instruction raises an exception, whose handler calls exit() again; the status is then printed.
     static bool printed;
     if (!printed) {
         printed = true;

@@ -51,7 +51,8 @@ boot_start:
     adr x0, vectors
     msr vbar_el1, x0
 
-    // The tables are written behind the caches' backs: no line of theirs may come back over them, before or after.
+    // The caches are off while the tables are written. Their lines are taken out before, or they could be written back over them, and
+    // after, or the processor could read old ones.
     adrp x20, boot_tables
     adrp x22, boot_tables_end
     bl forget_tables

@@ -188,7 +188,7 @@ inline void read_pool(const device_tree& all, const node& device, dma_pool_tree&
         node region;
         if (!all.by_phandle(regions.cell(i), region) || !region.is("restricted-dma-pool")) continue;
         static_cast<range&>(out) = region.reg(0);
-        if (region.find("reg")) continue;  // with a place, and be it one that makes no sense
+        if (region.find("reg")) continue;  // it has a place of its own, valid or not
         const value size = region.find("size"), alignment = region.find("alignment");
         out = {{0, size.number(0, size.size / 4)}, alignment.number(0, alignment.size / 4)};
     }

@@ -8,7 +8,7 @@
 
 namespace boot {
 
-/// Nobody may ever answer who is connected to; a disk may be slow.
+/// How long a wait may take. A peer may never answer a connection; a disk may be slow.
 [[nodiscard]] constexpr virtio::u64 patience(virtio::waiting why) {
   switch (why) {
     case virtio::waiting::reset: return 60'000;

@@ -36,7 +36,7 @@ boot_start_linux64:
 
     .code32
 leave_long_mode:
-    movl $16, %eax              // which was of no matter in 64 bits
+    movl $16, %eax              // 64-bit mode does not use the base and limit of DS; 32-bit mode does
     movl %eax, %ds
     movl %cr0, %eax
     andl $0x7fffffff, %eax      // paging off, and with it long mode

@@ -187,6 +187,7 @@ void show_config(writer& out, const Transport& transport, const virtio::feature_
   if (row.fields.count != 0) out.row(left{"", 34}, "          by byte           by field         by dword    value");
   for (field one : row.fields) {
     if (one.needs != always && !offered.has_bit(one.needs) && !offered.has_bit(one.or_needs)) continue;
+    if (one.unless != never && offered.has_bit(one.unless)) continue;
     if (one.counted_by != itself)
       if (const auto count = transport.template config<u16>(one.counted_by); count && *count < one.count)
         one.count = static_cast<u8>(*count);

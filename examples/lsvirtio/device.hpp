@@ -47,25 +47,52 @@ void show_queues(writer& out, Transport& transport) {
   if (n == most) out.text("more_queues", "there may be more than ", most);
 }
 
-/// What an input device is called: it has one answer at a time in its configuration, to the question that was written
-/// there (5.8.4).
+/// What an input device answers to a question: it has one answer at a time in its configuration, to what was written
+/// there (5.8.4). `size` 0: no answer.
+struct input_answer {
+  static constexpr usize most = 128;
+  u8 bytes[most];
+  usize size;
+
+  [[nodiscard]] u64 half_word(usize at) const { return number_in(bytes + at, 2); }
+};
+
 template <class Transport>
-void show_input_names(writer& out, Transport& transport) {
-  struct question {
-    u8 select;
-    const char* key;
+void ask_input(const Transport& transport, u8 select, u8 subsel, input_answer& out) {
+  out.size = 0;
+  if (!transport.config_write(0, select) || !transport.config_write(1, subsel)) return;
+  const auto size = transport.template config<u8>(2);
+  if (size && *size <= out.most && read_by<virtio::by_byte, u8>(transport, 8, *size, out.bytes)) out.size = *size;
+}
+
+/// What an input device is called, its ids, and the types of its events.
+template <class Transport>
+void show_input(writer& out, Transport& transport) {
+  constexpr u8 id_name = 1, id_serial = 2, id_devids = 3, ev_bits = 0x11;
+  static input_answer answer;  // which need not be on the stack
+  const auto show_string = [&](const char* key, u8 select) {
+    ask_input(transport, select, 0, answer);
+    usize length = answer.size;
+    while (length != 0 && answer.bytes[length - 1] == 0) --length;  // QEMU counts the terminator
+    if (length != 0) out.text(key, boot::text{reinterpret_cast<const char*>(answer.bytes), length});
   };
-  constexpr question all[] = {{1, "input_name"}, {2, "input_serial"}};
-  for (const question ask : all) {
-    u8 answer[64];
-    if (!transport.config_write(0, ask.select) || !transport.config_write(1, u8{0})) return;
-    const auto size = transport.template config<u8>(2);
-    if (!size || *size == 0 || *size > sizeof answer || !read_by<virtio::by_byte, u8>(transport, 8, *size, answer))
-      continue;
-    usize length = *size;
-    while (length != 0 && answer[length - 1] == 0) --length;  // QEMU counts the terminator
-    out.text(ask.key, boot::text{reinterpret_cast<const char*>(answer), length});
+  show_string("input_name", id_name);
+  show_string("input_serial", id_serial);
+  ask_input(transport, id_devids, 0, answer);
+  if (answer.size >= 8) {
+    out.line("input_ids");
+    out.hex("bustype", answer.half_word(0));
+    out.hex("vendor", answer.half_word(2));
+    out.hex("product", answer.half_word(4));
+    out.hex("version", answer.half_word(6));
+    out.close();
   }
+  out.words("input_events");
+  for (const bit_name& one : input_event_types) {
+    ask_input(transport, ev_bits, one.bit, answer);
+    if (answer.size != 0) out.word(one.name);
+  }
+  out.close();
   (void)transport.config_write(0, u8{0});
 }
 
@@ -132,7 +159,7 @@ void show_device(writer& out, const Board& board, const Found& one) {
     if (!transport.is_legacy()) out.number("config_generation", transport.config_generation());
     show_config(out, transport, offered);
     // Configuration is written to only after FEATURES_OK.
-    if (one.seen.type == virtio::device_type::input && looker.negotiate({})) show_input_names(out, transport);
+    if (one.seen.type == virtio::device_type::input && looker.negotiate({})) show_input(out, transport);
     done = looker.reset();
     wants_access = offered.has(virtio::feature::access_platform);
   }

@@ -27,7 +27,7 @@ void show_usable(const typename Transport::location& one) {
 }
 
 void show_functions() {
-  virtio::pci::for_each(pci_board{}, [](const virtio::pci::found<pci_board>& one) {
+  each_function(pci_board{}, [](const virtio::pci::found<pci_board>& one) {
     ++counted.functions;
     if (boot::is_virtio(one.seen.why)) ++counted.devices;
     begin_function(out, one);

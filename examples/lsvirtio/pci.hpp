@@ -15,8 +15,9 @@ namespace lsvirtio {
   return known != nullptr ? known : "unknown";
 }
 
-/// A feature's name, nullptr for one that nobody has named.
+/// A feature's name, nullptr for one without.
 [[nodiscard]] inline const char* feature_name(u8 bit, virtio::device_type type) {
+  if (const char* const several = contested_name(bit, type); several != nullptr) return several;
   if (const char* const known = boot::feature_name(bit, type); known != nullptr) return known;
   for (const bit_name& one : row_for(type).features)
     if (one.bit == bit) return one.name;
@@ -26,6 +27,13 @@ namespace lsvirtio {
 inline void show_feature(writer& out, const char* key, u8 bit, virtio::device_type type) {
   if (const char* const known = feature_name(bit, type); known != nullptr) out.text(key, known);
   else out.text(key, "bit ", bit);
+}
+
+/// Calls `visit` with each function of a host, OpenBSD's VM control device among the virtio devices.
+template <class Host, class Visit>
+void each_function(const Host& host, Visit&& visit) {
+  static constexpr virtio::pci::id_row further[] = {{0x0b5d, 0x0777, virtio::device_type::vmmci}};
+  virtio::pci::for_each(host, visit, further);
 }
 
 /// A verdict in words, the numbers that belong to it, and what to do.

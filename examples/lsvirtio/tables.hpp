@@ -44,6 +44,7 @@ struct field {
   u8 count = 1;
   u16 counted_by = itself;  // where a number of 2 bytes says how many of them there are, if not all
   u8 or_needs = never;      // another feature that is as good
+  u8 unless = never;        // the feature bit with which it means nothing
 };
 
 struct type_row {
@@ -189,7 +190,9 @@ inline constexpr field fs_fields[] = {
     {40, 4, 0, "notify_buf_size", " bytes"},
 };
 inline constexpr bit_name pmem_features[] = {{0, "PMEM_SHMEM_REGION"}};
-inline constexpr field pmem_fields[] = {{0, 8, always, "start", "", shown::hex}, {8, 8, always, "size", " bytes"}};
+// With SHMEM_REGION the memory is a shared memory region, and these mean nothing (5.19.4).
+inline constexpr field pmem_fields[] = {{0, 8, always, "start", "", shown::hex, 1, itself, never, 0},
+                                        {8, 8, always, "size", " bytes", shown::number, 1, itself, never, 0}};
 inline constexpr field rpmb_fields[] = {{0, 1, always, "capacity", " units of 128 KiB"},
                                         {1, 1, always, "max_wr_cnt", " blocks"},
                                         {2, 1, always, "max_rd_cnt", " blocks"}};
@@ -222,6 +225,29 @@ inline constexpr field spi_fields[] = {
 inline constexpr field media_fields[] = {{0, 4, always, "device_caps", "", shown::hex},
                                          {4, 4, always, "device_type"},
                                          {8, 1, always, "card", "", shown::text, 32}};
+
+// OpenBSD's vmd: no device of the specification. Reading the seconds latches the time.
+inline constexpr bit_name vm_control_features[] = {
+    {0, "VMMCI_TIMESYNC"}, {1, "VMMCI_ACK"}, {2, "VMMCI_SYNCRTC"}};
+inline constexpr field vm_control_fields[] = {{0, 4, always, "command"},
+                                              {4, 4, always, "time_sec", " s"},
+                                              {8, 4, always, "time_sec_high"},
+                                              {12, 4, always, "time_usec", " us"},
+                                              {16, 4, always, "time_usec_high"}};
+
+// What the answers of an input device mean: numbers of evdev (5.8.2).
+inline constexpr bit_name input_event_types[] = {
+    {0x00, "SYN"}, {0x01, "KEY"}, {0x02, "REL"}, {0x03, "ABS"}, {0x04, "MSC"}, {0x05, "SW"},
+    {0x11, "LED"}, {0x12, "SND"}, {0x14, "REP"}, {0x15, "FF"}, {0x16, "PWR"}, {0x17, "FF_STATUS"}};
+
+// Bits that hosts use otherwise than the specification, which has ADMIN_VQ at 41 and nothing at 42: network devices of
+// old for segments that the guest must not coalesce, crosvm for SUSPEND.
+[[nodiscard]] constexpr const char* contested_name(u8 bit, virtio::device_type type) {
+  const bool is_network = type == virtio::device_type::network;
+  if (bit == 41 && is_network) return "ADMIN_VQ or NET_GUEST_RSC4";
+  if (bit == 42) return is_network ? "SUSPEND of crosvm or NET_GUEST_RSC6" : "SUSPEND of crosvm";
+  return nullptr;
+}
 
 // ---- types ----
 
@@ -272,7 +298,7 @@ inline constexpr type_row types[] = {
     {47, "cpu balloon"},
     {48, "media", {}, media_fields},
     {49, "usb controller"},
-    {0xffff, "vm control"},
+    {0xffff, "vm control", vm_control_features, vm_control_fields},
 };
 
 /// The row of a type; one without a name for a type that has none.

@@ -226,7 +226,8 @@ def others():
     return {
         "9p file system": device(9, {"9P_MOUNT_TAG"}, [128], fields("tag_len", tag="shared")),
         "input": [device(18, USUAL, [64, 64], fields("select", "size"), input_name="QEMU Virtio Keyboard",
-                         input_serial="keys"),
+                         input_serial="keys", input_events={"KEY", "REP", "LED"},
+                         input_ids={"bustype": 6, "vendor": 0x627, "product": 1}),
                   device(18, USUAL, [64, 64], fields("select", "size"), input_name="QEMU Virtio Mouse")],
         "crypto": device(20, USUAL, [1024, 1024], fields(
             "crypto_services", "max_size", status="1 (1: ready)", max_dataqueues="1", max_cipher_key_len="64 bytes")),

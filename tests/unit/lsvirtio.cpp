@@ -3,6 +3,8 @@
 // does not come out of a reset, words of features that repeat. From examples/lsvirtio, with a string for a console.
 #include <string>
 
+#include <catch2/generators/catch_generators.hpp>
+
 #include <virtio/testing/net_model.hpp>
 
 #include "../../examples/lsvirtio/device.hpp"
@@ -127,6 +129,92 @@ TEST_CASE("lsvirtio: where the last dword reaches past the end of the configurat
   CHECK(contains(text, "525400123456                -    52:54:00:12:34:56\n"));
 }
 
+TEST_CASE("lsvirtio: of an input device names up to their longest, ids and types of events are read",
+          "[examples][lsvirtio]") {
+  struct input_model : testing::device_model {
+    explicit input_model(testing::device_memory& memory)
+        : device_model{memory, 18, {64, 64}, std::vector<std::uint8_t>(136)} {
+      exact_config_width = false;
+      before_config_read = [this](u32 offset, u32) {
+        if (offset != 2) return;
+        std::vector<u8> says;
+        switch (config()[0]) {
+          case 1: says.assign(128, 'n'); break;
+          case 3: says = {6, 0, 0x27, 6, 1, 0, 2, 0}; break;
+          case 0x11:
+            if (config()[1] == 1 || config()[1] == 0x14) says = {0xff};
+            break;
+          default: break;
+        }
+        config()[2] = static_cast<u8>(says.size());
+        std::copy(says.begin(), says.end(), config().begin() + 8);
+      };
+    }
+    bool config_writable(std::uint32_t offset, std::uint32_t width) const override { return offset < 2 && width == 1; }
+  };
+  rig::machine m;
+  m.expect_objections = true;
+  m.add<input_model>(seat::modern, 4);
+  const std::string json = report_on(m, form::json);
+  INFO(json);
+  CHECK(contains(json, "\"input_name\":\"" + std::string(128, 'n') + "\","));
+  CHECK(!contains(json, "input_serial"));
+  CHECK(contains(json, "\"input_ids\":{\"bustype\":6,\"vendor\":1575,\"product\":1,\"version\":2}"));
+  CHECK(contains(json, "\"input_events\":[\"KEY\",\"REP\"]"));
+}
+
+TEST_CASE("lsvirtio: start and size of persistent memory are shown unless it is a shared memory region",
+          "[examples][lsvirtio]") {
+  struct pmem_model : testing::device_model {
+    explicit pmem_model(testing::device_memory& memory)
+        : device_model{memory, 27, {64}, std::vector<std::uint8_t>(16, 0x11)} {}
+  };
+  const bool is_region = GENERATE(false, true);
+  rig::machine m;
+  m.expect_objections = true;
+  auto& model = m.add<pmem_model>(seat::modern, 4);
+  if (is_region) model.offer({0});
+  const std::string json = report_on(m, form::json);
+  INFO(json);
+  CHECK(contains(json, "PMEM_SHMEM_REGION") == is_region);
+  CHECK(contains(json, "\"name\":\"start\"") != is_region);
+  CHECK(contains(json, "\"name\":\"size\"") != is_region);
+}
+
+TEST_CASE("lsvirtio: OpenBSD's VM control device is reported as one, its registers as dwords", "[examples][lsvirtio]") {
+  struct control_model : testing::device_model {
+    explicit control_model(testing::device_memory& memory)
+        : device_model{memory, 0xffff, {}, {0, 0, 0, 0, 0x10, 0x20, 0, 0, 0, 0, 0, 0, 0x30, 0, 0, 0, 0, 0, 0, 0}} {
+      exact_config_width = false;
+    }
+  };
+  rig::machine m;
+  m.expect_objections = true;
+  m.add<control_model>(seat::legacy, 4).offer({0, 1, 2});
+  m.function(4).poke(0, 0x07770b5d, 4);
+  unsigned seen = 0;
+  std::string json;
+  lsvirtio::each_function(rig::host{m.bus.host()}, [&](const pci::found<rig::host>& one) {
+    ++seen;
+    CHECK(one.seen.why == verdict::usable);
+    CHECK(one.seen.type == device_type::vmmci);
+    boot::console.clear();
+    lsvirtio::writer out;
+    out.as = form::json;
+    out.begin("function", "address", "00:04.0");
+    lsvirtio::show_device<rig::platform_type, rig::any_pci>(out, m.platform(), one);
+    out.close();
+    json = boot::console;
+  });
+  CHECK(seen == 1);
+  INFO(json);
+  CHECK(contains(json, "\"type\":\"vm control\",\"type_number\":65535,\"interface\":\"legacy\""));
+  CHECK(contains(json, "\"features\":[\"VMMCI_TIMESYNC\",\"VMMCI_ACK\",\"VMMCI_SYNCRTC\","));
+  CHECK(contains(json, "{\"name\":\"time_sec\",\"offset\":4,\"width\":4,"));
+  CHECK(contains(json, "\"value\":\"8208 s\""));
+  CHECK(contains(json, "\"value\":\"48 us\""));
+}
+
 TEST_CASE("lsvirtio: looking accepts no feature, sets up no queue and leaves the device reset",
           "[examples][lsvirtio]") {
   rig::machine m;
@@ -217,10 +305,15 @@ TEST_CASE("lsvirtio: the tables make sense, and agree with the library where it 
   CHECK(std::string{lsvirtio::feature_name(6, device_type::iommu)} == "IOMMU_BYPASS_CONFIG");
   CHECK(std::string{lsvirtio::feature_name(34, device_type::iommu)} == "RING_PACKED");
   CHECK(lsvirtio::feature_name(23, device_type::iommu) == nullptr);
+  // Bits that hosts use in more than one way.
+  CHECK(std::string{lsvirtio::feature_name(41, device_type::block)} == "ADMIN_VQ");
+  CHECK(std::string{lsvirtio::feature_name(41, device_type::network)} == "ADMIN_VQ or NET_GUEST_RSC4");
+  CHECK(std::string{lsvirtio::feature_name(42, device_type::network)} == "SUSPEND of crosvm or NET_GUEST_RSC6");
+  CHECK(std::string{lsvirtio::feature_name(42, device_type::vsock)} == "SUSPEND of crosvm");
 }
 
 TEST_CASE(
-    "lsvirtio: a device of a type that nobody has named is shown by number, with the first dwords of its configuration",
+    "lsvirtio: a device of a type without a name is shown by number, with the first dwords of its configuration",
     "[examples][lsvirtio]") {
   rig::machine m;
   m.expect_objections = true;

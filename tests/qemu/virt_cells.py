@@ -72,6 +72,11 @@ def places(m, cell):
                                               ("-t", "x", "{}", far, "linux,pci-domain", "7"),
                                               ("-t", "x", "{}", far, "reg", "10000", "0", "0", "100000"))),
                  console=[r"\APCI host at 0x1000000000000: the processor does not reach its configuration space\n(0x[0-9a-f]{1,2} ){32}\n\Z"])
+    clock = "/pl031@9010000"  # whose registers read as 0 where a 16550 would say that it is ready
+    yield m.Cell("virt example 02_rng, with a console that is never ready", "virt", "modern-only", [], [m.Rng()], image="examples/02_rng",
+                 processor="aarch64", console=[r"\A\Z"],
+                 place=arm_image.Place(edits=(("-t", "s", "{}", clock, "compatible", "ns16550a"),
+                                              ("-t", "s", "{}", "/chosen", "stdout-path", clock))))
     for slot, line, machine, config in ((5, 36, "virt", "0x4010000000 0x10000000"), (10, 37, "virt,highmem=off", "0x3f000000 0x1000000")):
         yield m.Cell(f"{machine} rng in slot {slot}: its pin raises the interrupt that the tree says", machine, "modern-only",
                      rngs=[m.Rng(f"vectors=0,addr={slot:x}")], tell={"run": "interrupt"}, image="tests/qemu/qemu_tree", processor="aarch64",

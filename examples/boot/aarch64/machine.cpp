@@ -52,6 +52,23 @@ void write_register(uintptr_t offset, uint8_t value) {
 
 uint32_t line_status() { return read_register(ns16550::line_status << boot::machine.console.shift); }
 
+bool console_is_ready() {
+    if (boot::machine.console.kind == boot::console_kind::pl011) return (read_register(pl011::flags) & pl011::transmitter_full) == 0;
+    return (line_status() & ns16550::transmitter_empty) != 0;
+}
+
+// One that is not ready soon after the start never is; without it the guest can at least go on, and leave.
+bool has_console() {
+    static bool was_asked;
+    if (boot::machine.console.kind != boot::console_kind::none && !was_asked) {
+        was_asked = true;
+        const uint64_t began = boot::timestamp();
+        while (!console_is_ready() && boot::milliseconds_since(began) < 50) boot::pause();
+        if (!console_is_ready()) boot::machine.console = {};
+    }
+    return boot::machine.console.kind != boot::console_kind::none;
+}
+
 struct hypervisor_call {
     boot::smccc_result operator()(uint32_t function, uint64_t argument) const {
         register uint64_t x0 asm("x0") = function;
@@ -116,17 +133,10 @@ range place_of(const dma_pool_tree& pool) {
 }
 
 void put(char c) {
-    switch (machine.console.kind) {
-        case console_kind::none: return;
-        case console_kind::pl011:
-            while ((read_register(pl011::flags) & pl011::transmitter_full) != 0) {
-            }
-            return write_register(pl011::data, static_cast<uint8_t>(c));
-        case console_kind::ns16550:
-            while ((line_status() & ns16550::transmitter_empty) == 0) {
-            }
-            return write_register(ns16550::data, static_cast<uint8_t>(c));
+    if (!has_console()) return;
+    while (!console_is_ready()) {
     }
+    write_register(machine.console.kind == console_kind::pl011 ? pl011::data : ns16550::data, static_cast<uint8_t>(c));
 }
 
 bool take(char& out) {

@@ -164,7 +164,7 @@ class _Control:
 
 
 def boot(image, qemu=None, machine=None, memory=128, append="", timeout=HANG, extra=(), stream=None, errors=None,
-         script=(), disk="ide-hd"):
+         script=(), disk="ide-hd", accelerator="tcg"):
     """Boots `image` and waits for its end: gives (status, console text). An image of a disk, whose command line is on it, is booted as
     the device `disk`.
 
@@ -175,7 +175,7 @@ def boot(image, qemu=None, machine=None, memory=128, append="", timeout=HANG, ex
     ours, theirs = socket.socketpair()
     usual = processor(image)
     argv = command(image, qemu or os.environ.get("QEMU") or usual.qemu, machine or usual.machine, memory, append, extra,
-                   f"socket,fd={theirs.fileno()}", disk=disk)
+                   f"socket,fd={theirs.fileno()}", accelerator, disk)
     try:
         process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                    bufsize=0, pass_fds=[theirs.fileno()])

@@ -29,6 +29,76 @@ class Lines:
         sys.stdout.flush()
 
 
+class Translation:
+    """QEMU's arguments of another guest as this one can have them: `kept`, with `words` of a command line, an
+    `accelerator`, and a `notes` line for each that is not kept as it was."""
+    TERMINAL = "the console is this terminal"
+    OTHER_IMAGE = "lsvirtio's image is booted"
+    LEFT_OUT = {"-kernel": OTHER_IMAGE, "-initrd": OTHER_IMAGE, "-serial": TERMINAL, "-display": TERMINAL}
+    LEFT_OUT_ALONE = {"-nographic": TERMINAL, "-daemonize": TERMINAL}
+
+    def __init__(self, arguments, has_kvm):
+        self.kept, self.words, self.notes, self.accelerator = [], [], [], "tcg"
+        self.has_kvm = has_kvm
+        rest = list(arguments)
+        while rest:
+            word = rest.pop(0)
+            option = word[1:] if word.startswith("--") else word
+            if option in self.LEFT_OUT_ALONE:
+                self._leave_out(word, self.LEFT_OUT_ALONE[option])
+            elif option == "-enable-kvm":
+                self._accelerate(word, "kvm")
+            elif option.startswith("-") and rest:
+                self._with_value(option, word, rest)
+            else:
+                self.kept.append(word)
+        if self.accelerator.split(",")[0] != "kvm":
+            self._emulate_processor()
+
+    def _with_value(self, option, word, rest):
+        value, both = rest[0], f"{word} {rest[0]}"
+        names = value.split(",")
+        if option in self.LEFT_OUT:
+            self._leave_out(both, self.LEFT_OUT[option])
+        elif option in ("-monitor", "-qmp", "-qmp-pretty") and names[0] in ("stdio", "mon:stdio"):
+            self._leave_out(both, self.TERMINAL)
+        elif option == "-device" and names[0] == "isa-debug-exit":
+            self._leave_out(both, "lsvirtio has one")
+        elif option == "-append":
+            self.words += value.split()
+            self.notes.append(f"-append goes to lsvirtio's command line: {value}")
+        elif option == "-accel":
+            self._accelerate(both, value)
+        elif option == "-chardev" and names[0] == "stdio":
+            identity = next((name for name in names if name.startswith("id=")), "id=stdio")
+            self.kept += ["-chardev", f"null,{identity}"]
+            self.notes.append(f"{both} is null here: {self.TERMINAL}")
+        elif option in ("-machine", "-M"):
+            for name in names:
+                if name.startswith("accel="):
+                    self._accelerate(both, name.removeprefix("accel=").split(":")[0])
+            self.kept += ["-machine", ",".join(name for name in names if not name.startswith("accel="))]
+        else:  # a value too, unless it is the next option
+            self.kept.append(word)
+            return
+        rest.pop(0)
+
+    def _leave_out(self, what, why):
+        self.notes.append(f"{what} is left out: {why}")
+
+    def _accelerate(self, what, by):
+        if by.split(",")[0] == "kvm" and not self.has_kvm:
+            return self._leave_out(what, "no access to /dev/kvm")
+        self.accelerator = by
+
+    def _emulate_processor(self):
+        for i, word in enumerate(self.kept[:-1]):
+            model, *flags = self.kept[i + 1].split(",")
+            if word.lstrip("-") == "cpu" and word.startswith("-") and model == "host":
+                self.kept[i + 1] = ",".join(["max", *flags])
+                self.notes.append(f"{word} host is max here: only KVM has the host's processor")
+
+
 def parsed(arguments):
     own, extra = arguments, []
     if "--" in arguments:
@@ -46,7 +116,11 @@ def parsed(arguments):
 
 def main(arguments):
     options, extra = parsed(arguments)
-    words = [*(["json=1"] if options.json else []), *(["live=0"] if options.no_live else []), *options.append.split()]
+    given = Translation(extra, has_kvm=os.access("/dev/kvm", os.R_OK | os.W_OK))
+    for note in given.notes:
+        print(f"lsvirtio: {note}", file=sys.stderr)
+    words = [*given.words, *(["json=1"] if options.json else []), *(["live=0"] if options.no_live else []),
+             *options.append.split()]
     qemu = os.environ.get("QEMU") or guestrun.DEFAULT_QEMU
     try:
         host.check_qemu(qemu)
@@ -54,8 +128,8 @@ def main(arguments):
         with open(host.WORK / "lock", "w") as lock:  # there is one build
             fcntl.flock(lock, fcntl.LOCK_EX)
             image = host.build_guest("lsvirtio", sys.stderr)
-        status, _ = guestrun.boot(image, qemu, options.machine, options.memory, " ".join(words), extra=extra,
-                                  stream=Lines(options.json))
+        status, _ = guestrun.boot(image, qemu, options.machine, options.memory, " ".join(words), extra=given.kept,
+                                  stream=Lines(options.json), accelerator=given.accelerator)
     except host.Problem as problem:
         print(f"lsvirtio: {problem}", file=sys.stderr)
         return problem.status

@@ -119,7 +119,8 @@ void use_console(writer& out, Driver& console) {
   show_outcome(out, came);
 }
 
-/// An ARP request for 10.0.2.2, QEMU's gateway, unless the command line says `arp=0`.
+/// An ARP request for 10.0.2.2, QEMU's gateway, unless the command line says `arp=0`. It is a probe (RFC 5227, 2.1.1):
+/// its sender has no address, so that no neighbour learns one.
 template <class Driver>
 void use_network(writer& out, Driver& card) {
   using virtio::net::link_state;
@@ -128,8 +129,7 @@ void use_network(writer& out, Driver& card) {
   out.number("mtu", card.facts().mtu);
   out.text("link", card.state() == link_state::up ? "up" : "down");
   if (card.state() != link_state::up || number_option("arp", 1) == 0) return;
-  u8 frame[60] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 8,  6, 0, 1,
-                  8,    0,    6,    4,    0,    1,    0, 0, 0, 0, 0, 0, 10, 0, 2, 15};
+  u8 frame[60] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1};
   __builtin_memcpy(frame + 6, own.octets, 6);
   __builtin_memcpy(frame + 22, own.octets, 6);
   constexpr u8 asked[] = {10, 0, 2, 2};
@@ -141,7 +141,8 @@ void use_network(writer& out, Driver& card) {
   u8 reply[42] = {};
   bool answered = false;
   const auto look = [&](const virtio::net::frame& came) {
-    answered |= came.copy_to(0, reply) == sizeof reply && reply[12] == 8 && reply[13] == 6 && reply[21] == 2;
+    answered |= came.copy_to(0, reply) == sizeof reply && reply[12] == 8 && reply[13] == 6 && reply[21] == 2 &&
+        __builtin_memcmp(reply + 28, asked, sizeof asked) == 0;
     return virtio::net::after_look::done;
   };
   const virtio::errc waited = card.wait_until(virtio::waiting::connect, [&] {

@@ -4,7 +4,10 @@
 #include <map>
 #include <string>
 
+#include <catch2/generators/catch_generators.hpp>
+
 #include <virtio/testing/console_model.hpp>
+#include <virtio/testing/net_model.hpp>
 
 #include "hosts.hpp"
 
@@ -88,4 +91,30 @@ TEST_CASE("lsvirtio: on every host each device is reported, bound and used", "[e
   for (const host_description& host : host_description::all()) DYNAMIC_SECTION(host.name()) {
       host.is_mmio() ? check<rig::mmio_board>(host) : check<rig::pci_board>(host);
     }
+}
+
+TEST_CASE("lsvirtio: of ARP replies only one by the address that was asked for counts; the request claims none",
+          "[examples][lsvirtio]") {
+  const u8 last = GENERATE(u8{2}, u8{3});
+  rig::machine m;
+  m.expect_objections = true;
+  auto& model = m.add<testing::net_model>(seat::modern, 4);
+  std::vector<u8> reply(60);
+  const u8 head[] = {0x52, 0x54, 0, 0x12, 0x34, 0x56, 0x52, 0x55, 10, 0, 2, last, 8, 6, 0, 1, 8, 0, 6, 4, 0, 2,
+                     0x52, 0x55, 10, 0, 2, last, 10, 0, 2, last};
+  std::copy(std::begin(head), std::end(head), reply.begin());
+  model.wire.push_back({{}, reply});
+  boot::console.clear();
+  lsvirtio::writer out;
+  out.as = form::json;
+  out.begin("device", "host", "one");
+  const auto drivers = std::make_unique<lsvirtio::checks<rig::platform_type, rig::any_pci>>();
+  (void)drivers->run(out, m.platform(), m.where(4));
+  out.close();
+  INFO(boot::console);
+  CHECK(contains(boot::console, last == 2 ? "\"outcome\":\"answered by 52:55:0a:00:02:02\"" : "\"outcome\":\"no answer\""));
+  REQUIRE(model.sent.size() == 1);
+  const std::vector<u8>& asked = model.sent[0].data;
+  CHECK(std::vector<u8>(asked.begin() + 28, asked.begin() + 32) == std::vector<u8>{0, 0, 0, 0});
+  CHECK(std::vector<u8>(asked.begin() + 38, asked.begin() + 42) == std::vector<u8>{10, 0, 2, 2});
 }

@@ -73,4 +73,15 @@ struct slots {
 [[nodiscard]] inline u64 address_of(const slots&, usize n) { return boot::machine.slots[n].base; }
 inline void show_slot(writer& out, const slots&, usize n) { out.hex("bytes", boot::machine.slots[n].size); }
 
+/// Calls `visit(what, address, word, reason)` for what the device tree tells of and the processor does not reach.
+template <class Visit>
+void each_rejected(Visit&& visit) {
+  const boot::machine_description& m = boot::machine;
+  for (usize i = 0; i < m.slot_count; ++i)
+    if (m.slots[i].size == 0) visit("slot", m.slots[i].base, boot::text{}, "the processor does not reach it");
+  for (usize i = 0; i < m.unreached_count; ++i)
+    visit("PCI host", m.unreached_hosts[i].base, boot::text{},
+          "the processor does not reach its configuration space");
+}
+
 }  // namespace lsvirtio

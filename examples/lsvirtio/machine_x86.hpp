@@ -83,4 +83,12 @@ inline void show_slot(writer& out, const slots&, usize n) {
   out.number("interrupt", one.interrupt);
 }
 
+/// Calls `visit(what, address, word, reason)` for what the loader tells of and the machine cannot use.
+template <class Visit>
+void each_rejected(Visit&& visit) {
+  const boot::rejected_list& all = boot::rejected_slots();
+  for (usize i = 0; i < all.count; ++i)
+    visit("slot", all.slots[i].base, all.slots[i].word, all.slots[i].problem);
+}
+
 }  // namespace lsvirtio

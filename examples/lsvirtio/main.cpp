@@ -11,7 +11,7 @@ using namespace lsvirtio;
 
 writer out;
 struct {
-  unsigned functions, slots, empty_slots, silent_slots;
+  unsigned rejected, functions, slots, empty_slots, silent_slots;
   unsigned devices, usable, bound;  // of virtio; a driver may have bound those that are usable
 } counted;
 
@@ -24,6 +24,18 @@ void show_usable(const typename Transport::location& one) {
   ++counted.usable;
   show_device<Board, Transport>(out, Board{}, one);
   if (!(boot::option("live") == "0") && drivers<Board, Transport>.run(out, Board{}, one)) ++counted.bound;
+}
+
+/// What the machine's description has and the machine cannot use.
+void show_rejected() {
+  each_rejected([](const char* what, u64 address, boot::text word, const char* reason) {
+    ++counted.rejected;
+    out.begin("rejected", "address", boot::hex{address});
+    out.text("what", what);
+    if (word) out.text("word", word);
+    out.text("reason", reason);
+    out.close();
+  });
 }
 
 void show_functions() {
@@ -59,9 +71,11 @@ extern "C" int guest_main(const char*) {
   if (boot::option("json") == "1") out.as = form::json;
   show_machine(out);
   slots_board_base::row = find_slots();
+  show_rejected();
   show_functions();
   show_slots();
   out.begin("end", "status", "complete");
+  out.number("rejected", counted.rejected);
   out.number("functions", counted.functions);
   out.number("slots", counted.slots);
   out.number("empty_slots", counted.empty_slots);

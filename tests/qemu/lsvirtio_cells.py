@@ -3,6 +3,7 @@
 import itertools
 import re
 
+import arm_image
 import report
 
 IMAGE = "examples/lsvirtio"
@@ -286,6 +287,29 @@ def refusal_cells(m):
                       "device": {"features": {"ACCESS_PLATFORM"}, "without_access_platform": access},
                       "check": {"verdict": "bound", "accepted": {"ACCESS_PLATFORM"}, "outcome": "ok"}}}),
                   rngs=[m.Rng("iommu_platform=on")])
+    def rejected(objects):
+        yield from differs([one for one in objects if one["lsvirtio"] == "rejected"],
+                           [{"lsvirtio": "rejected", "address": "0xd0000000", "what": "slot", "word": "4K@0xd0000000",
+                             "reason": "no : and interrupt behind the address"}], "rejected")
+        yield from differs(objects[-1], {"rejected": 1, "slots": 0}, "end")
+    yield refused("pc", "a word of the command line that names no slot", "modern-only",
+                  expect(x86(), {}, check=rejected), tell={"virtio_mmio.device": "4K@0xd0000000"})
+    beyond = 1 << 48
+
+    def unreached(objects):
+        yield from differs({(one["what"], one["reason"]) for one in objects if one["lsvirtio"] == "rejected"
+                            and one["address"] == hex(beyond)},
+                           {("slot", "the processor does not reach it"),
+                            ("PCI host", "the processor does not reach its configuration space")}.__eq__, "rejected")
+    far = [f"/{name}@{beyond:x}" for name in ("virtio_mmio", "pcie")]
+    yield refused("virt", "a slot and a PCI host that the processor does not reach", "modern-only",
+                  expect({"processor": "aarch64"}, {"entropy": {"verdict": "usable"}}, check=unreached),
+                  rngs=[m.Rng()], processor="aarch64", place=arm_image.Place(edits=(
+                      ("-p", "-t", "s", "{}", far[0], "compatible", "virtio,mmio"),
+                      ("-t", "x", "{}", far[0], "reg", "10000", "0", "0", "200"),
+                      ("-p", "-t", "s", "{}", far[1], "compatible", "pci-host-ecam-generic"),
+                      ("-t", "x", "{}", far[1], "linux,pci-domain", "7"),
+                      ("-t", "x", "{}", far[1], "reg", "10000", "0", "0", "100000"))))
     unassigned = {"verdict": "a BAR has no address assigned", "structure": "common configuration", "bar": 4,
                   "bar_bytes": 0x4000, "advice": re.compile("pci::assign"),
                   "bars": lambda found: {one["address"] for one in found} == {0}}

@@ -10,6 +10,11 @@ namespace boot {
 namespace {
 
 slot_list found;
+rejected_list rejected;
+
+void reject(text word, uint64_t base, const char* problem) {
+    if (rejected.count < rejected.most) rejected.slots[rejected.count++] = {word, base, problem};
+}
 
 const char* add(const mmio_slot& one) {
     if (is_memory(one.base, one.size)) return "the machine has memory there";
@@ -22,6 +27,7 @@ void by_words(const char* command_line) {
         const mmio_word word = parse_mmio_word(text, size);
         const char* const problem = word.problem != nullptr ? word.problem : add(word.slot);
         if (problem == nullptr) return;
+        reject({text, size}, word.slot.base, problem);
         print("virtio_mmio.device=", boot::text{text, size}, ": ", problem, "; wanted: <size>@<address>:<interrupt>[:<id>]\n");
     });
 }
@@ -31,7 +37,9 @@ void by_tree(const void* blob) {
         if (!node.is("virtio,mmio")) return;
         const range where = node.reg(0);
         const char* const problem = where.size == 0 ? "no address" : add({where.base, where.size, node.find("interrupts").cell(0)});
-        if (problem != nullptr) print("virtio,mmio at ", hex(where.base), ": ", problem, "\n");
+        if (problem == nullptr) return;
+        reject({}, where.base, problem);
+        print("virtio,mmio at ", hex(where.base), ": ", problem, "\n");
     });
 }
 
@@ -60,6 +68,11 @@ const slot_list& mmio_slots() {
     if (found.count == 0) by_tree(loaded().device_tree);
     if (found.count == 0) by_tree(tree_of_qemu());
     return found;
+}
+
+const rejected_list& rejected_slots() {
+    (void)mmio_slots();
+    return rejected;
 }
 
 }  // namespace boot

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "mmio_slots.hpp"
+#include "words.hpp"
 
 namespace boot {
 
@@ -11,5 +12,21 @@ namespace boot {
 /// (microvm). The first call looks, maps them, and prints each that it cannot use with the reason; it must come before the command line
 /// is changed.
 const slot_list& mmio_slots();
+
+/// A slot that cannot be used, and why; `word` is empty when a device tree has it.
+struct rejected_slot {
+    text word;
+    uint64_t base;
+    const char* problem;
+};
+struct rejected_list {
+    static constexpr size_t most = 16;  // further ones are printed only
+
+    rejected_slot slots[most];
+    size_t count;
+};
+
+/// Those that mmio_slots() has printed.
+const rejected_list& rejected_slots();
 
 }  // namespace boot

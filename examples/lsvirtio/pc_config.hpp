@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 // The configuration space of a PC with 64 bits: behind ports CF8 and CFC as long as a function answers there, else in
-// memory, where ACPI's MCFG table says or `ecam=` on the command line.
+// memory, where `ecam=` on the command line, ACPI's MCFG table or a device tree says.
 #pragma once
 
 #include "acpi.hpp"
 #include "board.hpp"
+#include "machine_tree.hpp"
 #include "out.hpp"
+#include "slots.hpp"
 
 namespace lsvirtio {
 
@@ -14,7 +16,7 @@ struct pc_board : virtio::identity_mapped<>, boot::waits_by_clock {
   using function_id = virtio::pci::address;
   using bar_space = virtio::io_space;
 
-  enum class source : u8 { ports, table, command_line, none };
+  enum class source : u8 { ports, table, tree, command_line, none };
   static inline source from = source::ports;
   static inline virtio::pci::ecam_with_ports<device_memory> memory{};
   static constexpr virtio::pci::cf8<device_memory> ports{};
@@ -31,15 +33,19 @@ struct pc_board : virtio::identity_mapped<>, boot::waits_by_clock {
     } else if (const auto found = boot::find_ecam()) {
       memory = *found;
       from = source::table;
+    } else if (find_in_tree()) {
+      from = source::tree;
     }
     if (from != source::none && !boot::map_device_memory(memory.base, u64{memory.buses} << 20)) from = source::none;
   }
   static void show(writer& out) {
     if (from == source::ports) return out.text("pci_configuration", "ports CF8 and CFC");
     if (from == source::none)
-      return out.text("pci_configuration", "none: no function behind ports CF8 and CFC, no MCFG, no ecam=ADDRESS");
+      return out.text("pci_configuration", "none: no function behind ports CF8 and CFC, no MCFG, no device tree's host, no ecam=ADDRESS");
     out.text("pci_configuration", "memory at ", boot::hex{memory.base},
-             from == source::table ? ", as MCFG says" : ", as the command line says");
+             from == source::table      ? ", as MCFG says"
+                 : from == source::tree ? ", as the device tree says"
+                                        : ", as the command line says");
   }
 
   u32 config_read32(function_id id, u16 offset) const {
@@ -67,6 +73,24 @@ struct pc_board : virtio::identity_mapped<>, boot::waits_by_clock {
   }
 
  private:
+  /// The first host of a device tree, such as QEMU's microvm with pcie=on has.
+  static bool find_in_tree() {
+    const void* const blob = boot::machine_tree();
+    if (blob == nullptr) return false;
+    bool found = false;
+    boot::device_tree{blob}.each_node([&](const auto& node) {
+      if (found || !node.is("pci-host-ecam-generic")) return;
+      const boot::pci_tree host = boot::tree::read_pci(node, 12, 0);
+      if (host.config.size == 0) return;
+      found = true;
+      memory.base = static_cast<virtio::uptr>(host.config.base);
+      memory.buses = host.buses();
+      memory.first_bus = host.first_bus;
+      memory.segment_number = host.segment;
+    });
+    return found;
+  }
+
   /// A number in hexadecimal, 0 for none.
   static u64 address_option(const char* key) {
     const boot::text given = boot::option(key);

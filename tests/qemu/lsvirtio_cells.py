@@ -314,9 +314,13 @@ def refusal_cells(m):
                   "bar_bytes": 0x4000, "advice": re.compile("pci::assign"),
                   "bars": lambda found: {one["address"] for one in found} == {0}}
     yield refused("microvm,pcie=on,isa-serial=on", "nothing has given its BARs addresses", "modern-only",
-                  expect({"pci_configuration": "memory at 0xe0000000, as the command line says"}, {},
+                  expect({"pci_configuration": "memory at 0xe0000000, as the device tree says"}, {},
                          check=of_ids("1af4:1044", unassigned, {"virtio_devices": 1, "usable": 0, "bound": 0})),
-                  rngs=[m.Rng()], tell={"ecam": "0xe0000000"})
+                  rngs=[m.Rng()])
+    yield cell(m, "microvm lsvirtio: configuration space where ecam= says", "microvm,pcie=on,isa-serial=on", "modern-only",
+               expect({"pci_configuration": "memory at 0xe0000000, as the command line says"}, {},
+                      check=of_ids("1af4:1044", unassigned, {"virtio_devices": 1, "usable": 0, "bound": 0})),
+               rngs=[m.Rng()], tell={"ecam": "0xe0000000"}, long=True)
     foreign = {"verdict": "virtio vendor, but the device id is outside 1000-107f", "advice": re.compile("ivshmem"),
                "bars": lambda found: any(one["bytes"] == 1 << 20 for one in found)}
     yield refused("pc", "the ids are no virtio device's", "modern-only",

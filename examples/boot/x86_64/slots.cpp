@@ -60,6 +60,11 @@ const void* tree_of_qemu() {
 
 }  // namespace
 
+const void* machine_tree() {
+    const void* const given = loaded().device_tree;
+    return given != nullptr ? given : tree_of_qemu();
+}
+
 const slot_list& mmio_slots() {
     static bool known;
     if (known) return found;

@@ -13,6 +13,9 @@ namespace boot {
 /// is changed.
 const slot_list& mmio_slots();
 
+/// The device tree of the loader (Linux's setup_data) or of QEMU's configuration device (microvm); null: none.
+const void* machine_tree();
+
 /// A slot that cannot be used, and why; `word` is empty when a device tree has it.
 struct rejected_slot {
     text word;

@@ -17,15 +17,10 @@
 
 namespace lsvirtio {
 
-/// A few seconds for everything: who waits for a report does not want to wait for a device that never answers.
+/// A few seconds for everything: a device that never answers must not hold up the report.
 template <class Board>
 struct hasty : Board {
-  bool keep_waiting(virtio::waiting, u64 attempt) const {
-    static u64 began;
-    if (attempt == 0) began = boot::timestamp();
-    boot::pause();
-    return boot::milliseconds_since(began) < 3'000;
-  }
+  bool keep_waiting(virtio::waiting, u64 attempt) const { return boot::wait_within(attempt, 3'000); }
 };
 
 #if defined(__x86_64__)

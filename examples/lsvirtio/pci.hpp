@@ -91,7 +91,7 @@ void show_capabilities(writer& out, const Found& one) {
     out.hex("at", c.at);
     out.text("structure", virtio::pci::name(c.what));
     out.number("type", static_cast<u8>(c.what));
-    out.number("length_of_itself", c.bytes);
+    out.number("cap_len", c.bytes);
     if (c.what != virtio::pci::structure::vendor_data) {
       out.number("bar", c.bar);
       out.hex("offset", c.offset);

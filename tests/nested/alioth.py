@@ -76,10 +76,10 @@ def reported(objects):
         return {"check": {"verdict": "bound", "accepted": {"RING_PACKED"}, "outcome": "ok"} | more}
 
     def only_capacity(found):
-        wanted = lsvirtio_cells.fields("capacity", capacity=f"{DISK.sectors} sectors of 512 bytes")
+        wanted = lsvirtio_cells.fields("capacity", differing=None, capacity=f"{DISK.sectors} sectors of 512 bytes")
         return len(found) == 1 and wanted(found)
 
-    shared = lsvirtio_cells.fields("tag", tag="shared", num_request_queues="1")
+    shared = lsvirtio_cells.fields("tag", differing=None, tag="shared", num_request_queues="1")
     devices = {
         "block": function("1af4:1042", ["device configuration"], {
             "type_number": 2, "queues": [256], "policy": "by_field", "configuration": only_capacity})

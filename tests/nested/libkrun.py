@@ -39,7 +39,7 @@ def reported(objects):
     machine = {key: wanted for key, wanted in lsvirtio_cells.x86("Linux", NO_PCI).items() if key != "rsdp"}
     yield from lsvirtio_cells.expect(
         machine | {"rsdp_missing": lambda words: "no ACPI" in words, "hypervisor": "KVMKVMKVM"}, {
-            "block": slot({"type_number": 2, "configuration": lambda found: fields("capacity", capacity=f"{DISK.sectors} sectors of 512 bytes")(
+            "block": slot({"type_number": 2, "configuration": lambda found: fields("capacity", differing=None, capacity=f"{DISK.sectors} sectors of 512 bytes")(
                 found)}, {"first_bytes": matrix.pattern(DISK.seed, 0, 1)[:16].hex()}),
             "entropy": slot({"type_number": 4}, {"bytes": lambda drawn: len(drawn) == 64 and len(set(drawn)) > 4}),
             "balloon": slot({"type_number": 5}, {})})(objects)

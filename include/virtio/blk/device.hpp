@@ -271,12 +271,14 @@ class device : public request_face<device<P, T, Q, O>, done>, public extras<devi
     if (data.empty()) return set_.ready();
     VIRTIO_TRY(check_range(sector, data.size()));
     virtio::detail::cutter cut{limits_.block_size(), limits_.largest(), limits_.segments()};
-    return virtio::detail::in_requests(
-        cut, sector, data,
-        [&](u64 at, bytes part) {
-          return submit(what, at, part, what == request::in ? direction::from_device : direction::to_device, 0);
-        },
-        [this](const result<token>& sent) { return wait_for(sent); });
+    while (!data.empty()) {
+      const bytes part = cut.next(data);
+      const auto sent = submit(what, sector, part, what == request::in ? direction::from_device : direction::to_device, 0);
+      if (cut.is_to_try_less(sent.error(), part)) [[unlikely]] continue;
+      VIRTIO_TRY(wait_for(sent));
+      cut.advance(sector, data, part);
+    }
+    return {};
   }
 
   cells cells_{};

@@ -71,7 +71,18 @@ namespace detail {
   return errc::ok;
 }
 
-/// Cuts a transfer of any length into requests, each as large as the device and the memory allow.
+/// Cuts a transfer of any length into requests, each as large as the device and the memory allow:
+///
+///     while (!data.empty()) {
+///       const bytes part = cut.next(data);
+///       const auto sent = submit(sector, part);
+///       if (cut.is_to_try_less(sent.error(), part)) continue;
+///       VIRTIO_TRY(wait_for(sent));
+///       cut.advance(sector, data, part);
+///     }
+///
+/// A loop that is given `submit` as a callable hides the driver's address and the kind of request from a compiler: 19 instructions a
+/// request in a program with one disk.
 class cutter {
  public:
   /// Of a disk with blocks of so many bytes, a power of two; a request takes `largest` bytes, whole blocks, in `segments` pieces.
@@ -80,6 +91,17 @@ class cutter {
   /// What the next request takes from the front of `data`.
   [[nodiscard, gnu::always_inline]] bytes next(bytes data) const { return data.part(0, piece_ - (place(data) & cuts_)); }
 
+  /// Whether a request for `part` failed because of its pieces, and a shorter one may not.
+  [[nodiscard, gnu::always_inline]] bool is_to_try_less(errc how, bytes part) {
+    return how == errc::too_many_pieces && shorten(part);
+  }
+  /// `part` has been transferred.
+  [[gnu::always_inline]] static void advance(u64& sector, bytes& data, bytes part) {
+    sector += part.size() / sector_bytes;
+    data = data.part(part.size(), data.size());
+  }
+
+ private:
   /// `part` was scattered over more pieces than one request can say. Makes the next one shorter, as many units as it may have segments;
   /// false when it is one block already. A unit is a power of two, also where SIZE_MAX is none, so that units end where pages end: with
   /// units of a page, a request covers a page with each segment.
@@ -94,8 +116,6 @@ class cutter {
     piece_ = unit_ * units_;  // of two units or more, all but one are less than the part: 1 GiB at most
     return true;
   }
-
- private:
   [[nodiscard]] static u32 place(bytes data) { return static_cast<u32>(reinterpret_cast<uptr>(data.data())); }
 
   u32 block_;
@@ -104,20 +124,6 @@ class cutter {
   u32 unit_ = largest_transfer;
   u32 units_;
 };
-
-/// A transfer of any length: `submit(sector, part)` makes one request after the other, and `wait(submitted)` waits for its end.
-template <class Submit, class Wait>
-[[nodiscard, gnu::always_inline]] inline result<void> in_requests(cutter& cut, u64 sector, bytes data, Submit&& submit, Wait&& wait) {
-  while (!data.empty()) {
-    const bytes part = cut.next(data);
-    const auto sent = submit(sector, part);
-    if (!sent && sent.error() == errc::too_many_pieces && cut.shorten(part)) [[unlikely]] continue;
-    VIRTIO_TRY(wait(sent));
-    sector += part.size() / sector_bytes;
-    data = data.part(part.size(), data.size());
-  }
-  return {};
-}
 
 /// The most requests that one call for an extent makes.
 inline constexpr u32 largest_sweep = 65536;

@@ -214,12 +214,14 @@ class unit {
     if (all.empty()) return {};
     VIRTIO_TRY(check_range(sector, all.size()));
     virtio::detail::cutter cut{block_size(), largest_, most_pieces()};
-    return virtio::detail::in_requests(
-        cut, sector, all,
-        [&](u64 at, bytes part) -> result<void> {
-          return host_->run(where_, command_of(what, at, part.size()), payload{.user = part}, direction_of(what));
-        },
-        [](const result<void>& ended) { return ended; });
+    while (!all.empty()) {
+      const bytes part = cut.next(all);
+      const errc ended = host_->run(where_, command_of(what, sector, part.size()), payload{.user = part}, direction_of(what));
+      if (cut.is_to_try_less(ended, part)) [[unlikely]] continue;
+      VIRTIO_TRY(result<void>{ended});
+      cut.advance(sector, all, part);
+    }
+    return {};
   }
   template <class Data>
   [[nodiscard]] result<token> submit(transfer_way what, u64 sector, u64 size, const Data& from, u64 cookie) {

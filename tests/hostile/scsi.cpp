@@ -107,8 +107,8 @@ TEST_CASE("hostile scsi: no response, and one of what the device writes at rando
   r.m.memory.wait_limit[0] = 20;  // BUSY for ever
   for (int i = 0; i < 200; ++i) {
     writes = i % 16 != 0;
-    (void)r.unit.read(i % 500u, data);
-    (void)r.unit.write(i % 500u, data);
+    (void)r.unit.read(static_cast<std::uint64_t>(i % 500), data);
+    (void)r.unit.write(static_cast<std::uint64_t>(i % 500), data);
     (void)r.unit.flush();
     (void)r.unit.discard(1, 100);
     (void)r.unit.refresh();

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
-// The configuration space of a PC with 64 bits: behind ports CF8 and CFC as long as a function answers there, else in
-// memory, where `ecam=` on the command line, ACPI's MCFG table or a device tree says.
+// The configuration space of a PC with 64 bits: of segment 0 behind ports CF8 and CFC as long as a function answers
+// there; else, and that of further segments, in memory, where `ecam=` on the command line, ACPI's MCFG table or a
+// device tree says.
 #pragma once
 
 #include "acpi.hpp"
 #include "board.hpp"
+#include "config_spaces.hpp"
 #include "machine_tree.hpp"
 #include "out.hpp"
 #include "slots.hpp"
@@ -15,80 +17,112 @@ namespace lsvirtio {
 struct pc_board : virtio::identity_mapped<>, boot::waits_by_clock {
   using function_id = virtio::pci::address;
   using bar_space = virtio::io_space;
+  using piece = virtio::pci::ecam_with_ports<device_memory>;
+  using pieces = config_spaces<piece>;
 
-  enum class source : u8 { ports, table, tree, command_line, none };
+  enum class source : u8 { ports, table, tree, command_line, none };  // of segment 0
   static inline source from = source::ports;
-  static inline virtio::pci::ecam_with_ports<device_memory> memory{};
+  static inline pieces memory{};
   static constexpr virtio::pci::cf8<device_memory> ports{};
 
   static void find() {
-    from = source::ports;
     const u32 bridge = ports.config_read32({}, 0);
-    if (bridge != 0xffffffff && bridge != 0) return;  // ports that nothing claims read as ones on QEMU, as 0 on libkrun
-    from = source::none;
-    if (const u64 base = address_option("ecam"); base != 0) {
-      memory.base = static_cast<virtio::uptr>(base);
-      memory.buses = 256;
-      from = source::command_line;
-    } else if (const auto found = boot::find_ecam()) {
-      memory = *found;
-      from = source::table;
-    } else if (find_in_tree()) {
-      from = source::tree;
+    from = bridge != 0xffffffff && bridge != 0  // ports that nothing claims read as ones on QEMU, as 0 on libkrun
+        ? source::ports
+        : source::none;
+    if (const u64 base = address_option("ecam"); base != 0 && from == source::none) {
+      piece one{};
+      one.base = static_cast<virtio::uptr>(base);
+      one.buses = 256;
+      add(one, source::command_line);
     }
-    if (from != source::none && !boot::map_device_memory(memory.base, u64{memory.buses} << 20)) from = source::none;
+    if (const auto table = boot::find_table(virtio::text("MCFG")).and_then(virtio::pci::mcfg::read)) {
+      pieces found{};
+      const auto what = from == source::none ? pieces::segment_0::wanted : pieces::segment_0::reached_otherwise;
+      found.add_rows<virtio::io_space>(*table, device_memory{}, what);
+      for (usize i = 0; i < found.count; ++i) add(found.all[i], source::table);
+    }
+    if (from == source::none) find_in_tree();
   }
   static void show(writer& out) {
-    if (from == source::ports) return out.text("pci_configuration", "ports CF8 and CFC");
-    if (from == source::none)
-      return out.text("pci_configuration", "none: no function behind ports CF8 and CFC, no MCFG, no device tree's host, no ecam=ADDRESS");
-    out.text("pci_configuration", "memory at ", boot::hex{memory.base},
-             from == source::table      ? ", as MCFG says"
-                 : from == source::tree ? ", as the device tree says"
-                                        : ", as the command line says");
+    if (from == source::ports) out.text("pci_configuration", "ports CF8 and CFC");
+    else if (memory.count == 0)
+      out.text("pci_configuration",
+               "none: no function behind ports CF8 and CFC, no MCFG, no device tree's host, no ecam=ADDRESS");
+    else
+      out.text("pci_configuration", "memory at ", boot::hex{memory.all[0].base},
+               from == source::table      ? ", as MCFG says"
+                   : from == source::tree ? ", as the device tree says"
+                                          : ", as the command line says");
+    const usize shown = from == source::ports ? 0 : 1;
+    if (memory.count <= shown) return;
+    out.list("further_pci_configuration");
+    for (usize i = shown; i < memory.count; ++i) {
+      out.item();
+      out.number("segment", memory.all[i].segment_number);
+      out.number("first_bus", memory.all[i].first_bus);
+      out.hex("address", memory.all[i].base);
+      out.close();
+    }
+    out.close();
   }
 
   u32 config_read32(function_id id, u16 offset) const {
-    if (from == source::none) return 0xffffffff;
-    return from == source::ports ? ports.config_read32(id, offset) : memory.config_read32(id, offset);
+    if (is_behind_ports(id)) return ports.config_read32(id, offset);
+    const piece* const one = memory.of(id);
+    return one != nullptr ? one->config_read32(id, offset) : 0xffffffff;
   }
   void config_write32(function_id id, u16 offset, u32 value) const {
-    from == source::ports ? ports.config_write32(id, offset, value) : memory.config_write32(id, offset, value);
+    if (is_behind_ports(id)) return ports.config_write32(id, offset, value);
+    if (const piece* const one = memory.of(id)) one->config_write32(id, offset, value);
   }
   void config_write16(function_id id, u16 offset, u16 value) const {
-    from == source::ports ? ports.config_write16(id, offset, value) : memory.config_write16(id, offset, value);
+    if (is_behind_ports(id)) return ports.config_write16(id, offset, value);
+    if (const piece* const one = memory.of(id)) one->config_write16(id, offset, value);
   }
   virtio::result<virtio::pci::bar_info> locate(function_id id, u8 index) const {
     return virtio::pci::probe_bar(*this, id, index);
   }
   virtio::result<bar_space> bar(function_id id, u8 index) const {
-    return from == source::ports ? ports.bar(id, index) : memory.bar(id, index);
+    if (is_behind_ports(id)) return ports.bar(id, index);
+    const piece* const one = memory.of(id);
+    return one != nullptr ? one->bar(id, index) : virtio::errc::not_found;
   }
-  virtio::pci::bus_set root_buses() const {
-    return from == source::ports ? boot::root_buses(ports) : memory.root_buses();
-  }
+  virtio::pci::bus_set root_buses() const { return boot::root_buses(ports); }  // of those behind ports
   template <class Visit>
   void each_function(Visit&& visit) const {
-    if (from != source::none) virtio::pci::each_numbered_function(*this, memory.segment_number, visit);
+    bool more = true;
+    if (from == source::ports)
+      virtio::pci::each_numbered_function(*this, 0, [&](function_id id) { return more = visit(id); });
+    if (more) (void)memory.each_function(visit);
   }
 
  private:
-  /// The first host of a device tree, such as QEMU's microvm with pcie=on has.
-  static bool find_in_tree() {
+  static bool is_behind_ports(function_id id) { return from == source::ports && id.segment == 0; }
+
+  /// Adds a piece that the processor reaches; segment 0's first says where that was found.
+  static void add(const piece& one, source how) {
+    if (!boot::map_device_memory(one.base, u64{one.buses} << 20)) return;
+    memory.add(one);
+    if (from == source::none) from = how;
+  }
+
+  /// The hosts of a device tree, such as QEMU's microvm with pcie=on has.
+  static void find_in_tree() {
     const void* const blob = boot::machine_tree();
-    if (blob == nullptr) return false;
-    bool found = false;
+    if (blob == nullptr) return;
+    u16 number = 0;
     boot::device_tree{blob}.each_node([&](const auto& node) {
-      if (found || !node.is("pci-host-ecam-generic")) return;
-      const boot::pci_tree host = boot::tree::read_pci(node, 12, 0);
+      if (!node.is("pci-host-ecam-generic")) return;
+      const boot::pci_tree host = boot::tree::read_pci(node, 12, number++);
       if (host.config.size == 0) return;
-      found = true;
-      memory.base = static_cast<virtio::uptr>(host.config.base);
-      memory.buses = host.buses();
-      memory.first_bus = host.first_bus;
-      memory.segment_number = host.segment;
+      piece one{};
+      one.base = static_cast<virtio::uptr>(host.config.base);
+      one.buses = host.buses();
+      one.first_bus = host.first_bus;
+      one.segment_number = host.segment;
+      add(one, source::tree);
     });
-    return found;
   }
 
   /// A number in hexadecimal, 0 for none.

@@ -108,7 +108,7 @@ def block(interface, m, **more):
     # What a queue may be at most, or what the device is set to.
     sizes = [1024] if interface.startswith("mmio") else [256]
     config = fields("capacity", "seg_max", "blk_size", capacity=f"{m.SECTORS} sectors of 512 bytes",
-                    blk_size="512 bytes", differing={"write_zeroes_may_unmap"})  # QEMU's ends in the middle of its dword
+                    blk_size="512 bytes", differing={"write_zeroes_may_unmap"})  # whose dword QEMU's cuts off
     return {"device": {"type_number": 2, "interface": interface, "features": {"BLK_SEG_MAX", "BLK_FLUSH", *USUAL},
                        "queues": sizes, "configuration": config, "policy": "by_field"},
             "check": {"verdict": "bound", "tried": "read sector 0", "outcome": "ok",
@@ -324,7 +324,8 @@ def refusal_cells(m):
                   expect({"pci_configuration": "memory at 0xe0000000, as the device tree says"}, {},
                          check=of_ids("1af4:1044", unassigned, {"virtio_devices": 1, "usable": 0, "bound": 0})),
                   rngs=[m.Rng()])
-    yield cell(m, "microvm lsvirtio: configuration space where ecam= says", "microvm,pcie=on,isa-serial=on", "modern-only",
+    yield cell(m, "microvm lsvirtio: configuration space where ecam= says", "microvm,pcie=on,isa-serial=on",
+               "modern-only",
                expect({"pci_configuration": "memory at 0xe0000000, as the command line says"}, {},
                       check=of_ids("1af4:1044", unassigned, {"virtio_devices": 1, "usable": 0, "bound": 0})),
                rngs=[m.Rng()], tell={"ecam": "0xe0000000"}, long=True)

@@ -122,8 +122,8 @@ TEST_CASE("lsvirtio: where the last dword reaches past the end of the configurat
   function.poke(usize{function.capability(0x09, 4)} + 12, 6, 4);  // the MAC address and nothing else
   const std::string json = report_on(m, form::json);
   INFO(json);
-  CHECK(contains(json, "{\"name\":\"mac\",\"offset\":0,\"width\":1,\"count\":6,\"by_byte\":\"525400123456\",\"by_field\":"
-                       "\"525400123456\",\"by_dword\":null,\"agree\":true,"));
+  CHECK(contains(json, "{\"name\":\"mac\",\"offset\":0,\"width\":1,\"count\":6,\"by_byte\":\"525400123456\","
+                       "\"by_field\":\"525400123456\",\"by_dword\":null,\"agree\":true,"));
   CHECK(contains(json, "{\"name\":\"status\",\"missing\":"));
   const std::string text = report_on(m, form::text);
   CHECK(contains(text, "525400123456                -    52:54:00:12:34:56\n"));
@@ -323,7 +323,7 @@ TEST_CASE(
   INFO(json);
   CHECK(contains(json, "\"type\":\"unknown\",\"type_number\":14"));
   CHECK(contains(json, "\"queues\":[128]"));
-  CHECK(contains(json, "{\"name\":\"dword\",\"offset\":0,\"width\":4,\"by_byte\":\"22110000\",\"by_field\":\"22110000\","
-                       "\"by_dword\":\"22110000\",\"agree\":true,\"number\":4386,\"value\":\"0x1122\"}"));
+  CHECK(contains(json, "{\"name\":\"dword\",\"offset\":0,\"width\":4,\"by_byte\":\"22110000\","
+                       "\"by_field\":\"22110000\",\"by_dword\":\"22110000\",\"agree\":true,\"number\":4386,\"value\":\"0x1122\"}"));
   CHECK(contains(json, "{\"name\":\"dword\",\"offset\":56,"));
 }

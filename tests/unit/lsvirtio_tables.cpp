@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// lsvirtio's tables against the specification's text: the feature bits of each type without a driver, and where each field
-// of a configuration lies, how wide it is, and with which features it is there.
+// lsvirtio's tables against the specification's text: the feature bits of each type without a driver, and where each
+// field of a configuration lies, how wide it is, and with which features it is there.
 // Spec: virtio 1.4, 5; types 30, 31 and 40 as in Linux, VM control as in OpenBSD's vmd.
 #include <map>
 #include <string>

@@ -19,9 +19,11 @@ class unit {
   /// Finds out what the unit is: its kind, its capacity, whether it may be written to, what it takes in one command. Waits for a unit that
   /// is becoming ready, within the platform's bound. Errors: `not_found`; `wrong_device`, it is no disk; `not_ready`, it has no medium;
   /// `unsupported`, its blocks have fewer than 512 bytes, more than 4,096, or no power of two of them, or one is more than a command
-  /// takes; `out_of_range`, it says to have 2^64 sectors or more; as `read`. `last_failure` of the device says more.
+  /// takes; `out_of_range`, it says to have 2^64 sectors or more; as `read`. `last_failure` says more. After an error the unit is not
+  /// open, and its engine is that of `host` all the same.
   [[nodiscard]] result<void> open(Device& host, address where) {
-    host_ = nullptr;
+    *this = unit{};
+    host_ = &host;
     VIRTIO_TRY_ASSIGN(const found one, host.inquire(where));
     if (one.kind != kind::disk && one.kind != kind::cd && one.kind != kind::optical && one.kind != kind::reduced_disk)
       return errc::wrong_device;
@@ -32,7 +34,10 @@ class unit {
   }
 
   [[nodiscard]] address where() const { return where_; }
-  [[nodiscard]] const failure& last_failure() const { return host_->last_failure(); }
+  [[nodiscard]] const failure& last_failure() const {
+    static constexpr failure none{};
+    return host_ != nullptr ? host_->last_failure() : none;
+  }
 
   /// Size in sectors of 512 bytes, as it was at `open` or at the last `refresh`; 0 while the device is down.
   [[nodiscard]] u64 capacity() const { return is_up() ? capacity_ : 0; }
@@ -44,7 +49,7 @@ class unit {
   /// What one request takes for sure where the memory is contiguous for the device, in bytes.
   [[nodiscard]] u32 largest_request() const { return largest_; }
   /// Over how many pieces of memory one request may be scattered.
-  [[nodiscard]] u16 most_pieces() const { return host_->segments_; }
+  [[nodiscard]] u16 most_pieces() const { return host_ != nullptr ? host_->segments_ : u16{0}; }
   /// Whether the unit takes `discard`.
   [[nodiscard]] bool can_discard() const { return most_unmapped_ != 0; }
 
@@ -82,7 +87,8 @@ class unit {
     return open_again();
   }
 
-  // The engine, as of `blk::device` ----------------------------------------------------------------------------------------
+  // The engine, as of `blk::device`; it is the host's, whose every unit shares it. Of a unit that never was opened it has nothing, and
+  // returns `not_started`.
 
   [[nodiscard]] result<token> submit_read(u64 sector, bytes data, u64 cookie = 0) {
     return submit(transfer_way::read, sector, data.size(), typename Device::payload{.user = data}, cookie);
@@ -112,16 +118,33 @@ class unit {
     return host_->submit(where_, unmap, data_of(list), direction::to_device, cookie);
   }
 
-  [[nodiscard]] u16 in_flight() const { return host_->in_flight(); }
-  void kick() { host_->kick(); }
-  [[nodiscard]] result<done> next_completion() { return host_->next_completion(); }
-  [[nodiscard]] result<done> wait_next() { return host_->wait_next(); }
-  [[nodiscard]] result<void> wait(token which) { return host_->wait(which); }
+  [[nodiscard]] u16 in_flight() const { return host_ != nullptr ? host_->in_flight() : u16{0}; }
+  void kick() {
+    if (host_ != nullptr) host_->kick();
+  }
+  [[nodiscard]] result<done> next_completion() {
+    if (host_ == nullptr) return errc::not_started;
+    return host_->next_completion();
+  }
+  [[nodiscard]] result<done> wait_next() {
+    if (host_ == nullptr) return errc::not_started;
+    return host_->wait_next();
+  }
+  [[nodiscard]] result<void> wait(token which) {
+    if (host_ == nullptr) return errc::not_started;
+    return host_->wait(which);
+  }
   template <callable_with<done> F>
-  usize poll(F&& take) { return host_->poll(take); }
+  usize poll(F&& take) { return host_ != nullptr ? host_->poll(take) : usize{0}; }
   template <callable_with<done> F>
-  [[nodiscard]] result<void> drain(F&& take) { return host_->drain(take); }
-  [[nodiscard]] result<void> check() { return host_->check(); }
+  [[nodiscard]] result<void> drain(F&& take) {
+    if (host_ == nullptr) return errc::not_started;
+    return host_->drain(take);
+  }
+  [[nodiscard]] result<void> check() {
+    if (host_ == nullptr) return errc::not_started;
+    return host_->check();
+  }
 
  private:
   using payload = typename Device::payload;

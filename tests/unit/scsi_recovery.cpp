@@ -41,3 +41,50 @@ TEST_CASE("scsi: a failed open closes the unit and leaves it the engine of its h
   CHECK(ended->status == errc::ok);
   CHECK(data == r.expected(3, 512));
 }
+
+TEST_CASE("scsi: a scan that cannot ask says so, and does not return less units than there are", "[scsi]") {
+  scsi_rig r({scsi_unit{}, scsi_unit{.target = 2}}, scsi_options{.cmd_per_lun = 1});
+  REQUIRE(r.open());
+  std::vector<u8> data(512);
+  u32 count = 0;
+  const auto take = [&](const scsi::found&) { ++count; };
+  SECTION("the program's own command is all that may be out") {
+    REQUIRE(r.unit.submit_read(0, data, 1));
+    CHECK(r.host->scan(take).error() == errc::queue_full);
+    CHECK(r.host->scan_target(2, take).error() == errc::queue_full);
+    CHECK(r.unit.drain([](const scsi::done&) {}));
+    REQUIRE(r.host->scan(take));
+    CHECK(count == 2);
+  }
+  SECTION("a target gives no answer") {
+    r.model.hold();
+    r.m.memory.wait_limit[1] = 50;
+    r.m.memory.on_wait = [&](waiting, u64) {
+      (void)r.model.serve(2);
+      r.model.release();
+      (void)r.model.serve(0);
+      r.model.hold();
+    };
+    CHECK(r.host->scan(take).error() == errc::timed_out);
+    CHECK(r.model.managed.size() == 1);
+    CHECK(r.host->inquire({}).error() == errc::timed_out);
+    CHECK(r.unit.capacity() == 1024);  // up
+  }
+  CHECK(r.host->in_flight() == 0);
+}
+
+TEST_CASE("scsi: a scan inside of a scan changes nothing of the outer one", "[scsi]") {
+  // Target 0 has a list with a gap: a unit that it names is gone. Target 1 has none, and is tried one by one.
+  scsi_rig r({scsi_unit{.lun = 0}, scsi_unit{.lun = 1}, scsi_unit{.lun = 2}, scsi_unit{.target = 1, .lists_units = false}});
+  r.model.tamper = [](const scsi_model::request& asked, scsi_model::reply& said) {
+    if (asked.cdb[0] == 0x12 && asked.target == 0 && asked.lun == 1) said.data[0] = 0x7f;
+  };
+  u32 outer = 0, inner = 0;
+  const auto count = r.host->scan_target(0, [&](const scsi::found&) {
+    ++outer;
+    CHECK(r.host->scan_target(1, [&](const scsi::found&) { ++inner; }));
+  });
+  REQUIRE(count);
+  CHECK(outer == 2);
+  CHECK(inner == 2);
+}

@@ -91,7 +91,9 @@ class device : public request_face<device<P, T, Q, O>, done> {
 
   /// Looks for units at every target, and calls `take(found)` for each; returns how many there are. A target that lists its units is
   /// believed, `options::units` of them at most; at one that cannot, numbers are tried from 0 on up to the first without a unit.
-  /// Waits, for one command a target at least: 256 of them at QEMU's host. Errors: those of the device, as of `unit::read`.
+  /// Waits, for one command a target at least: 256 of them at QEMU's host. What a unit answers to a question is no error, but that it is
+  /// not there, or has no list. Errors: `queue_full`, the program's own commands are as many as may be out; `timed_out`, a target gives no
+  /// answer (`scan_target` looks at the others); those of the device, as of `unit::read`.
   template <callable_with<found> F>
   [[nodiscard]] result<u32> scan(F&& take) {
     u32 count = 0;
@@ -104,21 +106,21 @@ class device : public request_face<device<P, T, Q, O>, done> {
   /// The same for one target, after an event of it for example.
   template <callable_with<found> F>
   [[nodiscard]] result<u32> scan_target(u8 target, F&& take) {
-    u16 list[O.units];
-    VIRTIO_TRY_ASSIGN(const u32 listed, list_units(target, list));
-    u32 count = 0;
-    for (u32 i = 0; i < listed; ++i) {
-      const auto one = inquire({.lun = list[i], .target = target});
+    unit_list list;
+    VIRTIO_TRY(list_units(target, list));
+    u32 found_here = 0;
+    for (u32 i = 0; i < list.count; ++i) {
+      const auto one = inquire({.lun = list.numbers[i], .target = target});
       if (one) {
         take(*one);
-        ++count;
-      } else if (!set_.is_up()) {
+        ++found_here;
+      } else if (!is_answer(one.error())) {
         return one.error();
-      } else if (listed_by_number_) {
+      } else if (list.is_guess) {
         break;  // tried one by one, and here they end
       }
     }
-    return count;
+    return found_here;
   }
   /// What is at an address. Waits. Errors: `not_found`; as `unit::read`.
   [[nodiscard]] result<found> inquire(address where) {
@@ -346,26 +348,33 @@ class device : public request_face<device<P, T, Q, O>, done> {
   // Unchecked: whoever asks knows what values do no harm.
   [[nodiscard]] u64 answered(u32 from, u32 size) const { return cells_.template answer<barriers>(from, size).unchecked(); }
 
-  /// The numbers of the units that a target may have.
-  [[nodiscard]] result<u32> list_units(u8 target, u16 (&list)[O.units]) {
+  /// Whether a question failed by what the unit answered: the command was not sent, or got no answer, for the other errors.
+  [[nodiscard]] bool is_answer(errc how) const { return how != errc::queue_full && how != errc::timed_out && set_.is_up(); }
+
+  /// The numbers of the units that a target may have. `is_guess`: it has no list, and they are the first ones.
+  struct unit_list {
+    u16 numbers[O.units];
+    u32 count = 0;
+    bool is_guess = false;
+  };
+  [[nodiscard]] result<void> list_units(u8 target, unit_list& list) {
     const errc how = ask({.target = target}, report_luns(cells::answer_bytes), cells::answer_bytes);
-    if (how != errc::ok && !set_.is_up()) return how;
-    listed_by_number_ = how != errc::ok;
-    if (how == errc::not_found) return u32{0};
+    if (how != errc::ok && !is_answer(how)) return how;
+    if (how == errc::not_found) return {};
     if (how != errc::ok) {
-      const u32 most = virtio::detail::smaller(u32{O.units}, last_lun_ + 1u);
-      for (u32 i = 0; i < most; ++i) list[i] = static_cast<u16>(i);
-      return most;
+      list.is_guess = true;
+      list.count = virtio::detail::smaller(u32{O.units}, last_lun_ + 1u);
+      for (u32 i = 0; i < list.count; ++i) list.numbers[i] = static_cast<u16>(i);
+      return {};
     }
     const u32 listed = static_cast<u32>(virtio::detail::smaller(answered(0, 4) / 8, u64{O.units}));
-    u32 count = 0;
     for (u32 i = 0; i < listed; ++i) {
       // A number in SAM's peripheral form on bus 0, or in its flat form; others are not of a single level.
       const u32 lun = static_cast<u32>(answered(8 + 8 * i, 2));
       const bool is_flat = lun >> 14 == 1;
-      if (is_flat || lun >> 8 == 0) list[count++] = static_cast<u16>(lun & last_lun);
+      if (is_flat || lun >> 8 == 0) list.numbers[list.count++] = static_cast<u16>(lun & last_lun);
     }
-    return count;
+    return {};
   }
 
   // Task management and events -------------------------------------------------------------------------------------------
@@ -454,7 +463,6 @@ class device : public request_face<device<P, T, Q, O>, done> {
   u16 out_ = 0;       // commands that are staged or in flight, or whose end was not taken
   u16 last_lun_ = 0;
   u8 last_target_ = 0;
-  bool listed_by_number_ = false;
   bool managing_[task_functions]{};  // which are out on the control queue
   failure why_{};
   failure attention_{};

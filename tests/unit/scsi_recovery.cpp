@@ -88,3 +88,25 @@ TEST_CASE("scsi: a scan inside of a scan changes nothing of the outer one", "[sc
   CHECK(outer == 2);
   CHECK(inner == 2);
 }
+
+TEST_CASE("scsi: an event queue has room for one descriptor at least, a control queue for two", "[scsi]") {
+  rig::machine m;
+  const u16 control = GENERATE(u16{1}, u16{2});
+  auto& model = m.add<scsi_model>(seat::modern, 4, scsi_options{.control_size = control, .event_size = 1});
+  rig::scsi_host<split_queue<16>> host;
+  const auto up = host.start(m, m.where(4));
+  if (control == 1) {
+    CHECK(up.error() == errc::unsupported);
+    CHECK(host->why().why == verdict::queue_too_small);
+    CHECK(host->why().queue == 0);
+    return;
+  }
+  REQUIRE(up);
+  CHECK(host->reset_unit({}));
+  for (u32 i = 0; i < 3; ++i) {
+    model.send_event(1, 2, static_cast<u16>(i), 1);
+    const auto event = host->next_event();
+    REQUIRE(event);
+    CHECK(event->where.lun == i);
+  }
+}

@@ -54,6 +54,8 @@ class device : public request_face<device<P, T, Q, O>, done> {
   using event_pool = buffer_pool<16, 32>;
   using event_type = event_cells<ring::order>;
   static constexpr usize events_at = set::dma_bytes, cells_at = events_at + event_pool::dma_bytes;
+  // Of a chain: a request and its response (5.6.6.2); a buffer for an event (5.6.6.3); a command, data and a response (5.6.6.1).
+  static constexpr u16 fewest_descriptors[queue_numbers] = {2, 1, 3};
   static constexpr u32 longest_list = O.segments + 2u;  // data, a command and a response
   static_assert(cells_at + cells::exact_bytes < 0x8000'0000, "the DMA storage of a scsi::device must stay below 2 GiB");
 
@@ -78,7 +80,7 @@ class device : public request_face<device<P, T, Q, O>, done> {
     VIRTIO_TRY(set_.forget());
     VIRTIO_TRY(set_.begin(platform, where, storage, dma_bytes, device_type::scsi, plan, interrupts, area));
     for (u16 queue = 0; queue < queue_numbers; ++queue)
-      VIRTIO_TRY(set_.set_up(queue, queue, area, interrupts, queue + 1u));  // as many descriptors as its shortest chain
+      VIRTIO_TRY(set_.set_up(queue, queue, area, interrupts, fewest_descriptors[queue]));
     cells_ = cells{area.part(cells_at, cells::bytes)};
     events_.start(area.part(events_at, event_pool::dma_bytes));
 

@@ -56,6 +56,7 @@ struct scsi_options {
   std::uint16_t max_target = 3;
   std::uint32_t max_lun = 16383;
   bool sizes_stick = false;  // writes to sense_size and cdb_size change nothing
+  std::uint16_t control_size = 0, event_size = 0;  // of these queues; 0: as the others
 };
 
 class scsi_model : public device_model {
@@ -84,7 +85,7 @@ class scsi_model : public device_model {
   };
 
   explicit scsi_model(device_memory& memory, scsi_options options = {}, std::vector<scsi_unit> units_there = {scsi_unit{}})
-      : device_model{memory, 8, std::vector<std::uint16_t>(2 + options.num_queues, options.queue_size), std::vector<std::uint8_t>(36)},
+      : device_model{memory, 8, queue_sizes(options), std::vector<std::uint8_t>(36)},
         units{std::move(units_there)},
         options_{options} {
     offer({0, 1, 2, 3});
@@ -170,6 +171,12 @@ class scsi_model : public device_model {
   }
 
  private:
+  [[nodiscard]] static std::vector<std::uint16_t> queue_sizes(const scsi_options& options) {
+    std::vector<std::uint16_t> sizes(2 + options.num_queues, options.queue_size);
+    if (options.control_size != 0) sizes[0] = options.control_size;
+    if (options.event_size != 0) sizes[1] = options.event_size;
+    return sizes;
+  }
   [[nodiscard]] std::uint32_t number(std::size_t offset) { return wire::get32(config().data() + offset); }
   [[nodiscard]] static std::uint64_t big(const std::uint8_t* at, unsigned bytes) {
     std::uint64_t value = 0;

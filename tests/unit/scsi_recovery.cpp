@@ -34,7 +34,7 @@ TEST_CASE("scsi: a failed open closes the unit and leaves it the engine of its h
   CHECK(r.open({.lun = 5}).error() == errc::not_found);
   CHECK(r.unit.capacity() == 0);
   CHECK(r.unit.read(0, data).error() == errc::not_started);
-  CHECK(r.unit.in_flight() == 0);  // the open of before has ended it, and has kept its end
+  CHECK(r.unit.in_flight() == 1);
   const auto ended = r.unit.wait_next();
   REQUIRE(ended);
   CHECK(ended->cookie == 7);
@@ -109,4 +109,89 @@ TEST_CASE("scsi: an event queue has room for one descriptor at least, a control 
     REQUIRE(event);
     CHECK(event->where.lun == i);
   }
+}
+
+TEST_CASE("scsi: a command that is staged is shown to the device ahead of its abort, and not done afterwards", "[scsi]") {
+  const bool resets_unit = GENERATE(false, true);
+  scsi_rig r;
+  REQUIRE(r.open());
+  const auto before = r.expected(3, 512);
+  r.model.hold();
+  r.m.memory.on_wait = [&](waiting, u64) {
+    (void)r.model.serve(2);
+    r.model.release();
+    (void)r.model.serve(0);
+    r.model.hold();
+  };
+  const std::vector<u8> data(512, 0xee);
+  const auto sent = r.unit.submit_write(3, data, 1);
+  REQUIRE(sent);
+  const result<void> stopped = resets_unit ? r.host->reset_unit({}) : r.host->abort(*sent);
+  REQUIRE(stopped);
+  r.unit.kick();
+  r.model.release();
+  (void)r.model.step();
+  const auto ended = r.unit.next_completion();
+  REQUIRE(ended);
+  CHECK(ended->status == errc::canceled);
+  CHECK(r.expected(3, 512) == before);
+}
+
+TEST_CASE("scsi: the abort of a command that has ended, and is rejected therefore, resets no unit", "[scsi]") {
+  scsi_rig r;
+  REQUIRE(r.open());
+  r.model.hold();
+  std::vector<u8> first(512), second(512);
+  const auto sent = r.unit.submit_read(0, first, 1);
+  REQUIRE(sent);
+  REQUIRE(r.unit.submit_read(1, second, 2));
+  r.unit.kick();
+  (void)r.model.serve(2);
+  r.model.management_response = 11;  // no such task
+  SECTION("a program aborts it") {
+    r.model.complete(0);  // and the program has not looked
+    r.m.memory.on_wait = [&](waiting, u64) {
+      r.model.release();
+      (void)r.model.serve(0);
+      r.model.hold();
+    };
+    CHECK(r.host->abort(*sent));
+    CHECK(r.host->abort(*sent));
+    REQUIRE(r.unit.wait(*sent));
+  }
+  SECTION("a call waits for it, and it ends after the last look") {
+    r.m.memory.wait_limit[1] = 50;
+    r.m.memory.on_wait = [&](waiting, u64) {
+      if (r.model.ring_in_use(0).pending() == 0) return;
+      r.model.complete(0);
+      r.model.release();
+      (void)r.model.serve(0);
+      r.model.hold();
+    };
+    REQUIRE(r.unit.wait(*sent));
+  }
+  CHECK(first == r.expected(0, 512));
+  for (const auto& one : r.model.managed) CHECK(one.subtype == 0);
+  r.model.release();
+  r.model.complete_all();
+  const auto other = r.unit.next_completion();
+  REQUIRE(other);
+  CHECK(other->cookie == 2);
+  CHECK(other->status == errc::ok);
+}
+
+TEST_CASE("scsi: a host behind an IOMMU that answers neither commands nor their aborts is dma_unanswered [FEAT-11]", "[scsi]") {
+  const bool behind_iommu = GENERATE(false, true);
+  rig::machine m;
+  auto& model = m.add<scsi_model>(seat::modern, 4);
+  if (behind_iommu) model.offer({33});
+  rig::scsi_host<> host;
+  REQUIRE(host.start(m, m.where(4)));
+  scsi::unit<rig::scsi_device> unit{};
+  REQUIRE(unit.open(*host, {}));
+  m.running = false;
+  m.memory.wait_limit[1] = 50;
+  u8 data[512];
+  CHECK(unit.read(0, data).error() == (behind_iommu ? errc::dma_unanswered : errc::timed_out));
+  CHECK(unit.read(0, data).error() == errc::not_started);
 }

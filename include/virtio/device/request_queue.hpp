@@ -151,8 +151,9 @@ class request_queue {
   /// Waits for one request; others that end meanwhile are parked. The answer's error is set when the device was reset, its
   /// buffers are safe then. Errors: `stale_handle`; `device_broken` when the device will not reset and keeps the buffers: the
   /// request ends with a later reset then, as `canceled` for a user, and without a word when it is a call's own.
-  /// Ahead of a reset for a request that takes too long, `rescue(attempt)` may end it in another way, and be asked again; true: the
-  /// device says that it has ended.
+  /// Ahead of a reset for a request that takes too long, `rescue(attempt)` may end it in another way: after `ok` the queue is looked at,
+  /// and without the request's end there the next attempt follows. Any other error ends the wait: `timed_out` where there is no further
+  /// attempt, or why the device went down, which becomes the answer's.
   template <class Rescue = detail::no_rescue>
   [[nodiscard]] errc wait(Set& set, token mine, waiting why, answer& ended, owner whose, Rescue&& rescue = {}) {
     if (!set.is_up()) [[unlikely]] settle(set);
@@ -174,7 +175,9 @@ class request_queue {
     };
     errc problem = wait_until(set, why, turn, over);
     if constexpr (!same_as<detail::bare<Rescue>, detail::no_rescue>) {
-      for (u32 attempt = 0; problem == errc::timed_out && set.is_up() && rescue(attempt); ++attempt) {
+      for (u32 attempt = 0; problem == errc::timed_out && set.is_up(); ++attempt) {
+        problem = rescue(attempt);
+        if (problem != errc::ok) break;
         patience left;
         do {
           left.renewed = false;
@@ -192,6 +195,15 @@ class request_queue {
     ended = unpark(set, mine.slot);
     ended.error = problem;
     return errc::ok;
+  }
+
+  /// Whether a request has ended, without waiting; it and others that have are parked. Errors: `not_ready`, it has not; those of `next`.
+  [[nodiscard, gnu::cold, gnu::noinline]] errc look_for(Set& set, token mine) {
+    for (answer ended;;) {
+      const errc got = take(set, ended);
+      if (got != errc::ok) return got == errc::not_ready && is_parked(mine.slot) ? errc::ok : got;
+      park(ended);
+    }
   }
 
   /// Ends a request: unmaps its buffers (the device wrote the first `written` bytes of those that it may write) and frees its slot.

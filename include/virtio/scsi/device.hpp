@@ -157,16 +157,25 @@ class device : public request_face<device<P, T, Q, O>, done> {
   }
 
   /// Aborts a command: by ABORT TASK, or where that fails by a reset of its unit, which ends the unit's other commands, too. The command
-  /// comes out of `next_completion` or `wait` all the same, as `canceled`, or as done if it was faster. Waits. Errors: `stale_handle`; `unsupported`,
-  /// `io_error`: the device did neither; as `unit::read`.
+  /// comes out of `next_completion` or `wait` all the same, as `canceled`, or as done if it was faster. Kicks first: the device aborts what
+  /// it has seen. A host that serves its queues in several threads may still see the command after the abort and do it then. Waits.
+  /// Errors: `stale_handle`; `unsupported`, `io_error`: the device did neither; as `unit::read`.
   [[nodiscard]] result<void> abort(token which) {
     if (!set_[request_queue_number].is_live(which)) return errc::stale_handle;
+    requests_.kick(set_);
     const errc how = control(task_function::abort_task, who_[which.slot], which.slot);
     if (how == errc::ok || !set_.is_up()) return how;
+    // A device rejects it, too, when the command has ended meanwhile, and the unit's other commands are not to suffer for that.
+    const errc ended = requests_.look_for(set_, which);
+    if (ended != errc::not_ready) return ended;
     return control(task_function::logical_unit_reset, who_[which.slot], 0);
   }
-  /// Resets a unit: its commands end as `canceled`. Waits. Errors: `not_found`; as `abort`.
-  [[nodiscard]] result<void> reset_unit(address where) { return control(task_function::logical_unit_reset, where, 0); }
+  /// Resets a unit: its commands end as `canceled`, those that are staged included, as `abort` has it. Waits. Errors: `not_found`; as
+  /// `abort`.
+  [[nodiscard]] result<void> reset_unit(address where) {
+    requests_.kick(set_);
+    return control(task_function::logical_unit_reset, where, 0);
+  }
 
   /// Asks for an interrupt at the next completion or event. True: something is there already, look again before sleeping.
   [[nodiscard]] bool arm() {
@@ -302,9 +311,12 @@ class device : public request_face<device<P, T, Q, O>, done> {
     answer ended;
     const auto rescue = [&](u32 attempt) {
       late = true;
+      if (attempt == task_functions) return errc::timed_out;
       const address where = who_[which.slot];
-      if (attempt == 0 && control(task_function::abort_task, where, which.slot) == errc::ok) return true;
-      return attempt < 2 && set_.is_up() && control(task_function::logical_unit_reset, where, 0) == errc::ok;
+      const errc how = attempt == 0 ? control(task_function::abort_task, where, which.slot)
+                                    : control(task_function::logical_unit_reset, where, 0);
+      // A device that rejects either may have done so because the command has ended: the wait looks before it goes on.
+      return set_.is_up() ? errc::ok : how;
     };
     const errc waited = requests_.wait(set_, which, waiting::request, ended, whose, rescue);
     if (waited != errc::ok) return waited;
@@ -387,7 +399,9 @@ class device : public request_face<device<P, T, Q, O>, done> {
   [[nodiscard, gnu::noinline, gnu::cold]] errc control(task_function what, address where, u64 id) {
     bool& is_out = managing_[index_of(what)];
     if (!set_.is_up()) return errc::not_started;
-    if (is_out && take_managed() != errc::ok) return errc::not_started;
+    if (is_out) {
+      if (const errc got = take_managed(); got != errc::ok) return got;
+    }
     if (is_out) return errc::busy;
     const auto slot = set_[control_queue].reserve();
     if (!slot) return slot.error();

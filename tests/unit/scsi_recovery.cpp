@@ -195,3 +195,25 @@ TEST_CASE("scsi: a host behind an IOMMU that answers neither commands nor their 
   CHECK(unit.read(0, data).error() == (behind_iommu ? errc::dma_unanswered : errc::timed_out));
   CHECK(unit.read(0, data).error() == errc::not_started);
 }
+
+TEST_CASE("scsi: the engine keeps to max_sectors and to the unit's own limit", "[scsi]") {
+  const bool by_host = GENERATE(false, true);
+  scsi_unit disk{};
+  if (!by_host) disk.most_blocks = 8;
+  scsi_rig r({disk}, scsi_options{.max_sectors = by_host ? 8u : 0xffffu});
+  REQUIRE(r.open());
+  CHECK(r.unit.largest_request() == 8 * 512);
+  std::vector<u8> data(9 * 512);
+  const usize before = r.model.requests_seen.size();
+  const bytes parts[] = {{data.data(), 512}, {data.data() + 512, 8 * 512}};
+  const const_bytes from[] = {{data.data(), 512}, {data.data() + 512, 8 * 512}};
+  CHECK(r.unit.submit_read(0, data).error() == errc::out_of_range);
+  CHECK(r.unit.submit_write(0, data).error() == errc::out_of_range);
+  CHECK(r.unit.submit_read(0, scatter<bytes>{parts}).error() == errc::out_of_range);
+  CHECK(r.unit.submit_write(0, scatter<const_bytes>{from}).error() == errc::out_of_range);
+  CHECK(r.model.requests_seen.size() == before);
+  REQUIRE(r.unit.submit_read(0, bytes{data.data(), 8 * 512}));
+  CHECK(r.unit.wait_next()->status == errc::ok);
+  REQUIRE(r.unit.read(0, data));
+  CHECK(data == r.expected(0, data.size()));
+}

@@ -46,7 +46,8 @@ class unit {
   [[nodiscard]] u32 block_size() const { return sector_bytes << shift_; }
   /// Whether completed writes need a `flush` to be stable. A unit that does not say is taken to have a cache.
   [[nodiscard]] bool has_write_cache() const { return cached_; }
-  /// What one request takes for sure where the memory is contiguous for the device, in bytes.
+  /// What one request takes, in bytes: by the host's max_sectors (5.6.4), the unit's block limits, and the commands. Calls that wait split
+  /// what is longer; `submit_read` and `submit_write` return `out_of_range` for it.
   [[nodiscard]] u32 largest_request() const { return largest_; }
   /// Over how many pieces of memory one request may be scattered.
   [[nodiscard]] u16 most_pieces() const { return host_ != nullptr ? host_->segments_ : u16{0}; }
@@ -250,7 +251,7 @@ class unit {
   [[nodiscard]] result<token> submit(transfer_way what, u64 sector, u64 size, const Data& from, u64 cookie) {
     if (what == transfer_way::write && is_read_only()) return errc::read_only;
     VIRTIO_TRY(check_range(sector, size));
-    if (size > most_blocks * block_size()) return errc::out_of_range;
+    if (size > largest_) return errc::out_of_range;
     return host_->submit(where_, command_of(what, sector, size), from, direction_of(what), cookie);
   }
 

@@ -217,3 +217,99 @@ TEST_CASE("scsi: the engine keeps to max_sectors and to the unit's own limit", "
   REQUIRE(r.unit.read(0, data));
   CHECK(data == r.expected(0, data.size()));
 }
+
+TEST_CASE("scsi: the caching page is behind block descriptors where a unit sends some", "[scsi]") {
+  const u8 descriptors = GENERATE(u8{0}, u8{8}, u8{16}, u8{57}, u8{58}, u8{255});
+  const bool caches = GENERATE(false, true);
+  scsi_rig r;
+  r.model.tamper = [&](const scsi_model::request& asked, scsi_model::reply& said) {
+    if (asked.cdb[0] != 0x1a) return;
+    said.data.assign(300, caches ? 0x08 : 0x48);  // what looks like a page, and says the opposite of it
+    said.data[0] = 255;
+    said.data[2] = 0x10;
+    said.data[3] = descriptors;
+    const usize page = 4u + descriptors;
+    said.data[page] = 0x88;
+    said.data[page + 1] = 18;
+    said.data[page + 2] = caches ? 0x04 : 0x00;
+    said.data.resize(64);
+  };
+  REQUIRE(r.open());
+  const bool is_known = descriptors <= 57;
+  CHECK(r.unit.has_write_cache() == (caches || !is_known));
+  REQUIRE(r.unit.flush());
+  CHECK(r.model.count(0x35) == (caches || !is_known ? 1 : 0));
+}
+
+TEST_CASE("scsi: a unit that knows neither MODE SENSE nor SYNCHRONIZE CACHE has no cache to flush", "[scsi]") {
+  scsi_rig r;
+  const bool says_caching = GENERATE(false, true);
+  u8 asc = 0x20;
+  r.model.tamper = [&](const scsi_model::request& asked, scsi_model::reply& said) {
+    if (asked.cdb[0] != 0x35 && (asked.cdb[0] != 0x1a || says_caching)) return;
+    said = {.status = 2, .sense = sense_bytes{5, asc, 0}.fixed()};
+  };
+  REQUIRE(r.open());
+  CHECK(r.unit.has_write_cache());
+  SECTION("the command is unknown") {
+    CHECK(r.unit.flush().error() == (says_caching ? errc::unsupported : errc::ok));
+    CHECK(r.unit.has_write_cache() == says_caching);
+    CHECK(r.unit.flush().error() == (says_caching ? errc::unsupported : errc::ok));
+    CHECK(r.model.count(0x35) == (says_caching ? 2 : 1));
+  }
+  SECTION("its arguments are") {
+    asc = 0x24;
+    CHECK(r.unit.flush().error() == errc::unsupported);
+    CHECK(r.unit.has_write_cache());
+  }
+}
+
+TEST_CASE("scsi: a count of missing bytes fails no command that has none", "[scsi]") {
+  scsi_rig r;
+  r.model.tamper = [&](const scsi_model::request& asked, scsi_model::reply& said) {
+    if (asked.in == 0 && asked.out == 0) said.residual = 512;
+  };
+  REQUIRE(r.open());
+  REQUIRE(r.unit.flush());
+  CHECK(r.model.count(0x35) == 1);
+  REQUIRE(r.unit.submit_flush());
+  CHECK(r.unit.wait_next()->status == errc::ok);
+}
+
+TEST_CASE("scsi: numbers that no unit has are refused ahead of the device", "[scsi]") {
+  scsi_rig r;
+  const u16 lun = GENERATE(u16{16384}, u16{0x8001}, u16{0xffff});
+  CHECK(r.host->inquire({.lun = lun}).error() == errc::invalid_argument);
+  CHECK(r.open({.lun = lun}).error() == errc::invalid_argument);
+  CHECK(r.host->reset_unit({.lun = lun}).error() == errc::invalid_argument);
+  CHECK(r.model.requests_seen.empty());
+  CHECK(r.model.managed.empty());
+  CHECK(r.host->inquire({.lun = 16383}).error() == errc::not_found);
+}
+
+TEST_CASE("scsi: DATA PROTECT is read_only where writes are what it is about", "[scsi]") {
+  struct row {
+    u8 asc, ascq;
+    errc error;
+    const char* name;
+  };
+  static constexpr row rows[] = {{0x27, 0x00, errc::read_only, "DATA PROTECT: the unit is write-protected"},
+                                 {0x27, 0x02, errc::read_only, "DATA PROTECT: the unit is write-protected"},
+                                 {0x5a, 0x02, errc::read_only, "DATA PROTECT: the unit is write-protected"},
+                                 {0x00, 0x00, errc::read_only, "DATA PROTECT: the unit is write-protected"},
+                                 {0x27, 0x07, errc::io_error, "DATA PROTECT: no space is left for the blocks of a thin disk"},
+                                 {0x20, 0x02, errc::io_error, "DATA PROTECT: access is denied"},
+                                 {0x74, 0x71, errc::io_error, "DATA PROTECT: access is denied"}};
+  scsi_rig r;
+  REQUIRE(r.open());
+  for (const row& one : rows) {
+    CAPTURE(int{one.asc}, int{one.ascq});
+    r.model.tamper = [&](const scsi_model::request&, scsi_model::reply& said) {
+      said = {.status = 2, .sense = sense_bytes{7, one.asc, one.ascq}.fixed()};
+    };
+    const std::vector<u8> data(512);
+    CHECK(r.unit.write(4, data).error() == one.error);
+    CHECK(std::string{scsi::describe(r.unit.last_failure())} == one.name);
+    CHECK_FALSE(r.unit.is_read_only());
+  }
+}

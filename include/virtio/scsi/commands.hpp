@@ -31,7 +31,8 @@ inline constexpr command inquiry{{0x12, 0, 0, 0, 36}};
 inline constexpr command block_limits{{0x12, 1, 0xb0, 0, 64}};
 inline constexpr command read_capacity_10{{0x25}};
 inline constexpr command read_capacity_16{{0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32}};
-inline constexpr command caching_mode{{0x1a, 0x08, 0x08, 0, 64}};  // MODE SENSE (6) without block descriptors
+inline constexpr u8 mode_bytes = 64;
+inline constexpr command caching_mode{{0x1a, 0x08, 0x08, 0, mode_bytes}};  // MODE SENSE (6) without block descriptors
 inline constexpr command synchronize_cache{{0x35}};                // all of it
 inline constexpr command unmap{{0x42, 0, 0, 0, 0, 0, 0, 0, 24}};
 

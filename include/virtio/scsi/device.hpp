@@ -124,8 +124,9 @@ class device : public request_face<device<P, T, Q, O>, done> {
     }
     return found_here;
   }
-  /// What is at an address. Waits. Errors: `not_found`; as `unit::read`.
+  /// What is at an address. Waits. Errors: `not_found`; `invalid_argument`, no unit has such a number; as `unit::read`.
   [[nodiscard]] result<found> inquire(address where) {
+    if (where.lun > last_lun) return errc::invalid_argument;
     if (const errc how = ask(where, inquiry, 36); how != errc::ok) return how;
     const u8 first = static_cast<u8>(answered(0, 1));
     if (first >> 5 != 0) return errc::not_found;  // another qualifier: there could be a unit, and is none
@@ -170,9 +171,10 @@ class device : public request_face<device<P, T, Q, O>, done> {
     if (ended != errc::not_ready) return ended;
     return control(task_function::logical_unit_reset, who_[which.slot], 0);
   }
-  /// Resets a unit: its commands end as `canceled`, those that are staged included, as `abort` has it. Waits. Errors: `not_found`; as
-  /// `abort`.
+  /// Resets a unit: its commands end as `canceled`, those that are staged included, as `abort` has it. Waits. Errors: `not_found`;
+  /// `invalid_argument`, no unit has such a number; as `abort`.
   [[nodiscard]] result<void> reset_unit(address where) {
+    if (where.lun > last_lun) return errc::invalid_argument;
     requests_.kick(set_);
     return control(task_function::logical_unit_reset, where, 0);
   }
@@ -269,7 +271,7 @@ class device : public request_face<device<P, T, Q, O>, done> {
   [[gnu::always_inline]] void append_response(segments& chain, u16 slot) const {
     chain.append(cells_.response_at(slot), sizeof(response_cells<byte_order::little>), direction::from_device);
   }
-  [[nodiscard]] static bool maps(const payload& one) { return one.from == payload::place::user; }
+  [[nodiscard]] static bool maps(const payload& one) { return one.from == payload::place::user && !one.user.empty(); }
   template <class Range>
   [[nodiscard]] static bool maps(const scatter<Range>&) { return true; }
 

@@ -60,14 +60,20 @@ template <class Byte>
   return out;
 }
 
+/// Whether DATA PROTECT is about writes as such: neither SPACE ALLOCATION FAILED (27h/07h), nor ACCESS DENIED (20h) or SECURITY (74h).
+[[nodiscard]] constexpr bool is_write_protection(const sense& said) {
+  return !(said.asc == 0x27 && said.ascq == 0x07) && said.asc != 0x20 && said.asc != 0x74;
+}
+
 /// The error that a failure is:
 ///   `not_ready`     not now, ask again: NOT READY, UNIT ATTENTION, BUSY, TASK SET FULL
 ///   `canceled`      it was aborted: by a reset of the unit, or by another initiator
 ///   `not_found`     there is no such unit
 ///   `unsupported`   the unit does not know the command, or does not take these arguments
 ///   `out_of_range`  it reaches past the unit's end
-///   `read_only`     the unit is protected
-///   `io_error`      all else; ABORTED COMMAND, too, which QEMU makes of a host's EIO
+///   `read_only`     the unit is protected against writes
+///   `io_error`      all else; ABORTED COMMAND, too, which QEMU makes of a host's EIO; DATA PROTECT of a thin disk that has run out of
+///                   space, and where access is denied or locked
 [[nodiscard]] constexpr errc error_of(const failure& how) {
   switch (how.response) {
     case response::ok: break;
@@ -91,7 +97,7 @@ template <class Byte>
     case sense_key::recovered: return how.is_short != 0 ? errc::io_error : errc::ok;
     case sense_key::not_ready:
     case sense_key::unit_attention: return errc::not_ready;
-    case sense_key::data_protect: return errc::read_only;
+    case sense_key::data_protect: return is_write_protection(how.sense) ? errc::read_only : errc::io_error;
     case sense_key::illegal_request: break;
     default: return errc::io_error;
   }
@@ -148,7 +154,10 @@ template <class Byte>
              : how.sense.asc == 0x2a ? "UNIT ATTENTION: parameters have changed"
              : how.sense.asc == 0x3f ? "UNIT ATTENTION: the units of the target have changed"
                                      : "UNIT ATTENTION";
-    case sense_key::data_protect: return "DATA PROTECT: the unit is write-protected";
+    case sense_key::data_protect:
+      return is_write_protection(how.sense) ? "DATA PROTECT: the unit is write-protected"
+             : how.sense.asc == 0x27        ? "DATA PROTECT: no space is left for the blocks of a thin disk"
+                                            : "DATA PROTECT: access is denied";
     case sense_key::aborted_command: return "ABORTED COMMAND";
     default: return "CHECK CONDITION";
   }

@@ -63,11 +63,15 @@ class unit {
     if (is_read_only()) return errc::read_only;
     return move(transfer_way::write, sector, readable(data));
   }
-  /// Makes all writes that have completed stable. Does nothing on a unit without a write cache.
+  /// Makes all writes that have completed stable. Does nothing on a unit without a write cache; one that neither says whether it has one nor
+  /// knows SYNCHRONIZE CACHE has none.
   [[nodiscard]] result<void> flush() {
     VIRTIO_TRY(ready());
     if (!has_write_cache()) return {};
-    return host_->run(where_, synchronize_cache, no_data, direction::to_device);
+    const errc how = host_->run(where_, synchronize_cache, no_data, direction::to_device);
+    if (how != errc::unsupported || says_caching_ || !host_->last_failure().has(sense_key::illegal_request, 0x20)) return how;
+    cached_ = false;
+    return {};
   }
   /// Tells the unit that the contents of `count` sectors from `sector` on are not needed, as `blk::device::discard`.
   [[nodiscard]] result<void> discard(u64 sector, u64 count) {
@@ -172,9 +176,14 @@ class unit {
     // What a unit need not know: it is what a unit says that knows nothing of it.
     read_only_ = one.kind == kind::cd;
     cached_ = !read_only_;
-    if (host.ask(where_, caching_mode, 64) == errc::ok) {
+    if (host.ask(where_, caching_mode, mode_bytes) == errc::ok) {
       if ((host.answered(2, 1) & 0x80) != 0) read_only_ = true;
-      if ((host.answered(4, 1) & 0x3f) == 0x08 && (host.answered(6, 1) & 0x04) == 0) cached_ = false;
+      // Some send block descriptors that they were asked to leave out; the page follows them.
+      const u32 page = 4 + static_cast<u32>(host.answered(3, 1));
+      if (page + 3 <= mode_bytes && (host.answered(page, 1) & 0x3f) == 0x08) {
+        if ((host.answered(page + 2, 1) & 0x04) == 0) cached_ = false;
+        says_caching_ = true;
+      }
     }
     if (is_disk(one.kind) && host.ask(where_, block_limits, 64) == errc::ok && host.answered(1, 1) == 0xb0) {
       const u64 blocks = host.answered(8, 4);
@@ -276,6 +285,7 @@ class unit {
   u8 shift_ = 0;      // sectors in a block, as a power of two
   bool read_only_ = false;
   bool cached_ = false;
+  bool says_caching_ = false;
 };
 
 }  // namespace virtio::scsi

@@ -232,16 +232,17 @@ TEST_CASE("scsi: a unit with something to say, one that becomes ready and one th
   SECTION("attentions") {
     r.model.units[0].attentions = {{6, 0x29, 0}, {6, 0x3f, 0x0e}};
     REQUIRE(r.open());
-    r.model.units[0].attentions = {{6, 0x2a, 0x09}};
+    r.model.units[0].attentions = {{6, 0x2a, 0x01}};
     REQUIRE(r.unit.read(4, data));
     CHECK(data == r.expected(4, 512));
     CHECK(std::string{scsi::describe(r.host->last_attention())} == "UNIT ATTENTION: parameters have changed");
-    r.model.units[0].attentions.assign(1000, {6, 0x28, 0});
+    r.model.units[0].attentions.assign(1000, {6, 0x29, 0});
     CHECK(r.unit.read(4, data).error() == errc::not_ready);
     CHECK(r.model.units[0].attentions.size() == 1000 - 17);
-    CHECK(std::string{scsi::describe(r.unit.last_failure())} == "UNIT ATTENTION: the medium may have changed");
+    CHECK(std::string{scsi::describe(r.unit.last_failure())} == "UNIT ATTENTION: the unit was reset");
   }
   SECTION("becomes ready") {
+    r.m.memory.wait_limit[0] = 100'000;
     r.model.units[0].becomes_ready_in = 40;
     REQUIRE(r.open());
     r.model.units[0].becomes_ready_in = 1'000'000;

@@ -224,7 +224,7 @@ TEST_CASE("scsi: the caching page is behind block descriptors where a unit sends
   scsi_rig r;
   r.model.tamper = [&](const scsi_model::request& asked, scsi_model::reply& said) {
     if (asked.cdb[0] != 0x1a) return;
-    said.data.assign(300, caches ? 0x08 : 0x48);  // what looks like a page, and says the opposite of it
+    said.data.assign(300, 0x08);  // looks like a caching page without a cache, wherever it is read
     said.data[0] = 255;
     said.data[2] = 0x10;
     said.data[3] = descriptors;
@@ -312,4 +312,81 @@ TEST_CASE("scsi: DATA PROTECT is read_only where writes are what it is about", "
     CHECK(std::string{scsi::describe(r.unit.last_failure())} == one.name);
     CHECK_FALSE(r.unit.is_read_only());
   }
+}
+
+TEST_CASE("scsi: after a change of medium or capacity nothing reaches the unit until it is looked at again", "[scsi]") {
+  scsi_rig r({scsi_unit{}, scsi_unit{.lun = 1}});
+  REQUIRE(r.open());
+  scsi::unit<rig::scsi_device> other{};
+  REQUIRE(other.open(*r.host, {.lun = 1}));
+  const sense_bytes change = GENERATE(sense_bytes{6, 0x28, 0}, sense_bytes{6, 0x2a, 0x09});
+  const int first = GENERATE(0, 1, 2, 3, 4);
+  r.model.units[0].data.assign(2048 * 512, 0x11);  // another medium
+  const auto medium = r.model.units[0].data;
+  r.model.units[0].attentions = {change};
+  std::vector<u8> data(512, 0xab);
+  const auto ends = [&](const result<token>& sent) {
+    REQUIRE(sent);
+    return other.wait_next()->status;  // another unit's call takes the end
+  };
+  if (first == 0) CHECK(r.unit.write(5, data).error() == errc::not_ready);
+  if (first == 1) CHECK(r.unit.read(5, data).error() == errc::not_ready);
+  if (first == 2) CHECK(r.unit.flush().error() == errc::not_ready);
+  if (first == 3) CHECK(r.unit.discard(5, 1).error() == errc::not_ready);
+  if (first == 4) CHECK(ends(r.unit.submit_write(5, const_bytes{data.data(), 512})) == errc::not_ready);
+  CHECK(r.model.units[0].attentions.empty());
+  const usize before = r.model.requests_seen.size();
+  CHECK(r.unit.write(5, data).error() == errc::not_ready);
+  CHECK(r.unit.read(5, data).error() == errc::not_ready);
+  CHECK(r.unit.flush().error() == errc::not_ready);
+  CHECK(r.unit.discard(5, 1).error() == errc::not_ready);
+  CHECK(r.unit.submit_write(5, const_bytes{data.data(), 512}).error() == errc::not_ready);
+  CHECK(r.unit.submit_read(5, data).error() == errc::not_ready);
+  CHECK(r.unit.submit_flush().error() == errc::not_ready);
+  CHECK(r.unit.submit_discard(extent{.sector = 5, .count = 1}).error() == errc::not_ready);
+  CHECK(r.model.requests_seen.size() == before);
+  CHECK(r.model.units[0].data == medium);
+  CHECK(other.read(5, data));
+  CHECK(data == r.expected(5, 512, 1));
+  REQUIRE(r.unit.refresh());
+  CHECK(r.unit.capacity() == 2048);
+  REQUIRE(r.unit.write(5, data));
+  CHECK(r.expected(5, 512) == data);
+}
+
+TEST_CASE("scsi: changes of other units, however many, are no change of this one while it is in use", "[scsi]") {
+  scsi_rig r({scsi_unit{}, scsi_unit{.lun = 1}});
+  REQUIRE(r.open());
+  scsi::unit<rig::scsi_device> other{};
+  REQUIRE(other.open(*r.host, {.lun = 1}));
+  std::vector<u8> data(512);
+  for (int i = 0; i < 20; ++i) {
+    r.model.units[1].attentions = {{6, 0x28, 0}};
+    CHECK(other.read(1, data).error() == errc::not_ready);
+    CHECK(r.unit.read(1, data));
+    REQUIRE(other.refresh());
+    REQUIRE(other.read(1, data));
+  }
+}
+
+TEST_CASE("scsi: a unit that becomes ready is waited for as long as the board waits, by few commands", "[scsi]") {
+  scsi_rig r;
+  REQUIRE(r.open());
+  const bool is_busy = GENERATE(false, true);
+  r.m.memory.wait_limit[0] = 60'000;
+  const u64 start = r.m.memory.waits[0];
+  u64 ready_at = 50'000;
+  r.model.tamper = [&](const scsi_model::request&, scsi_model::reply& said) {
+    if (r.m.memory.waits[0] - start >= ready_at) return;
+    if (is_busy) said = {.status = 8};
+    else said = {.status = 2, .sense = sense_bytes{2, 0x04, 0x01}.fixed()};
+  };
+  std::vector<u8> data(512);
+  const usize before = r.model.requests_seen.size();
+  REQUIRE(r.unit.read(4, data));
+  CHECK(data == r.expected(4, 512));
+  CHECK(r.model.requests_seen.size() - before < 100);
+  ready_at = ~u64{0};
+  CHECK(r.unit.read(4, data).error() == errc::not_ready);
+  CHECK(r.m.memory.waits[0] - start <= 50'000 + 1024 + 60'001);
 }

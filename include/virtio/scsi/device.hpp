@@ -296,6 +296,7 @@ class device : public request_face<device<P, T, Q, O>, done> {
       why_.is_short = exact_[ended.what.which.slot] && residual != 0;
       how = error_of(why_);
       if (why_.sense.key == sense_key::unit_attention) attention_ = why_;
+      if (is_change(why_)) changed_[changes_++ % changes_kept] = who_[ended.what.which.slot];
     }
     requests_.finish(set_, ended, how == errc::ok ? 0xffffffffu : 0);
     --out_;
@@ -326,29 +327,52 @@ class device : public request_face<device<P, T, Q, O>, done> {
     return late && how != errc::ok && ended.error == errc::ok ? errc::timed_out : how;
   }
 
+  /// Whether a unit has reported a change since there were `since` changes of all units. Of the last `changes_kept` it is known whose they
+  /// were.
+  [[nodiscard, gnu::cold, gnu::noinline]] bool has_changed(address where, u32 since) const {
+    if (changes_ - since > changes_kept) return true;
+    for (; since != changes_; ++since)
+      if (changed_[since % changes_kept] == where) return true;
+    return false;
+  }
+
+  /// What becomes of a command that ends in a report of a change: what it was about may be another medium.
+  enum class on_change : u8 { end, repeat };
+
   /// One command from submit to end, and again while the unit only asks for that.
-  [[nodiscard, gnu::noinline]] errc run(address where, const command& what, const payload& from, direction way) {
-    constexpr u32 most_attentions = 16, most_pauses = 4096;
-    for (u32 attentions = 0, pauses = 0;;) {
+  [[nodiscard, gnu::noinline]] errc run(address where, const command& what, const payload& from, direction way, on_change then) {
+    constexpr u32 most_attentions = 16;
+    u64 pauses = 0;
+    u32 spell = 1;
+    for (u32 attentions = 0;;) {
       const result<token> sent = submit(where, what, from, way, 0);
       if (!sent) return sent.error();
       const errc how = end_of(*sent, owner::call);
-      switch (next_step(how)) {
+      switch (next_step(how, then)) {
         case step::again:
           if (++attentions <= most_attentions) continue;
           break;
-        case step::later:  // some time passes, without a sleep: no interrupt tells when it is ready
-          if (pauses < most_pauses && set_.platform().keep_waiting(waiting::reset, pauses++)) continue;
+        case step::later:
+          if (pause(pauses, spell)) continue;
           break;
         case step::end: break;
       }
       return how;
     }
   }
+  /// Some time passes between two commands, more each time, without a sleep: no interrupt tells when a unit is ready. On a board that polls
+  /// one pause is a few cycles. False: the platform has waited enough.
+  [[nodiscard, gnu::cold, gnu::noinline]] bool pause(u64& pauses, u32& spell) const {
+    for (u32 i = 0; i < spell; ++i)
+      if (!set_.platform().keep_waiting(waiting::reset, pauses++)) return false;
+    if (spell < 1024) spell *= 2;
+    return true;
+  }
   enum class step : u8 { end, again, later };
-  [[nodiscard]] step next_step(errc how) const {
+  [[nodiscard]] step next_step(errc how, on_change then) const {
     if (how == errc::canceled && why_.response == response::reset) return step::again;
     if (how != errc::not_ready) return step::end;
+    if (then == on_change::end && is_change(why_)) return step::end;
     // It says what has happened, once for each thing, and does the command next time.
     if (why_.sense.key == sense_key::unit_attention) return step::again;
     // Without a medium, or not started: no waiting changes that. BUSY has no sense data.
@@ -359,7 +383,8 @@ class device : public request_face<device<P, T, Q, O>, done> {
   /// A question of the driver's own. `answered` has what came, and zeroes where nothing did.
   [[nodiscard]] errc ask(address where, const command& what, u32 size) {
     cells_.clear_room();
-    return run(where, what, {.from = payload::place::room, .user = {static_cast<u8*>(nullptr), size}}, direction::from_device);
+    return run(where, what, {.from = payload::place::room, .user = {static_cast<u8*>(nullptr), size}}, direction::from_device,
+               on_change::repeat);
   }
   // Unchecked: whoever asks knows what values do no harm.
   [[nodiscard]] u64 answered(u32 from, u32 size) const { return cells_.template answer<barriers>(from, size).unchecked(); }
@@ -484,6 +509,9 @@ class device : public request_face<device<P, T, Q, O>, done> {
   bool managing_[task_functions]{};  // which are out on the control queue
   failure why_{};
   failure attention_{};
+  static constexpr u32 changes_kept = 4;
+  u32 changes_ = 0;  // reported by any unit
+  address changed_[changes_kept]{};
   address who_[ring::slots]{};
   bool exact_[ring::slots]{};
   event_pool events_{};

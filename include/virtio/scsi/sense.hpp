@@ -60,6 +60,11 @@ template <class Byte>
   return out;
 }
 
+/// Whether what is known of the unit may be wrong from here on: its medium may be another one (28h), or its capacity (2Ah/09h).
+[[nodiscard]] constexpr bool is_change(const failure& how) {
+  return how.has(sense_key::unit_attention, 0x28) || (how.has(sense_key::unit_attention, 0x2a) && how.sense.ascq == 0x09);
+}
+
 /// Whether DATA PROTECT is about writes as such: neither SPACE ALLOCATION FAILED (27h/07h), nor ACCESS DENIED (20h) or SECURITY (74h).
 [[nodiscard]] constexpr bool is_write_protection(const sense& said) {
   return !(said.asc == 0x27 && said.ascq == 0x07) && said.asc != 0x20 && said.asc != 0x74;

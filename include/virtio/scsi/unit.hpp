@@ -19,7 +19,7 @@ class unit {
   /// Finds out what the unit is: its kind, its capacity, whether it may be written to, what it takes in one command. Waits for a unit that
   /// is becoming ready, within the platform's bound. Errors: `not_found`; `wrong_device`, it is no disk; `not_ready`, it has no medium;
   /// `unsupported`, its blocks have fewer than 512 bytes, more than 4,096, or no power of two of them, or one is more than a command
-  /// takes; `out_of_range`, it says to have 2^64 sectors or more; as `read`. `last_failure` says more. After an error the unit is not
+  /// takes; `out_of_range`, it says to have 2^64 sectors or more; `not_ready` also when it changes meanwhile; as `read`. `last_failure` says more. After an error the unit is not
   /// open, and its engine is that of `host` all the same.
   [[nodiscard]] result<void> open(Device& host, address where) {
     *this = unit{};
@@ -56,8 +56,9 @@ class unit {
 
   /// Reads and writes any length, as `blk::device` does, to whose contract this adds: a command that takes longer than the platform waits is aborted, and
   /// `timed_out` is returned with the device running on; where that fails the device is reset. A unit that is not ready, or has something to
-  /// say first (UNIT ATTENTION), is asked again within bounds. Errors also: `not_ready`, `canceled`, `not_found`, `unsupported` as
-  /// `error_of` (scsi/sense.hpp) has them.
+  /// say first (UNIT ATTENTION), is asked again within bounds. But after a report that the medium (28h) or the capacity (2Ah/09h) may have
+  /// changed, all transfers, `flush` and `discard` end with `not_ready` until `refresh` or `open`: a write is not to reach another medium.
+  /// Errors also: `not_ready`, `canceled`, `not_found`, `unsupported` as `error_of` (scsi/sense.hpp) has them.
   [[nodiscard]] result<void> read(u64 sector, bytes data) { return move(transfer_way::read, sector, data); }
   [[nodiscard]] result<void> write(u64 sector, const_bytes data) {
     if (is_read_only()) return errc::read_only;
@@ -68,7 +69,7 @@ class unit {
   [[nodiscard]] result<void> flush() {
     VIRTIO_TRY(ready());
     if (!has_write_cache()) return {};
-    const errc how = host_->run(where_, synchronize_cache, no_data, direction::to_device);
+    const errc how = host_->run(where_, synchronize_cache, no_data, direction::to_device, on_change::end);
     if (how != errc::unsupported || says_caching_ || !host_->last_failure().has(sense_key::illegal_request, 0x20)) return how;
     cached_ = false;
     return {};
@@ -87,7 +88,7 @@ class unit {
 
   /// As `check`, and looks at the unit again: a disk may grow and shrink, and a drive have another medium. On error the old facts stay.
   [[nodiscard]] result<void> refresh() {
-    VIRTIO_TRY(ready());
+    if (!is_up()) return errc::not_started;
     VIRTIO_TRY(host_->check());
     return open_again();
   }
@@ -153,11 +154,18 @@ class unit {
 
  private:
   using payload = typename Device::payload;
+  using on_change = typename Device::on_change;
   static constexpr payload no_data{};
 
   [[nodiscard]] static bool is_disk(kind what) { return what == kind::disk || what == kind::reduced_disk; }
   [[nodiscard]] bool is_up() const { return host_ != nullptr && start_ == host_->starts_ && host_->set_.is_up(); }
-  [[nodiscard]] result<void> ready() const { return is_up() ? errc::ok : errc::not_started; }
+  [[nodiscard]] result<void> ready() {
+    if (!is_up()) return errc::not_started;
+    if (seen_ == host_->changes_) [[likely]] return {};
+    if (host_->has_changed(where_, seen_)) return errc::not_ready;
+    seen_ = host_->changes_;
+    return {};
+  }
 
   [[nodiscard]] result<void> open_again() {
     unit fresh;
@@ -170,7 +178,8 @@ class unit {
     host_ = &host;
     where_ = one.where;
     start_ = host.starts_;
-    if (const errc how = host.run(where_, test_unit_ready, no_data, direction::to_device); how != errc::ok) return how;
+    if (const errc how = host.run(where_, test_unit_ready, no_data, direction::to_device, on_change::repeat); how != errc::ok) return how;
+    seen_ = host.changes_;  // those of before are answered by what follows
     VIRTIO_TRY(look_at_capacity(one.kind));
     u64 most = virtio::detail::smaller(host.largest_, most_blocks * block_size());
     // What a unit need not know: it is what a unit says that knows nothing of it.
@@ -219,15 +228,15 @@ class unit {
     return {};
   }
 
-  [[nodiscard]] result<void> check_extent(u64 sector, u64 count) const {
+  [[nodiscard]] result<void> check_extent(u64 sector, u64 count) {
     VIRTIO_TRY(ready());
     return virtio::detail::check_extent(sector, count, capacity_, (1u << shift_) - 1);
   }
-  [[nodiscard]] result<void> check_range(u64 sector, u64 size) const {
+  [[nodiscard]] result<void> check_range(u64 sector, u64 size) {
     if (size % sector_bytes != 0) return errc::misaligned;
     return check_extent(sector, size / sector_bytes);
   }
-  [[nodiscard]] result<void> may_discard() const {
+  [[nodiscard]] result<void> may_discard() {
     VIRTIO_TRY(ready());
     if (is_read_only()) return errc::read_only;
     return can_discard() ? errc::ok : errc::unsupported;
@@ -249,7 +258,8 @@ class unit {
     virtio::detail::cutter cut{block_size(), largest_, most_pieces()};
     while (!all.empty()) {
       const bytes part = cut.next(all);
-      const errc ended = host_->run(where_, command_of(what, sector, part.size()), payload{.user = part}, direction_of(what));
+      const errc ended = host_->run(where_, command_of(what, sector, part.size()), payload{.user = part}, direction_of(what),
+                                    on_change::end);
       if (cut.is_to_try_less(ended, part)) [[unlikely]] continue;
       VIRTIO_TRY(result<void>{ended});
       cut.advance(sector, all, part);
@@ -270,7 +280,7 @@ class unit {
   [[nodiscard]] static payload data_of(const unmap_list& list) { return {.from = payload::place::list, .list = &list}; }
   [[nodiscard]] result<void> discard_one(const extent& part) {
     const unmap_list list = list_of(part);
-    return host_->run(where_, unmap, data_of(list), direction::to_device);
+    return host_->run(where_, unmap, data_of(list), direction::to_device, on_change::end);
   }
 
   static constexpr u32 most_blocks = 32768;  // what the ten-byte commands can say, in whole powers of two
@@ -279,6 +289,7 @@ class unit {
   u64 capacity_ = 0;  // sectors
   u64 swept_ = 0;
   u32 start_ = 0;         // of the device
+  u32 seen_ = 0;          // changes at the device that this unit's facts are newer than
   u32 largest_ = 0;       // bytes in one command, whole blocks
   u32 most_unmapped_ = 0; // blocks in one command
   address where_{};

@@ -288,7 +288,7 @@ TEST_CASE("scsi: less data than asked for is a failure", "[scsi]") {
   r.model.tamper = [&](const scsi_model::request&, scsi_model::reply& said) { said.residual = GENERATE_COPY(1u, 512u, 0xffff'ffffu); };
   std::vector<u8> data(512);
   CHECK(r.unit.read(4, data).error() == errc::io_error);
-  CHECK(r.unit.last_failure().is_short == 1);
+  CHECK(r.unit.last_failure().is_short);
   CHECK(r.unit.write(4, data).error() == errc::io_error);
 }
 

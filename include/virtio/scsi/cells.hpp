@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Where the driver's own parts of requests lie in DMA memory: for each slot of the request queue the command, a list of one extent, and
-// the response; and once, for commands of the driver's own, one of which is out at a time, room for an answer, and a control request for each function.
+// the response; and once, for commands of the driver's own, one of which is out at a time, room for an answer, and a control request for
+// each function.
 // Spec: virtio 1.4, 5.6.6. Layer: scsi.
 #pragma once
 

@@ -73,7 +73,7 @@ class device : public request_face<device<P, T, Q, O>, done> {
                                    const interrupt_vectors& interrupts = {}) {
     constexpr feature_plan plan{.wanted = feature_set{feature::hotplug, feature::change}};
     dma_area area;
-    out_ = 0;
+    commands_out_ = 0;
     for (bool& one : managing_) one = false;
     ++starts_;
     VIRTIO_TRY(requests_.forget(set_, request_queue_number));
@@ -137,7 +137,7 @@ class device : public request_face<device<P, T, Q, O>, done> {
   }
 
   /// How the last command ended whose end a call has taken, in detail.
-  [[nodiscard]] const failure& last_failure() const { return why_; }
+  [[nodiscard]] const failure& last_failure() const { return last_failure_; }
   /// The last UNIT ATTENTION that any command ended with, calls that waited and asked again included; all-zero, there was none.
   [[nodiscard]] const failure& last_attention() const { return attention_; }
 
@@ -227,7 +227,7 @@ class device : public request_face<device<P, T, Q, O>, done> {
     const u16 chain = virtio::detail::smaller(static_cast<u16>(set_[request_queue_number].longest_chain() - 2), O.segments);
     const auto at_least_one = [](u32 value) { return value == 0 ? 1u : value; };
     segments_ = static_cast<u16>(virtio::detail::smaller(u32{chain}, at_least_one(of(config::seg_max))));
-    most_ = static_cast<u16>(virtio::detail::smaller(u32{ring::slots}, at_least_one(of(config::cmd_per_lun))));
+    most_commands_ = static_cast<u16>(virtio::detail::smaller(u32{ring::slots}, at_least_one(of(config::cmd_per_lun))));
     const u32 sectors = of(config::max_sectors);
     largest_ = sectors == 0 ? largest_transfer
                             : virtio::detail::smaller(sectors, largest_transfer / sector_bytes) * sector_bytes;
@@ -245,10 +245,10 @@ class device : public request_face<device<P, T, Q, O>, done> {
 
   // Commands -------------------------------------------------------------------------------------------------------------
 
-  /// Command, data and response become a chain. `exact`: fewer bytes than it asks for are a failure.
+  /// Command, data and response become a chain. Of a program's data fewer bytes than the command asks for are a failure.
   template <class Data>
   [[nodiscard]] result<token> submit(address where, const command& what, const Data& from, direction way, u64 cookie) {
-    if (out_ >= most_) [[unlikely]] return set_.is_up() ? errc::queue_full : errc::not_started;
+    if (commands_out_ >= most_commands_) [[unlikely]] return set_.is_up() ? errc::queue_full : errc::not_started;
     VIRTIO_TRY_ASSIGN(const u16 slot, requests_.reserve(set_));
     segment room[longest_list];
     segments chain{room};
@@ -262,9 +262,9 @@ class device : public request_face<device<P, T, Q, O>, done> {
     if (!is_read) append_response(chain, slot);
     cells_.write(slot, where, what);
     who_[slot] = where;
-    exact_[slot] = maps(from);
+    has_user_data_[slot] = maps(from);
     const result<token> staged = requests_.stage(set_, slot, chain, first, pieces, cookie);
-    if (staged) [[likely]] ++out_;
+    if (staged) [[likely]] ++commands_out_;
     return staged;
   }
   using command_bytes = u8[__builtin_offsetof(command_cells<byte_order::little>, cdb) + cdb_bytes];
@@ -275,37 +275,40 @@ class device : public request_face<device<P, T, Q, O>, done> {
   template <class Range>
   [[nodiscard]] static bool maps(const scatter<Range>&) { return true; }
 
+  /// The driver's own pieces that follow the data, of a command and a response, when `first` of them come ahead of it.
+  [[nodiscard]] static constexpr u16 behind(u16 first) { return static_cast<u16>(2 - first); }
   template <class Range>
   [[nodiscard]] result<void> add(segments& chain, u16 first, u16, const scatter<Range>& from, direction way) const {
-    return requests_.add(set_, chain, first, static_cast<u16>(2 - first), from, way);
+    return requests_.add(set_, chain, first, behind(first), from, way);
   }
   [[nodiscard]] result<void> add(segments& chain, u16 first, u16 slot, const payload& from, direction way) const {
-    if (from.from == payload::place::user) return requests_.add(set_, chain, first, static_cast<u16>(2 - first), from.user, way);
-    if (from.from == payload::place::list) cells_.write_list(slot, *from.list);
-    chain.append(from.from == payload::place::list ? cells_.list_at(slot) : cells_.room_at(), static_cast<u32>(from.size()), way);
+    if (from.from == payload::place::user) return requests_.add(set_, chain, first, behind(first), from.user, way);
+    const bool is_list = from.from == payload::place::list;
+    if (is_list) cells_.write_list(slot, *from.list);
+    chain.append(is_list ? cells_.list_at(slot) : cells_.room_at(), static_cast<u32>(from.size()), way);
     return {};
   }
 
   /// Takes a command's response and lets its slot go.
   [[nodiscard]] errc finish(const answer& ended) {
     errc how = ended.error;
-    why_ = failure{};
+    last_failure_ = failure{};
     if (how == errc::ok) {
       u32 residual = 0;
-      why_ = cells_.template fetch<barriers>(ended.what.which.slot, sense_bytes, residual);
-      why_.is_short = exact_[ended.what.which.slot] && residual != 0;
-      how = error_of(why_);
-      if (why_.sense.key == sense_key::unit_attention) attention_ = why_;
-      if (is_change(why_)) changed_[changes_++ % changes_kept] = who_[ended.what.which.slot];
+      last_failure_ = cells_.template fetch<barriers>(ended.what.which.slot, sense_bytes, residual);
+      last_failure_.is_short = has_user_data_[ended.what.which.slot] && residual != 0;
+      how = error_of(last_failure_);
+      if (last_failure_.sense.key == sense_key::unit_attention) attention_ = last_failure_;
+      if (is_change(last_failure_)) changed_[changes_++ % changes_kept] = who_[ended.what.which.slot];
     }
     requests_.finish(set_, ended, how == errc::ok ? 0xffffffffu : 0);
-    --out_;
+    --commands_out_;
     return how;
   }
   [[nodiscard]] result<done> done_of(errc got, const answer& ended) {
     if (got != errc::ok) return got;
     const errc how = finish(ended);
-    return done{ended.what.which, ended.what.cookie, how, why_};
+    return done{ended.what.which, ended.what.cookie, how, last_failure_};
   }
 
   /// Waits for a command's end, and aborts it when that takes too long.
@@ -370,14 +373,14 @@ class device : public request_face<device<P, T, Q, O>, done> {
   }
   enum class step : u8 { end, again, later };
   [[nodiscard]] step next_step(errc how, on_change then) const {
-    if (how == errc::canceled && why_.response == response::reset) return step::again;
+    if (how == errc::canceled && last_failure_.response == response::reset) return step::again;
     if (how != errc::not_ready) return step::end;
-    if (then == on_change::end && is_change(why_)) return step::end;
+    if (then == on_change::end && is_change(last_failure_)) return step::end;
     // It says what has happened, once for each thing, and does the command next time.
-    if (why_.sense.key == sense_key::unit_attention) return step::again;
+    if (last_failure_.sense.key == sense_key::unit_attention) return step::again;
     // Without a medium, or not started: no waiting changes that. BUSY has no sense data.
-    const bool becomes_ready = why_.sense == sense{sense_key::not_ready, 0x04, 0x01};
-    return why_.sense.key != sense_key::not_ready || becomes_ready ? step::later : step::end;
+    const bool becomes_ready = last_failure_.sense == sense{sense_key::not_ready, 0x04, 0x01};
+    return last_failure_.sense.key != sense_key::not_ready || becomes_ready ? step::later : step::end;
   }
 
   /// A question of the driver's own. `answered` has what came, and zeroes where nothing did.
@@ -502,18 +505,18 @@ class device : public request_face<device<P, T, Q, O>, done> {
   u32 largest_ = 0;   // bytes in one command, by the host's word
   u32 starts_ = 0;
   u16 segments_ = 0;  // in one command
-  u16 most_ = 0;      // commands at once, of all units together: no unit has more than it may then
-  u16 out_ = 0;       // commands that are staged or in flight, or whose end was not taken
+  u16 most_commands_ = 0;  // at once, of all units together: no unit has more than it may then
+  u16 commands_out_ = 0;   // staged or in flight, or whose end was not taken
   u16 last_lun_ = 0;
   u8 last_target_ = 0;
   bool managing_[task_functions]{};  // which are out on the control queue
-  failure why_{};
+  failure last_failure_{};
   failure attention_{};
   static constexpr u32 changes_kept = 4;
   u32 changes_ = 0;  // reported by any unit
   address changed_[changes_kept]{};
   address who_[ring::slots]{};
-  bool exact_[ring::slots]{};
+  bool has_user_data_[ring::slots]{};  // the slot's command
   event_pool events_{};
   request_queue<set, O.segments> requests_{};
   set set_{};  // ends in long tables: what is near the start is cheaper to reach

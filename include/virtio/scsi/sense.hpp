@@ -39,7 +39,7 @@ struct failure {
   scsi::response response = scsi::response::ok;
   scsi::status status = scsi::status::good;
   scsi::sense sense{};
-  u8 is_short = 0;  // 1: it succeeded by its own word, and not all of the data went over
+  bool is_short = false;  // it succeeded by its own word, and not all of the data went over
 
   [[nodiscard]] constexpr bool has(sense_key key, u8 asc) const { return sense.key == key && sense.asc == asc; }
 };
@@ -91,7 +91,7 @@ template <class Byte>
   }
   switch (how.status) {
     case status::good:
-    case status::condition_met: return how.is_short != 0 ? errc::io_error : errc::ok;
+    case status::condition_met: return how.is_short ? errc::io_error : errc::ok;
     case status::check_condition: break;
     case status::busy:
     case status::task_set_full: return errc::not_ready;
@@ -99,7 +99,7 @@ template <class Byte>
     default: return errc::io_error;
   }
   switch (how.sense.key) {
-    case sense_key::recovered: return how.is_short != 0 ? errc::io_error : errc::ok;
+    case sense_key::recovered: return how.is_short ? errc::io_error : errc::ok;
     case sense_key::not_ready:
     case sense_key::unit_attention: return errc::not_ready;
     case sense_key::data_protect: return is_write_protection(how.sense) ? errc::read_only : errc::io_error;
@@ -131,7 +131,7 @@ template <class Byte>
   }
   switch (how.status) {
     case status::good:
-    case status::condition_met: return how.is_short != 0 ? "less data went over than was asked for" : "GOOD";
+    case status::condition_met: return how.is_short ? "less data went over than was asked for" : "GOOD";
     case status::check_condition: break;
     case status::busy: return "status BUSY";
     case status::reservation_conflict: return "RESERVATION CONFLICT: the unit is another initiator's";

@@ -19,14 +19,13 @@ class unit {
   /// Finds out what the unit is: its kind, its capacity, whether it may be written to, what it takes in one command. Waits for a unit that
   /// is becoming ready, within the platform's bound. Errors: `not_found`; `wrong_device`, it is no disk; `not_ready`, it has no medium;
   /// `unsupported`, its blocks have fewer than 512 bytes, more than 4,096, or no power of two of them, or one is more than a command
-  /// takes; `out_of_range`, it says to have 2^64 sectors or more; `not_ready` also when it changes meanwhile; as `read`. `last_failure` says more. After an error the unit is not
-  /// open, and its engine is that of `host` all the same.
+  /// takes; `out_of_range`, it says to have 2^64 sectors or more; `not_ready` also when it changes meanwhile; as `read`. `last_failure` says
+  /// more. After an error the unit is not open, and its engine is that of `host` all the same.
   [[nodiscard]] result<void> open(Device& host, address where) {
     *this = unit{};
     host_ = &host;
     VIRTIO_TRY_ASSIGN(const found one, host.inquire(where));
-    if (one.kind != kind::disk && one.kind != kind::cd && one.kind != kind::optical && one.kind != kind::reduced_disk)
-      return errc::wrong_device;
+    if (!is_disk(one.kind) && one.kind != kind::cd && one.kind != kind::optical) return errc::wrong_device;
     unit fresh;
     VIRTIO_TRY(fresh.look(host, one));
     *this = fresh;
@@ -54,18 +53,18 @@ class unit {
   /// Whether the unit takes `discard`.
   [[nodiscard]] bool can_discard() const { return most_unmapped_ != 0; }
 
-  /// Reads and writes any length, as `blk::device` does, to whose contract this adds: a command that takes longer than the platform waits is aborted, and
-  /// `timed_out` is returned with the device running on; where that fails the device is reset. A unit that is not ready, or has something to
-  /// say first (UNIT ATTENTION), is asked again within bounds. But after a report that the medium (28h) or the capacity (2Ah/09h) may have
-  /// changed, all transfers, `flush` and `discard` end with `not_ready` until `refresh` or `open`: a write is not to reach another medium.
-  /// Errors also: `not_ready`, `canceled`, `not_found`, `unsupported` as `error_of` (scsi/sense.hpp) has them.
+  /// Reads and writes any length, as `blk::device` does, to whose contract this adds: a command that takes longer than the platform waits
+  /// is aborted, and `timed_out` is returned with the device running on; where that fails the device is reset. A unit that is not ready, or
+  /// has something to say first (UNIT ATTENTION), is asked again within bounds. But after a report that the medium (28h) or the capacity
+  /// (2Ah/09h) may have changed, all transfers, `flush` and `discard` end with `not_ready` until `refresh` or `open`: a write must not reach
+  /// another medium. Errors also: `not_ready`, `canceled`, `not_found`, `unsupported` as `error_of` (scsi/sense.hpp) has them.
   [[nodiscard]] result<void> read(u64 sector, bytes data) { return move(transfer_way::read, sector, data); }
   [[nodiscard]] result<void> write(u64 sector, const_bytes data) {
     if (is_read_only()) return errc::read_only;
     return move(transfer_way::write, sector, readable(data));
   }
-  /// Makes all writes that have completed stable. Does nothing on a unit without a write cache; one that neither says whether it has one nor
-  /// knows SYNCHRONIZE CACHE has none.
+  /// Makes all writes that have completed stable. Does nothing on a unit without a write cache; one that neither says whether it has one
+  /// nor knows SYNCHRONIZE CACHE has none.
   [[nodiscard]] result<void> flush() {
     VIRTIO_TRY(ready());
     if (!has_write_cache()) return {};

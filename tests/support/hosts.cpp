@@ -21,44 +21,44 @@ void pci_board::place(const host_description& as, device_model& model, u8 slot) 
   as.manners.device.rule(model);
 }
 
-std::unique_ptr<device_model> made_by(const host_description& host, device_type type, device_memory& memory) {
+std::unique_ptr<device_model> made_by(const host_description& monitor, device_type type, device_memory& memory) {
   using namespace virtio::testing;
   switch (type) {
     case device_type::block:
-      if (host.disk) {
-        auto one = std::make_unique<blk_model>(memory, *host.disk);
-        if (host.disk_tells_header_length) one->used_length = 16;
+      if (monitor.disk) {
+        auto one = std::make_unique<blk_model>(memory, *monitor.disk);
+        if (monitor.disk_tells_header_length) one->used_length = 16;
         return one;
       }
       break;
     case device_type::entropy:
-      if (host.entropy) {
-        auto one = std::make_unique<rng_model>(memory, host.entropy->queue_size);
-        one->fills_all = host.entropy->fills_all;
-        one->looks_past_the_newest = host.entropy->looks_past_the_newest;
+      if (monitor.entropy) {
+        auto one = std::make_unique<rng_model>(memory, monitor.entropy->queue_size);
+        one->fills_all = monitor.entropy->fills_all;
+        one->looks_past_the_newest = monitor.entropy->looks_past_the_newest;
         return one;
       }
       break;
     case device_type::balloon:
-      if (host.balloon) {
-        auto one = std::make_unique<balloon_model>(memory, *host.balloon);
-        one->numbers_by_choice = host.balloon_numbers_by_choice;
+      if (monitor.balloon) {
+        auto one = std::make_unique<balloon_model>(memory, *monitor.balloon);
+        one->numbers_by_choice = monitor.balloon_numbers_by_choice;
         return one;
       }
       break;
     case device_type::console:
-      if (host.console) return std::make_unique<console_model>(memory, host.console->offers, host.console->ports);
+      if (monitor.console) return std::make_unique<console_model>(memory, monitor.console->offers, monitor.console->ports);
       break;
     case device_type::network:
-      if (host.net) {
-        auto one = std::make_unique<net_model>(memory, *host.net);
-        one->waits_for_notification = host.net_waits_for_notification;
+      if (monitor.net) {
+        auto one = std::make_unique<net_model>(memory, *monitor.net);
+        one->waits_for_notification = monitor.net_waits_for_notification;
         return one;
       }
       break;
     case device_type::vsock:
-      if (host.sockets) {
-        auto one = std::make_unique<vsock_model>(memory, vsock_options{.host = *host.sockets});
+      if (monitor.sockets) {
+        auto one = std::make_unique<vsock_model>(memory, vsock_options{.host = *monitor.sockets});
         one->ports[5000] = vsock_model::reception::accepts;
         return one;
       }

@@ -20,7 +20,7 @@ inline constexpr device_type driven_types[] = {device_type::block,   device_type
                                                device_type::balloon, device_type::console, device_type::network};
 
 /// The device of this type as the host has it; null: it has none.
-std::unique_ptr<device_model> made_by(const host_description& host, device_type type, device_memory& memory);
+std::unique_ptr<device_model> made_by(const host_description& monitor, device_type type, device_memory& memory);
 
 /// A PCI bus as the drivers of a board with 16-bit writes of configuration space see it: one type of driver for all
 /// hosts.

@@ -48,16 +48,17 @@ TEST_CASE(
   });
 }
 
+constexpr unsigned segmentation[] = {11, 12, 14, 56};  // HOST_TSO4, HOST_TSO6, HOST_UFO, HOST_USO
+
 TEST_CASE(
     "hosts: no frame is sent with a gso_type, whatever segmentation a host offers or does not "
     "[NET-21][NET-23][NET-25][NET-27]",
     "[hosts][net]") {
-  constexpr unsigned host_tso4 = 11, host_tso6 = 12, host_ufo = 14, host_uso = 56;
   on_each_host(device_type::network, [](auto& m) {
     using board = typename std::remove_reference_t<decltype(m)>::board_type;
     auto& model = m.template as<net_model>(device_type::network);
     for (const bool offered : {false, true}) {
-      for (const unsigned bit : {host_tso4, host_tso6, host_ufo, host_uso})
+      for (const unsigned bit : segmentation)
         offered ? model.offer({bit}) : model.withdraw({bit});
       net_on<board> d;
       REQUIRE(d->start(m.platform(), m.where(device_type::network), d.storage(), {}, {{2, 1, 2, 3, 4, 5}}));
@@ -69,7 +70,7 @@ TEST_CASE(
       (void)model.step();
       REQUIRE(model.sent.size() >= 2);
       for (const auto& one : model.sent) CHECK(one.head.gso_type == 0);
-      for (const unsigned bit : {host_tso4, host_tso6, host_ufo, host_uso}) CHECK_FALSE(model.accepted(bit));
+      for (const unsigned bit : segmentation) CHECK_FALSE(model.accepted(bit));
       model.sent.clear();
       REQUIRE(d->hand_off());
     }

@@ -38,10 +38,10 @@ struct old_host : big_endian_device {
     u32 length;
     bool writable;
   };
-  std::vector<piece> chain(usize ring, u16 index) const {
+  std::vector<piece> chain(usize queue, u16 index) const {
     std::vector<piece> all;
     for (bool more = true; more && all.size() < entries;) {
-      const u8* const d = rings[ring].descriptor(index);
+      const u8* const d = rings[queue].descriptor(index);
       const u64 flags = get(d + 12, 2);
       all.push_back({reinterpret_cast<u8*>(get(d, 8)), static_cast<u32>(get(d + 8, 4)), (flags & 2) != 0});
       more = (flags & 1) != 0;

@@ -107,12 +107,12 @@ class balloon_model : public device_model {
   }
 
  private:
-  template <class Counts>
-  void number(Counts counts) {
+  template <class Numbered>
+  void number(Numbered is_numbered) {
     kinds_.clear();
     std::uint16_t next = 2;
     for (const unsigned bit : {stats_vq, free_page_hint, page_reporting})
-      if (counts(bit)) kinds_[next++] = bit;
+      if (is_numbered(bit)) kinds_[next++] = bit;
   }
   static std::size_t count(const std::vector<unsigned>& offered) {
     return static_cast<std::size_t>(std::count_if(offered.begin(), offered.end(), [](unsigned bit) {

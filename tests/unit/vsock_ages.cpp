@@ -100,3 +100,33 @@ TEST_CASE("vsock ages: of clients that were killed and newcomers that wait to be
   REQUIRE(newcomer);
   for (const auto one : killed) CHECK(*s->quiet_for(one) > *s->quiet_for(*newcomer));
 }
+
+TEST_CASE("vsock ages: a CREDIT_UPDATE whose fwd_cnt is not believed is no sign of life either, however often it comes", "[vsock]") {
+  sockets s;
+  s.m.expect_objections = true;
+  REQUIRE(s.begin());
+  const auto one = s.connected();
+  const u32 sent = GENERATE(u32{0}, u32{5000});
+  const u32 beyond = GENERATE(u32{1}, u32{777'777}, u32{0xffff'ff00});
+  CAPTURE(sent, beyond);
+  if (sent != 0) REQUIRE(s.offer(one, pattern(sent)));
+  s.settle();
+  const auto says = [&](u32 allocation, u32 forwarded) {
+    auto p = op::packet(s.flow(one), op::credit_update);
+    p.buf_alloc = allocation;
+    p.fwd_cnt = forwarded;
+    s.model.inject(p);
+    s.settle();
+  };
+  says(s.model.host.buf_alloc, sent);
+  REQUIRE(*s->undelivered(one) == 0);
+  const u32 begin = *s->quiet_for(one);
+  for (u32 i = 0; i < 30; ++i) {
+    says(s.model.host.buf_alloc, sent + beyond);
+    s->tick({.idle = 20});
+  }
+  CHECK(*s->quiet_for(one) == begin + 30);
+  CHECK(s.times(ready::idle) == 1);
+  says(s.model.host.buf_alloc + 1, sent + beyond);  // that much of it is news
+  CHECK(*s->quiet_for(one) == 0);
+}

@@ -22,7 +22,7 @@ class send_window {
   /// such a number is not believed.
   constexpr void heard(u32 allocation, u32 forwarded) {
     allocation_ = allocation;
-    if (forwarded - confirmed_ > sent_ - confirmed_) return;
+    if (!is_believed(forwarded)) return;
     if (forwarded - confirmed_ >= mark_ - confirmed_) {  // what was sent before the mark has been read
       small_before_ = small_since_;
       small_since_ = 0;
@@ -30,9 +30,9 @@ class send_window {
     }
     confirmed_ = forwarded;
   }
-  /// Whether such numbers are others than those of the last packet.
+  /// Whether `heard` would change what is known.
   [[nodiscard]] constexpr bool is_news(u32 allocation, u32 forwarded) const {
-    return allocation != allocation_ || forwarded != confirmed_;
+    return allocation != allocation_ || (forwarded != confirmed_ && is_believed(forwarded));
   }
   /// Whether such a number says that everything that was sent has been read.
   [[nodiscard]] constexpr bool is_all_read(u32 forwarded) const { return forwarded == sent_; }
@@ -58,6 +58,8 @@ class send_window {
   }
 
  private:
+  [[nodiscard]] constexpr bool is_believed(u32 forwarded) const { return forwarded - confirmed_ <= sent_ - confirmed_; }
+
   u32 allocation_ = 0;
   u32 sent_ = 0;
   u32 confirmed_ = 0;
@@ -101,8 +103,8 @@ class receive_window {
   u32 consumed_ = 0;
 };
 
-/// Receive memory that all connections share, counted in packets. Each connection is sure of one; what a connection is promised
-/// beyond that comes from here, at most half of what is left, rounded up: all but the last packet leaves something for the next.
+/// Receive memory that all connections share, counted in packets. Each connection is sure of one packet; what it is promised beyond
+/// that comes from here, at most half of what is left, rounded up. So while two packets or more are left, the next one gets some.
 class receive_budget {
  public:
   constexpr void start(u32 packets) { free_ = packets; }

@@ -238,3 +238,36 @@ TEST_CASE("vsock crowd: a listener can have any port, and who waits there is kno
   CHECK(s->next_peer(1).error() == errc::not_found);
   CHECK(s->try_accept(*here));
 }
+
+TEST_CASE("vsock crowd: try_connect finds the places of limits::outgoing at once, however many are being closed", "[vsock]") {
+  constexpr vsock::limits crowd{.connections = 60, .outgoing = 3, .receive_packet = 4096, .receive_buffer = 4096};
+  const u32 delivered = GENERATE(u32{0}, u32{2}, u32{3}, u32{4}, u32{10});
+  const bool is_last = GENERATE(false, true);  // those that have delivered everything were closed last, else first
+  CAPTURE(delivered, is_last);
+  rig::basic_sockets<crowd> s;
+  REQUIRE(s.begin());
+  REQUIRE(s->listen(7, 60));
+  std::vector<vsock::socket> all;
+  for (u32 i = 0; i < 56; ++i) all.push_back(s.connected());
+  for (u32 i = 0; i < 56; ++i) {
+    s.end(all[i]).answers_shutdown = s.end(all[i]).reads = false;
+    const bool delivers = is_last ? i >= 56 - delivered : i < delivered;
+    if (!delivers) REQUIRE(s.offer(all[i], pattern(100)));
+    s.settle();
+  }
+  for (const auto one : all) REQUIRE(s->close(one));
+  s.settle();
+  u32 admitted = 0;
+  for (u32 i = 0; i < 30; ++i) {
+    const auto f = s.model.connect(7, 100 + i);
+    s.settle();
+    admitted += s.model.is_open(f);
+  }
+  CHECK(admitted == 1 + delivered);  // 4 places are free, and these are as good as that
+  for (u32 i = 0; i < 3; ++i) {
+    CAPTURE(i);
+    CHECK(s->try_connect({vsock::host_cid, open_port}));
+    s.settle();
+  }
+  CHECK(s->try_connect({vsock::host_cid, open_port}).error() == errc::table_full);
+}

@@ -35,16 +35,27 @@ class exchange : public sender<P, T, Q, L> {
   /// does without its peer's agreement which has delivered everything. Its RST waits with those to strangers, so that its place is
   /// free at once. The others are asked how much they have read: some hosts never say it by themselves (vhost-device-vsock).
   [[nodiscard, gnu::cold, gnu::noinline]] bool make_place(u32 local_port, address peer) {
-    if (!table.takes(local_port, peer) || !has_room_for_reply()) return false;
-    constexpr u16 most_looks = 16;  // a flood of requests costs no more, and all have their turn
-    for (u16 looks = 0; looks < most_looks && !closing_.empty(); ++looks) {
-      const u16 one = closing_.first();
-      const connection& c = table[one];
+    if (!table.takes(local_port, peer) || !has_room_for_reply() || !leads_with_delivered(1)) return false;
+    const u16 one = closing_.first();
+    const connection& c = table[one];
+    replies.add(c.local_port, c.peer, static_cast<u16>(kind_of(c)));
+    release(one);
+    return true;
+  }
+  /// Whether `n` connections that have delivered everything lead the line of those that are being closed, once others were put behind.
+  [[nodiscard, gnu::cold, gnu::noinline]] bool leads_with_delivered(u32 n) {
+    u32 most_others = 16;  // a flood of requests costs no more, and all have their turn
+    u32 found = 0;
+    u16 next = static_cast<u16>(closing_.first_and_one());
+    while (next != 0) {
+      const u16 one = static_cast<u16>(next - 1);
+      connection& c = table[one];
+      next = c.in_line.next;
       if (is_delivered(c)) {
-        replies.add(c.local_port, c.peer, static_cast<u16>(kind_of(c)));
-        release(one);
-        return true;
+        if (++found == n) return true;
+        continue;
       }
+      if (most_others-- == 0) return false;
       closing_.remove(all(), one);
       closing_.push(all(), one);
       if (c.out.unconfirmed() != 0) ask_for_credit(one);
@@ -55,12 +66,11 @@ class exchange : public sender<P, T, Q, L> {
   [[nodiscard]] static bool is_delivered(const connection& c) {
     return c.gathered.empty() && !c.owed.has(debt::shutdown) && c.out.unconfirmed() == 0;
   }
-  /// Whether the places that are left are not for one more that waits to be accepted: the program must be able to connect.
+  /// Whether the places that are left are not for one more that waits to be accepted: the program must be able to connect. A place that
+  /// `make_place` would free at once is as good as a free one.
   [[nodiscard]] bool keeps_last_places() {
     if (listeners.waiting() == 0 || table.unused() > L.outgoing) return false;
-    u32 free = table.unused();  // or as good as
-    closing_.for_each(all(), [&](u16 one) { free += is_delivered(table[one]); });
-    return free <= L.outgoing;
+    return !leads_with_delivered(L.outgoing + 1u - table.unused());
   }
 
   // Age ------------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ namespace virtio::vsock {
 /// Choices that change a driver's layout. Nothing grows at run time; whoever finds a table full is told so by name.
 struct limits {
   u16 connections = 8;         // at once, those that are being closed included
-  u16 outgoing = 1;            // of them, places that a newcomer does not get while another waits to be accepted: try_connect does
+  u16 outgoing = 1;            // of them, places kept free for try_connect while any connection waits to be accepted
   u16 listeners = 4;
   u16 replies = 16;            // resets to strangers that wait for room in the transmit queue
   u32 receive_packet = 4096;   // bytes of payload in one receive buffer, a power of two

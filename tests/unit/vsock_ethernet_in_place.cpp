@@ -237,3 +237,90 @@ TEST_CASE("vsock: messages are neither looked at nor skipped as a stream", "[vso
   CHECK(e.d->peek(*s).size() == 0);
   CHECK(e.d->peek_first(*s).empty());
 }
+
+TEST_CASE("ethernet link: a frame that is shown stays as it is until the callback returns, whatever that does to the connection", "[vsock]") {
+  using narrow = rig::basic_ethernet<vsock::limits{.connections = 2, .receive_packet = 4096, .receive_buffer = 8192, .pieces = 8}>;
+  enum class deed { abort, close_socket, close_link, peer_resets };
+  const auto what = GENERATE(deed::abort, deed::close_socket, deed::close_link, deed::peer_resets);
+  const auto answer = GENERATE(after_look::done, after_look::keep);
+  const bool is_cut = GENERATE(false, true);  // the frame lies in two buffers
+  CAPTURE(static_cast<int>(what), answer == after_look::keep, is_cut);
+  narrow e;
+  e.up();
+  const auto other = e.connected();
+  const auto in_front = framed(some_frame(1400, 1));
+  if (is_cut) e.feed(join(in_front, in_front));
+  const auto frame = some_frame(1500, 3);
+  e.feed(framed(frame));
+  if (is_cut) {
+    CHECK(e.link.receive_with([](const net::frame&) { return after_look::done; }));
+    CHECK(e.link.receive_with([](const net::frame&) { return after_look::done; }));
+  }
+  const auto got = e.link.receive_with([&](const net::frame& f) {
+    CHECK(bytes_of(f) == frame);
+    const auto mine = e.link.id();
+    switch (what) {
+      case deed::abort: REQUIRE(e.d->abort(mine)); break;
+      case deed::close_socket: REQUIRE(e.d->close(mine)); break;
+      case deed::close_link: e.link.close(); break;
+      case deed::peer_resets: e.model.say(e.flow(), op::reset); break;
+    }
+    const auto flow = static_cast<narrow::base&>(e).flow(other);
+    for (int i = 0; i < 40; ++i) {
+      e.model.send(flow, std::vector<u8>(3000, 0xee));
+      e.model.settle();
+      (void)e.d->poll([](const vsock::event&) {});
+      e.model.settle();
+      (void)e.drained(other, 8192);
+    }
+    CHECK((bytes_of(f) == frame));
+    return answer;
+  });
+  const bool is_gone = what == deed::abort || what == deed::close_socket;
+  CHECK(got.error() == (is_gone && answer == after_look::keep ? errc::canceled : errc::ok));
+  // And no buffer is lost by that.
+  const auto flow = static_cast<narrow::base&>(e).flow(other);
+  for (u8 i = 0; i < 40; ++i) {
+    e.model.send(flow, std::vector<u8>(3000, i));
+    e.model.settle();
+    (void)e.d->poll([](const vsock::event&) {});
+    e.model.settle();
+    CHECK((e.drained(other, 8192).first == std::vector<u8>(3000, i)));
+  }
+}
+
+TEST_CASE("vsock in place: no buffer of a connection that ends goes to the device before the outermost end_look", "[vsock]") {
+  rig::basic_sockets<vsock::limits{.connections = 2, .receive_packet = 4096, .receive_buffer = 4096}> s;
+  REQUIRE(s.begin());
+  const auto one = s.connected(), other = s.connected();
+  const auto data = pattern(3000);
+  s.model.send(s.flow(one), data);
+  s.settle();
+  const const_bytes here = s.d->peek_first(one);
+  REQUIRE(here.size() == 3000);
+  const auto is_same = [&] { return std::vector<u8>(here.data(), here.data() + here.size()) == data; };
+  // The buffers of the other connection come back meanwhile.
+  const auto others = [&] {
+    for (u32 i = 0; i < 1000; ++i) {
+      s.model.send(s.flow(other), std::vector<u8>(3000, 0xee));
+      s.settle();
+      CHECK(s.drained(other, 8192).first.size() == 3000);
+      s.settle();
+    }
+  };
+  s.d->begin_look();
+  s.d->begin_look();
+  s.d->end_look();
+  CHECK(is_same());
+  s.d->begin_look();
+  SECTION("aborted") { REQUIRE(s.d->abort(one)); }
+  SECTION("closed") { REQUIRE(s.d->close(one)); }
+  others();
+  CHECK(is_same());
+  s.d->end_look();
+  others();
+  CHECK(is_same());
+  s.d->end_look();
+  others();
+  CHECK_FALSE(is_same());  // it is in use again
+}

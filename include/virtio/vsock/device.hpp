@@ -323,6 +323,10 @@ class device {
     if (!one || all_.table[*one].received.empty() || (L.messages && all_.table[*one].messages)) return {};
     return all_.unread.first(all_.table[*one], all_.queues.received);
   }
+  /// Until `end_look`, what `peek` has shown stays as it is although its connection is closed or aborted: its buffers go to the device
+  /// after that. What the program itself reads or skips does not. May be nested; not over `start`, `reset` and `hand_off`.
+  void begin_look() { all_.unread.begin_look(); }
+  void end_look() { all_.unread.end_look(all_.queues.received); }
   /// The program is done with the first `size` bytes. The peer hears of room when half its window would open: a program that leaves the
   /// beginning of something longer than that unread waits for ever (`receive_with` does not). Errors: `invalid_argument`, there are not so
   /// many bytes, or on messages; `stale_handle`.
@@ -337,8 +341,8 @@ class device {
 
   /// Takes the first piece of what has arrived out of the stream, where it is; the program holds it until `give_back`, even when the
   /// connection is gone, or the device failed, but no longer than to the next `start`, or a `reset` or `hand_off` that succeeds. The
-  /// peer's window counts it as unread until then, unless `how` says otherwise. Errors: as `try_receive`; `table_full`, `limits::pieces` are
-  /// held; `in_use`, inside the callback of `receive_with`; `unsupported`, there is no room for any.
+  /// peer's window counts it as unread until then, unless `how` says otherwise. Errors: as `try_receive`; `table_full`, `limits::pieces`
+  /// are held; `in_use`, inside the callback of `receive_with`; `unsupported`, there is no room for any.
   [[nodiscard]] result<piece> try_take(socket which, holding how = holding::in_window) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     connection& c = all_.table[one];
@@ -507,16 +511,15 @@ class device {
   /// those that are too old says `most`. A client that crashed looks like one that has nothing to say: `probe` tells them apart.
   /// Cost: a look at each place.
   void tick(const ages& most) { all_.tick(most); }
-  /// Ticks since the peer's last packet. An answer to a question of the driver's own for room does not count when it says nothing new: a
-  /// host may give it whose program is gone. Errors: `stale_handle`.
+  /// Ticks since the peer's last sign of life: any packet but a CREDIT_UPDATE that says nothing new. A host answers the driver's own
+  /// questions for room so even when its program is gone; the answer to `probe` counts. Errors: `stale_handle`.
   [[nodiscard]] result<u32> quiet_for(socket which) const {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     return all_.quiet_for(all_.table[one]);
   }
   /// Asks the peer for a sign of life, a CREDIT_UPDATE: `quiet_for` is 0 when it has come. A host that does not know the connection any
-  /// more says RST, or nothing (vhost-device-vsock, which still answers for a client that was killed with data on its way to it); and there
-  /// are hosts that end one by this. Errors: `not_ready` while connecting; why
-  /// the connection ended; `stale_handle`.
+  /// more answers RST, or nothing (vhost-device-vsock, which still answers for a client that was killed with data on its way to it).
+  /// Some hosts end the connection. Errors: `not_ready` while connecting; why the connection ended; `stale_handle`.
   [[nodiscard]] result<void> probe(socket which) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     if (all_.table[one].now == state::connecting) return errc::not_ready;

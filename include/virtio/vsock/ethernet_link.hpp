@@ -60,7 +60,8 @@ class ethernet_link {
   /// `limits::pieces` for all the buffers that it can lie in.
   static constexpr u32 largest_mtu = [] {
     u32 mtu = virtio::detail::smaller(u32{65535}, bounds.sure_window() / 2 - most_prefix_bytes) - longest_frame(0);
-    if (buffers_for(mtu) > bounds.pieces) mtu = ((bounds.pieces - 4u) / 2 + 1) * bounds.receive_packet - longest_frame(0) - most_prefix_bytes;
+    if (buffers_for(mtu) > bounds.pieces)
+      mtu = ((bounds.pieces - 4u) / 2 + 1) * bounds.receive_packet - longest_frame(0) - most_prefix_bytes;
     return mtu;
   }();
 
@@ -105,12 +106,12 @@ class ethernet_link {
     return {how_.mtu, most_pieces - 1, most_kept_, {}};
   }
   [[nodiscard]] net::link_state state() const { return now_ == phase::up ? net::link_state::up : net::link_state::down; }
-  /// Why the link went down last, or did not come up: what `vsock::device` says of the connection; `peer_silent`, it did not answer in time;
-  /// `out_of_range`, a length that no frame has; the device's. `ok`: it never did.
+  /// Why the link went down last, or did not come up: what `vsock::device` says of the connection; `peer_silent`, it did not answer in
+  /// time; `out_of_range`, a length that no frame has; the device's. `ok`: it never did.
   [[nodiscard]] errc why() const { return why_; }
   /// How often it came up. When the number has grown, the stack's leases and peers may be out of date.
   [[nodiscard]] u32 times_up() const { return times_up_; }
-  /// The stream's name at the device; of no connection between two attempts.
+  /// The stream's name at the device; of no connection between two attempts. The program may look at the stream and end it, but not read.
   [[nodiscard]] socket id() const { return socket_; }
 
   /// Moves packets, and calls `tell(event)` for what happened to other connections of the device, and to listeners. Else as the concept
@@ -178,8 +179,9 @@ class ethernet_link {
   }
 
   /// Shows the next frame. What came before the link went down is still shown until it connects again. A frame is not shown before there
-  /// are pieces for all its buffers, in case that it is kept. Errors also: `in_use`, inside the callback of itself, or that one has started the
-  /// link; `canceled`, it has ended the connection at the device: the frame is not kept.
+  /// are pieces for all its buffers, in case that it is kept. Errors also: `in_use`, the call comes from inside a callback that is shown
+  /// bytes of the stream, or `look` has started the link; `canceled`, `look` said `keep`, but has ended the connection at the device, or
+  /// used up the pieces: the frame is not kept.
   template <class F>
     requires requires(F& look, const net::frame& f) { { look(f) } -> same_as<net::after_look>; }
   [[nodiscard]] result<void> receive_with(F&& look) {
@@ -198,8 +200,11 @@ class ethernet_link {
     shown.pieces = {shown_, next.parts};
     shown.size = next.size;
     shown.name = {name, names_[name].generation + 1};
+    Sockets& sockets = *sockets_;
+    sockets.begin_look();  // the callback may end the connection: its buffers must not go to the device meanwhile
     is_showing_ = true;
     const net::after_look what = look(static_cast<const net::frame&>(shown));
+    sockets.end_look();
     if (!is_showing_) return errc::in_use;
     is_showing_ = false;
     const bool is_kept = what == net::after_look::keep && keep(name, next.size);

@@ -126,6 +126,7 @@ class inbox {
   /// Nothing has arrived, and each connection's first packet is spoken for.
   void start() {
     budget_.start(shared);
+    held_back_ = {};
     ++starts_;
   }
 
@@ -251,6 +252,7 @@ class inbox {
   void discard(connection& c, Pool& pool) {
     c.whole_messages = 0;
     count_taken(c, c.taken);
+    if (looks_ != 0) [[unlikely]] hold_back(c, pool);
     while (!c.received.empty()) consume(c, pool, static_cast<u32>(first(c, pool).size()));
   }
 
@@ -276,8 +278,25 @@ class inbox {
     take_back(c, pool, shown);
     return false;
   }
+  /// Until the end of this, and of all others, buffers that are dropped stay as they are.
+  void begin_look() { ++looks_; }
+  void end_look(Pool& pool) {
+    --looks_;
+    if (!held_back_.empty()) [[unlikely]] give_back_held(pool);
+  }
 
  private:
+  [[gnu::cold, gnu::noinline]] void give_back_held(Pool& pool) {
+    while (looks_ == 0 && !held_back_.empty()) pool.give_back(held_back_.pop(pool));
+  }
+  /// What is unread is dropped, and its buffers stay; so do those that are shown, by themselves.
+  [[gnu::cold, gnu::noinline]] void hold_back(connection& c, Pool& pool) {
+    while (c.shown_up_to.is_none() && !c.received.empty()) {
+      count_read(c, filled(c.received.first()) - c.read_up_to);
+      c.read_up_to = 0;
+      held_back_.push(pool, c.received.pop(pool));
+    }
+  }
   [[gnu::cold]] void take_back(connection* c, Pool& pool, const display& shown) {
     if (shown.start != starts_) return;  // all buffers have been taken back
     buffer_index unread{};
@@ -332,6 +351,8 @@ class inbox {
   u32 starts_ = 0;
   u32 filled_[Pool::count]{};
   VIRTIO_EMPTY_MEMBER borders<Pool::count, L.receive_packet, L.messages> borders_{};
+  u32 looks_ = 0;
+  buffer_list held_back_{};  // during those
 };
 
 }  // namespace virtio::vsock::detail

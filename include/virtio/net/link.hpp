@@ -2,9 +2,9 @@
 // A link: what an IP stack needs from a network device. `net::device` is one, over a virtio network card;
 // `vsock::ethernet_link` is another, over one stream of a socket device.
 //
-// A stack asks `facts()` what the link can do, hands out frames with `try_send`, and takes those that have arrived with `receive_with`, which
-// shows each where it lies. What it cannot finish there it keeps, and gives back later. A class that has a link and is one itself comes
-// between: filters.hpp has one that shows every frame to a function, and one that loses and spoils some.
+// A stack asks `facts()` what the link can do, hands out frames with `try_send`, and takes those that have arrived with
+// `receive_with`, which shows each where it lies. What it cannot finish there it keeps, and gives back later. A class that has a link
+// and is one itself comes between: filters.hpp has one that shows every frame to a function, and one that loses and spoils some.
 //
 // Frames are Ethernet II without the frame check sequence. Layer: net (may include platform, base).
 #pragma once
@@ -64,8 +64,9 @@ struct kept_frame {
   [[nodiscard]] friend constexpr bool operator==(const kept_frame&, const kept_frame&) = default;
 };
 
-/// A received frame, where it lies: in memory that the host can write to as well. One that lies may change it meanwhile: look at each byte
-/// once, or copy first. `pieces` are on the link's stack, their bytes stay where they are.
+/// A received frame, where it lies: in memory that the host can write to as well. A hostile host may change it meanwhile: look at each
+/// byte once, or copy first. The array `pieces` belongs to the link and is valid until the callback returns; the bytes stay where they are,
+/// those of a frame that is kept until `give_back`.
 struct frame {
   scatter<const_bytes> pieces{};
   u32 size = 0;                  // of all pieces
@@ -98,11 +99,11 @@ enum class after_look : u8 {
 ///     changed: look at `state`, and receive. Errors: those of the device, which is down then;
 ///  3. `try_send(pieces, compute)` takes a frame to send, all of it or nothing. It is copied, or the device is done with it, or it lies in
 ///     memory of the link: the caller's memory is its own again. Errors: `queue_full`, no room now, and `poll` makes some; `not_ready`, the
-///     link is down; `too_long` beyond the MTU; `invalid_argument` below 14 bytes, or a checksum that the link does not compute, or that does
-///     not lie in the frame; `too_many_pieces`;
+///     link is down; `too_long` beyond the MTU; `invalid_argument` below 14 bytes, or a checksum that the link does not compute, or that
+///     does not lie in the frame; `too_many_pieces`;
 ///  4. `flush()` shows the device what was taken to send, where `try_send` has not; no more than a doorbell;
-///  5. `receive_with(look)` shows the frame that has waited longest, by `look(const frame&)`, which gives an `after_look` and may send, but not
-///     receive, start or reset. Errors: `not_ready`, none is there;
+///  5. `receive_with(look)` shows the frame that has waited longest, by `look(const frame&)`, which gives an `after_look` and may send,
+///     but not receive, start or reset. Errors: `not_ready`, none is there;
 ///  6. `give_back(name)` ends the keeping of one. Errors: `stale_handle`;
 ///  7. `wait_until(why, done, give_up)` polls until `done()`, sleeping where the platform does. Errors: `peer_silent`, `canceled`, as
 ///     `vsock::device::wait_until`;

@@ -41,7 +41,7 @@ struct limits {
 /// How old what waits for a peer may get, in calls of `device::tick`. 0: as old as it likes.
 struct ages {
   u32 connecting = 0;  // then it ends as `peer_silent`
-  u32 closing = 0;     // since `close`, or the peer's last packet; then it is reset
+  u32 closing = 0;     // since `close`, or the peer's last sign of life (`quiet_for`); then it is reset
   u32 idle = 0;        // `ready::idle` is told, and again after as many more
 };
 

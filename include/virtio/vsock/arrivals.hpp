@@ -17,7 +17,7 @@ class arrivals {
 
   /// Everything that can be done now: sent buffers come back, events and packets are taken, buffers go to the device, and what is
   /// owed is sent. Errors: `device_misbehaved` once, and all connections have ended then; `not_started`.
-  [[nodiscard]] errc move_packets() {
+  [[nodiscard]] VIRTIO_NOINLINE_FOR_SIZE errc move_packets() {
     if (!all_.life().is_up()) return errc::not_started;
     came_ = false;
     errc got = all_.queues.collect(came_);
@@ -94,7 +94,7 @@ class arrivals {
   }
 
   // `one` is the index of `c`: both are handed on, since every look into the table costs as much as a step of this.
-  [[nodiscard]] bool hear(connection& c, u16 one, const arrival& in) {
+  [[nodiscard]] VIRTIO_NOINLINE_FOR_SIZE bool hear(connection& c, u16 one, const arrival& in) {
     const packet& p = in.header;
     const op what = static_cast<op>(p.what);
     // Almost all are of an established connection, and do not end it.

@@ -133,7 +133,7 @@ class ethernet_link {
     return poll([](const event&) {});
   }
   /// What `poll` does but moving packets: for a program that polls the device itself. True: `state` has changed.
-  bool step() {
+  VIRTIO_NOINLINE_FOR_SIZE bool step() {
     if (now_ == phase::up) [[likely]] {
       if (const auto open = sockets_->state_of(socket_); !open) return lose(open.error());
       return at_ != never && !is_showing_ && is_due() && doubt();
@@ -317,7 +317,7 @@ class ethernet_link {
     return true;
   }
   /// Down, and the next attempt after a pause. What has come already can be received until then.
-  bool lose(errc why) {
+  VIRTIO_NOINLINE_FOR_SIZE bool lose(errc why) {
     const bool was_up = now_ == phase::up;
     why_ = why;
     pause_ = pause_ == 0 ? how_.first_pause : virtio::detail::smaller(virtio::detail::smaller(pause_, u32{1} << 30) * 2, how_.most_pause);
@@ -326,7 +326,7 @@ class ethernet_link {
     return was_up;
   }
   /// The connection is over at once, with what has come and was not shown.
-  void drop() {
+  VIRTIO_NOINLINE_FOR_SIZE void drop() {
     if (is_named()) (void)sockets_->abort(socket_);
     socket_ = {};
     forget_queue();
@@ -489,7 +489,7 @@ class ethernet_link {
     }
   }
   /// The first buffer leaves the queue: how many bytes it had.
-  u32 pop() {
+  VIRTIO_NOINLINE_FOR_SIZE u32 pop() {
     const u16 one = first_;
     part& gone = parts_[one - 1];
     const u32 size = static_cast<u32>(gone.held.data.size());
@@ -498,7 +498,7 @@ class ethernet_link {
     if (gone.frames == 0) (void)release(one);
     return size;
   }
-  result<void> release(u16 one) {
+  VIRTIO_NOINLINE_FOR_SIZE result<void> release(u16 one) {
     part& gone = parts_[one - 1];
     gone.next = free_parts_;
     free_parts_ = one;

@@ -171,7 +171,7 @@ class exchange : public sender<P, T, Q, L> {
     owe(one, debt::credit);
     send_owed();
   }
-  [[nodiscard]] bool wants_telling(const connection& c) const {
+  [[nodiscard]] VIRTIO_NOINLINE_FOR_SIZE bool wants_telling(const connection& c) const {
     const u32 wanted = unread.wanted_window(c), gain = c.in.gain(wanted);
     if constexpr (L.pieces != 0) return gain != 0 && gain >= (wanted - virtio::detail::smaller(c.taken, wanted) + 1) / 2;
     return gain >= (wanted + 1) / 2;

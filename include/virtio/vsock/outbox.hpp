@@ -85,7 +85,7 @@ class outbox {
   }
   /// Whether what it has gathered, or would, is little, and its peer has far too many small packets to read already: one that counts
   /// packets ends such a connection.
-  [[nodiscard]] static bool is_slow(const connection& c) {
+  [[nodiscard]] VIRTIO_NOINLINE_FOR_SIZE static bool is_slow(const connection& c) {
     return !c.messages && c.gathered_bytes < send_window::small && c.out.is_overcrowded();
   }
   /// Whether connections of that kind hold as many buffers as they may.
@@ -224,7 +224,7 @@ class outbox {
     for_credit_.push(all, one);
     return true;
   }
-  void stop_waiting(connection* all, u16 one) {
+  VIRTIO_NOINLINE_FOR_SIZE void stop_waiting(connection* all, u16 one) {
     if (all[one].awaits_credit) for_credit_.remove(all, one);
     else waiting_.remove(all, one);
     all[one].awaits_credit = false;

@@ -49,7 +49,7 @@ class sender : public connections<P, T, Q, L> {
     if (!pay(c, debt::credit_request, op::credit_request)) return false;
     return pay(c, debt::credit, op::credit_update);
   }
-  [[nodiscard]] bool pay(connection& c, debt which, op what, u32 flags = 0) {
+  [[nodiscard]] VIRTIO_NOINLINE_FOR_SIZE bool pay(connection& c, debt which, op what, u32 flags = 0) {
     if (!c.owed.has(which)) return true;
     if (!queues.send(header(c, what, 0, flags))) return false;
     c.owed -= which;

@@ -76,9 +76,8 @@ TEST_CASE("hosts: entropy fills a buffer with what the device wrote and nothing 
 }
 
 TEST_CASE(
-    "hosts: of Android's crosvm 1042, 1044, 1045 and 1053 are usable, and its console and network card, by rule and "
-    "whatever their "
-    "class, length and address",
+    "hosts: of Android's crosvm 1042, 1044, 1045 and 1053 are usable, and its console and network card, by rule, "
+    "of any class, length and address",
     "[hosts][pci]") {
   const auto crosvm = host_description::crosvm();
   host_machine<pci_board> m{crosvm};

@@ -243,7 +243,7 @@ TEST_CASE("machine tree: a PCI host that the processor does not reach is left ou
   }
 }
 
-TEST_CASE("machine tree: whatever a tree says, nothing outside of it is read, and everything ends", "[boot][hostile]") {
+TEST_CASE("machine tree: of a tree with any content nothing outside is read, and every call returns", "[boot][hostile]") {
   std::mt19937 random{2026};
   std::size_t devices = 0;
   for (const char* name : {"crosvm-protected", "avf-protected", "firecracker", "soc"}) {

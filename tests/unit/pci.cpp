@@ -34,7 +34,7 @@ u8 cap(fake_function& f, int type) { return f.capability(0x09, type); }
 
 }  // namespace
 
-TEST_CASE("pci ids: the whole modern range by rule, whatever the revision and the subsystem [PCI-01][PCI-03][PCI-04]", "[pci]") {
+TEST_CASE("pci ids: the whole modern range by rule, of any revision and subsystem [PCI-01][PCI-03][PCI-04]", "[pci]") {
   for (u32 device = 0; device < 0x10000; ++device) {
     const auto m = pci::match_ids(ids(0x1af4, static_cast<u16>(device), 0x1100, static_cast<u8>(device)));
     if (device < 0x1000 || device > 0x107f) CHECK(m.why == verdict::id_outside_ranges);

@@ -145,18 +145,18 @@ def judge(guest, one, monitor):
         yield "the disk is not as it must be"
 
 
-def main(arguments):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(arguments, about, monitor, all_guests, script_and_files):
+    """What a monitor's script does: the status to end with. `about` is what it says of itself."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tree", type=pathlib.Path, help="where the guests were built (default: where tools/test does)",
                         default=matrix.BUILDS["x86_64"])
     options = parser.parse_args(arguments)
     why = inner.missing("7.2")
-    if not why and not os.environ.get("ALIOTH"):
-        why = "ALIOTH is empty, no such monitor on this machine (on Debian 12 tools/setup builds it)"
+    if not why and not os.environ.get(monitor.upper()):
+        why = f"{monitor.upper()} is empty, no such monitor on this machine (on Debian 12 tools/setup builds it)"
     if why:
         return matrix.skip(why)
-
-    return run("Alioth", list(guests()), script_and_files, options.tree)
+    return run(monitor, list(all_guests), script_and_files, options.tree)
 
 
 def run(monitor, all_guests, script_and_files, tree):
@@ -182,4 +182,4 @@ def run(monitor, all_guests, script_and_files, tree):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], __doc__, "Alioth", guests(), script_and_files))

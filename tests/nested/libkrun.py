@@ -7,7 +7,6 @@ MMIO slots by words of the command line. It is a library; krun.c is the program.
 usage: libkrun.py [--tree TREE]    what it takes is in the environment: LIBKRUN, QEMU_7 and LINUX_HOST, as tools/setup --print gives them
 Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
-import argparse
 import hashlib
 import os
 import pathlib
@@ -85,18 +84,5 @@ def script_and_files(all_guests, tree, folder):
     return "".join(script), files
 
 
-def main(arguments):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tree", type=pathlib.Path, help="where the guests were built (default: where tools/test does)",
-                        default=matrix.BUILDS["x86_64"])
-    options = parser.parse_args(arguments)
-    why = inner.missing("7.2")
-    if not why and not os.environ.get("LIBKRUN"):
-        why = "LIBKRUN is empty, no such monitor on this machine (on Debian 12 tools/setup builds it)"
-    if why:
-        return matrix.skip(why)
-    return alioth.run("libkrun", list(guests()), script_and_files, options.tree)
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(alioth.main(sys.argv[1:], __doc__, "libkrun", guests(), script_and_files))

@@ -11,7 +11,7 @@ function(virtio_check_layers)
   find_package(Python3 REQUIRED COMPONENTS Interpreter)
   set(root "${CMAKE_CURRENT_FUNCTION_LIST_DIR}/..")
   cmake_path(NORMAL_PATH root)
-  file(GLOB_RECURSE headers CONFIGURE_DEPENDS "${root}/include/virtio/*.hpp")
+  file(GLOB_RECURSE headers CONFIGURE_DEPENDS "${root}/include/*.hpp")
   set(stamp "${CMAKE_BINARY_DIR}/virtio_layers.stamp")
   add_custom_command(OUTPUT "${stamp}"
     COMMAND "${Python3_EXECUTABLE}" "${root}/tools/check-layers" "${root}" --stamp "${stamp}"

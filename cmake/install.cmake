@@ -4,9 +4,9 @@ include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
 set(package_dir "${CMAKE_INSTALL_DATADIR}/virtio/cmake")
-install(DIRECTORY include/virtio DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING PATTERN "*.hpp")
+install(DIRECTORY include/virtio include/usbip DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING PATTERN "*.hpp")
 install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DATADIR}/virtio")
-install(TARGETS virtio virtio_testing EXPORT virtio_targets INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+install(TARGETS virtio virtio_testing virtio_usbip EXPORT virtio_targets INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
 install(EXPORT virtio_targets NAMESPACE virtio:: FILE virtio-targets.cmake DESTINATION "${package_dir}")
 
 write_basic_package_version_file("${CMAKE_CURRENT_BINARY_DIR}/virtio-config-version.cmake"

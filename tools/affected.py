@@ -14,7 +14,7 @@ import pathlib
 import re
 import subprocess
 
-INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(?:<(virtio/[^>]+)>|"([^"]+)")', re.M)
+INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(?:<((?:virtio|usbip)/[^>]+)>|"([^"]+)")', re.M)
 IMPORT = re.compile(r"^[ \t]*(?:import|from)[ \t]+(\w+)", re.M)
 TEST_CASE = re.compile(r'^(?:TEMPLATE_)?TEST_CASE\(\s*((?:"(?:[^"\\]|\\.)*"\s*)+)(?:,\s*"([^"]*)")?', re.M)
 SLOW = "[slow]"  # the tag of test cases that take more than three seconds with sanitizers
@@ -149,7 +149,7 @@ class Change:
 
     def headers(self):
         """The library's headers that are affected, as they are included."""
-        names = sorted(path.relative_to(self.root / "include").as_posix() for path in (self.root / "include/virtio").rglob("*.hpp"))
+        names = sorted(path.relative_to(self.root / "include").as_posix() for path in (self.root / "include").rglob("*.hpp"))
         return [name for name in names if self.affects([f"include/{name}"])]
 
     def cases(self, names):

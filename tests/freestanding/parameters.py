@@ -9,9 +9,9 @@ import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-HEADERS = ROOT / "include/virtio"
+HEADERS = ROOT / "include"
 PARAMETER = re.compile(r"(?<!for )[(,]\s*(?:const\s+)?bool\s+\w+\s*(?=[,)=])")
-UNCONVERTED = {"testing"}  # folders that still have some
+UNCONVERTED = {"virtio/testing"}  # folders that still have some
 
 
 def without_comments(text):
@@ -22,7 +22,7 @@ assert PARAMETER.search("f(u8 a, bool b)") and PARAMETER.search("f(const bool a,
 assert not PARAMETER.search("for (bool more = true; more;)") and not PARAMETER.search("{.is_64bit = bool{x}}")
 
 problems = []
-headers = [path for path in sorted(HEADERS.rglob("*.hpp")) if path.relative_to(HEADERS).parts[0] not in UNCONVERTED]
+headers = [path for path in sorted(HEADERS.rglob("*.hpp")) if "/".join(path.relative_to(HEADERS).parts[:2]) not in UNCONVERTED]
 for path in headers:
     text = without_comments(path.read_text(encoding="utf-8"))
     for found in PARAMETER.finditer(text):

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+// What parsing comes to: a whole message, one of which bytes are missing, or a reason why it is none.
+// Layer: codec (may include base).
+#pragma once
+
+#include <usbip/base/types.hpp>
+
+namespace usbip {
+
+/// What is wrong with a message. `describe` gives a sentence for a log line.
+enum class fault : u8 {
+  none = 0,
+  urbs_where_operation_due,
+  operation_where_urbs_due,
+  wrong_version,
+  unknown_operation,
+  failed,
+  unterminated_text,
+  unknown_command,
+  wrong_direction,
+  wrong_endpoint,
+  too_long,
+  too_many_packets,
+  packet_outside,
+  seqnum_in_use,
+};
+
+[[nodiscard]] constexpr const char* describe(fault what) {
+  switch (what) {
+    case fault::none: return "nothing is wrong";
+    case fault::urbs_where_operation_due:
+      return "the peer sends URBs where a list or an import is due: the device was imported elsewhere, which is what bridge mode is for";
+    case fault::operation_where_urbs_due:
+      return "the peer asks for a list or an import where URBs are due: it knows nothing of an import, which is what server mode is for";
+    case fault::wrong_version: return "the version is not 0x0111: this is another protocol, or a USB/IP older than Linux 3.17";
+    case fault::unknown_operation: return "the operation is neither a list nor an import";
+    case fault::failed: return "the status of the operation is not 0";
+    case fault::unterminated_text: return "a text fills its field without a NUL at the end";
+    case fault::unknown_command: return "the command of the header is none: the stream is out of step";
+    case fault::wrong_direction: return "the direction is neither 0 nor 1: the stream is out of step";
+    case fault::wrong_endpoint: return "the endpoint is above 15: the stream is out of step";
+    case fault::too_long: return "the transfer is longer than the limit, or than was asked for";
+    case fault::too_many_packets: return "there are more isochronous packets than the limit";
+    case fault::packet_outside: return "an isochronous packet reaches out of the transfer";
+    case fault::seqnum_in_use: return "the number of the URB is that of another which has not been answered";
+  }
+  return "unknown fault";
+}
+
+/// A `T`, or how many bytes are still missing for one (at least: a header's fields say how much follows), or what is wrong.
+template <class T>
+struct parsed {
+  T value{};
+  usize missing = 0;
+  fault why = fault::none;
+
+  [[nodiscard]] constexpr bool complete() const { return missing == 0 && why == fault::none; }
+  [[nodiscard]] constexpr bool incomplete() const { return missing != 0; }
+  [[nodiscard]] constexpr bool wrong() const { return why != fault::none; }
+
+  [[nodiscard]] static constexpr parsed lacks(usize count) { return {{}, count, fault::none}; }
+  [[nodiscard]] static constexpr parsed bad(fault what) { return {{}, 0, what}; }
+};
+
+}  // namespace usbip

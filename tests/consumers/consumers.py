@@ -115,7 +115,7 @@ def with_cmake(folder, way):
         compilers.must_run(["cmake", "-S", PROGRAM, "-B", folder / "exporting", *(f"-D{name}={value}" for name, value in define.items()),
                             "-DVIRTIO_INSTALL=ON", f"-DCMAKE_INSTALL_PREFIX={prefix}"])
         compilers.must_run(["cmake", "--install", folder / "exporting"])
-        for path in ("include/virtio/virtio.hpp", "share/virtio/cmake/virtio-config.cmake", "share/on_top/on_top-config.cmake"):
+        for path in ("include/virtio/virtio.hpp", "include/usbip/usbip.hpp", "share/virtio/cmake/virtio-config.cmake", "share/on_top/on_top-config.cmake"):
             if not (prefix / path).is_file():
                 fail(f"VIRTIO_INSTALL installs no {path}")
 

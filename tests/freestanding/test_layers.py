@@ -22,8 +22,8 @@ class Layers(unittest.TestCase):
         (self.root / "tools").mkdir()
         shutil.copy(ROOT / "tools/check-layers", self.root / "tools")
 
-    def append(self, header, line):
-        path = self.root / "include/virtio" / header
+    def append(self, header, line, library="virtio"):
+        path = self.root / "include" / library / header
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
@@ -31,12 +31,12 @@ class Layers(unittest.TestCase):
     def check(self):
         return compilers.run([sys.executable, self.root / "tools/check-layers"])
 
-    def caught(self, header, line, *words, wrong=1):
-        self.append(header, line)
+    def caught(self, header, line, *words, wrong=1, library="virtio"):
+        self.append(header, line, library)
         done = self.check()
         self.assertEqual(done.returncode, 1, done.stdout)
         self.assertEqual(len(done.stdout.splitlines()), wrong, done.stdout)
-        for word in (f"include/virtio/{header}:", *words):
+        for word in (f"include/{library}/{header}:", *words):
             self.assertIn(word, done.stdout)
 
     def test_the_headers_as_they_are_pass(self):
@@ -118,6 +118,14 @@ class Layers(unittest.TestCase):
 
     def test_missing_header(self):
         self.caught("base/meta.hpp", "#include <virtio/base/nowhere.hpp>", "no such header")
+
+    def test_the_other_library_is_foreign(self):
+        self.caught("engine/stream.hpp", "#include <virtio/base/bytes.hpp>", "foreign", library="usbip")
+        self.caught("vsock/stream.hpp", "#include <usbip/base/types.hpp>", "foreign", wrong=2)
+
+    def test_upward_in_the_other_library(self):
+        self.caught("codec/urb.hpp", "#include <usbip/engine/stream.hpp>", "upwards", library="usbip")
+        self.caught("engine/stream.hpp", "#include <usbip/usbip.hpp>", "upwards", wrong=2, library="usbip")
 
     def test_unknown_folder(self):
         self.caught("crypto/device.hpp", "#pragma once", "unknown")

@@ -24,7 +24,7 @@ function(virtio_add_guest name)
     set(more "${boot}/pages.cpp" "${boot}/loader.cpp" "${boot}/slots.cpp")
   endif()
   if(CMAKE_SYSTEM_PROCESSOR STREQUAL "aarch64")
-    set(more "${boot}/pages.cpp")
+    set(more "${boot}/pages.cpp" "${common}/tree_console.cpp")
   endif()
   if(CMAKE_SYSTEM_PROCESSOR STREQUAL "i386")  # the same machine, entered differently
     set(machine "${VIRTIO_GUEST_BOOT_DIR}/x86_64")

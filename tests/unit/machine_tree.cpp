@@ -114,6 +114,39 @@ TEST_CASE("machine tree: Firecracker's: memory from 2 GiB and 2 MiB, slots with 
   CHECK(std::string{m.arguments} == "console=ttyS0 reboot=k panic=1");
 }
 
+TEST_CASE("machine tree: RISC-V's virt: the test finisher, a clock of 10 MHz, PCI with ports and two windows, interrupts of one cell", "[boot]") {
+  const described virt{"virt-riscv64"};
+  const machine_description& m = *virt;
+  REQUIRE(m.memory_count == 1);
+  CHECK(m.memory[0] == range{0x80000000, 0x8000000});
+  CHECK(m.console.kind == console_kind::ns16550);
+  CHECK(static_cast<const range&>(m.console) == range{0x10000000, 0x100});
+  CHECK((m.console.shift == 0 && m.console.width == 1));
+  CHECK(m.test_finisher == range{0x100000, 0x1000});
+  CHECK(m.clock_frequency == 10'000'000);
+  CHECK(m.psci == psci_conduit::none);
+  CHECK(m.interrupt_distributor == range{0xc000000, 0x600000});
+
+  REQUIRE(m.pci_count == 1);
+  const pci_tree& pci = m.pci[0];
+  CHECK(pci.config == range{0x30000000, 0x10000000});
+  CHECK((pci.config_shift == 12 && pci.first_bus == 0 && pci.last_bus == 255 && pci.segment == 0));
+  REQUIRE(pci.window_count == 3);
+  CHECK(is(pci.windows[0], pci_space::ports, 0, 0x3000000, 0x10000));
+  CHECK(is(pci.windows[1], pci_space::memory, 0x40000000, 0x40000000, 0x40000000));
+  CHECK(is(pci.windows[2], pci_space::memory, 0x400000000, 0x400000000, 0x400000000));
+  for (std::uint8_t slot = 0; slot < 8; ++slot)
+    for (std::uint8_t pin = 1; pin <= 4; ++pin) CHECK(pci_interrupt(virt.tree, pci, 0, slot, 0, pin).id == 32u + (slot + pin - 1u) % 4);
+
+  REQUIRE(m.slot_count == 3);
+  for (const std::uint32_t slot : {8u, 7u, 1u}) {
+    const tree_device& one = m.slots[slot == 1 ? 2 : 8 - slot];
+    CHECK(static_cast<const range&>(one) == range{0x10000000u + 0x1000u * slot, 0x1000});
+    CHECK((one.interrupt.id == slot && one.interrupt.flags == 0));
+  }
+  CHECK(std::string{m.arguments} == "run=disk");
+}
+
 TEST_CASE("machine tree: addresses go through every bus above, a console by its alias, hosts by segment, windows from bus to CPU", "[boot]") {
   const described soc{"soc"};
   const machine_description& m = *soc;
@@ -246,7 +279,7 @@ TEST_CASE("machine tree: a PCI host that the processor does not reach is left ou
 TEST_CASE("machine tree: of a tree with any content nothing outside is read, and every call returns", "[boot][hostile]") {
   std::mt19937 random{2026};
   std::size_t devices = 0;
-  for (const char* name : {"crosvm-protected", "avf-protected", "firecracker", "soc"}) {
+  for (const char* name : {"crosvm-protected", "avf-protected", "firecracker", "virt-riscv64", "soc"}) {
     const auto whole = rig::compiled_tree(name);
     for (int round = 0; round < 1500; ++round) {
       // Of exactly its size, so that a build with sanitizers sees every step over its edge. Every other one is cut, too.

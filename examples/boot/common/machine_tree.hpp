@@ -2,17 +2,17 @@
 // What a device tree says of a virtual machine, as far as a board of this library needs it: memory, console, PCI hosts with their windows and
 // interrupts, virtio-mmio slots, the way to switch it off, and the memory that devices are restricted to. Nothing is assumed that a tree
 // can say; what it does not say stays zero. It reads and touches nothing but the tree, so it runs anywhere.
-// Spec: Devicetree Specification 0.4; Linux's bindings host-generic-pci, arm,psci, arm,gic, shared-dma-pool; PCI Bus Binding 2.1.
+// Spec: Devicetree Specification 0.4; Linux's bindings host-generic-pci, arm,psci, arm,gic, sifive,plic, shared-dma-pool; PCI Bus Binding 2.1.
 #pragma once
 
 #include "device_tree.hpp"
 
 namespace boot {
 
-/// An interrupt of Arm's GIC, as the first three cells of a specifier say it.
+/// An interrupt of Arm's GIC, as the first three cells of a specifier say it, or of RISC-V's PLIC, which one cell says.
 struct tree_interrupt {
-    uint32_t id{};     // of the GIC: shared ones from 32 on, a processor's own from 16 on; 0: none
-    uint32_t flags{};  // 1 rising edge, 4 level high
+    uint32_t id{};     // 0: none; of the GIC: shared ones from 32 on, a processor's own from 16 on
+    uint32_t flags{};  // of the GIC: 1 rising edge, 4 level high
 };
 
 /// A device that is registers and an interrupt.
@@ -101,8 +101,10 @@ struct machine_description {
     range unreached_hosts[most_hosts];  // configuration spaces that keep_reached_hosts has taken out
     size_t unreached_count;
     tree_console console;
-    range interrupt_distributor;    // of the GIC
+    range interrupt_distributor;    // of the GIC, or the PLIC
     psci_conduit psci;
+    range test_finisher;            // SiFive's, of RISC-V machines: ends the machine
+    uint32_t clock_frequency;       // of the counter that RISC-V's `rdtime` reads; Arm's says its own
     dma_pool_tree dma_pool;         // of the first host or slot that is restricted to one
     uint32_t bars_are_placed;       // 1: the tree asks that they stay where they are (linux,pci-probe-only)
     const char* arguments;          // null: none
@@ -113,8 +115,11 @@ namespace tree {
 using node = device_tree::node;
 using value = device_tree::value;
 
-[[nodiscard]] inline tree_interrupt gic_interrupt(const value& cells, size_t first) {
-    if (cells.size / 4 < first + 3) return {};
+// An interrupt of `count` cells from `first` on.
+[[nodiscard]] inline tree_interrupt read_interrupt(const value& cells, size_t first, size_t count) {
+    if (cells.size / 4 < first + count) return {};
+    if (count == 1) return {cells.cell(first), 0};
+    if (count != 3) return {};
     const uint32_t kind = cells.cell(first), number = cells.cell(first + 1);
     if (kind > 1 || number > (kind == 0 ? 987u : 15u)) return {};
     return {number + (kind == 0 ? 32 : 16), cells.cell(first + 2) & 0xf};
@@ -229,7 +234,7 @@ inline void add(range (&list)[machine_description::most_memory], size_t& count, 
             const uint32_t counts = i < mask.size / 4 ? mask.cell(i) : 0xffffffffu;
             same = same && (wanted[i] & counts) == (map.cell(at + i) & counts);
         }
-        if (same) return interrupt_cells == 3 ? tree::gic_interrupt(map, at + 5 + address_cells) : tree_interrupt{};
+        if (same) return tree::read_interrupt(map, at + 5 + address_cells, interrupt_cells);
         at += 5 + address_cells + interrupt_cells;
     }
     return {};
@@ -265,7 +270,8 @@ inline void describe(const device_tree& all, machine_description& out) {
         if (one.is("virtio,mmio") && out.slot_count < out.most_slots && one.reg(0).size != 0) {
             tree_device& slot = out.slots[out.slot_count++];
             static_cast<range&>(slot) = one.reg(0);
-            slot.interrupt = gic_interrupt(one.find("interrupts"), 0);
+            const value interrupts = one.find("interrupts");
+            slot.interrupt = read_interrupt(interrupts, 0, interrupts.size / 4);
             if (out.dma_pool.size == 0) read_pool(all, one, out.dma_pool);
         }
         const uint8_t shift = one.is("pci-host-ecam-generic") ? 12 : one.is("pci-host-cam-generic") ? 8 : 0;
@@ -277,9 +283,14 @@ inline void describe(const device_tree& all, machine_description& out) {
             if (one.find("method").has_string("hvc")) out.psci = psci_conduit::hvc;
             if (one.find("method").has_string("smc")) out.psci = psci_conduit::smc;
         }
-        static constexpr const char* gics[] = {"arm,gic-v3", "arm,cortex-a15-gic", "arm,gic-400", "arm,cortex-a7-gic", "arm,cortex-a9-gic"};
-        for (const char* gic : gics)
-            if (out.interrupt_distributor.size == 0 && one.is(gic)) out.interrupt_distributor = one.reg(0);
+        if (out.test_finisher.size == 0 && (one.is("sifive,test0") || one.is("sifive,test1"))) out.test_finisher = one.reg(0);
+        const bool is_of_processors = one.depth() == 1 && one.name().equals(device_tree::characters("cpus"));
+        if (out.clock_frequency == 0 && (is_of_processors || one.find("device_type").has_string("cpu")))
+            out.clock_frequency = one.find("timebase-frequency").cell(0);
+        static constexpr const char* controllers[] = {"arm,gic-v3", "arm,cortex-a15-gic", "arm,gic-400", "arm,cortex-a7-gic",
+                                                      "arm,cortex-a9-gic", "sifive,plic-1.0.0", "riscv,plic0"};
+        for (const char* controller : controllers)
+            if (out.interrupt_distributor.size == 0 && one.is(controller)) out.interrupt_distributor = one.reg(0);
     });
     all.each_reservation([&](range one) { add(out.reserved, out.reserved_count, one); });
     // The console that the tree names, if it is one: "serial0:115200n8" has the line's parameters behind the name.

@@ -52,10 +52,10 @@ class Newest(unittest.TestCase):
         self.bin, self.deps = pathlib.Path(folder.name, "bin"), pathlib.Path(folder.name, "deps")
         for name in ("catch2-3/usr", "linux", "linux-new", LWIP):
             (self.deps / name).mkdir(parents=True)
-        for file in ("qemu-10/usr/bin/qemu-system-x86_64", "qemu-10-arm/usr/bin/qemu-system-aarch64", f"{VSOCK}/bin/vhost-device-vsock",
-                     "gvproxy/usr/bin/gvproxy", f"{ALIOTH}/bin/alioth", f"{LIBKRUN}/libkrun.so.1"):
+        for file in ("qemu-10/usr/bin/qemu-system-x86_64", "qemu-10-arm/usr/bin/qemu-system-aarch64", "qemu-10-riscv/usr/bin/qemu-system-riscv64",
+                     f"{VSOCK}/bin/vhost-device-vsock", "gvproxy/usr/bin/gvproxy", f"{ALIOTH}/bin/alioth", f"{LIBKRUN}/libkrun.so.1"):
             self.program(self.deps / file, "#!/bin/sh\n")
-        for name in ("x86_64", "aarch64"):
+        for name in ("x86_64", "aarch64", "riscv64"):
             self.program(self.bin / f"qemu-system-{name}", "#!/bin/sh\necho 'QEMU emulator version 7.2.0'\n")
         self.program(self.bin / "dpkg", "#!/bin/sh\necho amd64\n")
         self.program(self.bin / "dpkg-query", "#!/bin/sh\n" + "".join(f"echo installed {name}\n" for name in PACKAGES))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Boots a guest image in QEMU and gives back the guest's own exit status and console.
 
-The guest ends by a write to isa-debug-exit, or by semihosting on Arm, which makes QEMU end with (status << 1) | 1. A QEMU
-that cannot start ends with 1 as well, which would read as the guest's success: so QEMU is started with the processor
-stopped, and only a QEMU that has answered on its control socket is let go and believed.
+The guest ends by a write to isa-debug-exit, by semihosting on Arm, or by the test finisher on RISC-V, which makes QEMU
+end with (status << 1) | 1. A QEMU that cannot start ends with 1 as well, which would read as the guest's success: so QEMU
+is started with the processor stopped, and only a QEMU that has answered on its control socket is let go and believed.
 """
 import argparse
 import codecs
@@ -37,13 +37,16 @@ class _Processor(typing.NamedTuple):
 
 X86 = _Processor(DEFAULT_QEMU, "pc", ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
 AARCH64 = _Processor("qemu-system-aarch64", "virt", ["-cpu", "cortex-a72", "-semihosting-config", "enable=on,target=native"])
+# In machine mode, where a processor starts; -bios default among further arguments puts OpenSBI there.
+RISCV64 = _Processor("qemu-system-riscv64", "virt", ["-bios", "none"])
+BY_HEADER = {b"ARMd": AARCH64, b"RSC\x05": RISCV64}
 
 
 def processor(image):
-    """What the image is for: a raw Arm image says so in its header, everything else is for x86."""
+    """What the image is for: those for Arm and RISC-V say so in their header, everything else is for x86."""
     try:
         with open(image, "rb") as file:
-            return AARCH64 if file.read(60)[56:] == b"ARMd" else X86
+            return BY_HEADER.get(file.read(60)[56:], X86)
     except OSError:  # QEMU will say what is wrong with it
         return X86
 
@@ -264,7 +267,7 @@ def main(arguments):
         epilog="Status 124: time-out. 125: QEMU did not start, or the guest died. What follows -- goes to QEMU.")
     parser.add_argument("image")
     parser.add_argument("--qemu", help="QEMU command, with options if need be (default: $QEMU, or the image's processor's)")
-    parser.add_argument("--machine", help="pc, q35, microvm or virt, with ,option=value if need be (default: pc; virt for Arm)")
+    parser.add_argument("--machine", help="pc, q35, microvm or virt, with ,option=value if need be (default: pc; virt for Arm and RISC-V)")
     parser.add_argument("--memory", type=int, default=128, metavar="MB")
     parser.add_argument("--append", default="", metavar="STR", help="the guest's command line")
     parser.add_argument("--timeout", type=float, default=HANG, metavar="S", help=f"until it is ended (default: {HANG:g})")

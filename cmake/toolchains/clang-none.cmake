@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # What the toolchain files beside this one share: bare metal with clang and lld, which do every target, so that no cross compiler
-# is needed. They set CMAKE_SYSTEM_PROCESSOR, and VIRTIO_TARGET_FLAGS for what only their processor needs.
+# is needed. They set CMAKE_SYSTEM_PROCESSOR, and VIRTIO_TARGET_FLAGS and VIRTIO_ASSEMBLER_FLAGS for what only their
+# processor needs.
 # clang's own folder has <stddef.h> and <stdint.h>; there is no C++ standard library (-nostdinc++).
 # Another clang: cmake -DCMAKE_CXX_COMPILER=clang++-19 ...
 set(CMAKE_SYSTEM_NAME Generic)
@@ -20,7 +21,7 @@ set(flags "-ffreestanding -fno-pic -fno-stack-protector ${VIRTIO_TARGET_FLAGS}")
 set(CMAKE_C_FLAGS_INIT "${flags}")
 set(CMAKE_CXX_FLAGS_INIT "${flags} -fno-exceptions -fno-rtti -fno-threadsafe-statics -nostdinc++")
 # The same driver compiles C++ and assembler; in a C++ driver's hands a .S file is still assembler.
-set(CMAKE_ASM_FLAGS_INIT "-fno-pic")
+set(CMAKE_ASM_FLAGS_INIT "-fno-pic ${VIRTIO_ASSEMBLER_FLAGS}")
 
 # lld is called directly: for this target clang's driver would hand the link to the host's g++.
 # So options in target_link_options are lld's own: bare, with neither -Wl, nor LINKER: in front.

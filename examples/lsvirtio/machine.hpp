@@ -8,6 +8,8 @@
 
 #if defined(__aarch64__)
 #include "machine_aarch64.hpp"
+#elif defined(__riscv)
+#include "machine_riscv64.hpp"
 #else
 #include "machine_x86.hpp"
 #endif

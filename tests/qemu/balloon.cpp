@@ -12,7 +12,9 @@ namespace balloon = virtio::balloon;
 using balloon::hinting;
 
 #if defined(__aarch64__)
-constexpr u32 memory_begins = 1u << 18;  // page numbers of QEMU's virt
+constexpr u32 memory_begins = 1u << 18;  // page numbers of QEMU's virt, here and below
+#elif defined(__riscv)
+constexpr u32 memory_begins = 1u << 19;
 #else
 constexpr u32 memory_begins = 0;
 #endif

@@ -95,9 +95,14 @@ def inflating_cells(kit):
             ("microvm,isa-serial=on", "x86_64", "device", "mmio version 2", "qemu_mmio_balloon"),
             ("virt", "aarch64", "device", "mmio version 2", "qemu_mmio_balloon"),
             ("virt", "aarch64", "pci", "modern-only", "qemu_balloon"),
-            ("virt", "aarch64", "pci", "legacy-only", "qemu_balloon")):
+            ("virt", "aarch64", "pci", "legacy-only", "qemu_balloon"),
+            ("virt", "riscv64", "device", "mmio version 1", "qemu_mmio_balloon"),
+            ("virt", "riscv64", "device", "mmio version 2", "qemu_mmio_balloon"),
+            ("virt", "riscv64", "pci", "modern-only", "qemu_balloon"),
+            ("virt", "riscv64", "pci", "legacy-only", "qemu_balloon")):
         options = ",".join(filter(None, [f"virtio-balloon-{device}", "id=balloon", kit.VARIANTS[variant]]))
-        yield kit.Cell(f"{machine.split(',', maxsplit=1)[0]} {variant} balloon", machine, variant, extra=["-device", options],
+        name = kit.named(machine.split(",", maxsplit=1)[0], processor)
+        yield kit.Cell(f"{name} {variant} balloon", machine, variant, long=processor == "riscv64", extra=["-device", options],
                        script=list(host()), image=f"tests/qemu/{image}", tell={"ring": "split"}, console=[r"^in the balloon: 0$"],
                        processor=processor)
 

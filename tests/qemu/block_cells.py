@@ -29,13 +29,14 @@ def vast_cells(kit):
     """One call for 4 GiB, of a host that takes less than 2 GiB in a request. The buffer is what the guest's memory has above 4 GiB;
     with a null device nobody touches it, and the host has no such memory to give."""
     size, at, backend = 4 << 30, 4 << 30, "memory-backend-ram,id=vast,size=8G,reserve=off"
-    for processor, name, variant in (("x86_64", "pc", "legacy-only"), ("x86_64", "pc", "modern-only"), ("aarch64", "virt", "modern-only")):
+    for processor, name, variant in (("x86_64", "pc", "legacy-only"), ("x86_64", "pc", "modern-only"), ("aarch64", "virt", "modern-only"),
+                                     ("riscv64", "virt", "modern-only")):
         via = "legacy" if variant == "legacy-only" else "modern"
         told = {"run": "vast", "size": size, "at": at, "via": via, **kit.negotiated(via, variant)}
         pages = ["-cpu", "qemu64,+pdpe1gb"] if name == "pc" else []  # of 1 GiB: the start code maps what is above 4 GiB with them
         machine = {"machine": f"{name},memory-backend=vast", "memory": 8 << 10, "variant": variant, "processor": processor,
                    "extra": [*pages, "-object", backend]}
-        yield kit.Cell(f"{name} {variant} blk: 4 GiB in one call", tell=told,
+        yield kit.Cell(f"{kit.named(name, processor)} {variant} blk: 4 GiB in one call", tell=told, long=processor == "riscv64",
                        disks=[kit.Disk(backend=f"driver=null-co,size={size + 4096}")], **machine)
         if name == "pc":
             yield kit.Cell(f"{name} {variant} blk: 4 GiB of a file in one call, each GiB where it belongs", long=True,

@@ -214,22 +214,23 @@ def cells(kit):
                        only=("7.2", "10", "11") if large and ring == "split" else ("7.2", "10"))
     for machine, variant, several in itertools.product(("pc", "q35"), ("modern-only", "legacy-only"), (False, True)):
         yield cell(f"i386 {machine} {variant}", machine, variant, several, extra=["-cpu", "pentium2"], processor="i386")
-    for variant, several in itertools.product(("modern-only", "transitional", "legacy-only"), (False, True)):
-        yield cell(f"virt {variant}", "virt", variant, several, processor="aarch64")
+    for processor, variant, several in itertools.product(("aarch64", "riscv64"), ("modern-only", "transitional", "legacy-only"), (False, True)):
+        yield cell(f"{kit.named('virt', processor)} {variant}", "virt", variant, several, processor=processor, long=processor == "riscv64")
     for (machine, (options, processor)), version, several in itertools.product(mmio_cells.MACHINES.items(), (1, 2), (False, True)):
         yield cell(f"{machine} mmio version {version}", options, f"mmio version {version}", several, image="console_mmio",
-                   processor=processor)
+                   processor=processor, long=processor == "riscv64")
 
     def example(name, machine, variant, processor="x86_64", image="07_console", **more):
         device = ",".join(filter(None, [f"virtio-serial-{kit.bus_of(variant)}", kit.VARIANTS[variant], "max_ports=1"]))
         return kit.Cell(f"{name} example 07_console", machine, variant, [kit.Disk()], [kit.Rng()], image=f"examples/{image}",
                         beside=lambda: Host(1, lambda paths: arguments_of(device, PORTS[:1], paths, True), lambda ports: shell(ports[0])),
-                        processor=processor, console=[r"\A\Z"], **more)
+                        processor=processor, console=[r"\A\Z"], long=processor == "riscv64", **more)
 
     for variant in ("modern-only", "transitional", "legacy-only"):
         for machine in ("pc", "q35"):
             yield example(f"{machine} {variant}", machine, variant)
-        yield example(f"virt {variant}", "virt", variant, "aarch64")
+        for processor in ("aarch64", "riscv64"):
+            yield example(f"{kit.named('virt', processor)} {variant}", "virt", variant, processor)
         yield example(f"i386 pc {variant}", "pc", variant, "i386", extra=["-cpu", "pentium2"])
     for (machine, (options, processor)), version in itertools.product(mmio_cells.MACHINES.items(), (1, 2)):
         yield example(f"{machine} mmio version {version}", options, f"mmio version {version}", processor, "07_console_mmio")

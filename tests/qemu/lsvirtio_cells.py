@@ -175,11 +175,15 @@ def other_machine_cells(m):
                    expect(x86(pci=re.compile("^none: ")),
                           {"block": block(interface, m), "entropy": entropy(interface)}, ("slot",)),
                    disks=[m.Disk()], rngs=[m.Rng()], long=version == 1)
-        yield cell(m, f"virt {interface} lsvirtio: block in a slot, entropy on PCI", "virt", interface,
-                   expect({"processor": "aarch64", "device_tree": True},
-                          {"block": block(interface, m),
-                           "entropy": function("transitional") | entropy("transitional")}),
-                   disks=[m.Disk()], extra=["-device", "virtio-rng-pci"], processor="aarch64", long=version == 1)
+        for processor, what, mode, more in (("aarch64", "", {}, []), ("riscv64", "", {"mode": "machine"}, []),
+                                            ("riscv64", ", behind OpenSBI", {"mode": "supervisor"}, m.virt_cells.SBI)):
+            name = f"{m.named('virt', processor)} {interface} lsvirtio: block in a slot, entropy on PCI{what}"
+            yield cell(m, name, "virt", interface,
+                       expect({"processor": processor, "device_tree": True} | mode,
+                              {"block": block(interface, m),
+                               "entropy": function("transitional") | entropy("transitional")}),
+                       disks=[m.Disk()], extra=["-device", "virtio-rng-pci", *more], processor=processor,
+                       long=version == 1 or name == "riscv64 virt mmio version 2 lsvirtio: block in a slot, entropy on PCI")
 
     def above_4_gib(found):
         return max(one["address"] for one in found) >= 1 << 32

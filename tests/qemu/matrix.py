@@ -8,7 +8,7 @@ guest's status and console, and every byte of the disk images.
 
 usage: matrix.py --list [--qemu 7.2|10|11] [--processor aarch64]    prints the cells' names
        matrix.py [--qemu 7.2|10|11] CELL    runs one; the commands come from the environment: QEMU_7, QEMU_10, QEMU_11,
-                                                the first two also with _AARCH64 behind them
+                                                the first two also with _AARCH64 or _RISCV64 behind them
 Status 77: there is no such QEMU here (1 with VIRTIO_TEST_REQUIRE_ALL=1, but for QEMU 11).
 """
 import argparse
@@ -55,10 +55,10 @@ VARIABLES = {"7.2": "QEMU_7", "10": "QEMU_10", "11": "QEMU_11"}
 # The newest QEMU comes from Debian's unstable, which moves, and which a machine may not reach: nobody can promise that it is there, so
 # its cells are skipped where it is not, even with VIRTIO_TEST_REQUIRE_ALL=1.
 NOT_REQUIRED = {"11"}
-SUFFIXES = {"x86_64": "", "i386": "", "aarch64": "_AARCH64"}
+SUFFIXES = {"x86_64": "", "i386": "", "aarch64": "_AARCH64", "riscv64": "_RISCV64"}
 
 # Where tools/test builds the guests of each processor.
-BUILDS = {"x86_64": ROOT / "build" / "guest", "i386": ROOT / "build" / "guest-i386", "aarch64": ROOT / "build" / "guest-aarch64"}
+BUILDS = {"x86_64": ROOT / "build" / "guest", **{name: ROOT / "build" / f"guest-{name}" for name in ("i386", "aarch64", "riscv64")}}
 
 # ---- disks ----
 
@@ -243,6 +243,11 @@ class Cell:
             if disk.write:
                 words |= {"write_first": disk.write[0], "write_count": disk.write[1], "write_seed": disk.write_seed}
         return " ".join(f"{key}={value}" for key, value in words.items())
+
+
+def named(machine, processor):
+    """What a machine is called in a cell's name: RISC-V has one of the same name as Arm."""
+    return f"riscv64 {machine}" if processor == "riscv64" else machine
 
 
 def switch(on):

@@ -140,7 +140,7 @@ def cells(kit):
         last = f"wire{len(cards) - 1}"
         return kit.Cell(name, machine, variant, image=f"tests/qemu/qemu_{image}",
                         beside=lambda: Host([device(card) for card in cards], exchanges),
-                        tell={"cards": len(cards), "backwards": int(variant.startswith("mmio")),
+                        tell={"cards": len(cards), "backwards": int(variant.startswith("mmio") and more.get("processor") != "riscv64"),
                               **{f"features{i}": accepted(card, old) for i, (card, old) in enumerate(zip(cards, legacy))}},
                         script=[("^take the link$", ("set_link", {"name": last, "up": False})),
                                 ("^the link is down$", ("set_link", {"name": last, "up": True}))],
@@ -149,10 +149,12 @@ def cells(kit):
     for machine in ("pc", "q35"):
         cards = CARDS if machine == "pc" else CARDS[::-1]
         yield cell(f"{machine} net: frames of every size both ways, six cards", machine, cards)
-    yield cell("virt net: frames of every size both ways, six cards", "virt", CARDS, processor="aarch64")
+    for processor in ("aarch64", "riscv64"):
+        yield cell(f"{kit.named('virt', processor)} net: frames of every size both ways, six cards", "virt", CARDS, processor=processor,
+                   long=processor == "riscv64")
     for (machine, (options, processor)), version in itertools.product(mmio_cells.MACHINES.items(), (1, 2)):
         cards = [("", ring, merges, event_idx, mtu) for _, ring, merges, event_idx, mtu in CARDS[:4] if version == 2 or ring == "split"]
         yield cell(f"{machine} mmio version {version} net: frames of every size both ways", options, cards, f"mmio version {version}",
-                   "net_mmio", processor=processor)
+                   "net_mmio", processor=processor, long=processor == "riscv64")
     for number in range(0, len(EVERY_CARD), 4):
         yield cell(f"q35 net: every card there is, from {number} on", "q35", EVERY_CARD[number:number + 4], long=True)

@@ -46,7 +46,9 @@ def reading_cells(kit, unit):
             ("microvm,isa-serial=on", "x86_64", "mmio version 2", False, True),
             ("virt", "aarch64", "mmio version 1", False, False), ("virt", "aarch64", "mmio version 2", True, True),
             ("virt", "aarch64", "modern-only", True, False), ("virt", "aarch64", "modern-only", False, True),
-            ("virt", "aarch64", "legacy-only", False, True)):
+            ("virt", "aarch64", "legacy-only", False, True),
+            *(("virt", "riscv64", variant, packed, True) for variant, packed in
+              (("mmio version 1", False), ("mmio version 2", True), ("modern-only", True), ("transitional", False), ("legacy-only", False)))):
         is_mmio = variant.startswith("mmio")
         via = "legacy" if variant in ("legacy-only", "mmio version 1") else "modern"
         drop = (9000, 3000)
@@ -54,7 +56,8 @@ def reading_cells(kit, unit):
         cd = unit(name="cd", kind="scsi-cd", seed=0x77, sectors=small, target=1)
         large = unit(name="large", seed=0x78, sectors=small, target=1, lun=3, options="logical_block_size=4096,physical_block_size=4096")
         ring = "packed" if packed else "split"
-        yield kit.Cell(f"{machine.split(',', maxsplit=1)[0]} {variant} {ring} scsi: two disks and a CD drive", machine, variant,
+        name = kit.named(machine.split(",", maxsplit=1)[0], processor)
+        yield kit.Cell(f"{name} {variant} {ring} scsi: two disks and a CD drive", machine, variant,
                        [disk, cd, large], extra=host(kit, variant, "packed=on" if packed else ""), processor=processor, long=long,
                        image="tests/qemu/qemu_mmio_scsi" if is_mmio else IMAGE,
                        console=["^unit 0:0 kind 0 QEMU ", "^unit 1:0 kind 5 QEMU ", "^unit 1:3 kind 0 QEMU ",

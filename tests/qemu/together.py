@@ -35,7 +35,7 @@ GUESTS = ("tests/qemu/qemu_guest", "tests/qemu/qemu_mmio_guest")
 # What the guest runs with the devices that it is told of: it neither looks for others nor moves any.
 WORDS = {"disk", "rng", "life", "rng_life", "rng_slow", "read_only", "large_blocks", "extents", "no_extents", "topology", "cache",
          "mixed", "bad_sectors"}
-MOST_CELLS = {"microvm": 4}  # in one boot: a cell may take two places on the bus, of which this machine has eight
+FEW_SLOTS = 4                # in one boot: a cell may take two of a machine's eight MMIO slots
 USUALLY = 12                 # elsewhere there are thirty or so
 LONGEST_LINE = 3500          # of a guest's command line, for which the loader has 4096 bytes
 BATCH = 24
@@ -62,6 +62,10 @@ def key(cell):
     return (cell.machine, cell.memory, cell.image, *cell.extra, *matrix.GLOBALS.get(cell.variant, [])) if shares else None
 
 
+def has_few_slots(cell):
+    return cell.variant.startswith("mmio") and (cell.machine.startswith("microvm") or cell.processor == "riscv64")
+
+
 def boots(cells):
     """The cells as lists, each for one boot; the others are the first list's."""
     open_ones, made = {}, []
@@ -71,7 +75,7 @@ def boots(cells):
             made.append([cell])
             continue
         mates = open_ones.get(kind)
-        most = MOST_CELLS.get(cell.machine.split(",")[0], USUALLY)
+        most = FEW_SLOTS if has_few_slots(cell) else USUALLY
         if mates is None or len(mates) == most or len(command_line(place([*mates, cell]))) > LONGEST_LINE:
             open_ones[kind] = mates = []
             made.append(mates)
@@ -131,9 +135,9 @@ def place(cells):
     disks, rngs, placed = sum(len(cell.disks) for cell in cells), sum(len(cell.rngs) for cell in cells), []
     first_disk = first_rng = 0
     for number, cell in enumerate(cells, 1):
-        # The first device on the command line has the first place on a PCI bus, and the last slot.
-        ahead = ((disks - first_disk - len(cell.disks), rngs - first_rng - len(cell.rngs)) if cell.variant.startswith("mmio")
-                 else (first_disk, first_rng))
+        # The first device on the command line has the first place on a PCI bus, and the last slot; on RISC-V the tree lists that first.
+        ahead = ((disks - first_disk - len(cell.disks), rngs - first_rng - len(cell.rngs))
+                 if cell.variant.startswith("mmio") and cell.processor != "riscv64" else (first_disk, first_rng))
         placed.append(dataclasses.replace(
             cell, disks=[dataclasses.replace(disk, name=f"{disk.name}{number}") for disk in cell.disks],
             rngs=[dataclasses.replace(rng, name=f"{rng.name}{number}") for rng in cell.rngs],

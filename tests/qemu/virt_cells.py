@@ -1,18 +1,38 @@
 # SPDX-License-Identifier: MIT
-"""Cells of the QEMU matrix on virt, 64-bit Arm: PCI through ECAM, on a machine where the library places every BAR."""
+"""Cells of the QEMU matrix on virt, 64-bit Arm and RISC-V: PCI through ECAM, on machines where the library places every BAR."""
 import itertools
 
 import arm_image
 
 VARIANTS = {"modern-only": "modern PCI", "transitional": "modern PCI", "legacy-only": "legacy PCI"}
+SBI = ["-bios", "default"]  # OpenSBI in machine mode, and the guest in supervisor mode; without it there is no firmware
+
+
+def maker(m, processor, short=()):
+    """Makes cells on virt; with `short` only those of these names are not long."""
+    def cell(what, variant, *devices, machine="virt", **more):
+        name = f"{variant} {what}"
+        return m.Cell(f"{m.named(machine, processor)} {name}", machine, variant, [one for one in devices if isinstance(one, m.Disk)],
+                      [one for one in devices if isinstance(one, m.Rng)], processor=processor, long=bool(short) and name not in short, **more)
+    return cell
+
+
+# On RISC-V the machine and the library are the same, and only what the processor changes is shown at each run.
+SHORT = {"modern-only blk+rng event_idx=on indirect=on", "transitional blk+rng event_idx=off indirect=off",
+         "legacy-only blk+rng event_idx=on indirect=on", "modern-only blk+rng: every function has its verdict",
+         "modern-only example 01_blk", "legacy-only example 01_blk", "modern-only blk+rng behind OpenSBI",
+         "modern-only example 01_blk behind OpenSBI"}
 
 
 def cells(m):
     """All of them; `m` is the matrix, for its types and tables."""
-    def cell(what, variant, *devices, machine="virt", **more):
-        return m.Cell(f"{machine} {variant} {what}", machine, variant, [one for one in devices if isinstance(one, m.Disk)],
-                      [one for one in devices if isinstance(one, m.Rng)], processor="aarch64", **more)
+    for processor, short in (("aarch64", ()), ("riscv64", SHORT)):
+        yield from bus_cells(m, maker(m, processor, short), processor)
+    yield from places(m, maker(m, "aarch64"))
+    yield from firmware(m, maker(m, "riscv64", SHORT))
 
+
+def bus_cells(m, cell, processor):
     for variant, event_idx, indirect in itertools.product(VARIANTS, (True, False), (True, False)):
         via = "legacy" if variant == "legacy-only" else "modern"
         options = f"event_idx={m.switch(event_idx)},indirect_desc={m.switch(indirect)}"
@@ -24,9 +44,11 @@ def cells(m):
         via = "legacy" if variant == "legacy-only" else "modern"
         usual = m.negotiated(via, variant)
         yield cell("blk: reset, start again, hand over", variant, m.Disk(write=(300, 99)), tell={"run": "life", **usual})
-        yield cell("blk+rng, configuration space below 4 GiB", variant, m.Disk(write=(50, 60)), m.Rng(), machine="virt,highmem=off",
-                   tell={"run": "disk,rng", **usual})
-        yield cell("blk: MSI-X is on", variant, m.Disk(), tell={"run": "msix", "via": via, **usual})
+        if processor == "aarch64":
+            yield cell("blk+rng, configuration space below 4 GiB", variant, m.Disk(write=(50, 60)), m.Rng(), machine="virt,highmem=off",
+                       tell={"run": "disk,rng", **usual})
+        msi = {"aarch64": "virt", "riscv64": "virt,aia=aplic-imsic"}[processor]  # where the machine takes MSI
+        yield cell("blk: MSI-X is on", variant, m.Disk(), machine=msi, tell={"run": "msix", "via": via, **usual})
         yield cell("blk: a BAR without address is named, then assigned", variant, m.Disk(), tell={"run": "unassigned"})
         device_id = {"modern-only": "104"}.get(variant, "100")
         yield cell("blk+rng: every function has its verdict", variant, m.Disk(options="addr=4"), m.Rng("addr=5"),
@@ -39,11 +61,26 @@ def cells(m):
     yield cell("blk+rng behind root ports", "modern-only", m.Disk(options="bus=port1", write=(50, 60)), m.Rng("bus=port2"),
                extra=["-device", "pcie-root-port,id=port1,chassis=1,addr=4", "-device", "pcie-root-port,id=port2,chassis=2,addr=5"],
                tell={"run": "disk,rng", **m.negotiated("modern")})
-    yield cell("blk+rng, -cpu max, 4 GiB of memory", "modern-only", m.Disk(write=(50, 60)), m.Rng(), memory=4096,
-               extra=["-cpu", "max"], tell={"run": "disk,rng", **m.negotiated("modern")})
-    yield m.Cell("virt without devices: not_found", "virt", tell={"run": "list,absent", "error": "not_found"}, processor="aarch64",
+    largest = {"aarch64": ("-cpu max, ", ["-cpu", "max"]), "riscv64": ("", [])}[processor]  # QEMU 7.2 has none for RISC-V
+    yield cell(f"blk+rng, {largest[0]}4 GiB of memory", "modern-only", m.Disk(write=(50, 60)), m.Rng(), memory=4096,
+               extra=largest[1], tell={"run": "disk,rng", **m.negotiated("modern")})
+    yield m.Cell(f"{m.named('virt', processor)} without devices: not_found", "virt", tell={"run": "list,absent", "error": "not_found"},
+                 processor=processor, long=processor != "aarch64",
                  functions={"00:00.0 1b36:0008": "no device, no interface: not a virtio device"})
-    yield from places(m, cell)
+
+
+def firmware(m, cell):
+    """The same images behind OpenSBI, which says much on the console, with one processor and with several."""
+    for variant in VARIANTS:
+        via = "legacy" if variant == "legacy-only" else "modern"
+        yield cell("blk+rng behind OpenSBI", variant, m.Disk(write=(50, 60)), m.Rng(), extra=SBI, console=["^OpenSBI v", "^block through"],
+                   tell={"run": "disk,rng", **m.negotiated(via, variant)})
+        yield cell("example 01_blk behind OpenSBI", variant, m.Disk(flips=True), image="examples/01_blk", extra=SBI, console=["^OpenSBI v"])
+        yield cell("example 02_rng behind OpenSBI", variant, m.Rng(), image="examples/02_rng", extra=SBI,
+                   console=[r"^(0x[0-9a-f]{1,2} ){32}\n\Z"])
+    for name, bios in (("without firmware", []), ("behind OpenSBI", SBI)):
+        yield cell(f"blk+rng on one of four processors, {name}", "modern-only", m.Disk(write=(50, 60)), m.Rng(), extra=["-smp", "4", *bios],
+                   tell={"run": "disk,rng", **m.negotiated("modern")})
 
 
 def places(m, cell):

@@ -3,7 +3,7 @@
 // Spec: RFC 9110, RFC 9112.
 #pragma once
 
-#include "text.hpp"
+#include "../files/text.hpp"
 
 namespace http {
 

@@ -6,7 +6,7 @@
 #include <virtio/vsock.hpp>
 
 #include "board.hpp"
-#include "fat.hpp"
+#include "../files/fat.hpp"
 #include "http.hpp"
 
 namespace vsock = virtio::vsock;

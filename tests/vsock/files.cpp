@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "../../examples/04_vsock_server/fat.hpp"
+#include "../../examples/files/fat.hpp"
 #include "../../examples/04_vsock_server/http.hpp"
 
 namespace {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// The smallest honest reader of FAT16 and FAT32: directories, long names, chains of clusters. Whatever the disk says, nothing
+// The smallest honest reader of FAT12, FAT16 and FAT32: directories, long names, chains of clusters. Whatever the disk says, nothing
 // outside of it is read and no loop is endless.
 //
 // Directories and the allocation table are read through a small cache, by calls that wait for the disk. What is in files is the
 // caller's to read: `take` says where it lies, in as long stretches as the disk has it.
 //
-// Not here: FAT12, exFAT, partition tables, case beyond ASCII.
+// Not here: exFAT, case beyond ASCII. Partition tables are in partitions.hpp.
 // Format: Microsoft's FAT32 File System Specification, 1.03.
 #pragma once
 
@@ -17,7 +17,7 @@ namespace fat {
 
 using virtio::errc, virtio::result;
 
-/// A byte of a file or directory, and the cluster it is in: 0 for FAT16's root, which is no chain.
+/// A byte of a file or directory, and the cluster it is in: 0 for the root of FAT12 and FAT16, which is no chain.
 struct position {
   u32 cluster = 0;
   u32 offset = 0;
@@ -89,7 +89,7 @@ class long_name {
 template <class Disk>
 class volume {
  public:
-  /// Looks at the file system that fills `disk`. Errors: `unsupported`, there is no FAT16 or FAT32; `out_of_range`, it is larger
+  /// Looks at the file system that fills `disk`. Errors: `unsupported`, there is none; `out_of_range`, it is larger
   /// than its disk; those of `disk.read`.
   [[nodiscard]] result<void> mount(Disk& disk) {
     disk_ = &disk;
@@ -113,12 +113,12 @@ class volume {
     const u64 end = either(19, 32) * scale;
     if (data_ > end || end > disk.capacity()) return errc::out_of_range;
 
-    is_32_ = number(boot + 22, 2) == 0;
+    const bool is_32 = number(boot + 22, 2) == 0;
     const u64 clusters = (end - data_) / (cluster_bytes_ / 512);
-    const u64 in_table = u64{table_sectors} * sector_bytes / (is_32_ ? 4 : 2);
-    if (!is_32_ && clusters < 4085) return errc::unsupported;  // FAT12
+    entry_bits_ = is_32 ? 32 : clusters < 4085 ? 12 : 16;
+    const u64 in_table = u64{table_sectors} * sector_bytes * 8 / entry_bits_;
     end_ = static_cast<u32>(virtio::detail::smaller(virtio::detail::smaller(clusters + 2, in_table), u64{0x0ffffff7}));
-    root_cluster_ = is_32_ ? number(boot + 44, 4) : 0;
+    root_cluster_ = is_32 ? number(boot + 44, 4) : 0;
     return {};
   }
 
@@ -166,7 +166,7 @@ class volume {
         out.name_size = static_cast<u32>(name.size());
         out.is_directory = (attributes & 0x10) != 0;
         out.size = number(record + 28, 4);
-        out.cluster = (is_32_ ? number(record + 20, 2) << 16 : 0) | number(record + 26, 2);
+        out.cluster = (entry_bits_ == 32 ? number(record + 20, 2) << 16 : 0) | number(record + 26, 2);
         return {};
       }
     }
@@ -209,11 +209,20 @@ class volume {
   }
   /// To the next cluster of a chain.
   [[nodiscard]] result<void> follow(u32& cluster) {
-    const u64 at = u64{cluster} * (is_32_ ? 4 : 2);
-    VIRTIO_TRY_ASSIGN(const u8* const here, sector(table_ + at / 512));
-    cluster = number(here + at % 512, is_32_ ? 4 : 2) & 0x0fffffff;
-    if (!is_32_ && cluster >= 0xfff7) cluster |= 0x0fff0000;
+    const u64 at = u64{cluster} * entry_bits_ / 8;
+    VIRTIO_TRY_ASSIGN(const u32 low, table_bytes(at, entry_bits_ == 32 ? 4 : entry_bits_ == 16 ? 2 : 1));
+    if (entry_bits_ == 12) {  // two entries in three bytes; a sector may end between them
+      VIRTIO_TRY_ASSIGN(const u32 high, table_bytes(at + 1, 1));
+      cluster = cluster % 2 != 0 ? high << 4 | low >> 4 : (high & 0xf) << 8 | low;
+    } else {
+      cluster = low & 0x0fffffff;
+    }
+    if (entry_bits_ != 32 && cluster >= (1u << entry_bits_) - 9) cluster |= ~0u << entry_bits_ & 0x0fffffff;  // bad, or the last one
     return {};
+  }
+  [[nodiscard]] result<u32> table_bytes(u64 at, unsigned bytes) {
+    VIRTIO_TRY_ASSIGN(const u8* const here, sector(table_ + at / 512));
+    return number(here + at % 512, bytes);
   }
 
   static void put_short_name(writer& out, const u8* record) {
@@ -247,10 +256,10 @@ class volume {
   Disk* disk_ = nullptr;
   u64 table_ = 0, root_ = 0, data_ = 0;  // sectors
   u32 cluster_bytes_ = 0;
-  u32 root_bytes_ = 0;    // of FAT16's root
+  u32 root_bytes_ = 0;    // of FAT12's and FAT16's root
   u32 root_cluster_ = 0;  // of FAT32's
   u32 end_ = 0;           // clusters are numbered from 2 to here
-  bool is_32_ = false;
+  u32 entry_bits_ = 0;    // of the table
   u64 cached_[lines]{};  // what is in which line, plus one
   alignas(4096) u8 cache_[lines][line_sectors * 512]{};
 };

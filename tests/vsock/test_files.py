@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What examples/04_vsock_server reads disks and requests with, on the host under sanitizers: FAT16 and FAT32 that are well, and
-that are spoiled in every possible way.
+"""What examples/04_vsock_server reads disks and requests with, on the host under sanitizers: FAT12, FAT16 and FAT32 that are well,
+and that are spoiled in every possible way.
 
 usage: test_files.py [unittest's arguments]
 What it takes: mtools, and a compiler, $CXX or clang++.
@@ -23,7 +23,7 @@ import test_server  # noqa: E402
 
 FLAGS = ("-std=c++20 -O1 -g -Wall -Wextra -Wconversion -Wshadow -Werror "
          "-fsanitize=address,undefined -fno-sanitize-recover=all").split()
-KINDS = {"FAT16": (10, "-c", "4"), "FAT32": (34, "-F", "-c", "1")}
+KINDS = {"FAT12": (4, "-c", "4"), "FAT16": (10, "-c", "4"), "FAT32": (34, "-F", "-c", "1")}
 
 
 def fnv1a(data):

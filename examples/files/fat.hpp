@@ -11,7 +11,7 @@
 
 #include <virtio/blk.hpp>
 
-#include "text.hpp"
+#include "number.hpp"
 
 namespace fat {
 
@@ -39,12 +39,6 @@ struct entry {
   [[nodiscard]] const_bytes name() const { return {name_, name_size}; }
   [[nodiscard]] position begin() const { return {cluster, 0}; }
 };
-
-[[nodiscard]] inline u32 number(const u8* at, unsigned bytes) {  // little-endian
-  u32 out = 0;
-  while (bytes-- != 0) out = out << 8 | at[bytes];
-  return out;
-}
 
 /// A name of up to 260 units of UTF-16: its parts precede the short entry they belong to, the last one first.
 class long_name {

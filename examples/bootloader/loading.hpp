@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT
+// Files of a FAT volume into memory: several requests in flight, each as long as the file lies in one piece, the rest of the file being
+// looked up meanwhile. Layer: the boot loader's.
+#pragma once
+
+#include <virtio/blk.hpp>
+
+#include "../files/fat.hpp"
+#include "../files/partitions.hpp"
+
+namespace loader {
+
+using virtio::errc, virtio::result;
+
+/// What went wrong while a file was read, and where on the disk; `sector` counts from the disk's beginning.
+struct read_error {
+  errc why = errc::ok;
+  u64 sector = 0;
+};
+
+template <class Disk>
+class file_reader {
+ public:
+  using volume = fat::volume<partitions::slice<Disk>>;
+
+  /// `first` is where the volume begins on its disk.
+  file_reader(Disk& disk, volume& files, u64 first) : disk_{disk}, files_{files}, first_{first} {}
+
+  /// Reads `size` bytes of `file` from `from` on, a multiple of 512, to `to`, where there is room for whole sectors. Calls
+  /// `progress(done)` with the bytes read so far. When it returns no request is in flight, unless the error is `device_broken`.
+  template <class Progress>
+  [[nodiscard]] read_error read(const fat::entry& file, u32 from, u32 size, u8* to, Progress&& progress) {
+    at_ = file.begin();
+    rest_ = {};
+    to_ = to;
+    left_ = (size + 511) & ~511u;
+    wrong_ = {};
+    if (const auto there = files_.skip(at_, from); !there) return {there.error(), 0};
+    u32 done = 0;
+    do {
+      while (left_ != 0 && wrong_.why == errc::ok && submit()) {
+      }
+      if (in_flight_ == 0) break;
+      const auto ended = disk_.wait_next();
+      if (!ended) {  // the disk is down, and what was in flight with it
+        for (piece& one : pieces_) one.size = 0;
+        in_flight_ = 0;
+        return {ended.error(), 0};
+      }
+      // One that has failed ends the reading, but not before the others have come back.
+      piece& one = pieces_[ended->cookie];
+      if (ended->status != errc::ok && wrong_.why == errc::ok) wrong_ = {ended->status, one.sector};
+      done += one.size;
+      one.size = 0;
+      --in_flight_;
+      progress(virtio::detail::smaller(done, size));
+    } while (true);
+    return wrong_;
+  }
+
+ private:
+  static constexpr u32 largest = 1 << 20;
+  static constexpr u32 depth = 4;
+
+  struct piece {
+    u64 sector = 0;
+    u32 size = 0;  // 0: free
+  };
+
+  /// Asks for one more piece. Gives whether to try another.
+  [[nodiscard]] bool submit() {
+    u32 n = 0;
+    while (n < depth && pieces_[n].size != 0) ++n;
+    if (n == depth) return false;
+    if (rest_.size == 0) {
+      const auto next = files_.take(at_, left_);
+      if (!next) {
+        wrong_ = {next.error(), 0};
+        return false;
+      }
+      rest_ = *next;
+    }
+    const u64 sector = first_ + rest_.sector;
+    const u32 part = virtio::detail::smaller(virtio::detail::smaller(rest_.size, largest), disk_.largest_request());
+    const auto sent = disk_.submit_read(sector, bytes{to_, part}, n);
+    if (!sent) {
+      if (sent.error() != errc::queue_full || in_flight_ == 0) wrong_ = {sent.error(), sector};
+      return false;
+    }
+    pieces_[n] = {sector, part};
+    ++in_flight_;
+    to_ += part;
+    left_ -= part;
+    rest_.sector += part / 512;
+    rest_.size -= part;
+    return true;
+  }
+
+  Disk& disk_;
+  volume& files_;
+  u64 first_;
+  fat::position at_{};   // in the file, behind `rest_`
+  fat::extent rest_{};   // was looked up, and is not asked for yet
+  u8* to_ = nullptr;
+  u32 left_ = 0;         // bytes to ask for
+  read_error wrong_{};
+  piece pieces_[depth]{};
+  u32 in_flight_ = 0;
+};
+
+}  // namespace loader

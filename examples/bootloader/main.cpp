@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MIT
+// A boot loader: looks on a virtio disk for boot entries (Boot Loader Specification, loader/entries/*.conf on a FAT partition), and starts
+// the Linux that one of them names.
+// Command line: disk=<serial>, the disk to look on instead of the first; entry=<id>, instead of the default.
+// Exit status: 20 no disk, 21 no entry, 22 the entry could not be started.
+#include <virtio/blk.hpp>
+#include <virtio/blk/select.hpp>
+
+#include "board.hpp"
+#include "entries.hpp"
+#include "loading.hpp"
+#include "x86_64/linux.hpp"
+
+namespace {
+
+using boot::print;
+using virtio::errc, virtio::result;
+
+using disk_t = virtio::blk::device<board, bus::transport<board>, virtio::queue<256>>;
+constinit virtio::dma_storage<disk_t::dma_bytes> disk_dma;
+constinit disk_t disk;
+
+using slice = partitions::slice<disk_t>;
+constinit slice part;
+constinit fat::volume<slice> files;
+constinit fat::entry found;  // by the last look into a directory
+
+constexpr usize most_entries = 16;
+constinit loader::entry entries[most_entries];
+constinit usize entry_count = 0;
+constinit loader::settings settings;
+constinit loader::kernel kernel;
+constinit char options[4096];
+
+enum status : int { no_disk = 20, no_entry = 21, not_started = 22 };
+
+void print_text(const_bytes s) {
+  for (usize i = 0; i < s.size(); ++i) {
+    const u8 c = s.data()[i];
+    boot::put(static_cast<char>(c >= 0x20 && c != 0x7f ? c : '?'));
+  }
+}
+
+/// What a small file has in it, cut to 64 KiB; nothing when it cannot be read.
+const_bytes contents(const fat::entry& file) {
+  alignas(4096) static u8 text[65536];
+  loader::file_reader<disk_t> reader{disk, files, part.first()};
+  const u32 size = virtio::detail::smaller(file.size, u32{sizeof text});
+  const auto read = reader.read(file, 0, size, text, [](u32) {});
+  if (read.why == errc::ok) return {text, size};
+  print("  ");
+  print_text(file.name());
+  print(": ", virtio::describe(read.why), "\n");
+  return {};
+}
+
+/// Adds the entries of the partition that is mounted. Gives whether there are any.
+bool read_entries() {
+  fat::entry folder;
+  if (files.find(text("loader/loader.conf"), folder) && !folder.is_directory) settings.parse(contents(folder));
+  if (!files.find(text("loader/entries"), folder) || !folder.is_directory) return false;
+  for (fat::position at = folder.begin(); files.next(at, found);) {
+    if (found.is_directory || !ends_with(found.name(), text(".conf"))) continue;
+    if (entry_count == most_entries) {
+      print("more than ", most_entries, " boot entries: the rest is not shown\n");
+      break;
+    }
+    loader::entry& one = entries[entry_count];
+    one = {};
+    loader::flaw wrong = one.id.set(found.name().part(0, found.name().size() - 5)) ? loader::flaw::none : loader::flaw::too_long;
+    if (wrong == loader::flaw::none) wrong = parse(contents(found), loader::architecture(), one);
+    if (wrong == loader::flaw::none) ++entry_count;
+    else if (wrong != loader::flaw::other_processor) {
+      print_text(found.name());
+      print(": not shown, since ", describe(wrong), "\n");
+    }
+  }
+  for (usize i = 1; i < entry_count; ++i)  // few: in place
+    for (usize k = i; k != 0 && stands_before(entries[k], entries[k - 1]); --k) {
+      static loader::entry kept;
+      kept = entries[k];
+      entries[k] = entries[k - 1];
+      entries[k - 1] = kept;
+    }
+  return entry_count != 0;
+}
+
+/// Looks on a part of the disk. Gives whether there are boot entries.
+bool look_on(u64 first, u64 sectors) {
+  part = slice{disk, first, sectors};
+  return files.mount(part) && read_entries();
+}
+
+/// Looks on EFI system partitions first, then on the others, then on a disk without partitions.
+bool look_on_disk() {
+  constexpr usize most = 32;
+  static partitions::partition all[most];
+  usize count = 0;
+  static constinit partitions::reader<disk_t> tables;
+  const auto read = tables.for_each(disk, [&](const partitions::partition& one) {
+    if (count != most) all[count++] = one;
+  });
+  if (!read) print("partition table: ", read.error() == errc::out_of_range ? "it is damaged" : virtio::describe(read.error()), "\n");
+  const auto look_on_those = [&](bool efi_system) {
+    for (usize i = 0; i < count; ++i)
+      if (all[i].is_efi_system() == efi_system && look_on(all[i].first, all[i].sectors)) {
+        print("partition ", all[i].index, "\n");
+        return true;
+      }
+    return false;
+  };
+  if (look_on_those(true) || look_on_those(false)) return true;
+  return count == 0 && look_on(0, disk.capacity());
+}
+
+/// One line that grows while a file is loaded.
+class bar {
+ public:
+  bar(const_bytes name, u64 size) : size_{size} {
+    print("loading ");
+    print_text(name);
+    print(", ", size >> 10, " KiB [");
+  }
+  void show(u64 done) {
+    for (; shown_ < width && done * width >= (shown_ + 1) * size_; ++shown_) boot::put('#');
+  }
+  void end() { print("]\n"); }
+
+ private:
+  static constexpr u64 width = 32;
+  u64 size_;
+  u64 shown_ = 0;
+};
+
+int refuse(const_bytes name, const char* why) {
+  print_text(name);
+  print(": ", why, "\n");
+  return not_started;
+}
+
+/// Loads a file, whole or from an offset on. Gives 0, or an exit status.
+int load(const_bytes name, const fat::entry& file, u32 from, u32 size, u8* to) {
+  loader::file_reader<disk_t> reader{disk, files, part.first()};
+  bar progress{name, size};
+  const auto read = reader.read(file, from, size, to, [&](u32 done) { progress.show(done); });
+  progress.end();
+  if (read.why == errc::ok) return 0;
+  if (read.sector == 0) return refuse(name, read.why == errc::io_error ? "the file system is damaged" : virtio::describe(read.why));
+  print("sector ", read.sector, " of the disk: ");
+  return refuse(name, virtio::describe(read.why));
+}
+
+/// Starts what an entry names; comes back only when that fails.
+int start(const loader::entry& chosen) {
+  print("starting ");
+  print_text(chosen.name());
+  print("\n");
+
+  const const_bytes name = chosen.linux.get();
+  fat::entry file;
+  if (const auto there = files.find(name, file); !there || file.is_directory) return refuse(name, "there is no such file");
+  alignas(4096) static u8 head[loader::kernel::head_bytes];
+  loader::file_reader<disk_t> reader{disk, files, part.first()};
+  const u32 looked_at = virtio::detail::smaller(file.size, u32{sizeof head});
+  if (const auto read = reader.read(file, 0, looked_at, head, [](u32) {}); read.why != errc::ok) return refuse(name, virtio::describe(read.why));
+  if (const char* const wrong = kernel.open({head, looked_at}, file.size); wrong != nullptr) return refuse(name, wrong);
+  if (chosen.options.get().size() >= sizeof options || chosen.options.get().size() > kernel.most_options())
+    return refuse(name, "the entry's options are longer than it takes");
+
+  const auto at = kernel.place();
+  if (!at) return refuse(name, "there is no room for it in memory");
+  if (const int failed = load(name, file, kernel.code_at(), kernel.code_size(), *at); failed != 0) return failed;
+
+  u64 size = 0;  // of all initrds; each begins at a multiple of 4
+  fat::entry initrd;
+  for (usize i = 0; i < chosen.initrds; ++i) {
+    if (const auto there = files.find(chosen.initrd[i].get(), initrd); !there || initrd.is_directory)
+      return refuse(chosen.initrd[i].get(), "there is no such file");
+    size = ((size + 3) & ~u64{3}) + initrd.size;
+  }
+  if (size != 0) {
+    const auto where = kernel.place_initrd(size);
+    if (!where) return refuse(chosen.initrd[0].get(), "there is no room for it in memory");
+    u64 used = 0;
+    for (usize i = 0; i < chosen.initrds; ++i) {
+      if (!files.find(chosen.initrd[i].get(), initrd)) return refuse(chosen.initrd[i].get(), "there is no such file");
+      for (; used % 4 != 0; ++used) (*where)[used] = 0;
+      if (const int failed = load(chosen.initrd[i].get(), initrd, 0, initrd.size, *where + used); failed != 0) return failed;
+      used += initrd.size;
+    }
+  }
+
+  __builtin_memcpy(options, chosen.options.get().data(), chosen.options.get().size());
+  options[chosen.options.get().size()] = '\0';
+  if (const auto quiet = disk.hand_off(); !quiet) return refuse(text("disk"), virtio::describe(quiet.error()));
+  print("entering the kernel\n");
+  kernel.start(options);
+}
+
+}  // namespace
+
+extern "C" int guest_main(const char*) {
+  const boot::text serial = boot::option("disk");
+  if (serial) {
+    const auto up = virtio::blk::start_by_serial(disk, board{}, board{}, {serial.data, serial.size}, disk_dma);
+    if (!up) return board::fail("no disk of this serial", up.error(), disk.why()), no_disk;
+  } else {
+    const auto where = bus::find(board{}, virtio::device_type::block);
+    if (!where) return board::fail("no disk", where), no_disk;
+    if (const auto up = disk.start(board{}, *where, disk_dma); !up) return board::fail("start", up.error(), disk.why()), no_disk;
+  }
+  if (!look_on_disk()) {
+    print("no boot entries: no partition has a FAT file system with loader/entries/*.conf\n");
+    return no_entry;
+  }
+  const boot::text wish = boot::option("entry");
+  usize chosen = 0;
+  for (usize i = 0; i < entry_count; ++i)
+    if (wish ? alike(entries[i].id.get(), {wish.data, wish.size}) : settings.prefers(entries[i])) chosen = i;
+  return start(entries[chosen]);
+}

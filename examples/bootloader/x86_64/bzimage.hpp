@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT
+// Linux on x86-64: what a bzImage says of itself, and the zero page that the kernel is given.
+//
+// Format: Linux, Documentation/arch/x86/boot.rst and zero-page.rst, protocol 2.12 and later.
+#pragma once
+
+#include <virtio/base/result.hpp>
+
+#include "../../files/number.hpp"
+
+namespace loader {
+
+/// Why a file is not started.
+enum class kernel_flaw : u8 { none, not_linux, too_old, not_64_bit, cut_short };
+
+[[nodiscard]] constexpr const char* describe(kernel_flaw f) {
+  switch (f) {
+    case kernel_flaw::none: return "nothing";
+    case kernel_flaw::not_linux: return "it is no Linux kernel for x86 (no bzImage)";
+    case kernel_flaw::too_old: return "its boot protocol is older than 2.12, of Linux 3.8";
+    case kernel_flaw::not_64_bit: return "it has no 64-bit entry: it is for 32-bit processors";
+    case kernel_flaw::cut_short: return "the file ends within its setup code";
+  }
+  return "?";
+}
+
+/// What the loader needs to know of a bzImage.
+struct bzimage {
+  static constexpr usize head_bytes = 4096;  // of the file: all that `read` looks at
+  static constexpr u64 entry = 0x200;        // of the 64-bit protocol, behind where the kernel was loaded to
+
+  u32 code_at = 0;    // where the kernel proper begins in the file, a multiple of 512
+  u32 code_size = 0;
+  u64 preferred = 0;  // address
+  u64 alignment = 0;
+  u64 memory = 0;     // bytes from its address on that it needs until it knows the memory map
+  u64 initrd_end = 0; // an initrd ends at this address or below
+  u32 most_options = 0;
+  bool is_relocatable = false;
+
+  [[nodiscard]] static kernel_flaw read(const_bytes head, u64 file_size, bzimage& out) {
+    if (head.size() < head_bytes && head.size() < file_size) return kernel_flaw::cut_short;
+    if (head.size() < 0x268) return kernel_flaw::not_linux;
+    const u8* const h = head.data();
+    if (number(h + 0x1fe, 2) != 0xaa55 || __builtin_memcmp(h + 0x202, "HdrS", 4) != 0) return kernel_flaw::not_linux;
+    if (number(h + 0x206, 2) < 0x020c) return kernel_flaw::too_old;
+    if ((number(h + 0x236, 2) & 1) == 0) return kernel_flaw::not_64_bit;
+    const u32 sectors = h[0x1f1] == 0 ? 4 : h[0x1f1];
+    out.code_at = (sectors + 1) * 512;
+    if (file_size <= out.code_at + entry || file_size > 0x8000'0000) return kernel_flaw::cut_short;
+    out.code_size = static_cast<u32>(file_size) - out.code_at;
+    out.preferred = long_number(h + 0x258);
+    out.alignment = number(h + 0x230, 4);
+    if (out.alignment < 4096 || (out.alignment & (out.alignment - 1)) != 0) return kernel_flaw::not_linux;
+    out.memory = number(h + 0x260, 4);
+    if (out.memory < out.code_size) out.memory = out.code_size;
+    out.initrd_end = u64{number(h + 0x22c, 4)} + 1;
+    out.most_options = number(h + 0x238, 4);
+    out.is_relocatable = h[0x234] != 0;
+    return kernel_flaw::none;
+  }
+};
+
+/// The page that the kernel finds its parameters in. Zero at first.
+class zero_page {
+ public:
+  static constexpr unsigned most_ranges = 128;
+
+  /// `head` is that of the file that `bzimage::read` has read.
+  void begin(const_bytes head) {
+    __builtin_memset(page_, 0, sizeof page_);
+    const u8* const h = head.data();
+    const usize end = 0x202 + h[0x201];  // the jump in front of the header leads behind it
+    __builtin_memcpy(page_ + 0x1f1, h + 0x1f1, end < 0x290 ? end - 0x1f1 : 0x290 - 0x1f1);
+    page_[0x210] = 0xff;   // a loader without a number of its own
+    page_[0x211] |= 0x01;  // loaded high
+  }
+  void put_root_of_acpi(u64 at) { put_number(page_ + 0x070, at, 8); }
+  void put_options(u64 at) { put_split(at, 0x228, 0x0c8); }
+  void put_initrd(u64 at, u64 size) {
+    put_split(at, 0x218, 0x0c0);
+    put_split(size, 0x21c, 0x0c4);
+  }
+  /// One range of the memory map; types as ACPI's. More than `most_ranges` are dropped.
+  void add_range(u64 at, u64 size, u32 type) {
+    if (page_[0x1e8] == most_ranges) return;
+    u8* const to = page_ + 0x2d0 + 20 * page_[0x1e8]++;
+    put_number(to, at, 8);
+    put_number(to + 8, size, 8);
+    put_number(to + 16, type, 4);
+  }
+  [[nodiscard]] const u8* data() const { return page_; }
+
+ private:
+  void put_split(u64 value, unsigned low, unsigned high) {
+    put_number(page_ + low, value, 4);
+    put_number(page_ + high, value >> 32, 4);
+  }
+  alignas(4096) u8 page_[4096];
+};
+static_assert(sizeof(zero_page) == 4096);
+
+}  // namespace loader

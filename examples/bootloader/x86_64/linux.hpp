@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+// Linux on x86-64: where its parts go, and the jump. What the loader of this program has said of the machine is passed on.
+#pragma once
+
+#include "../../boot/x86_64/loader.hpp"
+#include "../memory.hpp"
+#include "bzimage.hpp"
+
+extern "C" {
+[[noreturn]] void boot_enter_linux(uint64_t entry, const void* zero_page);
+extern const char boot_zeros_end[];  // the last of this program
+}
+
+namespace loader {
+
+/// The name that boot entries have for this processor.
+inline const_bytes architecture() { return text("x64"); }
+
+class kernel {
+ public:
+  static constexpr usize head_bytes = bzimage::head_bytes;
+
+  /// Looks at the first `head_bytes` of the file. Null, or what is wrong with it.
+  [[nodiscard]] const char* open(const_bytes head, u64 file_size) {
+    const kernel_flaw wrong = bzimage::read(head, file_size, image_);
+    if (wrong != kernel_flaw::none) return describe(wrong);
+    page_.begin(head);
+    return nullptr;
+  }
+  /// From where in the file on it is loaded, and how many bytes.
+  [[nodiscard]] u32 code_at() const { return image_.code_at; }
+  [[nodiscard]] u32 code_size() const { return image_.code_size; }
+
+  /// Finds a place for the kernel. Error: `no_space`.
+  [[nodiscard]] result<u8*> place() {
+    const boot::handover& machine = boot::loaded();
+    constexpr u32 usable = 1;
+    for (unsigned i = 0; i < machine.ranges; ++i)
+      if (machine.memory[i].type == usable) free_.add(machine.memory[i].at, machine.memory[i].size);
+    for (unsigned i = 0; i < machine.ranges; ++i)
+      if (machine.memory[i].type != usable) free_.take(machine.memory[i].at, machine.memory[i].size);
+    constexpr u64 image_begin = 4 << 20;
+    free_.take(0, 1 << 20);
+    free_.take(image_begin, reinterpret_cast<uintptr_t>(boot_zeros_end) - image_begin);
+    const u64 memory = image_.memory + 512;  // the last sector is read whole
+    if (free_.is_free(image_.preferred, memory) && image_.preferred + memory <= mapped) {
+      at_ = image_.preferred;
+      free_.take(at_, memory);
+    } else if (image_.is_relocatable) {
+      VIRTIO_TRY_ASSIGN(at_, free_.take_lowest(memory, image_.alignment, 1 << 20, mapped));
+    } else {
+      return errc::no_space;
+    }
+    return reinterpret_cast<u8*>(static_cast<uintptr_t>(at_));
+  }
+
+  /// Finds a place for all initrds, one behind the other. Error: `no_space`.
+  [[nodiscard]] result<u8*> place_initrd(u64 size) {
+    VIRTIO_TRY_ASSIGN(const u64 at, free_.take_highest(size + 512, 4096, image_.initrd_end < mapped ? image_.initrd_end : mapped));
+    page_.put_initrd(at, size);
+    return reinterpret_cast<u8*>(static_cast<uintptr_t>(at));
+  }
+
+  [[nodiscard]] u32 most_options() const { return image_.most_options; }
+
+  /// Starts it. No device may be at work.
+  [[noreturn]] void start(const char* options) {
+    const boot::handover& machine = boot::loaded();
+    for (unsigned i = 0; i < machine.ranges; ++i) page_.add_range(machine.memory[i].at, machine.memory[i].size, machine.memory[i].type);
+    page_.put_root_of_acpi(machine.rsdp);
+    page_.put_options(reinterpret_cast<uintptr_t>(options));
+    boot_enter_linux(at_ + bzimage::entry, page_.data());
+  }
+
+ private:
+  static constexpr u64 mapped = u64{1} << 32;  // by start.S, on every processor
+
+  bzimage image_{};
+  zero_page page_{};
+  memory free_{};
+  u64 at_ = 0;
+};
+
+}  // namespace loader

@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""examples/bootloader starts Debian's kernel, which mounts its root from the same disk and finds no fault with its devices; and what keeps
+it from that is named.
+
+usage: test_boot.py QEMU TREE [unittest's arguments]    QEMU is 7.2 or 10, TREE is where the guests were built; the commands come from the
+                                                        environment: QEMU_7 and QEMU_10, LINUX_HOST
+What it takes: sfdisk, mtools, mke2fs.
+Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+"""
+import io
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+import unittest
+
+sys.dont_write_bytecode = True
+HERE = pathlib.Path(__file__).resolve().parent
+for folder in (HERE.parent / "qemu", HERE.parent.parent / "tools"):
+    sys.path.insert(0, str(folder))
+os.environ["PATH"] += ":/usr/sbin:/sbin"
+import disk_image  # noqa: E402
+import guestrun  # noqa: E402
+import matrix  # noqa: E402
+
+NO_DISK, NO_ENTRY, NOT_STARTED = 20, 21, 22
+POWERED_OFF = guestrun.NO_STATUS
+ENTRY = "loader/entries/debian.conf"
+
+# What differs between the disks that Linux is started from: the table, the file system, the device.
+WHOLE = {
+    "7.2": [("gpt", (), "pc", "virtio-blk-pci"), ("mbr", ("-F",), "q35", "virtio-blk-pci,disable-modern=on")],
+    "10": [("mbr", (), "pc", "virtio-blk-pci,disable-legacy=on,packed=on"), ("gpt", ("-F",), "q35", "virtio-blk-pci,disable-modern=on")],
+}
+
+
+def image_of(**more):
+    """The head of a kernel that is started nowhere, with fields at other values."""
+    head = bytearray(64 * 1024)
+    for at, value, size in ((0x1f1, 39, 1), (0x1fe, 0xaa55, 2), (0x202, 0x53726448, 4), (0x206, 0x20f, 2), (0x22c, 0x7fffffff, 4),
+                            (0x230, 0x200000, 4), (0x234, 1, 1), (0x236, 3, 2), (0x238, 2047, 4), (0x258, 0x1000000, 8), (0x260, 0x100000, 4)):
+        head[at:at + size] = value.to_bytes(size, "little")
+    for at, (value, size) in more.items():
+        at = int(at[3:], 16)
+        head[at:at + size] = value.to_bytes(size, "little")
+    return bytes(head)
+
+
+class Boot(unittest.TestCase):
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="virtio-boot-"))
+        cls.addClassCleanup(shutil.rmtree, cls.folder)
+
+    def start(self, image, machine="pc", device="virtio-blk-pci", append="", memory=256, drive=None, timeout=guestrun.HANG):
+        drive = drive or ["-blockdev", f"driver=raw,node-name=disk,file.driver=file,file.filename={image}"]
+        status, console = guestrun.boot(TREE / "examples/bootloader", QEMU, machine, memory, append, timeout,
+                                        [*drive, "-device", f"{device},drive=disk"], errors=io.StringIO())
+        return status, console.replace("\r", "")
+
+    def test_linux_starts(self):
+        for table, fat, machine, device in WHOLE[VERSION]:
+            with self.subTest(table=table, fat=fat, machine=machine, device=device):
+                image = self.folder / "whole.img"
+                disk_image.make(image, LINUX, self.folder, table=table, fat_options=fat)
+                status, console = self.start(image, machine, device, memory=512, timeout=2 * guestrun.HANG)
+                lines = console.split("\n")
+                self.assertIn("starting Debian", lines, console)
+                said = [line for line in lines if line.startswith("@ ")]
+                self.assertEqual(said, [f"@ options {disk_image.OPTIONS}", "@ root on guest"], console)
+                self.assertEqual(status, POWERED_OFF)
+
+    def refused(self, files, *words, status=NOT_STARTED, **more):
+        image = self.folder / "small.img"
+        base = {"vmlinuz": image_of(), "initrd.img": b"initrd", **files}
+        disk_image.make_loader_partition(image, self.folder, base)
+        ended, console = self.start(image, **more)
+        self.assertEqual(ended, status, console)
+        for word in words:
+            self.assertIn(word, console)
+
+    def test_named(self):
+        entry = lambda **more: disk_image.entry("Debian", **{"linux": "/vmlinuz", **more}).encode()  # noqa: E731
+        kernel = lambda **more: {"vmlinuz": image_of(**more), ENTRY: entry()}  # noqa: E731
+        for name, files, words, status in (
+                ("no entry", {ENTRY: None}, ["no boot entries"], NO_ENTRY),
+                ("an entry without a kernel", {ENTRY: b"title Debian\n"}, ["it names no linux", "no boot entries"], NO_ENTRY),
+                ("an entry for another processor", {ENTRY: entry(more="architecture aa64\n")}, ["no boot entries"], NO_ENTRY),
+                ("no such kernel", {ENTRY: entry(linux="/missing")}, ["/missing: there is no such file"], NOT_STARTED),
+                ("a folder for a kernel", {ENTRY: entry(linux="/loader")}, ["/loader: there is no such file"], NOT_STARTED),
+                ("no such initrd", {ENTRY: entry(initrds=["/missing"])}, ["/missing: there is no such file"], NOT_STARTED),
+                ("no kernel", {"vmlinuz": bytes(5000), ENTRY: entry()}, ["it is no Linux kernel for x86"], NOT_STARTED),
+                ("an empty kernel", {"vmlinuz": b"", ENTRY: entry()}, ["it is no Linux kernel for x86"], NOT_STARTED),
+                ("a kernel of 32 bits", kernel(at_236=(2, 2)), ["no 64-bit entry"], NOT_STARTED),
+                ("an old kernel", kernel(at_206=(0x20b, 2)), ["boot protocol is older"], NOT_STARTED),
+                ("a kernel that ends early", kernel(at_1f1=(200, 1)), ["ends within its setup code"], NOT_STARTED),
+                ("a kernel too large for memory", kernel(at_260=(0x20000000, 4)), ["no room for it in memory"], NOT_STARTED),
+                ("a kernel for a place that is in use", kernel(at_234=(0, 1), at_258=(0x400000, 8)), ["no room for it in memory"], NOT_STARTED),
+                ("long options", {ENTRY: entry(options="a" * 2000), "vmlinuz": image_of(at_238=(255, 4))}, ["longer than it takes"],
+                 NOT_STARTED)):
+            with self.subTest(name):
+                self.refused({ENTRY: entry(), **files}, *words, status=status)
+
+    def test_no_disk(self):
+        status, console = guestrun.boot(TREE / "examples/bootloader", QEMU, "pc", 128, "", guestrun.HANG, errors=io.StringIO())
+        self.assertEqual(status, NO_DISK, console)
+        self.assertIn("no disk", console)
+
+    def test_no_file_system(self):
+        image = self.folder / "empty.img"
+        image.write_bytes(bytes(1 << 20))
+        status, console = self.start(image)
+        self.assertEqual(status, NO_ENTRY, console)
+
+    def test_broken_sector(self):
+        """A read error in the middle of the kernel: its sector is named, and nothing is started."""
+        image = self.folder / "broken.img"
+        disk_image.make_loader_partition(image, self.folder, {"vmlinuz": image_of() + bytes(8 << 20), ENTRY: b"linux /vmlinuz\n"})
+        sector = 2048 + 9000
+        drive = ["-blockdev", f"driver=blkdebug,node-name=disk,image.driver=raw,image.file.driver=file,image.file.filename={image},"
+                 f"inject-error.0.event=none,inject-error.0.iotype=read,inject-error.0.errno=5,inject-error.0.sector={sector}"]
+        status, console = self.start(image, device="virtio-blk-pci,rerror=report", drive=drive)
+        self.assertEqual(status, NOT_STARTED, console)
+        self.assertRegex(console, r"sector \d+ of the disk: /vmlinuz: the device failed the request")
+
+
+if __name__ == "__main__":
+    VERSION, TREE = sys.argv[1], pathlib.Path(sys.argv[2])
+    QEMU, LINUX = os.environ.get({"7.2": "QEMU_7", "10": "QEMU_10"}[VERSION]), pathlib.Path(os.environ.get("LINUX_HOST") or "/none")
+    for why in (matrix.missing(matrix.Cell(""), VERSION), "" if LINUX.is_dir() else "LINUX_HOST names no kernel",
+                *("" if shutil.which(program) else f"no {program} on this machine" for program in ("sfdisk", "mformat", "mke2fs"))):
+        if why:
+            sys.exit(matrix.skip(why))
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=2)

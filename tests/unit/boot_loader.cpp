@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT
+// What examples/bootloader makes of boot entries, kernels and memory maps: good ones, and ones that lie. Partition tables and file systems
+// are in tests/bootloader, where real programs write them.
+#include <catch2/catch_test_macros.hpp>
+
+#include <cstring>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "../../examples/bootloader/entries.hpp"
+#include "../../examples/bootloader/memory.hpp"
+#include "../../examples/bootloader/x86_64/bzimage.hpp"
+
+using virtio::errc;
+
+namespace {
+
+std::string string_of(const_bytes s) { return {reinterpret_cast<const char*>(s.data()), s.size()}; }
+
+std::unique_ptr<loader::entry> entry_of(std::string_view file, loader::flaw expected = loader::flaw::none) {
+  auto out = std::make_unique<loader::entry>();
+  CHECK(parse({file.data(), file.size()}, text("x64"), *out) == expected);
+  return out;
+}
+
+/// The head of a bzImage of Linux 6.1, as far as a loader looks at it.
+struct head {
+  std::vector<u8> bytes = std::vector<u8>(4096);
+  u64 file_size = 12'000'000;
+
+  head() {
+    put(0x1f1, 39, 1);
+    put(0x1fe, 0xaa55, 2);
+    bytes[0x201] = 0x6a;
+    std::memcpy(&bytes[0x202], "HdrS", 4);
+    put(0x206, 0x020f, 2);
+    put(0x22c, 0x7fff'ffff, 4);
+    put(0x230, 0x20'0000, 4);
+    put(0x234, 1, 1);
+    put(0x236, 0x7f, 2);
+    put(0x238, 2047, 4);
+    put(0x258, 0x100'0000, 8);
+    put(0x260, 0x300'0000, 4);
+  }
+  void put(usize at, u64 value, unsigned size) { put_number(&bytes[at], value, size); }
+  [[nodiscard]] loader::kernel_flaw read(loader::bzimage& out) const { return loader::bzimage::read({bytes.data(), bytes.size()}, file_size, out); }
+  [[nodiscard]] loader::kernel_flaw read() const {
+    loader::bzimage out;
+    return read(out);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("boot entries: keys, comments, blanks and repeated values are read as the specification has them", "[examples][boot]") {
+  const auto one = entry_of("# a comment\r\n  title\tDebian 12  \nversion 6.1.0-50\nlinux /vmlinuz\ninitrd /a\ninitrd /b\n"
+                            "options root=/dev/vda2 ro\noptions quiet\nunknown x\nmachine-id 1\n\nlinux");
+  CHECK(string_of(one->title.get()) == "Debian 12");
+  CHECK(string_of(one->version.get()) == "6.1.0-50");
+  CHECK(string_of(one->linux.get()) == "/vmlinuz");
+  REQUIRE(one->initrds == 2);
+  CHECK(string_of(one->initrd[1].get()) == "/b");
+  CHECK(string_of(one->options.get()) == "root=/dev/vda2 ro quiet");
+}
+
+TEST_CASE("boot entries: one that cannot be started says why", "[examples][boot]") {
+  using loader::flaw;
+  entry_of("title nothing\n", flaw::no_linux);
+  entry_of("", flaw::no_linux);
+  entry_of("linux /k\narchitecture aa64\n", flaw::other_processor);
+  entry_of("linux /k\narchitecture X64\n");
+  entry_of("linux /k\ninitrd 1\ninitrd 2\ninitrd 3\ninitrd 4\ninitrd 5\n", flaw::too_many_initrds);
+  entry_of("linux /" + std::string(512, 'k') + "\n", flaw::too_long);
+  entry_of("linux /" + std::string(511, 'k') + "\n");
+  // Together they are a byte too long, with the blank between them.
+  entry_of("linux /k\noptions " + std::string(1024, 'a') + "\noptions " + std::string(1024, 'b') + "\n", flaw::too_long);
+  entry_of("linux /k\noptions " + std::string(1024, 'a') + "\noptions " + std::string(1023, 'b') + "\n");
+}
+
+TEST_CASE("boot entries: the newer version stands first, behind what has a sort key", "[examples][boot]") {
+  const auto compare = [](std::string_view a, std::string_view b) {
+    return loader::compare_versions({a.data(), a.size()}, {b.data(), b.size()});
+  };
+  CHECK(compare("6.1.0-9", "6.1.0-10") < 0);
+  CHECK(compare("6.10", "6.9") > 0);
+  CHECK(compare("6.1", "6.1.1") < 0);
+  CHECK(compare("6.01", "6.1") == 0);
+  CHECK(compare("", "") == 0);
+  CHECK(compare("0", "00") == 0);
+  CHECK(compare("a", "1") > 0);
+
+  const auto set = [](loader::entry& one, std::string_view id, std::string_view version, std::string_view key) {
+    REQUIRE(one.id.set({id.data(), id.size()}));
+    REQUIRE(one.version.set({version.data(), version.size()}));
+    REQUIRE(one.sort_key.set({key.data(), key.size()}));
+  };
+  const auto a = std::make_unique<loader::entry>(), b = std::make_unique<loader::entry>();
+  set(*a, "one", "6.1.0-9", "");
+  set(*b, "one", "6.1.0-10", "");
+  CHECK(stands_before(*b, *a));
+  CHECK_FALSE(stands_before(*a, *b));
+  set(*a, "one", "5", "debian");
+  CHECK(stands_before(*a, *b));
+  set(*a, "one", "5", "");
+  set(*b, "two", "5", "");
+  CHECK(stands_before(*b, *a));
+  CHECK_FALSE(stands_before(*a, *a));
+}
+
+TEST_CASE("boot entries: the default is an id, with its ending or without, or the beginning of one", "[examples][boot]") {
+  const auto one = std::make_unique<loader::entry>();
+  REQUIRE(one->id.set(text("debian-6.1")));
+  const auto prefers = [&](std::string_view file) {
+    loader::settings s;
+    s.parse({file.data(), file.size()});
+    return s.prefers(*one);
+  };
+  CHECK(prefers("default debian-6.1\n"));
+  CHECK(prefers("default debian-6.1.conf\ntimeout 3\n"));
+  CHECK(prefers("default debian-*\n"));
+  CHECK(prefers("default *\n"));
+  CHECK_FALSE(prefers("default debian\n"));
+  CHECK_FALSE(prefers("default .conf\n"));
+  CHECK_FALSE(prefers("timeout 3\n"));
+  CHECK_FALSE(prefers("default " + std::string(300, 'd') + "\n"));
+  loader::settings s;
+  s.parse(text("timeout 99999999999999999999\n"));
+  CHECK(s.timeout <= 36009);
+  s.parse(text("timeout menu-hidden\n"));
+  CHECK(s.timeout == 0);
+}
+
+TEST_CASE("boot memory: a piece that is taken is in no other, and is never out of what is free", "[examples][boot]") {
+  loader::memory m;
+  m.add(0x10'0000, 0x700'0000);
+  m.add(0x1'0000'0000, 0x1000'0000);
+  m.take(0x40'0000, 0x10'0000);
+  CHECK(m.is_free(0x10'0000, 0x30'0000));
+  CHECK_FALSE(m.is_free(0x10'0000, 0x30'0001));
+  CHECK(m.is_free(0x50'0000, 0x6c0'0000));
+  CHECK_FALSE(m.is_free(0x4f'ffff, 1));
+  CHECK(*m.take_lowest(0x10'0000, 0x20'0000, 0, ~u64{0}) == 0x20'0000);
+  CHECK(*m.take_lowest(0x10'0000, 0x20'0000, 0, ~u64{0}) == 0x60'0000);
+  CHECK(*m.take_highest(0x1000, 0x1000, 0x1'0000'0000) == 0x70f'f000);
+  CHECK(*m.take_highest(0x1000, 0x1000, ~u64{0}) == 0x1'0fff'f000);
+  CHECK(m.take_highest(0x1000'0000, 0x1000, ~u64{0}).error() == errc::no_space);
+  CHECK(m.take_lowest(~u64{0}, 0x1000, 0, ~u64{0}).error() == errc::no_space);
+  CHECK(m.take_lowest(0x1000, 0x1000, ~u64{0} - 1, ~u64{0}).error() == errc::no_space);
+  CHECK(m.take_lowest(0x1000, 0x1000, 0, 0x10'0fff).error() == errc::no_space);
+
+  loader::memory odd;
+  odd.add(~u64{0} - 10, 100);  // wraps: no memory
+  CHECK_FALSE(odd.is_free(~u64{0} - 10, 1));
+  odd.add(0x1000, 0x1000);
+  odd.take(0, ~u64{0});
+  CHECK_FALSE(odd.is_free(0x1000, 1));
+  for (u64 i = 0; i < 400; ++i) odd.add(i << 20, 0x1000);  // more than it has room for
+  for (u64 i = 0; i < 400; ++i) odd.take((i << 20) + 16, 16);
+  CHECK_FALSE(odd.is_free(16, 1));
+}
+
+TEST_CASE("boot kernels: a bzImage says where it belongs and what it takes", "[examples][boot]") {
+  head h;
+  loader::bzimage k;
+  REQUIRE(h.read(k) == loader::kernel_flaw::none);
+  CHECK(k.code_at == 40 * 512);
+  CHECK(k.code_size == 12'000'000 - 40 * 512);
+  CHECK(k.preferred == 0x100'0000);
+  CHECK(k.memory == 0x300'0000);
+  CHECK(k.initrd_end == 0x8000'0000);
+  h.put(0x260, 1000, 4);  // less than there is to load
+  REQUIRE(h.read(k) == loader::kernel_flaw::none);
+  CHECK(k.memory == k.code_size);
+  h.bytes[0x1f1] = 0;
+  REQUIRE(h.read(k) == loader::kernel_flaw::none);
+  CHECK(k.code_at == 5 * 512);
+}
+
+TEST_CASE("boot kernels: what is none, or cannot be entered in 64 bits, is named", "[examples][boot]") {
+  using loader::kernel_flaw;
+  const auto with = [](usize at, u64 value, unsigned size) {
+    head h;
+    h.put(at, value, size);
+    return h.read();
+  };
+  CHECK(with(0x1fe, 0, 2) == kernel_flaw::not_linux);
+  CHECK(with(0x202, 0, 4) == kernel_flaw::not_linux);
+  CHECK(with(0x206, 0x020b, 2) == kernel_flaw::too_old);
+  CHECK(with(0x236, 0x7e, 2) == kernel_flaw::not_64_bit);
+  CHECK(with(0x230, 0, 4) == kernel_flaw::not_linux);
+  CHECK(with(0x230, 0x3000, 4) == kernel_flaw::not_linux);
+  CHECK(with(0x1f1, 255, 1) == kernel_flaw::none);
+  head h;
+  h.file_size = 40 * 512 + 0x200;
+  CHECK(h.read() == kernel_flaw::cut_short);
+  h.file_size = 0x1'0000'0000;
+  CHECK(h.read() == kernel_flaw::cut_short);
+  h.file_size = 12'000'000;
+  h.bytes.resize(4095);
+  CHECK(h.read() == kernel_flaw::cut_short);
+  h.bytes.resize(100);
+  h.file_size = 100;
+  CHECK(h.read() == kernel_flaw::not_linux);
+}
+
+TEST_CASE("boot kernels: the zero page has the header, the map and the places in it", "[examples][boot]") {
+  head h;
+  h.bytes[0x201] = 0xff;  // a header that claims more than there is room for
+  std::memset(&h.bytes[0x290], 0xee, 0x100);
+  auto page = std::make_unique<loader::zero_page>();
+  page->begin({h.bytes.data(), h.bytes.size()});
+  page->put_initrd(0x1'2345'6000, 0x1'0000'0001);
+  page->put_options(0x9000);
+  page->put_root_of_acpi(0xf5ad0);
+  for (unsigned i = 0; i < 200; ++i) page->add_range(u64{i} << 20, 0x1000, 1);
+  const u8* const p = page->data();
+  CHECK(std::memcmp(p + 0x202, "HdrS", 4) == 0);
+  CHECK(p[0x210] == 0xff);
+  CHECK(number(p + 0x218, 4) == 0x2345'6000);
+  CHECK(number(p + 0x0c0, 4) == 1);
+  CHECK(number(p + 0x21c, 4) == 1);
+  CHECK(number(p + 0x0c4, 4) == 1);
+  CHECK(number(p + 0x228, 4) == 0x9000);
+  CHECK(long_number(p + 0x070) == 0xf5ad0);
+  CHECK(p[0x1e8] == 128);
+  CHECK(long_number(p + 0x2d0 + 20 * 127) == u64{127} << 20);
+  CHECK(number(p + 0x2d0 + 20 * 128, 4) == 0);
+  CHECK(p[0x290] == 0);  // the list of disks' signatures, which is not the header's
+}

@@ -2,6 +2,7 @@
 // USB devices on a socket of this machine, for the host's own tools to list and attach.
 //
 //   serve --listen PORT          TCP on 127.0.0.1, any number of connections; PORT 0: any that is free, printed
+//   serve ... IMAGE              1-1 is a disk: the file, for reading and writing
 //   serve --fd N --bridge        URBs only, on a socket that the caller has already given the other end of to a kernel
 //     --device K                 of the list, from 0 (bridge mode; default 0)
 //     --once                     leaves after the first connection that had a device
@@ -11,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <list>
+#include <memory>
 #include <vector>
 
 #include <arpa/inet.h>
@@ -18,7 +20,10 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <usbip/storage.hpp>
+
 #include "echo.hpp"
+#include "image_disk.hpp"
 #include "posix_stream.hpp"
 
 namespace {
@@ -28,18 +33,34 @@ inline constexpr usbip::device_description high{
 inline constexpr usbip::device_description super{
     .speed = usbip::speed::super, .vendor = 0x1209, .product = 0x0002, .manufacturer = "virtio", .name = "Echo", .serial = "0002"};
 
+inline constexpr usbip::device_description stick{
+    .speed = usbip::speed::high, .vendor = 0x1209, .product = 0x0003, .manufacturer = "virtio", .name = "Disk", .serial = "0003"};
+
 using echo_driver = echo<65536>;
 echo_driver drivers[6];
+image_disk image;
+usbip::storage::buffers<> buffers;
+usbip::storage::drive drive{image, buffers};
+usbip::device<stick, decltype(drive)> disk{drive};
 usbip::device<high, echo_driver> high_0{drivers[0]}, high_1{drivers[1]}, high_2{drivers[2]};
 usbip::device<super, echo_driver> super_0{drivers[3]}, super_1{drivers[4]}, super_2{drivers[5]};
-usbip::exports devices{high_0, high_1, high_2, super_0, super_1, super_2};
-using connection_type = usbip::connection<decltype(devices)>;
+usbip::exports without_disk{high_0, high_1, high_2, super_0, super_1, super_2};
+usbip::exports with_disk{disk, high_1, high_2, super_0, super_1, super_2};
 
+template <class Devices>
 struct client {
   explicit client(int fd, int n) : stream{fd}, number{n} {}
   posix_stream stream;
-  connection_type connection;
+  usbip::connection<Devices> connection;
   int number;
+};
+
+struct options {
+  int port = -1;
+  int fd = -1;
+  unsigned which = 0;
+  bool bridge = false;
+  bool once = false;
 };
 
 int listen_on(unsigned short port) {
@@ -61,9 +82,8 @@ int listen_on(unsigned short port) {
   return fd;
 }
 
-void report(const client& one) {
-  const usbip::ending& e = one.connection.ending();
-  std::printf("connection %d: %s (%llu bytes received, %llu sent", one.number, describe(e), static_cast<unsigned long long>(e.received),
+void report(int number, const usbip::ending& e) {
+  std::printf("connection %d: %s (%llu bytes received, %llu sent", number, describe(e), static_cast<unsigned long long>(e.received),
               static_cast<unsigned long long>(e.sent));
   if (e.how == usbip::end::cut_off || e.how == usbip::end::wrong) {
     std::printf("; of the last message %u of %u bytes:", e.had, e.needed);
@@ -74,66 +94,78 @@ void report(const client& one) {
 }
 
 [[noreturn]] void usage() {
-  std::fprintf(stderr, "usage: serve --listen PORT | --fd N --bridge [--device K]   [--once]\n");
+  std::fprintf(stderr, "usage: serve --listen PORT | --fd N --bridge [--device K]   [--once] [IMAGE]\n");
   std::exit(2);
 }
 
-}  // namespace
-
-int main(int count, char** words) {
-  int port = -1, fd = -1;
-  unsigned which = 0;
-  bool bridge = false, once = false;
-  for (int at = 1; at < count; ++at) {
-    const char* const word = words[at];
-    const auto number = [&] { return at + 1 < count ? std::atoi(words[++at]) : (usage(), 0); };
-    if (std::strcmp(word, "--listen") == 0) port = number();
-    else if (std::strcmp(word, "--fd") == 0) fd = number();
-    else if (std::strcmp(word, "--device") == 0) which = static_cast<unsigned>(number());
-    else if (std::strcmp(word, "--bridge") == 0) bridge = true;
-    else if (std::strcmp(word, "--once") == 0) once = true;
-    else usage();
-  }
-  if ((port < 0) == (fd < 0)) usage();
-
-  std::list<client> clients;
+template <class Devices>
+int serve(Devices& devices, const options& with) {
+  std::list<client<Devices>> clients;
   int numbers = 0;
-  const auto add = [&](int socket_fd) -> connection_type& { return clients.emplace_back(socket_fd, ++numbers).connection; };
-  const int listener = port >= 0 ? listen_on(static_cast<unsigned short>(port)) : -1;
-  if (fd >= 0) {
-    auto& connection = add(fd);
-    bridge ? connection.bridge(devices, which) : connection.serve(devices);
+  const auto add = [&](int fd) -> auto& { return clients.emplace_back(fd, ++numbers).connection; };
+  const int listener = with.port >= 0 ? listen_on(static_cast<unsigned short>(with.port)) : -1;
+  if (with.fd >= 0) {
+    auto& connection = add(with.fd);
+    with.bridge ? connection.bridge(devices, with.which) : connection.serve(devices);
   }
   while (listener >= 0 || !clients.empty()) {
-    bool worked = false;
+    bool worked = image.has_completions();
     for (auto one = clients.begin(); one != clients.end();) {
-      const bool had_device = one->connection.device() != decltype(devices)::count;
+      const bool had_device = one->connection.device() != Devices::count;
       const usbip::activity did = one->connection.poll(one->stream);
       worked = worked || did == usbip::activity::worked;
       if (did != usbip::activity::ended) {
         ++one;
         continue;
       }
-      report(*one);
+      report(one->number, one->connection.ending());
       (void)shutdown(one->stream.fd(), SHUT_WR);
       (void)close(one->stream.fd());
       one = clients.erase(one);
-      if (once && had_device) return 0;
+      if (with.once && had_device) return 0;
+      // What a host leaves behind: the disk still has to end a flush.
+      drive.poll();
     }
-    if (worked || (listener < 0 && clients.empty())) continue;
+    if (worked || image.has_completions() || (listener < 0 && clients.empty())) continue;
     std::vector<pollfd> all;
     if (listener >= 0) all.push_back({listener, POLLIN, 0});
-    for (const client& one : clients) {
+    for (const auto& one : clients) {
       const int wants = (one.stream.has_unread() ? 0 : POLLIN) | (one.stream.is_full() ? POLLOUT : 0);
       all.push_back({one.stream.fd(), static_cast<short>(wants), 0});
     }
     (void)poll(all.data(), all.size(), -1);
     if (listener >= 0 && (all[0].revents & POLLIN) != 0) {
       const int came = accept(listener, nullptr, nullptr);
+      if (came < 0) continue;
       const int now = 1;
       (void)setsockopt(came, IPPROTO_TCP, TCP_NODELAY, &now, sizeof now);
-      if (came >= 0) add(came).serve(devices);
+      add(came).serve(devices);
     }
   }
   return 0;
+}
+
+}  // namespace
+
+int main(int count, char** words) {
+  options with;
+  const char* path = nullptr;
+  for (int at = 1; at < count; ++at) {
+    const char* const word = words[at];
+    const auto number = [&] { return at + 1 < count ? std::atoi(words[++at]) : (usage(), 0); };
+    if (std::strcmp(word, "--listen") == 0) with.port = number();
+    else if (std::strcmp(word, "--fd") == 0) with.fd = number();
+    else if (std::strcmp(word, "--device") == 0) with.which = static_cast<unsigned>(number());
+    else if (std::strcmp(word, "--bridge") == 0) with.bridge = true;
+    else if (std::strcmp(word, "--once") == 0) with.once = true;
+    else if (word[0] != '-' && path == nullptr) path = word;
+    else usage();
+  }
+  if ((with.port < 0) == (with.fd < 0)) usage();
+  if (path == nullptr) return serve(without_disk, with);
+  if (!image.open(path)) {
+    std::perror(path);
+    return 1;
+  }
+  return serve(with_disk, with);
 }

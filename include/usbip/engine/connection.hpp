@@ -283,14 +283,17 @@ class connection {
     bytes where{};
     if (one.is == state::receiving) {
       const room place = with_device([&](auto& device) { return device.room_for(t); });
-      if (place.what == room::kind::later || (place.what == room::kind::here && place.where.empty())) return step::nothing;
-      if (place.what == room::kind::refuse) refuse(one, place.status);
-      where = place.where.part(0, left);
+      if (place.what == room::kind::refuse) {
+        refuse(one, place.status);
+      } else if (place.what == room::kind::later || place.where.empty()) {
+        return step::nothing;
+      }
+      where = {place.where.data, place.where.size < left ? place.where.size : left};
     }
     const usize most = one.is == state::receiving ? where.size : left != 0 ? left : one.entries;
     const usize came = stream.receive([&](const_bytes here) {
       const usize count = here.part(0, most).size;
-      if (!where.empty()) copy(where.data, here.data, count);
+      if (where.data != nullptr) copy(where.data, here.data, count);
       return count;
     });
     if (came == 0) return step::nothing;

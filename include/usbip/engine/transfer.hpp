@@ -19,16 +19,17 @@ struct transfer {
   u8 setup[8] = {};  // of a control transfer
 };
 
-/// Where the next bytes of an OUT transfer go. `later`: ask again; until then nothing more is read from the connection. `refuse`: they
-/// are dropped, and the host has the status.
+/// Where the next bytes of an OUT transfer go. `later`: ask again; until then nothing more is read from the connection. `drop`: nowhere,
+/// so many of them. `refuse`: nowhere, all of them, and the host has the status.
 struct room {
-  enum class kind : u8 { later, here, refuse };
+  enum class kind : u8 { later, here, drop, refuse };
   kind what = kind::later;
   bytes where{};
   urb_status status{};
 
   [[nodiscard]] static constexpr room none_now() { return {}; }
   [[nodiscard]] static constexpr room at(bytes place) { return {kind::here, place, {}}; }
+  [[nodiscard]] static constexpr room drop(usize count) { return {kind::drop, {nullptr, count}, {}}; }
   [[nodiscard]] static constexpr room refused(urb_status why = urb_status::stall) { return {kind::refuse, {}, why}; }
 };
 

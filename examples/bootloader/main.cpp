@@ -150,6 +150,18 @@ int load(const_bytes name, const fat::entry& file, u32 from, u32 size, u8* to) {
   return refuse(name, virtio::describe(read.why));
 }
 
+/// The kernel's command line: the entry's options, and what a monitor without ACPI tells of its MMIO slots. Gives whether there is room.
+bool write_options(const loader::entry& chosen) {
+  writer out{bytes{options, virtio::detail::smaller(sizeof options - 1, usize{kernel.most_options()})}};
+  out.put(chosen.options.get());
+  boot::each_word(boot::command_line(), [&](boot::text word) {
+    const const_bytes whole{word.data, word.size};
+    if (begins_with(whole, text("virtio_mmio.device="))) out.put(' ', whole);
+  });
+  options[out.size()] = '\0';
+  return out.room() != 0;
+}
+
 /// Starts what an entry names; comes back only when that fails.
 int start(const loader::entry& chosen) {
   print("starting ");
@@ -164,8 +176,7 @@ int start(const loader::entry& chosen) {
   const u32 looked_at = virtio::detail::smaller(file.size, u32{sizeof head});
   if (const auto read = reader.read(file, 0, looked_at, head, [](u32) {}); read.why != errc::ok) return refuse(name, virtio::describe(read.why));
   if (const char* const wrong = kernel.open({head, looked_at}, file.size); wrong != nullptr) return refuse(name, wrong);
-  if (chosen.options.get().size() >= sizeof options || chosen.options.get().size() > kernel.most_options())
-    return refuse(name, "the entry's options are longer than it takes");
+  if (!write_options(chosen)) return refuse(name, "the entry's options are longer than it takes");
 
   const auto at = kernel.place();
   if (!at) return refuse(name, "there is no room for it in memory");
@@ -190,8 +201,6 @@ int start(const loader::entry& chosen) {
     }
   }
 
-  __builtin_memcpy(options, chosen.options.get().data(), chosen.options.get().size());
-  options[chosen.options.get().size()] = '\0';
   if (const auto quiet = disk.hand_off(); !quiet) return refuse(text("disk"), virtio::describe(quiet.error()));
   print("entering the kernel\n");
   kernel.start(options);

@@ -28,7 +28,7 @@ done
 echo "@ options $(cat /proc/cmdline)"
 mount -t ext4 -o ro "$root" /root && exec switch_root /root /init
 echo "@ no root"
-poweroff -f
+reboot -f
 """
 ROOT_INIT = """#!/bin/busybox sh
 echo "@ root on $(busybox cat /name)"

@@ -70,7 +70,7 @@ inline void device_read_barrier() {
 #elif defined(__arm__)
   asm volatile("dmb osh" ::: "memory");
 #elif defined(__riscv)
-  asm volatile("fence ir, iorw" ::: "memory");
+  asm volatile("fence ir, iorw" ::: "memory");  // i and o are registers: a load of the ring before whatever its content leads to
 #elif defined(__powerpc__)
   asm volatile("sync" ::: "memory");
 #else
@@ -85,7 +85,7 @@ inline void device_write_barrier() {
 #elif defined(__arm__)
   asm volatile("dmb osh" ::: "memory");
 #elif defined(__riscv)
-  asm volatile("fence iorw, ow" ::: "memory");
+  asm volatile("fence iorw, ow" ::: "memory");  // data, descriptors and their reads before the index, and before a doorbell
 #elif defined(__powerpc__)
   asm volatile("sync" ::: "memory");
 #else
@@ -97,7 +97,7 @@ inline void device_write_barrier() {
 // keeps the two apart in its fences.
 inline void registers_before_memory() {
 #if defined(__riscv)
-  asm volatile("fence io, rw" ::: "memory");
+  asm volatile("fence io, rw" ::: "memory");  // an acknowledgement is a register write, which `fence rw, rw` says nothing about
 #endif
 }
 
@@ -105,7 +105,7 @@ inline void device_full_barrier() {
 #if defined(__aarch64__) || defined(__arm__)
   asm volatile("dmb osh" ::: "memory");
 #elif defined(__riscv)
-  asm volatile("fence iorw, iorw" ::: "memory");
+  asm volatile("fence iorw, iorw" ::: "memory");  // the index before the device's wish, whether that is memory or a register
 #elif defined(__powerpc__)
   asm volatile("sync" ::: "memory");
 #else

@@ -34,7 +34,7 @@ template <class T>
 #if defined(__arm__)
   asm volatile("dmb osh" ::: "memory");
 #elif defined(__riscv)
-  asm volatile("fence i, rw" ::: "memory");
+  asm volatile("fence i, rw" ::: "memory");  // this register's value before memory that it speaks of; registers are in order anyway
 #else
   __atomic_thread_fence(__ATOMIC_SEQ_CST);  // the strongest that is known of a processor that nobody has tried this on
 #endif
@@ -58,7 +58,7 @@ void mmio_store(volatile T* at, T value) {
 #if defined(__arm__)
   asm volatile("dmb oshst" ::: "memory");
 #elif defined(__riscv)
-  asm volatile("fence rw, o" ::: "memory");
+  asm volatile("fence rw, o" ::: "memory");  // what was stored to memory or loaded from it before a register write that tells the device of it
 #elif defined(__powerpc__)
   asm volatile("sync" ::: "memory");
 #else

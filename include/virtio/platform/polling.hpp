@@ -18,6 +18,8 @@ struct polling {
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
     asm volatile("yield" ::: "memory");
+#elif defined(__riscv)
+    asm volatile(".word 0x0100000f" ::: "memory");  // `pause` of Zihintpause; without it, a fence that orders nothing
 #else
     asm volatile("" ::: "memory");
 #endif

@@ -53,7 +53,8 @@ RINGS = {"split": "packed=off", "packed": "packed=on"}  # the guest takes either
 BUFFERS = {"merged": "mrg_rxbuf=on", "whole": "mrg_rxbuf=off"}
 # For what takes longer than a small page each way.
 USUAL = {"x86_64 7.2": ("legacy", "split", "whole"), "x86_64 10": ("modern", "packed", "merged"),
-         "aarch64 7.2": ("transitional", "packed", "whole"), "aarch64 10": ("modern", "split", "merged")}
+         "aarch64 7.2": ("transitional", "packed", "whole"), "aarch64 10": ("modern", "split", "merged"),
+         "riscv64 7.2": ("modern", "packed", "merged"), "riscv64 10": ("legacy", "split", "whole")}
 
 
 def variants(processor):
@@ -67,7 +68,7 @@ def machine_of(port, via, ring, buffers):
     """QEMU's machine, the image, and further arguments, for a card that is reached so."""
     options = ",".join(filter(None, (VIA[via], RINGS[ring], BUFFERS[buffers])))
     if not via.startswith("mmio"):
-        return ("virt" if PROCESSOR == "aarch64" else "pc"), IMAGE, host.card(port, options=f"{options},romfile=")
+        return ("pc" if PROCESSOR == "x86_64" else "virt"), IMAGE, host.card(port, options=f"{options},romfile=")
     more = ["-global", "virtio-mmio.force-legacy=false"] if via == "mmio 2" else []
     return "microvm,isa-serial=on", f"{IMAGE}_mmio", [*more, *host.card(port, "virtio-net-device", options)]
 
@@ -258,9 +259,9 @@ if __name__ == "__main__":
     LONG = "--long" in sys.argv
     if LONG:
         sys.argv.remove("--long")
-    PROCESSOR = "aarch64" if guestrun.processor(TREE / IMAGE) is guestrun.AARCH64 else "x86_64"
+    PROCESSOR = {guestrun.AARCH64.qemu: "aarch64", guestrun.RISCV64.qemu: "riscv64"}.get(guestrun.processor(TREE / IMAGE).qemu, "x86_64")
     VARIANT = USUAL[f"{PROCESSOR} {VERSION}"]
-    variable = matrix.VARIABLES[VERSION] + ("_AARCH64" if PROCESSOR == "aarch64" else "")
+    variable = matrix.VARIABLES[VERSION] + matrix.SUFFIXES[PROCESSOR]
     FAULTS = LONG or (PROCESSOR == "x86_64" and VERSION == {"card": "10", "vsock": "7.2"}[KIND])  # else what another QEMU shows as well
     QEMU = os.environ.get(variable)
     for why in ("" if QEMU else f"{variable} is empty: no such QEMU on this machine",

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Cells of the QEMU matrix that boot lsvirtio and read its JSON: the same image on every machine."""
+import functools
 import itertools
 import re
 
-import arm_image
+import image_place
 import report
 
 IMAGE = "examples/lsvirtio"
@@ -275,9 +276,9 @@ def device_cells(m):
 
 def refusal_cells(m):
     """The reason is in the report. Of other reasons tests of the host read it: docs/verdicts.md names them."""
-    def refused(machine, why, variant, check, **more):
-        name = f"{machine.partition(',')[0]} lsvirtio: detected, not bound: {why}"
-        return cell(m, name, machine, variant, check, **more)
+    def refused(machine, why, variant, check, processor="x86_64", **more):
+        name = f"{m.named(machine.partition(',')[0], processor)} lsvirtio: detected, not bound: {why}"
+        return cell(m, name, machine, variant, check, processor=processor, **more)
 
     def of_ids(ids, wanted, end):
         """A check of the one function with these ids, and of the counts at the end."""
@@ -305,22 +306,21 @@ def refusal_cells(m):
         yield from differs(objects[-1], {"rejected": 1, "slots": 0}, "end")
     yield refused("pc", "a word of the command line that names no slot", "modern-only",
                   expect(x86(), {}, check=rejected), tell={"virtio_mmio.device": "4K@0xd0000000"})
-    beyond = 1 << 48
-
-    def unreached(objects):
+    def unreached(beyond, objects):
         yield from differs({(one["what"], one["reason"]) for one in objects if one["lsvirtio"] == "rejected"
                             and one["address"] == hex(beyond)},
                            {("slot", "the processor does not reach it"),
                             ("PCI host", "the processor does not reach its configuration space")}.__eq__, "rejected")
-    far = [f"/{name}@{beyond:x}" for name in ("virtio_mmio", "pcie")]
-    yield refused("virt", "a slot and a PCI host that the processor does not reach", "modern-only",
-                  expect({"processor": "aarch64"}, {"entropy": {"verdict": "usable"}}, check=unreached),
-                  rngs=[m.Rng()], processor="aarch64", place=arm_image.Place(edits=(
-                      ("-p", "-t", "s", "{}", far[0], "compatible", "virtio,mmio"),
-                      ("-t", "x", "{}", far[0], "reg", "10000", "0", "0", "200"),
-                      ("-p", "-t", "s", "{}", far[1], "compatible", "pci-host-ecam-generic"),
-                      ("-t", "x", "{}", far[1], "linux,pci-domain", "7"),
-                      ("-t", "x", "{}", far[1], "reg", "10000", "0", "0", "100000"))))
+    for processor, facts in m.virt_cells.FACTS.items():
+        far, high = [f"/{name}@{facts.beyond:x}" for name in ("virtio_mmio", "pcie")], f"{facts.beyond >> 32:x}"
+        yield refused("virt", "a slot and a PCI host that the processor does not reach", "modern-only",
+                      expect({"processor": processor}, {"entropy": {"verdict": "usable"}}, check=functools.partial(unreached, facts.beyond)),
+                      rngs=[m.Rng()], processor=processor, long=processor == "riscv64", place=image_place.Place(edits=(
+                          ("-p", "-t", "s", "{}", far[0], "compatible", "virtio,mmio"),
+                          ("-t", "x", "{}", far[0], "reg", high, "0", "0", "200"),
+                          ("-p", "-t", "s", "{}", far[1], "compatible", "pci-host-ecam-generic"),
+                          ("-t", "x", "{}", far[1], "linux,pci-domain", "7"),
+                          ("-t", "x", "{}", far[1], "reg", high, "0", "0", "100000"))))
     unassigned = {"verdict": "a BAR has no address assigned", "structure": "common configuration", "bar": 4,
                   "bar_bytes": 0x4000, "advice": re.compile("pci::assign"),
                   "bars": lambda found: {one["address"] for one in found} == {0}}

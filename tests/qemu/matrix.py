@@ -232,7 +232,7 @@ class Cell:
     tags: str = ""            # requirements of the specification that the cell exercises
     form: str = ""            # what tools/boot-image makes of the image, to boot that instead; "grub multiboot1", with a protocol
     boot_disk: str = "ide-hd"  # the device that a form of "grub" boots from
-    place: object = None      # an arm_image.Place: where else the image is loaded, and with which device tree
+    place: object = None      # an image_place.Place: where else the image is loaded, and with which device tree
     long: bool = False        # only with tools/test --long
 
     def command_line(self):

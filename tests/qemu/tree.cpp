@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What a guest on 64-bit Arm makes of its device tree, in lines, and whether the machine agrees: run=leave, run=reset, run=interrupt.
+// What a guest makes of its device tree, in lines, and whether the machine agrees: run=leave, run=off, run=reset, run=interrupt.
 #include <virtio/rng.hpp>
 
 #include "board.hpp"
@@ -16,9 +16,33 @@ void print_range(const char* what, const boot::range& one) {
   boot::print(what, " ", boot::hex(one.base), " ", boot::hex(one.size), "\n");
 }
 
+virtio::mmio_space controller() { return {static_cast<virtio::uptr>(machine.interrupt_distributor.base), 0x400000}; }
+
+#if defined(__riscv)
+constexpr virtio::u32 first_line = 32;         // of PCI's four, on QEMU's virt
+constexpr virtio::usize set_pending = 0x1000;  // where the PLIC has a bit for each interrupt
+// The PLIC keeps in mind what it has seen until a processor takes it, and sees it anew when the line is still up at the end.
+bool take(virtio::u32 id) {
+  constexpr virtio::usize enable = 0x2000, claim = 0x200004;  // of the first processor's machine mode
+  controller().write(4 * id, virtio::u32{1});                 // its priority
+  controller().write(enable + id / 32 * 4, virtio::u32{1} << id % 32);
+  const bool is_this = controller().read<virtio::u32>(claim) == id;
+  controller().write(claim, id);
+  return is_this;
+}
+void print_firmware() { boot::print("switched off by ", boot::level() == boot::privilege::machine ? "the test finisher\n" : "SBI\n"); }
+#else
+constexpr virtio::u32 first_line = 35;
+constexpr virtio::usize set_pending = 0x200;  // where the GIC has it
+bool take(virtio::u32) { return true; }       // it has the state of the line
+void print_firmware() {
+  static constexpr const char* conduits[] = {"nothing", "HVC", "SMC"};
+  boot::print("PSCI by ", conduits[static_cast<unsigned>(machine.psci)], "\n");
+}
+#endif
+
 void print_machine() {
   static constexpr const char* consoles[] = {"none", "PL011", "16550"};
-  static constexpr const char* conduits[] = {"nothing", "HVC", "SMC"};
   for (virtio::usize i = 0; i < machine.memory_count; ++i) print_range("memory", machine.memory[i]);
   boot::print("console ", consoles[static_cast<unsigned>(machine.console.kind)], " ");
   print_range("at", machine.console);
@@ -30,14 +54,13 @@ void print_machine() {
       boot::print(one.windows[w].space == boot::pci_space::ports ? "ports " : "window ", boot::hex(one.windows[w].bus), " at ",
                   boot::hex(one.windows[w].cpu), " ", boot::hex(one.windows[w].size), "\n");
   }
-  boot::print("slots ", static_cast<unsigned long long>(machine.slot_count), "\n", "PSCI by ", conduits[static_cast<unsigned>(machine.psci)], "\n");
+  boot::print("slots ", static_cast<unsigned long long>(machine.slot_count), "\n");
+  print_firmware();
 }
 
-// Whether the GIC has seen an interrupt, of any kind, which the guest takes none of.
+// Whether the controller has seen an interrupt, of any kind, which the guest takes none of.
 bool is_pending(virtio::u32 id) {
-  const virtio::mmio_space distributor{static_cast<virtio::uptr>(machine.interrupt_distributor.base), 0x10000};
-  constexpr virtio::usize set_pending = 0x200;
-  return (distributor.read<virtio::u32>(set_pending + id / 32 * 4) >> id % 32 & 1) != 0;
+  return (controller().read<virtio::u32>(set_pending + id / 32 * 4) >> id % 32 & 1) != 0;
 }
 
 // A device's pin raises the interrupt that interrupt-map says, and none of the other three.
@@ -48,15 +71,16 @@ int check_interrupt() {
   const virtio::u32 pin = board{}.config_read32(where->id, 0x3c) >> 8 & 0xff;
   const boot::tree_interrupt line = boot::pci_interrupt(boot::the_tree(), machine.pci[0], where->id.bus, where->id.slot,
                                                         static_cast<virtio::u8>(where->id.function), static_cast<virtio::u8>(pin));
-  boot::print("slot ", where->id.slot, " pin ", pin, ": interrupt ", line.id, line.flags == 4 ? ", level\n" : ", edge\n");
+  boot::print("slot ", where->id.slot, " pin ", pin, ": interrupt ", line.id, line.flags == 4 ? ", level\n" : line.flags == 1 ? ", edge\n" : "\n");
   if (line.id == 0 || is_pending(line.id)) return 2;
   virtio::u8 bytes[8];
   (void)rng.arm();
   if (const auto filled = rng.fill(virtio::bytes{bytes, sizeof bytes}); !filled) return board::fail("fill", filled.error());
   const bool raised = is_pending(line.id);
-  for (virtio::u32 other = 35; other < 39; ++other)
+  for (virtio::u32 other = first_line; other < first_line + 4; ++other)
     if (other != line.id && is_pending(other)) return 3;
   (void)rng.acknowledge_interrupt();
+  if (raised && !take(line.id)) return 5;
   boot::print(raised ? "raised" : "not raised", is_pending(line.id) ? ", and stays\n" : ", and is gone\n");
   return raised && !is_pending(line.id) ? 0 : 4;
 }
@@ -67,6 +91,13 @@ extern "C" int guest_main(const char*) {
   print_machine();
   const boot::text run = boot::option("run");
   if (run == "interrupt") return check_interrupt();
+#if defined(__riscv)  // elsewhere it is what exit() ends with
+  if (run == "off") {
+    boot::print("off\n");
+    boot::switch_off();
+    return 1;
+  }
+#endif
   if (run == "reset") {
     boot::print("reset\n");
     boot::reset();

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Cells of the QEMU matrix on virt, 64-bit Arm and RISC-V: PCI through ECAM, on machines where the library places every BAR."""
 import itertools
+import types
 
-import arm_image
+import image_place
 
 VARIANTS = {"modern-only": "modern PCI", "transitional": "modern PCI", "legacy-only": "legacy PCI"}
 SBI = ["-bios", "default"]  # OpenSBI in machine mode, and the guest in supervisor mode; without it there is no firmware
@@ -11,8 +12,8 @@ SBI = ["-bios", "default"]  # OpenSBI in machine mode, and the guest in supervis
 def maker(m, processor, short=()):
     """Makes cells on virt; with `short` only those of these names are not long."""
     def cell(what, variant, *devices, machine="virt", **more):
-        name = f"{variant} {what}"
-        return m.Cell(f"{m.named(machine, processor)} {name}", machine, variant, [one for one in devices if isinstance(one, m.Disk)],
+        name = f"{variant} {what}".strip()
+        return m.Cell(f"{m.named(machine, processor)} {name}", machine, variant or "modern-only", [one for one in devices if isinstance(one, m.Disk)],
                       [one for one in devices if isinstance(one, m.Rng)], processor=processor, long=bool(short) and name not in short, **more)
     return cell
 
@@ -21,14 +22,16 @@ def maker(m, processor, short=()):
 SHORT = {"modern-only blk+rng event_idx=on indirect=on", "transitional blk+rng event_idx=off indirect=off",
          "legacy-only blk+rng event_idx=on indirect=on", "modern-only blk+rng: every function has its verdict",
          "modern-only example 01_blk", "legacy-only example 01_blk", "modern-only blk+rng behind OpenSBI",
-         "modern-only example 01_blk behind OpenSBI"}
+         "modern-only example 01_blk behind OpenSBI", "rng in slot 5: its pin raises the interrupt that the tree says",
+         "modern-only blk+rng, the image at a page of its own choice"}
 
 
 def cells(m):
     """All of them; `m` is the matrix, for its types and tables."""
     for processor, short in (("aarch64", ()), ("riscv64", SHORT)):
         yield from bus_cells(m, maker(m, processor, short), processor)
-    yield from places(m, maker(m, "aarch64"))
+        yield from places(m, maker(m, processor, short), processor)
+    yield from arm_places(m, maker(m, "aarch64"))
     yield from firmware(m, maker(m, "riscv64", SHORT))
 
 
@@ -78,48 +81,67 @@ def firmware(m, cell):
         yield cell("example 01_blk behind OpenSBI", variant, m.Disk(flips=True), image="examples/01_blk", extra=SBI, console=["^OpenSBI v"])
         yield cell("example 02_rng behind OpenSBI", variant, m.Rng(), image="examples/02_rng", extra=SBI,
                    console=[r"^(0x[0-9a-f]{1,2} ){32}\n\Z"])
+    yield both(m, cell, "the image at a page of its own choice, behind OpenSBI", extra=SBI, place=image_place.Place(0x8234_5000))
     for name, bios in (("without firmware", []), ("behind OpenSBI", SBI)):
         yield cell(f"blk+rng on one of four processors, {name}", "modern-only", m.Disk(write=(50, 60)), m.Rng(), extra=["-smp", "4", *bios],
                    tell={"run": "disk,rng", **m.negotiated("modern")})
 
 
-def places(m, cell):
-    """One image, wherever it is loaded, at whichever level it is entered, and wherever its memory is."""
-    def both(what, *, run="disk,rng", **more):
-        return cell(f"blk+rng, {what}", "modern-only", m.Disk(write=(50, 60)), m.Rng(), tell={"run": run, **m.negotiated("modern")},
-                    console=["^block through modern PCI, ring", "^entropy through modern PCI, ring"], **more)  # names, by addresses in data
+# Of the machine: where its memory begins, where nothing is reached, a device whose registers read as 0 where a 16550 would say that it is
+# ready; and in which slots an entropy device raises which interrupts, and where the tree has what.
+FACTS = {
+    "aarch64": types.SimpleNamespace(memory=0x4000_0000, beyond=0x1_0000_0000_0000, silent="/pl031@9010000", flags=", level",
+                                     console="PL011 at 0x9000000 0x1000", slots=32,
+                                     interrupts=((5, 36, "virt", "0x4010000000 0x10000000"), (10, 37, "virt,highmem=off", "0x3f000000 0x1000000")),
+                                     windows=("ports 0x0 at 0x3eff0000 0x10000", "window 0x10000000 at 0x10000000 0x2eff0000")),
+    "riscv64": types.SimpleNamespace(memory=0x8000_0000, beyond=0x100_0000_0000_0000, silent="/flash@20000000", flags="",
+                                     console="16550 at 0x10000000 0x100", slots=8,
+                                     interrupts=((5, 33, "virt", "0x30000000 0x10000000"), (10, 34, "virt", "0x30000000 0x10000000")),
+                                     windows=("ports 0x0 at 0x3000000 0x10000", "window 0x40000000 at 0x40000000 0x40000000",
+                                              "window 0x400000000 at 0x400000000 0x400000000")),
+}
 
-    yield both("the image at a page of its own choice", place=arm_image.Place(0x4234_5000))
-    yield both("the image beyond 4 GiB", memory=4096, place=arm_image.Place(0x1_2000_1000))
-    yield both("all memory and the image beyond 2 GiB, as on crosvm", memory=2048,
-               place=arm_image.Place(0x8080_0000, arm_image.memory(0x8000_0000, 0x4000_0000), 0xbfe0_0000))
+
+def both(m, cell, what, *, run="disk,rng", **more):
+    return cell(f"blk+rng, {what}", "modern-only", m.Disk(write=(50, 60)), m.Rng(), tell={"run": run, **m.negotiated("modern")},
+                console=["^block through modern PCI, ring", "^entropy through modern PCI, ring"], **more)  # names, by addresses in data
+
+
+def places(m, cell, processor):
+    """One image, wherever it is loaded, on a machine that its tree describes otherwise than it is, and interrupts as the tree has them."""
+    facts = FACTS[processor]
+    yield both(m, cell, "the image at a page of its own choice", place=image_place.Place(facts.memory + 0x234_5000))
+    yield both(m, cell, "the image beyond 4 GiB", memory=4096, place=image_place.Place(0x1_2000_1000))
+    far = f"/pcie@{facts.beyond:x}"  # in front of the machine's own, as fdtput puts it
+    yield cell("example 02_rng, behind a PCI host that the processor does not reach", "", m.Rng(), image="examples/02_rng",
+               place=image_place.Place(edits=(("-p", "-t", "s", "{}", far, "compatible", "pci-host-ecam-generic"),
+                                              ("-t", "x", "{}", far, "linux,pci-domain", "7"),
+                                              ("-t", "x", "{}", far, "reg", f"{facts.beyond >> 32:x}", "0", "0", "100000"))),
+               console=[rf"\APCI host at {facts.beyond:#x}: the processor does not reach its configuration space\n(0x[0-9a-f]{{1,2}} ){{32}}\n\Z"])
+    yield cell("example 02_rng, with a console that is never ready", "", m.Rng(), image="examples/02_rng", console=[r"\A\Z"],
+               place=image_place.Place(edits=(("-t", "s", "{}", facts.silent, "compatible", "ns16550a"),
+                                              ("-t", "s", "{}", "/chosen", "stdout-path", facts.silent))))
+    for slot, line, machine, config in facts.interrupts:
+        yield cell(f"rng in slot {slot}: its pin raises the interrupt that the tree says", "", m.Rng(f"vectors=0,addr={slot:x}"),
+                   machine=machine, tell={"run": "interrupt"}, image="tests/qemu/qemu_tree",
+                   console=[f"^memory {facts.memory:#x} 0x8000000$", f"^console {facts.console}$", rf"^ECAM buses 0 to \d+ at {config}$",
+                            *(f"^{window}$" for window in facts.windows), f"^slots {facts.slots}$",
+                            rf"^slot {slot} pin 1: interrupt {line}{facts.flags}\nraised, and is gone$"])
+
+
+def arm_places(m, cell):
+    """Further levels to be entered at, and places for memory."""
+    yield both(m, cell, "all memory and the image beyond 2 GiB, as on crosvm", memory=2048,
+               place=image_place.Place(0x8080_0000, image_place.memory(0x8000_0000, 0x4000_0000), 0xbfe0_0000))
     for machine in ("virt,virtualization=on", "virt,secure=on"):
-        yield both("entered as this machine does it", machine=machine)
+        yield both(m, cell, "entered as this machine does it", machine=machine)
     yield m.Cell("virt mmio version 2 blk+rng, all memory and the image beyond 2 GiB", "virt", "mmio version 2", [m.Disk(write=(50, 60))],
                  [m.Rng()], image="tests/qemu/qemu_mmio_guest", processor="aarch64", memory=2048,
                  tell={"run": "disk,rng", **m.negotiated("modern", "modern-only")},
-                 place=arm_image.Place(0x9000_0000, arm_image.memory(0x8000_0000, 0x4000_0000), 0x8800_0000))
+                 place=image_place.Place(0x9000_0000, image_place.memory(0x8000_0000, 0x4000_0000), 0x8800_0000))
     yield m.Cell("npcm845-evb: a 16550 of wide registers, memory from 0", "npcm845-evb", "modern-only", extra=["-cpu", "cortex-a35", "-smp", "4"],
-                 memory=1024, image="examples/02_rng", status=1, processor="aarch64", only=("10",), place=arm_image.Place(source="npcm845"),
+                 memory=1024, image="examples/02_rng", status=1, processor="aarch64", only=("10",), place=image_place.Place(source="npcm845"),
                  console=[r"\Ano rng: there is no such device.*\n  no virtio device: 0 other functions or empty slots\n\Z"])
-    far = "/pcie@1000000000000"  # in front of the machine's own, as fdtput puts it
-    yield m.Cell("virt example 02_rng, behind a PCI host that the processor does not reach", "virt", "modern-only", [], [m.Rng()],
-                 image="examples/02_rng", processor="aarch64",
-                 place=arm_image.Place(edits=(("-p", "-t", "s", "{}", far, "compatible", "pci-host-ecam-generic"),
-                                              ("-t", "x", "{}", far, "linux,pci-domain", "7"),
-                                              ("-t", "x", "{}", far, "reg", "10000", "0", "0", "100000"))),
-                 console=[r"\APCI host at 0x1000000000000: the processor does not reach its configuration space\n(0x[0-9a-f]{1,2} ){32}\n\Z"])
-    clock = "/pl031@9010000"  # whose registers read as 0 where a 16550 would say that it is ready
-    yield m.Cell("virt example 02_rng, with a console that is never ready", "virt", "modern-only", [], [m.Rng()], image="examples/02_rng",
-                 processor="aarch64", console=[r"\A\Z"],
-                 place=arm_image.Place(edits=(("-t", "s", "{}", clock, "compatible", "ns16550a"),
-                                              ("-t", "s", "{}", "/chosen", "stdout-path", clock))))
-    for slot, line, machine, config in ((5, 36, "virt", "0x4010000000 0x10000000"), (10, 37, "virt,highmem=off", "0x3f000000 0x1000000")):
-        yield m.Cell(f"{machine} rng in slot {slot}: its pin raises the interrupt that the tree says", machine, "modern-only",
-                     rngs=[m.Rng(f"vectors=0,addr={slot:x}")], tell={"run": "interrupt"}, image="tests/qemu/qemu_tree", processor="aarch64",
-                     console=["^memory 0x40000000 0x8000000$", "^console PL011 at 0x9000000 0x1000$", rf"^ECAM buses 0 to \d+ at {config}$",
-                              "^ports 0x0 at 0x3eff0000 0x10000$", "^window 0x10000000 at 0x10000000 0x2eff0000$", "^slots 32$",
-                              rf"^slot {slot} pin 1: interrupt {line}, level\nraised, and is gone$"])
     yield from restricted(m)
 
 
@@ -131,7 +153,7 @@ def restricted(m):
     told = {"run": "disk,rng", **m.negotiated("modern", more=("access_platform",))}
     on = "iommu_platform=on"
     for name, place in pools.items():
-        pci = arm_image.Place(edits=arm_image.pool("/pcie@10000000", *place))
+        pci = image_place.Place(edits=image_place.pool("/pcie@10000000", *place))
         yield m.Cell(f"virt blk+rng iommu_platform=on, {name}", "virt", "modern-only", [m.Disk(options=on, write=(50, 600))], [m.Rng(on)],
                      tell=told, processor="aarch64", place=pci, tags="[FEAT-11][FEAT-12]")
         yield m.Cell(f"virt example 01_blk iommu_platform=on, {name}", "virt", "modern-only", [m.Disk(options=on, flips=True)],
@@ -139,14 +161,14 @@ def restricted(m):
     yield m.Cell("virt mmio version 2 blk+rng iommu_platform=on, a slot has a pool", "virt", "mmio version 2", [m.Disk(options=on, write=(50, 60))],
                  [m.Rng(on)], image="tests/qemu/qemu_mmio_guest", processor="aarch64",
                  tell={"run": "disk,rng", **m.negotiated("modern", "modern-only", more=("access_platform",))},
-                 place=arm_image.Place(edits=arm_image.pool("/virtio_mmio@a003e00", *place)))
+                 place=image_place.Place(edits=image_place.pool("/virtio_mmio@a003e00", *place)))
     yield m.Cell("virt lsvirtio iommu_platform=on: every device works in a pool", "virt", "modern-only", [m.Disk(options=on)], [m.Rng(on)],
-                 image="examples/lsvirtio", processor="aarch64", place=arm_image.Place(edits=arm_image.pool("/pcie@10000000", *place)),
+                 image="examples/lsvirtio", processor="aarch64", place=image_place.Place(edits=image_place.pool("/pcie@10000000", *place)),
                  extra=[word for device in ("virtio-balloon-pci", "virtio-serial-pci", "virtio-net-pci,netdev=net,romfile=")
                         for word in ("-device", f"{device},{m.VARIANTS['modern-only']},{on}")]
                  + ["-device", "virtconsole,chardev=port", "-chardev", "null,id=port", "-netdev", "user,id=net"],
                  console=["^  dma_pool: 0x47200000, 0xe00000 bytes$", "^  bound: 5$", "^end complete$"])
-    small = arm_image.Place(edits=arm_image.pool("/pcie@10000000", ("reg", "0", "46000000", "0", "20000")))
+    small = image_place.Place(edits=image_place.pool("/pcie@10000000", ("reg", "0", "46000000", "0", "20000")))
     yield m.Cell("virt example 01_blk iommu_platform=on, a pool that is too small", "virt", "modern-only", [m.Disk(options=on)], status=1,
                  image="examples/01_blk", processor="aarch64", place=small,
                  console=[r"\Athe pool of devices: the driver's DMA storage or ring is too small.*\nstart: the device cannot address this memory"])

@@ -45,7 +45,7 @@ for qemu in ("7.2", "10", "11"):
     names |= {f"qemu {qemu} {cell}" for cell in cells.splitlines()}
 names |= set(subprocess.run([sys.executable, root / "tests/nested/kvm.py", "--list", "--more"],
                             capture_output=True, text=True, check=True).stdout.splitlines())
-names |= set(re.findall(r'add_test\(NAME "((?:nested|qemu)[:,] [^"$]+)"', (root / "tests/qemu/CMakeLists.txt").read_text()))
+names |= set(re.findall(r'(?:add_test\(NAME|set\(name) "((?:nested|qemu)[:,] [^"$]+)"', (root / "tests/qemu/CMakeLists.txt").read_text()))
 for name in re.findall(r'vsock_test\("([^"]+)"', (root / "tests/vsock/CMakeLists.txt").read_text()):
     names |= {name.replace("${qemu}", qemu) for qemu in ("7.2", "10")}
 

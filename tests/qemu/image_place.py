@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where an image for 64-bit Arm is loaded, and which device tree it gets, when that is not up to QEMU's -kernel."""
+"""Where an image for 64-bit Arm or RISC-V is loaded, and which device tree it gets, when that is not up to QEMU's -kernel."""
 import dataclasses
 import pathlib
 import shlex
@@ -10,8 +10,20 @@ import subprocess
 TREES = pathlib.Path(__file__).resolve().parents[1] / "trees"
 
 
-def stub(entry, tree=None):
-    """A Linux image that goes on at `entry`, with the device tree at `tree`, or with the one that it was given itself."""
+def stub(image, entry, tree=None):
+    """A Linux image for the processor of another, which goes on at `entry`, with the device tree at `tree`, or with the one that it was
+    given itself."""
+    return (riscv_stub if image[56:60] == b"RSC\x05" else arm_stub)(entry, tree)
+
+
+def riscv_stub(entry, tree):
+    header = struct.pack("<IIQQQQQ8s4sI", 0x0400006f, 0, 0x200000, 4096, 0, 2, 0, b"RISCV", b"RSC\x05", 0)  # first: j to what is behind it
+    load_tree = 0x0182b583 if tree is not None else 0x00000013     # ld a1, 24(t0); or nop
+    code = (0x00000297, 0x0102b303, load_tree, 0x00030067)          # auipc t0, 0; ld t1, 16(t0); then: jr t1
+    return header + struct.pack("<4I", *code) + struct.pack("<QQ", entry, tree or 0)
+
+
+def arm_stub(entry, tree):
     header = struct.pack("<IIQQQQQQ4sI", 0x14000010, 0, 0, 4096, 0xa, 0, 0, 0, b"ARMd", 0)  # first: b to what is behind it
     load_entry = 0x58000081                                         # ldr x1, from 16 bytes on
     load_tree = 0x580000a0 if tree is not None else 0xd503201f      # ldr x0, from 20 bytes on; or nop
@@ -51,7 +63,7 @@ class Place:
         if self.at is None:
             return image, more
         kernel = folder / "stub"
-        kernel.write_bytes(stub(self.at, self.tree_at))
+        kernel.write_bytes(stub(image.read_bytes()[:64], self.at, self.tree_at))
         return kernel, [*more, *loaded(image, self.at)]
 
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a guest makes of its device tree, in lines, and whether the machine agrees: run=leave, run=off, run=reset, run=interrupt.
+// What a guest makes of its device tree, in lines, and whether the machine agrees: run=leave, run=off, run=reset, run=interrupt,
+// and run=fault, an access that nothing answers.
 #include <virtio/rng.hpp>
 
 #include "board.hpp"
@@ -98,6 +99,10 @@ extern "C" int guest_main(const char*) {
     return 1;
   }
 #endif
+  if (run == "fault") {
+    (void)virtio::mmio_space{static_cast<virtio::uptr>(0x20'0000'0000), 4}.read<virtio::u32>(0);
+    return 1;
+  }
   if (run == "reset") {
     boot::print("reset\n");
     boot::reset();

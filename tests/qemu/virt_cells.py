@@ -81,6 +81,7 @@ def firmware(m, cell):
         yield cell("example 01_blk behind OpenSBI", variant, m.Disk(flips=True), image="examples/01_blk", extra=SBI, console=["^OpenSBI v"])
         yield cell("example 02_rng behind OpenSBI", variant, m.Rng(), image="examples/02_rng", extra=SBI,
                    console=[r"^(0x[0-9a-f]{1,2} ){32}\n\Z"])
+    yield fault(cell, ", behind OpenSBI", extra=SBI)
     yield both(m, cell, "the image at a page of its own choice, behind OpenSBI", extra=SBI, place=image_place.Place(0x8234_5000))
     for name, bios in (("without firmware", []), ("behind OpenSBI", SBI)):
         yield cell(f"blk+rng on one of four processors, {name}", "modern-only", m.Disk(write=(50, 60)), m.Rng(), extra=["-smp", "4", *bios],
@@ -127,6 +128,12 @@ def places(m, cell, processor):
                    console=[f"^memory {facts.memory:#x} 0x8000000$", f"^console {facts.console}$", rf"^ECAM buses 0 to \d+ at {config}$",
                             *(f"^{window}$" for window in facts.windows), f"^slots {facts.slots}$",
                             rf"^slot {slot} pin 1: interrupt {line}{facts.flags}\nraised, and is gone$"])
+    yield fault(cell)
+
+
+def fault(cell, what="", **more):
+    return cell(f"an access that nothing answers ends the guest, which says where{what}", "", tell={"run": "fault"}, status=125,
+                image="tests/qemu/qemu_tree", console=[r"^exception \d+ at 0x[0-9a-f]+ .*\baddress 0x2000000000$"], **more)
 
 
 def arm_places(m, cell):

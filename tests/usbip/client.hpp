@@ -165,6 +165,8 @@ class client {
   }
   [[nodiscard]] bool has(std::uint32_t seqnum) const { return answers.count(seqnum) != 0; }
   [[nodiscard]] std::size_t outstanding() const { return submits_.size(); }
+  /// The number of the last message.
+  [[nodiscard]] std::uint32_t last() const { return seqnum_; }
 
   std::map<std::uint32_t, done> answers;
   std::vector<std::uint32_t> order;

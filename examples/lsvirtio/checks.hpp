@@ -52,7 +52,7 @@ void use_block(writer& out, Driver& disk) {
 
 template <class Driver>
 void use_scsi(writer& out, Driver& host) {
-  alignas(512) static u8 sector[virtio::blk::sector_bytes];
+  alignas(512) static u8 block[4096];  // a CD drive has 2048 bytes in each
   out.text("tried", "look for units, read the first one's sector 0");
   virtio::scsi::address first{};
   u32 count = 0;
@@ -66,9 +66,9 @@ void use_scsi(writer& out, Driver& host) {
   virtio::scsi::unit<Driver> unit;
   auto done = unit.open(host, first);
   if (done) out.number("sectors", unit.capacity());
-  if (done) done = unit.read(0, sector);
+  if (done) done = unit.read(0, virtio::bytes{block, unit.block_size()});
   show_outcome(out, done.error());
-  if (done) out.text("first_bytes", dump{sector, 16});
+  if (done) out.text("first_bytes", dump{block, 16});
 }
 
 template <class Driver>

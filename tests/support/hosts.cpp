@@ -7,6 +7,7 @@
 #include <virtio/testing/console_model.hpp>
 #include <virtio/testing/net_model.hpp>
 #include <virtio/testing/rng_model.hpp>
+#include <virtio/testing/scsi_model.hpp>
 #include <virtio/testing/vsock_model.hpp>
 
 namespace rig {
@@ -36,6 +37,7 @@ std::unique_ptr<device_model> made_by(const host_description& monitor, device_ty
         auto one = std::make_unique<rng_model>(memory, monitor.entropy->queue_size);
         one->fills_all = monitor.entropy->fills_all;
         one->looks_past_the_newest = monitor.entropy->looks_past_the_newest;
+        one->dies_of_long_requests = monitor.entropy->dies_of_long_requests;
         return one;
       }
       break;
@@ -51,8 +53,13 @@ std::unique_ptr<device_model> made_by(const host_description& monitor, device_ty
       break;
     case device_type::network:
       if (monitor.net) {
-        auto one = std::make_unique<net_model>(memory, *monitor.net);
-        one->waits_for_notification = monitor.net_waits_for_notification;
+        const virtio::testing::net_habits& as = *monitor.net;
+        auto one = std::make_unique<net_model>(memory, as.offers, as.queue_size);
+        one->waits_for_notification = as.waits_for_notification;
+        one->falls_silent = as.falls_silent;
+        one->keeps_last_buffer = as.keeps_last_buffer;
+        one->counts_descriptors = as.counts_descriptors;
+        one->fewest_bytes = as.fewest_bytes;
         return one;
       }
       break;
@@ -60,6 +67,13 @@ std::unique_ptr<device_model> made_by(const host_description& monitor, device_ty
       if (monitor.sockets) {
         auto one = std::make_unique<vsock_model>(memory, vsock_options{.host = *monitor.sockets});
         one->ports[5000] = vsock_model::reception::accepts;
+        return one;
+      }
+      break;
+    case device_type::scsi:
+      if (monitor.scsi) {
+        auto one = std::make_unique<scsi_model>(memory, monitor.scsi->options, monitor.scsi->units);
+        one->used_length = monitor.scsi->used_length;
         return one;
       }
       break;

@@ -17,7 +17,8 @@ namespace rig {
 using virtio::testing::host_description;
 
 inline constexpr device_type driven_types[] = {device_type::block,   device_type::entropy, device_type::vsock,
-                                               device_type::balloon, device_type::console, device_type::network};
+                                               device_type::balloon, device_type::console, device_type::network,
+                                               device_type::scsi};
 
 /// The device of this type as the host has it; null: it has none.
 std::unique_ptr<device_model> made_by(const host_description& monitor, device_type type, device_memory& memory);
@@ -32,6 +33,7 @@ struct pci_board {
   virtio::testing::fake_pci devices;
 
   void place(const host_description& as, device_model& model, u8 slot);
+  void furnish(const host_description& as) { devices.furnish(as.manners); }
   [[nodiscard]] host bus() { return host{devices.host()}; }
   [[nodiscard]] std::vector<std::string> violations() const { return devices.violations(); }
   [[nodiscard]] static verdict verdict_of(const location& one) { return one.seen.why; }
@@ -50,6 +52,7 @@ struct mmio_board {
   virtio::testing::fake_mmio devices;
 
   void place(const host_description& as, device_model& model, u8) { devices.place(model, as.manners); }
+  void furnish(const host_description&) {}
   [[nodiscard]] host bus() { return devices.bus(); }
   [[nodiscard]] std::vector<std::string> violations() const { return devices.violations(); }
   template <class Visit>
@@ -74,8 +77,14 @@ struct host_machine {
     memory.on_wait = [this](waiting, u64) {
       for (auto& one : models) (void)one->step();
     };
+    if (!of.manners.device.ram.empty()) memory.shared_base = 0x2000'0000;  // a guest of this host has its memory there
+    board.furnish(of);
     u8 slot = 1;
+    std::vector<device_type> order;
+    for (const u16 type : of.manners.pci.order) order.push_back(static_cast<device_type>(type));
     for (const device_type type : driven_types)
+      if (std::find(order.begin(), order.end(), type) == order.end()) order.push_back(type);
+    for (const device_type type : order)
       if (auto made = made_by(of, type, memory.memory)) {
         board.place(of, *made, slot++);
         models.push_back(std::move(made));
@@ -110,8 +119,8 @@ struct host_machine {
   }
 };
 
-/// Packed where the host offers that, split elsewhere.
-using host_queue = queue<16, ring_options{.indirect = 8}>;
+/// Packed where the host offers that, split elsewhere; as large as a legacy device says where it is one.
+using host_queue = queue<16, ring_options{.indirect = 8, .ring_entries = 256}>;
 
 /// Runs `body(machine)` on every host that has a device of this type.
 template <class Body>

@@ -34,7 +34,10 @@ device_model& machine::take(seat where, u8 slot, std::unique_ptr<device_model> o
     case seat::transitional: bus.qemu_transitional(at, model); break;
     case seat::legacy: bus.qemu_legacy(at, model); break;
     case seat::crosvm: bus.crosvm(at, model); break;
-    case seat::vmd: bus.vmd_modern(at, model); break;
+    case seat::vmd:
+      memory.shared_base = 0x2000'0000;
+      bus.vmd_modern(at, model);
+      break;
   }
   return model;
 }

@@ -21,7 +21,7 @@ using net_on =
 TEST_CASE(
     "hosts: a network card carries frames of every size both ways, with its address or the program's "
     "[NET-03][NET-16][NET-17]",
-    "[hosts][net][host-mac-bytes][host-first-notification]") {
+    "[hosts][net][host-mac-bytes][host-first-notification][host-num-buffers]") {
   on_each_host(device_type::network, [](auto& m) {
     using board = typename std::remove_reference_t<decltype(m)>::board_type;
     auto& model = m.template as<net_model>(device_type::network);

@@ -38,6 +38,9 @@ struct blk_options {
   std::optional<bool> writeback{};                              // CONFIG_WCE, and what the cache is like after a reset
   std::optional<std::array<std::uint16_t, 3>> lifetime{};
   std::optional<std::uint8_t> zoned{};                          // the model: 0 none, 1 host-managed, 2 host-aware
+  bool get_id = true;                                           // else unsupported
+  bool strict_chains = false;  // a chain that is not a header, data and a status, each in descriptors of its own, stops the device (vmd)
+  bool flushes_unasked = false;                                 // serves a flush though it does not offer it (vmd of 2018)
 };
 
 class blk_model : public device_model {
@@ -138,6 +141,10 @@ class blk_model : public device_model {
     if (wire::get32(header + 4) != 0)
       object("blk: the reserved field of the header is " + wire::hex(wire::get32(header + 4)));
     check_framing(buffer);
+    if (options_.strict_chains && !is_strict(buffer, type, out)) {
+      stall("blk: a chain that is not a header, data and a status");
+      return 0;
+    }
     if (const std::vector<element> data = check_limits(buffer); data.size() > 1 && !accepted(2)) {
       object("blk: " + std::to_string(data.size()) + " segments of data to a device that has stated no SEG_MAX");
       return serve_first(data, type, sector);
@@ -218,11 +225,12 @@ class blk_model : public device_model {
         if (out != 0 || in != 0) object("BLK-09: a flush with data");
         if (!accepted(9)) {
           object("BLK-01: a flush without the feature");
-          return unsupported;
+          if (!options_.flushes_unasked) return unsupported;
         }
         stable_ = data_;
         return ok;
       case 8: {
+        if (!options_.get_id) return unsupported;
         if (in != 20 || out != 0) object("BLK-12: GET_ID with " + std::to_string(in) + " bytes, not 20");
         std::uint8_t id[20] = {};
         std::copy_n(options_.serial.begin(), std::min<std::size_t>(options_.serial.size(), sizeof id), id);
@@ -317,6 +325,12 @@ class blk_model : public device_model {
     else put_config(offset + 8, rules->alignment, 4);
   }
 
+  [[nodiscard]] static bool is_strict(const chain& buffer, std::uint32_t type, std::uint64_t out) {
+    const element &first = buffer.elements.front(), &last = buffer.elements.back();
+    if (first.writable || first.length != 16 || !last.writable || last.length != 1) return false;
+    if (type > 1) return true;
+    return buffer.elements.size() > 2 && (type == 1) == (out != 0);
+  }
   void check_framing(const chain& buffer) {
     if (!framing_is_legacy()) return;
     const element &first = buffer.elements.front(), &last = buffer.elements.back();

@@ -36,6 +36,18 @@ class device_model {
   /// What a write to driver_feature does to what was accepted before.
   enum class feature_store : std::uint8_t { replaces, adds, adds_across_reset };  // the specification, vmd, crosvm
 
+  /// Which places a host takes for rings.
+  enum class ring_places : std::uint8_t {
+    anywhere,
+    at_once,  // vmd up to 2025: looked up at every write, for a ring that lies as a legacy one; if it is not there, the machine ends
+    apart,    // vmd of 2026: three areas, looked up when the queue is enabled; if one is not there, the queue stays off
+  };
+  struct memory_range {
+    std::uint64_t first, end;
+  };
+  /// Which sizes of queues a host takes below the maximum.
+  enum class size_rule : std::uint8_t { powers_of_two, even };
+
   static constexpr std::uint16_t no_vector = 0xffff;
   static constexpr std::uint32_t forever = 0xffffffff;
 
@@ -45,6 +57,7 @@ class device_model {
     std::uint32_t page = 0;          // legacy
     unsigned written = 0;            // which of the three areas were programmed
     bool enabled = false;
+    bool gave_back = false;          // a buffer since the last interrupt was decided on
     std::uint32_t resetting = 0;     // reads of queue_reset until it is done
     split_device ring;
     packed_device packed;
@@ -108,6 +121,13 @@ class device_model {
   bool exact_queues = false;                  // DRIVER_OK ends in NEEDS_RESET unless exactly `asked_for` queues are enabled (crosvm)
   bool has_line = true;                       // else it is silent without MSI-X, and its ISR 0 (Firecracker, Alioth)
   bool refuse_features = false;               // FEATURES_OK does not stick
+  bool never_refuses = false;                 // FEATURES_OK sticks, whatever was accepted (vmd)
+  ring_places places = ring_places::anywhere;
+  std::vector<memory_range> ram;              // where rings may lie, if `places` asks for that
+  size_rule sizes = size_rule::powers_of_two;
+  bool dies_of_early_doorbell = false;        // of one for a queue that has no ring (vmd)
+  bool interrupts_always = false;             // whatever the ring's flags ask for (vmd's entropy)
+  bool no_generation = false;                 // config_generation is always 0 (vmd)
   std::uint32_t needs_reset_after = forever;  // requests until it sets DEVICE_NEEDS_RESET instead of serving
   std::uint32_t drop_requests = 0;            // takes this many requests and never answers
   std::optional<std::uint32_t> used_length;   // claims this length, whatever it wrote
@@ -134,7 +154,9 @@ class device_model {
     held_.erase(held_.begin() + static_cast<std::ptrdiff_t>(index));
     const std::uint32_t written = process(one.queue, one.buffer);
     queue_state& q = *queues_[one.queue];
+    if (stalled_) return;
     if (!q.enabled || !q.in_use->configured()) return;  // its queue was reset: the buffer is written all the same
+    q.gave_back = true;
     q.in_use->push(one.buffer.head, length.value_or(used_length.value_or(written)));
     finish_batch(q);
   }
@@ -191,6 +213,7 @@ class device_model {
         continue;
       }
       const std::uint32_t written = process(index, *buffer);
+      if (stalled_ || aborted_) return served;
       give_back(q, *buffer, written);
     }
     finish_batch(q);
@@ -222,8 +245,10 @@ class device_model {
   [[nodiscard]] std::uint32_t resets() const { return resets_; }
   [[nodiscard]] std::uint8_t status() const { return status_; }  // without the side effects of the driver's read
   [[nodiscard]] bool live() const {
-    return (status_ & driver_ok_bit) != 0 && (status_ & (failed_bit | needs_reset_bit)) == 0 && dma_allowed_;
+    return (status_ & driver_ok_bit) != 0 && (status_ & (failed_bit | needs_reset_bit)) == 0 && dma_allowed_ && !aborted_;
   }
+  /// Whether the host's process has ended: all registers read as ones from then on, and no reset helps.
+  [[nodiscard]] bool aborted() const { return aborted_; }
   [[nodiscard]] interface driven_as() const { return via_; }
   /// All objections so far, those of the rings included.
   [[nodiscard]] std::vector<std::string> violations() const {
@@ -312,11 +337,12 @@ class device_model {
     queue_state* const q = may_program(index, "queue_size");
     if (q == nullptr) return;
     if (accepted(34) && size == 0) return object("PCI-16: queue_size 0");
-    if (!accepted(34) && (size == 0 || (size & (size - 1)) != 0))
+    if (!accepted(34) && (size == 0 || (sizes == size_rule::even ? size % 2 : size & (size - 1)) != 0))
       return object("PCI-17: queue_size " + std::to_string(size) + " is no power of 2");
     if (size > q->maximum)
       return object("PCI-17: queue_size " + std::to_string(size) + " above the maximum " + std::to_string(q->maximum));
     q->size = size;
+    look_up(*q, index);
   }
   /// Half `half` of area 0 (descriptors), 1 (driver) or 2 (device).
   void write_queue_area(std::uint16_t index, unsigned area, unsigned half, std::uint32_t value) {
@@ -325,6 +351,7 @@ class device_model {
     std::uint64_t& address = area == 0 ? q->descriptors : area == 1 ? q->driver : q->device;
     address = half == 0 ? (address & ~0xffffffffull) | value : (address & 0xffffffffull) | std::uint64_t{value} << 32;
     q->written |= 1u << (2 * area + half);
+    look_up(*q, index);
   }
   void write_queue_enable(std::uint16_t index, std::uint16_t value) {
     if (value == 0) return object("PCI-20: 0 written to queue_enable");
@@ -333,6 +360,7 @@ class device_model {
     if (q == nullptr) return;
     if (q->written != 0x3f)
       object("PCI-18: queue " + std::to_string(index) + " enabled before all of its addresses were written");
+    if (!has_places(*q, index)) return;
     const std::lock_guard lock{run_lock_};
     q->enabled = true;
     q->in_use = accepted(34) ? static_cast<ring_device*>(&q->packed) : &q->ring;
@@ -346,6 +374,8 @@ class device_model {
     if ((status_ & driver_ok_bit) != 0 && page != 0)
       object("INIT-10: queue " + std::to_string(index) + " set up after DRIVER_OK");
     if (q->enabled && page != 0) object("SPLITL-03: queue " + std::to_string(index) + " moved while in use");
+    if (places == ring_places::at_once && page != 0 && !in_ram(std::uint64_t{page} << 12, legacy_bytes(q->size)))
+      return abort("the ring of queue " + std::to_string(index) + " at page " + wire::hex(page) + " is not in memory");
     const std::lock_guard lock{run_lock_};
     q->page = page;
     q->enabled = page != 0;
@@ -391,7 +421,10 @@ class device_model {
     if ((status_ & driver_ok_bit) == 0) object("INIT-14: queue " + std::to_string(index) + " notified before DRIVER_OK");
     if ((status_ & failed_bit) != 0) object("STATUS-03: queue " + std::to_string(index) + " notified after FAILED");
     if (q == nullptr) return object("NOTIFY-03: notification for queue " + std::to_string(index) + ", which does not exist");
-    if (!q->enabled) return object("notification for queue " + std::to_string(index) + ", which is not set up");
+    if (!q->enabled) {
+      const std::string what = "notification for queue " + std::to_string(index) + ", which is not set up";
+      return dies_of_early_doorbell ? abort(what) : object(what);
+    }
     if (!dma_allowed_) object("notification while bus mastering is off");
     q->doorbells.fetch_add(1, std::memory_order_relaxed);
     q->in_use->rang();
@@ -415,6 +448,7 @@ class device_model {
 
   [[nodiscard]] std::uint8_t read_isr() { return isr_.exchange(0); }
   [[nodiscard]] std::uint8_t read_generation() {
+    if (no_generation) return 0;
     if (generation_every != 0 && ++generation_reads_ % generation_every == 0) ++generation_;
     return generation_;
   }
@@ -470,6 +504,18 @@ class device_model {
   };
   [[nodiscard]] virtual field config_field(std::uint32_t) const { return {0, 0, 128}; }
 
+  /// The device stops: the buffer that it has does not come back, and the driver is told that a reset is needed.
+  void stall(std::string what) {
+    object(std::move(what));
+    stalled_ = true;
+    set_needs_reset();
+  }
+  /// The host's process ends.
+  void abort(std::string what) {
+    object("abort: " + std::move(what));
+    aborted_ = true;
+  }
+
   [[nodiscard]] bool framing_is_legacy() const { return !accepted(32) && !accepted(27); }
 
  private:
@@ -490,6 +536,7 @@ class device_model {
     ++resets_;
     status_ = 0;
     isr_ = 0;
+    stalled_ = false;
     if (features_stored != feature_store::adds_across_reset) accepted_ = {};
     features_read_ = features_written_ = features_ok_unread_ = features_refused_ = false;
     config_vector_ = no_vector;
@@ -505,7 +552,7 @@ class device_model {
     q.descriptors = q.driver = q.device = 0;
     q.page = 0;
     q.written = 0;
-    q.enabled = false;
+    q.enabled = q.gave_back = false;
     q.resetting = 0;
     q.rung = false;
   }
@@ -526,7 +573,8 @@ class device_model {
     for (std::size_t i = 0; i < 4; ++i) acceptable = acceptable && (accepted_.word[i] & ~offered_.word[i]) == 0;
     features_refused_ = !acceptable;
     features_are_chosen();
-    return acceptable ? next : static_cast<std::uint8_t>(next & ~features_ok_bit);
+    if (never_refuses) features_refused_ = false;
+    return acceptable || never_refuses ? next : static_cast<std::uint8_t>(next & ~features_ok_bit);
   }
   void ready(std::uint8_t old, std::uint8_t fresh) {
     if ((old & driver_bit) == 0) object("INIT-11: DRIVER_OK before DRIVER");
@@ -560,6 +608,39 @@ class device_model {
     if ((status_ & driver_ok_bit) != 0 && !accepted(40)) object("INIT-10: " + name + " written after DRIVER_OK");
     return q;
   }
+  // A split ring as one block, as large as the legacy interface has it.
+  [[nodiscard]] static std::uint64_t legacy_bytes(std::uint16_t size) {
+    return (std::uint64_t{16} * size + 2u * (3u + size) + 4095) / 4096 * 4096 + (6 + std::uint64_t{8} * size + 4095) / 4096 * 4096;
+  }
+  [[nodiscard]] const memory_range* range_of(std::uint64_t at, std::uint64_t length) const {
+    for (const memory_range& one : ram)
+      if (at >= one.first && at < one.end && length <= one.end - at) return &one;
+    return nullptr;
+  }
+  [[nodiscard]] bool in_ram(std::uint64_t at, std::uint64_t length) const { return range_of(at, length) != nullptr; }
+  // With `at_once` a half of an address is an address, too.
+  void look_up(const queue_state& q, std::uint16_t index) {
+    if (places != ring_places::at_once || q.descriptors == 0 || in_ram(q.descriptors, legacy_bytes(q.size))) return;
+    abort("the ring of queue " + std::to_string(index) + " with " + std::to_string(q.size) + " entries at " + wire::hex(q.descriptors) +
+          " is not in memory");
+  }
+  bool has_places(const queue_state& q, std::uint16_t index) {
+    const std::string name = "queue " + std::to_string(index) + ": ";
+    if (places == ring_places::at_once) {
+      look_up(q, index);
+      const memory_range* const all = range_of(q.descriptors, 1);
+      for (const std::uint64_t area : {q.driver, q.device})
+        if (!aborted_ && (all == nullptr || area < q.descriptors || area - q.descriptors > 0xffffffff || area >= all->end))
+          abort(name + "an area at " + wire::hex(area) + " is not behind the descriptors at " + wire::hex(q.descriptors));
+      return !aborted_;
+    }
+    if (places != ring_places::apart) return true;
+    const std::uint64_t n = q.size;
+    const bool fits = q.descriptors % 16 == 0 && q.driver % 2 == 0 && q.device % 4 == 0 && in_ram(q.descriptors, 16 * n) &&
+                      in_ram(q.driver, 6 + 2 * n) && in_ram(q.device, 6 + 8 * n);
+    if (!fits) object(name + "its areas are misaligned or not in memory, and it stays off");
+    return fits;
+  }
   void early(const char* what) { object(std::string{"PCI-19: "} + what + " accessed before the reset was done"); }
 
   [[nodiscard]] ring_features negotiated() const { return {accepted(29), accepted(28), accepted(35)}; }
@@ -577,6 +658,7 @@ class device_model {
   }
 
   void give_back(queue_state& q, const chain& buffer, std::uint32_t written) {
+    q.gave_back = true;
     q.batch = {buffer.head, used_length.value_or(written)};
     // A buffer that an entry skips counts as used completely (FACT-18), so any other one has to end its batch.
     if (!batch_in_order || !accepted(35) || written != buffer.writable()) end_batch(q);
@@ -590,7 +672,9 @@ class device_model {
   void finish_batch(queue_state& q) {
     end_batch(q);
     q.in_use->publish();
-    if (q.in_use->should_interrupt()) raise(q.vector, 1);
+    const bool wanted = q.in_use->should_interrupt();
+    const bool gave_back = std::exchange(q.gave_back, false);
+    if (wanted || (interrupts_always && gave_back)) raise(q.vector, 1);
   }
   void config_interrupt() { raise(config_vector_, 2); }
   void raise(std::uint16_t vector, std::uint8_t isr_bits) {
@@ -618,7 +702,9 @@ class device_model {
   std::uint16_t config_vector_ = no_vector;
   std::uint32_t resetting_ = 0, requests_ = 0, resets_ = 0, generation_reads_ = 0;
   bool was_reset_ = false, reset_unconfirmed_ = false, features_read_ = false, features_written_ = false,
-       features_ok_unread_ = false, features_refused_ = false, holding_ = false, msix_enabled_ = false, unfit_ = false;
+       features_ok_unread_ = false, features_refused_ = false, holding_ = false, msix_enabled_ = false, unfit_ = false,
+       stalled_ = false;
+  std::atomic<bool> aborted_ = false;
   std::atomic<bool> dma_allowed_ = true;
   std::vector<held_request> held_;
   std::recursive_mutex run_lock_;  // a hook may complete or step again

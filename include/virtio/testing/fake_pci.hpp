@@ -35,10 +35,8 @@ class fake_function {
   device_model* device = nullptr;
   bool present = true;
   bool gates_decoding = true;          // BARs answer only while the command register says so, DMA only as bus master
-  bool dword_config = false;           // vmd: device configuration answers 32-bit reads of some fields only, 0 else
-  bool byte_config = false;            // vmd: device configuration answers one byte a read, and nothing behind the sixth
   bool half_words = false;             // Alioth: command register and MSI-X control take 16-bit writes only
-  bool lanes_lost = false;             // vmd: 16-bit writes land in the lower half of their dword
+  bool lanes_lost = false;             // vmd up to 2025: 16-bit writes land in the lower half of their dword
   bool window_drops_doorbells = false; // Firecracker: doorbells through the configuration window have no effect
   bool master_ends_decoding = false;   // the decoding bits go when bus mastering comes
   bool narrow_io = false;              // I/O BARs whose upper 16 bits are hardwired to zero
@@ -119,10 +117,11 @@ class fake_function {
 
   // One 16-bit write: what is beside it is not written.
   void config_write16(u16 offset, u16 value) {
-    const bool upper = offset % 4 != 0;
-    const u32 beside = offset < 8 ? 0 : peek(offset & 0xfcu) & (upper ? 0xffffu : 0xffff0000u);
+    const bool upper = offset % 4 != 0 && !lanes_lost;
+    const u32 dword = peek(offset & 0xfcu);
+    const u32 beside = upper ? dword & 0xffffu : offset < 8 ? 0 : dword & 0xffff0000u;
     const bool before = std::exchange(half_words, false);
-    config_write(offset & 0xfcu, upper && !lanes_lost ? beside | u32{value} << 16 : beside | value);
+    config_write(offset & 0xfcu, beside | u32{value} << (upper ? 16 : 0));
     half_words = before;
   }
 
@@ -205,6 +204,12 @@ class fake_function {
       return static_cast<u32>(wire::get(scratch_.data() + offset, width));
     }
     if (device == nullptr) return 0;
+    if (device->aborted()) return 0xffffffff;
+    const u32 answer = answered(r, offset, width, value);
+    registers_->left = value != nullptr ? *value : answer;
+    return answer;
+  }
+  u32 answered(const region& r, u32 offset, u32 width, const u32* value) {
     switch (r.what) {
       case part::common:
         if (value == nullptr) return registers_->read_common(offset, width);
@@ -218,14 +223,8 @@ class fake_function {
         if (value != nullptr || width != 1 || offset != 0) device->object("ISR: anything but a read of one byte");
         return value == nullptr ? registers_->read_isr() : 0;
       case part::device:
-        ++device->counts.device;
-        if (dword_config)
-          return value != nullptr || width != 4 || (offset != 0 && offset != 4 && offset != 12)
-                     ? 0
-                     : device->read_config(offset, width, device_model::interface::modern);
-        if (byte_config) return value != nullptr || offset > 5 ? 0 : device->read_config(offset, 1, device_model::interface::modern);
-        if (value == nullptr) return device->read_config(offset, width, device_model::interface::modern);
-        device->write_config(offset, width, *value, device_model::interface::modern);
+        if (value == nullptr) return registers_->read_device(offset, width, device_model::interface::modern);
+        registers_->write_device(offset, width, *value, device_model::interface::modern);
         return 0;
       case part::legacy:
         if (value == nullptr) return registers_->read_legacy(offset, width);
@@ -421,7 +420,7 @@ class fake_pci {
   /// As a host shows it. The model offers of the ring features what that host offers; a test may change it afterwards.
   fake_function& place(pci::address at, device_model& model, const host_manners& host) {
     const pci_manners& as = host.pci;
-    const auto id = static_cast<u16>(0x1040 + model.type());
+    const u16 id = as.legacy ? transitional_id(model.type()) : static_cast<u16>(0x1040 + model.type());
     const u64 nth = at.routing_id() >> 3;
     fake_function& f = blank(at, id, as.subsystem_is_type ? model.type() : id, as.subsystem_vendor, as.revision);
     for (const auto& [type, what] : as.classes)
@@ -429,7 +428,8 @@ class fake_pci {
     const u64 bar = as.grows_down ? as.bar0 - nth * as.bar0_size : as.bar0 + nth * as.bar0_size;
     f.poke(0x10, static_cast<u32>(bar) | (as.bar0_is_io ? 1u : as.bar0_is_64_bit ? 4u : 0u), 4);
     if (as.bar0_is_64_bit) f.poke(0x14, static_cast<u32>(bar >> 32), 4);
-    f.bar_sizes = {as.bar0_size, 0, 0, 0, 0, 0};
+    f.bar_sizes = {as.bar0_size, as.bar1_size, 0, 0, 0, 0};
+    if (as.bar1_size != 0) f.poke(0x14, static_cast<u32>(as.bar1 + nth * as.bar1_size), 4);
     if (as.decodes_always) f.poke(0x04, 0x0007, 2);
     if (as.decodes_at_first) f.poke(0x04, as.bar0_is_io ? 1 : 2, 2);
 
@@ -443,10 +443,16 @@ class fake_pci {
       if (one.what == kind::msix) {
         const auto last = static_cast<u8>(model.queue_count());  // a vector for each queue, and one for the configuration
         std::vector<u8> body{last, 0};
-        for (const u32 word : {start, length})
+        for (const u32 word : {start | one.bar, length | one.bar})
           for (unsigned i = 0; i < 4; ++i) body.push_back(static_cast<u8>(word >> (8 * i)));
         f.add_capability(0x11, body, next);
-        msix = {{fake_function::part::scratch, 0, start, 16u * (last + 1u)}, {fake_function::part::scratch, 0, length, 8}};
+        msix = {{fake_function::part::scratch, one.bar, start, 16u * (last + 1u)},
+                {fake_function::part::scratch, one.bar, length, 8}};
+        next = static_cast<u8>(next + stride);
+        continue;
+      }
+      if (one.what == kind::msi) {  // one message to a 64-bit address
+        f.add_capability(0x05, {0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, next);
         next = static_cast<u8>(next + stride);
         continue;
       }
@@ -468,20 +474,29 @@ class fake_pci {
     f.half_words = as.half_words;
     f.lanes_lost = as.lanes_lost;
     f.window_drops_doorbells = as.window == window_use::no_doorbells;
-    f.dword_config = holds(as.dword_config);
-    f.byte_config = holds(as.byte_config);
-    if (f.dword_config || f.byte_config) model.exact_config_width = false;
     for (usize q = 0; as.one_doorbell && q < model.queue_count(); ++q) model.at(q).notify_off = 0;
     host.device.rule(model);
     f.attach(model);
     std::erase_if(f.regions, [](const fake_function::region& r) { return r.what == fake_function::part::scratch; });
     f.regions.insert(f.regions.end(), msix.begin(), msix.end());
     f.registers().manners = host.registers;
+    if (holds(as.ones_elsewhere)) f.registers().manners.wrong_width_reads = 0xffffffff;
+    for (const auto& [type, answers] : as.config)
+      if (type == model.type()) f.registers().answers = answers;
     return f;
   }
 
   /// crosvm (2026): one 32-bit memory BAR; write-only addresses, features that survive a reset, an unusable window.
   fake_function& crosvm(pci::address at, device_model& model) { return place(at, model, host_manners::crosvm()); }
+
+  /// The functions of a host that are no virtio devices.
+  void furnish(const host_manners& host) {
+    for (const plain_function& one : host.pci.functions) {
+      fake_function& f = blank({0, 0, one.slot, 0}, one.device, 0, one.subsystem_vendor, 0);
+      f.poke(0x00, one.vendor, 2);
+      f.poke(0x0a, one.class_and_subclass, 2);
+    }
+  }
 
   /// OpenBSD's vmd since 1.x devices (2025): every structure in an I/O BAR, cap_len 16 even for notify, one notification
   /// register for all queues, no decoding gates, and a block configuration that answers three dwords only.

@@ -4,6 +4,9 @@
 // Spec: virtio 1.4, 4.1.4.3 and 4.1.4.10. Layer: testing.
 #pragma once
 
+#include <algorithm>
+#include <optional>
+
 #include <virtio/testing/device_model.hpp>
 
 namespace virtio::testing {
@@ -17,11 +20,51 @@ struct register_manners {
   std::uint32_t wrong_width_reads = 0;         // an access of the wrong width; what it writes is dropped
 };
 
+/// Which reads of its configuration a device answers, where those are not all that the specification has.
+struct config_answers {
+  enum class otherwise : std::uint8_t {
+    zero,
+    ones,
+    stale,  // nothing is put into the guest's register, which keeps what the access before left there
+  };
+  /// Aligned reads inside of `length` bytes from `at` on, of the widths whose sum is `widths`.
+  struct place {
+    std::uint32_t at, length, widths;
+  };
+  std::vector<place> places{};
+  bool one_byte = false;  // at any offset in a place, whatever the width
+  otherwise rest = otherwise::zero;
+
+  [[nodiscard]] bool fits(std::uint32_t offset, std::uint32_t width) const {
+    return std::any_of(places.begin(), places.end(), [&](const place& p) {
+      const bool inside = offset >= p.at && offset - p.at < p.length && (p.widths & width) != 0;
+      return inside && (one_byte || ((offset - p.at) % width == 0 && width <= p.length - (offset - p.at)));
+    });
+  }
+};
+
 class fake_registers {
  public:
   explicit fake_registers(device_model& device) : device_{&device} {}
 
   register_manners manners;
+  std::optional<config_answers> answers;  // none: as the specification has it
+  std::uint32_t left = 0;                 // what the last access left in the guest's register
+
+  [[nodiscard]] std::uint32_t read_device(std::uint32_t offset, std::uint32_t width, device_model::interface how) {
+    ++device_->counts.device;
+    if (!answers) return device_->read_config(offset, width, how);
+    const bool fits = answers->fits(offset, width);
+    if (device_->exact_config_width && (!fits || (answers->one_byte && width != 1)))
+      device_->object("PCI-05: configuration access of " + std::to_string(width) + " at " + wire::hex(offset) +
+                      ", which this host does not answer");
+    if (fits) return device_->read_config(offset, answers->one_byte ? 1 : width, how);
+    return answers->rest == config_answers::otherwise::stale ? left : answers->rest == config_answers::otherwise::ones ? ~0u : 0;
+  }
+  void write_device(std::uint32_t offset, std::uint32_t width, std::uint32_t value, device_model::interface how) {
+    ++device_->counts.device;
+    device_->write_config(offset, width, value, how);
+  }
 
   [[nodiscard]] std::uint32_t read_common(std::uint32_t offset, std::uint32_t width) {
     ++device_->counts.common;
@@ -111,10 +154,8 @@ class fake_registers {
   }
 
   [[nodiscard]] std::uint32_t read_legacy(std::uint32_t offset, std::uint32_t width) {
-    if (const std::uint32_t start = legacy_config(); offset >= start) {
-      ++device_->counts.device;
-      return device_->read_config(offset - start, width, via::legacy);
-    }
+    if (const std::uint32_t start = legacy_config(); offset >= start)
+      return read_device(offset - start, width, via::legacy);
     ++(offset == 0x13 ? device_->counts.isr : device_->counts.common);
     if (!right_legacy_width(offset, width)) return 0;
     device_model::queue_state* const q = device_->find_queue(queue_select_);
@@ -133,10 +174,8 @@ class fake_registers {
   }
 
   void write_legacy(std::uint32_t offset, std::uint32_t width, std::uint32_t value) {
-    if (const std::uint32_t start = legacy_config(); offset >= start) {
-      ++device_->counts.device;
-      return device_->write_config(offset - start, width, value, via::legacy);
-    }
+    if (const std::uint32_t start = legacy_config(); offset >= start)
+      return write_device(offset - start, width, value, via::legacy);
     ++(offset == 0x10 ? device_->counts.notify : device_->counts.common);
     if (!right_legacy_width(offset, width)) return;
     const auto half_word = static_cast<std::uint16_t>(value);

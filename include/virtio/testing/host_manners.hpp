@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // How a host shows virtio devices: a description in data, which the fake buses and the device models carry out. What a
 // description leaves out is as the specification has it. The hosts below are written after their sources, or after what
-// was seen of them: crosvm f1e797a6, Firecracker 1.17, Cloud Hypervisor v53, Alioth 0.12.0, libkrun 1.18, OpenBSD's vmd
-// of 2025-08. hosts.hpp adds the devices that each has. Layer: testing.
+// was seen of them: crosvm f1e797a6, Firecracker 1.17, Cloud Hypervisor v53, Alioth 0.12.0, libkrun 1.18, OpenBSD's vmd of
+// 2018 (virtio.c 1.75), 2023-11 (1.110), 2025-08 (1.127) and 2026-09 (1.153). hosts.hpp adds the devices that each has.
+// Layer: testing.
 #pragma once
 
 #include <algorithm>
@@ -17,23 +18,33 @@ namespace virtio::testing {
 
 /// One entry of a capability list, in its order.
 struct shown_capability {
-  enum class kind : std::uint8_t { common, notify, isr, device, window, msix };
+  enum class kind : std::uint8_t { common, notify, isr, device, window, msix, msi };
   kind what;
   std::uint32_t at = 0;  // of the structure in BAR 0, of MSI-X's table; 0 for device: right behind the one before
   std::uint32_t length =
       0;  // 0 for notify: four bytes a queue; for device: the configuration's; of MSI-X: its PBA's place
   std::uint8_t cap_len = 16;
   std::uint8_t stride = 0;  // bytes to the next capability; 0: cap_len
+  std::uint8_t bar = 0;     // of MSI-X's table
+};
+
+/// A function that is no virtio device.
+struct plain_function {
+  std::uint8_t slot;
+  std::uint16_t vendor, device, class_and_subclass, subsystem_vendor = 0;
 };
 
 /// What VIRTIO_PCI_CAP_PCI_CFG is good for.
 enum class window_use : std::uint8_t { full, no_doorbells };
 
 struct pci_manners {
+  bool legacy = false;     // transitional ids, and the register block of before 1.0 in BAR 0
   std::uint64_t bar0 = 0;  // address of the first device's BAR 0; the next ones follow
   std::uint32_t bar0_size = 0;
   bool bar0_is_64_bit = false, bar0_is_io = false;
   bool grows_down = false;  // the next device's BAR lies below
+  std::uint64_t bar1 = 0;  // of 32 bits, in memory
+  std::uint32_t bar1_size = 0;
   std::uint8_t revision = 1;
   std::uint16_t subsystem_vendor = 0x1af4;
   bool subsystem_is_type = false;                                  // else it is the device id
@@ -46,9 +57,11 @@ struct pci_manners {
   bool decodes_at_first = false;              // the command register begins with decoding on, and gates it
   bool half_words = false;                    // command register and MSI-X control take 16-bit writes only
   bool lanes_lost = false;                    // 16-bit writes land in the lower half of their dword
-  std::vector<std::uint16_t> dword_config{};  // types whose configuration answers 32-bit reads of its first fields only
-  std::vector<std::uint16_t> byte_config{};   // types whose configuration answers one byte a read, whatever the width
+  std::vector<std::pair<std::uint16_t, config_answers>> config{};  // by type; others answer as the specification has it
+  std::vector<std::uint16_t> ones_elsewhere{};  // types whose common structure reads as ones where no register begins
   std::vector<std::pair<std::uint16_t, std::uint32_t>> config_lengths{};  // by type; if any, others have none
+  std::vector<plain_function> functions{};
+  std::vector<std::uint16_t> order{};  // types in the order of their slots; others follow
 };
 
 struct mmio_manners {
@@ -64,6 +77,13 @@ struct device_manners {
   bool exact_queues = false;  // DRIVER_OK fails unless exactly the queues are enabled that the features ask for
   bool has_line = true;       // INTx: without it and without MSI-X a device is silent, and its ISR 0
   std::vector<std::uint16_t> no_reset{};  // types that answer a reset in operation with FAILED, for ever
+  bool never_refuses = false;             // FEATURES_OK sticks, whatever was accepted
+  device_model::ring_places places = device_model::ring_places::anywhere;
+  std::vector<device_model::memory_range> ram{};  // the guest's, where `places` asks
+  device_model::size_rule sizes = device_model::size_rule::powers_of_two;
+  std::vector<std::uint16_t> die_of_early_doorbells{};  // types whose process ends at a doorbell for a queue without a ring
+  std::vector<std::uint16_t> interrupt_always{};        // types that do whatever the ring's flags ask for
+  bool no_generation = false;
 
   /// Has a device of this host behave so.
   void rule(device_model& model) const {
@@ -73,9 +93,22 @@ struct device_manners {
     model.one_step = one_step;
     model.exact_queues = exact_queues;
     model.has_line = has_line;
-    model.reset_fails = std::find(no_reset.begin(), no_reset.end(), model.type()) != no_reset.end();
+    const auto among = [&](const std::vector<std::uint16_t>& types) {
+      return std::find(types.begin(), types.end(), model.type()) != types.end();
+    };
+    model.reset_fails = among(no_reset);
+    model.never_refuses = never_refuses;
+    model.places = places;
+    model.ram = ram;
+    model.sizes = sizes;
+    model.dies_of_early_doorbell = among(die_of_early_doorbells);
+    model.interrupts_always = among(interrupt_always);
+    model.no_generation = no_generation;
   }
 };
+
+/// Which vmd: its devices, its registers and its habits change with it.
+enum class vmd_era : std::uint8_t { of_2018, of_2023, of_2025, of_2026 };
 
 struct host_manners {
   std::string name{};
@@ -172,26 +205,63 @@ struct host_manners {
     return h;
   }
 
-  /// OpenBSD's vmd since its devices are 1.x ones. No field of a network device's configuration but the address.
-  static host_manners vmd() {
+  /// OpenBSD's vmd. Legacy devices in 2018 and 2023, 1.x ones since 2025, all in I/O BARs.
+  static host_manners vmd(vmd_era era = vmd_era::of_2025) {
     using kind = shown_capability::kind;
-    host_manners h{.name = "vmd"};
-    h.pci = {.bar0 = 0x1000,
+    using rest = config_answers::otherwise;
+    const bool legacy = era < vmd_era::of_2025, newest = era == vmd_era::of_2026;
+    static constexpr const char* names[] = {"vmd of 2018", "vmd of 2023", "vmd of 2025", "vmd of 2026"};
+    host_manners h{.name = names[static_cast<std::size_t>(era)]};
+    h.pci = {.legacy = legacy,
+             .bar0 = 0x1000,
              .bar0_size = 0x1000,
              .bar0_is_io = true,
+             .revision = static_cast<std::uint8_t>(legacy ? 0 : 1),
              .subsystem_vendor = 0x0b5d,
-             .subsystem_is_type = true,
-             .capabilities = {{kind::common, 0x000, 56, 16, 24},
-                              {kind::device, 0x300, 0, 16, 24},
-                              {kind::isr, 0x200, 1, 16, 24},
-                              {kind::notify, 0x100, 2, 16, 24}}};
-    h.pci.classes = {{2, 0x0100}};
+             .subsystem_is_type = true};
+    if (!legacy)
+      h.pci.capabilities = {{kind::common, 0x000, 56, 16, 24},
+                            {kind::device, 0x300, 0, 16, 24},
+                            {kind::isr, 0x200, 1, 16, 24},
+                            {kind::notify, 0x100, 2, 16, 24}};
+    if (newest) {
+      h.pci.bar1 = 0xf000'0000;
+      h.pci.bar1_size = 0x1'0000;
+      h.pci.capabilities.insert(h.pci.capabilities.begin(),
+                                {{kind::msi, 0, 0, 16, 24}, {kind::msix, 0x0000, 0x8000, 12, 24, 1}});
+    }
+    h.pci.classes = {{2, 0x0100}, {8, 0x0100}};
     h.pci.notify_multiplier = 0;
-    h.pci.one_doorbell = h.pci.decodes_always = h.pci.lanes_lost = true;
-    h.pci.dword_config = {2};
-    h.pci.byte_config = {1};
+    h.pci.one_doorbell = h.pci.decodes_always = true;
+    h.pci.lanes_lost = !newest;
+    h.pci.functions = {{0, 0x0b5d, 0x0666, 0x0600}};
+    h.pci.order = era == vmd_era::of_2018 ? std::vector<std::uint16_t>{4, 2, 1, 8} : std::vector<std::uint16_t>{4, 1, 2, 8};
     h.pci.config_lengths = {{1, 8}, {2, 24}, {8, 36}};
+
+    // Of an address one byte a read; of a disk its capacity and one limit; of SCSI every field in its width, and else nothing.
+    const rest missing = newest ? rest::zero : rest::ones;
+    h.pci.config = {{1, {.places = {{0, 6, 7}}, .one_byte = true, .rest = missing}},
+                    {2, {.places = {{0, 8, 4}, {12, 4, 4}}, .rest = missing}},
+                    {8,
+                     {.places = {{0, 28, 4}, {28, 2, 7}, {30, 2, 2}, {32, 4, 4}},
+                      .rest = newest ? rest::zero : rest::stale}}};
+    if (legacy) h.pci.config[1].second.places = {{0, 8, 7}, {12, 4, 7}};
+    if (era == vmd_era::of_2018) {
+      h.pci.config[1].second.places = {{0, 12, 7}};
+      for (config_answers::place& one : h.pci.config[2].second.places) one.widths |= 1;
+    }
+    if (era == vmd_era::of_2025) h.pci.ones_elsewhere = {1};
+
     h.device = {.never_offers = {24, 27, 28, 29, 34, 35, 36, 40}, .features_stored = device_model::feature_store::adds};
+    if (legacy) h.device.never_offers.push_back(32);
+    h.device.never_refuses = h.device.no_generation = true;
+    h.device.interrupt_always = {4};
+    if (era != vmd_era::of_2018) {
+      h.device.places = newest ? device_model::ring_places::apart : device_model::ring_places::at_once;
+      h.device.die_of_early_doorbells = {1, 2, 8};
+    }
+    h.device.ram = {{0, 576 << 10}, {1 << 20, 0xf000'0000}, {0x1'0000'0000, 0x2'0000'0000}};
+    if (era == vmd_era::of_2025) h.device.sizes = device_model::size_rule::even;
     return h;
   }
 };

@@ -6,6 +6,7 @@
 
 #include <virtio/testing/blk_model.hpp>
 #include <virtio/testing/host_manners.hpp>
+#include <virtio/testing/scsi_model.hpp>
 #include <virtio/testing/vsock/habits.hpp>
 
 namespace virtio::testing {
@@ -15,6 +16,22 @@ struct rng_habits {
   std::uint16_t queue_size = 256;
   bool fills_all = true;  // else only the first descriptor of a buffer
   bool looks_past_the_newest = false;
+  bool dies_of_long_requests = false;
+};
+
+/// Network devices: what they offer, and the members of net_model with these names.
+struct net_habits {
+  std::vector<unsigned> offers{};
+  std::uint16_t queue_size = 64;
+  bool waits_for_notification = false, falls_silent = false, keeps_last_buffer = false, counts_descriptors = false;
+  std::size_t fewest_bytes = 0;
+};
+
+/// A SCSI host and its units.
+struct scsi_habits {
+  scsi_options options{};
+  std::vector<scsi_unit> units = std::vector<scsi_unit>(1);
+  std::optional<std::uint32_t> used_length{};
 };
 
 /// Console devices: what they offer, and how many ports they have with MULTIPORT.
@@ -33,11 +50,11 @@ struct host_description {
   std::optional<rng_habits> entropy{};
   std::optional<std::vector<unsigned>> balloon{};  // what it offers
   std::optional<console_habits> console{};
-  std::optional<std::vector<unsigned>> net{};  // what it offers
+  std::optional<net_habits> net{};
+  std::optional<scsi_habits> scsi{};
   std::optional<vsock_host> sockets{};
   bool balloon_numbers_by_choice = false;  // optional queues are numbered by what was accepted (Alioth)
   bool disk_tells_header_length = false;   // used lengths are the header's (vmd)
-  bool net_waits_for_notification = false;  // no frame before a first notification (vmd)
 
   [[nodiscard]] const std::string& name() const { return manners.name; }
   [[nodiscard]] bool is_mmio() const { return on == bus::mmio; }
@@ -54,7 +71,7 @@ struct host_description {
     h.entropy = rng_habits{};
     h.balloon = std::vector<unsigned>{0, 1, 2, 5};
     h.console = console_habits{.offers = {1}, .ports = 2};
-    h.net = std::vector<unsigned>{0, 1, 2, 3, 7, 10, 11, 14, 17};  // an address only when asked for
+    h.net = net_habits{{0, 1, 2, 3, 7, 10, 11, 14, 17}};  // an address only when asked for
     h.sockets = vsock_host::kernel();
     h.sockets->features = {1, 29};
     return h;
@@ -66,7 +83,7 @@ struct host_description {
     h.disk = blk_options{.queue_size = 256, .flush = false};
     h.entropy = rng_habits{};
     h.balloon = std::vector<unsigned>{1, 2, 3, 5};
-    h.net = std::vector<unsigned>{0, 1, 5, 7, 11, 15};
+    h.net = net_habits{{0, 1, 5, 7, 11, 15}};
     h.sockets = vsock_host::firecracker();
     return h;
   }
@@ -78,7 +95,7 @@ struct host_description {
     h.entropy = rng_habits{.fills_all = false};
     h.balloon = std::vector<unsigned>{2, 5};
     h.console = console_habits{.offers = {0}};
-    h.net = std::vector<unsigned>{0, 1, 2, 3, 5, 7, 11, 17};
+    h.net = net_habits{{0, 1, 2, 3, 5, 7, 11, 17}};
     h.sockets = vsock_host::firecracker();  // of the same stock
     h.sockets->features = {29, 35};
     return h;
@@ -90,7 +107,7 @@ struct host_description {
     h.entropy = rng_habits{};
     h.balloon = std::vector<unsigned>{0, 1, 2, 3, 4, 5};
     h.balloon_numbers_by_choice = true;
-    h.net = std::vector<unsigned>{3, 5};
+    h.net = net_habits{{3, 5}};
     h.sockets = vsock_host::kernel();
     h.sockets->features = {29};
     return h;
@@ -102,20 +119,43 @@ struct host_description {
     h.entropy = rng_habits{};
     h.balloon = std::vector<unsigned>{1, 3, 5};
     h.console = console_habits{.offers = {0, 1}, .ports = 2};
-    h.net = std::vector<unsigned>{5};
+    h.net = net_habits{{5}};
     h.sockets = vsock_host::firecracker();
     return h;
   }
 
-  static host_description vmd() {
-    host_description h{.manners = host_manners::vmd()};
-    h.disk = blk_options{.queue_size = 128, .seg_max = 126, .flush = false};
+  /// OpenBSD's vmd: a disk, entropy, a network card and a CD drive. Its control device is no virtio device.
+  static host_description vmd(vmd_era era = vmd_era::of_2025) {
+    const bool oldest = era == vmd_era::of_2018;
+    host_description h{.manners = host_manners::vmd(era)};
+    h.disk = blk_options{.queue_size = 128,
+                         .size_max = oldest ? 1u << 20 : 0,
+                         .seg_max = oldest ? 0 : 126u,
+                         .flush = false,
+                         .get_id = false,
+                         .strict_chains = !oldest,
+                         .flushes_unasked = oldest};
     h.disk_tells_header_length = true;
-    h.entropy = rng_habits{.queue_size = 64, .fills_all = false};
-    h.net = std::vector<unsigned>{5};
-    h.net_waits_for_notification = true;
+    h.entropy = rng_habits{
+        .queue_size = 64, .fills_all = false, .looks_past_the_newest = true, .dies_of_long_requests = oldest};
+    h.net = net_habits{.offers = {5},
+                       .queue_size = static_cast<std::uint16_t>(oldest ? 128 : 256),
+                       .keeps_last_buffer = oldest,
+                       .fewest_bytes = oldest ? 0u : 14u};
+    h.net->waits_for_notification = h.net->falls_silent = h.net->counts_descriptors = era >= vmd_era::of_2025;
+    h.scsi = scsi_habits{
+        .options = {.seg_max = 17, .max_sectors = 2048, .cmd_per_lun = 1, .event_info_size = 0, .max_target = 1, .max_lun = 1},
+        .units = {{.kind = 5, .block = 2048}},
+        .used_length = 51};  // the command's
+    scsi_options& scsi = h.scsi->options;
+    scsi.sizes_stick = scsi.apart = scsi.only_first_unit = scsi.ignores_pages = true;
+    scsi.operations = {0x00, 0x08, 0x12, 0x1a, 0x1b, 0x1e, 0x25, 0x28, 0x43, 0x46, 0x4a, 0x51, 0x5a, 0x9e, 0xa0, 0xbd};
+    scsi.mode_pages = {0x01, 0x2a};
+    scsi.features.clear();
     return h;
   }
+  /// Whether it is one of vmd's, and which.
+  [[nodiscard]] bool is_vmd() const { return name().rfind("vmd", 0) == 0; }
 
   /// QEMU 7.2's configuration spaces, as recorded.
   static host_description qemu(bus on) {
@@ -129,7 +169,8 @@ struct host_description {
     h.entropy = rng_habits{.queue_size = 8};
     h.balloon = std::vector<unsigned>{1, 3, 5};
     h.console = console_habits{.offers = {0, 1, 2}, .ports = 2};
-    h.net = std::vector<unsigned>{0, 1, 3, 5, 15, 16, 17};
+    h.net = net_habits{{0, 1, 3, 5, 15, 16, 17}};
+    h.scsi = scsi_habits{};
     h.sockets = vsock_host::kernel();
     return h;
   }
@@ -137,7 +178,8 @@ struct host_description {
   static const std::vector<host_description>& all() {
     static const std::vector<host_description> hosts = {
         crosvm(), firecracker(bus::pci),  firecracker(bus::mmio),       cloud_hypervisor(), alioth(), libkrun(),
-        vmd(),    qemu(bus::qemu_modern), qemu(bus::qemu_transitional), qemu(bus::mmio)};
+        vmd(vmd_era::of_2018), vmd(vmd_era::of_2023), vmd(vmd_era::of_2025), vmd(vmd_era::of_2026),
+        qemu(bus::qemu_modern), qemu(bus::qemu_transitional), qemu(bus::mmio)};
     return hosts;
   }
 };

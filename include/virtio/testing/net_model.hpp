@@ -40,6 +40,11 @@ class net_model : public device_model {
   std::vector<frame> sent;  // by the driver
   std::deque<frame> wire;   // to the driver: a frame leaves when there are buffers for all of it
   bool waits_for_notification = false;  // no frame arrives before receiveq was notified once since the reset (vmd)
+  bool falls_silent = false;            // after that notification it looks by itself, and asks for none until a reset (vmd)
+  bool keeps_last_buffer = false;       // the last receive buffer that was posted is never used (vmd of 2018)
+  bool counts_descriptors = false;      // num_buffers is how many descriptors a buffer has, whatever was negotiated (vmd)
+  std::size_t fewest_bytes = 0;         // receive buffers below this many bytes behind the header stop the device (vmd)
+  bool locks_address = false;           // frames with another source address than the device's are taken and not sent (vmd)
   bool listens = true;      // else it leaves what is sent to it where it is
   std::optional<unsigned> claims;  // buffers that every header says the frame is in, whatever it is in
   std::function<void(std::size_t part, std::vector<std::uint8_t>&)> falsify;  // what is about to be written into one buffer
@@ -76,6 +81,7 @@ class net_model : public device_model {
   std::optional<chain> take(std::uint16_t queue) override {
     if (queue != 0) return listens ? device_model::take(queue) : std::nullopt;
     if (waits_for_notification && doorbells(0) == rung_before_) return std::nullopt;
+    if (falls_silent && doorbells(0) != rung_before_ && !ring_in_use(0).no_notify()) ring_in_use(0).set_no_notify(true);
     if (parts_.empty() && !wire.empty()) begin_frame();
     if (parts_.empty()) return std::nullopt;
     const chain next = ahead_.front();
@@ -105,9 +111,12 @@ class net_model : public device_model {
     while (room < whole) {
       if (count != 0 && !accepted(mrg_rxbuf_bit)) break;  // it is cut off
       if (count == ahead_.size()) {
+        if (keeps_last_buffer && ring_in_use(0).pending() < 2) return;
         auto more = device_model::take(0);
         if (!more) return;
         check_receive_buffer(*more);
+        if (fewest_bytes != 0 && (more->elements[0].length < header_size() || more->writable() < header_size() + fewest_bytes))
+          return stall("net: a receive buffer that does not hold a header in its first descriptor and a frame behind it");
         ahead_.push_back(*more);
       }
       room += static_cast<std::size_t>(ahead_[count++].writable());
@@ -119,7 +128,7 @@ class net_model : public device_model {
     wire::put(all.data() + 4, next.head.gso_size, 2);
     wire::put(all.data() + 6, next.head.csum_start, 2);
     wire::put(all.data() + 8, next.head.csum_offset, 2);
-    if (all.size() == 12) wire::put(all.data() + 10, claims.value_or(static_cast<unsigned>(count)), 2);
+    if (all.size() == 12) wire::put(all.data() + 10, claims.value_or(static_cast<unsigned>(counts_descriptors ? ahead_[0].elements.size() : count)), 2);
     all.insert(all.end(), next.data.begin(), next.data.end());
     std::size_t at = 0;
     for (std::size_t i = 0; i < count; ++i) {
@@ -162,6 +171,7 @@ class net_model : public device_model {
       object("NET-33: a checksum at " + std::to_string(one.head.csum_start + one.head.csum_offset) + " of a shorter frame");
     if (accepted(mtu_bit) && one.head.gso_type == 0 && one.data.size() > wire::get(config().data() + 10, 2) + 14)
       object("NET-09: a frame to send of " + std::to_string(one.data.size()) + " bytes");
+    if (locks_address && !std::equal(one.data.begin() + 6, one.data.begin() + 12, config().begin())) return;
     sent.push_back(std::move(one));
   }
   [[nodiscard]] bool segments(unsigned type) const {

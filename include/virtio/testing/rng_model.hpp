@@ -22,6 +22,7 @@ class rng_model : public device_model {
   bool fills_all = false;
   /// OpenBSD's vmd: takes the entry behind the newest one, and one buffer a notification.
   bool looks_past_the_newest = false;
+  bool dies_of_long_requests = false;  // vmd of 2018
 
   /// Byte `position` of everything this device has ever written. Never 0, 0x5a, 0xa5 or 0xff: what memory is filled with
   /// elsewhere.
@@ -40,6 +41,7 @@ class rng_model : public device_model {
     const std::uint64_t room = buffer.writable();
     if (room > most_bytes) {
       object("rng: a request of " + std::to_string(room) + " bytes, and some hosts take " + std::to_string(most_bytes));
+      if (dies_of_long_requests) abort("rng: a request of " + std::to_string(room) + " bytes");
       return 0;
     }
     std::uint64_t claimed = fills_all || room == 0 ? room : buffer.elements.front().length;

@@ -57,6 +57,12 @@ struct scsi_options {
   std::uint32_t max_lun = 16383;
   bool sizes_stick = false;  // writes to sense_size and cdb_size change nothing
   std::uint16_t control_size = 0, event_size = 0;  // of these queues; 0: as the others
+  bool apart = false;  // a command and a response are to have descriptors of their own, and answers but those of READ(10) one (vmd)
+  bool only_first_unit = false;           // any other address than target 0, unit 0 is a bad target (vmd)
+  bool ignores_pages = false;             // INQUIRY answers with its standard data, whatever page is asked for (vmd)
+  std::vector<std::uint8_t> operations{};  // not empty: others are completed, and nothing is written (vmd)
+  std::vector<std::uint8_t> mode_pages{};  // not empty: MODE SENSE refuses others
+  std::vector<unsigned> features{0, 1, 2, 3};
 };
 
 class scsi_model : public device_model {
@@ -87,13 +93,13 @@ class scsi_model : public device_model {
   explicit scsi_model(device_memory& memory, scsi_options options = {}, std::vector<scsi_unit> units_there = {scsi_unit{}})
       : device_model{memory, 8, queue_sizes(options), std::vector<std::uint8_t>(36)},
         units{std::move(units_there)},
-        options_{options} {
-    offer({0, 1, 2, 3});
-    const std::uint32_t words[] = {options.num_queues, options.seg_max, options.max_sectors, options.cmd_per_lun, options.event_info_size,
-                                   options.sense_size, options.cdb_size};
+        options_{std::move(options)} {
+    for (const unsigned bit : options_.features) offer({bit});
+    const std::uint32_t words[] = {options_.num_queues,      options_.seg_max,    options_.max_sectors, options_.cmd_per_lun,
+                                   options_.event_info_size, options_.sense_size, options_.cdb_size};
     for (std::size_t i = 0; i < 7; ++i) put_config(4 * i, words[i], 4);
-    put_config(0x1e, options.max_target, 2);
-    put_config(0x20, options.max_lun, 4);
+    put_config(0x1e, options_.max_target, 2);
+    put_config(0x20, options_.max_lun, 4);
   }
 
   std::vector<scsi_unit> units;
@@ -251,7 +257,7 @@ class scsi_model : public device_model {
       object("scsi: a request of " + std::to_string(buffer.readable()) + " and " + std::to_string(buffer.writable()) + " bytes");
       return 0;
     }
-    if (framing_is_legacy()) {
+    if (framing_is_legacy() || options_.apart) {
       if (buffer.elements.front().length != head) object("SCSIL-06: the command is not one descriptor");
       bool alone = false;
       for (const element& one : buffer.elements)
@@ -277,12 +283,14 @@ class scsi_model : public device_model {
     for (const auto& other : held())
       if (other.buffer.head != buffer.head && std::get<2>(address_of(other.buffer)) == asked.id) object("scsi: two commands with one id");
     requests_seen.push_back(asked);
+    if (options_.apart && asked.cdb[0] != 0x28 && buffer.elements.size() > 3)
+      object("scsi: the data of operation " + wire::hex(asked.cdb[0]) + " is in " + std::to_string(buffer.elements.size() - 2) + " pieces");
 
     reply said;
     if (const auto ended = ended_by_.find(asked.id); ended != ended_by_.end()) {
       said.response = ended->second;
       ended_by_.erase(ended);
-    } else if (!right || !has_target(asked.target)) {
+    } else if (!right || !has_target(asked.target) || (options_.only_first_unit && (asked.target != 0 || asked.lun != 0))) {
       said.response = 3;
     } else {
       std::vector<std::uint8_t> out(static_cast<std::size_t>(asked.out));
@@ -317,6 +325,10 @@ class scsi_model : public device_model {
     const std::uint8_t* const cdb = asked.cdb.data();
     const std::uint8_t operation = cdb[0];
     scsi_unit* const unit = find(asked.target, asked.lun);
+    if (const auto& known = options_.operations; !known.empty() && std::find(known.begin(), known.end(), operation) == known.end()) {
+      said.writes_response = false;
+      return;
+    }
     if (operation == 0xa0) return report_luns(asked, said);
     if (operation == 0x12) return inquire(asked, unit, said);
     if (unit == nullptr) return fail(said, 5, 0x25);
@@ -334,6 +346,9 @@ class scsi_model : public device_model {
     switch (operation) {
       case 0x00: return;
       case 0x1a:
+        if (const auto& pages = options_.mode_pages;
+            !pages.empty() && std::find(pages.begin(), pages.end(), cdb[2] & 0x3f) == pages.end())
+          return fail(said, 5, 0x24);
         said.data.assign(24, 0);
         said.data[0] = 23;
         said.data[2] = unit->read_only ? 0x80 : 0;
@@ -379,10 +394,11 @@ class scsi_model : public device_model {
   }
   void inquire(const request& asked, const scsi_unit* unit, reply& said) {
     const std::uint64_t most = big(asked.cdb.data() + 3, 2);
-    if ((asked.cdb[1] & 1) == 0) {
+    if ((asked.cdb[1] & 1) == 0 || options_.ignores_pages) {
       said.data.assign(36, ' ');
       said.data[0] = unit == nullptr ? 0x7f : unit->kind;
       std::fill_n(said.data.begin() + 1, 7, std::uint8_t{0});
+      if (unit != nullptr && unit->kind == 5) said.data[1] = 0x80;  // the medium can be taken out
       said.data[4] = 31;
       const std::string name = "VIRTIO  TESTING UNIT    ";
       std::copy(name.begin(), name.end(), said.data.begin() + 8);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A boot loader: looks on a virtio disk for boot entries (Boot Loader Specification, loader/entries/*.conf on a FAT partition), and starts
 // the Linux that one of them names.
+// With `timeout` in loader.conf there is a menu on the serial console.
 // Command line: disk=<serial>, the disk to look on instead of the first; entry=<id>, instead of the default.
 // Exit status: 20 no disk, 21 no entry, 22 the entry could not be started.
 #include <virtio/blk.hpp>
@@ -206,6 +207,30 @@ int start(const loader::entry& chosen) {
   kernel.start(options);
 }
 
+/// Shows the menu until a key chooses an entry or the time is over. Any other key stops the clock; 0 seconds wait for a key.
+usize ask(usize preferred, u32 seconds) {
+  for (usize i = 0; i < entry_count; ++i) {
+    print(i == preferred ? "* " : "  ", static_cast<unsigned>(i + 1), "  ");
+    print_text(entries[i].name());
+    print("\n");
+  }
+  print("a number, or Enter for the one with a star");
+  if (seconds != 0) print(", which is started in ", seconds, " s");
+  print("\n");
+  const u64 began = boot::timestamp();
+  for (bool counts = seconds != 0;;) {
+    if (counts && boot::milliseconds_since(began) >= u64{seconds} * 1000) return preferred;
+    char key;
+    if (!boot::take(key)) {
+      boot::pause();
+      continue;
+    }
+    counts = false;
+    if (key == '\r' || key == '\n') return preferred;
+    if (key >= '1' && key <= '9' && static_cast<usize>(key - '1') < entry_count) return static_cast<usize>(key - '1');
+  }
+}
+
 }  // namespace
 
 extern "C" int guest_main(const char*) {
@@ -222,9 +247,16 @@ extern "C" int guest_main(const char*) {
     print("no boot entries: no partition has a FAT file system with loader/entries/*.conf\n");
     return no_entry;
   }
-  const boot::text wish = boot::option("entry");
   usize chosen = 0;
-  for (usize i = 0; i < entry_count; ++i)
-    if (wish ? alike(entries[i].id.get(), {wish.data, wish.size}) : settings.prefers(entries[i])) chosen = i;
-  return start(entries[chosen]);
+  for (usize i = entry_count; i-- != 0;)
+    if (settings.prefers(entries[i])) chosen = i;
+  if (const boot::text wish = boot::option("entry")) {
+    usize i = 0;
+    while (i < entry_count && !alike(entries[i].id.get(), {wish.data, wish.size})) ++i;
+    if (i == entry_count) return refuse({wish.data, wish.size}, "there is no such entry");
+    return start(entries[i]);
+  }
+  if (settings.timeout == 0) return start(entries[chosen]);
+  // What cannot be started leads back to the menu, which then waits for a key.
+  for (u32 seconds = settings.timeout;; seconds = 0) (void)start(entries[ask(chosen, seconds)]);
 }

@@ -57,10 +57,10 @@ class Boot(unittest.TestCase):
         cls.addClassCleanup(shutil.rmtree, cls.folder)
 
     def start(self, image, machine="pc", device="virtio-blk-pci", append="", memory=256, drive=None, timeout=guestrun.HANG,
-              program="bootloader"):
+              program="bootloader", script=()):
         drive = drive or ["-blockdev", f"driver=raw,node-name=disk,file.driver=file,file.filename={image}"]
         status, console = guestrun.boot(TREE / "examples" / program, QEMU, machine, memory, append, timeout,
-                                        [*drive, "-device", f"{device},drive=disk"], errors=io.StringIO())
+                                        [*drive, "-device", f"{device},drive=disk"], errors=io.StringIO(), script=script)
         return status, console.replace("\r", "")
 
     def test_linux_starts(self):
@@ -115,6 +115,23 @@ class Boot(unittest.TestCase):
                  NOT_STARTED)):
             with self.subTest(name):
                 self.refused({ENTRY: entry(), **files}, *words, status=status)
+
+    def test_menu(self):
+        """An entry that cannot be started leads back to the menu, and a key chooses another one; without a key the time does."""
+        second = disk_image.entry("Second", "/missing").encode()
+        for name, timeout, keys, expected in (("a key", 600, [b"x", b"9", b"1"], "Second"), ("Enter", 600, [b"\r"], "Debian"), ("the time", 1, [], "Debian")):
+            with self.subTest(name):
+                image = self.folder / "menu.img"
+                disk_image.make_loader_partition(image, self.folder, {
+                    "loader/loader.conf": f"default deb*\ntimeout {timeout}\n".encode(), ENTRY: disk_image.entry("Debian", "/missing").encode(),
+                    "loader/entries/second.conf": second})
+                # The second menu has no time: it ends by the script's end, which is a key that QEMU is quit behind.
+                script = [("a number, or Enter", *keys), (rf"^starting {expected}", ), (r"^/missing: there is no such file", ),
+                          ("a number, or Enter for the one with a star\r?\n", ("quit", {}))]
+                status, console = self.start(image, script=script)
+                self.assertEqual(status, POWERED_OFF, console)
+                self.assertEqual(console.count("starting "), 1, console)
+                self.assertIn("* 2  Debian", console)
 
     def test_no_disk(self):
         status, console = guestrun.boot(TREE / "examples/bootloader", QEMU, "pc", 128, "", guestrun.HANG, errors=io.StringIO())

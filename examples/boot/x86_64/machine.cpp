@@ -8,7 +8,7 @@ namespace {
 
 constexpr uint16_t serial_data = 0x3f8;
 constexpr uint16_t serial_line_status = 0x3fd;
-constexpr uint8_t transmitter_empty = 0x20;
+constexpr uint8_t receiver_full = 0x01, transmitter_empty = 0x20;
 constexpr uint16_t debug_exit = 0xf4, behind_debug_exit = 0xf8;  // of four ports
 constexpr uint16_t sleep_control = 0x600;
 constexpr uint16_t keyboard_command = 0x64;
@@ -104,6 +104,12 @@ void put(char c) {
     while (!transmitter_is_empty()) {
     }
     out8(serial_data, static_cast<uint8_t>(c));
+}
+
+bool take(char& out) {
+    if (!has_serial_port() || (in8(serial_line_status) & receiver_full) == 0) return false;
+    out = static_cast<char>(in8(serial_data));
+    return true;
 }
 
 void exit(int code) {

@@ -17,6 +17,9 @@ inline void pause() { __builtin_ia32_pause(); }
 /// they last longer, twice as long at 2.1 GHz.
 [[nodiscard]] inline uint64_t milliseconds_since(uint64_t began) { return (timestamp() - began) >> 22; }
 
+/// Takes a byte from the serial port, if one has come.
+[[nodiscard]] bool take(char& out);
+
 /// Where the loader found ACPI's root, the RSDP; 0 when it found none.
 [[nodiscard]] uint64_t rsdp();
 

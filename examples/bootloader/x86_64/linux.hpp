@@ -33,6 +33,7 @@ class kernel {
 
   /// Finds a place for the kernel. Error: `no_space`.
   [[nodiscard]] result<u8*> place() {
+    free_ = {};  // an entry that failed had a part of it
     const boot::handover& machine = boot::loaded();
     constexpr u32 usable = 1;
     for (unsigned i = 0; i < machine.ranges; ++i)

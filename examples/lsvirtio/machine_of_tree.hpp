@@ -5,6 +5,7 @@
 
 #include "board.hpp"
 #include "out.hpp"
+#include "tree_slots.hpp"
 
 namespace lsvirtio {
 
@@ -55,13 +56,7 @@ void each_memory(Visit&& visit) {
 }
 
 /// The slots that the device tree lists.
-struct slots {
-  using slot_space = virtio::mmio_space;
-  [[nodiscard]] slot_space slot(usize n) const {
-    return {static_cast<virtio::uptr>(boot::machine.slots[n].base), static_cast<usize>(boot::machine.slots[n].size)};
-  }
-  [[nodiscard]] usize slot_count() const { return boot::machine.slot_count; }
-};
+using slots = boot::tree_slots<boot::machine>;
 [[nodiscard]] inline slots find_slots() { return {}; }
 [[nodiscard]] inline u64 address_of(const slots&, usize n) { return boot::machine.slots[n].base; }
 inline void show_slot(writer& out, const slots&, usize n) { out.hex("bytes", boot::machine.slots[n].size); }

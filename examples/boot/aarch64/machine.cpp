@@ -2,6 +2,7 @@
 // Exit and exceptions of a guest on 64-bit Arm, where the device tree says that things are.
 #include "pages.hpp"
 #include "protected_kvm.hpp"
+#include "reached.hpp"
 #include "runtime.hpp"
 
 namespace boot {
@@ -42,12 +43,7 @@ void map_machine() {
     boot::machine_description& m = boot::machine;
     boot::each_mappable(m, [](boot::range of) { (void)boot::map_memory(of); });
     if (m.psci == boot::psci_conduit::hvc) hypervisor.look({});
-    if (!boot::reach_registers(m.console)) m.console = {};
-    for (size_t i = 0; i < m.slot_count; ++i)
-        if (!boot::reach_registers(m.slots[i])) m.slots[i].size = 0;
-    boot::keep_reached_hosts(m, [](boot::range config) { return boot::reach_registers(config); });
-    for (size_t i = 0; i < m.unreached_count; ++i)
-        boot::print("PCI host at ", boot::hex(m.unreached_hosts[i].base), ": the processor does not reach its configuration space\n");
+    boot::keep_reached(m, [](boot::range registers) { return boot::reach_registers(registers); });
     (void)boot::map_device_memory(m.interrupt_distributor);  // the hypervisor's own
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The console that the device tree names, a PL011 or a 16550, on processors that are described by one.
+// The console that the device tree names, a PL011 or a 16550.
 // It is not set up: that of a virtual machine has no baud rate and takes bytes at once.
 #include "runtime.hpp"
 

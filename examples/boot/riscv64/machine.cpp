@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Exit and exceptions of a guest on 64-bit RISC-V, where the device tree says that things are.
 // Spec: SBI 2.0, chapters 3, 5.7 and 10; RISC-V Privileged Architecture 1.12, chapters 3 and 4.
+#include "reached.hpp"
 #include "runtime.hpp"
 
 namespace boot {
@@ -92,13 +93,7 @@ extern "C" {
     if (reinterpret_cast<uintptr_t>(blob) % 8 == 0 && boot::device_tree::size_of(blob) != 0) tree_blob = blob;
     boot::machine_description& m = boot::machine;
     boot::describe(boot::the_tree(), m);
-    if (!boot::reach_registers(m.console)) m.console = {};
-    if (!boot::reach_registers(m.test_finisher)) m.test_finisher = {};
-    for (size_t i = 0; i < m.slot_count; ++i)
-        if (!boot::reach_registers(m.slots[i])) m.slots[i].size = 0;
-    boot::keep_reached_hosts(m, [](boot::range config) { return boot::reach_registers(config); });
-    for (size_t i = 0; i < m.unreached_count; ++i)
-        boot::print("PCI host at ", boot::hex(m.unreached_hosts[i].base), ": the processor does not reach its configuration space\n");
+    boot::keep_reached(m, [](boot::range registers) { return boot::reach_registers(registers); });
     boot::run(m.arguments);
 }
 

@@ -7,17 +7,11 @@
 
 #include "fail.hpp"
 #include "runtime.hpp"
+#include "tree_slots.hpp"
 #include "waits.hpp"
 
 namespace bus = virtio::mmio;  // how programs that include this reach their devices
 
-struct board : virtio::identity_mapped<>, boot::waits_by_clock, boot::reports_failures<board> {
-  using slot_space = virtio::mmio_space;
-
-  slot_space slot(virtio::usize n) const {
-    return {static_cast<virtio::uptr>(boot::machine.slots[n].base), static_cast<virtio::usize>(boot::machine.slots[n].size)};
-  }
-  virtio::usize slot_count() const { return boot::machine.slot_count; }
-};
+struct board : boot::tree_slots<boot::machine>, virtio::identity_mapped<>, boot::waits_by_clock, boot::reports_failures<board> {};
 
 static_assert(virtio::platform<board> && virtio::mmio::bus<board>);

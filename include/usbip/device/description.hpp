@@ -24,8 +24,11 @@ struct device_description {
 
 enum class transfer_type : u8 { control = 0, isochronous = 1, bulk = 2, interrupt = 3 };
 
-/// Called while a description is checked at compile time: the compiler then shows the call, with the reason.
-void wrong_description(const char* reason);
+void the_reason_stands_in_the_call_above();  // there is none: a description that calls it is no constant
+/// Ends the compilation where a description is checked. Compilers show the call with its argument.
+constexpr void wrong_description(const char* reason) {
+  if (reason != nullptr) the_reason_stands_in_the_call_above();
+}
 
 /// The largest configuration, with its texts, that a description can have.
 inline constexpr usize largest_configuration = 512;
@@ -114,11 +117,11 @@ class configuration {
   static constexpr u8 direction_out = 0;
   static constexpr u8 direction_in = 0x80;
 
-  template <usize N>
-  constexpr void append(const u8 (&descriptor)[N]) {
-    if (size_ + N > largest_configuration) wrong_description("the configuration is longer than usbip::largest_configuration");
-    copy(bytes_ + size_, descriptor, N);
-    size_ += N;
+  constexpr void append(const u8* descriptor) {
+    const usize length = descriptor[0];
+    if (size_ + length > largest_configuration) wrong_description("the configuration is longer than usbip::largest_configuration");
+    copy(bytes_ + size_, descriptor, length);
+    size_ += length;
   }
   constexpr u8 next_endpoint(u8 way) {
     const usize first = way == direction_in ? 16 : 0;
@@ -150,59 +153,67 @@ class configuration {
   u8 endpoint_order_[32] = {};
 };
 
-/// Checks a configuration descriptor as a host does; at compile time a fault does not compile. Returns the reason, null when it is right.
-[[nodiscard]] constexpr const char* fault_of_configuration(const u8* at, usize size, speed how_fast) {
-  if (size < 9 || at[0] != 9 || at[1] != 2) return "it does not begin with a configuration descriptor";
-  if (load_le16(at + 2) != size) return "wTotalLength is not the length of all descriptors";
+/// What is made of a fault: at run time the reason is returned; at compile time compilers show the call with it.
+constexpr const char* return_reason(const char* reason) { return reason; }
+constexpr const char* refuse_description(const char* reason) {
+  wrong_description(reason);
+  return reason;
+}
+
+/// Checks a configuration descriptor as a host does. Returns the reason of the first fault, null when it is right.
+[[nodiscard]] constexpr const char* fault_of_configuration(const u8* at, usize size, speed how_fast,
+                                                           const char* (*fault)(const char*) = return_reason) {
+  if (size < 9 || at[0] != 9 || at[1] != 2) return fault("it does not begin with a configuration descriptor");
+  if (load_le16(at + 2) != size) return fault("wTotalLength is not the length of all descriptors");
   u32 addresses = 0;
   u32 interfaces = 0;
   u32 endpoints_due = 0;
   for (usize here = 9; here < size; here += at[here]) {
-    if (at[here] < 2 || at[here] > size - here) return "a descriptor reaches behind the end";
+    if (at[here] < 2 || at[here] > size - here) return fault("a descriptor reaches behind the end");
     const u8 length = at[here];
     const u8 type = at[here + 1];
     if (type == 4) {
-      if (length != 9) return "an interface descriptor has not 9 bytes";
-      if (endpoints_due != 0) return "an interface has fewer endpoints than its bNumEndpoints";
-      if (at[here + 3] == 0 && at[here + 2] != interfaces++) return "interfaces are not numbered 0, 1, 2...";
+      if (length != 9) return fault("an interface descriptor has not 9 bytes");
+      if (endpoints_due != 0) return fault("an interface has fewer endpoints than its bNumEndpoints");
+      if (at[here + 3] == 0 && at[here + 2] != interfaces++) return fault("interfaces are not numbered 0, 1, 2...");
       endpoints_due = at[here + 4];
     } else if (type == 5) {
-      if (length < 7) return "an endpoint descriptor has less than 7 bytes";
-      if (endpoints_due-- == 0) return "an interface has more endpoints than its bNumEndpoints";
+      if (length < 7) return fault("an endpoint descriptor has less than 7 bytes");
+      if (endpoints_due-- == 0) return fault("an interface has more endpoints than its bNumEndpoints");
       const u8 address = at[here + 2];
-      if ((address & 15) == 0 || (address & 0x70) != 0) return "an endpoint address is none";
+      if ((address & 15) == 0 || (address & 0x70) != 0) return fault("an endpoint address is none");
       const u32 bit = u32{1} << ((address & 15) | (address >> 7) << 4);
-      if ((addresses & bit) != 0) return "an endpoint address stands twice";
+      if ((addresses & bit) != 0) return fault("an endpoint address stands twice");
       addresses |= bit;
       const auto kind = static_cast<transfer_type>(at[here + 3] & 3);
       const u16 packet = load_le16(at + here + 4);
       const bool is_bulk = kind == transfer_type::bulk;
       switch (how_fast) {
         case speed::low:
-          if (is_bulk) return "low speed has no bulk endpoints";
-          if (packet > 8) return "low speed has packets of 8 bytes at most";
+          if (is_bulk) return fault("low speed has no bulk endpoints");
+          if (packet > 8) return fault("low speed has packets of 8 bytes at most");
           break;
         case speed::full:
-          if (packet > 64) return "full speed has packets of 64 bytes at most";
-          if (is_bulk && packet != 8 && packet != 16 && packet != 32 && packet != 64) return "bulk packets are 8, 16, 32 or 64 bytes";
+          if (packet > 64) return fault("full speed has packets of 64 bytes at most");
+          if (is_bulk && packet != 8 && packet != 16 && packet != 32 && packet != 64) return fault("bulk packets are 8, 16, 32 or 64 bytes");
           break;
         case speed::high:
-          if (is_bulk && packet != 512) return "bulk packets at high speed are 512 bytes";
-          if (packet > 1024) return "high speed has packets of 1024 bytes at most";
+          if (is_bulk && packet != 512) return fault("bulk packets at high speed are 512 bytes");
+          if (packet > 1024) return fault("high speed has packets of 1024 bytes at most");
           break;
         case speed::super:
-          if (is_bulk && packet != 1024) return "bulk packets at SuperSpeed are 1024 bytes";
-          if (packet > 1024) return "SuperSpeed has packets of 1024 bytes at most";
-          if (here + length + 6 > size || at[here + length + 1] != 48) return "an endpoint at SuperSpeed lacks its companion";
+          if (is_bulk && packet != 1024) return fault("bulk packets at SuperSpeed are 1024 bytes");
+          if (packet > 1024) return fault("SuperSpeed has packets of 1024 bytes at most");
+          if (here + length + 6 > size || at[here + length + 1] != 48) return fault("an endpoint at SuperSpeed lacks its companion");
           break;
       }
-      if (packet == 0) return "an endpoint has packets of 0 bytes";
-      if (kind == transfer_type::interrupt && at[here + 6] == 0) return "an interrupt endpoint has no interval";
+      if (packet == 0) return fault("an endpoint has packets of 0 bytes");
+      if (kind == transfer_type::interrupt && at[here + 6] == 0) return fault("an interrupt endpoint has no interval");
     }
   }
-  if (endpoints_due != 0) return "an interface has fewer endpoints than its bNumEndpoints";
-  if (interfaces != at[4]) return "bNumInterfaces is not the number of interfaces";
-  if (interfaces == 0) return "there is no interface";
+  if (endpoints_due != 0) return fault("an interface has fewer endpoints than its bNumEndpoints");
+  if (interfaces != at[4]) return fault("bNumInterfaces is not the number of interfaces");
+  if (interfaces == 0) return fault("there is no interface");
   return nullptr;
 }
 
@@ -263,7 +274,7 @@ constexpr device_layout layout_of(const device_description& about) {
   u8 which = 0;
   ((all.begin_function(which++), Functions::describe(all)), ...);
   all.finish(about);
-  if (const char* const why = fault_of_configuration(all.data(), all.size(), about.speed)) wrong_description(why);
+  (void)fault_of_configuration(all.data(), all.size(), about.speed, refuse_description);
 
   device_layout made;
   copy(made.configuration, all.data(), all.size());

@@ -7,6 +7,7 @@
 #include <virtio/bus/pci/ecam.hpp>
 #include <virtio/bus/pci/mcfg.hpp>
 #include <virtio/bus/pci/msix.hpp>
+#include <virtio/bus/pci/profiled.hpp>
 #include <virtio/bus/pci/roots.hpp>
 #include <virtio/bus/pci/slot.hpp>
 #include <virtio/bus/pci/window.hpp>

@@ -47,3 +47,44 @@ TEMPLATE_TEST_CASE("virtqueue: a ring that is attached anew has nothing in fligh
     r->device.reset();
   }
 }
+
+TEMPLATE_TEST_CASE("virtqueue: a ring that is kept to so many descriptors has no room for more, and its next attachment has",
+                   "[queue][contract]", tiny, small, in_order, packed_tiny, packed_odd, packed_in_order, either_as_split,
+                   either_as_packed) {
+  const std::unique_ptr<subject> r = untyped<TestType>();
+  feature_set f{feature::version_1};
+  if (r->in_order) f.set(static_cast<u8>(feature::in_order));
+  r->attach(r->slots, f);
+  const u16 longest = r->ring.longest_chain();
+  r->ring.limit(0xffff);  // it takes nothing beyond what it has
+  CHECK(r->ring.longest_chain() == longest);
+  for (u32 i = 0; i < r->room(); ++i) REQUIRE(r->submit(1, 0, i));
+  CHECK(r->ring.reserve().error() == errc::queue_full);
+
+  for (const u16 most : {u16{1}, u16{2}}) {
+    r->attach(r->slots, f);
+    if (most > r->room()) continue;
+    r->ring.limit(most);
+    CHECK(r->ring.longest_chain() == most);
+    for (u32 turn = 0; turn < 3u * r->slots; ++turn) {
+      for (u32 i = 0; i < most; ++i) REQUIRE(r->submit(1, 0, i));
+      CHECK(r->ring.reserve().error() == errc::queue_full);
+      (void)r->kick();
+      for (u32 i = 0; i < most; ++i) {
+        r->serve();
+        const auto done = r->ring.next_completion();
+        REQUIRE(done);
+        if (i == 0) CHECK(r->ring.reserve().error() == errc::queue_full);
+        r->ring.release(done->which);
+        CHECK(r->ring.reserve());
+      }
+    }
+    // What is in flight comes back from it.
+    for (u32 i = 0; i < most; ++i) REQUIRE(r->submit(1, 0, i));
+    (void)r->kick();
+    for (u32 i = 0; i < most; ++i) REQUIRE(r->ring.reclaim());
+    CHECK(r->ring.reclaim().error() == errc::not_ready);
+  }
+  r->attach(r->slots, f);
+  CHECK(r->ring.longest_chain() == longest);
+}

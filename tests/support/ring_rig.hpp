@@ -62,6 +62,7 @@ struct any_ring {
   virtual bool arm() = 0;
   virtual void disarm() = 0;
   virtual result<completion> reclaim() = 0;
+  virtual void limit(u16 most) = 0;
 };
 
 template <class Ring>
@@ -87,6 +88,7 @@ struct erased final : any_ring {
   bool arm() override { return ring.arm(); }
   void disarm() override { ring.disarm(); }
   result<completion> reclaim() override { return ring.reclaim(); }
+  void limit(u16 most) override { ring.limit(most); }
 };
 
 /// A ring and its device.

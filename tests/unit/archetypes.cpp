@@ -179,6 +179,7 @@ struct ring : bare_value {
   bool arm() { return false; }
   void disarm() {}
   result<completion> reclaim() { return errc::not_ready; }
+  void limit(u16) {}
 
  private:
   slot_facts facts{};

@@ -87,9 +87,19 @@ class device_life {
     session_.forget();  // or what is switched on the bus would be taken for what was found there
     if (const auto placed = place(platform, storage, needed, area); !placed)
       return session_.refuse(verdict::storage_unusable, placed.error());
+    if constexpr (detail::knows_habits<location>)
+      if (!ends_in_time(area, needed, where.habits().storage_end))
+        return session_.refuse(verdict::storage_unusable, errc::dma_unreachable);
     VIRTIO_TRY(session_.open(platform, where, type));
     VIRTIO_TRY(session_.negotiate(plan, interrupts.line));
     return session_.route_config(interrupts.config);
+  }
+  /// The same for a device without queues and vectors, which needs no storage.
+  [[nodiscard, gnu::always_inline]] result<void> begin(const P& platform, const location& where, device_type type,
+                                                       const feature_plan& plan, line_state line) {
+    session_.forget();
+    VIRTIO_TRY(session_.open(platform, where, type));
+    return session_.negotiate(plan, line);
   }
 
   /// Step 8.
@@ -174,6 +184,11 @@ class device_life {
     if (storage.size < needed) return errc::no_space;
     if (reinterpret_cast<uptr>(storage.data) % dma_page != 0) return errc::misaligned;
     return locate(platform, storage, area);
+  }
+
+  // Whether the storage ends where the host says, 0: anywhere.
+  [[nodiscard]] static bool ends_in_time(const dma_area& area, usize needed, u64 end) {
+    return end == 0 || (needed <= end && raw(area.at) <= end - needed);
   }
 
   bool up_ = false;

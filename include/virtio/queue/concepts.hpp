@@ -59,7 +59,9 @@ struct ring_layout {
 ///  9. `reclaim()` hands back one request in flight, in any order, then `not_ready`. Only after a confirmed device reset;
 /// 10. a value that the device wrote decides nothing before it was checked, and is read once;
 /// 11. `in_flight()` counts what was published and not taken; `longest_chain()` is the most descriptors of one chain, tables included;
-///     `record(slot)` is the private record of a slot; `is_live(token)` says whether it was staged and not released.
+///     `record(slot)` is the private record of a slot; `is_live(token)` says whether it was staged and not released;
+/// 12. `limit(most)`, after `attach` and ahead of the first `stage`, keeps the queue to `most` descriptors, at least 1, until the next
+///     `attach`: for devices that go wrong with more. The ring's memory stays as it was laid out.
 template <class Q>
 concept virtqueue = detail::trivially_destructible<Q> &&
     requires(Q& q, const Q& cq, const dma_area& storage, u16 n, ring_size offered, const feature_set& f, token t, u16 slot, const segments& chain,
@@ -88,6 +90,7 @@ concept virtqueue = detail::trivially_destructible<Q> &&
   { q.arm() } -> same_as<bool>;
   { q.disarm() };
   { q.reclaim() } -> same_as<result<completion>>;
+  { q.limit(n) };
 };
 
 /// A choice of ring, to be paired with a platform's barriers.

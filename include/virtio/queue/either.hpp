@@ -40,6 +40,7 @@ class either_ring {
   [[nodiscard]] bool is_packed() const { return is_packed_; }
 
   [[nodiscard]] u16 longest_chain() const { return is_packed_ ? packed_.longest_chain() : split_.longest_chain(); }
+  void limit(u16 most) { is_packed_ ? packed_.limit(most) : split_.limit(most); }
   [[nodiscard]] u16 in_flight() const { return is_packed_ ? packed_.in_flight() : split_.in_flight(); }
   [[nodiscard]] result<u16> reserve() { return is_packed_ ? packed_.reserve() : split_.reserve(); }
   [[nodiscard]] result<token> stage(u16 slot, const segments& chain, u64 cookie) {

@@ -123,6 +123,11 @@ class packed_ring {
     return is_indirect() ? detail::smaller(Options.indirect, static_cast<u16>(size_)) : longest_;
   }
 
+  void limit(u16 most) {
+    free_places_ = detail::smaller(u32{most}, free_places_);
+    longest_ = detail::smaller(most, longest_);
+  }
+
   /// Chains that the device may have.
   [[nodiscard]] u16 in_flight() const { return static_cast<u16>(published_ - taken_); }
 

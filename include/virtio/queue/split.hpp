@@ -136,6 +136,11 @@ class split_ring {
                          : longest_;
   }
 
+  void limit(u16 most) {
+    free_count_ = detail::smaller(u32{most}, free_count_);
+    longest_ = detail::smaller(most, longest_);
+  }
+
   /// Chains that the device may have.
   [[nodiscard]] u16 in_flight() const { return static_cast<u16>(published_ - taken_); }
 

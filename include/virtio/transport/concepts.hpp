@@ -5,6 +5,7 @@
 #pragma once
 
 #include <virtio/base/features.hpp>
+#include <virtio/base/profile.hpp>
 #include <virtio/base/report.hpp>
 #include <virtio/platform/dma.hpp>
 #include <virtio/transport/map.hpp>
@@ -33,6 +34,14 @@ namespace detail {
   if (raw(areas.driver) != driver || raw(areas.device) != device) return errc::invalid_argument;
   return static_cast<u32>(start / dma_page);
 }
+
+}  // namespace detail
+
+namespace detail {
+
+/// Locations that may say something of their host.
+template <class Location>
+concept knows_habits = requires(const Location& where) { host_habits{where.habits()}; };
 
 }  // namespace detail
 
@@ -97,7 +106,8 @@ enum class bus_use : u8 {
 ///     was switched is as `open` found it;
 ///  6. optional `use(bus_use)`, where the bus has such switches: sessions ask for `registers` ahead of each reset, for `memory`
 ///     only after the device has confirmed one, and for `as_found` when they let go of it. False: the device does not answer at its
-///     registers all the same, and none of them is read.
+///     registers all the same, and none of them is read;
+///  7. an optional member `habits()` of `location`, a `host_habits`: drivers ask it at their start, and it must not change meanwhile.
 template <class T>
 concept transport = small_value<T> && small_value<typename T::location> && small_value<typename T::doorbell> &&
     requires(T t, const T ct, const typename T::location& where, report& why, u16 q, u16 vector, const queue_areas& areas,

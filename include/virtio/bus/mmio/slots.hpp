@@ -4,6 +4,7 @@
 // Spec: virtio 1.4, 4.2.2 and 4.2.3.1. Layer: bus/mmio.
 #pragma once
 
+#include <virtio/base/profile.hpp>
 #include <virtio/base/report.hpp>
 #include <virtio/base/result.hpp>
 #include <virtio/bus/mmio/registers.hpp>
@@ -15,7 +16,8 @@ namespace virtio::mmio {
 ///  1. `slot_count()` is how many slots there are, and they do not move;
 ///  2. `slot(n)` for n below that is the register space of slot `n`, with its size; the registers end at 0x100, the rest is
 ///     the device's configuration;
-///  3. optional `trace(event)` sees every slot and verdict.
+///  3. optional `trace(event)` sees every slot and verdict;
+///  4. optional `habits()`, a `host_habits`: what drivers are to know of the host (`mmio::profiled`).
 /// `mmio::slots` is ready-made; a device tree may give addresses of any kind.
 template <class B>
 concept bus = small_value<B> && register_space<typename B::slot_space> && requires(const B b, usize n) {
@@ -47,6 +49,13 @@ struct found {
   usize slot = 0;
   u32 vendor = 0;  // whatever the host calls itself, 0 without a device
   report seen{};
+
+  /// What its host does in a way of its own, where that has a profile.
+  [[nodiscard]] constexpr host_habits habits() const
+    requires requires(const B& b) { host_habits{b.habits()}; }
+  {
+    return bus.habits();
+  }
 };
 
 /// Looks at one slot: at most four reads, no more of them than it takes to know that there is nothing.

@@ -19,13 +19,28 @@ struct found {
   identity who{};
   report seen{};               // by its ids alone; after `look`, by its registers too
   bool may_be_legacy = false;  // its ids allow a device without virtio capabilities
+
+  /// What its host does in a way of its own, where that has a profile.
+  [[nodiscard]] constexpr host_habits habits() const
+    requires requires(const H& h) { host_habits{h.habits()}; }
+  {
+    return host.habits();
+  }
 };
+
+/// The id table that says what these ids are: the user's, or that of the host's profile where the user's has no such row.
+template <host H>
+[[nodiscard]] constexpr id_table table_for(const H& h, const identity& who, id_table extra) {
+  if constexpr (requires { id_table{h.id_rows()}; }) return extra.names(who.vendor, who.device) ? extra : id_table{h.id_rows()};
+  else return extra;
+}
+
 
 /// Reads one function's ids. Changes nothing.
 template <host H>
 [[nodiscard]] found<H> at(const H& h, typename H::function_id id, id_table extra = {}) {
   found<H> out{h, id, identify(h, id), {}, false};
-  const match ids = match_ids(out.who, extra);
+  const match ids = match_ids(out.who, table_for(h, out.who, extra));
   out.seen.why = ids.why;
   out.seen.type = ids.type;
   out.may_be_legacy = ids.may_be_legacy;

@@ -4,6 +4,7 @@
 // Spec: virtio 1.4, 4.1.2 and 4.1.2.3 (legacy). Layer: bus/pci.
 #pragma once
 
+#include <virtio/base/profile.hpp>
 #include <virtio/base/report.hpp>
 #include <virtio/bus/pci/function.hpp>
 
@@ -14,22 +15,8 @@ inline constexpr u16 first_transitional_id = 0x1000;
 inline constexpr u16 first_modern_id = 0x1040;
 inline constexpr u16 last_modern_id = 0x107f;
 
-/// A row of the user's id table, for devices that hide behind other ids: `{0x0b5d, 0x0777, device_type::vmmci}`.
-struct id_row {
-  u16 vendor = 0;
-  u16 device = 0;
-  device_type type = device_type::none;
-};
-
-/// The user's id table; it is asked before the specification's rules.
-struct id_table {
-  const id_row* rows = nullptr;
-  usize count = 0;
-
-  constexpr id_table() = default;
-  template <usize N>
-  constexpr id_table(const id_row (&table)[N]) : rows{table}, count{N} {}
-};
+using virtio::id_row;
+using virtio::id_table;
 
 /// What the ids say: `usable` with a type, or why not.
 struct match {

@@ -21,7 +21,7 @@ SLOW = "[slow]"  # the tag of test cases that take more than three seconds with 
 LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"')
 C_SUFFIXES = {".cpp", ".hpp", ".h", ".c", ".S"}
 # Folders of include/virtio that no other folder includes, but for single headers: a test with labels of theirs is about those and no others.
-DRIVERS = {"balloon", "blk", "console", "net", "rng", "scsi", "vsock"}
+DRIVERS = {"balloon", "blk", "console", "net", "rng", "scsi", "vmmci", "vsock"}
 GUESTS = "qemu"          # the label of tests that boot guests
 VARIATION = "variation"  # that of tests which vary another, on another machine or with another compiler, or count very far
 # What everything is built and run with: a change there affects all.

@@ -13,4 +13,5 @@
 #include <virtio/rng.hpp>
 #include <virtio/scsi.hpp>
 #include <virtio/version.hpp>
+#include <virtio/vmmci.hpp>
 #include <virtio/vsock.hpp>

@@ -194,6 +194,7 @@ virtio::errc all_of_discovery(const Board& board, Disk& disk, virtio::dma_region
   template class __VA_ARGS__;                                                   \
   static_assert(virtio::transport<__VA_ARGS__>);                                \
   template virtio::u64 all_fields(__VA_ARGS__&);                                \
+  template class virtio::vmmci::device<board, __VA_ARGS__>;                     \
   template class virtio::session<board, __VA_ARGS__>
 
 template <class Board>
@@ -335,6 +336,14 @@ DISK_OBJECT(apart_disk, virtio::blk::device<virtio::identity_platform<>, virtio:
 #if IN_TURN(1)
 OBJECT(apart_entropy, virtio::rng::device<virtio::identity_platform<virtio::dma_barriers, 1000>,
                                           virtio::pci::modern<virtio::pci::cam, virtio::by_dword>, small_ring>);
+#endif
+// A board with the profile of its host.
+#if IN_TURN(1)
+using profiled_board = virtio::pci::profiled<boards::paged>;
+template profiled_board virtio::pci::detected(const boards::paged&);
+ENTROPY_OBJECT(profiled_entropy, virtio::rng::device<boards::paged, modern<profiled_board>, small_ring>);
+TRANSPORT(boards::paged, virtio::pci::legacy<profiled_board>);
+constinit virtio::vmmci::device<boards::paged, virtio::pci::legacy<profiled_board>> profiled_control;
 #endif
 using one_piece = virtio::blk::device<boards::paged, modern<boards::paged>, small_ring, virtio::blk::options{.segments = 1}>;
 #if IN_TURN(2)

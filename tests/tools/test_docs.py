@@ -213,11 +213,12 @@ for header, struct in (("bus/pci/discover", "found"), ("bus/mmio/slots", "found"
 
 # Programs that are said to compile do, for a bare target, and leave nothing in .data.
 for document in sorted((root / "docs").glob("*.md")):
-    for number, program in enumerate(re.findall(r"<!-- compiled -->\n```cpp\n(.*?)```", document.read_text(), re.S)):
+    found = re.findall(r"<!-- compiled(?: for (\w+))? -->\n```cpp\n(.*?)```", document.read_text(), re.S)
+    for number, (processor, program) in enumerate(found):
         with tempfile.TemporaryDirectory() as folder:
             source = pathlib.Path(folder) / "program.cpp"
             source.write_text(program)
-            done = subprocess.run(["clang++", "--target=aarch64-none-elf", "-std=c++20", "-O2", "-ffreestanding", "-nostdinc++", "-fno-exceptions",
+            done = subprocess.run(["clang++", f"--target={processor or 'aarch64'}-none-elf", "-std=c++20", "-O2", "-ffreestanding", "-nostdinc++", "-fno-exceptions",
                                    "-fno-rtti", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", f"-I{root / 'include'}",
                                    "-c", source, "-o", source.with_suffix(".o")], capture_output=True, text=True)
             where = f"{document.relative_to(root)}: program {number + 1}"

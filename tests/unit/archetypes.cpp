@@ -204,6 +204,7 @@ struct drivers {
   console::device<P, T, Q> terminal{};
   console::device<P, T, Q, two_ports> ports{};
   vsock::device<P, T, Q, few> sockets{};
+  vmmci::device<P, T> control{};
 };
 
 }  // namespace
@@ -229,6 +230,11 @@ DRIVERS(board, pci::legacy<bus_of_pci>, format);
 DRIVERS(board, pci::transport<bus_of_pci>, format);
 DRIVERS(board, pci::transport<windowed_bus>, format);
 DRIVERS(board, mmio::transport<bus_of_slots>, format);
+template class virtio::vmmci::device<board, wire<device_type::vmmci>>;
+template class virtio::vmmci::device<board, pci::modern<bus_of_pci>>;
+template class virtio::vmmci::device<board, pci::legacy<bus_of_pci>>;
+template class virtio::vmmci::device<board, pci::transport<windowed_bus>>;
+template class virtio::vmmci::device<board, mmio::transport<bus_of_slots>>;
 
 namespace {
 
@@ -270,6 +276,11 @@ void use(const Where& where) {
       (void)all.sockets.receive_with({}, [](const_bytes bytes) { return bytes.size(); });
       (void)all.sockets.hand_off();
     }
+    if (all.control.start(board{}, where)) {
+      CHECK(all.control.clock().error() == errc::unsupported);
+      CHECK(all.control.next_request().error() == errc::not_ready);
+      (void)all.control.hand_off();
+    }
   }
 }
 
@@ -281,6 +292,7 @@ TEST_CASE("concepts: every driver runs on a transport, a queue and a platform th
   use<drivers<board, wire<device_type::balloon>, format>>(place{});
   use<drivers<board, wire<device_type::console>, format>>(place{});
   use<drivers<board, wire<device_type::vsock>, format>>(place{});
+  use<drivers<board, wire<device_type::vmmci>, format>>(place{});
 }
 
 TEST_CASE("concepts: discovery and every transport work on hosts and buses that have no more than is asked", "[unit][concepts]") {
@@ -289,6 +301,9 @@ TEST_CASE("concepts: discovery and every transport work on hosts and buses that 
   pci::for_each(windowed_bus{}, [&](const auto&) { ++seen; });
   mmio::for_each(bus_of_slots{}, [&](const auto&) { ++seen; });
   CHECK(seen <= 3);
+  CHECK(pci::detect(bus_of_pci{}) == nullptr);
+  CHECK_FALSE(pci::find(pci::detected(windowed_bus{}), device_type::vmmci));
+  CHECK_FALSE(mmio::find(mmio::detected(bus_of_slots{}), device_type::vmmci));
   CHECK_FALSE(pci::find(bus_of_pci{}, device_type::block));
   CHECK_FALSE(pci::find_nth(windowed_bus{}, device_type::block, 1));
   CHECK_FALSE(mmio::find(bus_of_slots{}, device_type::block));

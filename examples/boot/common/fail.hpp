@@ -10,6 +10,7 @@
 #include <virtio/net/protocol.hpp>
 #include <virtio/pci.hpp>
 #include <virtio/scsi/protocol.hpp>
+#include <virtio/vmmci/protocol.hpp>
 #include <virtio/vsock/protocol.hpp>
 
 #include "runtime.hpp"
@@ -30,6 +31,7 @@ inline void print_digits(virtio::u32 value, unsigned width) {
     case virtio::device_type::console: return virtio::console::name(static_cast<virtio::console::feature>(bit));
     case virtio::device_type::network: return virtio::net::name(static_cast<virtio::net::feature>(bit));
     case virtio::device_type::scsi: return virtio::scsi::name(static_cast<virtio::scsi::feature>(bit));
+    case virtio::device_type::vmmci: return virtio::vmmci::name(static_cast<virtio::vmmci::feature>(bit));
     case virtio::device_type::vsock: return virtio::vsock::name(static_cast<virtio::vsock::feature>(bit));
     default: return nullptr;
   }

@@ -32,6 +32,8 @@ def cells(m):
         yield m.Cell(f"i386 {machine} example 02_rng, BARs above 4 GiB", machine, "modern-only", [], [m.Rng()],
                      [*OLD_PROCESSOR, *BIG_NEIGHBOUR], image="examples/02_rng", processor="i386",
                      console=[r"\A(0x[0-9a-f]{1,2} ){32}\n\Z"])
+        yield m.Cell(f"i386 {machine} example 10_clock: there is no control device", machine, "modern-only", [], [], OLD_PROCESSOR,
+                     image="examples/10_clock", processor="i386", status=1, console=[r"\Ano control device: there is no such device"])
         # A board without the window: what the program says has to be enough to mend it.
         yield m.Cell(f"i386 {machine} example 01_blk, BARs above 4 GiB, on a board that reaches less: it says where and what to do", machine,
                      "modern-only", [m.Disk()], [], [*OLD_PROCESSOR, *BIG_NEIGHBOUR], image="tests/qemu/qemu_narrow", processor="i386",

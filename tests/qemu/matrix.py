@@ -544,6 +544,8 @@ def example_cells():
     yield Cell("pc example c_firmware without an rng", disks=[Disk(flips=True)], image="examples/c_firmware", status=1,
                console=[r"^entropy: there is no such device"])
     yield Cell("pc example 02_rng without an rng", image="examples/02_rng", status=1, console=[r"\Ano rng: there is no such device"])
+    yield Cell("pc example 10_clock: there is no control device", image="examples/10_clock", status=1, rngs=[Rng("addr=5")],
+               console=[r"\Ano control device: there is no such device.*\n  00:05.0 1af4:1005  entropy device, modern PCI: usable\n\Z"])
 
 
 MORE = (balloon_cells, block_cells, boot_cells, console_cells, demo_cells, packed_cells, ring_cells, register_cells, i386_cells, mmio_cells, net_cells,

@@ -63,6 +63,8 @@ def cells_of(m, machine, options, processor, version):
                slots=dict.fromkeys(("block", "entropy", "balloon"), "legacy MMIO" if version == 1 else "MMIO"))
     yield cell("example 01_blk", m.Disk(flips=True), image="examples/01_blk_mmio", console=[r"\A\Z"])
     yield cell("example 02_rng", m.Rng(), image="examples/02_rng_mmio", console=[r"\A(0x[0-9a-f]{1,2} ){32}\n\Z"])
+    yield cell("example 10_clock: there is no control device", m.Rng(), image="examples/10_clock_mmio", status=1,
+               console=[r"\Ano control device: there is no such device.*\n  slot \d+  entropy device, .*MMIO: usable\n\Z"])
 
 
 NO_ACPI = "microvm,isa-serial=on,acpi=off"

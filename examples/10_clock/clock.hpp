@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+// A clock that runs by the processor's counter and is kept in step with a better one, and how a moment is written.
+#pragma once
+
+#include <virtio/base/types.hpp>
+
+#include "board.hpp"
+
+/// Microseconds since 1970, UTC, from a counter whose frequency is found out: what the other clock has gone on by between two looks.
+class kept_clock {
+ public:
+  static constexpr virtio::s64 largest_slew = 500'000;  // what is more is stepped over
+
+  /// What it shows when the counter stands at `ticks`. It never runs back but by `set`.
+  [[nodiscard]] virtio::u64 at(virtio::u64 ticks) const { return shown_ + ((ticks - since_) * rate_ >> 32); }
+
+  /// Puts it to a moment, whatever it has shown, and whatever the other clock has done meanwhile. Before its first `keep` it stands still.
+  void set(virtio::u64 moment, virtio::u64 ticks) {
+    shown_ = looked_ = moment;
+    since_ = ticks;
+    rate_ = measured_;
+  }
+
+  /// Runs faster or slower from here on, so that after as long a time as since the last look it is where the other clock will be. Returns
+  /// how far it was ahead.
+  virtio::s64 keep(virtio::u64 moment, virtio::u64 ticks) {
+    const virtio::u64 shown = at(ticks), between = ticks - since_;
+    const auto ahead = static_cast<virtio::s64>(shown - moment);
+    if (ahead > largest_slew || ahead < -largest_slew || between == 0) {
+      set(moment, ticks);
+      return ahead;
+    }
+    // How far the other clock goes in one tick, in 2^32nd parts of a microsecond.
+    if (moment > looked_) measured_ = ((moment - looked_) << 32) / between;
+    shown_ = shown;
+    looked_ = moment;
+    since_ = ticks;
+    const virtio::u64 slew = (static_cast<virtio::u64>(ahead < 0 ? -ahead : ahead) << 32) / between;
+    rate_ = ahead < 0 ? measured_ + slew : measured_ - (slew < measured_ ? slew : measured_);
+    return ahead;
+  }
+
+ private:
+  virtio::u64 shown_ = 0, since_ = 0, looked_ = 0;
+  virtio::u64 rate_ = 0, measured_ = 0;
+};
+
+/// Prints a moment as "2026-11-29 16:30:00 UTC".
+inline void print_moment(virtio::u64 microseconds) {
+  const auto is_leap = [](unsigned year) { return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0; };
+  const auto two = [](unsigned n) { boot::print(n < 10 ? "0" : "", n); };
+  const auto seconds = static_cast<virtio::u32>(microseconds / 1'000'000);
+  unsigned days = seconds / 86'400, year = 1970, month = 0;
+  for (; days >= (is_leap(year) ? 366u : 365u); ++year) days -= is_leap(year) ? 366u : 365u;
+  constexpr unsigned char lengths[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+  const auto length = [&](unsigned n) { return lengths[n] + (n == 1 && is_leap(year) ? 1u : 0u); };
+  for (; days >= length(month); ++month) days -= length(month);
+  boot::print(year, "-"), two(month + 1), boot::print("-"), two(days + 1), boot::print(" ");
+  two(seconds / 3600 % 24), boot::print(":"), two(seconds / 60 % 60), boot::print(":"), two(seconds % 60), boot::print(" UTC");
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+// A guest of OpenBSD's vmd that has the right time and obeys: it sets its clock from the host's, keeps it in step, sets it anew when the
+// host says so, and leaves the machine when the host asks for a shutdown or a reboot. `seconds=60` on the command line: it asks
+// the host to switch it off after as many. On another host it says that there is no such device.
+#include <virtio/vmmci.hpp>
+
+#include "board.hpp"
+#include "clock.hpp"
+
+namespace {
+
+using machine = bus::profiled<board>;
+
+constexpr virtio::u64 second = 1'000'000;
+constexpr virtio::u64 between_syncs = 15 * second;
+
+constinit virtio::vmmci::device<board, bus::transport<machine>> control;
+constinit kept_clock ours;
+
+/// Lets time pass by the board's rough clock: the host is asked often, since it waits no longer than 3 seconds for an answer.
+void wait(virtio::u64 milliseconds) {
+  for (const auto began = boot::timestamp(); boot::milliseconds_since(began) < milliseconds;) boot::pause();
+}
+
+virtio::result<virtio::u64> host_moment() {
+  VIRTIO_TRY_ASSIGN(const auto now, control.clock());
+  return now.seconds * second + now.microseconds;
+}
+
+/// Of the processor's counter, by two looks at the host's clock.
+virtio::result<void> find_frequency() {
+  VIRTIO_TRY_ASSIGN(const auto first, host_moment());
+  ours = {};
+  ours.set(first, boot::timestamp());
+  wait(100);
+  VIRTIO_TRY_ASSIGN(const auto second_look, host_moment());
+  (void)ours.keep(second_look, boot::timestamp());
+  return {};
+}
+
+virtio::result<void> set() {
+  VIRTIO_TRY_ASSIGN(const auto moment, host_moment());
+  ours.set(moment, boot::timestamp());
+  boot::print("set to "), print_moment(moment), boot::print("\n");
+  return {};
+}
+
+virtio::result<void> keep() {
+  VIRTIO_TRY_ASSIGN(const auto moment, host_moment());
+  const auto ahead = ours.keep(moment, boot::timestamp());
+  print_moment(moment);
+  boot::print(": ours was ", ahead < 0 ? -ahead : ahead, " us ", ahead < 0 ? "behind" : "ahead", "\n");
+  return {};
+}
+
+/// 0 without the option.
+virtio::u64 seconds_to_run(boot::text words) {
+  virtio::u64 number = 0;
+  for (virtio::usize i = 0; i < words.size && i < 9; ++i) number = number * 10 + static_cast<unsigned char>(words.data[i] - '0') % 10u;
+  return number;
+}
+
+}  // namespace
+
+extern "C" int guest_main(const char* words) {
+  const machine here = bus::detected(board{});
+  const auto where = bus::find(here, virtio::device_type::vmmci);
+  if (!where) return board::fail("no control device", where);
+  if (const auto up = control.start(board{}, *where); !up) return board::fail("start", up.error(), control.why());
+
+  if (const auto found = find_frequency(); !found) return board::fail("clock", found.error());
+  if (const auto done = set(); !done) return board::fail("clock", done.error());
+
+  const virtio::u64 began = ours.at(boot::timestamp()), to_run = seconds_to_run(boot::option_in(words, "seconds")) * second;
+  for (virtio::u64 kept = began;;) {
+    wait(100);
+    const auto asked = control.next_request();
+    if (asked) {
+      boot::print("the host asks for ", virtio::vmmci::name(*asked), "\n");
+      if (*asked != virtio::vmmci::request::resync) return 0;  // leaving the machine is all that vmd waits for
+    } else if (asked.error() != virtio::errc::not_ready && asked.error() != virtio::errc::unsupported) {
+      return board::fail("control device", asked.error());
+    }
+    const virtio::u64 now = ours.at(boot::timestamp());
+    if (asked || now - kept >= between_syncs) {
+      if (const auto done = asked ? set() : keep(); !done) return board::fail("clock", done.error());
+      kept = ours.at(boot::timestamp());
+    }
+    if (to_run != 0 && now - began >= to_run) {
+      boot::print("that was all: the host is asked to switch this machine off\n");
+      const auto sent = control.power_off();
+      return sent ? 0 : board::fail("power off", sent.error());
+    }
+  }
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT
+// examples/10_clock on a model of vmd's control device: it has the host's time, keeps it, and does what the host asks.
+#include <catch2/catch_test_macros.hpp>
+
+#include <regex>
+#include <sstream>
+
+#include "../../examples/10_clock/main.cpp"
+
+using virtio::testing::vmmci_model;
+using state = vmmci_model::machine;
+
+namespace {
+
+struct guest {
+  boot::world world{};
+  int status = -1;
+  std::vector<std::string> lines{};
+
+  /// Runs it to its end, with something to happen at so many turns of a hundredth of a second.
+  void run(const char* words = "") {
+    boot::here = &world;
+    boot::console.clear();
+    status = guest_main(words);
+    std::istringstream text{boot::console};
+    for (std::string line; std::getline(text, line);) lines.push_back(line);
+    for (const auto& what : world.model.violations()) FAIL_CHECK(what);
+  }
+  [[nodiscard]] bool says(const std::string& words) const {
+    for (const std::string& one : lines)
+      if (one == words) return true;
+    return false;
+  }
+  /// How far the guest's clock was off at each look, in microseconds.
+  [[nodiscard]] std::vector<long> offsets() const {
+    std::vector<long> all;
+    const std::regex look{R"(.* UTC: ours was (\d+) us (?:behind|ahead))"};
+    for (const std::string& one : lines)
+      if (std::smatch found; std::regex_match(one, found, look)) all.push_back(std::stol(found[1]));
+    return all;
+  }
+};
+
+constexpr virtio::u64 in_2026 = 1'795'969'800'000'000;  // 2026-11-29 16:30:00
+
+}  // namespace
+
+TEST_CASE("clock: a guest sets its clock from the host's, keeps it in step, and obeys a shutdown", "[examples][vmmci]") {
+  guest g;
+  g.world.model.now = in_2026;
+  g.world.on_turn = [](boot::world& w) {
+    // From the second minute on the host's clock gains a hundredth of a percent on the guest's counter, then it loses as much.
+    if (w.turns == 6'000) w.turn = 10'001;
+    if (w.turns == 24'000) w.turn = 9'999;
+    if (w.turns == 60'000) w.model.ask(vmmci_model::shutdown);
+  };
+  g.run();
+  INFO(boot::console);
+  CHECK(g.status == 0);
+  CHECK(g.world.model.state() == state::ends);
+  REQUIRE(g.lines.size() > 30);
+  CHECK(g.lines.front() == "set to 2026-11-29 16:30:00 UTC");
+  CHECK(g.lines.back() == "the host asks for shutdown");
+  const auto off = g.offsets();
+  CHECK(off.size() > 30);
+  for (const long one : off) CHECK(one < 3'500);  // 15 s of it, twice at its turn
+  CHECK(off.back() < 100);                        // and once it is known, nothing
+}
+
+TEST_CASE("clock: a guest leaves its machine for a reboot, and is not killed for being late", "[examples][vmmci]") {
+  guest g;
+  g.world.on_turn = [](boot::world& w) {
+    if (w.turns == 1'000) w.model.ask(vmmci_model::reboot);
+  };
+  g.run();
+  CHECK(g.status == 0);
+  CHECK(g.world.model.state() == state::ends);
+  CHECK(g.lines.back() == "the host asks for reboot");
+  CHECK(g.world.turns < 1'300);
+}
+
+TEST_CASE("clock: a guest sets its clock anew when the host's was, forward and back, and goes on", "[examples][vmmci]") {
+  guest g;
+  g.world.model.now = in_2026;
+  g.world.on_turn = [](boot::world& w) {
+    if (w.turns == 500) {
+      w.model.now = 1'835'352'000'000'000;  // 2028-02-28 12:00:00
+      CHECK(w.model.ask(vmmci_model::syncrtc));
+    }
+    if (w.turns == 1'000) {
+      w.model.now = 951'825'599'000'000;  // 2000-02-29 11:59:59
+      CHECK(w.model.ask(vmmci_model::syncrtc));
+    }
+    if (w.turns == 5'000) w.model.ask(vmmci_model::shutdown);
+  };
+  g.run();
+  INFO(boot::console);
+  CHECK(g.says("set to 2028-02-28 12:00:00 UTC"));
+  CHECK(g.says("set to 2000-02-29 11:59:59 UTC"));
+  for (const long one : g.offsets()) CHECK(one < 100);
+  CHECK(g.offsets().size() >= 2);
+  CHECK(g.status == 0);
+}
+
+TEST_CASE("clock: a guest that has run as long as it was to asks the host to switch it off", "[examples][vmmci]") {
+  guest g;
+  g.run("seconds=60");
+  CHECK(g.status == 0);
+  CHECK(g.world.model.state() == state::off);
+  CHECK(g.lines.back() == "that was all: the host is asked to switch this machine off");
+  CHECK(g.world.turns > 6'000);
+  CHECK(g.world.turns < 6'300);
+}
+
+TEST_CASE("clock: on another machine the guest says that there is no control device", "[examples][vmmci]") {
+  guest g;
+  g.world.model.bridge_vendor = 0x8086;
+  g.run();
+  CHECK(g.status == 1);
+  CHECK(g.lines == std::vector<std::string>{std::string{"no control device: "} + describe(virtio::errc::not_found)});
+}
+
+TEST_CASE("clock: a control device that vanishes ends the guest with the reason", "[examples][vmmci]") {
+  guest g;
+  g.world.on_turn = [](boot::world& w) {
+    if (w.turns == 3'000) w.model.present = false;
+  };
+  g.run();
+  CHECK(g.status == 1);
+  CHECK(g.lines.back() == std::string{"clock: "} + describe(virtio::errc::timed_out));
+}

@@ -50,8 +50,7 @@ def run(version, tree, more, folder):
     cells = kvm.wanted(version, more)
     script, files = kvm.script_and_files(cells, qemu, tree)
     ours, more_files = vsock.everything(linux, tree, more)
-    theirs = [] if test_kernel.missing(version) else [test_kernel.demo(tree), test_kernel.server(tree), test_kernel.network(tree),
-                                                        test_kernel.card(tree)]
+    theirs = [] if test_kernel.missing(version) else test_kernel.guests(tree)
     guests = [*ours, *theirs]
     vsock_script, vsock_files = vsock.prepare(qemu, guests, f"{test_kernel.BEFORE}; {vsock.BEFORE}",
                                               more_files | (test_kernel.files() if theirs else {}), VSOCK_NUMBERS)

@@ -241,6 +241,15 @@ class Vsock(Network):
         console = self.boot(script=[("HTTP: serving at", *RESET), ("HTTP: serving at", self.serving, self.end)])
         self.assertEqual(console.count("DHCP: asking"), 2)
 
+    def test_dhcp_does_not_answer(self):
+        if not FAULTS:
+            self.skipTest("with --long")
+        self.started = False
+        with gvproxy.silenced(self.back_end.path(host.CID)) as (silencer, self.network):
+            self.boot(stall=1, script=[
+                ("DHCP: no answer yet", silencer.speak), ("DHCP: address",), ("HTTP: serving at", self.serving, self.end)])
+            self.assertGreater(silencer.swallowed, 0)
+
     def test_gvproxy_killed_in_mid_transfer(self):
         if not FAULTS:
             self.skipTest("with --long")

@@ -16,8 +16,10 @@ import os
 import pathlib
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
@@ -125,3 +127,63 @@ def serve(path, *options, started=True):
         yield served
     finally:
         served.stop()
+
+
+class Silencer:
+    """Between the back end and gvproxy: what comes from gvproxy by DHCP is lost until `speak`; all else goes both ways. Of a guest with
+    hyperkit's framing."""
+
+    def __init__(self, listener, network):
+        self.listener, self.network, self.silent, self.swallowed = listener, network, True, 0
+
+    def speak(self):
+        self.silent = False
+
+    def accept(self):
+        with contextlib.suppress(OSError):  # the listener is closed
+            while True:
+                guest, _ = self.listener.accept()
+                threading.Thread(target=self.connect, args=(guest,), daemon=True).start()
+
+    def connect(self, guest):
+        with guest, socket.socket(socket.AF_UNIX) as wire, contextlib.suppress(OSError, EOFError):
+            wire.connect(str(self.network.socket))
+            threading.Thread(target=self.ask, args=(guest, wire), daemon=True).start()
+            with wire.makefile("rb") as stream:
+                while True:
+                    prefix = _exactly(stream, 2)
+                    frame = _exactly(stream, *struct.unpack("<H", prefix))
+                    if self.silent and frame[12:14] == b"\x08\x00" and frame[23] == 17 and frame[34:36] == b"\0C":  # UDP, from port 67
+                        self.swallowed += 1
+                    else:
+                        guest.sendall(prefix + frame)
+
+    @staticmethod
+    def ask(guest, wire):
+        with contextlib.suppress(OSError):
+            while some := guest.recv(1 << 16):
+                wire.sendall(some)
+            wire.shutdown(socket.SHUT_RDWR)
+
+
+def _exactly(stream, count):
+    got = stream.read(count)
+    if len(got) < count:
+        raise EOFError
+    return got
+
+
+@contextlib.contextmanager
+def silenced(path, *options):
+    """A gvproxy for the guest whose UDS_PATH this is, which does not answer by DHCP until `speak`: (the Silencer, gvproxy)."""
+    with serve(f"{path}.silenced", *options) as network, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{path}_{PORT}")
+        listener.listen()
+        silencer = Silencer(listener, network)
+        thread = threading.Thread(target=silencer.accept, daemon=True)
+        thread.start()
+        try:
+            yield silencer, network
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)  # which ends accept()
+            thread.join()

@@ -52,6 +52,12 @@ class Network(unittest.TestCase):
             script = [("^offered", network.kill), ("^down: ", network.start)] * 3
             self.check(self.boot(vsock, script, offers=4, pings=40), f"up\n{OFFER}" + (DOWN + OFFER) * 3)
 
+    def test_dhcp_does_not_answer(self):
+        """A peer that has never sent a frame is one that may be out of step: the link connects again, for as long as that takes."""
+        with backend.serve(CID) as vsock, gvproxy.silenced(vsock.path(CID)) as (silencer, _):
+            script = [("^down: ", lambda: self.assertGreater(silencer.swallowed, 0)), ("^down: ", silencer.speak)]
+            self.check(self.boot(vsock, script, pings=40), f"up\n{DOWN}{OFFER}")
+
     def test_back_end_killed(self):
         """QEMU gives the guest a new device; the machine is reset, since nothing else takes it up."""
         with backend.serve(CID) as vsock, gvproxy.serve(vsock.path(CID)):

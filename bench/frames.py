@@ -1,23 +1,41 @@
 # SPDX-License-Identifier: MIT
-"""The host's side of bench/guest/frames.cpp: the other end of a link's wire, which counts the frames that come, or sends some."""
+"""The host's side of bench/guest/frames.cpp: the other end of a link's wire, which counts the frames that come, or sends some. And
+linux_frames.c in Linux on the same wire: through its virtio-net, or over vsock through gvforwarder (see network.py) and a tap.
+"""
 import contextlib
+import os
 import pathlib
 import socket
 import struct
+import subprocess
 import sys
 import tempfile
 import threading
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / folder) for folder in ("tools", "tests/vsock")]
+sys.path[:0] = [str(ROOT / folder) for folder in ("tools", "tests/vsock", "tests/nested")]
 import backend  # noqa: E402
 import guestrun  # noqa: E402
+import linux_guest  # noqa: E402
+import linux_host  # noqa: E402
+import peer  # noqa: E402
 
 CID, MEMORY = 4, 256
 # With the marker in front of it: what is done, and the frames' size.
 PHASES = {20: ("sent", 64), 22: ("received", 64), 30: ("sent", 1500), 32: ("received", 1500)}
 PREFIX = {"card": ">I", "vsock": "<H"}  # of a frame, on QEMU's stream and on hyperkit's
 CONTROL = 64
+HEAD = b"\xff" * 6 + bytes(6) + b"\x88\xb5"  # to all, of a type for experiments, which Linux does not look into
+LINUX_MEMORY = 512  # MiB: room for all frames of a phase, since Linux drops what it has no room for
+QUIET = "for all in all default; do echo 1 >/proc/sys/net/ipv6/conf/$all/disable_ipv6; done 2>/dev/null\n"  # no frames of its own
+LINUX = {"card": QUIET + "ip link set eth0 promisc on up\nlinux_frames eth0 {frames}\n",
+         "vsock": QUIET + """
+mkdir -p /dev/net
+[ -e /dev/net/tun ] || mknod /dev/net/tun c 10 200
+PATH=/quiet:$PATH gvforwarder -preexisting=false -iface tap0 -url vsock://2:1024/connect >/tmp/forwarder 2>&1 &
+until ip link show tap0 2>/dev/null | grep -q UP; do sleep 0.1; done
+linux_frames tap0 {frames} bypass || { cat /tmp/forwarder; exit 1; }
+"""}
 
 
 def exactly(wire, count):
@@ -35,12 +53,15 @@ def serve(wire, prefix):
     head = struct.calcsize(prefix)
 
     def framed(size):
-        return struct.pack(prefix, size) + bytes(size)
+        return struct.pack(prefix, size) + HEAD + bytes(size - len(HEAD))
 
     with contextlib.suppress(EOFError, OSError):
         while True:
             exactly(wire, head)
             what, count, size = struct.unpack_from("<cIH", exactly(wire, CONTROL), 14)
+            if what not in (b"S", b"R"):
+                print(f"frames: no control frame: {what!r}", file=sys.stderr)
+                return
             if what == b"R":
                 wire.sendall(framed(size) * count)
                 continue
@@ -54,7 +75,7 @@ def serve(wire, prefix):
 
 
 @contextlib.contextmanager
-def link(which):
+def link(which, memory=MEMORY):
     """QEMU's arguments for a guest whose link leads here."""
     with contextlib.ExitStack() as stack:
         if which == "card":
@@ -63,7 +84,7 @@ def link(which):
             arguments = ["-netdev", f"stream,id=n,server=off,addr.type=unix,addr.path={path}", "-device", "virtio-net-pci,netdev=n"]
         else:
             vsock = stack.enter_context(backend.serve(CID))
-            path, arguments = f"{vsock.path(CID)}_1024", vsock.arguments(CID, MEMORY)
+            path, arguments = f"{vsock.path(CID)}_1024", vsock.arguments(CID, memory)
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))
         listener.bind(path)
         listener.listen()
@@ -90,4 +111,31 @@ def boot(image, which, frames, extra=(), errors=None):
     took = {int(line.split()[1]): int(line.split()[2]) / 1e9 for line in console.splitlines() if line.startswith("frames ")}
     if status != 0 or took.keys() != PHASES.keys():
         raise RuntimeError(f"the guest with frames ended with {status}:\n{console[-2000:]}")
+    return took
+
+
+def missing_linux(which):
+    """Why Linux cannot do the same here; empty when it can."""
+    if not os.environ.get("LINUX_HOST") or not os.environ.get("QEMU_10"):
+        return "LINUX_HOST or QEMU_10 is empty (tools/setup --print)"
+    return "GVFORWARDER names no program: see bench/network.py" if which == "vsock" and not os.environ.get("GVFORWARDER") else ""
+
+
+def boot_linux(which, frames):
+    """The same of Linux."""
+    made = peer.BUILD / "linux_frames"
+    made.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cc", *peer.FLAGS, ROOT / "bench" / "linux_frames.c", "-o", made], check=True)
+    files = {"/bin/linux_frames": made}
+    modules = ("virtio_pci", "virtio_net")
+    if which == "vsock":
+        modules = (*linux_guest.MODULES, "tun")
+        files |= {"/bin/gvforwarder": pathlib.Path(os.environ["GVFORWARDER"]), "/quiet/udhcpc": b"#!/bin/sh\nexit 0\n"}
+    with link(which, LINUX_MEMORY) as arguments, tempfile.TemporaryDirectory() as folder:
+        status, console = linux_host.boot(pathlib.Path(os.environ["LINUX_HOST"]), pathlib.Path(folder), os.environ["QEMU_10"],
+                                          LINUX[which].replace("{frames}", str(frames)), (*modules, "af_packet"), files, arguments,
+                                          LINUX_MEMORY)
+    took = {int(line.split()[1]): int(line.split()[2]) / 1e9 for line in console.splitlines() if line.startswith("frames ")}
+    if status != 0 or took.keys() != PHASES.keys():
+        raise RuntimeError(f"Linux with frames ended with {status}:\n{console[-2000:]}")
     return took

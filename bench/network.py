@@ -4,7 +4,7 @@ HTTP. The host takes the time. Ours is lwIP and polls; Linux has its own stack, 
 
 Over vsock Linux has gvforwarder, which passes the frames of a tap on, as people use it. It is of gvproxy's source:
   CGO_ENABLED=0 go install github.com/containers/gvisor-tap-vsock/cmd/vm@v0.8.6
-and GVFORWARDER names the program `vm` that this makes. Without it the figures over vsock are ours alone.
+and GVFORWARDER names the program `vm` that this makes. Without it the figures over vsock are ours alone. frames.py has raw frames.
 """
 import contextlib
 import http.server

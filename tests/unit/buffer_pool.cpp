@@ -102,7 +102,7 @@ struct posted : pooled {
 
 template <class Rig>
 void go_round(Rig& r) {
-  std::multiset<u32> prepared;
+  std::multiset<usize> prepared;
   const auto prepare = [&](buffer_index one) { prepared.insert(one.number()); };
   r.pool.post(r.ring, prepare);
   REQUIRE(r.ring.publish());

@@ -22,7 +22,7 @@ class buffer_index {
 
   [[nodiscard]] constexpr bool is_none() const { return above_ == 0; }
   /// Its number in the pool, from 0. Only of one that is not none.
-  [[nodiscard]] constexpr u32 number() const { return above_ - 1u; }
+  [[nodiscard]] constexpr usize number() const { return usize{above_} - 1; }
 
   /// As the 64 bits that travel with a chain through the ring, and back. None is 0.
   [[nodiscard]] constexpr u64 cookie() const { return above_; }

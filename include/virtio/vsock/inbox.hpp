@@ -87,7 +87,7 @@ template <u32 Buffers, u32 Bytes, bool Messages>
 class borders {
  public:
   void clear(buffer_index buffer) {
-    const u32 n = buffer.number();
+    const usize n = buffer.number();
     for (u32 i = 0; i < words; ++i) ends_[n][i] = records_[n][i] = 0;
   }
   void mark(buffer_index buffer, u32 byte, border what) {

@@ -59,7 +59,7 @@ class lwip_netif {
     };
     for (unsigned n = 0; n < most_frames && link_->receive_with(look); ++n) {
       if (p == nullptr) continue;  // lwIP has no memory: the frame is lost
-      const bool is_right = sum != virtio::net::checksum::unknown;
+      const bool is_right = may_do.has(virtio::net::offload::received_checksum) && sum != virtio::net::checksum::unknown;
       NETIF_SET_CHECKSUM_CTRL(&netif_, to_compute_ | (is_right ? to_check & ~segments_to_check : to_check));
       if (netif_.input(p, &netif_) != ERR_OK) pbuf_free(p);
     }
@@ -75,6 +75,7 @@ class lwip_netif {
   [[nodiscard]] unsigned lost() const { return lost_; }      // for want of memory
 
  private:
+  static constexpr auto may_do = virtio::net::may_do<Link>;
   static constexpr usize headers = virtio::net::header_bytes + 60 + 60;  // of Ethernet, of IP and of TCP, at their longest
   static constexpr usize most_pieces = 16;  // of a frame, of those that are not joined
   static constexpr u16 segments_to_check = NETIF_CHECKSUM_CHECK_TCP | NETIF_CHECKSUM_CHECK_UDP;
@@ -199,7 +200,7 @@ class lwip_netif {
 
   /// Leaves a TCP checksum to the link, where that computes some: the field has the pseudo header's sum then.
   virtio::net::to_compute prepare(pbuf* p) const {
-    if ((to_compute_ & NETIF_CHECKSUM_GEN_TCP) != 0) return {};
+    if (!may_do.has(virtio::net::offload::checksum) || (to_compute_ & NETIF_CHECKSUM_GEN_TCP) != 0) return {};
     auto* const ip = static_cast<ip_hdr*>(static_cast<void*>(static_cast<u8*>(p->payload) + virtio::net::header_bytes));
     const auto* const type = static_cast<const u8*>(p->payload) + 12;
     if (p->len < virtio::net::header_bytes + IP_HLEN || type[0] != 8 || type[1] != 0 || IPH_PROTO(ip) != IP_PROTO_TCP) return {};

@@ -18,6 +18,8 @@ enum class passing : u8 { sent, received };
 template <link Link>
 class filter {
  public:
+  static constexpr flags<offload> may_do = net::may_do<Link>;
+
   constexpr filter() = default;
   constexpr explicit filter(Link& below) : below_{&below} {}
 

@@ -33,6 +33,14 @@ enum class offload : u8 {
   received_checksum = 2,  // may say of a received frame that its checksum is right: see `checksum`
 };
 
+/// The offloads that links of a type may have, which it says by a constant `may_do`; what one has is in its `facts()`. A stack leaves out
+/// what none has.
+template <class L>
+inline constexpr flags<offload> may_do{offload::checksum, offload::received_checksum};
+template <class L>
+  requires requires { L::may_do; }
+inline constexpr flags<offload> may_do<L>{L::may_do};
+
 /// What a link can do. It stays the same from one `start` to the next.
 struct capabilities {
   u16 mtu = 0;           // bytes of a frame behind its header, at most

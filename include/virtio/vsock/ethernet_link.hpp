@@ -71,6 +71,8 @@ class ethernet_link {
   static constexpr u16 most_pieces = 8;  // of a frame to send, the prefix included
 
  public:
+  static constexpr flags<net::offload> may_do{};
+
   /// Begins to connect, by `poll`. `sockets` is used until `close`, or the next `start`. Frames that were kept are no longer the program's.
   /// Errors: `invalid_argument`, the MTU is below 68, or above `largest_mtu`, or more than the send buffers hold.
   [[nodiscard]] result<void> start(Sockets& sockets, const ethernet_options& how = {}, Clock clock = {}) {

@@ -314,6 +314,12 @@ class device {
   /// are read, taken or dropped; what arrives by `poll` does not change it. Empty: nothing is there, and `try_receive` says why.
   [[nodiscard]] arrived peek(socket which) {
     const auto one = all_.find(which);
+  /// Likewise, its first pieces, `most` at most, put into an array: returns how many.
+  [[nodiscard]] u32 peek_pieces(socket which, const_bytes* into, u32 most) {
+    const auto one = all_.find(which);
+    if (!one || all_.table[*one].messages) return 0;
+    return all_.unread.put_pieces(all_.table[*one], all_.queues.received, into, most);
+  }
     if (!one || all_.table[*one].messages || all_.table[*one].received.empty()) return {};
     return all_.unread.first_pieces(all_.table[*one], all_.queues.received, all_.unread.size(all_.table[*one]));
   }
@@ -537,6 +543,11 @@ class device {
     const connection& c = all_.table[one];
     if (c.now == state::connecting) return errc::not_ready;
     if (c.now == state::ended) return c.why;
+  /// Whether that has no error.
+  [[nodiscard]] VIRTIO_NOINLINE_FOR_SIZE bool is_open(socket which) const {
+    const auto one = all_.find(which);
+    return one && all_.table[*one].now == state::established && all_.table[*one].peer_gave_up.empty();
+  }
     if (!c.peer_gave_up.empty()) return errc::peer_closed;
     return {};
   }

@@ -35,6 +35,6 @@ constexpr void put_prefix(framing how, u32 size, u8 (&to)[most_prefix_bytes]) {
 /// Bytes of the longest frame that a link with this MTU takes: header, VLAN tag, MTU.
 [[nodiscard]] constexpr u32 longest_frame(u32 mtu) { return mtu + 18; }
 /// Whether there are frames of `size` bytes where the MTU is this. None is shorter than its header.
-[[nodiscard]] constexpr bool is_frame_size(u32 size, u32 mtu) { return size >= 14 && size <= longest_frame(mtu); }
+[[nodiscard]] constexpr bool is_frame_size(u32 size, u32 mtu) { return size - 14 <= longest_frame(mtu) - 14; }
 
 }  // namespace virtio::vsock

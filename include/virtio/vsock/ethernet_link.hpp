@@ -84,6 +84,7 @@ class ethernet_link {
     sockets_ = &sockets;
     clock_ = clock;
     how_ = how;
+    head_ = prefix_bytes(how.frames);
     const u32 usual = 2 + (longest_frame(how.mtu) - 1) / bounds.receive_packet;  // buffers of a frame
     most_kept_ = 0;
     for (u32 left = bounds.pieces - buffers_for(how.mtu); left >= usual; left -= usual) ++most_kept_;
@@ -137,7 +138,7 @@ class ethernet_link {
   /// What `poll` does but moving packets: for a program that polls the device itself. True: `state` has changed.
   VIRTIO_NOINLINE_FOR_SIZE bool step() {
     if (now_ == phase::up) [[likely]] {
-      if (const auto open = sockets_->state_of(socket_); !open) return lose(open.error());
+      if (!sockets_->is_open(socket_)) [[unlikely]] return lose(sockets_->state_of(socket_).error());
       return at_ != never && !is_showing_ && is_due() && doubt();
     }
     if (is_showing_) return false;
@@ -147,7 +148,7 @@ class ethernet_link {
         return false;
       case phase::connecting: return request();
       case phase::settling:
-        if (const auto open = sockets_->state_of(socket_); !open) return lose(open.error());
+        if (!sockets_->is_open(socket_)) return lose(sockets_->state_of(socket_).error());
         if (!is_due() && sockets_->unread(socket_).value_or(0) == 0) return false;  // a frame says that the peer has taken over
         return rise();
       default: return false;
@@ -168,11 +169,11 @@ class ethernet_link {
     if (size < net::header_bytes || compute.start != 0) return errc::invalid_argument;
     if (size > u32{how_.mtu} + net::header_bytes) return errc::too_long;
     put_prefix(how_.frames, static_cast<u32>(size), prefix_);
-    to_send_[0] = {prefix_, prefix_bytes(how_.frames)};
+    to_send_[0] = {prefix_, head_};
     for (usize i = 0; i < pieces.count; ++i) to_send_[i + 1] = pieces.first[i];
     const result<void> sent = sockets_->try_send_all(socket_, scatter<const_bytes>{to_send_, pieces.count + 1});
     if (!sent) [[unlikely]] return not_sent(sent.error());
-    sent_ += static_cast<u32>(size) + prefix_bytes(how_.frames);
+    sent_ += static_cast<u32>(size) + head_;
     if (at_ == never && how_.answer != 0) due_after(how_.answer / 2);
     return {};
   }
@@ -188,9 +189,8 @@ class ethernet_link {
     requires requires(F& look, const net::frame& f) { { look(f) } -> same_as<net::after_look>; }
   [[nodiscard]] result<void> receive_with(F&& look) {
     if (is_showing_) return errc::in_use;
-    ahead next;
-    if (free_names_ == 0 || !look_ahead(next)) return errc::not_ready;
-    if (next.parts == 0) [[unlikely]] {
+    if (free_names_ == 0 || !look_ahead()) return errc::not_ready;
+    if (next_.pieces.count == 0) [[unlikely]] {
       drop();
       if (now_ != phase::pausing) lose(errc::out_of_range);  // what has come of a connection that is lost already counts once
       return errc::not_ready;
@@ -198,21 +198,18 @@ class ethernet_link {
     const u16 name = static_cast<u16>(free_names_ - 1);
     answered_ = heard_ = true;
     pause_ = 0;
-    net::frame shown;
-    shown.pieces = {shown_, next.parts};
-    shown.size = next.size;
-    shown.name = {name, names_[name].generation + 1};
+    next_.name = {name, names_[name].generation + 1};
     Sockets& sockets = *sockets_;
     sockets.begin_look();  // the callback may end the connection: its buffers must not go to the device meanwhile
     is_showing_ = true;
-    const net::after_look what = look(static_cast<const net::frame&>(shown));
+    const net::after_look what = look(static_cast<const net::frame&>(next_));
     sockets.end_look();
     if (!is_showing_) return errc::in_use;
     is_showing_ = false;
-    const bool is_kept = what == net::after_look::keep && keep(name, next.size);
+    const bool is_kept = what == net::after_look::keep && keep(name, next_.size);
     if (!is_kept) {
       names_[name].generation += 2;
-      leave(next.size + prefix_bytes(how_.frames));
+      leave(next_.size + head_);
     }
     if (now_ == phase::closed) [[unlikely]] close();
     if (what == net::after_look::keep && !is_kept) [[unlikely]] return errc::canceled;
@@ -228,7 +225,7 @@ class ethernet_link {
     result<void> outcome{};
     u16 at = kept.first;
     for (u16 left = kept.count; left != 0; --left) {
-      part& one = parts_[at - 1];
+      part& one = part_of(at);
       const u16 next = one.next;
       if (--one.frames == 0 && !one.is_queued)
         if (const auto back = release(at); !back) outcome = back;
@@ -335,7 +332,7 @@ class ethernet_link {
   }
   /// After a reset of the device its memory is not ours, nor what the queue has.
   void forget_what_is_gone() {
-    if (first_ != 0 && !sockets_->is_held(parts_[first_ - 1].held)) [[unlikely]] forget_queue();
+    if (first_ != 0 && !sockets_->is_held(part_of(first_).held)) [[unlikely]] forget_queue();
   }
   void forget_queue() {
     while (first_ != 0) (void)pop();
@@ -370,69 +367,56 @@ class ethernet_link {
     return false;
   }
 
+  [[nodiscard]] part& part_of(u16 one) { return parts_[usize{one} - 1]; }
+
   // The stream -------------------------------------------------------------------------------------------------------------
 
   // It is what the queue has, then what the device has. A frame is looked at there; when it is kept, its buffers come into the queue first.
 
   /// Whether `receive_with` has something to do.
-  [[nodiscard]] bool has_frame() {
-    ahead next;
-    return !is_showing_ && free_names_ != 0 && look_ahead(next);
-  }
-  /// What is next in the stream, behind its prefix.
-  struct ahead {
-    u32 size = 0;
-    u16 parts = 0;  // that it lies in; none: of a length that no frame has
-  };
-  /// A whole frame that may be shown, and `shown_` says where it lies; or a length that no frame has. False: neither.
-  [[nodiscard]] bool look_ahead(ahead& next) {
-    if (first_ != 0) [[unlikely]] return look_behind_queue(next);
+  [[nodiscard]] bool has_frame() { return !is_showing_ && free_names_ != 0 && look_ahead(); }
+  /// A whole frame that may be shown, and `next_` says where it lies; or a length that no frame has, and it has no pieces. False: neither.
+  [[nodiscard]] bool look_ahead() {
+    if (first_ != 0) [[unlikely]] return look_behind_queue();
     const const_bytes here = sockets_->peek_first(socket_);
-    const u32 head = prefix_bytes(how_.frames);
-    if (here.size() < head) return !here.empty() && look_behind_queue(next);
-    next.size = get_prefix(how_.frames, here.data());
-    if (!is_frame_size(next.size, how_.mtu)) [[unlikely]] return true;
-    if (here.size() < head + next.size) return look_behind_queue(next);
-    shown_[0] = {here.data() + head, next.size};
-    next.parts = 1;
+    const u32 head = head_;
+    if (here.size() < head) return !here.empty() && look_behind_queue();
+    next_.size = get_prefix(how_.frames, here.data());
+    if (!is_frame_size(next_.size, how_.mtu)) [[unlikely]] {
+      next_.pieces.count = 0;
+      return true;
+    }
+    if (here.size() < head + next_.size) return look_behind_queue();
+    shown_[0] = {here.data() + head, next_.size};
+    next_.pieces = {shown_, 1};
     return can_take(1);
   }
   /// The same of what may lie in several buffers.
-  [[nodiscard, gnu::noinline]] bool look_behind_queue(ahead& next) {
+  [[nodiscard, gnu::noinline]] bool look_behind_queue() {
     forget_what_is_gone();
-    next = {};
-    const arrived more = sockets_->peek(socket_);
-    const u32 head = prefix_bytes(how_.frames), there = queued_ + static_cast<u32>(more.size());
-    if (there < head) return false;
-    u8 prefix[most_prefix_bytes]{};
-    u32 known = 0, left = 0;  // bytes of the prefix; and those of the frame that are to come
-    u16 to_take = 0, queue = first_;
-    for (auto at = more.begin();;) {
-      const_bytes here;
-      if (queue != 0) {
-        const part& one = parts_[queue - 1];
-        here = one.held.data.part(queue == first_ ? from_ : 0, one.held.data.size());
-        queue = one.next;
-      } else {
-        here = *at;
-        ++at;
-        ++to_take;
-      }
-      usize from = 0;
-      while (known < head && from < here.size()) prefix[known++] = here.data()[from++];
-      if (known < head) continue;
-      if (next.size == 0) {
-        next.size = left = get_prefix(how_.frames, prefix);
-        if (!is_frame_size(left, how_.mtu)) return true;
-        if (there < head + left) return false;
-      }
-      if (from == here.size()) continue;
-      VIRTIO_ASSERT(next.parts < most_parts);  // see there: the device links buffers so, not the host
-      const const_bytes ours = here.part(from, left);
-      shown_[next.parts++] = ours;
-      left -= static_cast<u32>(ours.size());
-      if (left == 0) return can_take(to_take);
-    }
+    next_.pieces = {};
+    // All that a prefix and the longest frame can lie in; then that of it which is the frame.
+    u32 queued = 0;
+    for (u16 at = first_; at != 0 && queued < most_parts; at = part_of(at).next) shown_[queued++] = part_of(at).held.data;
+    const scatter<const_bytes> all{shown_, queued + sockets_->peek_pieces(socket_, shown_ + queued, most_parts - queued)};
+    const u64 there = all.size();
+    u32 before = from_ + head_;
+    if (there < before) return false;
+    u8 prefix[most_prefix_bytes];
+    detail::copy_out(all, from_, prefix, head_);
+    next_.size = get_prefix(how_.frames, prefix);
+    if (!is_frame_size(next_.size, how_.mtu)) return true;
+    if (there < before + next_.size) return false;
+    const_bytes* last = shown_;
+    for (; last->size() <= before; ++last) before -= static_cast<u32>(last->size());
+    const_bytes* const first = last;
+    *last = last->part(before, last->size());
+    u32 left = next_.size;
+    for (; last->size() < left; ++last) left -= static_cast<u32>(last->size());
+    *last = last->part(0, left);
+    next_.pieces = {first, static_cast<usize>(last + 1 - first)};
+    const u32 used = static_cast<u32>(last + 1 - shown_);
+    return can_take(used > queued ? static_cast<u16>(used - queued) : u16{0});
   }
   /// Whether so many buffers can come into the queue.
   [[nodiscard]] bool can_take(u16 buffers) const {
@@ -443,12 +427,12 @@ class ethernet_link {
     const result<piece> got = sockets_->try_take(socket_, holding::beside_window);
     if (!got) return false;
     const u16 one = free_parts_;
-    part& taken = parts_[one - 1];
+    part& taken = part_of(one);
     free_parts_ = taken.next;
     --parts_left_;
     taken = {*got, 0, 0, true};
     if (first_ == 0) first_ = one;
-    else parts_[last_ - 1].next = one;
+    else part_of(last_).next = one;
     last_ = one;
     queued_ += static_cast<u32>(got->data.size());
     return true;
@@ -466,12 +450,12 @@ class ethernet_link {
   VIRTIO_NOINLINE_FOR_SIZE void skip(u32 n) {
     queued_ -= n;
     for (from_ += n; first_ != 0; from_ -= pop())
-      if (from_ < parts_[first_ - 1].held.data.size()) return;
+      if (from_ < part_of(first_).held.data.size()) return;
   }
   /// The frame of `size` bytes that is next is kept by that name. False: it is gone.
   [[nodiscard, gnu::noinline]] bool keep(u16 name, u32 size) {
     named& kept = names_[name];
-    const u32 head = prefix_bytes(how_.frames);
+    const u32 head = head_;
     while (queued_ < head + size)
       if (!take()) return false;
     skip(head);
@@ -483,8 +467,8 @@ class ethernet_link {
     kept.count = 0;
     for (;;) {
       ++kept.count;
-      ++parts_[first_ - 1].frames;
-      const u32 here = virtio::detail::smaller(size, static_cast<u32>(parts_[first_ - 1].held.data.size()) - from_);
+      ++part_of(first_).frames;
+      const u32 here = virtio::detail::smaller(size, static_cast<u32>(part_of(first_).held.data.size()) - from_);
       size -= here;
       skip(here);
       if (size == 0) return true;
@@ -493,7 +477,7 @@ class ethernet_link {
   /// The first buffer leaves the queue: how many bytes it had.
   VIRTIO_NOINLINE_FOR_SIZE u32 pop() {
     const u16 one = first_;
-    part& gone = parts_[one - 1];
+    part& gone = part_of(one);
     const u32 size = static_cast<u32>(gone.held.data.size());
     first_ = one == last_ ? u16{0} : gone.next;
     gone.is_queued = false;
@@ -501,7 +485,7 @@ class ethernet_link {
     return size;
   }
   VIRTIO_NOINLINE_FOR_SIZE result<void> release(u16 one) {
-    part& gone = parts_[one - 1];
+    part& gone = part_of(one);
     gone.next = free_parts_;
     free_parts_ = one;
     ++parts_left_;
@@ -511,9 +495,9 @@ class ethernet_link {
   void forget_all() {
     free_parts_ = free_names_ = 0;
     for (u16 i = bounds.pieces; i != 0; --i) {
-      if (parts_[i - 1].frames != 0) (void)sockets_->give_back(parts_[i - 1].held);
-      parts_[i - 1] = {};
-      parts_[i - 1].next = free_parts_;
+      if (part_of(i).frames != 0) (void)sockets_->give_back(part_of(i).held);
+      part_of(i) = {};
+      part_of(i).next = free_parts_;
       free_parts_ = i;
     }
     parts_left_ = bounds.pieces;
@@ -541,6 +525,7 @@ class ethernet_link {
   u16 most_kept_ = 0;
   u32 sent_ = 0, read_ = 0;  // bytes of frames, and of those what the peer had read when it was looked at
   u32 pause_ = 0;
+  u32 head_ = 0;  // bytes of a prefix
   u32 times_up_ = 0;
   ethernet_options how_{.peer = {}, .path = {}, .frames = {}, .mtu = 0, .mac = {}, .connect = 0, .settle = 0, .answer = 0, .first_pause = 0,
                         .most_pause = 0};
@@ -548,6 +533,7 @@ class ethernet_link {
   u8 prefix_[most_prefix_bytes]{};
   const_bytes to_send_[most_pieces]{};  // during `try_send`; here, since one on the stack costs its initialization each time
   const_bytes shown_[most_parts]{};     // during `receive_with`; likewise
+  net::frame next_{};                   // likewise
   part parts_[bounds.pieces]{};
   named names_[most_names]{};
 };

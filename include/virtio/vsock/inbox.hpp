@@ -230,6 +230,13 @@ class inbox {
     const buffer_index lowest{0};
     return {pool.payload(lowest), L.receive_packet, &pool.after(lowest), filled_, c.received.first(), c.read_up_to, size};
   }
+  /// Puts the unread bytes of the first `most` buffers into an array, a piece each: says how many pieces.
+  [[nodiscard]] u32 put_pieces(const connection& c, Pool& pool, const_bytes* into, u32 most) const {
+    u32 n = 0, from = c.read_up_to;
+    for (buffer_index at = c.received.first(); !at.is_none() && n < most; at = pool.after(at), from = 0)
+      into[n++] = {pool.payload(at) + from, filled(at) - from};
+    return n;
+  }
   /// The first `size` bytes of the first buffer are done with.
   void consume(connection& c, Pool& pool, u32 size) {
     count_read(c, size);

@@ -95,13 +95,9 @@ class connections {
   /// The end of a connection. Who has its name may still read what arrived, and then learns `why`.
   void finish(u16 one, errc why, parting how) {
     connection& c = table[one];
-    forget_unsent(one);
-    c.owed = {};
-    to_send_.remove(all(), one);
-    sends_no_more(one);
+    stop(one);
     if (c.accepted) closing_.remove(all(), one);  // else the link is that of its listener's line
     c.why = why;
-    unread.close_window(c);
     const bool known = (c.generation & 1) != 0 && (c.accepted || !c.received.empty());
     c.now = known ? state::ended : state::leaving;
     if (known) tell(one, {ready::readable, ready::closed});
@@ -111,8 +107,7 @@ class connections {
   }
   /// The peer was first: RST never answers RST.
   void need_not_reset(u16 one) {
-    table[one].owed = {};
-    to_send_.remove(all(), one);
+    owes_nothing(one);
     if (table[one].now == state::leaving) release(one);
   }
   /// A connection that has ended and whose name is gone.
@@ -121,20 +116,27 @@ class connections {
     if (!table[one].owed.has(debt::reset)) release(one);
   }
   void release(u16 one) {
-    forget_unsent(one);
-    unread.close_window(table[one]);
-    to_send_.remove(all(), one);
+    stop(one);
     to_tell.remove(all(), one);
-    sends_no_more(one);
     closing_.remove(all(), one);
     unread.discard(table[one], queues.received);
     table.remove(one);
   }
+  /// Nothing more is sent, nor taken to send, nor expected.
+  VIRTIO_NOINLINE_FOR_SIZE void stop(u16 one) {
+    forget_unsent(one);
+    owes_nothing(one);
+    sends_no_more(one);
+    unread.close_window(table[one]);
+  }
+  void owes_nothing(u16 one) {
+    table[one].owed = {};
+    to_send_.remove(all(), one);
+  }
   /// Nothing more is taken to send: it keeps no place in a line, and no buffers.
-  void sends_no_more(u16 one) {
+  VIRTIO_NOINLINE_FOR_SIZE void sends_no_more(u16 one) {
     table[one].wants_bytes = 0;
     unsent.stop_waiting(all(), one);
-    unsent.forget_promise(table[one]);
   }
   void forget_unsent(u16 one) {
     if (table[one].gathered.empty()) return;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <virtio/base/types.hpp>
+#include <virtio/config.hpp>
 
 namespace virtio::vsock {
 
@@ -20,7 +21,7 @@ class send_window {
 
   /// Any packet of the peer tells both numbers. A peer can have consumed no more than was sent, and no less than it said before:
   /// such a number is not believed.
-  constexpr void heard(u32 allocation, u32 forwarded) {
+  VIRTIO_NOINLINE_FOR_SIZE constexpr void heard(u32 allocation, u32 forwarded) {
     allocation_ = allocation;
     if (!is_believed(forwarded)) return;
     if (forwarded - confirmed_ >= mark_ - confirmed_) {  // what was sent before the mark has been read

@@ -143,19 +143,15 @@ class device {
   /// `limits::messages` is off; `not_started`.
   [[nodiscard]] result<socket> try_connect(address peer, kind what = kind::stream) {
     do choose_port();
-    while (all_.table.find(next_port_, peer) != 0 || all_.replies.has(next_port_, peer));
-    return try_connect_from(next_port_, peer, what);
+    while (is_taken(next_port_, peer));
+    return begin_connecting(next_port_, peer, what);
   }
   /// Likewise, from any port. Errors also: `in_use`, there is such a connection.
   [[nodiscard]] result<socket> try_connect_from(u32 local_port, address peer, kind what = kind::stream) {
     VIRTIO_TRY(life().ready());
     if (!all_.has(what)) return errc::unsupported;
-    if (all_.table.find(local_port, peer) != 0 || all_.replies.has(local_port, peer)) return errc::in_use;
-    VIRTIO_TRY_ASSIGN(const u16 one, all_.add(local_port, peer, what, state::connecting));
-    all_.table[one].accepted = true;
-    all_.owe(one, detail::debt::request);
-    all_.send_owed();
-    return all_.name_of(one);
+    if (is_taken(local_port, peer)) return errc::in_use;
+    return begin_connecting(local_port, peer, what);
   }
 
   /// Accepts connections to a port, any of 2^32. At most `backlog` of them wait for `try_accept`; others are refused. Errors: `in_use`,
@@ -239,11 +235,12 @@ class device {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     VIRTIO_TRY(all_.may_send(all_.table[one]));
     if (all_.table[one].messages) return errc::invalid_argument;
-    if (pieces.size() == 0) return {};
-    result<void> taken = all_.gather_all(one, pieces);
+    const u64 size = pieces.size();
+    if (size == 0) return {};
+    result<void> taken = all_.gather_all(one, pieces, size);
     if (all_.unsent.may_leave(all_.table[one])) all_.owe(one, detail::debt::data);
     else if (!all_.table[one].gathered.empty()) all_.ask_for_credit(one);  // as in try_send
-    if (lacks_room(taken.error())) taken = all_.want_room(one, static_cast<u32>(pieces.size()));
+    if (lacks_room(taken.error())) taken = all_.want_room(one, static_cast<u32>(size));
     all_.send_owed();
     return taken;
   }
@@ -266,8 +263,8 @@ class device {
   /// Lets what was gathered leave. Does not wait until it has. Errors: `stale_handle`.
   [[nodiscard]] result<void> flush(socket which) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
-    if (!all_.table[one].gathered.empty()) all_.owe(one, detail::debt::data);
-    all_.send_owed();
+    if (all_.table[one].gathered.empty()) all_.send_owed();
+    else all_.owe_now(one, detail::debt::data);
     return {};
   }
 
@@ -314,19 +311,19 @@ class device {
   /// are read, taken or dropped; what arrives by `poll` does not change it. Empty: nothing is there, and `try_receive` says why.
   [[nodiscard]] arrived peek(socket which) {
     const auto one = all_.find(which);
+    if (!one || all_.table[*one].messages || all_.table[*one].received.empty()) return {};
+    return all_.unread.first_pieces(all_.table[*one], all_.queues.received, all_.unread.size(all_.table[*one]));
+  }
   /// Likewise, its first pieces, `most` at most, put into an array: returns how many.
   [[nodiscard]] u32 peek_pieces(socket which, const_bytes* into, u32 most) {
     const auto one = all_.find(which);
     if (!one || all_.table[*one].messages) return 0;
     return all_.unread.put_pieces(all_.table[*one], all_.queues.received, into, most);
   }
-    if (!one || all_.table[*one].messages || all_.table[*one].received.empty()) return {};
-    return all_.unread.first_pieces(all_.table[*one], all_.queues.received, all_.unread.size(all_.table[*one]));
-  }
   /// Likewise, the first piece.
   [[nodiscard]] const_bytes peek_first(socket which) {
     const auto one = all_.find(which);
-    if (!one || all_.table[*one].received.empty() || (L.messages && all_.table[*one].messages)) return {};
+    if (!one || all_.table[*one].received.empty() || all_.table[*one].messages) return {};
     return all_.unread.first(all_.table[*one], all_.queues.received);
   }
   /// Until `end_look`, what `peek` has shown stays as it is although its connection is closed or aborted: its buffers go to the device
@@ -338,7 +335,7 @@ class device {
   /// many bytes, or on messages; `stale_handle`.
   [[nodiscard]] result<void> skip(socket which, u32 size) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
-    if ((L.messages && all_.table[one].messages) || size > all_.unread.size(all_.table[one])) return errc::invalid_argument;
+    if (all_.table[one].messages || size > all_.unread.size(all_.table[one])) return errc::invalid_argument;
     if (size == 0) return {};
     all_.unread.consume_pieces(all_.table[one], all_.queues.received, size);
     all_.after_reading(one);
@@ -409,10 +406,11 @@ class device {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     connection& c = all_.table[one];
     VIRTIO_TRY(all_.may_send(c));
-    if (!c.messages || pieces.size() == 0) return errc::invalid_argument;
-    result<void> taken = all_.gather_message(one, pieces, end);
+    const u64 size = pieces.size();
+    if (!c.messages || size == 0) return errc::invalid_argument;
+    result<void> taken = all_.gather_message(one, pieces, size, end);
     if (taken) all_.owe(one, detail::debt::data);
-    if (lacks_room(taken.error())) taken = all_.want_room(one, static_cast<u32>(pieces.size()));
+    if (lacks_room(taken.error())) taken = all_.want_room(one, static_cast<u32>(size));
     all_.send_owed();
     return taken;
   }
@@ -531,8 +529,7 @@ class device {
     if (all_.table[one].now == state::connecting) return errc::not_ready;
     if (all_.table[one].now == state::ended) return all_.table[one].why;
     all_.table[one].probed = true;
-    all_.owe(one, detail::debt::credit_request);
-    all_.send_owed();
+    all_.owe_now(one, detail::debt::credit_request);
     return {};
   }
 
@@ -543,13 +540,13 @@ class device {
     const connection& c = all_.table[one];
     if (c.now == state::connecting) return errc::not_ready;
     if (c.now == state::ended) return c.why;
+    if (!c.peer_gave_up.empty()) return errc::peer_closed;
+    return {};
+  }
   /// Whether that has no error.
   [[nodiscard]] VIRTIO_NOINLINE_FOR_SIZE bool is_open(socket which) const {
     const auto one = all_.find(which);
     return one && all_.table[*one].now == state::established && all_.table[*one].peer_gave_up.empty();
-  }
-    if (!c.peer_gave_up.empty()) return errc::peer_closed;
-    return {};
   }
   [[nodiscard]] result<address> peer_of(socket which) const {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
@@ -632,6 +629,18 @@ class device {
   [[nodiscard]] device_life<P, T>& life() { return all_.life(); }
   [[nodiscard]] const device_life<P, T>& life() const { return all_.life(); }
 
+  /// Whether no new connection can have these addresses.
+  [[nodiscard]] bool is_taken(u32 local_port, address peer) const {
+    return all_.table.find(local_port, peer) != 0 || all_.replies.has(local_port, peer);
+  }
+  [[nodiscard]] result<socket> begin_connecting(u32 local_port, address peer, kind what) {
+    VIRTIO_TRY(life().ready());
+    if (!all_.has(what)) return errc::unsupported;
+    VIRTIO_TRY_ASSIGN(const u16 one, all_.add(local_port, peer, what, state::connecting));
+    all_.table[one].accepted = true;
+    all_.owe_now(one, detail::debt::request);
+    return all_.name_of(one);
+  }
   void choose_port() {
     do next_port_ = (next_port_ + 1) | 0x4000'0000;  // the ports above a thousand million are nobody's
     while (all_.listeners.at(next_port_) != nullptr);

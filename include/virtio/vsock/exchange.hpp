@@ -17,7 +17,7 @@ class exchange : public sender<P, T, Q, L> {
 
  public:
   using base::all, base::ask_again, base::ask_for_credit, base::finish, base::flush_all, base::forget, base::has_room_for_reply;
-  using base::heard_from, base::kind_of, base::life, base::owe, base::quiet_for, base::release, base::send_owed;
+  using base::heard_from, base::kind_of, base::life, base::owe, base::owe_now, base::quiet_for, base::release, base::send_owed;
   using base::sends_no_more, base::serve_waiting, base::tell;
   using base::listeners, base::queues, base::replies, base::table, base::unread, base::unsent;
 
@@ -112,8 +112,7 @@ class exchange : public sender<P, T, Q, L> {
     const connection& c = table[one];
     if (c.gave_up.has(ends::send)) sends_no_more(one);
     if (!c.gathered.empty()) owe(one, debt::data);
-    owe(one, debt::shutdown);
-    send_owed();
+    owe_now(one, debt::shutdown);
   }
   /// A poll has looked at everything.
   void found_nothing() { queues.all().found_nothing(looks_in_poll); }
@@ -168,8 +167,7 @@ class exchange : public sender<P, T, Q, L> {
     connection& c = table[one];
     unread.set_window(c, packets);
     if (c.now != state::established || c.in.gain(unread.wanted_window(c)) == 0) return;
-    owe(one, debt::credit);
-    send_owed();
+    owe_now(one, debt::credit);
   }
   [[nodiscard]] VIRTIO_NOINLINE_FOR_SIZE bool wants_telling(const connection& c) const {
     const u32 wanted = unread.wanted_window(c), gain = c.in.gain(wanted);
@@ -190,8 +188,7 @@ class exchange : public sender<P, T, Q, L> {
     connection& c = table[one];
     if (c.received.empty() || c.in.left() != 0 || c.now != state::established) return false;
     if (c.in.gain(unread.wanted_window(c)) == 0) return true;
-    owe(one, debt::credit);
-    send_owed();
+    owe_now(one, debt::credit);
     return false;
   }
   [[nodiscard]] static errc nothing_to_read(const connection& c) {

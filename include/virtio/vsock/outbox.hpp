@@ -50,8 +50,8 @@ class outbox {
     gathering_ = {};
     waiting_ = {};
     for_credit_ = {};
+    promises_ = {};
     promised_ = 0;
-    for (u16& made : made_) made = 0;
   }
 
   // What there is -----------------------------------------------------------------------------------------------------------
@@ -72,13 +72,9 @@ class outbox {
   /// The connection that has gathered longest, which then counts as the last: of those whose peers take one more packet, if there is one.
   /// Only if any gathers.
   [[nodiscard]] u16 oldest(connection* all) {
-    u16 one = gathering_.first();
-    bool found = false;
-    gathering_.for_each(all, [&](u16 at) {
-      if (found || is_slow(all[at])) return;
-      found = true;
-      one = at;
-    });
+    u32 found = gathering_.first_and_one();
+    while (found != 0 && is_slow(all[found - 1])) found = gathering_.next_and_one(all, found);
+    const u16 one = found != 0 ? static_cast<u16>(found - 1) : gathering_.first();
     gathering_.remove(all, one);
     gathering_.push(all, one);
     return one;
@@ -185,7 +181,7 @@ class outbox {
         wait(all, one);
         return obstacle::no_buffer;
       }
-      takes(c, 1);
+      takes(all, one, 1);
       out.buffer = pool.take();
       __builtin_memcpy(pool.payload(out.buffer), pool.payload(c.gathered.first()) + out.from, out.length);
       out.from = 0;
@@ -212,25 +208,27 @@ class outbox {
   // Waiting for a buffer ----------------------------------------------------------------------------------------------------
 
   void wait(connection* all, u16 one) {
-    if (all[one].awaits_credit) stop_waiting(all, one);
+    if (!is_in_line(all[one])) stop_waiting(all, one);
     waiting_.push(all, one);
   }
   /// Its peer has too little room, and no buffer is kept for it. False: that is known already.
   [[nodiscard]] bool wait_for_credit(connection* all, u16 one) {
     if (all[one].awaits_credit) return false;
     stop_waiting(all, one);
-    forget_promise(all[one]);
     all[one].awaits_credit = true;
     for_credit_.push(all, one);
     return true;
   }
+  /// It waits for nothing any more, and no buffer is kept for it.
   VIRTIO_NOINLINE_FOR_SIZE void stop_waiting(connection* all, u16 one) {
-    if (all[one].awaits_credit) for_credit_.remove(all, one);
-    else waiting_.remove(all, one);
-    all[one].awaits_credit = false;
+    connection& c = all[one];
+    (c.awaits_credit ? for_credit_ : c.promised != 0 ? promises_ : waiting_).remove(all, one);
+    c.awaits_credit = false;
+    promised_ -= c.promised;
+    c.promised = 0;
   }
   /// Whether it waits for a buffer: `serve` says when.
-  [[nodiscard]] static bool is_in_line(const connection& c) { return c.line.previous != 0 && !c.awaits_credit; }
+  [[nodiscard]] static bool is_in_line(const connection& c) { return c.line.previous != 0 && !c.awaits_credit && c.promised == 0; }
   /// Whether a word of some peer is awaited.
   [[nodiscard]] bool awaits_word() const { return !gathering_.empty() || !for_credit_.empty(); }
   template <class F>
@@ -239,17 +237,17 @@ class outbox {
   }
   /// Whether `one` may take `n` buffers: they are there, and neither promised to another nor awaited by one that came before.
   [[nodiscard]] bool may_take(const connection* all, u16 one, const Pool& pool, u32 n) const {
-    const u32 mine = promised(all[one]);
+    const u32 mine = all[one].promised;
     if (mine == 0 && has_waiting() && first_waiting() != one) return false;
     return pool.has_free(n + promised_ - virtio::detail::smaller(mine, n));
   }
   /// It takes them.
-  VIRTIO_NOINLINE_FOR_SIZE void takes(connection& c, u32 n) {
-    const u32 mine = virtio::detail::smaller(promised(c), n);
-    if (mine == 0) return;
-    c.promised = static_cast<u16>(c.promised - mine);
-    made_in(c.promised_in) = static_cast<u16>(made_in(c.promised_in) - mine);
-    promised_ -= mine;
+  void takes(connection* all, u16 one, u32 n) {
+    connection& c = all[one];
+    if (c.promised == 0) return;
+    if (c.promised <= n) return stop_waiting(all, one);
+    c.promised = static_cast<u16>(c.promised - n);
+    promised_ -= n;
   }
   /// The first in line, if there is enough for it: it is promised that, and waits no more.
   [[nodiscard]] bool serve(connection* all, const Pool& pool, u16& one) {
@@ -258,37 +256,34 @@ class outbox {
     connection& c = all[one];
     // One that has gathered needs one for a part of it (`next`).
     const u32 n = c.wants_bytes == 0 || !c.gathered.empty() ? 1 : buffers_for(c.wants_bytes);
-    if (!pool.has_free(promised_ - promised(c) + n)) return false;
-    forget_promise(c);
+    if (!pool.has_free(promised_ + n)) return false;
+    waiting_.remove(all, one);
+    promises_.push(all, one);
     promised_ += n;
     c.promised = static_cast<u16>(n);
     c.promised_in = polls_;
-    made_in(polls_) = static_cast<u16>(made_in(polls_) + n);
-    waiting_.remove(all, one);
     return true;
   }
-  /// It will not come for what it was promised.
-  void forget_promise(connection& c) {
-    takes(c, c.promised);
-    c.promised = 0;
-  }
-  /// A poll: promises last for so many.
+  /// A poll: promises that are so old lapse.
   void poll(connection* all) {
-    if (promised_ == 0) return;
-    promised_ -= made_in(++polls_);
-    made_in(polls_) = 0;
-    if (polls_ % 0x8000 != 0) return;
-    for (u16 one = 0; one < L.connections; ++one)  // else those that have lapsed were good again when the count comes round
-      if (promised(all[one]) == 0) all[one].promised = 0;
+    ++polls_;
+    lapse(all, promise_lasts);
+  }
+  /// Promises lapse that were made so many polls ago, or before: the oldest ones are in front.
+  void lapse(connection* all, u16 age) {
+    while (!promises_.empty()) {
+      const u16 one = promises_.first();
+      if (static_cast<u16>(polls_ - all[one].promised_in) < age) return;
+      stop_waiting(all, one);
+    }
   }
   /// All promises lapse.
-  void let_lapse(connection* all) {
-    while (promised_ != 0) poll(all);
-  }
+  void let_lapse(connection* all) { lapse(all, 0); }
   [[nodiscard]] static constexpr u32 buffers_for(u32 size) { return 1 + (size - 1) / L.send_packet; }
   /// Whether a connection gathers, waits, or was promised buffers.
   [[nodiscard]] bool has_work() const {
-    return (gathering_.first_and_one() | for_credit_.first_and_one() | waiting_.first_and_one() | promised_) != 0;  // one jump
+    const u32 any = gathering_.first_and_one() | for_credit_.first_and_one() | waiting_.first_and_one() | promises_.first_and_one();
+    return any != 0;  // one jump
   }
   [[nodiscard]] bool has_waiting() const { return !waiting_.empty(); }
   /// Who has waited longest. Only if there is one.
@@ -302,21 +297,17 @@ class outbox {
   }
   /// Bytes in a buffer, those that have left included.
   [[nodiscard]] u32 filled(buffer_index buffer) const { return filled_[buffer.number()]; }
-  [[nodiscard]] u32 promised(const connection& c) const {
-    return c.promised != 0 && static_cast<u16>(polls_ - c.promised_in) < promise_lasts ? c.promised : 0;
-  }
-  /// Buffers promised in a poll, one of the last ones.
-  [[nodiscard]] u16& made_in(u16 poll) { return made_[poll % promise_lasts]; }
 
   static constexpr u16 promise_lasts = 16;  // polls
   u32 promised_ = 0;  // buffers, to all
-  u16 polls_ = 0;     // with promises
-  u16 made_[promise_lasts]{};
+  u16 polls_ = 0;
   u32 filled_[Pool::count]{};
   u8 ends_[L.messages ? Pool::count : 1]{};  // the flags of the packet that a buffer's last byte leaves in
   line_of<&connection::gathering> gathering_{};
-  line_of<&connection::line> waiting_{};     // for buffers
+  // A connection is in one of these at most: in the second if it awaits credit, in the third if buffers are promised to it.
+  line_of<&connection::line> waiting_{};  // for buffers
   line_of<&connection::line> for_credit_{};
+  line_of<&connection::line> promises_{};  // the oldest first
 };
 
 }  // namespace virtio::vsock::detail

@@ -21,6 +21,10 @@ class sender : public connections<P, T, Q, L> {
   VIRTIO_NOINLINE_FOR_SIZE void send_owed() {
     if (!to_send_.empty() || !replies.empty() || queues.has_unshown()) send_now();
   }
+  VIRTIO_NOINLINE_FOR_SIZE void owe_now(u16 one, debt what) {
+    owe(one, what);
+    send_owed();
+  }
   void stage_owed() {
     while (!to_send_.empty()) {
       const u16 one = to_send_.first();
@@ -38,21 +42,21 @@ class sender : public connections<P, T, Q, L> {
     queues.show_sent();
   }
 
-  /// Everything that one connection owes, but data for which the peer has no room, and what comes behind it. False: the queue is full.
+  /// Everything that one connection owes, but data for which the peer has no room, and SHUTDOWN behind it. False: the queue is full.
   [[nodiscard]] bool pay(u16 one) {
+    static constexpr op packets[] = {op::reset, op::request, op::response, op::data, op::shutdown, op::credit_request, op::credit_update};
     connection& c = table[one];
-    if (!pay(c, debt::reset, op::reset)) return false;
-    if (!pay(c, debt::request, op::request)) return false;
-    if (!pay(c, debt::response, op::response)) return false;
-    if (c.owed.has(debt::data) && !send_gathered(one)) return false;
-    if (!c.owed.has(debt::data) && !pay(c, debt::shutdown, op::shutdown, c.gave_up.raw())) return false;
-    if (!pay(c, debt::credit_request, op::credit_request)) return false;
-    return pay(c, debt::credit, op::credit_update);
-  }
-  [[nodiscard]] VIRTIO_NOINLINE_FOR_SIZE bool pay(connection& c, debt which, op what, u32 flags = 0) {
-    if (!c.owed.has(which)) return true;
-    if (!queues.send(header(c, what, 0, flags))) return false;
-    c.owed -= which;
+    u32 stay = 0;  // owed after this
+    while (const u32 left = c.owed.raw() & ~stay) {
+      const debt next = static_cast<debt>(left & (0 - left));
+      if (next == debt::data) {
+        if (!send_gathered(one)) return false;
+        if (c.owed.has(debt::data)) stay = flags{debt::data, debt::shutdown}.raw();
+        continue;
+      }
+      if (!queues.send(header(c, packets[__builtin_ctz(left)], 0, next == debt::shutdown ? c.gave_up.raw() : 0))) return false;
+      c.owed -= next;
+    }
     return true;
   }
 
@@ -109,30 +113,29 @@ class sender : public connections<P, T, Q, L> {
     return {};
   }
 
-  /// Copies a whole message into buffers of its own. Errors: `too_long`, `no_credit`, `no_buffer`.
-  [[nodiscard]] result<void> gather_message(u16 one, scatter<const_bytes> data, border end) {
-    VIRTIO_TRY(unsent.takes_message(all(), one, queues.sent, data.size()));
-    VIRTIO_TRY(gather_whole(one, data, static_cast<u32>(data.size())));
+  /// Copies a whole message of `size` bytes into buffers of its own. Errors: `too_long`, `no_credit`, `no_buffer`.
+  [[nodiscard]] result<void> gather_message(u16 one, scatter<const_bytes> data, u64 size, border end) {
+    VIRTIO_TRY(unsent.takes_message(all(), one, queues.sent, size));
+    VIRTIO_TRY(gather_whole(one, data, static_cast<u32>(size)));
     unsent.end_message(table[one], end);
     return {};
   }
   /// Likewise of a stream: in the buffer that is gathered in, or in buffers of its own behind that, which leaves first if it can.
-  [[nodiscard]] result<void> gather_all(u16 one, scatter<const_bytes> data) {
+  [[nodiscard]] result<void> gather_all(u16 one, scatter<const_bytes> data, u64 all_bytes) {
     connection& c = table[one];
-    if (data.size() > unsent.most_bytes(c)) return errc::too_long;
-    const u32 size = static_cast<u32>(data.size());
+    if (all_bytes > unsent.most_bytes(c)) return errc::too_long;
+    const u32 size = static_cast<u32>(all_bytes);
     if (!unsent.peer_takes(all(), one, queues.sent, size)) return errc::no_credit;
     if (unsent.join(c, queues.sent, data, size)) return {};
     if (!c.gathered.empty()) {
-      owe(one, debt::data);
-      send_owed();
+      owe_now(one, debt::data);
     }
     return gather_whole(one, data, size);
   }
   [[nodiscard]] result<void> gather_whole(u16 one, scatter<const_bytes> data, u32 size) {
     const u32 buffers = unsent.buffers_for(size);
     if (!have_buffers(one, buffers)) return errc::no_buffer;
-    unsent.takes(table[one], buffers);
+    unsent.takes(all(), one, buffers);
     for (u32 at = 0; at < size; at += L.send_packet) {
       const buffer_index buffer = queues.sent.take();
       const u32 here = virtio::detail::smaller(size - at, L.send_packet);
@@ -157,7 +160,7 @@ class sender : public connections<P, T, Q, L> {
       if (found == obstacle::no_buffer) {
         if (data.size() < send_window::small && unsent.may_not_gather(all(), c)) return;
         if (!have_buffers(one, 1)) return;
-        unsent.takes(table[one], 1);
+        unsent.takes(all(), one, 1);
         unsent.begin(all(), one, queues.sent, queues.sent.take());
       }
     }
@@ -181,8 +184,7 @@ class sender : public connections<P, T, Q, L> {
     if (!unsent.is_gathering()) return;
     const u16 oldest = unsent.oldest(all());
     if (unsent.is_slow(table[oldest]) && !queues.is_idle()) return;  // they hold all that is not about to come back
-    owe(oldest, debt::data);
-    send_owed();
+    owe_now(oldest, debt::data);
     // None is with the device, and this peer has taken back the room that it had for what is gathered: others must not wait for it.
     if (queues.is_idle() && !table[oldest].gathered.empty()) finish(oldest, errc::peer_reset, parting::reset);
   }
@@ -231,18 +233,18 @@ class sender : public connections<P, T, Q, L> {
   /// is something for it: each time that this is called, then every second time, every fourth and so on, until that has changed.
   [[gnu::cold, gnu::noinline]] void ask_again() {
     ++times_asked_;
-    const auto ask = [this](u16 one) {
-      connection& c = table[one];
-      if ((times_asked_ & ((u32{1} << c.asks) - 1)) != 0) return;
-      if (!c.awaits_credit && unsent.may_leave(c) && c.out.available() != 0) return;  // for want of room in our queue
-      if (c.asks < rarest) c.asks = (c.asks + 1u) & rarest;
-      c.asked_for_credit = false;
-      ask_for_credit(one);
-    };
-    unsent.for_each_without_credit(all(), ask);
-    unsent.for_each_gathering(all(), [&](u16 one) {
-      if (!table[one].awaits_credit) ask(one);
+    unsent.for_each_without_credit(all(), [this](u16 one) { ask_again(one); });
+    unsent.for_each_gathering(all(), [this](u16 one) {
+      if (!table[one].awaits_credit) ask_again(one);
     });
+  }
+  [[gnu::cold, gnu::noinline]] void ask_again(u16 one) {
+    connection& c = table[one];
+    if ((times_asked_ & ((u32{1} << c.asks) - 1)) != 0) return;
+    if (!c.awaits_credit && unsent.may_leave(c) && c.out.available() != 0) return;  // for want of room in our queue
+    if (c.asks < rarest) c.asks = (c.asks + 1u) & rarest;
+    c.asked_for_credit = false;
+    ask_for_credit(one);
   }
   /// Ahead of a wait: what is gathered leaves, but to a peer that has far too many small packets: that was asked for
   /// its word when they were gathered, and is asked again by `work_on_unsent` and after a sleep that brought nothing.
@@ -258,7 +260,7 @@ class sender : public connections<P, T, Q, L> {
   VIRTIO_NOINLINE_FOR_SIZE void tell_room(u16 one) {
     table[one].wants_bytes = 0;
     table[one].asks = 0;
-    unsent.stop_waiting(all(), one);
+    if (table[one].awaits_credit) unsent.stop_waiting(all(), one);
     tell(one, ready::writable);
   }
 

@@ -47,15 +47,15 @@ enum class state : u8 {
   ended,        // no packet for it is expected; what arrived before can still be read
 };
 
-/// What a connection has to send as soon as there is room.
+/// What a connection has to send as soon as there is room, in the order in which it is sent.
 enum class debt : u8 {
-  request = 1,
-  response = 2,
-  data = 4,  // what is gathered
-  shutdown = 8,
-  credit_request = 16,
-  credit = 32,
-  reset = 64,
+  reset = 1,
+  request = 2,
+  response = 4,
+  data = 8,  // what is gathered
+  shutdown = 16,
+  credit_request = 32,
+  credit = 64,
 };
 
 /// Neighbours in a list, by index and one. All-zero: in none. The first one names itself as the one before it.
@@ -78,7 +78,7 @@ struct connection {
   bool asked_for_credit : 1 = false;  // and none has come since
   bool probed : 1 = false;            // by the program, and no answer has come since
   bool end_repeated : 1 = false;      // SHUTDOWN was said twice
-  bool awaits_credit : 1 = false;     // `line` is that of connections whose peers have too little room; else of those without a buffer
+  bool awaits_credit : 1 = false;     // its peer has too little room, and `line` is that of such connections
   u8 asks : 4 = 0;                    // in vain: the next one is due after 2 to the power of this
   flags<ends> gave_up{};       // ends that we shut
   flags<ends> peer_gave_up{};  // and the peer
@@ -100,7 +100,7 @@ struct connection {
   u16 window = 0;          // packets that it is to reach, where there is memory for that
   u16 most_window = 0;     // and those that it may grow to
   u16 extra = 0;           // packets of the shared memory that are promised
-  u16 promised = 0;        // send buffers that are kept for it, since poll `promised_in`
+  u16 promised = 0;        // send buffers that are kept for it, since poll `promised_in`: `line` is that of such connections
   u16 promised_in = 0;
   links to_tell{}, to_send{}, in_line{}, gathering{}, line{};
 };
@@ -144,6 +144,8 @@ class line_of : line {
   [[nodiscard]] u32 first_and_one() const { return first_; }
   /// The index of the first. Only if there is one.
   [[nodiscard]] u16 first() const { return static_cast<u16>(first_ - 1); }
+  /// The index and one of the one after that of which this is the index and one; 0 if there is none.
+  [[nodiscard]] static u32 next_and_one(const connection* all, u32 one) { return (all[one - 1].*Link).next; }
   /// Calls `f(index)` for each, which leaves this line as it is.
   template <class F>
   void for_each(const connection* all, F&& f) const {

@@ -170,8 +170,9 @@ class arrivals {
       return false;
     }
     all_.unread.note_used_up(c);
-    const bool ends = c.messages && (in.header.flags & end_of_message) != 0;
-    if (c.skipping || c.now == state::closing || c.gave_up.has(ends::receive) || c.peer_gave_up.has(ends::send)) {
+    const bool ends = Exchange::carries_messages(c) && (in.header.flags & end_of_message) != 0;
+    const bool skips = Exchange::carries_messages(c) && c.skipping;
+    if (skips || c.now == state::closing || c.gave_up.has(ends::receive) || c.peer_gave_up.has(ends::send)) {
       // It is not wanted; or the peer has said that there is none, which the program may have been told.
       all_.unread.count_read(c, length);
       if (ends) c.skipping = false;

@@ -47,7 +47,8 @@ class connections {
     cid_ = static_cast<u32>(said);  // its upper half is reserved
     return {};
   }
-  [[nodiscard]] static kind kind_of(const connection& c) { return c.messages ? kind::seqpacket : kind::stream; }
+  [[nodiscard]] static bool carries_messages(const connection& c) { return detail::carries_messages<L>(c); }
+  [[nodiscard]] static kind kind_of(const connection& c) { return carries_messages(c) ? kind::seqpacket : kind::stream; }
 
   /// Whether connections can carry this. Devices of before NO_IMPLIED_STREAM have streams whatever they say (5.10.3).
   [[nodiscard]] bool has(kind what) const {

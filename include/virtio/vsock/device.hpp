@@ -213,7 +213,7 @@ class device {
   [[nodiscard]] result<usize> try_send(socket which, const_bytes data) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     VIRTIO_TRY(all_.may_send(all_.table[one]));
-    if (all_.table[one].messages) return errc::invalid_argument;
+    if (carries_messages(all_.table[one])) return errc::invalid_argument;
     const usize given = data.size();
     all_.gather(one, data);
     const usize taken = given - data.size();
@@ -234,7 +234,7 @@ class device {
   [[nodiscard]] result<void> try_send_all(socket which, scatter<const_bytes> pieces) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     VIRTIO_TRY(all_.may_send(all_.table[one]));
-    if (all_.table[one].messages) return errc::invalid_argument;
+    if (carries_messages(all_.table[one])) return errc::invalid_argument;
     const u64 size = pieces.size();
     if (size == 0) return {};
     result<void> taken = all_.gather_all(one, pieces, size);
@@ -272,7 +272,7 @@ class device {
   /// the peer has sent all it wanted, or another reason why the connection ended; `stale_handle`.
   [[nodiscard]] result<usize> try_receive(socket which, bytes into) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
-    if (all_.table[one].messages) return errc::invalid_argument;
+    if (carries_messages(all_.table[one])) return errc::invalid_argument;
     usize copied = 0;
     while (copied < into.size() && !all_.table[one].received.empty()) {
       const const_bytes here = all_.unread.first(all_.table[one], all_.queues.received).part(0, into.size() - copied);
@@ -293,7 +293,7 @@ class device {
     requires callable_with<F, const_bytes> || callable_with<F, const arrived&>
   [[nodiscard]] result<usize> receive_with(socket which, F&& look) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
-    if (all_.table[one].messages) return errc::invalid_argument;
+    if (carries_messages(all_.table[one])) return errc::invalid_argument;
     if (all_.table[one].received.empty()) return all_.nothing_to_read(all_.table[one]);
     VIRTIO_TRY_ASSIGN(const u32 done, show(which, one, [&]() -> usize {
       if constexpr (callable_with<F, const_bytes>) {
@@ -311,19 +311,19 @@ class device {
   /// are read, taken or dropped; what arrives by `poll` does not change it. Empty: nothing is there, and `try_receive` says why.
   [[nodiscard]] arrived peek(socket which) {
     const auto one = all_.find(which);
-    if (!one || all_.table[*one].messages || all_.table[*one].received.empty()) return {};
+    if (!one || carries_messages(all_.table[*one]) || all_.table[*one].received.empty()) return {};
     return all_.unread.first_pieces(all_.table[*one], all_.queues.received, all_.unread.size(all_.table[*one]));
   }
   /// Likewise, its first pieces, `most` at most, put into an array: returns how many.
   [[nodiscard]] u32 peek_pieces(socket which, const_bytes* into, u32 most) {
     const auto one = all_.find(which);
-    if (!one || all_.table[*one].messages) return 0;
+    if (!one || carries_messages(all_.table[*one])) return 0;
     return all_.unread.put_pieces(all_.table[*one], all_.queues.received, into, most);
   }
   /// Likewise, the first piece.
   [[nodiscard]] const_bytes peek_first(socket which) {
     const auto one = all_.find(which);
-    if (!one || all_.table[*one].received.empty() || all_.table[*one].messages) return {};
+    if (!one || all_.table[*one].received.empty() || carries_messages(all_.table[*one])) return {};
     return all_.unread.first(all_.table[*one], all_.queues.received);
   }
   /// Until `end_look`, what `peek` has shown stays as it is although its connection is closed or aborted: its buffers go to the device
@@ -335,7 +335,7 @@ class device {
   /// many bytes, or on messages; `stale_handle`.
   [[nodiscard]] result<void> skip(socket which, u32 size) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
-    if (all_.table[one].messages || size > all_.unread.size(all_.table[one])) return errc::invalid_argument;
+    if (carries_messages(all_.table[one]) || size > all_.unread.size(all_.table[one])) return errc::invalid_argument;
     if (size == 0) return {};
     all_.unread.consume_pieces(all_.table[one], all_.queues.received, size);
     all_.after_reading(one);
@@ -350,7 +350,7 @@ class device {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     connection& c = all_.table[one];
     if (L.pieces == 0) return errc::unsupported;
-    if (c.messages) return errc::invalid_argument;
+    if (carries_messages(c)) return errc::invalid_argument;
     if (c.received.empty()) return all_.nothing_to_read(c);
     if (!c.shown_up_to.is_none()) return errc::in_use;
     if (all_.pieces.is_full()) return errc::table_full;
@@ -407,7 +407,7 @@ class device {
     connection& c = all_.table[one];
     VIRTIO_TRY(all_.may_send(c));
     const u64 size = pieces.size();
-    if (!c.messages || size == 0) return errc::invalid_argument;
+    if (!carries_messages(c) || size == 0) return errc::invalid_argument;
     result<void> taken = all_.gather_message(one, pieces, size, end);
     if (taken) all_.owe(one, detail::debt::data);
     if (lacks_room(taken.error())) taken = all_.want_room(one, static_cast<u32>(size));
@@ -423,7 +423,7 @@ class device {
   [[nodiscard]] result<message> try_receive_message(socket which, bytes into) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     connection& c = all_.table[one];
-    if (!c.messages) return errc::invalid_argument;
+    if (!carries_messages(c)) return errc::invalid_argument;
     if (c.whole_messages == 0) return all_.nothing_whole(one);
     const detail::message_found found = all_.unread.first_message(c, all_.queues.received);
     --c.whole_messages;
@@ -444,7 +444,7 @@ class device {
   template <callable_with<const arrived&, border> F>
   [[nodiscard]] result<message> receive_message_with(socket which, F&& look) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
-    if (!all_.table[one].messages) return errc::invalid_argument;
+    if (!carries_messages(all_.table[one])) return errc::invalid_argument;
     if (all_.table[one].whole_messages == 0) return all_.nothing_whole(one);
     const detail::message_found found = all_.unread.first_message(all_.table[one], all_.queues.received);
     VIRTIO_TRY(show(which, one, [&] {
@@ -582,6 +582,7 @@ class device {
  private:
   friend stream_type;
 
+  [[nodiscard]] static bool carries_messages(const connection& c) { return exchange::carries_messages(c); }
   [[nodiscard]] static bool lacks_room(errc error) { return error == errc::no_credit || error == errc::no_buffer; }
   /// Lets what was gathered leave ahead of a wait, as `arm` does: not to a peer that has far too many small packets to read.
   void flush_gently(socket which) {
@@ -614,7 +615,7 @@ class device {
     const bool whole = all_.unread.end_showing(found ? &c : nullptr, all_.queues.received, shown);
     VIRTIO_TRY(result<void>{found.error()});
     if (!whole || c.read_up_to != from) return errc::in_use;
-    if (c.messages) --c.whole_messages;
+    if (carries_messages(c)) --c.whole_messages;
     all_.unread.consume_pieces(c, all_.queues.received, done);
     all_.template after_reading<detail::reading::shown>(one);
     return done;

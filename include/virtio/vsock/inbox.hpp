@@ -137,7 +137,7 @@ class inbox {
   void begin_window(connection& c) {
     c.most_window = L.buffer_packets();
     c.window = L.buffer_packets();
-    if (is_shared && !c.messages) c.window = 2 * budget_.free() >= shared && L.buffer_packets() >= 2 ? u16{2} : u16{1};
+    if (is_shared && !detail::carries_messages<L>(c)) c.window = 2 * budget_.free() >= shared && L.buffer_packets() >= 2 ? u16{2} : u16{1};
   }
   /// From now on a window of `packets`; smaller ones do not take back what was promised.
   void set_window(connection& c, u32 packets) { c.window = c.most_window = static_cast<u16>(packets); }
@@ -257,7 +257,7 @@ class inbox {
     }
   }
   void discard(connection& c, Pool& pool) {
-    c.whole_messages = 0;
+    if constexpr (L.messages) c.whole_messages = 0;
     count_taken(c, c.taken);
     if (looks_ != 0) [[unlikely]] hold_back(c, pool);
     while (!c.received.empty()) consume(c, pool, static_cast<u32>(first(c, pool).size()));
@@ -333,7 +333,7 @@ class inbox {
   void link(connection& c, Pool& pool, buffer_index buffer, u32 length) {
     c.received.push(pool, buffer);
     filled(buffer) = length;
-    if (c.messages) borders_.clear(buffer);
+    if (detail::carries_messages<L>(c)) borders_.clear(buffer);
   }
 
   /// Bytes in a buffer that count.

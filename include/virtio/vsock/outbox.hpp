@@ -62,7 +62,7 @@ class outbox {
   }
   /// Whether what is gathered is worth a packet: small pieces wait while the peer has many to read.
   [[nodiscard]] static bool may_leave(const connection& c) {
-    return !c.gathered.empty() && (c.messages || c.gathered_bytes >= send_window::small || !c.out.is_crowded());
+    return !c.gathered.empty() && (detail::carries_messages<L>(c) || c.gathered_bytes >= send_window::small || !c.out.is_crowded());
   }
   [[nodiscard]] bool is_gathering() const { return !gathering_.empty(); }
   template <class F>
@@ -82,7 +82,7 @@ class outbox {
   /// Whether what it has gathered, or would, is little, and its peer has far too many small packets to read already: one that counts
   /// packets ends such a connection.
   [[nodiscard]] VIRTIO_NOINLINE_FOR_SIZE static bool is_slow(const connection& c) {
-    return !c.messages && c.gathered_bytes < send_window::small && c.out.is_overcrowded();
+    return !detail::carries_messages<L>(c) && c.gathered_bytes < send_window::small && c.out.is_overcrowded();
   }
   /// Whether connections of that kind hold as many buffers as they may.
   [[nodiscard, gnu::cold, gnu::noinline]] bool have_slow_ones_enough(const connection* all) const {
@@ -140,7 +140,7 @@ class outbox {
     const connection& c = all[one];
     if (room(c) < size) return false;
     if (size >= send_window::small) return true;
-    if (!c.messages) return !c.gathered.empty() || !may_not_gather(all, c);
+    if (!detail::carries_messages<L>(c)) return !c.gathered.empty() || !may_not_gather(all, c);
     u32 packets = 0;  // ahead of it
     for (buffer_index at = c.gathered.first(); !at.is_none(); at = pool.after(at)) ++packets;
     return !c.out.is_crowded(packets);

@@ -13,6 +13,7 @@
 #include <virtio/device/buffer_pool.hpp>
 #include <virtio/device/queue_set.hpp>
 #include <virtio/vsock/credit.hpp>
+#include <virtio/vsock/limits.hpp>
 #include <virtio/vsock/protocol.hpp>
 
 namespace virtio::vsock {
@@ -105,6 +106,12 @@ struct connection {
   links to_tell{}, to_send{}, in_line{}, gathering{}, line{};
 };
 static_assert(sizeof(connection) == 128);
+
+/// Whether it does, which is known ahead where no connection can.
+template <limits L>
+[[nodiscard]] bool carries_messages(const connection& c) {
+  return L.messages && c.messages;
+}
 
 /// First in, first out. One function serves the lines through all members: five of them each would take more room.
 class line {

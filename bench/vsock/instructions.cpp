@@ -5,52 +5,27 @@
 // usage: vsock_instructions CONNECTIONS PACKETS
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <vector>
 
 #include <virtio/queue/split.hpp>
 #include <virtio/vsock.hpp>
 
-#include "../host.hpp"
+#include "host.hpp"
 
 namespace bench {
 
 using namespace virtio;
 
-constexpr u32 payload = 64, most_connections = 4096, first_port = 50'000, guest_port = 1, guest_cid = 3;
+constexpr u32 payload = 64, most_connections = 4096, first_port = 50'000, guest_port = 1;
 
-struct host {
-  static constexpr device_type type = device_type::vsock;
-  static constexpr feature_set offers{feature::version_1, feature::event_idx, vsock::feature::stream};
-  u8 status = 0;
-  host_queue queues[3];
-
-  template <class T>
-  [[nodiscard]] static T config(usize at) { return at == 0 ? T{guest_cid} : T{0}; }
-
-  enum operation : std::uint16_t { request = 1, data = 5 };
-
-  /// Sends a packet from one of the host's ports, and reads what the guest has sent.
+struct host : vsock_host {
   void send(u32 port, operation what, u32 length) {
-    host_queue& to = queues[0];
-    if (!to.has_chain()) __builtin_trap();
-    unsigned char* const header = to.buffer(0);
-    put<std::uint64_t>(header, 2);
-    put<std::uint64_t>(header + 8, guest_cid);
-    put<std::uint32_t>(header + 16, port);
-    put<std::uint32_t>(header + 20, guest_port);
-    put<std::uint32_t>(header + 24, length);
-    put<std::uint16_t>(header + 28, 1);
-    put<std::uint16_t>(header + 30, what);
-    put<std::uint32_t>(header + 32, 0);
-    put<std::uint32_t>(header + 36, 65536);
-    put<std::uint32_t>(header + 40, 0);
-    if (length != 0) std::memset(to.buffer(1), 'x', length);
-    to.give_back(44 + length);
+    static constexpr unsigned char bytes[payload]{};
+    vsock_host::send(what, port, guest_port, 65536, 0, length, bytes, length);
   }
   void read_all() {
-    while (queues[1].has_chain()) queues[1].give_back(0);
+    vsock_host::read_all([](const unsigned char*) {});
   }
 };
 

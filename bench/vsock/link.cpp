@@ -12,7 +12,7 @@
 #include <virtio/vsock.hpp>
 #include <virtio/vsock/ethernet_link.hpp>
 
-#include "../host.hpp"
+#include "host.hpp"
 
 extern "C" [[gnu::noinline]] void* memcpy(void* to, const void* from, std::size_t size) {
   void* const out = to;
@@ -23,47 +23,25 @@ extern "C" [[gnu::noinline]] void* memcpy(void* to, const void* from, std::size_
 
 namespace bench {
 
-constexpr u32 frame_bytes = 1500, prefix_bytes = 2, guest_cid = 3, host_port = 1024;
+constexpr u32 frame_bytes = 1500, prefix_bytes = 2, host_port = 1024;
 
-struct host {
-  static constexpr device_type type = device_type::vsock;
-  static constexpr feature_set offers{feature::version_1, feature::event_idx, vsock::feature::stream};
-  u8 status = 0;
-  host_queue queues[3];
+struct host : vsock_host {
   u32 guest_port = 0, read = 0, frames = 0;
   bool connects = false;
 
-  template <class T>
-  [[nodiscard]] static T config(usize at) { return at == 0 ? T{guest_cid} : T{0}; }
-
-  enum operation : std::uint16_t { request = 1, response = 2, data = 5, credit_update = 6 };
-
   void send(operation what, u32 length) {
-    host_queue& to = queues[0];
-    if (!to.has_chain()) __builtin_trap();
-    unsigned char* const header = to.buffer(0);
-    put<std::uint64_t>(header, 2);
-    put<std::uint64_t>(header + 8, guest_cid);
-    put<std::uint32_t>(header + 16, host_port);
-    put<std::uint32_t>(header + 20, guest_port);
-    put<std::uint32_t>(header + 24, length);
-    put<std::uint16_t>(header + 28, 1);
-    put<std::uint16_t>(header + 30, what);
-    put<std::uint32_t>(header + 32, 0);
-    put<std::uint32_t>(header + 36, 1u << 20);
-    put<std::uint32_t>(header + 40, read);
-    if (length != 0) put<std::uint16_t>(to.buffer(1), static_cast<std::uint16_t>(frame_bytes));
-    to.give_back(44 + length);
+    constexpr u16 prefix = frame_bytes;
+    vsock_host::send(what, host_port, guest_port, 1u << 20, read, length, &prefix, length == 0 ? 0 : sizeof prefix);
   }
   void read_all() {
-    for (; queues[1].has_chain(); queues[1].give_back(0)) {
-      const unsigned char* const header = queues[1].buffer(0);
+    vsock_host::read_all([this](const unsigned char* header) {
       guest_port = get<std::uint32_t>(header + 16);
       const auto what = get<std::uint16_t>(header + 30);
+      const auto length = get<std::uint32_t>(header + length_at);
       if (what == request) connects = true;
-      if (what == data) read += get<std::uint32_t>(header + 24);
-      if (what == data && get<std::uint32_t>(header + 24) == prefix_bytes + frame_bytes) ++frames;
-    }
+      if (what == data) read += length;
+      if (what == data && length == prefix_bytes + frame_bytes) ++frames;
+    });
     if (!connects) return;
     connects = false;
     send(response, 0);

@@ -9,8 +9,8 @@
 #include <virtio/mmio.hpp>
 #include <virtio/testing/fake_mmio.hpp>
 
-#include "disk.hpp"
 #include "entropy.hpp"
+#include "hosts.hpp"
 
 using namespace virtio;
 
@@ -220,8 +220,8 @@ TEST_CASE("host profiles: on vmd storage must end below the end of the memory un
   for (const u64 at : {u64{0x10'0000}, end - bytes}) {
     CAPTURE(at);
     vmd_machine m;
+    m.add_entropy(seat::legacy);  // a model of vmd would want to know where its guest has memory
     m.memory.shared_base = at;
-    m.add_entropy(seat::vmd);
     profiled_entropy e;
     REQUIRE(e.start(m, m.find(device_type::entropy)));
     std::vector<u8> data(16);
@@ -231,17 +231,80 @@ TEST_CASE("host profiles: on vmd storage must end below the end of the memory un
   for (const u64 at : {end - bytes + 4096, end, u64{1} << 32, u64{0x1'0010'0000}, ~u64{0} - 0xff'ffff}) {
     CAPTURE(at);
     vmd_machine m;
-    m.memory.shared_base = at & ~u64{4095};
     auto& model = m.add_entropy(seat::vmd);
+    m.memory.shared_base = at & ~u64{4095};
     const auto where = m.find(device_type::entropy);
     profiled_entropy e;
     CHECK(e.start(m, where).error() == errc::dma_unreachable);
     CHECK(e->why().why == verdict::storage_unusable);
     CHECK(model.counts.all() == 0);
-    plain_entropy elsewhere;  // no other host minds
-    REQUIRE(elsewhere.start(m, m.where(4)));
-    REQUIRE(elsewhere->hand_off());
   }
+}
+
+// --- the models of all vmds there were ---
+
+namespace {
+
+using vmd_bus = pci::profiled<rig::pci_board::host>;
+template <class Queue = roomy>
+using entropy_on_vmd = rig::driver<rng::device<rig::platform_type, pci::transport<vmd_bus>, Queue>>;
+
+template <class Body>
+void on_each_vmd(Body&& body) {
+  for (const auto& era : rig::host_description::all()) {
+    if (!era.is_vmd()) continue;
+    DYNAMIC_SECTION(era.name()) {
+      rig::host_machine<rig::pci_board> m{era};
+      body(m);
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("host profiles: every vmd there was is detected, and gives entropy to a program that submits as it likes", "[hosts][rng][vmd]") {
+  unsigned eras = 0;
+  on_each_vmd([&](auto& m) {
+    ++eras;
+    const vmd_bus here = pci::detected(m.board.bus());
+    REQUIRE(here.profile == &host::openbsd_vmd);
+    const auto where = pci::find(here, device_type::entropy);
+    REQUIRE(where);
+    entropy_on_vmd<> e;
+    REQUIRE(e->start(m.platform(), *where, e.storage()));
+    std::vector<u8> data(4096);
+    usize sent = 0, ended = 0;
+    while (ended < 64) {
+      while (sent < 64 && e->submit(bytes{data.data() + 64 * sent, 64})) ++sent;
+      const auto done = e->wait_next();
+      REQUIRE(done);
+      CHECK(done->length == 64);
+      ++ended;
+    }
+    CHECK(holds_pattern(data));
+    REQUIRE(e->hand_off());
+  });
+  CHECK(eras <= 1);  // a section each
+}
+
+TEST_CASE("host profiles: where each half of an address has to be memory, storage beyond 4 GiB ends vmd without the profile, and with it is "
+          "refused by name",
+          "[hosts][vmd]") {
+  rig::host_machine<rig::pci_board> m{rig::host_description::vmd(testing::vmd_era::of_2025)};
+  m.memory.shared_base = 0x1'f800'0000;  // whose lower half is no memory
+  const vmd_bus here = pci::detected(m.board.bus());
+  const auto where = pci::find(here, device_type::entropy);
+  REQUIRE(where);
+  entropy_on_vmd<> e;
+  CHECK(e->start(m.platform(), *where, e.storage()).error() == errc::dma_unreachable);
+  CHECK(e->why().why == verdict::storage_unusable);
+  CHECK(m.objections().empty());
+
+  m.expect_objections = true;
+  const auto unnamed = pci::find(vmd_bus{m.board.bus(), nullptr}, device_type::entropy);
+  REQUIRE(unnamed);
+  (void)e->start(m.platform(), *unnamed, e.storage());
+  CHECK(m.model(device_type::entropy).aborted());
 }
 
 // --- what needs no profile ---

@@ -86,8 +86,12 @@ constexpr void store_le32(u8* at, u32 value) {
   for (u32 byte = 0; byte < 4; ++byte) at[byte] = static_cast<u8>(value >> 8 * byte);
 }
 
-/// `memcpy` without its header: compilers make one of the loop.
+/// `memcpy` without its header, also for constants. Freestanding compilers leave the loop as it is: data are not to go through it.
 constexpr void copy(u8* to, const u8* from, usize count) {
+  if (!__builtin_is_constant_evaluated()) {
+    if (count != 0) __builtin_memcpy(to, from, count);
+    return;
+  }
   for (usize byte = 0; byte < count; ++byte) to[byte] = from[byte];
 }
 

@@ -18,7 +18,7 @@ def maker(m, processor, short=()):
     return cell
 
 
-# On RISC-V the machine and the library are the same, and only what the processor changes is shown at each run.
+# Machine and library are the same on RISC-V: each run boots only cells that depend on the processor, --long all.
 SHORT = {"modern-only blk+rng event_idx=on indirect=on", "transitional blk+rng event_idx=off indirect=off",
          "legacy-only blk+rng event_idx=on indirect=on", "modern-only blk+rng: every function has its verdict",
          "modern-only example 01_blk", "legacy-only example 01_blk", "modern-only blk+rng behind OpenSBI",

@@ -16,7 +16,7 @@ const void* tree_blob = nullptr;
 boot::privilege entered_at{};
 bool is_leaving = false;
 
-// A call of the firmware; what it answers is of no use to whoever leaves.
+// Calls the firmware. Its answer is not needed: a call that returns has failed.
 void call_firmware(uint64_t extension, uint64_t function, uint64_t first, uint64_t second) {
     register uint64_t a0 asm("a0") = first;
     register uint64_t a1 asm("a1") = second;
@@ -27,12 +27,12 @@ void call_firmware(uint64_t extension, uint64_t function, uint64_t first, uint64
 constexpr uint64_t system_reset = 0x53525354, shutdown_of_before = 8;
 constexpr uint64_t to_shutdown = 0, to_cold_reboot = 1, no_reason = 0;
 
-// The test finisher of SiFive's machines, which QEMU has and OpenSBI knows: it ends the machine, with a status where that is asked for.
+// SiFive's test finisher, which QEMU implements: it ends the machine, with a status or without.
 constexpr uint32_t finish_with_status = 0x3333, finish_and_reset = 0x7777;
 void finish(uint32_t how) {
     if (boot::machine.test_finisher.size < sizeof how) return;
     *reinterpret_cast<volatile uint32_t*>(static_cast<uintptr_t>(boot::machine.test_finisher.base)) = how;
-    // The end comes when QEMU 10's main loop gets round to it; until then nothing more may be printed.
+    // QEMU 10 ends asynchronously, in its main loop: nothing more may be printed until then.
     const uint64_t began = boot::timestamp();
     while (boot::milliseconds_since(began) < 60'000) boot::pause();
 }
@@ -61,11 +61,11 @@ void exit(int code) {
     if (!is_leaving) {
         is_leaving = true;
         status = code < 0 || code > 127 ? 127 : code;
-        // SBI passes no status on; the finisher does, and is not the firmware's alone. As with isa-debug-exit on x86, QEMU's own status
+        // SBI passes no status on; the finisher does, and OpenSBI leaves it accessible. As with isa-debug-exit on x86, QEMU's own status
         // becomes (code << 1) | 1; 0 then means that the machine was switched off in another way.
         finish((static_cast<uint32_t>(status) << 1 | 1) << 16 | finish_with_status);
     }
-    // Where there is none, or firmware keeps it to itself: then that is an exception, whose handler calls exit() again.
+    // There is no finisher, or firmware does not allow access to it: the exception's handler calls exit() again.
     static bool printed;
     if (!printed) {
         printed = true;

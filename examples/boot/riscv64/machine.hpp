@@ -12,27 +12,27 @@ extern machine_description machine;
 /// The tree itself, empty when there is none.
 [[nodiscard]] device_tree the_tree();
 
-/// Where the image was entered: as the machine starts, or behind firmware that has the machine's own level and is called (SBI).
+/// The level that the image runs at: machine mode without firmware, supervisor mode under firmware that it calls by SBI.
 enum class privilege : uint8_t { machine, supervisor };
 [[nodiscard]] privilege level();
 
-/// Whether the processor can have registers there: it has 56 bits of physical addresses at most. Nothing is mapped, so that is all.
+/// Whether the processor can address this: physical addresses have at most 56 bits. Without page tables there is nothing to map.
 [[nodiscard]] constexpr bool reach_registers(range of) {
     constexpr uint64_t end = uint64_t{1} << 56;
     return of.size != 0 && of.size <= end && of.base <= end - of.size;
 }
 
-/// Passes a moment, for loops that wait: `pause` of Zihintpause, which every processor has in it as a fence that orders nothing.
+/// Passes a moment, for loops that wait: `pause` of Zihintpause. Processors without it execute the encoding as a fence that orders nothing.
 inline void pause() { asm volatile(".word 0x0100000f" ::: "memory"); }
 
-/// Reads the clock; the tree says how often it ticks.
+/// Reads the clock, whose frequency is in the tree.
 [[nodiscard]] inline uint64_t timestamp() {
     uint64_t now;
     asm volatile("rdtime %0" : "=r"(now) : : "memory");
     return now;
 }
 
-/// Without a frequency in the tree all the time in the world is over.
+/// Without a frequency in the tree every wait is over at once.
 [[nodiscard]] inline uint64_t milliseconds_since(uint64_t began) {
     return machine.clock_frequency == 0 ? ~uint64_t{0} : (timestamp() - began) * 1000 / machine.clock_frequency;
 }
@@ -40,7 +40,7 @@ inline void pause() { asm volatile(".word 0x0100000f" ::: "memory"); }
 /// Takes a byte from the console, if one has come.
 [[nodiscard]] bool take(char& out);
 
-/// Switches the machine off by SBI, and starts it anew by SBI or the test finisher; where that is not possible they return.
+/// Switches the machine off by SBI; starts it anew by SBI or the test finisher. Both return when the machine has no such way.
 void switch_off();
 void reset();
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
-// From the loader to C++ on 64-bit RISC-V, wherever the image was loaded and at whichever level: the header of a Linux image, one processor,
-// addresses in the data, zeros where zeros must be, and boot_enter (machine.cpp). Without firmware that is machine mode, where a processor
-// starts; behind OpenSBI it is supervisor mode. Addresses are physical in both: there are no tables, and what is memory and what is
-// registers the machine says itself, by its physical memory attributes.
-// Both begin with the number of the processor in a0 and the device tree in a1.
+// From the loader to C++ on 64-bit RISC-V, wherever the image was loaded and at either level: the header of a Linux image, one processor,
+// addresses in the data, zeros where zeros must be, and boot_enter (machine.cpp). Without firmware the level is machine mode, where a
+// processor starts; under OpenSBI it is supervisor mode. Both use physical addresses: there are no page tables, and the machine's physical
+// memory attributes tell memory from registers. At entry a0 is the number of the processor and a1 the device tree.
 
     .option norvc                       // the header has places of fixed size
     .section .text.header, "ax"
@@ -22,14 +21,14 @@ boot_start:
     .option rvc
 
 enter:
-    // One processor goes on, the first to come: all of them may start at once.
+    // All processors may start at once: the first one here continues.
     lla t0, boot_taken
     li t1, 1
     amoadd.w t1, t1, (t0)
     bnez t1, park
 
     mv s1, a1                           // the device tree
-    // A register of machine mode tells the two apart: in supervisor mode it cannot be written, and that traps to where we go on anyway.
+    // A write to a register of machine mode tells the two apart: in supervisor mode it traps, to the code for that mode.
     lla t0, supervisor
     csrw stvec, t0
     csrw sie, zero
@@ -76,7 +75,6 @@ supervisor:
     tail boot_enter                     // does not return
 
 park:
-    csrw sie, zero                      // what wakes it finds it here again
     wfi
     j park
 

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import unittest
+import unittest.mock
 
 sys.dont_write_bytecode = True
 TOOL = pathlib.Path(__file__).resolve().parents[2] / "tools/usbip-vsock"
@@ -148,6 +149,20 @@ class Protocol(unittest.TestCase):
             port = listening.getsockname()[1]
         with self.assertRaisesRegex(tool.Problem, "refused"):
             tool.connect(tool.Target("tcp", "127.0.0.1", port), BOUND)
+
+
+class Vsock(unittest.TestCase):
+    def test_buffer(self):
+        """The bound first, then the size, as Python wants them: in front of the connection, which carries them."""
+        calls = []
+
+        class Socket:
+            def __getattr__(self, name):
+                return lambda *arguments: calls.append((name, *arguments))
+        with unittest.mock.patch.object(tool.socket, "socket", lambda *arguments: calls.append(arguments) or Socket()):
+            tool.connect(tool.target("5:7"), BOUND, 1 << 23)
+        self.assertEqual(calls, [(40, socket.SOCK_STREAM), ("settimeout", BOUND), ("setsockopt", 40, 2, 1 << 23),
+                                 ("setsockopt", 40, 0, 1 << 23), ("connect", (5, 7))])
 
 
 class Monitor(unittest.TestCase):

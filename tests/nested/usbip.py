@@ -29,7 +29,7 @@ MODULES = ("vhci-hcd", "usb-storage", "sd_mod", "cdc-acm", "ext4", "crc32c_gener
 # For the kernel's own server, of a disk that QEMU's own USB has, and for a network between machines.
 EXPORTS = ("usbip-host", "xhci-pci")
 NETWORK = ("virtio_pci", "virtio_net")
-PROGRAMS = ("usbip", "usbipd", "mke2fs", "e2fsck", "socat")
+PROGRAMS = ("usbip", "usbipd", "mke2fs", "e2fsck", "debugfs", "socat")
 VHCI = "/sys/devices/platform/vhci_hcd.0"
 BOUND = 100  # seconds until a wait in the script is given up
 
@@ -79,7 +79,7 @@ def missing():
     if not os.environ.get(KERNEL):
         return f"{KERNEL} is empty, no Linux kernel with USB to boot on this machine (on Debian 12 tools/setup fetches it)"
     return next((f"no {program} on this machine (Debian's package {package})" for program, package in zip(
-        PROGRAMS, ("usbip", "usbip", "e2fsprogs", "e2fsprogs", "socat")) if not program_path(program)), None)
+        PROGRAMS, ("usbip", "usbip", "e2fsprogs", "e2fsprogs", "e2fsprogs", "socat")) if not program_path(program)), None)
 
 
 def program_path(name):
@@ -126,5 +126,7 @@ def files():
 
 def boot(folder, qemu, script, modules=(), more=None, extra=(), memory=768, **options):
     """linux_host.boot() of such a machine."""
-    return linux_host.boot(pathlib.Path(os.environ[KERNEL]), folder, qemu, SCRIPT + script, [*modules, *MODULES], files() | (more or {}), extra,
+    # Busybox would take its own program of the same name.
+    names = "".join(f'{name}() {{ {program_path(name)} "$@"; }}\n' for name in PROGRAMS if name != "socat")
+    return linux_host.boot(pathlib.Path(os.environ[KERNEL]), folder, qemu, names + SCRIPT + script, [*modules, *MODULES], files() | (more or {}), extra,
                            memory, **options)

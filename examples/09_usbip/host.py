@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: MIT
+"""The host's side of the USB example, started by `tools/demo usb`: it builds the guest, gives it a disk with a file system, boots it with
+vhost-device-vsock, and lists what it serves by the distribution's `usbip`. Then a Linux attaches the stick, mounts it, reads a file and
+writes one, which is looked for in the image: this machine's where it has vhci_hcd and we may, else one in an emulated machine."""
+import contextlib
+import io
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / folder) for folder in ("tools", "tests/vsock", "tests/nested")]
+import backend  # noqa: E402
+import guestrun  # noqa: E402
+import usbip  # noqa: E402
+
+GUEST_BUILD = ROOT / "build" / "guest"
+TOOL = ROOT / "tools/usbip-vsock"
+CID = 4
+MEGABYTES = 16
+UNFIT, MISMATCH, INTERRUPTED = 4, 5, 130
+NETWORK = ["-netdev", "user,id=network", "-device", "virtio-net-pci,netdev=network,romfile="]
+# In the emulated Linux: 10.0.2.2 is this machine's 127.0.0.1 there.
+ATTACH = """
+ip addr add 10.0.2.15/24 dev eth0 && ip link set eth0 up
+usbip --tcp-port {port} attach -r 10.0.2.2 -b 1-1 || exit 1
+port=$(taken)
+attached $port 006
+name=$(disk)
+echo "It is /dev/$name, $(($(cat /sys/block/$name/size) / 2048)) MiB, on port $port: $(cat /sys/block/$name/device/vendor /sys/block/$name/device/model | tr -s ' \\n' ' ')"
+mkdir -p /mnt
+mount -t ext4 /dev/$name /mnt || exit 1
+echo "Its file hello.txt says: $(cat /mnt/hello.txt)"
+echo "{words}" >/mnt/answer.txt
+umount /mnt
+echo "Written: answer.txt"
+quiet usbip detach -p $port
+attached $port 004
+"""
+
+
+class Problem(Exception):
+    def __init__(self, message, status=UNFIT):
+        super().__init__(message)
+        self.status = status
+
+
+def say(text=""):
+    print(text, flush=True)
+
+
+def settings():
+    """What tools/setup --print says, for those that are not in the environment."""
+    printed = subprocess.run([ROOT / "tools/setup", "--print"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    for line in printed.splitlines():
+        name, _, value = line.partition("=")
+        os.environ.setdefault(name, " ".join(shlex.split(value)))
+
+
+def build():
+    """The image. Quiet unless it fails."""
+    log = ROOT / "build" / "demo" / "usb.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    toolchain = ROOT / "cmake" / "toolchains" / "x86_64-none.cmake"
+    configure = ["cmake", "-S", str(ROOT), "-B", str(GUEST_BUILD), "-G", "Ninja", "--toolchain", str(toolchain)]
+    image = GUEST_BUILD / "examples" / "09_usbip"
+    if not image.exists():
+        say("Building the guest (only the first time takes a while)")
+    with open(log, "w") as out:
+        for step in (configure, ["cmake", "--build", str(GUEST_BUILD), "--target", "09_usbip"]):
+            if subprocess.run(step, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT).returncode != 0:
+                out.flush()
+                sys.stderr.write(log.read_text()[-3000:])
+                raise Problem("the guest does not build; above is how it ended")
+    return image
+
+
+def make_disk(image, folder, words):
+    """An image with ext4 and one file in it."""
+    (folder / "files").mkdir()
+    (folder / "files" / "hello.txt").write_text(words)
+    with open(image, "wb") as file:
+        file.truncate(MEGABYTES << 20)
+    subprocess.run([usbip.program_path("mke2fs"), "-q", "-F", "-t", "ext4", "-d", folder / "files", image], check=True)
+
+
+def file_of(image, name):
+    return subprocess.run([usbip.program_path("debugfs"), "-R", f"cat /{name}", image], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                          text=True).stdout
+
+
+@contextlib.contextmanager
+def bridge(path):
+    """TCP on 127.0.0.1 to the guest's vsock; gives the port."""
+    process = subprocess.Popen([sys.executable, "-B", TOOL, "bridge", f"unix:{path}", "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE,
+                               text=True)
+    try:
+        yield re.search(r":(\d+)$", process.stdout.readline())[1]
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def indent(text):
+    return "".join(f"  {line}\n" for line in text.splitlines()).rstrip("\n")
+
+
+def attach_here(path):
+    """On this machine; it has root and vhci_hcd. Nothing is mounted: the desktop of somebody may do that."""
+    done = subprocess.run([sys.executable, "-B", TOOL, "attach", f"unix:{path}", "1-1"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        raise Problem(done.stdout.strip(), MISMATCH)
+    port = done.stdout.split()[-1]
+    try:
+        deadline = time.monotonic() + 30
+        listed = ""
+        while "in use" not in listed and time.monotonic() < deadline:
+            time.sleep(0.2)
+            listed = subprocess.run([sys.executable, "-B", TOOL, "port"], stdout=subprocess.PIPE, text=True).stdout
+        say(indent(listed))
+    finally:
+        subprocess.run([sys.executable, "-B", TOOL, "detach", port], check=False)
+    if "in use" not in listed:
+        raise Problem("the device was not enumerated within 30 s", MISMATCH)
+
+
+class Shown(io.StringIO):
+    """The lines of the emulated Linux's script, as they come."""
+    rest = ""
+
+    def write(self, text):
+        *lines, self.rest = (self.rest + text.replace("\r", "")).split("\n")
+        for line in lines:
+            if line.startswith("@ ") and "host: ended" not in line:
+                say(f"  {line[2:]}")
+        return len(text)
+
+
+def attach_elsewhere(folder, port, words):
+    missing = usbip.missing()
+    if missing:
+        raise Problem(missing)
+    status, said = usbip.boot(folder, os.environ.get("QEMU") or guestrun.DEFAULT_QEMU, ATTACH.format(port=port, words=words),
+                              usbip.NETWORK, extra=NETWORK, stream=Shown())
+    if status != 0:
+        raise Problem(f"the emulated Linux ended with {status}", MISMATCH)
+    return said
+
+
+def demo():
+    settings()
+    for missing in filter(None, (backend.missing(), None if usbip.program_path("usbip") else "no usbip on this machine")):
+        raise Problem(missing)
+    image = build()
+    now = time.strftime("%Y-%m-%d %H:%M:%S")
+    outward, inward = f"a virtio disk, as a USB stick, {now}", f"written through USB, {now}"
+    with tempfile.TemporaryDirectory(prefix="virtio-demo-") as name, backend.serve(CID) as vsock:
+        folder = pathlib.Path(name)
+        disk = folder / "disk.img"
+        make_disk(disk, folder, outward + "\n")
+        seen = []
+
+        def visit():
+            vsock.wait_for_queues(CID)
+            try:
+                with bridge(vsock.path(CID)) as port:
+                    say("1. What the guest serves, by `usbip list -r 127.0.0.1` through tools/usbip-vsock bridge")
+                    listed = subprocess.run([usbip.program_path("usbip"), "--tcp-port", port, "list", "-r", "127.0.0.1"], stdout=subprocess.PIPE,
+                                            stderr=subprocess.DEVNULL, text=True).stdout
+                    say(indent(listed))
+                    if "1-1" not in listed:
+                        raise Problem("usbip does not list the stick", MISMATCH)
+                    if usbip_is_here():
+                        say("\n2. Attached to this machine, by tools/usbip-vsock")
+                        attach_here(vsock.path(CID))
+                    else:
+                        say("\n2. Attached to a Linux in an emulated machine, by `usbip attach` (this one has no vhci_hcd, or we are not root)")
+                        attach_elsewhere(folder, port, inward)
+                        seen.append(file_of(disk, "answer.txt").strip())
+            except Exception as failure:
+                seen.append(failure)
+            with contextlib.suppress(OSError):
+                vsock.connect(CID, 3241).close()
+
+        drive = ["-drive", f"if=none,id=disk,format=raw,file={disk}", "-device", "virtio-blk-pci,drive=disk"]
+        status, console = guestrun.boot(image, append="host=stays", extra=[*vsock.arguments(CID), *drive], script=[("^serving", visit)])
+        if seen and isinstance(seen[0], Exception):
+            raise seen[0]
+        if status != 0:
+            raise Problem(f"the guest ended with {status}: {console[-500:]}", MISMATCH)
+        if seen and seen[0] != inward:
+            raise Problem(f"the guest's disk has {seen[0]!r} in answer.txt, not {inward!r}", MISMATCH)
+        say("\n3. What the guest says of it\n" + indent(console))
+        if seen:
+            say(f"\nAnd its disk's image has answer.txt: {seen[0]}")
+        say("\nAll well.")
+
+
+def usbip_is_here():
+    return os.geteuid() == 0 and pathlib.Path(usbip.VHCI).is_dir()
+
+
+def main():
+    try:
+        demo()
+    except Problem as problem:
+        print(f"demo: {problem}", file=sys.stderr)
+        return problem.status
+    except backend.Died as failure:
+        print(f"demo: {str(failure).splitlines()[0]}", file=sys.stderr)
+        return UNFIT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141  # as a shell counts it
+    except OSError as failure:
+        print(f"demo: {failure.filename}: {failure.strerror}" if failure.filename else f"demo: {failure}", file=sys.stderr)
+        return UNFIT
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

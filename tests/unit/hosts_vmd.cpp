@@ -8,6 +8,7 @@
 #include <virtio/testing/scsi_model.hpp>
 
 #include "disk.hpp"
+#include "entropy.hpp"
 #include "hosts.hpp"
 
 using namespace virtio;
@@ -191,6 +192,11 @@ TEST_CASE("vmd: every era has its ids, classes, subsystems and BARs, behind the 
       CHECK(f.peek(notify + 12u) == 2);
       CHECK(f.peek(notify + 16u) == 0);
     }
+    const fake_function& control = bus.function({0, 0, 5, 0});  // of before 1.0 in every era
+    CHECK(control.peek(0x00) == 0x0777'0b5d);
+    CHECK(control.peek(0x08) == 0x0780'0000);
+    CHECK(control.peek(0x2c) == 0xffff'0b5d);
+    CHECK(control.peek(0x10) == 0x6001);
   }
 }
 
@@ -648,5 +654,58 @@ TEST_CASE("hosts: vmd's disk has no serial, and takes requests of many segments,
     CHECK(all == expected(model, 5, all.size()));
     CHECK(model.reads() == (era == vmd_era::of_2018 ? 3 : 1));
     REQUIRE(d->hand_off());
+  }
+}
+
+namespace {
+
+using profiled_bus = pci::profiled<pci_board::host>;
+using profiled_entropy = rig::driver<rng::device<rig::platform_type, pci::transport<profiled_bus>, rig::host_queue>>;
+
+}  // namespace
+
+TEST_CASE("hosts: every vmd has its profile by its bridge, and its control device with it; other hosts have neither",
+          "[hosts][vmd][host-bridge]") {
+  for (const host_description& one : host_description::all()) {
+    if (one.is_mmio()) continue;
+    CAPTURE(one.name());
+    host_machine<pci_board> m{one};
+    const auto bus = pci::detected(m.board.bus());
+    CHECK(bus.profile == (one.is_vmd() ? &host::openbsd_vmd : nullptr));
+    const auto control = pci::find(bus, device_type::vmmci);
+    CHECK(bool{control} == one.is_vmd());
+    if (control) CHECK(control->who.device == 0x0777);
+    const auto found = pci::find(bus, device_type::entropy);
+    REQUIRE(found);
+    profiled_entropy e;
+    REQUIRE(e->start(m.platform(), *found, e.storage()));
+    u8 seeds[2][64];
+    REQUIRE(e->submit(seeds[0]));
+    CHECK(e->submit(seeds[1]).error() == (one.is_vmd() ? errc::queue_full : errc::ok));
+    REQUIRE(e->drain([](rng::done) {}));
+    REQUIRE(e->hand_off());
+  }
+}
+
+TEST_CASE("hosts: every vmd fills a request for entropy after another, over the end of its ring, and scattered ones piece by piece",
+          "[hosts][rng][vmd][host-entropy-one]") {
+  for (const vmd_era era : eras) {
+    const auto host = host_description::vmd(era);
+    CAPTURE(host.name());
+    host_machine<pci_board> m{host};
+    const auto found = pci::find(pci::detected(m.board.bus()), device_type::entropy);
+    REQUIRE(found);
+    profiled_entropy e;
+    usize at = 0;
+    for (int life = 0; life < 2; ++life) {
+      REQUIRE(e->start(m.platform(), *found, e.storage()));
+      for (int i = 0; i < 100; ++i) {
+        m.memory.largest_piece = i % 2 == 0 ? 4096 : 24;
+        std::vector<u8> seed(64);
+        REQUIRE(e->fill(seed));
+        for (const u8 byte : seed) REQUIRE(byte == rng_model::pattern(at++));
+      }
+      REQUIRE(e->hand_off());
+    }
   }
 }

@@ -492,9 +492,13 @@ class fake_pci {
   /// The functions of a host that are no virtio devices.
   void furnish(const host_manners& host) {
     for (const plain_function& one : host.pci.functions) {
-      fake_function& f = blank({0, 0, one.slot, 0}, one.device, 0, one.subsystem_vendor, 0);
+      fake_function& f = blank({0, 0, one.slot, 0}, one.device, one.subsystem, one.subsystem_vendor, 0);
       f.poke(0x00, one.vendor, 2);
       f.poke(0x0a, one.class_and_subclass, 2);
+      if (!one.has_bar0) continue;
+      f.bar_sizes[0] = host.pci.bar0_size;
+      f.poke(0x10, static_cast<u32>(host.pci.bar0 + one.slot * u64{host.pci.bar0_size}) | (host.pci.bar0_is_io ? 1u : 0u), 4);
+      if (host.pci.decodes_always) f.gates_decoding = false;
     }
   }
 

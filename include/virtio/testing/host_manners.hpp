@@ -28,10 +28,11 @@ struct shown_capability {
   std::uint8_t bar = 0;     // of MSI-X's table
 };
 
-/// A function that is no virtio device.
+/// A function that is no device of the specification's.
 struct plain_function {
   std::uint8_t slot;
-  std::uint16_t vendor, device, class_and_subclass, subsystem_vendor = 0;
+  std::uint16_t vendor, device, class_and_subclass, subsystem_vendor = 0, subsystem = 0;
+  bool has_bar0 = false;  // an I/O BAR as the devices have them
 };
 
 /// What VIRTIO_PCI_CAP_PCI_CFG is good for.
@@ -234,7 +235,7 @@ struct host_manners {
     h.pci.notify_multiplier = 0;
     h.pci.one_doorbell = h.pci.decodes_always = true;
     h.pci.lanes_lost = !newest;
-    h.pci.functions = {{0, 0x0b5d, 0x0666, 0x0600}};
+    h.pci.functions = {{0, 0x0b5d, 0x0666, 0x0600}, {5, 0x0b5d, 0x0777, 0x0780, 0x0b5d, 0xffff, true}};
     h.pci.order = era == vmd_era::of_2018 ? std::vector<std::uint16_t>{4, 2, 1, 8} : std::vector<std::uint16_t>{4, 1, 2, 8};
     h.pci.config_lengths = {{1, 8}, {2, 24}, {8, 36}};
 

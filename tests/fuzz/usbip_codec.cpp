@@ -19,7 +19,8 @@ void must(bool holds, const char* what) {
   std::abort();
 }
 
-/// `parse` on each beginning of `all`, in memory of its own size. Returns whether the whole is a message of `size` bytes.
+/// `parse` on each beginning of `all`, in memory of its own size. Returns whether the whole is a message of `size`
+/// bytes.
 template <class F>
 bool cut(const_bytes all, usize size, F parse) {
   bool was_wrong = false;

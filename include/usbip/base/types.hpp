@@ -4,7 +4,8 @@
 // Layer: base (includes nothing but <stddef.h> and <stdint.h>).
 #pragma once
 
-// Every header has this one first, and nothing behind it would be understood: a file that is not there ends the compilation.
+// Every header has this one first, and nothing behind it would be understood: a file that is not there ends the
+// compilation.
 #if !defined(__cplusplus) || __cplusplus < 202002L
 #error "usbip is written in C++20: compile it as C++ with -std=c++20, -std=gnu++20 or later"
 #pragma GCC dependency "usbip/in C++20"
@@ -86,7 +87,8 @@ constexpr void store_le32(u8* at, u32 value) {
   for (u32 byte = 0; byte < 4; ++byte) at[byte] = static_cast<u8>(value >> 8 * byte);
 }
 
-/// `memcpy` without its header, also for constants. Freestanding compilers leave the loop as it is: data are not to go through it.
+/// `memcpy` without its header, also for constants. Freestanding compilers leave the loop as it is: data are not to go
+/// through it.
 constexpr void copy(u8* to, const u8* from, usize count) {
   if (!__builtin_is_constant_evaluated()) {
     if (count != 0) __builtin_memcpy(to, from, count);

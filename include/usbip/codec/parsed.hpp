@@ -47,7 +47,8 @@ enum class fault : u8 {
   return "unknown fault";
 }
 
-/// A `T`, or how many bytes are still missing for one (at least: a header's fields say how much follows), or what is wrong.
+/// A `T`, or how many bytes are still missing for one (at least: a header's fields say how much follows), or what is
+/// wrong.
 template <class T>
 struct parsed {
   T value{};

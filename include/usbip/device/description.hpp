@@ -35,8 +35,8 @@ inline constexpr usize largest_configuration = 512;
 inline constexpr usize largest_texts = 512;
 inline constexpr u8 nothing_claimed = 0xff;
 
-/// What a class driver's `describe(configuration&)` calls. Numbers of interfaces and endpoints are given in the order of the calls. A
-/// driver knows its endpoints by their order, from 0, and its interfaces likewise.
+/// What a class driver's `describe(configuration&)` calls. Numbers of interfaces and endpoints are given in the order
+/// of the calls. A driver knows its endpoints by their order, from 0, and its interfaces likewise.
 class configuration {
  public:
   constexpr configuration(const device_description& about) : speed_{about.speed} { size_ = 9; }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // A USB device: the control endpoint with the standard requests, and class drivers that own everything else.
 //
-// A class driver claims interfaces and endpoints when it describes itself, at compile time; the device hands it the transfers of its
-// endpoints and the requests to its interfaces, and takes care of what is the same for all: configurations, halts, texts.
+// A class driver claims interfaces and endpoints when it describes itself, at compile time; the device hands it the
+// transfers of its endpoints and the requests to its interfaces, and takes care of what is the same for all:
+// configurations, halts, texts.
 // Spec: USB 2.0, 9.4; USB 3.2, 9.4. Layer: device (may include engine, codec, base).
 #pragma once
 
@@ -27,7 +28,8 @@ struct setup_packet {
   [[nodiscard]] constexpr u8 recipient() const { return type & 31; }  // 0 device, 1 interface, 2 endpoint
 };
 
-/// A class driver's answer to a request. `good(data)`: bytes for the host, which stay as they are until the next request.
+/// A class driver's answer to a request. `good(data)`: bytes for the host, which stay as they are until the next
+/// request.
 struct control_answer {
   answer::kind what = answer::kind::later;
   urb_status status{};
@@ -41,16 +43,18 @@ struct control_answer {
 /// The data of a control OUT request are at most so many bytes.
 inline constexpr usize control_buffer_bytes = 64;
 
-/// A class driver. `order` counts the driver's endpoints in the order in which it described them, from 0. None of the calls waits.
+/// A class driver. `order` counts the driver's endpoints in the order in which it described them, from 0. None of the
+/// calls waits.
 ///
-/// 1. `describe(configuration&)`, static and constexpr: interfaces, endpoints, class-specific descriptors. It says nothing but what
-///    belongs to the driver, and depends on nothing but the speed.
-/// 2. `open()`: the configuration has been chosen, and the endpoints are the driver's. `close()`: they are not any more, and its
-///    transfers are over; also ahead of the first `open`, and more than once.
-/// 3. `control(setup, data)`: a request of a class or vendor to one of its interfaces or endpoints, or to the device. `data` is what the
-///    host sent (OUT), or room of `control_buffer_bytes` (IN). What it does not know is `stall()`.
-/// 4. `room_for`, `arrived`, `answer_to`, `piece_of`, `sent`, `canceled`, with the endpoint's order in front: as of `served_device`.
-///    An endpoint that answers with `stall` is halted until the host clears it.
+/// 1. `describe(configuration&)`, static and constexpr: interfaces, endpoints, class-specific descriptors. It says
+///    nothing but what belongs to the driver, and depends on nothing but the speed.
+/// 2. `open()`: the configuration has been chosen, and the endpoints are the driver's. `close()`: they are not any
+///    more, and its transfers are over; also ahead of the first `open`, and more than once.
+/// 3. `control(setup, data)`: a request of a class or vendor to one of its interfaces or endpoints, or to the
+///    device. `data` is what the host sent (OUT), or room of `control_buffer_bytes` (IN). What it does not know is
+///    `stall()`.
+/// 4. `room_for`, `arrived`, `answer_to`, `piece_of`, `sent`, `canceled`, with the endpoint's order in front: as of
+///    `served_device`. An endpoint that answers with `stall` is halted until the host clears it.
 /// 5. `cleared(order)`: the host has ended a halt, or begins anew with this endpoint.
 /// 6. `poll()`: at each turn of the engine while a host has the device.
 template <class F>
@@ -71,7 +75,7 @@ concept class_driver = requires(F& driver, configuration& all, u8 order, const t
 
 /// A device of class drivers, which the caller owns. `About` is a constant at namespace scope:
 ///
-///     inline constexpr usbip::device_description about{.vendor = 0x1209, .product = 0x0001, .name = "Disk of a guest"};
+///     inline constexpr usbip::device_description about{.vendor = 0x1209, .product = 0x0001, .name = "Disk"};
 ///     usbip::device<about, usbip::storage::drive<my_disk>> usb{drive};
 template <const device_description& About, class_driver... Functions>
 class device {
@@ -81,7 +85,7 @@ class device {
  public:
   constexpr explicit device(Functions&... drivers) : drivers_{drivers...} {}
 
-  // For the engine: see `served_device` -------------------------------------------------------------------------------------
+  // For the engine: see `served_device` -------------------------------------------------------------------------------
 
   [[nodiscard]] device_record record() const {
     device_record record;
@@ -167,12 +171,13 @@ class device {
     return drivers_.with(static_cast<u8>(owner_of(endpoint) - 1), call);
   }
 
-  // Control requests -----------------------------------------------------------------------------------------------------
+  // Control requests --------------------------------------------------------------------------------------------------
 
   answer control(const transfer& t) {
     const setup_packet setup = setup_packet::of(t.setup);
     reply_ = {};
-    // A request without data may come in either direction. One with data moves them where the header says, or the host is mistaken.
+    // A request without data may come in either direction. One with data moves them where the header says, or the host
+    // is mistaken.
     if (setup.length != 0 && setup.is_in() != (t.way == direction::in)) return answer::failed();
     if (!setup.is_in() && t.length < setup.length) return answer::failed();
     const control_answer got = setup.kind() == 0 ? standard(setup) : of_class(setup);

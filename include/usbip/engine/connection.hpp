@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 // One connection: the operation phase where there is one, then URBs until an end. `poll` does what can be done without waiting.
 //
-// Three things go on at once. A message comes in, piece by piece (`message_`, or the data of `receiving_`). Submits stand in the table in
-// the order of their arrival until they are answered (`waiting_`). An answer goes out, piece by piece (`head_`, then the data of
-// `sending_`). An answer is begun when the device has decided how it ends and how long it is, and nothing comes between its bytes.
+// Three things go on at once. A message comes in, piece by piece (`message_`, or the data of `receiving_`). Submits
+// stand in the table in the order of their arrival until they are answered (`waiting_`). An answer goes out, piece by
+// piece (`head_`, then the data of `sending_`). An answer is begun when the device has decided how it ends and how long
+// it is, and nothing comes between its bytes.
 //
 // What is not here: what messages look like (codec), and what a USB device answers (device).
 // Layer: engine (may include codec, base).
@@ -19,8 +20,8 @@ namespace usbip {
 enum class activity : u8 { idle, worked, ended };
 
 struct connection_options {
-  /// Transfers that can be outstanding. When so many are, nothing more is read, also no unlink: it must be more than the endpoints hold for
-  /// long. Linux's cdc-acm keeps 16 reads waiting and a notification, usb-storage one transfer.
+  /// Transfers that can be outstanding. When so many are, nothing more is read, also no unlink: it must be more than
+  /// the endpoints hold for long. Linux's cdc-acm keeps 16 reads waiting and a notification, usb-storage one transfer.
   u32 transfers = 32;
   urb_limits limits{};
   /// Messages and pieces that one `poll` takes or sends before it returns.
@@ -41,15 +42,16 @@ class connection {
     phase_ = phase::operation;
     needed_ = operation_header_bytes;
   }
-  /// Bridge mode: the peer is a kernel that somebody else has given the connection to. It speaks first; this side sends nothing but
-  /// answers. Ends as `taken` when another connection has the device.
+  /// Bridge mode: the peer is a kernel that somebody else has given the connection to. It speaks first; this side sends
+  /// nothing but answers. Ends as `taken` when another connection has the device.
   void bridge(Exports& devices, u32 which = 0) {
     begin(devices);
     if (which >= Exports::count || !devices.take(which)) return over(end::taken);
     attach(which);
   }
 
-  /// Takes what has come and sends what can be sent. Never waits. After `ended` the caller closes the stream; `ending` says why.
+  /// Takes what has come and sends what can be sent. Never waits. After `ended` the caller closes the stream; `ending`
+  /// says why.
   template <byte_stream S>
   [[nodiscard]] activity poll(S& stream) {
     if (phase_ == phase::over) return activity::ended;
@@ -145,7 +147,7 @@ class connection {
     return devices_->with(which_, f);
   }
 
-  // What comes -----------------------------------------------------------------------------------------------------------
+  // What comes --------------------------------------------------------------------------------------------------------
 
   [[nodiscard]] bool receiving() const { return receiving_ != 0; }
 
@@ -325,7 +327,7 @@ class connection {
     return step::something;
   }
 
-  // What goes ------------------------------------------------------------------------------------------------------------
+  // What goes ---------------------------------------------------------------------------------------------------------
 
   template <class S>
   step transmit(S& stream) {

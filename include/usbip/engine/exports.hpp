@@ -7,7 +7,8 @@
 
 namespace usbip {
 
-/// The list of devices; the caller owns them. One list serves any number of connections. The first device is 1-1, the next 1-2.
+/// The list of devices; the caller owns them. One list serves any number of connections. The first device is 1-1, the
+/// next 1-2.
 template <served_device... Devices>
 class exports {
   static_assert(sizeof...(Devices) >= 1 && sizeof...(Devices) <= 32, "a list has 1 to 32 devices");

@@ -7,7 +7,8 @@
 
 namespace usbip::storage {
 
-/// Why a request failed, as SCSI says it: key, code, qualifier. All zeros is success. A disk that is SCSI itself passes its own on.
+/// Why a request failed, as SCSI says it: key, code, qualifier. All zeros is success. A disk that is SCSI itself passes
+/// its own on.
 struct sense {
   u8 key = 0;
   u8 code = 0;
@@ -49,10 +50,11 @@ struct completion {
 
 /// None of the calls waits. A disk belongs to one drive, which gets every completion.
 ///
-/// 1. `blocks()`, of `block_bytes()` each: a power of two from 512 to 4096. The number may change between commands. 0: no medium.
-/// 2. `submit_read(block, bytes, cookie)` and `submit_write(block, const_bytes, cookie)`: whole blocks inside of the disk. The memory is
-///    the disk's until the request ends. `submit_flush(cookie)`: what has been written becomes stable; a disk that has no cache refuses
-///    it with `good`.
+/// 1. `blocks()`, of `block_bytes()` each: a power of two from 512 to 4096. The number may change between commands.
+///    0: no medium.
+/// 2. `submit_read(block, bytes, cookie)` and `submit_write(block, const_bytes, cookie)`: whole blocks inside of the
+///    disk. The memory is the disk's until the request ends. `submit_flush(cookie)`: what has been written becomes
+///    stable; a disk that has no cache refuses it with `good`.
 /// 3. `kick()`: after some were submitted.
 /// 4. `next_completion(completion&)`: false when none has ended. Each that was taken ends once, in any order.
 template <class D>

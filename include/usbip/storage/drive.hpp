@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 // A disk as a USB drive: the bulk-only transport, with a disk behind it that works at the same time as the connection.
 //
-// A command comes in, its data go one way, its status goes out. A read asks the disk for the next pieces while an earlier one is sent; a
-// write is taken into pieces, each of which the disk has as soon as it is full. A host that announced more data than a command has gets a
-// short transfer, and its surplus is dropped: neither needs a halted endpoint.
+// A command comes in, its data go one way, its status goes out. A read asks the disk for the next pieces while an
+// earlier one is sent; a write is taken into pieces, each of which the disk has as soon as it is full. A host that
+// announced more data than a command has gets a short transfer, and its surplus is dropped: neither needs a halted
+// endpoint.
 //
 // What is not here: what commands mean (storage/command.hpp), and requests to a disk (storage/disk.hpp).
 // Spec: USB Mass Storage Class, Bulk-Only Transport 1.0. Layer: storage (may include device, engine, codec, base).
@@ -14,7 +15,8 @@
 
 namespace usbip::storage {
 
-/// The memory that a drive's disk reads and writes, in `Count` pieces. All zeros at first: it takes no room in an image.
+/// The memory that a drive's disk reads and writes, in `Count` pieces. All zeros at first: it takes no room in an
+/// image.
 template <usize Count = 4, usize Bytes = 32768>
 struct buffers {
   static_assert(Count >= 2 && Count <= 16, "a drive has 2 to 16 buffers: one to send and one to fill at the least");
@@ -148,8 +150,8 @@ class drive {
   static constexpr usize status_bytes = 13;
   static constexpr u8 zero = 0;
 
-  /// A part of a transfer, in the buffer of the same number. Read: due, in flight, full. Write: filling, full, in flight. `stale`: the disk
-  /// still has it, of a command that was given up.
+  /// A part of a transfer, in the buffer of the same number. Read: due, in flight, full. Write: filling, full, in
+  /// flight. `stale`: the disk still has it, of a command that was given up.
   struct piece {
     state is{};
     bool good = false;
@@ -158,7 +160,7 @@ class drive {
     u64 block = 0;
   };
 
-  // The command ----------------------------------------------------------------------------------------------------------
+  // The command -------------------------------------------------------------------------------------------------------
 
   /// No valid command: everything stalls until the host resets the transport (6.6.1).
   room fall() {
@@ -260,7 +262,7 @@ class drive {
     phase_ = phase::command;
   }
 
-  // Pieces ---------------------------------------------------------------------------------------------------------------
+  // Pieces ------------------------------------------------------------------------------------------------------------
 
   [[nodiscard]] u8 free_piece() const {
     for (u8 which = 0; which < Buffers::count; ++which) {
@@ -301,7 +303,7 @@ class drive {
     return true;
   }
 
-  // The disk -------------------------------------------------------------------------------------------------------------
+  // The disk ----------------------------------------------------------------------------------------------------------
 
   void take(const completion& ended) {
     if (ended.cookie == flush_cookie) {

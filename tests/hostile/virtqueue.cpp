@@ -15,6 +15,8 @@
 
 using namespace virtio;
 using namespace rig;
+using virtio::testing::barrier_hooks;
+using virtio::testing::hooked_barriers;
 
 namespace {
 

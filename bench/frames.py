@@ -28,7 +28,12 @@ CONTROL = 64
 HEAD = b"\xff" * 6 + bytes(6) + b"\x88\xb5"  # to all, of a type for experiments, which Linux does not look into
 LINUX_MEMORY = 512  # MiB: room for all frames of a phase, since Linux drops what it has no room for
 QUIET = "for all in all default; do echo 1 >/proc/sys/net/ipv6/conf/$all/disable_ipv6; done 2>/dev/null\n"  # no frames of its own
-LINUX = {"card": QUIET + "ip link set eth0 promisc on up\nlinux_frames eth0 {frames}\n",
+# Until its queueing discipline is there, which comes some time after `up`, an interface loses what is sent, in silence.
+LINUX = {"card": QUIET + """
+ip link set eth0 promisc on up
+until ip link show eth0 | grep -q 'LOWER_UP.* qdisc [^n]'; do sleep 0.1; done
+linux_frames eth0 {frames}
+""",
          "vsock": QUIET + """
 mkdir -p /dev/net
 [ -e /dev/net/tun ] || mknod /dev/net/tun c 10 200

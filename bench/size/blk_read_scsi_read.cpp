@@ -11,16 +11,16 @@ constinit dma_storage<disk_t::dma_bytes> disk_dma;
 constinit disk_t disk;
 using host_t = scsi::device<board, pci::modern<board>, split_queue<256>>;
 constinit dma_storage<host_t::dma_bytes> host_dma;
-constinit host_t host;
+constinit host_t adapter;
 constinit scsi::unit<host_t> unit;
 
 }  // namespace
 
 extern "C" int counted_program(u64 sector, u8* to) {
   if (const int read = find_and_read<board>(disk, disk_dma, sector, to); read != 0) return read;
-  if (const errc up = find_and_start<board>(host, device_type::scsi, host_dma); up != errc::ok) return code(up);
+  if (const errc up = find_and_start<board>(adapter, device_type::scsi, host_dma); up != errc::ok) return code(up);
   scsi::found first;
-  if (const auto count = host.scan([&](const scsi::found& one) { first = one; }); !count) return code(count.error());
-  if (const auto open = unit.open(host, first.where); !open) return code(open.error());
+  if (const auto count = adapter.scan([&](const scsi::found& one) { first = one; }); !count) return code(count.error());
+  if (const auto open = unit.open(adapter, first.where); !open) return code(open.error());
   return code(unit.read(sector, bytes{to, 512}).error());
 }

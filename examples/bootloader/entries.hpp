@@ -44,7 +44,7 @@ inline constexpr usize most_initrds = 4;
 struct entry {
   value<256> id;  // the file's name without its ending
   value<256> title, version, sort_key;
-  value<512> linux, devicetree;
+  value<512> kernel, devicetree;
   value<512> initrd[most_initrds];
   usize initrds = 0;
   value<2048> options;
@@ -96,7 +96,7 @@ enum class flaw : u8 { none, no_linux, too_long, too_many_initrds, other_process
     if (alike(key, text("title"))) keep(out.title.set(said));
     else if (alike(key, text("version"))) keep(out.version.set(said));
     else if (alike(key, text("sort-key"))) keep(out.sort_key.set(said));
-    else if (alike(key, text("linux"))) keep(out.linux.set(said));
+    else if (alike(key, text("linux"))) keep(out.kernel.set(said));
     else if (alike(key, text("devicetree"))) keep(out.devicetree.set(said));
     else if (alike(key, text("options"))) keep(out.options.append(said));
     else if (alike(key, text("architecture"))) {
@@ -106,7 +106,7 @@ enum class flaw : u8 { none, no_linux, too_long, too_many_initrds, other_process
       else keep(out.initrd[out.initrds++].set(said));
     }
   });
-  if (wrong == flaw::none && out.linux.empty()) wrong = flaw::no_linux;
+  if (wrong == flaw::none && out.kernel.empty()) wrong = flaw::no_linux;
   return wrong;
 }
 

@@ -169,7 +169,7 @@ int start(const loader::entry& chosen) {
   print_text(chosen.name());
   print("\n");
 
-  const const_bytes name = chosen.linux.get();
+  const const_bytes name = chosen.kernel.get();
   fat::entry file;
   if (const auto there = files.find(name, file); !there || file.is_directory) return refuse(name, "there is no such file");
   alignas(4096) static u8 head[loader::kernel::head_bytes];

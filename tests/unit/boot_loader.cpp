@@ -59,7 +59,7 @@ TEST_CASE("boot entries: keys, comments, blanks and repeated values are read as 
                             "options root=/dev/vda2 ro\noptions quiet\nunknown x\nmachine-id 1\n\nlinux");
   CHECK(string_of(one->title.get()) == "Debian 12");
   CHECK(string_of(one->version.get()) == "6.1.0-50");
-  CHECK(string_of(one->linux.get()) == "/vmlinuz");
+  CHECK(string_of(one->kernel.get()) == "/vmlinuz");
   REQUIRE(one->initrds == 2);
   CHECK(string_of(one->initrd[1].get()) == "/b");
   CHECK(string_of(one->options.get()) == "root=/dev/vda2 ro quiet");

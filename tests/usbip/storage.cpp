@@ -262,3 +262,41 @@ TEST_CASE("usbip storage: a disk that is read-only, gone or of another size says
   CHECK(s.read(36, {0x12, 0, 0, 0, 36, 0}).code == 0);
   well(s);
 }
+
+TEST_CASE("usbip storage: a write that fails while the next piece arrives ends with its sense", "[usbip][storage]") {
+  stick s;
+  s.disk.bad = {0};
+  s.disk.error = usbip::storage::write_error;
+  s.disk.hold = true;
+  CHECK(s.ask(s.host.submit_out(1, stick::wrapper(1, 12288, false, stick::rw10(0x2a, 0, 24)))).status == 0);
+  CHECK(s.ask(s.host.submit_out(1, bytes(4096 + 100))).status == 0);
+  CHECK(s.disk.pending.size() == 1);
+  s.disk.end_one();
+  s.run();
+  CHECK(s.ask(s.host.submit_out(1, bytes(12288 - 4096 - 100))).status == 0);
+  CHECK(s.finish({}, 1) == stick::status{1, 12288, {}});
+  CHECK(s.disk.pending.empty());
+  CHECK(s.sense() == sense{3, 0x0c, 0});
+  well(s);
+}
+
+TEST_CASE("usbip storage: a flush that a host has left to do is not done ahead of the next one's writes", "[usbip][storage]") {
+  stick s;
+  CHECK(s.write(bytes(512), stick::rw10(0x2a, 0, 1)).code == 0);
+  s.disk.room = 0;
+  s.connection.stop();
+  s.connection.bridge(s.all);
+  CHECK(s.ask(s.host.control_out(0x00, 9, 1, 0)).status == 0);
+  CHECK(s.ask(s.host.submit_out(1, stick::wrapper(9, 4096, false, stick::rw10(0x2a, 0, 8)))).status == 0);
+  CHECK(s.ask(s.host.submit_out(1, bytes(4096))).status == 0);
+  CHECK(s.disk.flushes == 0);
+  s.disk.room = 64;
+  s.disk.hold = true;
+  s.run();
+  CHECK(s.disk.pending.size() == 1);
+  s.disk.hold = false;
+  s.run();
+  CHECK(s.finish({}, 9).code == 0);
+  CHECK(s.disk.flushes == 1);
+  well(s);
+}

@@ -17,6 +17,30 @@ struct bridged : rig::session<> {
   }
 };
 
+/// A device that does as the transfer's length says: 1 is never answered, 2 with more bytes than asked for, others with all.
+struct obedient {
+  unsigned asked_about_later = 0;
+  std::uint8_t data[64] = {};
+
+  usbip::device_record record() const { return {}; }
+  usbip::interface_record interface_of(usbip::u8) const { return {}; }
+  bool has(usbip::u8) const { return true; }
+  void attach() {}
+  void detach() {}
+  usbip::room room_for(const usbip::transfer& t) { return usbip::room::drop(t.length); }
+  void arrived(const usbip::transfer&, usbip::u32) {}
+  usbip::answer answer_to(const usbip::transfer& t) {
+    if (t.length == 1) return usbip::answer::not_yet();
+    if (t.length == 2) return usbip::answer::good(64);
+    ++asked_about_later;
+    return usbip::answer::good(t.length);
+  }
+  usbip::const_bytes piece_of(const usbip::transfer& t) { return {data + t.done, 64 - t.done}; }
+  void sent(const usbip::transfer&, usbip::u32) {}
+  void canceled(const usbip::transfer&) {}
+  void poll() {}
+};
+
 template <class S>
 void well(const S& s) {
   CHECK(s.host.objections().empty());
@@ -117,6 +141,35 @@ TEST_CASE("usbip urbs: endpoints are answered in any order, one endpoint in its 
   CHECK(s.host.answers[in_2].data == bytes{2});
   CHECK(s.host.has(news));
   CHECK(s.host.outstanding() == 0);
+  well(s);
+}
+
+TEST_CASE("usbip urbs: of one endpoint only the oldest transfer is asked about", "[usbip][engine]") {
+  obedient one;
+  usbip::exports all{one};
+  rig::session<usbip::connection<decltype(all)>> s;
+  s.connection.bridge(all);
+  const auto first = s.host.submit_in(3, 1), second = s.host.submit_in(3, 8);
+  const auto other_way = s.host.submit_out(3, bytes(8)), other = s.host.submit_in(4, 8);
+  s.talk();
+  CHECK((!s.host.has(first) && !s.host.has(second)));
+  CHECK((s.host.has(other_way) && s.host.has(other)));
+  CHECK(one.asked_about_later == 2);
+  s.host.unlink(first);
+  s.talk();
+  CHECK(s.host.answers[second].actual == 8);
+  well(s);
+}
+
+TEST_CASE("usbip urbs: a device that has more than was asked for is cut, with -75", "[usbip][engine]") {
+  obedient one;
+  usbip::exports all{one};
+  rig::session<usbip::connection<decltype(all)>> s;
+  s.connection.bridge(all);
+  const auto in = s.host.submit_in(3, 2), out = s.host.submit_out(4, bytes(2));
+  s.talk();
+  CHECK((s.host.answers[in].status == -75 && s.host.answers[in].data.size() == 2));
+  CHECK((s.host.answers[out].status == 0 && s.host.answers[out].actual == 2));
   well(s);
 }
 
@@ -293,6 +346,7 @@ TEST_CASE("usbip device: standard requests that make no sense stall, and the res
   CHECK(s.ask(s.host.submit_out(0, bytes(2), client::setup(0x80, 6, 0x0100, 0, 2))).status == -32);
   CHECK(s.ask(s.host.submit_out(0, bytes(2), client::setup(0x41, 1, 0, 0, 3))).status == -32);
   CHECK(s.ask(s.host.submit_in(0, 4, client::setup(0x80, 6, 0x0100, 0, 18))).data.size() == 4);
+  CHECK(s.ask(s.host.submit_in(0, 18, client::setup(0x80, 6, 0x0100, 0, 4))).data.size() == 4);
   CHECK(s.ask(s.host.submit_in(0, 0, client::setup(0x00, 9, 1, 0, 0))).status == 0);
   well(s);
 }

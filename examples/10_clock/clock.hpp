@@ -10,15 +10,26 @@
 class kept_clock {
  public:
   static constexpr virtio::s64 largest_slew = 500'000;  // what is more is stepped over
+  static constexpr virtio::u64 shortest_look = 50'000, longest_look = 10'000'000;  // for `measure`
 
   /// What it shows when the counter stands at `ticks`. It never runs back but by `set`.
   [[nodiscard]] virtio::u64 at(virtio::u64 ticks) const { return shown_ + ((ticks - since_) * rate_ >> 32); }
 
-  /// Puts it to a moment, whatever it has shown, and whatever the other clock has done meanwhile. Before its first `keep` it stands still.
+  /// Puts it to a moment, whatever it has shown, and whatever the other clock has done meanwhile. Before its first `measure` it stands still.
   void set(virtio::u64 moment, virtio::u64 ticks) {
     shown_ = looked_ = moment;
     since_ = ticks;
     rate_ = measured_;
+  }
+
+  /// Finds out how fast the counter is, from the last `set` to this moment, to which it is put. False: the other clock was set meanwhile,
+  /// or the counter stands.
+  [[nodiscard]] bool measure(virtio::u64 moment, virtio::u64 ticks) {
+    const virtio::u64 went = moment - looked_;  // huge for a clock that went back
+    if (went < shortest_look || went > longest_look || ticks == since_) return false;
+    measured_ = (went << 32) / (ticks - since_);
+    set(moment, ticks);
+    return true;
   }
 
   /// Runs faster or slower from here on, so that after as long a time as since the last look it is where the other clock will be. Returns

@@ -27,15 +27,16 @@ virtio::result<virtio::u64> host_moment() {
   return now.seconds * second + now.microseconds;
 }
 
-/// Of the processor's counter, by two looks at the host's clock.
+/// Of the processor's counter, by two looks at the host's clock. They are repeated when that was set between them.
 virtio::result<void> find_frequency() {
-  VIRTIO_TRY_ASSIGN(const auto first, host_moment());
-  ours = {};
-  ours.set(first, boot::timestamp());
-  wait(100);
-  VIRTIO_TRY_ASSIGN(const auto second_look, host_moment());
-  (void)ours.keep(second_look, boot::timestamp());
-  return {};
+  for (int attempt = 0; attempt < 10; ++attempt) {
+    VIRTIO_TRY_ASSIGN(const auto first, host_moment());
+    ours.set(first, boot::timestamp());
+    wait(100);
+    VIRTIO_TRY_ASSIGN(const auto second_look, host_moment());
+    if (ours.measure(second_look, boot::timestamp())) return {};
+  }
+  return virtio::errc::device_misbehaved;
 }
 
 virtio::result<void> set() {
@@ -50,6 +51,8 @@ virtio::result<void> keep() {
   const auto ahead = ours.keep(moment, boot::timestamp());
   print_moment(moment);
   boot::print(": ours was ", ahead < 0 ? -ahead : ahead, " us ", ahead < 0 ? "behind" : "ahead", "\n");
+  // So far off it is when the host's clock was set, or when the frequency is wrong: the machine may have been elsewhere meanwhile.
+  if (ahead > kept_clock::largest_slew || ahead < -kept_clock::largest_slew) return find_frequency();
   return {};
 }
 
@@ -71,8 +74,9 @@ extern "C" int guest_main(const char* words) {
   if (const auto found = find_frequency(); !found) return board::fail("clock", found.error());
   if (const auto done = set(); !done) return board::fail("clock", done.error());
 
-  const virtio::u64 began = ours.at(boot::timestamp()), to_run = seconds_to_run(boot::option_in(words, "seconds")) * second;
-  for (virtio::u64 kept = began;;) {
+  const virtio::u64 to_run = seconds_to_run(boot::option_in(words, "seconds")) * second;
+  virtio::u64 ran = 0;  // until `kept`: the clock may be set back
+  for (virtio::u64 kept = ours.at(boot::timestamp());;) {
     wait(100);
     const auto asked = control.next_request();
     if (asked) {
@@ -81,15 +85,16 @@ extern "C" int guest_main(const char* words) {
     } else if (asked.error() != virtio::errc::not_ready && asked.error() != virtio::errc::unsupported) {
       return board::fail("control device", asked.error());
     }
-    const virtio::u64 now = ours.at(boot::timestamp());
-    if (asked || now - kept >= between_syncs) {
-      if (const auto done = asked ? set() : keep(); !done) return board::fail("clock", done.error());
-      kept = ours.at(boot::timestamp());
-    }
-    if (to_run != 0 && now - began >= to_run) {
+    const virtio::u64 since = ours.at(boot::timestamp()) - kept;
+    if (to_run != 0 && ran + since >= to_run) {
       boot::print("that was all: the host is asked to switch this machine off\n");
       const auto sent = control.power_off();
       return sent ? 0 : board::fail("power off", sent.error());
+    }
+    if (asked || since >= between_syncs) {
+      if (const auto done = asked ? set() : keep(); !done) return board::fail("clock", done.error());
+      ran += since;
+      kept = ours.at(boot::timestamp());
     }
   }
 }

@@ -112,6 +112,51 @@ TEST_CASE("clock: a guest that has run as long as it was to asks the host to swi
   CHECK(g.world.turns < 6'300);
 }
 
+TEST_CASE("clock: a guest that the host's clock is set back for runs as long as it was to", "[examples][vmmci]") {
+  guest g;
+  g.world.model.now = in_2026;
+  g.world.on_turn = [](boot::world& w) {
+    if (w.turns != 1'000) return;
+    w.model.now -= 3'600 * vmmci_model::second;
+    CHECK(w.model.ask(vmmci_model::syncrtc));
+  };
+  g.run("seconds=60");
+  CHECK(g.world.model.state() == state::off);
+  CHECK(g.world.turns > 6'000);
+  CHECK(g.world.turns < 6'400);
+}
+
+TEST_CASE("clock: whatever happens while a guest measures its counter, its clock runs, and right", "[examples][vmmci]") {
+  guest g;
+  g.world.model.now = in_2026;
+  virtio::s64 step = 0;
+  SECTION("a slow counter") { g.world.ticks_per_turn = 4'000'000; }
+  SECTION("the host's clock is set back") { step = -3'600; }
+  SECTION("the host's clock is set back by a little") { step = -1; }
+  SECTION("the host's clock is set forward") { step = 3'600; }
+  SECTION("the host's clock is set forward by a little") { step = 3; }
+  g.world.on_turn = [step](boot::world& w) {
+    if (w.turns == 5) w.model.now += static_cast<virtio::u64>(step * 1'000'000);
+    if (w.turns == 10'000) w.model.ask(vmmci_model::shutdown);
+  };
+  g.run();
+  INFO(boot::console);
+  CHECK(g.status == 0);
+  const auto off = g.offsets();
+  REQUIRE(off.size() >= 3);
+  CHECK(off[off.size() - 2] < 100);
+  CHECK(off.back() < 100);
+}
+
+TEST_CASE("clock: a guest whose host's clock runs back has no time, and says so", "[examples][vmmci]") {
+  guest g;
+  g.world.model.now = in_2026;
+  g.world.on_turn = [](boot::world& w) { w.model.now -= 20'000; };
+  g.run();
+  CHECK(g.status == 1);
+  CHECK(g.lines == std::vector<std::string>{std::string{"clock: "} + describe(virtio::errc::device_misbehaved)});
+}
+
 TEST_CASE("clock: on another machine the guest says that there is no control device", "[examples][vmmci]") {
   guest g;
   g.world.model.bridge_vendor = 0x8086;

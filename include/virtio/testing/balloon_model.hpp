@@ -83,7 +83,7 @@ class balloon_model : public device_model {
       if (buffer.readable() != 0 || buffer.writable() == 0) object("balloon: a report is memory that the device may write");
       std::vector<std::uint8_t> gone(static_cast<std::size_t>(buffer.writable()), 0xee);
       if (accepted(page_poison)) {
-        for (std::size_t at = 0; at + 4 <= gone.size(); at += 4) wire::put(gone.data() + at, poison_.value_or(0), 4);
+        for (std::size_t at = 0; at + 4 <= gone.size(); at += 4) wire::put(gone.data() + at, poison_.value_or(0), 4, guest);
         if (in_place && writable_content(buffer) != gone) object("BALLOON-38: reported memory does not hold the poison");
       }
       (void)buffer.write(0, gone.data(), gone.size());
@@ -99,7 +99,7 @@ class balloon_model : public device_model {
       object("balloon: " + std::to_string(data.size()) + " bytes of page numbers");
     largest_ = std::max(largest_, data.size() / 4);
     for (std::size_t at = 0; at + 4 <= data.size(); at += 4) {
-      const auto page = static_cast<std::uint32_t>(wire::get(data.data() + at, 4));
+      const auto page = static_cast<std::uint32_t>(shared(data.data() + at, 4));
       if (queue == 0 && !pages_.insert(page).second) object("BALLOON-12: page " + std::to_string(page) + " is in the balloon already");
       if (queue == 1 && pages_.erase(page) == 0) object("BALLOON-09: page " + std::to_string(page) + " is not in the balloon");
     }
@@ -136,7 +136,7 @@ class balloon_model : public device_model {
     if (buffer.writable() == 0) {
       const auto data = buffer.read_all();
       if (data.size() != 4) object("BALLOON-24: a command id of " + std::to_string(data.size()) + " bytes");
-      const auto id = static_cast<std::uint32_t>(wire::get(data.data(), static_cast<unsigned>(std::min<std::size_t>(data.size(), 4))));
+      const auto id = static_cast<std::uint32_t>(shared(data.data(), static_cast<unsigned>(std::min<std::size_t>(data.size(), 4))));
       if (id == 1) object("balloon: DONE is the host's to say");
       if (id > 1 && std::find(commands_.begin(), commands_.end(), id) != commands_.end())
         object("BALLOON-26: round " + std::to_string(id) + " is begun twice");
@@ -172,7 +172,7 @@ class balloon_model : public device_model {
     if (data.size() % 10 != 0) object("balloon: " + std::to_string(data.size()) + " bytes of statistics");
     std::map<unsigned, std::uint64_t> now;
     for (std::size_t at = 0; at + 10 <= data.size(); at += 10)
-      now[static_cast<unsigned>(wire::get(data.data() + at, 2))] = wire::get(data.data() + at + 2, 8);
+      now[static_cast<unsigned>(shared(data.data() + at, 2))] = shared(data.data() + at + 2, 8);
     for (const auto& [tag, value] : statistics_)
       if (now.count(tag) == 0) object("BALLOON-23: statistic " + std::to_string(tag) + " is left out");
     statistics_ = now;

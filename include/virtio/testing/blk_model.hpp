@@ -134,12 +134,12 @@ class blk_model : public device_model {
     }
     std::uint8_t header[16];
     (void)buffer.read(0, header, sizeof header);
-    const std::uint32_t type = wire::get32(header);
-    const std::uint64_t sector = wire::get64(header + 8);
+    const auto type = static_cast<std::uint32_t>(shared(header, 4));
+    const std::uint64_t sector = shared(header + 8, 8);
     const std::uint64_t out = readable - 16, in = writable - 1;
     ++per_type_[type];
-    if (wire::get32(header + 4) != 0)
-      object("blk: the reserved field of the header is " + wire::hex(wire::get32(header + 4)));
+    if (const std::uint64_t reserved = shared(header + 4, 4); reserved != 0)
+      object("blk: the reserved field of the header is " + wire::hex(reserved));
     check_framing(buffer);
     if (options_.strict_chains && !is_strict(buffer, type, out)) {
       stall("blk: a chain that is not a header, data and a status");
@@ -244,7 +244,7 @@ class blk_model : public device_model {
           return unsupported;
         }
         std::uint8_t raw[6];
-        for (unsigned i = 0; i < 3; ++i) wire::put16(raw + 2 * i, (*options_.lifetime)[i]);
+        for (unsigned i = 0; i < 3; ++i) put_shared(raw + 2 * i, (*options_.lifetime)[i], 2);
         (void)buffer.write(0, raw, std::min<std::uint64_t>(in, sizeof raw));
         return ok;
       }
@@ -279,7 +279,8 @@ class blk_model : public device_model {
     for (std::uint64_t i = 0; i < count; ++i) {
       std::uint8_t raw[16];
       (void)buffer.read(16 + 16 * i, raw, sizeof raw);
-      all.push_back({type, wire::get64(raw), wire::get32(raw + 8), wire::get32(raw + 12), number_ - 1});
+      all.push_back({type, shared(raw, 8), static_cast<std::uint32_t>(shared(raw + 8, 4)), static_cast<std::uint32_t>(shared(raw + 12, 4)),
+                     number_ - 1});
       const extent_seen& one = all.back();
       if (rules->sectors != 0 && one.sectors > rules->sectors)
         object("blk: " + name + " over " + std::to_string(one.sectors) + " sectors, the limit is " + std::to_string(rules->sectors));

@@ -53,9 +53,9 @@ class console_model : public device_model {
   /// A control message, with what follows it; it leaves when there is a buffer for it.
   void queue_control(std::uint32_t which, unsigned event, unsigned value = 0, const std::string& more = {}) {
     std::vector<std::uint8_t> raw(8);
-    wire::put(raw.data(), which, 4);
-    wire::put(raw.data() + 4, event, 2);
-    wire::put(raw.data() + 6, value, 2);
+    put_shared(raw.data(), which, 4);
+    put_shared(raw.data() + 4, event, 2);
+    put_shared(raw.data() + 6, value, 2);
     raw.insert(raw.end(), more.begin(), more.end());
     messages_.push_back(std::move(raw));
   }
@@ -66,8 +66,8 @@ class console_model : public device_model {
   }
   void control_resize(std::uint32_t which, unsigned columns, unsigned rows) {
     std::uint8_t raw[4];
-    wire::put(raw, columns, 2);
-    wire::put(raw + 2, rows, 2);
+    put_shared(raw, columns, 2);
+    put_shared(raw + 2, rows, 2);
     control(which, resize, 0, std::string(reinterpret_cast<const char*>(raw), 4));
   }
   /// Uses one buffer of a queue, and no more.
@@ -141,8 +141,8 @@ class console_model : public device_model {
 
   void hear(const std::vector<std::uint8_t>& data) {
     if (data.size() != 8) return object("console: a control message of " + std::to_string(data.size()) + " bytes");
-    const message one{static_cast<std::uint32_t>(wire::get(data.data(), 4)), static_cast<unsigned>(wire::get(data.data() + 4, 2)),
-                      static_cast<unsigned>(wire::get(data.data() + 6, 2))};
+    const message one{static_cast<std::uint32_t>(shared(data.data(), 4)), static_cast<unsigned>(shared(data.data() + 4, 2)),
+                      static_cast<unsigned>(shared(data.data() + 6, 2))};
     told.push_back(one);
     if (one.event == device_ready) {
       ready_ = one.value == 1;

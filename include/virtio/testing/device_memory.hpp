@@ -3,7 +3,7 @@
 // so a driver that hands out a wrong address fails a test instead of corrupting one.
 // There is no lock around the windows: they stay as they are while a device runs on a thread of its own, and a lock here
 // would hide from the race detector exactly the ordering that the rings have to provide.
-// Layer: testing (shares nothing with the library; little-endian helpers are its own).
+// Layer: testing (shares nothing with the library; the byte orders here are its own).
 #pragma once
 
 #include <cstdint>
@@ -19,41 +19,43 @@ namespace virtio::testing {
 
 namespace wire {
 
-// Little-endian numbers in raw memory, byte by byte: any alignment, any CPU.
-inline std::uint64_t get(const std::uint8_t* from, unsigned bytes) {
+/// Which byte of a number comes first in memory.
+enum class endian : std::uint8_t { little, big };
+inline constexpr endian native = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? endian::little : endian::big;
+
+// Numbers in raw memory, byte by byte: any alignment, any CPU. Little-endian unless the guest of a legacy device says otherwise.
+inline std::uint64_t get(const std::uint8_t* from, unsigned bytes, endian e = endian::little) {
   std::uint64_t value = 0;
-  for (unsigned i = 0; i < bytes; ++i) value |= std::uint64_t{from[i]} << (8 * i);
+  for (unsigned i = 0; i < bytes; ++i) value |= std::uint64_t{from[i]} << (8 * (e == endian::little ? i : bytes - 1 - i));
   return value;
 }
 inline std::uint16_t get16(const std::uint8_t* from) { return static_cast<std::uint16_t>(get(from, 2)); }
 inline std::uint32_t get32(const std::uint8_t* from) { return static_cast<std::uint32_t>(get(from, 4)); }
 inline std::uint64_t get64(const std::uint8_t* from) { return get(from, 8); }
-inline void put(std::uint8_t* to, std::uint64_t value, unsigned bytes) {
-  for (unsigned i = 0; i < bytes; ++i) to[i] = static_cast<std::uint8_t>(value >> (8 * i));
+inline void put(std::uint8_t* to, std::uint64_t value, unsigned bytes, endian e = endian::little) {
+  for (unsigned i = 0; i < bytes; ++i) to[i] = static_cast<std::uint8_t>(value >> (8 * (e == endian::little ? i : bytes - 1 - i)));
 }
 inline void put16(std::uint8_t* to, std::uint16_t value) { put(to, value, 2); }
 inline void put32(std::uint8_t* to, std::uint32_t value) { put(to, value, 4); }
 inline void put64(std::uint8_t* to, std::uint64_t value) { put(to, value, 8); }
 
-inline std::uint16_t order(std::uint16_t value) {
-  return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? value : static_cast<std::uint16_t>(value << 8 | value >> 8);
+inline std::uint16_t order(std::uint16_t value, endian e) {
+  return e == native ? value : static_cast<std::uint16_t>(value << 8 | value >> 8);
 }
-inline std::uint32_t order(std::uint32_t value) {
-  return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? value : __builtin_bswap32(value);
-}
+inline std::uint32_t order(std::uint32_t value, endian e) { return e == native ? value : __builtin_bswap32(value); }
 // The words that both sides touch at the same time. Sequentially consistent, so that the device needs no fence of its own
 // between its stores and the loads behind them: race detectors follow atomics and do not follow fences.
-inline std::uint16_t atomic_get16(const std::uint8_t* from) {
-  return order(__atomic_load_n(reinterpret_cast<const std::uint16_t*>(from), __ATOMIC_SEQ_CST));
+inline std::uint16_t atomic_get16(const std::uint8_t* from, endian e = endian::little) {
+  return order(__atomic_load_n(reinterpret_cast<const std::uint16_t*>(from), __ATOMIC_SEQ_CST), e);
 }
-inline void atomic_put16(std::uint8_t* to, std::uint16_t value) {
-  __atomic_store_n(reinterpret_cast<std::uint16_t*>(to), order(value), __ATOMIC_SEQ_CST);
+inline void atomic_put16(std::uint8_t* to, std::uint16_t value, endian e = endian::little) {
+  __atomic_store_n(reinterpret_cast<std::uint16_t*>(to), order(value, e), __ATOMIC_SEQ_CST);
 }
 inline std::uint32_t atomic_get32(const std::uint8_t* from) {
-  return order(__atomic_load_n(reinterpret_cast<const std::uint32_t*>(from), __ATOMIC_SEQ_CST));
+  return order(__atomic_load_n(reinterpret_cast<const std::uint32_t*>(from), __ATOMIC_SEQ_CST), endian::little);
 }
 inline void atomic_put32(std::uint8_t* to, std::uint32_t value) {
-  __atomic_store_n(reinterpret_cast<std::uint32_t*>(to), order(value), __ATOMIC_SEQ_CST);
+  __atomic_store_n(reinterpret_cast<std::uint32_t*>(to), order(value, endian::little), __ATOMIC_SEQ_CST);
 }
 
 inline std::string hex(std::uint64_t value) {

@@ -137,6 +137,7 @@ class device_model {
   bool keep_held_over_queue_reset = false;    // QEMU 7.2: a reset queue's requests still reach their buffers
   bool refuse_vectors = false;                // every vector reads back NO_VECTOR
   std::uint16_t msix_vectors = 0;             // size of the MSI-X table, 0 without one
+  wire::endian guest = wire::native;          // how the guest has numbers in memory; a legacy device takes them so
   bool exact_config_width = true;             // object to config accesses that are not as wide as the field (PCI-05)
   std::function<std::uint32_t(std::uint16_t queue, chain&)> on_request;                 // used by the default `process`
   std::function<void(std::uint32_t offset, std::uint32_t width)> before_config_read;    // to tear a field between two reads
@@ -457,8 +458,10 @@ class device_model {
     check_config_access(offset, width, via, device_memory::access::read);
     if (before_config_read) before_config_read(offset, width);
     std::uint32_t value = 0;
-    for (std::uint32_t i = 0; i < width; ++i)
-      value |= std::uint32_t{offset + i < config_.size() ? config_[offset + i] : std::uint8_t{0xff}} << (8 * i);
+    for (std::uint32_t i = 0; i < width; ++i) {
+      const std::uint32_t at = config_place(offset + i, via);
+      value |= std::uint32_t{at < config_.size() ? config_[at] : std::uint8_t{0xff}} << (8 * i);
+    }
     return value;
   }
   void write_config(std::uint32_t offset, std::uint32_t width, std::uint32_t value, interface via) {
@@ -467,7 +470,7 @@ class device_model {
       object("INIT-06: configuration written before FEATURES_OK");
     if (!config_writable(offset, width)) return object("write to read-only configuration at " + wire::hex(offset));
     for (std::uint32_t i = 0; i < width && offset + i < config_.size(); ++i)
-      config_[offset + i] = static_cast<std::uint8_t>(value >> (8 * i));
+      config_[config_place(offset + i, via)] = static_cast<std::uint8_t>(value >> (8 * i));
     config_written(offset, width);
   }
 
@@ -497,7 +500,7 @@ class device_model {
   [[nodiscard]] virtual bool config_writable(std::uint32_t, std::uint32_t) const { return false; }
   /// Whether the field may be written by a driver that has accepted nothing yet.
   [[nodiscard]] virtual bool config_writable_at_once(std::uint32_t) const { return false; }
-  /// Start and width of the field at `offset`, and the feature it needs (128: none); width 0: not known.
+  /// Start and width of the field at `offset`, and the feature it needs (128: none); width 0: not known, and little-endian for all.
   struct field {
     std::uint32_t first, width;
     unsigned needs;
@@ -517,6 +520,11 @@ class device_model {
   }
 
   [[nodiscard]] bool framing_is_legacy() const { return !accepted(32) && !accepted(27); }
+
+  /// Numbers in what the driver shares with the device, where those of the legacy interface have the guest's order.
+  [[nodiscard]] wire::endian shared_endian() const { return via_ == interface::legacy ? guest : wire::endian::little; }
+  [[nodiscard]] std::uint64_t shared(const std::uint8_t* from, unsigned bytes) const { return wire::get(from, bytes, shared_endian()); }
+  void put_shared(std::uint8_t* to, std::uint64_t value, unsigned bytes) const { wire::put(to, value, bytes, shared_endian()); }
 
  private:
   [[nodiscard]] std::uint32_t offered(std::uint32_t select, interface via) const {
@@ -643,7 +651,14 @@ class device_model {
   }
   void early(const char* what) { object(std::string{"PCI-19: "} + what + " accessed before the reset was done"); }
 
-  [[nodiscard]] ring_features negotiated() const { return {accepted(29), accepted(28), accepted(35)}; }
+  [[nodiscard]] ring_features negotiated() const { return {accepted(29), accepted(28), accepted(35), shared_endian()}; }
+
+  // `config_` is little-endian: where the byte of it is that the driver finds at `offset`.
+  [[nodiscard]] std::uint32_t config_place(std::uint32_t offset, interface via) const {
+    const field f = config_field(offset);
+    if (via == interface::modern || guest == wire::endian::little || f.width == 0 || f.first + f.width > config_.size()) return offset;
+    return f.first + f.width - 1 - (offset - f.first);
+  }
 
   void check_config_access(std::uint32_t offset, std::uint32_t width, interface via, device_memory::access) {
     const std::string name = "configuration access of " + std::to_string(width) + " at " + wire::hex(offset);

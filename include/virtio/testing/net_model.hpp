@@ -124,11 +124,11 @@ class net_model : public device_model {
     std::vector<std::uint8_t> all(header_size());
     all[0] = static_cast<std::uint8_t>(next.head.flags);
     all[1] = static_cast<std::uint8_t>(next.head.gso_type);
-    wire::put(all.data() + 2, next.head.hdr_len, 2);
-    wire::put(all.data() + 4, next.head.gso_size, 2);
-    wire::put(all.data() + 6, next.head.csum_start, 2);
-    wire::put(all.data() + 8, next.head.csum_offset, 2);
-    if (all.size() == 12) wire::put(all.data() + 10, claims.value_or(static_cast<unsigned>(counts_descriptors ? ahead_[0].elements.size() : count)), 2);
+    put_shared(all.data() + 2, next.head.hdr_len, 2);
+    put_shared(all.data() + 4, next.head.gso_size, 2);
+    put_shared(all.data() + 6, next.head.csum_start, 2);
+    put_shared(all.data() + 8, next.head.csum_offset, 2);
+    if (all.size() == 12) put_shared(all.data() + 10, claims.value_or(static_cast<unsigned>(counts_descriptors ? ahead_[0].elements.size() : count)), 2);
     all.insert(all.end(), next.data.begin(), next.data.end());
     std::size_t at = 0;
     for (std::size_t i = 0; i < count; ++i) {
@@ -158,7 +158,7 @@ class net_model : public device_model {
     if (all.size() < bytes + 14) return object("NET-15: a frame to send of " + std::to_string(all.size()) + " bytes with its header");
     if (framing_is_legacy() && (buffer.elements.size() < 2 || buffer.elements[0].length != bytes))
       object("NETL-08: the header of a frame to send is not in a descriptor of its own");
-    const auto word = [&](std::size_t at) { return static_cast<unsigned>(wire::get(all.data() + at, 2)); };
+    const auto word = [&](std::size_t at) { return static_cast<unsigned>(shared(all.data() + at, 2)); };
     frame one;
     one.head = {all[0], all[1], word(2), word(4), word(6), word(8), bytes == 12 ? word(10) : 0};
     one.data.assign(all.begin() + static_cast<std::ptrdiff_t>(bytes), all.end());

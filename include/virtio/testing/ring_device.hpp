@@ -81,6 +81,7 @@ struct ring_features {
   bool event_idx = false;
   bool indirect = false;
   bool in_order = false;
+  wire::endian endian = wire::endian::little;  // of the words of the ring; big: a legacy device's, whose guest is
 };
 
 /// The device side of one ring, whatever its format. One thread runs it; `rang` may be called by another one.

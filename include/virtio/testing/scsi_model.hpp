@@ -120,12 +120,12 @@ class scsi_model : public device_model {
   void send_event(std::uint32_t event, std::uint8_t target, std::uint16_t lun, std::uint32_t reason) {
     std::vector<std::uint8_t> raw(16);
     if (missed_) event |= 0x80000000u;
-    wire::put32(raw.data(), event);
+    put_shared(raw.data(), event, 4);
     raw[4] = 1;
     raw[5] = target;
     raw[6] = static_cast<std::uint8_t>(0x40 | lun >> 8);
     raw[7] = static_cast<std::uint8_t>(lun);
-    wire::put32(raw.data() + 12, reason);
+    put_shared(raw.data() + 12, reason, 4);
     send_raw(raw);
   }
   void send_raw(std::vector<std::uint8_t> raw) {
@@ -229,8 +229,8 @@ class scsi_model : public device_model {
     if (buffer.readable() != 24 || buffer.writable() != 1)
       object("scsi: task management of " + std::to_string(buffer.readable()) + " and " + std::to_string(buffer.writable()) + " bytes");
     (void)buffer.read(0, raw, sizeof raw);
-    if (wire::get32(raw) != 0) object("scsi: a control request of type " + std::to_string(wire::get32(raw)));
-    management one{wire::get32(raw + 4), 0, 0, wire::get64(raw + 16)};
+    if (shared(raw, 4) != 0) object("scsi: a control request of type " + std::to_string(shared(raw, 4)));
+    management one{static_cast<std::uint32_t>(shared(raw + 4, 4)), 0, 0, shared(raw + 16, 8)};
     (void)parse_lun(raw + 8, one.target, one.lun);
     managed.push_back(one);
     if (management_response == 0 && !ignores_management.value_or(false)) {
@@ -247,7 +247,7 @@ class scsi_model : public device_model {
   [[nodiscard]] std::tuple<std::uint8_t, std::uint16_t, std::uint64_t> address_of(const chain& buffer) {
     std::uint8_t raw[16] = {};
     (void)buffer.read(0, raw, sizeof raw);
-    return {raw[1], static_cast<std::uint16_t>((raw[2] << 8 | raw[3]) & 0x3fff), wire::get64(raw + 8)};
+    return {raw[1], static_cast<std::uint16_t>((raw[2] << 8 | raw[3]) & 0x3fff), shared(raw + 8, 8)};
   }
 
   std::uint32_t execute(chain& buffer) {
@@ -273,7 +273,7 @@ class scsi_model : public device_model {
     (void)buffer.read(0, raw.data(), raw.size());
     request asked;
     const bool right = parse_lun(raw.data(), asked.target, asked.lun);
-    asked.id = wire::get64(raw.data() + 8);
+    asked.id = shared(raw.data() + 8, 8);
     asked.cdb.assign(raw.begin() + 19, raw.end());
     asked.out = buffer.readable() - head;
     asked.in = buffer.writable() - tail;
@@ -305,8 +305,8 @@ class scsi_model : public device_model {
     std::vector<std::uint8_t> answer(static_cast<std::size_t>(tail));
     const bool moved_out = said.response == 0 && said.status == 0 ? asked.out != 0 : false;
     const std::uint64_t residual = asked.in != 0 ? asked.in - data : moved_out ? 0 : asked.out;
-    wire::put32(answer.data(), said.sense_length.value_or(static_cast<std::uint32_t>(said.sense.size())));
-    wire::put32(answer.data() + 4, said.residual.value_or(static_cast<std::uint32_t>(residual)));
+    put_shared(answer.data(), said.sense_length.value_or(static_cast<std::uint32_t>(said.sense.size())), 4);
+    put_shared(answer.data() + 4, said.residual.value_or(static_cast<std::uint32_t>(residual)), 4);
     answer[10] = said.status;
     answer[11] = said.response;
     std::copy_n(said.sense.begin(), std::min<std::size_t>(said.sense.size(), sense_size), answer.begin() + 12);

@@ -38,7 +38,7 @@ class split_device final : public ring_device {
     if (area(used_, used_bytes(), device_memory::access::write) == nullptr) return broken("used ring outside of memory");
     if (raw_used_flags() != 0) object("SPLIT-19: used ring flags not zeroed");
     if (raw_used_idx() != 0) object("FACT-08: used ring index not zeroed");
-    event_ = wire::atomic_get16(used_word(4 + 8u * size_));
+    event_ = wire::atomic_get16(used_word(4 + 8u * size_), features_.endian);
     stores_.assign(size, {});
     configured_ = true;
   }
@@ -61,8 +61,8 @@ class split_device final : public ring_device {
   void start_at(std::uint16_t index) override {
     next_available_ = seen_available_ = used_index_ = published_ = signalled_ = event_ = stored_index_ = index;
     next_in_order_ = index % size_;
-    wire::atomic_put16(used_word(2), index);
-    wire::atomic_put16(used_word(4 + 8u * size_), index);
+    wire::atomic_put16(used_word(2), index, features_.endian);
+    wire::atomic_put16(used_word(4 + 8u * size_), index, features_.endian);
   }
 
   // Positions on a split ring are indices that run freely over 16 bits.
@@ -141,7 +141,7 @@ class split_device final : public ring_device {
   void publish() override {
     if (!configured_ || published_ == used_index_) return;
     published_ = used_index_;
-    wire::atomic_put16(used_word(2), published_);
+    wire::atomic_put16(used_word(2), published_, features_.endian);
   }
   /// Whether the driver wants to hear of what was published since this was last asked.
   [[nodiscard]] bool should_interrupt() override {
@@ -206,20 +206,20 @@ class split_device final : public ring_device {
 
   void raw_used_element(std::uint16_t slot, std::uint32_t id, std::uint32_t length) {
     std::uint8_t* const at = used_word(4 + 8u * (slot % size_), 8);
-    wire::put32(at, id);
-    wire::put32(at + 4, length);
+    wire::put(at, id, 4, features_.endian);
+    wire::put(at + 4, length, 4, features_.endian);
   }
-  void raw_used_idx(std::uint16_t value) { wire::atomic_put16(used_word(2), value); }
-  void raw_used_flags(std::uint16_t value) { wire::atomic_put16(used_word(0), value); }
-  void raw_avail_event(std::uint16_t value) { wire::atomic_put16(used_word(4 + 8u * size_), value); }
-  [[nodiscard]] std::uint16_t raw_used_idx() { return wire::atomic_get16(used_word(2)); }
-  [[nodiscard]] std::uint16_t raw_used_flags() { return wire::atomic_get16(used_word(0)); }
-  [[nodiscard]] std::uint16_t raw_available_idx() { return wire::atomic_get16(available_word(2)); }
-  [[nodiscard]] std::uint16_t raw_available_flags() { return wire::atomic_get16(available_word(0)); }
+  void raw_used_idx(std::uint16_t value) { wire::atomic_put16(used_word(2), value, features_.endian); }
+  void raw_used_flags(std::uint16_t value) { wire::atomic_put16(used_word(0), value, features_.endian); }
+  void raw_avail_event(std::uint16_t value) { wire::atomic_put16(used_word(4 + 8u * size_), value, features_.endian); }
+  [[nodiscard]] std::uint16_t raw_used_idx() { return wire::atomic_get16(used_word(2), features_.endian); }
+  [[nodiscard]] std::uint16_t raw_used_flags() { return wire::atomic_get16(used_word(0), features_.endian); }
+  [[nodiscard]] std::uint16_t raw_available_idx() { return wire::atomic_get16(available_word(2), features_.endian); }
+  [[nodiscard]] std::uint16_t raw_available_flags() { return wire::atomic_get16(available_word(0), features_.endian); }
   [[nodiscard]] std::uint16_t raw_available_entry(std::uint16_t slot) {
-    return wire::get16(available_word(4 + 2u * (slot % size_)));
+    return static_cast<std::uint16_t>(wire::get(available_word(4 + 2u * (slot % size_)), 2, features_.endian));
   }
-  [[nodiscard]] std::uint16_t raw_used_event() { return wire::atomic_get16(available_word(4 + 2u * size_)); }
+  [[nodiscard]] std::uint16_t raw_used_event() { return wire::atomic_get16(available_word(4 + 2u * size_), features_.endian); }
   /// Every byte of the three areas, writable.
   [[nodiscard]] std::span<std::uint8_t> descriptor_area() { return bytes(descriptors_, descriptor_bytes()); }
   [[nodiscard]] std::span<std::uint8_t> available_area() { return bytes(available_, available_bytes()); }
@@ -292,8 +292,10 @@ class split_device final : public ring_device {
     if (!features_.event_idx && flags > 1) object("SPLIT-12: available ring flags are " + wire::hex(flags));
   }
 
-  [[nodiscard]] static descriptor decode(const std::uint8_t* from) {
-    return {wire::get64(from), wire::get32(from + 8), wire::get16(from + 12), wire::get16(from + 14)};
+  [[nodiscard]] descriptor decode(const std::uint8_t* from) const {
+    const auto number = [&](unsigned at, unsigned bytes) { return wire::get(from + at, bytes, features_.endian); };
+    return {number(0, 8), static_cast<std::uint32_t>(number(8, 4)), static_cast<std::uint16_t>(number(12, 2)),
+            static_cast<std::uint16_t>(number(14, 2))};
   }
 
   std::optional<chain> take(std::uint16_t index) {

@@ -15,6 +15,8 @@
 
 using namespace virtio;
 using namespace rig;
+using virtio::testing::barrier_hooks;
+using virtio::testing::hooked_barriers;
 
 namespace {
 
@@ -153,8 +155,7 @@ TEMPLATE_TEST_CASE("stores: a direct list is made available from the second desc
     r->device.stored(at, width);
     const usize offset = static_cast<usize>(static_cast<const volatile u8*>(at) - r->storage.data);
     if (offset % 16 != 12) return;
-    u32 word;
-    std::memcpy(&word, r->storage.data + offset, sizeof word);
+    const u32 word = virtio::testing::wire::get32(r->storage.data + offset);
     order += std::to_string(offset / 16) + ((word & 1u << 16) != 0 ? "n" : "") + ((word & 2u << 16) != 0 ? "w " : " ");
   };
   REQUIRE(r->submit(1, 2, 0));
@@ -180,7 +181,7 @@ std::string objection(void (*wrong)(pair<Ring>&)) {
 }
 template <class T, class Ring>
 void store_at(pair<Ring>& r, usize offset, T value) {
-  hooked_barriers::store_plain(reinterpret_cast<T*>(r.storage.data + offset), value);
+  hooked_barriers::store_plain(reinterpret_cast<T*>(r.storage.data + offset), detail::reorder<byte_order::little>(value));
 }
 
 TEST_CASE("stores: the device's side of a split ring objects to each breach", "[testing][split]") {

@@ -40,7 +40,7 @@ struct free_pages {
   static void fill(u8 with) { std::fill(std::begin(memory), std::end(memory), with); }
   static bool all_are(u32 from, u32 pages, u32 word) {
     for (usize at = 0; at < usize{pages} * balloon::page_bytes; at += 4)
-      if (virtio::testing::wire::get32(page(first + from) + at) != word) return false;
+      if (virtio::testing::wire::get(page(first + from) + at, 4, virtio::testing::wire::native) != word) return false;
     return true;
   }
 };

@@ -19,6 +19,8 @@
 #include <virtio/testing/hooked_barriers.hpp>
 #include <virtio/testing/strict_platform.hpp>
 
+#include "processor.hpp"
+
 namespace rig {
 
 using namespace virtio;
@@ -27,7 +29,12 @@ using virtio::testing::device_model;
 
 using host = virtio::testing::fake_host;
 using platform_type = virtio::testing::strict_platform<>;
-using any_pci = pci::transport<host>;
+template <class Host>
+auto usual_pci() {
+  if constexpr (one_transport_serves_all) return pci::transport<Host>{};
+  else return pci::modern<Host>{};
+}
+using any_pci = decltype(usual_pci<host>());  // pci::transport, where that serves legacy devices too
 using modern_pci = pci::modern<host>;
 using legacy_pci = pci::legacy<host>;
 
@@ -63,6 +70,7 @@ struct machine {
 
   [[nodiscard]] std::vector<std::string> objections() const;
 
+  /// Skips the test where the usual transport cannot serve such a device (processor.hpp).
   template <class Model, class... Arguments>
   Model& add(seat where, u8 slot, Arguments&&... arguments) {
     return static_cast<Model&>(take(where, slot, made(kind<Model>{}, memory.memory, std::forward<Arguments>(arguments)...)));
@@ -108,6 +116,9 @@ struct driver {
 
 /// What a legacy QEMU device needs: as many ring entries as the device says.
 using legacy_queue = split_queue<16, ring_options{.ring_entries = 256}>;
+/// A ring for a transport that serves legacy devices alone.
+template <u16 Size>
+using native_ring = split_queue<Size, ring_options{.order = native_order}>;
 
 }  // namespace rig
 

@@ -5,6 +5,7 @@
 
 #include <virtio/queue/either.hpp>
 
+#include "processor.hpp"
 #include "ring_rig.hpp"
 
 namespace rig {
@@ -14,14 +15,14 @@ using small = split_ring<8>;
 using indirect = split_ring<8, ring_options{.indirect = 8}>;
 using usual = split_ring<256>;
 using largest = split_ring<32768>;
-using hardware = split_ring<16, ring_options{}, dma_barriers>;
+using hardware = split_ring<16, ring_options{}, hardware_barriers>;
 using packed_tiny = packed_ring<1>;
 using packed_odd = packed_ring<5>;
 using packed_small = packed_ring<8>;
 using packed_indirect = packed_ring<8, packed_options{.indirect = 8}>;
 using packed_usual = packed_ring<256>;
 using packed_largest = packed_ring<32768>;
-using packed_hardware = packed_ring<16, packed_options{}, dma_barriers>;
+using packed_hardware = packed_ring<16, packed_options{}, hardware_barriers>;
 using in_order = split_ring<8, ring_options{.in_order = true}>;
 using packed_in_order = packed_ring<5, packed_options{.in_order = true}>;
 using split_one_in_order = split_ring<1, ring_options{.in_order = true}>;

@@ -21,6 +21,8 @@
 #include <virtio/platform/dma.hpp>
 #include <virtio/queue/suppression.hpp>
 
+#include "processor.hpp"
+
 using namespace virtio;
 
 TEST_CASE("result: zero is success, an error keeps its reason", "[base]") {
@@ -83,7 +85,7 @@ TEST_CASE("cells: little and big endian are bytes in memory, whatever the CPU", 
   from_device<u16, byte_order::big> in;
   std::memcpy(&in, expect_big, 2);
   CHECK(in.fetch<smp_barriers>().unchecked() == 0x1122);
-  CHECK(in.observe<dma_barriers>().unchecked() == 0x1122);
+  CHECK(in.observe<rig::hardware_barriers>().unchecked() == 0x1122);
 }
 
 TEST_CASE("features: 128 bits, set by name and by word", "[base]") {

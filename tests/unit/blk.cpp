@@ -476,7 +476,7 @@ TEST_CASE("blk: a device that shows and hides a completion does not keep a sleep
 }
 
 TEST_CASE("blk: hardware barriers give the same results", "[blk]") {
-  using hardware = virtio::testing::strict_platform<dma_barriers>;
+  using hardware = virtio::testing::strict_platform<rig::hardware_barriers>;
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   fill_pattern(model);

@@ -8,6 +8,7 @@
 
 #include "disk.hpp"
 #include "entropy.hpp"
+#include "legacy.hpp"
 
 using namespace virtio;
 using virtio::testing::recording;
@@ -90,28 +91,28 @@ TEST_CASE("config access: every policy reads and writes every width at every off
 TEST_CASE("pci legacy with by_dword: reads a 64-bit capacity from a dword-only host", "[config][legacy]") {
   // A legacy device whose config answers whole dwords only, and anything narrower with rubbish.
   rig::machine m;
-  auto& model = m.add<rig::blk_model>(rig::seat::legacy, 4, rig::blk_options{.sectors = 0x1122, .queue_size = 16});
+  auto& model = rig::add_legacy<rig::blk_model>(m, 4, rig::blk_options{.sectors = 0x1122, .queue_size = 16});
   model.exact_config_width = false;
   model.before_config_read = [&](u32, u32 width) { model.put_config(0, width == 4 ? 0x1122 : 0xbadc0de5badc0de5, 8); };
-  rig::disk<split_queue<16>, pci::legacy<rig::host, by_dword>> right;
+  rig::disk<rig::native_ring<16>, pci::legacy<rig::host, by_dword>> right;
   REQUIRE(right.start(m, m.where(4)));
   CHECK(right->capacity() == 0x1122);
   m.function(4).clear_log();
   (void)right.start(m, m.where(4));
   CHECK(m.function(4).log().find("r1@device") == std::string::npos);
 
-  rig::disk<split_queue<16>, pci::legacy<rig::host, by_byte>> wrong;
+  rig::disk<rig::native_ring<16>, pci::legacy<rig::host, by_byte>> wrong;
   REQUIRE(wrong.start(m, m.where(4)));
   CHECK(wrong->capacity() != 0x1122);  // what a byte loop makes of such a host
 }
 
 TEST_CASE("pci legacy: device config moves by four bytes while MSI-X is enabled [PCIL-07]", "[config][legacy]") {
   rig::machine m;
-  m.add<rig::blk_model>(rig::seat::legacy, 4, rig::blk_options{.sectors = 0x1122, .queue_size = 16});
+  rig::add_legacy<rig::blk_model>(m, 4, rig::blk_options{.sectors = 0x1122, .queue_size = 16});
   auto& f = m.function(4);
   const u8 msix = f.capability(0x11);
   REQUIRE(msix != 0);
-  rig::disk<split_queue<16>> d;
+  rig::disk<rig::native_ring<16>, rig::legacy_pci> d;
   for (const u32 enabled : {0u, 0x8000'0000u, 0u}) {
     m.bus.host().config_write32({0, 0, 4, 0}, msix, enabled);
     REQUIRE(d.start(m, m.where(4)));

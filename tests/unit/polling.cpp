@@ -5,6 +5,8 @@
 #include <virtio/platform/bounce.hpp>
 #include <virtio/platform/identity.hpp>
 
+#include "processor.hpp"
+
 using namespace virtio;
 
 namespace {
@@ -17,7 +19,7 @@ u64 turns(waiting why, u64 enough) {
 }
 
 struct host_of_nothing {};
-struct board : host_of_nothing, identity_mapped<dma_barriers>, polling<1000> {};
+struct board : host_of_nothing, identity_mapped<rig::hardware_barriers>, polling<1000> {};
 static_assert(platform<board> && __is_empty(board));
 static_assert(!platform<identity_mapped<>>, "a board says how long it waits, or inherits polling");
 static_assert(!platform<polling<>>);

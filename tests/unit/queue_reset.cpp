@@ -10,6 +10,7 @@
 #include <virtio/device/session.hpp>
 
 #include "machine.hpp"
+#include "usual_mmio.hpp"
 
 using namespace virtio;
 
@@ -260,7 +261,7 @@ TEST_CASE("queue reset: over MMIO, and where QueueReset is a register that does 
   auto& slot = row.add(model);
   model.offer({40});
   model.queue_reset_reads = 2;
-  using transport_type = mmio::transport<virtio::testing::fake_mmio::bus_type>;
+  using transport_type = decltype(rig::usual_mmio<virtio::testing::fake_mmio::bus_type>());
   session<rig::platform_type, transport_type> s{};
   REQUIRE(s.open(rig::platform_type{&memory}, mmio::at(row.bus(), 0), device_type::entropy));
   REQUIRE(s.negotiate(with_reset));

@@ -327,7 +327,7 @@ TEST_CASE("session: dma_barriers accept ORDER_PLATFORM, smp_barriers do not [FEA
   bare_session<> smp;
   REQUIRE(smp.up(m, 4, device_type::entropy));
   CHECK(!model.accepted(36));
-  bare_session<virtio::testing::strict_platform<dma_barriers>> dma;
+  bare_session<virtio::testing::strict_platform<rig::hardware_barriers>> dma;
   REQUIRE(dma.up(m, 4, device_type::entropy));
   CHECK(model.accepted(36));
 }

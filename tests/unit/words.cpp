@@ -9,6 +9,7 @@
 
 #include "disk.hpp"
 #include "entropy.hpp"
+#include "usual_mmio.hpp"
 #include "vsock.hpp"
 
 using namespace virtio;
@@ -22,7 +23,7 @@ bool has_no_numbers(const report& r) {
 }
 
 using slots = virtio::testing::fake_mmio;
-using slot_disk = rig::driver<blk::device<rig::platform_type, mmio::transport<slots::bus_type>, split_queue<16>>>;
+using slot_disk = rig::driver<blk::device<rig::platform_type, decltype(rig::usual_mmio<slots::bus_type>()), split_queue<16>>>;
 
 /// A machine with one disk in a slot.
 struct slot_machine {
@@ -32,7 +33,9 @@ struct slot_machine {
   virtio::testing::fake_mmio_slot& slot;
   slot_disk d;
 
-  explicit slot_machine(u32 version = 2, blk_options options = {}) : model{memory.memory, options}, slot{row.add(model, version)} {}
+  explicit slot_machine(u32 version = 2, blk_options options = {}) : model{memory.memory, options}, slot{row.add(model, version)} {
+    if (version == 1 && !rig::one_transport_serves_all) SKIP("a legacy device on a big-endian machine: guest_order.cpp has those");
+  }
   result<void> start() { return start(mmio::at(row.bus(), 0)); }
   result<void> start(const mmio::found<slots::bus_type>& where) { return d->start({&memory}, where, d.storage()); }
 };

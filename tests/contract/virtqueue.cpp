@@ -323,7 +323,7 @@ void doorbells(rig::subject& r) {
 }
 TEMPLATE_TEST_CASE("virtqueue: a kick is asked for exactly when the device wants one, past two index wraps "
                    "[SPLIT-21][SPLIT-22][SPLIT-24][SPLIT-25][SPLIT-20][SPLIT-23][NOTIFY-07]",
-                   "[queue][contract]", RINGS) {
+                   "[queue][contract][laps]", RINGS) {
   over<TestType>(doorbells);
 }
 

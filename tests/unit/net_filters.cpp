@@ -18,6 +18,14 @@ namespace {
 
 using frame_bytes = std::vector<u8>;
 
+// What no link of a type does is known of what comes before it, too.
+struct without_offloads : loopback_link {
+  static constexpr flags<net::offload> may_do{};
+};
+static_assert(net::may_do<loopback_link>.has(net::offload::checksum) && net::may_do<loopback_link>.has(net::offload::received_checksum));
+static_assert(net::may_do<net::filter<without_offloads>>.empty());
+static_assert(net::may_do<net::filter<loopback_link>> == net::may_do<loopback_link>);
+
 frame_bytes some_frame(usize size, u8 seed = 1) {
   frame_bytes all(size);
   for (usize i = 0; i < size; ++i) all[i] = static_cast<u8>(i * 7 + seed);

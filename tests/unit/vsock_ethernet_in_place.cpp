@@ -185,6 +185,9 @@ TEST_CASE("vsock: what has arrived can be looked at and skipped without a callba
   CHECK(e.d->peek_first(s).empty());
   CHECK(e.d->peek(vsock::socket{}).size() == 0);
   CHECK(e.d->peek_first(vsock::socket{}).empty());
+  const_bytes pieces[4];
+  CHECK(e.d->peek_pieces(s, pieces, 4) == 0);
+  CHECK(e.d->peek_pieces(vsock::socket{}, pieces, 4) == 0);
   CHECK(e.d->skip(vsock::socket{}, 0).error() == errc::stale_handle);
   CHECK(e.d->skip(s, 0));
   CHECK(e.d->skip(s, 1).error() == errc::invalid_argument);
@@ -198,6 +201,13 @@ TEST_CASE("vsock: what has arrived can be looked at and skipped without a callba
     CHECK(e.d->peek(s).size() == seen.size());
     CHECK(e.d->peek(s).copy_to(0, seen) == seen.size());
     CHECK(seen == std::vector<u8>{all.begin() + static_cast<std::ptrdiff_t>(from), all.end()});
+    // All pieces, or as many as are asked for.
+    const u32 count = e.d->peek_pieces(s, pieces, 4);
+    CHECK(scatter<const_bytes>{pieces, count}.size() == seen.size());
+    usize at = 0;
+    for (u32 i = 0; i < count; at += pieces[i++].size())
+      CHECK(std::equal(pieces[i].data(), pieces[i].data() + pieces[i].size(), seen.begin() + static_cast<std::ptrdiff_t>(at)));
+    CHECK(e.d->peek_pieces(s, pieces, 1) == (seen.empty() ? 0 : 1));
     const const_bytes first = e.d->peek_first(s);
     CHECK((!first.empty() && first.size() <= 4096));
     CHECK(std::equal(first.data(), first.data() + first.size(), seen.begin()));
@@ -235,6 +245,8 @@ TEST_CASE("vsock: messages are neither looked at nor skipped as a stream", "[vso
   CHECK(e.d->unread(*s).value_or(0) == 100);
   CHECK(e.d->skip(*s, 0).error() == errc::invalid_argument);
   CHECK(e.d->peek(*s).size() == 0);
+  const_bytes piece[1];
+  CHECK(e.d->peek_pieces(*s, piece, 1) == 0);
   CHECK(e.d->peek_first(*s).empty());
 }
 

@@ -18,10 +18,10 @@ using namespace virtio;
 
 // The board of this machine: memory that the device sees elsewhere, and a PCI bus made of models.
 using board = testing::strict_platform<>;
-using host = testing::fake_host;
+using fake_bus = testing::fake_host;
 
-using disk_t = blk::device<board, pci::transport<host>, queue<64>>;
-using rng_t = rng::device<board, pci::transport<host>, queue<8>>;
+using disk_t = blk::device<board, pci::transport<fake_bus>, queue<64>>;
+using rng_t = rng::device<board, pci::transport<fake_bus>, queue<8>>;
 
 // Where the devices may write, and what is ours alone: as in a guest, only on the heap.
 struct memory {
@@ -51,7 +51,7 @@ int main() {
   };
 
   std::puts("PCI functions:");
-  pci::for_each(bus.host(), [](const pci::found<host>& one) {
+  pci::for_each(bus.host(), [](const pci::found<fake_bus>& one) {
     std::printf("  %02x:%02x.%x %04x:%04x %s, %s through %s\n", one.id.bus, one.id.slot, one.id.function, one.who.vendor,
                 one.who.device, name(one.seen.type), describe(one.seen.why), name(one.seen.via));
   });

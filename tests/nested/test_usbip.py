@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: MIT
 """USB/IP against the real host's side: Linux with vhci_hcd, in an emulated machine (usbip.py).
 
-usage: test_usbip.py [--stock] [-s] 7.2|10
+usage: test_usbip.py [--stock] [-s] 7.2|10 [TREE]
   --stock  without our code: a disk of the kernel's own server, taken over TCP by the stock tools and over vsock by tools/usbip-vsock.
            What this shows is that the machine in which ours is tried is well
+  TREE     where the guests were built: without it, none is booted
   -s       shows the console as it comes
 What it takes is in the environment: QEMU_7 or QEMU_10, LINUX_HOST_FULL, as tools/setup --print gives them; usbip, socat, e2fsprogs.
 Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
@@ -14,6 +15,7 @@ import hashlib
 import os
 import pathlib
 import re
+import struct
 import subprocess
 import sys
 import tempfile
@@ -21,7 +23,9 @@ import unittest
 
 sys.dont_write_bytecode = True
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "qemu")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "qemu"), str(HERE.parent / "vsock")]
+import backend  # noqa: E402
+import inner  # noqa: E402
 import linux_host  # noqa: E402
 import matrix  # noqa: E402
 import usbip  # noqa: E402
@@ -108,6 +112,96 @@ def server(folder):
     return {**linux_host.program(str(folder / "serve")), "/serve": folder / "serve", "/pairs.py": HERE / "usbip_pairs.py"}
 
 
+# ---- a guest that is a stick and a serial port ----
+
+CID = 4
+NICE = "/usr/bin/nice"
+DISK = 16 << 20
+SECTOR = 512
+FIRST = 2048  # sector of the one partition
+# The guest's disk, on the kernel's vhost-vsock; its console's other end says again what it is told.
+EXTRA = ["-drive", "if=none,id=disk,format=raw,file=disk.img", "-device", "virtio-blk-pci,drive=disk",
+         "-device", "virtio-serial-pci", "-chardev", "socket,id=line,path=/tmp/line,server=on,wait=off", "-device", "virtconsole,chardev=line"]
+WRITE = """
+name=$(disk)
+until_true 'the partition' [ -b /dev/${name}1 ]
+echo "partition of $(cat /sys/block/$name/${name}1/size) sectors"
+quiet mke2fs -q -t ext4 -F /dev/${name}1
+mkdir -p /mnt
+mount -t ext4 /dev/${name}1 /mnt || exit 1
+cp /bytes /mnt/bytes
+mkdir /mnt/folder
+seq 1 5000 >/mnt/folder/numbers
+umount /mnt || exit 1
+quiet e2fsck -f -n /dev/${name}1
+echo "written and checked"
+"""
+COMPARE = """
+name=$(disk)
+until_true 'the partition' [ -b /dev/${name}1 ]
+mount -t ext4 -o ro /dev/${name}1 /mnt || exit 1
+cmp /bytes /mnt/bytes && seq 1 5000 | cmp - /mnt/folder/numbers && echo "read back"
+umount /mnt
+echo 3 >/proc/sys/vm/drop_caches
+cmp /dev/$name disk.img && echo "the image is what the stick says"
+"""
+# By the stock tools through TCP, then by tools/usbip-vsock with the guest's own socket.
+STEPS = [
+    "socat TCP-LISTEN:3240,bind=127.0.0.1,fork,reuseaddr VSOCK-CONNECT:4:3240 3<&- 2>/dev/null &",
+    "until_true 'socat' listening 3240",
+    "usbip list -r 127.0.0.1 2>&1 | grep -o '1-[12]: .*'",
+    "quiet usbip attach -r 127.0.0.1 -b 1-1; port=$(taken); attached $port 006; echo \"attached over TCP to port $port\"",
+    WRITE,
+    "quiet usbip detach -p $port; attached $port 004; no_disk; echo detached",
+    "usbip-vsock attach 4 1-1 >attached || exit 1; port=$(sed 's/port //' attached); attached $port 006; echo \"attached over vsock to port $port\"",
+    COMPARE,
+    # The host goes in the middle of what it reads.
+    "dd if=/dev/$name of=/dev/null bs=64k 2>/dev/null & reader=$!; sleep 0.3; usbip-vsock detach $port; wait $reader; attached $port 004; no_disk",
+    "again() { usbip-vsock attach 4 1-1 >attached 2>&1; }; until_true 'the stick once more' again; attached $port 006; disk >/dev/null",
+    "echo 'attached once more'",
+    # The serial port.
+    "socat UNIX-CONNECT:/tmp/line EXEC:cat 3<&- &",
+    "usbip-vsock attach 4 1-2 >attached2 || exit 1; serial=$(sed 's/port //' attached2); attached $serial 006",
+    "until_true 'the serial port' [ -c /dev/ttyACM0 ]; stty -F /dev/ttyACM0 raw -echo 115200; exec 5<>/dev/ttyACM0",
+    "for n in $(seq 1 50); do echo \"line $n of what the serial port is to say again\"; done >&5; head -n 50 <&5 | tail -n 1; exec 5<&-",
+    "usbip-vsock port",
+    "usbip-vsock detach $serial; attached $serial 004",
+    "usbip-vsock detach $port; attached $port 004; no_disk",
+    "socat -u VSOCK-CONNECT:4:3241 -",
+]
+# Another guest is killed in the middle of what the kernel reads.
+KILLED = [
+    "usbip-vsock attach 4 1-1 >attached || exit 1; port=$(sed 's/port //' attached); attached $port 006; name=$(disk)",
+    "dmesg -c >/dev/null; dd if=/dev/$name of=/dev/null bs=64k >/dev/null 2>&1 & reader=$!; sleep 0.3; kill -9 $guest",
+    "attached $port 004; no_disk; wait $reader; echo \"the reader ends with $?\"",
+    "dmesg | grep -o 'USB disconnect'",
+]
+FAILED = "trap '[ $? = 0 ] || tail -n 40 said complaints console' EXIT"
+AFTER = f"""
+dd if=disk.img of=partition bs={SECTOR} skip={FIRST} 2>/dev/null
+quiet e2fsck -f -n partition
+debugfs -R 'cat /bytes' partition 2>/dev/null | cmp - /bytes && echo 'the file is in the image'
+"""
+
+
+def partitioned(size):
+    """A disk of random bytes with a table of one partition."""
+    disk = bytearray(os.urandom(size))
+    disk[446:510] = struct.pack("<B3sB3sII", 0, b"\xfe\xff\xff", 0x83, b"\xfe\xff\xff", FIRST, size // SECTOR - FIRST).ljust(64, b"\0")
+    disk[510:512] = b"\x55\xaa"
+    return bytes(disk)
+
+
+def guests(tree):
+    """The script for both guests, with the files that it takes."""
+    image = tree / "examples/09_usbip"
+    command = inner.command("/guest", image, os.environ[matrix.VARIABLES[OPTIONS.qemu]], "pc", 128, "host=stays",
+                            [*backend.kernel_arguments(CID), *EXTRA])
+    command = [NICE, "-n", "19", *command]  # it asks its devices all the time, and shares one processor with who they wait for
+    script = "\n".join([FAILED, inner.guest(1, command, "/disk", [("^serving", *STEPS)]), AFTER, inner.guest(2, command, "/disk", [("^serving", *KILLED)])])
+    return script, {"/guest": image, "/disk": partitioned(DISK), "/bytes": os.urandom(1_000_003), **linux_host.qemu(QEMU), **linux_host.program(NICE)}
+
+
 class Ours(unittest.TestCase):
     """One boot for all of it."""
     said = ""
@@ -116,7 +210,38 @@ class Ours(unittest.TestCase):
     def setUpClass(cls):
         with tempfile.TemporaryDirectory(prefix="virtio-usbip-") as name:
             folder = pathlib.Path(name)
-            cls.status, cls.said = usbip.boot(folder, QEMU, PAIRS, more=server(folder), stream=STREAM)
+            script, files = ("", {})
+            if OPTIONS.tree:
+                script, files = guests(OPTIONS.tree)
+            cls.status, cls.said = usbip.boot(folder, QEMU, inner.SCRIPT + script + PAIRS, (*inner.MODULES, "vhost_vsock"),
+                                              server(folder) | files, inner.PROCESSOR, stream=STREAM)
+        cls.told = inner.told(cls.said) if cls.status == 0 else {}
+
+    def guest(self, number):
+        if not OPTIONS.tree:
+            self.skipTest("no guest was asked for")
+        self.assertEqual(self.status, 0, self.said)
+        return self.told[number]
+
+    def test_stick(self):
+        one = self.guest(1)
+        self.assertEqual((inner.complaints(one), inner.status(one)), ([], 0), one["said"] + one["console"])
+        for line in ("attached over TCP to port 15", f"partition of {DISK // SECTOR - FIRST} sectors", "written and checked", "detached",
+                     "attached over vsock to port 15", "read back", "the image is what the stick says", "attached once more"):
+            self.assertIn(f"{line}\n", one["said"])
+        self.assertIn("the file is in the image\n", self.said)
+        reads, writes, flushes = map(int, re.search(r"the disk: (\d+) reads, (\d+) writes, (\d+) flushes", one["console"]).groups())
+        self.assertGreater(reads, DISK >> 20)
+        self.assertGreater(writes, 3)
+        self.assertGreater(flushes, 0)
+
+    def test_serial_port(self):
+        self.assertIn("line 50 of what the serial port is to say again\n", self.guest(1)["said"])
+        self.assertRegex(self.guest(1)["said"], r"port 0: in use, high speed, \S+ 1209:0002 Console of a guest, from vsock:4 3240 1-2\n")
+
+    def test_guest_killed(self):
+        said = self.guest(2)["said"]
+        self.assertRegex(said, r"the reader ends with 1\nUSB disconnect\n", self.said[-2000:])
 
     def test_host_ends_well(self):
         self.assertEqual(self.status, 0, self.said)
@@ -135,6 +260,7 @@ if __name__ == "__main__":
     PARSER.add_argument("--stock", action="store_true")
     PARSER.add_argument("-s", dest="show", action="store_true")
     PARSER.add_argument("qemu", choices=matrix.VARIABLES)
+    PARSER.add_argument("tree", nargs="?", type=pathlib.Path)
     OPTIONS = PARSER.parse_args()
     QEMU = os.environ.get(matrix.VARIABLES[OPTIONS.qemu])
     STREAM = sys.stdout if OPTIONS.show else None

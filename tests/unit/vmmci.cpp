@@ -160,7 +160,7 @@ TEST_CASE("vmmci: shutdown and reboot are seen by polling and acknowledged in ti
     CHECK(*asked == request);
     CHECK(m.model.take_log() == "r4@0x14 w4@0x14=" + testing::wire::hex(command));
     CHECK(m.model.state() == machine::ends);
-    // The command stays where it is. To answer it again would be a wish of the guest's.
+    // The command stays where it is, and is answered once.
     CHECK(m.control.next_request().error() == errc::not_ready);
     CHECK(m.model.take_log() == "r4@0x14");
     m.model.pass(119 * second);  // it takes its time to end
@@ -224,6 +224,19 @@ TEST_CASE("vmmci: the guest's wish to be switched off is heard", "[vmmci]") {
   CHECK(m.control.power_off());
   CHECK(m.model.take_log() == "w4@0x14=0x1");
   CHECK(m.model.state() == machine::off);
+}
+
+TEST_CASE("vmmci: once the host has asked for the end of a machine, a wish to be switched off is none", "[vmmci]") {
+  for (const u32 command : {vmmci_model::shutdown, vmmci_model::reboot}) {
+    control_machine<> m;
+    m.start();
+    REQUIRE(m.model.ask(command));
+    REQUIRE(m.control.next_request());
+    CHECK(m.control.power_off());
+    CHECK(m.model.state() == machine::ends);
+    CHECK(m.model.pending() == command);
+    CHECK(m.control.next_request().error() == errc::not_ready);
+  }
 }
 
 TEST_CASE("vmmci: nothing is asked of a device that is not up, and nothing of one that offers nothing", "[vmmci]") {

@@ -32,11 +32,13 @@ struct id_table {
   }
 };
 
-/// What a host does in a way of its own that a driver has to know. All-zero: nothing. A bus that has `habits()` passes them on with each
-/// location that it gives, and drivers ask at their start.
+/// What a host does in a way of its own that a driver has to know. All-zero: nothing. A bus that has `habits()` passes them
+/// on with each location that it gives, and drivers ask at their start.
 struct host_habits {
-  u64 storage_end = 0;          // a driver's storage must end at or below this address of the device's; 0: anywhere will do
-  u16 entropy_descriptors = 0;  // the most descriptors that its entropy device may have at a time; 0: as many as the ring has
+  /// A driver's storage must end at or below this address, as the device sees it. 0: anywhere will do.
+  u64 storage_end = 0;
+  /// The most descriptors that the entropy device may have at a time. 0: as many as the ring has.
+  u16 entropy_descriptors = 0;
 };
 
 namespace host {
@@ -52,7 +54,8 @@ struct profile {
 
 inline constexpr id_row openbsd_vmd_ids[] = {{0x0b5d, 0x0777, device_type::vmmci}};
 
-/// OpenBSD's vmd, from 2018 to 2026, with its devices of before 1.0 and of 1.x. Where its model and its sources were looked at: docs/hosts.md.
+/// OpenBSD's vmd, from 2018 to 2026, with its devices of before 1.0 and of 1.x. It was modelled after its sources, which
+/// docs/hosts.md names, and not run.
 inline constexpr profile openbsd_vmd{
     .name = "OpenBSD's vmd",
     .bridge_vendor = 0x0b5d,

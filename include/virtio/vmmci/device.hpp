@@ -52,7 +52,7 @@ class device {
   [[nodiscard]] result<request> next_request() {
     VIRTIO_TRY(life_.ready());
     const u32 asked = read(config::command);
-    // A command stays there when it was acknowledged, but for resync. A second acknowledgement would be a wish of ours.
+    // A command stays there when it was acknowledged, but for resync. Each acknowledgement has the host wait anew.
     if (asked == answered_) return errc::not_ready;
     answered_ = 0;
     if (asked == 0) return errc::not_ready;
@@ -64,7 +64,9 @@ class device {
     return which;
   }
 
-  /// Asks the host to switch the machine off, which it does within 3 seconds. Errors: `not_started`. Cost: a register write.
+  /// Asks the host to switch the machine off, which it does within 3 seconds. Where the host has asked for a shutdown or a
+  /// reboot before, it does not: it takes this for an acknowledgement or ignores it, and waits until the guest has left the
+  /// machine. Errors: `not_started`. Cost: a register write.
   [[nodiscard]] result<void> power_off() {
     VIRTIO_TRY(life_.ready());
     write(static_cast<u32>(request::shutdown));

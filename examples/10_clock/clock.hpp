@@ -6,7 +6,8 @@
 
 #include "board.hpp"
 
-/// Microseconds since 1970, UTC, from a counter whose frequency is found out: what the other clock has gone on by between two looks.
+/// Microseconds since 1970, UTC, from a counter whose frequency is found out: what the other clock has gone on by
+/// between two looks.
 class kept_clock {
  public:
   static constexpr virtio::s64 largest_slew = 500'000;  // what is more is stepped over
@@ -15,15 +16,16 @@ class kept_clock {
   /// What it shows when the counter stands at `ticks`. It never runs back but by `set`.
   [[nodiscard]] virtio::u64 at(virtio::u64 ticks) const { return shown_ + ((ticks - since_) * rate_ >> 32); }
 
-  /// Puts it to a moment, whatever it has shown, and whatever the other clock has done meanwhile. Before its first `measure` it stands still.
+  /// Puts it to a moment, whatever it has shown, and whatever the other clock has done meanwhile. Before its first
+  /// `measure` it stands still.
   void set(virtio::u64 moment, virtio::u64 ticks) {
     shown_ = looked_ = moment;
     since_ = ticks;
     rate_ = measured_;
   }
 
-  /// Finds out how fast the counter is, from the last `set` to this moment, to which it is put. False: the other clock was set meanwhile,
-  /// or the counter stands.
+  /// Finds out how fast the counter is, from the last `set` to this moment, to which it is put. False: the other clock
+  /// was set meanwhile, or the counter stands.
   [[nodiscard]] bool measure(virtio::u64 moment, virtio::u64 ticks) {
     const virtio::u64 went = moment - looked_;  // huge for a clock that went back
     if (went < shortest_look || went > longest_look || ticks == since_) return false;
@@ -32,8 +34,8 @@ class kept_clock {
     return true;
   }
 
-  /// Runs faster or slower from here on, so that after as long a time as since the last look it is where the other clock will be. Returns
-  /// how far it was ahead.
+  /// Runs faster or slower from here on, so that after as long a time as since the last look it is where the other
+  /// clock will be. Returns how far it was ahead.
   virtio::s64 keep(virtio::u64 moment, virtio::u64 ticks) {
     const virtio::u64 shown = at(ticks), between = ticks - since_;
     const auto ahead = static_cast<virtio::s64>(shown - moment);

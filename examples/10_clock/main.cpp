@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// A guest of OpenBSD's vmd that has the right time and obeys: it sets its clock from the host's, keeps it in step, sets it anew when the
-// host says so, and leaves the machine when the host asks for a shutdown or a reboot. `seconds=60` on the command line: it asks
-// the host to switch it off after as many. On another host it says that there is no such device.
+// A guest of OpenBSD's vmd that has the right time and obeys: it sets its clock from the host's, keeps it in step, sets
+// it anew when the host says so, and leaves the machine when the host asks for a shutdown or a reboot. `seconds=60` on
+// the command line: it asks the host to switch it off after as many. On another host it says that there is no such
+// device.
 #include <virtio/vmmci.hpp>
 
 #include "board.hpp"
@@ -17,7 +18,8 @@ constexpr virtio::u64 between_syncs = 15 * second;
 constinit virtio::vmmci::device<board, bus::transport<machine>> control;
 constinit kept_clock ours;
 
-/// Lets time pass by the board's rough clock: the host is asked often, since it waits no longer than 3 seconds for an answer.
+/// Lets time pass by the board's rough clock: the host is asked often, since it waits no longer than 3 seconds for an
+/// answer.
 void wait(virtio::u64 milliseconds) {
   for (const auto began = boot::timestamp(); boot::milliseconds_since(began) < milliseconds;) boot::pause();
 }
@@ -51,7 +53,8 @@ virtio::result<void> keep() {
   const auto ahead = ours.keep(moment, boot::timestamp());
   print_moment(moment);
   boot::print(": ours was ", ahead < 0 ? -ahead : ahead, " us ", ahead < 0 ? "behind" : "ahead", "\n");
-  // So far off it is when the host's clock was set, or when the frequency is wrong: the machine may have been elsewhere meanwhile.
+  // So far off it is when the host's clock was set, or when the frequency is wrong: the machine may have been elsewhere
+  // meanwhile.
   if (ahead > kept_clock::largest_slew || ahead < -kept_clock::largest_slew) return find_frequency();
   return {};
 }

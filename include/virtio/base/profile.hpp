@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Hosts with habits of their own, each as a description in data: the ids behind which it hides devices, and what drivers have to
-// know of it. What the library does the same way on every host is not in here. A program that names no profile has no code for
-// any: a bus takes one on by `pci::profiled` or `mmio::profiled`. Layer: base.
+// Hosts with habits of their own, each as a description in data: the ids behind which it hides devices, and what
+// drivers have to know of it. What the library does the same way on every host is not in here. A program that names no
+// profile has no code for any: a bus takes one on by `pci::profiled` or `mmio::profiled`. Layer: base.
 #pragma once
 
 #include <virtio/base/types.hpp>
@@ -32,8 +32,8 @@ struct id_table {
   }
 };
 
-/// What a host does in a way of its own that a driver has to know. All-zero: nothing. A bus that has `habits()` passes them
-/// on with each location that it gives, and drivers ask at their start.
+/// What a host does in a way of its own that a driver has to know. All-zero: nothing. A bus that has `habits()` passes
+/// them on with each location that it gives, and drivers ask at their start.
 struct host_habits {
   /// A driver's storage must end at or below this address, as the device sees it. 0: anywhere will do.
   u64 storage_end = 0;
@@ -54,17 +54,17 @@ struct profile {
 
 inline constexpr id_row openbsd_vmd_ids[] = {{0x0b5d, 0x0777, device_type::vmmci}};
 
-/// OpenBSD's vmd, from 2018 to 2026, with its devices of before 1.0 and of 1.x. It was modelled after its sources, which
-/// docs/hosts.md names, and not run.
+/// OpenBSD's vmd, from 2018 to 2026, with its devices of before 1.0 and of 1.x. It was modelled after its sources,
+/// which docs/hosts.md names, and not run.
 inline constexpr profile openbsd_vmd{
     .name = "OpenBSD's vmd",
     .bridge_vendor = 0x0b5d,
     .bridge_device = 0x0666,
     .ids = openbsd_vmd_ids,
-    // storage_end: the vmd of 2025 takes each half of an address that is written for a ring's place, and ends the machine when that is
-    // not memory. Below the end of the memory under 4 GiB one half is the whole address.
-    // entropy_descriptors: it looks for a buffer in the entry behind the newest one. With one descriptor at a time each entry names
-    // descriptor 0, those that were never written, too.
+    // storage_end: the vmd of 2025 takes each half of an address that is written for a ring's place, and ends the
+    // machine when that is not memory. Below the end of the memory under 4 GiB one half is the whole address.
+    // entropy_descriptors: it looks for a buffer in the entry behind the newest one. With one descriptor at a time each
+    // entry names descriptor 0, those that were never written, too.
     .habits = {.storage_end = 0xf000'0000, .entropy_descriptors = 1},
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What OpenBSD's vmd and a guest say to each other through the control device (vmmci): feature bits, configuration fields, commands. No
-// device of the specification: ids 0b5d:0777, no queue, the registers of a legacy device in every vmd so far.
+// What OpenBSD's vmd and a guest say to each other through the control device (vmmci): feature bits, configuration
+// fields, commands. No device of the specification: ids 0b5d:0777, no queue, the registers of a legacy device in every
+// vmd so far.
 // Layer: vmmci.
 #pragma once
 
@@ -26,8 +27,8 @@ constexpr void feature_bits_of(feature) {}
   return nullptr;
 }
 
-/// Fields of the configuration, each of which answers one 32-bit read. Behind both fields of the time there is an upper half, which reads
-/// 0 in every vmd.
+/// Fields of the configuration, each of which answers one 32-bit read. Behind both fields of the time there is an upper
+/// half, which reads 0 in every vmd.
 namespace config {
 inline constexpr config_field<u32> command{0};        // what the host asks for; what the guest answers or asks for
 inline constexpr config_field<u32> seconds{4};        // since 1970, UTC; reading them latches the time

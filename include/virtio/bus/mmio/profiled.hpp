@@ -7,8 +7,8 @@
 
 namespace virtio::mmio {
 
-/// The bus `B` with a profile, as `pci::profiled` has it: every location carries its habits. Slots have no ids, so that no profile's ids
-/// count here.
+/// The bus `B` with a profile, as `pci::profiled` has it: every location carries its habits. Slots have no ids, so that
+/// no profile's ids count here.
 template <bus B>
 struct profiled : B {
   const host::profile* profile = nullptr;

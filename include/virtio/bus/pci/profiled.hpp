@@ -6,9 +6,10 @@
 
 namespace virtio::pci {
 
-/// The host `H` with a profile, which may be another one at each start of the program: `profiled<board>{board{}, &host::openbsd_vmd}`.
-/// Null: the host does all as the specification has it. Discovery knows the profile's ids, behind those that the program gives, and
-/// every location carries its habits. Cost: a pointer in each location, and in a driver the code that asks; nothing on the data path.
+/// The host `H` with a profile, which may be another one at each start of the program:
+/// `profiled<board>{board{}, &host::openbsd_vmd}`. Null: the host does all as the specification has it. Discovery knows
+/// the profile's ids, behind those that the program gives, and every location carries its habits. Cost: a pointer in
+/// each location, and in a driver the code that asks; nothing on the data path.
 template <host H>
 struct profiled : H {
   const virtio::host::profile* profile = nullptr;
@@ -17,8 +18,8 @@ struct profiled : H {
   [[nodiscard]] constexpr host_habits habits() const { return profile != nullptr ? profile->habits : host_habits{}; }
 };
 
-/// The profile that belongs to a host: by the ids of the first function that it has, which is its bridge. Null for one that is not known.
-/// Changes nothing. Cost: the walk to that function, and one access to its configuration space.
+/// The profile that belongs to a host: by the ids of the first function that it has, which is its bridge. Null for one
+/// that is not known. Changes nothing. Cost: the walk to that function, and one access to its configuration space.
 template <host H>
 [[nodiscard]] const virtio::host::profile* detect(const H& h) {
   const virtio::host::profile* found = nullptr;

@@ -11,9 +11,9 @@ using virtio::testing::fake_host16;
 
 namespace {
 
-using host = fake_host16;
+using host16 = fake_host16;
 
-host of(rig::machine& m) { return host{m.bus.host()}; }
+host16 of(rig::machine& m) { return host16{m.bus.host()}; }
 
 }  // namespace
 
@@ -24,7 +24,7 @@ TEST_CASE("half words: a host that has 16-bit writes drives a device whose comma
   rig::fill_pattern(model);
   m.function(4).half_words = true;
   m.function(4).poke(4, 0, 2);
-  rig::disk<rig::legacy_queue, pci::transport<host>> disk;
+  rig::disk<rig::legacy_queue, pci::transport<host16>> disk;
   REQUIRE(disk.start(m, pci::look(of(m), pci::address{0, 0, 4, 0})));
   std::vector<u8> data(512);
   REQUIRE(disk->read(3, data));
@@ -43,7 +43,7 @@ TEST_CASE("half words: MSI-X is switched by a 16-bit write where the host has it
   f.poke(4, 7, 2);
   const u8 at = f.capability(0x11);
   const u16 head = static_cast<u16>(f.peek(at, 2));
-  pci::msix<host> table;
+  pci::msix<host16> table;
   REQUIRE(table.open(of(m), {0, 0, 4, 0}));
   table.enable();
   CHECK((f.peek(at + 2u, 2) & 0xc000) == 0x8000);

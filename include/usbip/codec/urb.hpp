@@ -132,7 +132,7 @@ constexpr void put(u8 (&to)[urb_header_bytes], const urb_request& request) {
   copy(to + 0x28, request.setup, 8);
 }
 
-/// Parses an answer's header. `asked` is the length of the transfer that it answers; a longer one is an error.
+/// Parses an answer's header. More data than `limits.longest`, such as the length that was asked for, is an error.
 [[nodiscard]] constexpr parsed<urb_answer> parse_urb_answer(const_bytes have, const urb_limits& limits = {}) {
   using outcome = parsed<urb_answer>;
   if (have.size >= 4) {

@@ -574,6 +574,26 @@ TEST_CASE("vmd: a receive buffer whose first descriptor does not hold a header s
   }
 }
 
+TEST_CASE("vmd: with a locked address frames from another one are taken and not sent", "[hosts][vmd][kit]") {
+  for (const vmd_era era : eras) {
+    hand h{era, device_type::network};
+    auto& net = static_cast<net_model&>(h.model);
+    net.locks_address = true;
+    h.start(1 << 5, {0, 1});
+    const u32 bytes = is_legacy(era) ? 10 : 12;
+    for (const bool own : {false, true}) {
+      u8* const frame = h.memory + buffers + 0x100;
+      std::fill_n(frame, 60, u8{0x77});
+      if (own) std::copy_n(net.config().begin(), 6, frame + 6);
+      h.offer(1, {{buffers, bytes, false}, {buffers + 0x100, 60, false}});
+      h.notify(1);
+      CHECK(h.used(1) == (own ? 2 : 1));
+      CHECK(net.sent.size() == (own ? 1 : 0));
+    }
+    CHECK(h.machine.objections().empty());
+  }
+}
+
 TEST_CASE("vmd: SCSI has one unit at 0:0, and a command that it does not know ends without a response", "[hosts][vmd][kit]") {
   for (const vmd_era era : eras) {
     hand h{era, device_type::scsi};

@@ -16,7 +16,8 @@ set(big_endian_unit
   blk blk_facts blk_legacy
   rng
   balloon balloon_hints balloon_legacy balloon_poison
-  console_legacy net_legacy scsi_legacy)
+  console_legacy net_legacy scsi_legacy
+  vsock vsock_messages vsock_model)
 set(big_endian_contract doorbells full in_order sleep stores tables traffic virtqueue)
 set(big_endian_hostile balloon virtqueue)
 

@@ -32,7 +32,7 @@ inline void show_feature(writer& out, const char* key, u8 bit, virtio::device_ty
 /// Calls `visit` with each function of a host, OpenBSD's VM control device among the virtio devices.
 template <class Host, class Visit>
 void each_function(const Host& host, Visit&& visit) {
-  virtio::pci::for_each(host, visit, virtio::host::openbsd_vmd.ids);
+  virtio::pci::for_each(host, visit, virtio::hosts::openbsd_vmd.ids);
 }
 
 /// A verdict in words, the numbers that belong to it, and what to do.

@@ -58,7 +58,7 @@ bool holds_pattern(const std::vector<u8>& data) {
 
 TEST_CASE("host profiles: OpenBSD's vmd is detected by its bridge, and other machines have none", "[hosts][pci][host-bridge]") {
   vmd_machine m;
-  CHECK(pci::detect(m.bus.host()) == &host::openbsd_vmd);
+  CHECK(pci::detect(m.bus.host()) == &hosts::openbsd_vmd);
   CHECK(std::string{m.detected().profile->name} == "OpenBSD's vmd");
   m.bus.function(bridge).poke(0, 0x0666'8086, 4);
   CHECK(pci::detect(m.bus.host()) == nullptr);
@@ -95,7 +95,7 @@ TEST_CASE("host profiles: the program's ids come first, then the profile's, then
   m.bus.raw({0, 0, 1, 0}, "5d 0b 77 07");
   m.bus.raw({0, 0, 2, 0}, "f4 1a 42 10");
   m.bus.raw({0, 0, 3, 0}, "f4 1a 44 10");
-  static constexpr host::profile next{.name = "another", .ids = host::openbsd_vmd_ids};
+  static constexpr hosts::profile next{.name = "another", .ids = hosts::openbsd_vmd_ids};
   static constexpr id_row mine[] = {{0x0b5d, 0x0777, device_type::gpu}, {0x1af4, 0x1042, device_type::console}};
   const profiled_bus named{m.bus.host(), &next};
   const auto type_of = [](const auto& bus, u8 slot, id_table extra) { return pci::at(bus, pci::address{0, 0, slot, 0}, extra).seen.type; };
@@ -121,8 +121,8 @@ TEST_CASE("host profiles: a bus of slots takes one on by name", "[hosts][mmio]")
   rng_model model{memory.memory, 8};
   devices.place(model, testing::host_manners::libkrun());
   memory.on_wait = [&](waiting, u64) { (void)model.step(); };
-  static constexpr host::profile cautious{.name = "one at a time", .habits = {.entropy_descriptors = 1}};
-  for (const host::profile* const as : {&cautious, static_cast<const host::profile*>(nullptr)}) {
+  static constexpr hosts::profile cautious{.name = "one at a time", .habits = {.entropy_descriptors = 1}};
+  for (const hosts::profile* const as : {&cautious, static_cast<const hosts::profile*>(nullptr)}) {
     slots bus = mmio::detected(devices.bus());
     CHECK(bus.profile == nullptr);
     bus.profile = as;
@@ -265,7 +265,7 @@ void on_each_vmd(Body&& body) {
 TEST_CASE("host profiles: every vmd there was is detected, and gives entropy to a program that submits as it likes", "[hosts][rng][vmd]") {
   on_each_vmd([](auto& m) {
     const vmd_bus here = pci::detected(m.board.bus());
-    REQUIRE(here.profile == &host::openbsd_vmd);
+    REQUIRE(here.profile == &hosts::openbsd_vmd);
     const auto where = pci::find(here, device_type::entropy);
     REQUIRE(where);
     entropy_on_vmd<> e;

@@ -691,7 +691,7 @@ TEST_CASE("hosts: every vmd has its profile by its bridge, and its control devic
     CAPTURE(one.name());
     host_machine<pci_board> m{one};
     const auto bus = pci::detected(m.board.bus());
-    CHECK(bus.profile == (one.is_vmd() ? &host::openbsd_vmd : nullptr));
+    CHECK(bus.profile == (one.is_vmd() ? &hosts::openbsd_vmd : nullptr));
     const auto control = pci::find(bus, device_type::vmmci);
     CHECK(bool{control} == one.is_vmd());
     if (control) CHECK(control->who.device == 0x0777);

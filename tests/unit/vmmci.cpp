@@ -82,7 +82,7 @@ TEST_CASE("vmmci: without the host's profile its ids are those of no virtio devi
   CHECK(pci::find(vmmci_host{&m.model}, device_type::vmmci).error() == errc::not_found);
   m.model.bridge_vendor = 0x8086;  // another machine, which has such a device all the same
   CHECK(pci::find(m.bus(), device_type::vmmci).error() == errc::not_found);
-  const auto by_name = pci::find(bus_type{{&m.model}, &host::openbsd_vmd}, device_type::vmmci);
+  const auto by_name = pci::find(bus_type{{&m.model}, &hosts::openbsd_vmd}, device_type::vmmci);
   REQUIRE(by_name);
   CHECK(m.control.start(platform_type{&m.memory}, *by_name));
 }

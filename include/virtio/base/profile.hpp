@@ -41,7 +41,7 @@ struct host_habits {
   u16 entropy_descriptors = 0;
 };
 
-namespace host {
+namespace hosts {
 
 /// A host by name. `bridge_*` are the ids of the first function on its PCI bus, by which it is detected; 0: it is not.
 struct profile {
@@ -78,5 +78,5 @@ inline constexpr const profile* known[] = {&openbsd_vmd};
   return nullptr;
 }
 
-}  // namespace host
+}  // namespace hosts
 }  // namespace virtio

@@ -11,7 +11,7 @@ namespace virtio::mmio {
 /// no profile's ids count here.
 template <bus B>
 struct profiled : B {
-  const host::profile* profile = nullptr;
+  const hosts::profile* profile = nullptr;
 
   [[nodiscard]] constexpr host_habits habits() const { return profile != nullptr ? profile->habits : host_habits{}; }
 };

@@ -16,6 +16,7 @@
 #if defined(__x86_64__)
 #include "pc_config.hpp"
 #endif
+#include "pci.hpp"
 
 namespace lsvirtio {
 
@@ -58,6 +59,7 @@ inline void show_machine(writer& out) {
   show_processor(out);
   show_entry(out);
   show_configuration_space<pci_board>(out);
+  show_host(out, pci_board{});
   out.list("memory");
   each_memory([&](u64 from, u64 bytes, const char* kind) {
     out.item();

@@ -38,12 +38,15 @@ void show_rejected() {
   });
 }
 
+// With the profile of the host that it is on, by which the drivers go.
+using pci_bus = virtio::pci::profiled<pci_board>;
+
 void show_functions() {
-  each_function(pci_board{}, [](const virtio::pci::found<pci_board>& one) {
+  each_function(virtio::pci::detected(pci_board{}), [](const virtio::pci::found<pci_bus>& one) {
     ++counted.functions;
     if (boot::is_virtio(one.seen.why)) ++counted.devices;
     begin_function(out, one);
-    if (one.seen.why == virtio::verdict::usable) show_usable<pci_board, virtio::pci::transport<pci_board>>(one);
+    if (one.seen.why == virtio::verdict::usable) show_usable<pci_board, virtio::pci::transport<pci_bus>>(one);
     out.close();
   });
 }

@@ -29,6 +29,12 @@ inline void show_feature(writer& out, const char* key, u8 bit, virtio::device_ty
   else out.text(key, "bit ", bit);
 }
 
+/// Names the host that a bus belongs to, where that has a profile.
+template <class Host>
+void show_host(writer& out, const Host& host) {
+  if (const auto* const known = virtio::pci::detect(host); known != nullptr) out.text("host", known->name);
+}
+
 /// Calls `visit` with each function of a host, OpenBSD's VM control device among the virtio devices.
 template <class Host, class Visit>
 void each_function(const Host& host, Visit&& visit) {

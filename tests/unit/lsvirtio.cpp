@@ -215,6 +215,22 @@ TEST_CASE("lsvirtio: OpenBSD's VM control device is reported as one, its registe
   CHECK(contains(json, "\"value\":\"48 us\""));
 }
 
+TEST_CASE("lsvirtio: OpenBSD's vmd is named by its bridge, and no other host is", "[examples][lsvirtio][hosts]") {
+  const auto shown = [](const char* bridge) {
+    rig::machine m;
+    m.bus.raw({0, 0, 0, 0}, bridge);
+    boot::console.clear();
+    lsvirtio::writer out;
+    out.as = form::json;
+    out.begin("machine", "version", "virtio");
+    lsvirtio::show_host(out, rig::host{m.bus.host()});
+    out.close();
+    return boot::console;
+  };
+  CHECK(contains(shown("5d 0b 66 06"), "\"host\":\"OpenBSD's vmd\""));
+  CHECK_FALSE(contains(shown("86 80 37 12"), "host"));
+}
+
 TEST_CASE("lsvirtio: looking accepts no feature, sets up no queue and leaves the device reset",
           "[examples][lsvirtio]") {
   rig::machine m;

@@ -31,18 +31,24 @@
 /// takes more. Clang decides by itself, and better.
 /// The second is for a lambda, behind its parameters: GCC then knows what it captures before it looks which arguments are always the same.
 #if defined(__clang__)
+#define VIRTIO_INLINE_ON_CLANG [[gnu::always_inline]]
 #define VIRTIO_INLINE_ON_GCC
 #define VIRTIO_INLINE_LAMBDA_ON_GCC
 #else
+#define VIRTIO_INLINE_ON_CLANG
 #define VIRTIO_INLINE_ON_GCC [[gnu::always_inline]]
 #define VIRTIO_INLINE_LAMBDA_ON_GCC __attribute__((always_inline))
 #endif
 
 /// Not inlined in a program that is built for size: clang's -Os inlines small functions into each of their callers.
+/// The second is for what is inlined into each of its callers, but in such a program, where drivers side by side share it: compilers inline
+/// what has one caller there all the same.
 #if defined(__OPTIMIZE_SIZE__)
 #define VIRTIO_NOINLINE_FOR_SIZE [[gnu::noinline]]
+#define VIRTIO_INLINE_FOR_SPEED
 #else
 #define VIRTIO_NOINLINE_FOR_SIZE
+#define VIRTIO_INLINE_FOR_SPEED [[gnu::always_inline]]
 #endif
 
 /// Ahead of a loop that runs once a start: clang's -Os makes hundreds of bytes of vector code of it.

@@ -139,12 +139,14 @@ TEST_CASE("hostile scsi: used lengths of any kind change nothing", "[scsi][hosti
   std::vector<u8> data(512);
   CHECK(r.unit.read(4, data));
   CHECK(data == r.expected(4, 512));
+  r.listen();
   r.model.send_event(1, 1, 1, 1);
   CHECK(r.host->next_event()->what == scsi::event::kind::rescan);
 }
 
 TEST_CASE("hostile scsi: events of any contents, in any number", "[scsi][hostile]") {
   scsi_rig r;
+  r.listen();
   std::mt19937 random{GENERATE(1u, 2u, 3u)};
   for (int i = 0; i < 300; ++i) {
     std::vector<u8> raw(random() % 33);
@@ -166,6 +168,7 @@ TEST_CASE("hostile scsi: rings that lie take the device down, and a start mends 
   const int lie = GENERATE(0, 1, 2, 3);
   scsi_rig r;
   REQUIRE(r.open());
+  r.listen();
   r.m.expect_objections = true;
   std::vector<u8> data(512);
   r.model.hold();

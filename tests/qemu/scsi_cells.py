@@ -74,6 +74,29 @@ def fault_cells(kit, unit):
                    console=["^bad: the device failed the request; (MEDIUM|HARDWARE|ABORTED)"])
 
 
+    for error, number, words in (("an I/O error", 5, "ABORTED COMMAND"), ("no space left", 28, "DATA PROTECT: no space is left")):
+        bad = ("driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename={image},file.inject-error.0.event=none,"
+               f"file.inject-error.0.iotype=write,file.inject-error.0.sector=3000,file.inject-error.0.errno={number}")
+        yield kit.Cell(f"pc modern-only scsi: {error} on a write has a name, and fails no other request", variant=variant,
+                       extra=host(kit, variant), disks=[unit(backend=bad), unit(name="other", seed=0x77, target=1)], image=IMAGE,
+                       tell={"run": "bad_write", "bad_first": 3000, "full": int(number == 28)},
+                       console=[f"^bad: the device failed the request; {words}"])
+
+
+def late_cells(kit, unit):
+    """A disk that lets one read through and holds the next, until the host lets it go."""
+    variant = "modern-only"
+    held = [("^hold$", kit.HOLD_NOW, b"!"), ("^ended$", kit.LET_GO, b"!")]
+    # QEMU 10.0 to 10.1 take the lock of a unit's requests twice in ABORT TASK, and the whole machine stands still for good: a bug that
+    # FreeBSD guests found, mended in 10.2.
+    for late, words, only in (("abort", "an abort or a reset", ("7.2", "11")), ("unit", "a reset", ("7.2", "10", "11"))):
+        yield kit.Cell(f"pc modern-only scsi: a read that takes too long is ended by {words} of its unit, which works on", variant=variant,
+                       disks=[unit(backend=kit.HELD), unit(name="other", seed=0x77, target=1)], only=only,
+                       extra=[*host(kit, variant), "-object", "throttle-group,id=held"], image=IMAGE,
+                       tell={"run": "late", "late": late, "patience": 3_000_000}, script=held * 2,
+                       console=[r"^late: (no answer in time.*; (ABORTED|RESET|status|ABORTED COMMAND)|success; GOOD)"])
+
+
 def plug_cells(kit, unit):
     for variant, long in (("modern-only", False), ("legacy-only", True)):
         plug = ("device_add", {"driver": "scsi-hd", "id": "hot", "bus": "scsi.0", "drive": "other", "scsi-id": 1, "lun": 2})
@@ -96,5 +119,5 @@ def cells(kit):
     unit = disk_type(kit)
     yield kit.Cell("pc modern-only scsi: a disk", variant="modern-only", extra=host(kit, "modern-only"), disks=[unit(write=(1000, 257))],
                    image=IMAGE, tell={"run": "units"}, console=["^unit 0:0 kind 0 QEMU     QEMU HARDDISK"])
-    for made in (reading_cells, fault_cells, plug_cells):
+    for made in (reading_cells, fault_cells, late_cells, plug_cells):
         yield from made(kit, unit)

@@ -37,6 +37,8 @@ struct scsi_rig {
     const auto from = model.units[which].data.begin() + static_cast<std::ptrdiff_t>(sector * 512);
     return {from, from + static_cast<std::ptrdiff_t>(size)};
   }
+  /// The program begins to look for events: the device has buffers for them from here on.
+  void listen() { CHECK(host->next_event().error() == errc::not_ready); }
   [[nodiscard]] std::vector<scsi::found> scan() {
     std::vector<scsi::found> all;
     const auto count = host->scan([&](const scsi::found& one) { all.push_back(one); });

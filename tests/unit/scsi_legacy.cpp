@@ -169,6 +169,7 @@ TEST_CASE("scsi: a big-endian guest's config, commands, task management and even
   CHECK(out == in);
   CHECK(std::memcmp(&model.data[7 * 512], out.data(), out.size()) == 0);
 
+  CHECK(host.next_event().error() == errc::not_ready);
   model.send_event(1, 1);
   const auto event = host.next_event();
   REQUIRE(event);

@@ -103,6 +103,7 @@ TEST_CASE("scsi: an event queue has room for one descriptor at least, a control 
   }
   REQUIRE(up);
   CHECK(host->reset_unit({}));
+  CHECK(host->next_event().error() == errc::not_ready);
   for (u32 i = 0; i < 3; ++i) {
     model.send_event(1, 2, static_cast<u16>(i), 1);
     const auto event = host->next_event();

@@ -40,7 +40,7 @@ class from_device {
  public:
   /// One load without ordering.
   template <class Barriers>
-  [[nodiscard]] untrusted<T> fetch() const {
+  [[nodiscard, gnu::always_inline]] untrusted<T> fetch() const {
     return untrusted<T>{detail::reorder<Order>(Barriers::load(&value_))};
   }
 

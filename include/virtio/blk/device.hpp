@@ -75,7 +75,7 @@ class device : public request_face<device<P, T, Q, O>, done>, public extras<devi
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
                                    const interrupt_vectors& interrupts = {}) {
     static constexpr feature_rule cache_needs_flush{static_cast<u8>(feature::config_wce), static_cast<u8>(feature::flush)};
-    constexpr feature_plan plan{
+    static constexpr feature_plan plan{
         .wanted = feature_set{feature::size_max, feature::seg_max, feature::read_only, feature::blk_size, feature::flush,
                               feature::topology, feature::config_wce, feature::discard, feature::write_zeroes,
                               feature::lifetime, feature::secure_erase},

@@ -23,6 +23,7 @@ class queue_set {
  public:
   using ring_type = typename Q::template ring<typename P::barriers>;
   using platform_type = P;
+  using doorbell_type = typename T::doorbell;
   using location = typename T::location;
   static constexpr u16 count = Count;
   static constexpr usize ring_bytes = detail::round_up(ring_type::dma_bytes, dma_page);
@@ -223,7 +224,7 @@ class queue_set {
 
  private:
   struct lane {
-    typename T::doorbell bell{};
+    doorbell_type bell{};
     u16 number = 0;
     bool present = false;
     ring_type ring{};  // ends in long tables: what is near the start is cheaper to reach

@@ -43,9 +43,6 @@ class mapped_pieces<P, Slots, Pieces> {
   void unmap(const P&, u16, u32) {}
 };
 
-/// Nothing but a reset ends a request that takes too long.
-struct no_rescue {};
-
 }  // namespace detail
 
 /// What becomes of a request that was waited for, when the device keeps its buffers and a later reset gives them back: the user takes its
@@ -88,8 +85,8 @@ class request_queue {
   /// Appends some of a request's user data to its chain: the first `first` pieces, and `behind` of the places at the end, are the
   /// driver's. On error no user buffer of the chain is mapped any more. Errors: `too_many_pieces`; those of the platform's `map`.
   template <class Range>
-  [[nodiscard, gnu::always_inline]] static result<void> add(const Set& set, segments& chain, u16 first, u16 behind, const Range& range,
-                                                            direction way) {
+  VIRTIO_INLINE_FOR_SPEED [[nodiscard]] static result<void> add(const Set& set, segments& chain, u16 first, u16 behind,
+                                                                const Range& range, direction way) {
     if (range.size() == 0) return {};
     const u16 before = chain.size();
     const auto mapped = set.platform().map(range.data(), range.size(), way, chain);
@@ -151,13 +148,21 @@ class request_queue {
   /// Waits for one request; others that end meanwhile are parked. The answer's error is set when the device was reset, its
   /// buffers are safe then. Errors: `stale_handle`; `device_broken` when the device will not reset and keeps the buffers: the
   /// request ends with a later reset then, as `canceled` for a user, and without a word when it is a call's own.
-  /// Ahead of a reset for a request that takes too long, `rescue(attempt)` may end it in another way: after `ok` the queue is looked at,
-  /// and without the request's end there the next attempt follows. Any other error ends the wait: `timed_out` where there is no further
-  /// attempt, or why the device went down, which becomes the answer's.
-  template <class Rescue = detail::no_rescue>
-  [[nodiscard]] errc wait(Set& set, token mine, waiting why, answer& ended, owner whose, Rescue&& rescue = {}) {
+  [[nodiscard]] errc wait(Set& set, token mine, waiting why, answer& ended, owner whose) {
+    if (!is_live(set, mine)) return errc::stale_handle;
+    const errc problem = watch(set, mine, why, ended);
+    return problem == errc::ok ? problem : give_up(set, mine, problem, ended, whose);
+  }
+
+  /// Whether the request was staged, and its end has not been taken: one can be waited for.
+  [[nodiscard]] bool is_live(Set& set, token mine) {
     if (!set.is_up()) [[unlikely]] settle(set);
-    if (!ring(set).is_live(mine)) return errc::stale_handle;
+    return ring(set).is_live(mine);
+  }
+  /// The first half of `wait`, of a request that `is_live`, for drivers that can do something else about one that takes too long: `watch`,
+  /// and where it returns `timed_out` the driver may try to end the request and look for it, by `look_for` and `watch`; then `give_up`,
+  /// unless it has ended. Errors: why the wait is over, and the request has not ended.
+  [[nodiscard]] errc watch(Set& set, token mine, waiting why, answer& ended) {
     if (is_parked(mine.slot)) {
       ended = unpark(set, mine.slot);
       return errc::ok;
@@ -173,20 +178,10 @@ class request_queue {
       left.renew();
       return errc::ok;
     };
-    errc problem = wait_until(set, why, turn, over);
-    if constexpr (!same_as<detail::bare<Rescue>, detail::no_rescue>) {
-      for (u32 attempt = 0; problem == errc::timed_out && set.is_up(); ++attempt) {
-        problem = rescue(attempt);
-        if (problem != errc::ok) break;
-        patience left;
-        do {
-          left.renewed = false;
-          problem = turn(left);
-        } while (problem == errc::ok && left.renewed);
-        if (problem == errc::ok && !over) problem = errc::timed_out;
-      }
-    }
-    if (problem == errc::ok) return problem;
+    return wait_until(set, why, turn, over);
+  }
+  /// The second half: the device is taken down for `problem`, unless it is. Errors: `device_broken`.
+  [[nodiscard]] errc give_up(Set& set, token mine, errc problem, answer& ended, owner whose) {
     if (set.is_up()) problem = fall(set, problem);
     if (!is_parked(mine.slot)) {
       parked_[mine.slot].disowned = whose == owner::call;

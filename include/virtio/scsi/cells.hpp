@@ -63,20 +63,20 @@ class request_cells {
   void write_list(u16 slot, const unmap_list& list) const {
     for (u32 i = 0; i < unmap_list_bytes; ++i) at_slot(slot).list[i].store(list.bytes[i]);
   }
-  /// What the device says of the slot's request. Of sense data no more is believed than fits.
+  /// What the device says of the slot's request: into `how`, which is all-zero, and returns the residual. Of sense data no more is believed
+  /// than fits.
   template <class Barriers>
-  [[nodiscard]] failure fetch(u16 slot, u32 sense_size, u32& residual) const {
+  [[nodiscard]] u32 fetch(u16 slot, u32 sense_size, failure& how) const {
     const response_cells<Order>& cells = at_slot(slot).response;
-    failure how;
     // Unchecked: numbers that are compared with known ones, and nothing else.
     how.response = static_cast<response>(cells.response.template fetch<Barriers>().unchecked());
-    residual = cells.residual.template fetch<Barriers>().unchecked();
-    if (how.response != response::ok) return how;
+    const u32 residual = cells.residual.template fetch<Barriers>().unchecked();
+    if (how.response != response::ok) return residual;
     how.status = static_cast<status>(cells.status.template fetch<Barriers>().unchecked());
-    if (how.status != status::check_condition) return how;
+    if (how.status != status::check_condition) return residual;
     const auto byte = [&cells](u32 i) { return cells.sense[i].template fetch<Barriers>().unchecked(); };
     how.sense = parse_sense(byte, cells.sense_length.template fetch<Barriers>().clamped(sense_size));
-    return how;
+    return residual;
   }
 
   /// The room for an answer: all zeroes, ahead of a command; what is not written stays so.

@@ -8,20 +8,31 @@
 // A call that waits repeats a command that the unit could not take yet, within bounds. What the engine submits comes back as it ended.
 //
 // What this file leaves to others: commands and their answers (scsi/commands.hpp), how they fail (scsi/sense.hpp), where the driver's
-// parts of requests lie (scsi/cells.hpp); what it has in common with all drivers of requests (device/request_face.hpp).
+// parts of requests lie (scsi/cells.hpp), what the host takes (scsi/limits.hpp), what events say (scsi/events.hpp); what it has in common with all drivers of requests (device/request_face.hpp).
 // Spec: virtio 1.4, 5.6. Layer: scsi (may include device, transport, queue, platform, base).
 #pragma once
 
-#include <virtio/device/buffer_pool.hpp>
 #include <virtio/device/request_face.hpp>
+#include <virtio/device/side_queues.hpp>
 #include <virtio/scsi/cells.hpp>
+#include <virtio/scsi/events.hpp>
+#include <virtio/scsi/limits.hpp>
 
 namespace virtio::scsi {
+
+/// What becomes of a command that takes longer than the platform waits.
+enum class late_command : u8 {
+  abort,        // it is aborted by ABORT TASK; where that fails its unit is reset; where that fails, too, the host is
+  resets_unit,  // its unit is reset, and where that fails the host. QEMU 10.0 and 10.1 hang for good, with the whole machine, in an ABORT
+                // TASK of what is under way: they take a lock twice
+  resets_host,  // as in blk::device: all requests end. Without a call of `abort` or `reset_unit` there is no task management in a program
+};
 
 /// Choices that change a driver's layout.
 struct options {
   u16 segments = 16;  // the most pieces of memory that one command's data may be scattered over, where the device takes as many
   u16 units = 64;     // of one target that a scan finds
+  late_command late = late_command::abort;
 };
 
 /// How one command ended. `status` is `ok`, or what `error_of(how)` says; `canceled` also when the device was reset first. In every case
@@ -46,14 +57,13 @@ class device : public request_face<device<P, T, Q, O>, done> {
   static_assert(O.segments >= 1 && O.units >= 12, "a list of 12 units is the room for the other answers of a unit");
   static_assert(O.segments <= 0xfffd, "a request has a command and a response besides its segments, 65535 pieces in all");
 
-  using set = queue_set<P, T, Q, queue_numbers>;
+  using set = queue_set<P, T, Q, 1>;  // of requests
+  using side_set = side_queues<set, 2>;
   using ring = typename set::ring_type;
   using cells = request_cells<ring::order, ring::slots, O.units>;
   using barriers = typename P::barriers;
-  // 10 to 15 buffers are enough for events (5.6.6.3); their size may grow with features, which are not accepted.
-  using event_pool = buffer_pool<16, 32>;
-  using event_type = event_cells<ring::order>;
-  static constexpr usize events_at = set::dma_bytes, cells_at = events_at + event_pool::dma_bytes;
+  using events = event_buffers<ring, barriers>;
+  static constexpr usize sides_at = set::dma_bytes, events_at = sides_at + side_set::dma_bytes, cells_at = events_at + events::dma_bytes;
   // Of a chain: a request and its response (5.6.6.2); a buffer for an event (5.6.6.3); a command, data and a response (5.6.6.1).
   static constexpr u16 fewest_descriptors[queue_numbers] = {2, 1, 3};
   static constexpr u32 longest_list = O.segments + 2u;  // data, a command and a response
@@ -71,23 +81,25 @@ class device : public request_face<device<P, T, Q, O>, done> {
   /// opened again then. Errors and waits: as `blk::device::start`.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
                                    const interrupt_vectors& interrupts = {}) {
-    constexpr feature_plan plan{.wanted = feature_set{feature::hotplug, feature::change}};
+    static constexpr feature_plan plan{.wanted = feature_set{feature::hotplug, feature::change}};
     dma_area area;
     commands_out_ = 0;
     for (bool& one : managing_) one = false;
     ++starts_;
-    VIRTIO_TRY(requests_.forget(set_, request_queue_number));
-    VIRTIO_TRY(set_.forget());
+    VIRTIO_TRY(requests_.forget(set_));
+    sides_.forget();
     VIRTIO_TRY(set_.begin(platform, where, storage, dma_bytes, device_type::scsi, plan, interrupts, area));
-    for (u16 queue = 0; queue < queue_numbers; ++queue)
-      VIRTIO_TRY(set_.set_up(queue, queue, area, interrupts, fewest_descriptors[queue]));
+    VIRTIO_TRY(set_.set_up(0, request_queue_number, area, interrupts, fewest_descriptors[request_queue_number]));
+    for (u16 queue = 0; queue < request_queue_number; ++queue)
+      VIRTIO_TRY(sides_.set_up(set_, queue, queue, area.part(sides_at + set::ring_bytes * queue, set::ring_bytes), interrupts,
+                               fewest_descriptors[queue]));
     cells_ = cells{area.part(cells_at, cells::bytes)};
-    events_.start(area.part(events_at, event_pool::dma_bytes));
+    events_.start(area.part(events_at, events::dma_bytes));
 
     verdict wrong;
-    if (const auto said = read_limits(wrong); !said) return set_.refuse(wrong, said.error());
+    const u16 pieces = virtio::detail::smaller(static_cast<u16>(set_[0].longest_chain() - 2), O.segments);
+    if (const auto said = limits_.read(set_.session(), pieces, ring::slots, wrong); !said) return set_.refuse(wrong, said.error());
     set_.go();
-    post_events();
     return {};
   }
 
@@ -99,7 +111,7 @@ class device : public request_face<device<P, T, Q, O>, done> {
   template <callable_with<found> F>
   [[nodiscard]] result<u32> scan(F&& take) {
     u32 count = 0;
-    for (u32 target = 0; target <= last_target_; ++target) {
+    for (u32 target = 0; target <= limits_.last_target(); ++target) {
       VIRTIO_TRY_ASSIGN(const u32 here, scan_target(static_cast<u8>(target), take));
       count += here;
     }
@@ -141,20 +153,16 @@ class device : public request_face<device<P, T, Q, O>, done> {
   /// The last UNIT ATTENTION that any command ended with, calls that waited and asked again included; all-zero, there was none.
   [[nodiscard]] const failure& last_attention() const { return attention_; }
 
-  /// The next event, without waiting. Errors: `not_ready`; `not_started`, `device_misbehaved`.
+  /// The next event, without waiting. The first call gives the device buffers for events, or the first `arm` does: of those before it, the
+  /// device says that some were missed. Errors: `not_ready`; `not_started`, `device_misbehaved`.
   [[nodiscard]] result<event> next_event() {
     VIRTIO_TRY(set_.ready());
-    for (u32 i = 0; i < event_pool::count; ++i) {  // a device may send any number of empty ones
-      buffer_index one;
-      u32 length;  // not asked: devices report different things there, and what was not written is zero
-      const errc got = event_pool::arrived(set_[event_queue], one, length);
-      if (got != errc::ok) return got == errc::not_ready ? got : requests_.fall(set_, got);
-      const result<event> said = read_event(events_.template cells<event_type>(one));
-      events_.give_back(one);
-      post_events();
-      if (said) return said;
-    }
-    return errc::not_ready;
+    post_events();
+    event one;
+    const errc got = events_.next(sides_[event_queue], one);
+    if (got != errc::ok) return got == errc::not_ready ? got : requests_.fall(set_, got);
+    post_events();
+    return one;
   }
 
   /// Aborts a command: by ABORT TASK, or where that fails by a reset of its unit, which ends the unit's other commands, too. The command
@@ -162,7 +170,7 @@ class device : public request_face<device<P, T, Q, O>, done> {
   /// it has seen. A host that serves its queues in several threads may still see the command after the abort and do it then. Waits.
   /// Errors: `stale_handle`; `unsupported`, `io_error`: the device did neither; as `unit::read`.
   [[nodiscard]] result<void> abort(token which) {
-    if (!set_[request_queue_number].is_live(which)) return errc::stale_handle;
+    if (!set_[0].is_live(which)) return errc::stale_handle;
     requests_.kick(set_);
     const errc how = control(task_function::abort_task, who_[which.slot], which.slot);
     if (how == errc::ok || !set_.is_up()) return how;
@@ -181,8 +189,15 @@ class device : public request_face<device<P, T, Q, O>, done> {
 
   /// Asks for an interrupt at the next completion or event. True: something is there already, look again before sleeping.
   [[nodiscard]] bool arm() {
-    const bool some = set_.arm(event_queue);
+    if (set_.is_up()) post_events();
+    const bool some = sides_.arm(set_, event_queue);
     return requests_.arm(set_) || some;
+  }
+
+  /// Asks for none. A hint: one may still come.
+  void disarm() {
+    face::disarm();
+    sides_.disarm(set_);
   }
 
   /// Waits for one command; others that end meanwhile are kept for `next_completion`. One that takes longer than the platform waits is
@@ -201,61 +216,19 @@ class device : public request_face<device<P, T, Q, O>, done> {
     [[nodiscard]] usize size() const { return from == place::list ? unmap_list_bytes : user.size(); }
   };
 
-  struct picture {
-    u32 of[7]{};  // the first fields, in their order
-    u32 target = 0, lun = 0;
-    [[nodiscard]] friend constexpr bool operator==(const picture&, const picture&) = default;
-  };
-  [[nodiscard]] result<void> read_limits(verdict& why) {
-    picture said;
-    auto& transport = set_.session().transport();
-    const auto fill_in = [&transport](picture& all) -> result<void> {
-      for (u32 i = 0; i < 7; ++i) {
-        VIRTIO_TRY_ASSIGN(all.of[i], read_field(transport, config_field<u32>{config::num_queues.offset + 4 * i}));
-      }
-      VIRTIO_TRY_ASSIGN(all.target, read_field(transport, config::max_target));
-      VIRTIO_TRY_ASSIGN(all.lun, read_field(transport, config::max_lun));
-      return {};
-    };
-    const auto of = [&said](config_field<u32> field) { return said.of[field.offset / 4]; };
-    why = verdict::config_unreadable;
-    VIRTIO_TRY(read_config(transport, said, fill_in));
-    // The sizes of a device that was reset, and of no other: they are part of the layout.
-    if (of(config::sense_size) != sense_bytes) VIRTIO_TRY(settle_size(config::sense_size, sense_bytes, why));
-    if (of(config::cdb_size) != cdb_bytes) VIRTIO_TRY(settle_size(config::cdb_size, cdb_bytes, why));
-    // Zero says nothing: as little as any device takes, or no limit of its own.
-    const u16 chain = virtio::detail::smaller(static_cast<u16>(set_[request_queue_number].longest_chain() - 2), O.segments);
-    const auto at_least_one = [](u32 value) { return value == 0 ? 1u : value; };
-    segments_ = static_cast<u16>(virtio::detail::smaller(u32{chain}, at_least_one(of(config::seg_max))));
-    most_commands_ = static_cast<u16>(virtio::detail::smaller(u32{ring::slots}, at_least_one(of(config::cmd_per_lun))));
-    const u32 sectors = of(config::max_sectors);
-    largest_ = sectors == 0 ? largest_transfer
-                            : virtio::detail::smaller(sectors, largest_transfer / sector_bytes) * sector_bytes;
-    last_target_ = static_cast<u8>(virtio::detail::smaller(said.target, u32{last_target}));
-    last_lun_ = static_cast<u16>(virtio::detail::smaller(said.lun, u32{last_lun}));
-    return {};
-  }
-  [[nodiscard]] result<void> settle_size(config_field<u32> field, u32 size, verdict& why) {
-    auto& transport = set_.session().transport();
-    VIRTIO_TRY(write_field(transport, field, size));
-    VIRTIO_TRY_ASSIGN(const u32 now, read_field(transport, field));
-    why = now == size ? why : verdict::limits_unusable;
-    return now == size ? errc::ok : errc::unsupported;
-  }
-
   // Commands -------------------------------------------------------------------------------------------------------------
 
   /// Command, data and response become a chain. Of a program's data fewer bytes than the command asks for are a failure.
   template <class Data>
   [[nodiscard]] result<token> submit(address where, const command& what, const Data& from, direction way, u64 cookie) {
-    if (commands_out_ >= most_commands_) [[unlikely]] return set_.is_up() ? errc::queue_full : errc::not_started;
+    if (commands_out_ >= limits_.most_commands()) [[unlikely]] return set_.is_up() ? errc::queue_full : errc::not_started;
     VIRTIO_TRY_ASSIGN(const u16 slot, requests_.reserve(set_));
     segment room[longest_list];
     segments chain{room};
     const bool is_read = way == direction::from_device;
     chain.append(cells_.command_at(slot), sizeof(command_bytes), direction::to_device);
     if (is_read) append_response(chain, slot);
-    chain.limit_count(static_cast<u16>(segments_ + 2));
+    chain.limit_count(static_cast<u16>(limits_.segments() + 2));
     const u16 first = chain.size();
     VIRTIO_TRY(add(chain, first, slot, from, way));
     const u16 pieces = maps(from) ? static_cast<u16>(chain.size() - first) : u16{0};
@@ -294,8 +267,7 @@ class device : public request_face<device<P, T, Q, O>, done> {
     errc how = ended.error;
     last_failure_ = failure{};
     if (how == errc::ok) {
-      u32 residual = 0;
-      last_failure_ = cells_.template fetch<barriers>(ended.what.which.slot, sense_bytes, residual);
+      const u32 residual = cells_.template fetch<barriers>(ended.what.which.slot, sense_bytes, last_failure_);
       last_failure_.is_short = has_user_data_[ended.what.which.slot] && residual != 0;
       how = error_of(last_failure_);
       if (last_failure_.sense.key == sense_key::unit_attention) attention_ = last_failure_;
@@ -313,21 +285,28 @@ class device : public request_face<device<P, T, Q, O>, done> {
 
   /// Waits for a command's end, and aborts it when that takes too long.
   [[nodiscard]] errc end_of(token which, owner whose) {
-    bool late = false;
+    if (!requests_.is_live(set_, which)) return errc::stale_handle;
     answer ended;
-    const auto rescue = [&](u32 attempt) {
-      late = true;
-      if (attempt == task_functions) return errc::timed_out;
-      const address where = who_[which.slot];
-      const errc how = attempt == 0 ? control(task_function::abort_task, where, which.slot)
-                                    : control(task_function::logical_unit_reset, where, 0);
-      // A device that rejects either may have done so because the command has ended: the wait looks before it goes on.
-      return set_.is_up() ? errc::ok : how;
-    };
-    const errc waited = requests_.wait(set_, which, waiting::request, ended, whose, rescue);
-    if (waited != errc::ok) return waited;
+    errc problem = requests_.watch(set_, which, waiting::request, ended);
+    const bool late = O.late != late_command::resets_host && problem == errc::timed_out;
+    if (late) problem = rescue(which, ended);
+    if (problem != errc::ok) {
+      if (const errc kept = requests_.give_up(set_, which, problem, ended, whose); kept != errc::ok) return kept;
+    }
     const errc how = finish(ended);
     return late && how != errc::ok && ended.error == errc::ok ? errc::timed_out : how;
+  }
+  /// Ends a command that takes too long, by task management. Errors: `timed_out`, the device does neither; why it went down.
+  [[nodiscard, gnu::cold, gnu::noinline]] errc rescue(token which, answer& ended) {
+    for (u32 attempt = O.late == late_command::abort ? 0 : 1; attempt < task_functions; ++attempt) {
+      const errc how = control(attempt == 0 ? task_function::abort_task : task_function::logical_unit_reset, who_[which.slot], which.slot);
+      if (!set_.is_up()) return how;
+      // A device that rejects either may have done so because the command has ended.
+      const errc got = requests_.look_for(set_, which);
+      if (got == errc::ok) return requests_.watch(set_, which, waiting::request, ended);
+      if (got != errc::not_ready) return got;
+    }
+    return errc::timed_out;
   }
 
   /// Whether a unit has reported a change since there were `since` changes of all units. Of the last `changes_kept` it is known whose they
@@ -407,7 +386,7 @@ class device : public request_face<device<P, T, Q, O>, done> {
     if (how == errc::not_found) return {};
     if (how != errc::ok) {
       list.is_guess = true;
-      list.count = virtio::detail::smaller(u32{O.units}, last_lun_ + 1u);
+      list.count = virtio::detail::smaller(u32{O.units}, limits_.last_lun() + 1u);
       for (u32 i = 0; i < list.count; ++i) list.numbers[i] = static_cast<u16>(i);
       return {};
     }
@@ -433,18 +412,18 @@ class device : public request_face<device<P, T, Q, O>, done> {
       if (const errc got = take_managed(); got != errc::ok) return got;
     }
     if (is_out) return errc::busy;
-    const auto slot = set_[control_queue].reserve();
+    const auto slot = sides_[control_queue].reserve();
     if (!slot) return slot.error();
     cells_.write_control(what, where, id);
     segment_list<2> chain;
     chain.append(cells_.control_request_at(what), sizeof(control_cells<byte_order::little>), direction::to_device);
     chain.append(cells_.control_response_at(what), 1, direction::from_device);
-    if (const auto staged = set_[control_queue].stage(*slot, chain, index_of(what)); !staged) return staged.error();
+    if (const auto staged = sides_[control_queue].stage(*slot, chain, index_of(what)); !staged) return staged.error();
     is_out = true;
-    set_.kick(control_queue);
+    sides_.kick(set_, control_queue);
     const auto look = [this](bool&) { return take_managed(); };
     const errc waited = set_.wait_until(
-        waiting::request, look, [this] { return set_.arm(control_queue); }, [&is_out] { return !is_out; });
+        waiting::request, look, [this] { return sides_.arm(set_, control_queue); }, [&is_out] { return !is_out; });
     if (waited == errc::timed_out && what == task_function::abort_task) return waited;
     if (waited != errc::ok) return set_.is_up() ? requests_.fall(set_, waited) : waited;
     switch (cells_.template control_response<barriers>(what)) {
@@ -460,55 +439,24 @@ class device : public request_face<device<P, T, Q, O>, done> {
   /// Takes the answers that have come. Errors: those of the device, which is down.
   [[nodiscard]] errc take_managed() {
     for (completion one;;) {
-      const errc got = set_[control_queue].take(one);
+      const errc got = sides_[control_queue].take(one);
       if (got != errc::ok) {
         if (got != errc::not_ready) return requests_.fall(set_, got);
-        set_.found_nothing();
         return errc::ok;
       }
-      set_[control_queue].release(one.which);
+      sides_[control_queue].release(one.which);
       managing_[one.cookie & 1] = false;
-      set_.found_something();
     }
   }
 
   void post_events() {
-    events_.post(set_[event_queue], [this](buffer_index one) { events_.template cells<event_type>(one).clear(); });
-    set_.kick(event_queue);
-  }
-  /// `not_ready` of an event that says nothing.
-  [[nodiscard]] static result<event> read_event(const event_type& cells) {
-    // Unchecked: compared with known numbers, or handed on to a program that can only ask the device about them.
-    const u32 said = cells.event.template fetch<barriers>().unchecked();
-    event one;
-    one.reason = cells.reason.template fetch<barriers>().unchecked();
-    const auto byte = [&cells](u32 i) { return u32{cells.lun[i].template fetch<barriers>().unchecked()}; };
-    one.where = {.lun = static_cast<u16>((byte(2) << 8 | byte(3)) & last_lun), .target = static_cast<u8>(byte(1))};
-    if ((said & event_bits::missed) != 0) return one;  // the rest of it is one more thing that looking at all units shows
-    switch (said) {
-      case event_bits::transport_reset:
-        one.what = one.reason == event_bits::reason_rescan    ? event::kind::rescan
-                   : one.reason == event_bits::reason_removed ? event::kind::removed
-                                                              : event::kind::reset;
-        return one;
-      case event_bits::async_notify: one.what = event::kind::notify; return one;
-      case event_bits::parameters:
-        one.what = event::kind::changed;
-        one.asc = static_cast<u8>(one.reason);
-        one.ascq = static_cast<u8>(one.reason >> 8);
-        return one;
-      default: return errc::not_ready;
-    }
+    if (events_.post(sides_[event_queue])) sides_.kick(set_, event_queue);
   }
 
   cells cells_{};
-  u32 largest_ = 0;   // bytes in one command, by the host's word
+  limits limits_{};
   u32 starts_ = 0;
-  u16 segments_ = 0;  // in one command
-  u16 most_commands_ = 0;  // at once, of all units together: no unit has more than it may then
   u16 commands_out_ = 0;   // staged or in flight, or whose end was not taken
-  u16 last_lun_ = 0;
-  u8 last_target_ = 0;
   bool managing_[task_functions]{};  // which are out on the control queue
   failure last_failure_{};
   failure attention_{};
@@ -517,7 +465,8 @@ class device : public request_face<device<P, T, Q, O>, done> {
   address changed_[changes_kept]{};
   address who_[ring::slots]{};
   bool has_user_data_[ring::slots]{};  // the slot's command
-  event_pool events_{};
+  events events_{};
+  side_set sides_{};
   request_queue<set, O.segments> requests_{};
   set set_{};  // ends in long tables: what is near the start is cheaper to reach
 };

@@ -61,13 +61,19 @@ struct address {
 
 /// A unit's address as requests have it: 1, the target, and the number in SAM's flat form.
 struct lun_cells {
-  to_device<u8> bytes[8];
+  to_device<u32> first, rest;  // bytes, whatever the interface's order is
 
   void store(address unit) {
-    const u8 first[] = {1, unit.target, static_cast<u8>(0x40 | unit.lun >> 8), static_cast<u8>(unit.lun)};
-    for (u32 i = 0; i < sizeof bytes; ++i) bytes[i].store(i < sizeof first ? first[i] : u8{0});
+    first.store(1 | u32{unit.target} << 8 | (0x40u | unit.lun >> 8) << 16 | u32{unit.lun} << 24);
+    rest.store(0);
   }
 };
+static_assert(sizeof(lun_cells) == 8);
+
+/// Those eight bytes, the first four as a little-endian number, as an address; what no unit can have is cut.
+[[nodiscard]] constexpr address address_of(u32 first) {
+  return {.lun = static_cast<u16>(((first >> 8 & 0xff00) | first >> 24) & last_lun), .target = static_cast<u8>(first >> 8)};
+}
 
 /// The part of a command request that the device reads ahead of the data: `cdb_size` bytes of the last field are used.
 template <byte_order Order>
@@ -138,13 +144,13 @@ inline constexpr u32 task_management = 0;
 template <byte_order Order>
 struct event_cells {
   from_device<u32, Order> event;
-  from_device<u8> lun[8];
+  from_device<u32> lun, lun_rest;  // bytes
   from_device<u32, Order> reason;
 
   void clear() {
     event.clear_before_use();
     reason.clear_before_use();
-    for (from_device<u8>& one : lun) one.clear_before_use();
+    lun.clear_before_use();
   }
 };
 static_assert(sizeof(event_cells<byte_order::little>) == 16);

@@ -49,9 +49,9 @@ template <class Byte>
 [[nodiscard]] sense parse_sense(const Byte& at, u32 length) {
   sense out;
   if (length == 0) return out;
-  const u8 format = at(0) & 0x7f;  // bit 7: the information field is valid
-  const bool is_fixed = (format & 0xfe) == 0x70, is_descriptor = (format & 0xfe) == 0x72;
-  if (!is_fixed && !is_descriptor) return out;
+  const u32 format = at(0) & 0x7eu;  // bit 7: the information field is valid; bit 0: about an earlier command
+  if ((format & ~2u) != 0x70) return out;
+  const bool is_fixed = format == 0x70;
   const u32 key = is_fixed ? 2 : 1, code = is_fixed ? 12 : 2;
   if (length > key) out.key = static_cast<sense_key>(at(key) & 0xf);
   if (length <= code + 1) return out;
@@ -70,6 +70,24 @@ template <class Byte>
   return !(said.asc == 0x27 && said.ascq == 0x07) && said.asc != 0x20 && said.asc != 0x74;
 }
 
+namespace detail {
+
+// By the transport's response, and by the sense key.
+inline constexpr errc of_response[] = {errc::ok,        errc::io_error, errc::canceled, errc::not_found, errc::canceled,
+                                       errc::not_ready, errc::io_error, errc::io_error, errc::io_error,  errc::io_error,
+                                       errc::io_error,  errc::io_error, errc::not_found};
+inline constexpr errc of_key[16] = {errc::io_error,  errc::ok,        errc::not_ready, errc::io_error, errc::io_error, errc::unsupported,
+                                    errc::not_ready, errc::read_only, errc::io_error,  errc::io_error, errc::io_error, errc::io_error,
+                                    errc::io_error,  errc::io_error,  errc::io_error,  errc::io_error};
+
+[[nodiscard]] constexpr errc error_of(const sense& said) {
+  const errc how = of_key[static_cast<u8>(said.key) & 0xf];
+  if (how == errc::unsupported) return said.asc == 0x21 ? errc::out_of_range : said.asc == 0x25 ? errc::not_found : how;
+  return how == errc::read_only && !is_write_protection(said) ? errc::io_error : how;
+}
+
+}  // namespace detail
+
 /// The error that a failure is:
 ///   `not_ready`     not now, ask again: NOT READY, UNIT ATTENTION, BUSY, TASK SET FULL
 ///   `canceled`      it was aborted: by a reset of the unit, or by another initiator
@@ -80,37 +98,19 @@ template <class Byte>
 ///   `io_error`      all else; ABORTED COMMAND, too, which QEMU makes of a host's EIO; DATA PROTECT of a thin disk that has run out of
 ///                   space, and where access is denied or locked
 [[nodiscard]] constexpr errc error_of(const failure& how) {
-  switch (how.response) {
-    case response::ok: break;
-    case response::aborted:
-    case response::reset: return errc::canceled;
-    case response::bad_target:
-    case response::incorrect_lun: return errc::not_found;
-    case response::busy: return errc::not_ready;
-    default: return errc::io_error;
-  }
+  const u8 response = static_cast<u8>(how.response);
+  if (response != 0) return response < sizeof detail::of_response ? detail::of_response[response] : errc::io_error;
+  errc out = errc::ok;
   switch (how.status) {
     case status::good:
-    case status::condition_met: return how.is_short ? errc::io_error : errc::ok;
-    case status::check_condition: break;
+    case status::condition_met: break;
+    case status::check_condition: out = detail::error_of(how.sense); break;
     case status::busy:
     case status::task_set_full: return errc::not_ready;
     case status::task_aborted: return errc::canceled;
     default: return errc::io_error;
   }
-  switch (how.sense.key) {
-    case sense_key::recovered: return how.is_short ? errc::io_error : errc::ok;
-    case sense_key::not_ready:
-    case sense_key::unit_attention: return errc::not_ready;
-    case sense_key::data_protect: return is_write_protection(how.sense) ? errc::read_only : errc::io_error;
-    case sense_key::illegal_request: break;
-    default: return errc::io_error;
-  }
-  switch (how.sense.asc) {
-    case 0x21: return errc::out_of_range;
-    case 0x25: return errc::not_found;
-    default: return errc::unsupported;
-  }
+  return out == errc::ok && how.is_short ? errc::io_error : out;
 }
 
 /// The failure in the words of the standards.

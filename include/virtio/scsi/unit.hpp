@@ -26,10 +26,10 @@ class unit {
     host_ = &host;
     VIRTIO_TRY_ASSIGN(const found one, host.inquire(where));
     if (!is_disk(one.kind) && one.kind != kind::cd && one.kind != kind::optical) return errc::wrong_device;
-    unit fresh;
-    VIRTIO_TRY(fresh.look(host, one));
-    *this = fresh;
-    return {};
+    where_ = one.where;
+    const auto seen = look(one.kind);
+    if (!seen) close();
+    return seen;
   }
 
   [[nodiscard]] address where() const { return where_; }
@@ -49,7 +49,7 @@ class unit {
   /// what is longer; `submit_read` and `submit_write` return `out_of_range` for it.
   [[nodiscard]] u32 largest_request() const { return largest_; }
   /// Over how many pieces of memory one request may be scattered.
-  [[nodiscard]] u16 most_pieces() const { return host_ != nullptr ? host_->segments_ : u16{0}; }
+  [[nodiscard]] u16 most_pieces() const { return host_ != nullptr ? host_->limits_.segments() : u16{0}; }
   /// Whether the unit takes `discard`.
   [[nodiscard]] bool can_discard() const { return most_unmapped_ != 0; }
 
@@ -173,16 +173,22 @@ class unit {
     return {};
   }
 
-  [[nodiscard, gnu::noinline]] result<void> look(Device& host, const found& one) {
-    host_ = &host;
-    where_ = one.where;
+  /// Of no unit, and of no size; the engine is the host's all the same.
+  [[gnu::cold]] void close() {
+    Device* const host = host_;
+    *this = unit{};
+    host_ = host;
+  }
+
+  [[nodiscard, gnu::noinline]] result<void> look(kind what) {
+    Device& host = *host_;
     start_ = host.starts_;
     if (const errc how = host.run(where_, test_unit_ready, no_data, direction::to_device, on_change::repeat); how != errc::ok) return how;
     seen_ = host.changes_;  // those of before are answered by what follows
-    VIRTIO_TRY(look_at_capacity(one.kind));
-    u64 most = virtio::detail::smaller(host.largest_, most_blocks * block_size());
+    VIRTIO_TRY(look_at_capacity(what));
+    u64 most = virtio::detail::smaller(host.limits_.largest(), most_blocks * block_size());
     // What a unit need not know: it is what a unit says that knows nothing of it.
-    read_only_ = one.kind == kind::cd;
+    read_only_ = what == kind::cd;
     cached_ = !read_only_;
     if (host.ask(where_, caching_mode, mode_bytes) == errc::ok) {
       if ((host.answered(2, 1) & 0x80) != 0) read_only_ = true;
@@ -193,7 +199,7 @@ class unit {
         says_caching_ = true;
       }
     }
-    if (is_disk(one.kind) && host.ask(where_, block_limits, 64) == errc::ok && host.answered(1, 1) == 0xb0) {
+    if (is_disk(what) && host.ask(where_, block_limits, 64) == errc::ok && host.answered(1, 1) == 0xb0) {
       const u64 blocks = host.answered(8, 4);
       if (blocks != 0) most = virtio::detail::smaller(most, blocks * block_size());
       // 0: not said, but for a unit that takes none.

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+// Buffers for events, and what the device has written into them.
+// Spec: virtio 1.4, 5.6.6.3. Layer: scsi.
+#pragma once
+
+#include <virtio/device/buffer_pool.hpp>
+#include <virtio/scsi/protocol.hpp>
+
+namespace virtio::scsi {
+
+/// The buffers of the event queue, whose ring is a `Ring`. All-zero until `start`.
+template <class Ring, class Barriers>
+class event_buffers {
+  // 10 to 15 are enough (5.6.6.3); their size may grow with features, which are not accepted.
+  using pool = buffer_pool<16, 32>;
+  using cells = event_cells<Ring::order>;
+
+ public:
+  static constexpr usize dma_bytes = pool::dma_bytes;
+
+  void start(const dma_area& memory) { pool_.start(memory); }
+  /// Gives the device what buffers it has not. True: there were some, and the queue is to be kicked.
+  [[nodiscard]] bool post(Ring& ring) {
+    if (!pool_.has_free()) return false;
+    pool_.post(ring, [this](buffer_index one) { pool_.template cells<cells>(one).clear(); });
+    return true;
+  }
+  /// The next one that has come and says something, of as many as there are buffers: a device may send any number of empty ones. Errors:
+  /// `not_ready`; `device_misbehaved`.
+  [[nodiscard]] errc next(Ring& ring, event& out) {
+    for (u32 i = 0; i < pool::count; ++i) {
+      buffer_index one;
+      u32 length;  // not asked: devices report different things there, and what was not written is zero
+      const errc got = pool::arrived(ring, one, length);
+      if (got != errc::ok) return got;
+      const bool says_something = read(pool_.template cells<cells>(one), out);
+      pool_.give_back(one);
+      if (says_something) return errc::ok;
+    }
+    return errc::not_ready;
+  }
+
+ private:
+  /// False: it says nothing.
+  [[nodiscard]] static bool read(const cells& from, event& out) {
+    // Unchecked: compared with known numbers, or handed on to a program that can only ask the device about them.
+    const u32 said = from.event.template fetch<Barriers>().unchecked();
+    out = {};
+    out.reason = from.reason.template fetch<Barriers>().unchecked();
+    out.where = address_of(from.lun.template fetch<Barriers>().unchecked());
+    if ((said & event_bits::missed) != 0) return true;  // the rest of it is one more thing that looking at all units shows
+    switch (said) {
+      case event_bits::transport_reset:
+        out.what = out.reason == event_bits::reason_rescan    ? event::kind::rescan
+                   : out.reason == event_bits::reason_removed ? event::kind::removed
+                                                              : event::kind::reset;
+        return true;
+      case event_bits::async_notify: out.what = event::kind::notify; return true;
+      case event_bits::parameters:
+        out.what = event::kind::changed;
+        out.asc = static_cast<u8>(out.reason);
+        out.ascq = static_cast<u8>(out.reason >> 8);
+        return true;
+      default: return false;
+    }
+  }
+
+  pool pool_{};
+};
+
+}  // namespace virtio::scsi

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // libFuzzer: what a boot loader reads from a disk. The first byte says what the rest is: a boot entry, the head of a kernel, or changes to
 // a disk with a GPT, an MBR with logical partitions, or neither.
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -107,7 +108,7 @@ void entry_of(const u8* file, size_t size) {
   loader::settings settings;
   const bool good = parse({file, size}, text("x64"), *one) == loader::flaw::none;
   settings.parse({file, size});
-  require(!good || !one->linux.empty());
+  require(!good || !one->kernel.empty());
   require(one->initrds <= loader::most_initrds && settings.timeout < 40'000);
   require(!stands_before(*one, *one));
   (void)settings.prefers(*one);

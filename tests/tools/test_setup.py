@@ -137,7 +137,7 @@ class Cells(unittest.TestCase):
         here, memory = set(matrix.cells("11")), {cell.name for cell in matrix.memory_cells.cells(matrix)}
         self.assertLessEqual(memory, here)
         # What is new with a device type is shown on it, too; what every cell shows is not shown a third time.
-        self.assertTrue(all(re.search("balloon|console|lsvirtio", name) for name in here - memory), here - memory)
+        self.assertTrue(all(re.search("balloon|console|lsvirtio|scsi", name) for name in here - memory), here - memory)
         self.assertLess(len(here), len(matrix.cells("10")) // 10)
 
 

@@ -58,6 +58,7 @@ const_bytes contents(const fat::entry& file) {
 /// Adds the entries of the partition that is mounted. Gives whether there are any.
 bool read_entries() {
   fat::entry folder;
+  settings = {};  // those of the partition before
   if (files.find(text("loader/loader.conf"), folder) && !folder.is_directory) settings.parse(contents(folder));
   if (!files.find(text("loader/entries"), folder) || !folder.is_directory) return false;
   for (fat::position at = folder.begin(); files.next(at, found);) {

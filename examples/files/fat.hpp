@@ -87,6 +87,7 @@ class volume {
   /// than its disk; those of `disk.read`.
   [[nodiscard]] result<void> mount(Disk& disk) {
     disk_ = &disk;
+    for (u64& line : cached_) line = 0;  // of the disk before
     VIRTIO_TRY_ASSIGN(const u8* const boot, sector(0));
     const auto either = [&](u32 small, u32 large) {  // a field of two bytes, or when that is 0 one of four
       const u32 n = number(boot + small, 2);

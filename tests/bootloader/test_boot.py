@@ -116,6 +116,20 @@ class Boot(unittest.TestCase):
             with self.subTest(name):
                 self.refused({ENTRY: entry(), **files}, *words, status=status)
 
+    def test_entries_on_another_partition(self):
+        """The first partition has a file system and settings, but no entries: neither is taken for the second one's."""
+        image, first = self.folder / "second.img", self.folder / "first.img"
+        disk_image.make_loader_partition(first, self.folder, {"loader/loader.conf": b"default zzz\ntimeout 600\n"})
+        disk_image.make_loader_partition(image, self.folder, {ENTRY: disk_image.entry("Debian", "/missing").encode()})
+        parts = [(path.read_bytes())[disk_image.MIB:17 * disk_image.MIB] for path in (first, image)]
+        disk_image.make_partitions(image, "gpt", [16, 16])
+        with open(image, "r+b") as file:
+            file.seek(disk_image.MIB)
+            file.write(b"".join(parts))
+        status, console = self.start(image)
+        self.assertIn("/missing: there is no such file", console)
+        self.assertEqual(status, NOT_STARTED, console)
+
     def test_menu(self):
         """An entry that cannot be started leads back to the menu, and a key chooses another one; without a key the time does."""
         second = disk_image.entry("Second", "/missing").encode()

@@ -12,6 +12,7 @@
 #include "../../examples/bootloader/entries.hpp"
 #include "../../examples/bootloader/memory.hpp"
 #include "../../examples/bootloader/x86_64/bzimage.hpp"
+#include "../../examples/files/fat.hpp"
 
 using virtio::errc;
 
@@ -52,7 +53,47 @@ struct head {
   }
 };
 
+/// A disk with a FAT12 file system whose root has one file of 512 bytes.
+struct small_disk {
+  std::vector<u8> image = std::vector<u8>(64 * 512);
+
+  explicit small_disk(std::string_view name) {
+    const auto put = [&](usize at, u64 value, unsigned size) { put_number(&image[at], value, size); };
+    put(11, 512, 2);  // bytes in a sector
+    put(13, 1, 1);    // sectors in a cluster
+    put(14, 1, 2);    // in front of the table
+    put(16, 1, 1);    // tables
+    put(17, 16, 2);   // entries of the root
+    put(19, 64, 2);   // sectors
+    put(22, 1, 2);    // of a table
+    put(510, 0xaa55, 2);
+    put(512, 0xffff'f8, 3);
+    put(512 + 3, 0xfff, 2);
+    std::memcpy(&image[2 * 512], name.data(), 11);
+    put(2 * 512 + 26, 2, 2);
+    put(2 * 512 + 28, 512, 4);
+  }
+  [[nodiscard]] u64 capacity() const { return image.size() / 512; }
+  virtio::result<void> read(u64 sector, bytes into) const {
+    std::memcpy(into.data(), &image[sector * 512], into.size());
+    return {};
+  }
+};
+
 }  // namespace
+
+TEST_CASE("boot files: a file system that is mounted after another one is read from its own disk", "[examples][boot]") {
+  small_disk none{"FIRST   TXT"}, first{"FIRST   TXT"}, second{"SECOND  TXT"};
+  none.image[510] = 0;
+  const auto files = std::make_unique<fat::volume<small_disk>>();
+  fat::entry one;
+  CHECK(files->mount(none).error() == errc::unsupported);
+  REQUIRE(files->mount(first));
+  CHECK(files->find(text("first.txt"), one));
+  REQUIRE(files->mount(second));
+  CHECK(files->find(text("first.txt"), one).error() == errc::not_found);
+  CHECK(files->find(text("/second.txt"), one));
+}
 
 TEST_CASE("boot entries: keys, comments, blanks and repeated values are read as the specification has them", "[examples][boot]") {
   const auto one = entry_of("# a comment\r\n  title\tDebian 12  \nversion 6.1.0-50\nlinux /vmlinuz\ninitrd /a\ninitrd /b\n"

@@ -111,6 +111,8 @@ class Boot(unittest.TestCase):
                 ("a kernel that ends early", kernel(at_1f1=(200, 1)), ["ends within its setup code"], NOT_STARTED),
                 ("a kernel too large for memory", kernel(at_260=(0x20000000, 4)), ["no room for it in memory"], NOT_STARTED),
                 ("a kernel for a place that is in use", kernel(at_234=(0, 1), at_258=(0x400000, 8)), ["no room for it in memory"], NOT_STARTED),
+                ("a kernel for a place beyond memory", kernel(at_258=(0xf800000, 8), at_260=(0x1000000, 4)), ["no room for it in memory"],
+                 NOT_STARTED),
                 ("long options", {ENTRY: entry(options="a" * 2000), "vmlinuz": image_of(at_238=(255, 4))}, ["longer than it takes"],
                  NOT_STARTED)):
             with self.subTest(name):

@@ -219,6 +219,31 @@ TEST_CASE("boot kernels: a bzImage says where it belongs and what it takes", "[e
   CHECK(k.code_at == 5 * 512);
 }
 
+TEST_CASE("boot kernels: one is never placed below its preferred address, where it would move itself to", "[examples][boot]") {
+  constexpr u64 mapped = u64{1} << 32;
+  head h;  // 48 MiB at 16 MiB
+  loader::bzimage k;
+  const auto placed = [&](u64 free_from, u64 free_to) {
+    REQUIRE(h.read(k) == loader::kernel_flaw::none);
+    loader::memory m;
+    m.add(0x10'0000, 0x3f0'0000);  // up to 64 MiB: 512 bytes too few at 16 MiB, enough below
+    m.add(free_from, free_to - free_from);
+    return k.place(m, 512, mapped);
+  };
+  CHECK(placed(0, 0).error() == errc::no_space);
+  CHECK(*placed(0x500'0000, 0x900'0000) == 0x500'0000);
+  CHECK(placed(0x400'0000, 0x400'0000).error() == errc::no_space);
+  CHECK(*placed(0x100'0000, 0x900'0000) == 0x100'0000);
+  CHECK(placed(mapped - 0x300'0000, mapped + 0x1000'0000).error() == errc::no_space);
+  h.put(0x258, 0x110'0000, 8);  // not at a multiple of its alignment, so it would move itself up
+  CHECK(*placed(0x100'0000, 0x900'0000) == 0x120'0000);
+  h.put(0x234, 0, 1);
+  CHECK(placed(0x100'0000, 0x900'0000).error() == errc::no_space);
+  h.put(0x258, ~u64{0} << 21, 8);
+  h.put(0x234, 1, 1);
+  CHECK(placed(0x100'0000, 0x900'0000).error() == errc::no_space);
+}
+
 TEST_CASE("boot kernels: what is none, or cannot be entered in 64 bits, is named", "[examples][boot]") {
   using loader::kernel_flaw;
   const auto with = [](usize at, u64 value, unsigned size) {

@@ -7,6 +7,7 @@
 #include <virtio/base/result.hpp>
 
 #include "../../files/number.hpp"
+#include "../memory.hpp"
 
 namespace loader {
 
@@ -58,6 +59,19 @@ struct bzimage {
     out.most_options = number(h + 0x238, 4);
     out.is_relocatable = h[0x234] != 0;
     return kernel_flaw::none;
+  }
+
+  /// Takes a place for it that ends at `below` or before, with `more` bytes behind what it needs. A kernel that was loaded below its
+  /// preferred address moves itself there (boot.rst, init_size), so none is given a place below. Error: `no_space`.
+  [[nodiscard]] result<u64> place(loader::memory& free, u64 more, u64 below) const {
+    const u64 size = memory + more;
+    if (preferred % alignment == 0 && preferred <= below && size <= below - preferred && free.is_free(preferred, size)) {
+      free.take(preferred, size);
+      return preferred;
+    }
+    if (!is_relocatable) return errc::no_space;
+    constexpr u64 lowest = 1 << 20;
+    return free.take_lowest(size, alignment, preferred < lowest ? lowest : preferred, below);
   }
 };
 

@@ -43,15 +43,7 @@ class kernel {
     constexpr u64 image_begin = 4 << 20;
     free_.take(0, 1 << 20);
     free_.take(image_begin, reinterpret_cast<uintptr_t>(boot_zeros_end) - image_begin);
-    const u64 memory = image_.memory + 512;  // the last sector is read whole
-    if (free_.is_free(image_.preferred, memory) && image_.preferred + memory <= mapped) {
-      at_ = image_.preferred;
-      free_.take(at_, memory);
-    } else if (image_.is_relocatable) {
-      VIRTIO_TRY_ASSIGN(at_, free_.take_lowest(memory, image_.alignment, 1 << 20, mapped));
-    } else {
-      return errc::no_space;
-    }
+    VIRTIO_TRY_ASSIGN(at_, image_.place(free_, 512, mapped));  // the last sector is read whole
     return reinterpret_cast<u8*>(static_cast<uintptr_t>(at_));
   }
 

@@ -208,17 +208,23 @@ int start(const loader::entry& chosen) {
   kernel.start(options);
 }
 
+/// What chooses entry `i`: a digit, and behind 9 a letter.
+char key_of(usize i) { return static_cast<char>(i < 9 ? '1' + i : 'a' + (i - 9)); }
+
 /// Shows the menu until a key chooses an entry or the time is over. Any other key stops the clock; 0 seconds wait for a key.
 usize ask(usize preferred, u32 seconds) {
   for (usize i = 0; i < entry_count; ++i) {
-    print(i == preferred ? "* " : "  ", static_cast<unsigned>(i + 1), "  ");
+    print(i == preferred ? "* " : "  ");
+    boot::put(key_of(i));
+    print("  ");
     print_text(entries[i].name());
     print("\n");
   }
-  print("a number, or Enter for the one with a star");
+  print("its key, or Enter for the one with a star");
   if (seconds != 0) print(", which is started in ", seconds, " s");
   print("\n");
   const u64 began = boot::timestamp();
+  enum : u8 { none, begun, inside } escape = none;  // a cursor or function key: its bytes choose nothing
   for (bool counts = seconds != 0;;) {
     if (counts && boot::milliseconds_since(began) >= u64{seconds} * 1000) return preferred;
     char key;
@@ -227,8 +233,18 @@ usize ask(usize preferred, u32 seconds) {
       continue;
     }
     counts = false;
+    if (key == '\x1b') {
+      escape = begun;
+      continue;
+    }
+    if (escape == inside || (escape == begun && (key == '[' || key == 'O'))) {
+      escape = escape == inside && key >= 0x40 ? none : inside;
+      continue;
+    }
+    escape = none;
     if (key == '\r' || key == '\n') return preferred;
-    if (key >= '1' && key <= '9' && static_cast<usize>(key - '1') < entry_count) return static_cast<usize>(key - '1');
+    for (usize i = 0; i < entry_count; ++i)
+      if (key == key_of(i)) return i;
   }
 }
 

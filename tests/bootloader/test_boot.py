@@ -135,19 +135,35 @@ class Boot(unittest.TestCase):
     def test_menu(self):
         """An entry that cannot be started leads back to the menu, and a key chooses another one; without a key the time does."""
         second = disk_image.entry("Second", "/missing").encode()
-        for name, timeout, keys, expected in (("a key", 600, [b"x", b"9", b"1"], "Second"), ("Enter", 600, [b"\r"], "Debian"), ("the time", 1, [], "Debian")):
+        for name, timeout, keys, expected in (
+                ("a key", 600, [b"x", b"9", b"1"], "Second"),
+                ("a digit of a function key", 600, [b"\x1b[2~", b"\x1b", b"1"], "Second"),
+                ("Enter", 600, [b"\r"], "Debian"),
+                ("the time", 1, [], "Debian")):
             with self.subTest(name):
                 image = self.folder / "menu.img"
                 disk_image.make_loader_partition(image, self.folder, {
                     "loader/loader.conf": f"default deb*\ntimeout {timeout}\n".encode(), ENTRY: disk_image.entry("Debian", "/missing").encode(),
                     "loader/entries/second.conf": second})
                 # The second menu has no time: it ends by the script's end, which is a key that QEMU is quit behind.
-                script = [("a number, or Enter", *keys), (rf"^starting {expected}", ), (r"^/missing: there is no such file", ),
-                          ("a number, or Enter for the one with a star\r?\n", ("quit", {}))]
+                script = [("its key, or Enter", *keys), (rf"^starting {expected}", ), (r"^/missing: there is no such file", ),
+                          ("its key, or Enter for the one with a star\r?\n", ("quit", {}))]
                 status, console = self.start(image, script=script)
                 self.assertEqual(status, POWERED_OFF, console)
                 self.assertEqual(console.count("starting "), 1, console)
                 self.assertIn("* 2  Debian", console)
+
+    def test_menu_of_many(self):
+        """Entries behind the ninth have letters for keys."""
+        image = self.folder / "many.img"
+        disk_image.make_loader_partition(image, self.folder, {
+            "loader/loader.conf": b"timeout 600\n",
+            **{f"loader/entries/{n:02}.conf": disk_image.entry(f"Entry {n:02}", "/missing").encode() for n in range(16)}})
+        script = [("its key, or Enter", b"g"), (r"^starting Entry 00", ("quit", {}))]
+        status, console = self.start(image, script=script)
+        self.assertEqual(status, POWERED_OFF, console)
+        self.assertIn("* 1  Entry 15\n", console)
+        self.assertIn("  g  Entry 00\n", console)
 
     def test_no_disk(self):
         status, console = guestrun.boot(TREE / "examples/bootloader", QEMU, "pc", 128, "", guestrun.HANG, errors=io.StringIO())

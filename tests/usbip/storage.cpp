@@ -171,6 +171,22 @@ TEST_CASE("usbip storage: a write goes on to the disk while the next piece arriv
   well(s);
 }
 
+TEST_CASE("usbip storage: a host that sends a command's data right behind it", "[usbip][storage]") {
+  stick s;
+  s.stream.room = 10;
+  s.host.control_in(0x80, 8, 0, 0, 1);
+  s.run();  // its answer is on its way, so the command is not looked at yet
+  s.host.submit_out(1, stick::wrapper(1, 512, false, stick::rw10(0x2a, 9, 1)));
+  const auto data = s.host.submit_out(1, bytes(512, 0x3c));
+  s.run();
+  s.stream.room = SIZE_MAX;
+  s.run();
+  CHECK((s.host.answers[data].status == 0 && s.host.answers[data].actual == 512));
+  CHECK(s.finish({}, 1) == stick::status{0, 0, {}});
+  CHECK(part(s.disk.content, 9 * 512, 512) == bytes(512, 0x3c));
+  well(s);
+}
+
 TEST_CASE("usbip storage: the status waits for the disk's writes", "[usbip][storage]") {
   stick s;
   s.disk.hold = true;

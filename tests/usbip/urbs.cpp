@@ -161,6 +161,36 @@ TEST_CASE("usbip urbs: of one endpoint only the oldest transfer is asked about",
   well(s);
 }
 
+TEST_CASE("usbip urbs: the data of a control request wait until the one before it is over", "[usbip][device]") {
+  rig::devices d;
+  bridged s{d};
+  // An answer that is on its way holds back the decisions of what comes meanwhile.
+  s.host.submit_out(data_endpoint, bytes(1000, 5));
+  s.talk();
+  s.stream.room = 48 + 10;
+  s.host.submit_in(data_endpoint, 1000);
+  s.host.control_out(0x41, 1, 0, 0, bytes{0x11});
+  const auto between = s.host.control_in(0xc1, 1, 0, 0, 1);
+  s.host.control_out(0x41, 1, 0, 0, bytes{0x22});
+  const auto last = s.host.control_in(0xc1, 1, 0, 0, 1);
+  s.run();
+  s.stream.room = SIZE_MAX;
+  s.talk();
+  CHECK(s.host.answers[between].data == bytes{0x11});
+  CHECK(s.host.answers[last].data == bytes{0x22});
+  // So does a reply: its bytes may lie where the data go.
+  s.stream.room = 48;
+  const auto configuration = s.host.control_in(0x80, 8, 0, 0, 1);
+  s.host.control_out(0x41, 1, 0, 0, bytes{0x77});
+  s.run();
+  CHECK(s.stream.to_peer.size() == 48);
+  s.stream.room = SIZE_MAX;
+  s.talk();
+  CHECK(s.host.answers[configuration].data == bytes{1});
+  CHECK(s.host.outstanding() == 0);
+  well(s);
+}
+
 TEST_CASE("usbip urbs: a device that has more than was asked for is cut, with -75", "[usbip][engine]") {
   obedient one;
   usbip::exports all{one};

@@ -267,6 +267,16 @@ class connection {
     return step::something;
   }
 
+  /// Whether a transfer that is older than `t`, the latest, goes on at its endpoint. A device may keep the data of one
+  /// where those of the next one go.
+  [[nodiscard]] bool is_behind_another(const transfer& t) const {
+    for (u32 at = 0; at + 1 < live_; ++at) {
+      const entry& other = entries_[order_[at]];
+      if (other.what.endpoint == t.endpoint && (other.is == state::waiting || other.is == state::sending)) return true;
+    }
+    return false;
+  }
+
   static void refuse(entry& one, urb_status why) {
     one.is = state::decided;
     one.status = why;
@@ -284,6 +294,7 @@ class connection {
     }
     bytes where{};
     if (one.is == state::receiving) {
+      if (t.done == 0 && is_behind_another(t)) return step::nothing;
       const room place = with_device([&](auto& device) { return device.room_for(t); });
       if (place.what == room::kind::refuse) {
         refuse(one, place.status);

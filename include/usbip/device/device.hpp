@@ -183,7 +183,7 @@ class device {
     const control_answer got = setup.kind() == 0 ? standard(setup) : of_class(setup);
     if (got.what == answer::kind::later) return answer::not_yet();
     if (got.status != urb_status::ok) return answer::failed(got.status);
-    if (!setup.is_in()) return answer::good(t.length);
+    if (!setup.is_in()) return answer::good(t.way == direction::out ? t.length : 0);
     reply_ = got.data.part(0, setup.length).part(0, t.length);
     return answer::good(static_cast<u32>(reply_.size));
   }

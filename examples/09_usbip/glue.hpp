@@ -26,6 +26,7 @@ class vsock_stream {
     if (list.count == 2) {
       const virtio::const_bytes both[2] = {of(list.first[0]), of(list.first[1])};
       if (sockets_->try_send_all(which_, both)) {
+        is_full_ = false;
         stuck_ = 0;
         return both[0].size() + both[1].size();
       }

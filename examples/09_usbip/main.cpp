@@ -2,7 +2,8 @@
 // A USB stick and a serial port that are a guest: USB/IP on port 3240 of vsock, for `usbip` and tools/usbip-vsock on the host. Behind the
 // stick is a virtio disk, behind the port a virtio console, when there is one. glue.hpp joins the libraries.
 // `host=stays` on the command line goes on for ever; without it the guest ends when a host that had a device has gone for the first time.
-// `patience=N`: a host that takes nothing of what it has asked for has gone after so many seconds (default: 30).
+// `patience=N`: a host that takes nothing of what it has asked for has gone after so many seconds (default: 30), and so has a client that
+// has asked for nothing by then.
 #include <usbip/serial.hpp>
 #include <usbip/storage.hpp>
 
@@ -57,6 +58,7 @@ struct client {
   vsock::socket socket;
   bool is_open;
   bool had_device;
+  u32 seconds;  // without a device
 };
 
 template <class Exports>
@@ -88,22 +90,28 @@ static result<void> serve(Exports& devices, bool stays, u32 patience) {
         c.connection.serve(devices);
         c.is_open = true;
         c.had_device = false;
+        c.seconds = 0;
       }
     }));
     if (boot::milliseconds_since(second) >= 1000) {
       second = boot::timestamp();
       vsock_driver.tick({.closing = 10});
       for (client<Exports>& c : clients) {
-        if (c.is_open && c.stream.tick() >= patience) c.connection.stop();
+        if (!c.is_open) continue;
+        c.seconds = c.connection.device() == Exports::count ? c.seconds + 1 : 0;
+        if (c.stream.tick() >= patience || c.seconds >= patience) c.connection.stop();
       }
     }
     if (Exports::count == 2) VIRTIO_TRY(console_driver.poll());
+    // A host that has gone may have left writes with the disk: the flush comes behind them.
+    if (!devices.is_taken(0)) stick_drive.poll();
     for (client<Exports>& c : clients) {
       if (!c.is_open) continue;
       const bool has_ended = c.connection.poll(c.stream) == usbip::activity::ended;
       if (c.connection.device() != Exports::count) c.had_device = true;
       if (!has_ended) continue;
-      if (c.connection.ending().how == usbip::end::stopped) (void)vsock_driver.abort(c.socket);
+      const usbip::end how = c.connection.ending().how;
+      if (how == usbip::end::stopped || how == usbip::end::silent) (void)vsock_driver.abort(c.socket);
       else (void)vsock_driver.close(c.socket);
       c.is_open = false;
       report(c);

@@ -130,6 +130,23 @@ TEST_CASE("usbip transport: a host that goes in mid-transfer leaves a drive for 
   CHECK(s.disk.objections.empty());
 }
 
+TEST_CASE("usbip transport: the writes of a host that goes are flushed when the disk has ended them", "[usbip][storage]") {
+  stick s;
+  s.disk.hold = true;
+  CHECK(s.ask(s.host.submit_out(1, stick::wrapper(1, 8192, false, stick::rw10(0x2a, 0, 16)))).status == 0);
+  CHECK(s.ask(s.host.submit_out(1, bytes(8192, 0x11))).status == 0);
+  CHECK(s.disk.pending.size() == 2);
+  s.stream.end = usbip::stream_state::closed;
+  CHECK(s.run() == usbip::activity::ended);
+  for (int turn = 0; turn < 3; ++turn) s.drive.poll();
+  CHECK(s.disk.pending.size() == 2);  // no flush ahead of them
+  s.disk.hold = false;
+  for (int turn = 0; turn < 3; ++turn) s.drive.poll();
+  CHECK(s.disk.flushes == 1);
+  CHECK(bytes(s.disk.content.begin(), s.disk.content.begin() + 8192) == bytes(8192, 0x11));
+  CHECK(s.disk.objections.empty());
+}
+
 TEST_CASE("usbip transport: completions that a disk makes up are not believed", "[usbip][storage][hostile]") {
   stick s;
   s.disk.hold = true;

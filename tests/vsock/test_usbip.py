@@ -202,6 +202,19 @@ class Stick(unittest.TestCase):
                 self.assertEqual(first.read_blocks(3, 4), self.content[3 * 512:7 * 512])
         self.run_guest(visit)
 
+    def test_silent_clients(self):
+        """Clients that say nothing have all places, for as long as the guest is patient."""
+        def visit(path):
+            silent = [tool.connect(tool.Target("unix", str(path)), guestrun.HANG) for _ in range(8)]
+            host = self.again(path)
+            with host.sock:
+                host.configure()
+                self.assertEqual(host.read_blocks(3, 4), self.content[3 * 512:7 * 512])
+            for one in silent:
+                one.close()
+        console = self.run_guest(visit, "host=stays patience=2")
+        self.assertEqual(len(re.findall("^a client has gone: this side gave the connection up: the peer held it open", console, re.M)), 8, console)
+
     def test_ends_with_its_host(self):
         def visit(path):
             host = self.host(path)

@@ -43,7 +43,8 @@ class drive {
   }
 
   void open() { known_blocks_ = disk_->blocks(); }
-  /// Gives up what goes on. What a host has left in the disk's cache becomes stable.
+  /// Gives up what goes on. What a host has left in the disk's cache becomes stable, once the disk has ended its writes:
+  /// the caller goes on with `poll` while no connection has the device.
   void close() {
     abandon();
     flush_due_ = flush_due_ || is_dirty_;

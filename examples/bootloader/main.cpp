@@ -140,6 +140,12 @@ int refuse(const_bytes name, const char* why) {
   return not_started;
 }
 
+/// Why a path does not lead to a file, or a file not to its sectors.
+const char* describe_path(errc e) {
+  if (e == errc::ok || e == errc::not_found) return "there is no such file";
+  return e == errc::io_error ? "the file system is damaged, or cannot be read" : virtio::describe(e);
+}
+
 /// Loads a file, whole or from an offset on. Gives 0, or an exit status.
 int load(const_bytes name, const fat::entry& file, u32 from, u32 size, u8* to) {
   loader::file_reader<disk_t> reader{disk, files, part.first()};
@@ -147,7 +153,7 @@ int load(const_bytes name, const fat::entry& file, u32 from, u32 size, u8* to) {
   const auto read = reader.read(file, from, size, to, [&](u32 done) { progress.show(done); });
   progress.end();
   if (read.why == errc::ok) return 0;
-  if (read.sector == 0) return refuse(name, read.why == errc::io_error ? "the file system is damaged" : virtio::describe(read.why));
+  if (read.sector == 0) return refuse(name, describe_path(read.why));
   print("sector ", read.sector, " of the disk: ");
   return refuse(name, virtio::describe(read.why));
 }
@@ -172,7 +178,7 @@ int start(const loader::entry& chosen) {
 
   const const_bytes name = chosen.kernel.get();
   fat::entry file;
-  if (const auto there = files.find(name, file); !there || file.is_directory) return refuse(name, "there is no such file");
+  if (const auto there = files.find(name, file); !there || file.is_directory) return refuse(name, describe_path(there.error()));
   alignas(4096) static u8 head[loader::kernel::head_bytes];
   loader::file_reader<disk_t> reader{disk, files, part.first()};
   const u32 looked_at = virtio::detail::smaller(file.size, u32{sizeof head});
@@ -188,7 +194,7 @@ int start(const loader::entry& chosen) {
   fat::entry initrd;
   for (usize i = 0; i < chosen.initrds; ++i) {
     if (const auto there = files.find(chosen.initrd[i].get(), initrd); !there || initrd.is_directory)
-      return refuse(chosen.initrd[i].get(), "there is no such file");
+      return refuse(chosen.initrd[i].get(), describe_path(there.error()));
     size = ((size + 3) & ~u64{3}) + initrd.size;
   }
   if (size != 0) {
@@ -196,8 +202,11 @@ int start(const loader::entry& chosen) {
     if (!where) return refuse(chosen.initrd[0].get(), "there is no room for it in memory");
     u64 used = 0;
     for (usize i = 0; i < chosen.initrds; ++i) {
-      if (!files.find(chosen.initrd[i].get(), initrd)) return refuse(chosen.initrd[i].get(), "there is no such file");
+      const auto there = files.find(chosen.initrd[i].get(), initrd);
+      if (!there) return refuse(chosen.initrd[i].get(), describe_path(there.error()));
       for (; used % 4 != 0; ++used) (*where)[used] = 0;
+      // A disk may say something else than before.
+      if (used + initrd.size > size) return refuse(chosen.initrd[i].get(), describe_path(errc::io_error));
       if (const int failed = load(chosen.initrd[i].get(), initrd, 0, initrd.size, *where + used); failed != 0) return failed;
       used += initrd.size;
     }

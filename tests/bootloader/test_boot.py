@@ -11,6 +11,7 @@ Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 import io
 import os
 import pathlib
+import re
 import shutil
 import sys
 import tempfile
@@ -185,7 +186,29 @@ class Boot(unittest.TestCase):
                  f"inject-error.0.event=none,inject-error.0.iotype=read,inject-error.0.errno=5,inject-error.0.sector={sector}"]
         status, console = self.start(image, device="virtio-blk-pci,rerror=report", drive=drive)
         self.assertEqual(status, NOT_STARTED, console)
-        self.assertRegex(console, r"sector \d+ of the disk: /vmlinuz: the device failed the request")
+        named = re.search(r"sector (\d+) of the disk: /vmlinuz: the device failed the request", console)
+        self.assertTrue(named, console)
+        self.assertIn(sector, range(int(named[1]), int(named[1]) + 2048))  # where the request of up to 1 MiB begins
+
+    def test_broken_file_system(self):
+        """A directory that leads nowhere, and a table that cannot be read, are no missing files."""
+        image = self.folder / "broken.img"
+        said = "vmlinuz: the file system is damaged, or cannot be read"
+        disk_image.make_loader_partition(image, self.folder, {"k/vmlinuz": image_of(), ENTRY: b"linux /k/vmlinuz\n"})
+        data = bytearray(image.read_bytes())
+        folder = data.index(b"K          \x10")
+        data[folder + 26:folder + 28] = b"\1\0"  # its first cluster; they are numbered from 2
+        image.write_bytes(data)
+        status, console = self.start(image)
+        self.assertEqual(status, NOT_STARTED, console)
+        self.assertIn(f"/k/{said}", console)
+
+        disk_image.make_loader_partition(image, self.folder, {"vmlinuz": image_of() + bytes(12 << 20), ENTRY: b"linux /vmlinuz\n"})
+        drive = ["-blockdev", f"driver=blkdebug,node-name=disk,image.driver=raw,image.file.driver=file,image.file.filename={image},"
+                 f"inject-error.0.event=none,inject-error.0.iotype=read,inject-error.0.errno=5,inject-error.0.sector={2048 + 9}"]
+        status, console = self.start(image, device="virtio-blk-pci,rerror=report", drive=drive)
+        self.assertEqual(status, NOT_STARTED, console)
+        self.assertIn(f"/{said}", console)
 
 
 if __name__ == "__main__":

@@ -26,14 +26,14 @@ class file_reader {
   /// `first` is where the volume begins on its disk.
   file_reader(Disk& disk, volume& files, u64 first) : disk_{disk}, files_{files}, first_{first} {}
 
-  /// Reads `size` bytes of `file` from `from` on, a multiple of 512, to `to`, where there is room for whole sectors. Calls
+  /// Reads `size` bytes of `file` from `from` on, a multiple of the disk's blocks, to `to`, where there is room for whole blocks. Calls
   /// `progress(done)` with the bytes read so far. When it returns no request is in flight, unless the error is `device_broken`.
   template <class Progress>
   [[nodiscard]] read_error read(const fat::entry& file, u32 from, u32 size, u8* to, Progress&& progress) {
     at_ = file.begin();
     rest_ = {};
     to_ = to;
-    left_ = (size + 511) & ~511u;
+    left_ = (size + disk_.block_size() - 1) & ~(disk_.block_size() - 1);
     wrong_ = {};
     if (const auto there = files_.skip(at_, from); !there) return {there.error(), 0};
     u32 done = 0;

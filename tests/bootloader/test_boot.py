@@ -133,6 +133,22 @@ class Boot(unittest.TestCase):
         self.assertIn("/missing: there is no such file", console)
         self.assertEqual(status, NOT_STARTED, console)
 
+    def test_blocks_of_4_kib(self):
+        """Files are read in whole blocks of the disk."""
+        image = self.folder / "blocks.img"
+        with open(image, "wb") as file:
+            file.truncate(16 << 20)
+        disk_image.run("mformat", "-i", image, "-S", "5", "-T", 4096, "::")
+        for path in ("loader", "loader/entries"):
+            disk_image.run("mmd", "-i", image, f"::{path}")
+        for path, content in ((ENTRY, b"linux /vmlinuz\ninitrd /initrd.img\n"), ("vmlinuz", image_of()), ("initrd.img", bytes(5000))):
+            (self.folder / "part").write_bytes(content)
+            disk_image.run("mcopy", "-i", image, self.folder / "part", f"::{path}")
+        status, console = self.start(image, device="virtio-blk-pci,logical_block_size=4096,physical_block_size=4096",
+                                     script=[("^entering the kernel", ("quit", {}))])
+        self.assertIn("loading /initrd.img, 4 KiB [################################]", console)
+        self.assertEqual(status, POWERED_OFF, console)
+
     def test_menu(self):
         """An entry that cannot be started leads back to the menu, and a key chooses another one; without a key the time does."""
         second = disk_image.entry("Second", "/missing").encode()

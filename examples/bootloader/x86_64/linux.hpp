@@ -43,13 +43,13 @@ class kernel {
     constexpr u64 image_begin = 4 << 20;
     free_.take(0, 1 << 20);
     free_.take(image_begin, reinterpret_cast<uintptr_t>(boot_zeros_end) - image_begin);
-    VIRTIO_TRY_ASSIGN(at_, image_.place(free_, 512, mapped));  // the last sector is read whole
+    VIRTIO_TRY_ASSIGN(at_, image_.place(free_, largest_block, mapped));  // the last block is read whole
     return reinterpret_cast<u8*>(static_cast<uintptr_t>(at_));
   }
 
   /// Finds a place for all initrds, one behind the other. Error: `no_space`.
   [[nodiscard]] result<u8*> place_initrd(u64 size) {
-    VIRTIO_TRY_ASSIGN(const u64 at, free_.take_highest(size + 512, 4096, image_.initrd_end < mapped ? image_.initrd_end : mapped));
+    VIRTIO_TRY_ASSIGN(const u64 at, free_.take_highest(size + largest_block, 4096, image_.initrd_end < mapped ? image_.initrd_end : mapped));
     page_.put_initrd(at, size);
     return reinterpret_cast<u8*>(static_cast<uintptr_t>(at));
   }
@@ -66,6 +66,7 @@ class kernel {
   }
 
  private:
+  static constexpr u64 largest_block = 4096;       // of a disk; partitions.hpp takes none above
   static constexpr u64 mapped = u64{1} << 32;  // by start.S, on every processor
 
   bzimage image_{};

@@ -124,6 +124,25 @@ TEST_CASE("usbip storage: commands of 16 bytes, and blocks of 4096 bytes", "[usb
   well(s);
 }
 
+TEST_CASE("usbip storage: blocks that take more than 32 bits, and lengths that would overflow", "[usbip][storage]") {
+  usbip::u8 answer[usbip::storage::answer_bytes];
+  const usbip::storage::disk_facts large{usbip::u64{1} << 33, 4096, {}};
+  const auto plan_of = [&](const usbip::u8 (&cdb)[16]) {
+    for (usbip::u8& byte : answer) byte = 0;
+    return usbip::storage::command_reader{cdb, answer, large, usbip::storage::default_texts}.read({}, 0);
+  };
+  const auto answered = [&](std::size_t size) { return bytes(answer, answer + size); };
+  CHECK(plan_of({0x25}).length == 8);
+  CHECK(answered(8) == bytes{0xff, 0xff, 0xff, 0xff, 0, 0, 16, 0});  // ask by 16 bytes
+  CHECK(plan_of({0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32}).length == 32);
+  CHECK(answered(12) == bytes{0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0, 0, 16, 0});
+  const auto read = plan_of({0x88, 0, 0, 0, 0, 1, 0, 0, 0, 5, 0xff, 0xff, 0xff, 0xfb});
+  CHECK((read.what == usbip::storage::action::read && read.block == (usbip::u64{1} << 32) + 5));
+  CHECK(read.length == usbip::u64{0xfffffffb} * 4096);
+  CHECK(plan_of({0x8a, 0, 0, 0, 0, 1, 0, 0, 0, 5, 0xff, 0xff, 0xff, 0xfc}).what == usbip::storage::action::fail);
+  CHECK(plan_of({0x88, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 2}).what == usbip::storage::action::fail);
+}
+
 TEST_CASE("usbip storage: the disk reads ahead while an earlier piece is sent", "[usbip][storage]") {
   stick s;
   s.disk.hold = true;

@@ -12,7 +12,8 @@ import linux_host  # noqa: E402
 
 MIB = 1 << 20
 MODULES = ("virtio_pci", "virtio_mmio", "virtio_blk", "virtio_scsi", "sd_mod", "ext4")
-OPTIONS = "console=ttyS0 quiet loglevel=4 panic=-1 no_timer_check mitigations=off"
+# reboot=t: on a machine with nothing to reset it by, Linux enters the BIOS again, which jumps into what has become of the loader.
+OPTIONS = "console=ttyS0 quiet loglevel=4 panic=-1 reboot=t no_timer_check mitigations=off"
 
 # The console is the kernel's too, so each line of this has a mark.
 INIT = """#!/bin/busybox sh

@@ -42,7 +42,7 @@ std::string why(const bytes& all, speed how_fast) {
 
 TEST_CASE("usbip descriptors: several drivers make one configuration, with numbers in the order of their calls", "[usbip][device]") {
   // No constant: g++ 12 breaks down over comparisons of neighbouring bytes of one.
-  usbip::device_layout layout = laid_out<about, pair_driver, rig::driver>::layout;
+  usbip::device_layout layout = laid_out<about, pair_driver, usb_rig::driver>::layout;
   const bytes all(layout.configuration, layout.configuration + layout.configuration_size);
   CHECK(all == bytes{9, 2, 91, 0, 3, 1, 0, 0x80, 250,              //
                      8, 11, 0, 2, 0xff, 0, 0, 0,                   //
@@ -58,7 +58,7 @@ TEST_CASE("usbip descriptors: several drivers make one configuration, with numbe
 }
 
 TEST_CASE("usbip descriptors: texts are UTF-16 on the wire", "[usbip][device]") {
-  usbip::device_layout layout = laid_out<wordy, rig::driver>::layout;
+  usbip::device_layout layout = laid_out<wordy, usb_rig::driver>::layout;
   const bytes text(layout.texts + layout.text_at[2], layout.texts + layout.text_at[3]);
   CHECK(text == bytes{10, 3, 0x3d, 0xd8, 0x0c, 0xdd, ' ', 0, 0xac, 0x20});
   CHECK((layout.device[14] == 0 && layout.device[15] == 2 && layout.device[16] == 0));
@@ -105,10 +105,10 @@ TEST_CASE("usbip descriptors: whatever a host rejects is found", "[usbip][device
 }
 
 TEST_CASE("usbip device: requests and transfers reach the driver that claimed them", "[usbip][device]") {
-  rig::driver first, second;
-  usbip::device<rig::about_high, rig::driver, rig::driver> both{first, second};
+  usb_rig::driver first, second;
+  usbip::device<usb_rig::about_high, usb_rig::driver, usb_rig::driver> both{first, second};
   usbip::exports all{both};
-  rig::session<usbip::connection<decltype(all)>> s;
+  usb_rig::session<usbip::connection<decltype(all)>> s;
   s.connection.bridge(all);
   s.configure();
   CHECK((first.is_open() && second.is_open()));

@@ -11,7 +11,7 @@
 
 #include "client.hpp"
 
-namespace rig {
+namespace usb_rig {
 
 /// Ends requests when it is told to, and fails those about chosen blocks. It objects to what a drive must not ask.
 class memory_disk {
@@ -210,4 +210,4 @@ struct stick {
   std::uint32_t tag_ = 0;
 };
 
-}  // namespace rig
+}  // namespace usb_rig

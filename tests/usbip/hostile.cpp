@@ -24,8 +24,8 @@ bytes submit_header(std::uint32_t seqnum = 1) {
 }
 
 /// A session whose peer has sent `message` and no more.
-struct against : rig::session<> {
-  against(rig::devices& d, const bytes& message, bool bridge) {
+struct against : usb_rig::session<> {
+  against(usb_rig::devices& d, const bytes& message, bool bridge) {
     bridge ? connection.bridge(d.all, 0) : connection.serve(d.all);
     host.send(message);
     run();
@@ -36,8 +36,8 @@ struct against : rig::session<> {
 
 TEST_CASE("usbip field report: a header is 48 bytes, setup included, and is answered when the last of them is there", "[usbip][hostile]") {
   // A bridge asked for 20 + 28 + 8 bytes and saw an end of file where the kernel had sent all that it sends.
-  rig::devices d;
-  rig::session s;
+  usb_rig::devices d;
+  usb_rig::session s;
   s.connection.bridge(d.all, 0);
   const bytes header = submit_header();
   REQUIRE(header.size() == 48);
@@ -53,7 +53,7 @@ TEST_CASE("usbip field report: a header is 48 bytes, setup included, and is answ
 }
 
 TEST_CASE("usbip field report: URBs where an import is due end with an error that says so", "[usbip][hostile]") {
-  rig::devices d;
+  usb_rig::devices d;
   against s{d, submit_header(), false};
   const usbip::ending& e = s.connection.ending();
   CHECK(e.how == end::wrong);
@@ -69,7 +69,7 @@ TEST_CASE("usbip field report: URBs where an import is due end with an error tha
 
 TEST_CASE("usbip field report: an import where URBs are due ends with an error that says so", "[usbip][hostile]") {
   for (const std::uint8_t code : {std::uint8_t{3}, std::uint8_t{5}}) {
-    rig::devices d;
+    usb_rig::devices d;
     against s{d, {1, 0x11, 0x80, code}, true};  // known by four bytes: a list has eight, and the peer waits for an answer
     const usbip::ending& e = s.connection.ending();
     CHECK(e.how == end::wrong);
@@ -85,7 +85,7 @@ TEST_CASE("usbip field report: an import where URBs are due ends with an error t
 
 TEST_CASE("usbip hostile: every field of a first message that is wrong ends the connection with its reason", "[usbip][hostile]") {
   const auto why = [](const bytes& message) {
-    rig::devices d;
+    usb_rig::devices d;
     against s{d, message, false};
     CHECK(s.connection.ending().how == end::wrong);
     CHECK(s.stream.to_peer.empty());
@@ -108,7 +108,7 @@ TEST_CASE("usbip hostile: every field of a URB that is wrong ends the connection
       bytes message = submit_header();
       client::put(message, field, value);
       message.resize(message.size() + 100);
-      rig::devices d;
+      usb_rig::devices d;
       against s{d, message, true};
       INFO("field " << field << " value " << value);
       const usbip::ending& e = s.connection.ending();
@@ -134,8 +134,8 @@ TEST_CASE("usbip hostile: every field of a URB that is wrong ends the connection
 }
 
 TEST_CASE("usbip hostile: a number that is outstanding already ends the connection", "[usbip][hostile]") {
-  rig::devices d;
-  rig::session s;
+  usb_rig::devices d;
+  usb_rig::session s;
   s.connection.bridge(d.all, 0);
   s.configure();
   bytes waits = submit_header(77);
@@ -170,8 +170,8 @@ TEST_CASE("usbip hostile: the stream ends at every byte, and the end says where"
 
   for (const auto state : {usbip::stream_state::closed, usbip::stream_state::broken}) {
     for (std::size_t size = 0; size <= all.size(); ++size) {
-      rig::devices d;
-      rig::session s;
+      usb_rig::devices d;
+      usb_rig::session s;
       s.connection.serve(d.all);
       s.host.send(bytes(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(size)));
       s.stream.end = state;
@@ -196,10 +196,10 @@ TEST_CASE("usbip hostile: the stream ends at every byte, and the end says where"
 }
 
 TEST_CASE("usbip hostile: a peer that closes without a word is told apart from one that never speaks", "[usbip][hostile]") {
-  rig::devices d;
+  usb_rig::devices d;
   for (const bool bridge : {false, true}) {
-    rig::session closed, silent;
-    for (rig::session<>* s : {&closed, &silent}) bridge ? s->connection.bridge(d.all, s == &closed ? 0 : 1) : s->connection.serve(d.all);
+    usb_rig::session closed, silent;
+    for (usb_rig::session<>* s : {&closed, &silent}) bridge ? s->connection.bridge(d.all, s == &closed ? 0 : 1) : s->connection.serve(d.all);
     closed.stream.end = usbip::stream_state::closed;
     CHECK(closed.run() == usbip::activity::ended);
     CHECK(closed.connection.ending().how == end::never_spoke);
@@ -215,15 +215,15 @@ TEST_CASE("usbip hostile: a peer that closes without a word is told apart from o
 }
 
 TEST_CASE("usbip hostile: half a message for ever holds nothing but its connection, and the caller's end has the count", "[usbip][hostile]") {
-  rig::devices d;
-  rig::session s;
+  usb_rig::devices d;
+  usb_rig::session s;
   s.connection.serve(d.all);
   s.host.send({1, 0x11, 0x80, 3, 0, 0, 0, 0, '1', '-'});
   for (int turn = 0; turn < 100; ++turn) (void)s.connection.poll(s.stream);
   const std::size_t calls = s.stream.calls;
   CHECK(s.connection.poll(s.stream) == usbip::activity::idle);
   CHECK(s.stream.calls - calls <= 2);
-  rig::session other;
+  usb_rig::session other;
   other.import(d, "1-1");
   CHECK(other.connection.device() == 0);
   s.connection.stop();
@@ -232,8 +232,8 @@ TEST_CASE("usbip hostile: half a message for ever holds nothing but its connecti
 }
 
 TEST_CASE("usbip hostile: lengths of 0 and of 2^32-1", "[usbip][hostile]") {
-  rig::devices d;
-  rig::session s;
+  usb_rig::devices d;
+  usb_rig::session s;
   s.connection.bridge(d.all, 0);
   s.configure();
   CHECK(s.ask(s.host.submit_out(1, {})).status == 0);
@@ -249,7 +249,7 @@ TEST_CASE("usbip hostile: lengths of 0 and of 2^32-1", "[usbip][hostile]") {
       bytes message = submit_header(9);
       client::put(message, 12, way);
       client::put(message, 0x18, length);
-      rig::devices others;
+      usb_rig::devices others;
       against t{others, message, true};
       CHECK(t.connection.ending().why == fault::too_long);
     }
@@ -257,8 +257,8 @@ TEST_CASE("usbip hostile: lengths of 0 and of 2^32-1", "[usbip][hostile]") {
 }
 
 TEST_CASE("usbip hostile: a peer that reads nothing stops the engine, and loses nothing", "[usbip][hostile]") {
-  rig::devices d;
-  rig::session s;
+  usb_rig::devices d;
+  usb_rig::session s;
   s.connection.bridge(d.all, 0);
   s.configure();
   s.stream.room = 0;
@@ -275,8 +275,8 @@ TEST_CASE("usbip hostile: a peer that reads nothing stops the engine, and loses 
 }
 
 TEST_CASE("usbip hostile: a connection that has ended touches its stream no more, and works again when it is begun anew", "[usbip][hostile]") {
-  rig::devices d;
-  rig::session s;
+  usb_rig::devices d;
+  usb_rig::session s;
   CHECK(s.run() == usbip::activity::ended);  // never begun
   s.connection.serve(d.all);
   s.connection.stop();

@@ -9,7 +9,7 @@
 #include "client.hpp"
 #include "echo.hpp"
 
-namespace rig {
+namespace usb_rig {
 
 inline constexpr usbip::device_description about_high{
     .speed = usbip::speed::high, .vendor = 0x1209, .product = 0x0001, .manufacturer = "virtio", .name = "Echo", .serial = "0001"};
@@ -61,4 +61,4 @@ struct session {
   void configure() { ask(host.control_out(0x00, 9, 1, 0)); }
 };
 
-}  // namespace rig
+}  // namespace usb_rig

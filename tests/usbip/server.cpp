@@ -5,10 +5,10 @@
 #include "rig.hpp"
 
 using bytes = client::bytes;
-using rig::session;
+using usb_rig::session;
 
 TEST_CASE("usbip server: a list has every device with its interfaces, and the connection ends behind it", "[usbip][engine]") {
-  rig::devices d;
+  usb_rig::devices d;
   session s;
   s.connection.serve(d.all);
   s.host.ask_list();
@@ -30,7 +30,7 @@ TEST_CASE("usbip server: a list has every device with its interfaces, and the co
 }
 
 TEST_CASE("usbip server: a list does not take a device, and more connections than devices may ask", "[usbip][engine]") {
-  rig::devices d;
+  usb_rig::devices d;
   for (int turn = 0; turn < 5; ++turn) {
     session s;
     s.connection.serve(d.all);
@@ -44,7 +44,7 @@ TEST_CASE("usbip server: a list does not take a device, and more connections tha
 }
 
 TEST_CASE("usbip server: a second import of a device that is taken is refused by status, until the first has ended", "[usbip][engine]") {
-  rig::devices d;
+  usb_rig::devices d;
   session one, two, three, other;
   one.import(d, "1-1");
   REQUIRE(one.connection.device() == 0);
@@ -67,7 +67,7 @@ TEST_CASE("usbip server: a second import of a device that is taken is refused by
 }
 
 TEST_CASE("usbip server: an import of what is not there is refused by status", "[usbip][engine]") {
-  rig::devices d;
+  usb_rig::devices d;
   for (const char* busid : {"1-3", "1-0", "1-", "", "1-10", "2-1", "1-1x", "1-01"}) {
     session s;
     s.connection.serve(d.all);
@@ -80,7 +80,7 @@ TEST_CASE("usbip server: an import of what is not there is refused by status", "
 }
 
 TEST_CASE("usbip server: Linux's order of enumeration, at high speed", "[usbip][device]") {
-  rig::devices d;
+  usb_rig::devices d;
   session s;
   s.import(d, "1-1");
   const auto get = [&](unsigned value, unsigned index, unsigned length) { return s.ask(s.host.control_in(0x80, 6, value, index, length)); };
@@ -113,7 +113,7 @@ TEST_CASE("usbip server: Linux's order of enumeration, at high speed", "[usbip][
 }
 
 TEST_CASE("usbip server: a SuperSpeed device has a BOS and a companion behind each endpoint", "[usbip][device]") {
-  rig::devices d;
+  usb_rig::devices d;
   session s;
   s.import(d, "1-2");
   const auto get = [&](unsigned value, unsigned length) { return s.ask(s.host.control_in(0x80, 6, value, 0, length)).data; };
@@ -146,7 +146,7 @@ TEST_CASE("usbip server: a SuperSpeed device has a BOS and a companion behind ea
 TEST_CASE("usbip server: bytes go out and come back, whatever the pieces of the stream", "[usbip][engine]") {
   for (const std::size_t piece : {std::size_t{1}, std::size_t{7}, std::size_t{47}, std::size_t{49}, SIZE_MAX}) {
     for (const std::size_t send : {std::size_t{1}, std::size_t{13}, SIZE_MAX}) {
-      rig::devices d;
+      usb_rig::devices d;
       session s;
       s.stream.largest_piece = piece;
       s.stream.largest_send = send;

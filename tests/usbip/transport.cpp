@@ -5,7 +5,7 @@
 #include "drive_rig.hpp"
 
 using bytes = client::bytes;
-using rig::stick;
+using usb_rig::stick;
 
 namespace {
 

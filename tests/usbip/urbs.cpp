@@ -10,8 +10,8 @@ namespace {
 
 constexpr std::uint32_t data_endpoint = 1, news_endpoint = 2;
 
-struct bridged : rig::session<> {
-  explicit bridged(rig::devices& d) {
+struct bridged : usb_rig::session<> {
+  explicit bridged(usb_rig::devices& d) {
     connection.bridge(d.all, 0);
     configure();
   }
@@ -49,8 +49,8 @@ void well(const S& s) {
 }  // namespace
 
 TEST_CASE("usbip bridge: nothing is sent before the kernel has spoken, and then answers alone", "[usbip][engine]") {
-  rig::devices d;
-  rig::session s;
+  usb_rig::devices d;
+  usb_rig::session s;
   s.connection.bridge(d.all, 1);
   for (int turn = 0; turn < 10; ++turn) CHECK(s.connection.poll(s.stream) == usbip::activity::idle);
   CHECK(s.stream.to_peer.empty());
@@ -59,7 +59,7 @@ TEST_CASE("usbip bridge: nothing is sent before the kernel has spoken, and then 
   CHECK(s.stream.to_peer.empty());
   well(s);
 
-  rig::session second;
+  usb_rig::session second;
   second.connection.bridge(d.all, 1);
   CHECK(second.run() == usbip::activity::ended);
   CHECK(second.connection.ending().how == usbip::end::taken);
@@ -69,7 +69,7 @@ TEST_CASE("usbip bridge: nothing is sent before the kernel has spoken, and then 
 }
 
 TEST_CASE("usbip urbs: an unlink of one that is pending is answered alone, with -104", "[usbip][engine]") {
-  rig::devices d;
+  usb_rig::devices d;
   bridged s{d};
   const auto news = s.host.submit_in(news_endpoint, 8);
   s.talk();
@@ -89,7 +89,7 @@ TEST_CASE("usbip urbs: an unlink of one that is pending is answered alone, with 
 }
 
 TEST_CASE("usbip urbs: an unlink of one that is answered, unknown, or unlinked already has 0", "[usbip][engine]") {
-  rig::devices d;
+  usb_rig::devices d;
   bridged s{d};
   const auto done = s.host.control_in(0x80, 8, 0, 0, 1);
   s.talk();
@@ -108,7 +108,7 @@ TEST_CASE("usbip urbs: an unlink of one that is answered, unknown, or unlinked a
 }
 
 TEST_CASE("usbip urbs: an unlink of one whose answer is on its way comes behind the answer, with 0", "[usbip][engine]") {
-  rig::devices d;
+  usb_rig::devices d;
   bridged s{d};
   s.host.submit_out(data_endpoint, bytes(1000, 5));
   s.talk();
@@ -127,7 +127,7 @@ TEST_CASE("usbip urbs: an unlink of one whose answer is on its way comes behind 
 }
 
 TEST_CASE("usbip urbs: endpoints are answered in any order, one endpoint in its own", "[usbip][engine]") {
-  rig::devices d;
+  usb_rig::devices d;
   bridged s{d};
   const auto news = s.host.submit_in(news_endpoint, 8);
   const auto in_1 = s.host.submit_in(data_endpoint, 4096), in_2 = s.host.submit_in(data_endpoint, 4096);
@@ -147,7 +147,7 @@ TEST_CASE("usbip urbs: endpoints are answered in any order, one endpoint in its 
 TEST_CASE("usbip urbs: of one endpoint only the oldest transfer is asked about", "[usbip][engine]") {
   obedient one;
   usbip::exports all{one};
-  rig::session<usbip::connection<decltype(all)>> s;
+  usb_rig::session<usbip::connection<decltype(all)>> s;
   s.connection.bridge(all);
   const auto first = s.host.submit_in(3, 1), second = s.host.submit_in(3, 8);
   const auto other_way = s.host.submit_out(3, bytes(8)), other = s.host.submit_in(4, 8);
@@ -162,7 +162,7 @@ TEST_CASE("usbip urbs: of one endpoint only the oldest transfer is asked about",
 }
 
 TEST_CASE("usbip urbs: the data of a control request wait until the one before it is over", "[usbip][device]") {
-  rig::devices d;
+  usb_rig::devices d;
   bridged s{d};
   // An answer that is on its way holds back the decisions of what comes meanwhile.
   s.host.submit_out(data_endpoint, bytes(1000, 5));
@@ -194,7 +194,7 @@ TEST_CASE("usbip urbs: the data of a control request wait until the one before i
 TEST_CASE("usbip urbs: a device that has more than was asked for is cut, with -75", "[usbip][engine]") {
   obedient one;
   usbip::exports all{one};
-  rig::session<usbip::connection<decltype(all)>> s;
+  usb_rig::session<usbip::connection<decltype(all)>> s;
   s.connection.bridge(all);
   const auto in = s.host.submit_in(3, 2), out = s.host.submit_out(4, bytes(2));
   s.talk();
@@ -204,7 +204,7 @@ TEST_CASE("usbip urbs: a device that has more than was asked for is cut, with -7
 }
 
 TEST_CASE("usbip urbs: a flood of submits beyond the table is held back, and nothing is dropped", "[usbip][engine]") {
-  rig::devices d;
+  usb_rig::devices d;
   bridged s{d};
   std::vector<std::uint32_t> all;
   for (int n = 0; n < 500; ++n) all.push_back(s.host.submit_in(news_endpoint, 8));
@@ -226,7 +226,7 @@ TEST_CASE("usbip urbs: a flood of submits beyond the table is held back, and not
 }
 
 TEST_CASE("usbip urbs: a table that is full still ends by unlinks that came ahead", "[usbip][engine]") {
-  rig::devices d;
+  usb_rig::devices d;
   bridged s{d};
   std::vector<std::uint32_t> all;
   for (int n = 0; n < 32; ++n) all.push_back(s.host.submit_in(news_endpoint, 8));
@@ -241,7 +241,7 @@ TEST_CASE("usbip urbs: a table that is full still ends by unlinks that came ahea
 }
 
 TEST_CASE("usbip urbs: the devid is not looked at", "[usbip][engine]") {
-  rig::devices d;
+  usb_rig::devices d;
   bridged s{d};
   for (const std::uint32_t id : {0u, 1u, 0xffffffffu}) {
     s.host.devid = id;
@@ -251,7 +251,7 @@ TEST_CASE("usbip urbs: the devid is not looked at", "[usbip][engine]") {
 }
 
 TEST_CASE("usbip urbs: an unknown endpoint stalls, and its data are read over", "[usbip][engine]") {
-  rig::devices d;
+  usb_rig::devices d;
   bridged s{d};
   std::vector<std::uint32_t> refused;
   for (const std::uint32_t endpoint : {2u, 3u, 15u}) refused.push_back(s.host.submit_out(endpoint, bytes(5000, 1)));
@@ -265,8 +265,8 @@ TEST_CASE("usbip urbs: an unknown endpoint stalls, and its data are read over", 
 }
 
 TEST_CASE("usbip urbs: endpoints stall before the configuration is set, and after it is unset", "[usbip][engine]") {
-  rig::devices d;
-  rig::session s;
+  usb_rig::devices d;
+  usb_rig::session s;
   s.connection.bridge(d.all, 0);
   CHECK(s.ask(s.host.submit_out(data_endpoint, bytes(10))).status == -32);
   CHECK(s.ask(s.host.submit_in(data_endpoint, 10)).status == -32);
@@ -279,7 +279,7 @@ TEST_CASE("usbip urbs: endpoints stall before the configuration is set, and afte
 }
 
 TEST_CASE("usbip urbs: a short answer to a transfer that may not be short has -121, with its data", "[usbip][engine]") {
-  rig::devices d;
+  usb_rig::devices d;
   bridged s{d};
   s.host.submit_out(data_endpoint, bytes{9, 9});
   const auto in = s.host.submit_in(data_endpoint, 100, {}, 0x201);
@@ -291,7 +291,7 @@ TEST_CASE("usbip urbs: a short answer to a transfer that may not be short has -1
 }
 
 TEST_CASE("usbip urbs: isochronous transfers stall, and their data and packets are read over", "[usbip][engine]") {
-  rig::devices d;
+  usb_rig::devices d;
   bridged s{d};
   const auto iso = [&](std::uint32_t endpoint, std::uint32_t packets, const bytes& data, bool in) {
     const auto seqnum = in ? s.host.submit_in(endpoint, 64) : s.host.submit_out(endpoint, data);
@@ -309,7 +309,7 @@ TEST_CASE("usbip urbs: isochronous transfers stall, and their data and packets a
 }
 
 TEST_CASE("usbip urbs: 0xffffffff packets are none", "[usbip][engine]") {
-  rig::devices d;
+  usb_rig::devices d;
   bridged s{d};
   const auto seqnum = s.host.submit_out(data_endpoint, bytes{1, 2});
   client::put(s.stream.to_engine, 0x20, 0xffffffff);
@@ -318,7 +318,7 @@ TEST_CASE("usbip urbs: 0xffffffff packets are none", "[usbip][engine]") {
 }
 
 TEST_CASE("usbip urbs: an endpoint that refuses stalls until the host clears it", "[usbip][device]") {
-  rig::devices d;
+  usb_rig::devices d;
   bridged s{d};
   CHECK(s.ask(s.host.submit_out(data_endpoint, bytes(5000))).status == -32);  // more than the driver takes
   CHECK(s.ask(s.host.submit_out(data_endpoint, bytes(5))).status == -32);
@@ -335,7 +335,7 @@ TEST_CASE("usbip urbs: an endpoint that refuses stalls until the host clears it"
 }
 
 TEST_CASE("usbip device: standard requests that make no sense stall, and the rest is answered", "[usbip][device]") {
-  rig::devices d;
+  usb_rig::devices d;
   bridged s{d};
   const auto in = [&](std::uint8_t type, std::uint8_t request, unsigned value, unsigned index, unsigned length) {
     return s.ask(s.host.control_in(type, request, value, index, length));
@@ -386,7 +386,7 @@ TEST_CASE("usbip device: standard requests that make no sense stall, and the res
 }
 
 TEST_CASE("usbip urbs: one poll takes a bounded number of messages", "[usbip][engine]") {
-  rig::devices d;
+  usb_rig::devices d;
   bridged s{d};
   for (int n = 0; n < 1000; ++n) s.host.control_in(0x80, 8, 0, 0, 1);
   CHECK(s.connection.poll(s.stream) == usbip::activity::worked);

@@ -37,13 +37,13 @@ inline constexpr usbip::device_description about_echo{.speed = usbip::speed::sup
 struct world {
   using echo_type = echo<512>;
   using echo_device = usbip::device<about_echo, echo_type>;
-  using list = usbip::exports<rig::stick_type, echo_device>;
+  using list = usbip::exports<usb_rig::stick_type, echo_device>;
   using connection_type = usbip::connection<list, usbip::connection_options{.transfers = 8, .turns = 16}>;
 
-  rig::memory_disk disk{64};
-  rig::small_buffers room;
-  rig::drive_type drive{disk, room};
-  rig::stick_type stick{drive};
+  usb_rig::memory_disk disk{64};
+  usb_rig::small_buffers room;
+  usb_rig::drive_type drive{disk, room};
+  usb_rig::stick_type stick{drive};
   echo_type driver;
   echo_device other{driver};
   list all{stick, other};
@@ -64,7 +64,7 @@ struct world {
 
   void move(byte_source& from) {
     static const client::bytes commands[] = {
-        rig::stick::rw10(0x28, 0, 8), rig::stick::rw10(0x28, 3, 40), rig::stick::rw10(0x2a, 0, 8), rig::stick::rw10(0x2a, 5, 33, 8),
+        usb_rig::stick::rw10(0x28, 0, 8), usb_rig::stick::rw10(0x28, 3, 40), usb_rig::stick::rw10(0x2a, 0, 8), usb_rig::stick::rw10(0x2a, 5, 33, 8),
         {0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0}, {0x12, 0, 0, 0, 36, 0}, {3, 0, 0, 0, 18, 0}, {0x1a, 0, 0x3f, 0, 192, 0}};
     switch (from.byte() % 16) {
       case 0: host.submit_in(from.byte() % 4, from.half() % 6000); break;
@@ -72,7 +72,7 @@ struct world {
       case 2: {
         const client::bytes& one = commands[from.byte() % 8];
         const bool in = from.byte() % 2 != 0;
-        host.submit_out(1, rig::stick::wrapper(from.byte(), from.half(), in, one));
+        host.submit_out(1, usb_rig::stick::wrapper(from.byte(), from.half(), in, one));
         break;
       }
       case 3: {
@@ -138,7 +138,7 @@ struct world {
       connection.bridge(all, which);
       const auto descriptor = next.control_in(0x80, 6, 0x0100, 0, 18);
       const auto configured = next.control_out(0x00, 9, 1, 0);
-      const auto command = which == 0 ? next.submit_out(1, rig::stick::wrapper(1, 36, true, {0x12, 0, 0, 0, 36, 0})) : configured;
+      const auto command = which == 0 ? next.submit_out(1, usb_rig::stick::wrapper(1, 36, true, {0x12, 0, 0, 0, 36, 0})) : configured;
       for (int n = 0; n < 50; ++n) (void)connection.poll(stream);
       next.take_answers();
       must(next.answers[descriptor].data.size() == 18, "no descriptor for the next host");

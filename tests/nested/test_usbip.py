@@ -145,6 +145,8 @@ umount /mnt
 echo 3 >/proc/sys/vm/drop_caches
 cmp /dev/$name disk.img && echo "the image is what the stick says"
 """
+# Reads the whole disk, again and again, until a read fails: however fast the machine is, there is one under way.
+READ = "read_on() { while dd if=/dev/$name of=/dev/null bs=64k 2>/dev/null || exit; do echo 3 >/proc/sys/vm/drop_caches; done; }"
 # By the stock tools through TCP, then by tools/usbip-vsock with the guest's own socket.
 STEPS = [
     "socat TCP-LISTEN:3240,bind=127.0.0.1,fork,reuseaddr VSOCK-CONNECT:4:3240 3<&- 2>/dev/null &",
@@ -156,7 +158,7 @@ STEPS = [
     "usbip-vsock attach 4 1-1 >attached || exit 1; port=$(sed 's/port //' attached); attached $port 006; echo \"attached over vsock to port $port\"",
     COMPARE,
     # The host goes in the middle of what it reads.
-    "dd if=/dev/$name of=/dev/null bs=64k 2>/dev/null & reader=$!; sleep 0.3; usbip-vsock detach $port; wait $reader; attached $port 004; no_disk",
+    READ, "(read_on) & reader=$!; sleep 0.3; usbip-vsock detach $port; wait $reader; attached $port 004; no_disk",
     "again() { usbip-vsock attach 4 1-1 >attached 2>&1; }; until_true 'the stick once more' again; attached $port 006; disk >/dev/null",
     "echo 'attached once more'",
     # The serial port.
@@ -172,7 +174,7 @@ STEPS = [
 # Another guest is killed in the middle of what the kernel reads.
 KILLED = [
     "usbip-vsock attach 4 1-1 >attached || exit 1; port=$(sed 's/port //' attached); attached $port 006; name=$(disk)",
-    "dmesg -c >/dev/null; dd if=/dev/$name of=/dev/null bs=64k >/dev/null 2>&1 & reader=$!; sleep 0.3; kill -9 $guest",
+    READ, "dmesg -c >/dev/null; (read_on) & reader=$!; sleep 0.3; kill -9 $guest",
     "attached $port 004; no_disk; wait $reader; echo \"the reader ends with $?\"",
     "dmesg | grep -o 'USB disconnect'",
 ]

@@ -58,7 +58,7 @@ struct interface_record {
   u8 protocol = 0;
 };
 
-/// Parses what a client asks first. What URBs look like is told apart by the first four bytes, whatever the version.
+/// Parses a client's first message. The first four bytes tell URBs from an operation of any version.
 [[nodiscard]] constexpr parsed<operation_request> parse_operation_request(const_bytes have) {
   using outcome = parsed<operation_request>;
   if (have.size >= 4) {

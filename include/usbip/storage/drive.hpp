@@ -77,13 +77,13 @@ class drive {
     // Anything but a command, or more data than were announced, or a command ahead of the status of the one before.
     if (phase_ != phase::data_out || t.length - t.done > host_left_) return fall();
     if (device_left_ == 0 || !result_.is_good()) {
-      if (filling_ != nobody) pieces_[filling_].is = state::free;
-      filling_ = nobody;
+      if (filling_ != no_piece) pieces_[filling_].is = state::free;
+      filling_ = no_piece;
       return room::drop(host_left_);
     }
-    if (filling_ == nobody) {
-      const u8 which = stale_ == 0 ? free_piece() : nobody;
-      if (which == nobody) return room::none_now();
+    if (filling_ == no_piece) {
+      const u8 which = stale_ == 0 ? free_piece() : no_piece;
+      if (which == no_piece) return room::none_now();
       begin_piece(which, device_left_, state::filling);
       filling_ = which;
     }
@@ -93,14 +93,14 @@ class drive {
   void arrived(u8, const transfer&, u32 count) {
     if (phase_ != phase::data_out) return;
     host_left_ -= count;
-    if (filling_ != nobody) {
+    if (filling_ != no_piece) {
       piece& one = pieces_[filling_];
       one.done += count;
       device_left_ -= count;
       if (one.done == one.size) {
         one.is = state::full;
         push(filling_);
-        filling_ = nobody;
+        filling_ = no_piece;
       }
     }
     if (host_left_ == 0) phase_ = phase::finishing;
@@ -145,7 +145,7 @@ class drive {
   enum class phase : u8 { command, data_in, data_out, finishing, status, invalid };
   enum class state : u8 { free, filling, due, in_flight, full, stale };
   enum : u8 { out_endpoint, in_endpoint };
-  static constexpr u8 nobody = 0xff;
+  static constexpr u8 no_piece = 0xff;
   static constexpr u64 flush_cookie = ~u64{0};
   static constexpr usize command_bytes = 31;
   static constexpr usize status_bytes = 13;
@@ -269,7 +269,7 @@ class drive {
     for (u8 which = 0; which < Buffers::count; ++which) {
       if (pieces_[which].is == state::free) return which;
     }
-    return nobody;
+    return no_piece;
   }
   /// The next part of the transfer, of which `left` bytes have no piece, is this one's.
   void begin_piece(u8 which, u64 left, state is) {
@@ -295,7 +295,7 @@ class drive {
       }
     }
     queued_ = 0;
-    filling_ = nobody;
+    filling_ = no_piece;
   }
   [[nodiscard]] bool is_quiet() const {
     for (const piece& one : pieces_) {
@@ -363,10 +363,10 @@ class drive {
 
   bool submit_reads() {
     for (bool some = false;;) {
-      u8 which = queued_ != 0 ? queue_[queued_ - 1u] : nobody;
-      if (which == nobody || pieces_[which].is != state::due) {  // else the disk had no room for it
-        which = unread_ != 0 ? free_piece() : nobody;
-        if (which == nobody) return some;
+      u8 which = queued_ != 0 ? queue_[queued_ - 1u] : no_piece;
+      if (which == no_piece || pieces_[which].is != state::due) {  // else the disk had no room for it
+        which = unread_ != 0 ? free_piece() : no_piece;
+        if (which == no_piece) return some;
         begin_piece(which, unread_, state::due);
         unread_ -= pieces_[which].size;
         push(which);
@@ -430,7 +430,7 @@ class drive {
   bool is_dirty_ = false;
   bool is_flushing_ = false;
   bool flush_due_ = false;
-  u8 filling_ = nobody;
+  u8 filling_ = no_piece;
   u8 queued_ = 0;
   u8 queue_[Buffers::count] = {};  // of a read: to be sent; of a write: to be given to the disk
   piece pieces_[Buffers::count] = {};

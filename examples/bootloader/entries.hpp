@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Boot entries: files `loader/entries/*.conf` of the Boot Loader Specification's type 1, and `loader/loader.conf`.
-// Each line is a key, blanks, and a value; keys that mean nothing here are skipped. `linux`, `initrd` and `devicetree` are paths on the
+// Each line is a key, blanks, and a value; keys that mean nothing here are skipped. `linux` and `initrd` are paths on the
 // partition that the file is on; `initrd` and `options` may come several times.
 //
 // Format: UAPI.1 Boot Loader Specification.
@@ -44,7 +44,7 @@ inline constexpr usize most_initrds = 4;
 struct entry {
   value<256> id;  // the file's name without its ending
   value<256> title, version, sort_key;
-  value<512> kernel, devicetree;
+  value<512> kernel;
   value<512> initrd[most_initrds];
   usize initrds = 0;
   value<2048> options;
@@ -97,7 +97,6 @@ enum class flaw : u8 { none, no_linux, too_long, too_many_initrds, other_process
     else if (alike(key, text("version"))) keep(out.version.set(said));
     else if (alike(key, text("sort-key"))) keep(out.sort_key.set(said));
     else if (alike(key, text("linux"))) keep(out.kernel.set(said));
-    else if (alike(key, text("devicetree"))) keep(out.devicetree.set(said));
     else if (alike(key, text("options"))) keep(out.options.append(said));
     else if (alike(key, text("architecture"))) {
       if (!alike(said, architecture)) wrong = flaw::other_processor;

@@ -6,10 +6,8 @@ import contextlib
 import hashlib
 import http.server
 import io
-import os
 import pathlib
 import re
-import shlex
 import socket
 import subprocess
 import sys
@@ -20,14 +18,15 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / folder) for folder in ("tools", "tests/vsock")]
 import backend  # noqa: E402
+import demonstration  # noqa: E402
 import guestrun  # noqa: E402
 import gvproxy  # noqa: E402
+from demonstration import MISMATCH, Problem, say, settings  # noqa: E402
 
 HOST = "host.containers.internal"  # this machine, as gvproxy calls it; with the user network `Names` does
 USER_NETWORK_HOST = "10.0.2.2"  # this machine's 127.0.0.1 there
 GUEST_BUILD = ROOT / "build" / "guest"
 CID = 4
-UNFIT, MISMATCH, INTERRUPTED = 4, 5, 130
 
 
 def sha256(data):
@@ -135,24 +134,6 @@ def get(port, path="/", timeout=guestrun.HANG):
 
 # ---- tools/demo network ----
 
-class Problem(Exception):
-    def __init__(self, message, status=UNFIT):
-        super().__init__(message)
-        self.status = status
-
-
-def say(text=""):
-    print(text, flush=True)
-
-
-def settings():
-    """What tools/setup --print says, for those that are not in the environment."""
-    printed = subprocess.run([ROOT / "tools/setup", "--print"], stdout=subprocess.PIPE, text=True, check=True).stdout
-    for line in printed.splitlines():
-        name, _, value = line.partition("=")
-        os.environ.setdefault(name, " ".join(shlex.split(value)))
-
-
 def build():
     """The image. Quiet unless it fails."""
     log = ROOT / "build" / "demo" / "network.log"
@@ -219,25 +200,5 @@ def demo():
     say("\nAll well: both pages came whole, both ways.")
 
 
-def main():
-    try:
-        demo()
-    except Problem as problem:
-        print(f"demo: {problem}", file=sys.stderr)
-        return problem.status
-    except backend.Died as failure:
-        print(f"demo: {str(failure).splitlines()[0]}", file=sys.stderr)
-        return UNFIT
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 141  # as a shell counts it
-    except OSError as failure:
-        print(f"demo: {failure.filename}: {failure.strerror}" if failure.filename else f"demo: {failure}", file=sys.stderr)
-        return UNFIT
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(demonstration.status_of(demo))

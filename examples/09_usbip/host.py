@@ -6,8 +6,6 @@ import contextlib
 import io
 import os
 import pathlib
-import re
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -16,14 +14,15 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / folder) for folder in ("tools", "tests/vsock", "tests/nested")]
 import backend  # noqa: E402
+import demonstration  # noqa: E402
 import guestrun  # noqa: E402
 import usbip  # noqa: E402
+from demonstration import MISMATCH, Problem, say, settings  # noqa: E402
 
 GUEST_BUILD = ROOT / "build" / "guest"
 TOOL = ROOT / "tools/usbip-vsock"
 CID = 4
 MEGABYTES = 16
-UNFIT, MISMATCH, INTERRUPTED = 4, 5, 130
 NETWORK = ["-netdev", "user,id=network", "-device", "virtio-net-pci,netdev=network,romfile="]
 # In the emulated Linux: 10.0.2.2 is this machine's 127.0.0.1 there.
 ATTACH = """
@@ -42,24 +41,6 @@ echo "Written: answer.txt"
 quiet usbip detach -p $port
 attached $port 004
 """
-
-
-class Problem(Exception):
-    def __init__(self, message, status=UNFIT):
-        super().__init__(message)
-        self.status = status
-
-
-def say(text=""):
-    print(text, flush=True)
-
-
-def settings():
-    """What tools/setup --print says, for those that are not in the environment."""
-    printed = subprocess.run([ROOT / "tools/setup", "--print"], stdout=subprocess.PIPE, text=True, check=True).stdout
-    for line in printed.splitlines():
-        name, _, value = line.partition("=")
-        os.environ.setdefault(name, " ".join(shlex.split(value)))
 
 
 def build():
@@ -92,18 +73,6 @@ def make_disk(image, folder, words):
 def file_of(image, name):
     return subprocess.run([usbip.program_path("debugfs"), "-R", f"cat /{name}", image], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                           text=True).stdout
-
-
-@contextlib.contextmanager
-def bridge(path):
-    """TCP on 127.0.0.1 to the guest's vsock; gives the port."""
-    process = subprocess.Popen([sys.executable, "-B", TOOL, "bridge", f"unix:{path}", "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE,
-                               text=True)
-    try:
-        yield re.search(r":(\d+)$", process.stdout.readline())[1]
-    finally:
-        process.terminate()
-        process.communicate()
 
 
 def indent(text):
@@ -168,7 +137,7 @@ def demo():
         def visit():
             vsock.wait_for_queues(CID)
             try:
-                with bridge(vsock.path(CID)) as port:
+                with usbip.bridge(vsock.path(CID)) as port:
                     say("1. What the guest serves, by `usbip list -r 127.0.0.1` through tools/usbip-vsock bridge")
                     listed = subprocess.run([usbip.program_path("usbip"), "--tcp-port", port, "list", "-r", "127.0.0.1"], stdout=subprocess.PIPE,
                                             stderr=subprocess.DEVNULL, text=True).stdout
@@ -205,25 +174,5 @@ def usbip_is_here():
     return os.geteuid() == 0 and pathlib.Path(usbip.VHCI).is_dir()
 
 
-def main():
-    try:
-        demo()
-    except Problem as problem:
-        print(f"demo: {problem}", file=sys.stderr)
-        return problem.status
-    except backend.Died as failure:
-        print(f"demo: {str(failure).splitlines()[0]}", file=sys.stderr)
-        return UNFIT
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 141  # as a shell counts it
-    except OSError as failure:
-        print(f"demo: {failure.filename}: {failure.strerror}" if failure.filename else f"demo: {failure}", file=sys.stderr)
-        return UNFIT
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(demonstration.status_of(demo))

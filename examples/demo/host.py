@@ -19,13 +19,14 @@ import typing
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / folder) for folder in ("tools", "tests/vsock", "examples/04_vsock_server")]
 import backend  # noqa: E402
+import demonstration  # noqa: E402
 import forward  # noqa: E402
 import guestrun  # noqa: E402
+from demonstration import MISMATCH, Problem, say  # noqa: E402
 
 GUEST_BUILD = ROOT / "build" / "guest"
 WORK = ROOT / "build" / "demo"
 
-UNFIT, MISMATCH, INTERRUPTED = 4, 5, 130  # as tools/demo --help says
 OLDEST_QEMU = (6, 2)
 
 SECTOR = 512
@@ -36,18 +37,6 @@ LARGE_FILE = 56 << 20
 CID = 4  # of the guest; on a kernel, which serves all guests of the machine, another
 ANSWERING_PORT, ENDING_PORT = 1234, 1235  # as in the guest
 STAY_FOR_TERMINAL, STAY = 60, 10  # seconds that the guest goes on answering
-
-
-class Problem(Exception):
-    """One line for the user, and the exit status."""
-
-    def __init__(self, message, status=UNFIT):
-        super().__init__(message)
-        self.status = status
-
-
-def say(text=""):
-    print(text, flush=True)
 
 
 def shown(path):
@@ -300,24 +289,11 @@ def run(given, stay):
 
 
 def main(arguments):
-    try:
+    def demo():
         disk, stay = arguments
         run(disk, int(stay) if stay else STAY_FOR_TERMINAL if sys.stdin.isatty() else STAY)
-    except Problem as problem:
-        print(f"demo: {problem}", file=sys.stderr)
-        return problem.status
-    except backend.Died as failure:
-        print(f"demo: {str(failure).splitlines()[0]}", file=sys.stderr)
-        return UNFIT
-    except BrokenPipeError:  # whoever read our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 141  # as a shell counts it
-    except OSError as failure:
-        print(f"demo: {failure.filename}: {failure.strerror}" if failure.filename else f"demo: {failure}", file=sys.stderr)
-        return UNFIT
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
+
+    return demonstration.status_of(demo)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,12 @@ A script for it begins with SCRIPT, whose functions are:
 
 The same machine can also export a device by the kernel's own server: see EXPORT.
 """
+import contextlib
 import json
 import os
 import pathlib
 import py_compile
+import re
 import shutil
 import subprocess
 import sys
@@ -66,6 +68,18 @@ for busid in $busids; do quiet usbip bind -b $busid; done
 quiet usbipd -D
 until_true 'usbipd' listening 3240
 """
+
+
+@contextlib.contextmanager
+def bridge(path):
+    """TCP on 127.0.0.1 to a guest's vsock, the socket of which is `path`; gives the port."""
+    process = subprocess.Popen([sys.executable, "-B", TOOL, "bridge", f"unix:{path}", "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE,
+                               text=True)
+    try:
+        yield re.search(r":(\d+)$", process.stdout.readline())[1]
+    finally:
+        process.terminate()
+        process.communicate()
 
 
 def exported(*images):

@@ -26,11 +26,12 @@ import unittest
 sys.dont_write_bytecode = True
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "qemu"), str(ROOT / "tools")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "nested"), str(HERE.parent / "qemu"), str(ROOT / "tools")]
 import backend  # noqa: E402
 import guestrun  # noqa: E402
 import matrix  # noqa: E402
 import usb_client  # noqa: E402
+import usbip  # noqa: E402
 
 TOOL = ROOT / "tools/usbip-vsock"
 loader = importlib.machinery.SourceFileLoader("usbip_vsock", str(TOOL))
@@ -48,18 +49,6 @@ LISTED = """1-1: 1209:0001, super speed
   interface 1: class 0a/00/00
 """
 CONSOLE = ["-device", "virtio-serial-pci", "-chardev", "null,id=line", "-device", "virtconsole,chardev=line"]
-
-
-@contextlib.contextmanager
-def bridge(path):
-    """Its TCP port."""
-    process = subprocess.Popen([sys.executable, "-B", TOOL, "bridge", f"unix:{path}", "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE,
-                               text=True)
-    try:
-        yield re.search(r":(\d+)$", process.stdout.readline())[1]
-    finally:
-        process.terminate()
-        process.communicate()
 
 
 class Stick(unittest.TestCase):
@@ -108,7 +97,7 @@ class Stick(unittest.TestCase):
         said = []
 
         def visit(path):
-            with bridge(path) as port:
+            with usbip.bridge(path) as port:
                 for _ in range(2):
                     said.append(subprocess.run([USBIP, "--tcp-port", port, "list", "-r", "127.0.0.1"], stdout=subprocess.PIPE,
                                                stderr=subprocess.STDOUT, text=True, timeout=guestrun.HANG).stdout)

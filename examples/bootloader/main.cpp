@@ -9,8 +9,9 @@
 
 #include "board.hpp"
 #include "entries.hpp"
+#include "kernel.hpp"
+#include "linux.hpp"  // of the processor
 #include "loading.hpp"
-#include "x86_64/linux.hpp"
 
 namespace {
 
@@ -30,6 +31,7 @@ constexpr usize most_entries = 16;
 constinit loader::entry entries[most_entries];
 constinit usize entry_count = 0;
 constinit loader::settings settings;
+static_assert(loader::bootable<loader::kernel>);
 constinit loader::kernel kernel;
 constinit char options[4096];
 
@@ -212,9 +214,10 @@ int start(const loader::entry& chosen) {
     }
   }
 
+  if (const char* const wrong = kernel.prepare(options); wrong != nullptr) return refuse(name, wrong);
   if (const auto quiet = disk.hand_off(); !quiet) return refuse(text("disk"), virtio::describe(quiet.error()));
   print("entering the kernel\n");
-  kernel.start(options);
+  kernel.start();
 }
 
 /// What chooses entry `i`: a digit, and behind 9 a letter.

@@ -58,14 +58,17 @@ class kernel {
 
   [[nodiscard]] u32 most_options() const { return image_.most_options; }
 
-  /// Starts it. No device may be at work.
-  [[noreturn]] void start(const char* options) {
+  /// Fills the zero page. Always null.
+  [[nodiscard]] const char* prepare(const char* options) {
     const boot::handover& machine = boot::loaded();
     for (unsigned i = 0; i < machine.ranges; ++i) page_.add_range(machine.memory[i].at, machine.memory[i].size, machine.memory[i].type);
     page_.put_root_of_acpi(machine.rsdp);
     page_.put_options(reinterpret_cast<uintptr_t>(options));
-    boot_enter_linux(at_ + bzimage::entry, page_.data());
+    return nullptr;
   }
+
+  /// Starts it. No device may be at work.
+  [[noreturn]] void start() { boot_enter_linux(at_ + bzimage::entry, page_.data()); }
 
  private:
   static constexpr u64 largest_block = 4096;       // of a disk; partitions.hpp takes none above

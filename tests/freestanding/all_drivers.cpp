@@ -84,6 +84,7 @@ virtio::errc all_of_a_host(Host& host, virtio::bytes into) {
   const virtio::bytes pieces[] = {into, into};
   VIRTIO_TRY(unit.submit_read(0, virtio::scatter<virtio::bytes>{pieces}));
   VIRTIO_TRY(unit.submit_discard(virtio::extent{.sector = 0, .count = 8}));
+  if (const auto serial = host.get_serial({}, into); !serial) return serial.error();
   return unit.drain([](const virtio::scsi::done&) {}).error();
 }
 

@@ -147,6 +147,71 @@ TEST_CASE("scsi: units are found by lists, in both forms of their numbers, and o
   }
 }
 
+TEST_CASE("scsi: a unit's serial is that of its page, or else the first text of its identification", "[scsi]") {
+  using raw = std::vector<u8>;
+  const auto text = [](std::string_view s) { return raw(s.begin(), s.end()); };
+  const auto name = [&](u8 set, u8 kind, std::string_view s) {
+    raw out{set, kind, 0, static_cast<u8>(s.size())};
+    out.insert(out.end(), s.begin(), s.end());
+    return out;
+  };
+  const auto joined = [](raw a, const raw& b) {
+    a.insert(a.end(), b.begin(), b.end());
+    return a;
+  };
+  const raw binary = name(1, 3, "\x60\x01\x02\x03"), of_port = name(2, 0x10, "port"), iscsi = name(2, 8, "iqn.x");
+  struct row {
+    std::map<u8, raw> pages;
+    std::string_view expected;  // empty: there is none
+  };
+  const row rows[] = {
+      {{{0x80, text("abc-1")}}, "abc-1"},
+      {{{0x80, text("  two words ")}, {0x83, name(2, 0, "other")}}, "two words"},
+      {{{0x80, text("    ")}, {0x83, name(2, 0, "other")}}, "other"},
+      {{{0x80, raw{'a', 7, 'b'}}, {0x83, name(2, 0, "other")}}, "other"},
+      {{{0x83, joined(joined(binary, of_port), joined(iscsi, name(2, 1, "QEMU    x")))}}, "QEMU    x"},
+      {{{0x83, joined(binary, of_port)}}, ""},
+      {{{0x83, raw{2, 0, 0, 200, 'a', 'b'}}}, ""},  // longer than its page
+      {{{0x83, raw{2, 0, 0}}}, ""},
+      {{{0x80, raw(200, 'x')}}, std::string_view{"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}},
+      {{}, ""},
+  };
+  for (const row& one : rows) {
+    CAPTURE(one.expected);
+    scsi_rig r({scsi_unit{.pages = one.pages}});
+    u8 into[100]{};
+    const auto length = r.host->get_serial({}, into);
+    if (one.expected.empty()) {
+      CHECK(length.error() == errc::unsupported);
+      continue;
+    }
+    REQUIRE(length);
+    CHECK(std::string(into, into + *length) == one.expected);
+    u8 few[3]{};
+    CHECK(*r.host->get_serial({}, bytes{few, 2}) == *length);
+    CHECK(std::string(few, few + 2) == one.expected.substr(0, 2));
+    CHECK(few[2] == 0);
+  }
+  scsi_rig r;
+  u8 into[8];
+  CHECK(r.host->get_serial({.target = 3}, into).error() == errc::not_found);
+  CHECK(r.host->get_serial({.lun = 5}, into).error() == errc::unsupported);  // a target answers for units that it has not, but not this
+  CHECK(r.host->get_serial({.lun = 0x4000}, into).error() == errc::invalid_argument);
+}
+
+TEST_CASE("scsi: standard data in place of a page, and a page that says to be longer than what came, are no serial", "[scsi][hostile]") {
+  scsi_rig r({scsi_unit{.kind = 5, .block = 2048}}, scsi_options{.ignores_pages = true});
+  u8 into[100];
+  CHECK(r.host->get_serial({}, into).error() == errc::unsupported);
+  scsi_rig short_one;
+  short_one.model.tamper = [&](const scsi_model::request& asked, scsi_model::reply& said) {
+    if (asked.cdb[0] == 0x12) said = {.data = {0, asked.cdb[2], 0xff, 0xff, 'a'}};
+  };
+  const auto length = short_one.host->get_serial({}, into);
+  REQUIRE(length);
+  CHECK(*length == 1);
+}
+
 TEST_CASE("scsi: what is no disk is no unit to open", "[scsi]") {
   scsi_rig r({scsi_unit{.kind = 1}});
   CHECK(r.open().error() == errc::wrong_device);

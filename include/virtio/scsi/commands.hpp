@@ -29,6 +29,9 @@ struct command {
 inline constexpr command test_unit_ready{{0x00}};
 inline constexpr command inquiry{{0x12, 0, 0, 0, 36}};
 inline constexpr command block_limits{{0x12, 1, 0xb0, 0, 64}};
+inline constexpr u8 page_bytes = 104;
+inline constexpr command serial_page{{0x12, 1, 0x80, 0, page_bytes}};
+inline constexpr command identification_page{{0x12, 1, 0x83, 0, page_bytes}};
 inline constexpr command read_capacity_10{{0x25}};
 inline constexpr command read_capacity_16{{0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32}};
 inline constexpr u8 mode_bytes = 64;

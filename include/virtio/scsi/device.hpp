@@ -147,6 +147,26 @@ class device : public request_face<device<P, T, Q, O>, done> {
     for (u32 i = 0; i < sizeof one.product; ++i) one.product[i] = static_cast<char>(answered(16 + i, 1));
     return one;
   }
+  /// Copies a unit's serial, without the blanks around it: the unit's serial number page (VPD 80h), or if it has no such page, the first
+  /// ASCII text of its device identification page (83h). Returns the serial's length, up to 100 bytes; bytes that do not fit into `into`
+  /// are left out. Waits. Errors: `unsupported`, the unit has neither; `not_found`, there is no such target; `invalid_argument`, no unit has such a number; as
+  /// `unit::read`.
+  [[nodiscard]] result<usize> get_serial(address where, bytes into) {
+    if (where.lun > last_lun) return errc::invalid_argument;
+    VIRTIO_TRY_ASSIGN(const u32 size, ask_page(where, serial_page));
+    if (const usize length = copy_text(page_head, size, into); length != 0) return length;
+    VIRTIO_TRY_ASSIGN(const u32 all, ask_page(where, identification_page));
+    constexpr u32 head = 4;  // code set; association and kind; reserved; length
+    for (u32 at = page_head; at + head <= page_head + all;) {
+      const u32 length = static_cast<u32>(answered(at + 3, 1));
+      if (length > page_head + all - at - head) break;
+      // The vendor's own text, or a vendor's name with such a text, of the unit rather than its port or target.
+      const bool is_text = (answered(at, 1) & 0x0f) == 2 && (answered(at + 1, 1) & 0x3e) == 0;
+      if (const usize copied = is_text ? copy_text(at + head, length, into) : 0; copied != 0) return copied;
+      at += head + length;
+    }
+    return errc::unsupported;
+  }
 
   /// How the last command ended whose end a call has taken, in detail.
   [[nodiscard]] const failure& last_failure() const { return last_failure_; }
@@ -370,6 +390,28 @@ class device : public request_face<device<P, T, Q, O>, done> {
   }
   // Unchecked: whoever asks knows what values do no harm.
   [[nodiscard]] u64 answered(u32 from, u32 size) const { return cells_.template answer<barriers>(from, size).unchecked(); }
+
+  /// Requests a page of vital product data. Returns how many bytes of it after its head are in the room; 0, there is no such page. Some
+  /// units send their standard data, whichever page is requested.
+  [[nodiscard]] result<u32> ask_page(address where, const command& page) {
+    const errc how = ask(where, page, page_bytes);
+    if (how == errc::not_found || (how != errc::ok && !is_answer(how))) return how;
+    if (how != errc::ok || answered(1, 1) != page.bytes[2]) return u32{0};
+    return static_cast<u32>(virtio::detail::smaller(answered(2, 2), u64{page_bytes - page_head}));
+  }
+  /// Copies ASCII text from the room, without the blanks around it, as much as fits. Returns the text's length; 0, it is no text.
+  [[nodiscard]] usize copy_text(u32 from, u32 size, bytes into) const {
+    const auto at = [&](u32 i) { return static_cast<u8>(answered(from + i, 1)); };
+    while (size != 0 && (at(size - 1) == ' ' || at(size - 1) == 0)) --size;
+    for (; size != 0 && at(0) == ' '; --size) ++from;
+    for (u32 i = 0; i < size; ++i) {
+      const u8 c = at(i);
+      if (c < 0x20 || c > 0x7e) return 0;
+      if (i < into.size()) into.data()[i] = c;
+    }
+    return size;
+  }
+  static constexpr u32 page_head = 4;
 
   /// Whether a question failed by what the unit answered: the command was not sent, or got no answer, for the other errors.
   [[nodiscard]] bool is_answer(errc how) const { return how != errc::queue_full && how != errc::timed_out && set_.is_up(); }

@@ -45,6 +45,7 @@ struct scsi_unit {
   std::optional<std::uint64_t> last_block{}, block_said{};  // what READ CAPACITY says instead
   bool lists_units = true;           // knows REPORT LUNS
   std::vector<std::uint8_t> stable{};  // what a flush has made so
+  std::map<std::uint8_t, std::vector<std::uint8_t>> pages{};  // of vital product data, behind their heads, others than B0h
 
   [[nodiscard]] std::uint64_t blocks() const { return data.size() / block; }
 };
@@ -404,7 +405,14 @@ class scsi_model : public device_model {
       std::copy(name.begin(), name.end(), said.data.begin() + 8);
       return cut(asked, most, said);
     }
-    if (unit == nullptr || asked.cdb[2] != 0xb0) return fail(said, 5, 0x24);
+    if (unit == nullptr) return fail(said, 5, 0x24);
+    if (const auto page = unit->pages.find(asked.cdb[2]); page != unit->pages.end()) {
+      said.data = {unit->kind, asked.cdb[2], 0, 0};
+      put_big(said.data, 2, page->second.size(), 2);
+      said.data.insert(said.data.end(), page->second.begin(), page->second.end());
+      return cut(asked, most, said);
+    }
+    if (asked.cdb[2] != 0xb0) return fail(said, 5, 0x24);
     said.data.assign(64, 0);
     said.data[0] = unit->kind;
     said.data[1] = 0xb0;

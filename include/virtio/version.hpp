@@ -4,5 +4,5 @@
 #pragma once
 
 #define VIRTIO_VERSION_MAJOR 0
-#define VIRTIO_VERSION_MINOR 1
+#define VIRTIO_VERSION_MINOR 2
 #define VIRTIO_VERSION_PATCH 0

@@ -38,8 +38,9 @@ class file_reader {
     if (const auto there = files_.skip(at_, from); !there) return {there.error(), 0};
     u32 done = 0;
     do {
-      while (left_ != 0 && wrong_.why == errc::ok && submit()) {
-      }
+      if (in_flight_ <= depth / 2)  // so that one doorbell is for several
+        while (left_ != 0 && wrong_.why == errc::ok && submit()) {
+        }
       if (in_flight_ == 0) break;
       const auto ended = disk_.wait_next();
       if (!ended) {  // the disk is down, and what was in flight with it
@@ -47,9 +48,9 @@ class file_reader {
         in_flight_ = 0;
         return {ended.error(), 0};
       }
-      // One that has failed ends the reading, but not before the others have come back.
+      // A failure ends the reading after the other requests have come back.
       piece& one = pieces_[ended->cookie];
-      if (ended->status != errc::ok && wrong_.why == errc::ok) wrong_ = {ended->status, one.sector};
+      if (ended->status != errc::ok) read_again(one, ended->status);
       done += one.size;
       one.size = 0;
       --in_flight_;
@@ -60,12 +61,33 @@ class file_reader {
 
  private:
   static constexpr u32 largest = 1 << 20;
-  static constexpr u32 depth = 4;
+  static constexpr u32 depth = 8;
 
   struct piece {
     u64 sector = 0;
+    u8* to = nullptr;
     u32 size = 0;  // 0: free
   };
+
+  /// Reads a piece once more, alone: QEMU joins neighbouring requests, and fails all of them for one bad sector. If it fails again,
+  /// halves of it are read until the sector is known.
+  void read_again(const piece& one, errc why) {
+    u64 sector = one.sector;
+    u8* to = one.to;
+    u32 size = one.size;
+    if (disk_.read(sector, bytes{to, size})) return;
+    while (size > disk_.block_size()) {
+      const u32 half = size / 2 & ~(disk_.block_size() - 1);
+      if (disk_.read(sector, bytes{to, half})) {
+        sector += half / 512;
+        to += half;
+        size -= half;
+      } else {
+        size = half;
+      }
+    }
+    if (wrong_.why == errc::ok || (wrong_.sector != 0 && sector < wrong_.sector)) wrong_ = {why, sector};
+  }
 
   /// Asks for one more piece. Gives whether to try another.
   [[nodiscard]] bool submit() {
@@ -87,7 +109,7 @@ class file_reader {
       if (sent.error() != errc::queue_full || in_flight_ == 0) wrong_ = {sent.error(), sector};
       return false;
     }
-    pieces_[n] = {sector, part};
+    pieces_[n] = {sector, to_, part};
     ++in_flight_;
     to_ += part;
     left_ -= part;

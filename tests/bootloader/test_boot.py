@@ -202,9 +202,7 @@ class Boot(unittest.TestCase):
                  f"inject-error.0.event=none,inject-error.0.iotype=read,inject-error.0.errno=5,inject-error.0.sector={sector}"]
         status, console = self.start(image, device="virtio-blk-pci,rerror=report", drive=drive)
         self.assertEqual(status, NOT_STARTED, console)
-        named = re.search(r"sector (\d+) of the disk: /vmlinuz: the device failed the request", console)
-        self.assertTrue(named, console)
-        self.assertIn(sector, range(int(named[1]), int(named[1]) + 2048))  # where the request of up to 1 MiB begins
+        self.assertIn(f"sector {sector} of the disk: /vmlinuz: the device failed the request", console)
 
     def test_broken_file_system(self):
         """A directory that leads nowhere, and a table that cannot be read, are no missing files."""

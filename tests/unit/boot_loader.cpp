@@ -3,13 +3,16 @@
 // are in tests/bootloader, where real programs write them.
 #include <catch2/catch_test_macros.hpp>
 
+#include <algorithm>
 #include <cstring>
+#include <deque>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "../../examples/bootloader/entries.hpp"
+#include "../../examples/bootloader/loading.hpp"
 #include "../../examples/bootloader/memory.hpp"
 #include "../../examples/bootloader/x86_64/bzimage.hpp"
 #include "../../examples/files/fat.hpp"
@@ -80,7 +83,116 @@ struct small_disk {
   }
 };
 
+/// A disk that answers requests in order, one at each wait. Those that are submitted together fail together.
+struct queued_disk : small_disk {
+  struct done {
+    u64 cookie;
+    errc status;
+  };
+  struct request {
+    u64 sector;
+    bytes into;
+    u64 cookie;
+    bool fails;
+  };
+  std::deque<request> requests{};
+  u64 bad_sector = 0;        // 0: none
+  bool is_bad_once = false;  // it fails requests, and is read well afterwards
+  u32 largest = 512;
+  usize most_in_flight = 0, doorbells = 0;
+  bool is_notified = true;
+
+  explicit queued_disk(u16 clusters) : small_disk{"VMLINUZ    "} {
+    put_number(&image[2 * 512 + 28], u32{clusters} * 512u, 4);
+    for (u16 i = 2; i < clusters + 2; ++i) {  // twelve bits each: one cluster after the other
+      const u32 next = i == clusters + 1 ? 0xfff : i + 1u;
+      u8* const at = &image[512 + i * 3u / 2];
+      put_number(at, i % 2 != 0 ? (number(at, 2) & 0xf) | next << 4 : (number(at, 2) & 0xf000) | next, 2);
+      image[(3u + i - 2) * 512] = static_cast<u8>(i);
+    }
+  }
+  [[nodiscard]] static u32 block_size() { return 512; }
+  [[nodiscard]] u32 largest_request() const { return largest; }
+  [[nodiscard]] bool has_bad_sector(u64 sector, usize size) const { return bad_sector >= sector && bad_sector < sector + size / 512; }
+  virtio::result<void> read(u64 sector, bytes into) const {
+    return bad_sector != 0 && !is_bad_once && has_bad_sector(sector, into.size()) ? errc::io_error : small_disk::read(sector, into);
+  }
+  virtio::result<virtio::token> submit_read(u64 sector, bytes into, u64 cookie) {
+    const bool fails = bad_sector != 0 && has_bad_sector(sector, into.size());
+    for (request& other : requests) other.fails = other.fails || fails;
+    requests.push_back({sector, into, cookie, fails});
+    most_in_flight = std::max(most_in_flight, requests.size());
+    is_notified = false;
+    return virtio::token{};
+  }
+  virtio::result<done> wait_next() {
+    if (!is_notified) ++doorbells;
+    is_notified = true;
+    const request one = requests.front();
+    requests.pop_front();
+    return done{one.cookie, one.fails ? errc::io_error : small_disk::read(one.sector, one.into).error()};
+  }
+};
+
+/// The file of such a disk, as the loader reads it.
+struct loaded_file {
+  std::vector<u8> memory = std::vector<u8>(64 * 512);
+  std::vector<u32> steps{};
+  u32 size = 0;
+  loader::read_error ended{};
+
+  explicit loaded_file(queued_disk& disk) {
+    auto part = partitions::slice<queued_disk>{disk, 0, disk.capacity()};
+    const auto files = std::make_unique<fat::volume<partitions::slice<queued_disk>>>();
+    REQUIRE(files->mount(part));
+    fat::entry file;
+    REQUIRE(files->find(text("vmlinuz"), file));
+    size = file.size;
+    loader::file_reader<queued_disk> reader{disk, *files, 0};
+    ended = reader.read(file, 0, size, memory.data(), [this](u32 done) { steps.push_back(done); });
+  }
+  [[nodiscard]] bool is_whole() const {
+    for (u32 i = 0; i < size / 512; ++i)
+      if (memory[i * 512] != i + 2) return false;
+    return true;
+  }
+};
+
 }  // namespace
+
+TEST_CASE("boot files: several requests of a file share a doorbell", "[examples][boot]") {
+  queued_disk disk{40};
+  loaded_file file{disk};
+  CHECK(file.ended.why == errc::ok);
+  CHECK(file.is_whole());
+  CHECK(file.steps.size() == 40);
+  CHECK(file.steps.back() == 40 * 512);
+  CHECK(disk.most_in_flight == 8);
+  CHECK(disk.doorbells == 9);  // the first eight requests, then four at a time
+}
+
+TEST_CASE("boot files: requests that fail because of a neighbour are read again", "[examples][boot]") {
+  queued_disk disk{40};
+  disk.bad_sector = 20;
+  disk.is_bad_once = true;
+  loaded_file file{disk};
+  CHECK(file.ended.why == errc::ok);
+  CHECK(file.is_whole());
+}
+
+TEST_CASE("boot files: a read error is reported with its sector, whatever failed with it", "[examples][boot]") {
+  for (const u32 largest : {512u, 4096u, 3u * 512}) {
+    for (u64 sector = 8; sector < 43; ++sector) {  // those before lie in a line with the boot sector and the table
+      queued_disk disk{40};
+      disk.largest = largest;
+      disk.bad_sector = sector;
+      const loaded_file file{disk};
+      CHECK(file.ended.why == errc::io_error);
+      CHECK(file.ended.sector == sector);
+      CHECK(disk.requests.empty());
+    }
+  }
+}
 
 TEST_CASE("boot files: a file system that is mounted after another one is read from its own disk", "[examples][boot]") {
   small_disk none{"FIRST   TXT"}, first{"FIRST   TXT"}, second{"SECOND  TXT"};

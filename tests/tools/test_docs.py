@@ -76,6 +76,9 @@ for document in [readme, contributing, *sorted((root / "docs").glob("*.md"))]:
     for target in re.findall(r"\]\(([^)#]+)\)", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)):
         if "://" not in target and not (document.parent / target).exists():
             problems.append(f"{document.relative_to(root)}: no such file: {target}")
+    links = re.findall(r"\]\[([a-z-]+)\]", re.sub(r"^```.*?^```|`[^`]*`", "", text, flags=re.M | re.S))
+    for name in sorted(set(links) - set(re.findall(r"^\[([a-z-]+)\]: https?://\S+$", text, re.M))):
+        problems.append(f"{document.relative_to(root)}: no link definition: {name}")
     shown, in_table = [], False
     for line in text.splitlines():
         in_table = line.startswith("|") and (in_table or line.rstrip().endswith("| shown by |"))

@@ -142,15 +142,15 @@ class Backend:
 
     def renewal(self, cid, condition):
         """Steps for guestrun.boot()'s script: when `condition` comes true, a back end that was killed is started again and the
-        guest reset, with a device plugged anew: QEMU does not connect again what has lost its back end. In between the guest may
-        run for a moment without the device."""
+        guest reset, with a device plugged anew: QEMU does not connect again what has lost its back end. The machine is stopped in
+        between: a guest that ran then would find the old device, none, or one without addresses."""
         address = {"type": "unix", "data": {"path": str(self.socket(cid))}}
         backend = {"type": "socket", "data": {"server": False, "addr": address}}
         gone = "event DEVICE_DELETED"  # of the backend's side, then of the whole
         plug = [("chardev-remove", {"id": "vsock-socket"}), ("chardev-add", {"id": "vsock-socket", "backend": backend}),
-                ("device_add", self.devices[cid]), ("system_reset", {})]
-        return [(condition, self.start, ("set-action", {"reboot": "reset"}), ("device_del", {"id": "vsock"}), ("system_reset", {})),
-                (gone,), (gone, *plug)]
+                ("device_add", self.devices[cid]), ("cont", {})]
+        return [(condition, self.start, ("set-action", {"reboot": "reset"}), ("stop", {}), ("device_del", {"id": "vsock"}),
+                 ("system_reset", {})), (gone,), (gone, *plug)]
 
     def connect(self, cid, port, timeout=guestrun.HANG):
         """A connection to the guest's port. ConnectionRefusedError: nobody listens there; TimeoutError: no answer at all.

@@ -462,7 +462,6 @@ extern "C" int guest_main(const char* command_line) {
   boot::print("cell: ", command_line, "\n");
   const cell::talker board{cell::machine()};
   const auto where = bus::find(board, virtio::device_type::vsock);
-  if (!where && boot::option("stays")) cell::stay();  // between two resets of the machine
   CHECK_OK(where);
   CHECK_OK(cell::sockets.start(board, *where, cell::storage, virtio::vsock::seed{boot::timestamp()}));
   boot::print("cid ", cell::sockets.cid(), "\n");

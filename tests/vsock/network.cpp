@@ -4,7 +4,6 @@
 //   offers=N   ends after so many of them, each on a connection of its own
 //   pings=N    this many sizes after the first offer; the answers must be what was sent
 //   framing=qemu
-//   stays=1    does not mind that there is no device
 #include <virtio/vsock.hpp>
 #include <virtio/vsock/ethernet_link.hpp>
 
@@ -136,7 +135,6 @@ void take(usize size, u32 pings) {
 
 void run() {
   const auto where = bus::find(bench{}, device_type::vsock);
-  while (!where && boot::option("stays")) boot::pause();  // between two resets of the machine
   CHECK_OK(where);
   const vsock::seed now{boot::timestamp()};
   CHECK_OK(sockets.start(bench{}, *where, storage, now));

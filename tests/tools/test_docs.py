@@ -61,7 +61,7 @@ for command in re.findall(r"^    (\S.*)|`((?:tools|tests)/\S+ --.*?)`", prose, r
     elif unknown := [option for option in options if option not in (root / program).read_text()]:
         problems.append(f"CONTRIBUTING.md: {program} has no {' '.join(unknown)}")
 
-for document in [readme, contributing, *sorted((root / "docs").glob("*.md"))]:
+for document in [readme, contributing, root / "SECURITY.md", root / "CHANGELOG.md", *sorted((root / "docs").glob("*.md"))]:
     text = document.read_text()
     # An excerpt's lines stand in its file, in this order; those without a line of dots between them are neighbours.
     for name, excerpt in re.findall(r"^<!-- from (\S+) -->\n```cpp\n(.*?)^```", text, re.M | re.S):

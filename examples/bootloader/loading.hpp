@@ -3,14 +3,11 @@
 // looked up meanwhile. Layer: the boot loader's.
 #pragma once
 
-#include <virtio/blk.hpp>
-
 #include "../files/fat.hpp"
 #include "../files/partitions.hpp"
+#include "disk.hpp"
 
 namespace loader {
-
-using virtio::errc, virtio::result;
 
 /// What went wrong while a file was read, and where on the disk; `sector` counts from the disk's beginning.
 struct read_error {
@@ -18,7 +15,7 @@ struct read_error {
   u64 sector = 0;
 };
 
-template <class Disk>
+template <readable_disk Disk>
 class file_reader {
  public:
   using volume = fat::volume<partitions::slice<Disk>>;
@@ -69,8 +66,9 @@ class file_reader {
     u32 size = 0;  // 0: free
   };
 
-  /// Reads a piece once more, alone: QEMU joins neighbouring requests, and fails all of them for one bad sector. If it fails again,
-  /// halves of it are read until the sector is known.
+  /// Reads a piece once more, alone: QEMU joins neighbouring requests, and fails all of them for one bad sector. And a SCSI
+  /// unit reports an event once in place of a read: that another unit was plugged in, for example. If it fails again, halves of it are read
+  /// until the sector is known.
   void read_again(const piece& one, errc why) {
     u64 sector = one.sector;
     u8* to = one.to;

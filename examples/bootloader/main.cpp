@@ -4,10 +4,8 @@
 // With `timeout` in loader.conf there is a menu on the serial console.
 // Command line: disk=<serial>, the disk to look on instead of the first; entry=<id>, instead of the default.
 // Exit status: 20 no disk, 21 no entry, 22 the entry could not be started.
-#include <virtio/blk.hpp>
-#include <virtio/blk/select.hpp>
-
 #include "board.hpp"
+#include "disk.hpp"
 #include "entries.hpp"
 #include "kernel.hpp"
 #include "linux.hpp"  // of the processor
@@ -18,11 +16,10 @@ namespace {
 using boot::print;
 using virtio::errc, virtio::result;
 
-using disk_t = virtio::blk::device<board, bus::transport<board>, virtio::queue<256>>;
-constinit virtio::dma_storage<disk_t::dma_bytes> disk_dma;
-constinit disk_t disk;
+constinit loader::disk::storage disk_dma;
+constinit loader::disk disk;
 
-using slice = partitions::slice<disk_t>;
+using slice = partitions::slice<loader::disk>;
 constinit slice part;
 constinit fat::volume<slice> files;
 constinit fat::entry found;  // by the last look into a directory
@@ -47,13 +44,13 @@ void print_text(const_bytes s) {
 /// What a small file has in it, cut to 64 KiB; nothing when it cannot be read.
 const_bytes contents(const fat::entry& file) {
   alignas(4096) static u8 text[65536];
-  loader::file_reader<disk_t> reader{disk, files, part.first()};
+  loader::file_reader<loader::disk> reader{disk, files, part.first()};
   const u32 size = virtio::detail::smaller(file.size, u32{sizeof text});
   const auto read = reader.read(file, 0, size, text, [](u32) {});
   if (read.why == errc::ok) return {text, size};
   print("  ");
   print_text(file.name());
-  print(": ", virtio::describe(read.why), "\n");
+  print(": ", disk.describe(read.why), "\n");
   return {};
 }
 
@@ -100,11 +97,11 @@ bool look_on_disk() {
   constexpr usize most = 32;
   static partitions::partition all[most];
   usize count = 0;
-  static constinit partitions::reader<disk_t> tables;
+  static constinit partitions::reader<loader::disk> tables;
   const auto read = tables.for_each(disk, [&](const partitions::partition& one) {
     if (count != most) all[count++] = one;
   });
-  if (!read) print("partition table: ", read.error() == errc::out_of_range ? "it is damaged" : virtio::describe(read.error()), "\n");
+  if (!read) print("partition table: ", read.error() == errc::out_of_range ? "it is damaged" : disk.describe(read.error()), "\n");
   const auto look_on_those = [&](bool efi_system) {
     for (usize i = 0; i < count; ++i)
       if (all[i].is_efi_system() == efi_system && look_on(all[i].first, all[i].sectors)) {
@@ -145,19 +142,19 @@ int refuse(const_bytes name, const char* why) {
 /// Why a path does not lead to a file, or a file not to its sectors.
 const char* describe_path(errc e) {
   if (e == errc::ok || e == errc::not_found) return "there is no such file";
-  return e == errc::io_error ? "the file system is damaged, or cannot be read" : virtio::describe(e);
+  return e == errc::io_error && !disk.is_gone() ? "the file system is damaged, or cannot be read" : disk.describe(e);
 }
 
 /// Loads a file, whole or from an offset on. Gives 0, or an exit status.
 int load(const_bytes name, const fat::entry& file, u32 from, u32 size, u8* to) {
-  loader::file_reader<disk_t> reader{disk, files, part.first()};
+  loader::file_reader<loader::disk> reader{disk, files, part.first()};
   bar progress{name, size};
   const auto read = reader.read(file, from, size, to, [&](u32 done) { progress.show(done); });
   progress.end();
   if (read.why == errc::ok) return 0;
   if (read.sector == 0) return refuse(name, describe_path(read.why));
   print("sector ", read.sector, " of the disk: ");
-  return refuse(name, virtio::describe(read.why));
+  return refuse(name, disk.describe(read.why));
 }
 
 /// The kernel's command line: the entry's options, and what a monitor without ACPI tells of its MMIO slots. Gives whether there is room.
@@ -182,9 +179,9 @@ int start(const loader::entry& chosen) {
   fat::entry file;
   if (const auto there = files.find(name, file); !there || file.is_directory) return refuse(name, describe_path(there.error()));
   alignas(4096) static u8 head[loader::kernel::head_bytes];
-  loader::file_reader<disk_t> reader{disk, files, part.first()};
+  loader::file_reader<loader::disk> reader{disk, files, part.first()};
   const u32 looked_at = virtio::detail::smaller(file.size, u32{sizeof head});
-  if (const auto read = reader.read(file, 0, looked_at, head, [](u32) {}); read.why != errc::ok) return refuse(name, virtio::describe(read.why));
+  if (const auto read = reader.read(file, 0, looked_at, head, [](u32) {}); read.why != errc::ok) return refuse(name, disk.describe(read.why));
   if (const char* const wrong = kernel.open({head, looked_at}, file.size); wrong != nullptr) return refuse(name, wrong);
   if (!write_options(chosen)) return refuse(name, "the entry's options are longer than it takes");
 
@@ -264,14 +261,7 @@ usize ask(usize preferred, u32 seconds) {
 
 extern "C" int guest_main(const char*) {
   const boot::text serial = boot::option("disk");
-  if (serial) {
-    const auto up = virtio::blk::start_by_serial(disk, board{}, board{}, {serial.data, serial.size}, disk_dma);
-    if (!up) return board::fail("no disk of this serial", up.error(), disk.why()), no_disk;
-  } else {
-    const auto where = bus::find(board{}, virtio::device_type::block);
-    if (!where) return board::fail("no disk", where), no_disk;
-    if (const auto up = disk.start(board{}, *where, disk_dma); !up) return board::fail("start", up.error(), disk.why()), no_disk;
-  }
+  if (!disk.start(serial ? const_bytes{serial.data, serial.size} : const_bytes{}, disk_dma)) return no_disk;
   if (!look_on_disk()) {
     print("no boot entries: no partition has a FAT file system with loader/entries/*.conf\n");
     return no_entry;

@@ -4,14 +4,13 @@
 it from that is named.
 
 usage: test_boot.py QEMU TREE [unittest's arguments]    QEMU is 7.2 or 10, TREE is where the guests were built; the commands come from the
-                                                        environment: QEMU_7 and QEMU_10, LINUX_HOST
+                                                        environment: QEMU_7 and QEMU_10, LINUX_HOST. `Product` is run by name only.
 What it takes: sfdisk, mtools, mke2fs.
 Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import io
 import os
 import pathlib
-import re
 import shutil
 import sys
 import tempfile
@@ -32,9 +31,13 @@ ENTRY = "loader/entries/debian.conf"
 
 # What differs between the disks that Linux is started from: the table, the file system, the device.
 WHOLE = {
-    "7.2": [("gpt", (), "pc", "virtio-blk-pci"), ("mbr", ("-F",), "q35", "virtio-blk-pci,disable-modern=on")],
+    "7.2": [("gpt", (), "pc", "virtio-scsi-pci"), ("gpt", (), "pc", "virtio-blk-pci"), ("mbr", ("-F",), "q35", "virtio-blk-pci,disable-modern=on")],
     "10": [("mbr", (), "pc", "virtio-blk-pci,disable-legacy=on,packed=on"), ("gpt", ("-F",), "q35", "virtio-blk-pci,disable-modern=on")],
 }
+
+# With --long.
+PRODUCT = [("gpt", (), "q35", "virtio-scsi-pci,packed=on"), ("mbr", ("-F",), "pc", "virtio-scsi-pci,disable-legacy=on,packed=on"),
+           ("mbr", (), "q35", "virtio-scsi-pci,disable-legacy=on"), ("gpt", ("-F",), "pc", "virtio-scsi-pci,disable-modern=on")]
 
 
 def image_of(**more):
@@ -49,7 +52,7 @@ def image_of(**more):
     return bytes(head)
 
 
-class Boot(unittest.TestCase):
+class Machine(unittest.TestCase):
     maxDiff = None
 
     @classmethod
@@ -58,23 +61,36 @@ class Boot(unittest.TestCase):
         cls.addClassCleanup(shutil.rmtree, cls.folder)
 
     def start(self, image, machine="pc", device="virtio-blk-pci", append="", memory=256, drive=None, timeout=guestrun.HANG,
-              program="bootloader", script=()):
+              program="bootloader", script=(), unit="scsi-hd"):
         drive = drive or ["-blockdev", f"driver=raw,node-name=disk,file.driver=file,file.filename={image}"]
+        if device.startswith("virtio-scsi"):
+            drive, device = [*drive, "-device", f"{device},id=host"], unit
         status, console = guestrun.boot(TREE / "examples" / program, QEMU, machine, memory, append, timeout,
-                                        [*drive, "-device", f"{device},drive=disk"], errors=io.StringIO(), script=script)
+                                        [*drive, "-device", f"{device},id=unit,drive=disk"], errors=io.StringIO(), script=script)
         return status, console.replace("\r", "")
 
-    def test_linux_starts(self):
-        for table, fat, machine, device in WHOLE[VERSION]:
+    def start_linux(self, rows):
+        for table, fat, machine, device in rows:
             with self.subTest(table=table, fat=fat, machine=machine, device=device):
                 image = self.folder / "whole.img"
                 disk_image.make(image, LINUX, self.folder, table=table, fat_options=fat)
                 status, console = self.start(image, machine, device, memory=512, timeout=2 * guestrun.HANG)
                 lines = console.split("\n")
                 self.assertIn("starting Debian", lines, console)
-                said = [line for line in lines if line.startswith("@ ")]
+                # Linux reports this of every SCSI disk when it resets the host, which is at each start.
+                said = [line for line in lines if line.startswith("@ ") and "Power-on or device reset occurred" not in line]
                 self.assertEqual(said, [f"@ options {disk_image.OPTIONS}", "@ root on guest"], console)
                 self.assertEqual(status, POWERED_OFF)
+
+
+class Product(Machine):
+    def test_linux_starts(self):
+        self.start_linux(PRODUCT)
+
+
+class Boot(Machine):
+    def test_linux_starts(self):
+        self.start_linux(WHOLE[VERSION])
 
     def test_linux_starts_from_an_mmio_slot(self):
         """As far as Debian's kernel gets there under TCG: with ACPI it waits for a timer, without it it looks for no slots, and so for no
@@ -144,10 +160,12 @@ class Boot(unittest.TestCase):
         for path, content in ((ENTRY, b"linux /vmlinuz\ninitrd /initrd.img\n"), ("vmlinuz", image_of()), ("initrd.img", bytes(5000))):
             (self.folder / "part").write_bytes(content)
             disk_image.run("mcopy", "-i", image, self.folder / "part", f"::{path}")
-        status, console = self.start(image, device="virtio-blk-pci,logical_block_size=4096,physical_block_size=4096",
-                                     script=[("^entering the kernel", ("quit", {}))])
-        self.assertIn("loading /initrd.img, 4 KiB [################################]", console)
-        self.assertEqual(status, POWERED_OFF, console)
+        blocks = "logical_block_size=4096,physical_block_size=4096"
+        for device in ({"device": f"virtio-blk-pci,{blocks}"}, {"device": "virtio-scsi-pci", "unit": f"scsi-hd,{blocks}"}):
+            with self.subTest(device["device"]):
+                status, console = self.start(image, script=[("^entering the kernel", ("quit", {}))], **device)
+                self.assertIn("loading /initrd.img, 4 KiB [################################]", console)
+                self.assertEqual(status, POWERED_OFF, console)
 
     def test_menu(self):
         """An entry that cannot be started leads back to the menu, and a key chooses another one; without a key the time does."""
@@ -187,6 +205,67 @@ class Boot(unittest.TestCase):
         self.assertEqual(status, NO_DISK, console)
         self.assertIn("no disk", console)
 
+    def test_scsi_host_without_a_disk(self):
+        """A CD drive is none, whatever is in it."""
+        image = self.folder / "cd.img"
+        disk_image.make_loader_partition(image, self.folder, {ENTRY: disk_image.entry("Debian", "/missing").encode()})
+        status, console = self.start(image, device="virtio-scsi-pci", unit="scsi-cd")
+        self.assertIn("no disk", console)
+        self.assertEqual(status, NO_DISK, console)
+
+    def test_choice_of_units(self):
+        """The first disk is behind a CD drive and, on a second host, before others; a serial chooses another one."""
+        image, cd = self.folder / "units.img", self.folder / "cd.img"
+        cd.write_bytes(bytes(1 << 20))
+        disk_image.make_loader_partition(image, self.folder, {ENTRY: disk_image.entry("Debian", "/missing").encode()})
+        other = self.folder / "other.img"
+        disk_image.make_loader_partition(other, self.folder, {ENTRY: disk_image.entry("Other", "/missing").encode()})
+        node = lambda name, path: ["-blockdev", f"driver=raw,node-name={name},read-only=on,file.driver=file,file.filename={path}"]  # noqa: E731
+        for append, status, said in (
+                ("", NOT_STARTED, ["SCSI unit 0:1", "starting Debian", "/missing: there is no such file"]),
+                ("disk=two", NOT_STARTED, ["SCSI unit 3:2", "starting Other"]),
+                ("disk=cd", NO_ENTRY, ["SCSI unit 0:0", "no boot entries"]),
+                ("disk=twice", NO_DISK, ["more than one unit has this serial", "no disk of this serial"]),
+                ("disk=none", NO_DISK, ["no disk of this serial"])):
+            with self.subTest(append):
+                serials = ("twice", "twice") if append == "disk=twice" else ("one", "two")
+                devices = ["virtio-scsi-pci,id=first", "scsi-cd,drive=cd,bus=first.0,lun=0,serial=cd", "virtio-scsi-pci,id=second",
+                           "scsi-hd,drive=disk,bus=first.0,lun=1", f"scsi-hd,drive=third,bus=second.0,scsi-id=3,lun=1,serial={serials[0]}",
+                           f"scsi-hd,drive=other,bus=second.0,scsi-id=3,lun=2,serial={serials[1]}"]
+                ended, console = guestrun.boot(
+                    TREE / "examples/bootloader", QEMU, "q35", 256, append, guestrun.HANG,
+                    [*node("cd", cd), *node("other", other), *node("third", other), *node("disk", image),
+                     *(word for device in devices for word in ("-device", device))], errors=io.StringIO())
+                self.assertEqual(ended, status, console)
+                for line in said:
+                    self.assertIn(line, console)
+
+    def test_mmio_slot_with_a_scsi_host(self):
+        self.refused({ENTRY: disk_image.entry("Debian", "/missing").encode()}, "SCSI unit 0:0", "/missing: there is no such file",
+                     machine="microvm,isa-serial=on,acpi=off", device="virtio-scsi-device", program="bootloader_mmio")
+
+    def menu(self, image, commands, *expected, **more):
+        """Runs `commands` while the menu waits, then chooses an entry twice."""
+        disk_image.make_loader_partition(image, self.folder, {"vmlinuz": image_of() + bytes(8 << 20), ENTRY: b"linux /vmlinuz\n",
+                                                              "loader/loader.conf": b"timeout 600\n"})
+        script = [("its key, or Enter", *commands, b"\r"), *((line,) for line in expected[:-1]), (expected[-1], ("quit", {}))]
+        status, console = self.start(image, script=script, **more)
+        self.assertEqual(status, POWERED_OFF, console)
+
+    def test_unit_pulled_out(self):
+        self.menu(self.folder / "pulled.img", [("device_del", {"id": "unit"})], "/vmlinuz: the disk is gone", "its key, or Enter",
+                  device="virtio-scsi-pci")
+
+    def test_unit_plugged_in(self):
+        """The unit reports the change in place of a read, which is no read error."""
+        other = self.folder / "other.img"
+        other.write_bytes(bytes(1 << 20))
+        new = {"driver": "scsi-hd", "drive": "other", "id": "new", "bus": "host.0"}
+        node = ["-blockdev", f"driver=raw,node-name=other,file.driver=file,file.filename={other}"]
+        image = self.folder / "plugged.img"
+        drive = ["-blockdev", f"driver=raw,node-name=disk,file.driver=file,file.filename={image}", *node]
+        self.menu(image, [("device_add", new)], "^entering the kernel", device="virtio-scsi-pci", drive=drive)
+
     def test_no_file_system(self):
         image = self.folder / "empty.img"
         image.write_bytes(bytes(1 << 20))
@@ -200,9 +279,11 @@ class Boot(unittest.TestCase):
         sector = 2048 + 9000
         drive = ["-blockdev", f"driver=blkdebug,node-name=disk,image.driver=raw,image.file.driver=file,image.file.filename={image},"
                  f"inject-error.0.event=none,inject-error.0.iotype=read,inject-error.0.errno=5,inject-error.0.sector={sector}"]
-        status, console = self.start(image, device="virtio-blk-pci,rerror=report", drive=drive)
-        self.assertEqual(status, NOT_STARTED, console)
-        self.assertIn(f"sector {sector} of the disk: /vmlinuz: the device failed the request", console)
+        for device in ({"device": "virtio-blk-pci,rerror=report"}, {"device": "virtio-scsi-pci", "unit": "scsi-hd,rerror=report"}):
+            with self.subTest(device["device"]):
+                status, console = self.start(image, drive=drive, **device)
+                self.assertEqual(status, NOT_STARTED, console)
+                self.assertIn(f"sector {sector} of the disk: /vmlinuz: the device failed the request", console)
 
     def test_broken_file_system(self):
         """A directory that leads nowhere, and a table that cannot be read, are no missing files."""
@@ -232,4 +313,4 @@ if __name__ == "__main__":
                 *("" if shutil.which(program) else f"no {program} on this machine" for program in ("sfdisk", "mformat", "mke2fs"))):
         if why:
             sys.exit(matrix.skip(why))
-    unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=2)
+    unittest.main(argv=[sys.argv[0], *(sys.argv[3:] or ["Boot"])], verbosity=2)

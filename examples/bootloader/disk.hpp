@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT
+// The disk that the loader reads: a virtio block device, or a unit of a virtio SCSI host. Finding it differs; reading it does not.
+#pragma once
+
+#include <virtio/blk.hpp>
+#include <virtio/blk/select.hpp>
+#include <virtio/scsi.hpp>
+
+#include "../files/text.hpp"
+#include "board.hpp"
+
+namespace loader {
+
+using virtio::errc, virtio::result;
+
+/// How one of several requests ended.
+struct ended_read {
+  u64 cookie = 0;
+  errc status = errc::ok;
+};
+
+/// What the loader needs of a disk, with the calls' meaning of `virtio::block_storage`.
+template <class D>
+concept readable_disk = requires(D d, const D c, u64 sector, bytes to) {
+  { c.capacity() } -> virtio::same_as<u64>;
+  { c.block_size() } -> virtio::same_as<u32>;
+  { c.largest_request() } -> virtio::same_as<u32>;
+  { d.read(sector, to) } -> virtio::same_as<result<void>>;
+  { d.submit_read(sector, to, sector) } -> virtio::same_as<result<virtio::token>>;
+  { d.wait_next() } -> virtio::same_as<result<ended_read>>;
+};
+
+/// One disk of either kind. All-zero until `start`.
+class disk {
+  using queue = virtio::queue<256>;
+  using block_device = virtio::blk::device<board, bus::transport<board>, queue>;
+  // A command that takes too long is the end of this disk, so no task management is needed.
+  using scsi_host = virtio::scsi::device<board, bus::transport<board>, queue,
+                                         virtio::scsi::options{.late = virtio::scsi::late_command::resets_host}>;
+  static constexpr usize dma_bytes = block_device::dma_bytes > scsi_host::dma_bytes ? block_device::dma_bytes : scsi_host::dma_bytes;
+
+ public:
+  using storage = virtio::dma_storage<dma_bytes>;
+
+  /// Starts the first disk: the first block device, or if there is none the first disk of the first SCSI host that has one. With a serial,
+  /// the block device that has it, or if there is none the unit. A CD drive is a disk only by its serial. Returns whether one is up; if
+  /// not, the reason is on the console.
+  [[nodiscard]] bool start(const_bytes serial, storage& dma) {
+    if (!serial.empty()) return start_by_serial(serial, dma);
+    const auto where = bus::find(board{}, virtio::device_type::block);
+    if (!where) return start_unit({}, dma) || (board::fail("no disk", where), false);
+    const auto up = block_.start(board{}, *where, dma);
+    return up ? true : (board::fail("start", up.error(), block_.why()), false);
+  }
+
+  [[nodiscard]] u64 capacity() const { return is_unit_ ? unit_.capacity() : block_.capacity(); }
+  [[nodiscard]] u32 block_size() const { return is_unit_ ? unit_.block_size() : block_.block_size(); }
+  [[nodiscard]] u32 largest_request() const { return is_unit_ ? unit_.largest_request() : block_.largest_request(); }
+  [[nodiscard]] result<void> read(u64 sector, bytes to) { return seen((is_unit_ ? unit_.read(sector, to) : block_.read(sector, to)).error()); }
+  [[nodiscard]] result<virtio::token> submit_read(u64 sector, bytes to, u64 cookie) {
+    return is_unit_ ? unit_.submit_read(sector, to, cookie) : block_.submit_read(sector, to, cookie);
+  }
+  [[nodiscard]] result<ended_read> wait_next() {
+    const auto ended = [this](const auto& one) { return ended_read{one.cookie, seen(one.status)}; };
+    if (!is_unit_) return block_.wait_next().and_then([&](const auto& one) -> result<ended_read> { return ended(one); });
+    return host_.wait_next().and_then([&](const auto& one) -> result<ended_read> { return ended(one); });
+  }
+  /// Resets the device and switches its bus mastering off.
+  [[nodiscard]] result<void> hand_off() { return is_unit_ ? host_.hand_off() : block_.hand_off(); }
+
+  /// An error of a call, in words.
+  [[nodiscard]] const char* describe(errc why) const { return is_gone_ ? "the disk is gone" : virtio::describe(why); }
+  /// Whether the last request found no such unit any more.
+  [[nodiscard]] bool is_gone() const { return is_gone_; }
+
+ private:
+  // A SCSI host answers for a unit that was removed. To the loader that is a read error: `not_found` is a file that does not exist.
+  [[nodiscard]] errc seen(errc how) {
+    is_gone_ = is_unit_ && how == errc::not_found;
+    return is_gone_ ? errc::io_error : how;
+  }
+
+  [[nodiscard]] bool start_by_serial(const_bytes serial, storage& dma) {
+    const auto up = virtio::blk::start_by_serial(block_, board{}, board{}, serial, dma);
+    if (up) return true;
+    if (up.error() != errc::not_found) return board::fail("no disk of this serial", up.error(), block_.why()), false;
+    return start_unit(serial, dma) || (boot::print("no disk of this serial\n"), false);
+  }
+
+  /// Starts the first disk behind a SCSI host, or the unit that has a serial. Units with the same serial are ambiguous.
+  [[nodiscard]] bool start_unit(const_bytes serial, storage& dma) {
+    bool is_chosen = false;
+    usize chosen = 0;
+    virtio::scsi::address unit{};
+    for (usize n = 0; start_host(n, dma); ++n) {
+      constexpr usize most = 32;
+      virtio::scsi::address found[most];
+      usize count = 0;
+      const auto scanned = host_.scan([&](const virtio::scsi::found& one) {
+        if (count != most && (serial.empty() ? is_disk(one) : has_serial(one.where, serial))) found[count++] = one.where;
+      });
+      if (!scanned) boot::print("SCSI host ", n, ": ", virtio::describe(scanned.error()), "\n");
+      if (serial.empty()) {
+        for (usize i = 0; i < count; ++i)
+          if (open(found[i])) return true;
+      } else if (count > 1 || (count == 1 && is_chosen)) {
+        boot::print("more than one unit has this serial\n");
+        return false;
+      } else if (count == 1) {
+        is_chosen = true;
+        chosen = n;
+        unit = found[0];
+      }
+      if (const auto quiet = host_.hand_off(); quiet.error() == errc::device_broken) return false;  // it keeps the storage
+    }
+    return is_chosen && start_host(chosen, dma) && open(unit);
+  }
+  /// Starts the `n`th SCSI host. Returns whether there is one; one that does not start has no units.
+  [[nodiscard]] bool start_host(usize n, storage& dma) {
+    const auto where = bus::find_nth(board{}, virtio::device_type::scsi, n);
+    if (!where) return false;
+    if (const auto up = host_.start(board{}, *where, dma); !up) {
+      board::fail("start", up.error(), host_.why());
+      return up.error() != errc::device_broken;
+    }
+    return true;
+  }
+  [[nodiscard]] bool open(virtio::scsi::address where) {
+    boot::print("SCSI unit ", u32{where.target}, ":", u32{where.lun});
+    const auto opened = unit_.open(host_, where);
+    is_unit_ = bool{opened};
+    if (!opened) boot::print(": ", virtio::describe(opened.error()), "; ", virtio::scsi::describe(host_.last_failure()));
+    boot::print("\n");
+    return is_unit_;
+  }
+  [[nodiscard]] static bool is_disk(const virtio::scsi::found& one) {
+    return one.kind == virtio::scsi::kind::disk || one.kind == virtio::scsi::kind::reduced_disk;
+  }
+  [[nodiscard]] bool has_serial(virtio::scsi::address where, const_bytes serial) {
+    u8 text[100];
+    const auto size = host_.get_serial(where, text);
+    return size && *size == serial.size() && __builtin_memcmp(text, serial.data(), *size) == 0;
+  }
+
+  block_device block_{};
+  scsi_host host_{};
+  virtio::scsi::unit<scsi_host> unit_{};
+  bool is_unit_ = false;
+  bool is_gone_ = false;
+};
+
+static_assert(readable_disk<disk>);
+
+}  // namespace loader

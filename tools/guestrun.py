@@ -68,11 +68,11 @@ def start_from(image, append, disk):
     return ["-kernel", str(image), *(["-append", append] if append else [])]
 
 
-def command(image, qemu, machine, memory, append, extra, control, accelerator="tcg", disk="ide-hd"):
+def command(image, qemu, machine, memory, append, extra, control, accelerator="tcg", disk="ide-hd", usual=None):
     """QEMU's command line; `qemu` may carry options of its own, such as -L folders, `control` is a kind of -chardev with options."""
     return [
         *shlex.split(qemu), "-machine", machine, "-accel", accelerator, "-m", str(memory),
-        "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio", *processor(image).ending,
+        "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio", *(usual or processor(image)).ending,
         "-S", "-chardev", f"{control},id=guestrun", "-mon", "chardev=guestrun,mode=control",
         *start_from(image, append, disk), *extra,
     ]
@@ -167,18 +167,18 @@ class _Control:
 
 
 def boot(image, qemu=None, machine=None, memory=128, append="", timeout=HANG, extra=(), stream=None, errors=None,
-         script=(), disk="ide-hd", accelerator="tcg"):
+         script=(), disk="ide-hd", accelerator="tcg", usual=None):
     """Boots `image` and waits for its end: gives (status, console text). An image of a disk, whose command line is on it, is booted as
-    the device `disk`.
+    the device `disk`. `usual` is what the image is for, where it does not say so itself: disks for Arm do not.
 
     status is the guest's own (0 to 127), 124 at the time-out, 125 when QEMU did not start or the guest ended
     without a status, or when something of the `script` (see _Control) was refused or never came. Console text goes to `stream` as it comes, complaints to `errors` (default: stderr).
     """
     errors = errors or sys.stderr
     ours, theirs = socket.socketpair()
-    usual = processor(image)
+    usual = usual or processor(image)
     argv = command(image, qemu or os.environ.get("QEMU") or usual.qemu, machine or usual.machine, memory, append, extra,
-                   f"socket,fd={theirs.fileno()}", accelerator, disk)
+                   f"socket,fd={theirs.fileno()}", accelerator, disk, usual)
     try:
         process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                    bufsize=0, pass_fds=[theirs.fileno()])

@@ -2,33 +2,13 @@
 // The disk that the loader reads: a virtio block device, or a unit of a virtio SCSI host. Finding it differs; reading it does not.
 #pragma once
 
-#include <virtio/blk.hpp>
 #include <virtio/blk/select.hpp>
 #include <virtio/scsi.hpp>
 
-#include "../files/text.hpp"
 #include "board.hpp"
+#include "readable_disk.hpp"
 
 namespace loader {
-
-using virtio::errc, virtio::result;
-
-/// How one of several requests ended.
-struct ended_read {
-  u64 cookie = 0;
-  errc status = errc::ok;
-};
-
-/// What the loader needs of a disk, with the calls' meaning of `virtio::block_storage`.
-template <class D>
-concept readable_disk = requires(D d, const D c, u64 sector, bytes to) {
-  { c.capacity() } -> virtio::same_as<u64>;
-  { c.block_size() } -> virtio::same_as<u32>;
-  { c.largest_request() } -> virtio::same_as<u32>;
-  { d.read(sector, to) } -> virtio::same_as<result<void>>;
-  { d.submit_read(sector, to, sector) } -> virtio::same_as<result<virtio::token>>;
-  { d.wait_next() } -> virtio::same_as<result<ended_read>>;
-};
 
 /// One disk of either kind. All-zero until `start`.
 class disk {

@@ -5,7 +5,7 @@
 
 #include "../files/fat.hpp"
 #include "../files/partitions.hpp"
-#include "disk.hpp"
+#include "readable_disk.hpp"
 
 namespace loader {
 

@@ -85,10 +85,6 @@ struct small_disk {
 
 /// A disk that answers requests in order, one at each wait. Those that are submitted together fail together.
 struct queued_disk : small_disk {
-  struct done {
-    u64 cookie;
-    errc status;
-  };
   struct request {
     u64 sector;
     bytes into;
@@ -125,12 +121,12 @@ struct queued_disk : small_disk {
     is_notified = false;
     return virtio::token{};
   }
-  virtio::result<done> wait_next() {
+  virtio::result<loader::ended_read> wait_next() {
     if (!is_notified) ++doorbells;
     is_notified = true;
     const request one = requests.front();
     requests.pop_front();
-    return done{one.cookie, one.fails ? errc::io_error : small_disk::read(one.sector, one.into).error()};
+    return loader::ended_read{one.cookie, one.fails ? errc::io_error : small_disk::read(one.sector, one.into).error()};
   }
 };
 

@@ -57,10 +57,10 @@ struct ring_layout {
 ///     has said no, nothing can be taken until the device gives something back, and then the device interrupts. After yes, look
 ///     and arm again before sleeping. `disarm()` asks for none;
 ///  9. `reclaim()` hands back one request in flight, in any order, then `not_ready`. Only after a confirmed device reset;
-/// 10. a value that the device wrote decides nothing before it was checked, and is read once;
-/// 11. `in_flight()` counts what was published and not taken; `longest_chain()` is the most descriptors of one chain, tables included;
+///  10. a value that the device wrote decides nothing before it was checked, and is read once;
+///  11. `in_flight()` counts what was published and not taken; `longest_chain()` is the most descriptors of one chain, tables included;
 ///     `record(slot)` is the private record of a slot; `is_live(token)` says whether it was staged and not released;
-/// 12. `limit(most)`, after `attach` and ahead of the first `stage`, keeps the queue to `most` descriptors, at least 1, until the next
+///  12. `limit(most)`, after `attach` and ahead of the first `stage`, keeps the queue to `most` descriptors, at least 1, until the next
 ///     `attach`: for devices that go wrong with more. The ring's memory stays as it was laid out.
 template <class Q>
 concept virtqueue = detail::trivially_destructible<Q> &&

@@ -11,6 +11,7 @@ Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 import io
 import os
 import pathlib
+import re
 import shutil
 import sys
 import tempfile
@@ -25,6 +26,7 @@ import disk_image  # noqa: E402
 import guestrun  # noqa: E402
 import matrix  # noqa: E402
 
+INSTALL = HERE.parent.parent / "tools/bootloader-install"
 NO_DISK, NO_ENTRY, NOT_STARTED = 20, 21, 22
 POWERED_OFF = guestrun.NO_STATUS
 ENTRY = "loader/entries/debian.conf"
@@ -35,7 +37,11 @@ WHOLE = {
     "10": [("mbr", (), "pc", "virtio-blk-pci,disable-legacy=on,packed=on"), ("gpt", ("-F",), "q35", "virtio-blk-pci,disable-modern=on")],
 }
 
+# The same without a loader of QEMU's: SeaBIOS starts the disk.
+BY_BIOS = {"7.2": ("mbr", "pc", "virtio-blk-pci"), "10": ("gpt", "q35", "scsi-hd")}
 # With --long.
+BY_BIOS_PRODUCT = [("gpt", "pc", "virtio-blk-pci,disable-modern=on"), ("mbr", "q35", "scsi-hd"), ("gpt", "q35", "virtio-blk-pci"),
+                   ("mbr", "pc", "scsi-hd"), ("mbr", "q35", "virtio-blk-pci,disable-legacy=on,packed=on")]
 PRODUCT = [("gpt", (), "q35", "virtio-scsi-pci,packed=on"), ("mbr", ("-F",), "pc", "virtio-scsi-pci,disable-legacy=on,packed=on"),
            ("mbr", (), "q35", "virtio-scsi-pci,disable-legacy=on"), ("gpt", ("-F",), "pc", "virtio-scsi-pci,disable-modern=on")]
 
@@ -83,9 +89,39 @@ class Machine(unittest.TestCase):
                 self.assertEqual(status, POWERED_OFF)
 
 
+    def start_disk(self, image, machine="pc", device="virtio-blk-pci", memory=256, script=()):
+        """Starts a disk by the BIOS. A SCSI disk is behind a virtio host."""
+        host = " -device virtio-scsi-pci" if device.startswith("scsi") else ""
+        status, console = guestrun.boot(image, QEMU + host, machine, memory, timeout=2 * guestrun.HANG, errors=io.StringIO(),
+                                        script=script, disk=device)
+        return status, console.replace("\r", "")
+
+    def install(self, image, *arguments):
+        """Installs the loader. A GPT gets a BIOS boot partition in what is left at its end."""
+        if b"EFI PART" in image.read_bytes()[:1024]:
+            start = (image.stat().st_size - disk_image.MIB) // 512
+            disk_image.run("sfdisk", "--quiet", "--append", image,
+                           input=f"start={start}, size=1024, type=21686148-6449-6E6F-744E-656564454649\n")
+        disk_image.run(sys.executable, INSTALL, image, "--loader", TREE / "examples/bootloader", *arguments)
+
+    def start_linux_by_bios(self, rows):
+        for table, machine, device in rows:
+            with self.subTest(table=table, machine=machine, device=device):
+                image = self.folder / "disk.img"
+                disk_image.make(image, LINUX, self.folder, table=table)
+                self.install(image)
+                status, console = self.start_disk(image, machine, device, memory=512)
+                said = [line for line in console.split("\n") if line.startswith("@ ") and "Power-on or device reset occurred" not in line]
+                self.assertEqual(said, [f"@ options {disk_image.OPTIONS}", "@ root on guest"], console)
+                self.assertEqual(status, POWERED_OFF)
+
+
 class Product(Machine):
     def test_linux_starts(self):
         self.start_linux(PRODUCT)
+
+    def test_linux_starts_by_the_bios(self):
+        self.start_linux_by_bios(BY_BIOS_PRODUCT)
 
 
 class Boot(Machine):
@@ -101,6 +137,51 @@ class Boot(Machine):
                                      timeout=2 * guestrun.HANG, program="bootloader_mmio")
         said = [line for line in console.split("\n") if line.startswith("@ ")]
         self.assertEqual(said, [f"@ options {disk_image.OPTIONS} virtio_mmio.device=512@0xfeb00e00:12", "@ no root"], console)
+
+    def test_linux_starts_by_the_bios(self):
+        self.start_linux_by_bios([BY_BIOS[VERSION]])
+
+    def test_commands_of_the_document(self):
+        """docs/bootloader.md, up to the line with QEMU."""
+        root = HERE.parent.parent
+        text = (root / "docs/bootloader.md").read_text().split("## Install it on an image\n")[1]
+        lines = [line[4:] for line in re.search(r"(?:^    .*\n)+", text, re.M)[0].splitlines()]
+        self.assertTrue(lines[-1].startswith("qemu-system-x86_64 "), lines)
+        folder = self.folder / "document"
+        folder.mkdir()
+        (folder / "tools").symlink_to(root / "tools")
+        for name, content in (("vmlinuz", image_of()), ("initrd.img", b"initrd"),
+                              ("debian.conf", disk_image.entry("Debian", "/vmlinuz", ["/initrd.img"], "quiet").encode())):
+            (folder / name).write_bytes(content)
+        commands = "\n".join(lines[:-1]) + f" --loader {(TREE / 'examples/bootloader').resolve()}\n"
+        disk_image.run("sh", "-e", "-c", commands, cwd=folder)
+        status, console = self.start_disk(folder / "disk.img", script=[("^starting Debian",), ("^entering the kernel", ("quit", {}))])
+        self.assertEqual(status, POWERED_OFF, console)
+
+    def test_boot_sector(self):
+        """The loader has the command line that it was installed with, and follows it; what keeps the boot sector from the loader is
+        printed on the serial port."""
+        image = self.folder / "sector.img"
+        disk_image.make_loader_partition(image, self.folder, {ENTRY: disk_image.entry("Debian", "/missing").encode()})
+        self.install(image, "--append", "entry=other")
+        status, console = self.start_disk(image)
+        self.assertIn("other: there is no such entry", console)
+        self.assertEqual(status, NOT_STARTED, console)
+        disk_image.run(sys.executable, INSTALL, image, "--loader", TREE / "examples/bootloader", "--append", "disk=other")  # an update
+        status, console = self.start_disk(image)
+        self.assertIn("no disk of this serial", console)
+        self.assertEqual(status, NO_DISK, console)
+
+        data = image.read_bytes()
+        loader = int.from_bytes(data[424:432], "little") * 512
+        spoiled = bytearray(data)
+        spoiled[loader + 70000] ^= 1
+        for said, content, device in (("loader damaged", spoiled, "virtio-blk-pci"), ("read error", data[:loader + 51200], "virtio-blk-pci"),
+                                      ("no LBA in BIOS", data[:1440 * 1024], "floppy")):
+            with self.subTest(said):
+                image.write_bytes(content)
+                status, console = self.start_disk(image, device=device, script=[(f"^virtio boot: {said}\r\n", ("quit", {}))])
+                self.assertEqual(status, POWERED_OFF, console)
 
     def refused(self, files, *words, status=NOT_STARTED, **more):
         image = self.folder / "small.img"

@@ -2,7 +2,7 @@
 // A USB stick and a serial port that are a guest: USB/IP on port 3240 of vsock, for `usbip` and tools/usbip-vsock on the host. Behind the
 // stick is a virtio disk, behind the port a virtio console, when there is one. glue.hpp joins the libraries.
 // `host=stays` on the command line goes on for ever; without it the guest ends when a host that had a device has gone for the first time.
-// `patience=N`: a host that takes nothing of what it has asked for has gone after so many seconds (default: 30), and so has a client that
+// `timeout=N`: a host that takes nothing of what it has asked for has gone after so many seconds (default: 30), and so has a client that
 // has asked for nothing by then.
 #include <usbip/serial.hpp>
 #include <usbip/storage.hpp>
@@ -69,7 +69,7 @@ static void report(const client<Exports>& c) {
 }
 
 template <class Exports>
-static result<void> serve(Exports& devices, bool stays, u32 patience) {
+static result<void> serve(Exports& devices, bool stays, u32 timeout) {
   static client<Exports> clients[places]{};
   VIRTIO_TRY(vsock_driver.listen(usbip_port, places));
   VIRTIO_TRY(vsock_driver.listen(stop_port, 1));
@@ -99,7 +99,7 @@ static result<void> serve(Exports& devices, bool stays, u32 patience) {
       for (client<Exports>& c : clients) {
         if (!c.is_open) continue;
         c.seconds = c.connection.device() == Exports::count ? c.seconds + 1 : 0;
-        if (c.stream.tick() >= patience || c.seconds >= patience) c.connection.stop();
+        if (c.stream.tick() >= timeout || c.seconds >= timeout) c.connection.stop();
       }
     }
     if (Exports::count == 2) VIRTIO_TRY(console_driver.poll());
@@ -135,11 +135,11 @@ extern "C" int guest_main(const char* words) {
   static constinit usbip::exports only_stick{usb_stick};
   static constinit usbip::exports both{usb_stick, usb_port};
   const bool stays = boot::option_in(words, "host") == "stays";
-  u32 patience = 0;
-  const boot::text number = boot::option_in(words, "patience");
-  for (virtio::usize i = 0; i < number.size; ++i) patience = patience * 10 + static_cast<u32>(number.data[i] - '0');
-  if (patience == 0) patience = 30;
-  const auto ended = has_console ? serve(both, stays, patience) : serve(only_stick, stays, patience);
+  u32 timeout = 0;
+  const boot::text number = boot::option_in(words, "timeout");
+  for (virtio::usize i = 0; i < number.size; ++i) timeout = timeout * 10 + static_cast<u32>(number.data[i] - '0');
+  if (timeout == 0) timeout = 30;
+  const auto ended = has_console ? serve(both, stays, timeout) : serve(only_stick, stays, timeout);
   // What the drive still wants of the disk: a flush, after the last host.
   while (blk_driver.in_flight() != 0) stick_drive.poll();
   boot::print("the disk: ", stick_disk.reads, " reads, ", stick_disk.writes, " writes, ", stick_disk.flushes, " flushes, ", stick_disk.bytes_moved,

@@ -127,17 +127,17 @@ virtio::errc all_of_discovery(const Board& board, Disk& disk, virtio::dma_region
 // The calls that a driver inherits, too: an instantiation leaves base classes out.
 #define DISK_OBJECT(name, ...)                                                            \
   template class virtio::blk::extras<__VA_ARGS__>;                                        \
-  template class virtio::request_face<__VA_ARGS__, virtio::blk::done>;                    \
+  template class virtio::request_driver<__VA_ARGS__, virtio::blk::done>;                    \
   OBJECT(name, __VA_ARGS__)
 #define ENTROPY_OBJECT(name, ...)                                                         \
-  template class virtio::request_face<__VA_ARGS__, virtio::rng::done>;                    \
+  template class virtio::request_driver<__VA_ARGS__, virtio::rng::done>;                    \
   OBJECT(name, __VA_ARGS__)
 
 #define DISK(name, board, transport, queue)                                               \
   DISK_OBJECT(name##_disk, virtio::blk::device<board, transport, queue>);                 \
   template virtio::usize all_of_a_disk(virtio::blk::device<board, transport, queue>&)
 #define HOST(name, board, transport, queue)                                               \
-  template class virtio::request_face<virtio::scsi::device<board, transport, queue, few_units>, virtio::scsi::done>; \
+  template class virtio::request_driver<virtio::scsi::device<board, transport, queue, few_units>, virtio::scsi::done>; \
   OBJECT(name##_host, virtio::scsi::device<board, transport, queue, few_units>);          \
   template class virtio::scsi::unit<virtio::scsi::device<board, transport, queue, few_units>>; \
   template virtio::errc all_of_a_host(virtio::scsi::device<board, transport, queue, few_units>&, virtio::bytes)

@@ -54,7 +54,7 @@ template <class S>
 void check(S& s, const auto& L) {
   auto& x = s.d->all_;
   auto& q = x.queues;
-  if (!x.life().is_up()) return;
+  if (!x.lifecycle().is_up()) return;
   u32 rfree = 0;
   for (buffer_index b = q.received.free_; !b.is_none(); b = q.received.after(b)) {
     ++rfree;
@@ -370,7 +370,7 @@ void fuzz(u64 seed, bool lies, bool with_messages) {
         break;
     }
     if (r() % 3 == 0) s.model.settle();
-    if (r() % 3 == 0 || !s->life().is_up()) {
+    if (r() % 3 == 0 || !s->lifecycle().is_up()) {
       const char* w = g_what;
       g_what = "poll";
       (void)s->poll(
@@ -386,7 +386,7 @@ void fuzz(u64 seed, bool lies, bool with_messages) {
   for (int i = 0; i < 600; ++i) {
     move(0);
     if (known.size() > 40) known.erase(known.begin(), known.begin() + 20);
-    if (!s->life().is_up() && r() % 4 == 0) {
+    if (!s->lifecycle().is_up() && r() % 4 == 0) {
       MUST(s.begin());
       pieces.clear();
       known.clear();
@@ -405,7 +405,7 @@ void fuzz(u64 seed, bool lies, bool with_messages) {
   }
   // The end: everything reads, everybody is served.
   g_what = "end";
-  if (!s->life().is_up()) {
+  if (!s->lifecycle().is_up()) {
     MUST(s.begin());
     pieces.clear();
     known.clear();
@@ -455,7 +455,7 @@ void fuzz(u64 seed, bool lies, bool with_messages) {
   for (u16 i = 0; i < L.connections; ++i)
     MUST(x.table[i].now == state::unused, "place %u in state %d lies %d owed %x to_send %d flight %u replies %d up %d gen %u accepted %d",
          i, (int)x.table[i].now, lies, x.table[i].owed.raw(), x.table[i].to_send.previous, x.queues.set_[1].in_flight(), !x.replies.empty(),
-         x.life().is_up(), x.table[i].generation, x.table[i].accepted);
+         x.lifecycle().is_up(), x.table[i].generation, x.table[i].accepted);
   MUST(x.table.unused() == L.connections && x.listeners.waiting() == 0);
   if (!lies)
     for (const auto& what : s.m.objections()) {

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <virtio/device/buffer_pool.hpp>
-#include <virtio/device/request_face.hpp>
+#include <virtio/device/request_driver.hpp>
 #include <virtio/testing/echo_model.hpp>
 #include <virtio/transport/config_field.hpp>
 
@@ -29,8 +29,8 @@ struct done {
 
 /// An echo. All-zero until `start`. One context owns it.
 template <platform P, transport T, queue_format Q>
-class device : public request_face<device<P, T, Q>, done> {
-  using face = request_face<device, done>;
+class device : public request_driver<device<P, T, Q>, done> {
+  using face = request_driver<device, done>;
   friend face;
   enum : u16 { requestq, eventq, queues };
   using set = queue_set<P, T, Q, queues>;
@@ -124,11 +124,11 @@ class device : public request_face<device<P, T, Q>, done> {
     u32 length = 0;
     const errc got = pool::arrived(set_[eventq], one, length);
     if (got == errc::not_ready) set_.found_nothing();
-    if (got != errc::ok) return got == errc::not_ready ? got : fall(got);
+    if (got != errc::ok) return got == errc::not_ready ? got : bring_down(got);
     set_.found_something();
     const u32 served = events_.template cells<event>(one).template fetch<typename P::barriers>().unchecked();  // a number to show, which decides nothing here
     events_.give_back(one);
-    if (length != sizeof(event)) return fall(errc::device_misbehaved);
+    if (length != sizeof(event)) return bring_down(errc::device_misbehaved);
     events_.post(set_[eventq]);
     set_.kick(eventq);
     return served;
@@ -141,7 +141,7 @@ class device : public request_face<device<P, T, Q>, done> {
   }
 
  private:
-  errc fall(errc why) { return requests_.fall(set_, why); }
+  errc bring_down(errc why) { return requests_.bring_down(set_, why); }
   [[nodiscard]] result<done> wait(token which, owner whose) {
     answer ended;
     return done_of(this->await(which, whose, ended), ended);

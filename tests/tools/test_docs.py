@@ -204,7 +204,7 @@ def public_calls(header):
     return set(re.findall(r"^  (?! |static)(?:\[\[nodiscard\]\] )?[\w:&<> ]+ (\w+)\(", public, re.M))
 
 
-for column, headers in enumerate((["blk/device.hpp", "blk/extras.hpp", "device/request_face.hpp"], ["rng/device.hpp", "device/request_face.hpp"])):
+for column, headers in enumerate((["blk/device.hpp", "blk/extras.hpp", "device/request_driver.hpp"], ["rng/device.hpp", "device/request_driver.hpp"])):
     folder = headers[0].split("/")[0]
     members = set().union(*map(public_calls, headers))
     listed_calls = {name for names, *columns in called if columns[column] for name in re.findall(r"`(\w+)\(", names)}

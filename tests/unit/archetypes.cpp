@@ -213,9 +213,9 @@ struct drivers {
 #define DRIVERS(P, T, Q)                                      \
   template class virtio::blk::device<P, T, Q>;                \
   template class virtio::blk::extras<virtio::blk::device<P, T, Q>>; \
-  template class virtio::request_face<virtio::blk::device<P, T, Q>, virtio::blk::done>; \
+  template class virtio::request_driver<virtio::blk::device<P, T, Q>, virtio::blk::done>; \
   template class virtio::rng::device<P, T, Q>;                \
-  template class virtio::request_face<virtio::rng::device<P, T, Q>, virtio::rng::done>; \
+  template class virtio::request_driver<virtio::rng::device<P, T, Q>, virtio::rng::done>; \
   template class virtio::balloon::device<P, T, Q>;            \
   template class virtio::console::device<P, T, Q>;            \
   template class virtio::console::device<P, T, Q, two_ports>; \

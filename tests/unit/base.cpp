@@ -105,7 +105,7 @@ TEST_CASE("features: one whose prerequisite is missing falls, with all that stan
   constexpr feature_rule rules[] = {{3, 2}, {2, 1}, {9, 8}};  // 3 needs 2 needs 1; 9 needs 8
   feature_set chosen;
   for (const u8 bit : {u8{2}, u8{3}, u8{8}, u8{9}}) chosen.set(bit);
-  const feature_set settled = settle(chosen, rules, 3);
+  const feature_set settled = apply_rules(chosen, rules, 3);
   CHECK(!settled.has_bit(2));
   CHECK(!settled.has_bit(3));
   CHECK(settled.has_bit(8));

@@ -174,7 +174,7 @@ TEST_CASE("request queues: a device that will not reset keeps the requests of al
   CHECK(r.m.memory.live() == 3);
 
   r.model.reset_reads = 0;
-  CHECK(r.all->reset([&](errc why) { return r.of_control.fall(*r.all, why); }));
+  CHECK(r.all->reset([&](errc why) { return r.of_control.bring_down(*r.all, why); }));
   CHECK(r.next(r.of_control).error == errc::canceled);
   answer other = r.next(r.of_data);
   CHECK(other.error == errc::canceled);

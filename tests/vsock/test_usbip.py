@@ -167,7 +167,7 @@ class Stick(unittest.TestCase):
             with host.sock:
                 host.configure()
                 self.assertEqual(host.read_blocks(0, 2048), self.content[:1 << 20])
-        console = self.run_guest(visit, "host=stays patience=2")
+        console = self.run_guest(visit, "host=stays timeout=2")
         self.assertEqual(self.disk.read_bytes(), self.content)  # what was written of it is what was there
         self.assertEqual(len(re.findall("^a host has gone: ", console, re.M)), 3, console)
 
@@ -201,7 +201,7 @@ class Stick(unittest.TestCase):
                 self.assertEqual(host.read_blocks(3, 4), self.content[3 * 512:7 * 512])
             for one in silent:
                 one.close()
-        console = self.run_guest(visit, "host=stays patience=2")
+        console = self.run_guest(visit, "host=stays timeout=2")
         self.assertEqual(len(re.findall("^a client has gone: this side gave the connection up: the peer held it open", console, re.M)), 8, console)
 
     def test_ends_with_its_host(self):

@@ -9,7 +9,7 @@
 namespace boot {
 
 /// How long a wait may take. A peer may never answer a connection; a disk may be slow.
-[[nodiscard]] constexpr virtio::u64 patience(virtio::waiting why) {
+[[nodiscard]] constexpr virtio::u64 time_limit(virtio::waiting why) {
   switch (why) {
     case virtio::waiting::reset: return 60'000;
     case virtio::waiting::request: return 120'000;
@@ -30,7 +30,7 @@ inline bool wait_within(virtio::u64 attempt, virtio::u64 milliseconds) {
 
 /// The waiting half of a board.
 struct waits_by_clock {
-  bool keep_waiting(virtio::waiting why, virtio::u64 attempt) const { return wait_within(attempt, patience(why)); }
+  bool keep_waiting(virtio::waiting why, virtio::u64 attempt) const { return wait_within(attempt, time_limit(why)); }
 };
 
 }  // namespace boot

@@ -51,7 +51,7 @@ class device {
     }
     dma_area area;
     VIRTIO_TRY(set_.forget());
-    unmap_lent(life().session().platform());
+    unmap_lent(lifecycle().session().platform());
     actual_ = 0;
     rounds_ = {};
     VIRTIO_TRY(set_.begin(platform, where, storage, dma_bytes, device_type::balloon, plan, interrupts, area));
@@ -60,14 +60,14 @@ class device {
     // Optional queues are numbered one after the other as far as they are offered, whether they are accepted or not: so do QEMU, crosvm,
     // Firecracker and Linux, against the letter of 5.5.2.
     constexpr feature with[queues] = {{}, {}, feature::stats_vq, feature::free_page_hint, feature::page_reporting};
-    const feature_set offered = set_.life().session().transport().device_features(1);
+    const feature_set offered = set_.lifecycle().session().transport().device_features(1);
     for (u16 queue = 0, number = 0; queue < queues; ++queue) {
       const bool always = queue <= deflate_queue;
       if (!always && !offered.has(with[queue])) continue;
       if (always || features().has(with[queue])) VIRTIO_TRY(set_.set_up(queue, number, area, interrupts));
       ++number;
     }
-    auto& transport = set_.life().session().transport();
+    auto& transport = set_.lifecycle().session().transport();
     auto known = read_field(transport, config::actual).error();
     if (known == errc::ok && features().has(feature::page_poison)) known = write_field(transport, config::poison_val, held.value).error();
     if (known != errc::ok) return set_.refuse(verdict::config_unreadable, known);
@@ -82,15 +82,15 @@ class device {
     return tell_actual();  // the guest before this one may have left a number
   }
 
-  [[nodiscard]] const report& why() const { return life().session().why(); }
-  [[nodiscard]] const feature_set& features() const { return life().session().features(); }
+  [[nodiscard]] const report& why() const { return lifecycle().session().why(); }
+  [[nodiscard]] const feature_set& features() const { return lifecycle().session().features(); }
 
   /// Pages in the balloon, as the host was told.
   [[nodiscard]] u32 actual() const { return actual_; }
   /// Pages that the host wants in it. It may want more than there are, and change its mind between two reads. Errors: `not_started`.
   [[nodiscard]] result<u32> target() const {
-    VIRTIO_TRY(life().ready());
-    return read_field(life().session().transport(), config::num_pages);
+    VIRTIO_TRY(lifecycle().ready());
+    return read_field(lifecycle().session().transport(), config::num_pages);
   }
 
   /// Puts up to `most` pages into the balloon: `next(page)` names one by its number, or returns false when there are no more. A page
@@ -128,7 +128,7 @@ class device {
   /// now and then, or after an interrupt. Errors: `unsupported`, there are none; `invalid_argument`, others than at the start;
   /// `device_misbehaved`, `not_started`.
   [[nodiscard]] result<bool> answer_statistics(samples now) {
-    VIRTIO_TRY(life().ready());
+    VIRTIO_TRY(lifecycle().ready());
     if (!set_.has(stats_queue)) return errc::unsupported;
     if (now.count != count_) return errc::invalid_argument;
     for (u16 i = 0; i < count_; ++i)
@@ -147,7 +147,7 @@ class device {
   /// `too_many_pieces`, it is scattered over more than four; `out_of_range`, it is longer than `largest_transfer`; those of the platform's
   /// `map`; as `inflate`.
   [[nodiscard]] result<void> report_free(bytes stretch) {
-    VIRTIO_TRY(life().ready());
+    VIRTIO_TRY(lifecycle().ready());
     if (!set_.has(reporting_queue)) return errc::unsupported;
     if (stretch.empty()) return {};
     if (poison_.page != nullptr) initialize(stretch);
@@ -157,9 +157,9 @@ class device {
   /// What the host wants of hints (5.5.6.4), and whether the memory that was hinted may be used again: `done` comes once. It changes with
   /// an interrupt about the configuration. One register access. Errors: `unsupported` without FREE_PAGE_HINT; `not_started`.
   [[nodiscard]] result<hinting> hints() {
-    VIRTIO_TRY(life().ready());
+    VIRTIO_TRY(lifecycle().ready());
     if (!set_.has(hint_queue)) return errc::unsupported;
-    const auto now = rounds_.state(life().session().transport());
+    const auto now = rounds_.state(lifecycle().session().transport());
     if (now && *now == hinting::done) rounds_.forget();
     return now;
   }
@@ -171,10 +171,10 @@ class device {
   /// `map`, as `report_free`: all but the last one named are hinted; as `inflate`.
   template <class Next>
   [[nodiscard]] result<u32> hint(Next&& next) {
-    VIRTIO_TRY(life().ready());
+    VIRTIO_TRY(lifecycle().ready());
     if (!set_.has(hint_queue)) return errc::unsupported;
-    return rounds_.run(life().session().transport(), next, [this](u32 id) { return send_command(id); },
-                       [this](bytes stretch) { return lend(hint_queue, stretch); }, [this] { return life().is_up(); });
+    return rounds_.run(lifecycle().session().transport(), next, [this](u32 id) { return send_command(id); },
+                       [this](bytes stretch) { return lend(hint_queue, stretch); }, [this] { return lifecycle().is_up(); });
   }
 
   /// Writes the poison, or zeros without one, into memory that came back with any contents: all pages that were in the balloon after a
@@ -188,22 +188,22 @@ class device {
 
   /// Asks for an interrupt when the host asks for statistics; changes of `target` come by that of the configuration. True: there is
   /// something already.
-  [[nodiscard]] bool arm() { return life().is_up() && (is_asked() || set_.arm()); }
+  [[nodiscard]] bool arm() { return lifecycle().is_up() && (is_asked() || set_.arm()); }
   void disarm() { set_.disarm(); }
   [[nodiscard]] interrupt_cause acknowledge_interrupt() { return set_.acknowledge_interrupt(); }
-  [[nodiscard]] result<void> check() { return set_.check([this](errc why) { return fall(why); }); }
+  [[nodiscard]] result<void> check() { return set_.check([this](errc why) { return bring_down(why); }); }
   /// Resets the device, which empties the balloon. Errors: `not_started`; `device_broken`, it keeps the storage and all pages;
   /// `timed_out`, it has nothing.
-  [[nodiscard]] result<void> reset() { return set_.reset([this](errc why) { return fall(why); }); }
+  [[nodiscard]] result<void> reset() { return set_.reset([this](errc why) { return bring_down(why); }); }
   /// As `reset`, and takes the device off the bus.
-  [[nodiscard]] result<void> hand_off() { return set_.hand_off([this](errc why) { return fall(why); }); }
+  [[nodiscard]] result<void> hand_off() { return set_.hand_off([this](errc why) { return bring_down(why); }); }
 
  private:
-  [[nodiscard]] const device_life<P, T>& life() const { return set_.life(); }
+  [[nodiscard]] const device_lifecycle<P, T>& lifecycle() const { return set_.lifecycle(); }
 
   template <class Next>
   [[nodiscard]] result<u32> move(u16 queue, u32 most, Next&& next) {
-    VIRTIO_TRY(life().ready());
+    VIRTIO_TRY(lifecycle().ready());
     auto* const list = reinterpret_cast<to_device<u32, T::ring_order>*>(memory_.data + list_at);
     u32 moved = 0;
     for (bool more = true; more && moved < most;) {
@@ -230,7 +230,7 @@ class device {
   }
 
   [[nodiscard]] result<void> tell_actual() {
-    return write_field(set_.life().session().transport(), config::actual, actual_);
+    return write_field(set_.lifecycle().session().transport(), config::actual, actual_);
   }
 
   // Whether the statistics came back.
@@ -241,7 +241,7 @@ class device {
     if (stretch.empty()) return errc::invalid_argument;
     segments chain{lent_};
     chain.limit_count(set_[queue].longest_chain());
-    const P& platform = life().session().platform();
+    const P& platform = lifecycle().session().platform();
     if (const auto mapped = platform.map(stretch.data(), stretch.size(), direction::from_device, chain); !mapped)
       return mapped.error() == errc::no_space ? errc::too_many_pieces : mapped.error();
     lent_count_ = chain.size();
@@ -272,8 +272,8 @@ class device {
     const auto turn = [this](bool& came) { return look(came); };
     const auto ended = [&] { return set_[queue].in_flight() == 0; };
     const errc waited = set_.wait_until(waiting::request, turn, [this] { return set_.arm(); }, ended);
-    if (waited == errc::ok || !life().is_up()) return waited;
-    return fall(waited);
+    if (waited == errc::ok || !lifecycle().is_up()) return waited;
+    return bring_down(waited);
   }
 
   // Takes what has come in any queue: there is at most one of each, so that its ring says it all.
@@ -283,7 +283,7 @@ class device {
       completion one;
       const errc got = set_[queue].take(one);
       if (got == errc::not_ready) continue;
-      if (got != errc::ok) return fall(got);
+      if (got != errc::ok) return bring_down(got);
       set_[queue].release(one.which);
       came = true;
     }
@@ -310,10 +310,10 @@ class device {
     return {};
   }
 
-  errc fall(errc why) {
+  errc bring_down(errc why) {
     why = set_.take_down(why);
-    if (life().has_memory()) return why;
-    unmap_lent(life().session().platform());
+    if (lifecycle().has_memory()) return why;
+    unmap_lent(lifecycle().session().platform());
     actual_ = 0;
     rounds_ = {};
     return why;

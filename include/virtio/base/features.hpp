@@ -105,7 +105,7 @@ struct feature_rule {
 
 /// `chosen` without the features whose prerequisites are missing from it, however long the chain of prerequisites.
 /// Inlined, so that rules known at compile time leave only their constants.
-[[nodiscard, gnu::always_inline]] constexpr feature_set settle(feature_set chosen, const feature_rule* rules, usize count) {
+[[nodiscard, gnu::always_inline]] constexpr feature_set apply_rules(feature_set chosen, const feature_rule* rules, usize count) {
   for (usize round = 0; round < count; ++round)  // each round that changes anything settles at least one rule
     for (usize i = 0; i < count; ++i)
       if (!chosen.has_bit(rules[i].needs)) chosen.clear(rules[i].feature);

@@ -8,7 +8,7 @@
 // The calls come first, blocking ones ahead of the engine; how a chain is made and its end judged is in the private part.
 //
 // What this file leaves to others: the steps of a bring-up (device/session.hpp); the calls that all drivers of requests have, `kick` and
-// `next_completion` to `reset` (device/request_face.hpp); waiting, and completions that another call waits for
+// `next_completion` to `reset` (device/request_driver.hpp); waiting, and completions that another call waits for
 // (device/request_queue.hpp); the ring (queue/split.hpp); where headers and status bytes lie (blk/cells.hpp); how a long transfer is
 // cut (device/disk.hpp); discard, write zeroes, secure erase, identification, wear, write cache and topology (blk/extras.hpp).
 //
@@ -18,7 +18,7 @@
 #include <virtio/blk/cells.hpp>
 #include <virtio/blk/extras.hpp>
 #include <virtio/blk/limits.hpp>
-#include <virtio/device/request_face.hpp>
+#include <virtio/device/request_driver.hpp>
 
 namespace virtio::blk {
 
@@ -40,9 +40,9 @@ struct done {
 /// interrupt handler may call `acknowledge_interrupt` alone. What a disk can do besides reading, writing and flushing is in
 /// blk/extras.hpp, and is called on the same object.
 template <platform P, transport T, queue_format Q, options O = options{}>
-class device : public request_face<device<P, T, Q, O>, done>, public extras<device<P, T, Q, O>> {
-  using face = request_face<device, done>;
-  friend face;
+class device : public request_driver<device<P, T, Q, O>, done>, public extras<device<P, T, Q, O>> {
+  using base = request_driver<device, done>;
+  friend base;
   friend extras<device>;
   static_assert(O.segments >= 1 && O.extents >= 1);
   static_assert(O.segments <= 0xfffd, "a request has a header and a status besides its segments, 65535 pieces in all");
@@ -57,7 +57,7 @@ class device : public request_face<device<P, T, Q, O>, done>, public extras<devi
 
  public:
   using location = typename T::location;
-  using face::features;
+  using base::features;
 
   /// DMA storage that this type needs: `constinit virtio::dma_storage<disk_t::dma_bytes> disk_dma;`
   static constexpr usize dma_bytes = ring::dma_bytes + cells::bytes;
@@ -178,7 +178,7 @@ class device : public request_face<device<P, T, Q, O>, done>, public extras<devi
   [[nodiscard]] result<void> wait(token which) { return wait(which, owner::user); }
 
  private:
-  using face::await;
+  using base::await;
 
   // Header and status take two descriptors; what is left of the longest chain is for data.
   [[nodiscard]] u16 longest_data() const {

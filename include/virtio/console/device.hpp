@@ -33,14 +33,14 @@ class device {
                                             detail::one_port<set, typename P::barriers, T::ring_order, L>>;
 
   // After the rings: each port's buffers, then those of the control queues.
-  static constexpr usize lane_bytes = in_pool::dma_bytes + out_pool::dma_bytes;
-  static constexpr usize lane_at(usize port) { return set::dma_bytes + lane_bytes * port; }
+  static constexpr usize pools_bytes = in_pool::dma_bytes + out_pool::dma_bytes;
+  static constexpr usize pools_at(usize port) { return set::dma_bytes + pools_bytes * port; }
 
  public:
   using location = typename T::location;
   using facts_type = typename ports::facts_type;
-  static constexpr usize dma_bytes = lane_at(L.ports) + ports::dma_bytes;
-  static_assert(u64{set::dma_bytes} + u64{lane_bytes} * L.ports + u64{ports::dma_bytes} < 0x8000'0000,
+  static constexpr usize dma_bytes = pools_at(L.ports) + ports::dma_bytes;
+  static_assert(u64{set::dma_bytes} + u64{pools_bytes} * L.ports + u64{ports::dma_bytes} < 0x8000'0000,
                 "the DMA storage of a console::device must stay below 2 GiB");
 
   /// Brings the device up: reset, features, queues, buffers, DRIVER_OK. `storage` belongs to the device until `reset` or `hand_off`
@@ -65,14 +65,14 @@ class device {
     }
     for (u16 q = 0; q < 2 * count + (negotiated ? 2 : 0); ++q) VIRTIO_TRY(set_.set_up(q, q, area, interrupts));
     for (u16 i = 0; i < count; ++i) {
-      lane& one = lanes_[i];
+      port_data& one = port_data_[i];
       virtio::detail::clear(one);
-      one.in.start(area.part(lane_at(i), in_pool::dma_bytes));
-      one.out.start(area.part(lane_at(i) + in_pool::dma_bytes, out_pool::dma_bytes));
+      one.in.start(area.part(pools_at(i), in_pool::dma_bytes));
+      one.out.start(area.part(pools_at(i) + in_pool::dma_bytes, out_pool::dma_bytes));
       one.in.post(set_[receive_queue(i)]);
     }
     ports_.begin(count, negotiated ? detail::multiport::negotiated : detail::multiport::absent);
-    if (negotiated) ports_.start(set_, area.part(lane_at(L.ports), ports::dma_bytes));
+    if (negotiated) ports_.start(set_, area.part(pools_at(L.ports), ports::dma_bytes));
     set_.go();
     for (u16 i = 0; i < count; ++i) set_.kick(receive_queue(i));
     if (negotiated) ports_.kick(set_);
@@ -80,8 +80,8 @@ class device {
   }
 
   /// What the last `start` came to: bound, or why not.
-  [[nodiscard]] const report& why() const { return life().session().why(); }
-  [[nodiscard]] const feature_set& features() const { return life().session().features(); }
+  [[nodiscard]] const report& why() const { return lifecycle().session().why(); }
+  [[nodiscard]] const feature_set& features() const { return lifecycle().session().features(); }
 
   // Calls that do not wait -----------------------------------------------------------------------------------------------
 
@@ -92,7 +92,7 @@ class device {
     errc got = errc::ok;
     bool came = false;
     while (copied < into.size() && (got = fetch(port, came)) == errc::ok) {
-      const const_bytes here = lanes_[port].unread().part(0, into.size() - copied);
+      const const_bytes here = port_data_[port].unread().part(0, into.size() - copied);
       __builtin_memcpy(into.data() + copied, here.data(), here.size());
       copied += here.size();
       consume(port, static_cast<u32>(here.size()));
@@ -108,13 +108,13 @@ class device {
     VIRTIO_TRY(find(port));
     bool came = false;
     if (const errc got = fetch(port, came); got != errc::ok) return received(port, got, 0);
-    lane& one = lanes_[port];
+    port_data& one = port_data_[port];
     const const_bytes here = one.unread();
     one.showing = showing_state::yes;
     const usize done = virtio::detail::smaller(static_cast<usize>(look(here)), here.size());
     const bool has_gone = one.showing == showing_state::of_a_port_that_went;
     one.showing = showing_state::no;
-    VIRTIO_TRY(life().ready());
+    VIRTIO_TRY(lifecycle().ready());
     if (has_gone) {
       give_back(port);
       return received(port, errc::not_found, 0);
@@ -128,10 +128,10 @@ class device {
   /// some first; `not_found`; the device's.
   [[nodiscard]] result<usize> try_send(const_bytes data, u16 port = 0) {
     VIRTIO_TRY(find(port));
-    out_pool& out = lanes_[port].out;
+    out_pool& out = port_data_[port].out;
     ring& queue = set_[transmit_queue(port)];
     bool came = false;
-    if (const errc problem = out.collect(queue, came); problem != errc::ok) return fall(problem);
+    if (const errc problem = out.collect(queue, came); problem != errc::ok) return bring_down(problem);
     usize taken = 0;
     while (taken < data.size() && has_room(port)) {
       const const_bytes part = data.part(taken, L.send_bytes);
@@ -151,7 +151,7 @@ class device {
   /// Looks at all queues, and answers the host about its ports. True: something has come or left. Errors: the
   /// device's. Cost: a word of memory for each of two queues a port.
   [[nodiscard]] result<bool> poll() {
-    VIRTIO_TRY(life().ready());
+    VIRTIO_TRY(lifecycle().ready());
     bool came = false;
     if (const errc problem = look(came); problem != errc::ok) return problem;
     return came;
@@ -165,7 +165,7 @@ class device {
     for (bool has_waited = false;; has_waited = true) {
       const auto got = try_receive(into, port);
       if (has_waited || got.error() != errc::not_ready) return got;
-      const errc waited = wait_until(waiting::request, [&] { return !find(port) || !lanes_[port].held.is_none(); });
+      const errc waited = wait_until(waiting::request, [&] { return !find(port) || !port_data_[port].held.is_none(); });
       if (waited != errc::ok) return waited;
     }
   }
@@ -181,7 +181,7 @@ class device {
       errc why = now.error();
       if (now || why == errc::queue_full) why = wait_until(waiting::request, [&] { return !find(port) || has_room(port); });
       if (why == errc::ok) continue;
-      if (taken != 0 && life().is_up()) return taken;
+      if (taken != 0 && lifecycle().is_up()) return taken;
       return why;
     }
   }
@@ -199,10 +199,10 @@ class device {
   /// the device's.
   template <class Done>
   [[nodiscard]] errc wait_until(waiting why, Done&& done) {
-    if (!life().is_up()) return errc::not_started;
+    if (!lifecycle().is_up()) return errc::not_started;
     const errc waited = set_.wait_until(why, [this](bool& came) { return look(came); }, [this] { return set_.arm(); }, done);
     if (waited == errc::timed_out) return errc::peer_silent;
-    return waited == errc::needs_reset ? fall(waited) : waited;
+    return waited == errc::needs_reset ? bring_down(waited) : waited;
   }
 
   // Ports and screens ----------------------------------------------------------------------------------------------------
@@ -270,24 +270,24 @@ class device {
   /// Asks for an interrupt when bytes come or leave, or a control message comes. True: something is there already; bytes that were not
   /// read, of any port, count.
   [[nodiscard]] bool arm() {
-    if (!life().is_up()) return false;
+    if (!lifecycle().is_up()) return false;
     for (u16 i = 0; i < ports_.count(); ++i)
-      if (ports_[i].is_present && !lanes_[i].held.is_none()) return true;
+      if (ports_[i].is_present && !port_data_[i].held.is_none()) return true;
     return set_.arm();
   }
   void disarm() { set_.disarm(); }
   [[nodiscard]] interrupt_cause acknowledge_interrupt() { return set_.acknowledge_interrupt(); }
   /// Reads the status: `needs_reset` when the device has failed; it is then reset. Errors also: `not_started`; `device_broken`, it will
   /// not reset and keeps the storage.
-  [[nodiscard]] result<void> check() { return set_.check([this](errc why) { return fall(why); }); }
+  [[nodiscard]] result<void> check() { return set_.check([this](errc why) { return bring_down(why); }); }
   /// Resets the device. Errors: `not_started`; `device_broken`, it keeps the storage; `timed_out`, it has nothing.
-  [[nodiscard]] result<void> reset() { return set_.reset([this](errc why) { return fall(why); }); }
+  [[nodiscard]] result<void> reset() { return set_.reset([this](errc why) { return bring_down(why); }); }
   /// As `reset`, and takes the device off the bus.
-  [[nodiscard]] result<void> hand_off() { return set_.hand_off([this](errc why) { return fall(why); }); }
+  [[nodiscard]] result<void> hand_off() { return set_.hand_off([this](errc why) { return bring_down(why); }); }
 
  private:
   enum class showing_state : u8 { no, yes, of_a_port_that_went };
-  struct lane {
+  struct port_data {
     in_pool in{};
     out_pool out{};
     buffer_index held{};  // a buffer that has arrived, of which bytes `from` to `to` were not read; others wait in the queue
@@ -297,28 +297,28 @@ class device {
     [[nodiscard]] const_bytes unread() const { return {in.payload(held) + from, to - from}; }
   };
 
-  [[nodiscard]] const device_life<P, T>& life() const { return set_.life(); }
-  [[nodiscard]] const T& registers() const { return life().session().transport(); }
+  [[nodiscard]] const device_lifecycle<P, T>& lifecycle() const { return set_.lifecycle(); }
+  [[nodiscard]] const T& registers() const { return lifecycle().session().transport(); }
   [[nodiscard]] result<void> find(u16 port) const {
-    VIRTIO_TRY(life().ready());
+    VIRTIO_TRY(lifecycle().ready());
     return port < ports_.count() && ports_[port].is_present ? errc::ok : errc::not_found;
   }
-  [[nodiscard]] bool has_room(u16 port) { return lanes_[port].out.has_free() && set_[transmit_queue(port)].reserve(); }
+  [[nodiscard]] bool has_room(u16 port) { return port_data_[port].out.has_free() && set_[transmit_queue(port)].reserve(); }
   [[nodiscard]] result<void> send_open(u16 port, u16 value) {
     VIRTIO_TRY(find(port));
-    if (const errc problem = ports_.send_open(set_, port, value); problem != errc::ok) return fall(problem);
+    if (const errc problem = ports_.send_open(set_, port, value); problem != errc::ok) return bring_down(problem);
     return {};
   }
 
   // The next buffer that has arrived is held. `came` becomes true if there was any, be it without a byte. Errors: `not_ready`;
   // `device_misbehaved`, it is down.
   [[nodiscard, gnu::noinline]] errc fetch(u16 port, bool& came) {
-    lane& one = lanes_[port];
+    port_data& one = port_data_[port];
     // Buffers without a byte are given back at once, and may come again: not for ever in one call.
     for (u32 looks = 0; one.held.is_none(); ++looks) {
       if (looks == ring::slots) return errc::not_ready;
       const errc got = in_pool::arrived(set_[receive_queue(port)], one.held, one.to);
-      if (got != errc::ok) return got == errc::not_ready ? got : fall(got);
+      if (got != errc::ok) return got == errc::not_ready ? got : bring_down(got);
       came = true;
       set_.found_something();
       one.from = 0;
@@ -327,19 +327,19 @@ class device {
     return errc::ok;
   }
   void consume(u16 port, u32 count) {
-    lane& one = lanes_[port];
+    port_data& one = port_data_[port];
     one.from += virtio::detail::smaller(count, one.to - one.from);
     if (one.from == one.to) give_back(port);
   }
   [[gnu::noinline]] void give_back(u16 port) {
-    lane& one = lanes_[port];
+    port_data& one = port_data_[port];
     one.in.give_back(one.held);
     one.held = no_buffer;
     one.in.post(set_[receive_queue(port)]);
   }
   // What a call that receives returns, once the device has got its buffers back.
   [[nodiscard]] result<usize> received(u16 port, errc got, usize count) {
-    if (life().is_up()) {
+    if (lifecycle().is_up()) {
       set_.kick(receive_queue(port));
       if (got == errc::not_ready) set_.found_nothing();
     }
@@ -349,7 +349,7 @@ class device {
 
   // What was received for a port that is not there goes back, so that a port which comes later at the same number does not get it.
   [[gnu::noinline]] void drop_received(u16 port) {
-    lane& one = lanes_[port];
+    port_data& one = port_data_[port];
     if (one.showing != showing_state::no) one.showing = showing_state::of_a_port_that_went;
     else if (!one.held.is_none()) give_back(port);
     buffer_index buffer;
@@ -367,26 +367,26 @@ class device {
       if (!ports_[i].is_present) {
         drop_received(i);
         set_.kick(receive_queue(i));
-      } else if (lanes_[i].held.is_none()) {
+      } else if (port_data_[i].held.is_none()) {
         if (const errc got = fetch(i, came); got != errc::ok && got != errc::not_ready) return got;
         set_.kick(receive_queue(i));
       }
-      if (const errc got = lanes_[i].out.collect(set_[transmit_queue(i)], came); got != errc::ok) return fall(got);
+      if (const errc got = port_data_[i].out.collect(set_[transmit_queue(i)], came); got != errc::ok) return bring_down(got);
     }
     const auto gone = [this](u16 port) { drop_received(port); };
-    if (const errc got = ports_.receive(set_, came, gone); got != errc::ok) return fall(got);
+    if (const errc got = ports_.receive(set_, came, gone); got != errc::ok) return bring_down(got);
     came ? set_.found_something() : set_.found_nothing();
     return errc::ok;
   }
 
-  [[gnu::cold, gnu::noinline]] errc fall(errc why) {
+  [[gnu::cold, gnu::noinline]] errc bring_down(errc why) {
     why = set_.take_down(why);
-    for (lane& one : lanes_) one.held = no_buffer;
+    for (port_data& one : port_data_) one.held = no_buffer;
     ports_.end();
     return why;
   }
 
-  lane lanes_[L.ports]{};
+  port_data port_data_[L.ports]{};
   ports ports_{};
   set set_{};
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Requests from submit to completion, on one queue of a set: what drivers of requests share, of which there can be several under one
-// life. Blocking calls and the submit/kick/poll engine mix freely: a completion that a blocking call meets on its way and that is not
-// its own is parked in its slot and delivered later.
+// lifecycle. Blocking calls and the submit/kick/poll engine mix freely: a completion that a blocking call meets on its way and that is not
+// its own is deferred in its slot and delivered later.
 // Layer: device.
 #pragma once
 
@@ -52,7 +52,7 @@ enum class owner : u8 { user, call };
 /// What is known of the requests on one queue of a `queue_set`, besides its ring. Each call is given the set, which must always be the
 /// same one. `Pieces` bounds the segments of one request's user buffers. All-zero: no requests, on queue 0 of the set.
 ///
-/// Whoever takes the set's life down, the requests of every queue end as `canceled`: one queue's failure is the device's.
+/// Whoever takes the set's device down, the requests of every queue end as `canceled`: one queue's failure is the device's.
 template <class Set, u16 Pieces>
 class request_queue {
   using P = typename Set::platform_type;
@@ -65,16 +65,16 @@ class request_queue {
   /// they are those of queue `which` of the set. Errors: `device_broken`, the former device keeps its storage and its requests.
   /// Cold: a compiler takes what comes after it in a bring-up to be so, too, and makes it small.
   [[nodiscard, gnu::cold, gnu::noinline]] result<void> forget(Set& set, u16 which = 0) {
-    VIRTIO_TRY(set.take_down_former());
-    settle(set);
-    while (parked_count_ != 0) finish(set, unpark_any(set), 0);
-    quiet_.end();
+    VIRTIO_TRY(set.take_down_previous());
+    reclaim_canceled(set);
+    while (deferred_count_ != 0) finish(set, take_any_deferred(set), 0);
+    idle_.end();
     which_ = which;
     return {};
   }
 
   /// Requests that the device was shown and whose end was not taken: staged ones count from `kick` on.
-  [[nodiscard]] u16 in_flight(const Set& set) const { return static_cast<u16>(ring(set).in_flight() + parked_count_); }
+  [[nodiscard]] u16 in_flight(const Set& set) const { return static_cast<u16>(ring(set).in_flight() + deferred_count_); }
 
   /// The slot of the next request. Errors: `queue_full`, `not_started`.
   [[nodiscard]] result<u16> reserve(Set& set) {
@@ -124,9 +124,9 @@ class request_queue {
   /// `not_ready`; `device_misbehaved` once, when the device lies: it is then reset, and what was in flight ends as
   /// `canceled`; `not_started`; `device_broken` instead of both for as long as the device will not reset and has a request.
   [[nodiscard]] errc next(Set& set, answer& ended) {
-    if (!set.is_up()) [[unlikely]] settle(set);
-    if (parked_count_ == 0) [[likely]] return take(set, ended);
-    ended = unpark_any(set);
+    if (!set.is_up()) [[unlikely]] reclaim_canceled(set);
+    if (deferred_count_ == 0) [[likely]] return take(set, ended);
+    ended = take_any_deferred(set);
     return errc::ok;
   }
 
@@ -135,17 +135,17 @@ class request_queue {
   [[nodiscard]] errc wait_next(Set& set, waiting why, answer& ended) {
     kick(set);
     bool over = false;
-    const auto turn = [&](patience&) VIRTIO_INLINE_LAMBDA_ON_GCC {
+    const auto step = [&](wait_state&) VIRTIO_INLINE_LAMBDA_ON_GCC {
       const errc got = next(set, ended);
       if (got == errc::not_ready && ring(set).in_flight() != 0) return errc::ok;
       over = true;
       return got;
     };
-    const errc waited = wait_until(set, why, turn, over);
-    return over ? waited : fall(set, waited);
+    const errc waited = wait_until(set, why, step, over);
+    return over ? waited : bring_down(set, waited);
   }
 
-  /// Waits for one request; others that end meanwhile are parked. The answer's error is set when the device was reset, its
+  /// Waits for one request; others that end meanwhile are deferred. The answer's error is set when the device was reset, its
   /// buffers are safe then. Errors: `stale_handle`; `device_broken` when the device will not reset and keeps the buffers: the
   /// request ends with a later reset then, as `canceled` for a user, and without a word when it is a call's own.
   [[nodiscard]] errc wait(Set& set, token mine, waiting why, answer& ended, owner whose) {
@@ -156,48 +156,48 @@ class request_queue {
 
   /// Whether the request was staged, and its end has not been taken: one can be waited for.
   [[nodiscard]] bool is_live(Set& set, token mine) {
-    if (!set.is_up()) [[unlikely]] settle(set);
+    if (!set.is_up()) [[unlikely]] reclaim_canceled(set);
     return ring(set).is_live(mine);
   }
   /// The first half of `wait`, of a request that `is_live`, for drivers that can do something else about one that takes too long: `watch`,
   /// and where it returns `timed_out` the driver may try to end the request and look for it, by `look_for` and `watch`; then `give_up`,
   /// unless it has ended. Errors: why the wait is over, and the request has not ended.
   [[nodiscard]] errc watch(Set& set, token mine, waiting why, answer& ended) {
-    if (is_parked(mine.slot)) {
-      ended = unpark(set, mine.slot);
+    if (is_deferred(mine.slot)) {
+      ended = take_deferred(set, mine.slot);
       return errc::ok;
     }
     kick(set);
     bool over = false;
-    const auto turn = [&](patience& left) VIRTIO_INLINE_LAMBDA_ON_GCC {
+    const auto step = [&](wait_state& state) VIRTIO_INLINE_LAMBDA_ON_GCC {
       const errc got = take(set, ended);
       if (got != errc::ok) return got == errc::not_ready ? errc::ok : got;
       over = ended.what.which == mine;
       if (over) return errc::ok;
-      park(ended);
-      left.renew();
+      defer(ended);
+      state.start_over();
       return errc::ok;
     };
-    return wait_until(set, why, turn, over);
+    return wait_until(set, why, step, over);
   }
   /// The second half: the device is taken down for `problem`, unless it is. Errors: `device_broken`.
   [[nodiscard]] errc give_up(Set& set, token mine, errc problem, answer& ended, owner whose) {
-    if (set.is_up()) problem = fall(set, problem);
-    if (!is_parked(mine.slot)) {
-      parked_[mine.slot].disowned = whose == owner::call;
+    if (set.is_up()) problem = bring_down(set, problem);
+    if (!is_deferred(mine.slot)) {
+      deferred_[mine.slot].abandoned = whose == owner::call;
       return errc::device_broken;
     }
-    ended = unpark(set, mine.slot);
+    ended = take_deferred(set, mine.slot);
     ended.error = problem;
     return errc::ok;
   }
 
-  /// Whether a request has ended, without waiting; it and others that have are parked. Errors: `not_ready`, it has not; those of `next`.
+  /// Whether a request has ended, without waiting; it and others that have are deferred. Errors: `not_ready`, it has not; those of `next`.
   [[nodiscard, gnu::cold, gnu::noinline]] errc look_for(Set& set, token mine) {
     for (answer ended;;) {
       const errc got = take(set, ended);
-      if (got != errc::ok) return got == errc::not_ready && is_parked(mine.slot) ? errc::ok : got;
-      park(ended);
+      if (got != errc::ok) return got == errc::not_ready && is_deferred(mine.slot) ? errc::ok : got;
+      defer(ended);
     }
   }
 
@@ -209,17 +209,17 @@ class request_queue {
 
   /// Asks for an interrupt at the next completion. True: something is there already.
   [[nodiscard]] bool arm(Set& set) {
-    if (!set.is_up()) settle(set);
-    return parked_count_ != 0 || (set.is_up() && arm_ring(set));
+    if (!set.is_up()) reclaim_canceled(set);
+    return deferred_count_ != 0 || (set.is_up() && arm_ring(set));
   }
 
-  /// Takes the set's life down and this queue's requests back. Returns `why`, or what `device_life::take_down` makes of it; or
+  /// Takes the set's device down and this queue's requests back. Returns `why`, or what `device_lifecycle::take_down` makes of it; or
   /// `device_broken` when the device keeps some. One that will not reset and has no request keeps the storage alone, which is for those
   /// to say who give it back.
-  [[gnu::cold, gnu::noinline]] errc fall(Set& set, errc why) {
-    const errc how = set.life().take_down(why);
-    settle(set);
-    return set.has_memory() ? while_kept(set, why) : how;
+  [[gnu::cold, gnu::noinline]] errc bring_down(Set& set, errc why) {
+    const errc how = set.lifecycle().take_down(why);
+    reclaim_canceled(set);
+    return set.has_memory() ? broken_if_kept(set, why) : how;
   }
 
  private:
@@ -227,94 +227,95 @@ class request_queue {
   [[nodiscard]] ring_type& ring(Set& set) const { return set[which()]; }
   [[nodiscard]] const ring_type& ring(const Set& set) const { return set[which()]; }
 
-  template <class Turn>
-  VIRTIO_INLINE_ON_GCC [[nodiscard]] errc wait_until(Set& set, waiting why, Turn& turn, const bool& over) {
-    return set.wait_in_turns(
-        why, turn, [this, &set]() VIRTIO_INLINE_LAMBDA_ON_GCC { return arm_ring(set); }, [&over]() VIRTIO_INLINE_LAMBDA_ON_GCC { return over; });
+  template <class Step>
+  VIRTIO_INLINE_ON_GCC [[nodiscard]] errc wait_until(Set& set, waiting why, Step& step, const bool& over) {
+    return set.wait_loop(
+        why, step, [this, &set]() VIRTIO_INLINE_LAMBDA_ON_GCC { return arm_ring(set); },
+        [&over]() VIRTIO_INLINE_LAMBDA_ON_GCC { return over; });
   }
 
   [[nodiscard]] errc take(Set& set, answer& ended) {
-    if (!set.is_up()) [[unlikely]] return while_kept(set, errc::not_started);
+    if (!set.is_up()) [[unlikely]] return broken_if_kept(set, errc::not_started);
     ended.error = errc::ok;
     const errc got = ring(set).take(ended.what);
-    if (got == errc::not_ready) stay_quiet(set, 1);
-    return got == errc::device_misbehaved ? fall(set, got) : got;
+    if (got == errc::not_ready) count_idle(set, 1);
+    return got == errc::device_misbehaved ? bring_down(set, got) : got;
   }
 
   [[nodiscard]] bool arm_ring(Set& set) {
     if (ring(set).arm()) return true;
-    stay_quiet(set, quiet_spell::sleep);
+    count_idle(set, idle_polls::sleep);
     return false;
   }
 
-  // So many looks found nothing. A spell ends by what comes and by what is shown to the device, and that is seen here, where nothing is
-  // in a hurry, by the ring: a request that completes pays nothing for it.
-  [[gnu::noinline]] void stay_quiet(Set& set, u32 looks) {
+  // So many looks found nothing. An idle period ends by what comes and by what is shown to the device. That is seen here, by the ring,
+  // where nothing is in a hurry: a request that completes pays nothing for it.
+  [[gnu::noinline]] void count_idle(Set& set, u32 looks) {
     const u32 now = u32{ring(set).position()} << 16 | ring(set).in_flight();
-    if (now != quiet_at_) quiet_.end();
-    quiet_at_ = now;
-    if (quiet_.goes_on(looks)) set.ring_again(which());
+    if (now != idle_at_) idle_.end();
+    idle_at_ = now;
+    if (idle_.count(looks)) set.ring_again(which());
   }
 
   // `why`, or device_broken when the device, which is down, has a request: staged ones count, whose descriptors are where it can read
   // them.
-  [[nodiscard, gnu::cold, gnu::noinline]] errc while_kept(const Set& set, errc why) const {
+  [[nodiscard, gnu::cold, gnu::noinline]] errc broken_if_kept(const Set& set, errc why) const {
     for (u16 slot = 0; slot < slots; ++slot)
-      if (!is_parked(slot) && ring(set).is_live({slot, ring(set).record(slot).generation})) return errc::device_broken;
+      if (!is_deferred(slot) && ring(set).is_live({slot, ring(set).record(slot).generation})) return errc::device_broken;
     return why;
   }
 
-  // Once the device is down, by this queue's failure or another's, and has let go of its memory: what was in flight is parked, but for
+  // Once the device is down, by this queue's failure or another's, and has let go of its memory: what was in flight is deferred, but for
   // what a call had given up.
-  [[gnu::cold, gnu::noinline]] void settle(Set& set) {
+  [[gnu::cold, gnu::noinline]] void reclaim_canceled(Set& set) {
     if (set.has_memory()) return;
     for (;;) {
       const auto taken = ring(set).reclaim();
       if (!taken) return;
       const answer ended{*taken, errc::canceled};
-      bool& disowned = parked_[taken->which.slot].disowned;
-      if (disowned) finish(set, ended, 0);
-      else park(ended);
-      disowned = false;
+      bool& abandoned = deferred_[taken->which.slot].abandoned;
+      if (abandoned) finish(set, ended, 0);
+      else defer(ended);
+      abandoned = false;
     }
   }
 
   // What is known of a request that has ended and has not been delivered.
-  struct parked_answer {
+  struct deferred_answer {
     u32 length;
     errc error;
     bool length_known;
-    bool parked;
-    bool disowned;  // of one that has not ended: never to be delivered
+    bool deferred;
+    bool abandoned;  // of one that has not ended: never to be delivered
   };
 
-  [[nodiscard]] bool is_parked(u16 slot) const { return parked_[slot].parked; }
+  [[nodiscard]] bool is_deferred(u16 slot) const { return deferred_[slot].deferred; }
 
-  void park(const answer& one) {
-    parked_[one.what.which.slot] = {one.what.length, one.error, one.what.length_known, true, false};
-    ++parked_count_;
+  void defer(const answer& one) {
+    deferred_[one.what.which.slot] = {one.what.length, one.error, one.what.length_known, true, false};
+    ++deferred_count_;
   }
 
-  answer unpark(const Set& set, u16 slot) {
-    const parked_answer kept = parked_[slot];
-    parked_[slot].parked = false;
-    --parked_count_;
+  answer take_deferred(const Set& set, u16 slot) {
+    const deferred_answer kept = deferred_[slot];
+    deferred_[slot].deferred = false;
+    --deferred_count_;
     const auto& record = ring(set).record(slot);
     return {{{slot, record.generation}, record.cookie, kept.length, kept.length_known}, kept.error};
   }
 
   // Only if there is one.
-  [[gnu::cold, gnu::noinline]] answer unpark_any(const Set& set) {
+  [[gnu::cold, gnu::noinline]] answer take_any_deferred(const Set& set) {
     u16 slot = 0;
-    while (!is_parked(slot)) ++slot;
-    return unpark(set, slot);
+    while (!is_deferred(slot)) ++slot;
+    return take_deferred(set, slot);
   }
 
-  u16 parked_count_ = 0;
+  u16 deferred_count_ = 0;
   u16 which_ = 0;
-  quiet_spell quiet_{};
-  u32 quiet_at_ = 0;  // where the ring was at the last quiet look
-  parked_answer parked_[slots]{};
+  idle_polls idle_{};
+  u32 idle_at_ = 0;  // where the ring was at the last look that found nothing
+  deferred_answer deferred_[slots]{};
   VIRTIO_EMPTY_MEMBER detail::mapped_pieces<P, slots, Pieces> mapped_{};
 };
 

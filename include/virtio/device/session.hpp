@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The life of a device from reset to DRIVER_OK and back: the initialisation sequence of the specification, its refusals by
+// The lifecycle of a device from reset to DRIVER_OK and back: the initialisation sequence of the specification, its refusals by
 // name, and the reset that takes buffers back. Drivers put it together with their queues; it knows no device type.
 //
 // Usual bring-up, with the specification's step numbers:
@@ -88,7 +88,7 @@ class session {
     const feature_set foreign = offered & plan.refused;
 
     feature_set chosen = offered & (wanted | required);
-    if (plan.rule_count != 0) chosen = settle(chosen, plan.rules, plan.rule_count);
+    if (plan.rule_count != 0) chosen = apply_rules(chosen, plan.rules, plan.rule_count);
     const bool is_foreign = !foreign.empty();
     if (const feature_set wrong = is_foreign ? foreign : required - chosen; !wrong.empty())
       return refuse_feature(is_foreign ? verdict::feature_unsupported : verdict::feature_missing, wrong.first());

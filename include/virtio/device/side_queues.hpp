@@ -17,41 +17,41 @@ class side_queues {
   using ring_type = typename Set::ring_type;
   static constexpr usize dma_bytes = Count * Set::ring_bytes;
 
-  /// Ahead of `Set::begin` and after its `take_down_former` has succeeded: forgets what the rings had.
+  /// Ahead of `Set::begin` and after its `take_down_previous` has succeeded: forgets what the rings had.
   void forget() {
-    for (lane& one : lanes_)
+    for (queue_entry& one : queues_)
       while (one.ring.reclaim()) {}
   }
 
   /// Step 7 for queue `which` of these, which is number `number` at the device, in `area`, which has `Set::ring_bytes`. Errors: as
   /// `queue_set::set_up`.
   [[nodiscard]] result<void> set_up(Set& set, u16 which, u16 number, const dma_area& area, const interrupt_vectors& interrupts, u16 chain) {
-    lane& one = lanes_[which];
+    queue_entry& one = queues_[which];
     one.number = number;
     return set.session().set_up(number, one.ring, area, interrupts.of_queue(number), one.bell, chain);
   }
 
-  [[nodiscard]] ring_type& operator[](u16 which) { return lanes_[which].ring; }
+  [[nodiscard]] ring_type& operator[](u16 which) { return queues_[which].ring; }
 
   /// Shows the device what was staged: at most one register write.
   void kick(const Set& set, u16 which) {
-    lane& one = lanes_[which];
+    queue_entry& one = queues_[which];
     (void)virtio::kick(set.platform(), one.ring, one.bell, one.number);
   }
   /// Asks one queue for an interrupt. True: something is there already. False while the device is down.
-  [[nodiscard]] bool arm(const Set& set, u16 which) { return set.is_up() && lanes_[which].ring.arm(); }
+  [[nodiscard]] bool arm(const Set& set, u16 which) { return set.is_up() && queues_[which].ring.arm(); }
   void disarm(const Set& set) {
     if (!set.is_up()) return;
-    for (lane& one : lanes_) one.ring.disarm();
+    for (queue_entry& one : queues_) one.ring.disarm();
   }
 
  private:
-  struct lane {
+  struct queue_entry {
     typename Set::doorbell_type bell{};
     u16 number = 0;
     ring_type ring{};
   };
-  lane lanes_[Count]{};
+  queue_entry queues_[Count]{};
 };
 
 }  // namespace virtio

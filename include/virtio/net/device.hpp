@@ -132,7 +132,7 @@ class device {
       bool some = false;
       if (!collected) {
         flush();
-        if (const errc problem = out_.collect(queue, some); problem != errc::ok) return fall(problem);
+        if (const errc problem = out_.collect(queue, some); problem != errc::ok) return bring_down(problem);
       }
       if (some) continue;
       starved_ = true;
@@ -152,7 +152,7 @@ class device {
     if (is_showing_) return errc::in_use;
     bool came = false;
     if (const errc got = in_.fetch(set_[receive_queue], came); got != errc::ok) {
-      if (got == errc::device_misbehaved) return fall(got);
+      if (got == errc::device_misbehaved) return bring_down(got);
       show_buffers();
       came ? set_.found_something() : set_.found_nothing();
       return got;
@@ -163,7 +163,7 @@ class device {
     if (!is_showing_) return errc::in_use;
     is_showing_ = false;
     const bool up = set_.is_up();
-    in_.settle(first, what, up ? &set_[receive_queue] : nullptr);
+    in_.finish_look(first, what, up ? &set_[receive_queue] : nullptr);
     if (!up) return {};
     set_.found_something();
     if (++unshown_ >= show_at) show_buffers();
@@ -179,11 +179,11 @@ class device {
   template <class Done, class GiveUp = virtio::detail::never>
   [[nodiscard]] errc wait_until(waiting why, Done&& done, GiveUp&& give_up = {}) {
     if (!set_.is_up()) return errc::not_started;
-    const auto turn = [this](bool& came) {
+    const auto step = [this](bool& came) {
       bool news = false;
       return look(came, news);
     };
-    return set_.wait_for_peer(why, turn, [this] { return ask(); }, done, give_up, [this](errc problem) { return fall(problem); });
+    return set_.wait_for_peer(why, step, [this] { return ask(); }, done, give_up, [this](errc problem) { return bring_down(problem); });
   }
 
   // Interrupts and the end -----------------------------------------------------------------------------------------------
@@ -201,11 +201,11 @@ class device {
   }
   /// Reads the status: `needs_reset` when the device has failed; it is then reset. Errors also: `not_started`; `device_broken`, it will
   /// not reset and keeps the storage.
-  [[nodiscard]] result<void> check() { return set_.check([this](errc why) { return fall(why); }); }
+  [[nodiscard]] result<void> check() { return set_.check([this](errc why) { return bring_down(why); }); }
   /// Resets the device. Errors: `not_started`; `device_broken`, it keeps the storage; `timed_out`, it has nothing.
-  [[nodiscard]] result<void> reset() { return ended(set_.reset([this](errc why) { return fall(why); })); }
+  [[nodiscard]] result<void> reset() { return ended(set_.reset([this](errc why) { return bring_down(why); })); }
   /// As `reset`, and takes the device off the bus.
-  [[nodiscard]] result<void> hand_off() { return ended(set_.hand_off([this](errc why) { return fall(why); })); }
+  [[nodiscard]] result<void> hand_off() { return ended(set_.hand_off([this](errc why) { return bring_down(why); })); }
 
  private:
   // Receive buffers are shown to the device so many at a time, or when nothing is left to receive.
@@ -262,14 +262,14 @@ class device {
   // link's state is another.
   [[nodiscard, gnu::noinline]] errc look(bool& came, bool& news) {
     flush();
-    if (const errc problem = out_.collect(set_[transmit_queue], came); problem != errc::ok) return fall(problem);
+    if (const errc problem = out_.collect(set_[transmit_queue], came); problem != errc::ok) return bring_down(problem);
     if (came && starved_) {
       starved_ = false;
       news = true;
       set_[transmit_queue].disarm();
     }
     const errc got = in_.fetch(set_[receive_queue], came);
-    if (got == errc::device_misbehaved) return fall(got);
+    if (got == errc::device_misbehaved) return bring_down(got);
     show_buffers();
     came ? set_.found_something() : set_.found_nothing();
     if (got == errc::ok) news = came = true;
@@ -289,7 +289,7 @@ class device {
     return read_state(news);
   }
   [[nodiscard, gnu::noinline]] errc read_state(bool& news) {
-    if (session().needs_reset()) return fall(errc::needs_reset);  // is told by the same interrupt
+    if (session().needs_reset()) return bring_down(errc::needs_reset);  // is told by the same interrupt
     if (!features().has(feature::status)) return errc::ok;
     const auto status = read_field(registers(), config::status);
     const link_state now = link_of(status.value_or(0));
@@ -298,7 +298,7 @@ class device {
     return errc::ok;
   }
 
-  [[gnu::cold, gnu::noinline]] errc fall(errc why) {
+  [[gnu::cold, gnu::noinline]] errc bring_down(errc why) {
     why = set_.take_down(why);
     in_.forget();
     link_ = link_state::down;

@@ -106,7 +106,7 @@ class received_frames {
     return first;
   }
   /// What becomes of a frame that was shown. With a ring its buffers are staged again at once.
-  [[gnu::always_inline]] void settle(buffer_index first, after_look what, Ring* ring) {
+  [[gnu::always_inline]] void finish_look(buffer_index first, after_look what, Ring* ring) {
     if (what == after_look::keep) return void(kept_as_[first.number()] = shown_);
     for (buffer_index one = first; !one.is_none();) {
       const buffer_index after = pool_.after(one);

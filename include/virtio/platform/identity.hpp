@@ -20,8 +20,8 @@ struct identity_mapped {
 };
 
 /// Both halves: identity-mapped and polling, with the patience of `polling`.
-template <barrier_set Barriers = smp_barriers, u64 Patience = 500'000'000>
-struct identity_platform : identity_mapped<Barriers>, polling<Patience> {};
+template <barrier_set Barriers = smp_barriers, u64 Attempts = 500'000'000>
+struct identity_platform : identity_mapped<Barriers>, polling<Attempts> {};
 
 static_assert(platform<identity_platform<>>);
 

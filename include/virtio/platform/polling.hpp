@@ -7,11 +7,11 @@
 
 namespace virtio {
 
-/// The waiting half of a platform: pauses the CPU between polls, and never waits without end. `Patience` bounds waits for a device, in
+/// The waiting half of a platform: pauses the CPU between polls, and never waits without end. `Attempts` bounds waits for a device, in
 /// polls; a connection's other end, which may never answer and costs no reset, gets a fiftieth. How long that is depends on the machine:
 /// 500 million polls took 400 seconds under emulation and a tenth of that elsewhere. A board with a clock has a `keep_waiting` of its own
 /// (docs/porting.md, Waits). Inherit it for the member; it has no state.
-template <u64 Patience = 500'000'000>
+template <u64 Attempts = 500'000'000>
 struct polling {
   bool keep_waiting(waiting why, u64 attempt) const {
 #if defined(__x86_64__) || defined(__i386__)
@@ -24,7 +24,7 @@ struct polling {
     asm volatile("" ::: "memory");
 #endif
     const bool for_a_peer = why == waiting::connect || why == waiting::shutdown;
-    return attempt < (for_a_peer ? Patience / 50 + (Patience % 50 != 0) : Patience);
+    return attempt < (for_a_peer ? Attempts / 50 + (Attempts % 50 != 0) : Attempts);
   }
 };
 

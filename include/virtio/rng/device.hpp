@@ -4,7 +4,7 @@
 // Spec: virtio 1.4, 5.4. Layer: rng (may include device, transport, queue, platform, base).
 #pragma once
 
-#include <virtio/device/request_face.hpp>
+#include <virtio/device/request_driver.hpp>
 
 namespace virtio::rng {
 
@@ -18,10 +18,10 @@ struct done {
 };
 
 /// An entropy source. All-zero until `start`. One context owns it. The engine's other calls, interrupts and the end are in
-/// device/request_face.hpp.
+/// device/request_driver.hpp.
 template <platform P, transport T, queue_format Q>
-class device : public request_face<device<P, T, Q>, done> {
-  friend request_face<device, done>;
+class device : public request_driver<device<P, T, Q>, done> {
+  friend request_driver<device, done>;
   static constexpr u16 most_segments = 4;  // a buffer that is scattered for the device is filled in several rounds
   using set = queue_set<P, T, Q, 1>;
   using ring = typename set::ring_type;
@@ -53,7 +53,7 @@ class device : public request_face<device<P, T, Q>, done> {
   /// `dma_unreachable`, `queue_full`, `timed_out` or `dma_unanswered`, `needs_reset`, `device_misbehaved`, `device_broken`, after which
   /// alone the device has the buffer still, `not_started`. All calls here fail as those of `blk::device`.
   [[nodiscard]] result<void> fill(bytes buffer) {
-    constexpr u32 patience = 16;  // answers of zero bytes in a row
+    constexpr u32 most_empty = 16;  // answers of zero bytes in a row
     u32 empty = 0;
     if (buffer.empty()) return set_.ready();
     usize have = 0;
@@ -70,7 +70,7 @@ class device : public request_face<device<P, T, Q>, done> {
       if (!got) return got.error();
       if (got->status != errc::ok) return got->status;
       if (got->length != 0) empty = 0;
-      else if (++empty == patience) return errc::io_error;
+      else if (++empty == most_empty) return errc::io_error;
       have += got->length;
     }
     return {};

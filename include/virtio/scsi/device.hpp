@@ -8,11 +8,11 @@
 // A call that waits repeats a command that the unit could not take yet, within bounds. What the engine submits comes back as it ended.
 //
 // What this file leaves to others: commands and their answers (scsi/commands.hpp), how they fail (scsi/sense.hpp), where the driver's
-// parts of requests lie (scsi/cells.hpp), what the host takes (scsi/limits.hpp), what events say (scsi/events.hpp); what it has in common with all drivers of requests (device/request_face.hpp).
+// parts of requests lie (scsi/cells.hpp), what the host takes (scsi/limits.hpp), what events say (scsi/events.hpp); what it has in common with all drivers of requests (device/request_driver.hpp).
 // Spec: virtio 1.4, 5.6. Layer: scsi (may include device, transport, queue, platform, base).
 #pragma once
 
-#include <virtio/device/request_face.hpp>
+#include <virtio/device/request_driver.hpp>
 #include <virtio/device/side_queues.hpp>
 #include <virtio/scsi/cells.hpp>
 #include <virtio/scsi/events.hpp>
@@ -50,8 +50,8 @@ class unit;
 /// A SCSI host, driven through transport `T` with queues `Q` on platform `P`. All-zero until `start`. One context owns it and its units;
 /// an interrupt handler may call `acknowledge_interrupt` alone.
 template <platform P, transport T, queue_format Q, options O = options{}>
-class device : public request_face<device<P, T, Q, O>, done> {
-  using face = request_face<device, done>;
+class device : public request_driver<device<P, T, Q, O>, done> {
+  using face = request_driver<device, done>;
   friend face;
   friend class unit<device>;
   static_assert(O.segments >= 1 && O.units >= 12, "a list of 12 units is the room for the other answers of a unit");
@@ -180,7 +180,7 @@ class device : public request_face<device<P, T, Q, O>, done> {
     post_events();
     event one;
     const errc got = events_.next(sides_[event_queue], one);
-    if (got != errc::ok) return got == errc::not_ready ? got : requests_.fall(set_, got);
+    if (got != errc::ok) return got == errc::not_ready ? got : requests_.bring_down(set_, got);
     post_events();
     return one;
   }
@@ -467,7 +467,7 @@ class device : public request_face<device<P, T, Q, O>, done> {
     const errc waited = set_.wait_until(
         waiting::request, look, [this] { return sides_.arm(set_, control_queue); }, [&is_out] { return !is_out; });
     if (waited == errc::timed_out && what == task_function::abort_task) return waited;
-    if (waited != errc::ok) return set_.is_up() ? requests_.fall(set_, waited) : waited;
+    if (waited != errc::ok) return set_.is_up() ? requests_.bring_down(set_, waited) : waited;
     switch (cells_.template control_response<barriers>(what)) {
       case response::ok:
       case response::function_succeeded: return errc::ok;
@@ -483,7 +483,7 @@ class device : public request_face<device<P, T, Q, O>, done> {
     for (completion one;;) {
       const errc got = sides_[control_queue].take(one);
       if (got != errc::ok) {
-        if (got != errc::not_ready) return requests_.fall(set_, got);
+        if (got != errc::not_ready) return requests_.bring_down(set_, got);
         return errc::ok;
       }
       sides_[control_queue].release(one.which);

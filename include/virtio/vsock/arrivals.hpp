@@ -18,7 +18,7 @@ class arrivals {
   /// Everything that can be done now: sent buffers come back, events and packets are taken, buffers go to the device, and what is
   /// owed is sent. Errors: `device_misbehaved` once, and all connections have ended then; `not_started`.
   [[nodiscard]] VIRTIO_NOINLINE_FOR_SIZE errc move_packets() {
-    if (!all_.life().is_up()) return errc::not_started;
+    if (!all_.lifecycle().is_up()) return errc::not_started;
     came_ = false;
     errc got = all_.queues.collect(came_);
     if (got == errc::ok) got = take_events();
@@ -27,7 +27,7 @@ class arrivals {
     while (got == errc::ok && all_.has_room_for_reply()) got = take_packet();
     const bool quiet = got == errc::not_ready && !came_;
     if (got != errc::ok && got != errc::not_ready) {
-      all_.fall(got);
+      all_.bring_down(got);
       return got;
     }
     // Buffers first: a host that waits for some does not read what we send (vhost).
@@ -61,7 +61,7 @@ class arrivals {
     // The host's end of everything is gone. One that was restored sends nothing before it has heard of us.
     all_.end_all(errc::peer_reset);
     if (const auto said = all_.read_cid(); !said || !is_guest(all_.cid())) return errc::device_misbehaved;
-    all_.queues.all().insist(all_.queues.event_queue);
+    all_.queues.all().kick_always(all_.queues.event_queue);
     return errc::ok;
   }
 

@@ -32,18 +32,18 @@ class connections {
   held_pieces<L.pieces> pieces{};
   line_of<&connection::to_tell> to_tell{};
 
-  [[nodiscard]] device_life<P, T>& life() { return queues.all().life(); }
-  [[nodiscard]] const device_life<P, T>& life() const { return queues.all().life(); }
+  [[nodiscard]] device_lifecycle<P, T>& lifecycle() { return queues.all().lifecycle(); }
+  [[nodiscard]] const device_lifecycle<P, T>& lifecycle() const { return queues.all().lifecycle(); }
   [[nodiscard]] connection* all() { return table.all(); }
   [[nodiscard]] u32 cid() const { return cid_; }
 
   [[nodiscard]] result<void> read_cid() {
     u64 said = 0;
     const auto fill_in = [this](u64& picture) -> result<void> {
-      VIRTIO_TRY_ASSIGN(picture, read_field(life().session().transport(), config::guest_cid));
+      VIRTIO_TRY_ASSIGN(picture, read_field(lifecycle().session().transport(), config::guest_cid));
       return {};
     };
-    VIRTIO_TRY(read_config(life().session().transport(), said, fill_in));
+    VIRTIO_TRY(read_config(lifecycle().session().transport(), said, fill_in));
     cid_ = static_cast<u32>(said);  // its upper half is reserved
     return {};
   }
@@ -52,7 +52,7 @@ class connections {
 
   /// Whether connections can carry this. Devices of before NO_IMPLIED_STREAM have streams whatever they say (5.10.3).
   [[nodiscard]] bool has(kind what) const {
-    const feature_set& accepted = life().session().features();
+    const feature_set& accepted = lifecycle().session().features();
     if (what == kind::seqpacket) return L.messages && accepted.has(feature::seqpacket);
     return what == kind::stream && (accepted.has(feature::stream) || !accepted.has(feature::no_implied_stream));
   }
@@ -162,9 +162,9 @@ class connections {
     pieces.forget();
     for (u16 one = 0; one < L.connections; ++one) unread.discard(table[one], queues.received);
   }
-  /// The device goes down, and every connection with it. Returns what `device_life::take_down` does: of interest to those who give
+  /// The device goes down, and every connection with it. Returns what `device_lifecycle::take_down` does: of interest to those who give
   /// the storage back, since no call has a buffer that the device could keep.
-  errc fall(errc why) {
+  errc bring_down(errc why) {
     const errc how = queues.all().take_down(why);
     end_all(why);
     return how;

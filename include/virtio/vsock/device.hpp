@@ -68,8 +68,8 @@ class device {
   }
 
   /// What the last `start` came to: bound, or why not.
-  [[nodiscard]] const report& why() const { return life().session().why(); }
-  [[nodiscard]] const feature_set& features() const { return life().session().features(); }
+  [[nodiscard]] const report& why() const { return lifecycle().session().why(); }
+  [[nodiscard]] const feature_set& features() const { return lifecycle().session().features(); }
   /// This guest's context id, as it was at `start` or after the last reset of the transport.
   [[nodiscard]] u32 cid() const { return all_.cid(); }
 
@@ -106,14 +106,14 @@ class device {
   /// a platform that sleeps a timer must end the sleep. The device's.
   template <class Done, class GiveUp = detail::never>
   [[nodiscard]] errc wait_until(waiting why, Done&& done, GiveUp&& give_up = {}) {
-    const auto turn = [this](bool& came) {
+    const auto step = [this](bool& came) {
       detail::arrivals arrived{all_};
       const errc moved = arrived.move_packets();
       came = arrived.came();
       return moved;
     };
-    return all_.queues.all().wait_for_peer(why, turn, [this] { return all_.arm(); }, done, give_up, [this](errc problem) {
-      all_.fall(problem);
+    return all_.queues.all().wait_for_peer(why, step, [this] { return all_.arm(); }, done, give_up, [this](errc problem) {
+      all_.bring_down(problem);
       return problem;
     });
   }
@@ -148,7 +148,7 @@ class device {
   }
   /// Likewise, from any port. Errors also: `in_use`, there is such a connection.
   [[nodiscard]] result<socket> try_connect_from(u32 local_port, address peer, kind what = kind::stream) {
-    VIRTIO_TRY(life().ready());
+    VIRTIO_TRY(lifecycle().ready());
     if (!all_.has(what)) return errc::unsupported;
     if (is_taken(local_port, peer)) return errc::in_use;
     return begin_connecting(local_port, peer, what);
@@ -157,7 +157,7 @@ class device {
   /// Accepts connections to a port, any of 2^32. At most `backlog` of them wait for `try_accept`; others are refused. Errors: `in_use`,
   /// somebody listens there; `table_full`; `invalid_argument` for no backlog; `unsupported` as above; `not_started`.
   [[nodiscard]] result<void> listen(u32 port, u16 backlog, kind what = kind::stream) {
-    VIRTIO_TRY(life().ready());
+    VIRTIO_TRY(lifecycle().ready());
     if (!all_.has(what)) return errc::unsupported;
     if (backlog == 0) return errc::invalid_argument;
     return all_.listeners.add(port, backlog, what);
@@ -567,16 +567,16 @@ class device {
   /// Reads the status: `needs_reset` when the device has failed; it is then reset, and all connections end. Errors also:
   /// `not_started`; `device_broken`, it will not reset and keeps the storage.
   [[nodiscard]] result<void> check() {
-    return all_.queues.all().check([this](errc why) { return all_.fall(why); });
+    return all_.queues.all().check([this](errc why) { return all_.bring_down(why); });
   }
   /// Resets the device: all connections end as `canceled`, what they had not read is gone. Errors: `not_started`; it will not
   /// reset: `device_broken`, and keeps the storage; `timed_out`, and has nothing, since it confirmed another reset before.
   [[nodiscard]] result<void> reset() {
-    return all_.queues.all().reset([this](errc why) { return fall_and_discard(why); });
+    return all_.queues.all().reset([this](errc why) { return bring_down_and_discard(why); });
   }
   /// As `reset`, and takes the device off the bus.
   [[nodiscard]] result<void> hand_off() {
-    return all_.queues.all().hand_off([this](errc why) { return fall_and_discard(why); });
+    return all_.queues.all().hand_off([this](errc why) { return bring_down_and_discard(why); });
   }
 
  private:
@@ -621,21 +621,21 @@ class device {
     return done;
   }
 
-  errc fall_and_discard(errc why) {
-    const errc how = all_.fall(why);
-    if (!life().has_memory()) all_.discard_all();  // it lies in storage that is the caller's again
+  errc bring_down_and_discard(errc why) {
+    const errc how = all_.bring_down(why);
+    if (!lifecycle().has_memory()) all_.discard_all();  // it lies in storage that is the caller's again
     return how;
   }
 
-  [[nodiscard]] device_life<P, T>& life() { return all_.life(); }
-  [[nodiscard]] const device_life<P, T>& life() const { return all_.life(); }
+  [[nodiscard]] device_lifecycle<P, T>& lifecycle() { return all_.lifecycle(); }
+  [[nodiscard]] const device_lifecycle<P, T>& lifecycle() const { return all_.lifecycle(); }
 
   /// Whether no new connection can have these addresses.
   [[nodiscard]] bool is_taken(u32 local_port, address peer) const {
     return all_.table.find(local_port, peer) != 0 || all_.replies.has(local_port, peer);
   }
   [[nodiscard]] result<socket> begin_connecting(u32 local_port, address peer, kind what) {
-    VIRTIO_TRY(life().ready());
+    VIRTIO_TRY(lifecycle().ready());
     if (!all_.has(what)) return errc::unsupported;
     VIRTIO_TRY_ASSIGN(const u16 one, all_.add(local_port, peer, what, state::connecting));
     all_.table[one].accepted = true;

@@ -17,7 +17,7 @@ class exchange : public sender<P, T, Q, L> {
 
  public:
   using base::all, base::ask_again, base::ask_for_credit, base::finish, base::flush_all, base::forget, base::has_room_for_reply;
-  using base::heard_from, base::kind_of, base::life, base::owe, base::owe_now, base::quiet_for, base::release, base::send_owed;
+  using base::heard_from, base::kind_of, base::lifecycle, base::owe, base::owe_now, base::quiet_for, base::release, base::send_owed;
   using base::sends_no_more, base::serve_waiting, base::tell;
   using base::listeners, base::queues, base::replies, base::table, base::unread, base::unsent;
 
@@ -118,15 +118,15 @@ class exchange : public sender<P, T, Q, L> {
   void found_nothing() { queues.all().found_nothing(looks_in_poll); }
   /// Asks for interrupts ahead of a sleep. True: something is there already.
   [[nodiscard]] bool arm() {
-    if (!life().is_up()) return false;
-    const bool has_slept = queues.all().outlasts_sleep();
+    if (!lifecycle().is_up()) return false;
+    const bool has_slept = queues.all().slept_idle();
     flush_all();
-    if (!life().is_up()) return false;
+    if (!lifecycle().is_up()) return false;
     if (unsent.has_waiting()) {  // there may be no poll in which an unused promise would lapse
       unsent.let_lapse(all());
       if (serve_waiting()) {
         send_owed();
-        return life().is_up();
+        return lifecycle().is_up();
       }
     }
     if (queues.all().arm()) return true;

@@ -80,7 +80,7 @@ class packet_queues {
   /// Buffers of what is to be sent: free, held while they are filled, or with the device.
   send_pool sent{};
 
-  /// The three queues, under one life. No user's buffer is with the device: what it keeps, when it does, is storage.
+  /// The three queues, under one lifecycle. No user's buffer is with the device: what it keeps, when it does, is storage.
   [[nodiscard]] set& all() { return set_; }
   [[nodiscard]] const set& all() const { return set_; }
 

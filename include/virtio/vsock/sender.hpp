@@ -12,7 +12,7 @@ class sender : public connections<P, T, Q, L> {
   using base = connections<P, T, Q, L>;
 
  public:
-  using base::all, base::fall, base::finish, base::life, base::owe, base::release, base::tell, base::try_again;
+  using base::all, base::bring_down, base::finish, base::lifecycle, base::owe, base::release, base::tell, base::try_again;
   using base::kind_of, base::queues, base::replies, base::table, base::unread, base::unsent;
 
   // What is owed ---------------------------------------------------------------------------------------------------------
@@ -37,7 +37,7 @@ class sender : public connections<P, T, Q, L> {
   }
 
   [[gnu::noinline]] void send_now() {
-    if (!life().is_up()) return;
+    if (!lifecycle().is_up()) return;
     stage_owed();
     queues.show_sent();
   }
@@ -172,7 +172,7 @@ class sender : public connections<P, T, Q, L> {
     if (unsent.may_take(all(), one, queues.sent, n)) return true;
     bool some = false;
     if (const errc got = queues.collect(some); got != errc::ok) {
-      fall(got);
+      bring_down(got);
       return false;
     }
     if (unsent.may_take(all(), one, queues.sent, n)) return true;

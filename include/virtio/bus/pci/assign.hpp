@@ -50,7 +50,7 @@ class assigner {
         if (!roots_.has(bus)) continue;
         u8 last = static_cast<u8>(bus);  // numbers up to the next root bus are this one's
         while (last < given.last_bus && !roots_.has(last + 1u)) ++last;
-        (void)settle(static_cast<u8>(bus), last, root, 0);
+        (void)assign_bus(static_cast<u8>(bus), last, root, 0);
       }
       fewer = done_.unplaced != 0 && done_.unplaced < all.unplaced;
       all = {static_cast<u16>(all.placed + done_.placed), done_.unplaced, static_cast<u16>(all.bridges + done_.bridges),
@@ -87,7 +87,7 @@ class assigner {
   }
 
   // Walks one bus and all behind it; returns the highest bus number in use.
-  [[gnu::noinline]] u8 settle(u8 bus, u8 last, areas& free, u32 depth) {
+  [[gnu::noinline]] u8 assign_bus(u8 bus, u8 last, areas& free, u32 depth) {
     u8 used = highest(bus, last);
     each_function_on_bus(host_, segment_, bus, [&](address at, u8 type) {
       const bool bridge = type == 1;
@@ -117,7 +117,7 @@ class assigner {
     bool closed[3]{};
     for (const kind k : bridge_windows) closed[static_cast<u8>(k)] = !open_window(at, k, free.of(k), behind.of(k));
     const areas before = behind;
-    const u8 reached = settle(secondary, static_cast<u8>(numbers >> 16), behind, depth + 1);
+    const u8 reached = assign_bus(secondary, static_cast<u8>(numbers >> 16), behind, depth + 1);
     if (!numbered) {
       used = reached;
       host_.config_write32(at, config::bus_numbers, (numbers & 0xff00ffffu) | u32{reached} << 16);

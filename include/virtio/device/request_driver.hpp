@@ -12,7 +12,7 @@ namespace virtio {
 /// `done_of(errc, const answer&)`, which makes a `result<Done>` of what the queue returned, and lets the request go by `finish`. `Done` is
 /// how a request ended: at least its token, its cookie and its status.
 template <class Driver, class Done>
-class request_face {
+class request_driver {
  public:
   /// What the last `start` came to: bound, or why not.
   [[nodiscard]] const report& why() const { return driver().set_.session().why(); }
@@ -83,26 +83,26 @@ class request_face {
   [[nodiscard]] interrupt_cause acknowledge_interrupt() { return driver().set_.acknowledge_interrupt(); }
   /// For the main loop after a configuration interrupt: `needs_reset` when the device has failed. One register read. Errors also:
   /// `not_started`; `device_broken` as `reset`.
-  [[nodiscard]] result<void> check() { return driver().set_.check(falls()); }
+  [[nodiscard]] result<void> check() { return driver().set_.check(bring_down_call()); }
   /// Resets the device: requests in flight come back as `canceled`, the device is down until the next `start`. Waits for the
   /// device. Errors: `not_started`; it will not reset: `device_broken`, and keeps the storage and the buffers of what is in flight;
   /// `timed_out`, and has neither, since it confirmed another reset before.
-  [[nodiscard]] result<void> reset() { return driver().set_.reset(falls()); }
+  [[nodiscard]] result<void> reset() { return driver().set_.reset(bring_down_call()); }
   /// As `reset`, and takes the device off the bus: what a boot loader does before it jumps. On PCI bus mastering is off, the rest of
   /// the command register as `start` found it. After success the device is free for any use, and the object touches it no more; after
   /// `device_broken` a PCI device that keeps to its bus reaches memory no more, one in an MMIO slot does.
-  [[nodiscard]] result<void> hand_off() { return driver().set_.hand_off(falls()); }
+  [[nodiscard]] result<void> hand_off() { return driver().set_.hand_off(bring_down_call()); }
 
  private:
   friend Driver;
-  request_face() = default;
+  request_driver() = default;
 
   /// Waits for one request. `ended` is for `done_of`, with what this returns.
   [[nodiscard]] errc await(token which, owner whose, answer& ended) {
     return driver().requests_.wait(driver().set_, which, waiting::request, ended, whose);
   }
-  [[nodiscard]] auto falls() {
-    return [this](errc why) { return driver().requests_.fall(driver().set_, why); };
+  [[nodiscard]] auto bring_down_call() {
+    return [this](errc why) { return driver().requests_.bring_down(driver().set_, why); };
   }
   [[nodiscard]] Driver& driver() { return static_cast<Driver&>(*this); }
   [[nodiscard]] const Driver& driver() const { return static_cast<const Driver&>(*this); }

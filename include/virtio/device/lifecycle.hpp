@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What every driver has, however many queues it drives: a session that is up or down, patience while it waits, and one way
+// What every driver has, however many queues it drives: a session that is up or down, the state of a wait, and one way
 // down. The rule that it serves: a buffer goes back to its owner by its completion, or by a reset that the device has confirmed,
 // and in no other way. Layer: device.
 #pragma once
@@ -9,22 +9,22 @@
 namespace virtio {
 
 /// How long a wait has lasted.
-struct patience {
+struct wait_state {
   u64 attempts = 0;     // calls of keep_waiting, since renew()
   bool looked = false;  // a queue said that something is there: worth one look, not a habit
   bool slept = false;   // on platforms that do: the interrupt about a failure may have been the one that ended it
   u8 looks = 0;         // that were worth it, without an attempt in between
-  bool renewed = false; // there may be more at once: no time passes ahead of the next look
+  bool started_over = false; // there may be more at once: no time passes ahead of the next look
 
   /// One request of many came back: the device is alive. The wait begins anew.
-  void renew() {
+  void start_over() {
     attempts = 0;
-    came();
+    progress();
     looks = 0;
-    renewed = true;
+    started_over = true;
   }
   /// Something came, if only a buffer that no call waits for: the interrupt that was asked for is spent.
-  void came() { looked = false; }
+  void progress() { looked = false; }
 };
 
 /// Publishes what is staged in a queue and rings its doorbell if the device wants it: at most one register write. True: it has rung.
@@ -45,10 +45,10 @@ void ring_again(const P& platform, const Ring& ring, const Doorbell& bell, u16 q
 }
 
 /// How long looks at a device's queues have found nothing. A doorbell can get lost: a device that was restored from a snapshot waits
-/// for one, and vhost-device-vsock 0.3.0 leaves packets where they are when another connection had none. So after 65,536 quiet looks
+/// for one, and vhost-device-vsock 0.3.0 leaves packets where they are when another connection had none. So after 65,536 of them
 /// it is rung once more, then after twice as many each time, until that is 2^22: some milliseconds of polling at first, and never
 /// felt. All-zero is the beginning.
-class quiet_spell {
+class idle_polls {
   static constexpr u32 first = 65536;
   static constexpr u32 most_doublings = 6;
 
@@ -58,9 +58,9 @@ class quiet_spell {
 
   void end() { looks_ = rings_ = 0; }
   /// Whether a whole sleep has brought nothing.
-  [[nodiscard]] bool outlasts_sleep() const { return looks_ >= sleep; }
-  /// So many quiet looks more. True: ring again.
-  [[nodiscard]] bool goes_on(u32 looks) {
+  [[nodiscard]] bool slept_idle() const { return looks_ >= sleep; }
+  /// So many more looks that found nothing. True: ring again.
+  [[nodiscard]] bool count(u32 looks) {
     looks_ += looks;
     if (looks_ >> rings_ < first) return false;
     looks_ = 0;
@@ -75,7 +75,7 @@ class quiet_spell {
 
 /// A session, and whether its device is up. All-zero until `begin`.
 template <platform P, transport T>
-class device_life {
+class device_lifecycle {
  public:
   using location = typename T::location;
 
@@ -88,7 +88,7 @@ class device_life {
     if (const auto placed = place(platform, storage, needed, area); !placed)
       return session_.refuse(verdict::storage_unusable, placed.error());
     if constexpr (detail::knows_habits<location>)
-      if (!ends_in_time(area, needed, where.habits().storage_end))
+      if (!ends_below(area, needed, where.habits().storage_end))
         return session_.refuse(verdict::storage_unusable, errc::dma_unreachable);
     VIRTIO_TRY(session_.open(platform, where, type));
     VIRTIO_TRY(session_.negotiate(plan, interrupts.line));
@@ -122,20 +122,20 @@ class device_life {
   /// Passes some time of a wait. `arm()` asks the queues for an interrupt, and says whether something is there already. Errors:
   /// `needs_reset`, the device has failed; `timed_out`, the platform has waited enough.
   template <class Arm>
-  VIRTIO_INLINE_ON_GCC [[nodiscard]] errc pass_time(waiting why, patience& left, Arm&& arm) {
+  VIRTIO_INLINE_ON_GCC [[nodiscard]] errc pass_time(waiting why, wait_state& state, Arm&& arm) {
     // A status read is an exit to the host. Where an attempt is a turn of a loop, one in many is often enough to notice a failed
     // device, and too seldom to be felt. Where it is a sleep there is one ahead of each but the first: what ended the last one may
     // have been the interrupt about the failure, and no other would come.
     constexpr u64 attempts_per_status_read = 65536;
     constexpr u8 looks_per_attempt = 64;
     if constexpr (detail::sleeps<P>()) {
-      left.looked = !left.looked && arm();
+      state.looked = !state.looked && arm();
       // A device that floods us always has something. So now and then a look counts as an attempt all the same, whose sleep is short.
-      if (left.looked && ++left.looks % looks_per_attempt != 0) return errc::ok;
-      if (left.slept && session_.needs_reset()) return errc::needs_reset;
-      left.slept = true;
+      if (state.looked && ++state.looks % looks_per_attempt != 0) return errc::ok;
+      if (state.slept && session_.needs_reset()) return errc::needs_reset;
+      state.slept = true;
     }
-    const u64 attempt = left.attempts++;
+    const u64 attempt = state.attempts++;
     const bool patient = session_.platform().keep_waiting(why, attempt);
     if (!patient || (!detail::sleeps<P>() && attempt % attempts_per_status_read == attempts_per_status_read - 1))
       if (session_.needs_reset()) return errc::needs_reset;
@@ -187,7 +187,7 @@ class device_life {
   }
 
   // Whether the storage ends where the host says, 0: anywhere.
-  [[nodiscard]] static bool ends_in_time(const dma_area& area, usize needed, u64 end) {
+  [[nodiscard]] static bool ends_below(const dma_area& area, usize needed, u64 end) {
     return end == 0 || (needed <= end && raw(area.at) <= end - needed);
   }
 

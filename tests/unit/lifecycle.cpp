@@ -11,7 +11,7 @@
 
 using namespace virtio;
 
-TEST_CASE("life: after a start that fails on its storage nothing is left of the device of before", "[session]") {
+TEST_CASE("lifecycle: after a start that fails on its storage nothing is left of the device of before", "[session]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
   rig::entropy<> e;
@@ -30,7 +30,7 @@ TEST_CASE("life: after a start that fails on its storage nothing is left of the 
   CHECK(model.status() == 0);
 }
 
-TEST_CASE("life: a device is gone when it reads all ones eight times in a row", "[session]") {
+TEST_CASE("lifecycle: a device is gone when it reads all ones eight times in a row", "[session]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::modern, 4);
   rig::entropy<> e;
@@ -42,7 +42,7 @@ TEST_CASE("life: a device is gone when it reads all ones eight times in a row", 
   CHECK(waits - before == 7);
 }
 
-TEST_CASE("life: a vector is refused only where there is one, and only by the device", "[session]") {
+TEST_CASE("lifecycle: a vector is refused only where there is one, and only by the device", "[session]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::modern, 4);
   ring_session<> one{m};
@@ -68,7 +68,7 @@ struct hooked : virtio::testing::strict_platform<virtio::testing::hooked_barrier
 
 }  // namespace
 
-TEST_CASE("life: a request that ends while the driver asks for an interrupt costs no sleep", "[blk]") {
+TEST_CASE("lifecycle: a request that ends while the driver asks for an interrupt costs no sleep", "[blk]") {
   rig::machine m;
   auto& model = m.add<rig::blk_model>(seat::modern, 4);
   rig::driver<blk::device<hooked, rig::any_pci, split_queue<8>>> d;
@@ -88,7 +88,7 @@ TEST_CASE("life: a request that ends while the driver asks for an interrupt cost
   CHECK(fences == 2);
 }
 
-TEST_CASE("life: a driver that found another request asks for an interrupt before it sleeps, however it found it", "[blk]") {
+TEST_CASE("lifecycle: a driver that found another request asks for an interrupt before it sleeps, however it found it", "[blk]") {
   rig::machine m;
   auto& model = m.add<rig::blk_model>(seat::modern, 4);
   rig::driver<blk::device<hooked, rig::any_pci, split_queue<8>>> d;
@@ -112,7 +112,7 @@ TEST_CASE("life: a driver that found another request asks for an interrupt befor
   CHECK(d->next_completion()->cookie == 1);
 }
 
-TEST_CASE("life: a driver that was woken by another request asks for an interrupt before it sleeps again", "[blk]") {
+TEST_CASE("lifecycle: a driver that was woken by another request asks for an interrupt before it sleeps again", "[blk]") {
   rig::machine m;
   auto& model = m.add<rig::blk_model>(seat::modern, 4);
   model.offer({29});  // EVENT_IDX: each asks for one
@@ -134,7 +134,7 @@ TEST_CASE("life: a driver that was woken by another request asks for an interrup
   CHECK(d->next_completion()->cookie == 1);
 }
 
-TEST_CASE("life: a device that will not reset hears of nothing more that was staged for it", "[blk]") {
+TEST_CASE("lifecycle: a device that will not reset hears of nothing more that was staged for it", "[blk]") {
   rig::machine m;
   auto& model = m.add<rig::blk_model>(seat::modern, 4);
   rig::disk<> d;
@@ -154,7 +154,7 @@ TEST_CASE("life: a device that will not reset hears of nothing more that was sta
   CHECK(rig::polled(d).size() == 2);
 }
 
-TEST_CASE("life: a request with as many pieces as fit leaves those of another alone", "[blk][platform]") {
+TEST_CASE("lifecycle: a request with as many pieces as fit leaves those of another alone", "[blk][platform]") {
   rig::machine m;
   auto& model = m.add<rig::blk_model>(seat::modern, 4, rig::blk_options{.seg_max = 16});
   model.offer({34});
@@ -178,7 +178,7 @@ TEST_CASE("life: a request with as many pieces as fit leaves those of another al
   CHECK(m.memory.live() == 0);
 }
 
-TEST_CASE("life: storage that went back to the caller is not written to by arm and disarm", "[blk][rng]") {
+TEST_CASE("lifecycle: storage that went back to the caller is not written to by arm and disarm", "[blk][rng]") {
   rig::machine m;
   m.add<rig::blk_model>(seat::modern, 4);
   rig::disk<> d;
@@ -193,7 +193,7 @@ TEST_CASE("life: storage that went back to the caller is not written to by arm a
   CHECK(written == 0);
 }
 
-TEST_CASE("life: a packed ring that the device does not offer is a missing feature", "[session]") {
+TEST_CASE("lifecycle: a packed ring that the device does not offer is a missing feature", "[session]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::modern, 4);
   rig::entropy<packed_queue<8>> e;
@@ -202,7 +202,7 @@ TEST_CASE("life: a packed ring that the device does not offer is a missing featu
   CHECK(e->why().feature == 34);
 }
 
-TEST_CASE("life: all ones are counted afresh after every other answer", "[session]") {
+TEST_CASE("lifecycle: all ones are counted afresh after every other answer", "[session]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
   model.reset_reads = 2;
@@ -212,7 +212,7 @@ TEST_CASE("life: all ones are counted afresh after every other answer", "[sessio
   CHECK(e.start(m, where));
 }
 
-TEST_CASE("life: a legacy device's only word of features is traced, as it was offered and as it was accepted", "[session][legacy]") {
+TEST_CASE("lifecycle: a legacy device's only word of features is traced, as it was offered and as it was accepted", "[session][legacy]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::legacy, 4);
   rig::entropy<> e;
@@ -226,7 +226,7 @@ TEST_CASE("life: a legacy device's only word of features is traced, as it was of
   CHECK(choices == 1);
 }
 
-TEST_CASE("life: the report has the status by which a device refused its features", "[session]") {
+TEST_CASE("lifecycle: the report has the status by which a device refused its features", "[session]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
   model.refuse_features = true;
@@ -235,7 +235,7 @@ TEST_CASE("life: the report has the status by which a device refused its feature
   CHECK(e->why().status == 0x03);
 }
 
-TEST_CASE("life: a session that is opened again after a refusal reports no error once it is up", "[session]") {
+TEST_CASE("lifecycle: a session that is opened again after a refusal reports no error once it is up", "[session]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::modern, 4);
   ring_session<> one{m};
@@ -251,7 +251,7 @@ TEST_CASE("life: a session that is opened again after a refusal reports no error
   REQUIRE(s.reset());
 }
 
-TEST_CASE("life: disarm switches off the interrupts that arm switches on", "[blk]") {
+TEST_CASE("lifecycle: disarm switches off the interrupts that arm switches on", "[blk]") {
   rig::machine m;
   auto& model = m.add<rig::blk_model>(seat::modern, 4);
   rig::disk<> d;
@@ -272,16 +272,16 @@ TEST_CASE("life: disarm switches off the interrupts that arm switches on", "[blk
   }
 }
 
-TEST_CASE("life: a quiet spell rings after so many looks, then after twice as many, and outlasts a sleep by one", "[device]") {
-  quiet_spell spell{};
-  CHECK_FALSE(spell.outlasts_sleep());
-  CHECK_FALSE(spell.goes_on(quiet_spell::sleep));
-  CHECK(spell.outlasts_sleep());
-  spell.end();
+TEST_CASE("lifecycle: a quiet spell rings after so many looks, then after twice as many, and outlasts a sleep by one", "[device]") {
+  idle_polls idle{};
+  CHECK_FALSE(idle.slept_idle());
+  CHECK_FALSE(idle.count(idle_polls::sleep));
+  CHECK(idle.slept_idle());
+  idle.end();
   for (u32 after = 65536; after <= 1u << 22; after *= 2) {
-    CHECK_FALSE(spell.goes_on(after - 1));
-    CHECK(spell.goes_on(1));
+    CHECK_FALSE(idle.count(after - 1));
+    CHECK(idle.count(1));
   }
-  CHECK_FALSE(spell.goes_on((1u << 22) - 1));  // and no later than that
-  CHECK(spell.goes_on(1));
+  CHECK_FALSE(idle.count((1u << 22) - 1));  // and no later than that
+  CHECK(idle.count(1));
 }

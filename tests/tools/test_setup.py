@@ -21,6 +21,7 @@ PACKAGES = re.findall(r'^ *(?:echo ")?(?:demo|test) (\S+) ', SCRIPT, re.M)
 LWIP = "lwip-" + re.search(r"^lwip_version=([^+]+)", SCRIPT, re.M)[1]
 ALIOTH = re.search(r"^alioth=(\S+)", SCRIPT, re.M)[1]
 CATCH2_S390X = re.search(r"^catch2_s390x=(\S+)", SCRIPT, re.M)[1]
+LIBFDT = re.search(r"^libfdt=(\S+)", SCRIPT, re.M)[1]
 LIBKRUN = re.search(r"^libkrun=(\S+)", SCRIPT, re.M)[1]
 VSOCK = re.search(r"^vhost_device_vsock=(\S+)", SCRIPT, re.M)[1]
 
@@ -51,7 +52,7 @@ class Newest(unittest.TestCase):
         folder = tempfile.TemporaryDirectory(prefix="virtio-setup-")
         self.addCleanup(folder.cleanup)
         self.bin, self.deps = pathlib.Path(folder.name, "bin"), pathlib.Path(folder.name, "deps")
-        for name in ("catch2-3/usr", CATCH2_S390X, "linux", "linux-full", "linux-new", LWIP):
+        for name in ("catch2-3/usr", CATCH2_S390X, "linux", "linux-aarch64", "linux-full", "linux-new", LIBFDT, LWIP):
             (self.deps / name).mkdir(parents=True)
         for file in ("qemu-10/usr/bin/qemu-system-x86_64", "qemu-10-arm/usr/bin/qemu-system-aarch64", "qemu-10-riscv/usr/bin/qemu-system-riscv64",
                      f"{VSOCK}/bin/vhost-device-vsock", "gvproxy/usr/bin/gvproxy", f"{ALIOTH}/bin/alioth", f"{LIBKRUN}/libkrun.so.1"):

@@ -59,6 +59,8 @@ namespace boot {
 
 device_tree the_tree() { return device_tree{tree_blob}; }
 
+range tree_place() { return {reinterpret_cast<uintptr_t>(tree_blob), device_tree::size_of(tree_blob)}; }
+
 bool share_memory(range of) { return hypervisor.share({}, of); }
 
 bool reach_registers(range of) {
@@ -68,8 +70,8 @@ bool reach_registers(range of) {
 }
 
 range place_of(const dma_pool_tree& pool) {
-    const auto image = reinterpret_cast<uintptr_t>(boot_start), blob = reinterpret_cast<uintptr_t>(tree_blob);
-    const range taken[] = {{image, reinterpret_cast<uintptr_t>(boot_image_end) - image}, {blob, device_tree::size_of(tree_blob)}};
+    const auto image = reinterpret_cast<uintptr_t>(boot_start);
+    const range taken[] = {{image, reinterpret_cast<uintptr_t>(boot_image_end) - image}, tree_place()};
     if (pool.base == 0) return place_pool(machine, pool, taken, 2);
     for (const range& one : taken)
         if (one.base < pool.base + pool.size && pool.base < one.base + one.size) return {};

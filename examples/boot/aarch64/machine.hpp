@@ -11,6 +11,8 @@ extern machine_description machine;
 
 /// The tree itself, empty when there is none.
 [[nodiscard]] device_tree the_tree();
+/// Where it is; size 0 when there is none.
+[[nodiscard]] range tree_place();
 
 /// Passes a moment, for loops that wait.
 inline void pause() { asm volatile("yield" ::: "memory"); }

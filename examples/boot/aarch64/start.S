@@ -19,11 +19,15 @@ boot_start:
     .long 0
 
 1:  mov x19, x0                 // the device tree
+    mov x25, #1                 // the level that this program was entered at
     mrs x0, CurrentEL
     cmp x0, #(2 << 2)
     b.ne 2f
 
     // A hypervisor's level, which a Linux image may be entered at: down to that of a kernel, with nothing trapped.
+    mov x25, #2
+    adr x0, vectors
+    msr vbar_el2, x0
     mov x0, #(1 << 31)          // level 1 is 64-bit
     msr hcr_el2, x0
     isb
@@ -127,6 +131,8 @@ boot_start:
     b 8b
 9:  adrp x0, boot_next_table
     str x21, [x0, :lo12:boot_next_table]
+    adrp x0, boot_entered_at
+    str w25, [x0, :lo12:boot_entered_at]
     adrp x0, stack_top
     add x0, x0, :lo12:stack_top
     mov sp, x0
@@ -172,16 +178,37 @@ map_page:
     str x0, [x2, x1, lsl #3]
     ret
 
-// Four kinds of exception from four places: none is expected, so all end alike, and no register is saved.
+// Four kinds of exception from four places: none is expected, so all end alike, and no register is saved. At the hypervisor's level there
+// is one more, from the kernel's: the call by which a boot loader hands over to an image that is entered at the level that it was entered at
+// itself. x19 is the image, x20 its device tree.
     .balign 2048
 vectors:
     .set .Lvector, 0
     .rept 16
     .balign 128
+    .if .Lvector == 8
+    b from_below
+    .endif
     mov x0, #.Lvector
     b exception
     .set .Lvector, .Lvector + 1
     .endr
+
+from_below:
+    mov x0, #8
+    mrs x1, CurrentEL
+    cmp x1, #(2 << 2)
+    b.ne exception
+    mrs x1, esr_el2
+    mov w2, #0x4c58             // hvc #0x4c58
+    movk w2, #0x5a00, lsl #16
+    cmp w1, w2
+    b.ne exception
+    mov x0, x20
+    mov x1, xzr
+    mov x2, xzr
+    mov x3, xzr
+    br x19
 
 exception:
     mrs x1, esr_el1
@@ -245,6 +272,8 @@ stack_top:
     .globl boot_next_table
     .balign 8
 boot_next_table: .skip 8
+    .globl boot_entered_at      // 1 or 2
+boot_entered_at: .skip 8
 
     .section .tables, "aw", @nobits
     .balign 4096

@@ -159,14 +159,16 @@ int load(const_bytes name, const fat::entry& file, u32 from, u32 size, u8* to) {
 
 /// The kernel's command line: the entry's options, and what a monitor without ACPI tells of its MMIO slots. Gives whether there is room.
 bool write_options(const loader::entry& chosen) {
-  writer out{bytes{options, virtio::detail::smaller(sizeof options - 1, usize{kernel.most_options()})}};
+  const usize most = virtio::detail::smaller(sizeof options - 1, usize{kernel.most_options()});
+  writer out{bytes{options, most + 1}};  // a byte more than may be used: the writer drops what does not fit
   out.put(chosen.options.get());
   boot::each_word(boot::command_line(), [&](boot::text word) {
     const const_bytes whole{word.data, word.size};
     if (begins_with(whole, text("virtio_mmio.device="))) out.put(' ', whole);
   });
+  if (out.size() > most) return false;
   options[out.size()] = '\0';
-  return out.room() != 0;
+  return true;
 }
 
 /// Starts what an entry names; comes back only when that fails.

@@ -211,7 +211,7 @@ class Boot(Machine):
                 ("a kernel for a place that is in use", kernel(at_234=(0, 1), at_258=(0x400000, 8)), ["no room for it in memory"], NOT_STARTED),
                 ("a kernel for a place beyond memory", kernel(at_258=(0xf800000, 8), at_260=(0x1000000, 4)), ["no room for it in memory"],
                  NOT_STARTED),
-                ("long options", {ENTRY: entry(options="a" * 2000), "vmlinuz": image_of(at_238=(255, 4))}, ["longer than it takes"],
+                ("long options", {ENTRY: entry(options="a" * 256), "vmlinuz": image_of(at_238=(255, 4))}, ["longer than it takes"],
                  NOT_STARTED)):
             with self.subTest(name):
                 self.refused({ENTRY: entry(), **files}, *words, status=status)
@@ -247,6 +247,14 @@ class Boot(Machine):
                 status, console = self.start(image, script=[("^entering the kernel", ("quit", {}))], **device)
                 self.assertIn("loading /initrd.img, 4 KiB [################################]", console)
                 self.assertEqual(status, POWERED_OFF, console)
+
+    def test_longest_options(self):
+        """As many bytes as the kernel's header allows."""
+        image = self.folder / "options.img"
+        disk_image.make_loader_partition(image, self.folder, {
+            "vmlinuz": image_of(at_238=(255, 4)), ENTRY: disk_image.entry("Debian", "/vmlinuz", options="a" * 255).encode()})
+        status, console = self.start(image, script=[("^entering the kernel", ("quit", {}))])
+        self.assertEqual(status, POWERED_OFF, console)
 
     def test_menu(self):
         """An entry that cannot be started leads back to the menu, and a key chooses another one; without a key the time does."""

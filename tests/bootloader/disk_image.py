@@ -14,6 +14,7 @@ MIB = 1 << 20
 MODULES = ("virtio_pci", "virtio_mmio", "virtio_blk", "virtio_scsi", "sd_mod", "ext4")
 # reboot=t: on a machine with nothing to reset it by, Linux enters the BIOS again, which jumps into what has become of the loader.
 OPTIONS = "console=ttyS0 quiet loglevel=4 panic=-1 reboot=t no_timer_check mitigations=off"
+ARM_OPTIONS = "console=ttyAMA0 quiet loglevel=4 panic=-1 mitigations=off"
 
 # The console is the kernel's too, so each line of this has a mark.
 INIT = """#!/bin/busybox sh
@@ -35,6 +36,7 @@ ROOT_INIT = """#!/bin/busybox sh
 echo "@ root on $(busybox cat /name)"
 busybox mount -t proc proc /proc
 busybox dmesg -r | busybox grep '^<[0-4]>' | busybox grep -i -e virtio -e vd -e 'I/O error' -e reset | busybox sed 's/^/@ kernel: /'
+busybox dmesg | busybox grep -o 'started at EL[0-9]' | busybox sed 's/^/@ /'
 busybox sync
 busybox poweroff -f
 """
@@ -87,7 +89,7 @@ def make_loader_partition(image, folder, files, size=16):
     fill(image, folder, size, files)
 
 
-def make(image, linux, folder, table="gpt", fat=48, fat_options=(), name="guest"):
+def make(image, linux, folder, table="gpt", fat=48, fat_options=(), name="guest", options=OPTIONS):
     """A disk that Debian's kernel is started from, and has its root on."""
     root = folder / "root"
     for path in ("bin", "proc"):
@@ -100,5 +102,5 @@ def make(image, linux, folder, table="gpt", fat=48, fat_options=(), name="guest"
     make_partitions(image, table, [fat, 16])
     fill(image, folder, fat, {"vmlinuz": (linux / f"boot/vmlinuz-{linux_host.installed(linux)}").read_bytes(),
                               "initrd.img": initramfs(linux), "loader/loader.conf": b"default debian\n",
-                              "loader/entries/debian.conf": entry("Debian", "/vmlinuz", ["/initrd.img"], OPTIONS).encode()}, fat_options)
+                              "loader/entries/debian.conf": entry("Debian", "/vmlinuz", ["/initrd.img"], options).encode()}, fat_options)
     run("mke2fs", "-q", "-t", "ext4", "-L", "guestroot", "-d", root, "-E", f"offset={(1 + fat) * MIB}", image, "16M")

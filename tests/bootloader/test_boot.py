@@ -203,6 +203,8 @@ class Boot(Machine):
                 ("a folder for a kernel", {ENTRY: entry(linux="/loader")}, ["/loader: there is no such file"], NOT_STARTED),
                 ("no such initrd", {ENTRY: entry(initrds=["/missing"])}, ["/missing: there is no such file"], NOT_STARTED),
                 ("no kernel", {"vmlinuz": bytes(5000), ENTRY: entry()}, ["it is no Linux kernel for x86"], NOT_STARTED),
+                ("a kernel for Arm", {"vmlinuz": bytes(56) + b"ARMd" + bytes(5000), ENTRY: entry()}, ["it is a Linux kernel for 64-bit Arm"],
+                 NOT_STARTED),
                 ("an empty kernel", {"vmlinuz": b"", ENTRY: entry()}, ["it is no Linux kernel for x86"], NOT_STARTED),
                 ("a kernel of 32 bits", kernel(at_236=(2, 2)), ["no 64-bit entry"], NOT_STARTED),
                 ("an old kernel", kernel(at_206=(0x20b, 2)), ["boot protocol is older"], NOT_STARTED),

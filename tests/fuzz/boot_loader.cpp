@@ -7,8 +7,10 @@
 #include <memory>
 #include <vector>
 
+#include "../../examples/bootloader/aarch64/image.hpp"
 #include "../../examples/bootloader/entries.hpp"
 #include "../../examples/bootloader/memory.hpp"
+#include "../../examples/bootloader/other_kernels.hpp"
 #include "../../examples/bootloader/x86_64/bzimage.hpp"
 #include "../../examples/files/partitions.hpp"
 
@@ -114,6 +116,21 @@ void entry_of(const u8* file, size_t size) {
   (void)settings.prefers(*one);
 }
 
+void arm64_kernel_of(const u8* head, size_t size) {
+  (void)describe(loader::kind_of({head, size}));
+  loader::arm64_image image;
+  const u64 file_size = size > 8 ? long_number(head) % 0x2'0000'0000 : size;
+  if (loader::arm64_image::read({head, size}, file_size, image) != loader::image_flaw::none) return;
+  require(image.file_size == file_size && image.memory >= file_size);
+  loader::memory memory;
+  memory.add(0x4000'1000, 0x4000'0000);
+  const auto at = image.place(memory, 4096, u64{1} << 48);
+  if (!at) return;
+  require((*at - image.offset) % (2 << 20) == 0 && *at >= 0x4000'1000 && *at + image.memory + 4096 <= 0x8000'1000);
+  require(!memory.is_free(*at, 1) && !memory.is_free(*at + image.memory + 4095, 1));
+  if (const auto initrd = image.place_initrd(memory, 1 << 20, *at)) require(*initrd + (1 << 20) <= *at || *initrd >= *at + image.memory);
+}
+
 void kernel_of(const u8* head, size_t size) {
   loader::bzimage image;
   const u64 file_size = size > 8 ? long_number(head) % 0x2'0000'0000 : size;
@@ -137,7 +154,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::memcpy(exact.get(), data, size);
   switch (*data % 4) {
     case 0: entry_of(exact.get() + 1, size - 1); break;
-    case 1: kernel_of(exact.get() + 1, size - 1); break;
+    case 1:
+      kernel_of(exact.get() + 1, size - 1);
+      arm64_kernel_of(exact.get() + 1, size - 1);
+      break;
     default: partitions_of(exact.get() + 1, size - 1); break;
   }
   return 0;

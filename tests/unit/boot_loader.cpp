@@ -11,9 +11,11 @@
 #include <string_view>
 #include <vector>
 
+#include "../../examples/bootloader/aarch64/image.hpp"
 #include "../../examples/bootloader/entries.hpp"
 #include "../../examples/bootloader/loading.hpp"
 #include "../../examples/bootloader/memory.hpp"
+#include "../../examples/bootloader/other_kernels.hpp"
 #include "../../examples/bootloader/x86_64/bzimage.hpp"
 #include "../../examples/files/fat.hpp"
 
@@ -53,6 +55,22 @@ struct head {
   [[nodiscard]] loader::kernel_flaw read() const {
     loader::bzimage out;
     return read(out);
+  }
+};
+
+/// The head of an Image of Linux 6.1 for 64-bit Arm.
+struct arm_head {
+  std::vector<u8> bytes = std::vector<u8>(4096);
+  u64 file_size = 27'236'288;
+
+  arm_head() {
+    put(16, 0x1aa'0000, 8);
+    put(24, 0xa, 8);
+    put(56, 0x644d'5241, 4);
+  }
+  void put(usize at, u64 value, unsigned size) { put_number(&bytes[at], value, size); }
+  [[nodiscard]] loader::image_flaw read(loader::arm64_image& out) const {
+    return loader::arm64_image::read({bytes.data(), bytes.size()}, file_size, out);
   }
 };
 
@@ -402,4 +420,84 @@ TEST_CASE("boot kernels: the zero page has the header, the map and the places in
   CHECK(long_number(p + 0x2d0 + 20 * 127) == u64{127} << 20);
   CHECK(number(p + 0x2d0 + 20 * 128, 4) == 0);
   CHECK(p[0x290] == 0);  // the list of disks' signatures, which is not the header's
+}
+
+TEST_CASE("boot kernels: an Image says how much memory it takes, and which pages it has", "[examples][boot]") {
+  arm_head h;
+  loader::arm64_image k;
+  REQUIRE(h.read(k) == loader::image_flaw::none);
+  CHECK(k.file_size == 27'236'288);
+  CHECK(k.offset == 0);
+  CHECK(k.memory == 0x1aa'0000);
+  CHECK(k.page_kib == 4);
+  h.put(16, 4096, 8);  // less than there is to load
+  h.put(24, 0xc, 8);
+  REQUIRE(h.read(k) == loader::image_flaw::none);
+  CHECK(k.memory == 27'236'288);
+  CHECK(k.page_kib == 16);
+  h.put(24, 0x8, 8);
+  REQUIRE(h.read(k) == loader::image_flaw::none);
+  CHECK(k.page_kib == 0);
+}
+
+TEST_CASE("boot kernels: an Image that cannot be started is named", "[examples][boot]") {
+  using loader::image_flaw;
+  const auto with = [](usize at, u64 value, unsigned size) {
+    arm_head h;
+    h.put(at, value, size);
+    loader::arm64_image k;
+    return h.read(k);
+  };
+  CHECK(with(56, 0, 4) == image_flaw::not_linux);
+  CHECK(with(16, 0, 8) == image_flaw::too_old);
+  CHECK(with(24, 0xb, 8) == image_flaw::big_endian);
+  CHECK(with(8, 0x20'0000, 8) == image_flaw::bad_size);
+  CHECK(with(8, 0x1f'ffff, 8) == image_flaw::bad_size);
+  CHECK(with(8, 0x1f'f000, 8) == image_flaw::none);
+  CHECK(with(16, 0x1'0000'0001, 8) == image_flaw::bad_size);
+  CHECK(with(16, ~u64{0}, 8) == image_flaw::bad_size);
+  arm_head h;
+  loader::arm64_image k;
+  h.bytes.resize(63);
+  CHECK(h.read(k) == image_flaw::not_linux);
+  h.bytes.resize(64);
+  CHECK(h.read(k) == image_flaw::none);
+}
+
+TEST_CASE("boot kernels: an Image is placed at its offset from 2 MiB, and its initrd within 32 GiB of it", "[examples][boot]") {
+  constexpr u64 all = u64{1} << 48, gib = u64{1} << 30;
+  arm_head h;
+  h.put(8, 0x8'0000, 8);
+  loader::arm64_image k;
+  REQUIRE(h.read(k) == loader::image_flaw::none);
+  loader::memory m;
+  m.add(0x4000'1000, 64 * gib);
+  CHECK(*k.place(m, 4096, all) == 0x4028'0000);
+  CHECK(*k.place_initrd(m, 0x1000, 0x4028'0000) == 33 * gib - 0x1000);
+
+  loader::memory below;  // the only room for an initrd is more than 32 GiB below the kernel
+  below.add(gib, 0x1000);
+  CHECK(k.place_initrd(below, 0x1000, 34 * gib).error() == errc::no_space);
+  below.add(2 * gib, 0x1000);
+  CHECK(*k.place_initrd(below, 0x1000, 33 * gib) == 2 * gib);
+
+  loader::memory small;
+  small.add(0x4000'0000, 0x8'0000 + k.memory + 4095);
+  CHECK(k.place(small, 4096, all).error() == errc::no_space);
+}
+
+TEST_CASE("boot kernels: a file of another format is named", "[examples][boot]") {
+  using loader::kernel_kind;
+  head x86;
+  arm_head arm;
+  CHECK(loader::kind_of({x86.bytes.data(), x86.bytes.size()}) == kernel_kind::x86);
+  CHECK(loader::kind_of({arm.bytes.data(), arm.bytes.size()}) == kernel_kind::arm64);
+  CHECK(loader::kind_of({arm.bytes.data(), 59}) == kernel_kind::unknown);
+  arm.put(56, 0x0543'5352, 4);
+  CHECK(loader::kind_of({arm.bytes.data(), arm.bytes.size()}) == kernel_kind::riscv64);
+  CHECK(loader::kind_of(text("MZ\0\0zimg")) == kernel_kind::self_extracting);
+  CHECK(loader::kind_of(text("\x1f\x8b\x08")) == kernel_kind::gzip);
+  CHECK(loader::kind_of(text("\x7f" "ELF")) == kernel_kind::elf);
+  CHECK(loader::kind_of({}) == kernel_kind::unknown);
+  CHECK(describe(kernel_kind::unknown) == nullptr);
 }

@@ -4,6 +4,7 @@
 
 #include "../../boot/x86_64/loader.hpp"
 #include "../memory.hpp"
+#include "../other_kernels.hpp"
 #include "bzimage.hpp"
 
 extern "C" {
@@ -23,6 +24,7 @@ class kernel {
   /// Looks at the first `head_bytes` of the file. Null, or what is wrong with it.
   [[nodiscard]] const char* open(const_bytes head, u64 file_size) {
     const kernel_flaw wrong = bzimage::read(head, file_size, image_);
+    if (const char* const other = describe(kind_of(head)); wrong == kernel_flaw::not_linux && other != nullptr) return other;
     if (wrong != kernel_flaw::none) return describe(wrong);
     page_.begin(head);
     return nullptr;

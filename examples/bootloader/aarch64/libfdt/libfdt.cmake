@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: MIT
+# libfdt's source, where tools/setup has put it, or where VIRTIO_LIBFDT says. Nothing of it is in this project.
+include_guard(GLOBAL)
+enable_language(C)
+
+# virtio_find_libfdt(<variable>): its folder, or empty if it is not installed.
+function(virtio_find_libfdt result)
+  if(NOT VIRTIO_LIBFDT)
+    set(VIRTIO_LIBFDT "$ENV{LIBFDT}")
+  endif()
+  if(NOT VIRTIO_LIBFDT)
+    execute_process(COMMAND "${PROJECT_SOURCE_DIR}/tools/setup" --print OUTPUT_VARIABLE printed ERROR_QUIET)
+    string(REGEX REPLACE ".*LIBFDT='([^']*)'.*" "\\1" VIRTIO_LIBFDT "${printed}")
+  endif()
+  if(NOT EXISTS "${VIRTIO_LIBFDT}/fdt_rw.c")
+    message(STATUS "No libfdt, so no boot loader for 64-bit Arm: tools/setup fetches it")
+    set(VIRTIO_LIBFDT "")
+  endif()
+  set(${result} "${VIRTIO_LIBFDT}" PARENT_SCOPE)
+endfunction()
+
+# virtio_add_libfdt(<target> <folder>): an object library of the parts that read and edit a tree. Headers count as the system's, so that
+# the project's warnings do not apply to them.
+set(VIRTIO_LIBFDT_PORT "${CMAKE_CURRENT_LIST_DIR}" CACHE INTERNAL "")
+function(virtio_add_libfdt target folder)
+  set(sources "")
+  foreach(name IN ITEMS fdt fdt_check fdt_ro fdt_rw fdt_wip)
+    list(APPEND sources "${folder}/${name}.c")
+  endforeach()
+  add_library(${target} OBJECT ${sources})
+  target_include_directories(${target} SYSTEM PUBLIC "${VIRTIO_LIBFDT_PORT}" "${folder}")
+  target_compile_options(${target} PRIVATE -w)
+  if(CMAKE_SYSTEM_NAME STREQUAL "Generic")
+    target_sources(${target} PRIVATE "${VIRTIO_LIBFDT_PORT}/strings.cpp")
+    target_compile_options(${target} PRIVATE -nostdlibinc)
+    target_compile_features(${target} PRIVATE cxx_std_20)
+  endif()
+endfunction()

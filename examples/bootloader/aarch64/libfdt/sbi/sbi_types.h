@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: MIT
+ * The types that this copy of libfdt takes from OpenSBI. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>

@@ -11,6 +11,7 @@ Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 import io
 import os
 import pathlib
+import random
 import re
 import shutil
 import sys
@@ -19,11 +20,12 @@ import unittest
 
 sys.dont_write_bytecode = True
 HERE = pathlib.Path(__file__).resolve().parent
-for folder in (HERE.parent / "qemu", HERE.parent.parent / "tools"):
+for folder in (HERE.parent / "qemu", HERE.parent.parent / "tools", HERE.parent.parent / "bench/boot"):
     sys.path.insert(0, str(folder))
 os.environ["PATH"] += ":/usr/sbin:/sbin"
 import disk_image  # noqa: E402
 import guestrun  # noqa: E402
+import loading  # noqa: E402
 import matrix  # noqa: E402
 
 INSTALL = HERE.parent.parent / "tools/bootloader-install"
@@ -182,6 +184,22 @@ class Boot(Machine):
                 image.write_bytes(content)
                 status, console = self.start_disk(image, device=device, script=[(f"^virtio boot: {said}\r\n", ("quit", {}))])
                 self.assertEqual(status, POWERED_OFF, console)
+
+    def test_every_byte_is_loaded(self):
+        """The kernel of the benchmark adds up every byte of itself and of its initrd."""
+        image, said = self.folder / "bytes.img", self.folder / "said"
+        kernel, initrd = loading.kernel_and_initrd(self.folder, random.Random(5), (5 << 20) + 4096 + 16, (9 << 20) + 4)
+        for name, wrong, expected in (("whole", None, b"KY"), ("one bit of the initrd differs", len(initrd) - 1, b"KN")):
+            with self.subTest(name):
+                content = bytearray(initrd)
+                if wrong:
+                    content[wrong] ^= 1
+                disk_image.make_loader_partition(image, self.folder, {
+                    "vmlinuz": kernel, "initrd.img": bytes(content), ENTRY: disk_image.entry("Sums", "/vmlinuz", ["/initrd.img"]).encode()})
+                drive = ["-blockdev", f"driver=raw,node-name=disk,file.driver=file,file.filename={image}",
+                         "-chardev", f"file,id=debug,path={said}", "-device", "isa-debugcon,iobase=0xe9,chardev=debug"]
+                status, console = self.start(image, drive=drive)
+                self.assertEqual((status, said.read_bytes()), (0, expected), console)
 
     def refused(self, files, *words, status=NOT_STARTED, **more):
         image = self.folder / "small.img"

@@ -19,6 +19,21 @@ using disk = rig::disk<rig::big_queue>;
 // Limits that leave no room for a block: such a disk is refused when its queue is there already.
 const blk_options no_room{.size_max = 100, .seg_max = 3};
 
+// A platform that maps for one device at a time, as firmware does. Until it is one device's it maps nothing.
+struct by_device : rig::platform_type {
+  u32 slot = 0;
+
+  template <class Location>
+  by_device for_device(const Location& where) const {
+    by_device out = *this;
+    out.slot = where.id.slot;
+    return out;
+  }
+  result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
+    return slot == 0 ? result<void>{errc::dma_unreachable} : rig::platform_type::map(va, n, way, out);
+  }
+};
+
 bool is_bus_master(rig::machine& m, u8 slot) { return (m.bus.host().config_read32({0, 0, slot, 0}, 4) & 4) != 0; }
 
 }  // namespace
@@ -41,6 +56,28 @@ TEST_CASE("blk: the serial is 20 bytes, and finds its disk [BLK-12]", "[blk]") {
   CHECK(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("fir"), d.storage()).error() == errc::not_found);
   CHECK(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("first"), {}).error() == errc::no_space);
   for (const auto& model : m.models) CHECK(model->status() == 0);  // everybody was handed off
+}
+
+TEST_CASE("blk: a search by serial gives each disk the platform of its own device", "[blk][platform]") {
+  rig::machine m;
+  m.add<blk_model>(seat::modern, 4, blk_options{.serial = "first"});
+  m.add<blk_model>(seat::modern, 5, blk_options{.sectors = 555, .serial = "second"});
+  using device = blk::device<by_device, pci::transport<testing::fake_host>, queue<64>>;
+  static device d;
+  static dma_storage<device::dma_bytes> storage;
+  d = {};
+  const by_device any{m.platform(), 0};
+  REQUIRE(blk::start_by_serial(d, any, m.bus.host(), text("second"), storage));
+  CHECK(d.capacity() == 555);
+  u8 sector[512];
+  REQUIRE(d.read(0, sector));
+  REQUIRE(d.hand_off());
+  // The same without a search.
+  const auto where = pci::find_nth(m.bus.host(), device_type::block, 0);
+  REQUIRE(where);
+  REQUIRE(d.start(any, *where, storage));
+  REQUIRE(d.read(0, sector));
+  REQUIRE(d.hand_off());
 }
 
 TEST_CASE("blk: a search by serial lets go of disks that cannot be driven, and ends at one that does not let go", "[blk][hostile]") {

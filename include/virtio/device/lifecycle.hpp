@@ -81,9 +81,10 @@ class device_lifecycle {
 
   /// Steps up to the queues, for a device that is down and has no memory of ours. `storage` is the driver's whole DMA storage, of which
   /// it uses the first `needed` bytes; `area` says where the device sees it.
-  [[nodiscard, gnu::always_inline]] result<void> begin(const P& platform, const location& where, dma_region storage, usize needed,
-                                                       device_type type, const feature_plan& plan,
+  [[nodiscard, gnu::always_inline]] result<void> begin(const P& given, const location& where, dma_region storage,
+                                                       usize needed, device_type type, const feature_plan& plan,
                                                        const interrupt_vectors& interrupts, dma_area& area) {
+    const P& platform = detail::platform_for(given, where);
     session_.forget();  // or what is switched on the bus would be taken for what was found there
     if (const auto placed = place(platform, storage, needed, area); !placed)
       return session_.refuse(verdict::storage_unusable, placed.error());
@@ -98,7 +99,7 @@ class device_lifecycle {
   [[nodiscard, gnu::always_inline]] result<void> begin(const P& platform, const location& where, device_type type,
                                                        const feature_plan& plan, line_state line) {
     session_.forget();
-    VIRTIO_TRY(session_.open(platform, where, type));
+    VIRTIO_TRY(session_.open(detail::platform_for(platform, where), where, type));
     return session_.negotiate(plan, line);
   }
 

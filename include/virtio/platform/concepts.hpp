@@ -38,7 +38,11 @@ enum class access_policy : u8 {
 ///  5. optional `trace(event)`: sees status writes, feature words, queues and doorbells;
 ///  6. optional `static constexpr bool sleeps = true`: keep_waiting may halt until an interrupt, but for `waiting::reset`, and
 ///     the library asks the device for one before each such call. A device raises none for the end of a reset;
-///  7. optional `static constexpr access_policy access_platform`; without it `addresses_are_right`.
+///  7. optional `static constexpr access_policy access_platform`; without it `addresses_are_right`;
+///  8. optional `for_device(where)` returns the platform of the device at `where`, a location that discovery found. A
+///     driver's start() asks the platform that it is given, and the driver keeps what is returned. For machines that map
+///     memory device by device, such as UEFI: programs then start drivers with one value, also when they try several
+///     devices.
 /// None of them may throw, and none is called from an interrupt handler by the library.
 template <class P>
 concept platform = small_value<P> && barrier_set<typename P::barriers> &&
@@ -77,6 +81,17 @@ template <class P>
 [[nodiscard]] consteval access_policy access_platform() {
   if constexpr (requires { P::access_platform; }) return P::access_platform;
   else return access_policy::addresses_are_right;
+}
+
+}  // namespace detail
+
+namespace detail {
+
+/// The platform of the device at `where`, see item 8.
+template <platform P, class Location>
+[[nodiscard, gnu::always_inline]] constexpr decltype(auto) platform_for(const P& given, const Location& where) {
+  if constexpr (requires { { given.for_device(where) } -> same_as<P>; }) return given.for_device(where);
+  else return (given);
 }
 
 }  // namespace detail

@@ -10,6 +10,17 @@
 
 namespace loader {
 
+/// Storage for drivers: the board's, if it has one, else a variable.
+template <class Board, usize Bytes>
+struct storage_on {
+  using type = virtio::dma_storage<Bytes>;
+};
+template <class Board, usize Bytes>
+  requires requires { typename Board::template dma_storage<Bytes>; }
+struct storage_on<Board, Bytes> {
+  using type = typename Board::template dma_storage<Bytes>;
+};
+
 /// One disk of either kind. All-zero until `start`.
 class disk {
   using queue = virtio::queue<256>;
@@ -20,7 +31,7 @@ class disk {
   static constexpr usize dma_bytes = block_device::dma_bytes > scsi_host::dma_bytes ? block_device::dma_bytes : scsi_host::dma_bytes;
 
  public:
-  using storage = virtio::dma_storage<dma_bytes>;
+  using storage = typename storage_on<board, dma_bytes>::type;
 
   /// Starts the first disk: the first block device, or if there is none the first disk of the first SCSI host that has one. With a serial,
   /// the block device that has it, or if there is none the unit. A CD drive is a disk only by its serial. Returns whether one is up; if

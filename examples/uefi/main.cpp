@@ -41,12 +41,13 @@ void report(virtio::u64 sectors, const virtio::report& up) {
   print("  ", sectors, " sectors, ", virtio::name(up.via), ", sum ", sum, "\n");
 }
 
-/// Runs `use(device)` with a device whose storage has `size` bytes, and returns it to the firmware.
-template <class Use>
-int with(const found& where, virtio::usize size, Use&& use) {
+/// Runs `use(platform, storage)` with a device, which is the firmware's again afterwards.
+template <virtio::usize Bytes, class Use>
+int with(const found& where, Use&& use) {
+  static uefi::dma_storage<Bytes> storage;
   uefi::device device;
-  if (const auto ready = device.claim(where.id, size); !ready) return fail("claim", ready.error());
-  const int failed = use(device);
+  if (const auto ready = device.claim(where.id); !ready) return fail("claim", ready.error());
+  const int failed = use(device.platform(), storage);
   device.release();
   return failed;
 }
@@ -54,9 +55,9 @@ int with(const found& where, virtio::usize size, Use&& use) {
 int read_disk(const found& where) {
   using disk_t = virtio::blk::device<uefi::platform, transport, virtio::queue<256>>;
   const bool was_driven = read_by_firmware(where.id.handle, before);
-  const int failed = with(where, disk_t::dma_bytes, [&](uefi::device& device) {
+  const int failed = with<disk_t::dma_bytes>(where, [&](const uefi::platform& platform, virtio::dma_region storage) {
     static disk_t disk;
-    const auto up = disk.start(device.platform(), where, device.storage());
+    const auto up = disk.start(platform, where, storage);
     if (!up) return fail("start", up.error(), disk.why());
     if (read_by_firmware(where.id.handle, after)) return fail("the firmware still drives it", virtio::errc::busy);
     const auto r = disk.read(0, ours);
@@ -74,10 +75,10 @@ int read_disk(const found& where) {
 
 int read_units(const found& where) {
   using host_t = virtio::scsi::device<uefi::platform, transport, virtio::queue<256>>;
-  return with(where, host_t::dma_bytes, [&](uefi::device& device) {
+  return with<host_t::dma_bytes>(where, [&](const uefi::platform& platform, virtio::dma_region storage) {
     static host_t host;
     static virtio::scsi::unit<host_t> unit;
-    const auto up = host.start(device.platform(), where, device.storage());
+    const auto up = host.start(platform, where, storage);
     if (!up) return fail("start", up.error(), host.why());
     virtio::scsi::found disk{};
     const auto scanned = host.scan([&](const virtio::scsi::found& one) { disk = one; });
@@ -91,10 +92,10 @@ int read_units(const found& where) {
 
 int draw_entropy(const found& where) {
   using source_t = virtio::rng::device<uefi::platform, transport, virtio::queue<8>>;
-  return with(where, source_t::dma_bytes, [&](uefi::device& device) {
+  return with<source_t::dma_bytes>(where, [&](const uefi::platform& platform, virtio::dma_region storage) {
     static source_t source;
     virtio::u8 random[16]{};
-    const auto up = source.start(device.platform(), where, device.storage());
+    const auto up = source.start(platform, where, storage);
     if (!up) return fail("start", up.error(), source.why());
     const auto r = source.fill(random);
     if (auto gone = source.hand_off(); !gone) return fail("hand off", gone.error());

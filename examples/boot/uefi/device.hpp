@@ -8,13 +8,41 @@
 
 namespace uefi {
 
+/// Storage for a driver, allocated by AllocateBuffer of any device when it is asked for first.
+template <usize Bytes>
+class dma_storage {
+ public:
+  /// Empty when there is no memory.
+  operator virtio::dma_region() {  // NOLINT: as virtio::dma_storage
+    if (memory_ == nullptr)
+      each_interface<efi::pci_io>([&](efi::handle, efi::pci_io& io) {
+        constexpr auto any = efi::allocate::any_pages;
+        if (efi::failed(io.allocate_buffer(&io, any, efi::memory_type::boot_services_data, pages, &memory_, 0)))
+          memory_ = nullptr;
+        io_ = &io;
+        return memory_ == nullptr;
+      });
+    if (memory_ == nullptr) return virtio::dma_region{};
+    return {static_cast<virtio::u8*>(memory_), pages * 4096};
+  }
+  /// After no device uses it any more.
+  void free() {
+    if (memory_ != nullptr) io_->free_buffer(io_, pages, memory_);
+    memory_ = nullptr;
+  }
+
+ private:
+  static constexpr size_t pages = (Bytes + 4095) / 4096;
+  void* memory_ = nullptr;
+  efi::pci_io* io_ = nullptr;
+};
+
 class device {
  public:
-  /// Disconnects the firmware's drivers from the function, keeps them away, and allocates `bytes` of storage for ours.
-  /// Errors: `busy`, a driver does not let go; `no_space`.
-  [[nodiscard]] result<void> claim(const pci_function& which, usize bytes) {
-    which_ = which;
+  /// Disconnects the firmware's drivers from the function, and keeps them away. Error: `busy`, a driver does not let go.
+  [[nodiscard]] result<void> claim(const pci_function& which) {
     was_driven_ = is_driven(which.handle);
+    which_ = which;
     void* io = nullptr;
     if (efi::failed(services().disconnect_controller(which.handle, nullptr, nullptr)) ||
         efi::failed(services().open_protocol(which.handle, &efi::pci_io::id, &io, self, nullptr,
@@ -23,48 +51,32 @@ class device {
       return errc::busy;
     }
     using what = efi::pci_io::attributes_do;
-    auto* const pci = static_cast<efi::pci_io*>(io);
-    own_.io = pci;
-    pci->attributes(pci, what::get, 0, &found_);
+    own_.io = static_cast<efi::pci_io*>(io);
+    own_.io->attributes(own_.io, what::get, 0, &found_);
     // Without the second EDK II copies every buffer above 4 GiB. Not every root bridge has it.
-    pci->attributes(pci, what::enable, efi::pci_io::io_memory_and_bus_master, nullptr);
-    pci->attributes(pci, what::enable, efi::pci_io::dual_address_cycle, nullptr);
-    pages_ = (bytes + 4095) / 4096;
-    void* memory = nullptr;
-    size_t mapped = pages_ * 4096;
-    u64 at = 0;
-    constexpr auto any = efi::allocate::any_pages;
-    constexpr auto common = efi::pci_io::operation::common_buffer;
-    if (efi::failed(pci->allocate_buffer(pci, any, efi::memory_type::boot_services_data, pages_, &memory, 0))) {
-      pages_ = 0;
-    } else if (!efi::failed(pci->map(pci, common, memory, &mapped, &at, &own_.mapping))) {
-      own_.area = {static_cast<virtio::u8*>(memory), mapped, virtio::dma_addr{at}};
-      if (mapped == pages_ * 4096) return {};
-      pci->unmap(pci, own_.mapping);
-    }
-    if (pages_ != 0) pci->free_buffer(pci, pages_, memory);
-    give_back();
-    return errc::no_space;
+    own_.io->attributes(own_.io, what::enable, efi::pci_io::io_memory_and_bus_master, nullptr);
+    own_.io->attributes(own_.io, what::enable, efi::pci_io::dual_address_cycle, nullptr);
+    return {};
   }
 
-  /// After the driver's hand_off: frees the storage, and connects the firmware's drivers again where they were
-  /// connected. OVMF connects those of the devices that it may boot from, and leaves the others alone.
+  /// After the driver's hand_off: leaves the device as it is, without a driver. Its storage is not mapped any more.
+  void leave() { own_.unmap(); }
+
+  /// After the driver's hand_off: connects the firmware's drivers again where they were connected. OVMF connects those of
+  /// the devices that it may boot from, and leaves the others alone.
   void release() {
-    own_.io->unmap(own_.io, own_.mapping);
-    own_.io->free_buffer(own_.io, pages_, own_.area.data);
-    give_back();
-  }
-
-  [[nodiscard]] uefi::platform platform() const { return {&own_}; }
-  [[nodiscard]] virtio::dma_region storage() const { return {own_.area.data, own_.area.size}; }
-
- private:
-  void give_back() {
+    leave();
     own_.io->attributes(own_.io, efi::pci_io::attributes_do::set, found_, nullptr);
     services().close_protocol(which_.handle, &efi::pci_io::id, self, nullptr);
-    connect_again();
     own_ = {};
+    connect_again();
   }
+
+  [[nodiscard]] bool is(const pci_function& which) const { return own_.io != nullptr && which_.handle == which.handle; }
+  [[nodiscard]] bool is_claimed() const { return own_.io != nullptr; }
+  [[nodiscard]] uefi::platform platform() { return {&own_}; }
+
+ private:
   void connect_again() const {
     if (was_driven_) services().connect_controller(which_.handle, nullptr, nullptr, 1);
   }
@@ -80,9 +92,8 @@ class device {
   }
 
   pci_function which_{};
-  uefi::storage own_{};
+  shared_memory own_{};
   u64 found_ = 0;  // attributes
-  size_t pages_ = 0;
   bool was_driven_ = false;
 };
 

@@ -2,7 +2,7 @@
 // Entry, console and exit of a program under UEFI, and what compilers call by themselves.
 #include "machine.hpp"
 
-#include "../common/runtime.hpp"
+#include "board.hpp"
 
 namespace {
 
@@ -52,6 +52,7 @@ bool take(char& out) {
 }
 
 void exit(int code) {
+  uefi::claimed.give_back();
   print("exit ", code, "\n");
   uefi::services().exit(uefi::self, code == 0 ? efi::status::success : efi::status::load_error, 0, nullptr);
   for (;;) pause();
@@ -65,6 +66,10 @@ extern "C" efi::status efi_main(efi::handle image, efi::system_table* system) {
   system->boot->set_watchdog_timer(0, 0, 0, nullptr);  // else the firmware resets the machine after five minutes
   boot::run(words_of(uefi::interface_of<efi::loaded_image>(image)));
 }
+
+// Windows' stacks grow as they are touched, so compilers for it call this for a frame of more than a page. The firmware's
+// stack is all there.
+asm(".globl __chkstk\n__chkstk:\n  ret\n");
 
 extern "C" {
 

@@ -12,25 +12,41 @@ namespace uefi {
 
 using virtio::errc, virtio::result, virtio::segment, virtio::u64, virtio::usize;
 
-/// The storage of one device's driver, as AllocateBuffer and Map gave it.
-struct storage {
+/// What a device sees all the time: the storage of its driver. Memory of AllocateBuffer.
+struct shared_memory {
   efi::pci_io* io = nullptr;
-  virtio::dma_area area{};
+  virtio::dma_area area{};  // empty: none is mapped
   void* mapping = nullptr;
+
+  /// Maps the driver's storage in place of what was mapped before. Error: `dma_unreachable`.
+  result<void> map(const void* at, usize n) {
+    unmap();
+    size_t mapped = n;
+    u64 device = 0;
+    const auto common = efi::pci_io::operation::common_buffer;
+    if (io == nullptr || efi::failed(io->map(io, common, at, &mapped, &device, &mapping))) return errc::dma_unreachable;
+    area = {static_cast<virtio::u8*>(const_cast<void*>(at)), mapped, virtio::dma_addr{device}};
+    if (mapped == n) return {};
+    unmap();
+    return errc::dma_unreachable;
+  }
+  void unmap() {
+    if (area.size != 0) io->unmap(io, mapping);
+    area = {};
+  }
 };
 
 struct platform {
   using barriers = virtio::dma_barriers;
   static constexpr auto access_platform = virtio::access_policy::map_takes_care;  // PCI I/O knows the IOMMU
 
-  const storage* own = nullptr;
+  shared_memory* own = nullptr;
 
   result<void> map(const volatile void* va, usize n, virtio::direction way, virtio::segments& out) const {
     const auto* at = static_cast<const virtio::u8*>(const_cast<const void*>(va));
     if (way == virtio::direction::shared) {
-      const usize offset = reinterpret_cast<usize>(at) - reinterpret_cast<usize>(own->area.data);
-      if (offset >= own->area.size || n > own->area.size - offset) return errc::dma_unreachable;
-      return out.push(own->area.at + offset, n, way);
+      VIRTIO_TRY(own->map(at, n));
+      return out.push(own->area.at, n, way);
     }
     using op = efi::pci_io::operation;
     const op operation = way == virtio::direction::to_device ? op::bus_master_read : op::bus_master_write;

@@ -34,12 +34,17 @@ class disk {
   using storage = typename storage_on<board, dma_bytes>::type;
 
   /// Starts the first disk: the first block device, or if there is none the first disk of the first SCSI host that has one. With a serial,
-  /// the block device that has it, or if there is none the unit. A CD drive is a disk only by its serial. Returns whether one is up; if
-  /// not, the reason is on the console.
-  [[nodiscard]] bool start(const_bytes serial, storage& dma) {
+  /// the block device that has it, or if there is none the unit. With the id of a partition table, the first disk that has such a table;
+  /// if no disk has, as without. A CD drive is a disk only by its serial. Returns whether one is up; if not, the reason is on the console.
+  [[nodiscard]] bool start(const_bytes serial, const_bytes table, storage& dma) {
     if (!serial.empty()) return start_by_serial(serial, dma);
+    if (!table.empty()) {
+      const auto has_it = [&] { return has_table(table); };
+      if (start_block(dma, has_it) || start_unit({}, dma, has_it)) return true;
+      boot::print("no disk has this partition table any more: the first is taken\n");
+    }
     const auto where = bus::find(board{}, virtio::device_type::block);
-    if (!where) return start_unit({}, dma) || (board::fail("no disk", where), false);
+    if (!where) return start_unit({}, dma, [] { return true; }) || (board::fail("no disk", where), false);
     const auto up = block_.start(board{}, *where, dma);
     return up ? true : (board::fail("start", up.error(), block_.why()), false);
   }
@@ -75,11 +80,22 @@ class disk {
     const auto up = virtio::blk::start_by_serial(block_, board{}, board{}, serial, dma);
     if (up) return true;
     if (up.error() != errc::not_found) return board::fail("no disk of this serial", up.error(), block_.why()), false;
-    return start_unit(serial, dma) || (boot::print("no disk of this serial\n"), false);
+    return start_unit(serial, dma, [] { return true; }) || (boot::print("no disk of this serial\n"), false);
   }
 
-  /// Starts the first disk behind a SCSI host, or the unit that has a serial. Units with the same serial are ambiguous.
-  [[nodiscard]] bool start_unit(const_bytes serial, storage& dma) {
+  /// Starts the first block device that can be started and for which `is_it()`, which may read it.
+  template <class Is>
+  [[nodiscard]] bool start_block(storage& dma, Is&& is_it) {
+    for (usize n = 0;; ++n) {
+      const auto where = bus::find_nth(board{}, virtio::device_type::block, n);
+      if (!where) return false;
+      if (block_.start(board{}, *where, dma) && is_it()) return true;
+      if (const auto quiet = block_.hand_off(); quiet.error() == errc::device_broken) return false;  // it keeps the storage
+    }
+  }
+  /// Starts the first disk behind a SCSI host for which `is_it()`, or the unit that has a serial. Units with the same serial are ambiguous.
+  template <class Is>
+  [[nodiscard]] bool start_unit(const_bytes serial, storage& dma, Is&& is_it) {
     bool is_chosen = false;
     usize chosen = 0;
     virtio::scsi::address unit{};
@@ -93,7 +109,8 @@ class disk {
       if (!scanned) boot::print("SCSI host ", n, ": ", virtio::describe(scanned.error()), "\n");
       if (serial.empty()) {
         for (usize i = 0; i < count; ++i)
-          if (open(found[i])) return true;
+          if (open(found[i]) && is_it()) return true;
+        is_unit_ = false;
       } else if (count > 1 || (count == 1 && is_chosen)) {
         boot::print("more than one unit has this serial\n");
         return false;
@@ -131,6 +148,24 @@ class disk {
     u8 text[100];
     const auto size = host_.get_serial(where, text);
     return size && *size == serial.size() && __builtin_memcmp(text, serial.data(), *size) == 0;
+  }
+
+  /// Whether the disk has a partition table with this id: of a GPT the GUID, of an MBR the signature, in hexadecimal digits, each byte
+  /// as it lies on the disk.
+  [[nodiscard]] bool has_table(const_bytes id) {
+    alignas(4096) static u8 block[4096];
+    const usize size = block_size();
+    if (size > sizeof block || !read(0, bytes{block, size}) || block[510] != 0x55 || block[511] != 0xaa) return false;
+    if (block[450] != 0xee) return is_hex_of(id, {block + 440, 4});
+    return read(size / 512, bytes{block, size}) && __builtin_memcmp(block, "EFI PART", 8) == 0 && is_hex_of(id, {block + 56, 16});
+  }
+  [[nodiscard]] static bool is_hex_of(const_bytes digits, const_bytes raw) {
+    if (digits.size() != 2 * raw.size()) return false;
+    for (usize i = 0; i < digits.size(); ++i) {
+      const u8 half = i % 2 == 0 ? raw.data()[i / 2] >> 4 : raw.data()[i / 2] & 0xf;
+      if (digits.data()[i] != static_cast<u8>("0123456789abcdef"[half])) return false;
+    }
+    return true;
   }
 
   block_device block_{};

@@ -2,7 +2,7 @@
 // A boot loader: looks on a virtio disk for boot entries (Boot Loader Specification, loader/entries/*.conf on a FAT partition), and starts
 // the Linux that one of them names.
 // With `timeout` in loader.conf there is a menu on the serial console.
-// Command line: disk=<serial>, the disk to look on instead of the first; entry=<id>, instead of the default.
+// Command line: disk=<serial>, the disk to look on instead of the first, or table=<id>, by its partition table; entry=<id>, instead of the default.
 // Exit status: 20 no disk, 21 no entry, 22 the entry could not be started.
 #include "board.hpp"
 #include "disk.hpp"
@@ -262,8 +262,11 @@ usize ask(usize preferred, u32 seconds) {
 }  // namespace
 
 extern "C" int guest_main(const char*) {
-  const boot::text serial = boot::option("disk");
-  if (!disk.start(serial ? const_bytes{serial.data, serial.size} : const_bytes{}, disk_dma)) return no_disk;
+  const auto word = [](const char* key) {
+    const boot::text said = boot::option(key);
+    return said ? const_bytes{said.data, said.size} : const_bytes{};
+  };
+  if (!disk.start(word("disk"), word("table"), disk_dma)) return no_disk;
   if (!look_on_disk()) {
     print("no boot entries: no partition has a FAT file system with loader/entries/*.conf\n");
     return no_entry;

@@ -91,11 +91,11 @@ class Machine(unittest.TestCase):
                 self.assertEqual(status, POWERED_OFF)
 
 
-    def start_disk(self, image, machine="pc", device="virtio-blk-pci", memory=256, script=()):
+    def start_disk(self, image, machine="pc", device="virtio-blk-pci", memory=256, script=(), extra=()):
         """Starts a disk by the BIOS. A SCSI disk is behind a virtio host."""
         host = " -device virtio-scsi-pci" if device.startswith("scsi") else ""
         status, console = guestrun.boot(image, QEMU + host, machine, memory, timeout=2 * guestrun.HANG, errors=io.StringIO(),
-                                        script=script, disk=device)
+                                        script=script, disk=device, extra=extra)
         return status, console.replace("\r", "")
 
     def install(self, image, *arguments):
@@ -159,6 +159,26 @@ class Boot(Machine):
         disk_image.run("sh", "-e", "-c", commands, cwd=folder)
         status, console = self.start_disk(folder / "disk.img", script=[("^starting Debian",), ("^entering the kernel", ("quit", {}))])
         self.assertEqual(status, POWERED_OFF, console)
+
+    def test_the_disk_that_the_bios_started(self):
+        """It is found among other disks by its partition table, and without one that has it the first is taken."""
+        other, image = self.folder / "other.img", self.folder / "started.img"
+        disk_image.make_loader_partition(other, self.folder, {ENTRY: disk_image.entry("Other", "/missing").encode()})
+        others = ["-blockdev", f"driver=raw,node-name=other,file.driver=file,file.filename={other}", "-device", "virtio-blk-pci,drive=other,addr=8"]
+        for table, device in (("gpt", "virtio-blk-pci,addr=9"), ("mbr", "virtio-blk-pci,addr=9"), ("gpt", "scsi-hd")):
+            with self.subTest(table=table, device=device):
+                disk_image.make_partitions(image, table, [16])
+                disk_image.fill(image, self.folder, 16, {ENTRY: disk_image.entry("Debian", "/missing").encode()})
+                self.install(image)
+                status, console = self.start_disk(image, device=device, extra=others)
+                self.assertIn("starting Debian\n", console)
+                self.assertEqual(status, NOT_STARTED, console)
+        data = bytearray(image.read_bytes())
+        data[568] ^= 1  # of the GUID
+        image.write_bytes(data)
+        status, console = self.start_disk(image, device="scsi-hd", extra=others)
+        self.assertIn("no disk has this partition table any more", console)
+        self.assertIn("starting Other\n", console)
 
     def test_boot_sector(self):
         """The loader has the command line that it was installed with, and follows it; what keeps the boot sector from the loader is

@@ -79,19 +79,25 @@ class Install(unittest.TestCase):
         self.assertFalse(any(after[(at + count) * 512:end]))
         return core
 
+    @staticmethod
+    def command_line(core):
+        at, = struct.unpack_from("<I", core, 0x228)
+        return core[at - 0x10000:].split(b"\0")[0].decode()
+
     def test_mbr(self):
         before = self.make()
         said, after = self.installed("--append", "disk=one")
         core = self.check(before, after, 1, 2047)
         self.assertIn("the gap before the first partition", said)
         self.assertIn("boot sector: written", said)
-        at, = struct.unpack_from("<I", core, 0x228)
-        self.assertEqual(core[at - 0x10000:].split(b"\0")[0], b"disk=one")
+        self.assertEqual(self.command_line(core), "disk=one")
+        _, after = self.installed("--append", "entry=two")
+        self.assertEqual(self.command_line(self.check(before, after, 1, 2047)), f"table={before[440:444].hex()} entry=two")
 
     def test_gpt(self):
         before = self.make(GPT)
         said, after = self.installed()
-        self.check(before, after, 4096, 1024)
+        self.assertEqual(self.command_line(self.check(before, after, 4096, 1024)), f"table={before[568:584].hex()}")
         self.assertIn("BIOS boot partition", said)
 
     def test_again(self):

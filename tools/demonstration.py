@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+GUEST_BUILD = ROOT / "build" / "guest"
+WORK = ROOT / "build" / "demo"
 sys.path.insert(0, str(ROOT / "tests/vsock"))
 import backend  # noqa: E402
 
@@ -31,6 +33,23 @@ def settings():
     for line in printed.splitlines():
         name, _, value = line.partition("=")
         os.environ.setdefault(name, " ".join(shlex.split(value)))
+
+
+def build(target, notice="Building the guest (only the first time takes a while)"):
+    """Builds a guest and returns its image. Prints the notice if there is none yet, and the end of the log if the build fails."""
+    image, log = GUEST_BUILD / "examples" / target, WORK / f"{target}.log"
+    WORK.mkdir(parents=True, exist_ok=True)
+    toolchain = ROOT / "cmake" / "toolchains" / "x86_64-none.cmake"
+    if not image.exists():
+        say(notice)
+    with open(log, "w") as out:
+        for step in (["cmake", "-S", ROOT, "-B", GUEST_BUILD, "-G", "Ninja", "--toolchain", toolchain],
+                     ["cmake", "--build", GUEST_BUILD, "--target", target]):
+            if subprocess.run(step, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT).returncode != 0:
+                out.flush()
+                sys.stderr.write(log.read_text()[-3000:])
+                raise Problem("the guest does not build; above is how it ended")
+    return image
 
 
 def status_of(demo):

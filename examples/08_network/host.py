@@ -9,7 +9,6 @@ import io
 import pathlib
 import re
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -25,7 +24,6 @@ from demonstration import MISMATCH, Problem, say, settings  # noqa: E402
 
 HOST = "host.containers.internal"  # this machine, as gvproxy calls it; with the user network `Names` does
 USER_NETWORK_HOST = "10.0.2.2"  # this machine's 127.0.0.1 there
-GUEST_BUILD = ROOT / "build" / "guest"
 CID = 4
 
 
@@ -135,22 +133,7 @@ def get(port, path="/", timeout=guestrun.HANG):
 # ---- tools/demo network ----
 
 def build():
-    """The image. Quiet unless it fails."""
-    log = ROOT / "build" / "demo" / "network.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    toolchain = ROOT / "cmake" / "toolchains" / "x86_64-none.cmake"
-    configure = ["cmake", "-S", str(ROOT), "-B", str(GUEST_BUILD), "-G", "Ninja", "--toolchain", str(toolchain)]
-    steps = [configure, ["cmake", "--build", str(GUEST_BUILD), "--target", "08_network"]]
-    image = GUEST_BUILD / "examples" / "08_network"
-    if not image.exists():
-        say("Building the guest, with lwIP (only the first time takes a while)")
-    with open(log, "w") as out:
-        for step in steps:
-            if subprocess.run(step, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT).returncode != 0:
-                out.flush()
-                sys.stderr.write(log.read_text()[-3000:])
-                raise Problem("the guest does not build; above is how it ended")
-    return image
+    return demonstration.build("08_network", "Building the guest, with lwIP (only the first time takes a while)")
 
 
 def show(image, title, way, extra, port, prepare=lambda: None):

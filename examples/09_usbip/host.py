@@ -19,7 +19,6 @@ import guestrun  # noqa: E402
 import usbip  # noqa: E402
 from demonstration import MISMATCH, Problem, say, settings  # noqa: E402
 
-GUEST_BUILD = ROOT / "build" / "guest"
 TOOL = ROOT / "tools/usbip-vsock"
 CID = 4
 MEGABYTES = 16
@@ -41,24 +40,6 @@ echo "Written: answer.txt"
 quiet usbip detach -p $port
 attached $port 004
 """
-
-
-def build():
-    """The image. Quiet unless it fails."""
-    log = ROOT / "build" / "demo" / "usb.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    toolchain = ROOT / "cmake" / "toolchains" / "x86_64-none.cmake"
-    configure = ["cmake", "-S", str(ROOT), "-B", str(GUEST_BUILD), "-G", "Ninja", "--toolchain", str(toolchain)]
-    image = GUEST_BUILD / "examples" / "09_usbip"
-    if not image.exists():
-        say("Building the guest (only the first time takes a while)")
-    with open(log, "w") as out:
-        for step in (configure, ["cmake", "--build", str(GUEST_BUILD), "--target", "09_usbip"]):
-            if subprocess.run(step, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT).returncode != 0:
-                out.flush()
-                sys.stderr.write(log.read_text()[-3000:])
-                raise Problem("the guest does not build; above is how it ended")
-    return image
 
 
 def make_disk(image, folder, words):
@@ -125,7 +106,7 @@ def demo():
     settings()
     for missing in filter(None, (backend.missing(), None if usbip.program_path("usbip") else "no usbip on this machine")):
         raise Problem(missing)
-    image = build()
+    image = demonstration.build("09_usbip")
     now = time.strftime("%Y-%m-%d %H:%M:%S")
     outward, inward = f"a virtio disk, as a USB stick, {now}", f"written through USB, {now}"
     with tempfile.TemporaryDirectory(prefix="virtio-demo-") as name, backend.serve(CID) as vsock:

@@ -4,6 +4,7 @@
 
 usage: consumers.py WAY [COMPILER [OPTIONS]]
   WAY: find_package add_subdirectory FetchContent pkg-config meson-subproject meson-installed headers single-header options
+       firmware
   OPTIONS: how a user may compile: small c++23 lto m32 kernel
 """
 import os
@@ -265,6 +266,43 @@ def with_options(folder, compiler, options):
         print("no vector and no floating-point register is used")
 
 
+C_WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"]
+BARE_C = "-ffreestanding -fno-pic -fno-stack-protector -fno-asynchronous-unwind-tables -Os".split()
+FIRMWARE_TARGETS = {"x86-64": (["-m64"], "elf_x86_64"), "i386": (["-m32", "-march=i686"], "elf_i386")}
+FIRMWARE_TARGETS_OF_CLANG = {
+    "riscv64": ("--target=riscv64-none-elf -march=rv64imac -mabi=lp64 -mcmodel=medany".split(), "elf64lriscv"),
+    "aarch64": (["--target=aarch64-none-elf"], "aarch64linux")}
+
+
+def with_firmware(folder, compiler):
+    """examples/c_firmware in a firmware whose only C++ is drivers.cpp: the header is C and C++, and nothing of C++ is linked."""
+    cc = compiler.replace("clang++", "clang").replace("g++", "gcc")
+    firmware, frame = ROOT / "examples/c_firmware", ROOT / "bench/firmware/frame.c"
+    (folder / "alone.c").write_text('#include "drivers.h"\n#include "drivers.h"\nvirtio_print *unused;\n')
+    for language, standards in (("c", ("c99", "c17")), ("c++", ("c++98", "c++20"))):
+        for standard in standards:
+            compilers.must_run([cc if language == "c" else compiler, "-x", language, f"-std={standard}", *C_WARNINGS, "-I", firmware, "-fsyntax-only",
+                                *(["-Wno-c++11-long-long", "-Wno-long-long"] if standard == "c++98" else []), folder / "alone.c"])
+    targets = {**FIRMWARE_TARGETS, **(FIRMWARE_TARGETS_OF_CLANG if compilers.is_clang(compiler) else {})}
+    command = re.search(r"^    (clang\+\+ --target.*?-o drivers\.o)$", (ROOT / "docs/c-firmware.md").read_text(), re.M | re.S)[1]
+    if compiler == "clang++":
+        compilers.must_run([*command.replace("\\\n", " ").split()[:-1], folder / "documented.o"], cwd=ROOT)
+    for target, (flags, emulation) in targets.items():
+        objects = [folder / f"{name}-{target}.o" for name in ("main", "frame", "drivers")]
+        for source, output in zip((firmware / "main.c", frame), objects):
+            compilers.must_run([cc, "-std=c99", *C_WARNINGS, *flags, *BARE_C, "-fno-builtin", "-I", firmware, "-c", source, "-o", output])
+        compilers.must_run([compiler, *flags, *compilers.freestanding(compiler), *BARE_C, "-fno-threadsafe-statics", "-Wpedantic",
+                            "-I", firmware / "board", "-I", ROOT / "include", "-c", firmware / "drivers.cpp", "-o", objects[-1]])
+        compilers.must_run([compilers.need("ld.lld"), "-m", emulation, "-static", "--fatal-warnings", *objects, "-o", folder / "firmware"])
+        wanted = {line.split()[-1] for line in compilers.must_run(["nm", "-u", objects[-1]]).splitlines()}
+        if not wanted <= {*compilers.MEMORY_FUNCTIONS, "firmware_ecam", "firmware_milliseconds"}:
+            fail(f"{target}: drivers.cpp wants {sorted(wanted)}")
+        data = {name: size for name, size in compilers.sections(objects[-1]).items() if size and name.startswith((".data", ".init_array", ".ctors"))}
+        if data:
+            fail(f"{target}: drivers.cpp has {data}")
+        print(f"{target}: drivers.cpp wants {', '.join(sorted(wanted))} and nothing else")
+
+
 def newest_standard(compiler):
     """-std=c++23 by the name that this compiler has for it."""
     probe = [compiler, "-x", "c++", "-fsyntax-only", "/dev/null"]
@@ -276,7 +314,7 @@ def main():
     compiler = sys.argv[2] if len(sys.argv) > 2 else "c++"
     needs = {"FetchContent": ["git"], "pkg-config": ["pkg-config", compiler], "meson-subproject": ["meson", "ninja"],
              "meson-installed": ["meson", "ninja", "pkg-config"], "headers": [compiler],
-             "single-header": [compiler], "options": [compiler]}
+             "single-header": [compiler], "options": [compiler], "firmware": [compiler]}
     for program in needs.get(way, []):
         compilers.need(program)
     # Whatever this machine has installed must not help.
@@ -294,6 +332,8 @@ def main():
             with_every_header(folder, compiler)
         elif way == "single-header":
             with_single_header(folder, compiler)
+        elif way == "firmware":
+            with_firmware(folder, compiler)
         elif way == "options":
             with_options(folder, compiler, sys.argv[3])
         else:

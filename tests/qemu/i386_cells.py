@@ -44,9 +44,9 @@ def cells(m):
         yield m.Cell(f"i386 {machine} example c_firmware, BARs above 4 GiB, on a board that reaches less: it says where and what to do",
                      machine, "modern-only", [m.Disk()], [], [*OLD_PROCESSOR, *BIG_NEIGHBOUR], image="tests/qemu/qemu_narrow_c",
                      processor="i386", status=1, console=[
-                         r"\Adisk: the device or the platform does not support this\n  a BAR lies where it cannot be accessed\n"
-                         r"  bytes of the BAR: 0x4000\n  address of the BAR: 0x[1-9a-f][0-9a-f]{8,}\n"
-                         r"  what to do: map the BAR and raise the board's reach, or put pci::windowed around the host\n\Z"])
+                         r"^disk: the device or the platform does not support this\n"
+                         r"block \(type 2\): a BAR lies where it cannot be accessed\n  BAR 4: 0x4000 bytes, at 0x[1-9a-f][0-9a-f]{8,}\n"
+                         r"  what to do: map the BAR and raise the board's reach, or put pci::windowed around the host\n"])
     # The boot loader's case: a processor with 64 bits that runs 32 of them, beside memory above 4 GiB.
     yield m.Cell("i386 pc blk+rng on a 64-bit processor, -m 6G", "pc", "modern-only", [m.Disk(write=(1000, 257))], [m.Rng()],
                  tell={"run": "above,disk,rng", "via": "modern", **m.negotiated("modern")}, processor="i386", memory=6144,

@@ -32,6 +32,7 @@ sys.dont_write_bytecode = True
 import balloon_cells  # noqa: E402
 import block_cells  # noqa: E402
 import boot_cells  # noqa: E402
+import c_firmware_cells  # noqa: E402
 import console_cells  # noqa: E402
 import demo_cells  # noqa: E402
 import guestrun  # noqa: E402
@@ -229,6 +230,7 @@ class Cell:
     processor: str = "x86_64"
     script: list = dataclasses.field(default_factory=list)  # what the host does meanwhile, see guestrun.py
     beside: object = None     # makes what runs beside QEMU: a context with `arguments` for QEMU and, afterwards, `complaints()`
+    needs: object = None      # says why what runs beside QEMU is not on this machine; empty when it is
     tags: str = ""            # requirements of the specification that the cell exercises
     form: str = ""            # what tools/boot-image makes of the image, to boot that instead; "grub multiboot1", with a protocol
     boot_disk: str = "ide-hd"  # the device that a form of "grub" boots from
@@ -533,22 +535,12 @@ def example_cells():
     for variant in ("modern-only", "legacy-only"):
         yield Cell(f"pc {variant} example 02_rng", variant=variant, rngs=[Rng()], image="examples/02_rng",
                    console=[r"\A(0x[0-9a-f]{1,2} ){32}\n\Z"])
-    for variant in ("modern-only", "legacy-only"):
-        yield Cell(f"pc {variant} example c_firmware", variant=variant, disks=[Disk(flips=True)], rngs=[Rng()], image="examples/c_firmware",
-                   console=[rf"\A{SECTORS} sectors\nbehind the end: it reaches past the end of the device, of its limits or of what can be addressed\n"
-                            r"seeded\nhanded off; again: the device is not running: start it \(again\)\n\Z"])
-    yield Cell("pc example c_firmware with a queue of 1024, legacy: refused", variant="legacy-only", image="examples/c_firmware", status=1,
-               disks=[Disk(options="queue-size=1024")], console=[
-                   r"\Adisk: the driver's DMA storage or ring is too small.*\n  the driver's ring has too few entries\n"
-                   r"  what to do: give the driver a larger queue.*\n\Z"])
-    yield Cell("pc example c_firmware without an rng", disks=[Disk(flips=True)], image="examples/c_firmware", status=1,
-               console=[r"^entropy: there is no such device"])
     yield Cell("pc example 02_rng without an rng", image="examples/02_rng", status=1, console=[r"\Ano rng: there is no such device"])
     yield Cell("pc example 10_clock: there is no control device", image="examples/10_clock", status=1, rngs=[Rng("addr=5")],
                console=[r"\Ano control device: there is no such device.*\n  00:05.0 1af4:1005  entropy device, modern PCI: usable\n\Z"])
 
 
-MORE = (balloon_cells, block_cells, boot_cells, console_cells, demo_cells, packed_cells, ring_cells, register_cells, i386_cells, mmio_cells, net_cells,
+MORE = (balloon_cells, block_cells, boot_cells, c_firmware_cells, console_cells, demo_cells, packed_cells, ring_cells, register_cells, i386_cells, mmio_cells, net_cells,
         virt_cells, interrupt_cells, hotplug_cells, memory_cells, lsvirtio_cells, scsi_cells)
 
 
@@ -690,6 +682,8 @@ def missing(cell, version):
         return f"{variable} is empty, no QEMU {version} on this machine (tools/setup {fetches}, tools/setup --print tells where it is)"
     if any(disk.vhost_user for disk in cell.disks) and not shutil.which(storage_daemon.COMMAND):
         return f"no {storage_daemon.COMMAND} on this machine (tools/setup installs it)"
+    if cell.needs and cell.needs():
+        return cell.needs()
     if cell.place and cell.place.missing():
         return cell.place.missing()
     if cell.form.startswith("grub"):

@@ -33,7 +33,8 @@ class disk {
  public:
   using storage = typename storage_on<board, dma_bytes>::type;
 
-  /// Starts the first disk: the first block device, or if there is none the first disk of the first SCSI host that has one. With a serial,
+  /// Starts the first disk: the device that this program was loaded from, where the board knows it, else
+  /// the first block device, or if there is none the first disk of the first SCSI host that has one. With a serial,
   /// the block device that has it, or if there is none the unit. With the id of a partition table, the first disk that has such a table;
   /// if no disk has, as without. A CD drive is a disk only by its serial. Returns whether one is up; if not, the reason is on the console.
   [[nodiscard]] bool start(const_bytes serial, const_bytes table, storage& dma) {
@@ -43,8 +44,12 @@ class disk {
       if (start_block(dma, has_it) || start_unit({}, dma, has_it)) return true;
       boot::print("no disk has this partition table any more: the first is taken\n");
     }
-    const auto where = bus::find(board{}, virtio::device_type::block);
-    if (!where) return start_unit({}, dma, [] { return true; }) || (board::fail("no disk", where), false);
+    const auto any = [] { return true; };
+    if (const auto host = started_from(virtio::device_type::scsi)) return start_unit({}, dma, any, *host);
+    const auto own = started_from(virtio::device_type::block);
+    const auto where = own ? bus::find_nth(board{}, virtio::device_type::block, *own)
+                           : bus::find(board{}, virtio::device_type::block);
+    if (!where) return start_unit({}, dma, any) || (board::fail("no disk", where), false);
     const auto up = block_.start(board{}, *where, dma);
     return up ? true : (board::fail("start", up.error(), block_.why()), false);
   }
@@ -76,6 +81,16 @@ class disk {
     return is_gone_ ? errc::io_error : how;
   }
 
+  /// Which of the devices of a type the program was loaded from. Error: `not_found`, none, or the board does not know.
+  template <class Board = board>
+  [[nodiscard]] static result<usize> started_from(virtio::device_type type) {
+    auto where = bus::find_nth(Board{}, type, 0);
+    if constexpr (requires { { Board{}.started_from(*where) } -> virtio::same_as<bool>; })
+      for (usize n = 0; where; where = bus::find_nth(Board{}, type, ++n))
+        if (Board{}.started_from(*where)) return n;
+    return errc::not_found;
+  }
+
   [[nodiscard]] bool start_by_serial(const_bytes serial, storage& dma) {
     const auto up = virtio::blk::start_by_serial(block_, board{}, board{}, serial, dma);
     if (up) return true;
@@ -95,11 +110,11 @@ class disk {
   }
   /// Starts the first disk behind a SCSI host for which `is_it()`, or the unit that has a serial. Units with the same serial are ambiguous.
   template <class Is>
-  [[nodiscard]] bool start_unit(const_bytes serial, storage& dma, Is&& is_it) {
+  [[nodiscard]] bool start_unit(const_bytes serial, storage& dma, Is&& is_it, usize first_host = 0) {
     bool is_chosen = false;
     usize chosen = 0;
     virtio::scsi::address unit{};
-    for (usize n = 0; start_host(n, dma); ++n) {
+    for (usize n = first_host; start_host(n, dma); ++n) {
       constexpr usize most = 32;
       virtio::scsi::address found[most];
       usize count = 0;

@@ -5,6 +5,7 @@ import io
 import os
 import pathlib
 import re
+import shlex
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -39,11 +40,13 @@ def missing(version, processor):
 
 
 def boot(version, processor, image, extra=(), disk="virtio-blk-pci", machine=None, memory=256, script=(),
-         timeout=guestrun.HANG, stream=None):
-    """Boots a disk with an EFI system partition: gives (status, console)."""
+         timeout=guestrun.HANG, stream=None, first=(), append=""):
+    """Boots a disk with an EFI system partition: gives (status, console). `first` are options before that of the disk. A
+    program instead of a disk is QEMU's -kernel, with `append`, which is a thing of AAVMF."""
     flash = [option for unit, (path, kind) in enumerate(zip(FIRMWARE[processor], ("readonly=on", "snapshot=on")))
              for option in ("-drive", f"if=pflash,unit={unit},format=raw,file={path},{kind}")]
-    status, console = guestrun.boot(image, qemu(version, processor), machine or MACHINE[processor], memory, "", timeout,
+    command = shlex.join([*shlex.split(qemu(version, processor)), *first])
+    status, console = guestrun.boot(image, command, machine or MACHINE[processor], memory, append, timeout,
                                     [*flash, *extra], stream=stream, errors=io.StringIO(), script=script, disk=disk,
                                     usual=guestrun.AARCH64 if processor == "aarch64" else None)
     return status, re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console).replace("\r", "")

@@ -23,10 +23,11 @@ import matrix  # noqa: E402
 # The disk that the firmware starts the program from; then name, device, and how the device is driven. OVMF connects its
 # driver to those with a bootindex.
 BOOT = {"7.2": "virtio-blk-pci", "10": "virtio-blk-pci,disable-legacy=on,packed=on"}
-DISKS = (("modern", "virtio-blk-pci,disable-legacy=on,packed=on", "modern PCI"),
+DISKS = (("modern", "virtio-blk-pci,disable-legacy=on,packed=on,iommu_platform=on", "modern PCI"),
          ("transitional", "virtio-blk-pci,disable-legacy=off,disable-modern=off,bootindex=1", "modern PCI"),
          ("legacy", "virtio-blk-pci,disable-legacy=off,disable-modern=on,bootindex=2", "legacy PCI"))
 MACHINE = {("x86_64", "7.2"): "pc"}
+MEMORY = {("aarch64", "10"): 6144}  # AAVMF then allocates above 4 GiB
 BYTES = 65536
 
 
@@ -74,6 +75,7 @@ class Devices(unittest.TestCase):
             expected.append(["block", report, driver] if device else ["scsi", report])
         status, console = machine.boot(VERSION, PROCESSOR, image, [*devices, "-device", "virtio-rng-pci"],
                                        disk=BOOT[VERSION], machine=MACHINE.get((PROCESSOR, VERSION)),
+                                       memory=MEMORY.get((PROCESSOR, VERSION), 256),
                                        script=[(r"^exit \d+\r*\n", ("quit", {}))])
         lines = [line for line in console.split("\n") if line]
         starts = [n for n, line in enumerate(lines) if re.fullmatch(r"[\w ]+ \d+:\d+\.\d", line)]

@@ -5,7 +5,7 @@ which mounts its root from the same disk and finds no fault with its devices. Wh
 
 usage: test_loader.py QEMU PROCESSOR TREE [unittest's arguments]
 QEMU is 7.2 or 10, PROCESSOR x86_64 or aarch64. TREE is where the guests were built. The environment has the kernel,
-LINUX_HOST, and VIRTIO_TEST_LONG=1 for more disks.
+LINUX_HOST or LINUX_HOST_AARCH64, and VIRTIO_TEST_LONG=1 for more disks.
 Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import itertools
@@ -23,14 +23,18 @@ import matrix  # noqa: E402
 
 disk_image, guestrun = machine.disk_image, machine.guestrun
 LOADER = {"x86_64": "BOOTX64.EFI", "aarch64": "BOOTAA64.EFI"}
-LINUX = {"x86_64": "LINUX_HOST"}  # the variable that names the kernel's folder
+LINUX = {"x86_64": "LINUX_HOST", "aarch64": "LINUX_HOST_AARCH64"}  # the variable that names the kernel's folder
+OPTIONS = {"x86_64": disk_image.OPTIONS, "aarch64": disk_image.ARM_OPTIONS}
 
 # What differs between the disks that Linux is started from: the table, the file system, the machine, the device.
 WHOLE = {
     ("7.2", "x86_64"): [("mbr", ("-F",), "pc", "virtio-blk-pci,disable-modern=on")],
     ("10", "x86_64"): [("gpt", (), "q35", "virtio-blk-pci,disable-legacy=on,packed=on")],
+    ("7.2", "aarch64"): [("mbr", ("-F",), "virt", "virtio-scsi-pci,disable-legacy=on")],
+    ("10", "aarch64"): [("gpt", (), "virt", "virtio-blk-pci,disable-legacy=off,disable-modern=off")],
 }
-TABLES, FATS = ("gpt", "mbr"), ((), ("-F",))
+# Five, so that they go with all devices.
+FORMS = (("gpt", ()), ("mbr", ()), ("gpt", ("-F",)), ("mbr", ("-F",)), ("mbr", ()))
 MACHINES = {"x86_64": ("pc", "q35"), "aarch64": ("virt",)}
 DEVICES = ("virtio-blk-pci,disable-legacy=on", "virtio-blk-pci,disable-legacy=on,packed=on",
            "virtio-blk-pci,disable-legacy=off,disable-modern=off",
@@ -57,10 +61,9 @@ class Loader(unittest.TestCase):
         cls.loader = {machine.BOOT_FILE[PROCESSOR]: (TREE / "examples" / LOADER[PROCESSOR]).read_bytes()}
 
     def start(self, image, disk="virtio-blk-pci", host=None, memory=512, **more):
-        extra = []
         if disk.startswith("virtio-scsi"):
-            extra, disk = ["-device", disk], "scsi-hd"
-        return machine.boot(VERSION, PROCESSOR, image, extra, disk=disk, machine=host, memory=memory, **more)
+            more["first"], disk = ["-device", disk], "scsi-hd"
+        return machine.boot(VERSION, PROCESSOR, image, disk=disk, machine=host, memory=memory, **more)
 
     def test_linux_starts(self):
         linux = os.environ.get(LINUX.get(PROCESSOR, ""))
@@ -68,16 +71,21 @@ class Loader(unittest.TestCase):
             self.skipTest(f"no Linux kernel for {PROCESSOR}")
         whole = WHOLE[VERSION, PROCESSOR]
         if os.environ.get("VIRTIO_TEST_LONG"):
-            whole = list(itertools.product(TABLES, FATS, MACHINES[PROCESSOR], DEVICES))
+            whole = [(*FORMS[n % len(FORMS)], host, device)
+                     for n, (host, device) in enumerate(itertools.product(MACHINES[PROCESSOR], DEVICES))]
         for table, fat, host, device in whole:
             with self.subTest(table=table, fat=fat, machine=host, device=device):
                 image = self.folder / "whole.img"
-                disk_image.make(image, pathlib.Path(linux), self.folder, table=table, fat_options=fat, more=self.loader)
+                options = OPTIONS[PROCESSOR]
+                disk_image.make(image, pathlib.Path(linux), self.folder, table=table, fat=64, fat_options=fat,
+                                options=options, more=self.loader)
                 status, console = self.start(image, device, host, timeout=2 * guestrun.HANG)
                 lines = console.split("\n")
                 self.assertIn("starting Debian", lines, console)
-                said = [line for line in lines if line.startswith("@ ")]
-                self.assertEqual(said, [f"@ options {disk_image.OPTIONS}", "@ root on guest"], console)
+                # Linux reports this of every SCSI disk when it resets the host, which is at each start.
+                said = [line for line in lines if line.startswith("@ ") and "Power-on or device reset" not in line]
+                said = [line for line in said if not line.startswith("@ started at EL")]
+                self.assertEqual(said, [f"@ options {options}", "@ root on guest"], console)
                 self.assertIn("reboot: Power down", console)
 
     def test_named(self):
@@ -103,10 +111,32 @@ class Loader(unittest.TestCase):
             script += [(f"^/{name}: {why}\r*\n",)] if why else []
         script += [("^the kernel has come back with status 0x1\r*\n",), ("^exit 22\r*\n",),
                    (r"FS0:", ("quit", {}))]
-        status, console = self.start(image, script=script, memory=256)
+        # Other disks do not matter: the loader looks on the one that it was loaded from.
+        others = ["-blockdev", "driver=null-co,node-name=other,size=1048576,read-zeroes=on",
+                  "-device", "virtio-blk-pci,drive=other", "-device", "virtio-scsi-pci"]
+        status, console = self.start(image, script=script, memory=256, extra=others)
         self.assertIn("claim: ", console)  # the disk is the loader's until it ends
         self.assertEqual(status, guestrun.NO_STATUS, console)
         self.assertIn("FS0:", console)
+
+
+    def test_words(self):
+        """Words of its command line choose the disk and the entry. On AAVMF, which starts QEMU's -kernel with -append."""
+        if PROCESSOR != "aarch64":
+            self.skipTest("OVMF starts a -kernel only if it is Linux")
+        files = {f"loader/entries/{name}.conf": f"linux /{name}\n".encode() for name in ("first", "second")}
+        disks = []
+        for name in ("one", "two"):
+            disk_image.make_loader_partition(self.folder / name, self.folder, files | {f"only-on-{name}": b""})
+            disks += ["-blockdev", f"driver=raw,node-name={name},file.driver=file,file.filename={self.folder / name}",
+                      "-device", f"virtio-blk-pci,drive={name},serial=disk-{name}"]
+        kernel = self.folder / "kernel.efi"
+        kernel.write_bytes(next(iter(self.loader.values())))
+        status, console = machine.boot(VERSION, PROCESSOR, kernel, disks, append="disk=disk-two entry=second",
+                                       script=[("^starting second\r*\n",), ("^/second: there is no such file\r*\n",),
+                                               ("^exit 22\r*\n", ("quit", {}))])
+        self.assertEqual(status, guestrun.NO_STATUS, console)
+        self.assertIn("exit 22", console)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A machine with UEFI as a board, for programs that are written for any: a device is claimed from the firmware when a driver
-// is started on it, and given back when the program ends.
+// A machine with UEFI as a board, for programs that are written for any: a device is claimed from the firmware when a
+// driver is started on it, and given back when the program ends.
 #pragma once
 
 #include "device.hpp"
@@ -49,6 +49,12 @@ struct board : uefi::host, uefi::platform, boot::reports_failures<board> {
     board out;
     if (uefi::device* const device = uefi::claimed.claim(where.id); device != nullptr) out.own = device->platform().own;
     return out;
+  }
+
+  /// Whether the firmware loaded this program from the device at `where`.
+  template <class Where>
+  [[nodiscard]] bool started_from(const Where& where) const {
+    return where.id.handle == uefi::boot_function;
   }
 
   virtio::result<void> map(const volatile void* va, virtio::usize n, virtio::direction way,

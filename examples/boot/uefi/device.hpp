@@ -39,7 +39,8 @@ class dma_storage {
 
 class device {
  public:
-  /// Disconnects the firmware's drivers from the function, and keeps them away. Error: `busy`, a driver does not let go.
+  /// Disconnects the firmware's drivers from the function, and keeps them away. Error: `busy`, a driver does not let
+  /// go.
   [[nodiscard]] result<void> claim(const pci_function& which) {
     was_driven_ = is_driven(which.handle);
     which_ = which;
@@ -62,8 +63,8 @@ class device {
   /// After the driver's hand_off: leaves the device as it is, without a driver. Its storage is not mapped any more.
   void leave() { own_.unmap(); }
 
-  /// After the driver's hand_off: connects the firmware's drivers again where they were connected. OVMF connects those of
-  /// the devices that it may boot from, and leaves the others alone.
+  /// After the driver's hand_off: connects the firmware's drivers again where they were connected. OVMF connects those
+  /// of the devices that it may boot from, and leaves the others alone.
   void release() {
     leave();
     own_.io->attributes(own_.io, efi::pci_io::attributes_do::set, found_, nullptr);

@@ -81,7 +81,9 @@ struct boot_services {
   unused reinstall_protocol;
   status (*uninstall_protocol)(handle, const guid*, void* interface);
   status (*handle_protocol)(handle, const guid*, void** interface);
-  unused reserved, register_protocol_notify, locate_handle, locate_device_path, install_configuration_table;
+  unused reserved, register_protocol_notify, locate_handle;
+  status (*locate_device_path)(const guid*, const void** path, handle* device);
+  unused install_configuration_table;
   status (*load_image)(uint8_t boot_policy, handle parent, const void* path, const void* source, size_t size,
                        handle* out);
   status (*start_image)(handle image, size_t* exit_data_size, char16_t** exit_data);

@@ -22,6 +22,15 @@ const char* words_of(const efi::loaded_image* image) {
   return words;
 }
 
+/// The function below which the device of the image is. Before a driver is disconnected: then the device's handle is
+/// gone.
+efi::handle function_of(const efi::loaded_image* image) {
+  const void* path = image != nullptr ? uefi::interface_of<efi::device_path>(image->device) : nullptr;
+  efi::handle found = nullptr;
+  if (path == nullptr) return nullptr;
+  return efi::failed(uefi::services().locate_device_path(&efi::pci_io::id, &path, &found)) ? nullptr : found;
+}
+
 }  // namespace
 
 namespace boot {
@@ -64,11 +73,13 @@ extern "C" efi::status efi_main(efi::handle image, efi::system_table* system) {
   uefi::self = image;
   uefi::system = system;
   system->boot->set_watchdog_timer(0, 0, 0, nullptr);  // else the firmware resets the machine after five minutes
-  boot::run(words_of(uefi::interface_of<efi::loaded_image>(image)));
+  const auto* const loaded = uefi::interface_of<efi::loaded_image>(image);
+  uefi::boot_function = function_of(loaded);
+  boot::run(words_of(loaded));
 }
 
-// Windows' stacks grow as they are touched, so compilers for it call this for a frame of more than a page. The firmware's
-// stack is all there.
+// Windows' stacks grow as they are touched, so compilers for it call this for a frame of more than a page. The
+// firmware's stack is all there.
 asm(".globl __chkstk\n__chkstk:\n  ret\n");
 
 extern "C" {
@@ -76,6 +87,9 @@ extern "C" {
 void* memcpy(void* __restrict to, const void* __restrict from, size_t n) {
 #if defined(__x86_64__)
   void* const start = to;
+  size_t words = n / 8;  // an emulated processor takes as long for a byte as for a word
+  n %= 8;
+  asm volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(words)::"memory");
   asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n)::"memory");
   return start;
 #else

@@ -11,6 +11,8 @@ namespace uefi {
 /// What the firmware gave this program. Set before anything else runs.
 inline efi::system_table* system = nullptr;
 inline efi::handle self = nullptr;
+/// The PCI function of the disk that the program was loaded from, null when it was loaded from elsewhere.
+inline efi::handle boot_function = nullptr;
 
 [[nodiscard]] inline efi::boot_services& services() { return *system->boot; }
 

@@ -23,3 +23,16 @@ endif()
 cmake_path(APPEND pc_includedir "\${prefix}" "${CMAKE_INSTALL_INCLUDEDIR}")  # an absolute one stays alone
 configure_file(cmake/virtio.pc.in virtio.pc @ONLY)
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/virtio.pc" DESTINATION "${CMAKE_INSTALL_DATADIR}/pkgconfig")
+
+# A Debian package: cpack -G DEB.
+if(PROJECT_IS_TOP_LEVEL)
+  set(CPACK_PACKAGE_NAME libvirtio-dev)
+  set(CPACK_PACKAGE_CONTACT "The virtio authors")
+  set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "drivers for virtio devices, for code without an operating system (headers)")
+  set(CPACK_DEBIAN_PACKAGE_ARCHITECTURE all)
+  set(CPACK_DEBIAN_PACKAGE_SECTION libdevel)
+  set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+  set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+  set(CPACK_PRE_BUILD_SCRIPTS "${PROJECT_SOURCE_DIR}/cmake/debian.cmake")
+  include(CPack)
+endif()

@@ -3,8 +3,8 @@
 """Installs the library, or copies it, and builds and runs a small program with it, the way a user would.
 
 usage: consumers.py WAY [COMPILER [OPTIONS]]
-  WAY: find_package add_subdirectory FetchContent pkg-config meson-subproject meson-installed headers single-header options
-       firmware
+  WAY: find_package add_subdirectory FetchContent pkg-config meson-subproject meson-installed headers single-header single-kit options firmware
+       release-meson release-conan release-vcpkg release-debian: from what tools/release makes
   OPTIONS: how a user may compile: small c++23 lto m32 kernel
 """
 import os
@@ -238,6 +238,83 @@ def check_single_header(text):
             fail(f"it does not say: {part}")
 
 
+def with_single_kit(folder, compiler):
+    """The test kit's file, beside the library's and in one file with it and the program: as an online compiler is fed."""
+    amalgamate = ROOT / "tools/amalgamate"
+    header, kit = folder / "virtio/virtio.hpp", folder / "virtio_testing.hpp"
+    compilers.must_run([sys.executable, amalgamate, "-o", header])
+    compilers.must_run([sys.executable, amalgamate, "--testing", "-o", kit])
+    example = re.sub(r"(?m)^#include <virtio/.*\n", "", EXAMPLE.read_text(encoding="utf-8"))
+    whole = [header.read_text(encoding="utf-8"), kit.read_text(encoding="utf-8")]
+    for name, parts in (("beside", ["#include <virtio_testing.hpp>\n"]), ("whole", whole)):
+        source = folder / f"{name}.cpp"
+        source.write_text("".join([*parts, example]), encoding="utf-8")
+        compilers.must_run([compiler, "-std=c++20", "-w", f"-I{folder}", source, "-o", folder / name])
+        run_kit(folder / name)
+
+
+def release(folder):
+    made = folder / "release"
+    compilers.must_run([sys.executable, ROOT / "tools/release", made, "--url", f"file://{made}"])
+    return made
+
+
+def made_again(folder, made):
+    compilers.must_run([sys.executable, ROOT / "tools/release", folder / "again", "--url", f"file://{made}"])
+    for path in (path for path in made.rglob("*") if path.is_file()):
+        name = path.relative_to(made)
+        if (folder / "again" / name).read_bytes() != path.read_bytes():
+            fail(f"{name} differs when it is made again")
+
+
+def with_cmake_package(folder, *definitions):
+    """The program with what find_package() finds by these definitions alone."""
+    build = folder / "build"
+    compilers.must_run(["cmake", "-S", PROGRAM, "-B", build, "-DWAY=find_package", f"-DEXAMPLE={EXAMPLE}",
+                        f"-DWANTED={VERSION.rsplit('.', 1)[0]}", *definitions])
+    compilers.must_run(["cmake", "--build", build])
+    run_program(build / "consumer")
+    run_kit(build / "kit")
+
+
+def with_release(folder, way):
+    made = release(folder)
+    if way == "meson":
+        made_again(folder, made)
+        project = folder / "project"
+        shutil.copytree(PROGRAM, project)
+        shutil.copy(EXAMPLE, project / "kit.cpp")
+        shutil.copy(made / "virtio.wrap", project / "subprojects")
+        compilers.must_run(["meson", "setup", folder / "build", project, "--wrap-mode=forcefallback"])
+        compilers.must_run(["ninja", "-C", folder / "build"])
+        run_program(folder / "build/consumer")
+        run_kit(folder / "build/kit")
+    elif way == "debian":
+        package, = made.glob("*.deb")
+        compilers.must_run(["dpkg-deb", "-x", package, folder / "root"])
+        if compilers.must_run(["dpkg-deb", "-f", package, "Package", "Version", "Architecture"]).split() != [
+                "Package:", "libvirtio-dev", "Version:", VERSION, "Architecture:", "all"]:
+            fail(f"{package.name} has other fields")
+        if not (folder / "root/usr/share/doc/libvirtio-dev/copyright").is_file():
+            fail("the package has no licence")
+        with_cmake_package(folder, f"-DCMAKE_PREFIX_PATH={folder / 'root/usr'}")
+    elif way == "vcpkg":
+        # Without vcpkg itself: the functions that the port calls do here what vcpkg's documents say that they do.
+        root = folder / "installed"
+        compilers.must_run(["cmake", f"-DPORT={made / 'vcpkg'}", f"-DCURRENT_PACKAGES_DIR={root}", f"-DWORK={folder / 'work'}",
+                            "-P", HERE / "vcpkg.cmake"])
+        with_cmake_package(folder, f"-DCMAKE_PREFIX_PATH={root}")
+    elif way == "conan":
+        conan = os.environ.get("CONAN") or compilers.skip("CONAN is empty, no Conan to try the recipe with")
+        command, environment = [sys.executable, f"{conan}/bin/conan"], {"PYTHONPATH": conan, "CONAN_HOME": str(folder / "conan-home")}
+        compilers.must_run([*command, "profile", "detect"], env=environment)
+        compilers.must_run([*command, "create", made / "conanfile.py"], env=environment)
+        compilers.must_run([*command, "install", f"--requires=virtio/{VERSION}", "-g", "CMakeToolchain", "-of", folder / "found",
+                              "-c", "tools.cmake.cmaketoolchain:user_presets="],  # which it writes where it is run
+                           env=environment)
+        with_cmake_package(folder, f"-DCMAKE_TOOLCHAIN_FILE={folder / 'found/conan_toolchain.cmake'}", "-DCMAKE_BUILD_TYPE=Release")
+
+
 def with_options(folder, compiler, options):
     include = f"-I{ROOT / 'include'}"
     hosted = {"small": ["-std=c++20", "-Os", "-fno-exceptions", "-fno-rtti"], "c++23": [newest_standard(compiler), "-O2"],
@@ -314,7 +391,9 @@ def main():
     compiler = sys.argv[2] if len(sys.argv) > 2 else "c++"
     needs = {"FetchContent": ["git"], "pkg-config": ["pkg-config", compiler], "meson-subproject": ["meson", "ninja"],
              "meson-installed": ["meson", "ninja", "pkg-config"], "headers": [compiler],
-             "single-header": [compiler], "options": [compiler], "firmware": [compiler]}
+             "single-header": [compiler], "options": [compiler], "firmware": [compiler], "single-kit": [compiler],
+             "release-meson": ["meson", "ninja", "cpack", "git"], "release-debian": ["cpack", "git", "dpkg-deb"],
+             "release-vcpkg": ["cpack", "git"], "release-conan": ["cpack", "git"]}
     for program in needs.get(way, []):
         compilers.need(program)
     # Whatever this machine has installed must not help.
@@ -334,6 +413,10 @@ def main():
             with_single_header(folder, compiler)
         elif way == "firmware":
             with_firmware(folder, compiler)
+        elif way == "single-kit":
+            with_single_kit(folder, compiler)
+        elif way.startswith("release-"):
+            with_release(folder, way.removeprefix("release-"))
         elif way == "options":
             with_options(folder, compiler, sys.argv[3])
         else:

@@ -23,6 +23,7 @@ ALIOTH = re.search(r"^alioth=(\S+)", SCRIPT, re.M)[1]
 CATCH2_S390X = re.search(r"^catch2_s390x=(\S+)", SCRIPT, re.M)[1]
 LIBFDT = re.search(r"^libfdt=(\S+)", SCRIPT, re.M)[1]
 LIBKRUN = re.search(r"^libkrun=(\S+)", SCRIPT, re.M)[1]
+CONAN = re.search(r"^conan=(\S+)", SCRIPT, re.M)[1]
 VSOCK = re.search(r"^vhost_device_vsock=(\S+)", SCRIPT, re.M)[1]
 
 # What `dpkg-deb -x` gives. The loader says that it is a QEMU whatever it runs.
@@ -55,7 +56,8 @@ class Newest(unittest.TestCase):
         for name in ("catch2-3/usr", CATCH2_S390X, "linux", "linux-aarch64", "linux-full", "linux-new", LIBFDT, LWIP):
             (self.deps / name).mkdir(parents=True)
         for file in ("qemu-10/usr/bin/qemu-system-x86_64", "qemu-10-arm/usr/bin/qemu-system-aarch64", "qemu-10-riscv/usr/bin/qemu-system-riscv64",
-                     f"{VSOCK}/bin/vhost-device-vsock", "gvproxy/usr/bin/gvproxy", f"{ALIOTH}/bin/alioth", f"{LIBKRUN}/libkrun.so.1"):
+                     f"{VSOCK}/bin/vhost-device-vsock", "gvproxy/usr/bin/gvproxy", f"{ALIOTH}/bin/alioth", f"{LIBKRUN}/libkrun.so.1",
+                     f"{CONAN}/bin/conan"):
             self.program(self.deps / file, "#!/bin/sh\n")
         for name in ("x86_64", "aarch64", "riscv64"):
             self.program(self.bin / f"qemu-system-{name}", "#!/bin/sh\necho 'QEMU emulator version 7.2.0'\n")

@@ -309,9 +309,8 @@ def with_release(folder, way):
         command, environment = [sys.executable, f"{conan}/bin/conan"], {"PYTHONPATH": conan, "CONAN_HOME": str(folder / "conan-home")}
         compilers.must_run([*command, "profile", "detect"], env=environment)
         compilers.must_run([*command, "create", made / "conanfile.py"], env=environment)
-        compilers.must_run([*command, "install", f"--requires=virtio/{VERSION}", "-g", "CMakeToolchain", "-of", folder / "found",
-                              "-c", "tools.cmake.cmaketoolchain:user_presets="],  # which it writes where it is run
-                           env=environment)
+        compilers.must_run([*command, "install", f"--requires=virtio/{VERSION}", "-g", "CMakeToolchain", "-of", folder / "found"],
+                           env=environment, cwd=folder)  # where it writes presets for CMake
         with_cmake_package(folder, f"-DCMAKE_TOOLCHAIN_FILE={folder / 'found/conan_toolchain.cmake'}", "-DCMAKE_BUILD_TYPE=Release")
 
 

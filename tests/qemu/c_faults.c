@@ -180,6 +180,14 @@ static void refused(void) {
   EXPECT(VIRTIO_NOT_STARTED, virtio_disk_read(0, memory, 1));
 }
 
+/* The host reports that nothing listens at the port. */
+static void closed_port(void) {
+  virtio_socket one;
+  EXPECT(VIRTIO_OK, virtio_vsock_start(1));
+  EXPECT(VIRTIO_REFUSED, virtio_vsock_connect(VIRTIO_HOST_CID, 1, &one));
+  EXPECT(VIRTIO_STALE_HANDLE, virtio_vsock_close(one));
+}
+
 /* The console's host answers one byte. The vsock host listens at port 1234, not at port 1. */
 static void peers(void) {
   virtio_socket one, other;
@@ -220,8 +228,8 @@ int guest_main(const char *command_line) {
   static const struct {
     const char *name;
     void (*run)(void);
-  } all[] = {{"absent", absent}, {"disk", disk},       {"read_only", read_only}, {"large_blocks", large_blocks},
-             {"bad_sector", bad_sector}, {"refused", refused}, {"peers", peers}};
+  } all[] = {{"absent", absent},         {"disk", disk},       {"read_only", read_only},     {"large_blocks", large_blocks},
+             {"bad_sector", bad_sector}, {"refused", refused}, {"closed_port", closed_port}, {"peers", peers}};
   size_t i;
   command = command_line;
   nothing_is_started();

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The demo's guest, examples/04_vsock_server and examples/08_network on the kernel's vhost-vsock, in a Linux that is a guest itself: the
-command that the demo prints, a web client through socat, and a network by gvproxy and by a tap, as on a machine that has these.
+"""The demo's guest, examples/04_vsock_server, examples/08_network and a firmware in C on the kernel's vhost-vsock, in a Linux that is a
+guest itself: the command that the demo prints, a web client through socat, a network by gvproxy and by a tap, as on a machine that has
+these, and a closed port.
 
 usage: test_kernel.py 7.2|10 TREE
   TREE  where the guests were built
@@ -133,8 +134,13 @@ def card(tree):
                                                          "wget -q -O /dev/null http://10.9.0.2/end")])
 
 
+def firmware(tree):
+    """A firmware in C, for which this host rejects a connection to a closed port. vhost-device-vsock does not answer."""
+    return vsock.Guest("the firmware", tree / "tests/qemu/qemu_c_faults", "run=closed_port", cid=CID)
+
+
 def guests(tree):
-    return [demo(tree), server(tree), network(tree), network_reset(tree), card(tree)]
+    return [demo(tree), server(tree), network(tree), network_reset(tree), card(tree), firmware(tree)]
 
 
 def missing(version):
@@ -172,6 +178,10 @@ class Kernel(unittest.TestCase):
         for line in ("link: computes the checksums of what is sent", "link: checks those of what is received"):
             self.assertIn(f"{line}\n", console)
         self.assertRegex(console, rf"\nHTTP: fetched {len(PAGE)} bytes, SHA-256 [0-9a-f]{{64}}, as expected\n")
+
+    def test_firmware(self):
+        self.assertEqual(self.said_by_host("the firmware"), "")
+        self.assertIn("closed_port: as it must be\n", self.told["the firmware"].console)
 
     def test_server(self):
         whole = f"{test_server.sha256(WHOLE)}  -\n"

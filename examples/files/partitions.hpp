@@ -69,11 +69,14 @@ class reader {
       if (one.status != 0 && one.status != 0x80) return {};  // the code of a file system's boot sector
     for (const record& one : rows)
       if (one.type == protective) return from_gpt(visit);
+    result<void> out{};
     for (unsigned i = 0; i < 4; ++i) {
-      if (is_extended(rows[i])) VIRTIO_TRY(from_extended(rows[i].first, visit));
-      else if (rows[i].type != 0) show(visit, {.index = i + 1, .mbr_type = rows[i].type}, rows[i].first, rows[i].blocks);
+      if (is_extended(rows[i])) {
+        // The partitions after a damaged extended one are shown too.
+        if (const auto logical = from_extended(rows[i].first, visit); !logical && out) out = logical;
+      } else if (rows[i].type != 0) show(visit, {.index = i + 1, .mbr_type = rows[i].type}, rows[i].first, rows[i].blocks);
     }
-    return {};
+    return out;
   }
 
  private:
@@ -154,18 +157,13 @@ class reader {
     return ~sum;
   }
 
-  /// The copy at the disk's end serves when the first is not whole.
+  /// The copy at the end of the disk is used if the first is damaged or cannot be read. If neither is whole, the error is that of the first.
   template <class Visit>
   [[nodiscard]] result<void> from_gpt(Visit& visit) {
-    const auto first = from_copy(1, visit);
-    return first.error() == errc::out_of_range ? from_copy(blocks() - 1, visit) : first;
-  }
-  template <class Visit>
-  [[nodiscard]] result<void> from_copy(u64 at, Visit& visit) {
-    VIRTIO_TRY_ASSIGN(const header seen, read_header(at));
-    VIRTIO_TRY_ASSIGN(const u32 sum, walk(seen, [](u32, const u8*) {}));  // before anything is shown
-    if (sum != seen.sum) return errc::out_of_range;
-    VIRTIO_TRY(walk(seen, [&](u32 i, const u8* entry) {
+    const auto first = check_copy(1);
+    const auto used = first ? first : check_copy(blocks() - 1);
+    if (!used) return first.error();
+    VIRTIO_TRY(walk(*used, [&](u32 i, const u8* entry) {
       constexpr u8 unused[16]{};
       if (__builtin_memcmp(entry, unused, sizeof unused) == 0) return;
       const u64 begin = long_number(entry + 32), last = long_number(entry + 40);
@@ -174,6 +172,13 @@ class reader {
       if (last >= begin) show(visit, one, begin, last - begin + 1);
     }));
     return {};
+  }
+  /// The header in block `at`, if it and its entries are whole.
+  [[nodiscard]] result<header> check_copy(u64 at) {
+    VIRTIO_TRY_ASSIGN(const header seen, read_header(at));
+    VIRTIO_TRY_ASSIGN(const u32 sum, walk(seen, [](u32, const u8*) {}));
+    if (sum != seen.sum) return errc::out_of_range;
+    return seen;
   }
 
   /// CRC-32 of IEEE 802.3, begun with all ones and inverted at the end.

@@ -109,6 +109,15 @@ class Partitions(unittest.TestCase):
         os.truncate(image, 20000 * 512)
         self.assertEqual(self.listed(image), ["1 2048 10000 ef efi", "damaged"])  # the second logical one's table is not there
 
+    def test_damaged_extended_partition(self):
+        """It does not hide the primary ones after it."""
+        image = self.make(MBR + "3: start=76000, size=2048, type=83\n")
+        self.assertIn("3 76000 2048 83", self.listed(image))
+        data = bytearray(image.read_bytes())
+        data[14336 * 512 + 510] ^= 1  # it is no table any more
+        image.write_bytes(data)
+        self.assertEqual(self.listed(image), ["1 2048 10000 ef efi", "3 76000 2048 83", "damaged"])
+
     def test_logical_partitions_in_a_circle(self):
         image = self.make(MBR)
         data = bytearray(image.read_bytes())

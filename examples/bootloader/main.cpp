@@ -41,26 +41,64 @@ void print_text(const_bytes s) {
   }
 }
 
-/// What a small file has in it, cut to 64 KiB; nothing when it cannot be read.
-const_bytes contents(const fat::entry& file) {
+/// Names the sector if a read of the partition has failed with this error.
+void print_sector(errc why, u64 sector) {
+  if (why != errc::ok && sector != 0) print("sector ", sector, " of the disk: ");
+}
+
+/// Why a path does not lead to a file, or a file not to its sectors.
+const char* describe_path(errc e) {
+  if (e == errc::ok || e == errc::not_found) return "there is no such file";
+  if (e == errc::io_error && part.failed().why == errc::ok && !disk.is_gone()) return "the file system is damaged";
+  return disk.describe(e);
+}
+
+/// Prints that something on the partition could not be read. `not_found` is no failure.
+void complain(const_bytes what, errc why) {
+  if (why == errc::ok || why == errc::not_found) return;
+  print_sector(part.failed().why, part.failed().sector);
+  print_text(what);
+  print(": ", describe_path(why), "\n");
+}
+
+/// Reads a small file. Returns whether `out` is all of it; if not, the reason is on the console.
+bool read_text(const fat::entry& file, const_bytes& out) {
   alignas(4096) static u8 text[65536];
+  out = {};
+  if (file.size > sizeof text) {
+    print_text(file.name());
+    print(": it is larger than 64 KiB\n");
+    return false;
+  }
   loader::file_reader<loader::disk> reader{disk, files, part.first()};
-  const u32 size = virtio::detail::smaller(file.size, u32{sizeof text});
-  const auto read = reader.read(file, 0, size, text, [](u32) {});
-  if (read.why == errc::ok) return {text, size};
-  print("  ");
+  const auto read = reader.read(file, 0, file.size, text, [](u32) {});
+  if (read.why == errc::ok) {
+    out = {text, file.size};
+    return true;
+  }
+  print_sector(read.why, read.sector);
+  if (read.sector == 0) return complain(file.name(), read.why), false;
   print_text(file.name());
   print(": ", disk.describe(read.why), "\n");
-  return {};
+  return false;
 }
 
 /// Adds the entries of the partition that is mounted. Gives whether there are any.
 bool read_entries() {
   fat::entry folder;
   settings = {};  // those of the partition before
-  if (files.find(text("loader/loader.conf"), folder) && !folder.is_directory) settings.parse(contents(folder));
-  if (!files.find(text("loader/entries"), folder) || !folder.is_directory) return false;
-  for (fat::position at = folder.begin(); files.next(at, found);) {
+  const_bytes file;
+  const auto settings_there = files.find(text("loader/loader.conf"), folder);
+  complain(text("loader/loader.conf"), settings_there.error());
+  if (settings_there && !folder.is_directory && read_text(folder, file)) settings.parse(file);
+  const auto entries_there = files.find(text("loader/entries"), folder);
+  complain(text("loader/entries"), entries_there.error());
+  if (!entries_there || !folder.is_directory) return false;
+  for (fat::position at = folder.begin();;) {
+    if (const auto more = files.next(at, found); !more) {
+      complain(text("loader/entries"), more.error());
+      break;
+    }
     if (found.is_directory || !ends_with(found.name(), text(".conf"))) continue;
     if (entry_count == most_entries) {
       print("more than ", most_entries, " boot entries: the rest is not shown\n");
@@ -69,7 +107,10 @@ bool read_entries() {
     loader::entry& one = entries[entry_count];
     one = {};
     loader::flaw wrong = one.id.set(found.name().part(0, found.name().size() - 5)) ? loader::flaw::none : loader::flaw::too_long;
-    if (wrong == loader::flaw::none) wrong = parse(contents(found), loader::architecture(), one);
+    if (wrong == loader::flaw::none) {
+      if (!read_text(found, file)) continue;
+      wrong = parse(file, loader::architecture(), one);
+    }
     if (wrong == loader::flaw::none) ++entry_count;
     else if (wrong != loader::flaw::other_processor) {
       print_text(found.name());
@@ -89,7 +130,9 @@ bool read_entries() {
 /// Looks on a part of the disk. Gives whether there are boot entries.
 bool look_on(u64 first, u64 sectors) {
   part = slice{disk, first, sectors};
-  return files.mount(part) && read_entries();
+  const auto mounted = files.mount(part);
+  if (part.failed().why != errc::ok) complain(text("file system"), mounted.error());
+  return mounted && read_entries();
 }
 
 /// Looks on EFI system partitions first, then on the others, then on a disk without partitions.
@@ -139,10 +182,17 @@ int refuse(const_bytes name, const char* why) {
   return not_started;
 }
 
-/// Why a path does not lead to a file, or a file not to its sectors.
-const char* describe_path(errc e) {
-  if (e == errc::ok || e == errc::not_found) return "there is no such file";
-  return e == errc::io_error && !disk.is_gone() ? "the file system is damaged, or cannot be read" : disk.describe(e);
+/// Refuses a path, or a file whose sectors are not known.
+int refuse_path(const_bytes name, errc why) {
+  print_sector(part.failed().why, part.failed().sector);
+  return refuse(name, describe_path(why));
+}
+
+/// Refuses a file that could not be read.
+int refuse(const_bytes name, const loader::read_error& read) {
+  if (read.sector == 0) return refuse_path(name, read.why);
+  print_sector(read.why, read.sector);
+  return refuse(name, disk.describe(read.why));
 }
 
 /// Loads a file, whole or from an offset on. Gives 0, or an exit status.
@@ -151,10 +201,7 @@ int load(const_bytes name, const fat::entry& file, u32 from, u32 size, u8* to) {
   bar progress{name, size};
   const auto read = reader.read(file, from, size, to, [&](u32 done) { progress.show(done); });
   progress.end();
-  if (read.why == errc::ok) return 0;
-  if (read.sector == 0) return refuse(name, describe_path(read.why));
-  print("sector ", read.sector, " of the disk: ");
-  return refuse(name, disk.describe(read.why));
+  return read.why == errc::ok ? 0 : refuse(name, read);
 }
 
 /// The kernel's command line: the entry's options, and what a monitor without ACPI tells of its MMIO slots. Gives whether there is room.
@@ -177,13 +224,14 @@ int start(const loader::entry& chosen) {
   print_text(chosen.name());
   print("\n");
 
+  part.forget_failure();  // of an entry that failed
   const const_bytes name = chosen.kernel.get();
   fat::entry file;
-  if (const auto there = files.find(name, file); !there || file.is_directory) return refuse(name, describe_path(there.error()));
+  if (const auto there = files.find(name, file); !there || file.is_directory) return refuse_path(name, there.error());
   alignas(4096) static u8 head[loader::kernel::head_bytes];
   loader::file_reader<loader::disk> reader{disk, files, part.first()};
   const u32 looked_at = virtio::detail::smaller(file.size, u32{sizeof head});
-  if (const auto read = reader.read(file, 0, looked_at, head, [](u32) {}); read.why != errc::ok) return refuse(name, disk.describe(read.why));
+  if (const auto read = reader.read(file, 0, looked_at, head, [](u32) {}); read.why != errc::ok) return refuse(name, read);
   if (const char* const wrong = kernel.open({head, looked_at}, file.size); wrong != nullptr) return refuse(name, wrong);
   if (!write_options(chosen)) return refuse(name, "the entry's options are longer than it takes");
 
@@ -195,7 +243,7 @@ int start(const loader::entry& chosen) {
   fat::entry initrd;
   for (usize i = 0; i < chosen.initrds; ++i) {
     if (const auto there = files.find(chosen.initrd[i].get(), initrd); !there || initrd.is_directory)
-      return refuse(chosen.initrd[i].get(), describe_path(there.error()));
+      return refuse_path(chosen.initrd[i].get(), there.error());
     size = ((size + 3) & ~u64{3}) + initrd.size;
   }
   if (size != 0) {
@@ -204,10 +252,10 @@ int start(const loader::entry& chosen) {
     u64 used = 0;
     for (usize i = 0; i < chosen.initrds; ++i) {
       const auto there = files.find(chosen.initrd[i].get(), initrd);
-      if (!there) return refuse(chosen.initrd[i].get(), describe_path(there.error()));
+      if (!there) return refuse_path(chosen.initrd[i].get(), there.error());
       for (; used % 4 != 0; ++used) (*where)[used] = 0;
       // A disk may say something else than before.
-      if (used + initrd.size > size) return refuse(chosen.initrd[i].get(), describe_path(errc::io_error));
+      if (used + initrd.size > size) return refuse_path(chosen.initrd[i].get(), errc::io_error);
       if (const int failed = load(chosen.initrd[i].get(), initrd, 0, initrd.size, *where + used); failed != 0) return failed;
       used += initrd.size;
     }

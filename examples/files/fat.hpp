@@ -242,7 +242,12 @@ class volume {
     if (cached_[line] != block + 1) {
       cached_[line] = 0;  // of nothing, while it is being read
       const u64 sectors = virtio::detail::smaller<u64>(line_sectors, disk_->capacity() - first);
-      VIRTIO_TRY(disk_->read(first, bytes{cache_[line], static_cast<usize>(sectors) * 512}));
+      if (const auto all = disk_->read(first, bytes{cache_[line], static_cast<usize>(sectors) * 512}); !all) {
+        // A neighbour may be what cannot be read. A disk with larger blocks has no part of them.
+        u8* const one = cache_[line] + n % line_sectors * 512;
+        if (!disk_->read(n, bytes{one, 512})) return all.error();
+        return one;
+      }
       cached_[line] = block + 1;
     }
     return cache_[line] + n % line_sectors * 512;

@@ -29,6 +29,12 @@ struct partition {
   }
 };
 
+/// A read that failed, and the sector of the disk.
+struct failure {
+  errc why = errc::ok;
+  u64 sector = 0;
+};
+
 /// A part of a disk with a disk's face, so that `fat::volume<slice<Disk>>` mounts a partition.
 template <class Disk>
 class slice {
@@ -41,12 +47,20 @@ class slice {
   [[nodiscard]] u64 first() const { return first_; }
   [[nodiscard]] result<void> read(u64 sector, bytes into) {
     if (sector > sectors_ || into.size() / 512 > sectors_ - sector) return errc::out_of_range;
-    return disk_->read(first_ + sector, into);
+    if (into.size() / 512 % (disk_->block_size() / 512) != 0) return errc::misaligned;
+    const auto done = disk_->read(first_ + sector, into);
+    failed_ = {done.error(), first_ + sector};
+    return done;
   }
+
+  /// How the last read ended, and where it began.
+  [[nodiscard]] const failure& failed() const { return failed_; }
+  void forget_failure() { failed_ = {}; }
 
  private:
   Disk* disk_ = nullptr;
   u64 first_ = 0, sectors_ = 0;
+  failure failed_{};
 };
 
 /// Reads the tables of one disk.

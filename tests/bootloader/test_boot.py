@@ -414,10 +414,15 @@ class Boot(Machine):
                 self.assertEqual(status, NOT_STARTED, console)
                 self.assertIn(f"sector {sector} of the disk: /vmlinuz: the device failed the request", console)
 
+    def start_with_bad(self, image, sector):
+        """With a sector that cannot be read."""
+        drive = ["-blockdev", f"driver=blkdebug,node-name=disk,image.driver=raw,image.file.driver=file,image.file.filename={image},"
+                 f"inject-error.0.event=none,inject-error.0.iotype=read,inject-error.0.errno=5,inject-error.0.sector={sector}"]
+        return self.start(image, device="virtio-blk-pci,rerror=report", drive=drive)
+
     def test_broken_file_system(self):
-        """A directory that leads nowhere, and a table that cannot be read, are no missing files."""
+        """A directory that leads nowhere is no missing file."""
         image = self.folder / "broken.img"
-        said = "vmlinuz: the file system is damaged, or cannot be read"
         disk_image.make_loader_partition(image, self.folder, {"k/vmlinuz": image_of(), ENTRY: b"linux /k/vmlinuz\n"})
         data = bytearray(image.read_bytes())
         folder = data.index(b"K          \x10")
@@ -425,14 +430,45 @@ class Boot(Machine):
         image.write_bytes(data)
         status, console = self.start(image)
         self.assertEqual(status, NOT_STARTED, console)
-        self.assertIn(f"/k/{said}", console)
+        self.assertIn("/k/vmlinuz: the file system is damaged\n", console)
 
-        disk_image.make_loader_partition(image, self.folder, {"vmlinuz": image_of() + bytes(12 << 20), ENTRY: b"linux /vmlinuz\n"})
-        drive = ["-blockdev", f"driver=blkdebug,node-name=disk,image.driver=raw,image.file.driver=file,image.file.filename={image},"
-                 f"inject-error.0.event=none,inject-error.0.iotype=read,inject-error.0.errno=5,inject-error.0.sector={2048 + 9}"]
-        status, console = self.start(image, device="virtio-blk-pci,rerror=report", drive=drive)
+    def test_broken_sector_of_the_file_system(self):
+        """A read error in the allocation table, in a directory, in a boot entry and at the beginning of the kernel: its sector is named."""
+        image = self.folder / "broken.img"
+        files = {"vmlinuz": image_of() + bytes(12 << 20), ENTRY: b"linux /vmlinuz\n#mark\n"}
+        disk_image.make_loader_partition(image, self.folder, files)
+        data = image.read_bytes()
+        failed = "the device failed the request\n"
+        for name, sector, what, ended in (
+                ("the table", 2048 + 9, "/vmlinuz", NOT_STARTED),
+                ("the directory", data.index(b"DEBIAN~1CON") // 512, "loader/entries", NO_ENTRY),
+                ("the entry", data.index(files[ENTRY]) // 512, "debian.conf", NO_ENTRY),
+                ("the kernel's head", data.index(files["vmlinuz"][:4096]) // 512 + 3, "/vmlinuz", NOT_STARTED)):
+            with self.subTest(name):
+                status, console = self.start_with_bad(image, sector)
+                self.assertEqual(status, ended, console)
+                self.assertIn(f"sector {sector} of the disk: {what}: {failed}", console)
+
+    def test_broken_sector_of_the_table(self):
+        """The copy of a GPT at the disk's end serves when the first cannot be read."""
+        image = self.folder / "broken.img"
+        disk_image.make_loader_partition(image, self.folder, {ENTRY: b"linux /missing\n"})
+        for sector in (1, 2):
+            with self.subTest(sector):
+                status, console = self.start_with_bad(image, sector)
+                self.assertEqual(status, NOT_STARTED, console)
+                self.assertIn("/missing: there is no such file", console)
+
+    def test_large_entry(self):
+        """An entry of more than 64 KiB is left out and not cut; settings likewise."""
+        image = self.folder / "large.img"
+        large = b"linux /vmlinuz\n" + b"#\n" * 32768
+        disk_image.make_loader_partition(image, self.folder, {ENTRY: b"linux /missing\n", "loader/entries/large.conf": large,
+                                                              "loader/loader.conf": b"default large\n" + large})
+        status, console = self.start(image)
         self.assertEqual(status, NOT_STARTED, console)
-        self.assertIn(f"/{said}", console)
+        for line in ("large.conf: it is larger than 64 KiB\n", "loader.conf: it is larger than 64 KiB\n", "/missing: there is no such file\n"):
+            self.assertIn(line, console)
 
 
 if __name__ == "__main__":

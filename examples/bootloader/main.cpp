@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A boot loader: looks on a virtio disk for boot entries (Boot Loader Specification, loader/entries/*.conf on a FAT partition), and starts
 // the Linux that one of them names.
-// With `timeout` in loader.conf there is a menu on the serial console.
+// With `timeout` in loader.conf there is a menu on the serial console, and on the screen of a PC.
 // Command line: disk=<serial>, the disk to look on instead of the first, or table=<id>, by its partition table; entry=<id>, instead of the default.
 // Exit status: 20 no disk, 21 no entry, 22 the entry could not be started.
 #include "board.hpp"

@@ -143,6 +143,28 @@ class Boot(Machine):
     def test_linux_starts_by_the_bios(self):
         self.start_linux_by_bios([BY_BIOS[VERSION]])
 
+    def test_screen_and_keyboard(self):
+        """After a BIOS the menu is on the screen as well, keys choose, and Linux goes on with the screen."""
+        image = self.folder / "screen.img"
+        vmlinuz = (LINUX / f"boot/vmlinuz-{disk_image.linux_host.installed(LINUX)}").read_bytes()
+        disk_image.make_loader_partition(image, self.folder, {
+            "loader/loader.conf": b"default deb*\ntimeout 600\n", ENTRY: disk_image.entry("Debian", "/missing").encode(),
+            "loader/entries/second.conf": disk_image.entry("Second", "/vmlinuz", options="console=ttyS0 no_timer_check").encode(),
+            "vmlinuz": vmlinuz}, size=32)
+        self.install(image)
+
+        def shown(said, _):
+            cells = [int(cell, 16) for cell in re.findall(r"0x([0-9a-f]{4})\b", said)]
+            text = "".join(chr(cell & 0xff) for cell in cells)
+            lines = [text[at:at + 80].rstrip() for at in range(0, len(text), 80)]
+            return "" if "* 2  Debian" in lines and "  1  Second" in lines else f"the screen has {lines}"
+
+        press = lambda key: ("send-key", {"keys": [{"type": "qcode", "data": key}]})  # noqa: E731
+        script = [("its key, or Enter", ("human-monitor-command", {"command-line": "xp /2000hx 0xb8000"}, shown), press("down"), press("1")),
+                  ("^starting Second",), (r"Console: colour VGA\+? 80x25", ("quit", {}))]
+        status, console = self.start_disk(image, extra=["-device", "VGA"], script=script)
+        self.assertEqual(status, POWERED_OFF, console)
+
     def test_commands_of_the_document(self):
         """docs/bootloader.md, up to the line with QEMU."""
         root = HERE.parent.parent

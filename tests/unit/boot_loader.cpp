@@ -406,6 +406,9 @@ TEST_CASE("boot kernels: the zero page has the header, the map and the places in
   page->put_initrd(0x1'2345'6000, 0x1'0000'0001);
   page->put_options(0x9000);
   page->put_root_of_acpi(0xf5ad0);
+  CHECK(number(page->data(), 4) == 0);  // without a screen
+  CHECK(page->data()[0x00f] == 0);
+  page->put_text_screen(7, 24);
   for (unsigned i = 0; i < 200; ++i) page->add_range(u64{i} << 20, 0x1000, 1);
   const u8* const p = page->data();
   CHECK(std::memcmp(p + 0x202, "HdrS", 4) == 0);
@@ -416,6 +419,10 @@ TEST_CASE("boot kernels: the zero page has the header, the map and the places in
   CHECK(number(p + 0x0c4, 4) == 1);
   CHECK(number(p + 0x228, 4) == 0x9000);
   CHECK(long_number(p + 0x070) == 0xf5ad0);
+  CHECK(number(p, 2) == 0x1807);        // the cursor
+  CHECK(number(p + 0x006, 2) == 0x5003);
+  CHECK(number(p + 0x00e, 2) == 0x0119);
+  CHECK(number(p + 0x010, 2) == 16);
   CHECK(p[0x1e8] == 128);
   CHECK(long_number(p + 0x2d0 + 20 * 127) == u64{127} << 20);
   CHECK(number(p + 0x2d0 + 20 * 128, 4) == 0);

@@ -89,6 +89,16 @@ class zero_page {
     page_[0x210] = 0xff;   // a loader without a number of its own
     page_[0x211] |= 0x01;  // loaded high
   }
+  /// The screen is in text mode 3, of 80 by 25 characters; the next one appears there.
+  void put_text_screen(u8 column, u8 row) {
+    page_[0x000] = column;
+    page_[0x001] = row;
+    page_[0x006] = 3;
+    page_[0x007] = 80;
+    page_[0x00e] = 25;
+    page_[0x00f] = 1;   // a VGA
+    page_[0x010] = 16;  // lines of a character
+  }
   void put_root_of_acpi(u64 at) { put_number(page_ + 0x070, at, 8); }
   void put_options(u64 at) { put_split(at, 0x228, 0x0c8); }
   void put_initrd(u64 at, u64 size) {

@@ -6,6 +6,7 @@
 #include "../memory.hpp"
 #include "../other_kernels.hpp"
 #include "bzimage.hpp"
+#include "screen.hpp"
 
 extern "C" {
 [[noreturn]] void boot_enter_linux(uint64_t entry, const void* zero_page);
@@ -66,6 +67,7 @@ class kernel {
     for (unsigned i = 0; i < machine.ranges; ++i) page_.add_range(machine.memory[i].at, machine.memory[i].size, machine.memory[i].type);
     page_.put_root_of_acpi(machine.rsdp);
     page_.put_options(reinterpret_cast<uintptr_t>(options));
+    if (const text_screen screen = find_text_screen(); screen.is_there) page_.put_text_screen(screen.column, screen.row);
     return nullptr;
   }
 

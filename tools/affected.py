@@ -2,7 +2,7 @@
 """What a change can affect, by what includes or imports what: targets to build and tests to run.
 
 A test's inputs are the files that its command names, those of its property REQUIRED_FILES, and whatever these include or import. A
-program's are its sources and what they include, with the include folders that CMake tells (its file API); a header that has a source
+program's are its sources and what they include, with the include folders that CMake's file API reports; a header that has a source
 beside it brings that source. A test is affected when one of its inputs has changed. Of a program with many test cases those are
 affected whose own source is.
 """
@@ -32,7 +32,7 @@ BESIDE = re.compile(r"^tests/(?:unit|contract|hostile|fuzz)/[^/]+\.cpp$|^docs/|\
 
 
 def ask_cmake(folder):
-    """Makes the configuration of a build folder tell its targets from now on."""
+    """Makes CMake write the targets of a build folder at each configuration from now on."""
     query = folder / ".cmake/api/v1/query/codemodel-v2"
     query.parent.mkdir(parents=True, exist_ok=True)
     query.touch()
@@ -112,7 +112,7 @@ class Change:
 
     @functools.lru_cache(maxsize=None)
     def _words(self, name):
-        """What a file includes, as it says it, and the modules that it imports."""
+        """What a file includes, as written, and the modules that it imports."""
         path = self.root / name
         if not path.is_file():
             return (), ()

@@ -95,7 +95,7 @@ def in_one_process(compiler, flags, sources):
 
     Each source is a translation unit of its own there, with a new preprocessor and a new semantic analysis; what is shared
     is the start of the process, which takes longer than most headers do. The driver would start a process for each, so
-    this is the command that the driver itself would run for the first, with the others behind it.
+    this is the command that the driver itself would run for the first, with the others after it.
     """
     if not is_clang(compiler) or len(sources) < 2:
         return None
@@ -108,7 +108,7 @@ def in_one_process(compiler, flags, sources):
 
 
 def failures(compiler, flags, sources):
-    """Source -> what the compiler says, for each of these translation units that does not compile."""
+    """Source -> the compiler's messages, for each of these translation units that does not compile."""
     together = in_one_process(compiler, flags, sources)
     if together and run(together).returncode == 0:
         return {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the scripts behind tools/demo share: lines and problems for the user, and exit statuses as tools/demo --help has them."""
+"""Shared code of the scripts of tools/demo: output and errors for the user, and the exit statuses of tools/demo --help."""
 import os
 import pathlib
 import shlex
@@ -28,7 +28,7 @@ def say(text=""):
 
 
 def settings():
-    """What tools/setup --print says, for those that are not in the environment."""
+    """Sets the variables of tools/setup --print that are not in the environment."""
     printed = subprocess.run([ROOT / "tools/setup", "--print"], stdout=subprocess.PIPE, text=True, check=True).stdout
     for line in printed.splitlines():
         name, _, value = line.partition("=")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Boots a guest image in QEMU and gives back the guest's own exit status and console.
+"""Boot a guest image in QEMU and return the guest's exit status and console.
 
 The guest ends by a write to isa-debug-exit, by semihosting on Arm, or by the test finisher on RISC-V, which makes QEMU
 end with (status << 1) | 1. A QEMU that cannot start ends with 1 as well, which would read as the guest's success: so QEMU
-is started with the processor stopped, and only a QEMU that has answered on its control socket is let go and believed.
+is started with the processor stopped, and continues only after it has answered on its control socket.
 """
 import argparse
 import codecs
@@ -43,11 +43,11 @@ BY_HEADER = {b"ARMd": AARCH64, b"RSC\x05": RISCV64}
 
 
 def processor(image):
-    """What the image is for: those for Arm and RISC-V say so in their header, everything else is for x86."""
+    """The processor of the image: the header of an image names Arm or RISC-V, everything else is for x86."""
     try:
         with open(image, "rb") as file:
             return BY_HEADER.get(file.read(60)[56:], X86)
-    except OSError:  # QEMU will say what is wrong with it
+    except OSError:  # QEMU reports the error
         return X86
 
 
@@ -91,7 +91,7 @@ class _Control:
     steps of a condition and what follows when it comes true, one after the other: commands as (name, arguments), whose answers are
     waited for, or (name, arguments, check), whose answer and QEMU's process are shown to `check`, which returns what is wrong, or AGAIN;
     functions to call, and bytes for the guest's serial port. A condition is a pattern that the console must match
-    behind what the step before matched, or "event NAME", or "event NAME STATUS" for those that have a status."""
+    after the match of the previous step, or "event NAME", or "event NAME STATUS" for those that have a status."""
 
     def __init__(self, sock, serial, script=()):
         self.sock, self.serial, self.pending, self.ended_by = sock, serial, b"", ""
@@ -104,7 +104,7 @@ class _Control:
     def _send(self, name, /, **arguments):
         command = {"execute": name, "arguments": {key.replace("_", "-"): value for key, value in arguments.items()}}
         self.unanswered += 1
-        with contextlib.suppress(OSError):  # QEMU has gone already; its own status tells
+        with contextlib.suppress(OSError):  # QEMU has exited; its status has the reason
             self.sock.sendall(json.dumps(command).encode() + b"\n")
 
     def _do(self, what):
@@ -172,7 +172,8 @@ def boot(image, qemu=None, machine=None, memory=128, append="", timeout=HANG, ex
     the device `disk`. `usual` is what the image is for, where it does not say so itself: disks for Arm do not.
 
     status is the guest's own (0 to 127), 124 at the time-out, 125 when QEMU did not start or the guest ended
-    without a status, or when something of the `script` (see _Control) was refused or never came. Console text goes to `stream` as it comes, complaints to `errors` (default: stderr).
+    without a status, or when a step of the `script` (see _Control) was rejected or did not happen. Console text goes to
+    `stream` as it arrives, errors to `errors` (default: stderr).
     """
     errors = errors or sys.stderr
     ours, theirs = socket.socketpair()
@@ -242,7 +243,7 @@ def boot(image, qemu=None, machine=None, memory=128, append="", timeout=HANG, ex
         print(f"run-guest: QEMU did not start (its status: {process.returncode})", file=errors)
         return NO_STATUS, text
     for refusal in control.refusals:
-        print(f"run-guest: QEMU refused: {refusal}", file=errors)
+        print(f"run-guest: QEMU rejected: {refusal}", file=errors)
     for condition, *_ in control.script:
         print(f"run-guest: this never came: {condition}", file=errors)
     for what in control.doing:
@@ -266,14 +267,14 @@ def main(arguments):
         prog="run-guest", description="Boot a guest image in QEMU; the exit status is the guest's own.",
         epilog="Status 124: time-out. 125: QEMU did not start, or the guest died. What follows -- goes to QEMU.")
     parser.add_argument("image")
-    parser.add_argument("--qemu", help="QEMU command, with options if need be (default: $QEMU, or the image's processor's)")
-    parser.add_argument("--machine", help="pc, q35, microvm or virt, with ,option=value if need be (default: pc; virt for Arm and RISC-V)")
+    parser.add_argument("--qemu", help="QEMU command, may have options (default: $QEMU, or the one for the image's processor)")
+    parser.add_argument("--machine", help="pc, q35, microvm or virt, may have ,option=value (default: pc; virt for Arm and RISC-V)")
     parser.add_argument("--memory", type=int, default=128, metavar="MB")
     parser.add_argument("--append", default="", metavar="STR", help="the guest's command line")
-    parser.add_argument("--timeout", type=float, default=HANG, metavar="S", help=f"until it is ended (default: {HANG:g})")
+    parser.add_argument("--timeout", type=float, default=HANG, metavar="S", help=f"time limit in seconds (default: {HANG:g})")
     options = parser.parse_args(own)
     if options.append and is_disk(options.image):
-        parser.error("the command line is on the disk (tools/boot-image grub --append)")
+        parser.error("a disk has its command line in the image (tools/boot-image grub --append)")
     try:
         status, _ = boot(options.image, options.qemu, options.machine, options.memory, options.append,
                          options.timeout, extra, stream=sys.stdout)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Mutants of single operators, for tools/mutants: finds places in headers where one operator, constant or statement can be another, and
-writes a copy of the headers in which each place asks at run time whether it is the one to be wrong. One build has them all.
+writes a copy of the headers in which each place checks at run time whether it is the one to change. One build has them all.
 
-What is found: == and !=, < and <=, > and >=, && and ||, + and -, * and +, & and |, << and >>, += and -=, ++ and --, a ! that is left out,
-0 for 1 and false for true and back, a condition that always or never holds, and a statement that is left out. Only code is looked at,
-and what a compiler evaluates stays right.
+It finds: == and !=, < and <=, > and >=, && and ||, + and -, * and +, & and |, << and >>, += and -=, ++ and --, a ! that is left out,
+0 for 1 and false for true and back, a condition that always or never holds, and a statement that is left out. It reads only code, and
+does not change what the compiler evaluates.
 """
 import re
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where the time of a test run goes: the phases, the labels, the slowest files to compile and the slowest tests."""
+"""The times of a test run: the phases, the labels, the slowest files to compile and the slowest tests."""
 import contextlib
 import json
 import pathlib

@@ -81,8 +81,8 @@ class Stock(unittest.TestCase):
             found = re.search(f"{way}: (\\w+)", said)[1]
             self.assertIn(found, [hashlib.sha256(image).hexdigest() for image in images])
         self.assertRegex(said, r"port \d+: in use, super speed, \S+ 46f4:0001 QEMU USB HARDDRIVE, from vsock:1 3240 BUSID\n")
-        self.assertRegex(said, r"the import of \S+: refused with status \d")
-        self.assertIn("the import of 9-9: refused with status 4: no such device", said)
+        self.assertRegex(said, r"the import of \S+: rejected with status \d")
+        self.assertIn("the import of 9-9: rejected with status 4: no such device", said)
         self.assertIn("does not detach port 3: Invalid argument", said)
         self.assertRegex(said, r"1:3241: Connection (refused|reset)")
 

@@ -83,8 +83,8 @@ class BootImage(unittest.TestCase):
         self.assertEqual((made.returncode, made.stderr), (1, f"{self.folder}/none/out: No such file or directory\n"))
 
     def test_refuses_what_is_no_guest_for_this_processor(self):
-        for data, why in ((b"", "not a 64-bit little-endian ELF file"), (elf(()), "no symbol boot_start_"),
-                          (elf(ENTRIES[:1]), "no symbol boot_start_"), (elf(machine=AARCH64), "not for x86-64"),
+        for data, why in ((b"", "not a 64-bit little-endian ELF file"), (elf(()), "the symbol boot_start_"),
+                          (elf(ENTRIES[:1]), "the symbol boot_start_"), (elf(machine=AARCH64), "not for x86-64"),
                           (elf(at=0x800), "below"), (elf(at=1 << 32), "4 GiB")):
             self.image.write_bytes(data)
             self.assertIn(why, self.refused("multiboot", self.image, self.out))
@@ -93,7 +93,7 @@ class BootImage(unittest.TestCase):
         whole = elf()
         for length in (*range(6, len(whole) - 1, 61), len(whole) - 1):
             self.image.write_bytes(whole[:length])
-            self.assertIn("cut short", self.refused("multiboot", self.image, self.out))
+            self.assertIn("truncated", self.refused("multiboot", self.image, self.out))
 
 
 if __name__ == "__main__":

@@ -125,12 +125,12 @@ class Install(unittest.TestCase):
         self.refused("a GPT without a BIOS boot partition")
         self.make()
         self.loader.write_bytes(elf(loaded=b"code" * 120000))
-        self.refused("room for below 640 KiB")
+        self.refused("room for 458752 below 640 KiB")
 
     def test_another_loader(self):
         for at, data, said in ((0, b"\xeb\x63\x90" + bytes(100) + b"GRUB", "boot loader of another program (GRUB)"),
                                (0, b"\xfa\x33\xc0", "boot loader of another program; --force"),
-                               (1024, b"something", "another program's data is where the loader goes")):
+                               (1024, b"something", "the place of the loader has data of another program")):
             with self.subTest(said):
                 changed = bytearray(self.make())
                 changed[at:at + len(data)] = data
@@ -142,7 +142,7 @@ class Install(unittest.TestCase):
     def test_no_disk(self):
         self.refused("No such file")
         self.refused("Is a directory", image=self.folder)
-        for data, said in ((b"", "no image of a partitioned disk"), (bytes(MIB), "no image of a partitioned disk"),
+        for data, said in ((b"", "not an image of a partitioned disk"), (bytes(MIB), "not an image of a partitioned disk"),
                            (b"QFI\xfb" + bytes(MIB), "qcow2"),
                            (bytes(54) + b"FAT16   " + bytes(448) + b"\x55\xaa" + bytes(MIB), "a file system begins at sector 0")):
             with self.subTest(said):
@@ -150,7 +150,7 @@ class Install(unittest.TestCase):
                 self.refused(said)
         data = self.make()
         self.image.write_bytes(data[:-100])
-        self.refused("no whole sectors")
+        self.refused("not a multiple of a sector")
 
     def test_no_loader(self):
         self.make()

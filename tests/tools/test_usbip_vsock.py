@@ -117,21 +117,21 @@ class Protocol(unittest.TestCase):
             with self.subTest(size):
                 said = self.problem(whole[:size], lambda sock: tool.import_device(sock, "1-1"))
                 at, of = (size, 8) if size < 8 else (size - 8, 312)
-                self.assertIn(f"closed {'in the middle' if at else 'without a word'}: {at} of {of} bytes had come", said)
+                self.assertIn(f"closed {'in the middle' if at else 'without a word'}: {at} of {of} bytes had arrived", said)
 
     def test_silence(self):
         said = self.problem(head(3) + bytes(5), lambda sock: tool.import_device(sock, "1-1"), True, 0.05)
-        self.assertIn("5 of 312 bytes came, then nothing more", said)
+        self.assertIn("5 of 312 bytes arrived, then none", said)
 
     def test_refused_by_name(self):
         for status, word in ((1, "not available"), (2, "busy"), (3, "device error"), (4, "no such device"), (5, "error"), (77, "unknown")):
             with self.subTest(status):
                 said = self.problem(head(3, status), lambda sock: tool.import_device(sock, "1-1"))
-                self.assertIn(f"refused with status {status}: {word}", said)
+                self.assertIn(f"rejected with status {status}: {word}", said)
 
     def test_not_what_was_due(self):
         for says, word in ((head(3, version=0x0100), "another version of USB/IP"), (head(5), "code 0x0005, not 0x0003"),
-                           (b"HTTP/1.0 200 OK\r\n", "this is not USB/IP"), (head(3) + record(b"1-2"), "about 1-2"),
+                           (b"HTTP/1.0 200 OK\r\n", "this is not USB/IP"), (head(3) + record(b"1-2"), "for 1-2"),
                            (struct.pack(">12I", 3, *[0] * 11), "header of a transfer")):
             with self.subTest(word):
                 self.assertIn(word, self.problem(says, lambda sock: tool.import_device(sock, "1-1")))
@@ -196,8 +196,8 @@ class Monitor(unittest.TestCase):
         self.assertEqual(heard, [b"CONNECT 7\n"])
 
     def test_refused(self):
-        for line, word in ((b"", "refused: nothing listens on port 7"), (b"OK 1", "middle of the line"), (b"NO\n", "no monitor's vsock socket"),
-                           (b"OK " + b"1" * 40, "no monitor's vsock socket")):
+        for line, word in ((b"", "refused: nothing listens on port 7"), (b"OK 1", "middle of the line"), (b"NO\n", "not the vsock socket of a monitor"),
+                           (b"OK " + b"1" * 40, "not the vsock socket of a monitor")):
             with self.subTest(word), self.assertRaisesRegex(tool.Problem, word):
                 tool.connect(self.answer(line)[0], BOUND)
 
@@ -225,7 +225,7 @@ class Controller(unittest.TestCase):
                          [("hs", 0, 6, 3, 0x10002, "1-1"), ("hs", 1, 4, 0, 0, "0-0"), ("ss", 2, 4, 0, 0, "0-0")])
 
     def test_unknown_line(self):
-        with self.assertRaisesRegex(tool.Problem, "not known: 'what is this'"):
+        with self.assertRaisesRegex(tool.Problem, "unknown line: 'what is this'"):
             tool.parse_status("what is this\n")
 
     def test_attach(self):
@@ -261,7 +261,7 @@ class Controller(unittest.TestCase):
         def write(*_):
             raise OSError(errno.EINVAL, "Invalid argument")
         self.vhci.write = write
-        with socket.socket() as sock, self.assertRaisesRegex(tool.Problem, "refuses the socket on port 1: Invalid"):
+        with socket.socket() as sock, self.assertRaisesRegex(tool.Problem, "rejects the socket on port 1: Invalid"):
             self.vhci.attach(sock, self.device(3))
         with self.assertRaisesRegex(tool.Problem, "does not detach port 9"):
             self.vhci.detach(9)

@@ -184,9 +184,9 @@ class Stick(unittest.TestCase):
             first = self.host(path)
             with first.sock:
                 first.configure()
-                with self.assertRaisesRegex(tool.Problem, "refused with status 2: busy"):
+                with self.assertRaisesRegex(tool.Problem, "rejected with status 2: busy"):
                     self.host(path)
-                with self.assertRaisesRegex(tool.Problem, "refused with status"):
+                with self.assertRaisesRegex(tool.Problem, "rejected with status"):
                     self.host(path, "1-9")
                 self.assertEqual(first.read_blocks(3, 4), self.content[3 * 512:7 * 512])
         self.run_guest(visit)

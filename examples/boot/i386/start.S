@@ -35,21 +35,7 @@ boot_start:
     pushl $1                    // ENTRY_PVH
     call boot_enter             // does not return
 
-// One stub per exception, 16 bytes apart so that machine.cpp can compute their addresses. The processor
-// pushes an error code for some only; the others push a zero so that every frame looks the same.
-    .balign 16
-    .globl boot_exception_stubs
-boot_exception_stubs:
-    .set .Lvector, 0
-    .rept 32
-    .balign 16
-    .if !((0x60227d00 >> .Lvector) & 1)
-    pushl $0
-    .endif
-    pushl $.Lvector
-    jmp exception
-    .set .Lvector, .Lvector + 1
-    .endr
+#include "exception_stubs.S"
 
 exception:
     movl %esp, %eax

@@ -148,21 +148,7 @@ start64:
 
     .text
 
-// One stub per exception, 16 bytes apart so that machine.cpp can compute their addresses. The processor
-// pushes an error code for some only; the others push a zero so that every frame looks the same.
-    .balign 16
-    .globl boot_exception_stubs
-boot_exception_stubs:
-    .set .Lvector, 0
-    .rept 32
-    .balign 16
-    .if !((0x60227d00 >> .Lvector) & 1)
-    pushq $0
-    .endif
-    pushq $.Lvector
-    jmp exception
-    .set .Lvector, .Lvector + 1
-    .endr
+#include "exception_stubs.S"
 
 exception:
     movq %rsp, %rdi

@@ -76,6 +76,11 @@ for document in [readme, contributing, root / "SECURITY.md", root / "CHANGELOG.m
     for target in re.findall(r"\]\(([^)#]+)\)", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)):
         if "://" not in target and not (document.parent / target).exists():
             problems.append(f"{document.relative_to(root)}: no such file: {target}")
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text):
+        page = (document.parent / target).read_text() if target and (document.parent / target).is_file() else "" if target else text
+        headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", page, flags=re.M | re.S), re.M)
+        if anchor not in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}:
+            problems.append(f"{document.relative_to(root)}: no such heading: {target}#{anchor}")
     links = re.findall(r"\]\[([a-z-]+)\]", re.sub(r"^```.*?^```|`[^`]*`", "", text, flags=re.M | re.S))
     for name in sorted(set(links) - set(re.findall(r"^\[([a-z-]+)\]: https?://\S+$", text, re.M))):
         problems.append(f"{document.relative_to(root)}: no link definition: {name}")

@@ -11,6 +11,7 @@
 #include "../../examples/bootloader/entries.hpp"
 #include "../../examples/bootloader/memory.hpp"
 #include "../../examples/bootloader/other_kernels.hpp"
+#include "../../examples/bootloader/uefi/program.hpp"
 #include "../../examples/bootloader/x86_64/bzimage.hpp"
 #include "../../examples/files/partitions.hpp"
 
@@ -118,6 +119,8 @@ void entry_of(const u8* file, size_t size) {
 
 void arm64_kernel_of(const u8* head, size_t size) {
   (void)describe(loader::kind_of({head, size}));
+  for (const auto own : {loader::efi_processor::x86_64, loader::efi_processor::aarch64})
+    (void)loader::check_program({head, size}, own);
   loader::arm64_image image;
   const u64 file_size = size > 8 ? long_number(head) % 0x2'0000'0000 : size;
   if (loader::arm64_image::read({head, size}, file_size, image) != loader::image_flaw::none) return;

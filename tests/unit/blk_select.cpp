@@ -58,7 +58,7 @@ TEST_CASE("blk: the serial is 20 bytes, and finds its disk [BLK-12]", "[blk]") {
   for (const auto& model : m.models) CHECK(model->status() == 0);  // everybody was handed off
 }
 
-TEST_CASE("blk: a search by serial gives each disk the platform of its own device", "[blk][platform]") {
+TEST_CASE("blk: a search by serial gives each disk the platform of its own device", "[blk][for-device]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4, blk_options{.serial = "first"});
   m.add<blk_model>(seat::modern, 5, blk_options{.sectors = 555, .serial = "second"});

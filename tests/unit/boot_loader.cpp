@@ -16,6 +16,7 @@
 #include "../../examples/bootloader/loading.hpp"
 #include "../../examples/bootloader/memory.hpp"
 #include "../../examples/bootloader/other_kernels.hpp"
+#include "../../examples/bootloader/uefi/program.hpp"
 #include "../../examples/bootloader/x86_64/bzimage.hpp"
 #include "../../examples/files/fat.hpp"
 
@@ -491,6 +492,33 @@ TEST_CASE("boot kernels: an Image is placed at its offset from 2 MiB, and its in
   loader::memory small;
   small.add(0x4000'0000, 0x8'0000 + k.memory + 4095);
   CHECK(k.place(small, 4096, all).error() == errc::no_space);
+}
+
+TEST_CASE("boot kernels: under UEFI a program for this processor is taken, and all else is named", "[examples][boot]") {
+  using loader::check_program, loader::efi_processor;
+  std::vector<u8> file(0x100);
+  std::memcpy(file.data(), "MZ", 2);
+  put_number(&file[0x3c], 0x80, 4);
+  std::memcpy(&file[0x80], "PE\0", 4);
+  put_number(&file[0x84], 0xaa64, 2);
+  put_number(&file[0x80 + 24 + 68], 10, 2);
+  const auto check = [&](usize size, efi_processor own = efi_processor::aarch64) {
+    const char* const why = check_program(const_bytes{file.data(), file.size()}.part(0, size), own);
+    return std::string{why != nullptr ? why : ""};
+  };
+  CHECK(check(file.size()) == "");
+  CHECK(check(0x80 + 24 + 68 + 2) == "");
+  for (const usize size : {usize{0}, usize{2}, usize{0x3f}, usize{0x40}, usize{0x80 + 24 + 68 + 1}})
+    CHECK(check(size) == "it is no Linux kernel with an EFI stub");
+  CHECK(check(file.size(), efi_processor::x86_64) == "it is for another processor");
+  put_number(&file[0x80 + 24 + 68], 3, 2);
+  CHECK(check(file.size()) == "it is no program for UEFI");
+  for (const u32 at : {0xf0u, 0x100u, 0xffff'ffffu}) {  // the header begins behind what was read
+    put_number(&file[0x3c], at, 4);
+    CHECK(check(file.size()) == "it is no Linux kernel with an EFI stub");
+  }
+  std::memcpy(file.data(), "\x1f\x8b", 2);
+  CHECK(check(file.size()) == "it is compressed: unpack it with gunzip");
 }
 
 TEST_CASE("boot kernels: a file of another format is named", "[examples][boot]") {

@@ -4,27 +4,27 @@
 // the memory map, ACPI and the runtime services from the firmware, and ends the boot services itself. The 64-bit protocol
 // behind ExitBootServices would do for x86-64 alone, and would leave all of that to this program.
 //
-// Format: UEFI Specification 2.10, 7.4 and 13.2; Linux, Documentation/admin-guide/efi-stub.rst; PE format.
+// Format: UEFI Specification 2.10, 7.4 and 13.2; Linux, Documentation/admin-guide/efi-stub.rst.
 #pragma once
 
 #include <virtio/base/result.hpp>
 
 #include "../../boot/uefi/board.hpp"
-#include "../../files/number.hpp"
 #include "../../files/text.hpp"
+#include "program.hpp"
 
 namespace loader {
 
 using virtio::errc, virtio::result;
 
 /// The name that boot entries have for this processor.
-inline const_bytes architecture() {
 #if defined(__x86_64__)
-  return text("x64");
+inline const_bytes architecture() { return text("x64"); }
+inline constexpr efi_processor own_processor = efi_processor::x86_64;
 #else
-  return text("aa64");
+inline const_bytes architecture() { return text("aa64"); }
+inline constexpr efi_processor own_processor = efi_processor::aarch64;
 #endif
-}
 
 /// Pages of the firmware's.
 class pages {
@@ -106,7 +106,7 @@ class kernel {
   /// Looks at the first `head_bytes` of the file. Null, or what is wrong with it.
   [[nodiscard]] const char* open(const_bytes head, u64 file_size) {
     forget();
-    if (const char* const wrong = check(head); wrong != nullptr) return wrong;
+    if (const char* const wrong = check_program(head, own_processor); wrong != nullptr) return wrong;
     if (file_size > 0x8000'0000) return "the file is larger than 2 GiB";
     size_ = static_cast<u32>(file_size);
     return nullptr;
@@ -154,23 +154,6 @@ class kernel {
  private:
   static constexpr u32 largest_block = 4096;  // of a disk, the last of which is read whole
   static constexpr u32 most_characters = 2047;
-
-  [[nodiscard]] static const char* check(const_bytes head) {
-#if defined(__x86_64__)
-    constexpr u32 machine = 0x8664;
-#else
-    constexpr u32 machine = 0xaa64;
-#endif
-    constexpr u32 application = 10;
-    const u8* const h = head.data();
-    if (head.size() < 0x40 || h[0] != 'M' || h[1] != 'Z') return "it is no Linux kernel with an EFI stub";
-    const u32 at = number(h + 0x3c, 4);
-    if (at > head.size() || head.size() - at < 0x60 || __builtin_memcmp(h + at, "PE\0", 4) != 0)
-      return "it is no Linux kernel with an EFI stub";
-    if (number(h + at + 4, 2) != machine) return "it is for another processor";
-    if (number(h + at + 24 + 68, 2) != application) return "it is no program for UEFI";
-    return nullptr;
-  }
 
   /// UTF-8 to UTF-16. Returns the number of units, without the terminator. Bytes that are no UTF-8 become question marks.
   usize widen(const char* from) {

@@ -69,7 +69,7 @@ void check(S& s, const auto& L) {
   for (u16 i = 0; i < L.connections; ++i) {
     connection& c = x.table[i];
     if (c.now == state::unused) {
-      MUST(!c.to_send.previous && !c.to_tell.previous && !c.in_line.previous && !c.gathering.previous && !c.line.previous);
+      MUST(!c.to_send.previous && !c.to_report.previous && !c.in_queue.previous && !c.gathering.previous && !c.waiting.previous);
       MUST(c.received.empty() && c.gathered.empty() && (c.generation & 1) == 0);
       MUST(c.extra == 0);
       continue;
@@ -88,15 +88,15 @@ void check(S& s, const auto& L) {
     }
     MUST(c.gathered.empty() == !c.gathering.previous);
     extra += c.extra;
-    const bool discards = c.gave_up.has(vsock::ends::receive) || c.peer_gave_up.has(vsock::ends::send);
+    const bool discards = c.closed_ends.has(vsock::ends::receive) || c.peer_closed_ends.has(vsock::ends::send);
     const u64 p = discards ? c.in.unread() : c.in.promised();
     promised_packets += std::max<u64>(1, (p + L.receive_packet - 1) / L.receive_packet);
-    promised += c.promised;
-    MUST(c.promised == 0 || (c.line.previous != 0 && !c.awaits_credit), "a promise that does not lapse");
+    promised += c.reserved;
+    MUST(c.reserved == 0 || (c.waiting.previous != 0 && !c.awaits_credit), "a reservation that does not expire");
     if (c.now == state::ended || c.now == state::leaving) {
-      MUST(c.line.previous == 0, "an ended one waits for a buffer");
+      MUST(c.waiting.previous == 0, "an ended one waits for a buffer");
       MUST(c.gathered.empty());
-      MUST((c.owed - vsock::detail::debt::reset).empty(), "an ended one owes %x", c.owed.raw());
+      MUST((c.pending - vsock::detail::pending_packet::reset).empty(), "an ended one owes %x", c.pending.raw());
     }
     MUST(c.shown_up_to.is_none());
     MUST(c.in.promised() <= 0x7fffffff && c.in.left() <= 0x7fffffff);
@@ -108,7 +108,7 @@ void check(S& s, const auto& L) {
   MUST(rfree + held + pieces + flight == q.received.count, "rfree %u held %u pieces %u flight %u of %u", rfree, held, pieces, flight,
        q.received.count);
   if (q.set_[1].in_flight() == 0) MUST(sfree + gathered == q.sent.count, "sfree %u gathered %u", sfree, gathered);
-  MUST(promised == x.unsent.promised_, "%llu %u", (unsigned long long)promised, x.unsent.promised_);
+  MUST(promised == x.unsent.reserved_, "%llu %u", (unsigned long long)promised, x.unsent.reserved_);
   if constexpr (S::layout.pool_packets() < u64{S::layout.connections} * S::layout.buffer_packets()) {
     MUST(x.unread.budget_.free_ + extra == std::remove_reference_t<decltype(x.unread)>::shared, "free %u extra %llu",
          x.unread.budget_.free_, (unsigned long long)extra);
@@ -233,7 +233,7 @@ void fuzz(u64 seed, bool lies, bool with_messages) {
       }
       case 14: {
         g_what = "receive_message_with";
-        (void)s->receive_message_with(some(), [&](const vsock::arrived& a, vsock::border) {
+        (void)s->receive_message_with(some(), [&](const vsock::arrived& a, vsock::boundary) {
           usize n = 0;
           for (const_bytes p : a) n += p.size();
           MUST(n == a.size());
@@ -439,7 +439,7 @@ void fuzz(u64 seed, bool lies, bool with_messages) {
       MUST(c.now != state::established || c.in.left() != 0 || !c.received.empty() || c.taken != 0, "window never reopens");
     }
   MUST(!x.unsent.has_waiting());
-  MUST(x.unsent.promised_ == 0);
+  MUST(x.unsent.reserved_ == 0);
   for (u32 i = 0; i < L.connections; ++i)
     if (x.table[i].generation & 1)
       if (x.table[i].accepted) (void)s->abort({static_cast<u16>(i), x.table[i].generation});
@@ -454,7 +454,7 @@ void fuzz(u64 seed, bool lies, bool with_messages) {
   check(s, L);
   for (u16 i = 0; i < L.connections; ++i)
     MUST(x.table[i].now == state::unused, "place %u in state %d lies %d owed %x to_send %d flight %u replies %d up %d gen %u accepted %d",
-         i, (int)x.table[i].now, lies, x.table[i].owed.raw(), x.table[i].to_send.previous, x.queues.set_[1].in_flight(), !x.replies.empty(),
+         i, (int)x.table[i].now, lies, x.table[i].pending.raw(), x.table[i].to_send.previous, x.queues.set_[1].in_flight(), !x.replies.empty(),
          x.lifecycle().is_up(), x.table[i].generation, x.table[i].accepted);
   MUST(x.table.unused() == L.connections && x.listeners.waiting() == 0);
   if (!lies)

@@ -41,7 +41,7 @@ TEST_CASE("vsock ages: a peer that stands still grows older, whatever its host a
   mixed s;
   const auto data = pattern(what == vsock::kind::stream ? 4096 : 60'000);  // the peer of messages has room for some of one
   const auto one = s.stopped(what, data);
-  const u32 begin = *s->quiet_for(one);
+  const u32 begin = *s->idle_for(one);
   s.forget();
   for (u32 tick = 0; tick < 60; ++tick) {
     for (int i = 0; i < 50; ++i) {
@@ -51,7 +51,7 @@ TEST_CASE("vsock ages: a peer that stands still grows older, whatever its host a
     }
     s->tick({.idle = 20});
   }
-  CHECK(*s->quiet_for(one) == begin + 60);
+  CHECK(*s->idle_for(one) == begin + 60);
   CHECK(s.times(ready::idle) >= 2);
   // It reads again, and says so.
   const vsock_flow f = s.flow(one);
@@ -59,7 +59,7 @@ TEST_CASE("vsock ages: a peer that stands still grows older, whatever its host a
   (void)s.model.read(f);
   s.model.say(f, op::credit_update);
   s.settle();
-  CHECK(*s->quiet_for(one) == 0);
+  CHECK(*s->idle_for(one) == 0);
 }
 
 TEST_CASE("vsock ages: any answer to the program's own question is a sign of life", "[vsock]") {
@@ -68,10 +68,10 @@ TEST_CASE("vsock ages: any answer to the program's own question is a sign of lif
   for (int i = 0; i < 3; ++i) {
     s->tick({});
     s->tick({});
-    CHECK(*s->quiet_for(one) >= 2);
+    CHECK(*s->idle_for(one) >= 2);
     REQUIRE(s->probe(one));
     s.settle();
-    CHECK(*s->quiet_for(one) == 0);
+    CHECK(*s->idle_for(one) == 0);
   }
 }
 
@@ -98,7 +98,7 @@ TEST_CASE("vsock ages: of clients that were killed and newcomers that wait to be
   }
   const auto newcomer = s->try_accept(80);
   REQUIRE(newcomer);
-  for (const auto one : killed) CHECK(*s->quiet_for(one) > *s->quiet_for(*newcomer));
+  for (const auto one : killed) CHECK(*s->idle_for(one) > *s->idle_for(*newcomer));
 }
 
 TEST_CASE("vsock ages: a CREDIT_UPDATE whose fwd_cnt is not believed is no sign of life either, however often it comes", "[vsock]") {
@@ -120,13 +120,13 @@ TEST_CASE("vsock ages: a CREDIT_UPDATE whose fwd_cnt is not believed is no sign 
   };
   says(s.model.host.buf_alloc, sent);
   REQUIRE(*s->undelivered(one) == 0);
-  const u32 begin = *s->quiet_for(one);
+  const u32 begin = *s->idle_for(one);
   for (u32 i = 0; i < 30; ++i) {
     says(s.model.host.buf_alloc, sent + beyond);
     s->tick({.idle = 20});
   }
-  CHECK(*s->quiet_for(one) == begin + 30);
+  CHECK(*s->idle_for(one) == begin + 30);
   CHECK(s.times(ready::idle) == 1);
   says(s.model.host.buf_alloc + 1, sent + beyond);  // that much of it is news
-  CHECK(*s->quiet_for(one) == 0);
+  CHECK(*s->idle_for(one) == 0);
 }

@@ -51,7 +51,7 @@ TEST_CASE("vsock crowd: a REQUEST on a connection that is established ends it as
   CHECK(s.drained(one).second == errc::peer_reset);
   REQUIRE(s->close(one));
   s.settle();
-  CHECK(s->quiet_for(one).error() == errc::stale_handle);
+  CHECK(s->idle_for(one).error() == errc::stale_handle);
 }
 
 TEST_CASE("vsock crowd: one that is being closed gives way once its peer has read everything, and not before", "[vsock]") {
@@ -181,7 +181,7 @@ TEST_CASE("vsock crowd: by ticks a connect has a bound, a close too, and a peer 
   s->tick(most);
   s.settle();
   CHECK(s.said(gone).has(ready::idle));
-  CHECK(*s->quiet_for(gone) == 5);
+  CHECK(*s->idle_for(gone) == 5);
 
   // Once in so many ticks, until something is heard.
   s.forget();
@@ -194,7 +194,7 @@ TEST_CASE("vsock crowd: by ticks a connect has a bound, a close too, and a peer 
   REQUIRE(s->probe(gone));
   s.settle();
   CHECK(s.model.count(op::credit_request) == 1);
-  CHECK(*s->quiet_for(gone) == 0);
+  CHECK(*s->idle_for(gone) == 0);
   for (int i = 0; i < 4; ++i) s->tick({});
   s->tick({});
   s.settle();

@@ -94,9 +94,9 @@ TEST_CASE("vsock in place: a message is shown whole, in pieces, and with its end
   s.model.send_message(f, pattern(1000), true);
   s.model.send_message(f, pattern(3));
   s.settle();
-  vsock::border end{};
+  vsock::boundary end{};
   std::vector<u8> seen;
-  const auto look = [&](const vsock::arrived& here, vsock::border what) {
+  const auto look = [&](const vsock::arrived& here, vsock::boundary what) {
     seen = joined(here);
     end = what;
   };
@@ -104,11 +104,11 @@ TEST_CASE("vsock in place: a message is shown whole, in pieces, and with its end
   REQUIRE(got);
   CHECK(got->size == 1000);
   CHECK(got->ends_record);
-  CHECK(end == vsock::border::record);
+  CHECK(end == vsock::boundary::record);
   CHECK(seen == pattern(1000));
   got = s->receive_message_with(*one, look);
   REQUIRE(got);
   CHECK(seen == pattern(3));
-  CHECK(end == vsock::border::message);
+  CHECK(end == vsock::boundary::message);
   CHECK(s->receive_message_with(*one, look).error() == errc::not_ready);
 }

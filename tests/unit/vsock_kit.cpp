@@ -48,14 +48,14 @@ vsock_peer open_peer(std::uint32_t guest_window) {
   vsock_packet p;
   p.fwd_cnt = 0xffff'fff0;
   p.buf_alloc = guest_window;
-  c.hear(p);
+  c.take_credit(p);
   return c;
 }
 vsock_packet next(vsock_peer& c, std::uint32_t room) {
   vsock_packet p;
-  c.tell(p);
+  c.add_credit(p);
   c.fill(p, room);
-  c.was_told(p);
+  c.was_delivered(p);
   return p;
 }
 
@@ -79,7 +79,7 @@ TEST_CASE("vsock peer: data leaves as room and credit allow, and then what the h
   vsock_packet more;
   more.fwd_cnt = 0xffff'fff0 + 25;  // over the end of its range
   more.buf_alloc = 25;
-  c.hear(more);
+  c.take_credit(more);
   CHECK(next(c, 20).len == 5);
   REQUIRE(c.has_shutdown());
   const vsock_packet last = next(c, 20);

@@ -27,7 +27,7 @@ struct started : rig::basic_sockets<layout> {
     return *one;
   }
   result<void> say(vsock::socket s, const std::vector<u8>& all, bool record = false) {
-    return d->try_send_message(s, const_bytes{all.data(), all.size()}, record ? vsock::border::record : vsock::border::message);
+    return d->try_send_message(s, const_bytes{all.data(), all.size()}, record ? vsock::boundary::record : vsock::boundary::message);
   }
   /// The next message, with what goes on behind its size: nothing.
   std::pair<std::vector<u8>, bool> next(vsock::socket s) {

@@ -5,7 +5,7 @@
 #include "vsock.hpp"
 
 using namespace virtio;
-using vsock::border;
+using vsock::boundary;
 using vsock::kind;
 
 namespace {
@@ -33,7 +33,7 @@ struct narrow : rig::basic_sockets<layout, split_queue<8>> {
   }
   result<void> say(vsock::socket to, u32 seed, usize size) {
     const auto all = pattern(size, seed);
-    return d->try_send_message(to, const_bytes{all.data(), all.size()}, seed % 3 == 0 ? border::record : border::message);
+    return d->try_send_message(to, const_bytes{all.data(), all.size()}, seed % 3 == 0 ? boundary::record : boundary::message);
   }
   /// As many messages as are taken, of sizes that grow; `last` is why no more.
   u32 say_all(vsock::socket to, usize size, errc& last, u32 from = 0) {
@@ -228,7 +228,7 @@ TEST_CASE("vsock staged: whatever is sent, taken back, ended and reset, all buff
         case 0:
         case 1:
         case 2:
-          if (s->try_send_message(c.who, halves, step % 2 == 0 ? border::record : border::message)) c.said.push_back({data, step % 2 == 0});
+          if (s->try_send_message(c.who, halves, step % 2 == 0 ? boundary::record : boundary::message)) c.said.push_back({data, step % 2 == 0});
           if (s->try_send_all(c.who, halves)) c.bytes.insert(c.bytes.end(), data.begin(), data.end());
           break;
         case 3:

@@ -6,7 +6,7 @@
 #include "vsock.hpp"
 
 using namespace virtio;
-using vsock::border;
+using vsock::boundary;
 using vsock::kind;
 
 namespace {
@@ -56,7 +56,7 @@ struct started : rig_type {
       extra += c.extra;
       if (c.now == vsock::detail::state::unused) REQUIRE(c.extra == 0);
       REQUIRE(c.taken <= c.in.unread());
-      if (!c.gave_up.has(ends::receive) && !c.peer_gave_up.has(ends::send))
+      if (!c.closed_ends.has(ends::receive) && !c.peer_closed_ends.has(ends::send))
         REQUIRE((c.extra + 1u) * layout.receive_packet >= c.in.promised());
     }
     REQUIRE(extra + all.unread.free_packets() == layout.pool_packets() - layout.connections);
@@ -82,7 +82,7 @@ struct started : rig_type {
     REQUIRE(all.unread.free_packets() == layout.pool_packets() - layout.connections);
     REQUIRE(free_in(all.queues.sent) == layout.send_packets);
     REQUIRE_FALSE(all.unsent.has_work());
-    REQUIRE(all.to_tell.empty());
+    REQUIRE(all.to_report.empty());
   }
 };
 
@@ -115,7 +115,7 @@ TEST_CASE("vsock sums: promises and buffers add up at every step of random traff
         case 0: (void)s->try_send(c.who, data); break;
         case 1: (void)s->try_send_all(c.who, halves); break;
         case 2:
-        case 3: (void)s->try_send_message(c.who, halves, chance(2) == 0 ? border::record : border::message); break;
+        case 3: (void)s->try_send_message(c.who, halves, chance(2) == 0 ? boundary::record : boundary::message); break;
         case 4:
         case 5:
           if (is_open && &c - all.data() < 6 && (&c - all.data()) % 2 == 0) s.model.send(c.f, data);
@@ -124,7 +124,7 @@ TEST_CASE("vsock sums: promises and buffers add up at every step of random traff
         case 6: (void)s->try_receive(c.who, bytes{into}.part(0, 1 + chance(600))); break;
         case 7: (void)s->receive_with(c.who, [&](const vsock::arrived& here) { return here.copy_to(0, into); }); break;
         case 8: (void)s->try_receive_message(c.who, bytes{into}.part(0, 1 + chance(600))); break;
-        case 9: (void)s->receive_message_with(c.who, [&](const vsock::arrived& here, border) { (void)here.copy_to(0, into); }); break;
+        case 9: (void)s->receive_message_with(c.who, [&](const vsock::arrived& here, boundary) { (void)here.copy_to(0, into); }); break;
         case 10:
           if (const auto p = s->try_take(c.who)) s.held.push_back(*p);
           break;

@@ -3,7 +3,7 @@
 #include "vsock.hpp"
 
 using namespace virtio;
-using vsock::border;
+using vsock::boundary;
 using vsock::kind;
 
 namespace {
@@ -77,11 +77,11 @@ TEST_CASE("vsock waits: a send that is given up leaves the rest with the caller"
   const u32 room = *s->room(one.id());
   const auto all = pattern(room + 1000);
   const_bytes left{all.data(), all.size()};
-  CHECK(one.send_off(left, in_turns{200}).error() == errc::canceled);
+  CHECK(one.send_from(left, in_turns{200}).error() == errc::canceled);
   CHECK(left.size() == 1000);
   CHECK(one.send(left, in_turns{0}).error() == errc::canceled);
   s.after(2, [&] { s.model.inject(vsock_model::packet(s.flow(one.id()), vsock_model::reset)); });
-  CHECK(one.send_off(left).error() == errc::peer_reset);
+  CHECK(one.send_from(left).error() == errc::peer_reset);
   CHECK(left.size() == 1000);
 }
 
@@ -168,9 +168,9 @@ TEST_CASE("vsock waits: messages both ways, from pieces and in place, and given 
   CHECK(one.receive_message(into).error() == errc::peer_silent);
   CHECK(one.receive_message(into, in_turns{4}).error() == errc::canceled);
   s.after(4, [&] { s.model.send_message(f, both, true); });
-  const auto got = one.receive_message_with([&](const vsock::arrived& here, border end) {
+  const auto got = one.receive_message_with([&](const vsock::arrived& here, boundary end) {
     CHECK(copy(here) == both);
-    CHECK(end == border::record);
+    CHECK(end == boundary::record);
   });
   REQUIRE(got);
   CHECK(got->size == both.size());
@@ -179,9 +179,9 @@ TEST_CASE("vsock waits: messages both ways, from pieces and in place, and given 
   s.end(one.id()).reads = false;
   s.model.set_window(f, 1000);
   s.settle();
-  REQUIRE(one.send_message({const_bytes{a}, const_bytes{b}}, border::record));
+  REQUIRE(one.send_message({const_bytes{a}, const_bytes{b}}, boundary::record));
   CHECK(one.send_message({const_bytes{a}, const_bytes{b}}).error() == errc::peer_silent);
-  CHECK(one.send_message(const_bytes{b.data(), b.size()}, border::message, in_turns{4}).error() == errc::canceled);
+  CHECK(one.send_message(const_bytes{b.data(), b.size()}, boundary::message, in_turns{4}).error() == errc::canceled);
   s.after(4, [&] { (void)s.model.read(f); });
   REQUIRE(one.send_message({const_bytes{a}, const_bytes{b}}));
   s.settle();

@@ -170,7 +170,7 @@ void make_room() {
   u32 most = 3;
   for (client& c : clients) {
     if (!c.is_open || !has_to_send(c)) continue;
-    const auto quiet = sockets.quiet_for(c.socket);
+    const auto quiet = sockets.idle_for(c.socket);
     if (!quiet || *quiet <= most) continue;
     most = *quiet;
     silent = &c;

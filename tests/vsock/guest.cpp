@@ -309,7 +309,7 @@ void echo_messages() {
   for (u32 round = 0; round < 3; ++round)
     for (const u32 size : sizes) {
       fill_pattern({data, size}, size);
-      CHECK_OK(s.send_message({data, size}, size % 2 != 0 ? vsock::border::record : vsock::border::message));
+      CHECK_OK(s.send_message({data, size}, size % 2 != 0 ? vsock::boundary::record : vsock::boundary::message));
       const auto got = s.receive_message({back, size == 20'000 ? 19'999 : sizeof back});
       if (size == 20'000) {
         CHECK_ERROR(got, errc::too_long);

@@ -15,7 +15,7 @@
 namespace virtio::vsock::detail {
 
 /// How a connection ends: with an RST to the peer, or without a word, since the peer was first or is gone.
-enum class parting : u8 { reset, silent };
+enum class teardown : u8 { reset, silent };
 
 template <platform P, transport T, queue_format Q, limits L>
 class connections {
@@ -30,7 +30,7 @@ class connections {
   detail::listeners<L.listeners> listeners{};
   detail::replies<L.replies> replies{};  // to packets of no connection
   held_pieces<L.pieces> pieces{};
-  line_of<&connection::to_tell> to_tell{};
+  connection_list_of<&connection::to_report> to_report{};
 
   [[nodiscard]] device_lifecycle<P, T>& lifecycle() { return queues.all().lifecycle(); }
   [[nodiscard]] const device_lifecycle<P, T>& lifecycle() const { return queues.all().lifecycle(); }
@@ -39,8 +39,8 @@ class connections {
 
   [[nodiscard]] result<void> read_cid() {
     u64 said = 0;
-    const auto fill_in = [this](u64& picture) -> result<void> {
-      VIRTIO_TRY_ASSIGN(picture, read_field(lifecycle().session().transport(), config::guest_cid));
+    const auto fill_in = [this](u64& snapshot) -> result<void> {
+      VIRTIO_TRY_ASSIGN(snapshot, read_field(lifecycle().session().transport(), config::guest_cid));
       return {};
     };
     VIRTIO_TRY(read_config(lifecycle().session().transport(), said, fill_in));
@@ -63,62 +63,62 @@ class connections {
   void forget_name(u16 one) {
     unread.discard(table[one], queues.received);
     ++table[one].generation;
-    table[one].news = {};
-    to_tell.remove(all(), one);
+    table[one].unreported = {};
+    to_report.remove(all(), one);
   }
   [[nodiscard]] VIRTIO_NOINLINE_FOR_SIZE result<u16> find(socket which) const {
     if (which.slot >= L.connections || (which.generation & 1) == 0) return errc::stale_handle;
     if (table[which.slot].generation != which.generation) return errc::stale_handle;
     return which.slot;
   }
-  void heard_from(connection& c) { c.heard_at = ticks_; }
-  [[nodiscard]] u32 quiet_for(const connection& c) const { return ticks_ - c.heard_at; }
-  void tell(u16 one, flags<ready> what) {
+  void note_activity(connection& c) { c.last_activity = ticks_; }
+  [[nodiscard]] u32 idle_for(const connection& c) const { return ticks_ - c.last_activity; }
+  void raise_event(u16 one, flags<ready> what) {
     connection& c = table[one];
     if ((c.generation & 1) == 0) return;  // nobody has its name any more
-    c.news |= what;
-    if (c.accepted) to_tell.push(all(), one);
+    c.unreported |= what;
+    if (c.accepted) to_report.push(all(), one);
   }
 
-  // What is owed ---------------------------------------------------------------------------------------------------------
+  // Scheduled packets ---------------------------------------------------------------------------------------------------------
 
-  VIRTIO_NOINLINE_FOR_SIZE void owe(u16 one, debt what) {
-    table[one].owed |= what;
+  VIRTIO_NOINLINE_FOR_SIZE void schedule(u16 one, pending_packet what) {
+    table[one].pending |= what;
     to_send_.push(all(), one);
   }
   /// What it owes and could not send may leave now.
   VIRTIO_NOINLINE_FOR_SIZE void try_again(u16 one) {
-    if (!table[one].owed.empty()) to_send_.push(all(), one);
+    if (!table[one].pending.empty()) to_send_.push(all(), one);
   }
 
   // Ends -----------------------------------------------------------------------------------------------------------------
 
   /// The end of a connection. Who has its name may still read what arrived, and then learns `why`.
-  void finish(u16 one, errc why, parting how) {
+  void finish(u16 one, errc why, teardown how) {
     connection& c = table[one];
     stop(one);
-    if (c.accepted) closing_.remove(all(), one);  // else the link is that of its listener's line
+    if (c.accepted) closing_.remove(all(), one);  // else the link is that of its listener's queue
     c.why = why;
     const bool known = (c.generation & 1) != 0 && (c.accepted || !c.received.empty());
     c.now = known ? state::ended : state::leaving;
-    if (known) tell(one, {ready::readable, ready::closed});
-    else if (!c.accepted) leave_line(one);
-    if (how == parting::reset) owe(one, debt::reset);
+    if (known) raise_event(one, {ready::readable, ready::closed});
+    else if (!c.accepted) leave_queue(one);
+    if (how == teardown::reset) schedule(one, pending_packet::reset);
     else if (!known) release(one);
   }
   /// The peer was first: RST never answers RST.
   void need_not_reset(u16 one) {
-    owes_nothing(one);
+    unschedule(one);
     if (table[one].now == state::leaving) release(one);
   }
   /// A connection that has ended and whose name is gone.
   void leave(u16 one) {
     table[one].now = state::leaving;
-    if (!table[one].owed.has(debt::reset)) release(one);
+    if (!table[one].pending.has(pending_packet::reset)) release(one);
   }
   void release(u16 one) {
     stop(one);
-    to_tell.remove(all(), one);
+    to_report.remove(all(), one);
     closing_.remove(all(), one);
     unread.discard(table[one], queues.received);
     table.remove(one);
@@ -126,35 +126,35 @@ class connections {
   /// Nothing more is sent, nor taken to send, nor expected.
   VIRTIO_NOINLINE_FOR_SIZE void stop(u16 one) {
     forget_unsent(one);
-    owes_nothing(one);
-    sends_no_more(one);
+    unschedule(one);
+    stop_sending(one);
     unread.close_window(table[one]);
   }
-  void owes_nothing(u16 one) {
-    table[one].owed = {};
+  void unschedule(u16 one) {
+    table[one].pending = {};
     to_send_.remove(all(), one);
   }
-  /// Nothing more is taken to send: it keeps no place in a line, and no buffers.
-  VIRTIO_NOINLINE_FOR_SIZE void sends_no_more(u16 one) {
+  /// Nothing more is taken to send: it keeps no place in a queue, and no buffers.
+  VIRTIO_NOINLINE_FOR_SIZE void stop_sending(u16 one) {
     table[one].wants_bytes = 0;
     unsent.stop_waiting(all(), one);
   }
   void forget_unsent(u16 one) {
     if (table[one].gathered.empty()) return;
     unsent.forget(all(), one, queues.sent);
-    table[one].owed -= debt::data;
+    table[one].pending -= pending_packet::data;
   }
-  /// Out of the line of those who wait to be accepted.
-  void leave_line(u16 one) {
+  /// Out of the queue of those that wait to be accepted.
+  void leave_queue(u16 one) {
     listeners.leave(all(), one);
-    to_tell.remove(all(), one);
+    to_report.remove(all(), one);
   }
 
   void end_all(errc why) {
     for (u16 one = 0; one < L.connections; ++one) {
       const state now = table[one].now;
       if (now == state::leaving || now == state::ended) need_not_reset(one);  // a host that has forgotten everything
-      else if (now != state::unused) finish(one, why, parting::silent);
+      else if (now != state::unused) finish(one, why, teardown::silent);
     }
     replies.clear();
   }
@@ -174,7 +174,7 @@ class connections {
   /// Before a start: as if there had never been anything.
   void forget(seed from) {
     to_send_ = {};
-    to_tell = {};
+    to_report = {};
     closing_ = {};
     listeners.clear();
     replies.clear();
@@ -186,8 +186,8 @@ class connections {
 
   u32 cid_ = 0;
   u32 ticks_ = 0;
-  line_of<&connection::to_send> to_send_{};
-  line_of<&connection::in_line> closing_{};
+  connection_list_of<&connection::to_send> to_send_{};
+  connection_list_of<&connection::in_queue> closing_{};
 };
 
 }  // namespace virtio::vsock::detail

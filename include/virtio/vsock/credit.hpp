@@ -21,9 +21,9 @@ class send_window {
 
   /// Any packet of the peer tells both numbers. A peer can have consumed no more than was sent, and no less than it said before:
   /// such a number is not believed.
-  VIRTIO_NOINLINE_FOR_SIZE constexpr void heard(u32 allocation, u32 forwarded) {
+  VIRTIO_NOINLINE_FOR_SIZE constexpr void update(u32 allocation, u32 forwarded) {
     allocation_ = allocation;
-    if (!is_believed(forwarded)) return;
+    if (!is_plausible(forwarded)) return;
     if (forwarded - confirmed_ >= mark_ - confirmed_) {  // what was sent before the mark has been read
       small_before_ = small_since_;
       small_since_ = 0;
@@ -31,9 +31,9 @@ class send_window {
     }
     confirmed_ = forwarded;
   }
-  /// Whether `heard` would change what is known.
-  [[nodiscard]] constexpr bool is_news(u32 allocation, u32 forwarded) const {
-    return allocation != allocation_ || (forwarded != confirmed_ && is_believed(forwarded));
+  /// Whether `update` would change what is known.
+  [[nodiscard]] constexpr bool would_change(u32 allocation, u32 forwarded) const {
+    return allocation != allocation_ || (forwarded != confirmed_ && is_plausible(forwarded));
   }
   /// Whether such a number says that everything that was sent has been read.
   [[nodiscard]] constexpr bool is_all_read(u32 forwarded) const { return forwarded == sent_; }
@@ -59,7 +59,7 @@ class send_window {
   }
 
  private:
-  [[nodiscard]] constexpr bool is_believed(u32 forwarded) const { return forwarded - confirmed_ <= sent_ - confirmed_; }
+  [[nodiscard]] constexpr bool is_plausible(u32 forwarded) const { return forwarded - confirmed_ <= sent_ - confirmed_; }
 
   u32 allocation_ = 0;
   u32 sent_ = 0;
@@ -115,7 +115,7 @@ class receive_budget {
     return 1 + virtio::detail::smaller(most - 1, (free_ + extra + 1) / 2);
   }
   /// A connection holds `extra` of these from now on; at most what `share` said.
-  constexpr void settle(u16& held, u32 extra) {
+  constexpr void update_reservation(u16& held, u32 extra) {
     free_ = free_ + held - extra;
     held = static_cast<u16>(extra);
   }

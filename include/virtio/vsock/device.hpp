@@ -2,18 +2,18 @@
 // Socket device driver: connections between this guest and its host, without a network.
 //
 // Packets come in through one queue and leave through another; each names a connection by its two addresses, and tells how much its
-// sender has read and how much more it has room for. Nothing here waits but the calls that say so: what cannot be sent now is owed,
-// and sent when `poll` comes by.
+// sender has read and how much more it has room for. Nothing here waits but the calls that say so: what cannot be sent now is
+// scheduled, and sent by a later `poll`.
 //
-// This file is the face. Behind it: what a packet that arrives does (arrivals.hpp), how connections begin, age and are read from
-// (exchange.hpp), what they send (sender.hpp), their state and its end (connections.hpp), what has arrived and was not read (inbox.hpp),
-// what was gathered and has not left (outbox.hpp), credit (credit.hpp), their addresses (table.hpp), and under it all the three queues and
+// This file has the calls. The parts behind it: what a packet that arrives does (packet_handler.hpp), how connections begin, age and
+// are read from (exchange.hpp), what they send (sender.hpp), their state and its end (connections.hpp), what has arrived and was not
+// read (inbox.hpp), what was gathered and has not left (outbox.hpp), credit (credit.hpp), their addresses (table.hpp), and under it all the three queues and
 // their buffers (packets.hpp). stream.hpp has calls that wait, for one connection.
 //
 // Spec: virtio 1.4, 5.10. Layer: vsock (may include device, transport, queue, platform, base).
 #pragma once
 
-#include <virtio/vsock/arrivals.hpp>
+#include <virtio/vsock/packet_handler.hpp>
 #include <virtio/vsock/stream.hpp>
 
 namespace virtio::vsock {
@@ -107,7 +107,7 @@ class device {
   template <class Done, class GiveUp = detail::never>
   [[nodiscard]] errc wait_until(waiting why, Done&& done, GiveUp&& give_up = {}) {
     const auto step = [this](bool& came) {
-      detail::arrivals arrived{all_};
+      detail::packet_handler arrived{all_};
       const errc moved = arrived.move_packets();
       came = arrived.came();
       return moved;
@@ -120,20 +120,20 @@ class device {
 
   // Calls that do not ----------------------------------------------------------------------------------------------------
 
-  /// Moves packets both ways, then calls `tell(event)` for at most `most` connections and listeners that something happened to; says
-  /// how many. `tell` may call anything here. Errors: the device's, once everybody was told that it is down.
+  /// Moves packets both ways, then calls `on_event(event)` for at most `most` connections and listeners that something happened to; says
+  /// how many. `on_event` may call anything here. Errors: the device's, once everybody was told that it is down.
   template <callable_with<event> F>
-  [[nodiscard]] result<usize> poll(F&& tell, usize most = ~usize{0}) {
-    const errc moved = detail::arrivals{all_}.move_packets();
+  [[nodiscard]] result<usize> poll(F&& on_event, usize most = ~usize{0}) {
+    const errc moved = detail::packet_handler{all_}.move_packets();
     usize told = 0;
-    while (told < most && !all_.to_tell.empty()) {
-      const u16 one = all_.to_tell.first();
-      all_.to_tell.remove(all_.all(), one);
+    while (told < most && !all_.to_report.empty()) {
+      const u16 one = all_.to_report.first();
+      all_.to_report.remove(all_.all(), one);
       connection& c = all_.table[one];
-      const flags<ready> what = c.accepted ? c.news : ready::incoming;
-      c.news -= what;
+      const flags<ready> what = c.accepted ? c.unreported : ready::incoming;
+      c.unreported -= what;
       ++told;
-      tell(event{c.accepted ? all_.name_of(one) : socket{}, what, c.local_port});
+      on_event(event{c.accepted ? all_.name_of(one) : socket{}, what, c.local_port});
     }
     if (moved != errc::ok && told == 0) return moved;
     return told;
@@ -172,36 +172,36 @@ class device {
   [[nodiscard]] result<void> unlisten(u32 port) {
     detail::listener* const here = all_.listeners.at(port);
     if (here == nullptr) return errc::not_found;
-    while (!here->line.empty()) {
-      const u16 one = here->line.first();
+    while (!here->queue.empty()) {
+      const u16 one = here->queue.first();
       all_.unread.discard(all_.table[one], all_.queues.received);
       if (all_.table[one].now == state::ended) {
-        all_.leave_line(one);
+        all_.leave_queue(one);
         all_.leave(one);
       } else {
-        all_.finish(one, errc::canceled, detail::parting::reset);
+        all_.finish(one, errc::canceled, detail::teardown::reset);
       }
     }
     here->backlog = 0;
-    all_.send_owed();
+    all_.send_scheduled();
     return {};
   }
   /// Who has waited longest. Errors: as `try_accept`.
   [[nodiscard]] result<address> next_peer(u32 port) {
     detail::listener* const here = all_.listeners.at(port);
     if (here == nullptr) return errc::not_found;
-    if (here->line.empty()) return errc::not_ready;
-    return all_.table[here->line.first()].peer;
+    if (here->queue.empty()) return errc::not_ready;
+    return all_.table[here->queue.first()].peer;
   }
   /// The connection that has waited longest. Errors: `not_ready`, `not_found`.
   [[nodiscard]] result<socket> try_accept(u32 port) {
     detail::listener* const here = all_.listeners.at(port);
     if (here == nullptr) return errc::not_found;
-    if (here->line.empty()) return errc::not_ready;
-    const u16 one = here->line.first();
-    all_.leave_line(one);
+    if (here->queue.empty()) return errc::not_ready;
+    const u16 one = here->queue.first();
+    all_.leave_queue(one);
     all_.table[one].accepted = true;
-    if (!all_.table[one].news.empty()) all_.to_tell.push(all_.all(), one);
+    if (!all_.table[one].unreported.empty()) all_.to_report.push(all_.all(), one);
     return all_.name_of(one);
   }
 
@@ -218,15 +218,15 @@ class device {
     all_.gather(one, data);
     const usize taken = given - data.size();
     connection& c = all_.table[one];
-    if (all_.unsent.may_leave(c)) all_.owe(one, detail::debt::data);
-    else if (!c.gathered.empty()) all_.ask_for_credit(one);  // the answer may let it leave
+    if (all_.unsent.may_leave(c)) all_.schedule(one, detail::pending_packet::data);
+    else if (!c.gathered.empty()) all_.request_credit(one);  // the answer may let it leave
     if (!data.empty()) {
       const errc lack = all_.want_room(one, 1);
-      all_.send_owed();
+      all_.send_scheduled();
       if (taken == 0) return lack;
       return taken;
     }
-    all_.send_owed();
+    all_.send_scheduled();
     return taken;
   }
   /// Takes all of several pieces to send, one behind the other, or nothing: `try_send_all(s, {head, frame})`. They travel together, in one
@@ -238,10 +238,10 @@ class device {
     const u64 size = pieces.size();
     if (size == 0) return {};
     result<void> taken = all_.gather_all(one, pieces, size);
-    if (all_.unsent.may_leave(all_.table[one])) all_.owe(one, detail::debt::data);
-    else if (!all_.table[one].gathered.empty()) all_.ask_for_credit(one);  // as in try_send
+    if (all_.unsent.may_leave(all_.table[one])) all_.schedule(one, detail::pending_packet::data);
+    else if (!all_.table[one].gathered.empty()) all_.request_credit(one);  // as in try_send
     if (lacks_room(taken.error())) taken = all_.want_room(one, static_cast<u32>(size));
-    all_.send_owed();
+    all_.send_scheduled();
     return taken;
   }
   template <usize N>
@@ -263,8 +263,8 @@ class device {
   /// Lets what was gathered leave. Does not wait until it has. Errors: `stale_handle`.
   [[nodiscard]] result<void> flush(socket which) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
-    if (all_.table[one].gathered.empty()) all_.send_owed();
-    else all_.owe_now(one, detail::debt::data);
+    if (all_.table[one].gathered.empty()) all_.send_scheduled();
+    else all_.schedule_now(one, detail::pending_packet::data);
     return {};
   }
 
@@ -357,7 +357,7 @@ class device {
     const const_bytes data = all_.unread.first(c, all_.queues.received);
     const u32 size = static_cast<u32>(data.size());
     const piece got = all_.pieces.hold(all_.unread.take_first(c, all_.queues.received), data, which, how == holding::in_window ? size : 0);
-    if (how == holding::beside_window) {
+    if (how == holding::outside_window) {
       all_.unread.count_taken(c, size);
       all_.after_reading(one);
     }
@@ -398,24 +398,24 @@ class device {
   /// Takes one message to send, whole or not at all, and behind those that have not left yet. It leaves at once if the queue has room.
   /// Errors: as `try_send`, where `no_credit` says that the peer has no room behind those, and they may have to leave first; `too_long` for
   /// what neither our send buffers nor the peer can ever hold; `invalid_argument` for no bytes, which no host delivers, and on a stream.
-  [[nodiscard]] result<void> try_send_message(socket which, const_bytes data, border end = border::message) {
+  [[nodiscard]] result<void> try_send_message(socket which, const_bytes data, boundary end = boundary::message) {
     return try_send_message(which, scatter<const_bytes>{&data, 1}, end);
   }
   /// The same, of several pieces.
-  [[nodiscard]] result<void> try_send_message(socket which, scatter<const_bytes> pieces, border end = border::message) {
+  [[nodiscard]] result<void> try_send_message(socket which, scatter<const_bytes> pieces, boundary end = boundary::message) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     connection& c = all_.table[one];
     VIRTIO_TRY(all_.may_send(c));
     const u64 size = pieces.size();
     if (!carries_messages(c) || size == 0) return errc::invalid_argument;
     result<void> taken = all_.gather_message(one, pieces, size, end);
-    if (taken) all_.owe(one, detail::debt::data);
+    if (taken) all_.schedule(one, detail::pending_packet::data);
     if (lacks_room(taken.error())) taken = all_.want_room(one, static_cast<u32>(size));
-    all_.send_owed();
+    all_.send_scheduled();
     return taken;
   }
   template <usize N>
-  [[nodiscard]] result<void> try_send_message(socket which, const const_bytes (&pieces)[N], border end = border::message) {
+  [[nodiscard]] result<void> try_send_message(socket which, const const_bytes (&pieces)[N], boundary end = boundary::message) {
     return try_send_message(which, scatter<const_bytes>{pieces}, end);
   }
   /// Copies one message that has arrived: how long it is, and whether it ends a record. One that is longer than `into`, or than a
@@ -439,9 +439,9 @@ class device {
     return message{found.size, found.ends_record};
   }
 
-  /// Shows `look(arrived, border)` one message that has arrived whole, where it is, and what its end ends; it is done with then. As
+  /// Shows `look(arrived, boundary)` one message that has arrived whole, where it is, and what its end ends; it is done with then. As
   /// `receive_with` otherwise. Errors: as `try_receive_message`.
-  template <callable_with<const arrived&, border> F>
+  template <callable_with<const arrived&, boundary> F>
   [[nodiscard]] result<message> receive_message_with(socket which, F&& look) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     if (!carries_messages(all_.table[one])) return errc::invalid_argument;
@@ -449,7 +449,7 @@ class device {
     const detail::message_found found = all_.unread.first_message(all_.table[one], all_.queues.received);
     VIRTIO_TRY(show(which, one, [&] {
       look(all_.unread.first_pieces(all_.table[one], all_.queues.received, found.size),
-           found.ends_record ? border::record : border::message);
+           found.ends_record ? boundary::record : boundary::message);
       return usize{found.size};
     }));
     return message{found.size, found.ends_record};
@@ -462,8 +462,8 @@ class device {
     connection& c = all_.table[one];
     if (c.now == state::connecting) return errc::not_ready;
     if (c.now == state::ended) return c.why;
-    c.gave_up |= what;
-    all_.unread.settle(c);
+    c.closed_ends |= what;
+    all_.unread.update_reservation(c);
     all_.shut(one);
     return {};
   }
@@ -479,9 +479,9 @@ class device {
       all_.leave(one);
       return {};
     }
-    if (c.peer_gave_up.has(ends::both)) {  // it has closed, too: nothing to wait for
-      all_.finish(one, errc::peer_closed, detail::parting::reset);
-      all_.send_owed();
+    if (c.peer_closed_ends.has(ends::both)) {  // it has closed, too: nothing to wait for
+      all_.finish(one, errc::peer_closed, detail::teardown::reset);
+      all_.send_scheduled();
       return {};
     }
     all_.begin_closing(one);
@@ -496,18 +496,18 @@ class device {
     const u32 afterwards = which.generation + 1;  // nobody's, until the place is somebody else's
     const auto is_open = [&] { return c.now == state::closing && c.generation == afterwards; };
     const errc waited = wait_until(waiting::shutdown, [&] { return !is_open(); }, give_up);
-    if (is_open()) all_.finish(which.slot, errc::canceled, detail::parting::reset);
-    all_.send_owed();
+    if (is_open()) all_.finish(which.slot, errc::canceled, detail::teardown::reset);
+    all_.send_scheduled();
     return waited;
   }
   /// Ends a connection at once: nothing more is sent but RST. Errors: `stale_handle`.
   [[nodiscard]] result<void> abort(socket which) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
-    const bool peer_knows = all_.table[one].now == state::ended || all_.table[one].owed.has(detail::debt::request);
+    const bool peer_knows = all_.table[one].now == state::ended || all_.table[one].pending.has(detail::pending_packet::request);
     all_.forget_name(one);
     if (peer_knows) all_.leave(one);
-    else all_.finish(one, errc::canceled, detail::parting::reset);
-    all_.send_owed();
+    else all_.finish(one, errc::canceled, detail::teardown::reset);
+    all_.send_scheduled();
     return {};
   }
 
@@ -517,11 +517,11 @@ class device {
   void tick(const ages& most) { all_.tick(most); }
   /// Ticks since the peer's last sign of life: any packet but a CREDIT_UPDATE that says nothing new. A host answers the driver's own
   /// questions for room so even when its program is gone; the answer to `probe` counts. Errors: `stale_handle`.
-  [[nodiscard]] result<u32> quiet_for(socket which) const {
+  [[nodiscard]] result<u32> idle_for(socket which) const {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
-    return all_.quiet_for(all_.table[one]);
+    return all_.idle_for(all_.table[one]);
   }
-  /// Asks the peer for a sign of life, a CREDIT_UPDATE: `quiet_for` is 0 when it has come. A host that does not know the connection any
+  /// Asks the peer for a sign of life, a CREDIT_UPDATE: `idle_for` is 0 when it has come. A host that does not know the connection any
   /// more answers RST, or nothing (vhost-device-vsock, which still answers for a client that was killed with data on its way to it).
   /// Some hosts end the connection. Errors: `not_ready` while connecting; why the connection ended; `stale_handle`.
   [[nodiscard]] result<void> probe(socket which) {
@@ -529,7 +529,7 @@ class device {
     if (all_.table[one].now == state::connecting) return errc::not_ready;
     if (all_.table[one].now == state::ended) return all_.table[one].why;
     all_.table[one].probed = true;
-    all_.owe_now(one, detail::debt::credit_request);
+    all_.schedule_now(one, detail::pending_packet::credit_request);
     return {};
   }
 
@@ -540,13 +540,13 @@ class device {
     const connection& c = all_.table[one];
     if (c.now == state::connecting) return errc::not_ready;
     if (c.now == state::ended) return c.why;
-    if (!c.peer_gave_up.empty()) return errc::peer_closed;
+    if (!c.peer_closed_ends.empty()) return errc::peer_closed;
     return {};
   }
   /// Whether that has no error.
   [[nodiscard]] VIRTIO_NOINLINE_FOR_SIZE bool is_open(socket which) const {
     const auto one = all_.find(which);
-    return one && all_.table[*one].now == state::established && all_.table[*one].peer_gave_up.empty();
+    return one && all_.table[*one].now == state::established && all_.table[*one].peer_closed_ends.empty();
   }
   [[nodiscard]] result<address> peer_of(socket which) const {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
@@ -561,7 +561,7 @@ class device {
 
   /// Asks for an interrupt when packets come or leave. True: there is something already, poll again before sleeping.
   /// Small pieces that are gathered leave first, but to a peer that has too many to read already: those follow when it has said so.
-  [[nodiscard]] bool arm() { return !all_.to_tell.empty() || all_.arm(); }
+  [[nodiscard]] bool arm() { return !all_.to_report.empty() || all_.arm(); }
   void disarm() { all_.queues.all().disarm(); }
   [[nodiscard]] interrupt_cause acknowledge_interrupt() { return all_.queues.all().acknowledge_interrupt(); }
   /// Reads the status: `needs_reset` when the device has failed; it is then reset, and all connections end. Errors also:
@@ -585,11 +585,11 @@ class device {
   [[nodiscard]] static bool carries_messages(const connection& c) { return exchange::carries_messages(c); }
   [[nodiscard]] static bool lacks_room(errc error) { return error == errc::no_credit || error == errc::no_buffer; }
   /// Lets what was gathered leave ahead of a wait, as `arm` does: not to a peer that has far too many small packets to read.
-  void flush_gently(socket which) {
+  void flush_unless_slow(socket which) {
     const auto one = all_.find(which);
     if (!one) return;
-    all_.flush_gently(*one);
-    all_.send_owed();
+    all_.flush_unless_slow(*one);
+    all_.send_scheduled();
   }
 
   /// Whether a send found no room, and `writable` was not told since.
@@ -639,7 +639,7 @@ class device {
     if (!all_.has(what)) return errc::unsupported;
     VIRTIO_TRY_ASSIGN(const u16 one, all_.add(local_port, peer, what, state::connecting));
     all_.table[one].accepted = true;
-    all_.owe_now(one, detail::debt::request);
+    all_.schedule_now(one, detail::pending_packet::request);
     return all_.name_of(one);
   }
   void choose_port() {

@@ -47,7 +47,7 @@ class ethernet_link {
   /// Buffers that a frame can lie in: one that is left of the frame before, one with the rest of the prefix, and of those that it fills any
   /// two neighbours are more than one buffer full.
   static constexpr u32 buffers_for(u32 mtu) { return 4 + 2 * ((longest_frame(mtu) + most_prefix_bytes - 1) / bounds.receive_packet); }
-  static_assert(bounds.sure_window() >= 2 * (longest_frame(net::usual_mtu) + most_prefix_bytes),
+  static_assert(bounds.guaranteed_window() >= 2 * (longest_frame(net::usual_mtu) + most_prefix_bytes),
                 "vsock::limits: a frame of 1518 bytes would not always fit into the window: a larger receive_buffer, or receive_packet if "
                 "there is a receive_pool");
   static_assert(bounds.pieces >= buffers_for(net::usual_mtu),
@@ -59,7 +59,7 @@ class ethernet_link {
   /// The largest MTU: the longest frame must fit into half of the window that the peer is sure of, and there must be
   /// `limits::pieces` for all the buffers that it can lie in.
   static constexpr u32 largest_mtu = [] {
-    u32 mtu = virtio::detail::smaller(u32{65535}, bounds.sure_window() / 2 - most_prefix_bytes) - longest_frame(0);
+    u32 mtu = virtio::detail::smaller(u32{65535}, bounds.guaranteed_window() / 2 - most_prefix_bytes) - longest_frame(0);
     if (buffers_for(mtu) > bounds.pieces)
       mtu = ((bounds.pieces - 4u) / 2 + 1) * bounds.receive_packet - longest_frame(0) - most_prefix_bytes;
     return mtu;
@@ -117,15 +117,15 @@ class ethernet_link {
   /// The stream's name at the device; of no connection between two attempts. The program may look at the stream and end it, but not read.
   [[nodiscard]] socket id() const { return socket_; }
 
-  /// Moves packets, and calls `tell(event)` for what happened to other connections of the device, and to listeners. Else as the concept
+  /// Moves packets, and calls `on_event(event)` for what happened to other connections of the device, and to listeners. Else as the concept
   /// says. Errors: the device's, which is down then; the link comes up again some time after the device was started again.
   template <callable_with<event> F>
-  [[nodiscard]] result<bool> poll(F&& tell) {
+  [[nodiscard]] result<bool> poll(F&& on_event) {
     if (sockets_ == nullptr) return errc::not_started;
     bool came = false;
     const result<usize> told = sockets_->poll([&](const event& one) {
       if (is_named() && one.which == socket_) came = true;
-      else tell(one);
+      else on_event(one);
     });
     const bool changed = step();
     if (!told) return told.error();
@@ -138,8 +138,8 @@ class ethernet_link {
   /// What `poll` does but moving packets: for a program that polls the device itself. True: `state` has changed.
   VIRTIO_NOINLINE_FOR_SIZE bool step() {
     if (now_ == phase::up) [[likely]] {
-      if (!sockets_->is_open(socket_)) [[unlikely]] return lose(sockets_->state_of(socket_).error());
-      return at_ != never && !is_showing_ && is_due() && doubt();
+      if (!sockets_->is_open(socket_)) [[unlikely]] return go_down(sockets_->state_of(socket_).error());
+      return at_ != never && !is_showing_ && is_due() && check_peer();
     }
     if (is_showing_) return false;
     switch (now_) {
@@ -148,9 +148,9 @@ class ethernet_link {
         return false;
       case phase::connecting: return request();
       case phase::settling:
-        if (!sockets_->is_open(socket_)) return lose(sockets_->state_of(socket_).error());
+        if (!sockets_->is_open(socket_)) return go_down(sockets_->state_of(socket_).error());
         if (!is_due() && sockets_->unread(socket_).value_or(0) == 0) return false;  // a frame says that the peer has taken over
-        return rise();
+        return go_up();
       default: return false;
     }
   }
@@ -192,7 +192,7 @@ class ethernet_link {
     if (free_names_ == 0 || !look_ahead()) return errc::not_ready;
     if (next_.pieces.count == 0) [[unlikely]] {
       drop();
-      if (now_ != phase::pausing) lose(errc::out_of_range);  // what has come of a connection that is lost already counts once
+      if (now_ != phase::pausing) go_down(errc::out_of_range);  // what has come of a connection that is lost already counts once
       return errc::not_ready;
     }
     const u16 name = static_cast<u16>(free_names_ - 1);
@@ -287,10 +287,10 @@ class ethernet_link {
   void begin() {
     drop();
     const auto made = sockets_->try_connect(how_.peer);
-    if (!made) return static_cast<void>(lose(made.error()));
+    if (!made) return static_cast<void>(go_down(made.error()));
     socket_ = *made;
     answered_ = heard_ = false;
-    doubts_ = 0;
+    checks_ = 0;
     due_after(how_.connect);
     now_ = phase::connecting;
   }
@@ -301,22 +301,22 @@ class ethernet_link {
     if (sent) {
       due_after(how_.settle);
       now_ = phase::settling;
-      return how_.settle == 0 && rise();
+      return how_.settle == 0 && go_up();
     }
     const bool waits = sent.error() == errc::not_ready || sent.error() == errc::no_credit || sent.error() == errc::no_buffer;
     if (waits && !is_due()) return false;
     drop();
-    (void)lose(waits ? errc::peer_silent : sent.error());
+    (void)go_down(waits ? errc::peer_silent : sent.error());
     return false;
   }
-  bool rise() {
+  bool go_up() {
     now_ = phase::up;
     at_ = never;
     ++times_up_;
     return true;
   }
   /// Down, and the next attempt after a pause. What has come already can be received until then.
-  VIRTIO_NOINLINE_FOR_SIZE bool lose(errc why) {
+  VIRTIO_NOINLINE_FOR_SIZE bool go_down(errc why) {
     const bool was_up = now_ == phase::up;
     why_ = why;
     pause_ = pause_ == 0 ? how_.first_pause : virtio::detail::smaller(virtio::detail::smaller(pause_, u32{1} << 30) * 2, how_.most_pause);
@@ -341,26 +341,26 @@ class ethernet_link {
   [[gnu::cold]] result<void> not_sent(errc why) {
     // It is no longer than frames may be: a peer that can never hold it has taken back its room, for now.
     if (why == errc::no_credit || why == errc::no_buffer || why == errc::too_long) return errc::queue_full;
-    (void)lose(why);
+    (void)go_down(why);
     return errc::not_ready;
   }
   /// Half the time for an answer has passed since a frame was sent. A peer that has gone may not say so: vhost-device-vsock does not of one
   /// that it could not write to. Its sign of life is a frame, or that it has read something, for which it is asked. One that is out of step
   /// reads, too, but has never sent a frame. True: it has gone.
-  [[gnu::cold]] bool doubt() {
+  [[gnu::cold]] bool check_peer() {
     const u32 unread = sockets_->undelivered(socket_).value_or(0), read = sent_ - unread;
     const bool lives = heard_ || unread == 0 || read != read_;
     heard_ = false;
     read_ = read;
     at_ = never;
     if (lives && answered_) {
-      doubts_ = 0;
+      checks_ = 0;
       if (unread != 0) due_after(how_.answer / 2);
       return false;
     }
-    if (doubts_++ != 0) {
+    if (checks_++ != 0) {
       drop();
-      return lose(errc::peer_silent);
+      return go_down(errc::peer_silent);
     }
     (void)sockets_->probe(socket_);
     due_after(how_.answer - how_.answer / 2);
@@ -424,7 +424,7 @@ class ethernet_link {
   }
   [[nodiscard]] bool take() {
     if (free_parts_ == 0) return false;
-    const result<piece> got = sockets_->try_take(socket_, holding::beside_window);
+    const result<piece> got = sockets_->try_take(socket_, holding::outside_window);
     if (!got) return false;
     const u16 one = free_parts_;
     part& taken = part_of(one);
@@ -514,7 +514,7 @@ class ethernet_link {
   phase now_ = phase::closed;
   bool answered_ = false;  // a frame has come on this connection
   bool heard_ = false;     // and since the peer was looked at
-  u8 doubts_ = 0;
+  u8 checks_ = 0;
   bool is_showing_ = false;
   errc why_ = errc::ok;
   u16 first_ = 0, last_ = 0;  // and one: the queue

@@ -84,15 +84,15 @@ struct message_found {
 /// Where messages end: a bit for each byte of each receive buffer. So a peer that sends messages of one byte gets no more memory
 /// than one that sends bytes.
 template <u32 Buffers, u32 Bytes, bool Messages>
-class borders {
+class boundaries {
  public:
   void clear(buffer_index buffer) {
     const usize n = buffer.number();
     for (u32 i = 0; i < words; ++i) ends_[n][i] = records_[n][i] = 0;
   }
-  void mark(buffer_index buffer, u32 byte, border what) {
+  void mark(buffer_index buffer, u32 byte, boundary what) {
     ends_[buffer.number()][byte / 32] |= u32{1} << byte % 32;
-    if (what == border::record) records_[buffer.number()][byte / 32] |= u32{1} << byte % 32;
+    if (what == boundary::record) records_[buffer.number()][byte / 32] |= u32{1} << byte % 32;
   }
   /// The first end at `from` or behind; `Bytes` or more when there is none.
   [[nodiscard]] u32 end(buffer_index buffer, u32 from) const {
@@ -111,10 +111,10 @@ class borders {
 };
 
 template <u32 Buffers, u32 Bytes>
-class borders<Buffers, Bytes, false> {
+class boundaries<Buffers, Bytes, false> {
  public:
   void clear(buffer_index) {}
-  void mark(buffer_index, u32, border) {}
+  void mark(buffer_index, u32, boundary) {}
   [[nodiscard]] u32 end(buffer_index, u32) const { return Bytes; }
   [[nodiscard]] bool is_record(buffer_index, u32) const { return false; }
 };
@@ -150,27 +150,27 @@ class inbox {
   }
   void open_window(connection& c) {
     c.in.open(wanted_window(c));
-    settle(c);
+    update_reservation(c);
   }
   /// Nothing more will come.
   void close_window(connection& c) {
     c.in.close();
-    settle(c);
+    update_reservation(c);
   }
   /// What comes from now on is dropped, which takes no memory.
-  void settle(connection& c) {
-    if constexpr (is_shared) budget_.settle(c.extra, beyond_first(discards(c) ? c.in.unread() : c.in.promised()));
+  void update_reservation(connection& c) {
+    if constexpr (is_shared) budget_.update_reservation(c.extra, beyond_first(discards(c) ? c.in.unread() : c.in.promised()));
   }
   /// Bytes were read, or are not wanted.
   void count_read(connection& c, u32 size) {
     c.in.consume(size);
     if constexpr (is_shared) {
       if (c.in.consumed() - c.grown_at >= c.window * L.receive_packet) grow(c);
-      settle(c);
+      update_reservation(c);
     }
   }
   /// Bytes have come. When the peer can send no more before some were read, its window is too small for it.
-  void note_used_up(connection& c) {
+  void grow_if_used_up(connection& c) {
     if constexpr (is_shared)
       if (c.in.left() == 0) grow(c);
   }
@@ -187,11 +187,11 @@ class inbox {
     return true;
   }
   /// What has arrived last is the end of a message.
-  void end_message(connection& c, border what) {
+  void end_message(connection& c, boundary what) {
     if (c.received.empty()) return;
     const buffer_index tail = c.received.last();
-    if (borders_.end(tail, filled(tail) - 1) < L.receive_packet) return;  // told twice
-    borders_.mark(tail, filled(tail) - 1, what);
+    if (boundaries_.end(tail, filled(tail) - 1) < L.receive_packet) return;  // told twice
+    boundaries_.mark(tail, filled(tail) - 1, what);
     ++c.whole_messages;
   }
 
@@ -199,8 +199,8 @@ class inbox {
   [[nodiscard]] message_found first_message(const connection& c, Pool& pool) const {
     u32 size = 0, from = c.read_up_to;
     for (buffer_index at = c.received.first(); !at.is_none(); at = pool.after(at), from = 0) {
-      const u32 end = borders_.end(at, from);
-      if (end < L.receive_packet) return {size + end + 1 - from, borders_.is_record(at, end)};
+      const u32 end = boundaries_.end(at, from);
+      if (end < L.receive_packet) return {size + end + 1 - from, boundaries_.is_record(at, end)};
       size += filled(at) - from;
     }
     return {size, false};
@@ -333,7 +333,7 @@ class inbox {
   void link(connection& c, Pool& pool, buffer_index buffer, u32 length) {
     c.received.push(pool, buffer);
     filled(buffer) = length;
-    if (detail::carries_messages<L>(c)) borders_.clear(buffer);
+    if (detail::carries_messages<L>(c)) boundaries_.clear(buffer);
   }
 
   /// Bytes in a buffer that count.
@@ -341,7 +341,7 @@ class inbox {
   [[nodiscard]] u32 filled(buffer_index buffer) const { return filled_[buffer.number()]; }
 
   /// Whether what still comes is dropped.
-  [[nodiscard]] static bool discards(const connection& c) { return c.gave_up.has(ends::receive) || c.peer_gave_up.has(ends::send); }
+  [[nodiscard]] static bool discards(const connection& c) { return c.closed_ends.has(ends::receive) || c.peer_closed_ends.has(ends::send); }
 
   /// Doubles the window, when the peer has used it up.
   static void grow(connection& c) {
@@ -357,7 +357,7 @@ class inbox {
   receive_budget budget_{};
   u32 starts_ = 0;
   u32 filled_[Pool::count]{};
-  VIRTIO_EMPTY_MEMBER borders<Pool::count, L.receive_packet, L.messages> borders_{};
+  VIRTIO_EMPTY_MEMBER boundaries<Pool::count, L.receive_packet, L.messages> boundaries_{};
   u32 looks_ = 0;
   buffer_list held_back_{};  // during those
 };

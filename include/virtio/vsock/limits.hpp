@@ -26,7 +26,7 @@ struct limits {
   }
   [[nodiscard]] constexpr u32 buffer_packets() const { return receive_buffer / receive_packet; }
   /// Bytes that the peer of a connection may send ahead whatever the others are promised.
-  [[nodiscard]] constexpr u32 sure_window() const {
+  [[nodiscard]] constexpr u32 guaranteed_window() const {
     return pool_packets() < u64{connections} * buffer_packets() ? receive_packet : buffer_packets() * receive_packet;
   }
   [[nodiscard]] constexpr bool make_sense() const {
@@ -41,7 +41,7 @@ struct limits {
 /// How old what waits for a peer may get, in calls of `device::tick`. 0: as old as it likes.
 struct ages {
   u32 connecting = 0;  // then it ends as `peer_silent`
-  u32 closing = 0;     // since `close`, or the peer's last sign of life (`quiet_for`); then it is reset
+  u32 closing = 0;     // since `close`, or the peer's last sign of life (`idle_for`); then it is reset
   u32 idle = 0;        // `ready::idle` is told, and again after as many more
 };
 

@@ -6,13 +6,13 @@
 
 namespace virtio::vsock::detail {
 
-/// A port that is listened to. Its connections wait in a line, through `connection::in_line`.
+/// A port that is listened to. Its connections wait in a queue, through `connection::in_queue`.
 struct listener {
   u32 port = 0;
   u16 backlog = 0;  // 0: this place is free
   u16 waiting = 0;
   kind carries{};   // of a place that is taken
-  line_of<&connection::in_line> line{};
+  connection_list_of<&connection::in_queue> queue{};
 };
 
 /// At most `Most` of them. All-zero: none.
@@ -41,14 +41,14 @@ class listeners {
     return errc::table_full;
   }
 
-  /// The listener that a new connection to `port` may wait at; none when there is no such listener, or its line is full.
+  /// The listener that a new connection to `port` may wait at; none when there is no such listener, or its queue is full.
   [[nodiscard]] listener* open_at(u32 port, kind what) {
     listener* const here = at(port);
     return here != nullptr && here->carries == what && here->waiting < here->backlog ? here : nullptr;
   }
 
   void join(listener& here, connection* all, u16 one) {
-    here.line.push(all, one);
+    here.queue.push(all, one);
     ++here.waiting;
     ++waiting_;
   }
@@ -57,7 +57,7 @@ class listeners {
   /// Only of one that waits.
   void leave(connection* all, u16 one) {
     listener& here = *at(all[one].local_port);
-    here.line.remove(all, one);
+    here.queue.remove(all, one);
     --here.waiting;
     --waiting_;
   }

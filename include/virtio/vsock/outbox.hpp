@@ -11,7 +11,7 @@
 namespace virtio::vsock::detail {
 
 /// Why bytes were not taken, or do not leave.
-enum class obstacle : u8 {
+enum class blocked_by : u8 {
   none,
   full_buffer,  // what is gathered must leave first
   no_credit,    // the peer has no room
@@ -19,7 +19,7 @@ enum class obstacle : u8 {
 };
 
 /// Bytes that leave in one packet.
-struct parcel {
+struct outgoing_data {
   buffer_index buffer{};
   u32 from = 0;  // in the buffer
   u32 length = 0;
@@ -40,9 +40,9 @@ VIRTIO_NOINLINE_FOR_SIZE inline void copy_out(scatter<const_bytes> pieces, usize
   }
 }
 
-/// `Pool` has the send buffers. A connection that finds none waits in a line, first in, first out. Buffers that come back are promised to
-/// the first ones, to a message as many as it takes, and others cannot take those; a promise that is not used in time lapses, so that a
-/// program that has lost interest is in no other's way. Connections whose peers have too little room wait in a line of their own.
+/// `Pool` has the send buffers. A connection that finds none waits in a queue, first in, first out. Buffers that come back are reserved for
+/// the first ones, to a message as many as it takes, and others cannot take those; a reservation that is not used in time expires, so that a
+/// program that has lost interest is in no other's way. Connections whose peers have too little room wait in a queue of their own.
 template <class Pool, limits L>
 class outbox {
  public:
@@ -50,8 +50,8 @@ class outbox {
     gathering_ = {};
     waiting_ = {};
     for_credit_ = {};
-    promises_ = {};
-    promised_ = 0;
+    reservations_ = {};
+    reserved_ = 0;
   }
 
   // What there is -----------------------------------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ class outbox {
     return !detail::carries_messages<L>(c) && c.gathered_bytes < send_window::small && c.out.is_overcrowded();
   }
   /// Whether connections of that kind hold as many buffers as they may.
-  [[nodiscard, gnu::cold, gnu::noinline]] bool have_slow_ones_enough(const connection* all) const {
+  [[nodiscard, gnu::cold, gnu::noinline]] bool slow_peers_at_limit(const connection* all) const {
     u32 n = 0;
     gathering_.for_each(all, [&](u16 one) { n += is_slow(all[one]); });
     return n >= L.send_packets / 2;
@@ -94,23 +94,23 @@ class outbox {
   // Gathering ---------------------------------------------------------------------------------------------------------------
 
   /// Of a stream: copies the first of `data` behind what is gathered, and takes it from `data`. `none`: more may fit.
-  [[nodiscard]] obstacle gather(connection& c, Pool& pool, const_bytes& data) {
-    if (!c.gathered.empty() && filled(c.gathered.last()) == L.send_packet) return obstacle::full_buffer;
-    if (room(c) == 0) return obstacle::no_credit;
-    if (c.gathered.empty()) return obstacle::no_buffer;
+  [[nodiscard]] blocked_by gather(connection& c, Pool& pool, const_bytes& data) {
+    if (!c.gathered.empty() && filled(c.gathered.last()) == L.send_packet) return blocked_by::full_buffer;
+    if (room(c) == 0) return blocked_by::no_credit;
+    if (c.gathered.empty()) return blocked_by::no_buffer;
     const buffer_index last = c.gathered.last();
     const u32 most = virtio::detail::smaller(room(c), L.send_packet - filled(last));
     const const_bytes part = data.part(0, most);
     __builtin_memcpy(pool.payload(last) + filled(last), part.data(), part.size());
     count(c, last, static_cast<u32>(part.size()));
     data = data.part(part.size(), data.size());
-    return obstacle::none;
+    return blocked_by::none;
   }
   /// Gives a connection one more buffer to gather in, behind those that it has.
   void begin(connection* all, u16 one, Pool& pool, buffer_index buffer) {
     connection& c = all[one];
     c.gathered.push(pool, buffer);
-    if (c.gathered.first() == buffer) c.asks = 0;  // they are few again: it did not gather before
+    if (c.gathered.first() == buffer) c.backoff = 0;  // they are few again: it did not gather before
     filled_[buffer.number()] = 0;
     if constexpr (L.messages) ends_[buffer.number()] = 0;
     gathering_.push(all, one);
@@ -121,8 +121,8 @@ class outbox {
     c.gathered_bytes += bytes;
   }
   /// What is gathered ends a message.
-  void end_message(const connection& c, border what) {
-    const u32 flags = what == border::record ? end_of_message | end_of_record : end_of_message;
+  void end_message(const connection& c, boundary what) {
+    const u32 flags = what == boundary::record ? end_of_message | end_of_record : end_of_message;
     if constexpr (L.messages) ends_[c.gathered.last().number()] = static_cast<u8>(flags);
   }
 
@@ -147,7 +147,7 @@ class outbox {
   }
   /// Of a stream that gathers nothing: whether a small piece would wait long, and in a buffer that others need.
   [[nodiscard]] bool may_not_gather(const connection* all, const connection& c) const {
-    return c.out.is_overcrowded() && have_slow_ones_enough(all);
+    return c.out.is_overcrowded() && slow_peers_at_limit(all);
   }
 
   /// Of a stream: behind what is gathered, where all of it fits. False: it does not.
@@ -160,36 +160,36 @@ class outbox {
   /// Drops what is gathered.
   void forget(connection* all, u16 one, Pool& pool) {
     while (!all[one].gathered.empty()) pool.give_back(all[one].gathered.pop(pool));
-    ungather(all, one);
+    clear_gathered(all, one);
   }
 
   // Leaving -----------------------------------------------------------------------------------------------------------------
 
   /// The next bytes to leave. Only if some are gathered. With `no_buffer` the connection waits for one.
-  [[nodiscard]] obstacle next(connection* all, u16 one, Pool& pool, parcel& out) {
+  [[nodiscard]] blocked_by next(connection* all, u16 one, Pool& pool, outgoing_data& out) {
     connection& c = all[one];
     out.buffer = c.gathered.first();
     out.from = c.gathered_from;
     const u32 left = filled(out.buffer) - out.from;
     out.length = virtio::detail::smaller(left, c.out.available());
-    if (out.length == 0) return obstacle::no_credit;
+    if (out.length == 0) return blocked_by::no_credit;
     out.is_copy = out.length < left;
     out.flags = 0;
     if constexpr (L.messages) out.flags = out.is_copy ? u32{0} : ends_[out.buffer.number()];
     if (out.is_copy) {  // the peer has taken back some of its room: two packets cannot share a buffer
       if (!may_take(all, one, pool, 1)) {
         wait(all, one);
-        return obstacle::no_buffer;
+        return blocked_by::no_buffer;
       }
       takes(all, one, 1);
       out.buffer = pool.take();
       __builtin_memcpy(pool.payload(out.buffer), pool.payload(c.gathered.first()) + out.from, out.length);
       out.from = 0;
     }
-    return obstacle::none;
+    return blocked_by::none;
   }
   /// They have left; or there was no room for the packet.
-  void has_left(connection* all, u16 one, Pool& pool, const parcel& p) {
+  void has_left(connection* all, u16 one, Pool& pool, const outgoing_data& p) {
     connection& c = all[one];
     c.out.sent(p.length);
     c.gathered_bytes -= p.length;
@@ -199,16 +199,16 @@ class outbox {
     }
     c.gathered_from = 0;
     (void)c.gathered.pop(pool);  // it is the device's
-    if (c.gathered.empty()) ungather(all, one);
+    if (c.gathered.empty()) clear_gathered(all, one);
   }
-  static void has_not_left(Pool& pool, const parcel& p) {
+  static void has_not_left(Pool& pool, const outgoing_data& p) {
     if (p.is_copy) pool.give_back(p.buffer);
   }
 
   // Waiting for a buffer ----------------------------------------------------------------------------------------------------
 
   void wait(connection* all, u16 one) {
-    if (!is_in_line(all[one])) stop_waiting(all, one);
+    if (!awaits_buffer(all[one])) stop_waiting(all, one);
     waiting_.push(all, one);
   }
   /// Its peer has too little room, and no buffer is kept for it. False: that is known already.
@@ -222,67 +222,67 @@ class outbox {
   /// It waits for nothing any more, and no buffer is kept for it.
   VIRTIO_NOINLINE_FOR_SIZE void stop_waiting(connection* all, u16 one) {
     connection& c = all[one];
-    (c.awaits_credit ? for_credit_ : c.promised != 0 ? promises_ : waiting_).remove(all, one);
+    (c.awaits_credit ? for_credit_ : c.reserved != 0 ? reservations_ : waiting_).remove(all, one);
     c.awaits_credit = false;
-    promised_ -= c.promised;
-    c.promised = 0;
+    reserved_ -= c.reserved;
+    c.reserved = 0;
   }
   /// Whether it waits for a buffer: `serve` says when.
-  [[nodiscard]] static bool is_in_line(const connection& c) { return c.line.previous != 0 && !c.awaits_credit && c.promised == 0; }
+  [[nodiscard]] static bool awaits_buffer(const connection& c) { return c.waiting.previous != 0 && !c.awaits_credit && c.reserved == 0; }
   /// Whether a word of some peer is awaited.
-  [[nodiscard]] bool awaits_word() const { return !gathering_.empty() || !for_credit_.empty(); }
+  [[nodiscard]] bool awaits_credit_update() const { return !gathering_.empty() || !for_credit_.empty(); }
   template <class F>
   void for_each_without_credit(const connection* all, F&& f) const {
     for_credit_.for_each(all, f);
   }
-  /// Whether `one` may take `n` buffers: they are there, and neither promised to another nor awaited by one that came before.
+  /// Whether `one` may take `n` buffers: they are there, and neither reserved for another nor awaited by one that came before.
   [[nodiscard]] bool may_take(const connection* all, u16 one, const Pool& pool, u32 n) const {
-    const u32 mine = all[one].promised;
+    const u32 mine = all[one].reserved;
     if (mine == 0 && has_waiting() && first_waiting() != one) return false;
-    return pool.has_free(n + promised_ - virtio::detail::smaller(mine, n));
+    return pool.has_free(n + reserved_ - virtio::detail::smaller(mine, n));
   }
   /// It takes them.
   void takes(connection* all, u16 one, u32 n) {
     connection& c = all[one];
-    if (c.promised == 0) return;
-    if (c.promised <= n) return stop_waiting(all, one);
-    c.promised = static_cast<u16>(c.promised - n);
-    promised_ -= n;
+    if (c.reserved == 0) return;
+    if (c.reserved <= n) return stop_waiting(all, one);
+    c.reserved = static_cast<u16>(c.reserved - n);
+    reserved_ -= n;
   }
-  /// The first in line, if there is enough for it: it is promised that, and waits no more.
+  /// The first in the queue, if there is enough for it: that is reserved for it, and it waits no more.
   [[nodiscard]] bool serve(connection* all, const Pool& pool, u16& one) {
     if (!has_waiting()) return false;
     one = first_waiting();
     connection& c = all[one];
     // One that has gathered needs one for a part of it (`next`).
     const u32 n = c.wants_bytes == 0 || !c.gathered.empty() ? 1 : buffers_for(c.wants_bytes);
-    if (!pool.has_free(promised_ + n)) return false;
+    if (!pool.has_free(reserved_ + n)) return false;
     waiting_.remove(all, one);
-    promises_.push(all, one);
-    promised_ += n;
-    c.promised = static_cast<u16>(n);
-    c.promised_in = polls_;
+    reservations_.push(all, one);
+    reserved_ += n;
+    c.reserved = static_cast<u16>(n);
+    c.reserved_in = polls_;
     return true;
   }
-  /// A poll: promises that are so old lapse.
+  /// A poll: reservations that are so old expire.
   void poll(connection* all) {
     ++polls_;
-    lapse(all, promise_lasts);
+    expire(all, reservation_lasts);
   }
-  /// Promises lapse that were made so many polls ago, or before: the oldest ones are in front.
-  void lapse(connection* all, u16 age) {
-    while (!promises_.empty()) {
-      const u16 one = promises_.first();
-      if (static_cast<u16>(polls_ - all[one].promised_in) < age) return;
+  /// Reservations expire that were made so many polls ago, or before: the oldest ones are in front.
+  void expire(connection* all, u16 age) {
+    while (!reservations_.empty()) {
+      const u16 one = reservations_.first();
+      if (static_cast<u16>(polls_ - all[one].reserved_in) < age) return;
       stop_waiting(all, one);
     }
   }
-  /// All promises lapse.
-  void let_lapse(connection* all) { lapse(all, 0); }
+  /// All reservations expire.
+  void expire_all(connection* all) { expire(all, 0); }
   [[nodiscard]] static constexpr u32 buffers_for(u32 size) { return 1 + (size - 1) / L.send_packet; }
-  /// Whether a connection gathers, waits, or was promised buffers.
+  /// Whether a connection gathers, waits, or has reserved buffers.
   [[nodiscard]] bool has_work() const {
-    const u32 any = gathering_.first_and_one() | for_credit_.first_and_one() | waiting_.first_and_one() | promises_.first_and_one();
+    const u32 any = gathering_.first_and_one() | for_credit_.first_and_one() | waiting_.first_and_one() | reservations_.first_and_one();
     return any != 0;  // one jump
   }
   [[nodiscard]] bool has_waiting() const { return !waiting_.empty(); }
@@ -290,7 +290,7 @@ class outbox {
   [[nodiscard]] u16 first_waiting() const { return waiting_.first(); }
 
  private:
-  void ungather(connection* all, u16 one) {
+  void clear_gathered(connection* all, u16 one) {
     all[one].gathered_bytes = 0;
     all[one].gathered_from = 0;
     gathering_.remove(all, one);
@@ -298,16 +298,16 @@ class outbox {
   /// Bytes in a buffer, those that have left included.
   [[nodiscard]] u32 filled(buffer_index buffer) const { return filled_[buffer.number()]; }
 
-  static constexpr u16 promise_lasts = 16;  // polls
-  u32 promised_ = 0;  // buffers, to all
+  static constexpr u16 reservation_lasts = 16;  // polls
+  u32 reserved_ = 0;  // buffers, to all
   u16 polls_ = 0;
   u32 filled_[Pool::count]{};
   u8 ends_[L.messages ? Pool::count : 1]{};  // the flags of the packet that a buffer's last byte leaves in
-  line_of<&connection::gathering> gathering_{};
-  // A connection is in one of these at most: in the second if it awaits credit, in the third if buffers are promised to it.
-  line_of<&connection::line> waiting_{};  // for buffers
-  line_of<&connection::line> for_credit_{};
-  line_of<&connection::line> promises_{};  // the oldest first
+  connection_list_of<&connection::gathering> gathering_{};
+  // A connection is in one of these at most: in the second if it awaits credit, in the third if buffers are reserved for it.
+  connection_list_of<&connection::waiting> waiting_{};  // for buffers
+  connection_list_of<&connection::waiting> for_credit_{};
+  connection_list_of<&connection::waiting> reservations_{};  // the oldest first
 };
 
 }  // namespace virtio::vsock::detail

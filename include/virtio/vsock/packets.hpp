@@ -12,7 +12,7 @@
 namespace virtio::vsock::detail {
 
 /// A received packet, and the buffer that holds its payload until it is given back.
-struct arrival {
+struct received_packet {
   packet header{};
   buffer_index buffer{};
   bool whole = false;  // header.length bytes of payload are there
@@ -87,7 +87,7 @@ class packet_queues {
   // Receiving ------------------------------------------------------------------------------------------------------------
 
   /// The next packet to have arrived. Its buffer is the caller's until it is given back. Errors: `not_ready`, `device_misbehaved`.
-  [[nodiscard]] errc next(arrival& out) {
+  [[nodiscard]] errc next(received_packet& out) {
     u32 length;
     const errc got = receive_pool::arrived(receive(), out.buffer, length);
     if (got != errc::ok) return got;

@@ -19,7 +19,7 @@ struct piece {
 /// Whether the peer may send more while the program holds what has come.
 enum class holding : u8 {
   in_window = 0,  // it counts as unread: the window bounds how much is held
-  beside_window,  // it counts as read: `limits::pieces` alone bounds it, and the peer goes on
+  outside_window,  // it counts as read: `limits::pieces` alone bounds it, and the peer goes on
 };
 
 namespace detail {

@@ -63,7 +63,7 @@ enum class kind : u16 { stream = 1, seqpacket = 2 };
 enum class ends : u8 { receive = 1, send = 2, both = 3 };
 
 /// What a packet of data ends besides itself: its message, or a record too, which may be several messages (5.10.6.6).
-enum class border : u8 { message, record };
+enum class boundary : u8 { message, record };
 
 enum class op : u16 {
   invalid = 0,

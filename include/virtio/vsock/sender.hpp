@@ -12,23 +12,23 @@ class sender : public connections<P, T, Q, L> {
   using base = connections<P, T, Q, L>;
 
  public:
-  using base::all, base::bring_down, base::finish, base::lifecycle, base::owe, base::release, base::tell, base::try_again;
+  using base::all, base::bring_down, base::finish, base::lifecycle, base::schedule, base::release, base::raise_event, base::try_again;
   using base::kind_of, base::queues, base::replies, base::table, base::unread, base::unsent;
 
-  // What is owed ---------------------------------------------------------------------------------------------------------
+  // Scheduled packets ---------------------------------------------------------------------------------------------------------
 
-  /// Sends what is owed as far as there is room, and shows it to the device.
-  VIRTIO_NOINLINE_FOR_SIZE void send_owed() {
+  /// Sends what is scheduled as far as there is room, and shows it to the device.
+  VIRTIO_NOINLINE_FOR_SIZE void send_scheduled() {
     if (!to_send_.empty() || !replies.empty() || queues.has_unshown()) send_now();
   }
-  VIRTIO_NOINLINE_FOR_SIZE void owe_now(u16 one, debt what) {
-    owe(one, what);
-    send_owed();
+  VIRTIO_NOINLINE_FOR_SIZE void schedule_now(u16 one, pending_packet what) {
+    schedule(one, what);
+    send_scheduled();
   }
-  void stage_owed() {
+  void stage_scheduled() {
     while (!to_send_.empty()) {
       const u16 one = to_send_.first();
-      if (!pay(one)) return;
+      if (!stage_pending(one)) return;
       to_send_.remove(all(), one);
       if (table[one].now == state::leaving) release(one);
     }
@@ -38,24 +38,25 @@ class sender : public connections<P, T, Q, L> {
 
   [[gnu::noinline]] void send_now() {
     if (!lifecycle().is_up()) return;
-    stage_owed();
+    stage_scheduled();
     queues.show_sent();
   }
 
   /// Everything that one connection owes, but data for which the peer has no room, and SHUTDOWN behind it. False: the queue is full.
-  [[nodiscard]] bool pay(u16 one) {
+  [[nodiscard]] bool stage_pending(u16 one) {
     static constexpr op packets[] = {op::reset, op::request, op::response, op::data, op::shutdown, op::credit_request, op::credit_update};
     connection& c = table[one];
     u32 stay = 0;  // owed after this
-    while (const u32 left = c.owed.raw() & ~stay) {
-      const debt next = static_cast<debt>(left & (0 - left));
-      if (next == debt::data) {
+    while (const u32 left = c.pending.raw() & ~stay) {
+      const pending_packet next = static_cast<pending_packet>(left & (0 - left));
+      if (next == pending_packet::data) {
         if (!send_gathered(one)) return false;
-        if (c.owed.has(debt::data)) stay = flags{debt::data, debt::shutdown}.raw();
+        if (c.pending.has(pending_packet::data)) stay = flags{pending_packet::data, pending_packet::shutdown}.raw();
         continue;
       }
-      if (!queues.send(header(c, packets[__builtin_ctz(left)], 0, next == debt::shutdown ? c.gave_up.raw() : 0))) return false;
-      c.owed -= next;
+      const u32 flags = next == pending_packet::shutdown ? c.closed_ends.raw() : 0;
+      if (!queues.send(header(c, packets[__builtin_ctz(left)], 0, flags))) return false;
+      c.pending -= next;
     }
     return true;
   }
@@ -64,25 +65,25 @@ class sender : public connections<P, T, Q, L> {
   [[nodiscard]] bool send_gathered(u16 one) {
     connection& c = table[one];
     while (!c.gathered.empty()) {
-      parcel next;
-      const obstacle found = unsent.next(all(), one, queues.sent, next);
-      if (found == obstacle::no_credit) ask_for_credit(one);
-      if (found != obstacle::none) return true;
+      outgoing_data next;
+      const blocked_by found = unsent.next(all(), one, queues.sent, next);
+      if (found == blocked_by::no_credit) request_credit(one);
+      if (found != blocked_by::none) return true;
       if (!queues.send(header(c, op::data, next.length, next.flags), next.buffer, next.from)) {
         unsent.has_not_left(queues.sent, next);
         return false;
       }
       unsent.has_left(all(), one, queues.sent, next);
     }
-    c.owed -= debt::data;
+    c.pending -= pending_packet::data;
     if (c.wants_bytes != 0) may_have_room(one);  // it was for want of this buffer
     return true;
   }
   /// Once, until there is some.
-  VIRTIO_NOINLINE_FOR_SIZE void ask_for_credit(u16 one) {
+  VIRTIO_NOINLINE_FOR_SIZE void request_credit(u16 one) {
     if (table[one].asked_for_credit) return;
     table[one].asked_for_credit = true;
-    owe(one, debt::credit_request);
+    schedule(one, pending_packet::credit_request);
   }
 
   /// A packet of a connection. Each tells the peer how far it may send, which may be further than before, unless it would be dropped, in a
@@ -92,14 +93,14 @@ class sender : public connections<P, T, Q, L> {
     if (what != op::shutdown && (c.now == state::established || c.now == state::connecting)) {
       const bool stuck = c.in.left() == 0 && c.now == state::established;
       unread.open_window(c);
-      if (stuck && c.in.left() != 0 && what != op::credit_update && what != op::response) c.owed |= debt::credit;
+      if (stuck && c.in.left() != 0 && what != op::credit_update && what != op::response) c.pending |= pending_packet::credit;
     }
     return {cid_, c.peer.cid, c.local_port, c.peer.port, length, static_cast<u16>(kind_of(c)), static_cast<u16>(what),
             flags, c.in.promised(), c.in.consumed()};
   }
 
   [[nodiscard]] bool has_room_for_reply() {
-    if (replies.full()) send_owed();
+    if (replies.full()) send_scheduled();
     return !replies.full();
   }
 
@@ -108,13 +109,13 @@ class sender : public connections<P, T, Q, L> {
   [[nodiscard]] result<void> may_send(const connection& c) const {
     if (c.now == state::connecting) return errc::not_ready;
     if (c.now == state::ended) return c.why;
-    if (c.gave_up.has(ends::send)) return errc::invalid_argument;
-    if (c.peer_gave_up.has(ends::receive)) return errc::peer_closed;
+    if (c.closed_ends.has(ends::send)) return errc::invalid_argument;
+    if (c.peer_closed_ends.has(ends::receive)) return errc::peer_closed;
     return {};
   }
 
   /// Copies a whole message of `size` bytes into buffers of its own. Errors: `too_long`, `no_credit`, `no_buffer`.
-  [[nodiscard]] result<void> gather_message(u16 one, scatter<const_bytes> data, u64 size, border end) {
+  [[nodiscard]] result<void> gather_message(u16 one, scatter<const_bytes> data, u64 size, boundary end) {
     VIRTIO_TRY(unsent.takes_message(all(), one, queues.sent, size));
     VIRTIO_TRY(gather_whole(one, data, static_cast<u32>(size)));
     unsent.end_message(table[one], end);
@@ -128,7 +129,7 @@ class sender : public connections<P, T, Q, L> {
     if (!unsent.peer_takes(all(), one, queues.sent, size)) return errc::no_credit;
     if (unsent.join(c, queues.sent, data, size)) return {};
     if (!c.gathered.empty()) {
-      owe_now(one, debt::data);
+      schedule_now(one, pending_packet::data);
     }
     return gather_whole(one, data, size);
   }
@@ -150,14 +151,14 @@ class sender : public connections<P, T, Q, L> {
   void gather(u16 one, const_bytes& data) {
     const connection& c = table[one];
     while (!data.empty()) {
-      const obstacle found = unsent.gather(table[one], queues.sent, data);
-      if (found == obstacle::no_credit) return;
-      if (found == obstacle::full_buffer) {
-        owe(one, debt::data);
-        stage_owed();
+      const blocked_by found = unsent.gather(table[one], queues.sent, data);
+      if (found == blocked_by::no_credit) return;
+      if (found == blocked_by::full_buffer) {
+        schedule(one, pending_packet::data);
+        stage_scheduled();
         if (!c.gathered.empty()) return;
       }
-      if (found == obstacle::no_buffer) {
+      if (found == blocked_by::no_buffer) {
         if (data.size() < send_window::small && unsent.may_not_gather(all(), c)) return;
         if (!have_buffers(one, 1)) return;
         unsent.takes(all(), one, 1);
@@ -177,25 +178,25 @@ class sender : public connections<P, T, Q, L> {
     }
     if (unsent.may_take(all(), one, queues.sent, n)) return true;
     if (queues.sent.has_free(n)) return false;  // it is another's turn
-    squeeze();
+    flush_oldest();
     return table[one].now == state::established && unsent.may_take(all(), one, queues.sent, n);
   }
-  [[gnu::cold, gnu::noinline]] void squeeze() {
+  [[gnu::cold, gnu::noinline]] void flush_oldest() {
     if (!unsent.is_gathering()) return;
     const u16 oldest = unsent.oldest(all());
     if (unsent.is_slow(table[oldest]) && !queues.is_idle()) return;  // they hold all that is not about to come back
-    owe_now(oldest, debt::data);
+    schedule_now(oldest, pending_packet::data);
     // None is with the device, and this peer has taken back the room that it had for what is gathered: others must not wait for it.
-    if (queues.is_idle() && !table[oldest].gathered.empty()) finish(oldest, errc::peer_reset, parting::reset);
+    if (queues.is_idle() && !table[oldest].gathered.empty()) finish(oldest, errc::peer_reset, teardown::reset);
   }
   /// A send of at least `size` bytes was not possible: says why. Errors: `no_credit`, `no_buffer`; why the connection has ended meanwhile.
   [[nodiscard, gnu::noinline]] errc want_room(u16 one, u32 size) {
     connection& c = table[one];
     if (c.now == state::ended) return c.why;
     c.wants_bytes = size;
-    if (!c.gathered.empty() && !unsent.is_slow(c)) owe(one, debt::data);  // it will not become more, and is in the way of a message
+    if (!c.gathered.empty() && !unsent.is_slow(c)) schedule(one, pending_packet::data);  // no more comes, and it blocks a message
     if (!unsent.peer_takes(all(), one, queues.sent, size)) {
-      if (unsent.wait_for_credit(all(), one)) ask_for_credit(one);  // and again, ever more rarely
+      if (unsent.wait_for_credit(all(), one)) request_credit(one);  // and again, ever more rarely
       return errc::no_credit;
     }
     if (c.gathered.empty()) unsent.wait(all(), one);
@@ -203,72 +204,72 @@ class sender : public connections<P, T, Q, L> {
     return errc::no_buffer;
   }
   /// The peer has said more, or buffers have left: `writable` is told when the send that found no room would find it now. One that waits
-  /// for buffers keeps its place in the line.
+  /// for buffers keeps its place in the queue.
   [[gnu::noinline]] void may_have_room(u16 one) {
     const connection& c = table[one];
-    if (!unsent.is_in_line(c) && unsent.peer_takes(all(), one, queues.sent, c.wants_bytes)) tell_room(one);
+    if (!unsent.awaits_buffer(c) && unsent.peer_takes(all(), one, queues.sent, c.wants_bytes)) raise_writable(one);
   }
   /// Buffers have come back, or can be had from those who gather in them.
-  [[gnu::noinline]] void work_on_unsent() {
+  [[gnu::noinline]] void process_unsent() {
     unsent.poll(all());
     if (unsent.has_waiting() && !serve_waiting()) {
-      squeeze();
+      flush_oldest();
       (void)serve_waiting();
     }
-    if (!unsent.awaits_word() || ++polls_ < polls_between_asks) return;
+    if (!unsent.awaits_credit_update() || ++polls_ < polls_between_requests) return;
     polls_ = 0;
-    ask_again();
+    request_credit_again();
   }
-  /// Whether the first one in line was served, and any behind it.
+  /// Whether the first one in the queue was served, and any behind it.
   bool serve_waiting() {
     u16 one = 0;
     bool some = false;
     for (; unsent.serve(all(), queues.sent, one); some = true) {
       try_again(one);  // it may be data that waits
-      if (table[one].wants_bytes != 0) tell_room(one);
+      if (table[one].wants_bytes != 0) raise_writable(one);
     }
     return some;
   }
   /// A peer that is slow to read does not say when it has caught up, or not as much as is waited for. It is asked now and then, when there
   /// is something for it: each time that this is called, then every second time, every fourth and so on, until that has changed.
-  [[gnu::cold, gnu::noinline]] void ask_again() {
+  [[gnu::cold, gnu::noinline]] void request_credit_again() {
     ++times_asked_;
-    unsent.for_each_without_credit(all(), [this](u16 one) { ask_again(one); });
+    unsent.for_each_without_credit(all(), [this](u16 one) { request_credit_again(one); });
     unsent.for_each_gathering(all(), [this](u16 one) {
-      if (!table[one].awaits_credit) ask_again(one);
+      if (!table[one].awaits_credit) request_credit_again(one);
     });
   }
-  [[gnu::cold, gnu::noinline]] void ask_again(u16 one) {
+  [[gnu::cold, gnu::noinline]] void request_credit_again(u16 one) {
     connection& c = table[one];
-    if ((times_asked_ & ((u32{1} << c.asks) - 1)) != 0) return;
+    if ((times_asked_ & ((u32{1} << c.backoff) - 1)) != 0) return;
     if (!c.awaits_credit && unsent.may_leave(c) && c.out.available() != 0) return;  // for want of room in our queue
-    if (c.asks < rarest) c.asks = (c.asks + 1u) & rarest;
+    if (c.backoff < max_backoff) c.backoff = (c.backoff + 1u) & max_backoff;
     c.asked_for_credit = false;
-    ask_for_credit(one);
+    request_credit(one);
   }
   /// Ahead of a wait: what is gathered leaves, but to a peer that has far too many small packets: that was asked for
-  /// its word when they were gathered, and is asked again by `work_on_unsent` and after a sleep that brought nothing.
-  void flush_gently(u16 one) {
-    if (!table[one].gathered.empty() && !unsent.is_slow(table[one])) owe(one, debt::data);
+  /// its word when they were gathered, and is asked again by `process_unsent` and after a sleep that brought nothing.
+  void flush_unless_slow(u16 one) {
+    if (!table[one].gathered.empty() && !unsent.is_slow(table[one])) schedule(one, pending_packet::data);
   }
   void flush_all() {
     if (!unsent.is_gathering()) return;
-    unsent.for_each_gathering(all(), [this](u16 one) { flush_gently(one); });
-    send_owed();
+    unsent.for_each_gathering(all(), [this](u16 one) { flush_unless_slow(one); });
+    send_scheduled();
   }
 
-  VIRTIO_NOINLINE_FOR_SIZE void tell_room(u16 one) {
+  VIRTIO_NOINLINE_FOR_SIZE void raise_writable(u16 one) {
     table[one].wants_bytes = 0;
-    table[one].asks = 0;
+    table[one].backoff = 0;
     if (table[one].awaits_credit) unsent.stop_waiting(all(), one);
-    tell(one, ready::writable);
+    raise_event(one, ready::writable);
   }
 
  protected:
   using base::cid_, base::to_send_;
 
-  static constexpr u32 polls_between_asks = 64;
-  static constexpr u32 rarest = 15;
+  static constexpr u32 polls_between_requests = 64;
+  static constexpr u32 max_backoff = 15;
   u32 polls_ = 0;  // since the last time of asking
   u32 times_asked_ = 0;
 };

@@ -26,11 +26,11 @@ class stream {
   /// Sends all of `data`. What is small may leave later, with `flush` at the latest, or when this connection is read from or closed.
   template <class GiveUp = detail::never>
   [[nodiscard]] result<void> send(const_bytes data, GiveUp&& give_up = {}) {
-    return send_off(data, give_up);
+    return send_from(data, give_up);
   }
   /// The same, and takes what was sent off the front of `data`: after an error the rest is there.
   template <class GiveUp = detail::never>
-  [[nodiscard]] result<void> send_off(const_bytes& data, GiveUp&& give_up = {}) {
+  [[nodiscard]] result<void> send_from(const_bytes& data, GiveUp&& give_up = {}) {
     while (!data.empty()) {
       VIRTIO_TRY_ASSIGN(const usize taken, with_room([&] { return device_->try_send(which_, data); }, give_up));
       data = data.part(taken, data.size());
@@ -83,15 +83,15 @@ class stream {
 
   /// Sends one message, on a connection that carries them. After an error it was not sent.
   template <class GiveUp = detail::never>
-  [[nodiscard]] result<void> send_message(scatter<const_bytes> pieces, border end = border::message, GiveUp&& give_up = {}) {
+  [[nodiscard]] result<void> send_message(scatter<const_bytes> pieces, boundary end = boundary::message, GiveUp&& give_up = {}) {
     return with_room([&] { return device_->try_send_message(which_, pieces, end); }, give_up);
   }
   template <class GiveUp = detail::never>
-  [[nodiscard]] result<void> send_message(const_bytes data, border end = border::message, GiveUp&& give_up = {}) {
+  [[nodiscard]] result<void> send_message(const_bytes data, boundary end = boundary::message, GiveUp&& give_up = {}) {
     return send_message(scatter<const_bytes>{&data, 1}, end, give_up);
   }
   template <usize N, class GiveUp = detail::never>
-  [[nodiscard]] result<void> send_message(const const_bytes (&pieces)[N], border end = border::message, GiveUp&& give_up = {}) {
+  [[nodiscard]] result<void> send_message(const const_bytes (&pieces)[N], boundary end = boundary::message, GiveUp&& give_up = {}) {
     return send_message(scatter<const_bytes>{pieces}, end, give_up);
   }
   /// Waits for a message.
@@ -99,7 +99,7 @@ class stream {
   [[nodiscard]] auto receive_message(bytes into, GiveUp&& give_up = {}) {
     return with_data([&] { return device_->try_receive_message(which_, into); }, give_up);
   }
-  /// Waits for a message, and shows it where it is: `look(arrived, border)`.
+  /// Waits for a message, and shows it where it is: `look(arrived, boundary)`.
   template <class F, class GiveUp = detail::never>
   [[nodiscard]] auto receive_message_with(F&& look, GiveUp&& give_up = {}) {
     return with_data([&] { return device_->receive_message_with(which_, look); }, give_up);
@@ -140,7 +140,7 @@ class stream {
   /// What `attempt()` returns once there is something, or an end.
   template <class Attempt, class GiveUp>
   [[nodiscard]] auto with_data(Attempt attempt, GiveUp& give_up) {
-    device_->flush_gently(which_);
+    device_->flush_unless_slow(which_);
     auto got = attempt();
     if (got.error() != errc::not_ready) return got;
     const errc waited = device_->wait_until(waiting::peer, [&] { return (got = attempt()).error() != errc::not_ready; }, give_up);

@@ -49,7 +49,7 @@ enum class state : u8 {
 };
 
 /// What a connection has to send as soon as there is room, in the order in which it is sent.
-enum class debt : u8 {
+enum class pending_packet : u8 {
   reset = 1,
   request = 2,
   response = 4,
@@ -59,7 +59,7 @@ enum class debt : u8 {
   credit = 64,
 };
 
-/// Neighbours in a list, by index and one. All-zero: in none. The first one names itself as the one before it.
+/// The next and the previous in a list, by index and one. All-zero: in none. The first one names itself as the one before it.
 struct links {
   u16 next = 0;
   u16 previous = 0;
@@ -71,23 +71,23 @@ struct connection {
   u32 local_port = 0;
   u32 generation = 0;  // odd while somebody may know its name
   state now = state::unused;
-  flags<debt> owed{};
-  flags<ready> news{};     // not yet told
-  bool accepted = false;  // false: waits in its listener's line
+  flags<pending_packet> pending{};
+  flags<ready> unreported{};     // not yet told
+  bool accepted = false;  // false: waits in its listener's queue
   bool messages = false;  // seqpacket
   bool skipping = false;  // up to the end of a message that is too long
   bool asked_for_credit : 1 = false;  // and none has come since
   bool probed : 1 = false;            // by the program, and no answer has come since
   bool end_repeated : 1 = false;      // SHUTDOWN was said twice
-  bool awaits_credit : 1 = false;     // its peer has too little room, and `line` is that of such connections
-  u8 asks : 4 = 0;                    // in vain: the next one is due after 2 to the power of this
-  flags<ends> gave_up{};       // ends that we shut
-  flags<ends> peer_gave_up{};  // and the peer
+  bool awaits_credit : 1 = false;     // its peer has too little room, and `waiting` is that of such connections
+  u8 backoff : 4 = 0;                    // in vain: the next one is due after 2 to the power of this
+  flags<ends> closed_ends{};       // ends that we shut
+  flags<ends> peer_closed_ends{};  // and the peer
   errc why = errc::ok;  // how it ended
   u16 next_in_bucket = 0;
   receive_window in{};
   send_window out{};
-  u32 heard_at = 0;        // the tick of the peer's last sign of life
+  u32 last_activity = 0;        // the tick of the peer's last sign of life
   buffer_list received{};  // buffers with unread bytes
   buffer_list gathered{};  // send buffers with bytes to send
   u32 gathered_bytes = 0;  // in them, that have not left
@@ -101,9 +101,9 @@ struct connection {
   u16 window = 0;          // packets that it is to reach, where there is memory for that
   u16 most_window = 0;     // and those that it may grow to
   u16 extra = 0;           // packets of the shared memory that are promised
-  u16 promised = 0;        // send buffers that are kept for it, since poll `promised_in`: `line` is that of such connections
-  u16 promised_in = 0;
-  links to_tell{}, to_send{}, in_line{}, gathering{}, line{};
+  u16 reserved = 0;        // send buffers that are kept for it, since poll `reserved_in`: `waiting` is that of such connections
+  u16 reserved_in = 0;
+  links to_report{}, to_send{}, in_queue{}, gathering{}, waiting{};
 };
 static_assert(sizeof(connection) == 128);
 
@@ -113,8 +113,8 @@ template <limits L>
   return L.messages && c.messages;
 }
 
-/// First in, first out. One function serves the lines through all members: five of them each would take more room.
-class line {
+/// First in, first out. One function serves the lists through all members: five of them each would take more room.
+class connection_list {
  public:
   VIRTIO_NOINLINE_FOR_SIZE void push(connection* all, u16 one, links connection::*link) {
     links& mine = all[one].*link;
@@ -142,10 +142,10 @@ class line {
 
 /// Likewise, through one member of the connections.
 template <links connection::*Link>
-class line_of : line {
+class connection_list_of : connection_list {
  public:
-  VIRTIO_NOINLINE_FOR_SIZE void push(connection* all, u16 one) { line::push(all, one, Link); }
-  VIRTIO_NOINLINE_FOR_SIZE void remove(connection* all, u16 one) { line::remove(all, one, Link); }
+  VIRTIO_NOINLINE_FOR_SIZE void push(connection* all, u16 one) { connection_list::push(all, one, Link); }
+  VIRTIO_NOINLINE_FOR_SIZE void remove(connection* all, u16 one) { connection_list::remove(all, one, Link); }
   [[nodiscard]] bool empty() const { return first_ == 0; }
   /// The index of the first, and one; 0 if there is none.
   [[nodiscard]] u32 first_and_one() const { return first_; }
@@ -153,7 +153,7 @@ class line_of : line {
   [[nodiscard]] u16 first() const { return static_cast<u16>(first_ - 1); }
   /// The index and one of the one after that of which this is the index and one; 0 if there is none.
   [[nodiscard]] static u32 next_and_one(const connection* all, u32 one) { return (all[one - 1].*Link).next; }
-  /// Calls `f(index)` for each, which leaves this line as it is.
+  /// Calls `f(index)` for each, which leaves this list as it is.
   template <class F>
   void for_each(const connection* all, F&& f) const {
     for (u16 at = first_; at != 0; at = (all[at - 1].*Link).next) f(static_cast<u16>(at - 1));

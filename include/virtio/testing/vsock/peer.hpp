@@ -44,7 +44,7 @@ struct vsock_peer {
   [[nodiscard]] std::uint64_t unsent() const { return outbox_bytes_; }
 
   // Towards the host, in the host's words: how much has come, was consumed, may come ahead; and what of it the guest was told.
-  std::uint32_t received = 0, consumed = 0, window = 0, told_consumed = 0, told_window = 0, furthest = 0;
+  std::uint32_t received = 0, consumed = 0, window = 0, known_consumed = 0, known_window = 0, furthest = 0;
   // Towards the guest: how much was sent, and what the guest has said.
   std::uint32_t sent = 0, guest_consumed = 0, guest_window = 0;
   bool guest_has_spoken = false;
@@ -56,15 +56,15 @@ struct vsock_peer {
   }
   // What the guest knows that it may send still.
   [[nodiscard]] std::uint32_t known_space() const {
-    const std::uint32_t ahead = received - told_consumed;
-    return told_window > ahead ? told_window - ahead : 0;
+    const std::uint32_t ahead = received - known_consumed;
+    return known_window > ahead ? known_window - ahead : 0;
   }
 
   // --- its life ---
 
   vsock_peer() = default;
   vsock_peer(std::uint16_t of_type, state as, std::uint32_t space, std::uint32_t counters_start) : now{as}, type{of_type}, window{space} {
-    received = consumed = told_consumed = furthest = sent = guest_consumed = counters_start;
+    received = consumed = known_consumed = furthest = sent = guest_consumed = counters_start;
   }
   void finish(ending how) {
     now = state::closed;
@@ -81,7 +81,7 @@ struct vsock_peer {
   }
   void shut(std::uint32_t ends) { shut_wanted_ |= ends; }
   /// Which of its ends the guest was told are shut.
-  [[nodiscard]] std::uint32_t ends_told() const { return shut_sent_; }
+  [[nodiscard]] std::uint32_t ends_sent() const { return shut_sent_; }
 
   [[nodiscard]] bool has_data(const vsock_host& host) const {
     if (now != state::open || outbox_.empty() || !guest_has_spoken) return false;
@@ -119,14 +119,14 @@ struct vsock_peer {
     }
   }
   /// Adds what the guest is to know of the credit.
-  void tell(vsock_packet& p) const {
+  void add_credit(vsock_packet& p) const {
     p.buf_alloc = window;
     p.fwd_cnt = consumed;
   }
   /// The guest has this packet, which is no reset.
-  void was_told(const vsock_packet& p) {
-    told_consumed = p.fwd_cnt;
-    told_window = p.buf_alloc;
+  void was_delivered(const vsock_packet& p) {
+    known_consumed = p.fwd_cnt;
+    known_window = p.buf_alloc;
     if (static_cast<std::int32_t>(p.fwd_cnt + p.buf_alloc - furthest) > 0) furthest = p.fwd_cnt + p.buf_alloc;
     if (p.op == vsock_wire::data) sent += p.len;
   }
@@ -134,7 +134,7 @@ struct vsock_peer {
   // --- from the guest ---
 
   /// What a packet says of the guest's credit.
-  void hear(const vsock_packet& p) {
+  void take_credit(const vsock_packet& p) {
     guest_consumed = p.fwd_cnt;
     guest_window = p.buf_alloc;
     guest_has_spoken = true;
@@ -180,7 +180,7 @@ struct vsock_peer {
     reset_when_drained_ = host.resets_once_drained;
     return false;
   }
-  [[nodiscard]] bool owes_reset() const { return reset_when_drained_ && queued_.empty(); }
+  [[nodiscard]] bool must_reset() const { return reset_when_drained_ && queued_.empty(); }
 
  private:
   struct piece {

@@ -76,7 +76,7 @@ class vsock_peers : public device_model, public vsock_transcript {
     c.consume(most);
     if (c.now == connection::state::open) {
       update(f, c);
-      if (c.owes_reset()) abort(f);
+      if (c.must_reset()) abort(f);
     }
     c.keeps = kept;
     return {c.bytes.begin() + static_cast<std::ptrdiff_t>(before), c.bytes.end()};
@@ -148,7 +148,7 @@ class vsock_peers : public device_model, public vsock_transcript {
   /// The guest has seen everything that was sent: from here on only the last word about credit counts.
   void settled(const vsock_flow& f) {
     connection& c = peer(f);
-    c.furthest = c.told_consumed + c.told_window;
+    c.furthest = c.known_consumed + c.known_window;
   }
 
  protected:
@@ -164,7 +164,7 @@ class vsock_peers : public device_model, public vsock_transcript {
   }
   /// Tells the guest of space, where the host's habit is to.
   void update(const vsock_flow& f, const connection& c) {
-    if (c.consumed == c.told_consumed || c.known_space() >= host.update_below) return;
+    if (c.consumed == c.known_consumed || c.known_space() >= host.update_below) return;
     for (const outgoing& one : out_)
       if (!one.as_it_is && one.packet.op == credit_update && one.packet.flow_to_guest() == f) return;
     say(f, credit_update);
@@ -185,7 +185,7 @@ class vsock_peers : public device_model, public vsock_transcript {
       outgoing one = std::move(out_.front());
       out_.pop_front();
       replies_ -= one.is_reply;
-      if (connection* const c = one.as_it_is ? nullptr : find(one.packet.flow_to_guest()); c != nullptr) tell(*c, one.packet);
+      if (connection* const c = one.as_it_is ? nullptr : find(one.packet.flow_to_guest()); c != nullptr) add_credit(*c, one.packet);
       return std::move(one.packet);
     }
     // From the connection behind the one that was served last.
@@ -199,7 +199,7 @@ class vsock_peers : public device_model, public vsock_transcript {
       vsock_packet p;
       p.type = c.type;
       p.address(f);
-      tell(c, p);
+      add_credit(c, p);
       c.fill(p, room);
       return p;
     }
@@ -219,8 +219,8 @@ class vsock_peers : public device_model, public vsock_transcript {
     bool as_it_is, is_reply;
   };
 
-  void tell(const connection& c, vsock_packet& p) const {
-    if (p.op != reset || host.resets_carry_credit) c.tell(p);
+  void add_credit(const connection& c, vsock_packet& p) const {
+    if (p.op != reset || host.resets_carry_credit) c.add_credit(p);
   }
 
   std::map<vsock_flow, connection> connections_;

@@ -42,7 +42,7 @@ class vsock_service : public vsock_peers {
     const vsock_flow f = p.flow_to_guest();
     mark& m = marks_[f];
     connection* const c = live(f);
-    if (c != nullptr && p.op != reset) c->was_told(p);
+    if (c != nullptr && p.op != reset) c->was_delivered(p);
     if (p.op == reset) {
       m.reset_at = available + 1;
     } else {
@@ -162,7 +162,7 @@ class vsock_service : public vsock_peers {
     const auto moved = static_cast<std::int32_t>(p.fwd_cnt + p.buf_alloc - c.guest_consumed - c.guest_window);
     if (c.guest_has_spoken && moved < 0)
       object("VSOCK-06: " + name + " takes back " + std::to_string(-static_cast<std::int64_t>(moved)) + " bytes of its window");
-    c.hear(p);
+    c.take_credit(p);
   }
 
   void serve_data(const vsock_flow& f, connection& c, const vsock_packet& p, const std::string& name) {
@@ -175,7 +175,7 @@ class vsock_service : public vsock_peers {
       return;
     }
     c.count(p);
-    if ((c.ends_told() & no_receive) != 0) return;
+    if ((c.ends_sent() & no_receive) != 0) return;
     if (c.take(p)) return update(f, c);
     if (host.queued_packets != 0 && c.unread_packets() > host.queued_packets) abort(f);
   }

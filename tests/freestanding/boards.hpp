@@ -87,7 +87,7 @@ struct bounce_pool {
 
 struct bouncing : virtio::pci::ecam, virtio::polling<1'000'000> {
   using barriers = virtio::smp_barriers;
-  static constexpr virtio::access_policy access_platform = virtio::access_policy::map_takes_care;
+  static constexpr virtio::access_policy access_platform = virtio::access_policy::through_map;
 
   result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
     u8* at = const_cast<u8*>(static_cast<const volatile u8*>(va));
@@ -187,7 +187,7 @@ struct uefi {
   using barriers = virtio::dma_barriers;
   using function_id = firmware_handle*;
   using bar_space = firmware_space;
-  static constexpr virtio::access_policy access_platform = virtio::access_policy::map_takes_care;
+  static constexpr virtio::access_policy access_platform = virtio::access_policy::through_map;
 
   u32 config_read32(function_id id, u16 offset) const {
     u32 value = 0;

@@ -149,13 +149,13 @@ struct trial {
     m.expect_objections = true;  // to a device that plays the fool
     for (auto& limit : m.memory.wait_limit) limit = 20;
     m.memory.on_wait = [this](waiting, u64) {
-      if (any(40) == 0) mischief();
+      if (any(40) == 0) misbehave();
       if (m.running) (void)model.step();
     };
   }
   u32 any(u32 below) { return static_cast<u32>(random() % below); }
 
-  void mischief() {
+  void misbehave() {
     switch (any(12)) {
       case 0: model.hold(); break;
       case 1: model.release(); break;
@@ -201,7 +201,7 @@ struct trial {
     const u32 resets = model.resets();
     model.reset_reads = any(20) == 0 ? rig::device_model::forever : 0;
     m.running = any(10) != 0;
-    if (any(3) == 0) mischief();
+    if (any(3) == 0) misbehave();
     std::vector<u32> given, taken;
     u32 left = any(6);
     errc how = errc::ok;

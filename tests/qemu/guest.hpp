@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What the cells of the QEMU matrix share: a board whose habits a cell can turn, a journal of what the library did, checks that
+// What the cells of the QEMU matrix share: a board whose behaviour a cell can set, a journal of what the library did, checks that
 // end the guest at the first failure, and the pattern that every sector of a test disk carries.
 #pragma once
 

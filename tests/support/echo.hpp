@@ -30,8 +30,8 @@ struct done {
 /// An echo. All-zero until `start`. One context owns it.
 template <platform P, transport T, queue_format Q>
 class device : public request_driver<device<P, T, Q>, done> {
-  using face = request_driver<device, done>;
-  friend face;
+  using base = request_driver<device, done>;
+  friend base;
   enum : u16 { requestq, eventq, queues };
   using set = queue_set<P, T, Q, queues>;
   using ring = typename set::ring_type;
@@ -41,7 +41,7 @@ class device : public request_driver<device<P, T, Q>, done> {
 
  public:
   using location = typename T::location;
-  using face::features;
+  using base::features;
   static constexpr usize dma_bytes = set::dma_bytes + pool::dma_bytes;
   static_assert(u64{dma_bytes} < 0x8000'0000, "the DMA storage of an echo::device must stay below 2 GiB");
 

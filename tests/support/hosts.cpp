@@ -14,12 +14,12 @@ namespace rig {
 
 void pci_board::place(const host_description& as, device_model& model, u8 slot) {
   const pci::address at{0, 0, slot, 0};
-  if (as.on == host_description::bus::pci) return void(devices.place(at, model, as.manners));
+  if (as.on == host_description::bus::pci) return void(devices.place(at, model, as.behaviour));
   if (as.on == host_description::bus::qemu_modern)
     devices.qemu_modern(at, model);
   else
     devices.qemu_transitional(at, model);
-  as.manners.device.rule(model);
+  as.behaviour.device.apply_to(model);
 }
 
 std::unique_ptr<device_model> made_by(const host_description& monitor, device_type type, device_memory& memory) {
@@ -28,7 +28,7 @@ std::unique_ptr<device_model> made_by(const host_description& monitor, device_ty
     case device_type::block:
       if (monitor.disk) {
         auto one = std::make_unique<blk_model>(memory, *monitor.disk);
-        if (monitor.disk_tells_header_length) one->used_length = 16;
+        if (monitor.disk_reports_header_length) one->used_length = 16;
         return one;
       }
       break;
@@ -36,8 +36,8 @@ std::unique_ptr<device_model> made_by(const host_description& monitor, device_ty
       if (monitor.entropy) {
         auto one = std::make_unique<rng_model>(memory, monitor.entropy->queue_size);
         one->fills_all = monitor.entropy->fills_all;
-        one->looks_past_the_newest = monitor.entropy->looks_past_the_newest;
-        one->dies_of_long_requests = monitor.entropy->dies_of_long_requests;
+        one->reads_past_the_newest = monitor.entropy->reads_past_the_newest;
+        one->crashes_on_long_requests = monitor.entropy->crashes_on_long_requests;
         return one;
       }
       break;
@@ -53,10 +53,10 @@ std::unique_ptr<device_model> made_by(const host_description& monitor, device_ty
       break;
     case device_type::network:
       if (monitor.net) {
-        const virtio::testing::net_habits& as = *monitor.net;
+        const virtio::testing::net_behaviour& as = *monitor.net;
         auto one = std::make_unique<net_model>(memory, as.offers, as.queue_size);
         one->waits_for_notification = as.waits_for_notification;
-        one->falls_silent = as.falls_silent;
+        one->stops_responding = as.stops_responding;
         one->keeps_last_buffer = as.keeps_last_buffer;
         one->counts_descriptors = as.counts_descriptors;
         one->fewest_bytes = as.fewest_bytes;

@@ -33,7 +33,7 @@ struct pci_board {
   virtio::testing::fake_pci devices;
 
   void place(const host_description& as, device_model& model, u8 slot);
-  void furnish(const host_description& as) { devices.furnish(as.manners); }
+  void populate(const host_description& as) { devices.populate(as.behaviour); }
   [[nodiscard]] host bus() { return host{devices.host()}; }
   [[nodiscard]] std::vector<std::string> violations() const { return devices.violations(); }
   [[nodiscard]] static verdict verdict_of(const location& one) { return one.seen.why; }
@@ -51,8 +51,8 @@ struct mmio_board {
 
   virtio::testing::fake_mmio devices;
 
-  void place(const host_description& as, device_model& model, u8) { devices.place(model, as.manners); }
-  void furnish(const host_description&) {}
+  void place(const host_description& as, device_model& model, u8) { devices.place(model, as.behaviour); }
+  void populate(const host_description&) {}
   [[nodiscard]] host bus() { return devices.bus(); }
   [[nodiscard]] std::vector<std::string> violations() const { return devices.violations(); }
   template <class Visit>
@@ -77,11 +77,11 @@ struct host_machine {
     memory.on_wait = [this](waiting, u64) {
       for (auto& one : models) (void)one->step();
     };
-    if (!of.manners.device.ram.empty()) memory.shared_base = 0x2000'0000;  // a guest of this host has its memory there
-    board.furnish(of);
+    if (!of.behaviour.device.ram.empty()) memory.shared_base = 0x2000'0000;  // a guest of this host has its memory there
+    board.populate(of);
     u8 slot = 1;
     std::vector<device_type> order;
-    for (const u16 type : of.manners.pci.order) order.push_back(static_cast<device_type>(type));
+    for (const u16 type : of.behaviour.pci.order) order.push_back(static_cast<device_type>(type));
     for (const device_type type : driven_types)
       if (std::find(order.begin(), order.end(), type) == order.end()) order.push_back(type);
     for (const device_type type : order)

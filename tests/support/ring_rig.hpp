@@ -213,20 +213,20 @@ class subject {
   void ask(std::mt19937& random) {
     ask(static_cast<u16>(random()), static_cast<u16>(random()));
     const int reach = random() % 2 != 0 ? 4 : 40;
-    if (asks_for_position()) ask(moved(device.shown(), static_cast<int>(random()) % (reach + 1)), wish_flags_);
+    if (asks_for_position()) ask(moved(device.shown(), static_cast<int>(random()) % (reach + 1)), suppression_flags_);
   }
   /// These very words: an event, and flags.
   void ask(u16 position, u16 flags) {
-    wish_position_ = position;
-    wish_flags_ = flags;
-    show_wish(position, flags);
+    suppression_position_ = position;
+    suppression_flags_ = flags;
+    show_suppression(position, flags);
   }
   /// Whether a driver that went on by `count` has to kick by what was asked. Looks at every position on the way.
   [[nodiscard]] bool wants_kick(u16 before, u32 count) const {
     if (count == 0) return false;
-    if (!asks_for_position()) return packed ? (wish_flags_ & 3u) != 1 : (wish_flags_ & 1u) == 0;
+    if (!asks_for_position()) return packed ? (suppression_flags_ & 3u) != 1 : (suppression_flags_ & 1u) == 0;
     for (u16 at = before; count != 0; --count, at = device.advance(at, 1))
-      if (at == wish_position_) return true;
+      if (at == suppression_position_) return true;
     return false;
   }
 
@@ -260,12 +260,12 @@ class subject {
         in_order{wanted.has(feature::in_order)} {}
 
  private:
-  virtual void show_wish(u16 position, u16 flags) = 0;
-  [[nodiscard]] bool asks_for_position() const { return event_idx && (!packed || (wish_flags_ & 3u) == 2); }
+  virtual void show_suppression(u16 position, u16 flags) = 0;
+  [[nodiscard]] bool asks_for_position() const { return event_idx && (!packed || (suppression_flags_ & 3u) == 2); }
 
   std::unique_ptr<u8[]> buffers_{new u8[buffer_bytes]()};
   bool through_tables_ = false;
-  u16 wish_position_ = 0, wish_flags_ = 0;
+  u16 suppression_position_ = 0, suppression_flags_ = 0;
 };
 
 template <class Ring>
@@ -305,7 +305,7 @@ class pair final : parts<Ring>, public subject {
   }
 
  private:
-  void show_wish(u16 position, u16 flags) override {
+  void show_suppression(u16 position, u16 flags) override {
     if constexpr (is_packed<Ring>) {
       device.raw_device_event(position, flags);
     } else {

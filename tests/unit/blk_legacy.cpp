@@ -20,7 +20,7 @@ struct old_disk : big_endian_device {
   std::vector<std::string> objections;
 
   old_disk() : big_endian_device{96} { offered = 1u << 6 | 1u << 13 | 1u << 15; }  // BLK_SIZE, DISCARD, LIFETIME
-  void object(const char* what) { objections.emplace_back(what); }
+  void report(const char* what) { objections.emplace_back(what); }
 
   void serve() {
     if (!is_up()) return;
@@ -44,8 +44,8 @@ struct old_disk : big_endian_device {
       more = (flags & 1) != 0;
       index = static_cast<u16>(get(d + 14, 2));
     }
-    if (chain.size() < 2 || chain.front().length != 16 || chain.front().writable) object("BLKL-10: not a header on its own");
-    if (chain.back().length != 1 || !chain.back().writable) object("BLKL-10: not a status on its own");
+    if (chain.size() < 2 || chain.front().length != 16 || chain.front().writable) report("BLKL-10: not a header on its own");
+    if (chain.back().length != 1 || !chain.back().writable) report("BLKL-10: not a status on its own");
     const u64 what = get(chain.front().at, 4), sector = get(chain.front().at + 8, 8);
     u64 at = sector * 512;
     u8& how = *chain.back().at;
@@ -58,7 +58,7 @@ struct old_disk : big_endian_device {
       } else if (what == 10) {
         for (u16 n = 0; n < 3; ++n) put(p.at + 2 * n, 0x0102u + n, 2);
       } else if (what > 1 || at + p.length > data.size() || p.writable != (what == 0)) {
-        object("a request of an unknown what, or outside of the disk");
+        report("a request of an unknown what, or outside of the disk");
         how = 1;
       } else if (p.writable) {
         std::memcpy(p.at, &data[at], p.length);

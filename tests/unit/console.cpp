@@ -114,12 +114,12 @@ TEST_CASE("console: what has arrived can be looked at where it is", "[console]")
   CHECK(seen == "56789abcdef");
   CHECK(*d->receive_with(take(1, seen)) == 1);
   CHECK(seen == "XYZ");
-  const auto thief = [&](const_bytes) {
+  const auto taker = [&](const_bytes) {
     char two[2];
     CHECK(*d->try_receive(bytes{two, 1}) == 1);
     return usize{1};
   };
-  CHECK(d->receive_with(thief).error() == errc::in_use);
+  CHECK(d->receive_with(taker).error() == errc::in_use);
   CHECK(received(d) == "Z");
   CHECK(d->receive_with(take(1, seen), 3).error() == errc::not_found);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Profiles of hosts: what OpenBSD's vmd does in a way of its own that the library has to be told, taken on by name or by the bridge of the
-// bus; and what of its habits needs no profile, since the library does so everywhere.
+// bus; and which of its quirks need no profile, since the library does so everywhere.
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 
@@ -41,7 +41,7 @@ struct vmd_machine : rig::machine {
   rng_model& add_entropy(seat where) {
     auto& model = add<rng_model>(where, 4, u16{64});
     model.withdraw({28, 29, 34});
-    model.looks_past_the_newest = true;
+    model.reads_past_the_newest = true;
     return model;
   }
 };
@@ -65,8 +65,8 @@ TEST_CASE("host profiles: OpenBSD's vmd is detected by its bridge, and other mac
   m.bus.function(bridge).poke(0, 0x0667'0b5d, 4);
   CHECK(pci::detect(m.bus.host()) == nullptr);
   CHECK(m.detected().id_rows().count == 0);
-  CHECK(m.detected().habits().storage_end == 0);
-  CHECK(m.detected().habits().entropy_descriptors == 0);
+  CHECK(m.detected().quirks().storage_end == 0);
+  CHECK(m.detected().quirks().entropy_descriptors == 0);
   testing::fake_pci empty;
   CHECK(pci::detect(empty.host()) == nullptr);
 }
@@ -109,9 +109,9 @@ TEST_CASE("host profiles: the program's ids come first, then the profile's, then
 }
 
 // A program that names no profile has nothing of them in its types, and so nothing in its text (bench/size counts that).
-static_assert(!detail::knows_habits<pci::found<rig::host>> && detail::knows_habits<pci::found<profiled_bus>>);
-static_assert(!detail::knows_habits<mmio::found<testing::fake_mmio::bus_type>>);
-static_assert(detail::knows_habits<mmio::found<mmio::profiled<testing::fake_mmio::bus_type>>>);
+static_assert(!detail::has_quirks<pci::found<rig::host>> && detail::has_quirks<pci::found<profiled_bus>>);
+static_assert(!detail::has_quirks<mmio::found<testing::fake_mmio::bus_type>>);
+static_assert(detail::has_quirks<mmio::found<mmio::profiled<testing::fake_mmio::bus_type>>>);
 static_assert(sizeof(pci::found<profiled_bus>) == sizeof(pci::found<rig::host>) + sizeof(void*));
 
 TEST_CASE("host profiles: a bus of slots takes one on by name", "[hosts][mmio]") {
@@ -119,9 +119,9 @@ TEST_CASE("host profiles: a bus of slots takes one on by name", "[hosts][mmio]")
   testing::strict_machine memory;
   testing::fake_mmio devices;
   rng_model model{memory.memory, 8};
-  devices.place(model, testing::host_manners::libkrun());
+  devices.place(model, testing::host_behaviour::libkrun());
   memory.on_wait = [&](waiting, u64) { (void)model.step(); };
-  static constexpr hosts::profile cautious{.name = "one at a time", .habits = {.entropy_descriptors = 1}};
+  static constexpr hosts::profile cautious{.name = "one at a time", .quirks = {.entropy_descriptors = 1}};
   for (const hosts::profile* const as : {&cautious, static_cast<const hosts::profile*>(nullptr)}) {
     slots bus = mmio::detected(devices.bus());
     CHECK(bus.profile == nullptr);

@@ -143,7 +143,7 @@ std::vector<std::string> common_accesses(const host_description& host, device_ty
 std::vector<host_description> pci_hosts() {  // with a common structure
   std::vector<host_description> some;
   for (const auto& one : host_description::all())
-    if (!one.is_mmio() && !one.manners.pci.legacy) some.push_back(one);
+    if (!one.is_mmio() && !one.behaviour.pci.legacy) some.push_back(one);
   return some;
 }
 
@@ -189,7 +189,7 @@ TEST_CASE(
 TEST_CASE("hosts: a wrong width is what the host makes of it, and fails the test that has it", "[hosts][kit]") {
   host_description host = host_description::crosvm();
   for (const u32 reads : {u32{0}, ~u32{0}}) {
-    host.manners.registers.wrong_width_reads = reads;
+    host.behaviour.registers.wrong_width_reads = reads;
     host_machine<pci_board> m{host};
     m.expect_objections = true;
     auto& f = m.board.devices.function({0, 0, 1, 0});
@@ -270,7 +270,7 @@ TEST_CASE(
     "[hosts][blk]") {
   on_each_host(device_type::block, [](auto& m) {
     using board = typename std::remove_reference_t<decltype(m)>::board_type;
-    if (m.host.manners.pci.legacy) return;  // no page number says where this program has its memory
+    if (m.host.behaviour.pci.legacy) return;  // no page number says where this program has its memory
     auto& model = m.template as<blk_model>(device_type::block);
     if (!model.ram.empty()) model.ram = {{0, ~u64{0}}};  // and there is the memory of this guest
     physical::board own{&m.memory};

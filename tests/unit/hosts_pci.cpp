@@ -31,7 +31,7 @@ pci::found<narrow> through_window(host_machine<pci_board>& m) {
 }
 
 host_description with_disk(host_description host) {  // and nothing else
-  return {.on = host.on, .manners = host.manners, .disk = host.disk};
+  return {.on = host.on, .behaviour = host.behaviour, .disk = host.disk};
 }
 
 }  // namespace
@@ -88,8 +88,8 @@ TEST_CASE(
 TEST_CASE("hosts: crosvm's window, whose data would be the next capability, is not taken for one",
           "[hosts][pci][host-window]") {
   auto host = with_disk(host_description::crosvm());
-  host.manners.pci.bar0 = 0x1'0000'0000;  // no crosvm puts it there
-  host.manners.pci.bar0_is_64_bit = true;
+  host.behaviour.pci.bar0 = 0x1'0000'0000;  // no crosvm puts it there
+  host.behaviour.pci.bar0_is_64_bit = true;
   host_machine<pci_board> m{host};
   m.board.devices.reach = four_gib;
   window_disk d;
@@ -100,7 +100,7 @@ TEST_CASE("hosts: crosvm's window, whose data would be the next capability, is n
 TEST_CASE("hosts: with MSI-X every queue's interrupt comes by its vector, and no ISR is read [PCI-34][PCI-35]",
           "[hosts][pci][msix]") {
   for (const auto& host : host_description::all()) {
-    if (host.is_mmio() || (host.is_vmd() && host.manners.pci.bar1_size == 0)) continue;  // vmd has had MSI-X since 2026
+    if (host.is_mmio() || (host.is_vmd() && host.behaviour.pci.bar1_size == 0)) continue;  // vmd has had MSI-X since 2026
     CAPTURE(host.name());
     host_machine<pci_board> m{host};
     auto& model = m.as<blk_model>(device_type::block);
@@ -162,7 +162,7 @@ TEST_CASE("hosts: crosvm asks for a reset when not exactly its queues are enable
     const auto host = host_description::crosvm();
     device_memory memory;
     const auto model = rig::made_by(host, static_cast<device_type>(type), memory);
-    host.manners.device.rule(*model);
+    host.behaviour.device.apply_to(*model);
     using via = device_model::interface;
     model->write_status(0, via::modern);
     for (const u8 status : {u8{0}, u8{1}, u8{3}}) {
@@ -193,7 +193,7 @@ TEST_CASE("hosts: Firecracker drops a status that is two steps at once, and the 
   const auto host = host_description::firecracker(on::pci);
   device_memory memory;
   const auto model = rig::made_by(host, device_type::entropy, memory);
-  host.manners.device.rule(*model);
+  host.behaviour.device.apply_to(*model);
   using via = device_model::interface;
   model->write_status(0, via::modern);
   (void)model->read_status();

@@ -41,7 +41,7 @@ TEST_CASE("the SCSI controller with subsystem 0b5d:0008 is bound", "[hosts][scsi
       if (one.who.subsystem_vendor != 0x0b5d || one.who.subsystem != 0x0008) return;
       ++seen;
       CHECK(one.who.vendor == 0x1af4);
-      CHECK(one.who.device == (host.manners.pci.legacy ? 0x1004 : 0x1048));
+      CHECK(one.who.device == (host.behaviour.pci.legacy ? 0x1004 : 0x1048));
       CHECK(one.seen.type == device_type::scsi);
       REQUIRE(d->start(m.platform(), one, d.storage()));
       CHECK(d->why().why == verdict::bound);

@@ -44,7 +44,7 @@ void check(Driver& d, verdict why) {
 
 /// A machine with a disk of crosvm's, found again after something about it has been changed.
 struct crosvm_disk {
-  host_description host{.manners = host_description::crosvm().manners, .disk = host_description::crosvm().disk};
+  host_description host{.behaviour = host_description::crosvm().behaviour, .disk = host_description::crosvm().disk};
   host_machine<pci_board> m{host};
   disk_on<pci_board> d{};
 
@@ -66,7 +66,7 @@ struct crosvm_disk {
 /// The same with a disk of Firecracker's in its slot.
 struct firecracker_disk {
   host_description host{.on = on::mmio,
-                        .manners = host_description::firecracker(on::mmio).manners,
+                        .behaviour = host_description::firecracker(on::mmio).behaviour,
                         .disk = host_description::firecracker(on::mmio).disk};
   host_machine<mmio_board> m{host};
   disk_on<mmio_board> d{};

@@ -61,7 +61,7 @@ std::string outcome_of(device_type type) {
 
 // Of vmd's devices those that do not answer bytes as they answer fields, and dwords.
 bool refuses_bytes(const host_description& host, device_type type) {
-  const bool all_answer = type == device_type::block ? host.manners.pci.legacy : host.name() == "vmd of 2018";
+  const bool all_answer = type == device_type::block ? host.behaviour.pci.legacy : host.name() == "vmd of 2018";
   return (type == device_type::block || type == device_type::scsi) && !all_answer;
 }
 bool refuses_dwords(const host_description& host, device_type type) {

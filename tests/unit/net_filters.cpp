@@ -119,29 +119,29 @@ TEST_CASE("net filters: without faults every frame passes as it is", "[net]") {
     }));
     CHECK(card.sent.back() == some_frame(size));
   }
-  CHECK(bad.counts().lost[0] + bad.counts().lost[1] + bad.counts().spoiled[0] + bad.counts().spoiled[1] + bad.counts().repeated == 0);
+  CHECK(bad.counts().lost[0] + bad.counts().lost[1] + bad.counts().corrupted[0] + bad.counts().corrupted[1] + bad.counts().repeated == 0);
 }
 
 TEST_CASE("net filters: frames are lost, spoiled and repeated as often as asked, and counted, the same with the same seed", "[net]") {
   const auto run = [](u64 seed) {
     loopback_link card;
     card.piece = 100;
-    net::faulty bad{card, {.lose = 100, .spoil = 50, .repeat = 30, .seed = seed}};
+    net::faulty bad{card, {.drop = 100, .corrupt = 50, .repeat = 30, .seed = seed}};
     const auto f = some_frame(500);
     for (int i = 0; i < 3'000; ++i) REQUIRE(send(bad, f, 60));
-    usize spoiled = 0;
+    usize corrupted = 0;
     for (const auto& one : card.sent) {
       REQUIRE(differences(one, f) <= 1);
       REQUIRE(std::equal(one.begin(), one.begin() + 14, f.begin()));
-      spoiled += differences(one, f);
+      corrupted += differences(one, f);
     }
     const auto& n = bad.counts();
     CHECK(card.sent.size() == 3'000 - n.lost[0] + n.repeated);
-    CHECK(spoiled >= n.spoiled[0]);
+    CHECK(corrupted >= n.corrupted[0]);
     CHECK((n.lost[0] > 230 && n.lost[0] < 370));
-    CHECK((n.spoiled[0] > 90 && n.spoiled[0] < 185));
+    CHECK((n.corrupted[0] > 90 && n.corrupted[0] < 185));
     CHECK((n.repeated > 45 && n.repeated < 120));
-    spoiled = 0;
+    corrupted = 0;
     usize got = 0;
     for (int i = 0; i < 3'000; ++i) card.to_receive.push_back(f);
     while (bad.receive_with([&](const net::frame& one) {
@@ -149,13 +149,13 @@ TEST_CASE("net filters: frames are lost, spoiled and repeated as often as asked,
       const usize wrong = differences(bytes_of(one), f);
       REQUIRE(wrong <= 1);
       REQUIRE(one.sum == (wrong != 0 ? net::checksum::unknown : net::checksum::right));
-      spoiled += wrong;
+      corrupted += wrong;
       return after_look::done;
     })) {}
     CHECK(got == 3'000 - n.lost[1]);
-    CHECK(spoiled == n.spoiled[1]);
+    CHECK(corrupted == n.corrupted[1]);
     CHECK((n.lost[1] > 230 && n.lost[1] < 370));
-    CHECK((spoiled > 90 && spoiled < 185));
+    CHECK((corrupted > 90 && corrupted < 185));
     return std::pair{n.lost[0], n.lost[1]};
   };
   CHECK(run(1) == run(1));
@@ -164,7 +164,7 @@ TEST_CASE("net filters: frames are lost, spoiled and repeated as often as asked,
 
 TEST_CASE("net filters: a frame that found no room meets its fate once", "[net]") {
   loopback_link card;
-  net::faulty bad{card, {.lose = 500, .seed = 3}};
+  net::faulty bad{card, {.drop = 500, .seed = 3}};
   usize taken = 0, refused = 0;
   for (int i = 0; i < 1000; ++i) {
     card.room = 0;
@@ -186,7 +186,7 @@ TEST_CASE("net filters: a frame that found no room meets its fate once", "[net]"
 
 TEST_CASE("net filters: a spoiled frame that is kept stays as it was shown, a few of them at a time", "[net]") {
   loopback_link card;
-  net::faulty bad{card, {.spoil = 1000}};
+  net::faulty bad{card, {.corrupt = 1000}};
   struct kept {
     net::kept_frame name;
     std::vector<const_bytes> pieces;
@@ -199,7 +199,7 @@ TEST_CASE("net filters: a spoiled frame that is kept stays as it was shown, a fe
     return after_look::keep;
   })) {}
   CHECK(all.size() == 12);
-  CHECK(bad.counts().spoiled[1] == 8);
+  CHECK(bad.counts().corrupted[1] == 8);
   // The list of pieces is the program's to copy, not so the byte in it.
   for (u8 i = 0; i < 12; ++i) {
     frame_bytes now;
@@ -210,26 +210,26 @@ TEST_CASE("net filters: a spoiled frame that is kept stays as it was shown, a fe
   }
   card.to_receive.push_back(some_frame(100));
   CHECK(bad.receive_with([](const net::frame&) { return after_look::done; }));
-  CHECK(bad.counts().spoiled[1] == 9);
+  CHECK(bad.counts().corrupted[1] == 9);
 }
 
 TEST_CASE("net filters: spoiled frames that were kept when the link was started again take no place of later ones", "[net]") {
   loopback_link card;
-  net::faulty bad{card, {.spoil = 1000}};
+  net::faulty bad{card, {.corrupt = 1000}};
   const auto keep_eight = [&] {
     for (u8 i = 0; i < 8; ++i) card.to_receive.push_back(some_frame(100, i));
     while (bad.receive_with([](const net::frame&) { return after_look::keep; })) {}
   };
   for (u32 round = 1; round <= 3; ++round) {
     keep_eight();
-    CHECK(bad.counts().spoiled[1] == 8 * round);
+    CHECK(bad.counts().corrupted[1] == 8 * round);
     card.forget_kept();
   }
 }
 
 TEST_CASE("net filters: what cannot be spoiled and understood is not", "[net]") {
   loopback_link card;
-  net::faulty bad{card, {.spoil = 1000}};
+  net::faulty bad{card, {.corrupt = 1000}};
   CHECK(!bad.facts().does.has(net::offload::checksum));
   CHECK(bad.facts().most_pieces == 14);
   const auto f = some_frame(64);
@@ -259,7 +259,7 @@ TEST_CASE("net filters: what cannot be spoiled and understood is not", "[net]") 
 
 TEST_CASE("net filters: a link that loses everything ends its look for a frame", "[net]") {
   loopback_link card;
-  net::faulty bad{card, {.lose = 1000}};
+  net::faulty bad{card, {.drop = 1000}};
   for (int i = 0; i < 200; ++i) card.to_receive.push_back(some_frame(60));
   const auto look = [](const net::frame&) { return after_look::done; };
   CHECK(bad.receive_with(look).error() == errc::not_ready);

@@ -428,7 +428,7 @@ TEST_CASE("packed device: kicks by what it asks for, every event position agains
     for (const u16 event : positions(size))
       for (unsigned batch = 0; batch <= size; ++batch) {
         hand_driver d{size, {.event_idx = true}, start};
-        d.device.ask_for(packed_device::wish::at, event);
+        d.device.ask_for(packed_device::suppression::at, event);
         CHECK(wire::get16(d.device_event) == event);
         CHECK(wire::get16(d.device_event + 2) == 2);
         const u16 after = walk(start, batch, size);
@@ -472,7 +472,7 @@ TEST_CASE("packed device: an empty ring asks for the next kick, unless told not 
   REQUIRE(d.take());
   d.device.set_no_notify(false);
   CHECK(asked() == (event_idx ? 2 : 0));
-  d.device.ask_for(packed_device::wish::enable);
+  d.device.ask_for(packed_device::suppression::enable);
   CHECK(!d.device.pop());
   CHECK(asked() == 0);  // and it stays so
   d.fine();

@@ -142,7 +142,7 @@ struct protected_machine {
 
 struct platform_of {
   using barriers = smp_barriers;
-  static constexpr access_policy access_platform = access_policy::map_takes_care;
+  static constexpr access_policy access_platform = access_policy::through_map;
   protected_machine* machine = nullptr;
 
   result<void> map(const volatile void* va, usize n, direction way, segments& out) const { return dma.map(va, n, way, out); }

@@ -11,7 +11,7 @@ using namespace virtio;
 
 namespace {
 
-using host = pci::rooted<rig::host>;
+using host = pci::multi_root<rig::host>;
 
 // A disk at a place of its own; without addresses when `bare`.
 blk_model& disk_at(rig::machine& m, pci::address at, bool bare = false) {
@@ -127,7 +127,7 @@ TEST_CASE("roots: a piece of configuration space that begins with a higher bus i
   CHECK(h.config_read32(all[2], 0) == 0x10441af4);
   CHECK(pci::find_roots(h).has(0x20));
   CHECK_FALSE(pci::find_roots(h).has(0));
-  const pci::rooted<pci::ecam> with{h};
+  const pci::multi_root<pci::ecam> with{h};
   u32 count = 0;
   with.each_function([&](pci::address) { return ++count, true; });
   CHECK(count == 3);

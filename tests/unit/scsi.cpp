@@ -411,7 +411,7 @@ TEST_CASE("scsi: discard is split where the unit's limit is, and refused by unit
   auto wanted = r.model.units[0].data;
   std::fill_n(wanted.begin() + 100 * 512, 200 * 512, u8{0xdd});
   REQUIRE(r.unit.discard(100, 200));
-  CHECK(r.unit.swept() == 200);
+  CHECK(r.unit.range_progress() == 200);
   CHECK(r.model.units[0].data == wanted);
   CHECK(r.unit.discard(101, 1).error() == errc::misaligned);
   const auto sent = r.unit.submit_discard(extent{.sector = 10, .count = 4});
@@ -630,7 +630,7 @@ TEST_CASE("scsi: a platform that sleeps is woken by events and by completions", 
 
 TEST_CASE("scsi: sizes of sense data and commands that a guest before left are put back, or the device is refused by name [SCSI-04]", "[scsi]") {
   rig::machine m;
-  auto& model = m.add<scsi_model>(GENERATE(seat::modern, seat::legacy), 4, scsi_options{.sense_size = 252, .cdb_size = 16, .sizes_stick = GENERATE(false, true)});
+  auto& model = m.add<scsi_model>(GENERATE(seat::modern, seat::legacy), 4, scsi_options{.sense_size = 252, .cdb_size = 16, .fixed_sizes = GENERATE(false, true)});
   rig::scsi_host<> host;
   const auto up = host.start(m, m.where(4));
   if (!up) {

@@ -140,23 +140,23 @@ TEST_CASE("scsi: where no response is written, none of before is taken for it", 
   scsi_rig r;
   REQUIRE(r.open());
   std::vector<u8> data(512);
-  u8 deaf_to = 0xff;
-  r.model.tamper = [&](const scsi_model::request& asked, scsi_model::reply& said) { said.writes_response = asked.cdb[0] != deaf_to; };
+  u8 unanswered = 0xff;
+  r.model.tamper = [&](const scsi_model::request& asked, scsi_model::reply& said) { said.writes_response = asked.cdb[0] != unanswered; };
   CHECK(r.unit.read(4, data));  // GOOD, in the slot that the next command has, too
-  deaf_to = 0x28;
+  unanswered = 0x28;
   CHECK(r.unit.read(4, data).error() == errc::io_error);
   CHECK(std::string{scsi::describe(r.unit.last_failure())} == "the device wrote no response");
   r.model.units[0].attentions.push_back({6, 0x29, 0});
-  deaf_to = 0xff;
+  unanswered = 0xff;
   CHECK(r.unit.read(4, data));
-  deaf_to = 0x35;
+  unanswered = 0x35;
   CHECK(r.unit.flush().error() == errc::io_error);
   CHECK(r.unit.last_failure().response == scsi::response::unwritten);
   CHECK(r.unit.last_failure().sense == scsi::sense{});
   for (const u8 question : {u8{0x12}, u8{0x00}, u8{0x25}}) {
-    deaf_to = question;
+    unanswered = question;
     CHECK(r.unit.refresh().error() == errc::io_error);
-    deaf_to = 0xff;
+    unanswered = 0xff;
     CHECK(r.unit.read(4, data));  // the facts of before hold
   }
 }

@@ -31,7 +31,7 @@ struct old_host : big_endian_device {
     }
     put(config.bytes.data() + 30, 1, 2);
   }
-  void object(const char* what) { objections.emplace_back(what); }
+  void report(const char* what) { objections.emplace_back(what); }
 
   struct piece {
     u8* at;
@@ -66,9 +66,9 @@ struct old_host : big_endian_device {
     while (rings[0].has_more()) {
       const u16 head = rings[0].head();
       const auto all = chain(0, head);
-      if (all.size() != 2 || all[0].length != 24 || all[1].length != 1) object("not task management");
+      if (all.size() != 2 || all[0].length != 24 || all[1].length != 1) report("not task management");
       const u64 function = get(all[0].at + 4, 4);
-      if (get(all[0].at, 4) != 0 || (function != 0 && function != 5)) object("SCSIL-04: neither ABORT TASK nor a reset of a unit");
+      if (get(all[0].at, 4) != 0 || (function != 0 && function != 5)) report("SCSIL-04: neither ABORT TASK nor a reset of a unit");
       ++managed;
       for (usize i = 0; i < held.size(); ++i) {
         if (held[i] != get(all[0].at + 16, 8)) continue;
@@ -86,7 +86,7 @@ struct old_host : big_endian_device {
     }
   }
   void send_event(u32 event, u32 reason) {
-    if (!rings[1].has_more()) return object("no event buffer");
+    if (!rings[1].has_more()) return report("no event buffer");
     const u16 head = rings[1].head();
     const auto all = chain(1, head);
     put(all[0].at, event, 4);
@@ -97,17 +97,17 @@ struct old_host : big_endian_device {
   }
 
   u32 command(const std::vector<piece>& all) {
-    if (all[0].length != 51 || all[0].writable) object("SCSIL-06: the command is not one descriptor of 51 bytes");
+    if (all[0].length != 51 || all[0].writable) report("SCSIL-06: the command is not one descriptor of 51 bytes");
     const u8* const cdb = all[0].at + 19;
     usize response = 1;
     while (response < all.size() && !all[response].writable) ++response;
     if (response == all.size() || all[response].length != 108) {
-      object("SCSIL-07: the response is not one descriptor of 108 bytes");
+      report("SCSIL-07: the response is not one descriptor of 108 bytes");
       return 0;
     }
     u8* const said = all[response].at;
     std::memset(said, 0, 108);
-    if (get(all[0].at + 8, 8) >= entries) object("SCSIL-03: an id in the wrong order");
+    if (get(all[0].at + 8, 8) >= entries) report("SCSIL-03: an id in the wrong order");
     if (all[0].at[0] != 1 || all[0].at[1] != 0 || (get(all[0].at + 2, 2) & 0x3fff) != 0) {
       said[11] = 3;
       return 108;

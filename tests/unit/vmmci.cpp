@@ -99,7 +99,7 @@ TEST_CASE("vmmci: reads the host's clock in one latched 32-bit read", "[vmmci][h
 TEST_CASE("vmmci: the time is that of one moment, however long lies between its two reads", "[vmmci][host-latch]") {
   control_machine<> m;
   m.start();
-  m.model.an_access_takes = 1;
+  m.model.microseconds_per_access = 1;
   for (const u64 microseconds : {u64{999'999}, u64{0}, u64{500'000}}) {
     m.model.now = 1'700'000'000 * second + microseconds;
     CHECK(is(m.control.clock(), vmmci::host_time{1'700'000'000, static_cast<u32>(microseconds)}));

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include <virtio/testing/vsock/habits.hpp>
+#include <virtio/testing/vsock/host.hpp>
 #include <virtio/testing/vsock/peer.hpp>
 #include <virtio/testing/vsock/transcript.hpp>
 #include <virtio/testing/vsock/wire.hpp>

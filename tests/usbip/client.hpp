@@ -49,16 +49,16 @@ class client {
   /// What the list has; empty when it is not whole.
   std::vector<device> take_list() {
     bytes& in = wire_.to_peer;
-    if (in.size() < 12) return object("a list without a head"), std::vector<device>{};
-    if (be(in, 0, 4) != 0x01110005 || be(in, 4, 4) != 0) object("the head of a list is wrong");
+    if (in.size() < 12) return report("a list without a head"), std::vector<device>{};
+    if (be(in, 0, 4) != 0x01110005 || be(in, 4, 4) != 0) report("the head of a list is wrong");
     const std::uint32_t count = be(in, 8, 4);
     in.erase(in.begin(), in.begin() + 12);
     std::vector<device> all;
     for (std::uint32_t n = 0; n < count; ++n) {
       device one = take_record();
       for (unsigned i = 0; i < one.rest[5]; ++i) {
-        if (in.size() < 4) return object("a list that is cut off"), all;
-        if (in[3] != 0) object("the pad of an interface record is not 0");
+        if (in.size() < 4) return report("a list that is cut off"), all;
+        if (in[3] != 0) report("the pad of an interface record is not 0");
         one.interfaces.push_back({in[0], in[1], in[2]});
         in.erase(in.begin(), in.begin() + 4);
       }
@@ -69,17 +69,17 @@ class client {
   /// The status of an answer to an import; with 0, the record must be the one of `busid`.
   std::uint32_t take_import(const std::string& busid) {
     bytes& in = wire_.to_peer;
-    if (in.size() < 8) return object("no answer to an import"), 0xffffffffu;
-    if (be(in, 0, 4) != 0x01110003) object("the head of an answer to an import is wrong");
+    if (in.size() < 8) return report("no answer to an import"), 0xffffffffu;
+    if (be(in, 0, 4) != 0x01110003) report("the head of an answer to an import is wrong");
     const std::uint32_t status = be(in, 4, 4);
     in.erase(in.begin(), in.begin() + 8);
     if (status != 0) {
-      if (!in.empty()) object("bytes behind a refusal");
+      if (!in.empty()) report("bytes behind a refusal");
       return status;
     }
     device_ = take_record();
-    if (device_.busid != busid) object("the record has another busid");
-    if (!in.empty()) object("bytes behind an answer to an import");
+    if (device_.busid != busid) report("the record has another busid");
+    if (!in.empty()) report("bytes behind an answer to an import");
     return status;
   }
   [[nodiscard]] const device& imported() const { return device_; }
@@ -122,15 +122,15 @@ class client {
     while (in.size() >= 48) {
       const std::uint32_t command = be(in, 0, 4), seqnum = be(in, 4, 4);
       for (std::size_t at = 8; at < 20; ++at) {
-        if (in[at] != 0) object("devid, direction or endpoint of an answer is not 0");
+        if (in[at] != 0) report("devid, direction or endpoint of an answer is not 0");
       }
       std::size_t data = 0;
       if (command == 3) {
         const auto found = submits_.find(seqnum);
-        if (found == submits_.end()) return object("RET_SUBMIT for an unknown seqnum");
+        if (found == submits_.end()) return report("RET_SUBMIT for an unknown seqnum");
         const std::uint32_t actual = be(in, 0x18, 4);
-        if (actual > found->second.length) return object("more than was asked for");
-        if (be(in, 0x20, 4) != 0 || be(in, 0x1c, 4) != 0 || be(in, 0x24, 4) != 0) object("a frame, packets or errors where there are none");
+        if (actual > found->second.length) return report("more than was asked for");
+        if (be(in, 0x20, 4) != 0 || be(in, 0x1c, 4) != 0 || be(in, 0x24, 4) != 0) report("a frame, packets or errors where there are none");
         data = found->second.in ? actual : 0;
         if (in.size() < 48 + data) return;
         const bytes came(in.begin() + 48, in.begin() + 48 + static_cast<std::ptrdiff_t>(data));
@@ -139,26 +139,26 @@ class client {
         submits_.erase(found);
       } else if (command == 4) {
         const auto found = unlinks_.find(seqnum);
-        if (found == unlinks_.end()) return object("RET_UNLINK for an unknown seqnum");
+        if (found == unlinks_.end()) return report("RET_UNLINK for an unknown seqnum");
         const auto status = static_cast<std::int32_t>(be(in, 0x14, 4));
         const auto target = submits_.find(found->second);
         if (status == -104) {
-          if (target == submits_.end()) object("canceled, but answered before");
+          if (target == submits_.end()) report("canceled, but answered before");
           else submits_.erase(target);
           answers[found->second] = {-104, 0, {}, true};
         } else if (status != 0) {
-          object("a RET_UNLINK with a status that is neither 0 nor -104");
+          report("a RET_UNLINK with a status that is neither 0 nor -104");
         } else if (target != submits_.end()) {
-          object("a RET_UNLINK with 0 while there is no RET_SUBMIT");
+          report("a RET_UNLINK with 0 while there is no RET_SUBMIT");
         }
         answers[seqnum] = {status, 0, {}, false};
         order.push_back(seqnum);
         unlinks_.erase(found);
       } else {
-        return object("an unknown command");
+        return report("an unknown command");
       }
       for (std::size_t at = command == 4 ? 0x18 : 0x28; at < 48; ++at) {
-        if (in[at] != 0) object("padding is not 0");
+        if (in[at] != 0) report("padding is not 0");
       }
       in.erase(in.begin(), in.begin() + 48 + static_cast<std::ptrdiff_t>(data));
     }
@@ -206,7 +206,7 @@ class client {
   device take_record() {
     bytes& in = wire_.to_peer;
     device one;
-    if (in.size() < 312) return object("a record that is cut off"), one;
+    if (in.size() < 312) return report("a record that is cut off"), one;
     one.path = text(0, 256);
     one.busid = text(256, 32);
     one.busnum = be(in, 288, 4);
@@ -222,11 +222,11 @@ class client {
   std::string text(std::size_t at, std::size_t size) {
     const std::string whole(wire_.to_peer.begin() + static_cast<std::ptrdiff_t>(at), wire_.to_peer.begin() + static_cast<std::ptrdiff_t>(at + size));
     const std::size_t end = whole.find('\0');
-    if (end == std::string::npos) return object("a text without an end"), whole;
-    if (whole.find_first_not_of('\0', end) != std::string::npos) object("a text's field is not padded with zeros");
+    if (end == std::string::npos) return report("a text without an end"), whole;
+    if (whole.find_first_not_of('\0', end) != std::string::npos) report("a text's field is not padded with zeros");
     return whole.substr(0, end);
   }
-  void object(const char* what) { objections_.emplace_back(what); }
+  void report(const char* what) { objections_.emplace_back(what); }
 
   wire& wire_;
   device device_;

@@ -25,7 +25,7 @@ struct pair_driver : echo<64> {
 };
 
 inline constexpr usbip::device_description about{.speed = speed::full, .vendor = 1, .product = 2, .milliamperes = 500};
-inline constexpr usbip::device_description wordy{.name = "\xf0\x9f\x94\x8c \xe2\x82\xac"};
+inline constexpr usbip::device_description long_name{.name = "\xf0\x9f\x94\x8c \xe2\x82\xac"};
 
 /// As a device has it: `raw` is a template, and made for a constant before its end of the file by templates alone.
 template <const usbip::device_description& About, class... Drivers>
@@ -58,8 +58,8 @@ TEST_CASE("usbip descriptors: several drivers make one configuration, with numbe
 }
 
 TEST_CASE("usbip descriptors: texts are UTF-16 on the wire", "[usbip][device]") {
-  usbip::device_layout layout = laid_out<wordy, usb_rig::driver>::layout;
-  const bytes text(layout.texts + layout.text_at[2], layout.texts + layout.text_at[3]);
+  usbip::device_layout layout = laid_out<long_name, usb_rig::driver>::layout;
+  const bytes text(layout.strings + layout.string_at[2], layout.strings + layout.string_at[3]);
   CHECK(text == bytes{10, 3, 0x3d, 0xd8, 0x0c, 0xdd, ' ', 0, 0xac, 0x20});
   CHECK((layout.device[14] == 0 && layout.device[15] == 2 && layout.device[16] == 0));
 }

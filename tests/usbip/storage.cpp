@@ -129,7 +129,7 @@ TEST_CASE("usbip storage: blocks that take more than 32 bits, and lengths that w
   const usbip::storage::disk_facts large{usbip::u64{1} << 33, 4096, {}};
   const auto plan_of = [&](const usbip::u8 (&cdb)[16]) {
     for (usbip::u8& byte : answer) byte = 0;
-    return usbip::storage::command_reader{cdb, answer, large, usbip::storage::default_texts}.read({}, 0);
+    return usbip::storage::command_reader{cdb, answer, large, usbip::storage::default_strings}.read({}, 0);
   };
   const auto answered = [&](std::size_t size) { return bytes(answer, answer + size); };
   CHECK(plan_of({0x25}).length == 8);

@@ -91,7 +91,7 @@ void walk(memory_disk& disk, bool says, u64 most) {
   (void)files->skip(at, ~u32{511});
 }
 
-void spoil_image(memory_disk& disk, std::mt19937& source) {
+void corrupt_image(memory_disk& disk, std::mt19937& source) {
   std::vector<std::pair<usize, u8>> undo;
   const auto below = [&](usize n) { return static_cast<usize>(source() % n); };
   for (usize i = 1 + below(40); i != 0; --i) {
@@ -108,7 +108,7 @@ void spoil_image(memory_disk& disk, std::mt19937& source) {
   for (; !undo.empty(); undo.pop_back()) disk.image[undo.back().first] = undo.back().second;
 }
 
-void spoil_request(std::mt19937& source) {
+void corrupt_request(std::mt19937& source) {
   std::string text = "GET http://guest/some%20thing?x HTTP/1.1\r\nHost: guest\r\nRange: bytes=10-200\r\n"
                      "Connection: a, close\r\nX:\r\n\r\n";
   const char some[] = "\r\n :%,/-=0\x7f\x01";
@@ -138,7 +138,7 @@ int main(int argc, char** argv) {
   }
   std::mt19937 source{static_cast<unsigned>(strtoul(argv[2], nullptr, 10))};
   for (long turns = strtol(argv[3], nullptr, 10); turns > 0; --turns) {
-    spoil_image(disk, source);
-    for (int i = 0; i < 50; ++i) spoil_request(source);
+    corrupt_image(disk, source);
+    for (int i = 0; i < 50; ++i) corrupt_request(source);
   }
 }

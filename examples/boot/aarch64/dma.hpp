@@ -33,7 +33,7 @@ inline void open_dma_pool() {
 /// Inherit it in the place of `identity_mapped`.
 struct guest_dma {
   using barriers = virtio::smp_barriers;
-  static constexpr virtio::access_policy access_platform = virtio::access_policy::map_takes_care;
+  static constexpr virtio::access_policy access_platform = virtio::access_policy::through_map;
 
   virtio::result<void> map(const volatile void* va, virtio::usize n, virtio::direction way, virtio::segments& out) const {
     return dma.map(va, n, way, out);

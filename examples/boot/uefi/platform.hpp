@@ -38,7 +38,7 @@ struct shared_memory {
 
 struct platform {
   using barriers = virtio::dma_barriers;
-  static constexpr auto access_platform = virtio::access_policy::map_takes_care;  // PCI I/O knows the IOMMU
+  static constexpr auto access_platform = virtio::access_policy::through_map;  // PCI I/O knows the IOMMU
 
   shared_memory* own = nullptr;
 

@@ -32,7 +32,7 @@ constexpr void wrong_description(const char* reason) {
 
 /// The largest configuration, with its texts, that a description can have.
 inline constexpr usize largest_configuration = 512;
-inline constexpr usize largest_texts = 512;
+inline constexpr usize largest_strings = 512;
 inline constexpr u8 nothing_claimed = 0xff;
 
 /// What a class driver's `describe(configuration&)` calls. Numbers of interfaces and endpoints are given in the order
@@ -224,8 +224,8 @@ struct device_layout {
   u8 bos_size = 0;
   u8 configuration[largest_configuration] = {};
   u16 configuration_size = 0;
-  u8 texts[largest_texts] = {};  // string descriptors, one behind the other; number 0 is the list of languages
-  u16 text_at[5] = {};
+  u8 strings[largest_strings] = {};  // string descriptors, one behind the other; number 0 is the list of languages
+  u16 string_at[5] = {};
   u8 interfaces = 0;
   u8 interface_owner[16] = {};
   u8 endpoint_owner[32] = {};    // 1 + the class driver's index; 0: no endpoint. Index: number, plus 16 for IN
@@ -235,14 +235,14 @@ struct device_layout {
 
 /// Appends a string descriptor: UTF-16 of `text`, which is UTF-8. Returns its number, 0 for no text.
 constexpr u8 append_text(device_layout& to, u8 number, const char* text) {
-  const u16 start = to.text_at[number];
-  to.text_at[number + 1] = start;
+  const u16 start = to.string_at[number];
+  to.string_at[number + 1] = start;
   if (text == nullptr) return 0;
   usize at = start + 2u;
   const auto unit = [&](u32 code) {
-    if (at + 2 > largest_texts) wrong_description("the texts are longer than usbip::largest_texts");
-    to.texts[at++] = static_cast<u8>(code);
-    to.texts[at++] = static_cast<u8>(code >> 8);
+    if (at + 2 > largest_strings) wrong_description("the texts are longer than usbip::largest_strings");
+    to.strings[at++] = static_cast<u8>(code);
+    to.strings[at++] = static_cast<u8>(code >> 8);
   };
   while (*text != 0) {
     const u8 lead = static_cast<u8>(*text++);
@@ -261,9 +261,9 @@ constexpr u8 append_text(device_layout& to, u8 number, const char* text) {
     }
   }
   if (at - start > 254) wrong_description("a text has more than 126 characters");
-  to.texts[start] = static_cast<u8>(at - start);
-  to.texts[start + 1] = 3;
-  to.text_at[number + 1] = static_cast<u16>(at);
+  to.strings[start] = static_cast<u8>(at - start);
+  to.strings[start + 1] = 3;
+  to.string_at[number + 1] = static_cast<u16>(at);
   return number;
 }
 
@@ -290,11 +290,11 @@ constexpr device_layout layout_of(const device_description& about) {
     if (all.data()[at + 1] == 4) copy(made.interface_triples[seen++], all.data() + at + 5, 3);
   }
 
-  made.texts[0] = 4;
-  made.texts[1] = 3;
-  made.texts[2] = 0x09;
-  made.texts[3] = 0x04;  // English (United States)
-  made.text_at[1] = 4;
+  made.strings[0] = 4;
+  made.strings[1] = 3;
+  made.strings[2] = 0x09;
+  made.strings[3] = 0x04;  // English (United States)
+  made.string_at[1] = 4;
   const u8 manufacturer = append_text(made, 1, about.manufacturer);
   const u8 name = append_text(made, 2, about.name);
   const u8 serial = append_text(made, 3, about.serial);

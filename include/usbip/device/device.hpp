@@ -290,9 +290,9 @@ class device {
         if (number != 0) break;
         return control_answer::good({layout.configuration, layout.configuration_size});
       case 3:
-        if (number > 3 || layout.text_at[number] == layout.text_at[number + 1]) break;
-        return control_answer::good({layout.texts + layout.text_at[number],
-                                     static_cast<usize>(layout.text_at[number + 1] - layout.text_at[number])});
+        if (number > 3 || layout.string_at[number] == layout.string_at[number + 1]) break;
+        return control_answer::good({layout.strings + layout.string_at[number],
+                                     static_cast<usize>(layout.string_at[number + 1] - layout.string_at[number])});
       case 15:
         if (layout.bos_size != 0) return control_answer::good({layout.bos, layout.bos_size});
         break;

@@ -52,7 +52,7 @@ class port {
   void open() { close(); }
   void close() {
     control_lines_ = 0;
-    is_told_ = true;
+    is_reported_ = true;
     to_line_ = {};
     to_host_ = {};
   }
@@ -74,7 +74,7 @@ class port {
       case set_control_line_state:
         if (setup.length != 0) break;
         // A host that opens the port hears of a carrier: without one, programs may wait for it.
-        if ((setup.value & ~control_lines_ & 1) != 0) is_told_ = false;
+        if ((setup.value & ~control_lines_ & 1) != 0) is_reported_ = false;
         control_lines_ = static_cast<u8>(setup.value & 3);
         notification_[4] = static_cast<u8>(setup.index);
         return control_answer::good();
@@ -94,7 +94,7 @@ class port {
   [[nodiscard]] answer answer_to(u8 order, const transfer& t) {
     if (order == out) return flush() ? answer::good(t.length) : answer::not_yet();
     if (order == notifications) {
-      if (is_told_) return answer::not_yet();
+      if (is_reported_) return answer::not_yet();
       return answer::good(sizeof notification_);
     }
     if (t.length == 0) return answer::good(0);
@@ -112,7 +112,7 @@ class port {
     return const_bytes{to_host_.data, to_host_.end}.part(t.done, Room);
   }
   void sent(u8 order, const transfer&, u32) {
-    if (order == notifications) is_told_ = true;
+    if (order == notifications) is_reported_ = true;
   }
   void canceled(u8, const transfer&) {}
   void cleared(u8) {}
@@ -144,7 +144,7 @@ class port {
   buffer to_host_{};
   line_coding coding_{};
   u8 control_lines_ = 0;
-  bool is_told_ = true;
+  bool is_reported_ = true;
   // SERIAL_STATE: carrier and data set ready.
   u8 notification_[10] = {0xa1, 0x20, 0, 0, 0, 0, 2, 0, 3, 0};
 };

@@ -8,7 +8,7 @@
 namespace usbip::storage {
 
 /// How the drive presents itself: at most 8, 16, 4 and 20 characters of ASCII.
-struct drive_texts {
+struct drive_strings {
   const char* vendor = "virtio";
   const char* product = "Disk";
   const char* revision = "1.0";
@@ -49,7 +49,7 @@ struct command_reader {
   const u8 (&cdb)[16];
   u8 (&to)[answer_bytes];
   disk_facts disk;
-  const drive_texts& texts;
+  const drive_strings& strings;
 
   /// `last` and `last_block`: what the command before it came to, which REQUEST SENSE asks for.
   [[nodiscard]] plan read(sense last, u64 last_block) {
@@ -124,9 +124,9 @@ struct command_reader {
     to[2] = 6;   // SPC-4
     to[3] = 2;   // the format of this answer
     to[4] = 31;  // bytes behind this one
-    text(8, 8, texts.vendor);
-    text(16, 16, texts.product);
-    text(32, 4, texts.revision);
+    text(8, 8, strings.vendor);
+    text(16, 16, strings.product);
+    text(32, 4, strings.revision);
     return plan::answer(36, load_be16(cdb + 3));
   }
   plan inquiry_page() {
@@ -140,16 +140,16 @@ struct command_reader {
         return plan::answer(7, allowed);
       case 0x80:
         to[3] = 20;
-        text(4, 20, texts.serial);
+        text(4, 20, strings.serial);
         return plan::answer(24, allowed);
       case 0x83:
         to[3] = 48;
         to[4] = 2;  // ASCII
         to[5] = 1;  // the vendor, and what it calls the unit
         to[7] = 44;
-        text(8, 8, texts.vendor);
-        text(16, 16, texts.product);
-        text(32, 20, texts.serial);
+        text(8, 8, strings.vendor);
+        text(16, 16, strings.product);
+        text(32, 20, strings.serial);
         return plan::answer(52, allowed);
       default: return plan::failed(wrong_field);
     }

@@ -26,7 +26,7 @@ struct buffers {
   alignas(4096) u8 room[Count][Bytes] = {};
 };
 
-inline constexpr drive_texts default_texts{};
+inline constexpr drive_strings default_strings{};
 
 /// A class driver for `device`. The disk, the buffers and the texts belong to the caller. One drive to a disk.
 ///
@@ -34,7 +34,8 @@ inline constexpr drive_texts default_texts{};
 template <disk Disk, class Buffers = buffers<>>
 class drive {
  public:
-  constexpr drive(Disk& disk, Buffers& room, const drive_texts& texts = default_texts) : disk_{&disk}, room_{&room}, texts_{&texts} {}
+  constexpr drive(Disk& disk, Buffers& room, const drive_strings& strings = default_strings)
+      : disk_{&disk}, room_{&room}, strings_{&strings} {}
 
   static constexpr void describe(configuration& all) {
     all.interface(0x08, 0x06, 0x50);
@@ -75,7 +76,7 @@ class drive {
   [[nodiscard]] room room_for(u8, const transfer& t) {
     if (phase_ == phase::command && t.length == command_bytes) return room::at({command_ + t.done, command_bytes - t.done});
     // Anything but a command, or more data than were announced, or a command ahead of the status of the one before.
-    if (phase_ != phase::data_out || t.length - t.done > host_left_) return fall();
+    if (phase_ != phase::data_out || t.length - t.done > host_left_) return phase_error();
     if (device_left_ == 0 || !result_.is_good()) {
       if (filling_ != no_piece) pieces_[filling_].is = state::free;
       filling_ = no_piece;
@@ -164,7 +165,7 @@ class drive {
   // The command -------------------------------------------------------------------------------------------------------
 
   /// No valid command: everything stalls until the host resets the transport (6.6.1).
-  room fall() {
+  room phase_error() {
     abandon();
     phase_ = phase::invalid;
     return room::refused();
@@ -173,7 +174,7 @@ class drive {
   answer take_out(const transfer& t) {
     if (phase_ == phase::invalid) return answer::failed();
     if (phase_ == phase::command && t.length != 0 && !begin_command()) {
-      (void)fall();
+      (void)phase_error();
       return answer::failed();
     }
     return answer::good(t.length);
@@ -190,7 +191,7 @@ class drive {
     for (u8& byte : answer_) byte = 0;
     const disk_facts facts{disk_->blocks(), disk_->block_bytes(),
                            disk_->is_read_only() ? disk_facts::writing::refused : disk_facts::writing::allowed};
-    plan_ = command_reader{cdb, answer_, facts, *texts_}.read(result_, failed_block_);
+    plan_ = command_reader{cdb, answer_, facts, *strings_}.read(result_, failed_block_);
     const bool reports = cdb[0] == 0x03 || cdb[0] == 0x12 || cdb[0] == 0xa0;  // these tell of the change, or go on regardless
     if (facts.blocks != known_blocks_ && !reports) {
       known_blocks_ = facts.blocks;
@@ -297,7 +298,7 @@ class drive {
     queued_ = 0;
     filling_ = no_piece;
   }
-  [[nodiscard]] bool is_quiet() const {
+  [[nodiscard]] bool is_idle() const {
     for (const piece& one : pieces_) {
       if (one.is != state::free) return false;
     }
@@ -350,9 +351,9 @@ class drive {
     // What was begun for another command comes first: it may be about the same blocks.
     if (stale_ != 0) return;
     bool some = plan_.what == action::read ? submit_reads() : submit_writes();
-    if (flush_due_ && !is_flushing_ && is_quiet()) some = submit_flush() || some;
+    if (flush_due_ && !is_flushing_ && is_idle()) some = submit_flush() || some;
     if (some) disk_->kick();
-    if (phase_ != phase::finishing || !is_quiet() || flush_due_ || is_flushing_) return;
+    if (phase_ != phase::finishing || !is_idle() || flush_due_ || is_flushing_) return;
     if (plan_.stable && is_dirty_ && result_.is_good()) {
       plan_.stable = false;
       flush_due_ = true;
@@ -410,7 +411,7 @@ class drive {
 
   Disk* disk_;
   Buffers* room_;
-  const drive_texts* texts_;
+  const drive_strings* strings_;
   plan plan_{};
   sense result_{};        // of the command, or of the last one until the next begins
   u64 failed_block_ = 0;

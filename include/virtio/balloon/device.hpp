@@ -79,7 +79,7 @@ class device {
     }
     set_.go();
     if (set_.has(stats_queue)) set_.kick(stats_queue);
-    return tell_actual();  // the guest before this one may have left a number
+    return write_actual();  // the guest before this one may have left a number
   }
 
   [[nodiscard]] const report& why() const { return lifecycle().session().why(); }
@@ -226,10 +226,10 @@ class device {
     if (queue == deflate_queue && poison_.page != nullptr)
       for (u32 i = 0; i < count; ++i) initialize({poison_.page(named_[i]), page_bytes});
     actual_ = queue == inflate_queue ? actual_ + count : actual_ - virtio::detail::smaller(count, actual_);
-    return tell_actual().error();
+    return write_actual().error();
   }
 
-  [[nodiscard]] result<void> tell_actual() {
+  [[nodiscard]] result<void> write_actual() {
     return write_field(set_.lifecycle().session().transport(), config::actual, actual_);
   }
 

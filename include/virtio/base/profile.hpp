@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Hosts with habits of their own, each as a description in data: the ids behind which it hides devices, and what
+// Hosts with quirks of their own, each as a description in data: the ids behind which it hides devices, and what
 // drivers have to know of it. What the library does the same way on every host is not in here. A program that names no
 // profile has no code for any: a bus takes one on by `pci::profiled` or `mmio::profiled`. Layer: base.
 #pragma once
@@ -32,9 +32,9 @@ struct id_table {
   }
 };
 
-/// What a host does in a way of its own that a driver has to know. All-zero: nothing. A bus that has `habits()` passes
+/// What a host does in a way of its own that a driver has to know. All-zero: nothing. A bus that has `quirks()` passes
 /// them on with each location that it gives, and drivers ask at their start.
-struct host_habits {
+struct host_quirks {
   /// A driver's storage must end at or below this address, as the device sees it. 0: anywhere will do.
   u64 storage_end = 0;
   /// The most descriptors that the entropy device may have at a time. 0: as many as the ring has.
@@ -49,7 +49,7 @@ struct profile {
   u16 bridge_vendor = 0;
   u16 bridge_device = 0;
   id_table ids{};
-  host_habits habits{};
+  host_quirks quirks{};
 };
 
 inline constexpr id_row openbsd_vmd_ids[] = {{0x0b5d, 0x0777, device_type::vmmci}};
@@ -65,7 +65,7 @@ inline constexpr profile openbsd_vmd{
     // machine when that is not memory. Below the end of the memory under 4 GiB one half is the whole address.
     // entropy_descriptors: it looks for a buffer in the entry behind the newest one. With one descriptor at a time each
     // entry names descriptor 0, those that were never written, too.
-    .habits = {.storage_end = 0xf000'0000, .entropy_descriptors = 1},
+    .quirks = {.storage_end = 0xf000'0000, .entropy_descriptors = 1},
 };
 
 /// All that can be detected.

@@ -213,7 +213,7 @@ class device : public request_driver<device<P, T, Q, O>, done>, public extras<de
     segments chain{room};
     begin(chain, slot);
     VIRTIO_TRY(add(chain, data, way));
-    return seal(slot, chain, static_cast<u16>(chain.size() - 1), what, sector, cookie);
+    return finish_chain(slot, chain, static_cast<u16>(chain.size() - 1), what, sector, cookie);
   }
 
   /// The user's data, behind the header; the status byte needs the last place.
@@ -230,7 +230,7 @@ class device : public request_driver<device<P, T, Q, O>, done>, public extras<de
   }
 
   /// Its end: the status byte, the header's cells, and into the ring. `payload` of the segments are the user's.
-  [[nodiscard]] result<token> seal(u16 slot, segments& chain, u16 payload, request what, u64 sector, u64 cookie) {
+  [[nodiscard]] result<token> finish_chain(u16 slot, segments& chain, u16 payload, request what, u64 sector, u64 cookie) {
     chain.append(cells_.status_at(slot), 1, direction::from_device);
     cells_.write_header(slot, what, sector);
     cells_.status(slot).clear_before_use(status::unwritten);
@@ -270,11 +270,11 @@ class device : public request_driver<device<P, T, Q, O>, done>, public extras<de
     if (what == request::out && is_read_only()) return errc::read_only;
     if (data.empty()) return set_.ready();
     VIRTIO_TRY(check_range(sector, data.size()));
-    virtio::detail::cutter cut{limits_.block_size(), limits_.largest(), limits_.segments()};
+    virtio::detail::request_splitter cut{limits_.block_size(), limits_.largest(), limits_.segments()};
     while (!data.empty()) {
       const bytes part = cut.next(data);
       const auto sent = submit(what, sector, part, what == request::in ? direction::from_device : direction::to_device, 0);
-      if (cut.is_to_try_less(sent.error(), part)) [[unlikely]] continue;
+      if (cut.retry_shorter(sent.error(), part)) [[unlikely]] continue;
       VIRTIO_TRY(wait_for(sent));
       cut.advance(sector, data, part);
     }

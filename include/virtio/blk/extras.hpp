@@ -80,26 +80,26 @@ class extras {
 
   /// Tells the device that the contents of `count` sectors from `sector` on are not needed; until they are written again they read as
   /// anything. Split where the device's limits are, each part a request of its own: when one fails, some may be discarded and
-  /// some not. The device says how much one request may name, and a call makes `largest_sweep` of them at most: what is left then is
-  /// for the next call, from where `swept` says that this one came. Waits and fails as `write`. Errors also: `unsupported` when the
-  /// device cannot; `unfinished`, there is more to do.
-  [[nodiscard]] result<void> discard(u64 sector, u64 count) { return sweep(operation::discard, sector, count, unmap::no); }
+  /// some not. The device says how much one request may name, and a call makes `most_requests_per_call` of them at most: what is left
+  /// then is for the next call, from where `range_progress` says that this one came. Waits and fails as `write`. Errors also:
+  /// `unsupported` when the device cannot; `unfinished`, there is more to do.
+  [[nodiscard]] result<void> discard(u64 sector, u64 count) { return by_requests(operation::discard, sector, count, unmap::no); }
 
   /// Makes `count` sectors from `sector` on read as zeroes, without the data to write, likewise.
   [[nodiscard]] result<void> write_zeroes(u64 sector, u64 count, unmap memory = unmap::no) {
-    return sweep(operation::write_zeroes, sector, count, memory);
+    return by_requests(operation::write_zeroes, sector, count, memory);
   }
 
   /// Destroys what is in `count` sectors from `sector` on, and all copies that the device has of it, likewise.
   [[nodiscard]] result<void> secure_erase(u64 sector, u64 count) {
-    return sweep(operation::secure_erase, sector, count, unmap::no);
+    return by_requests(operation::secure_erase, sector, count, unmap::no);
   }
 
   /// How many sectors, from the first one on, the last call of these three is done with, whatever it returned:
-  ///     for (u64 at = 0; at < count; at += disk.swept())
+  ///     for (u64 at = 0; at < count; at += disk.range_progress())
   ///       if (auto r = disk.discard(first + at, count - at); !r && r.error() != errc::unfinished) return r;
-  [[nodiscard]] u64 swept() const { return swept_; }
-  static constexpr u32 largest_sweep = virtio::detail::largest_sweep;
+  [[nodiscard]] u64 range_progress() const { return range_progress_; }
+  static constexpr u32 most_requests_per_call = virtio::detail::most_requests_per_call;
 
   /// Stages a discard of some extents; the list may go when this returns. Errors also: `unsupported` when the device cannot,
   /// `out_of_range` beyond `limits_of(operation::discard)` too, `table_full` with more than `options::extents` of them,
@@ -160,20 +160,20 @@ class extras {
     disk().begin(chain, slot);
     // The status byte needs the last place.
     if (!chain.push(disk().cells_.own_at(slot), size, way) || chain.size() == chain.capacity()) return errc::too_many_pieces;
-    return disk().seal(slot, chain, 0, what, 0, cookie);
+    return disk().finish_chain(slot, chain, 0, what, 0, cookie);
   }
 
-  [[nodiscard]] result<void> sweep(operation what, u64 sector, u64 count, unmap memory) {
-    swept_ = 0;
+  [[nodiscard]] result<void> by_requests(operation what, u64 sector, u64 count, unmap memory) {
+    range_progress_ = 0;
     if (disk().is_read_only()) return errc::read_only;
     VIRTIO_TRY_ASSIGN(const extent_limits most, limits_of(what));
     if (count != 0) VIRTIO_TRY(disk().check_extent(sector, count));
-    return virtio::detail::in_sweeps(
-        swept_, sector, count, [&most](u64 at, u64 left) { return most.part(at, left); },
+    return virtio::detail::in_requests(
+        range_progress_, sector, count, [&most](u64 at, u64 left) { return most.part(at, left); },
         [&](const extent& part) { return disk().wait_for(submit_extents(what, part, memory, 0)); });
   }
 
-  u64 swept_ = 0;
+  u64 range_progress_ = 0;
   extent_limits_table extent_limits_{};
 };
 

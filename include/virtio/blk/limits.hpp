@@ -30,7 +30,7 @@ class limits {
   template <class Session>
   [[nodiscard, gnu::always_inline]] result<void> read(const Session& device, u16 segments, verdict& why) {
     why = verdict::config_unreadable;
-    const auto fill_in = [&device](picture& all) -> result<void> {
+    const auto fill_in = [&device](snapshot& all) -> result<void> {
       VIRTIO_TRY_ASSIGN(all.capacity, read_field(device.transport(), config::capacity));
       u32* limit = all.of;
       for (const auto& field : detail::limit_fields) {
@@ -72,13 +72,13 @@ class limits {
   }
 
  private:
-  struct picture {
+  struct snapshot {
     u64 capacity = 0;
     u32 of[3]{};  // the rows of limit_fields
-    [[nodiscard]] friend constexpr bool operator==(const picture&, const picture&) = default;
+    [[nodiscard]] friend constexpr bool operator==(const snapshot&, const snapshot&) = default;
   };
 
-  picture said_{};
+  snapshot said_{};
   u32 block_mask_ = 0;  // sectors in one of the disk's blocks, less one
   u32 largest_ = 0;
   u16 segments_ = 0;

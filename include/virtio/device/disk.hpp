@@ -25,7 +25,7 @@ concept block_storage = requires(D d, const D c, u64 sector, bytes to, const_byt
   { d.write(sector, from) } -> same_as<result<void>>;
   { d.flush() } -> same_as<result<void>>;
   { d.discard(sector, sector) } -> same_as<result<void>>;
-  { c.swept() } -> same_as<u64>;
+  { c.range_progress() } -> same_as<u64>;
   { d.submit_read(sector, to, sector) } -> same_as<result<token>>;
   { d.submit_read(sector, parts, sector) } -> same_as<result<token>>;
   { d.submit_write(sector, from, sector) } -> same_as<result<token>>;
@@ -76,23 +76,23 @@ namespace detail {
 ///     while (!data.empty()) {
 ///       const bytes part = cut.next(data);
 ///       const auto sent = submit(sector, part);
-///       if (cut.is_to_try_less(sent.error(), part)) continue;
+///       if (cut.retry_shorter(sent.error(), part)) continue;
 ///       VIRTIO_TRY(wait_for(sent));
 ///       cut.advance(sector, data, part);
 ///     }
 ///
 /// A loop that is given `submit` as a callable hides the driver's address and the kind of request from a compiler: 19 instructions a
 /// request in a program with one disk.
-class cutter {
+class request_splitter {
  public:
   /// Of a disk with blocks of so many bytes, a power of two; a request takes `largest` bytes, whole blocks, in `segments` pieces.
-  cutter(u32 block, u32 largest, u16 segments) : block_{block}, piece_{largest}, units_{segments} {}
+  request_splitter(u32 block, u32 largest, u16 segments) : block_{block}, piece_{largest}, units_{segments} {}
 
   /// What the next request takes from the front of `data`.
-  [[nodiscard, gnu::always_inline]] bytes next(bytes data) const { return data.part(0, piece_ - (place(data) & cuts_)); }
+  [[nodiscard, gnu::always_inline]] bytes next(bytes data) const { return data.part(0, piece_ - (place(data) & boundary_mask_)); }
 
   /// Whether a request for `part` failed because of its pieces, and a shorter one may not.
-  [[nodiscard, gnu::always_inline]] bool is_to_try_less(errc how, bytes part) {
+  [[nodiscard, gnu::always_inline]] bool retry_shorter(errc how, bytes part) {
     return how == errc::too_many_pieces && shorten(part);
   }
   /// `part` has been transferred.
@@ -110,8 +110,8 @@ class cutter {
     u64 length;
     do {
       (unit_ != block_ ? unit_ : units_) /= 2;  // to one block at least, which is shorter than the part
-      cuts_ = unit_ - block_;
-      length = u64{unit_} * units_ - (place(part) & cuts_);
+      boundary_mask_ = unit_ - block_;
+      length = u64{unit_} * units_ - (place(part) & boundary_mask_);
     } while (length >= part.size());
     piece_ = unit_ * units_;  // of two units or more, all but one are less than the part: 1 GiB at most
     return true;
@@ -120,24 +120,24 @@ class cutter {
 
   u32 block_;
   u32 piece_;     // the most in one request
-  u32 cuts_ = 0;  // bits of an address that are not to be crossed
+  u32 boundary_mask_ = 0;  // bits of an address that are not to be crossed
   u32 unit_ = largest_transfer;
   u32 units_;
 };
 
 /// The most requests that one call for an extent makes.
-inline constexpr u32 largest_sweep = 65536;
+inline constexpr u32 most_requests_per_call = 65536;
 
 /// One extent of any length, by one request after the other: `part(sector, count)` says how much the next one takes, `send(extent)` makes
-/// it. How many that takes is the device's to say: up to 2^64, of one that takes a block at a time and answers at once. `swept` counts
-/// what is done. Errors: those of `send`; `unfinished`, there is more to do.
+/// it. How many that takes is the device's to say: up to 2^64, of one that takes a block at a time and answers at once.
+/// `range_progress` counts what is done. Errors: those of `send`; `unfinished`, there is more to do.
 template <class Part, class Send>
-[[nodiscard, gnu::always_inline]] inline result<void> in_sweeps(u64& swept, u64 sector, u64 count, Part&& part, Send&& send) {
-  for (u32 requests = 0; swept != count; ++requests) {
-    if (requests == largest_sweep) return errc::unfinished;
-    const extent next{sector + swept, part(sector + swept, count - swept)};
+[[nodiscard, gnu::always_inline]] inline result<void> in_requests(u64& range_progress, u64 sector, u64 count, Part&& part, Send&& send) {
+  for (u32 requests = 0; range_progress != count; ++requests) {
+    if (requests == most_requests_per_call) return errc::unfinished;
+    const extent next{sector + range_progress, part(sector + range_progress, count - range_progress)};
     VIRTIO_TRY(send(next));
-    swept += next.count;
+    range_progress += next.count;
   }
   return {};
 }

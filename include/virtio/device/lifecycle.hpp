@@ -88,8 +88,8 @@ class device_lifecycle {
     session_.forget();  // or what is switched on the bus would be taken for what was found there
     if (const auto placed = place(platform, storage, needed, area); !placed)
       return session_.refuse(verdict::storage_unusable, placed.error());
-    if constexpr (detail::knows_habits<location>)
-      if (!ends_below(area, needed, where.habits().storage_end))
+    if constexpr (detail::has_quirks<location>)
+      if (!ends_below(area, needed, where.quirks().storage_end))
         return session_.refuse(verdict::storage_unusable, errc::dma_unreachable);
     VIRTIO_TRY(session_.open(platform, where, type));
     VIRTIO_TRY(session_.negotiate(plan, interrupts.line));

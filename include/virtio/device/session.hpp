@@ -309,17 +309,17 @@ class session {
 /// How often a configuration that changes under the reader is read again.
 inline constexpr u32 config_attempts = 16;
 
-/// Reads several config fields as one consistent picture: `read(picture)` fills it in and returns a `result<void>`. Modern
+/// Reads several config fields as one consistent snapshot: `read(snapshot)` fills it in and returns a `result<void>`. Modern
 /// devices count generations; legacy ones do not, so two readings in a row must agree. Errors: those of `read`, and
-/// `device_misbehaved` when the picture never holds still. Spec: 2.5.1, 2.5.4.
-template <class Picture, transport T, class Read>
-[[nodiscard]] result<void> read_config(const T& transport, Picture& picture, Read&& read) {
+/// `device_misbehaved` when the snapshot never holds still. Spec: 2.5.1, 2.5.4.
+template <class Snapshot, transport T, class Read>
+[[nodiscard]] result<void> read_config(const T& transport, Snapshot& snapshot, Read&& read) {
   for (u32 attempt = 0; attempt < config_attempts; ++attempt) {
     const u32 before = transport.config_generation();
-    VIRTIO_TRY(read(picture));
+    VIRTIO_TRY(read(snapshot));
     if (transport.is_legacy()) {
-      Picture again;
-      if (read(again) && again == picture) return {};
+      Snapshot again;
+      if (read(again) && again == snapshot) return {};
     } else if (transport.config_generation() == before) {
       return {};
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Links that stand between a link and its stack: each has one and is one, so they can be stacked. `traced` shows every frame to a function,
-// `faulty` loses, doubles and spoils some.
+// `faulty` drops, repeats and corrupts some.
 //
-//   net::faulty bad{card, {.lose = 20, .spoil = 5}};                              // of a thousand frames
+//   net::faulty bad{card, {.drop = 20, .corrupt = 5}};                            // of a thousand frames
 //   net::traced seen{bad, [](net::passing way, const net::frame& f) { … }};     // the stack has `seen`
 //
 // Neither has memory for frames: they pass on what the link below shows. Layer: net (may include platform, base).
@@ -82,8 +82,8 @@ class traced : public filter<Link> {
 
 /// How many of a thousand frames, each way.
 struct fault_rates {
-  u16 lose = 0;
-  u16 spoil = 0;   // one byte, behind the header
+  u16 drop = 0;
+  u16 corrupt = 0;   // one byte, behind the header
   u16 repeat = 0;  // of those that are sent
   u64 seed = 0;    // the same faults in the same frames, each time
 };
@@ -91,12 +91,12 @@ struct fault_rates {
 /// What has become of frames.
 struct fault_counts {
   u32 lost[2]{};     // by `passing`
-  u32 spoiled[2]{};
+  u32 corrupted[2]{};
   u32 repeated = 0;
 };
 
-/// Loses, spoils and repeats frames. It takes no checksums to compute: a frame that is spoiled must have the checksum of what it was. One
-/// received whose checksum is missing, or that lies in more than 30 pieces, is not spoiled, nor are more than 8 that are kept.
+/// Drops, corrupts and repeats frames. It takes no checksums to compute: a corrupted frame must have the checksum of what it was. One
+/// received whose checksum is missing, or that lies in more than 30 pieces, is not corrupted, nor are more than 8 that are kept.
 template <link Link>
 class faulty : public filter<Link> {
  public:
@@ -122,50 +122,50 @@ class faulty : public filter<Link> {
       if (pieces.count > can.most_pieces || pieces.count > most_pieces) return errc::too_many_pieces;
       return this->below_->try_send(pieces);  // says why not
     }
-    // The dice are thrown once for a frame: one that found no room has them when it comes again.
-    if (!thrown_) next_ = throw_dice(static_cast<u32>(size));
-    thrown_ = true;
-    if (next_.lose) {
-      thrown_ = false;
+    // The faults are drawn once for a frame: one that found no room has the same ones when it comes again.
+    if (!drawn_) next_ = draw_fault(static_cast<u32>(size));
+    drawn_ = true;
+    if (next_.drop) {
+      drawn_ = false;
       ++counts_.lost[0];
       return {};
     }
     u8 wrong = 0;
     const_bytes parts[most_pieces + 2];
-    const bool spoils = next_.spoil && next_.at < size;
-    const scatter<const_bytes> out = spoils ? spoiled(pieces, next_.at, wrong, parts) : pieces;
+    const bool corrupts = next_.corrupt && next_.at < size;
+    const scatter<const_bytes> out = corrupts ? corrupted(pieces, next_.at, wrong, parts) : pieces;
     VIRTIO_TRY(this->below_->try_send(out));
-    thrown_ = false;
-    if (spoils) ++counts_.spoiled[0];
+    drawn_ = false;
+    if (corrupts) ++counts_.corrupted[0];
     if (next_.repeat && this->below_->try_send(out)) ++counts_.repeated;
     return {};
   }
   template <class F>
   [[nodiscard]] result<void> receive_with(F&& look) {
     for (u32 most = 64; most != 0; --most) {  // a flood of which all is lost ends as well
-      bool was_lost = false;
+      bool was_dropped = false;
       VIRTIO_TRY(this->below_->receive_with([&](const frame& f) {
-        const dice thrown = throw_dice(f.size);
-        was_lost = thrown.lose;
-        if (was_lost) {
+        const fault drawn = draw_fault(f.size);
+        was_dropped = drawn.drop;
+        if (was_dropped) {
           ++counts_.lost[1];
           return after_look::done;
         }
         forget_place(f.name.slot);
-        wrong_byte* const room = thrown.spoil && f.sum != checksum::missing && f.pieces.count <= most_pieces && thrown.at < f.size
+        wrong_byte* const room = drawn.corrupt && f.sum != checksum::missing && f.pieces.count <= most_pieces && drawn.at < f.size
                                      ? free_byte() : nullptr;
         if (room == nullptr) return look(f);
         const_bytes parts[most_pieces + 2];
         frame other = f;
-        other.pieces = spoiled(f.pieces, thrown.at, room->value, parts);
+        other.pieces = corrupted(f.pieces, drawn.at, room->value, parts);
         other.sum = checksum::unknown;
-        ++counts_.spoiled[1];
+        ++counts_.corrupted[1];
         room->of = f.name;
         const after_look then = look(static_cast<const frame&>(other));
         if (then == after_look::done) room->of = {};
         return then;
       }));
-      if (!was_lost) return {};
+      if (!was_dropped) return {};
     }
     return errc::not_ready;
   }
@@ -178,8 +178,8 @@ class faulty : public filter<Link> {
  private:
   static constexpr usize most_pieces = 30;
 
-  struct dice {
-    bool lose = false, spoil = false, repeat = false;
+  struct fault {
+    bool drop = false, corrupt = false, repeat = false;
     u32 at = 0;
   };
   /// In the place of one of a frame's bytes as long as the frame is shown or kept.
@@ -194,12 +194,12 @@ class faulty : public filter<Link> {
     z = (z ^ z >> 27) * 0x94d0'49bb'1331'11eb;
     return static_cast<u32>((z ^ z >> 31) >> 32) % below;
   }
-  [[nodiscard]] dice throw_dice(u32 size) {
-    dice d;
-    d.lose = random(1000) < rates_.lose;
-    d.spoil = random(1000) < rates_.spoil && size > header_bytes;
+  [[nodiscard]] fault draw_fault(u32 size) {
+    fault d;
+    d.drop = random(1000) < rates_.drop;
+    d.corrupt = random(1000) < rates_.corrupt && size > header_bytes;
     d.repeat = random(1000) < rates_.repeat;
-    if (d.spoil) d.at = header_bytes + random(size - header_bytes);
+    if (d.corrupt) d.at = header_bytes + random(size - header_bytes);
     return d;
   }
   /// Another frame is where one was that was kept: the link was started again meanwhile.
@@ -213,7 +213,8 @@ class faulty : public filter<Link> {
     return nullptr;
   }
   /// The pieces with byte `at` replaced by `wrong`, which is made a wrong one.
-  [[nodiscard]] static scatter<const_bytes> spoiled(scatter<const_bytes> pieces, usize at, u8& wrong, const_bytes (&out)[most_pieces + 2]) {
+  [[nodiscard]] static scatter<const_bytes> corrupted(scatter<const_bytes> pieces, usize at, u8& wrong,
+                                                      const_bytes (&out)[most_pieces + 2]) {
     usize count = 0;
     for (const const_bytes& piece : pieces) {
       if (at >= piece.size()) {
@@ -232,8 +233,8 @@ class faulty : public filter<Link> {
 
   fault_rates rates_{};
   u64 random_ = 0;
-  dice next_{};
-  bool thrown_ = false;
+  fault next_{};
+  bool drawn_ = false;
   fault_counts counts_{};
   wrong_byte wrong_[8]{};
 };

@@ -4,7 +4,7 @@
 //
 // A stack asks `facts()` what the link can do, hands out frames with `try_send`, and takes those that have arrived with
 // `receive_with`, which shows each where it lies. What it cannot finish there it keeps, and gives back later. A class that has a link
-// and is one itself comes between: filters.hpp has one that shows every frame to a function, and one that loses and spoils some.
+// and is one itself comes between: filters.hpp has one that shows every frame to a function, and one that drops and corrupts some.
 //
 // Frames are Ethernet II without the frame check sequence. Layer: net (may include platform, base).
 #pragma once

@@ -113,7 +113,7 @@ class bounce_pool {
 /// virtio::pci::ecam`. It accepts ACCESS_PLATFORM, since the addresses are right for a device that is held to the window.
 template <auto& Pool>
 struct bounced {
-  static constexpr access_policy access_platform = access_policy::map_takes_care;
+  static constexpr access_policy access_platform = access_policy::through_map;
 
   result<void> map(const volatile void* va, usize n, direction way, segments& out) const { return Pool.map(va, n, way, out); }
   void unmap(const segment& piece, u32 written) const { Pool.unmap(piece, written); }

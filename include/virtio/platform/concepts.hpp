@@ -19,7 +19,7 @@ enum class waiting : u8 { reset, request, connect, shutdown, peer };
 /// What to answer when a device offers ACCESS_PLATFORM (it goes through an IOMMU, or can reach only some memory).
 enum class access_policy : u8 {
   addresses_are_right,  // accept: what map() gives is right for this device, as it is
-  map_takes_care,       // accept: map() programs the IOMMU or copies through reachable memory
+  through_map,       // accept: map() programs the IOMMU or copies through reachable memory
   refuse,               // refuse by name: this platform would give wrong addresses
 };
 

@@ -212,9 +212,9 @@ class packed_ring {
     // descriptor again (2.8.21.3.1).
     Barriers::full();
     // One load for both halves. Any value is a legal wish; a false one costs the device its doorbell or us one register write.
-    const u32 wish = device_events_->template fetch<Barriers>().unchecked();
-    const u32 position = wish - detail::events_at;
-    return position < positions_ ? passed(position, added) : asked_otherwise(wish, added);
+    const u32 suppression = device_events_->template fetch<Barriers>().unchecked();
+    const u32 position = suppression - detail::events_at;
+    return position < positions_ ? passed(position, added) : wants_kick_otherwise(suppression, added);
   }
 
   /// The first place that the device has not been shown, and its lap in the top bit: what the doorbell can tell.
@@ -317,10 +317,10 @@ class packed_ring {
   }
 
   // No position, but for reserved bits.
-  [[nodiscard, gnu::noinline]] bool asked_otherwise(u32 wish, u64 added) const {
-    const u32 position = (wish & (detail::events_mask | 0xffff)) - detail::events_at;
+  [[nodiscard, gnu::noinline]] bool wants_kick_otherwise(u32 suppression, u64 added) const {
+    const u32 position = (suppression & (detail::events_mask | 0xffff)) - detail::events_at;
     if (position < positions_) return passed(position, added);
-    return (wish & detail::events_mask) != detail::events_off && added != 0;  // the reserved mode asks for a doorbell, too
+    return (suppression & detail::events_mask) != detail::events_off && added != 0;  // the reserved mode asks for a doorbell, too
   }
 
   // Without the options the questions cost nothing.
@@ -340,7 +340,7 @@ class packed_ring {
     const u32 seen = word.unchecked();  // the flags say whose it is, whatever they say; the id is checked below
     if ((seen & detail::packed_both) != used_) return broken_ ? errc::device_misbehaved : errc::not_ready;
     slot = static_cast<u16>(seen);
-    if (slot >= Capacity || !table_.may_complete(table_[slot])) [[unlikely]] return lie();
+    if (slot >= Capacity || !table_.may_complete(table_[slot])) [[unlikely]] return mark_broken();
     length = one.length.template fetch<Barriers>();
     return errc::ok;
   }
@@ -372,7 +372,7 @@ class packed_ring {
     table_.end(slot, length, is, out);
   }
 
-  [[nodiscard]] errc lie() {
+  [[nodiscard]] errc mark_broken() {
     // The first lie is final: nothing that this ring says counts any more, and no flags are right.
     broken_ = true;
     used_ = ~detail::packed_both;

@@ -124,7 +124,7 @@ class split_ring {
     reclaim_from_ = 0;
     broken_ = false;
     // What the device wishes to hear of: avail_event, behind the ring's elements, or the flags in front of them.
-    device_wish_ = reinterpret_cast<const from_device<u16, order>*>(device_ + (event_idx_ ? 4 + 8 * usize{entries} : 0));
+    device_suppression_ = reinterpret_cast<const from_device<u16, order>*>(device_ + (event_idx_ ? 4 + 8 * usize{entries} : 0));
     disarm();
     return ring_layout{0, static_cast<u32>(driver_offset(entries)), static_cast<u32>(device_offset(entries))};
   }
@@ -207,10 +207,10 @@ class split_ring {
     // looks at the index again. Without both, each could miss the other's store and the request would hang (2.7.13.4.1).
     Barriers::full();
     // Any value is a legal wish; a false one costs the device its doorbell or us one register write.
-    const u16 wish = device_wish_->template fetch<Barriers>().unchecked();
-    if (event_idx_) return need_event(wish, published_, added);
+    const u16 suppression = device_suppression_->template fetch<Barriers>().unchecked();
+    if (event_idx_) return need_event(suppression, published_, added);
     // Only bit 0 means anything; the rest of the word may be whatever the device likes.
-    return (wish & detail::used_no_notify) == 0 && added != 0;
+    return (suppression & detail::used_no_notify) == 0 && added != 0;
   }
 
   /// The available index, for transports that tell it with the doorbell.
@@ -229,14 +229,14 @@ class split_ring {
       const untrusted<u16> index = used_word(index_word).template observe<Barriers>();
       const u16 arrived = static_cast<u16>(index.unchecked() - taken_);  // checked in the next line but one
       if (arrived == 0) return errc::not_ready;
-      if (arrived > in_flight()) [[unlikely]] return lie();
+      if (arrived > in_flight()) [[unlikely]] return mark_broken();
       seen_ = static_cast<u16>(taken_ + arrived);
     }
     if (is_in_order()) return take_in_order(out);
     const used_element& element = used_elements()[usize{taken_ & mask_}];
     const result<u32> id = element.id.template fetch<Barriers>().below(Capacity);
-    if (!id) [[unlikely]] return lie();
-    if (!table_.may_complete(table_[*id])) [[unlikely]] return lie();
+    if (!id) [[unlikely]] return mark_broken();
+    if (!table_.may_complete(table_[*id])) [[unlikely]] return mark_broken();
     ++taken_;
     table_.end(*id, element.length.template fetch<Barriers>(), used_length::known, out);
     return errc::ok;
@@ -326,7 +326,7 @@ class split_ring {
     }
     const u16 slot = order_.oldest;
     const bool last = order_.last.equals(table_[slot].last);
-    if (!last && static_cast<u16>(taken_ + 1) == seen_) [[unlikely]] return lie();  // none that the index covers has this head
+    if (!last && static_cast<u16>(taken_ + 1) == seen_) [[unlikely]] return mark_broken();  // none that the index covers has this head
     order_.in_batch = !last;
     order_.oldest = free_slots_.after(slot);
     ++taken_;
@@ -334,7 +334,7 @@ class split_ring {
     return errc::ok;
   }
 
-  [[nodiscard]] errc lie() {
+  [[nodiscard]] errc mark_broken() {
     // The first lie is final: nothing that this ring says counts any more.
     broken_ = true;
     seen_ = taken_;
@@ -345,7 +345,7 @@ class split_ring {
   descriptor* descriptors_ = nullptr;
   to_device<u16, order>* driver_ = nullptr;
   u8* device_ = nullptr;
-  const from_device<u16, order>* device_wish_ = nullptr;
+  const from_device<u16, order>* device_suppression_ = nullptr;
   dma_area tables_{};
 
   // The truth, ours alone. Indices run free over 16 bits and meet the ring through the mask.

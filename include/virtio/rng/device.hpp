@@ -42,8 +42,8 @@ class device : public request_driver<device<P, T, Q>, done> {
     VIRTIO_TRY(requests_.forget(set_));
     VIRTIO_TRY(set_.begin(platform, where, storage, dma_bytes, device_type::entropy, plan, interrupts, area));
     VIRTIO_TRY(set_.set_up(0, 0, area, interrupts, 1));
-    if constexpr (detail::knows_habits<location>)
-      if (const u16 most = where.habits().entropy_descriptors; most != 0) set_[0].limit(most);
+    if constexpr (detail::has_quirks<location>)
+      if (const u16 most = where.quirks().entropy_descriptors; most != 0) set_[0].limit(most);
     set_.go();
     return {};
   }

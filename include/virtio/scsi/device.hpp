@@ -51,8 +51,8 @@ class unit;
 /// an interrupt handler may call `acknowledge_interrupt` alone.
 template <platform P, transport T, queue_format Q, options O = options{}>
 class device : public request_driver<device<P, T, Q, O>, done> {
-  using face = request_driver<device, done>;
-  friend face;
+  using base = request_driver<device, done>;
+  friend base;
   friend class unit<device>;
   static_assert(O.segments >= 1 && O.units >= 12, "a list of 12 units is the room for the other answers of a unit");
   static_assert(O.segments <= 0xfffd, "a request has a command and a response besides its segments, 65535 pieces in all");
@@ -71,7 +71,7 @@ class device : public request_driver<device<P, T, Q, O>, done> {
 
  public:
   using location = typename T::location;
-  using face::features;
+  using base::features;
 
   /// DMA storage that this type needs: `constinit virtio::dma_storage<host_t::dma_bytes> host_dma;`
   static constexpr usize dma_bytes = cells_at + cells::bytes;
@@ -216,7 +216,7 @@ class device : public request_driver<device<P, T, Q, O>, done> {
 
   /// Asks for none. A hint: one may still come.
   void disarm() {
-    face::disarm();
+    base::disarm();
     sides_.disarm(set_);
   }
 
@@ -225,7 +225,7 @@ class device : public request_driver<device<P, T, Q, O>, done> {
   [[nodiscard]] result<void> wait(token which) { return end_of(which, owner::user); }
 
  private:
-  using face::await;
+  using base::await;
 
   // Where a command's data is.
   struct payload {

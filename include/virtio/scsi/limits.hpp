@@ -17,9 +17,9 @@ class limits {
   /// reset, which are part of the layout. Errors: those of the transport; `unsupported`, a size cannot be put back: `why` names it.
   template <class Session>
   [[nodiscard]] result<void> read(Session& session, u16 pieces, u32 slots, verdict& why) {
-    picture said;
+    snapshot said;
     auto& transport = session.transport();
-    const auto fill_in = [&transport](picture& all) -> result<void> {
+    const auto fill_in = [&transport](snapshot& all) -> result<void> {
       for (u32 i = 0; i < 7; ++i) {
         VIRTIO_TRY_ASSIGN(all.of[i], read_field(transport, config_field<u32>{config::num_queues.offset + 4 * i}));
       }
@@ -55,10 +55,10 @@ class limits {
  private:
   static constexpr u32 config_sector = 512;  // max_sectors counts these
 
-  struct picture {
+  struct snapshot {
     u32 of[7]{};  // the first fields, in their order
     u32 target = 0, lun = 0;
-    [[nodiscard]] friend constexpr bool operator==(const picture&, const picture&) = default;
+    [[nodiscard]] friend constexpr bool operator==(const snapshot&, const snapshot&) = default;
   };
 
   template <class Transport>

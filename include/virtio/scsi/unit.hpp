@@ -75,15 +75,15 @@ class unit {
   }
   /// Tells the unit that the contents of `count` sectors from `sector` on are not needed, as `blk::device::discard`.
   [[nodiscard]] result<void> discard(u64 sector, u64 count) {
-    swept_ = 0;
+    range_progress_ = 0;
     VIRTIO_TRY(may_discard());
     if (count != 0) VIRTIO_TRY(check_extent(sector, count));
-    return virtio::detail::in_sweeps(
-        swept_, sector, count, [this](u64, u64 left) { return virtio::detail::smaller(left, u64{most_unmapped_} << shift_); },
+    return virtio::detail::in_requests(
+        range_progress_, sector, count, [this](u64, u64 left) { return virtio::detail::smaller(left, u64{most_unmapped_} << shift_); },
         [this](const extent& part) { return discard_one(part); });
   }
-  [[nodiscard]] u64 swept() const { return swept_; }
-  static constexpr u32 largest_sweep = virtio::detail::largest_sweep;
+  [[nodiscard]] u64 range_progress() const { return range_progress_; }
+  static constexpr u32 most_requests_per_call = virtio::detail::most_requests_per_call;
 
   /// As `check`, and looks at the unit again: a disk may grow and shrink, and a drive have another medium. On error the old facts stay.
   [[nodiscard]] result<void> refresh() {
@@ -260,12 +260,12 @@ class unit {
     VIRTIO_TRY(ready());
     if (all.empty()) return {};
     VIRTIO_TRY(check_range(sector, all.size()));
-    virtio::detail::cutter cut{block_size(), largest_, most_pieces()};
+    virtio::detail::request_splitter cut{block_size(), largest_, most_pieces()};
     while (!all.empty()) {
       const bytes part = cut.next(all);
       const errc ended = host_->run(where_, command_of(what, sector, part.size()), payload{.user = part}, direction_of(what),
                                     on_change::end);
-      if (cut.is_to_try_less(ended, part)) [[unlikely]] continue;
+      if (cut.retry_shorter(ended, part)) [[unlikely]] continue;
       VIRTIO_TRY(result<void>{ended});
       cut.advance(sector, all, part);
     }
@@ -292,7 +292,7 @@ class unit {
 
   Device* host_ = nullptr;
   u64 capacity_ = 0;  // sectors
-  u64 swept_ = 0;
+  u64 range_progress_ = 0;
   u32 start_ = 0;         // of the device
   u32 seen_ = 0;          // changes at the device that this unit's facts are newer than
   u32 largest_ = 0;       // bytes in one command, whole blocks

@@ -55,7 +55,7 @@ class balloon_model : public device_model {
   }
   void config_written(std::uint32_t offset, std::uint32_t) override {
     if (offset != 12) return;
-    if ((status() & driver_ok_bit) != 0) object("BALLOON-36: poison_val changed after DRIVER_OK");
+    if ((status() & driver_ok_bit) != 0) report("BALLOON-36: poison_val changed after DRIVER_OK");
     poison_ = static_cast<std::uint32_t>(wire::get(config_at(12), 4));
   }
   [[nodiscard]] bool asked_for(std::uint16_t queue) const override { return queue < 2 || accepted(kind(queue)); }
@@ -78,30 +78,30 @@ class balloon_model : public device_model {
   }
 
   std::uint32_t process(std::uint16_t queue, chain& buffer) override {
-    if (accepted(page_poison) && !poison_) object("BALLOON-35: poison_val was not written ahead of DRIVER_OK");
+    if (accepted(page_poison) && !poison_) report("BALLOON-35: poison_val was not written ahead of DRIVER_OK");
     if (kind(queue) == page_reporting) {
-      if (buffer.readable() != 0 || buffer.writable() == 0) object("balloon: a report is memory that the device may write");
+      if (buffer.readable() != 0 || buffer.writable() == 0) report("balloon: a report is memory that the device may write");
       std::vector<std::uint8_t> gone(static_cast<std::size_t>(buffer.writable()), 0xee);
       if (accepted(page_poison)) {
         for (std::size_t at = 0; at + 4 <= gone.size(); at += 4) wire::put(gone.data() + at, poison_.value_or(0), 4, guest);
-        if (in_place && writable_content(buffer) != gone) object("BALLOON-38: reported memory does not hold the poison");
+        if (in_place && writable_content(buffer) != gone) report("BALLOON-38: reported memory does not hold the poison");
       }
       (void)buffer.write(0, gone.data(), gone.size());
       reported_ += gone.size();
       return 0;
     }
     if (kind(queue) == free_page_hint) return take_hint(buffer);
-    if (buffer.writable() != 0) object("balloon: writable bytes on queue " + std::to_string(queue));
+    if (buffer.writable() != 0) report("balloon: writable bytes on queue " + std::to_string(queue));
     std::vector<std::uint8_t> data(static_cast<std::size_t>(buffer.readable()));
     (void)buffer.read(0, data.data(), data.size());
     if (kind(queue) == stats_vq) return take_statistics(data);
     if (data.empty() || data.size() % 4 != 0 || data.size() > 1024)
-      object("balloon: " + std::to_string(data.size()) + " bytes of page numbers");
+      report("balloon: " + std::to_string(data.size()) + " bytes of page numbers");
     largest_ = std::max(largest_, data.size() / 4);
     for (std::size_t at = 0; at + 4 <= data.size(); at += 4) {
       const auto page = static_cast<std::uint32_t>(shared(data.data() + at, 4));
-      if (queue == 0 && !pages_.insert(page).second) object("BALLOON-12: page " + std::to_string(page) + " is in the balloon already");
-      if (queue == 1 && pages_.erase(page) == 0) object("BALLOON-09: page " + std::to_string(page) + " is not in the balloon");
+      if (queue == 0 && !pages_.insert(page).second) report("BALLOON-12: page " + std::to_string(page) + " is in the balloon already");
+      if (queue == 1 && pages_.erase(page) == 0) report("BALLOON-09: page " + std::to_string(page) + " is not in the balloon");
     }
     return 0;
   }
@@ -132,22 +132,22 @@ class balloon_model : public device_model {
     change_config(8, id, 4);
   }
   std::uint32_t take_hint(chain& buffer) {
-    if (buffer.readable() != 0 && buffer.writable() != 0) object("balloon: a command id and memory in one buffer");
+    if (buffer.readable() != 0 && buffer.writable() != 0) report("balloon: a command id and memory in one buffer");
     if (buffer.writable() == 0) {
       const auto data = buffer.read_all();
-      if (data.size() != 4) object("BALLOON-24: a command id of " + std::to_string(data.size()) + " bytes");
+      if (data.size() != 4) report("BALLOON-24: a command id of " + std::to_string(data.size()) + " bytes");
       const auto id = static_cast<std::uint32_t>(shared(data.data(), static_cast<unsigned>(std::min<std::size_t>(data.size(), 4))));
-      if (id == 1) object("balloon: DONE is the host's to say");
+      if (id == 1) report("balloon: DONE is the host's to say");
       if (id > 1 && std::find(commands_.begin(), commands_.end(), id) != commands_.end())
-        object("BALLOON-26: round " + std::to_string(id) + " is begun twice");
-      if (id > 1 && id > last_round_) object("BALLOON-25: there is no round " + std::to_string(id));
-      if (id == 0 && !hint_open_) object("BALLOON-29: the end of no round");
+        report("BALLOON-26: round " + std::to_string(id) + " is begun twice");
+      if (id > 1 && id > last_round_) report("BALLOON-25: there is no round " + std::to_string(id));
+      if (id == 0 && !hint_open_) report("BALLOON-29: the end of no round");
       commands_.push_back(id);
       hint_open_ = id > 1;
       if (hint_open_ && id == host_round_ && hides_round) put_config(8, 0, 4);
       return 0;
     }
-    if (!hint_open_) object("BALLOON-25: memory is hinted outside of a round");
+    if (!hint_open_) report("BALLOON-25: memory is hinted outside of a round");
     const bool wanted = hint_open_ && commands_.back() == host_round_;
     (wanted ? hinted_ : too_late_) += buffer.writable();
     if (wanted) {
@@ -169,12 +169,12 @@ class balloon_model : public device_model {
   }
 
   std::uint32_t take_statistics(const std::vector<std::uint8_t>& data) {
-    if (data.size() % 10 != 0) object("balloon: " + std::to_string(data.size()) + " bytes of statistics");
+    if (data.size() % 10 != 0) report("balloon: " + std::to_string(data.size()) + " bytes of statistics");
     std::map<unsigned, std::uint64_t> now;
     for (std::size_t at = 0; at + 10 <= data.size(); at += 10)
       now[static_cast<unsigned>(shared(data.data() + at, 2))] = shared(data.data() + at + 2, 8);
     for (const auto& [tag, value] : statistics_)
-      if (now.count(tag) == 0) object("BALLOON-23: statistic " + std::to_string(tag) + " is left out");
+      if (now.count(tag) == 0) report("BALLOON-23: statistic " + std::to_string(tag) + " is left out");
     statistics_ = now;
     return 0;
   }

@@ -125,11 +125,11 @@ class blk_model : public device_model {
     const std::uint32_t number = number_++;
     const std::uint64_t readable = buffer.readable(), writable = buffer.writable();
     if (readable < 16) {
-      object("blk: a request with " + std::to_string(readable) + " readable bytes, its header needs 16");
+      report("blk: a request with " + std::to_string(readable) + " readable bytes, its header needs 16");
       return 0;
     }
     if (writable == 0) {
-      object("blk: a request without a writable byte for its status");
+      report("blk: a request without a writable byte for its status");
       return 0;
     }
     std::uint8_t header[16];
@@ -139,14 +139,14 @@ class blk_model : public device_model {
     const std::uint64_t out = readable - 16, in = writable - 1;
     ++per_type_[type];
     if (const std::uint64_t reserved = shared(header + 4, 4); reserved != 0)
-      object("blk: the reserved field of the header is " + wire::hex(reserved));
+      report("blk: the reserved field of the header is " + wire::hex(reserved));
     check_framing(buffer);
     if (options_.strict_chains && !is_strict(buffer, type, out)) {
       stall("blk: a chain that is not a header, data and a status");
       return 0;
     }
     if (const std::vector<element> data = check_limits(buffer); data.size() > 1 && !accepted(2)) {
-      object("blk: " + std::to_string(data.size()) + " segments of data to a device that has stated no SEG_MAX");
+      report("blk: " + std::to_string(data.size()) + " segments of data to a device that has stated no SEG_MAX");
       return serve_first(data, type, sector);
     }
 
@@ -185,7 +185,7 @@ class blk_model : public device_model {
   [[nodiscard]] bool caches() { return accepted(11) ? config()[0x20] != 0 : accepted(9); }
   void was_reset() override { put_config(0x20, options_.writeback.value_or(false), 1); }
   void config_written(std::uint32_t, std::uint32_t) override {
-    if (config()[0x20] > 1) object("BLK-16: " + std::to_string(config()[0x20]) + " written to writeback");
+    if (config()[0x20] > 1) report("BLK-16: " + std::to_string(config()[0x20]) + " written to writeback");
     if (keep_cache_mode) was_reset();
   }
 
@@ -205,13 +205,13 @@ class blk_model : public device_model {
   std::uint8_t serve_request(chain& buffer, std::uint32_t type, std::uint64_t sector, std::uint64_t out, std::uint64_t in) {
     switch (type) {
       case 0:
-        if (out != 0) object("blk: a read with " + std::to_string(out) + " readable data bytes");
+        if (out != 0) report("blk: a read with " + std::to_string(out) + " readable data bytes");
         if (!check_range("read", sector, in)) return io_error;
         return buffer.write(0, data_.data() + sector * 512, in) == in ? ok : io_error;
       case 1:
-        if (in != 0) object("blk: a write with " + std::to_string(in) + " writable data bytes");
+        if (in != 0) report("blk: a write with " + std::to_string(in) + " writable data bytes");
         if (options_.read_only) {
-          object("blk: a write to a read-only disk");
+          report("blk: a write to a read-only disk");
           return io_error;
         }
         if (!check_range("write", sector, out)) return io_error;
@@ -221,26 +221,26 @@ class blk_model : public device_model {
                       stable_.begin() + static_cast<std::ptrdiff_t>(sector * 512));
         return ok;
       case 4:
-        if (sector != 0) object("BLK-08: a flush of sector " + std::to_string(sector));
-        if (out != 0 || in != 0) object("BLK-09: a flush with data");
+        if (sector != 0) report("BLK-08: a flush of sector " + std::to_string(sector));
+        if (out != 0 || in != 0) report("BLK-09: a flush with data");
         if (!accepted(9)) {
-          object("BLK-01: a flush without the feature");
+          report("BLK-01: a flush without the feature");
           if (!options_.flushes_unasked) return unsupported;
         }
         stable_ = data_;
         return ok;
       case 8: {
         if (!options_.get_id) return unsupported;
-        if (in != 20 || out != 0) object("BLK-12: GET_ID with " + std::to_string(in) + " bytes, not 20");
+        if (in != 20 || out != 0) report("BLK-12: GET_ID with " + std::to_string(in) + " bytes, not 20");
         std::uint8_t id[20] = {};
         std::copy_n(options_.serial.begin(), std::min<std::size_t>(options_.serial.size(), sizeof id), id);
         (void)buffer.write(0, id, std::min<std::uint64_t>(in, sizeof id));
         return ok;
       }
       case 10: {
-        if (in != 6 || out != 0) object("blk: GET_LIFETIME with " + std::to_string(in) + " bytes, not 6");
+        if (in != 6 || out != 0) report("blk: GET_LIFETIME with " + std::to_string(in) + " bytes, not 6");
         if (!options_.lifetime || !accepted(15)) {
-          object("blk: GET_LIFETIME without its feature");
+          report("blk: GET_LIFETIME without its feature");
           return unsupported;
         }
         std::uint8_t raw[6];
@@ -259,22 +259,22 @@ class blk_model : public device_model {
                              unsigned feature, const std::optional<extent_rules>& rules, const char* count_rule) {
     const std::string name = "a request of type " + std::to_string(type);
     if (!rules || !accepted(feature)) {
-      object("blk: " + name + " without its feature");
+      report("blk: " + name + " without its feature");
       return unsupported;
     }
     if (options_.read_only) {
-      object("blk: " + name + " on a read-only disk");
+      report("blk: " + name + " on a read-only disk");
       return io_error;
     }
-    if (header_sector != 0) object("blk: " + name + " for sector " + std::to_string(header_sector));
-    if (in != 0) object("blk: " + name + " with " + std::to_string(in) + " writable data bytes");
+    if (header_sector != 0) report("blk: " + name + " for sector " + std::to_string(header_sector));
+    if (in != 0) report("blk: " + name + " with " + std::to_string(in) + " writable data bytes");
     if (out == 0 || out % 16 != 0) {
-      object("BLK-11: " + name + " with " + std::to_string(out) + " bytes of extents");
+      report("BLK-11: " + name + " with " + std::to_string(out) + " bytes of extents");
       return io_error;
     }
     const std::uint64_t count = out / 16, most = rules->extents == 0 ? 1 : rules->extents;
     if (count > most)
-      object(count_rule + (": " + name) + " with " + std::to_string(count) + " extents, the limit is " + std::to_string(most));
+      report(count_rule + (": " + name) + " with " + std::to_string(count) + " extents, the limit is " + std::to_string(most));
     std::vector<extent_seen> all;
     for (std::uint64_t i = 0; i < count; ++i) {
       std::uint8_t raw[16];
@@ -283,10 +283,10 @@ class blk_model : public device_model {
                      number_ - 1});
       const extent_seen& one = all.back();
       if (rules->sectors != 0 && one.sectors > rules->sectors)
-        object("blk: " + name + " over " + std::to_string(one.sectors) + " sectors, the limit is " + std::to_string(rules->sectors));
+        report("blk: " + name + " over " + std::to_string(one.sectors) + " sectors, the limit is " + std::to_string(rules->sectors));
       if (rules->sectors == 0 && std::uint64_t{one.sectors} * 512 > most_bytes) return io_error;
-      if ((one.flags & ~1u) != 0) object("blk: " + name + " with flags " + wire::hex(one.flags));
-      if (type != 13 && (one.flags & 1u) != 0) object("BLK-18: " + name + " with the unmap flag");
+      if ((one.flags & ~1u) != 0) report("blk: " + name + " with flags " + wire::hex(one.flags));
+      if (type != 13 && (one.flags & 1u) != 0) report("BLK-18: " + name + " with the unmap flag");
       if (!check_range(name.c_str(), one.sector, std::uint64_t{one.sectors} * 512)) return io_error;
     }
     for (const extent_seen& one : all) {
@@ -303,15 +303,15 @@ class blk_model : public device_model {
     const std::string name =
         std::string{"a "} + what + " of " + std::to_string(bytes) + " bytes at sector " + std::to_string(sector);
     if (bytes % 512 != 0 || bytes == 0) {
-      object("BLK-10: " + name);
+      report("BLK-10: " + name);
       return false;
     }
     if (const std::uint64_t block = accepted(6) ? options_.blk_size : 512; (bytes | sector * 512) % block != 0) {
-      object("blk: BLK_SIZE: " + name + ", a block has " + std::to_string(block));
+      report("blk: BLK_SIZE: " + name + ", a block has " + std::to_string(block));
       return false;
     }
     if (sector > options_.sectors || bytes / 512 > options_.sectors - sector) {
-      object("BLK-06: " + name + ", the capacity is " + std::to_string(options_.sectors));
+      report("BLK-06: " + name + ", the capacity is " + std::to_string(options_.sectors));
       return false;
     }
     return true;
@@ -335,8 +335,8 @@ class blk_model : public device_model {
   void check_framing(const chain& buffer) {
     if (!framing_is_legacy()) return;
     const element &first = buffer.elements.front(), &last = buffer.elements.back();
-    if (first.writable || first.length != 16) object("BLKL-10: the header is not one readable descriptor of 16 bytes");
-    if (!last.writable || last.length != 1) object("BLKL-10: the status is not one writable descriptor of 1 byte");
+    if (first.writable || first.length != 16) report("BLKL-10: the header is not one readable descriptor of 16 bytes");
+    if (!last.writable || last.length != 1) report("BLKL-10: the status is not one writable descriptor of 1 byte");
   }
 
   /// Returns the segments of data.
@@ -351,10 +351,10 @@ class blk_model : public device_model {
       if (header_only || status_only) continue;
       data.push_back(e);
       if (const std::uint32_t most = wire::get32(&config()[0x08]); accepted(1) && e.length > most)
-        object("blk: SIZE_MAX: a segment of " + std::to_string(e.length) + ", the limit is " + std::to_string(most));
+        report("blk: SIZE_MAX: a segment of " + std::to_string(e.length) + ", the limit is " + std::to_string(most));
     }
     if (const std::uint32_t most = wire::get32(&config()[0x0c]); accepted(2) && data.size() > most)
-      object("blk: SEG_MAX: " + std::to_string(data.size()) + " segments, the limit is " + std::to_string(most));
+      report("blk: SEG_MAX: " + std::to_string(data.size()) + " segments, the limit is " + std::to_string(most));
     return data;
   }
 

@@ -103,13 +103,13 @@ class console_model : public device_model {
   }
 
   std::uint32_t process(std::uint16_t queue, chain& buffer) override {
-    if (queue % 2 == 0 && buffer.readable() != 0) object("CONSOLE-01: readable bytes on receiveq " + std::to_string(queue));
-    if (queue % 2 == 1 && buffer.writable() != 0) object("CONSOLE-02: writable bytes on transmitq " + std::to_string(queue));
+    if (queue % 2 == 0 && buffer.readable() != 0) report("CONSOLE-01: readable bytes on receiveq " + std::to_string(queue));
+    if (queue % 2 == 1 && buffer.writable() != 0) report("CONSOLE-02: writable bytes on transmitq " + std::to_string(queue));
     if (is_control(queue) && framing_is_legacy() && buffer.elements.size() != 1)
-      object("CONSOLEL-04: a control message in " + std::to_string(buffer.elements.size()) + " pieces");
+      report("CONSOLEL-04: a control message in " + std::to_string(buffer.elements.size()) + " pieces");
     if (queue % 2 == 1) {
       const std::vector<std::uint8_t> data = buffer.read_all();
-      if (is_control(queue)) hear(data);
+      if (is_control(queue)) take_message(data);
       else ports[port_of(queue)].heard.append(data.begin(), data.end());
       return 0;
     }
@@ -139,8 +139,8 @@ class console_model : public device_model {
   [[nodiscard]] bool is_control(std::uint16_t queue) const { return accepted(multiport_bit) && (queue == 2 || queue == 3); }
   [[nodiscard]] static std::size_t port_of(std::uint16_t queue) { return queue < 2 ? 0 : (queue - 2u) / 2; }
 
-  void hear(const std::vector<std::uint8_t>& data) {
-    if (data.size() != 8) return object("console: a control message of " + std::to_string(data.size()) + " bytes");
+  void take_message(const std::vector<std::uint8_t>& data) {
+    if (data.size() != 8) return report("console: a control message of " + std::to_string(data.size()) + " bytes");
     const message one{static_cast<std::uint32_t>(shared(data.data(), 4)), static_cast<unsigned>(shared(data.data() + 4, 2)),
                       static_cast<unsigned>(shared(data.data() + 6, 2))};
     told.push_back(one);
@@ -150,8 +150,8 @@ class console_model : public device_model {
         if (ports[i].there) control(i, port_add);
       return;
     }
-    if (!ready_) object("CONSOLE-03: a control message before DEVICE_READY");
-    if (one.port >= ports.size()) return object("console: a message about port " + std::to_string(one.port));
+    if (!ready_) report("CONSOLE-03: a control message before DEVICE_READY");
+    if (one.port >= ports.size()) return report("console: a message about port " + std::to_string(one.port));
     port& which = ports[one.port];
     if (one.event == port_ready) {
       which.guest_ready = one.value == 1;
@@ -160,10 +160,10 @@ class console_model : public device_model {
       if (!which.name.empty()) control(one.port, port_name, 1, which.name);
       if (which.host_open) control(one.port, port_open, 1);
     } else if (one.event == port_open) {
-      if (!which.guest_ready) object("console: port " + std::to_string(one.port) + " is open before it is ready");
+      if (!which.guest_ready) report("console: port " + std::to_string(one.port) + " is open before it is ready");
       which.guest_open = one.value == 1;
     } else {
-      object("console: event " + std::to_string(one.event) + " is not a driver's");
+      report("console: event " + std::to_string(one.event) + " is not a driver's");
     }
   }
 

@@ -125,7 +125,7 @@ class device_model {
   ring_places places = ring_places::anywhere;
   std::vector<memory_range> ram;              // where rings may lie, if `places` asks for that
   size_rule sizes = size_rule::powers_of_two;
-  bool dies_of_early_doorbell = false;        // of one for a queue that has no ring (vmd)
+  bool crashes_on_early_doorbell = false;        // of one for a queue that has no ring (vmd)
   bool interrupts_always = false;             // whatever the ring's flags ask for (vmd's entropy)
   bool no_generation = false;                 // config_generation is always 0 (vmd)
   std::uint32_t needs_reset_after = forever;  // requests until it sets DEVICE_NEEDS_RESET instead of serving
@@ -266,7 +266,7 @@ class device_model {
       q->packed.clear_violations();
     }
   }
-  void object(std::string what) {
+  void report(std::string what) {
     const std::lock_guard lock{violation_lock_};
     if (violations_.empty() || violations_.back() != what) violations_.push_back(std::move(what));
   }
@@ -287,23 +287,23 @@ class device_model {
     const std::uint8_t old = status_;
     const auto fresh = static_cast<std::uint8_t>(value & ~old);
     if (reset_unconfirmed_)
-      object(std::string{via == interface::modern ? "PCI-19" : "RESET-01"} +
+      report(std::string{via == interface::modern ? "PCI-19" : "RESET-01"} +
              ": status written before it was seen to be 0 after a reset");
     if (resetting_ != 0) return;
-    if (!was_reset_) object("INIT-01: bring-up without a reset");
-    if ((old & ~value & ~needs_reset_bit) != 0) object("STATUS-02: status bits " + wire::hex(old & ~value) + " cleared");
+    if (!was_reset_) report("INIT-01: bring-up without a reset");
+    if ((old & ~value & ~needs_reset_bit) != 0) report("STATUS-02: status bits " + wire::hex(old & ~value) + " cleared");
     if ((value & 0x30) != 0 || (fresh & needs_reset_bit) != 0)
-      object("STATUS: bits " + wire::hex(value & 0x70) + " are not the driver's to set");
-    if ((old & failed_bit) != 0 && (fresh & ~failed_bit) != 0) object("STATUS-03: bring-up goes on after FAILED");
+      report("STATUS: bits " + wire::hex(value & 0x70) + " are not the driver's to set");
+    if ((old & failed_bit) != 0 && (fresh & ~failed_bit) != 0) report("STATUS-03: bring-up goes on after FAILED");
     auto next = static_cast<std::uint8_t>((value & ~needs_reset_bit) | (old & needs_reset_bit));
     if (one_step && (value & failed_bit) == 0 && via == interface::modern) {
       static constexpr std::uint8_t steps[] = {0x00, 0x01, 0x03, 0x0b, 0x0f};
       const auto* const at = std::find(std::begin(steps), std::end(steps) - 1, old);
-      if (at == std::end(steps) - 1 || at[1] != value) return object("STATUS: step from " + wire::hex(old) + " to " + wire::hex(value));
+      if (at == std::end(steps) - 1 || at[1] != value) return report("STATUS: step from " + wire::hex(old) + " to " + wire::hex(value));
     }
     if ((fresh & acknowledge_bit) != 0 && (fresh & ~(acknowledge_bit | failed_bit)) != 0)
-      object("INIT-02: ACKNOWLEDGE written together with a later step");
-    if ((fresh & driver_bit) != 0 && (old & acknowledge_bit) == 0) object("INIT-03: DRIVER before ACKNOWLEDGE");
+      report("INIT-02: ACKNOWLEDGE written together with a later step");
+    if ((fresh & driver_bit) != 0 && (old & acknowledge_bit) == 0) report("INIT-03: DRIVER before ACKNOWLEDGE");
     if ((fresh & features_ok_bit) != 0) next = features_chosen(next, old);
     unfit_ = false;
     if ((fresh & driver_ok_bit) != 0) ready(old, fresh);
@@ -318,15 +318,15 @@ class device_model {
   }
   void write_accepted(std::uint32_t select, std::uint32_t bits, interface via) {
     if (resetting_ != 0) return early("driver_feature");
-    if ((status_ & driver_bit) == 0) object("INIT-04: features accepted before DRIVER");
+    if ((status_ & driver_bit) == 0) report("INIT-04: features accepted before DRIVER");
     if ((status_ & (via == interface::modern ? features_ok_bit : driver_ok_bit)) != 0)
-      return object("INIT-08: features written after FEATURES_OK");
-    if (!features_read_) object("INIT-04: features accepted without reading the offer");
+      return report("INIT-08: features written after FEATURES_OK");
+    if (!features_read_) report("INIT-04: features accepted without reading the offer");
     features_written_ = true;
-    if (select > 3) return bits == 0 ? void() : object("FEAT-01: feature bits above 127 accepted");
+    if (select > 3) return bits == 0 ? void() : report("FEAT-01: feature bits above 127 accepted");
     const std::uint32_t offer = offered(select, via);
     if ((bits & ~offer) != 0)
-      object("FEAT-01: bits " + wire::hex(bits & ~offer) + " of feature word " + std::to_string(select) +
+      report("FEAT-01: bits " + wire::hex(bits & ~offer) + " of feature word " + std::to_string(select) +
              " were not offered");
     accepted_.word[select] = features_stored == feature_store::replaces ? bits : accepted_.word[select] | (bits & offer);
   }
@@ -337,11 +337,11 @@ class device_model {
   void write_queue_size(std::uint16_t index, std::uint16_t size) {
     queue_state* const q = may_program(index, "queue_size");
     if (q == nullptr) return;
-    if (accepted(34) && size == 0) return object("PCI-16: queue_size 0");
+    if (accepted(34) && size == 0) return report("PCI-16: queue_size 0");
     if (!accepted(34) && (size == 0 || (sizes == size_rule::even ? size % 2 : size & (size - 1)) != 0))
-      return object("PCI-17: queue_size " + std::to_string(size) + " is no power of 2");
+      return report("PCI-17: queue_size " + std::to_string(size) + " is no power of 2");
     if (size > q->maximum)
-      return object("PCI-17: queue_size " + std::to_string(size) + " above the maximum " + std::to_string(q->maximum));
+      return report("PCI-17: queue_size " + std::to_string(size) + " above the maximum " + std::to_string(q->maximum));
     q->size = size;
     look_up(*q, index);
   }
@@ -355,12 +355,12 @@ class device_model {
     look_up(*q, index);
   }
   void write_queue_enable(std::uint16_t index, std::uint16_t value) {
-    if (value == 0) return object("PCI-20: 0 written to queue_enable");
-    if (value != 1) object("PCI-20: " + std::to_string(value) + " written to queue_enable");
+    if (value == 0) return report("PCI-20: 0 written to queue_enable");
+    if (value != 1) report("PCI-20: " + std::to_string(value) + " written to queue_enable");
     queue_state* const q = may_program(index, "queue_enable");
     if (q == nullptr) return;
     if (q->written != 0x3f)
-      object("PCI-18: queue " + std::to_string(index) + " enabled before all of its addresses were written");
+      report("PCI-18: queue " + std::to_string(index) + " enabled before all of its addresses were written");
     if (!has_places(*q, index)) return;
     const std::lock_guard lock{run_lock_};
     q->enabled = true;
@@ -370,11 +370,11 @@ class device_model {
   void write_queue_page(std::uint16_t index, std::uint32_t page) {  // legacy
     queue_state* const q = find_queue(index);
     if (q == nullptr || q->maximum == 0)
-      return object("SPLITL-01: address written for queue " + std::to_string(index) + ", which does not exist");
-    if ((status_ & driver_bit) == 0) object("INIT-10: queue " + std::to_string(index) + " set up before DRIVER");
+      return report("SPLITL-01: address written for queue " + std::to_string(index) + ", which does not exist");
+    if ((status_ & driver_bit) == 0) report("INIT-10: queue " + std::to_string(index) + " set up before DRIVER");
     if ((status_ & driver_ok_bit) != 0 && page != 0)
-      object("INIT-10: queue " + std::to_string(index) + " set up after DRIVER_OK");
-    if (q->enabled && page != 0) object("SPLITL-03: queue " + std::to_string(index) + " moved while in use");
+      report("INIT-10: queue " + std::to_string(index) + " set up after DRIVER_OK");
+    if (q->enabled && page != 0) report("SPLITL-03: queue " + std::to_string(index) + " moved while in use");
     if (places == ring_places::at_once && page != 0 && !in_ram(std::uint64_t{page} << 12, legacy_bytes(q->size)))
       return abort("the ring of queue " + std::to_string(index) + " at page " + wire::hex(page) + " is not in memory");
     const std::lock_guard lock{run_lock_};
@@ -386,9 +386,9 @@ class device_model {
   }
   void write_queue_reset(std::uint16_t index, std::uint16_t value) {
     queue_state* const q = find_queue(index);
-    if (!accepted(40)) return object("RESET: queue_reset written without RING_RESET");
+    if (!accepted(40)) return report("RESET: queue_reset written without RING_RESET");
     if (q == nullptr || value != 1)
-      return object("RESET: " + std::to_string(value) + " written to queue_reset of queue " + std::to_string(index));
+      return report("RESET: " + std::to_string(value) + " written to queue_reset of queue " + std::to_string(index));
     q->resetting = queue_reset_reads == forever ? forever : queue_reset_reads + 1;
   }
   [[nodiscard]] std::uint16_t read_queue_reset(std::uint16_t index) {
@@ -404,11 +404,11 @@ class device_model {
   void write_vector(std::uint16_t index, std::uint16_t vector) {
     queue_state* const q = index == no_vector ? nullptr : find_queue(index);
     if (index != no_vector && q == nullptr)
-      return object("MSI-X vector for queue " + std::to_string(index) + ", which does not exist");
+      return report("MSI-X vector for queue " + std::to_string(index) + ", which does not exist");
     if (q != nullptr && q->enabled && via_ == interface::modern)
-      object("PCI-18: vector of queue " + std::to_string(index) + " written after queue_enable");
+      report("PCI-18: vector of queue " + std::to_string(index) + " written after queue_enable");
     if (vector != no_vector && vector >= msix_vectors)
-      object("PCI-34: vector " + std::to_string(vector) + " of " + std::to_string(msix_vectors));
+      report("PCI-34: vector " + std::to_string(vector) + " of " + std::to_string(msix_vectors));
     (q != nullptr ? q->vector : config_vector_) = refuse_vectors || vector >= msix_vectors ? no_vector : vector;
   }
   [[nodiscard]] std::uint16_t read_vector(std::uint16_t index) {
@@ -419,14 +419,14 @@ class device_model {
 
   void notify(std::uint16_t index) {
     queue_state* const q = find_queue(index);
-    if ((status_ & driver_ok_bit) == 0) object("INIT-14: queue " + std::to_string(index) + " notified before DRIVER_OK");
-    if ((status_ & failed_bit) != 0) object("STATUS-03: queue " + std::to_string(index) + " notified after FAILED");
-    if (q == nullptr) return object("NOTIFY-03: notification for queue " + std::to_string(index) + ", which does not exist");
+    if ((status_ & driver_ok_bit) == 0) report("INIT-14: queue " + std::to_string(index) + " notified before DRIVER_OK");
+    if ((status_ & failed_bit) != 0) report("STATUS-03: queue " + std::to_string(index) + " notified after FAILED");
+    if (q == nullptr) return report("NOTIFY-03: notification for queue " + std::to_string(index) + ", which does not exist");
     if (!q->enabled) {
       const std::string what = "notification for queue " + std::to_string(index) + ", which is not set up";
-      return dies_of_early_doorbell ? abort(what) : object(what);
+      return crashes_on_early_doorbell ? abort(what) : report(what);
     }
-    if (!dma_allowed_) object("notification while bus mastering is off");
+    if (!dma_allowed_) report("notification while bus mastering is off");
     q->doorbells.fetch_add(1, std::memory_order_relaxed);
     q->in_use->rang();
     if (mode == run::at_doorbell) (void)serve(index);
@@ -439,10 +439,10 @@ class device_model {
       const std::uint16_t shown = q->in_use->shown();
       const auto said = static_cast<std::uint16_t>(next_offset | (next_wrap ? 0x8000u : 0u));
       if (said != shown && !accepted(34))
-        object("NOTIFY-04: notification says available index " + std::to_string(said) + ", the ring says " +
+        report("NOTIFY-04: notification says available index " + std::to_string(said) + ", the ring says " +
                std::to_string(shown));
       else if (said != shown)
-        object("NOTIFY-07: notification says position " + wire::hex(said) + ", the ring says " + wire::hex(shown));
+        report("NOTIFY-07: notification says position " + wire::hex(said) + ", the ring says " + wire::hex(shown));
     }
     notify(index);
   }
@@ -467,8 +467,8 @@ class device_model {
   void write_config(std::uint32_t offset, std::uint32_t width, std::uint32_t value, interface via) {
     check_config_access(offset, width, via, device_memory::access::write);
     if (via == interface::modern && (status_ & features_ok_bit) == 0 && !config_writable_at_once(offset))
-      object("INIT-06: configuration written before FEATURES_OK");
-    if (!config_writable(offset, width)) return object("write to read-only configuration at " + wire::hex(offset));
+      report("INIT-06: configuration written before FEATURES_OK");
+    if (!config_writable(offset, width)) return report("write to read-only configuration at " + wire::hex(offset));
     for (std::uint32_t i = 0; i < width && offset + i < config_.size(); ++i)
       config_[config_place(offset + i, via)] = static_cast<std::uint8_t>(value >> (8 * i));
     config_written(offset, width);
@@ -509,13 +509,13 @@ class device_model {
 
   /// The device stops: the buffer that it has does not come back, and the driver is told that a reset is needed.
   void stall(std::string what) {
-    object(std::move(what));
+    report(std::move(what));
     stalled_ = true;
     set_needs_reset();
   }
   /// The host's process ends.
   void abort(std::string what) {
-    object("abort: " + std::move(what));
+    report("abort: " + std::move(what));
     aborted_ = true;
   }
 
@@ -567,15 +567,15 @@ class device_model {
 
   std::uint8_t features_chosen(std::uint8_t next, std::uint8_t old) {
     if (via_ == interface::legacy) {
-      object("INITL-01: FEATURES_OK on the legacy interface");
+      report("INITL-01: FEATURES_OK on the legacy interface");
       return next;
     }
-    if ((old & driver_bit) == 0) object("INIT-03: FEATURES_OK before DRIVER");
-    if (!features_written_) object("INIT-07: FEATURES_OK before features were written");
-    if (offers(32) && !accepted(32)) object("FEAT-09: VERSION_1 offered and not accepted");
+    if ((old & driver_bit) == 0) report("INIT-03: FEATURES_OK before DRIVER");
+    if (!features_written_) report("INIT-07: FEATURES_OK before features were written");
+    if (offers(32) && !accepted(32)) report("FEAT-09: VERSION_1 offered and not accepted");
     for (unsigned bit = 0; bit < 128; ++bit)
       if (accepted(bit) && !knows(bit))
-        object("FEAT-05: feature " + std::to_string(bit) + " accepted, which means nothing on this device");
+        report("FEAT-05: feature " + std::to_string(bit) + " accepted, which means nothing on this device");
     features_ok_unread_ = true;
     bool acceptable = !refuse_features && (accepted(32) || !offers(32));
     for (std::size_t i = 0; i < 4; ++i) acceptable = acceptable && (accepted_.word[i] & ~offered_.word[i]) == 0;
@@ -585,14 +585,14 @@ class device_model {
     return acceptable || never_refuses ? next : static_cast<std::uint8_t>(next & ~features_ok_bit);
   }
   void ready(std::uint8_t old, std::uint8_t fresh) {
-    if ((old & driver_bit) == 0) object("INIT-11: DRIVER_OK before DRIVER");
+    if ((old & driver_bit) == 0) report("INIT-11: DRIVER_OK before DRIVER");
     if (via_ == interface::legacy) return;
-    if (features_refused_) object("INIT-13: DRIVER_OK although the features were refused");
-    else if ((old & features_ok_bit) == 0) object("INIT-11: DRIVER_OK before FEATURES_OK");
-    if (features_ok_unread_ || (fresh & features_ok_bit) != 0) object("INIT-09: FEATURES_OK not read back before DRIVER_OK");
+    if (features_refused_) report("INIT-13: DRIVER_OK although the features were refused");
+    else if ((old & features_ok_bit) == 0) report("INIT-11: DRIVER_OK before FEATURES_OK");
+    if (features_ok_unread_ || (fresh & features_ok_bit) != 0) report("INIT-09: FEATURES_OK not read back before DRIVER_OK");
     for (std::uint16_t i = 0; exact_queues && i < queues_.size(); ++i)
       if (queues_[i]->enabled != asked_for(i)) {
-        object("DRIVER_OK with queue " + std::to_string(i) + (asked_for(i) ? " not enabled" : " enabled, without its feature"));
+        report("DRIVER_OK with queue " + std::to_string(i) + (asked_for(i) ? " not enabled" : " enabled, without its feature"));
         unfit_ = true;
       }
   }
@@ -604,16 +604,16 @@ class device_model {
     queue_state* const q = find_queue(index);
     const std::string name = std::string{what} + " of queue " + std::to_string(index);
     if (q == nullptr || q->maximum == 0) {
-      object(name + ", which does not exist");
+      report(name + ", which does not exist");
       return nullptr;
     }
-    if ((status_ & features_ok_bit) == 0) object("INIT-10: " + name + " written before FEATURES_OK");
-    else if (features_ok_unread_) object("INIT-09: " + name + " written before FEATURES_OK was read back");
+    if ((status_ & features_ok_bit) == 0) report("INIT-10: " + name + " written before FEATURES_OK");
+    else if (features_ok_unread_) report("INIT-09: " + name + " written before FEATURES_OK was read back");
     if (q->enabled) {
-      object("PCI-18: " + name + " written after queue_enable");
+      report("PCI-18: " + name + " written after queue_enable");
       return nullptr;
     }
-    if ((status_ & driver_ok_bit) != 0 && !accepted(40)) object("INIT-10: " + name + " written after DRIVER_OK");
+    if ((status_ & driver_ok_bit) != 0 && !accepted(40)) report("INIT-10: " + name + " written after DRIVER_OK");
     return q;
   }
   // A split ring as one block, as large as the legacy interface has it.
@@ -646,10 +646,10 @@ class device_model {
     const std::uint64_t n = q.size;
     const bool fits = q.descriptors % 16 == 0 && q.driver % 2 == 0 && q.device % 4 == 0 && in_ram(q.descriptors, 16 * n) &&
                       in_ram(q.driver, 6 + 2 * n) && in_ram(q.device, 6 + 8 * n);
-    if (!fits) object(name + "its areas are misaligned or not in memory, and it stays off");
+    if (!fits) report(name + "its areas are misaligned or not in memory, and it stays off");
     return fits;
   }
-  void early(const char* what) { object(std::string{"PCI-19: "} + what + " accessed before the reset was done"); }
+  void early(const char* what) { report(std::string{"PCI-19: "} + what + " accessed before the reset was done"); }
 
   [[nodiscard]] ring_features negotiated() const { return {accepted(29), accepted(28), accepted(35), shared_endian()}; }
 
@@ -663,13 +663,13 @@ class device_model {
   void check_config_access(std::uint32_t offset, std::uint32_t width, interface via, device_memory::access) {
     const std::string name = "configuration access of " + std::to_string(width) + " at " + wire::hex(offset);
     if (resetting_ != 0) early("configuration");
-    if (offset + width > config_.size()) return object("CFG-04: " + name + ", behind the end");
+    if (offset + width > config_.size()) return report("CFG-04: " + name + ", behind the end");
     const field f = config_field(offset);
     if (f.width == 0) return;
     if (f.needs < 128 && !offers(f.needs))
-      object("CFG-04: " + name + ": the field needs feature " + std::to_string(f.needs) + ", which is not offered");
+      report("CFG-04: " + name + ": the field needs feature " + std::to_string(f.needs) + ", which is not offered");
     if (via == interface::modern && exact_config_width && (width != std::min(f.width, 4u) || (offset - f.first) % width != 0))
-      object("PCI-05: " + name + ", a field of " + std::to_string(f.width));
+      report("PCI-05: " + name + ", a field of " + std::to_string(f.width));
   }
 
   void give_back(queue_state& q, const chain& buffer, std::uint32_t written) {

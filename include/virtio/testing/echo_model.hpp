@@ -56,19 +56,19 @@ class echo_model : public device_model {
 
   std::uint32_t process(std::uint16_t queue, chain& buffer) override {
     if (queue == eventq) {
-      if (!accepted(events_bit)) object("echo: a buffer on eventq without ECHO_F_EVENTS");
-      if (buffer.readable() != 0) object("echo: readable bytes on eventq");
-      if (buffer.writable() < 4) object("echo: " + std::to_string(buffer.writable()) + " bytes for an event");
+      if (!accepted(events_bit)) report("echo: a buffer on eventq without ECHO_F_EVENTS");
+      if (buffer.readable() != 0) report("echo: readable bytes on eventq");
+      if (buffer.writable() < 4) report("echo: " + std::to_string(buffer.writable()) + " bytes for an event");
       std::vector<std::uint8_t> event(4);
       wire::put(event.data(), served_, 4);
       return put(buffer, event);
     }
     if (buffer.readable() == 0 || buffer.writable() == 0) {
-      object("echo: a request of " + std::to_string(buffer.readable()) + " bytes and room for " + std::to_string(buffer.writable()));
+      report("echo: a request of " + std::to_string(buffer.readable()) + " bytes and room for " + std::to_string(buffer.writable()));
       return 0;
     }
     if (buffer.readable() > largest()) {
-      object("echo: a request of " + std::to_string(buffer.readable()) + " bytes, and the largest has " + std::to_string(largest()));
+      report("echo: a request of " + std::to_string(buffer.readable()) + " bytes, and the largest has " + std::to_string(largest()));
       return 0;
     }
     const auto said = buffer.read_all();

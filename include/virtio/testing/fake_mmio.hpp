@@ -10,7 +10,7 @@
 
 #include <virtio/base/report.hpp>
 #include <virtio/platform/registers.hpp>
-#include <virtio/testing/host_manners.hpp>
+#include <virtio/testing/host_behaviour.hpp>
 
 namespace virtio::testing {
 
@@ -37,7 +37,7 @@ class fake_mmio_slot {
   void clear_log() { log_.clear(); }
   [[nodiscard]] const std::vector<std::string>& violations() const { return violations_; }
   void clear_violations() { violations_.clear(); }
-  void object(std::string what) { violations_.push_back(std::move(what)); }
+  void report(std::string what) { violations_.push_back(std::move(what)); }
 
   /// One access; a write when `value` points to what is written.
   u32 access(usize offset, u32 width, const u32* value) {
@@ -63,7 +63,7 @@ class fake_mmio_slot {
     return legacy() ? device_model::interface::legacy : device_model::interface::modern;
   }
   u32 refused(std::string what) {
-    object(std::move(what));
+    report(std::move(what));
     return 0;
   }
 
@@ -72,7 +72,7 @@ class fake_mmio_slot {
     if (magic != 0x74726976) return refused("MMIO-06: register " + wire::hex(offset) + " of something that is not virtio");
     checked_ |= offset == 0x04;
     if (offset == 0x04) return version;
-    if (!checked_) object("MMIO-24: DeviceID read before Version");
+    if (!checked_) report("MMIO-24: DeviceID read before Version");
     if (offset == 0x08) return device_id;
     return device_id != 0 ? vendor_id : refused("MMIO-27: VendorID of an empty slot");
   }
@@ -82,7 +82,7 @@ class fake_mmio_slot {
     switch (offset) {
       case 0x10:
         ++device_->counts.common;
-        if (!offer_selected_) object("MMIO-12: DeviceFeatures read before DeviceFeaturesSel was written");
+        if (!offer_selected_) report("MMIO-12: DeviceFeatures read before DeviceFeaturesSel was written");
         return device_->read_offer(offer_select_, via());
       case 0x34:
         ++device_->counts.common;
@@ -111,7 +111,7 @@ class fake_mmio_slot {
     switch (offset) {
       case 0x14: offer_select_ = value; offer_selected_ = true; return;
       case 0x20:
-        if (!choice_selected_) object("MMIO-13: DriverFeatures written before DriverFeaturesSel");
+        if (!choice_selected_) report("MMIO-13: DriverFeatures written before DriverFeaturesSel");
         return device_->write_accepted(choice_select_, value, via());
       case 0x24: choice_select_ = value; choice_selected_ = true; return;
       case 0x30: queue_select_ = value; ready_seen_ = false; return;
@@ -119,11 +119,11 @@ class fake_mmio_slot {
       case 0x50:
         if (device_->accepted(38))
           return device_->notify_with_data(static_cast<u16>(value), static_cast<u16>(value >> 16 & 0x7fff), value >> 31 != 0);
-        if (value > 0xffff) return object("NOTIFY-03: notification for queue " + wire::hex(value));
+        if (value > 0xffff) return report("NOTIFY-03: notification for queue " + wire::hex(value));
         return device_->notify(static_cast<u16>(value));
       case 0x64:
-        if ((value & ~u32{3}) != 0) object("MMIO-20: undefined bits acknowledged, " + wire::hex(value));
-        if ((value & 3 & ~pending_) != 0) object("MMIO-19: an interrupt acknowledged that nobody was told of");
+        if ((value & ~u32{3}) != 0) report("MMIO-20: undefined bits acknowledged, " + wire::hex(value));
+        if ((value & 3 & ~pending_) != 0) report("MMIO-19: an interrupt acknowledged that nobody was told of");
         pending_ &= ~value;
         return;
       case 0x70: return write_status(value);
@@ -132,23 +132,23 @@ class fake_mmio_slot {
     const u16 queue = static_cast<u16>(queue_select_);
     if (legacy()) switch (offset) {
         case 0x28:
-          if (value != 4096) object("legacy MMIO: a page size of " + std::to_string(value) + " is not modelled");
+          if (value != 4096) report("legacy MMIO: a page size of " + std::to_string(value) + " is not modelled");
           page_size_ = value;
           return;
         case 0x3c:
-          if (value != 4096) object("legacy MMIO: an alignment of " + std::to_string(value) + " is not modelled");
+          if (value != 4096) report("legacy MMIO: an alignment of " + std::to_string(value) + " is not modelled");
           align_ = value;
           return;
         case 0x40:
-          if (page_size_ == 0) object("FACT-44: QueuePFN written before GuestPageSize");
-          if (align_ == 0) object("FACT-44: QueuePFN written before QueueAlign");
-          if (!size_written_) object("FACT-44: QueuePFN written before QueueNum");
+          if (page_size_ == 0) report("FACT-44: QueuePFN written before GuestPageSize");
+          if (align_ == 0) report("FACT-44: QueuePFN written before QueueAlign");
+          if (!size_written_) report("FACT-44: QueuePFN written before QueueNum");
           return device_->write_queue_page(queue, value);
         default: break;
       }
     else switch (offset) {
         case 0x44:
-          if (value == 0) return object("MMIO-16: a queue stopped by QueueReady is not modelled");
+          if (value == 0) return report("MMIO-16: a queue stopped by QueueReady is not modelled");
           return device_->write_queue_enable(queue, static_cast<u16>(value));
         case 0x80: case 0x84: case 0x90: case 0x94: case 0xa0: case 0xa4:
           if (in_use("an address")) return;
@@ -156,33 +156,33 @@ class fake_mmio_slot {
         case 0xc0: return device_->write_queue_reset(queue, static_cast<u16>(value));
         default: break;
       }
-    object((is_known(offset) ? "MMIO-02: write to the read-only register " : "MMIO-01: write to no register, ") +
+    report((is_known(offset) ? "MMIO-02: write to the read-only register " : "MMIO-01: write to no register, ") +
            wire::hex(offset));
   }
 
   void write_queue_size(u32 value) {
     device_model::queue_state* const q = device_->find_queue(static_cast<u16>(queue_select_));
-    if (q == nullptr || q->maximum == 0) return object("MMIO-14: size written for a queue that does not exist");
+    if (q == nullptr || q->maximum == 0) return report("MMIO-14: size written for a queue that does not exist");
     if (value > q->maximum)
-      return object("MMIO-14: queue size " + std::to_string(value) + " above the maximum " + std::to_string(q->maximum));
+      return report("MMIO-14: queue size " + std::to_string(value) + " above the maximum " + std::to_string(q->maximum));
     if (in_use("the size")) return;
     size_written_ = true;
     if (!legacy()) return device_->write_queue_size(static_cast<u16>(queue_select_), static_cast<u16>(value));
-    if (value == 0 || (value & (value - 1)) != 0) object("SPLIT-01: a queue of " + std::to_string(value));
+    if (value == 0 || (value & (value - 1)) != 0) report("SPLIT-01: a queue of " + std::to_string(value));
     q->size = static_cast<u16>(value);
   }
 
   // MMIO-15: these are off limits while the queue is ready, and a driver cannot know that without having asked.
   bool in_use(const char* what) {
     const device_model::queue_state* const q = device_->find_queue(static_cast<u16>(queue_select_));
-    if (!legacy() && !ready_seen_) object(std::string{"MMIO-15: "} + what + " written without asking QueueReady first");
+    if (!legacy() && !ready_seen_) report(std::string{"MMIO-15: "} + what + " written without asking QueueReady first");
     if (q == nullptr || !q->enabled) return false;
-    object(std::string{"MMIO-15: "} + what + " written while the queue is ready");
+    report(std::string{"MMIO-15: "} + what + " written while the queue is ready");
     return true;
   }
 
   void write_status(u32 value) {
-    if (value > 0xff) object("STATUS: bits " + wire::hex(value) + " written to Status");
+    if (value > 0xff) report("STATUS: bits " + wire::hex(value) + " written to Status");
     device_->write_status(static_cast<u8>(value), via());
     if (value != 0) return;
     offer_select_ = choice_select_ = queue_select_ = pending_ = page_size_ = align_ = 0;
@@ -192,7 +192,7 @@ class fake_mmio_slot {
   u32 config_access(u32 offset, u32 width, const u32* value) {
     if (device_ == nullptr || device_id == 0) return refused("MMIO-27: configuration of an empty slot");
     ++device_->counts.device;
-    if (offset % width != 0) object("MMIO-05: misaligned configuration access at " + wire::hex(offset));
+    if (offset % width != 0) report("MMIO-05: misaligned configuration access at " + wire::hex(offset));
     if (value == nullptr) return device_->read_config(offset, width, via());
     device_->write_config(offset, width, *value, via());
     return 0;
@@ -243,7 +243,7 @@ struct fake_slot_space {
   [[nodiscard]] usize size() const { return length; }
   [[nodiscard]] fake_slot_space part(usize offset, usize n) const {
     if (owner != nullptr && (offset > length || n > length - offset))
-      owner->object("register space: part " + wire::hex(offset) + "+" + wire::hex(n) + " of " + wire::hex(length));
+      owner->report("register space: part " + wire::hex(offset) + "+" + wire::hex(n) + " of " + wire::hex(length));
     return {owner, start + offset, n};
   }
 
@@ -251,7 +251,7 @@ struct fake_slot_space {
   [[nodiscard]] bool check(usize offset, usize width) const {
     if (owner == nullptr) return false;
     if (offset <= length && width <= length - offset) return true;
-    owner->object("register space: access of " + std::to_string(width) + " at " + wire::hex(offset) + " of " +
+    owner->report("register space: access of " + std::to_string(width) + " at " + wire::hex(offset) + " of " +
                   wire::hex(length));
     return false;
   }
@@ -281,11 +281,11 @@ class fake_mmio {
     return slots_.emplace_back(&device, version);
   }
   /// As a host shows it, with what it offers of the ring features.
-  fake_mmio_slot& place(device_model& device, const host_manners& host) {
+  fake_mmio_slot& place(device_model& device, const host_behaviour& host) {
     fake_mmio_slot& slot = add(device, host.mmio.version);
     slot.vendor_id = host.mmio.vendor_id;
     slot.length = host.mmio.slot_bytes;
-    host.device.rule(device);
+    host.device.apply_to(device);
     return slot;
   }
   fake_mmio_slot& add_empty(u32 version = 2) { return slots_.emplace_back(nullptr, version); }

@@ -11,7 +11,7 @@
 #include <virtio/bus/pci/host.hpp>
 #include <virtio/testing/dumps.hpp>
 #include <virtio/testing/fake_registers.hpp>
-#include <virtio/testing/host_manners.hpp>
+#include <virtio/testing/host_behaviour.hpp>
 
 namespace virtio::testing {
 
@@ -75,7 +75,7 @@ class fake_function {
   void clear_log() { log_.clear(); }
   [[nodiscard]] const std::vector<std::string>& violations() const { return violations_; }
   void clear_violations() { violations_.clear(); }
-  void object(std::string what) { violations_.push_back(std::move(what)); }
+  void report(std::string what) { violations_.push_back(std::move(what)); }
 
   /// Connects a device model; the regions follow from the virtio capabilities as they are now.
   void attach(device_model& model) {
@@ -132,7 +132,7 @@ class fake_function {
     if (!present) return;
     if (offset == 0x04) {
       if (value >> 16 != 0)
-        object("PCI: " + wire::hex(value >> 16) + " written to the status half, which is write-one-to-clear");
+        report("PCI: " + wire::hex(value >> 16) + " written to the status half, which is write-one-to-clear");
       if (master_ends_decoding && (value & 4) != 0) value &= ~3u;
       poke(4, value & 0x0547, 2);
       if (logs_command) log_ += (log_.empty() ? "command=" : " command=") + wire::hex(peek(4, 2));
@@ -152,16 +152,16 @@ class fake_function {
     }
     if (const u8 window = data_window(); window != 0 && offset >= window && offset < window + 20) {
       if (offset == window + 16) return (void)window_access(window, &value);
-      if (offset == window) return object("PCI-14: write to the head of the configuration window's capability");
+      if (offset == window) return report("PCI-14: write to the head of the configuration window's capability");
       write_log("window", offset - u32{window}, 4, &value);
       if (offset == window + 4) return poke(offset, value, 1);
       if (const u32 length = peek(window + 12u); offset == window + 8 && length != 0 && value % length != 0)
-        object("PCI-29: offset " + wire::hex(value) + " written beside length " + std::to_string(length));
+        report("PCI-29: offset " + wire::hex(value) + " written beside length " + std::to_string(length));
       return poke(offset, value, 4);
     }
     for (unsigned nth = 0; const u8 cap = capability(0x09, -1, nth); ++nth)
       if (offset >= cap && offset < cap + config[cap + 2u])
-        return object("PCI-14: write to a virtio capability at " + wire::hex(offset));
+        return report("PCI-14: write to a virtio capability at " + wire::hex(offset));
   }
 
   // One access to a BAR; a write when `value` points to what is written.
@@ -169,17 +169,17 @@ class fake_function {
     const u32 ones = width == 4 ? 0xffffffffu : (1u << (8 * width)) - 1;
     if (!present) return ones;
     if (gates_decoding && (config[0x04] & ((config[0x10u + 4u * bar] & 1) != 0 ? 1 : 2)) == 0) {
-      object("PCI: access to BAR " + std::to_string(bar) + " while its decoding is off");
+      report("PCI: access to BAR " + std::to_string(bar) + " while its decoding is off");
       return ones;
     }
     for (const region& r : regions)
       if (r.bar == bar && offset >= r.offset && offset - r.offset < r.length) {
-        if (offset - r.offset + width > r.length) object("PCI-11: access over the end of " + std::string{name(r.what)});
+        if (offset - r.offset + width > r.length) report("PCI-11: access over the end of " + std::string{name(r.what)});
         return routed(r, static_cast<u32>(offset - r.offset), width, value) & ones;
       }
     write_log("bar" + std::to_string(bar), static_cast<u32>(offset), width, value);
     if (device != nullptr)
-      object("PCI: access to BAR " + std::to_string(bar) + "+" + wire::hex(offset) + ", where no structure is");
+      report("PCI: access to BAR " + std::to_string(bar) + "+" + wire::hex(offset) + ", where no structure is");
     return ones;
   }
 
@@ -217,10 +217,10 @@ class fake_function {
         return 0;
       case part::notify:
         if (value != nullptr) registers_->write_notify(offset, width, *value, r.multiplier);
-        else device->object("NOTIFY: read of the notification structure");
+        else device->report("NOTIFY: read of the notification structure");
         return 0;
       case part::isr:
-        if (value != nullptr || width != 1 || offset != 0) device->object("ISR: anything but a read of one byte");
+        if (value != nullptr || width != 1 || offset != 0) device->report("ISR: anything but a read of one byte");
         return value == nullptr ? registers_->read_isr() : 0;
       case part::device:
         if (value == nullptr) return registers_->read_device(offset, width, device_model::interface::modern);
@@ -249,7 +249,7 @@ class fake_function {
   void write_window(u16 offset, u32 value) {
     switch (offset) {
       case 0x1c:
-        if (value >> 16 != 0) object("PCI: " + wire::hex(value >> 16) + " written to the secondary status, which is write-one-to-clear");
+        if (value >> 16 != 0) report("PCI: " + wire::hex(value >> 16) + " written to the secondary status, which is write-one-to-clear");
         return has_io_window ? poke(0x1c, (value & 0xf0f0) | 0x0101, 2) : void();
       case 0x20: return poke(0x20, value & 0xfff0fff0, 4);
       case 0x24: return has_prefetch_window ? poke(0x24, (value & 0xfff0fff0) | 0x00010001, 4) : void();
@@ -281,16 +281,16 @@ class fake_function {
     const u8 bar = config[window + 4u];
     const u32 offset = peek(window + 8u), length = peek(window + 12u);
     if (length != 1 && length != 2 && length != 4) {
-      object("PCI-30: configuration window used with length " + std::to_string(length));
+      report("PCI-30: configuration window used with length " + std::to_string(length));
       return 0;
     }
     if (offset % length != 0)
-      object("PCI-29: configuration window at " + wire::hex(offset) + " with length " + std::to_string(length));
+      report("PCI-29: configuration window at " + wire::hex(offset) + " with length " + std::to_string(length));
     const auto inside = [&](const region& r) {
       return r.what <= part::device && r.bar == bar && offset >= r.offset && offset - r.offset + length <= r.length;
     };
     if (std::none_of(regions.begin(), regions.end(), inside)) {
-      object("PCI-30: configuration window into BAR " + std::to_string(bar) + "+" + wire::hex(offset) + " with length " +
+      report("PCI-30: configuration window into BAR " + std::to_string(bar) + "+" + wire::hex(offset) + " with length " +
              std::to_string(length) + ", where no virtio capability points");
       return 0;
     }
@@ -327,7 +327,7 @@ struct fake_bar {
   [[nodiscard]] usize size() const { return length; }
   [[nodiscard]] fake_bar part(usize offset, usize n) const {
     if (owner != nullptr && (offset > length || n > length - offset))
-      owner->object("register space: part " + wire::hex(offset) + "+" + wire::hex(n) + " of " + wire::hex(length));
+      owner->report("register space: part " + wire::hex(offset) + "+" + wire::hex(n) + " of " + wire::hex(length));
     return {owner, index, start + offset, n};
   }
 
@@ -335,7 +335,7 @@ struct fake_bar {
   [[nodiscard]] bool check(usize offset, usize width) const {
     if (owner == nullptr) return false;
     if (offset <= length && width <= length - offset) return true;
-    owner->object("register space: access of " + std::to_string(width) + " at " + wire::hex(offset) + " of " +
+    owner->report("register space: access of " + std::to_string(width) + " at " + wire::hex(offset) + " of " +
                   wire::hex(length));
     return false;
   }
@@ -418,8 +418,8 @@ class fake_pci {
   }
 
   /// As a host shows it. The model offers of the ring features what that host offers; a test may change it afterwards.
-  fake_function& place(pci::address at, device_model& model, const host_manners& host) {
-    const pci_manners& as = host.pci;
+  fake_function& place(pci::address at, device_model& model, const host_behaviour& host) {
+    const pci_behaviour& as = host.pci;
     const u16 id = as.legacy ? transitional_id(model.type()) : static_cast<u16>(0x1040 + model.type());
     const u64 nth = at.routing_id() >> 3;
     fake_function& f = blank(at, id, as.subsystem_is_type ? model.type() : id, as.subsystem_vendor, as.revision);
@@ -475,22 +475,22 @@ class fake_pci {
     f.lanes_lost = as.lanes_lost;
     f.window_drops_doorbells = as.window == window_use::no_doorbells;
     for (usize q = 0; as.one_doorbell && q < model.queue_count(); ++q) model.at(q).notify_off = 0;
-    host.device.rule(model);
+    host.device.apply_to(model);
     f.attach(model);
     std::erase_if(f.regions, [](const fake_function::region& r) { return r.what == fake_function::part::scratch; });
     f.regions.insert(f.regions.end(), msix.begin(), msix.end());
-    f.registers().manners = host.registers;
-    if (holds(as.ones_elsewhere)) f.registers().manners.wrong_width_reads = 0xffffffff;
+    f.registers().behaviour = host.registers;
+    if (holds(as.ones_elsewhere)) f.registers().behaviour.wrong_width_reads = 0xffffffff;
     for (const auto& [type, answers] : as.config)
       if (type == model.type()) f.registers().answers = answers;
     return f;
   }
 
   /// crosvm (2026): one 32-bit memory BAR; write-only addresses, features that survive a reset, an unusable window.
-  fake_function& crosvm(pci::address at, device_model& model) { return place(at, model, host_manners::crosvm()); }
+  fake_function& crosvm(pci::address at, device_model& model) { return place(at, model, host_behaviour::crosvm()); }
 
   /// The functions of a host that are no virtio devices.
-  void furnish(const host_manners& host) {
+  void populate(const host_behaviour& host) {
     for (const plain_function& one : host.pci.functions) {
       fake_function& f = blank({0, 0, one.slot, 0}, one.device, one.subsystem, one.subsystem_vendor, 0);
       f.poke(0x00, one.vendor, 2);
@@ -506,7 +506,7 @@ class fake_pci {
   /// register for all queues, no decoding gates, and a block configuration that answers three dwords only.
   /// Takes back the features that vmd never offers; set `used_length = 16` for its disks.
   fake_function& vmd_modern(pci::address at, device_model& model) {
-    fake_function& f = place(at, model, host_manners::vmd());
+    fake_function& f = place(at, model, host_behaviour::vmd());
     if (model.type() == 2) {
       model.withdraw({1, 5, 6, 9, 12});
       if (!model.offers(2)) model.put_config(0x0c, 126, 4);
@@ -599,7 +599,7 @@ class fake_pci {
     return f;
   }
 
-  [[nodiscard]] static u32 config_length(const pci_manners& as, u16 type) {
+  [[nodiscard]] static u32 config_length(const pci_behaviour& as, u16 type) {
     for (const auto& [of, length] : as.config_lengths)
       if (of == type) return length;
     return 0;
@@ -623,17 +623,17 @@ class fake_pci {
 
 inline u32 fake_host::config_read32(pci::address at, u16 offset) const {
   fake_function* const f = bus->find(at);
-  if (f != nullptr && (offset % 4 != 0 || offset > 252)) f->object("PCI: configuration read at " + wire::hex(offset));
+  if (f != nullptr && (offset % 4 != 0 || offset > 252)) f->report("PCI: configuration read at " + wire::hex(offset));
   return f == nullptr ? 0xffffffffu : f->config_read(offset);
 }
 inline void fake_host::config_write32(pci::address at, u16 offset, u32 value) const {
   fake_function* const f = bus->find(at);
-  if (f != nullptr && (offset % 4 != 0 || offset > 252)) f->object("PCI: configuration write at " + wire::hex(offset));
+  if (f != nullptr && (offset % 4 != 0 || offset > 252)) f->report("PCI: configuration write at " + wire::hex(offset));
   if (f != nullptr) f->config_write(offset, value);
 }
 inline void fake_host16::config_write16(pci::address at, u16 offset, u16 value) const {
   fake_function* const f = bus->find(at);
-  if (f != nullptr && (offset % 2 != 0 || offset > 254)) f->object("PCI: configuration write at " + wire::hex(offset));
+  if (f != nullptr && (offset % 2 != 0 || offset > 254)) f->report("PCI: configuration write at " + wire::hex(offset));
   if (f != nullptr) f->config_write16(offset, value);
 }
 inline result<fake_bar> fake_host::bar(pci::address at, u8 index) const {

@@ -12,7 +12,7 @@
 namespace virtio::testing {
 
 /// What hosts make of the common configuration structure where the specification leaves it to them, or against it.
-struct register_manners {
+struct register_behaviour {
   enum class areas : std::uint8_t { as_written, zero, halves_mixed_up };  // the last: Alioth, the lower half of two areas reads as the upper
   bool features_read = true;                   // driver_feature reads back what was written; else 0
   areas addresses_read = areas::as_written;    // queue addresses
@@ -47,7 +47,7 @@ class fake_registers {
  public:
   explicit fake_registers(device_model& device) : device_{&device} {}
 
-  register_manners manners;
+  register_behaviour behaviour;
   std::optional<config_answers> answers;  // none: as the specification has it
   std::uint32_t left = 0;                 // what the last access left in the guest's register
 
@@ -56,7 +56,7 @@ class fake_registers {
     if (!answers) return device_->read_config(offset, width, how);
     const bool fits = answers->fits(offset, width);
     if (device_->exact_config_width && (!fits || (answers->one_byte && width != 1)))
-      device_->object("PCI-05: configuration access of " + std::to_string(width) + " at " + wire::hex(offset) +
+      device_->report("PCI-05: configuration access of " + std::to_string(width) + " at " + wire::hex(offset) +
                       ", which this host does not answer");
     if (fits) return device_->read_config(offset, answers->one_byte ? 1 : width, how);
     return answers->rest == config_answers::otherwise::stale ? left : answers->rest == config_answers::otherwise::ones ? ~0u : 0;
@@ -68,7 +68,7 @@ class fake_registers {
 
   [[nodiscard]] std::uint32_t read_common(std::uint32_t offset, std::uint32_t width) {
     ++device_->counts.common;
-    if (!right_width("common", offset, width)) return manners.wrong_width_reads;
+    if (!right_width("common", offset, width)) return behaviour.wrong_width_reads;
     device_model::queue_state* const q = device_->find_queue(queue_select_);
     switch (offset) {
       case 0x00: return device_select_;
@@ -76,7 +76,7 @@ class fake_registers {
       case 0x08: return driver_select_;
       case 0x0c: {
         const std::uint32_t word = feature_word(driver_select_);
-        return !manners.features_read || word > 3 ? 0 : device_->accepted_features().word[word];
+        return !behaviour.features_read || word > 3 ? 0 : device_->accepted_features().word[word];
       }
       case 0x10: return device_->read_vector(device_model::no_vector);
       case 0x12: return static_cast<std::uint32_t>(device_->queue_count());
@@ -88,14 +88,14 @@ class fake_registers {
       case 0x1c: return q != nullptr && q->enabled ? 1 : 0;
       case 0x1e: return q == nullptr ? 0 : q->notify_off;
       case 0x38:
-        if (!device_->accepted(39)) device_->object("NOTIFY-05: queue_notif_config_data read without NOTIF_CONFIG_DATA");
+        if (!device_->accepted(39)) device_->report("NOTIFY-05: queue_notif_config_data read without NOTIF_CONFIG_DATA");
         return device_->offers(39) ? notify_data(queue_select_) : 0u;
       case 0x3a: return device_->read_queue_reset(queue_select_);
       default: break;
     }
-    if (offset < 0x20 || offset >= 0x38 || q == nullptr || manners.addresses_read == register_manners::areas::zero) return 0;
+    if (offset < 0x20 || offset >= 0x38 || q == nullptr || behaviour.addresses_read == register_behaviour::areas::zero) return 0;
     const std::uint64_t area = offset < 0x28 ? q->descriptors : offset < 0x30 ? q->driver : q->device;
-    const bool upper = offset % 8 != 0 || (offset >= 0x28 && manners.addresses_read == register_manners::areas::halves_mixed_up);
+    const bool upper = offset % 8 != 0 || (offset >= 0x28 && behaviour.addresses_read == register_behaviour::areas::halves_mixed_up);
     return static_cast<std::uint32_t>(upper ? area >> 32 : area);
   }
 
@@ -118,7 +118,7 @@ class fake_registers {
     }
     if (offset >= 0x20 && offset < 0x38)
       return device_->write_queue_area(queue_select_, (offset - 0x20) / 8, offset / 4 % 2, value);
-    device_->object("PCI-15: write to the read-only register " + wire::hex(offset));
+    device_->report("PCI-15: write to the read-only register " + wire::hex(offset));
   }
 
   /// A write to the notification structure at `offset`, with `multiplier` bytes between queues.
@@ -126,7 +126,7 @@ class fake_registers {
     ++device_->counts.notify;
     const bool with_data = device_->accepted(38), with_token = device_->accepted(39);
     if (width != (with_data ? 4u : 2u)) {
-      device_->object(std::string{with_data ? "NOTIFY-02" : "NOTIFY-01"} + ": a notification of " + std::to_string(width) +
+      device_->report(std::string{with_data ? "NOTIFY-02" : "NOTIFY-01"} + ": a notification of " + std::to_string(width) +
                       " bytes");
       return;
     }
@@ -138,7 +138,7 @@ class fake_registers {
       // Hosts go by the address, the value has to agree with it.
       const device_model::queue_state* const named = device_->find_queue(queue);
       if (named == nullptr || std::uint64_t{named->notify_off} * multiplier != offset) {
-        device_->object(std::string{rule} + ": value " + wire::hex(said) +
+        device_->report(std::string{rule} + ": value " + wire::hex(said) +
                         " written to the notification address " + wire::hex(offset));
         for (std::size_t i = 0; i < device_->queue_count(); ++i)
           if (std::uint64_t{device_->at(i).notify_off} * multiplier == offset) queue = static_cast<std::uint16_t>(i);
@@ -187,7 +187,7 @@ class fake_registers {
       case 0x12: return write_status(static_cast<std::uint8_t>(value), via::legacy);
       case 0x14: return device_->write_vector(device_model::no_vector, half_word);
       case 0x16: return device_->write_vector(queue_select_, half_word);
-      default: return device_->object("PCI-15: write to the read-only legacy register " + wire::hex(offset));
+      default: return device_->report("PCI-15: write to the read-only legacy register " + wire::hex(offset));
     }
   }
 
@@ -203,7 +203,7 @@ class fake_registers {
   }
 
   [[nodiscard]] std::uint32_t feature_word(std::uint32_t selected) const {
-    return manners.two_feature_words && selected > 1 ? 1 : selected;
+    return behaviour.two_feature_words && selected > 1 ? 1 : selected;
   }
   // Width of the register that starts at `offset` of the common configuration; 0: none starts there.
   [[nodiscard]] static std::uint32_t common_width(std::uint32_t offset) {
@@ -213,7 +213,7 @@ class fake_registers {
   }
   bool right_width(const char* where, std::uint32_t offset, std::uint32_t width) {
     if (width == common_width(offset)) return true;
-    device_->object(std::string{"PCI-05: access of "} + std::to_string(width) + " bytes to " + where + "+" +
+    device_->report(std::string{"PCI-05: access of "} + std::to_string(width) + " bytes to " + where + "+" +
                     wire::hex(offset));
     return false;
   }
@@ -223,7 +223,7 @@ class fake_registers {
                                 : offset % 2 == 0                  ? 2
                                                                    : 0;
     if (width == right) return true;
-    device_->object("PCI-05: access of " + std::to_string(width) + " bytes to legacy+" + wire::hex(offset));
+    device_->report("PCI-05: access of " + std::to_string(width) + " bytes to legacy+" + wire::hex(offset));
     return false;
   }
   // FACT-11: the configuration moves when MSI-X is switched on.

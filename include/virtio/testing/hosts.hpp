@@ -1,41 +1,41 @@
 // SPDX-License-Identifier: MIT
-// The hosts that drivers meet, each with the devices that it has: what buses show (host_manners.hpp), and what the
+// The hosts that drivers meet, each with the devices that it has: what buses show (host_behaviour.hpp), and what the
 // device models are told to be. A host is a description; a test runs over all of them (tests/support/hosts.hpp). A new
 // one is a function of twenty lines, and a row of `all()`. Layer: testing.
 #pragma once
 
 #include <virtio/testing/blk_model.hpp>
-#include <virtio/testing/host_manners.hpp>
+#include <virtio/testing/host_behaviour.hpp>
 #include <virtio/testing/scsi_model.hpp>
-#include <virtio/testing/vsock/habits.hpp>
+#include <virtio/testing/vsock/host.hpp>
 
 namespace virtio::testing {
 
 /// What entropy devices do differently.
-struct rng_habits {
+struct rng_behaviour {
   std::uint16_t queue_size = 256;
   bool fills_all = true;  // else only the first descriptor of a buffer
-  bool looks_past_the_newest = false;
-  bool dies_of_long_requests = false;
+  bool reads_past_the_newest = false;
+  bool crashes_on_long_requests = false;
 };
 
 /// Network devices: what they offer, and the members of net_model with these names.
-struct net_habits {
+struct net_behaviour {
   std::vector<unsigned> offers{};
   std::uint16_t queue_size = 64;
-  bool waits_for_notification = false, falls_silent = false, keeps_last_buffer = false, counts_descriptors = false;
+  bool waits_for_notification = false, stops_responding = false, keeps_last_buffer = false, counts_descriptors = false;
   std::size_t fewest_bytes = 0;
 };
 
 /// A SCSI host and its units.
-struct scsi_habits {
+struct scsi_behaviour {
   scsi_options options{};
   std::vector<scsi_unit> units = std::vector<scsi_unit>(1);
   std::optional<std::uint32_t> used_length{};
 };
 
 /// Console devices: what they offer, and how many ports they have with MULTIPORT.
-struct console_habits {
+struct console_behaviour {
   std::vector<unsigned> offers{};
   std::size_t ports = 1;
 };
@@ -45,22 +45,22 @@ struct host_description {
   enum class bus : std::uint8_t { pci, mmio, qemu_modern, qemu_transitional };
 
   bus on = bus::pci;
-  host_manners manners{};
+  host_behaviour behaviour{};
   std::optional<blk_options> disk{};
-  std::optional<rng_habits> entropy{};
+  std::optional<rng_behaviour> entropy{};
   std::optional<std::vector<unsigned>> balloon{};  // what it offers
-  std::optional<console_habits> console{};
-  std::optional<net_habits> net{};
-  std::optional<scsi_habits> scsi{};
+  std::optional<console_behaviour> console{};
+  std::optional<net_behaviour> net{};
+  std::optional<scsi_behaviour> scsi{};
   std::optional<vsock_host> sockets{};
   bool balloon_numbers_by_choice = false;  // optional queues are numbered by what was accepted (Alioth)
-  bool disk_tells_header_length = false;   // used lengths are the header's (vmd)
+  bool disk_reports_header_length = false;   // used lengths are the header's (vmd)
 
-  [[nodiscard]] const std::string& name() const { return manners.name; }
+  [[nodiscard]] const std::string& name() const { return behaviour.name; }
   [[nodiscard]] bool is_mmio() const { return on == bus::mmio; }
 
   static host_description crosvm() {
-    host_description h{.manners = host_manners::crosvm()};
+    host_description h{.behaviour = host_behaviour::crosvm()};
     h.disk = blk_options{.queue_size = 256,
                          .queues = 16,
                          .seg_max = 254,
@@ -68,10 +68,10 @@ struct host_description {
                          .serial = "",
                          .discard = extent_rules{.sectors = 0xffff'ffff, .extents = 32, .alignment = 128},
                          .write_zeroes = extent_rules{.sectors = 0xffff'ffff, .extents = 32}};
-    h.entropy = rng_habits{};
+    h.entropy = rng_behaviour{};
     h.balloon = std::vector<unsigned>{0, 1, 2, 5};
-    h.console = console_habits{.offers = {1}, .ports = 2};
-    h.net = net_habits{{0, 1, 2, 3, 7, 10, 11, 14, 17}};  // an address only when asked for
+    h.console = console_behaviour{.offers = {1}, .ports = 2};
+    h.net = net_behaviour{{0, 1, 2, 3, 7, 10, 11, 14, 17}};  // an address only when asked for
     h.sockets = vsock_host::kernel();
     h.sockets->features = {1, 29};
     return h;
@@ -79,47 +79,47 @@ struct host_description {
 
   static host_description firecracker(bus on) {
     host_description h{.on = on,
-                       .manners = on == bus::mmio ? host_manners::firecracker_mmio() : host_manners::firecracker_pci()};
+                       .behaviour = on == bus::mmio ? host_behaviour::firecracker_mmio() : host_behaviour::firecracker_pci()};
     h.disk = blk_options{.queue_size = 256, .flush = false};
-    h.entropy = rng_habits{};
+    h.entropy = rng_behaviour{};
     h.balloon = std::vector<unsigned>{1, 2, 3, 5};
-    h.net = net_habits{{0, 1, 5, 7, 11, 15}};
+    h.net = net_behaviour{{0, 1, 5, 7, 11, 15}};
     h.sockets = vsock_host::firecracker();
     return h;
   }
 
   static host_description cloud_hypervisor() {
-    host_description h{.manners = host_manners::cloud_hypervisor()};
+    host_description h{.behaviour = host_behaviour::cloud_hypervisor()};
     h.disk = blk_options{
         .queue_size = 128, .seg_max = 126, .blk_size = 512, .topology = topology_fields{}, .writeback = true};
-    h.entropy = rng_habits{.fills_all = false};
+    h.entropy = rng_behaviour{.fills_all = false};
     h.balloon = std::vector<unsigned>{2, 5};
-    h.console = console_habits{.offers = {0}};
-    h.net = net_habits{{0, 1, 2, 3, 5, 7, 11, 17}};
+    h.console = console_behaviour{.offers = {0}};
+    h.net = net_behaviour{{0, 1, 2, 3, 5, 7, 11, 17}};
     h.sockets = vsock_host::firecracker();  // of the same stock
     h.sockets->features = {29, 35};
     return h;
   }
 
   static host_description alioth() {
-    host_description h{.manners = host_manners::alioth()};
+    host_description h{.behaviour = host_behaviour::alioth()};
     h.disk = blk_options{.queue_size = 256};
-    h.entropy = rng_habits{};
+    h.entropy = rng_behaviour{};
     h.balloon = std::vector<unsigned>{0, 1, 2, 3, 4, 5};
     h.balloon_numbers_by_choice = true;
-    h.net = net_habits{{3, 5}};
+    h.net = net_behaviour{{3, 5}};
     h.sockets = vsock_host::kernel();
     h.sockets->features = {29};
     return h;
   }
 
   static host_description libkrun() {
-    host_description h{.on = bus::mmio, .manners = host_manners::libkrun()};
+    host_description h{.on = bus::mmio, .behaviour = host_behaviour::libkrun()};
     h.disk = blk_options{.queue_size = 256, .seg_max = 254};
-    h.entropy = rng_habits{};
+    h.entropy = rng_behaviour{};
     h.balloon = std::vector<unsigned>{1, 3, 5};
-    h.console = console_habits{.offers = {0, 1}, .ports = 2};
-    h.net = net_habits{{5}};
+    h.console = console_behaviour{.offers = {0, 1}, .ports = 2};
+    h.net = net_behaviour{{5}};
     h.sockets = vsock_host::firecracker();
     return h;
   }
@@ -127,7 +127,7 @@ struct host_description {
   /// OpenBSD's vmd: a disk, entropy, a network card and a CD drive. Its control device is no virtio device.
   static host_description vmd(vmd_era era = vmd_era::of_2025) {
     const bool oldest = era == vmd_era::of_2018;
-    host_description h{.manners = host_manners::vmd(era)};
+    host_description h{.behaviour = host_behaviour::vmd(era)};
     h.disk = blk_options{.queue_size = 128,
                          .size_max = oldest ? 1u << 20 : 0,
                          .seg_max = oldest ? 0 : 126u,
@@ -135,20 +135,20 @@ struct host_description {
                          .get_id = false,
                          .strict_chains = !oldest,
                          .flushes_unasked = oldest};
-    h.disk_tells_header_length = true;
-    h.entropy = rng_habits{
-        .queue_size = 64, .fills_all = false, .looks_past_the_newest = true, .dies_of_long_requests = oldest};
-    h.net = net_habits{.offers = {5},
+    h.disk_reports_header_length = true;
+    h.entropy = rng_behaviour{
+        .queue_size = 64, .fills_all = false, .reads_past_the_newest = true, .crashes_on_long_requests = oldest};
+    h.net = net_behaviour{.offers = {5},
                        .queue_size = static_cast<std::uint16_t>(oldest ? 128 : 256),
                        .keeps_last_buffer = oldest,
                        .fewest_bytes = oldest ? 0u : 14u};
-    h.net->waits_for_notification = h.net->falls_silent = h.net->counts_descriptors = era >= vmd_era::of_2025;
-    h.scsi = scsi_habits{
+    h.net->waits_for_notification = h.net->stops_responding = h.net->counts_descriptors = era >= vmd_era::of_2025;
+    h.scsi = scsi_behaviour{
         .options = {.seg_max = 17, .max_sectors = 2048, .cmd_per_lun = 1, .event_info_size = 0, .max_target = 1, .max_lun = 1},
         .units = {{.kind = 5, .block = 2048}},
         .used_length = 51};  // the command's
     scsi_options& scsi = h.scsi->options;
-    scsi.sizes_stick = scsi.apart = scsi.only_first_unit = scsi.ignores_pages = true;
+    scsi.fixed_sizes = scsi.apart = scsi.only_first_unit = scsi.ignores_pages = true;
     scsi.operations = {0x00, 0x08, 0x12, 0x1a, 0x1b, 0x1e, 0x25, 0x28, 0x43, 0x46, 0x4a, 0x51, 0x5a, 0x9e, 0xa0, 0xbd};
     scsi.mode_pages = {0x01, 0x2a};
     scsi.features.clear();
@@ -160,17 +160,17 @@ struct host_description {
   /// QEMU 7.2's configuration spaces, as recorded.
   static host_description qemu(bus on) {
     host_description h{.on = on,
-                       .manners = {.name = on == bus::mmio          ? "QEMU, MMIO"
+                       .behaviour = {.name = on == bus::mmio          ? "QEMU, MMIO"
                                            : on == bus::qemu_modern ? "QEMU, modern"
                                                                     : "QEMU, transitional"}};
-    h.manners.device.offers = {28, 29};
-    if (on != bus::mmio) h.manners.device.offers.push_back(34);
+    h.behaviour.device.offers = {28, 29};
+    if (on != bus::mmio) h.behaviour.device.offers.push_back(34);
     h.disk = blk_options{.queue_size = 256, .seg_max = 254, .blk_size = 512, .writeback = true};
-    h.entropy = rng_habits{.queue_size = 8};
+    h.entropy = rng_behaviour{.queue_size = 8};
     h.balloon = std::vector<unsigned>{1, 3, 5};
-    h.console = console_habits{.offers = {0, 1, 2}, .ports = 2};
-    h.net = net_habits{{0, 1, 3, 5, 15, 16, 17}};
-    h.scsi = scsi_habits{};
+    h.console = console_behaviour{.offers = {0, 1, 2}, .ports = 2};
+    h.net = net_behaviour{{0, 1, 3, 5, 15, 16, 17}};
+    h.scsi = scsi_behaviour{};
     h.sockets = vsock_host::kernel();
     return h;
   }

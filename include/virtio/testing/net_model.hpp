@@ -40,7 +40,7 @@ class net_model : public device_model {
   std::vector<frame> sent;  // by the driver
   std::deque<frame> wire;   // to the driver: a frame leaves when there are buffers for all of it
   bool waits_for_notification = false;  // no frame arrives before receiveq was notified once since the reset (vmd)
-  bool falls_silent = false;            // after that notification it looks by itself, and asks for none until a reset (vmd)
+  bool stops_responding = false;            // after that notification it looks by itself, and asks for none until a reset (vmd)
   bool keeps_last_buffer = false;       // the last receive buffer that was posted is never used (vmd of 2018)
   bool counts_descriptors = false;      // num_buffers is how many descriptors a buffer has, whatever was negotiated (vmd)
   std::size_t fewest_bytes = 0;         // receive buffers below this many bytes behind the header stop the device (vmd)
@@ -81,7 +81,7 @@ class net_model : public device_model {
   std::optional<chain> take(std::uint16_t queue) override {
     if (queue != 0) return listens ? device_model::take(queue) : std::nullopt;
     if (waits_for_notification && doorbells(0) == rung_before_) return std::nullopt;
-    if (falls_silent && doorbells(0) != rung_before_ && !ring_in_use(0).no_notify()) ring_in_use(0).set_no_notify(true);
+    if (stops_responding && doorbells(0) != rung_before_ && !ring_in_use(0).no_notify()) ring_in_use(0).set_no_notify(true);
     if (parts_.empty() && !wire.empty()) begin_frame();
     if (parts_.empty()) return std::nullopt;
     const chain next = ahead_.front();
@@ -92,8 +92,8 @@ class net_model : public device_model {
   }
 
   std::uint32_t process(std::uint16_t queue, chain& buffer) override {
-    if (queue == 1) return hear(buffer), 0;
-    if (queue == 2) return object("net: a command on the control queue"), 0;
+    if (queue == 1) return take_message(buffer), 0;
+    if (queue == 2) return report("net: a command on the control queue"), 0;
     const auto found = content_.find(buffer.head);
     if (found == content_.end()) return 0;  // a reset has come between
     std::vector<std::uint8_t> data = std::move(found->second);
@@ -141,36 +141,36 @@ class net_model : public device_model {
   }
   void check_receive_buffer(const chain& buffer) {
     const std::size_t bytes = header_size();
-    if (buffer.readable() != 0) object("NET: readable bytes on receiveq");
-    if (buffer.writable() < bytes) object("NET-43: a receive buffer of " + std::to_string(buffer.writable()) + " bytes");
+    if (buffer.readable() != 0) report("NET: readable bytes on receiveq");
+    if (buffer.writable() < bytes) report("NET-43: a receive buffer of " + std::to_string(buffer.writable()) + " bytes");
     if (!accepted(mrg_rxbuf_bit) && accepted(32) && buffer.writable() < 1526)
-      object("NET-42: a receive buffer of " + std::to_string(buffer.writable()) + " bytes");
+      report("NET-42: a receive buffer of " + std::to_string(buffer.writable()) + " bytes");
     if (accepted(mtu_bit) && !accepted(mrg_rxbuf_bit) && buffer.writable() < bytes + 14 + wire::get(config().data() + 10, 2))
-      object("NET-08: a receive buffer of " + std::to_string(buffer.writable()) + " bytes");
+      report("NET-08: a receive buffer of " + std::to_string(buffer.writable()) + " bytes");
     if (framing_is_legacy() && (buffer.elements.size() < 2 || buffer.elements[0].length != bytes))
-      object("NETL-08: the header of a receive buffer is not in a descriptor of its own");
+      report("NETL-08: the header of a receive buffer is not in a descriptor of its own");
   }
 
-  void hear(const chain& buffer) {
+  void take_message(const chain& buffer) {
     const std::size_t bytes = header_size();
     std::vector<std::uint8_t> all = buffer.read_all();
-    if (buffer.writable() != 0) object("NET: writable bytes on transmitq");
-    if (all.size() < bytes + 14) return object("NET-15: a frame to send of " + std::to_string(all.size()) + " bytes with its header");
+    if (buffer.writable() != 0) report("NET: writable bytes on transmitq");
+    if (all.size() < bytes + 14) return report("NET-15: a frame to send of " + std::to_string(all.size()) + " bytes with its header");
     if (framing_is_legacy() && (buffer.elements.size() < 2 || buffer.elements[0].length != bytes))
-      object("NETL-08: the header of a frame to send is not in a descriptor of its own");
+      report("NETL-08: the header of a frame to send is not in a descriptor of its own");
     const auto word = [&](std::size_t at) { return static_cast<unsigned>(shared(all.data() + at, 2)); };
     frame one;
     one.head = {all[0], all[1], word(2), word(4), word(6), word(8), bytes == 12 ? word(10) : 0};
     one.data.assign(all.begin() + static_cast<std::ptrdiff_t>(bytes), all.end());
-    if (one.head.num_buffers != 0) object("NET-16: num_buffers " + std::to_string(one.head.num_buffers) + " of a frame to send");
-    if (!accepted(csum_bit) && one.head.flags != 0) object("NET-17: flags " + wire::hex(one.head.flags) + " without CSUM");
-    if ((one.head.flags & ~1u) != 0) object("NET-40: flags " + wire::hex(one.head.flags) + " of a frame to send");
+    if (one.head.num_buffers != 0) report("NET-16: num_buffers " + std::to_string(one.head.num_buffers) + " of a frame to send");
+    if (!accepted(csum_bit) && one.head.flags != 0) report("NET-17: flags " + wire::hex(one.head.flags) + " without CSUM");
+    if ((one.head.flags & ~1u) != 0) report("NET-40: flags " + wire::hex(one.head.flags) + " of a frame to send");
     if ((one.head.gso_type & 0x7f) != 0 && !segments(one.head.gso_type & 0x7f))
-      object("NET-34: gso_type " + std::to_string(one.head.gso_type) + ", which was not negotiated");
+      report("NET-34: gso_type " + std::to_string(one.head.gso_type) + ", which was not negotiated");
     if ((one.head.flags & 1) != 0 && one.head.csum_start + one.head.csum_offset + 2 > one.data.size())
-      object("NET-33: a checksum at " + std::to_string(one.head.csum_start + one.head.csum_offset) + " of a shorter frame");
+      report("NET-33: a checksum at " + std::to_string(one.head.csum_start + one.head.csum_offset) + " of a shorter frame");
     if (accepted(mtu_bit) && one.head.gso_type == 0 && one.data.size() > wire::get(config().data() + 10, 2) + 14)
-      object("NET-09: a frame to send of " + std::to_string(one.data.size()) + " bytes");
+      report("NET-09: a frame to send of " + std::to_string(one.data.size()) + " bytes");
     if (locks_address && !std::equal(one.data.begin() + 6, one.data.begin() + 12, config().begin())) return;
     sent.push_back(std::move(one));
   }

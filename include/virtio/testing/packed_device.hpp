@@ -22,7 +22,7 @@ class packed_device final : public ring_device {
     std::uint16_t skip = 1;    // descriptors from here to where the next one goes
   };
   /// What an event suppression structure asks for.
-  enum class wish : std::uint16_t { enable = 0, disable = 1, at = 2 };
+  enum class suppression : std::uint16_t { enable = 0, disable = 1, at = 2 };
 
   /// QEMU leaves WRITE out of used descriptors and fills in the length all the same.
   bool marks_written = true;
@@ -52,14 +52,14 @@ class packed_device final : public ring_device {
       if (const std::uint16_t bits = raw_flags(slot(at)) & used_or_available; bits != 0 && bits != available_bits(at))
         return broken("FACT-20: descriptor " + std::to_string(at) + " starts with flags " + wire::hex(bits) + ", not zeroed");
     shown_event_ = event_at(device_word());
-    if (shown_event_ != event{}) object("device event suppression not zeroed");
+    if (shown_event_ != event{}) report("device event suppression not zeroed");
   }
   void reset() override {
     forget();
     staged_.clear();
     slots_.clear();
     next_available_ = used_ = published_ = signalled_ = asked_at_ = 0;
-    kick_wish_ = {};
+    kick_suppression_ = {};
     automatic_ = true;
   }
   /// The position is that of an event suppression structure: slot, and the wrap counter in bit 15. The ring gets the flags
@@ -170,15 +170,15 @@ class packed_device final : public ring_device {
 
   void set_no_notify(bool on) override {
     automatic_ = !on;
-    if (on) ask(wish::disable);
-    else ask(features_.event_idx ? wish::at : wish::enable, next_available());
+    if (on) ask(suppression::disable);
+    else ask(features_.event_idx ? suppression::at : suppression::enable, next_available());
     no_notify_ = on;
   }
-  /// Asks for kicks like this until the next set_no_notify. `position` is for `wish::at`, which needs EVENT_IDX.
-  void ask_for(wish what, std::uint16_t position = 0) {
+  /// Asks for kicks like this until the next set_no_notify. `position` is for `suppression::at`, which needs EVENT_IDX.
+  void ask_for(suppression what, std::uint16_t position = 0) {
     automatic_ = false;
     ask(what, position);
-    no_notify_ = what == wish::disable;
+    no_notify_ = what == suppression::disable;
   }
   [[nodiscard]] bool expects_kick(std::uint16_t before, std::uint16_t after) const override {
     const std::uint64_t from = turn(before);
@@ -186,7 +186,7 @@ class packed_device final : public ring_device {
   }
   bool check_kick() override {
     if (!configured_ || rung_ || pending() == 0 || !wants(asked_at_, frontier().first)) return true;
-    object("lost_kick: PACKED-15: " + std::to_string(pending()) +
+    report("lost_kick: PACKED-15: " + std::to_string(pending()) +
            " buffers available and no notification since the device asked for one");
     return false;
   }
@@ -195,9 +195,9 @@ class packed_device final : public ring_device {
 
   void stored(const volatile void* at, std::size_t width) override {
     if (!configured_ || broken_) return;
-    if (offset_in(device_, 4, at)) return object("device event suppression: stored to by the driver");
+    if (offset_in(device_, 4, at)) return report("device event suppression: stored to by the driver");
     if (const auto offset = offset_in(driver_, 4, at)) {
-      if (*offset != 0 || width != 4) object("driver event suppression: not one store");
+      if (*offset != 0 || width != 4) report("driver event suppression: not one store");
       return check_events();
     }
     const auto offset = offset_in(descriptors_, 16u * size_, at);
@@ -208,22 +208,22 @@ class packed_device final : public ring_device {
     // The next time that this place comes round.
     const std::uint64_t count = used_ + (place + std::uint64_t{size_} - slot(used_)) % size_;
     const std::uint16_t bytes = covers(*offset, width);
-    if (count < next_available_) object("PACKED-02: " + name + "stored to while the device has it");
-    else if (s.offered) object("PACKED-03: " + name + "stored to after it was made available");
-    else if ((s.stored & bytes) != 0) object(name + "stored to twice");
+    if (count < next_available_) report("PACKED-02: " + name + "stored to while the device has it");
+    else if (s.offered) report("PACKED-03: " + name + "stored to after it was made available");
+    else if ((s.stored & bytes) != 0) report(name + "stored to twice");
     s.stored |= bytes;
     if ((bytes & 0xc000) == 0) return;
-    if (*offset % 16 != 12 || width != 4) object(name + "id and flags are not one store");
-    if (!is_available(raw_flags(place), count)) return object("FACT-21: " + name + "flags of another lap");
-    if (s.stored != 0xffff) object("PACKED-03: " + name + "made available before address and length were there");
+    if (*offset % 16 != 12 || width != 4) report(name + "id and flags are not one store");
+    if (!is_available(raw_flags(place), count)) return report("FACT-21: " + name + "flags of another lap");
+    if (s.stored != 0xffff) report("PACKED-03: " + name + "made available before address and length were there");
     s.offered = true;
     // Whatever the device can get at from here is complete.
     const std::uint64_t end = used_ + size_;
     for (std::uint64_t now = next_available_; now < end && is_available(raw_flags(slot(now)), now); ++now)
       for (; (raw_flags(slot(now)) & flag_next) != 0; ++now) {
-        if (now + 1 == end) return object("PACKED-08: " + name + "shown, and its list does not fit");
+        if (now + 1 == end) return report("PACKED-08: " + name + "shown, and its list does not fit");
         if (!is_available(raw_flags(slot(now + 1)), now + 1))
-          return object("PACKED-09: " + name + "shown while the next one of its list is not available");
+          return report("PACKED-09: " + name + "shown while the next one of its list is not available");
       }
   }
 
@@ -371,14 +371,14 @@ class packed_device final : public ring_device {
       const descriptor d = read(at);
       if (!is_available(d.flags, at))
         return refuse("PACKED-09: " + here + " has flags " + wire::hex(d.flags) + " while the first one is available");
-      if (slots_[slot(at)].held && slots_[slot(at)].seen != d) object("PACKED-03: " + here + " changed after it was available");
+      if (slots_[slot(at)].held && slots_[slot(at)].seen != d) report("PACKED-03: " + here + " changed after it was available");
       if (const auto known = used_or_available | flag_next | flag_write | flag_indirect; (d.flags & ~known) != 0)
-        object(here + " has unknown flags " + wire::hex(d.flags));
+        report(here + " has unknown flags " + wire::hex(d.flags));
       copy.push_back(d);
       if ((d.flags & flag_indirect) != 0) {
         if (!features_.indirect) return refuse("PACKED-10: " + here + ": INDIRECT without the feature");
         if (copy.size() > 1 || (d.flags & flag_next) != 0) return refuse("PACKED-13: " + here + ": INDIRECT in a list");
-        if ((d.flags & flag_write) != 0) object("FACT-25: " + here + ": WRITE together with INDIRECT");
+        if ((d.flags & flag_write) != 0) report("FACT-25: " + here + ": WRITE together with INDIRECT");
         if (!follow_indirect(c, d, name)) return false;
         break;
       }
@@ -399,14 +399,14 @@ class packed_device final : public ring_device {
     if (d.length == 0 || d.length % 16 != 0) return refuse(name + "indirect table of " + std::to_string(d.length) + " bytes");
     const std::uint32_t count = d.length / 16;
     if (count > size_)
-      object("PACKED-05: " + name + "indirect table of " + std::to_string(count) + " in a queue of " + std::to_string(size_));
+      report("PACKED-05: " + name + "indirect table of " + std::to_string(count) + " in a queue of " + std::to_string(size_));
     const std::uint8_t* const table = area(d.at, d.length, device_memory::access::read);
     if (table == nullptr) return refuse(name + "indirect table outside of memory");
     c.table = d.at;
     for (std::size_t i = 0; i < count; ++i) {
       const std::uint8_t* const from = table + 16 * i;
       const std::uint16_t flags = wire::get16(from + 14);
-      if ((flags & ~flag_write) != 0) object("PACKED-11: " + name + "flags " + wire::hex(flags) + " in an indirect table");
+      if ((flags & ~flag_write) != 0) report("PACKED-11: " + name + "flags " + wire::hex(flags) + " in an indirect table");
       if (!add(c, {wire::get64(from), wire::get32(from + 8), (flags & flag_write) != 0}, name, "PACKED-06")) return false;
     }
     return true;
@@ -424,7 +424,7 @@ class packed_device final : public ring_device {
     for (std::uint64_t at = used_; at < used_ + count; ++at) {
       const slot_state& s = slots_[slot(at)];
       if (s.held && read(at) != s.seen)
-        object("PACKED-02: descriptor " + std::to_string(slot(at)) + " changed while the device had it");
+        report("PACKED-02: descriptor " + std::to_string(slot(at)) + " changed while the device had it");
     }
   }
 
@@ -433,19 +433,19 @@ class packed_device final : public ring_device {
   void check_events() {
     const auto [position, flags] = event_at(driver_word());
     const std::string name = "driver event suppression: ";
-    if ((flags & ~3u) != 0 || flags == 3) object(name + "reserved flags " + wire::hex(flags));
-    if (flags == 2 && !features_.event_idx) object(name + "flags 2 without EVENT_IDX");
+    if ((flags & ~3u) != 0 || flags == 3) report(name + "reserved flags " + wire::hex(flags));
+    if (flags == 2 && !features_.event_idx) report(name + "flags 2 without EVENT_IDX");
     if (flags == 2 && (position & 0x7fffu) >= size_)
-      object(name + "offset " + std::to_string(position & 0x7fffu) + " in a queue of " + std::to_string(size_));
+      report(name + "offset " + std::to_string(position & 0x7fffu) + " in a queue of " + std::to_string(size_));
     const event now = event_at(device_word());
     if (now == shown_event_) return;
-    object("device event suppression: written by the driver");
+    report("device event suppression: written by the driver");
     shown_event_ = now;
   }
-  void ask(wish what, std::uint16_t position = 0) {
-    kick_wish_ = {position, static_cast<std::uint16_t>(what)};
+  void ask(suppression what, std::uint16_t position = 0) {
+    kick_suppression_ = {position, static_cast<std::uint16_t>(what)};
     if (!configured_) return;
-    raw_device_event(position, kick_wish_.flags);
+    raw_device_event(position, kick_suppression_.flags);
     rung_ = false;
     asked_at_ = frontier().first;
   }
@@ -453,14 +453,14 @@ class packed_device final : public ring_device {
     if (automatic_) set_no_notify(false);
   }
   [[nodiscard]] bool wants(std::uint64_t before, std::uint64_t after) const {
-    if (before >= after || kick_wish_.flags == static_cast<std::uint16_t>(wish::disable)) return false;
-    return kick_wish_.flags == static_cast<std::uint16_t>(wish::enable) || crossed(kick_wish_.position, before, after);
+    if (before >= after || kick_suppression_.flags == static_cast<std::uint16_t>(suppression::disable)) return false;
+    return kick_suppression_.flags == static_cast<std::uint16_t>(suppression::enable) || crossed(kick_suppression_.position, before, after);
   }
 
   std::uint64_t descriptors_ = 0, driver_ = 0, device_ = 0;
   std::uint64_t next_available_ = 0;                                   // what we have taken
   std::uint64_t used_ = 0, published_ = 0, signalled_ = 0;             // pushed, visible, interrupted for
-  event kick_wish_, shown_event_;                                      // what we want to hear of; what is in memory
+  event kick_suppression_, shown_event_;                                      // what we want to hear of; what is in memory
   std::uint64_t asked_at_ = 0;                                         // up to where the driver had got when we said so
   bool automatic_ = true;                                              // arm() whenever the ring is found empty
   std::vector<slot_state> slots_;

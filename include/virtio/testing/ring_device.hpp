@@ -189,8 +189,8 @@ class ring_device {
   // One more element of a chain. False when it makes no sense to go on.
   bool add(chain& c, const element& e, const std::string& name, const char* order_rule) {
     if (!e.writable && !c.elements.empty() && c.elements.back().writable)
-      object(order_rule + (": " + name) + "readable element after a writable one");
-    if (e.length == 0) object(name + "element of length 0");
+      report(order_rule + (": " + name) + "readable element after a writable one");
+    if (e.length == 0) report(name + "element of length 0");
     else if (area(e.at, e.length, e.writable ? device_memory::access::write : device_memory::access::read) == nullptr)
       return refuse(name + (e.writable ? "writable" : "readable") + " element outside of memory at " + wire::hex(e.at) + "+" +
                     wire::hex(e.length));
@@ -220,7 +220,7 @@ class ring_device {
     return end == order_.end() ? std::vector<std::uint16_t>{} : std::vector<std::uint16_t>(order_.begin(), end);
   }
 
-  void object(std::string what) {
+  void report(std::string what) {
     if (violations_.empty() || violations_.back() != what) violations_.push_back(std::move(what));
   }
   bool refuse(std::string what) {
@@ -229,7 +229,7 @@ class ring_device {
   }
   void broken(std::string what) {
     broken_ = true;
-    object(std::move(what));
+    report(std::move(what));
   }
 
   device_memory* memory_ = nullptr;

@@ -21,8 +21,8 @@ class rng_model : public device_model {
   std::deque<std::uint32_t> answers;
   bool fills_all = false;
   /// OpenBSD's vmd: takes the entry behind the newest one, and one buffer a notification.
-  bool looks_past_the_newest = false;
-  bool dies_of_long_requests = false;  // vmd of 2018
+  bool reads_past_the_newest = false;
+  bool crashes_on_long_requests = false;  // vmd of 2018
 
   /// Byte `position` of everything this device has ever written. Never 0, 0x5a, 0xa5 or 0xff: what memory is filled with
   /// elsewhere.
@@ -37,11 +37,11 @@ class rng_model : public device_model {
   [[nodiscard]] bool knows(unsigned bit) const override { return bit >= 24 && device_model::knows(bit); }
 
   std::uint32_t process(std::uint16_t, chain& buffer) override {
-    if (buffer.readable() != 0) object("RNG-01: " + std::to_string(buffer.readable()) + " readable bytes on requestq");
+    if (buffer.readable() != 0) report("RNG-01: " + std::to_string(buffer.readable()) + " readable bytes on requestq");
     const std::uint64_t room = buffer.writable();
     if (room > most_bytes) {
-      object("rng: a request of " + std::to_string(room) + " bytes, and some hosts take " + std::to_string(most_bytes));
-      if (dies_of_long_requests) abort("rng: a request of " + std::to_string(room) + " bytes");
+      report("rng: a request of " + std::to_string(room) + " bytes, and some hosts take " + std::to_string(most_bytes));
+      if (crashes_on_long_requests) abort("rng: a request of " + std::to_string(room) + " bytes");
       return 0;
     }
     std::uint64_t claimed = fills_all || room == 0 ? room : buffer.elements.front().length;
@@ -56,7 +56,7 @@ class rng_model : public device_model {
   }
 
   std::optional<chain> take(std::uint16_t queue) override {
-    if (!looks_past_the_newest || accepted(34)) return device_model::take(queue);
+    if (!reads_past_the_newest || accepted(34)) return device_model::take(queue);
     split_device& r = ring(queue);
     if (r.pending() == 0) return std::nullopt;
     const std::uint16_t newest = r.raw_available_idx();

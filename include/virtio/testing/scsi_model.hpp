@@ -56,7 +56,7 @@ struct scsi_options {
   std::uint32_t event_info_size = 16, sense_size = 96, cdb_size = 32;
   std::uint16_t max_target = 3;
   std::uint32_t max_lun = 16383;
-  bool sizes_stick = false;  // writes to sense_size and cdb_size change nothing
+  bool fixed_sizes = false;  // writes to sense_size and cdb_size change nothing
   std::uint16_t control_size = 0, event_size = 0;  // of these queues; 0: as the others
   bool apart = false;  // a command and a response are to have descriptors of their own, and answers but those of READ(10) one (vmd)
   bool only_first_unit = false;           // any other address than target 0, unit 0 is a bad target (vmd)
@@ -148,7 +148,7 @@ class scsi_model : public device_model {
     return width == 4 && (offset == 0x14 || offset == 0x18);
   }
   void config_written(std::uint32_t, std::uint32_t) override {
-    if (!options_.sizes_stick) return;
+    if (!options_.fixed_sizes) return;
     put_config(0x14, options_.sense_size, 4);
     put_config(0x18, options_.cdb_size, 4);
   }
@@ -165,7 +165,7 @@ class scsi_model : public device_model {
     if (queue >= 2) {
       const std::size_t most = number(0x0c) == 0 ? 1 : number(0x0c);
       if (ring_in_use(queue).pending() + held().size() > most)
-        object("SCSI-05: " + std::to_string(ring_in_use(queue).pending() + held().size()) + " commands at once, cmd_per_lun is " +
+        report("SCSI-05: " + std::to_string(ring_in_use(queue).pending() + held().size()) + " commands at once, cmd_per_lun is " +
                std::to_string(most));
     }
     return device_model::take(queue);
@@ -202,7 +202,7 @@ class scsi_model : public device_model {
     target = at[1];
     lun = static_cast<std::uint16_t>((at[2] << 8 | at[3]) & 0x3fff);
     const bool right = at[0] == 1 && (at[2] == 0 || at[2] >> 6 == 1) && big(at + 4, 4) == 0;
-    if (!right) object("scsi: an address that is none: " + wire::hex(static_cast<std::uint32_t>(big(at, 4))));
+    if (!right) report("scsi: an address that is none: " + wire::hex(static_cast<std::uint32_t>(big(at, 4))));
     return right;
   }
   [[nodiscard]] scsi_unit* find(std::uint8_t target, std::uint16_t lun) {
@@ -217,9 +217,9 @@ class scsi_model : public device_model {
   }
 
   std::uint32_t fill_event(chain& buffer) {
-    if (buffer.readable() != 0) object("SCSI-14: an event buffer that the device may only read");
-    if (buffer.writable() < 16) object("SCSI-16: an event buffer of " + std::to_string(buffer.writable()) + " bytes");
-    if (buffer.writable() < number(0x10)) object("SCSI-15: an event buffer of " + std::to_string(buffer.writable()) + " bytes");
+    if (buffer.readable() != 0) report("SCSI-14: an event buffer that the device may only read");
+    if (buffer.writable() < 16) report("SCSI-16: an event buffer of " + std::to_string(buffer.writable()) + " bytes");
+    if (buffer.writable() < number(0x10)) report("SCSI-15: an event buffer of " + std::to_string(buffer.writable()) + " bytes");
     const std::vector<std::uint8_t> raw = events_.front();
     events_.pop_front();
     return static_cast<std::uint32_t>(buffer.write(0, raw.data(), raw.size()));
@@ -228,9 +228,9 @@ class scsi_model : public device_model {
   std::uint32_t manage(chain& buffer) {
     std::uint8_t raw[24] = {};
     if (buffer.readable() != 24 || buffer.writable() != 1)
-      object("scsi: task management of " + std::to_string(buffer.readable()) + " and " + std::to_string(buffer.writable()) + " bytes");
+      report("scsi: task management of " + std::to_string(buffer.readable()) + " and " + std::to_string(buffer.writable()) + " bytes");
     (void)buffer.read(0, raw, sizeof raw);
-    if (shared(raw, 4) != 0) object("scsi: a control request of type " + std::to_string(shared(raw, 4)));
+    if (shared(raw, 4) != 0) report("scsi: a control request of type " + std::to_string(shared(raw, 4)));
     management one{static_cast<std::uint32_t>(shared(raw + 4, 4)), 0, 0, shared(raw + 16, 8)};
     (void)parse_lun(raw + 8, one.target, one.lun);
     managed.push_back(one);
@@ -255,21 +255,21 @@ class scsi_model : public device_model {
     const std::uint32_t cdb_size = number(0x18), sense_size = number(0x14);
     const std::uint64_t head = 19 + cdb_size, tail = 12 + sense_size;
     if (buffer.readable() < head || buffer.writable() < tail) {
-      object("scsi: a request of " + std::to_string(buffer.readable()) + " and " + std::to_string(buffer.writable()) + " bytes");
+      report("scsi: a request of " + std::to_string(buffer.readable()) + " and " + std::to_string(buffer.writable()) + " bytes");
       return 0;
     }
     if (framing_is_legacy() || options_.apart) {
-      if (buffer.elements.front().length != head) object("SCSIL-06: the command is not one descriptor");
+      if (buffer.elements.front().length != head) report("SCSIL-06: the command is not one descriptor");
       bool alone = false;
       for (const element& one : buffer.elements)
         if (one.writable) {
           alone = one.length == tail;
           break;
         }
-      if (!alone) object("SCSIL-07: the response is not one descriptor");
+      if (!alone) report("SCSIL-07: the response is not one descriptor");
     }
     if (const std::uint32_t most = number(0x04) == 0 ? 1 : number(0x04); buffer.elements.size() > most + 2)
-      object("scsi: " + std::to_string(buffer.elements.size() - 2) + " pieces of data, seg_max is " + std::to_string(most));
+      report("scsi: " + std::to_string(buffer.elements.size() - 2) + " pieces of data, seg_max is " + std::to_string(most));
     std::vector<std::uint8_t> raw(static_cast<std::size_t>(head));
     (void)buffer.read(0, raw.data(), raw.size());
     request asked;
@@ -278,14 +278,14 @@ class scsi_model : public device_model {
     asked.cdb.assign(raw.begin() + 19, raw.end());
     asked.out = buffer.readable() - head;
     asked.in = buffer.writable() - tail;
-    if (raw[16] != 0 || raw[17] != 0 || raw[18] != 0) object("SCSI-11: task_attr, prio or crn is not 0");
-    if (asked.out != 0 && asked.in != 0) object("scsi: data in both directions without INOUT");
-    if (number(0x08) != 0 && (asked.out + asked.in) / 512 > number(0x08)) object("scsi: more than max_sectors in one command");
+    if (raw[16] != 0 || raw[17] != 0 || raw[18] != 0) report("SCSI-11: task_attr, prio or crn is not 0");
+    if (asked.out != 0 && asked.in != 0) report("scsi: data in both directions without INOUT");
+    if (number(0x08) != 0 && (asked.out + asked.in) / 512 > number(0x08)) report("scsi: more than max_sectors in one command");
     for (const auto& other : held())
-      if (other.buffer.head != buffer.head && std::get<2>(address_of(other.buffer)) == asked.id) object("scsi: two commands with one id");
+      if (other.buffer.head != buffer.head && std::get<2>(address_of(other.buffer)) == asked.id) report("scsi: two commands with one id");
     requests_seen.push_back(asked);
     if (options_.apart && asked.cdb[0] != 0x28 && buffer.elements.size() > 3)
-      object("scsi: the data of operation " + wire::hex(asked.cdb[0]) + " is in " + std::to_string(buffer.elements.size() - 2) + " pieces");
+      report("scsi: the data of operation " + wire::hex(asked.cdb[0]) + " is in " + std::to_string(buffer.elements.size() - 2) + " pieces");
 
     reply said;
     if (const auto ended = ended_by_.find(asked.id); ended != ended_by_.end()) {
@@ -426,8 +426,8 @@ class scsi_model : public device_model {
     const std::string name = std::string{"scsi: a "} + (is_write ? "write" : "read") + " of " + std::to_string(count) + " blocks at " +
                              std::to_string(block);
     if (block > unit.blocks() || count > unit.blocks() - block) return fail(said, 5, 0x21);
-    if (unit.most_blocks != 0 && count > unit.most_blocks) object(name + ", the most is " + std::to_string(unit.most_blocks));
-    if ((is_write ? asked.out : asked.in) != count * unit.block) object(name + ", with data of another length");
+    if (unit.most_blocks != 0 && count > unit.most_blocks) report(name + ", the most is " + std::to_string(unit.most_blocks));
+    if ((is_write ? asked.out : asked.in) != count * unit.block) report(name + ", with data of another length");
     const auto at = unit.data.begin() + static_cast<std::ptrdiff_t>(block * unit.block);
     if (!is_write) {
       said.data.assign(at, at + static_cast<std::ptrdiff_t>(count * unit.block));
@@ -442,11 +442,11 @@ class scsi_model : public device_model {
     if (unit.read_only) return fail(said, 7, 0x27);
     if (out.size() < 8 || out.size() != big(asked.cdb.data() + 7, 2) || big(out.data(), 2) != out.size() - 2 ||
         big(out.data() + 2, 2) != out.size() - 8)
-      return object("scsi: UNMAP with a list of " + std::to_string(out.size()) + " bytes that does not fit its lengths");
+      return report("scsi: UNMAP with a list of " + std::to_string(out.size()) + " bytes that does not fit its lengths");
     for (std::size_t i = 8; i + 16 <= out.size(); i += 16) {
       const std::uint64_t block = big(out.data() + i, 8), count = big(out.data() + i + 8, 4);
       if (block > unit.blocks() || count > unit.blocks() - block) return fail(said, 5, 0x21);
-      if (unit.most_unmapped != 0 && count > unit.most_unmapped) object("scsi: UNMAP of " + std::to_string(count) + " blocks");
+      if (unit.most_unmapped != 0 && count > unit.most_unmapped) report("scsi: UNMAP of " + std::to_string(count) + " blocks");
       std::fill_n(unit.data.begin() + static_cast<std::ptrdiff_t>(block * unit.block), count * unit.block, std::uint8_t{0xdd});
     }
   }

@@ -36,8 +36,8 @@ class split_device final : public ring_device {
     if (area(available_, available_bytes(), device_memory::access::read) == nullptr)
       return broken("available ring outside of memory");
     if (area(used_, used_bytes(), device_memory::access::write) == nullptr) return broken("used ring outside of memory");
-    if (raw_used_flags() != 0) object("SPLIT-19: used ring flags not zeroed");
-    if (raw_used_idx() != 0) object("FACT-08: used ring index not zeroed");
+    if (raw_used_flags() != 0) report("SPLIT-19: used ring flags not zeroed");
+    if (raw_used_idx() != 0) report("FACT-08: used ring index not zeroed");
     event_ = wire::atomic_get16(used_word(4 + 8u * size_), features_.endian);
     stores_.assign(size, {});
     configured_ = true;
@@ -171,7 +171,7 @@ class split_device final : public ring_device {
   /// Call when the driver claims to be done publishing: records `lost_kick` if buffers wait that it had to announce.
   bool check_kick() override {
     if (!configured_ || no_notify_ || rung_ || pending() == 0) return true;
-    object(std::string{"lost_kick: "} + (features_.event_idx ? "SPLIT-24" : "SPLIT-22") + ": " + std::to_string(pending()) +
+    report(std::string{"lost_kick: "} + (features_.event_idx ? "SPLIT-24" : "SPLIT-22") + ": " + std::to_string(pending()) +
            " buffers available and no notification since the ring was last found empty");
     return false;
   }
@@ -180,25 +180,25 @@ class split_device final : public ring_device {
 
   void stored(const volatile void* at, std::size_t width) override {
     if (!configured_ || broken_) return;
-    if (offset_in(used_, used_bytes(), at)) return object("SPLIT-11: used ring stored to by the driver");
+    if (offset_in(used_, used_bytes(), at)) return report("SPLIT-11: used ring stored to by the driver");
     if (const auto offset = offset_in(descriptors_, descriptor_bytes(), at)) {
       const std::string name = "descriptor " + std::to_string(*offset / 16) + ": ";
       store_state& s = stores_[*offset / 16];
       const std::uint16_t bytes = covers(*offset, width);
-      if (owned_[*offset / 16]) object("SHUTDOWN-01: " + name + "stored to while the device has it");
-      else if (s.shown) object("SPLIT-26: " + name + "stored to after the index that shows it");
-      else if ((s.bytes & bytes) != 0) object(name + "stored to twice");
+      if (owned_[*offset / 16]) report("SHUTDOWN-01: " + name + "stored to while the device has it");
+      else if (s.shown) report("SPLIT-26: " + name + "stored to after the index that shows it");
+      else if ((s.bytes & bytes) != 0) report(name + "stored to twice");
       s.bytes |= bytes;
       return;
     }
     const auto offset = offset_in(available_, available_bytes(), at);
     if (!offset) return;
-    if (*offset % 2 != 0 || width != 2) return object("available ring: not one store a word");
+    if (*offset % 2 != 0 || width != 2) return report("available ring: not one store a word");
     if (*offset == 0) return check_flags();
     if (*offset == 2) return index_stored();
     if (*offset == 4u + 2u * size_) return;  // used_event: any place will do
     store_state& s = stores_[(*offset - 4) / 2];
-    if (s.entry) object("SPLIT-26: entry " + std::to_string((*offset - 4) / 2) + " of the available ring stored to twice");
+    if (s.entry) report("SPLIT-26: entry " + std::to_string((*offset - 4) / 2) + " of the available ring stored to twice");
     s.entry = true;
   }
 
@@ -249,11 +249,11 @@ class split_device final : public ring_device {
     (void)pending();
     for (; !broken_ && stored_index_ != now; ++stored_index_) {
       const std::uint16_t entry = stored_index_ % size_;
-      if (!stores_[entry].entry) object("SPLIT-26: the index covers entry " + std::to_string(entry) + ", which was not stored");
+      if (!stores_[entry].entry) report("SPLIT-26: the index covers entry " + std::to_string(entry) + ", which was not stored");
       std::uint16_t index = raw_available_entry(entry);
       for (std::uint32_t steps = 0; steps < size_ && index < size_; ++steps) {
         store_state& s = stores_[index];
-        if (s.bytes != 0xffff) object("SPLIT-26: the index covers descriptor " + std::to_string(index) + ", which was not stored");
+        if (s.bytes != 0xffff) report("SPLIT-26: the index covers descriptor " + std::to_string(index) + ", which was not stored");
         s.shown = true;
         const std::uint8_t* const raw = area(descriptors_ + 16u * index, 16, device_memory::access::read);
         const descriptor d = decode(raw);
@@ -288,8 +288,8 @@ class split_device final : public ring_device {
   void check_flags() {
     const std::uint16_t flags = raw_available_flags();
     if (features_.event_idx && flags != 0)
-      object("SPLIT-14: available ring flags are " + wire::hex(flags) + " with EVENT_IDX");
-    if (!features_.event_idx && flags > 1) object("SPLIT-12: available ring flags are " + wire::hex(flags));
+      report("SPLIT-14: available ring flags are " + wire::hex(flags) + " with EVENT_IDX");
+    if (!features_.event_idx && flags > 1) report("SPLIT-12: available ring flags are " + wire::hex(flags));
   }
 
   [[nodiscard]] descriptor decode(const std::uint8_t* from) const {
@@ -318,7 +318,7 @@ class split_device final : public ring_device {
     if (c.head >= size_) return refuse(name + "head out of range");
     if (in_flight_.count(c.head) != 0) return refuse("SHUTDOWN-01: " + name + "made available again while the device has it");
     if (features_.in_order && c.head != next_in_order_)
-      object("SPLIT-05: " + name + "IN_ORDER wants descriptor " + std::to_string(next_in_order_) + " next");
+      report("SPLIT-05: " + name + "IN_ORDER wants descriptor " + std::to_string(next_in_order_) + " next");
     std::set<std::uint16_t> visited;
     std::vector<std::pair<std::uint16_t, descriptor>> copy;
     std::uint16_t index = c.head;
@@ -326,13 +326,13 @@ class split_device final : public ring_device {
       if (!visited.insert(index).second)
         return refuse("SPLIT-04: " + name + "the chain loops at descriptor " + std::to_string(index));
       if (owned_[index])
-        object("SHUTDOWN-01: " + name + "descriptor " + std::to_string(index) + " belongs to a buffer the device has");
+        report("SHUTDOWN-01: " + name + "descriptor " + std::to_string(index) + " belongs to a buffer the device has");
       const std::uint8_t* const raw = area(descriptors_ + 16u * index, 16, device_memory::access::read);
       if (raw == nullptr) return refuse(name + "descriptor table outside of memory");
       const descriptor d = decode(raw);
       copy.emplace_back(index, d);
       if ((d.flags & ~(flag_next | flag_write | flag_indirect)) != 0)
-        object(name + "unknown descriptor flags " + wire::hex(d.flags));
+        report(name + "unknown descriptor flags " + wire::hex(d.flags));
       if ((d.flags & flag_indirect) != 0) {
         if (!features_.indirect) return refuse("SPLIT-06: " + name + "INDIRECT without the feature");
         if ((d.flags & flag_next) != 0) return refuse("SPLIT-09: " + name + "INDIRECT together with NEXT");
@@ -344,7 +344,7 @@ class split_device final : public ring_device {
       if (d.next >= size_)
         return refuse(name + "next is " + std::to_string(d.next) + " in a table of " + std::to_string(size_));
       if (features_.in_order && d.next != (index + 1) % size_)
-        object("SPLIT-05: " + name + "next is not the following descriptor, with IN_ORDER");
+        report("SPLIT-05: " + name + "next is not the following descriptor, with IN_ORDER");
       index = d.next;
     }
     c.descriptors = static_cast<std::uint16_t>(copy.size());
@@ -352,7 +352,7 @@ class split_device final : public ring_device {
     for (const auto& [at, d] : copy) owned_[at] = true;
     copies_[c.head] = std::move(copy);
     if (c.elements.size() > size_)
-      object("SPLIT-08: " + name + std::to_string(c.elements.size()) + " descriptors in a queue of " + std::to_string(size_));
+      report("SPLIT-08: " + name + std::to_string(c.elements.size()) + " descriptors in a queue of " + std::to_string(size_));
     if (c.readable() + c.writable() > std::uint64_t{1} << 32) return refuse("SPLIT-04: " + name + "longer than 2^32 bytes");
     return not_empty(c, name);
   }
@@ -361,7 +361,7 @@ class split_device final : public ring_device {
     if (d.length == 0 || d.length % 16 != 0) return refuse(name + "indirect table of " + std::to_string(d.length) + " bytes");
     const std::uint32_t count = d.length / 16;
     if (count > size_)
-      object("SPLIT-08: " + name + "indirect table of " + std::to_string(count) + " in a queue of " + std::to_string(size_));
+      report("SPLIT-08: " + name + "indirect table of " + std::to_string(count) + " in a queue of " + std::to_string(size_));
     const std::uint8_t* const table = area(d.at, d.length, device_memory::access::read);
     if (table == nullptr) return refuse(name + "indirect table outside of memory");
     c.table = d.at;
@@ -369,13 +369,13 @@ class split_device final : public ring_device {
     for (std::uint32_t steps = 0; steps < count; ++steps) {
       const descriptor entry = decode(table + 16 * std::size_t{index});
       if ((entry.flags & flag_indirect) != 0) return refuse("SPLIT-07: " + name + "INDIRECT inside an indirect table");
-      if ((entry.flags & ~(flag_next | flag_write)) != 0) object(name + "unknown descriptor flags " + wire::hex(entry.flags));
+      if ((entry.flags & ~(flag_next | flag_write)) != 0) report(name + "unknown descriptor flags " + wire::hex(entry.flags));
       if (!add(c, {entry.at, entry.length, (entry.flags & flag_write) != 0}, name, "SPLIT-02")) return false;
       if ((entry.flags & flag_next) == 0) return true;
       if (entry.next >= count)
         return refuse(name + "next is " + std::to_string(entry.next) + " in an indirect table of " + std::to_string(count));
       if (features_.in_order && entry.next != index + 1)
-        object("SPLIT-10: " + name + "indirect entries not consecutive, with IN_ORDER");
+        report("SPLIT-10: " + name + "indirect entries not consecutive, with IN_ORDER");
       index = entry.next;
     }
     return refuse("SPLIT-04: " + name + "the indirect table loops");
@@ -387,7 +387,7 @@ class split_device final : public ring_device {
       stores_[index] = {.entry = stores_[index].entry};
       const std::uint8_t* const raw = area(descriptors_ + 16u * index, 16, device_memory::access::read);
       if (raw != nullptr && decode(raw) != before)
-        object("SHUTDOWN-01: buffer " + std::to_string(c.head) + ": descriptor " + std::to_string(index) +
+        report("SHUTDOWN-01: buffer " + std::to_string(c.head) + ": descriptor " + std::to_string(index) +
                " changed while the device had it");
     }
   }

@@ -90,14 +90,14 @@ class strict_machine {
     ++unmaps;
     const std::string name = wire::hex(raw(piece.at)) + "+" + wire::hex(piece.length);
     const auto found = live_.find(piece.handle);
-    if (piece.way == direction::shared) return complain("unmap of shared memory at " + name);
+    if (piece.way == direction::shared) return report("unmap of shared memory at " + name);
     if (found == live_.end())
-      return complain(
+      return report(
           (piece.handle != 0 && piece.handle < next_handle_ ? "second unmap of " : "unmap of something never mapped: ") +
           name);
     const mapping& m = found->second;
     if (m.at != raw(piece.at) || m.length != piece.length || m.way != piece.way)
-      complain("unmap of a changed segment: " + name);
+      report("unmap of a changed segment: " + name);
     close(piece.handle, written, restore::written);
   }
 
@@ -105,7 +105,7 @@ class strict_machine {
     const auto kind = static_cast<usize>(why);
     ++waits[kind];
     if (attempt != 0 && attempt != last_attempt_[kind] + 1)
-      complain("keep_waiting: attempt " + std::to_string(attempt) + " after " + std::to_string(last_attempt_[kind]));
+      report("keep_waiting: attempt " + std::to_string(attempt) + " after " + std::to_string(last_attempt_[kind]));
     last_attempt_[kind] = attempt;
     if (on_wait) on_wait(why, attempt);
     return attempt < wait_limit[kind];
@@ -162,11 +162,11 @@ class strict_machine {
     if (what == restore::everything) {
       if (m.saved) std::memcpy(m.original, m.saved.get(), m.length);
     } else if (m.way == direction::to_device) {
-      if (std::memcmp(m.original, m.bounce.get(), m.length) != 0) complain("a buffer changed while the device read it");
+      if (std::memcmp(m.original, m.bounce.get(), m.length) != 0) report("a buffer changed while the device read it");
     } else {
       for (u32 i = 0; i < m.length; ++i)
         if (m.original[i] != poison) {
-          complain("a buffer changed on the CPU's side while the device wrote it");
+          report("a buffer changed on the CPU's side while the device wrote it");
           break;
         }
       std::memcpy(m.original, m.bounce.get(), std::min(written, m.length));
@@ -175,7 +175,7 @@ class strict_machine {
     live_.erase(handle);
   }
 
-  void complain(std::string what) { violations_.push_back(std::move(what)); }
+  void report(std::string what) { violations_.push_back(std::move(what)); }
 
   std::map<u64, mapping> live_;
   std::map<uptr, std::pair<u64, usize>> shared_;
@@ -185,7 +185,7 @@ class strict_machine {
   u64 last_attempt_[5] = {};
 };
 
-template <barrier_set Barriers = smp_barriers, access_policy Policy = access_policy::map_takes_care>
+template <barrier_set Barriers = smp_barriers, access_policy Policy = access_policy::through_map>
 struct strict_platform {
   using barriers = Barriers;
   static constexpr access_policy access_platform = Policy;

@@ -34,7 +34,7 @@ class vmmci_model {
   std::uint64_t now = 1'700'000'000 * second;   // microseconds since 1970
   std::uint64_t acknowledged_within = 3 * second;
   std::uint64_t ended_within = 120 * second;    // 30 s in the vmds of before 1.x devices
-  std::uint64_t an_access_takes = 0;            // microseconds
+  std::uint64_t microseconds_per_access = 0;            // microseconds
   bool present = true;                          // else everything reads as ones
   std::uint32_t microseconds_are = 0;           // if not 0, what it says instead of microseconds: no vmd does
 
@@ -103,18 +103,18 @@ class vmmci_model {
     if (!present) return ones & mask;
     std::uint32_t value = 0;
     if (answers(offset, value)) {
-      if (width != width_of(offset)) object(offset, width, "not the register's width");
+      if (width != width_of(offset)) report(offset, width, "not the register's width");
       eax_ = (eax_ & ~mask) | (value & mask);
     } else {
-      object(offset, width, "no register begins there, and the processor's keeps what it had");
+      report(offset, width, "no register begins there, and the processor's keeps what it had");
     }
-    now += an_access_takes;
+    now += microseconds_per_access;
     return eax_ & mask;
   }
   void out(std::uint32_t offset, unsigned width, std::uint32_t value) {
     note("w" + std::to_string(width) + "@" + wire::hex(offset) + "=" + wire::hex(value));
     if (!present) return;
-    if (width != width_of(offset)) object(offset, width, "not a register's width");
+    if (width != width_of(offset)) report(offset, width, "not a register's width");
     switch (offset) {
       case 0x04:
         if ((value & ~offers) != 0) violations_.push_back("FEAT-01: features accepted that are not offered: " + wire::hex(value & ~offers));
@@ -123,7 +123,7 @@ class vmmci_model {
       case 0x0e: return;  // there is no queue to be selected
       case 0x12: status_ = static_cast<std::uint8_t>(value); return;  // 0 ends nothing that is pending
       case 0x14: return answered(value);
-      default: object(offset, width, "written, and nothing happens");
+      default: report(offset, width, "written, and nothing happens");
     }
   }
 
@@ -185,7 +185,7 @@ class vmmci_model {
   }
 
   void note(const std::string& what) { log_ += (log_.empty() ? "" : " ") + what; }
-  void object(std::uint32_t offset, unsigned width, const char* what) {
+  void report(std::uint32_t offset, unsigned width, const char* what) {
     violations_.push_back("vmmci: access of " + std::to_string(width) + " bytes at " + wire::hex(offset) + ": " + what);
   }
 

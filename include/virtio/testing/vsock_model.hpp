@@ -2,7 +2,7 @@
 // A socket device with its host in it. Here are its rings: the buffers that a driver posts, the events, the packets it sends. It objects,
 // naming the requirement, as the parts do that it is made of:
 //   vsock/wire.hpp        packets as bytes
-//   vsock/habits.hpp      what hosts do where the specification leaves it to them
+//   vsock/host.hpp        what hosts do where the specification leaves it to them
 //   vsock/peer.hpp        the host's end of one connection
 //   vsock/transcript.hpp  the packets of both directions, as lines of text too
 //   vsock/peers.hpp       all connections, and what waits to go to the guest; a test plays the peers
@@ -55,7 +55,7 @@ class vsock_model : public vsock_service {
   /// Raises an event.
   void raise(std::uint32_t id) {
     if (events_.empty() && at(2).in_use->pending() == 0)
-      object("VSOCK-09: no buffer for an event");
+      report("VSOCK-09: no buffer for an event");
     events_.push_back(id);
     wake(2);
   }
@@ -135,12 +135,12 @@ class vsock_model : public vsock_service {
   void check_receive_buffer(const chain& buffer) {
     const auto& e = buffer.elements;
     if (e.size() != 2 || !e[0].writable || !e[1].writable || e[0].length != header_size)
-      object("vsock: a receive buffer that is not a header and one piece of data, both writable");
+      report("vsock: a receive buffer that is not a header and one piece of data, both writable");
     if (buffer.writable() < header_size) return;
     std::uint8_t old[header_size];
     read_back(buffer, old);
     for (const std::uint8_t byte : old)
-      if (byte != 0) return object("vsock: the header of a receive buffer was not zeroed before it was posted");
+      if (byte != 0) return report("vsock: the header of a receive buffer was not zeroed before it was posted");
   }
   void read_back(const chain& buffer, std::uint8_t* to) {
     std::uint32_t done = 0;
@@ -172,7 +172,7 @@ class vsock_model : public vsock_service {
     }
     auto buffer = device_model::take(2);
     if (!buffer) return std::nullopt;
-    if (buffer->readable() != 0 || buffer->writable() < 4) object("vsock: an event buffer without room for an event");
+    if (buffer->readable() != 0 || buffer->writable() < 4) report("vsock: an event buffer without room for an event");
     std::uint8_t raw[4];
     wire::put32(raw, events_.front());
     events_.pop_front();
@@ -200,7 +200,7 @@ class vsock_model : public vsock_service {
       auto buffer = device_model::take(1);
       if (!buffer) return std::nullopt;
       ++taken_;
-      if (!events_checked_ && at(2).in_use->pending() == 0) object("VSOCK-09: packets before there was a buffer for events");
+      if (!events_checked_ && at(2).in_use->pending() == 0) report("VSOCK-09: packets before there was a buffer for events");
       events_checked_ = true;
       const bool sound = packet_from(*buffer);
       if (has_more()) wake(0);
@@ -214,7 +214,7 @@ class vsock_model : public vsock_service {
   bool packet_from(const chain& buffer) {
     const auto& e = buffer.elements;
     if (buffer.writable() != 0 || e.empty() || e.size() > 2 || e[0].length != header_size) {
-      object("vsock: a packet that is not a header, or a header and one piece of data, both readable");
+      report("vsock: a packet that is not a header, or a header and one piece of data, both readable");
       return false;
     }
     std::uint8_t raw[header_size];
@@ -222,9 +222,9 @@ class vsock_model : public vsock_service {
     vsock_packet p = vsock_wire::get_header(raw);
     const std::uint64_t rest = buffer.readable() - header_size;
     if (p.len != rest)
-      object("vsock: a header that says " + std::to_string(p.len) + " bytes, and " + std::to_string(rest) + " of them");
+      report("vsock: a header that says " + std::to_string(p.len) + " bytes, and " + std::to_string(rest) + " of them");
     if (p.len > rest || p.len > 65536) {
-      object("vsock: a packet of " + std::to_string(p.len) + " bytes");
+      report("vsock: a packet of " + std::to_string(p.len) + " bytes");
       return false;
     }
     p.payload.resize(p.len);

@@ -41,7 +41,7 @@ namespace detail {
 
 /// Locations that may say something of their host.
 template <class Location>
-concept knows_habits = requires(const Location& where) { host_habits{where.habits()}; };
+concept has_quirks = requires(const Location& where) { host_quirks{where.quirks()}; };
 
 }  // namespace detail
 
@@ -107,7 +107,7 @@ enum class bus_use : u8 {
 ///  6. optional `use(bus_use)`, where the bus has such switches: sessions ask for `registers` ahead of each reset, for `memory`
 ///     only after the device has confirmed one, and for `as_found` when they let go of it. False: the device does not answer at its
 ///     registers all the same, and none of them is read;
-///  7. an optional member `habits()` of `location`, a `host_habits`: drivers ask it at their start, and it must not change meanwhile.
+///  7. an optional member `quirks()` of `location`, a `host_quirks`: drivers ask it at their start, and it must not change meanwhile.
 template <class T>
 concept transport = small_value<T> && small_value<typename T::location> && small_value<typename T::doorbell> &&
     requires(T t, const T ct, const typename T::location& where, report& why, u16 q, u16 vector, const queue_areas& areas,

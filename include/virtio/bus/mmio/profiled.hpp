@@ -7,13 +7,13 @@
 
 namespace virtio::mmio {
 
-/// The bus `B` with a profile, as `pci::profiled` has it: every location carries its habits. Slots have no ids, so that
+/// The bus `B` with a profile, as `pci::profiled` has it: every location carries its quirks. Slots have no ids, so that
 /// no profile's ids count here.
 template <bus B>
 struct profiled : B {
   const hosts::profile* profile = nullptr;
 
-  [[nodiscard]] constexpr host_habits habits() const { return profile != nullptr ? profile->habits : host_habits{}; }
+  [[nodiscard]] constexpr host_quirks quirks() const { return profile != nullptr ? profile->quirks : host_quirks{}; }
 };
 
 /// The bus without a profile: nothing in slots says which host they are on. One is given by name.

@@ -17,7 +17,7 @@ namespace virtio::mmio {
 ///  2. `slot(n)` for n below that is the register space of slot `n`, with its size; the registers end at 0x100, the rest is
 ///     the device's configuration;
 ///  3. optional `trace(event)` sees every slot and verdict;
-///  4. optional `habits()`, a `host_habits`: what drivers are to know of the host (`mmio::profiled`).
+///  4. optional `quirks()`, a `host_quirks`: what drivers are to know of the host (`mmio::profiled`).
 /// `mmio::slots` is ready-made; a device tree may give addresses of any kind.
 template <class B>
 concept bus = small_value<B> && register_space<typename B::slot_space> && requires(const B b, usize n) {
@@ -51,10 +51,10 @@ struct found {
   report seen{};
 
   /// What its host does in a way of its own, where that has a profile.
-  [[nodiscard]] constexpr host_habits habits() const
-    requires requires(const B& b) { host_habits{b.habits()}; }
+  [[nodiscard]] constexpr host_quirks quirks() const
+    requires requires(const B& b) { host_quirks{b.quirks()}; }
   {
-    return bus.habits();
+    return bus.quirks();
   }
 };
 

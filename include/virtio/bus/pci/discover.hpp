@@ -21,10 +21,10 @@ struct found {
   bool may_be_legacy = false;  // its ids allow a device without virtio capabilities
 
   /// What its host does in a way of its own, where that has a profile.
-  [[nodiscard]] constexpr host_habits habits() const
-    requires requires(const H& h) { host_habits{h.habits()}; }
+  [[nodiscard]] constexpr host_quirks quirks() const
+    requires requires(const H& h) { host_quirks{h.quirks()}; }
   {
-    return host.habits();
+    return host.quirks();
   }
 };
 

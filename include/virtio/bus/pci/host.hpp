@@ -32,8 +32,8 @@ struct function_visitor {
 ///  9. optional `locate(id, index)` gives the `bar_info` of a BAR, reachable or not: reports have the size from it. Error:
 ///     `not_found` (unimplemented). Not used when a class inherits it and has its own `config_read32`;
 ///  10. optional `id_rows()`, an `id_table`: devices of this host behind ids of its own;
-///  11. optional `habits()`, a `host_habits`: what drivers are to know of the host. `pci::profiled` has both.
-/// `pci::cf8` and `pci::ecam` are ready-made; `pci::windowed` adds the window to any host, `pci::rooted` further root buses.
+///  11. optional `quirks()`, a `host_quirks`: what drivers are to know of the host. `pci::profiled` has both.
+/// `pci::cf8` and `pci::ecam` are ready-made; `pci::windowed` adds the window to any host, `pci::multi_root` further root buses.
 template <class H>
 concept host = small_value<H> && register_space<typename H::bar_space> && small_value<typename H::function_id> &&
     requires(const H h, const typename H::function_id& id, u16 offset, u32 value, u8 index) {

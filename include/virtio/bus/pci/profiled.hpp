@@ -8,14 +8,14 @@ namespace virtio::pci {
 
 /// The host `H` with a profile, which may be another one at each start of the program:
 /// `profiled<board>{board{}, &hosts::openbsd_vmd}`. Null: the host does all as the specification has it. Discovery knows
-/// the profile's ids, behind those that the program gives, and every location carries its habits. Cost: a pointer in
+/// the profile's ids, behind those that the program gives, and every location carries its quirks. Cost: a pointer in
 /// each location, and in a driver the code that asks; nothing on the data path.
 template <host H>
 struct profiled : H {
   const virtio::hosts::profile* profile = nullptr;
 
   [[nodiscard]] constexpr id_table id_rows() const { return profile != nullptr ? profile->ids : id_table{}; }
-  [[nodiscard]] constexpr host_habits habits() const { return profile != nullptr ? profile->habits : host_habits{}; }
+  [[nodiscard]] constexpr host_quirks quirks() const { return profile != nullptr ? profile->quirks : host_quirks{}; }
 };
 
 /// The profile that belongs to a host: by the ids of the first function that it has, which is its bridge. Null for one

@@ -33,10 +33,10 @@ template <config_space H>
   return roots;
 }
 
-/// The host `H` on a machine with several root buses: `struct board : rooted<cf8<>>`, `{.roots = &those}`. The set must stay; without
+/// The host `H` on a machine with several root buses: `struct board : multi_root<cf8<>>`, `{.roots = &those}`. The set must stay; without
 /// one, those of `H`.
 template <host H>
-struct rooted : H {
+struct multi_root : H {
   const bus_set* roots = nullptr;
 
   [[nodiscard]] bus_set root_buses() const { return roots != nullptr ? *roots : roots_of(static_cast<const H&>(*this)); }

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include <virtio/testing/vsock/habits.hpp>
+#include <virtio/testing/vsock/host.hpp>
 #include <virtio/testing/vsock/wire.hpp>
 
 namespace virtio::testing {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include <virtio/testing/device_model.hpp>
-#include <virtio/testing/vsock/habits.hpp>
+#include <virtio/testing/vsock/host.hpp>
 #include <virtio/testing/vsock/peer.hpp>
 #include <virtio/testing/vsock/transcript.hpp>
 #include <virtio/testing/vsock/wire.hpp>
@@ -152,8 +152,8 @@ class vsock_peers : public device_model, public vsock_transcript {
   }
 
  protected:
-  vsock_peers(device_memory& memory, std::vector<std::uint16_t> queue_sizes, vsock_host habits)
-      : device_model{memory, 19, std::move(queue_sizes), std::vector<std::uint8_t>(8)}, host{std::move(habits)} {}
+  vsock_peers(device_memory& memory, std::vector<std::uint16_t> queue_sizes, vsock_host behaviour)
+      : device_model{memory, 19, std::move(queue_sizes), std::vector<std::uint8_t>(8)}, host{std::move(behaviour)} {}
 
   [[nodiscard]] connection* live(const vsock_flow& f) {
     connection* const c = find(f);

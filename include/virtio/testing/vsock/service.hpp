@@ -74,24 +74,24 @@ class vsock_service : public vsock_peers {
         vsock_wire::name_of(p.op) + " from port " + std::to_string(p.src_port) + " to " + std::to_string(p.dst_port);
     if (p.src_cid != cid()) {
       if (old_cids_.count(p.src_cid) == 0)
-        object("VSOCK-07: " + name + " from CID " + std::to_string(p.src_cid) + ", which is " + std::to_string(cid()));
+        report("VSOCK-07: " + name + " from CID " + std::to_string(p.src_cid) + ", which is " + std::to_string(cid()));
       return;  // else it was on its way when the CID changed
     }
     old_cids_.clear();
-    if (p.op == invalid || p.op > credit_request) return object("vsock: op " + std::to_string(p.op));
-    if (p.op != data && p.len != 0) object("vsock: " + name + " with data");
-    if (p.op != data && p.op != shutdown && p.flags != 0) object("vsock: " + name + " with flags " + wire::hex(p.flags));
-    if (p.op == shutdown && (p.flags == 0 || p.flags > 3)) object("vsock: " + name + " with flags " + wire::hex(p.flags));
+    if (p.op == invalid || p.op > credit_request) return report("vsock: op " + std::to_string(p.op));
+    if (p.op != data && p.len != 0) report("vsock: " + name + " with data");
+    if (p.op != data && p.op != shutdown && p.flags != 0) report("vsock: " + name + " with flags " + wire::hex(p.flags));
+    if (p.op == shutdown && (p.flags == 0 || p.flags > 3)) report("vsock: " + name + " with flags " + wire::hex(p.flags));
     const vsock_flow f = p.flow_from_guest();
     if (p.op == reset) return serve_reset(f, name, taken);
     if (p.dst_cid != 2 && siblings.count(p.dst_cid) == 0) return;
     connection* const c = live(f);
     if (p.type != 1 && !(p.type == 2 && accepted(1))) {
-      object("vsock: " + name + " of type " + std::to_string(p.type));
+      report("vsock: " + name + " of type " + std::to_string(p.type));
       if (host.resets_wrong_type) say(f, reset);
       return;
     }
-    if (c != nullptr && c->type != p.type) object("vsock: " + name + " of another type than its connection");
+    if (c != nullptr && c->type != p.type) report("vsock: " + name + " of another type than its connection");
     if (p.op == request) return serve_request(f, p, name);
     if (c == nullptr) {
       if (host.resets_unknown) say(f, reset);
@@ -100,7 +100,7 @@ class vsock_service : public vsock_peers {
     check_credit(*c, p, name);
     switch (p.op) {
       case response:
-        if (c->now != connection::state::asked) object("vsock: " + name + ", which nobody asked for");
+        if (c->now != connection::state::asked) report("vsock: " + name + ", which nobody asked for");
         else c->now = connection::state::open;
         break;
       case shutdown:
@@ -121,7 +121,7 @@ class vsock_service : public vsock_peers {
 
   bool speaks(const connection& c, const std::string& name) {
     if (c.now == connection::state::open) return true;
-    object("vsock: " + name + " before the connection was there");
+    report("vsock: " + name + " before the connection was there");
     return false;
   }
 
@@ -132,13 +132,13 @@ class vsock_service : public vsock_peers {
     } else if (m.strays != 0) {
       --m.strays;
     } else if (m.reset_at != 0 && taken >= m.reset_at && !resets_cross) {
-      object("vsock: " + name + " answers a RST");
+      report("vsock: " + name + " answers a RST");
     }
   }
 
   void serve_request(const vsock_flow& f, const vsock_packet& p, const std::string& name) {
     if (live(f) != nullptr) {
-      object("vsock: " + name + ", where a connection is");
+      report("vsock: " + name + ", where a connection is");
       abort(f);
       return;
     }
@@ -157,20 +157,20 @@ class vsock_service : public vsock_peers {
   void check_credit(connection& c, const vsock_packet& p, const std::string& name) {
     const std::uint32_t more = p.fwd_cnt - c.guest_consumed;
     if (more > c.sent - c.guest_consumed)
-      object("VSOCK-06: " + name + " with fwd_cnt " + std::to_string(p.fwd_cnt) + " after " + std::to_string(c.guest_consumed) +
+      report("VSOCK-06: " + name + " with fwd_cnt " + std::to_string(p.fwd_cnt) + " after " + std::to_string(c.guest_consumed) +
              ", and " + std::to_string(c.sent) + " were sent");
     const auto moved = static_cast<std::int32_t>(p.fwd_cnt + p.buf_alloc - c.guest_consumed - c.guest_window);
     if (c.guest_has_spoken && moved < 0)
-      object("VSOCK-06: " + name + " takes back " + std::to_string(-static_cast<std::int64_t>(moved)) + " bytes of its window");
+      report("VSOCK-06: " + name + " takes back " + std::to_string(-static_cast<std::int64_t>(moved)) + " bytes of its window");
     c.take_credit(p);
   }
 
   void serve_data(const vsock_flow& f, connection& c, const vsock_packet& p, const std::string& name) {
-    if (p.len == 0 && c.type == 1) object("vsock: " + name + " without data");
-    if (c.type == 1 ? p.flags != 0 : p.flags > 3) object("vsock: " + name + " with flags " + wire::hex(p.flags));
-    if ((c.guest_ends & no_send) != 0) object("vsock: " + name + " after SHUTDOWN");
+    if (p.len == 0 && c.type == 1) report("vsock: " + name + " without data");
+    if (c.type == 1 ? p.flags != 0 : p.flags > 3) report("vsock: " + name + " with flags " + wire::hex(p.flags));
+    if ((c.guest_ends & no_send) != 0) report("vsock: " + name + " after SHUTDOWN");
     if (const auto beyond = static_cast<std::int32_t>(c.received + p.len - c.furthest); beyond > 0) {
-      object("VSOCK-05: " + name + " exceeds its credit by " + std::to_string(beyond));
+      report("VSOCK-05: " + name + " exceeds its credit by " + std::to_string(beyond));
       if (host.resets_excess) abort(f);
       return;
     }

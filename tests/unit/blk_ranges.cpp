@@ -32,13 +32,13 @@ TEST_CASE("blk: of a device that takes a sector at a time a call does so much, s
   constexpr u64 first = 100, count = 66'000;
   const u32 before = model.served();
   CHECK(sweep(d, what, first, count).error() == errc::unfinished);
-  CHECK(d->swept() == 65'536);
+  CHECK(d->range_progress() == 65'536);
   CHECK(model.served() - before == 65'536);
-  CHECK(sweep(d, what, first + d->swept(), count - d->swept()));
-  CHECK(d->swept() == count - 65'536);
+  CHECK(sweep(d, what, first + d->range_progress(), count - d->range_progress()));
+  CHECK(d->range_progress() == count - 65'536);
   CHECK(model.served() - before == count);
   CHECK(sweep(d, what, 69'999, 2).error() == errc::out_of_range);
-  CHECK(d->swept() == 0);
+  CHECK(d->range_progress() == 0);
   if (what != blk::operation::write_zeroes) return;
   for (const u64 sector : {first, first + 65'535, first + 65'536, first + count - 1})
     for (const u8 byte : rig::expected(model, sector, 512)) REQUIRE(byte == 0);

@@ -8,7 +8,7 @@
 
 namespace virtio::testing {
 
-/// The habits of a host.
+/// The behaviour of a host.
 struct vsock_host {
   std::vector<unsigned> features{};
   std::uint32_t buf_alloc = 256 * 1024;

@@ -38,7 +38,7 @@ struct plain_function {
 /// What VIRTIO_PCI_CAP_PCI_CFG is good for.
 enum class window_use : std::uint8_t { full, no_doorbells };
 
-struct pci_manners {
+struct pci_behaviour {
   bool legacy = false;     // transitional ids, and the register block of before 1.0 in BAR 0
   std::uint64_t bar0 = 0;  // address of the first device's BAR 0; the next ones follow
   std::uint32_t bar0_size = 0;
@@ -65,13 +65,13 @@ struct pci_manners {
   std::vector<std::uint16_t> order{};  // types in the order of their slots; others follow
 };
 
-struct mmio_manners {
+struct mmio_behaviour {
   std::uint32_t version = 2;
   std::uint32_t vendor_id = 0x554d4551;  // QEMU's
   std::uint32_t slot_bytes = 0x200;
 };
 
-struct device_manners {
+struct device_behaviour {
   std::vector<unsigned> offers{}, never_offers{};  // of features that no device type has for itself
   device_model::feature_store features_stored = device_model::feature_store::replaces;
   bool one_step = false;      // a status that is not the next one is dropped, but for 0 and FAILED
@@ -82,12 +82,12 @@ struct device_manners {
   device_model::ring_places places = device_model::ring_places::anywhere;
   std::vector<device_model::memory_range> ram{};  // the guest's, where `places` asks
   device_model::size_rule sizes = device_model::size_rule::powers_of_two;
-  std::vector<std::uint16_t> die_of_early_doorbells{};  // types whose process ends at a doorbell for a queue without a ring
+  std::vector<std::uint16_t> crash_on_early_doorbells{};  // types whose process ends at a doorbell for a queue without a ring
   std::vector<std::uint16_t> interrupt_always{};        // types that do whatever the ring's flags ask for
   bool no_generation = false;
 
-  /// Has a device of this host behave so.
-  void rule(device_model& model) const {
+  /// Makes `model` behave as a device of this host.
+  void apply_to(device_model& model) const {
     for (const unsigned bit : offers) model.offer({bit});
     for (const unsigned bit : never_offers) model.withdraw({bit});
     model.features_stored = features_stored;
@@ -102,25 +102,25 @@ struct device_manners {
     model.places = places;
     model.ram = ram;
     model.sizes = sizes;
-    model.dies_of_early_doorbell = among(die_of_early_doorbells);
+    model.crashes_on_early_doorbell = among(crash_on_early_doorbells);
     model.interrupts_always = among(interrupt_always);
     model.no_generation = no_generation;
   }
 };
 
-/// Which vmd: its devices, its registers and its habits change with it.
+/// Which vmd: its devices, its registers and its behaviour change with it.
 enum class vmd_era : std::uint8_t { of_2018, of_2023, of_2025, of_2026 };
 
-struct host_manners {
+struct host_behaviour {
   std::string name{};
-  pci_manners pci{};
-  mmio_manners mmio{};
-  register_manners registers{};
-  device_manners device{};
+  pci_behaviour pci{};
+  mmio_behaviour mmio{};
+  register_behaviour registers{};
+  device_behaviour device{};
 
-  static host_manners crosvm() {
+  static host_behaviour crosvm() {
     using kind = shown_capability::kind;
-    host_manners h{.name = "crosvm"};
+    host_behaviour h{.name = "crosvm"};
     h.pci = {.bar0 = 0x0200'0000,
              .bar0_size = 0x8000,
              .capabilities = {{kind::common, 0x0000, 56},
@@ -131,7 +131,7 @@ struct host_manners {
                               {kind::msix, 0x6000, 0x7000}}};
     h.pci.classes = {{1, 0x0280}, {2, 0x0180}, {3, 0x0780}, {19, 0x0280}};
     h.pci.decodes_at_first = true;
-    h.registers = {.features_read = false, .addresses_read = register_manners::areas::zero};
+    h.registers = {.features_read = false, .addresses_read = register_behaviour::areas::zero};
     // 42 is its own suspend feature, from before the specification had one.
     h.device = {.offers = {29, 42},
                 .never_offers = {28},
@@ -141,9 +141,9 @@ struct host_manners {
   }
 
   /// By PCI (`--enable-pci`). The same registers but for BAR addresses and the window are Cloud Hypervisor's.
-  static host_manners firecracker_pci() {
+  static host_behaviour firecracker_pci() {
     using kind = shown_capability::kind;
-    host_manners h{.name = "Firecracker, PCI"};
+    host_behaviour h{.name = "Firecracker, PCI"};
     h.pci = {.bar0 = 0x40'0000'0000,
              .bar0_size = 0x8'0000,
              .bar0_is_64_bit = true,
@@ -163,28 +163,28 @@ struct host_manners {
                 .has_line = false};
     return h;
   }
-  static host_manners firecracker_mmio() {
-    host_manners h{.name = "Firecracker, MMIO"};
+  static host_behaviour firecracker_mmio() {
+    host_behaviour h{.name = "Firecracker, MMIO"};
     h.mmio = {.vendor_id = 0, .slot_bytes = 0x1000};
     h.device = {
         .offers = {29}, .never_offers = {28}, .features_stored = device_model::feature_store::adds, .one_step = true};
     return h;
   }
 
-  static host_manners cloud_hypervisor() {
-    host_manners h = firecracker_pci();
+  static host_behaviour cloud_hypervisor() {
+    host_behaviour h = firecracker_pci();
     h.name = "Cloud Hypervisor";
     h.pci.bar0 = 0xff'fff8'0000;  // the end of what a processor with 40 address bits reaches
     h.pci.grows_down = true;
     h.pci.window = window_use::full;
-    h.registers = {.features_read = false, .addresses_read = register_manners::areas::zero};
+    h.registers = {.features_read = false, .addresses_read = register_behaviour::areas::zero};
     h.device.one_step = false;
     return h;
   }
 
-  static host_manners alioth() {
+  static host_behaviour alioth() {
     using kind = shown_capability::kind;
-    host_manners h{.name = "Alioth"};
+    host_behaviour h{.name = "Alioth"};
     h.pci = {.bar0 = 0xc000'0000,
              .bar0_size = 0x4000,
              .capabilities = {{kind::msix, 0x0000, 0x2000, 12},
@@ -194,25 +194,25 @@ struct host_manners {
                               {kind::device}}};
     h.pci.classes = {{1, 0x0200}, {2, 0x0100}, {4, 0xff00}, {5, 0xff00}, {19, 0x0280}};
     h.pci.half_words = true;
-    h.registers = {.addresses_read = register_manners::areas::halves_mixed_up, .two_feature_words = true};
+    h.registers = {.addresses_read = register_behaviour::areas::halves_mixed_up, .two_feature_words = true};
     h.device = {.offers = {29, 34}, .never_offers = {28}, .has_line = false};
     return h;
   }
 
-  static host_manners libkrun() {
-    host_manners h = firecracker_mmio();
+  static host_behaviour libkrun() {
+    host_behaviour h = firecracker_mmio();
     h.name = "libkrun";
     h.device.no_reset = {19};
     return h;
   }
 
   /// OpenBSD's vmd. Legacy devices in 2018 and 2023, 1.x ones since 2025, all in I/O BARs.
-  static host_manners vmd(vmd_era era = vmd_era::of_2025) {
+  static host_behaviour vmd(vmd_era era = vmd_era::of_2025) {
     using kind = shown_capability::kind;
     using rest = config_answers::otherwise;
     const bool legacy = era < vmd_era::of_2025, newest = era == vmd_era::of_2026;
     static constexpr const char* names[] = {"vmd of 2018", "vmd of 2023", "vmd of 2025", "vmd of 2026"};
-    host_manners h{.name = names[static_cast<std::size_t>(era)]};
+    host_behaviour h{.name = names[static_cast<std::size_t>(era)]};
     h.pci = {.legacy = legacy,
              .bar0 = 0x1000,
              .bar0_size = 0x1000,
@@ -259,7 +259,7 @@ struct host_manners {
     h.device.interrupt_always = {4};
     if (era != vmd_era::of_2018) {
       h.device.places = newest ? device_model::ring_places::apart : device_model::ring_places::at_once;
-      h.device.die_of_early_doorbells = {1, 2, 8};
+      h.device.crash_on_early_doorbells = {1, 2, 8};
     }
     h.device.ram = {{0, 576 << 10}, {1 << 20, 0xf000'0000}, {0x1'0000'0000, 0x2'0000'0000}};
     if (era == vmd_era::of_2025) h.device.sizes = device_model::size_rule::even;

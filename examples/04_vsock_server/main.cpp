@@ -86,7 +86,7 @@ static void make_room() {
   }
   if (open >= most_clients) drop(*oldest);
 }
-static void welcome(vsock::socket who) {
+static void add_client(vsock::socket who) {
   make_room();
   client& c = clients[who.slot];
   c.socket = who;
@@ -335,7 +335,7 @@ static result<void> run() {
     VIRTIO_TRY(sockets.poll([&](const vsock::event& e) {
       if (e.what.has(vsock::ready::incoming)) {
         if (e.port == stop_port) goes_on = false;
-        else if (const auto who = sockets.try_accept(e.port)) welcome(*who);
+        else if (const auto who = sockets.try_accept(e.port)) add_client(*who);
         return;
       }
       client& c = clients[e.which.slot];

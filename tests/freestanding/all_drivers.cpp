@@ -255,7 +255,7 @@ BOARD(FIRST, SECOND, THIRD, ports, boards::ports);
 #endif
 BOARD(SECOND, THIRD, FIRST, paged, boards::paged);
 BOARD(THIRD, FIRST, SECOND, high, boards::high);
-BOARD(FIRST, SECOND, THIRD, short_arms, boards::short_arms);
+BOARD(FIRST, SECOND, THIRD, low_reach, boards::low_reach);
 BOARD(SECOND, THIRD, FIRST, bouncing, boards::bouncing);
 BOARD(THIRD, FIRST, SECOND, bus, boards::bus);
 BOARD(FIRST, SECOND, THIRD, uefi, boards::uefi);
@@ -271,7 +271,7 @@ TRANSPORT(boards::ports, virtio::pci::transport<boards::ports>);
 #endif
 SECOND(paged, boards::paged, legacy<boards::paged>, native_ring_of_the_device);
 THIRD(high, boards::high, modern<boards::high>, large_ring);
-FIRST(short_arms, boards::short_arms, modern<boards::short_arms>, small_ring);
+FIRST(low_reach, boards::low_reach, modern<boards::low_reach>, small_ring);
 SECOND(bouncing, boards::bouncing, modern<boards::bouncing>, ring_with_tables);
 THIRD(bus, boards::bus, legacy<boards::bus>, native_ring_with_tables);
 FIRST(uefi, boards::uefi, modern<boards::uefi>, small_ring);

@@ -71,7 +71,7 @@ struct high : virtio::pci::ecam, virtio::polling<1'000'000> {
 };
 
 /// A 32-bit machine with a 64-bit bus: what lies behind the CPU's reach is driven through the window of its function.
-struct short_arms : virtio::pci::windowed<virtio::pci::ecam>, virtio::identity_platform<virtio::smp_barriers, 1'000'000> {};
+struct low_reach : virtio::pci::windowed<virtio::pci::ecam>, virtio::identity_platform<virtio::smp_barriers, 1'000'000> {};
 
 /// Copies every buffer through a pool that the device can reach; a slot of the pool is a segment's handle.
 struct bounce_pool {
@@ -264,7 +264,7 @@ inline constexpr bool is_board = virtio::platform<B> && virtio::pci::host<B>;
 #if defined(__x86_64__) || defined(__i386__)
 static_assert(is_board<ports>);
 #endif
-static_assert(is_board<paged> && is_board<high> && is_board<short_arms> && is_board<bouncing> && is_board<bus> && is_board<uefi> &&
+static_assert(is_board<paged> && is_board<high> && is_board<low_reach> && is_board<bouncing> && is_board<bus> && is_board<uefi> &&
               is_board<sleeping>);
 
 }  // namespace boards

@@ -21,7 +21,7 @@ struct sleeping_board : board {
 };
 
 constinit virtio::pci::msix<board> table;
-u32 queue_interrupts, config_interrupts, line_interrupts, nobodys;
+u32 queue_interrupts, config_interrupts, line_interrupts, unclaimed;
 
 template <class Board>
 struct run {
@@ -34,7 +34,7 @@ struct run {
     ++line_interrupts;
     if (why.queue) ++queue_interrupts;
     if (why.config) ++config_interrupts;
-    if (!why.queue && !why.config) ++nobodys;
+    if (!why.queue && !why.config) ++unclaimed;
   }
 
   static void go() {
@@ -94,7 +94,7 @@ struct run {
         }
       }
     }
-    boot::print("eight in flight: ", requests, " reads, ", queue_interrupts, " interrupts, ", nobodys, " nobody's\n");
+    boot::print("eight in flight: ", requests, " reads, ", queue_interrupts, " interrupts, ", unclaimed, " nobody's\n");
     CHECK_EQUAL(config_interrupts, 0u);
   }
 
@@ -104,7 +104,7 @@ struct run {
     while (config_interrupts == 0) boot::sleep_until_interrupt();
     CHECK_OK(disk.refresh());
     CHECK_EQUAL(disk.capacity(), number("shrunk"));
-    boot::print("resized: ", config_interrupts, " for the configuration, ", queue_interrupts, " for the queue, ", nobodys, " nobody's\n");
+    boot::print("resized: ", config_interrupts, " for the configuration, ", queue_interrupts, " for the queue, ", unclaimed, " nobody's\n");
   }
 };
 

@@ -14,11 +14,11 @@ using virtio::pci::bar_info;
 namespace config = virtio::pci::config;
 
 /// The cells' machine with eyes for 4 GiB only, whatever the board's reach is.
-struct short_sighted : bench {
+struct narrow_view : bench {
   virtio::result<bar_space> bar(address id, u8 index) const { return virtio::pci::cf8<>{}.bar(id, index); }
 };
-using windowed = virtio::pci::windowed<short_sighted>;
-static_assert(virtio::platform<windowed> && virtio::pci::windowed_host<windowed> && !virtio::pci::windowed_host<short_sighted>);
+using windowed = virtio::pci::windowed<narrow_view>;
+static_assert(virtio::platform<windowed> && virtio::pci::windowed_host<windowed> && !virtio::pci::windowed_host<narrow_view>);
 
 using through = virtio::pci::transport<windowed>;
 using disk_t = virtio::blk::device<windowed, through, usual_queue>;
@@ -55,7 +55,7 @@ virtio::pci::found<windowed> find_far(device_type type) {
   const u64 base = far_bar(host, where->id);
   boot::print("BAR 4 at ", boot::hex(base), "\n");
   CHECK(base >= u64{1} << 32);
-  const auto blind = virtio::pci::look(static_cast<const short_sighted&>(host), where->id);
+  const auto blind = virtio::pci::look(static_cast<const narrow_view&>(host), where->id);
   if (blind.may_be_legacy) {  // through its ports
     CHECK(blind.seen.via == virtio::transport_kind::pci_legacy);
   } else {
@@ -107,11 +107,11 @@ void window_disk() {
 
 /// A board without the window drives a transitional disk through its ports instead.
 void fallback_disk() {
-  using legacy_disk = virtio::blk::device<short_sighted, virtio::pci::transport<short_sighted>, usual_queue>;
+  using legacy_disk = virtio::blk::device<narrow_view, virtio::pci::transport<narrow_view>, usual_queue>;
   static constinit legacy_disk disk;
   static constinit virtio::dma_storage<legacy_disk::dma_bytes> storage;
   const windowed host = far_machine();
-  const auto where = virtio::pci::find(static_cast<const short_sighted&>(host), device_type::block);
+  const auto where = virtio::pci::find(static_cast<const narrow_view&>(host), device_type::block);
   CHECK_OK(where);
   CHECK(far_bar(host, where->id) >= u64{1} << 32);
   CHECK_OK(disk.start(host, *where, storage));

@@ -66,7 +66,7 @@ void put_hex(client& c, u64 n) {
   for (usize i = 0; i < 16; ++i) c.text[c.text_size++] = static_cast<u8>("0123456789abcdef"[n >> (60 - 4 * i) & 15]);
 }
 
-void welcome(vsock::socket who, u32 at) {
+void add_client(vsock::socket who, u32 at) {
   client& c = clients[who.slot];
   __builtin_memset(&c, 0, sizeof c);
   c.socket = who;
@@ -196,7 +196,7 @@ void serve_all() {
     for (u32 at = line; at < end_of_ports; ++at) {
       const bool is_order = at >= stop;  // which always has a place
       if (!is_order && open_count >= places - 2 * spare) continue;
-      if (const auto who = sockets.try_accept(at)) welcome(*who, at);
+      if (const auto who = sockets.try_accept(at)) add_client(*who, at);
       else CHECK_ERROR(who, errc::not_ready);
     }
     for (client& c : clients)

@@ -262,7 +262,7 @@ void called(u32 at) {
   CHECK_OK(sockets.unlisten(at));
 }
 
-void calls_nobody() {
+void calls_unused_port() {
   stream s = connect(open_caller);
   say_number(s, 9009);
   const usize told = read_to_end(s, back);
@@ -436,7 +436,7 @@ bool run(boot::text word) {
   else if (word == "source") from_source();
   else if (word == "called") called(9000);
   else if (word == "called_at_0") called(0);
-  else if (word == "calls_nobody") calls_nobody();
+  else if (word == "calls_unused_port") calls_unused_port();
   else if (word == "refused") refused();
   else if (word == "cut_off") is_cut_off();
   else if (word == "half") half_closed();

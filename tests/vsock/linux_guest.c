@@ -19,7 +19,7 @@ static const char usage[] =
     "CID is where the peer runs: 2 is the host, 1 this machine itself. Status 1: something was not as it must be, and says so.\n";
 
 /* Seconds that are waited in vain, where the answer is that none comes. What must come has no limit here: the host ends what hangs. */
-enum { IN_VAIN_S = 3, LISTEN_AT = 1234, NOBODY_AT = 4321 };
+enum { IN_VAIN_S = 3, LISTEN_AT = 1234, UNUSED_PORT = 4321 };
 
 static char buffer[1 << 20];
 static unsigned cid;
@@ -145,7 +145,7 @@ static void check_caller(const char* what, unsigned port, bool ends) {
 
 static void check_refused(void) {
   const int fd = to_peer(7013);
-  send_line(fd, NOBODY_AT);
+  send_line(fd, UNUSED_PORT);
   const bool answered = receive_line(fd, buffer, 64);
   tell("caller of a port where nobody listens", answered && strcmp(buffer, "refused") == 0, "%s", answered ? buffer : "no answer");
   close(fd);
@@ -170,7 +170,7 @@ static void check_half(void) {
   close(fd);
 }
 
-static void check_nobody(bool tells) {
+static void check_unused_port(bool tells) {
   const int fd = connect_vsock(SOCK_STREAM, cid, 7999, tells ? NO_LIMIT_S : IN_VAIN_S);
   tell("nobody", fd < 0, "%s", fd < 0 ? strerrorname_np(errno) : "there is somebody");
   if (fd >= 0) close(fd);
@@ -203,7 +203,7 @@ static void check(bool whole) {
   check_refused();
   check_sink("counted slow", 7015, true, 100000);
   check_half();
-  check_nobody(whole);
+  check_unused_port(whole);
   check_abrupt(whole);
   if (!whole) return;
   check_echo(true);

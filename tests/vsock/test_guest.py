@@ -24,7 +24,7 @@ import report  # noqa: E402
 
 CID, OTHER = 4, 5
 # In the order of the guest's source.
-EVERYTHING = "hello echo sink odd tiny trickle slow source called called_at_0 calls_nobody no_messages many".split()
+EVERYTHING = "hello echo sink odd tiny trickle slow source called called_at_0 calls_unused_port no_messages many".split()
 # vhost-device-vsock says nothing of a connection that is refused, and nothing of one that the host's program breaks off.
 SILENCE = "refused cut_off".split()
 

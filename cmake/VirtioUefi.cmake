@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
-# virtio_add_uefi(<name> FILE <file> SOURCES <file>...): a UEFI application from the sources and examples/boot/uefi, as
-# FILE in the current build folder. clang compiles for a Windows target of the same processor, whose object files and
-# calls are UEFI's, and lld links them. Needs what VirtioGuest.cmake needs, and x86-64 or 64-bit Arm.
-include_guard(GLOBAL)
-
+# virtio_add_uefi(<name> FILE <file> SOURCES <file>...): a UEFI application from the sources and examples/boot/uefi. clang
+# compiles for a Windows target of the same processor, whose object files and calls are UEFI's, and lld links them.
+# Needs what VirtioGuest.cmake needs, and x86-64 or 64-bit Arm. Include it in a folder with no other programs: it changes
+# how programs are linked there.
 set(VIRTIO_UEFI_BOOT_DIR "${CMAKE_CURRENT_LIST_DIR}/../examples/boot" CACHE INTERNAL "")
+set(VIRTIO_UEFI_TARGET "--target=${CMAKE_SYSTEM_PROCESSOR}-unknown-windows" CACHE INTERNAL "")
+set(CMAKE_CXX_LINK_EXECUTABLE
+  "<CMAKE_CXX_COMPILER> ${VIRTIO_UEFI_TARGET} -nostdlib -fuse-ld=lld -Wl,-entry:efi_main,-subsystem:efi_application <OBJECTS> -o <TARGET>")
 
 function(virtio_add_uefi name)
   cmake_parse_arguments(PARSE_ARGV 1 uefi "" "FILE" "SOURCES")
@@ -13,24 +15,17 @@ function(virtio_add_uefi name)
   endif()
   set(uefi "${VIRTIO_UEFI_BOOT_DIR}/uefi")
   set(common "${VIRTIO_UEFI_BOOT_DIR}/common")
-  set(target "--target=${CMAKE_SYSTEM_PROCESSOR}-unknown-windows")  # behind the toolchain's, so it counts
 
   if(NOT TARGET virtio_uefi_boot)
     add_library(virtio_uefi_boot OBJECT "${uefi}/machine.cpp" "${common}/runtime.cpp")
     target_include_directories(virtio_uefi_boot PUBLIC "${uefi}" "${common}")
     target_link_libraries(virtio_uefi_boot PUBLIC virtio::virtio)
     set_target_properties(virtio_uefi_boot PROPERTIES CXX_EXTENSIONS OFF)
-    # Without -fpie, which this target does not know: a PE image has relocations all the same.
-    target_compile_options(virtio_uefi_boot PUBLIC ${target} -fno-pie -Wall -Wextra -Wconversion -Wshadow -Werror)
+    # The target comes after the toolchain's, so it counts. Without -fpie, which this target does not know: a PE image has
+    # relocations all the same.
+    target_compile_options(virtio_uefi_boot PUBLIC ${VIRTIO_UEFI_TARGET} -fno-pie -Wall -Wextra -Wconversion -Wshadow -Werror)
   endif()
-  add_library(${name}_objects OBJECT ${uefi_SOURCES})
-  target_link_libraries(${name}_objects PRIVATE virtio_uefi_boot)
-  set_target_properties(${name}_objects PROPERTIES CXX_EXTENSIONS OFF)
-
-  set(file "${CMAKE_CURRENT_BINARY_DIR}/${uefi_FILE}")
-  set(objects "$<TARGET_OBJECTS:virtio_uefi_boot>" "$<TARGET_OBJECTS:${name}_objects>")
-  add_custom_command(OUTPUT "${file}" DEPENDS ${objects} VERBATIM COMMAND_EXPAND_LISTS COMMENT "Linking ${uefi_FILE}"
-    COMMAND "${CMAKE_CXX_COMPILER}" ${target} -nostdlib -fuse-ld=lld -Wl,-entry:efi_main,-subsystem:efi_application
-      ${objects} -o "${file}")
-  add_custom_target(${name} ALL DEPENDS "${file}")
+  add_executable(${name} ${uefi_SOURCES})
+  target_link_libraries(${name} PRIVATE virtio_uefi_boot)
+  set_target_properties(${name} PROPERTIES OUTPUT_NAME "${uefi_FILE}" SUFFIX "" CXX_EXTENSIONS OFF)
 endfunction()

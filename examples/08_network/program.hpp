@@ -293,12 +293,12 @@ class program {
     said_ = true;
     print("HTTP: serving at http://");
     print_address(*netif_ip4_addr(on_));
-    print("/ until somebody asks for /end\n");
+    print("/ until a client fetches /end\n");
   }
   void complain() {
     since_ = sys_now();
     if (!netif_is_link_up(on_)) print("link: still down\n");
-    else print("DHCP: no answer yet; asking on\n");
+    else print("DHCP: no answer yet; trying again\n");
   }
   /// Whether the last answer is under way.
   static bool is_sending() {

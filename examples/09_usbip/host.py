@@ -129,7 +129,7 @@ def demo():
                         say("\n2. Attached to this machine, by tools/usbip-vsock")
                         attach_here(vsock.path(CID))
                     else:
-                        say("\n2. Attached to a Linux in an emulated machine, by `usbip attach` (this one has no vhci_hcd, or we are not root)")
+                        say("\n2. Attached to a Linux in an emulated machine, by `usbip attach` (this machine has no vhci_hcd, or the user is not root)")
                         attach_elsewhere(folder, port, inward)
                         seen.append(file_of(disk, "answer.txt").strip())
             except Exception as failure:
@@ -145,7 +145,7 @@ def demo():
             raise Problem(f"the guest ended with {status}: {console[-500:]}", MISMATCH)
         if seen and seen[0] != inward:
             raise Problem(f"the guest's disk has {seen[0]!r} in answer.txt, not {inward!r}", MISMATCH)
-        say("\n3. What the guest says of it\n" + indent(console))
+        say("\n3. What the guest reports\n" + indent(console))
         if seen:
             say(f"\nAnd its disk's image has answer.txt: {seen[0]}")
         say("\nAll well.")

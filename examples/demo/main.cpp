@@ -2,7 +2,7 @@
 // The demo's guest, started by tools/demo: lists every PCI function or MMIO slot with its verdict, and starts the first disk, entropy
 // source, balloon, socket device, console and network card, whichever of them there are. It reads the whole disk with many requests in
 // flight and tells the host its SHA-256. Whoever connects to its port meanwhile is told how far it is. The balloon stays empty.
-// Command line: scratch=<sector> is the one thing that lets it write to the disk; stay=yes lets it go on answering until somebody
+// Command line: scratch=<sector> is the one thing that lets it write to the disk; stay=yes lets it go on answering until a client
 // connects to another port. It does not know what the host expects.
 // Exit status: 0; 10 no disk, 11 a read failed, 12 the scratch sector, 13 entropy, 14 a command line that makes no sense.
 #include <virtio/balloon.hpp>
@@ -199,7 +199,7 @@ struct note {  // a line for a visitor
 void listen() {
   if (sockets.why().why != virtio::verdict::bound) return;
   if (!sockets.listen(answering_port, 4) || !sockets.listen(ending_port, 1)) return;
-  print("\nSockets: whoever connects to port ", answering_port, " of CID ", sockets.cid(), " is answered from now on\n");
+  print("\nSockets: port ", answering_port, " of CID ", sockets.cid(), " answers connections\n");
 }
 
 void answer(vsock::socket visitor) {
@@ -401,7 +401,7 @@ int run() {
   if (const int bad = draw_twice(drawing)) return bad;
   count_doorbells(drawing);
 
-  print("\nWhat it took (a doorbell is a register write that wakes the device)\n");
+  print("\nRequests and doorbells (a doorbell is a register write that notifies the device)\n");
   print_cost("reading ", reading);
   if (*scratch != none) print_cost("writing ", writing);
   print_cost("entropy ", drawing);

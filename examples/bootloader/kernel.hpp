@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What differs between processors: the folder of each has a `linux.hpp` with the class `loader::kernel`, which meets this concept, and
-// `loader::architecture()`, the name that boot entries have for the processor.
+// What differs between processors: the folder of each contains `linux.hpp` with the class `loader::kernel`, which meets this concept, and
+// `loader::architecture()`, the processor's name in boot entries.
 #pragma once
 
 #include <virtio/base/meta.hpp>
@@ -18,7 +18,7 @@ using virtio::same_as;
 /// 2. `code_at()` and `code_size()`: the part of the file that is loaded. `code_at()` is a multiple of 512.
 /// 3. `most_options()`: how long the command line may be, without its terminator.
 /// 4. `place()` returns where that part goes, or `no_space`. A disk's largest block fits behind it.
-/// 5. `place_initrd(size)`, unless there is none: the same for all initrds, one behind the other.
+/// 5. `place_initrd(size)`, unless there is none: the same for all initrds, one after the other.
 /// 6. `prepare(options)` gives the kernel its command line, which stays where it is. It returns null, or what is wrong.
 /// 7. `start()` does not return. No device may be at work.
 template <class K>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Formats that kernels come in, by their first bytes: what a file is that this processor's loader does not take.
+// The formats of kernels, by their first bytes: for the message about a file that this processor's loader does not start.
 #pragma once
 
 #include "../files/number.hpp"
@@ -22,7 +22,7 @@ enum class kernel_kind : u8 { unknown, x86, arm64, riscv64, self_extracting, gzi
   return kernel_kind::unknown;
 }
 
-/// What a file of another format is; null when that is unknown.
+/// Describes a file of this format for an error message; null for `unknown`.
 [[nodiscard]] constexpr const char* describe(kernel_kind kind) {
   switch (kind) {
     case kernel_kind::unknown: return nullptr;

@@ -35,7 +35,7 @@ reboot -f
 ROOT_INIT = """#!/bin/busybox sh
 echo "@ root on $(busybox cat /name)"
 busybox mount -t proc proc /proc
-busybox dmesg -r | busybox grep '^<[0-4]>' | busybox grep -i -e virtio -e vd -e 'I/O error' -e reset | busybox sed 's/^/@ kernel: /'
+busybox dmesg -r | busybox grep '^<[0-4]>' | busybox grep -i -e virtio -e vd -e 'I/O error' -e reset -e 'boot protocol' -e misaligned -e 'MMU enabled' | busybox sed 's/^/@ kernel: /'
 busybox dmesg | busybox grep -o 'started at EL[0-9]' | busybox sed 's/^/@ /'
 busybox sync
 busybox poweroff -f

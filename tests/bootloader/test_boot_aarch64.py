@@ -25,6 +25,7 @@ for folder in (HERE.parent / "qemu", HERE.parent.parent / "tools"):
 os.environ["PATH"] += ":/usr/sbin:/sbin"
 import disk_image  # noqa: E402
 import guestrun  # noqa: E402
+import image_place  # noqa: E402
 import matrix  # noqa: E402
 
 NO_DISK, NO_ENTRY, NOT_STARTED = 20, 21, 22
@@ -44,9 +45,9 @@ SOME = {
 
 
 def image_of(**more):
-    """The head of a kernel that is started nowhere, with fields at other values."""
+    """A kernel that does nothing for ever (b .), with fields of its header at other values."""
     head = bytearray(64 * 1024)
-    for at, value, size in ((16, 0x100000, 8), (24, 0xa, 8), (56, 0x644d5241, 4)):
+    for at, value, size in ((0, 0x14000000, 4), (16, 0x100000, 8), (24, 0xa, 8), (56, 0x644d5241, 4)):
         head[at:at + size] = value.to_bytes(size, "little")
     for at, (value, size) in more.items():
         head[int(at[3:]):int(at[3:]) + size] = value.to_bytes(size, "little")
@@ -93,6 +94,20 @@ class Boot(unittest.TestCase):
                 said = [line for line in lines if line.startswith("@ ") and "Power-on or device reset occurred" not in line]
                 self.assertEqual(said, [f"@ options {disk_image.ARM_OPTIONS}", "@ root on guest", f"@ started at EL{LEVELS[machine]}"], console)
                 self.assertEqual(status, POWERED_OFF)
+
+    @unittest.skipUnless("--long" in sys.argv, "only with --long")
+    def test_loaded_elsewhere(self):
+        """The loader runs at any address, and Linux gets the lowest piece of memory; the initrd that QEMU names in the tree is not Linux's."""
+        image, stub, old = self.folder / "whole.img", self.folder / "stub", self.folder / "old"
+        loader = TREE / "examples/bootloader"
+        stub.write_bytes(image_place.arm_stub(0x4c000000, None))
+        old.write_bytes(bytes(1 << 20))
+        disk_image.make(image, LINUX, self.folder, fat=64, options=disk_image.ARM_OPTIONS)
+        extra = ["-blockdev", f"driver=raw,node-name=disk,file.driver=file,file.filename={image}", "-device", "virtio-blk-pci,drive=disk",
+                 "-device", f"loader,file={loader},addr=0x4c000000,force-raw=on", "-initrd", str(old), "-cpu", "cortex-a57"]
+        status, console = guestrun.boot(stub, QEMU, "virt", 512, "", 2 * guestrun.HANG, extra, errors=io.StringIO())
+        self.assertIn("@ root on guest", console.replace("\r", "").split("\n"), console)
+        self.assertEqual(status, POWERED_OFF)
 
     def refused(self, files, *words, status=NOT_STARTED, **more):
         image = self.folder / "small.img"

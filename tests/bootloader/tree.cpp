@@ -64,7 +64,7 @@ TEST_CASE("boot tree: the kernel gets its own options and initrd, and keeps the 
   CHECK(to.chosen("linux,initrd-end") == tree_blob::cells(0x1'4567'8000 + 12345));
 }
 
-TEST_CASE("boot tree: without an initrd that of the loader before is not passed on", "[examples][boot]") {
+TEST_CASE("boot tree: the previous loader's initrd is removed when the entry has none", "[examples][boot]") {
   tree_blob from = machine();
   from.begin("chosen");
   from.property("linux,initrd-start", tree_blob::cells(0x4800'0000));
@@ -109,7 +109,7 @@ TEST_CASE("boot tree: memory stays reserved, except that of the old initrd and t
   CHECK(to.reservations() == std::vector{boot::range{0x8000'0000, 0x1000}});
 }
 
-TEST_CASE("boot tree: a damaged tree is refused, and one with no room", "[examples][boot]") {
+TEST_CASE("boot tree: a damaged tree is rejected, and so is one without room for the options", "[examples][boot]") {
   tree_blob from = machine();
   from.end();
   const auto good = from.finish();

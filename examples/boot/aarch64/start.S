@@ -178,9 +178,9 @@ map_page:
     str x0, [x2, x1, lsl #3]
     ret
 
-// Four kinds of exception from four places: none is expected, so all end alike, and no register is saved. At the hypervisor's level there
-// is one more, from the kernel's: the call by which a boot loader hands over to an image that is entered at the level that it was entered at
-// itself. x19 is the image, x20 its device tree.
+// Four kinds of exception from four places: none is expected, so all end alike, and no register is saved. The table serves level 2 too. One
+// exception is expected there: `hvc #0x4c58` from level 1, by which a boot loader enters an image at level 2. x19 is the image, x20 its
+// device tree.
     .balign 2048
 vectors:
     .set .Lvector, 0

@@ -10,7 +10,7 @@
 #include "tree.hpp"
 
 extern "C" {
-/// Writes memory back from the caches, as far as devices and a processor with caches off see it.
+/// Cleans memory to the point of coherency, and invalidates its lines.
 void boot_clean(const void* at, size_t size);
 [[noreturn]] void boot_enter_linux(uint64_t entry, const void* tree);
 extern char boot_start[], boot_image_end[];  // of this program
@@ -35,7 +35,7 @@ class kernel {
     }
     if (wrong != image_flaw::none) return describe(wrong);
     if (!has_pages_of(image_.page_kib)) return "it has pages of a size that this processor does not have";
-    // What is left out of a full list would be overwritten.
+    // The list may be cut: the loader would overwrite memory that is not in it.
     if (boot::machine.reserved_count == boot::machine_description::most_reserved) return "the machine reserves too many pieces of memory";
     return nullptr;
   }
@@ -68,9 +68,9 @@ class kernel {
 
   [[nodiscard]] u32 most_options() const { return 2047; }
 
-  /// Writes the device tree. Null, or what is wrong with the machine's.
+  /// Writes the device tree. Returns null, or what is wrong with the machine's tree.
   [[nodiscard]] const char* prepare(const char* options) {
-    // It is mapped in blocks of 2 MiB, and is no larger.
+    // Linux maps it in blocks of 2 MiB, and takes no larger one.
     const auto at = free_.take_highest(tree_bytes, tree_bytes, mapped);
     if (!at || !reached(*at, tree_bytes)) return "there is no room in memory for a device tree";
     tree_ = reinterpret_cast<u8*>(static_cast<uintptr_t>(*at));
@@ -102,7 +102,7 @@ class kernel {
       default: return true;
     }
   }
-  // A tree that has more memory than there are addresses is not believed.
+  // Maps what start code has not mapped. It fails for memory beyond the processor's addresses, which a wrong tree may list.
   [[nodiscard]] static result<u8*> reached(u64 at, u64 size) {
     constexpr u64 page = 4096;
     if (!boot::map_memory({at & ~(page - 1), (at % page + size + page - 1) & ~(page - 1)})) return errc::no_space;

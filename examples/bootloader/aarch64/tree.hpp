@@ -17,18 +17,17 @@ struct tree_changes {
 };
 
 /// Writes a copy of the tree `from` into `to` with these changes. `size` bytes of `from` are readable; both are at multiples of 8. The
-/// list of reserved memory in the copy has neither the tree `from` nor the initrd that it names, which are free now. Returns null, or
-/// what is wrong; `to` has no tree then.
+/// copy does not reserve the memory of the tree `from` and of the initrd that it names. Returns null, or what is wrong; then `to` contains
+/// no tree.
 [[nodiscard]] inline const char* write_tree(const void* from, virtio::usize size, virtio::bytes to, const tree_changes& changes) {
   using virtio::u64;
-  constexpr virtio::usize most = 0x7fff'ffff;  // that libfdt's numbers can say
+  constexpr virtio::usize most = 0x7fff'ffff;  // of libfdt's numbers
   static constexpr char start_name[] = "linux,initrd-start", end_name[] = "linux,initrd-end";
   // Of a version before 16, fdt_check_full (1.6.1) reads a name at a null pointer; 17 is from 2006.
   if (size < sizeof(fdt_header) || fdt_version(from) < 17 || fdt_check_full(from, size) != 0) return "the machine's device tree is damaged";
   void* const tree = to.data();
   const auto room = static_cast<int>(to.size() < most ? to.size() : most);
   if (fdt_open_into(from, tree, room) != 0) return "the machine's device tree is too large";
-  // The specification puts /chosen below the root, once.
   int chosen = fdt_path_offset(tree, "/chosen");
   if (chosen == -FDT_ERR_NOTFOUND) chosen = fdt_add_subnode(tree, 0, "chosen");
 

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: MIT
 // Block device driver: disks. Read it top to bottom and you know how a virtio driver works.
 //
-// A request is a chain of three kinds of memory: a 16-byte header that the device reads, the user's data, and a status byte
-// that the device writes. Headers and status bytes live in DMA storage, one of each per slot of the queue; the data stays
-// where the user has it. `submit_*` puts such a chain together, `kick` shows all of them to the device at once,
-// `next_completion` takes back what has ended. `read`, `write` and `flush` are those three and a wait.
-// The calls come first, blocking ones ahead of the engine; how a chain is made and its end judged is in the private part.
+// A request is a chain of three kinds of memory: a 16-byte header that the device reads, the caller's data, and a
+// status byte that the device writes. Headers and status bytes are in DMA storage, one of each per slot of the queue.
+// The data stays where the caller has it. `submit_*` builds such a chain, `kick` shows all of them to the device at
+// once, and `next_completion` returns one that has ended. `read`, `write` and `flush` are these three and a wait.
 //
-// What this file leaves to others: the steps of a bring-up (device/session.hpp); the calls that all drivers of requests have, `kick` and
+// The blocking calls come first, then the engine. The private part builds the chain and judges its end.
+//
+// Elsewhere: the steps of bring-up (device/session.hpp); the calls that all drivers of requests share, from `kick` and
 // `next_completion` to `reset` (device/request_driver.hpp); waiting, and completions that another call waits for
-// (device/request_queue.hpp); the ring (queue/split.hpp); where headers and status bytes lie (blk/cells.hpp); how a long transfer is
-// cut (device/disk.hpp); discard, write zeroes, secure erase, identification, wear, write cache and topology (blk/extras.hpp).
+// (device/request_queue.hpp); the ring (queue/split.hpp); the place of headers and status bytes (blk/cells.hpp);
+// splitting long transfers (device/disk.hpp); discard, write zeroes, secure erase, identification, wear, write cache
+// and topology (blk/extras.hpp).
 //
 // Spec: virtio 1.4, 5.2. Layer: blk (may include device, transport, queue, platform, base).
 #pragma once
@@ -24,21 +26,21 @@ namespace virtio::blk {
 
 /// Choices that change a driver's layout.
 struct options {
-  u16 segments = 16;  // the most pieces of memory that one request's data may be scattered over, where the device takes as many
-  u16 extents = 1;    // the most extents that one discard, write zeroes or secure erase may name
+  /// Maximum number of pieces of memory in the data of one request. The device may allow fewer.
+  u16 segments = 16;
+  u16 extents = 1;  // maximum number of extents in one discard, write zeroes or secure erase
 };
 
-/// How one request ended. `status` is `ok`, `io_error` or `unsupported` by the device's own word; `canceled` when the device
-/// was reset first. In every case the buffers are the caller's again.
+/// The end of one request. The caller owns the buffers again, whatever the status.
 struct done {
-  token which{};
-  u64 cookie = 0;
-  errc status = errc::ok;
+  token which{};           // as `submit_*` returned it
+  u64 cookie = 0;          // as `submit_*` received it
+  errc status = errc::ok;  // the device's `ok`, `io_error` or `unsupported`; `canceled` if a reset came first
 };
 
-/// A disk, driven through transport `T` with queue `Q` on platform `P`. All-zero until `start`. One context owns it; an
-/// interrupt handler may call `acknowledge_interrupt` alone. What a disk can do besides reading, writing and flushing is in
-/// blk/extras.hpp, and is called on the same object.
+/// A disk, driven through transport `T` with queue `Q` on platform `P`. All bytes are zero until `start`. One context
+/// owns it; an interrupt handler may call only `acknowledge_interrupt`. The functions of blk/extras.hpp are members
+/// too.
 template <platform P, transport T, queue_format Q, options O = options{}>
 class device : public request_driver<device<P, T, Q, O>, done>, public extras<device<P, T, Q, O>> {
   using base = request_driver<device, done>;
@@ -49,28 +51,35 @@ class device : public request_driver<device<P, T, Q, O>, done>, public extras<de
 
   using set = queue_set<P, T, Q, 1>;
   using ring = typename set::ring_type;
-  using cells = request_cells<ring::order, ring::slots, O.extents>;  // behind the ring
+  using cells = request_cells<ring::order, ring::slots, O.extents>;  // after the ring
   using barriers = typename P::barriers;
   static constexpr u32 longest_list = O.segments + 2u;  // data, and around it a header and a status
   static_assert(ring::dma_bytes + cells::exact_bytes < 0x8000'0000,
                 "the DMA storage of a blk::device must stay below 2 GiB: fewer options::extents, or a smaller queue");
 
  public:
-  using location = typename T::location;
+  using location = typename T::location;  // what discovery returns for the device
   using base::features;
 
-  /// DMA storage that this type needs: `constinit virtio::dma_storage<disk_t::dma_bytes> disk_dma;`
+  /// Bytes of DMA storage that this type needs: `constinit virtio::dma_storage<disk_t::dma_bytes> disk_dma;`
   static constexpr usize dma_bytes = ring::dma_bytes + cells::bytes;
 
-  /// Brings the disk up: reset, features, queue, limits, DRIVER_OK. `storage` belongs to the device until `reset` or
-  /// `hand_off` succeeds, or `start` itself fails with anything but `device_broken`. May be called again at any time, on the
-  /// same storage or other; requests of before are canceled silently. With `interrupts` the device uses these MSI-X vectors
-  /// (bus/pci/msix.hpp turns MSI-X on), or its `interrupt_line`, which otherwise stays as it was found. Waits for the device's reset,
-  /// bounded by the platform. On error the device is reset, its bus as it was found, and `why()` holds the reason:
-  /// `wrong_device`, `no_space` (storage or ring) and `misaligned` (storage), `dma_unreachable`, `unsupported` (a feature, a
-  /// capability or a limit), `not_found` (no capability, no queue), `device_misbehaved` (config never stable), `invalid_argument` (a
-  /// `found` that nobody has looked at), `timed_out` (no reset, before it was given anything), `device_broken` (no reset, and it keeps
-  /// `storage`, or what the device of before was given: this object is tied to that one).
+  /// Brings the disk up: reset, features, queue, limits, DRIVER_OK. Waits for the device's reset, bounded by the
+  /// platform.
+  ///
+  /// `storage` belongs to the device until `reset` or `hand_off` succeeds, or until `start` fails with any error except
+  /// `device_broken`. `start` may be called again at any time, on the same storage or another; earlier requests are
+  /// then canceled without a completion. With `interrupts` the device uses these MSI-X vectors (bus/pci/msix.hpp
+  /// enables MSI-X) or its `interrupt_line`; without, the interrupt line stays as it was.
+  ///
+  /// On error the device is reset, its bus is restored, and `why()` has the reason. Errors:
+  /// - `wrong_device`; `not_found` (no capability, no queue); `unsupported` (a feature, a capability or a limit);
+  /// - `no_space` (storage or ring); `misaligned` (storage); `dma_unreachable`;
+  /// - `invalid_argument` (a `found` that discovery did not fill); `device_misbehaved` (configuration never stable);
+  /// - `timed_out`: the device did not reset, before it received any address;
+  /// - `device_broken`: the device did not reset and keeps `storage`, or the previous device keeps its own. This object
+  ///   is tied to that device.
+  ///
   /// Cost: 21 writes and 8 reads of common configuration on modern PCI. Spec: 3.1.1.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
                                    const interrupt_vectors& interrupts = {}) {
@@ -79,8 +88,8 @@ class device : public request_driver<device<P, T, Q, O>, done>, public extras<de
         .wanted = feature_set{feature::size_max, feature::seg_max, feature::read_only, feature::blk_size, feature::flush,
                               feature::topology, feature::config_wce, feature::discard, feature::write_zeroes,
                               feature::lifetime, feature::secure_erase},
-        .refused = feature_set{feature::zoned},  // takes writes only in order, unless its config says otherwise
-        .rules = &cache_needs_flush,  // a cache that nothing flushes stays unaccepted: the device then writes through
+        .refused = feature_set{feature::zoned},  // takes writes only in order, unless its config allows others
+        .rules = &cache_needs_flush,  // without FLUSH no cache is accepted: the device then writes through
         .rule_count = 1};
     virtio::detail::clear(limits_);
     dma_area area;
@@ -98,89 +107,96 @@ class device : public request_driver<device<P, T, Q, O>, done>, public extras<de
     return {};
   }
 
-  /// Size in sectors of 512 bytes, as it was at `start` or at the last `refresh`; 0 while the disk is down.
+  /// Size in sectors of 512 bytes, as of `start` or the last `refresh`; 0 while the disk is down.
   [[nodiscard]] u64 capacity() const { return set_.ready() ? limits_.capacity() : 0; }
+  /// Whether writes fail with `read_only`.
   [[nodiscard]] bool is_read_only() const { return features().has(feature::read_only); }
-  /// Bytes in one of the disk's own blocks, a power of two; 512 when the device does not say. Requests are whole blocks,
-  /// though sectors are counted.
+  /// Bytes in one block of the disk, a power of two; 512 if the device does not report it. A request is a whole number
+  /// of blocks, but positions and sizes are counted in sectors.
   [[nodiscard]] u32 block_size() const { return limits_.block_size(); }
-  /// Whether completed writes need a `flush` to be stable. A device that offers no flush writes through (5.2.5.1); one that
-  /// does is taken to have a cache until `set_write_cache` switches that off.
+  /// Whether completed writes need a `flush` to be stable. A device without FLUSH writes through (5.2.5.1). A device
+  /// with FLUSH is assumed to have a cache until `set_write_cache` disables it.
   [[nodiscard]] bool has_write_cache() const { return features().has(feature::flush) && !writes_through_; }
-  /// What one `submit_read` or `submit_write` takes for sure where the memory is contiguous for the device, in bytes: 1 GiB
-  /// (`largest_transfer`), or what the device's limits leave of it. `read` and `write` cut what is longer.
+  /// Bytes that one `submit_read` or `submit_write` accepts if the memory is contiguous for the device: 1 GiB
+  /// (`largest_transfer`), or less if the device's limits say so. `read` and `write` split longer transfers.
   [[nodiscard]] u32 largest_request() const { return limits_.largest(); }
-  /// Over how many pieces of memory one request may be scattered. One, on a disk that does not say (SEG_MAX): some hosts serve one, and
-  /// write the status into the second.
+  /// Maximum number of pieces of memory in one request. One, if the device does not report SEG_MAX: some hosts serve
+  /// one piece and write the status into the second.
   [[nodiscard]] u16 most_pieces() const { return limits_.segments(); }
 
-  // Blocking calls -------------------------------------------------------------------------------------------------------
+  // Blocking calls ----------------------------------------------------------------------------------------------------
 
-  /// Reads `data.size()` bytes, a multiple of 512, from `sector` on. Of any length: what one request cannot hold is split. Memory that
-  /// is scattered costs a request for each `most_pieces` of its pieces at best; where that is 1, no block may lie across two pieces, so
-  /// that buffers start at a multiple of `block_size`.
-  /// Waits for the device; when that takes too long the device is reset and the disk is down until the next `start`.
-  /// The buffer is the caller's again when this returns, unless it returns `device_broken`: the device will not reset and keeps it,
-  /// until a later `reset` or `start` succeeds. That is so of every call here; one that comes after it and finds the disk down
-  /// returns `not_started`, and its buffer was never given away.
-  /// Errors: `misaligned`, `out_of_range`, `dma_unreachable`, `too_many_pieces` (one block over too many), `queue_full`
-  /// (requests of others fill it: take completions), `io_error`, `timed_out` (`dma_unanswered` where ACCESS_PLATFORM was accepted),
-  /// `needs_reset`, `device_misbehaved`, `device_broken`, `not_started`.
+  /// Reads `data.size()` bytes, a multiple of 512, from `sector` on. Any length: a transfer that does not fit into one
+  /// request is split. Scattered memory costs at least one request per `most_pieces` pieces. If `most_pieces` is 1, no
+  /// block may cross a boundary between two pieces, so align the buffer to `block_size`.
+  ///
+  /// Waits for the device. If the wait exceeds the platform's limit, the device is reset and the disk is down until the
+  /// next `start`. The caller owns the buffer again on return, except after `device_broken`: the device did not reset
+  /// and keeps the buffer until a later `reset` or `start` succeeds. All calls of this class follow these rules. A
+  /// later call on a disk that is down returns `not_started`, and its buffer was never given to the device.
+  ///
+  /// Errors: `misaligned`, `out_of_range`, `dma_unreachable`, `too_many_pieces` (a single block has too many),
+  /// `queue_full` (submitted requests fill it: take completions), `io_error`, `timed_out` (`dma_unanswered` if
+  /// ACCESS_PLATFORM was accepted), `needs_reset`, `device_misbehaved`, `device_broken`, `not_started`.
   [[nodiscard]] result<void> read(u64 sector, bytes data) { return transfer(request::in, sector, data); }
 
-  /// Writes, likewise. Errors also: `read_only`. Stable only after `flush` where `has_write_cache`.
+  /// Writes, as `read` reads. Additional error: `read_only`. With `has_write_cache`, the data is stable only after
+  /// `flush`.
   [[nodiscard]] result<void> write(u64 sector, const_bytes data) {
     return transfer(request::out, sector, readable(data));
   }
 
-  /// Makes all writes that have completed stable. Does nothing on a device without a write cache.
+  /// Makes all completed writes stable. Does nothing on a device without a write cache.
   [[nodiscard]] result<void> flush() {
     if (!has_write_cache()) return set_.ready();
     return wait_for(submit_flush());
   }
 
-  // The engine -----------------------------------------------------------------------------------------------------------
+  // The engine --------------------------------------------------------------------------------------------------------
 
-  /// Stages a read of one request into `data`, which belongs to the device until the request ends. Nothing reaches the device
-  /// before `kick`. `cookie` comes back with the completion. Never waits, touches no register. Errors: as `read`, and
-  /// `too_many_pieces` when the memory is scattered over more than `most_pieces`, `invalid_argument` for no bytes, `out_of_range` for
-  /// more of them than `largest_transfer`, too.
+  /// Stages one read request. `data` belongs to the device until the request ends. The device sees the request at the
+  /// next `kick`. `cookie` is returned with the completion. Never waits and accesses no register. Errors: those of
+  /// `read`, and `too_many_pieces` (more than `most_pieces`), `invalid_argument` (no bytes), `out_of_range` (more bytes
+  /// than `largest_transfer`).
   [[nodiscard]] result<token> submit_read(u64 sector, bytes data, u64 cookie = 0) {
     VIRTIO_TRY(check_one(sector, data.size()));
     return submit(request::in, sector, data, direction::from_device, cookie);
   }
+  /// The same with data in several pieces, in the order of the disk.
   [[nodiscard]] result<token> submit_read(u64 sector, scatter<bytes> data, u64 cookie = 0) {
     VIRTIO_TRY(check_one(sector, data.size()));
     return submit(request::in, sector, data, direction::from_device, cookie);
   }
 
-  /// Stages a write, likewise. Errors also: `read_only`.
+  /// Stages one write request, as `submit_read`. Additional error: `read_only`.
   [[nodiscard]] result<token> submit_write(u64 sector, const_bytes data, u64 cookie = 0) {
     if (is_read_only()) return errc::read_only;
     VIRTIO_TRY(check_one(sector, data.size()));
     return submit(request::out, sector, readable(data), direction::to_device, cookie);
   }
+  /// The same with data in several pieces, in the order of the disk.
   [[nodiscard]] result<token> submit_write(u64 sector, scatter<const_bytes> data, u64 cookie = 0) {
     if (is_read_only()) return errc::read_only;
     VIRTIO_TRY(check_one(sector, data.size()));
     return submit(request::out, sector, data, direction::to_device, cookie);
   }
 
-  /// Stages a flush. Errors also: `unsupported` on a device without a write cache.
+  /// Stages a flush. Additional error: `unsupported` on a device without FLUSH.
   [[nodiscard]] result<token> submit_flush(u64 cookie = 0) {
     VIRTIO_TRY(set_.ready());
     if (!features().has(feature::flush)) return errc::unsupported;
     return submit(request::flush, 0, bytes{}, direction::to_device, cookie);
   }
 
-  /// Waits for one request; others that end meanwhile are kept for `next_completion`. Errors: as `read`, `stale_handle`. After
-  /// `device_broken` the request is in flight still, and comes out of `next_completion` as `canceled` when a reset succeeds.
+  /// Waits for one request. Others that end in the meantime are kept for `next_completion`. Errors: those of `read`,
+  /// and `stale_handle`. After `device_broken` the request is still in flight; `next_completion` returns it as
+  /// `canceled` after a reset succeeds.
   [[nodiscard]] result<void> wait(token which) { return wait(which, owner::user); }
 
  private:
   using base::await;
 
-  // Header and status take two descriptors; what is left of the longest chain is for data.
+  // Header and status take two descriptors of the longest chain; the rest is for data.
   [[nodiscard]] u16 longest_data() const {
     return virtio::detail::smaller(static_cast<u16>(set_[0].longest_chain() - 2), O.segments);
   }
@@ -189,7 +205,7 @@ class device : public request_driver<device<P, T, Q, O>, done>, public extras<de
     if (size % sector_bytes != 0) return errc::misaligned;
     return check_extent(sector, size / sector_bytes);
   }
-  /// For one request. The ring takes a page more, and segments of the device's own size may, too.
+  /// For one request. The ring itself would accept a page more, and so may the device's SIZE_MAX.
   [[nodiscard]] result<void> check_one(u64 sector, u64 size) const {
     VIRTIO_TRY(check_range(sector, size));
     return size > largest_transfer ? result<void>{errc::out_of_range} : result<void>{};
@@ -200,7 +216,7 @@ class device : public request_driver<device<P, T, Q, O>, done>, public extras<de
     return set_.ready() ? wrong : set_.ready().error();  // before start() the capacity is 0
   }
 
-  // The device only reads it.
+  // The device only reads this memory, so the cast is safe.
   [[nodiscard]] static bytes readable(const_bytes data) { return {const_cast<u8*>(data.data()), data.size()}; }
 
   [[nodiscard]] result<u16> reserve() { return requests_.reserve(set_); }
@@ -216,20 +232,21 @@ class device : public request_driver<device<P, T, Q, O>, done>, public extras<de
     return finish_chain(slot, chain, static_cast<u16>(chain.size() - 1), what, sector, cookie);
   }
 
-  /// The user's data, behind the header; the status byte needs the last place.
+  /// Appends the caller's data after the header, and leaves the last place for the status byte.
   template <class Data>
   [[nodiscard, gnu::always_inline]] result<void> add(segments& chain, const Data& data, direction way) const {
     return requests_.add(set_, chain, 1, 1, data, way);
   }
 
-  /// The beginning of every request: the header, and how much may follow.
+  /// Begins a chain: appends the header, and limits what may follow.
   [[gnu::always_inline]] void begin(segments& chain, u16 slot) const {
     chain.append(cells_.header_at(slot), cells::header_bytes, direction::to_device);
     chain.limit_count(static_cast<u16>(limits_.segments() + 2));
     chain.limit_pieces(limits_.size_max());
   }
 
-  /// Its end: the status byte, the header's cells, and into the ring. `payload` of the segments are the user's.
+  /// Ends a chain: appends the status byte, fills the header, and stages the chain. `payload` segments are the
+  /// caller's.
   [[nodiscard]] result<token> finish_chain(u16 slot, segments& chain, u16 payload, request what, u64 sector, u64 cookie) {
     chain.append(cells_.status_at(slot), 1, direction::from_device);
     cells_.write_header(slot, what, sector);
@@ -237,14 +254,14 @@ class device : public request_driver<device<P, T, Q, O>, done>, public extras<de
     return requests_.stage(set_, slot, chain, 1, payload, cookie);
   }
 
-  /// Takes a request's status and lets its slot go. The used length is not asked: honest devices report different things
-  /// there (vmd: the header's), and the status byte says all.
+  /// Reads a request's status and releases its slot. The used length is ignored: hosts differ in it (vmd reports the
+  /// header's length), and the status byte is enough.
   [[nodiscard]] errc finish(const answer& ended) {
     errc how = ended.error;
     if (how == errc::ok) {
       const untrusted<u8> said = cells_.status(ended.what.which.slot).template fetch<barriers>();
       if (said.equals(status::unsupported)) how = errc::unsupported;
-      else if (!said.equals(status::ok)) how = errc::io_error;  // also when the device wrote none
+      else if (!said.equals(status::ok)) how = errc::io_error;  // also if the device wrote no status
     }
     requests_.finish(set_, ended, how == errc::ok ? 0xffffffffu : 0);
     return how;
@@ -265,7 +282,7 @@ class device : public request_driver<device<P, T, Q, O>, done>, public extras<de
     return waited == errc::ok ? finish(ended) : waited;
   }
 
-  /// A transfer of any length: one request after the other, each as large as the device and the memory allow.
+  /// Transfers any length by one request after another, each as large as the device and the memory allow.
   [[nodiscard]] result<void> transfer(request what, u64 sector, bytes data) {
     if (what == request::out && is_read_only()) return errc::read_only;
     if (data.empty()) return set_.ready();
@@ -285,7 +302,7 @@ class device : public request_driver<device<P, T, Q, O>, done>, public extras<de
   limits limits_{};
   bool writes_through_ = false;
   request_queue<set, O.segments> requests_{};
-  set set_{};  // ends in long tables: what is near the start is cheaper to reach
+  set set_{};  // last, since it ends in long tables: members near the start have shorter offsets
 };
 
 }  // namespace virtio::blk

@@ -171,12 +171,6 @@ void print_report(const text_out& out, const virtio::report& seen) {
   out.put("\n");
 }
 
-/// Returns whether a virtio device is present, usable or not.
-bool is_virtio(virtio::verdict why) {
-  using virtio::verdict;
-  return why != verdict::not_virtio && why != verdict::id_outside_ranges && why != verdict::not_virtio_mmio && why != verdict::empty_slot;
-}
-
 }  // namespace
 
 const char* virtio_error(virtio_status why) {
@@ -277,7 +271,7 @@ void virtio_list(virtio_print* print, void* context) {
   if (print == nullptr) return;
   const text_out out{print, context};
   bus::for_each(machine{}, [&](const auto& one) {
-    if (!is_virtio(one.seen.why)) return;
+    if (!virtio::is_virtio(one.seen.why)) return;
     if constexpr (requires { one.slot; }) {
       out.put("slot ");
       out.put(static_cast<u32>(one.slot), 10);

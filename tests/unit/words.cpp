@@ -142,6 +142,14 @@ TEST_CASE("words: a place that nobody has looked at is the program's mistake", "
   CHECK(s.d->why().why == verdict::undecided);
 }
 
+TEST_CASE("words: other functions and empty slots are no virtio devices, unusable devices are", "[pci][mmio]") {
+  for (const verdict none : {verdict::not_virtio, verdict::id_outside_ranges, verdict::not_virtio_mmio, verdict::empty_slot})
+    CHECK(!is_virtio(none));
+  for (const verdict one : {verdict::usable, verdict::bound, verdict::type_unknown, verdict::id_without_type, verdict::version_unknown,
+                            verdict::bar_out_of_reach, verdict::device_gone, verdict::storage_unusable})
+    CHECK(is_virtio(one));
+}
+
 TEST_CASE("words: only transitional ids have a subsystem id to blame [PCI-02]", "[pci]") {
   CHECK(pci::match_ids({.vendor = 0x1af4, .device = 0x1040}).why == verdict::id_without_type);
   CHECK(!says(describe(verdict::id_without_type), "transitional"));

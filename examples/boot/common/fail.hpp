@@ -96,11 +96,7 @@ inline void print_details(const virtio::report& seen, const char* line) {
   print(line, "what to do: ", virtio::advice(seen.why));
 }
 
-/// Whether there is a virtio device, usable or not: not another function of the machine, nor an empty slot.
-[[nodiscard]] constexpr bool is_virtio(virtio::verdict why) {
-  using virtio::verdict;
-  return why != verdict::not_virtio && why != verdict::id_outside_ranges && why != verdict::not_virtio_mmio && why != verdict::empty_slot;
-}
+using virtio::is_virtio;
 
 /// Prints one device that discovery has found: its place, its type, its verdict, and what is wrong with it.
 template <class Found>

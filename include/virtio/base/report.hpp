@@ -91,6 +91,12 @@ struct report {
   return errc::unsupported;
 }
 
+/// Returns whether a virtio device is present, usable or not. False for other PCI functions and for empty slots.
+[[nodiscard]] constexpr bool is_virtio(verdict why) {
+  return why != verdict::not_virtio && why != verdict::id_outside_ranges && why != verdict::not_virtio_mmio &&
+         why != verdict::empty_slot;
+}
+
 /// What to do about a verdict, for a log line: one phrase. Static storage.
 [[nodiscard]] constexpr const char* advice(verdict why) {
   switch (why) {

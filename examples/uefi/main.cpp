@@ -41,13 +41,24 @@ void report(virtio::u64 sectors, const virtio::report& up) {
   print("  ", sectors, " sectors, ", virtio::name(up.via), ", sum ", sum, "\n");
 }
 
-/// Runs `use(platform, storage)` with a device, which is the firmware's again afterwards.
+constexpr int kept = -1;  // the device does not reset, and has storage and buffers still
+
+/// Ends a driver. Returns 0 or `kept`.
+template <class Driver>
+int end(Driver& driver) {
+  const auto gone = driver.hand_off();
+  if (!gone) fail("hand off", gone.error());
+  return gone.error() == virtio::errc::device_broken ? kept : 0;
+}
+
+/// Runs `use(platform, storage)` with a device, which is the firmware's again afterwards, unless it is `kept`.
 template <virtio::usize Bytes, class Use>
 int with(const found& where, Use&& use) {
   static uefi::dma_storage<Bytes> storage;
   uefi::device device;
   if (const auto ready = device.claim(where.id); !ready) return fail("claim", ready.error());
   const int failed = use(device.platform(), storage);
+  if (failed == kept) return 1;
   device.release();
   return failed;
 }
@@ -62,7 +73,7 @@ int read_disk(const found& where) {
     if (read_by_firmware(where.id.handle, after)) return fail("the firmware still drives it", virtio::errc::busy);
     const auto r = disk.read(0, ours);
     if (r) report(disk.capacity(), disk.why());
-    if (auto gone = disk.hand_off(); !gone) return fail("hand off", gone.error());
+    if (end(disk) == kept) return kept;
     return r ? 0 : fail("read", r.error());
   });
   if (failed != 0) return failed;
@@ -85,7 +96,7 @@ int read_units(const found& where) {
     auto r = scanned.and_then([&](auto) { return unit.open(host, disk.where); });
     if (r) r = unit.read(0, ours);
     if (r) report(unit.capacity(), host.why());
-    if (auto gone = host.hand_off(); !gone) return fail("hand off", gone.error());
+    if (end(host) == kept) return kept;
     return r ? 0 : fail("read", r.error());
   });
 }
@@ -98,7 +109,7 @@ int draw_entropy(const found& where) {
     const auto up = source.start(platform, where, storage);
     if (!up) return fail("start", up.error(), source.why());
     const auto r = source.fill(random);
-    if (auto gone = source.hand_off(); !gone) return fail("hand off", gone.error());
+    if (end(source) == kept) return kept;
     if (!r) return fail("fill", r.error());
     print("  16 bytes:");
     for (const virtio::u8 one : random) print(" ", one);

@@ -60,8 +60,12 @@ class device {
     return {};
   }
 
-  /// After the driver's hand_off: leaves the device as it is, without a driver. Its storage is not mapped any more.
-  void leave() { own_.unmap(); }
+  /// After the driver's hand_off: leaves the device as it is, without a driver and off the bus. Its storage is not mapped
+  /// any more.
+  void leave() {
+    own_.io->attributes(own_.io, efi::pci_io::attributes_do::disable, efi::pci_io::bus_master, nullptr);
+    own_.unmap();
+  }
 
   /// After the driver's hand_off: connects the firmware's drivers again where they were connected. OVMF connects those
   /// of the devices that it may boot from, and leaves the others alone.

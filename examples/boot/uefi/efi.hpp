@@ -175,7 +175,7 @@ struct pci_io {
   enum class width : uint32_t { bits_8 = 0, bits_16 = 1, bits_32 = 2 };
   enum class operation : uint32_t { bus_master_read = 0, bus_master_write = 1, common_buffer = 2 };
   enum class attributes_do : uint32_t { get = 0, set = 1, enable = 2, disable = 3, supported = 4 };
-  static constexpr uint64_t io_memory_and_bus_master = 0x700, dual_address_cycle = 0x8000;
+  static constexpr uint64_t bus_master = 0x400, io_memory_and_bus_master = 0x700, dual_address_cycle = 0x8000;
 
   using bar_access = status (*)(pci_io*, width, uint8_t bar, uint64_t offset, size_t count, void*);
   using config_access = status (*)(pci_io*, width, uint32_t offset, size_t count, void*);

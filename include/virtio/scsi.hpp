@@ -5,4 +5,5 @@
 #include <virtio/platform/identity.hpp>
 #include <virtio/queue/either.hpp>
 #include <virtio/scsi/device.hpp>
+#include <virtio/scsi/reader.hpp>
 #include <virtio/scsi/unit.hpp>

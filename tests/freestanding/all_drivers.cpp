@@ -139,6 +139,7 @@ virtio::errc all_of_discovery(const Board& board, Disk& disk, virtio::dma_region
 #define HOST(name, board, transport, queue)                                               \
   template class virtio::request_driver<virtio::scsi::device<board, transport, queue, few_units>, virtio::scsi::done>; \
   OBJECT(name##_host, virtio::scsi::device<board, transport, queue, few_units>);          \
+  template class virtio::scsi::reader<virtio::scsi::device<board, transport, queue, few_units>>; \
   template class virtio::scsi::unit<virtio::scsi::device<board, transport, queue, few_units>>; \
   template virtio::errc all_of_a_host(virtio::scsi::device<board, transport, queue, few_units>&, virtio::bytes)
 #define CONSOLE(name, ...)                                                                \

@@ -85,6 +85,21 @@ void check_other(Unit& unit, u64 seed) {
   CHECK_OK(unit.flush());
 }
 
+/// A reader finds what the unit is, and reads the same.
+template <class Unit, class Host>
+void check_reader(const Unit& unit, Host& host, u64 seed) {
+  scsi::reader<Host> reader;
+  const auto open = reader.open(host, unit.where());
+  if (!open) say("reader", open, host.last_failure());
+  CHECK_OK(open);
+  CHECK_EQUAL(reader.capacity(), unit.capacity());
+  CHECK_EQUAL(reader.block_size(), unit.block_size());
+  const bytes most = buffer(160 * 512);
+  fill(most, 0xa5);
+  CHECK_OK(reader.read(8, most));
+  check_pattern(most, 8, seed);
+}
+
 /// All that a disk is checked for, of every unit.
 template <class Host>
 void units() {
@@ -98,6 +113,7 @@ void units() {
     boot::print("unit ", i, ": blocks of ", unit.block_size(), unit.is_read_only() ? ", read-only" : "",
                 unit.can_discard() ? ", discards" : "", unit.has_write_cache() ? ", cached" : "", ", ", unit.largest_request(),
                 " bytes a request\n");
+    check_reader(unit, the_host<Host>, number(seed));
     if (unit.block_size() != 512 || unit.is_read_only()) {
       check_other(unit, number(seed));
       continue;

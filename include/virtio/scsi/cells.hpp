@@ -11,8 +11,9 @@
 
 namespace virtio::scsi {
 
-/// That memory, for requests in byte order `Order` in `Slots` slots, with room for a list of `Units`. A view; all-zero: of nothing.
-template <byte_order Order, u32 Slots, u16 Units>
+/// That memory, from `At` on in the driver's storage, for requests in byte order `Order` in `Slots` slots, with room
+/// for a list of `Units`. A view; all-zero: of nothing.
+template <usize At, byte_order Order, u32 Slots, u16 Units>
 class request_cells {
   struct slot_cells {
     command_cells<Order> command;
@@ -32,15 +33,23 @@ class request_cells {
   static constexpr usize bytes = control_at + sizeof(control) * task_functions;
 
   constexpr request_cells() = default;
-  constexpr explicit request_cells(const dma_area& area) : area_{area} {}
+  constexpr explicit request_cells(const dma_area& storage) : storage_{storage} {}
+  [[nodiscard]] const dma_area& storage() const { return storage_; }
+
+  /// Clears commands and responses, before the first command: `write` leaves the bytes of a command that are always
+  /// zero.
+  void clear() const {
+    VIRTIO_SCALAR_LOOP
+    for (usize i = At; i < At + answer_at; ++i) storage_.data[i] = 0;
+  }
 
   // Where the device finds them.
   [[nodiscard]] dma_addr command_at(u16 slot) const { return at(slot) + __builtin_offsetof(slot_cells, command); }
   [[nodiscard]] dma_addr list_at(u16 slot) const { return at(slot) + __builtin_offsetof(slot_cells, list); }
   [[nodiscard]] dma_addr response_at(u16 slot) const { return at(slot) + __builtin_offsetof(slot_cells, response); }
-  [[nodiscard]] dma_addr room_at() const { return area_.at + answer_at; }
+  [[nodiscard]] dma_addr room_at() const { return storage_.at + (At + answer_at); }
   [[nodiscard]] dma_addr control_request_at(task_function what) const {
-    return area_.at + control_at + sizeof(control) * index_of(what);
+    return storage_.at + (At + control_at + sizeof(control) * index_of(what));
   }
   [[nodiscard]] dma_addr control_response_at(task_function what) const {
     return control_request_at(what) + __builtin_offsetof(control, response);
@@ -48,19 +57,22 @@ class request_cells {
 
   /// The slot's command, and a response in which the device has written nothing yet. The tag is the slot's number: no two requests in
   /// flight have the same.
-  void write(u16 slot, address unit, const command& what) const {
+  void write(u16 slot, u32 lun, command what) const {
     slot_cells& cells = at_slot(slot);
-    cells.command.lun.store(unit);
+    cells.command.lun.first.store(lun);
     cells.command.id.store(slot);
-    cells.command.task_attribute.store(0);
-    cells.command.priority.store(0);
-    cells.command.reference.store(0);
-    for (u32 i = 0; i < cdb_bytes; ++i) cells.command.cdb[i].store(i < longest_command ? what.bytes[i] : u8{0});
+    VIRTIO_SCALAR_LOOP
+    for (u32 i = 0; i < longest_command; ++i) {
+      cells.command.cdb[i].store(static_cast<u8>(what.high >> 56));
+      what.high = what.high << 8 | what.low >> 56;
+      what.low <<= 8;
+    }
     cells.response.sense_length.clear_before_use();
     cells.response.residual.clear_before_use();
     cells.response.response.clear_before_use(static_cast<u8>(response::unwritten));
   }
   void write_list(u16 slot, const unmap_list& list) const {
+    VIRTIO_SCALAR_LOOP
     for (u32 i = 0; i < unmap_list_bytes; ++i) at_slot(slot).list[i].store(list.bytes[i]);
   }
   /// What the device says of the slot's request: into `how`, which is all-zero, and returns the residual. Of sense data no more is believed
@@ -75,27 +87,35 @@ class request_cells {
     how.status = static_cast<status>(cells.status.template fetch<Barriers>().unchecked());
     if (how.status != status::check_condition) return residual;
     const auto byte = [&cells](u32 i) { return cells.sense[i].template fetch<Barriers>().unchecked(); };
-    how.sense = parse_sense(byte, cells.sense_length.template fetch<Barriers>().clamped(sense_size));
+    parse_sense(byte, cells.sense_length.template fetch<Barriers>().clamped(sense_size), how.sense);
     return residual;
   }
 
+  /// The room for an answer, or for the data of a command of the driver's own.
+  [[nodiscard]] u8* room_bytes() const { return storage_.data + (At + answer_at); }
+  void write_room(const unmap_list& list) const {
+    VIRTIO_SCALAR_LOOP
+    for (u32 i = 0; i < unmap_list_bytes; ++i) reinterpret_cast<to_device<u8>*>(room_bytes())[i].store(list.bytes[i]);
+  }
   /// The room for an answer: all zeroes, ahead of a command; what is not written stays so.
   void clear_room() const {
+    VIRTIO_SCALAR_LOOP
     for (u32 i = 0; i < answer_bytes; ++i) room()[i].clear_before_use();
   }
   /// `size` bytes of an answer as one number.
   template <class Barriers>
   [[nodiscard, gnu::noinline]] untrusted<u64> answer(u32 from, u32 size) const {
     u64 value = 0;
+    VIRTIO_SCALAR_LOOP
     for (u32 i = 0; i < size; ++i) value = value << 8 | room()[from + i].template fetch<Barriers>().unchecked();
     return untrusted<u64>{value};
   }
 
-  void write_control(task_function what, address unit, u64 id) const {
+  void write_control(task_function what, u32 lun, u64 id) const {
     control& cells = control_of(what);
     cells.request.type.store(task_management);
     cells.request.subtype.store(static_cast<u32>(what));
-    cells.request.lun.store(unit);
+    cells.request.lun.store(lun);
     cells.request.id.store(id);
     cells.response.clear_before_use(static_cast<u8>(response::unwritten));
   }
@@ -106,13 +126,13 @@ class request_cells {
 
  private:
   [[nodiscard]] control& control_of(task_function what) const {
-    return reinterpret_cast<control*>(area_.data + control_at)[index_of(what)];
+    return reinterpret_cast<control*>(storage_.data + (At + control_at))[index_of(what)];
   }
-  [[nodiscard]] slot_cells& at_slot(u16 slot) const { return reinterpret_cast<slot_cells*>(area_.data)[slot]; }
-  [[nodiscard]] dma_addr at(u16 slot) const { return area_.at + sizeof(slot_cells) * slot; }
-  [[nodiscard]] from_device<u8>* room() const { return reinterpret_cast<from_device<u8>*>(area_.data + answer_at); }
+  [[nodiscard]] slot_cells& at_slot(u16 slot) const { return reinterpret_cast<slot_cells*>(storage_.data + At)[slot]; }
+  [[nodiscard]] dma_addr at(u16 slot) const { return storage_.at + (At + sizeof(slot_cells) * slot); }
+  [[nodiscard]] from_device<u8>* room() const { return reinterpret_cast<from_device<u8>*>(storage_.data + (At + answer_at)); }
 
-  dma_area area_{};
+  dma_area storage_{};
 };
 
 }  // namespace virtio::scsi

@@ -20,50 +20,49 @@ constexpr void put(u8* at, u64 value, u32 size) {
 
 }  // namespace detail
 
-/// A command descriptor block; shorter ones are followed by zeroes.
+/// A command descriptor block of 16 bytes as two big-endian numbers; zeroes follow shorter ones.
 struct command {
-  u8 bytes[longest_command];
+  u64 high = 0, low = 0;
+
+  [[nodiscard]] static constexpr command of(const u8 (&bytes)[longest_command]) {
+    command out;
+    for (u32 i = 0; i < 8; ++i) {
+      out.high = out.high << 8 | bytes[i];
+      out.low = out.low << 8 | bytes[8 + i];
+    }
+    return out;
+  }
 };
 
 /// TEST UNIT READY, and questions with the length that their answers may have.
-inline constexpr command test_unit_ready{{0x00}};
-inline constexpr command inquiry{{0x12, 0, 0, 0, 36}};
-inline constexpr command block_limits{{0x12, 1, 0xb0, 0, 64}};
+inline constexpr command test_unit_ready = command::of({0x00});
+inline constexpr command inquiry = command::of({0x12, 0, 0, 0, 36});
+inline constexpr command block_limits = command::of({0x12, 1, 0xb0, 0, 64});
 inline constexpr u8 page_bytes = 104;
-inline constexpr command serial_page{{0x12, 1, 0x80, 0, page_bytes}};
-inline constexpr command identification_page{{0x12, 1, 0x83, 0, page_bytes}};
-inline constexpr command read_capacity_10{{0x25}};
-inline constexpr command read_capacity_16{{0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32}};
+inline constexpr command serial_page = command::of({0x12, 1, 0x80, 0, page_bytes});
+inline constexpr command identification_page = command::of({0x12, 1, 0x83, 0, page_bytes});
+inline constexpr command read_capacity_10 = command::of({0x25});
+inline constexpr command read_capacity_16 = command::of({0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32});
 inline constexpr u8 mode_bytes = 64;
-inline constexpr command caching_mode{{0x1a, 0x08, 0x08, 0, mode_bytes}};  // MODE SENSE (6) without block descriptors
-inline constexpr command synchronize_cache{{0x35}};                // all of it
-inline constexpr command unmap{{0x42, 0, 0, 0, 0, 0, 0, 0, 24}};
+inline constexpr command caching_mode = command::of({0x1a, 0x08, 0x08, 0, mode_bytes});  // MODE SENSE (6) without block descriptors
+inline constexpr command synchronize_cache = command::of({0x35});                        // all of it
+inline constexpr command unmap = command::of({0x42, 0, 0, 0, 0, 0, 0, 0, 24});
+
+/// Returns the page code of an INQUIRY.
+[[nodiscard]] constexpr u8 page_of(command what) { return static_cast<u8>(what.high >> 40); }
 
 [[nodiscard]] constexpr u32 list_bytes(u32 units) { return 8 + 8 * units; }
 
 /// REPORT LUNS: all that the target's unit 0 knows of.
-[[nodiscard]] constexpr command report_luns(u32 bytes) {
-  command out{{0xa0}};
-  detail::put(out.bytes + 6, bytes, 4);
-  return out;
-}
+[[nodiscard]] constexpr command report_luns(u32 bytes) { return {u64{0xa0} << 56 | bytes >> 16, u64{bytes} << 48}; }
 
 enum class transfer_way : u8 { read = 0x28, write = 0x2a };  // the ten-byte commands; those of sixteen lie 0x60 higher
 
 /// READ or WRITE of `count` blocks, below 65,536, from `block` on: of ten bytes where they reach, which is all that some CD drives know.
 [[nodiscard]] inline command transfer(transfer_way what, u64 block, u32 count) {
-  command out{};
-  const u8 operation = static_cast<u8>(what);
-  if (block + count <= 0xffff'ffff) {
-    out.bytes[0] = operation;
-    detail::put(out.bytes + 2, block, 4);
-    detail::put(out.bytes + 7, count, 2);
-  } else {
-    out.bytes[0] = static_cast<u8>(operation + 0x60);
-    detail::put(out.bytes + 2, block, 8);
-    detail::put(out.bytes + 10, count, 4);
-  }
-  return out;
+  const u64 operation = static_cast<u8>(what);
+  if (block + count <= 0xffff'ffff) return {operation << 56 | block << 16 | count >> 8, u64{count} << 56};
+  return {(operation + 0x60) << 56 | block >> 16, block << 48 | u64{count} << 16};
 }
 
 inline constexpr u32 unmap_list_bytes = 24;

@@ -45,6 +45,8 @@ struct done {
 };
 
 template <class Device>
+class reader;
+template <class Device>
 class unit;
 
 /// A SCSI host, driven through transport `T` with queues `Q` on platform `P`. All-zero until `start`. One context owns it and its units;
@@ -53,6 +55,7 @@ template <platform P, transport T, queue_format Q, options O = options{}>
 class device : public request_driver<device<P, T, Q, O>, done> {
   using base = request_driver<device, done>;
   friend base;
+  friend class reader<device>;
   friend class unit<device>;
   static_assert(O.segments >= 1 && O.units >= 12, "a list of 12 units is the room for the other answers of a unit");
   static_assert(O.segments <= 0xfffd, "a request has a command and a response besides its segments, 65535 pieces in all");
@@ -60,10 +63,10 @@ class device : public request_driver<device<P, T, Q, O>, done> {
   using set = queue_set<P, T, Q, 1>;  // of requests
   using side_set = side_queues<set, 2>;
   using ring = typename set::ring_type;
-  using cells = request_cells<ring::order, ring::slots, O.units>;
   using barriers = typename P::barriers;
   using events = event_buffers<ring, barriers>;
   static constexpr usize sides_at = set::dma_bytes, events_at = sides_at + side_set::dma_bytes, cells_at = events_at + events::dma_bytes;
+  using cells = request_cells<cells_at, ring::order, ring::slots, O.units>;
   // Of a chain: a request and its response (5.6.6.2); a buffer for an event (5.6.6.3); a command, data and a response (5.6.6.1).
   static constexpr u16 fewest_descriptors[queue_numbers] = {2, 1, 3};
   static constexpr u32 longest_list = O.segments + 2u;  // data, a command and a response
@@ -93,8 +96,9 @@ class device : public request_driver<device<P, T, Q, O>, done> {
     for (u16 queue = 0; queue < request_queue_number; ++queue)
       VIRTIO_TRY(sides_.set_up(set_, queue, queue, area.part(sides_at + set::ring_bytes * queue, set::ring_bytes), interrupts,
                                fewest_descriptors[queue]));
-    cells_ = cells{area.part(cells_at, cells::bytes)};
-    events_.start(area.part(events_at, events::dma_bytes));
+    cells_ = cells{area};
+    cells_.clear();
+    events_.forget();
 
     verdict wrong;
     const u16 pieces = virtio::detail::smaller(static_cast<u16>(set_[0].longest_chain() - 2), O.segments);
@@ -139,7 +143,7 @@ class device : public request_driver<device<P, T, Q, O>, done> {
   /// What is at an address. Waits. Errors: `not_found`; `invalid_argument`, no unit has such a number; as `unit::read`.
   [[nodiscard]] result<found> inquire(address where) {
     if (where.lun > last_lun) return errc::invalid_argument;
-    if (const errc how = ask(where, inquiry, 36); how != errc::ok) return how;
+    if (const errc how = ask(lun_of(where), inquiry, 36); how != errc::ok) return how;
     const u8 first = static_cast<u8>(answered(0, 1));
     if (first >> 5 != 0) return errc::not_found;  // another qualifier: there could be a unit, and is none
     found one{where, static_cast<kind>(first & 0x1f)};
@@ -153,9 +157,9 @@ class device : public request_driver<device<P, T, Q, O>, done> {
   /// `unit::read`.
   [[nodiscard]] result<usize> get_serial(address where, bytes into) {
     if (where.lun > last_lun) return errc::invalid_argument;
-    VIRTIO_TRY_ASSIGN(const u32 size, ask_page(where, serial_page));
+    VIRTIO_TRY_ASSIGN(const u32 size, ask_page(lun_of(where), serial_page));
     if (const usize length = copy_text(page_head, size, into); length != 0) return length;
-    VIRTIO_TRY_ASSIGN(const u32 all, ask_page(where, identification_page));
+    VIRTIO_TRY_ASSIGN(const u32 all, ask_page(lun_of(where), identification_page));
     constexpr u32 head = 4;  // code set; association and kind; reserved; length
     for (u32 at = page_head; at + head <= page_head + all;) {
       const u32 length = static_cast<u32>(answered(at + 3, 1));
@@ -192,19 +196,19 @@ class device : public request_driver<device<P, T, Q, O>, done> {
   [[nodiscard]] result<void> abort(token which) {
     if (!set_[0].is_live(which)) return errc::stale_handle;
     requests_.kick(set_);
-    const errc how = control(task_function::abort_task, who_[which.slot], which.slot);
+    const errc how = control(task_function::abort_task, who_[which.slot].lun, which.slot);
     if (how == errc::ok || !set_.is_up()) return how;
     // A device rejects it, too, when the command has ended meanwhile, and the unit's other commands are not to suffer for that.
     const errc ended = requests_.look_for(set_, which);
     if (ended != errc::not_ready) return ended;
-    return control(task_function::logical_unit_reset, who_[which.slot], 0);
+    return control(task_function::logical_unit_reset, who_[which.slot].lun, 0);
   }
   /// Resets a unit: its commands end as `canceled`, those that are staged included, as `abort` has it. Waits. Errors: `not_found`;
   /// `invalid_argument`, no unit has such a number; as `abort`.
   [[nodiscard]] result<void> reset_unit(address where) {
     if (where.lun > last_lun) return errc::invalid_argument;
     requests_.kick(set_);
-    return control(task_function::logical_unit_reset, where, 0);
+    return control(task_function::logical_unit_reset, lun_of(where), 0);
   }
 
   /// Asks for an interrupt at the next completion or event. True: something is there already, look again before sleeping.
@@ -227,46 +231,39 @@ class device : public request_driver<device<P, T, Q, O>, done> {
  private:
   using base::await;
 
-  // Where a command's data is.
-  struct payload {
-    enum class place : u8 { user, room, list };
-    place from = place::user;
-    bytes user{};  // of `room` its size counts
-    const unmap_list* list = nullptr;
-    [[nodiscard]] usize size() const { return from == place::list ? unmap_list_bytes : user.size(); }
-  };
-
   // Commands -------------------------------------------------------------------------------------------------------------
 
   /// Command, data and response become a chain. Of a program's data fewer bytes than the command asks for are a failure.
   template <class Data>
-  [[nodiscard]] result<token> submit(address where, const command& what, const Data& from, direction way, u64 cookie) {
+  [[nodiscard]] result<token> submit(u32 lun, command what, const Data& from, direction way, u64 cookie) {
     if (commands_out_ >= limits_.most_commands()) [[unlikely]] return set_.is_up() ? errc::queue_full : errc::not_started;
     VIRTIO_TRY_ASSIGN(const u16 slot, requests_.reserve(set_));
     segment room[longest_list];
-    segments chain{room};
+    segments chain{room, limits_.pieces()};
     const bool is_read = way == direction::from_device;
     chain.append(cells_.command_at(slot), sizeof(command_bytes), direction::to_device);
     if (is_read) append_response(chain, slot);
-    chain.limit_count(static_cast<u16>(limits_.segments() + 2));
     const u16 first = chain.size();
     VIRTIO_TRY(add(chain, first, slot, from, way));
-    const u16 pieces = maps(from) ? static_cast<u16>(chain.size() - first) : u16{0};
+    const bool is_users = maps(from);
+    const u16 pieces = is_users ? static_cast<u16>(chain.size() - first) : u16{0};
     if (!is_read) append_response(chain, slot);
-    cells_.write(slot, where, what);
-    who_[slot] = where;
-    has_user_data_[slot] = maps(from);
+    cells_.write(slot, lun, what);
+    who_[slot] = {lun, is_users};
     const result<token> staged = requests_.stage(set_, slot, chain, first, pieces, cookie);
     if (staged) [[likely]] ++commands_out_;
     return staged;
   }
   using command_bytes = u8[__builtin_offsetof(command_cells<byte_order::little>, cdb) + cdb_bytes];
-  [[gnu::always_inline]] void append_response(segments& chain, u16 slot) const {
+  VIRTIO_NOINLINE_FOR_SIZE void append_response(segments& chain, u16 slot) const {
     chain.append(cells_.response_at(slot), sizeof(response_cells<byte_order::little>), direction::from_device);
   }
-  [[nodiscard]] static bool maps(const payload& one) { return one.from == payload::place::user && !one.user.empty(); }
+  /// Returns whether data is the user's, and not in the driver's own memory: it is mapped, and less of it than expected
+  /// is a failure.
+  [[nodiscard]] bool maps(bytes from) const { return from.data() != cells_.room_bytes() && !from.empty(); }
   template <class Range>
   [[nodiscard]] static bool maps(const scatter<Range>&) { return true; }
+  [[nodiscard]] static bool maps(const unmap_list&) { return false; }
 
   /// The driver's own pieces that follow the data, of a command and a response, when `first` of them come ahead of it.
   [[nodiscard]] static constexpr u16 behind(u16 first) { return static_cast<u16>(2 - first); }
@@ -274,11 +271,14 @@ class device : public request_driver<device<P, T, Q, O>, done> {
   [[nodiscard]] result<void> add(segments& chain, u16 first, u16, const scatter<Range>& from, direction way) const {
     return requests_.add(set_, chain, first, behind(first), from, way);
   }
-  [[nodiscard]] result<void> add(segments& chain, u16 first, u16 slot, const payload& from, direction way) const {
-    if (from.from == payload::place::user) return requests_.add(set_, chain, first, behind(first), from.user, way);
-    const bool is_list = from.from == payload::place::list;
-    if (is_list) cells_.write_list(slot, *from.list);
-    chain.append(is_list ? cells_.list_at(slot) : cells_.room_at(), static_cast<u32>(from.size()), way);
+  [[nodiscard]] result<void> add(segments& chain, u16 first, u16, bytes from, direction way) const {
+    if (from.data() != cells_.room_bytes()) return requests_.add(set_, chain, first, behind(first), from, way);
+    chain.append(cells_.room_at(), static_cast<u32>(from.size()), way);
+    return {};
+  }
+  [[nodiscard]] result<void> add(segments& chain, u16, u16 slot, const unmap_list& list, direction way) const {
+    cells_.write_list(slot, list);
+    chain.append(cells_.list_at(slot), unmap_list_bytes, way);
     return {};
   }
 
@@ -288,10 +288,10 @@ class device : public request_driver<device<P, T, Q, O>, done> {
     last_failure_ = failure{};
     if (how == errc::ok) {
       const u32 residual = cells_.template fetch<barriers>(ended.what.which.slot, sense_bytes, last_failure_);
-      last_failure_.is_short = has_user_data_[ended.what.which.slot] && residual != 0;
+      last_failure_.is_short = who_[ended.what.which.slot].has_user_data && residual != 0;
       how = error_of(last_failure_);
       if (last_failure_.sense.key == sense_key::unit_attention) attention_ = last_failure_;
-      if (is_change(last_failure_)) changed_[changes_++ % changes_kept] = who_[ended.what.which.slot];
+      if (is_change(last_failure_)) changed_[changes_++ % changes_kept] = who_[ended.what.which.slot].lun;
     }
     requests_.finish(set_, ended, how == errc::ok ? 0xffffffffu : 0);
     --commands_out_;
@@ -305,21 +305,26 @@ class device : public request_driver<device<P, T, Q, O>, done> {
 
   /// Waits for a command's end, and aborts it when that takes too long.
   [[nodiscard]] errc end_of(token which, owner whose) {
-    if (!requests_.is_live(set_, which)) return errc::stale_handle;
     answer ended;
-    errc problem = requests_.watch(set_, which, waiting::request, ended);
-    const bool late = O.late != late_command::resets_host && problem == errc::timed_out;
-    if (late) problem = rescue(which, ended);
-    if (problem != errc::ok) {
-      if (const errc kept = requests_.give_up(set_, which, problem, ended, whose); kept != errc::ok) return kept;
+    if constexpr (O.late == late_command::resets_host) {
+      const errc waited = base::await(which, whose, ended);
+      return waited == errc::ok ? finish(ended) : waited;
+    } else {
+      if (!requests_.is_live(set_, which)) return errc::stale_handle;
+      errc problem = requests_.watch(set_, which, waiting::request, ended);
+      const bool late = problem == errc::timed_out;
+      if (late) problem = rescue(which, ended);
+      if (problem != errc::ok) {
+        if (const errc kept = requests_.give_up(set_, which, problem, ended, whose); kept != errc::ok) return kept;
+      }
+      const errc how = finish(ended);
+      return late && how != errc::ok && ended.error == errc::ok ? errc::timed_out : how;
     }
-    const errc how = finish(ended);
-    return late && how != errc::ok && ended.error == errc::ok ? errc::timed_out : how;
   }
   /// Ends a command that takes too long, by task management. Errors: `timed_out`, the device does neither; why it went down.
   [[nodiscard, gnu::cold, gnu::noinline]] errc rescue(token which, answer& ended) {
     for (u32 attempt = O.late == late_command::abort ? 0 : 1; attempt < task_functions; ++attempt) {
-      const errc how = control(attempt == 0 ? task_function::abort_task : task_function::logical_unit_reset, who_[which.slot], which.slot);
+      const errc how = control(attempt == 0 ? task_function::abort_task : task_function::logical_unit_reset, who_[which.slot].lun, which.slot);
       if (!set_.is_up()) return how;
       // A device that rejects either may have done so because the command has ended.
       const errc got = requests_.look_for(set_, which);
@@ -331,10 +336,10 @@ class device : public request_driver<device<P, T, Q, O>, done> {
 
   /// Whether a unit has reported a change since there were `since` changes of all units. Of the last `changes_kept` it is known whose they
   /// were.
-  [[nodiscard, gnu::cold, gnu::noinline]] bool has_changed(address where, u32 since) const {
+  [[nodiscard, gnu::cold, gnu::noinline]] bool has_changed(u32 lun, u32 since) const {
     if (changes_ - since > changes_kept) return true;
     for (; since != changes_; ++since)
-      if (changed_[since % changes_kept] == where) return true;
+      if (changed_[since % changes_kept] == lun) return true;
     return false;
   }
 
@@ -342,24 +347,17 @@ class device : public request_driver<device<P, T, Q, O>, done> {
   enum class on_change : u8 { end, repeat };
 
   /// One command from submit to end, and again while the unit only asks for that.
-  [[nodiscard, gnu::noinline]] errc run(address where, const command& what, const payload& from, direction way, on_change then) {
+  [[nodiscard, gnu::noinline]] errc run(u32 lun, command what, bytes data, direction way, on_change then) {
     constexpr u32 most_attentions = 16;
     u64 pauses = 0;
     u32 spell = 1;
     for (u32 attentions = 0;;) {
-      const result<token> sent = submit(where, what, from, way, 0);
+      const u32 changes = changes_;
+      const result<token> sent = submit(lun, what, data, way, 0);
       if (!sent) return sent.error();
       const errc how = end_of(*sent, owner::call);
-      switch (next_step(how, then)) {
-        case step::again:
-          if (++attentions <= most_attentions) continue;
-          break;
-        case step::later:
-          if (pause(pauses, spell)) continue;
-          break;
-        case step::end: break;
-      }
-      return how;
+      const step next = then == on_change::end && changes_ != changes ? step::end : next_step(how);
+      if (next == step::end || (next == step::again ? ++attentions > most_attentions : !pause(pauses, spell))) return how;
     }
   }
   /// Some time passes between two commands, more each time, without a sleep: no interrupt tells when a unit is ready. On a board that polls
@@ -371,10 +369,9 @@ class device : public request_driver<device<P, T, Q, O>, done> {
     return true;
   }
   enum class step : u8 { end, again, later };
-  [[nodiscard]] step next_step(errc how, on_change then) const {
+  [[nodiscard]] step next_step(errc how) const {
     if (how == errc::canceled && last_failure_.response == response::reset) return step::again;
     if (how != errc::not_ready) return step::end;
-    if (then == on_change::end && is_change(last_failure_)) return step::end;
     // It says what has happened, once for each thing, and does the command next time.
     if (last_failure_.sense.key == sense_key::unit_attention) return step::again;
     // Without a medium, or not started: no waiting changes that. BUSY has no sense data.
@@ -383,20 +380,21 @@ class device : public request_driver<device<P, T, Q, O>, done> {
   }
 
   /// A question of the driver's own. `answered` has what came, and zeroes where nothing did.
-  [[nodiscard]] errc ask(address where, const command& what, u32 size) {
+  [[nodiscard]] errc ask(u32 lun, command what, u32 size) {
+    if (!set_.is_up()) return errc::not_started;  // the storage may belong to another owner
     cells_.clear_room();
-    return run(where, what, {.from = payload::place::room, .user = {static_cast<u8*>(nullptr), size}}, direction::from_device,
-               on_change::repeat);
+    return run(lun, what, room(size), direction::from_device, on_change::repeat);
   }
+  [[nodiscard]] bytes room(u32 size) const { return {cells_.room_bytes(), size}; }
   // Unchecked: whoever asks knows what values do no harm.
   [[nodiscard]] u64 answered(u32 from, u32 size) const { return cells_.template answer<barriers>(from, size).unchecked(); }
 
   /// Requests a page of vital product data. Returns how many bytes of it after its head are in the room; 0, there is no such page. Some
   /// units send their standard data, whichever page is requested.
-  [[nodiscard]] result<u32> ask_page(address where, const command& page) {
-    const errc how = ask(where, page, page_bytes);
+  [[nodiscard]] result<u32> ask_page(u32 lun, command page) {
+    const errc how = ask(lun, page, page_bytes);
     if (how == errc::not_found || (how != errc::ok && !is_answer(how))) return how;
-    if (how != errc::ok || answered(1, 1) != page.bytes[2]) return u32{0};
+    if (how != errc::ok || answered(1, 1) != page_of(page)) return u32{0};
     return static_cast<u32>(virtio::detail::smaller(answered(2, 2), u64{page_bytes - page_head}));
   }
   /// Copies ASCII text from the room, without the blanks around it, as much as fits. Returns the text's length; 0, it is no text.
@@ -423,7 +421,7 @@ class device : public request_driver<device<P, T, Q, O>, done> {
     bool is_guess = false;
   };
   [[nodiscard]] result<void> list_units(u8 target, unit_list& list) {
-    const errc how = ask({.target = target}, report_luns(cells::answer_bytes), cells::answer_bytes);
+    const errc how = ask(lun_of({.target = target}), report_luns(cells::answer_bytes), cells::answer_bytes);
     if (how != errc::ok && !is_answer(how)) return how;
     if (how == errc::not_found) return {};
     if (how != errc::ok) {
@@ -447,7 +445,7 @@ class device : public request_driver<device<P, T, Q, O>, done> {
   /// One request on the control queue. An ABORT TASK that gets no answer in time stays there, since its command's unit may still be
   /// reset: QEMU answers when the command has ended. Without an answer to that the device goes down. Errors also: `busy`, an ABORT TASK of
   /// before has not been answered yet.
-  [[nodiscard, gnu::noinline, gnu::cold]] errc control(task_function what, address where, u64 id) {
+  [[nodiscard, gnu::noinline, gnu::cold]] errc control(task_function what, u32 lun, u64 id) {
     bool& is_out = managing_[index_of(what)];
     if (!set_.is_up()) return errc::not_started;
     if (is_out) {
@@ -456,7 +454,7 @@ class device : public request_driver<device<P, T, Q, O>, done> {
     if (is_out) return errc::busy;
     const auto slot = sides_[control_queue].reserve();
     if (!slot) return slot.error();
-    cells_.write_control(what, where, id);
+    cells_.write_control(what, lun, id);
     segment_list<2> chain;
     chain.append(cells_.control_request_at(what), sizeof(control_cells<byte_order::little>), direction::to_device);
     chain.append(cells_.control_response_at(what), 1, direction::from_device);
@@ -492,7 +490,7 @@ class device : public request_driver<device<P, T, Q, O>, done> {
   }
 
   void post_events() {
-    if (events_.post(sides_[event_queue])) sides_.kick(set_, event_queue);
+    if (events_.post(sides_[event_queue], cells_.storage(), events_at)) sides_.kick(set_, event_queue);
   }
 
   cells cells_{};
@@ -504,9 +502,13 @@ class device : public request_driver<device<P, T, Q, O>, done> {
   failure attention_{};
   static constexpr u32 changes_kept = 4;
   u32 changes_ = 0;  // reported by any unit
-  address changed_[changes_kept]{};
-  address who_[ring::slots]{};
-  bool has_user_data_[ring::slots]{};  // the slot's command
+  u32 changed_[changes_kept]{};  // the addresses of those units
+  // Of a slot's command.
+  struct note {
+    u32 lun = 0;
+    bool has_user_data = false;
+  };
+  note who_[ring::slots]{};
   events events_{};
   side_set sides_{};
   request_queue<set, O.segments> requests_{};

@@ -18,9 +18,13 @@ class event_buffers {
  public:
   static constexpr usize dma_bytes = pool::dma_bytes;
 
-  void start(const dma_area& memory) { pool_.start(memory); }
-  /// Gives the device what buffers it has not. True: there were some, and the queue is to be kicked.
-  [[nodiscard]] bool post(Ring& ring) {
+  /// Before a start: the device has no buffer, and none is free.
+  void forget() { is_started_ = false; }
+  /// Queues all buffers that the device does not have; they are in `memory`, from `offset` on. Returns whether there
+  /// were any, and the queue must be kicked.
+  [[nodiscard]] bool post(Ring& ring, const dma_area& memory, usize offset) {
+    if (!is_started_) pool_.start(memory.part(offset, pool::dma_bytes));
+    is_started_ = true;
     if (!pool_.has_free()) return false;
     pool_.post(ring, [this](buffer_index one) { pool_.template cells<cells>(one).clear(); });
     return true;
@@ -66,6 +70,7 @@ class event_buffers {
   }
 
   pool pool_{};
+  bool is_started_ = false;
 };
 
 }  // namespace virtio::scsi

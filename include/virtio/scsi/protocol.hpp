@@ -59,21 +59,25 @@ struct address {
   [[nodiscard]] friend constexpr bool operator==(const address&, const address&) = default;
 };
 
-/// A unit's address as requests have it: 1, the target, and the number in SAM's flat form.
+/// A unit's address as requests have it, eight bytes: the first four as a little-endian number. They are 1, the target,
+/// and the number in SAM's flat form.
+[[nodiscard]] constexpr u32 lun_of(address unit) {
+  return 1 | u32{unit.target} << 8 | (0x40u | unit.lun >> 8) << 16 | u32{unit.lun} << 24;
+}
+/// Back to an address; what no unit can have is cut.
+[[nodiscard]] constexpr address address_of(u32 first) {
+  return {.lun = static_cast<u16>(((first >> 8 & 0xff00) | first >> 24) & last_lun), .target = static_cast<u8>(first >> 8)};
+}
+
 struct lun_cells {
   to_device<u32> first, rest;  // bytes, whatever the interface's order is
 
-  void store(address unit) {
-    first.store(1 | u32{unit.target} << 8 | (0x40u | unit.lun >> 8) << 16 | u32{unit.lun} << 24);
+  void store(u32 lun) {
+    first.store(lun);
     rest.store(0);
   }
 };
 static_assert(sizeof(lun_cells) == 8);
-
-/// Those eight bytes, the first four as a little-endian number, as an address; what no unit can have is cut.
-[[nodiscard]] constexpr address address_of(u32 first) {
-  return {.lun = static_cast<u16>(((first >> 8 & 0xff00) | first >> 24) & last_lun), .target = static_cast<u8>(first >> 8)};
-}
 
 /// The part of a command request that the device reads ahead of the data: `cdb_size` bytes of the last field are used.
 template <byte_order Order>

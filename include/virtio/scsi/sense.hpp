@@ -44,20 +44,21 @@ struct failure {
   [[nodiscard]] constexpr bool has(sense_key key, u8 asc) const { return sense.key == key && sense.asc == asc; }
 };
 
-/// Sense data in either format out of the first `length` bytes; nothing of what lies behind them is looked at.
+/// Sense data in either format out of the first `length` bytes, into `out`, which is all-zero; nothing of what lies
+/// behind them is looked at.
 template <class Byte>
-[[nodiscard]] sense parse_sense(const Byte& at, u32 length) {
-  sense out;
-  if (length == 0) return out;
-  const u32 format = at(0) & 0x7eu;  // bit 7: the information field is valid; bit 0: about an earlier command
-  if ((format & ~2u) != 0x70) return out;
-  const bool is_fixed = format == 0x70;
-  const u32 key = is_fixed ? 2 : 1, code = is_fixed ? 12 : 2;
+void parse_sense(const Byte& at, u32 length, sense& out) {
+  if (length == 0) return;
+  u32 key = 2, code = 12;  // fixed format
+  switch (at(0) & 0x7e) {  // bit 7: the information field is valid; bit 0: about an earlier command
+    case 0x70: break;
+    case 0x72: key = 1, code = 2; break;
+    default: return;
+  }
   if (length > key) out.key = static_cast<sense_key>(at(key) & 0xf);
-  if (length <= code + 1) return out;
+  if (length <= code + 1) return;
   out.asc = at(code);
   out.ascq = at(code + 1);
-  return out;
 }
 
 /// Whether what is known of the unit may be wrong from here on: its medium may be another one (28h), or its capacity (2Ah/09h).

@@ -37,7 +37,7 @@ void each_interface(Visit&& visit) {
 inline void pause() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
-#else
+#elif defined(__aarch64__)
   asm volatile("yield" ::: "memory");
 #endif
 }

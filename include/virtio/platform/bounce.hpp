@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Bounce buffers for guests whose devices reach only some of their memory (pKVM, SEV, TDX). One window is shared with the host,
-// once; in it lie the DMA storage of the drivers and a pool of slots. A buffer elsewhere is copied into slots on its way to
-// the device, and out of them on its way back; a buffer in the window is used where it is.
-// Which slot belongs to which buffer is in the object, which the host does not see. Nothing is allocated.
+// Bounce buffers for guests whose devices reach only part of memory (pKVM, SEV, TDX). One window is shared with the
+// host. It contains the DMA storage of the drivers and a pool of slots. A buffer outside the window is copied into
+// slots before the device reads, and out of slots after the device has written. A buffer in the window is used in
+// place. The owner of each slot is recorded in the object, which the host cannot access. No memory is allocated.
 // Spec: virtio 1.4, 6 (ACCESS_PLATFORM). Layer: platform.
 #pragma once
 
@@ -10,8 +10,8 @@
 
 namespace virtio {
 
-/// A pool of `Slots` slots of `SlotBytes` each, for a platform's map() and unmap() (see `bounced`). All-zero until `open`. Has one
-/// owner, like the drivers that use it: those of several contexts have a pool each, or one lock.
+/// A pool of `Slots` slots of `SlotBytes` each, for a platform's map() and unmap() (see `bounced`). All-zero until
+/// `open`. Has one owner, like a driver: use one pool per context, or a lock.
 template <u16 Slots, u32 SlotBytes = 4096>
 class bounce_pool {
   static_assert(Slots >= 1, "a pool has at least one slot");
@@ -20,11 +20,11 @@ class bounce_pool {
   static_assert(u64{Slots} * SlotBytes < 0x4000'0000, "the pool must stay below 1 GiB");
 
  public:
-  /// What the slots take of the window.
+  /// Bytes of the window that the slots need.
   static constexpr usize bytes = detail::round_up(usize{Slots} * SlotBytes, dma_page);
 
-  /// Takes over `window`, which is shared with the host in whole pages and holds nothing else. The slots are at its end; what is
-  /// ahead of them is for `reserve`. Not while buffers are mapped. Errors: `no_space`, `misaligned`.
+  /// Takes over `window`, which consists of whole pages shared with the host, without other content. The slots are at
+  /// its end; the bytes before them are for `reserve`. Not while buffers are mapped. Errors: `no_space`, `misaligned`.
   [[nodiscard]] result<void> open(const dma_area& window) {
     if (window.size < bytes) return errc::no_space;
     if (reinterpret_cast<uptr>(window.data) % dma_page != 0 || raw(window.at) % dma_page != 0 || window.size % dma_page != 0)
@@ -40,7 +40,7 @@ class bounce_pool {
     return {};
   }
 
-  /// DMA storage in the window, for a driver's `start`. It is never given back. Error: `no_space`.
+  /// Reserves DMA storage in the window, for a driver's `start`. It cannot be released. Error: `no_space`.
   [[nodiscard]] result<dma_region> reserve(usize size) {
     const usize left = window_.size == 0 ? 0 : window_.size - bytes - reserved_;
     if (size > left) return errc::no_space;
@@ -49,14 +49,14 @@ class bounce_pool {
     return out;
   }
 
-  /// Slots that no buffer has.
+  /// The number of free slots.
   [[nodiscard]] u16 free_slots() const { return free_count_; }
 
-  /// For a platform's map(). A buffer in the window, which shared memory has to be, is given as it is; any other goes through
-  /// slots: a copy of what the device will read, zeroes where it will write, so that one which writes nothing passes on nobody
-  /// else's data. Errors, without effect: `queue_full`, too few slots are free until requests end; `no_space`, more than the pool
-  /// has, or more pieces than the list takes: ask for less at a time; `dma_unreachable`, shared memory outside of the window, or
-  /// any before `open`.
+  /// Implements a platform's map(). A buffer in the window is mapped in place; shared memory must be in the window. Any
+  /// other buffer gets slots: with a copy for the device to read, or filled with zeroes for the device to write, so
+  /// that a device which writes nothing does not reveal old data. Errors, without effect: `queue_full`: too few slots
+  /// are free until requests complete; `no_space`: more than the pool has, or more pieces than the list holds, so
+  /// request less at a time; `dma_unreachable`: shared memory outside the window, or a call before `open`.
   [[nodiscard]] result<void> map(const volatile void* va, usize n, direction way, segments& out) {
     u8* const data = const_cast<u8*>(static_cast<const volatile u8*>(va));
     if (window_.size == 0) return errc::dma_unreachable;
@@ -71,7 +71,7 @@ class bounce_pool {
     return {};
   }
 
-  /// For a platform's unmap(): copies out what the device wrote, and frees the slot.
+  /// Implements a platform's unmap(): copies what the device wrote into the buffer, and frees the slot.
   void unmap(const segment& piece, u32 written) {
     if (piece.handle == 0) return;  // a buffer in the window
     const u16 slot = static_cast<u16>(piece.handle - 1);
@@ -89,7 +89,7 @@ class bounce_pool {
     return window_.part(window_.size - bytes + usize{SlotBytes} * slot, SlotBytes);
   }
 
-  // One slot for one piece more; there is one, and room in the list.
+  // Adds one piece with a slot. The caller has checked for a free slot and for room in the list.
   void take(u8* data, usize length, direction way, segments& out) {
     const u16 slot = free_;
     const dma_area where = place(slot);
@@ -106,16 +106,19 @@ class bounce_pool {
   u16 free_ = 0;        // head of the free slots, which next_ links
   u16 free_count_ = 0;
   u16 next_[Slots]{};
-  u8* owner_[Slots]{};  // the buffer that a slot stands for; nullptr: free
+  u8* owner_[Slots]{};  // the buffer of each slot; nullptr: free
 };
 
-/// What makes a platform go through a pool, an object with static storage: `struct board : virtio::bounced<pool>,
-/// virtio::pci::ecam`. It accepts ACCESS_PLATFORM, since the addresses are right for a device that is held to the window.
+/// The part of a platform that uses a pool with static storage: `struct board : virtio::bounced<pool>,
+/// virtio::pci::ecam`. It accepts ACCESS_PLATFORM: its addresses are valid for a device that is restricted to the
+/// window.
 template <auto& Pool>
 struct bounced {
   static constexpr access_policy access_platform = access_policy::through_map;
 
+  /// `platform` concept: maps a buffer through the pool.
   result<void> map(const volatile void* va, usize n, direction way, segments& out) const { return Pool.map(va, n, way, out); }
+  /// `platform` concept: ends a mapping.
   void unmap(const segment& piece, u32 written) const { Pool.unmap(piece, written); }
 };
 

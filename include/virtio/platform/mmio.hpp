@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Registers in mapped memory. Every access compiles to one plain load or store: hypervisors decode the instruction that
-// trapped, and know few of them (KVM on Arm has no syndrome for write-back forms, OpenBSD's vmd mis-executes
-// read-modify-write ones). A barrier beside it orders registers and ordinary memory, which only x86 does by itself: memory before
-// a register write, a register read before memory (docs/memory-order.md). Layer: platform.
+// trapped, and support few forms (KVM on Arm has no syndrome for write-back forms; OpenBSD's vmd executes
+// read-modify-write forms wrongly). Except on x86, a barrier orders registers and ordinary memory: memory before a
+// register write, a register read before memory (docs/memory-order.md). Layer: platform.
 #pragma once
 
 #include <virtio/platform/registers.hpp>
@@ -14,18 +14,18 @@ template <class T>
 [[nodiscard]] T mmio_load(const volatile T* at) {
   T value;
 #if defined(__aarch64__)
-  // A compiler may choose a write-back form for a volatile access; KVM cannot emulate that one.
+  // A compiler may choose a write-back form for a volatile access, which KVM cannot emulate.
   if constexpr (sizeof(T) == 1) asm volatile("ldrb %w0, [%1]" : "=r"(value) : "r"(at) : "memory");
   else if constexpr (sizeof(T) == 2) asm volatile("ldrh %w0, [%1]" : "=r"(value) : "r"(at) : "memory");
   else asm volatile("ldr %w0, [%1]" : "=r"(value) : "r"(at) : "memory");
   asm volatile("dmb oshld" ::: "memory");
 #elif defined(__x86_64__) || defined(__i386__)
-  // One mov and nothing else: a volatile access may be folded into an `or` or a `test` with a memory operand.
+  // Exactly one mov: a compiler may fold a volatile access into an `or` or a `test` with a memory operand.
   if constexpr (sizeof(T) == 1) asm volatile("movb %1, %0" : "=q"(value) : "m"(*at) : "memory");
   else if constexpr (sizeof(T) == 2) asm volatile("movw %1, %0" : "=r"(value) : "m"(*at) : "memory");
   else asm volatile("movl %1, %0" : "=r"(value) : "m"(*at) : "memory");
 #elif defined(__powerpc__)
-  // Storage that is caching-inhibited is not ordered against other storage, and a load is done when something depends on it.
+  // Caching-inhibited storage is not ordered against other storage, and a load completes when something depends on it.
   asm volatile("sync" ::: "memory");
   value = *at;
   asm volatile("twi 0, %0, 0\n\tisync" ::"r"(static_cast<u32>(value)) : "memory");
@@ -34,9 +34,10 @@ template <class T>
 #if defined(__arm__)
   asm volatile("dmb osh" ::: "memory");
 #elif defined(__riscv)
-  asm volatile("fence i, rw" ::: "memory");  // this register's value before memory that it speaks of; registers are in order anyway
+  /// This register before the memory it refers to; registers are ordered anyway.
+  asm volatile("fence i, rw" ::: "memory");
 #else
-  __atomic_thread_fence(__ATOMIC_SEQ_CST);  // the strongest that is known of a processor that nobody has tried this on
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);  // the strongest fence, for a processor on which this is untested
 #endif
 #endif
   return reorder<byte_order::little>(value);
@@ -58,7 +59,8 @@ void mmio_store(volatile T* at, T value) {
 #if defined(__arm__)
   asm volatile("dmb oshst" ::: "memory");
 #elif defined(__riscv)
-  asm volatile("fence rw, o" ::: "memory");  // what was stored to memory or loaded from it before a register write that tells the device of it
+  // Earlier accesses to memory before a register write that notifies the device of them.
+  asm volatile("fence rw, o" ::: "memory");
 #elif defined(__powerpc__)
   asm volatile("sync" ::: "memory");
 #else
@@ -70,27 +72,30 @@ void mmio_store(volatile T* at, T value) {
 
 }  // namespace detail
 
-/// A range of device memory that the CPU can address. The mapping must be uncached (device) memory.
+/// A range of registers in memory that the CPU can address. The mapping must be uncached (device memory).
 class mmio_space {
  public:
-  constexpr mmio_space() = default;
-  constexpr mmio_space(uptr base, usize size) : base_{base}, size_{size} {}
-  /// The same, for code that serves `io_space` as well.
+  constexpr mmio_space() = default;  // empty
+  constexpr mmio_space(uptr base, usize size) : base_{base}, size_{size} {}  // `size` bytes from `base` on
+  /// Returns the same space. For code that also serves `io_space`.
   [[nodiscard]] static constexpr mmio_space memory(uptr base, usize size) { return {base, size}; }
 
+  /// `register_space` concept: reads a register. One access.
   template <register_value T>
   [[nodiscard]] T read(usize offset) const {
     static_assert(sizeof(T) <= 4);
     return detail::mmio_load(reinterpret_cast<const volatile T*>(base_ + offset));
   }
 
+  /// `register_space` concept: writes a register. One access.
   template <register_value T>
   void write(usize offset, T value) const {
     static_assert(sizeof(T) <= 4);
     detail::mmio_store(reinterpret_cast<volatile T*>(base_ + offset), value);
   }
 
-  [[nodiscard]] constexpr usize size() const { return size_; }
+  [[nodiscard]] constexpr usize size() const { return size_; }  // bytes
+  /// `register_space` concept: returns a part of the space.
   [[nodiscard]] constexpr mmio_space part(usize offset, usize length) const { return {base_ + offset, length}; }
 
  private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Registers behind x86 I/O ports, and the space that is either ports or memory, decided at run time: a BAR can be both.
+// Registers in x86 I/O ports, and a space that is ports or memory, decided at run time: a BAR can be either.
 // Layer: platform.
 #pragma once
 
@@ -12,7 +12,7 @@
 namespace virtio {
 namespace detail {
 
-// Single instructions, never `rep ins/outs`: OpenBSD's vmd stops the machine on those.
+// Single instructions, never `rep ins/outs`: OpenBSD's vmd stops the machine when it meets those.
 template <class T>
 [[nodiscard]] T port_in(u16 port) {
   T value;
@@ -34,21 +34,24 @@ void port_out(u16 port, T value) {
 /// A range of I/O ports.
 class port_space {
  public:
-  constexpr port_space() = default;
-  constexpr port_space(u16 base, usize size) : base_{base}, size_{size} {}
+  constexpr port_space() = default;  // empty
+  constexpr port_space(u16 base, usize size) : base_{base}, size_{size} {}  // `size` ports from `base` on
 
+  /// `register_space` concept: reads a register. One access.
   template <register_value T>
   [[nodiscard]] T read(usize offset) const {
     static_assert(sizeof(T) <= 4);
     return detail::port_in<T>(static_cast<u16>(base_ + offset));
   }
+  /// `register_space` concept: writes a register. One access.
   template <register_value T>
   void write(usize offset, T value) const {
     static_assert(sizeof(T) <= 4);
     detail::port_out<T>(static_cast<u16>(base_ + offset), value);
   }
 
-  [[nodiscard]] constexpr usize size() const { return size_; }
+  [[nodiscard]] constexpr usize size() const { return size_; }  // bytes
+  /// `register_space` concept: returns a part of the space.
   [[nodiscard]] constexpr port_space part(usize offset, usize length) const {
     return {static_cast<u16>(base_ + offset), length};
   }
@@ -58,20 +61,24 @@ class port_space {
   usize size_ = 0;
 };
 
-/// Ports or memory. OpenBSD's vmd has even its modern registers behind ports.
+/// Registers in ports or in memory. OpenBSD's vmd has also its modern registers in ports.
 class io_space {
  public:
-  constexpr io_space() = default;
-  constexpr io_space(port_space) = delete;  // say ports() or memory()
+  constexpr io_space() = default;  // empty
+  constexpr io_space(port_space) = delete;  // use ports() or memory()
+  /// Returns `size` ports from `base` on.
   [[nodiscard]] static constexpr io_space ports(u16 base, usize size) { return {base, size, way::ports}; }
+  /// Returns `size` bytes of device memory from `base` on.
   [[nodiscard]] static constexpr io_space memory(uptr base, usize size) { return {base, size, way::memory}; }
 
+  /// `register_space` concept: reads a register. One access.
   template <register_value T>
   [[nodiscard]] T read(usize offset) const {
     static_assert(sizeof(T) <= 4);
     return way_ == way::ports ? detail::port_in<T>(static_cast<u16>(base_ + offset))
                               : detail::mmio_load(reinterpret_cast<const volatile T*>(base_ + offset));
   }
+  /// `register_space` concept: writes a register. One access.
   template <register_value T>
   void write(usize offset, T value) const {
     static_assert(sizeof(T) <= 4);
@@ -79,11 +86,12 @@ class io_space {
     else detail::mmio_store(reinterpret_cast<volatile T*>(base_ + offset), value);
   }
 
-  [[nodiscard]] constexpr usize size() const { return size_; }
+  [[nodiscard]] constexpr usize size() const { return size_; }  // bytes
+  /// `register_space` concept: returns a part of the space.
   [[nodiscard]] constexpr io_space part(usize offset, usize length) const { return {base_ + offset, length, way_}; }
 
  private:
-  enum class way : bool { memory, ports };  // a bool underneath costs no comparison
+  enum class way : bool { memory, ports };  // with a bool as base type, testing it needs no comparison
 
   constexpr io_space(uptr base, usize size, way reached) : base_{base}, size_{size}, way_{reached} {}
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Registers: typed offsets, and the spaces they live in. A register space is anything with sized reads and writes: mapped
-// memory, ports, a firmware protocol, a window through PCI configuration space, a recording for a test.
+// Registers: typed offsets, and the spaces that contain them. A register space is any type with sized reads and writes:
+// mapped memory, ports, a firmware protocol, a window through PCI configuration space, a recording for a test.
 // Layer: platform.
 #pragma once
 
@@ -9,13 +9,14 @@
 namespace virtio {
 
 /// A register space:
-///  1. `read<T>(offset)` and `write<T>(offset, value)` for u8, u16 and u32 make exactly one access of exactly that width;
-///  2. values are the device's little-endian bytes as a number, whatever the CPU's order;
-///  3. `size()` is the number of bytes from offset 0; the library never accesses beyond it;
-///  4. `part(offset, length)` is the space that starts at `offset`; the caller has checked the range;
-///  5. memory and registers keep their order where it matters: what was stored to memory before a `write` is visible to the device
-///     when that arrives, and nothing after a `read` is loaded from or stored to memory before it has its value.
-/// A 64-bit access is never asked for: two halves, four bytes apart, low half first.
+///  1. `read<T>(offset)` and `write<T>(offset, value)` for u8, u16 and u32 make exactly one access of exactly that
+///     width;
+///  2. values are the device's little-endian bytes as a number, in any byte order of the CPU;
+///  3. `size()` returns the number of bytes from offset 0; the library never accesses bytes after it;
+///  4. `part(offset, length)` returns the space that starts at `offset`; the caller has checked the range;
+///  5. accesses to memory and registers are ordered: stores to memory before a `write` are visible to the device when
+///     the write arrives, and no later load or store of memory moves before a `read`.
+/// The library makes no 64-bit access: it uses two halves, four bytes apart, low half first.
 template <class S>
 concept register_space = small_value<S> && requires(const S s, usize offset, u8 b, u16 h, u32 w) {
   { s.template read<u8>(offset) } -> same_as<u8>;
@@ -28,21 +29,24 @@ concept register_space = small_value<S> && requires(const S s, usize offset, u8 
   { s.part(offset, offset) } -> same_as<S>;
 };
 
-/// A register: an offset that knows its width. `constexpr reg<u8> status{0x14}; read(space, status)`.
+/// A register: an offset with a width. `constexpr reg<u8> status{0x14}; read(space, status)`.
 template <register_value T>
 struct reg {
-  usize offset;
+  usize offset;  // bytes
+  /// The register at `at`, which is aligned to its width (64-bit registers: to 4 bytes).
   consteval explicit reg(usize at) : offset{at} {
     if (at % (sizeof(T) == 8 ? 4 : sizeof(T)) != 0) __builtin_trap();  // a misaligned register does not compile
   }
 };
 
+/// Reads a register of at most 32 bits. One access.
 template <register_space S, register_value T>
 [[nodiscard]] T read(const S& space, reg<T> which) {
   static_assert(sizeof(T) <= 4, "no 64-bit register is read in one access");
   return space.template read<T>(which.offset);
 }
 
+/// Writes a register. One access; two for 64 bits, low half first.
 template <register_space S, register_value T>
 void write(const S& space, reg<T> which, T value) {
   if constexpr (sizeof(T) == 8) {

@@ -171,7 +171,7 @@ def use_shell(port):
         r"\n1f0  03 00 00 00 00 3e 51 00 03 00 00 00 00 3f 51 00  \.{5}>Q\.{6}\?Q\.\r")
     ask("cat disk 16\r", r"\.{5}\$Q\.")
     ask("hexdump random\r", r"\n000 ( [0-9a-f]{2}){16}  .{16}\r", r"\n1f0 ( [0-9a-f]{2}){16}  ")
-    ask("cat disk 99999999\r", r"\r\nit reaches past the end of the device")
+    ask("cat disk 99999999\r", r"\r\nit exceeds the device")
     ask("cat disk\r", r"\r\nthe call or an argument makes no sense here")
     ask("size\r", r"\r\n(\d+ columns, \d+ rows|the device or the platform does not support this)\r")
     ask("format\r", r"\r\nformat: there is no such command; try help\r")

@@ -292,7 +292,7 @@ def refusal_cells(m):
     yield refused("pc", "the device dictates a queue that is larger than the ring", "legacy-only",
                   expect(x86(), {"block": {"verdict": "usable", "device": {"queues": [1024]}, "check": ring}}),
                   disks=[m.Disk(options="queue-size=1024")])
-    access = {"verdict": "the device needs a feature that the platform or the driver refuses",
+    access = {"verdict": "the device needs a feature that the platform or the driver rejects",
               "feature": "ACCESS_PLATFORM", "advice": re.compile("access_platform")}
     yield refused("q35", "ACCESS_PLATFORM is wanted, and a platform refuses it", "modern-only",
                   expect(x86(), {"entropy": {

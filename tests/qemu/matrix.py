@@ -327,8 +327,8 @@ def driver_cells():
             yield Cell(f"pc {variant} blk+rng with the {transport} transport", variant=variant, disks=[Disk(write=(5, 3))],
                        rngs=[Rng()], tell=told | {"via": transport} | negotiated(transport, variant))
         else:
-            words = {"modern": "legacy device, and only modern ones are wanted",
-                     "legacy": "modern device, and only legacy ones are wanted"}[transport]
+            words = {"modern": "legacy device, but the transport is for modern ones only",
+                     "legacy": "modern device, but the transport is for legacy ones only"}[transport]
             yield Cell(f"pc {variant} blk+rng with the {transport} transport: refused", variant=variant, disks=[Disk()],
                        rngs=[Rng()], tags="[PCIL-03][PCIL-04]" if transport == "modern" else "",
                        tell=told | {"refused": "unsupported"}, console=[f"refused: .*: {words}"])

@@ -57,7 +57,7 @@ def cells_of(m, machine, options, processor, version):
                tell={"run": "disk,rng", "transport": via, "via": via, **usual})
     yield cell(f"blk+rng with the {other} transport: refused", m.Disk(), m.Rng(), tags="[MMIO-08]" if version == 1 else "",
                tell={"run": "disk,rng", "transport": other, "refused": "unsupported"},
-               console=[f"refused: .*: {via} device, and only {other} ones are wanted"])
+               console=[f"refused: .*: {via} device, but the transport is for {other} ones only"])
     yield cell("without devices: every slot is empty", tell={"run": "list,absent", "error": "not_found"}, tags="[MMIO-11]", slots={})
     yield cell("every slot has its verdict", m.Disk(), m.Rng(), extra=["-device", "virtio-balloon-device"], tell={"run": "list"},
                slots=dict.fromkeys(("block", "entropy", "balloon"), "legacy MMIO" if version == 1 else "MMIO"))

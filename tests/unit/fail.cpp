@@ -42,7 +42,7 @@ TEST_CASE("fail: a search that gave no device lists every virtio device, and of 
         "no disk: there is no such device, capability, queue, register or listener\n"
         "  00:04.0 1af4:1044  entropy device, modern PCI: usable\n"
         "  00:05.0 1af4:1038  device: transitional id, but the subsystem id names no device type\n"
-        "    what to do: ask the host which type it is meant to be\n"
+        "    what to do: configure the device type on the host, or report it there\n"
         "  00:06.0 1af4:1041  network device: a BAR has no address assigned\n"
         "    BAR 4: no address\n"
         "    capability: common configuration\n"

@@ -55,7 +55,7 @@ std::map<device_type, std::string> reports(rig::host_machine<Board>& m) {
 
 /// What a short use of a device comes to on hosts where nothing listens, and where nothing answers.
 std::string outcome_of(device_type type) {
-  if (type == device_type::vsock) return "nobody accepts connections there";
+  if (type == device_type::vsock) return "no listener accepts connections there";
   return type == device_type::network ? "no answer" : "ok";
 }
 
@@ -85,7 +85,7 @@ void check(const host_description& host) {
     CHECK(contains(json, "never by_byte") == (host.is_vmd() && refuses_bytes(host, type)));
     CHECK(contains(json, "never by_dword") == (host.is_vmd() && refuses_dwords(host, type)));
     // libkrun's socket device does not come out of a reset.
-    CHECK(contains(json, "\"end\":\"the device will not reset") ==
+    CHECK(contains(json, "\"end\":\"the device does not finish its reset") ==
           (host.name() == "libkrun" && type == device_type::vsock));
   }
   for (const std::string& one : m.objections()) {

@@ -103,7 +103,7 @@ class Guest(unittest.TestCase):
     def test_lsvirtio(self):
         """What the report says of the device, of a port that is listened to, and of one that is not, of which this host
         says nothing."""
-        silence = "nobody at the other end came or answered in time; the device is well"
+        silence = "the peer did not connect or answer in time; the device works"
         with backend.serve(CID) as vsock, socket.socket(socket.AF_UNIX) as listening:
             listening.bind(f"{vsock.path(CID)}_1024")
             listening.listen()

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Memory shared with a device, one cell at a time. The type says who writes: `to_device` can only be stored,
-// `from_device` can only be loaded and yields `untrusted`. No reference to the raw word escapes, so a decision is
-// always made on one copy. Every access goes through the barrier set's functions, which is where a test can step in.
+// Memory shared with a device, one cell at a time. The type states which side writes: `to_device` can only be stored,
+// `from_device` can only be loaded and returns `untrusted`. There is no reference to the raw word, so each decision is
+// made on one copy. Every access goes through the barrier set's functions, where a test can intercept it.
 // Spec: virtio 1.4, 2.6 (byte order of ring fields). Layer: base.
 #pragma once
 
@@ -13,20 +13,20 @@ namespace virtio {
 template <register_value T, byte_order Order = byte_order::little>
 class to_device {
  public:
-  /// Stores without ordering: what follows may become visible first. For everything a later `publish` covers.
+  /// Stores without ordering: later stores may become visible first. For all stores before a `publish`.
   void store(T value) { value_ = detail::reorder<Order>(value); }
-  /// The same for words of a ring, so that a barrier set which has a `store_plain` sees every one of them.
+  /// Stores a word of a ring without ordering, through the barrier set's `store_plain` if it has one.
   template <class Barriers>
   void store(T value) {
     if constexpr (requires { Barriers::store_plain(&value_, value); }) Barriers::store_plain(&value_, detail::reorder<Order>(value));
     else store(value);
   }
 
-  /// Stores so that the device, once it sees the value, sees everything stored before.
+  /// Stores with release order: a device that sees the value also sees all earlier stores.
   template <class Barriers>
   void publish(T value) { Barriers::store_release(&value_, detail::reorder<Order>(value)); }
 
-  /// Stores a hint that orders nothing (event and flag words); the caller's full fence says what it pairs with.
+  /// Stores a hint without ordering (event and flag words). The comment at the caller's full fence names its partner.
   template <class Barriers>
   void hint(T value) { Barriers::store(&value_, detail::reorder<Order>(value)); }
 
@@ -38,19 +38,19 @@ class to_device {
 template <register_value T, byte_order Order = byte_order::little>
 class from_device {
  public:
-  /// One load without ordering.
+  /// Loads once, without ordering.
   template <class Barriers>
   [[nodiscard, gnu::always_inline]] untrusted<T> fetch() const {
     return untrusted<T>{detail::reorder<Order>(Barriers::load(&value_))};
   }
 
-  /// One load; what the device wrote before it stored the value is visible to all loads that follow.
+  /// Loads once, with acquire order: all that the device wrote before this value is visible to later loads.
   template <class Barriers>
   [[nodiscard]] untrusted<T> observe() const {
     return untrusted<T>{detail::reorder<Order>(Barriers::load_acquire(&value_))};
   }
 
-  /// The driver's one right to write here: before the device is given the memory.
+  /// Writes the initial value. Only before the device gets the memory.
   void clear_before_use(T value = 0) { value_ = detail::reorder<Order>(value); }
 
  private:

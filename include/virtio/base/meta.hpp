@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The few type questions that the library asks, on compiler builtins: bare targets have no <type_traits>.
-// Where compilers differ, the difference ends here. Layer: base.
+// The few type traits that the library uses, on compiler builtins: bare targets have no <type_traits>. Differences
+// between compilers are handled here. Layer: base.
 #pragma once
 
 #include <virtio/base/types.hpp>
@@ -59,8 +59,8 @@ inline constexpr bool trivially_destructible =
     __has_trivial_destructor(T);
 #endif
 
-/// Back to the initial state, which is all zeros for every object that this is for. An assignment from a fresh one is built
-/// on the stack and copied by compilers that mean to save space.
+/// Resets an object to its initial state, all zeros. If a fresh object is assigned instead, compilers that optimize for
+/// size build it on the stack and copy it.
 template <class T>
   requires(__is_trivially_copyable(T))
 void clear(T& object) {
@@ -71,17 +71,19 @@ template <class T>
 T&& some();  // for unevaluated operands only; never defined
 
 template <auto>
-struct constant;  // names what is known at compile time; never defined
+struct constant;  // checks that a value is known at compile time; never defined
 
 }  // namespace detail
 
+/// `A` and `B` are one type.
 template <class A, class B>
 concept same_as = detail::is_same<A, B> && detail::is_same<B, A>;
 
+/// `From` converts to `To` implicitly.
 template <class From, class To>
 concept converts_to = requires(void (*take)(To), From (*give)()) { take(give()); };
 
-/// A small value: copied and assigned freely, bit by bit, and made from nothing.
+/// A small value: trivially copyable, assignable, and default-constructible.
 template <class T>
 concept small_value = __is_trivially_copyable(T) && requires(void (*take)(T), const T& from, T& to) {
   T{};
@@ -93,23 +95,24 @@ concept small_value = __is_trivially_copyable(T) && requires(void (*take)(T), co
 template <class T>
 concept byte_like = sizeof(T) == 1 && __is_trivially_copyable(T) && !same_as<detail::bare<T>, bool>;
 
-/// The only integers that cross a device boundary.
+/// The integer types of registers and of memory shared with a device.
 template <class T>
 concept register_value = same_as<T, u8> || same_as<T, u16> || same_as<T, u32> || same_as<T, u64>;
 
+/// An lvalue of `F` can be called with `Arguments`.
 template <class F, class... Arguments>
 concept callable_with = requires(F& f, Arguments... arguments) { f(arguments...); };
 
 namespace detail {
 
-// Null, as a pointer to the class in which a member function was declared; static functions are all of none.
+// A null pointer to the class in which a member function was declared; to void for static functions.
 template <class C, class R, class... A>
 C* declarer(R (C::*)(A...) const);
 template <class R, class... A>
 void* declarer(R (*)(A...));
 
-/// Whether `First` was declared in the class that has `Second`, or in one derived from it. Else `Second` is an override, and `First`
-/// was inherited past it and goes another way.
+/// `First` was declared in the class of `Second`, or in a class derived from it. Otherwise `Second` is an override, and
+/// the inherited `First` bypasses it.
 template <auto First, auto Second>
 concept goes_with = converts_to<decltype(declarer(First)), decltype(declarer(Second))>;
 

@@ -3,7 +3,8 @@
 // Spec: virtio 1.4, 5 (device types). Layer: base (includes nothing but <stddef.h> and <stdint.h>).
 #pragma once
 
-// Every header has this one first, and nothing behind it would be understood: a file that is not there ends the compilation.
+// Every header includes this one first. Without C++20 the rest cannot compile, so a dependency on a missing file ends
+// the compilation here.
 #if !defined(__cplusplus) || __cplusplus < 202002L
 #error "virtio is written in C++20: compile it as C++ with -std=c++20, -std=gnu++20 or later"
 #pragma GCC dependency "virtio/in C++20"
@@ -14,16 +15,16 @@
 
 namespace virtio {
 
-using u8 = uint8_t;
-using u16 = uint16_t;
-using u32 = uint32_t;
-using u64 = uint64_t;
-using s64 = int64_t;
-using usize = size_t;
-using uptr = uintptr_t;
+using u8 = uint8_t;  // 8 bits, unsigned
+using u16 = uint16_t;  // 16 bits, unsigned
+using u32 = uint32_t;  // 32 bits, unsigned
+using u64 = uint64_t;  // 64 bits, unsigned
+using s64 = int64_t;  // 64 bits, signed
+using usize = size_t;  // a size in memory
+using uptr = uintptr_t;  // an address of the CPU as a number
 
-/// What a device is. The list names what this library or its users meet; any other 16-bit value is valid too,
-/// also those that a user's id table invents (OpenBSD's VM control device calls itself 0xffff).
+/// The type of a device. The list has the types that this library or its users meet. Every other 16-bit value is valid
+/// too, also one that a user's id table defines (OpenBSD's VM control device is 0xffff here).
 enum class device_type : u16 {
   none = 0,
   network = 1,
@@ -45,10 +46,11 @@ enum class device_type : u16 {
   vmmci = 0xffff,
 };
 
-/// Whether the specification gives the type a configuration of its own. Nobody reads one that it does not (5.4.4).
+/// Returns whether the specification defines a configuration for the type. Drivers do not read an undefined one
+/// (5.4.4).
 [[nodiscard]] constexpr bool has_config(device_type type) { return type != device_type::entropy; }
 
-/// The name of a device type, "device" for one without a name here.
+/// Returns the name of a device type, "device" for a type that is not listed here.
 [[nodiscard]] constexpr const char* name(device_type type) {
   switch (type) {
     case device_type::none: return "no device";
@@ -73,10 +75,11 @@ enum class device_type : u16 {
   return "device";
 }
 
-/// Which bytes come first in memory. Everything virtio is little-endian, but the legacy interface's rings and
-/// device config, which have the guest's own order.
+/// The order of bytes in memory. Virtio is little-endian, except for rings and device configuration of the legacy
+/// interface: these have the guest's order.
 enum class byte_order : u8 { little, big };
 
+/// The byte order of the CPU that the code is compiled for.
 inline constexpr byte_order native_order =
     __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? byte_order::little : byte_order::big;
 
@@ -91,14 +94,15 @@ template <class T>
   else return __builtin_bswap64(value);
 }
 
-/// CPU order to `Order`, and back: the same operation both ways.
+/// Converts CPU order to `Order`, and back: both are the same operation.
 template <byte_order Order, class T>
 [[nodiscard]] constexpr T reorder(T value) {
   if constexpr (Order == native_order) return value;
   else return swap_bytes(value);
 }
 
-/// One bit and no other. Where clang sees the usual `value & (value - 1)`, it counts all bits, in 60 bytes of code.
+/// Returns whether exactly one bit is set. From the usual `value & (value - 1)` clang makes a count of all bits, 60
+/// bytes of code.
 [[nodiscard]] constexpr bool is_power_of_two(u32 value) { return (value ^ (value - 1)) > value - 1; }
 
 [[nodiscard]] constexpr usize round_up(usize value, usize multiple) {

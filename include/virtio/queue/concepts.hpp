@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The virtqueue contract that every ring format passes (tests/contract). A queue is memory and arithmetic: it touches no
-// register, knows no bus, and keeps its truth in private memory that the device cannot see.
+// The contract of every ring format; tests/contract checks it. A queue is memory and arithmetic: it accesses no
+// register and no bus. All state that its decisions depend on is in private memory, outside the device's reach.
 // Spec: virtio 1.4, 2.6 to 2.8. Layer: queue.
 #pragma once
 
@@ -11,57 +11,59 @@
 
 namespace virtio {
 
-/// Names a request in flight. A token whose request has ended is stale, not somebody else's: the generation tells, until the same
-/// slot has served 2^32 more. `token{}` names none.
+/// Names a request in flight. When the request has ended, its token is stale and never names a later request: the
+/// generation differs, until the same slot has served 2^31 more. `token{}` names no request.
 struct token {
-  u16 slot = 0;
-  u32 generation = 0;
+  u16 slot = 0;        // the request's slot, less than `slots` of the ring
+  u32 generation = 0;  // the slot's generation; odd for a request
   [[nodiscard]] friend constexpr bool operator==(const token&, const token&) = default;
 };
 
-/// What the device gave back.
+/// What the device returned for one chain.
 struct completion {
-  token which{};
-  u64 cookie = 0;
-  u32 length = 0;            // the used length: bytes the device says it wrote, cut to what it was allowed to write
+  token which{};    // as `stage` returned it
+  u64 cookie = 0;   // as `stage` received it
+  u32 length = 0;   // the used length: bytes that the device reports to have written, at most what it may write
   bool length_known = true;  // false for buffers that a batched in-order entry skipped
 };
 
-/// What a device says of a queue's size: the driver may use fewer entries, or must use so many (legacy PCI).
+/// How a device limits a queue's size: the driver may use fewer entries, or must use this number (legacy PCI).
 enum class ring_size : u8 { at_most, exactly };
 
-/// Where the ring's parts lie in the storage: offsets from its start.
+/// The ring's parts in its storage: offsets from the start, in bytes.
 struct ring_layout {
-  u32 descriptors = 0;
-  u32 driver = 0;
-  u32 device = 0;
+  u32 descriptors = 0;  // of the descriptors
+  u32 driver = 0;       // of the driver area
+  u32 device = 0;       // of the device area
 };
 
-/// A virtqueue, made from nothing and never copied:
-///  1. `slots` is the most requests that can be in flight, and bounds slot numbers; `fit(maximum, offered)` is how many ring
-///     entries to use with a device that allows `maximum` (0: it cannot be served);
-///  2. `dma_bytes` is the storage it needs at most, page-aligned; `attach(storage, entries, features)` zeroes it, lays the
-///     ring out and starts afresh. Errors: `no_space`, `misaligned`, `unsupported`;
-///  3. `wanted` are features it can use, `required` those it cannot work without;
-///  4. `reserve()` names the slot that the next `stage()` will use, so that the caller can fill that slot's header cells.
-///     Not calling stage() afterwards costs nothing. Error: `queue_full`;
-///  5. `stage(slot, chain, cookie)` writes a chain, invisible to the device until `publish()` makes everything staged
-///     visible by one store, and says whether there was anything. Errors, without effect: `queue_full` (no room now),
-///     `out_of_range` (never any room, or more bytes than `largest_transfer` and a page), `invalid_argument` (empty);
-///  6. `needs_kick()` after `publish()`: fence, then whether the device wants a doorbell for what was published since this was
-///     last asked, however long ago that is. Once true, the caller rings;
+/// A virtqueue. It is default-constructible; the library never copies one:
+///  1. `slots` is the maximum number of requests in flight, and bounds slot numbers. `fit(maximum, offered)` returns
+///     the number of ring entries for a device that allows `maximum`; 0 if the ring cannot serve the device;
+///  2. `dma_bytes` is the storage that it needs at most, page-aligned. `attach(storage, entries, features)` zeroes the
+///     storage, lays the ring out and starts with no requests. Errors: `no_space`, `misaligned`, `unsupported`;
+///  3. `wanted` are the features that it can use, `required` those that it cannot work without;
+///  4. `reserve()` returns the slot that the next `stage()` will use, so that the caller can fill that slot's header
+///     cells. A call without a later `stage()` has no effect. Error: `queue_full`;
+///  5. `stage(slot, chain, cookie)` writes a chain, invisible to the device until `publish()`. `publish()` makes all
+///     staged chains visible by one store, and returns whether there were any. Errors of `stage`, without effect:
+///     `queue_full` (no room now), `out_of_range` (never any room, or more bytes than `largest_transfer` and a page),
+///     `invalid_argument` (empty);
+///  6. `needs_kick()` after `publish()`: a full fence, then whether the device requests a doorbell for what was
+///     published since the previous call, however long ago that was. If true, the caller rings the doorbell;
 ///  7. `next_completion()` takes one used entry, in the device's order. The slot and its descriptors stay taken until
-///     `release(token)`. Errors: `not_ready`; `device_misbehaved` when the entry is a lie, and then nothing is given back until a
-///     reset. `take(out)` is the same for those who have a place for it: `out` is written on success alone;
-///  8. `arm()` asks for an interrupt and says whether something is there: completions, what is left of a batch, or a lie. Once it
-///     has said no, nothing can be taken until the device gives something back, and then the device interrupts. After yes, look
-///     and arm again before sleeping. `disarm()` asks for none;
-///  9. `reclaim()` hands back one request in flight, in any order, then `not_ready`. Only after a confirmed device reset;
-///  10. a value that the device wrote decides nothing before it was checked, and is read once;
-///  11. `in_flight()` counts what was published and not taken; `longest_chain()` is the most descriptors of one chain, tables included;
-///     `record(slot)` is the private record of a slot; `is_live(token)` says whether it was staged and not released;
-///  12. `limit(most)`, after `attach` and ahead of the first `stage`, keeps the queue to `most` descriptors, at least 1, until the next
-///     `attach`: for devices that go wrong with more. The ring's memory stays as it was laid out.
+///     `release(token)`. Errors: `not_ready`; `device_misbehaved` if the entry is invalid: the ring then returns
+///     nothing until a reset. `take(out)` is the same, and writes `out` only on success;
+///  8. `arm()` requests an interrupt and returns whether something is ready: completions, the rest of a batch, or an
+///     invalid index. After false, nothing can be taken until the device returns a buffer, and then it interrupts.
+///     After true, take completions and arm again before sleeping. `disarm()` requests no interrupts;
+///  9. `reclaim()` returns one request in flight, in any order, then `not_ready`. Only after a confirmed device reset;
+///  10. a value that the device wrote is checked before use, and read once;
+///  11. `in_flight()` counts requests published and not taken; `longest_chain()` is the maximum number of descriptors
+///     in one chain, tables included; `record(slot)` is the private record of a slot; `is_live(token)` returns whether
+///     the request was staged and not released;
+///  12. `limit(most)`, after `attach` and before the first `stage`, restricts the queue to `most` descriptors, at least
+///     1, until the next `attach`: for devices that fail with more. The layout of the ring's memory does not change.
 template <class Q>
 concept virtqueue = detail::trivially_destructible<Q> &&
     requires(Q& q, const Q& cq, const dma_area& storage, u16 n, ring_size offered, const feature_set& f, token t, u16 slot, const segments& chain,
@@ -93,7 +95,7 @@ concept virtqueue = detail::trivially_destructible<Q> &&
   { q.limit(n) };
 };
 
-/// A choice of ring, to be paired with a platform's barriers.
+/// A choice of ring. The driver instantiates it with its platform's barriers.
 template <class F>
 concept queue_format = virtqueue<typename F::template ring<smp_barriers>>;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Packed virtqueue: one ring of descriptors that the driver makes available and the device overwrites when it has used them.
-// Who may touch a descriptor is in two of its flag bits, AVAIL and USED, whose meaning turns over with each lap of the ring.
-// Ring places and request ids are two things here: places are handed out in order and come back with the device's answers; an id
-// (our slot) is the caller's until it is released.
+// Packed virtqueue: one ring of descriptors that the driver makes available and the device overwrites after use.
+// Two flag bits of a descriptor, AVAIL and USED, state which side owns it; their meaning inverts with each lap.
+// Ring places and request ids are separate: places are used in order and are free again with the device's answers; an
+// id (the slot) is taken until the caller releases it.
 // Spec: virtio 1.4, 2.8. Layer: queue (may include base, platform).
 #pragma once
 
@@ -15,7 +15,7 @@ namespace virtio {
 /// Choices of a packed ring that change its layout.
 struct packed_options {
   u16 indirect = 0;       // entries of each slot's indirect table; 0: no indirect descriptors
-  bool in_order = false;  // accept IN_ORDER: a batch tells the length of its last request only, and one descriptor stays free
+  bool in_order = false;  // accept IN_ORDER: a batch has only its last request's length, and one descriptor stays free
 };
 
 namespace detail {
@@ -28,7 +28,7 @@ struct packed_descriptor {
 };
 static_assert(sizeof(packed_descriptor) == 16);
 
-/// The same memory as the device leaves it.
+/// The same memory after the device has used it.
 struct packed_used {
   from_device<u64> reserved;
   from_device<u32> length;
@@ -41,7 +41,7 @@ inline constexpr u32 packed_avail = u32{1} << 23;
 inline constexpr u32 packed_used_flag = u32{1} << 31;
 inline constexpr u32 packed_both = packed_avail | packed_used_flag;
 
-// Event suppression: a place and its lap in the low half, what to do with them in the high half.
+// Event suppression: a place and its lap in the low half, the mode in the high half.
 inline constexpr u32 events_on = 0;
 inline constexpr u32 events_off = 1u << 16;
 inline constexpr u32 events_at = 2u << 16;
@@ -49,15 +49,16 @@ inline constexpr u32 events_mask = 3u << 16;
 
 }  // namespace detail
 
-/// A packed ring with up to `Capacity` descriptors, any number up to 32768.
-/// All-zero until `attach`. Every call is O(chain) or O(1); none waits; `needs_kick` and `arm` make one full fence each.
+/// A packed ring with up to `Capacity` descriptors, any number up to 32768. All-zero until `attach`. Every call is
+/// O(chain) or O(1), and none waits. `needs_kick` and `arm` have one full fence each. The `virtqueue` concept describes
+/// the members.
 template <u16 Capacity, packed_options Options = packed_options{}, barrier_set Barriers = smp_barriers>
 class packed_ring {
   static_assert(Capacity >= 1 && Capacity <= 32768, "a packed ring has up to 32768 descriptors");
   static_assert(Options.indirect == 0 || Options.indirect >= 3, "an indirect table holds a header, data and a status: 3 entries");
   static_assert(u64{16} * Options.indirect * Capacity < 0x4000'0000, "the indirect tables of all slots must stay below 1 GiB");
 
-  // The ring, which both sides write; the driver's event word; on a page of its own what only the device writes; the tables.
+  // The ring, which both sides write; the driver's event word; on a separate page the device's event word; the tables.
   static constexpr usize ring_bytes = usize{16} * Capacity;
   static constexpr usize driver_at = ring_bytes;
   static constexpr usize device_at = detail::round_up(driver_at + 4, dma_page);
@@ -65,24 +66,28 @@ class packed_ring {
   static constexpr usize table_bytes = usize{16} * Options.indirect;
 
  public:
-  static constexpr u16 slots = Capacity;
-  static constexpr byte_order order = byte_order::little;
+  static constexpr u16 slots = Capacity;                   // maximum number of requests in flight
+  static constexpr byte_order order = byte_order::little;  // of the ring's fields
+  /// Bytes of DMA storage: ring, event words and indirect tables, in pages.
   static constexpr usize dma_bytes = detail::round_up(tables_at + table_bytes * Capacity, dma_page);
-  static constexpr feature_set required{feature::ring_packed};
+  static constexpr feature_set required{feature::ring_packed};  // RING_PACKED
+  /// Features that the ring can use.
   static constexpr feature_set wanted = required | feature_set{feature::event_idx} |
                                         (Options.indirect != 0 ? feature_set{feature::indirect_desc} : feature_set{}) |
                                         (Options.in_order ? feature_set{feature::in_order} : feature_set{});
 
-  /// Entries to use with a device whose maximum this is. Devices that dictate their size are legacy, and know no packed ring.
+  /// `virtqueue` concept: returns the number of entries to use with a device whose maximum this is. Devices that
+  /// dictate their size are legacy devices, which have no packed ring.
   [[nodiscard]] static constexpr u16 fit(u16 maximum, ring_size offered) { return offered == ring_size::exactly ? u16{0} : detail::smaller(maximum, Capacity); }
 
+  /// `virtqueue` concept: zeroes the storage and lays the ring out.
   [[nodiscard, gnu::always_inline]] result<ring_layout> attach(const dma_area& storage, u16 entries,
                                                                const feature_set& features) {
     if (entries == 0 || entries > Capacity || !features.has(feature::ring_packed)) return errc::unsupported;
     if (storage.size < dma_bytes) return errc::no_space;
     if (reinterpret_cast<uptr>(storage.data) % dma_page != 0 || raw(storage.at) % 16 != 0) return errc::misaligned;
 
-    // Zero is what every descriptor and both event words must start as (2.8.10.1); and nothing of ours leaks.
+    // Every descriptor and both event words must start as zeros (2.8.10.1). Old data must not leak.
     for (usize i = 0; i < dma_bytes; ++i) storage.data[i] = 0;
 
     ring_ = reinterpret_cast<descriptor*>(storage.data);
@@ -117,26 +122,30 @@ class packed_ring {
     return ring_layout{0, static_cast<u32>(driver_at), static_cast<u32>(device_at)};
   }
 
-  /// The longest chain that an empty queue can take.
+  /// `virtqueue` concept: the longest chain that an empty queue can take, in descriptors.
   [[nodiscard]] u16 longest_chain() const {
-    // A table has no more descriptors than the ring (2.8.8).
+    // A table must not have more descriptors than the ring (2.8.8).
     return is_indirect() ? detail::smaller(Options.indirect, static_cast<u16>(size_)) : longest_;
   }
 
+  /// `virtqueue` concept: restricts the queue to `most` descriptors.
   void limit(u16 most) {
     free_places_ = detail::smaller(u32{most}, free_places_);
     longest_ = detail::smaller(most, longest_);
   }
 
-  /// Chains that the device may have.
+  /// `virtqueue` concept: the number of chains that the device may hold.
   [[nodiscard]] u16 in_flight() const { return static_cast<u16>(published_ - taken_); }
 
+  /// `virtqueue` concept: returns the slot of the next request.
   [[nodiscard]] result<u16> reserve() {
-    // A request keeps its places until it is released, at least one: while one is free, so is a slot.
+    // A request keeps its places, at least one, until it is released: if a place is free, so is a slot.
     if (free_places_ == 0) [[unlikely]] return errc::queue_full;
     return free_slots_.first();
   }
 
+  /// `virtqueue` concept: writes a chain, invisible to the device until `publish`. Cost: three stores for each
+  /// descriptor.
   [[nodiscard, gnu::always_inline]] result<token> stage(u16 slot, const segments& chain, u64 cookie) {
     VIRTIO_ASSERT(slot == free_slots_.first());  // the slot that reserve() named, with nothing staged since
     const u16 count = chain.size();
@@ -168,8 +177,8 @@ class packed_ring {
     }
     step(here);
     next_ = here.at;
-    // The first descriptor of everything staged stays as it is until publish(): the device stops there, and sees none of the
-    // others before it.
+    // The first staged descriptor is not made available before publish(). The device stops there and sees none of those
+    // after it.
     if (first_word_ != 0) [[likely]] {
       first->id_and_flags.template store<Barriers>(first_word);
     } else {
@@ -185,12 +194,13 @@ class packed_ring {
     return token{slot, record.generation};
   }
 
+  /// `virtqueue` concept: makes all staged chains visible by one store. Returns whether there were any.
   bool publish() {
     if (first_word_ == 0) return false;
     published_ = offered_;
     table_.publish();
     u32 places = static_cast<u32>(next_ - first_);
-    if (next_ <= first_) [[unlikely]] {  // on the next lap, which the words for the lap before last stand for from now on
+    if (next_ <= first_) [[unlikely]] {  // on the next lap: the word of the lap before last now counts this one
       places += size_;
       shown_lap_ ^= 1;
       newest_[shown_lap_] -= 2 * size_;
@@ -198,34 +208,38 @@ class packed_ring {
     unchecked_ += places;
     newest_[0] += places;
     newest_[1] += places;
-    // Release: everything that was staged before the word that makes the first of it available. Partner: the device's acquire
+    // Release: all staged descriptors before the word that makes the first one available. Partner: the device's acquire
     // load of these flags (2.8.21.1).
     first_->id_and_flags.template publish<Barriers>(first_word_);
     first_word_ = 0;
     return true;
   }
 
+  /// `virtqueue` concept: returns whether the device requests a doorbell.
   [[nodiscard]] bool needs_kick() {
     const u64 added = unchecked_;
     unchecked_ = 0;
-    // Full fence: our flags before our load of the device's wish. Partner: the device stores its wish, fences, and looks at the
-    // descriptor again (2.8.21.3.1).
+    // Full fence: the store of the flags before the load of the device's event word. Partner: the device stores that
+    // word, fences, and reads the descriptor again (2.8.21.3.1).
     Barriers::full();
-    // One load for both halves. Any value is a legal wish; a false one costs the device its doorbell or us one register write.
+    // One load for both halves. Any value is valid. A wrong one costs the device its doorbell or the driver one
+    // register write.
     const u32 suppression = device_events_->template fetch<Barriers>().unchecked();
     const u32 position = suppression - detail::events_at;
     return position < positions_ ? passed(position, added) : wants_kick_otherwise(suppression, added);
   }
 
-  /// The first place that the device has not been shown, and its lap in the top bit: what the doorbell can tell.
+  /// The first place that is not published, and its lap in the top bit, for transports that write it to the doorbell.
   [[nodiscard]] u16 position() const { return static_cast<u16>(newest_[shown_lap_] + 1); }
 
+  /// `virtqueue` concept: takes one used entry.
   [[nodiscard]] result<completion> next_completion() {
     completion one;
     const errc got = take(one);
     return got == errc::ok ? result<completion>{one} : result<completion>{got};
   }
 
+  /// `virtqueue` concept: takes one used entry into `out`.
   [[nodiscard]] errc take(completion& out) {
     if (is_in_order()) return take_in_order(out);
     u16 slot;
@@ -235,13 +249,14 @@ class packed_ring {
     return errc::ok;
   }
 
+  /// `virtqueue` concept: frees the slot and the places of a request.
   void release(token t) {
     free_places_ += table_.release(t).count;
     if (is_in_order()) free_slots_.put_last(t.slot);
     else free_slots_.put_first(t.slot);
   }
 
-  /// Whether the token's request is in flight or done and not released.
+  /// `virtqueue` concept: returns whether the request was staged and not released.
   [[nodiscard]] bool is_live(token t) const { return table_.is_live(t); }
 
   /// Takes over from a ring of the other format: tokens that are stale there are stale here. Before `attach`.
@@ -249,29 +264,34 @@ class packed_ring {
   void follow(const Other& other) {
     table_.follow(other.slots_so_far());
   }
+  /// The records of all slots, for `follow`.
   [[nodiscard]] const slot_table<Capacity>& slots_so_far() const { return table_; }
 
-  /// The private record of a live slot.
+  /// `virtqueue` concept: the private record of a live slot.
   [[nodiscard]] const slot_record& record(u16 slot) const { return table_[slot]; }
 
+  /// `virtqueue` concept: requests an interrupt, and returns whether something is ready.
   [[nodiscard]] bool arm() {
-    // The device is past what is left of a batch: it will put its next answer in a place that is not known yet.
+    // The device has passed the whole batch: the place of its next answer is not known yet.
     const bool in_batch = is_in_order() && order_.in_batch;
-    const u32 lap = used_ != 0 ? 0x8000u : 0u;  // of a broken ring it does not matter
+    const u32 lap = used_ != 0 ? 0x8000u : 0u;  // for a broken ring either value is right
     driver_events_->template hint<Barriers>(event_idx_ && !in_batch ? detail::events_at | lap | place_of(oldest_) : detail::events_on);
-    // Full fence: our wish before our second look. Partner: the device stores its flags, fences, and reads our wish; one of the
-    // two sees the other, so no completion is slept through (2.8.21.3.1).
+    // Full fence: the store of the request before the second load of the flags. Partner: the device stores its flags,
+    // fences, and reads the request. One of the two sees the other's store, so a sleep misses no completion
+    // (2.8.21.3.1).
     Barriers::full();
     const u32 seen = answer().id_and_flags.template observe<Barriers>().unchecked();
     return broken_ || in_batch || (seen & detail::packed_both) == used_;
   }
 
+  /// `virtqueue` concept: requests no interrupts.
   void disarm() { driver_events_->template hint<Barriers>(detail::events_off); }
 
+  /// `virtqueue` concept: after a device reset, returns one request that was in flight.
   [[nodiscard]] result<completion> reclaim() {
     if (const auto one = table_.reclaim(reclaim_from_, static_cast<u16>(size_))) return one;
-    // Nothing is in flight any more: neither of a batch, nor staged for a publish(), whose word would go into memory of the
-    // caller's.
+    // No request is in flight, in a batch or staged. A later publish() of a staged one would write into memory that the
+    // caller owns again.
     published_ = offered_ = taken_;
     first_word_ = 0;
     order_ = {.is_on = order_.is_on, .oldest = free_slots_.first()};
@@ -288,7 +308,7 @@ class packed_ring {
     }
   };
 
-  /// A place in the ring, and the word that makes it available on this lap, to which the segment's direction is still to come.
+  /// A place in the ring, and the word that makes it available on this lap, without the segment's direction.
   struct place {
     descriptor* at;
     u32 word;
@@ -300,7 +320,7 @@ class packed_ring {
     available_ ^= detail::packed_both;
   }
 
-  /// Fills a place in, all but its word, which is returned.
+  /// Fills in a place except its word. Returns the word.
   [[nodiscard, gnu::always_inline]] u32 put(const place& here, const segment& piece) {
     here.at->address.template store<Barriers>(raw(piece.at));
     here.at->length.template store<Barriers>(piece.length);
@@ -310,20 +330,21 @@ class packed_ring {
   // The number of a place.
   [[nodiscard]] u32 place_of(const descriptor* at) const { return static_cast<u32>(at - ring_); }
 
-  // Whether the place at this position is among the `added` last ones that the device has been shown. One that is still to be
-  // filled was filled less than no places ago, which is large. After more than a lap without a look the words cannot tell.
+  // Whether the place at this position is among the last `added` published ones. For a place that is not published yet
+  // the difference wraps to a large number. After more than a lap without a check the position is ambiguous, so
+  // assume yes.
   [[nodiscard]] bool passed(u32 position, u64 added) const {
     return newest_[position >> 15] - position < added || added > size_;
   }
 
-  // No position, but for reserved bits.
+  // The word is not a position, or is one with reserved bits set.
   [[nodiscard, gnu::noinline]] bool wants_kick_otherwise(u32 suppression, u64 added) const {
     const u32 position = (suppression & (detail::events_mask | 0xffff)) - detail::events_at;
     if (position < positions_) return passed(position, added);
-    return (suppression & detail::events_mask) != detail::events_off && added != 0;  // the reserved mode asks for a doorbell, too
+    return (suppression & detail::events_mask) != detail::events_off && added != 0;  // also in the reserved mode
   }
 
-  // Without the options the questions cost nothing.
+  // Without the options the checks cost nothing.
   [[nodiscard]] bool is_indirect() const { return Options.indirect != 0 && indirect_; }
   [[nodiscard]] bool is_in_order() const { return Options.in_order && order_.is_on; }
 
@@ -332,12 +353,12 @@ class packed_ring {
     return reinterpret_cast<descriptor*>(tables_.data + table_bytes * slot);
   }
 
-  // What the device says where its next answer will be: a slot that it has, and how much it wrote.
+  // Reads the place of the device's next answer: the slot, which must be in flight, and the used length.
   [[nodiscard, gnu::always_inline]] errc take_answer(u16& slot, untrusted<u32>& length) {
     const used_descriptor& one = answer();
     // Acquire: the rest of the descriptor and the buffers. Partner: the device's release store of the flags.
     const untrusted<u32> word = one.id_and_flags.template observe<Barriers>();
-    const u32 seen = word.unchecked();  // the flags say whose it is, whatever they say; the id is checked below
+    const u32 seen = word.unchecked();  // any flags are valid; the id is checked below
     if ((seen & detail::packed_both) != used_) return broken_ ? errc::device_misbehaved : errc::not_ready;
     slot = static_cast<u16>(seen);
     if (slot >= Capacity || !table_.may_complete(table_[slot])) [[unlikely]] return mark_broken();
@@ -345,8 +366,8 @@ class packed_ring {
     return errc::ok;
   }
 
-  // An answer is for a batch, of which it names the last request. That has been published, so this comes to it and to nothing that
-  // was not.
+  // An answer is for a batch and names its last request. That request has been published, so the batch ends there and
+  // never reaches an unpublished one.
   [[nodiscard]] errc take_in_order(completion& out) {
     if (!order_.in_batch) {
       u16 slot;
@@ -361,7 +382,7 @@ class packed_ring {
     return errc::ok;
   }
 
-  // The device has used this chain, and goes on behind it: it has skipped the chain's other places.
+  // The device has used this chain and continues after it: it has skipped the chain's other places.
   [[gnu::always_inline]] void pass(usize slot, untrusted<u32> length, used_length is, completion& out) {
     ++taken_;
     oldest_ += table_[slot].count;
@@ -373,36 +394,36 @@ class packed_ring {
   }
 
   [[nodiscard]] errc mark_broken() {
-    // The first lie is final: nothing that this ring says counts any more, and no flags are right.
+    // The first invalid entry is final: no flags match after it, and later contents of the ring are ignored.
     broken_ = true;
     used_ = ~detail::packed_both;
     return errc::device_misbehaved;
   }
 
-  // The shared memory.
+  // Memory shared with the device.
   descriptor* ring_ = nullptr;
-  descriptor* end_ = nullptr;  // behind its last place
+  descriptor* end_ = nullptr;  // after its last place
   to_device<u32>* driver_events_ = nullptr;
   const from_device<u32>* device_events_ = nullptr;
   dma_area tables_{};
 
-  // The truth, ours alone.
-  descriptor* next_ = nullptr;    // the place that the next descriptor goes to
-  descriptor* oldest_ = nullptr;  // the place where the device's next answer will be
-  descriptor* first_ = nullptr;   // where the first staged descriptor is, and
+  // Private state.
+  descriptor* next_ = nullptr;    // the place of the next descriptor
+  descriptor* oldest_ = nullptr;  // the place of the device's next answer
+  descriptor* first_ = nullptr;   // the first staged descriptor
   u64 unchecked_ = 0;             // places published since the last kick decision, which may be long ago
-  u32 first_word_ = 0;            // the word that makes it available; 0: nothing is staged
+  u32 first_word_ = 0;            // the word that makes first_ available; 0: nothing is staged
   u32 available_ = 0;             // flags that make a descriptor available on the driver's lap
   u32 used_ = 0;                  // flags of a used one on the device's lap
   u32 size_ = 0;
-  u32 free_places_ = 0;           // which no taken slot has
-  u32 positions_ = 0;             // how many positions a device may ask for: none without EVENT_IDX
-  u32 shown_lap_ = 0;             // wrap counter where the device has been shown everything
-  u32 newest_[2]{};               // the last place that the device has been shown, as positions with wrap counter 0 and 1 count it
+  u32 free_places_ = 0;           // places that belong to no taken slot
+  u32 positions_ = 0;             // number of positions that a device may request: none without EVENT_IDX
+  u32 shown_lap_ = 0;             // wrap counter of the first unpublished place
+  u32 newest_[2]{};               // the last published place, as positions with wrap counter 0 and 1 count it
   u16 offered_ = 0;               // requests so far, staged included
   u16 published_ = 0;             // those that the device can see
-  u16 taken_ = 0;                 // requests that came back
-  u16 longest_ = 0;               // descriptors in a chain at most
+  u16 taken_ = 0;                 // requests that the device returned
+  u16 longest_ = 0;               // maximum number of descriptors in a chain
   u16 reclaim_from_ = 0;
   bool event_idx_ = false;
   bool indirect_ = false;
@@ -412,9 +433,11 @@ class packed_ring {
   slot_table<Capacity> table_{};
 };
 
-/// A choice of ring for a driver's type: `packed_queue<256>`, `packed_queue<64, virtio::packed_options{.indirect = 16}>`.
+/// A choice of ring for a driver's type: `packed_queue<256>` or
+/// `packed_queue<64, virtio::packed_options{.indirect = 16}>`.
 template <u16 Capacity, packed_options Options = packed_options{}>
 struct packed_queue {
+  /// The ring, with a platform's barriers.
   template <barrier_set Barriers>
   using ring = packed_ring<Capacity, Options, Barriers>;
 };

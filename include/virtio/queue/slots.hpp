@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Private bookkeeping of the requests of one queue, in memory that no device sees: who is in flight, since which generation,
-// with which cookie, and how much the device may have written. Layer: queue.
+// Private bookkeeping of the requests of one queue, in memory outside the device's reach: which requests are in flight,
+// their generations and cookies, and how much the device may write. Layer: queue.
 #pragma once
 
 #include <virtio/config.hpp>
@@ -14,41 +14,43 @@ namespace detail {
 inline constexpr u32 desc_next = 1;
 inline constexpr u32 desc_indirect = 4;
 
-/// What a ring says to a chain that takes `needed` of its `free` descriptors: one for each piece, or one in all through a table.
+/// Returns whether a ring accepts a chain that takes `needed` of its `free` descriptors: one for each piece, or one for
+/// the whole chain through a table.
 template <class Ring>
 [[nodiscard, gnu::always_inline]] inline errc admit(const Ring& ring, const segments& chain, u32 needed, u32 free) {
   const u16 count = chain.size();
   // One comparison for none and for too many: 0 - 1 is large.
   if (needed - 1 >= free || (needed != count && count > ring.longest_chain())) [[unlikely]]
     return count == 0 ? errc::invalid_argument : count > ring.longest_chain() ? errc::out_of_range : errc::queue_full;
-  // 2^32 by the specification (2.7.5.3, 2.8.8), and by hosts what is in dma.hpp; a page for headers and their like.
+  // The specification allows 2^32 bytes (2.7.5.3, 2.8.8); hosts allow `largest_transfer` (dma.hpp). A page for headers.
   return chain.bytes() <= largest_transfer + dma_page ? errc::ok : errc::out_of_range;
 }
 
 }  // namespace detail
 
-/// Whether an entry of the used ring tells how much was written: one for a batch tells it of the last request only.
+/// Whether an entry of the used ring has the used length: the entry of a batch has only that of its last request.
 enum class used_length : bool { skipped = false, known = true };
 
-/// One request. The life of a slot is in two of its fields: `generation` is odd from stage to release, `batch` is a number from
-/// stage to completion. All-zero is a slot that was never used.
+/// One request. Two fields have the state of the slot: `generation` is odd from stage to release, `batch` is a number
+/// from stage to completion. All-zero is a slot that was never used.
 struct slot_record {
-  static constexpr u64 none = ~u64{0};
+  static constexpr u64 none = ~u64{0};  // `batch` of a slot that is not in flight
 
-  u64 cookie = 0;
-  u64 batch = 0;       // the publish() that shows it to the device, counted from 0; or none
+  u64 cookie = 0;      // the caller's, returned with the completion
+  u64 batch = 0;       // the publish() that makes it visible to the device, counted from 0; or none
   u32 writable = 0;    // bytes the device may write
-  u32 generation = 0;  // counts stages and releases: a token's is odd, so that token{} names none
+  u32 generation = 0;  // counts stages and releases: a token's is odd, so that token{} names no request
   u32 last = 0;        // the last descriptor of its chain; with IN_ORDER the first, by which the device names it
   u32 count = 0;       // descriptors in its chain
 };
 
-/// A table of `Slots` requests. Indices given here have been checked by the ring.
+/// A table of `Slots` requests. The ring has checked all indices that it passes here.
 template <u16 Slots>
 class slot_table {
  public:
+  /// Ends all requests.
   constexpr void clear() {
-    // Generations live on: a token from before a reset stays stale.
+    // Generations are kept: a token from before a reset stays stale.
     for (slot_record& one : records_) {
       one.generation = (one.generation + 1) & ~u32{1};
       one.batch = slot_record::none;
@@ -56,10 +58,10 @@ class slot_table {
     batch_ = 0;
   }
 
-  [[nodiscard]] constexpr slot_record& operator[](usize slot) { return records_[slot]; }
-  [[nodiscard]] constexpr const slot_record& operator[](usize slot) const { return records_[slot]; }
+  [[nodiscard]] constexpr slot_record& operator[](usize slot) { return records_[slot]; }              // unchecked
+  [[nodiscard]] constexpr const slot_record& operator[](usize slot) const { return records_[slot]; }  // unchecked
 
-  /// A request begins, and will be shown to the device by the next `publish()`.
+  /// Begins a request, which the next `publish()` makes visible to the device.
   constexpr slot_record& begin(usize slot, u64 cookie, u32 writable) {
     slot_record& record = records_[slot];
     record.cookie = cookie;
@@ -68,19 +70,19 @@ class slot_table {
     ++record.generation;
     return record;
   }
-  /// What was begun is shown to the device.
+  /// All requests that were begun are visible to the device.
   constexpr void publish() { ++batch_; }
-  /// Whether the device may complete this one: it is in flight, and not staged only, whose buffers the device is about to get.
+  /// Returns whether the device may complete this request: it is in flight, and not only staged.
   [[nodiscard]] constexpr bool may_complete(const slot_record& record) const { return record.batch < batch_; }
-  /// The device has it no more, and says it wrote so much. The length is cut, never judged: honest devices differ in what they
-  /// report.
+  /// Ends a request that the device returned with this used length. A length that is too large is cut and is no error:
+  /// correct devices differ in what they report.
   constexpr void end(usize slot, untrusted<u32> length, used_length is, completion& out) {
     slot_record& record = records_[slot];
     record.batch = slot_record::none;
     const bool known = is == used_length::known;
     out = {token{static_cast<u16>(slot), record.generation}, record.cookie, known ? length.clamped(record.writable) : 0, known};
   }
-  /// The caller has seen the end of the request.
+  /// Frees the slot: the caller has taken the completion. Returns the slot's record.
   constexpr slot_record& release(token t) {
     const usize slot = t.slot;
     VIRTIO_ASSERT(slot < Slots);
@@ -90,20 +92,21 @@ class slot_table {
     return record;
   }
 
-  /// Continues the generations of another table, which served the same caller before: a token of then is stale here, too.
+  /// Continues the generations of another table, which served the same caller before: its tokens are stale here too.
   constexpr void follow(const slot_table& other) {
     VIRTIO_SCALAR_LOOP
     for (u32 i = 0; i < Slots; ++i) {
       const u32 next = (other.records_[i].generation + 1) & ~u32{1};
-      if (next - records_[i].generation < 0x8000'0000u) records_[i].generation = next;  // not from later to earlier
+      if (next - records_[i].generation < 0x8000'0000u) records_[i].generation = next;  // never to an earlier one
     }
   }
 
+  /// Returns whether the request was begun and not released.
   [[nodiscard]] constexpr bool is_live(token t) const {
     return t.slot < Slots && records_[t.slot].generation == t.generation && (t.generation & 1) != 0;
   }
 
-  /// Gives back a request that is in flight, looking from slot `from` on, below `below`; `not_ready` when there is none.
+  /// Returns a request that is in flight, from slot `from` on, below `below`; `not_ready` if there is none.
   [[nodiscard]] result<completion> reclaim(u16& from, u16 below) {
     for (; from < below; ++from) {
       if (records_[from].batch == slot_record::none) continue;
@@ -119,8 +122,8 @@ class slot_table {
   slot_record records_[Slots]{};
 };
 
-/// The slots that are free, in the order in which they will be used. A slot in flight keeps its link. The ring counts how many are
-/// free: the list does not know when it is empty.
+/// The free slots, in the order in which they will be used. A slot in flight keeps its link. The ring counts the free
+/// slots: the list does not record whether it is empty.
 template <u16 Capacity>
 class slot_list {
  public:
@@ -132,16 +135,17 @@ class slot_list {
     first_ = 0;
     last_ = static_cast<u16>(count - 1);
   }
-  [[nodiscard]] u16 first() const { return first_; }
-  [[nodiscard]] u16 after(usize slot) const { return next_[slot]; }
-  void take_first() { first_ = next_[usize{first_}]; }
+  [[nodiscard]] u16 first() const { return first_; }                  // the slot to be used next
+  [[nodiscard]] u16 after(usize slot) const { return next_[slot]; }   // the slot after this one
+  void take_first() { first_ = next_[usize{first_}]; }                // removes the first slot
 
-  /// The slot is the next to be used: what was used last is nearest.
+  /// The slot is the next to be used: its memory is the most likely to be in the cache.
   void put_first(u16 slot) {
     next_[usize{slot}] = first_;
     first_ = slot;
   }
-  /// The slot is the last to be used. While all slots return like this and one stays free, requests follow one another in the list.
+  /// The slot is the last to be used. While all slots return by this call and one stays free, the list has the requests
+  /// in their order.
   void put_last(u16 slot) {
     next_[usize{last_}] = slot;
     last_ = slot;

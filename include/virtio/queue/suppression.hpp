@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The arithmetic of notification suppression. Indices are 16 bits and wrap; every comparison is modular, and every sum is
-// brought back to 16 bits before it is compared (integer promotion has bitten several drivers here).
+// The arithmetic of notification suppression. Indices have 16 bits and wrap: every comparison is modular, and every sum
+// is converted to 16 bits before a comparison. Integer promotion has caused defects in several drivers here.
 // Spec: virtio 1.4, 2.7.10, 2.8.10. Layer: queue.
 #pragma once
 
@@ -8,8 +8,8 @@
 
 namespace virtio {
 
-/// Whether moving an index by `steps` to `after` passes the point `event` that the other side asked about: it wants to hear of the
-/// step from `event` to `event + 1`. From 65,536 steps on every point was passed.
+/// Returns whether moving an index by `steps` to `after` passes `event`, the point for which the other side requests a
+/// notification: the step from `event` to `event + 1`. With 65,536 steps or more every point was passed.
 [[nodiscard]] constexpr bool need_event(u16 event, u16 after, s64 steps) {
   return static_cast<u16>(event - after) >= 0x10000 - steps;
 }

@@ -54,8 +54,9 @@ class sender : public connections<P, T, Q, L> {
         if (c.pending.has(pending_packet::data)) stay = flags{pending_packet::data, pending_packet::shutdown}.raw();
         continue;
       }
-      const u32 flags = next == pending_packet::shutdown ? c.closed_ends.raw() : 0;
-      if (!queues.send(header(c, packets[__builtin_ctz(left)], 0, flags))) return false;
+      if (!queues.send(header(c, packets[__builtin_ctz(left)], 0,
+                              next == pending_packet::shutdown ? c.closed_ends.raw() : 0)))
+        return false;
       c.pending -= next;
     }
     return true;

@@ -6,6 +6,7 @@
 #include "console.hpp"
 #include "disk.hpp"
 #include "entropy.hpp"
+#include "scsi.hpp"
 #include "vsock.hpp"
 
 using namespace virtio;
@@ -24,6 +25,10 @@ using entropy = rig::driver<rng::device<board<Sleeps>, rig::modern_pci, queue<8>
 template <bool Sleeps>
 using sockets_on = rig::driver<vsock::device<board<Sleeps>, rig::modern_pci, split_queue<64>>>;
 
+template <bool Sleeps>
+struct host_on : rig::driver<scsi::device<board<Sleeps>, rig::modern_pci, split_queue<8>>> {
+  using device_type = scsi::device<board<Sleeps>, rig::modern_pci, split_queue<8>>;
+};
 template <bool Sleeps>
 using balloon_on = rig::driver<balloon::device<board<Sleeps>, rig::modern_pci, split_queue<8>>>;
 template <bool Sleeps>
@@ -140,6 +145,32 @@ TEST_CASE("doorbells: one that a balloon or a console loses costs a wait, asleep
   };
   prints(std::false_type{}, 65536);
   prints(std::true_type{}, 8);
+}
+
+TEST_CASE("doorbells: a lost one of SCSI's request or control queue costs a wait and no reset, awake or asleep", "[scsi]") {
+  const auto works = [](auto sleeps, u64 enough) {
+    machine m;
+    auto& model = m.add<rig::scsi_model>(seat::modern, 4);
+    host_on<sleeps.value> host;
+    REQUIRE(m.begin<sleeps.value>(host));
+    scsi::reader<typename host_on<sleeps.value>::device_type> disk{};
+    REQUIRE(disk.open(*host, {}));
+    u8 data[512];
+    const auto before = model.doorbells(2);
+    m.lose = 1;
+    m.attempts = 0;
+    CHECK(disk.read(0, data));
+    CHECK(m.attempts <= enough + 1);
+    CHECK(model.doorbells(2) == before + 2);
+    m.lose = 1;
+    m.attempts = 0;
+    CHECK(host->reset_unit({}));
+    CHECK(m.attempts <= enough + 1);
+    CHECK(model.doorbells(0) == 2);
+    CHECK(model.resets() == 1);
+  };
+  works(std::false_type{}, 65536);
+  works(std::true_type{}, 8);
 }
 
 TEST_CASE("doorbells: a device that never answers hears so many and no more", "[blk]") {

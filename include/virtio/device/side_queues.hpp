@@ -38,6 +38,11 @@ class side_queues {
     queue_entry& one = queues_[which];
     (void)virtio::kick(set.platform(), one.ring, one.bell, one.number);
   }
+  /// Rings again for what the device has of one queue, after `looks` more polls that found nothing: its doorbell may have been lost.
+  void found_nothing(const Set& set, u16 which, idle_polls& idle, u32 looks = 1) const {
+    const queue_entry& one = queues_[which];
+    if (idle.count(looks)) virtio::ring_again(set.platform(), one.ring, one.bell, one.number);
+  }
   /// Asks one queue for an interrupt. True: something is there already. False while the device is down.
   [[nodiscard]] bool arm(const Set& set, u16 which) { return set.is_up() && queues_[which].ring.arm(); }
   void disarm(const Set& set) {

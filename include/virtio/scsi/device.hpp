@@ -461,9 +461,18 @@ class device : public request_driver<device<P, T, Q, O>, done> {
     if (const auto staged = sides_[control_queue].stage(*slot, chain, index_of(what)); !staged) return staged.error();
     is_out = true;
     sides_.kick(set_, control_queue);
-    const auto look = [this](bool&) { return take_managed(); };
-    const errc waited = set_.wait_until(
-        waiting::request, look, [this] { return sides_.arm(set_, control_queue); }, [&is_out] { return !is_out; });
+    idle_polls idle;
+    const auto look = [&](bool&) {
+      const errc got = take_managed();
+      if (got == errc::ok && is_out) sides_.found_nothing(set_, control_queue, idle);
+      return got;
+    };
+    const auto arm = [&] {
+      const bool some = sides_.arm(set_, control_queue);
+      if (!some) sides_.found_nothing(set_, control_queue, idle, idle_polls::sleep);
+      return some;
+    };
+    const errc waited = set_.wait_until(waiting::request, look, arm, [&is_out] { return !is_out; });
     if (waited == errc::timed_out && what == task_function::abort_task) return waited;
     if (waited != errc::ok) return set_.is_up() ? requests_.bring_down(set_, waited) : waited;
     switch (cells_.template control_response<barriers>(what)) {

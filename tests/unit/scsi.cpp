@@ -37,7 +37,7 @@ std::vector<u8> copied(Disk& disk, u64 from, u64 to, usize size) {
 
 }  // namespace
 
-TEST_CASE("scsi: a unit has a disk's calls on every kind of device: reads, writes, flushes [SCSI-03][SCSI-04][SCSI-07][SCSI-11][SCSIL-06][SCSIL-07]",
+TEST_CASE("scsi: a unit has a disk's calls on every kind of device: reads, writes, flushes [SCSI-03][SCSI-04][SCSI-07][SCSI-10][SCSI-11][SCSIL-06][SCSIL-07]",
           "[scsi]") {
   const seat where = GENERATE(seat::modern, seat::transitional, seat::legacy, seat::vmd);
   CAPTURE(rig::name(where));

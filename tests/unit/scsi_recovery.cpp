@@ -391,3 +391,34 @@ TEST_CASE("scsi: a unit that becomes ready is waited for as long as the board wa
   CHECK(r.unit.read(4, data).error() == errc::not_ready);
   CHECK(r.m.memory.waits[0] - start <= 50'000 + 1024 + 60'001);
 }
+
+TEST_CASE("scsi: task management works before the first command, and so does a command [SCSI-09]", "[scsi]") {
+  scsi_rig r;
+  SECTION("task management") {
+    CHECK(r.host->reset_unit({}));
+    CHECK(r.model.managed.size() == 1);
+    CHECK(r.model.requests_seen.empty());
+  }
+  SECTION("a command") {
+    CHECK(r.host->inquire({}));
+    CHECK(r.model.managed.empty());
+    CHECK(r.model.requests_seen.size() == 1);
+  }
+}
+
+TEST_CASE("scsi: after lost events a refresh requests by commands what has changed [SCSI-18]", "[scsi]") {
+  scsi_rig r;
+  REQUIRE(r.open());
+  r.listen();
+  r.model.units[0].data.resize(2048 * 512);
+  r.model.units[0].attentions = {{6, 0x2a, 0x09}};
+  for (int i = 0; i < 20; ++i) r.model.send_event(1, 1, 0, 1);  // the last ones are lost
+  CHECK(r.model.events_dropped == 4);
+  for (int i = 0; i < 16; ++i) CHECK(r.host->next_event());
+  (void)r.model.step();
+  r.model.send_event(0, 0, 0, 0);
+  REQUIRE(r.host->next_event()->what == scsi::event::kind::missed);
+  REQUIRE(r.unit.refresh());
+  CHECK(r.unit.capacity() == 2048);
+  CHECK(r.host->last_attention().has(scsi::sense_key::unit_attention, 0x2a));
+}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The state of all connections of a device, and how each ends. Nothing is sent from here: what a change of state asks for is owed
-// (sender.hpp).
+// The state of all connections of a device, and how each ends. Nothing is sent from here: packets that a change of
+// state requires are scheduled (sender.hpp).
 // Layer: vsock.
 #pragma once
 
@@ -14,7 +14,7 @@
 
 namespace virtio::vsock::detail {
 
-/// How a connection ends: with an RST to the peer, or without a word, since the peer was first or is gone.
+/// How a connection ends: with an RST to the peer, or without a packet, since the peer has ended it or is gone.
 enum class teardown : u8 { reset, silent };
 
 template <platform P, transport T, queue_format Q, limits L>
@@ -50,14 +50,16 @@ class connections {
   [[nodiscard]] static bool carries_messages(const connection& c) { return detail::carries_messages<L>(c); }
   [[nodiscard]] static kind kind_of(const connection& c) { return carries_messages(c) ? kind::seqpacket : kind::stream; }
 
-  /// Whether connections can carry this. Devices of before NO_IMPLIED_STREAM have streams whatever they say (5.10.3).
+  /// Whether connections can carry this. Devices from before NO_IMPLIED_STREAM have streams whatever they offer
+  /// (5.10.3).
   [[nodiscard]] bool has(kind what) const {
     const feature_set& accepted = lifecycle().session().features();
     if (what == kind::seqpacket) return L.messages && accepted.has(feature::seqpacket);
     return what == kind::stream && (accepted.has(feature::stream) || !accepted.has(feature::no_implied_stream));
   }
 
-  // Names, and what is told ----------------------------------------------------------------------------------------------
+  // Names and events
+  // -----------------------------------------------------------------------------------------------------
 
   [[nodiscard]] socket name_of(u16 one) const { return {one, table[one].generation}; }
   void forget_name(u16 one) {
@@ -75,29 +77,30 @@ class connections {
   [[nodiscard]] u32 idle_for(const connection& c) const { return ticks_ - c.last_activity; }
   void raise_event(u16 one, flags<ready> what) {
     connection& c = table[one];
-    if ((c.generation & 1) == 0) return;  // nobody has its name any more
+    if ((c.generation & 1) == 0) return;  // no name is valid
     c.unreported |= what;
     if (c.accepted) to_report.push(all(), one);
   }
 
-  // Scheduled packets ---------------------------------------------------------------------------------------------------------
+  // Scheduled packets
+  // ----------------------------------------------------------------------------------------------------
 
   VIRTIO_NOINLINE_FOR_SIZE void schedule(u16 one, pending_packet what) {
     table[one].pending |= what;
     to_send_.push(all(), one);
   }
-  /// What it owes and could not send may leave now.
+  /// Lets the connection's pending packets leave now.
   VIRTIO_NOINLINE_FOR_SIZE void try_again(u16 one) {
     if (!table[one].pending.empty()) to_send_.push(all(), one);
   }
 
-  // Ends -----------------------------------------------------------------------------------------------------------------
+  // Ends --------------------------------------------------------------------------------------------------------------
 
-  /// The end of a connection. Who has its name may still read what arrived, and then learns `why`.
+  /// Ends a connection. If its name is valid, the program can still read what arrived, and then receives `why`.
   void finish(u16 one, errc why, teardown how) {
     connection& c = table[one];
     stop(one);
-    if (c.accepted) closing_.remove(all(), one);  // else the link is that of its listener's queue
+    if (c.accepted) closing_.remove(all(), one);  // otherwise the link is that of its listener's queue
     c.why = why;
     const bool known = (c.generation & 1) != 0 && (c.accepted || !c.received.empty());
     c.now = known ? state::ended : state::leaving;
@@ -106,12 +109,12 @@ class connections {
     if (how == teardown::reset) schedule(one, pending_packet::reset);
     else if (!known) release(one);
   }
-  /// The peer was first: RST never answers RST.
+  /// Cancels the RST: the peer was first, and RST never answers RST.
   void need_not_reset(u16 one) {
     unschedule(one);
     if (table[one].now == state::leaving) release(one);
   }
-  /// A connection that has ended and whose name is gone.
+  /// Frees a connection that has ended and has no valid name.
   void leave(u16 one) {
     table[one].now = state::leaving;
     if (!table[one].pending.has(pending_packet::reset)) release(one);
@@ -123,7 +126,7 @@ class connections {
     unread.discard(table[one], queues.received);
     table.remove(one);
   }
-  /// Nothing more is sent, nor taken to send, nor expected.
+  /// Stops sending, taking bytes to send, and receiving.
   VIRTIO_NOINLINE_FOR_SIZE void stop(u16 one) {
     forget_unsent(one);
     unschedule(one);
@@ -134,7 +137,7 @@ class connections {
     table[one].pending = {};
     to_send_.remove(all(), one);
   }
-  /// Nothing more is taken to send: it keeps no place in a queue, and no buffers.
+  /// Stops taking bytes to send: the connection leaves its queue and has no buffers.
   VIRTIO_NOINLINE_FOR_SIZE void stop_sending(u16 one) {
     table[one].wants_bytes = 0;
     unsent.stop_waiting(all(), one);
@@ -144,7 +147,7 @@ class connections {
     unsent.forget(all(), one, queues.sent);
     table[one].pending -= pending_packet::data;
   }
-  /// Out of the queue of those that wait to be accepted.
+  /// Leaves the queue of connections that wait to be accepted.
   void leave_queue(u16 one) {
     listeners.leave(all(), one);
     to_report.remove(all(), one);
@@ -153,7 +156,7 @@ class connections {
   void end_all(errc why) {
     for (u16 one = 0; one < L.connections; ++one) {
       const state now = table[one].now;
-      if (now == state::leaving || now == state::ended) need_not_reset(one);  // a host that has forgotten everything
+      if (now == state::leaving || now == state::ended) need_not_reset(one);  // the host has forgotten all connections
       else if (now != state::unused) finish(one, why, teardown::silent);
     }
     replies.clear();
@@ -162,8 +165,8 @@ class connections {
     pieces.forget();
     for (u16 one = 0; one < L.connections; ++one) unread.discard(table[one], queues.received);
   }
-  /// The device goes down, and every connection with it. Returns what `device_lifecycle::take_down` does: of interest to those who give
-  /// the storage back, since no call has a buffer that the device could keep.
+  /// Takes the device and every connection down. Returns what `device_lifecycle::take_down` returns, for callers that
+  /// return the storage. No call has a buffer that the device could keep.
   errc bring_down(errc why) {
     const errc how = queues.all().take_down(why);
     end_all(why);
@@ -171,7 +174,7 @@ class connections {
   }
 
  protected:
-  /// Before a start: as if there had never been anything.
+  /// Resets all state before a start.
   void forget(seed from) {
     to_send_ = {};
     to_report = {};

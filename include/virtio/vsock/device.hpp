@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT
 // Socket device driver: connections between this guest and its host, without a network.
 //
-// Packets come in through one queue and leave through another; each names a connection by its two addresses, and tells how much its
-// sender has read and how much more it has room for. Nothing here waits but the calls that say so: what cannot be sent now is
-// scheduled, and sent by a later `poll`.
+// Packets arrive through one queue and leave through another. Each names a connection by its two addresses, and reports
+// how much its sender has read and how much more it has room for. Only the calls that say so wait: a packet that cannot
+// be sent now is scheduled, and a later `poll` sends it.
 //
-// This file has the calls. The parts behind it: what a packet that arrives does (packet_handler.hpp), how connections begin, age and
-// are read from (exchange.hpp), what they send (sender.hpp), their state and its end (connections.hpp), what has arrived and was not
-// read (inbox.hpp), what was gathered and has not left (outbox.hpp), credit (credit.hpp), their addresses (table.hpp), and under it all the three queues and
-// their buffers (packets.hpp). stream.hpp has calls that wait, for one connection.
+// This file has the calls. The parts: what a packet that arrives does (packet_handler.hpp); how connections begin, age
+// and are read (exchange.hpp); what they send (sender.hpp); their state and its end (connections.hpp); bytes that have
+// arrived and are unread (inbox.hpp); bytes that are gathered and have not left (outbox.hpp); credit (credit.hpp);
+// addresses (table.hpp); the three queues and their buffers (packets.hpp). stream.hpp has calls that wait, for one
+// connection.
 //
 // Spec: virtio 1.4, 5.10. Layer: vsock (may include device, transport, queue, platform, base).
 #pragma once
@@ -18,20 +19,21 @@
 
 namespace virtio::vsock {
 
-/// Told once a change, not for as long as it lasts.
+/// What happened to a connection or a listener. `poll` reports each change once.
 struct event {
   socket which{};  // of no connection for `incoming`
-  flags<ready> what{};
+  flags<ready> what{};  // what changed
   u32 port = 0;    // the local one
 };
 
-/// A message that was received.
+/// The end of a message that was received.
 struct message {
-  usize size = 0;
-  bool ends_record = false;
+  usize size = 0;  // bytes
+  bool ends_record = false;  // whether it also ends a record (5.10.6.6)
 };
 
-/// A vsock device. All-zero until `start`. One context owns it; an interrupt handler may call `acknowledge_interrupt` alone.
+/// A vsock device. All bytes are zero until `start`. One context owns it; an interrupt handler may call only
+/// `acknowledge_interrupt`.
 template <platform P, transport T, queue_format Q, limits L = limits{}>
 class device {
   static_assert(L.make_sense(), "vsock::limits: see the bounds at make_sense()");
@@ -41,21 +43,23 @@ class device {
   using exchange = detail::exchange<P, T, Q, L>;
 
  public:
-  using location = typename T::location;
-  using stream_type = stream<device>;
-  static constexpr limits bounds = L;
+  using location = typename T::location;  // what discovery returns for the device
+  using stream_type = stream<device>;  // a connection with calls that wait
+  static constexpr limits bounds = L;  // as the program chose them
 
-  /// DMA storage that this type needs: `constinit virtio::dma_storage<vsock_t::dma_bytes> vsock_dma;`
+  /// Bytes of DMA storage that this type needs: `constinit virtio::dma_storage<vsock_t::dma_bytes> vsock_dma;`
   static constexpr usize dma_bytes = exchange::queues_type::dma_bytes;
 
-  /// Brings the device up: reset, features, three queues, buffers, DRIVER_OK. `storage` belongs to the device until `reset` or
-  /// `hand_off` succeeds, or `start` itself fails with anything but `device_broken`. May be called again at any time; listeners and
-  /// connections of before are gone. `from` must differ from boot to boot: see `seed`. Errors: those of `blk::device::start`.
+  /// Brings the device up: reset, features, three queues, buffers, DRIVER_OK. `storage` belongs to the device until
+  /// `reset` or `hand_off` succeeds, or until `start` fails with any error except `device_broken`. `start` may be
+  /// called again at any time; earlier listeners and connections are then gone. `from` must differ from boot to boot:
+  /// see `seed`. Errors: those of `blk::device::start`.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage, seed from,
                                    const interrupt_vectors& interrupts = {}) {
     constexpr feature_set messages = L.messages ? feature_set{feature::seqpacket} : feature_set{};
     constexpr feature_plan plan{.wanted = messages | feature_set{feature::stream, feature::no_implied_stream},
-                                // Lengths of received packets are checked against the used length, which batches skip.
+                                // The driver checks lengths of received packets against the used length, which batches
+                                // skip.
                                 .declined = feature_set{virtio::feature::in_order}};
     all_.forget(from);
     next_port_ = static_cast<u32>(from.number(4));
@@ -67,20 +71,22 @@ class device {
     return {};
   }
 
-  /// What the last `start` came to: bound, or why not.
+  /// The result of the last `start`: bound, or the reason why not.
   [[nodiscard]] const report& why() const { return lifecycle().session().why(); }
+  /// The features that `start` accepted.
   [[nodiscard]] const feature_set& features() const { return lifecycle().session().features(); }
-  /// This guest's context id, as it was at `start` or after the last reset of the transport.
+  /// This guest's context id, as of `start` or the last reset of the transport.
   [[nodiscard]] u32 cid() const { return all_.cid(); }
 
-  // The device's errors are `needs_reset` and `device_misbehaved` when it fails in the call: it is down then; and `not_started` when
-  // it is down already. All data is copied, so that no call has memory that a device could keep. Whether it keeps the storage, because
-  // it does not confirm a reset, `check`, `reset` and `start` say, by `device_broken`.
+  // The device's errors are `needs_reset` and `device_misbehaved` if it fails in the call, which takes it down, and
+  // `not_started` if it is down already. All data is copied, so no call has memory that a device could keep. `check`,
+  // `reset` and `start` return `device_broken` if the device does not confirm a reset and so keeps the storage.
 
-  // Calls that wait ------------------------------------------------------------------------------------------------------
+  // Calls that wait ---------------------------------------------------------------------------------------------------
 
-  /// Connects, from a port that nobody has used lately. Errors: `refused`; `peer_silent` when the platform has waited enough for
-  /// `waiting::connect`, since some hosts never answer; `table_full`; the device's.
+  /// Connects from a port that was not used recently. Waits until the peer answers, bounded by `waiting::connect`,
+  /// since some hosts never answer. Errors: `refused`; `peer_silent` (the platform's limit is reached); `canceled`
+  /// (`give_up()`); `table_full`; the device's.
   template <class GiveUp = detail::never>
   [[nodiscard]] result<stream_type> connect(address peer, kind what = kind::stream, GiveUp&& give_up = {}) {
     VIRTIO_TRY_ASSIGN(const socket mine, try_connect(peer, what));
@@ -91,8 +97,8 @@ class device {
     return outcome;
   }
 
-  /// Waits for somebody to connect to a port that is listened to. Errors: `not_found`, `peer_silent` for `waiting::peer`, the
-  /// device's.
+  /// Waits until a peer connects to a port on which the program listens, bounded by `waiting::peer`. Errors:
+  /// `not_found`, `peer_silent`, `canceled`, the device's.
   template <class GiveUp = detail::never>
   [[nodiscard]] result<stream_type> accept(u32 port, GiveUp&& give_up = {}) {
     result<socket> got = errc::not_ready;
@@ -101,9 +107,9 @@ class device {
     return stream_type{*this, *got};
   }
 
-  /// Moves packets until `done()`. Errors: `peer_silent`, the platform has waited enough for `why`, and nothing has changed by that;
-  /// `canceled` likewise, `give_up()` was true: a deadline, or anything that a program knows. Both are asked at each turn of the loop; on
-  /// a platform that sleeps a timer must end the sleep. The device's.
+  /// Moves packets until `done()`. Errors, the first two of which change nothing: `peer_silent` (the platform ends the
+  /// wait `why`); `canceled` (`give_up()` was true: a deadline, or another condition of the program); the device's.
+  /// Both functions are called on each turn of the loop. On a platform that sleeps, a timer must end the sleep.
   template <class Done, class GiveUp = detail::never>
   [[nodiscard]] errc wait_until(waiting why, Done&& done, GiveUp&& give_up = {}) {
     const auto step = [this](bool& came) {
@@ -118,10 +124,12 @@ class device {
     });
   }
 
-  // Calls that do not ----------------------------------------------------------------------------------------------------
+  // Calls that do not wait
+  // ----------------------------------------------------------------------------------------------
 
-  /// Moves packets both ways, then calls `on_event(event)` for at most `most` connections and listeners that something happened to; says
-  /// how many. `on_event` may call anything here. Errors: the device's, once everybody was told that it is down.
+  /// Moves packets both ways, then calls `on_event(event)` for at most `most` connections and listeners with changes.
+  /// Returns how many. `on_event` may call any function of this class. Errors: the device's, after every connection's
+  /// end has been reported.
   template <callable_with<event> F>
   [[nodiscard]] result<usize> poll(F&& on_event, usize most = ~usize{0}) {
     const errc moved = detail::packet_handler{all_}.move_packets();
@@ -139,14 +147,14 @@ class device {
     return told;
   }
 
-  /// Begins to connect. `connected` or `closed` is told. Errors: `table_full`; `unsupported`, the device has no such connections, or
-  /// `limits::messages` is off; `not_started`.
+  /// Begins to connect. An event reports `connected` or `closed`. Errors: `table_full`; `unsupported` (the device has
+  /// no such connections, or `limits::messages` is off); `not_started`.
   [[nodiscard]] result<socket> try_connect(address peer, kind what = kind::stream) {
     do choose_port();
     while (is_taken(next_port_, peer));
     return begin_connecting(next_port_, peer, what);
   }
-  /// Likewise, from any port. Errors also: `in_use`, there is such a connection.
+  /// The same, from a chosen port. Additional error: `in_use` (such a connection exists).
   [[nodiscard]] result<socket> try_connect_from(u32 local_port, address peer, kind what = kind::stream) {
     VIRTIO_TRY(lifecycle().ready());
     if (!all_.has(what)) return errc::unsupported;
@@ -154,21 +162,22 @@ class device {
     return begin_connecting(local_port, peer, what);
   }
 
-  /// Accepts connections to a port, any of 2^32. At most `backlog` of them wait for `try_accept`; others are refused. Errors: `in_use`,
-  /// somebody listens there; `table_full`; `invalid_argument` for no backlog; `unsupported` as above; `not_started`.
+  /// Accepts connections to a port, any of 2^32. At most `backlog` of them wait for `try_accept`; further ones are
+  /// refused. Errors: `in_use` (the port has a listener); `table_full`; `invalid_argument` (no backlog); `unsupported`,
+  /// as above; `not_started`.
   [[nodiscard]] result<void> listen(u32 port, u16 backlog, kind what = kind::stream) {
     VIRTIO_TRY(lifecycle().ready());
     if (!all_.has(what)) return errc::unsupported;
     if (backlog == 0) return errc::invalid_argument;
     return all_.listeners.add(port, backlog, what);
   }
-  /// Likewise, on a free port that the driver chooses, which it returns.
+  /// The same, on a free port that the driver chooses and returns.
   [[nodiscard]] result<u32> listen_anywhere(u16 backlog, kind what = kind::stream) {
     choose_port();
     VIRTIO_TRY(listen(next_port_, backlog, what));
     return next_port_;
   }
-  /// Ends that. Connections that nobody has accepted are reset. Errors: `not_found`.
+  /// Ends a listener. Connections that were not accepted are reset. Errors: `not_found`.
   [[nodiscard]] result<void> unlisten(u32 port) {
     detail::listener* const here = all_.listeners.at(port);
     if (here == nullptr) return errc::not_found;
@@ -186,14 +195,14 @@ class device {
     all_.send_scheduled();
     return {};
   }
-  /// Who has waited longest. Errors: as `try_accept`.
+  /// The peer that has waited longest. Errors: as `try_accept`.
   [[nodiscard]] result<address> next_peer(u32 port) {
     detail::listener* const here = all_.listeners.at(port);
     if (here == nullptr) return errc::not_found;
     if (here->queue.empty()) return errc::not_ready;
     return all_.table[here->queue.first()].peer;
   }
-  /// The connection that has waited longest. Errors: `not_ready`, `not_found`.
+  /// Accepts the connection that has waited longest. Errors: `not_ready`, `not_found`.
   [[nodiscard]] result<socket> try_accept(u32 port) {
     detail::listener* const here = all_.listeners.at(port);
     if (here == nullptr) return errc::not_found;
@@ -205,11 +214,13 @@ class device {
     return all_.name_of(one);
   }
 
-  /// Takes bytes to send: says how many. They leave at once, unless the peer has many small packets to read already: then small
-  /// pieces are gathered, and leave by 1024 bytes and more, when the peer has caught up, or with `flush`, `shutdown` or
-  /// `close`. Errors: `no_credit`, the peer has no room now, or `no_buffer`, all send buffers are taken: `writable` will be told;
-  /// `not_ready` while connecting; `peer_closed`, `peer_reset`, `refused` and other reasons why the connection
-  /// ended; `invalid_argument` after `shutdown`; `stale_handle`.
+  /// Takes bytes to send and returns how many. They leave at once, unless the peer already has many small packets to
+  /// read. Small pieces are then gathered, and leave when they are 1024 bytes or more, when the peer has caught up, or
+  /// with `flush`, `shutdown` or `close`.
+  ///
+  /// Errors: `no_credit` (the peer has no room now) or `no_buffer` (all send buffers are in use): an event `writable`
+  /// follows; `not_ready` while connecting; `peer_closed`, `peer_reset`, `refused` or another reason why the connection
+  /// ended; `invalid_argument` after `shutdown`; `stale_handle`. Cost: one copy.
   [[nodiscard]] result<usize> try_send(socket which, const_bytes data) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     VIRTIO_TRY(all_.may_send(all_.table[one]));
@@ -229,8 +240,8 @@ class device {
     all_.send_scheduled();
     return taken;
   }
-  /// Takes all of several pieces to send, one behind the other, or nothing: `try_send_all(s, {head, frame})`. They travel together, in one
-  /// packet where they fit. Errors: as `try_send`; `too_long` for what neither our send buffers nor the peer can ever hold.
+  /// Takes all bytes of several pieces, in their order, or none: `try_send_all(s, {head, frame})`. They travel in one
+  /// packet if they fit. Errors: as `try_send`; `too_long` (more than all send buffers or the peer can ever hold).
   [[nodiscard]] result<void> try_send_all(socket which, scatter<const_bytes> pieces) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     VIRTIO_TRY(all_.may_send(all_.table[one]));
@@ -244,23 +255,24 @@ class device {
     all_.send_scheduled();
     return taken;
   }
+  /// The same, with the pieces as a braced list.
   template <usize N>
   [[nodiscard]] result<void> try_send_all(socket which, const const_bytes (&pieces)[N]) {
     return try_send_all(which, scatter<const_bytes>{pieces});
   }
-  /// Bytes that the peer has room for beyond what was taken to send: a `try_send` of no more fails for want of buffers alone. Errors:
-  /// `stale_handle`.
+  /// Bytes that the peer has room for, beyond those taken to send. A `try_send` of at most as many fails only with
+  /// `no_buffer`. Errors: `stale_handle`.
   [[nodiscard]] result<u32> room(socket which) const {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     return all_.unsent.room(all_.table[one]);
   }
-  /// Bytes that were taken to send, and that the peer has not said to have read: it says so now and then, and at every `probe`. Errors:
-  /// `stale_handle`.
+  /// Bytes taken to send that the peer has not yet confirmed. It confirms from time to time, and at every `probe`.
+  /// Errors: `stale_handle`.
   [[nodiscard]] result<u32> undelivered(socket which) const {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     return all_.table[one].out.unconfirmed() + all_.table[one].gathered_bytes;
   }
-  /// Lets what was gathered leave. Does not wait until it has. Errors: `stale_handle`.
+  /// Sends gathered bytes now. Does not wait until they have left. Errors: `stale_handle`.
   [[nodiscard]] result<void> flush(socket which) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     if (all_.table[one].gathered.empty()) all_.send_scheduled();
@@ -268,8 +280,8 @@ class device {
     return {};
   }
 
-  /// Copies bytes that have arrived: says how many. Errors: `not_ready`; after the last byte, and for ever then, `peer_closed` when
-  /// the peer has sent all it wanted, or another reason why the connection ended; `stale_handle`.
+  /// Copies bytes that have arrived and returns how many. Errors: `not_ready`; from the last byte on, `peer_closed`
+  /// (the peer has ended its direction) or another reason why the connection ended; `stale_handle`.
   [[nodiscard]] result<usize> try_receive(socket which, bytes into) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     if (carries_messages(all_.table[one])) return errc::invalid_argument;
@@ -284,11 +296,14 @@ class device {
     all_.template after_reading<detail::reading::copied>(one);
     return copied;
   }
-  /// Shows what has arrived, where it is: `look(arrived)` sees all of it, in pieces, `look(const_bytes)` the first piece; it says how many
-  /// bytes it is done with. The memory is the device's, too: a host that lies may change it meanwhile, so look at each byte once. It is
-  /// valid until `look` returns, which may call anything here but `start`, `reset` and `hand_off`: what it reads or drops stays as it is
-  /// until then. What it leaves is shown again, with what came behind it. Returns and fails as `try_receive`; `in_use`, it was received
-  /// from, or is shown already. A loop that waits for more than the peer may send ahead waits for ever.
+  /// Shows what has arrived without a copy. `look(arrived)` receives all of it in pieces, `look(const_bytes)` the first
+  /// piece. `look` returns how many bytes it has used; the rest is shown again, with what arrives later. The memory is
+  /// shared with the device: a malicious host may change it meanwhile, so read each byte once.
+  ///
+  /// The memory is valid until `look` returns. `look` may call any function except `start`, `reset` and `hand_off`:
+  /// bytes that it reads or drops stay in place until then. A loop that waits for more bytes than the peer may send
+  /// ahead never ends. Returns and fails as `try_receive`. Additional error: `in_use` (bytes were received from inside
+  /// `look`, or are already shown).
   template <class F>
     requires callable_with<F, const_bytes> || callable_with<F, const arrived&>
   [[nodiscard]] result<usize> receive_with(socket which, F&& look) {
@@ -307,32 +322,35 @@ class device {
     return usize{done};
   }
 
-  /// Everything of a stream that has arrived, where it is, for a program that looks without a callback. Valid until bytes of the connection
-  /// are read, taken or dropped; what arrives by `poll` does not change it. Empty: nothing is there, and `try_receive` says why.
+  /// Everything that has arrived on a stream, without a copy and without a callback. Valid until bytes of the
+  /// connection are read, taken or dropped; `poll` does not change it. Empty if nothing has arrived: `try_receive`
+  /// returns the reason.
   [[nodiscard]] arrived peek(socket which) {
     const auto one = all_.find(which);
     if (!one || carries_messages(all_.table[*one]) || all_.table[*one].received.empty()) return {};
     return all_.unread.first_pieces(all_.table[*one], all_.queues.received, all_.unread.size(all_.table[*one]));
   }
-  /// Likewise, its first pieces, `most` at most, put into an array: returns how many.
+  /// The same, as pieces: puts at most `most` into an array and returns how many.
   [[nodiscard]] u32 peek_pieces(socket which, const_bytes* into, u32 most) {
     const auto one = all_.find(which);
     if (!one || carries_messages(all_.table[*one])) return 0;
     return all_.unread.put_pieces(all_.table[*one], all_.queues.received, into, most);
   }
-  /// Likewise, the first piece.
+  /// The same, only the first piece.
   [[nodiscard]] const_bytes peek_first(socket which) {
     const auto one = all_.find(which);
     if (!one || all_.table[*one].received.empty() || carries_messages(all_.table[*one])) return {};
     return all_.unread.first(all_.table[*one], all_.queues.received);
   }
-  /// Until `end_look`, what `peek` has shown stays as it is although its connection is closed or aborted: its buffers go to the device
-  /// after that. What the program itself reads or skips does not. May be nested; not over `start`, `reset` and `hand_off`.
+  /// Until `end_look`, what `peek` has shown stays in place even if its connection is closed or aborted: its buffers go
+  /// to the device later. Bytes that the program itself reads or skips are not kept. Calls may be nested, but not
+  /// across `start`, `reset` and `hand_off`.
   void begin_look() { all_.unread.begin_look(); }
+  /// Ends `begin_look`.
   void end_look() { all_.unread.end_look(all_.queues.received); }
-  /// The program is done with the first `size` bytes. The peer hears of room when half its window would open: a program that leaves the
-  /// beginning of something longer than that unread waits for ever (`receive_with` does not). Errors: `invalid_argument`, there are not so
-  /// many bytes, or on messages; `stale_handle`.
+  /// Drops the first `size` unread bytes. The peer is informed of room once half its window would open. A program that
+  /// leaves the beginning of a longer item unread waits without end (`receive_with` avoids that). Errors:
+  /// `invalid_argument` (fewer bytes have arrived, or the connection carries messages); `stale_handle`.
   [[nodiscard]] result<void> skip(socket which, u32 size) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     if (carries_messages(all_.table[one]) || size > all_.unread.size(all_.table[one])) return errc::invalid_argument;
@@ -342,10 +360,11 @@ class device {
     return {};
   }
 
-  /// Takes the first piece of what has arrived out of the stream, where it is; the program holds it until `give_back`, even when the
-  /// connection is gone, or the device failed, but no longer than to the next `start`, or a `reset` or `hand_off` that succeeds. The
-  /// peer's window counts it as unread until then, unless `how` says otherwise. Errors: as `try_receive`; `table_full`, `limits::pieces`
-  /// are held; `in_use`, inside the callback of `receive_with`; `unsupported`, there is no room for any.
+  /// Takes the first piece of what has arrived out of the stream, without a copy. The program holds it until
+  /// `give_back`, even after the connection ends or the device fails, but at most until the next `start`, or a `reset`
+  /// or `hand_off` that succeeds. The peer's window counts it as unread until then, unless `how` is `outside_window`.
+  /// Errors: as `try_receive`; `table_full` (`limits::pieces` are held); `in_use` (inside the callback of
+  /// `receive_with`); `unsupported` (`limits::pieces` is 0).
   [[nodiscard]] result<piece> try_take(socket which, holding how = holding::in_window) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     connection& c = all_.table[one];
@@ -363,10 +382,11 @@ class device {
     }
     return got;
   }
-  /// How many more pieces can be held.
+  /// The number of further pieces that the program may hold.
   [[nodiscard]] u16 pieces_left() const { return all_.pieces.left(); }
+  /// Whether the program still holds this piece.
   [[nodiscard]] bool is_held(const piece& which) const { return all_.pieces.find(which) != nullptr; }
-  /// The program is done with a piece. Errors: `stale_handle`, it was given back, or is no longer there.
+  /// Returns a piece to the driver. Errors: `stale_handle` (it was returned already, or a reset took it).
   [[nodiscard]] result<void> give_back(const piece& which) {
     const auto* const known = all_.pieces.find(which);
     if (known == nullptr) return errc::stale_handle;
@@ -380,14 +400,14 @@ class device {
     return {};
   }
 
-  /// Bytes that have arrived and were not read, those of messages that are not whole yet included. Errors: `stale_handle`.
+  /// Bytes that have arrived and are unread, including those of incomplete messages. Errors: `stale_handle`.
   [[nodiscard]] result<usize> unread(socket which) const {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     return usize{all_.unread.size(all_.table[one])};
   }
-  /// Sets how many bytes the peer may send ahead, in whole `receive_packet`s, rounded up, but no more than `receive_buffer` has; as far
-  /// as the shared memory allows, as ever. The peer hears of more room at once. What was promised before is not taken back. Errors:
-  /// `invalid_argument`, none or more than `receive_buffer`; `stale_handle`.
+  /// Sets how many bytes the peer may send ahead, rounded up to whole `receive_packet`s, and at most `receive_buffer`.
+  /// Shared memory limits the window as always. The peer is informed of more room at once. Room that was already
+  /// promised is not withdrawn. Errors: `invalid_argument` (0, or more than `receive_buffer`); `stale_handle`.
   [[nodiscard]] result<void> set_window(socket which, u32 size) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     if (size == 0 || size > L.receive_buffer) return errc::invalid_argument;
@@ -395,9 +415,10 @@ class device {
     return {};
   }
 
-  /// Takes one message to send, whole or not at all, and behind those that have not left yet. It leaves at once if the queue has room.
-  /// Errors: as `try_send`, where `no_credit` says that the peer has no room behind those, and they may have to leave first; `too_long` for
-  /// what neither our send buffers nor the peer can ever hold; `invalid_argument` for no bytes, which no host delivers, and on a stream.
+  /// Takes one whole message to send, or none of it, after messages that have not left yet. It leaves at once if the
+  /// queue has room. Errors: as `try_send`, where `no_credit` means that the peer has no room after the earlier
+  /// messages, which may have to leave first; `too_long` (more than all send buffers or the peer can ever hold);
+  /// `invalid_argument` (no bytes, which no host delivers, or a stream).
   [[nodiscard]] result<void> try_send_message(socket which, const_bytes data, boundary end = boundary::message) {
     return try_send_message(which, scatter<const_bytes>{&data, 1}, end);
   }
@@ -414,12 +435,14 @@ class device {
     all_.send_scheduled();
     return taken;
   }
+  /// The same, with the pieces as a braced list.
   template <usize N>
   [[nodiscard]] result<void> try_send_message(socket which, const const_bytes (&pieces)[N], boundary end = boundary::message) {
     return try_send_message(which, scatter<const_bytes>{pieces}, end);
   }
-  /// Copies one message that has arrived: how long it is, and whether it ends a record. One that is longer than `into`, or than a
-  /// peer may send ahead, is skipped. Errors: as `try_receive`; `too_long`, that happened; `invalid_argument` on a stream.
+  /// Copies one message that has arrived. Returns its length and whether it ends a record. A message longer than
+  /// `into`, or than a peer may send ahead, is skipped. Errors: as `try_receive`; `too_long` (a message was skipped);
+  /// `invalid_argument` (a stream).
   [[nodiscard]] result<message> try_receive_message(socket which, bytes into) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     connection& c = all_.table[one];
@@ -439,8 +462,8 @@ class device {
     return message{found.size, found.ends_record};
   }
 
-  /// Shows `look(arrived, boundary)` one message that has arrived whole, where it is, and what its end ends; it is done with then. As
-  /// `receive_with` otherwise. Errors: as `try_receive_message`.
+  /// Shows one whole message without a copy: `look(arrived, boundary)`, where the boundary is that of its end. The
+  /// message is then removed. The rules of `receive_with` apply. Errors: as `try_receive_message`.
   template <callable_with<const arrived&, boundary> F>
   [[nodiscard]] result<message> receive_message_with(socket which, F&& look) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
@@ -455,8 +478,8 @@ class device {
     return message{found.size, found.ends_record};
   }
 
-  /// Gives up one direction or both: after `ends::send` the peer reads to the end of what was sent. Errors: `not_ready` while
-  /// connecting; why the connection ended; `stale_handle`.
+  /// Ends one direction or both. After `ends::send` the peer reads to the end of what was sent. Does not wait. Errors:
+  /// `not_ready` while connecting; the reason why the connection ended; `stale_handle`.
   [[nodiscard]] result<void> shutdown(socket which, ends what) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     connection& c = all_.table[one];
@@ -467,9 +490,9 @@ class device {
     all_.shut(one);
     return {};
   }
-  /// Closes in good order: what was sent arrives, then the peer hears that this is the end. The name is stale at once, the place free
-  /// when the peer has agreed; when places run out, the one that has waited longest is reset whose peer has read everything. Errors:
-  /// `stale_handle`.
+  /// Closes in good order: what was sent arrives, then the peer receives SHUTDOWN. The name is stale at once; the place
+  /// is free after the peer has agreed. If places run out, the driver resets the connection that has waited longest
+  /// among those whose peers have read everything. Errors: `stale_handle`.
   [[nodiscard]] result<void> close(socket which) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     connection& c = all_.table[one];
@@ -487,20 +510,20 @@ class device {
     all_.begin_closing(one);
     return {};
   }
-  /// Likewise, and waits for the peer, or until the platform has waited enough for `waiting::shutdown`, or until `give_up()`: the
-  /// connection is reset then. Errors also: `peer_silent`, `canceled`, the device's.
+  /// The same, and waits for the peer, bounded by `waiting::shutdown` and `give_up()`. If the wait ends first, the
+  /// connection is reset. Additional errors: `peer_silent`, `canceled`, the device's.
   template <class GiveUp = detail::never>
   [[nodiscard]] result<void> close_and_wait(socket which, GiveUp&& give_up = {}) {
     VIRTIO_TRY(close(which));
     const connection& c = all_.table[which.slot];
-    const u32 afterwards = which.generation + 1;  // nobody's, until the place is somebody else's
+    const u32 afterwards = which.generation + 1;  // not a valid name until the place is used again
     const auto is_open = [&] { return c.now == state::closing && c.generation == afterwards; };
     const errc waited = wait_until(waiting::shutdown, [&] { return !is_open(); }, give_up);
     if (is_open()) all_.finish(which.slot, errc::canceled, detail::teardown::reset);
     all_.send_scheduled();
     return waited;
   }
-  /// Ends a connection at once: nothing more is sent but RST. Errors: `stale_handle`.
+  /// Ends a connection at once: only RST is sent. Errors: `stale_handle`.
   [[nodiscard]] result<void> abort(socket which) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     const bool peer_knows = all_.table[one].now == state::ended || all_.table[one].pending.has(detail::pending_packet::request);
@@ -511,19 +534,21 @@ class device {
     return {};
   }
 
-  /// A unit of time has passed, of the program's clock: a second, say. Connections that wait for a peer grow older, and what becomes of
-  /// those that are too old says `most`. A client that crashed looks like one that has nothing to say: `probe` tells them apart.
-  /// Cost: a look at each place.
+  /// Counts one unit of time of the program's clock, for example a second. Connections that wait for a peer grow older;
+  /// `most` states how old they may get. A client that crashed looks like an idle one: `probe` distinguishes them.
+  /// Cost: reads each place of the table.
   void tick(const ages& most) { all_.tick(most); }
-  /// Ticks since the peer's last sign of life: any packet but a CREDIT_UPDATE that says nothing new. A host answers the driver's own
-  /// questions for room so even when its program is gone; the answer to `probe` counts. Errors: `stale_handle`.
+  /// Ticks since the peer's last sign of life: any packet except a CREDIT_UPDATE without news. A host sends those as
+  /// answers to the driver's own CREDIT_REQUEST even when its program is gone. The answer to `probe` counts. Errors:
+  /// `stale_handle`.
   [[nodiscard]] result<u32> idle_for(socket which) const {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     return all_.idle_for(all_.table[one]);
   }
-  /// Asks the peer for a sign of life, a CREDIT_UPDATE: `idle_for` is 0 when it has come. A host that does not know the connection any
-  /// more answers RST, or nothing (vhost-device-vsock, which still answers for a client that was killed with data on its way to it).
-  /// Some hosts end the connection. Errors: `not_ready` while connecting; why the connection ended; `stale_handle`.
+  /// Requests a sign of life from the peer, a CREDIT_UPDATE; `idle_for` is 0 after it has arrived. A host that does not
+  /// have the connection any more answers RST, or nothing. vhost-device-vsock still answers for a client that was
+  /// killed while data was on its way to it. Some hosts end the connection. Errors: `not_ready` while connecting; the
+  /// reason why the connection ended; `stale_handle`.
   [[nodiscard]] result<void> probe(socket which) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     if (all_.table[one].now == state::connecting) return errc::not_ready;
@@ -533,8 +558,8 @@ class device {
     return {};
   }
 
-  /// Whether a connection is open in both directions, whatever is unread of it. Errors: `not_ready` while connecting; `peer_closed` when
-  /// the peer sends no more, or takes no more; why the connection ended; `stale_handle`.
+  /// Whether a connection is open in both directions, whether or not bytes are unread. Errors: `not_ready` while
+  /// connecting; `peer_closed` (the peer has ended a direction); the reason why the connection ended; `stale_handle`.
   [[nodiscard]] result<void> state_of(socket which) const {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     const connection& c = all_.table[one];
@@ -543,38 +568,44 @@ class device {
     if (!c.peer_closed_ends.empty()) return errc::peer_closed;
     return {};
   }
-  /// Whether that has no error.
+  /// Whether `state_of` has no error.
   [[nodiscard]] VIRTIO_NOINLINE_FOR_SIZE bool is_open(socket which) const {
     const auto one = all_.find(which);
     return one && all_.table[*one].now == state::established && all_.table[*one].peer_closed_ends.empty();
   }
+  /// The peer's address. Errors: `stale_handle`.
   [[nodiscard]] result<address> peer_of(socket which) const {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     return all_.table[one].peer;
   }
+  /// The local port. Errors: `stale_handle`.
   [[nodiscard]] result<u32> local_port_of(socket which) const {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     return all_.table[one].local_port;
   }
 
-  // Interrupts and the end -----------------------------------------------------------------------------------------------
+  // Interrupts and the end --------------------------------------------------------------------------------------------
 
-  /// Asks for an interrupt when packets come or leave. True: there is something already, poll again before sleeping.
-  /// Small pieces that are gathered leave first, but to a peer that has too many to read already: those follow when it has said so.
+  /// Requests an interrupt for packets that arrive or leave. True: work is already present, so poll again before
+  /// sleeping. Gathered pieces leave first, except to a peer that has too many to read; those follow when it has caught
+  /// up.
   [[nodiscard]] bool arm() { return !all_.to_report.empty() || all_.arm(); }
+  /// Stops interrupts that `arm` requested.
   void disarm() { all_.queues.all().disarm(); }
+  /// Acknowledges an interrupt and returns its cause. An interrupt handler may call it.
   [[nodiscard]] interrupt_cause acknowledge_interrupt() { return all_.queues.all().acknowledge_interrupt(); }
-  /// Reads the status: `needs_reset` when the device has failed; it is then reset, and all connections end. Errors also:
-  /// `not_started`; `device_broken`, it will not reset and keeps the storage.
+  /// Reads the device's status. `needs_reset`: the device has failed; it was reset, and all connections have ended.
+  /// Other errors: `not_started`; `device_broken` (the device does not reset and keeps the storage).
   [[nodiscard]] result<void> check() {
     return all_.queues.all().check([this](errc why) { return all_.bring_down(why); });
   }
-  /// Resets the device: all connections end as `canceled`, what they had not read is gone. Errors: `not_started`; it will not
-  /// reset: `device_broken`, and keeps the storage; `timed_out`, and has nothing, since it confirmed another reset before.
+  /// Resets the device. All connections end as `canceled`, and their unread bytes are lost. Errors: `not_started`; if
+  /// the device does not reset: `device_broken`, and it keeps the storage, or `timed_out`, and it has no memory, since
+  /// it confirmed an earlier reset.
   [[nodiscard]] result<void> reset() {
     return all_.queues.all().reset([this](errc why) { return bring_down_and_discard(why); });
   }
-  /// As `reset`, and takes the device off the bus.
+  /// Resets as `reset`, and takes the device off the bus.
   [[nodiscard]] result<void> hand_off() {
     return all_.queues.all().hand_off([this](errc why) { return bring_down_and_discard(why); });
   }
@@ -584,7 +615,7 @@ class device {
 
   [[nodiscard]] static bool carries_messages(const connection& c) { return exchange::carries_messages(c); }
   [[nodiscard]] static bool lacks_room(errc error) { return error == errc::no_credit || error == errc::no_buffer; }
-  /// Lets what was gathered leave ahead of a wait, as `arm` does: not to a peer that has far too many small packets to read.
+  /// Sends gathered bytes before a wait, as `arm` does, except to a peer that has far too many small packets to read.
   void flush_unless_slow(socket which) {
     const auto one = all_.find(which);
     if (!one) return;
@@ -592,18 +623,19 @@ class device {
     all_.send_scheduled();
   }
 
-  /// Whether a send found no room, and `writable` was not told since.
+  /// Whether a send found no room, and `writable` has not been reported since.
   [[nodiscard]] bool waits_for_room(socket which) const {
     const auto one = all_.find(which);
     return one && all_.table[*one].wants_bytes != 0 && all_.may_send(all_.table[*one]);
   }
-  /// Why no more will arrive: `too_long`, the peer has sent all that it may before some of it was read; `not_ready`, more will.
+  /// Why no more bytes will arrive: `too_long` (the peer has sent all it may until some are read); `not_ready`: more
+  /// may arrive.
   [[nodiscard]] errc why_no_more(socket which) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     return all_.is_full(one) ? errc::too_long : all_.nothing_to_read(all_.table[one]);
   }
 
-  /// Lets `look` look at what is unread, and consumes as many bytes of it as that says. Errors: `in_use`, `stale_handle`.
+  /// Calls `look` with unread bytes, and consumes as many as it returns. Errors: `in_use`, `stale_handle`.
   template <class F>
   [[nodiscard]] result<u32> show(socket which, u16 one, F&& look) {
     connection& c = all_.table[one];
@@ -623,14 +655,14 @@ class device {
 
   errc bring_down_and_discard(errc why) {
     const errc how = all_.bring_down(why);
-    if (!lifecycle().has_memory()) all_.discard_all();  // it lies in storage that is the caller's again
+    if (!lifecycle().has_memory()) all_.discard_all();  // they are in storage that belongs to the caller again
     return how;
   }
 
   [[nodiscard]] device_lifecycle<P, T>& lifecycle() { return all_.lifecycle(); }
   [[nodiscard]] const device_lifecycle<P, T>& lifecycle() const { return all_.lifecycle(); }
 
-  /// Whether no new connection can have these addresses.
+  /// Whether these addresses are in use, so that no new connection can have them.
   [[nodiscard]] bool is_taken(u32 local_port, address peer) const {
     return all_.table.find(local_port, peer) != 0 || all_.replies.has(local_port, peer);
   }
@@ -643,7 +675,7 @@ class device {
     return all_.name_of(one);
   }
   void choose_port() {
-    do next_port_ = (next_port_ + 1) | 0x4000'0000;  // the ports above a thousand million are nobody's
+    do next_port_ = (next_port_ + 1) | 0x4000'0000;  // ports above 2^30 are not assigned to services
     while (all_.listeners.at(next_port_) != nullptr);
   }
 

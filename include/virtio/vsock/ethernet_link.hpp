@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: MIT
-// A network without a network card: a `net::link` whose frames travel in one stream of a socket device, to gvproxy (CID 2, port 1024) or to
-// another program with its protocol. The link connects, sends a request, for which there is no answer, waits for the settle delay, and then
-// passes frames both ways. When the stream ends or has lost its framing, the link connects again, after a pause that grows.
+// A network without a network card: a `net::link` whose frames travel in one stream of a socket device, to gvproxy (CID
+// 2, port 1024) or another program with its protocol. The link connects, sends a request that has no answer, waits for
+// the settle delay, and then passes frames both ways. If the stream ends or has lost its framing, the link connects
+// again, after a pause that grows.
 //
 //   sockets_t sockets;                                     // a vsock::device with `limits::pieces`
 //   vsock::ethernet_link<sockets_t, milliseconds> link;    // `milliseconds{}()` is a clock
 //   sockets.start(…);  link.start(sockets);
 //   for (;;) { link.poll(); if (link.state() == net::link_state::up) … }
 //
-// A received frame is shown in the buffers that it arrived in. The stream may be cut anywhere: a frame can lie in several. When the program
-// keeps it, its buffers are taken out of the stream (`try_take`); they are given back when no frame in them is kept or expected. Several
-// links may share a device: `limits::pieces` must be enough for one and one more for each further link.
+// A received frame is shown in the buffers in which it arrived. The stream may be split anywhere: a frame can be in
+// several buffers. If the program keeps the frame, its buffers are taken out of the stream (`try_take`); they are
+// returned when no frame in them is kept or expected. Several links may share a device: `limits::pieces` must be enough
+// for one link, plus one piece for each further link.
 // Layer: vsock (may include net/link.hpp).
 #pragma once
 
@@ -20,32 +22,34 @@
 
 namespace virtio::vsock {
 
-/// Milliseconds since any moment; never fewer than before.
+/// Milliseconds since a fixed moment; never decreasing.
 template <class C>
 concept millisecond_clock = small_value<C> && requires(const C now) {
   { now() } -> converts_to<u64>;
 };
 
-/// Where a link leads, and its patience in milliseconds.
+/// The peer of a link, and its time limits in milliseconds.
 struct ethernet_options {
-  address peer{host_cid, 1024};
-  const_bytes path = text("/connect");  // that the request names, in static storage; none: no request, and none is waited for
-  framing frames = framing::hyperkit;
-  u16 mtu = net::usual_mtu;
-  net::mac_address mac{{0x5a, 0x94, 0xef, 0xe4, 0x0c, 0xee}};  // gvproxy gives 192.168.127.2 to this one
-  u32 connect = 2000;     // until a peer that does not answer is asked again
-  u32 settle = 200;       // after the request nothing is sent: gvproxy loses what comes before it has taken the connection over
-  u32 answer = 10'000;    // for a sign of life of the peer after a frame was sent, and for the first frame of all. 0: no limit
-  u32 first_pause = 250;  // before the next attempt; twice as long each time, until a frame has come
-  u32 most_pause = 8000;
+  address peer{host_cid, 1024};  // host and port of the program that switches frames
+  const_bytes path = text("/connect");  // path of the request, in static storage; empty: no request is sent
+  framing frames = framing::hyperkit;  // form of the prefix of each frame
+  u16 mtu = net::usual_mtu;  // largest frame without its header, in bytes
+  net::mac_address mac{{0x5a, 0x94, 0xef, 0xe4, 0x0c, 0xee}};  // gvproxy assigns 192.168.127.2 to this address
+  u32 connect = 2000;     // until an attempt without an answer is repeated
+  /// after the request nothing is sent: gvproxy loses data that arrives before it has taken over the connection
+  u32 settle = 200;
+  u32 answer = 10'000;    // time for a sign of life after a frame was sent, and for the first frame; 0: no limit
+  u32 first_pause = 250;  // before the next attempt; doubles with each attempt until a frame arrives
+  u32 most_pause = 8000;  // upper limit of the pause
 };
 
-/// `Sockets` is a `vsock::device`, which the program may use for other connections as well. All-zero until `start`.
+/// `Sockets` is a `vsock::device`, which the program may use for other connections too. All bytes are zero until
+/// `start`.
 template <class Sockets, millisecond_clock Clock>
 class ethernet_link {
   static constexpr limits bounds = Sockets::bounds;
-  /// Buffers that a frame can lie in: one that is left of the frame before, one with the rest of the prefix, and of those that it fills any
-  /// two neighbours are more than one buffer full.
+  /// Buffers that a frame can occupy: one that the previous frame left, one with the rest of the prefix, and those that
+  /// the frame fills. Any two neighbours of those hold more than one buffer's worth of bytes.
   static constexpr u32 buffers_for(u32 mtu) { return 4 + 2 * ((longest_frame(mtu) + most_prefix_bytes - 1) / bounds.receive_packet); }
   static_assert(bounds.guaranteed_window() >= 2 * (longest_frame(net::usual_mtu) + most_prefix_bytes),
                 "vsock::limits: a frame of 1518 bytes would not always fit into the window: a larger receive_buffer, or receive_packet if "
@@ -56,8 +60,8 @@ class ethernet_link {
                 "vsock::limits: a frame of 1518 bytes does not fit into the send buffers");
 
  public:
-  /// The largest MTU: the longest frame must fit into half of the window that the peer is sure of, and there must be
-  /// `limits::pieces` for all the buffers that it can lie in.
+  /// The largest MTU: the longest frame must fit into half of the window that the peer has for certain, and
+  /// `limits::pieces` must be enough for all buffers that it can occupy.
   static constexpr u32 largest_mtu = [] {
     u32 mtu = virtio::detail::smaller(u32{65535}, bounds.guaranteed_window() / 2 - most_prefix_bytes) - longest_frame(0);
     if (buffers_for(mtu) > bounds.pieces)
@@ -68,13 +72,15 @@ class ethernet_link {
  private:
   static_assert(largest_mtu >= net::usual_mtu && largest_mtu <= 65535);
   static constexpr u32 most_parts = buffers_for(largest_mtu);
-  static constexpr u16 most_pieces = 8;  // of a frame to send, the prefix included
+  static constexpr u16 most_pieces = 8;  // of a frame to send, including the prefix
 
  public:
+  /// The link has no offloads.
   static constexpr flags<net::offload> may_do{};
 
-  /// Begins to connect, by `poll`. `sockets` is used until `close`, or the next `start`. Frames that were kept are no longer the program's.
-  /// Errors: `invalid_argument`, the MTU is below 68, or above `largest_mtu`, or more than the send buffers hold.
+  /// Begins to connect; `poll` continues. The link uses `sockets` until `close` or the next `start`. Frames that were
+  /// kept no longer belong to the program. Errors: `invalid_argument` (the MTU is below 68, above `largest_mtu`, or too
+  /// large for the send buffers).
   [[nodiscard]] result<void> start(Sockets& sockets, const ethernet_options& how = {}, Clock clock = {}) {
     if (how.mtu < 68 || how.mtu > largest_mtu) return errc::invalid_argument;
     if (longest_frame(how.mtu) + most_prefix_bytes > u64{bounds.send_packet} * bounds.send_packets) return errc::invalid_argument;
@@ -94,31 +100,35 @@ class ethernet_link {
     now_ = phase::pausing;
     return {};
   }
-  /// Closes the connection. What is kept stays until `give_back`.
+  /// Closes the connection. Kept frames stay until `give_back`.
   VIRTIO_NOINLINE_FOR_SIZE void close() {
     now_ = phase::closed;
-    if (is_showing_) return;  // `receive_with` does it when the frame is no longer looked at
+    if (is_showing_) return;  // `receive_with` closes it after the callback returns
     if (is_named()) (void)sockets_->close(socket_);
     socket_ = {};
     drop();
   }
 
+  /// `link` concept: the address of the options.
   [[nodiscard]] net::mac_address mac() const { return how_.mac; }
-  /// A peer that cuts frames into scraps can make it fewer that can be kept: then no more are shown until some were given back.
+  /// `link` concept. A peer that splits frames into small parts can reduce the number of frames that can be kept: then
+  /// none is shown until some are returned.
   [[nodiscard]] net::capabilities facts() const {
     return {how_.mtu, most_pieces - 1, most_kept_, {}};
   }
+  /// `link` concept: up from the settle delay until the stream ends.
   [[nodiscard]] net::link_state state() const { return now_ == phase::up ? net::link_state::up : net::link_state::down; }
-  /// Why the link went down last, or did not come up: what `vsock::device` says of the connection; `peer_silent`, it did not answer in
-  /// time; `out_of_range`, a length that no frame has; the device's. `ok`: it never did.
+  /// Why the link last went down or did not come up: the error of `vsock::device` for the connection; `peer_silent` (no
+  /// answer in time); `out_of_range` (a length that no frame has); the device's errors. `ok`: it has not failed.
   [[nodiscard]] errc why() const { return why_; }
-  /// How often it came up. When the number has grown, the stack's leases and peers may be out of date.
+  /// How often the link came up. If the number has grown, the stack's leases and peers may be out of date.
   [[nodiscard]] u32 times_up() const { return times_up_; }
-  /// The stream's name at the device; of no connection between two attempts. The program may look at the stream and end it, but not read.
+  /// The stream's name at the device; of no connection between two attempts. The program may inspect the stream and end
+  /// it, but not read it.
   [[nodiscard]] socket id() const { return socket_; }
 
-  /// Moves packets, and calls `on_event(event)` for what happened to other connections of the device, and to listeners. Else as the concept
-  /// says. Errors: the device's, which is down then; the link comes up again some time after the device was started again.
+  /// `link` concept: moves packets. Calls `on_event(event)` for events of the device's other connections and listeners.
+  /// Errors: the device's, which is then down; the link comes up again some time after the device is started again.
   template <callable_with<event> F>
   [[nodiscard]] result<bool> poll(F&& on_event) {
     if (sockets_ == nullptr) return errc::not_started;
@@ -131,11 +141,11 @@ class ethernet_link {
     if (!told) return told.error();
     return came || changed || has_frame();
   }
-  /// The same for a program with nothing else at the device.
+  /// The same, for a program that uses the device only for this link.
   [[nodiscard]] result<bool> poll() {
     return poll([](const event&) {});
   }
-  /// What `poll` does but moving packets: for a program that polls the device itself. True: `state` has changed.
+  /// The part of `poll` after moving packets, for a program that polls the device itself. True: `state` has changed.
   VIRTIO_NOINLINE_FOR_SIZE bool step() {
     if (now_ == phase::up) [[likely]] {
       if (!sockets_->is_open(socket_)) [[unlikely]] return go_down(sockets_->state_of(socket_).error());
@@ -149,19 +159,20 @@ class ethernet_link {
       case phase::connecting: return request();
       case phase::settling:
         if (!sockets_->is_open(socket_)) return go_down(sockets_->state_of(socket_).error());
-        if (!is_due() && sockets_->unread(socket_).value_or(0) == 0) return false;  // a frame says that the peer has taken over
+        // A frame shows that the peer has taken over
+        if (!is_due() && sockets_->unread(socket_).value_or(0) == 0) return false;
         return go_up();
       default: return false;
     }
   }
-  /// Milliseconds until `poll` has something to do although nothing has come: for a timer that ends a sleep. All ones: no such thing.
+  /// Milliseconds until `poll` has work although nothing has arrived: for a timer that ends a sleep. All ones: none.
   [[nodiscard]] u64 due_in() const {
     if (now_ == phase::closed || at_ == never) return never;
     const u64 now = clock_();
     return at_ > now ? at_ - now : 0;
   }
 
-  /// Sends one frame, in one packet with its prefix. Errors: those of the concept.
+  /// `link` concept: sends one frame, in one packet with its prefix.
   [[nodiscard]] result<void> try_send(scatter<const_bytes> pieces, net::to_compute compute = {}) {
     if (now_ != phase::up) return errc::not_ready;
     if (pieces.count >= most_pieces) return errc::too_many_pieces;
@@ -177,14 +188,15 @@ class ethernet_link {
     if (at_ == never && how_.answer != 0) due_after(how_.answer / 2);
     return {};
   }
+  /// `link` concept.
   void flush() {
     if (now_ == phase::up) (void)sockets_->flush(socket_);
   }
 
-  /// Shows the next frame. What came before the link went down is still shown until it connects again. A frame is not shown before there
-  /// are pieces for all its buffers, in case that it is kept. Errors also: `in_use`, the call comes from inside a callback that is shown
-  /// bytes of the stream, or `look` has started the link; `canceled`, `look` said `keep`, but has ended the connection at the device, or
-  /// used up the pieces: the frame is not kept.
+  /// `link` concept: shows the next frame. Data from before the link went down is shown until it connects again. A
+  /// frame is shown only if pieces for all its buffers are free, in case it is kept. Additional errors: `in_use` (the
+  /// call is inside a callback that shows bytes of the stream, or `look` has started the link); `canceled` (`look`
+  /// returned `keep` but ended the connection at the device or used up the pieces: the frame is not kept).
   template <class F>
     requires requires(F& look, const net::frame& f) { { look(f) } -> same_as<net::after_look>; }
   [[nodiscard]] result<void> receive_with(F&& look) {
@@ -192,7 +204,8 @@ class ethernet_link {
     if (free_names_ == 0 || !look_ahead()) return errc::not_ready;
     if (next_.pieces.count == 0) [[unlikely]] {
       drop();
-      if (now_ != phase::pausing) go_down(errc::out_of_range);  // what has come of a connection that is lost already counts once
+      // Earlier data of a lost connection is already reported as an error
+      if (now_ != phase::pausing) go_down(errc::out_of_range);
       return errc::not_ready;
     }
     const u16 name = static_cast<u16>(free_names_ - 1);
@@ -200,7 +213,7 @@ class ethernet_link {
     pause_ = 0;
     next_.name = {name, names_[name].generation + 1};
     Sockets& sockets = *sockets_;
-    sockets.begin_look();  // the callback may end the connection: its buffers must not go to the device meanwhile
+    sockets.begin_look();  // the callback may end the connection: its buffers must stay in place until it returns
     is_showing_ = true;
     const net::after_look what = look(static_cast<const net::frame&>(next_));
     sockets.end_look();
@@ -215,6 +228,7 @@ class ethernet_link {
     if (what == net::after_look::keep && !is_kept) [[unlikely]] return errc::canceled;
     return {};
   }
+  /// `link` concept: returns a kept frame. Errors: `stale_handle`.
   [[nodiscard]] result<void> give_back(net::kept_frame which) {
     if (which.slot >= most_names || (which.generation & 1) == 0 || names_[which.slot].generation != which.generation)
       return errc::stale_handle;
@@ -234,7 +248,7 @@ class ethernet_link {
     return outcome;
   }
 
-  /// Polls until `done()`, as `vsock::device::wait_until`. Events of other connections are told by the next `poll`.
+  /// Polls until `done()`, as `vsock::device::wait_until`. The next `poll` reports events of other connections.
   template <class Done, class GiveUp = detail::never>
   [[nodiscard]] errc wait_until(waiting why, Done&& done, GiveUp&& give_up = {}) {
     if (sockets_ == nullptr) return errc::not_started;
@@ -244,41 +258,42 @@ class ethernet_link {
     };
     return sockets_->wait_until(why, ended, give_up);
   }
-  /// A timer must end the sleep as well: see `due_in`.
+  /// `link` concept. A timer must end the sleep too: see `due_in`.
   [[nodiscard]] bool arm() { return sockets_ != nullptr && (has_frame() || sockets_->arm()); }
+  /// `link` concept.
   void disarm() {
     if (sockets_ != nullptr) sockets_->disarm();
   }
-  /// Only after `start`.
+  /// `link` concept. Only after `start`.
   [[nodiscard]] interrupt_cause acknowledge_interrupt() { return sockets_->acknowledge_interrupt(); }
 
  private:
   enum class phase : u8 {
     closed = 0,
     pausing,     // until the next attempt, at `at_`
-    connecting,  // the request is sent when the peer has accepted, and that is due at `at_`
+    connecting,  // the request is sent after the peer has accepted; the attempt ends at `at_`
     settling,    // nothing is sent until `at_`
-    up,          // and at `at_`, if that is not never, the peer is looked at
+    up,          // the peer is checked at `at_`, if that is not never
   };
 
-  /// A buffer with bytes of the stream, in the queue of those that hold what is next, or of frames that are shown or kept.
+  /// A buffer with bytes of the stream: in the queue of the next bytes, or part of frames that are shown or kept.
   struct part {
     piece held{};
-    u16 next = 0;    // and one: of the stream, or free
+    u16 next = 0;    // index plus one: of the stream, or free
     u16 frames = 0;  // shown or kept
     bool is_queued = false;
   };
   struct named {
     u32 generation = 0;  // odd: of a frame that is shown or kept
-    u16 first = 0;       // and one
+    u16 first = 0;       // index plus one
     u16 count = 0;
-    u16 next_free = 0;   // and one
+    u16 next_free = 0;   // index plus one
   };
 
   static constexpr u64 never = ~u64{0};
   static constexpr u16 most_names = static_cast<u16>(virtio::detail::smaller(u32{bounds.pieces} * 4, u32{0xfffe}));
 
-  // The connection ---------------------------------------------------------------------------------------------------------
+  // The connection ----------------------------------------------------------------------------------------------------
 
   [[nodiscard]] bool is_named() const { return socket_.generation != 0; }
   [[nodiscard]] bool is_due() const { return clock_() >= at_; }
@@ -294,7 +309,7 @@ class ethernet_link {
     due_after(how_.connect);
     now_ = phase::connecting;
   }
-  /// Sends the request once the peer has accepted. True as `step`.
+  /// Sends the request after the peer has accepted. Returns as `step`.
   bool request() {
     const const_bytes parts[] = {text("POST "), how_.path, text(" HTTP/1.1\r\nHost: gv\r\nContent-Length: 0\r\n\r\n")};
     const result<void> sent = how_.path.empty() ? sockets_->state_of(socket_) : sockets_->try_send_all(socket_, parts);
@@ -315,7 +330,7 @@ class ethernet_link {
     ++times_up_;
     return true;
   }
-  /// Down, and the next attempt after a pause. What has come already can be received until then.
+  /// Takes the link down until the next attempt, after a pause. Data that has arrived can be received until then.
   VIRTIO_NOINLINE_FOR_SIZE bool go_down(errc why) {
     const bool was_up = now_ == phase::up;
     why_ = why;
@@ -324,13 +339,13 @@ class ethernet_link {
     now_ = phase::pausing;
     return was_up;
   }
-  /// The connection is over at once, with what has come and was not shown.
+  /// Ends the connection at once, and drops data that was not shown.
   VIRTIO_NOINLINE_FOR_SIZE void drop() {
     if (is_named()) (void)sockets_->abort(socket_);
     socket_ = {};
     forget_queue();
   }
-  /// After a reset of the device its memory is not ours, nor what the queue has.
+  /// After a reset of the device, its memory and the queued pieces are no longer valid.
   void forget_what_is_gone() {
     if (first_ != 0 && !sockets_->is_held(part_of(first_).held)) [[unlikely]] forget_queue();
   }
@@ -339,14 +354,15 @@ class ethernet_link {
     queued_ = from_ = 0;
   }
   [[gnu::cold]] result<void> not_sent(errc why) {
-    // It is no longer than frames may be: a peer that can never hold it has taken back its room, for now.
+    // The frame is within the limit, so a peer that can never hold it has withdrawn room, for now.
     if (why == errc::no_credit || why == errc::no_buffer || why == errc::too_long) return errc::queue_full;
     (void)go_down(why);
     return errc::not_ready;
   }
-  /// Half the time for an answer has passed since a frame was sent. A peer that has gone may not say so: vhost-device-vsock does not of one
-  /// that it could not write to. Its sign of life is a frame, or that it has read something, for which it is asked. One that is out of step
-  /// reads, too, but has never sent a frame. True: it has gone.
+  /// Half the time for an answer has passed since a frame was sent. A peer may vanish without a packet:
+  /// vhost-device-vsock sends none for a peer to which it could not write. A sign of life is a frame, or that the peer
+  /// has read something, which `probe` requests. A peer that has lost its framing reads too, but has never sent a
+  /// frame. True: the peer has gone.
   [[gnu::cold]] bool check_peer() {
     const u32 unread = sockets_->undelivered(socket_).value_or(0), read = sent_ - unread;
     const bool lives = heard_ || unread == 0 || read != read_;
@@ -369,13 +385,14 @@ class ethernet_link {
 
   [[nodiscard]] part& part_of(u16 one) { return parts_[usize{one} - 1]; }
 
-  // The stream -------------------------------------------------------------------------------------------------------------
+  // The stream --------------------------------------------------------------------------------------------------------
 
-  // It is what the queue has, then what the device has. A frame is looked at there; when it is kept, its buffers come into the queue first.
+  // The stream is the queue, then the device's unread bytes. A frame is looked at there; if it is kept, its buffers are
+  // moved into the queue first.
 
-  /// Whether `receive_with` has something to do.
+  /// Whether `receive_with` has a frame to process.
   [[nodiscard]] bool has_frame() { return !is_showing_ && free_names_ != 0 && look_ahead(); }
-  /// A whole frame that may be shown, and `next_` says where it lies; or a length that no frame has, and it has no pieces. False: neither.
+  /// Returns whether `next_` has a whole frame that may be shown, or a length that no frame has, then without pieces.
   [[nodiscard]] bool look_ahead() {
     if (first_ != 0) [[unlikely]] return look_behind_queue();
     const const_bytes here = sockets_->peek_first(socket_);
@@ -391,11 +408,11 @@ class ethernet_link {
     next_.pieces = {shown_, 1};
     return can_take(1);
   }
-  /// The same of what may lie in several buffers.
+  /// The same, for bytes that may be in several buffers.
   [[nodiscard, gnu::noinline]] bool look_behind_queue() {
     forget_what_is_gone();
     next_.pieces = {};
-    // All that a prefix and the longest frame can lie in; then that of it which is the frame.
+    // First all buffers that a prefix and the longest frame can occupy, then only the frame's part.
     u32 queued = 0;
     for (u16 at = first_; at != 0 && queued < most_parts; at = part_of(at).next) shown_[queued++] = part_of(at).held.data;
     const scatter<const_bytes> all{shown_, queued + sockets_->peek_pieces(socket_, shown_ + queued, most_parts - queued)};
@@ -418,7 +435,7 @@ class ethernet_link {
     const u32 used = static_cast<u32>(last + 1 - shown_);
     return can_take(used > queued ? static_cast<u16>(used - queued) : u16{0});
   }
-  /// Whether so many buffers can come into the queue.
+  /// Whether as many buffers can be moved into the queue.
   [[nodiscard]] bool can_take(u16 buffers) const {
     return buffers == 0 || (buffers <= parts_left_ && buffers <= sockets_->pieces_left());
   }
@@ -437,7 +454,7 @@ class ethernet_link {
     queued_ += static_cast<u32>(got->data.size());
     return true;
   }
-  /// The next `n` bytes are done with.
+  /// Drops the next `n` bytes.
   [[gnu::always_inline]] void leave(u32 n) {
     if (first_ != 0) [[unlikely]] {
       const u32 here = virtio::detail::smaller(n, queued_);
@@ -446,20 +463,20 @@ class ethernet_link {
     }
     (void)sockets_->skip(socket_, n);
   }
-  /// Takes `n` bytes off the queue's front; buffers that end there leave it.
+  /// Removes `n` bytes from the front of the queue, and buffers that end there.
   VIRTIO_NOINLINE_FOR_SIZE void skip(u32 n) {
     queued_ -= n;
     for (from_ += n; first_ != 0; from_ -= pop())
       if (from_ < part_of(first_).held.data.size()) return;
   }
-  /// The frame of `size` bytes that is next is kept by that name. False: it is gone.
+  /// Keeps the next frame, of `size` bytes, under that name. False: the stream is gone.
   [[nodiscard, gnu::noinline]] bool keep(u16 name, u32 size) {
     named& kept = names_[name];
     const u32 head = head_;
     while (queued_ < head + size)
       if (!take()) return false;
     skip(head);
-    u16* at = &free_names_;  // the callback may have given others back, which are in front of it now
+    u16* at = &free_names_;  // the callback may have returned others, which are before it now
     while (*at != name + 1) at = &names_[*at - 1].next_free;
     *at = kept.next_free;
     ++kept.generation;
@@ -474,7 +491,7 @@ class ethernet_link {
       if (size == 0) return true;
     }
   }
-  /// The first buffer leaves the queue: how many bytes it had.
+  /// Removes the first buffer from the queue and returns its size.
   VIRTIO_NOINLINE_FOR_SIZE u32 pop() {
     const u16 one = first_;
     part& gone = part_of(one);
@@ -491,7 +508,7 @@ class ethernet_link {
     ++parts_left_;
     return sockets_->give_back(gone.held);
   }
-  /// Nothing is kept, and names of before are stale.
+  /// Keeps nothing, and makes earlier names stale.
   void forget_all() {
     free_parts_ = free_names_ = 0;
     for (u16 i = bounds.pieces; i != 0; --i) {
@@ -512,18 +529,18 @@ class ethernet_link {
   u64 at_ = 0;
   socket socket_{};
   phase now_ = phase::closed;
-  bool answered_ = false;  // a frame has come on this connection
-  bool heard_ = false;     // and since the peer was looked at
+  bool answered_ = false;  // a frame has arrived on this connection
+  bool heard_ = false;     // a frame has arrived since the last check
   u8 checks_ = 0;
   bool is_showing_ = false;
   errc why_ = errc::ok;
-  u16 first_ = 0, last_ = 0;  // and one: the queue
-  u32 from_ = 0;              // of its first buffer
+  u16 first_ = 0, last_ = 0;  // index plus one: the queue
+  u32 from_ = 0;              // offset in its first buffer
   u32 queued_ = 0;            // bytes in it
-  u16 free_parts_ = 0, free_names_ = 0;  // and one
+  u16 free_parts_ = 0, free_names_ = 0;  // index plus one
   u16 parts_left_ = 0;
   u16 most_kept_ = 0;
-  u32 sent_ = 0, read_ = 0;  // bytes of frames, and of those what the peer had read when it was looked at
+  u32 sent_ = 0, read_ = 0;  // bytes of frames, and how many of them the peer had read at the last check
   u32 pause_ = 0;
   u32 head_ = 0;  // bytes of a prefix
   u32 times_up_ = 0;
@@ -531,9 +548,10 @@ class ethernet_link {
                         .most_pause = 0};
   VIRTIO_EMPTY_MEMBER Clock clock_{};
   u8 prefix_[most_prefix_bytes]{};
-  const_bytes to_send_[most_pieces]{};  // during `try_send`; here, since one on the stack costs its initialization each time
-  const_bytes shown_[most_parts]{};     // during `receive_with`; likewise
-  net::frame next_{};                   // likewise
+  // For `try_send`; a member, since an array on the stack is initialized on each call
+  const_bytes to_send_[most_pieces]{};
+  const_bytes shown_[most_parts]{};     // for `receive_with`, for the same reason
+  net::frame next_{};                   // for the same reason
   part parts_[bounds.pieces]{};
   named names_[most_names]{};
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// All of a device's connections: how they begin, grow old, are closed and read from. Packets that arrive (packet_handler.hpp) and calls of
-// the user (device.hpp) go through here.
+// All connections of a device: how they begin, age, are closed and read. Packets that arrive (packet_handler.hpp) and
+// calls of the user (device.hpp) are processed through this class.
 // Layer: vsock.
 #pragma once
 
@@ -21,7 +21,7 @@ class exchange : public sender<P, T, Q, L> {
   using base::send_scheduled, base::stop_sending, base::serve_waiting, base::raise_event;
   using base::listeners, base::queues, base::replies, base::table, base::unread, base::unsent;
 
-  // Beginnings -----------------------------------------------------------------------------------------------------------
+  // Beginnings --------------------------------------------------------------------------------------------------------
 
   [[nodiscard]] result<u16> add(u32 local_port, address peer, kind what, state now) {
     if (table.is_full() && !evict_closing(local_port, peer)) return errc::table_full;
@@ -31,9 +31,10 @@ class exchange : public sender<P, T, Q, L> {
     unread.begin_window(table[one]);
     return one;
   }
-  /// Frees a place for a connection between these addresses, if that can have it: of the connections that are being closed the oldest
-  /// does without its peer's agreement which has delivered everything. Its RST waits with those to strangers, so that its place is
-  /// free at once. The others are asked how much they have read: some hosts never say it by themselves (vhost-device-vsock).
+  /// Frees a place for a connection between these addresses, if the table accepts them. Of the connections that are
+  /// being closed, the oldest that has delivered everything ends without its peer's agreement. Its RST waits among
+  /// those to unknown peers, so that its place is free at once. The other peers receive a CREDIT_REQUEST: some hosts do
+  /// not report by themselves how much they have read (vhost-device-vsock).
   [[nodiscard, gnu::cold, gnu::noinline]] bool evict_closing(u32 local_port, address peer) {
     if (!table.takes(local_port, peer) || !has_room_for_reply() || !move_delivered_first(1)) return false;
     const u16 one = closing_.first();
@@ -42,9 +43,10 @@ class exchange : public sender<P, T, Q, L> {
     release(one);
     return true;
   }
-  /// Whether `n` connections that have delivered everything lead the list of those that are being closed, once others were put behind.
+  /// Whether the list of connections being closed begins with `n` that have delivered everything, after others were
+  /// moved to its end.
   [[nodiscard, gnu::cold, gnu::noinline]] bool move_delivered_first(u32 n) {
-    u32 most_others = 16;  // a flood of requests costs no more, and all have their turn
+    u32 most_others = 16;  // bounds the cost of a flood of requests; each connection has its turn
     u32 found = 0;
     u16 next = static_cast<u16>(closing_.first_and_one());
     while (next != 0) {
@@ -62,18 +64,18 @@ class exchange : public sender<P, T, Q, L> {
     }
     return false;
   }
-  /// Of one that is being closed: whether the peer has read everything, and knows that it was everything.
+  /// For a connection being closed: whether the peer has read everything and has received SHUTDOWN.
   [[nodiscard]] static bool is_delivered(const connection& c) {
     return c.gathered.empty() && !c.pending.has(pending_packet::shutdown) && c.out.unconfirmed() == 0;
   }
-  /// Whether the places that are left are not for one more that waits to be accepted: the program must be able to connect. A place that
-  /// `evict_closing` would free at once is as good as a free one.
+  /// Whether the remaining places are reserved, since the program must be able to connect. A place that `evict_closing`
+  /// would free at once counts as free.
   [[nodiscard]] bool reserves_last_places() {
     if (listeners.waiting() == 0 || table.unused() > L.outgoing) return false;
     return !move_delivered_first(L.outgoing + 1u - table.unused());
   }
 
-  // Age ------------------------------------------------------------------------------------------------------------------
+  // Age ---------------------------------------------------------------------------------------------------------------
 
   void tick(const ages& most) {
     ++ticks_;
@@ -88,41 +90,42 @@ class exchange : public sender<P, T, Q, L> {
     send_scheduled();
   }
 
-  /// Without a division, for which some processors need a function. `b` is not 0.
+  /// Without a division, which some processors do by a function. `b` is not 0.
   [[nodiscard]] static constexpr bool is_multiple(u32 a, u32 b) {
     for (u32 shift = static_cast<u32>(__builtin_clz(b)) + 1; shift-- != 0;)
       if (a >> shift >= b) a -= b << shift;
     return a == 0;
   }
 
-  // Closing, and sleep ---------------------------------------------------------------------------------------------------
+  // Closing and sleep
+  // ----------------------------------------------------------------------------------------------------
 
-  /// Nobody has its name any more. What was sent still arrives.
+  /// Makes the name stale. What was sent still arrives.
   void begin_closing(u16 one) {
     connection& c = table[one];
     c.now = state::closing;
     closing_.push(all(), one);
-    note_activity(c);  // its age as one that is being closed
+    note_activity(c);  // start of its age as a closing connection
     c.closed_ends = ends::both;
     unread.update_reservation(c);
     shut(one);
   }
-  /// SHUTDOWN is sent, behind what was sent before.
+  /// Sends SHUTDOWN after what was sent before.
   void shut(u16 one) {
     const connection& c = table[one];
     if (c.closed_ends.has(ends::send)) stop_sending(one);
     if (!c.gathered.empty()) schedule(one, pending_packet::data);
     schedule_now(one, pending_packet::shutdown);
   }
-  /// A poll has looked at everything.
+  /// A poll has found nothing in any queue.
   void found_nothing() { queues.all().found_nothing(looks_in_poll); }
-  /// Asks for interrupts ahead of a sleep. True: something is there already.
+  /// Requests interrupts before a sleep. True: work is already present.
   [[nodiscard]] bool arm() {
     if (!lifecycle().is_up()) return false;
     const bool has_slept = queues.all().slept_idle();
     flush_all();
     if (!lifecycle().is_up()) return false;
-    if (unsent.has_waiting()) {  // there may be no poll in which an unused reservation would expire
+    if (unsent.has_waiting()) {  // an unused reservation would expire in a poll, which may not happen
       unsent.expire_all(all());
       if (serve_waiting()) {
         send_scheduled();
@@ -130,18 +133,19 @@ class exchange : public sender<P, T, Q, L> {
       }
     }
     if (queues.all().arm()) return true;
-    if (has_slept && unsent.awaits_credit_update()) {  // what is gathered waits as long as we do
+    if (has_slept && unsent.awaits_credit_update()) {  // gathered bytes wait as long as the program sleeps
       request_credit_again();
       send_scheduled();
     }
     return false;
   }
 
-  // Reading --------------------------------------------------------------------------------------------------------------
+  // Reading -----------------------------------------------------------------------------------------------------------
 
-  /// The peer hears of room when half its window would open, what the program holds of it left aside: that may be more than half.
-  /// One that can send nothing more hears of any room when the program was shown bytes and has left some, since it may wait for more behind
-  /// them: a frame that is not whole, say. Of a packet's room when it has copied some, with what leaves next.
+  /// Informs the peer of room when half its window would open. Pieces that the program holds are excluded, since they
+  /// may be more than half. If the peer can send nothing more, and the program was shown bytes and left some, the peer
+  /// is informed of any room: the program may wait for the bytes after them, as of an incomplete frame. If the program
+  /// has copied some, one packet's room is enough, and the next packet to leave reports it.
   template <reading How = reading::other>
   void after_reading(u16 one) {
     connection& c = table[one];
@@ -162,7 +166,7 @@ class exchange : public sender<P, T, Q, L> {
     if (gain >= L.receive_packet) schedule(one, pending_packet::credit);
     return false;
   }
-  /// The program wants another window for a connection.
+  /// Sets a connection's window for the program.
   void set_window(u16 one, u32 packets) {
     connection& c = table[one];
     unread.set_window(c, packets);
@@ -174,7 +178,8 @@ class exchange : public sender<P, T, Q, L> {
     if constexpr (L.pieces != 0) return gain != 0 && gain >= (wanted - virtio::detail::smaller(c.taken, wanted) + 1) / 2;
     return gain >= (wanted + 1) / 2;
   }
-  /// No message is whole yet. When there is no room for more of it, and never will be, it is dropped, and so is the rest as it comes.
+  /// No message is complete. If there is no room for its rest, and never will be, the message is dropped, including the
+  /// part that has not arrived.
   [[nodiscard]] errc nothing_whole(u16 one) {
     connection& c = table[one];
     if (!is_full(one)) return nothing_to_read(c);
@@ -183,7 +188,7 @@ class exchange : public sender<P, T, Q, L> {
     after_reading(one);
     return errc::too_long;
   }
-  /// Whether the peer has sent all that it may before some of it is read, and cannot be allowed more.
+  /// Whether the peer has sent all it may until some bytes are read, and cannot be allowed more.
   [[nodiscard]] bool is_full(u16 one) {
     connection& c = table[one];
     if (c.received.empty() || c.in.left() != 0 || c.now != state::established) return false;
@@ -200,7 +205,8 @@ class exchange : public sender<P, T, Q, L> {
  private:
   using base::closing_, base::ticks_;
 
-  static constexpr u32 looks_in_poll = 64;  // it is heavier than one, and vhost-device-vsock has us wait more often: 1024 are enough
+  // A look costs more here, and vhost-device-vsock causes more waits: 1024 are enough
+  static constexpr u32 looks_in_poll = 64;
 
   [[nodiscard]] static constexpr bool is_over(u32 age, u32 most) { return most != 0 && age >= most; }
 };

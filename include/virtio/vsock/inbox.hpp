@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What has arrived and nobody has read: bytes that stay in the buffers they arrived in, linked by connection; and how much more each
-// peer is promised room for. Every promise is backed by memory: no peer that keeps to its promise is ever turned away.
+// Bytes that have arrived and are unread. They stay in the buffers in which they arrived, linked by connection. Also
+// how much room each peer is promised. Memory backs every promise: a peer that stays within its promise is never
+// rejected.
 // Layer: vsock.
 #pragma once
 
@@ -11,16 +12,19 @@
 
 namespace virtio::vsock {
 
-/// Bytes that have arrived, where they are: in pieces, each in a buffer of its own. Valid while it is shown.
+/// Bytes that have arrived, in place: a sequence of pieces, each in a buffer of its own. Valid while they are shown.
 ///
 ///   for (const_bytes piece : here) …
 class arrived {
  public:
+  /// Visits the pieces in their order.
   class iterator {
    public:
+    /// The piece.
     [[nodiscard]] const_bytes operator*() const {
       return {all_->payloads_ + usize{all_->payload_bytes_} * at_.number() + from_, in_piece()};
     }
+    /// Moves to the next piece.
     iterator& operator++() {
       left_ -= in_piece();
       if (left_ != 0) at_ = all_->links_[at_.number()];
@@ -39,17 +43,20 @@ class arrived {
     u32 from_, left_;
   };
 
-  /// Nothing.
+  /// An empty sequence.
   arrived() = default;
-  /// `first` holds the first bytes, from `from` on, and `links` lead to the others.
+  /// `first` holds the first bytes, from `from` on; `links` lead to the other buffers.
   arrived(const u8* payloads, u32 payload_bytes, const buffer_index* links, const u32* filled, buffer_index first, u32 from, u32 size)
       : payloads_{payloads}, links_{links}, filled_{filled}, payload_bytes_{payload_bytes}, first_{first}, from_{from}, size_{size} {}
 
+  /// Bytes in all pieces.
   [[nodiscard]] usize size() const { return size_; }
+  /// The first piece.
   [[nodiscard]] iterator begin() const { return {*this, size_}; }
+  /// After the last piece.
   [[nodiscard]] iterator end() const { return {*this, 0}; }
 
-  /// Copies bytes from byte `offset` on, as many as fit and are there: says how many.
+  /// Copies bytes from byte `offset` on, as many as fit and exist. Returns how many.
   usize copy_to(usize offset, bytes into) const {
     usize done = 0;
     for (const const_bytes piece : *this) {
@@ -75,14 +82,14 @@ class arrived {
 
 namespace virtio::vsock::detail {
 
-/// A message that has arrived whole.
+/// A message that has arrived completely.
 struct message_found {
   u32 size = 0;
   bool ends_record = false;
 };
 
-/// Where messages end: a bit for each byte of each receive buffer. So a peer that sends messages of one byte gets no more memory
-/// than one that sends bytes.
+/// Where messages end: a bit for each byte of each receive buffer. A peer that sends messages of one byte therefore
+/// gets no more memory than one that sends bytes.
 template <u32 Buffers, u32 Bytes, bool Messages>
 class boundaries {
  public:
@@ -94,7 +101,7 @@ class boundaries {
     ends_[buffer.number()][byte / 32] |= u32{1} << byte % 32;
     if (what == boundary::record) records_[buffer.number()][byte / 32] |= u32{1} << byte % 32;
   }
-  /// The first end at `from` or behind; `Bytes` or more when there is none.
+  /// The first end at `from` or later; `Bytes` or more if there is none.
   [[nodiscard]] u32 end(buffer_index buffer, u32 from) const {
     for (u32 word = from / 32; word < words; ++word) {
       const u32 bits = word == from / 32 ? ends_[buffer.number()][word] >> from % 32 << from % 32 : ends_[buffer.number()][word];
@@ -123,28 +130,30 @@ class boundaries<Buffers, Bytes, false> {
 template <class Pool, limits L>
 class inbox {
  public:
-  /// Nothing has arrived, and each connection's first packet is spoken for.
+  /// Starts without bytes, and reserves one packet for each connection.
   void start() {
     budget_.start(shared);
     held_back_ = {};
     ++starts_;
   }
 
-  // Promises -------------------------------------------------------------------------------------------------------------
+  // Promises ----------------------------------------------------------------------------------------------------------
 
-  /// The window of a connection that begins. With memory for all windows it is whole at once. Else it is small until the peer has used
-  /// it, and smallest while more than half of the memory is promised; but a peer that sends messages may need it all for the first one.
+  /// Sets the window of a connection that begins. With memory for all windows it is full-size at once. Otherwise it is
+  /// small until the peer has used it, and smallest while more than half of the memory is promised. A peer that sends
+  /// messages may need all of it for the first one.
   void begin_window(connection& c) {
     c.most_window = L.buffer_packets();
     c.window = L.buffer_packets();
     if (is_shared && !detail::carries_messages<L>(c)) c.window = 2 * budget_.free() >= shared && L.buffer_packets() >= 2 ? u16{2} : u16{1};
   }
-  /// From now on a window of `packets`; smaller ones do not take back what was promised.
+  /// Sets the window to `packets`; a smaller one does not withdraw what was promised.
   void set_window(connection& c, u32 packets) { c.window = c.most_window = static_cast<u16>(packets); }
 
   /// How far a connection's window should reach now.
   [[nodiscard]] u32 wanted_window(const connection& c) const {
-    if constexpr (!is_shared) return c.window * L.receive_packet;  // even for what will be dropped: there is memory for all
+    // Also for bytes that will be dropped: there is memory for all
+    if constexpr (!is_shared) return c.window * L.receive_packet;
     if (discards(c)) return L.receive_packet;
     return budget_.share(c.extra, c.window) * L.receive_packet;
   }
@@ -152,16 +161,16 @@ class inbox {
     c.in.open(wanted_window(c));
     update_reservation(c);
   }
-  /// Nothing more will come.
+  /// Allows no more bytes.
   void close_window(connection& c) {
     c.in.close();
     update_reservation(c);
   }
-  /// What comes from now on is dropped, which takes no memory.
+  /// Bytes that arrive from now on are dropped, and need no memory.
   void update_reservation(connection& c) {
     if constexpr (is_shared) budget_.update_reservation(c.extra, beyond_first(discards(c) ? c.in.unread() : c.in.promised()));
   }
-  /// Bytes were read, or are not wanted.
+  /// Counts bytes that were read or dropped.
   void count_read(connection& c, u32 size) {
     c.in.consume(size);
     if constexpr (is_shared) {
@@ -169,33 +178,33 @@ class inbox {
       update_reservation(c);
     }
   }
-  /// Bytes have come. When the peer can send no more before some were read, its window is too small for it.
+  /// Called when bytes have arrived. If the peer can send no more until some are read, its window is too small.
   void grow_if_used_up(connection& c) {
     if constexpr (is_shared)
       if (c.in.left() == 0) grow(c);
   }
-  /// Packets that no connection is promised, beyond the one that each is sure of.
+  /// Packets that are not promised, beyond the one that each connection has for certain.
   [[nodiscard]] u32 free_packets() const { return budget_.free(); }
 
-  // Bytes ----------------------------------------------------------------------------------------------------------------
+  // Bytes -------------------------------------------------------------------------------------------------------------
 
-  /// Takes the `length` bytes in a buffer, at least one. False: they were moved in behind what was there, and the buffer is free.
-  /// Small packets never lie alone: any two neighbours are more than one buffer full, which is what bounds their number.
+  /// Takes the `length` bytes in a buffer, at least one. False: they were copied after earlier bytes, and the buffer is
+  /// free. Any two neighbouring buffers hold more than one buffer's worth of bytes, which bounds the number of buffers.
   [[nodiscard]] bool append(connection& c, Pool& pool, buffer_index buffer, u32 length) {
     if (move_in(c, pool, buffer, length)) return false;
     link(c, pool, buffer, length);
     return true;
   }
-  /// What has arrived last is the end of a message.
+  /// The last bytes that arrived end a message.
   void end_message(connection& c, boundary what) {
     if (c.received.empty()) return;
     const buffer_index tail = c.received.last();
-    if (boundaries_.end(tail, filled(tail) - 1) < L.receive_packet) return;  // told twice
+    if (boundaries_.end(tail, filled(tail) - 1) < L.receive_packet) return;  // reported twice
     boundaries_.mark(tail, filled(tail) - 1, what);
     ++c.whole_messages;
   }
 
-  /// The first message. Only if there is a whole one.
+  /// The first message. Only if a whole one has arrived.
   [[nodiscard]] message_found first_message(const connection& c, Pool& pool) const {
     u32 size = 0, from = c.read_up_to;
     for (buffer_index at = c.received.first(); !at.is_none(); at = pool.after(at), from = 0) {
@@ -206,38 +215,38 @@ class inbox {
     return {size, false};
   }
 
-  /// Bytes that have arrived, and were neither read nor taken.
+  /// Bytes that have arrived and were neither read nor taken.
   [[nodiscard]] static u32 size(const connection& c) { return c.in.unread() - c.taken; }
-  /// Takes out the first buffer, with the bytes that first() shows. Only if there is one, and it is not shown.
+  /// Removes and returns the first buffer, with the bytes that first() shows. Only if there is one that is not shown.
   [[nodiscard]] buffer_index take_first(connection& c, Pool& pool) {
     c.taken += filled(c.received.first()) - c.read_up_to;
     c.read_up_to = 0;
     return c.received.pop(pool);
   }
-  /// Bytes that were taken are done with.
+  /// Counts taken bytes as read.
   void count_taken(connection& c, u32 size) {
     c.taken -= size;
     count_read(c, size);
   }
 
-  /// The first unread bytes, as many as lie together. Only if there are some.
+  /// The unread bytes in the first buffer. Only if there are some.
   [[nodiscard]] const_bytes first(const connection& c, Pool& pool) const {
     const buffer_index buffer = c.received.first();
     return {pool.payload(buffer) + c.read_up_to, filled(buffer) - c.read_up_to};
   }
-  /// The first `size` unread bytes, in their buffers. Only if there are so many, and not none.
+  /// The first `size` unread bytes, in their buffers. Only if as many exist, and at least one.
   [[nodiscard]] arrived first_pieces(const connection& c, Pool& pool, u32 size) const {
     const buffer_index lowest{0};
     return {pool.payload(lowest), L.receive_packet, &pool.after(lowest), filled_, c.received.first(), c.read_up_to, size};
   }
-  /// Puts the unread bytes of the first `most` buffers into an array, a piece each: says how many pieces.
+  /// Puts the unread bytes of the first `most` buffers into an array, one piece each. Returns how many pieces.
   [[nodiscard]] u32 put_pieces(const connection& c, Pool& pool, const_bytes* into, u32 most) const {
     u32 n = 0, from = c.read_up_to;
     for (buffer_index at = c.received.first(); !at.is_none() && n < most; at = pool.after(at), from = 0)
       into[n++] = {pool.payload(at) + from, filled(at) - from};
     return n;
   }
-  /// The first `size` bytes of the first buffer are done with.
+  /// Drops the first `size` bytes of the first buffer.
   void consume(connection& c, Pool& pool, u32 size) {
     count_read(c, size);
     const u32 read = c.read_up_to + size;
@@ -246,7 +255,7 @@ class inbox {
     if (some_left) return;
     drop_first(c, pool);
   }
-  /// The first `size` bytes are done with, in whatever buffers. Only if there are so many.
+  /// Drops the first `size` bytes, in any buffers. Only if as many exist.
   void consume_pieces(connection& c, Pool& pool, u32 size) {
     for (;;) {
       const u32 here = filled(c.received.first()) - c.read_up_to;
@@ -263,9 +272,10 @@ class inbox {
     while (!c.received.empty()) consume(c, pool, static_cast<u32>(first(c, pool).size()));
   }
 
-  // Showing --------------------------------------------------------------------------------------------------------------
+  // Showing -----------------------------------------------------------------------------------------------------------
 
-  /// Buffers that are shown. Until the end of that, none goes back to the device, whatever becomes of the connection.
+  /// Buffers that are shown. None of them returns to the device before the end of the display, even if the connection
+  /// ends.
   struct display {
     buffer_index first{}, last{};
     u32 start = 0;
@@ -275,8 +285,8 @@ class inbox {
     c.shown_up_to = c.received.last();
     return {c.received.first(), c.received.last(), starts_};
   }
-  /// The end of that: those that were read or dropped meanwhile go back. `c` is null when the connection is gone. Says whether all are
-  /// unread still.
+  /// Ends a display: buffers that were read or dropped meanwhile are returned to the device. `c` is null if the
+  /// connection is gone. Returns whether all buffers are still unread.
   bool end_showing(connection* c, Pool& pool, const display& shown) {
     if (c != nullptr && c->shown_up_to == shown.last && c->received.first() == shown.first && shown.start == starts_) {
       c->shown_up_to = no_buffer;
@@ -285,7 +295,7 @@ class inbox {
     take_back(c, pool, shown);
     return false;
   }
-  /// Until the end of this, and of all others, buffers that are dropped stay as they are.
+  /// Until `end_look` has been called as often, dropped buffers stay in place.
   void begin_look() { ++looks_; }
   void end_look(Pool& pool) {
     --looks_;
@@ -296,7 +306,7 @@ class inbox {
   [[gnu::cold, gnu::noinline]] void give_back_held(Pool& pool) {
     while (looks_ == 0 && !held_back_.empty()) pool.give_back(held_back_.pop(pool));
   }
-  /// What is unread is dropped, and its buffers stay; so do those that are shown, by themselves.
+  /// Drops unread bytes and holds their buffers. Shown buffers are held by their display.
   [[gnu::cold, gnu::noinline]] void hold_back(connection& c, Pool& pool) {
     while (c.shown_up_to.is_none() && !c.received.empty()) {
       count_read(c, filled(c.received.first()) - c.read_up_to);
@@ -305,11 +315,11 @@ class inbox {
     }
   }
   [[gnu::cold]] void take_back(connection* c, Pool& pool, const display& shown) {
-    if (shown.start != starts_) return;  // all buffers have been taken back
+    if (shown.start != starts_) return;  // all buffers have been reclaimed
     buffer_index unread{};
     if (c != nullptr && !c->shown_up_to.is_none()) unread = c->received.first();
     if (c != nullptr) c->shown_up_to = no_buffer;
-    for (buffer_index at = shown.first; at != unread;) {  // links of buffers that are dropped stay as they are
+    for (buffer_index at = shown.first; at != unread;) {  // the links of dropped buffers stay in place
       const buffer_index next = pool.after(at);
       pool.give_back(at);
       if (at == shown.last) break;
@@ -336,22 +346,23 @@ class inbox {
     if (detail::carries_messages<L>(c)) boundaries_.clear(buffer);
   }
 
-  /// Bytes in a buffer that count.
+  /// Valid bytes in a buffer.
   [[nodiscard]] u32& filled(buffer_index buffer) { return filled_[buffer.number()]; }
   [[nodiscard]] u32 filled(buffer_index buffer) const { return filled_[buffer.number()]; }
 
-  /// Whether what still comes is dropped.
+  /// Whether bytes that arrive now are dropped.
   [[nodiscard]] static bool discards(const connection& c) { return c.closed_ends.has(ends::receive) || c.peer_closed_ends.has(ends::send); }
 
-  /// Doubles the window, when the peer has used it up.
+  /// Doubles the window after the peer has used it up.
   static void grow(connection& c) {
     c.grown_at = c.in.consumed();
     c.window = static_cast<u16>(virtio::detail::smaller(u32{c.most_window}, u32{c.window} * 2));
   }
   [[nodiscard]] static constexpr u32 beyond_first(u32 bytes) { return bytes <= L.receive_packet ? 0 : (bytes - 1) / L.receive_packet; }
 
-  static constexpr u32 shared = L.pool_packets() - L.connections;  // beyond the one that each connection is sure of
-  // Whether there is less than all windows together need.
+  // Beyond the one packet that each connection has for certain
+  static constexpr u32 shared = L.pool_packets() - L.connections;
+  // Whether the memory is less than the sum of all windows.
   static constexpr bool is_shared = L.pool_packets() < u64{L.connections} * L.buffer_packets();
 
   receive_budget budget_{};
@@ -359,7 +370,7 @@ class inbox {
   u32 filled_[Pool::count]{};
   VIRTIO_EMPTY_MEMBER boundaries<Pool::count, L.receive_packet, L.messages> boundaries_{};
   u32 looks_ = 0;
-  buffer_list held_back_{};  // during those
+  buffer_list held_back_{};  // during begin_look to end_look
 };
 
 }  // namespace virtio::vsock::detail

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT
-// Ports that connections may come to, and the connections that wait there to be accepted. Layer: vsock.
+// Ports on which the program listens, and the connections that wait there to be accepted. Layer: vsock.
 #pragma once
 
 #include <virtio/vsock/table.hpp>
 
 namespace virtio::vsock::detail {
 
-/// A port that is listened to. Its connections wait in a queue, through `connection::in_queue`.
+/// A port with a listener. Its connections wait in a queue, through `connection::in_queue`.
 struct listener {
   u32 port = 0;
   u16 backlog = 0;  // 0: this place is free
   u16 waiting = 0;
-  kind carries{};   // of a place that is taken
+  kind carries{};   // of a place in use
   connection_list_of<&connection::in_queue> queue{};
 };
 
@@ -30,7 +30,7 @@ class listeners {
     return nullptr;
   }
 
-  /// Errors: `in_use`, `table_full`.
+  /// Adds a listener. Errors: `in_use`, `table_full`.
   [[nodiscard]] result<void> add(u32 port, u16 backlog, kind carries) {
     if (at(port) != nullptr) return errc::in_use;
     for (listener& one : all_) {
@@ -41,7 +41,7 @@ class listeners {
     return errc::table_full;
   }
 
-  /// The listener that a new connection to `port` may wait at; none when there is no such listener, or its queue is full.
+  /// The listener where a new connection to `port` may wait; null if there is none or its queue is full.
   [[nodiscard]] listener* open_at(u32 port, kind what) {
     listener* const here = at(port);
     return here != nullptr && here->carries == what && here->waiting < here->backlog ? here : nullptr;
@@ -52,9 +52,9 @@ class listeners {
     ++here.waiting;
     ++waiting_;
   }
-  /// Connections that wait at any of them.
+  /// Connections that wait at any listener.
   [[nodiscard]] u16 waiting() const { return waiting_; }
-  /// Only of one that waits.
+  /// Removes a connection that waits.
   void leave(connection* all, u16 one) {
     listener& here = *at(all[one].local_port);
     here.queue.remove(all, one);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What a packet that arrives does: to the connection it names, to whoever listens, or to nobody.
+// What a packet that arrives does: to its connection, to a listener, or, without either, to the list of replies.
 // Spec: virtio 1.4, 5.10.6. Layer: vsock.
 #pragma once
 
@@ -12,25 +12,25 @@ class packet_handler {
  public:
   explicit packet_handler(Exchange& all) : all_{all} {}
 
-  /// Whether a packet came or left, in the call below.
+  /// Whether a packet arrived or left, in the call below.
   [[nodiscard]] bool came() const { return came_; }
 
-  /// Everything that can be done now: sent buffers come back, events and packets are taken, buffers go to the device, and what is
-  /// owed is sent. Errors: `device_misbehaved` once, and all connections have ended then; `not_started`.
+  /// Does all work that is possible now: reclaims sent buffers, takes events and packets, posts buffers, and sends what
+  /// is scheduled. Errors: `device_misbehaved` once, when all connections have ended; `not_started`.
   [[nodiscard]] VIRTIO_NOINLINE_FOR_SIZE errc move_packets() {
     if (!all_.lifecycle().is_up()) return errc::not_started;
     came_ = false;
     errc got = all_.queues.collect(came_);
     if (got == errc::ok) got = take_events();
-    // A packet may want an answer, and there is room for some only: beyond that packets stay where they are. No buffer goes back
-    // before the loop has ended, so that it does.
+    // A packet may need a reply, and room for replies is limited: without it packets stay in the queue. Buffers are
+    // returned only after the loop, so that the loop ends.
     while (got == errc::ok && all_.has_room_for_reply()) got = take_packet();
     const bool idle = got == errc::not_ready && !came_;
     if (got != errc::ok && got != errc::not_ready) {
       all_.bring_down(got);
       return got;
     }
-    // Buffers first: a host that waits for some does not read what we send (vhost).
+    // Buffers first: a host that waits for buffers does not read what the driver sends (vhost).
     all_.queues.post_buffers();
     all_.queues.all().kick(all_.queues.receive_queue);
     if (idle) all_.found_nothing();
@@ -47,7 +47,7 @@ class packet_handler {
     if (got == errc::ok) return handle_events(id);
     return got == errc::not_ready ? errc::ok : got;
   }
-  /// An event has come.
+  /// Handles an event.
   [[nodiscard, gnu::cold, gnu::noinline]] errc handle_events(u32 id) {
     errc got = errc::ok;
     bool gone = false;
@@ -58,7 +58,7 @@ class packet_handler {
       all_.queues.all().kick(all_.queues.event_queue);
       return errc::ok;
     }
-    // The host's end of everything is gone. One that was restored sends nothing before it has heard of us.
+    // The host's end of all connections is gone. A restored host sends nothing until it has received a packet.
     all_.end_all(errc::peer_reset);
     if (const auto said = all_.read_cid(); !said || !is_guest(all_.cid())) return errc::device_misbehaved;
     all_.queues.all().kick_always(all_.queues.event_queue);
@@ -73,7 +73,7 @@ class packet_handler {
     return got;
   }
 
-  /// What a packet does. Whether its buffer is kept.
+  /// Handles a packet. Returns whether its buffer is kept.
   [[nodiscard]] bool handle_packet(const received_packet& in) {
     const packet& p = in.header;
     if (p.to_cid != all_.cid() || p.from_cid >> 32 != 0 || p.what == static_cast<u16>(op::invalid)) return false;
@@ -84,7 +84,7 @@ class packet_handler {
       all_.replies.answer(p, peer);
       return false;
     }
-    if (p.what > static_cast<u16>(op::credit_request)) return false;  // of a specification to come
+    if (p.what > static_cast<u16>(op::credit_request)) return false;  // reserved for later specifications
     if (found == 0) {
       if (p.what != static_cast<u16>(op::request) || !accept_request(p, peer)) all_.replies.answer(p, peer);
       return false;
@@ -93,11 +93,12 @@ class packet_handler {
     return handle_packet(all_.table[one], one, in);
   }
 
-  // `one` is the index of `c`: both are handed on, since every look into the table costs as much as a step of this.
+  // `one` is the index of `c`. Both are passed, since each access to the table costs as much as a step of this
+  // function.
   [[nodiscard]] VIRTIO_NOINLINE_FOR_SIZE bool handle_packet(connection& c, u16 one, const received_packet& in) {
     const packet& p = in.header;
     const op what = static_cast<op>(p.what);
-    // Almost all are of an established connection, and do not end it.
+    // Almost all packets belong to an established connection and do not end it.
     if ((c.now != state::established || what <= op::reset) && !changes(one, p)) return false;
     if (what == op::credit_update) handle_update(c, one, p);
     else all_.note_activity(c);
@@ -106,17 +107,19 @@ class packet_handler {
       case op::data: return keep(c, one, in);
       case op::shutdown: handle_shutdown(one, flags<ends>::of(static_cast<u8>(p.flags & static_cast<u32>(ends::both)))); return false;
       case op::credit_request: all_.schedule(one, pending_packet::credit); return false;
-      default: return false;  // CREDIT_UPDATE has said all it had to; the rest means nothing here
+      default: return false;  // CREDIT_UPDATE has been processed; other operations have no meaning here
     }
   }
 
-  /// A packet that begins or ends a connection, or is of one that is not established. Whether there is more to it.
+  /// Handles a packet that begins or ends a connection, or belongs to one that is not established. Returns whether
+  /// there is more to do.
   [[nodiscard, gnu::cold, gnu::noinline]] bool changes(u16 one, const packet& p) {
     connection& c = all_.table[one];
     const op what = static_cast<op>(p.what);
     if (c.now == state::leaving || c.now == state::ended) {
       if (what == op::reset) all_.need_not_reset(one);
-      if (what == op::request) all_.replies.answer(p, c.peer);  // somebody new, where our end of the last one is not closed yet
+      // A new peer, while this end of the previous connection is not closed yet
+      if (what == op::request) all_.replies.answer(p, c.peer);
       return false;
     }
     if (what == op::reset) {
@@ -132,27 +135,31 @@ class packet_handler {
       c.now = state::established;
       all_.raise_event(one, {ready::connected, ready::writable});
     } else if (what == op::request) {
-      // No packet gets lost or comes twice: the peer does not know this connection any more. Its machine was reset, say.
+      // Packets are not lost or duplicated, so the peer does not have this connection any more. For example, its
+      // machine was reset.
       all_.finish(one, errc::peer_reset, teardown::reset);
       return false;
     }
     return true;
   }
 
-  /// CREDIT_UPDATE. One that repeats what is known is no sign of life: it answers a CREDIT_REQUEST of the driver's own, and comes from the
-  /// host; vhost-device-vsock 0.3.0 answers for programs that were killed. The program's own question (`probe`) takes any answer.
+  /// Handles CREDIT_UPDATE. One without news is no sign of life: it answers a CREDIT_REQUEST of the driver, and the
+  /// host sends it. vhost-device-vsock 0.3.0 answers for programs that were killed. For the program's own request
+  /// (`probe`) any answer counts.
   [[gnu::noinline]] void handle_update(connection& c, u16 one, const packet& p) {
     if (c.probed || c.out.would_change(p.allocation, p.forwarded)) all_.note_activity(c);
     c.probed = false;
-    if (c.now == state::closing && c.gathered.empty()) c.asked_for_credit = false;  // a newcomer may want to know again
-    // The same host forgets a SHUTDOWN that comes while it holds data: it hears it again, once, when it holds none.
+    // A new connection may request credit again
+    if (c.now == state::closing && c.gathered.empty()) c.asked_for_credit = false;
+    // The same host drops a SHUTDOWN that arrives while it holds data, so it is sent once more when the host holds
+    // none.
     if (!c.closed_ends.has(ends::both) || c.end_repeated || !c.out.is_all_read(p.forwarded) || !c.gathered.empty()) return;
     if (c.pending.has(pending_packet::shutdown)) return;
     c.end_repeated = true;
     all_.schedule(one, pending_packet::shutdown);
   }
 
-  /// What every packet tells about the peer's memory.
+  /// Records the state of the peer's memory, which every packet reports.
   void update_credit(connection& c, u16 one, const packet& p) {
     c.out.update(p.allocation, p.forwarded);
     if (all_.unsent.may_leave(c)) all_.schedule(one, pending_packet::data);
@@ -162,10 +169,10 @@ class packet_handler {
     if (c.wants_bytes != 0) all_.may_have_room(one);
   }
 
-  /// Data.
+  /// Handles data. Returns whether the buffer is kept.
   [[nodiscard]] bool keep(connection& c, u16 one, const received_packet& in) {
     const u32 length = in.header.length;
-    if (!in.whole || !c.in.receive(length)) {  // more than its buffer holds, or than it was allowed
+    if (!in.whole || !c.in.receive(length)) {  // more than its buffer holds, or than the peer was allowed to send
       all_.finish(one, errc::peer_reset, teardown::reset);
       return false;
     }
@@ -173,7 +180,7 @@ class packet_handler {
     const bool ends = Exchange::carries_messages(c) && (in.header.flags & end_of_message) != 0;
     const bool skips = Exchange::carries_messages(c) && c.skipping;
     if (skips || c.now == state::closing || c.closed_ends.has(ends::receive) || c.peer_closed_ends.has(ends::send)) {
-      // It is not wanted; or the peer has said that there is none, which the program may have been told.
+      // The data is not needed, or the peer has ended its direction, which may have been reported to the program.
       all_.unread.count_read(c, length);
       if (ends) c.skipping = false;
       if (c.now == state::established && all_.is_update_due(c)) all_.schedule(one, pending_packet::credit);
@@ -193,21 +200,22 @@ class packet_handler {
       all_.forget_unsent(one);
       all_.stop_sending(one);
     }
-    all_.try_again(one);  // what waited behind that
+    all_.try_again(one);  // packets that waited for it
     all_.raise_event(one, {ready::readable, ready::writable});
     if (!c.peer_closed_ends.has(ends::both)) return;
-    // Both ends are done; RST says that we know. Not before everything was read: it would cut that short for programs that ask.
+    // Both directions have ended; RST confirms that. Send it after all data has been read: an earlier RST makes
+    // `receive` fail before the data ends.
     if (c.now == state::closing || c.received.empty()) all_.finish(one, errc::peer_closed, teardown::reset);
   }
 
-  /// A REQUEST of somebody new. Whether they may come in.
+  /// Handles a REQUEST from an unknown peer. Returns whether the connection is accepted.
   [[nodiscard]] bool accept_request(const packet& p, address peer) {
     listener* const here = all_.listeners.open_at(p.to_port, static_cast<kind>(p.type));
     if (here == nullptr || all_.reserves_last_places()) return false;
     const result<u16> added = all_.add(p.to_port, peer, static_cast<kind>(p.type), state::established);
     if (!added) return false;
     connection& c = all_.table[*added];
-    all_.replies.drop(p.to_port, peer);  // to a packet of before: it would end this connection now
+    all_.replies.drop(p.to_port, peer);  // the reply to an earlier packet would end this connection now
     c.out.update(p.allocation, p.forwarded);
     all_.listeners.join(*here, all_.all(), *added);
     all_.to_report.push(all_.all(), *added);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Packets in and out of a vsock device: its three queues, and the two pools of buffers that packets travel in. Connections are in
-// exchange.hpp. A chain is {header, payload} in both directions, the one shape that every host takes.
+// Packets in and out of a vsock device: its three queues, and the two pools of packet buffers. Connections are in
+// exchange.hpp. A chain is {header, payload} in both directions, the one shape that every host accepts.
 // Spec: virtio 1.4, 5.10.6. Layer: vsock (may include device, transport, queue, platform, base).
 #pragma once
 
@@ -11,11 +11,11 @@
 
 namespace virtio::vsock::detail {
 
-/// A received packet, and the buffer that holds its payload until it is given back.
+/// A received packet, and the buffer that holds its payload until it is returned.
 struct received_packet {
   packet header{};
   buffer_index buffer{};
-  bool whole = false;  // header.length bytes of payload are there
+  bool whole = false;  // the buffer has header.length bytes of payload
 };
 
 template <platform P, transport T, queue_format Q, limits L>
@@ -24,8 +24,8 @@ class packet_queues {
   using ring = typename set::ring_type;
 
   static constexpr u16 events = ring::slots < 8 ? ring::slots : 8;
-  // The device always has as many receive buffers as its queue holds, whatever connections keep: two for each packet's worth of
-  // promises, since of two neighbours one may be all but empty (inbox.hpp fills up what has room).
+  // The device always has as many receive buffers as its queue holds, however many the connections keep: two for each
+  // promised packet, since one of two neighbours may be almost empty (inbox.hpp fills buffers that have room).
   static constexpr u32 posted = ring::wanted.has(virtio::feature::indirect_desc) ? ring::slots : ring::slots / 2;
   static_assert(u64{2} * L.pool_packets() + posted + L.pieces < 0xffff, "more buffers than 16 bits can number");
   static constexpr u32 receive_buffers = 2 * L.pool_packets() + posted + L.pieces;
@@ -37,7 +37,7 @@ class packet_queues {
   using send_pool = buffer_pool<L.send_packets, L.send_packet>;
 
  private:
-  // All that the device touches: the three rings, headers by the slot that sends them, events, and the buffers.
+  // All memory that the device accesses: the three rings, headers by the slot that sends them, events, and the buffers.
   static constexpr usize sent_headers_at = set::dma_bytes;
   static constexpr usize events_at = sent_headers_at + sizeof(sent_header) * ring::slots;
   static constexpr usize send_pool_at = virtio::detail::round_up(events_at + 4 * usize{events}, dma_page);
@@ -45,13 +45,13 @@ class packet_queues {
 
  public:
   static constexpr usize dma_bytes = receive_pool_at + receive_pool::dma_bytes;
-  // Pages for the ends of the parts, which are rounded up, included.
+  // Includes pages for the ends of the parts, which are rounded up.
   static_assert(u64{set::dma_bytes} + u64{sizeof(sent_header)} * ring::slots + u64{sizeof(received_header)} * receive_buffers +
                         u64{L.send_packet} * L.send_packets + u64{L.receive_packet} * receive_buffers + u64{4} * dma_page <
                     0x8000'0000,
                 "the DMA storage of a vsock::device must stay below 2 GiB: fewer or smaller buffers in vsock::limits");
 
-  /// Up to, but without, step 8: buffers are in the queues, no doorbell has rung.
+  /// Brings the device up to, but not including, step 8: buffers are in the queues, no doorbell is written.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
                                    const interrupt_vectors& interrupts, const feature_plan& plan) {
     dma_area area;
@@ -68,30 +68,31 @@ class packet_queues {
     return {};
   }
 
-  /// Step 8, and the doorbells. The first of the event queue: nothing is lost before anybody listens.
+  /// Step 8 and the doorbells. The event queue's is first, so that no event is lost.
   void go() {
     set_.go();
     set_.kick(event_queue);
     set_.kick(receive_queue);
   }
 
-  /// Buffers of packets that have arrived: free, with the device, or held by whoever reads them.
+  /// Buffers of packets that have arrived: free, with the device, or held by their reader.
   receive_pool received{};
-  /// Buffers of what is to be sent: free, held while they are filled, or with the device.
+  /// Buffers of data to send: free, held while they are filled, or with the device.
   send_pool sent{};
 
-  /// The three queues, under one lifecycle. No user's buffer is with the device: what it keeps, when it does, is storage.
+  /// The three queues, under one lifecycle. The device has no buffer of a user: all its memory is storage.
   [[nodiscard]] set& all() { return set_; }
   [[nodiscard]] const set& all() const { return set_; }
 
-  // Receiving ------------------------------------------------------------------------------------------------------------
+  // Receiving ---------------------------------------------------------------------------------------------------------
 
-  /// The next packet to have arrived. Its buffer is the caller's until it is given back. Errors: `not_ready`, `device_misbehaved`.
+  /// The next packet that has arrived. Its buffer belongs to the caller until it is returned. Errors: `not_ready`,
+  /// `device_misbehaved`.
   [[nodiscard]] errc next(received_packet& out) {
     u32 length;
     const errc got = receive_pool::arrived(receive(), out.buffer, length);
     if (got != errc::ok) return got;
-    if (length < header_bytes) {  // nothing was said: operation 0
+    if (length < header_bytes) {  // no header was written: operation 0
       out.header = {};
       out.whole = false;
       return errc::ok;
@@ -101,33 +102,34 @@ class packet_queues {
     return errc::ok;
   }
 
-  /// Puts free buffers into the receive queue until it is full.
+  /// Stages free buffers until the receive queue is full.
   void post_buffers() {
     received.post(receive(), [this](buffer_index one) { clear(received.template header<received_header>(one)); });
   }
 
-  /// The next event, whose buffer is the device's again before anybody acts on it. Errors: `not_ready`, `device_misbehaved`.
+  /// The next event; its buffer has already been returned to the device. Errors: `not_ready`, `device_misbehaved`.
   [[nodiscard]] errc next_event(u32& id) {
     completion one;
     const errc got = event().take(one);
     if (got != errc::ok) return got;
     event().release(one.which);
     const u16 cell = static_cast<u16>(one.cookie);
-    // Of its length nothing is asked: hosts report that of the buffer, or what they like.
-    id = event_cells()[cell].template fetch<typename P::barriers>().unchecked();  // compared with what we know
+    // The used length is ignored: some hosts report the buffer's length, others arbitrary values.
+    // The caller compares it with known values
+    id = event_cells()[cell].template fetch<typename P::barriers>().unchecked();
     post_event(cell);
     return errc::ok;
   }
 
-  // Sending --------------------------------------------------------------------------------------------------------------
+  // Sending -----------------------------------------------------------------------------------------------------------
 
-  /// Takes back what the device has sent; `some` becomes true if there was any. Errors: `device_misbehaved`.
+  /// Reclaims what the device has sent; `some` becomes true if there was any. Errors: `device_misbehaved`.
   [[nodiscard]] errc collect(bool& some) { return sent.collect(transmit(), some); }
-  /// Nothing is on its way out.
+  /// Whether no packet is in flight.
   [[nodiscard]] bool is_idle() const { return set_[transmit_queue].in_flight() == 0; }
 
-  /// Stages a packet; with its payload from byte `from` of `buffer` on, which then belongs to the device until it has sent it. False
-  /// when the queue has no room now.
+  /// Stages a packet, with its payload from byte `from` of `buffer` on, which then belongs to the device until it is
+  /// sent. False if the queue has no room now.
   [[nodiscard]] bool send(const packet& p, buffer_index buffer = no_buffer, u32 from = 0) {
     const auto slot = transmit().reserve();
     if (!slot) return false;
@@ -140,7 +142,7 @@ class packet_queues {
     return stage(transmit(), *slot, chain, buffer.cookie());
   }
 
-  /// Whether packets are staged that the device was not shown.
+  /// Whether packets are staged that have not been published.
   [[nodiscard]] bool has_unshown() const { return unshown_; }
   void show_sent() {
     unshown_ = false;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Pieces of what has arrived that the program holds: each a buffer that is not the device's, nor in a connection's list, until it is given
-// back. They have memory of their own, beside what peers are promised: holding them for ever takes nothing from other connections.
+// Pieces of received data that the program holds: each is a buffer that belongs neither to the device nor to a
+// connection's list until it is returned. They have memory of their own, in addition to what peers are promised:
+// holding them without a limit takes nothing from other connections.
 // Layer: vsock.
 #pragma once
 
@@ -11,15 +12,15 @@ namespace virtio::vsock {
 
 /// Bytes that have arrived and that the program holds. All-zero: none.
 struct piece {
-  const_bytes data{};
-  u16 place = 0;
+  const_bytes data{};  // valid until `give_back`
+  u16 place = 0;  // in the driver's table
   u32 generation = 0;  // odd; 0 names none
 };
 
-/// Whether the peer may send more while the program holds what has come.
+/// Whether the peer may send more while the program holds received bytes.
 enum class holding : u8 {
-  in_window = 0,  // it counts as unread: the window bounds how much is held
-  outside_window,  // it counts as read: `limits::pieces` alone bounds it, and the peer goes on
+  in_window = 0,  // they count as unread: the window bounds how many are held
+  outside_window,  // they count as read: only `limits::pieces` bounds them, and the peer continues
 };
 
 namespace detail {
@@ -32,11 +33,11 @@ class held_pieces {
     buffer_index buffer{};
     u32 counted = 0;  // bytes of the window
     u32 generation = 0;
-    u16 next_free = 0;  // and one
+    u16 next_free = 0;  // index plus one
     socket from{};
   };
 
-  /// None is held; names of before are stale.
+  /// Holds none; earlier names are stale.
   void forget() {
     for (u16 i = 0; i < places; ++i) {
       all_[i].generation = (all_[i].generation + 1) & ~u32{1};
@@ -47,7 +48,7 @@ class held_pieces {
   }
   [[nodiscard]] bool is_full() const { return free_ == 0; }
   [[nodiscard]] u16 left() const { return left_; }
-  /// Only if not full.
+  /// Holds a piece. Only if not full.
   [[nodiscard]] piece hold(buffer_index buffer, const_bytes data, socket from, u32 counted) {
     const u16 place = static_cast<u16>(free_ - 1);
     held& one = all_[place];
@@ -58,12 +59,12 @@ class held_pieces {
     one.from = from;
     return {data, place, ++one.generation};
   }
-  /// What is known of a piece; null when it is not held.
+  /// The record of a piece; null if it is not held.
   [[nodiscard]] const held* find(const piece& which) const {
     if (which.place >= places || (which.generation & 1) == 0 || all_[which.place].generation != which.generation) return nullptr;
     return &all_[which.place];
   }
-  /// Only of one that is held.
+  /// Releases a piece that is held.
   void release(u16 place) {
     ++all_[place].generation;
     all_[place].next_free = free_;
@@ -74,7 +75,7 @@ class held_pieces {
  private:
   static constexpr u16 places = Most == 0 ? u16{1} : Most;
   u16 free_ = 0;
-  u16 left_ = 0;  // that can be held beside those that are
+  u16 left_ = 0;  // number of further pieces
   held all_[places]{};
 };
 

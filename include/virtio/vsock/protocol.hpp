@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What guest and host say to each other over a vsock device: the packet header, its operations, events, features.
+// What guest and host exchange over a vsock device: the packet header, its operations, events, features.
 // Spec: virtio 1.4, 5.10. Layer: vsock.
 #pragma once
 
@@ -16,8 +16,10 @@ enum class feature : u8 {
   seqpacket = 1,
   no_implied_stream = 2,
 };
+/// Makes `feature_set` accept these bits.
 constexpr void feature_bits_of(feature) {}
 
+/// The specification's name of a feature bit; null for other values.
 [[nodiscard]] constexpr const char* name(feature bit) {
   switch (bit) {
     case feature::stream: return "VSOCK_STREAM";
@@ -27,17 +29,20 @@ constexpr void feature_bits_of(feature) {}
   return nullptr;
 }
 
-/// Context ids with a meaning of their own; guests have 3 and up (5.10.4).
+/// Context ids with a fixed meaning; guests have 3 and up (5.10.4).
 inline constexpr u32 host_cid = 2;
+/// Whether a context id can be a guest's.
 [[nodiscard]] constexpr bool is_guest(u32 cid) { return cid > host_cid && cid != 0xffff'ffff; }
 
-/// 64 bits that differ from boot to boot: random ones, or the machine's clock. The ports that a guest connects from follow from it.
-/// A host may hold the connections of the guest's last boot for ever, and answers nothing on their ports (vhost-device-vsock, Linux
-/// 6.1). Random bits also hide the hash's key from the host: without them a host can make its own connections collide.
+/// 64 bits that differ from boot to boot: random bits, or the machine's clock. They determine the local ports of
+/// outgoing connections. A host may keep the connections of the guest's previous boot without a limit, and then answers
+/// nothing on their ports (vhost-device-vsock, Linux 6.1). Random bits also hide the hash's key from the host:
+/// otherwise a host can make its own connections collide.
 class seed {
  public:
+  /// Any value; see the class.
   constexpr explicit seed(u64 bits) : bits_{bits} {}
-  /// Number `n` of what follows from it: seeds that are close, such as seconds, give numbers that are not.
+  /// Derived number `n`. Close seeds, such as seconds, give numbers that are far apart.
   [[nodiscard]] constexpr u64 number(u32 n) const {
     u64 x = bits_ + (n + u64{1}) * 0x9e37'79b9'7f4a'7c15;
     x = (x ^ x >> 30) * 0xbf58'476d'1ce4'e5b9;
@@ -49,22 +54,24 @@ class seed {
   u64 bits_;
 };
 
-/// One end of a connection. Every port is legal, 0 and 0xffffffff included.
+/// One end of a connection. Every port is valid, including 0 and 0xffffffff.
 struct address {
-  u32 cid = 0;
-  u32 port = 0;
+  u32 cid = 0;  // context id
+  u32 port = 0;  // of 2^32
   [[nodiscard]] friend constexpr bool operator==(const address&, const address&) = default;
 };
 
-/// What a connection carries: bytes without borders, or messages with them. The numbers are those of the wire (5.10.6).
+/// What a connection carries: bytes without boundaries, or messages. The values are those of the packet header
+/// (5.10.6).
 enum class kind : u16 { stream = 1, seqpacket = 2 };
 
-/// Directions that an end gives up: the flags of SHUTDOWN (5.10.6.5).
+/// Directions that one end closes: the flags of SHUTDOWN (5.10.6.5).
 enum class ends : u8 { receive = 1, send = 2, both = 3 };
 
-/// What a packet of data ends besides itself: its message, or a record too, which may be several messages (5.10.6.6).
+/// What a data packet ends: its message, or also a record, which may be several messages (5.10.6.6).
 enum class boundary : u8 { message, record };
 
+/// Operations of packets (5.10.6).
 enum class op : u16 {
   invalid = 0,
   request = 1,
@@ -76,37 +83,39 @@ enum class op : u16 {
   credit_request = 7,
 };
 
-/// Flags of data: this packet ends a message, and this message ends a record (5.10.6.6).
+/// Flags of data: this packet ends a message (5.10.6.6).
 inline constexpr u32 end_of_message = 1;
+/// The message also ends a record.
 inline constexpr u32 end_of_record = 2;
 
-/// The device config holds the guest's context id (5.10.4); an event says that it may have changed, and that all connections
-/// are gone (5.10.6.7).
+/// The device configuration: the guest's context id (5.10.4).
 namespace config {
 inline constexpr config_field<u64> guest_cid{0};  // its upper half is reserved
 }
+/// The event that reports a new context id and the end of all connections (5.10.6.7).
 inline constexpr u32 transport_reset = 0;
 
-/// The numbers of a packet's header. Of a received one nothing is known but that it was read once: every field is compared with
-/// what we know, or bounded, by whoever uses it.
+/// The fields of a packet's header. Those of a received packet are read once and not checked: code that uses a field
+/// compares or bounds it.
 struct packet {
-  u64 from_cid = 0;
-  u64 to_cid = 0;
-  u32 from_port = 0;
-  u32 to_port = 0;
+  u64 from_cid = 0;  // the sender's context id
+  u64 to_cid = 0;  // the receiver's
+  u32 from_port = 0;  // the sender's port
+  u32 to_port = 0;  // the receiver's
   u32 length = 0;  // bytes of payload
-  u16 type = 0;
+  u16 type = 0;  // a `kind`, if it is one
   u16 what = 0;    // an `op`, if it is one
-  u32 flags = 0;
-  u32 allocation = 0;  // buf_alloc: bytes that the sender has room for, beyond
+  u32 flags = 0;  // those of its operation
+  u32 allocation = 0;  // buf_alloc: bytes of the sender's receive buffer
   u32 forwarded = 0;   // fwd_cnt: bytes that it has consumed so far, modulo 2^32
 };
 
+/// Bytes of a packet's header in memory.
 inline constexpr u32 header_bytes = 44;
 
 namespace detail {
 
-/// A header in memory that the device sees. Context ids are halved, so that each is loaded whole where 64 bits are not.
+/// A header in memory that the device sees. Context ids are split, so that each half is one load on a 32-bit processor.
 template <template <class> class Cell>
 struct header_cells {
   Cell<u32> from_cid, from_cid_high, to_cid, to_cid_high;
@@ -139,7 +148,7 @@ inline void write(sent_header& to, const packet& p) {
   to.forwarded.store(p.forwarded);
 }
 
-/// Each field by one load. Unchecked, for packet's reasons.
+/// Reads each field by one load. Unchecked, for the reason at `packet`.
 template <class Barriers>
 [[nodiscard]] packet read(const received_header& from) {
   packet p;
@@ -158,8 +167,8 @@ template <class Barriers>
   return p;
 }
 
-/// Before the device gets a header to fill in: some hosts complete one that they wrote nothing to, and what an earlier packet
-/// said must not be heard twice. Operation 0 is ignored.
+/// Clears a header before the device fills it in: some hosts complete one without writing to it, and the fields of an
+/// earlier packet must not be processed twice. Operation 0 is ignored.
 inline void clear(received_header& cells) {
   cells.from_cid.clear_before_use();
   cells.from_cid_high.clear_before_use();

@@ -14,24 +14,24 @@ class replies {
   [[nodiscard]] bool full() const { return count_ == Most; }
   void clear() { first_ = count_ = 0; }
 
-  /// Answers `p`, which came from `peer`; nothing when it was an RST itself. Only if not full.
+  /// Adds the answer to `p`, which `peer` sent; none if `p` is an RST. Only if not full.
   void answer(const packet& p, address peer) {
     if (p.what != static_cast<u16>(op::reset)) add(p.to_port, peer, p.type);
   }
-  /// One to `peer` from `local_port`. Only if not full.
+  /// Adds an RST to `peer` from `local_port`. Only if not full.
   VIRTIO_NOINLINE_FOR_SIZE void add(u32 local_port, address peer, u16 type) {
     const u32 at = u32{first_} + count_;
     waiting_[at < Most ? at : at - Most] = {peer, local_port, type};
     ++count_;
   }
 
-  /// Whether one waits to go to `peer` from `local_port`: it would end a connection that begins there now.
+  /// Whether an RST to `peer` from `local_port` is waiting: it would end a connection that begins there now.
   [[nodiscard]] bool has(u32 local_port, address peer) const {
     for (u16 i = 0, at = first_; i < count_; ++i, at = at + 1 < Most ? static_cast<u16>(at + 1) : u16{0})
       if (waiting_[at].local_port == local_port && waiting_[at].peer == peer) return true;
     return false;
   }
-  /// Those that wait to go to `peer` from `local_port` do not go.
+  /// Drops RSTs to `peer` from `local_port`.
   void drop(u32 local_port, address peer) {
     if (!has(local_port, peer)) return;
     for (u16 left = count_; left != 0; --left) {

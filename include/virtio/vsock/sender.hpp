@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What connections send: packets that they owe, and bytes that the program gives them, as far as there is room.
+// What connections send: scheduled packets, and bytes of the program, as far as there is room.
 // Layer: vsock.
 #pragma once
 
@@ -15,9 +15,10 @@ class sender : public connections<P, T, Q, L> {
   using base::all, base::bring_down, base::finish, base::lifecycle, base::schedule, base::release, base::raise_event, base::try_again;
   using base::kind_of, base::queues, base::replies, base::table, base::unread, base::unsent;
 
-  // Scheduled packets ---------------------------------------------------------------------------------------------------------
+  // Scheduled packets
+  // ----------------------------------------------------------------------------------------------------
 
-  /// Sends what is scheduled as far as there is room, and shows it to the device.
+  /// Sends scheduled packets as far as there is room, and publishes them.
   VIRTIO_NOINLINE_FOR_SIZE void send_scheduled() {
     if (!to_send_.empty() || !replies.empty() || queues.has_unshown()) send_now();
   }
@@ -32,7 +33,7 @@ class sender : public connections<P, T, Q, L> {
       to_send_.remove(all(), one);
       if (table[one].now == state::leaving) release(one);
     }
-    // Strangers last: a flood of them must not keep connections from their turn.
+    // Unknown peers last: a flood of them must not delay connections.
     for (; !replies.empty() && queues.send(replies.first(cid_)); replies.pop()) {}
   }
 
@@ -42,11 +43,12 @@ class sender : public connections<P, T, Q, L> {
     queues.show_sent();
   }
 
-  /// Everything that one connection owes, but data for which the peer has no room, and SHUTDOWN behind it. False: the queue is full.
+  /// Stages everything that one connection has scheduled, except data for which the peer has no room, and SHUTDOWN
+  /// after it. False: the queue is full.
   [[nodiscard]] bool stage_pending(u16 one) {
     static constexpr op packets[] = {op::reset, op::request, op::response, op::data, op::shutdown, op::credit_request, op::credit_update};
     connection& c = table[one];
-    u32 stay = 0;  // owed after this
+    u32 stay = 0;  // scheduled after this call
     while (const u32 left = c.pending.raw() & ~stay) {
       const pending_packet next = static_cast<pending_packet>(left & (0 - left));
       if (next == pending_packet::data) {
@@ -62,7 +64,7 @@ class sender : public connections<P, T, Q, L> {
     return true;
   }
 
-  /// False: the queue is full. Without room at the peer it stays owed.
+  /// Sends gathered bytes. Without room at the peer they stay scheduled. False: the queue is full.
   [[nodiscard]] bool send_gathered(u16 one) {
     connection& c = table[one];
     while (!c.gathered.empty()) {
@@ -77,19 +79,19 @@ class sender : public connections<P, T, Q, L> {
       unsent.has_left(all(), one, queues.sent, next);
     }
     c.pending -= pending_packet::data;
-    if (c.wants_bytes != 0) may_have_room(one);  // it was for want of this buffer
+    if (c.wants_bytes != 0) may_have_room(one);  // a send may have waited for this buffer
     return true;
   }
-  /// Once, until there is some.
+  /// Requests credit once, until some arrives.
   VIRTIO_NOINLINE_FOR_SIZE void request_credit(u16 one) {
     if (table[one].asked_for_credit) return;
     table[one].asked_for_credit = true;
     schedule(one, pending_packet::credit_request);
   }
 
-  /// A packet of a connection. Each tells the peer how far it may send, which may be further than before, unless it would be dropped, in a
-  /// connection that is being closed. A peer that could send no more is told once again, by a packet for that alone:
-  /// vhost-device-vsock 0.3.0 takes up sending at no other.
+  /// Makes a packet's header. Each packet reports how far the peer may send, which may be further than before, except
+  /// on a connection being closed, where data would be dropped. A peer that could send no more also gets a
+  /// CREDIT_UPDATE: vhost-device-vsock 0.3.0 resumes only at that packet.
   [[nodiscard]] packet header(connection& c, op what, u32 length = 0, u32 flags = 0) {
     if (what != op::shutdown && (c.now == state::established || c.now == state::connecting)) {
       const bool stuck = c.in.left() == 0 && c.now == state::established;
@@ -105,7 +107,7 @@ class sender : public connections<P, T, Q, L> {
     return !replies.full();
   }
 
-  // Bytes of the program -------------------------------------------------------------------------------------------------
+  // Bytes of the program ----------------------------------------------------------------------------------------------
 
   [[nodiscard]] result<void> may_send(const connection& c) const {
     if (c.now == state::connecting) return errc::not_ready;
@@ -122,7 +124,8 @@ class sender : public connections<P, T, Q, L> {
     unsent.end_message(table[one], end);
     return {};
   }
-  /// Likewise of a stream: in the buffer that is gathered in, or in buffers of its own behind that, which leaves first if it can.
+  /// The same for a stream: into the buffer that is being filled, or into buffers of its own after that one, which
+  /// leaves first if it can.
   [[nodiscard]] result<void> gather_all(u16 one, scatter<const_bytes> data, u64 all_bytes) {
     connection& c = table[one];
     if (all_bytes > unsent.most_bytes(c)) return errc::too_long;
@@ -148,7 +151,7 @@ class sender : public connections<P, T, Q, L> {
     return {};
   }
 
-  /// Takes bytes to send off the front of `data`, as many as there is room for; full buffers leave.
+  /// Takes bytes to send from the front of `data`, as many as have room; full buffers leave.
   void gather(u16 one, const_bytes& data) {
     const connection& c = table[one];
     while (!data.empty()) {
@@ -168,8 +171,8 @@ class sender : public connections<P, T, Q, L> {
     }
   }
 
-  /// Whether `n` send buffers are there for a connection. When too few are, the device may be done with some; and the connection that has
-  /// gathered longest then has gathered enough.
+  /// Whether `n` send buffers are free for a connection. If not, reclaims buffers from the device, and sends those of
+  /// the connection that has gathered longest.
   [[nodiscard]] bool have_buffers(u16 one, u32 n) {
     if (unsent.may_take(all(), one, queues.sent, n)) return true;
     bool some = false;
@@ -178,39 +181,42 @@ class sender : public connections<P, T, Q, L> {
       return false;
     }
     if (unsent.may_take(all(), one, queues.sent, n)) return true;
-    if (queues.sent.has_free(n)) return false;  // it is another's turn
+    if (queues.sent.has_free(n)) return false;  // another connection is first in the queue
     flush_oldest();
     return table[one].now == state::established && unsent.may_take(all(), one, queues.sent, n);
   }
   [[gnu::cold, gnu::noinline]] void flush_oldest() {
     if (!unsent.is_gathering()) return;
     const u16 oldest = unsent.oldest(all());
-    if (unsent.is_slow(table[oldest]) && !queues.is_idle()) return;  // they hold all that is not about to come back
+    if (unsent.is_slow(table[oldest]) && !queues.is_idle()) return;  // all remaining buffers belong to slow peers
     schedule_now(oldest, pending_packet::data);
-    // None is with the device, and this peer has taken back the room that it had for what is gathered: others must not wait for it.
+    // None is with the device, and this peer has withdrawn the room that it had for the gathered bytes: others must not
+    // wait for it.
     if (queues.is_idle() && !table[oldest].gathered.empty()) finish(oldest, errc::peer_reset, teardown::reset);
   }
-  /// A send of at least `size` bytes was not possible: says why. Errors: `no_credit`, `no_buffer`; why the connection has ended meanwhile.
+  /// A send of at least `size` bytes was not possible. Returns the reason: `no_credit`, `no_buffer`, or why the
+  /// connection has ended meanwhile.
   [[nodiscard, gnu::noinline]] errc want_room(u16 one, u32 size) {
     connection& c = table[one];
     if (c.now == state::ended) return c.why;
     c.wants_bytes = size;
-    if (!c.gathered.empty() && !unsent.is_slow(c)) schedule(one, pending_packet::data);  // no more comes, and it blocks a message
+    // No more is gathered, and it blocks a message
+    if (!c.gathered.empty() && !unsent.is_slow(c)) schedule(one, pending_packet::data);
     if (!unsent.peer_takes(all(), one, queues.sent, size)) {
-      if (unsent.wait_for_credit(all(), one)) request_credit(one);  // and again, ever more rarely
+      if (unsent.wait_for_credit(all(), one)) request_credit(one);  // and again, at growing intervals
       return errc::no_credit;
     }
     if (c.gathered.empty()) unsent.wait(all(), one);
     else if (c.awaits_credit) unsent.stop_waiting(all(), one);
     return errc::no_buffer;
   }
-  /// The peer has said more, or buffers have left: `writable` is told when the send that found no room would find it now. One that waits
-  /// for buffers keeps its place in the queue.
+  /// The peer has reported room, or buffers have left. Reports `writable` if the send that found no room would find it
+  /// now. A connection that waits for buffers keeps its place in the queue.
   [[gnu::noinline]] void may_have_room(u16 one) {
     const connection& c = table[one];
     if (!unsent.awaits_buffer(c) && unsent.peer_takes(all(), one, queues.sent, c.wants_bytes)) raise_writable(one);
   }
-  /// Buffers have come back, or can be had from those who gather in them.
+  /// Buffers are free again, or connections that gather can release some.
   [[gnu::noinline]] void process_unsent() {
     unsent.poll(all());
     if (unsent.has_waiting() && !serve_waiting()) {
@@ -221,18 +227,19 @@ class sender : public connections<P, T, Q, L> {
     polls_ = 0;
     request_credit_again();
   }
-  /// Whether the first one in the queue was served, and any behind it.
+  /// Serves the first in the queue, and those after it. Returns whether any was served.
   bool serve_waiting() {
     u16 one = 0;
     bool some = false;
     for (; unsent.serve(all(), queues.sent, one); some = true) {
-      try_again(one);  // it may be data that waits
+      try_again(one);  // data may be waiting
       if (table[one].wants_bytes != 0) raise_writable(one);
     }
     return some;
   }
-  /// A peer that is slow to read does not say when it has caught up, or not as much as is waited for. It is asked now and then, when there
-  /// is something for it: each time that this is called, then every second time, every fourth and so on, until that has changed.
+  /// A slow peer may not report that it has caught up, or reports less than is needed. It receives a CREDIT_REQUEST
+  /// while bytes wait for it: on each call of this function, then on every second, fourth and so on, until the state
+  /// changes.
   [[gnu::cold, gnu::noinline]] void request_credit_again() {
     ++times_asked_;
     unsent.for_each_without_credit(all(), [this](u16 one) { request_credit_again(one); });
@@ -243,13 +250,15 @@ class sender : public connections<P, T, Q, L> {
   [[gnu::cold, gnu::noinline]] void request_credit_again(u16 one) {
     connection& c = table[one];
     if ((times_asked_ & ((u32{1} << c.backoff) - 1)) != 0) return;
-    if (!c.awaits_credit && unsent.may_leave(c) && c.out.available() != 0) return;  // for want of room in our queue
+    // Waits for room in the queue of this end
+    if (!c.awaits_credit && unsent.may_leave(c) && c.out.available() != 0) return;
     if (c.backoff < max_backoff) c.backoff = (c.backoff + 1u) & max_backoff;
     c.asked_for_credit = false;
     request_credit(one);
   }
-  /// Ahead of a wait: what is gathered leaves, but to a peer that has far too many small packets: that was asked for
-  /// its word when they were gathered, and is asked again by `process_unsent` and after a sleep that brought nothing.
+  /// Sends gathered bytes before a wait, except to a peer that has far too many small packets. That peer received a
+  /// CREDIT_REQUEST when they were gathered, and receives others from `process_unsent` and after a sleep without
+  /// arrivals.
   void flush_unless_slow(u16 one) {
     if (!table[one].gathered.empty() && !unsent.is_slow(table[one])) schedule(one, pending_packet::data);
   }
@@ -271,7 +280,7 @@ class sender : public connections<P, T, Q, L> {
 
   static constexpr u32 polls_between_requests = 64;
   static constexpr u32 max_backoff = 15;
-  u32 polls_ = 0;  // since the last time of asking
+  u32 polls_ = 0;  // since the last CREDIT_REQUEST
   u32 times_asked_ = 0;
 };
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Who talks to whom: connections, found by their addresses, and lists that thread through them. All of it lives in arrays whose
-// sizes are known at compile time; an index and one stands for a connection wherever zero means none.
+// Connections, found by their addresses, and the lists that link them. All of them are in arrays of fixed size. Where
+// zero means none, an index plus one stands for a connection.
 //
-// Looking up costs the same with one connection as with thousands: a hash whose key the peers do not know picks a short list. A list
-// takes no more than sixteen, so that even a host that knows the key cannot make packets expensive, only its own connections
-// impossible.
+// A lookup costs the same with one connection as with thousands: a hash with a key that peers do not have selects a
+// short list. A list has at most sixteen entries. A host that has the key can therefore prevent only its own
+// connections, and cannot make packets expensive.
 // Layer: vsock.
 #pragma once
 
@@ -18,9 +18,9 @@
 
 namespace virtio::vsock {
 
-/// Names a connection. Once that is closed or aborted the name is stale, not somebody else's.
+/// Names a connection. After that connection is closed or aborted the name is stale, even if its place is used again.
 struct socket {
-  u16 slot = 0;
+  u16 slot = 0;  // place in the table
   u32 generation = 0;  // odd; 0 names none
   [[nodiscard]] friend constexpr bool operator==(const socket&, const socket&) = default;
 };
@@ -28,11 +28,11 @@ struct socket {
 /// What may have happened to a connection or a listener.
 enum class ready : u8 {
   connected = 1,  // try_connect succeeded
-  incoming = 2,   // somebody connected to `event::port`: try_accept
-  readable = 4,   // bytes, or the end of them
-  writable = 8,   // a try_send that found no room may try again
-  idle = 32,      // nothing was heard of the peer for `ages::idle` ticks: see `device::tick`
-  closed = 16,    // no more to be sent; what arrived before can still be read, then comes the reason
+  incoming = 2,   // a peer connected to `event::port`: try_accept
+  readable = 4,   // bytes, or their end
+  writable = 8,   // a try_send that found no room may be repeated
+  idle = 32,      // no sign of life from the peer for `ages::idle` ticks: see `device::tick`
+  closed = 16,    // nothing more can be sent; earlier bytes can still be read, then the reason is returned
 };
 
 namespace detail {
@@ -41,47 +41,49 @@ using virtio::detail::never;
 
 enum class state : u8 {
   unused = 0,
-  connecting,   // REQUEST is sent or about to be
+  connecting,   // REQUEST is sent or scheduled
   established,
-  closing,      // SHUTDOWN for both ends is sent or about to be, and RST awaited; nobody has a name for it any more
-  leaving,      // RST is about to be sent, then the place is free
-  ended,        // no packet for it is expected; what arrived before can still be read
+  closing,      // SHUTDOWN for both directions is sent or scheduled, and RST awaited; no name is valid any more
+  leaving,      // RST is scheduled, then the place is free
+  ended,        // no packet for it is expected; bytes that arrived before can still be read
 };
 
-/// What a connection has to send as soon as there is room, in the order in which it is sent.
+/// Packets that a connection has to send when there is room, in their order.
 enum class pending_packet : u8 {
   reset = 1,
   request = 2,
   response = 4,
-  data = 8,  // what is gathered
+  data = 8,  // the gathered bytes
   shutdown = 16,
   credit_request = 32,
   credit = 64,
 };
 
-/// The next and the previous in a list, by index and one. All-zero: in none. The first one names itself as the one before it.
+/// The next and the previous entry of a list, as index plus one. All-zero: in no list. The first entry names itself as
+/// its previous one.
 struct links {
   u16 next = 0;
   u16 previous = 0;
 };
 
-/// What every packet and call looks at stands in front. The size is a power of two: an index is an address by one shift.
+/// The members that every packet and call reads are first. The size is a power of two: an index becomes an address by
+/// one shift.
 struct connection {
   address peer{};
   u32 local_port = 0;
-  u32 generation = 0;  // odd while somebody may know its name
+  u32 generation = 0;  // odd while a name is valid
   state now = state::unused;
   flags<pending_packet> pending{};
-  flags<ready> unreported{};     // not yet told
+  flags<ready> unreported{};     // not yet reported
   bool accepted = false;  // false: waits in its listener's queue
   bool messages = false;  // seqpacket
   bool skipping = false;  // up to the end of a message that is too long
-  bool asked_for_credit : 1 = false;  // and none has come since
-  bool probed : 1 = false;            // by the program, and no answer has come since
-  bool end_repeated : 1 = false;      // SHUTDOWN was said twice
-  bool awaits_credit : 1 = false;     // its peer has too little room, and `waiting` is that of such connections
-  u8 backoff : 4 = 0;                    // in vain: the next one is due after 2 to the power of this
-  flags<ends> closed_ends{};       // ends that we shut
+  bool asked_for_credit : 1 = false;  // and no credit has arrived since
+  bool probed : 1 = false;            // by the program, and no answer has arrived since
+  bool end_repeated : 1 = false;      // SHUTDOWN was sent twice
+  bool awaits_credit : 1 = false;     // its peer has too little room, and `waiting` is in the list of such connections
+  u8 backoff : 4 = 0;                    // unanswered CREDIT_REQUESTs: the next one is due after 2 to the power of this
+  flags<ends> closed_ends{};       // directions that this end has closed
   flags<ends> peer_closed_ends{};  // and the peer
   errc why = errc::ok;  // how it ended
   u16 next_in_bucket = 0;
@@ -90,30 +92,31 @@ struct connection {
   u32 last_activity = 0;        // the tick of the peer's last sign of life
   buffer_list received{};  // buffers with unread bytes
   buffer_list gathered{};  // send buffers with bytes to send
-  u32 gathered_bytes = 0;  // in them, that have not left
-  u32 whole_messages = 0;  // among those received
-  u32 wants_bytes = 0;     // that a send found no room for: `writable` is to be told when there is some
+  u32 gathered_bytes = 0;  // bytes in them that have not left
+  u32 whole_messages = 0;  // number of those received
+  u32 wants_bytes = 0;     // that a send found no room for: `writable` is reported when they have room
   u32 taken = 0;           // bytes of pieces that the program holds: the window counts them as unread
-  u32 grown_at = 0;        // bytes consumed when the window became what it is
-  u16 read_up_to = 0;      // of the first one received
-  u16 gathered_from = 0;   // of the first one gathered
-  buffer_index shown_up_to{};  // those up to this one are shown to the program: they stay as they are for now
-  u16 window = 0;          // packets that it is to reach, where there is memory for that
-  u16 most_window = 0;     // and those that it may grow to
-  u16 extra = 0;           // packets of the shared memory that are promised
-  u16 reserved = 0;        // send buffers that are kept for it, since poll `reserved_in`: `waiting` is that of such connections
+  u32 grown_at = 0;        // bytes consumed at the last change of the window
+  u16 read_up_to = 0;      // offset in the first one received
+  u16 gathered_from = 0;   // offset in the first one gathered
+  buffer_index shown_up_to{};  // buffers up to this one are shown to the program and stay in place
+  u16 window = 0;          // its target in packets, if memory allows
+  u16 most_window = 0;     // the maximum of that target
+  u16 extra = 0;           // packets of shared memory that are promised
+  /// send buffers reserved for it since poll `reserved_in`: `waiting` is in the list of such connections
+  u16 reserved = 0;
   u16 reserved_in = 0;
   links to_report{}, to_send{}, in_queue{}, gathering{}, waiting{};
 };
 static_assert(sizeof(connection) == 128);
 
-/// Whether it does, which is known ahead where no connection can.
+/// Whether a connection carries messages: a constant if none can.
 template <limits L>
 [[nodiscard]] bool carries_messages(const connection& c) {
   return L.messages && c.messages;
 }
 
-/// First in, first out. One function serves the lists through all members: five of them each would take more room.
+/// A first-in, first-out list. One function serves the lists through all members: five copies would take more code.
 class connection_list {
  public:
   VIRTIO_NOINLINE_FOR_SIZE void push(connection* all, u16 one, links connection::*link) {
@@ -140,20 +143,20 @@ class connection_list {
   u16 last_ = 0;
 };
 
-/// Likewise, through one member of the connections.
+/// The same, through one member of the connections.
 template <links connection::*Link>
 class connection_list_of : connection_list {
  public:
   VIRTIO_NOINLINE_FOR_SIZE void push(connection* all, u16 one) { connection_list::push(all, one, Link); }
   VIRTIO_NOINLINE_FOR_SIZE void remove(connection* all, u16 one) { connection_list::remove(all, one, Link); }
   [[nodiscard]] bool empty() const { return first_ == 0; }
-  /// The index of the first, and one; 0 if there is none.
+  /// The index of the first entry, plus one; 0 if the list is empty.
   [[nodiscard]] u32 first_and_one() const { return first_; }
-  /// The index of the first. Only if there is one.
+  /// The index of the first entry. Only if there is one.
   [[nodiscard]] u16 first() const { return static_cast<u16>(first_ - 1); }
-  /// The index and one of the one after that of which this is the index and one; 0 if there is none.
+  /// The index plus one of the entry after `one`, which is an index plus one; 0 if there is none.
   [[nodiscard]] static u32 next_and_one(const connection* all, u32 one) { return (all[one - 1].*Link).next; }
-  /// Calls `f(index)` for each, which leaves this list as it is.
+  /// Calls `f(index)` for each entry. `f` must not change this list.
   template <class F>
   void for_each(const connection* all, F&& f) const {
     for (u16 at = first_; at != 0; at = (all[at - 1].*Link).next) f(static_cast<u16>(at - 1));
@@ -171,7 +174,7 @@ class connection_table {
   static constexpr u32 longest_bucket = 16;
 
  public:
-  /// Forgets all connections; names of before are stale. `from` makes the hash's key.
+  /// Forgets all connections; earlier names are stale. `from` makes the hash's key.
   void start(seed from) {
     for (u16& one : first_) one = 0;
     for (u16 i = 0; i < Count; ++i) {
@@ -189,7 +192,7 @@ class connection_table {
   [[nodiscard]] connection& operator[](u16 one) { return all_[one]; }
   [[nodiscard]] const connection& operator[](u16 one) const { return all_[one]; }
 
-  /// The connection with these addresses: its index and one, 0 if there is none.
+  /// The index plus one of the connection with these addresses; 0 if there is none.
   [[nodiscard]] u16 find(u32 local_port, address peer) const {
     u16 at = first_[bucket(local_port, peer)];
     while (at != 0 && !(all_[at - 1].peer == peer && all_[at - 1].local_port == local_port)) at = all_[at - 1].next_in_bucket;
@@ -198,13 +201,13 @@ class connection_table {
 
   [[nodiscard]] bool is_full() const { return free_ == 0; }
   [[nodiscard]] u16 unused() const { return static_cast<u16>(Count - used_); }
-  /// Whether these addresses, which have no connection, can have one if there is a place.
+  /// Whether the list of these unused addresses has room for a connection.
   [[nodiscard]] bool takes(u32 local_port, address peer) const {
     u32 there = 0;
     for (u16 at = first_[bucket(local_port, peer)]; at != 0; at = all_[at - 1].next_in_bucket) ++there;
     return there < longest_bucket;
   }
-  /// A new connection between these addresses, which have none: its index. Errors: `table_full`.
+  /// Adds a connection between these unused addresses and returns its index. Errors: `table_full`.
   [[nodiscard]] result<u16> add(u32 local_port, address peer, kind what) {
     if (free_ == 0 || !takes(local_port, peer)) return errc::table_full;
     u16& head = first_[bucket(local_port, peer)];
@@ -222,7 +225,7 @@ class connection_table {
     head = static_cast<u16>(one + 1);
     return one;
   }
-  /// The connection is in no list any more, and nobody has its name.
+  /// Removes a connection that is in no list and has no valid name.
   void remove(u16 one) {
     connection& c = all_[one];
     u16* at = &first_[bucket(c.local_port, c.peer)];
@@ -236,7 +239,7 @@ class connection_table {
   }
 
  private:
-  // Multilinear: of any two addresses the upper half agrees with a chance of 2^-32 over the keys.
+  // Multilinear: over the keys, the upper halves for any two addresses are equal with a probability of 2^-32.
   [[nodiscard]] VIRTIO_NOINLINE_FOR_SIZE u32 bucket(u32 local_port, address peer) const {
     const u64 sum = key_[0] + key_[1] * local_port + key_[2] * peer.cid + key_[3] * peer.port;
     return static_cast<u32>(sum >> 32) & (buckets() - 1);

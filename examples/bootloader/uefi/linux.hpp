@@ -132,7 +132,7 @@ class kernel {
       forget();
       return "the firmware does not load it";
     }
-    file_.free();  // the firmware has put it where it runs
+    // The file stays in memory until the kernel takes all memory over: OVMF fills pages with 0xaf when they are freed.
     auto* const loaded = uefi::interface_of<efi::loaded_image>(image_);
     if (loaded == nullptr) return "the firmware does not load it";
     loaded->options = options_;

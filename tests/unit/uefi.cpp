@@ -20,6 +20,7 @@ struct model : efi::pci_io {
   static constexpr u64 moved = 0x1'0000'0000;
 
   size_t most = ~size_t{0};     // bytes that one call maps
+  size_t says = ~size_t{0};     // bytes that one call claims to have mapped
   unsigned fails_at = ~0u;      // the call of Map that fails, from 0
   void* mapping_value = nullptr;  // what every mapping is; null: each has its own
   unsigned calls = 0;
@@ -39,6 +40,7 @@ struct model : efi::pci_io {
       model& m = of(io);
       if (m.calls++ == m.fails_at) return efi::status::out_of_resources;
       if (*n > m.most) *n = m.most;
+      if (m.says != ~size_t{0}) *n = m.says;
       *device = reinterpret_cast<uptr>(host) + moved;
       *mapping = m.mapping_value != nullptr ? m.mapping_value : reinterpret_cast<void*>(uptr{0x1000} * m.calls);
       ++m.live[*mapping];
@@ -179,6 +181,17 @@ TEST_CASE("uefi: a map that fails half-way leaves nothing mapped, and no other b
     REQUIRE(map(p, buffer, 4096, out, direction::to_device));  // a request's header
     CHECK(map(p, buffer, sizeof buffer, out).error() == errc::no_space);
     CHECK(m.mapped() == 1);
+    CHECK(m.unknown == 0);
+  }
+  // Nothing mapped, and more than there is, are failures as well.
+  for (const size_t wrong : {size_t{0}, sizeof buffer + 1}) {
+    model m;
+    m.says = wrong;
+    uefi::shared_memory own{&m, {}, nullptr};
+    const uefi::platform p{&own};
+    segment_list<16> out;
+    CHECK(map(p, buffer, sizeof buffer, out).error() == errc::no_space);
+    CHECK(m.mapped() == 0);
     CHECK(m.unknown == 0);
   }
   // Likewise when the list is full, in the middle of one mapping too.

@@ -25,8 +25,8 @@ struct shared_memory {
     u64 device = 0;
     const auto common = efi::pci_io::operation::common_buffer;
     if (io == nullptr || efi::failed(io->map(io, common, at, &mapped, &device, &mapping))) return errc::dma_unreachable;
-    area = {static_cast<virtio::u8*>(const_cast<void*>(at)), mapped, virtio::dma_addr{device}};
-    if (mapped == n) return {};
+    area = {static_cast<virtio::u8*>(const_cast<void*>(at)), n, virtio::dma_addr{device}};
+    if (mapped >= n) return {};
     unmap();
     return errc::dma_unreachable;
   }
@@ -55,9 +55,10 @@ struct platform {
       size_t mapped = n;  // the firmware may map less: then the rest is mapped by another call
       u64 device = 0;
       void* mapping = nullptr;
-      const bool done = !efi::failed(own->io->map(own->io, operation, at, &mapped, &device, &mapping)) && mapped != 0;
+      const bool done = !efi::failed(own->io->map(own->io, operation, at, &mapped, &device, &mapping));
+      const bool usable = done && mapped != 0 && mapped <= n;
       const virtio::u16 here = out.size();
-      if (!done || !out.push(virtio::dma_addr{device}, mapped, way, handle_of(mapping))) {
+      if (!usable || !out.push(virtio::dma_addr{device}, mapped, way, handle_of(mapping))) {
         if (done) own->io->unmap(own->io, mapping);
         for (virtio::u16 i = first; i < here; ++i)
           if (!out[i].continues()) own->io->unmap(own->io, mapping_of(out[i].handle));

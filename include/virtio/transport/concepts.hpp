@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The transport concept: how a driver reaches a device's registers, whatever bus it sits on. Transports know nothing of
-// rings; a queue is handed to them as three addresses and a size.
+// The transport concept: access to a device's registers, on any bus. Transports do not use rings; for them a queue is
+// three addresses and a size.
 // Spec: virtio 1.4, 4. Layer: transport.
 #pragma once
 
@@ -12,19 +12,19 @@
 
 namespace virtio {
 
-/// The descriptor area, driver area and device area of a virtqueue (2.6), as the device addresses them, and how many entries they have.
+/// The addresses of a virtqueue's descriptor area, driver area and device area (2.6), and its size.
 struct queue_areas {
-  dma_addr descriptors{};
-  dma_addr driver{};
-  dma_addr device{};
-  u16 entries = 0;
+  dma_addr descriptors{};  // descriptor area
+  dma_addr driver{};       // driver area
+  dma_addr device{};       // device area
+  u16 entries = 0;         // number of entries
 };
 
 namespace detail {
 
-/// The page where a legacy ring starts; the device computes the rest from it. Errors: `misaligned` when the ring does not start
-/// a page, `dma_unreachable` when the number of its page needs more than 32 bits, `invalid_argument` when the areas are not the
-/// one block that legacy devices compute for themselves (2.7.2).
+/// Returns the number of the page where a legacy ring starts; the device computes the other addresses. Errors:
+/// `misaligned` if the ring does not start at a page, `dma_unreachable` if the page number needs more than 32 bits,
+/// `invalid_argument` if the areas are not the contiguous block that legacy devices compute (2.7.2).
 [[nodiscard]] constexpr result<u32> legacy_page(const queue_areas& areas) {
   const u64 start = raw(areas.descriptors);
   if (start % dma_page != 0) return errc::misaligned;
@@ -39,39 +39,41 @@ namespace detail {
 
 namespace detail {
 
-/// Locations that may say something of their host.
+/// Locations with the quirks of their host.
 template <class Location>
 concept has_quirks = requires(const Location& where) { host_quirks{where.quirks()}; };
 
 }  // namespace detail
 
-/// What a device allows for one queue.
+/// The limits of a device for one queue.
 struct queue_limits {
-  u16 maximum = 0;     // entries; 0: there is no such queue
-  bool fixed = false;  // the driver must use exactly `maximum` (legacy PCI has no register to say otherwise)
+  u16 maximum = 0;     // most entries; 0: no such queue
+  bool fixed = false;  // the driver must use exactly `maximum` (legacy PCI has no register to set the size)
 };
 
-/// Why an interrupt came. Both may be true, and neither (a shared line).
+/// The cause of an interrupt. Both may be true, or neither (a shared line).
 struct interrupt_cause {
-  bool queue = false;
-  bool config = false;
+  bool queue = false;   // a used buffer notification
+  bool config = false;  // a configuration change notification
 };
 
-/// What becomes of a function's interrupt line when its driver starts.
+/// How a driver's start changes a function's interrupt line.
 enum class line_state : u8 {
-  as_found,  // the command register's Interrupt Disable stays as it is: whoever polls and has masked a shared line keeps it masked
-  on,        // it is cleared, until `hand_off`, the next `start` or a start that fails puts it back
+  /// Interrupt Disable in the command register is not changed: a polling program may have masked a shared line.
+  as_found,
+  on,        // it is cleared; `hand_off`, the next `start` or a failed start restores it
 };
 
-/// The MSI-X vectors that a device uses: `config` for changes of its configuration and failures, `first` and following for its
-/// queues, which share `count` of them in turn. By default none: the program polls. `interrupt_line` is for programs that use
-/// the line.
+/// The MSI-X vectors of a device: `config` for configuration changes and failures, `first` and following for its
+/// queues, which share `count` vectors in turn. The default is none: the program polls. `interrupt_line` is for
+/// programs that use the line.
 struct interrupt_vectors {
-  u16 config = no_vector;
-  u16 first = no_vector;
-  u16 count = 1;
-  line_state line = line_state::as_found;
+  u16 config = no_vector;                  // vector of the configuration
+  u16 first = no_vector;                   // vector of queue 0
+  u16 count = 1;                           // vectors for queues, from `first` on
+  line_state line = line_state::as_found;  // the interrupt line
 
+  /// Returns the vector of a queue.
   [[nodiscard]] constexpr u16 of_queue(u16 q) const {
     if (first == no_vector || count < 2) return first;
     while (q >= count) q = static_cast<u16>(q - count);  // no division: 32-bit Arm calls a function for it
@@ -79,35 +81,37 @@ struct interrupt_vectors {
   }
 };
 
-/// No vectors, and the interrupt line: `disk.start(board{}, *where, disk_dma, virtio::interrupt_line)`. It does not matter whether
-/// somebody had switched it off. MMIO slots have no such switch: their line is on in any case.
+/// No vectors, but the interrupt line: `disk.start(board{}, *where, disk_dma, virtio::interrupt_line)`. Enables the
+/// line even if it was disabled before. MMIO slots have no such switch: their line is always enabled.
 inline constexpr interrupt_vectors interrupt_line{.line = line_state::on};
 
-/// What a transport lets its device do on the bus. Each includes those above it.
+/// What a device may do on the bus. Each value includes the previous ones.
 enum class bus_use : u8 {
-  as_found,         // what it could do before `open`
-  registers,        // answer at its registers
-  memory,           // reach memory
-  memory_and_line,  // raise its interrupt line, whatever that was before
+  as_found,         // as before `open`
+  registers,        // answer to register accesses
+  memory,           // access memory
+  memory_and_line,  // use its interrupt line, even if that was disabled before
 };
 
-/// A transport, a small value that is all-zero when closed, as are `location`, which says where a device is, and `doorbell`:
-///  1. `type_of(location)` is what the device says it is, `none` when it cannot be driven; it changes nothing.
-///     `open(location, report&)` finds and checks the registers. It writes no virtio register, and leaves the device on the bus as
-///     it was. It starts the report afresh, with type and interface; on error the transport is closed and it says why;
-///  2. every call makes the register accesses it names and no others; none waits. A device that has vanished reads all ones;
-///  3. `wanted` are features of the transport itself, accepted when offered. `enable_queue` is told what was negotiated, programs
-///     everything, enables last, and on success gives the queue's doorbell. That one's `ring(position)` is exactly one register
-///     write; with NOTIFICATION_DATA it says where the queue stands (the queue's `position()`);
-///  4. `config<T>` reads one field, in the order of bytes that the interface has; fields of 8 bytes may tear, so callers
-///     compare `config_generation()` before and after (`read_config` does). Errors: `not_found` without device config,
-///     `out_of_range` behind its end;
-///  5. `close()` takes the device off the bus after a reset, where the bus has a switch for that (bus mastering on PCI); else what
-///     was switched is as `open` found it;
-///  6. optional `use(bus_use)`, where the bus has such switches: sessions ask for `registers` ahead of each reset, for `memory`
-///     only after the device has confirmed one, and for `as_found` when they let go of it. False: the device does not answer at its
-///     registers all the same, and none of them is read;
-///  7. an optional member `quirks()` of `location`, a `host_quirks`: drivers ask it at their start, and it must not change meanwhile.
+/// A transport, a small value that is all-zero when closed. So are `location`, the place of a device, and `doorbell`:
+///  1. `type_of(location)` returns the type of the device, `none` if it cannot be driven; it accesses nothing.
+///     `open(location, report&)` finds and checks the registers. It writes no virtio register, and does not change the
+///     device's state on the bus. It resets the report and sets type and interface. On an error the transport is
+///     closed, and the report has the reason;
+///  2. every call makes only its own register accesses; none waits. A removed device reads as all ones;
+///  3. `wanted` are features of the transport, accepted if offered. `enable_queue` receives the negotiated features,
+///     writes all registers, enables the queue last, and on success sets the queue's doorbell. `ring(position)` of a
+///     doorbell is exactly one register write; with NOTIFICATION_DATA it includes the queue's `position()`;
+///  4. `config<T>` reads one field in the interface's byte order. Fields of 8 bytes may tear, so callers compare
+///     `config_generation()` before and after (`read_config` does). Errors: `not_found` without a device configuration,
+///     `out_of_range` beyond its end;
+///  5. `close()`, after a reset, disconnects the device from the bus if the bus has a switch for that (bus mastering on
+///     PCI), and restores all else that `open` found;
+///  6. optional `use(bus_use)`, if the bus has such switches: sessions call it with `registers` before each reset, with
+///     `memory` only after the device has confirmed a reset, and with `as_found` when they release the device. False:
+///     the device does not answer at its registers, and none of them is read;
+///  7. optional member `quirks()` of `location`, a `host_quirks`: drivers read it at their start, and it must be
+///     constant.
 template <class T>
 concept transport = small_value<T> && small_value<typename T::location> && small_value<typename T::doorbell> &&
     requires(T t, const T ct, const typename T::location& where, report& why, u16 q, u16 vector, const queue_areas& areas,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Device configuration by width. The specification wants accesses as wide as the field; some hosts want otherwise: OpenBSD's
-// vmd answers whole dwords for its VM control device and its disks, and single bytes for a MAC address. So the width is a
-// policy, per transport and, where a device mixes them, per field. Policies know little-endian numbers only.
+// Device configuration by width. The specification requires accesses as wide as the field; some hosts require other
+// widths: OpenBSD's vmd supports only dwords for its VM control device and its disks, and single bytes for a MAC
+// address. So the width is a policy, per transport and, if a device mixes widths, per field. Policies return
+// little-endian numbers.
 // Spec: virtio 1.4, 2.5 and 4.1.3.1. Layer: transport.
 #pragma once
 
@@ -10,8 +11,9 @@
 
 namespace virtio {
 
-/// One access per field; 64-bit fields as two dwords, low half first. What the specification asks for.
+/// One access per field; 64-bit fields as two dwords, low half first. Required by the specification (4.1.3.1).
 struct by_field {
+  /// Reads a field.
   template <register_value T, register_space S>
   [[nodiscard]] static T read(const S& space, usize offset) {
     if constexpr (sizeof(T) == 8) {
@@ -21,6 +23,7 @@ struct by_field {
       return space.template read<T>(offset);
     }
   }
+  /// Writes a field.
   template <register_value T, register_space S>
   static void write(const S& space, usize offset, T value) {
     if constexpr (sizeof(T) == 8) {
@@ -34,21 +37,24 @@ struct by_field {
 
 /// One access per byte, lowest address first.
 struct by_byte {
+  /// Reads a field.
   template <register_value T, register_space S>
   [[nodiscard]] static T read(const S& space, usize offset) {
     u64 value = 0;
     for (usize i = 0; i < sizeof(T); ++i) value |= u64{space.template read<u8>(offset + i)} << (8 * i);
     return static_cast<T>(value);
   }
+  /// Writes a field.
   template <register_value T, register_space S>
   static void write(const S& space, usize offset, T value) {
     for (usize i = 0; i < sizeof(T); ++i) space.template write<u8>(offset + i, static_cast<u8>(u64{value} >> (8 * i)));
   }
 };
 
-/// Whole aligned dwords only. A narrower field is taken out of its dword; writing one rewrites the dword's other bytes with
-/// what they read as.
+/// Only aligned dwords. A narrower field is extracted from its dword; a write reads the dword and writes its other
+/// bytes back.
 struct by_dword {
+  /// Reads a field.
   template <register_value T, register_space S>
   [[nodiscard]] static T read(const S& space, usize offset) {
     const usize first = offset & ~usize{3};
@@ -58,6 +64,7 @@ struct by_dword {
       value |= u64{space.template read<u32>(next)} << have;
     return static_cast<T>(value);
   }
+  /// Writes a field.
   template <register_value T, register_space S>
   static void write(const S& space, usize offset, T value) {
     for (usize done = 0; done < sizeof(T);) {
@@ -77,14 +84,14 @@ struct by_dword {
 
 namespace detail {
 
-/// A number as a policy read it where the field is in the guest's order, as on legacy devices (2.5.3), and back.
+/// Converts a policy's number for a field in the guest's order, as on legacy devices (2.5.3), in both directions.
 template <byte_order Guest = native_order, class T>
 [[nodiscard]] constexpr T in_guest_order(T little_endian) {
   if constexpr (Guest == byte_order::little) return little_endian;
   else return swap_bytes(little_endian);
 }
 
-/// Whether a field lies inside the space; by_dword may touch up to the end of the last dword.
+/// Checks that a field is inside the space; by_dword accesses bytes up to the end of the last dword.
 template <class Policy, class T, register_space S>
 [[nodiscard]] result<void> check_config(const S& space, usize offset) {
   const usize size = space.size();

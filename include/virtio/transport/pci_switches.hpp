@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A function's command register while a driver has the function: what the driver switches is put back when it goes.
+// A function's command register while a driver has the function. Bits that the driver changes are restored at its end.
 // Spec: PCI 3.0, 6.2.2. Layer: transport (may include bus).
 #pragma once
 
@@ -8,12 +8,14 @@
 
 namespace virtio::pci {
 
-/// The bits that are not as they were found. All-zero: none. A bit that somebody else changes meanwhile is not put back twice.
+/// The changed bits of a command register. All-zero: none. A bit that other code changes meanwhile is not restored
+/// twice.
 class switches {
  public:
-  /// `decoding` are the command bits of the kinds of BARs that the registers are in, and no others: a BAR that nobody uses may be
-  /// without an address, and would answer at 0. Cost: three accesses to configuration space, one when nothing changes, none when
-  /// nothing is to be put back. False: decoding stays off.
+  /// Sets the bits for `what`, or restores all. `decoding` are the command bits for the kinds of BARs that the
+  /// registers are in, and no others: an unused BAR may be without an address, and would answer at 0. Returns false if
+  /// decoding stays off. Cost: three accesses to configuration space, one without a change, none if there is nothing to
+  /// restore.
   template <config_space H>
   [[gnu::always_inline]] bool use(const H& h, typename H::function_id id, u32 decoding, bus_use what) {
     u32 set = changed_ & command::no_line;

@@ -114,6 +114,7 @@ class bounce_pool {
 /// window.
 template <auto& Pool>
 struct bounced {
+  /// `platform` concept: accepts ACCESS_PLATFORM.
   static constexpr access_policy access_platform = access_policy::through_map;
 
   /// `platform` concept: maps a buffer through the pool.

@@ -20,7 +20,7 @@ enum class waiting : u8 { reset, request, connect, shutdown, peer };
 /// (6).
 enum class access_policy : u8 {
   addresses_are_right,  // accept: the addresses of map() are valid for this device
-  through_map,       // accept: map() programs the IOMMU or copies through reachable memory
+  through_map,          // accept: map() programs the IOMMU or copies through reachable memory
   refuse,               // reject, and name the feature: the addresses of map() would be wrong
 };
 

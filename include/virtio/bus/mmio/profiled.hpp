@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// MMIO slots with the profile of the host that they are on. Layer: bus/mmio.
+// MMIO slots with the profile of their host. Layer: bus/mmio.
 #pragma once
 
 #include <virtio/base/profile.hpp>
@@ -7,16 +7,17 @@
 
 namespace virtio::mmio {
 
-/// The bus `B` with a profile, as `pci::profiled` has it: every location carries its quirks. Slots have no ids, so that
-/// no profile's ids count here.
+/// The bus `B` with a profile, as `pci::profiled`: every location carries its quirks. Slots have no vendor ids, so the
+/// ids of the profile are not used.
 template <bus B>
 struct profiled : B {
-  const hosts::profile* profile = nullptr;
+  const hosts::profile* profile = nullptr;  // null: no quirks
 
+  /// Returns the quirks of the profile; `bus` concept, item 4.
   [[nodiscard]] constexpr host_quirks quirks() const { return profile != nullptr ? profile->quirks : host_quirks{}; }
 };
 
-/// The bus without a profile: nothing in slots says which host they are on. One is given by name.
+/// Returns the bus without a profile: slots do not identify their host. Programs choose a profile by name.
 template <bus B>
 [[nodiscard]] profiled<B> detected(const B& b) {
   return {b, nullptr};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Virtio devices at places that the board knows: a list of slots, each a block of registers that says of itself whether it is
-// one, of which version, and whether a device is behind it. Looking changes nothing.
+// Virtio devices at addresses that the board lists: slots, each a block of registers that states its version and the
+// type of its device. Discovery only reads.
 // Spec: virtio 1.4, 4.2.2 and 4.2.3.1. Layer: bus/mmio.
 #pragma once
 
@@ -12,13 +12,13 @@
 
 namespace virtio::mmio {
 
-/// Where MMIO devices may be, a small value like a platform (often the same object):
-///  1. `slot_count()` is how many slots there are, and they do not move;
-///  2. `slot(n)` for n below that is the register space of slot `n`, with its size; the registers end at 0x100, the rest is
-///     the device's configuration;
-///  3. optional `trace(event)` sees every slot and verdict;
-///  4. optional `quirks()`, a `host_quirks`: what drivers are to know of the host (`mmio::profiled`).
-/// `mmio::slots` is ready-made; a device tree may give addresses of any kind.
+/// The slots of MMIO devices, a small value like a platform (often the same object):
+///  1. `slot_count()` returns the number of slots, which is constant;
+///  2. `slot(n)` for n below that returns the register space of slot `n`, with its size. The registers end at 0x100;
+///     the device's configuration follows;
+///  3. optional `trace(event)` receives every slot and verdict;
+///  4. optional `quirks()`, a `host_quirks`: the quirks of the host that concern drivers (`mmio::profiled`).
+/// `mmio::slots` is ready-made. A board with a device tree defines its own.
 template <class B>
 concept bus = small_value<B> && register_space<typename B::slot_space> && requires(const B b, usize n) {
   { b.slot(n) } -> same_as<typename B::slot_space>;
@@ -27,30 +27,32 @@ concept bus = small_value<B> && register_space<typename B::slot_space> && requir
 
 /// `count` slots, `stride` bytes apart: `{.base = 0x0a000000, .stride = 0x200, .count = 32}` on QEMU's aarch64 virt.
 struct slots {
-  using slot_space = mmio_space;
+  using slot_space = mmio_space;  // `bus` concept
 
-  uptr base = 0;
-  usize stride = 0;
-  usize count = 0;
+  uptr base = 0;     // address of slot 0 for the CPU
+  usize stride = 0;  // bytes from one slot to the next
+  usize count = 0;   // number of slots
 
+  /// `bus` concept: returns the registers of slot `n`.
   [[nodiscard]] constexpr mmio_space slot(usize n) const { return {base + n * stride, stride}; }
+  /// `bus` concept: returns the number of slots.
   [[nodiscard]] constexpr usize slot_count() const { return count; }
 };
 
 static_assert(bus<slots>);
 
-/// One slot: where it is, what it says it is, and what the library makes of it. Carries the bus, so that it is all that a
-/// transport needs to open the device.
+/// One slot: its place, its device, and its verdict. Contains the bus, so that a transport needs nothing else to open
+/// the device.
 template <bus B>
 struct found {
-  using bus_type = B;
+  using bus_type = B;  // the bus that the slot is on
 
-  B bus{};
-  usize slot = 0;
-  u32 vendor = 0;  // whatever the host calls itself, 0 without a device
-  report seen{};
+  B bus{};         // its bus
+  usize slot = 0;  // its number
+  u32 vendor = 0;  // the host's vendor id, 0 without a device
+  report seen{};   // verdict and type
 
-  /// What its host does in a way of its own, where that has a profile.
+  /// Returns the quirks of its host, if the bus has them.
   [[nodiscard]] constexpr host_quirks quirks() const
     requires requires(const B& b) { host_quirks{b.quirks()}; }
   {
@@ -58,7 +60,7 @@ struct found {
   }
 };
 
-/// Looks at one slot: at most four reads, no more of them than it takes to know that there is nothing.
+/// Examines one slot. At most four reads; stops at the first that excludes a device.
 template <bus B>
 [[nodiscard]] found<B> at(const B& b, usize slot) {
   found<B> out{b, slot, 0, {}};
@@ -82,8 +84,8 @@ template <bus B>
   return out;
 }
 
-/// Calls `visit(const found<B>&)` for every slot there is, empty or not, with its verdict. The bus's trace hook sees each as
-/// well. Changes nothing.
+/// Calls `visit(const found<B>&)` for every slot, empty or not, with its verdict. The bus's trace hook receives each.
+/// Only reads.
 template <bus B, class Visit>
 void for_each(const B& b, Visit&& visit) {
   for (usize n = 0; n < b.slot_count(); ++n) {
@@ -94,7 +96,7 @@ void for_each(const B& b, Visit&& visit) {
   }
 }
 
-/// The `nth` device of a type, counting from 0 in the order of the slots. Changes nothing. Error: `not_found`.
+/// Returns the `nth` device of a type, counting from 0 in the order of the slots. Only reads. Error: `not_found`.
 template <bus B>
 [[nodiscard]] result<found<B>> find_nth(const B& b, device_type type, usize nth) {
   for (usize n = 0; n < b.slot_count(); ++n) {
@@ -104,8 +106,8 @@ template <bus B>
   return errc::not_found;
 }
 
-/// The one device of a type. Errors: `not_found`, and `ambiguous` when there is a second: a program that means to write to
-/// "the" disk must not be handed just any.
+/// Returns the only device of a type. Errors: `not_found`; `ambiguous` if there are several: a program that writes to
+/// "the" disk must not get an arbitrary one.
 template <bus B>
 [[nodiscard]] result<found<B>> find(const B& b, device_type type) {
   const auto first = find_nth(b, type, 0);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Addresses for BARs that have none, and numbers for buses that have none: where no firmware ran before, and for a device that
-// was plugged in later. Everything follows from what the registers hold, nothing is remembered: what has an address keeps it, and
-// calling again places only what is new.
+// Assigns addresses to BARs and numbers to buses that have none: on machines without firmware, and for a device that
+// was plugged in later. All state is in the registers: assigned addresses stay, and another call places only new BARs.
 //
-// A bus is walked once. Each BAR without address gets the next free place of its window, aligned to its size. Behind a bridge
-// whose windows are open the bridge's windows are used; a closed one is opened over exactly what was placed behind it.
+// A bus is walked once. Each BAR without an address gets the next free range of its window, aligned to its size. Behind
+// a bridge with open windows, those windows are used. A closed window is opened over exactly the BARs that were placed
+// behind it.
 // Spec: PCI 3.0, 6.2.5.1; PCI-to-PCI Bridge 1.2, 3.2.5. Layer: bus/pci.
 #pragma once
 
@@ -13,32 +13,34 @@
 
 namespace virtio::pci {
 
-/// What a board lets devices have: addresses that its host bridge sends to the bus and that nothing else answers to. Places that
-/// firmware gave away inside them are found and left alone.
+/// The addresses that a board provides for devices: its host bridge sends them to the bus, and they have no other use.
+/// Addresses inside that firmware has assigned are found and kept.
 struct windows {
-  range io{};        // ports below 64 KiB; without them I/O BARs stay without address
-  range memory{};    // below 4 GiB, where every memory BAR fits; of both, what lies beyond is not used
-  range high{};      // for 64-bit BARs that do not fit `memory`
-  u8 last_bus = 255;
+  range io{};        // ports below 64 KiB; empty: I/O BARs get no address
+  range memory{};    // below 4 GiB, for all memory BARs. Addresses beyond the limits of `io` and `memory` are not used
+  range high{};      // for 64-bit BARs without room in `memory`
+  u8 last_bus = 255; // the highest bus number to use
 };
 
-/// What `assign` came to.
+/// The result of `assign`.
 struct assignment {
-  u16 placed = 0;        // BARs that have an address now and had none
-  u16 unplaced = 0;      // BARs for which there was no room
-  u16 bridges = 0;       // bridges that were numbered
-  u16 bridges_left = 0;  // bridges behind which nothing was done: nested too deep (8), no bus number left, or one that others have
+  u16 placed = 0;        // BARs that got an address
+  u16 unplaced = 0;      // BARs without room
+  u16 bridges = 0;       // bridges that got bus numbers
+  u16 bridges_left = 0;  // bridges not crossed: nested too deep (8), no bus number left, or a duplicate one
 };
 
-/// The walk behind `assign`, which is what programs call.
+/// The implementation of `assign`. Programs call `assign`.
 template <config_space H>
 class assigner {
  public:
+  /// Prepares a walk of one segment.
   constexpr assigner(const H& host, u16 segment) : host_{host}, roots_{roots_of(host)}, segment_{segment} {}
 
-  // Where a large BAR comes after a small one it may leave a gap in front of it that a later one fits. So the walk is repeated while
-  // that leaves fewer BARs without an address: what a walk has placed is like what firmware placed to the next one. A BAR that forgets
-  // its address is placed by each of them, and makes nothing fewer.
+  /// Assigns addresses and bus numbers, see `assign`.
+  // A large BAR after a small one may leave a gap before it that fits a later BAR. So the walk is repeated while that
+  // leaves fewer BARs unplaced: a walk treats BARs of the previous walk like BARs that firmware placed. A BAR that
+  // loses its address is placed by each walk, and does not make the number smaller.
   assignment run(const windows& given) {
     assignment all{.unplaced = 0xffff};
     for (bool fewer = true; fewer;) {
@@ -48,7 +50,7 @@ class assigner {
       areas root{{fresh(kind::io, given.io), fresh(kind::memory, given.memory), fresh(kind::high, given.high)}};
       for (u32 bus = 0; bus <= given.last_bus; ++bus) {
         if (!roots_.has(bus)) continue;
-        u8 last = static_cast<u8>(bus);  // numbers up to the next root bus are this one's
+        u8 last = static_cast<u8>(bus);  // numbers below the next root bus belong to this one
         while (last < given.last_bus && !roots_.has(last + 1u)) ++last;
         (void)assign_bus(static_cast<u8>(bus), last, root, 0);
       }
@@ -60,12 +62,13 @@ class assigner {
   }
 
  private:
-  static constexpr u32 deepest = 8;          // bridges behind bridges: each level costs stack
-  static constexpr u32 most_passes = 4096;   // over the ranges of a bus in search of a gap, in all: hosts may lie
+  static constexpr u32 deepest = 8;          // nested bridges: each level costs stack
+  /// Over the ranges of a bus in search of a gap, in total: a host may report invalid ranges.
+  static constexpr u32 most_passes = 4096;
 
   using kind = bridge_window;
 
-  // A window and the gap of it that is being filled: free from `next` up to `gap_end`. The next gap begins at or behind that.
+  // A window and its current gap: free from `next` to `gap_end`. The next gap begins at or after `gap_end`.
   struct area {
     u64 next = 0;
     u64 gap_end = 0;
@@ -78,15 +81,15 @@ class assigner {
   };
 
   static constexpr area fresh(kind k, range from) {
-    // As far as a BAR of the kind can say: beyond it an address would be cut, and lie elsewhere.
+    // The limit of addresses in a BAR of the kind. A higher address would be truncated.
     const u64 reach = k == kind::io ? u64{1} << 16 : k == kind::memory ? u64{1} << 32 : ~u64{0};
     const u64 end = virtio::detail::smaller(from.base + from.size, reach);
-    // Zero means "no address" in a BAR, so nothing is ever put there.
+    // Zero means "no address" in a BAR, so it is never assigned.
     const u64 base = from.base == 0 ? 1 : from.base;
     return end > base ? area{base, base, end} : area{};
   }
 
-  // Walks one bus and all behind it; returns the highest bus number in use.
+  // Walks one bus and all buses behind it. Returns the highest bus number in use.
   [[gnu::noinline]] u8 assign_bus(u8 bus, u8 last, areas& free, u32 depth) {
     u8 used = highest(bus, last);
     each_function_on_bus(host_, segment_, bus, [&](address at, u8 type) {
@@ -98,19 +101,19 @@ class assigner {
     return used;
   }
 
-  // What is behind one bridge; false when that was left alone.
+  // Walks the bus behind a bridge. False: it was not walked.
   bool cross(address at, u8 last, u8& used, areas& free, u32 depth) {
     u32 numbers = host_.config_read32(at, config::bus_numbers);
     const bool numbered = has_number(numbers, at.bus, last);
     if (!numbered) {
       if (used == last) return false;
-      // All the numbers that are left while we look, and what was needed afterwards.
+      // The bridge gets all remaining numbers during the walk, and the used ones afterwards.
       numbers = (numbers & 0xff000000u) | u32{last} << 16 | (used + 1u) << 8 | at.bus;
       host_.config_write32(at, config::bus_numbers, numbers);
       ++done_.bridges;
     }
     const u8 secondary = static_cast<u8>(numbers >> 8);
-    if (walked_.has(secondary)) return false;  // it claims a bus that another bridge has
+    if (walked_.has(secondary)) return false;  // the bus of another bridge
     walked_.add(secondary);
 
     areas behind{};
@@ -129,7 +132,8 @@ class assigner {
     return true;
   }
 
-  // What may be used behind a bridge: its own window when it is open (true), else the rest of the gap in front of it.
+  // Finds the addresses for use behind a bridge: its own window if that is open (true), else the rest of the parent's
+  // gap.
   bool open_window(address at, kind k, area& parent, area& out) {
     if (const range now = passed_on(host_, at, k); now.size != 0) {
       out = fresh(k, now);
@@ -145,14 +149,14 @@ class assigner {
       if (width == window_width::narrow) end = virtio::detail::smaller(end, u64{1} << 32);
       if (start >= front.next && start < end) {
         parent = front;
-        out = {start, start, end};  // no gap yet: what is behind may have addresses in there
+        out = {start, start, end};  // no gap yet: functions behind the bridge may have addresses in it
         return false;
       }
     } while (find_gap(at.bus, k, front));
     return false;
   }
 
-  // Opens a closed window over [start, end), to its coarse ends; returns where it ends.
+  // Opens a closed window over [start, end), rounded to its granule. Returns its end.
   u64 open(address at, kind k, u64 start, u64 end) {
     const u64 whole = (end + (granule(k) - 1)) & ~(granule(k) - 1);
     pass_on(host_, at, k, start, whole - 1);
@@ -169,10 +173,10 @@ class assigner {
   }
 
   bool place(address at, u8 index, const bar_info& bar, areas& free, u32 depth) {
-    // Not a power of two: the device lies about its size.
+    // Not a power of two: an invalid size.
     if (bar.size == 0 || (bar.size & (bar.size - 1)) != 0) return false;
     u64 where = take(at.bus, bar.kind == bar_kind::io ? kind::io : kind::memory, bar.size, free);
-    // A bridge's 64-bit window is for what may be prefetched; in front of bridges there is no such difference.
+    // A bridge's 64-bit window is for prefetchable memory. A root bus has no such restriction.
     if (where == 0 && bar.is_64bit && (depth == 0 || bar.is_prefetchable)) where = take(at.bus, kind::high, bar.size, free);
     if (where == 0) return false;
     const u32 decoding = host_.config_read32(at, config::command) & 0xffffu;
@@ -184,9 +188,9 @@ class assigner {
     return true;
   }
 
-  // `size` free addresses, aligned to it; 0 when there are none.
+  // Takes `size` free addresses, aligned to the size. Returns 0 if there are none.
   u64 take(u8 bus, kind k, u64 size, areas& free) {
-    area mine = free.of(k);  // given back as it was when nothing fits
+    area mine = free.of(k);  // stored back only on success
     do {
       const u64 at = (mine.next + (size - 1)) & ~(size - 1);
       if (at >= mine.next && at < mine.gap_end && size <= mine.gap_end - at) {
@@ -198,7 +202,7 @@ class assigner {
     return 0;
   }
 
-  // Moves to the next stretch behind the current gap that nothing on this bus answers to.
+  // Moves to the next unused range of this bus after the current gap.
   bool find_gap(u8 bus, kind k, area& mine) {
     u64 start = mine.gap_end;
     while (start < mine.end && passes_ < most_passes) {
@@ -223,8 +227,8 @@ class assigner {
   // The BARs that may be placed in a window of this kind.
   static constexpr bar_kind decoded_by(kind k) { return k == kind::io ? bar_kind::io : bar_kind::memory; }
 
-  // Calls `visit(first, last)` for the ports (`bar_kind::io`) or the memory that the functions of a bus answer to and its bridges pass
-  // on; of a root bus, for all root buses, which share the windows.
+  // Calls `visit(first, last)` for the ports (`bar_kind::io`) or the memory that functions of a bus decode and its
+  // bridges pass on. For a root bus, for all root buses, which share the windows.
   template <class Visit>
   void each_range(u8 bus, bar_kind which, Visit&& visit) const {
     if (!roots_.has(bus)) return each_range_on(bus, which, visit);
@@ -250,7 +254,7 @@ class assigner {
     });
   }
 
-  // The expansion ROM of a function, while it is switched on.
+  // Returns the expansion ROM of a function, if it is enabled.
   range rom_of(address at, u8 type) const {
     const u16 dword = type == 1 ? config::bridge_rom : config::rom;
     if ((host_.config_read32(at, dword) & 1u) == 0) return {};
@@ -263,13 +267,13 @@ class assigner {
     return {static_cast<u32>(both) & bits, ones != 0 ? u64{~ones} + 1 : 0};
   }
 
-  // Whether a bridge has numbers that make sense where it is; zeros, or what is left of another life, do not.
+  // Returns whether a bridge's bus numbers are valid for its place. Zeros and outdated numbers are not.
   static bool has_number(u32 numbers, u8 bus, u8 last) {
     const u32 secondary = numbers >> 8 & 0xffu, subordinate = numbers >> 16 & 0xffu;
     return secondary > bus && subordinate >= secondary && subordinate <= last;
   }
 
-  // The highest bus number that the bridges of a bus have.
+  // Returns the highest bus number of the bridges on a bus.
   u8 highest(u8 bus, u8 last) const {
     u8 out = bus;
     each_function_on_bus(host_, segment_, bus, [&](address at, u8 type) {
@@ -289,19 +293,20 @@ class assigner {
   assignment done_{};
 };
 
-/// Gives every BAR without an address one out of `given`, numbers the bridges that have no bus number, and opens their windows.
-/// Behind a bridge whose windows are open already the BARs go there, be that inside of `given` or not: the bridge is taken at its
-/// word, and it is the host's `bar` that keeps drivers out of the guest's own memory. `segment` is for a host that reaches several; without it, it is the host's own.
-/// Before devices are started, and again after one was plugged in; it sizes every BAR, which pauses a device's decoding for a
-/// few accesses, so not while an interrupt handler uses one. A BAR that stays without address answers at 0 as soon as its device
-/// is made to answer in that kind of space, by a driver that uses another BAR of the kind: where there is something at 0, leave
-/// devices with unplaced memory BARs alone. A bridge that is plugged in behind another one stays closed unless
-/// bus numbers were left for it. The root buses that the host knows share the windows, and each has the bus numbers up to the next.
-/// Cost: some dozens of configuration accesses a function, again for each walk that finds room for more.
+/// Assigns an address in `given` to every BAR without one, numbers bridges without bus numbers, and opens their
+/// windows. If a bridge's windows are already open, BARs behind it are placed in those windows, even outside `given`;
+/// the host's `bar` keeps drivers out of the guest's own memory. `segment` is for a host that has several; the default
+/// is the host's own. Call it before devices are started, and again after one was plugged in. It sizes every BAR, which
+/// pauses a device's decoding for a few accesses, so not while an interrupt handler uses a device. A BAR that stays
+/// without an address answers at 0 as soon as a driver enables decoding for that kind of space, for another BAR. If
+/// address 0 is in use, do not start devices with unplaced memory BARs. A bridge that is plugged in behind another one
+/// stays closed unless bus numbers were reserved for it. The host's root buses share the windows; each has the bus
+/// numbers up to the next root bus. Cost: some dozens of configuration accesses per function, for each walk.
 template <config_space H>
 assignment assign(const H& host, const windows& given, u16 segment) {
   return assigner<H>{host, segment}.run(given);
 }
+/// The same for the host's own segment.
 template <config_space H>
 assignment assign(const H& host, const windows& given) {
   return assign(host, given, segment_of(host));

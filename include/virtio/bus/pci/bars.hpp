@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Base address registers: what they decode, where and how much. Sizing writes all ones and restores, with the function's
-// decoding switched off meanwhile so that nothing else on the bus answers at the wrong place.
+// Base address registers: kind, address and size. Sizing writes all ones and restores the value. The function's
+// decoding is off meanwhile, so that it does not answer at wrong addresses.
 // Spec: PCI 3.0, 6.2.5.1. Layer: bus/pci.
 #pragma once
 
@@ -9,17 +9,20 @@
 
 namespace virtio::pci {
 
+/// The address space of a BAR.
 enum class bar_kind : u8 { none, io, memory };
 
+/// A decoded BAR.
 struct bar_info {
-  bar_kind kind = bar_kind::none;
-  bool is_64bit = false;
-  bool is_prefetchable = false;
-  u64 base = 0;
-  u64 size = 0;
+  bar_kind kind = bar_kind::none;  // I/O or memory
+  bool is_64bit = false;           // uses the next BAR as its upper half
+  bool is_prefetchable = false;    // memory that may be prefetched
+  u64 base = 0;                    // bus address; 0: not assigned
+  u64 size = 0;                    // bytes
 };
 
-/// What a dword of BARs holds (low half), and which of its bits take a one (high half).
+/// Returns a dword of a BAR (low half), and which of its bits are writable (high half). Restores the dword. Four
+/// accesses.
 template <config_space H>
 [[nodiscard]] u64 probe_dword(const H& h, typename H::function_id id, u16 at) {
   const u32 value = h.config_read32(id, at);
@@ -29,18 +32,18 @@ template <config_space H>
   return u64{ones} << 32 | value;
 }
 
-/// Decodes and sizes BAR `index` (0 to 5, of a bridge 0 and 1). Errors: `not_found` for an unimplemented BAR or index. A BAR with
-/// size and without address comes back with base 0. Cost: at most 13 configuration accesses. Not while the device is in use: its
+/// Decodes and sizes BAR `index` (0 to 5, of a bridge 0 and 1). A BAR without an address has base 0. Error: `not_found`
+/// for an unimplemented BAR or index. Cost: at most 13 configuration accesses. Not while the device is in use: its
 /// decoding pauses.
 template <config_space H>
 [[nodiscard]] result<bar_info> probe_bar(const H& h, typename H::function_id id, u8 index) {
-  // Behind the two BARs of a bridge are its bus numbers; a 64-bit BAR in the last place has no upper half.
+  // The bus numbers of a bridge follow its two BARs; a 64-bit BAR in the last place has no upper half.
   const u32 header = h.config_read32(id, config::header);
   const u8 last = (header & 0x7f0000u) != 0 ? 1 : 5;
-  if (index > last || header == 0xffffffffu) return errc::not_found;  // all ones: nothing is there
+  if (index > last || header == 0xffffffffu) return errc::not_found;  // all ones: no function
   const u32 decoding = h.config_read32(id, config::command) & 0xffffu;
   write_command(h, id, decoding & ~u32{command::io | command::memory});
-  // The one dword, and behind a 64-bit memory BAR its upper half; that half is a BAR of its own to nobody else.
+  // A 64-bit memory BAR has its upper half in the next dword. Other code never treats that half as a separate BAR.
   const u16 at = static_cast<u16>(config::bar0 + 4u * index);
   const u64 lower = probe_dword(h, id, at);
   const bool wide = (lower & 7u) == 4u && index != last;
@@ -63,15 +66,15 @@ template <config_space H>
   return out;
 }
 
-/// A host that says where a BAR is, reachable or not.
+/// A host with item 9.
 template <class H>
 concept locating_host = requires(const H h, const typename H::function_id& id, u8 index) {
   { h.locate(id, index) } -> same_as<result<bar_info>>;
   requires virtio::detail::goes_with<&H::locate, &H::config_read32>;
 };
 
-/// Adds to a report, where its verdict is about a BAR, where that is and how large: what the host's `locate` says, or else what can be
-/// known without sizing. Other verdicts may come with a number that no BAR has, as the device says it.
+/// Adds address and size of the BAR to a report whose verdict is about a BAR: from the host's `locate`, else the
+/// address only, without sizing. With other verdicts the BAR number may be invalid, since it comes from the device.
 template <config_space H>
 [[gnu::cold, gnu::noinline]] void add_bar(const H& h, typename H::function_id id, report& out) {
   if (out.why < verdict::bar_unassigned || out.why > verdict::bar_too_small) return;

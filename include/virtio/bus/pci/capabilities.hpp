@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The capability list of a PCI function, and the virtio structures that its vendor capabilities point to. The list and
-// everything in it come from the device: the walk is bounded and every range is checked in 64 bits against its BAR.
+// The capability list of a PCI function, and the virtio structures that its vendor capabilities describe. The whole
+// list comes from the device: the walk is bounded, and every range is checked in 64 bits against its BAR.
 // Spec: virtio 1.4, 4.1.4. Layer: bus/pci.
 #pragma once
 
@@ -9,9 +9,10 @@
 
 namespace virtio::pci {
 
-/// What a virtio capability points to (cfg_type).
+/// The structure that a virtio capability describes (cfg_type).
 enum class structure : u8 { common = 1, notify = 2, isr = 3, device = 4, config_window = 5, shared_memory = 8, vendor_data = 9 };
 
+/// Returns the name of a structure, for a log line. Static storage.
 [[nodiscard]] constexpr const char* name(structure which) {
   switch (which) {
     case structure::common: return "common configuration";
@@ -25,16 +26,19 @@ enum class structure : u8 { common = 1, notify = 2, isr = 3, device = 4, config_
   return "reserved";
 }
 
+/// Numbers of capabilities.
 namespace capability_id {
-inline constexpr u8 vendor = 0x09;
-inline constexpr u8 pci_express = 0x10;
-inline constexpr u8 msix = 0x11;
+inline constexpr u8 vendor = 0x09;       // virtio's, among others
+inline constexpr u8 pci_express = 0x10;  // PCI Express
+inline constexpr u8 msix = 0x11;         // MSI-X
 }  // namespace capability_id
 
-// 256 bytes less the header hold at most 48 capabilities of 4 bytes: whoever has more is going in circles.
+/// The most capabilities in a list. Configuration space has room for 48 capabilities of 4 bytes. A longer list is a
+/// loop.
 inline constexpr u32 most_capabilities = 48;
 
-/// Calls `visit(offset, first dword)` for each capability, until it returns false or the list ends.
+/// Calls `visit(offset, first dword)` for each capability, until it returns false or the list ends. Cost: two accesses,
+/// and one for each capability.
 template <config_space H, class Visit>
 void each_capability(const H& h, typename H::function_id id, Visit&& visit) {
   if ((h.config_read32(id, config::command) & status_has_capabilities) == 0) return;
@@ -47,21 +51,22 @@ void each_capability(const H& h, typename H::function_id id, Visit&& visit) {
   }
 }
 
-/// A virtio capability as the device has it. Nothing in it is checked: to be shown, or checked by the reader.
+/// A virtio capability as read from the device. Its fields are not checked.
 struct virtio_capability {
-  u16 at = 0;              // where it starts in configuration space
-  u8 bytes = 0;            // its own length, as it says
-  structure what{};        // numbers that have no name here are valid, too
-  u8 bar = 0;
-  u8 id = 0;               // of shared memory: which region
-  u64 offset = 0;          // in the BAR
-  u64 length = 0;          // from there on
+  u16 at = 0;                 // its offset in configuration space
+  u8 bytes = 0;               // its length as the device states it
+  structure what{};           // may be a number without a name here
+  u8 bar = 0;                 // BAR number
+  u8 id = 0;                  // number of a shared memory region
+  u64 offset = 0;             // of the structure in the BAR
+  u64 length = 0;             // bytes of the structure
   u32 notify_multiplier = 0;  // of the notification structure
 };
 
-/// Calls `visit(const virtio_capability&)` for each virtio capability, until it returns false or the list ends: all there are, also those
-/// that no driver can use. Fields behind the 256 bytes of configuration space are 0. Vendor data have neither BAR nor offset, and their
-/// fields mean nothing. Changes nothing. Cost: at most six configuration reads each. Spec: 4.1.4, 4.1.4.7.
+/// Calls `visit(const virtio_capability&)` for each virtio capability, until it returns false or the list ends.
+/// Includes those that no driver can use. Fields beyond the 256 bytes of configuration space are 0. Vendor data have
+/// neither BAR nor offset: their fields have no meaning. Only reads. Cost: at most six configuration reads each. Spec:
+/// 4.1.4, 4.1.4.7.
 template <config_space H, class Visit>
 void each_virtio_capability(const H& h, typename H::function_id id, Visit&& visit) {
   each_capability(h, id, [&](u16 at, u32 head) {
@@ -84,13 +89,14 @@ void each_virtio_capability(const H& h, typename H::function_id id, Visit&& visi
   });
 }
 
-/// The MSI-X capability of a function: where it is, how many vectors it has, whether it is switched on.
+/// The state of a function's MSI-X capability.
 struct msix_state {
-  u16 at = 0;  // 0: there is none
-  u16 vectors = 0;
-  bool enabled = false;
+  u16 at = 0;            // its offset in configuration space; 0: none
+  u16 vectors = 0;       // size of the table
+  bool enabled = false;  // whether MSI-X is on
 };
 
+/// Reads the MSI-X capability of a function.
 template <config_space H>
 [[nodiscard]] msix_state find_msix(const H& h, typename H::function_id id) {
   msix_state out;
@@ -102,48 +108,51 @@ template <config_space H>
   return out;
 }
 
-/// Whether events can be sent to a vector: there is such a one (a driver must not name others), and MSI-X is on (or they would
-/// be lost).
+/// Returns whether a vector can be used: it exists (a driver must not use others), and MSI-X is on (else its events
+/// would be lost).
 template <config_space H>
 [[nodiscard]] bool has_vector(const H& h, typename H::function_id id, u16 vector) {
   const msix_state now = find_msix(h, id);
   return now.enabled && vector < now.vectors;
 }
 
-/// Where the structures of a modern device lie: register spaces from a structure's first byte, as long as device and BAR
-/// allow. `device` is empty for devices without configuration (entropy has none).
+/// The structures of a modern device as register spaces, limited by the capability and by the BAR. `device` is empty
+/// for devices without configuration, such as entropy.
 template <class Space>
 struct modern_layout {
-  Space space[4]{};
+  Space space[4]{};           // by structure, from `common` on
   u32 notify_multiplier = 0;  // bytes per unit of queue_notify_off
   u32 notify_offset = 0;      // of the notification structure in its BAR
-  u32 decoding = 0;           // command bits of the kinds of BARs that the structures are in
+  u32 decoding = 0;           // command bits for the kinds of BARs that the structures use
 
-  [[nodiscard]] constexpr const Space& common() const { return space[0]; }
-  [[nodiscard]] constexpr const Space& notify() const { return space[1]; }
-  [[nodiscard]] constexpr const Space& isr() const { return space[2]; }
-  [[nodiscard]] constexpr const Space& device() const { return space[3]; }
+  [[nodiscard]] constexpr const Space& common() const { return space[0]; }  // common configuration
+  [[nodiscard]] constexpr const Space& notify() const { return space[1]; }  // notification structure
+  [[nodiscard]] constexpr const Space& isr() const { return space[2]; }  // ISR byte
+  [[nodiscard]] constexpr const Space& device() const { return space[3]; }  // device configuration
 };
 
+/// Requirements of structures, indexed from `common` on.
 namespace capability_rules {
-// By structure, from common on: the bytes that a driver needs, and what the offset must be a multiple of, less one.
-// 56 bytes of common configuration reach up to queue_device; later fields come with their features.
-inline constexpr u8 needed[4] = {56, 2, 1, 1};
-inline constexpr u8 misaligned[4] = {3, 1, 0, 3};
+// 56 bytes of common configuration reach up to queue_device; later fields depend on their features.
+inline constexpr u8 needed[4] = {56, 2, 1, 1};  // bytes that a driver needs
+inline constexpr u8 misaligned[4] = {3, 1, 0, 3};  // alignment of the offset, minus one
 }  // namespace capability_rules
 
-/// How a structure's BAR is reached: as the host does it, or, for hosts that know it, through the window.
+/// Access to a structure's BAR through the host's `bar`.
 struct directly {
+  /// Returns the register space of a BAR.
   template <host H>
   [[nodiscard]] static auto bar(const H& h, typename H::function_id id, u8 index) { return h.bar(id, index); }
 };
+/// Access to a structure's BAR through the window in configuration space.
 struct through_window {
+  /// Returns the register space of a BAR.
   template <windowed_host H>
   [[nodiscard]] static auto bar(const H& h, typename H::function_id id, u8 index) { return h.bar_through_window(id, index); }
 };
 
-/// Looks at the virtio capability whose first dword is at `at`. Fills its part of `all` when it can be used, else says in `out`
-/// why not.
+/// Examines the virtio capability at `at`. Fills its part of `all` if it is usable, else `out` gets the reason. Returns
+/// whether it is usable.
 template <class Way, host H>
 [[nodiscard, gnu::noinline]] bool use_capability(const H& h, typename H::function_id id, u32 at, u32 kind,
                                                  modern_layout<typename H::bar_space>& all, report& out) {
@@ -151,8 +160,8 @@ template <class Way, host H>
   const bool is_notify = kind == 1;
   out.capability = static_cast<u8>(kind + 1);
   out.wanted = needed;
-  // Four dwords, a fifth for notify, must fit what is left of the 256 bytes. cap_len is not asked: OpenBSD's vmd says 16
-  // for notify and has the multiplier behind it all the same.
+  // Four dwords, or five for notify, must fit into the 256 bytes. cap_len is ignored: OpenBSD's vmd has 16 for notify,
+  // with the multiplier after that.
   out.why = verdict::capability_too_short;
   if (at + (is_notify ? 20u : 16u) > 256) return false;
   const auto dword = [&](u32 n) __attribute__((always_inline)) { return h.config_read32(id, static_cast<u16>(at + 4 * n)); };
@@ -173,7 +182,7 @@ template <class Way, host H>
   const usize size = whole->size();
   out.available = static_cast<u32>(size);
   if (offset >= size || size - offset < needed) return false;
-  // A length far larger than the structure is normal (crosvm), one beyond the BAR is cut.
+  // A length far larger than the structure is normal (crosvm). A length beyond the BAR is reduced.
   all.space[kind] = whole->part(offset, virtio::detail::smaller(usize{length}, size - offset));
   all.decoding |= command::memory - (h.config_read32(id, static_cast<u16>(config::bar0 + 4u * bar)) & command::io);
   if (!is_notify) return true;
@@ -182,17 +191,17 @@ template <class Way, host H>
   return true;
 }
 
-/// Finds the structures of a modern device of `out.type`: of each kind the first capability that can be used (4.1.4.1). `out` says what
-/// was found, or which structure cannot be used and why: the reason of the first capability of that kind. A device configuration that
-/// the type does not have may be as it likes: some hosts announce an empty one.
-/// Errors: `not_found` (a capability is missing), `unsupported` (there is one, unusable).
+/// Finds the structures of a modern device of `out.type`: of each kind the first usable capability (4.1.4.1). `out`
+/// gets the verdict; for an unusable structure the reason of its first capability. The device configuration is ignored
+/// for types without one: some hosts announce an empty structure. Errors: `not_found` (a capability is missing),
+/// `unsupported` (it exists, but is unusable).
 template <host H>
 [[nodiscard]] result<void> find_modern(const H& h, typename H::function_id id, modern_layout<typename H::bar_space>& all,
                                        report& out) {
   out.via = transport_kind::none;
   constexpr u8 in_use = 1;
-  u8 first[4]{};  // by kind: where its first capability is, 0 without one, `in_use` once one can be used
-  report passing;  // a capability of little use may be followed by a better one
+  u8 first[4]{};  // by kind: offset of its first capability; 0: none; `in_use`: a usable one was found
+  report passing;  // an unusable capability may be followed by a usable one
   const auto search = [&]<class Way>(Way) {
     each_capability(h, id, [&](u16 at, u32 head) {
       const u32 kind = (head >> 24) - 1;
@@ -209,7 +218,7 @@ template <host H>
     out.why = verdict::capability_missing;
     out.capability = static_cast<u8>(kind + 1);
     if (first[kind] == 0) return errc::not_found;
-    if (use_capability<directly>(h, id, first[kind], kind, all, out)) continue;  // once more, for its reason
+    if (use_capability<directly>(h, id, first[kind], kind, all, out)) continue;  // again, for its reason
     if constexpr (windowed_host<H>)
       if (out.why == verdict::bar_out_of_reach) (void)use_capability<through_window>(h, id, first[kind], kind, all, out);
     add_bar(h, id, out);
@@ -244,7 +253,7 @@ template <host H>
   return errc::unsupported;
 }
 
-/// Whether a virtio capability of the common structure is in the list at all: what makes a device not a legacy one.
+/// Returns whether the list has a virtio capability for the common structure. A device with one is not legacy.
 template <config_space H>
 [[nodiscard]] bool has_virtio_capabilities(const H& h, typename H::function_id id) {
   bool found = false;

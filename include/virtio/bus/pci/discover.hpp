@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Discovery: every function with its verdict, and the ways to choose one. Nothing of a device is changed here but what
-// sizing its BARs takes. Spec: virtio 1.4, 4.1.2, 4.1.4. Layer: bus/pci.
+// Discovery: every function with its verdict, and functions that choose a device. Discovery changes no device, except
+// while it sizes BARs. Spec: virtio 1.4, 4.1.2, 4.1.4. Layer: bus/pci.
 #pragma once
 
 #include <virtio/bus/pci/capabilities.hpp>
@@ -8,19 +8,19 @@
 
 namespace virtio::pci {
 
-/// One function: where it is, what it says it is, and what the library makes of it. Carries the host, so that it is all
-/// that a transport needs to open the device.
+/// One function: its place, its ids, and its verdict. Contains the host, so that a transport needs nothing else to open
+/// the device.
 template <host H>
 struct found {
-  using host_type = H;
+  using host_type = H;  // the host that the function is on
 
-  H host{};
-  typename H::function_id id{};
-  identity who{};
-  report seen{};               // by its ids alone; after `look`, by its registers too
-  bool may_be_legacy = false;  // its ids allow a device without virtio capabilities
+  H host{};                      // its host
+  typename H::function_id id{};  // its place
+  identity who{};                // its ids
+  report seen{};                 // verdict from the ids; after `look`, also from the registers
+  bool may_be_legacy = false;    // its ids allow a device without virtio capabilities
 
-  /// What its host does in a way of its own, where that has a profile.
+  /// Returns the quirks of its host, if the host has them.
   [[nodiscard]] constexpr host_quirks quirks() const
     requires requires(const H& h) { host_quirks{h.quirks()}; }
   {
@@ -28,7 +28,7 @@ struct found {
   }
 };
 
-/// The id table that says what these ids are: the user's, or that of the host's profile where the user's has no such row.
+/// Returns the id table to use for these ids: the user's if it has a row for them, else that of the host.
 template <host H>
 [[nodiscard]] constexpr id_table table_for(const H& h, const identity& who, id_table extra) {
   if constexpr (requires { id_table{h.id_rows()}; }) return extra.names(who.vendor, who.device) ? extra : id_table{h.id_rows()};
@@ -36,7 +36,7 @@ template <host H>
 }
 
 
-/// Reads one function's ids. Changes nothing.
+/// Reads one function's ids. Only reads. Four accesses.
 template <host H>
 [[nodiscard]] found<H> at(const H& h, typename H::function_id id, id_table extra = {}) {
   found<H> out{h, id, identify(h, id), {}, false};
@@ -47,16 +47,15 @@ template <host H>
   return out;
 }
 
-/// Whether this device is a legacy one: capabilities come first, and a device without them is legacy if its ids allow that
-/// (4.1.4.10).
+/// Returns whether the device is legacy: its ids allow it, and it has no virtio capabilities (4.1.4.10).
 template <host H>
 [[nodiscard]] bool is_legacy(const found<H>& one) {
   return one.may_be_legacy && !has_virtio_capabilities(one.host, one.id);
 }
 
-/// Looks at one function closely: through what could it be driven, or why not. A transitional device whose modern registers cannot be
-/// used is driven through its legacy block, if that can. Sizes its BARs, which pauses its decoding for
-/// a few accesses: not while an interrupt handler is using it.
+/// Examines one function: the interface to drive it through, or the reason why not. A transitional device with unusable
+/// modern registers is driven through its legacy block, if that is usable. Sizes its BARs, which pauses its decoding
+/// for a few accesses: not while an interrupt handler uses it.
 template <host H>
 [[nodiscard]] found<H> look(const H& h, typename H::function_id id, id_table extra = {}) {
   found<H> out = at(h, id, extra);
@@ -72,8 +71,8 @@ template <host H>
   return out;
 }
 
-/// Calls `visit(const found<H>&)` for every PCI function there is, virtio or not, with its verdict. The host's trace hook sees
-/// each as well. Sizes BARs, as `look` does.
+/// Calls `visit(const found<H>&)` for every PCI function, virtio or not, with its verdict. The host's trace hook
+/// receives each. Sizes BARs, as `look` does.
 template <host H, class Visit>
 void for_each(const H& h, Visit&& visit, id_table extra = {}) {
   h.each_function([&](typename H::function_id id) {
@@ -87,8 +86,8 @@ void for_each(const H& h, Visit&& visit, id_table extra = {}) {
   });
 }
 
-/// The `nth` device of a type by its ids, counting from 0 in the order of the bus. Whether it can be driven shows when it is
-/// started. Changes nothing. Error: `not_found`.
+/// Returns the `nth` device of a type by its ids, counting from 0 in the order of the bus. Its registers are checked at
+/// its start. Only reads. Error: `not_found`.
 template <host H>
 [[nodiscard]] result<found<H>> find_nth(const H& h, device_type type, usize nth, id_table extra = {}) {
   result<found<H>> chosen = errc::not_found;
@@ -101,8 +100,8 @@ template <host H>
   return chosen;
 }
 
-/// The one device of a type. Errors: `not_found`, and `ambiguous` when there is a second: a program that means to write to
-/// "the" disk must not be handed just any.
+/// Returns the only device of a type, by its ids. Only reads. Errors: `not_found`; `ambiguous` if there are several: a
+/// program that writes to "the" disk must not get an arbitrary one.
 template <host H>
 [[nodiscard]] result<found<H>> find(const H& h, device_type type, id_table extra = {}) {
   result<found<H>> chosen = errc::not_found;

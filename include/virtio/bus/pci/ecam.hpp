@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// PCI configuration space in memory: ECAM (4 KiB a function) and its older relative CAM (256 bytes a function, crosvm on
-// Arm). BARs are reached in memory. Layer: bus/pci.
+// PCI configuration space in memory: ECAM (4 KiB per function) and the older CAM (256 bytes per function, crosvm on
+// Arm). BARs are accessed in memory. Layer: bus/pci.
 #pragma once
 
 #include <virtio/bus/pci/reach.hpp>
@@ -8,34 +8,39 @@
 
 namespace virtio::pci {
 
-/// A host whose configuration space is memory at `base`, as the CPU sees it. `Shift` is 12 for ECAM, 8 for CAM. `io_base` is where the
-/// CPU finds I/O port 0, 0 when there is no such window; an x86 machine takes `ecam_with_ports` instead. Zero is the usual answer to
-/// everything but `base`, so that a driver object that holds a copy stays all-zero.
+/// A host with configuration space in memory at `base`, as the CPU addresses it. `Shift` is 12 for ECAM, 8 for CAM.
+/// `io_base` is the CPU address of I/O port 0, or 0 without such a window; x86 machines use `ecam_with_ports` instead.
+/// All members but `base` are usually zero, so that a driver object with a copy stays all-zero.
 template <u8 Shift, bus_map Map = linear_map, register_space Space = mmio_space>
 struct memory_config {
-  using function_id = address;
-  using bar_space = Space;
+  using function_id = address;  // `host` concept
+  using bar_space = Space;  // `host` concept
 
-  uptr base = 0;    // of the first bus
-  usize buses = 0;  // 0: one
-  uptr io_base = 0;
-  VIRTIO_EMPTY_MEMBER Map bars{};
-  u16 segment_number = 0;
-  u8 first_bus = 0;
+  uptr base = 0;                   // CPU address of the first bus
+  usize buses = 0;                 // number of buses; 0: one
+  uptr io_base = 0;                // CPU address of I/O port 0; 0: none
+  VIRTIO_EMPTY_MEMBER Map bars{};  // maps BARs to CPU addresses
+  u16 segment_number = 0;          // segment group
+  u8 first_bus = 0;                // number of the first bus
 
+  /// `host` concept: reads a dword of configuration space.
   [[nodiscard]] u32 config_read32(address at, u16 offset) const {
     if (!covers(at)) return 0xffffffffu;
     return function(at).template read<u32>(offset);
   }
+  /// `host` concept: writes a dword of configuration space.
   void config_write32(address at, u16 offset, u32 value) const {
     if (covers(at)) function(at).template write<u32>(offset, value);
   }
+  /// `host` concept: writes a half dword of configuration space.
   void config_write16(address at, u16 offset, u16 value) const {
     if (covers(at)) function(at).template write<u16>(offset, value);
   }
 
+  /// `host` concept: returns place and size of a BAR.
   [[nodiscard]] result<bar_info> locate(address at, u8 index) const { return probe_bar(*this, at, index); }
 
+  /// `host` concept: returns the register space of a BAR.
   [[nodiscard]] result<Space> bar(address at, u8 index) const {
     return open_bar<Space>(*this, at, index, bars, [&](u16 first, usize size) -> result<Space> {
       if constexpr (requires { Space::ports(first, size); }) return Space::ports(first, size);
@@ -44,12 +49,14 @@ struct memory_config {
     });
   }
 
+  /// `host` concept: returns the first bus.
   [[nodiscard]] bus_set root_buses() const {
     bus_set out;
     out.add(first_bus);
     return out;
   }
 
+  /// `host` concept: calls `visit` for every function.
   template <class Visit>
   void each_function(Visit&& visit) const { each_numbered_function(*this, segment_number, visit); }
 
@@ -63,8 +70,8 @@ struct memory_config {
   }
 };
 
-using ecam = memory_config<12>;
-using cam = memory_config<8>;
+using ecam = memory_config<12>;  // 4 KiB per function
+using cam = memory_config<8>;    // 256 bytes per function
 
 static_assert(host<ecam> && host<cam>);
 

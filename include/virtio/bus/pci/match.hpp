@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Which PCI functions are virtio devices, and of which type. By rule for the whole id range, not by a list: a kernel whose
-// table had a gap cost its users two days. Neither revision nor class code counts.
+// Which PCI functions are virtio devices, and of which type. A rule covers the whole id range: a gap in a kernel's
+// table cost its users two days. Revision and class code are ignored.
 // Spec: virtio 1.4, 4.1.2 and 4.1.2.3 (legacy). Layer: bus/pci.
 #pragma once
 
@@ -10,22 +10,22 @@
 
 namespace virtio::pci {
 
-inline constexpr u16 virtio_vendor = 0x1af4;
-inline constexpr u16 first_transitional_id = 0x1000;
-inline constexpr u16 first_modern_id = 0x1040;
-inline constexpr u16 last_modern_id = 0x107f;
+inline constexpr u16 virtio_vendor = 0x1af4;  // PCI vendor id
+inline constexpr u16 first_transitional_id = 0x1000;  // PCI device ids of transitional devices
+inline constexpr u16 first_modern_id = 0x1040;  // plus the device type
+inline constexpr u16 last_modern_id = 0x107f;  // the end of virtio's ids
 
-using virtio::id_row;
-using virtio::id_table;
+using virtio::id_row;    // a row of an id table
+using virtio::id_table;  // an id table
 
-/// What the ids say: `usable` with a type, or why not.
+/// The result of matching ids: `usable` with a type, or the reason why not.
 struct match {
-  verdict why = verdict::not_virtio;
-  device_type type = device_type::none;
-  bool may_be_legacy = false;  // without virtio capabilities this is a legacy device
+  verdict why = verdict::not_virtio;     // `usable`, or the reason
+  device_type type = device_type::none;  // with `usable`
+  bool may_be_legacy = false;            // a legacy device, if it has no virtio capabilities
 };
 
-/// Transitional ids follow no rule; consulted when the subsystem id says nothing.
+/// Returns the type for a transitional id, from the list in 4.1.2. Used if the subsystem id is 0.
 [[nodiscard]] constexpr device_type transitional_type(u16 device) {
   switch (device) {
     case 0x1000: return device_type::network;
@@ -42,12 +42,13 @@ struct match {
 /// Which interfaces a device with these ids may have.
 enum class interfaces : bool { modern, modern_or_legacy };
 
-/// `usable` with its type, or `otherwise` without one.
+/// Returns `usable` with a type, or `otherwise` if the type is `none`.
 [[nodiscard]] constexpr match matched(device_type type, verdict otherwise, interfaces allowed) {
   if (type == device_type::none) return {.why = otherwise};
   return {verdict::usable, type, allowed == interfaces::modern_or_legacy};
 }
 
+/// Returns whether the ids are those of a virtio device, and its type. Rows of `extra` have precedence. Spec: 4.1.2.
 [[nodiscard]] constexpr match match_ids(const identity& who, id_table extra = {}) {
   for (usize i = 0; i < extra.count; ++i) {
     const id_row& row = extra.rows[i];

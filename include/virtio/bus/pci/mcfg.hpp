@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Where ECAM is, as ACPI says: the MCFG table, and the way to it from the RSDP. Nothing here touches memory by itself: the board
-// shows bytes. Firmware is trusted with what it says, not with where it ends: every length is checked and every walk bounded.
+// The address of ECAM from ACPI: the MCFG table, and the path to it from the RSDP. This code reads only bytes that the
+// board provides. It trusts the firmware's values but not its lengths: every length is checked and every walk bounded.
 // Spec: ACPI 6.5, 5.2.5 to 5.2.8; PCI Firmware 3.3, 4.1.2. Layer: bus/pci.
 #pragma once
 
@@ -8,13 +8,16 @@
 #include <virtio/bus/pci/ecam.hpp>
 
 namespace virtio::pci {
+
+/// Access to ACPI tables.
 namespace acpi {
 
-inline constexpr usize header_bytes = 36;         // of every table: signature, length, ..., checksum over the whole
-inline constexpr usize most_bytes = 64 * 1024;    // a table that is longer is none of those looked for here
-inline constexpr usize most_tables = 256;
+/// Of every table: signature, length, ..., checksum over the whole table.
+inline constexpr usize header_bytes = 36;
+inline constexpr usize most_bytes = 64 * 1024;    // longer tables are ignored
+inline constexpr usize most_tables = 256;         // further entries of the root table are ignored
 
-/// A little-endian number at `offset`, aligned or not; zeros stand for what is not there.
+/// Returns the little-endian number at `offset`, which may be unaligned. Missing bytes read as zeros.
 template <class T>
 [[nodiscard]] T number(const_bytes from, usize offset) {
   u64 value = 0;
@@ -22,12 +25,14 @@ template <class T>
   return static_cast<T>(value);
 }
 
+/// Returns whether the sum of the bytes is 0 modulo 256.
 [[nodiscard]] inline bool sums_to_zero(const_bytes what) {
   u8 sum = 0;
   for (usize i = 0; i < what.size(); ++i) sum = static_cast<u8>(sum + what.data()[i]);
   return sum == 0;
 }
 
+/// Returns whether `what` begins with `letters`.
 [[nodiscard]] inline bool starts_with(const_bytes what, const_bytes letters) {
   if (what.size() < letters.size()) return false;
   for (usize i = 0; i < letters.size(); ++i)
@@ -35,7 +40,7 @@ template <class T>
   return true;
 }
 
-/// The whole table that starts `table`, when it is one with this signature and a right checksum; nothing else.
+/// Returns the table at the start of `table` if its signature and checksum are right, else an empty view.
 [[nodiscard]] inline const_bytes checked(const_bytes table, const_bytes signature) {
   const u32 length = number<u32>(table, 4);
   if (!starts_with(table, signature) || length < header_bytes || length > table.size()) return {};
@@ -43,9 +48,9 @@ template <class T>
   return sums_to_zero(whole) ? whole : const_bytes{};
 }
 
-/// Finds the table with this signature of four letters, from the RSDP on: through the XSDT, or the RSDT of an older firmware.
-/// `view(address, size)` gives `size` bytes of physical memory as `const_bytes`, an empty one where it cannot. What it shows is
-/// read more than once. Errors: `invalid_argument` for bytes that are no RSDP, `not_found`.
+/// Finds the table with this signature of four letters, starting at the RSDP: through the XSDT, or the RSDT of older
+/// firmware. `view(address, size)` returns `size` bytes of physical memory as `const_bytes`, or an empty view if it
+/// cannot. The bytes are read more than once. Errors: `invalid_argument` if the bytes are not an RSDP, `not_found`.
 template <class View>
 [[nodiscard]] result<const_bytes> find_table(const_bytes rsdp, const_bytes signature, View&& view) {
   if (!starts_with(rsdp, text("RSD PTR ")) || rsdp.size() < 20 || !sums_to_zero(rsdp.part(0, 20))) return errc::invalid_argument;
@@ -69,10 +74,11 @@ template <class View>
 
 }  // namespace acpi
 
-/// The MCFG table: one row for each piece of a machine's configuration space. Holds a view, so the table must stay.
+/// The MCFG table: one row for each part of a machine's configuration space. It is a view, so the table must outlive
+/// it.
 class mcfg {
  public:
-  /// Error: `invalid_argument` when these bytes are no such table.
+  /// Checks a table. Error: `invalid_argument` if the bytes are not an MCFG table.
   [[nodiscard]] static result<mcfg> read(const_bytes table) {
     mcfg out;
     out.table_ = acpi::checked(table, text("MCFG"));
@@ -80,13 +86,12 @@ class mcfg {
     return out;
   }
 
-  /// None in a default one.
+  /// Returns the number of rows, 0 for a default object.
   [[nodiscard]] usize rows() const { return table_.empty() ? 0 : (table_.size() - first_row) / row_bytes; }
 
-  /// The host for row `n`. `map` says where the CPU reaches configuration space and BARs; a machine with ports asks for `io_space`:
-  /// `table.row<io_space>(0)`. Errors: `not_found` after the last row, `invalid_argument` for a row that makes no sense,
-  /// `out_of_range` when it lies where the CPU does not get. Each row is a host of its own: a program that means to see every device
-  /// goes through all of them.
+  /// Returns the host for row `n`. `map` maps configuration space and BARs to CPU addresses. Machines with ports use
+  /// `io_space`: `table.row<io_space>(0)`. Each row is a separate host: to find all devices, use all rows. Errors:
+  /// `not_found` after the last row; `invalid_argument` for an invalid row; `out_of_range` if the CPU cannot reach it.
   template <register_space Space = mmio_space, bus_map Map = linear_map>
   [[nodiscard]] result<memory_config<12, Map, Space>> row(usize n, const Map& map = {}) const {
     if (n >= rows()) return errc::not_found;
@@ -94,7 +99,7 @@ class mcfg {
     const u64 base = acpi::number<u64>(one, 0);
     const u8 first_bus = one.data()[10], last_bus = one.data()[11];
     if (base == 0 || base % bus_bytes != 0 || last_bus < first_bus) return errc::invalid_argument;
-    // The address is that of bus 0, be it there or not.
+    // The address is that of bus 0, even if the row does not contain bus 0.
     const usize buses = usize{last_bus} - first_bus + 1;
     const u64 first = base + first_bus * bus_bytes;
     if (first < base) return errc::out_of_range;
@@ -109,8 +114,8 @@ class mcfg {
     return out;
   }
 
-  /// The host for a PCI segment, by its first row: others of the same segment are reached by `row`. Errors: `not_found`, and those of
-  /// its row.
+  /// Returns the host for a PCI segment, from its first row. Use `row` for other rows of the segment. Errors:
+  /// `not_found`, and those of its row.
   template <register_space Space = mmio_space, bus_map Map = linear_map>
   [[nodiscard]] result<memory_config<12, Map, Space>> segment(u16 number, const Map& map = {}) const {
     for (usize n = 0; n < rows(); ++n)
@@ -119,7 +124,7 @@ class mcfg {
   }
 
  private:
-  static constexpr usize first_row = 44;  // eight reserved bytes behind the header
+  static constexpr usize first_row = 44;  // eight reserved bytes follow the header
   static constexpr usize row_bytes = 16;
   static constexpr u64 bus_bytes = u64{1} << 20;
 

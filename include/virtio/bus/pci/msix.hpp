@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// MSI-X: a table in a BAR in which each vector is an address and a value, and the device writes the one to the other when it wants
-// attention. Whoever owns the interrupt controller makes the messages; drivers are told vectors by number, when they start.
+// MSI-X: a table in a BAR. Each vector has an address and a value; the device writes the value to the address to raise
+// an interrupt. The owner of the interrupt controller creates the messages. Drivers get vector numbers when they start.
 //
 //   virtio::pci::msix<board> table;
-//   table.open(host, where->id);            // masked, all of it
+//   table.open(host, where->id);            // masks all vectors
 //   table.route(0, my_message);             // on x86: {0xfee00000 | apic id << 12, idt vector}
-//   table.enable();                         // from here on instead of the interrupt line
+//   table.enable();                         // replaces the interrupt line
 //   disk.start(board{}, *where, disk_dma, {.config = 0, .first = 0});
 //
 // Spec: PCI 3.0, 6.8.2; virtio 1.4, 4.1.5.1.2. Layer: bus/pci.
@@ -15,21 +15,21 @@
 
 namespace virtio::pci {
 
-/// What a device writes, and where, to raise an interrupt.
+/// The message that a device writes to raise an interrupt.
 struct msi_message {
-  u64 address = 0;
-  u32 data = 0;
+  u64 address = 0;  // where it is written
+  u32 data = 0;     // the value
 };
 
-/// The MSI-X table of one function. All-zero until `open`. Survives resets of the virtio device, which forgets the vectors that
-/// its queues were given, but not the table.
+/// The MSI-X table of one function. All-zero until `open`. A reset of the virtio device clears the vectors of its
+/// queues, but not the table.
 template <host H>
 class msix {
  public:
-  using space = typename H::bar_space;
+  using space = typename H::bar_space;  // of the table's BAR
 
-  /// Finds the table, masks every vector and leaves MSI-X off. Makes the function answer in memory. Errors: `not_found` (no such
-  /// capability), `device_misbehaved` (the table does not fit its BAR), those of `host.bar`.
+  /// Finds the table, masks every vector and switches MSI-X off. Enables the function's memory decoding. Errors:
+  /// `not_found` (no MSI-X capability), `device_misbehaved` (the table does not fit its BAR), those of `host.bar`.
   [[nodiscard]] result<void> open(const H& h, typename H::function_id id) {
     virtio::detail::clear(*this);
     const msix_state found = find_msix(h, id);
@@ -50,13 +50,13 @@ class msix {
     return {};
   }
 
-  /// Vectors in the table; 0 before `open`.
+  /// Returns the number of vectors, 0 before `open`.
   [[nodiscard]] u16 size() const { return count_; }
 
-  /// Gives a vector its message and unmasks it. Errors: `out_of_range`.
+  /// Sets the message of a vector and unmasks it. Error: `out_of_range`. Five register accesses.
   [[nodiscard]] result<void> route(u16 vector, msi_message message) const {
     if (vector >= count_) return errc::out_of_range;
-    mask(vector);  // or the device could use half of the old message with half of the new
+    mask(vector);  // otherwise the device could use half of the old and half of the new message
     write(vector, 0, static_cast<u32>(message.address));
     write(vector, 4, static_cast<u32>(message.address >> 32));
     write(vector, 8, message.data);
@@ -64,13 +64,15 @@ class msix {
     return {};
   }
 
-  /// Holds a vector back: what it would have said is kept by the device until `unmask`. Vectors out of range are ignored.
+  /// Masks a vector: the device keeps its interrupts pending until `unmask`. Ignores vectors out of range.
   void mask(u16 vector) const { write(vector, 12, 1); }
+  /// Unmasks a vector. Ignores vectors out of range.
   void unmask(u16 vector) const { write(vector, 12, 0); }
 
-  /// Turns MSI-X on. The interrupt line is silent from here on, and a legacy device's configuration has moved.
+  /// Switches MSI-X on. The device no longer uses its interrupt line. A legacy device's configuration moves by four
+  /// bytes.
   void enable() const { control(enabled, all_masked); }
-  /// Turns it off again: the device is back at its interrupt line.
+  /// Switches MSI-X off. The device uses its interrupt line again.
   void disable() const { control(0, enabled); }
 
  private:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// From the bus to the CPU: BARs and configuration space lie at bus addresses, a program needs pointers. A ready-made host asks one
-// object for every pointer that it hands out, so that a kernel says in one place where its mappings are. Layer: bus/pci.
+// From bus addresses to CPU addresses: BARs and configuration space have bus addresses, a program needs pointers. A
+// ready-made host gets every pointer from one object, so that a kernel describes its mappings in one place. Layer:
+// bus/pci.
 #pragma once
 
 #include <virtio/bus/pci/bars.hpp>
@@ -8,24 +9,26 @@
 
 namespace virtio::pci {
 
-/// What a ready-made host asks where the CPU reaches memory on the bus: a small value whose `cpu_address(at, size)` gives the address
-/// of the `size` bytes from bus address `at` on, all of them mapped as device memory. It may map them there and then, and is asked for
-/// the same range again whenever somebody looks at the device. Any error says that the CPU does not get there: the BAR is out of reach.
+/// The mappings of bus memory for a ready-made host: a small value whose `cpu_address(at, size)` returns the CPU
+/// address of `size` bytes from bus address `at` on, all mapped as device memory. It may map them on the call. Calls
+/// for the same range repeat whenever the device is examined. Any error means that the CPU cannot reach the BAR.
 template <class M>
 concept bus_map = small_value<M> && requires(const M m, u64 at, u64 size) {
   { m.cpu_address(at, size) } -> same_as<result<uptr>>;
 };
 
-/// `reach` of a CPU that reaches whatever a pointer can hold.
+/// The `reach` of a CPU that can address everything that a pointer can hold.
 inline constexpr u64 everywhere = ~u64{0};
 
-/// The usual map: the same distance everywhere. All-zero it is the identity mapping of 4 GiB that boot loaders leave.
+/// The usual map: a constant offset. All-zero: the identity mapping of 4 GiB that boot loaders set up.
 struct linear_map {
-  uptr offset = 0;  // CPU address less bus address: where a higher-half kernel has its direct map
-  u64 floor = 0;    // where the guest's memory below 4 GiB ends: a host that lies may say that a BAR is in it. What memory there is above
-                    // 4 GiB only a map of your own can tell from BARs
+  uptr offset = 0;  // CPU address minus bus address: the direct map of a higher-half kernel
+  /// End of the guest's memory below 4 GiB: an invalid BAR of a hostile host may point into it. Memory above 4 GiB can
+  /// be distinguished from BARs only by a map of the program.
+  u64 floor = 0;
   u64 reach = 0;    // the first bus address that is not mapped; 0: 4 GiB
 
+  /// `bus_map` concept: returns a CPU address. Error: `out_of_range`.
   [[nodiscard]] constexpr result<uptr> cpu_address(u64 at, u64 size) const {
     const u64 end = reach == 0 ? u64{1} << 32 : reach;
     const u64 last = at + (size - 1);
@@ -38,8 +41,9 @@ struct linear_map {
 
 static_assert(bus_map<linear_map>);
 
-/// The space behind a BAR, for a host's `bar`: memory where `map` says; I/O from `ports(first, size)`, a `result<Space>`. Errors:
-/// `not_found` (unimplemented, or no address assigned), `out_of_range`.
+/// Returns the register space of a BAR, for a host's `bar`: memory at the address from `map`, I/O from `ports(first,
+/// size)`, a `result<Space>`. Errors: `not_found` (unimplemented, or no address assigned), `out_of_range`. Cost: that
+/// of `probe_bar`.
 template <class Space, config_space H, bus_map Map, class Ports>
 [[nodiscard]] result<Space> open_bar(const H& h, typename H::function_id id, u8 index, const Map& map, Ports&& ports) {
   VIRTIO_TRY_ASSIGN(const bar_info found, probe_bar(h, id, index));

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT
-// Machines with several root buses: beside bus 0 there are buses that no bridge leads to, behind host bridges of their own (QEMU's pxb
-// and pxb-pcie, servers with a bridge for each socket). Layer: bus/pci.
+// Machines with several root buses: buses other than bus 0 that no bridge leads to, behind separate host bridges
+// (QEMU's pxb and pxb-pcie, servers with a host bridge for each socket). Layer: bus/pci.
 #pragma once
 
 #include <virtio/bus/pci/host.hpp>
 
 namespace virtio::pci {
 
-/// Finds the root buses of the host's segment: those that it knows, and every other on which something answers and to which no bridge
-/// on a lower bus leads. At most `most` in all (SeaBIOS stops likewise after as many as QEMU announces). Cost: 32 accesses for each bus
-/// on which nothing answers, up to 8,192 in all, so once a boot. Not for a host that ignores bus numbers: every bus would be one.
+/// Finds the root buses of the host's segment: those that it lists, and every other bus with functions to which no
+/// bridge on a lower bus leads. At most `most` (SeaBIOS also stops after as many as QEMU announces). Cost: 32 accesses
+/// for each empty bus, up to 8,192, so call it once per boot. Not for a host that ignores bus numbers: it would report
+/// every bus.
 template <config_space H>
 [[nodiscard]] bus_set find_roots(const H& h, u32 most = 256) {
   const u16 segment = segment_of(h);
@@ -33,14 +34,16 @@ template <config_space H>
   return roots;
 }
 
-/// The host `H` on a machine with several root buses: `struct board : multi_root<cf8<>>`, `{.roots = &those}`. The set must stay; without
-/// one, those of `H`.
+/// The host `H` on a machine with several root buses: `struct board : multi_root<cf8<>>`, `{.roots = &set}`. The set
+/// must outlive it. Without a set: the root buses of `H`.
 template <host H>
 struct multi_root : H {
-  const bus_set* roots = nullptr;
+  const bus_set* roots = nullptr;  // null: those of `H`
 
+  /// `host` concept: returns the root buses.
   [[nodiscard]] bus_set root_buses() const { return roots != nullptr ? *roots : roots_of(static_cast<const H&>(*this)); }
 
+  /// `host` concept: calls `visit` for every function.
   template <class Visit>
   void each_function(Visit&& visit) const { each_numbered_function(*this, segment_of(*this), visit); }
 };

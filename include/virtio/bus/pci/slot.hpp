@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// The slot behind a PCIe root port or a switch's downstream port, for devices that come and go: is there one, does somebody want it
-// out, power. Machines whose slots belong to ACPI have registers of their own for this; there the port has no slot.
+// The hot-plug slot of a PCIe root port or of a switch's downstream port: presence, attention button, power. Machines
+// whose slots belong to ACPI use other registers; their ports have no slot.
 //
-// A device that was plugged in: power_on(), wait (hardware: a second), assign(), find(), start(). One that is to go: hand_off() of
-// its driver, then power_off().
+// After a device was plugged in: power_on(), wait (hardware: a second), assign(), find(), start(). Before it is
+// removed: hand_off() of its driver, then power_off().
 // Spec: PCI Express 2.0, 7.8.9 to 7.8.11. Layer: bus/pci.
 #pragma once
 
@@ -15,7 +15,7 @@ namespace virtio::pci {
 template <config_space H>
 class slot {
  public:
-  /// Finds the registers. Errors: `not_found` when this is no PCIe port with a slot for hot-plugging.
+  /// Finds the registers. Error: `not_found` if the function is not a PCIe port with a hot-plug slot.
   [[nodiscard]] result<void> open(const H& h, typename H::function_id port) {
     *this = {};
     u16 at = 0;
@@ -33,10 +33,10 @@ class slot {
     return {};
   }
 
-  /// Whether there is a device in the slot, with power or without.
+  /// Returns whether the slot contains a device, powered or not.
   [[nodiscard]] bool occupied() const { return (registers() & presence) != 0; }
 
-  /// Whether the attention button was pressed since the last call: somebody asks for the device in the slot to go, or to come up.
+  /// Returns whether the attention button was pressed since the last call: a request to remove or to start the device.
   [[nodiscard]] bool attention() const {
     const u32 now = registers();
     if ((now & button) == 0) return false;
@@ -44,9 +44,9 @@ class slot {
     return true;
   }
 
-  /// Switches the slot on. The device answers after the time that its kind of hardware needs.
+  /// Switches the slot on. The device answers after the start-up time of its hardware.
   void power_on() const { control(indicator_on, indicator_off | power_is_off); }
-  /// Switches it off: the machine takes the device out. Its driver must have let go of it.
+  /// Switches the slot off, which removes the device. Its driver must have handed it off.
   void power_off() const { control(indicator_off | power_is_off, indicator_off); }
 
  private:
@@ -58,7 +58,7 @@ class slot {
   static constexpr u32 button = u32{0x0001} << 16;
   static constexpr u32 presence = u32{0x0040} << 16;
 
-  // A port that is gone, and one that was never opened, has nobody in its slot.
+  // A removed port, and one that was never opened, has an empty slot.
   [[nodiscard]] u32 registers() const {
     const u32 now = at_ == 0 ? 0 : host_.config_read32(port_, at_);
     return now == 0xffffffffu ? 0 : now;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The window in configuration space (VIRTIO_PCI_CAP_PCI_CFG): registers of a memory BAR that the CPU cannot reach, for instance
-// one above 4 GiB on a 32-bit CPU, selected by three fields of a capability and accessed through a fourth.
+// The window in configuration space (VIRTIO_PCI_CAP_PCI_CFG): access to a memory BAR that the CPU cannot reach, for
+// instance above 4 GiB on a 32-bit CPU. Three fields of a capability select a register, and a fourth accesses it.
 // Spec: virtio 1.4, 4.1.4.9. Layer: bus/pci.
 #pragma once
 
@@ -9,38 +9,42 @@
 
 namespace virtio::pci {
 
-/// Fields of the window's capability, counted from its first byte.
+/// Offsets of fields in the window's capability.
 namespace window_field {
-inline constexpr u16 bar = 4;
-inline constexpr u16 offset = 8;
-inline constexpr u16 length = 12;
-inline constexpr u16 data = 16;
-inline constexpr u16 end = 20;
+inline constexpr u16 bar = 4;  // BAR number
+inline constexpr u16 offset = 8;  // in the BAR
+inline constexpr u16 length = 12;  // 1, 2 or 4 bytes
+inline constexpr u16 data = 16;  // accesses the register
+inline constexpr u16 end = 20;  // bytes of the capability
 }  // namespace window_field
 
-/// A part of a BAR, behind the window of its function. Cost: a register access is four accesses to configuration space, so a
-/// doorbell is four writes and not one; with ports CF8 and CFC each of them is two. The window is one for all copies of this
-/// space: nothing else may use it meanwhile, so neither a doorbell nor `acknowledge_interrupt` is for an interrupt handler.
+/// A part of a BAR, accessed through the window of its function. Cost: a register access is four accesses to
+/// configuration space, so a doorbell is four writes instead of one; with ports CF8 and CFC each of them is two. All
+/// copies of this space share one window, without a lock: do not use a doorbell or `acknowledge_interrupt` in an
+/// interrupt handler.
 template <config_space H>
 class window_space {
  public:
-  constexpr window_space() = default;
-  /// The whole of BAR `bar`, of which the first `size` bytes exist. `capability` is where the window's capability starts.
+  constexpr window_space() = default;  // empty
+  /// All `size` bytes of BAR `bar`. `capability` is the offset of the window's capability.
   constexpr window_space(const H& host, typename H::function_id id, u8 capability, u8 bar, u32 size)
       : host_{host}, id_{id}, size_{size}, capability_{capability}, bar_{bar} {}
 
+  /// `register_space` concept: reads a register.
   template <register_value T>
   [[nodiscard]] T read(usize offset) const {
     static_assert(sizeof(T) <= 4);
     return static_cast<T>(read_bytes(static_cast<u32>(offset), sizeof(T)));
   }
+  /// `register_space` concept: writes a register.
   template <register_value T>
   void write(usize offset, T value) const {
     static_assert(sizeof(T) <= 4);
     write_bytes(static_cast<u32>(offset), sizeof(T), value);
   }
 
-  [[nodiscard]] constexpr usize size() const { return size_; }
+  [[nodiscard]] constexpr usize size() const { return size_; }  // bytes
+  /// `register_space` concept: returns a part of the space.
   [[nodiscard]] constexpr window_space part(usize offset, usize length) const {
     window_space out = *this;
     out.start_ += static_cast<u32>(offset);
@@ -58,8 +62,8 @@ class window_space {
     host_.config_write32(id_, at(window_field::data), value);
   }
 
-  // The length goes first: an offset must at no moment stand beside a length that it is no multiple of. The bytes beside
-  // the BAR's number are read-only.
+  // The length is written first: the offset must be a multiple of the length at any time. The bytes after the BAR
+  // number are read-only.
   void select(u32 offset, u32 count) const {
     host_.config_write32(id_, at(window_field::bar), bar_);
     host_.config_write32(id_, at(window_field::length), count);
@@ -75,28 +79,33 @@ class window_space {
   u8 bar_ = 0;
 };
 
-/// What lies behind a BAR, reached as the host reaches BARs or through the window; which of them is decided at run time.
+/// The space of a BAR, accessed through the host's `bar` or through the window, decided at run time.
 template <register_space Direct, config_space H>
 class bar_or_window {
  public:
-  constexpr bar_or_window() : direct_{} {}
+  constexpr bar_or_window() : direct_{} {}  // an empty direct space
+  /// A space that the host reaches.
   constexpr explicit bar_or_window(const Direct& direct) : direct_{direct} {}
+  /// A space in the window.
   constexpr explicit bar_or_window(const window_space<H>& window) : window_{window}, is_window_{true} {}
 
+  /// `register_space` concept: reads a register.
   template <register_value T>
   [[nodiscard]] T read(usize offset) const {
     return is_window_ ? window_.template read<T>(offset) : direct_.template read<T>(offset);
   }
+  /// `register_space` concept: writes a register.
   template <register_value T>
   void write(usize offset, T value) const {
     is_window_ ? window_.template write<T>(offset, value) : direct_.template write<T>(offset, value);
   }
 
-  [[nodiscard]] constexpr usize size() const { return is_window_ ? window_.size() : direct_.size(); }
+  [[nodiscard]] constexpr usize size() const { return is_window_ ? window_.size() : direct_.size(); }  // bytes
+  /// `register_space` concept: returns a part of the space.
   [[nodiscard]] constexpr bar_or_window part(usize offset, usize length) const {
     return is_window_ ? bar_or_window{window_.part(offset, length)} : bar_or_window{direct_.part(offset, length)};
   }
-  [[nodiscard]] constexpr bool is_window() const { return is_window_; }
+  [[nodiscard]] constexpr bool is_window() const { return is_window_; }  // whether it uses the window
 
  private:
   union {
@@ -106,9 +115,9 @@ class bar_or_window {
   bool is_window_ = false;
 };
 
-/// Where the function has its window, 0 when it has none: the first capability of that type with room for its data. How long it
-/// calls itself is not asked: Cloud Hypervisor said 16 until 2026, and the data was behind that. crosvm says 16, too, and has the next
-/// capability there.
+/// Returns the offset of the function's window capability, 0 without one: the first of that type with room for its
+/// data. Its stated length is ignored: Cloud Hypervisor had 16 until 2026, with the data after that. crosvm also has
+/// 16, but the next capability follows there.
 template <config_space H>
 [[nodiscard]] u8 find_window(const H& h, typename H::function_id id) {
   u8 found = 0;
@@ -123,28 +132,30 @@ template <config_space H>
   return found;
 }
 
-/// The host `H`, and the window for structures in memory BARs that `H` cannot reach: `struct board : windowed<cf8<>>`. Who does
-/// not use it pays nothing. The window is the last resort: a structure that can be reached otherwise is, through whichever
-/// of its capabilities, and the block of a legacy device, which no capability names, never goes through it.
+/// The host `H` with the window for structures in memory BARs that `H` cannot reach: `struct board : windowed<cf8<>>`.
+/// Programs that do not use it have no cost. The window is the last resort: a structure with any directly reachable
+/// capability uses that. The block of a legacy device has no capability and never uses the window.
 template <host H>
 struct windowed : H {
-  using function_id = typename H::function_id;
-  using bar_space = bar_or_window<typename H::bar_space, H>;
+  using function_id = typename H::function_id;  // `host` concept
+  using bar_space = bar_or_window<typename H::bar_space, H>;  // `host` concept
 
+  /// `host` concept: returns the space of a BAR that `H` reaches.
   [[nodiscard]] result<bar_space> bar(function_id id, u8 index) const {
     VIRTIO_TRY_ASSIGN(const auto direct, H::bar(id, index));
     return bar_space{direct};
   }
 
-  /// Errors: `not_found` when `bar` is the way, `out_of_range` when there is no window either. Not for I/O BARs: QEMU's window
-  /// does not ask which BAR is meant and finds its memory BAR behind any number.
+  /// `host` concept: returns the space of a BAR through the window. Errors: `not_found` if `bar` reaches it,
+  /// `out_of_range` without a window. Not for I/O BARs: QEMU's window ignores the BAR number and always accesses its
+  /// memory BAR.
   [[nodiscard]] result<bar_space> bar_through_window(function_id id, u8 index) const {
     const H& direct = *this;
     if (direct.bar(id, index).error() != errc::out_of_range) return errc::not_found;
     const u8 window = find_window(direct, id);
     VIRTIO_TRY_ASSIGN(const bar_info found, probe_bar(direct, id, index));
     if (window == 0 || found.kind != bar_kind::memory) return errc::out_of_range;
-    // Structures start at 32-bit offsets, so that what follows in a larger BAR is of no use.
+    // Structures start at 32-bit offsets, so the rest of a larger BAR is not used.
     const u32 size = static_cast<u32>(virtio::detail::smaller(found.size, u64{0xffffffffu}));
     return bar_space{window_space<H>{direct, id, window, index, size}};
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What drivers of disks have in common, whatever a disk's requests look like: sectors, extents, what a transfer must keep to, and how a
-// long one is cut into requests. And what a program may ask of any of them.
+// The parts that all disk drivers share, whatever the format of their requests: sectors, extents, the limits of a
+// transfer, the splitting of long transfers, and the interface of any disk for programs.
 // Layer: device.
 #pragma once
 
@@ -8,10 +8,10 @@
 
 namespace virtio {
 
-/// Every sector number and every capacity count these, whatever the disk's own block size.
+/// Bytes of a sector. All sector numbers and capacities count these, whatever the disk's block size.
 inline constexpr u32 sector_bytes = 512;
 
-/// A disk that is up: what a program needs of it, and what `blk::device` and `scsi::unit` both have. How a disk comes up differs.
+/// A disk that is up, as a program uses it: the calls that `blk::device` and `scsi::unit` share. Their starts differ.
 template <class D>
 concept block_storage = requires(D d, const D c, u64 sector, bytes to, const_bytes from, scatter<bytes> parts, scatter<const_bytes> pieces,
                         token which) {
@@ -40,30 +40,31 @@ concept block_storage = requires(D d, const D c, u64 sector, bytes to, const_byt
   { d.refresh() } -> same_as<result<void>>;
 };
 
-/// Sectors of 512 bytes that follow each other.
+/// Consecutive sectors of 512 bytes.
 struct extent {
-  u64 sector = 0;
-  u64 count = 0;
+  u64 sector = 0;  // the first sector
+  u64 count = 0;   // number of sectors
 };
 
 /// A list of extents, owned by the caller; a single one is a list too.
 struct extents {
-  const extent* first = nullptr;
-  usize count = 0;
+  const extent* first = nullptr;  // the first extent
+  usize count = 0;                // number of extents
 
-  constexpr extents(const extent& one) : first{&one}, count{1} {}
-  constexpr extents(const extent* list, usize n) : first{list}, count{n} {}
+  constexpr extents(const extent& one) : first{&one}, count{1} {}            // of one extent
+  constexpr extents(const extent* list, usize n) : first{list}, count{n} {}  // of `n` extents
+  /// Of all extents in an array.
   template <usize N>
   constexpr extents(const extent (&list)[N]) : first{list}, count{N} {}
 
-  [[nodiscard]] constexpr const extent* begin() const { return first; }
-  [[nodiscard]] constexpr const extent* end() const { return first + count; }
+  [[nodiscard]] constexpr const extent* begin() const { return first; }        // the first extent
+  [[nodiscard]] constexpr const extent* end() const { return first + count; }  // after the last extent
 };
 
 namespace detail {
 
-/// Whether these are whole blocks, of `block_mask` and one sectors, inside a disk of `capacity` sectors. Subtraction, since
-/// sector + count may overflow.
+/// Returns whether these are whole blocks, of `block_mask + 1` sectors, inside a disk of `capacity` sectors. Subtracts,
+/// since sector + count may overflow.
 [[nodiscard]] constexpr errc check_extent(u64 sector, u64 count, u64 capacity, u32 block_mask) {
   if (count == 0) return errc::invalid_argument;
   if ((static_cast<u32>(sector | count) & block_mask) != 0) return errc::misaligned;
@@ -81,17 +82,18 @@ namespace detail {
 ///       cut.advance(sector, data, part);
 ///     }
 ///
-/// A loop that is given `submit` as a callable hides the driver's address and the kind of request from a compiler: 19 instructions a
-/// request in a program with one disk.
+/// A loop that received `submit` as a callable would hide the driver's address and the kind of request from the
+/// compiler: 19 more instructions per request in a program with one disk.
 class request_splitter {
  public:
-  /// Of a disk with blocks of so many bytes, a power of two; a request takes `largest` bytes, whole blocks, in `segments` pieces.
+  /// For a disk with blocks of `block` bytes, a power of two. A request takes up to `largest` bytes, whole blocks, in
+  /// up to `segments` pieces.
   request_splitter(u32 block, u32 largest, u16 segments) : block_{block}, piece_{largest}, units_{segments} {}
 
-  /// What the next request takes from the front of `data`.
+  /// Returns the part of `data`, from its start, for the next request.
   [[nodiscard, gnu::always_inline]] bytes next(bytes data) const { return data.part(0, piece_ - (place(data) & boundary_mask_)); }
 
-  /// Whether a request for `part` failed because of its pieces, and a shorter one may not.
+  /// Returns whether a request for `part` failed because of its pieces and a shorter one may succeed.
   [[nodiscard, gnu::always_inline]] bool retry_shorter(errc how, bytes part) {
     return how == errc::too_many_pieces && shorten(part);
   }
@@ -102,9 +104,9 @@ class request_splitter {
   }
 
  private:
-  /// `part` was scattered over more pieces than one request can say. Makes the next one shorter, as many units as it may have segments;
-  /// false when it is one block already. A unit is a power of two, also where SIZE_MAX is none, so that units end where pages end: with
-  /// units of a page, a request covers a page with each segment.
+  /// `part` was scattered over more pieces than a request has. Makes the next request shorter: as many units as it may
+  /// have segments. Returns false if `part` is one block already. A unit is a power of two, even if SIZE_MAX is not, so
+  /// that units end at page boundaries: with units of a page, each segment covers a page.
   [[nodiscard, gnu::always_inline]] bool shorten(bytes part) {
     if (part.size() <= block_) return false;
     u64 length;
@@ -119,18 +121,19 @@ class request_splitter {
   [[nodiscard]] static u32 place(bytes data) { return static_cast<u32>(reinterpret_cast<uptr>(data.data())); }
 
   u32 block_;
-  u32 piece_;     // the most in one request
-  u32 boundary_mask_ = 0;  // bits of an address that are not to be crossed
+  u32 piece_;     // maximum bytes of one request
+  u32 boundary_mask_ = 0;  // address bits of the boundary that a request must not cross
   u32 unit_ = largest_transfer;
   u32 units_;
 };
 
-/// The most requests that one call for an extent makes.
+/// Maximum number of requests of one call for an extent.
 inline constexpr u32 most_requests_per_call = 65536;
 
-/// One extent of any length, by one request after the other: `part(sector, count)` says how much the next one takes, `send(extent)` makes
-/// it. How many that takes is the device's to say: up to 2^64, of one that takes a block at a time and answers at once.
-/// `range_progress` counts what is done. Errors: those of `send`; `unfinished`, there is more to do.
+/// Processes one extent of any length by successive requests: `part(sector, count)` returns the length of the next one,
+/// `send(extent)` makes it. The device decides the number of requests: a hostile one could require 2^64 of one block
+/// each and answer each at once. `range_progress` counts the sectors that are done. Errors: those of `send`;
+/// `unfinished`, sectors remain.
 template <class Part, class Send>
 [[nodiscard, gnu::always_inline]] inline result<void> in_requests(u64& range_progress, u64 sector, u64 count, Part&& part, Send&& send) {
   for (u32 requests = 0; range_progress != count; ++requests) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Requests from submit to completion, on one queue of a set: what drivers of requests share, of which there can be several under one
-// lifecycle. Blocking calls and the submit/kick/poll engine mix freely: a completion that a blocking call meets on its way and that is not
-// its own is deferred in its slot and delivered later.
+// Requests from submit to completion, on one queue of a set. Drivers of requests share this class; a device can have
+// several such queues under one lifecycle. Blocking calls and the submit/kick/poll engine can be mixed: if a blocking
+// call takes another request's completion, it defers the completion in its slot, for later delivery.
 // Layer: device.
 #pragma once
 
@@ -9,15 +9,15 @@
 
 namespace virtio {
 
-/// The end of one request, before the driver has looked at its contents.
+/// The end of one request, before the driver has read its contents.
 struct answer {
-  completion what{};
-  errc error = errc::ok;  // ok: the device completed it; else why it did not
+  completion what{};      // what the ring returned
+  errc error = errc::ok;  // ok: the device completed it; else the reason why not
 };
 
 namespace detail {
 
-/// The pieces of user buffers that a platform wants unmapped after completion; nothing at all for a platform that does not.
+/// The pieces of user buffers that a platform requires to be unmapped after completion; empty for other platforms.
 template <class P, u16 Slots, u16 Pieces>
 class mapped_pieces {
  public:
@@ -45,25 +45,28 @@ class mapped_pieces<P, Slots, Pieces> {
 
 }  // namespace detail
 
-/// What becomes of a request that was waited for, when the device keeps its buffers and a later reset gives them back: the user takes its
-/// completion, or it is dropped, since a call that waits for a request of its own is over by then.
+/// Who takes the completion of a request whose wait failed with `device_broken`, after a later reset succeeds: the
+/// user; or a call that waited for its own request and has returned since, so that the completion is dropped.
 enum class owner : u8 { user, call };
 
-/// What is known of the requests on one queue of a `queue_set`, besides its ring. Each call is given the set, which must always be the
-/// same one. `Pieces` bounds the segments of one request's user buffers. All-zero: no requests, on queue 0 of the set.
+/// The state of the requests on one queue of a `queue_set`, besides its ring. Each call receives the set, which must
+/// always be the same one. `Pieces` bounds the segments of one request's user buffers. All-zero: no requests, on queue
+/// 0.
 ///
-/// Whoever takes the set's device down, the requests of every queue end as `canceled`: one queue's failure is the device's.
+/// When the set's device is taken down for any reason, the requests of every queue end as `canceled`: the failure of
+/// one queue is the failure of the device.
 template <class Set, u16 Pieces>
 class request_queue {
   using P = typename Set::platform_type;
 
  public:
-  using ring_type = typename Set::ring_type;
-  static constexpr u16 slots = ring_type::slots;
+  using ring_type = typename Set::ring_type;      // the queue's ring
+  static constexpr u16 slots = ring_type::slots;  // maximum number of requests in flight
 
-  /// Ahead of `Set::begin`: a device that the set drove before is taken down, the requests are gone and their tokens stale. From here on
-  /// they are those of queue `which` of the set. Errors: `device_broken`, the former device keeps its storage and its requests.
-  /// Cold: a compiler takes what comes after it in a bring-up to be so, too, and makes it small.
+  /// Before `Set::begin`: takes the set's previous device down and drops its requests, whose tokens become stale. From
+  /// then on this object drives queue `which` of the set. Errors: `device_broken`, the previous device keeps its
+  /// storage and its requests.
+  // Cold: compilers then treat the rest of a bring-up as cold, too, and optimize it for size.
   [[nodiscard, gnu::cold, gnu::noinline]] result<void> forget(Set& set, u16 which = 0) {
     VIRTIO_TRY(set.take_down_previous());
     reclaim_canceled(set);
@@ -73,17 +76,19 @@ class request_queue {
     return {};
   }
 
-  /// Requests that the device was shown and whose end was not taken: staged ones count from `kick` on.
+  /// Returns the number of requests that were published and whose completion was not taken. Staged ones count from
+  /// `kick` on.
   [[nodiscard]] u16 in_flight(const Set& set) const { return static_cast<u16>(ring(set).in_flight() + deferred_count_); }
 
-  /// The slot of the next request. Errors: `queue_full`, `not_started`.
+  /// Returns the slot of the next request. Errors: `queue_full`, `not_started`.
   [[nodiscard]] result<u16> reserve(Set& set) {
     if (!set.is_up()) [[unlikely]] return errc::not_started;
     return ring(set).reserve();
   }
 
-  /// Appends some of a request's user data to its chain: the first `first` pieces, and `behind` of the places at the end, are the
-  /// driver's. On error no user buffer of the chain is mapped any more. Errors: `too_many_pieces`; those of the platform's `map`.
+  /// Appends part of a request's user data to its chain. The first `first` pieces and the last `behind` places belong
+  /// to the driver. On error no user buffer of the chain stays mapped. Errors: `too_many_pieces`; those of the
+  /// platform's `map`.
   template <class Range>
   VIRTIO_INLINE_FOR_SPEED [[nodiscard]] static result<void> add(const Set& set, segments& chain, u16 first, u16 behind,
                                                                 const Range& range, direction way) {
@@ -95,6 +100,7 @@ class request_queue {
     release_pieces(set, chain, first, static_cast<u16>((mapped ? chain.size() : before) - first));
     return mapped || mapped.error() == errc::no_space ? errc::too_many_pieces : mapped.error();
   }
+  /// The same for data in several ranges.
   template <class Range>
   [[nodiscard, gnu::always_inline]] static result<void> add(const Set& set, segments& chain, u16 first, u16 behind,
                                                             const scatter<Range>& data, direction way) {
@@ -102,7 +108,8 @@ class request_queue {
     return {};
   }
 
-  /// Stages the chain for `slot`. `payload` segments from index `first` on are user buffers; on error they are unmapped.
+  /// Stages the chain for `slot`. `payload` segments from index `first` on are user buffers; on error they are
+  /// unmapped.
   [[nodiscard]] result<token> stage(Set& set, u16 slot, const segments& chain, u16 first, u16 payload, u64 cookie) {
     const result<token> staged = ring(set).stage(slot, chain, cookie);
     if (!staged) [[unlikely]] release_pieces(set, chain, first, payload);
@@ -110,19 +117,20 @@ class request_queue {
     return staged;
   }
 
-  /// Unmaps user buffers that were mapped for a request that is not going to be.
+  /// Unmaps user buffers of a request that will not be staged.
   static void release_pieces(const Set& set, const segments& chain, u16 first, u16 payload) {
     detail::unmap(set.platform(), chain.begin() + first, payload, 0);
   }
 
-  /// Publishes what is staged and rings the doorbell if the device wants it: at most one register write.
+  /// Publishes all staged requests and rings the doorbell if the device requests it: at most one register write.
   void kick(Set& set) {
-    if (set.is_up()) set.kick(which());  // a device that will not reset is shown nothing more
+    if (set.is_up()) set.kick(which());  // a device that did not reset receives no more requests
   }
 
-  /// The next request to end, in any order, without waiting. Call `finish()` once its slot's cells have been read. Errors:
-  /// `not_ready`; `device_misbehaved` once, when the device lies: it is then reset, and what was in flight ends as
-  /// `canceled`; `not_started`; `device_broken` instead of both for as long as the device will not reset and has a request.
+  /// Returns the next request that has ended, in any order, without waiting. Call `finish()` after reading its slot's
+  /// cells. Errors: `not_ready`; `device_misbehaved` once, after an invalid entry: the device is then reset, and
+  /// requests in flight end as `canceled`; `not_started`; `device_broken` instead of the last two while the device does
+  /// not reset and holds a request.
   [[nodiscard]] errc next(Set& set, answer& ended) {
     if (!set.is_up()) [[unlikely]] reclaim_canceled(set);
     if (deferred_count_ == 0) [[likely]] return take(set, ended);
@@ -130,8 +138,9 @@ class request_queue {
     return errc::ok;
   }
 
-  /// As `next()`, and waits for it. Errors also: `timed_out`, `dma_unanswered` or `needs_reset` once, when the device was reset for it, and
-  /// what was in flight ends as `canceled`; `not_ready` when nothing is in flight.
+  /// Kicks, and waits for the next request that ends, as `next()`. Additional errors: `timed_out`, `dma_unanswered` or
+  /// `needs_reset`, each once: the device was reset for it, and requests in flight end as `canceled`; `not_ready` if no
+  /// request is in flight.
   [[nodiscard]] errc wait_next(Set& set, waiting why, answer& ended) {
     kick(set);
     bool over = false;
@@ -145,23 +154,25 @@ class request_queue {
     return over ? waited : bring_down(set, waited);
   }
 
-  /// Waits for one request; others that end meanwhile are deferred. The answer's error is set when the device was reset, its
-  /// buffers are safe then. Errors: `stale_handle`; `device_broken` when the device will not reset and keeps the buffers: the
-  /// request ends with a later reset then, as `canceled` for a user, and without a word when it is a call's own.
+  /// Waits for one request; others that end in the meantime are deferred. If the device was reset, the answer has the
+  /// error, and the caller owns the buffers again. Errors: `stale_handle`; `device_broken`: the device did not reset
+  /// and keeps the buffers. The request then ends at a later reset: as `canceled` for a user, without a completion for
+  /// a call.
   [[nodiscard]] errc wait(Set& set, token mine, waiting why, answer& ended, owner whose) {
     if (!is_live(set, mine)) return errc::stale_handle;
     const errc problem = watch(set, mine, why, ended);
     return problem == errc::ok ? problem : give_up(set, mine, problem, ended, whose);
   }
 
-  /// Whether the request was staged, and its end has not been taken: one can be waited for.
+  /// Returns whether the request was staged and its completion was not taken: `wait` accepts only such requests.
   [[nodiscard]] bool is_live(Set& set, token mine) {
     if (!set.is_up()) [[unlikely]] reclaim_canceled(set);
     return ring(set).is_live(mine);
   }
-  /// The first half of `wait`, of a request that `is_live`, for drivers that can do something else about one that takes too long: `watch`,
-  /// and where it returns `timed_out` the driver may try to end the request and look for it, by `look_for` and `watch`; then `give_up`,
-  /// unless it has ended. Errors: why the wait is over, and the request has not ended.
+  /// The first half of `wait`, for a request that `is_live` and drivers that can end a request themselves. If `watch`
+  /// returns `timed_out`, the driver may try to end the request, and then use `look_for` and `watch` again. If the
+  /// request still has not ended, the driver calls `give_up`. Errors: the reason why the wait is over without the
+  /// request's end.
   [[nodiscard]] errc watch(Set& set, token mine, waiting why, answer& ended) {
     if (is_deferred(mine.slot)) {
       ended = take_deferred(set, mine.slot);
@@ -180,7 +191,7 @@ class request_queue {
     };
     return wait_until(set, why, step, over);
   }
-  /// The second half: the device is taken down for `problem`, unless it is. Errors: `device_broken`.
+  /// The second half of `wait`: takes the device down for `problem`, unless it is down. Errors: `device_broken`.
   [[nodiscard]] errc give_up(Set& set, token mine, errc problem, answer& ended, owner whose) {
     if (set.is_up()) problem = bring_down(set, problem);
     if (!is_deferred(mine.slot)) {
@@ -192,7 +203,8 @@ class request_queue {
     return errc::ok;
   }
 
-  /// Whether a request has ended, without waiting; it and others that have are deferred. Errors: `not_ready`, it has not; those of `next`.
+  /// Returns whether a request has ended, without waiting. It and others that have ended are deferred. Errors:
+  /// `not_ready`, it has not ended; those of `next`.
   [[nodiscard, gnu::cold, gnu::noinline]] errc look_for(Set& set, token mine) {
     for (answer ended;;) {
       const errc got = take(set, ended);
@@ -201,21 +213,22 @@ class request_queue {
     }
   }
 
-  /// Ends a request: unmaps its buffers (the device wrote the first `written` bytes of those that it may write) and frees its slot.
+  /// Ends a request: unmaps its buffers and frees its slot. The device wrote the first `written` bytes of the writable
+  /// ones.
   void finish(Set& set, const answer& ended, u32 written) {
     mapped_.unmap(set.platform(), ended.what.which.slot, written);
     ring(set).release(ended.what.which);
   }
 
-  /// Asks for an interrupt at the next completion. True: something is there already.
+  /// Requests an interrupt at the next completion. True: something is ready already.
   [[nodiscard]] bool arm(Set& set) {
     if (!set.is_up()) reclaim_canceled(set);
     return deferred_count_ != 0 || (set.is_up() && arm_ring(set));
   }
 
-  /// Takes the set's device down and this queue's requests back. Returns `why`, or what `device_lifecycle::take_down` makes of it; or
-  /// `device_broken` when the device keeps some. One that will not reset and has no request keeps the storage alone, which is for those
-  /// to say who give it back.
+  /// Takes the set's device down and reclaims this queue's requests. Returns `why`, as `device_lifecycle::take_down`
+  /// changes it; or `device_broken` if the device keeps a request. A device that does not reset and holds no request
+  /// keeps only the storage; the functions that return the storage report that.
   [[gnu::cold, gnu::noinline]] errc bring_down(Set& set, errc why) {
     const errc how = set.lifecycle().take_down(why);
     reclaim_canceled(set);
@@ -248,8 +261,8 @@ class request_queue {
     return false;
   }
 
-  // So many looks found nothing. An idle period ends by what comes and by what is shown to the device. That is seen here, by the ring,
-  // where nothing is in a hurry: a request that completes pays nothing for it.
+  // Counts polls that found nothing. An idle period ends with a completion or a publish. Both are detected here from
+  // the ring's counters, off the fast path: a request that completes pays nothing for it.
   [[gnu::noinline]] void count_idle(Set& set, u32 looks) {
     const u32 now = u32{ring(set).position()} << 16 | ring(set).in_flight();
     if (now != idle_at_) idle_.end();
@@ -257,16 +270,16 @@ class request_queue {
     if (idle_.count(looks)) set.ring_again(which());
   }
 
-  // `why`, or device_broken when the device, which is down, has a request: staged ones count, whose descriptors are where it can read
-  // them.
+  // Returns `why`, or device_broken if the device, which is down, holds a request. Staged ones count: the device can
+  // read their descriptors.
   [[nodiscard, gnu::cold, gnu::noinline]] errc broken_if_kept(const Set& set, errc why) const {
     for (u16 slot = 0; slot < slots; ++slot)
       if (!is_deferred(slot) && ring(set).is_live({slot, ring(set).record(slot).generation})) return errc::device_broken;
     return why;
   }
 
-  // Once the device is down, by this queue's failure or another's, and has let go of its memory: what was in flight is deferred, but for
-  // what a call had given up.
+  // After the device is down, by the failure of any queue, and its reset is confirmed: defers the requests that were in
+  // flight, except those that a call gave up.
   [[gnu::cold, gnu::noinline]] void reclaim_canceled(Set& set) {
     if (set.has_memory()) return;
     for (;;) {
@@ -280,13 +293,13 @@ class request_queue {
     }
   }
 
-  // What is known of a request that has ended and has not been delivered.
+  // A request that has ended and has not been delivered.
   struct deferred_answer {
     u32 length;
     errc error;
     bool length_known;
     bool deferred;
-    bool abandoned;  // of one that has not ended: never to be delivered
+    bool abandoned;  // it has not ended, and is never delivered
   };
 
   [[nodiscard]] bool is_deferred(u16 slot) const { return deferred_[slot].deferred; }
@@ -304,7 +317,7 @@ class request_queue {
     return {{{slot, record.generation}, record.cookie, kept.length, kept.length_known}, kept.error};
   }
 
-  // Only if there is one.
+  // Only if a request is deferred.
   [[gnu::cold, gnu::noinline]] answer take_any_deferred(const Set& set) {
     u16 slot = 0;
     while (!is_deferred(slot)) ++slot;
@@ -314,7 +327,7 @@ class request_queue {
   u16 deferred_count_ = 0;
   u16 which_ = 0;
   idle_polls idle_{};
-  u32 idle_at_ = 0;  // where the ring was at the last look that found nothing
+  u32 idle_at_ = 0;  // the ring's counters at the last poll that found nothing
   deferred_answer deferred_[slots]{};
   VIRTIO_EMPTY_MEMBER detail::mapped_pieces<P, slots, Pieces> mapped_{};
 };

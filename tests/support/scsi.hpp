@@ -15,9 +15,10 @@ using virtio::testing::scsi_unit;
 using virtio::testing::sense_bytes;
 
 using scsi_queue = split_queue<16, ring_options{.indirect = 8, .ring_entries = 256}>;
-template <class Queue = scsi_queue, class Transport = any_pci, scsi::options O = scsi::options{}>
+constexpr scsi::options aborting{.late = scsi::late_command::abort};  // the case with the most steps
+template <class Queue = scsi_queue, class Transport = any_pci, scsi::options O = aborting>
 using scsi_host = driver<scsi::device<platform_type, Transport, Queue, O>>;
-using scsi_device = scsi::device<platform_type, any_pci, scsi_queue>;
+using scsi_device = scsi::device<platform_type, any_pci, scsi_queue, aborting>;
 
 /// A machine with a SCSI host, started, and its first unit.
 struct scsi_rig {

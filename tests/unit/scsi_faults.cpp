@@ -167,6 +167,11 @@ TEST_CASE("scsi: a late command ends as the driver's type has it: by an abort, a
   read_late<scsi::late_command::resets_host>(std::nullopt);
 }
 
+TEST_CASE("scsi: the default for a late command is a reset of its unit, which no known host answers by a hang", "[scsi]") {
+  static_assert(scsi::options{}.late == scsi::late_command::resets_unit);
+  read_late<scsi::options{}.late>(5);
+}
+
 TEST_CASE("scsi: a command that has ended, and one that never was, cannot be waited for", "[scsi]") {
   scsi_rig r;
   REQUIRE(r.open());

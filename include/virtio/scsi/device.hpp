@@ -20,19 +20,20 @@
 
 namespace virtio::scsi {
 
-/// What becomes of a command that takes longer than the platform waits.
+/// What the driver does about a command that takes longer than the platform waits.
 enum class late_command : u8 {
-  abort,        // it is aborted by ABORT TASK; where that fails its unit is reset; where that fails, too, the host is
-  resets_unit,  // its unit is reset, and where that fails the host. QEMU 10.0 and 10.1 hang for good, with the whole machine, in an ABORT
-                // TASK of what is under way: they take a lock twice
-  resets_host,  // as in blk::device: all requests end. Without a call of `abort` or `reset_unit` there is no task management in a program
+  resets_unit,  // It resets the unit, and if that fails the host. The unit's other commands end as `canceled`.
+  abort,        // It aborts the command by ABORT TASK, and if that fails as above. Not for QEMU 10.0 and 10.1 (Debian 13):
+                // in an ABORT TASK of a command in progress they take a lock twice, and the whole machine hangs.
+  resets_host,  // As in blk::device: all requests end. A program without a call of `abort` or `reset_unit` has no task
+                // management.
 };
 
 /// Choices that change a driver's layout.
 struct options {
   u16 segments = 16;  // the most pieces of memory that one command's data may be scattered over, where the device takes as many
   u16 units = 64;     // of one target that a scan finds
-  late_command late = late_command::abort;
+  late_command late = late_command::resets_unit;
 };
 
 /// How one command ended. `status` is `ok`, or what `error_of(how)` says; `canceled` also when the device was reset first. In every case
@@ -224,8 +225,9 @@ class device : public request_driver<device<P, T, Q, O>, done> {
     sides_.disarm(set_);
   }
 
-  /// Waits for one command; others that end meanwhile are kept for `next_completion`. One that takes longer than the platform waits is
-  /// aborted, as by `abort`: the device goes on where that is done in time, else it is reset. Errors: as `unit::read`, `stale_handle`.
+  /// Waits for one command; others that end meanwhile are kept for `next_completion`. If one takes longer than the platform
+  /// waits, `options::late` decides what happens; if its unit or the command itself cannot be reset in time, the device
+  /// is. Errors: as `unit::read`, `stale_handle`.
   [[nodiscard]] result<void> wait(token which) { return end_of(which, owner::user); }
 
  private:

@@ -269,9 +269,9 @@ class device {
     if (!slot) return slot.error();
     if (const auto staged = set_[queue].stage(*slot, chain, 0); !staged) return staged.error();
     set_.kick(queue);
-    const auto turn = [this](bool& came) { return look(came); };
+    const auto step = [this](bool& came) { return look(came); };
     const auto ended = [&] { return set_[queue].in_flight() == 0; };
-    const errc waited = set_.wait_until(waiting::request, turn, [this] { return set_.arm(); }, ended);
+    const errc waited = set_.wait_until(waiting::request, step, [this] { return set_.arm(); }, ended);
     if (waited == errc::ok || !lifecycle().is_up()) return waited;
     return bring_down(waited);
   }

@@ -81,7 +81,7 @@ class device {
     in_.start(area.part(set::dma_bytes, incoming::dma_bytes), form, mtu_);
     out_.start(area.part(sent_at, outgoing::dma_bytes), form);
     in_.post(set_[receive_queue]);
-    starved_ = slept_ = config_changed_ = line_tells_ = false;
+    starved_ = slept_ = config_changed_ = causes_known_ = false;
     looks_ = 0;
     set_.go();
     set_.kick(receive_queue);
@@ -113,9 +113,9 @@ class device {
   /// Cost: a word of memory for each queue; a register read now and then, see `state`.
   [[nodiscard]] result<bool> poll() {
     VIRTIO_TRY(set_.ready());
-    bool came = false, news = false;
-    if (const errc problem = look(came, news); problem != errc::ok) return problem;
-    return news;
+    bool came = false, changed = false;
+    if (const errc problem = look(came, changed); problem != errc::ok) return problem;
+    return changed;
   }
 
   /// Copies the frame. It leaves at the next `flush`, `poll`, or wait, or when there are no more buffers.
@@ -180,8 +180,8 @@ class device {
   [[nodiscard]] errc wait_until(waiting why, Done&& done, GiveUp&& give_up = {}) {
     if (!set_.is_up()) return errc::not_started;
     const auto step = [this](bool& came) {
-      bool news = false;
-      return look(came, news);
+      bool changed = false;
+      return look(came, changed);
     };
     return set_.wait_for_peer(why, step, [this] { return ask(); }, done, give_up, [this](errc problem) { return bring_down(problem); });
   }
@@ -196,7 +196,7 @@ class device {
   [[nodiscard]] interrupt_cause acknowledge_interrupt() {
     const interrupt_cause cause = set_.acknowledge_interrupt();
     if (cause.config) __atomic_store_n(&config_changed_, true, __ATOMIC_RELAXED);
-    if (cause.config || cause.queue) __atomic_store_n(&line_tells_, true, __ATOMIC_RELAXED);
+    if (cause.config || cause.queue) __atomic_store_n(&causes_known_, true, __ATOMIC_RELAXED);
     return cause;
   }
   /// Reads the status: `needs_reset` when the device has failed; it is then reset. Errors also: `not_started`; `device_broken`, it will
@@ -258,42 +258,42 @@ class device {
     return false;
   }
   // `came`: an interrupt that was asked for may be spent, by a buffer that has come back, be it with nothing that counts, by a frame that
-  // waits, whose receiver may take others, or by the configuration. `news`: a frame is there, or room for one after there was none, or the
-  // link's state is another.
-  [[nodiscard, gnu::noinline]] errc look(bool& came, bool& news) {
+  // waits, whose receiver may take others, or by the configuration. `changed`: a frame is there, or room for one after there was none,
+  // or the link's state is another.
+  [[nodiscard, gnu::noinline]] errc look(bool& came, bool& changed) {
     flush();
     if (const errc problem = out_.collect(set_[transmit_queue], came); problem != errc::ok) return bring_down(problem);
     if (came && starved_) {
       starved_ = false;
-      news = true;
+      changed = true;
       set_[transmit_queue].disarm();
     }
     const errc got = in_.fetch(set_[receive_queue], came);
     if (got == errc::device_misbehaved) return bring_down(got);
     show_buffers();
     came ? set_.found_something() : set_.found_nothing();
-    if (got == errc::ok) news = came = true;
-    return look_at_config(came, news);
+    if (got == errc::ok) changed = came = true;
+    return look_at_config(came, changed);
   }
   // Whether an interrupt has said that the configuration changed, or one may have: with MSI-X none says what it is about.
   [[nodiscard]] bool wants_config() const {
-    return __atomic_load_n(&config_changed_, __ATOMIC_RELAXED) || (slept_ && !__atomic_load_n(&line_tells_, __ATOMIC_RELAXED));
+    return __atomic_load_n(&config_changed_, __ATOMIC_RELAXED) || (slept_ && !__atomic_load_n(&causes_known_, __ATOMIC_RELAXED));
   }
-  [[nodiscard]] errc look_at_config(bool& came, bool& news) {
-    if (wants_config() ? news && !__atomic_load_n(&config_changed_, __ATOMIC_RELAXED) : news || ++looks_ < looks_per_config_read)
+  [[nodiscard]] errc look_at_config(bool& came, bool& changed) {
+    if (wants_config() ? changed && !__atomic_load_n(&config_changed_, __ATOMIC_RELAXED) : changed || ++looks_ < looks_per_config_read)
       return errc::ok;
     looks_ = 0;
     slept_ = false;
     came = true;  // interrupts are asked for again
     __atomic_store_n(&config_changed_, false, __ATOMIC_RELAXED);  // ahead of the read: a change behind it is told again
-    return read_state(news);
+    return read_state(changed);
   }
-  [[nodiscard, gnu::noinline]] errc read_state(bool& news) {
+  [[nodiscard, gnu::noinline]] errc read_state(bool& changed) {
     if (session().needs_reset()) return bring_down(errc::needs_reset);  // is told by the same interrupt
     if (!features().has(feature::status)) return errc::ok;
     const auto status = read_field(registers(), config::status);
     const link_state now = link_of(status.value_or(0));
-    news = news || now != link_;
+    changed = changed || now != link_;
     link_ = now;
     return errc::ok;
   }
@@ -319,7 +319,7 @@ class device {
   bool starved_ = false;         // `try_send` has said `queue_full`, and nothing has come back since
   bool slept_ = false;           // an interrupt was asked for since the state was read
   bool config_changed_ = false;  // an interrupt said so; set by its handler
-  bool line_tells_ = false;      // interrupts say what they are about; likewise
+  bool causes_known_ = false;    // interrupts say what they are about; likewise
   bool is_showing_ = false;
   incoming in_{};
   outgoing out_{};

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Console driver: bytes to the host and from it, through one port, or through several that have names.
+// Console driver: bytes to and from the host, through one port, or through several named ports.
 //
-// A port is a pair of queues with buffers of its own. Bytes are copied: what was sent is in the driver's storage until the host has taken
-// it, and what has arrived is there until it is read. The control queue (ports.hpp) is processed in `poll` and in every call that
-// waits. Spec: virtio 1.4, 5.3. Layer: console (may include device, transport, queue, platform, base).
+// A port is a pair of queues with buffers of its own. Bytes are copied: sent bytes are in the driver's storage until
+// the host has taken them, and received bytes until they are read. `poll`, and every call that waits, processes the
+// control queue (ports.hpp). Spec: virtio 1.4, 5.3. Layer: console (may include device, transport, queue, platform,
+// base).
 #pragma once
 
 #include <virtio/console/ports.hpp>
@@ -11,11 +12,12 @@
 
 namespace virtio::console {
 
-/// A console. All-zero until `start`. One context owns it; an interrupt handler may call `acknowledge_interrupt` alone. Ports are named
-/// by their numbers: 0 is the first, and the only one without MULTIPORT.
+/// A console. All bytes are zero until `start`. One context owns it; an interrupt handler may call only
+/// `acknowledge_interrupt`. Ports are named by their numbers: 0 is the first, and the only one without MULTIPORT.
 ///
-/// The device's errors are `needs_reset` and `device_misbehaved` when it fails in the call: it is down then, and what it had not sent or
-/// was not read is gone; `device_broken` when it does not confirm the reset and keeps the storage; `not_started` when it is down already.
+/// The device's errors are `needs_reset` and `device_misbehaved` if it fails in the call, `device_broken` if it does
+/// not confirm the reset and keeps the storage, and `not_started` if it is down already. A failure takes it down; bytes
+/// that were not sent or not read are lost.
 template <platform P, transport T, queue_format Q, limits L = limits{}>
 class device {
   static_assert(L.make_sense(), "console::limits: see the bounds at make_sense()");
@@ -37,20 +39,21 @@ class device {
   static constexpr usize pools_at(usize port) { return set::dma_bytes + pools_bytes * port; }
 
  public:
-  using location = typename T::location;
-  using facts_type = typename ports::facts_type;
+  using location = typename T::location;  // what discovery returns for the device
+  using facts_type = typename ports::facts_type;  // what `facts` returns
+  /// Bytes of DMA storage that this type needs: `constinit virtio::dma_storage<console_t::dma_bytes> console_dma;`
   static constexpr usize dma_bytes = pools_at(L.ports) + ports::dma_bytes;
   static_assert(u64{set::dma_bytes} + u64{pools_bytes} * L.ports + u64{ports::dma_bytes} < 0x8000'0000,
                 "the DMA storage of a console::device must stay below 2 GiB");
 
-  /// Brings the device up: reset, features, queues, buffers, DRIVER_OK. `storage` belongs to the device until `reset` or `hand_off`
-  /// succeeds, or `start` itself fails with anything but `device_broken`. Without MULTIPORT port 0 is there at once; with it, ports come
-  /// by messages of the host. Errors: those of `blk::device::start`.
+  /// Brings the device up: reset, features, queues, buffers, DRIVER_OK. `storage` belongs to the device until `reset`
+  /// or `hand_off` succeeds, or until `start` fails with any error except `device_broken`. Without MULTIPORT port 0 is
+  /// present at once; with it, messages of the host add ports. Errors: those of `blk::device::start`.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
                                    const interrupt_vectors& interrupts = {}) {
     constexpr feature_set some{feature::size, feature::emergency_write};
     constexpr feature_plan plan{.wanted = multiport ? some | feature_set{feature::multiport} : some,
-                                // How much has arrived is what the used length says: a batch, which skips lengths, is of no use.
+                                // The used length is the number of bytes that arrived; a batch skips lengths.
                                 .declined = feature_set{virtio::feature::in_order}};
     ports_.end();
     dma_area area;
@@ -79,13 +82,15 @@ class device {
     return {};
   }
 
-  /// What the last `start` came to: bound, or why not.
+  /// The result of the last `start`: bound, or the reason why not.
   [[nodiscard]] const report& why() const { return lifecycle().session().why(); }
+  /// The features that `start` accepted.
   [[nodiscard]] const feature_set& features() const { return lifecycle().session().features(); }
 
-  // Calls that do not wait -----------------------------------------------------------------------------------------------
+  // Calls that do not wait --------------------------------------------------------------------------------------------
 
-  /// Copies bytes that have arrived: says how many. Errors: `not_ready`; `not_found`, there is no such port; the device's.
+  /// Copies bytes that have arrived and returns how many. Errors: `not_ready`; `not_found` (no such port); the
+  /// device's.
   [[nodiscard]] result<usize> try_receive(bytes into, u16 port = 0) {
     VIRTIO_TRY(find(port));
     usize copied = 0;
@@ -99,10 +104,11 @@ class device {
     }
     return received(port, copied != 0 ? errc::ok : got, copied);
   }
-  /// Shows `look(bytes)` what has arrived, where it is, as much of it as lies together; `look` says how many bytes it is done with.
-  /// The memory is the device's, too: a host may change it meanwhile, so look at each byte once. It is valid until `look` returns;
-  /// `look` may call anything here but what receives from this port, starts or resets. Returns and fails as `try_receive`; `in_use`, it
-  /// did one of those; `not_found` also when the port went meanwhile.
+  /// Shows bytes that have arrived without a copy: `look(bytes)` receives those in the first buffer, and returns how
+  /// many it has used. The memory is shared with the device: a host may change it meanwhile, so read each byte once. It
+  /// is valid until `look` returns. `look` may call any function except those that receive from this port, start or
+  /// reset. Returns and fails as `try_receive`. Additional errors: `in_use` (`look` called one of those); `not_found`
+  /// also if the port was removed meanwhile.
   template <callable_with<const_bytes> F>
   [[nodiscard]] result<usize> receive_with(F&& look, u16 port = 0) {
     VIRTIO_TRY(find(port));
@@ -124,8 +130,8 @@ class device {
     return received(port, errc::ok, done);
   }
 
-  /// Takes bytes to send, as far as there are free buffers: says how many. They leave at once. Errors: `queue_full`, the host has to take
-  /// some first; `not_found`; the device's.
+  /// Takes bytes to send, as far as buffers are free, and returns how many. They leave at once. Errors: `queue_full`
+  /// (the host must take some first); `not_found`; the device's. Cost: one copy.
   [[nodiscard]] result<usize> try_send(const_bytes data, u16 port = 0) {
     VIRTIO_TRY(find(port));
     out_pool& out = port_data_[port].out;
@@ -148,8 +154,8 @@ class device {
     return errc::queue_full;
   }
 
-  /// Looks at all queues, and answers the host about its ports. True: something has come or left. Errors: the
-  /// device's. Cost: a word of memory for each of two queues a port.
+  /// Processes all queues, and answers the host's messages about ports. True: bytes have arrived or left. Errors: the
+  /// device's. Cost: one load from memory for each of two queues per port.
   [[nodiscard]] result<bool> poll() {
     VIRTIO_TRY(lifecycle().ready());
     bool came = false;
@@ -157,10 +163,10 @@ class device {
     return came;
   }
 
-  // Calls that wait ------------------------------------------------------------------------------------------------------
+  // Calls that wait ---------------------------------------------------------------------------------------------------
 
-  /// Waits for bytes, and gives what there are. Errors: `peer_silent`, the platform has waited enough for `waiting::request`, and nothing
-  /// has changed by that; those of `try_receive` but `not_ready`.
+  /// Waits for bytes and returns how many were copied. Errors: `peer_silent` (the platform ends the wait
+  /// `waiting::request`; nothing has changed); those of `try_receive` except `not_ready`.
   [[nodiscard]] result<usize> receive(bytes into, u16 port = 0) {
     for (bool has_waited = false;; has_waited = true) {
       const auto got = try_receive(into, port);
@@ -170,9 +176,9 @@ class device {
     }
   }
 
-  /// Sends all of `data`, and waits for room, bounded by `keep_waiting(waiting::request)` each time. Says how many bytes were taken: fewer
-  /// when the platform has waited enough, or the port has gone. Errors, when none were: `peer_silent`, and those of `try_send` but
-  /// `queue_full`; the device's.
+  /// Sends all of `data`, and waits for room, bounded by `keep_waiting(waiting::request)` each time. Returns how many
+  /// bytes were taken: fewer if the platform ends the wait or the port is removed. Errors, if none were taken:
+  /// `peer_silent`; those of `try_send` except `queue_full`; the device's.
   [[nodiscard]] result<usize> send(const_bytes data, u16 port = 0) {
     for (usize taken = 0;;) {
       const auto now = try_send(data.part(taken, data.size()), port);
@@ -186,8 +192,8 @@ class device {
     }
   }
 
-  /// Waits until the host has taken all that was sent to a port. Errors: `peer_silent`, and it may take the rest later; `not_found`; the
-  /// device's.
+  /// Waits until the host has taken all bytes sent to a port. Errors: `peer_silent` (the host may take the rest later);
+  /// `not_found`; the device's.
   [[nodiscard]] result<void> flush(u16 port = 0) {
     VIRTIO_TRY(find(port));
     const ring& queue = set_[transmit_queue(port)];
@@ -195,8 +201,8 @@ class device {
     return queue.in_flight() == 0 ? result<void>{} : find(port);
   }
 
-  /// Looks at all queues until `done()`. Errors: `peer_silent`, the platform has waited enough for `why`, and nothing has changed by that;
-  /// the device's.
+  /// Processes all queues until `done()`. Errors: `peer_silent` (the platform ends the wait `why`; nothing has
+  /// changed); the device's.
   template <class Done>
   [[nodiscard]] errc wait_until(waiting why, Done&& done) {
     if (!lifecycle().is_up()) return errc::not_started;
@@ -205,16 +211,16 @@ class device {
     return waited == errc::needs_reset ? bring_down(waited) : waited;
   }
 
-  // Ports and screens ----------------------------------------------------------------------------------------------------
+  // Ports and screens -------------------------------------------------------------------------------------------------
 
-  /// Ports 0 to this, without it, may be present.
+  /// Only ports with numbers below this one may be present.
   [[nodiscard]] u16 port_count() const { return ports_.count(); }
   /// The state of a port below `limits::ports`, from the host's messages.
   [[nodiscard]] const facts_type& facts(u16 port) const {
     VIRTIO_ASSERT(port < L.ports);
     return ports_[port];
   }
-  /// The port with this name, of which `limits::name_bytes` count. Errors: `not_found`, as yet.
+  /// The port with this name, of which `limits::name_bytes` are compared. Errors: `not_found` (not yet present).
   [[nodiscard]] result<u16> find_named(const_bytes name) const {
     name = name.part(0, L.name_bytes);
     for (u16 i = 0; i < ports_.count(); ++i) {
@@ -223,14 +229,14 @@ class device {
     }
     return errc::not_found;
   }
-  /// Tells the host that the program reads from a port: before, many hosts send nothing to it. A console is opened by itself. Without
-  /// MULTIPORT every port is open. Errors: `not_found`, the device's.
+  /// Informs the host that the program reads from a port; many hosts send nothing before that. The driver opens a
+  /// console port by itself. Without MULTIPORT every port is open. Errors: `not_found`, the device's.
   [[nodiscard]] result<void> open(u16 port) { return send_open(port, 1); }
-  /// Tells it the opposite. What has arrived can still be read.
+  /// Informs the host that the program has stopped reading. Bytes that have arrived can still be read.
   [[nodiscard]] result<void> close(u16 port) { return send_open(port, 0); }
 
-  /// How many characters fit on a console's screen; it may change, which interrupts. Errors: `unsupported`, the device does not have it;
-  /// `not_found`; `not_started`; those of reading config.
+  /// The size of a console's screen in characters. A change raises a configuration interrupt. Errors: `unsupported`
+  /// (the device does not report it); `not_found`; `not_started`; those of reading the configuration.
   [[nodiscard]] result<screen> size(u16 port = 0) const {
     VIRTIO_TRY(find(port));
     screen now = ports_[port].size;
@@ -244,9 +250,9 @@ class device {
     return now;
   }
 
-  /// Writes text through a register, a character at a time: for a program that has not started the device, or cannot go on. Needs no
-  /// driver object and changes none, no queue and no memory. Errors: `unsupported` without EMERG_WRITE; those of `open`. Cost: the search
-  /// for the registers, then an exit to the host for each character. Spec: 5.3.5.
+  /// Writes text through a register, one character at a time: for a program that has not started the device, or cannot
+  /// continue. Uses no driver object, no queue and no memory. Errors: `unsupported` without EMERG_WRITE; those of
+  /// `open`. Cost: the search for the registers, then one exit to the host for each character. Spec: 5.3.5.
   [[nodiscard]] static result<void> emergency_write(const location& where, const_bytes text) {
     if (T::type_of(where) != device_type::console) return errc::wrong_device;
     T at{};
@@ -265,24 +271,26 @@ class device {
     return done;
   }
 
-  // Interrupts and the end -----------------------------------------------------------------------------------------------
+  // Interrupts and the end --------------------------------------------------------------------------------------------
 
-  /// Asks for an interrupt when bytes come or leave, or a control message comes. True: something is there already; bytes that were not
-  /// read, of any port, count.
+  /// Requests an interrupt for bytes that arrive or leave, and for control messages. True: work is already present,
+  /// which includes unread bytes of any port.
   [[nodiscard]] bool arm() {
     if (!lifecycle().is_up()) return false;
     for (u16 i = 0; i < ports_.count(); ++i)
       if (ports_[i].is_present && !port_data_[i].held.is_none()) return true;
     return set_.arm();
   }
+  /// Stops interrupts that `arm` requested.
   void disarm() { set_.disarm(); }
+  /// Acknowledges an interrupt and returns its cause. An interrupt handler may call it.
   [[nodiscard]] interrupt_cause acknowledge_interrupt() { return set_.acknowledge_interrupt(); }
-  /// Reads the status: `needs_reset` when the device has failed; it is then reset. Errors also: `not_started`; `device_broken`, it will
-  /// not reset and keeps the storage.
+  /// Reads the device's status. `needs_reset`: the device has failed and was reset. Other errors: `not_started`;
+  /// `device_broken` (the device does not reset and keeps the storage).
   [[nodiscard]] result<void> check() { return set_.check([this](errc why) { return bring_down(why); }); }
-  /// Resets the device. Errors: `not_started`; `device_broken`, it keeps the storage; `timed_out`, it has nothing.
+  /// Resets the device. Errors: `not_started`; `device_broken` (it keeps the storage); `timed_out` (it has no memory).
   [[nodiscard]] result<void> reset() { return set_.reset([this](errc why) { return bring_down(why); }); }
-  /// As `reset`, and takes the device off the bus.
+  /// Resets as `reset`, and takes the device off the bus.
   [[nodiscard]] result<void> hand_off() { return set_.hand_off([this](errc why) { return bring_down(why); }); }
 
  private:
@@ -290,9 +298,10 @@ class device {
   struct port_data {
     in_pool in{};
     out_pool out{};
-    buffer_index held{};  // a buffer that has arrived, of which bytes `from` to `to` were not read; others wait in the queue
+    // A buffer that has arrived, of which bytes `from` to `to` are unread; others wait in the queue
+    buffer_index held{};
     u32 from = 0, to = 0;
-    showing_state showing{};  // receive_with shows what is held: it must not go back meanwhile
+    showing_state showing{};  // receive_with shows the held buffer, which must not be returned meanwhile
 
     [[nodiscard]] const_bytes unread() const { return {in.payload(held) + from, to - from}; }
   };
@@ -310,11 +319,11 @@ class device {
     return {};
   }
 
-  // The next buffer that has arrived is held. `came` becomes true if there was any, be it without a byte. Errors: `not_ready`;
-  // `device_misbehaved`, it is down.
+  // Holds the next buffer that has arrived. `came` becomes true if there was any, even an empty one. Errors:
+  // `not_ready`; `device_misbehaved` (the device is down).
   [[nodiscard, gnu::noinline]] errc fetch(u16 port, bool& came) {
     port_data& one = port_data_[port];
-    // Buffers without a byte are given back at once, and may come again: not for ever in one call.
+    // Empty buffers are returned at once, and may arrive again: the loop bounds their number in one call.
     for (u32 looks = 0; one.held.is_none(); ++looks) {
       if (looks == ring::slots) return errc::not_ready;
       const errc got = in_pool::arrived(set_[receive_queue(port)], one.held, one.to);
@@ -337,7 +346,7 @@ class device {
     one.held = no_buffer;
     one.in.post(set_[receive_queue(port)]);
   }
-  // What a call that receives returns, once the device has got its buffers back.
+  // The result of a call that receives, after the device has its buffers again.
   [[nodiscard]] result<usize> received(u16 port, errc got, usize count) {
     if (lifecycle().is_up()) {
       set_.kick(receive_queue(port));
@@ -347,21 +356,22 @@ class device {
     return count;
   }
 
-  // What was received for a port that is not there goes back, so that a port which comes later at the same number does not get it.
+  // Returns buffers received for a port that is absent, so that a later port with the same number does not receive
+  // their bytes.
   [[gnu::noinline]] void drop_received(u16 port) {
     port_data& one = port_data_[port];
     if (one.showing != showing_state::no) one.showing = showing_state::of_a_port_that_went;
     else if (!one.held.is_none()) give_back(port);
     buffer_index buffer;
     u32 length = 0;
-    for (u32 taken = 0; taken < ring::slots; ++taken) {  // a flood has its turn, and no more; a lie is found by whoever looks next
+    for (u32 taken = 0; taken < ring::slots; ++taken) {  // bounds a flood; the next look reports an invalid completion
       if (in_pool::arrived(set_[receive_queue(port)], buffer, length) != errc::ok) break;
       one.in.give_back(buffer);
     }
     one.in.post(set_[receive_queue(port)]);
   }
 
-  // Takes what has come in any queue: of each port one buffer at most, since only that one is read next.
+  // Takes completions of all queues: of each port at most one buffer, since only that one is read next.
   [[nodiscard, gnu::noinline]] errc look(bool& came) {
     for (u16 i = 0; i < ports_.count(); ++i) {
       if (!ports_[i].is_present) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The ports of a console: the messages about them in both directions of the control queue. A console of one port has no such queue.
+// The ports of a console: messages about them in both directions of the control queues. A console with one port has no
+// such queues.
 // Spec: virtio 1.4, 5.3.6.2. Layer: console (may include device, transport, queue, platform, base).
 #pragma once
 
@@ -12,23 +13,23 @@ namespace virtio::console {
 /// The state of a port, from the host's messages.
 template <u16 NameBytes>
 struct port_facts {
-  bool is_present = false;    // it can be used
-  bool is_console = false;    // it is for a person to look at
-  bool host_is_open = false;  // at the other end; what is sent before is lost on some hosts
-  screen size{};              // of a console, from the last RESIZE
-  u16 name_size = 0;
-  char name_data[NameBytes]{};
+  bool is_present = false;    // usable
+  bool is_console = false;    // meant for a person
+  bool host_is_open = false;  // at the other end; some hosts lose bytes that are sent before
+  screen size{};              // of a console, from the last RESIZE message
+  u16 name_size = 0;  // bytes
+  char name_data[NameBytes]{};  // as the host sent them
 
-  /// The host's name for it, cut to `limits::name_bytes`; any bytes.
+  /// The host's name for the port, cut to `limits::name_bytes`; any bytes.
   [[nodiscard]] const_bytes name() const { return {name_data, name_size}; }
 };
 
 namespace detail {
 
-/// Whether the host says by messages which ports there are.
+/// Whether the host announces ports by messages.
 enum class multiport : u8 { absent, negotiated };
 
-/// The port of a console without a control queue: it is there, and open.
+/// The port of a console without a control queue: always present and open.
 template <class Set, class Barriers, byte_order Order, limits L>
 class one_port {
  public:
@@ -51,12 +52,12 @@ class one_port {
   facts_type facts_{};
 };
 
-/// Several of them. Answers that wait for room in the queue are kept as a state of each port, of which the last counts: a flood of messages
-/// costs no memory. All-zero until `begin`.
+/// Several ports. Answers that wait for room in the queue are a state of each port, where the last one counts: a flood
+/// of messages needs no memory. All bytes are zero until `begin`.
 template <class Set, class Barriers, byte_order Order, limits L>
 class several_ports {
   using ring = typename Set::ring_type;
-  // QEMU drops a message that finds no buffer, so there are as many as the queue takes.
+  // QEMU drops a message that finds no buffer, so the pool has as many as the queue holds.
   using pool = buffer_pool<ring::slots, message_bytes + virtio::detail::round_up(L.name_bytes, 8)>;
   using written_message = message_cells<to_device, Order>;
   using read_message = message_cells<from_device, Order>;
@@ -77,12 +78,12 @@ class several_ports {
   }
   void end() { virtio::detail::clear(*this); }
 
-  /// Ahead of step 8: posts buffers, and stages the first message. No doorbell rings.
+  /// Posts buffers before step 8, and stages the first message. Writes no doorbell.
   void start(Set& set, const dma_area& memory) {
     in_.start(memory.part(0, pool::dma_bytes));
     out_.start(memory.part(pool::dma_bytes, pool::dma_bytes));
     in_.post(set[queue_in]);
-    (void)send(set, 0, control::device_ready, 1);  // the queue is empty: there is room
+    (void)send(set, 0, control::device_ready, 1);  // the queue is empty, so there is room
   }
   void kick(Set& set) {
     set.kick(queue_in);
@@ -93,12 +94,12 @@ class several_ports {
   [[nodiscard]] facts_type& operator[](u16 which) { return facts_[which]; }
   [[nodiscard]] const facts_type& operator[](u16 which) const { return facts_[which]; }
 
-  /// Processes the host's messages, and sends the answers that are pending. `gone(port)` is called for one that has been removed. `came`
-  /// becomes true if there was anything. Errors: `device_misbehaved`.
+  /// Processes the host's messages, and sends pending answers. `gone(port)` is called for each removed port. `came`
+  /// becomes true if there was any message. Errors: `device_misbehaved`.
   template <class Gone>
   [[nodiscard]] errc receive(Set& set, bool& came, Gone&& gone) {
     if (!negotiated_) return errc::ok;
-    for (u32 taken = 0; taken < ring::slots; ++taken) {  // a flood has its turn, and no more
+    for (u32 taken = 0; taken < ring::slots; ++taken) {  // bounds a flood
       buffer_index buffer;
       u32 length = 0;
       const errc got = pool::arrived(set[queue_in], buffer, length);
@@ -112,7 +113,7 @@ class several_ports {
     return send_pending(set, came);
   }
 
-  /// Tells the host that the port is open, 1, or closed, 0; now or when there is room. Errors: `device_misbehaved`.
+  /// Informs the host that the port is open, 1, or closed, 0; now, or when there is room. Errors: `device_misbehaved`.
   [[nodiscard]] errc send_open(Set& set, u16 which, u16 value) {
     if (!negotiated_) return errc::ok;
     pending_[which].open = value == 0 ? opening::closed : opening::open;
@@ -127,7 +128,7 @@ class several_ports {
     opening open = opening::none;
   };
 
-  // Every field is loaded once, and checked against the ports there are. `more` bytes follow it.
+  // Every field is loaded once, and compared with the existing ports. `more` bytes follow it.
   template <class Gone>
   void act(Set& set, const u8* data, u32 more, Gone& gone) {
     const auto& message = *reinterpret_cast<const read_message*>(data);
@@ -136,7 +137,8 @@ class several_ports {
     const u16 value = message.value.template fetch<Barriers>().unchecked();
     data += message_bytes;
     if (which >= count_) {
-      if (what == control::port_add) (void)send(set, which, control::port_ready, 0);  // best effort: without room there is no answer
+      // Best effort: without room no answer is sent
+      if (what == control::port_add) (void)send(set, which, control::port_ready, 0);
       return;
     }
     facts_type& facts = facts_[which];
@@ -168,7 +170,7 @@ class several_ports {
     return reinterpret_cast<const from_device<u16, Order>*>(from)->template fetch<Barriers>().unchecked();
   }
 
-  // As far as there is room: a port is ready before it is open.
+  // Sends as far as there is room: a port is ready before it is open.
   [[nodiscard]] errc send_pending(Set& set, bool& came) {
     if (const errc problem = out_.collect(set[queue_out], came); problem != errc::ok) return problem;
     for (u16 i = 0; i < count_; ++i) {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Network device driver: a `link` over a virtio network card.
 //
-// Frames to send are copied into buffers of the driver, and leave with the next `flush` or `poll`; what the device is done with is taken
-// back when there is no other buffer. Received frames are looked at where the device wrote them. One pair of queues; of the offloads,
-// checksums both ways. Spec: virtio 1.4, 5.1. Layer: net (may include device, transport, queue, platform, base).
+// Frames to send are copied into the driver's buffers, and leave with the next `flush` or `poll`. The driver reclaims
+// sent buffers when no other is free. Received frames are looked at in the memory that the device wrote. The driver has
+// one pair of queues, and of the offloads, checksums both ways. Spec: virtio 1.4, 5.1. Layer: net (may include device,
+// transport, queue, platform, base).
 #pragma once
 
 #include <virtio/device/queue_set.hpp>
@@ -12,16 +13,19 @@
 #include <virtio/net/sending.hpp>
 
 namespace virtio::net {
-/// A network device. All-zero until `start`. One context owns it; an interrupt handler may call `acknowledge_interrupt` alone.
+/// A network device. All bytes are zero until `start`. One context owns it; an interrupt handler may call only
+/// `acknowledge_interrupt`.
 ///
-/// The device's errors are `needs_reset` and `device_misbehaved` when it fails in the call: it is down then, and frames that were not sent
-/// or not received are gone, but kept ones are the program's still; `not_started` when it is down already. Whether it keeps the storage,
-/// because it does not confirm a reset, `check`, `reset` and `start` say, by `device_broken`.
+/// The device's errors are `needs_reset` and `device_misbehaved` if it fails in the call, and `not_started` if it is
+/// down already. A failure takes it down; frames that were not sent or not received are lost, but kept frames still
+/// belong to the program. `check`, `reset` and `start` return `device_broken` if the device does not confirm a reset
+/// and so keeps the storage.
 template <platform P, transport T, queue_format Q, options O = options{}>
 class device {
   static_assert(O.make_sense(), "net::options: see the bounds at make_sense()");
 
-  // A queue's number at the device is also its number in the set. A control queue, and further pairs, come behind these.
+  // A queue's number at the device is also its number in the set. A control queue, and further pairs, would follow
+  // these.
   enum : u16 { receive_queue, transmit_queue, queues };
   using set = queue_set<P, T, Q, queues>;
   using ring = typename set::ring_type;
@@ -32,18 +36,20 @@ class device {
   static constexpr usize sent_at = set::dma_bytes + incoming::dma_bytes;
 
  public:
-  using location = typename T::location;
-  /// DMA storage that this type needs: `constinit virtio::dma_storage<card_t::dma_bytes> card_dma;`
+  using location = typename T::location;  // what discovery returns for the device
+  /// Bytes of DMA storage that this type needs: `constinit virtio::dma_storage<card_t::dma_bytes> card_dma;`
   static constexpr usize dma_bytes = sent_at + outgoing::dma_bytes;
   static_assert(u64{set::dma_bytes} + u64{incoming::dma_bytes} + u64{outgoing::dma_bytes} < 0x8000'0000,
                 "the DMA storage of a net::device must stay below 2 GiB");
 
-  /// Brings the device up: reset, features, queues, receive buffers, DRIVER_OK. `storage` belongs to the device until `reset` or
-  /// `hand_off` succeeds, or `start` itself fails with anything but `device_broken`. `own` is the address of a device that has none (MAC
-  /// is not offered): the program's to choose, at random and locally administered (02 in the first octet's place); without it such a
-  /// device is refused by name. Errors: those of `blk::device::start`; `invalid_argument`, `own` is a group's. `device_misbehaved` also
-  /// for an MTU below 68, or an address that is no single machine's. A device whose MTU is more than `options` have room for is driven
-  /// without that feature.
+  /// Brings the device up: reset, features, queues, receive buffers, DRIVER_OK. `storage` belongs to the device until
+  /// `reset` or `hand_off` succeeds, or until `start` fails with any error except `device_broken`.
+  ///
+  /// `own` is the address of a device that has none (MAC is not offered). The program chooses it, at random and locally
+  /// administered (first octet 02). Without `own`, such a device is rejected with its own verdict. A device with a
+  /// larger MTU than `options` have room for is driven without that feature. Errors: those of `blk::device::start`;
+  /// `invalid_argument` (`own` is a group address); `device_misbehaved` also for an MTU below 68, or an address that is
+  /// not unicast.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
                                    const interrupt_vectors& interrupts = {}, mac_address own = {}) {
     is_showing_ = false;
@@ -67,7 +73,7 @@ class device {
       const bool wrong = config.mtu < least_mtu || config.mac == mac_address{} || config.mac.is_group();
       if (!known || wrong) return set_.refuse(verdict::config_unreadable, known ? errc::device_misbehaved : known.error());
       if (config.mtu <= O.mtu || !features().has(feature::mtu)) break;
-      plan.wanted.clear(static_cast<u8>(feature::mtu));  // there must be room for a frame of that size (5.1.4.2)
+      plan.wanted.clear(static_cast<u8>(feature::mtu));  // a frame of that size must have room (5.1.4.2)
     }
     mac_ = config.mac;
     mtu_ = virtio::detail::smaller(config.mtu, O.mtu);
@@ -89,28 +95,30 @@ class device {
     return {};
   }
 
-  /// What the last `start` came to: bound, or why not.
+  /// The result of the last `start`: bound, or the reason why not.
   [[nodiscard]] const report& why() const { return session().why(); }
+  /// The features that `start` accepted.
   [[nodiscard]] const feature_set& features() const { return session().features(); }
 
-  /// The device's address, or the one that `start` was given.
+  /// The device's address, or the one that `start` received.
   [[nodiscard]] mac_address mac() const { return mac_; }
+  /// `link` concept.
   [[nodiscard]] capabilities facts() const {
     capabilities what{.mtu = mtu_, .most_pieces = 0xffff, .most_kept = incoming::most_kept};
     if (features().has(feature::csum)) what.does |= offload::checksum;
     if (features().has(feature::guest_csum)) what.does |= offload::received_checksum;
     return what;
   }
-  /// As it was read last: up, where the device has no STATUS. It is read again at the next `poll` after `acknowledge_interrupt` has said
-  /// `config`; where interrupts come without such words (MSI-X), at the first one after `arm` that finds nothing else; and at one in 4,096
-  /// of those that find nothing.
+  /// The state that was read last; up, if the device has no STATUS. The next `poll` reads it again after
+  /// `acknowledge_interrupt` has returned `config`. With MSI-X, where an interrupt has no cause, the first `poll` after
+  /// `arm` that finds nothing else reads it, and so does one in 4,096 of those that find nothing.
   [[nodiscard]] link_state state() const { return link_; }
   /// Received frames that were dropped since `start`, by reason.
   [[nodiscard]] const drop_counts& counts() const { return in_.counts(); }
 
-  // Frames. The calls are those of `link`, with its errors, and the device's ------------------------------------------------
+  // Frames. The calls are those of `link`, with its errors and the device's ----------------------------------------
 
-  /// Cost: a word of memory for each queue; a register read now and then, see `state`.
+  /// `link` concept. Cost: one load from memory for each queue; sometimes a register read, see `state`.
   [[nodiscard]] result<bool> poll() {
     VIRTIO_TRY(set_.ready());
     bool came = false, changed = false;
@@ -118,7 +126,7 @@ class device {
     return changed;
   }
 
-  /// Copies the frame. It leaves at the next `flush`, `poll`, or wait, or when there are no more buffers.
+  /// `link` concept: copies the frame. It leaves at the next `flush`, `poll` or wait, or when no buffer is free.
   [[nodiscard]] result<void> try_send(scatter<const_bytes> pieces, to_compute compute = {}) {
     VIRTIO_TRY(set_.ready());
     if (link_ == link_state::down) return errc::not_ready;
@@ -140,12 +148,14 @@ class device {
       return errc::queue_full;
     }
   }
-  /// Cost: nothing, when nothing was staged; else a fence, and a register write when the device wants it.
+  /// `link` concept. Cost: none if nothing was staged; otherwise a fence, and a register write if the device requires
+  /// it.
   void flush() {
     if (set_.is_up()) set_.kick(transmit_queue);
   }
 
-  /// Errors also: `in_use`, inside a callback of itself, or that one has started or reset the device.
+  /// `link` concept. Additional error: `in_use` (inside its own callback, or the callback has started or reset the
+  /// device).
   template <callable_with<const frame&> F>
   [[nodiscard]] result<void> receive_with(F&& look) {
     VIRTIO_TRY(set_.ready());
@@ -169,13 +179,15 @@ class device {
     if (++unshown_ >= show_at) show_buffers();
     return {};
   }
-  /// The buffers are the device's again from the next `poll` on, or when nothing is left to receive.
+  /// `link` concept: returns a kept frame. The device gets its buffers at the next `poll`, or when no frame is left to
+  /// receive. Errors: `stale_handle`.
   [[nodiscard]] result<void> give_back(kept_frame name) {
     VIRTIO_TRY(in_.give_back(name));
     if (set_.is_up()) in_.post(set_[receive_queue]);
     return {};
   }
 
+  /// `link` concept: polls until `done()`. Errors: `peer_silent`, `canceled`, the device's.
   template <class Done, class GiveUp = virtio::detail::never>
   [[nodiscard]] errc wait_until(waiting why, Done&& done, GiveUp&& give_up = {}) {
     if (!set_.is_up()) return errc::not_started;
@@ -186,29 +198,32 @@ class device {
     return set_.wait_for_peer(why, step, [this] { return ask(); }, done, give_up, [this](errc problem) { return bring_down(problem); });
   }
 
-  // Interrupts and the end -----------------------------------------------------------------------------------------------
+  // Interrupts and the end --------------------------------------------------------------------------------------------
 
-  /// Asks for an interrupt when a frame arrives and, after `queue_full`, when there is room again. True: something is there already.
+  /// `link` concept: requests an interrupt for a frame that arrives and, after `queue_full`, for room. True: work is
+  /// already present.
   [[nodiscard]] bool arm() {
     return set_.is_up() && (in_.has_next() || ask());
   }
+  /// Stops interrupts that `arm` requested.
   void disarm() { set_.disarm(); }
+  /// Acknowledges an interrupt and returns its cause. An interrupt handler may call it.
   [[nodiscard]] interrupt_cause acknowledge_interrupt() {
     const interrupt_cause cause = set_.acknowledge_interrupt();
     if (cause.config) __atomic_store_n(&config_changed_, true, __ATOMIC_RELAXED);
     if (cause.config || cause.queue) __atomic_store_n(&causes_known_, true, __ATOMIC_RELAXED);
     return cause;
   }
-  /// Reads the status: `needs_reset` when the device has failed; it is then reset. Errors also: `not_started`; `device_broken`, it will
-  /// not reset and keeps the storage.
+  /// Reads the device's status. `needs_reset`: the device has failed and was reset. Other errors: `not_started`;
+  /// `device_broken` (the device does not reset and keeps the storage).
   [[nodiscard]] result<void> check() { return set_.check([this](errc why) { return bring_down(why); }); }
-  /// Resets the device. Errors: `not_started`; `device_broken`, it keeps the storage; `timed_out`, it has nothing.
+  /// Resets the device. Errors: `not_started`; `device_broken` (it keeps the storage); `timed_out` (it has no memory).
   [[nodiscard]] result<void> reset() { return ended(set_.reset([this](errc why) { return bring_down(why); })); }
-  /// As `reset`, and takes the device off the bus.
+  /// Resets as `reset`, and takes the device off the bus.
   [[nodiscard]] result<void> hand_off() { return ended(set_.hand_off([this](errc why) { return bring_down(why); })); }
 
  private:
-  // Receive buffers are shown to the device so many at a time, or when nothing is left to receive.
+  // Receive buffers are published in groups of this size, or when no frame is left to receive.
   static constexpr u16 show_at = ring::slots < 64 ? (ring::slots + 3) / 4 : 16;
   static constexpr u32 looks_per_config_read = 4096;
 
@@ -223,7 +238,7 @@ class device {
   [[nodiscard]] const T& registers() const { return session().transport(); }
   [[nodiscard]] static link_state link_of(u16 status) { return (status & config::link_up) != 0 ? link_state::up : link_state::down; }
 
-  // What is there of the configuration, as it was negotiated; the rest stays.
+  // Reads the configuration fields of negotiated features; others stay unchanged.
   [[nodiscard]] result<void> read(facts_in_config& seen) const {
     if (features().has(feature::mac))
       for (usize i = 0; i < 6; ++i) {
@@ -248,7 +263,7 @@ class device {
     set_.kick(receive_queue);
   }
 
-  // Asks for the interrupts that a program may sleep for. True: there is something to look at.
+  // Requests the interrupts for which a program may sleep. True: work is already present.
   [[nodiscard]] bool ask() {
     set_.kick(transmit_queue);
     set_.kick(receive_queue);
@@ -257,9 +272,9 @@ class device {
     slept_ = true;
     return false;
   }
-  // `came`: an interrupt that was asked for may be spent, by a buffer that has come back, be it with nothing that counts, by a frame that
-  // waits, whose receiver may take others, or by the configuration. `changed`: a frame is there, or room for one after there was none,
-  // or the link's state is another.
+  // `came`: an interrupt that was requested may be used up. Its causes are a returned buffer, even without a useful
+  // frame; a waiting frame, whose receiver may accept others; or the configuration. `changed`: a frame is present, room
+  // exists after there was none, or the link's state has changed.
   [[nodiscard, gnu::noinline]] errc look(bool& came, bool& changed) {
     flush();
     if (const errc problem = out_.collect(set_[transmit_queue], came); problem != errc::ok) return bring_down(problem);
@@ -275,7 +290,7 @@ class device {
     if (got == errc::ok) changed = came = true;
     return look_at_config(came, changed);
   }
-  // Whether an interrupt has said that the configuration changed, or one may have: with MSI-X none says what it is about.
+  // Whether an interrupt has reported a change of the configuration, or may have: with MSI-X none reports its cause.
   [[nodiscard]] bool wants_config() const {
     return __atomic_load_n(&config_changed_, __ATOMIC_RELAXED) || (slept_ && !__atomic_load_n(&causes_known_, __ATOMIC_RELAXED));
   }
@@ -284,12 +299,12 @@ class device {
       return errc::ok;
     looks_ = 0;
     slept_ = false;
-    came = true;  // interrupts are asked for again
-    __atomic_store_n(&config_changed_, false, __ATOMIC_RELAXED);  // ahead of the read: a change behind it is told again
+    came = true;  // interrupts are requested again
+    __atomic_store_n(&config_changed_, false, __ATOMIC_RELAXED);  // before the read: a later change is reported again
     return read_state(changed);
   }
   [[nodiscard, gnu::noinline]] errc read_state(bool& changed) {
-    if (session().needs_reset()) return bring_down(errc::needs_reset);  // is told by the same interrupt
+    if (session().needs_reset()) return bring_down(errc::needs_reset);  // reported by the same interrupt
     if (!features().has(feature::status)) return errc::ok;
     const auto status = read_field(registers(), config::status);
     const link_state now = link_of(status.value_or(0));
@@ -313,13 +328,13 @@ class device {
 
   mac_address mac_{};
   u16 mtu_ = 0;
-  u16 unshown_ = 0;  // receive buffers that went back since the device was shown some
-  u32 looks_ = 0;    // that found nothing, since the state was read
+  u16 unshown_ = 0;  // receive buffers that were staged and not yet published
+  u32 looks_ = 0;    // number of them that found nothing since the state was read
   link_state link_{};
-  bool starved_ = false;         // `try_send` has said `queue_full`, and nothing has come back since
-  bool slept_ = false;           // an interrupt was asked for since the state was read
-  bool config_changed_ = false;  // an interrupt said so; set by its handler
-  bool causes_known_ = false;    // interrupts say what they are about; likewise
+  bool starved_ = false;         // `try_send` has returned `queue_full`, and no buffer was reclaimed since
+  bool slept_ = false;           // an interrupt was requested since the state was read
+  bool config_changed_ = false;  // set by the interrupt handler
+  bool causes_known_ = false;    // interrupts report their causes; set by the interrupt handler
   bool is_showing_ = false;
   incoming in_{};
   outgoing out_{};

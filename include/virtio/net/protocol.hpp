@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The interface between driver and network device: feature bits, config fields, the header of a frame. And the choices of a driver.
+// The interface between driver and network device: feature bits, configuration fields, the header of a frame. Also the
+// choices of a driver.
 // Spec: virtio 1.4, 5.1. Layer: net.
 #pragma once
 
@@ -56,8 +57,10 @@ enum class feature : u8 {
   out_net_header = 69,
   ipsec = 70,
 };
+/// Makes `feature_set` accept these bits.
 constexpr void feature_bits_of(feature) {}
 
+/// The specification's name of a feature bit; null for other values.
 [[nodiscard]] constexpr const char* name(feature bit) {
   switch (bit) {
     case feature::csum: return "NET_CSUM";
@@ -107,10 +110,11 @@ constexpr void feature_bits_of(feature) {}
   return nullptr;
 }
 
-/// What the driver accepts when it is offered.
+/// Features that the driver accepts if they are offered.
 inline constexpr feature_set accepted_features{feature::csum,      feature::guest_csum, feature::mtu,
                                                feature::mac,       feature::mrg_rxbuf,  feature::status};
-/// What it declines: no control queue, no segmentation either way, one pair of queues, no tunnels, no standby device.
+/// Features that it declines: no control queue, no segmentation either way, one pair of queues, no tunnels, no standby
+/// device.
 inline constexpr feature_set declined_features{
     feature::ctrl_guest_offloads, feature::gso, feature::guest_tso4, feature::guest_tso6, feature::guest_ecn, feature::guest_ufo,
     feature::host_tso4, feature::host_tso6, feature::host_ecn, feature::host_ufo, feature::ctrl_vq, feature::ctrl_rx, feature::ctrl_vlan,
@@ -121,7 +125,7 @@ inline constexpr feature_set declined_features{
     feature::out_net_header, feature::ipsec};
 static_assert((accepted_features & declined_features).empty());
 
-/// Fields of device config (5.1.4).
+/// Fields of the device configuration (5.1.4).
 namespace config {
 inline constexpr config_field<u8> mac{0};      // with MAC: the first of six
 inline constexpr config_field<u16> status{6};  // with STATUS
@@ -129,30 +133,34 @@ inline constexpr config_field<u16> mtu{10};    // with MTU
 inline constexpr u16 link_up = 1;              // in `status`
 }  // namespace config
 
-inline constexpr u16 least_mtu = 68;  // that a device may give (5.1.4.1)
+inline constexpr u16 least_mtu = 68;  // minimum that a device may report (5.1.4.1)
 
-/// Choices that change a driver's layout. A received frame is at most `mtu` and 18 bytes: a header, and a VLAN tag.
+/// Choices that change a driver's layout. A received frame has at most `mtu` + 18 bytes: with a header and a VLAN tag.
 struct options {
-  u16 mtu = usual_mtu;         // the most that there is room for; what is used is the device's, and without one 1500, if that is less
-  u16 receive_buffers = 64;    // the device has those that no frame is in, as many as its queue takes
-  u16 receive_bytes = 0;       // of a frame in one of them. 0: a whole frame. With less a device must have MRG_RXBUF, or is refused
-  u16 send_buffers = 32;       // each holds a frame
+  /// Maximum that has room; the link uses the device's MTU, and without one the smaller of this and 1500
+  u16 mtu = usual_mtu;
+  u16 receive_buffers = 64;    // the device has those without a frame, as many as its queue holds
+  /// Bytes of a frame in one of them; 0: a whole frame. If it is less, a device without MRG_RXBUF is rejected
+  u16 receive_bytes = 0;
+  u16 send_buffers = 32;       // one frame each
 
+  /// Bytes of the longest received frame.
   [[nodiscard]] constexpr u32 longest_frame() const { return u32{mtu} + header_bytes + 4; }
   /// Bytes of a frame in one receive buffer.
   [[nodiscard]] constexpr u32 frame_bytes() const { return receive_bytes == 0 ? longest_frame() : receive_bytes; }
+  /// Whether the values are consistent.
   [[nodiscard]] constexpr bool make_sense() const {
     return mtu >= least_mtu && longest_frame() <= 0xff00 && receive_buffers >= 1 && receive_buffers <= 0x8000 && send_buffers >= 1 &&
            send_buffers <= 0x8000 && (receive_bytes == 0 || receive_bytes >= 64) && frame_bytes() <= 0xff00;
   }
 };
 
-/// Received frames that were dropped, by reason, since the last `start`. They wrap.
+/// Received frames that were dropped since the last `start`, by reason. The counters wrap.
 struct drop_counts {
-  u32 too_short = 0;   // less than a header of Ethernet, or nothing at all
-  u32 too_long = 0;    // more than the MTU allows, or in more buffers than such a frame can fill
-  u32 segmented = 0;   // gso_type says that it is several frames in one, which was not negotiated
-  u32 no_buffers = 0;  // num_buffers says that it is in none
+  u32 too_short = 0;   // shorter than an Ethernet header, or empty
+  u32 too_long = 0;    // longer than the MTU allows, or in more buffers than such a frame can fill
+  u32 segmented = 0;   // gso_type marks several frames in one, which was not negotiated
+  u32 no_buffers = 0;  // num_buffers is 0
   [[nodiscard]] friend constexpr bool operator==(const drop_counts&, const drop_counts&) = default;
 };
 
@@ -161,8 +169,8 @@ namespace detail {
 /// Bits of a header's `flags`.
 enum : u8 { needs_csum = 1, data_valid = 2, rsc_info = 4 };
 
-/// The header ahead of each frame, in the transport's order of bytes (5.1.6). A legacy device without MRG_RXBUF has it without the last
-/// field.
+/// The header before each frame, in the transport's byte order (5.1.6). A legacy device without MRG_RXBUF omits the
+/// last field.
 template <template <class, byte_order> class Cell, byte_order Order>
 struct header_cells {
   Cell<u8, Order> flags, gso_type;

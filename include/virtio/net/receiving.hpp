@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Frames that have arrived in a network device's receive buffers: put together, checked, shown, kept.
+// Frames that have arrived in a network device's receive buffers: assembled, checked, shown, kept.
 //
-// A receive buffer is free, with the device, part of the frame that is next, or part of one that is kept. The header lies in front of the
-// frame in the first of its buffers, so that one descriptor is enough where the device takes that, and so that a frame starts two bytes
-// behind a multiple of four: what follows the Ethernet header is aligned. Spec: virtio 1.4, 5.1.6.3 and 5.1.6.4.
+// A receive buffer is free, with the device, part of the next frame, or part of a kept one. The header is before the
+// frame in the first of its buffers, so that one descriptor is enough if the device accepts that, and a frame starts
+// two bytes after a multiple of four: the bytes after the Ethernet header are aligned. Spec: virtio 1.4, 5.1.6.3 and
+// 5.1.6.4.
 // Layer: net (may include device, transport, queue, platform, base).
 #pragma once
 
@@ -12,24 +13,24 @@
 
 namespace virtio::net::detail {
 
-/// How headers are, as it was negotiated.
+/// The form of headers, as negotiated.
 struct header_form {
   u16 bytes = 0;          // of a header
-  bool mergeable = false; // num_buffers says in how many buffers a frame is
-  bool apart = false;     // it has a descriptor of its own: a legacy device without ANY_LAYOUT (5.1.6.6.1)
+  bool mergeable = false;  // num_buffers is the number of a frame's buffers
+  bool apart = false;     // the header has its own descriptor: a legacy device without ANY_LAYOUT (5.1.6.6.1)
   bool checksums = false; // GUEST_CSUM
 };
 
 /// The receive queue's buffers. All-zero until `start`.
 template <class Ring, class Barriers, byte_order Order, options O>
 class received_frames {
-  static constexpr u32 frame_at = 18;  // of a buffer: multiples of 64 and so much
+  static constexpr u32 frame_at = 18;  // offset in a buffer, plus a multiple of 64
   static constexpr u32 buffer_bytes = virtio::detail::round_up(frame_at + O.frame_bytes(), 64);
   using pool = buffer_pool<O.receive_buffers, buffer_bytes>;
   using cells = header_cells<from_device, Order>;
   static_assert(sizeof(cells) == long_header);
 
-  // The most buffers that a frame fills: behind the first one it has the header's room, too.
+  // The maximum number of buffers of a frame: after the first one, the header's room is available too.
   static constexpr u32 room = buffer_bytes - frame_at;
   static constexpr u32 more = O.longest_frame() > room ? O.longest_frame() - room : 0;
 
@@ -41,7 +42,7 @@ class received_frames {
   /// Frames that can be kept while another arrives.
   static constexpr u16 most_kept = static_cast<u16>(O.receive_buffers / most_buffers - 1);
 
-  /// After `forget` and `end_kept`.
+  /// Only after `forget` and `end_kept`.
   void start(const dma_area& memory, header_form form, u16 mtu) {
     pool_.start(memory);
     form_ = form;
@@ -49,9 +50,9 @@ class received_frames {
     shown_ |= 1;
     counts_ = {};
   }
-  /// No frame is next: of a device that is down.
+  /// Drops the next frame, of a device that is down.
   void forget() { next_ = {}; }
-  /// No name is valid any more.
+  /// Makes all names stale.
   void end_kept() {
     for (u32& one : kept_as_) one = 0;
   }
@@ -59,7 +60,7 @@ class received_frames {
   [[nodiscard]] bool has_next() const { return next_.is_complete; }
   [[nodiscard]] const drop_counts& counts() const { return counts_; }
 
-  /// Stages free buffers until the ring takes no more.
+  /// Stages free buffers until the ring is full.
   [[gnu::noinline]] void post(Ring& ring) {
     while (pool_.has_free()) {
       const buffer_index one = pool_.take();
@@ -67,11 +68,11 @@ class received_frames {
     }
   }
 
-  /// Puts together the frame that is next, of what has arrived. Errors: `not_ready`, none is complete; `device_misbehaved`. `came` becomes
-  /// true if there was any buffer.
+  /// Assembles the next frame from buffers that have arrived. Errors: `not_ready` (none is complete);
+  /// `device_misbehaved`. `came` becomes true if any buffer arrived.
   [[nodiscard]] errc fetch(Ring& ring, bool& came) {
     if (next_.is_complete) return errc::ok;
-    // Frames that are dropped are as good as none: a flood of them has its turn, and no more.
+    // Dropped frames count as none: a flood of them is processed for one round only.
     for (u32 looks = 0; looks < Ring::slots; ++looks) {
       buffer_index one;
       u32 length;
@@ -84,7 +85,7 @@ class received_frames {
     return errc::not_ready;
   }
 
-  /// Shows the next frame, and takes it out: `look` may do what it likes but what uses this room.
+  /// Shows the next frame and removes it. `look` may do anything except use this array of pieces.
   template <class F>
   [[nodiscard, gnu::always_inline]] buffer_index show(F&& look, after_look& what) {
     const_bytes pieces[most_buffers];
@@ -105,7 +106,7 @@ class received_frames {
     what = look(static_cast<const frame&>(shown));
     return first;
   }
-  /// What becomes of a frame that was shown. With a ring its buffers are staged again at once.
+  /// Handles the result of a look. With a ring, the frame's buffers are staged again at once.
   [[gnu::always_inline]] void finish_look(buffer_index first, after_look what, Ring* ring) {
     if (what == after_look::keep) return void(kept_as_[first.number()] = shown_);
     for (buffer_index one = first; !one.is_none();) {
@@ -115,7 +116,7 @@ class received_frames {
       one = after;
     }
   }
-  /// Ends the keeping of a frame. Errors: `stale_handle`.
+  /// Returns a kept frame. Errors: `stale_handle`.
   [[nodiscard]] result<void> give_back(kept_frame name) {
     if (name.slot >= O.receive_buffers || name.generation == 0 || kept_as_[name.slot] != name.generation) return errc::stale_handle;
     kept_as_[name.slot] = 0;
@@ -124,13 +125,13 @@ class received_frames {
   }
 
  private:
-  // The frame that is next, or what has arrived of it.
+  // The next frame, or the part of it that has arrived.
   struct arriving {
     buffer_index first{}, last{};  // of its buffers, which are linked
     u32 size = 0;
-    u16 missing = 0;         // buffers that are yet to come
+    u16 missing = 0;         // number of buffers that have not arrived
     bool is_complete = false;
-    bool too_long = false;   // in more buffers than a frame can be: those that come are given back
+    bool too_long = false;   // in more buffers than a frame can have: further ones are returned
     bool segmented = false;
     u8 flags = 0;
     checksum sum{};
@@ -141,18 +142,18 @@ class received_frames {
     return *reinterpret_cast<cells*>(pool_.payload(one) + (frame_at - form_.bytes));
   }
 
-  // Hands a buffer, which is linked to no other, to the device. False when there is no room.
+  // Stages a buffer that is linked to no other. False if there is no room.
   [[nodiscard]] bool stage(Ring& ring, buffer_index one) {
     const auto slot = ring.reserve();
     if (!slot) return false;
-    cells& here = header(one);  // a device may use a buffer and write nothing
+    cells& here = header(one);  // a device may return a buffer without writing to it
     here.flags.clear_before_use();
     here.gso_type.clear_before_use();
     here.hdr_len.clear_before_use();
     here.gso_size.clear_before_use();
     here.csum_start.clear_before_use();
     here.csum_offset.clear_before_use();
-    here.num_buffers.clear_before_use();  // of a short header the frame's first bytes
+    here.num_buffers.clear_before_use();  // with a short header, the frame's first bytes
     segment pieces[2];
     segments chain{pieces};
     const u32 at = frame_at - form_.bytes;
@@ -165,7 +166,8 @@ class received_frames {
     return ring.stage(*slot, chain, one.cookie()).has_value();
   }
 
-  // Takes one buffer. Every field of a header is read once; hdr_len and gso_size are not read at all. Errors: `device_misbehaved`.
+  // Takes one buffer. Every field of a header is read once; hdr_len and gso_size are not read. Errors:
+  // `device_misbehaved`.
   [[nodiscard, gnu::always_inline]] errc add(buffer_index one, u32 length) {
     if (next_.missing != 0) return go_on(one, length);
     if (length < form_.bytes) return drop(one, counts_.too_short);
@@ -173,20 +175,20 @@ class received_frames {
     u16 count = 1;
     if (form_.mergeable) {
       const auto told = said.num_buffers.template fetch<Barriers>().below(static_cast<u16>(Ring::slots + 1u));
-      if (!told) return errc::device_misbehaved;  // more than it can have had
+      if (!told) return errc::device_misbehaved;  // more than the buffer has
       count = *told;
       if (count == 0) return drop(one, counts_.no_buffers);
     }
     length -= form_.bytes;
-    size_[one.number()] = static_cast<u16>(length);  // of no more than a buffer's
+    size_[one.number()] = static_cast<u16>(length);  // at most a buffer's size
     next_.first = next_.last = one;
     next_.size = length;
     next_.segmented = !said.gso_type.template fetch<Barriers>().equals(0);
     next_.flags = 0;
     next_.compute = {};
-    if (form_.checksums) {  // else the flags mean nothing. Each bit that is known is compared, others are ignored
+    if (form_.checksums) {  // otherwise the flags have no meaning. Known bits are compared, others ignored
       next_.flags = said.flags.template fetch<Barriers>().unchecked();
-      if ((next_.flags & (needs_csum | rsc_info)) == needs_csum)  // held against the frame's size when that is known
+      if ((next_.flags & (needs_csum | rsc_info)) == needs_csum)  // compared with the frame's size when that is known
         next_.compute = {said.csum_start.template fetch<Barriers>().unchecked(), said.csum_offset.template fetch<Barriers>().unchecked()};
     }
     if (count == 1) return complete();
@@ -195,7 +197,7 @@ class received_frames {
     if (next_.too_long) pool_.give_back(one);
     return errc::ok;
   }
-  // A further buffer of a frame.
+  // Takes a further buffer of a frame.
   [[nodiscard, gnu::noinline]] errc go_on(buffer_index one, u32 length) {
     --next_.missing;
     if (next_.too_long) {
@@ -248,9 +250,9 @@ class received_frames {
   arriving next_{};
   u32 most_behind_header_ = 0;  // bytes of a frame
   drop_counts counts_{};
-  u16 size_[O.receive_buffers]{};       // of what a buffer has of its frame
+  u16 size_[O.receive_buffers]{};       // bytes of its frame in each buffer
   u32 shown_ = 0;  // odd: the name of the last frame that was shown
-  u32 kept_as_[O.receive_buffers]{};  // the name of the frame that begins in this buffer, while it is kept
+  u32 kept_as_[O.receive_buffers]{};  // the name of the kept frame that begins in this buffer
 };
 
 }  // namespace virtio::net::detail

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Frames to send: copied into buffers of the driver, each with its header, and taken back when there are no others.
+// Frames to send: copied into the driver's buffers, each with its header, and reclaimed when no buffer is free.
 // Spec: virtio 1.4, 5.1.6.2. Layer: net (may include device, transport, queue, platform, base).
 #pragma once
 
@@ -23,17 +23,18 @@ class sent_frames {
     pool_.start(memory);
     header_bytes_ = form.bytes;
     apart_ = form.apart;
-    for (u32 i = 0; i < O.send_buffers; ++i) {  // what no frame changes is zero: gso_type, gso_size, num_buffers
+    // Fields that no frame changes are zero: gso_type, gso_size, num_buffers
+    for (u32 i = 0; i < O.send_buffers; ++i) {
       u8* const header = pool_.payload(buffer_index{i});
       for (u32 at = 0; at < frame_at; ++at) header[at] = 0;
     }
   }
 
   [[nodiscard]] bool has_free() const { return pool_.has_free(); }
-  /// Takes back what the device has sent; `some` becomes true if there was any. Errors: `device_misbehaved`.
+  /// Reclaims what the device has sent; `some` becomes true if there was any. Errors: `device_misbehaved`.
   [[nodiscard]] errc collect(Ring& ring, bool& some) { return pool_.collect(ring, some); }
 
-  /// Copies a frame of `size` bytes, which fit, and stages it. False when there is no room now.
+  /// Copies a frame of `size` bytes, which fit, and stages it. False if there is no room now.
   [[nodiscard]] bool stage(Ring& ring, const scatter<const_bytes>& pieces, u32 size, to_compute compute) {
     const auto slot = ring.reserve();
     if (!slot || !pool_.has_free()) return false;
@@ -48,13 +49,14 @@ class sent_frames {
     } else {
       pool_.append(chain, one, direction::to_device, at, header_bytes_ + size);
     }
-    if (!ring.stage(*slot, chain, one.cookie())) {  // a slot, but not the descriptors
+    if (!ring.stage(*slot, chain, one.cookie())) {  // a slot is free, but not enough descriptors
       pool_.give_back(one);
       return false;
     }
     cells& header = *reinterpret_cast<cells*>(buffer + at);
     header.flags.store(compute.start != 0 ? u8{needs_csum} : u8{0});
-    header.hdr_len.store(static_cast<u16>(size));  // no less than the headers, which is what a device can use (5.1.6.2.1)
+    // At least the headers' size, which is what a device can use (5.1.6.2.1)
+    header.hdr_len.store(static_cast<u16>(size));
     header.csum_start.store(compute.start);
     header.csum_offset.store(compute.offset);
     u8* to = buffer + frame_at;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Driver of the control device that OpenBSD's vmd gives every guest: the host's clock, its requests to shut down, to
-// reboot and to set the clock anew, and the guest's own wish to be switched off. It has no queue, needs no storage, and
-// no call waits but those that reset.
+// Driver of the control device that OpenBSD's vmd provides to every guest. The device reports the host's clock, and
+// requests to shut down, to reboot and to set the clock; the guest requests to be switched off. It has no queue and
+// needs no storage. Only calls that reset it wait.
 // Layer: vmmci (may include device, transport, queue, platform, base).
 #pragma once
 
@@ -11,23 +11,23 @@
 
 namespace virtio::vmmci {
 
-/// The time of day at the host, UTC.
+/// The host's time of day, UTC.
 struct host_time {
-  u32 seconds = 0;  // since 1970; they last until 2106
-  u32 microseconds = 0;
+  u32 seconds = 0;  // since 1970; the counter wraps in 2106
+  u32 microseconds = 0;  // below 1,000,000
   [[nodiscard]] friend constexpr bool operator==(const host_time&, const host_time&) = default;
 };
 
-/// A control device. All-zero until `start`. One context owns it; `acknowledge_interrupt` may be called by its
-/// interrupt handler.
+/// A control device. All bytes are zero until `start`. One context owns it; an interrupt handler may call only
+/// `acknowledge_interrupt`.
 template <platform P, transport T>
 class device {
  public:
-  using location = typename T::location;
+  using location = typename T::location;  // what discovery returns for the device
 
-  /// Brings the device up: from here on the host expects answers. `line_state::on` is for programs that use its
-  /// interrupt line; it has no MSI-X in any vmd. Waits for the device's reset. Errors: as of all drivers, `why()` has
-  /// the reason.
+  /// Brings the device up: from now on the host expects answers. Pass `line_state::on` if the program uses its
+  /// interrupt line; no vmd offers MSI-X. Waits for the device's reset. Errors: those of all drivers; `why()` has the
+  /// reason.
   [[nodiscard]] result<void> start(const P& platform, const location& where, line_state line = line_state::as_found) {
     constexpr feature_plan plan{.wanted = feature_set{feature::timesync, feature::ack, feature::syncrtc}};
     answered_ = 0;
@@ -36,9 +36,9 @@ class device {
     return {};
   }
 
-  /// What the host's clock says now: seconds, then microseconds, which the host has latched with them. Errors:
-  /// `unsupported`, the host does not tell the time; `not_started`; `device_misbehaved` once, when that is no time: the
-  /// device is then reset, or `timed_out`, it does not finish that. Cost: two register reads.
+  /// Reads the host's clock: seconds, then microseconds, which the host has latched with them. Errors: `unsupported`
+  /// (the host does not report the time); `not_started`; `device_misbehaved` once, if the value is not a time: the
+  /// device was then reset; `timed_out` instead, if that reset does not finish. Cost: two register reads.
   [[nodiscard]] result<host_time> clock() {
     VIRTIO_TRY(lifecycle_.ready());
     if (!features().has(feature::timesync)) return errc::unsupported;
@@ -48,14 +48,15 @@ class device {
     return host_time{seconds, microseconds};
   }
 
-  /// What the host asks for and did not ask for before. It is acknowledged at once: from its request on the host waits
-  /// 3 seconds for that, then half a minute or two for the end of the machine. So call it at each interrupt about the
-  /// configuration, or every second. Errors: `not_ready`, nothing; `unsupported`, it is something that this driver does
-  /// not know, and nothing is acknowledged; `not_started`. Cost: a register read, and a write where there is something.
+  /// Returns a new request of the host, and acknowledges it at once. After its request the host waits 3 seconds for the
+  /// acknowledgement, then half a minute to two minutes for the end of the machine. So call this function at each
+  /// configuration interrupt, or every second. Errors: `not_ready` (no request); `unsupported` (an unknown request,
+  /// which is not acknowledged); `not_started`. Cost: a register read, and a write for a request.
   [[nodiscard]] result<request> next_request() {
     VIRTIO_TRY(lifecycle_.ready());
     const u32 asked = read(config::command);
-    // A command stays there when it was acknowledged, but for resync. Each acknowledgement has the host wait anew.
+    // Except for resync, a command stays in the register after it was acknowledged. Each acknowledgement restarts the
+    // host's wait.
     if (asked == answered_) return errc::not_ready;
     answered_ = 0;
     if (asked == 0) return errc::not_ready;
@@ -67,8 +68,8 @@ class device {
     return which;
   }
 
-  /// Asks the host to switch the machine off, which it does within 3 seconds. Where the host has asked for a shutdown
-  /// or a reboot before, it does not: it takes this for an acknowledgement or ignores it, and waits until the guest has
+  /// Requests that the host switch the machine off, which it does within 3 seconds. If the host has requested a
+  /// shutdown or a reboot before, it takes this for an acknowledgement or ignores it, and waits until the guest has
   /// left the machine. Errors: `not_started`. Cost: a register write.
   [[nodiscard]] result<void> power_off() {
     VIRTIO_TRY(lifecycle_.ready());
@@ -76,36 +77,38 @@ class device {
     return {};
   }
 
-  /// For the interrupt handler: reads the ISR, which drops the line. `config`: ask `next_request`.
+  /// For the interrupt handler: reads the ISR, which lowers the line. `config`: call `next_request`.
   [[nodiscard]] interrupt_cause acknowledge_interrupt() { return lifecycle_.acknowledge_interrupt(); }
-  /// `needs_reset` when the device has failed, `timed_out` when it has vanished; it is then taken down. One register
-  /// read. Errors also: `not_started`.
+  /// Reads the device's status. `needs_reset`: the device has failed; `timed_out`: it was removed; it is then taken
+  /// down. Other errors: `not_started`. Cost: one register read.
   [[nodiscard]] result<void> check() {
     const errc problem = lifecycle_.check();
     return problem == errc::needs_reset ? bring_down(problem) : problem;
   }
-  /// Resets the device, which is down until the next `start`: the host asks for nothing any more. Errors:
-  /// `not_started`; `timed_out`, it does not finish.
+  /// Resets the device, which is down until the next `start`; the host makes no more requests. Errors: `not_started`;
+  /// `timed_out` (the reset does not finish).
   [[nodiscard]] result<void> reset() {
     if (!lifecycle_.session().is_open()) return errc::not_started;
     const errc how = bring_down(errc::canceled);
     return how == errc::canceled ? errc::ok : how;
   }
-  /// As `reset`, and takes the device off the bus.
+  /// Resets as `reset`, and takes the device off the bus.
   [[nodiscard]] result<void> hand_off() {
     const auto done = reset();
     lifecycle_.close();
     return done;
   }
 
+  /// The result of the last `start`: bound, or the reason why not.
   [[nodiscard]] const report& why() const { return lifecycle_.session().why(); }
+  /// The features that `start` accepted.
   [[nodiscard]] const feature_set& features() const { return lifecycle_.session().features(); }
 
  private:
   errc bring_down(errc why) { return lifecycle_.take_down(why); }
 
-  // A field is one access, whatever else the transport's policy is good for: vmd does not know the bytes behind a
-  // field's first one, and a read of them gives what the processor had in its register.
+  // A field is one access, whatever the transport's policy allows: vmd does not decode the bytes after a field's first
+  // one, and reads of them return what the processor had in its register.
   [[nodiscard]] u32 read(config_field<u32> which) const {
     const T& registers = lifecycle_.session().transport();
     if constexpr (requires { registers.template config<u32, by_field>(which.offset); })
@@ -119,7 +122,7 @@ class device {
     else (void)write_field(registers, config::command, command);
   }
 
-  u32 answered_ = 0;  // a command that the host still shows and that was returned
+  u32 answered_ = 0;  // a command that the host still shows and that was already returned
   device_lifecycle<P, T> lifecycle_{};
 };
 

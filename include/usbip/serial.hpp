@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A stream of bytes as a USB serial port. docs/usbip.md says how.
+// A stream of bytes as a USB serial port. See docs/usbip.md.
 #pragma once
 
 #include <usbip/serial/port.hpp>

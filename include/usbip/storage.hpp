@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A disk as a USB drive. docs/usbip.md says how.
+// A disk as a USB drive. See docs/usbip.md.
 #pragma once
 
 #include <usbip/storage/drive.hpp>

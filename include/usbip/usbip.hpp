@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// All of the library: a USB device that hosts reach over any stream of bytes. docs/usbip.md says how.
+// The whole library: a USB device that hosts reach over any stream of bytes. See docs/usbip.md.
 #pragma once
 
 #include <usbip/device/device.hpp>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The operation phase: what a client asks before there are URBs, and what a server answers. One operation a connection.
+// The operation phase: what a client requests before there are URBs, and what a server answers. One operation per
+// connection.
 // Layer: codec (may include base).
 #pragma once
 
@@ -7,15 +8,16 @@
 
 namespace usbip {
 
-inline constexpr u16 protocol_version = 0x0111;
-inline constexpr u16 default_port = 3240;
-inline constexpr usize operation_header_bytes = 8;
-inline constexpr usize busid_bytes = 32;
-inline constexpr usize path_bytes = 256;
-inline constexpr usize import_request_bytes = operation_header_bytes + busid_bytes;
-inline constexpr usize device_record_bytes = 312;
-inline constexpr usize interface_record_bytes = 4;
+inline constexpr u16 protocol_version = 0x0111;  // of the operation phase, as Linux has it since 3.17
+inline constexpr u16 default_port = 3240;  // TCP
+inline constexpr usize operation_header_bytes = 8;  // bytes of each message's beginning
+inline constexpr usize busid_bytes = 32;  // bytes of a device's name, with its NUL
+inline constexpr usize path_bytes = 256;  // bytes of a device's path on the server, with its NUL
+inline constexpr usize import_request_bytes = operation_header_bytes + busid_bytes;  // a whole REQ_IMPORT
+inline constexpr usize device_record_bytes = 312;  // a device in an answer
+inline constexpr usize interface_record_bytes = 4;  // an interface in an answer
 
+/// The codes of messages.
 enum class operation : u16 { list_request = 0x8005, list_answer = 0x0005, import_request = 0x8003, import_answer = 0x0003 };
 
 /// The status of an answer.
@@ -23,42 +25,42 @@ enum class operation_status : u32 { ok = 0, not_available = 1, busy = 2, device_
 
 /// The first eight bytes of every message.
 struct operation_header {
-  operation what{};
-  operation_status status{};
+  operation what{};  // the message
+  operation_status status{};  // 0 in requests
 };
 
 /// REQ_DEVLIST, or REQ_IMPORT with the name of the device.
 struct operation_request {
-  operation what{};
-  char busid[busid_bytes] = {};
+  operation what{};  // the message
+  char busid[busid_bytes] = {};  // of an import
 };
 
-/// A device as lists and answers to imports describe it.
+/// A device, as lists and answers to imports describe it.
 struct device_record {
-  char path[path_bytes] = {};
-  char busid[busid_bytes] = {};
-  u32 busnum = 0;
-  u32 devnum = 0;
-  usbip::speed speed = usbip::speed::high;
-  u16 vendor = 0;
-  u16 product = 0;
-  u16 release = 0;
-  u8 device_class = 0;
-  u8 subclass = 0;
-  u8 protocol = 0;
-  u8 configuration = 0;   // the one that is chosen, 0: none
-  u8 configurations = 1;
-  u8 interfaces = 0;
+  char path[path_bytes] = {};  // on the server
+  char busid[busid_bytes] = {};  // the name that clients import
+  u32 busnum = 0;  // number of the bus
+  u32 devnum = 0;  // number of the device on its bus
+  usbip::speed speed = usbip::speed::high;  // of the device
+  u16 vendor = 0;  // idVendor
+  u16 product = 0;  // idProduct
+  u16 release = 0;  // bcdDevice
+  u8 device_class = 0;  // bDeviceClass
+  u8 subclass = 0;  // bDeviceSubClass
+  u8 protocol = 0;  // bDeviceProtocol
+  u8 configuration = 0;   // the selected one; 0: none
+  u8 configurations = 1;  // number of configurations
+  u8 interfaces = 0;  // number of interfaces
 };
 
 /// An interface of a device in a list.
 struct interface_record {
-  u8 interface_class = 0;
-  u8 subclass = 0;
-  u8 protocol = 0;
+  u8 interface_class = 0;  // bInterfaceClass
+  u8 subclass = 0;  // bInterfaceSubClass
+  u8 protocol = 0;  // bInterfaceProtocol
 };
 
-/// Parses a client's first message. The first four bytes tell URBs from an operation of any version.
+/// Parses a client's first message. The first four bytes distinguish URBs from an operation of any version.
 [[nodiscard]] constexpr parsed<operation_request> parse_operation_request(const_bytes have) {
   using outcome = parsed<operation_request>;
   if (have.size >= 4) {
@@ -94,7 +96,7 @@ constexpr void put_import_request(u8 (&to)[import_request_bytes], const char (&b
   for (usize at = 0; at < busid_bytes; ++at) to[operation_header_bytes + at] = static_cast<u8>(busid[at]);
 }
 
-/// Parses the first eight bytes of the answer to `asked`. A status that is not 0 is a value: nothing follows it.
+/// Parses the first eight bytes of the answer to `asked`. A nonzero status is a value: no bytes follow it.
 [[nodiscard]] constexpr parsed<operation_header> parse_operation_answer(const_bytes have, operation asked) {
   using outcome = parsed<operation_header>;
   const u16 due = static_cast<u16>(static_cast<u16>(asked) & 0x7fffu);
@@ -110,6 +112,7 @@ constexpr void put_import_request(u8 (&to)[import_request_bytes], const char (&b
   return got;
 }
 
+/// Writes a device.
 constexpr void put(u8 (&to)[device_record_bytes], const device_record& device) {
   for (usize at = 0; at < path_bytes; ++at) to[at] = static_cast<u8>(device.path[at]);
   for (usize at = 0; at < busid_bytes; ++at) to[path_bytes + at] = static_cast<u8>(device.busid[at]);
@@ -127,6 +130,7 @@ constexpr void put(u8 (&to)[device_record_bytes], const device_record& device) {
   to[311] = device.interfaces;
 }
 
+/// Parses a device.
 [[nodiscard]] constexpr parsed<device_record> parse_device_record(const_bytes have) {
   using outcome = parsed<device_record>;
   if (have.size < device_record_bytes) return outcome::lacks(device_record_bytes - have.size);
@@ -151,6 +155,7 @@ constexpr void put(u8 (&to)[device_record_bytes], const device_record& device) {
   return got;
 }
 
+/// Writes an interface.
 constexpr void put(u8 (&to)[interface_record_bytes], const interface_record& one) {
   to[0] = one.interface_class;
   to[1] = one.subclass;
@@ -158,6 +163,7 @@ constexpr void put(u8 (&to)[interface_record_bytes], const interface_record& one
   to[3] = 0;
 }
 
+/// Parses an interface.
 [[nodiscard]] constexpr parsed<interface_record> parse_interface_record(const_bytes have) {
   using outcome = parsed<interface_record>;
   if (have.size < interface_record_bytes) return outcome::lacks(interface_record_bytes - have.size);

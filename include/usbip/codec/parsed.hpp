@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What parsing comes to: a whole message, one of which bytes are missing, or a reason why it is none.
+// The result of parsing: a whole message, a number of missing bytes, or the reason why it is invalid.
 // Layer: codec (may include base).
 #pragma once
 
@@ -7,7 +7,7 @@
 
 namespace usbip {
 
-/// What is wrong with a message. `describe` gives a sentence for a log line.
+/// What is wrong with a message. `describe` returns a sentence for a log line.
 enum class fault : u8 {
   none = 0,
   urbs_where_operation_due,
@@ -25,6 +25,7 @@ enum class fault : u8 {
   seqnum_in_use,
 };
 
+/// A sentence about a fault, for a log line.
 [[nodiscard]] constexpr const char* describe(fault what) {
   switch (what) {
     case fault::none: return "nothing is wrong";
@@ -47,19 +48,24 @@ enum class fault : u8 {
   return "unknown fault";
 }
 
-/// A `T`, or how many bytes are still missing for one (at least: a header's fields say how much follows), or what is
+/// A `T`; or the number of missing bytes (at least: a header's fields contain the length of what follows); or what is
 /// wrong.
 template <class T>
 struct parsed {
-  T value{};
-  usize missing = 0;
-  fault why = fault::none;
+  T value{};  // valid if `complete`
+  usize missing = 0;  // bytes
+  fault why = fault::none;  // none if the message can still become valid
 
+  /// Whether `value` is valid.
   [[nodiscard]] constexpr bool complete() const { return missing == 0 && why == fault::none; }
+  /// Whether bytes are missing.
   [[nodiscard]] constexpr bool incomplete() const { return missing != 0; }
+  /// Whether the message is invalid.
   [[nodiscard]] constexpr bool wrong() const { return why != fault::none; }
 
+  /// The result for `count` missing bytes.
   [[nodiscard]] static constexpr parsed lacks(usize count) { return {{}, count, fault::none}; }
+  /// The result for an invalid message.
   [[nodiscard]] static constexpr parsed bad(fault what) { return {{}, 0, what}; }
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The URB phase: headers of 48 bytes, in either direction, and the entries of isochronous packets. What is parsed may be cut at any
-// byte; what is put goes into an array of the message's size.
+// The URB phase: headers of 48 bytes in both directions, and entries of isochronous packets. Input may end at any byte.
+// Output goes into an array of the message's size.
 // Layer: codec (may include base).
 #pragma once
 
@@ -8,15 +8,16 @@
 
 namespace usbip {
 
-inline constexpr usize urb_header_bytes = 48;
-inline constexpr usize iso_entry_bytes = 16;
+inline constexpr usize urb_header_bytes = 48;  // bytes of a header
+inline constexpr usize iso_entry_bytes = 16;  // bytes of an isochronous packet's entry
 
 /// The first word of a header.
 enum class command : u32 { submit = 1, unlink = 2, submit_answer = 3, unlink_answer = 4 };
 
+/// The direction of data, as the host sees it.
 enum class direction : u32 { out = 0, in = 1 };
 
-/// What a URB came to: negative numbers of Linux's errno. Any other may stand in an answer, too.
+/// The result of a URB: negative errno values of Linux. Other values may occur in an answer.
 enum class urb_status : s32 {
   ok = 0,
   no_device = -19,
@@ -28,11 +29,12 @@ enum class urb_status : s32 {
   short_packet = -121,
 };
 
-/// Bits of a submit's flags.
+/// Bits of a submit's flags: a short packet is an error.
 inline constexpr u32 flag_short_not_ok = 0x1;
+/// An OUT transfer of whole packets ends with an empty one.
 inline constexpr u32 flag_zero_packet = 0x40;
 
-/// The greatest numbers that a parser accepts.
+/// Maximum values that a parser accepts.
 struct urb_limits {
   u32 longest = 16u << 20;  // bytes of one transfer
   u32 packets = 1024;       // isochronous packets of one transfer
@@ -40,47 +42,49 @@ struct urb_limits {
 
 /// A message of the client: CMD_SUBMIT or CMD_UNLINK.
 struct urb_request {
-  command what{};
-  u32 seqnum = 0;
-  u32 devid = 0;
-  direction way{};
-  u32 endpoint = 0;
-  u32 flags = 0;
-  u32 length = 0;
-  u32 start_frame = 0;
-  u32 packets = 0;  // 0 unless isochronous: 0xffffffff on the wire, which the document says, is 0 here
-  u32 interval = 0;
-  u8 setup[8] = {};
+  command what{};  // the message
+  u32 seqnum = 0;  // number of the URB, unique on its connection
+  u32 devid = 0;  // bus and device number
+  direction way{};  // the direction of data
+  u32 endpoint = 0;  // number of the endpoint, without its direction
+  u32 flags = 0;  // of Linux
+  u32 length = 0;  // bytes that are sent, or maximum that may be received
+  u32 start_frame = 0;  // isochronous
+  u32 packets = 0;  // 0 unless isochronous; 0xffffffff on the wire, as the document requires, is 0 here
+  u32 interval = 0;  // of interrupt and isochronous endpoints
+  u8 setup[8] = {};  // the control request
   u32 target = 0;  // of an unlink: the number of the submit
 
-  /// Bytes of data behind the header, and behind those the entries of packets.
+  /// Bytes of data after the header. The entries of packets follow them.
   [[nodiscard]] constexpr u32 data_bytes() const { return what == command::submit && way == direction::out ? length : 0; }
+  /// Bytes of the entries of isochronous packets.
   [[nodiscard]] constexpr u32 entry_bytes() const { return packets * u32{iso_entry_bytes}; }
 };
 
 /// A message of the server: RET_SUBMIT or RET_UNLINK.
 struct urb_answer {
-  command what{};
-  u32 seqnum = 0;
-  urb_status status{};
-  u32 actual = 0;
-  u32 start_frame = 0;
-  u32 packets = 0;
-  u32 errors = 0;
+  command what{};  // the message
+  u32 seqnum = 0;  // number of the URB
+  urb_status status{};  // 0, or a negative errno value
+  u32 actual = 0;  // bytes that were transferred
+  u32 start_frame = 0;  // isochronous
+  u32 packets = 0;  // isochronous packets
+  u32 errors = 0;  // isochronous packets with errors
 };
 
-/// Where a packet of an isochronous transfer lies, and what it came to.
+/// The position of a packet in an isochronous transfer, and its result.
 struct iso_entry {
-  u32 offset = 0;
-  u32 length = 0;
-  u32 actual = 0;
-  u32 status = 0;
+  u32 offset = 0;  // bytes from the beginning of the data
+  u32 length = 0;  // bytes
+  u32 actual = 0;  // bytes that were transferred
+  u32 status = 0;  // 0, or a negative errno value
 };
 
-/// The first word of REQ_DEVLIST and of REQ_IMPORT: what comes where a client takes this for a server that it can ask.
+/// Whether this is the first word of REQ_DEVLIST or REQ_IMPORT, which a client sends to a peer that it takes for a
+/// server.
 [[nodiscard]] constexpr bool looks_like_operation(u32 word) { return word >> 16 == 0x0111 && (word & 0x7fffu) <= 0x0005; }
 
-/// Parses a request's header, of 48 bytes. A wrong first word is known by four.
+/// Parses a request's header of 48 bytes. Four bytes are enough to detect a wrong first word.
 [[nodiscard]] constexpr parsed<urb_request> parse_urb_request(const_bytes have, const urb_limits& limits = {}) {
   using outcome = parsed<urb_request>;
   if (have.size >= 4) {
@@ -132,7 +136,8 @@ constexpr void put(u8 (&to)[urb_header_bytes], const urb_request& request) {
   copy(to + 0x28, request.setup, 8);
 }
 
-/// Parses an answer's header. More data than `limits.longest`, such as the length that was asked for, is an error.
+/// Parses an answer's header. It is an error if the data is longer than `limits.longest`, for example the requested
+/// length.
 [[nodiscard]] constexpr parsed<urb_answer> parse_urb_answer(const_bytes have, const urb_limits& limits = {}) {
   using outcome = parsed<urb_answer>;
   if (have.size >= 4) {
@@ -171,7 +176,7 @@ constexpr void put(u8 (&to)[urb_header_bytes], const urb_answer& answer) {
   store_be32(to + 0x24, answer.errors);
 }
 
-/// Parses the entry of a packet, in a transfer of `length` bytes.
+/// Parses the entry of a packet in a transfer of `length` bytes.
 [[nodiscard]] constexpr parsed<iso_entry> parse_iso_entry(const_bytes have, u32 length) {
   using outcome = parsed<iso_entry>;
   if (have.size < iso_entry_bytes) return outcome::lacks(iso_entry_bytes - have.size);
@@ -182,6 +187,7 @@ constexpr void put(u8 (&to)[urb_header_bytes], const urb_answer& answer) {
   return got;
 }
 
+/// Writes the entry of a packet.
 constexpr void put(u8 (&to)[iso_entry_bytes], const iso_entry& one) {
   store_be32(to, one.offset);
   store_be32(to + 4, one.length);

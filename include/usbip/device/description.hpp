@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Descriptors from a readable description, at compile time. What a host would reject does not compile: the message has the reason.
+// Descriptors from a readable description, at compile time. A description that a host would reject does not compile:
+// the message has the reason.
 // Spec: USB 2.0, 9.5 to 9.7; USB 3.2, 9.6. Layer: device (may include engine, codec, base).
 #pragma once
 
@@ -7,51 +8,54 @@
 
 namespace usbip {
 
-/// What a device says of itself. Texts are UTF-8 and static; a null pointer is no text.
+/// The description of a device. Texts are UTF-8 and static; a null pointer is no text.
 struct device_description {
-  usbip::speed speed = usbip::speed::high;
-  u16 vendor = 0;
-  u16 product = 0;
-  u16 release = 0x0100;  // the version of the device, 1.0
-  const char* manufacturer = nullptr;
-  const char* name = nullptr;
-  const char* serial = nullptr;
-  u16 milliamperes = 100;
-  u8 device_class = 0;  // 0: the interfaces say it
-  u8 subclass = 0;
-  u8 protocol = 0;
+  usbip::speed speed = usbip::speed::high;  // of the simulated bus
+  u16 vendor = 0;  // idVendor
+  u16 product = 0;  // idProduct
+  u16 release = 0x0100;  // bcdDevice: version 1.0
+  const char* manufacturer = nullptr;  // iManufacturer
+  const char* name = nullptr;  // iProduct
+  const char* serial = nullptr;  // iSerialNumber
+  u16 milliamperes = 100;  // maximum current
+  u8 device_class = 0;  // 0: the interfaces have their own
+  u8 subclass = 0;  // bDeviceSubClass
+  u8 protocol = 0;  // bDeviceProtocol
 };
 
+/// Types of endpoints.
 enum class transfer_type : u8 { control = 0, isochronous = 1, bulk = 2, interrupt = 3 };
 
-void the_reason_stands_in_the_call_above();  // there is none: a description that calls it is no constant
-/// Ends the compilation where a description is checked. Compilers show the call with its argument.
+void the_reason_stands_in_the_call_above();  // never defined: a description that calls it is not a constant
+/// Ends the compilation in the check of a description. Compilers show the call with its argument.
 constexpr void wrong_description(const char* reason) {
   if (reason != nullptr) the_reason_stands_in_the_call_above();
 }
 
-/// The largest configuration, with its texts, that a description can have.
+/// Bytes of the largest configuration that a description can have.
 inline constexpr usize largest_configuration = 512;
-inline constexpr usize largest_strings = 512;
-inline constexpr u8 nothing_claimed = 0xff;
+inline constexpr usize largest_strings = 512;  // bytes of its string descriptors
+inline constexpr u8 nothing_claimed = 0xff;  // an interface or endpoint without a class driver
 
-/// What a class driver's `describe(configuration&)` calls. Numbers of interfaces and endpoints are given in the order
-/// of the calls. A driver knows its endpoints by their order, from 0, and its interfaces likewise.
+/// The calls of a class driver's `describe(configuration&)`. Interfaces and endpoints are numbered in the order of the
+/// calls. A driver identifies its endpoints and interfaces by their order, from 0.
 class configuration {
  public:
+  /// Starts without interfaces.
   constexpr configuration(const device_description& about) : speed_{about.speed} { size_ = 9; }
 
+  /// The device's speed: packet sizes depend on it.
   [[nodiscard]] constexpr usbip::speed speed() const { return speed_; }
-  /// The number that the next interface will have: class-specific descriptors name it.
+  /// The number of the next interface, for class-specific descriptors.
   [[nodiscard]] constexpr u8 next_interface() const { return interfaces_; }
 
-  /// The next `count` interfaces are one function; of a driver with more than one interface.
+  /// Makes the next `count` interfaces one function; for a driver with more than one interface.
   constexpr void association(u8 count, u8 interface_class, u8 subclass, u8 protocol) {
     const u8 descriptor[] = {8, 11, interfaces_, count, interface_class, subclass, protocol, 0};
     append(descriptor);
     associations_ = true;
   }
-  /// A further interface; endpoints that follow belong to it.
+  /// Adds an interface; endpoints that follow belong to it.
   constexpr void interface(u8 interface_class, u8 subclass, u8 protocol) {
     if (interfaces_ == 16) wrong_description("more than 16 interfaces");
     interface_at_ = size_;
@@ -60,22 +64,25 @@ class configuration {
     interface_owner_[interfaces_] = function_;
     ++interfaces_;
   }
-  /// A class-specific descriptor, as it stands.
+  /// Adds a class-specific descriptor unchanged.
   template <usize N>
   constexpr void raw(const u8 (&descriptor)[N]) {
     if (descriptor[0] != N) wrong_description("a class-specific descriptor has another length than its first byte says");
     append(descriptor);
   }
+  /// Adds a bulk endpoint to the device.
   constexpr void bulk_out() { endpoint(next_endpoint(direction_out), transfer_type::bulk, bulk_size(), 0); }
+  /// Adds a bulk endpoint to the host.
   constexpr void bulk_in() { endpoint(next_endpoint(direction_in), transfer_type::bulk, bulk_size(), 0); }
-  /// Packets of `size` bytes, at most one in `milliseconds`.
+  /// Adds an interrupt endpoint to the host: packets of `size` bytes, at most one in `milliseconds`.
   constexpr void interrupt_in(u16 size, u8 milliseconds) {
     endpoint(next_endpoint(direction_in), transfer_type::interrupt, size, interval(milliseconds));
   }
+  /// The same, to the device.
   constexpr void interrupt_out(u16 size, u8 milliseconds) {
     endpoint(next_endpoint(direction_out), transfer_type::interrupt, size, interval(milliseconds));
   }
-  /// An endpoint of an address of the driver's choice; the others are shorter.
+  /// Adds an endpoint with an address of the driver's choice.
   constexpr void endpoint(u8 address, transfer_type type, u16 packet, u8 interval) {
     if (interface_at_ == 0) wrong_description("an endpoint stands ahead of every interface");
     if (type == transfer_type::isochronous) wrong_description("isochronous endpoints are not served");
@@ -94,23 +101,32 @@ class configuration {
   }
 
   // For `layout_of` below.
+  /// Begins the part of class driver `which`.
   constexpr void begin_function(u8 which) {
     function_ = which;
     endpoints_ = 0;
     interface_at_ = 0;
   }
+  /// Writes the head of the descriptor.
   constexpr void finish(const device_description& about) {
     const u32 unit = speed_ == usbip::speed::super ? 8 : 2;
     const u8 head[] = {9, 2, static_cast<u8>(size_), static_cast<u8>(size_ >> 8), interfaces_, 1, 0, 0x80,
                        static_cast<u8>(about.milliamperes / unit)};
     copy(bytes_, head, sizeof head);
   }
+  /// The descriptor.
   [[nodiscard]] constexpr const u8* data() const { return bytes_; }
+  /// Its size in bytes.
   [[nodiscard]] constexpr usize size() const { return size_; }
+  /// Number of interfaces.
   [[nodiscard]] constexpr u8 interfaces() const { return interfaces_; }
+  /// Whether it has interface associations.
   [[nodiscard]] constexpr bool has_associations() const { return associations_; }
+  /// Index of the class driver with this interface.
   [[nodiscard]] constexpr u8 interface_owner(usize which) const { return interface_owner_[which]; }
+  /// 1 + index of the class driver with this endpoint; 0: none.
   [[nodiscard]] constexpr u8 endpoint_owner(usize index) const { return endpoint_owner_[index]; }
+  /// Order of this endpoint at its class driver.
   [[nodiscard]] constexpr u8 endpoint_order(usize index) const { return endpoint_order_[index]; }
 
  private:
@@ -153,14 +169,15 @@ class configuration {
   u8 endpoint_order_[32] = {};
 };
 
-/// What is made of a fault: at run time the reason is returned; at compile time compilers show the call with it.
+/// Handles a fault. At run time it returns the reason; at compile time compilers show the call with it.
 constexpr const char* return_reason(const char* reason) { return reason; }
+/// Ends the compilation with the reason.
 constexpr const char* refuse_description(const char* reason) {
   wrong_description(reason);
   return reason;
 }
 
-/// Checks a configuration descriptor as a host does. Returns the reason of the first fault, null when it is right.
+/// Checks a configuration descriptor as a host does. Returns the reason of the first fault; null if there is none.
 [[nodiscard]] constexpr const char* fault_of_configuration(const u8* at, usize size, speed how_fast,
                                                            const char* (*fault)(const char*) = return_reason) {
   if (size < 9 || at[0] != 9 || at[1] != 2) return fault("it does not begin with a configuration descriptor");
@@ -217,20 +234,20 @@ constexpr const char* refuse_description(const char* reason) {
   return nullptr;
 }
 
-/// All descriptors of a device, and who owns what.
+/// All descriptors of a device, and the owners of its interfaces and endpoints.
 struct device_layout {
-  u8 device[18] = {};
-  u8 bos[22] = {};
-  u8 bos_size = 0;
-  u8 configuration[largest_configuration] = {};
-  u16 configuration_size = 0;
-  u8 strings[largest_strings] = {};  // string descriptors, one behind the other; number 0 is the list of languages
-  u16 string_at[5] = {};
-  u8 interfaces = 0;
-  u8 interface_owner[16] = {};
-  u8 endpoint_owner[32] = {};    // 1 + the class driver's index; 0: no endpoint. Index: number, plus 16 for IN
-  u8 endpoint_order[32] = {};
-  u8 interface_triples[16][3] = {};
+  u8 device[18] = {};  // device descriptor
+  u8 bos[22] = {};  // binary object store; SuperSpeed only
+  u8 bos_size = 0;  // bytes; 0: none
+  u8 configuration[largest_configuration] = {};  // configuration descriptor and all that follow
+  u16 configuration_size = 0;  // bytes
+  u8 strings[largest_strings] = {};  // string descriptors, one after another; number 0 is the list of languages
+  u16 string_at[5] = {};  // offset of each; 0 after the first: none
+  u8 interfaces = 0;  // number of interfaces
+  u8 interface_owner[16] = {};  // index of the class driver
+  u8 endpoint_owner[32] = {};    // 1 + index of the class driver, 0: no endpoint; indexed by number, plus 16 for IN
+  u8 endpoint_order[32] = {};  // order at its class driver; same index
+  u8 interface_triples[16][3] = {};  // class, subclass, protocol
 };
 
 /// Appends a string descriptor: UTF-16 of `text`, which is UTF-8. Returns its number, 0 for no text.
@@ -267,7 +284,7 @@ constexpr u8 append_text(device_layout& to, u8 number, const char* text) {
   return number;
 }
 
-/// Puts it all together.
+/// Combines all descriptors.
 template <class... Functions>
 constexpr device_layout layout_of(const device_description& about) {
   configuration all{about};
@@ -300,7 +317,8 @@ constexpr device_layout layout_of(const device_description& about) {
   const u8 serial = append_text(made, 3, about.serial);
 
   const bool is_super = about.speed == speed::super;
-  const bool composite = about.device_class == 0 && all.has_associations();  // hosts look for associations by this class
+  /// Hosts look for associations by this class
+  const bool composite = about.device_class == 0 && all.has_associations();
   const u8 device[] = {18, 1, 0, static_cast<u8>(is_super ? 0x03 : 0x02),
                        composite ? u8{0xef} : about.device_class, composite ? u8{2} : about.subclass,
                        composite ? u8{1} : about.protocol,
@@ -312,7 +330,7 @@ constexpr device_layout layout_of(const device_description& about) {
   if (is_super) {
     const u8 bos[] = {5,  15, 22, 0, 2,                          // two capabilities
                       7,  16, 2,  0, 0, 0, 0,                    // USB 2.0 extension: no link power management
-                      10, 16, 3,  0, 0x08, 0, 3, 0, 0, 0};       // SuperSpeed: at 5 Gbit/s only, no latencies to leave U1 and U2
+                      10, 16, 3,  0, 0x08, 0, 3, 0, 0, 0};       // SuperSpeed: only 5 Gbit/s, no U1 or U2 latencies
     copy(made.bos, bos, sizeof bos);
     made.bos_size = sizeof bos;
   }

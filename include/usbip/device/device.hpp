@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// A USB device: the control endpoint with the standard requests, and class drivers that own everything else.
+// A USB device: the control endpoint with the standard requests, and class drivers, which own the rest.
 //
-// A class driver claims interfaces and endpoints when it describes itself, at compile time; the device hands it the
-// transfers of its endpoints and the requests to its interfaces, and takes care of what is the same for all:
-// configurations, halts, texts.
+// A class driver claims interfaces and endpoints when it describes itself, at compile time. The device passes to it the
+// transfers of its endpoints and the requests to its interfaces, and handles what is the same for all: configurations,
+// halts, texts.
 // Spec: USB 2.0, 9.4; USB 3.2, 9.4. Layer: device (may include engine, codec, base).
 #pragma once
 
@@ -15,48 +15,53 @@ namespace usbip {
 /// The eight bytes of a control request.
 struct setup_packet {
   u8 type = 0;  // direction, kind, recipient
-  u8 request = 0;
-  u16 value = 0;
-  u16 index = 0;
-  u16 length = 0;
+  u8 request = 0;  // bRequest
+  u16 value = 0;  // wValue
+  u16 index = 0;  // wIndex
+  u16 length = 0;  // wLength: bytes of data
 
+  /// Parses the eight bytes.
   [[nodiscard]] static constexpr setup_packet of(const u8 (&raw)[8]) {
     return {raw[0], raw[1], load_le16(raw + 2), load_le16(raw + 4), load_le16(raw + 6)};
   }
+  /// Whether data moves to the host.
   [[nodiscard]] constexpr bool is_in() const { return (type & 0x80) != 0; }
   [[nodiscard]] constexpr u8 kind() const { return type >> 5 & 3; }  // 0 standard, 1 class, 2 vendor
   [[nodiscard]] constexpr u8 recipient() const { return type & 31; }  // 0 device, 1 interface, 2 endpoint
 };
 
-/// A class driver's answer to a request. `good(data)`: bytes for the host, which stay as they are until the next
+/// A class driver's answer to a request. The bytes of `good(data)` are for the host, and stay in place until the next
 /// request.
 struct control_answer {
-  answer::kind what = answer::kind::later;
-  urb_status status{};
-  const_bytes data{};
+  answer::kind what = answer::kind::later;  // whether it is decided
+  urb_status status{};  // for the host
+  const_bytes data{};  // for the host
 
+  /// Not decided yet.
   [[nodiscard]] static constexpr control_answer not_yet() { return {}; }
+  /// Success, with data for an IN request.
   [[nodiscard]] static constexpr control_answer good(const_bytes data = {}) { return {answer::kind::now, urb_status::ok, data}; }
+  /// The request is not supported.
   [[nodiscard]] static constexpr control_answer stall() { return {answer::kind::now, urb_status::stall, {}}; }
 };
 
-/// The data of a control OUT request are at most so many bytes.
+/// Maximum bytes of data of a control OUT request.
 inline constexpr usize control_buffer_bytes = 64;
 
-/// A class driver. `order` counts the driver's endpoints in the order in which it described them, from 0. None of the
-/// calls waits.
+/// A class driver. `order` counts the driver's endpoints in the order of its description, from 0. None of the calls
+/// waits.
 ///
-/// 1. `describe(configuration&)`, static and constexpr: interfaces, endpoints, class-specific descriptors. It says
-///    nothing but what belongs to the driver, and depends on nothing but the speed.
-/// 2. `open()`: the configuration has been chosen, and the endpoints are the driver's. `close()`: they are not any
-///    more, and its transfers are over; also ahead of the first `open`, and more than once.
-/// 3. `control(setup, data)`: a request of a class or vendor to one of its interfaces or endpoints, or to the
-///    device. `data` is what the host sent (OUT), or room of `control_buffer_bytes` (IN). What it does not know is
+/// 1. `describe(configuration&)`, static and constexpr: interfaces, endpoints, class-specific descriptors. It describes
+///    only what belongs to the driver, and depends only on the speed.
+/// 2. `open()`: the host has selected the configuration, and the driver has its endpoints. `close()`: the driver has
+///    lost them, and its transfers have ended; also called before the first `open`, and more than once.
+/// 3. `control(setup, data)`: a class or vendor request to one of its interfaces or endpoints, or to the device. `data`
+///    is what the host sent (OUT), or room of `control_buffer_bytes` (IN). The answer to an unknown request is
 ///    `stall()`.
-/// 4. `room_for`, `arrived`, `answer_to`, `piece_of`, `sent`, `canceled`, with the endpoint's order in front: as of
-///    `served_device`. An endpoint that answers with `stall` is halted until the host clears it.
-/// 5. `cleared(order)`: the host has ended a halt, or begins anew with this endpoint.
-/// 6. `poll()`: at each turn of the engine while a host has the device.
+/// 4. `room_for`, `arrived`, `answer_to`, `piece_of`, `sent`, `canceled`: as those of `served_device`, with the
+///    endpoint's order as first argument. An endpoint that answers with `stall` is halted until the host clears it.
+/// 5. `cleared(order)`: the host has ended a halt, or restarts this endpoint.
+/// 6. `poll()`: called on each turn of the engine while a host has the device.
 template <class F>
 concept class_driver = requires(F& driver, configuration& all, u8 order, const transfer& t, u32 count, const setup_packet& setup, bytes data) {
   F::describe(all);
@@ -83,10 +88,12 @@ class device {
   static constexpr device_layout layout = layout_of<Functions...>(About);
 
  public:
+  /// The class drivers, which the caller owns.
   constexpr explicit device(Functions&... drivers) : drivers_{drivers...} {}
 
   // For the engine: see `served_device` -------------------------------------------------------------------------------
 
+  /// `served_device` concept.
   [[nodiscard]] device_record record() const {
     device_record record;
     record.speed = About.speed;
@@ -100,16 +107,22 @@ class device {
     record.interfaces = layout.interfaces;
     return record;
   }
+  /// `served_device` concept.
   [[nodiscard]] interface_record interface_of(u8 which) const {
     const auto& one = layout.interface_triples[which & 15];
     return {one[0], one[1], one[2]};
   }
+  /// `served_device` concept.
   [[nodiscard]] bool has(u8 endpoint) const { return endpoint == 0 || owner_of(endpoint) != 0; }
 
+  /// `served_device` concept.
   void attach() { close(); }
+  /// `served_device` concept.
   void detach() { close(); }
+  /// `served_device` concept.
   void poll() { drivers_.each([](auto& driver) { driver.poll(); }); }
 
+  /// `served_device` concept.
   [[nodiscard]] room room_for(const transfer& t) {
     if (t.endpoint == 0) {
       if (t.length > control_buffer_bytes) return room::refused();
@@ -120,9 +133,11 @@ class device {
     if (got.what == room::kind::refuse && got.status == urb_status::stall) halt(t.endpoint);
     return got;
   }
+  /// `served_device` concept.
   void arrived(const transfer& t, u32 count) {
     if (t.endpoint != 0) with_owner(t.endpoint, [&](auto& driver, u8 order) { driver.arrived(order, t, count); });
   }
+  /// `served_device` concept.
   [[nodiscard]] answer answer_to(const transfer& t) {
     if (t.endpoint == 0) return control(t);
     if (is_dead(t.endpoint)) return answer::failed();
@@ -130,18 +145,21 @@ class device {
     if (got.what == answer::kind::now && got.status == urb_status::stall) halt(t.endpoint);
     return got;
   }
+  /// `served_device` concept.
   [[nodiscard]] const_bytes piece_of(const transfer& t) {
     if (t.endpoint == 0) return reply_.part(t.done, reply_.size);
     return with_owner(t.endpoint, [&](auto& driver, u8 order) { return driver.piece_of(order, t); });
   }
+  /// `served_device` concept.
   void sent(const transfer& t, u32 count) {
     if (t.endpoint != 0) with_owner(t.endpoint, [&](auto& driver, u8 order) { driver.sent(order, t, count); });
   }
+  /// `served_device` concept.
   void canceled(const transfer& t) {
     if (t.endpoint != 0) with_owner(t.endpoint, [&](auto& driver, u8 order) { driver.canceled(order, t); });
   }
 
-  /// Whether a host has chosen the configuration: class drivers are open.
+  /// Whether a host has selected the configuration, so that class drivers are open.
   [[nodiscard]] bool is_configured() const { return configuration_ != 0; }
 
  private:
@@ -176,8 +194,8 @@ class device {
   answer control(const transfer& t) {
     const setup_packet setup = setup_packet::of(t.setup);
     reply_ = {};
-    // A request without data may come in either direction. One with data moves them where the header says, or the host
-    // is mistaken.
+    // A request without data may have either direction. In one with data, the header's direction must match the
+    // transfer's.
     if (setup.length != 0 && setup.is_in() != (t.way == direction::in)) return answer::failed();
     if (!setup.is_in() && t.length < setup.length) return answer::failed();
     const control_answer got = setup.kind() == 0 ? standard(setup) : of_class(setup);
@@ -203,7 +221,7 @@ class device {
       auto call = [&](auto& driver) { return driver.control(setup, data); };
       return drivers_.with(owner, call);
     }
-    control_answer got = control_answer::stall();  // to the device: the first that knows it
+    control_answer got = control_answer::stall();  // to the device: the first driver that supports it
     drivers_.each([&](auto& driver) {
       if (got.what == answer::kind::now && got.status == urb_status::stall) got = driver.control(setup, data);
     });
@@ -223,7 +241,7 @@ class device {
         return small(0, 2);
       case clear_feature:
       case set_feature: return feature(setup);
-      case set_address: return control_answer::good();  // the host's side of USB/IP answers it: it never comes
+      case set_address: return control_answer::good();  // the host's side of USB/IP answers it: it never arrives
       case get_descriptor:
         if (setup.is_in() && to == 0) return descriptor(static_cast<u8>(setup.value >> 8), static_cast<u8>(setup.value));
         break;
@@ -250,7 +268,7 @@ class device {
         return control_answer::good();
       case set_sel:
       case set_isoch_delay:
-        if (About.speed == speed::super) return control_answer::good();  // times of a bus that is none
+        if (About.speed == speed::super) return control_answer::good();  // times of a physical bus
         break;
       default: break;
     }
@@ -296,7 +314,7 @@ class device {
       case 15:
         if (layout.bos_size != 0) return control_answer::good({layout.bos, layout.bos_size});
         break;
-      default: break;  // a qualifier and another speed's configuration: there is one speed
+      default: break;  // a qualifier and another speed's configuration: the device has one speed
     }
     return control_answer::stall();
   }
@@ -311,7 +329,7 @@ class device {
     if ((address & 0xff70u) != 0) return false;
     return (address & 15) == 0 || (configuration_ != 0 && owner_of(static_cast<u8>(address)) != 0);
   }
-  /// An interface is set: its driver's endpoints begin anew.
+  /// An interface was set: its driver's endpoints restart.
   void restart(u8 endpoint, u16 interface) {
     if (owner_of(endpoint) != layout.interface_owner[interface] + 1) return;
     halted_ &= ~(u32{1} << index_of(endpoint));

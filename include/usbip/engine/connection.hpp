@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
-// One connection: the operation phase where there is one, then URBs until an end. `poll` does what can be done without waiting.
+// One connection: an operation phase if there is one, then URBs until it ends. `poll` does what is possible without
+// waiting.
 //
-// Three things go on at once. A message comes in, piece by piece (`message_`, or the data of `receiving_`). Submits
-// stand in the table in the order of their arrival until they are answered (`waiting_`). An answer goes out, piece by
-// piece (`head_`, then the data of `sending_`). An answer is begun when the device has decided how it ends and how long
-// it is, and nothing comes between its bytes.
+// Three activities run at once. A message arrives, piece by piece (`message_`, or the data of `receiving_`). Submits
+// are in the table in the order of their arrival until they have an answer (`waiting_`). An answer leaves, piece by
+// piece (`head_`, then the data of `sending_`). An answer is begun when the device has decided its status and length,
+// and its bytes are contiguous in the stream.
 //
-// What is not here: what messages look like (codec), and what a USB device answers (device).
+// Elsewhere: the form of messages (codec), and the answers of a USB device (device).
 // Layer: engine (may include codec, base).
 #pragma once
 
@@ -16,19 +17,21 @@
 
 namespace usbip {
 
-/// What `poll` came to.
+/// The result of `poll`.
 enum class activity : u8 { idle, worked, ended };
 
+/// Choices that change a connection's layout.
 struct connection_options {
-  /// Transfers that can be outstanding. When so many are, nothing more is read, also no unlink: it must be more than
-  /// the endpoints hold for long. Linux's cdc-acm keeps 16 reads waiting and a notification, usb-storage one transfer.
+  /// Maximum number of outstanding transfers. At the limit nothing more is read, not even an unlink: it must be above
+  /// the number that the endpoints keep waiting. Linux's cdc-acm keeps 16 reads and a notification waiting, usb-storage
+  /// one transfer.
   u32 transfers = 32;
-  urb_limits limits{};
-  /// Messages and pieces that one `poll` takes or sends before it returns.
+  urb_limits limits{};  // of messages that it accepts
+  /// Maximum number of messages and pieces that one `poll` takes or sends.
   u32 turns = 64;
 };
 
-/// All zeros is the initial state. The object is used again by `serve` or `bridge` once it has ended.
+/// One connection. All bytes are zero initially. After its end, `serve` or `bridge` may start it again.
 template <class Exports, connection_options Options = connection_options{}>
 class connection {
   static_assert(Options.transfers >= 1 && Options.transfers <= 255, "1 to 255 transfers can be outstanding");
@@ -36,22 +39,22 @@ class connection {
  public:
   constexpr connection() = default;
 
-  /// Server mode: the peer asks for a list or imports a device, which is what `usbip list` and `usbip attach` do.
+  /// Server mode: the peer requests a list or imports a device, as `usbip list` and `usbip attach` do.
   void serve(Exports& devices) {
     begin(devices);
     phase_ = phase::operation;
     needed_ = operation_header_bytes;
   }
-  /// Bridge mode: the peer is a kernel that somebody else has given the connection to. It speaks first; this side sends
-  /// nothing but answers. Ends as `taken` when another connection has the device.
+  /// Bridge mode: the peer is a kernel that received the connection from another program. The peer sends first; this
+  /// side sends only answers. Ends as `taken` if another connection has the device.
   void bridge(Exports& devices, u32 which = 0) {
     begin(devices);
     if (which >= Exports::count || !devices.take(which)) return over(end::taken);
     attach(which);
   }
 
-  /// Takes what has come and sends what can be sent. Never waits. After `ended` the caller closes the stream; `ending`
-  /// says why.
+  /// Takes bytes that have arrived and sends what has room. Never waits. After `ended` the caller closes the stream;
+  /// `ending` has the reason.
   template <byte_stream S>
   [[nodiscard]] activity poll(S& stream) {
     if (phase_ == phase::over) return activity::ended;
@@ -71,16 +74,16 @@ class connection {
     return done;
   }
 
-  /// Gives up: the device is free for another connection. The caller closes the stream.
+  /// Ends the connection: the device is free for another one. The caller closes the stream.
   void stop() {
     if (phase_ != phase::over) over(ended_.received == 0 ? end::silent : end::stopped);
   }
 
-  /// How it ended; while it goes on, how many bytes have come and gone.
+  /// How it ended; before its end, the bytes received and sent so far.
   [[nodiscard]] const usbip::ending& ending() const { return ended_; }
-  /// The index of the device that it has; `Exports::count` for none.
+  /// The index of its device; `Exports::count` if none.
   [[nodiscard]] u32 device() const { return attached_ ? which_ : Exports::count; }
-  /// Transfers that are outstanding.
+  /// Number of outstanding transfers.
   [[nodiscard]] u32 outstanding() const { return live_; }
 
  private:
@@ -91,7 +94,7 @@ class connection {
     transfer what{};
     u32 seqnum = 0;
     urb_status status{};
-    u32 actual = 0;  // once decided
+    u32 actual = 0;  // valid after `decided`
     u32 entries = 0;  // bytes of isochronous entries to drop
     state is{};
   };
@@ -136,7 +139,7 @@ class connection {
     const stream_state is = stream.state();
     if (is == stream_state::open) return;
     if (is == stream_state::broken) return over(end::broken);
-    // A peer that wants nothing but the answer may close its direction.
+    // A peer that needs only the answer may close its direction.
     if (phase_ == phase::list || phase_ == phase::refusal) return;
     if (ended_.received == 0) return over(end::never_spoke);
     over(receiving() || had_ != 0 ? end::cut_off : end::closed);
@@ -147,7 +150,7 @@ class connection {
     return devices_->with(which_, f);
   }
 
-  // What comes --------------------------------------------------------------------------------------------------------
+  // Receiving --------------------------------------------------------------------------------------------------------
 
   [[nodiscard]] bool receiving() const { return receiving_ != 0; }
 
@@ -219,7 +222,7 @@ class connection {
     return taken;
   }
 
-  /// A place at the end of the queue; `none` when the table is full.
+  /// A place at the end of the queue; `none` if the table is full.
   u8 new_entry() {
     if (live_ == Options.transfers) return none;
     u8 which = 0;
@@ -227,7 +230,7 @@ class connection {
     order_[live_++] = which;
     return which;
   }
-  /// The entry with this number which is not answered yet.
+  /// The entry with this number, if it has no answer yet.
   u8 find(u32 seqnum) {
     for (u32 at = 0; at < live_; ++at) {
       const entry& one = entries_[order_[at]];
@@ -267,8 +270,8 @@ class connection {
     return step::something;
   }
 
-  /// Whether a transfer that is older than `t`, the latest, goes on at its endpoint. A device may keep the data of one
-  /// where those of the next one go.
+  /// Whether a transfer older than `t`, the latest one, is active at its endpoint. A device may use the same memory for
+  /// the data of both.
   [[nodiscard]] bool is_behind_another(const transfer& t) const {
     for (u32 at = 0; at + 1 < live_; ++at) {
       const entry& other = entries_[order_[at]];
@@ -338,7 +341,7 @@ class connection {
     return step::something;
   }
 
-  // What goes ---------------------------------------------------------------------------------------------------------
+  // Sending ----------------------------------------------------------------------------------------------------------
 
   template <class S>
   step transmit(S& stream) {
@@ -369,7 +372,7 @@ class connection {
     return step::something;
   }
 
-  /// Makes the next thing to send, if there is one.
+  /// Makes the next message to send, if there is one.
   step next_answer() {
     head_at_ = head_end_ = 0;
     if (phase_ == phase::list) return next_of_list();
@@ -378,7 +381,7 @@ class connection {
       return step::nothing;
     }
     if (phase_ != phase::urbs) return step::nothing;
-    u32 asked = 0;  // one bit for each endpoint whose oldest transfer has been seen
+    u32 asked = 0;  // a bit for each endpoint whose oldest transfer has been seen
     for (u32 at = 0; at < live_; ++at) {
       entry& one = entries_[order_[at]];
       if (one.is == state::receiving) continue;
@@ -388,7 +391,8 @@ class connection {
         asked |= bit;
         if (decide(one) == step::nothing) continue;
       }
-      if (receiving_ == order_[at] + 1u) continue;  // refused, and its data are not all here: the answer comes behind them
+      // Rejected, and its data has not all arrived: the answer follows the data
+      if (receiving_ == order_[at] + 1u) continue;
       begin_answer(order_[at]);
       return step::something;
     }
@@ -419,11 +423,11 @@ class connection {
     copy(head_, header, urb_header_bytes);
     head_end_ = urb_header_bytes;
     one.is = state::sending;
-    one.what.done = one.what.way == direction::in ? 0 : one.actual;  // behind an answer to OUT there is no data
+    one.what.done = one.what.way == direction::in ? 0 : one.actual;  // an answer to OUT has no data
     sending_ = static_cast<u8>(which + 1);
   }
 
-  /// Puts the record of `which_` into `head_`.
+  /// Writes the record of `which_` into `head_`.
   void put_record(u16 at) {
     u8 bytes_of[device_record_bytes];
     put(bytes_of, devices_->record_of(which_));
@@ -431,7 +435,7 @@ class connection {
     head_end_ = static_cast<u16>(at + device_record_bytes);
   }
 
-  /// A device with its interfaces, one piece at a time.
+  /// Sends a device with its interfaces, one piece at a time.
   step next_of_list() {
     if (which_ == Exports::count) {
       over(end::listed);
@@ -460,8 +464,8 @@ class connection {
   phase phase_{};
   u8 had_ = 0;
   u8 needed_ = 0;
-  u8 receiving_ = 0;  // 1 + the entry whose data are coming
-  u8 sending_ = 0;    // 1 + the entry whose answer is going
+  u8 receiving_ = 0;  // 1 + the entry whose data is arriving
+  u8 sending_ = 0;    // 1 + the entry whose answer is leaving
   u16 head_at_ = 0;
   u16 head_end_ = 0;
   u16 interface_ = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// How a connection ended, in words that say what the other side did.
+// How a connection ended: what the other side did.
 // Layer: engine (may include codec, base).
 #pragma once
 
@@ -7,36 +7,37 @@
 
 namespace usbip {
 
+/// How a connection ended.
 enum class end : u8 {
-  none = 0,     // it goes on
+  none = 0,     // it has not ended
   listed,       // the list has been sent
-  refused,      // the import was refused: the peer was sent the reason
+  refused,      // the import was rejected: the peer received the reason
   closed,       // the peer closed between two messages
   never_spoke,  // the peer closed without a byte
   cut_off,      // the peer closed in the middle of a message
   broken,       // the connection broke
-  wrong,        // the peer sent what is no message
-  stopped,      // the caller gave up
-  silent,       // the caller gave up, and the peer had not sent a byte
-  taken,        // the device is another connection's
+  wrong,        // the peer sent an invalid message
+  stopped,      // the caller ended it
+  silent,       // the caller ended it, and the peer had not sent a byte
+  taken,        // another connection has the device
 };
 
-/// What was expected when it ended.
+/// What was expected at the end.
 enum class due : u8 { operation, urb, data };
 
-/// How, and what had come.
+/// The end of a connection, and its numbers.
 struct ending {
-  end how{};
-  fault why{};       // of `wrong`
-  due what{};
+  end how{};  // the end
+  fault why{};       // for `wrong`
+  due what{};  // what was expected
   u32 had = 0;       // bytes of the unfinished or wrong message, or of its data
-  u32 needed = 0;    // so many would have made it whole, as far as was known
-  u8 first[8] = {};  // the first of its bytes, at most `had`
+  u32 needed = 0;    // bytes of the whole message, as far as known
+  u8 first[8] = {};  // its first bytes, at most `had`
   u64 received = 0;  // bytes of the whole connection
-  u64 sent = 0;
+  u64 sent = 0;  // bytes of the whole connection
 };
 
-/// A sentence for a log line; the numbers of `ending` belong behind it.
+/// A sentence for a log line; print the numbers of `ending` after it.
 [[nodiscard]] constexpr const char* describe(const ending& ended) {
   switch (ended.how) {
     case end::none: return "the connection goes on";

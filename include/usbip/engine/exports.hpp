@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The devices that a server offers: which there are, and which have been taken by a connection.
+// The devices that a server offers, and which of them a connection has taken.
 // Layer: engine (may include codec, base).
 #pragma once
 
@@ -7,33 +7,36 @@
 
 namespace usbip {
 
-/// The list of devices; the caller owns them. One list serves any number of connections. The first device is 1-1, the
-/// next 1-2.
+/// The list of devices, which the caller owns. One list serves any number of connections. The names of devices are 1-1,
+/// 1-2 and so on.
 template <served_device... Devices>
 class exports {
   static_assert(sizeof...(Devices) >= 1 && sizeof...(Devices) <= 32, "a list has 1 to 32 devices");
 
  public:
-  static constexpr u32 count = sizeof...(Devices);
+  static constexpr u32 count = sizeof...(Devices);  // number of devices
 
+  /// The devices, in the order of their names.
   constexpr explicit exports(Devices&... devices) : devices_{devices...} {}
 
-  /// `f(device)` of the device with this index, which is below `count`.
+  /// Calls `f(device)` with the device of this index, which is below `count`.
   template <class F>
   constexpr auto with(u32 which, F&& f) {
     return devices_.with(which, f);
   }
 
-  /// Takes a device for one connection; false when another has it.
+  /// Takes a device for one connection. False if another has it.
   [[nodiscard]] bool take(u32 which) {
     if (is_taken(which)) return false;
     taken_ |= u32{1} << which;
     return true;
   }
+  /// Ends `take`.
   void give_back(u32 which) { taken_ &= ~(u32{1} << which); }
+  /// Whether a connection has this device.
   [[nodiscard]] bool is_taken(u32 which) const { return (taken_ >> which & 1) != 0; }
 
-  /// The index of the device of this name; `count` when there is none.
+  /// The index of the device with this name; `count` if there is none.
   [[nodiscard]] static constexpr u32 find(const char (&busid)[busid_bytes]) {
     for (u32 which = 0; which < count; ++which) {
       char name[busid_bytes] = {};
@@ -45,7 +48,7 @@ class exports {
     return count;
   }
 
-  /// What a list says of the device: its own record, and the name that it has here.
+  /// A list's record of the device: its own record, with its name in this list.
   [[nodiscard]] device_record record_of(u32 which) {
     device_record record = with(which, [](const auto& device) { return device.record(); });
     constexpr char folder[] = "/usbip/";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What the engine needs of a connection: any reliable stream of bytes that can be asked without waiting. TCP, AF_UNIX, vsock and a
-// serial port are some.
+// What the engine needs of a connection: any reliable stream of bytes with calls that do not wait. Examples are TCP,
+// AF_UNIX, vsock and a serial port.
 // Layer: engine (may include codec, base).
 #pragma once
 
@@ -8,19 +8,20 @@
 
 namespace usbip {
 
-/// Whether more will come. `closed` and `broken` are said only when everything that came has been taken.
+/// Whether more bytes may arrive. `closed` and `broken` are returned only after all bytes that arrived have been taken.
 enum class stream_state : u8 { open, closed, broken };
 
+/// A callback for the concept below.
 struct any_look {
-  usize operator()(const_bytes) const { return 0; }
+  usize operator()(const_bytes) const { return 0; }  // takes nothing
 };
 
-/// 1. `send(pieces)` takes as many bytes as there is room for off the front of the pieces, which are the caller's
-///    again when it returns, and returns how many: 0 when there is no room now. It never waits.
-/// 2. `receive(look)` shows what has arrived, in place, by `look(bytes)`: what lies in one piece, not all need be
-///    shown. It takes as many bytes off the front as `look` returns, which may be none, and returns that number; 0
-///    without a call when there is nothing. It never waits.
-/// 3. `state()` says whether more can come. After an end of the peer's direction alone, `send` works on.
+/// 1. `send(pieces)` takes bytes from the front of the pieces, as many as have room, and returns how many: 0 if there
+///    is no room now. The pieces' memory is free again on return. It never waits.
+/// 2. `receive(look)` shows bytes that have arrived, in place, by `look(bytes)`: those that are contiguous, not
+///    necessarily all. It removes as many bytes from the front as `look` returns, which may be none, and returns that
+///    number; 0 without a call if there are none. It never waits.
+/// 3. `state()` returns whether more bytes may arrive. If only the peer's direction has ended, `send` still works.
 template <class S>
 concept byte_stream = requires(S& stream, pieces list, any_look look) {
   { stream.send(list) } -> same_as<usize>;

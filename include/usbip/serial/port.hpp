@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// A serial port (communications class, abstract control model): Linux has it as /dev/ttyACM0. Behind it is any byte stream: a virtio
-// console, a terminal. It keeps what the host has sent and the line has no room for, and what the line gave for a transfer that is on its
-// way.
-// Spec: USB class definitions for communications devices 1.2, and its PSTN subclass 1.2. Layer: serial (may include device, engine,
-// codec, base).
+// A serial port (communications class, abstract control model); Linux presents it as /dev/ttyACM0. Its other side is
+// any byte stream: a virtio console, a terminal. It holds bytes of the host for which the line has no room, and bytes
+// of the line for a transfer in progress.
+// Spec: USB class definitions for communications devices 1.2, and its PSTN subclass 1.2. Layer: serial (may include
+// device, engine, codec, base).
 #pragma once
 
 #include <usbip/device/device.hpp>
@@ -11,45 +11,51 @@
 
 namespace usbip::serial {
 
-/// What the host wants of a line that is one: 8N1 at 9600 until it says something else. A virtual line has no use for it.
+/// The line settings of the host: 9600 8N1 until the host sets others. A virtual line ignores them.
 struct line_coding {
-  u32 rate = 9600;
+  u32 rate = 9600;  // bits per second
   u8 stop_bits = 0;  // 0: one, 1: one and a half, 2: two
   u8 parity = 0;     // 0: none, 1: odd, 2: even, 3: mark, 4: space
-  u8 data_bits = 8;
+  u8 data_bits = 8;  // bits per character
 };
 
-/// A class driver. `line` is the caller's; it is read only for a transfer of the host's, so what comes while no host reads waits in it, or
-/// in its peer. `Room`: the most bytes of each direction that wait here; a host's larger transfer is taken in parts.
+/// A class driver. The caller owns `line`. The driver reads the line only for a transfer of the host, so bytes that
+/// arrive while no host reads wait in the line or at its peer. `Room`: maximum bytes that wait here, per direction;
+/// larger transfers of a host are taken in parts.
 template <byte_stream Line, usize Room = 512>
 class port {
   static_assert(Room >= 64, "less than a packet");
 
  public:
+  /// Serves `line`.
   constexpr explicit port(Line& line) : line_{&line} {}
 
-  /// Whether a program of the host's has opened the port (DTR).
+  /// Whether a program on the host has opened the port (DTR).
   [[nodiscard]] bool is_open() const { return (control_lines_ & 1) != 0; }
+  /// The line settings that the host sent last.
   [[nodiscard]] const line_coding& coding() const { return coding_; }
 
-  // For the device: see `class_driver` --------------------------------------------------------------------------------------
+  // For the device: see `class_driver` --------------------------------------------------------------------------------
 
+  /// `class_driver` concept.
   static constexpr void describe(configuration& all) {
     const u8 control = all.next_interface();
     const u8 data = static_cast<u8>(control + 1);
     all.association(2, 2, 2, 1);
-    all.interface(2, 2, 1);  // communications, abstract control model, AT commands: as all such drivers want it
+    all.interface(2, 2, 1);  // communications, abstract control model, AT commands: such drivers require it
     all.raw({5, 0x24, 0x00, 0x10, 0x01});     // version 1.1
-    all.raw({5, 0x24, 0x01, 0x00, data});     // no calls to manage
+    all.raw({5, 0x24, 0x01, 0x00, data});     // no call management
     all.raw({4, 0x24, 0x02, 0x02});           // line coding and control lines
-    all.raw({5, 0x24, 0x06, control, data});  // what belongs together
+    all.raw({5, 0x24, 0x06, control, data});  // the interfaces of this function
     all.interrupt_in(16, 32);
     all.interface(10, 0, 0);
     all.bulk_out();
     all.bulk_in();
   }
 
+  /// `class_driver` concept.
   void open() { close(); }
+  /// `class_driver` concept.
   void close() {
     control_lines_ = 0;
     is_reported_ = true;
@@ -57,6 +63,7 @@ class port {
     to_host_ = {};
   }
 
+  /// `class_driver` concept.
   [[nodiscard]] control_answer control(const setup_packet& setup, bytes data) {
     if (setup.kind() != 1) return control_answer::stall();
     switch (setup.request) {
@@ -73,7 +80,7 @@ class port {
         return control_answer::good(data.part(0, coding_bytes));
       case set_control_line_state:
         if (setup.length != 0) break;
-        // A host that opens the port hears of a carrier: without one, programs may wait for it.
+        // A host that opens the port is informed of a carrier: programs may wait for one.
         if ((setup.value & ~control_lines_ & 1) != 0) is_reported_ = false;
         control_lines_ = static_cast<u8>(setup.value & 3);
         notification_[4] = static_cast<u8>(setup.index);
@@ -83,14 +90,17 @@ class port {
     return control_answer::stall();
   }
 
+  /// `class_driver` concept.
   [[nodiscard]] room room_for(u8, const transfer&) {
     return flush() ? room::at({to_line_.data, Room}) : room::none_now();
   }
+  /// `class_driver` concept.
   void arrived(u8, const transfer&, u32 count) {
     to_line_.end = count;
     (void)flush();
   }
 
+  /// `class_driver` concept.
   [[nodiscard]] answer answer_to(u8 order, const transfer& t) {
     if (order == out) return flush() ? answer::good(t.length) : answer::not_yet();
     if (order == notifications) {
@@ -107,15 +117,20 @@ class port {
     }));
     return to_host_.end != 0 ? answer::good(to_host_.end) : answer::not_yet();
   }
+  /// `class_driver` concept.
   [[nodiscard]] const_bytes piece_of(u8 order, const transfer& t) const {
     if (order == notifications) return const_bytes{notification_, sizeof notification_}.part(t.done, sizeof notification_);
     return const_bytes{to_host_.data, to_host_.end}.part(t.done, Room);
   }
+  /// `class_driver` concept.
   void sent(u8 order, const transfer&, u32) {
     if (order == notifications) is_reported_ = true;
   }
+  /// `class_driver` concept.
   void canceled(u8, const transfer&) {}
+  /// `class_driver` concept.
   void cleared(u8) {}
+  /// `class_driver` concept.
   void poll() { (void)flush(); }
 
  private:
@@ -128,7 +143,7 @@ class port {
     u8 data[Room] = {};
   };
 
-  /// Whether all that the host has sent is the line's.
+  /// Whether the line has taken all bytes of the host.
   [[nodiscard]] bool flush() {
     if (to_line_.begin != to_line_.end) {
       const const_bytes rest{to_line_.data + to_line_.begin, to_line_.end - to_line_.begin};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The SCSI commands of a disk: what one wants, and the answers that need no disk.
+// The SCSI commands of a disk: what each one needs, and the answers that need no disk.
 // Spec: SPC-4, 6; SBC-3, 5. Layer: storage (may include device, engine, codec, base).
 #pragma once
 
@@ -7,51 +7,53 @@
 
 namespace usbip::storage {
 
-/// How the drive presents itself: at most 8, 16, 4 and 20 characters of ASCII.
+/// The drive's identification: at most 8, 16, 4 and 20 ASCII characters.
 struct drive_strings {
-  const char* vendor = "virtio";
-  const char* product = "Disk";
-  const char* revision = "1.0";
-  const char* serial = "0001";
+  const char* vendor = "virtio";  // INQUIRY, bytes 8 to 15
+  const char* product = "Disk";  // INQUIRY, bytes 16 to 31
+  const char* revision = "1.0";  // INQUIRY, bytes 32 to 35
+  const char* serial = "0001";  // INQUIRY, pages 0x80 and 0x83
 };
 
-/// What commands ask of a disk before they ask the disk.
+/// The state of a disk that commands need before they use the disk.
 struct disk_facts {
+  /// Whether the host may write.
   enum class writing : u8 { allowed, refused };
-  u64 blocks = 0;
-  u32 block_bytes = 512;
-  writing writes{};
+  u64 blocks = 0;  // number of blocks; 0: no medium
+  u32 block_bytes = 512;  // bytes in one block
+  writing writes{};  // whether the host may write
 };
 
-/// What a command takes. `answer`: no disk, the data are in the buffer.
+/// What a command requires. `answer`: no disk; the data is in the buffer.
 enum class action : u8 { answer, read, write, flush, fail };
 
-/// A command that has been looked at.
+/// A command after it has been read.
 struct plan {
-  action what = action::answer;
-  sense why{};          // of `fail`
-  u64 block = 0;        // of `read` and `write`
+  action what = action::answer;  // what to do
+  sense why{};          // for `fail`
+  u64 block = 0;        // for `read` and `write`
   u64 length = 0;       // bytes of data that the device would move
-  bool stable = false;  // a `write` that is to be flushed
+  bool stable = false;  // a `write` that must be flushed
 
+  /// A command that fails.
   [[nodiscard]] static constexpr plan failed(sense reason) { return {action::fail, reason, 0, 0, false}; }
-  /// An answer of `made` bytes for a host that takes `allowed`.
+  /// An answer of `made` bytes for a host that accepts `allowed`.
   [[nodiscard]] static constexpr plan answer(usize made, usize allowed) {
     return {action::answer, {}, 0, made < allowed ? made : allowed, false};
   }
 };
 
-/// The longest answer is that of INQUIRY for page 0x83.
+/// Bytes of the longest answer, that of INQUIRY for page 0x83.
 inline constexpr usize answer_bytes = 64;
 
-/// Looks at one command. `to` is all zeros, and gets the answer of those that need no disk.
+/// Reads one command. `to` is all zeros, and receives the answer of commands that need no disk.
 struct command_reader {
-  const u8 (&cdb)[16];
-  u8 (&to)[answer_bytes];
-  disk_facts disk;
-  const drive_strings& strings;
+  const u8 (&cdb)[16];  // the command
+  u8 (&to)[answer_bytes];  // its answer
+  disk_facts disk;  // the disk's state
+  const drive_strings& strings;  // the drive's identification
 
-  /// `last` and `last_block`: what the command before it came to, which REQUEST SENSE asks for.
+  /// Returns the plan. `last` and `last_block`: the result of the previous command, for REQUEST SENSE.
   [[nodiscard]] plan read(sense last, u64 last_block) {
     // These work without a medium.
     switch (cdb[0]) {
@@ -66,7 +68,7 @@ struct command_reader {
     switch (cdb[0]) {
       case 0x00:             // TEST UNIT READY
       case 0x1e: return {};  // PREVENT ALLOW MEDIUM REMOVAL
-      case 0x1b:             // START STOP UNIT: what was written is stable before the unit goes
+      case 0x1b:             // START STOP UNIT: written data must be stable before the unit stops
       case 0x35:             // SYNCHRONIZE CACHE
       case 0x91: return {action::flush, {}, 0, 0, false};
       case 0x1a:
@@ -105,7 +107,7 @@ struct command_reader {
     for (usize n = 0; n < size; ++n) to[at + n] = *from != 0 ? static_cast<u8>(*from++) : u8{' '};
   }
 
-  /// Fixed format. Of an error of the medium the block is in the information field.
+  /// Fixed format. For an error of the medium, the information field has the block.
   plan request_sense(sense last, u64 last_block) {
     to[0] = 0x70;
     to[2] = last.key;
@@ -123,7 +125,7 @@ struct command_reader {
     if (cdb[2] != 0) return plan::failed(wrong_field);
     to[2] = 6;   // SPC-4
     to[3] = 2;   // the format of this answer
-    to[4] = 31;  // bytes behind this one
+    to[4] = 31;  // bytes after this one
     text(8, 8, strings.vendor);
     text(16, 16, strings.product);
     text(32, 4, strings.revision);
@@ -155,7 +157,7 @@ struct command_reader {
     }
   }
 
-  /// Of 6 and of 10 bytes: no block descriptor, and the page of the cache where it or all are asked for.
+  /// For 6 and 10 bytes: no block descriptor, and the cache page if that page or all pages are requested.
   plan mode_sense() {
     const usize head = cdb[0] == 0x1a ? 4 : 8;
     const u8 page = cdb[2] & 0x3f;
@@ -166,7 +168,7 @@ struct command_reader {
     if (page != 0) {
       to[size] = 8;
       to[size + 1] = 18;
-      if (control != 1) to[size + 2] = 4;  // a write cache, which SYNCHRONIZE CACHE empties; of what can be changed it is no part
+      if (control != 1) to[size + 2] = 4;  // a write cache, which SYNCHRONIZE CACHE empties; it is not changeable
       size += 20;
     }
     const u8 protection = disk.writes == disk_facts::writing::refused ? 0x80 : 0;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// A disk as a USB drive: the bulk-only transport, with a disk behind it that works at the same time as the connection.
+// A disk as a USB drive: the bulk-only transport, over a disk that works at the same time as the connection.
 //
-// A command comes in, its data go one way, its status goes out. A read asks the disk for the next pieces while an
-// earlier one is sent; a write is taken into pieces, each of which the disk has as soon as it is full. A host that
-// announced more data than a command has gets a short transfer, and its surplus is dropped: neither needs a halted
+// A command arrives, its data moves in one direction, its status leaves. A read requests the next pieces from the disk
+// while an earlier one is sent. A write is split into pieces, each of which is submitted as soon as it is full. A host
+// that announced more data than a command has gets a short transfer, and its surplus is dropped: neither needs a halted
 // endpoint.
 //
-// What is not here: what commands mean (storage/command.hpp), and requests to a disk (storage/disk.hpp).
+// Elsewhere: the meaning of commands (storage/command.hpp), and requests to a disk (storage/disk.hpp).
 // Spec: USB Mass Storage Class, Bulk-Only Transport 1.0. Layer: storage (may include device, engine, codec, base).
 #pragma once
 
@@ -15,67 +15,75 @@
 
 namespace usbip::storage {
 
-/// The memory that a drive's disk reads and writes, in `Count` pieces. All zeros at first: it takes no room in an
+/// The memory that a drive's disk reads and writes, in `Count` pieces. All zeros initially: it takes no room in an
 /// image.
 template <usize Count = 4, usize Bytes = 32768>
 struct buffers {
   static_assert(Count >= 2 && Count <= 16, "a drive has 2 to 16 buffers: one to send and one to fill at the least");
   static_assert(Bytes >= 4096 && Bytes % 4096 == 0, "a buffer has whole blocks: a multiple of 4096 bytes");
-  static constexpr usize count = Count;
-  static constexpr usize size = Bytes;
-  alignas(4096) u8 room[Count][Bytes] = {};
+  static constexpr usize count = Count;  // number of pieces
+  static constexpr usize size = Bytes;  // bytes of a piece
+  alignas(4096) u8 room[Count][Bytes] = {};  // the pieces
 };
 
-inline constexpr drive_strings default_strings{};
+inline constexpr drive_strings default_strings{};  // "virtio", "Disk"
 
-/// A class driver for `device`. The disk, the buffers and the texts belong to the caller. One drive to a disk.
+/// A class driver for `device`. The caller owns the disk, the buffers and the texts. One drive per disk.
 ///
-/// Requests that are in flight when a host goes end before the next host's first one begins.
+/// Requests that are in flight when a host goes end before the next host's first request begins.
 template <disk Disk, class Buffers = buffers<>>
 class drive {
  public:
+  /// Presents `disk` by way of `room`.
   constexpr drive(Disk& disk, Buffers& room, const drive_strings& strings = default_strings)
       : disk_{&disk}, room_{&room}, strings_{&strings} {}
 
+  /// `class_driver` concept.
   static constexpr void describe(configuration& all) {
     all.interface(0x08, 0x06, 0x50);
     all.bulk_out();
     all.bulk_in();
   }
 
+  /// `class_driver` concept.
   void open() { known_blocks_ = disk_->blocks(); }
-  /// Gives up what goes on. What a host has left in the disk's cache becomes stable, once the disk has ended its writes:
-  /// the caller goes on with `poll` while no connection has the device.
+  /// `class_driver` concept: aborts what is in progress. Data that a host left in the disk's cache becomes stable after
+  /// the disk has ended its writes: the caller must continue with `poll` while no connection has the device.
   void close() {
     abandon();
     flush_due_ = flush_due_ || is_dirty_;
     work();
   }
+  /// `class_driver` concept.
   void cleared(u8) {}
+  /// `class_driver` concept.
   void canceled(u8, const transfer&) {}
 
+  /// `class_driver` concept.
   [[nodiscard]] control_answer control(const setup_packet& setup, bytes) {
     if (setup.type == 0xa1 && setup.request == 0xfe && setup.value == 0 && setup.length == 1) {  // Get Max LUN
       return control_answer::good({&zero, 1});
     }
-    if (setup.type == 0x21 && setup.request == 0xff && setup.value == 0 && setup.length == 0) {  // Bulk-Only Mass Storage Reset
+    // Bulk-Only Mass Storage Reset
+    if (setup.type == 0x21 && setup.request == 0xff && setup.value == 0 && setup.length == 0) {
       abandon();
       return control_answer::good();
     }
     return control_answer::stall();
   }
 
-  /// Takes what the disk has ended.
+  /// `class_driver` concept: takes completions of the disk.
   void poll() {
     completion ended;
-    // A disk has all pieces and a flush at most; more than that it only says.
+    // A disk has at most all pieces and a flush: further completions are invalid.
     for (usize n = 0; n < Buffers::count + 1 && disk_->next_completion(ended); ++n) take(ended);
     work();
   }
 
+  /// `class_driver` concept.
   [[nodiscard]] room room_for(u8, const transfer& t) {
     if (phase_ == phase::command && t.length == command_bytes) return room::at({command_ + t.done, command_bytes - t.done});
-    // Anything but a command, or more data than were announced, or a command ahead of the status of the one before.
+    // Not a command, or more data than announced, or a command before the status of the previous one.
     if (phase_ != phase::data_out || t.length - t.done > host_left_) return phase_error();
     if (device_left_ == 0 || !result_.is_good()) {
       if (filling_ != no_piece) pieces_[filling_].is = state::free;
@@ -91,6 +99,7 @@ class drive {
     const piece& one = pieces_[filling_];
     return room::at({room_->room[filling_] + one.done, one.size - one.done});
   }
+  /// `class_driver` concept.
   void arrived(u8, const transfer&, u32 count) {
     if (phase_ != phase::data_out) return;
     host_left_ -= count;
@@ -108,8 +117,10 @@ class drive {
     work();
   }
 
+  /// `class_driver` concept.
   [[nodiscard]] answer answer_to(u8 order, const transfer& t) { return order == out_endpoint ? take_out(t) : give_in(t); }
 
+  /// `class_driver` concept.
   [[nodiscard]] const_bytes piece_of(u8, const transfer& t) {
     if (phase_ == phase::status) return const_bytes{status_, status_bytes}.part(t.done, status_bytes);
     if (plan_.what != action::read) return const_bytes{answer_, answer_bytes}.part(answered_, answer_bytes);
@@ -118,13 +129,14 @@ class drive {
     const piece& one = pieces_[which];
     return {room_->room[which] + one.done, one.size - one.done};
   }
+  /// `class_driver` concept.
   void sent(u8, const transfer& t, u32 count) {
     const bool is_last = t.done + count == committed_;
     if (phase_ == phase::status) {
       if (is_last) phase_ = phase::command;
       return;
     }
-    if (phase_ != phase::data_in) return;  // a reset has given the command up; what was promised is sent as zeros
+    if (phase_ != phase::data_in) return;  // a reset has aborted the command; zeros are sent for the promised rest
     device_left_ -= count;
     if (plan_.what == action::read) {
       piece& one = pieces_[queue_[0]];
@@ -153,7 +165,7 @@ class drive {
   static constexpr u8 zero = 0;
 
   /// A part of a transfer, in the buffer of the same number. Read: due, in flight, full. Write: filling, full, in
-  /// flight. `stale`: the disk still has it, of a command that was given up.
+  /// flight. `stale`: the disk still has it, for an aborted command.
   struct piece {
     state is{};
     bool good = false;
@@ -164,7 +176,7 @@ class drive {
 
   // The command -------------------------------------------------------------------------------------------------------
 
-  /// No valid command: everything stalls until the host resets the transport (6.6.1).
+  /// Not a valid command: everything stalls until the host resets the transport (6.6.1).
   room phase_error() {
     abandon();
     phase_ = phase::invalid;
@@ -192,13 +204,15 @@ class drive {
     const disk_facts facts{disk_->blocks(), disk_->block_bytes(),
                            disk_->is_read_only() ? disk_facts::writing::refused : disk_facts::writing::allowed};
     plan_ = command_reader{cdb, answer_, facts, *strings_}.read(result_, failed_block_);
-    const bool reports = cdb[0] == 0x03 || cdb[0] == 0x12 || cdb[0] == 0xa0;  // these tell of the change, or go on regardless
+    // These report the change, or continue without it
+    const bool reports = cdb[0] == 0x03 || cdb[0] == 0x12 || cdb[0] == 0xa0;
     if (facts.blocks != known_blocks_ && !reports) {
       known_blocks_ = facts.blocks;
       plan_ = plan::failed(capacity_changed);
     }
     result_ = plan_.why;
-    // The thirteen cases of 6.7: what the device would move must fit in what the host announced, and go its way.
+    // The thirteen cases of 6.7: the data that the device would move must fit into what the host announced, in the same
+    // direction.
     const bool device_in = plan_.what != action::write;
     is_phase_error_ = plan_.length > host_length_ || (plan_.length != 0 && device_in != host_in);
     if (is_phase_error_) plan_ = {};
@@ -214,7 +228,7 @@ class drive {
     return true;
   }
 
-  /// Data for the host, then the status.
+  /// Sends data to the host, then the status.
   answer give_in(const transfer& t) {
     switch (phase_) {
       case phase::invalid: return answer::failed();
@@ -227,7 +241,8 @@ class drive {
     }
     u32 count = device_left_ < t.length ? static_cast<u32>(device_left_) : t.length;
     if (plan_.what == action::read && count != 0) {
-      // The length of an answer is a promise. It is given when the first piece is there, and not for one that failed.
+      // The length of an answer is a promise. It is made when the first piece has been read, and not for a failed
+      // piece.
       if (queued_ == 0 || pieces_[queue_[0]].is != state::full) return answer::not_yet();
       if (!pieces_[queue_[0]].good) count = 0;
     }
@@ -239,7 +254,7 @@ class drive {
   }
 
   void end_data() {
-    drop_pieces();  // what was read and is not wanted
+    drop_pieces();  // data that was read and is not needed
     unread_ = 0;
     phase_ = phase::finishing;
     work();
@@ -272,7 +287,7 @@ class drive {
     }
     return no_piece;
   }
-  /// The next part of the transfer, of which `left` bytes have no piece, is this one's.
+  /// Makes this piece the next part of the transfer, of which `left` bytes have no piece.
   void begin_piece(u8 which, u64 left, state is) {
     const u32 size = left < Buffers::size ? static_cast<u32>(left) : u32{Buffers::size};
     pieces_[which] = {is, false, size, 0, next_block_};
@@ -285,7 +300,7 @@ class drive {
     --queued_;
     for (u8 at = 0; at < queued_; ++at) queue_[at] = queue_[at + 1];
   }
-  /// All pieces are free but for those that the disk still has.
+  /// Frees all pieces except those that the disk still has.
   void drop_pieces() {
     for (piece& one : pieces_) {
       if (one.is == state::in_flight) {
@@ -337,7 +352,7 @@ class drive {
       failed_block_ = one.block;
     }
     if (plan_.what == action::read) {
-      // Its length may have been promised: zeros come instead of what could not be read.
+      // The length may have been promised: zeros replace what could not be read.
       for (u32 at = 0; !one.good && at < one.size; ++at) room_->room[which][at] = 0;
       one.is = state::full;
       return;
@@ -346,9 +361,9 @@ class drive {
     one.is = state::free;
   }
 
-  /// Gives the disk what it can have, and ends the command when all of it is done.
+  /// Submits what the disk can take, and ends the command when all of it is done.
   void work() {
-    // What was begun for another command comes first: it may be about the same blocks.
+    // Pieces of aborted commands end first: they may concern the same blocks.
     if (stale_ != 0) return;
     bool some = plan_.what == action::read ? submit_reads() : submit_writes();
     if (flush_due_ && !is_flushing_ && is_idle()) some = submit_flush() || some;
@@ -365,7 +380,7 @@ class drive {
   bool submit_reads() {
     for (bool some = false;;) {
       u8 which = queued_ != 0 ? queue_[queued_ - 1u] : no_piece;
-      if (which == no_piece || pieces_[which].is != state::due) {  // else the disk had no room for it
+      if (which == no_piece || pieces_[which].is != state::due) {  // otherwise the disk had no room for it
         which = unread_ != 0 ? free_piece() : no_piece;
         if (which == no_piece) return some;
         begin_piece(which, unread_, state::due);
@@ -373,7 +388,7 @@ class drive {
         push(which);
       }
       piece& one = pieces_[which];
-      submitted got = submitted::refused(result_);  // behind one that failed nothing is read
+      submitted got = submitted::refused(result_);  // nothing is read after a failed piece
       if (result_.is_good()) got = disk_->submit_read(one.block, {room_->room[which], one.size}, which);
       if (got.what == submitted::kind::later) return some;
       one.is = state::in_flight;
@@ -387,7 +402,7 @@ class drive {
     while (queued_ != 0) {
       const u8 which = queue_[0];
       piece& one = pieces_[which];
-      submitted got = submitted::refused(result_);  // behind one that failed nothing is written
+      submitted got = submitted::refused(result_);  // nothing is written after a failed piece
       if (result_.is_good()) got = disk_->submit_write(one.block, {room_->room[which], one.size}, which);
       if (got.what == submitted::kind::later) break;
       pop();
@@ -413,17 +428,17 @@ class drive {
   Buffers* room_;
   const drive_strings* strings_;
   plan plan_{};
-  sense result_{};        // of the command, or of the last one until the next begins
+  sense result_{};        // of the command, or of the previous one until the next begins
   u64 failed_block_ = 0;
   u64 known_blocks_ = 0;
   u64 device_left_ = 0;   // bytes of data that the command will still move
-  u64 unread_ = 0;        // of a read: those that have no piece
+  u64 unread_ = 0;        // of a read: bytes without a piece
   u64 processed_ = 0;     // bytes that were read and sent, or written
   u64 next_block_ = 0;
-  u32 host_length_ = 0;   // what the host announced
+  u32 host_length_ = 0;   // bytes that the host announced
   u32 host_left_ = 0;
-  u32 committed_ = 0;     // bytes of the IN transfer that is being answered
-  u32 answered_ = 0;      // of `answer_`
+  u32 committed_ = 0;     // bytes of the IN transfer in progress
+  u32 answered_ = 0;      // bytes of `answer_` that were sent
   u32 stale_ = 0;
   phase phase_{};
   bool data_end_ = false;
@@ -433,7 +448,7 @@ class drive {
   bool flush_due_ = false;
   u8 filling_ = no_piece;
   u8 queued_ = 0;
-  u8 queue_[Buffers::count] = {};  // of a read: to be sent; of a write: to be given to the disk
+  u8 queue_[Buffers::count] = {};  // of a read: to be sent; of a write: to be submitted
   piece pieces_[Buffers::count] = {};
   u8 command_[command_bytes] = {};
   u8 status_[status_bytes] = {};

@@ -58,8 +58,7 @@ class connections {
     return what == kind::stream && (accepted.has(feature::stream) || !accepted.has(feature::no_implied_stream));
   }
 
-  // Names and events
-  // -----------------------------------------------------------------------------------------------------
+  // Names and events --------------------------------------------------------------------------------------------------
 
   [[nodiscard]] socket name_of(u16 one) const { return {one, table[one].generation}; }
   void forget_name(u16 one) {
@@ -82,8 +81,7 @@ class connections {
     if (c.accepted) to_report.push(all(), one);
   }
 
-  // Scheduled packets
-  // ----------------------------------------------------------------------------------------------------
+  // Scheduled packets -------------------------------------------------------------------------------------------------
 
   VIRTIO_NOINLINE_FOR_SIZE void schedule(u16 one, pending_packet what) {
     table[one].pending |= what;

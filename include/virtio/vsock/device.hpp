@@ -124,8 +124,7 @@ class device {
     });
   }
 
-  // Calls that do not wait
-  // ----------------------------------------------------------------------------------------------
+  // Calls that do not wait --------------------------------------------------------------------------------------------
 
   /// Moves packets both ways, then calls `on_event(event)` for at most `most` connections and listeners with changes.
   /// Returns how many. `on_event` may call any function of this class. Errors: the device's, after every connection's

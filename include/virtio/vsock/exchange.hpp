@@ -97,8 +97,7 @@ class exchange : public sender<P, T, Q, L> {
     return a == 0;
   }
 
-  // Closing and sleep
-  // ----------------------------------------------------------------------------------------------------
+  // Closing and sleep -------------------------------------------------------------------------------------------------
 
   /// Makes the name stale. What was sent still arrives.
   void begin_closing(u16 one) {

@@ -15,8 +15,7 @@ class sender : public connections<P, T, Q, L> {
   using base::all, base::bring_down, base::finish, base::lifecycle, base::schedule, base::release, base::raise_event, base::try_again;
   using base::kind_of, base::queues, base::replies, base::table, base::unread, base::unsent;
 
-  // Scheduled packets
-  // ----------------------------------------------------------------------------------------------------
+  // Scheduled packets -------------------------------------------------------------------------------------------------
 
   /// Sends scheduled packets as far as there is room, and publishes them.
   VIRTIO_NOINLINE_FOR_SIZE void send_scheduled() {

@@ -89,8 +89,8 @@ def make_loader_partition(image, folder, files, size=16):
     fill(image, folder, size, files)
 
 
-def make(image, linux, folder, table="gpt", fat=48, fat_options=(), name="guest", options=OPTIONS, more=None):
-    """A disk that Debian's kernel is started from, and has its root on; `more` are further files for booting."""
+def make(image, linux, folder, table="gpt", fat=48, fat_options=(), name="guest", options=OPTIONS):
+    """A disk that Debian's kernel is started from, and has its root on."""
     root = folder / "root"
     for path in ("bin", "proc"):
         (root / path).mkdir(parents=True, exist_ok=True)
@@ -103,5 +103,5 @@ def make(image, linux, folder, table="gpt", fat=48, fat_options=(), name="guest"
     debian = entry("Debian", "/vmlinuz", ["/initrd.img"], options).encode()
     fill(image, folder, fat, {"vmlinuz": (linux / f"boot/vmlinuz-{linux_host.installed(linux)}").read_bytes(),
                               "initrd.img": initramfs(linux), "loader/loader.conf": b"default debian\n",
-                              "loader/entries/debian.conf": debian, **(more or {})}, fat_options)
+                              "loader/entries/debian.conf": debian}, fat_options)
     run("mke2fs", "-q", "-t", "ext4", "-L", "guestroot", "-d", root, "-E", f"offset={(1 + fat) * MIB}", image, "16M")

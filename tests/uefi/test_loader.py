@@ -11,6 +11,7 @@ Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 import itertools
 import os
 import pathlib
+import re
 import shutil
 import struct
 import sys
@@ -60,6 +61,13 @@ class Loader(unittest.TestCase):
         cls.addClassCleanup(shutil.rmtree, cls.folder)
         cls.loader = {machine.BOOT_FILE[PROCESSOR]: (TREE / "examples" / LOADER[PROCESSOR]).read_bytes()}
 
+    def install(self, image):
+        """Puts the loader on a disk, by the commands of docs/bootloader.md."""
+        page = (pathlib.Path(__file__).resolve().parents[2] / "docs/bootloader.md").read_text()
+        for command in re.findall(r"^    ((?:mmd|mcopy) -i disk.img@@2M .*(?:EFI).*)$", page, re.M):
+            command = command.replace("disk.img@@2M", f"{image}@@1M").replace("BOOTX64.EFI", LOADER[PROCESSOR])
+            disk_image.run(*command.replace("build/guest/", f"{TREE}/").split())
+
     def start(self, image, disk="virtio-blk-pci", host=None, memory=512, **more):
         if disk.startswith("virtio-scsi"):
             more["first"], disk = ["-device", disk], "scsi-hd"
@@ -78,7 +86,8 @@ class Loader(unittest.TestCase):
                 image = self.folder / "whole.img"
                 options = OPTIONS[PROCESSOR]
                 disk_image.make(image, pathlib.Path(linux), self.folder, table=table, fat=64, fat_options=fat,
-                                options=options, more=self.loader)
+                                options=options)
+                self.install(image)
                 status, console = self.start(image, device, host, timeout=2 * guestrun.HANG)
                 lines = console.split("\n")
                 self.assertIn("starting Debian", lines, console)

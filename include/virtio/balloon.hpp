@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The balloon driver and the rings to drive it with: what a program includes.
+// The header for programs with a memory balloon: the driver and its rings.
 #pragma once
 
 #include <virtio/balloon/device.hpp>

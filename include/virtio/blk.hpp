@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The block driver and the rings to drive it with: what a program includes.
+// The header for programs with block devices: the driver and its rings.
 #pragma once
 
 #include <virtio/blk/device.hpp>

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Balloon driver: pages of the guest that the host may use meanwhile. The host says how many it wants, the program says which; the
-// driver tells the host, waits until the host has heard, and says how many there are.
+// Balloon driver: pages of the guest that the host may borrow. The host requests a number of pages, and the program
+// selects them. The driver sends their numbers to the host, waits until the host has used the request, and reports the
+// total.
 //
-// Which page is in the balloon, the program remembers: a bit in its page allocator. Between `inflate` naming a page and `deflate`
-// returning with it the page is not the program's. A reset of the device empties the balloon: every page is the program's again, with
-// any contents.
+// The program records which pages are in the balloon: a bit in its page allocator. From the moment at which `inflate`
+// names a page until `deflate` returns with it, the page belongs to the host. A reset of the device empties the
+// balloon: every page belongs to the program again, with undefined contents.
 // Spec: virtio 1.4, 5.5. Layer: balloon (may include device, transport, queue, platform, base).
 #pragma once
 
@@ -22,7 +23,7 @@ class device {
   using set = queue_set<P, T, Q, queues>;
 
   // After the rings: page numbers of one request, then the statistics, then the command id of a round of hints.
-  static constexpr u16 most_pages = 256;  // in one request: what Linux sends, and what every host takes
+  static constexpr u16 most_pages = 256;  // in one request: as Linux sends, and every host accepts
   static constexpr u16 most_samples = 16;
   static constexpr usize sample_bytes = 10;
   static constexpr usize list_at = set::dma_bytes;
@@ -31,12 +32,13 @@ class device {
   static constexpr u16 most_pieces = 4;  // of a stretch of free memory that is scattered for the device
 
  public:
-  using location = typename T::location;
-  static constexpr usize dma_bytes = command_at + sizeof(u32);
+  using location = typename T::location;                        // what discovery returns for the device
+  static constexpr usize dma_bytes = command_at + sizeof(u32);  // bytes of DMA storage that this type needs
 
-  /// Brings the device up with an empty balloon. With samples, at most 16, the host is told these statistics and may ask for them
-  /// again; without, they are declined. With a poison, pages that come back hold it; the host learns of it where it can, and gets no
-  /// reports of free memory where it cannot. Errors: those of `blk::device::start`; `invalid_argument`, too many samples.
+  /// Brings the device up with an empty balloon. With samples, at most 16, the host receives these statistics and may
+  /// request them again; without samples statistics are declined. With a poison, pages that the host returns contain
+  /// it. The host receives the poison if it has PAGE_POISON; otherwise reports of free memory are declined. Errors:
+  /// those of `blk::device::start`; `invalid_argument`: too many samples.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
                                    const interrupt_vectors& interrupts = {}, samples first = {}, poison held = {}) {
     if (first.count > most_samples) return errc::invalid_argument;
@@ -57,8 +59,8 @@ class device {
     VIRTIO_TRY(set_.begin(platform, where, storage, dma_bytes, device_type::balloon, plan, interrupts, area));
     memory_ = area;
     poison_ = held.page != nullptr ? held : poison{};
-    // Optional queues are numbered one after the other as far as they are offered, whether they are accepted or not: so do QEMU, crosvm,
-    // Firecracker and Linux, against the letter of 5.5.2.
+    // Optional queues have consecutive numbers in the order of the offered features, accepted or not. QEMU, crosvm,
+    // Firecracker and Linux do so, against the letter of 5.5.2.
     constexpr feature with[queues] = {{}, {}, feature::stats_vq, feature::free_page_hint, feature::page_reporting};
     const feature_set offered = set_.lifecycle().session().transport().device_features(1);
     for (u16 queue = 0, number = 0; queue < queues; ++queue) {
@@ -79,30 +81,34 @@ class device {
     }
     set_.go();
     if (set_.has(stats_queue)) set_.kick(stats_queue);
-    return write_actual();  // the guest before this one may have left a number
+    return write_actual();  // the previous guest may have left a number
   }
 
+  /// The result of the last `start`: bound, or the verdict and its numbers.
   [[nodiscard]] const report& why() const { return lifecycle().session().why(); }
+  /// The features that the last `start` negotiated.
   [[nodiscard]] const feature_set& features() const { return lifecycle().session().features(); }
 
-  /// Pages in the balloon, as the host was told.
+  /// The number of pages in the balloon, as reported to the host.
   [[nodiscard]] u32 actual() const { return actual_; }
-  /// Pages that the host wants in it. It may want more than there are, and change its mind between two reads. Errors: `not_started`.
+  /// Reads the number of pages that the host requests in the balloon. It may exceed the guest's memory, and change
+  /// between two reads. Errors: `not_started`; those of the transport.
   [[nodiscard]] result<u32> target() const {
     VIRTIO_TRY(lifecycle().ready());
     return read_field(lifecycle().session().transport(), config::num_pages);
   }
 
-  /// Puts up to `most` pages into the balloon: `next(page)` names one by its number, or returns false when there are no more. A page
-  /// named is the host's until `deflate`. Returns how many there were, once the host has heard of all of them. Waits, a request for
-  /// each 256. Errors: `timed_out` or `dma_unanswered`, `needs_reset`, `device_misbehaved`: the device was reset, and no page is in the
-  /// balloon any more; `device_broken`: it does not confirm that, and all pages stay with it; `not_started`.
+  /// Puts up to `most` pages into the balloon: `next(page)` sets `page` to a page number, or returns false if there are
+  /// no more. Such a page belongs to the host until `deflate`. Returns the number of pages, after the host has used all
+  /// requests. Waits; one request for each 256 pages. Errors: `timed_out` or `dma_unanswered`, `needs_reset`,
+  /// `device_misbehaved`: the device was reset, and the balloon is empty; `device_broken`: the device did not confirm
+  /// the reset and keeps all pages; `not_started`.
   template <class Next>
   [[nodiscard]] result<u32> inflate(u32 most, Next&& next) { return move(inflate_queue, most, next); }
 
-  /// Takes up to `most` pages back: `next(page)` names one that is in the balloon. They are the program's once this returns, and hold
-  /// its poison, or anything without one. No more than `target` leaves over, unless the device has DEFLATE_ON_OOM: `out_of_range` when
-  /// that is none. Errors also: as `inflate`.
+  /// Takes up to `most` pages out of the balloon: `next(page)` names one that is in it. When this returns, they belong
+  /// to the program and contain its poison; without a poison their contents are undefined. Without DEFLATE_ON_OOM at
+  /// most `actual() - target()` pages are taken. Errors: as `inflate`; `out_of_range`: that difference is not positive.
   template <class Next>
   [[nodiscard]] result<u32> deflate(u32 most, Next&& next) {
     if (!features().has(feature::deflate_on_oom)) {
@@ -113,20 +119,22 @@ class device {
     return move(deflate_queue, most, next);
   }
 
-  /// Does what the host wants now: `inflate` by `give`, or `deflate` by `take`. Returns the pages in the balloon. Errors: as those.
+  /// Follows the host's current request: `inflate` with `give`, or `deflate` with `take`. Returns the number of pages
+  /// in the balloon. Waits. Errors: those of `inflate`.
   template <class Give, class Take>
   [[nodiscard]] result<u32> follow(Give&& give, Take&& take) {
     VIRTIO_TRY_ASSIGN(const u32 wanted, target());
     result<u32> moved = u32{0};
     if (wanted > actual_) moved = inflate(wanted - actual_, give);
     else if (wanted < actual_) moved = deflate(actual_ - wanted, take);
-    if (!moved && moved.error() != errc::out_of_range) return moved;  // out of range: the host has changed its mind meanwhile
+    // out_of_range: the host has changed its request in the meantime.
+    if (!moved && moved.error() != errc::out_of_range) return moved;
     return actual_;
   }
 
-  /// Answers when the host has asked for statistics, with the same ones as at the start in any order of values; true if it has. Call it
-  /// now and then, or after an interrupt. Errors: `unsupported`, there are none; `invalid_argument`, others than at the start;
-  /// `device_misbehaved`, `not_started`.
+  /// Sends statistics if the host has requested them, and returns whether it has. `now` has the statistics of `start`,
+  /// in the same order. Call this regularly, or after an interrupt. Errors: `unsupported`: statistics were not
+  /// negotiated; `invalid_argument`: other statistics than at `start`; `device_misbehaved`; `not_started`.
   [[nodiscard]] result<bool> answer_statistics(samples now) {
     VIRTIO_TRY(lifecycle().ready());
     if (!set_.has(stats_queue)) return errc::unsupported;
@@ -142,10 +150,10 @@ class device {
     return true;
   }
 
-  /// Tells the host of a stretch of memory that is free: it may take the memory behind it away. The program's again when this returns,
-  /// with its poison, which is written first, or with any contents without one. Errors: `unsupported` without PAGE_REPORTING;
-  /// `too_many_pieces`, it is scattered over more than four; `out_of_range`, it is longer than `largest_transfer`; those of the platform's
-  /// `map`; as `inflate`.
+  /// Reports a stretch of free memory to the host, which may release the memory behind it. The stretch belongs to the
+  /// program again when this returns. It contains the poison, which is written before; without a poison its contents
+  /// are undefined. Waits. Errors: `unsupported` without PAGE_REPORTING; `too_many_pieces`: more than four;
+  /// `out_of_range`: longer than `largest_transfer`; those of the platform's `map`; those of `inflate`.
   [[nodiscard]] result<void> report_free(bytes stretch) {
     VIRTIO_TRY(lifecycle().ready());
     if (!set_.has(reporting_queue)) return errc::unsupported;
@@ -154,8 +162,9 @@ class device {
     return lend(reporting_queue, stretch);
   }
 
-  /// What the host wants of hints (5.5.6.4), and whether the memory that was hinted may be used again: `done` comes once. It changes with
-  /// an interrupt about the configuration. One register access. Errors: `unsupported` without FREE_PAGE_HINT; `not_started`.
+  /// Returns whether the host requests hints (5.5.6.4), and whether hinted memory may be used again; `done` is returned
+  /// once. A change raises a configuration interrupt. One register access. Errors: `unsupported` without
+  /// FREE_PAGE_HINT; `not_started`; those of the transport.
   [[nodiscard]] result<hinting> hints() {
     VIRTIO_TRY(lifecycle().ready());
     if (!set_.has(hint_queue)) return errc::unsupported;
@@ -164,11 +173,12 @@ class device {
     return now;
   }
 
-  /// Hints free memory to a host that wants it: `next(stretch)` names some, or returns false when there is no more; it is asked as long as
-  /// the round lasts. Returns how many stretches were hinted, 0 when no round is open. They are the program's, hold anything, and should
-  /// stay aside until `hints` says `done`; one that is needed earlier goes through `initialize` first. Waits, a request for each: large
-  /// stretches are cheap. Errors: `invalid_argument`, a stretch is empty; `too_many_pieces`, `out_of_range` and those of the platform's
-  /// `map`, as `report_free`: all but the last one named are hinted; as `inflate`.
+  /// Hints free memory to a host that requests it: `next(stretch)` names a stretch, or returns false if there are no
+  /// more. It is called while the round is open. Returns the number of stretches that were hinted; 0 if no round is
+  /// open. They belong to the program and have undefined contents. Do not use them until `hints` returns `done`; call
+  /// `initialize` before an earlier use. Waits; one request for each stretch, so large ones are cheap. Errors:
+  /// `invalid_argument`: an empty stretch; `too_many_pieces`, `out_of_range` and those of the platform's `map`, as
+  /// `report_free`: all stretches but the last one named are hinted; those of `inflate`.
   template <class Next>
   [[nodiscard]] result<u32> hint(Next&& next) {
     VIRTIO_TRY(lifecycle().ready());
@@ -177,8 +187,8 @@ class device {
                        [this](bytes stretch) { return lend(hint_queue, stretch); }, [this] { return lifecycle().is_up(); });
   }
 
-  /// Writes the poison, or zeros without one, into memory that came back with any contents: all pages that were in the balloon after a
-  /// reset, for example.
+  /// Writes the poison, or zeros without one, into memory that has undefined contents: after a reset, for example, all
+  /// pages that were in the balloon.
   void initialize(bytes stretch) const {
     constexpr usize word = sizeof poison_.value;
     usize at = 0;
@@ -186,14 +196,18 @@ class device {
     __builtin_memcpy(stretch.data() + at, &poison_.value, stretch.size() - at);
   }
 
-  /// Asks for an interrupt when the host asks for statistics; changes of `target` come by that of the configuration. True: there is
-  /// something already.
+  /// Requests an interrupt for the host's next request for statistics; changes of `target` raise configuration
+  /// interrupts. True: something is ready already.
   [[nodiscard]] bool arm() { return lifecycle().is_up() && (is_asked() || set_.arm()); }
+  /// Requests no interrupts. A hint: one may still arrive.
   void disarm() { set_.disarm(); }
+  /// For the interrupt handler (not with MSI-X): reads the ISR, which deasserts the line.
   [[nodiscard]] interrupt_cause acknowledge_interrupt() { return set_.acknowledge_interrupt(); }
+  /// Returns `needs_reset` if the device has failed; it is then reset. One register read. Errors: as
+  /// `queue_set::check`.
   [[nodiscard]] result<void> check() { return set_.check([this](errc why) { return bring_down(why); }); }
-  /// Resets the device, which empties the balloon. Errors: `not_started`; `device_broken`, it keeps the storage and all pages;
-  /// `timed_out`, it has nothing.
+  /// Resets the device, which empties the balloon. Errors: `not_started`; `device_broken`: it did not reset and keeps
+  /// the storage and all pages; `timed_out`: it did not reset and has no memory.
   [[nodiscard]] result<void> reset() { return set_.reset([this](errc why) { return bring_down(why); }); }
   /// As `reset`, and takes the device off the bus.
   [[nodiscard]] result<void> hand_off() { return set_.hand_off([this](errc why) { return bring_down(why); }); }
@@ -218,7 +232,7 @@ class device {
     }
     return moved;
   }
-  // The `count` pages that are named go one way or the other.
+  // Sends the numbers of the `count` named pages.
   [[nodiscard]] errc pass_on(u16 queue, u32 count) {
     segment_list<1> chain;
     chain.append(memory_.at + list_at, count * static_cast<u32>(sizeof(u32)), direction::to_device);
@@ -233,10 +247,10 @@ class device {
     return write_field(set_.lifecycle().session().transport(), config::actual, actual_);
   }
 
-  // Whether the statistics came back.
+  // Whether the device has returned the statistics buffer, which is its request for new ones.
   [[nodiscard]] bool is_asked() const { return set_.has(stats_queue) && set_[stats_queue].in_flight() == 0; }
 
-  // Free memory is mapped for as long as the device has it: of one that will not reset, until it does.
+  // Free memory is mapped while the device holds it: if the device does not reset, until a later reset succeeds.
   [[nodiscard]] errc lend(u16 queue, bytes stretch) {
     if (stretch.empty()) return errc::invalid_argument;
     segments chain{lent_};
@@ -263,7 +277,7 @@ class device {
     return request(hint_queue, chain);
   }
 
-  // One request, from staging to its end. A queue has one at most.
+  // Performs one request, from staging to its end. A queue has at most one.
   [[nodiscard]] errc request(u16 queue, const segments& chain) {
     const auto slot = set_[queue].reserve();
     if (!slot) return slot.error();
@@ -276,7 +290,7 @@ class device {
     return bring_down(waited);
   }
 
-  // Takes what has come in any queue: there is at most one of each, so that its ring says it all.
+  // Takes the completions of all queues. Each queue has at most one request, so its ring has the whole state.
   [[nodiscard]] errc look(bool& came) {
     for (u16 queue = 0; queue < queues; ++queue) {
       if (!set_.has(queue)) continue;
@@ -321,12 +335,12 @@ class device {
 
   dma_area memory_{};
   poison poison_{};
-  u32 named_[most_pages]{};  // the pages of a request: the device may write where it reads them
+  u32 named_[most_pages]{};  // the pages of a request: the device may overwrite the list that it reads
   u32 actual_ = 0;
   u16 count_ = 0;
   statistic tags_[most_samples]{};
   hint_rounds rounds_{};
-  segment lent_[most_pieces]{};  // free memory that the device has
+  segment lent_[most_pieces]{};  // free memory that the device holds
   u16 lent_count_ = 0;
   set set_{};
 };

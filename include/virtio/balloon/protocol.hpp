@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What driver and balloon say to each other: feature bits, config fields, statistics.
+// The protocol of the balloon: feature bits, config fields, statistics.
 // Spec: virtio 1.4, 5.5. Layer: balloon.
 #pragma once
 
@@ -17,8 +17,9 @@ enum class feature : u8 {
   page_poison = 4,
   page_reporting = 5,
 };
-constexpr void feature_bits_of(feature) {}
+constexpr void feature_bits_of(feature) {}  // marks the enumeration as feature bits
 
+/// The specification's name of a feature, without VIRTIO_ and F_; null if the bit is not in the enumeration.
 [[nodiscard]] constexpr const char* name(feature bit) {
   switch (bit) {
     case feature::must_tell_host: return "BALLOON_MUST_TELL_HOST";
@@ -33,54 +34,56 @@ constexpr void feature_bits_of(feature) {}
 
 /// Fields of device config (5.5.4).
 namespace config {
-using field = config_field<u32, field_order::little>;
-inline constexpr field num_pages{0};  // the pages that the host wants in the balloon
-inline constexpr field actual{4};     // the pages in it, which the driver writes
-inline constexpr field free_page_hint_cmd_id{8};  // the round of hints that is open, or a hint_command
-inline constexpr field poison_val{12};  // what free pages hold, which the driver writes
+using field = config_field<u32, field_order::little>;  // little-endian, also on legacy devices
+inline constexpr field num_pages{0};                   // the number of pages that the host requests in the balloon
+inline constexpr field actual{4};                      // the number of pages in the balloon; the driver writes it
+inline constexpr field free_page_hint_cmd_id{8};       // the open round of hints, or a hint_command
+inline constexpr field poison_val{12};                 // the contents of free pages; the driver writes it
 }  // namespace config
 
-/// Command ids that are no round of hints (5.5.6.4).
+/// Command ids that are not a round of hints (5.5.6.4).
 namespace hint_command {
-inline constexpr u32 stop = 0;  // no hints are wanted; the driver sends it when it has no more
-inline constexpr u32 done = 1;  // what was hinted is needed no more
+inline constexpr u32 stop = 0;  // no hints are requested; from the driver: no more hints
+inline constexpr u32 done = 1;  // the host does not need the hinted memory any more
 }  // namespace hint_command
 
-/// The balloon's page, whatever the guest's own is. A page number is a guest-physical address divided by it.
+/// Bytes of a balloon page, whatever the guest's page size. A page number is a guest-physical address divided by it.
 inline constexpr u32 page_bytes = 4096;
 
-/// What the program's free pages hold, for programs that rely on it. Without `page` the program relies on the contents of no free page.
+/// The contents of the program's free pages, for programs that depend on them. Without `page` the program does not
+/// depend on the contents of free pages.
 struct poison {
   u32 value = 0;                      // in every four bytes
-  u8* (*page)(u32 number) = nullptr;  // where the program sees the page of that number
+  u8* (*page)(u32 number) = nullptr;  // returns the program's address of a page
 };
 
-/// What a guest may tell of its memory (5.5.6.3). Bytes, where nothing else is said.
+/// Statistics of a guest's memory (5.5.6.3), in bytes except where a count is stated.
 enum class statistic : u16 {
   swap_in = 0,
   swap_out = 1,
-  major_faults = 2,  // a number
-  minor_faults = 3,  // a number
+  major_faults = 2,  // a count
+  minor_faults = 3,  // a count
   free_memory = 4,
   total_memory = 5,
   available_memory = 6,
   disk_caches = 7,
-  huge_page_allocations = 8,  // a number
-  huge_page_failures = 9,     // a number
+  huge_page_allocations = 8,  // a count
+  huge_page_failures = 9,     // a count
 };
 
-/// One statistic and its value now.
+/// One statistic and its current value.
 struct sample {
-  statistic what{};
-  u64 value = 0;
+  statistic what{};  // the statistic
+  u64 value = 0;     // bytes or a count
 };
 
-/// Several, in the program's memory.
+/// A list of samples in the program's memory.
 struct samples {
-  const sample* data = nullptr;
-  u16 count = 0;
+  const sample* data = nullptr;  // the first sample
+  u16 count = 0;                 // number of samples
 
   constexpr samples() = default;
+  /// Of all samples in an array.
   template <usize N>
   constexpr samples(const sample (&list)[N]) : data{list}, count{N} {}
 };

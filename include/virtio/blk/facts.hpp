@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a program may want to know of a disk besides its size: how its blocks lie, how worn it is, how its cache works. All of it
-// is the device's word and changes nothing in how it is driven. Spec: virtio 1.4, 5.2.4 and 5.2.6. Layer: blk.
+// Properties of a disk besides its size: topology, wear and write cache. The device reports topology and wear; the
+// driver passes them on and does not depend on them. Spec: virtio 1.4, 5.2.4 and 5.2.6. Layer: blk.
 #pragma once
 
 #include <virtio/blk/protocol.hpp>
@@ -8,12 +8,12 @@
 
 namespace virtio::blk {
 
-/// How to place and size requests so that the disk serves them best, in sectors of 512 bytes. Hints; 1 or 0 when not said.
+/// Hints for the position and size of requests, in sectors of 512 bytes; 1 or 0 if not reported.
 struct topology {
-  u64 physical_block = 1;  // what the medium writes at once
+  u64 physical_block = 1;  // the unit in which the medium writes
   u64 first_aligned = 0;   // the first sector that starts a physical block
-  u64 smallest_io = 0;     // transfers should not be smaller than this,
-  u64 best_io = 0;         // and go best in multiples of this
+  u64 smallest_io = 0;     // the smallest suitable transfer
+  u64 best_io = 0;         // transfers should be multiples of this
   [[nodiscard]] friend constexpr bool operator==(const topology&, const topology&) = default;
 };
 
@@ -28,7 +28,7 @@ template <class Session>
     VIRTIO_TRY_ASSIGN(const u16 smallest, read_field(device.transport(), config::min_io_size));
     VIRTIO_TRY_ASSIGN(const u32 best, read_field(device.transport(), config::opt_io_size));
     const u64 unit = block;
-    all = {.physical_block = exponent < 32 ? unit << exponent : unit,  // what cannot be is not said
+    all = {.physical_block = exponent < 32 ? unit << exponent : unit,  // an impossible exponent is ignored
            .first_aligned = unit * offset,
            .smallest_io = unit * smallest,
            .best_io = unit * best};
@@ -38,25 +38,27 @@ template <class Session>
   return found;
 }
 
-/// How worn the medium is: pre_eol 1 normal, 2 more than 80 % of its spare blocks are used, 3 more than 90 %; the estimates
-/// in steps of 10 % of its life, 11 when that is over. 0: the device does not know. Any other number is the device's fancy.
+/// The wear of the medium. Other values are not defined; do not interpret them.
 struct lifetime {
-  u16 pre_eol = 0;
-  u16 estimate_a = 0;
-  u16 estimate_b = 0;
+  u16 pre_eol = 0;     // 1: normal; 2: more than 80 % of the spare blocks are used; 3: more than 90 %; 0: unknown
+  u16 estimate_a = 0;  // used life of SLC cells, in steps of 10 %; 11: exceeded; 0: unknown
+  u16 estimate_b = 0;  // the same for MLC cells
 };
 
-/// What the device writes to say so.
+/// The device's answer in memory (5.2.6).
 template <byte_order Order>
 struct lifetime_cells {
+  /// The fields of `lifetime`.
   from_device<u16, Order> pre_eol, estimate_a, estimate_b;
 
+  /// Zeroes the fields before the request.
   void clear() {
     pre_eol.clear_before_use();
     estimate_a.clear_before_use();
     estimate_b.clear_before_use();
   }
-  // Unchecked: numbers for somebody to read, nothing is done with them.
+  /// Reads the fields.
+  // Unchecked: the driver only passes these numbers on.
   template <class Barriers>
   [[nodiscard]] lifetime fetch() const {
     return {pre_eol.template fetch<Barriers>().unchecked(), estimate_a.template fetch<Barriers>().unchecked(),
@@ -65,10 +67,10 @@ struct lifetime_cells {
 };
 static_assert(sizeof(lifetime_cells<byte_order::little>) == 6);
 
-/// Whether a write that has completed is on the medium (writethrough), or only after a flush (writeback).
+/// Whether a completed write is stable (writethrough), or only after a flush (writeback).
 enum class cache_mode : u8 { writethrough, writeback };
 
-/// Switches the cache, for which CONFIG_WCE has been negotiated. Errors: `io_error`, it stays as it was; those of the transport.
+/// Switches the cache. Requires CONFIG_WCE. Errors: `io_error`: the mode did not change; those of the transport.
 template <class Session>
 [[nodiscard]] result<void> write_cache_mode(Session& device, cache_mode mode) {
   VIRTIO_TRY(write_field(device.transport(), config::writeback, static_cast<u8>(mode)));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What driver and block device say to each other: feature bits, config fields, the request header and its status.
+// The protocol of block devices: feature bits, config fields, the request header and its status.
 // Spec: virtio 1.4, 5.2. Layer: blk.
 #pragma once
 
@@ -28,8 +28,9 @@ enum class feature : u8 {
   secure_erase = 16,
   zoned = 17,
 };
-constexpr void feature_bits_of(feature) {}
+constexpr void feature_bits_of(feature) {}  // marks the enumeration as feature bits
 
+/// The specification's name of a feature, without VIRTIO_ and F_; null if the bit is not in the enumeration.
 [[nodiscard]] constexpr const char* name(feature bit) {
   switch (bit) {
     case feature::size_max: return "BLK_SIZE_MAX";
@@ -54,27 +55,28 @@ constexpr void feature_bits_of(feature) {}
 /// Fields of device config (5.2.4).
 namespace config {
 inline constexpr config_field<u64> capacity{0x00};  // in sectors
-inline constexpr config_field<u32> size_max{0x08};
-inline constexpr config_field<u32> seg_max{0x0c};
-inline constexpr config_field<u32> blk_size{0x14};
+inline constexpr config_field<u32> size_max{0x08};  // bytes in one segment
+inline constexpr config_field<u32> seg_max{0x0c};   // segments in one request
+inline constexpr config_field<u32> blk_size{0x14};  // bytes of a block
 inline constexpr config_field<u8> physical_block_exp{0x18};  // log2 of the blocks in a physical block
 inline constexpr config_field<u8> alignment_offset{0x19};    // in blocks
 inline constexpr config_field<u16> min_io_size{0x1a};        // in blocks
 inline constexpr config_field<u32> opt_io_size{0x1c};        // in blocks
-inline constexpr config_field<u8> writeback{0x20};           // the one that the driver may write
-// Three limits in a row each: sectors of one extent, extents of one request, sectors where cuts should be (not for write zeroes).
-inline constexpr config_field<u32> discard{0x24};
-inline constexpr config_field<u32> write_zeroes{0x30};
-inline constexpr config_field<u32> secure_erase{0x3c};
+inline constexpr config_field<u8> writeback{0x20};           // the cache mode; the only field that the driver may write
+// Three consecutive limits each: sectors of one extent, extents of one request, alignment in sectors (not for write
+// zeroes).
+inline constexpr config_field<u32> discard{0x24};       // the first limit of discard
+inline constexpr config_field<u32> write_zeroes{0x30};  // the first limit of write zeroes
+inline constexpr config_field<u32> secure_erase{0x3c};  // the first limit of secure erase
 static_assert(write_zeroes.offset - discard.offset == secure_erase.offset - write_zeroes.offset);
 }  // namespace config
 
 using virtio::sector_bytes;
 
-/// The length of a disk's identification string, which is not terminated when it fills them all.
+/// Bytes of a disk's identification string. A string of 20 characters has no NUL.
 inline constexpr usize id_bytes = 20;
 
-/// What a request asks for (5.2.6).
+/// Types of requests (5.2.6).
 enum class request : u32 {
   in = 0,
   out = 1,
@@ -89,27 +91,27 @@ enum class request : u32 {
 /// The first 16 bytes of every request; the device reads them.
 template <byte_order Order>
 struct header {
-  to_device<u32, Order> type;
-  to_device<u32, Order> reserved;
-  to_device<u64, Order> sector;
+  to_device<u32, Order> type;      // a `request`
+  to_device<u32, Order> reserved;  // 0
+  to_device<u64, Order> sector;    // the first sector of a read or write; otherwise 0
 };
 static_assert(sizeof(header<byte_order::little>) == 16);
 
-/// The data of discard, write zeroes and secure erase: one of these for each extent; the device reads them.
+/// One extent in the data of discard, write zeroes and secure erase; the device reads it.
 template <byte_order Order>
 struct extent_cells {
-  to_device<u64, Order> sector;
-  to_device<u32, Order> count;
-  to_device<u32, Order> flags;
+  to_device<u64, Order> sector;  // the first sector
+  to_device<u32, Order> count;   // number of sectors
+  to_device<u32, Order> flags;   // bit 0: the device may unmap the sectors
 };
 static_assert(sizeof(extent_cells<byte_order::little>) == 16);
 
 /// The last byte of every request; the device writes it.
 namespace status {
-inline constexpr u8 ok = 0;
-inline constexpr u8 io_error = 1;
-inline constexpr u8 unsupported = 2;
-inline constexpr u8 unwritten = 0xff;  // ours, put there before the device is asked
+inline constexpr u8 ok = 0;            // success
+inline constexpr u8 io_error = 1;      // the request failed
+inline constexpr u8 unsupported = 2;   // the device does not support the request
+inline constexpr u8 unwritten = 0xff;  // the driver's initial value: the device has written no status
 }  // namespace status
 
 }  // namespace virtio::blk

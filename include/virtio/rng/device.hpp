@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Entropy device driver: random bytes from the host. A request is one writable buffer; how much of it the device filled is
-// the used length, and only that much is ever handed out.
+// Entropy device driver: random bytes from the host. A request is one writable buffer. The used length is the number of
+// bytes that the device filled; the driver returns only those.
 // Spec: virtio 1.4, 5.4. Layer: rng (may include device, transport, queue, platform, base).
 #pragma once
 
@@ -8,35 +8,34 @@
 
 namespace virtio::rng {
 
-/// How one request ended: the device says that it wrote the first `length` bytes of the buffer, and no others count. `canceled`
-/// when the device was reset first, with length 0.
+/// The end of one request. The caller owns the buffer again, whatever the status.
 struct done {
-  token which{};
-  u64 cookie = 0;
-  errc status = errc::ok;
-  u32 length = 0;
+  token which{};           // as `submit` returned it
+  u64 cookie = 0;          // as `submit` received it
+  errc status = errc::ok;  // `canceled` if a reset came first
+  u32 length = 0;          // the device filled this many bytes of the buffer, from its start; do not use the others
 };
 
-/// An entropy source. All-zero until `start`. One context owns it. The engine's other calls, interrupts and the end are in
-/// device/request_driver.hpp.
+/// An entropy source. All-zero until `start`. One context owns it. device/request_driver.hpp has the engine's other
+/// calls, interrupts, reset and hand-off.
 template <platform P, transport T, queue_format Q>
 class device : public request_driver<device<P, T, Q>, done> {
   friend request_driver<device, done>;
-  static constexpr u16 most_segments = 4;  // a buffer that is scattered for the device is filled in several rounds
+  static constexpr u16 most_segments = 4;  // `fill` makes several requests for a buffer that is more scattered
   using set = queue_set<P, T, Q, 1>;
   using ring = typename set::ring_type;
 
  public:
-  using location = typename T::location;
-  /// The most bytes that one request asks for. OpenBSD's vmd refuses more, and Firecracker gives no more.
+  using location = typename T::location;  // what discovery returns for the device
+  /// Maximum bytes of one request. OpenBSD's vmd rejects more, and Firecracker returns no more.
   static constexpr u32 largest_request = 65536;
-  static constexpr usize dma_bytes = ring::dma_bytes;
+  static constexpr usize dma_bytes = ring::dma_bytes;  // bytes of DMA storage that this type needs
   static_assert(u64{dma_bytes} < 0x8000'0000, "the DMA storage of an rng::device must stay below 2 GiB");
 
-  /// Brings the device up, as `blk::device::start` does; same errors.
+  /// Brings the device up, as `blk::device::start`, with the same errors.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
                                    const interrupt_vectors& interrupts = {}) {
-    // How much of a buffer is random is what its used length says: a batch, which skips lengths, is of no use.
+    // The driver needs the used length of every buffer, and IN_ORDER allows batches, which skip lengths.
     constexpr feature_plan plan{.declined = feature_set{feature::in_order}};
     dma_area area;
     VIRTIO_TRY(requests_.forget(set_));
@@ -48,10 +47,10 @@ class device : public request_driver<device<P, T, Q>, done> {
     return {};
   }
 
-  /// Fills the whole buffer: requests for `largest_request` bytes at most, and another for the rest when the device gives less.
-  /// Waits. Devices that answer with nothing are asked again a few times. Errors: `io_error` when the device keeps giving nothing,
-  /// `dma_unreachable`, `queue_full`, `timed_out` or `dma_unanswered`, `needs_reset`, `device_misbehaved`, `device_broken`, after which
-  /// alone the device has the buffer still, `not_started`. All calls here fail as those of `blk::device`.
+  /// Fills the whole buffer, by requests for at most `largest_request` bytes. If the device returns less, another
+  /// request is made for the rest. Waits. The rules for failures are those of `blk::device::read`. Errors: `io_error`
+  /// (16 answers of 0 bytes in a row), `dma_unreachable`, `queue_full`, `timed_out` or `dma_unanswered`, `needs_reset`,
+  /// `device_misbehaved`, `not_started`; `device_broken`: the only error after which the device keeps the buffer.
   [[nodiscard]] result<void> fill(bytes buffer) {
     constexpr u32 most_empty = 16;  // answers of zero bytes in a row
     u32 empty = 0;
@@ -62,7 +61,7 @@ class device : public request_driver<device<P, T, Q>, done> {
       const bytes part = buffer.part(have, piece);
       const auto asked = submit(part);
       if (!asked && asked.error() == errc::too_many_pieces && part.size() > 1) {
-        piece = part.size() / 2;  // the memory is more scattered than one request can say
+        piece = part.size() / 2;  // the memory has more pieces than one request
         continue;
       }
       if (!asked) return asked.error();
@@ -76,9 +75,9 @@ class device : public request_driver<device<P, T, Q>, done> {
     return {};
   }
 
-  /// Stages a request for up to `buffer.size()` bytes, of which `largest_request` are asked for at most; so much of the buffer belongs
-  /// to the device until the request ends. Devices may fill less: many look at the first piece of scattered memory alone. Errors:
-  /// `invalid_argument` (empty), `too_many_pieces` (scattered over more than four), `queue_full`, `dma_unreachable`.
+  /// Stages a request for `buffer.size()` bytes, at most `largest_request`. That part of the buffer belongs to the
+  /// device until the request ends. Devices may fill less: many use only the first piece of scattered memory. Errors:
+  /// `invalid_argument` (empty), `too_many_pieces` (more than four), `queue_full`, `dma_unreachable`, `not_started`.
   [[nodiscard]] result<token> submit(bytes buffer, u64 cookie = 0) {
     if (buffer.empty()) return errc::invalid_argument;
     VIRTIO_TRY_ASSIGN(const u16 slot, requests_.reserve(set_));
@@ -91,7 +90,8 @@ class device : public request_driver<device<P, T, Q>, done> {
     return requests_.stage(set_, slot, chain, 0, chain.size(), cookie);
   }
 
-  /// Waits for one request; others that end meanwhile are kept for `next_completion`. Errors: as `wait_next`; `stale_handle`.
+  /// Waits for one request. Others that end in the meantime are kept for `next_completion`. Errors: as `wait_next`, and
+  /// `stale_handle`.
   [[nodiscard]] result<done> wait(token which) { return wait(which, owner::user); }
 
  private:
@@ -107,7 +107,7 @@ class device : public request_driver<device<P, T, Q>, done> {
   }
 
   request_queue<set, most_segments> requests_{};
-  set set_{};  // ends in long tables: what is near the start is cheaper to reach
+  set set_{};  // last, since it ends in long tables: members near the start have shorter offsets
 };
 
 }  // namespace virtio::rng

@@ -19,7 +19,7 @@ feature_set features_for(const subject& r, bool event_idx) {
 }
 
 // A device that polls answers everything without a doorbell, and wants to hear of the last request only.
-TEMPLATE_TEST_CASE("virtqueue: the doorbell is not lost after 65,536 requests without a question [SPLIT-22][PACKED-15]",
+TEMPLATE_TEST_CASE("virtqueue: no doorbell is lost after 65,536 requests without a check [SPLIT-22][PACKED-15]",
                    "[queue][contract]", RINGS) {
   const std::unique_ptr<subject> r = untyped<TestType>();
   r->attach(r->slots, features_for(*r, false));
@@ -36,7 +36,7 @@ TEMPLATE_TEST_CASE("virtqueue: the doorbell is not lost after 65,536 requests wi
 }
 
 // Whatever the position asked for, it is among the last 65,536.
-TEMPLATE_TEST_CASE("virtqueue: after 65,536 requests without a question every event was passed [SPLIT-24][PACKED-15]", "[queue][contract]",
+TEMPLATE_TEST_CASE("virtqueue: after 65,536 requests without a check every event index is passed [SPLIT-24][PACKED-15]", "[queue][contract]",
                    RINGS) {
   const u32 start = seed();
   INFO("VIRTIO_TEST_SEED=" << start);
@@ -52,7 +52,7 @@ TEMPLATE_TEST_CASE("virtqueue: after 65,536 requests without a question every ev
   r->require_no_violations();
 }
 
-TEST_CASE("suppression: from 65,536 steps on every event was passed, and never becomes one that was not", "[queue]") {
+TEST_CASE("suppression: after 65,536 steps every event index counts as passed, permanently", "[queue]") {
   for (const s64 steps : {s64{0x10000}, s64{0x10001}, s64{0x20000}, s64{1} << 32, (s64{1} << 32) + 1, s64{1} << 62})
     for (const u16 event : {u16{0}, u16{99}, u16{100}, u16{101}, u16{65535}}) CHECK(need_event(event, 100, steps));
   CHECK_FALSE(need_event(100, 100, 0xffff));

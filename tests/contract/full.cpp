@@ -31,7 +31,7 @@ TEMPLATE_TEST_CASE("virtqueue: a full ring reserves no slot, and a slot comes ba
   r->require_no_violations();
 }
 
-TEMPLATE_TEST_CASE("virtqueue: a ring that is attached anew has nothing in flight", "[queue][contract]", tiny, small, in_order, packed_tiny,
+TEMPLATE_TEST_CASE("virtqueue: a ring that is attached again has nothing in flight", "[queue][contract]", tiny, small, in_order, packed_tiny,
                    packed_odd, packed_in_order, either_as_split, either_as_packed) {
   const std::unique_ptr<subject> r = untyped<TestType>();
   for (int life = 0; life < 4; ++life) {
@@ -48,7 +48,7 @@ TEMPLATE_TEST_CASE("virtqueue: a ring that is attached anew has nothing in fligh
   }
 }
 
-TEMPLATE_TEST_CASE("virtqueue: a ring that is kept to so many descriptors has no room for more, and its next attachment has",
+TEMPLATE_TEST_CASE("virtqueue: a limited ring has no room beyond its limit, until it is attached again",
                    "[queue][contract]", tiny, small, in_order, packed_tiny, packed_odd, packed_in_order, either_as_split,
                    either_as_packed) {
   const std::unique_ptr<subject> r = untyped<TestType>();

@@ -122,7 +122,7 @@ TEMPLATE_TEST_CASE("in order: buffers come back as they were made available, one
   traffic(*r, true, batches, 20'000);
 }
 
-TEMPLATE_TEST_CASE("in order: a ring that would, on a device that does not", "[queue][contract]", RINGS) {
+TEMPLATE_TEST_CASE("in order: a ring with IN_ORDER works on a device without it", "[queue][contract]", RINGS) {
   const auto r = std::make_unique<rig::pair<TestType>>();
   traffic(*r, false, false, 10'000);
 }
@@ -162,7 +162,7 @@ TEMPLATE_TEST_CASE("in order: a slot that is still held is passed over, and the 
   r->require_no_violations();
 }
 
-TEMPLATE_TEST_CASE("in order: a batch that ends where nothing was published is a lie, and gives nothing back", "[queue][hostile]", split_8,
+TEMPLATE_TEST_CASE("in order: a batch that ends at an unpublished buffer is an error, and returns no buffer", "[queue][hostile]", split_8,
                    split_tables, packed_5, packed_8, packed_tables) {
   const int lie = GENERATE(0, 1, 2, 3);
   CAPTURE(lie);
@@ -198,7 +198,7 @@ TEMPLATE_TEST_CASE("in order: a batch that ends where nothing was published is a
   CHECK(r.collect().cookie == 5);
 }
 
-TEST_CASE("in order: a batch longer than the index says is a lie", "[queue][hostile]") {
+TEST_CASE("in order: a batch longer than the index allows is an error", "[queue][hostile]") {
   const auto whole = std::make_unique<rig::pair<split_8>>();
   rig::subject& r = *whole;
   r.attach(8, features(true));
@@ -212,7 +212,7 @@ TEST_CASE("in order: a batch longer than the index says is a lie", "[queue][host
   CHECK(r.ring.in_flight() >= 3);
 }
 
-TEMPLATE_TEST_CASE("in order: what is left of a batch comes back by reclaim, once, and nothing after it", "[queue][hostile]", split_8,
+TEMPLATE_TEST_CASE("in order: reclaim returns the rest of a batch once, and nothing after it", "[queue][hostile]", split_8,
                    packed_5, either_split, either_packed) {
   const auto whole = std::make_unique<rig::pair<TestType>>();
   rig::subject& r = *whole;

@@ -21,7 +21,7 @@ namespace {
 #define RINGS tiny, small, indirect, usual, largest, hardware, packed_tiny, packed_odd, packed_small, packed_indirect, packed_usual, \
   packed_largest, packed_hardware, either_as_split, either_as_packed, IN_ORDER_RINGS
 
-TEMPLATE_TEST_CASE("sleep: once arm() says that nothing is there, nothing can be taken before the device interrupts "
+TEMPLATE_TEST_CASE("sleep: after arm() returns false, no completion can be taken before the device interrupts "
                    "[SPLIT-13][SPLIT-15][PACKED-17]",
                    "[queue][contract]", RINGS) {
   random_traffic(*untyped<TestType>(), 30'000, 5'000);
@@ -104,7 +104,7 @@ void in_the_middle(subject& r) {
   CHECK(r.collect().cookie == 3);
   r.require_no_violations();
 }
-TEMPLATE_TEST_CASE("sleep: arm() in the middle of a batch says that there is more, and behind it asks for what comes next [FACT-18]",
+TEMPLATE_TEST_CASE("sleep: arm() inside a batch reports more completions, and after it requests an interrupt for the next one [FACT-18]",
                    "[queue][contract]", in_order, split_tables_in_order, packed_in_order, packed_8_in_order, packed_tables_in_order,
                    either_split_in_order, either_packed_in_order) {
   in_the_middle(*untyped<TestType>());
@@ -123,7 +123,7 @@ void after_a_lie(subject& r) {
   CHECK(r.ring.arm());
   CHECK(r.ring.next_completion().error() == errc::device_misbehaved);
 }
-TEMPLATE_TEST_CASE("sleep: nobody sleeps on a ring whose device has lied", "[queue][contract][hostile]", small, packed_small, packed_odd,
+TEMPLATE_TEST_CASE("sleep: no driver sleeps on a ring after its device broke the protocol", "[queue][contract][hostile]", small, packed_small, packed_odd,
                    either_as_split, either_as_packed) {
   after_a_lie(*untyped<TestType>());
 }

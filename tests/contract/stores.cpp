@@ -184,7 +184,7 @@ void store_at(pair<Ring>& r, usize offset, T value) {
   hooked_barriers::store_plain(reinterpret_cast<T*>(r.storage.data + offset), detail::reorder<byte_order::little>(value));
 }
 
-TEST_CASE("stores: the device's side of a split ring objects to each breach", "[testing][split]") {
+TEST_CASE("stores: the device's side of a split ring detects each violation", "[testing][split]") {
   using ring = split<8>;
   // Descriptors at 0, the available ring at 128, the used ring at 4096.
   CHECK(objection<ring>([](auto& r) { store_at<u32>(r, 24, 1); }).find("stored to twice") != std::string::npos);
@@ -208,7 +208,7 @@ TEST_CASE("stores: the device's side of a split ring objects to each breach", "[
   CHECK(objection<ring>([](auto& r) { store_at<u32>(r, 128, 0); }).find("not one store a word") != std::string::npos);
 }
 
-TEST_CASE("stores: the device's side of a packed ring objects to each breach", "[testing][packed]") {
+TEST_CASE("stores: the device's side of a packed ring detects each violation", "[testing][packed]") {
   using ring = packed<8>;
   constexpr u32 available = 0x80'0000, next = 0x1'0000;
   // Descriptors at 0, two of them staged; the driver's event word at 128, the device's at 4096.

@@ -67,7 +67,7 @@ TEMPLATE_TEST_CASE("tables: with INDIRECT_DESC a chain takes one descriptor, wit
   in_tables(*std::make_unique<pair<TestType>>());
 }
 
-TEST_CASE("tables: those of a split ring stand behind its used ring, whose size is no whole number of pages", "[queue][split][indirect]") {
+TEST_CASE("tables: indirect tables of a split ring follow its used ring, which ends inside a page", "[queue][split][indirect]") {
   const auto r = std::make_unique<pair<split_ring<512, ring_options{.indirect = 3}>>>();
   r->attach(512, features_for(*r, true));
   REQUIRE(r->submit(1, 1, 0));

@@ -67,7 +67,7 @@ void refuses_what_it_cannot_use(rig::subject& r) {
   if (r.packed) CHECK(refusal(whole, r.slots, {}) == errc::unsupported);
   else CHECK(refusal(whole, 3, f) == errc::unsupported);
 }
-TEMPLATE_TEST_CASE("virtqueue: attach refuses what it cannot use", "[queue][contract]", ONE_FORMAT) {
+TEMPLATE_TEST_CASE("virtqueue: attach rejects what it cannot use", "[queue][contract]", ONE_FORMAT) {
   over<TestType>(refuses_what_it_cannot_use);
 }
 
@@ -91,7 +91,7 @@ void every_size(rig::subject& r) {
   }
   r.require_no_violations();
 }
-TEMPLATE_TEST_CASE("virtqueue: every number of entries that a device may allow is served, lap after lap [PACKED-01][FACT-14][FACT-20]",
+TEMPLATE_TEST_CASE("virtqueue: every queue size that a device may have works, lap after lap [PACKED-01][FACT-14][FACT-20]",
                    "[queue][contract]", tiny, small, indirect, in_order, packed_tiny, packed_odd, packed_small, packed_indirect,
                    packed_hardware, packed_in_order) {
   over<TestType>(every_size);
@@ -201,7 +201,7 @@ void full(rig::subject& r) {
   CHECK(r.submit(1, 0, 99).error() == errc::queue_full);
   r.require_no_violations();
 }
-TEMPLATE_TEST_CASE("virtqueue: a full queue says so, loses nothing and goes on [SPLIT-08][PACKED-02][PACKED-08]", "[queue][contract]",
+TEMPLATE_TEST_CASE("virtqueue: a full queue reports it, loses nothing and continues [SPLIT-08][PACKED-02][PACKED-08]", "[queue][contract]",
                    RINGS) {
   over<TestType>(full);
 }
@@ -229,7 +229,7 @@ void no_room_now(rig::subject& r) {
   CHECK(!r.device.pop());
   r.require_no_violations();
 }
-TEMPLATE_TEST_CASE("virtqueue: a chain for which there is no room now is refused without effect, and fits later "
+TEMPLATE_TEST_CASE("virtqueue: a chain without room is rejected without effect, and fits later "
                    "[PACKED-02][PACKED-07][PACKED-08]",
                    "[queue][contract]", small, usual, in_order, packed_odd, packed_small, packed_usual, packed_in_order) {
   over<TestType>(no_room_now);
@@ -275,7 +275,7 @@ void senseless_chains(rig::subject& r) {
   }
   r.require_no_violations();
 }
-TEMPLATE_TEST_CASE("virtqueue: chains that make no sense are refused without effect "
+TEMPLATE_TEST_CASE("virtqueue: invalid chains are rejected without effect "
                    "[SPLIT-02][SPLIT-04][SPLIT-08][PACKED-05][PACKED-06][PACKED-08]",
                    "[queue][contract]", small, indirect, usual, hardware, in_order, packed_odd, packed_small, packed_indirect,
                    packed_usual, packed_hardware, packed_in_order) {
@@ -321,7 +321,7 @@ void doorbells(rig::subject& r) {
   CHECK(silent > 100);
   r.require_no_violations();
 }
-TEMPLATE_TEST_CASE("virtqueue: a kick is asked for exactly when the device wants one, past two index wraps "
+TEMPLATE_TEST_CASE("virtqueue: a kick is required exactly if the device requests one, across two index wraps "
                    "[SPLIT-21][SPLIT-22][SPLIT-24][SPLIT-25][SPLIT-20][SPLIT-23][NOTIFY-07]",
                    "[queue][contract][laps]", RINGS) {
   over<TestType>(doorbells);
@@ -351,7 +351,7 @@ void interrupts(rig::subject& r) {
   }
   r.require_no_violations();
 }
-TEMPLATE_TEST_CASE("virtqueue: arm and disarm, and nothing that arrives meanwhile is slept through "
+TEMPLATE_TEST_CASE("virtqueue: no completion that arrives between arm and disarm is missed "
                    "[SPLIT-12][SPLIT-13][SPLIT-14][SPLIT-15][SPLIT-16][SPLIT-30][PACKED-17]",
                    "[queue][contract]", RINGS) {
   over<TestType>(interrupts);
@@ -385,7 +385,7 @@ void reclaims(rig::subject& r) {
   CHECK(r.device.pop());
   r.require_no_violations();
 }
-TEMPLATE_TEST_CASE("virtqueue: reclaim hands back what is in flight, once each, and attach starts afresh [SHUTDOWN-01]",
+TEMPLATE_TEST_CASE("virtqueue: reclaim returns each chain in flight once, and attach starts anew [SHUTDOWN-01]",
                    "[queue][contract]", RINGS) {
   over<TestType>(reclaims);
 }

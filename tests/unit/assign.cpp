@@ -111,7 +111,7 @@ TEST_CASE("assign: BARs without address get one, and the device works", "[assign
   read_a_sector(m, {0, 0, 5, 0});
 }
 
-TEST_CASE("assign: called again it changes nothing, and places what was plugged in since", "[assign]") {
+TEST_CASE("assign: a second call changes nothing, and places devices that were plugged in since", "[assign]") {
   rig::machine m;
   (void)unassigned(m, {0, 0, 4, 0});
   m.bus.bridge({0, 0, 7, 0}, 0, 0);
@@ -129,7 +129,7 @@ TEST_CASE("assign: called again it changes nothing, and places what was plugged 
   read_a_sector(m, {0, 1, 0, 0});
 }
 
-TEST_CASE("assign: buses behind bridges are numbered and their windows opened over what is there", "[assign]") {
+TEST_CASE("assign: buses behind bridges are numbered, and windows are opened over the devices there", "[assign]") {
   rig::machine m;
   // A switch: one port up, two down, and a plain bridge beside it; one of its ports leads nowhere.
   m.bus.bridge({0, 0, 3, 0}, 0, 0);
@@ -151,7 +151,7 @@ TEST_CASE("assign: buses behind bridges are numbered and their windows opened ov
   read_a_sector(m, {0, 5, 6, 0});
 }
 
-TEST_CASE("assign: numbers that make no sense where a bridge is are replaced", "[assign]") {
+TEST_CASE("assign: bus numbers that are invalid for a bridge's place are replaced", "[assign]") {
   rig::machine m;
   m.bus.bridge({0, 0, 3, 0}, 0, 0);
   m.bus.bridge({0, 1, 0, 0}, 1, 1);  // its own bus
@@ -162,7 +162,7 @@ TEST_CASE("assign: numbers that make no sense where a bridge is are replaced", "
   read_a_sector(m, {0, 3, 0, 0});
 }
 
-TEST_CASE("assign: what firmware placed stays, and is kept free", "[assign]") {
+TEST_CASE("assign: ranges that firmware assigned stay, and get no other BAR", "[assign]") {
   rig::machine m;
   constexpr pci::windows tight{.io = {}, .memory = {0xe0000000, 0x40000}, .high = {}};
   (void)unassigned(m, {0, 0, 4, 0});
@@ -180,7 +180,7 @@ TEST_CASE("assign: what firmware placed stays, and is kept free", "[assign]") {
   read_a_sector(m, {0, 0, 6, 0});
 }
 
-TEST_CASE("assign: an expansion ROM that is switched on is kept free, and left as it is", "[assign]") {
+TEST_CASE("assign: the range of an enabled expansion ROM gets no BAR, and the ROM is not changed", "[assign]") {
   rig::machine m;
   (void)unassigned(m, {0, 0, 4, 0});
   auto& device = m.bus.raw({0, 0, 5, 0}, "");
@@ -202,7 +202,7 @@ TEST_CASE("assign: an expansion ROM that is switched on is kept free, and left a
   read_a_sector(m, {0, 0, 4, 0});
 }
 
-TEST_CASE("assign: bridges that are left alone are counted", "[assign]") {
+TEST_CASE("assign: bridges that are not crossed are counted", "[assign]") {
   rig::machine m;
   SECTION("nested too deep") {
     for (u8 bus = 0; bus < 11; ++bus) m.bus.bridge({0, bus, 0, 0}, 0, 0);
@@ -232,7 +232,7 @@ TEST_CASE("assign: behind a bridge that firmware opened, its own windows are use
   read_a_sector(m, {0, 3, 0, 0});
 }
 
-TEST_CASE("assign: behind a bridge that is closed, what has an address is kept free", "[assign]") {
+TEST_CASE("assign: behind a closed bridge, assigned ranges get no other BAR", "[assign]") {
   rig::machine m;
   auto& bridge = m.bus.bridge({0, 0, 7, 0}, 1, 1);
   (void)unassigned(m, {0, 1, 0, 0});
@@ -249,7 +249,7 @@ TEST_CASE("assign: behind a bridge that is closed, what has an address is kept f
   read_a_sector(m, {0, 1, 1, 0});
 }
 
-TEST_CASE("assign: a 64-bit BAR goes above 4 GiB when there is no room below, behind bridges too", "[assign]") {
+TEST_CASE("assign: a 64-bit BAR is placed above 4 GiB if there is no room below, also behind bridges", "[assign]") {
   rig::machine m;
   constexpr pci::windows low_is_small{.io = {}, .memory = {0xe0000000, 0x3000}, .high = board.high};
   m.bus.bridge({0, 0, 7, 0}, 0, 0);
@@ -264,7 +264,7 @@ TEST_CASE("assign: a 64-bit BAR goes above 4 GiB when there is no room below, be
   read_a_sector(m, {0, 1, 0, 0});
 }
 
-TEST_CASE("assign: without room, or without a window, the BAR stays as it is and is counted", "[assign]") {
+TEST_CASE("assign: a BAR without room or without a window is unchanged and counted", "[assign]") {
   rig::machine m;
   (void)unassigned(m, {0, 0, 4, 0}, true);
   const auto done = pci::assign(m.bus.host(), {.io = {0xc000, 16}, .memory = {0xe0000000, 0x2000}, .high = {}});
@@ -274,7 +274,7 @@ TEST_CASE("assign: without room, or without a window, the BAR stays as it is and
   CHECK(pci::assign(m.bus.host(), {}).placed == 0);
 }
 
-TEST_CASE("assign: a device is not made to answer in a space where its driver needs nothing, and may have no address", "[assign]") {
+TEST_CASE("assign: a driver enables only the decoding that it needs, since other BARs may have no address", "[assign]") {
   rig::machine m;
   (void)unassigned(m, {0, 0, 4, 0}, true);
   auto& f = m.function(4);
@@ -291,7 +291,7 @@ TEST_CASE("assign: a device is not made to answer in a space where its driver ne
   CHECK(d->read(0, sector));
 }
 
-TEST_CASE("assign: a bridge without I/O or prefetch window keeps what needs one waiting", "[assign]") {
+TEST_CASE("assign: behind a bridge without an I/O or prefetchable window, BARs that need one stay unplaced", "[assign]") {
   rig::machine m;
   auto& bridge = m.bus.bridge({0, 0, 7, 0}, 0, 0);
   bridge.has_io_window = bridge.has_prefetch_window = false;
@@ -353,7 +353,7 @@ TEST_CASE("assign: random machines, every address decodes at exactly one place",
   CHECK(decoded(m).size() == done.placed);
 }
 
-TEST_CASE("assign: what a large BAR leaves in front of it is used, so that calling again finds nothing to place", "[assign]") {
+TEST_CASE("assign: the gap before a large BAR is used, so that a second call places no more BARs", "[assign]") {
   const u32 seed = GENERATE(Catch::Generators::range(0u, 60u));
   CAPTURE(seed);
   rig::machine m;
@@ -384,7 +384,7 @@ TEST_CASE("assign: what a large BAR leaves in front of it is used, so that calli
   CHECK(again.unplaced == done.unplaced);
 }
 
-TEST_CASE("assign: a window that reaches beyond 4 GiB or port 65,535 is used up to there", "[assign]") {
+TEST_CASE("assign: a window beyond 4 GiB or port 65,535 is used up to that limit", "[assign]") {
   rig::machine m;
   for (u8 slot = 1; slot < 5; ++slot) {
     auto& f = m.bus.raw({0, 0, slot, 0}, "");
@@ -399,7 +399,7 @@ TEST_CASE("assign: a window that reaches beyond 4 GiB or port 65,535 is used up 
   CHECK(pci::assign(m.bus.host(), {.io = {0x10000, 0x1000}, .memory = {u64{1} << 32, 0x10000000}, .high = {}}).placed == 0);
 }
 
-TEST_CASE("assign: bridges that lie about their buses, BARs that lie about their sizes, end", "[assign][hostile]") {
+TEST_CASE("assign: invalid bus numbers and BAR sizes cause no endless walk", "[assign][hostile]") {
   rig::machine m;
   m.expect_objections = true;
   const u32 seed = GENERATE(Catch::Generators::range(1u, 20u));
@@ -417,7 +417,7 @@ TEST_CASE("assign: bridges that lie about their buses, BARs that lie about their
   CHECK(accesses < 10'000'000);
 }
 
-TEST_CASE("assign: whatever bridges and sizes claim, a BAR goes where the board or an open bridge has room", "[assign][hostile]") {
+TEST_CASE("assign: with any bus numbers and sizes, a BAR is placed inside the board's or an open bridge's windows", "[assign][hostile]") {
   rig::machine m;
   m.expect_objections = true;
   const u32 seed = GENERATE(Catch::Generators::range(1u, 40u));

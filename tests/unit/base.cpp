@@ -36,7 +36,7 @@ TEST_CASE("result: zero is success, an error keeps its reason", "[base]") {
   static_assert(sizeof(result<u32>) == 2 * sizeof(void*));  // two registers
 }
 
-TEST_CASE("errors and verdicts: every one has a sentence of its own", "[base]") {
+TEST_CASE("errors and verdicts: each has a distinct sentence", "[base]") {
   std::set<std::string> seen;
   for (int i = 0; i <= static_cast<int>(errc::device_broken); ++i) seen.insert(describe(static_cast<errc>(i)));
   CHECK(seen.size() == static_cast<std::size_t>(errc::device_broken) + 1);
@@ -46,7 +46,7 @@ TEST_CASE("errors and verdicts: every one has a sentence of its own", "[base]") 
   CHECK(seen.size() == static_cast<std::size_t>(verdict::storage_unusable) + 1);
 }
 
-TEST_CASE("bytes: convert from what holds bytes, and from nothing else", "[base]") {
+TEST_CASE("bytes: a view converts from containers of bytes, and from nothing else", "[base]") {
   std::array<std::byte, 7> array{};
   std::vector<unsigned char> vector(9);
   char raw[5];
@@ -65,7 +65,7 @@ TEST_CASE("bytes: convert from what holds bytes, and from nothing else", "[base]
   CHECK(bytes{vector}.part(9, 1).empty());
 }
 
-TEST_CASE("untrusted: a value comes out checked or cut", "[base][hostile]") {
+TEST_CASE("untrusted: a value is returned checked or limited", "[base][hostile]") {
   const untrusted<u32> seven{7};
   CHECK(*seven.below(8) == 7);
   CHECK(seven.below(7).error() == errc::device_misbehaved);
@@ -101,7 +101,7 @@ TEST_CASE("features: 128 bits, set by name and by word", "[base]") {
   CHECK(set.word(4) == 0);
 }
 
-TEST_CASE("features: one whose prerequisite is missing falls, with all that stand on it [FEAT-02]", "[base]") {
+TEST_CASE("features: a feature without its prerequisite is removed, with all that depend on it [FEAT-02]", "[base]") {
   constexpr feature_rule rules[] = {{3, 2}, {2, 1}, {9, 8}};  // 3 needs 2 needs 1; 9 needs 8
   feature_set chosen;
   for (const u8 bit : {u8{2}, u8{3}, u8{8}, u8{9}}) chosen.set(bit);
@@ -147,7 +147,7 @@ TEST_CASE("segments: a long piece is cut at the limit and never truncated", "[pl
   CHECK(small.push(dma_addr{0}, 0, direction::from_device));
 }
 
-TEST_CASE("segments: what the device writes comes last, and the bytes of both are added up [SPLIT-02][PACKED-06]", "[platform]") {
+TEST_CASE("segments: pieces that the device writes come last, and the bytes of both kinds are counted [SPLIT-02][PACKED-06]", "[platform]") {
   segment_list<6> list;
   CHECK(list.bytes() == 0);
   REQUIRE(list.push(dma_addr{0x1000}, 16, direction::to_device));

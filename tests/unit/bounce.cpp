@@ -102,7 +102,7 @@ segment_list<8>& fresh(std::unique_ptr<segment_list<8>>& list) {
 
 // ---- the pool alone ----
 
-TEST_CASE("bounce: what the device reads is copied into the window, what it writes out of it, and no byte more", "[platform][bounce]") {
+TEST_CASE("bounce: data for the device is copied into the window, written data out of it, and no other byte", "[platform][bounce]") {
   restricted_machine<pool> m;
   std::vector<u8> buffer(5000);
   std::iota(buffer.begin(), buffer.end(), u8{1});
@@ -142,7 +142,7 @@ TEST_CASE("bounce: what the device reads is copied into the window, what it writ
   CHECK(std::all_of(buffer.begin() + 4096, buffer.end(), [](u8 b) { return b == 0x33; }));
 }
 
-TEST_CASE("bounce: what does not fit is refused without effect: now, or ever", "[platform][bounce]") {
+TEST_CASE("bounce: a buffer without room is rejected without effect, for now or for good", "[platform][bounce]") {
   restricted_machine<little> m;
   std::vector<u8> buffer(8 * 4096);
   std::unique_ptr<segment_list<8>> held, other;
@@ -164,7 +164,7 @@ TEST_CASE("bounce: what does not fit is refused without effect: now, or ever", "
   for (const segment& one : *held) little.unmap(one, 0);
 }
 
-TEST_CASE("bounce: a buffer in the window is used where it is, and shared memory must lie there", "[platform][bounce]") {
+TEST_CASE("bounce: a buffer in the window is used in place, and shared memory must be in the window", "[platform][bounce]") {
   restricted_machine<pool> m;
   const auto mine = pool.reserve(100);
   REQUIRE(mine);
@@ -194,7 +194,7 @@ TEST_CASE("bounce: a buffer in the window is used where it is, and shared memory
   CHECK(pool.map(before, 2, direction::shared, out).error() == errc::dma_unreachable);
 }
 
-TEST_CASE("bounce: a window that is too small or shares pages with something else is refused", "[platform][bounce]") {
+TEST_CASE("bounce: a window that is too small or shares pages with other data is rejected", "[platform][bounce]") {
   static constinit bounce_pool<4> own;
   static dma_storage<5 * 4096> memory;
   u8 buffer[16];
@@ -275,7 +275,7 @@ TEMPLATE_TEST_CASE("bounce: blk with mixed requests at full depth, every byte th
   CHECK(cookie > 200);
 }
 
-TEST_CASE("bounce: an exhausted pool holds requests back, loses none, and splits what is larger than itself", "[platform][bounce][blk]") {
+TEST_CASE("bounce: an exhausted pool delays requests, loses none, and splits requests larger than the pool", "[platform][bounce][blk]") {
   restricted_machine<little> m;
   auto& model = m.add<blk_model>(4, rig::blk_options{.seg_max = 126});
   rig::fill_pattern(model);
@@ -313,7 +313,7 @@ TEST_CASE("bounce: an exhausted pool holds requests back, loses none, and splits
   CHECK(large == rig::expected(model, 9, large.size()));
 }
 
-TEST_CASE("bounce: a disk that states no SEG_MAX gets a slot a request, buffers of any alignment", "[platform][bounce][blk]") {
+TEST_CASE("bounce: a disk without SEG_MAX gets one slot per request, with buffers of any alignment", "[platform][bounce][blk]") {
   restricted_machine<little> m;
   auto& model = m.add<blk_model>(4);
   rig::fill_pattern(model);
@@ -352,7 +352,7 @@ TEST_CASE("bounce: slots of one sector, buffers of any alignment", "[platform][b
   CHECK(std::equal(buffer.begin() + 7, buffer.end(), rig::expected(model, 100, 20 * 512).begin()));
 }
 
-TEST_CASE("bounce: a request that failed changes nothing, and one that was claimed brings nobody else's data", "[platform][bounce][blk]") {
+TEST_CASE("bounce: a failed request changes no buffer, and a falsely completed one reveals no old data", "[platform][bounce][blk]") {
   restricted_machine<little> m;
   auto& model = m.add<blk_model>(4);
   rig::fill_pattern(model);

@@ -46,7 +46,7 @@ TEST_CASE("config access: by byte is one access a byte, lowest first", "[config]
   CHECK(by_byte::read<u16>(s, 6) == 0xabcd);
 }
 
-TEST_CASE("config access: by dword is whole aligned dwords only, whatever the field", "[config]") {
+TEST_CASE("config access: by dword makes only aligned dword accesses, for every field", "[config]") {
   recording r = numbered();
   r.mode = recording::answers::dwords_only;
   const recording_space s{r};
@@ -142,7 +142,7 @@ TEST_CASE("config: absent, too short and exactly long enough [CFG-06]", "[config
   CHECK(t.config<u8>(7));
 }
 
-TEST_CASE("config access: a legacy field is a number of the guest's order, whatever the policy that reads it [BLKL-01]", "[config][legacy]") {
+TEST_CASE("config access: a legacy field has the guest's order under every policy [BLKL-01]", "[config][legacy]") {
   recording r = numbered();
   const recording_space s{r};
   using virtio::detail::in_guest_order;
@@ -180,7 +180,7 @@ constexpr config_field<u16, field_order::little> half{2};
 
 }  // namespace
 
-TEST_CASE("config field: a field's width and byte order come with its name, whatever the guest's order is [CFG-01][BALLOONL-01][BLKL-01]",
+TEST_CASE("config field: a field's constant determines width and byte order, for guests of any order [CFG-01][BALLOONL-01][BLKL-01]",
           "[config]") {
   recording r = numbered();
   const guests_legacy<byte_order::little> little{&r};

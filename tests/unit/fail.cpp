@@ -26,7 +26,7 @@ std::string said(rig::machine& m, const char* what, const Why&... why) {
 
 }  // namespace
 
-TEST_CASE("fail: a search that gave no device lists every virtio device, and of those that cannot be used why and what to do", "[examples]") {
+TEST_CASE("fail: a search without result lists every virtio device, with verdict and remedy if it is unusable", "[examples]") {
   rig::machine m;
   m.add<rng_model>(seat::modern, 4);
   m.add<blk_model>(seat::transitional, 5);
@@ -49,7 +49,7 @@ TEST_CASE("fail: a search that gave no device lists every virtio device, and of 
         "    what to do: call pci::assign if no firmware ran; if one ran, give it a larger window\n");
 }
 
-TEST_CASE("fail: a start that failed is said with the verdict, what it is about, and what to do", "[examples]") {
+TEST_CASE("fail: a failed start is reported with its verdict, details and remedy", "[examples]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   rig::disk<> d;

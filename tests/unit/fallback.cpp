@@ -44,7 +44,7 @@ TEST_CASE("pci: a transitional device whose modern registers cannot be used is d
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("pci: where neither way is open, the reason is that of the modern one", "[pci][legacy]") {
+TEST_CASE("pci: if neither interface is usable, the reason of the modern one is reported", "[pci][legacy]") {
   const breakage& broken = breakages[GENERATE(0, 1, 2, 3)];
   INFO(broken.what);
   rig::machine m;
@@ -59,7 +59,7 @@ TEST_CASE("pci: where neither way is open, the reason is that of the modern one"
   CHECK(disk->why().why == where.seen.why);
 }
 
-TEST_CASE("pci: a modern device that cannot be reached has no other way in", "[pci]") {
+TEST_CASE("pci: an unreachable modern device has no other interface", "[pci]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4);
   breakages[0].apply(m);

@@ -20,7 +20,7 @@ concept can_be_compared_with = requires(A set, B what) { set == what; };
 
 }  // namespace
 
-TEST_CASE("flags: a set has what was put in, and a name for several bits when it has all of them", "[base]") {
+TEST_CASE("flags: a set has the flags that were added, and a name for several bits if all of them are set", "[base]") {
   constexpr flags<colour> none{}, some{colour::red, colour::green};
   static_assert(none.empty() && !some.empty());
   static_assert(some.has(colour::red) && some.has(colour::green) && !some.has(colour::blue));
@@ -35,7 +35,7 @@ TEST_CASE("flags: a set has what was put in, and a name for several bits when it
   CHECK_FALSE(now.has(colour::green));
 }
 
-TEST_CASE("flags: neither a number nor a flag of another kind is one", "[base]") {
+TEST_CASE("flags: a number or a flag of another type does not convert", "[base]") {
   static_assert(!__is_constructible(flags<colour>, int));
   static_assert(!__is_constructible(flags<colour>, other));
   static_assert(can_be_asked_for<flags<colour>, colour> && !can_be_asked_for<flags<colour>, other> && !can_be_asked_for<flags<colour>, int>);

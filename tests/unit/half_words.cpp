@@ -17,7 +17,7 @@ host16 of(rig::machine& m) { return host16{m.bus.host()}; }
 
 }  // namespace
 
-TEST_CASE("half words: a host that has 16-bit writes drives a device whose command register takes no others", "[pci]") {
+TEST_CASE("half words: a host with 16-bit writes drives a device whose command register accepts no other width", "[pci]") {
   rig::machine m;
   const seat where = GENERATE(seat::modern, seat::transitional, seat::legacy);
   auto& model = m.add<blk_model>(where, 4);
@@ -34,7 +34,7 @@ TEST_CASE("half words: a host that has 16-bit writes drives a device whose comma
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("half words: MSI-X is switched by a 16-bit write where the host has it", "[pci][msix]") {
+TEST_CASE("half words: MSI-X is switched by a 16-bit write if the host has one", "[pci][msix]") {
   rig::machine m;
   const bool half = GENERATE(true, false);
   m.add<blk_model>(seat::modern, 4);
@@ -52,7 +52,7 @@ TEST_CASE("half words: MSI-X is switched by a 16-bit write where the host has it
   CHECK((f.peek(at + 2u, 2) & 0xc000) == 0);
 }
 
-TEST_CASE("half words: decoding that does not come on is the reason given, and no register is touched", "[pci][session]") {
+TEST_CASE("half words: decoding that stays off is reported, and no register is accessed", "[pci][session]") {
   rig::machine m;
   const seat where = GENERATE(seat::modern, seat::legacy);
   m.add<blk_model>(where, 4);
@@ -66,7 +66,7 @@ TEST_CASE("half words: decoding that does not come on is the reason given, and n
   CHECK(disk.start(m, m.where(4)).error() == errc::unsupported);  // it holds nothing that it would have to give back
 }
 
-TEST_CASE("half words: a device that is at work keeps its memory when its decoding is taken away for good", "[pci][session]") {
+TEST_CASE("half words: a running device keeps its memory if its decoding is switched off for good", "[pci][session]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4);
   rig::disk<> disk;
@@ -81,7 +81,7 @@ TEST_CASE("half words: a device that is at work keeps its memory when its decodi
   CHECK(disk->reset());
 }
 
-TEST_CASE("half words: decoding that goes when the device becomes bus master is the reason given, too", "[pci][session]") {
+TEST_CASE("half words: decoding that stops when the device becomes bus master is reported, too", "[pci][session]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4);
   m.function(4).poke(4, 0, 2);

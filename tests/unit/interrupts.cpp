@@ -81,7 +81,7 @@ TEST_CASE("msix: no capability, no BAR, a table beyond its BAR, none opened", "[
   CHECK(f.config[at + 3u] == whole[at + 3u]);
 }
 
-TEST_CASE("interrupts: completions and configuration changes come on the vectors that were given [PCI-35]", "[msix]") {
+TEST_CASE("interrupts: completions and configuration changes arrive on the assigned vectors [PCI-35]", "[msix]") {
   rig::machine m;
   const seat where = GENERATE(seat::modern, seat::transitional, seat::legacy);
   auto& model = m.add<blk_model>(where, 4);
@@ -146,7 +146,7 @@ TEST_CASE("interrupts: a table of 2048 vectors serves up to the last one [PCI-31
   CHECK(model.interrupts(2047) == 1);
 }
 
-TEST_CASE("interrupts: a line that somebody switched off is switched on when a driver that wants it starts", "[interrupts]") {
+TEST_CASE("interrupts: a disabled line is enabled when a driver that uses it starts", "[interrupts]") {
   rig::machine m;
   (void)m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4);
   auto& f = m.function(4);
@@ -156,7 +156,7 @@ TEST_CASE("interrupts: a line that somebody switched off is switched on when a d
   CHECK((f.peek(0x04, 2) & 0x0400) == 0);
 }
 
-TEST_CASE("interrupts: the cause is read, fenced, and then the ring is looked at", "[interrupts]") {
+TEST_CASE("interrupts: a fence separates the read of the cause from reads of the ring", "[interrupts]") {
   using hooked = virtio::testing::strict_platform<virtio::testing::hooked_barriers>;
   using virtio::testing::barrier_hooks;
   rig::machine m;
@@ -238,7 +238,7 @@ TEST_CASE("interrupts: a session gives each queue its vector, and queues share w
   CHECK(s.reset());
 }
 
-TEST_CASE("interrupts: a vector that the device refuses ends the start, by name [PCI-35]", "[msix]") {
+TEST_CASE("interrupts: a vector that the device rejects ends the start, by name [PCI-35]", "[msix]") {
   rig::machine m;
   auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4);
   const auto t = opened(m, 4);

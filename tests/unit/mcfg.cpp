@@ -116,7 +116,7 @@ TEST_CASE("mcfg: QEMU's tables lead to its ECAM", "[pci][mcfg]") {
   CHECK(m.find(q35_rsdp, text("SSDT")).error() == errc::not_found);
 }
 
-TEST_CASE("mcfg: a root of revision 2 leads through the wide table of tables, one that is broken through the narrow one", "[pci][mcfg]") {
+TEST_CASE("mcfg: an RSDP of revision 2 leads through the XSDT, a broken one through the RSDT", "[pci][mcfg]") {
   memory m = q35();
   const u64 high = u64{1} << 40;
   table wide = table_of("XSDT", 36 + 16), far = mcfg_with({{u64{1} << 36, 0, 0, 15}});
@@ -143,7 +143,7 @@ TEST_CASE("mcfg: a root of revision 2 leads through the wide table of tables, on
   CHECK(mcfg::read(*m.find(rsdp, text("MCFG")))->segment(0)->base == 0xb0000000);
 }
 
-TEST_CASE("mcfg: a row for each segment, one that begins with a higher bus too", "[pci][mcfg]") {
+TEST_CASE("mcfg: each segment has a row, which may begin with a higher bus", "[pci][mcfg]") {
   const table rows = mcfg_with({{0xe0000000, 0, 0, 0x7f}, {0xc0000000, 3, 0, 0}, {0xd0000000, 4, 1, 0xff}, {0xd0000000, 5, 9, 8},
                                 {0xd0001000, 6, 0, 8}, {0, 7, 0, 8}, {0xfffffffffff00000, 8, 0, 1}, {0x180000000, 9, 0, 255}});
   const auto read = mcfg::read(rows);
@@ -166,7 +166,7 @@ TEST_CASE("mcfg: a row for each segment, one that begins with a higher bus too",
   CHECK(bool{read->segment(9, virtio::pci::linear_map{.reach = virtio::pci::everywhere})} == (sizeof(uptr) == 8));
 }
 
-TEST_CASE("mcfg: what is no such table is refused", "[pci][mcfg][hostile]") {
+TEST_CASE("mcfg: bytes that are not an MCFG table are rejected", "[pci][mcfg][hostile]") {
   for (usize size = 0; size < q35_mcfg.size(); ++size) {
     const std::unique_ptr<u8[]> cut{new u8[size]};
     std::copy_n(q35_mcfg.begin(), size, cut.get());
@@ -189,14 +189,14 @@ TEST_CASE("mcfg: what is no such table is refused", "[pci][mcfg][hostile]") {
   CHECK(mcfg::read(odd)->rows() == 1);
 }
 
-TEST_CASE("mcfg: a default one has no rows", "[pci][mcfg]") {
+TEST_CASE("mcfg: a default object has no rows", "[pci][mcfg]") {
   const mcfg none;
   CHECK(none.rows() == 0);
   CHECK(none.row(0).error() == errc::not_found);
   CHECK(none.segment(0).error() == errc::not_found);
 }
 
-TEST_CASE("mcfg: a root that is none is refused", "[pci][mcfg][hostile]") {
+TEST_CASE("mcfg: bytes that are not an RSDP are rejected", "[pci][mcfg][hostile]") {
   memory m = q35();
   for (usize size = 0; size < 20; ++size) {
     const table cut(q35_rsdp.begin(), q35_rsdp.begin() + static_cast<std::ptrdiff_t>(size));
@@ -210,7 +210,7 @@ TEST_CASE("mcfg: a root that is none is refused", "[pci][mcfg][hostile]") {
   }
 }
 
-TEST_CASE("mcfg: a table of tables that points at itself, is huge, or has thousands of entries ends", "[pci][mcfg][hostile]") {
+TEST_CASE("mcfg: a root table that points to itself, is huge, or has thousands of entries causes no endless walk", "[pci][mcfg][hostile]") {
   memory m = q35();
   table& roots = m.at[0x7fe2270];
   SECTION("itself") {
@@ -233,7 +233,7 @@ TEST_CASE("mcfg: a table of tables that points at itself, is huge, or has thousa
   CHECK(m.shown < 200000);
 }
 
-TEST_CASE("mcfg: random tables never lead outside what is shown", "[pci][mcfg][hostile]") {
+TEST_CASE("mcfg: random tables never cause reads outside the provided memory", "[pci][mcfg][hostile]") {
   std::mt19937 random{1};
   for (int round = 0; round < 20000; ++round) {
     memory m = q35();

@@ -75,7 +75,7 @@ using entropy = driver<rng::device<rig::platform_type, Transport, split_queue<8>
 
 // ---- slots ----
 
-TEST_CASE("mmio: magic, version and device id are read in this order, and nothing behind the first that is wrong "
+TEST_CASE("mmio: magic, version and device id are read in this order, up to the first wrong one "
           "[MMIO-06][MMIO-08][MMIO-10][MMIO-24][MMIO-25][MMIO-26][MMIO-27]",
           "[mmio]") {
   machine m;
@@ -157,7 +157,7 @@ TEST_CASE("mmio: a row of slots is a base, a stride and a count; one too small f
   CHECK(m.slot().log().empty());
 }
 
-TEST_CASE("mmio: what is in a slot is looked at again when it is opened [MMIO-06][MMIO-08][MMIO-26][MMIO-27]", "[mmio][hostile]") {
+TEST_CASE("mmio: a slot is examined again when it is opened [MMIO-06][MMIO-08][MMIO-26][MMIO-27]", "[mmio][hostile]") {
   machine m;
   auto& model = m.add<rng_model>(2u);
   const location found = m.where();
@@ -196,7 +196,7 @@ TEST_CASE("mmio: what is in a slot is looked at again when it is opened [MMIO-06
   CHECK(m.slot().log().empty());
 }
 
-TEST_CASE("mmio: a transport for one version refuses the other by name [MMIO-08]", "[mmio][legacy]") {
+TEST_CASE("mmio: a transport for one version rejects the other by name [MMIO-08]", "[mmio][legacy]") {
   machine m;
   m.add<rng_model>(2u);
   m.add<rng_model>(1u);
@@ -263,7 +263,7 @@ TEST_CASE("mmio: a legacy queue can be made smaller than the device's", "[mmio][
   CHECK(d->read(0, sector));
 }
 
-TEST_CASE("mmio: a kick is exactly one 32-bit register write that says which queue, and a completion costs none [NOTIFY-01]",
+TEST_CASE("mmio: a kick is exactly one 32-bit register write with the queue's number, and a completion needs none [NOTIFY-01]",
           "[mmio]") {
   const u32 version = GENERATE(2u, 1u);
   machine m;
@@ -287,7 +287,7 @@ TEST_CASE("mmio: a kick is exactly one 32-bit register write that says which que
   CHECK(registers.take_log() == "w4@0x0=0x3");
 }
 
-TEST_CASE("mmio: an interrupt is read, and exactly what it said is acknowledged; undefined bits are nobody's "
+TEST_CASE("mmio: exactly the defined bits of an interrupt are acknowledged "
           "[MMIO-18][MMIO-19][MMIO-20][MMIO-30][MMIO-32]",
           "[mmio]") {
   const u32 version = GENERATE(2u, 1u);
@@ -405,7 +405,7 @@ TEST_CASE("mmio: there are no interrupt vectors", "[mmio]") {
   CHECK(e.start(m));
 }
 
-TEST_CASE("mmio: a legacy ring out of reach of a page number, or in pieces, is refused before anything is written", "[mmio][legacy]") {
+TEST_CASE("mmio: a legacy ring out of reach of a page number, or in pieces, is rejected before the first write", "[mmio][legacy]") {
   machine m;
   m.add<rng_model>(1u);
   either t;
@@ -492,7 +492,7 @@ TEST_CASE("mmio: the disk with the serial is found among others", "[mmio][blk]")
 
 // ---- lies ----
 
-TEST_CASE("mmio: a queue of size 0 is missing, one beyond all bounds is cut, one in use after a reset is refused "
+TEST_CASE("mmio: a queue of size 0 is missing, a huge one is limited, one in use after a reset is rejected "
           "[MMIO-14][MMIO-15]",
           "[mmio][hostile]") {
   const u32 version = GENERATE(2u, 1u);
@@ -522,7 +522,7 @@ TEST_CASE("mmio: a queue of size 0 is missing, one beyond all bounds is cut, one
   CHECK(d.start(m));
 }
 
-TEST_CASE("mmio: a status that never becomes zero is given up, also one whose zero is not the whole word [RESET-01]", "[mmio][hostile]") {
+TEST_CASE("mmio: the wait for a zero status ends, also if only a part of the word is zero [RESET-01]", "[mmio][hostile]") {
   const u32 version = GENERATE(2u, 1u);
   machine m;
   auto& model = m.add<rng_model>(version);
@@ -537,7 +537,7 @@ TEST_CASE("mmio: a status that never becomes zero is given up, also one whose ze
   CHECK(e.start(m));
 }
 
-TEST_CASE("mmio: a configuration whose generation never holds still is given up; a capacity torn in two is read again "
+TEST_CASE("mmio: a configuration whose generation always changes is an error; a torn capacity is read again "
           "[CFG-03][CFGL-01]",
           "[mmio][hostile]") {
   machine m;
@@ -564,7 +564,7 @@ TEST_CASE("mmio: a configuration whose generation never holds still is given up;
   CHECK(d.start(m, 1).error() == errc::device_misbehaved);  // no generation, and no two readings agree
 }
 
-TEST_CASE("mmio: FEATURES_OK that does not stick, and a version 2 device without VERSION_1, are refused by name "
+TEST_CASE("mmio: FEATURES_OK that does not stay set, and a version 2 device without VERSION_1, are reported by name "
           "[INIT-09][INIT-12][FEAT-09]",
           "[mmio][hostile]") {
   machine m;
@@ -582,7 +582,7 @@ TEST_CASE("mmio: FEATURES_OK that does not stick, and a version 2 device without
   CHECK(e->why().feature == static_cast<u8>(feature::version_1));
 }
 
-TEST_CASE("mmio: a device that vanishes ends every call", "[mmio][hostile]") {
+TEST_CASE("mmio: after a device's removal every call ends", "[mmio][hostile]") {
   const u32 version = GENERATE(2u, 1u);
   machine m;
   m.expect_objections = true;  // its buffers stay with it: nothing says that it let go of them
@@ -604,7 +604,7 @@ TEST_CASE("mmio: a device that vanishes ends every call", "[mmio][hostile]") {
   CHECK(d->capacity() == 2048);
 }
 
-TEST_CASE("mmio: whatever the registers read as, no call runs for ever or leaves the slot", "[mmio][hostile]") {
+TEST_CASE("mmio: with any register values, every call ends and accesses only the slot", "[mmio][hostile]") {
   machine m;
   m.expect_objections = true;
   virtio::testing::recording registers{0x200};

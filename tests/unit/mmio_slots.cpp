@@ -51,7 +51,7 @@ TEST_CASE("mmio words: as monitors write them, and every number in any base and 
   means("0x100@0xffffffffffffff00:0", 0xffffffffffffff00, 256, 0);  // to the last address, not past it
 }
 
-TEST_CASE("mmio words: what makes no sense says what is missing or wrong", "[boot][unit]") {
+TEST_CASE("mmio words: an invalid word is reported with what is missing or wrong", "[boot][unit]") {
   const auto problem = [](const std::string& text) {
     const char* const said = parsed(text).problem;
     return std::string{said ? said : "none"};
@@ -71,7 +71,7 @@ TEST_CASE("mmio words: what makes no sense says what is missing or wrong", "[boo
   CHECK(problem("257@0xffffffffffffff00:5") == "it reaches past the last address");
 }
 
-TEST_CASE("mmio words: a cut or a random word is never read past its end", "[boot][unit]") {
+TEST_CASE("mmio words: a truncated or random word is never read past its end", "[boot][unit]") {
   const std::string whole = "0x10K@0xc0001000:5:3";
   for (std::size_t n = 0; n <= whole.size(); ++n) (void)parsed(whole.substr(0, n));
   std::mt19937 random{5};
@@ -82,7 +82,7 @@ TEST_CASE("mmio words: a cut or a random word is never read past its end", "[boo
   }
 }
 
-TEST_CASE("mmio words: all of a line, in its order, and no other words", "[boot][unit]") {
+TEST_CASE("mmio words: all slots of a line are found in order, and other words are ignored", "[boot][unit]") {
   CHECK(words_of("").empty());
   CHECK(words_of("console=ttyS0 virtio_mmio.device=4K@0xc0001000:5 root=/dev/vda  virtio-mmio.device=4K@0xc0002000:6") ==
         std::vector<std::string>{"4K@0xc0001000:5", "4K@0xc0002000:6"});

@@ -108,7 +108,7 @@ TEST_CASE("pci: none, one, two and the n-th device of a type", "[pci]") {
   CHECK(pci::find_nth(host, device_type::block, 2).error() == errc::not_found);
 }
 
-TEST_CASE("pci: a bridge that points back at itself, or anywhere, ends the walk", "[pci][hostile]") {
+TEST_CASE("pci: a bridge with any bus numbers causes no endless walk", "[pci][hostile]") {
   rig::machine m;
   const u8 secondary = GENERATE(u8{0}, u8{1}, u8{255});
   m.bus.bridge({0, 0, 2, 0}, secondary, 255);
@@ -120,7 +120,7 @@ TEST_CASE("pci: a bridge that points back at itself, or anywhere, ends the walk"
   CHECK(count <= 3);
 }
 
-TEST_CASE("pci: what is wrong with a device is named", "[pci][hostile]") {
+TEST_CASE("pci: a verdict names each defect of a device", "[pci][hostile]") {
   CHECK(spoiled([](fake_function&) {}) == verdict::usable);
   CHECK(spoiled([](fake_function& f) { f.poke(0x02, 0x2000, 2); }) == verdict::id_outside_ranges);
   CHECK(spoiled([](fake_function& f) { f.poke(0x02, 0x1040, 2); }) == verdict::id_without_type);
@@ -161,7 +161,7 @@ TEST_CASE("pci: reserved capability types and BARs are skipped, lengths beyond n
   CHECK(model.reads() == 1);
 }
 
-TEST_CASE("pci: of several capabilities of a kind the first that can be used is taken [PCI-08]", "[pci]") {
+TEST_CASE("pci: the first usable capability of a kind is used [PCI-08]", "[pci]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4);
   auto& f = m.function(4);
@@ -175,7 +175,7 @@ TEST_CASE("pci: of several capabilities of a kind the first that can be used is 
   CHECK(d.start(m, m.where(4)));
 }
 
-TEST_CASE("pci: every virtio capability can be walked as the device has it, also what no driver can use", "[pci]") {
+TEST_CASE("pci: a walk returns every virtio capability unchanged, also unusable ones", "[pci]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4);
   const auto place = m.where(4);
@@ -229,7 +229,7 @@ TEST_CASE("pci: every virtio capability can be walked as the device has it, also
   CHECK(seen[0].length == 0);
 }
 
-TEST_CASE("pci: a capability list that loops, or points anywhere, ends", "[pci][hostile]") {
+TEST_CASE("pci: the walk of a looping or random capability list ends", "[pci][hostile]") {
   rig::machine m;
   m.expect_objections = true;
   m.add<blk_model>(seat::modern, 4);
@@ -266,7 +266,7 @@ TEST_CASE("pci: random configuration space never leads outside a BAR", "[pci][ho
   }
 }
 
-TEST_CASE("pci: BARs are sized with decoding off and put back [PCI-05]", "[pci]") {
+TEST_CASE("pci: BARs are sized with decoding off and restored [PCI-05]", "[pci]") {
   rig::machine m;
   m.add<blk_model>(seat::transitional, 4);
   auto& f = m.function(4);
@@ -286,7 +286,7 @@ TEST_CASE("pci: BARs are sized with decoding off and put back [PCI-05]", "[pci]"
   CHECK(f.config == before);
 }
 
-TEST_CASE("pci: a bridge has two BARs, and what lies behind them is never sized", "[pci][hostile]") {
+TEST_CASE("pci: a bridge has two BARs, and the registers after them are never sized", "[pci][hostile]") {
   rig::machine m;
   auto& bridge = m.bus.bridge({0, 0, 7, 0}, 3, 5);
   bridge.bar_sizes[1] = 4096;
@@ -301,7 +301,7 @@ TEST_CASE("pci: a bridge has two BARs, and what lies behind them is never sized"
   CHECK(bridge.last_write(0x18) == 0);
 }
 
-TEST_CASE("pci: BARs out of reach and unassigned ones are told apart", "[pci]") {
+TEST_CASE("pci: BARs out of reach and unassigned BARs have different verdicts", "[pci]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4);
   m.bus.reach = 0x1000;
@@ -312,7 +312,7 @@ TEST_CASE("pci: BARs out of reach and unassigned ones are told apart", "[pci]") 
   CHECK(m.where(4).seen.why == verdict::bar_unassigned);
 }
 
-TEST_CASE("pci: an ECAM host tells unassigned I/O BARs from those outside its window", "[pci][hostile]") {
+TEST_CASE("pci: an ECAM host distinguishes unassigned I/O BARs from those outside its window", "[pci][hostile]") {
   alignas(4096) static u8 space[4096];
   static u8 window[64];
   const pci::ecam host{.base = reinterpret_cast<uptr>(space), .io_base = reinterpret_cast<uptr>(window)};

@@ -26,7 +26,7 @@ static_assert(!platform<polling<>>);
 
 }  // namespace
 
-TEST_CASE("polling: a peer that never answers is given up long before a device is reset, and every wait ends", "[platform]") {
+TEST_CASE("polling: a wait for a peer ends long before a wait for a device, and every wait ends", "[platform]") {
   CHECK(turns<board>(waiting::reset, 2000) == 1000);
   CHECK(turns<board>(waiting::request, 2000) == 1000);
   CHECK(turns<board>(waiting::connect, 2000) == 20);
@@ -35,7 +35,7 @@ TEST_CASE("polling: a peer that never answers is given up long before a device i
   CHECK(turns<polling<0>>(waiting::reset, 10) == 0);
 }
 
-TEST_CASE("polling: the patience that no board names is what docs/porting.md says", "[platform]") {
+TEST_CASE("polling: the default bound is that of docs/porting.md", "[platform]") {
   constexpr identity_platform<> usual;
   for (const waiting why : {waiting::reset, waiting::request}) {
     CHECK(usual.keep_waiting(why, 499'999'999));
@@ -47,7 +47,7 @@ TEST_CASE("polling: the patience that no board names is what docs/porting.md say
   }
 }
 
-TEST_CASE("identity mapping: the device sees every byte where the CPU does, in one piece", "[platform]") {
+TEST_CASE("identity mapping: a buffer's device address is its CPU address, in one piece", "[platform]") {
   u8 memory[64];
   segment_list<1> pieces;
   REQUIRE(board{}.map(memory + 3, 7, direction::from_device, pieces));

@@ -22,7 +22,7 @@ struct one_function {
 
 }  // namespace
 
-TEST_CASE("reach: a higher-half kernel's host hands out pointers into its direct map", "[pci]") {
+TEST_CASE("reach: a higher-half kernel's host returns pointers into its direct map", "[pci]") {
   static one_function f;
   static u8 registers[16] = {0x11, 0x22};
   // Bus address 0x9000'0000 is where `registers` are, as the CPU sees it.
@@ -38,7 +38,7 @@ TEST_CASE("reach: a higher-half kernel's host hands out pointers into its direct
   CHECK(host.bar({}, 0).error() == errc::out_of_range);
 }
 
-TEST_CASE("reach: an offset may lead downwards, and a BAR that would run over the end of the address space is out of reach", "[pci]") {
+TEST_CASE("reach: an offset may be negative, and a BAR that exceeds the address space is out of reach", "[pci]") {
   const uptr top = ~uptr{0};
   const pci::linear_map down{.offset = static_cast<uptr>(0) - 0x1000, .reach = pci::everywhere};
   CHECK(*down.cpu_address(0x3000, 16) == 0x2000);
@@ -78,7 +78,7 @@ struct kernel_map {
 
 }  // namespace
 
-TEST_CASE("reach: a kernel's own map is asked for each BAR, and what it refuses is out of reach", "[pci]") {
+TEST_CASE("reach: a kernel's own map is called for each BAR, and a BAR that it rejects is out of reach", "[pci]") {
   static one_function f;
   static u8 window[4096];
   using host_t = pci::memory_config<12, kernel_map>;
@@ -94,7 +94,7 @@ TEST_CASE("reach: a kernel's own map is asked for each BAR, and what it refuses 
 }
 
 #if defined(__x86_64__) || defined(__i386__)
-TEST_CASE("reach: configuration space in memory goes with ports on x86", "[pci]") {
+TEST_CASE("reach: a host with configuration space in memory supports ports on x86", "[pci]") {
   static one_function f;
   const pci::ecam_with_ports<> host{.base = f.base()};
   f.place(0xc001);

@@ -50,7 +50,7 @@ std::string doorbell(rig::machine& m, rig::disk<>& d) {
 
 }  // namespace
 
-TEST_CASE("registers: every structure behind ports, with decoding of ports switched on", "[pci][registers]") {
+TEST_CASE("registers: every structure may be in I/O ports, whose decoding is enabled", "[pci][registers]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   auto& source = m.add<rng_model>(seat::modern, 5);
@@ -73,7 +73,7 @@ TEST_CASE("registers: every structure behind ports, with decoding of ports switc
   for (usize i = 0; i < data.size(); ++i) REQUIRE(data[i] == rng_model::pattern(i));
 }
 
-TEST_CASE("registers: of two notification structures the first that can be used is taken, whatever is wrong with it [PCI-08]",
+TEST_CASE("registers: the first usable of two notification structures is used [PCI-08]",
           "[pci][registers]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
@@ -118,7 +118,7 @@ TEST_CASE("registers: doorbells at every distance, from one for all queues to a 
   CHECK(doorbell(m, d) == "w2@notify+" + virtio::testing::wire::hex(u32{place} * multiplier) + "=0x0");
 }
 
-TEST_CASE("registers: a doorbell that is misaligned, or not whole inside its structure, is refused by name", "[pci][registers][hostile]") {
+TEST_CASE("registers: a doorbell that is misaligned or not inside its structure is rejected by name", "[pci][registers][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   auto& f = m.function(4);
@@ -138,7 +138,7 @@ TEST_CASE("registers: a doorbell that is misaligned, or not whole inside its str
   else CHECK(log == describe(verdict::queue_unusable));
 }
 
-TEST_CASE("registers: structures of odd length are used as far as they go [PCI-12][PCI-13]", "[pci][registers]") {
+TEST_CASE("registers: structures of odd length are used up to their end [PCI-12][PCI-13]", "[pci][registers]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4, rig::blk_options{.seg_max = 7});
   auto& f = m.function(4);
@@ -163,7 +163,7 @@ TEST_CASE("registers: structures of odd length are used as far as they go [PCI-1
   CHECK(modern.config<u8>(~usize{0}).error() == errc::out_of_range);
 }
 
-TEST_CASE("registers: a configuration that ends inside a field is named, not read over its end", "[pci][registers][hostile]") {
+TEST_CASE("registers: a configuration that ends inside a field is reported, not read beyond its end", "[pci][registers][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   auto& f = m.function(4);
@@ -175,7 +175,7 @@ TEST_CASE("registers: a configuration that ends inside a field is named, not rea
   CHECK(d->why().why == verdict::config_unreadable);
 }
 
-TEST_CASE("registers: a capability with data of some vendor's own is neither interpreted nor written [PCI-28]", "[pci][registers]") {
+TEST_CASE("registers: a capability with vendor data is neither interpreted nor written [PCI-28]", "[pci][registers]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4);
   auto& f = m.function(4);

@@ -182,7 +182,7 @@ void read_and_write(protected_machine& m, Device& d, blk_model& model, const pag
 
 }  // namespace
 
-TEST_CASE("restricted DMA: block and entropy touch nothing outside of the pool of a protected machine's tree [FEAT-11][FEAT-12]",
+TEST_CASE("restricted DMA: block and entropy devices access only the pool of a protected machine's tree [FEAT-11][FEAT-12]",
           "[boot][platform][blk][rng]") {
   protected_machine m;
   REQUIRE(dma.open(m.area()));
@@ -221,7 +221,7 @@ TEST_CASE("restricted DMA: a packed ring is in the pool, too", "[boot][platform]
   read_and_write(m, *d, model, storage);
 }
 
-TEST_CASE("restricted DMA: without the pool the same disk reaches outside, and its driver gets nothing", "[boot][platform][blk]") {
+TEST_CASE("restricted DMA: without the pool the same disk accesses other memory, and its driver gets no data", "[boot][platform][blk]") {
   protected_machine m;
   m.expects_faults = true;
   auto& model = m.add<blk_model>(4, rig::blk_options{.seg_max = 30});
@@ -233,7 +233,7 @@ TEST_CASE("restricted DMA: without the pool the same disk reaches outside, and i
   CHECK(!d->read(1, data));
 }
 
-TEST_CASE("restricted DMA: each page of the pool is shared, once, and none outside of it; one that is refused is the end", "[boot][platform]") {
+TEST_CASE("restricted DMA: each page of the pool is shared once, and no other page; a rejected page is an error", "[boot][platform]") {
   protected_machine m;
   REQUIRE(dma.open(m.area()));
   std::vector<u64> want(m.pool.size / 4096);
@@ -252,7 +252,7 @@ TEST_CASE("restricted DMA: each page of the pool is shared, once, and none outsi
   CHECK(dma.map(&byte, 1, direction::to_device, out).error() == errc::dma_unreachable);
 }
 
-TEST_CASE("restricted DMA: storage moves once, keeps no old bytes, has whole pages, and pages that others take are moved anew", "[boot][platform]") {
+TEST_CASE("restricted DMA: storage moves once, keeps no old bytes, has whole pages, and reused pages are moved again", "[boot][platform]") {
   protected_machine m;
   std::fill_n(host.pool, m.pool.size, u8{0xee});
   REQUIRE(dma.open(m.area()));
@@ -282,7 +282,7 @@ TEST_CASE("restricted DMA: storage moves once, keeps no old bytes, has whole pag
   CHECK(at(0, 4 * 4096) != 0);
 }
 
-TEST_CASE("restricted DMA: large buffers take large slots while there are any, and pages beyond; a small pool has pages alone", "[boot][platform]") {
+TEST_CASE("restricted DMA: large buffers use large slots while any are free, then pages; a small pool has only pages", "[boot][platform]") {
   protected_machine m;
   REQUIRE(dma.open(m.area()));
   CHECK(dma.free_slots() == 36);
@@ -308,7 +308,7 @@ TEST_CASE("restricted DMA: large buffers take large slots while there are any, a
   CHECK(dma.free_slots() == 32);
 }
 
-TEST_CASE("protected KVM: nothing is asked of another hypervisor, nor of one without these services", "[boot]") {
+TEST_CASE("protected KVM: no call is made to another hypervisor, or to one without these services", "[boot]") {
   host = {};
   const auto shares = [] {
     hypervisor = {};
@@ -341,7 +341,7 @@ TEST_CASE("protected KVM: nothing is asked of another hypervisor, nor of one wit
   CHECK(host.guarded == std::vector<u64>{0x4000, 0x8000});
 }
 
-TEST_CASE("machine tree: a pool without a place gets the highest one that nothing has", "[boot]") {
+TEST_CASE("machine tree: a pool without an address gets the highest free one", "[boot]") {
   boot::machine_description m{};
   m.memory[m.memory_count++] = {0x80000000, 0x20000000};
   boot::dma_pool_tree pool{{0, 0xe00000}, 0x1000};

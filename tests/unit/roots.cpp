@@ -30,7 +30,7 @@ std::vector<pci::address> all_of(const host& h) {
 
 }  // namespace
 
-TEST_CASE("roots: what is on a further root bus, and behind its bridges, is found once the host knows that bus", "[pci]") {
+TEST_CASE("roots: devices on another root bus and behind its bridges are found if the host lists that bus", "[pci]") {
   rig::machine m;
   disk_at(m, {0, 0, 4, 0});
   m.bus.bridge({0, 0, 5, 0}, 1, 1);
@@ -52,7 +52,7 @@ TEST_CASE("roots: what is on a further root bus, and behind its bridges, is foun
   CHECK(disk.start(m, *pci::find_nth(h, device_type::block, 2)));
 }
 
-TEST_CASE("roots: a search ends with as many as were announced", "[pci]") {
+TEST_CASE("roots: a search ends after the announced number of root buses", "[pci]") {
   rig::machine m;
   for (const u8 bus : {u8{0x10}, u8{0x20}, u8{0x30}}) disk_at(m, {0, bus, 1, 0});
   const auto roots = pci::find_roots(m.bus.host(), 3);
@@ -60,7 +60,7 @@ TEST_CASE("roots: a search ends with as many as were announced", "[pci]") {
   CHECK_FALSE(roots.has(0x30));
 }
 
-TEST_CASE("roots: bridges that lie about their numbers end no walk and start none anew", "[pci][hostile]") {
+TEST_CASE("roots: bridges with invalid numbers neither end nor restart a walk", "[pci][hostile]") {
   rig::machine m;
   std::mt19937 random{GENERATE(1u, 2u, 3u, 4u)};
   for (int i = 0; i < 60; ++i) {
@@ -109,7 +109,7 @@ TEST_CASE("roots: assign serves every root bus out of the same windows, each wit
   CHECK(pci::assign(h, given).placed == 0);
 }
 
-TEST_CASE("roots: a piece of configuration space that begins with a higher bus is read from there", "[pci]") {
+TEST_CASE("roots: a configuration space that begins with a higher bus is read from that bus", "[pci]") {
   static u8 space[2 << 20];  // buses 0x20 and 0x21
   const mmio_space bus20{reinterpret_cast<uptr>(space), 1 << 20}, bus21{reinterpret_cast<uptr>(space) + (1 << 20), 1 << 20};
   for (usize slot = 0; slot < 32; ++slot) bus20.write<u32>(slot << 15, 0xffffffff), bus21.write<u32>(slot << 15, 0xffffffff);
@@ -145,7 +145,7 @@ TEST_CASE("roots: a piece of configuration space that begins with a higher bus i
 }
 
 #if defined(__x86_64__) || defined(__i386__)
-TEST_CASE("roots: the ports reach one segment, and an address of another is not read from it", "[pci]") {
+TEST_CASE("roots: ports access one segment, and addresses of other segments are not read", "[pci]") {
   const pci::cf8<> h;
   CHECK(h.config_read32({.segment = 1}, 0) == 0xffffffff);  // no port is touched: this program may not
   h.config_write32({.segment = 1}, 4, 7);

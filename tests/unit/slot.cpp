@@ -22,7 +22,7 @@ fake_function& port(rig::machine& m, u16 flags = 0x0142, u32 slot_capabilities =
 
 }  // namespace
 
-TEST_CASE("slot: only PCIe ports with a slot for hot-plugging have one", "[slot]") {
+TEST_CASE("slot: only a PCIe port with a hot-plug slot opens", "[slot]") {
   rig::machine m;
   pci::slot<rig::host> s;
   (void)m.add<blk_model>(seat::modern, 4);
@@ -39,7 +39,7 @@ TEST_CASE("slot: only PCIe ports with a slot for hot-plugging have one", "[slot]
   CHECK(s.open(m.bus.host(), {0, 0, 7, 0}).error() == errc::not_found);
 }
 
-TEST_CASE("slot: presence, the button, power", "[slot]") {
+TEST_CASE("slot: presence, attention button and power", "[slot]") {
   rig::machine m;
   auto& f = port(m);
   pci::slot<rig::host> s;
@@ -62,7 +62,7 @@ TEST_CASE("slot: presence, the button, power", "[slot]") {
   CHECK_FALSE(s.attention());
 }
 
-TEST_CASE("removal: a device that vanishes ends every loop with an error", "[removal][hostile]") {
+TEST_CASE("removal: every loop ends with an error after the device is removed", "[removal][hostile]") {
   rig::machine m;
   m.expect_objections = true;
   const seat where = GENERATE(seat::modern, seat::transitional, seat::legacy, seat::crosvm);
@@ -105,7 +105,7 @@ TEST_CASE("removal: a device that vanishes ends every loop with an error", "[rem
   (void)model;
 }
 
-TEST_CASE("removal: what comes back in the same place starts afresh", "[removal]") {
+TEST_CASE("removal: a device that is plugged in at the same place starts again", "[removal]") {
   rig::machine m;
   m.expect_objections = true;
   (void)m.add<blk_model>(seat::modern, 4);

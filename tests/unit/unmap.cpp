@@ -32,7 +32,7 @@ static_assert(platform<counting>);
 
 }  // namespace
 
-TEST_CASE("unmap: one mapping is unmapped once and whole, into however many pieces a disk has it cut", "[blk][platform]") {
+TEST_CASE("unmap: a mapping is unmapped once and as a whole, also if a disk needs it in pieces", "[blk][platform]") {
   const u32 size_max = GENERATE(512u, 4096u, 0u);
   const seat where = GENERATE(seat::modern, seat::legacy);
   CAPTURE(size_max);
@@ -97,7 +97,7 @@ TEST_CASE("unmap: one mapping is unmapped once and whole, into however many piec
   }
 }
 
-TEST_CASE("unmap: what the device wrote is counted over the pieces of a mapping, and from one mapping to the next", "[platform]") {
+TEST_CASE("unmap: written bytes are counted across the pieces of a mapping, and across mappings", "[platform]") {
   segment room[8];
   segments list{room};
   list.limit_pieces(512);
@@ -116,7 +116,7 @@ TEST_CASE("unmap: what the device wrote is counted over the pieces of a mapping,
   CHECK(calls.size() == 3);  // not again
 }
 
-TEST_CASE("unmap: push() says where a mapping goes on, of any length", "[platform]") {
+TEST_CASE("unmap: push() marks the pieces that continue a mapping, of any length", "[platform]") {
   segment room[4];
   segments list{room};
   list.limit_pieces(4096);

@@ -42,7 +42,7 @@ void check(rig::machine& m, verdict why, u8 bar, u64 address, u64 size) {
 
 }  // namespace
 
-TEST_CASE("why: a verdict on a BAR says where it is and how large, after a look and after a start", "[pci][report]") {
+TEST_CASE("why: a verdict on a BAR has its address and size, after discovery and after a start", "[pci][report]") {
   rig::machine m;
   SECTION("a modern one above 4 GiB") {
     m.add<blk_model>(seat::modern, 4);
@@ -93,7 +93,7 @@ TEST_CASE("why: a verdict on a BAR says where it is and how large, after a look 
   }
 }
 
-TEST_CASE("why: a BAR behind the window in configuration space is said as any other", "[pci][window][report]") {
+TEST_CASE("why: a BAR in the configuration window is reported like any other", "[pci][window][report]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4);
   auto& f = m.function(4);
@@ -107,7 +107,7 @@ TEST_CASE("why: a BAR behind the window in configuration space is said as any ot
   CHECK((seen.bar == 4 && seen.bar_address == 0x8000000000 && seen.bar_size == f.bar_sizes[4]));
 }
 
-TEST_CASE("why: a usable device, and one whose verdict is about no BAR, has none in its report", "[pci][report]") {
+TEST_CASE("why: without a verdict on a BAR the report has no BAR", "[pci][report]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4);
   CHECK(m.where(4).seen.why == verdict::usable);
@@ -118,7 +118,7 @@ TEST_CASE("why: a usable device, and one whose verdict is about no BAR, has none
   CHECK((m.where(4).seen.bar_address == 0 && m.where(4).seen.bar_size == 0));
 }
 
-TEST_CASE("why: no BAR is looked up for a capability that is wrong by itself, least of all one with a number that no BAR has", "[pci][report][hostile]") {
+TEST_CASE("why: no BAR is looked up for an invalid capability, or for an invalid BAR number", "[pci][report][hostile]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4);
   auto& f = m.function(4);
@@ -142,7 +142,7 @@ TEST_CASE("why: no BAR is looked up for a capability that is wrong by itself, le
   }
 }
 
-TEST_CASE("why: of a host that cannot locate a BAR the report has the address, and nothing is written to find it", "[pci][report]") {
+TEST_CASE("why: if a host cannot locate BARs, the report has the address, found without writes", "[pci][report]") {
   rig::machine m;
   const bool legacy = GENERATE(false, true);
   m.add<blk_model>(legacy ? seat::legacy : seat::modern, 4, rig::blk_options{.queue_size = 16});
@@ -164,7 +164,7 @@ TEST_CASE("why: the ready-made hosts locate BARs that they do not reach", "[pci]
   CHECK(host.locate({}, 0)->size == 16);
 }
 
-TEST_CASE("why: every verdict has words and an advice of its own line, and no number has more", "[report]") {
+TEST_CASE("why: every verdict has a text and a remedy of one line, and other numbers have neither", "[report]") {
   for (unsigned n = 0; n <= static_cast<unsigned>(verdict::storage_unusable); ++n) {
     CAPTURE(n);
     const auto why = static_cast<verdict>(n);

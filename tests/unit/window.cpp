@@ -123,7 +123,7 @@ TEST_CASE("window: a doorbell is four writes to configuration space, and 64-bit 
   CHECK(d->wait_next());
 }
 
-TEST_CASE("window: a structure that can be reached is not driven through it, by whichever of its capabilities [PCI-08]", "[pci][window]") {
+TEST_CASE("window: a structure with a directly reachable capability does not use the window [PCI-08]", "[pci][window]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   auto& f = m.function(4);
@@ -146,7 +146,7 @@ TEST_CASE("window: a structure that can be reached is not driven through it, by 
   CHECK(d->wait_next());
 }
 
-TEST_CASE("window: a BAR within reach costs nothing of it", "[pci][window]") {
+TEST_CASE("window: a reachable BAR causes no access to the window", "[pci][window]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4);
   rig::disk<split_queue<16>, any_pci> d;
@@ -156,7 +156,7 @@ TEST_CASE("window: a BAR within reach costs nothing of it", "[pci][window]") {
   CHECK(m.function(4).log().find("window") == std::string::npos);
 }
 
-TEST_CASE("window: one that ends before its data is none, and the BAR stays out of reach [PCI-14]", "[pci][window][hostile]") {
+TEST_CASE("window: a capability without room for its data is ignored, and the BAR stays out of reach [PCI-14]", "[pci][window][hostile]") {
   rig::machine m;
   auto& f = m.function((m.add<blk_model>(seat::modern, 4), 4));
   move_up(f);
@@ -180,7 +180,7 @@ TEST_CASE("window: one that ends before its data is none, and the BAR stays out 
   CHECK(f.log().find("window") == std::string::npos);
 }
 
-TEST_CASE("window: one that calls itself 16 bytes long and works is used [PCI-14]", "[pci][window]") {
+TEST_CASE("window: a working capability with a stated length of 16 bytes is used [PCI-14]", "[pci][window]") {
   rig::machine m;
   auto& f = m.function((m.add<blk_model>(seat::modern, 4), 4));
   move_up(f);
@@ -191,7 +191,7 @@ TEST_CASE("window: one that calls itself 16 bytes long and works is used [PCI-14
   CHECK(d->read(0, sector));
 }
 
-TEST_CASE("window: of several the first with room for its data is taken [PCI-07][PCI-08]", "[pci][window]") {
+TEST_CASE("window: the first of several capabilities with room for its data is used [PCI-07][PCI-08]", "[pci][window]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4);
   auto& f = m.function(4);
@@ -204,7 +204,7 @@ TEST_CASE("window: of several the first with room for its data is taken [PCI-07]
   CHECK(pci::find_window(m.bus.host(), slot4) == 0xc0);
 }
 
-TEST_CASE("window: what is wrong with a structure behind it is named", "[pci][window][hostile]") {
+TEST_CASE("window: defects of a structure in the window are named", "[pci][window][hostile]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4);
   auto& f = m.function(4);
@@ -220,7 +220,7 @@ TEST_CASE("window: what is wrong with a structure behind it is named", "[pci][wi
   CHECK(look(m).seen.why == verdict::bar_unassigned);
 }
 
-TEST_CASE("window: neither the legacy block nor an I/O BAR goes through it [PCI-30][PCIL-05]", "[pci][window][legacy]") {
+TEST_CASE("window: neither the legacy block nor an I/O BAR uses the window [PCI-30][PCIL-05]", "[pci][window][legacy]") {
   rig::machine m;
   m.add<blk_model>(GENERATE(seat::legacy, seat::transitional), 4, rig::blk_options{.queue_size = 16});
   const host h = windowed(m);
@@ -232,7 +232,7 @@ TEST_CASE("window: neither the legacy block nor an I/O BAR goes through it [PCI-
   CHECK(m.function(4).log().find("window") == std::string::npos);
 }
 
-TEST_CASE("window: a BAR of more than 4 GiB, of which 32-bit offsets see the first part", "[pci][window]") {
+TEST_CASE("window: of a BAR larger than 4 GiB the first part is accessible", "[pci][window]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4);
   auto& f = m.function(4);
@@ -275,7 +275,7 @@ TEST_CASE("window: random configuration space never leads outside a BAR, nor cha
   CHECK(found > 100);
 }
 
-TEST_CASE("window: a device pulled out answers with ones", "[pci][window][hostile]") {
+TEST_CASE("window: a removed device reads as all ones", "[pci][window][hostile]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4);
   move_up(m.function(4));

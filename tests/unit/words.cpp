@@ -55,7 +55,7 @@ TEST_CASE("words: every error and every verdict has a text, and no two have the 
   CHECK(verdicts == static_cast<unsigned>(verdict::storage_unusable) + 1);
 }
 
-TEST_CASE("words: a start on a function that was found unusable repeats what was found, and names no other type", "[session][pci]") {
+TEST_CASE("words: a start on an unusable function repeats the verdict of discovery, and names no other type", "[session][pci]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4);
   auto& f = m.function(4);
@@ -98,7 +98,7 @@ TEST_CASE("words: a start on a function that was found unusable repeats what was
   CHECK(f.log().empty());
 }
 
-TEST_CASE("words: a start on a slot that was found unusable repeats what was found", "[session][mmio]") {
+TEST_CASE("words: a start on an unusable slot repeats the verdict of discovery", "[session][mmio]") {
   slot_machine m;
   verdict why{};
   errc error{};
@@ -132,7 +132,7 @@ TEST_CASE("words: a start on a slot that was found unusable repeats what was fou
   CHECK(!says(describe(error), "another type"));
 }
 
-TEST_CASE("words: a place that nobody has looked at is the program's mistake", "[session]") {
+TEST_CASE("words: a start on a location without discovery is an error of the program", "[session]") {
   rig::machine m;
   rig::disk<> d;
   CHECK(d.start(m, pci::found<rig::host>{}).error() == errc::invalid_argument);
@@ -150,7 +150,7 @@ TEST_CASE("words: other functions and empty slots are no virtio devices, unusabl
     CHECK(is_virtio(one));
 }
 
-TEST_CASE("words: only transitional ids have a subsystem id to blame [PCI-02]", "[pci]") {
+TEST_CASE("words: a verdict about the subsystem id is for transitional ids only [PCI-02]", "[pci]") {
   CHECK(pci::match_ids({.vendor = 0x1af4, .device = 0x1040}).why == verdict::id_without_type);
   CHECK(!says(describe(verdict::id_without_type), "transitional"));
   CHECK(pci::match_ids({.vendor = 0x1af4, .device = 0x103f}).why == verdict::type_unknown);
@@ -158,7 +158,7 @@ TEST_CASE("words: only transitional ids have a subsystem id to blame [PCI-02]", 
   CHECK(pci::match_ids({.vendor = 0x0b5d, .device = 0x0777}, rows).why == verdict::id_without_type);
 }
 
-TEST_CASE("words: a queue of a size that will not do is not storage that is too small", "[session][pci]") {
+TEST_CASE("words: an unusable queue size and storage that is too small have different verdicts", "[session][pci]") {
   rig::machine m;
   const auto refused = [&](auto& d, u8 slot, verdict why, errc error, u32 wanted, u32 available) {
     CHECK(d.start(m, m.where(slot)).error() == error);
@@ -220,7 +220,7 @@ TEST_CASE("words: a queue of a size that will not do is not storage that is too 
   }
 }
 
-TEST_CASE("words: of a socket device the queue that is too small is named", "[session][vsock]") {
+TEST_CASE("words: a socket device's queue that is too small is named", "[session][vsock]") {
   const u16 which = GENERATE(u16{0}, u16{1});
   sockets s;
   s.model.at(which).maximum = s.model.at(which).size = 1;
@@ -231,7 +231,7 @@ TEST_CASE("words: of a socket device the queue that is too small is named", "[se
   CHECK(s->why().available == 1);
 }
 
-TEST_CASE("words: numbers in a report are those of its verdict, not of what was looked at before", "[session]") {
+TEST_CASE("words: a report has the numbers of its verdict, not those of earlier checks", "[session]") {
   SECTION("a missing queue on MMIO") {
     slot_machine m{GENERATE(1u, 2u)};
     m.slot.queue_size_max = 0;
@@ -291,7 +291,7 @@ TEST_CASE("words: numbers in a report are those of its verdict, not of what was 
   }
 }
 
-TEST_CASE("words: a request that an IOMMU swallows points at what the platform gave, another one does not [FEAT-11]", "[device]") {
+TEST_CASE("words: the error of a request lost in an IOMMU names the platform's map(), that of another lost request does not [FEAT-11]", "[device]") {
   const bool behind_iommu = GENERATE(false, true);
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
@@ -312,7 +312,7 @@ TEST_CASE("words: a request that an IOMMU swallows points at what the platform g
   CHECK(says(describe(wanted), "none of the buffers"));
 }
 
-TEST_CASE("words: a block size that is no power of two is named as such, and is not a want of room", "[blk][hostile]") {
+TEST_CASE("words: a block size that is not a power of two has its own verdict", "[blk][hostile]") {
   const u32 size = GENERATE(0x201u, 513u, 1536u, 0xffffffffu);
   rig::machine m;
   m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4, blk_options{.queue_size = 16, .blk_size = size});
@@ -323,7 +323,7 @@ TEST_CASE("words: a block size that is no power of two is named as such, and is 
   CHECK(!says(describe(d->why().why), "room"));
 }
 
-TEST_CASE("words: whoever waits for a peer and finds nobody is told of no reset", "[vsock]") {
+TEST_CASE("words: a wait for a silent peer ends with an error that mentions no reset", "[vsock]") {
   sockets s;
   REQUIRE(s.begin());
   REQUIRE(s->listen(80, 1));
@@ -333,7 +333,7 @@ TEST_CASE("words: whoever waits for a peer and finds nobody is told of no reset"
   CHECK(s.model.status() == 0x0f);
 }
 
-TEST_CASE("words: a device that is gone, one that does not finish, and one of before that does not, are three", "[session]") {
+TEST_CASE("words: a removed device, a device stuck in reset, and a previous device stuck in reset have different verdicts", "[session]") {
   slot_machine m;
   SECTION("gone") {
     m.slot.further_status_bits = 0x100;
@@ -358,7 +358,7 @@ TEST_CASE("words: a device that is gone, one that does not finish, and one of be
   }
 }
 
-TEST_CASE("words: too many pieces and too many extents are no want of DMA storage", "[blk]") {
+TEST_CASE("words: too many pieces and too many extents are not reported as a lack of DMA storage", "[blk]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4, blk_options{.discard = virtio::testing::extent_rules{.sectors = 64, .extents = 9}});
   rig::disk<> d;

@@ -42,7 +42,7 @@ struct smp_barriers {
 
   /// `barrier_set` concept: loads without order.
   template <register_value T>
-  static T load(const T* from) { return __atomic_load_n(from, __ATOMIC_RELAXED); }
+  [[gnu::always_inline]] static T load(const T* from) { return __atomic_load_n(from, __ATOMIC_RELAXED); }
   /// `barrier_set` concept: loads with acquire order.
   template <register_value T>
   static T load_acquire(const T* from) { return __atomic_load_n(from, __ATOMIC_ACQUIRE); }
@@ -132,7 +132,7 @@ struct dma_barriers {
 
   /// `barrier_set` concept: loads without order.
   template <register_value T>
-  static T load(const T* from) { return __atomic_load_n(from, __ATOMIC_RELAXED); }
+  [[gnu::always_inline]] static T load(const T* from) { return __atomic_load_n(from, __ATOMIC_RELAXED); }
   /// `barrier_set` concept: loads with acquire order.
   template <register_value T>
   static T load_acquire(const T* from) {

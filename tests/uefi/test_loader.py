@@ -11,6 +11,7 @@ Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 import itertools
 import os
 import pathlib
+import random
 import re
 import shutil
 import struct
@@ -19,7 +20,9 @@ import tempfile
 import unittest
 
 sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench/boot"))
 import machine  # noqa: E402
+import loading  # noqa: E402
 import matrix  # noqa: E402
 
 disk_image, guestrun = machine.disk_image, machine.guestrun
@@ -93,6 +96,19 @@ class Loader(unittest.TestCase):
                 said = [line for line in said if not line.startswith("@ started at EL")]
                 self.assertEqual(said, [f"@ options {options}", "@ root on guest"], console)
                 self.assertIn("reboot: Power down", console)
+
+    def test_every_byte_is_loaded(self):
+        """The kernel of the benchmark adds up every byte of itself and of its initrd, which it gets by LoadFile2."""
+        if PROCESSOR != "x86_64":
+            self.skipTest("the kernel of the benchmark is for x86-64")
+        image, written = self.folder / "bytes.img", self.folder / "written"
+        kernel, initrd = loading.kernel_and_initrd(self.folder, random.Random(5), (5 << 20) + 4096 + 16, (9 << 20) + 4)
+        disk_image.make_loader_partition(image, self.folder, {
+            **self.loader, "vmlinuz": kernel, "initrd.img": initrd,
+            "loader/entries/sums.conf": disk_image.entry("Sums", "/vmlinuz", ["/initrd.img"]).encode()}, size=32)
+        port = ["-chardev", f"file,id=port,path={written}", "-device", "isa-debugcon,iobase=0xe9,chardev=port"]
+        status, console = self.start(image, extra=port)
+        self.assertEqual((status, written.read_bytes()), (0, b"EKY"), console)
 
     def test_named(self):
         """Kernels that are none lead back to the menu. A program that comes back ends the loader, the firmware's driver is

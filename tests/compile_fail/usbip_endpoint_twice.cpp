@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // case: two class drivers that claim one USB endpoint do not compile together, and the reason is shown
-// says: (_description|fault)\(.*an endpoint address stands twice
+// says: (_description|fault)\(.*an endpoint address is used twice
 #include <usbip/device/description.hpp>
 
 #if defined(FAIL)

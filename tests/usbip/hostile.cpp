@@ -59,7 +59,7 @@ TEST_CASE("usbip field report: URBs where an import is due end with an error tha
   CHECK(e.how == end::wrong);
   CHECK(e.why == fault::urbs_where_operation_due);
   CHECK(e.what == usbip::due::operation);
-  CHECK(std::string(describe(e)).find("the peer sends URBs where a list or an import is due") == 0);
+  CHECK(std::string(describe(e)).find("the peer sends URBs where a list or an import is expected") == 0);
   CHECK(std::string(describe(e)).find("bridge mode") != std::string::npos);
   CHECK(e.received == 8);  // of its 48
   CHECK(bytes(e.first, e.first + 4) == bytes{0, 0, 0, 1});
@@ -75,7 +75,7 @@ TEST_CASE("usbip field report: an import where URBs are due ends with an error t
     CHECK(e.how == end::wrong);
     CHECK(e.why == fault::operation_where_urbs_due);
     CHECK(e.what == usbip::due::urb);
-    CHECK(std::string(describe(e)).find("the peer asks for a list or an import where URBs are due") == 0);
+    CHECK(std::string(describe(e)).find("the peer requests a list or an import where URBs are expected") == 0);
     CHECK(std::string(describe(e)).find("server mode") != std::string::npos);
     CHECK(bytes(e.first, e.first + 4) == bytes{1, 0x11, 0x80, code});
     CHECK(s.stream.to_peer.empty());

@@ -39,7 +39,7 @@ def main():
                 expect(re.search(rf"^ *1-{number}: .*\(1209:000{1 + (number > 3)}\)$", listed, re.M), f"1-{number} is not in the list", listed)
             expect("(ff/00/00)" in listed and "/usbip/1-1" in listed, "interface or path is not in the list", listed)
             line = server.stdout.readline()
-            expect("the peer has its list (8 bytes received" in line, "the server says something else", line)
+            expect("the peer received its list (8 bytes received" in line, "the server says something else", line)
         refused = usbip(tool, port, "attach", "-r", "127.0.0.1", "-b", "1-9")
         # Without vhci_hcd older tools end before they ask.
         expect("not found" in refused.lower() or "vhci" in refused, "an import of what is not there", refused)

@@ -202,7 +202,7 @@ class Stick(unittest.TestCase):
             for one in silent:
                 one.close()
         console = self.run_guest(visit, "host=stays timeout=2")
-        self.assertEqual(len(re.findall("^a client has gone: this side gave the connection up: the peer held it open", console, re.M)), 8, console)
+        self.assertEqual(len(re.findall("^a client has gone: this side ended the connection: the peer held it open", console, re.M)), 8, console)
 
     def test_ends_with_its_host(self):
         def visit(path):

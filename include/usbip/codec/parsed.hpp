@@ -30,20 +30,20 @@ enum class fault : u8 {
   switch (what) {
     case fault::none: return "nothing is wrong";
     case fault::urbs_where_operation_due:
-      return "the peer sends URBs where a list or an import is due: the device was imported elsewhere, which is what bridge mode is for";
+      return "the peer sends URBs where a list or an import is expected: the device was imported elsewhere, so use bridge mode";
     case fault::operation_where_urbs_due:
-      return "the peer asks for a list or an import where URBs are due: it knows nothing of an import, which is what server mode is for";
+      return "the peer requests a list or an import where URBs are expected: it has not imported a device, so use server mode";
     case fault::wrong_version: return "the version is not 0x0111: this is another protocol, or a USB/IP older than Linux 3.17";
     case fault::unknown_operation: return "the operation is neither a list nor an import";
     case fault::failed: return "the status of the operation is not 0";
     case fault::unterminated_text: return "a text fills its field without a NUL at the end";
-    case fault::unknown_command: return "the command of the header is none: the stream is out of step";
+    case fault::unknown_command: return "the header's command is invalid: the stream is out of step";
     case fault::wrong_direction: return "the direction is neither 0 nor 1: the stream is out of step";
     case fault::wrong_endpoint: return "the endpoint is above 15: the stream is out of step";
-    case fault::too_long: return "the transfer is longer than the limit, or than was asked for";
+    case fault::too_long: return "the transfer is longer than the limit or than requested";
     case fault::too_many_packets: return "there are more isochronous packets than the limit";
-    case fault::packet_outside: return "an isochronous packet reaches out of the transfer";
-    case fault::seqnum_in_use: return "the number of the URB is that of another which has not been answered";
+    case fault::packet_outside: return "an isochronous packet is outside the transfer";
+    case fault::seqnum_in_use: return "another URB without an answer has the same number";
   }
   return "unknown fault";
 }

@@ -67,7 +67,7 @@ class configuration {
   /// Adds a class-specific descriptor unchanged.
   template <usize N>
   constexpr void raw(const u8 (&descriptor)[N]) {
-    if (descriptor[0] != N) wrong_description("a class-specific descriptor has another length than its first byte says");
+    if (descriptor[0] != N) wrong_description("a class-specific descriptor's length differs from its first byte");
     append(descriptor);
   }
   /// Adds a bulk endpoint to the device.
@@ -84,7 +84,7 @@ class configuration {
   }
   /// Adds an endpoint with an address of the driver's choice.
   constexpr void endpoint(u8 address, transfer_type type, u16 packet, u8 interval) {
-    if (interface_at_ == 0) wrong_description("an endpoint stands ahead of every interface");
+    if (interface_at_ == 0) wrong_description("an endpoint precedes every interface");
     if (type == transfer_type::isochronous) wrong_description("isochronous endpoints are not served");
     const u8 descriptor[] = {7, 5, address, static_cast<u8>(type), static_cast<u8>(packet), static_cast<u8>(packet >> 8), interval};
     append(descriptor);
@@ -95,7 +95,7 @@ class configuration {
     }
     ++bytes_[interface_at_ + 4];
     const usize index = (address & 15u) | (address >> 7 != 0 ? 16u : 0u);
-    if (endpoint_owner_[index] != 0) wrong_description("an endpoint address stands twice");
+    if (endpoint_owner_[index] != 0) wrong_description("an endpoint address is used twice");
     endpoint_owner_[index] = static_cast<u8>(function_ + 1);
     endpoint_order_[index] = endpoints_++;
   }
@@ -186,21 +186,21 @@ constexpr const char* refuse_description(const char* reason) {
   u32 interfaces = 0;
   u32 endpoints_due = 0;
   for (usize here = 9; here < size; here += at[here]) {
-    if (at[here] < 2 || at[here] > size - here) return fault("a descriptor reaches behind the end");
+    if (at[here] < 2 || at[here] > size - here) return fault("a descriptor extends past the end");
     const u8 length = at[here];
     const u8 type = at[here + 1];
     if (type == 4) {
-      if (length != 9) return fault("an interface descriptor has not 9 bytes");
+      if (length != 9) return fault("an interface descriptor is not 9 bytes long");
       if (endpoints_due != 0) return fault("an interface has fewer endpoints than its bNumEndpoints");
       if (at[here + 3] == 0 && at[here + 2] != interfaces++) return fault("interfaces are not numbered 0, 1, 2...");
       endpoints_due = at[here + 4];
     } else if (type == 5) {
-      if (length < 7) return fault("an endpoint descriptor has less than 7 bytes");
+      if (length < 7) return fault("an endpoint descriptor has fewer than 7 bytes");
       if (endpoints_due-- == 0) return fault("an interface has more endpoints than its bNumEndpoints");
       const u8 address = at[here + 2];
-      if ((address & 15) == 0 || (address & 0x70) != 0) return fault("an endpoint address is none");
+      if ((address & 15) == 0 || (address & 0x70) != 0) return fault("an endpoint address is invalid");
       const u32 bit = u32{1} << ((address & 15) | (address >> 7) << 4);
-      if ((addresses & bit) != 0) return fault("an endpoint address stands twice");
+      if ((addresses & bit) != 0) return fault("an endpoint address is used twice");
       addresses |= bit;
       const auto kind = static_cast<transfer_type>(at[here + 3] & 3);
       const u16 packet = load_le16(at + here + 4);
@@ -208,19 +208,19 @@ constexpr const char* refuse_description(const char* reason) {
       switch (how_fast) {
         case speed::low:
           if (is_bulk) return fault("low speed has no bulk endpoints");
-          if (packet > 8) return fault("low speed has packets of 8 bytes at most");
+          if (packet > 8) return fault("low speed has packets of at most 8 bytes");
           break;
         case speed::full:
-          if (packet > 64) return fault("full speed has packets of 64 bytes at most");
+          if (packet > 64) return fault("full speed has packets of at most 64 bytes");
           if (is_bulk && packet != 8 && packet != 16 && packet != 32 && packet != 64) return fault("bulk packets are 8, 16, 32 or 64 bytes");
           break;
         case speed::high:
           if (is_bulk && packet != 512) return fault("bulk packets at high speed are 512 bytes");
-          if (packet > 1024) return fault("high speed has packets of 1024 bytes at most");
+          if (packet > 1024) return fault("high speed has packets of at most 1024 bytes");
           break;
         case speed::super:
           if (is_bulk && packet != 1024) return fault("bulk packets at SuperSpeed are 1024 bytes");
-          if (packet > 1024) return fault("SuperSpeed has packets of 1024 bytes at most");
+          if (packet > 1024) return fault("SuperSpeed has packets of at most 1024 bytes");
           if (here + length + 6 > size || at[here + length + 1] != 48) return fault("an endpoint at SuperSpeed lacks its companion");
           break;
       }

@@ -40,16 +40,16 @@ struct ending {
 /// A sentence for a log line; print the numbers of `ending` after it.
 [[nodiscard]] constexpr const char* describe(const ending& ended) {
   switch (ended.how) {
-    case end::none: return "the connection goes on";
-    case end::listed: return "the peer has its list";
-    case end::refused: return "the peer wanted a device that is not there or is taken, and was sent the reason";
+    case end::none: return "the connection is still open";
+    case end::listed: return "the peer received its list";
+    case end::refused: return "the peer requested a device that is absent or in use, and received the reason";
     case end::closed: return "the peer closed the connection between two messages";
-    case end::never_spoke: return "the peer closed the connection without having sent a byte";
+    case end::never_spoke: return "the peer closed the connection before it sent a byte";
     case end::cut_off: return "the peer closed the connection in the middle of a message";
     case end::broken: return "the connection broke";
     case end::wrong: return describe(ended.why);
-    case end::stopped: return "this side gave the connection up";
-    case end::silent: return "this side gave the connection up: the peer held it open and sent no byte";
+    case end::stopped: return "this side ended the connection";
+    case end::silent: return "this side ended the connection: the peer held it open and sent no byte";
     case end::taken: return "the device belongs to another connection";
   }
   return "unknown end";

@@ -24,7 +24,7 @@ struct line_coding {
 /// larger transfers of a host are taken in parts.
 template <byte_stream Line, usize Room = 512>
 class port {
-  static_assert(Room >= 64, "less than a packet");
+  static_assert(Room >= 64, "Room is less than a packet");
 
  public:
   /// Serves `line`.

@@ -19,7 +19,7 @@ namespace usbip::storage {
 /// image.
 template <usize Count = 4, usize Bytes = 32768>
 struct buffers {
-  static_assert(Count >= 2 && Count <= 16, "a drive has 2 to 16 buffers: one to send and one to fill at the least");
+  static_assert(Count >= 2 && Count <= 16, "a drive has 2 to 16 buffers: at least one to send and one to fill");
   static_assert(Bytes >= 4096 && Bytes % 4096 == 0, "a buffer has whole blocks: a multiple of 4096 bytes");
   static constexpr usize count = Count;  // number of pieces
   static constexpr usize size = Bytes;  // bytes of a piece

@@ -33,7 +33,7 @@ TEST_CASE("vsock: starts on modern devices, reads its CID, and carries a stream"
   s.check_works(s.connected());
 }
 
-TEST_CASE("vsock: the same over packed rings", "[vsock]") {
+TEST_CASE("vsock: does the same over packed rings", "[vsock]") {
   rig::basic_sockets<vsock::limits{}, packed_queue<64>> s;
   const auto up = s.begin();
   CAPTURE(static_cast<int>(s->why().why), s->why().wanted, s->why().available);
@@ -55,11 +55,11 @@ TEST_CASE("vsock: every host serves it", "[vsock]") {
   s.check_works(one);
 }
 
-TEST_CASE("vsock: what is negotiated follows the specification's rules for stream sockets [VSOCK-01][VSOCK-02][VSOCK-03]", "[vsock]") {
+TEST_CASE("vsock: negotiates by the specification's rules for stream sockets [VSOCK-01][VSOCK-02][VSOCK-03]", "[vsock]") {
   sockets s{{.host = {}}};
   SECTION("no feature bit at all is a stream device") {}
   SECTION("the stream bit") { s.model.offer({0}); }
-  SECTION("the stream bit, which nobody is to imply") { s.model.offer({0, 2}); }
+  SECTION("the stream bit without implied streams") { s.model.offer({0, 2}); }
   SECTION("messages, which imply streams") { s.model.offer({1}); }
   REQUIRE(s.begin());
   if (s.model.offers(2)) CHECK(s.model.accepted(2));
@@ -67,13 +67,13 @@ TEST_CASE("vsock: what is negotiated follows the specification's rules for strea
   s.check_works(s.connected());
 }
 
-TEST_CASE("vsock: buffers for events are there before anything else, and many receive buffers", "[vsock]") {
+TEST_CASE("vsock: posts event buffers before anything else, and many receive buffers", "[vsock]") {
   started s;
   CHECK(s.model.event_buffers() >= 1);
   CHECK(s.model.ring_in_use(0).pending() >= 1);
 }
 
-TEST_CASE("vsock: before start and after a reset every call says so", "[vsock]") {
+TEST_CASE("vsock: every call returns not_started before start and after a reset", "[vsock]") {
   sockets s;
   const auto check_down = [&](vsock::socket one) {
     u8 byte[1] = {};
@@ -99,7 +99,7 @@ TEST_CASE("vsock: before start and after a reset every call says so", "[vsock]")
   REQUIRE(s->hand_off());
 }
 
-TEST_CASE("vsock: a device that asks for a reset is noticed", "[vsock]") {
+TEST_CASE("vsock: a device that sets NEEDS_RESET is detected", "[vsock]") {
   started s;
   (void)s.connected();
   s.model.set_needs_reset();
@@ -109,7 +109,7 @@ TEST_CASE("vsock: a device that asks for a reset is noticed", "[vsock]") {
   s.check_works(s.connected());
 }
 
-TEST_CASE("vsock: a connection is one REQUEST and one RESPONSE, from the CID that the device gave [VSOCK-07]", "[vsock]") {
+TEST_CASE("vsock: a connection is one REQUEST and one RESPONSE, from the CID that the device assigned [VSOCK-07]", "[vsock]") {
   started s{{.cid = 42}};
   const auto one = s.connected();
   CHECK(s.said(one).has(ready::connected));
@@ -155,7 +155,7 @@ TEST_CASE("vsock: a peer that refuses ends the attempt, by event and by connect(
   CHECK(s->connect(rig::echo));  // none of them has left anything in the table
 }
 
-TEST_CASE("vsock: a peer that says nothing ends connect() by the platform's bound, and the device lives on", "[vsock]") {
+TEST_CASE("vsock: a silent peer ends connect() by the platform's limit, and the device stays up", "[vsock]") {
   started s;
   const auto other = s.connected();
   s.model.ports[somewhere] = op::reception::is_silent;
@@ -168,7 +168,7 @@ TEST_CASE("vsock: a peer that says nothing ends connect() by the platform's boun
   s.check_works(other);
 }
 
-TEST_CASE("vsock: an answer that comes too late is reset", "[vsock]") {
+TEST_CASE("vsock: a late answer is reset", "[vsock]") {
   started s;
   s.model.ports[somewhere] = op::reception::is_silent;
   s.m.memory.wait_limit[static_cast<int>(waiting::connect)] = 10;
@@ -183,7 +183,7 @@ TEST_CASE("vsock: an answer that comes too late is reset", "[vsock]") {
   CHECK(s.model.count(op::reset) == 1);
 }
 
-TEST_CASE("vsock: whatever else than an answer comes first connects nothing, and op 0 is ignored", "[vsock]") {
+TEST_CASE("vsock: a first packet other than an answer connects nothing, and op 0 is ignored", "[vsock]") {
   started s;
   s.model.ports[somewhere] = op::reception::waits;
   const auto one = *s->try_connect({2, somewhere});
@@ -215,7 +215,7 @@ TEST_CASE("vsock: whatever else than an answer comes first connects nothing, and
   s.check_works(s.connected());
 }
 
-TEST_CASE("vsock: an op that there is not is ignored, before a connection is there and afterwards", "[vsock]") {
+TEST_CASE("vsock: an undefined op is ignored, before and after the connection is established", "[vsock]") {
   started s;
   s.model.ports[somewhere] = op::reception::waits;
   const auto one = *s->try_connect({2, somewhere});
@@ -234,7 +234,7 @@ TEST_CASE("vsock: an op that there is not is ignored, before a connection is the
   s.check_works(two);
 }
 
-TEST_CASE("vsock: all ports of 32 bits are ports, 0 too, on either side", "[vsock]") {
+TEST_CASE("vsock: every 32-bit port is valid on either side, including 0", "[vsock]") {
   started s;
   const u32 theirs = GENERATE(0u, 1u, 0xffff'ffffu), mine = GENERATE(0u, 1023u, 0xffff'ffffu);
   CAPTURE(theirs, mine);
@@ -262,7 +262,7 @@ TEST_CASE("vsock: two connections may share a port but not both", "[vsock]") {
   for (const auto which : {one, two, three}) s.check_works(which);
 }
 
-TEST_CASE("vsock: one connection more than the table holds is refused, and a place that is free is used again", "[vsock]") {
+TEST_CASE("vsock: a connection beyond the table's size is refused, and a free place is used again", "[vsock]") {
   started s;
   std::vector<vsock::socket> all;
   for (int i = 0; i < sockets::layout.connections; ++i) all.push_back(s.connected());
@@ -275,7 +275,7 @@ TEST_CASE("vsock: one connection more than the table holds is refused, and a pla
   for (const auto one : all) s.check_works(one);
 }
 
-TEST_CASE("vsock: ports for connections without one come again only after many others", "[vsock]") {
+TEST_CASE("vsock: an automatic port is used again only after many others", "[vsock]") {
   started s;
   std::set<u32> seen;
   for (int i = 0; i < 1000; ++i) {
@@ -288,7 +288,7 @@ TEST_CASE("vsock: ports for connections without one come again only after many o
   s.settle();
 }
 
-TEST_CASE("vsock: a port for a connection without one is not a port that listens or is in use", "[vsock]") {
+TEST_CASE("vsock: an automatic port is neither listening nor in use", "[vsock]") {
   started s;
   const auto first = *s->try_connect(rig::echo);
   const u32 next = *s->local_port_of(first) + 1;
@@ -303,7 +303,7 @@ TEST_CASE("vsock: a port for a connection without one is not a port that listens
   s.settle();
 }
 
-TEST_CASE("vsock: a stale handle is refused by every call", "[vsock]") {
+TEST_CASE("vsock: every call refuses a stale handle", "[vsock]") {
   started s;
   const auto one = s.connected();
   if (GENERATE(false, true)) REQUIRE(s->abort(one));
@@ -351,7 +351,7 @@ TEST_CASE("vsock: a request to a port that listens is answered at once, and acce
   s.check_works(*one);
 }
 
-TEST_CASE("vsock: a backlog that is full refuses, and has room again after an accept", "[vsock]") {
+TEST_CASE("vsock: a full backlog refuses connections, and has room again after an accept", "[vsock]") {
   started s;
   REQUIRE(s->listen(80, 2));
   for (u32 i = 0; i < 4; ++i) (void)s.model.connect(80, i);
@@ -370,7 +370,7 @@ TEST_CASE("vsock: a backlog that is full refuses, and has room again after an ac
   CHECK(s->peer_of(*s->try_accept(80))->port == 9);
 }
 
-TEST_CASE("vsock: listening ends with resets for those that were not accepted", "[vsock]") {
+TEST_CASE("vsock: unlisten resets connections that were not accepted", "[vsock]") {
   started s;
   REQUIRE(s->listen(80, 4));
   const auto kept = s.accepted(80, 1);
@@ -389,7 +389,7 @@ TEST_CASE("vsock: listening ends with resets for those that were not accepted", 
   s.check_works(s.accepted(80, 4));
 }
 
-TEST_CASE("vsock: a port listens once, and the table of listeners has an end", "[vsock]") {
+TEST_CASE("vsock: a port has one listener, and the table of listeners is bounded", "[vsock]") {
   started s;
   for (u32 i = 0; i < sockets::layout.listeners; ++i) REQUIRE(s->listen(i, 1));
   CHECK(s->listen(0, 1).error() == errc::in_use);
@@ -398,7 +398,7 @@ TEST_CASE("vsock: a port listens once, and the table of listeners has an end", "
   CHECK(s->listen(1000, 1));
 }
 
-TEST_CASE("vsock: one that the peer took back before it was accepted is not handed out as if it were open", "[vsock]") {
+TEST_CASE("vsock: a connection that the peer reset before accept is not returned as open", "[vsock]") {
   started s;
   REQUIRE(s->listen(80, 2));
   const auto f = s.model.connect(80, 1);
@@ -418,7 +418,7 @@ TEST_CASE("vsock: one that the peer took back before it was accepted is not hand
   }
 }
 
-TEST_CASE("vsock: a flood of requests with the table full is refused, one by one, and harms nobody", "[vsock][hostile]") {
+TEST_CASE("vsock: a flood of requests to a full table is refused one by one, and other connections continue", "[vsock][hostile]") {
   started s;
   REQUIRE(s->listen(80, 100));
   std::vector<vsock::socket> all;
@@ -431,7 +431,7 @@ TEST_CASE("vsock: a flood of requests with the table full is refused, one by one
   for (const auto one : all) s.check_works(one);
 }
 
-TEST_CASE("vsock: a flood of requests that are all served leaves no place taken after they are gone", "[vsock][hostile]") {
+TEST_CASE("vsock: a flood of accepted requests leaves no place taken after its connections end", "[vsock][hostile]") {
   started s;
   REQUIRE(s->listen(80, 4));
   for (u32 i = 0; i < 5000; ++i) {
@@ -460,7 +460,7 @@ TEST_CASE("vsock: a second request on a flow that has a connection does not open
   s.settle();
 }
 
-TEST_CASE("vsock: ports that a host chooses to collide find their connections all the same", "[vsock][hostile]") {
+TEST_CASE("vsock: connections with colliding ports chosen by a host are found", "[vsock][hostile]") {
   static constexpr vsock::limits many{.connections = 512, .outgoing = 0, .receive_packet = 1024, .receive_buffer = 2048, .receive_pool = 512 * 1024};
   auto s = std::make_unique<rig::basic_sockets<many, split_queue<256>>>();
   REQUIRE(s->begin());
@@ -500,7 +500,7 @@ TEST_CASE("vsock: siblings on the same host are peers like any other", "[vsock]"
   s.check_works(four);
 }
 
-TEST_CASE("vsock: connect, send, receive and close that wait", "[vsock]") {
+TEST_CASE("vsock: connect, send, receive and close wait", "[vsock]") {
   started s;
   auto conn = s->connect(rig::echo);
   REQUIRE(conn);
@@ -526,7 +526,7 @@ TEST_CASE("vsock: connect, send, receive and close that wait", "[vsock]") {
   CHECK(conn->send(some).error() == errc::stale_handle);
 }
 
-TEST_CASE("vsock: accept that waits", "[vsock]") {
+TEST_CASE("vsock: accept waits", "[vsock]") {
   started s;
   REQUIRE(s->listen(80, 2));
   int attempts = 0;
@@ -544,7 +544,7 @@ TEST_CASE("vsock: accept that waits", "[vsock]") {
   CHECK(s.model.resets() == 1);
 }
 
-TEST_CASE("vsock: a call that waits keeps the other connections going", "[vsock]") {
+TEST_CASE("vsock: a call that waits keeps other connections running", "[vsock]") {
   started s;
   const auto other = s.connected();
   const auto f = s.flow(other);
@@ -557,7 +557,7 @@ TEST_CASE("vsock: a call that waits keeps the other connections going", "[vsock]
   CHECK(s.said(other).has(ready::readable));
 }
 
-TEST_CASE("vsock: nothing to read ends a receive by the bound, without a reset", "[vsock]") {
+TEST_CASE("vsock: a receive without data ends by the limit, without a reset", "[vsock]") {
   started s;
   auto conn = s->connect(rig::echo);
   REQUIRE(conn);
@@ -569,7 +569,7 @@ TEST_CASE("vsock: nothing to read ends a receive by the bound, without a reset",
   CHECK(byte[0] == 42);
 }
 
-TEST_CASE("vsock: events come once for each change, and poll keeps to its budget", "[vsock]") {
+TEST_CASE("vsock: each change causes one event, and poll keeps to its budget", "[vsock]") {
   started s;
   const auto one = s.connected();
   s.forget();
@@ -588,7 +588,7 @@ TEST_CASE("vsock: events come once for each change, and poll keeps to its budget
   CHECK(s->poll([](auto) {}, 3).value_or(9) <= 3);
 }
 
-TEST_CASE("vsock: an interrupt is asked for, for packets and for events", "[vsock]") {
+TEST_CASE("vsock: interrupts are requested for packets and for events", "[vsock]") {
   started s;
   const auto one = s.connected();
   s.settle();

@@ -35,7 +35,7 @@ struct mixed : rig::basic_sockets<with_messages> {
 
 }  // namespace
 
-TEST_CASE("vsock ages: a peer that stands still grows older, whatever its host answers to the driver's questions", "[vsock]") {
+TEST_CASE("vsock ages: a stalled peer grows older, whatever its host answers to the driver's requests", "[vsock]") {
   const auto what = GENERATE(vsock::kind::stream, vsock::kind::seqpacket);
   CAPTURE(static_cast<int>(what));
   mixed s;
@@ -62,7 +62,7 @@ TEST_CASE("vsock ages: a peer that stands still grows older, whatever its host a
   CHECK(*s->idle_for(one) == 0);
 }
 
-TEST_CASE("vsock ages: any answer to the program's own question is a sign of life", "[vsock]") {
+TEST_CASE("vsock ages: any answer to the program's own probe is a sign of life", "[vsock]") {
   mixed s;
   const auto one = s.stopped(vsock::kind::stream, pattern(4096));
   for (int i = 0; i < 3; ++i) {
@@ -75,7 +75,7 @@ TEST_CASE("vsock ages: any answer to the program's own question is a sign of lif
   }
 }
 
-TEST_CASE("vsock ages: of clients that were killed and newcomers that wait to be accepted, the killed ones are older", "[vsock]") {
+TEST_CASE("vsock ages: killed clients are older than new peers that wait to be accepted", "[vsock]") {
   // A server that drops the most silent connection for a newcomer would drop the newcomer else, once it is accepted.
   const auto what = GENERATE(vsock::kind::stream, vsock::kind::seqpacket);
   CAPTURE(static_cast<int>(what));
@@ -101,7 +101,7 @@ TEST_CASE("vsock ages: of clients that were killed and newcomers that wait to be
   for (const auto one : killed) CHECK(*s->idle_for(one) > *s->idle_for(*newcomer));
 }
 
-TEST_CASE("vsock ages: a CREDIT_UPDATE whose fwd_cnt is not believed is no sign of life either, however often it comes", "[vsock]") {
+TEST_CASE("vsock ages: a CREDIT_UPDATE with an impossible fwd_cnt is no sign of life, however often it arrives", "[vsock]") {
   sockets s;
   s.m.expect_objections = true;
   REQUIRE(s.begin());

@@ -30,7 +30,7 @@ struct started : sockets {
 
 }  // namespace
 
-TEST_CASE("vsock closing: an orderly close says so, is answered, and frees its place", "[vsock]") {
+TEST_CASE("vsock closing: an orderly close sends SHUTDOWN, is answered, and frees its place", "[vsock]") {
   started s;
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -44,7 +44,7 @@ TEST_CASE("vsock closing: an orderly close says so, is answered, and frees its p
   s.check_empty();
 }
 
-TEST_CASE("vsock closing: the handle is stale at once and no event follows it", "[vsock]") {
+TEST_CASE("vsock closing: close makes the handle stale at once, and no event follows", "[vsock]") {
   started s;
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -56,7 +56,7 @@ TEST_CASE("vsock closing: the handle is stale at once and no event follows it", 
   s.check_empty();
 }
 
-TEST_CASE("vsock closing: a host that never answers a close keeps no place: the oldest gives way with a RST", "[vsock]") {
+TEST_CASE("vsock closing: a host that never answers a close keeps no place: the oldest is evicted with a RST", "[vsock]") {
   started s;
   std::vector<vsock_flow> flows;
   for (int i = 0; i < sockets::layout.connections; ++i) {
@@ -78,7 +78,7 @@ TEST_CASE("vsock closing: a host that never answers a close keeps no place: the 
   CHECK(s.model.peer(flows[2]).end == peer::ending::none);
 }
 
-TEST_CASE("vsock closing: close() that waits has a bound, then sends a RST", "[vsock]") {
+TEST_CASE("vsock closing: a close() that waits has a limit, then sends a RST", "[vsock]") {
   started s;
   const bool answers = GENERATE(false, true);
   auto conn = s->connect(rig::echo);
@@ -99,7 +99,7 @@ TEST_CASE("vsock closing: close() that waits has a bound, then sends a RST", "[v
   s.check_empty();
 }
 
-TEST_CASE("vsock closing: data on its way to a peer that closes is read to the end, then a RST answers", "[vsock]") {
+TEST_CASE("vsock closing: data in flight from a closing peer is read to the end, then a RST answers", "[vsock]") {
   started s;
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -130,7 +130,7 @@ TEST_CASE("vsock closing: data on its way to a peer that closes is read to the e
   s.check_empty();
 }
 
-TEST_CASE("vsock closing: a peer that closes with more than the window holds gets rid of all of it", "[vsock]") {
+TEST_CASE("vsock closing: a peer that closes with more data than the window holds delivers all of it", "[vsock]") {
   started s;
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -143,7 +143,7 @@ TEST_CASE("vsock closing: a peer that closes with more than the window holds get
   CHECK(s.model.peer(f).end == peer::ending::by_guest);
 }
 
-TEST_CASE("vsock closing: a RST of the peer leaves what had come readable, then says who it was", "[vsock]") {
+TEST_CASE("vsock closing: after a RST from the peer, earlier data stays readable, then the reason is peer_reset", "[vsock]") {
   started s;
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -167,7 +167,7 @@ TEST_CASE("vsock closing: a RST of the peer leaves what had come readable, then 
   s.check_empty();
 }
 
-TEST_CASE("vsock closing: the end of what the peer sends is the end of the stream, and the other way stays open", "[vsock]") {
+TEST_CASE("vsock closing: the end of the peer's direction ends the stream, and the other direction stays open", "[vsock]") {
   started s;
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -188,7 +188,7 @@ TEST_CASE("vsock closing: the end of what the peer sends is the end of the strea
   s.check_empty();
 }
 
-TEST_CASE("vsock closing: a peer that receives no more is sent no more, and is read on", "[vsock]") {
+TEST_CASE("vsock closing: a peer that stops receiving is sent nothing more, and is still read", "[vsock]") {
   started s;
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -210,13 +210,13 @@ TEST_CASE("vsock closing: a peer that receives no more is sent no more, and is r
   s.check_empty();
 }
 
-TEST_CASE("vsock closing: an end of its own that was shut", "[vsock]") {
+TEST_CASE("vsock closing: shutdown of one's own direction", "[vsock]") {
   started s;
   const auto one = s.connected();
   const auto f = s.flow(one);
   s.model.peer(f).answers_shutdown = false;
   s.send(one, pattern(50));
-  SECTION("sending: the rest still comes in") {
+  SECTION("send: bytes still arrive") {
     REQUIRE(s->shutdown(one, ends::send));
     s.settle();
     CHECK(s.model.peer(f).guest_ends == op::no_send);
@@ -227,7 +227,7 @@ TEST_CASE("vsock closing: an end of its own that was shut", "[vsock]") {
     s.settle();
     CHECK(s.model.peer(f).guest_ends == 3);
   }
-  SECTION("receiving: the rest still goes out") {
+  SECTION("receive: bytes are still sent") {
     REQUIRE(s->shutdown(one, ends::receive));
     s.settle();
     CHECK(s.model.peer(f).guest_ends == op::no_receive);
@@ -254,7 +254,7 @@ TEST_CASE("vsock closing: an end of its own that was shut", "[vsock]") {
   s.check_empty();
 }
 
-TEST_CASE("vsock closing: both at once", "[vsock]") {
+TEST_CASE("vsock closing: both ends close at once", "[vsock]") {
   started s;
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -269,7 +269,7 @@ TEST_CASE("vsock closing: both at once", "[vsock]") {
   s.check_empty();
 }
 
-TEST_CASE("vsock closing: an abort is a RST at once, unread and unsent data notwithstanding", "[vsock]") {
+TEST_CASE("vsock closing: an abort sends RST at once, even with unread and unsent data", "[vsock]") {
   started s;
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -285,7 +285,7 @@ TEST_CASE("vsock closing: an abort is a RST at once, unread and unsent data notw
   s.check_empty();
 }
 
-TEST_CASE("vsock closing: closes and aborts are not lost while nothing can be sent", "[vsock]") {
+TEST_CASE("vsock closing: closes and aborts are not lost while the queue is full", "[vsock]") {
   started s{{.queue_sizes = {32, 4, 4}}};
   std::vector<vsock::socket> all;
   std::vector<vsock_flow> flows;
@@ -311,7 +311,7 @@ TEST_CASE("vsock closing: closes and aborts are not lost while nothing can be se
   s.check_empty();
 }
 
-TEST_CASE("vsock closing: what was written before a close arrives before it, even at a peer without room", "[vsock]") {
+TEST_CASE("vsock closing: data written before a close arrives before it, even at a peer without room", "[vsock]") {
   started s;
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -332,7 +332,7 @@ TEST_CASE("vsock closing: what was written before a close arrives before it, eve
   CHECK(s.model.peer(f).guest_ends == 3);
 }
 
-TEST_CASE("vsock closing: before the peer has answered", "[vsock]") {
+TEST_CASE("vsock closing: a close before the peer has answered", "[vsock]") {
   started s;
   s.model.ports[77] = op::reception::waits;
   const auto one = *s->try_connect({2, 77});
@@ -349,7 +349,7 @@ TEST_CASE("vsock closing: before the peer has answered", "[vsock]") {
   s.check_empty();
 }
 
-TEST_CASE("vsock closing: a storm of RSTs, to connections and to nobody, is not answered", "[vsock][hostile]") {
+TEST_CASE("vsock closing: a storm of RSTs, to connections and to unknown ones, is not answered", "[vsock][hostile]") {
   started s;
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -372,7 +372,7 @@ TEST_CASE("vsock closing: a storm of RSTs, to connections and to nobody, is not 
   CHECK(s.drained(one).second == errc::peer_reset);
 }
 
-TEST_CASE("vsock closing: thousands of connections come and go in any way, and nothing wears out", "[vsock]") {
+TEST_CASE("vsock closing: thousands of connections end in every way, and no resource leaks", "[vsock]") {
   const int which = GENERATE(0, 1, 2);
   const vsock_host hosts[] = {vsock_host::kernel(), vsock_host::firecracker(), vsock_host::vhost_device()};
   started s{{.host = hosts[which]}};
@@ -432,7 +432,7 @@ TEST_CASE("vsock closing: thousands of connections come and go in any way, and n
   CHECK(s.receive(last, 100'000) == pattern(100'000));
 }
 
-TEST_CASE("vsock closing: a host that forgets a SHUTDOWN while it holds data hears it again when that was read", "[vsock]") {
+TEST_CASE("vsock closing: a host that drops a SHUTDOWN while it holds data receives it again after the data was read", "[vsock]") {
   vsock_options o;
   o.host = vsock_host::vhost_device();
   o.host.update_below = 0xffff'ffff;  // it tells of what it could not hand on at once

@@ -17,7 +17,7 @@ struct started : sockets {
 
 }  // namespace
 
-TEST_CASE("vsock corners: nobody's connection leaves its listener once, however the device ends", "[vsock]") {
+TEST_CASE("vsock corners: a connection leaves its listener once, however the device ends", "[vsock]") {
   started s;
   REQUIRE(s->listen(80, 2));
   for (int round = 0; round < 3; ++round) {
@@ -50,7 +50,7 @@ TEST_CASE("vsock corners: nobody's connection leaves its listener once, however 
   CHECK(s->try_accept(80).error() == errc::not_ready);
 }
 
-TEST_CASE("vsock corners: what is shown in place cannot be received a second time meanwhile", "[vsock]") {
+TEST_CASE("vsock corners: bytes that are shown in place cannot be received a second time meanwhile", "[vsock]") {
   started s;
   const auto one = s.connected();
   s.model.send(s.flow(one), pattern(3000));
@@ -78,7 +78,7 @@ TEST_CASE("vsock corners: what is shown in place cannot be received a second tim
   s.check_works(s.connected());
 }
 
-TEST_CASE("vsock corners: after a reset nothing is read from storage that is the caller's again", "[vsock]") {
+TEST_CASE("vsock corners: after a reset no byte is read from storage that belongs to the caller again", "[vsock]") {
   started s;
   const auto one = s.connected();
   s.model.send(s.flow(one), pattern(100));
@@ -88,7 +88,7 @@ TEST_CASE("vsock corners: after a reset nothing is read from storage that is the
   CHECK(s->try_receive(one, into).error() == errc::canceled);
 }
 
-TEST_CASE("vsock corners: without a pool a lone connection gets its whole receive buffer", "[vsock]") {
+TEST_CASE("vsock corners: without a pool a single connection gets its whole receive buffer", "[vsock]") {
   started s;
   const auto one = s.connected();
   s.model.send(s.flow(one), pattern(sockets::layout.receive_buffer));
@@ -97,7 +97,7 @@ TEST_CASE("vsock corners: without a pool a lone connection gets its whole receiv
   CHECK(s.receive(one, sockets::layout.receive_buffer) == pattern(sockets::layout.receive_buffer));
 }
 
-TEST_CASE("vsock corners: room that was promised to a connection that never was is given back", "[vsock]") {
+TEST_CASE("vsock corners: room promised to a connection that was never established is returned", "[vsock]") {
   constexpr vsock::limits pooled{.connections = 4, .receive_packet = 1024, .receive_buffer = 16384, .receive_pool = 32768};
   rig::basic_sockets<pooled> s;
   REQUIRE(s.begin());
@@ -134,7 +134,7 @@ TEST_CASE("vsock corners: a REQUEST for a place that is not closed yet is answer
   REQUIRE(s->close(one));
 }
 
-TEST_CASE("vsock corners: an orderly end is one, whoever began it", "[vsock]") {
+TEST_CASE("vsock corners: an orderly end is the same whichever end began it", "[vsock]") {
   started s;
   const auto one = s.connected();
   REQUIRE(s->shutdown(one, vsock::ends::both));
@@ -159,7 +159,7 @@ TEST_CASE("vsock corners: the answer to a stray packet does not end a connection
   CHECK(s.model.count(op::reset) == 1);  // the other is answered
 }
 
-TEST_CASE("vsock corners: a closing connection that cannot give way does not let newcomers take the last place", "[vsock]") {
+TEST_CASE("vsock corners: a closing connection that cannot be evicted does not let new peers take the last place", "[vsock]") {
   started s;
   s.m.expect_objections = true;
   REQUIRE(s->listen(80, 100));
@@ -175,7 +175,7 @@ TEST_CASE("vsock corners: a closing connection that cannot give way does not let
   CHECK(s->try_connect({2, open_port}));
 }
 
-TEST_CASE("vsock corners: a send that finds the device lying says so, and keeps no place in a line", "[vsock][hostile]") {
+TEST_CASE("vsock corners: a send that finds an invalid completion reports it, and keeps no place in a queue", "[vsock][hostile]") {
   const int how = GENERATE(0, 1);
   CAPTURE(how);
   sockets s;

@@ -39,7 +39,7 @@ usize fill(Sockets& s, vsock::socket one, usize most = 10'000'000) {
 
 }  // namespace
 
-TEST_CASE("vsock credit: no more is sent than the peer said it would take [VSOCK-05]", "[vsock]") {
+TEST_CASE("vsock credit: no more is sent than the peer has allowed [VSOCK-05]", "[vsock]") {
   const u32 bytes = GENERATE(1u, 7u, 1023u, 1024u, 5000u, 65536u, 300'000u);
   CAPTURE(bytes);
   started s{window(bytes)};
@@ -57,7 +57,7 @@ TEST_CASE("vsock credit: no more is sent than the peer said it would take [VSOCK
   s.settle();
 }
 
-TEST_CASE("vsock credit: a peer without any room takes nothing until it has some [VSOCK-05]", "[vsock]") {
+TEST_CASE("vsock credit: nothing is sent to a peer without room until it has some [VSOCK-05]", "[vsock]") {
   started s{window(0)};
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -71,7 +71,7 @@ TEST_CASE("vsock credit: a peer without any room takes nothing until it has some
   CHECK(s.model.peer(f).arrived >= 1);
 }
 
-TEST_CASE("vsock credit: a window that shrinks below what is on its way stops the sender until it is read [VSOCK-05]", "[vsock]") {
+TEST_CASE("vsock credit: a window that shrinks below the bytes in flight stops the sender until they are read [VSOCK-05]", "[vsock]") {
   const u32 smaller = GENERATE(0u, 1u, 1000u, 9999u);
   CAPTURE(smaller);
   started s{window(20'000)};
@@ -102,7 +102,7 @@ TEST_CASE("vsock credit: a window that shrinks below what is on its way stops th
   s.settle();
 }
 
-TEST_CASE("vsock credit: a window that jumps up and down with data in flight loses nothing [VSOCK-05][VSOCK-06]", "[vsock]") {
+TEST_CASE("vsock credit: a window that changes with data in flight loses nothing [VSOCK-05][VSOCK-06]", "[vsock]") {
   started s{window(8'000)};
   std::mt19937 random{5};
   const auto one = s.connected();
@@ -137,7 +137,7 @@ TEST_CASE("vsock credit: a window that jumps up and down with data in flight los
   CHECK(out > 50'000);
 }
 
-TEST_CASE("vsock credit: counters of a peer that are not possible give no credit and no harm [VSOCK-05]", "[vsock][hostile]") {
+TEST_CASE("vsock credit: impossible counters of a peer give no credit and do no harm [VSOCK-05]", "[vsock][hostile]") {
   started s{window(1000)};
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -166,7 +166,7 @@ TEST_CASE("vsock credit: counters of a peer that are not possible give no credit
   }
 }
 
-TEST_CASE("vsock credit: a sender without credit asks for it once, and is told [VSOCK-05]", "[vsock]") {
+TEST_CASE("vsock credit: a sender without credit requests it once, and receives an update [VSOCK-05]", "[vsock]") {
   vsock_host host = vsock_host::kernel();
   started s{window(5000, host)};
   s.model.host.update_below = 0;  // it says nothing by itself
@@ -190,7 +190,7 @@ TEST_CASE("vsock credit: a sender without credit asks for it once, and is told [
   s.settle();
 }
 
-TEST_CASE("vsock credit: a CREDIT_REQUEST is answered at once with what is true now [VSOCK-06]", "[vsock]") {
+TEST_CASE("vsock credit: a CREDIT_REQUEST is answered at once with current values [VSOCK-06]", "[vsock]") {
   started s;
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -209,7 +209,7 @@ TEST_CASE("vsock credit: a CREDIT_REQUEST is answered at once with what is true 
   CHECK(s.model.last(f)->buf_alloc >= sockets::layout.receive_packet);
 }
 
-TEST_CASE("vsock credit: every packet says how much was consumed, data and updates alike [VSOCK-06]", "[vsock]") {
+TEST_CASE("vsock credit: every packet reports the consumed bytes, data and updates alike [VSOCK-06]", "[vsock]") {
   started s;
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -225,7 +225,7 @@ TEST_CASE("vsock credit: every packet says how much was consumed, data and updat
   }
 }
 
-TEST_CASE("vsock credit: the peer hears of space before it runs out, and not at every read [VSOCK-06]", "[vsock]") {
+TEST_CASE("vsock credit: the peer is informed of room before it runs out, and not at every read [VSOCK-06]", "[vsock]") {
   started s;
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -248,7 +248,7 @@ TEST_CASE("vsock credit: a host that sends a byte at a time never starves [VSOCK
   CHECK(s.model.peer(f).unsent() == 0);
 }
 
-TEST_CASE("vsock credit: packets of one byte use up memory, not only window: what is promised fits [VSOCK-06]", "[vsock][hostile]") {
+TEST_CASE("vsock credit: packets of one byte use memory as well as window, and promises stay within it [VSOCK-06]", "[vsock][hostile]") {
   static constexpr vsock::limits few{.connections = 4, .receive_packet = 256, .receive_buffer = 4096, .receive_pool = 4096};
   rig::basic_sockets<few> s;
   REQUIRE(s.begin());
@@ -263,7 +263,7 @@ TEST_CASE("vsock credit: packets of one byte use up memory, not only window: wha
   CHECK(s.receive(one, 4096) == want);
 }
 
-TEST_CASE("vsock credit: a host that goes beyond the window loses the connection [VSOCK-06]", "[vsock][hostile]") {
+TEST_CASE("vsock credit: a host that exceeds the window loses the connection [VSOCK-06]", "[vsock][hostile]") {
   started s;
   const auto one = s.connected(), other = s.connected(77);
   const auto f = s.flow(one);
@@ -279,7 +279,7 @@ TEST_CASE("vsock credit: a host that goes beyond the window loses the connection
   s.check_works(other);
 }
 
-TEST_CASE("vsock credit: many connections share little memory, and no promise exceeds it [VSOCK-06]", "[vsock]") {
+TEST_CASE("vsock credit: many connections share little memory, and promises never exceed it [VSOCK-06]", "[vsock]") {
   static constexpr vsock::limits shared{.connections = 64, .receive_packet = 512, .receive_buffer = 16384, .receive_pool = 65536};
   rig::basic_sockets<shared> s;
   REQUIRE(s.begin());
@@ -316,7 +316,7 @@ TEST_CASE("vsock credit: many connections share little memory, and no promise ex
   }
 }
 
-TEST_CASE("vsock credit: an idle connection gets its packet while others hold all the memory [VSOCK-06]", "[vsock]") {
+TEST_CASE("vsock credit: an idle connection gets its packet while others hold all memory [VSOCK-06]", "[vsock]") {
   static constexpr vsock::limits shared{.connections = 16, .receive_packet = 512, .receive_buffer = 16384, .receive_pool = 16 * 512};
   rig::basic_sockets<shared> s;
   REQUIRE(s.begin());
@@ -330,7 +330,7 @@ TEST_CASE("vsock credit: an idle connection gets its packet while others hold al
   for (u32 i = 0; i < all.size(); ++i) CHECK(s.receive(all[i], 10'000) == pattern(10'000, i));
 }
 
-TEST_CASE("vsock credit: what a connection leaves behind unread is memory for others", "[vsock]") {
+TEST_CASE("vsock credit: memory of unread bytes is freed when a connection ends", "[vsock]") {
   static constexpr vsock::limits shared{.connections = 4, .receive_packet = 512, .receive_buffer = 4096, .receive_pool = 4096};
   rig::basic_sockets<shared> s;
   REQUIRE(s.begin());
@@ -347,7 +347,7 @@ TEST_CASE("vsock credit: what a connection leaves behind unread is memory for ot
   CHECK(s.receive(last, 50'000) == pattern(50'000));
 }
 
-TEST_CASE("vsock credit: 100,000 writes of one byte arrive at a host that bounds its packets, in few of them", "[vsock]") {
+TEST_CASE("vsock credit: 100,000 writes of one byte reach a host that limits packets, in few of them", "[vsock]") {
   started s;
   REQUIRE(s.model.host.queued_packets != 0);
   const auto one = s.connected();
@@ -445,7 +445,7 @@ constexpr u64 around = (u64{1} << 32) + 10'000'000;
 
 }  // namespace
 
-TEST_CASE("vsock credit: what is sent counts beyond 2^32, all of it [VSOCK-05][VSOCK-06]", "[vsock][slow]") {
+TEST_CASE("vsock credit: counters of sent bytes wrap at 2^32 without loss [VSOCK-05][VSOCK-06]", "[vsock][slow]") {
   auto s = std::make_unique<rig::basic_sockets<large>>();
   REQUIRE(s->begin());
   const auto one = s->connected();
@@ -467,7 +467,7 @@ TEST_CASE("vsock credit: what is sent counts beyond 2^32, all of it [VSOCK-05][V
   s->check_works(one);
 }
 
-TEST_CASE("vsock credit: what is received counts beyond 2^32, all of it [VSOCK-06]", "[vsock][slow]") {
+TEST_CASE("vsock credit: counters of received bytes wrap at 2^32 without loss [VSOCK-06]", "[vsock][slow]") {
   auto s = std::make_unique<rig::basic_sockets<large>>();
   REQUIRE(s->begin());
   const auto one = s->connected();

@@ -37,7 +37,7 @@ struct started : sockets {
 
 }  // namespace
 
-TEST_CASE("vsock crowd: a REQUEST on a connection that is established ends it as peer_reset, with a RST", "[vsock]") {
+TEST_CASE("vsock crowd: a REQUEST on an established connection ends it as peer_reset, with a RST", "[vsock]") {
   started s;
   REQUIRE(s->listen(80, 4));
   const auto one = s.accepted(80, 1000);
@@ -54,7 +54,7 @@ TEST_CASE("vsock crowd: a REQUEST on a connection that is established ends it as
   CHECK(s->idle_for(one).error() == errc::stale_handle);
 }
 
-TEST_CASE("vsock crowd: one that is being closed gives way once its peer has read everything, and not before", "[vsock]") {
+TEST_CASE("vsock crowd: a closing connection is evicted only after its peer has read everything", "[vsock]") {
   vsock_options o;
   const bool asks = GENERATE(false, true);
   if (asks) o.host = vsock_host::vhost_device();
@@ -83,7 +83,7 @@ TEST_CASE("vsock crowd: one that is being closed gives way once its peer has rea
   CHECK(s->try_connect({2, open_port}).error() == errc::table_full);
 }
 
-TEST_CASE("vsock crowd: nobody gives way for a newcomer that does not get in", "[vsock]") {
+TEST_CASE("vsock crowd: no connection is evicted for a new peer that is refused", "[vsock]") {
   started s;
   s.model.host.update_below = 0xffff'ffff;
   REQUIRE(s->listen(80, 8));
@@ -108,7 +108,7 @@ TEST_CASE("vsock crowd: nobody gives way for a newcomer that does not get in", "
   CHECK(s->try_connect({2, open_port}));
 }
 
-TEST_CASE("vsock crowd: those who wait to be accepted leave a place to connect from", "[vsock]") {
+TEST_CASE("vsock crowd: connections that wait to be accepted leave a place to connect from", "[vsock]") {
   started s;
   s.m.expect_objections = true;
   REQUIRE(s->listen(80, 100));
@@ -120,7 +120,7 @@ TEST_CASE("vsock crowd: those who wait to be accepted leave a place to connect f
   CHECK(got_in == 7);
 }
 
-TEST_CASE("vsock crowd: data behind the peer's SHUTDOWN is delivered to nobody", "[vsock]") {
+TEST_CASE("vsock crowd: data after the peer's SHUTDOWN is dropped", "[vsock]") {
   started s;
   s.m.expect_objections = true;
   const auto one = s.connected();
@@ -136,7 +136,7 @@ TEST_CASE("vsock crowd: data behind the peer's SHUTDOWN is delivered to nobody",
   CHECK(s.drained(one) == std::pair{std::vector<u8>{}, errc::peer_closed});
 }
 
-TEST_CASE("vsock crowd: a context id that no guest can have is refused by name, at start and after a reset of the transport", "[vsock]") {
+TEST_CASE("vsock crowd: a context id that no guest can have is refused with its verdict, at start and after a transport reset", "[vsock]") {
   const u64 cid = GENERATE(u64{0}, u64{1}, u64{2}, u64{0xffff'ffff}, u64{0x5'0000'0002});
   CAPTURE(cid);
   {
@@ -153,7 +153,7 @@ TEST_CASE("vsock crowd: a context id that no guest can have is refused by name, 
   CHECK(s->try_connect({2, open_port}).error() == errc::not_started);
 }
 
-TEST_CASE("vsock crowd: by ticks a connect has a bound, a close too, and a peer that says nothing is named", "[vsock]") {
+TEST_CASE("vsock crowd: ticks limit a connect and a close, and report a silent peer", "[vsock]") {
   started s;
   s.m.expect_objections = true;
   s.model.ports[6000] = op::reception::is_silent;
@@ -201,7 +201,7 @@ TEST_CASE("vsock crowd: by ticks a connect has a bound, a close too, and a peer 
   CHECK(s.times(ready::idle) == 1);  // no age was asked for
 }
 
-TEST_CASE("vsock crowd: a wait has the caller's end, and the platform's patience with peers is another one than with devices", "[vsock]") {
+TEST_CASE("vsock crowd: the caller can end a wait, and the platform's limit for peers differs from that for devices", "[vsock]") {
   started s;
   s.model.ports[6000] = op::reception::is_silent;
   REQUIRE(s->listen(80, 4));
@@ -222,7 +222,7 @@ TEST_CASE("vsock crowd: a wait has the caller's end, and the platform's patience
   s.check_works(conn->id());
 }
 
-TEST_CASE("vsock crowd: a listener can have any port, and who waits there is known before it is accepted", "[vsock]") {
+TEST_CASE("vsock crowd: a listener can have any port, and its waiting peers are known before accept", "[vsock]") {
   started s;
   const auto here = s->listen_anywhere(2);
   REQUIRE(here);
@@ -239,7 +239,7 @@ TEST_CASE("vsock crowd: a listener can have any port, and who waits there is kno
   CHECK(s->try_accept(*here));
 }
 
-TEST_CASE("vsock crowd: try_connect finds the places of limits::outgoing at once, however many are being closed", "[vsock]") {
+TEST_CASE("vsock crowd: try_connect finds the places of limits::outgoing at once, however many connections are closing", "[vsock]") {
   constexpr vsock::limits crowd{.connections = 60, .outgoing = 3, .receive_packet = 4096, .receive_buffer = 4096};
   const u32 delivered = GENERATE(u32{0}, u32{2}, u32{3}, u32{4}, u32{10});
   const bool is_last = GENERATE(false, true);  // those that have delivered everything were closed last, else first

@@ -21,7 +21,7 @@ const std::string request = "POST /connect HTTP/1.1\r\nHost: gv\r\nContent-Lengt
 
 }  // namespace
 
-TEST_CASE("ethernet framing: a prefix is what it says, in both forms", "[vsock]") {
+TEST_CASE("ethernet framing: a prefix round-trips in both forms", "[vsock]") {
   u8 prefix[vsock::most_prefix_bytes]{};
   for (const u32 size : {u32{0}, u32{13}, u32{14}, u32{255}, u32{256}, u32{1514}, u32{65535}}) {
     for (const framing how : {framing::hyperkit, framing::qemu}) {
@@ -37,7 +37,7 @@ TEST_CASE("ethernet framing: a prefix is what it says, in both forms", "[vsock]"
   CHECK(!vsock::is_frame_size(1519, 1500));
 }
 
-TEST_CASE("ethernet link: it connects, sends its request, says nothing until the delay is over, and is up", "[vsock]") {
+TEST_CASE("ethernet link: it connects, sends its request, waits for the delay, and is up", "[vsock]") {
   ethernet e;
   CHECK(e.link.poll().error() == errc::not_started);
   e.start();
@@ -63,7 +63,7 @@ TEST_CASE("ethernet link: it connects, sends its request, says nothing until the
   CHECK(end.packets == 2);
 }
 
-TEST_CASE("ethernet link: it says what it is", "[vsock]") {
+TEST_CASE("ethernet link: facts() and state() describe it", "[vsock]") {
   ethernet e;
   CHECK(e.link.state() == net::link_state::down);
   e.how.mtu = 1400;
@@ -80,7 +80,7 @@ TEST_CASE("ethernet link: it says what it is", "[vsock]") {
   }
 }
 
-TEST_CASE("ethernet link: a peer that loses what comes too early loses the link without the delay, and not with it", "[vsock]") {
+TEST_CASE("ethernet link: a peer that loses early data breaks the link without the delay, and not with it", "[vsock]") {
   const u32 settle = GENERATE(0u, 200u);
   ethernet e;
   e.how.settle = settle;
@@ -134,7 +134,7 @@ TEST_CASE("ethernet link: a frame before the delay is over ends the delay", "[vs
   CHECK(e.received() == frames{some_frame(60)});
 }
 
-TEST_CASE("ethernet link: frames pass both ways whatever the stream is cut into", "[vsock]") {
+TEST_CASE("ethernet link: frames pass both ways however the stream is cut", "[vsock]") {
   const framing how = GENERATE(framing::hyperkit, framing::qemu);
   ethernet e;
   e.how.frames = how;
@@ -171,7 +171,7 @@ TEST_CASE("ethernet link: frames pass both ways whatever the stream is cut into"
   CHECK(e.link.why() == errc::ok);
 }
 
-TEST_CASE("ethernet link: every size of frame that there is, and no other", "[vsock]") {
+TEST_CASE("ethernet link: every valid frame size passes, and no other", "[vsock]") {
   ethernet e;
   e.up();
   for (usize size = 14; size <= 1518; ++size) {
@@ -188,7 +188,7 @@ TEST_CASE("ethernet link: every size of frame that there is, and no other", "[vs
   CHECK(e.sent().empty());
 }
 
-TEST_CASE("ethernet link: a length that no frame has ends the connection, at once and for what is behind it", "[vsock][hostile]") {
+TEST_CASE("ethernet link: an invalid length ends the connection at once, with the data after it", "[vsock][hostile]") {
   const framing how = GENERATE(framing::hyperkit, framing::qemu);
   const u32 length = GENERATE(0u, 13u, 1519u, 65535u);
   ethernet e;
@@ -213,7 +213,7 @@ TEST_CASE("ethernet link: a length that no frame has ends the connection, at onc
   CHECK(e.received() == frames{some_frame(70)});
 }
 
-TEST_CASE("ethernet link: what was received before the peer went can be read, also when the last frame was cut", "[vsock]") {
+TEST_CASE("ethernet link: data received before the peer went can be read, also if the last frame was cut", "[vsock]") {
   const bool orderly = GENERATE(false, true);
   const usize cut = GENERATE(0u, 1u, 2u, 30u);
   ethernet e;
@@ -236,7 +236,7 @@ TEST_CASE("ethernet link: what was received before the peer went can be read, al
   CHECK(e.model.open_flows().size() == 1);
 }
 
-TEST_CASE("ethernet link: a peer that ends one direction only is one that has gone", "[vsock]") {
+TEST_CASE("ethernet link: a peer that ends one direction has gone", "[vsock]") {
   const u32 which = GENERATE(u32{op::no_send}, u32{op::no_receive});
   ethernet e;
   e.up();
@@ -251,7 +251,7 @@ TEST_CASE("ethernet link: a peer that ends one direction only is one that has go
   CHECK(e.is_up());
 }
 
-TEST_CASE("ethernet link: it tries again after pauses that double up to a bound, and begin anew with the first frame", "[vsock]") {
+TEST_CASE("ethernet link: it retries after pauses that double up to a limit, and restart with the first frame", "[vsock]") {
   ethernet e;
   e.model.ports[rig::gvproxy_port] = vsock_model::reception::refuses;
   e.start();
@@ -302,7 +302,7 @@ TEST_CASE("ethernet link: a peer that does not answer is asked again", "[vsock]"
   CHECK(e.is_up());
 }
 
-TEST_CASE("ethernet link: one whose first frame is never answered connects again, one that was answered once does not", "[vsock]") {
+TEST_CASE("ethernet link: it reconnects if its first frame is never answered, and not if one was answered", "[vsock]") {
   ethernet e;
   e.up();
   e.pass(1'000'000);
@@ -326,7 +326,7 @@ TEST_CASE("ethernet link: one whose first frame is never answered connects again
   CHECK(e.link.times_up() == 2);
 }
 
-TEST_CASE("ethernet link: a peer that reads nothing for a time and says nothing has gone, one that reads has not", "[vsock]") {
+TEST_CASE("ethernet link: a peer that neither reads nor sends for a time has gone, one that reads has not", "[vsock]") {
   ethernet e{{.host = vsock_host::vhost_device()}};
   e.up();
   e.feed(framed(some_frame(60)));
@@ -363,7 +363,7 @@ TEST_CASE("ethernet link: a peer that reads nothing for a time and says nothing 
   CHECK(e.is_up());
 }
 
-TEST_CASE("ethernet link: without room at the peer nothing of a frame is sent, and all of it later", "[vsock]") {
+TEST_CASE("ethernet link: without room at the peer no part of a frame is sent, and all of it later", "[vsock]") {
   ethernet e{{.host = [] {
     vsock_host h = vsock_host::kernel();
     h.buf_alloc = 4000;
@@ -400,7 +400,7 @@ TEST_CASE("ethernet link: without room at the peer nothing of a frame is sent, a
   CHECK(e.is_up());
 }
 
-TEST_CASE("ethernet link: without send buffers nothing of a frame is sent, and poll makes room", "[vsock]") {
+TEST_CASE("ethernet link: without send buffers no part of a frame is sent, and poll makes room", "[vsock]") {
   ethernet e;
   e.up();
   u32 sent = 0;
@@ -421,7 +421,7 @@ TEST_CASE("ethernet link: without send buffers nothing of a frame is sent, and p
   CHECK(e.sent() == join(all, framed(some_frame(100, 77))));
 }
 
-TEST_CASE("ethernet link: frames that are kept stay as they are until they are given back, whatever becomes of the link", "[vsock]") {
+TEST_CASE("ethernet link: kept frames stay unchanged until they are returned, even if the link goes down", "[vsock]") {
   ethernet e;
   e.up();
   e.feed(join(framed(some_frame(60, 1)), framed(some_frame(1514, 2)), framed(some_frame(100, 3)), framed(some_frame(200, 4))));
@@ -457,7 +457,7 @@ TEST_CASE("ethernet link: frames that are kept stay as they are until they are g
     CHECK(e.link.give_back(name).error() == errc::stale_handle);
 }
 
-TEST_CASE("ethernet link: as many frames can be kept as it says, and others still arrive", "[vsock]") {
+TEST_CASE("ethernet link: as many frames can be kept as it reports, while others still arrive", "[vsock]") {
   ethernet e;
   e.up();
   std::vector<ethernet::kept> held;
@@ -522,7 +522,7 @@ TEST_CASE("ethernet link: a program that keeps everything gets no more for a whi
   CHECK(next == sent);
 }
 
-TEST_CASE("ethernet link: cut anywhere, kept and given back in any order, every frame comes whole, once and in order", "[vsock]") {
+TEST_CASE("ethernet link: cut anywhere, kept and returned in any order, every frame arrives whole, once and in order", "[vsock]") {
   const framing how = GENERATE(framing::hyperkit, framing::qemu);
   std::mt19937 random{how == framing::qemu ? 5u : 6u};
   ethernet e;
@@ -577,7 +577,7 @@ TEST_CASE("ethernet link: cut anywhere, kept and given back in any order, every 
   CHECK(e.is_up());
 }
 
-TEST_CASE("ethernet link: the callback may send and give back, and the stream goes on behind its frame", "[vsock]") {
+TEST_CASE("ethernet link: the callback may send and return frames, and the stream continues after its frame", "[vsock]") {
   ethernet e;
   e.up();
   e.feed(join(framed(some_frame(60, 1)), framed(some_frame(61, 2)), framed(some_frame(62, 3))));
@@ -595,7 +595,7 @@ TEST_CASE("ethernet link: the callback may send and give back, and the stream go
   CHECK(e.sent() == framed(some_frame(90)));
 }
 
-TEST_CASE("ethernet link: the program's other connections and listeners work beside it, and their events are told", "[vsock]") {
+TEST_CASE("ethernet link: the program's other connections and listeners work beside it, and their events are reported", "[vsock]") {
   ethernet e;
   e.up();
   REQUIRE(e.d->listen(77, 2));
@@ -625,7 +625,7 @@ TEST_CASE("ethernet link: the program's other connections and listeners work bes
   CHECK(!e.is_up());
 }
 
-TEST_CASE("ethernet link: poll says when something has come or changed", "[vsock]") {
+TEST_CASE("ethernet link: poll reports an arrival or a change", "[vsock]") {
   ethernet e;
   e.up();
   CHECK(*e.link.poll() == false);
@@ -641,7 +641,7 @@ TEST_CASE("ethernet link: poll says when something has come or changed", "[vsock
   CHECK(*e.link.poll() == false);
 }
 
-TEST_CASE("ethernet link: wait_until moves packets and time until something holds", "[vsock]") {
+TEST_CASE("ethernet link: wait_until moves packets and time until the condition holds", "[vsock]") {
   ethernet e;
   e.start();
   e.m.memory.on_wait = [&](waiting, u64) {
@@ -657,7 +657,7 @@ TEST_CASE("ethernet link: wait_until moves packets and time until something hold
   CHECK(e.link.wait_until(waiting::peer, [] { return false; }, [&] { return now_ms >= deadline; }) == errc::canceled);
 }
 
-TEST_CASE("ethernet link: a device that fails takes the link down, and a start of the device brings it back", "[vsock]") {
+TEST_CASE("ethernet link: a device failure takes the link down, and a start of the device brings it up", "[vsock]") {
   ethernet e;
   e.up();
   e.feed(framed(some_frame(60)));
@@ -682,7 +682,7 @@ TEST_CASE("ethernet link: a device that fails takes the link down, and a start o
   CHECK(e.received() == frames{some_frame(61)});
 }
 
-TEST_CASE("ethernet link: after a reset of the device kept frames are no longer the program's", "[vsock]") {
+TEST_CASE("ethernet link: after a reset of the device, kept frames no longer belong to the program", "[vsock]") {
   ethernet e;
   e.up();
   e.feed(join(framed(some_frame(60)), framed(some_frame(60))));
@@ -702,7 +702,7 @@ TEST_CASE("ethernet link: after a reset of the device kept frames are no longer 
   CHECK(e.link.give_back(two.name).error() == errc::stale_handle);
 }
 
-TEST_CASE("ethernet link: close ends the connection in good order, start begins anew, names of before are stale", "[vsock]") {
+TEST_CASE("ethernet link: close ends the connection in good order, start begins again, earlier names are stale", "[vsock]") {
   ethernet e;
   e.up();
   e.feed(join(framed(some_frame(60)), framed(some_frame(70))));
@@ -728,7 +728,7 @@ TEST_CASE("ethernet link: close ends the connection in good order, start begins 
   CHECK(next == sent);
 }
 
-TEST_CASE("ethernet link: a listener that wants no request gets none", "[vsock]") {
+TEST_CASE("ethernet link: a peer that expects no request gets none", "[vsock]") {
   ethernet e;
   e.how.path = {};
   e.how.frames = framing::qemu;
@@ -742,7 +742,7 @@ TEST_CASE("ethernet link: a listener that wants no request gets none", "[vsock]"
   CHECK(e.sent() == framed(some_frame(60), framing::qemu));
 }
 
-TEST_CASE("ethernet link: with memory for little, and shared with others, frames of any size keep coming", "[vsock]") {
+TEST_CASE("ethernet link: with little memory, shared with others, frames of any size keep arriving", "[vsock]") {
   // The window that it is sure of is one packet.
   constexpr vsock::limits small{.connections = 4, .receive_packet = 4096, .receive_buffer = 16384, .receive_pool = 16384, .pieces = 4};
   rig::basic_ethernet<small> e;
@@ -761,7 +761,7 @@ TEST_CASE("ethernet link: with memory for little, and shared with others, frames
   CHECK(next == 400);
 }
 
-TEST_CASE("ethernet link: frames that are larger than a receive buffer lie in several", "[vsock]") {
+TEST_CASE("ethernet link: a frame larger than a receive buffer occupies several", "[vsock]") {
   constexpr vsock::limits tiny{.connections = 2, .receive_packet = 256, .receive_buffer = 65536, .pieces = 80};
   rig::basic_ethernet<tiny> e;
   e.how.mtu = 9000;
@@ -797,7 +797,7 @@ TEST_CASE("ethernet link: the largest MTU is what the pieces can hold", "[vsock]
   CHECK(e.received() == frames{some_frame(60)});
 }
 
-TEST_CASE("ethernet link: a frame that was not received yet is told again, and lets nobody sleep", "[vsock]") {
+TEST_CASE("ethernet link: a frame that was not received yet is reported again, and prevents a sleep", "[vsock]") {
   const auto done = [](const net::frame&) { return after_look::done; };
   ethernet e;
   e.up();
@@ -812,7 +812,7 @@ TEST_CASE("ethernet link: a frame that was not received yet is told again, and l
   CHECK_FALSE(e.link.arm());
 }
 
-TEST_CASE("ethernet link: what had arrived before the device was started again is not shown", "[vsock]") {
+TEST_CASE("ethernet link: data that arrived before the device was started again is not shown", "[vsock]") {
   const auto done = [](const net::frame&) { return after_look::done; };
   ethernet e;
   e.up();
@@ -824,7 +824,7 @@ TEST_CASE("ethernet link: what had arrived before the device was started again i
   CHECK(e.link.receive_with(done).error() == errc::not_ready);
 }
 
-TEST_CASE("ethernet link: a connection that is lost and leaves a bad length is lost once", "[vsock]") {
+TEST_CASE("ethernet link: a lost connection with an invalid length is reported once", "[vsock]") {
   ethernet e;
   e.up();
   e.feed(framed(some_frame(60)));

@@ -11,7 +11,7 @@ using rig::bytes_of;
 using rig::frames;
 using rig::join;
 
-TEST_CASE("ethernet link: a frame takes pieces when it is kept, and none before, in however many buffers it lies", "[vsock]") {
+TEST_CASE("ethernet link: a frame takes pieces only when it is kept, in however many buffers it is", "[vsock]") {
   ethernet e;
   e.up();
   const u16 all = e.d->pieces_left();
@@ -68,7 +68,7 @@ TEST_CASE("ethernet link: a frame is not shown before all its buffers could be k
   CHECK(e.received() == frames{some_frame(1514, 3)});
 }
 
-TEST_CASE("ethernet link: the callback does not receive or start, may give back and keep, and may close", "[vsock]") {
+TEST_CASE("ethernet link: the callback may return, keep and close, but not receive or start", "[vsock]") {
   ethernet e;
   e.up();
   e.feed(join(framed(some_frame(60, 1)), framed(some_frame(61, 2)), framed(some_frame(62, 3)), framed(some_frame(63, 4))));
@@ -102,7 +102,7 @@ TEST_CASE("ethernet link: the callback does not receive or start, may give back 
   CHECK(e.d->pieces_left() == 16);
 }
 
-TEST_CASE("ethernet link: a callback that starts the link again, or ends its connection at the device, keeps no frame", "[vsock]") {
+TEST_CASE("ethernet link: a callback that restarts the link, or ends its connection at the device, keeps no frame", "[vsock]") {
   const bool starts = GENERATE(true, false);
   ethernet e;
   e.up();
@@ -124,7 +124,7 @@ TEST_CASE("ethernet link: a callback that starts the link again, or ends its con
   CHECK(e.received() == frames{some_frame(62, 3)});
 }
 
-TEST_CASE("ethernet link: two links on one device whose frames lie in more buffers than there are pieces for do not block each other", "[vsock]") {
+TEST_CASE("ethernet link: two links on one device do not block each other if their frames need more buffers than there are pieces", "[vsock]") {
   constexpr vsock::limits few{.connections = 4, .receive_packet = 2048, .receive_buffer = 65536, .pieces = 4};
   using rig_type = rig::basic_ethernet<few>;
   rig_type e;
@@ -178,7 +178,7 @@ TEST_CASE("ethernet link: two links on one device whose frames lie in more buffe
   CHECK(shown[1] == behind);
 }
 
-TEST_CASE("vsock: what has arrived can be looked at and skipped without a callback", "[vsock]") {
+TEST_CASE("vsock: received bytes can be inspected and skipped without a callback", "[vsock]") {
   ethernet e;
   const auto s = e.connected();
   CHECK(e.d->peek(s).size() == 0);
@@ -218,7 +218,7 @@ TEST_CASE("vsock: what has arrived can be looked at and skipped without a callba
   CHECK(e.drained(s).first == std::vector<u8>{all.begin() + static_cast<std::ptrdiff_t>(from), all.end()});
 }
 
-TEST_CASE("vsock: a peer hears of room when half its window was skipped", "[vsock]") {
+TEST_CASE("vsock: a peer is informed of room after half its window was skipped", "[vsock]") {
   ethernet e;
   const auto s = e.connected();
   std::vector<u8> all(200'000, 'x');
@@ -233,7 +233,7 @@ TEST_CASE("vsock: a peer hears of room when half its window was skipped", "[vsoc
   CHECK(done == all.size());
 }
 
-TEST_CASE("vsock: messages are neither looked at nor skipped as a stream", "[vsock]") {
+TEST_CASE("vsock: messages are neither inspected nor skipped as a stream", "[vsock]") {
   constexpr vsock::limits with_messages{.connections = 4, .messages = true};
   rig::basic_sockets<with_messages> e;
   REQUIRE(e.begin());
@@ -250,7 +250,7 @@ TEST_CASE("vsock: messages are neither looked at nor skipped as a stream", "[vso
   CHECK(e.d->peek_first(*s).empty());
 }
 
-TEST_CASE("ethernet link: a frame that is shown stays as it is until the callback returns, whatever that does to the connection", "[vsock]") {
+TEST_CASE("ethernet link: a shown frame stays in place until the callback returns, even if that ends the connection", "[vsock]") {
   using narrow = rig::basic_ethernet<vsock::limits{.connections = 2, .receive_packet = 4096, .receive_buffer = 8192, .pieces = 8}>;
   enum class deed { abort, close_socket, close_link, peer_resets };
   const auto what = GENERATE(deed::abort, deed::close_socket, deed::close_link, deed::peer_resets);
@@ -301,7 +301,7 @@ TEST_CASE("ethernet link: a frame that is shown stays as it is until the callbac
   }
 }
 
-TEST_CASE("vsock in place: no buffer of a connection that ends goes to the device before the outermost end_look", "[vsock]") {
+TEST_CASE("vsock in place: no buffer of an ended connection goes to the device before the outermost end_look", "[vsock]") {
   rig::basic_sockets<vsock::limits{.connections = 2, .receive_packet = 4096, .receive_buffer = 4096}> s;
   REQUIRE(s.begin());
   const auto one = s.connected(), other = s.connected();

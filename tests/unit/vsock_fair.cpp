@@ -27,7 +27,7 @@ struct mixed : rig::basic_sockets<with_messages> {
 
 }  // namespace
 
-TEST_CASE("vsock fair: a long message beside streams that never stop has its turn", "[vsock]") {
+TEST_CASE("vsock fair: a long message has its turn beside endless streams", "[vsock]") {
   mixed s;
   const auto talker = s.with_messages_to(open_port);
   const vsock::socket busy[] = {s.connected(), s.connected()};
@@ -46,7 +46,7 @@ TEST_CASE("vsock fair: a long message beside streams that never stop has its tur
   CHECK(bytes > 100 * 20'000);
 }
 
-TEST_CASE("vsock fair: of 64 connections of all kinds none waits for ever, whatever the others do", "[vsock]") {
+TEST_CASE("vsock fair: none of 64 connections of all kinds waits without end", "[vsock]") {
   mixed s;
   struct one {
     vsock::socket who;
@@ -83,7 +83,7 @@ TEST_CASE("vsock fair: of 64 connections of all kinds none waits for ever, whate
   CHECK(worst <= 64 * 17);  // each of the others once, and as many polls as a promise lasts
 }
 
-TEST_CASE("vsock fair: a peer that takes back its room for a staged message keeps no buffers from others", "[vsock]") {
+TEST_CASE("vsock fair: a peer that withdraws room for a staged message keeps no buffers from others", "[vsock]") {
   mixed s;
   const auto victim = s.connected();
   const auto culprit = s.with_messages_to(open_port);
@@ -111,7 +111,7 @@ TEST_CASE("vsock fair: a peer that takes back its room for a staged message keep
   CHECK(went > 900);
 }
 
-TEST_CASE("vsock fair: no credit and no buffer are told apart, and room and undelivered say how things are", "[vsock]") {
+TEST_CASE("vsock fair: no_credit and no_buffer are distinct, and room and undelivered return the numbers", "[vsock]") {
   sockets s;
   REQUIRE(s.begin());
   const auto one = s.connected(), two = s.connected();
@@ -179,7 +179,7 @@ TEST_CASE("vsock fair: pieces leave together or not at all", "[vsock]") {
   s.check_works(one);
 }
 
-TEST_CASE("vsock fair: a peer that stands still lets the program sleep, and what is gathered leaves first", "[vsock]") {
+TEST_CASE("vsock fair: a stalled peer lets the program sleep, and gathered bytes leave first", "[vsock]") {
   sockets s;
   REQUIRE(s.begin());
   const auto one = s.connected();
@@ -218,7 +218,7 @@ TEST_CASE("vsock fair: a peer that stands still lets the program sleep, and what
   CHECK(s.model.count(op::credit_request) < 60);
 }
 
-TEST_CASE("vsock fair: a promise that lapsed is not good again when the count of turns has come round", "[vsock]") {
+TEST_CASE("vsock fair: an expired reservation is not valid again when the poll counter wraps", "[vsock]") {
   constexpr vsock::limits few{.connections = 3, .send_packets = 4};
   using pool = buffer_pool<4, few.send_packet>;
   using vsock::detail::connection;
@@ -277,7 +277,7 @@ TEST_CASE("vsock fair: a connection that waits for buffers keeps its place whate
   CHECK(pieces > 100);
 }
 
-TEST_CASE("vsock fair: a promise of buffers that is not used is in nobody's way while the program sleeps", "[vsock]") {
+TEST_CASE("vsock fair: an unused reservation of buffers does not block others while the program sleeps", "[vsock]") {
   constexpr vsock::limits four{.connections = 4, .send_packets = 4};
   enum class what { is_not_used, is_used_in_part, is_of_a_closed_one, is_of_one_that_shut, is_of_one_that_is_aborted };
   const what promise = GENERATE(what::is_not_used, what::is_used_in_part, what::is_of_a_closed_one, what::is_of_one_that_shut,
@@ -313,7 +313,7 @@ TEST_CASE("vsock fair: a promise of buffers that is not used is in nobody's way 
   CHECK(told);
 }
 
-TEST_CASE("vsock fair: a promise of buffers lasts for 16 polls", "[vsock]") {
+TEST_CASE("vsock fair: a reservation of buffers lasts for 16 polls", "[vsock]") {
   constexpr vsock::limits four{.connections = 4, .send_packets = 4};
   rig::basic_sockets<four> s;
   REQUIRE(s.begin());
@@ -349,7 +349,7 @@ TEST_CASE("vsock fair: a promise of buffers lasts for 16 polls", "[vsock]") {
   }
 }
 
-TEST_CASE("vsock fair: small packets to a peer that has too many to read wait, whoever needs their buffers", "[vsock]") {
+TEST_CASE("vsock fair: small packets to a peer with too many unread ones wait, even if others need their buffers", "[vsock]") {
   const u32 slow = GENERATE(1u, 7u);
   CAPTURE(slow);
   constexpr vsock::limits ten{.connections = 10};
@@ -378,7 +378,7 @@ TEST_CASE("vsock fair: small packets to a peer that has too many to read wait, w
   CHECK(bytes > 2000 * 10'000);
 }
 
-TEST_CASE("vsock fair: many peers with too many small packets to read leave buffers to others, and lose nothing", "[vsock]") {
+TEST_CASE("vsock fair: many peers with too many unread small packets leave buffers to others, and lose nothing", "[vsock]") {
   constexpr vsock::limits few{.connections = 10, .send_packets = 4};
   rig::basic_sockets<few> s;
   REQUIRE(s.begin());
@@ -416,7 +416,7 @@ TEST_CASE("vsock fair: many peers with too many small packets to read leave buff
   CHECK(s.times(ready::writable) >= 4);
 }
 
-TEST_CASE("vsock fair: a peer with some room, but too little, is asked ever more rarely, and writable waits for enough", "[vsock]") {
+TEST_CASE("vsock fair: a peer with too little room is asked for credit ever more rarely, and writable waits for enough", "[vsock]") {
   mixed s;
   const auto message = s.with_messages_to(open_port), little = s.with_messages_to(open_port);
   const auto stream = s.connected();
@@ -458,7 +458,7 @@ TEST_CASE("vsock fair: a peer with some room, but too little, is asked ever more
   for (const auto one : {message, little, stream}) CHECK(s.said(one).has(ready::writable));
 }
 
-TEST_CASE("vsock fair: a peer that had no room when it was asked is asked again", "[vsock]") {
+TEST_CASE("vsock fair: a peer that had no room when asked is asked again", "[vsock]") {
   vsock_options o;
   o.host = vsock_host::vhost_device();
   o.host.update_below = 0;  // it says how much it has read only when asked
@@ -477,7 +477,7 @@ TEST_CASE("vsock fair: a peer that had no room when it was asked is asked again"
   CHECK(s.said(one).has(ready::writable));
 }
 
-TEST_CASE("vsock fair: newcomers find the places of closed connections that were slow when a place was first looked for", "[vsock]") {
+TEST_CASE("vsock fair: new peers get the places of closed connections that were slow at the first search", "[vsock]") {
   vsock_options o;
   o.host = vsock_host::vhost_device();
   o.host.update_below = 0;
@@ -507,7 +507,7 @@ TEST_CASE("vsock fair: newcomers find the places of closed connections that were
   CHECK(came == 8);
 }
 
-TEST_CASE("vsock fair: pieces that are gathered for a slow peer leave when it has read, by try_send_all as by try_send", "[vsock]") {
+TEST_CASE("vsock fair: pieces gathered for a slow peer leave after it has read, by try_send_all as by try_send", "[vsock]") {
   const bool all = GENERATE(false, true);
   CAPTURE(all);
   sockets s;
@@ -537,7 +537,7 @@ TEST_CASE("vsock fair: pieces that are gathered for a slow peer leave when it ha
   CHECK(s.model.peer(f).arrived == arrived + 10);
 }
 
-TEST_CASE("vsock fair: a peer that stands still for good does not make the question to others rare", "[vsock]") {
+TEST_CASE("vsock fair: a peer that stalls for good does not delay requests to others", "[vsock]") {
   sockets s;
   REQUIRE(s.begin());
   s.model.recording = false;
@@ -571,7 +571,7 @@ TEST_CASE("vsock fair: a peer that stands still for good does not make the quest
   CHECK(polls < 300);
 }
 
-TEST_CASE("vsock fair: a stream that answers small packets by small ones flushes none to a peer that reads none", "[vsock]") {
+TEST_CASE("vsock fair: a stream that answers small packets by small ones sends none to a peer that reads none", "[vsock]") {
   sockets s;
   REQUIRE(s.begin());
   auto stream = s->connect(rig::echo);

@@ -21,7 +21,7 @@ constexpr vsock::limits with_messages{.connections = 4, .receive_packet = 256, .
 
 }  // namespace
 
-TEST_CASE("vsock in place: a frame that straddles buffers is seen whole", "[vsock]") {
+TEST_CASE("vsock in place: a frame across buffers is visible as a whole", "[vsock]") {
   sockets s;
   REQUIRE(s.begin());
   const auto one = s.connected();
@@ -48,7 +48,7 @@ TEST_CASE("vsock in place: a frame that straddles buffers is seen whole", "[vsoc
   s.check_works(one);
 }
 
-TEST_CASE("vsock in place: what is shown stays as it is while the callback closes, aborts, reads and polls", "[vsock][hostile]") {
+TEST_CASE("vsock in place: shown bytes stay in place while the callback closes, aborts, reads and polls", "[vsock][hostile]") {
   sockets s;
   REQUIRE(s.begin());
   const int how = GENERATE(0, 1, 2, 3);

@@ -18,7 +18,7 @@ namespace {
 
 namespace op = vsock_wire;
 
-TEST_CASE("vsock wire: each field of a header lies where the specification puts it, and comes back", "[testing][vsock]") {
+TEST_CASE("vsock wire: each field of a header is at the specification's offset, and round-trips", "[testing][vsock]") {
   vsock_packet p;
   p.src_cid = 0x0807060504030201;
   p.dst_cid = 0x100f0e0d0c0b0a09;
@@ -59,7 +59,7 @@ vsock_packet next(vsock_peer& c, std::uint32_t room) {
   return p;
 }
 
-TEST_CASE("vsock peer: data leaves as room and credit allow, and then what the host's habit is", "[testing][vsock]") {
+TEST_CASE("vsock peer: data leaves as room and credit allow, then by the host's behaviour", "[testing][vsock]") {
   const vsock_host quiet = vsock_host::kernel(), asks = vsock_host::firecracker();
   vsock_peer c = open_peer(25);
   CHECK_FALSE(c.has_data(quiet));
@@ -88,7 +88,7 @@ TEST_CASE("vsock peer: data leaves as room and credit allow, and then what the h
   CHECK(c.is_idle());
 }
 
-TEST_CASE("vsock peer: what comes is consumed at once or by what a test reads, and a message only when it is whole", "[testing][vsock]") {
+TEST_CASE("vsock peer: data is consumed at once or by a test's reads, and a message only when it is whole", "[testing][vsock]") {
   vsock_peer c = open_peer(0);
   c.type = 2;
   c.reads = false;
@@ -115,7 +115,7 @@ struct notes : vsock_transcript {
   using vsock_transcript::note;
 };
 
-TEST_CASE("vsock transcript: both directions as the guest sees them, credit if it is wanted", "[testing][vsock]") {
+TEST_CASE("vsock transcript: both directions appear as the guest sees them, with credit on request", "[testing][vsock]") {
   notes seen;
   vsock_packet p;
   p.op = op::request;

@@ -43,7 +43,7 @@ struct started : rig::basic_sockets<layout> {
 
 }  // namespace
 
-TEST_CASE("vsock messages: each comes back whole, with its end and its record's", "[vsock]") {
+TEST_CASE("vsock messages: each arrives whole, with its end and its record's", "[vsock]") {
   started s;
   const auto one = s.talks();
   const vsock_flow f = s.flow(one);
@@ -62,7 +62,7 @@ TEST_CASE("vsock messages: each comes back whole, with its end and its record's"
   CHECK(s->try_receive_message(one, into).error() == errc::not_ready);
 }
 
-TEST_CASE("vsock messages: many small ones stay apart, and need no more memory than was promised", "[vsock]") {
+TEST_CASE("vsock messages: many small ones stay separate, and need no more memory than was promised", "[vsock]") {
   started s;
   const auto one = s.talks();
   const vsock_flow f = s.flow(one);
@@ -75,7 +75,7 @@ TEST_CASE("vsock messages: many small ones stay apart, and need no more memory t
   CHECK(s.model.is_open(f));
 }
 
-TEST_CASE("vsock messages: one that is longer than the caller's buffer is skipped, and said to be", "[vsock]") {
+TEST_CASE("vsock messages: one longer than the caller's buffer is skipped and reported", "[vsock]") {
   started s;
   const auto one = s.talks();
   const vsock_flow f = s.flow(one);
@@ -88,7 +88,7 @@ TEST_CASE("vsock messages: one that is longer than the caller's buffer is skippe
   CHECK(s.next(one).first == pattern(5));
 }
 
-TEST_CASE("vsock messages: one that is longer than may come ahead is skipped to its end, and the next one comes", "[vsock]") {
+TEST_CASE("vsock messages: one longer than the window is skipped to its end, and the next one arrives", "[vsock]") {
   started s;
   const auto one = s.talks();
   const vsock_flow f = s.flow(one);
@@ -112,7 +112,7 @@ TEST_CASE("vsock messages: one that is longer than may come ahead is skipped to 
   CHECK(s.next(one).first == pattern(900));
 }
 
-TEST_CASE("vsock messages: an end that comes in a packet of its own is one", "[vsock]") {
+TEST_CASE("vsock messages: an end in a packet of its own counts", "[vsock]") {
   started s;
   const auto one = s.talks();
   const vsock_flow f = s.flow(one);
@@ -130,7 +130,7 @@ TEST_CASE("vsock messages: an end that comes in a packet of its own is one", "[v
   CHECK(s.next(one).first == pattern(10));
 }
 
-TEST_CASE("vsock messages: what is too long to send, or nothing, or of the other kind, is refused without effect", "[vsock]") {
+TEST_CASE("vsock messages: a message that is too long, empty or of the other kind is refused without effect", "[vsock]") {
   started s;
   const auto one = s.talks();
   CHECK(s.say(one, pattern(layout.send_packet * layout.send_packets + 1)).error() == errc::too_long);
@@ -148,7 +148,7 @@ TEST_CASE("vsock messages: what is too long to send, or nothing, or of the other
   CHECK(s.model.peer(s.flow(one)).messages.size() == 1);
 }
 
-TEST_CASE("vsock messages: a peer without room takes none in parts, and one when it has", "[vsock]") {
+TEST_CASE("vsock messages: nothing of a message is sent to a peer without room, and all of it later", "[vsock]") {
   started s;
   const auto one = s.talks();
   const vsock_flow f = s.flow(one);
@@ -171,7 +171,7 @@ TEST_CASE("vsock messages: a peer without room takes none in parts, and one when
   CHECK(s.model.peer(f).messages.size() == 2);
 }
 
-TEST_CASE("vsock messages: listeners take their own kind only, and packets of the other kind are answered with RST", "[vsock]") {
+TEST_CASE("vsock messages: a listener accepts only its own kind, and packets of the other kind are answered with RST", "[vsock]") {
   started s;
   REQUIRE(s->listen(80, 2, kind::seqpacket));
   (void)s.model.connect(80, 6000, 1);
@@ -187,7 +187,7 @@ TEST_CASE("vsock messages: listeners take their own kind only, and packets of th
   CHECK(s.model.count(vsock_model::reset) == 2);
 }
 
-TEST_CASE("vsock messages: without them on either side they are refused by name [VSOCK-03]", "[vsock]") {
+TEST_CASE("vsock messages: without them on either side they are refused with their error [VSOCK-03]", "[vsock]") {
   SECTION("the device has none") {
     rig::vsock_options options;
     options.host = rig::vsock_host::vhost_device();
@@ -196,7 +196,7 @@ TEST_CASE("vsock messages: without them on either side they are refused by name 
     CHECK(s->listen(80, 1, kind::seqpacket).error() == errc::unsupported);
     CHECK(s->try_connect({2, port}));
   }
-  SECTION("the driver was told to have none") {
+  SECTION("the driver is configured without them") {
     sockets s;
     REQUIRE(s.begin());
     CHECK(s->try_connect({2, port}, kind::seqpacket).error() == errc::unsupported);

@@ -35,7 +35,7 @@ struct packed_and_little {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("vsock streams: bytes arrive once, in order, both ways at once, on several connections", "[vsock]", split_and_usual,
+TEMPLATE_TEST_CASE("vsock streams: bytes arrive once and in order, both ways at once, on several connections", "[vsock]", split_and_usual,
                    packed_and_usual, split_and_little, packed_and_little) {
   const int which = GENERATE(0, 1, 2);
   const vsock_host hosts[] = {vsock_host::kernel(), vsock_host::firecracker(), vsock_host::vhost_device()};
@@ -106,7 +106,7 @@ TEMPLATE_TEST_CASE("vsock streams: bytes arrive once, in order, both ways at onc
   for (u32 i = 0; i < 3; ++i) CHECK(s.model.peer(all[i].flow).bytes == pattern(total, i));
 }
 
-TEST_CASE("vsock streams: data that fits no receive buffer comes in several", "[vsock]") {
+TEST_CASE("vsock streams: data larger than a receive buffer arrives in several", "[vsock]") {
   started s;
   const auto one = s.connected();
   const usize packet = sockets::layout.receive_packet;
@@ -115,7 +115,7 @@ TEST_CASE("vsock streams: data that fits no receive buffer comes in several", "[
   CHECK(s.drained(one, 100).first == pattern(3 * packet + 1));
 }
 
-TEST_CASE("vsock streams: receive_with shows the bytes where they are, and what is not consumed stays", "[vsock]") {
+TEST_CASE("vsock streams: receive_with shows bytes in place, and keeps those that are not consumed", "[vsock]") {
   started s;
   const auto one = s.connected();
   u32 calls = 0;
@@ -144,7 +144,7 @@ TEST_CASE("vsock streams: receive_with shows the bytes where they are, and what 
   s.check_works(one);
 }
 
-TEST_CASE("vsock streams: nothing is nothing", "[vsock]") {
+TEST_CASE("vsock streams: empty data has no effect", "[vsock]") {
   started s;
   const auto one = s.connected();
   s.forget();
@@ -160,7 +160,7 @@ TEST_CASE("vsock streams: nothing is nothing", "[vsock]") {
   s.check_works(one);
 }
 
-TEST_CASE("vsock streams: a host that takes nothing stops the sender, and it is told when there is room again", "[vsock]") {
+TEST_CASE("vsock streams: a host that takes nothing stops the sender, which is notified of room", "[vsock]") {
   started s;
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -192,7 +192,7 @@ TEST_CASE("vsock streams: a host that takes nothing stops the sender, and it is 
   s.settle();
 }
 
-TEST_CASE("vsock streams: a program that takes nothing stops the host at the window, and nothing is lost", "[vsock]") {
+TEST_CASE("vsock streams: a program that reads nothing stops the host at the window, and nothing is lost", "[vsock]") {
   started s;
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -205,7 +205,7 @@ TEST_CASE("vsock streams: a program that takes nothing stops the host at the win
   CHECK(s.receive(one, 1'000'000) == pattern(1'000'000));
 }
 
-TEST_CASE("vsock streams: a connection that nobody reads does not stop the others", "[vsock]") {
+TEST_CASE("vsock streams: a connection without a reader does not stop others", "[vsock]") {
   rig::basic_sockets<little, split_queue<16>> s{{.queue_sizes = {16, 16, 4}}};
   REQUIRE(s.begin());
   const auto idle = s.connected();
@@ -218,7 +218,7 @@ TEST_CASE("vsock streams: a connection that nobody reads does not stop the other
   CHECK(s.receive(idle, 50'000) == pattern(50'000, 3));
 }
 
-TEST_CASE("vsock streams: packets of type 3 and those of nobody are answered with RST, a RST and other CIDs are not [VSOCK-08]",
+TEST_CASE("vsock streams: packets of type 3 and of no connection are answered with RST; a RST and other CIDs are not [VSOCK-08]",
           "[vsock][hostile]") {
   started s{{.cid = 5}};
   const auto one = s.connected();
@@ -232,7 +232,7 @@ TEST_CASE("vsock streams: packets of type 3 and those of nobody are answered wit
     s.model.inject(p);
     answers = 1;
   }
-  SECTION("every op but RST and those that there are not") {
+  SECTION("every op except RST and undefined ones") {
     for (u16 code = 0; code < 12; ++code) s.model.inject(op::packet(nobody, code));
     answers = 6;  // RST, op 0 and 8 to 11 are not answered
   }
@@ -240,7 +240,7 @@ TEST_CASE("vsock streams: packets of type 3 and those of nobody are answered wit
     s.model.inject(op::packet(nobody, op::request));
     answers = 1;
   }
-  SECTION("a RST of any type to nobody") {
+  SECTION("a RST of any type to no connection") {
     auto p = op::packet(nobody, op::reset);
     s.model.inject(p);
     p.type = 9;
@@ -268,7 +268,7 @@ TEST_CASE("vsock streams: packets of type 3 and those of nobody are answered wit
   s.check_works(s.connected());
 }
 
-TEST_CASE("vsock streams: a packet from a CID beyond 32 bits is nobody's", "[vsock][hostile]") {
+TEST_CASE("vsock streams: a packet from a CID beyond 32 bits belongs to no connection", "[vsock][hostile]") {
   started s;
   const auto one = s.connected();
   auto p = op::packet(s.flow(one), op::data, pattern(4));
@@ -280,13 +280,13 @@ TEST_CASE("vsock streams: a packet from a CID beyond 32 bits is nobody's", "[vso
   s.check_works(one);
 }
 
-TEST_CASE("vsock streams: receiving goes on while nothing can be sent, then waits, and nothing is lost [VSOCK-04]", "[vsock]") {
+TEST_CASE("vsock streams: receiving continues while the send ring is full, then waits, and nothing is lost [VSOCK-04]", "[vsock]") {
   started s{{.queue_sizes = {32, 16, 4}}};
   const auto one = s.connected();
   const auto f = s.flow(one);
   s.model.tx = op::sending::ignore;
   s.forget();
-  SECTION("data comes in although the send ring is full") {
+  SECTION("data arrives although the send ring is full") {
     const auto piece = pattern(1024);
     while (s.offer(one, piece)) {}
     s.model.send(f, pattern(20'000, 3));
@@ -295,7 +295,7 @@ TEST_CASE("vsock streams: receiving goes on while nothing can be sent, then wait
     s.settle();
     s.check_works(one);
   }
-  SECTION("resets that are owed wait in a list, and when that is full receiving waits") {
+  SECTION("pending resets wait in a list, and receiving waits while the list is full") {
     for (u32 i = 0; i < 1000; ++i) s.model.inject(op::packet({7, i}, op::request));
     s.model.send(f, pattern(500, 3));
     s.settle();
@@ -315,7 +315,7 @@ TEST_CASE("vsock streams: receiving goes on while nothing can be sent, then wait
   }
 }
 
-TEST_CASE("vsock streams: send buffers that never come back end in bounded errors", "[vsock][hostile]") {
+TEST_CASE("vsock streams: send buffers that are never returned end in bounded errors", "[vsock][hostile]") {
   started s;
   auto conn = s->connect(rig::echo);
   REQUIRE(conn);
@@ -339,7 +339,7 @@ TEST_CASE("vsock streams: send buffers that never come back end in bounded error
   s.check_works(s.connected());
 }
 
-TEST_CASE("vsock streams: a device that missed the doorbell for a packet hears another one, and is left alone afterwards", "[vsock]") {
+TEST_CASE("vsock streams: a device that missed the doorbell for a packet gets another one, and no more after that", "[vsock]") {
   started s;
   s.model.tx = op::sending::ignore;
   const auto one = *s->try_connect(rig::echo);
@@ -356,7 +356,7 @@ TEST_CASE("vsock streams: a device that missed the doorbell for a packet hears a
   CHECK(s.model.doorbells(1) == afterwards);
 }
 
-TEST_CASE("vsock streams: a transport reset ends connections, keeps listeners, and the CID is new [VSOCK-09][VSOCK-10][VSOCK-11][VSOCK-12]",
+TEST_CASE("vsock streams: a transport reset ends connections, keeps listeners, and updates the CID [VSOCK-09][VSOCK-10][VSOCK-11][VSOCK-12]",
           "[vsock]") {
   started s{{.cid = 3}};
   REQUIRE(s->listen(80, 4));
@@ -387,7 +387,7 @@ TEST_CASE("vsock streams: a transport reset ends connections, keeps listeners, a
   CHECK(s.model.record().back().packet.src_cid != 3);
 }
 
-TEST_CASE("vsock streams: hundreds of transport resets, one upon the other, and none is lost [VSOCK-09]", "[vsock]") {
+TEST_CASE("vsock streams: hundreds of consecutive transport resets are all processed [VSOCK-09]", "[vsock]") {
   started s;
   REQUIRE(s->listen(80, 1));
   for (u32 i = 0; i < 300; ++i) {
@@ -401,7 +401,7 @@ TEST_CASE("vsock streams: hundreds of transport resets, one upon the other, and 
   s.check_works(s.accepted(80, 1));
 }
 
-TEST_CASE("vsock streams: an event that nobody knows is ignored, and its buffer goes back", "[vsock][hostile]") {
+TEST_CASE("vsock streams: an unknown event is ignored, and its buffer is returned", "[vsock][hostile]") {
   started s;
   const auto one = s.connected();
   const u16 before = s.model.event_buffers();
@@ -413,7 +413,7 @@ TEST_CASE("vsock streams: an event that nobody knows is ignored, and its buffer 
   s.check_works(one);
 }
 
-TEST_CASE("vsock streams: the whole buffer claimed for an event is no harm", "[vsock]") {
+TEST_CASE("vsock streams: an event with the used length of the whole buffer is accepted", "[vsock]") {
   vsock_options options;
   options.host.claims_event_buffer = true;
   started s{options};

@@ -48,8 +48,9 @@ struct lifetime {
 /// The device's answer in memory (5.2.6).
 template <byte_order Order>
 struct lifetime_cells {
-  /// The fields of `lifetime`.
-  from_device<u16, Order> pre_eol, estimate_a, estimate_b;
+  from_device<u16, Order> pre_eol;     // the same fields as in `lifetime`
+  from_device<u16, Order> estimate_a;  // the same
+  from_device<u16, Order> estimate_b;  // the same
 
   /// Zeroes the fields before the request.
   void clear() {

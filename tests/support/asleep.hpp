@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A driver on a platform that sleeps until an interrupt, and a device that does something at any moment of a wait.
+// A driver on a platform that sleeps until an interrupt, and a device that acts at any moment of a wait.
 #pragma once
 
 #include <catch2/catch_test_macros.hpp>
@@ -17,13 +17,14 @@ struct sleeper : virtio::testing::strict_platform<virtio::testing::hooked_barrie
   static constexpr bool sleeps = true;
 };
 
-/// What a device does at the n-th moment of a wait: a moment is each access to memory that is shared, each fence and each sleep.
+/// The device's actions at the n-th moment of a wait: a moment is an access to shared memory, a fence or a sleep.
 struct happening {
   u32 moment;
   int what;
 };
 
-/// `Rig` derives from it, has the device as `model`, and `happen(what)` has that do something. Every sleep must be ended by an interrupt.
+/// `Rig` derives from it and has the device as `model`; its `happen(what)` makes the device act. An interrupt must end
+/// every sleep.
 template <class Rig>
 struct asleep {
   machine m{};
@@ -35,7 +36,7 @@ struct asleep {
   asleep(const asleep&) = delete;
   ~asleep() { virtio::testing::barrier_hooks::clear(); }
 
-  /// From now on waits sleep.
+  /// Waits sleep from now on.
   void begin() {
     m.memory.on_wait = [this](waiting why, u64) {
       if (why != waiting::reset) sleep();
@@ -53,7 +54,7 @@ struct asleep {
     ++moments;
     while (!script.empty() && script.front().moment <= moments) happen_next();
   }
-  // As `sti; hlt`: an interrupt that came since the last one ended a sleep ends this one at once.
+  // As `sti; hlt`: an interrupt since the end of the last sleep ends this one at once.
   void sleep() {
     moment();
     while (self().model.interrupts() == woken_by && !script.empty()) happen_next();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What tests of the balloon driver share: pages to name, free memory to look at, and a platform that maps memory in place.
+// Shared by tests of the balloon driver: pages to name, free memory to inspect, and a platform that maps memory in
+// place.
 #pragma once
 
 #include <virtio/balloon.hpp>
@@ -17,7 +18,7 @@ using balloon_driver = driver<balloon::device<Platform, Transport, Queue>>;
 
 inline constexpr balloon::sample two_samples[] = {{balloon::statistic::total_memory, 1 << 30}, {balloon::statistic::free_memory, 1 << 20}};
 
-/// Pages one after the other.
+/// Consecutive pages.
 struct pages_from {
   u32 next;
   u32 end = ~u32{0};
@@ -45,7 +46,7 @@ struct free_pages {
   }
 };
 
-/// Memory is mapped where it is, so that a test and the device see the same. The free pages are within the device's reach.
+/// Memory is mapped in place, so that a test and the device see the same bytes. The device can address the free pages.
 struct in_place {
   using barriers = smp_barriers;
   struct board {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// A device of before 1.0 for a guest whose numbers are big-endian, on any CPU. It is behind no bus: its registers are members, device
-// addresses are pointers, and it works when the driver waits. Written from the specification: virtio 1.4, 2.4.3, 2.7.3.
+// A legacy device for a guest whose numbers are big-endian, on any CPU. It has no bus: its registers are members,
+// device addresses are pointers, and it works while the driver waits. Written from the specification: virtio 1.4,
+// 2.4.3, 2.7.3.
 #pragma once
 
 #include <string>
@@ -16,7 +17,8 @@ namespace rig {
 
 using namespace virtio;
 
-/// What a model derives from; it adds `static constexpr device_type type` and `void serve()`, which takes what is in the rings.
+/// The base of a model, which adds `static constexpr device_type type` and `void serve()`, which takes buffers from the
+/// rings.
 struct big_endian_device {
   struct ring {
     const u8* descriptors = nullptr;
@@ -28,7 +30,7 @@ struct big_endian_device {
     /// The head of the next chain.
     [[nodiscard]] u16 head() const { return static_cast<u16>(get(available + 4 + 2 * (taken % entries), 2)); }
     [[nodiscard]] const u8* descriptor(u16 n) const { return descriptors + 16 * (n % entries); }
-    /// Gives that chain back.
+    /// Returns that chain.
     void give_back(u16 chain, u32 written) {
       put(used + 4 + 8 * (taken % entries), chain, 4);
       put(used + 8 + 8 * (taken % entries), written, 4);
@@ -40,7 +42,7 @@ struct big_endian_device {
   u8 status = 0;
   u32 offered = 0, accepted = 0;
   ring rings[8];
-  virtio::testing::recording config;  // answers little-endian numbers, as a bus does
+  virtio::testing::recording config;  // returns little-endian numbers, as a bus does
 
   explicit big_endian_device(usize config_bytes) : config{config_bytes} {}
   [[nodiscard]] bool is_up() const { return (status & 4) != 0; }
@@ -90,7 +92,7 @@ struct big_endian_transport {
   [[nodiscard]] result<void> begin_queue_reset(u16) const { return errc::unsupported; }
   [[nodiscard]] bool queue_reset_done(u16) const { return false; }
   [[nodiscard]] result<void> set_config_vector(u16) const { return errc::unsupported; }
-  // The bus moves bytes; what makes numbers of them is what pci::legacy and mmio::legacy use.
+  // The bus transfers bytes; pci::legacy and mmio::legacy convert them to numbers in the same way.
   template <class T>
   [[nodiscard]] result<T> config(usize offset) const {
     return virtio::detail::in_guest_order<byte_order::big>(by_field::read<T>(virtio::testing::recording_space{at->config}, offset));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What tests of the console driver share.
+// Shared by tests of the console driver.
 #pragma once
 
 #include <initializer_list>
@@ -23,14 +23,14 @@ using console_driver = driver<console::device<platform_type, any_pci, Queue, L>>
 template <class Queue = split_queue<8>>
 using ports_driver = console_driver<Queue, three_small_ports>;
 
-/// So many letters of the alphabet.
+/// This many letters of the alphabet.
 inline std::string letters(usize count) {
   std::string out;
   for (usize i = 0; i < count; ++i) out += static_cast<char>('a' + i % 23);
   return out;
 }
 
-/// What can be received now.
+/// The bytes that can be received now.
 template <class Driver>
 std::string received(Driver& d, u16 port = 0) {
   std::string out;
@@ -41,7 +41,7 @@ std::string received(Driver& d, u16 port = 0) {
   }
 }
 
-/// A console with three ports: a console, one with a name of seven characters, and one that is not there.
+/// A console with three ports: a console, a port whose name has seven characters, and one that does not exist.
 inline console_model& with_ports(machine& m, seat where = seat::modern) {
   auto& model = m.add<console_model>(where, 4, console_offers{1}, usize{3}, u16{16});
   model.ports[0].is_console = true;
@@ -50,7 +50,7 @@ inline console_model& with_ports(machine& m, seat where = seat::modern) {
   return model;
 }
 
-/// Until driver and device have told each other what there is.
+/// Runs both sides until driver and device have exchanged all port messages.
 template <class Driver>
 void settle(Driver& d, console_model& model) {
   for (int i = 0; i < 4; ++i) {

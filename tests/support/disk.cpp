@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What tests of the block driver share, compiled once: the model, and the driver with its two usual queues.
+// Shared by tests of the block driver, compiled once: the model, and the driver with its two usual queues.
 #include "disk.hpp"
 
 #ifndef VIRTIO_TEST_ONE_UNIT

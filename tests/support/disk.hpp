@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What tests of the block driver share: a disk with room for any device of a test, and looking at what came back.
+// Shared by tests of the block driver: a disk with storage for every device of a test, and functions that check the
+// results.
 #pragma once
 
 #include <utility>
@@ -25,13 +26,13 @@ inline void fill_pattern(blk_model& model) {
   for (usize i = 0; i < model.data().size(); ++i) model.data()[i] = static_cast<u8>(i / 512 * 7 + i % 251);
 }
 
-/// What the disk of a model holds.
+/// The contents of a model's disk.
 inline std::vector<u8> expected(blk_model& model, u64 sector, usize size) {
   const auto from = model.data().begin() + static_cast<std::ptrdiff_t>(sector * 512);
   return {from, from + static_cast<std::ptrdiff_t>(size)};
 }
 
-/// What has ended, without waiting.
+/// The requests that have ended, without waiting.
 template <class Disk>
 std::vector<blk::done> polled(Disk& d) {
   std::vector<blk::done> all;
@@ -39,7 +40,7 @@ std::vector<blk::done> polled(Disk& d) {
   return all;
 }
 
-/// What comes back until nothing is in flight, and how that ended.
+/// The completions until no request is in flight, and the result.
 template <class Disk>
 std::pair<result<void>, std::vector<blk::done>> drained(Disk& d) {
   std::vector<blk::done> all;

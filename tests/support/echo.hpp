@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A driver of the test kit's echo device (testing/echo_model.hpp), written from CONTRIBUTING.md, and what its tests share.
+// A driver of the test kit's echo device (testing/echo_model.hpp), written from CONTRIBUTING.md, and the shared part of
+// its tests.
 #pragma once
 
 #include <virtio/device/buffer_pool.hpp>
@@ -16,10 +17,11 @@ constexpr void feature_bits_of(feature) {}
 [[nodiscard]] constexpr const char* name(feature bit) { return bit == feature::events ? "ECHO_F_EVENTS" : nullptr; }
 
 namespace config {
-inline constexpr config_field<u32, field_order::little> largest{0};  // the most bytes of one request
+inline constexpr config_field<u32, field_order::little> largest{0};  // maximum bytes of one request
 }
 
-/// How one request ended: the device says that it wrote the first `length` bytes of the room, and no others count.
+/// The end of one request: the device reports that it wrote the first `length` bytes of the room; later bytes are
+/// undefined.
 struct done {
   token which{};
   u64 cookie = 0;
@@ -27,7 +29,7 @@ struct done {
   u32 length = 0;
 };
 
-/// An echo. All-zero until `start`. One context owns it.
+/// An echo. All bytes are zero until `start`. One context owns it.
 template <platform P, transport T, queue_format Q>
 class device : public request_driver<device<P, T, Q>, done> {
   using base = request_driver<device, done>;
@@ -70,8 +72,8 @@ class device : public request_driver<device<P, T, Q>, done> {
 
   [[nodiscard]] u32 largest() const { return largest_; }
 
-  /// Sends `what`, in as many requests as it takes, and has it back in `room`, which is as large at least. Waits. Errors: `io_error`
-  /// when less comes back than was sent.
+  /// Sends `what` in as many requests as needed, and receives the same number of bytes into `room`, which is at least
+  /// as large. Waits. Errors: `io_error` if fewer bytes return than were sent.
   [[nodiscard]] result<void> echo(const_bytes what, bytes room) {
     VIRTIO_TRY(set_.ready());
     if (room.size() < what.size()) return errc::invalid_argument;
@@ -93,8 +95,8 @@ class device : public request_driver<device<P, T, Q>, done> {
     return {};
   }
 
-  /// Stages a request. Both buffers belong to the device until it ends. Errors: `invalid_argument` (empty), `out_of_range` (more than
-  /// `largest`), `too_many_pieces`, `queue_full`, `dma_unreachable`, `not_started`.
+  /// Stages a request. Both buffers belong to the device until it ends. Errors: `invalid_argument` (empty),
+  /// `out_of_range` (more than `largest`), `too_many_pieces`, `queue_full`, `dma_unreachable`, `not_started`.
   [[nodiscard]] result<token> submit(const_bytes what, bytes room, u64 cookie = 0) {
     VIRTIO_TRY_ASSIGN(const u16 slot, requests_.reserve(set_));
     if (what.empty() || room.empty()) return errc::invalid_argument;
@@ -106,7 +108,7 @@ class device : public request_driver<device<P, T, Q>, done> {
     if (const auto mapped = set_.platform().map(what.data(), what.size(), direction::to_device, chain); !mapped)
       return refused(mapped.error());
     const u16 sent = chain.size();
-    const bytes back = room.part(0, what.size());  // no more comes back: a longer used length is cut to this by the ring
+    const bytes back = room.part(0, what.size());  // the ring cuts a longer used length to this
     if (const auto mapped = set_.platform().map(back.data(), back.size(), direction::from_device, chain); !mapped) {
       requests_.release_pieces(set_, chain, 0, sent);
       return refused(mapped.error());
@@ -115,8 +117,8 @@ class device : public request_driver<device<P, T, Q>, done> {
   }
   [[nodiscard]] result<done> wait(token which) { return wait(which, owner::user); }
 
-  /// What the device says of the requests that it has served, which may be any number. Errors: `not_ready`; `unsupported`, it has no
-  /// events; `device_misbehaved`; `not_started`.
+  /// The number of served requests that the device reports, which may be any number. Errors: `not_ready`; `unsupported`
+  /// (it has no events); `device_misbehaved`; `not_started`.
   [[nodiscard]] result<u32> next_event() {
     VIRTIO_TRY(set_.ready());
     if (!set_.has(eventq)) return errc::unsupported;
@@ -126,7 +128,8 @@ class device : public request_driver<device<P, T, Q>, done> {
     if (got == errc::not_ready) set_.found_nothing();
     if (got != errc::ok) return got == errc::not_ready ? got : bring_down(got);
     set_.found_something();
-    const u32 served = events_.template cells<event>(one).template fetch<typename P::barriers>().unchecked();  // a number to show, which decides nothing here
+    // a number to show; no decision depends on it
+    const u32 served = events_.template cells<event>(one).template fetch<typename P::barriers>().unchecked();
     events_.give_back(one);
     if (length != sizeof(event)) return bring_down(errc::device_misbehaved);
     events_.post(set_[eventq]);
@@ -134,7 +137,7 @@ class device : public request_driver<device<P, T, Q>, done> {
     return served;
   }
 
-  /// Asks for an interrupt at the next completion or event. True: something is there already.
+  /// Requests an interrupt at the next completion or event. True: a completion or event is already present.
   [[nodiscard]] bool arm() {
     const bool ended = requests_.arm(set_);
     return set_.arm(eventq) || ended;

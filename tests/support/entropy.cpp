@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What tests of the entropy driver share, compiled once.
+// Shared by tests of the entropy driver, compiled once.
 #include "entropy.hpp"
 
 #ifndef VIRTIO_TEST_ONE_UNIT

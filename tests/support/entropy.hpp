@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What tests of the entropy driver share.
+// Shared by tests of the entropy driver.
 #pragma once
 
 #include <virtio/rng.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What tests of the network link over a socket device share: a machine with one, a link on it with a clock that the test sets, and the
-// other end of its stream.
+// Shared by tests of the network link over a socket device: a machine with such a device, a link on it with a clock
+// that the test sets, and the other end of its stream.
 #pragma once
 
 #include <vector>
@@ -19,9 +19,9 @@ struct test_clock {
 using frame_bytes = std::vector<u8>;
 using frames = std::vector<frame_bytes>;
 
-/// A frame whose bytes tell which it is.
+/// A frame whose bytes identify it.
 inline frame_bytes some_frame(usize size, u32 seed = 1) { return pattern(size, seed); }
-/// As it travels.
+/// The frame as it is in the stream.
 inline frame_bytes framed(const frame_bytes& f, vsock::framing how = vsock::framing::hyperkit) {
   const auto n = static_cast<u32>(f.size());
   frame_bytes all;
@@ -61,7 +61,7 @@ struct basic_ethernet : basic_sockets<L> {
   void start() {
     REQUIRE(link.start(*this->d, how));
   }
-  /// Device and link take turns until neither has anything to do.
+  /// Runs device and link in turn until both are idle.
   void turn() {
     for (int round = 0; round < 100000; ++round) {
       const auto before = this->model.packets();
@@ -78,7 +78,7 @@ struct basic_ethernet : basic_sockets<L> {
     turn();
   }
   [[nodiscard]] bool is_up() const { return link.state() == net::link_state::up; }
-  /// To the state up.
+  /// Runs until the link is up.
   void up() {
     start();
     turn();
@@ -87,7 +87,7 @@ struct basic_ethernet : basic_sockets<L> {
   }
   [[nodiscard]] vsock_flow flow() { return base::flow(link.id()); }
   [[nodiscard]] peer& end() { return this->model.peer(flow()); }
-  /// What has come to the other end since the request.
+  /// The bytes that the other end received since the request.
   [[nodiscard]] frame_bytes sent() {
     const auto& all = end().bytes;
     const std::string text{all.begin(), all.end()};
@@ -98,7 +98,7 @@ struct basic_ethernet : basic_sockets<L> {
     const const_bytes one[] = {const_bytes{f}};
     return link.try_send(one);
   }
-  /// From the other end.
+  /// Sends from the other end.
   void feed(const frame_bytes& all) {
     this->model.send(flow(), all);
     turn();
@@ -126,7 +126,7 @@ struct basic_ethernet : basic_sockets<L> {
       return all;
     }
   };
-  /// Keeps the next frame.
+  /// Holds the next frame.
   errc keep(kept& out) {
     return link.receive_with([&](const net::frame& f) {
       out.name = f.name;

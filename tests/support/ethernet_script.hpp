@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// A network link over a socket device, and the other end of its stream, driven by a string of bytes: frames of all sizes cut anywhere, bytes
-// that are no frames, ends of the connection at any time, frames that are kept, time that passes. For random tests and for a fuzzer
-// alike, so without a test framework: what must hold and does not ends the program.
+// A network link over a socket device, and the other end of its stream, driven by a string of bytes: frames of all
+// sizes cut anywhere, bytes that are no frames, ends of the connection at any time, held frames, elapsed time. For
+// random tests and a fuzzer, so without a test framework: a violated condition ends the program.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,7 @@
 
 namespace rig {
 
-/// Reads a number of somebody's.
+/// Reads numbers from the script.
 struct clock_at {
   const virtio::u64* now = nullptr;
   virtio::u64 operator()() const { return *now; }
@@ -50,7 +50,7 @@ class ethernet_script {
     how_ = source.byte() % 2 == 0 ? virtio::vsock::framing::hyperkit : virtio::vsock::framing::qemu;
     start_link();
     while (!source.empty()) move(source);
-    // Whatever has happened, a peer that does what it should has a link in the end, which brings every frame.
+    // Whatever happened before, a correct peer finally has a link that transfers every frame.
     forget_kept();
     model_.ports[1024] = model_type::reception::accepts;
     for (const auto& f : model_.open_flows()) model_.abort(f);
@@ -102,9 +102,9 @@ class ethernet_script {
     held_.clear();
   }
 
-  // The other end ------------------------------------------------------------------------------------------------------
+  // The other end -----------------------------------------------------------------------------------------------------
 
-  /// Of a new connection nothing has been fed.
+  /// A new connection has received no bytes.
   void look_at_name() {
     if (parts_->link.id() == name_) return;
     name_ = parts_->link.id();
@@ -133,7 +133,7 @@ class ethernet_script {
     for (usize i = 0; i < size; ++i) all.push_back(static_cast<u8>(i * 7 + seed));
     return all;
   }
-  /// The frame that must come next: where it lies in the stream.
+  /// The position in the stream of the frame that must arrive next.
   [[nodiscard]] std::pair<usize, usize> next_frame() const {
     const usize head = how_ == virtio::vsock::framing::hyperkit ? 2 : 4;
     if (stream_.size() - parsed_ < head) return {0, 0};
@@ -143,7 +143,7 @@ class ethernet_script {
     return {parsed_ + head, size};
   }
 
-  // Moves --------------------------------------------------------------------------------------------------------------
+  // Moves -------------------------------------------------------------------------------------------------------------
 
   void turn() {
     model_.settle();
@@ -156,7 +156,7 @@ class ethernet_script {
     now_ += milliseconds;
     turn();
   }
-  /// Receives one frame. False: there is none.
+  /// Receives one frame. False: none is available.
   bool receive(bool keep) {
     look_at_name();
     const auto next = next_frame();
@@ -214,7 +214,7 @@ class ethernet_script {
       case 1:
       case 2:
       case 3: feed(frame(14 + from.byte() % (mtu + 5), what)); break;
-      case 4: {  // several at once, and the last one cut
+      case 4: {  // several at once, the last one cut
         bytes all;
         for (int i = from.byte() % 12; i >= 0; --i) {
           const bytes one = frame(14 + (from.byte() * 3u) % (mtu + 5), what);
@@ -226,14 +226,14 @@ class ethernet_script {
         if (from.byte() % 4 != 0) feed({all.end() - static_cast<std::ptrdiff_t>(cut), all.end()});
         break;
       }
-      case 5: {  // byte for byte
+      case 5: {  // byte by byte
         for (const u8 byte : frame(14 + from.byte() % 60, what)) {
           feed({byte});
           if (what >= 128) turn();
         }
         break;
       }
-      case 6: {  // anything
+      case 6: {  // any bytes
         if (from.byte() % 8 != 0) break;
         bytes all;
         for (int i = from.byte() % 64; i >= 0; --i) all.push_back(from.byte());
@@ -288,7 +288,7 @@ class ethernet_script {
         break;
       default: {
         const auto given = parts_->link.give_back({from.byte(), from.byte()});
-        if (given) held_.clear(), start_link();  // it was one of ours
+        if (given) held_.clear(), start_link();  // it was the script's own
         break;
       }
     }
@@ -302,8 +302,8 @@ class ethernet_script {
   u64 now_ = 1, seeds_ = 0, frames_ = 0;
   virtio::vsock::framing how_{};
   virtio::vsock::socket name_{};
-  bytes stream_{};      // that was fed on this connection
-  usize parsed_ = 0;    // up to here frames have been received
+  bytes stream_{};      // bytes sent on this connection
+  usize parsed_ = 0;    // frames up to here have been received
   std::vector<kept> held_{};
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The devices of every host, made once for all tests.
+// The devices of every host, compiled once for all tests.
 #include "hosts.hpp"
 
 #include <virtio/testing/balloon_model.hpp>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Every host of hosts.hpp as a machine with all of its devices, found by a scan of its bus. A test runs over all of
-// them: `on_each_host(device_type::block, [](auto& m) {...})`. Devices are made in hosts.cpp, so that a test compiles
-// no model but its own.
+// Every host of hosts.hpp as a machine with all of its devices, found by a bus scan. A test runs over all of them:
+// `on_each_host(device_type::block, [](auto& m) {...})`. hosts.cpp makes the devices, so that a test compiles only its
+// own model.
 #pragma once
 
 #include <catch2/catch_test_macros.hpp>
@@ -20,11 +20,10 @@ inline constexpr device_type driven_types[] = {device_type::block,   device_type
                                                device_type::balloon, device_type::console, device_type::network,
                                                device_type::scsi};
 
-/// The device of this type as the host has it; null: it has none.
+/// The host's device of this type; null: it has none.
 std::unique_ptr<device_model> made_by(const host_description& monitor, device_type type, device_memory& memory);
 
-/// A PCI bus as the drivers of a board with 16-bit writes of configuration space see it: one type of driver for all
-/// hosts.
+/// A PCI bus for a board that writes configuration space in 16 bits: one type of driver for all hosts.
 struct pci_board {
   using host = virtio::testing::fake_host16;
   using transport = pci::transport<host>;
@@ -62,7 +61,7 @@ struct mmio_board {
   [[nodiscard]] result<location> find(device_type type) { return mmio::find(bus(), type); }
 };
 
-/// A host with all of its devices. Whatever one of them objects to fails the test.
+/// A host with all of its devices. A violation reported by any of them fails the test.
 template <class Board>
 struct host_machine {
   using board_type = Board;
@@ -77,7 +76,7 @@ struct host_machine {
     memory.on_wait = [this](waiting, u64) {
       for (auto& one : models) (void)one->step();
     };
-    if (!of.behaviour.device.ram.empty()) memory.shared_base = 0x2000'0000;  // a guest of this host has its memory there
+    if (!of.behaviour.device.ram.empty()) memory.shared_base = 0x2000'0000;  // guests of this host have memory there
     board.populate(of);
     u8 slot = 1;
     std::vector<device_type> order;
@@ -119,7 +118,7 @@ struct host_machine {
   }
 };
 
-/// Packed where the host offers that, split elsewhere; as large as a legacy device says where it is one.
+/// Packed where the host offers it, split otherwise; of the size that a legacy device reports.
 using host_queue = queue<16, ring_options{.indirect = 8, .ring_entries = 256}>;
 
 /// Runs `body(machine)` on every host that has a device of this type.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Legacy devices for tests of transports that serve no others, on any processor. machine::add has those for the usual transport.
+// Legacy devices on any processor, for tests of transports that serve only those. machine::add makes them for the usual
+// transport.
 #pragma once
 
 #include "machine.hpp"

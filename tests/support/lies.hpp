@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
-// Lies that a device can tell in its used ring.
+// Invalid values that a device can write to its used ring.
 #pragma once
 
 #include <virtio/testing/split_device.hpp>
 
 namespace rig {
 
-/// One lie of four about the used ring of a device that has requests: an index far ahead, one step back, a descriptor that no ring has,
-/// and `idle`, a descriptor that heads no chain now.
+/// One of four invalid values in the used ring of a device with requests: an index far too high, one step back, a
+/// descriptor outside the ring, and `idle`, a descriptor that currently heads no chain.
 inline void lie(virtio::testing::split_device& ring, int which, std::uint32_t idle) {
   const auto idx = ring.raw_used_idx();
   const auto moved = [&](int by) { ring.raw_used_idx(static_cast<std::uint16_t>(idx + by)); };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A network link without a device: what is sent is in a list, and a test gives what is received.
+// A network link without a device: sent frames are in a list, and a test supplies the received ones.
 #pragma once
 
 #include <deque>
@@ -23,7 +23,7 @@ class loopback_link {
   std::vector<bytes_of_frame> sent{};
   std::deque<bytes_of_frame> to_receive{};
   usize room = ~usize{0};         // frames that can be sent
-  usize piece = ~usize{0};        // received frames lie in pieces of this size
+  usize piece = ~usize{0};        // maximum size of the pieces of a received frame
   virtio::net::link_state is = virtio::net::link_state::up;
   virtio::net::capabilities can{1500, 16, 4, virtio::net::offload::checksum};
   virtio::net::checksum sum = virtio::net::checksum::right;  // of received frames
@@ -76,7 +76,7 @@ class loopback_link {
     ++kept_[name.slot].generation;
     return {};
   }
-  /// As a start does.
+  /// Does what `start` does.
   void forget_kept() {
     for (kept& one : kept_) one.generation = (one.generation + 1) & ~u32{1};
   }
@@ -95,7 +95,7 @@ class loopback_link {
  private:
   struct kept {
     bytes_of_frame bytes;
-    u32 generation;  // odd: kept
+    u32 generation;  // odd: held
   };
   std::deque<kept> kept_{};
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What of the machine no test compiles for itself: the bus and the models on it.
+// The parts of the machine that are compiled once for all tests: the bus and its models.
 #include "machine.hpp"
 
 namespace rig {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// A machine for driver tests: a PCI bus of device models, a platform that bounces and poisons, and drivers that meet there
-// over real transports. At the end of a test everything that anybody objected to fails it. It knows no driver: disk.hpp, entropy.hpp
-// and vsock.hpp do.
+// A machine for driver tests: a PCI bus of device models, a platform that bounces and poisons, and drivers over real
+// transports. At the end of a test every recorded violation fails it. It depends on no driver: disk.hpp, entropy.hpp
+// and vsock.hpp add them.
 #pragma once
 
 #include <catch2/catch_test_macros.hpp>
@@ -34,11 +34,11 @@ auto usual_pci() {
   if constexpr (one_transport_serves_all) return pci::transport<Host>{};
   else return pci::modern<Host>{};
 }
-using any_pci = decltype(usual_pci<host>());  // pci::transport, where that serves legacy devices too
+using any_pci = decltype(usual_pci<host>());  // pci::transport, if it serves legacy devices too
 using modern_pci = pci::modern<host>;
 using legacy_pci = pci::legacy<host>;
 
-/// How a device model sits on the bus.
+/// The interface of a device model on the bus.
 enum class seat { modern, transitional, legacy, crosvm, vmd };
 
 [[nodiscard]] inline const char* name(seat s) {
@@ -48,7 +48,7 @@ enum class seat { modern, transitional, legacy, crosvm, vmd };
 
 [[nodiscard]] inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
-// Makes a model. Those that many tests use are made in a file of their own, so that only that file compiles all that they do.
+// Makes a model. Models that many tests use are made in their own source file, so that only that file compiles them.
 template <class Model>
 struct kind {};
 std::unique_ptr<device_model> made(kind<device_model>, device_memory& memory, u16 type, std::vector<u16> queue_sizes);
@@ -70,7 +70,7 @@ struct machine {
 
   [[nodiscard]] std::vector<std::string> objections() const;
 
-  /// Skips the test where the usual transport cannot serve such a device (processor.hpp).
+  /// Skips the test if the usual transport cannot serve such a device (processor.hpp).
   template <class Model, class... Arguments>
   Model& add(seat where, u8 slot, Arguments&&... arguments) {
     return static_cast<Model&>(take(where, slot, made(kind<Model>{}, memory.memory, std::forward<Arguments>(arguments)...)));
@@ -89,14 +89,14 @@ struct any_seed {
   template <class Seed>
   operator Seed() const { return Seed{bits}; }
 };
-/// Starts any driver; one that wants a seed always gets the same.
+/// Starts any driver; a driver with a seed always receives the same seed.
 template <class Driver, class Platform, class Location>
 result<void> bring_up(Driver& d, const Platform& platform, const Location& where, dma_region storage) {
   if constexpr (requires { d.start(platform, where, storage); }) return d.start(platform, where, storage);
   else return d.start(platform, where, storage, any_seed{1});
 }
 
-/// A driver and its storage, on the heap: big, and surrounded by memory that a checker watches.
+/// A driver and its storage, on the heap: large, and surrounded by memory that a checker observes.
 template <class Device>
 struct driver {
   struct parts {
@@ -114,15 +114,15 @@ struct driver {
   }
 };
 
-/// What a legacy QEMU device needs: as many ring entries as the device says.
+/// A ring for a legacy QEMU device: it has the number of entries that the device reports.
 using legacy_queue = split_queue<16, ring_options{.ring_entries = 256}>;
-/// A ring for a transport that serves legacy devices alone.
+/// A ring for a transport that serves only legacy devices.
 template <u16 Size>
 using native_ring = split_queue<Size, ring_options{.order = native_order}>;
 
 }  // namespace rig
 
-// What tests say without a namespace; the headers of the drivers add theirs.
+// Names that tests use without a namespace; the headers of the drivers add theirs.
 using rig::contains;
 using rig::seat;
 using virtio::testing::barrier_hooks;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What tests of the network driver share.
+// Shared by tests of the network driver.
 #pragma once
 
 #include <initializer_list>
@@ -16,15 +16,15 @@ using virtio::testing::net_model;
 using net_offers = std::initializer_list<unsigned>;
 
 inline constexpr net::options few_buffers{.receive_buffers = 8, .send_buffers = 4};
-/// Of which a frame of 1,500 bytes fills several.
+/// A frame of 1,500 bytes fills several of these.
 inline constexpr net::options small_buffers{.receive_buffers = 16, .receive_bytes = 494, .send_buffers = 4};
 
 template <class Queue = split_queue<8>, net::options O = few_buffers>
 using net_driver = driver<net::device<platform_type, any_pci, Queue, O>>;
-/// What a legacy QEMU device needs.
+/// For a legacy QEMU device.
 using legacy_net_queue = split_queue<16, ring_options{.ring_entries = 64}>;
 
-/// A frame of so many bytes that no other is like.
+/// A unique frame of this many bytes.
 inline std::vector<u8> frame_of(usize size, u32 seed = 1) {
   std::vector<u8> out(size);
   for (usize i = 0; i < size; ++i) out[i] = static_cast<u8>(seed * 31 + i * 7 + (i >> 8) * 3);
@@ -37,7 +37,7 @@ result<void> send(Driver& d, const std::vector<u8>& data, net::to_compute comput
   return d->try_send(one, compute);
 }
 
-/// A frame as it was seen.
+/// A frame as received.
 struct seen_frame {
   std::vector<u8> data;
   usize pieces = 0;
@@ -63,7 +63,7 @@ std::vector<u8> received(Driver& d) {
   return one.data;
 }
 
-/// The addresses where a kept frame lies, to see that nothing writes there.
+/// The addresses of a held frame, to check that they are not written.
 template <class Driver>
 net::kept_frame keep(Driver& d, const u8*& at, usize& size) {
   net::kept_frame name;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The packed rings of ring_types.hpp, compiled once for all tests that need no ring's type.
+// The packed rings of ring_types.hpp, compiled once for all tests that do not depend on a ring's type.
 #include "ring_types.hpp"
 
 namespace rig {

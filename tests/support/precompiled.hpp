@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What most test files include, for one precompiled header. No driver is here: a change of one would compile all files again.
+// The headers that most test files include, as one precompiled header. No driver: a change of one would compile all
+// files again.
 #pragma once
 
 #include <catch2/catch_template_test_macros.hpp>

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// What depends on the processor that the tests run on, beside x86-64 a big-endian one: s390x.
+// The differences between the processors of the tests: x86-64, and s390x, which is big-endian.
 #pragma once
 
 #include <virtio/platform/barriers.hpp>
 
 namespace rig {
 
-/// The barriers of a hardware device: the library's, or, where it has none, such as a program there writes them.
+/// The barriers of a hardware device: the library's, or those that a program writes for a processor without them.
 #if defined(__s390x__)
 struct hardware_barriers : virtio::smp_barriers {
   static constexpr bool orders_platform = true;

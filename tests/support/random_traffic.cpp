@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Random traffic, compiled once for all rings: where every request is, and who may sleep.
+// Random traffic, compiled once for all rings. It records where every request is, and which side may sleep.
 #include "random_traffic.hpp"
 
 #include <algorithm>
@@ -11,9 +11,9 @@ namespace rig {
 namespace {
 
 constexpr u32 near_wrap = 65534;       // of all indices
-constexpr u16 most_outstanding = 300;  // the largest rings would otherwise do nothing but fill
+constexpr u16 most_outstanding = 300;  // the largest rings would otherwise only fill
 
-/// One ring's traffic, and where everything is: staged, shown, at the device, pushed, there, held.
+/// One ring's traffic, and the state of each request: staged, shown, at the device, pushed, present, held.
 class traffic {
  public:
   traffic(subject& r, u32 seed) : r_{r}, random_{seed}, event_idx_{any(2) != 0} {}
@@ -50,7 +50,7 @@ class traffic {
   struct used {
     u64 cookie;
     u32 claimed;
-    bool known;  // its length, or else it is in front of a batch's last
+    bool known;  // its length is known; false: it precedes the last of a batch
   };
 
   u32 any(usize below) { return static_cast<u32>(random_() % below); }
@@ -102,9 +102,9 @@ class traffic {
 
   void submit() {
     if (known_.size() >= most_outstanding) return;
-    if (any(4) == 0) (void)r_.ring.reserve();  // and then nothing: costs nothing
+    if (any(4) == 0) (void)r_.ring.reserve();  // reserved but not staged: no cost
     if (any(32) == 0) return refused();
-    // Up to five pieces, as far as they can ever fit; some more now and then.
+    // Up to five pieces, as many as can ever fit; sometimes more.
     const u32 most = any(16) == 0 ? 12 : std::min<u32>(5, r_.ring.longest_chain());
     const u16 pieces = static_cast<u16>(1 + any(most)), readable = static_cast<u16>(any(pieces + 1u));
     const u16 writable = static_cast<u16>(pieces - readable);
@@ -145,14 +145,14 @@ class traffic {
   }
   void kick() {
     const bool wanted = r_.wants_kick(checked_, unchecked_), kicked = r_.ring.needs_kick();
-    // After more than a lap without a look a packed ring's position may be one ahead or one passed.
+    // After more than a lap without a check, a packed ring's position may be one ahead or one passed.
     const bool cannot_tell = r_.packed && unchecked_ > r_.entries;
     if (kicked != wanted && !cannot_tell) FAIL("kicked " << kicked << " after " << unchecked_);
     if (unchecked_ != 0) ++(kicked ? kicks_ : silent_);
     checked_ = r_.ring.position();
     unchecked_ = 0;
   }
-  // Either form of taking one.
+  // A completion is taken in either of two ways.
   errc next(completion& out) {
     if (any(2) != 0) return r_.ring.take(out);
     const auto one = r_.ring.next_completion();
@@ -170,7 +170,7 @@ class traffic {
     if (there_.empty() || done.cookie != there_.front().cookie) FAIL("not the next completion: " << done.cookie);
     const request& expected = known_.at(done.cookie);
     const auto [cookie, claimed, known] = there_.front();
-    // A claim beyond the buffer is cut to it.
+    // A used length beyond the buffer is cut to it.
     const u32 length = known ? std::min(claimed, 64u * expected.writable) : 0;
     if (done.which != expected.which || done.length_known != known || done.length != length) FAIL("length " << done.length);
     there_.pop_front();
@@ -224,7 +224,7 @@ class traffic {
     at_device_.emplace_back(shown_.front(), one->head);
     shown_.pop_front();
   }
-  // In order the oldest alone or a batch, else any.
+  // In order: the oldest alone or a batch; otherwise any.
   void push() {
     if (at_device_.empty()) return;
     usize which = any(at_device_.size());
@@ -249,7 +249,7 @@ class traffic {
     pushed_.clear();
     if (any(4) != 0) ask_for_interrupt();
   }
-  // The device may be slow to decide.
+  // The device may decide late.
   void ask_for_interrupt() {
     const bool wanted = r_.device.should_interrupt();
     if (asleep_ && published_since_ && unasked_ && !wanted) FAIL("slept through a completion");
@@ -261,7 +261,7 @@ class traffic {
 
   // --- both ---
 
-  // A reset in the middle: everything in flight comes back, once.
+  // A reset in the middle: every request in flight is returned once.
   void take_back() {
     r_.device.reset();
     while (!held_.empty()) release();
@@ -279,7 +279,7 @@ class traffic {
     pushed_.clear();
     there_.clear();
   }
-  // Everything that was submitted comes back without one.
+  // Every submitted request is returned without a reset.
   void finish() {
     publish();
     while (!shown_.empty()) pop();
@@ -292,23 +292,23 @@ class traffic {
 
   subject& r_;
   std::mt19937 random_;
-  bool event_idx_;                // with it and without by turns
+  bool event_idx_;                // alternates
   std::map<u64, request> known_;  // by cookie, until released
   u64 cookie_ = 0;
   std::deque<u64> staged_, shown_;
   std::vector<std::pair<u64, u16>> at_device_;
   std::deque<used> pushed_, there_;
   std::vector<u64> held_;
-  side slow_ = side::neither;           // before whom things pile up
-  u16 checked_ = 0;                      // where the driver was at the last kick decision
-  u32 unchecked_ = 0, unpublished_ = 0;  // by how much it went on since
+  side slow_ = side::neither;           // the side before which requests pile up
+  u16 checked_ = 0;                      // the driver's position at the last kick decision
+  u32 unchecked_ = 0, unpublished_ = 0;  // its progress since then
   bool in_order_ = false;
-  bool asleep_ = false;           // arm() has said that nothing is there, and no interrupt has come
-  bool disarmed_ = false;         // so that what is published from now on
-  bool quiet_ = false;            // and all that was published is not worth an interrupt
+  bool asleep_ = false;           // arm() found nothing, and no interrupt has arrived
+  bool disarmed_ = false;         // interrupts for later completions are disabled
+  bool quiet_ = false;            // and no completion published so far needs an interrupt
   bool published_since_ = false;  // by the device, since arm()
-  bool unasked_ = false;          // whether what was published is worth an interrupt is still to be decided
-  bool mid_batch_ = false;        // the next to take is of the same batch as the last
+  bool unasked_ = false;          // the decision on an interrupt for what was published is pending
+  bool mid_batch_ = false;        // the next to take is in the same batch as the last
   u64 taken_ = 0, kicks_ = 0, silent_ = 0, slept_ = 0, busy_ = 0, batches_ = 0, armed_in_batch_ = 0;
 };
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Results of tests that are run together, one file each, so that every one of them can be a test of ctest's with a name, a status and
-an output of its own: result.sh looks for the file.
+"""Results of tests that run together, one file each, so that each of them can be a ctest test with a name, a status and
+an output of its own. result.sh reads the file.
 
-A result is for the run of ctest that it was made in, and for one look: whoever finds none runs the test alone.
+A result is valid in its run of ctest, and for one reader. If there is no result, the test runs alone.
 """
 import hashlib
 import os
@@ -10,17 +10,17 @@ import pathlib
 
 
 def started(process):
-    """When a process was started, in the kernel's ticks; no other with its number has the same."""
+    """Returns the start of a process, in the kernel's ticks; it is unique among processes with the same number."""
     return pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
 
 
 def this_run():
-    """What names the run of ctest that has started this process."""
+    """Returns the identity of the run of ctest that started this process."""
     return f"{os.getppid()}.{started(os.getppid())}"
 
 
 def path(tree, name):
-    """Where the result of the test of this name is."""
+    """Returns the path of the result of the test with this name."""
     return tree / "results" / hashlib.sha1(name.encode()).hexdigest()
 
 

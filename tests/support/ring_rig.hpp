@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// A ring and the independent device side of its format, over the same memory at different addresses. `pair<Ring>` has both with
-// their types; `subject` is the same without, so that a test's text is compiled once for all rings. What differs between the
-// formats is said here.
+// A ring and the independent device side of its format, over the same memory at different addresses. `pair<Ring>`
+// contains both with their types; `subject` is the same without types, so that a test is compiled once for all rings.
+// The differences between the formats are defined here.
 #pragma once
 
 #include <catch2/catch_test_macros.hpp>
@@ -24,17 +24,17 @@ namespace rig {
 using namespace virtio;
 using virtio::testing::device_memory;
 
-inline constexpr u64 storage_at = 0x7'0000'0000;  // where the device sees the ring: not where the CPU does
-inline constexpr u64 buffers_at = 0x9'0000'0000;  // where it sees buffers; nobody looks into them here
+inline constexpr u64 storage_at = 0x7'0000'0000;  // where the device sees the ring; the CPU has another address
+inline constexpr u64 buffers_at = 0x9'0000'0000;  // where the device sees buffers; their content is not accessed here
 inline constexpr u64 buffer_bytes = 1u << 20;
 
-/// What a random test starts from: print it, so that a failure can be had again.
+/// The seed of a random test: print it, so that a failure can be reproduced.
 inline u32 seed() {
   const char* given = std::getenv("VIRTIO_TEST_SEED");
   return given != nullptr ? static_cast<u32>(std::strtoul(given, nullptr, 0)) : std::random_device{}();
 }
 
-/// A chain in whose descriptors no two bytes of a field are alike.
+/// A chain in whose descriptors all bytes of a field differ.
 struct two_pieces : segment_list<2> {
   two_pieces() {
     append(dma_addr{0x1122334455667788}, 0x19aabbcc, direction::to_device);
@@ -98,9 +98,9 @@ class subject {
   virtio::testing::ring_device& device;
   const dma_region storage;
   const u16 slots;
-  const bool packed;       // else split
+  const bool packed;       // false: split
   const bool has_tables;   // for indirect descriptors, with the feature
-  const bool in_order;     // wants the feature
+  const bool in_order;     // requests the feature
   device_memory memory;
   u16 entries = 0;
   bool event_idx = false;
@@ -109,7 +109,8 @@ class subject {
   subject& operator=(const subject&) = delete;
   virtual ~subject() = default;
 
-  /// Attaches both sides with this many entries. Their counters are as after `requests` of one descriptor each.
+  /// Attaches both sides with this many entries. Their counters have the values after `requests` of one descriptor
+  /// each.
   void attach(u16 n, feature_set features, u32 requests = 0) {
     if (entries == 0) {
       REQUIRE(memory.add(storage_at, storage.data, storage.size, device_memory::permission::read_write));
@@ -131,7 +132,7 @@ class subject {
     (void)ring.needs_kick();
   }
 
-  /// Requests of one descriptor that fit: IN_ORDER keeps a place free.
+  /// The requests of one descriptor that fit: IN_ORDER keeps one slot free.
   [[nodiscard]] u16 room() const { return static_cast<u16>(entries - (in_order && entries > 1 ? 1 : 0)); }
 
   /// The address of a chain's piece.
@@ -146,7 +147,7 @@ class subject {
       chain.append(dma_addr{piece(cookie, i)}, 64, i < readable ? direction::to_device : direction::from_device);
     return ring.stage(*slot, chain, cookie);
   }
-  /// Whether what the device got is the chain that was submitted so.
+  /// Whether the chain that the device received is the submitted one.
   [[nodiscard]] static bool is_chain(const virtio::testing::chain& got, u16 readable, u16 writable, u64 cookie) {
     if (got.elements.size() != usize{readable} + writable) return false;
     for (usize i = 0; i < got.elements.size(); ++i) {
@@ -156,21 +157,21 @@ class subject {
     return true;
   }
 
-  /// Publishes, and rings if the ring says so.
+  /// Publishes, and writes the doorbell if the ring requires it.
   bool kick() {
     ring.publish();
     const bool wanted = ring.needs_kick();
     if (wanted) device.rang();
     return wanted;
   }
-  /// The device takes one and gives it back.
+  /// The device takes one buffer and returns it.
   void serve(u32 written = 0) {
     const auto one = device.pop();
     if (!one) FAIL("nothing available");
     device.push(one->head, written);
     device.publish();
   }
-  /// The driver takes the next completion and lets its slot go.
+  /// The driver takes the next completion and releases its slot.
   completion collect() {
     const auto done = ring.next_completion();
     if (!done) FAIL("no completion: " << describe(done.error()));
@@ -178,8 +179,8 @@ class subject {
     return *done;
   }
 
-  /// So many requests of one descriptor, to and fro, without a question whether to ring. None may be in flight. Quick: the device answers
-  /// without a look.
+  /// Completes this many requests of one descriptor, without a decision on doorbells. None may be in flight. Fast: the
+  /// device answers without a check.
   void go_on(u32 requests) {
     std::vector<token> batch;
     for (u32 left = requests; left != 0; left -= static_cast<u32>(batch.size())) {
@@ -196,32 +197,32 @@ class subject {
     device.start_at(moved(device.next_available(), static_cast<int>(requests)));
   }
 
-  // --- positions, as ring_device has them: of chains in a split ring, of descriptors in a packed one ---
+  // --- positions, as in ring_device: of chains in a split ring, of descriptors in a packed one ---
 
-  /// By how many a chain of so many pieces goes on.
+  /// The progress of the position by a chain of this many pieces.
   [[nodiscard]] u16 places(u16 pieces) const { return packed && !through_tables_ ? pieces : u16{1}; }
-  /// The position `by` entries further, or back.
+  /// The position `by` entries later or earlier.
   [[nodiscard]] u16 moved(u16 position, int by) const {
-    const int round = packed ? 2 * entries : 65536;  // after so many it is the same
+    const int round = packed ? 2 * entries : 65536;  // positions repeat after this many
     return device.advance(position, static_cast<u16>((by % round + round) % round));
   }
 
-  // --- what the device wants to hear of ---
+  // --- notifications that the device requests ---
 
-  /// Chooses at random from all that the device's words can hold, with garbage wherever they mean nothing. A packed ring's device
-  /// wants all, nothing, to hear of a position of this lap or the last one, or what no specification knows.
+  /// Chooses at random from all values of the device's words, with garbage where they have no meaning. A packed ring's
+  /// device requests all, none, a position of this lap or the last one, or an undefined value.
   void ask(std::mt19937& random) {
     ask(static_cast<u16>(random()), static_cast<u16>(random()));
     const int reach = random() % 2 != 0 ? 4 : 40;
     if (asks_for_position()) ask(moved(device.shown(), static_cast<int>(random()) % (reach + 1)), suppression_flags_);
   }
-  /// These very words: an event, and flags.
+  /// Writes these words: an event, and flags.
   void ask(u16 position, u16 flags) {
     suppression_position_ = position;
     suppression_flags_ = flags;
     show_suppression(position, flags);
   }
-  /// Whether a driver that went on by `count` has to kick by what was asked. Looks at every position on the way.
+  /// Whether a driver that advanced by `count` must kick, given the request. Checks every position on the way.
   [[nodiscard]] bool wants_kick(u16 before, u32 count) const {
     if (count == 0) return false;
     if (!asks_for_position()) return packed ? (suppression_flags_ & 3u) != 1 : (suppression_flags_ & 1u) == 0;
@@ -230,13 +231,14 @@ class subject {
     return false;
   }
 
-  // --- lies ---
+  // --- invalid values ---
 
-  /// Says that a request has ended: any id, any length. The device's own record of its buffers stays as it is.
+  /// Reports the end of a request: any id, any length. The device's own record of its buffers does not change.
   virtual void claim(u32 id, u32 length) = 0;
-  /// Every byte that the driver and the device share, whoever should write it.
+  /// Every byte that the driver and the device share, whichever side writes it.
   virtual std::array<std::span<u8>, 3> shared() = 0;
-  /// Garbage into descriptors and the driver's entries, but for what says whose a descriptor is and how many entries there are.
+  /// Writes garbage into descriptors and the driver's entries, except what identifies the owner of a descriptor and the
+  /// number of entries.
   void scribble(std::mt19937& random) {
     const auto [descriptors, driver, unused] = shared();
     for (usize i = 0; i < descriptors.size(); ++i) {
@@ -271,7 +273,7 @@ class subject {
 template <class Ring>
 inline constexpr bool is_packed = Ring::required.has(feature::ring_packed);
 
-// What a pair consists of, so that it is there before the subject refers to it.
+// The parts of a pair, as a base class, so that they exist before the subject refers to them.
 template <class Ring>
 struct parts {
   erased<Ring> own_ring;
@@ -279,7 +281,7 @@ struct parts {
   dma_storage<Ring::dma_bytes> own_storage{};
 };
 
-/// A ring and its device, with their types. Big, so on the heap: `auto r = std::make_unique<rig::pair<Ring>>()`.
+/// A ring and its device, with their types. Large, so on the heap: `auto r = std::make_unique<rig::pair<Ring>>()`.
 template <class Ring>
 class pair final : parts<Ring>, public subject {
  public:
@@ -315,7 +317,7 @@ class pair final : parts<Ring>, public subject {
   }
 };
 
-/// A pair for a text that needs no types.
+/// A pair for tests that do not depend on types.
 template <class Ring>
 std::unique_ptr<subject> untyped() {
   return std::make_unique<pair<Ring>>();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The rings that tests of all rings run over: the smallest, one that is no power of two, those that drivers use, the largest, and those
-// with indirect tables, with a hardware device's barriers, with IN_ORDER, and of either format.
+// The rings for tests of all rings: the smallest, one whose size is no power of two, those that drivers use, the
+// largest, and those with indirect tables, with a hardware device's barriers, with IN_ORDER, and of either format.
 #pragma once
 
 #include <virtio/queue/either.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What tests of the SCSI driver share.
+// Shared by tests of the SCSI driver.
 #pragma once
 
 #include <virtio/scsi.hpp>
@@ -38,7 +38,7 @@ struct scsi_rig {
     const auto from = model.units[which].data.begin() + static_cast<std::ptrdiff_t>(sector * 512);
     return {from, from + static_cast<std::ptrdiff_t>(size)};
   }
-  /// The program begins to look for events: the device has buffers for them from here on.
+  /// The program starts to poll for events: the device has buffers for them from now on.
   void listen() { CHECK(host->next_event().error() == errc::not_ready); }
   [[nodiscard]] std::vector<scsi::found> scan() {
     std::vector<scsi::found> all;

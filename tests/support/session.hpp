@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What tests of sessions share: one of no driver, and one with a ring and memory for it.
+// Shared by tests of sessions: a session without a driver, and one with a ring and its memory.
 #pragma once
 
 #include <catch2/catch_test_macros.hpp>
@@ -12,7 +12,7 @@
 
 namespace rig {
 
-/// A session of no driver: any device type, any plan, no queue.
+/// A session without a driver: any device type, any plan, no queue.
 template <class Platform = platform_type, class Transport = any_pci>
 struct bare_session {
   session<Platform, Transport> s{};
@@ -22,7 +22,7 @@ struct bare_session {
   }
 };
 
-/// The same with memory for queue 0, of the entropy device in slot 4: what a driver's start does, up to set_up().
+/// The same with memory for queue 0, of the entropy device in slot 4: the steps of a driver's start up to set_up().
 template <class Ring = split_ring<8>>
 struct ring_session : bare_session<> {
   struct parts {

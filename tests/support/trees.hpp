@@ -13,8 +13,8 @@
 
 namespace rig {
 
-/// The blob of one of them, in memory of exactly its size. Ends the test case where there is no compiler: it is skipped, or fails where
-/// nothing may be missing.
+/// The blob of one of them, in memory of exactly its size. Without a compiler the test case is skipped, or fails if all
+/// parts are required.
 inline std::vector<unsigned char> compiled_tree(const std::string& name) {
   if (std::system("command -v dtc >/dev/null") != 0) {
     const char* const required = std::getenv("VIRTIO_TEST_REQUIRE_ALL");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The transport for slots that most tests use: of both interfaces, where one transport serves both.
+// The transport for slots that most tests use: for both interfaces, if one transport can serve both.
 #pragma once
 
 #include <virtio/mmio.hpp>

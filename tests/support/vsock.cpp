@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What tests of the socket driver share, compiled once: the driver with its usual layout, and the model.
+// Shared by tests of the socket driver, compiled once: the driver with its usual layout, and the model.
 #include "vsock.hpp"
 
 #ifndef VIRTIO_TEST_ONE_UNIT

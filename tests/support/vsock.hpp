@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What tests of the socket driver share: a machine with one socket device, a driver on it, and the events that it gave.
+// Shared by tests of the socket driver: a machine with one socket device, its driver, and the events that it returned.
 #pragma once
 
 #include <algorithm>
@@ -24,7 +24,7 @@ using vsock::ready;
 inline constexpr u32 open_port = 5000;  // of the host: accepts
 inline constexpr vsock::address echo{vsock::host_cid, open_port};
 
-/// Bytes that tell where they come from.
+/// Bytes that identify their origin.
 inline std::vector<u8> pattern(usize n, u32 seed = 1, usize from = 0) {
   std::vector<u8> all(n);
   for (usize i = 0; i < n; ++i) all[i] = static_cast<u8>(((from + i) * 167 + ((from + i) >> 8) * 13 + seed * 29) & 0xff);
@@ -55,7 +55,7 @@ struct basic_sockets {
   result<usize> poll() {
     return d->poll([&](vsock::event one) { events.push_back(one); });
   }
-  /// Device and driver take turns until neither has anything to do.
+  /// Runs device and driver in turn until both are idle.
   void settle() {
     for (int round = 0; round < 100000; ++round) {
       const auto before = std::pair{model.packets(), events.size()};
@@ -66,7 +66,7 @@ struct basic_sockets {
     }
     FAIL("driver and device never come to rest");
   }
-  /// What was said about a socket since the last forget().
+  /// The events of a socket since the last forget().
   [[nodiscard]] flags<vsock::ready> said(vsock::socket s) const {
     flags<vsock::ready> all{};
     for (const vsock::event& one : events)
@@ -91,7 +91,7 @@ struct basic_sockets {
   }
   peer& end(vsock::socket s) { return model.peer(flow(s)); }
 
-  /// A connection that the guest opened.
+  /// A connection opened by the guest.
   vsock::socket connected(u32 port = open_port) {
     model.ports.try_emplace(port, vsock_model::reception::accepts);
     const auto s = d->try_connect({vsock::host_cid, port});
@@ -100,7 +100,7 @@ struct basic_sockets {
     REQUIRE(said(*s).has(ready::connected));
     return *s;
   }
-  /// A connection that the host opened, to a port that listens.
+  /// A connection opened by the host, to a listening port.
   vsock::socket accepted(u32 port, u32 from) {
     (void)model.connect(port, from);
     settle();
@@ -108,7 +108,7 @@ struct basic_sockets {
     REQUIRE(s);
     return *s;
   }
-  /// Everything that can be read, and why no more.
+  /// All bytes that can be read, and the error that ended the reading.
   std::pair<std::vector<u8>, errc> drained(vsock::socket s, usize piece = 1000) {
     std::vector<u8> all, buffer(piece);
     for (;;) {
@@ -119,7 +119,7 @@ struct basic_sockets {
       all.insert(all.end(), buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(*got));
     }
   }
-  /// Reads until so many bytes have come, letting the device run.
+  /// Reads until this many bytes have arrived, while the device runs.
   std::vector<u8> receive(vsock::socket s, usize n, usize piece = 4096) {
     std::vector<u8> all;
     for (int round = 0; all.size() < n && round < 100000; ++round) {
@@ -130,7 +130,7 @@ struct basic_sockets {
     }
     return all;
   }
-  /// Sends everything, letting the device run, and `between` after each piece.
+  /// Sends everything, while the device runs; calls `between` after each piece.
   template <class F>
   void send(vsock::socket s, const std::vector<u8>& all, F&& between) {
     usize done = 0;
@@ -153,9 +153,9 @@ struct basic_sockets {
   void send(vsock::socket s, const std::vector<u8>& all) {
     send(s, all, [] {});
   }
-  /// As much of it as is taken at once.
+  /// Sends at once as much as is accepted.
   result<usize> offer(vsock::socket s, const std::vector<u8>& all) { return d->try_send(s, all); }
-  /// Whether a whole round trip works on a connection.
+  /// Whether a round trip works on a connection.
   void check_works(vsock::socket s) {
     const vsock_flow f = flow(s);
     REQUIRE(model.is_open(f));

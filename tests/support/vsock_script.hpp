@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A socket driver that is driven, and lied to, by a string of bytes: each few of them are a call, a packet or an event. For random tests
-// and for a fuzzer alike, so without a test framework: what must hold and does not ends the program.
+// A socket driver driven by a string of bytes: every few bytes are a call, a packet or an event, valid or not. For
+// random tests and a fuzzer, so without a test framework: a violated condition ends the program.
 #pragma once
 
 #include <cstdio>
@@ -17,7 +17,7 @@
 
 namespace rig {
 
-/// Bytes that end: then zeros.
+/// Bytes of the script; zeros after its end.
 class byte_source {
  public:
   byte_source(const virtio::u8* first, virtio::usize size) : at_{first}, left_{size} {}
@@ -65,7 +65,7 @@ class vsock_script {
     start();
   }
 
-  /// One move a few bytes, until there are none.
+  /// One move for every few bytes, until the end.
   void run(byte_source source) {
     while (!source.empty()) move(source);
     model_.settle();
@@ -74,7 +74,7 @@ class vsock_script {
     must(static_cast<bool>(parts_->driver.reset()), "reset at the end");
     must(machine_.live() == 0, "nothing stays mapped");
     for (const auto& what : machine_.violations()) must(false, what.c_str());
-    // The model cannot keep count of what liars told the driver; but these hold whatever they say.
+    // The model cannot count invalid values that the driver received; but these conditions hold in any case.
     for (const auto& what : model_.violations())
       for (const char* never : {"not a header", "a header that says", "not zeroed", "VSOCK-07", "VSOCK-09", "with flags",
                                 "queue "})
@@ -101,7 +101,7 @@ class vsock_script {
     known_.clear();
   }
 
-  // Ports that mean something, more often than others.
+  // Meaningful ports, more often than others.
   u32 guest_port(byte_source& from) {
     const u8 which = from.byte();
     if (which < 64) return 80;
@@ -158,7 +158,7 @@ class vsock_script {
     switch (what % 48) {
       default:
         packet_from(from);
-        if ((what & 1) == 0) break;  // often they come one by one
+        if ((what & 1) == 0) break;  // often one by one
         model_.settle();
         (void)d.poll([](virtio::vsock::event) {});
         break;
@@ -205,7 +205,7 @@ class vsock_script {
         break;
       case 15: model_.give_back(); break;
       case 16:
-        if (model_.event_buffers() == 0) break;  // more events than the driver was given time for
+        if (model_.event_buffers() == 0) break;  // more events than the driver had time for
         if (what >= 100) model_.reset_transport(++last_cid_);
         else model_.raise(from.word());
         break;
@@ -260,9 +260,9 @@ class vsock_script {
   std::unique_ptr<parts_type> parts_ = std::make_unique<parts_type>();
   std::vector<virtio::vsock::socket> known_{};
   std::vector<std::pair<u32, u32>> flows_{};
-  std::vector<virtio::vsock::piece> held_{};  // given back ones included
+  std::vector<virtio::vsock::piece> held_{};  // including returned ones
   volatile u32 sink_ = 0;
-  u64 last_cid_ = 3;  // none comes again, so that it tells when a packet was made
+  u64 last_cid_ = 3;  // CIDs are not reused, so that the CID dates a packet
 };
 
 }  // namespace rig

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A balloon that keeps account of every page, and objects to what no host would bear. Spec: virtio 1.4, 5.5. Layer: testing.
+// A balloon that records every page and reports what no host accepts. Spec: virtio 1.4, 5.5. Layer: testing.
 #pragma once
 
 #include <map>
@@ -13,32 +13,33 @@ class balloon_model : public device_model {
  public:
   static constexpr unsigned stats_vq = 1, deflate_on_oom = 2, free_page_hint = 3, page_poison = 4, page_reporting = 5;
 
-  bool in_place = false;  // the platform bounces nothing: what is in free memory can be looked at
+  bool in_place = false;  // the platform does not bounce: the model can read free memory
 
-  /// As crosvm and QEMU number queues: consecutively by what is offered.
+  /// Numbers queues as crosvm and QEMU do: consecutively, by the offered features.
   explicit balloon_model(device_memory& memory, const std::vector<unsigned>& offered = {0})
       : device_model{memory, 5, std::vector<std::uint16_t>(2 + count(offered), 16), std::vector<std::uint8_t>(16)} {
     for (const unsigned bit : offered) offer({bit});
     number([&](unsigned bit) { return offers(bit); });
   }
-  /// As Alioth does: by what was accepted.
+  /// Numbers queues as Alioth does: by the accepted features.
   bool numbers_by_choice = false;
 
   [[nodiscard]] const std::set<std::uint32_t>& pages() const { return pages_; }
   [[nodiscard]] std::uint32_t actual() const { return static_cast<std::uint32_t>(wire::get(config_at(4), 4)); }
   void want(std::uint32_t pages) { change_config(0, pages, 4); }
 
-  /// The host asks for statistics: what the guest has put there is read, and the buffer goes back.
+  /// Requests statistics from the guest: reads the buffer that the driver posted, and returns it.
   void ask() { asked_ = true; }
   [[nodiscard]] const std::map<unsigned, std::uint64_t>& statistics() const { return statistics_; }
-  // Hints (5.5.6.4). A round is open until the host or the driver ends it; what is hinted while it lasts is written with 0xdd.
+  // Hints (5.5.6.4). A round is open until the host or the driver ends it. Memory hinted meanwhile is overwritten with
+  // 0xdd.
 
-  /// The command id of the round that is open; 0 and 1 when there is none.
+  /// The command id of the open round; 0 or 1 if none is open.
   [[nodiscard]] std::uint32_t round() const { return static_cast<std::uint32_t>(wire::get(config_at(8), 4)); }
   void open_round() { change_round(++last_round_); }
   void stop_round() { change_round(0); }
   void finish_rounds() { change_round(1); }
-  bool hides_round = false;  // as QEMU: the configuration says STOP from when the command id has come
+  bool hides_round = false;  // as QEMU: the configuration reports STOP once the command id has arrived
   [[nodiscard]] std::uint64_t hinted() const { return hinted_; }        // bytes, in rounds that were open
   [[nodiscard]] std::uint64_t hinted_late() const { return too_late_; }  // bytes, after the host had ended the round
   [[nodiscard]] const std::vector<std::uint32_t>& commands() const { return commands_; }

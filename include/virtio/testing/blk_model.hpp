@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A disk that checks every request against the specification, and that can fail, lie and lose power.
+// A disk that checks every request against the specification, and that can fail, report invalid values and lose power.
 // Spec: virtio 1.4, 5.2. Layer: testing.
 #pragma once
 
@@ -7,22 +7,24 @@
 
 namespace virtio::testing {
 
-/// What one request to discard, write zeroes or erase securely may hold, as the configuration says it; zero: left blank.
+/// Limits of one discard, write zeroes or secure erase request, as the configuration reports them; zero: field left
+/// blank.
 struct extent_rules {
   std::uint32_t sectors = 0;
   std::uint32_t extents = 0;
   std::uint32_t alignment = 0;  // not for write zeroes
 };
 
-/// Topology as the configuration says it: the first is a logarithm, the others count blocks.
+/// Topology as the configuration reports it: the first field is a logarithm, the others count blocks.
 struct topology_fields {
   std::uint8_t physical_block_exp = 0, alignment_offset = 0;
   std::uint16_t min_io_size = 0;
   std::uint32_t opt_io_size = 0;
 };
 
-/// What kind of disk. Zero in size_max, seg_max or blk_size: the feature is not offered. A limit that is not stated is that of the
-/// strictest host: one segment of data a request (Firecracker, Alioth), no extent that counts more bytes than one request may have.
+/// The kind of disk. If size_max, seg_max or blk_size is zero, the feature is not offered. A limit that is not stated
+/// is the strictest host's: one segment of data in a request (Firecracker, Alioth), and no extent with more bytes than
+/// one request may have.
 struct blk_options {
   std::uint64_t sectors = 2048;
   std::uint16_t queue_size = 128;
@@ -33,21 +35,23 @@ struct blk_options {
   bool read_only = false;
   bool flush = true;
   std::string serial = "virtio-testing-disk";
-  std::optional<extent_rules> discard{}, write_zeroes{}, secure_erase{};  // offered when there
+  std::optional<extent_rules> discard{}, write_zeroes{}, secure_erase{};  // offered if they have a value
   std::optional<topology_fields> topology{};
-  std::optional<bool> writeback{};                              // CONFIG_WCE, and what the cache is like after a reset
+  std::optional<bool> writeback{};                              // CONFIG_WCE, and the cache mode after a reset
   std::optional<std::array<std::uint16_t, 3>> lifetime{};
   std::optional<std::uint8_t> zoned{};                          // the model: 0 none, 1 host-managed, 2 host-aware
   bool get_id = true;                                           // else unsupported
-  bool strict_chains = false;  // a chain that is not a header, data and a status, each in descriptors of its own, stops the device (vmd)
-  bool flushes_unasked = false;                                 // serves a flush though it does not offer it (vmd of 2018)
+  // as vmd: the device stops at a chain that is not a header, data and a status, each in its own descriptors
+  bool strict_chains = false;
+  bool flushes_unasked = false;                                 // serves a flush without offering FLUSH (vmd of 2018)
 };
 
 class blk_model : public device_model {
  public:
   enum : std::uint8_t { ok = 0, io_error = 1, unsupported = 2 };
 
-  /// The most bytes that one request moves: hosts count in int, and Linux's preadv and pwritev stop here. Others end in io_error.
+  /// Maximum bytes in one request: hosts count in int, and Linux's preadv and pwritev stop here. Longer ones end in
+  /// io_error.
   static constexpr std::uint64_t most_bytes = 0x7fff'f000;
 
   explicit blk_model(device_memory& memory, blk_options options = {})
@@ -84,11 +88,11 @@ class blk_model : public device_model {
     put_config(0x5c, options_.zoned.value_or(0), 1);
   }
 
-  /// The contents as the device serves them, and as they would be after a power cut.
+  /// The contents that the device serves, and those that survive a power cut.
   [[nodiscard]] std::vector<std::uint8_t>& data() { return data_; }
   [[nodiscard]] const std::vector<std::uint8_t>& stable() const { return stable_; }
   void power_cut() { data_ = stable_; }
-  /// Changes the capacity as a resize on the host does.
+  /// Changes the capacity, as a resize on the host does.
   void resize(std::uint64_t sectors) {
     options_.sectors = sectors;
     data_.resize(static_cast<std::size_t>(sectors * 512));
@@ -96,14 +100,14 @@ class blk_model : public device_model {
     change_config(0x00, sectors, 8);
   }
 
-  // --- knobs; requests are counted from 0 in the order they are served: `disk.fail[disk.served()] = disk.io_error;` ---
+  // --- settings; requests are counted from 0 in the order of service: `disk.fail[disk.served()] = disk.io_error;` ---
   [[nodiscard]] std::uint32_t served() const { return number_; }
-  std::map<std::uint32_t, std::uint8_t> fail;     // request number -> status instead of serving it
-  std::set<std::uint32_t> no_status;              // served, but the status byte is left as it was
-  std::map<std::uint32_t, std::uint8_t> claim;    // served, and this status claimed, whatever happened
-  bool keep_cache_mode = false;                   // writes to writeback change nothing
+  std::map<std::uint32_t, std::uint8_t> fail;     // request number -> the status that replaces serving it
+  std::set<std::uint32_t> no_status;              // served, but the status byte is not written
+  std::map<std::uint32_t, std::uint8_t> claim;    // served, but with this status, whatever happened
+  bool keep_cache_mode = false;                   // writes to writeback have no effect
 
-  // --- what happened ---
+  // --- results ---
   struct extent_seen {
     std::uint32_t type;
     std::uint64_t sector;
@@ -111,7 +115,7 @@ class blk_model : public device_model {
     std::uint32_t request;  // number, as above
     [[nodiscard]] friend bool operator==(const extent_seen&, const extent_seen&) = default;
   };
-  std::vector<extent_seen> extents;  // of all requests that were served
+  std::vector<extent_seen> extents;  // of all requests served
   [[nodiscard]] std::uint32_t count(std::uint32_t type) const {
     const auto found = per_type_.find(type);
     return found == per_type_.end() ? 0 : found->second;
@@ -154,7 +158,7 @@ class blk_model : public device_model {
     if (in > most_bytes || out > most_bytes) status = io_error;
     else if (const auto told = fail.find(number); told != fail.end()) status = told->second;
     else status = serve_request(buffer, type, sector, out, in);
-    // Used length counts bytes from the first writable one on, and a failed read wrote none of its data.
+    // Used length counts bytes from the first writable one; a failed read wrote none of its data.
     const std::uint64_t written = status == ok ? writable : in == 0 ? 1 : 0;
     if (const auto told = claim.find(number); told != claim.end()) status = told->second;
     if (no_status.count(number) == 0) (void)buffer.write(writable - 1, &status, 1);
@@ -175,13 +179,14 @@ class blk_model : public device_model {
   [[nodiscard]] bool knows(unsigned bit) const override {
     return bit < 24 ? bit <= 17 && bit != 3 && bit != 8 : device_model::knows(bit);
   }
-  [[nodiscard]] bool asked_for(std::uint16_t queue) const override { return queue == 0; }  // of several a driver has a choice
+  // a driver may use fewer queues than are offered
+  [[nodiscard]] bool asked_for(std::uint16_t queue) const override { return queue == 0; }
   [[nodiscard]] bool config_writable(std::uint32_t offset, std::uint32_t width) const override {
     return accepted(11) && offset == 0x20 && width == 1;
   }
 
  private:
-  // FACT-28: as writeback says; without FLUSH negotiated, writethrough.
+  // FACT-28: as writeback reports; without FLUSH negotiated, writethrough.
   [[nodiscard]] bool caches() { return accepted(11) ? config()[0x20] != 0 : accepted(9); }
   void was_reset() override { put_config(0x20, options_.writeback.value_or(false), 1); }
   void config_written(std::uint32_t, std::uint32_t) override {
@@ -189,8 +194,8 @@ class blk_model : public device_model {
     if (keep_cache_mode) was_reset();
   }
 
-  /// What Firecracker and Alioth make of several segments: the first is the data, and the second is where the status goes, which
-  /// cannot be written when that is to be read.
+  /// Handles several segments as Firecracker and Alioth do: the first is the data, and the status is written to the
+  /// second, which fails if the device may only read it.
   std::uint32_t serve_first(const std::vector<element>& data, std::uint32_t type, std::uint64_t sector) {
     const element &first = data[0], &second = data[1];
     if (!second.writable) return 0;
@@ -291,7 +296,7 @@ class blk_model : public device_model {
     }
     for (const extent_seen& one : all) {
       extents.push_back(one);
-      // BLK-19: discarded sectors read as anything.
+      // BLK-19: discarded sectors may read as any value.
       for (std::vector<std::uint8_t>* where : {&data_, caches() ? &data_ : &stable_})
         std::fill_n(where->begin() + static_cast<std::ptrdiff_t>(one.sector * 512), std::uint64_t{one.sectors} * 512,
                     std::uint8_t(type == 13 ? 0 : 0xdd));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A console and the host behind it: what it has heard from each port, what it will say, and whether it listens. Its ports come and
-// get their names as on QEMU. Spec: virtio 1.4, 5.3. Layer: testing.
+// A console and its host: what each port received, what it will send, and whether it reads. Ports appear and receive
+// their names as on QEMU. Spec: virtio 1.4, 5.3. Layer: testing.
 #pragma once
 
 #include <deque>
@@ -15,15 +15,15 @@ class console_model : public device_model {
   static constexpr unsigned size_bit = 0, multiport_bit = 1, emergency_bit = 2;
   enum message_kind : unsigned { device_ready, port_add, port_remove, port_ready, console_port, resize, port_open, port_name };
 
-  /// A port at the host. Port n is `ports[n]`; one that is not `there` is not announced.
+  /// A port at the host. Port n is `ports[n]`; a port without `there` is not announced.
   struct port {
     bool there = true, is_console = false, host_open = true;
     std::string name{};
-    bool listens = true;         // else it leaves what is sent to it where it is
+    bool listens = true;         // false: received data stays in the queue
     bool guest_ready = false, guest_open = false;
     std::string heard{};         // from the guest
-    std::deque<std::uint8_t> says{};  // to the guest, as it has room
-    std::size_t piece = ~std::size_t{0};  // bytes that it puts into a buffer, at most; 0: it uses up a buffer for nothing, each time
+    std::deque<std::uint8_t> says{};  // to the guest, as buffers allow
+    std::size_t piece = ~std::size_t{0};  // maximum number of bytes in one buffer; 0: each buffer is used with length 0
   };
   struct message {
     std::uint32_t port;
@@ -43,14 +43,15 @@ class console_model : public device_model {
   std::vector<port> ports;
   std::vector<message> told;      // by the driver, on the control queue
   std::string emergency;          // written to the register
-  std::function<void(std::uint16_t queue, std::vector<std::uint8_t>&)> falsify;  // what is about to be written to the guest
+  // changes what is about to be written to the guest
+  std::function<void(std::uint16_t queue, std::vector<std::uint8_t>&)> falsify;
 
-  /// The host says this at a port, now as far as there is room.
+  /// Sends this from a port of the host, at once as far as there are buffers.
   void say(std::size_t to, const std::string& text) {
     ports[to].says.insert(ports[to].says.end(), text.begin(), text.end());
     (void)serve(receiveq(to));
   }
-  /// A control message, with what follows it; it leaves when there is a buffer for it.
+  /// Queues a control message with its payload; it is sent when there is a buffer for it.
   void queue_control(std::uint32_t which, unsigned event, unsigned value = 0, const std::string& more = {}) {
     std::vector<std::uint8_t> raw(8);
     put_shared(raw.data(), which, 4);
@@ -59,7 +60,7 @@ class console_model : public device_model {
     raw.insert(raw.end(), more.begin(), more.end());
     messages_.push_back(std::move(raw));
   }
-  /// The same, now as far as there is one.
+  /// The same, at once if there is a buffer.
   void control(std::uint32_t which, unsigned event, unsigned value = 0, const std::string& more = {}) {
     queue_control(which, event, value, more);
     (void)serve(2);
@@ -70,7 +71,7 @@ class console_model : public device_model {
     put_shared(raw + 2, rows, 2);
     control(which, resize, 0, std::string(reinterpret_cast<const char*>(raw), 4));
   }
-  /// Uses one buffer of a queue, and no more.
+  /// Uses exactly one buffer of a queue.
   void serve_one(std::uint16_t queue) {
     most_ = 1;
     (void)serve(queue);
@@ -115,7 +116,7 @@ class console_model : public device_model {
     }
     std::vector<std::uint8_t> data;
     if (is_control(queue)) {
-      if (messages_.empty()) return 0;  // a reset has come between
+      if (messages_.empty()) return 0;  // a reset came in between
       data = messages_.front();
       messages_.pop_front();
     } else {

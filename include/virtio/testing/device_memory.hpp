@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// What a device can address: windows of memory, each at its own device address. Everything outside is refused and recorded,
-// so a driver that hands out a wrong address fails a test instead of corrupting one.
-// There is no lock around the windows: they stay as they are while a device runs on a thread of its own, and a lock here
-// would hide from the race detector exactly the ordering that the rings have to provide.
+// The memory that a device can address: windows, each at its own device address. An access outside is rejected and
+// recorded, so that a driver with a wrong address fails a test instead of corrupting it.
+// The windows have no lock: they do not change while a device runs on its own thread, and a lock would hide from the
+// race detector the ordering that the rings must provide.
 // Layer: testing (shares nothing with the library; the byte orders here are its own).
 #pragma once
 
@@ -19,11 +19,11 @@ namespace virtio::testing {
 
 namespace wire {
 
-/// Which byte of a number comes first in memory.
+/// The byte of a number that is first in memory.
 enum class endian : std::uint8_t { little, big };
 inline constexpr endian native = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? endian::little : endian::big;
 
-// Numbers in raw memory, byte by byte: any alignment, any CPU. Little-endian unless the guest of a legacy device says otherwise.
+// Numbers in raw memory, byte by byte: any alignment, any CPU. Little-endian, except for the guest of a legacy device.
 inline std::uint64_t get(const std::uint8_t* from, unsigned bytes, endian e = endian::little) {
   std::uint64_t value = 0;
   for (unsigned i = 0; i < bytes; ++i) value |= std::uint64_t{from[i]} << (8 * (e == endian::little ? i : bytes - 1 - i));
@@ -43,8 +43,8 @@ inline std::uint16_t order(std::uint16_t value, endian e) {
   return e == native ? value : static_cast<std::uint16_t>(value << 8 | value >> 8);
 }
 inline std::uint32_t order(std::uint32_t value, endian e) { return e == native ? value : __builtin_bswap32(value); }
-// The words that both sides touch at the same time. Sequentially consistent, so that the device needs no fence of its own
-// between its stores and the loads behind them: race detectors follow atomics and do not follow fences.
+// The words that both sides access at the same time. Sequentially consistent, so that the device needs no fence between
+// its stores and the later loads: race detectors follow atomics but not fences.
 inline std::uint16_t atomic_get16(const std::uint8_t* from, endian e = endian::little) {
   return order(__atomic_load_n(reinterpret_cast<const std::uint16_t*>(from), __ATOMIC_SEQ_CST), e);
 }
@@ -66,26 +66,26 @@ inline std::string hex(std::uint64_t value) {
 
 }  // namespace wire
 
-/// The memory that one or several devices can address.
+/// The memory that one or more devices can address.
 class device_memory {
  public:
   enum class access : std::uint8_t { read, write };
   enum class permission : std::uint8_t { read_only, read_write };
 
-  /// Makes `length` bytes at `host` appear to the device at `at`. The memory stays the caller's. A window that overlaps
-  /// another one in device addresses is a fault of the test's platform and is refused.
+  /// Maps `length` bytes at `host` to device address `at`. The caller keeps the memory. A window that overlaps another
+  /// in device addresses is a fault of the test's platform and is rejected.
   bool add(std::uint64_t at, const volatile void* host, std::uint64_t length, permission allowed) {
     for (const auto& [first, w] : windows_)
       if (at < first + w.length && first < at + length) return fault("windows overlap at " + wire::hex(at));
-    // The device writes only where `allowed` says so; the cast is for the read-only windows over const buffers.
+    // The device writes only where `allowed` permits it; the cast serves the read-only windows over const buffers.
     windows_[at] = window{length, const_cast<std::uint8_t*>(static_cast<const volatile std::uint8_t*>(host)), allowed};
     return true;
   }
-  /// The same with device address == host address.
+  /// The same, with the host address as the device address.
   bool add_identity(const volatile void* host, std::uint64_t length, permission allowed = permission::read_write) {
     return add(reinterpret_cast<std::uintptr_t>(host), host, length, allowed);
   }
-  /// Takes a window away. A device that has not given back a buffer in it would now write to memory it no longer owns: a
+  /// Removes a window. If the device still holds a buffer in it, it could write to memory that it no longer owns: a
   /// fault.
   bool remove(std::uint64_t at) {
     const auto found = windows_.find(at);
@@ -100,7 +100,8 @@ class device_memory {
   }
   [[nodiscard]] std::size_t windows() const { return windows_.size(); }
 
-  /// Where the device finds `length` bytes at `at`; nullptr, and a fault, unless one window holds them all and allows it.
+  /// Returns where the device finds `length` bytes at `at`; nullptr, and a fault, unless one window contains and allows
+  /// them.
   [[nodiscard]] std::uint8_t* pointer(std::uint64_t at, std::uint64_t length, access how) {
     auto next = windows_.upper_bound(at);
     if (next != windows_.begin()) {
@@ -129,7 +130,7 @@ class device_memory {
     return to != nullptr;
   }
 
-  /// The device owns these bytes from now on / no longer. `remove` objects while it does.
+  /// The device owns these bytes from now on, or no longer. `remove` reports a fault while it does.
   void pin(std::uint64_t at, std::uint64_t length) {
     const std::lock_guard lock{pin_lock_};
     pins_.emplace_back(at, length);

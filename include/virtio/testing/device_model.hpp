@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// One virtio device behind no particular bus: status, features, queues, configuration, interrupt state. It knows how a driver
-// must bring it up and objects, naming the requirement, to whatever is out of order. It can be told to be slow, broken or
-// dishonest. Derive from it and override `process` for a device that does something, or set `on_request`.
-// By default a doorbell is only noted and `step()` does the work, so that a test decides when the device runs.
-// Threads: one thread may call `step()` while the driver runs on another. Set-up and reset wait for a step to end; doorbells,
-// status and ISR take no lock, so that a race detector still sees whether the rings alone order the hand-over. Use identity
-// windows then (device_memory), set knobs before, and look at violations after joining.
+// One virtio device without a bus: status, features, queues, configuration, interrupt state. It checks how the driver
+// brings it up and reports each violation with its requirement. It can be made slow, broken or dishonest. Derive from
+// it and override `process` for a device with a function, or set `on_request`.
+// By default a doorbell is only recorded and `step()` does the work, so that the test decides when the device runs.
+// Threads: one thread may call `step()` while the driver runs on another. Set-up and reset wait for a step to end.
+// Doorbells, status and ISR take no lock, so that a race detector can see whether the rings alone order the hand-over.
+// Use identity windows then (device_memory), change settings before, and read violations after joining.
 // Spec: virtio 1.4, 2.1, 2.2, 2.4, 2.5, 3.1. Layer: testing.
 #pragma once
 
@@ -33,19 +33,21 @@ class device_model {
  public:
   enum class interface : std::uint8_t { modern, legacy };
   enum class run : std::uint8_t { in_step, at_doorbell };
-  /// What a write to driver_feature does to what was accepted before.
+  /// How a write to driver_feature combines with what was accepted before.
   enum class feature_store : std::uint8_t { replaces, adds, adds_across_reset };  // the specification, vmd, crosvm
 
-  /// Which places a host takes for rings.
+  /// Where a host accepts rings.
   enum class ring_places : std::uint8_t {
     anywhere,
-    at_once,  // vmd up to 2025: looked up at every write, for a ring that lies as a legacy one; if it is not there, the machine ends
-    apart,    // vmd of 2026: three areas, looked up when the queue is enabled; if one is not there, the queue stays off
+    // vmd up to 2025: checked at every write, for a ring with the legacy layout; if it is not in memory, the machine
+    // ends
+    at_once,
+    apart,  // vmd of 2026: three areas, checked when the queue is enabled; if one is not in memory, the queue stays off
   };
   struct memory_range {
     std::uint64_t first, end;
   };
-  /// Which sizes of queues a host takes below the maximum.
+  /// The sizes of queues below the maximum that a host accepts.
   enum class size_rule : std::uint8_t { powers_of_two, even };
 
   static constexpr std::uint16_t no_vector = 0xffff;
@@ -55,14 +57,15 @@ class device_model {
     std::uint16_t maximum = 0, size = 0, vector = no_vector, notify_off = 0;
     std::uint64_t descriptors = 0, driver = 0, device = 0;
     std::uint32_t page = 0;          // legacy
-    unsigned written = 0;            // which of the three areas were programmed
+    unsigned written = 0;            // the programmed ones of the three areas
     bool enabled = false;
-    bool gave_back = false;          // a buffer since the last interrupt was decided on
-    std::uint32_t resetting = 0;     // reads of queue_reset until it is done
+    bool gave_back = false;          // a buffer was returned since the last decision on an interrupt
+    std::uint32_t resetting = 0;     // remaining reads of queue_reset until it completes
     split_device ring;
     packed_device packed;
-    ring_device* in_use = &ring;     // what the driver negotiated
-    std::optional<std::pair<std::uint16_t, std::uint32_t>> batch;  // the last buffer that waits for batch_in_order, and its length
+    ring_device* in_use = &ring;     // the format that the driver negotiated
+    // the last buffer that waits for batch_in_order, and its length
+    std::optional<std::pair<std::uint16_t, std::uint32_t>> batch;
     std::atomic<std::uint32_t> doorbells = 0;
     std::atomic<bool> rung = false;
   };
@@ -90,7 +93,7 @@ class device_model {
   device_model& operator=(const device_model&) = delete;
   virtual ~device_model() = default;
 
-  // --- what the device is ---
+  // --- the device ---
 
   [[nodiscard]] std::uint16_t type() const { return type_; }
   [[nodiscard]] device_memory& memory() const { return *memory_; }
@@ -99,55 +102,58 @@ class device_model {
   [[nodiscard]] bool offers(unsigned bit) const { return offered_.has(bit); }
   [[nodiscard]] bool accepted(unsigned bit) const { return accepted_.has(bit); }
   [[nodiscard]] const feature_words& accepted_features() const { return accepted_; }
-  /// The configuration bytes; a test may write them as it likes. `change_config` is the honest way.
+  /// The configuration bytes; a test may write them directly. `change_config` changes them as a correct device does.
   [[nodiscard]] std::vector<std::uint8_t>& config() { return config_; }
   void put_config(std::size_t offset, std::uint64_t value, unsigned bytes) {
     wire::put(config_.data() + offset, value, bytes);
   }
   [[nodiscard]] std::size_t queue_count() const { return queues_.size(); }
   [[nodiscard]] queue_state& at(std::size_t q) { return *queues_.at(q); }
-  /// The ring that the driver set up, and either format of it: only the one in use is configured.
+  /// The ring that the driver set up, and its two formats: only the one in use is configured.
   [[nodiscard]] ring_device& ring_in_use(std::size_t q = 0) { return *queues_.at(q)->in_use; }
   [[nodiscard]] split_device& ring(std::size_t q = 0) { return queues_.at(q)->ring; }
   [[nodiscard]] packed_device& packed_ring(std::size_t q = 0) { return queues_.at(q)->packed; }
 
-  // --- how it behaves (set before, or between, the driver's moves) ---
+  // --- behaviour (set before the driver acts or between its actions) ---
 
   run mode = run::in_step;
   feature_store features_stored = feature_store::replaces;
-  std::uint32_t reset_reads = 0;              // status reads until a reset is done; `forever`: never
-  bool reset_fails = false;                   // in operation: FAILED instead, and it goes on (libkrun's vsock)
-  bool one_step = false;                      // a status that is not the next one is dropped, but for 0 and FAILED (Firecracker)
-  bool exact_queues = false;                  // DRIVER_OK ends in NEEDS_RESET unless exactly `asked_for` queues are enabled (crosvm)
-  bool has_line = true;                       // else it is silent without MSI-X, and its ISR 0 (Firecracker, Alioth)
-  bool refuse_features = false;               // FEATURES_OK does not stick
-  bool never_refuses = false;                 // FEATURES_OK sticks, whatever was accepted (vmd)
+  std::uint32_t reset_reads = 0;              // status reads until a reset completes; `forever`: never
+  bool reset_fails = false;                   // in operation: reports FAILED instead and continues (libkrun's vsock)
+  bool one_step = false;  // a status that is not the next one is dropped, except 0 and FAILED (Firecracker)
+  // DRIVER_OK ends in NEEDS_RESET unless exactly the `asked_for` queues are enabled (crosvm)
+  bool exact_queues = false;
+  bool has_line = true;  // false: without MSI-X it is silent, and its ISR is 0 (Firecracker, Alioth)
+  bool refuse_features = false;               // FEATURES_OK is cleared
+  bool never_refuses = false;                 // FEATURES_OK stays set, whatever was accepted (vmd)
   ring_places places = ring_places::anywhere;
-  std::vector<memory_range> ram;              // where rings may lie, if `places` asks for that
+  std::vector<memory_range> ram;              // where rings may be, if `places` limits it
   size_rule sizes = size_rule::powers_of_two;
-  bool crashes_on_early_doorbell = false;        // of one for a queue that has no ring (vmd)
-  bool interrupts_always = false;             // whatever the ring's flags ask for (vmd's entropy)
+  bool crashes_on_early_doorbell = false;        // at a doorbell for a queue without a ring (vmd)
+  bool interrupts_always = false;             // whatever the ring's flags request (vmd's entropy)
   bool no_generation = false;                 // config_generation is always 0 (vmd)
-  std::uint32_t needs_reset_after = forever;  // requests until it sets DEVICE_NEEDS_RESET instead of serving
-  std::uint32_t drop_requests = 0;            // takes this many requests and never answers
-  std::optional<std::uint32_t> used_length;   // claims this length, whatever it wrote
-  bool batch_in_order = false;                // with IN_ORDER: one used entry for all buffers of a step that were used in full
-  std::uint32_t generation_every = 0;         // bumps config_generation every so many reads of it (1: never stable)
-  std::uint32_t queue_reset_reads = 0;        // queue_reset reads until done; `forever`: never
+  // number of requests after which it sets DEVICE_NEEDS_RESET instead of serving
+  std::uint32_t needs_reset_after = forever;
+  std::uint32_t drop_requests = 0;            // takes this many requests without an answer
+  std::optional<std::uint32_t> used_length;   // reports this used length, whatever it wrote
+  bool batch_in_order = false;  // with IN_ORDER: one used entry for all buffers of a step that were used completely
+  std::uint32_t generation_every = 0;         // changes config_generation every so many reads of it (1: never stable)
+  std::uint32_t queue_reset_reads = 0;        // queue_reset reads until completion; `forever`: never
   bool keep_held_over_queue_reset = false;    // QEMU 7.2: a reset queue's requests still reach their buffers
-  bool refuse_vectors = false;                // every vector reads back NO_VECTOR
+  bool refuse_vectors = false;                // every vector register reads back NO_VECTOR
   std::uint16_t msix_vectors = 0;             // size of the MSI-X table, 0 without one
-  wire::endian guest = wire::native;          // how the guest has numbers in memory; a legacy device takes them so
-  bool exact_config_width = true;             // object to config accesses that are not as wide as the field (PCI-05)
+  wire::endian guest = wire::native;          // byte order of the guest; a legacy device uses it
+  bool exact_config_width = true;             // reports config accesses whose width differs from the field's (PCI-05)
   std::function<std::uint32_t(std::uint16_t queue, chain&)> on_request;                 // used by the default `process`
-  std::function<void(std::uint32_t offset, std::uint32_t width)> before_config_read;    // to tear a field between two reads
+  // can tear a field between two reads
+  std::function<void(std::uint32_t offset, std::uint32_t width)> before_config_read;
   std::function<void()> on_interrupt;
 
-  /// Requests are taken and kept until complete() is called.
+  /// Requests are held until complete() is called.
   void hold() { holding_ = true; }
   void release() { holding_ = false; }
   [[nodiscard]] const std::vector<held_request>& held() const { return held_; }
-  /// Serves the held request `index` and gives it back, claiming `length` bytes if given.
+  /// Serves the held request `index` and returns it, with `length` as its used length if given.
   void complete(std::size_t index, std::optional<std::uint32_t> length = std::nullopt) {
     const std::lock_guard lock{run_lock_};
     if (index >= held_.size()) return;
@@ -156,7 +162,7 @@ class device_model {
     const std::uint32_t written = process(one.queue, one.buffer);
     queue_state& q = *queues_[one.queue];
     if (stalled_) return;
-    if (!q.enabled || !q.in_use->configured()) return;  // its queue was reset: the buffer is written all the same
+    if (!q.enabled || !q.in_use->configured()) return;  // its queue was reset: the buffer is written nevertheless
     q.gave_back = true;
     q.in_use->push(one.buffer.head, length.value_or(used_length.value_or(written)));
     finish_batch(q);
@@ -164,7 +170,7 @@ class device_model {
   void complete_all() { while (!held_.empty()) complete(0); }
   void complete_all_backwards() { while (!held_.empty()) complete(held_.size() - 1); }
 
-  /// Changes a configuration field as a device does: with a new generation and an interrupt.
+  /// Changes a configuration field as a correct device does: with a new generation and an interrupt.
   void change_config(std::size_t offset, std::uint64_t value, unsigned bytes) {
     put_config(offset, value, bytes);
     ++generation_;
@@ -175,24 +181,25 @@ class device_model {
     status_ |= needs_reset_bit;
     config_interrupt();
   }
-  /// An interrupt out of nothing.
+  /// Raises an interrupt without a reason.
   void spurious_interrupt(std::uint8_t isr_bits) { raise(no_vector, isr_bits); }
 
   // --- running ---
 
-  /// Serves every queue whose doorbell rang or which does without. Returns how many requests it took.
+  /// Serves every queue whose doorbell was written or that needs none. Returns the number of requests taken.
   std::size_t step() {
     const std::lock_guard lock{run_lock_};
     std::size_t served = 0;
     for (std::size_t i = 0; i < queues_.size(); ++i) {
       queue_state& q = *queues_[i];
-      // Acquire: whoever sees the doorbell sees the queue that was set up before it. The ring orders everything else.
+      // Acquire: seeing the doorbell implies seeing the queue that was set up before it. The ring orders everything
+      // else.
       if (q.rung.exchange(false, std::memory_order_acquire) || q.in_use->no_notify())
         served += serve(static_cast<std::uint16_t>(i));
     }
     return served;
   }
-  /// Serves one queue, doorbell or not.
+  /// Serves one queue, with or without a doorbell.
   std::size_t serve(std::uint16_t index) {
     const std::lock_guard lock{run_lock_};
     queue_state& q = *queues_[index];
@@ -220,7 +227,7 @@ class device_model {
     finish_batch(q);
     return served;
   }
-  /// Records `lost_kick` for every queue with buffers that the driver had to announce and did not.
+  /// Records `lost_kick` for every queue with buffers that needed a notification and received none.
   bool check_kicks() {
     bool right = true;
     for (const auto& q : queues_)
@@ -228,7 +235,7 @@ class device_model {
     return right;
   }
 
-  // --- what happened ---
+  // --- results ---
 
   access_counts counts;
   [[nodiscard]] std::uint32_t doorbells() const {
@@ -244,14 +251,14 @@ class device_model {
   }
   [[nodiscard]] std::uint32_t requests() const { return requests_; }
   [[nodiscard]] std::uint32_t resets() const { return resets_; }
-  [[nodiscard]] std::uint8_t status() const { return status_; }  // without the side effects of the driver's read
+  [[nodiscard]] std::uint8_t status() const { return status_; }  // without the side effects of a read by the driver
   [[nodiscard]] bool live() const {
     return (status_ & driver_ok_bit) != 0 && (status_ & (failed_bit | needs_reset_bit)) == 0 && dma_allowed_ && !aborted_;
   }
-  /// Whether the host's process has ended: all registers read as ones from then on, and no reset helps.
+  /// Whether the host's process has ended: all registers then read as ones, and no reset helps.
   [[nodiscard]] bool aborted() const { return aborted_; }
   [[nodiscard]] interface driven_as() const { return via_; }
-  /// All objections so far, those of the rings included.
+  /// All violations so far, including those of the rings.
   [[nodiscard]] std::vector<std::string> violations() const {
     std::vector<std::string> all = violations_;
     for (std::size_t i = 0; i < queues_.size(); ++i)
@@ -271,11 +278,12 @@ class device_model {
     if (violations_.empty() || violations_.back() != what) violations_.push_back(std::move(what));
   }
 
-  // --- the driver's side, called by whatever bus the device sits on ---
+  // --- the driver's side, called by the bus of the device ---
 
   [[nodiscard]] std::uint8_t read_status() {
     if (resetting_ != 0 && resetting_ != forever && --resetting_ == 0) finish_reset();
-    // A reset that takes its time shows what was there before; a driver that comes after firmware finds something.
+    // A slow reset shows the previous status meanwhile; a driver that starts after firmware finds a status other than
+    // 0.
     const std::uint8_t now = resetting_ != 0 && status_ == 0 ? acknowledge_bit : status_.load();
     if (now == 0) reset_unconfirmed_ = false;
     features_ok_unread_ = false;
@@ -432,7 +440,7 @@ class device_model {
     if (mode == run::at_doorbell) (void)serve(index);
     else q->rung.store(true, std::memory_order_release);
   }
-  /// A notification with NOTIFICATION_DATA: checks where the driver says it stands.
+  /// A notification with NOTIFICATION_DATA: checks the ring position that the driver reports.
   void notify_with_data(std::uint16_t index, std::uint16_t next_offset, bool next_wrap) {
     queue_state* const q = find_queue(index);
     if (q != nullptr && q->in_use->configured()) {
@@ -453,7 +461,7 @@ class device_model {
     if (generation_every != 0 && ++generation_reads_ % generation_every == 0) ++generation_;
     return generation_;
   }
-  /// Bytes behind the end read as ones.
+  /// Bytes after the end read as ones.
   [[nodiscard]] std::uint32_t read_config(std::uint32_t offset, std::uint32_t width, interface via) {
     check_config_access(offset, width, via, device_memory::access::read);
     if (before_config_read) before_config_read(offset, width);
@@ -483,31 +491,33 @@ class device_model {
   static constexpr std::uint8_t acknowledge_bit = 0x01, driver_bit = 0x02, driver_ok_bit = 0x04, features_ok_bit = 0x08,
                                 needs_reset_bit = 0x40, failed_bit = 0x80;
 
-  /// Serves one request; returns how many bytes it wrote.
+  /// Serves one request; returns the number of bytes written.
   virtual std::uint32_t process(std::uint16_t queue, chain& buffer) { return on_request ? on_request(queue, buffer) : 0; }
-  /// The next buffer of a queue; to be overridden by devices that look in the wrong place.
+  /// The next buffer of a queue; overridden by devices that look in the wrong place.
   virtual std::optional<chain> take(std::uint16_t queue) { return queues_[queue]->in_use->pop(); }
   virtual void was_reset() {}
   virtual void features_are_chosen() {}
-  /// Whether the driver has to enable this queue of those that there are, by what it has accepted.
+  /// Whether the driver must enable this existing queue, given the features that it accepted.
   [[nodiscard]] virtual bool asked_for(std::uint16_t) const { return true; }
-  /// Whether the specification knows this feature bit for this type of device. The default knows all device-specific ones.
+  /// Whether the specification defines this feature bit for this device type. The default accepts all device-specific
+  /// bits.
   [[nodiscard]] virtual bool knows(unsigned bit) const {
     if (bit >= 24 && bit <= 43) return bit == 24 || (bit >= 27 && bit != 30 && bit != 31 && bit != 42);
     return bit < 44 || bit > 49;
   }
   virtual void config_written(std::uint32_t, std::uint32_t) {}
   [[nodiscard]] virtual bool config_writable(std::uint32_t, std::uint32_t) const { return false; }
-  /// Whether the field may be written by a driver that has accepted nothing yet.
+  /// Whether the field may be written before any feature was accepted.
   [[nodiscard]] virtual bool config_writable_at_once(std::uint32_t) const { return false; }
-  /// Start and width of the field at `offset`, and the feature it needs (128: none); width 0: not known, and little-endian for all.
+  /// Start and width of the field at `offset`, and the feature that it needs (128: none); width 0: not known, and
+  /// little-endian for every guest.
   struct field {
     std::uint32_t first, width;
     unsigned needs;
   };
   [[nodiscard]] virtual field config_field(std::uint32_t) const { return {0, 0, 128}; }
 
-  /// The device stops: the buffer that it has does not come back, and the driver is told that a reset is needed.
+  /// The device stops: the buffer that it has is not returned, and the driver is notified that a reset is needed.
   void stall(std::string what) {
     report(std::move(what));
     stalled_ = true;
@@ -521,7 +531,7 @@ class device_model {
 
   [[nodiscard]] bool framing_is_legacy() const { return !accepted(32) && !accepted(27); }
 
-  /// Numbers in what the driver shares with the device, where those of the legacy interface have the guest's order.
+  /// Numbers in memory shared with the driver; those of the legacy interface are in the guest's order.
   [[nodiscard]] wire::endian shared_endian() const { return via_ == interface::legacy ? guest : wire::endian::little; }
   [[nodiscard]] std::uint64_t shared(const std::uint8_t* from, unsigned bytes) const { return wire::get(from, bytes, shared_endian()); }
   void put_shared(std::uint8_t* to, std::uint64_t value, unsigned bytes) const { wire::put(to, value, bytes, shared_endian()); }
@@ -529,14 +539,14 @@ class device_model {
  private:
   [[nodiscard]] std::uint32_t offered(std::uint32_t select, interface via) const {
     if (select > 3 || (via == interface::legacy && select != 0)) return 0;
-    // 24, 27 and 30 exist on the legacy interface only, everything from 32 on on the modern one only.
+    // 24, 27 and 30 exist only on the legacy interface, 32 and above only on the modern one.
     return offered_.word[select] & (via == interface::modern && select == 0 ? ~0x49000000u : ~0u);
   }
   void begin_reset() {
     was_reset_ = reset_unconfirmed_ = true;
     if (reset_fails && (status_ & driver_ok_bit) != 0) return void(status_ |= failed_bit);
     if (reset_reads == 0) return finish_reset();
-    resetting_ = reset_reads;  // until then it goes on: held requests may still be completed
+    resetting_ = reset_reads;  // until then it continues: held requests may still be completed
   }
   void finish_reset() {
     const std::lock_guard lock{run_lock_};
@@ -616,7 +626,7 @@ class device_model {
     if ((status_ & driver_ok_bit) != 0 && !accepted(40)) report("INIT-10: " + name + " written after DRIVER_OK");
     return q;
   }
-  // A split ring as one block, as large as the legacy interface has it.
+  // A split ring as one block, of the size that the legacy interface defines.
   [[nodiscard]] static std::uint64_t legacy_bytes(std::uint16_t size) {
     return (std::uint64_t{16} * size + 2u * (3u + size) + 4095) / 4096 * 4096 + (6 + std::uint64_t{8} * size + 4095) / 4096 * 4096;
   }
@@ -626,7 +636,7 @@ class device_model {
     return nullptr;
   }
   [[nodiscard]] bool in_ram(std::uint64_t at, std::uint64_t length) const { return range_of(at, length) != nullptr; }
-  // With `at_once` a half of an address is an address, too.
+  // With `at_once`, half of an address is taken as a whole address.
   void look_up(const queue_state& q, std::uint16_t index) {
     if (places != ring_places::at_once || q.descriptors == 0 || in_ram(q.descriptors, legacy_bytes(q.size))) return;
     abort("the ring of queue " + std::to_string(index) + " with " + std::to_string(q.size) + " entries at " + wire::hex(q.descriptors) +
@@ -653,7 +663,7 @@ class device_model {
 
   [[nodiscard]] ring_features negotiated() const { return {accepted(29), accepted(28), accepted(35), shared_endian()}; }
 
-  // `config_` is little-endian: where the byte of it is that the driver finds at `offset`.
+  // `config_` is little-endian: the index of the byte that the driver finds at `offset`.
   [[nodiscard]] std::uint32_t config_place(std::uint32_t offset, interface via) const {
     const field f = config_field(offset);
     if (via == interface::modern || guest == wire::endian::little || f.width == 0 || f.first + f.width > config_.size()) return offset;
@@ -675,7 +685,7 @@ class device_model {
   void give_back(queue_state& q, const chain& buffer, std::uint32_t written) {
     q.gave_back = true;
     q.batch = {buffer.head, used_length.value_or(written)};
-    // A buffer that an entry skips counts as used completely (FACT-18), so any other one has to end its batch.
+    // A buffer that an entry skips counts as used completely (FACT-18), so any other buffer must end its batch.
     if (!batch_in_order || !accepted(35) || written != buffer.writable()) end_batch(q);
   }
   void end_batch(queue_state& q) {
@@ -694,7 +704,7 @@ class device_model {
   void config_interrupt() { raise(config_vector_, 2); }
   void raise(std::uint16_t vector, std::uint8_t isr_bits) {
     if (msix_enabled_) {
-      if (vector == no_vector) return;  // an unmapped event is silent, and the ISR stays 0 with MSI-X
+      if (vector == no_vector) return;  // an event without a vector is silent, and the ISR stays 0 with MSI-X
       ++vector_interrupts_[vector];
     } else {
       if (!has_line) return;

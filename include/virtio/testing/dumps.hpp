@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// PCI configuration space as real devices show it, sixteen bytes a line; what is left out up to 256 bytes was zero.
-// Recorded from QEMU 7.2.22, machine "pc", through ports CF8/CFC after the firmware (SeaBIOS) had assigned the BARs. The
-// machine "q35" showed the same but for BAR addresses and interrupt lines. BAR sizes are not in a dump: they are what the
-// monitor said.
+// PCI configuration space as real devices show it, sixteen bytes a line; bytes omitted up to 256 were zero. Recorded
+// from QEMU 7.2.22, machine "pc", through ports CF8/CFC after the firmware (SeaBIOS) had assigned the BARs. The machine
+// "q35" showed the same except for BAR addresses and interrupt lines. BAR sizes are not in a dump: the monitor reported
+// them.
 // Layer: testing (includes nothing of the library).
 #pragma once
 
@@ -11,7 +11,8 @@
 
 namespace virtio::testing {
 
-/// A recorded function: its configuration space as text, and the sizes of its six BARs (a 64-bit one in its first slot).
+/// A recorded function: its configuration space as text, and the sizes of its six BARs (a 64-bit one in its first
+/// slot).
 struct pci_dump {
   const char* text;
   std::array<std::uint64_t, 6> bar_sizes;

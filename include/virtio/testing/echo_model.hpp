@@ -1,22 +1,27 @@
 // SPDX-License-Identifier: MIT
-// An echo device, which exists in the test kit alone: what a new driver is tried on. All there is to know about it:
+// An echo device, which exists only in the test kit: the example device of new drivers. Its complete specification:
 //
 // Device ID       62 (0x3e). Modern interface only: VERSION_1, and every number little-endian.
 // Virtqueues      0 requestq
 //                 1 eventq, which exists if ECHO_F_EVENTS is offered, and is used only if it was negotiated as well
-// Feature bits    ECHO_F_EVENTS (0): the device counts what it serves, and says so on eventq
-// Configuration   le32 largest, at 0: the most bytes of one request, at least 1. Read-only, and it never changes
+// Feature bits    ECHO_F_EVENTS (0): the device counts the requests that it serves, and reports the count on eventq
+// Configuration   le32 largest, at 0: the maximum bytes of one request, at least 1. Read-only and constant
 //
-// requestq        A buffer has 1 to `largest` device-readable bytes, in descriptors as the driver likes, followed by at least 1
-//                 device-writable byte. The device copies the readable bytes to the front of the writable part, as many as there is
-//                 room for, and uses the buffer with the number of bytes copied as its length. Requests are served in order, but may be
-//                 used in any. A buffer that breaks a rule above is used with length 0, and is not counted.
-// eventq          The driver posts buffers of at least 4 device-writable bytes and no readable ones, at any time after it has set up
-//                 the queue. The device keeps them. Whenever it has served 16 requests more, it writes one le32 into the next of
-//                 them, the number of requests served since its reset, modulo 2^32, and uses it with length 4. An event that finds no
-//                 buffer is lost; the number in the next one tells. The order of an event and of the 16th request is not defined.
+// requestq        A buffer has 1 to `largest` device-readable bytes, in any descriptors, followed by at least 1
+//                 device-writable byte. The device copies the readable bytes to the start of the writable part, as many
+//                 as
+//                 fit, and uses the buffer with the number of bytes copied as its length. Requests are served in order,
+//                 but may be used in any order. A buffer that breaks a rule above is used with length 0 and not
+//                 counted.
+// eventq          The driver posts buffers of at least 4 device-writable bytes and no readable ones, at any time after
+// it
+//                 has set up the queue. The device keeps them. After every 16 requests served, it writes one le32 into
+//                 the next of them, the number of requests served since its reset, modulo 2^32, and uses it with length
+//                 4.
+//                 An event without a buffer is lost; the number in the next event shows that. The order of an event and
+//                 of the 16th request is not defined.
 //
-// A driver MUST NOT send more than `largest` bytes in a request, and MUST NOT trust `largest`, a length or an event to be right.
+// A driver MUST NOT send more than `largest` bytes in a request, and MUST NOT trust `largest`, a length or an event.
 // Layer: testing.
 #pragma once
 
@@ -39,8 +44,10 @@ class echo_model : public device_model {
 
   [[nodiscard]] std::uint32_t largest() { return static_cast<std::uint32_t>(wire::get(config().data(), 4)); }
   [[nodiscard]] std::uint32_t served() const { return served_; }            // requests since the last reset
-  [[nodiscard]] std::uint32_t events_lost() const { return events_lost_; }  // for want of a buffer, since the last reset
-  std::function<void(std::vector<std::uint8_t>&)> falsify;                  // what is about to be written into either queue's buffer
+  // because no buffer was available, since the last reset
+  [[nodiscard]] std::uint32_t events_lost() const { return events_lost_; }
+  // changes what is about to be written into a buffer of either queue
+  std::function<void(std::vector<std::uint8_t>&)> falsify;
 
  protected:
   [[nodiscard]] bool knows(unsigned bit) const override { return bit == events_bit || (bit >= 24 && device_model::knows(bit)); }

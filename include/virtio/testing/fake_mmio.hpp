@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Device models behind MMIO registers, version 2 or the legacy version 1: slots with a device, without one, or with something
-// that is no virtio device at all. Every access is logged as text ("w4@0x70=0x1", "r4@config+0x0"), and an access that the
-// specification forbids is recorded as an objection, reads 0 and writes nothing.
+// Device models behind MMIO registers, version 2 or the legacy version 1: slots with a device, without one, or with
+// registers that are not virtio's. Every access is logged as text ("w4@0x70=0x1", "r4@config+0x0"). An access that the
+// specification forbids is recorded as a violation, reads 0 and writes nothing.
 // Spec: virtio 1.4, 4.2. Layer: testing (plugs into transport; shares nothing with it).
 #pragma once
 
@@ -14,7 +14,7 @@
 
 namespace virtio::testing {
 
-/// One slot. What it says of itself may be changed at any time, also to lies.
+/// One slot. A test may change its registers at any time, also to invalid values.
 class fake_mmio_slot {
  public:
   explicit fake_mmio_slot(device_model* device = nullptr, u32 of_version = 2)
@@ -25,11 +25,11 @@ class fake_mmio_slot {
   u32 device_id;
   u32 vendor_id = 0x554d4551;
   usize length = 0x200;
-  bool present = true;                  // false: everything reads as ones, as of hardware that was pulled out
-  u32 further_interrupt_bits = 0;       // bits of InterruptStatus that nobody has defined
-  u32 further_status_bits = 0;          // the same of Status
-  std::optional<u32> queue_size_max;    // instead of what the queue really allows
-  std::optional<u32> queue_in_use;      // what QueueReady, or QueuePFN, reads as before the queue is set up
+  bool present = true;                  // false: everything reads as ones, as of removed hardware
+  u32 further_interrupt_bits = 0;       // undefined bits of InterruptStatus that read as 1
+  u32 further_status_bits = 0;          // the same for Status
+  std::optional<u32> queue_size_max;    // replaces the queue's real maximum
+  std::optional<u32> queue_in_use;      // the value of QueueReady or QueuePFN before the queue is set up
   bool logging = true;
 
   [[nodiscard]] device_model* device() const { return device_; }
@@ -39,7 +39,7 @@ class fake_mmio_slot {
   void clear_violations() { violations_.clear(); }
   void report(std::string what) { violations_.push_back(std::move(what)); }
 
-  /// One access; a write when `value` points to what is written.
+  /// One access; a write if `value` points to the value.
   u32 access(usize offset, u32 width, const u32* value) {
     write_log(offset, width, value);
     if (!present) return 0xffffffffu;
@@ -57,7 +57,7 @@ class fake_mmio_slot {
   }
 
  private:
-  // The legacy rows of the register table and the modern ones; what is in neither is nobody's.
+  // The legacy and modern rows of the register table; offsets in neither are unassigned.
   [[nodiscard]] bool legacy() const { return version == 1; }
   [[nodiscard]] device_model::interface via() const {
     return legacy() ? device_model::interface::legacy : device_model::interface::modern;
@@ -172,7 +172,8 @@ class fake_mmio_slot {
     q->size = static_cast<u16>(value);
   }
 
-  // MMIO-15: these are off limits while the queue is ready, and a driver cannot know that without having asked.
+  // MMIO-15: these registers must not be written while the queue is ready, and a driver must read QueueReady to find
+  // out.
   bool in_use(const char* what) {
     const device_model::queue_state* const q = device_->find_queue(static_cast<u16>(queue_select_));
     if (!legacy() && !ready_seen_) report(std::string{"MMIO-15: "} + what + " written without asking QueueReady first");
@@ -260,7 +261,7 @@ struct fake_slot_space {
 /// A row of slots.
 class fake_mmio {
  public:
-  /// The bus that a driver gets: a pointer to the row.
+  /// The bus as a driver receives it: a pointer to the row.
   struct bus_type {
     using slot_space = fake_slot_space;
 
@@ -275,12 +276,12 @@ class fake_mmio {
 
   [[nodiscard]] bus_type bus() { return {this}; }
 
-  /// Slots are numbered in the order in which they are added; references to them stay good.
+  /// Adds a slot; slots are numbered in the order of addition, and references to them stay valid.
   fake_mmio_slot& add(device_model& device, u32 version = 2) {
     if (version == 1) device.offer({24, 27});  // as QEMU's
     return slots_.emplace_back(&device, version);
   }
-  /// As a host shows it, with what it offers of the ring features.
+  /// A slot as a host shows it, with the ring features that the host offers.
   fake_mmio_slot& place(device_model& device, const host_behaviour& host) {
     fake_mmio_slot& slot = add(device, host.mmio.version);
     slot.vendor_id = host.mmio.vendor_id;
@@ -291,7 +292,7 @@ class fake_mmio {
   fake_mmio_slot& add_empty(u32 version = 2) { return slots_.emplace_back(nullptr, version); }
   [[nodiscard]] fake_mmio_slot& at(usize n) { return slots_.at(n); }
 
-  /// Objections of the slots, and of all device models in them.
+  /// Violations of the slots, and of all device models in them.
   [[nodiscard]] std::vector<std::string> violations() const {
     std::vector<std::string> all;
     for (const fake_mmio_slot& one : slots_) {

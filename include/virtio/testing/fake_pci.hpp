@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// A PCI bus with device models on it: configuration space (recorded from real hosts where that could be had), BARs with their
-// sizing behaviour, capabilities, and a log of every register access as text: "w1@common+0x14=0x1 r1@common+0x14".
-// What a device answers is fixed when it is built; a test may then edit any configuration byte to make it lie about itself.
+// A PCI bus with device models: configuration space (recorded from real hosts where possible), BARs that can be sized,
+// capabilities, and a log of every register access as text: "w1@common+0x14=0x1 r1@common+0x14".
+// A device's registers are fixed when it is built; a test may then edit any configuration byte to make it invalid.
 // Spec: PCI 3.0, 6.1, 6.2.5; virtio 1.4, 4.1.4. Layer: testing (plugs into bus/pci).
 #pragma once
 
@@ -19,7 +19,7 @@ namespace virtio::testing {
 class fake_function {
  public:
   enum class part : u8 { common, notify, isr, device, legacy, scratch };
-  /// Where a structure really is, whatever the capabilities say.
+  /// The real place of a structure, whatever the capabilities report.
   struct region {
     part what;
     u8 bar;
@@ -34,18 +34,18 @@ class fake_function {
   u32 rom_size = 0;                    // 0: no expansion ROM
   device_model* device = nullptr;
   bool present = true;
-  bool gates_decoding = true;          // BARs answer only while the command register says so, DMA only as bus master
-  bool half_words = false;             // Alioth: command register and MSI-X control take 16-bit writes only
-  bool lanes_lost = false;             // vmd up to 2025: 16-bit writes land in the lower half of their dword
+  bool gates_decoding = true;  // BARs respond only while the command register enables it, DMA needs bus mastering
+  bool half_words = false;             // Alioth: command register and MSI-X control accept only 16-bit writes
+  bool lanes_lost = false;             // vmd up to 2025: 16-bit writes change the lower half of their dword
   bool window_drops_doorbells = false; // Firecracker: doorbells through the configuration window have no effect
-  bool master_ends_decoding = false;   // the decoding bits go when bus mastering comes
+  bool master_ends_decoding = false;   // enabling bus mastering clears the decoding bits
   bool narrow_io = false;              // I/O BARs whose upper 16 bits are hardwired to zero
-  bool has_io_window = true;           // bridges; the memory window is always there
+  bool has_io_window = true;           // bridges; the memory window always exists
   bool has_prefetch_window = true;     // and has 64 bits
   bool logging = true;
-  bool logs_command = false;           // writes to the command register are in the log, too: "command=0x6"
+  bool logs_command = false;           // writes to the command register are logged too: "command=0x6"
   u32 config_reads = 0, config_writes = 0;
-  std::array<u32, 64> dword_reads{};   // of those, how many saw each dword
+  std::array<u32, 64> dword_reads{};   // config reads of each dword
 
   [[nodiscard]] u32 peek(usize offset, unsigned bytes = 4) const {
     return static_cast<u32>(wire::get(config.data() + offset, bytes));
@@ -59,7 +59,7 @@ class fake_function {
       if (config[at] == id && (cfg_type < 0 || config[at + 3u] == cfg_type) && nth-- == 0) return at;
     return 0;
   }
-  /// Appends a capability to the list: `body` is what follows id and next. Returns its offset.
+  /// Appends a capability to the list: `body` follows id and next. Returns its offset.
   u8 add_capability(u8 id, const std::vector<u8>& body, u8 at) {
     u8* link = &config[0x34];
     while (*link != 0) link = &config[*link + 1u];
@@ -77,7 +77,7 @@ class fake_function {
   void clear_violations() { violations_.clear(); }
   void report(std::string what) { violations_.push_back(std::move(what)); }
 
-  /// Connects a device model; the regions follow from the virtio capabilities as they are now.
+  /// Connects a device model; the regions follow from the current virtio capabilities.
   void attach(device_model& model) {
     device = &model;
     registers_ = std::make_unique<fake_registers>(model);
@@ -99,7 +99,7 @@ class fake_function {
   }
   [[nodiscard]] fake_registers& registers() { return *registers_; }
 
-  // --- what the host does ---
+  // --- the host's side ---
 
   [[nodiscard]] u32 config_read(u16 offset) {
     ++config_reads;
@@ -109,13 +109,13 @@ class fake_function {
     return peek(offset & 0xfcu);
   }
 
-  /// What was last written to a dword of configuration space; 0 before any write.
+  /// The last value written to a dword of configuration space; 0 before any write.
   [[nodiscard]] u32 last_write(u16 offset) const {
     const auto found = last_writes_.find(offset);
     return found == last_writes_.end() ? 0 : found->second;
   }
 
-  // One 16-bit write: what is beside it is not written.
+  // One 16-bit write: the other half of the dword is not written.
   void config_write16(u16 offset, u16 value) {
     const bool upper = offset % 4 != 0 && !lanes_lost;
     const u32 dword = peek(offset & 0xfcu);
@@ -164,7 +164,7 @@ class fake_function {
         return report("PCI-14: write to a virtio capability at " + wire::hex(offset));
   }
 
-  // One access to a BAR; a write when `value` points to what is written.
+  // One access to a BAR; a write if `value` points to the value.
   u32 bar_access(u8 bar, u64 offset, u32 width, const u32* value) {
     const u32 ones = width == 4 ? 0xffffffffu : (1u << (8 * width)) - 1;
     if (!present) return ones;
@@ -235,7 +235,7 @@ class fake_function {
     return 0;
   }
 
-  // The sizing behaviour: address bits below the size read 0 whatever is written.
+  // BAR sizing: address bits below the size read as 0, whatever is written.
   void write_bar(unsigned index, u32 value) {
     const usize at = 0x10 + 4 * usize{index};
     const u32 low = peek(index != 0 && upper_half(index) ? at - 4 : at);
@@ -245,7 +245,7 @@ class fake_function {
     if (narrow_io && (low & 1u) != 0) value &= 0xffff;
     poke(at, (value & static_cast<u32>(~(bar_sizes[index] - 1)) & ~((low & 1u) != 0 ? 3u : 15u)) | flags, 4);
   }
-  // A bridge's windows: address bits are kept where the window is there, the rest is fixed.
+  // A bridge's windows: address bits are stored if the window exists, the rest is fixed.
   void write_window(u16 offset, u32 value) {
     switch (offset) {
       case 0x1c:
@@ -266,7 +266,8 @@ class fake_function {
     if (device != nullptr) device->set_dma_allowed(!gates_decoding || (config[0x04] & 4) != 0);
   }
 
-  // What follows crosvm's window capability is another capability, not pci_cfg_data. Its length of 16 alone would say nothing.
+  // The capability after crosvm's window is another capability, not pci_cfg_data. A length of 16 alone does not show
+  // that.
   [[nodiscard]] u8 data_window() const {
     const u8 window = capability(0x09, 5);
     if (window == 0 || window + 20u > config.size()) return 0;
@@ -275,7 +276,7 @@ class fake_function {
       if (at > window && at < window + 20) return 0;
     return window;
   }
-  // The access window inside configuration space: bar, offset and length are the driver's.
+  // The access window in configuration space: the driver writes bar, offset and length.
   u32 window_access(u8 window, const u32* value) {
     write_log("window", 16, 4, value);
     const u8 bar = config[window + 4u];
@@ -308,7 +309,7 @@ class fake_function {
 
 class fake_pci;
 
-/// What lies behind one BAR: a register space.
+/// The registers in one BAR: a register space.
 struct fake_bar {
   fake_function* owner = nullptr;
   u8 index = 0;
@@ -341,7 +342,7 @@ struct fake_bar {
   }
 };
 
-/// The host that a driver gets: a pointer to the bus.
+/// The host as a driver receives it: a pointer to the bus.
 struct fake_host {
   using function_id = pci::address;
   using bar_space = fake_bar;
@@ -356,7 +357,7 @@ struct fake_host {
   void trace(event happened) const;
 };
 
-/// The same with 16-bit writes of configuration space.
+/// The same, with 16-bit writes of configuration space.
 struct fake_host16 : fake_host {
   void config_write16(pci::address at, u16 offset, u16 value) const;
   template <class Visit>
@@ -368,10 +369,10 @@ class fake_pci {
   [[nodiscard]] fake_host host() { return {this}; }
 
   std::vector<event> events;
-  u64 reach = ~u64{0};  // BARs at or above are out of the CPU's reach
+  u64 reach = ~u64{0};  // BARs at or above this address are out of the CPU's reach
 
-  /// A function with this configuration space (hex bytes, any white space; an "00:" at the start of a line is skipped). BAR
-  /// sizes that are not given follow from the virtio capabilities.
+  /// Adds a function with this configuration space (hex bytes, any white space; a "00:" at the start of a line is
+  /// skipped). BAR sizes that are not given follow from the virtio capabilities.
   fake_function& raw(pci::address at, std::string_view text, device_model* model = nullptr, std::array<u64, 6> sizes = {}) {
     fake_function& f = functions_[key(at)];
     f = {};
@@ -399,7 +400,7 @@ class fake_pci {
     return raw(at, dump.text, model, dump.bar_sizes);
   }
 
-  /// QEMU 7.2: modern capabilities in BAR 4, and the legacy block in BAR 0.
+  /// QEMU 7.2: modern capabilities in BAR 4, the legacy block in BAR 0.
   fake_function& qemu_transitional(pci::address at, device_model& model) {
     model.offer({24, 27});
     return qemu(at, model, model.type() == 4 ? dumps::qemu_7_2_rng_transitional : dumps::qemu_7_2_blk_transitional,
@@ -409,7 +410,7 @@ class fake_pci {
     return qemu(at, model, model.type() == 4 ? dumps::qemu_7_2_rng_modern : dumps::qemu_7_2_blk_modern,
                 static_cast<u16>(0x1040 + model.type()), 0x1100);
   }
-  /// QEMU 7.2: the legacy block in BAR 0 and no virtio capability. A block device then has no ANY_LAYOUT.
+  /// QEMU 7.2: the legacy block in BAR 0 and no virtio capability. A block device then lacks ANY_LAYOUT.
   fake_function& qemu_legacy(pci::address at, device_model& model) {
     model.offer({24});
     if (model.type() != 2) model.offer({27});
@@ -417,7 +418,8 @@ class fake_pci {
                 transitional_id(model.type()), model.type());
   }
 
-  /// As a host shows it. The model offers of the ring features what that host offers; a test may change it afterwards.
+  /// A device as a host shows it. The model offers the ring features that this host offers; a test may change that
+  /// afterwards.
   fake_function& place(pci::address at, device_model& model, const host_behaviour& host) {
     const pci_behaviour& as = host.pci;
     const u16 id = as.legacy ? transitional_id(model.type()) : static_cast<u16>(0x1040 + model.type());
@@ -441,7 +443,7 @@ class fake_pci {
       const u8 stride = one.stride != 0 ? one.stride : one.cap_len;
       u32 start = one.at, length = one.length;
       if (one.what == kind::msix) {
-        const auto last = static_cast<u8>(model.queue_count());  // a vector for each queue, and one for the configuration
+        const auto last = static_cast<u8>(model.queue_count());  // one for each queue and one for the configuration
         std::vector<u8> body{last, 0};
         for (const u32 word : {start | one.bar, length | one.bar})
           for (unsigned i = 0; i < 4; ++i) body.push_back(static_cast<u8>(word >> (8 * i)));
@@ -489,7 +491,7 @@ class fake_pci {
   /// crosvm (2026): one 32-bit memory BAR; write-only addresses, features that survive a reset, an unusable window.
   fake_function& crosvm(pci::address at, device_model& model) { return place(at, model, host_behaviour::crosvm()); }
 
-  /// The functions of a host that are no virtio devices.
+  /// The functions of a host that are not virtio devices.
   void populate(const host_behaviour& host) {
     for (const plain_function& one : host.pci.functions) {
       fake_function& f = blank({0, 0, one.slot, 0}, one.device, one.subsystem, one.subsystem_vendor, 0);
@@ -502,9 +504,9 @@ class fake_pci {
     }
   }
 
-  /// OpenBSD's vmd since 1.x devices (2025): every structure in an I/O BAR, cap_len 16 even for notify, one notification
-  /// register for all queues, no decoding gates, and a block configuration that answers three dwords only.
-  /// Takes back the features that vmd never offers; set `used_length = 16` for its disks.
+  /// OpenBSD's vmd since it has 1.x devices (2025): every structure in an I/O BAR, cap_len 16 even for notify, one
+  /// notification register for all queues, no decoding gates, and a block configuration that returns only three dwords.
+  /// Removes the features that vmd never offers; set `used_length = 16` for its disks.
   fake_function& vmd_modern(pci::address at, device_model& model) {
     fake_function& f = place(at, model, host_behaviour::vmd());
     if (model.type() == 2) {
@@ -527,13 +529,13 @@ class fake_pci {
   /// Sets the multi-function bit of a function's header.
   void multi_function(pci::address at) { functions_[key(at)].config[0x0e] |= 0x80; }
 
-  /// Pulled out: everything reads as ones from now on.
+  /// Removes the function: everything reads as ones from now on.
   void unplug(pci::address at) { function(at).present = false; }
 
   [[nodiscard]] fake_function& function(pci::address at) { return functions_.at(key(at)); }
   [[nodiscard]] bool has(pci::address at) const { return functions_.count(key(at)) != 0; }
 
-  /// Objections of the bus, and of all device models on it.
+  /// Violations of the bus, and of all device models on it.
   [[nodiscard]] std::vector<std::string> violations() const {
     std::vector<std::string> all;
     for (const auto& [at, f] : functions_) {
@@ -545,7 +547,7 @@ class fake_pci {
     return all;
   }
 
-  /// Absent functions answer with ones.
+  /// Absent functions read as ones.
   [[nodiscard]] fake_function* find(pci::address at) {
     const auto found = functions_.find(key(at));
     return found == functions_.end() ? nullptr : &found->second;
@@ -574,7 +576,7 @@ class fake_pci {
     if (model.type() != 2 && model.type() != 4) f.poke(0x09, 0xff0000, 3);
     // The recorded devices have one queue; the table has a vector for each queue and one for configuration changes.
     if (const u8 msix = f.capability(0x11); msix != 0) f.config[msix + 2u] = static_cast<u8>(model.queue_count());
-    // Each device its own addresses, as firmware would have it. They tell the buses of different tests apart, no more.
+    // Each device has its own addresses, as firmware assigns them. They only distinguish the buses of different tests.
     const u32 number = at.routing_id();
     for (u8 bar = 0; bar < 6; ++bar) {
       const usize reg = 0x10u + 4u * bar;
@@ -605,7 +607,7 @@ class fake_pci {
     return 0;
   }
 
-  // Returns where the next capability goes.
+  // Returns the place of the next capability.
   static u8 virtio_capability(fake_function& f, u8 at, u8 type, u32 offset, u32 length, u8 cap_len, u32 multiplier = 0,
                               u8 stride = 0) {
     std::vector<u8> body(cap_len > 16 || type == 2 ? 18u : 14u);

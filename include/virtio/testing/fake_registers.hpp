@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A device model's registers as PCI shows them: the common configuration structure of modern devices, and the register block
-// of legacy ones. An access whose width is wrong is recorded, reads 0 and writes nothing, as strict hosts do.
+// A device model's registers as PCI shows them: the common configuration structure of modern devices and the register
+// block of legacy ones. An access of the wrong width is recorded, reads 0 and writes nothing, as on strict hosts.
 // Spec: virtio 1.4, 4.1.4.3 and 4.1.4.10. Layer: testing.
 #pragma once
 
@@ -11,23 +11,24 @@
 
 namespace virtio::testing {
 
-/// What hosts make of the common configuration structure where the specification leaves it to them, or against it.
+/// How hosts differ in the common configuration structure, where the specification leaves it open or forbids it.
 struct register_behaviour {
-  enum class areas : std::uint8_t { as_written, zero, halves_mixed_up };  // the last: Alioth, the lower half of two areas reads as the upper
-  bool features_read = true;                   // driver_feature reads back what was written; else 0
+  // halves_mixed_up: Alioth, where the lower half of two areas reads as the upper
+  enum class areas : std::uint8_t { as_written, zero, halves_mixed_up };
+  bool features_read = true;                   // driver_feature reads back the written value; false: 0
   areas addresses_read = areas::as_written;    // queue addresses
-  bool two_feature_words = false;              // words above the second are the second, read and written (Alioth)
-  std::uint32_t wrong_width_reads = 0;         // an access of the wrong width; what it writes is dropped
+  bool two_feature_words = false;              // words above the second access the second (Alioth)
+  std::uint32_t wrong_width_reads = 0;  // the value of a read of the wrong width; a write of the wrong width is dropped
 };
 
-/// Which reads of its configuration a device answers, where those are not all that the specification has.
+/// Which reads of its configuration a device answers, if not all that the specification defines.
 struct config_answers {
   enum class otherwise : std::uint8_t {
     zero,
     ones,
-    stale,  // nothing is put into the guest's register, which keeps what the access before left there
+    stale,  // the guest's register is not changed and keeps the value of the previous access
   };
-  /// Aligned reads inside of `length` bytes from `at` on, of the widths whose sum is `widths`.
+  /// Aligned reads in `length` bytes from `at` on, of the widths whose sum is `widths`.
   struct place {
     std::uint32_t at, length, widths;
   };
@@ -48,7 +49,7 @@ class fake_registers {
   explicit fake_registers(device_model& device) : device_{&device} {}
 
   register_behaviour behaviour;
-  std::optional<config_answers> answers;  // none: as the specification has it
+  std::optional<config_answers> answers;  // none: as the specification defines
   std::uint32_t left = 0;                 // what the last access left in the guest's register
 
   [[nodiscard]] std::uint32_t read_device(std::uint32_t offset, std::uint32_t width, device_model::interface how) {
@@ -121,7 +122,7 @@ class fake_registers {
     device_->report("PCI-15: write to the read-only register " + wire::hex(offset));
   }
 
-  /// A write to the notification structure at `offset`, with `multiplier` bytes between queues.
+  /// Handles a write to the notification structure at `offset`, with `multiplier` bytes between queues.
   void write_notify(std::uint32_t offset, std::uint32_t width, std::uint32_t value, std::uint32_t multiplier) {
     ++device_->counts.notify;
     const bool with_data = device_->accepted(38), with_token = device_->accepted(39);
@@ -135,7 +136,7 @@ class fake_registers {
     std::uint16_t queue = said;
     if (with_token) queue = static_cast<std::uint16_t>(said - notify_data(0));
     if (multiplier != 0) {
-      // Hosts go by the address, the value has to agree with it.
+      // Hosts use the address; the value must match it.
       const device_model::queue_state* const named = device_->find_queue(queue);
       if (named == nullptr || std::uint64_t{named->notify_off} * multiplier != offset) {
         device_->report(std::string{rule} + ": value " + wire::hex(said) +
@@ -191,7 +192,7 @@ class fake_registers {
     }
   }
 
-  /// What queue_notif_config_data says; unlike the queue's number, so that a mix-up shows.
+  /// The value of queue_notif_config_data; it differs from the queue's number, so that a mix-up shows.
   [[nodiscard]] static std::uint16_t notify_data(std::uint16_t queue) { return static_cast<std::uint16_t>(queue + 0x40); }
 
  private:
@@ -226,7 +227,7 @@ class fake_registers {
     device_->report("PCI-05: access of " + std::to_string(width) + " bytes to legacy+" + wire::hex(offset));
     return false;
   }
-  // FACT-11: the configuration moves when MSI-X is switched on.
+  // FACT-11: enabling MSI-X moves the configuration.
   [[nodiscard]] std::uint32_t legacy_config() const { return device_->msix_enabled() ? 0x18 : 0x14; }
 
   device_model* device_;

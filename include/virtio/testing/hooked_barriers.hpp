@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A barrier set that calls a test before and after every access to shared memory: to change a word between two reads, to
+// Barriers that call a test before and after every access to shared memory: to change a word between two reads, to
 // count fences, to prove that a word is read once, to see every store to a ring in order.
 // Layer: testing (plugs into platform).
 #pragma once
@@ -10,7 +10,7 @@
 
 namespace virtio::testing {
 
-/// The hooks and counts of the calling thread. The address is the word's.
+/// The hooks and counts of the calling thread. The address is that of the word.
 struct barrier_hooks {
   std::function<void(const volatile void* at, usize width)> before_load, after_load, before_store, after_store;
   std::function<void()> before_full;
@@ -20,7 +20,7 @@ struct barrier_hooks {
     thread_local barrier_hooks hooks;
     return hooks;
   }
-  /// Back to no hooks and zero counts.
+  /// Removes the hooks and clears the counts.
   static void clear() { mine() = {}; }
 };
 
@@ -44,7 +44,7 @@ struct hooked_barriers {
     smp_barriers::store(to, value);
     call(barrier_hooks::mine().after_store, to, sizeof(T));
   }
-  /// What the rings store without ordering. Cells of other kinds do not ask.
+  /// Stores of the rings without ordering. Other kinds of cells do not use it.
   template <register_value T>
   static void store_plain(T* to, T value) {
     call(barrier_hooks::mine().before_store, to, sizeof(T));

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
-// How a host shows virtio devices: a description in data, which the fake buses and the device models carry out. What a
-// description leaves out is as the specification has it. The hosts below are written after their sources, or after what
-// was seen of them: crosvm f1e797a6, Firecracker 1.17, Cloud Hypervisor v53, Alioth 0.12.0, libkrun 1.18, OpenBSD's vmd of
-// 2018 (virtio.c 1.75), 2023-11 (1.110), 2025-08 (1.127) and 2026-09 (1.153). hosts.hpp adds the devices that each has.
-// Layer: testing.
+// How a host shows virtio devices: a description as data, which the fake buses and the device models implement. What a
+// description omits follows the specification. The hosts below are based on their sources or on observation: crosvm
+// f1e797a6, Firecracker 1.17, Cloud Hypervisor v53, Alioth 0.12.0, libkrun 1.18, OpenBSD's vmd of 2018 (virtio.c 1.75),
+// 2023-11 (1.110), 2025-08 (1.127) and 2026-09 (1.153). hosts.hpp adds the devices of each. Layer: testing.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +19,8 @@ namespace virtio::testing {
 struct shown_capability {
   enum class kind : std::uint8_t { common, notify, isr, device, window, msix, msi };
   kind what;
-  std::uint32_t at = 0;  // of the structure in BAR 0, of MSI-X's table; 0 for device: right behind the one before
+  // of the structure in BAR 0, of MSI-X's table; 0 for device: directly after the previous structure
+  std::uint32_t at = 0;
   std::uint32_t length =
       0;  // 0 for notify: four bytes a queue; for device: the configuration's; of MSI-X: its PBA's place
   std::uint8_t cap_len = 16;
@@ -28,23 +28,23 @@ struct shown_capability {
   std::uint8_t bar = 0;     // of MSI-X's table
 };
 
-/// A function that is no device of the specification's.
+/// A function that is not a virtio device.
 struct plain_function {
   std::uint8_t slot;
   std::uint16_t vendor, device, class_and_subclass, subsystem_vendor = 0, subsystem = 0;
-  bool has_bar0 = false;  // an I/O BAR as the devices have them
+  bool has_bar0 = false;  // an I/O BAR like the devices'
 };
 
-/// What VIRTIO_PCI_CAP_PCI_CFG is good for.
+/// What VIRTIO_PCI_CAP_PCI_CFG does on this host.
 enum class window_use : std::uint8_t { full, no_doorbells };
 
 struct pci_behaviour {
-  bool legacy = false;     // transitional ids, and the register block of before 1.0 in BAR 0
+  bool legacy = false;     // transitional ids, and the legacy register block in BAR 0
   std::uint64_t bar0 = 0;  // address of the first device's BAR 0; the next ones follow
   std::uint32_t bar0_size = 0;
   bool bar0_is_64_bit = false, bar0_is_io = false;
-  bool grows_down = false;  // the next device's BAR lies below
-  std::uint64_t bar1 = 0;  // of 32 bits, in memory
+  bool grows_down = false;  // the next device's BAR is at a lower address
+  std::uint64_t bar1 = 0;  // 32-bit, memory
   std::uint32_t bar1_size = 0;
   std::uint8_t revision = 1;
   std::uint16_t subsystem_vendor = 0x1af4;
@@ -54,15 +54,16 @@ struct pci_behaviour {
   std::uint32_t notify_multiplier = 4;
   bool one_doorbell = false;  // queue_notify_off is 0 for all queues
   window_use window = window_use::full;
-  bool decodes_always = false;                // whatever the command register says, which begins with everything on
-  bool decodes_at_first = false;              // the command register begins with decoding on, and gates it
+  bool decodes_always = false;                // whatever the command register contains; its bits are set at reset
+  bool decodes_at_first = false;              // the command register starts with decoding on, and controls it
   bool half_words = false;                    // command register and MSI-X control take 16-bit writes only
-  bool lanes_lost = false;                    // 16-bit writes land in the lower half of their dword
-  std::vector<std::pair<std::uint16_t, config_answers>> config{};  // by type; others answer as the specification has it
-  std::vector<std::uint16_t> ones_elsewhere{};  // types whose common structure reads as ones where no register begins
-  std::vector<std::pair<std::uint16_t, std::uint32_t>> config_lengths{};  // by type; if any, others have none
+  bool lanes_lost = false;                    // 16-bit writes change the lower half of their dword
+  // by type; others answer as the specification defines
+  std::vector<std::pair<std::uint16_t, config_answers>> config{};
+  std::vector<std::uint16_t> ones_elsewhere{};  // types whose common structure reads as ones where no register starts
+  std::vector<std::pair<std::uint16_t, std::uint32_t>> config_lengths{};  // by type; if any is given, others have none
   std::vector<plain_function> functions{};
-  std::vector<std::uint16_t> order{};  // types in the order of their slots; others follow
+  std::vector<std::uint16_t> order{};  // types in the order of their slots; other types follow
 };
 
 struct mmio_behaviour {
@@ -72,18 +73,19 @@ struct mmio_behaviour {
 };
 
 struct device_behaviour {
-  std::vector<unsigned> offers{}, never_offers{};  // of features that no device type has for itself
+  std::vector<unsigned> offers{}, never_offers{};  // features that are not specific to a device type
   device_model::feature_store features_stored = device_model::feature_store::replaces;
-  bool one_step = false;      // a status that is not the next one is dropped, but for 0 and FAILED
-  bool exact_queues = false;  // DRIVER_OK fails unless exactly the queues are enabled that the features ask for
+  bool one_step = false;      // a status that is not the next one is dropped, except 0 and FAILED
+  bool exact_queues = false;  // DRIVER_OK fails unless exactly the queues of the accepted features are enabled
   bool has_line = true;       // INTx: without it and without MSI-X a device is silent, and its ISR 0
-  std::vector<std::uint16_t> no_reset{};  // types that answer a reset in operation with FAILED, for ever
-  bool never_refuses = false;             // FEATURES_OK sticks, whatever was accepted
+  std::vector<std::uint16_t> no_reset{};  // types that answer a reset in operation with FAILED permanently
+  bool never_refuses = false;             // FEATURES_OK stays set, whatever was accepted
   device_model::ring_places places = device_model::ring_places::anywhere;
-  std::vector<device_model::memory_range> ram{};  // the guest's, where `places` asks
+  std::vector<device_model::memory_range> ram{};  // the guest's, where `places` limits rings
   device_model::size_rule sizes = device_model::size_rule::powers_of_two;
-  std::vector<std::uint16_t> crash_on_early_doorbells{};  // types whose process ends at a doorbell for a queue without a ring
-  std::vector<std::uint16_t> interrupt_always{};        // types that do whatever the ring's flags ask for
+  // types whose process ends at a doorbell for a queue without a ring
+  std::vector<std::uint16_t> crash_on_early_doorbells{};
+  std::vector<std::uint16_t> interrupt_always{};        // types that interrupt whatever the ring's flags request
   bool no_generation = false;
 
   /// Makes `model` behave as a device of this host.
@@ -108,7 +110,7 @@ struct device_behaviour {
   }
 };
 
-/// Which vmd: its devices, its registers and its behaviour change with it.
+/// The version of vmd: its devices, registers and behaviour depend on it.
 enum class vmd_era : std::uint8_t { of_2018, of_2023, of_2025, of_2026 };
 
 struct host_behaviour {
@@ -132,7 +134,7 @@ struct host_behaviour {
     h.pci.classes = {{1, 0x0280}, {2, 0x0180}, {3, 0x0780}, {19, 0x0280}};
     h.pci.decodes_at_first = true;
     h.registers = {.features_read = false, .addresses_read = register_behaviour::areas::zero};
-    // 42 is its own suspend feature, from before the specification had one.
+    // 42 is the host's own suspend feature, older than the specification's.
     h.device = {.offers = {29, 42},
                 .never_offers = {28},
                 .features_stored = device_model::feature_store::adds_across_reset,
@@ -140,7 +142,7 @@ struct host_behaviour {
     return h;
   }
 
-  /// By PCI (`--enable-pci`). The same registers but for BAR addresses and the window are Cloud Hypervisor's.
+  /// By PCI (`--enable-pci`). The registers except BAR addresses and the window are Cloud Hypervisor's.
   static host_behaviour firecracker_pci() {
     using kind = shown_capability::kind;
     host_behaviour h{.name = "Firecracker, PCI"};
@@ -174,7 +176,7 @@ struct host_behaviour {
   static host_behaviour cloud_hypervisor() {
     host_behaviour h = firecracker_pci();
     h.name = "Cloud Hypervisor";
-    h.pci.bar0 = 0xff'fff8'0000;  // the end of what a processor with 40 address bits reaches
+    h.pci.bar0 = 0xff'fff8'0000;  // the end of what a processor with 40 address bits can address
     h.pci.grows_down = true;
     h.pci.window = window_use::full;
     h.registers = {.features_read = false, .addresses_read = register_behaviour::areas::zero};
@@ -206,7 +208,7 @@ struct host_behaviour {
     return h;
   }
 
-  /// OpenBSD's vmd. Legacy devices in 2018 and 2023, 1.x ones since 2025, all in I/O BARs.
+  /// OpenBSD's vmd. Legacy devices in 2018 and 2023, 1.x devices since 2025, all in I/O BARs.
   static host_behaviour vmd(vmd_era era = vmd_era::of_2025) {
     using kind = shown_capability::kind;
     using rest = config_answers::otherwise;
@@ -239,7 +241,8 @@ struct host_behaviour {
     h.pci.order = era == vmd_era::of_2018 ? std::vector<std::uint16_t>{4, 2, 1, 8} : std::vector<std::uint16_t>{4, 1, 2, 8};
     h.pci.config_lengths = {{1, 8}, {2, 24}, {8, 36}};
 
-    // Of an address one byte a read; of a disk its capacity and one limit; of SCSI every field in its width, and else nothing.
+    // The MAC address: one byte per read. A disk: its capacity and one limit. SCSI: every field in its width, nothing
+    // else.
     const rest missing = newest ? rest::zero : rest::ones;
     h.pci.config = {{1, {.places = {{0, 6, 7}}, .one_byte = true, .rest = missing}},
                     {2, {.places = {{0, 8, 4}, {12, 4, 4}}, .rest = missing}},

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The hosts that drivers meet, each with the devices that it has: what buses show (host_behaviour.hpp), and what the
-// device models are told to be. A host is a description; a test runs over all of them (tests/support/hosts.hpp). A new
-// one is a function of twenty lines, and a row of `all()`. Layer: testing.
+// The hosts that drivers meet, each with its devices: what buses show (host_behaviour.hpp), and the settings of the
+// device models. A host is a description; a test runs over all of them (tests/support/hosts.hpp). A new host is a
+// function of twenty lines and a row of `all()`. Layer: testing.
 #pragma once
 
 #include <virtio/testing/blk_model.hpp>
@@ -11,15 +11,15 @@
 
 namespace virtio::testing {
 
-/// What entropy devices do differently.
+/// How entropy devices differ.
 struct rng_behaviour {
   std::uint16_t queue_size = 256;
-  bool fills_all = true;  // else only the first descriptor of a buffer
+  bool fills_all = true;  // false: only the first descriptor of a buffer
   bool reads_past_the_newest = false;
   bool crashes_on_long_requests = false;
 };
 
-/// Network devices: what they offer, and the members of net_model with these names.
+/// Network devices: the features that they offer, and the members of net_model with these names.
 struct net_behaviour {
   std::vector<unsigned> offers{};
   std::uint16_t queue_size = 64;
@@ -34,13 +34,13 @@ struct scsi_behaviour {
   std::optional<std::uint32_t> used_length{};
 };
 
-/// Console devices: what they offer, and how many ports they have with MULTIPORT.
+/// Console devices: the features that they offer, and the number of ports with MULTIPORT.
 struct console_behaviour {
   std::vector<unsigned> offers{};
   std::size_t ports = 1;
 };
 
-/// A host: how it shows devices, and which of those it has that there are drivers for.
+/// A host: how it shows devices, and which of the supported device types it has.
 struct host_description {
   enum class bus : std::uint8_t { pci, mmio, qemu_modern, qemu_transitional };
 
@@ -48,12 +48,12 @@ struct host_description {
   host_behaviour behaviour{};
   std::optional<blk_options> disk{};
   std::optional<rng_behaviour> entropy{};
-  std::optional<std::vector<unsigned>> balloon{};  // what it offers
+  std::optional<std::vector<unsigned>> balloon{};  // the offered features
   std::optional<console_behaviour> console{};
   std::optional<net_behaviour> net{};
   std::optional<scsi_behaviour> scsi{};
   std::optional<vsock_host> sockets{};
-  bool balloon_numbers_by_choice = false;  // optional queues are numbered by what was accepted (Alioth)
+  bool balloon_numbers_by_choice = false;  // optional queues are numbered by the accepted features (Alioth)
   bool disk_reports_header_length = false;   // used lengths are the header's (vmd)
 
   [[nodiscard]] const std::string& name() const { return behaviour.name; }
@@ -71,7 +71,7 @@ struct host_description {
     h.entropy = rng_behaviour{};
     h.balloon = std::vector<unsigned>{0, 1, 2, 5};
     h.console = console_behaviour{.offers = {1}, .ports = 2};
-    h.net = net_behaviour{{0, 1, 2, 3, 7, 10, 11, 14, 17}};  // an address only when asked for
+    h.net = net_behaviour{{0, 1, 2, 3, 7, 10, 11, 14, 17}};  // an address only if requested
     h.sockets = vsock_host::kernel();
     h.sockets->features = {1, 29};
     return h;
@@ -96,7 +96,7 @@ struct host_description {
     h.balloon = std::vector<unsigned>{2, 5};
     h.console = console_behaviour{.offers = {0}};
     h.net = net_behaviour{{0, 1, 2, 3, 5, 7, 11, 17}};
-    h.sockets = vsock_host::firecracker();  // of the same stock
+    h.sockets = vsock_host::firecracker();  // of the same origin
     h.sockets->features = {29, 35};
     return h;
   }
@@ -124,7 +124,7 @@ struct host_description {
     return h;
   }
 
-  /// OpenBSD's vmd: a disk, entropy, a network card and a CD drive. Its control device is no virtio device.
+  /// OpenBSD's vmd: a disk, entropy, a network card and a CD drive. Its control device is not a virtio device.
   static host_description vmd(vmd_era era = vmd_era::of_2025) {
     const bool oldest = era == vmd_era::of_2018;
     host_description h{.behaviour = host_behaviour::vmd(era)};
@@ -154,7 +154,7 @@ struct host_description {
     scsi.features.clear();
     return h;
   }
-  /// Whether it is one of vmd's, and which.
+  /// Which vmd it is, if any.
   [[nodiscard]] bool is_vmd() const { return name().rfind("vmd", 0) == 0; }
 
   /// QEMU 7.2's configuration spaces, as recorded.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A network device and the wire behind it: what the driver has sent, and what will arrive, in as many receive buffers as it takes. It can be
-// made to say anything in a frame's header. Written from the specification: virtio 1.4, 5.1. Layer: testing.
+// A network device and its wire: the frames that the driver sent, and those that will arrive, in as many receive
+// buffers as needed. A test can falsify a frame's header. Spec: virtio 1.4, 5.1. Layer: testing.
 #pragma once
 
 #include <deque>
@@ -15,7 +15,7 @@ class net_model : public device_model {
   static constexpr unsigned csum_bit = 0, guest_csum_bit = 1, mtu_bit = 3, mac_bit = 5, mrg_rxbuf_bit = 15, status_bit = 16,
                             control_bit = 17;
 
-  /// What stands ahead of a frame.
+  /// The header before a frame.
   struct header {
     unsigned flags = 0, gso_type = 0, hdr_len = 0, gso_size = 0, csum_start = 0, csum_offset = 0, num_buffers = 0;
   };
@@ -24,7 +24,7 @@ class net_model : public device_model {
     std::vector<std::uint8_t> data;
   };
 
-  /// There is a control queue when it is offered, and no command that it takes.
+  /// The control queue exists if it is offered; it accepts no command.
   explicit net_model(device_memory& memory, const std::vector<unsigned>& offered = {mac_bit, status_bit}, std::uint16_t queue_size = 64)
       : device_model{memory, 1,
                      std::vector<std::uint16_t>(std::find(offered.begin(), offered.end(), control_bit) == offered.end() ? 2 : 3, queue_size),
@@ -40,16 +40,18 @@ class net_model : public device_model {
   std::vector<frame> sent;  // by the driver
   std::deque<frame> wire;   // to the driver: a frame leaves when there are buffers for all of it
   bool waits_for_notification = false;  // no frame arrives before receiveq was notified once since the reset (vmd)
-  bool stops_responding = false;            // after that notification it looks by itself, and asks for none until a reset (vmd)
+  bool stops_responding = false;  // after that notification it polls by itself and requests no more until a reset (vmd)
   bool keeps_last_buffer = false;       // the last receive buffer that was posted is never used (vmd of 2018)
-  bool counts_descriptors = false;      // num_buffers is how many descriptors a buffer has, whatever was negotiated (vmd)
-  std::size_t fewest_bytes = 0;         // receive buffers below this many bytes behind the header stop the device (vmd)
-  bool locks_address = false;           // frames with another source address than the device's are taken and not sent (vmd)
-  bool listens = true;      // else it leaves what is sent to it where it is
-  std::optional<unsigned> claims;  // buffers that every header says the frame is in, whatever it is in
-  std::function<void(std::size_t part, std::vector<std::uint8_t>&)> falsify;  // what is about to be written into one buffer
+  // num_buffers is the number of descriptors of a buffer, whatever was negotiated (vmd)
+  bool counts_descriptors = false;
+  std::size_t fewest_bytes = 0;         // receive buffers with fewer bytes after the header stop the device (vmd)
+  bool locks_address = false;           // frames whose source address is not the device's are taken but not sent (vmd)
+  bool listens = true;      // false: sent frames stay in the queue
+  std::optional<unsigned> claims;  // the number of buffers that every header reports, whatever the frame needs
+  // changes what is about to be written into one buffer
+  std::function<void(std::size_t part, std::vector<std::uint8_t>&)> falsify;
 
-  /// A frame arrives, now as far as there are buffers.
+  /// Adds a frame, which arrives at once as far as there are buffers.
   void arrive(std::vector<std::uint8_t> data, const header& head) {
     wire.push_back({head, std::move(data)});
     (void)serve(0);
@@ -95,7 +97,7 @@ class net_model : public device_model {
     if (queue == 1) return take_message(buffer), 0;
     if (queue == 2) return report("net: a command on the control queue"), 0;
     const auto found = content_.find(buffer.head);
-    if (found == content_.end()) return 0;  // a reset has come between
+    if (found == content_.end()) return 0;  // a reset came in between
     std::vector<std::uint8_t> data = std::move(found->second);
     content_.erase(found);
     if (falsify) falsify(part_++, data);
@@ -103,7 +105,7 @@ class net_model : public device_model {
   }
 
  private:
-  // Takes buffers until the first frame of the wire fits into them, and cuts it.
+  // Takes buffers until the first frame of the wire fits, and cuts the frame.
   void begin_frame() {
     const frame& next = wire.front();
     const std::size_t whole = header_size() + next.data.size();
@@ -178,9 +180,9 @@ class net_model : public device_model {
     return type == 1 ? accepted(11) : type == 3 ? accepted(14) : type == 4 ? accepted(12) : type == 5 && accepted(56);
   }
 
-  std::deque<chain> ahead_;                     // buffers that were taken for the frame that is next
-  std::deque<std::vector<std::uint8_t>> parts_;  // what goes into the first of them
-  std::map<std::uint16_t, std::vector<std::uint8_t>> content_;  // and into those that are being served
+  std::deque<chain> ahead_;                     // buffers taken for the next frame
+  std::deque<std::vector<std::uint8_t>> parts_;  // the content of the first of them
+  std::map<std::uint16_t, std::vector<std::uint8_t>> content_;  // and of those being served
   std::size_t part_ = 0;
   std::uint32_t rung_before_ = 0;               // doorbells of receiveq up to the last reset
 };

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// The device side of one packed ring, which checks the driver as it goes. Layout and arithmetic are its own: an independent
-// oracle for the library's. Every objection names the requirement it is about, or the fact. It can also lie.
-// One thread runs it; the driver may be another one: the words of id and flags and the event words, 32 bits each, are atomic,
-// the rest is ordered by them. Race detectors want the driver to store the same 32 bits.
-// Inside, positions are counts of descriptors since the start that never wrap; slot and wrap counter follow from them.
+// The device side of one packed ring, which checks the driver at each step. Layout and arithmetic are its own: an
+// independent oracle for the library's. Every violation names its requirement or fact. It can also write invalid
+// values.
+// One thread runs it; the driver may run on another: the 32-bit words of id and flags and the event words are atomic
+// and order the rest. Race detectors require that the driver stores the same 32 bits.
+// Internal positions are counts of descriptors since the start that never wrap; slot and wrap counter follow from them.
 // Spec: virtio 1.4, 2.8. Layer: testing.
 #pragma once
 
@@ -13,18 +14,18 @@ namespace virtio::testing {
 
 class packed_device final : public ring_device {
  public:
-  /// One used descriptor, as it is written. `honest` fills it in; change a field and push it, and it is a lie.
+  /// One used descriptor, as it is written. `honest` fills it in correctly; a test may change a field before `push`.
   struct used_entry {
-    std::uint16_t slot = 0;    // where it goes
+    std::uint16_t slot = 0;    // its place in the ring
     std::uint16_t id = 0;
     std::uint32_t length = 0;
     std::uint16_t flags = 0;
-    std::uint16_t skip = 1;    // descriptors from here to where the next one goes
+    std::uint16_t skip = 1;    // descriptors from here to the next used one
   };
-  /// What an event suppression structure asks for.
+  /// The request in an event suppression structure.
   enum class suppression : std::uint16_t { enable = 0, disable = 1, at = 2 };
 
-  /// QEMU leaves WRITE out of used descriptors and fills in the length all the same.
+  /// QEMU omits WRITE from used descriptors but fills in the length.
   bool marks_written = true;
 
   void configure(device_memory& memory, std::uint16_t size, std::uint64_t descriptors, std::uint64_t driver,
@@ -62,12 +63,12 @@ class packed_device final : public ring_device {
     kick_suppression_ = {};
     automatic_ = true;
   }
-  /// The position is that of an event suppression structure: slot, and the wrap counter in bit 15. The ring gets the flags
-  /// that the laps before would have left.
+  /// The position has the form of an event suppression structure: slot, and the wrap counter in bit 15. The ring gets
+  /// the flags that the previous laps would have left.
   void start_at(std::uint16_t position) override {
     next_available_ = used_ = published_ = signalled_ = asked_at_ = turn(position);
     for (std::uint64_t at = next_available_; at < next_available_ + size_; ++at) {
-      slots_[slot(at)].bits = used_bits(at + size_);  // the lap before has the other wrap counter, as the lap after
+      slots_[slot(at)].bits = used_bits(at + size_);  // the previous lap has the other wrap counter, as the next lap
       wire::atomic_put32(flags_word(slot(at)), std::uint32_t{slots_[slot(at)].bits} << 16);
     }
   }
@@ -77,7 +78,7 @@ class packed_device final : public ring_device {
   [[nodiscard]] std::uint16_t advance(std::uint16_t from, std::uint16_t count) const override {
     return position(turn(from) + count);
   }
-  /// Where the next used descriptor goes.
+  /// The place of the next used descriptor.
   [[nodiscard]] std::uint16_t next_used() const { return position(used_); }
 
   // --- taking buffers ---
@@ -99,7 +100,7 @@ class packed_device final : public ring_device {
   [[nodiscard]] std::uint16_t pending() override {
     if (!configured_ || broken_ || !ready()) return 0;
     const auto [end, lists] = frontier();
-    // What was seen must stay as it is.
+    // A descriptor that was seen must not change.
     for (std::uint64_t at = next_available_; at < end; ++at)
       if (slot_state& s = slots_[slot(at)]; !s.held) {
         s.held = true;
@@ -108,9 +109,9 @@ class packed_device final : public ring_device {
     return lists;
   }
 
-  // --- giving buffers back ---
+  // --- returning buffers ---
 
-  /// What an honest device writes next for this buffer.
+  /// The used descriptor that a correct device writes next for this buffer.
   [[nodiscard]] used_entry honest(std::uint16_t id, std::uint32_t written) const {
     const auto found = in_flight_.find(id);
     return entry(id, written, found == in_flight_.end() ? std::uint16_t{1} : found->second.descriptors);
@@ -133,7 +134,7 @@ class packed_device final : public ring_device {
     retire(id);
     push(e);
   }
-  /// Any used descriptor at all; a buffer that it names stays with the device.
+  /// Writes any used descriptor; a buffer that it names stays with the device.
   void push(const used_entry& e) {
     if (!configured_) return;
     staged_.push_back(e);
@@ -145,14 +146,15 @@ class packed_device final : public ring_device {
   }
   void publish() override {
     if (!configured_) return;
-    // The driver looks at the first one only, so that one comes last.
+    // The driver checks only the first one, so the first one is written last.
     while (!staged_.empty()) {
       raw_used(staged_.back());
       staged_.pop_back();
     }
     published_ = used_;
   }
-  /// Everything but the first of what was pushed, as reordered writes may become visible: nothing yet for the driver.
+  /// Writes all but the first of the pushed descriptors, as reordered writes may become visible: the driver sees
+  /// nothing yet.
   void publish_rest() {
     for (; staged_.size() > 1; staged_.pop_back()) raw_used(staged_.back());
   }
@@ -174,7 +176,8 @@ class packed_device final : public ring_device {
     else ask(features_.event_idx ? suppression::at : suppression::enable, next_available());
     no_notify_ = on;
   }
-  /// Asks for kicks like this until the next set_no_notify. `position` is for `suppression::at`, which needs EVENT_IDX.
+  /// Requests this kind of notification until the next set_no_notify. `position` is for `suppression::at`, which needs
+  /// EVENT_IDX.
   void ask_for(suppression what, std::uint16_t position = 0) {
     automatic_ = false;
     ask(what, position);
@@ -205,7 +208,7 @@ class packed_device final : public ring_device {
     const std::uint16_t place = static_cast<std::uint16_t>(*offset / 16);
     const std::string name = "descriptor " + std::to_string(place) + ": ";
     slot_state& s = slots_[place];
-    // The next time that this place comes round.
+    // The next position at this place.
     const std::uint64_t count = used_ + (place + std::uint64_t{size_} - slot(used_)) % size_;
     const std::uint16_t bytes = covers(*offset, width);
     if (count < next_available_) report("PACKED-02: " + name + "stored to while the device has it");
@@ -217,7 +220,7 @@ class packed_device final : public ring_device {
     if (!is_available(raw_flags(place), count)) return report("FACT-21: " + name + "flags of another lap");
     if (s.stored != 0xffff) report("PACKED-03: " + name + "made available before address and length were there");
     s.offered = true;
-    // Whatever the device can get at from here is complete.
+    // Everything that the device can reach from here is complete.
     const std::uint64_t end = used_ + size_;
     for (std::uint64_t now = next_available_; now < end && is_available(raw_flags(slot(now)), now); ++now)
       for (; (raw_flags(slot(now)) & flag_next) != 0; ++now) {
@@ -227,7 +230,7 @@ class packed_device final : public ring_device {
       }
   }
 
-  // --- lies: straight into memory, behind the back of the honest part ---
+  // --- invalid values, written directly to memory without the checks of the correct part ---
 
   /// Writes a used descriptor, its flags last.
   void raw_used(const used_entry& e) {
@@ -242,12 +245,12 @@ class packed_device final : public ring_device {
   }
   /// The flags of a used descriptor at this position.
   [[nodiscard]] std::uint16_t used_flags(std::uint16_t position) const { return used_bits(turn(position)); }
-  /// The device's own event suppression structure, reserved values and all.
+  /// The device's own event suppression structure, including reserved values.
   void raw_device_event(std::uint16_t offset_and_wrap, std::uint16_t flags) {
     shown_event_ = {offset_and_wrap, flags};
     wire::atomic_put32(device_word(), std::uint32_t{flags} << 16 | offset_and_wrap);
   }
-  /// Both structures as they are in memory: offset and wrap counter in the lower half, flags in the upper one.
+  /// Both structures as they are in memory: offset and wrap counter in the lower half, flags in the upper half.
   [[nodiscard]] std::uint32_t raw_device_event() { return wire::atomic_get32(device_word()); }
   [[nodiscard]] std::uint32_t raw_driver_event() { return wire::atomic_get32(driver_word()); }
   /// Every byte of the three areas, writable.
@@ -266,11 +269,11 @@ class packed_device final : public ring_device {
     bool operator==(const descriptor&) const = default;
   };
   struct slot_state {
-    bool held = false;        // seen available, not given back
-    std::uint16_t bits = 0;   // AVAIL and USED as they were left
+    bool held = false;        // seen available, not returned
+    std::uint16_t bits = 0;   // AVAIL and USED as last left
     descriptor seen;          // while held
-    bool offered = false;     // AVAIL was flipped by a store that was seen
-    std::uint16_t stored = 0; // which of its bytes were, since it was given back
+    bool offered = false;     // AVAIL was flipped by a store that was checked
+    std::uint16_t stored = 0; // its bytes that were stored since it was returned
   };
   struct event {
     std::uint16_t position = 0, flags = 0;
@@ -284,14 +287,14 @@ class packed_device final : public ring_device {
   [[nodiscard]] std::uint16_t position(std::uint64_t count) const {
     return static_cast<std::uint16_t>(slot(count) | (wrap(count) ? 0x8000u : 0u));
   }
-  // The count of a position within the first two laps, after which positions repeat.
+  // The count of a position in the first two laps; positions repeat afterwards.
   [[nodiscard]] std::uint64_t turn(std::uint16_t position) const {
     return (position & 0x7fffu) + ((position & 0x8000u) != 0 ? 0u : size_);
   }
   [[nodiscard]] std::uint16_t available_bits(std::uint64_t count) const { return wrap(count) ? flag_available : flag_used; }
   [[nodiscard]] std::uint16_t used_bits(std::uint64_t count) const { return wrap(count) ? used_or_available : std::uint16_t{0}; }
 
-  // Is the descriptor at this position among those from `before` up to, and without, `after`?
+  // Whether the descriptor at this position is among those from `before` up to, but without, `after`.
   [[nodiscard]] bool crossed(std::uint16_t event_position, std::uint64_t before, std::uint64_t after) const {
     const std::uint64_t twice = 2u * size_;
     if ((event_position & 0x7fffu) >= size_) return false;
@@ -315,12 +318,12 @@ class packed_device final : public ring_device {
   }
   void raw_word(std::uint16_t slot, std::uint16_t id, std::uint16_t flags) {
     if (slots_.empty()) return;
-    slots_[slot % size_].held = false;  // not the driver's doing
+    slots_[slot % size_].held = false;  // not caused by the driver
     slots_[slot % size_].bits = flags & used_or_available;
     wire::atomic_put32(flags_word(slot), std::uint32_t{flags} << 16 | id);
   }
 
-  // The flags first: they say that the rest is there.
+  // The flags first: they show that the rest is present.
   [[nodiscard]] descriptor read(std::uint64_t count) {
     const std::uint32_t both = wire::atomic_get32(flags_word(slot(count)));
     const std::uint8_t* const from = ring_word(16u * slot(count), 12, device_memory::access::read);
@@ -331,8 +334,8 @@ class packed_device final : public ring_device {
   }
   [[nodiscard]] std::uint64_t owned() const { return next_available_ > used_ ? next_available_ - used_ : 0; }
 
-  // Whether a list starts at the next position. Nothing else may have happened to the flags there, but that they look as if the
-  // descriptor had been used on the lap before: so a driver that thought better of it may leave it.
+  // Whether a list starts at the next position. The flags there may change in only one other way: they may look as if
+  // the descriptor had been used on the previous lap, so that a driver may abandon it.
   [[nodiscard]] bool ready() {
     if (broken_) return false;
     const std::uint16_t flags = raw_flags(slot(next_available_));
@@ -345,7 +348,7 @@ class packed_device final : public ring_device {
     else broken("FACT-21: " + name + ", with the wrong wrap counter");
     return false;
   }
-  // Where the lists end that can be seen, and how many they are.
+  // The end of the visible lists, and their number.
   [[nodiscard]] std::pair<std::uint64_t, std::uint16_t> frontier() {
     std::uint64_t at = next_available_;
     std::uint16_t lists = 0;
@@ -360,7 +363,7 @@ class packed_device final : public ring_device {
 
   // --- following a list ---
 
-  // False when it makes no sense to go on: the device then stalls, as strict hosts do.
+  // False if the device cannot continue: it then stalls, as strict hosts do.
   bool follow(chain& c) {
     const std::string name = "list at " + std::to_string(slot(next_available_)) + ": ";
     std::vector<descriptor> copy;
@@ -385,7 +388,7 @@ class packed_device final : public ring_device {
       if (!add(c, {d.at, d.length, (d.flags & flag_write) != 0}, name, "PACKED-06")) return false;
       if ((d.flags & flag_next) == 0) break;
     }
-    c.head = copy.back().id;  // FACT-22: the others' ids mean nothing
+    c.head = copy.back().id;  // FACT-22: the other ids have no meaning
     c.descriptors = static_cast<std::uint16_t>(copy.size());
     if (in_flight_.count(c.head) != 0)
       return refuse("FACT-23: " + name + "buffer id " + std::to_string(c.head) + " is one that the device has already");
@@ -412,14 +415,14 @@ class packed_device final : public ring_device {
     return true;
   }
 
-  // --- giving back ---
+  // --- returning ---
 
   [[nodiscard]] used_entry entry(std::uint16_t id, std::uint32_t written, std::uint16_t descriptors) const {
     const unsigned write = written != 0 && marks_written ? flag_write : 0u;
     return {slot(used_), id, written, static_cast<std::uint16_t>(used_bits(used_) | write), descriptors};
   }
-  // The driver gets back this many descriptors from the next used position on, whichever buffers they were for. Until now they
-  // must have stayed as they were when they were taken.
+  // Returns this many descriptors to the driver, from the next used position on, whichever buffers they belong to.
+  // Until now they must be unchanged since they were taken.
   void check_untouched(std::uint16_t count) {
     for (std::uint64_t at = used_; at < used_ + count; ++at) {
       const slot_state& s = slots_[slot(at)];
@@ -458,11 +461,11 @@ class packed_device final : public ring_device {
   }
 
   std::uint64_t descriptors_ = 0, driver_ = 0, device_ = 0;
-  std::uint64_t next_available_ = 0;                                   // what we have taken
-  std::uint64_t used_ = 0, published_ = 0, signalled_ = 0;             // pushed, visible, interrupted for
-  event kick_suppression_, shown_event_;                                      // what we want to hear of; what is in memory
-  std::uint64_t asked_at_ = 0;                                         // up to where the driver had got when we said so
-  bool automatic_ = true;                                              // arm() whenever the ring is found empty
+  std::uint64_t next_available_ = 0;                                   // taken
+  std::uint64_t used_ = 0, published_ = 0, signalled_ = 0;             // pushed, visible, covered by an interrupt
+  event kick_suppression_, shown_event_;  // what the device requests; what is in memory
+  std::uint64_t asked_at_ = 0;  // the driver's position at the time of the request
+  bool automatic_ = true;                                              // arm() each time the ring is found empty
   std::vector<slot_state> slots_;
   std::vector<used_entry> staged_;
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What the device sides of both rings have in common: the buffers they take, the face that a device model works with, and what
-// they keep of the driver's breaches. Independent of the library's rings, like everything here.
+// The common part of the device sides of both rings: the buffers that they take, the interface that a device model
+// uses, and their record of the driver's violations. Independent of the library's rings, as the whole test kit.
 // Spec: virtio 1.4, 2.6. Layer: testing.
 #pragma once
 
@@ -25,7 +25,7 @@ struct element {
 /// A buffer that the driver made available.
 class chain {
  public:
-  std::uint16_t head = 0;          // what gives it back: the first descriptor's index, or on a packed ring the buffer id
+  std::uint16_t head = 0;  // identifies it on return: the first descriptor's index, or on a packed ring the buffer id
   std::vector<element> elements;
   std::uint16_t descriptors = 0;   // ring descriptors it occupies; an indirect table counts as one
   std::uint64_t table = 0;         // device address of the indirect table, 0 without
@@ -34,7 +34,7 @@ class chain {
   [[nodiscard]] std::uint64_t readable() const { return total(false); }
   [[nodiscard]] std::uint64_t writable() const { return total(true); }
 
-  /// Gathers `length` bytes of the readable part, from its byte `offset` on. Returns how many there were.
+  /// Gathers `length` bytes of the readable part, from its byte `offset` on. Returns the number of bytes found.
   std::uint64_t read(std::uint64_t offset, void* to, std::uint64_t length) const {
     auto* const out = static_cast<std::uint8_t*>(to);
     return walk(false, offset, length,
@@ -45,7 +45,8 @@ class chain {
     (void)read(0, all.data(), all.size());
     return all;
   }
-  /// Scatters `length` bytes over the writable part, from its byte `offset` on. Returns how many fitted.
+  /// Scatters `length` bytes over the writable part, from its byte `offset` on. Returns the number of bytes that
+  /// fitted.
   std::uint64_t write(std::uint64_t offset, const void* from, std::uint64_t length) const {
     const auto* const in = static_cast<const std::uint8_t*>(from);
     return walk(true, offset, length,
@@ -76,15 +77,16 @@ class chain {
   }
 };
 
-/// What was negotiated, as far as the ring is concerned.
+/// The negotiated features that concern the ring.
 struct ring_features {
   bool event_idx = false;
   bool indirect = false;
   bool in_order = false;
-  wire::endian endian = wire::endian::little;  // of the words of the ring; big: a legacy device's, whose guest is
+  // byte order of the ring's words; big: a legacy device of a big-endian guest
+  wire::endian endian = wire::endian::little;
 };
 
-/// The device side of one ring, whatever its format. One thread runs it; `rang` may be called by another one.
+/// The device side of one ring, whatever its format. One thread runs it; another may call `rang`.
 class ring_device {
  public:
   ring_device() = default;
@@ -92,12 +94,13 @@ class ring_device {
   ring_device& operator=(const ring_device&) = delete;
   virtual ~ring_device() = default;
 
-  /// Starts with the three areas at these device addresses. Objects to alignment, size, and rings that are not fresh.
+  /// Starts with the three areas at these device addresses. Reports wrong alignment or size, and rings that are not
+  /// fresh.
   virtual void configure(device_memory& memory, std::uint16_t size, std::uint64_t descriptors, std::uint64_t driver,
                          std::uint64_t device, ring_features features) = 0;
-  /// Forgets everything but the violations. From here on it touches no memory.
+  /// Clears everything except the violations. Does not access memory afterwards.
   virtual void reset() = 0;
-  /// Lets the ring start at another position, to meet the wrap soon. The driver has to start there too.
+  /// Starts the ring at another position, to reach the wrap soon. The driver must start there too.
   virtual void start_at(std::uint16_t position) = 0;
 
   [[nodiscard]] bool configured() const { return configured_; }
@@ -105,48 +108,49 @@ class ring_device {
   [[nodiscard]] std::uint16_t size() const { return size_; }
   [[nodiscard]] std::size_t in_flight() const { return in_flight_.size(); }
 
-  // --- positions in the ring: 16 bits, in the form that a notification with data gives them ---
+  // --- positions in the ring: 16 bits, in the form that a notification with data uses ---
 
-  /// Up to where the device has taken buffers, and up to where the driver shows some.
+  /// The position up to which the device took buffers, and the one up to which the driver shows some.
   [[nodiscard]] virtual std::uint16_t next_available() const = 0;
   [[nodiscard]] virtual std::uint16_t shown() = 0;
-  /// The position that is `count` entries further.
+  /// The position `count` entries later.
   [[nodiscard]] virtual std::uint16_t advance(std::uint16_t position, std::uint16_t count) const = 0;
 
   // --- taking buffers ---
 
-  /// The next available buffer. An empty ring arms the notification (unless set_no_notify) before it says so.
+  /// The next available buffer. An empty ring arms the notification (unless set_no_notify) before it returns nothing.
   [[nodiscard]] virtual std::optional<chain> pop() = 0;
-  /// How many buffers the driver has made available that pop() has not taken.
+  /// The number of available buffers that pop() has not taken.
   [[nodiscard]] virtual std::uint16_t pending() = 0;
 
-  // --- giving buffers back ---
+  // --- returning buffers ---
 
-  /// Gives a buffer back; the driver sees it after publish(). `written` is what the device claims, true or not.
+  /// Returns a buffer; the driver sees it after publish(). `written` is the used length, correct or not.
   virtual void push(std::uint16_t head, std::uint32_t written) = 0;
-  /// With IN_ORDER: gives back every buffer taken so far up to this one, by a single used entry.
+  /// With IN_ORDER: returns every buffer taken so far up to this one, by a single used entry.
   virtual void push_batch(std::uint16_t head, std::uint32_t written) = 0;
-  /// Makes everything pushed visible at once.
+  /// Makes all pushed buffers visible at once.
   virtual void publish() = 0;
-  /// Whether the driver wants to hear of what was published since this was last asked.
+  /// Whether the driver requests an interrupt for what was published since the last call.
   [[nodiscard]] virtual bool should_interrupt() = 0;
 
   // --- kicks ---
 
-  /// Asks the driver not to notify / to notify again. Without notifications the device has to look by itself.
+  /// Disables or enables the driver's notifications. Without them the device polls.
   virtual void set_no_notify(bool on) = 0;
   [[nodiscard]] bool no_notify() const { return no_notify_; }
-  /// A doorbell rang.
+  /// Called when a doorbell was written.
   void rang() { rung_ = true; }
-  /// Whether a driver that gets from position `before` to `after` has to notify, by what the device has asked for.
+  /// Whether a driver that moves from position `before` to `after` must notify, given the device's request.
   [[nodiscard]] virtual bool expects_kick(std::uint16_t before, std::uint16_t after) const = 0;
-  /// Call when the driver claims to be done publishing: records `lost_kick` if buffers wait that it had to announce.
+  /// Called when the driver has finished publishing: records `lost_kick` if buffers wait whose notification is missing.
   virtual bool check_kick() = 0;
 
   // --- single stores ---
 
-  /// The driver has just stored `width` bytes at this place of host memory. Called after every single store, objects to whatever a
-  /// device that looks at that moment must not see, and to words that are stored more than once. Other memory is not looked at.
+  /// Called after the driver has stored `width` bytes at this place of host memory, after every single store. Reports
+  /// what a device that looks at that moment must not see, and words that are stored more than once. Ignores other
+  /// memory.
   virtual void stored(const volatile void* at, std::size_t width) = 0;
 
   [[nodiscard]] const std::vector<std::string>& violations() const { return violations_; }
@@ -164,7 +168,7 @@ class ring_device {
   std::uint8_t* area(std::uint64_t at, std::uint64_t length, device_memory::access how) {
     return memory_->pointer(at, length, how);
   }
-  // Ring words that have lost their memory read and write a dummy; the fault is on record.
+  // Ring words whose memory was removed read and write a dummy; the fault is recorded.
   std::uint8_t* word(std::uint64_t at, std::uint32_t length, device_memory::access how) {
     std::uint8_t* const found = memory_ == nullptr ? nullptr : area(at, length, how);
     return found != nullptr ? found : nowhere_;
@@ -174,7 +178,7 @@ class ring_device {
     return first == nullptr ? std::span<std::uint8_t>{} : std::span{first, length};
   }
 
-  // Where in this area a store went; nothing when it went elsewhere.
+  // The offset of a store in this area; no value if it went elsewhere.
   [[nodiscard]] std::optional<std::uint32_t> offset_in(std::uint64_t at, std::uint32_t length, const volatile void* host) {
     const std::span<std::uint8_t> all = bytes(at, length);
     const auto offset = reinterpret_cast<std::uintptr_t>(host) - reinterpret_cast<std::uintptr_t>(all.data());
@@ -186,7 +190,7 @@ class ring_device {
     return static_cast<std::uint16_t>(((1u << width) - 1) << offset % 16);
   }
 
-  // One more element of a chain. False when it makes no sense to go on.
+  // Adds an element of a chain. False if the chain cannot be continued.
   bool add(chain& c, const element& e, const std::string& name, const char* order_rule) {
     if (!e.writable && !c.elements.empty() && c.elements.back().writable)
       report(order_rule + (": " + name) + "readable element after a writable one");
@@ -200,7 +204,7 @@ class ring_device {
   bool not_empty(const chain& c, const std::string& name) {
     return c.readable() + c.writable() != 0 || refuse(name + "empty chain");
   }
-  // The device owns the buffer from here on, until retire().
+  // The device owns the buffer until retire().
   void accept(const chain& c) {
     for (const element& e : c.elements) memory_->pin(e.at, e.length);
     if (c.table != 0) memory_->pin(c.table, 1);
@@ -214,7 +218,7 @@ class ring_device {
     in_flight_.erase(found);
     order_.erase(std::find(order_.begin(), order_.end(), head));
   }
-  // The buffers taken before this one that the device still has; none when it does not have this one.
+  // The earlier buffers that the device still has; none if it does not have this one.
   [[nodiscard]] std::vector<std::uint16_t> up_to(std::uint16_t head) const {
     const auto end = std::find(order_.begin(), order_.end(), head);
     return end == order_.end() ? std::vector<std::uint16_t>{} : std::vector<std::uint16_t>(order_.begin(), end);
@@ -245,7 +249,7 @@ class ring_device {
     if (c.table != 0) memory_->unpin(c.table, 1);
   }
 
-  std::deque<std::uint16_t> order_;  // as they were taken
+  std::deque<std::uint16_t> order_;  // in the order of taking
   alignas(8) std::uint8_t nowhere_[16] = {};
   std::vector<std::string> violations_;
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// An entropy device whose bytes can be told from any others, and whose answers have the lengths a test asks for.
+// An entropy device whose bytes are distinguishable from all others, and whose used lengths a test chooses.
 // Spec: virtio 1.4, 5.4. Layer: testing.
 #pragma once
 
@@ -13,19 +13,19 @@ class rng_model : public device_model {
  public:
   explicit rng_model(device_memory& memory, std::uint16_t queue_size = 8) : device_model{memory, 4, {queue_size}} {}
 
-  /// The most bytes of one request: OpenBSD's vmd refuses longer ones, Firecracker cuts them.
+  /// Maximum bytes of one request: OpenBSD's vmd rejects longer ones, Firecracker cuts them.
   static constexpr std::uint64_t most_bytes = 65536;
 
-  /// Lengths of the next answers, in order; afterwards the first descriptor of every buffer is filled (vmd, Cloud Hypervisor), or all of
-  /// them (QEMU) with `fills_all`. 0 claims nothing was written, and more than the buffer holds is claimed without being written.
+  /// Used lengths of the next answers, in order. Afterwards the first descriptor of every buffer is filled (vmd, Cloud
+  /// Hypervisor), or all of them with `fills_all` (QEMU). With 0 nothing is reported as written; a length beyond the
+  /// buffer is reported but not written.
   std::deque<std::uint32_t> answers;
   bool fills_all = false;
-  /// OpenBSD's vmd: takes the entry behind the newest one, and one buffer a notification.
+  /// OpenBSD's vmd: takes the entry after the newest one, and one buffer per notification.
   bool reads_past_the_newest = false;
   bool crashes_on_long_requests = false;  // vmd of 2018
 
-  /// Byte `position` of everything this device has ever written. Never 0, 0x5a, 0xa5 or 0xff: what memory is filled with
-  /// elsewhere.
+  /// Byte `position` of all bytes that this device wrote. Never 0, 0x5a, 0xa5 or 0xff, which fill memory elsewhere.
   [[nodiscard]] static std::uint8_t pattern(std::uint64_t position) {
     const auto b = static_cast<std::uint8_t>((position * 167 + (position >> 8) * 13 + 29) & 0xff);
     return b == 0 || b == 0x5a || b == 0xa5 || b == 0xff ? 0x77 : b;

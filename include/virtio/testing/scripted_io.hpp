@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A register space made of plain bytes that writes down every access: "r2@0x18 w2@0x16=0x1". Copies of it share one
-// recording. Layer: testing (plugs into platform).
+// A register space of plain bytes that records every access: "r2@0x18 w2@0x16=0x1". Its copies share one recording.
+// Layer: testing (plugs into platform).
 #pragma once
 
 #include <string>
@@ -12,12 +12,13 @@
 
 namespace virtio::testing {
 
-/// What a recording_space reads from, writes to, and has seen.
+/// The bytes of a recording_space, and its record.
 struct recording {
   enum class answers : u8 {
     normally,
-    dwords_only,  // as hosts that know whole registers only: narrower or misaligned reads give rubbish, writes are lost
-    all_ones,     // as a device that was pulled out
+    // as hosts that support whole registers only: narrower or misaligned reads return rubbish, writes are lost
+    dwords_only,
+    all_ones,     // as a removed device
   };
 
   explicit recording(usize size) : bytes(size) {}
@@ -25,12 +26,12 @@ struct recording {
   std::vector<u8> bytes;
   std::string log;
   answers mode = answers::normally;
-  u32 rubbish = 0xbadc0de5;  // what a read in the wrong width gives
-  usize outside = 0;         // accesses that reached beyond the space
+  u32 rubbish = 0xbadc0de5;  // value of a read of the wrong width
+  usize outside = 0;         // accesses beyond the space
 
   void put(usize offset, u64 value, unsigned width) { wire::put(bytes.data() + offset, value, width); }
   [[nodiscard]] u64 get(usize offset, unsigned width) const { return wire::get(bytes.data() + offset, width); }
-  /// The log so far, and a fresh one from here on.
+  /// Returns the log so far and starts a new one.
   [[nodiscard]] std::string take_log() { return std::exchange(log, {}); }
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A SCSI host with units, which checks every request against the specification, and whose answers a test changes as it likes. Offsets and
-// numbers are its own, from virtio 1.4, 5.6, and from SPC-4, SBC-3 and MMC-6. Layer: testing.
+// A SCSI host with units, which checks every request against the specification; a test may change its answers. Offsets
+// and numbers are its own, from virtio 1.4, 5.6, and from SPC-4, SBC-3 and MMC-6. Layer: testing.
 #pragma once
 
 #include <deque>
@@ -27,7 +27,8 @@ struct sense_bytes {
   [[nodiscard]] std::vector<std::uint8_t> descriptor() const { return {0x72, key, asc, ascq, 0, 0, 0, 0}; }
 };
 
-/// A unit: a disk, or what `kind` says. `attentions` come one by one ahead of commands that are no INQUIRY or REPORT LUNS.
+/// A unit: a disk, or the type in `kind`. `attentions` are reported one by one before commands except INQUIRY and
+/// REPORT LUNS.
 struct scsi_unit {
   std::uint8_t target = 0;
   std::uint16_t lun = 0;
@@ -36,16 +37,16 @@ struct scsi_unit {
   std::vector<std::uint8_t> data = std::vector<std::uint8_t>(1024 * 512);
   bool read_only = false;
   bool cached = true;
-  bool thin = true;                  // takes UNMAP
-  std::uint32_t most_unmapped = 0;   // blocks in one UNMAP, 0: not said
-  std::uint32_t most_blocks = 0;     // blocks in one transfer, 0: not said
+  bool thin = true;                  // accepts UNMAP
+  std::uint32_t most_unmapped = 0;   // blocks in one UNMAP; 0: not reported
+  std::uint32_t most_blocks = 0;     // blocks in one transfer; 0: not reported
   std::deque<sense_bytes> attentions{};
-  std::uint32_t becomes_ready_in = 0;  // commands until it is
+  std::uint32_t becomes_ready_in = 0;  // commands until it is ready
   bool has_medium = true;
-  std::optional<std::uint64_t> last_block{}, block_said{};  // what READ CAPACITY says instead
-  bool lists_units = true;           // knows REPORT LUNS
-  std::vector<std::uint8_t> stable{};  // what a flush has made so
-  std::map<std::uint8_t, std::vector<std::uint8_t>> pages{};  // of vital product data, behind their heads, others than B0h
+  std::optional<std::uint64_t> last_block{}, block_said{};  // what READ CAPACITY reports instead
+  bool lists_units = true;           // supports REPORT LUNS
+  std::vector<std::uint8_t> stable{};  // the contents after the last flush
+  std::map<std::uint8_t, std::vector<std::uint8_t>> pages{};  // vital product data after their headers, except B0h
 
   [[nodiscard]] std::uint64_t blocks() const { return data.size() / block; }
 };
@@ -56,19 +57,20 @@ struct scsi_options {
   std::uint32_t event_info_size = 16, sense_size = 96, cdb_size = 32;
   std::uint16_t max_target = 3;
   std::uint32_t max_lun = 16383;
-  bool fixed_sizes = false;  // writes to sense_size and cdb_size change nothing
+  bool fixed_sizes = false;  // writes to sense_size and cdb_size have no effect
   std::uint16_t control_size = 0, event_size = 0;  // of these queues; 0: as the others
-  bool apart = false;  // a command and a response are to have descriptors of their own, and answers but those of READ(10) one (vmd)
-  bool only_first_unit = false;           // any other address than target 0, unit 0 is a bad target (vmd)
-  bool ignores_pages = false;             // INQUIRY answers with its standard data, whatever page is asked for (vmd)
-  std::vector<std::uint8_t> operations{};  // not empty: others are completed, and nothing is written (vmd)
-  std::vector<std::uint8_t> mode_pages{};  // not empty: MODE SENSE refuses others
+  // command and response need descriptors of their own, and all answers except READ(10)'s one descriptor (vmd)
+  bool apart = false;
+  bool only_first_unit = false;           // any address other than target 0, unit 0 is a bad target (vmd)
+  bool ignores_pages = false;             // INQUIRY returns its standard data, whatever page is requested (vmd)
+  std::vector<std::uint8_t> operations{};  // not empty: other operations complete without writing (vmd)
+  std::vector<std::uint8_t> mode_pages{};  // not empty: MODE SENSE rejects others
   std::vector<unsigned> features{0, 1, 2, 3};
 };
 
 class scsi_model : public device_model {
  public:
-  /// How a command is answered; `tamper` may change it ahead of the write.
+  /// The answer to a command; `tamper` may change it before it is written.
   struct reply {
     std::uint8_t response = 0, status = 0;
     std::vector<std::uint8_t> sense{};
@@ -76,7 +78,7 @@ class scsi_model : public device_model {
     std::vector<std::uint8_t> data{};   // for the driver
     bool writes_response = true;
   };
-  /// A command as it came.
+  /// A command as received.
   struct request {
     std::uint8_t target = 0;
     std::uint16_t lun = 0;
@@ -107,7 +109,7 @@ class scsi_model : public device_model {
   bool descriptor_sense = false;
   std::function<void(const request&, reply&)> tamper;
   std::uint8_t management_response = 0;                    // of task management
-  std::optional<bool> ignores_management{};                // takes it and does nothing, but says that it has
+  std::optional<bool> ignores_management{};                // reports success for task management without doing it
   std::vector<request> requests_seen{};
   std::vector<management> managed{};
   std::uint32_t events_dropped = 0;
@@ -117,7 +119,7 @@ class scsi_model : public device_model {
     return n;
   }
 
-  /// An event, as the device sends it; lost when the driver has queued no buffer.
+  /// Sends an event; it is lost if the driver has posted no buffer.
   void send_event(std::uint32_t event, std::uint8_t target, std::uint16_t lun, std::uint32_t reason) {
     std::vector<std::uint8_t> raw(16);
     if (missed_) event |= 0x80000000u;
@@ -139,7 +141,7 @@ class scsi_model : public device_model {
     events_.push_back(std::move(raw));
     (void)serve(1);
   }
-  /// Event buffers that the device has and has not used.
+  /// Event buffers that the device holds unused.
   [[nodiscard]] std::uint16_t event_buffers() { return ring_in_use(1).pending(); }
 
  protected:

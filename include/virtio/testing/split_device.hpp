@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The device side of one split ring, which checks the driver as it goes. Layout and arithmetic are its own: an independent
-// oracle for the library's. Every objection names the requirement it is about. It can also lie, byte by byte.
-// One thread runs it; the driver may be another one: index, flag and event words are atomic, the rest is ordered by them.
+// The device side of one split ring, which checks the driver at each step. Layout and arithmetic are its own: an
+// independent oracle for the library's. Every violation names its requirement. It can also write any invalid value.
+// One thread runs it; the driver may run on another: index, flag and event words are atomic and order the rest.
 // Spec: virtio 1.4, 2.7. Layer: testing.
 #pragma once
 
@@ -14,7 +14,8 @@ namespace virtio::testing {
 
 class split_device final : public ring_device {
  public:
-  /// Starts with the three areas at these device addresses. Objects to alignment, size, and rings that are not fresh.
+  /// Starts with the three areas at these device addresses. Reports wrong alignment or size, and rings that are not
+  /// fresh.
   void configure(device_memory& memory, std::uint16_t size, std::uint64_t descriptors, std::uint64_t available,
                  std::uint64_t used, ring_features features) override {
     reset();
@@ -50,14 +51,14 @@ class split_device final : public ring_device {
     used += (4096 - used % 4096) % 4096;
     configure(memory, size, descriptors, available, used, features);
   }
-  /// Forgets everything but the violations. From here on it touches no memory.
+  /// Clears everything except the violations. Does not access memory afterwards.
   void reset() override {
     forget();
     copies_.clear();
     next_available_ = seen_available_ = used_index_ = published_ = signalled_ = event_ = next_in_order_ = stored_index_ = 0;
   }
-  /// Lets all counters start elsewhere, to meet the wrap soon: as after so many buffers of one descriptor. The driver has to start
-  /// there too.
+  /// Starts all counters elsewhere, to reach the wrap soon: as after so many buffers of one descriptor. The driver must
+  /// start there too.
   void start_at(std::uint16_t index) override {
     next_available_ = seen_available_ = used_index_ = published_ = signalled_ = event_ = stored_index_ = index;
     next_in_order_ = index % size_;
@@ -65,7 +66,7 @@ class split_device final : public ring_device {
     wire::atomic_put16(used_word(4 + 8u * size_), index, features_.endian);
   }
 
-  // Positions on a split ring are indices that run freely over 16 bits.
+  // Positions on a split ring are free-running 16-bit indices.
   [[nodiscard]] std::uint16_t next_available() const override { return next_available_; }
   [[nodiscard]] std::uint16_t shown() override { return raw_available_idx(); }
   [[nodiscard]] std::uint16_t advance(std::uint16_t position, std::uint16_t count) const override {
@@ -74,7 +75,7 @@ class split_device final : public ring_device {
 
   // --- taking buffers ---
 
-  /// The next available buffer. An empty ring arms the notification (unless set_no_notify) before it says so.
+  /// The next available buffer. An empty ring arms the notification (unless set_no_notify) before it returns nothing.
   [[nodiscard]] std::optional<chain> pop() override {
     if (!configured_ || broken_) return std::nullopt;
     check_flags();
@@ -85,8 +86,8 @@ class split_device final : public ring_device {
     if (broken_) return std::nullopt;
     return take(next_available_);
   }
-  /// The buffer in slot `index` mod size, whatever the available index says, and everything before `next` counts as taken:
-  /// for devices that look in the wrong place.
+  /// The buffer in slot `index` mod size, whatever the available index is; everything before `next` counts as taken.
+  /// For devices that look in the wrong place.
   [[nodiscard]] std::optional<chain> pop_at(std::uint16_t index, std::uint16_t next) {
     if (!configured_ || broken_) return std::nullopt;
     auto taken = take(index);
@@ -112,9 +113,9 @@ class split_device final : public ring_device {
     return waiting;
   }
 
-  // --- giving buffers back ---
+  // --- returning buffers ---
 
-  /// Writes a used element; the driver sees it after publish(). `written` is what the device claims, true or not.
+  /// Writes a used element; the driver sees it after publish(). `written` is the used length, correct or not.
   void push(std::uint16_t head, std::uint32_t written) override {
     if (!configured_) return;
     if (const auto found = in_flight_.find(head); found != in_flight_.end()) {
@@ -143,7 +144,7 @@ class split_device final : public ring_device {
     published_ = used_index_;
     wire::atomic_put16(used_word(2), published_, features_.endian);
   }
-  /// Whether the driver wants to hear of what was published since this was last asked.
+  /// Whether the driver requests an interrupt for what was published since the last call.
   [[nodiscard]] bool should_interrupt() override {
     if (!configured_) return false;
     const std::uint16_t before = signalled_;
@@ -155,7 +156,7 @@ class split_device final : public ring_device {
 
   // --- kicks ---
 
-  /// Asks the driver not to notify / to notify again. Without notifications the device has to look by itself.
+  /// Disables or enables the driver's notifications. Without them the device polls.
   void set_no_notify(bool on) override {
     no_notify_ = on;
     if (!configured_) return;
@@ -163,12 +164,12 @@ class split_device final : public ring_device {
     else raw_used_flags(on ? 1 : 0);
     rung_ = false;
   }
-  /// Whether a driver that moves the index from `before` to `after` has to notify, by what the device has asked for.
+  /// Whether a driver that moves the index from `before` to `after` must notify, given the device's request.
   [[nodiscard]] bool expects_kick(std::uint16_t before, std::uint16_t after) const override {
     if (before == after) return false;
     return features_.event_idx ? crossed(event_, after, before) : !no_notify_;
   }
-  /// Call when the driver claims to be done publishing: records `lost_kick` if buffers wait that it had to announce.
+  /// Called when the driver has finished publishing: records `lost_kick` if buffers wait whose notification is missing.
   bool check_kick() override {
     if (!configured_ || no_notify_ || rung_ || pending() == 0) return true;
     report(std::string{"lost_kick: "} + (features_.event_idx ? "SPLIT-24" : "SPLIT-22") + ": " + std::to_string(pending()) +
@@ -202,7 +203,7 @@ class split_device final : public ring_device {
     s.entry = true;
   }
 
-  // --- lies: straight into memory, behind the back of the honest part ---
+  // --- invalid values, written directly to memory without the checks of the correct part ---
 
   void raw_used_element(std::uint16_t slot, std::uint32_t id, std::uint32_t length) {
     std::uint8_t* const at = used_word(4 + 8u * (slot % size_), 8);
@@ -236,14 +237,14 @@ class split_device final : public ring_device {
     bool operator==(const descriptor&) const = default;
   };
 
-  // What single stores have done since the device let go.
+  // The single stores since the device returned the descriptor.
   struct store_state {
     std::uint16_t bytes = 0;  // of the descriptor
     bool shown = false;       // the index covers its chain
     bool entry = false;       // the entry of the available ring
   };
 
-  // Everything that the index covers now is complete. Chains that make no sense are pop()'s to judge.
+  // Everything that the index covers now is complete. pop() checks whether the chains are valid.
   void index_stored() {
     const std::uint16_t now = raw_available_idx();
     (void)pending();
@@ -271,7 +272,7 @@ class split_device final : public ring_device {
   std::uint8_t* used_word(std::uint32_t offset, std::uint32_t length = 2) {
     return word(used_ + offset, length, device_memory::access::write);
   }
-  // FACT-15, in 16-bit arithmetic: has the index passed `event` on its way from `before` to `after`?
+  // FACT-15, in 16-bit arithmetic: whether the index passed `event` between `before` and `after`.
   static bool crossed(std::uint16_t event, std::uint16_t after, std::uint16_t before) {
     return static_cast<std::uint16_t>(after - event - 1) < static_cast<std::uint16_t>(after - before);
   }
@@ -312,7 +313,7 @@ class split_device final : public ring_device {
     return c;
   }
 
-  // Walks one chain. False when it makes no sense to go on: the device then stalls, as strict hosts do.
+  // Walks one chain. False if the device cannot continue: it then stalls, as strict hosts do.
   bool follow(chain& c) {
     const std::string name = "buffer " + std::to_string(c.head) + ": ";
     if (c.head >= size_) return refuse(name + "head out of range");
@@ -393,13 +394,13 @@ class split_device final : public ring_device {
   }
 
   std::uint64_t descriptors_ = 0, available_ = 0, used_ = 0;
-  std::uint16_t next_available_ = 0, seen_available_ = 0;              // what we have taken, what the driver has shown
-  std::uint16_t used_index_ = 0, published_ = 0, signalled_ = 0;       // pushed, visible, interrupted for
+  std::uint16_t next_available_ = 0, seen_available_ = 0;              // taken, shown by the driver
+  std::uint16_t used_index_ = 0, published_ = 0, signalled_ = 0;       // pushed, visible, covered by an interrupt
   std::uint16_t event_ = 0, next_in_order_ = 0;
-  std::uint16_t stored_index_ = 0;                                     // up to here single stores were looked at
+  std::uint16_t stored_index_ = 0;                                     // single stores were checked up to here
   std::vector<bool> owned_;                                            // by descriptor
   std::vector<store_state> stores_;                                    // by descriptor, and by entry
-  std::map<std::uint16_t, std::vector<std::pair<std::uint16_t, descriptor>>> copies_;  // descriptors as they were when taken
+  std::map<std::uint16_t, std::vector<std::pair<std::uint16_t, descriptor>>> copies_;  // as they were when taken
 };
 
 }  // namespace virtio::testing

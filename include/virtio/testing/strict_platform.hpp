@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// A platform that punishes shortcuts: buffers are copied through memory at other addresses and filled with rubbish while the
-// device has them, pieces are small, mappings run out, waits end. `strict_machine` is the state and the record,
-// `strict_platform` the value that a driver gets.
+// A platform that punishes shortcuts: buffers are copied through memory at other addresses and filled with rubbish
+// while the device has them, pieces are small, mappings run out, waits end. `strict_machine` is the state and the
+// record, `strict_platform` the value that a driver receives.
 // Layer: testing (plugs into platform).
 #pragma once
 
@@ -16,44 +16,44 @@ namespace virtio::testing {
 
 class strict_machine {
  public:
-  static constexpr u8 poison = 0xa5;     // what a buffer reads as while, and where, the device has not written it
-  static constexpr u8 pool_fill = 0x5a;  // what the bounce pool holds before the device writes it
+  static constexpr u8 poison = 0xa5;     // content of a buffer that the device has not written
+  static constexpr u8 pool_fill = 0x5a;  // content of the bounce pool before the device writes it
   static constexpr u64 never = ~u64{0};
 
-  /// What devices of this machine can address; kept in step with what is mapped.
+  /// The memory that devices of this machine can address; follows the mappings.
   device_memory memory;
 
-  // --- knobs ---
-  u32 largest_piece = 0x8000'0000;             // buffers are cut into pieces of at most this
-  bool one_mapping = false;                    // a buffer is mapped once, as an IOMMU or UEFI does it, and cut by push() alone
+  // --- settings ---
+  u32 largest_piece = 0x8000'0000;             // maximum bytes of a piece; longer buffers are cut
+  bool one_mapping = false;  // a buffer is mapped once, as by an IOMMU or UEFI, and only push() cuts it
   u64 fail_map = never;                        // the map() call, from 0, that fails
   errc fail_map_with = errc::dma_unreachable;
-  u64 shared_base = 0x2'0000'0000;             // device addresses of shared memory; a page-aligned start stays one
+  u64 shared_base = 0x2'0000'0000;             // device addresses of shared memory; a page-aligned start stays aligned
   u64 pool_base = 0x4000'0000;                 // device addresses of the bounce pool
   u64 wait_limit[5] = {1000, 1000, 1000, 1000, 1000};          // attempts, by `waiting`
-  std::function<void(waiting, u64 attempt)> on_wait;           // let the device run: [&](auto, auto) { disk.step(); }
-  /// Buffers that overlap this range are refused.
+  std::function<void(waiting, u64 attempt)> on_wait;           // runs the device: [&](auto, auto) { disk.step(); }
+  /// Buffers that overlap this range are rejected.
   void refuse(const volatile void* first, usize length) { refused_.emplace_back(reinterpret_cast<uptr>(first), length); }
 
   // --- the record ---
   u64 maps = 0, unmaps = 0;
   u64 waits[5] = {};
   std::vector<event> events;
-  [[nodiscard]] usize live() const { return live_.size(); }      // mappings not yet unmapped, shared ones not counted
+  [[nodiscard]] usize live() const { return live_.size(); }      // mappings not yet unmapped, except shared ones
   [[nodiscard]] usize shared() const { return shared_.size(); }
   [[nodiscard]] u64 mapped_bytes() const {
     u64 sum = 0;
     for (const auto& [handle, m] : live_) sum += m.length;
     return sum;
   }
-  /// The driver's mistakes: mappings and waits here, wrong addresses in the devices' memory.
+  /// The driver's violations: mappings and waits here, wrong addresses in the devices' memory.
   [[nodiscard]] std::vector<std::string> violations() const {
     std::vector<std::string> all = violations_;
     for (const std::string& f : memory.faults()) all.push_back("memory: " + f);
     return all;
   }
 
-  // --- what the platform does ---
+  // --- platform functions ---
 
   result<void> map(const volatile void* va, usize n, direction way, segments& out) {
     const u64 call = maps++;
@@ -74,7 +74,7 @@ class strict_machine {
       const u16 before = out.size();
       const u64 handle = open(const_cast<u8*>(static_cast<const volatile u8*>(va)) + done, static_cast<u32>(length), way);
       if (const auto pushed = out.push(dma_addr{live_.at(handle).at}, length, way, handle); !pushed) {
-        // All or nothing: what was mapped so far goes back untouched.
+        // All or nothing: the pieces mapped so far are returned unchanged.
         close(handle, 0, restore::everything);
         out.truncate(before);
         for (u16 i = start; i < out.size(); ++i)
@@ -119,8 +119,9 @@ class strict_machine {
     u32 length;
     direction way;
     u8* original;
-    std::unique_ptr<u8[]> bounce;   // of exactly this size each, so that a memory checker sees every step over its edge
-    std::unique_ptr<u8[]> saved;    // from_device only: what the buffer held
+    // each of exactly this size, so that a memory checker sees every access beyond its end
+    std::unique_ptr<u8[]> bounce;
+    std::unique_ptr<u8[]> saved;    // from_device only: the previous content of the buffer
   };
 
   result<void> share(const volatile void* va, usize n, segments& out) {
@@ -138,7 +139,7 @@ class strict_machine {
 
   u64 open(u8* original, u32 length, direction way) {
     const u64 handle = next_handle_++;
-    // Never an address twice, so that a late access by the device is caught; same place in the page as the original.
+    // Never the same address twice, to catch a late access by the device; same offset in the page as the original.
     const u64 at = pool_base + pool_used_ + reinterpret_cast<uptr>(original) % 4096;
     pool_used_ += (u64{length} + 3 * 4096 - 1) / 4096 * 4096;
     mapping m{at, length, way, original, std::make_unique<u8[]>(length), nullptr};

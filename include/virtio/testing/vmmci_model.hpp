@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// OpenBSD vmd's control device, and a PCI bus with nothing but that and its host bridge: registers that answer at their first byte
-// alone, whatever the width, and elsewhere leave in the processor's register what was there; a clock that latches; commands with the
-// time that a guest has to acknowledge them. Written after vmd's sources of 2018 to 2026, which agree in this; not run on vmd.
-// Every access is in a log. Layer: testing (plugs into bus/pci).
+// OpenBSD vmd's control device, and a PCI bus with only this device and its host bridge. Registers return a value only
+// at their first byte, whatever the width; elsewhere the processor's register keeps its content. The clock latches; a
+// guest has limited time to acknowledge a command. Written after vmd's sources of 2018 to 2026, which agree in this;
+// not run on vmd.
+// Every access is logged. Layer: testing (plugs into bus/pci).
 #pragma once
 
 #include <cstdint>
@@ -14,18 +15,18 @@
 
 namespace virtio::testing {
 
-/// The device and its bus. Time passes by `pass` alone.
+/// The device and its bus. Time passes only by `pass`.
 class vmmci_model {
  public:
   static constexpr std::uint32_t none = 0, shutdown = 1, reboot = 2, syncrtc = 3;  // commands
   static constexpr std::uint64_t second = 1'000'000;
 
-  /// What the host has made of the machine.
+  /// The host's view of the machine.
   enum class machine : std::uint8_t {
     runs,
-    ends,     // its guest has acknowledged, and is waited for
-    off,      // its guest wanted that
-    killed,   // its guest did not acknowledge in time, or did not end
+    ends,     // the guest acknowledged, and the host waits for its end
+    off,      // at the guest's request
+    killed,   // the guest did not acknowledge in time, or did not end
   };
 
   // --- the host's side ---
@@ -33,10 +34,10 @@ class vmmci_model {
   std::uint32_t offers = 7;                     // TIMESYNC, ACK, SYNCRTC
   std::uint64_t now = 1'700'000'000 * second;   // microseconds since 1970
   std::uint64_t acknowledged_within = 3 * second;
-  std::uint64_t ended_within = 120 * second;    // 30 s in the vmds of before 1.x devices
+  std::uint64_t ended_within = 120 * second;    // 30 s in vmd versions without 1.x devices
   std::uint64_t microseconds_per_access = 0;            // microseconds
-  bool present = true;                          // else everything reads as ones
-  std::uint32_t microseconds_are = 0;           // if not 0, what it says instead of microseconds: no vmd does
+  bool present = true;                          // false: everything reads as ones
+  std::uint32_t microseconds_are = 0;           // if not 0, the value instead of microseconds: no vmd does this
 
   /// Time passes on the host.
   void pass(std::uint64_t microseconds) {
@@ -46,7 +47,7 @@ class vmmci_model {
       waits_ = false;
     }
   }
-  /// The host asks its guest for something. False: the guest hears nothing of it.
+  /// The host sends its guest a command. False: the guest does not receive it.
   bool ask(std::uint32_t command) {
     if ((status_ & 4) == 0 || command == pending_) return false;
     if (command == syncrtc && (accepted_ & 4) == 0) return false;
@@ -56,7 +57,7 @@ class vmmci_model {
     if (command != syncrtc) wait(acknowledged_within);
     return true;
   }
-  /// What a vmd of a later day may ask.
+  /// A command that a later vmd may send.
   void ask_unknown(std::uint32_t command) { pending_ = command; }
 
   [[nodiscard]] machine state() const { return state_; }
@@ -68,14 +69,14 @@ class vmmci_model {
 
   /// Every access to the registers: "r4@0x18", "w4@0x14=0x1".
   [[nodiscard]] std::string take_log() { return std::exchange(log_, {}); }
-  /// What a driver must not do: accesses that give or do nothing.
+  /// Driver errors: accesses without an effect or a value.
   [[nodiscard]] const std::vector<std::string>& violations() const { return violations_; }
   void clear_violations() { violations_.clear(); }
 
   // --- the guest's side ---
 
   static constexpr std::uint8_t control_slot = 3;
-  std::uint16_t bridge_vendor = 0x0b5d, bridge_device = 0x0666;  // of slot 0; another machine has another one
+  std::uint16_t bridge_vendor = 0x0b5d, bridge_device = 0x0666;  // of slot 0; other machines have other values
 
   [[nodiscard]] std::uint32_t config_read(pci::address at, std::uint16_t offset) {
     if (!present || at.bus != 0 || at.function != 0 || (at.slot != 0 && at.slot != control_slot)) return ones;
@@ -199,7 +200,7 @@ class vmmci_model {
   std::vector<std::string> violations_;
 };
 
-/// What lies behind its BAR: a register space.
+/// The registers in its BAR: a register space.
 struct vmmci_registers {
   vmmci_model* model = nullptr;
   usize start = 0, length = 0;

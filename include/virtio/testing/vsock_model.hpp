@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// A socket device with its host in it. Here are its rings: the buffers that a driver posts, the events, the packets it sends. It objects,
-// naming the requirement, as the parts do that it is made of:
+// A socket device with its host. This file has its rings: posted buffers, events, sent packets. It reports violations
+// with their requirement, as its parts do:
 //   vsock/wire.hpp        packets as bytes
-//   vsock/host.hpp        what hosts do where the specification leaves it to them
+//   vsock/host.hpp        behaviour of hosts where the specification leaves it to them
 //   vsock/peer.hpp        the host's end of one connection
 //   vsock/transcript.hpp  the packets of both directions, as lines of text too
-//   vsock/peers.hpp       all connections, and what waits to go to the guest; a test plays the peers
-//   vsock/service.hpp     what becomes of a packet from the guest
+//   vsock/peers.hpp       all connections, and packets that wait for the guest; a test plays the peers
+//   vsock/service.hpp     how a packet from the guest is served
 // Spec: virtio 1.4, 5.10. Layer: testing.
 #pragma once
 
@@ -26,8 +26,8 @@ class vsock_model : public vsock_service {
  public:
   static constexpr std::uint32_t header_size = vsock_wire::header_size;
 
-  /// What becomes of the buffers of the send ring.
-  enum class sending : std::uint8_t { serve, keep, ignore };  // keep: reads the packets and gives no buffer back
+  /// How the buffers of the send ring are handled.
+  enum class sending : std::uint8_t { serve, keep, ignore };  // keep: reads the packets but returns no buffer
 
   explicit vsock_model(device_memory& memory, vsock_options options = {})
       : vsock_service{memory, {options.queue_sizes.begin(), options.queue_sizes.end()}, std::move(options.host)} {
@@ -35,17 +35,17 @@ class vsock_model : public vsock_service {
     put_config(0, options.cid, 8);
   }
 
-  // --- knobs, beside those of the service and the peers ---
+  // --- settings, besides those of the service and the peers ---
 
   sending tx = sending::serve;
-  std::size_t burst = std::numeric_limits<std::size_t>::max();  // packets to the guest a step, at most
+  std::size_t burst = std::numeric_limits<std::size_t>::max();  // maximum packets to the guest in a step
 
-  /// Gives back what the send ring had kept, and serves it again.
+  /// Returns the kept buffers of the send ring, and serves it again.
   void give_back() {
     tx = sending::serve;
     wake(1);
   }
-  /// All connections are gone, and the guest has this CID from now on. Nothing is sent until the guest has kicked the event queue.
+  /// Ends all connections and gives the guest this CID. Nothing is sent until the guest has kicked the event queue.
   void reset_transport(std::uint64_t new_cid) {
     change_cid(new_cid);
     drop_connections();
@@ -62,7 +62,7 @@ class vsock_model : public vsock_service {
   /// Event buffers that the driver has posted.
   [[nodiscard]] std::uint16_t event_buffers() { return at(2).in_use->pending(); }
 
-  /// Steps until nothing is left to do that does not need the driver.
+  /// Steps until all remaining work needs the driver.
   void settle() {
     for (bool again = true; again;) {
       again = step() != 0;
@@ -84,7 +84,7 @@ class vsock_model : public vsock_service {
       default: return device_model::take(queue);
     }
   }
-  // The work is done when a buffer is taken: what is left is the length to claim.
+  // The work is done when a buffer is taken; only the used length remains.
   std::uint32_t process(std::uint16_t queue, chain& buffer) override {
     const auto found = lengths_.find({queue, buffer.head});
     if (found == lengths_.end()) return 0;
@@ -236,10 +236,10 @@ class vsock_model : public vsock_service {
 
   std::deque<std::uint32_t> events_;
   std::deque<chain> kept_;
-  std::map<std::pair<std::uint16_t, std::uint16_t>, std::uint32_t> lengths_;  // by queue and head: what to claim
-  std::uint64_t taken_ = 0;  // from the send ring, ever since the reset
+  std::map<std::pair<std::uint16_t, std::uint16_t>, std::uint32_t> lengths_;  // by queue and head: the used length
+  std::uint64_t taken_ = 0;  // from the send ring since the reset
   std::size_t burst_ = 0;
-  std::optional<std::uint32_t> paused_at_;  // doorbells of the event queue before anything may be sent
+  std::optional<std::uint32_t> paused_at_;  // doorbells of the event queue before a packet may be sent
   bool throttled_ = false, events_checked_ = false;
 };
 

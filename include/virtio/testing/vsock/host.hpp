@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What hosts of socket devices do where the specification leaves it to them, and what those do that there are.
+// How socket devices of hosts behave where the specification leaves it to them, and the behaviour of real hosts.
 // Spec: virtio 1.4, 5.10.6. Layer: testing.
 #pragma once
 
@@ -13,21 +13,21 @@ struct vsock_host {
   std::vector<unsigned> features{};
   std::uint32_t buf_alloc = 256 * 1024;
   std::uint32_t max_payload = 65536;
-  std::uint32_t update_below = 65536;    // tells of space when the guest knows of less than this
-  std::uint32_t queued_packets = 0;      // resets a connection with more unread packets than this; 0: never
+  std::uint32_t update_below = 65536;    // updates the credit when the guest has less than this
+  std::uint32_t queued_packets = 0;      // resets a connection with more unread packets; 0: never
   bool asks_for_credit = false;
-  bool resets_unknown = true;            // what belongs to no connection
+  bool resets_unknown = true;            // packets that belong to no connection
   bool resets_refused = true;
   bool resets_wrong_type = true;
-  bool resets_excess = false;            // data beyond its credit; else it is dropped
-  bool resets_once_drained = true;       // a SHUTDOWN of both ends that comes before all was read; else nobody answers it
+  bool resets_excess = false;            // data beyond its credit; false: dropped
+  bool resets_once_drained = true;       // a SHUTDOWN of both ends before all was read; false: no answer
   bool resets_carry_credit = true;
   bool returns_malformed = true;
-  bool throttles = false;                // takes no packets while as many replies wait as the send ring holds
-  bool claims_sent = false;              // the used length of a sent packet is its length; else 0
-  bool claims_event_buffer = false;      // the used length of an event is the buffer's; else 4
+  bool throttles = false;                // takes no packets while as many replies wait as the send ring has entries
+  bool claims_sent = false;              // the used length of a sent packet is its length; false: 0
+  bool claims_event_buffer = false;      // the used length of an event is the buffer's; false: 4
 
-  /// vhost-vsock of Linux.
+  /// Linux's vhost-vsock.
   [[nodiscard]] static vsock_host kernel() {
     vsock_host h{};
     h.features = {1, 28, 29};
@@ -45,7 +45,7 @@ struct vsock_host {
     h.resets_carry_credit = false;
     return h;
   }
-  /// vhost-device-vsock of rust-vmm.
+  /// rust-vmm's vhost-device-vsock.
   [[nodiscard]] static vsock_host vhost_device() {
     vsock_host h{};
     h.features = {29};

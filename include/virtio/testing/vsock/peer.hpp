@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The host's end of one connection: its state, credit both ways, the streams or messages that came and those that are to be sent.
-// It knows no device, no other connection, and says nothing by itself: peers.hpp asks it.
+// The host's end of one connection: its state, credit in both directions, received and pending streams or messages. It
+// depends on no device or other connection, and does not act by itself: peers.hpp calls it.
 // Spec: virtio 1.4, 5.10.6.3 to 5.10.6.6. Layer: testing.
 #pragma once
 
@@ -22,45 +22,46 @@ struct vsock_message {
   [[nodiscard]] friend bool operator==(const vsock_message&, const vsock_message&) = default;
 };
 
-/// A test reads it, and may set the knobs.
+/// A test reads it and may change the settings.
 struct vsock_peer {
-  enum class state : std::uint8_t { asked, waiting, silent, open, closed };  // asked: the guest was, waiting: it asked
+  // asked: the guest received the request; waiting: the guest sent it
+  enum class state : std::uint8_t { asked, waiting, silent, open, closed };
   enum class ending : std::uint8_t { none, by_guest, by_host, by_transport };
 
   state now = state::closed;
   ending end = ending::none;
   std::uint16_t type = 1;
-  bool reads = true;                // consumes what comes at once; else read() does
-  bool keeps = true;                // keeps what was consumed in `bytes` and `messages`; else it only counts
+  bool reads = true;                // consumes arriving data at once; false: read() does
+  bool keeps = true;                // keeps consumed data in `bytes` and `messages`; false: only counts it
   bool answers_shutdown = true;
 
   std::vector<std::uint8_t> bytes{};      // consumed
   std::vector<vsock_message> messages{};  // seqpacket: complete ones
-  std::uint64_t arrived = 0;              // payload bytes in all
-  std::uint32_t packets = 0;              // of data, in all
-  std::uint32_t guest_ends = 0;           // SHUTDOWN flags that came
+  std::uint64_t arrived = 0;              // payload bytes in total
+  std::uint32_t packets = 0;              // data packets in total
+  std::uint32_t guest_ends = 0;           // SHUTDOWN flags received
   [[nodiscard]] std::size_t unread() const { return queued_bytes_; }
   [[nodiscard]] std::size_t unread_packets() const { return queued_.size(); }
   [[nodiscard]] std::uint64_t unsent() const { return outbox_bytes_; }
 
-  // Towards the host, in the host's words: how much has come, was consumed, may come ahead; and what of it the guest was told.
+  // Towards the host, in the host's terms: received, consumed, permitted; and what was reported to the guest.
   std::uint32_t received = 0, consumed = 0, window = 0, known_consumed = 0, known_window = 0, furthest = 0;
-  // Towards the guest: how much was sent, and what the guest has said.
+  // Towards the guest: how much was sent, and what the guest reported.
   std::uint32_t sent = 0, guest_consumed = 0, guest_window = 0;
   bool guest_has_spoken = false;
 
-  // What the guest lets us send now.
+  // What the guest allows us to send now.
   [[nodiscard]] std::uint32_t credit() const {
     const std::uint32_t ahead = sent - guest_consumed;
     return guest_window > ahead ? guest_window - ahead : 0;
   }
-  // What the guest knows that it may send still.
+  // What the guest may still send as far as it was notified.
   [[nodiscard]] std::uint32_t known_space() const {
     const std::uint32_t ahead = received - known_consumed;
     return known_window > ahead ? known_window - ahead : 0;
   }
 
-  // --- its life ---
+  // --- lifetime ---
 
   vsock_peer() = default;
   vsock_peer(std::uint16_t of_type, state as, std::uint32_t space, std::uint32_t counters_start) : now{as}, type{of_type}, window{space} {
@@ -80,7 +81,7 @@ struct vsock_peer {
     outbox_.push_back({std::move(all), 0, flags});
   }
   void shut(std::uint32_t ends) { shut_wanted_ |= ends; }
-  /// Which of its ends the guest was told are shut.
+  /// The ends whose shutdown was sent to the guest.
   [[nodiscard]] std::uint32_t ends_sent() const { return shut_sent_; }
 
   [[nodiscard]] bool has_data(const vsock_host& host) const {
@@ -89,10 +90,10 @@ struct vsock_peer {
     return host.asks_for_credit && !asked_for_credit_;
   }
   [[nodiscard]] bool has_shutdown() const { return now == state::open && outbox_.empty() && (shut_wanted_ & ~shut_sent_) != 0; }
-  /// Nothing is to be sent, with credit or without.
+  /// Nothing is pending, with or without credit.
   [[nodiscard]] bool is_idle() const { return now == state::closed || (outbox_.empty() && (shut_wanted_ & ~shut_sent_) == 0); }
 
-  /// The next packet's op, flags and data, of `room` bytes at most. There is something: has_data() or has_shutdown().
+  /// The next packet's op, flags and data, at most `room` bytes. Requires has_data() or has_shutdown().
   void fill(vsock_packet& p, std::uint32_t room) {
     if (has_shutdown()) {
       p.op = vsock_wire::shutdown;
@@ -118,12 +119,12 @@ struct vsock_peer {
       outbox_.pop_front();
     }
   }
-  /// Adds what the guest is to know of the credit.
+  /// Adds the credit fields for the guest.
   void add_credit(vsock_packet& p) const {
     p.buf_alloc = window;
     p.fwd_cnt = consumed;
   }
-  /// The guest has this packet, which is no reset.
+  /// The guest received this packet, which is not a reset.
   void was_delivered(const vsock_packet& p) {
     known_consumed = p.fwd_cnt;
     known_window = p.buf_alloc;
@@ -133,13 +134,13 @@ struct vsock_peer {
 
   // --- from the guest ---
 
-  /// What a packet says of the guest's credit.
+  /// The guest's credit fields of a packet.
   void take_credit(const vsock_packet& p) {
     guest_consumed = p.fwd_cnt;
     guest_window = p.buf_alloc;
     guest_has_spoken = true;
   }
-  /// With credit, none has to be asked for any more.
+  /// With credit, no request for it is needed.
   void look_at_credit() {
     if (credit() != 0) asked_for_credit_ = false;
   }
@@ -148,7 +149,7 @@ struct vsock_peer {
     arrived += p.len;
     ++packets;
   }
-  /// Takes data that was counted. True: it was consumed at once; else consume() does.
+  /// Takes counted data. True: it was consumed at once; false: consume() does that.
   bool take(const vsock_packet& p) {
     if (reads && queued_.empty()) {
       hand_up(p.payload.data(), p.len, p.flags, true);
@@ -159,7 +160,7 @@ struct vsock_peer {
     queued_.push_back({p.payload, 0, p.flags});
     return false;
   }
-  /// Consumes up to `most` bytes of what was taken.
+  /// Consumes up to `most` bytes of the taken data.
   void consume(std::size_t most) {
     while (!queued_.empty()) {
       piece& one = queued_.front();
@@ -174,7 +175,8 @@ struct vsock_peer {
       if (whole) queued_.pop_front();
     }
   }
-  /// Both of the guest's ends are shut, and a reset is the answer: now, or once everything was read if this host does that.
+  /// Both of the guest's ends are shut, and a reset is the answer: now, or after everything was read if this host does
+  /// that.
   [[nodiscard]] bool is_read_out_after_shutdown(const vsock_host& host) {
     if (queued_.empty()) return true;
     reset_when_drained_ = host.resets_once_drained;
@@ -189,7 +191,7 @@ struct vsock_peer {
     std::uint32_t flags;
   };
 
-  // So many bytes of a packet go to the program, whether these are its last ones or not.
+  // This many bytes of a packet go to the program, whether they are its last or not.
   void hand_up(const std::uint8_t* from, std::size_t n, std::uint32_t flags, bool whole) {
     auto& to = type == 1 ? bytes : partial_;
     if (keeps) to.insert(to.end(), from, from + n);
@@ -200,7 +202,7 @@ struct vsock_peer {
 
   std::deque<piece> outbox_{};
   std::uint64_t outbox_bytes_ = 0;
-  std::deque<piece> queued_{};  // packets that were not read
+  std::deque<piece> queued_{};  // unread packets
   std::size_t queued_bytes_ = 0;
   std::vector<std::uint8_t> partial_{};
   std::uint32_t shut_wanted_ = 0, shut_sent_ = 0;

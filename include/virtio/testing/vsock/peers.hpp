@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// All the connections of a socket device, and the packets that wait to go to the guest. A test plays the peers: connects, sends, reads,
-// closes, and injects what no honest host would send. Packets from the guest are served in service.hpp.
+// All connections of a socket device, and the packets that wait for the guest. A test plays the peers: connects, sends,
+// reads, closes, and injects packets that no correct host sends. service.hpp serves the guest's packets.
 // Spec: virtio 1.4, 5.10.6. Layer: testing.
 #pragma once
 
@@ -26,32 +26,32 @@ class vsock_peers : public device_model, public vsock_transcript {
   using message = vsock_message;
 
   vsock_host host;
-  std::uint32_t counters_start = 0;  // of new connections; the driver has to start there too
+  std::uint32_t counters_start = 0;  // of new connections; the driver must start there too
 
   [[nodiscard]] std::uint64_t cid() const { return wire::get64(const_cast<vsock_peers*>(this)->config().data()); }
 
-  // --- playing the peers: packets wait in order and leave as rx buffers are there ---
+  // --- playing the peers: packets wait in order and leave when there are rx buffers ---
 
-  /// Asks the guest for a connection.
+  /// Requests a connection to the guest.
   vsock_flow connect(std::uint32_t guest_port, std::uint32_t host_port, std::uint16_t type = 1, std::uint64_t from = 2) {
     const vsock_flow f{guest_port, host_port, from};
     open(f, type, connection::state::asked);
     say(f, request);
     return f;
   }
-  /// Accepts what a port that waits was asked.
+  /// Accepts the request at a port with `waits`.
   void accept(const vsock_flow& f) {
     peer(f).now = connection::state::open;
     say(f, response);
   }
-  /// The connection, whether it is open or has ended. There has to be one.
+  /// The connection, open or ended. It must exist.
   [[nodiscard]] connection& peer(const vsock_flow& f) { return connections_.at(f); }
   [[nodiscard]] connection* find(const vsock_flow& f) {
     const auto found = connections_.find(f);
     return found == connections_.end() ? nullptr : &found->second;
   }
   [[nodiscard]] bool is_open(const vsock_flow& f) { return live(f) != nullptr && peer(f).now == connection::state::open; }
-  /// Every connection with the host that has not ended, with what guest port it has.
+  /// The host's connections that have not ended, by guest port.
   [[nodiscard]] std::vector<vsock_flow> open_flows() const {
     std::vector<vsock_flow> all;
     for (const auto& [f, c] : connections_)
@@ -67,7 +67,7 @@ class vsock_peers : public device_model, public vsock_transcript {
   void send_message(const vsock_flow& f, std::vector<std::uint8_t> bytes, bool record_ends = false) {
     send(f, std::move(bytes), end_of_message | (record_ends ? end_of_record : 0u));
   }
-  /// Consumes up to `most` of what has come; whole packets' worth of credit goes back as the host's habit is.
+  /// Consumes up to `most` bytes of received data; credit is returned for whole packets, by the host's rule.
   std::vector<std::uint8_t> read(const vsock_flow& f, std::size_t most = ~std::size_t{0}) {
     connection& c = peer(f);
     const std::size_t before = c.bytes.size();
@@ -81,7 +81,7 @@ class vsock_peers : public device_model, public vsock_transcript {
     c.keeps = kept;
     return {c.bytes.begin() + static_cast<std::ptrdiff_t>(before), c.bytes.end()};
   }
-  /// Ends sending and/or receiving, behind what is to be sent yet.
+  /// Ends sending and/or receiving, after the pending data.
   void shut(const vsock_flow& f, std::uint32_t ends) {
     peer(f).shut(ends);
     busy_.insert(f);
@@ -89,13 +89,13 @@ class vsock_peers : public device_model, public vsock_transcript {
   }
   /// An orderly close.
   void close(const vsock_flow& f) { shut(f, both_ends); }
-  /// A reset, at once: nothing else is sent any more.
+  /// Sends a reset at once: no pending data is sent.
   void abort(const vsock_flow& f) {
     if (live(f) == nullptr) return;
     say(f, reset);
     peer(f).finish(connection::ending::by_host);
   }
-  /// How much may come ahead. Less than before: with data in flight.
+  /// Sets the window. If smaller than before: with data in flight.
   void set_window(const vsock_flow& f, std::uint32_t bytes) {
     peer(f).window = bytes;
     say(f, credit_update);
@@ -111,12 +111,12 @@ class vsock_peers : public device_model, public vsock_transcript {
     replies_ += serving_;
     wake(0);
   }
-  /// A packet as it is.
+  /// Sends a packet unchanged.
   void inject(vsock_packet p) {
     out_.push_back({std::move(p), true, false});
     wake(0);
   }
-  /// A packet to the guest with these ports, for inject().
+  /// Returns a packet to the guest with these ports, for inject().
   [[nodiscard]] static vsock_packet packet(const vsock_flow& f, std::uint16_t op, std::vector<std::uint8_t> payload = {}) {
     vsock_packet p;
     p.op = op;
@@ -127,7 +127,7 @@ class vsock_peers : public device_model, public vsock_transcript {
     return p;
   }
 
-  /// Packets that wait for receive buffers, those of connections with credit included.
+  /// Packets that wait for receive buffers, including those of connections with credit.
   [[nodiscard]] bool has_more() {
     if (!out_.empty()) return true;
     for (auto i = busy_.begin(); i != busy_.end();) {
@@ -138,14 +138,14 @@ class vsock_peers : public device_model, public vsock_transcript {
     }
     return false;
   }
-  /// What the guest has promised to take and we have not sent, over all connections.
+  /// The bytes that the guest has promised to take and that are not sent, over all connections.
   [[nodiscard]] std::uint64_t promised() const {
     std::uint64_t sum = 0;
     for (const auto& [f, c] : connections_)
       if (c.now == connection::state::open && c.guest_has_spoken) sum += c.credit();
     return sum;
   }
-  /// The guest has seen everything that was sent: from here on only the last word about credit counts.
+  /// The guest has seen everything that was sent: from here on only the latest credit counts.
   void settled(const vsock_flow& f) {
     connection& c = peer(f);
     c.furthest = c.known_consumed + c.known_window;
@@ -162,7 +162,7 @@ class vsock_peers : public device_model, public vsock_transcript {
   connection& open(const vsock_flow& f, std::uint16_t type, connection::state now) {
     return connections_[f] = connection{type, now, host.buf_alloc, counters_start};
   }
-  /// Tells the guest of space, where the host's habit is to.
+  /// Sends a credit update to the guest if the host's rule requires it.
   void update(const vsock_flow& f, const connection& c) {
     if (c.consumed == c.known_consumed || c.known_space() >= host.update_below) return;
     for (const outgoing& one : out_)
@@ -170,16 +170,16 @@ class vsock_peers : public device_model, public vsock_transcript {
     say(f, credit_update);
   }
 
-  /// Has a queue served: there is something to do.
+  /// Schedules a queue.
   void wake(std::uint16_t queue) {
     if (mode == run::at_doorbell) (void)serve(queue);
     else at(queue).rung.store(true, std::memory_order_release);
   }
-  /// So many answers wait: to packets of the guest, and not sent. What is said while `serving_` is one.
+  /// The number of waiting answers to packets of the guest. Packets sent while `serving_` count as answers.
   [[nodiscard]] std::uint32_t replies() const { return replies_; }
   bool serving_ = false;
 
-  /// The next packet to the guest, with `room` bytes of data at most. There is one: has_more().
+  /// The next packet to the guest, at most `room` bytes of data. Requires has_more().
   vsock_packet next(std::uint32_t room) {
     if (!out_.empty()) {
       outgoing one = std::move(out_.front());
@@ -188,7 +188,7 @@ class vsock_peers : public device_model, public vsock_transcript {
       if (connection* const c = one.as_it_is ? nullptr : find(one.packet.flow_to_guest()); c != nullptr) add_credit(*c, one.packet);
       return std::move(one.packet);
     }
-    // From the connection behind the one that was served last.
+    // Starts after the connection that was served last.
     auto i = busy_.upper_bound(last_served_);
     for (std::size_t n = 0; n <= busy_.size(); ++n, ++i) {
       if (i == busy_.end()) i = busy_.begin();
@@ -205,7 +205,7 @@ class vsock_peers : public device_model, public vsock_transcript {
     }
     return {};
   }
-  /// All connections end, and nothing waits any more.
+  /// Ends all connections and drops all waiting packets.
   void drop_connections() {
     for (auto& [f, c] : connections_)
       if (c.now != connection::state::closed) c.finish(connection::ending::by_transport);
@@ -224,7 +224,7 @@ class vsock_peers : public device_model, public vsock_transcript {
   }
 
   std::map<vsock_flow, connection> connections_;
-  std::set<vsock_flow> busy_;  // may have something to send; all that have are in it
+  std::set<vsock_flow> busy_;  // may have something to send; contains all that have
   std::deque<outgoing> out_;
   std::uint32_t replies_ = 0;  // of out_
   vsock_flow last_served_{};

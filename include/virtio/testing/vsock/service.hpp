@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// How a host serves the packets of a guest: its ports accept, refuse or say nothing, its connections take data and credit. It takes every
-// packet apart and objects, naming the requirement. vsock_model.hpp moves the packets through the rings.
+// How a host serves a guest's packets: its ports accept, reject or do not answer, its connections take data and credit.
+// It parses every packet and reports each violation with its requirement. vsock_model.hpp moves the packets through the
+// rings.
 // Spec: virtio 1.4, 5.10.6. Layer: testing.
 #pragma once
 
@@ -20,15 +21,15 @@ class vsock_service : public vsock_peers {
   /// What a port of the host does with a REQUEST.
   enum class reception : std::uint8_t { accepts, refuses, is_silent, waits };  // waits: until accept()
 
-  std::map<std::uint32_t, reception> ports;                // of the host; any other refuses
-  std::set<std::uint64_t> siblings;                        // CIDs other than 2 that are there
-  bool resets_cross = false;                               // the guest resets before it polls: such a RST is no answer to ours
+  std::map<std::uint32_t, reception> ports;                // of the host; other ports refuse
+  std::set<std::uint64_t> siblings;                        // existing CIDs other than 2
+  bool resets_cross = false;  // the guest resets before it polls: such a RST does not answer ours
   std::function<void(const vsock_packet&)> on_packet;      // from the guest, after it was served
 
  protected:
   using vsock_peers::vsock_peers;
 
-  /// Serves a packet of the guest, the last of `taken`.
+  /// Serves a packet of the guest, number `taken`.
   void serve_packet(const vsock_packet& p, std::uint64_t taken) {
     serving_ = true;
     count_sent(p);
@@ -37,7 +38,7 @@ class vsock_service : public vsock_peers {
     if (on_packet) on_packet(p);
   }
 
-  /// The guest gets this packet, and has made `available` packets available so far.
+  /// The guest receives this packet, and has made `available` packets available so far.
   void delivered(const vsock_packet& p, std::uint64_t available) {
     const vsock_flow f = p.flow_to_guest();
     mark& m = marks_[f];
@@ -63,9 +64,9 @@ class vsock_service : public vsock_peers {
   }
 
  private:
-  // What decides whether a reset from the guest answers one of ours.
+  // Decides whether a reset from the guest answers one of ours.
   struct mark {
-    std::uint64_t reset_at = 0;  // packets the driver had made available when our reset arrived; 0: none has
+    std::uint64_t reset_at = 0;  // packets that the driver had made available when our reset arrived; 0: none arrived
     std::uint32_t strays = 0;    // packets to no connection that it may answer
   };
 
@@ -75,7 +76,7 @@ class vsock_service : public vsock_peers {
     if (p.src_cid != cid()) {
       if (old_cids_.count(p.src_cid) == 0)
         report("VSOCK-07: " + name + " from CID " + std::to_string(p.src_cid) + ", which is " + std::to_string(cid()));
-      return;  // else it was on its way when the CID changed
+      return;  // else it was sent before the CID changed
     }
     old_cids_.clear();
     if (p.op == invalid || p.op > credit_request) return report("vsock: op " + std::to_string(p.op));
@@ -153,7 +154,7 @@ class vsock_service : public vsock_peers {
     if (how == reception::accepts) say(f, response);
   }
 
-  // VSOCK-06, as far as the host can tell.
+  // VSOCK-06, as far as the host can check it.
   void check_credit(connection& c, const vsock_packet& p, const std::string& name) {
     const std::uint32_t more = p.fwd_cnt - c.guest_consumed;
     if (more > c.sent - c.guest_consumed)
@@ -186,7 +187,7 @@ class vsock_service : public vsock_peers {
   }
 
   std::map<vsock_flow, mark> marks_;
-  std::set<std::uint64_t> old_cids_;  // under which packets may be on their way
+  std::set<std::uint64_t> old_cids_;  // packets with these may be in flight
 };
 
 }  // namespace virtio::testing

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a socket device saw: the packets of both directions in order, also as lines of text, and how many of a kind came from the guest.
+// The packets of a socket device in both directions, in order, also as text, and counts by kind of those from the
+// guest.
 // Layer: testing.
 #pragma once
 
@@ -30,7 +31,8 @@ class vsock_transcript {
     for (auto& one : sent_) one = 0;
     small_ = 0;
   }
-  /// The same as text: direction as the guest sees it, op, guest port:peer port. Credit is left out if so wanted, as hosts differ in it.
+  /// The same as text: direction from the guest's view, op, guest port:peer port. Credit is optional, since hosts
+  /// differ in it.
   [[nodiscard]] std::vector<std::string> transcript(bool with_credit = true) const {
     using namespace vsock_wire;
     std::vector<std::string> all;
@@ -43,10 +45,10 @@ class vsock_transcript {
     for (const std::string& one : transcript(with_credit)) all += (all.empty() ? "" : "\n") + one;
     return all;
   }
-  /// Packets from the guest since the last clear(), of one op; and data packets of less than 1 KiB.
+  /// Packets from the guest with one op since the last clear(); and data packets of less than 1 KiB.
   [[nodiscard]] std::uint32_t count(std::uint16_t op) const { return op < std::size(sent_) ? sent_[op] : 0; }
   [[nodiscard]] std::uint32_t small_packets() const { return small_; }
-  /// Packets of both directions, ever.
+  /// Packets of both directions since the start.
   [[nodiscard]] std::uint64_t packets() const { return packets_; }
   /// The last packet from the guest on a flow.
   [[nodiscard]] std::optional<vsock_packet> last(const vsock_flow& f) const {
@@ -56,7 +58,8 @@ class vsock_transcript {
   }
 
  protected:
-  /// A packet from the guest is counted before it is served, and on record behind it: its answers may be there already.
+  /// A packet from the guest is counted before it is served, and recorded after: its answers may be in the record
+  /// already.
   void count_sent(const vsock_packet& p) {
     if (p.op < std::size(sent_)) ++sent_[p.op];
     if (p.op == vsock_wire::data && p.len < 1024) ++small_;

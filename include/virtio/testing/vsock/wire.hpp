@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Packets of a socket device as bytes: 44 bytes of header, and data behind it. The layout is written here once more, with structs of the
-// kit's own: it shares none with the library, whose oracle it is.
+// Packets of a socket device as bytes: a header of 44 bytes, then data. The layout is written again with the kit's own
+// structs: it shares none with the library, whose oracle it is.
 // Spec: virtio 1.4, 5.10.6. Layer: testing.
 #pragma once
 
@@ -29,14 +29,14 @@ enum flag : std::uint32_t { no_receive = 1, no_send = 2, both_ends = 3, end_of_m
 
 }  // namespace vsock_wire
 
-/// Whom a connection is between. The guest's CID goes without saying.
+/// The ends of a connection. The guest's CID is implied.
 struct vsock_flow {
   std::uint32_t guest_port = 0, host_port = 0;
   std::uint64_t cid = 2;  // of the peer: the host, or a sibling
   [[nodiscard]] friend auto operator<=>(const vsock_flow&, const vsock_flow&) = default;
 };
 
-/// One packet. Those that a test injects go out as they are: any field, any claim.
+/// One packet. Injected packets are sent unchanged: any field, any value.
 struct vsock_packet {
   static constexpr std::uint64_t the_guest = ~std::uint64_t{0};
 
@@ -45,14 +45,14 @@ struct vsock_packet {
   std::uint16_t type = 1, op = 0;
   std::uint32_t flags = 0, buf_alloc = 0, fwd_cnt = 0;
 
-  std::vector<std::uint8_t> payload{};          // written behind the header, as far as it fits; `len` is only what the header says
-  std::optional<std::uint32_t> used{};          // the used length claimed instead of what was written
-  std::uint32_t header_bytes = 44;              // less: the rest of the header stays what the buffer held
+  std::vector<std::uint8_t> payload{};  // written after the header, as far as it fits; `len` is only the header's value
+  std::optional<std::uint32_t> used{};          // the used length instead of the bytes written
+  std::uint32_t header_bytes = 44;              // if smaller, the rest of the header keeps the buffer's content
 
   /// The connection that a packet from the guest, or one to it, belongs to.
   [[nodiscard]] vsock_flow flow_from_guest() const { return {src_port, dst_port, dst_cid}; }
   [[nodiscard]] vsock_flow flow_to_guest() const { return {dst_port, src_port, src_cid}; }
-  /// Makes it one to the guest.
+  /// Makes it a packet to the guest.
   void address(const vsock_flow& f) {
     src_cid = f.cid;
     src_port = f.host_port;

@@ -14,7 +14,7 @@ using rig::settle;
 using rig::with_ports;
 using offers = rig::console_offers;
 
-TEST_CASE("console: bytes come and go through one port, in their order [CONSOLE-01][CONSOLE-02][CONSOLEL-03]", "[console]") {
+TEST_CASE("console: bytes pass in both directions through one port, in order [CONSOLE-01][CONSOLE-02][CONSOLEL-03]", "[console]") {
   rig::machine m;
   auto& model = m.add<console_model>(GENERATE(seat::modern, seat::transitional, seat::legacy), 4, offers{0, 2});
   console_driver<rig::legacy_queue> d;
@@ -49,7 +49,7 @@ TEST_CASE("console: bytes come and go through one port, in their order [CONSOLE-
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("console: what a host does not take waits in the driver, and no longer than the program says", "[console]") {
+TEST_CASE("console: data that the host does not take waits in the driver, at most as long as the program allows", "[console]") {
   rig::machine m;
   auto& model = m.add<console_model>(seat::modern, 4);
   console_driver<> d;
@@ -76,7 +76,7 @@ TEST_CASE("console: what a host does not take waits in the driver, and no longer
   CHECK(model.ports[0].heard == letters(64) + letters(64) + letters(100));
 }
 
-TEST_CASE("console: a ring smaller than the buffers bounds what is under way", "[console]") {
+TEST_CASE("console: a ring smaller than the buffers bounds the bytes in flight", "[console]") {
   rig::machine m;
   auto& model = m.add<console_model>(seat::modern, 4, offers{}, usize{1}, u16{2});
   console_driver<> d;
@@ -93,7 +93,7 @@ TEST_CASE("console: a ring smaller than the buffers bounds what is under way", "
   CHECK(received(d).size() == 32);
 }
 
-TEST_CASE("console: what has arrived can be looked at where it is", "[console]") {
+TEST_CASE("console: received bytes can be inspected in place", "[console]") {
   rig::machine m;
   auto& model = m.add<console_model>(seat::modern, 4);
   console_driver<> d;
@@ -124,7 +124,7 @@ TEST_CASE("console: what has arrived can be looked at where it is", "[console]")
   CHECK(d->receive_with(take(1, seen), 3).error() == errc::not_found);
 }
 
-TEST_CASE("console: the size of its screen is what the host says now, read as a whole", "[console]") {
+TEST_CASE("console: the screen size is the host's current one, read consistently", "[console]") {
   rig::machine m;
   auto& model = m.add<console_model>(GENERATE(seat::modern, seat::legacy), 4, offers{0});
   model.put_config(0, 80, 2);
@@ -147,7 +147,7 @@ TEST_CASE("console: the size of its screen is what the host says now, read as a 
   CHECK(*d->size() == console::screen{40, 20});
 }
 
-TEST_CASE("console: without SIZE nothing is known about its screen", "[console]") {
+TEST_CASE("console: without SIZE the screen size is unknown", "[console]") {
   rig::machine m;
   m.add<console_model>(seat::modern, 4, offers{2});
   console_driver<> d;
@@ -156,7 +156,7 @@ TEST_CASE("console: without SIZE nothing is known about its screen", "[console]"
   CHECK(d->size(1).error() == errc::not_found);
 }
 
-TEST_CASE("console: emergency writes need no driver, and leave the device as they found it", "[console]") {
+TEST_CASE("console: emergency writes need no driver, and leave the device unchanged", "[console]") {
   rig::machine m;
   auto& model = m.add<console_model>(GENERATE(seat::modern, seat::transitional, seat::legacy), 4, offers{2});
   using driver = console_driver<rig::legacy_queue>;
@@ -198,7 +198,7 @@ TEST_CASE("console: a driver of one port does not accept MULTIPORT", "[console]"
   CHECK(d->facts(0).host_is_open);
 }
 
-TEST_CASE("console: ports come with their names, a console is opened by itself, others when the program says so "
+TEST_CASE("console: ports appear with their names, a console is opened by the driver, others when the program opens them "
           "[CONSOLE-03][CONSOLE-04][CONSOLE-05][CONSOLE-06]",
           "[console]") {
   rig::machine m;
@@ -245,7 +245,7 @@ TEST_CASE("console: ports come with their names, a console is opened by itself, 
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("console: a port that goes takes its bytes with it, and may come back", "[console]") {
+TEST_CASE("console: a removed port loses its bytes, and may be added again", "[console]") {
   rig::machine m;
   auto& model = with_ports(m);
   ports_driver<> d;
@@ -266,7 +266,7 @@ TEST_CASE("console: a port that goes takes its bytes with it, and may come back"
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("console: a wait for a port that is removed ends", "[console]") {
+TEST_CASE("console: a wait for a removed port ends", "[console]") {
   rig::machine m;
   auto& model = with_ports(m);
   ports_driver<> d;
@@ -283,14 +283,14 @@ TEST_CASE("console: a wait for a port that is removed ends", "[console]") {
     CHECK(*d->send(const_bytes(said.data(), 100)) == 64);
     CHECK(d->try_send(text("x")).error() == errc::not_found);
   }
-  SECTION("for the end of what was sent") {
+  SECTION("until sent bytes are taken") {
     model.ports[0].listens = false;
     CHECK(*d->try_send(text("x")) == 1);
     CHECK(d->flush().error() == errc::not_found);  // the host has not taken it
   }
 }
 
-TEST_CASE("console: what a removed port had received is not the next port's, and keeps nothing awake", "[console][hostile]") {
+TEST_CASE("console: bytes of a removed port are not delivered to the next port, and prevent no sleep", "[console][hostile]") {
   rig::machine m;
   auto& model = with_ports(m);
   ports_driver<> d;
@@ -310,7 +310,7 @@ TEST_CASE("console: what a removed port had received is not the next port's, and
   model.control(1, console_model::port_add);
   settle(d, model);
   CHECK(received(d, 1).empty());
-  SECTION("nor what comes for a port that was never there") {
+  SECTION("bytes for a port that was never added") {
     model.ports[2].guest_open = true;
     model.say(2, "abc");
     REQUIRE(d->poll());
@@ -319,7 +319,7 @@ TEST_CASE("console: what a removed port had received is not the next port's, and
   }
 }
 
-TEST_CASE("console: a port that goes while its bytes are shown gives them back afterwards", "[console][hostile]") {
+TEST_CASE("console: a port removed while its bytes are shown returns them afterwards", "[console][hostile]") {
   rig::machine m;
   auto& model = with_ports(m);
   ports_driver<> d;
@@ -353,7 +353,7 @@ TEST_CASE("console: a port that goes while its bytes are shown gives them back a
   CHECK(received(d, 1) == "ABCDEF");
 }
 
-TEST_CASE("console: of a name that is asked for as many characters count as are kept", "[console]") {
+TEST_CASE("console: find_named compares as many characters as are kept", "[console]") {
   rig::machine m;
   auto& model = with_ports(m);
   model.ports[1].name = "org.qemu.guest_agent.0";
@@ -421,7 +421,7 @@ TEST_CASE("console: a driver of several ports is content with one", "[console]")
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("console: answers that find no room in the control queue leave later, the last word of each port", "[console]") {
+TEST_CASE("console: answers without room in the control queue leave later, the last one of each port", "[console]") {
   rig::machine m;
   auto& model = with_ports(m);
   ports_driver<> d;
@@ -439,7 +439,7 @@ TEST_CASE("console: answers that find no room in the control queue leave later, 
   CHECK(model.ports[1].guest_open);
 }
 
-TEST_CASE("console: packed rings do as well", "[console][packed]") {
+TEST_CASE("console: it works over packed rings", "[console][packed]") {
   rig::machine m;
   auto& model = m.add<console_model>(seat::modern, 4, offers{1, 34}, usize{2}, u16{16});
   model.ports[0].is_console = true;
@@ -461,7 +461,7 @@ TEST_CASE("console: packed rings do as well", "[console][packed]") {
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("console: a device that fails takes what it had, and a later start finds it well", "[console][hostile]") {
+TEST_CASE("console: a failed device returns its buffers, and a later start succeeds", "[console][hostile]") {
   rig::machine m;
   auto& model = with_ports(m);
   ports_driver<> d;
@@ -470,11 +470,11 @@ TEST_CASE("console: a device that fails takes what it had, and a later start fin
   model.say(0, "unread");
   REQUIRE(*d->poll());
   char some[8];
-  SECTION("it asks for a reset") {
+  SECTION("it sets NEEDS_RESET") {
     model.set_needs_reset();
     CHECK(d->receive(bytes{some, 8}, 1).error() == errc::needs_reset);
   }
-  SECTION("it gives back what it was not given") {
+  SECTION("it returns a buffer that it was not given") {
     const u16 queue = GENERATE(u16{0}, u16{1}, u16{2}, u16{3}, u16{4}, u16{5});
     model.ring(queue).raw_used_element(model.ring(queue).raw_used_idx(), 0xfffff, 0);
     model.ring(queue).raw_used_idx(static_cast<u16>(model.ring(queue).raw_used_idx() + 1));
@@ -482,7 +482,7 @@ TEST_CASE("console: a device that fails takes what it had, and a later start fin
     else CHECK(d->receive(bytes{some, 8}, 1).error() == errc::device_misbehaved);
     m.expect_objections = true;
   }
-  SECTION("it is reset by the program") { REQUIRE(d->reset()); }
+  SECTION("the program resets it") { REQUIRE(d->reset()); }
   CHECK(d->poll().error() == errc::not_started);
   CHECK(d->try_receive(bytes{some, 8}).error() == errc::not_started);
   CHECK(d->find_named(text("agent.1")).error() == errc::not_found);
@@ -493,7 +493,7 @@ TEST_CASE("console: a device that fails takes what it had, and a later start fin
   CHECK(*d->find_named(text("agent.1")) == 1);
 }
 
-TEST_CASE("console: a start that fails leaves no port", "[console]") {
+TEST_CASE("console: a failed start leaves no port", "[console]") {
   rig::machine m;
   auto& model = with_ports(m);
   ports_driver<> d;
@@ -509,7 +509,7 @@ TEST_CASE("console: a start that fails leaves no port", "[console]") {
   CHECK_FALSE(one->facts(0).is_present);
 }
 
-TEST_CASE("console: buffers without a byte end every call", "[console][hostile]") {
+TEST_CASE("console: empty buffers end every call", "[console][hostile]") {
   rig::machine m;
   auto& model = m.add<console_model>(seat::modern, 4);
   model.mode = console_model::run::at_doorbell;
@@ -525,7 +525,7 @@ TEST_CASE("console: buffers without a byte end every call", "[console][hostile]"
   CHECK(*d->receive(bytes{some, 8}) > 0);
 }
 
-TEST_CASE("console: a sleep is never begun when something is there, and any byte ends it", "[console]") {
+TEST_CASE("console: no sleep begins when work is present, and any byte ends it", "[console]") {
   rig::machine m;
   auto& model = with_ports(m);
   ports_driver<> d;

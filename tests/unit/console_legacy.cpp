@@ -50,7 +50,7 @@ struct parts {
 
 }  // namespace
 
-TEST_CASE("console: a big-endian guest's screen and control messages have its own order on the legacy interface, one descriptor each "
+TEST_CASE("console: a big-endian guest's screen size and control messages are in its own order on the legacy interface, one descriptor each "
           "[CONSOLEL-01][CONSOLEL-02][CONSOLEL-04]",
           "[console][legacy]") {
   old_console model;

@@ -19,7 +19,7 @@ static_assert(net::link<net::device<rig::platform_type, rig::any_pci, split_queu
 static_assert(net::link<net::device<rig::platform_type, rig::legacy_pci, packed_queue<8>, rig::small_buffers>>);
 static_assert(net::link<net::device<rig::platform_type, rig::any_pci, queue<8>, net::options{.mtu = 9000}>>);
 
-TEST_CASE("net: what a driver uses is accepted, and everything else is declined, whatever is offered "
+TEST_CASE("net: the driver accepts the features that it uses, and declines all others, whatever is offered "
           "[NET-01][NET-02][NET-07][NET-13][NET-14][NET-39]",
           "[net]") {
   rig::machine m;
@@ -42,7 +42,7 @@ TEST_CASE("net: what a driver uses is accepted, and everything else is declined,
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("net: a device without an address has that of the program, or is refused by name [NET-03][NET-04]", "[net]") {
+TEST_CASE("net: a device without an address gets the program's, or is refused with its verdict [NET-03][NET-04]", "[net]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4, offers{16});
   model.config()[0] = 1;  // means nothing
@@ -64,7 +64,7 @@ TEST_CASE("net: a device without an address has that of the program, or is refus
   CHECK(d.start(m, m.where(4)).error() == errc::device_misbehaved);
 }
 
-TEST_CASE("net: an address that changes while it is read is read again", "[net]") {
+TEST_CASE("net: an address that changes during the read is read again", "[net]") {
   rig::machine m;
   auto& model = m.add<net_model>(GENERATE(seat::modern, seat::legacy), 4);
   u32 reads = 0;
@@ -78,7 +78,7 @@ TEST_CASE("net: an address that changes while it is read is read again", "[net]"
   CHECK(d->mac() == net::mac_address{{2, 4, 6, 8, 10, 12}});
 }
 
-TEST_CASE("net: the MTU is the device's, as far as there is room for such frames, and nonsense is refused [NET-08]", "[net]") {
+TEST_CASE("net: the MTU is the device's if buffers have room for such frames, and invalid values are refused [NET-08]", "[net]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4, offers{3, 5, 16});
   net_driver<> d;
@@ -113,7 +113,7 @@ TEST_CASE("net: the MTU is the device's, as far as there is room for such frames
   CHECK(large->facts().mtu == 1500);
 }
 
-TEST_CASE("net: the link is up and down as the device says, and up where it says nothing [NET-05][NET-06]", "[net]") {
+TEST_CASE("net: the link follows the device's STATUS, and is up without it [NET-05][NET-06]", "[net]") {
   rig::machine m;
   const bool says = GENERATE(false, true);
   auto& model = m.add<net_model>(GENERATE(seat::modern, seat::legacy), 4, offers{5});
@@ -147,7 +147,7 @@ TEST_CASE("net: the link is up and down as the device says, and up where it says
     CHECK(d->state() == net::link_state::down);
     CHECK(send(d, frame_of(60)).error() == errc::not_ready);
   }
-  SECTION("after a sleep that brought nothing else") {
+  SECTION("after a sleep in which nothing else arrived") {
     CHECK(!d->arm());
     model.set_link(true);
     (void)model.read_isr();  // over an MSI-X vector, which no register tells
@@ -183,7 +183,7 @@ TEST_CASE("net: the link is up and down as the device says, and up where it says
   CHECK(d->state() == net::link_state::down);
 }
 
-TEMPLATE_TEST_CASE("net: frames of every size are sent as they were, on either ring [NET-15][NET-16][NET-17][NET-34][NET-38][NET-40]",
+TEMPLATE_TEST_CASE("net: frames of every size are sent unchanged, on either ring [NET-15][NET-16][NET-17][NET-34][NET-38][NET-40]",
                    "[net]", split_queue<8>, packed_queue<8>) {
   rig::machine m;
   const bool merges = GENERATE(false, true), apart = GENERATE(false, true);
@@ -216,7 +216,7 @@ TEMPLATE_TEST_CASE("net: frames of every size are sent as they were, on either r
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("net: what was sent is shown to the device together, and taken back when there are no other buffers", "[net]") {
+TEST_CASE("net: sent frames are published together, and reclaimed when no buffer is free", "[net]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4, offers{5, 16, 29});
   net_driver<> d;
@@ -242,7 +242,7 @@ TEST_CASE("net: what was sent is shown to the device together, and taken back wh
   CHECK(model.interrupts() == 0);  // none was asked for
 }
 
-TEST_CASE("net: who was told that there is no room hears when there is, by an interrupt as well", "[net]") {
+TEST_CASE("net: after queue_full the program is notified of room, also by an interrupt", "[net]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4, offers{5, 16});
   for (unsigned bit : GENERATE(as<std::vector<unsigned>>{}, std::vector<unsigned>{}, std::vector{29u}, std::vector{29u, 34u})) model.offer({bit});
@@ -267,7 +267,7 @@ TEST_CASE("net: who was told that there is no room hears when there is, by an in
   CHECK(!d->arm());
 }
 
-TEST_CASE("net: a ring smaller than the buffers bounds what is under way", "[net]") {
+TEST_CASE("net: a ring smaller than the buffers bounds the frames in flight", "[net]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4, offers{5, 16}, u16{2});
   net_driver<> d;
@@ -288,7 +288,7 @@ TEST_CASE("net: a ring smaller than the buffers bounds what is under way", "[net
   }
 }
 
-TEST_CASE("net: a checksum is asked for where the device computes it, and only inside the frame [NET-30][NET-33][NET-17][NET-18]", "[net]") {
+TEST_CASE("net: a checksum is requested only if the device computes it, and only inside the frame [NET-30][NET-33][NET-17][NET-18]", "[net]") {
   rig::machine m;
   const bool computes = GENERATE(false, true);
   auto& model = m.add<net_model>(seat::modern, 4, offers{5, 16});
@@ -321,7 +321,7 @@ TEST_CASE("net: a checksum is asked for where the device computes it, and only i
   for (const auto& one : model.sent) CHECK(one.head.flags == 0);
 }
 
-TEST_CASE("net: no frame above the device's MTU leaves [NET-09]", "[net]") {
+TEST_CASE("net: no frame larger than the device's MTU is sent [NET-09]", "[net]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4, offers{3, 5, 16});
   model.put_config(10, 1000, 2);
@@ -334,7 +334,7 @@ TEST_CASE("net: no frame above the device's MTU leaves [NET-09]", "[net]") {
   CHECK(d->try_send(huge).error() == errc::too_long);
 }
 
-TEST_CASE("net: a driver that is down says so, and a start mends what a device's failure has left", "[net]") {
+TEST_CASE("net: a driver that is down reports it, and a start recovers from a device failure", "[net]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4);
   net_driver<> d;
@@ -382,7 +382,7 @@ TEST_CASE("net: a driver that is down says so, and a start mends what a device's
   CHECK(received(d) == frame_of(70));
 }
 
-TEST_CASE("net: a device that will not reset keeps the storage, and every call says so", "[net]") {
+TEST_CASE("net: a device that does not reset keeps the storage, and every call reports it", "[net]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4);
   net_driver<> d;

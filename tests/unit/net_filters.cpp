@@ -60,7 +60,7 @@ static_assert(net::link<net::traced<net::faulty<net::faulty<loopback_link>>, sho
 
 }  // namespace
 
-TEST_CASE("net filters: a trace shows each frame that was taken or received, once, and changes nothing", "[net]") {
+TEST_CASE("net filters: a trace shows each taken or received frame once, and changes nothing", "[net]") {
   loopback_link card;
   std::vector<std::string> seen;
   net::traced trace{card, [&](passing way, const net::frame& f) {
@@ -86,7 +86,7 @@ TEST_CASE("net filters: a trace shows each frame that was taken or received, onc
   CHECK(trace.give_back({0, 1}).error() == errc::stale_handle);
 }
 
-TEST_CASE("net filters: what is not about frames passes through", "[net]") {
+TEST_CASE("net filters: calls that do not concern frames pass through", "[net]") {
   loopback_link card;
   net::faulty bad{card, {}};
   net::traced trace{bad, [](passing, const net::frame&) {}};
@@ -106,7 +106,7 @@ TEST_CASE("net filters: what is not about frames passes through", "[net]") {
   CHECK(trace.wait_until(waiting::peer, [] { return false; }, [] { return true; }) == errc::canceled);
 }
 
-TEST_CASE("net filters: without faults every frame passes as it is", "[net]") {
+TEST_CASE("net filters: without faults every frame passes unchanged", "[net]") {
   loopback_link card;
   net::faulty bad{card, {.seed = 5}};
   for (usize size = 14; size <= 1514; size += 50) {
@@ -122,7 +122,7 @@ TEST_CASE("net filters: without faults every frame passes as it is", "[net]") {
   CHECK(bad.counts().lost[0] + bad.counts().lost[1] + bad.counts().corrupted[0] + bad.counts().corrupted[1] + bad.counts().repeated == 0);
 }
 
-TEST_CASE("net filters: frames are lost, spoiled and repeated as often as asked, and counted, the same with the same seed", "[net]") {
+TEST_CASE("net filters: frames are lost, corrupted and repeated at the given rates, counted, and the same for the same seed", "[net]") {
   const auto run = [](u64 seed) {
     loopback_link card;
     card.piece = 100;
@@ -162,7 +162,7 @@ TEST_CASE("net filters: frames are lost, spoiled and repeated as often as asked,
   CHECK(run(1) != run(2));
 }
 
-TEST_CASE("net filters: a frame that found no room meets its fate once", "[net]") {
+TEST_CASE("net filters: a frame that found no room gets its fault once", "[net]") {
   loopback_link card;
   net::faulty bad{card, {.drop = 500, .seed = 3}};
   usize taken = 0, refused = 0;
@@ -184,7 +184,7 @@ TEST_CASE("net filters: a frame that found no room meets its fate once", "[net]"
   CHECK((taken > 400 && taken < 600));
 }
 
-TEST_CASE("net filters: a spoiled frame that is kept stays as it was shown, a few of them at a time", "[net]") {
+TEST_CASE("net filters: a corrupted frame that is kept stays as shown, for a few frames at a time", "[net]") {
   loopback_link card;
   net::faulty bad{card, {.corrupt = 1000}};
   struct kept {
@@ -213,7 +213,7 @@ TEST_CASE("net filters: a spoiled frame that is kept stays as it was shown, a fe
   CHECK(bad.counts().corrupted[1] == 9);
 }
 
-TEST_CASE("net filters: spoiled frames that were kept when the link was started again take no place of later ones", "[net]") {
+TEST_CASE("net filters: corrupted frames that were kept before a restart of the link take no place of later ones", "[net]") {
   loopback_link card;
   net::faulty bad{card, {.corrupt = 1000}};
   const auto keep_eight = [&] {
@@ -227,7 +227,7 @@ TEST_CASE("net filters: spoiled frames that were kept when the link was started 
   }
 }
 
-TEST_CASE("net filters: what cannot be spoiled and understood is not", "[net]") {
+TEST_CASE("net filters: a frame that would not stay valid is not corrupted", "[net]") {
   loopback_link card;
   net::faulty bad{card, {.corrupt = 1000}};
   CHECK(!bad.facts().does.has(net::offload::checksum));
@@ -257,7 +257,7 @@ TEST_CASE("net filters: what cannot be spoiled and understood is not", "[net]") 
   }));
 }
 
-TEST_CASE("net filters: a link that loses everything ends its look for a frame", "[net]") {
+TEST_CASE("net filters: a link that loses everything ends its search for a frame", "[net]") {
   loopback_link card;
   net::faulty bad{card, {.drop = 1000}};
   for (int i = 0; i < 200; ++i) card.to_receive.push_back(some_frame(60));

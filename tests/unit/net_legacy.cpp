@@ -12,7 +12,7 @@ using rig::net_model;
 using rig::received;
 using offers = rig::net_offers;
 
-TEST_CASE("net: a legacy device gets headers of its size, in a descriptor of their own unless it takes any layout [NETL-08][NET-15]",
+TEST_CASE("net: a legacy device gets headers of its size, in a descriptor of their own unless it accepts any layout [NETL-08][NET-15]",
           "[net][legacy]") {
   rig::machine m;
   const bool merges = GENERATE(false, true), any_layout = GENERATE(false, true);
@@ -35,7 +35,7 @@ TEST_CASE("net: a legacy device gets headers of its size, in a descriptor of the
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("net: on a legacy device without ANY_LAYOUT a frame in several buffers is whole as well [NETL-08]", "[net][legacy]") {
+TEST_CASE("net: on a legacy device without ANY_LAYOUT a frame in several buffers arrives whole [NETL-08]", "[net][legacy]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::legacy, 4, offers{5, 15});
   model.withdraw({27});
@@ -48,7 +48,7 @@ TEST_CASE("net: on a legacy device without ANY_LAYOUT a frame in several buffers
   }
 }
 
-TEST_CASE("net: what a device says of the length of a frame that it sent is not believed [NETL-03]", "[net][legacy]") {
+TEST_CASE("net: the used length of a sent frame is ignored [NETL-03]", "[net][legacy]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::legacy, 4);
   net_driver<rig::legacy_net_queue> d;
@@ -111,7 +111,7 @@ struct parts {
 
 }  // namespace
 
-TEST_CASE("net: a big-endian guest's configuration and headers have its own order on the legacy interface [NETL-01][NETL-02]",
+TEST_CASE("net: a big-endian guest's configuration and headers are in its own order on the legacy interface [NETL-01][NETL-02]",
           "[net][legacy]") {
   old_card model;
   model.offered = 1u << 0 | 1u << 1 | 1u << 3 | 1u << 5 | 1u << 16;

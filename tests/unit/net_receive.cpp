@@ -17,7 +17,7 @@ using rig::send;
 using offers = rig::net_offers;
 using net::after_look;
 
-TEMPLATE_TEST_CASE("net: frames of every size are received as they were, on either ring, in one buffer or several [NET-43][NET-44]", "[net]",
+TEMPLATE_TEST_CASE("net: frames of every size are received unchanged, on either ring, in one buffer or several [NET-43][NET-44]", "[net]",
                    split_queue<8>, packed_queue<8>) {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4, offers{5, 15, 16, 34}, u16{8});
@@ -41,7 +41,7 @@ TEMPLATE_TEST_CASE("net: frames of every size are received as they were, on eith
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("net: frames that arrive at once are shown in their order, and nothing is lost that the ring had room for", "[net]") {
+TEST_CASE("net: frames that arrive at once are shown in order, and none is lost while the ring has room", "[net]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4, offers{5, 16, 29});
   net_driver<> d;
@@ -58,7 +58,7 @@ TEST_CASE("net: frames that arrive at once are shown in their order, and nothing
   CHECK(d->counts() == net::drop_counts{});
 }
 
-TEST_CASE("net: a frame is shown where it lies, so that what follows its header is aligned; its pieces can be looked at alone", "[net]") {
+TEST_CASE("net: a frame is shown in place, with the bytes after its header aligned, and its pieces can be read separately", "[net]") {
   rig::machine m;
   const bool merges = GENERATE(false, true);
   auto& model = m.add<net_model>(GENERATE(seat::modern, seat::legacy), 4, merges ? offers{5, 15} : offers{5});
@@ -80,7 +80,7 @@ TEST_CASE("net: a frame is shown where it lies, so that what follows its header 
   }
 }
 
-TEST_CASE("net: frames that are no Ethernet frames of this MTU are dropped and counted, and the next one is received", "[net]") {
+TEST_CASE("net: invalid Ethernet frames for this MTU are dropped and counted, and the next one is received", "[net]") {
   rig::machine m;
   const bool merges = GENERATE(false, true);
   auto& model = m.add<net_model>(seat::modern, 4, merges ? offers{3, 5, 15} : offers{3, 5});
@@ -114,7 +114,7 @@ TEST_CASE("net: frames that are no Ethernet frames of this MTU are dropped and c
   CHECK(d->counts() == net::drop_counts{});
 }
 
-TEST_CASE("net: of a checksum is known what the device says, where it may say so and it makes sense "
+TEST_CASE("net: the state of a checksum is the device's if it may report it and its values are valid "
           "[NET-46][NET-48][NET-49][NET-50][NET-51][NET-52]",
           "[net]") {
   rig::machine m;
@@ -157,7 +157,7 @@ TEST_CASE("net: of a checksum is known what the device says, where it may say so
   CHECK(d->counts() == net::drop_counts{});
 }
 
-TEST_CASE("net: without MRG_RXBUF receive buffers have room for 1526 bytes, the header included [NET-42]", "[net]") {
+TEST_CASE("net: without MRG_RXBUF receive buffers have room for 1526 bytes, including the header [NET-42]", "[net]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4);
   net_driver<split_queue<8>> d;
@@ -169,7 +169,7 @@ TEST_CASE("net: without MRG_RXBUF receive buffers have room for 1526 bytes, the 
   for (const auto& one : model.held()) CHECK(one.buffer.writable() >= 1526);
 }
 
-TEST_CASE("net: a device that cannot put a frame into several buffers is refused, where one is too small", "[net]") {
+TEST_CASE("net: a device that cannot split a frame over buffers is refused if one buffer is too small", "[net]") {
   rig::machine m;
   (void)m.add<net_model>(seat::modern, 4);
   net_driver<split_queue<8>, rig::small_buffers> d;
@@ -178,7 +178,7 @@ TEST_CASE("net: a device that cannot put a frame into several buffers is refused
   CHECK(d->why().feature == 15);
 }
 
-TEST_CASE("net: the buffers of a frame that is not complete wait, and the rest of it makes it whole", "[net]") {
+TEST_CASE("net: buffers of an incomplete frame wait, and the rest completes it", "[net]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4, offers{5, 15, 29});
   net_driver<split_queue<8>, rig::small_buffers> d;
@@ -199,7 +199,7 @@ TEST_CASE("net: the buffers of a frame that is not complete wait, and the rest o
   CHECK(received(d) == frame_of(1500));
 }
 
-TEST_CASE("net: a frame is kept as it is until it is given back, and its name is good once", "[net][net-name]") {
+TEST_CASE("net: a kept frame stays unchanged until it is returned, and its name is valid once", "[net][net-name]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4, offers{5, 15});
   net_driver<split_queue<8>, rig::small_buffers> d;
@@ -232,7 +232,7 @@ TEST_CASE("net: a frame is kept as it is until it is given back, and its name is
   for (const auto& one : names) CHECK(d->give_back(one).error() == errc::stale_handle);
 }
 
-TEST_CASE("net: with every buffer in a kept frame the device waits, and goes on when one is given back", "[net]") {
+TEST_CASE("net: with every buffer in a kept frame the device waits, and continues when one is returned", "[net]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4, offers{5, 29});
   if (GENERATE(false, true)) model.offer({34});
@@ -262,7 +262,7 @@ TEST_CASE("net: with every buffer in a kept frame the device waits, and goes on 
   CHECK(d->counts() == net::drop_counts{});
 }
 
-TEST_CASE("net: kept frames outlive the device's failure, and no reset, hand-off or start", "[net]") {
+TEST_CASE("net: kept frames survive the device's failure, but no reset, hand-off or start", "[net]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4);
   net_driver<> d;
@@ -295,7 +295,7 @@ TEST_CASE("net: kept frames outlive the device's failure, and no reset, hand-off
   REQUIRE(d->give_back(later));
 }
 
-TEST_CASE("net: while a frame is shown the program may send, and neither receive nor start", "[net]") {
+TEST_CASE("net: while a frame is shown the program may send, but not receive or start", "[net]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4);
   net_driver<> d;
@@ -331,7 +331,7 @@ TEST_CASE("net: while a frame is shown the program may send, and neither receive
   CHECK(d->poll().error() == errc::not_started);
 }
 
-TEST_CASE("net: an interrupt is asked for when nothing is there, and a frame raises one", "[net]") {
+TEST_CASE("net: an interrupt is requested when nothing is present, and a frame raises one", "[net]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4, offers{5});
   for (unsigned bit : GENERATE(as<std::vector<unsigned>>{}, std::vector<unsigned>{}, std::vector{29u}, std::vector{29u, 34u})) model.offer({bit});
@@ -353,7 +353,7 @@ TEST_CASE("net: an interrupt is asked for when nothing is there, and a frame rai
   CHECK(received(d) == frame_of(62));
 }
 
-TEST_CASE("net: receive buffers go back to the device a few at a time", "[net]") {
+TEST_CASE("net: receive buffers are returned to the device a few at a time", "[net]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4, offers{5}, u16{64});
   net_driver<split_queue<64>, net::options{}> d;
@@ -387,7 +387,7 @@ TEST_CASE("net: the name of a frame that was shown and not kept is stale, and na
     (void)model.step();
     old = first.name;
   }
-  SECTION("the device was started anew inside the callback") {
+  SECTION("the device was started again inside the callback") {
     model.arrive(frame_of(60));
     (void)d->receive_with([&](const net::frame& f) {
       old = f.name;

@@ -53,7 +53,7 @@ constexpr u32 most_moments = 50;
 
 }  // namespace
 
-TEST_CASE("net: whatever comes before a frame, be it one that is dropped or half of one, the frame ends the sleep", "[net][net-interrupt]") {
+TEST_CASE("net: a frame ends the sleep, whatever arrives before it, even a dropped frame or half of one", "[net][net-interrupt]") {
   const auto first = GENERATE(deed::runt, deed::half, deed::sent, deed::link_down);
   for (u32 early = 1; early < most_moments; ++early)
     for (u32 late = early; late < most_moments; late += 3) {
@@ -71,7 +71,7 @@ TEST_CASE("net: whatever comes before a frame, be it one that is dropped or half
     }
 }
 
-TEST_CASE("net: whatever comes before room to send, be it a frame that stays where it is, the room ends the sleep", "[net][net-interrupt]") {
+TEST_CASE("net: room to send ends the sleep, whatever arrives before it, even a frame that stays in the queue", "[net][net-interrupt]") {
   const auto first = GENERATE(deed::runt, deed::half, deed::frame);
   for (u32 early = 1; early < most_moments; ++early)
     for (u32 late = early; late < most_moments; late += 3) {
@@ -89,7 +89,7 @@ TEST_CASE("net: whatever comes before room to send, be it a frame that stays whe
     }
 }
 
-TEST_CASE("net: whatever comes before a change of the link, the change ends the sleep", "[net][net-interrupt]") {
+TEST_CASE("net: a change of the link ends the sleep, whatever arrives before it", "[net][net-interrupt]") {
   const auto first = GENERATE(deed::runt, deed::frame, deed::sent);
   const bool line = GENERATE(false, true);
   for (u32 early = 1; early < most_moments; early += 2)

@@ -77,7 +77,7 @@ TEST_CASE("vmmci: detected as 0b5d:0777, bound as the control device", "[vmmci][
   CHECK(m.model.status() == 0);
 }
 
-TEST_CASE("vmmci: without the host's profile its ids are those of no virtio device", "[vmmci][pci]") {
+TEST_CASE("vmmci: without the host's profile its ids are of no virtio device", "[vmmci][pci]") {
   control_machine<> m;
   CHECK(pci::find(vmmci_host{&m.model}, device_type::vmmci).error() == errc::not_found);
   m.model.bridge_vendor = 0x8086;  // another machine, which has such a device all the same
@@ -96,7 +96,7 @@ TEST_CASE("vmmci: reads the host's clock in one latched 32-bit read", "[vmmci][h
   CHECK(m.model.take_log() == "r4@0x18 r4@0x20");
 }
 
-TEST_CASE("vmmci: the time is that of one moment, however long lies between its two reads", "[vmmci][host-latch]") {
+TEST_CASE("vmmci: both parts of the time are of one moment, however long the delay between the two reads", "[vmmci][host-latch]") {
   control_machine<> m;
   m.start();
   m.model.microseconds_per_access = 1;
@@ -106,7 +106,7 @@ TEST_CASE("vmmci: the time is that of one moment, however long lies between its 
   }
 }
 
-TEST_CASE("vmmci: a reader by byte gets the wrong clock, with what the processor's register had, and by_field the right one",
+TEST_CASE("vmmci: a reader by byte gets a wrong clock, with the processor's register, and by_field the right one",
           "[vmmci][config][host-one-read]") {
   control_machine<pci::legacy<bus_type>> m;
   m.expect_objections = true;
@@ -127,7 +127,7 @@ TEST_CASE("vmmci: a reader by byte gets the wrong clock, with what the processor
   CHECK(m.model.violations().empty());
 }
 
-TEST_CASE("vmmci: the driver reads whole fields over a transport that was told to read by byte", "[vmmci][config][host-one-read]") {
+TEST_CASE("vmmci: the driver reads whole fields over a transport that is configured to read by byte", "[vmmci][config][host-one-read]") {
   control_machine<pci::legacy<bus_type, by_byte>> m;
   m.start();
   m.model.now = 0x6543'2187 * second + 42;
@@ -137,7 +137,7 @@ TEST_CASE("vmmci: the driver reads whole fields over a transport that was told t
   CHECK(m.model.state() == machine::ends);
 }
 
-TEST_CASE("vmmci: upper halves are not read, and the clock goes on past 2038", "[vmmci]") {
+TEST_CASE("vmmci: upper halves are not read, and the clock works past 2038", "[vmmci]") {
   control_machine<> m;
   m.start();
   m.model.now = u64{0xffff'ffff} * second + 999'999;
@@ -170,7 +170,7 @@ TEST_CASE("vmmci: shutdown and reboot are seen by polling and acknowledged in ti
   }
 }
 
-TEST_CASE("vmmci: who does not ask within three seconds is killed", "[vmmci][kit]") {
+TEST_CASE("vmmci: a guest that does not poll within three seconds is killed", "[vmmci][kit]") {
   control_machine<> m;
   m.start();
   REQUIRE(m.model.ask(vmmci_model::shutdown));
@@ -179,7 +179,7 @@ TEST_CASE("vmmci: who does not ask within three seconds is killed", "[vmmci][kit
   CHECK(m.model.state() == machine::killed);
 }
 
-TEST_CASE("vmmci: a reboot that comes after a shutdown is another request, and so is the next shutdown", "[vmmci]") {
+TEST_CASE("vmmci: a reboot after a shutdown is another request, and so is the next shutdown", "[vmmci]") {
   control_machine<> m;
   m.start();
   for (const auto& [command, request] : {std::pair{vmmci_model::shutdown, vmmci::request::shutdown},
@@ -191,7 +191,7 @@ TEST_CASE("vmmci: a reboot that comes after a shutdown is another request, and s
   }
 }
 
-TEST_CASE("vmmci: requests come by interrupt, and reading its cause drops the line", "[vmmci][interrupts]") {
+TEST_CASE("vmmci: requests raise interrupts, and reading the cause lowers the line", "[vmmci][interrupts]") {
   control_machine<> m;
   m.start(line_state::on);
   CHECK_FALSE(m.model.line_is_up());
@@ -218,7 +218,7 @@ TEST_CASE("vmmci: each request to set the clock is returned, and its acknowledge
   CHECK(m.model.state() == machine::runs);
 }
 
-TEST_CASE("vmmci: the guest's wish to be switched off is heard", "[vmmci]") {
+TEST_CASE("vmmci: the host receives the guest's request to be switched off", "[vmmci]") {
   control_machine<> m;
   m.start();
   CHECK(m.control.power_off());
@@ -226,7 +226,7 @@ TEST_CASE("vmmci: the guest's wish to be switched off is heard", "[vmmci]") {
   CHECK(m.model.state() == machine::off);
 }
 
-TEST_CASE("vmmci: once the host has asked for the end of a machine, a wish to be switched off is none", "[vmmci]") {
+TEST_CASE("vmmci: after the host has requested the end of a machine, a request to be switched off is ignored", "[vmmci]") {
   for (const u32 command : {vmmci_model::shutdown, vmmci_model::reboot}) {
     control_machine<> m;
     m.start();
@@ -239,7 +239,7 @@ TEST_CASE("vmmci: once the host has asked for the end of a machine, a wish to be
   }
 }
 
-TEST_CASE("vmmci: nothing is asked of a device that is not up, and nothing of one that offers nothing", "[vmmci]") {
+TEST_CASE("vmmci: a device that is down receives no request, and a device without features is not asked", "[vmmci]") {
   control_machine<> m;
   CHECK(m.control.clock().error() == errc::not_started);
   CHECK(m.control.next_request().error() == errc::not_started);
@@ -260,7 +260,7 @@ TEST_CASE("vmmci: nothing is asked of a device that is not up, and nothing of on
   CHECK(m.model.take_log() == "r4@0x14 r4@0x14");  // ACK was not negotiated
 }
 
-TEST_CASE("vmmci: of what the host asks, a command of a later day is not known, and not acknowledged", "[vmmci][hostile]") {
+TEST_CASE("vmmci: an unknown command of a later host is not acknowledged", "[vmmci][hostile]") {
   control_machine<> m;
   m.start();
   for (const u32 command : {u32{4}, u32{0x101}, u32{0xffff'ffff}}) {
@@ -270,7 +270,7 @@ TEST_CASE("vmmci: of what the host asks, a command of a later day is not known, 
   }
 }
 
-TEST_CASE("vmmci: microseconds that are none end the device, and a start mends it", "[vmmci][hostile]") {
+TEST_CASE("vmmci: invalid microseconds take the device down, and a start recovers it", "[vmmci][hostile]") {
   control_machine<> m;
   m.start();
   m.model.now = 1'700'000'000 * second + 999'999;
@@ -284,7 +284,7 @@ TEST_CASE("vmmci: microseconds that are none end the device, and a start mends i
   CHECK(m.control.clock());
 }
 
-TEST_CASE("vmmci: a device that has vanished ends every call", "[vmmci][hostile]") {
+TEST_CASE("vmmci: a removed device ends every call", "[vmmci][hostile]") {
   control_machine<> m;
   m.start();
   m.model.present = false;
@@ -299,7 +299,7 @@ TEST_CASE("vmmci: a device that has vanished ends every call", "[vmmci][hostile]
   CHECK(m.control.next_request().error() == errc::not_started);
 }
 
-TEST_CASE("vmmci: another type of device is refused untouched, by name", "[vmmci]") {
+TEST_CASE("vmmci: another type of device is refused unchanged, with its verdict", "[vmmci]") {
   control_machine<> m;
   auto where = m.where();
   where.seen.type = device_type::entropy;
@@ -309,7 +309,7 @@ TEST_CASE("vmmci: another type of device is refused untouched, by name", "[vmmci
   CHECK(m.model.take_log().empty());
 }
 
-TEST_CASE("vmmci: its words", "[vmmci]") {
+TEST_CASE("vmmci: its texts", "[vmmci]") {
   CHECK(std::string{name(vmmci::feature::timesync)} == "VMMCI_TIMESYNC");
   CHECK(std::string{name(vmmci::feature::ack)} == "VMMCI_ACK");
   CHECK(std::string{name(vmmci::feature::syncrtc)} == "VMMCI_SYNCRTC");

@@ -165,7 +165,7 @@ std::vector<u8> counting(usize n, u8 from = 0) {
 
 }  // namespace
 
-TEST_CASE("vsock model: connects, carries bytes within credit and closes, on either ring", "[testing][vsock]") {
+TEST_CASE("vsock model: it connects, carries bytes within credit and closes, on either ring", "[testing][vsock]") {
   guest g{{}, GENERATE(false, true)};
   const auto f = g.connected();
   g.send(f, vsock_model::data, counting(10));
@@ -197,7 +197,7 @@ TEST_CASE("vsock model: connects, carries bytes within credit and closes, on eit
         "< RW 1024:5000 len=64\n< RW 1024:5000 len=36\n< RW 1024:5000 len=50\n< SHUTDOWN 1024:5000 flags=3\n> RST 1024:5000");
 }
 
-TEST_CASE("vsock model: connects to the guest, from port 0 too", "[testing][vsock]") {
+TEST_CASE("vsock model: it connects to the guest, also from port 0", "[testing][vsock]") {
   guest g;
   const auto f = g.model.connect(80, 0);
   auto got = g.step();
@@ -217,7 +217,7 @@ TEST_CASE("vsock model: connects to the guest, from port 0 too", "[testing][vsoc
   CHECK(g.model.violations().empty());
 }
 
-TEST_CASE("vsock model: hosts differ in what they answer", "[testing][vsock]") {
+TEST_CASE("vsock model: hosts have different answers", "[testing][vsock]") {
   const auto which = GENERATE(0, 1, 2);
   const vsock_host hosts[] = {vsock_host::kernel(), vsock_host::firecracker(), vsock_host::vhost_device()};
   guest g{vsock_options{.host = hosts[which]}};
@@ -236,7 +236,7 @@ TEST_CASE("vsock model: hosts differ in what they answer", "[testing][vsock]") {
   CHECK(g.step().size() == (which == 2 ? 0 : 1));
 }
 
-TEST_CASE("vsock model: tells of space as the host's habit is, and when asked", "[testing][vsock]") {
+TEST_CASE("vsock model: it reports room by the host's behaviour, and on request", "[testing][vsock]") {
   vsock_options options;
   options.host = vsock_host::firecracker();
   options.host.buf_alloc = 200;
@@ -260,7 +260,7 @@ TEST_CASE("vsock model: tells of space as the host's habit is, and when asked", 
   CHECK(g.model.violations().empty());
 }
 
-TEST_CASE("vsock model: asks for credit once when it has none, where that is the host's habit", "[testing][vsock]") {
+TEST_CASE("vsock model: it requests credit once when it has none, if the host does", "[testing][vsock]") {
   const bool asks = GENERATE(false, true);
   guest g{vsock_options{.host = asks ? vsock_host::firecracker() : vsock_host::kernel()}};
   const auto f = g.connected();
@@ -271,7 +271,7 @@ TEST_CASE("vsock model: asks for credit once when it has none, where that is the
   CHECK(g.step().size() == 1);
 }
 
-TEST_CASE("vsock model: counters go around 2^32", "[testing][vsock]") {
+TEST_CASE("vsock model: counters wrap at 2^32", "[testing][vsock]") {
   guest g;
   g.model.counters_start = 0xffff'fff0;
   const auto f = g.model.connect(80, 1);
@@ -286,7 +286,7 @@ TEST_CASE("vsock model: counters go around 2^32", "[testing][vsock]") {
   CHECK(g.model.violations().empty());
 }
 
-TEST_CASE("vsock model: objects to what a driver must not do", "[testing][vsock]") {
+TEST_CASE("vsock model: it objects to what a driver must not do", "[testing][vsock]") {
   guest g;
   const auto f = g.connected();
   SECTION("data beyond the credit") {
@@ -311,7 +311,7 @@ TEST_CASE("vsock model: objects to what a driver must not do", "[testing][vsock]
     (void)g.step();
     CHECK(g.objected("VSOCK-06"));
   }
-  SECTION("somebody else's CID") {
+  SECTION("the CID of another guest") {
     g.cid = 4;
     g.send(f, vsock_model::credit_update);
     (void)g.step();
@@ -326,7 +326,7 @@ TEST_CASE("vsock model: objects to what a driver must not do", "[testing][vsock]
     (void)g.step();
     CHECK(g.objected("answers a RST"));
   }
-  SECTION("headers left as they were") {
+  SECTION("headers that are not initialized") {
     g.zeroes = false;
     for (int i = 0; i < 17; ++i) {
       g.model.say(f, vsock_model::credit_update);
@@ -363,7 +363,7 @@ TEST_CASE("vsock model: objects to what a driver must not do", "[testing][vsock]
   }
 }
 
-TEST_CASE("vsock model: a packet ahead of the first event buffer is objected to", "[testing][vsock]") {
+TEST_CASE("vsock model: it objects to a packet before the first event buffer", "[testing][vsock]") {
   guest g{{}, false, 0};
   g.send({1024, 1}, vsock_model::request);
   (void)g.step();
@@ -398,7 +398,7 @@ TEST_CASE("vsock model: a transport reset ends connections, changes the CID and 
   CHECK(g.objected("VSOCK-07"));
 }
 
-TEST_CASE("vsock model: injects anything, cut short and claimed long", "[testing][vsock]") {
+TEST_CASE("vsock model: it injects any packet, shortened or with a wrong used length", "[testing][vsock]") {
   guest g;
   auto p = vsock_model::packet({80, 1}, 99, counting(30));
   p.type = 7;
@@ -414,7 +414,7 @@ TEST_CASE("vsock model: injects anything, cut short and claimed long", "[testing
   CHECK(*got[0].used == 44 + room);  // the ring cuts the claim
 }
 
-TEST_CASE("vsock model: send buffers are kept and given back, or not looked at", "[testing][vsock]") {
+TEST_CASE("vsock model: send buffers are kept and returned, or not processed", "[testing][vsock]") {
   guest g;
   const auto f = g.connected();
   g.model.tx = vsock_model::sending::keep;
@@ -436,7 +436,7 @@ TEST_CASE("vsock model: send buffers are kept and given back, or not looked at",
   CHECK(g.model.peer(f).arrived == 8);
 }
 
-TEST_CASE("vsock model: messages and records are cut and put together", "[testing][vsock]") {
+TEST_CASE("vsock model: messages and records are split and assembled", "[testing][vsock]") {
   guest g;
   const auto f = g.model.connect(80, 1);
   (void)g.step();

@@ -18,7 +18,7 @@ std::vector<u8> copy(const vsock::piece& one) { return {one.data.data(), one.dat
 
 }  // namespace
 
-TEST_CASE("vsock pieces: the window counts a piece until it is given back, once", "[vsock]") {
+TEST_CASE("vsock pieces: the window counts a piece until it is returned, once", "[vsock]") {
   started s;
   const auto one = s.connected();
   const vsock_flow f = s.flow(one);
@@ -41,7 +41,7 @@ TEST_CASE("vsock pieces: the window counts a piece until it is given back, once"
   CHECK(s.receive(one, 100'000 - all.size()) == pattern(100'000 - all.size(), 1, all.size()));
 }
 
-TEST_CASE("vsock pieces: one stays as it is when its connection is gone, and all places held starve no other connection", "[vsock]") {
+TEST_CASE("vsock pieces: a piece stays in place after its connection ends, and holding all places starves no other connection", "[vsock]") {
   started s;
   std::vector<vsock::piece> held;
   errc why = errc::ok;
@@ -68,7 +68,7 @@ TEST_CASE("vsock pieces: one stays as it is when its connection is gone, and all
   s.check_works(s.connected());
 }
 
-TEST_CASE("vsock pieces: taken and given back in any order among everything else, no byte is lost and no memory leaks", "[vsock]") {
+TEST_CASE("vsock pieces: taken and returned in any order, no byte is lost and no memory leaks", "[vsock]") {
   started s;
   std::mt19937 random{7};
   for (int life = 0; life < 40; ++life) {
@@ -125,7 +125,7 @@ TEST_CASE("vsock pieces: taken and given back in any order among everything else
   CHECK(s.end(last).credit() >= holding.receive_buffer / 2);
 }
 
-TEST_CASE("vsock pieces: while most of a window is held the rest goes on, also with a peer that asks for nothing", "[vsock]") {
+TEST_CASE("vsock pieces: while most of a window is held the rest continues, also with a peer that requests nothing", "[vsock]") {
   constexpr vsock::limits whole{.connections = 2, .receive_packet = 256, .receive_buffer = 4096, .pieces = 15};
   rig::basic_sockets<whole> s;
   REQUIRE(s.begin());
@@ -144,7 +144,7 @@ TEST_CASE("vsock pieces: while most of a window is held the rest goes on, also w
   for (usize i = 0; i < held.size(); ++i) CHECK(copy(held[i]) == pattern(256, 1, i * 256));
 }
 
-TEST_CASE("vsock streams: state_of says whether both directions are open, whatever is unread", "[vsock]") {
+TEST_CASE("vsock streams: state_of returns whether both directions are open, whatever is unread", "[vsock]") {
   sockets s;
   REQUIRE(s.begin());
   s.model.ports[6000] = vsock_model::reception::is_silent;

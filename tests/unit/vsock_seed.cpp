@@ -14,7 +14,7 @@ u32 first_port(u64 bits) {
 
 }  // namespace
 
-TEST_CASE("vsock seed: it is not optional, and seeds that are close choose ports that are far apart", "[vsock]") {
+TEST_CASE("vsock seed: it is required, and close seeds choose ports that are far apart", "[vsock]") {
   using device = sockets::device;
   const auto starts_without = [](auto& d, auto& m) {
     return requires { d.start(m.platform(), m.where(4), dma_region{}); } || requires { d.start(m.platform(), m.where(4), dma_region{}, {}); };
@@ -31,7 +31,7 @@ TEST_CASE("vsock seed: it is not optional, and seeds that are close choose ports
   }
 }
 
-TEST_CASE("vsock seed: a guest that boots again reaches the service whose host holds its connection of before", "[vsock]") {
+TEST_CASE("vsock seed: a guest that boots again reaches the service although the host holds its previous connection", "[vsock]") {
   vsock_options options;
   options.host = vsock_host::vhost_device();  // a REQUEST on a connection that it has is not answered
   sockets s{options};

@@ -110,7 +110,7 @@ TEST_CASE("vsock staged: small messages that wait count among those that the pee
   s.check_came(s.flow(one), 17, 1);
 }
 
-TEST_CASE("vsock staged: shutdown and close come behind all messages", "[vsock]") {
+TEST_CASE("vsock staged: shutdown and close follow all messages", "[vsock]") {
   for (const bool closes : {false, true}) {
     narrow s;
     const auto one = s.talks();
@@ -129,7 +129,7 @@ TEST_CASE("vsock staged: shutdown and close come behind all messages", "[vsock]"
   }
 }
 
-TEST_CASE("vsock staged: a peer that takes back its room gets the messages piece by piece, whole and in order", "[vsock]") {
+TEST_CASE("vsock staged: a peer that withdraws room gets the messages piece by piece, whole and in order", "[vsock]") {
   narrow s;
   const auto one = s.talks();
   const vsock_flow f = s.flow(one);
@@ -153,7 +153,7 @@ TEST_CASE("vsock staged: a peer that takes back its room gets the messages piece
   s.check_all_free();
 }
 
-TEST_CASE("vsock staged: abort, the peer's reset, and that of the transport give their buffers back", "[vsock]") {
+TEST_CASE("vsock staged: an abort, the peer's reset, and a transport reset return their buffers", "[vsock]") {
   for (int how = 0; how < 4; ++how) {
     CAPTURE(how);
     narrow s;
@@ -180,7 +180,7 @@ TEST_CASE("vsock staged: abort, the peer's reset, and that of the transport give
   }
 }
 
-TEST_CASE("vsock staged: one that stages all it can leaves others their turn", "[vsock]") {
+TEST_CASE("vsock staged: a connection that stages all it can leaves others their turn", "[vsock]") {
   narrow s;
   const auto greedy = s.talks(), modest = s.talks();
   const auto other = s.connected();
@@ -203,7 +203,7 @@ TEST_CASE("vsock staged: one that stages all it can leaves others their turn", "
   CHECK(longest <= 3 * 17 * 8);  // a step of the model moves little
 }
 
-TEST_CASE("vsock staged: whatever is sent, taken back, ended and reset, all buffers are free in the end", "[vsock]") {
+TEST_CASE("vsock staged: after any sends, withdrawals, ends and resets all buffers are free", "[vsock]") {
   narrow s;
   s.model.recording = false;
   std::mt19937 random{11};

@@ -88,7 +88,7 @@ struct started : rig_type {
 
 }  // namespace
 
-TEST_CASE("vsock sums: promises and buffers add up at every step of random traffic, and all are free in the end", "[vsock]") {
+TEST_CASE("vsock sums: reservations and buffers add up at every step of random traffic, and all are free at the end", "[vsock]") {
   started s;
   std::mt19937 random{23};
   const auto chance = [&](u32 n) { return static_cast<u32>(random() % n); };

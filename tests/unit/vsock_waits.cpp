@@ -44,7 +44,7 @@ std::vector<u8> copy(const vsock::arrived& here) {
 
 }  // namespace
 
-TEST_CASE("vsock waits: pieces are sent together once the peer has room, and nothing before", "[vsock]") {
+TEST_CASE("vsock waits: pieces are sent together after the peer has room, and none before", "[vsock]") {
   started s;
   auto one = s.connect();
   const auto f = s.flow(one.id());
@@ -70,7 +70,7 @@ TEST_CASE("vsock waits: pieces are sent together once the peer has room, and not
   CHECK(one.send_all(scatter<const_bytes>{}));
 }
 
-TEST_CASE("vsock waits: a send that is given up leaves the rest with the caller", "[vsock]") {
+TEST_CASE("vsock waits: a send that is given up leaves the rest to the caller", "[vsock]") {
   started s;
   auto one = s.connect();
   s.end(one.id()).reads = false;
@@ -85,7 +85,7 @@ TEST_CASE("vsock waits: a send that is given up leaves the rest with the caller"
   CHECK(left.size() == 1000);
 }
 
-TEST_CASE("vsock waits: a send ends when the peer receives no more", "[vsock]") {
+TEST_CASE("vsock waits: a send ends when the peer stops receiving", "[vsock]") {
   started s;
   auto one = s.connect();
   s.end(one.id()).reads = false;
@@ -99,7 +99,7 @@ TEST_CASE("vsock waits: a send ends when the peer receives no more", "[vsock]") 
   CHECK(one.send(some).error() == errc::peer_closed);
 }
 
-TEST_CASE("vsock waits: a frame across buffers is waited for where it is, whole", "[vsock]") {
+TEST_CASE("vsock waits: a call waits for a frame across buffers, and shows it whole", "[vsock]") {
   started s;
   auto one = s.connect();
   const auto f = s.flow(one.id());
@@ -128,7 +128,7 @@ TEST_CASE("vsock waits: a frame across buffers is waited for where it is, whole"
   CHECK(*first == 5);
 }
 
-TEST_CASE("vsock waits: a frame that cannot come whole is told, instead of waited for for ever", "[vsock]") {
+TEST_CASE("vsock waits: a frame that cannot arrive whole is reported instead of awaited without end", "[vsock]") {
   started s;
   auto one = s.connect();
   const auto f = s.flow(one.id());
@@ -139,7 +139,7 @@ TEST_CASE("vsock waits: a frame that cannot come whole is told, instead of waite
     CHECK(one.receive_with(too_much).error() == errc::peer_closed);
     CHECK(*s->unread(one.id()) == 300);
   }
-  SECTION("the peer is gone within it") {
+  SECTION("the peer resets within it") {
     s.model.send(f, pattern(300));
     s.after(5, [&] { s.model.inject(vsock_model::packet(f, vsock_model::reset)); });
     CHECK(one.receive_with(too_much).error() == errc::peer_reset);
@@ -150,7 +150,7 @@ TEST_CASE("vsock waits: a frame that cannot come whole is told, instead of waite
     CHECK(*s->unread(one.id()) == layout.receive_buffer);
     CHECK(s.receive(one.id(), 50'000) == pattern(50'000));
   }
-  SECTION("there is none at all") {
+  SECTION("no byte has arrived") {
     CHECK(one.receive_with(too_much).error() == errc::peer_silent);
     REQUIRE(one.abort());
     CHECK(one.receive_with(too_much).error() == errc::stale_handle);

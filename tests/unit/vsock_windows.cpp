@@ -41,7 +41,7 @@ cost upload(u32 idle) {
 
 }  // namespace
 
-TEST_CASE("vsock windows: an upload beside idle connections takes 1.2 times the rounds and credit updates it takes alone, at most",
+TEST_CASE("vsock windows: an upload beside idle connections takes at most 1.2 times the rounds and credit updates it takes alone",
           "[vsock]") {
   const cost alone = upload(0);
   const u32 idle = GENERATE(16u, 60u, 127u);
@@ -51,7 +51,7 @@ TEST_CASE("vsock windows: an upload beside idle connections takes 1.2 times the 
   CHECK(beside.updates * 10 <= alone.updates * 12);
 }
 
-TEST_CASE("vsock windows: connections that are being closed, or are not received from any more, hold no memory", "[vsock]") {
+TEST_CASE("vsock windows: connections that are closing, or no longer received from, hold no memory", "[vsock]") {
   const bool closes = GENERATE(false, true);
   CAPTURE(closes);
   rig::basic_sockets<pooled> s;
@@ -89,7 +89,7 @@ TEST_CASE("vsock windows: SHUTDOWN opens no window for data that is dropped", "[
   CHECK(s.model.peer(f).guest_consumed + s.model.peer(f).guest_window == edge);
 }
 
-TEST_CASE("vsock windows: a peer that goes on sending after shutdown(receive) is not stopped by it", "[vsock]") {
+TEST_CASE("vsock windows: a peer that continues to send after shutdown(receive) is not blocked", "[vsock]") {
   rig::basic_sockets<pooled> s;
   REQUIRE(s.begin());
   const auto one = s.connected();
@@ -135,7 +135,7 @@ TEST_CASE("vsock windows: one connection may have a window of its own", "[vsock]
   CHECK(s->set_window(bulk, 4096).error() == errc::stale_handle);
 }
 
-TEST_CASE("vsock windows: unread() says how many bytes have arrived and were not read", "[vsock]") {
+TEST_CASE("vsock windows: unread() returns how many bytes have arrived and are unread", "[vsock]") {
   sockets s;
   REQUIRE(s.begin());
   const auto one = s.connected();
@@ -185,7 +185,7 @@ constexpr auto there_to_copy = [](auto& s, vsock::socket one, u32 size) {
 
 }  // namespace
 
-TEST_CASE("vsock windows: a frame shorter than the window arrives whole, however little was read ahead of it", "[vsock]") {
+TEST_CASE("vsock windows: a frame shorter than the window arrives whole, however little was read before it", "[vsock]") {
   const bool asks = GENERATE(false, true);
   CAPTURE(asks);
   vsock_options o;
@@ -194,21 +194,21 @@ TEST_CASE("vsock windows: a frame shorter than the window arrives whole, however
     sockets s{o};
     CHECK(frames_of(s, 20'000, 50'000, shown_whole) == 20);
   }
-  SECTION("shown, behind a few bytes") {
+  SECTION("shown, after a few bytes") {
     sockets s{o};
     CHECK(frames_of(s, 2, 65'500, shown_whole) == 20);
   }
-  SECTION("shown, in the one packet that each connection is sure of") {
+  SECTION("shown, in the one packet that each connection has for certain") {
     rig::basic_sockets<scarce> s{o};
     CHECK(frames_of(s, 1000, 3500, shown_whole) == 20);
   }
-  SECTION("copied when it is all there") {
+  SECTION("copied when all of it has arrived") {
     sockets s{o};
     CHECK(frames_of(s, 20'000, 50'000, there_to_copy) == 20);
   }
 }
 
-TEST_CASE("vsock windows: a peer hears of a larger window at once, also of one that is larger by less than half", "[vsock]") {
+TEST_CASE("vsock windows: a peer is informed of a larger window at once, even if it is larger by less than half", "[vsock]") {
   sockets s;
   REQUIRE(s.begin());
   const auto one = s.connected();
@@ -223,7 +223,7 @@ TEST_CASE("vsock windows: a peer hears of a larger window at once, also of one t
   CHECK(*s->unread(one) >= before + 8192);
 }
 
-TEST_CASE("vsock windows: no window is larger than its memory when that is no whole number of packets", "[vsock]") {
+TEST_CASE("vsock windows: no window exceeds its memory if that is not a whole number of packets", "[vsock]") {
   constexpr vsock::limits odd{.connections = 40, .receive_packet = 4096, .receive_buffer = 8000};
   rig::basic_sockets<odd> s;
   REQUIRE(s.begin());
@@ -239,7 +239,7 @@ TEST_CASE("vsock windows: no window is larger than its memory when that is no wh
   s.check_works(s.connected());
 }
 
-TEST_CASE("vsock windows: peers that have ended sending hold no memory", "[vsock]") {
+TEST_CASE("vsock windows: peers that have ended their direction hold no memory", "[vsock]") {
   rig::basic_sockets<pooled> s;
   REQUIRE(s.begin());
   const auto grown = [&] {

@@ -85,7 +85,7 @@ TEST_CASE("usbip codec: requests of the operation phase, whole and cut at every 
   CHECK(vector(made, made + 40) == import_request);
 }
 
-TEST_CASE("usbip codec: every field of an operation that is wrong has its reason", "[usbip][codec][hostile]") {
+TEST_CASE("usbip codec: every invalid field of an operation has its reason", "[usbip][codec][hostile]") {
   const auto why = [](const char* text) {
     const vector v = hex(text);
     return parse_operation_request(view(v)).why;
@@ -168,7 +168,7 @@ TEST_CASE("usbip codec: requests of the URB phase, whole and cut at every byte",
   CHECK((unlink.what == command::unlink && unlink.seqnum == 8 && unlink.target == 7 && unlink.data_bytes() == 0));
 }
 
-TEST_CASE("usbip codec: every field of a URB's header that is wrong has its reason", "[usbip][codec][hostile]") {
+TEST_CASE("usbip codec: every invalid field of a URB's header has its reason", "[usbip][codec][hostile]") {
   const auto with = [](usize at, u32 value, urb_limits limits = {}) {
     vector v = submit_in;
     store_be32(v.data() + at, value);
@@ -233,7 +233,7 @@ TEST_CASE("usbip codec: entries of isochronous packets stay in their transfer", 
   CHECK(with(8, 0x81) == fault::packet_outside);
 }
 
-TEST_CASE("usbip codec: each fault and each end has a sentence of its own", "[usbip][codec]") {
+TEST_CASE("usbip codec: each fault and each end has its own sentence", "[usbip][codec]") {
   std::vector<const char*> all;
   for (unsigned n = 0; n <= static_cast<unsigned>(fault::seqnum_in_use); ++n) all.push_back(describe(static_cast<fault>(n)));
   for (usize one = 0; one < all.size(); ++one) {

@@ -64,7 +64,7 @@ TEST_CASE("usbip descriptors: texts are UTF-16 on the wire", "[usbip][device]") 
   CHECK((layout.device[14] == 0 && layout.device[15] == 2 && layout.device[16] == 0));
 }
 
-TEST_CASE("usbip descriptors: whatever a host rejects is found", "[usbip][device]") {
+TEST_CASE("usbip descriptors: every fault that a host rejects is found", "[usbip][device]") {
   const bytes good{9, 2, 32, 0, 1, 1, 0, 0x80, 50, 9, 4, 0, 0, 2, 8, 6, 80, 0, 7, 5, 0x81, 2, 0, 2, 0, 7, 5, 0x02, 2, 0, 2, 0};
   REQUIRE(why(good, speed::high).empty());
   const auto with = [&](std::size_t at, std::uint8_t value, speed how_fast = speed::high) {

@@ -60,7 +60,7 @@ const usbip::const_bytes both[] = {{letters, 4}, {letters + 4, 4}};
 
 }  // namespace
 
-TEST_CASE("usbip example: seconds are counted while a host takes nothing, and not of one that has all", "[usbip][example]") {
+TEST_CASE("usbip example: seconds are counted while a host takes nothing, and not if all data was taken", "[usbip][example]") {
   sockets all;
   glue::vsock_stream<sockets> stream{all, {}};
   for (const usbip::usize pieces : {usbip::usize{1}, usbip::usize{2}}) {
@@ -77,7 +77,7 @@ TEST_CASE("usbip example: seconds are counted while a host takes nothing, and no
   CHECK(all.sent == "headheaddata");
 }
 
-TEST_CASE("usbip example: of a header and its data as much goes as there is room for", "[usbip][example]") {
+TEST_CASE("usbip example: a header and its data are sent as far as there is room", "[usbip][example]") {
   for (std::size_t room = 0; room < 8; ++room) {
     sockets all;
     glue::vsock_stream<sockets> stream{all, {}};
@@ -87,7 +87,7 @@ TEST_CASE("usbip example: of a header and its data as much goes as there is room
   }
 }
 
-TEST_CASE("usbip example: a disk has blocks of 512 to 4096 bytes, whatever the device says of them", "[usbip][example]") {
+TEST_CASE("usbip example: a disk has blocks of 512 to 4096 bytes, whatever the device reports", "[usbip][example]") {
   for (const auto& [said, size] : {std::pair{0u, 512u}, {1u, 512u}, {512u, 512u}, {2048u, 2048u}, {4096u, 4096u}, {0xffffffffu, 4096u}}) {
     block_device device;
     device.size = said;
@@ -99,7 +99,7 @@ TEST_CASE("usbip example: a disk has blocks of 512 to 4096 bytes, whatever the d
   }
 }
 
-TEST_CASE("usbip example: requests end with their own cookie, and the sense of what failed", "[usbip][example]") {
+TEST_CASE("usbip example: requests end with their own cookie, and the sense of the failure", "[usbip][example]") {
   using kind = usbip::storage::submitted::kind;
   block_device device;
   glue::blk_disk<block_device> disk{device};

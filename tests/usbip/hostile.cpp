@@ -34,7 +34,7 @@ struct against : usb_rig::session<> {
 
 }  // namespace
 
-TEST_CASE("usbip field report: a header is 48 bytes, setup included, and is answered when the last of them is there", "[usbip][hostile]") {
+TEST_CASE("usbip field report: a header is 48 bytes with its setup, and is answered after the last byte", "[usbip][hostile]") {
   // A bridge asked for 20 + 28 + 8 bytes and saw an end of file where the kernel had sent all that it sends.
   usb_rig::devices d;
   usb_rig::session s;
@@ -83,7 +83,7 @@ TEST_CASE("usbip field report: an import where URBs are due ends with an error t
   }
 }
 
-TEST_CASE("usbip hostile: every field of a first message that is wrong ends the connection with its reason", "[usbip][hostile]") {
+TEST_CASE("usbip hostile: every invalid field of a first message ends the connection with its reason", "[usbip][hostile]") {
   const auto why = [](const bytes& message) {
     usb_rig::devices d;
     against s{d, message, false};
@@ -102,7 +102,7 @@ TEST_CASE("usbip hostile: every field of a first message that is wrong ends the 
   CHECK(why(bytes(get, get + sizeof get)) == fault::wrong_version);
 }
 
-TEST_CASE("usbip hostile: every field of a URB that is wrong ends the connection with its reason, the rest is answered", "[usbip][hostile]") {
+TEST_CASE("usbip hostile: every invalid field of a URB ends the connection with its reason, the rest is answered", "[usbip][hostile]") {
   for (std::size_t field = 0; field < 48; field += 4) {
     for (const std::uint32_t value : {0u, 1u, 2u, 3u, 16u, 0x7fffffffu, 0x80000000u, 0xfffffffeu, 0xffffffffu}) {
       bytes message = submit_header();
@@ -133,7 +133,7 @@ TEST_CASE("usbip hostile: every field of a URB that is wrong ends the connection
   }
 }
 
-TEST_CASE("usbip hostile: a number that is outstanding already ends the connection", "[usbip][hostile]") {
+TEST_CASE("usbip hostile: a number that is already outstanding ends the connection", "[usbip][hostile]") {
   usb_rig::devices d;
   usb_rig::session s;
   s.connection.bridge(d.all, 0);
@@ -149,7 +149,7 @@ TEST_CASE("usbip hostile: a number that is outstanding already ends the connecti
   CHECK_FALSE(d.drivers[0].is_open());
 }
 
-TEST_CASE("usbip hostile: the stream ends at every byte, and the end says where", "[usbip][hostile]") {
+TEST_CASE("usbip hostile: the stream ends at every byte, and the end reports where", "[usbip][hostile]") {
   // An import, the enumeration's first request, and a transfer with data.
   bytes all{1, 0x11, 0x80, 3, 0, 0, 0, 0, '1', '-', '1'};
   all.resize(40);
@@ -195,7 +195,7 @@ TEST_CASE("usbip hostile: the stream ends at every byte, and the end says where"
   }
 }
 
-TEST_CASE("usbip hostile: a peer that closes without a word is told apart from one that never speaks", "[usbip][hostile]") {
+TEST_CASE("usbip hostile: a peer that closes without a byte differs from one that stays silent", "[usbip][hostile]") {
   usb_rig::devices d;
   for (const bool bridge : {false, true}) {
     usb_rig::session closed, silent;
@@ -214,7 +214,7 @@ TEST_CASE("usbip hostile: a peer that closes without a word is told apart from o
   }
 }
 
-TEST_CASE("usbip hostile: half a message for ever holds nothing but its connection, and the caller's end has the count", "[usbip][hostile]") {
+TEST_CASE("usbip hostile: half a message holds only its connection, and the caller's end has the count", "[usbip][hostile]") {
   usb_rig::devices d;
   usb_rig::session s;
   s.connection.serve(d.all);
@@ -256,7 +256,7 @@ TEST_CASE("usbip hostile: lengths of 0 and of 2^32-1", "[usbip][hostile]") {
   }
 }
 
-TEST_CASE("usbip hostile: a peer that reads nothing stops the engine, and loses nothing", "[usbip][hostile]") {
+TEST_CASE("usbip hostile: a peer that reads nothing stops the engine, and nothing is lost", "[usbip][hostile]") {
   usb_rig::devices d;
   usb_rig::session s;
   s.connection.bridge(d.all, 0);
@@ -274,7 +274,7 @@ TEST_CASE("usbip hostile: a peer that reads nothing stops the engine, and loses 
   CHECK(s.host.order.size() == 101);
 }
 
-TEST_CASE("usbip hostile: a connection that has ended touches its stream no more, and works again when it is begun anew", "[usbip][hostile]") {
+TEST_CASE("usbip hostile: an ended connection does not touch its stream, and works again after a restart", "[usbip][hostile]") {
   usb_rig::devices d;
   usb_rig::session s;
   CHECK(s.run() == usbip::activity::ended);  // never begun

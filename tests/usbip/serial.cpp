@@ -88,7 +88,7 @@ TEST_CASE("usbip serial: the descriptors are those of a modem without calls, as 
   CHECK(all == wanted);
 }
 
-TEST_CASE("usbip serial: the line coding is kept, and what is no coding stalls", "[usbip][serial]") {
+TEST_CASE("usbip serial: the line coding is kept, and an invalid one stalls", "[usbip][serial]") {
   session s;
   CHECK(s.talk(s.host.control_in(0xa1, 0x21, 0, 0, 7)).data == client::bytes{0x80, 0x25, 0, 0, 0, 0, 8});
   CHECK(s.talk(s.host.control_out(0x21, 0x20, 0, 0, {0x00, 0xc2, 0x01, 0, 2, 1, 7})).status == 0);
@@ -100,7 +100,7 @@ TEST_CASE("usbip serial: the line coding is kept, and what is no coding stalls",
   CHECK(s.talk(s.host.control_in(0xc1, 0x21, 0, 0, 7)).status == -32);     // of a vendor
 }
 
-TEST_CASE("usbip serial: a host that opens the port hears of a carrier once, and a read of the state waits until then", "[usbip][serial]") {
+TEST_CASE("usbip serial: a host that opens the port is informed of a carrier once, and a read of the state waits until then", "[usbip][serial]") {
   session s;
   const auto first = s.host.submit_in(1, 16), second = s.host.submit_in(1, 16);
   s.run();
@@ -117,7 +117,7 @@ TEST_CASE("usbip serial: a host that opens the port hears of a carrier once, and
   CHECK(s.has(second));
 }
 
-TEST_CASE("usbip serial: what the host sends reaches the line, and waits while that has no room", "[usbip][serial]") {
+TEST_CASE("usbip serial: bytes of the host reach the line, and wait while it has no room", "[usbip][serial]") {
   session s;
   s.end.room = 100;
   std::string sent;
@@ -136,7 +136,7 @@ TEST_CASE("usbip serial: what the host sends reaches the line, and waits while t
   CHECK(s.end.to_line == sent);
 }
 
-TEST_CASE("usbip serial: what comes from the line answers reads in order, in parts that fit, and waits in the line for the next one",
+TEST_CASE("usbip serial: bytes of the line answer reads in order, in parts that fit, and wait in the line for the next one",
           "[usbip][serial]") {
   session s;
   const auto first = s.host.submit_in(2, 10), second = s.host.submit_in(2, 1000);
@@ -152,7 +152,7 @@ TEST_CASE("usbip serial: what comes from the line answers reads in order, in par
   CHECK(text(s.talk(s.host.submit_in(2, 64)).data) == "xxxxxxxxxxxxxxxxend");
 }
 
-TEST_CASE("usbip serial: a read that is withdrawn takes nothing of the line", "[usbip][serial]") {
+TEST_CASE("usbip serial: a withdrawn read takes nothing from the line", "[usbip][serial]") {
   session s;
   const auto first = s.host.submit_in(2, 64);
   s.run();
@@ -164,7 +164,7 @@ TEST_CASE("usbip serial: a read that is withdrawn takes nothing of the line", "[
   CHECK(text(s.talk(s.host.submit_in(2, 64)).data) == "later");
 }
 
-TEST_CASE("usbip serial: the next host does not get what was on its way to the one before", "[usbip][serial]") {
+TEST_CASE("usbip serial: the next host does not get bytes that were on their way to the previous one", "[usbip][serial]") {
   session s;
   s.end.room = 0;
   s.host.submit_out(1, bytes_of("for the line"));

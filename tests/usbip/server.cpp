@@ -7,7 +7,7 @@
 using bytes = client::bytes;
 using usb_rig::session;
 
-TEST_CASE("usbip server: a list has every device with its interfaces, and the connection ends behind it", "[usbip][engine]") {
+TEST_CASE("usbip server: a list has every device with its interfaces, and the connection ends after it", "[usbip][engine]") {
   usb_rig::devices d;
   session s;
   s.connection.serve(d.all);
@@ -29,7 +29,7 @@ TEST_CASE("usbip server: a list has every device with its interfaces, and the co
   CHECK(s.host.objections().empty());
 }
 
-TEST_CASE("usbip server: a list does not take a device, and more connections than devices may ask", "[usbip][engine]") {
+TEST_CASE("usbip server: a list takes no device, and more connections than devices may request it", "[usbip][engine]") {
   usb_rig::devices d;
   for (int turn = 0; turn < 5; ++turn) {
     session s;
@@ -43,7 +43,7 @@ TEST_CASE("usbip server: a list does not take a device, and more connections tha
   CHECK(s.connection.device() == 1);
 }
 
-TEST_CASE("usbip server: a second import of a device that is taken is refused by status, until the first has ended", "[usbip][engine]") {
+TEST_CASE("usbip server: a second import of a taken device is refused by status until the first has ended", "[usbip][engine]") {
   usb_rig::devices d;
   session one, two, three, other;
   one.import(d, "1-1");
@@ -66,7 +66,7 @@ TEST_CASE("usbip server: a second import of a device that is taken is refused by
   for (const auto* s : {&one, &two, &three, &other}) CHECK(s->host.objections().empty());
 }
 
-TEST_CASE("usbip server: an import of what is not there is refused by status", "[usbip][engine]") {
+TEST_CASE("usbip server: an import of an absent device is refused by status", "[usbip][engine]") {
   usb_rig::devices d;
   for (const char* busid : {"1-3", "1-0", "1-", "", "1-10", "2-1", "1-1x", "1-01"}) {
     session s;
@@ -112,7 +112,7 @@ TEST_CASE("usbip server: Linux's order of enumeration, at high speed", "[usbip][
   CHECK(s.host.objections().empty());
 }
 
-TEST_CASE("usbip server: a SuperSpeed device has a BOS and a companion behind each endpoint", "[usbip][device]") {
+TEST_CASE("usbip server: a SuperSpeed device has a BOS and a companion after each endpoint", "[usbip][device]") {
   usb_rig::devices d;
   session s;
   s.import(d, "1-2");
@@ -143,7 +143,7 @@ TEST_CASE("usbip server: a SuperSpeed device has a BOS and a companion behind ea
   CHECK(s.host.objections().empty());
 }
 
-TEST_CASE("usbip server: bytes go out and come back, whatever the pieces of the stream", "[usbip][engine]") {
+TEST_CASE("usbip server: bytes are sent and returned, however the stream is cut", "[usbip][engine]") {
   for (const std::size_t piece : {std::size_t{1}, std::size_t{7}, std::size_t{47}, std::size_t{49}, SIZE_MAX}) {
     for (const std::size_t send : {std::size_t{1}, std::size_t{13}, SIZE_MAX}) {
       usb_rig::devices d;

@@ -21,7 +21,7 @@ void well(const stick& s) {
 
 }  // namespace
 
-TEST_CASE("usbip storage: the commands that a host begins with", "[usbip][storage]") {
+TEST_CASE("usbip storage: the first commands of a host are answered", "[usbip][storage]") {
   stick s;
   CHECK(s.ask(s.host.control_in(0xa1, 0xfe, 0, 0, 1)).data == bytes{0});
   const auto inquiry = s.read(36, {0x12, 0, 0, 0, 36, 0});
@@ -168,7 +168,7 @@ TEST_CASE("usbip storage: the disk reads ahead while an earlier piece is sent", 
   well(s);
 }
 
-TEST_CASE("usbip storage: a write goes on to the disk while the next piece arrives, and no further than there are buffers",
+TEST_CASE("usbip storage: a write goes to the disk while the next piece arrives, as far as there are buffers",
           "[usbip][storage]") {
   stick s;
   s.disk.hold = true;
@@ -190,7 +190,7 @@ TEST_CASE("usbip storage: a write goes on to the disk while the next piece arriv
   well(s);
 }
 
-TEST_CASE("usbip storage: a host that sends a command's data right behind it", "[usbip][storage]") {
+TEST_CASE("usbip storage: a host may send a command's data directly after it", "[usbip][storage]") {
   stick s;
   s.stream.room = 10;
   s.host.control_in(0x80, 8, 0, 0, 1);
@@ -220,7 +220,7 @@ TEST_CASE("usbip storage: the status waits for the disk's writes", "[usbip][stor
   well(s);
 }
 
-TEST_CASE("usbip storage: SYNCHRONIZE CACHE, FUA and a host that leaves flush behind all writes", "[usbip][storage]") {
+TEST_CASE("usbip storage: SYNCHRONIZE CACHE, FUA and a leaving host flush after all writes", "[usbip][storage]") {
   stick s;
   CHECK(s.write(bytes(512), stick::rw10(0x2a, 0, 1)).code == 0);
   CHECK(s.disk.flushes == 0);
@@ -246,7 +246,7 @@ TEST_CASE("usbip storage: SYNCHRONIZE CACHE, FUA and a host that leaves flush be
   well(s);
 }
 
-TEST_CASE("usbip storage: an error of the disk is the sense of the command, with its block", "[usbip][storage]") {
+TEST_CASE("usbip storage: a disk error is the sense of the command, with its block", "[usbip][storage]") {
   stick s;
   s.disk.bad = {20};
   // Of the first piece: no data. The status says what is missing.
@@ -276,7 +276,7 @@ TEST_CASE("usbip storage: an error of the disk is the sense of the command, with
   well(s);
 }
 
-TEST_CASE("usbip storage: a disk that is read-only, gone or of another size says so", "[usbip][storage]") {
+TEST_CASE("usbip storage: a disk that is read-only, absent or of another size reports it", "[usbip][storage]") {
   stick s;
   s.disk.read_only = true;
   CHECK(s.read(4, {0x1a, 0, 0x3f, 0, 4, 0}).data[2] == 0x80);
@@ -315,7 +315,7 @@ TEST_CASE("usbip storage: a write that fails while the next piece arrives ends w
   well(s);
 }
 
-TEST_CASE("usbip storage: a flush that a host has left to do is not done ahead of the next one's writes", "[usbip][storage]") {
+TEST_CASE("usbip storage: a flush that a host has left is not done before the next host's writes", "[usbip][storage]") {
   stick s;
   CHECK(s.write(bytes(512), stick::rw10(0x2a, 0, 1)).code == 0);
   s.disk.room = 0;

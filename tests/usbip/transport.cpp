@@ -51,7 +51,7 @@ TEST_CASE("usbip transport: the thirteen cases of host and device", "[usbip][sto
   well(s);
 }
 
-TEST_CASE("usbip transport: what is no valid command stalls both endpoints until the transport is reset", "[usbip][storage]") {
+TEST_CASE("usbip transport: an invalid command stalls both endpoints until the transport is reset", "[usbip][storage]") {
   const auto good = stick::wrapper(7, 0, false, ready);
   const auto with = [&](std::size_t at, std::uint8_t value) {
     bytes changed = good;
@@ -75,7 +75,7 @@ TEST_CASE("usbip transport: what is no valid command stalls both endpoints until
   }
 }
 
-TEST_CASE("usbip transport: data that were not announced, and a command ahead of a status, stall", "[usbip][storage]") {
+TEST_CASE("usbip transport: unannounced data, and a command before a status, stall", "[usbip][storage]") {
   stick s;
   CHECK(s.ask(s.host.submit_out(1, stick::wrapper(1, 512, false, stick::rw10(0x2a, 0, 1)))).status == 0);
   CHECK(s.ask(s.host.submit_out(1, bytes(513))).status == -32);
@@ -87,7 +87,7 @@ TEST_CASE("usbip transport: data that were not announced, and a command ahead of
   well(s);
 }
 
-TEST_CASE("usbip transport: a reset in the middle of a read or write, and the disk's late answers change nothing", "[usbip][storage]") {
+TEST_CASE("usbip transport: after a reset during a read or write, late answers of the disk change nothing", "[usbip][storage]") {
   stick s;
   s.disk.hold = true;
   CHECK(s.ask(s.host.submit_out(1, stick::wrapper(1, 8192, true, stick::rw10(0x28, 0, 16)))).status == 0);
@@ -110,7 +110,7 @@ TEST_CASE("usbip transport: a reset in the middle of a read or write, and the di
   well(s);
 }
 
-TEST_CASE("usbip transport: a host that goes in mid-transfer leaves a drive for the next", "[usbip][storage]") {
+TEST_CASE("usbip transport: a host that leaves during a transfer leaves a working drive to the next", "[usbip][storage]") {
   stick s;
   s.disk.hold = true;
   CHECK(s.ask(s.host.submit_out(1, stick::wrapper(1, 8192, false, stick::rw10(0x2a, 0, 16)))).status == 0);
@@ -130,7 +130,7 @@ TEST_CASE("usbip transport: a host that goes in mid-transfer leaves a drive for 
   CHECK(s.disk.objections.empty());
 }
 
-TEST_CASE("usbip transport: the writes of a host that goes are flushed when the disk has ended them", "[usbip][storage]") {
+TEST_CASE("usbip transport: the writes of a leaving host are flushed after the disk has ended them", "[usbip][storage]") {
   stick s;
   s.disk.hold = true;
   CHECK(s.ask(s.host.submit_out(1, stick::wrapper(1, 8192, false, stick::rw10(0x2a, 0, 16)))).status == 0);
@@ -147,7 +147,7 @@ TEST_CASE("usbip transport: the writes of a host that goes are flushed when the 
   CHECK(s.disk.objections.empty());
 }
 
-TEST_CASE("usbip transport: completions that a disk makes up are not believed", "[usbip][storage][hostile]") {
+TEST_CASE("usbip transport: invalid completions of a disk are ignored", "[usbip][storage][hostile]") {
   stick s;
   s.disk.hold = true;
   CHECK(s.ask(s.host.submit_out(1, stick::wrapper(1, 4096, true, stick::rw10(0x28, 0, 8)))).status == 0);

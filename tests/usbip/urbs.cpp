@@ -48,7 +48,7 @@ void well(const S& s) {
 
 }  // namespace
 
-TEST_CASE("usbip bridge: nothing is sent before the kernel has spoken, and then answers alone", "[usbip][engine]") {
+TEST_CASE("usbip bridge: nothing is sent before the kernel has sent, and then only answers", "[usbip][engine]") {
   usb_rig::devices d;
   usb_rig::session s;
   s.connection.bridge(d.all, 1);
@@ -68,7 +68,7 @@ TEST_CASE("usbip bridge: nothing is sent before the kernel has spoken, and then 
   CHECK(second.run() == usbip::activity::ended);
 }
 
-TEST_CASE("usbip urbs: an unlink of one that is pending is answered alone, with -104", "[usbip][engine]") {
+TEST_CASE("usbip urbs: an unlink of a pending URB is answered alone, with -104", "[usbip][engine]") {
   usb_rig::devices d;
   bridged s{d};
   const auto news = s.host.submit_in(news_endpoint, 8);
@@ -88,7 +88,7 @@ TEST_CASE("usbip urbs: an unlink of one that is pending is answered alone, with 
   well(s);
 }
 
-TEST_CASE("usbip urbs: an unlink of one that is answered, unknown, or unlinked already has 0", "[usbip][engine]") {
+TEST_CASE("usbip urbs: an unlink of an answered, unknown or already unlinked URB returns 0", "[usbip][engine]") {
   usb_rig::devices d;
   bridged s{d};
   const auto done = s.host.control_in(0x80, 8, 0, 0, 1);
@@ -107,7 +107,7 @@ TEST_CASE("usbip urbs: an unlink of one that is answered, unknown, or unlinked a
   well(s);
 }
 
-TEST_CASE("usbip urbs: an unlink of one whose answer is on its way comes behind the answer, with 0", "[usbip][engine]") {
+TEST_CASE("usbip urbs: an unlink of a URB whose answer is leaving follows the answer, with 0", "[usbip][engine]") {
   usb_rig::devices d;
   bridged s{d};
   s.host.submit_out(data_endpoint, bytes(1000, 5));
@@ -126,7 +126,7 @@ TEST_CASE("usbip urbs: an unlink of one whose answer is on its way comes behind 
   well(s);
 }
 
-TEST_CASE("usbip urbs: endpoints are answered in any order, one endpoint in its own", "[usbip][engine]") {
+TEST_CASE("usbip urbs: endpoints are answered in any order, each endpoint in its own", "[usbip][engine]") {
   usb_rig::devices d;
   bridged s{d};
   const auto news = s.host.submit_in(news_endpoint, 8);
@@ -144,7 +144,7 @@ TEST_CASE("usbip urbs: endpoints are answered in any order, one endpoint in its 
   well(s);
 }
 
-TEST_CASE("usbip urbs: of one endpoint only the oldest transfer is asked about", "[usbip][engine]") {
+TEST_CASE("usbip urbs: only the oldest transfer of an endpoint is passed to the device", "[usbip][engine]") {
   obedient one;
   usbip::exports all{one};
   usb_rig::session<usbip::connection<decltype(all)>> s;
@@ -161,7 +161,7 @@ TEST_CASE("usbip urbs: of one endpoint only the oldest transfer is asked about",
   well(s);
 }
 
-TEST_CASE("usbip urbs: the data of a control request wait until the one before it is over", "[usbip][device]") {
+TEST_CASE("usbip urbs: the data of a control request waits until the previous request has ended", "[usbip][device]") {
   usb_rig::devices d;
   bridged s{d};
   // An answer that is on its way holds back the decisions of what comes meanwhile.
@@ -191,7 +191,7 @@ TEST_CASE("usbip urbs: the data of a control request wait until the one before i
   well(s);
 }
 
-TEST_CASE("usbip urbs: a device that has more than was asked for is cut, with -75", "[usbip][engine]") {
+TEST_CASE("usbip urbs: a device that has more than requested is cut off, with -75", "[usbip][engine]") {
   obedient one;
   usbip::exports all{one};
   usb_rig::session<usbip::connection<decltype(all)>> s;
@@ -203,7 +203,7 @@ TEST_CASE("usbip urbs: a device that has more than was asked for is cut, with -7
   well(s);
 }
 
-TEST_CASE("usbip urbs: a flood of submits beyond the table is held back, and nothing is dropped", "[usbip][engine]") {
+TEST_CASE("usbip urbs: a flood of submits beyond the table waits, and nothing is dropped", "[usbip][engine]") {
   usb_rig::devices d;
   bridged s{d};
   std::vector<std::uint32_t> all;
@@ -225,7 +225,7 @@ TEST_CASE("usbip urbs: a flood of submits beyond the table is held back, and not
   well(s);
 }
 
-TEST_CASE("usbip urbs: a table that is full still ends by unlinks that came ahead", "[usbip][engine]") {
+TEST_CASE("usbip urbs: a full table still ends by earlier unlinks", "[usbip][engine]") {
   usb_rig::devices d;
   bridged s{d};
   std::vector<std::uint32_t> all;
@@ -240,7 +240,7 @@ TEST_CASE("usbip urbs: a table that is full still ends by unlinks that came ahea
   well(s);
 }
 
-TEST_CASE("usbip urbs: the devid is not looked at", "[usbip][engine]") {
+TEST_CASE("usbip urbs: the devid is ignored", "[usbip][engine]") {
   usb_rig::devices d;
   bridged s{d};
   for (const std::uint32_t id : {0u, 1u, 0xffffffffu}) {
@@ -250,7 +250,7 @@ TEST_CASE("usbip urbs: the devid is not looked at", "[usbip][engine]") {
   well(s);
 }
 
-TEST_CASE("usbip urbs: an unknown endpoint stalls, and its data are read over", "[usbip][engine]") {
+TEST_CASE("usbip urbs: an unknown endpoint stalls, and its data is skipped", "[usbip][engine]") {
   usb_rig::devices d;
   bridged s{d};
   std::vector<std::uint32_t> refused;
@@ -278,7 +278,7 @@ TEST_CASE("usbip urbs: endpoints stall before the configuration is set, and afte
   well(s);
 }
 
-TEST_CASE("usbip urbs: a short answer to a transfer that may not be short has -121, with its data", "[usbip][engine]") {
+TEST_CASE("usbip urbs: a short answer to a transfer that must not be short has -121, with its data", "[usbip][engine]") {
   usb_rig::devices d;
   bridged s{d};
   s.host.submit_out(data_endpoint, bytes{9, 9});
@@ -290,7 +290,7 @@ TEST_CASE("usbip urbs: a short answer to a transfer that may not be short has -1
   well(s);
 }
 
-TEST_CASE("usbip urbs: isochronous transfers stall, and their data and packets are read over", "[usbip][engine]") {
+TEST_CASE("usbip urbs: isochronous transfers stall, and their data and packets are skipped", "[usbip][engine]") {
   usb_rig::devices d;
   bridged s{d};
   const auto iso = [&](std::uint32_t endpoint, std::uint32_t packets, const bytes& data, bool in) {
@@ -308,7 +308,7 @@ TEST_CASE("usbip urbs: isochronous transfers stall, and their data and packets a
   well(s);
 }
 
-TEST_CASE("usbip urbs: 0xffffffff packets are none", "[usbip][engine]") {
+TEST_CASE("usbip urbs: 0xffffffff packets mean none", "[usbip][engine]") {
   usb_rig::devices d;
   bridged s{d};
   const auto seqnum = s.host.submit_out(data_endpoint, bytes{1, 2});
@@ -334,7 +334,7 @@ TEST_CASE("usbip urbs: an endpoint that refuses stalls until the host clears it"
   well(s);
 }
 
-TEST_CASE("usbip device: standard requests that make no sense stall, and the rest is answered", "[usbip][device]") {
+TEST_CASE("usbip device: invalid standard requests stall, and others are answered", "[usbip][device]") {
   usb_rig::devices d;
   bridged s{d};
   const auto in = [&](std::uint8_t type, std::uint8_t request, unsigned value, unsigned index, unsigned length) {

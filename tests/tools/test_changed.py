@@ -50,7 +50,7 @@ for name in ("tools/test", "tests/unit/CMakeLists.txt", "tests/support/precompil
 
 # Test cases are told apart by their names as Catch2 prints them, however they are written.
 cases = affected.Change(ROOT, files={"tests/x"}).cases(["tests/unit/rng.cpp"])
-if "rng: scattered memory is filled in rounds" not in cases or any("[rng]" in case for case in cases):
+if "rng: scattered memory is filled by several requests" not in cases or any("[rng]" in case for case in cases):
     problems.append(f"cases of unit/rng.cpp: {cases}")
 program = affected.Program("p", {"a, b [SPLIT-01]", "of any ring"}, {"far"})
 for arguments, wanted in ((["a\\, b \\[SPLIT-01\\]"], False), (["of any ring - packed<4>"], False), (["c"], True), ([], True)):

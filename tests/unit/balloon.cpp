@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The balloon: what is in it, what the host hears, and which number a queue has.
+// The balloon: its pages, the reports to the host, and the numbers of its queues.
 #include <catch2/generators/catch_generators.hpp>
 
 #include "balloon.hpp"
@@ -18,7 +18,7 @@ constexpr auto& two = rig::two_samples;
 
 }  // namespace
 
-TEST_CASE("balloon: pages go in and come back, and the host is told how many there are "
+TEST_CASE("balloon: pages go in and come out, and the host receives their number "
           "[BALLOON-04][BALLOON-05][BALLOON-09][BALLOON-14][BALLOON-15][BALLOONL-01][BALLOONL-02][BALLOONL-03]",
           "[balloon]") {
   rig::machine m;
@@ -43,7 +43,7 @@ TEST_CASE("balloon: pages go in and come back, and the host is told how many the
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("balloon: the program may have fewer pages than the host wants [BALLOON-06]", "[balloon]") {
+TEST_CASE("balloon: the program may have fewer pages than the host requests [BALLOON-06]", "[balloon]") {
   rig::machine m;
   auto& model = m.add<balloon_model>(seat::modern, 4, offers{0});
   balloon_driver<> d;
@@ -54,7 +54,7 @@ TEST_CASE("balloon: the program may have fewer pages than the host wants [BALLOO
   CHECK(*d->inflate(10, pages_from{0, 0}) == 0);
 }
 
-TEST_CASE("balloon: pages come back no further than the host wants, unless it lets an emergency go first [BALLOON-07][BALLOON-08]",
+TEST_CASE("balloon: pages are taken out down to the host's target, unless DEFLATE_ON_OOM allows more [BALLOON-07][BALLOON-08]",
           "[balloon]") {
   rig::machine m;
   const bool oom = GENERATE(false, true);
@@ -74,7 +74,7 @@ TEST_CASE("balloon: pages come back no further than the host wants, unless it le
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("balloon: the host's own number is written anew at each start, and a reset empties the balloon", "[balloon]") {
+TEST_CASE("balloon: the number of pages is written at each start, and a reset empties the balloon", "[balloon]") {
   rig::machine m;
   auto& model = m.add<balloon_model>(seat::modern, 4, offers{0});
   model.put_config(4, 77, 4);
@@ -92,14 +92,14 @@ TEST_CASE("balloon: the host's own number is written anew at each start, and a r
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("balloon: statistics are there before the device is live, and follow whenever the host asks "
+TEST_CASE("balloon: statistics are staged before the device is live, and sent at each request of the host "
           "[BALLOON-16][BALLOON-17][BALLOON-18][BALLOON-19][BALLOON-21][BALLOON-22][BALLOON-23][BALLOONL-04]",
           "[balloon]") {
   rig::machine m;
   auto& model = m.add<balloon_model>(GENERATE(seat::modern, seat::legacy), 4, offers{0, 1});
   balloon_driver<rig::legacy_queue> d;
   REQUIRE(start(d, m, two));
-  CHECK_FALSE(*d->answer_statistics(two));  // nobody has asked
+  CHECK_FALSE(*d->answer_statistics(two));  // not requested
   model.ask();
   (void)model.step();
   CHECK(model.statistics().at(5) == 1 << 30);
@@ -118,7 +118,7 @@ TEST_CASE("balloon: statistics are there before the device is live, and follow w
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("balloon: statistics that come while pages move are kept for later", "[balloon]") {
+TEST_CASE("balloon: a request for statistics during an inflation is kept for later", "[balloon]") {
   rig::machine m;
   auto& model = m.add<balloon_model>(seat::modern, 4, offers{0, 1});
   balloon_driver<> d;
@@ -129,7 +129,7 @@ TEST_CASE("balloon: statistics that come while pages move are kept for later", "
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("balloon: optional queues have the numbers of what is offered, wanted or not "
+TEST_CASE("balloon: optional queues are numbered by the offered features, accepted or not "
           "[BALLOON-01][BALLOON-02][BALLOON-39][BALLOON-40]",
           "[balloon]") {
   rig::machine m;
@@ -151,7 +151,7 @@ TEST_CASE("balloon: optional queues have the numbers of what is offered, wanted 
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("balloon: what the device does not offer is said to be so", "[balloon]") {
+TEST_CASE("balloon: calls without their feature return unsupported", "[balloon]") {
   rig::machine m;
   m.add<balloon_model>(seat::modern, 4, offers{});
   balloon_driver<> d;
@@ -164,7 +164,7 @@ TEST_CASE("balloon: what the device does not offer is said to be so", "[balloon]
   CHECK(start(d, m, many).error() == errc::invalid_argument);
 }
 
-TEST_CASE("balloon: a host that answers with nothing or with lies empties the balloon, and a later start finds it well "
+TEST_CASE("balloon: a device that does not answer or misbehaves is reset, which empties the balloon, and a later start succeeds "
           "[BALLOON-10][BALLOON-12][BALLOON-13]",
           "[balloon][hostile]") {
   rig::machine m;
@@ -172,18 +172,18 @@ TEST_CASE("balloon: a host that answers with nothing or with lies empties the ba
   balloon_driver<> d;
   REQUIRE(start(d, m));
   REQUIRE(d->inflate(5, pages_from{0}));
-  SECTION("it answers nothing") {
+  SECTION("no answer") {
     model.hold();
     CHECK(d->inflate(5, pages_from{10}).error() == errc::timed_out);
     model.release();
   }
-  SECTION("it asks for a reset") {
+  SECTION("NEEDS_RESET") {
     model.hold();
     model.set_needs_reset();
     CHECK(d->inflate(5, pages_from{10}).error() == errc::needs_reset);
     model.release();
   }
-  SECTION("it gives back what it was not given") {
+  SECTION("an id that is not in flight") {
     model.ring(1).push(7, 0), model.ring(1).publish();
     CHECK(d->inflate(5, pages_from{10}).error() == errc::device_misbehaved);
   }
@@ -193,7 +193,7 @@ TEST_CASE("balloon: a host that answers with nothing or with lies empties the ba
   CHECK(*d->inflate(5, pages_from{0}) == 5);
 }
 
-TEST_CASE("balloon: packed rings do as well", "[balloon][packed]") {
+TEST_CASE("balloon: packed rings work", "[balloon][packed]") {
   rig::machine m;
   auto& model = m.add<balloon_model>(seat::modern, 4, offers{0, 1, 5, 34});
   balloon_driver<packed_queue<8>> d;
@@ -205,7 +205,7 @@ TEST_CASE("balloon: packed rings do as well", "[balloon][packed]") {
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("balloon: a host that changes its mind while the program follows is followed the next time", "[balloon][hostile]") {
+TEST_CASE("balloon: if the host's target changes during a call, the next call follows it", "[balloon][hostile]") {
   rig::machine m;
   auto& model = m.add<balloon_model>(seat::modern, 4);
   rig::balloon_driver<> d;

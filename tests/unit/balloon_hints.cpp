@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Free page hinting: who opens a round, who ends it, and whose the memory is.
+// Free page hinting: the start and the end of a round, and the owner of the memory.
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 
@@ -44,29 +44,29 @@ struct started {
 
 }  // namespace
 
-TEST_CASE("balloon hints: a round has the command id, the memory, and an end, and DONE gives all of it back "
+TEST_CASE("balloon hints: a round has the command id, the memory, and an end, and DONE returns all memory "
           "[BALLOON-24][BALLOON-25][BALLOON-27][BALLOON-29][BALLOON-31][BALLOON-33]",
           "[balloon]") {
   started s;
   s.model.hides_round = GENERATE(false, true);
   CHECK(*s->hints() == hinting::idle);
-  CHECK(*s->hint(stretches{3}) == 0);  // the host has not asked
+  CHECK(*s->hint(stretches{3}) == 0);  // the host has not opened a round
   s.model.open_round();
   const u32 round = s.model.round();
   CHECK(*s->hints() == hinting::wanted);
   CHECK(*s->hint(stretches{3}) == 3);
   CHECK(s.model.commands() == commands{round, 0});
   CHECK(s.model.hinted() == 12 * page);
-  CHECK(free_pages::all_are(0, 12, 0xdddddddd));  // what the host left there: the driver puts nothing back
+  CHECK(free_pages::all_are(0, 12, 0xdddddddd));  // as the host left it: the driver restores nothing
   CHECK(free_pages::all_are(12, 8, 0x11111111));
   CHECK(*s->hints() == hinting::kept);
   s.model.finish_rounds();
   CHECK(*s->hints() == hinting::done);
-  CHECK(*s->hints() == hinting::idle);  // that was said
+  CHECK(*s->hints() == hinting::idle);  // `done` was returned before
   CHECK(s.m.objections().empty());
 }
 
-TEST_CASE("balloon hints: a round is begun once, and another one when the host opens it [BALLOON-26]", "[balloon]") {
+TEST_CASE("balloon hints: a round is begun once, and the next one after the host opens it [BALLOON-26]", "[balloon]") {
   started s;
   s.model.open_round();
   const u32 first = s.model.round();
@@ -83,7 +83,7 @@ TEST_CASE("balloon hints: a round is begun once, and another one when the host o
   CHECK(s.m.objections().empty());
 }
 
-TEST_CASE("balloon hints: no stretch is named once the host has ended the round [BALLOON-28]", "[balloon]") {
+TEST_CASE("balloon hints: no stretch is sent after the host has ended the round [BALLOON-28]", "[balloon]") {
   started s;
   const int end = GENERATE(0, 1, 2);
   s.model.hides_round = GENERATE(false, true);
@@ -103,7 +103,7 @@ TEST_CASE("balloon hints: no stretch is named once the host has ended the round 
   CHECK(s.m.objections().empty());
 }
 
-TEST_CASE("balloon hints: without generations, the host's DONE and its next round end one, and its STOP where it shows the round "
+TEST_CASE("balloon hints: without generations, DONE and the next round end a round, and STOP if the field had the round "
           "[BALLOON-28]",
           "[balloon][legacy]") {
   rig::machine m;
@@ -120,7 +120,7 @@ TEST_CASE("balloon hints: without generations, the host's DONE and its next roun
     if (end == 2) model.open_round();
   };
   model.open_round();
-  const bool seen = end != 0 || !model.hides_round;  // QEMU's STOP looks as its round did; what comes late it ignores
+  const bool seen = end != 0 || !model.hides_round;  // QEMU's STOP is already the field's value; it ignores late hints
   CHECK(*d->hint(stretches{10}) == (seen ? 2 : 10));
   CHECK((model.hinted_late() == 0) == seen);
   CHECK(m.objections().empty());
@@ -135,7 +135,7 @@ TEST_CASE("balloon hints: another change of the configuration does not end a rou
   CHECK(s.m.objections().empty());
 }
 
-TEST_CASE("balloon hints: memory that is needed ahead of DONE is written whole, with the poison where there is one "
+TEST_CASE("balloon hints: memory that is needed before DONE is written completely, with the poison if there is one "
           "[BALLOON-30][BALLOON-32]",
           "[balloon]") {
   rig::machine m;
@@ -156,7 +156,7 @@ TEST_CASE("balloon hints: memory that is needed ahead of DONE is written whole, 
   CHECK(odd[6] == 9);
 }
 
-TEST_CASE("balloon hints: a stretch that is scattered too far is refused, and the round ends in order", "[balloon]") {
+TEST_CASE("balloon hints: a stretch with too many pieces is rejected, and the round is ended", "[balloon]") {
   rig::machine m;
   auto& model = m.add<balloon_model>(seat::modern, 4, offers{0, 3});
   rig::balloon_driver<> d;
@@ -175,7 +175,7 @@ TEST_CASE("balloon hints: a stretch that is scattered too far is refused, and th
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("balloon hints: a device that answers no more is reset, and no memory stays with it", "[balloon][hostile]") {
+TEST_CASE("balloon hints: a device that stops answering is reset, and keeps no memory", "[balloon][hostile]") {
   rig::machine m;
   auto& model = m.add<balloon_model>(seat::modern, 4, offers{0, 3});
   rig::balloon_driver<> d;
@@ -198,11 +198,11 @@ TEST_CASE("balloon hints: a device that answers no more is reset, and no memory 
   model.stop_round();
   m.memory.on_wait = [&](waiting, u64) { (void)model.step(); };
   REQUIRE(start(d, m));
-  CHECK(*d->hints() == hinting::idle);  // the reset gave everything back
+  CHECK(*d->hints() == hinting::idle);  // the reset returned everything
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("balloon hints: a device that keeps what it was given says so, and its memory stays mapped until it is reset",
+TEST_CASE("balloon hints: a device that does not reset ends the call with device_broken, and its memory stays mapped until a reset",
           "[balloon][hostile]") {
   rig::machine m;
   auto& model = m.add<balloon_model>(seat::modern, 4, offers{0, 3, 5});
@@ -224,7 +224,7 @@ TEST_CASE("balloon hints: a device that keeps what it was given says so, and its
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("balloon hints: a host without them is said to be so", "[balloon]") {
+TEST_CASE("balloon hints: without FREE_PAGE_HINT the calls return unsupported", "[balloon]") {
   rig::machine m;
   m.add<balloon_model>(seat::modern, 4, offers{0, 5});
   rig::balloon_driver<> d;
@@ -234,7 +234,7 @@ TEST_CASE("balloon hints: a host without them is said to be so", "[balloon]") {
   CHECK(d->hint(stretches{1}).error() == errc::unsupported);
 }
 
-TEMPLATE_TEST_CASE("balloon hints: every ring has them", "[balloon]", split_queue<4>, packed_queue<8>) {
+TEMPLATE_TEST_CASE("balloon hints: every ring format works", "[balloon]", split_queue<4>, packed_queue<8>) {
   rig::machine m;
   auto& model = m.add<balloon_model>(seat::modern, 4, offers{0, 1, 3, 5, 34});
   rig::balloon_driver<TestType> d;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A balloon from before 1.0 and a guest whose numbers are big-endian: what is in the guest's order, and what is little-endian all the
-// same.
+// A balloon from before 1.0 and a big-endian guest: the fields in the guest's byte order, and those that are always
+// little-endian.
 #include <cstring>
 #include <map>
 
@@ -16,7 +16,7 @@ namespace {
 struct old_balloon : big_endian_device {
   static constexpr device_type type = device_type::balloon;
   std::vector<std::vector<u8>> said[5];   // what the driver sent, by queue
-  std::vector<u32> given[5];              // lengths of what the device may write
+  std::vector<u32> given[5];              // lengths of the device-writable part
   u16 stands_still = 5;                   // this queue is not served
 
   old_balloon() : big_endian_device{16} {}
@@ -51,12 +51,12 @@ u32 big(const std::vector<u8>& from, usize at) { return static_cast<u32>(big_end
 
 }  // namespace
 
-TEST_CASE("balloon: a big-endian guest's page numbers and statistics have its own order on the legacy interface, the configuration has not "
+TEST_CASE("balloon: on the legacy interface a big-endian guest's page numbers and statistics are big-endian, the configuration is not "
           "[BALLOONL-01][BALLOONL-04]",
           "[balloon][legacy]") {
   old_balloon model;
   model.offered = 1u << 0 | 1u << 1;
-  model.stands_still = 2;  // nobody asks for statistics yet
+  model.stands_still = 2;  // statistics are not requested yet
   model.config.bytes = {0x04, 0x03, 0x00, 0x00};  // 0x304 pages
   model.config.bytes.resize(16);
   const std::unique_ptr<parts> at{new parts};
@@ -80,7 +80,7 @@ TEST_CASE("balloon: a big-endian guest's page numbers and statistics have its ow
   CHECK(*d.answer_statistics(memory));
 }
 
-TEST_CASE("balloon: a big-endian guest's command ids have its own order on the legacy interface, and the host's are little-endian "
+TEST_CASE("balloon: on the legacy interface a big-endian guest's command ids are big-endian, and the host's are little-endian "
           "[BALLOONL-01][BALLOONL-05]",
           "[balloon][legacy]") {
   old_balloon model;

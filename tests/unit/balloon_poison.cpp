@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Page poison: programs that rely on what their free pages hold, and hosts that can or cannot be told.
+// Page poison: programs that depend on the contents of free pages, and hosts with and without PAGE_POISON.
 #include <catch2/generators/catch_generators.hpp>
 
 #include "balloon.hpp"
@@ -18,11 +18,11 @@ using driver = rig::balloon_in_place<>;
 
 }  // namespace
 
-TEST_CASE("balloon: pages that come back hold the program's poison, and the host has it before it has the first page "
+TEST_CASE("balloon: pages that the host returns contain the program's poison, and the host has the poison before the first page "
           "[BALLOON-02][BALLOON-34][BALLOON-35][BALLOON-36]",
           "[balloon]") {
   rig::machine m;
-  const bool known = GENERATE(false, true);  // a host that cannot be told writes no other pages
+  const bool known = GENERATE(false, true);  // without PAGE_POISON the driver writes the same pages
   auto& model = known ? m.add<balloon_model>(seat::modern, 4, offers{0, 4}) : m.add<balloon_model>(seat::modern, 4, offers{0});
   driver d;
   REQUIRE(d.start(m, {}, held));
@@ -32,10 +32,11 @@ TEST_CASE("balloon: pages that come back hold the program's poison, and the host
   model.want(free_pages::count);
   REQUIRE(*d->inflate(free_pages::count, pages_from{free_pages::first}) == free_pages::count);
   model.want(0);
-  free_pages::fill(0x22);  // the host's doing
+  free_pages::fill(0x22);  // written by the host
   bool waited = false;
   m.memory.on_wait = [&](waiting, u64) {
-    if (!waited) CHECK(free_pages::all_are(0, free_pages::count, 0x22222222));  // not written before the host has heard
+    // Not written before the host has used the request.
+    if (!waited) CHECK(free_pages::all_are(0, free_pages::count, 0x22222222));
     waited = true;
     (void)model.step();
   };
@@ -46,12 +47,12 @@ TEST_CASE("balloon: pages that come back hold the program's poison, and the host
   CHECK(free_pages::all_are(8, free_pages::count - 8, 0x22222222));
   if (known) CHECK(model.poison() == word);
   REQUIRE(d->reset());
-  d->initialize(free_pages::stretch(20, 2));  // a page that the reset gave back
+  d->initialize(free_pages::stretch(20, 2));  // a page that the reset returned
   CHECK(free_pages::all_are(20, 2, word));
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("balloon: the legacy interface takes the poison as well, ahead of DRIVER_OK [BALLOON-35][BALLOON-36]", "[balloon][legacy]") {
+TEST_CASE("balloon: the legacy interface has the poison, too, before DRIVER_OK [BALLOON-35][BALLOON-36]", "[balloon][legacy]") {
   rig::machine m;
   auto& model = m.add<balloon_model>(GENERATE(seat::legacy, seat::transitional), 4, offers{0, 4});
   rig::balloon_driver<rig::legacy_queue> d;
@@ -61,7 +62,7 @@ TEST_CASE("balloon: the legacy interface takes the poison as well, ahead of DRIV
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("balloon: without a poison no page is written, and the host hears of none [BALLOON-02][BALLOON-37]", "[balloon]") {
+TEST_CASE("balloon: without a poison no page is written, and the host receives no poison [BALLOON-02][BALLOON-37]", "[balloon]") {
   rig::machine m;
   auto& model = m.add<balloon_model>(seat::modern, 4, offers{0, 4, 5});
   driver d;
@@ -73,13 +74,13 @@ TEST_CASE("balloon: without a poison no page is written, and the host hears of n
   REQUIRE(*d->deflate(4, pages_from{free_pages::first}) == 4);
   CHECK(free_pages::all_are(0, 4, 0x22222222));
   REQUIRE(d->report_free(free_pages::stretch(8, 2)));
-  CHECK(free_pages::all_are(8, 2, 0xeeeeeeee));  // what the host has made of it: nothing of ours is put there
+  CHECK(free_pages::all_are(8, 2, 0xeeeeeeee));  // as the host left it
   d->initialize(free_pages::stretch(8, 1));
   CHECK(free_pages::all_are(8, 1, 0));
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("balloon: free memory is reported with its poison in it, and not at all to a host that would not keep it "
+TEST_CASE("balloon: free memory is reported with its poison in it, and not reported to a host without PAGE_POISON "
           "[BALLOON-03][BALLOON-38]",
           "[balloon]") {
   rig::machine m;
@@ -97,7 +98,7 @@ TEST_CASE("balloon: free memory is reported with its poison in it, and not at al
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("balloon: a configuration that ends ahead of the poison is said to be unreadable, and nothing was given away", "[balloon]") {
+TEST_CASE("balloon: a configuration that ends before the poison is reported as unreadable, and the device has no memory", "[balloon]") {
   rig::machine m;
   auto& model = m.add<balloon_model>(seat::modern, 4, offers{0, 4});
   auto& f = m.function(4);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The block driver on every kind of PCI device, over a platform that bounces: what arrives, what is refused, what comes back.
+// The block driver on every kind of PCI device, with a platform that bounces: the data, the errors, the returned
+// buffers.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <cstring>
@@ -46,7 +47,7 @@ TEST_CASE("blk: reads, writes and flushes on every kind of device [BLK-08][BLK-1
   CHECK(data == expected(model, 2000, data.size()));
 }
 
-TEST_CASE("blk: without the queue's memory for what a legacy device dictates it is refused, not truncated [SPLITL-01][SPLITL-02]",
+TEST_CASE("blk: a legacy device whose queue is larger than the ring's memory is rejected, not truncated [SPLITL-01][SPLITL-02]",
           "[blk][legacy]") {
   rig::machine m;
   m.add<blk_model>(seat::legacy, 4, blk_options{.queue_size = 256});
@@ -59,7 +60,7 @@ TEST_CASE("blk: without the queue's memory for what a legacy device dictates it 
   CHECK(enough.start(m, m.where(4)));
 }
 
-TEST_CASE("blk: bad calls are refused without a request [BLK-06][BLK-10]", "[blk]") {
+TEST_CASE("blk: invalid calls are rejected without a request [BLK-06][BLK-10]", "[blk]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   disk d;
@@ -72,14 +73,14 @@ TEST_CASE("blk: bad calls are refused without a request [BLK-06][BLK-10]", "[blk
   CHECK(d->read(~u64{0} / 512, sector).error() == errc::out_of_range);
   CHECK(d->submit_read(2047, bytes{sector, 0}).error() == errc::invalid_argument);
   CHECK(d->submit_read(2047, sector));
-  CHECK(d->read(0, bytes{sector, 0}));  // nothing to read is read
+  CHECK(d->read(0, bytes{sector, 0}));  // an empty read succeeds
   m.memory.refuse(odd, sizeof odd);
   CHECK(d->submit_read(0, bytes{odd, 512}).error() == errc::dma_unreachable);
   CHECK(model.requests() == 0);
   CHECK(drained(d).second.size() == 1);
 }
 
-TEST_CASE("blk: a read-only disk refuses writes itself [BLK-07]", "[blk]") {
+TEST_CASE("blk: the driver rejects writes to a read-only disk [BLK-07]", "[blk]") {
   rig::machine m;
   auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4, blk_options{.read_only = true});
   disk d;
@@ -92,7 +93,7 @@ TEST_CASE("blk: a read-only disk refuses writes itself [BLK-07]", "[blk]") {
   CHECK(model.writes() == 0);
 }
 
-TEST_CASE("blk: the device's word about a request is passed on, and the disk goes on", "[blk]") {
+TEST_CASE("blk: the status of a failed request is returned, and later requests succeed", "[blk]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   model.fail[0] = blk_model::io_error;
@@ -104,12 +105,12 @@ TEST_CASE("blk: the device's word about a request is passed on, and the disk goe
   u8 sector[512];
   CHECK(d->read(0, sector).error() == errc::io_error);
   CHECK(d->read(0, sector).error() == errc::unsupported);
-  CHECK(d->read(0, sector).error() == errc::io_error);  // a status that nobody knows
-  CHECK(d->read(0, sector).error() == errc::io_error);  // none at all
+  CHECK(d->read(0, sector).error() == errc::io_error);  // an undefined status
+  CHECK(d->read(0, sector).error() == errc::io_error);  // no status
   CHECK(d->read(0, sector));
 }
 
-TEST_CASE("blk: a status that the device leaves unwritten is no success, though the same slot had one before",
+TEST_CASE("blk: a status that the device did not write is no success, even if the slot's earlier status was",
           "[blk][hostile][status-poison]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
@@ -122,7 +123,7 @@ TEST_CASE("blk: a status that the device leaves unwritten is no success, though 
   CHECK(d->read(0, sector));
 }
 
-TEST_CASE("blk: a read that fails delivers nothing, whatever the device wrote", "[blk][hostile]") {
+TEST_CASE("blk: a failed read delivers no data, whatever the device wrote", "[blk][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   rig::fill_pattern(model);
@@ -159,7 +160,7 @@ TEST_CASE("blk: transfers larger than the device's limits are split by SIZE_MAX 
   CHECK(data == expected(model, 1000, data.size()));
 }
 
-TEST_CASE("blk: data may be scattered over memory, and too many pieces are refused with nothing left mapped", "[blk]") {
+TEST_CASE("blk: data may be scattered over memory; too many pieces are rejected, and nothing stays mapped", "[blk]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4, blk_options{.seg_max = 126});
   model.offer({28});
@@ -193,7 +194,7 @@ TEST_CASE("blk: data may be scattered over memory, and too many pieces are refus
   CHECK(std::memcmp(want.data(), first, 100) == 0);
 }
 
-TEST_CASE("blk: a mapping that fails half-way leaves nothing mapped and the slot free", "[blk]") {
+TEST_CASE("blk: a mapping that fails half-way leaves no buffer mapped and the slot free", "[blk]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4, blk_options{.seg_max = 126});
   disk d;
@@ -209,7 +210,7 @@ TEST_CASE("blk: a mapping that fails half-way leaves nothing mapped and the slot
   for (int i = 0; i < 40; ++i) REQUIRE(d->read(0, a));
 }
 
-TEST_CASE("blk: a full queue of mixed requests completes in any order, once each", "[blk]") {
+TEST_CASE("blk: the requests of a full queue complete in any order, once each", "[blk]") {
   rig::machine m;
   auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4);
   fill_pattern(model);
@@ -241,10 +242,10 @@ TEST_CASE("blk: a full queue of mixed requests completes in any order, once each
     if (i % 5 != 4 && i % 3 != 2) CHECK(buffers[i] == expected(model, i, 512));
 }
 
-TEST_CASE("blk: read() while eight requests are outstanding completes and loses none", "[blk]") {
+TEST_CASE("blk: a read during eight requests in flight completes and loses none of them", "[blk]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
-  model.offer({28});  // one descriptor a request
+  model.offer({28});  // one descriptor per request
   fill_pattern(model);
   disk d;
   REQUIRE(d.start(m, m.where(4)));
@@ -254,7 +255,7 @@ TEST_CASE("blk: read() while eight requests are outstanding completes and loses 
   std::vector<u8> mine(2048);
   REQUIRE(d->read(100, mine));
   CHECK(mine == expected(model, 100, 2048));
-  REQUIRE(d->wait(tokens[5]));  // met on the way and kept
+  REQUIRE(d->wait(tokens[5]));  // completed during the read and deferred
   CHECK(d->wait(tokens[5]).error() == errc::stale_handle);
   std::map<u64, int> seen;
   while (const auto one = d->next_completion()) ++seen[one->cookie];
@@ -262,10 +263,10 @@ TEST_CASE("blk: read() while eight requests are outstanding completes and loses 
   CHECK(!seen.contains(5));
   for (u64 i = 0; i < 8; ++i) CHECK(buffers[i] == expected(model, i, 512));
   CHECK(d->next_completion().error() == errc::not_ready);
-  CHECK(d->wait_next().error() == errc::not_ready);  // nothing in flight: does not wait for ever
+  CHECK(d->wait_next().error() == errc::not_ready);  // nothing in flight: returns at once
 }
 
-TEST_CASE("blk: a device that never answers is reset, and only then are the buffers back [SHUTDOWN-01][SHUTDOWN-02][STATUS-04]", "[blk]") {
+TEST_CASE("blk: a device that never answers is reset, and only then are the buffers returned [SHUTDOWN-01][SHUTDOWN-02][STATUS-04]", "[blk]") {
   rig::machine m;
   auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4);
   fill_pattern(model);
@@ -293,7 +294,7 @@ TEST_CASE("blk: a device that never answers is reset, and only then are the buff
   CHECK(mine == expected(model, 2, 512));
 }
 
-TEST_CASE("blk: a device that will not reset keeps the buffers, and says so", "[blk][hostile]") {
+TEST_CASE("blk: a device that does not reset keeps the buffers, and the error reports it", "[blk][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   model.hold();
@@ -309,14 +310,14 @@ TEST_CASE("blk: a device that will not reset keeps the buffers, and says so", "[
   CHECK(drained(d).second.empty());
   const u16 published = model.ring().raw_available_idx();
   d->kick();
-  CHECK(model.ring().raw_available_idx() == published);  // it is shown nothing more
+  CHECK(model.ring().raw_available_idx() == published);  // no more requests are published
   CHECK(d.start(m, m.where(4)).error() == errc::device_broken);
   CHECK(d->why().why == verdict::former_device_stuck);
   CHECK(m.memory.live() == 2);
-  model.reset_reads = 0;  // it comes to its senses
+  model.reset_reads = 0;  // from now on it resets
   REQUIRE(d->reset());
   const auto back = polled(d);
-  REQUIRE(back.size() == 1);  // the blocking call's own request is nobody's
+  REQUIRE(back.size() == 1);  // the request of the blocking call has no completion
   CHECK(back[0].cookie == 99);
   CHECK(back[0].status == errc::canceled);
   CHECK(m.memory.live() == 0);
@@ -325,7 +326,7 @@ TEST_CASE("blk: a device that will not reset keeps the buffers, and says so", "[
   CHECK(d->read(2, mine));
 }
 
-TEST_CASE("blk: NEEDS_RESET is noticed while waiting and by check() [STATUS-04]", "[blk]") {
+TEST_CASE("blk: NEEDS_RESET is detected during a wait and by check() [STATUS-04]", "[blk]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   model.needs_reset_after = 1;
@@ -361,7 +362,7 @@ TEST_CASE("blk: reset and start again on the same object and storage", "[blk]") 
   }
 }
 
-TEST_CASE("blk: starting again cancels what was in flight, silently and safely", "[blk]") {
+TEST_CASE("blk: another start cancels requests in flight, without a completion", "[blk]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   model.hold();
@@ -377,7 +378,7 @@ TEST_CASE("blk: starting again cancels what was in flight, silently and safely",
   CHECK(d->next_completion().error() == errc::not_ready);
 }
 
-TEST_CASE("blk: one doorbell a batch and no other register on the data path [SPLIT-28][NOTIFY-01][NOTIFY-03]", "[blk]") {
+TEST_CASE("blk: a batch writes one doorbell and accesses no other register [SPLIT-28][NOTIFY-01][NOTIFY-03]", "[blk]") {
   rig::machine m;
   auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4);
   disk d;
@@ -397,7 +398,7 @@ TEST_CASE("blk: one doorbell a batch and no other register on the data path [SPL
   CHECK(log.substr(0, 3) == "w2@");
 }
 
-TEST_CASE("blk: an interrupt is asked for and acknowledged [SPLIT-16]", "[blk]") {
+TEST_CASE("blk: an interrupt is requested and acknowledged [SPLIT-16]", "[blk]") {
   rig::machine m;
   auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4);
   disk d;
@@ -413,15 +414,15 @@ TEST_CASE("blk: an interrupt is asked for and acknowledged [SPLIT-16]", "[blk]")
   CHECK(!cause.config);
   CHECK(!d->acknowledge_interrupt().queue);
   CHECK(d->next_completion());
-  model.spurious_interrupt(1);  // nothing behind it
+  model.spurious_interrupt(1);  // without a completion
   CHECK(d->acknowledge_interrupt().queue);
   CHECK(d->next_completion().error() == errc::not_ready);
 }
 
-TEST_CASE("blk: a platform that sleeps is never put to sleep without an interrupt on its way", "[blk]") {
+TEST_CASE("blk: a sleeping platform never sleeps without an interrupt on its way", "[blk]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
-  // Halting is only allowed when an interrupt will come: the model runs here, and must raise one for what it completes.
+  // A halt is only allowed if an interrupt follows. The model runs here, and must raise one for its completions.
   u32 before = 0;
   m.memory.on_wait = [&](waiting why, u64) {
     if (why != waiting::request) return;
@@ -434,7 +435,7 @@ TEST_CASE("blk: a platform that sleeps is never put to sleep without an interrup
   for (int i = 0; i < 50; ++i) REQUIRE(d->read(0, sector));
 }
 
-TEST_CASE("blk: attempts of a wait count from 0, and again after another request's completion", "[blk]") {
+TEST_CASE("blk: attempts of a wait count from 0, and from 0 again after another request's completion", "[blk]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   model.hold();
@@ -452,12 +453,12 @@ TEST_CASE("blk: attempts of a wait count from 0, and again after another request
   REQUIRE(d->submit_read(1, b));
   REQUIRE(d->wait(*mine));
   CHECK(attempts == std::vector<u64>{0, 1, 2, 0, 1});
-  CHECK(d->in_flight() == 1);  // kept for its owner
+  CHECK(d->in_flight() == 1);  // deferred
   CHECK(d->next_completion());
   CHECK(d->in_flight() == 0);
 }
 
-TEST_CASE("blk: a device that shows and hides a completion does not keep a sleeping platform from its time-out", "[blk][hostile]") {
+TEST_CASE("blk: a completion that appears and disappears does not prevent the time-out of a sleeping platform", "[blk][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   model.hold();
@@ -466,7 +467,7 @@ TEST_CASE("blk: a device that shows and hides a completion does not keep a sleep
   auto& hooks = virtio::testing::barrier_hooks::mine();
   u64 fences = hooks.fulls;
   hooks.before_load = [&](const volatile void*, usize) {
-    // Behind the fence of arm() something is there, before next_completion() it is not.
+    // A completion exists after the fence of arm(), and not before next_completion().
     model.ring().raw_used_idx(hooks.fulls != fences ? 1 : 0);
     fences = hooks.fulls;
   };
@@ -487,7 +488,7 @@ TEST_CASE("blk: hardware barriers give the same results", "[blk]") {
   CHECK(data == expected(model, 299, 4096));
 }
 
-TEST_CASE("blk: a stale or foreign token is refused", "[blk][slow]") {
+TEST_CASE("blk: a stale or foreign token is rejected", "[blk][slow]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4);
   m.function(4).logging = false;
@@ -500,7 +501,7 @@ TEST_CASE("blk: a stale or foreign token is refused", "[blk][slow]") {
   CHECK(d->wait(*t).error() == errc::stale_handle);
   CHECK(d->wait({9999, 0}).error() == errc::stale_handle);
   CHECK(d->wait(token{}).error() == errc::stale_handle);
-  for (int i = 0; i < 70'000; ++i) REQUIRE(d->read(0, bytes{sector, 512}));  // past 16 bits of generations
+  for (int i = 0; i < 70'000; ++i) REQUIRE(d->read(0, bytes{sector, 512}));  // more generations than 16 bits hold
   const auto again = d->submit_read(0, sector);
   CHECK(again->slot == t->slot);  // the same slot, another generation
   CHECK(d->wait(*t).error() == errc::stale_handle);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Discard, write zeroes and secure erase: what arrives, how the device's limits are kept, what is refused by name.
+// Discard, write zeroes and secure erase: the requests, the device's limits, the errors.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <algorithm>
@@ -96,7 +96,7 @@ TEST_CASE("blk: MAX_DISCARD_SECTORS, MAX_WRITE_ZEROES_SECTORS and MAX_SECURE_ERA
   CHECK(model.extents.size() == (most == 0 ? 1 : (777 + most - 1) / most));
 }
 
-TEST_CASE("blk: DISCARD_SECTOR_ALIGNMENT and SECURE_ERASE_SECTOR_ALIGNMENT say where blocking calls are cut", "[blk]") {
+TEST_CASE("blk: blocking calls are split at DISCARD_SECTOR_ALIGNMENT and SECURE_ERASE_SECTOR_ALIGNMENT", "[blk]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4, all_three({.sectors = 100, .alignment = 64}));
   disk d;
@@ -108,7 +108,7 @@ TEST_CASE("blk: DISCARD_SECTOR_ALIGNMENT and SECURE_ERASE_SECTOR_ALIGNMENT say w
   CHECK(parts == std::vector<std::pair<u64, u32>>{{10, 54}, {64, 64}, {128, 64}, {192, 64}, {256, 54}});
 }
 
-TEST_CASE("blk: an alignment that cannot be followed is no reason to refuse", "[blk][hostile]") {
+TEST_CASE("blk: an alignment that cannot be followed is ignored", "[blk][hostile]") {
   const u32 alignment = GENERATE(0u, 3u, 100u, 128u, 0x8000'0000u, 0xffff'ffffu);
   CAPTURE(alignment);
   rig::machine m;
@@ -148,7 +148,7 @@ TEST_CASE("blk: MAX_DISCARD_SEG, MAX_WRITE_ZEROES_SEG and MAX_SECURE_ERASE_SEG b
   CHECK(model.requests() == 1);
 }
 
-TEST_CASE("blk: extents that the disk cannot have are refused without a request", "[blk]") {
+TEST_CASE("blk: invalid extents are rejected without a request", "[blk]") {
   const auto one = operations[GENERATE(0u, 1u, 2u)];
   CAPTURE(one.type);
   rig::machine m;
@@ -159,10 +159,10 @@ TEST_CASE("blk: extents that the disk cannot have are refused without a request"
   CHECK(d->limits_of(one.what).error() == errc::not_started);
   REQUIRE(d.start(m, m.where(4)));
   CHECK(sweep(d, one.what, 2048, 1).error() == errc::out_of_range);
-  CHECK(sweep(d, one.what, 0, 2049).error() == errc::out_of_range);  // and no part of it was done
+  CHECK(sweep(d, one.what, 0, 2049).error() == errc::out_of_range);  // and no part was sent
   CHECK(sweep(d, one.what, ~u64{0}, 2).error() == errc::out_of_range);
   CHECK(sweep(d, one.what, 2, ~u64{0}).error() == errc::out_of_range);
-  CHECK(sweep(d, one.what, 5, 0));  // nothing to do is done
+  CHECK(sweep(d, one.what, 5, 0));  // an empty extent succeeds
   CHECK(submit(d, one.what, blk::extent{0, 0}).error() == errc::invalid_argument);
   CHECK(submit(d, one.what, blk::extent{0, 101}).error() == errc::out_of_range);
   CHECK(submit(d, one.what, blk::extent{1, u64{1} << 32}).error() == errc::out_of_range);
@@ -172,7 +172,7 @@ TEST_CASE("blk: extents that the disk cannot have are refused without a request"
   CHECK(d->in_flight() == 0);
 }
 
-TEST_CASE("blk: what the device does not offer, or a read-only disk, is refused by name", "[blk]") {
+TEST_CASE("blk: a missing feature and a read-only disk have their own errors", "[blk]") {
   const auto one = operations[GENERATE(0u, 1u, 2u)];
   CAPTURE(one.type);
   rig::machine m;
@@ -186,20 +186,20 @@ TEST_CASE("blk: what the device does not offer, or a read-only disk, is refused 
   CHECK(sweep(d, one.what, 0, 1).error() == errc::unsupported);
   CHECK(submit(d, one.what, blk::extent{0, 1}).error() == errc::unsupported);
   CHECK(d->limits_of(one.what).error() == errc::unsupported);
-  CHECK(m.function(4).log().empty());  // nor are fields read that are not there
+  CHECK(m.function(4).log().empty());  // absent fields are not read
   REQUIRE(d.start(m, m.where(5)));
   CHECK(sweep(d, one.what, 0, 1).error() == errc::read_only);
   CHECK(submit(d, one.what, blk::extent{0, 1}).error() == errc::read_only);
   CHECK(plain.requests() + fixed.requests() == 0);
 }
 
-TEST_CASE("blk: an operation whose limits are not in the configuration is none", "[blk][hostile]") {
+TEST_CASE("blk: an operation without limits in the configuration is unsupported", "[blk][hostile]") {
   const auto one = operations[GENERATE(0u, 1u, 2u)];
   CAPTURE(one.type);
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4, all_three({}));
   auto& f = m.function(4);
-  f.poke(f.capability(0x09, 4) + 12u, 0x24, 4);  // the device config ends ahead of all limits
+  f.poke(f.capability(0x09, 4) + 12u, 0x24, 4);  // the device config ends before all limits
   disk d;
   REQUIRE(d.start(m, m.where(4)));
   CHECK(d->limits_of(one.what).error() == errc::unsupported);
@@ -208,7 +208,7 @@ TEST_CASE("blk: an operation whose limits are not in the configuration is none",
   CHECK(model.requests() == 0);
 }
 
-TEST_CASE("blk: limits are read at the first call of a kind, and not again until the next start", "[blk]") {
+TEST_CASE("blk: limits are read at the first call of an operation, and not again until the next start", "[blk]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4, all_three({.sectors = 100}));
   disk d;
@@ -228,7 +228,7 @@ TEST_CASE("blk: limits are read at the first call of a kind, and not again until
   CHECK(d->limits_of(blk::operation::discard)->sectors == 10);
 }
 
-TEST_CASE("blk: a discard that fails says so and stops, and nothing is said of its extents [BLK-20]", "[blk]") {
+TEST_CASE("blk: a discard that fails stops and returns the error, with one status for all extents [BLK-20]", "[blk]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4, all_three({.sectors = 10, .extents = 4}));
   list_disk d;
@@ -244,7 +244,7 @@ TEST_CASE("blk: a discard that fails says so and stops, and nothing is said of i
   const auto [end, ended] = rig::drained(d);
   REQUIRE(end);
   REQUIRE(ended.size() == 1);
-  CHECK(ended[0].status == errc::io_error);  // one word for both
+  CHECK(ended[0].status == errc::io_error);  // one status for both
   CHECK(d->discard(0, 100));
 }
 
@@ -269,7 +269,7 @@ TEST_CASE("blk: extents are whole blocks of a disk with BLK_SIZE 4096", "[blk]")
   CHECK(d->discard(8, 80).error() == errc::unsupported);
 }
 
-TEST_CASE("blk: extents keep to SIZE_MAX and SEG_MAX too", "[blk]") {
+TEST_CASE("blk: extents observe SIZE_MAX and SEG_MAX, too", "[blk]") {
   rig::machine m;
   auto options = all_three({.extents = 8});
   options.size_max = 48;
@@ -282,7 +282,7 @@ TEST_CASE("blk: extents keep to SIZE_MAX and SEG_MAX too", "[blk]") {
   REQUIRE(rig::drained(d).second.size() == 1);
 }
 
-TEST_CASE("blk: a list of extents that SIZE_MAX and SEG_MAX cut into more pieces than a request has is refused, a shorter one is not",
+TEST_CASE("blk: a list of extents with more pieces than SIZE_MAX and SEG_MAX allow is rejected, a shorter one is not",
           "[blk][chain-room]") {
   rig::machine m;
   auto options = all_three({.extents = 64});

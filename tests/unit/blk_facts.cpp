@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What a disk says of itself, and says anew while it runs: blocks, topology, write cache, wear, capacity; and disks with zones.
+// Properties that a disk reports at its start and while it runs: blocks, topology, write cache, wear, capacity, zones.
 #include <catch2/generators/catch_generators.hpp>
 
 #include "disk.hpp"
@@ -14,7 +14,7 @@ bool holds(const std::string& text, const std::string& part) { return text.find(
 
 }  // namespace
 
-TEST_CASE("blk: BLK_SIZE: requests are whole blocks, and others are refused by name before the device sees them", "[blk]") {
+TEST_CASE("blk: BLK_SIZE: requests are whole blocks, and others are rejected before the device sees them", "[blk]") {
   const seat where = GENERATE(seat::modern, seat::legacy);
   rig::machine m;
   auto& model = m.add<blk_model>(where, 4, blk_options{.sectors = 2051, .blk_size = 4096});
@@ -57,7 +57,7 @@ TEST_CASE("blk: BLK_SIZE, SIZE_MAX and SEG_MAX together split transfers at whole
   CHECK(data == rig::expected(model, 8, data.size()));
 }
 
-TEST_CASE("blk: a BLK_SIZE that no request can keep to is refused at start, a small one is no matter", "[blk][hostile]") {
+TEST_CASE("blk: a BLK_SIZE larger than any request ends the start with an error, a small one does not", "[blk][hostile]") {
   const u32 size = GENERATE(1u, 256u, 511u, 513u, 1536u, 0x4000'0000u, 0x8000'0000u, 0xffff'ffffu);
   CAPTURE(size);
   rig::machine m;
@@ -78,7 +78,7 @@ TEST_CASE("blk: a BLK_SIZE that no request can keep to is refused at start, a sm
   }
 }
 
-TEST_CASE("blk: TOPOLOGY is told in sectors, hostile numbers included", "[blk]") {
+TEST_CASE("blk: TOPOLOGY is returned in sectors, also for hostile numbers", "[blk]") {
   using virtio::testing::topology_fields;
   rig::machine m;
   auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4,
@@ -103,7 +103,7 @@ TEST_CASE("blk: TOPOLOGY is told in sectors, hostile numbers included", "[blk]")
   CHECK(m.function(5).log().empty());
 }
 
-TEST_CASE("blk: without FLUSH the cache is taken to write through, with it to write back [BLK-02][BLK-03]", "[blk]") {
+TEST_CASE("blk: without FLUSH the cache is assumed to write through, with FLUSH to write back [BLK-02][BLK-03]", "[blk]") {
   rig::machine m;
   const bool flush = GENERATE(false, true);
   auto& model = m.add<blk_model>(seat::modern, 4, blk_options{.flush = flush});
@@ -121,7 +121,7 @@ TEST_CASE("blk: without FLUSH the cache is taken to write through, with it to wr
   CHECK(d->set_write_cache(blk::cache_mode::writethrough).error() == errc::unsupported);
 }
 
-TEST_CASE("blk: CONFIG_WCE: switching the cache off flushes what was written before, and makes flush free [BLK-16][BLK-17]", "[blk]") {
+TEST_CASE("blk: CONFIG_WCE: disabling the cache flushes earlier writes, and flush then makes no request [BLK-16][BLK-17]", "[blk]") {
   rig::machine m;
   auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4, blk_options{.writeback = true});
   disk d;
@@ -147,11 +147,11 @@ TEST_CASE("blk: CONFIG_WCE: switching the cache off flushes what was written bef
   REQUIRE(d->flush());
   CHECK(model.stable()[1024] == 7);
   REQUIRE(d->set_write_cache(blk::cache_mode::writethrough));
-  REQUIRE(d.start(m, m.where(4)));  // a reset forgets it
+  REQUIRE(d.start(m, m.where(4)));  // a reset restores it
   CHECK(d->has_write_cache());
 }
 
-TEST_CASE("blk: CONFIG_WCE: writes that were in flight when the cache was switched off still need a flush [BLK-17]", "[blk]") {
+TEST_CASE("blk: CONFIG_WCE: writes in flight while the cache is disabled still need a flush [BLK-17]", "[blk]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4, blk_options{.writeback = true});
   disk d;
@@ -168,7 +168,7 @@ TEST_CASE("blk: CONFIG_WCE: writes that were in flight when the cache was switch
   CHECK(!d->has_write_cache());
 }
 
-TEST_CASE("blk: CONFIG_WCE: a device that keeps its mode is not believed", "[blk][hostile]") {
+TEST_CASE("blk: CONFIG_WCE: a device that does not change its mode is an error", "[blk][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4, blk_options{.writeback = true});
   model.keep_cache_mode = true;
@@ -194,7 +194,7 @@ TEST_CASE("blk: CONFIG_WCE without FLUSH is not accepted, so that the cache writ
   CHECK(d->set_write_cache(blk::cache_mode::writeback).error() == errc::unsupported);
 }
 
-TEST_CASE("blk: CONFIG_WCE: a bring-up does not look at the cache's mode [BLK-04]", "[blk]") {
+TEST_CASE("blk: CONFIG_WCE: a bring-up does not read the cache's mode [BLK-04]", "[blk]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4, blk_options{.writeback = true});
   disk d;
@@ -202,7 +202,7 @@ TEST_CASE("blk: CONFIG_WCE: a bring-up does not look at the cache's mode [BLK-04
   CHECK(!holds(m.function(4).log(), "device+0x20"));
 }
 
-TEST_CASE("blk: LIFETIME is asked of the device, and told as it says it", "[blk]") {
+TEST_CASE("blk: LIFETIME is read from the device and returned unchanged", "[blk]") {
   const seat where = GENERATE(seat::modern, seat::legacy);
   rig::machine m;
   auto& model = m.add<blk_model>(where, 4, blk_options{.lifetime = std::array<std::uint16_t, 3>{2, 0x0102, 11}});
@@ -218,7 +218,7 @@ TEST_CASE("blk: LIFETIME is asked of the device, and told as it says it", "[blk]
   model.fail[model.served()] = blk_model::io_error;
   CHECK(d->get_lifetime().error() == errc::io_error);
   model.claim[model.served()] = blk_model::ok;
-  model.fail[model.served()] = blk_model::ok;  // claims to have answered
+  model.fail[model.served()] = blk_model::ok;  // reports success without an answer
   CHECK(d->get_lifetime()->estimate_a == 0);
   model.hold();
   CHECK(d->get_lifetime().error() == errc::timed_out);
@@ -227,7 +227,7 @@ TEST_CASE("blk: LIFETIME is asked of the device, and told as it says it", "[blk]
   CHECK(d->get_lifetime().error() == errc::unsupported);
 }
 
-TEST_CASE("blk: a disk that grows or shrinks is noticed by refresh, while requests are in flight [BLK-05][BLK-06]", "[blk]") {
+TEST_CASE("blk: refresh detects that a disk grew or shrank, while requests are in flight [BLK-05][BLK-06]", "[blk]") {
   const seat where = GENERATE(seat::modern, seat::legacy);
   rig::machine m;
   auto& model = m.add<blk_model>(where, 4, blk_options{.sectors = 100});
@@ -253,7 +253,7 @@ TEST_CASE("blk: a disk that grows or shrinks is noticed by refresh, while reques
   CHECK(d->read(49, data));
 }
 
-TEST_CASE("blk: refresh sees a capacity that is torn between its halves as one number, and gives up on one that never rests", "[blk]") {
+TEST_CASE("blk: refresh reads a capacity that changes between its halves as one number, and fails if it is never stable", "[blk]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4, blk_options{.sectors = 100});
   disk d;
@@ -278,7 +278,7 @@ TEST_CASE("blk: refresh sees a capacity that is torn between its halves as one n
   CHECK(d->read(99, sector));
 }
 
-TEST_CASE("blk: refresh takes the other limits along, and keeps the old ones when the new make no sense", "[blk][hostile]") {
+TEST_CASE("blk: refresh reads the other limits, too, and keeps the old ones if the new are invalid", "[blk][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4, blk_options{.size_max = 4096, .seg_max = 4, .blk_size = 512, .discard = {{.sectors = 100}}});
   disk d;
@@ -299,7 +299,7 @@ TEST_CASE("blk: refresh takes the other limits along, and keeps the old ones whe
   CHECK(d->refresh().error() == errc::needs_reset);
 }
 
-TEST_CASE("blk: a disk with zones is refused by name, before FEATURES_OK and with FAILED [BLKZ-01][BLKZ-02][BLKZ-04][BLKZ-05]",
+TEST_CASE("blk: a disk with zones is rejected by name, before FEATURES_OK and with FAILED [BLKZ-01][BLKZ-02][BLKZ-04][BLKZ-05]",
           "[blk]") {
   const std::uint8_t zones = GENERATE(std::uint8_t{0}, std::uint8_t{1}, std::uint8_t{2});
   CAPTURE(int{zones});

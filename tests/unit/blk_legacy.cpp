@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Disks from before 1.0: their framing, what they offer and nobody takes, and a guest whose numbers are big-endian.
+// Disks from before 1.0: their framing, the features that are never accepted, and a big-endian guest.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <cstring>
@@ -13,7 +13,7 @@ namespace {
 
 using disk = rig::disk<rig::big_queue>;
 
-// Every number of ring, header and config has its high byte first.
+// Every number in ring, header and config has its high byte first.
 struct old_disk : big_endian_device {
   static constexpr device_type type = device_type::block;
   std::vector<u8> data = std::vector<u8>(100 * 512);
@@ -113,7 +113,7 @@ TEST_CASE("blk: a big-endian guest's ring, header, extents and config are big-en
   for (const auto& what : model.objections) FAIL_CHECK(what);
 }
 
-TEST_CASE("blk: without ANY_LAYOUT header and status are descriptors of their own, whatever is between them [BLKL-10]", "[blk][legacy]") {
+TEST_CASE("blk: without ANY_LAYOUT header and status have their own descriptors, with any data between them [BLKL-10]", "[blk][legacy]") {
   rig::machine m;
   const bool any_layout = GENERATE(false, true);
   auto& model = m.add<blk_model>(seat::legacy, 4, blk_options{.size_max = 1024, .seg_max = 6});
@@ -134,7 +134,7 @@ TEST_CASE("blk: without ANY_LAYOUT header and status are descriptors of their ow
   CHECK(d->get_id(id));
 }
 
-TEST_CASE("blk: the used length says nothing [BLKL-04]", "[blk][legacy]") {
+TEST_CASE("blk: the used length has no effect [BLKL-04]", "[blk][legacy]") {
   rig::machine m;
   auto& model = m.add<blk_model>(GENERATE(seat::legacy, seat::modern), 4);
   model.used_length = GENERATE(0u, 1u, 16u, 100'000u);

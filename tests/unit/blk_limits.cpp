@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Limits that a disk does not state, or states larger than hosts take: every request is one that the strictest host takes.
+// Limits that a disk does not state, or states larger than hosts accept: the strictest host accepts every request.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <random>
@@ -14,7 +14,7 @@ using virtio::testing::element;
 
 namespace {
 
-/// Buffers are at their own addresses and in one piece each; nobody looks into them.
+/// Buffers are at their own addresses and in one piece each; their contents are not read.
 struct vast_platform : rig::platform_type {
   result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
     if (way == direction::shared) return rig::platform_type::map(va, n, way, out);
@@ -23,7 +23,7 @@ struct vast_platform : rig::platform_type {
   void unmap(const segment&, u32) const {}
 };
 
-/// Says how large requests were, and moves nothing.
+/// Records the sizes of requests, and transfers no data.
 struct counting_disk : blk_model {
   using blk_model::blk_model;
   std::vector<u64> sizes;
@@ -36,7 +36,7 @@ struct counting_disk : blk_model {
   }
 };
 
-/// Pages of the CPU's memory are anywhere in the device's.
+/// Adjacent pages for the CPU are not adjacent for the device.
 struct paged_platform : rig::platform_type {
   static constexpr usize page = 4096;
   result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
@@ -60,7 +60,7 @@ struct paged_platform : rig::platform_type {
 using vast_disk = rig::driver<blk::device<vast_platform, rig::any_pci, split_queue<16>>>;
 using paged_disk = rig::driver<blk::device<paged_platform, rig::any_pci, split_queue<16>>>;
 
-/// A model without a driver: it gets chains that were made by hand.
+/// A model without a driver: it receives chains that the test makes.
 struct bare_disk : blk_model {
   using blk_model::blk_model;
   using blk_model::process;
@@ -70,7 +70,7 @@ constexpr u64 longest_request = 0x7fff'f000;  // what Linux's preadv and pwritev
 
 }  // namespace
 
-TEST_CASE("blk: a transfer of 4 GiB is cut into requests that every host takes, whatever the disk states of itself", "[blk]") {
+TEST_CASE("blk: a transfer of 4 GiB is split into requests that every host accepts, whatever limits the disk states", "[blk]") {
   const u32 size_max = GENERATE(0u, 0x7fff'fe00u, 0x8000'0000u, 0xffff'ffffu);
   const u32 seg_max = GENERATE(0u, 1u, 254u);
   const u32 blk_size = GENERATE(0u, 4096u);
@@ -95,7 +95,7 @@ TEST_CASE("blk: a transfer of 4 GiB is cut into requests that every host takes, 
     CHECK(sum == size);
     CHECK(model.sizes.size() <= 5);
   }
-  // One request of the caller's own: what no host takes is not sent.
+  // A request of the caller: a size that no host accepts is not sent.
   model.sizes.clear();
   const bytes much = data.part(0, 0x8000'0000);
   CHECK(!d->submit_read(8, much));
@@ -109,7 +109,7 @@ TEST_CASE("blk: a transfer of 4 GiB is cut into requests that every host takes, 
   CHECK(model.sizes.size() == 1);
 }
 
-TEST_CASE("blk: a request of the caller's own has largest_transfer bytes at most, whatever segments the disk takes", "[blk]") {
+TEST_CASE("blk: a request of the caller has at most largest_transfer bytes, whatever segments the disk accepts", "[blk]") {
   const u32 size_max = GENERATE(0u, 0x4000'0000u, 0xffff'ffffu);
   const u32 seg_max = GENERATE(0u, 4u);
   CAPTURE(size_max, seg_max);
@@ -138,7 +138,7 @@ TEST_CASE("blk: a request of the caller's own has largest_transfer bytes at most
   CHECK(model.sizes == std::vector<u64>{largest_transfer, largest_transfer});
 }
 
-TEST_CASE("blk model: more bytes than hosts move at once end in io_error, and a second segment without SEG_MAX is where the status goes",
+TEST_CASE("blk model: more bytes than hosts transfer at once end in io_error, and without SEG_MAX the status goes into a second segment",
           "[blk][testing]") {
   virtio::testing::device_memory memory;
   std::vector<u8> room(4096, 0x5a);
@@ -160,7 +160,7 @@ TEST_CASE("blk model: more bytes than hosts move at once end in io_error, and a 
   }
   SECTION("two to write") {
     CHECK(serve({header, {0x1100, 512, true}, {0x1400, 512, true}, status}) == 513);
-    CHECK(room[0xfff] == 0x5a);  // nobody's
+    CHECK(room[0xfff] == 0x5a);  // not written
     CHECK(room[0x400] == 0);
     CHECK(room[0x401] == 0x5a);
     CHECK(std::equal(room.begin() + 0x100, room.begin() + 0x300, model.data().begin()));
@@ -182,7 +182,7 @@ TEST_CASE("blk model: more bytes than hosts move at once end in io_error, and a 
   }
 }
 
-TEST_CASE("blk: a disk that states no SEG_MAX gets one segment of data a request, whatever the memory is like", "[blk]") {
+TEST_CASE("blk: a disk that states no SEG_MAX gets one data segment per request, however the memory is scattered", "[blk]") {
   const seat where = GENERATE(seat::modern, seat::transitional, seat::legacy, seat::crosvm);
   const u32 piece = GENERATE(512u, 700u, 4096u);
   CAPTURE(name(where), piece);
@@ -213,8 +213,9 @@ TEST_CASE("blk: a disk that states no SEG_MAX gets one segment of data a request
   REQUIRE(d->wait_next());
 }
 
-TEST_CASE("blk: with SEG_MAX a request has as many segments as the disk states, and no more than the driver has room for", "[blk]") {
-  const auto [stated, most] = GENERATE(table<u32, u16>({{1, 1}, {2, 2}, {7, 7}, {254, 14}}));  // 16 entries, header and status take two
+TEST_CASE("blk: with SEG_MAX a request has at most as many segments as the disk states and the driver has room for", "[blk]") {
+  // The queue has 16 entries; header and status take two.
+  const auto [stated, most] = GENERATE(table<u32, u16>({{1, 1}, {2, 2}, {7, 7}, {254, 14}}));
   CAPTURE(stated, most);
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4, blk_options{.queue_size = 16, .seg_max = stated});
@@ -231,9 +232,11 @@ TEST_CASE("blk: with SEG_MAX a request has as many segments as the disk states, 
   CHECK(data == expected(model, 3, data.size()));
 }
 
-TEST_CASE("blk: memory that is scattered by pages costs a request a page at most without SEG_MAX, wherever the buffer starts", "[blk]") {
-  const u32 size_max = GENERATE(0u, 0x7000u, 0xff'ffffu, 0x3fff'f000u);  // halves of most of them are never powers of two
-  const u32 seg_max = GENERATE(0u, 2u, 3u, 254u);                        // more pages with it: as many as a request may have
+TEST_CASE("blk: without SEG_MAX memory scattered by pages costs at most one request per page, wherever the buffer starts", "[blk]") {
+  // Halves of most of them are never powers of two.
+  const u32 size_max = GENERATE(0u, 0x7000u, 0xff'ffffu, 0x3fff'f000u);
+  // With SEG_MAX the number of pages is that of a request's segments.
+  const u32 seg_max = GENERATE(0u, 2u, 3u, 254u);
   const usize offset = GENERATE(usize{0}, usize{512}, usize{1536}, usize{3584});
   const usize sectors = GENERATE(usize{8}, usize{24}, usize{67}, usize{255}, usize{512});
   CAPTURE(size_max, seg_max, offset, sectors);
@@ -259,7 +262,7 @@ TEST_CASE("blk: memory that is scattered by pages costs a request a page at most
   CHECK(m.memory.live() == 0);
 }
 
-TEST_CASE("blk: a disk that states no limit of an extent gets no larger ones than a transfer may be", "[blk]") {
+TEST_CASE("blk: a disk that states no limit for extents gets extents of at most a transfer's size", "[blk]") {
   using virtio::testing::extent_rules;
   rig::machine m;
   auto& model = m.add<counting_disk>(
@@ -278,7 +281,7 @@ TEST_CASE("blk: a disk that states no limit of an extent gets no larger ones tha
   CHECK(model.sizes.size() == 12);
 }
 
-TEST_CASE("rng: fill() asks for no more than the strictest host takes, and any length is filled", "[rng]") {
+TEST_CASE("rng: fill() requests at most what the strictest host accepts, and fills any length", "[rng]") {
   const u32 piece = GENERATE(0x8000'0000u, 5000u);
   rig::machine m;
   auto& model = m.add<rng_model>(GENERATE(seat::modern, seat::legacy, seat::vmd), 4);
@@ -289,7 +292,7 @@ TEST_CASE("rng: fill() asks for no more than the strictest host takes, and any l
   REQUIRE(e->fill(data));
   for (usize i = 0; i < data.size(); ++i) REQUIRE(data[i] == rng_model::pattern(i));
   if (piece == 5000) return;
-  // A request of the caller's own asks for so much at most, too.
+  // The limit also applies to a request of the caller.
   REQUIRE(e->submit(data));
   e->kick();
   const auto one = e->wait_next();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Discards, writes of zeroes and secure erases of much of a disk, whatever the device says of how little one request may name.
+// Discards, writes of zeroes and secure erases of many sectors, on devices whose limits allow few per request.
 #include <catch2/generators/catch_generators.hpp>
 
 #include "disk.hpp"
@@ -18,7 +18,7 @@ result<void> sweep(disk& d, blk::operation what, u64 sector, u64 count) {
 
 }  // namespace
 
-TEST_CASE("blk: of a device that takes a sector at a time a call does so much, says how far it came, and the next one goes on from there",
+TEST_CASE("blk: on a device that accepts one sector per request, a call stops at a limit, reports its progress, and the next call continues",
           "[blk][hostile][slow]") {
   const auto what = GENERATE(blk::operation::discard, blk::operation::write_zeroes, blk::operation::secure_erase);
   rig::machine m;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Disks that are chosen by their serial, disks that cannot be driven, and what a start that fails leaves behind: nothing.
+// Disks that are selected by their serial, disks that cannot be driven, and failed starts, which have no lasting
+// effect.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <cstring>
@@ -16,10 +17,10 @@ namespace {
 
 using disk = rig::disk<rig::big_queue>;
 
-// Limits that leave no room for a block: such a disk is refused when its queue is there already.
+// Limits that leave no room for a block: such a disk is rejected after its queue was set up.
 const blk_options no_room{.size_max = 100, .seg_max = 3};
 
-// A platform that maps for one device at a time, as firmware does. Until it is one device's it maps nothing.
+// A platform that maps for one device at a time, as firmware does. Without a device it maps nothing.
 struct by_device : rig::platform_type {
   u32 slot = 0;
 
@@ -55,10 +56,10 @@ TEST_CASE("blk: the serial is 20 bytes, and finds its disk [BLK-12]", "[blk]") {
   REQUIRE(d->hand_off());
   CHECK(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("fir"), d.storage()).error() == errc::not_found);
   CHECK(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("first"), {}).error() == errc::no_space);
-  for (const auto& model : m.models) CHECK(model->status() == 0);  // everybody was handed off
+  for (const auto& model : m.models) CHECK(model->status() == 0);  // all were handed off
 }
 
-TEST_CASE("blk: a search by serial gives each disk the platform of its own device", "[blk][for-device]") {
+TEST_CASE("blk: a search by serial starts each disk with the platform of its device", "[blk][for-device]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4, blk_options{.serial = "first"});
   m.add<blk_model>(seat::modern, 5, blk_options{.sectors = 555, .serial = "second"});
@@ -80,7 +81,7 @@ TEST_CASE("blk: a search by serial gives each disk the platform of its own devic
   REQUIRE(d.hand_off());
 }
 
-TEST_CASE("blk: a search by serial lets go of disks that cannot be driven, and ends at one that does not let go", "[blk][hostile]") {
+TEST_CASE("blk: a search by serial skips disks that cannot be driven, and ends at one that keeps the storage", "[blk][hostile]") {
   rig::machine m;
   auto& bad = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4, no_room);
   m.add<blk_model>(seat::modern, 5, blk_options{.zoned = 1});
@@ -89,19 +90,20 @@ TEST_CASE("blk: a search by serial lets go of disks that cannot be driven, and e
   for (const u8 slot : {u8{4}, u8{5}}) m.function(slot).config_write(4, 0x0400);
   REQUIRE(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("wanted"), d.storage()));
   CHECK(bad.status() == 0);
-  for (const u8 slot : {u8{4}, u8{5}}) CHECK(m.function(slot).peek(4, 2) == 0x0400);  // as they were found
+  for (const u8 slot : {u8{4}, u8{5}}) CHECK(m.function(slot).peek(4, 2) == 0x0400);  // unchanged
   CHECK(!bad.at(0).enabled);
   CHECK(!is_bus_master(m, 4));
   CHECK(m.models[1]->status() == 0);
   CHECK(!is_bus_master(m, 5));
   REQUIRE(d->hand_off());
-  bad.before_config_read = [&](u32, u32) { bad.reset_reads = device_model::forever; };  // no more resets once it has the queue
+  // It no longer resets after it has the queue.
+  bad.before_config_read = [&](u32, u32) { bad.reset_reads = device_model::forever; };
   CHECK(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("wanted"), d.storage()).error() == errc::device_broken);
   CHECK(!is_bus_master(m, 4));
-  CHECK(m.models[2]->status() == 0);  // the storage is not given to anybody else
+  CHECK(m.models[2]->status() == 0);  // the storage is given to no other disk
 }
 
-TEST_CASE("blk: a search by serial gives the disk its interrupt vectors, and passes over one whose MSI-X is off", "[blk][msix]") {
+TEST_CASE("blk: a search by serial configures the disk's interrupt vectors, and skips a disk whose MSI-X is off", "[blk][msix]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4, blk_options{.serial = "wanted"});
   disk d;
@@ -121,7 +123,7 @@ TEST_CASE("blk: a search by serial gives the disk its interrupt vectors, and pas
   CHECK(model.interrupts(1) == before + 1);
 }
 
-TEST_CASE("blk: limits that no request can meet are refused at start", "[blk][hostile]") {
+TEST_CASE("blk: limits that no request can meet end the start with an error", "[blk][hostile]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4, blk_options{.size_max = 100, .seg_max = 3});
   disk d;
@@ -129,7 +131,7 @@ TEST_CASE("blk: limits that no request can meet are refused at start", "[blk][ho
   CHECK(d->why().why == verdict::limits_unusable);
 }
 
-TEST_CASE("blk: a start that fails when the disk has the queue writes FAILED and resets it, so that the storage is free",
+TEST_CASE("blk: a start that fails after the queue's setup writes FAILED and resets the disk, so that the storage is free",
           "[blk][hostile]") {
   const seat where = GENERATE(seat::modern, seat::legacy);
   rig::machine m;
@@ -147,13 +149,13 @@ TEST_CASE("blk: a start that fails when the disk has the queue writes FAILED and
   REQUIRE(d.start(m, m.where(5)));  // another disk, the same storage
   bad.before_config_read = [&](u32, u32) { bad.reset_reads = device_model::forever; };
   CHECK(d.start(m, m.where(4)).error() == errc::device_broken);
-  CHECK(d.start(m, m.where(5)).error() == errc::device_broken);  // not while the first may write to the storage
+  CHECK(d.start(m, m.where(5)).error() == errc::device_broken);  // the first disk may still write to the storage
   CHECK(m.models[1]->status() == 0);
   bad.reset_reads = 0;
   CHECK(d.start(m, m.where(5)));
 }
 
-TEST_CASE("blk: a disk that is down has no capacity, and after a start that failed no block size of the disk before", "[blk]") {
+TEST_CASE("blk: a disk that is down has no capacity, and after a failed start not the previous disk's block size", "[blk]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4, blk_options{.sectors = 777, .blk_size = 4096});
   m.add<rig::rng_model>(seat::modern, 5);

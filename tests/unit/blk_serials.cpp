@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Two disks that say they have one serial: none of them is taken, and none is left started.
+// Two disks that report the same serial: neither is selected or left started.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <virtio/blk/select.hpp>
@@ -22,7 +22,7 @@ u32 starts(const std::string& log, const std::string& driver_ok) {
 
 }  // namespace
 
-TEST_CASE("blk: two disks with one serial are ambiguous, wherever they are, and neither is left started or decoding", "[blk][pci]") {
+TEST_CASE("blk: two disks with the same serial are ambiguous, wherever they are, and neither is left started or decoding", "[blk][pci]") {
   rig::machine m;
   const auto [first, second] = GENERATE(table<u8, u8>({{4, 5}, {4, 6}, {5, 6}}));
   CAPTURE(first, second);
@@ -40,14 +40,14 @@ TEST_CASE("blk: two disks with one serial are ambiguous, wherever they are, and 
   u8 sector[512];
   CHECK(d->read(0, sector).error() == errc::not_started);
   CHECK(d->hand_off().error() == errc::not_started);
-  REQUIRE(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("other"), d.storage()));  // that one is alone
+  REQUIRE(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("other"), d.storage()));  // this serial is unique
   CHECK(d->read(0, sector));
   CHECK(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("twin"), d.storage()).error() == errc::ambiguous);
   CHECK(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("nobody"), d.storage()).error() == errc::not_found);
   for (u8 slot = 4; slot < 7; ++slot) CHECK(m.models[slot - 4u]->status() == 0);
 }
 
-TEST_CASE("blk: a search by serial starts every disk once, and the one that is chosen twice", "[blk][pci]") {
+TEST_CASE("blk: a search by serial starts every disk once, and the selected one twice", "[blk][pci]") {
   rig::machine m;
   for (u8 slot = 4; slot < 8; ++slot) {
     m.add<blk_model>(seat::modern, slot, blk_options{.serial = slot == 5 ? "wanted" : slot == 7 ? "wanted too" : ""});
@@ -66,7 +66,7 @@ TEST_CASE("blk: a search by serial starts every disk once, and the one that is c
   CHECK(m.function(5).peek(4, 2) == 0x0400);
 }
 
-TEST_CASE("blk: two disks with one serial are ambiguous in MMIO slots, too", "[blk][mmio]") {
+TEST_CASE("blk: two disks with the same serial are ambiguous in MMIO slots, too", "[blk][mmio]") {
   virtio::testing::strict_machine memory;
   virtio::testing::fake_mmio row;
   blk_model first{memory.memory, blk_options{.serial = "twin"}}, other{memory.memory, blk_options{.sectors = 99, .serial = "other"}},

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// The entropy driver: only bytes that the device wrote are ever handed out.
+// The entropy driver: it returns only bytes that the device wrote.
 #include <catch2/generators/catch_generators.hpp>
 
 #include "entropy.hpp"
 
 using namespace virtio;
 
-TEST_CASE("rng: fill() asks for the whole buffer at once [RNG-01][RNG-02]", "[rng]") {
+TEST_CASE("rng: fill() requests the whole buffer at once [RNG-01][RNG-02]", "[rng]") {
   rig::machine m;
   auto& model = m.add<rng_model>(GENERATE(seat::modern, seat::transitional, seat::legacy, seat::crosvm, seat::vmd), 4);
   rig::entropy<split_queue<8>> e;
@@ -17,7 +17,7 @@ TEST_CASE("rng: fill() asks for the whole buffer at once [RNG-01][RNG-02]", "[rn
   CHECK(model.requests() == 1);
 }
 
-TEST_CASE("rng: fill() never reports bytes the device did not write [RNG-02][SPLIT-17][SPLIT-18]", "[rng]") {
+TEST_CASE("rng: fill() never returns bytes that the device did not write [RNG-02][SPLIT-17][SPLIT-18]", "[rng]") {
   rig::machine m;
   auto& model = m.add<rng_model>(seat::modern, 4);
   model.answers = {3, 0, 1, 0, 0, 50, 0, 7};
@@ -28,7 +28,7 @@ TEST_CASE("rng: fill() never reports bytes the device did not write [RNG-02][SPL
   for (usize i = 0; i < data.size(); ++i) REQUIRE(data[i] == rng_model::pattern(i));
 }
 
-TEST_CASE("rng: a device that keeps giving nothing ends in an error", "[rng][hostile]") {
+TEST_CASE("rng: a device that never returns a byte ends fill() with an error", "[rng][hostile]") {
   rig::machine m;
   auto& model = m.add<rng_model>(seat::modern, 4);
   model.answers.assign(1000, 0);
@@ -39,7 +39,7 @@ TEST_CASE("rng: a device that keeps giving nothing ends in an error", "[rng][hos
   CHECK(model.requests() < 100);
 }
 
-TEST_CASE("rng: fifteen answers of nothing in a row are borne, as often as they come, and sixteen are not", "[rng][hostile]") {
+TEST_CASE("rng: fill() accepts 15 empty answers in a row, any number of times, and fails after 16", "[rng][hostile]") {
   rig::machine m;
   auto& model = m.add<rng_model>(seat::modern, 4);
   const auto nothing = [&](int times) { model.answers.insert(model.answers.end(), static_cast<usize>(times), 0); };
@@ -60,7 +60,7 @@ TEST_CASE("rng: fifteen answers of nothing in a row are borne, as often as they 
   CHECK(model.answers.empty());
 }
 
-TEST_CASE("rng: an asynchronous request reports how much is random, and a claim beyond the buffer is cut [RNG-02][SPLIT-17]", "[rng]") {
+TEST_CASE("rng: a request reports the random bytes, and a used length beyond the buffer is cut [RNG-02][SPLIT-17]", "[rng]") {
   rig::machine m;
   auto& model = m.add<rng_model>(seat::modern, 4);
   model.answers = {5, 100000};
@@ -74,14 +74,14 @@ TEST_CASE("rng: an asynchronous request reports how much is random, and a claim 
   REQUIRE(one);
   CHECK(one->cookie == 1);
   CHECK(one->length == 5);
-  CHECK(first[5] == virtio::testing::strict_machine::poison);  // untouched behind what the device wrote
+  CHECK(first[5] == virtio::testing::strict_machine::poison);  // unchanged after the bytes that the device wrote
   one = e->next_completion();
   REQUIRE(one);
   CHECK(one->length == 16);
   CHECK(e->submit(bytes{}).error() == errc::invalid_argument);
 }
 
-TEST_CASE("rng: poll takes what has ended within its budget, and drain all, with why the device failed", "[rng]") {
+TEST_CASE("rng: poll takes at most its budget of completions; drain takes all, and returns why the device failed", "[rng]") {
   rig::machine m;
   auto& model = m.add<rng_model>(seat::modern, 4);
   rig::entropy<> e;
@@ -103,11 +103,11 @@ TEST_CASE("rng: poll takes what has ended within its budget, and drain all, with
   for (u64 i = 0; i < 3; ++i) REQUIRE(e->submit(rooms[i], 10 + i));
   sum = 0;
   CHECK(e->drain(count).error() == errc::timed_out);
-  CHECK(sum == 10 + 11 + 12);  // canceled, and back
+  CHECK(sum == 10 + 11 + 12);  // canceled
   CHECK(e->in_flight() == 0);
 }
 
-TEST_CASE("rng: scattered memory is filled in rounds", "[rng]") {
+TEST_CASE("rng: scattered memory is filled by several requests", "[rng]") {
   rig::machine m;
   m.add<rng_model>(seat::modern, 4);
   m.memory.largest_piece = 7;
@@ -127,7 +127,7 @@ TEST_CASE("rng: a queue of one entry works", "[rng]") {
   for (int i = 0; i < 100; ++i) REQUIRE(e->fill(data));
 }
 
-TEST_CASE("rng: a device that never answers is reset, and the buffer is back", "[rng]") {
+TEST_CASE("rng: a device that never answers is reset, which returns the buffer", "[rng]") {
   rig::machine m;
   auto& model = m.add<rng_model>(seat::modern, 4);
   model.drop_requests = 1;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A guest with a balloon in its memory, from 64 MiB into it on: it does what the host wants and says so, until the balloon is empty
-// again. With run=hint it hints the same memory to a host that migrates it.
+// A guest with a balloon in its memory, from 64 MiB on: it follows the host's target and reports it, until the balloon
+// is empty again. With run=hint it hints the same memory to a host that migrates it.
 #include <virtio/balloon.hpp>
 
 #include "guest.hpp"
@@ -31,17 +31,17 @@ bool all_are(u32 value) {
   return true;
 }
 
-// Written to, so that the host has had to find memory for them.
+// Written to, so that the host has allocated memory for them.
 void fill() {
   for (u32 i = 0; i < most_pages; ++i) *word(first_page + i, 0) = i << 8 | 1;
 }
-// What came back is memory: it holds what is written to it.
+// Returned pages are memory: they hold what is written to them.
 void check_memory() {
   for (u32 i = 0; i < most_pages; ++i) *word(first_page + i, 0) = i * 3;
   for (u32 i = 0; i < most_pages; ++i) CHECK_EQUAL(*word(first_page + i, 0), i * 3);
 }
 
-/// Waits until the host wants no page in the balloon, or any.
+/// Waits until the host's target is zero, or is not.
 template <class Device>
 void await_target(Device& device, bool none) {
   for (;; boot::pause()) {
@@ -51,7 +51,7 @@ void await_target(Device& device, bool none) {
   }
 }
 
-/// Pages go into the balloon and come out of it, as the host wants; some come out when it does not, where it allows that.
+/// Moves pages into and out of the balloon, to the host's target; takes some out on its own if the host allows that.
 template <class Device>
 void inflate_and_deflate(Device& device, u32 poison) {
   u32 said = 0, told = 0;
@@ -75,17 +75,17 @@ void inflate_and_deflate(Device& device, u32 poison) {
     }
     boot::pause();
   }
-  if (poison != 0)  // those that were not in it are as they were
+  if (poison != 0)  // pages that were not in the balloon are unchanged
     for (u32 i = 0; i < 40 << 8; ++i) CHECK(*word(first_page + i, 0) == poison && *word(first_page + i, 1023) == poison);
   check_memory();
   if (!device.features().has(balloon::feature::page_reporting)) return;
   CHECK_OK(device.report_free(bytes{page(first_page), 32 << 20}));
   if (poison != 0) CHECK(*word(first_page, 0) == poison && *word(first_page + (32 << 8) - 1, 1023) == poison);
   boot::print("reported\n");
-  await_target(device, false);  // the host has looked
+  await_target(device, false);  // the host has checked
 }
 
-/// Rounds of hints until the host is done.
+/// Sends rounds of hints until the host ends them.
 template <class Device>
 void hint(Device& device) {
   u32 at = 0;

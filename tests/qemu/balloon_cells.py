@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Cells of the QEMU matrix with a balloon: the host sets its size, sees memory come back, and asks for statistics; it migrates the guest,
-and does not send what the guest has hinted."""
+"""Cells of the QEMU matrix with a balloon: the host sets its size, checks that memory is returned, and requests
+statistics; it migrates the guest, and does not send hinted memory."""
 import pathlib
 
 import guestrun
@@ -11,12 +11,12 @@ POISON = 0xa5b6c7d8
 
 
 def resident(process):
-    """The memory that a process has, in bytes."""
+    """Returns the memory of a process, in bytes."""
     return int(pathlib.Path(f"/proc/{process}/statm").read_text().split()[1]) * 4096
 
 
 class Memory:
-    """What QEMU has given back since the last look."""
+    """Returns the memory that QEMU has returned since the last call."""
 
     def __init__(self):
         self.before = 0
@@ -25,7 +25,7 @@ class Memory:
         self.before = resident(process)
 
     def freed(self, least, most):
-        """A check: between `least` and `most` MiB have been given back."""
+        """A check: between `least` and `most` MiB were returned."""
         def check(_, process):
             freed = (self.before - resident(process)) / MIB
             return None if least <= freed <= most else f"the host has got {freed:.1f} MiB back"
@@ -33,8 +33,8 @@ class Memory:
 
 
 def host(reporting=None, emergency=False):
-    """The host's part: 40 MiB go into the balloon, statistics are asked for twice, and all comes back. `reporting`: MiB that the report
-    of 32 MiB gives it, at least and at most. `emergency`: the guest takes 4 MiB back unasked."""
+    """The host's part: inflates by 40 MiB, requests statistics twice, and deflates completely. `reporting`: the least
+    and most MiB that the report of 32 MiB returns to it. `emergency`: the guest takes 4 MiB back without a request."""
     memory = Memory()
 
     def smaller(answer, process):
@@ -54,13 +54,13 @@ def host(reporting=None, emergency=False):
         yield "^out of memory: 9216$", ("query-balloon", {}, lambda answer, _: f"{answer}" if answer["actual"] != 92 * MIB else None)
     yield "", ("balloon", {"value": 128 * MIB})
     if reporting:
-        # Since the balloon was full all of its memory has been written to again.
+        # Since the balloon was full, all of its memory has been written again.
         least, most = reporting
         yield "^reported$", (*look, memory.freed(least - 40, most - 40)), ("balloon", {"value": 127 * MIB})
 
 
 def migrated(least, most):
-    """The host's part: it migrates the guest to nowhere, which takes `least` to `most` MiB, and lets it run again."""
+    """The host's part: migrates the guest to nowhere, which sends `least` to `most` MiB, and lets it run again."""
     def sent(answer, _):
         pages = answer["ram"]["normal-bytes"] / MIB
         return None if least <= pages <= most else f"{pages:.1f} MiB were sent"
@@ -108,8 +108,9 @@ def inflating_cells(kit):
 
 
 def hinting_cells(kit):
-    """The guest's memory of 48 MiB is full of pages that differ: without hints all of it is sent. No EVENT_IDX: it makes QEMU interrupt
-    once whether or not the guest wants it, here from the iothread, which ends QEMU 10 without KVM (tcg_handle_interrupt: bql_locked())."""
+    """The guest's 48 MiB of memory are full of different pages: without hints all of them are sent. No EVENT_IDX: with
+    it QEMU interrupts once even without a request, here from the iothread, which ends QEMU 10 without KVM
+    (tcg_handle_interrupt: bql_locked())."""
     for variant, ring, options in (("modern-only", "split", ""), ("transitional", "packed", "packed=on"), ("legacy-only", "split", "")):
         hints = ",".join(filter(None, ["virtio-balloon-pci,id=balloon,free-page-hint=on,iothread=io0,event_idx=off",
                                        kit.VARIANTS[variant], options]))
@@ -120,6 +121,6 @@ def hinting_cells(kit):
 
 
 def cells(kit):
-    """All of them; `kit` is what matrix.py has."""
+    """Returns all of them; `kit` is matrix.py's module."""
     yield from inflating_cells(kit)
     yield from hinting_cells(kit)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Cells of the QEMU matrix about disks: requests beyond reading and writing, and what can happen to a disk from outside."""
+"""Cells of the QEMU matrix about disks: requests besides reading and writing, and external events."""
 
 SPARSE = "driver=raw,discard=unmap,file.driver=file,file.discard=unmap,file.filename={image}"
 
 
 def extent_cells(kit):
-    """Discard and write zeroes, looked for in the image afterwards."""
+    """Discard and write zeroes, checked in the image afterwards."""
     def cell(name, variant, options="", block=1, **told):
         zero, unmap, drop, single = (800, 1000), (4000, 2000), (8192, 4096), (13000, 24)
         singles = tuple((single[0] + 2 * block * n, block) for n in range(single[1]))
@@ -26,14 +26,15 @@ def extent_cells(kit):
 
 
 def vast_cells(kit):
-    """One call for 4 GiB, of a host that takes less than 2 GiB in a request. The buffer is what the guest's memory has above 4 GiB;
-    with a null device nobody touches it, and the host has no such memory to give."""
+    """One call for 4 GiB, on a host that takes less than 2 GiB in a request. The buffer is the guest's memory above 4
+    GiB; with a null device it is not accessed, and the host needs no such memory."""
     size, at, backend = 4 << 30, 4 << 30, "memory-backend-ram,id=vast,size=8G,reserve=off"
     for processor, name, variant in (("x86_64", "pc", "legacy-only"), ("x86_64", "pc", "modern-only"), ("aarch64", "virt", "modern-only"),
                                      ("riscv64", "virt", "modern-only")):
         via = "legacy" if variant == "legacy-only" else "modern"
         told = {"run": "vast", "size": size, "at": at, "via": via, **kit.negotiated(via, variant)}
-        pages = ["-cpu", "qemu64,+pdpe1gb"] if name == "pc" else []  # of 1 GiB: the start code maps what is above 4 GiB with them
+        # pages of 1 GiB: the start code maps memory above 4 GiB with them
+        pages = ["-cpu", "qemu64,+pdpe1gb"] if name == "pc" else []
         machine = {"machine": f"{name},memory-backend=vast", "memory": 8 << 10, "variant": variant, "processor": processor,
                    "extra": [*pages, "-object", backend]}
         yield kit.Cell(f"{kit.named(name, processor)} {variant} blk: 4 GiB in one call", tell=told, long=processor == "riscv64",
@@ -44,7 +45,7 @@ def vast_cells(kit):
 
 
 def fact_cells(kit):
-    """What a disk says of itself, and the switch of its cache."""
+    """A disk's own properties, and the switch of its cache."""
     for via in ("modern", "legacy"):
         variant = f"{via}-only"
         yield kit.Cell(f"pc {via} blk: topology in sectors", variant=variant,
@@ -59,7 +60,7 @@ def fact_cells(kit):
 
 
 def engine_cells(kit):
-    """Requests of every kind, as many as the queue takes."""
+    """Requests of every kind, as many as the queue holds."""
     for variant, told, options in (("modern-only", {}, ""), ("legacy-only", {}, ""), ("transitional", {}, "event_idx=off"),
                                    ("modern-only", {"queue": 16, "indirect": 0}, "queue-size=16,indirect_desc=off")):
         via = "legacy" if variant == "legacy-only" else "modern"
@@ -71,7 +72,7 @@ def engine_cells(kit):
 
 
 def event_cells(kit):
-    """What happens to a disk from outside."""
+    """External events of a disk."""
     for variant in ("modern-only", "transitional", "legacy-only"):
         via = "legacy" if variant == "legacy-only" else "modern"
         told = {"via": via, **kit.negotiated(via, variant)}
@@ -81,7 +82,7 @@ def event_cells(kit):
                        tags="[BLK-05][BLK-06]", tell={"run": "resize", "grown": grown, "shrunk": shrunk, **told},
                        script=[("^reading$", sizes[0]), ("^reading more$", sizes[1])],
                        console=[rf"^resized to {grown} ", rf"^resized to {shrunk} "])
-        # Nothing but the stop ends these transfers.
+        # Only the stop ends these transfers.
         pause = [step for n in range(3) for step in ((rf"^transferring {n}$", *([kit.LET_GO] if n == 2 else []), ("stop", {})),
                                                      ("event STOP", ("cont", {})), ("event RESUME",))]
         yield kit.Cell(f"pc {variant} blk: the machine is stopped in mid-transfer, and goes on", variant=variant,
@@ -90,8 +91,8 @@ def event_cells(kit):
         yield kit.Cell(f"pc {variant} blk: the machine is reset in mid-transfer, and starts anew", variant=variant,
                        disks=[kit.Disk(write=(2000, 64), backend=kit.HELD)], tell={"run": "reset_midway", **told},
                        console=["^second life$"], tags="[INIT-01]", extra=["-object", "throttle-group,id=held"],
-                       # Machines of the matrix end at a reset; this one is told otherwise. What the disk holds then is held on:
-                       # letting go is for what comes after.
+                       # Machines of the matrix end at a reset; this one is configured otherwise. The disk keeps the
+                       # requests that it then holds: they must be released before later requests can run.
                        script=[("^hold it$", kit.HOLD_NOW, b"!"),
                                ("^transferring 2$", kit.LET_GO, ("set-action", {"reboot": "reset"}), ("system_reset", {})),
                                ("event RESET",)])
@@ -106,7 +107,7 @@ def event_cells(kit):
 
 
 def vhost_user_cells(kit):
-    """A disk in another process, which sees the rings itself: modern and split only."""
+    """A disk in another process, which accesses the rings itself: modern and split only."""
     shared = ["-object", "memory-backend-memfd,id=shared,size=128M,share=on"]
     drop = (10000, 3000)
     for machine in ("pc", "q35"):
@@ -127,7 +128,7 @@ def example_cells(kit):
 
 
 def cells(kit):
-    """All of them; `kit` is what matrix.py has: Disk, Cell, negotiated and so on."""
+    """Returns all of them; `kit` is matrix.py's module: Disk, Cell, negotiated and so on."""
     yield from extent_cells(kit)
     yield from vast_cells(kit)
     yield from fact_cells(kit)

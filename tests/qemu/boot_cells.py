@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Cells of the QEMU matrix in which the guest is entered otherwise than by PVH: as a bzImage, which QEMU starts in real mode, and whose
-head goes on by Linux's entry in 32 bits; and from a disk with GRUB by both versions of Multiboot. There the memory map is the BIOS's, and
-ACPI's root has to be looked for (not by Multiboot 2)."""
+"""Cells of the QEMU matrix whose guest is not entered by PVH: as a bzImage, which QEMU starts in real mode and whose
+head continues by Linux's 32-bit entry; and from a disk with GRUB by both versions of Multiboot. The memory map is then
+the BIOS's, and ACPI's root must be searched for (not by Multiboot 2)."""
 
 
 def cells(m):
-    """All of them; `m` is the matrix, for its types and tables."""
+    """Returns all of them; `m` is matrix.py's module, for its types and tables."""
     for machine in ("pc", "q35"):
         yield m.Cell(f"{machine} blk+rng, the guest as a bzImage", machine, "modern-only", [m.Disk(write=(50, 60))], [m.Rng()],
                      tell={"run": "disk,rng", "via": "modern", **m.negotiated("modern")}, form="bzimage")
@@ -23,7 +23,7 @@ def cells(m):
                          [m.Disk(write=(50, 60))], [m.Rng()], form=f"grub {protocol}", boot_disk=disk, long=not usual,
                          tell={"run": "loader,disk,rng", "first_disk": int("virtio" in disk), "via": "modern", **m.negotiated("modern")},
                          console=[rf"^entered by Multiboot {protocol[-1]}$"])
-    # By the tables that the loader has a copy of, and by those that have to be looked for.
+    # By the tables that the loader has copied, and by those that must be searched for.
     for protocol in ("multiboot1", "multiboot2"):
         yield m.Cell(f"q35 blk+rng, the guest from GRUB by {protocol}, through ECAM found by MCFG", "q35", "modern-only",
                      [m.Disk(write=(50, 60))], [m.Rng()], form=f"grub {protocol}",

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// The bus: what discovery says of every function of a machine.
+// The bus: the verdicts of discovery about every function of a machine.
 #include "guest.hpp"
 
 namespace cell {
 namespace {
 
-/// One line a function; the host script knows what must be there.
+/// Prints one line for each function; the host script has the expected lines.
 void list() {
   usize functions = 0, undecided = 0;
   bus::for_each(machine(), [&](const location& one) {
@@ -13,11 +13,11 @@ void list() {
     ++functions;
     if (one.seen.why == virtio::verdict::undecided) ++undecided;
   });
-  if constexpr (virtio::pci::host<bench>) CHECK(functions != 0);  // a loader may tell of no slots
+  if constexpr (virtio::pci::host<bench>) CHECK(functions != 0);  // a loader may report no slots
   CHECK_EQUAL(undecided, 0u);
 }
 
-/// Nothing there, or nothing that can be driven: the right words for it.
+/// No device, or none that can be driven: checks the messages.
 void absent() {
   const errc wanted = error_named("error");
   CHECK_ERROR(bus::find(machine(), device_type::block), wanted);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Cells of the QEMU matrix with firmware in C: examples/c_firmware, and c_faults.c with invalid calls of its drivers."""
+"""Cells of the QEMU matrix with firmware in C: examples/c_firmware, and c_faults.c with invalid calls."""
 import contextlib
 import itertools
 import pathlib
@@ -78,13 +78,13 @@ def answer_once(port):
 
 
 def documented():
-    """QEMU's arguments in docs/c-firmware.md."""
+    """Returns QEMU's arguments in docs/c-firmware.md."""
     text = (pathlib.Path(__file__).resolve().parents[2] / "docs" / "c-firmware.md").read_text()
     return shlex.split(re.search(r"^    tools/run-guest \S+/c_firmware -- (.*?)\n\n", text, re.M | re.S)[1].replace("\\\n", " "))
 
 
 def cells(m):
-    """All of them; `m` is the matrix."""
+    """Returns all of them; `m` is matrix.py's module."""
     def devices(variant, with_vsock):
         options = m.VARIANTS[variant]
         console = ",".join(filter(None, [f"virtio-serial-{m.bus_of(variant)}", options, "max_ports=1"]))

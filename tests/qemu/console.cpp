@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A guest with a console: it sends the host as many bytes as that asks for, checks as many that come back, and has its say in an
-// emergency. console_cells.py is the host.
+// A guest with a console: it sends the host as many bytes as requested, checks the same number in return, and writes in
+// an emergency. console_cells.py is the host.
 #include <virtio/console.hpp>
 
 #include "guest.hpp"
@@ -10,7 +10,7 @@ namespace {
 using namespace cell;
 namespace console = virtio::console;
 
-// QEMU's ports have rings of 128 entries, and its legacy devices dictate them.
+// QEMU's ports have rings of 128 entries, and its legacy devices require that size.
 using ring = virtio::queue<16, virtio::ring_options{.ring_entries = 128}>;
 using place = bus::found<board>;
 template <u16 Ports>
@@ -18,7 +18,7 @@ using driver = console::device<board, bus::transport<board>, ring,
                                console::limits{.ports = Ports, .receive_buffers = 16, .receive_bytes = 4096,
                                                .send_buffers = 16, .send_bytes = 4096}>;
 
-constexpr u32 window = 32768;  // bytes that are under way: QEMU throws away what its console cannot write at once
+constexpr u32 window = 32768;  // bytes in flight: QEMU drops what its console cannot write at once
 constinit u32 crc_table[256]{};
 
 void make_crc_table() {
@@ -29,7 +29,7 @@ void make_crc_table() {
   }
 }
 
-// What zlib calls crc32, over several calls.
+// zlib's crc32, over several calls.
 u32 crc(u32 before, const_bytes data) {
   u32 value = ~before;
   for (usize i = 0; i < data.size(); ++i) value = value >> 8 ^ crc_table[(value ^ data.data()[i]) & 255];
@@ -56,7 +56,7 @@ void send_number(Console& device, u32 number, u16 port) {
   CHECK_EQUAL(*device.send(raw, port), usize{4});
 }
 
-/// The host says how many bytes it wants; they go there and, with their checksums, so many come back.
+/// The host sends the number of bytes; this many are sent and, with their checksums, returned.
 template <class Console>
 void exchange(Console& device, u16 port) {
   static u8 data[window];
@@ -88,7 +88,7 @@ void exchange(Console& device, u16 port) {
   boot::print("port ", port, ": ", amount, " bytes each way\n");
 }
 
-/// The host does not read before it hears, on the console, that no more goes in.
+/// The host does not read until it receives, on the console, that the port is full.
 template <class Console>
 void fill_up(Console& device, u16 port) {
   static u8 data[window];

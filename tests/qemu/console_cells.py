@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Cells of the QEMU matrix with a console, and the host at the other end of its ports, which asks for bytes and sends as many back."""
+"""Cells of the QEMU matrix with a console, and the host at the other end of its ports, which requests bytes and returns
+as many."""
 import contextlib
 import itertools
 import pathlib
@@ -20,7 +21,7 @@ PATIENCE = 60.0  # seconds for one answer of the guest
 
 
 class Port:
-    """The host's end of a port: a socket that QEMU listens at."""
+    """The host's end of a port: a socket on which QEMU listens."""
 
     def __init__(self, path):
         deadline = time.monotonic() + PATIENCE
@@ -30,7 +31,7 @@ class Port:
             try:
                 self.socket.connect(str(path))
                 return
-            except OSError:  # QEMU is not there yet
+            except OSError:  # QEMU does not listen yet
                 self.socket.close()
                 if time.monotonic() > deadline:
                     raise
@@ -52,7 +53,7 @@ class Port:
         self.socket.sendall(value.to_bytes(4, "little"))
 
     def exchange(self, amount):
-        """What the guest's function of this name talks to."""
+        """The peer of the guest's function of this name."""
         self.send_number(amount)
         found, done = 0, 0
         while done < amount:
@@ -66,7 +67,7 @@ class Port:
         self.expect(self.number(), zlib.crc32(data) ^ 0xffffffff, "what was sent back")
 
     def until(self, pattern):
-        """Reads up to what matches."""
+        """Reads up to the pattern."""
         text = ""
         while not (found := re.search(pattern, text)):
             piece = self.socket.recv(1)
@@ -82,7 +83,8 @@ class Port:
 
 
 def arguments_of(device, ports, paths, waits):
-    """QEMU's for a device with these ports, each at a socket; `waits`: QEMU starts only when the other ends are there."""
+    """QEMU's arguments for a device with these ports, each at a socket; `waits`: QEMU starts only after the other ends
+    have connected."""
     made = ["-device", device]
     for number, (port, path) in enumerate(zip(ports, paths)):
         made += ["-chardev", f"socket,id=port{number},path={path},server=on,wait={'on' if waits else 'off'}"]
@@ -91,8 +93,8 @@ def arguments_of(device, ports, paths, waits):
 
 
 class Host:
-    """What runs beside QEMU: `make(paths)` gives QEMU's `arguments` for so many sockets, `talk(ports)` is the host's part in a thread
-    of its own."""
+    """What runs beside QEMU: `make(paths)` returns QEMU's `arguments` for this many sockets, `talk(ports)` is the
+    host's part in its own thread."""
 
     def __init__(self, count, make, talk):
         self.count, self.make, self.talk = count, make, talk
@@ -117,7 +119,7 @@ class Host:
                 self.wrong.append(f"host: {type(failure).__name__}: {failure}")
 
     def complaints(self):
-        """What went wrong at this end, as lines, once QEMU has ended."""
+        """Returns this end's errors, as lines, after QEMU has ended."""
         self.thread.join(PATIENCE)
         return [*self.wrong, *(["host: it still waits"] if self.thread.is_alive() else [])]
 
@@ -146,7 +148,7 @@ def several_ports(amount):
 
 
 def shell(port):
-    """A session with examples/07_console, which ends in any case."""
+    """A session with examples/07_console, which always ends."""
     try:
         use_shell(port)
     finally:
@@ -179,20 +181,21 @@ def use_shell(port):
 
 
 def documented():
-    """QEMU's arguments in docs/console.md, with the socket that is named there."""
+    """Returns QEMU's arguments in docs/console.md, with the socket that is named there."""
     text = (pathlib.Path(__file__).resolve().parents[2] / "docs" / "console.md").read_text()
     command = re.search(r"^    tools/run-guest \S+/07_console -- (.*?)\n\n", text, re.M | re.S)[1]
     return shlex.split(command.replace("\\\n", " "))
 
 
 PORTS = ["virtconsole,nr=0", "virtserialport,name=org.example.echo",
-         "virtserialport,id=other,name=a name that is longer than what the guest keeps", ""]  # the last one comes later
+         # the last one is plugged later
+         "virtserialport,id=other,name=a name that is longer than what the guest keeps", ""]
 UNPLUG = [("^take port", ("device_del", {"id": "other"})),
           ("^it is gone", ("device_add", {"driver": "virtserialport", "id": "other", "name": "again", "chardev": "port3"}))]
 
 
 def cells(kit):
-    """All of them; `kit` is what matrix.py has."""
+    """Returns all of them; `kit` is matrix.py's module."""
     def cell(name, machine, variant, several=False, amount=100000, options="", image="console", **more):
         device = ",".join(filter(None, [f"virtio-serial-{kit.bus_of(variant)}", kit.VARIANTS[variant], options,
                                         "" if several else "max_ports=1"]))

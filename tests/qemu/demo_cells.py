@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Cells of the QEMU matrix that boot the demo: it binds whichever devices there are of those that it has a driver for, and names them.
-With a socket device it is in tests/demo/check, which has one to offer."""
+"""Cells of the QEMU matrix that boot the demo: it binds every device for which it has a driver, and names it. The cell
+with a socket device is in tests/demo/check, which has one to offer."""
 
 KINDS = ("block", "entropy", "balloon", "console", "network")
 DEVICES = {"balloon": ["-device", "virtio-balloon-{bus}{options}"], "console": ["-device", "virtio-serial-{bus},max_ports=1{options}"],
@@ -10,7 +10,7 @@ SETS = (KINDS, ("block", "entropy"), ("block", "entropy", "balloon"), ("block", 
 
 
 def cells(m):
-    """All of them; `m` is the matrix, for its types and tables."""
+    """Returns all of them; `m` is matrix.py's module, for its types and tables."""
     for machine, variant, processor in (("pc", "modern-only", "x86_64"), ("q35", "transitional", "x86_64"), ("pc", "legacy-only", "x86_64"),
                                         ("microvm,isa-serial=on,acpi=off", "mmio version 2", "x86_64"),
                                         ("microvm,isa-serial=on", "mmio version 1", "x86_64"), ("virt", "modern-only", "aarch64"),

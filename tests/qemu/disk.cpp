@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Disks: what a cell of the matrix checks of the block driver from inside the guest.
+// Disks: the checks of the block driver that a cell of the matrix runs in the guest.
 #include <virtio/blk/select.hpp>
 
 #include "disk.hpp"
@@ -28,7 +28,7 @@ void disk() {
   check_writes(disk);
 }
 
-/// A disk that only reads.
+/// A read-only disk.
 void read_only() {
   using disk_t = blk::device<bench, either, usual_queue>;
   disk_t& disk = the_disk<disk_t>;
@@ -42,7 +42,7 @@ void read_only() {
   check_wrong_calls(disk);
 }
 
-/// Two disks: no choice among them is made for the program, each is itself, and they work side by side.
+/// Two disks: discovery does not choose between them, each has its own data, and they work side by side.
 void two_disks() {
   using disk_t = blk::device<bench, either, usual_queue>;
   static constinit disk_t second;
@@ -74,12 +74,12 @@ void two_disks() {
       }));
     }
   }
-  // One stops, the other goes on.
+  // One stops, the other continues.
   CHECK_OK(disks[0]->hand_off());
   check_reads(*disks[1], seeds[1]);
 }
 
-/// The disk that is meant, wherever it is on the bus; the others are left off it.
+/// The disk with the serial, wherever it is on the bus; the others stay off the bus.
 void by_serial() {
   using disk_t = blk::device<bench, either, usual_queue>;
   disk_t& disk = the_disk<disk_t>;
@@ -99,7 +99,7 @@ void by_serial() {
   for (const char* const name : strangers) {
     usize size = 0;
     while (name[size] != 0) ++size;
-    const errc wanted = size > blk::id_bytes ? errc::ok : errc::not_found;  // what no host can tell apart is cut
+    const errc wanted = size > blk::id_bytes ? errc::ok : errc::not_found;  // a cut serial cannot be distinguished
     CHECK_ERROR(blk::start_by_serial(disk, machine(), machine(), const_bytes{name, size}, storage), wanted);
     if (wanted == errc::ok) continue;
     for (usize n = 0; n < 2; ++n) check_mastering(find(device_type::block, n), false);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What the cells about disks share: buffers, a driver and its storage for each type, and requests that are held against the
-// pattern.
+// Shared by the cells about disks: buffers, a driver and its storage for each type, and requests that are compared with
+// the pattern.
 #pragma once
 
 #include <virtio/blk.hpp>
@@ -13,25 +13,25 @@ namespace blk = virtio::blk;
 using either = bus::transport<bench>;
 
 inline constexpr usize most_bytes = 10u << 20;
-inline constexpr usize odd = 3;  // buffers of a program start anywhere
+inline constexpr usize odd = 3;  // a program's buffers may start anywhere
 alignas(4096) inline constinit u8 memory[most_bytes + 4096]{};
-alignas(4096) inline constinit u8 pages[256][512]{};  // one sector for each request that can be in flight
+alignas(4096) inline constinit u8 pages[256][512]{};  // one sector for each request in flight
 
 inline bytes buffer(u64 size) {
   CHECK(size <= most_bytes);
   return {memory + odd, static_cast<usize>(size)};
 }
 
-/// The device of a cell: one object and one storage for each type, all of them in .bss.
+/// The device of a cell: one object and one storage for each type, all in .bss.
 template <class Disk>
 inline constinit Disk the_disk;
 template <class Disk>
 inline constinit virtio::dma_storage<Disk::dma_bytes> the_storage;
 
-/// How many one-sector requests fit the queue at once, or are to be made at once: depth=N.
+/// The number of one-sector requests that fit the queue at once, or that depth=N limits.
 template <class Disk>
 usize room(const Disk& disk) {
-  if constexpr (!requires { disk.features(); }) {  // a unit: what its host allows one
+  if constexpr (!requires { disk.features(); }) {  // a unit: as many as its host allows
     return static_cast<usize>(number("depth", number("most_commands", 128)));
   } else {
     usize entries = static_cast<usize>(virtio::detail::smaller<u64>(seen.queue_entries, number("queue", 256)));
@@ -43,7 +43,7 @@ usize room(const Disk& disk) {
 
 constexpr u8 untouched = 0xa5;
 
-/// QEMU ends a short serial with NUL and leaves the rest of the buffer alone; Alioth leaves all of it alone.
+/// QEMU ends a short serial with NUL and leaves the rest of the buffer unchanged; Alioth leaves all of it unchanged.
 inline bool is_serial(const u8 (&id)[blk::id_bytes], boot::text serial) {
   for (usize i = 0; i < serial.size; ++i)
     if (id[i] != static_cast<u8>(serial.data[i])) return false;
@@ -63,7 +63,7 @@ void check_identity(Disk& disk) {
   CHECK_EQUAL(disk.in_flight(), 0u);
 }
 
-/// Blocking reads: all of it, and stretches of every kind.
+/// Blocking reads: the whole disk, and ranges of every kind.
 template <class Disk>
 void check_reads(Disk& disk, u64 seed) {
   const u64 capacity = disk.capacity();
@@ -88,7 +88,8 @@ void check_reads(Disk& disk, u64 seed) {
   }
 }
 
-/// `total` random sectors, with as many in flight as the queue takes: each cookie comes back once, with its own data.
+/// Reads `total` random sectors, with as many in flight as the queue holds: each cookie returns once, with its own
+/// data.
 template <class Disk>
 void check_engine(Disk& disk, u64 seed, u64 total) {
   static u64 sector_of[256];
@@ -135,8 +136,8 @@ void check_engine(Disk& disk, u64 seed, u64 total) {
               (boot::timestamp() - start) / total, " cycles each\n");
 }
 
-/// Writes what the host script looks for afterwards: `write_count` sectors from `write_first` on by one call, and as many
-/// again behind them one by one, last first; all with the seed `write_seed`.
+/// Writes what the host script checks afterwards: `write_count` sectors from `write_first` on by one call, and as many
+/// after them one by one, last first; all with the seed `write_seed`.
 template <class Disk>
 void check_writes(Disk& disk) {
   const u64 first = number("write_first"), count = number("write_count"), seed = number("write_seed");
@@ -186,7 +187,7 @@ void check_wrong_calls(Disk& disk) {
   CHECK_OK(disk.read(0, bytes{}));
   CHECK_ERROR(disk.next_completion(), errc::not_ready);
   CHECK_ERROR(disk.wait_next(), errc::not_ready);
-  CHECK_EQUAL(seen.doorbells, 0u);  // the device has heard of none of it
+  CHECK_EQUAL(seen.doorbells, 0u);  // the device has received no doorbell
   CHECK_EQUAL(disk.in_flight(), 0u);
 }
 
@@ -194,10 +195,10 @@ void check_wrong_calls(Disk& disk) {
 template <class Disk>
 void check_scatter(Disk& disk, u64 seed) {
   const u64 first = 5;
-  const bytes parts[] = {{memory + 1, 100}, {memory + 1000, 924}};  // a boundary inside a sector is nothing special
+  const bytes parts[] = {{memory + 1, 100}, {memory + 1000, 924}};  // a boundary inside a sector is allowed
   fill(buffer(4096), 0xa5);
   const result<virtio::token> sent = disk.submit_read(first, virtio::scatter<bytes>{parts});
-  if (disk.most_pieces() == 1) {  // a disk that does not say how many it serves
+  if (disk.most_pieces() == 1) {  // a disk that does not report its number of segments
     CHECK_ERROR(sent, errc::too_many_pieces);
     CHECK_OK(disk.read(first, {memory + 1, 1024}));
     return check_pattern({memory + 1, 1024}, first, seed);
@@ -214,7 +215,7 @@ void check_scatter(Disk& disk, u64 seed) {
   CHECK_EQUAL(disk.in_flight(), 0u);
 }
 
-/// Blocking calls between submits: nothing is lost, and what has ended is stale.
+/// Blocking calls between submits: no request is lost, and tokens of ended requests are stale.
 template <class Disk>
 void check_mixed(Disk& disk, u64 seed) {
   const usize others = virtio::detail::smaller<usize>(room(disk) - 1, 8);
@@ -242,7 +243,7 @@ void check_mixed(Disk& disk, u64 seed) {
   for (usize i = 0; i < others; ++i) CHECK_ERROR(disk.wait(tokens[i]), errc::stale_handle);
 }
 
-// What disk.cpp does not do itself; each runs one word of `run=`, false when it does not know the word.
+// Parts of disk.cpp in other files; each runs one word of `run=`, and returns false for an unknown word.
 bool run_disk_requests(boot::text word);
 bool run_disk_faults(boot::text word);
 bool run_disk_events(boot::text word);

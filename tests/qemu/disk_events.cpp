@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Disks to which something happens from outside while they work: resized, stopped with the whole machine, cut off by its reset,
+// Disks with external events while they work: resized, stopped with the whole machine, interrupted by its reset,
 // failing once. The cell's script plays the host's part.
 #include "disk.hpp"
 
@@ -11,7 +11,7 @@ using disk_t = blk::device<bench, either, usual_queue>;
 // Sectors below this are only read.
 constexpr u64 read_only_below = 1000;
 
-/// Random sectors, as many as the queue takes, until the host has made the disk `wanted` sectors long.
+/// Reads random sectors, as many as the queue holds, until the host has made the disk `wanted` sectors long.
 void read_until_resized(disk_t& disk, u64 wanted) {
   static u64 sector_of[64];
   for (u32 round = 0; round < 1'000'000; ++round) {
@@ -32,7 +32,7 @@ void read_until_resized(disk_t& disk, u64 wanted) {
   fail_at(__FILE_NAME__, __LINE__, "the disk was never resized");
 }
 
-/// It grows, and what came is empty and can be written; it shrinks, and what went is refused.
+/// The disk grows: the new sectors are empty and can be written. It shrinks: the removed sectors return an error.
 void resize() {
   disk_t& disk = the_disk<disk_t>;
   const u64 before = number("sectors"), grown = number("grown"), shrunk = number("shrunk"), seed = number("seed");
@@ -58,8 +58,8 @@ void resize() {
   check_reads(disk, seed);
 }
 
-/// One batch of reads and writes. When the disk is held it is announced on the console, with most of it in flight until the host
-/// does something about that.
+/// One batch of reads and writes. With a held disk it is announced on the console while most of it is in flight, until
+/// the host releases it.
 enum class pace : u8 { free, held };
 void transfer(disk_t& disk, u32 round, u64 first, pace how) {
   static constexpr usize count = 128;
@@ -90,7 +90,7 @@ void transfer(disk_t& disk, u32 round, u64 first, pace how) {
   CHECK_EQUAL(ended, count);
 }
 
-/// The machine is stopped in the first rounds, which ends what a held disk has, and goes on: nothing is lost.
+/// The machine is stopped in the first rounds, which ends a held disk's requests, and continues: no request is lost.
 void stopped() {
   disk_t& disk = the_disk<disk_t>;
   CHECK(start(disk, find(device_type::block), the_storage<disk_t>, "blk_features"));
@@ -99,8 +99,8 @@ void stopped() {
   check_writes(disk);
 }
 
-/// The machine is reset in mid-transfer, and the guest finds itself at its start again, with a disk that was at work. What it did
-/// before it can only know from the disk: the last sector is its notebook.
+/// The machine is reset in mid-transfer, and the guest starts again with a disk that was at work. Only the disk can
+/// record what the guest did before: its last sector is the record.
 void reset_midway() {
   disk_t& disk = the_disk<disk_t>;
   const u64 seed = number("seed"), notebook = number("sectors") - 1;
@@ -125,14 +125,14 @@ void reset_midway() {
   check_writes(disk);
 }
 
-/// One request fails, once; the same request again does not, and the disk is as good as ever.
+/// One request fails, once; its repetition succeeds, and the disk works as before.
 void recovers() {
   disk_t& disk = the_disk<disk_t>;
   const boot::text bad = boot::option("bad");
   const u64 seed = number("seed");
   CHECK(start(disk, find(device_type::block), the_storage<disk_t>, "blk_features"));
   const bytes data = buffer(8 * 512);
-  fill_pattern(data, 40, seed);  // as is there
+  fill_pattern(data, 40, seed);  // the same data as on the disk
   static constexpr errc outcomes[] = {errc::io_error, errc::ok, errc::ok};
   for (const errc wanted : outcomes) {
     if (bad == "read") CHECK_ERROR(disk.read(40, data), wanted);

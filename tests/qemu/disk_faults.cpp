@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
-// Disks that fail, that are slow, that may not be driven, and disks started again: what a cell checks of them.
+// Disks that fail, that are slow, that may not be driven, and disks started again: a cell's checks of them.
 #include "disk.hpp"
 
 namespace cell {
 namespace {
 
-/// Reset, start again and hand over, each with requests in flight: buffers come back, and the device lets go of them.
+/// Reset, start again and hand over, each with requests in flight: buffers are returned, and the device does not use
+/// them any more.
 void life() {
   using disk_t = blk::device<bench, either, usual_queue>;
   disk_t& disk = the_disk<disk_t>;
@@ -23,7 +24,7 @@ void life() {
   CHECK(start(disk, where, storage, "blk_features"));
   check_reads(disk, seed);
 
-  // Started again while 16 requests are out: they are forgotten, their tokens are stale.
+  // Started again while 16 requests are in flight: they are forgotten, their tokens are stale.
   virtio::token old[flying];
   for (usize i = 0; i < flying; ++i) {
     const auto sent = disk.submit_read(i, pages[i], i);
@@ -36,10 +37,10 @@ void life() {
   for (usize i = 0; i < flying; ++i) CHECK_ERROR(disk.wait(old[i]), errc::stale_handle);
   check_engine(disk, seed, 500);
 
-  // Reset: whatever has not completed comes back as canceled, all of it once.
+  // Reset: every incomplete request returns once, as canceled.
   for (usize i = 0; i < flying; ++i) CHECK_OK(disk.submit_read(i, pages[i], i));
   disk.kick();
-  CHECK_OK(disk.submit_read(99, pages[flying], flying));  // staged only: the device never hears of it
+  CHECK_OK(disk.submit_read(99, pages[flying], flying));  // staged only: the device never sees it
   CHECK_OK(disk.reset());
   for (usize i = 0; i <= flying; ++i) __builtin_memset(pages[i], 0xa5, 512);
   u32 came = 0;
@@ -55,7 +56,8 @@ void life() {
   CHECK_ERROR(disk.next_completion(), errc::not_started);
   CHECK_ERROR(disk.read(0, buffer(512)), errc::not_started);
 
-  // Handed over: off the bus, and quiet. A reset ends whatever a device is still at, so what it did behind our back shows now.
+  // Handed over: off the bus, and quiet. A reset ends all remaining work of a device, so an unnoticed write would show
+  // now.
   CHECK(start(disk, where, storage, "blk_features"));
   for (usize i = 0; i <= flying; ++i) CHECK(all_are(pages[i], 0xa5));
   check_mastering(where, true);
@@ -72,8 +74,8 @@ void life() {
   check_writes(disk);
 }
 
-/// A device that takes longer than the guest waits: it is so slow that it has not answered before the host lets it go, which the
-/// host does when it hears that the guest has given up.
+/// A device that takes longer than the guest waits: it does not answer before the host releases it, which the host does
+/// when the guest reports that it has given up.
 void patience() {
   using disk_t = blk::device<bench, either, usual_queue>;
   disk_t& disk = the_disk<disk_t>;
@@ -90,8 +92,8 @@ void patience() {
     CHECK_OK(disk.start(impatient, where, the_storage<disk_t>));
     if (round != 0) check_untouched();  // as in life()
     for (usize i = 0; i < 4; ++i) CHECK_OK(disk.submit_read(100 * i, pages[i], i));  // apart: QEMU merges neighbours
-    CHECK_ERROR(disk.read(444, data), errc::timed_out);  // behind the others
-    // The buffer is ours: the device does not touch it any more, nor those of the four others.
+    CHECK_ERROR(disk.read(444, data), errc::timed_out);  // after the others
+    // The buffer is ours: the device does not access it any more, nor those of the four others.
     fill(data, 0xa5);
     u32 back = 0;
     for (auto one = disk.next_completion(); one; one = disk.next_completion(), ++back)
@@ -104,7 +106,7 @@ void patience() {
 
   boot::print("gave up twice\n");
   await_host();
-  CHECK(start(disk, where, the_storage<disk_t>, "blk_features"));  // with patience
+  CHECK(start(disk, where, the_storage<disk_t>, "blk_features"));  // with long waits
   CHECK_OK(disk.read(40, other));
   check_pattern(other, 40, seed);
   check_untouched();
@@ -121,12 +123,12 @@ void bad_sectors() {
     fill_pattern(data, first, 77);
     CHECK_ERROR(disk.write(first, data.part(0, 512)), errc::io_error);
     fill_pattern(data, first - 64, seed);
-    CHECK_OK(disk.write(first - 64, data));  // the same as is there
+    CHECK_OK(disk.write(first - 64, data));  // the same data as on the disk
     CHECK_OK(disk.flush());
   } else {
     CHECK_ERROR(disk.read(first, data.part(0, 512)), errc::io_error);
     CHECK_ERROR(disk.read(first + count - 1, data), errc::io_error);
-    // A large read goes in pieces (the cell scatters memory): those well before the bad one have arrived.
+    // A large read is split (the cell scatters memory): the parts well before the bad one have arrived.
     fill(buffer((first + count + 5000) * 512), 0xa5);
     CHECK_ERROR(disk.read(0, buffer((first + count + 5000) * 512)), errc::io_error);
     check_pattern(buffer((first - 200) * 512), 0, seed);
@@ -147,7 +149,7 @@ void bad_sectors() {
   check_pattern(data, first + count, seed);
 }
 
-/// A platform that cannot serve ACCESS_PLATFORM refuses such a device by name.
+/// A platform that cannot serve ACCESS_PLATFORM rejects such a device with its verdict.
 struct refusing : bench {
   static constexpr virtio::access_policy access_platform = virtio::access_policy::refuse;
 };
@@ -164,13 +166,13 @@ void refuse_access() {
   CHECK_EQUAL(seen.statuses[seen.status_count - 1], 0u);
   CHECK_ERROR(disk.read(0, buffer(512)), errc::not_started);
 
-  // A driver that can takes the device over as it was left.
+  // A driver that supports it takes the device over in this state.
   using able_t = blk::device<bench, either, usual_queue>;
   CHECK(start(the_disk<able_t>, find(device_type::block), the_storage<able_t>, "blk_features"));
   check_reads(the_disk<able_t>, number("seed"));
 }
 
-/// A device whose BAR nobody has given an address is refused, and the verdict names the BAR; with the address back it starts.
+/// A device whose BAR has no address is rejected, and the verdict names the BAR; with the address restored it starts.
 template <class Where>
 void unassigned(const Where& where) {
   using disk_t = blk::device<bench, either, usual_queue>;
@@ -179,7 +181,7 @@ void unassigned(const Where& where) {
   const u16 bar = static_cast<u16>(virtio::pci::config::bar0 + (is_legacy ? 0 : 4 * 4));
   const u32 address = where.host.config_read32(where.id, bar);
   where.host.config_write32(where.id, bar, 0);
-  // The ports of a transitional device would do as well.
+  // The ports of a transitional device would be usable too.
   const bool has_both = !is_legacy && where.may_be_legacy;
   const u32 ports = where.host.config_read32(where.id, virtio::pci::config::bar0);
   if (has_both) {
@@ -199,7 +201,7 @@ void unassigned(const Where& where) {
   check_reads(disk, number("seed"));
 }
 
-/// The driver for another type of device says so and writes nothing.
+/// The driver for another device type reports that, and writes nothing.
 void wrong_type() {
   using disk_t = blk::device<bench, either, usual_queue>;
   disk_t& disk = the_disk<disk_t>;
@@ -209,7 +211,7 @@ void wrong_type() {
   CHECK_EQUAL(seen.status_count, 0u);
 }
 
-/// Storage that will not do is refused by name, and the same device starts with storage that will.
+/// Unusable storage is rejected with its error, and the same device starts with usable storage.
 void bad_storage() {
   using disk_t = blk::device<bench, either, usual_queue>;
   disk_t& disk = the_disk<disk_t>;
@@ -223,7 +225,7 @@ void bad_storage() {
   check_reads(disk, number("seed"));
 }
 
-/// With MSI-X on, a legacy device's config starts four bytes later.
+/// With MSI-X enabled, a legacy device's configuration starts four bytes later.
 template <class Where>
 void msix(const Where& where) {
   using disk_t = blk::device<bench, either, usual_queue>;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Requests beyond reading and writing sectors, and disks with blocks of their own: what a cell checks of them.
+// Requests besides reading and writing sectors, and disks with larger blocks: a cell's checks of them.
 #include "disk.hpp"
 
 namespace cell {
 namespace {
 
-/// A disk whose own blocks are larger than sectors: the sector numbers still count 512 bytes.
+/// A disk whose blocks are larger than sectors: sector numbers still count 512 bytes.
 void large_blocks() {
   using disk_t = blk::device<bench, either, usual_queue>;
   disk_t& disk = the_disk<disk_t>;
@@ -19,7 +19,7 @@ void large_blocks() {
   const bytes block = buffer(disk.block_size());
   CHECK_OK(disk.read(3 * sectors, block));
   check_pattern(block, 3 * sectors, number("seed"));
-  // QEMU would answer with an I/O error: the driver says what is wrong, and asks for nothing.
+  // QEMU would answer with an I/O error: the driver reports the reason, and sends no request.
   seen.clear();
   CHECK_ERROR(disk.read(1, buffer(512)), errc::misaligned);
   CHECK_ERROR(disk.read(1, block), errc::misaligned);
@@ -33,10 +33,10 @@ struct stretch {
   u64 first, count;
 };
 
-/// `what` of the command line: what=FIRST what_count=COUNT.
+/// `what` on the command line: what=FIRST what_count=COUNT.
 stretch told(const char* first, const char* count) { return {number(first), number(count)}; }
 
-/// The stretch reads as zeroes, and the sectors beside it are as they were.
+/// The range reads as zeroes, and the adjacent sectors are unchanged.
 template <class Disk>
 void check_zeroes(Disk& disk, const stretch& where, u64 block) {
   const bytes data = buffer((where.count + 2 * block) * 512);
@@ -48,7 +48,7 @@ void check_zeroes(Disk& disk, const stretch& where, u64 block) {
   check_pattern(data.part(edge + inside, edge), where.first + where.count, number("seed"));
 }
 
-/// Discards and zeroes what the host looks for in the image: by blocking calls, which the device's limits split, and by
+/// Discards and zeroes what the host checks in the image: by blocking calls, which the device's limits split, and by
 /// many small requests at once.
 void extents() {
   using disk_t = blk::device<bench, either, usual_queue>;
@@ -67,11 +67,11 @@ void extents() {
 
   const u32 before = seen.doorbells;
   CHECK_OK(disk.write_zeroes(zeroed.first, zeroed.count));
-  const u64 each = number("max_sectors", zeroed.count);  // QEMU refuses more; and not split more than it must be
+  const u64 each = number("max_sectors", zeroed.count);  // QEMU rejects more; and not split into more than necessary
   CHECK(seen.doorbells - before <= (zeroed.count + each - 1) / each);
   CHECK_OK(disk.write_zeroes(unmapped.first, unmapped.count, blk::unmap::allowed));
   CHECK_OK(disk.discard(dropped.first, dropped.count));
-  // Every other block of the stretch, as many requests at once as the queue takes.
+  // Every other block of the range, as many requests at once as the queue holds.
   u64 left = single.count;
   while (left != 0) {
     const auto sent = disk.submit_write_zeroes(blk::extent{single.first + 2 * block * (left - 1), block}, blk::unmap::no, left);
@@ -89,7 +89,7 @@ void extents() {
   CHECK_ERROR(disk.write_zeroes(0, end + block), errc::out_of_range);
   CHECK_ERROR(disk.submit_discard(blk::extent{0, 0}), errc::invalid_argument);
   if (block != 1) CHECK_ERROR(disk.discard(1, block), errc::misaligned);
-  CHECK_ERROR(disk.secure_erase(0, block), errc::unsupported);  // no QEMU has it
+  CHECK_ERROR(disk.secure_erase(0, block), errc::unsupported);  // no QEMU offers it
   CHECK_EQUAL(seen.doorbells, 0u);
 }
 
@@ -106,8 +106,9 @@ void no_extents() {
   check_reads(disk, number("seed"));
 }
 
-/// One call for as much as no request holds: `size` bytes from the disk's start on, to and from the memory at `at`, which is none of
-/// this program's. With `seed`, sectors at either side of each GiB, and the last one, have its pattern, and all others are zero.
+/// One call for the maximum of a request: `size` bytes from the disk's start, to and from the memory at `at`, which is
+/// outside this program. With `seed`, the sectors on either side of each GiB, and the last one, have its pattern; all
+/// others are zero.
 void vast() {
   using disk_t = blk::device<bench, either, usual_queue>;
   disk_t& disk = the_disk<disk_t>;
@@ -135,7 +136,7 @@ void vast() {
   }
 }
 
-/// How its blocks lie, in sectors.
+/// The placement of its blocks, in sectors.
 void topology() {
   using disk_t = blk::device<bench, either, usual_queue>;
   disk_t& disk = the_disk<disk_t>;
@@ -148,15 +149,15 @@ void topology() {
   CHECK_EQUAL(said->first_aligned, 0u);
   CHECK_EQUAL(said->smallest_io, number("smallest"));
   CHECK_EQUAL(said->best_io, number("best"));
-  CHECK_ERROR(disk.get_lifetime(), errc::unsupported);  // no QEMU says how worn it is
+  CHECK_ERROR(disk.get_lifetime(), errc::unsupported);  // no QEMU reports wear
 }
 
-/// The switch of the write cache. With the cache off a flush asks the device for nothing.
+/// The switch of the write cache. With the cache off a flush sends no request.
 void cache() {
   using disk_t = blk::device<bench, either, usual_queue>;
   disk_t& disk = the_disk<disk_t>;
   CHECK(start(disk, find(device_type::block), the_storage<disk_t>, "blk_features"));
-  CHECK(disk.has_write_cache());  // not asked: taken to be on where there is a switch
+  CHECK(disk.has_write_cache());  // not read: assumed to be on if it can be switched
   const auto mode = [] {
     either registers{};
     virtio::report why;
@@ -179,7 +180,7 @@ void cache() {
   check_writes(disk);
 }
 
-/// Requests of every kind at the full depth of the queue, `total` of them: each cookie comes back once, whatever the order.
+/// Requests of every kind at the full depth of the queue, `total` of them: each cookie returns once, in any order.
 void mixed() {
   using disk_t = blk::device<bench, either, usual_queue>;
   disk_t& disk = the_disk<disk_t>;
@@ -190,7 +191,7 @@ void mixed() {
   CHECK(start(disk, find(device_type::block), the_storage<disk_t>, "blk_features"));
   const u64 seed = number("seed"), total = number("requests"), write_seed = number("write_seed");
   const stretch written = {number("write_first"), 2 * number("write_count")}, dropped = told("drop", "drop_count");
-  const usize depth = seen.queue_entries, sure_of = room(disk);  // a slot each; and so many fit whatever they are
+  const usize depth = seen.queue_entries, sure_of = room(disk);  // one slot each; and this many fit in any case
   u64 sent = 0, ended = 0, early = 0, of_kind[7] = {}, filled = 0, most = 0;
   while (ended < total) {
     usize free = 0;
@@ -221,7 +222,7 @@ void mixed() {
       }
       if (!sure) {
         CHECK_ERROR(sure, errc::queue_full);
-        CHECK(sent - ended >= sure_of);  // and not before
+        CHECK(sent - ended >= sure_of);  // and not earlier
         ++filled;
         break;
       }
@@ -249,7 +250,7 @@ void mixed() {
   CHECK(filled != 0);
   for (u32 what = read; what <= drop; ++what) CHECK(of_kind[what] != 0);
   boot::print("mixed: ", total, " requests, up to ", most, " in flight, full ", filled, " times, ", early, " out of order\n");
-  CHECK_OK(disk.write_zeroes(dropped.first, dropped.count));  // what was discarded may hold anything
+  CHECK_OK(disk.write_zeroes(dropped.first, dropped.count));  // discarded sectors may contain anything
   check_writes(disk);
 }
 

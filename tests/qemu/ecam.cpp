@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Configuration space in memory, where ACPI's MCFG table says that it is.
+// Configuration space in memory, at the address in ACPI's MCFG table.
 #include <virtio/blk.hpp>
 #include <virtio/rng.hpp>
 
@@ -9,7 +9,7 @@
 namespace cell {
 namespace {
 
-/// The cells' machine, reached through memory instead of ports.
+/// The cells' machine, accessed through memory instead of ports.
 struct express : bench {
   virtio::pci::ecam_with_ports<device_memory> space{};
 
@@ -45,7 +45,7 @@ express found() {
   return out;
 }
 
-/// The ports and the memory show the same functions, in the same order.
+/// Ports and memory show the same functions, in the same order.
 void same_bus(const express& host) {
   virtio::pci::address ports[64], memory[64];
   usize port_count = 0, memory_count = 0;
@@ -85,7 +85,7 @@ void ecam() {
   for (usize at = 0; at < 4096; at += 32) CHECK(!all_are({data + at, 32}, 0));
 }
 
-/// A machine with tables, but none about ECAM.
+/// A machine with tables, but without MCFG.
 void no_ecam() {
   CHECK_ERROR(boot::find_ecam(), errc::not_found);
   const auto processors = boot::find_table(virtio::text("APIC"));
@@ -93,7 +93,7 @@ void no_ecam() {
   CHECK(processors->size() > virtio::pci::acpi::header_bytes);
 }
 
-/// Of a segment that the machine has not.
+/// A segment that the machine does not have.
 void other_segment() { CHECK_ERROR(boot::find_ecam(1), errc::not_found); }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Entropy: what a cell of the matrix checks of the rng driver from inside the guest.
+// Entropy: the checks of the rng driver that a cell of the matrix runs in the guest.
 #include <virtio/rng.hpp>
 
 #include "guest.hpp"
@@ -19,7 +19,7 @@ alignas(4096) u8 first[65536 + 4096];
 alignas(4096) u8 second[65536];
 u8 small[256][16];
 
-/// Fills of every size; nothing but the buffer changes, all of the buffer does, and never to the same twice.
+/// Fills of every size; only the buffer changes, completely, and never twice to the same content.
 template <class Rng>
 void check_fills(Rng& source) {
   static constexpr usize sizes[] = {1, 32, 4096, 65536};
@@ -38,7 +38,7 @@ void check_fills(Rng& source) {
   CHECK_ERROR(source.submit(bytes{}), errc::invalid_argument);
 }
 
-/// As many requests at once as the queue takes: each cookie comes back once, no byte beyond its length is touched.
+/// As many requests at once as the queue holds: each cookie returns once, no byte beyond its length changes.
 template <class Rng>
 void check_engine(Rng& source) {
   for (u32 round = 0; round < 3; ++round) {
@@ -52,7 +52,7 @@ void check_engine(Rng& source) {
       }
     }
     CHECK_EQUAL(sent, virtio::detail::smaller<u64>(seen.queue_entries, number("queue", 256)));
-    CHECK_ERROR(source.next_completion(), errc::not_ready);  // nothing was kicked
+    CHECK_ERROR(source.next_completion(), errc::not_ready);  // no request was kicked
     source.kick();
     CHECK_EQUAL(source.in_flight(), sent);
     bool came[256]{};
@@ -104,7 +104,7 @@ void life() {
     CHECK(start(source, where, the_storage<rng_t>, "rng_features"));
     check_mastering(where, true);
     check_fills(source);
-    // A reset, and requests after it, end whatever a device is still at: what it did behind our back would show now.
+    // A reset, and requests after it, end all remaining work of a device: an unnoticed write would show now.
     for (usize i = 0; round >= 2 && i < 4; ++i) CHECK(all_are(small[i], 0xa5));
     if (round == 3) break;
     for (usize i = 0; i < 4; ++i) CHECK_OK(source.submit({small[i], 16}, i));
@@ -122,7 +122,7 @@ void life() {
   }
 }
 
-/// A device that gives a few bytes at a time: fill() asks on until it has all.
+/// A device that returns a few bytes at a time: fill() repeats until the buffer is full.
 void slow() {
   using rng_t = rng::device<bench, either, usual_queue>;
   rng_t& source = the_rng<rng_t>;
@@ -142,7 +142,7 @@ void slow() {
   CHECK_OK(source.fill({first, size}));
   for (usize at = 0; at < size; at += quota) CHECK(!all_are({first + at, static_cast<usize>(quota)}, 0));
   CHECK(first[size] == 0);
-  CHECK(seen.doorbells >= 1);  // the device's own timer may look at the queue before we ring
+  CHECK(seen.doorbells >= 1);  // the device's own timer may poll the queue before the doorbell
 }
 
 void two() {
@@ -166,7 +166,7 @@ void two() {
   check_fills(other);
 }
 
-/// Draws entropy through a ring that no driver stands before.
+/// Draws entropy through a ring without a driver.
 template <class Ring>
 void draw(Ring& ring, const either::doorbell& bell) {
   fill({first, 64}, 0);
@@ -186,7 +186,8 @@ void draw(Ring& ring, const either::doorbell& bell) {
   ring.release(done->which);
 }
 
-/// The device's queue goes down and comes up smaller, elsewhere, and as it was; `restart=` says what comes of it where it cannot.
+/// The device's queue is stopped and restarted smaller, elsewhere, and as it was; `restart=` names the result if it
+/// cannot be.
 template <class Large, class Small>
 void restart() {
   static constinit virtio::session<bench, either> device;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// BARs where the start code has mapped nothing: the board maps them when they are met, up to the last address there is.
+// BARs where the start code has mapped nothing: the board maps them on discovery, up to the last address.
 #include "guest.hpp"
 #include "pages.hpp"
 
@@ -9,7 +9,7 @@ namespace {
 namespace config = virtio::pci::config;
 namespace command = virtio::pci::command;
 
-/// The cell's disk gets its BAR 4 at `bar_at=`, as firmware with another opinion would have placed it.
+/// Moves the disk's BAR 4 to `bar_at=`, as another firmware could place it.
 void move_bar() {
   const bench host = machine();
   const location where = find(device_type::block);
@@ -25,7 +25,8 @@ void move_bar() {
   boot::print("BAR 4: ", boot::hex(place), " to ", boot::hex(place + (moved->size - 1)), "\n");
 }
 
-/// The map ends where the processor's addresses do, or the half of the address space in which physical addresses are their own.
+/// The map ends where the processor's addresses end, or at the half of the address space that is mapped to physical
+/// addresses.
 void map_ends() {
   const u64 end = number("end");
   constexpr u64 piece = 4096;
@@ -37,10 +38,10 @@ void map_ends() {
   CHECK(!boot::map_device_memory(end - piece, 0));
 }
 
-/// Page tables run out: what was mapped before still is.
+/// Page tables run out: earlier mappings remain.
 void map_is_full() {
   const u64 end = number("end");
-  constexpr u64 step = u64{1} << 39;  // a table for each, at least
+  constexpr u64 step = u64{1} << 39;  // at least one table for each
   u64 mapped = 0;
   while (mapped < end && boot::map_device_memory(mapped, 4096)) mapped += step;
   CHECK(mapped > step && mapped < end);

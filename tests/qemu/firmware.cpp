@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// A guest that plays the firmware: on a machine whose buses nobody numbered and whose BARs nobody placed, or after undoing what
-// firmware did, it lets the library assign everything, says what discovery makes of it, and uses every disk and entropy device.
-// Configuration space is reached through ECAM; matrix.py says where that is and which addresses are to be had.
+// A guest that plays the firmware: on a machine without bus numbers and BAR addresses, or after undoing the firmware's
+// work, it lets the library assign everything, prints the results of discovery, and uses every disk and entropy device.
+// It accesses configuration space through ECAM; matrix.py passes its address and the available ranges.
 #include <virtio/blk.hpp>
 #include <virtio/bus/pci/assign.hpp>
 #include <virtio/rng.hpp>
@@ -30,11 +30,11 @@ firmware_board machine_with_ecam() {
   firmware_board out;
   out.base = static_cast<uptr>(number("ecam"));
   out.buses = 256;
-  out.bars.reach = u64{1} << 39;  // what the start code maps
+  out.bars.reach = u64{1} << 39;  // mapped by the start code
   return out;
 }
 
-/// As a machine comes out of reset: no address anywhere, no bus has a number, bridges pass nothing on.
+/// The state after a hardware reset: no BAR has an address, no bus a number, bridges forward nothing.
 void undo(const firmware_board& board) {
   board.each_function([&](pci::address at) {
     const bool bridge = (board.config_read32(at, pci::config::header) >> 16 & 0x7f) == 1;
@@ -45,7 +45,7 @@ void undo(const firmware_board& board) {
       for (const auto window : pci::bridge_windows) (void)pci::shut(board, at, window);
     return true;
   });
-  // The numbers last, the farthest first: behind a bridge without number nothing can be reached.
+  // The numbers last, the farthest first: nothing behind a bridge without a number can be accessed.
   for (u32 bus = 256; bus-- != 0;)
     pci::each_function_on_bus(board, 0, static_cast<u8>(bus), [&](pci::address at, u8 type) {
       if (type == 1) board.config_write32(at, pci::config::bus_numbers, 0);
@@ -90,7 +90,7 @@ extern "C" int guest_main(const char* command_line) {
   pci::for_each(board, [&](const pci::found<firmware_board>& one) {
     print_function(one);
     if (one.seen.why != virtio::verdict::usable) return;
-    if (boot::option("above")) {  // where their registers are
+    if (boot::option("above")) {  // the place of their registers
       const auto bar = pci::probe_bar(board, one.id, 4);
       CHECK_OK(bar);
       CHECK(bar->base >> 32 != 0);

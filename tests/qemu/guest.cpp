@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// The guest of the QEMU matrix. matrix.py tells it by its command line what to run (run=disk,rng) and what must come of it;
-// status 0 means that everything was so. together.py tells it of several cells, their command lines between bars: each is marked
-// where it begins and ends, and the first that fails ends the guest.
+// The guest of the QEMU matrix. matrix.py passes on its command line what to run (run=disk,rng) and the expected
+// results; status 0 means that all were met. together.py passes several cells, their command lines between bars: the
+// start and end of each is marked, and the first that fails ends the guest.
 #include "guest.hpp"
 
 namespace {
 
-/// Runs what `run=` lists.
+/// Runs the words of `run=`.
 int run_cell() {
   boot::print("cell: ", boot::command_line(), "\n");
   boot::text list = boot::option("run");
@@ -22,7 +22,7 @@ int run_cell() {
                       (cell::run_ecam != nullptr && cell::run_ecam(word)) ||
                       (cell::run_loader != nullptr && cell::run_loader(word)) ||
                       (cell::run_far != nullptr && cell::run_far(word));
-    if (word == "hang") {  // these two only try the one who runs the cells
+    if (word == "hang") {  // these two only test the program that runs the cells
       boot::print("hanging\n");
       for (;;) boot::pause();
     } else if (word == "leave") {
@@ -37,7 +37,7 @@ int run_cell() {
 }
 
 constexpr char between_cells = '|';
-char all[4096];  // the whole command line; the loader's copy then takes the cell's own, which is never longer
+char all[4096];  // the whole command line; the loader's copy then holds the cell's own, which is never longer
 
 bool takes_all(const char* command_line) {
   bool several = false;
@@ -55,7 +55,7 @@ bool takes_all(const char* command_line) {
 
 extern "C" int guest_main(const char* command_line) {
   if (!takes_all(command_line)) return run_cell();
-  char* const own = const_cast<char*>(command_line);  // in memory, whoever put it there
+  char* const own = const_cast<char*>(command_line);  // in writable memory, whichever loader put it there
   const char* next = all;
   for (unsigned number = 1; *next != '\0'; ++number) {
     cell::usize n = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What the cells of the QEMU matrix share: a board whose behaviour a cell can set, a journal of what the library did, checks that
-// end the guest at the first failure, and the pattern that every sector of a test disk carries.
+// Shared by the cells of the QEMU matrix: a board whose behaviour a cell can set, a journal of the library's trace,
+// checks that end the guest at the first failure, and the pattern in every sector of a test disk.
 #pragma once
 
 #include <virtio/mmio.hpp>
@@ -25,21 +25,21 @@ using virtio::u8;
 using virtio::uptr;
 using virtio::usize;
 
-/// What the library's trace hook has shown since the last `clear`.
+/// The events of the library's trace hook since the last `clear`.
 struct journal {
   u8 statuses[32];
   u32 status_count;
-  u32 doorbells;  // that were not rung again for the same
-  u32 queue_entries;  // of the queue set up last
+  u32 doorbells;  // without repeats for the same buffers
+  u32 queue_entries;  // of the last queue set up
 
   void clear() { status_count = doorbells = 0; }
 };
 inline constinit journal seen{};
 
-/// The examples' board, and what a cell turns about it.
+/// The examples' board, with a cell's settings.
 struct bench : board {
-  u64 patience = 0;  // when not 0: turns until a request that nobody will answer is given up
-  u32 page = 0;      // not 0: memory is contiguous for the device within pages of this size only
+  u64 patience = 0;  // if not 0: turns until an unanswered request is given up
+  u32 page = 0;      // if not 0: memory is contiguous for the device only in pages of this size
 
   result<void> map(const volatile void* va, usize n, virtio::direction way, virtio::segments& out) const {
     if (page == 0 || way == virtio::direction::shared) return checked(board::map(va, n, way, out), out);
@@ -52,7 +52,7 @@ struct bench : board {
     return {};
   }
 
-  // Where devices are restricted to a pool, they are given nothing else.
+  // If devices are restricted to a pool, they must not receive other addresses.
   static result<void> checked(result<void> outcome, [[maybe_unused]] const virtio::segments& out) {
 #if defined(__aarch64__)
     const boot::range& pool = boot::machine.dma_pool;
@@ -67,8 +67,8 @@ struct bench : board {
 
   bool keep_waiting(virtio::waiting why, u64 attempt) const {
     boot::pause();
-    // What must come is waited for without a bound of our own: how long so many turns take is the machine's affair. The host ends
-    // what hangs.
+    // Waits for expected events have no limit here: the duration of so many turns depends on the machine. The host ends
+    // a hanging guest.
     return patience == 0 || why == virtio::waiting::reset || attempt < patience;
   }
 
@@ -77,7 +77,8 @@ struct bench : board {
       case virtio::event::kind::status_write:
         if (seen.status_count < sizeof seen.statuses) seen.statuses[seen.status_count++] = static_cast<u8>(happened.a);
         break;
-      case virtio::event::kind::doorbell: seen.doorbells += happened.b == 0 ? 1 : 0; break;  // how often one is rung again, time tells
+      // the number of repeats depends on time
+      case virtio::event::kind::doorbell: seen.doorbells += happened.b == 0 ? 1 : 0; break;
       case virtio::event::kind::queue_enabled: seen.queue_entries = happened.b; break;
       default: break;
     }
@@ -85,9 +86,9 @@ struct bench : board {
 };
 static_assert(virtio::platform<bench>);
 
-using location = bus::found<bench>;  // the board says which bus
+using location = bus::found<bench>;  // the board determines the bus
 
-// Checks ---------------------------------------------------------------------------------------------------------------
+// Checks --------------------------------------------------------------------------------------------------------------
 
 [[noreturn]] inline void fail_at(const char* file, int line, const char* what) {
   boot::print("FAIL ", file, ":", line, ": ", what, "\n");
@@ -120,9 +121,9 @@ void equal(const A& got, const B& wanted, const char* file, int line, const char
 #define CHECK_OK(outcome) ::cell::expect(outcome, ::virtio::errc::ok, __FILE_NAME__, __LINE__, #outcome)
 #define CHECK_ERROR(outcome, wanted) ::cell::expect(outcome, wanted, __FILE_NAME__, __LINE__, #outcome)
 
-// The command line -----------------------------------------------------------------------------------------------------
+// The command line ----------------------------------------------------------------------------------------------------
 
-/// `key=` as a number, decimal or 0x; `otherwise` when it is not there.
+/// `key=` as a number, decimal or 0x; `otherwise` if it is absent.
 inline u64 number(const char* key, u64 otherwise = 0) {
   const boot::text t = boot::option(key);
   if (!t) return otherwise;
@@ -142,7 +143,7 @@ struct errc_name {
   errc value;
 };
 
-/// `key=` as the name of an error, `ok` when it is not there.
+/// `key=` as the name of an error, `ok` if it is absent.
 inline errc error_named(const char* key) {
   static constexpr errc_name names[] = {
       {"no_space", errc::no_space},         {"not_found", errc::not_found}, {"ambiguous", errc::ambiguous},
@@ -156,14 +157,15 @@ inline errc error_named(const char* key) {
   fail_at(__FILE_NAME__, __LINE__, "an error name that the guest does not know");
 }
 
-/// `page=` of the command line turns the board for the whole cell.
+/// `page=` on the command line sets the board for the whole cell.
 inline bench machine() {
   bench out;
   out.page = static_cast<u32>(number("page", 0));
   return out;
 }
 
-/// The cell's own device: other cells of the same boot have theirs in front of it, first_disk= and first_rng= of them.
+/// The cell's own device: devices of other cells in the same boot may come before it, first_disk= and first_rng= of
+/// them.
 inline location find(device_type type, usize nth = 0) {
   const usize others = static_cast<usize>(number(type == device_type::block ? "first_disk" : "first_rng"));
   const auto found = bus::find_nth(machine(), type, others + nth);
@@ -171,7 +173,8 @@ inline location find(device_type type, usize nth = 0) {
   return *found;
 }
 
-/// What a cell has started. Behind the cell it is handed off and becomes what it was, for the next cell of the boot.
+/// A device that a cell has started. After the cell it is handed off and restored to its initial state, for the next
+/// cell.
 struct in_use {
   void* device;
   void (*renew)(void*);
@@ -191,13 +194,13 @@ void remember(Device& device) {
   }};
 }
 
-/// Started as the cell means it: through the right registers, with exactly the features it names, in the right order, with a
-/// queue of the size it says; or refused as it says. False when it was rightly refused.
+/// Starts the device as the cell requires: through the right registers, with exactly the named features, in the right
+/// order, with the given queue size; or with the expected error. False if it was expected to fail, and did.
 template <class Device>
 bool start(Device& device, const location& where, virtio::dma_region storage, const char* features_key) {
   remember(device);
   seen.clear();
-  const bool is_restart = device.why().why == virtio::verdict::bound;  // resets what is running first
+  const bool is_restart = device.why().why == virtio::verdict::bound;  // first resets the running device
   const auto up = device.start(machine(), where, storage);
   const errc wanted = error_named("refused");
   const virtio::report& why = device.why();
@@ -231,7 +234,7 @@ bool start(Device& device, const location& where, virtio::dma_region storage, co
     CHECK_EQUAL(device.features().word(2) | device.features().word(3), 0u);
   }
 
-  // Reset, ACKNOWLEDGE, DRIVER, FEATURES_OK (modern only), DRIVER_OK: each bit on top of those before.
+  // Reset, ACKNOWLEDGE, DRIVER, FEATURES_OK (modern only), DRIVER_OK: each bit in addition to the previous ones.
   static constexpr u8 modern[] = {0x0, 0x1, 0x3, 0xb, 0xf};
   static constexpr u8 legacy[] = {0x0, 0x1, 0x3, 0x7};
   const u32 steps = is_legacy ? sizeof legacy : sizeof modern;
@@ -247,7 +250,7 @@ inline void put_hex(u64 value, usize digits) {
   while (digits-- != 0) boot::put("0123456789abcdef"[value >> (4 * digits) & 15]);
 }
 
-/// One line about a function; the host script knows what must be there.
+/// Prints one line about a function; the host script has the expected lines.
 template <class H>
 void print_function(const virtio::pci::found<H>& one) {
   boot::print("function ");
@@ -261,28 +264,28 @@ void print_function(const virtio::pci::found<H>& one) {
   boot::print(" ", virtio::name(one.seen.type), ", ", virtio::name(one.seen.via), ": ", virtio::describe(one.seen.why), "\n");
 }
 
-/// One line about a slot, likewise.
+/// Prints one line about a slot, likewise.
 template <class B>
 void print_function(const virtio::mmio::found<B>& one) {
   boot::print("function slot ", one.slot, " ", virtio::name(one.seen.type), ", ", virtio::name(one.seen.via), ": ",
               virtio::describe(one.seen.why), "\n");
 }
 
-/// Ends the guest unless bus mastering is `on` for a function. An MMIO device has no such switch.
+/// Ends the guest unless a function's bus mastering is `on`. An MMIO device has no such switch.
 template <class Where>
 void check_mastering(const Where& where, bool on) {
   if constexpr (requires { where.host; })
     CHECK(((where.host.config_read32(where.id, virtio::pci::config::command) & virtio::pci::command::bus_master) != 0) == on);
 }
 
-/// Runs `f(where)` with the disk's place on a PCI bus; what it is about does not exist on others.
+/// Runs `f(where)` with the disk's place on a PCI bus; its subject does not exist on others.
 template <class F>
 void on_pci_only(F&& f) {
   if constexpr (virtio::pci::host<bench>) f(find(device_type::block));
   else fail_at(__FILE_NAME__, __LINE__, "a cell for PCI on another bus");
 }
 
-inline constexpr u64 random_start = 0x9e3779b97f4a7c15;  // of every cell
+inline constexpr u64 random_start = 0x9e3779b97f4a7c15;  // the same for every cell
 inline constinit u64 random_state = random_start;
 
 inline u64 random() {
@@ -292,7 +295,7 @@ inline u64 random() {
   return random_state;
 }
 
-/// Leaves everything as a cell finds it that has the boot for itself.
+/// Restores the state of a fresh boot.
 inline void end_of_cell() {
   while (in_use_count != 0) {
     const in_use& last = of_this_cell[--in_use_count];
@@ -302,13 +305,13 @@ inline void end_of_cell() {
   seen = {};
 }
 
-// The pattern: word i of sector n of a disk with seed s is s << 48 | i << 40 | n. ----------------------------------------
+// The pattern: word i of sector n of a disk with seed s is s << 48 | i << 40 | n. -------------------------------------
 
 inline constexpr usize sector_words = 64;
 
 inline u64 pattern(u64 seed, u64 sector, usize word) { return seed << 48 | u64{word} << 40 | sector; }
 
-/// Ends the guest unless `data` is what the disk holds from `sector` on.
+/// Ends the guest unless `data` is the disk's content from `sector` on.
 inline void check_pattern(const_bytes data, u64 sector, u64 seed) {
   for (usize at = 0; at < data.size(); at += 8) {
     u64 word;
@@ -336,15 +339,15 @@ inline bool all_are(const_bytes data, u8 value) {
   return true;
 }
 
-// Queues ---------------------------------------------------------------------------------------------------------------
+// Queues --------------------------------------------------------------------------------------------------------------
 
 template <class Q>
 struct queue_choice {
   using type = Q;
 };
 
-/// Calls `f(queue_choice<Q>)` for the queue that the command line names: queue=SIZE indirect=N ring=ENTRIES packed=1, or either=1 for
-/// the one of 256 that is packed where it can be and would like to use buffers in order.
+/// Calls `f(queue_choice<Q>)` for the queue on the command line: queue=SIZE indirect=N ring=ENTRIES packed=1, or
+/// either=1 for the one of 256 entries that is packed if possible and requests in-order use.
 template <class F>
 void with_queue(F&& f) {
   using namespace virtio;
@@ -371,15 +374,15 @@ void with_queue(F&& f) {
   else fail_at(__FILE_NAME__, __LINE__, "a queue that the guest was not built with");
 }
 
-/// The queue that cells about something else use: of any QEMU device, through any transport.
+/// The queue for cells about other subjects: for any QEMU device, through any transport.
 using usual_queue = virtio::split_queue<256, virtio::ring_options{.indirect = 8}>;
 
-// What the other files of the guest have; each runs one word of `run=`, false when it does not know the word.
+// Parts of the guest in other files; each runs one word of `run=`, and returns false for an unknown word.
 bool run_disk(boot::text word);
 bool run_entropy(boot::text word);
 bool run_bus(boot::text word);
 [[gnu::weak]] bool run_registers(boot::text word);  // only in guests for PCI
-[[gnu::weak]] bool run_window(boot::text word);     // only in those for x86-64
+[[gnu::weak]] bool run_window(boot::text word);     // only in guests for x86-64
 [[gnu::weak]] bool run_ecam(boot::text word);
 [[gnu::weak]] bool run_loader(boot::text word);
 [[gnu::weak]] bool run_far(boot::text word);

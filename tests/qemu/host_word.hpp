@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A word from the host while the guest runs: a byte on the serial port, which the cell's script sends when the host has done what
-// the guest waits for. So neither has to guess how long the other takes.
+// A byte from the host on the serial port while the guest runs. The cell's script sends it when the host has finished
+// what the guest waits for, so that neither depends on the other's timing.
 #pragma once
 
 #include <stdint.h>
@@ -12,7 +12,7 @@
 namespace cell {
 
 #if __STDC_HOSTED__
-inline bool host_has_spoken() { return true; }  // no machine, and nobody beside it
+inline bool host_has_spoken() { return true; }  // no machine, no host
 #elif defined(__x86_64__) || defined(__i386__)
 inline bool host_has_spoken() {
   const auto in = [](uint16_t port) {
@@ -20,7 +20,7 @@ inline bool host_has_spoken() {
     asm volatile("inb %w1, %b0" : "=a"(value) : "Nd"(port) : "memory");
     return value;
   };
-  if ((in(0x3fd) & 1) == 0) return false;  // line status: nothing has come
+  if ((in(0x3fd) & 1) == 0) return false;  // line status: no byte has arrived
   (void)in(0x3f8);
   return true;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Devices that come and go while the guest runs: it waits for one, gives it addresses, reads it, lets go of it when it is asked to,
-// ejects it the way the machine expects, and does all that once more.
+// Devices that are plugged and unplugged while the guest runs: it waits for one, assigns addresses, reads it, releases
+// it on request, ejects it as the machine requires, and repeats that once.
 #include <virtio/blk.hpp>
 
 #include "guest.hpp"
@@ -15,7 +15,7 @@ constinit disk_t disk{};
 constinit virtio::dma_storage<disk_t::dma_bytes> storage{};
 u8 data[16 * 512];
 
-/// QEMU's ACPI machines: the registers behind which their tables' methods stand. A bus is selected first.
+/// QEMU's ACPI machines: the registers that their tables' methods use. A bus is selected first.
 struct acpi_slots {
   virtio::io_space at;
 
@@ -52,7 +52,7 @@ struct port_slot {
   }
   void power() const {
     if (!at.occupied()) return;
-    (void)at.attention();  // the button announced it; the next press asks for its removal
+    (void)at.attention();  // the button announced the device; the next press requests its removal
     at.power_on();
   }
   bool eject_if_asked() const {

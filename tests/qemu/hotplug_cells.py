@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Cells of the QEMU matrix in which a disk is plugged into the running machine and taken out again, twice."""
+"""Cells of the QEMU matrix in which a disk is plugged into the running machine and unplugged again, twice."""
 
 
 def cells(kit):
-    """All of them; `kit` is what matrix.py has: Disk, Cell and so on."""
+    """Returns all of them; `kit` is matrix.py's module: Disk, Cell and so on."""
     port = ["-device", "pcie-root-port,id=port1,chassis=1,addr=4"]
     native = ["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off", *port]
     for name, machine, bus, extra, told, variants in (

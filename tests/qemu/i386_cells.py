@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Cells of the QEMU matrix for the 32-bit guest: the same programs, on a processor that has neither 64 bits nor SSE, and BARs that
-its firmware put where it cannot go."""
+"""Cells of the QEMU matrix for the 32-bit guest: the same programs, on a processor without 64 bits and SSE, and BARs
+that the firmware placed out of its reach."""
 from register_cells import BIG_NEIGHBOUR
 
 OLD_PROCESSOR = ["-cpu", "pentium2"]
 
 
 def cells(m):
-    """All of them; `m` is the matrix, for its types and tables."""
+    """Returns all of them; `m` is matrix.py's module, for its types and tables."""
     both = {"run": "disk,rng"}
 
     def cell(name, machine, variant, tell, options="", image="tests/qemu/qemu_guest", disk=None, extra=(), **more):
@@ -34,7 +34,7 @@ def cells(m):
                      console=[r"\A(0x[0-9a-f]{1,2} ){32}\n\Z"])
         yield m.Cell(f"i386 {machine} example 10_clock: there is no control device", machine, "modern-only", [], [], OLD_PROCESSOR,
                      image="examples/10_clock", processor="i386", status=1, console=[r"\Ano control device: there is no such device"])
-        # A board without the window: what the program says has to be enough to mend it.
+        # A board without the window: the program's message must be enough to fix it.
         yield m.Cell(f"i386 {machine} example 01_blk, BARs above 4 GiB, on a board that reaches less: it says where and what to do", machine,
                      "modern-only", [m.Disk()], [], [*OLD_PROCESSOR, *BIG_NEIGHBOUR], image="tests/qemu/qemu_narrow", processor="i386",
                      status=1, console=[
@@ -47,7 +47,7 @@ def cells(m):
                          r"^disk: the device or the platform does not support this\n"
                          r"block \(type 2\): a BAR lies where it cannot be accessed\n  BAR 4: 0x4000 bytes, at 0x[1-9a-f][0-9a-f]{8,}\n"
                          r"  what to do: map the BAR and raise the board's reach, or put pci::windowed around the host\n"])
-    # The boot loader's case: a processor with 64 bits that runs 32 of them, beside memory above 4 GiB.
+    # The boot loader's case: a 64-bit processor in 32-bit mode, with memory above 4 GiB.
     yield m.Cell("i386 pc blk+rng on a 64-bit processor, -m 6G", "pc", "modern-only", [m.Disk(write=(1000, 257))], [m.Rng()],
                  tell={"run": "above,disk,rng", "via": "modern", **m.negotiated("modern")}, processor="i386", memory=6144,
                  only=("10",))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where an image for 64-bit Arm or RISC-V is loaded, and which device tree it gets, when that is not up to QEMU's -kernel."""
+"""The place of an image for 64-bit Arm or RISC-V, and its device tree, if QEMU's -kernel does not choose them."""
 import dataclasses
 import pathlib
 import shlex
@@ -11,42 +11,45 @@ TREES = pathlib.Path(__file__).resolve().parents[1] / "trees"
 
 
 def stub(image, entry, tree=None):
-    """A Linux image for the processor of another, which goes on at `entry`, with the device tree at `tree`, or with the one that it was
-    given itself."""
+    """A Linux image that starts another one at `entry`, with the device tree at `tree`, or with the tree that it
+    received."""
     return (riscv_stub if image[56:60] == b"RSC\x05" else arm_stub)(entry, tree)
 
 
 def riscv_stub(entry, tree):
-    header = struct.pack("<IIQQQQQ8s4sI", 0x0400006f, 0, 0x200000, 4096, 0, 2, 0, b"RISCV", b"RSC\x05", 0)  # first: j to what is behind it
+    # first: j to the code after it
+    header = struct.pack("<IIQQQQQ8s4sI", 0x0400006f, 0, 0x200000, 4096, 0, 2, 0, b"RISCV", b"RSC\x05", 0)
     load_tree = 0x0182b583 if tree is not None else 0x00000013     # ld a1, 24(t0); or nop
     code = (0x00000297, 0x0102b303, load_tree, 0x00030067)          # auipc t0, 0; ld t1, 16(t0); then: jr t1
     return header + struct.pack("<4I", *code) + struct.pack("<QQ", entry, tree or 0)
 
 
 def arm_stub(entry, tree):
-    header = struct.pack("<IIQQQQQQ4sI", 0x14000010, 0, 0, 4096, 0xa, 0, 0, 0, b"ARMd", 0)  # first: b to what is behind it
+    # first: b to the code after it
+    header = struct.pack("<IIQQQQQQ4sI", 0x14000010, 0, 0, 4096, 0xa, 0, 0, 0, b"ARMd", 0)
     load_entry = 0x58000081                                         # ldr x1, from 16 bytes on
     load_tree = 0x580000a0 if tree is not None else 0xd503201f      # ldr x0, from 20 bytes on; or nop
-    return header + struct.pack("<4I", load_entry, load_tree, 0xd61f0020, 0) + struct.pack("<QQ", entry, tree or 0)  # then: br x1
+    # then: br x1
+    return header + struct.pack("<4I", load_entry, load_tree, 0xd61f0020, 0) + struct.pack("<QQ", entry, tree or 0)
 
 
 @dataclasses.dataclass
 class Place:
-    """The image at `at`, None: where -kernel puts it. `edits` are what fdtput does to QEMU's own tree, or to that of a `source` in
-    tests/trees, as argument lists with {} for the file; the tree is then at `tree_at`, or, when this is None, given to QEMU again, which
-    says in it what memory there is."""
+    """The image at `at`; None: where -kernel puts it. `edits` are fdtput's changes of QEMU's own tree, or of a `source`
+    in tests/trees, as argument lists with {} for the file; the tree is then at `tree_at`, or, if this is None, passed
+    to QEMU again, which adds the memory to it."""
     at: int = None
     edits: tuple = ()
     tree_at: int = None
     source: str = ""
 
     def missing(self):
-        """Why it cannot be done here, None when it can."""
+        """Returns why it cannot run here, or None."""
         absent = [tool for tool in ("dtc", "fdtput") if not shutil.which(tool)] if self.edits or self.source else []
         return f"no {' and no '.join(absent)} on this machine (tools/setup installs it)" if absent else None
 
     def put(self, qemu, machine, memory, ending, command_line, image, extra, folder):
-        """What to boot, and QEMU's further arguments."""
+        """Returns the image to boot, and QEMU's further arguments."""
         more = []
         if self.edits or self.source:
             tree = folder / "edited.dtb"
@@ -72,14 +75,14 @@ def loaded(file: pathlib.Path, at):
 
 
 def memory(base, size):
-    """Edits that make it all the memory there is."""
+    """Edits that make it the only memory."""
     cells = [f"{part:x}" for value in (base, size) for part in (value >> 32, value & 0xffffffff)]
     return (("-r", "{}", "/memory@40000000"), ("-p", "-t", "s", "{}", f"/memory@{base:x}", "device_type", "memory"),
             ("-t", "x", "{}", f"/memory@{base:x}", "reg", *cells))
 
 
 def pool(node, *place):
-    """Edits that restrict a device to a pool: `place` are words of fdtput for its node, name and cells."""
+    """Edits that restrict a device to a pool: `place` is fdtput's words for its node, name and cells."""
     here = "/reserved-memory/pool"
     return (("-p", "-t", "x", "{}", "/reserved-memory", "#address-cells", "2"), ("-t", "x", "{}", "/reserved-memory", "#size-cells", "2"),
             ("-t", "x", "{}", "/reserved-memory", "ranges"), ("-p", "-t", "s", "{}", here, "compatible", "restricted-dma-pool"),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Interrupts: a disk driven by MSI-X, by its interrupt line, or polled while it could interrupt, with every completion counted
-// against every interrupt. Without a tick to wake it, one lost wake-up would stop this guest for ever.
+// Interrupts: a disk driven by MSI-X, by its interrupt line, or polled although it could interrupt; every completion is
+// compared with every interrupt. There is no tick, so one lost wake-up would stop this guest permanently.
 #include <virtio/blk.hpp>
 #include <virtio/bus/pci/msix.hpp>
 
@@ -44,11 +44,11 @@ struct run {
     const bool lines = boot::option("via") == "line";
     virtio::interrupt_vectors vectors;
     if (lines) {
-      // Whoever polled here before has switched the line off.
+      // An earlier program that polled has disabled the line.
       virtio::pci::change_command(Board{}, where->id, virtio::pci::command::no_line, 0);
       vectors = virtio::interrupt_line;
       boot::on_line(virtio::pci::read<u8>(Board{}, where->id, 0x3c), on_line);
-      boot::on_line(virtio::pci::read<u8>(Board{}, where->id, 0x3c), on_line);  // once more changes nothing
+      boot::on_line(virtio::pci::read<u8>(Board{}, where->id, 0x3c), on_line);  // a repetition has no effect
     } else {
       CHECK_OK(table.open(board{}, where->id));
       CHECK_EQUAL(table.size(), number("vectors"));
@@ -56,7 +56,7 @@ struct run {
       CHECK_OK(table.route(0, {config.address, config.data}));
       CHECK_OK(table.route(1, {queue.address, queue.data}));
       table.enable();
-      // A vector behind the table's last is refused by name, whatever it is for.
+      // A vector after the table's last is rejected with its error, whatever its use.
       const u16 beyond = table.size();
       CHECK_ERROR(disk.start(Board{}, *where, storage, {.config = 0, .first = beyond}), errc::unsupported);
       CHECK(disk.why().why == virtio::verdict::vector_refused);
@@ -76,7 +76,7 @@ struct run {
     }
     boot::print("one by one: ", requests, " reads, ", queue_interrupts, " interrupts\n");
 
-    // Eight in flight, and sleep only when there is nothing.
+    // Eight in flight, and sleep only if there is no completion.
     queue_interrupts = 0;
     u64 sent = 0, ended = 0;
     while (ended < requests) {
@@ -90,21 +90,21 @@ struct run {
           if (!disk.arm()) boot::sleep_until_interrupt();
         } else {
           boot::pause();
-          asm volatile("sti; nop; cli");  // let an interrupt in, if there is one
+          asm volatile("sti; nop; cli");  // allows a pending interrupt
         }
       }
     }
-    boot::print("eight in flight: ", requests, " reads, ", queue_interrupts, " interrupts, ", unclaimed, " nobody's\n");
+    boot::print("eight in flight: ", requests, " reads, ", queue_interrupts, " interrupts, ", unclaimed, " unclaimed\n");
     CHECK_EQUAL(config_interrupts, 0u);
   }
 
-  /// Asleep until the device tells of its new size; nothing else happens on it.
+  /// Sleeps until the device reports its new size; the device has no other work.
   static void await_resize() {
     boot::print("asleep\n");
     while (config_interrupts == 0) boot::sleep_until_interrupt();
     CHECK_OK(disk.refresh());
     CHECK_EQUAL(disk.capacity(), number("shrunk"));
-    boot::print("resized: ", config_interrupts, " for the configuration, ", queue_interrupts, " for the queue, ", unclaimed, " nobody's\n");
+    boot::print("resized: ", config_interrupts, " for the configuration, ", queue_interrupts, " for the queue, ", unclaimed, " unclaimed\n");
   }
 };
 

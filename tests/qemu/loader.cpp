@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What the loader has left: the host says which it was, and compares what one and the other have told of the same machine.
+// The state that the loader left: the host knows which loader it was, and compares the reports of different loaders
+// about the same machine.
 #include "loader.hpp"
 
 #include "acpi.hpp"
@@ -11,7 +12,7 @@ bool run_loader(boot::text word) {
   if (!(word == "loader")) return false;
   boot::print("entered by ", boot::name(boot::loaded().by), "\n");
   boot::print_memory_map();
-  const auto processors = boot::find_table(virtio::text("APIC"));  // a loader may give a copy of the RSDP, but not of the tables
+  const auto processors = boot::find_table(virtio::text("APIC"));  // a loader may copy the RSDP, but not the tables
   if (processors.error() == errc::not_found) {
     boot::print("no ACPI\n");
     return true;

@@ -15,7 +15,7 @@ CAP_LENS = {name: {2: 20, 5: 20}.get(number, 16) for name, number in STRUCTURES.
 
 
 def complaints(check, console):
-    """What is wrong with a report: it has to be whole, and then `check` looks at its objects."""
+    """Yields the errors of a report: it must be complete, and `check` then inspects its objects."""
     try:
         objects = report.objects(console)
     except ValueError as failure:
@@ -29,8 +29,8 @@ def complaints(check, console):
 
 
 def differs(found, wanted, where):
-    """What is not as wanted: a dict is compared key by key, a set is contained in a list, a pattern matches, a function
-    says yes."""
+    """Yields the differences: a dict is compared key by key, a set must be contained in a list, a pattern must match, a
+    function must return true."""
     if isinstance(wanted, dict):
         for key, value in wanted.items():
             if not isinstance(found, dict) or key not in found:
@@ -51,8 +51,8 @@ def differs(found, wanted, where):
 
 
 def fields(*names, differing=frozenset(), **values):
-    """For a configuration: it has these fields, some with these values, and all but those `differing` were the same by
-    each width; None: only of those in `names` that is wanted."""
+    """A check of a configuration: it has these fields, some with these values, and all but those in `differing` read
+    the same by each width; None: only those in `names` must."""
     def check(found):
         got = {one["name"]: one for one in found}
         odd = {one["name"] for one in found
@@ -64,8 +64,7 @@ def fields(*names, differing=frozenset(), **values):
 
 
 def expect(machine, devices, places=("function", "slot"), check=lambda objects: ()):
-    """A check: `machine` of the machine, and of each type of device what is wanted of the objects that have it, in
-    order."""
+    """A check: `machine` of the machine, and for each type of device the expected contents of its objects, in order."""
     def all_of(objects):
         yield from differs(objects[0], machine, "machine")
         found = {}
@@ -83,8 +82,7 @@ def expect(machine, devices, places=("function", "slot"), check=lambda objects: 
 
 
 def function(interface):
-    """A function as QEMU has it: an interrupt, and all five structures in the BAR that they have there, unless it is a
-    legacy one."""
+    """A function as QEMU has it: an interrupt, and all five structures in their BAR, unless it is a legacy device."""
     def structures(found):
         there = {one["structure"]: one for one in found}
         return ({name: one["type"] for name, one in there.items()} == STRUCTURES
@@ -106,10 +104,10 @@ USUAL = {"INDIRECT_DESC", "EVENT_IDX"}
 
 
 def block(interface, m, **more):
-    # What a queue may be at most, or what the device is set to.
+    # A queue's maximum, or its current size.
     sizes = [1024] if interface.startswith("mmio") else [256]
     config = fields("capacity", "seg_max", "blk_size", capacity=f"{m.SECTORS} sectors of 512 bytes",
-                    blk_size="512 bytes", differing={"write_zeroes_may_unmap"})  # whose dword QEMU's cuts off
+                    blk_size="512 bytes", differing={"write_zeroes_may_unmap"})  # QEMU's ends in it
     return {"device": {"type_number": 2, "interface": interface, "features": {"BLK_SEG_MAX", "BLK_FLUSH", *USUAL},
                        "queues": sizes, "configuration": config, "policy": "by_field"},
             "check": {"verdict": "bound", "tried": "read sector 0", "outcome": "ok",
@@ -135,7 +133,7 @@ def cell(m, name, machine, variant, check, tell=(), **more):
 
 # ---- machines, interfaces, entries ----
 
-# Of machine, interface, ring and the form of the same link: every pair of choices is in one of them.
+# Machine, interface, ring and form of the same link: every pair of choices is in one of them.
 PAIRS = {("pc", "transitional", "split", ""), ("q35", "modern-only", "split", "bzimage"),
          ("pc", "modern-only", "packed", ""), ("q35", "transitional", "packed", "bzimage"),
          ("pc", "legacy-only", "split", "bzimage"), ("q35", "legacy-only", "split", "")}
@@ -143,7 +141,7 @@ ON_THE_NEWEST = ("pc", "modern-only", "packed", "")
 
 
 def pc_cells(m):
-    """The pairs, and with --long all of them; further ways to be entered."""
+    """The pairs, and with --long all of them; other entries."""
     for choice in itertools.product(("pc", "q35"), ("modern-only", "transitional", "legacy-only"), ("split", "packed"),
                                     ("", "bzimage")):
         machine, variant, ring, form = choice
@@ -219,7 +217,7 @@ def driven():
                                "configuration": fields("status", mac="52:54:00:12:34:56")}}}
 
 
-# Every other type of device that QEMU has without help from outside.
+# Every other device type that QEMU offers without a helper program.
 OTHERS = ["-m", "128M,maxmem=2G,slots=4",
           "-fsdev", "local,id=files,path=/,security_model=none,readonly=on",
           "-device", "virtio-9p-pci,fsdev=files,mount_tag=shared",
@@ -228,11 +226,11 @@ OTHERS = ["-m", "128M,maxmem=2G,slots=4",
           "-device", "virtio-iommu-pci",
           "-object", "memory-backend-ram,id=more,size=256M", "-device", "virtio-mem-pci,memdev=more,requested-size=64M",
           "-object", "memory-backend-ram,id=kept,size=64M", "-device", "virtio-pmem-pci,memdev=kept"]
-GPU = ["-device", "virtio-gpu-pci,max_outputs=3"]  # of QEMU 10 it is in a package that is not fetched
+GPU = ["-device", "virtio-gpu-pci,max_outputs=3"]  # QEMU 10 has it in a package that is not installed
 
 
 def others():
-    """What is decoded of each."""
+    """The decoded contents of each."""
     def device(type_number, features, queues, configuration, **more):
         return {"device": {"type_number": type_number, "features": features, "queues": queues,
                            "configuration": configuration} | more}
@@ -275,7 +273,7 @@ def device_cells(m):
 # ---- detected, and not bound ----
 
 def refusal_cells(m):
-    """The reason is in the report. Of other reasons tests of the host read it: docs/verdicts.md names them."""
+    """The reason is in the report. Host tests read the other reasons: docs/verdicts.md names them."""
     def refused(machine, why, variant, check, processor="x86_64", **more):
         name = f"{m.named(machine.partition(',')[0], processor)} lsvirtio: detected, not bound: {why}"
         return cell(m, name, machine, variant, check, processor=processor, **more)
@@ -342,7 +340,7 @@ def refusal_cells(m):
 
 
 def cells(m):
-    """All of them; `m` is the matrix, for its types and tables."""
+    """Returns all of them; `m` is matrix.py's module, for its types and tables."""
     yield from pc_cells(m)
     yield from other_machine_cells(m)
     yield from device_cells(m)

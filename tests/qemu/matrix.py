@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The QEMU matrix: boots the guest beside this file, or an example, on one machine after another. The test run has together.py
-do it, many cells in one go.
+"""The QEMU matrix: boots the guest in this folder, or an example, on one machine after another. The test run uses
+together.py, which runs many cells in one boot.
 
-A cell is a machine with its devices, what the guest is told to run and to expect, and what the host finds afterwards: the
+A cell is a machine with its devices, what the guest must run and expect, and what the host checks afterwards: the
 guest's status and console, and every byte of the disk images.
 
 usage: matrix.py --list [--qemu 7.2|10|11] [--processor aarch64]    prints the cells' names
        matrix.py [--qemu 7.2|10|11] CELL    runs one; the commands come from the environment: QEMU_7, QEMU_10, QEMU_11,
                                                 the first two also with _AARCH64 or _RISCV64 behind them
-Status 77: there is no such QEMU here (1 with VIRTIO_TEST_REQUIRE_ALL=1, but for QEMU 11).
+Status 77: this QEMU is absent (1 with VIRTIO_TEST_REQUIRE_ALL=1, except for QEMU 11).
 """
 import argparse
 import contextlib
@@ -53,17 +53,17 @@ import virt_cells  # noqa: E402
 SKIPPED = 77
 BOOT_IMAGE = ROOT / "tools" / "boot-image"
 VARIABLES = {"7.2": "QEMU_7", "10": "QEMU_10", "11": "QEMU_11"}
-# The newest QEMU comes from Debian's unstable, which moves, and which a machine may not reach: nobody can promise that it is there, so
-# its cells are skipped where it is not, even with VIRTIO_TEST_REQUIRE_ALL=1.
+# The newest QEMU is from Debian's unstable, which changes, and which a machine may be unable to reach: its presence
+# cannot be guaranteed. Its cells are skipped if it is absent, even with VIRTIO_TEST_REQUIRE_ALL=1.
 NOT_REQUIRED = {"11"}
 SUFFIXES = {"x86_64": "", "i386": "", "aarch64": "_AARCH64", "riscv64": "_RISCV64"}
 
-# Where tools/test builds the guests of each processor.
+# The folders in which tools/test builds the guests of each processor.
 BUILDS = {"x86_64": ROOT / "build" / "guest", **{name: ROOT / "build" / f"guest-{name}" for name in ("i386", "aarch64", "riscv64")}}
 
 # ---- disks ----
 
-SECTORS = 16 * 1024 + 3  # 8 MiB and a bit, so that nothing is a multiple of more than it should be
+SECTORS = 16 * 1024 + 3  # 8 MiB and three sectors, so that the size is no multiple of larger blocks
 ONES = int.from_bytes(b"\1\0\0\0\0\0\0\0" * 64, "little")
 
 
@@ -73,29 +73,29 @@ def base(seed):
 
 @functools.lru_cache(maxsize=8)  # most cells of a batch have the same disk
 def pattern(seed, first, count):
-    """What the guest calls the pattern: word i of sector n is seed << 48 | i << 40 | n."""
+    """The guest's pattern: word i of sector n is seed << 48 | i << 40 | n."""
     start = base(seed)
     return b"".join((start + n * ONES).to_bytes(512, "little") for n in range(first, first + count))
 
 
 @dataclasses.dataclass
 class Disk:
-    """An image, the device before it, and what the image must hold in the end."""
+    """An image, its device, and the image's expected content at the end."""
     name: str = "disk"
     seed: int = 0x51
     sectors: int = SECTORS
     serial: str = "virtio-disk-20-chars"  # fills the field: not terminated
     options: str = ""     # of the device
-    backend: str = ""     # a block node's options in front of {image}; the usual one when empty
-    write: tuple = ()     # first sector and count that the guest writes twice over: once by one call, once by many
+    backend: str = ""     # a block node's options before {image}; empty: the usual one
+    write: tuple = ()     # first sector and count that the guest writes twice: by one call, then by many
     write_seed: int = 0xA7
-    plugged: bool = False  # the device comes later
+    plugged: bool = False  # the device is plugged later
     vhost_user: bool = False  # served by qemu-storage-daemon: {image} is its socket
-    resized: int = 0      # sectors in the end, when the cell's script changes that
-    flips: bool = False   # the guest turns bit 0 of byte 0
-    copied: tuple = ()    # from sector, to sector, count: what the guest copies
-    zeroes: tuple = ()    # extents (first sector, count) that must hold zeroes in the end
-    holes: tuple = ()     # extents that must take no room in the image file
+    resized: int = 0      # sectors at the end, if the cell's script changes the size
+    flips: bool = False   # the guest flips bit 0 of byte 0
+    copied: tuple = ()    # from sector, to sector, count: copied by the guest
+    zeroes: tuple = ()    # extents (first sector, count) that must hold zeroes at the end
+    holes: tuple = ()     # extents that must use no room in the image file
 
     def content(self):
         return pattern(self.seed, 0, self.sectors)
@@ -118,7 +118,7 @@ class Disk:
         path.write_bytes(self.content())
 
     def complaints(self, path):
-        """What is not in the image as it must be, as lines; says so when all is."""
+        """Returns the image's errors, as lines; prints a line if there are none."""
         expected, found = self.expected(), path.read_bytes()
         yield from differences(expected, found)
         yield from not_holes(path, self.holes)
@@ -130,10 +130,10 @@ class Disk:
             device = f"vhost-user-blk-pci,chardev={self.name},num-queues=1"
             return ["-chardev", f"socket,id={self.name},path={image}",
                     "-device", ",".join(filter(None, [device, VARIANTS[variant], self.options]))]
-        if self.plugged:  # later, by the cell's script
+        if self.plugged:  # by the cell's script
             return ["-blockdev", f"node-name={self.name},driver=raw,file.driver=file,file.filename={image}"]
         blockdev = (self.backend or "driver=raw,file.driver=file,file.filename={image}").format(image=image)
-        # A failed request is the guest's business: it must not stop the machine.
+        # A failed request concerns the guest: it must not stop the machine.
         device = f"virtio-blk-{bus_of(variant)},drive={self.name},serial={self.serial},werror=report,rerror=report"
         return ["-blockdev", f"node-name={self.name},{blockdev}",
                 "-device", ",".join(filter(None, [device, VARIANTS[variant], self.options]))]
@@ -141,7 +141,7 @@ class Disk:
 
 @dataclasses.dataclass
 class Sparse(Disk):
-    """A disk of whole GiB that is all zeroes but for one sector at either side of each: those have the pattern."""
+    """A disk of whole GiB of zeroes, except one sector on either side of each: those have the pattern."""
 
     def create(self, path):
         with path.open("wb") as image:
@@ -180,7 +180,7 @@ VARIANTS = {
     "mmio version 1": "",
     "mmio version 2": "",
 }
-# What a variant sets for the whole machine.
+# Options of a variant for the whole machine.
 GLOBALS = {"mmio version 2": ["-global", "virtio-mmio.force-legacy=false"]}
 
 
@@ -191,7 +191,8 @@ def bus_of(variant):
 BITS = {"size_max": 1, "seg_max": 2, "read_only": 5, "blk_size": 6, "flush": 9, "topology": 10, "config_wce": 11, "discard": 13,
         "write_zeroes": 14, "any_layout": 27, "indirect_desc": 28, "event_idx": 29, "version_1": 32,
         "access_platform": 33, "ring_packed": 34, "in_order": 35}
-BLK = ("seg_max", "blk_size", "flush", "topology", "config_wce", "discard", "write_zeroes")  # what is accepted of QEMU's usual disk
+# accepted of QEMU's usual disk
+BLK = ("seg_max", "blk_size", "flush", "topology", "config_wce", "discard", "write_zeroes")
 
 
 def features(*names):
@@ -199,8 +200,8 @@ def features(*names):
 
 
 def negotiated(via, variant="", ring=("event_idx", "indirect_desc"), blk=BLK, more=()):
-    """The very features that a driver must end up with, no fewer and no more: for blk and for rng."""
-    # QEMU offers ANY_LAYOUT to whoever comes through the legacy registers; but its legacy-only disks keep to the old layout.
+    """Returns the exact features that a driver must accept: for blk and for rng."""
+    # QEMU offers ANY_LAYOUT through the legacy registers; but its legacy-only disks require the old layout.
     common = [*(["version_1"] if via == "modern" else ["any_layout"]), *ring, *more]
     disk = [*common, *blk]
     if via == "legacy" and variant == "legacy-only":
@@ -219,22 +220,23 @@ class Cell:
     rngs: list = dataclasses.field(default_factory=list)
     extra: list = dataclasses.field(default_factory=list)
     tell: dict = dataclasses.field(default_factory=dict)  # the guest's command line
-    image: str = "tests/qemu/qemu_guest"  # in the tree that the guests were built in
+    image: str = "tests/qemu/qemu_guest"  # in the tree of built guests
     memory: int = 128         # MiB
     status: int = 0
     console: list = dataclasses.field(default_factory=list)  # patterns that the console must match
-    functions: dict = None    # every PCI function there must be, and what the library must say of it
-    report: object = None     # of lsvirtio: shown the objects of its JSON, it yields what is wrong
-    slots: dict = None        # every type of device there must be in MMIO slots, and its interface; all others are empty
+    functions: dict = None    # every PCI function that must exist, and the library's expected verdict
+    report: object = None     # of lsvirtio: receives the objects of its JSON and yields errors
+    slots: dict = None  # every device type that must be in MMIO slots, and its interface; all other slots are empty
     only: tuple = ("7.2", "10")
     processor: str = "x86_64"
-    script: list = dataclasses.field(default_factory=list)  # what the host does meanwhile, see guestrun.py
-    beside: object = None     # makes what runs beside QEMU: a context with `arguments` for QEMU and, afterwards, `complaints()`
-    needs: object = None      # says why what runs beside QEMU is not on this machine; empty when it is
-    tags: str = ""            # requirements of the specification that the cell exercises
-    form: str = ""            # what tools/boot-image makes of the image, to boot that instead; "grub multiboot1", with a protocol
-    boot_disk: str = "ide-hd"  # the device that a form of "grub" boots from
-    place: object = None      # an image_place.Place: where else the image is loaded, and with which device tree
+    script: list = dataclasses.field(default_factory=list)  # the host's actions meanwhile, see guestrun.py
+    # makes the helper beside QEMU: a context with `arguments` for QEMU and, afterwards, `complaints()`
+    beside: object = None
+    needs: object = None      # returns why the helper is not available here; empty if it is
+    tags: str = ""            # requirements of the specification that the cell tests
+    form: str = ""            # tools/boot-image's form of the image to boot instead; "grub multiboot1", with a protocol
+    boot_disk: str = "ide-hd"  # the device from which a form of "grub" boots
+    place: object = None      # an image_place.Place: another place of the image, and its device tree
     long: bool = False        # only with tools/test --long
 
     def command_line(self):
@@ -248,7 +250,7 @@ class Cell:
 
 
 def named(machine, processor):
-    """What a machine is called in a cell's name: RISC-V has one of the same name as Arm."""
+    """Returns a machine's name in a cell's name: RISC-V has one with the same name as Arm."""
     return f"riscv64 {machine}" if processor == "riscv64" else machine
 
 
@@ -264,7 +266,7 @@ def main_cells():
         options = f"event_idx={switch(event_idx)},indirect_desc={switch(indirect)}"
         ring = [*(["event_idx"] if event_idx else []), *(["indirect_desc"] if indirect else [])]
         yield Cell(
-            # SPLITL-02: a legacy device computes where the ring's parts lie and finds them.
+            # SPLITL-02: a legacy device computes the places of the ring's parts and finds them.
             f"{machine} {variant} blk+rng event_idx={switch(event_idx)} indirect={switch(indirect)}",
             machine, variant, [Disk(options=options, write=(1000, 257))], [Rng(options)],
             tell={"run": "disk,rng", "via": via, **negotiated(via, variant, ring)},
@@ -275,7 +277,7 @@ def main_cells():
 
 
 def queue_cells():
-    """Queue sizes of the driver against those of the device."""
+    """Queue sizes of the driver combined with those of the device."""
     for driver, device, indirect in itertools.product((4, 16, 256), (16, 256, 1024), (0, 8)):
         if indirect and driver == 16:
             continue
@@ -294,7 +296,8 @@ def queue_cells():
             yield Cell(f"{name}: the device's size", variant="legacy-only", disks=disks,
                        tell=told | {"entries": device} | expected)
         else:
-            # The device dictates its size: a smaller queue cannot serve it, until it has ring memory for the device's.
+            # The device dictates its size: a smaller queue cannot serve it, unless it has ring memory for the device's
+            # size.
             disk = dataclasses.replace(disks[0], write=())
             yield Cell(f"{name}: refused", variant="legacy-only", disks=[disk], tell=told | {"refused": "no_space"},
                        console=[rf"refused: .*: the driver's ring has too few entries; .* wanted {device} available {driver}"])
@@ -320,7 +323,7 @@ def queue_cells():
 
 
 def driver_cells():
-    """Drivers built for one interface, on every kind of device."""
+    """Drivers for one interface, on every kind of device."""
     for transport, variant in itertools.product(("modern", "legacy"), ("modern-only", "transitional", "legacy-only")):
         told = {"run": "disk,rng", "transport": transport}
         if f"{transport}-only" == variant or variant == "transitional":
@@ -334,8 +337,8 @@ def driver_cells():
                        tell=told | {"refused": "unsupported"}, console=[f"refused: .*: {words}"])
 
 
-# A disk that lets a first request through, and no other for as long as any test lasts: then so much of its one byte a second is
-# spoken for. It is let go by a command, and a reset of the device or a stop of the machine ends what it holds.
+# A disk that completes a first request, and no other during the longest test: its limit of one byte per second is then
+# used up for that time. A command releases it; a reset of the device or a stop of the machine ends its requests.
 HELD = "driver=throttle,throttle-group=held,file.driver=raw,file.file.driver=file,file.file.filename={image}"
 HOLD = ["-object", "throttle-group,id=held,x-bps-total=1"]
 HOLD_NOW, LET_GO = (("qom-set", {"path": "/objects/held", "property": "limits", "value": {"bps-total": rate}}) for rate in (1, 0))
@@ -405,7 +408,7 @@ def disk_cells():
 
 
 def device_cells():
-    """Devices that offer more, or lie elsewhere."""
+    """Devices that offer more, or whose registers are elsewhere."""
     both = {"run": "disk,rng"}
 
     def offered(name, options="", **more):
@@ -450,7 +453,7 @@ CHIPSET = {
 
 
 def bus_cells():
-    """What discovery says, and what a program finds when there is nothing, or nothing it can use."""
+    """The results of discovery, and the errors of a program without a device or without a usable one."""
     for machine in ("pc", "q35"):
         yield Cell(f"{machine} without devices: not_found", machine, tell={"run": "list,absent", "error": "not_found"},
                    functions=CHIPSET[machine])
@@ -486,7 +489,7 @@ def bus_cells():
 
 
 def firmware_cells():
-    """Machines on which nobody numbered a bus or placed a BAR, or on which that was undone: the library does it."""
+    """Machines without bus numbers and BAR addresses, or on which these were undone: the library assigns them."""
     low = {"memory": 0xc0000000, "memory_size": 0x20000000}
     q35 = {"ecam": 0xb0000000, "undo": 1, "io": 0xc000, "io_size": 0x3000, **low}
     switch_with_disk = ["-device", "pcie-root-port,id=port1,chassis=1,addr=4", "-device", "x3130-upstream,bus=port1,id=up",
@@ -553,7 +556,7 @@ def cells(qemu):
 # ---- running one ----
 
 def differences(expected, found):
-    """The first few sectors that are not as they must be."""
+    """Returns the first few wrong sectors."""
     if expected == found:
         return []
     if len(expected) != len(found):
@@ -563,7 +566,7 @@ def differences(expected, found):
 
 
 def not_holes(path, extents):
-    """Which of these extents take room in the file, as lines; none where its file system cannot say."""
+    """Yields the extents that use room in the file, as lines; none if its file system cannot report holes."""
     with path.open("rb") as file:
         for first, count in extents:
             try:
@@ -592,14 +595,14 @@ def complaints_about_slots(expected, console, machine):
     if rest != wanted:
         yield f"slots: {rest}, want {wanted}"
     empty = len(said) - len(rest)
-    if machine.startswith("microvm"):  # tells of those with a device only
+    if machine.startswith("microvm"):  # reports only slots with a device
         yield from [f"slots: {empty} without a device"] if empty else []
     elif empty < 4:
         yield f"slots: only {len(said)}"
 
 
 def arguments_of(cell, images):
-    """QEMU's further arguments, `images` being the paths of the disks' images."""
+    """Returns QEMU's further arguments; `images` are the paths of the disks' images."""
     made = [*GLOBALS.get(cell.variant, []), *cell.extra]
     for disk, image in zip(cell.disks, images):
         made += disk.arguments(image, cell.variant)
@@ -609,7 +612,7 @@ def arguments_of(cell, images):
 
 
 def complaints(cell, status, console):
-    """What is wrong with how a guest ended and with what it said."""
+    """Yields the errors in how a guest ended and in its console."""
     if status != cell.status:
         yield f"status {status}, want {cell.status}"
     yield from (f"console does not match {text}" for text in cell.console if not re.search(text, console, re.M))
@@ -622,7 +625,8 @@ def complaints(cell, status, console):
 
 
 def report(cell, images, status, console, took):
-    """Prints what became of a cell, its disks being in these images; what was wrong, as lines, none when all is well."""
+    """Prints the result of a cell whose disks are in these images; returns its errors as lines, none if all is
+    right."""
     if cell.tags:
         print("exercises", cell.tags)
     print(console, end="")
@@ -635,7 +639,7 @@ def report(cell, images, status, console, took):
 
 
 def run(cell, qemu, tree, folder, helpers):
-    """Boots a cell; what was wrong, as lines, none when all is well. `helpers` ends what runs beside QEMU."""
+    """Boots a cell; returns its errors as lines, none if all is right. `helpers` ends what runs beside QEMU."""
     paths = [folder / f"{disk.name}.img" for disk in cell.disks]
     for disk, path in zip(cell.disks, paths):
         disk.create(path)
@@ -661,7 +665,7 @@ def run(cell, qemu, tree, folder, helpers):
 
 
 def make_form(form, image, folder, command_line):
-    """The image in another form (as Cell has it), in this folder. A disk has the command line on it."""
+    """The image in another form (as Cell has it), in this folder. A disk contains the command line."""
     kind, *protocol = form.split()
     out = folder / form.replace(" ", "-")
     more = ["--protocol", *protocol, "--append", command_line] if kind == "grub" else []
@@ -670,12 +674,12 @@ def make_form(form, image, folder, command_line):
 
 
 def why_no_grub():
-    """Why no disk with GRUB can be made here, empty when it can."""
+    """Returns why a disk with GRUB cannot be made here; empty if it can."""
     return subprocess.run([BOOT_IMAGE, "grub", "--check"], capture_output=True, text=True).stderr.strip()
 
 
 def missing(cell, version):
-    """Why a cell cannot run here, None when it can."""
+    """Returns why a cell cannot run here, or None."""
     variable = VARIABLES[version] + SUFFIXES[cell.processor]
     if not os.environ.get(variable):
         fetches = "fetches it where Debian's unstable can be reached" if version in NOT_REQUIRED else "fetches it"
@@ -697,7 +701,8 @@ def qemu_for(cell, version):
 
 @contextlib.contextmanager
 def folder_for(tree, name):
-    """An empty folder for what is called so. The block gets it and a list for what was wrong; the folder stays when there is any."""
+    """Makes an empty folder for this name. The block receives it and a list for errors; the folder is kept if there are
+    any."""
     folder = tree / "cells" / re.sub(r"[^\w.=-]+", "_", name)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -708,7 +713,7 @@ def folder_for(tree, name):
 
 
 def run_alone(cell, version, tree):
-    """Runs a cell in a boot of its own, says what came of it, and gives the status to end with."""
+    """Runs a cell in a boot of its own, prints the result, and returns the exit status."""
     why = missing(cell, version)
     if why:
         return skip(why, version not in NOT_REQUIRED)
@@ -720,15 +725,16 @@ def run_alone(cell, version, tree):
 
 
 def skip(why, required=True):
-    """A cell that cannot run here: the status to end with. One that is not required is skipped even where nothing else may be."""
+    """A cell that cannot run here: returns the exit status. A cell that is not required is skipped even if all others
+    are."""
     required = required and os.environ.get("VIRTIO_TEST_REQUIRE_ALL") == "1"
     print(f"{'missing' if required else 'skipped'}: {why}")
     return 1 if required else SKIPPED
 
 
 def asked_for(*missing):
-    """The version of QEMU, the tree of the guests and the QEMU that a test's command line names; takes them off sys.argv. Ends
-    the program when there is no such QEMU, or one of `missing` says why something else is not here."""
+    """Returns the version of QEMU, the tree of the guests and the QEMU that a test's command line names; removes them
+    from sys.argv. Ends the program if this QEMU is absent, or if one of `missing` names another absent part."""
     version, tree = sys.argv.pop(1), pathlib.Path(sys.argv.pop(1))
     qemu = os.environ.get(VARIABLES[version])
     for why in (*missing, "" if qemu else f"no QEMU {version} on this machine"):

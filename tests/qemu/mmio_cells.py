@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Cells of the QEMU matrix on machines whose devices are in MMIO slots: both versions, with the drivers that PCI's cells use."""
+"""Cells of the QEMU matrix on machines with devices in MMIO slots: both versions, with the drivers of PCI's cells."""
 import contextlib
 import functools
 import itertools
@@ -31,7 +31,8 @@ def cells_of(m, machine, options, processor, version):
     usual = m.negotiated(via, f"{via}-only")
 
     def cell(what, *devices, tell=None, image=GUEST, **more):
-        long = processor == "riscv64" and not what.startswith("example")  # which show that the slots are found; the rest is as elsewhere
+        # examples show that the slots are found; the rest is as elsewhere
+        long = processor == "riscv64" and not what.startswith("example")
         return m.Cell(f"{machine} mmio version {version} {what}", options, f"mmio version {version}",
                       [one for one in devices if isinstance(one, m.Disk)], [one for one in devices if isinstance(one, m.Rng)],
                       image=image, processor=processor, tell=tell or {}, long=long, **more)
@@ -42,7 +43,7 @@ def cells_of(m, machine, options, processor, version):
     yield cell("blk 70000 requests: indices wrap", m.Disk(), tell={"run": "disk", "requests": 70000, **usual})
     yield cell("blk: reset, start again, hand over", m.Disk(write=(300, 99)), tell={"run": "life", **usual})
     yield cell("rng: reset, start again, hand over", m.Rng(), tell={"run": "rng_life", **usual})
-    if version == 2:  # QEMU offers RING_RESET here too, and has no register for it: the queue just goes on
+    if version == 2:  # QEMU offers RING_RESET here too, without a register for it: the queue continues
         yield cell("rng queue_reset=on: a reset of its queue that does nothing is noticed", m.Rng("queue_reset=on"),
                    tell={"run": "restart_split", "restart": "device_misbehaved"})
     yield cell("blk: the device takes longer than the guest waits", m.Disk(backend=m.HELD), extra=m.HOLD, script=m.OUTWAITED,
@@ -68,11 +69,11 @@ def cells_of(m, machine, options, processor, version):
 
 
 NO_ACPI = "microvm,isa-serial=on,acpi=off"
-FIRST, SECOND = 0xfeb00e00, 0xfeb00c00  # where QEMU puts its first device, and its second
+FIRST, SECOND = 0xfeb00e00, 0xfeb00c00  # the slots of QEMU's first and second device
 
 
 def tree(slots):
-    """A device tree (Devicetree Specification 0.4, 5) with these slots, and one that is switched off."""
+    """A device tree (Devicetree Specification 0.4, 5) with these slots, and a disabled one."""
     strings = b"#address-cells\0#size-cells\0compatible\0reg\0status\0"
 
     def node(name, *inside):
@@ -87,14 +88,14 @@ def tree(slots):
     two = struct.pack(">I", 2)
     structure = node("", has("#address-cells", two), has("#size-cells", two), slot(SECOND, has("status", b"disabled\0")),
                      *map(slot, slots)) + struct.pack(">I", 9)
-    at = 56  # behind the header and the end of the reserved memory's list
+    at = 56  # after the header and the end of the reserved memory's list
     return struct.pack(">10I", 0xd00dfeed, at + len(structure) + len(strings), at, at + len(structure), 40, 17, 16, 0, len(strings),
                        len(structure)) + bytes(16) + structure + strings
 
 
 @contextlib.contextmanager
 def given_tree(slots):
-    """What a loader of Linux kernels passes on (setup_data, type 2)."""
+    """The data that a loader of Linux kernels passes (setup_data, type 2)."""
     with tempfile.TemporaryDirectory(prefix="virtio-tree-") as folder:
         file = pathlib.Path(folder, "tree")
         file.write_bytes(tree(slots))
@@ -102,7 +103,7 @@ def given_tree(slots):
 
 
 def place_cells(m):
-    """Where slots are: by words of the command line, which QEMU appends where it has no ACPI, and by trees."""
+    """The places of slots: by words of the command line, which QEMU appends without ACPI, and by trees."""
     def cell(what, *, machine=NO_ACPI, version=2, tell=None, **more):
         return m.Cell(f"microvm mmio version {version} {what}", machine, f"mmio version {version}", [m.Disk(write=(50, 60))], [m.Rng()],
                       image=GUEST, tell={"run": "list,disk,rng", **(tell or {})}, **more)
@@ -121,19 +122,19 @@ def place_cells(m):
                                 ("half a slot", "128@0xfeb00800:5", "smaller than the registers of a slot, 256 bytes"),
                                 ("a slot twice", f"1K@{FIRST:#x}:5", "another slot is there"),
                                 ("no place", "4K:5", "no @ and address behind the size")):
-        blamed = f"512@{FIRST:#x}:12" if what == "a slot twice" else word  # QEMU's own comes behind it
+        blamed = f"512@{FIRST:#x}:12" if what == "a slot twice" else word  # QEMU's own word comes after it
         yield cell(f"blk+rng, a word for {what} is named and left out", tell={"virtio_mmio.device": word},
                    long=what not in ("memory", "no place"),
                    console=[rf"\Avirtio_mmio\.device={blamed}: {problem}; wanted: <size>@<address>:<interrupt>\[:<id>\]$"])
     yield cell("blk+rng, slots by the tree beside ACPI", machine="microvm,isa-serial=on,acpi=on", slots=both,
                console=[f"^function {rng.format(0)}\nfunction {disk.format(1)}$"])
     yield cell("blk+rng, slots by a tree from the loader", machine=f"{NO_ACPI},auto-kernel-cmdline=off", form="bzimage",
-               only=("7.2",),  # 10 passes none on
+               only=("7.2",),  # 10 passes none
                tell={"run": "list,disk"}, beside=functools.partial(given_tree, [FIRST]), console=[f"^function {disk.format(0)}\nok list$"])
 
 
 def cells(m):
-    """All of them; `m` is the matrix, for its types and tables."""
+    """Returns all of them; `m` is matrix.py's module, for its types and tables."""
     yield from ring_cells(m)
     for (machine, (options, processor)), version in itertools.product(MACHINES.items(), (1, 2)):
         yield from cells_of(m, machine, options, processor, version)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A guest with network devices: to each it sends a frame of every size, and receives as many, in their order; the link goes down and comes
-// back. net_cells.py is the host at the other end of their wires.
+// A guest with network devices: it sends a frame of every size to each, and receives as many in order; the link goes
+// down and up again. net_cells.py is the host at the other end of their wires.
 #include <virtio/net.hpp>
 
 #include "guest.hpp"
@@ -10,7 +10,7 @@ namespace {
 using namespace cell;
 namespace net = virtio::net;
 
-// QEMU's queues have 256 entries, and its legacy devices dictate them.
+// QEMU's queues have 256 entries, and its legacy devices require that size.
 using ring = virtio::queue<64, virtio::ring_options{.ring_entries = 256}>;
 using place = bus::found<board>;
 using whole = net::device<board, bus::transport<board>, ring>;
@@ -27,7 +27,7 @@ void make_noise() {
   }
 }
 
-// What net_cells.py calls frame().
+// net_cells.py's frame().
 void make_frame(u8 (&out)[largest_received], u16 size, const net::mac_address& to, const net::mac_address& from) {
   __builtin_memcpy(out, to.octets, 6);
   __builtin_memcpy(out + 6, from.octets, 6);
@@ -56,7 +56,7 @@ void send_all(Card& card) {
   CHECK_ERROR(card.try_send(virtio::scatter<const_bytes>{}), errc::invalid_argument);
 }
 
-// Every third frame is kept while others arrive.
+// Every third frame is held while others arrive.
 template <class Card>
 void receive_all(Card& card) {
   static u8 wanted[largest_received];

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Cells of the QEMU matrix with network devices, and the host at the other end of their wires: frames of every size both ways."""
+"""Cells of the QEMU matrix with network devices, and the host at the other end of their wires: frames of every size
+both ways."""
 import itertools
 import pathlib
 import socket
@@ -33,7 +34,7 @@ def frame(size, to, source):
 
 
 class Wire:
-    """The other end of a device's wire: a stream in which each frame stands behind its length."""
+    """The other end of a device's wire: a stream in which each frame follows its length."""
 
     def __init__(self, path):
         self.listener = socket.socket(socket.AF_UNIX)
@@ -57,7 +58,7 @@ class Wire:
         return found
 
     def exchange(self, card):
-        """A frame of every size from the guest; when all are there, a frame of every size to it."""
+        """Receives a frame of every size from the guest, then sends it a frame of every size."""
         for size in range(SMALLEST, LARGEST_SENT + 1):
             found = self.receive()
             if found != frame(size, HOST, address(card)):
@@ -67,7 +68,7 @@ class Wire:
 
 
 class Host:
-    """What runs beside QEMU: a wire for each card, at which so many exchanges take place."""
+    """What runs beside QEMU: a wire for each card, with this many exchanges."""
 
     def __init__(self, devices, exchanges):
         self.devices, self.exchanges = devices, exchanges
@@ -95,7 +96,7 @@ class Host:
             self.wrong.append(f"host: {type(failure).__name__}: {failure}")
 
     def complaints(self):
-        """What went wrong at this end, as lines, once QEMU has ended."""
+        """Returns this end's errors, as lines, after QEMU has ended."""
         self.thread.join(PATIENCE)
         return [*self.wrong, *(["host: it still waits"] if self.thread.is_alive() else [])]
 
@@ -105,8 +106,8 @@ class Host:
         self.folder.cleanup()
 
 
-# A device: its variant, its ring, MRG_RXBUF, EVENT_IDX, and MTU; a legacy one with MTU takes any layout of a frame, another does not. Any
-# two of these choices meet in one of them.
+# A device: its variant, its ring, MRG_RXBUF, EVENT_IDX, and MTU; a legacy one with MTU accepts any layout of a frame,
+# without it only one. Every pair of these choices is in one of them.
 CARDS = [("modern-only", "split", True, True, False),
          ("modern-only", "packed", False, False, True),
          ("transitional", "packed", True, True, True),
@@ -119,7 +120,8 @@ BITS = {"mtu": 3, "mac": 5, "mrg_rxbuf": 15, "status": 16, "any_layout": 27, "ev
 
 
 def accepted(card, legacy):
-    """The very features that the driver must end up with. No wire of a stream has virtio's headers: no checksum offload."""
+    """Returns the exact features that the driver must accept. The wire of a stream has no virtio header: no checksum
+    offload."""
     _, ring, merges, event_idx, mtu = card
     names = ["mac", "status", *(["mrg_rxbuf"] if merges else []), *(["event_idx"] if event_idx else []), *(["mtu"] if mtu else [])]
     names += (["any_layout"] if mtu else []) if legacy else ["version_1", *(["ring_packed"] if ring == "packed" else [])]
@@ -127,7 +129,7 @@ def accepted(card, legacy):
 
 
 def cells(kit):
-    """All of them; `kit` is what matrix.py has."""
+    """Returns all of them; `kit` is matrix.py's module."""
     def cell(name, machine, cards, variant="", image="net", **more):
         def device(card):
             switches = {"packed": card[1] == "packed", "mrg_rxbuf": card[2], "event_idx": card[3], "any_layout": card[4]}
@@ -136,7 +138,7 @@ def cells(kit):
                                           "host_mtu=1500" if card[4] else ""]))
         legacy = [card[0] == "legacy-only" or variant == "mmio version 1" for card in cards]
         exchanges = [2 if card[2] else 1 for card in cards]
-        exchanges[-1] += 1  # when the link is back
+        exchanges[-1] += 1  # once more after the link is up again
         last = f"wire{len(cards) - 1}"
         return kit.Cell(name, machine, variant, image=f"tests/qemu/qemu_{image}",
                         beside=lambda: Host([device(card) for card in cards], exchanges),

@@ -4,7 +4,7 @@ import itertools
 
 
 def cells(kit):
-    """All of them; `kit` is what matrix.py has: Disk, Rng, Cell and so on."""
+    """Returns all of them; `kit` is matrix.py's module: Disk, Rng, Cell and so on."""
     for machine, variant, event_idx, indirect in itertools.product(("pc", "q35"), ("modern-only", "transitional"), (True, False),
                                                                   (True, False)):
         options = f"packed=on,event_idx={kit.switch(event_idx)},indirect_desc={kit.switch(indirect)}"

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Cells of the QEMU matrix about where a device's registers are: BARs that the guest cannot reach, I/O BARs, several
-capabilities of a kind, distances between doorbells, and PCI Express devices that say they are none."""
+"""Cells of the QEMU matrix about the place of a device's registers: BARs that the guest cannot access, I/O BARs,
+several capabilities of a kind, distances between doorbells, and PCI Express devices without the Express capability."""
 
-# 4 GiB that want to be in memory: the firmware then moves every 64-bit BAR above 4 GiB.
+# 4 GiB of 32-bit memory: the firmware then moves every 64-bit BAR above 4 GiB.
 BIG_NEIGHBOUR = ["-object", "memory-backend-ram,id=shared,size=4G,share=on", "-device", "ivshmem-plain,memdev=shared"]
 
 
 def window_cells(m):
-    """Registers out of reach, through the window in configuration space. The guest has eyes for 4 GiB only."""
+    """Registers out of reach, through the window in configuration space. The guest can access only 4 GiB."""
     told = {"run": "window_disk,window_rng", **m.negotiated("modern")}
 
     def far(name, machine="pc", variant="modern-only", options="", tell=None, **more):
@@ -21,17 +21,18 @@ def window_cells(m):
                   tell={"bar_at": "0x4000000000"})
         yield m.Cell(f"{machine} transitional blk, its BAR moved above 4 GiB and no window: driven through its ports", machine,
                      disks=[m.Disk()], tell={"run": "fallback_disk", "bar_at": "0x4000000000"})
-        # The firmware of QEMU 7.2 keeps BARs below 4 GiB however much memory there is.
+        # The firmware of QEMU 7.2 keeps BARs below 4 GiB, however much memory there is.
         yield far(f"{machine} blk+rng through the configuration window, -m 6G", machine, only=("10",), memory=6144)
     yield far("pc blk+rng through the configuration window, page-per-vq=on", options="page-per-vq=on", extra=BIG_NEIGHBOUR)
-    # QEMU's window takes the number of the BAR for granted; the doorbells' ports are within reach and need no window.
+    # QEMU's window requires the number of the BAR; the doorbells' ports are within reach and need no window.
     yield far("pc blk+rng through the configuration window, modern-pio-notify=on", options="modern-pio-notify=on",
               extra=BIG_NEIGHBOUR)
 
 
 def far_cells(m):
     for machine in ("pc", "q35"):
-        # Where no firmware puts them: at the last address of the processor, or of the half of the address space in which it is its own.
+        # Where no firmware places them: at the last address of the processor, or of the half of the address space with
+        # physical addresses.
         for bits, pages, usual in ((40, "-", False), (46, "-", machine == "pc"), (46, "+", False), (47, "+", machine == "q35"), (52, "-", False)):
             end = 1 << min(bits, 47)
             yield m.Cell(f"{machine} modern-only blk, its BAR in front of the last of {bits} address bits, {pages}pdpe1gb", machine,
@@ -53,7 +54,7 @@ def layout_cells(m):
                       tell=both | tell, **more)
 
     yield offered("pc blk+rng page-per-vq=on", "page-per-vq=on", {"bars": 0x10, "multiplier": 4096, "notify": 0x400000})
-    # Both notification structures can be used; the first in the list is the one behind ports.
+    # Both notification structures are usable; the first in the list is the one with ports.
     yield offered("pc blk+rng modern-pio-notify=on", "modern-pio-notify=on", {"bars": 0x14, "multiplier": 0, "notify": 4},
                   tags="[PCI-08]")
     yield offered("pc blk+rng page-per-vq=on,modern-pio-notify=on", "page-per-vq=on,modern-pio-notify=on",
@@ -68,13 +69,13 @@ def express_cells(m):
             place = ["bus=port1", "bus=port2"] if extra else ["addr=4", "addr=5"]
             yield m.Cell(f"q35 blk+rng on {bus}{options.replace(',', ', ')}", "q35", "modern-only",
                          [m.Disk(options=place[0] + options, write=(50, 60))], [m.Rng(place[1] + options)], extra=extra,
-                         # On the root bus QEMU shows no such capability anyway.
+                         # On the root bus QEMU shows no such capability in any case.
                          tell={"run": "express,disk,rng", "express": int(bool(extra) and not hidden), "via": "modern",
                                **m.negotiated("modern")})
 
 
 def root_cells(m):
-    """Disks on buses that no bridge leads to from bus 0."""
+    """Disks on buses that no bridge connects to bus 0."""
     for processor, name in (("x86_64", ""), ("i386", "i386 ")):
         for machine, where, bus, extra in (
                 ("pc", "a pxb", "far,addr=1", ["-device", "pxb,id=far,bus_nr=0x80"]),
@@ -89,11 +90,11 @@ def root_cells(m):
 
 
 def ecam_cells(m):
-    """Configuration space in memory, as the firmware's tables say."""
+    """Configuration space in memory, at the address in the firmware's tables."""
     for variant in ("modern-only", "transitional"):
         yield m.Cell(f"q35 {variant} blk+rng through ECAM found by MCFG", "q35", variant, [m.Disk(write=(50, 60))], [m.Rng()],
                      tell={"run": "ecam,other_segment", "ecam": "0xb0000000", "buses": 256})
-    # A root port's bus lies in the same space.
+    # A root port's bus is in the same space.
     yield m.Cell("q35 blk+rng behind a root port through ECAM found by MCFG", "q35", "modern-only",
                  [m.Disk(options="bus=port1", write=(50, 60))], [m.Rng()],
                  extra=["-device", "pcie-root-port,id=port1,chassis=1,addr=4"],
@@ -104,7 +105,7 @@ def ecam_cells(m):
 
 
 def cells(m):
-    """All of them; `m` is the matrix, for its types and tables."""
+    """Returns all of them; `m` is matrix.py's module, for its types and tables."""
     yield from window_cells(m)
     yield from far_cells(m)
     yield from layout_cells(m)

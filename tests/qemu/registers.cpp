@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Where a device's registers are: what a cell says of it must be so.
+// The place of a device's registers: compared with the cell's expectation.
 #include "guest.hpp"
 
 namespace cell {
@@ -7,7 +7,7 @@ namespace {
 
 using virtio::pci::address;
 
-/// A host that notes which BARs are asked for.
+/// A host that records which BARs are read.
 struct noting : bench {
   u32* asked = nullptr;
   virtio::result<bar_space> bar(address id, u8 index) const {
@@ -16,7 +16,7 @@ struct noting : bench {
   }
 };
 
-/// `bars=` is a mask: where the first usable structures of the disk lie, and `multiplier=` how far its doorbells are apart.
+/// `bars=` is a mask of the BARs of the disk's first usable structures; `multiplier=` is the distance of its doorbells.
 void layout() {
   u32 asked = 0;
   noting host{machine(), &asked};
@@ -29,7 +29,7 @@ void layout() {
   CHECK_EQUAL(found.notify().size(), number("notify"));
 }
 
-/// Whether the disk shows a PCI Express capability, as `express=` says.
+/// Whether the disk shows a PCI Express capability, compared with `express=`.
 void express() {
   const location where = find(device_type::block);
   bool there = false;
@@ -40,7 +40,7 @@ void express() {
   CHECK_EQUAL(there, number("express"));
 }
 
-/// The registers of every disk and entropy device lie above 4 GiB, where only 64-bit BARs can.
+/// The registers of every disk and entropy device are above 4 GiB, where only 64-bit BARs can be.
 void above() {
   u32 devices = 0;
   machine().each_function([&](address id) {

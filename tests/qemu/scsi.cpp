@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A guest with a SCSI host: it finds the units and drives them as disks, by the checks that block devices get; sees units that
-// come and go, and sectors that are bad.
+// A guest with a SCSI host: it finds the units and drives them as disks, with the checks for block devices; it handles
+// units that are plugged and unplugged, and bad sectors.
 #include <virtio/scsi.hpp>
 
 #include "disk.hpp"
@@ -32,7 +32,7 @@ void say(const char* what, const T& outcome, const scsi::failure& how) {
   boot::print(what, ": ", virtio::describe(outcome.error()), "; ", scsi::describe(how), "\n");
 }
 
-/// Brings the host up and opens its units, in the order of their addresses; how many there are.
+/// Brings the host up and opens its units, in the order of their addresses; returns their number.
 template <class Host>
 usize open_units(const bench& on) {
   Host& host = the_host<Host>;
@@ -62,7 +62,7 @@ usize open_units(const bench& on) {
   return count;
 }
 
-/// Large blocks, or a unit that only reads.
+/// Large blocks, or a read-only unit.
 template <class Unit>
 void check_other(Unit& unit, u64 seed) {
   const u64 sectors = unit.block_size() / 512;
@@ -85,7 +85,7 @@ void check_other(Unit& unit, u64 seed) {
   CHECK_OK(unit.flush());
 }
 
-/// A reader finds what the unit is, and reads the same.
+/// A reader finds the kind of unit, and reads the same.
 template <class Unit, class Host>
 void check_reader(const Unit& unit, Host& host, u64 seed) {
   scsi::reader<Host> reader;
@@ -100,7 +100,7 @@ void check_reader(const Unit& unit, Host& host, u64 seed) {
   check_pattern(most, 8, seed);
 }
 
-/// All that a disk is checked for, of every unit.
+/// All checks of a disk, for every unit.
 template <class Host>
 void units() {
   const usize count = open_units<Host>(machine());
@@ -132,7 +132,7 @@ void units() {
   CHECK_ERROR(the_host<Host>.next_event(), errc::not_ready);
 }
 
-/// A bad sector is a MEDIUM ERROR, and the disk goes on.
+/// A bad sector is a MEDIUM ERROR, and the disk continues.
 template <class Host>
 void bad() {
   CHECK_EQUAL(open_units<Host>(machine()), 1u);
@@ -153,7 +153,8 @@ void bad() {
   check_pattern(data, first + 1, seed);
 }
 
-/// A write that the host cannot do fails with a name, and nothing else does: neither the other unit's requests, nor the next ones.
+/// A write that the host cannot do fails with its error, and no other request fails: neither the other unit's, nor
+/// later ones.
 template <class Host>
 void bad_write() {
   CHECK_EQUAL(open_units<Host>(machine()), 2u);
@@ -170,7 +171,7 @@ void bad_write() {
   for (usize i = 0; i < 8; ++i) {
     auto& of = i % 2 != 0 ? unit : neighbour;
     const u64 at = i == 5 ? first : 10 * i;
-    fill_pattern(pages[i], at, seeds[i % 2 != 0 ? 0 : 1]);  // as it is there
+    fill_pattern(pages[i], at, seeds[i % 2 != 0 ? 0 : 1]);  // the same data as on the disk
     CHECK_OK(of.submit_write(at, pages[i], i));
   }
   u32 came = 0;
@@ -186,12 +187,13 @@ void bad_write() {
   CHECK_OK(unit.flush());
   CHECK_OK(neighbour.flush());
   CHECK_OK(unit.read(first, data));
-  check_pattern(data, first, seeds[0]);  // the write that failed has changed nothing
+  check_pattern(data, first, seeds[0]);  // the failed write has changed nothing
   CHECK_OK(neighbour.read(first, data));
   check_pattern(data, first, seeds[1]);
 }
 
-/// A read that a disk does not finish in time is ended by task management: the unit works on, and its neighbour all the time.
+/// Task management ends a read that a disk does not finish in time: the unit continues, and its neighbour works
+/// meanwhile.
 template <class Host>
 void late() {
   bench impatient = machine();
@@ -203,14 +205,14 @@ void late() {
   for (u32 round = 0; round < 2; ++round) {
     boot::print("hold\n");
     await_host();
-    CHECK_OK(unit.read(40, other));  // what the host lets through before it holds the next
+    CHECK_OK(unit.read(40, other));  // the request that the host completes before it holds the next
     CHECK_OK(neighbour.submit_read(70, pages[0], 7));
     const auto outcome = unit.read(444, data);
     say("late", outcome, unit.last_failure());
-    // A reset drains the disk in QEMU 10.0: what the host holds is done before it is ended.
+    // A reset drains the disk in QEMU 10.0: the host completes the held request before it ends it.
     if (outcome) check_pattern(data, 444, number("seed"));
     else CHECK_ERROR(outcome, errc::timed_out);
-    CHECK_EQUAL(unit.capacity(), number("sectors"));  // up
+    CHECK_EQUAL(unit.capacity(), number("sectors"));  // the host is up
     fill(data, 0xa5);
     const auto done = unit.next_completion();
     CHECK_OK(done);
@@ -221,7 +223,7 @@ void late() {
     check_pattern(other, 9, number("seed2"));
     boot::print("ended\n");
     await_host();
-    CHECK(all_are(data, 0xa5));  // it was ended, and the disk writes there no more
+    CHECK(all_are(data, 0xa5));  // it was ended, and the disk does not write there any more
     CHECK_OK(unit.read(40, other));
     check_pattern(other, 40, number("seed"));
     CHECK_OK(unit.write(1000, other));
@@ -247,7 +249,7 @@ scsi::event await_event(scsi::event::kind wanted) {
   }
 }
 
-/// A disk comes, is used and goes, twice; the last time with a command under way.
+/// A disk is plugged, used and unplugged, twice; the last time with a command in flight.
 template <class Host>
 void plug() {
   auto& host = the_host<Host>;
@@ -279,7 +281,7 @@ void plug() {
   }
 }
 
-/// A medium that is taken out of the drive, and another one that is put in.
+/// A medium that is removed from the drive, and another that is inserted.
 template <class Host>
 void tray() {
   CHECK_EQUAL(open_units<Host>(machine()), 1u);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Cells of the QEMU matrix with a SCSI host: disks and CD drives behind it."""
+"""Cells of the QEMU matrix with a SCSI host: its disks and CD drives."""
 import dataclasses
 
 SPARSE = "driver=raw,discard=unmap,file.driver=file,file.discard=unmap,file.filename={image}"
@@ -34,7 +34,7 @@ def host(kit, variant, options=""):
 
 
 def reading_cells(kit, unit):
-    """What is read and written through every interface and ring: by pairs, the product with --long."""
+    """Reads and writes through every interface and ring: by pairs, the product with --long."""
     small = 4096
     for machine, processor, variant, packed, long in (
             ("pc", "x86_64", "modern-only", False, False), ("pc", "x86_64", "modern-only", True, True),
@@ -84,11 +84,11 @@ def fault_cells(kit, unit):
 
 
 def late_cells(kit, unit):
-    """A disk that lets one read through and holds the next, until the host lets it go."""
+    """A disk that completes one read and holds the next until the host releases it."""
     variant = "modern-only"
     held = [("^hold$", kit.HOLD_NOW, b"!"), ("^ended$", kit.LET_GO, b"!")]
-    # QEMU 10.0 to 10.1 take the lock of a unit's requests twice in ABORT TASK, and the whole machine stands still for good: a bug that
-    # FreeBSD guests found, mended in 10.2.
+    # QEMU 10.0 to 10.1 take the lock of a unit's requests twice in ABORT TASK, which stops the whole machine
+    # permanently: a bug that FreeBSD guests found, fixed in 10.2.
     for late, words, only in (("abort", "an abort or a reset", ("7.2", "11")), ("unit", "a reset", ("7.2", "10", "11"))):
         yield kit.Cell(f"pc modern-only scsi: a read that takes too long is ended by {words} of its unit, which works on", variant=variant,
                        disks=[unit(backend=kit.HELD), unit(name="other", seed=0x77, target=1)], only=only,
@@ -115,7 +115,7 @@ def plug_cells(kit, unit):
 
 
 def cells(kit):
-    """All of them; `kit` is what matrix.py has."""
+    """Returns all of them; `kit` is matrix.py's module."""
     unit = disk_type(kit)
     yield kit.Cell("pc modern-only scsi: a disk", variant="modern-only", extra=host(kit, "modern-only"), disks=[unit(write=(1000, 257))],
                    image=IMAGE, tell={"run": "units"}, console=["^unit 0:0 kind 0 QEMU     QEMU HARDDISK"])

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""A disk that is not QEMU's: qemu-storage-daemon serves an image over vhost-user, and QEMU passes rings and memory on to it."""
+"""A disk served outside QEMU: qemu-storage-daemon serves an image over vhost-user, and QEMU passes rings and memory to
+it."""
 import contextlib
 import pathlib
 import subprocess
@@ -13,7 +14,7 @@ COMMAND = "qemu-storage-daemon"
 
 @contextlib.contextmanager
 def serve(image, queues=1):
-    """The path of the socket at which `image` is served as long as the block lasts."""
+    """The path of the socket at which `image` is served during the block."""
     with tempfile.TemporaryDirectory(prefix="virtio-") as folder:  # a socket's path must be short
         socket, ready = pathlib.Path(folder) / "disk", pathlib.Path(folder) / "ready"
         daemon = subprocess.Popen([

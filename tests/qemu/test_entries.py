@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""A guest for x86-64 is entered by PVH, as a bzImage and by both versions of Multiboot, GRUB's disk being an IDE disk once and a virtio
-disk once: it is told the same of the same machine each time, and has the command line that it was given. QEMU reads Multiboot 1's
-header too: in the file for GRUB, and not in the ELF file, which it would refuse then.
+"""A guest for x86-64 is entered by PVH, as a bzImage and by both versions of Multiboot; GRUB's disk is once an IDE disk
+and once a virtio disk. Each loader reports the same about the same machine, and passes the command line unchanged. QEMU
+reads Multiboot 1's header too: it is in the file for GRUB, and not in the ELF file, which QEMU would then reject.
 
-usage: test_entries.py [TREE]    TREE is where the guests were built (default: where tools/test does); the commands come from the environment:
-                                 QEMU_7 and QEMU_10
-Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+usage: test_entries.py [TREE]    TREE is where the guests were built (default: where tools/test does). The commands come
+from the environment: QEMU_7 and QEMU_10
+Status 77: a part is absent (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import pathlib
 import sys
@@ -15,11 +15,11 @@ import matrix
 
 ENTRIES = {"": "PVH", "bzimage": "Linux", "multiboot": "Multiboot 1", "grub multiboot1": "Multiboot 1", "grub multiboot2": "Multiboot 2"}
 DISKS = {"pc": "ide-hd", "q35": "virtio-blk-pci"}
-WORDS = "run=loader say=\x7e,!#*()[]{}<>;&$?"  # as they are, also where a shell would have other plans
+WORDS = "run=loader say=\x7e,!#*()[]{}<>;&$?"  # unchanged, although a shell would interpret them
 
 
 def complaints(told):
-    """What is wrong with what the guest has said, by each entry."""
+    """Yields the errors in the guest's reports, by entry."""
     maps, tables = {}, {}
     for form, (status, console) in told.items():
         lines = console.splitlines()
@@ -27,7 +27,8 @@ def complaints(told):
             yield f"by {ENTRIES[form]} ({form}): status {status}"
         if f"entered by {ENTRIES[form]}" not in lines:
             yield f"not entered by {ENTRIES[form]}"
-        if not any(line.startswith("cell: ") and line.endswith(WORDS) for line in lines):  # QEMU, playing GRUB, puts the file's name in front
+        # QEMU's Multiboot puts the file's name first
+        if not any(line.startswith("cell: ") and line.endswith(WORDS) for line in lines):
             yield f"by {ENTRIES[form]}: another command line"
         maps[form] = sorted(line for line in lines if line.startswith("memory "))
         tables[form] = [line for line in lines if "ACPI: " in line]
@@ -52,7 +53,7 @@ def main(arguments):
         for machine, disk in DISKS.items():
             with matrix.folder_for(tree, f"entries {version} {machine}") as (folder, wrong):
                 images = {form: matrix.make_form(form, tree / cell.image, folder, WORDS) if form else tree / cell.image for form in ENTRIES}
-                # A BIOS keeps memory for a driver of its own: so the disk is there whoever boots.
+                # A BIOS keeps memory for its own driver, so the disk is present with every loader.
                 beside = ["-blockdev", f"driver=raw,node-name=disk,file.driver=file,file.filename={images['grub multiboot1']}",
                           "-device", f"{disk},drive=disk"]
                 told = {}

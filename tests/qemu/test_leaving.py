@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""A guest ends its machine, and says with which status, where there is no device that passes one on: most monitors have none. It does so
-too where a port that nothing claims reads as 0, as under KVM with libkrun and Cloud Hypervisor: the port of isa-debug-exit then looks as it
-does in a QEMU that is about to end, and a serial port that does not exist looks like one that is never ready.
+"""A guest ends its machine and reports its status without a device that passes one on: most monitors have none. It also
+does so where an unassigned port reads as 0, as under KVM with libkrun and Cloud Hypervisor: isa-debug-exit's port then
+looks as in a QEMU that is about to end, and an absent serial port looks like one that is never ready.
 
 usage: test_leaving.py [TREE]    TREE is where the guests were built (default: where tools/test does); the commands come from the environment:
                                  QEMU_7 and QEMU_10
@@ -19,7 +19,7 @@ RNG = ["-device", "virtio-rng-pci"]
 
 
 def zeros(*ports):
-    """Arguments with which these ports read as 0."""
+    """Returns arguments with which these ports read as 0."""
     devices = (["-chardev", f"null,id=n{port}", "-device", f"isa-debugcon,iobase={port:#x},readback=0,chardev=n{port}"] for port in ports)
     return [word for one in devices for word in one]
 
@@ -41,7 +41,7 @@ def main(arguments):
         for machine in ("pc", "q35", "microvm,isa-serial=on,pcie=on,acpi=off"):
             for devices, status in ((RNG, 0), ([], 1)):
                 if "microvm" in machine and devices:
-                    continue  # where no firmware places its BARs
+                    continue  # no firmware places its BARs there
                 made = [*shlex.split(qemu), "-machine", machine, "-accel", "tcg", "-nodefaults", "-no-reboot", "-display", "none",
                         "-serial", "stdio", "-kernel", str(tree / "examples/02_rng"), *devices]
                 ended = subprocess.run(made, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=matrix.guestrun.HANG)
@@ -57,7 +57,8 @@ def main(arguments):
                         "-kernel", str(tree / "examples/02_rng"), *devices]
                 try:
                     ended = subprocess.run(made, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=matrix.guestrun.HANG)
-                    well = ended.returncode == 0 and ended.stdout.endswith(said) and "ends nothing" not in ended.stdout  # it has waited
+                    # it has waited
+                    well = ended.returncode == 0 and ended.stdout.endswith(said) and "ends nothing" not in ended.stdout
                     why = "" if well else f"status {ended.returncode}\n{ended.stdout}{ended.stderr}"
                 except subprocess.TimeoutExpired:
                     why = "it never ends"

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Cells that share a boot, real ones with real guests, some of them made to fail: each fails under its own name and with its own
-reason, and those around it pass. And result.sh, which says what came of them.
+"""Cells that share a boot, real ones with real guests, some of them made to fail: each fails under its own name and
+with its own reason, and the others pass. And result.sh, which prints their results.
 
 usage: test_together.py 7.2|10 TREE [unittest's arguments]
   TREE  where the guests were built
-Status 77: there is no such QEMU here (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+Status 77: this QEMU is absent (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import dataclasses
 import os
@@ -26,13 +26,13 @@ RESULT = HERE.parent / "support" / "result.sh"
 
 
 def cell(name, disk=matrix.Disk(write=(5, 3)), **tell):
-    """One that passes, unless it is told otherwise."""
+    """A cell that passes, unless configured otherwise."""
     return matrix.Cell(name, disks=[disk], rngs=[matrix.Rng()],
                        tell={"run": "disk,rng", "requests": 50, **matrix.negotiated("modern"), **tell})
 
 
 def ended_by(status):
-    """guestrun.boot(), in which QEMU is ended as soon as a guest says that it hangs; the boot's status is then this one."""
+    """guestrun.boot(), with QEMU ended as soon as a guest reports that it hangs; the boot's status is then this one."""
     def boot(*arguments, **more):
         if ",hang" not in arguments[4]:
             return guestrun.boot(*arguments, **more)
@@ -42,7 +42,7 @@ def ended_by(status):
 
 class Together(unittest.TestCase):
     def check(self, cells, boots, expected, boot=guestrun.boot):
-        """Each cell's status, and for one that is wrong what its output must have and no other's may have."""
+        """Checks each cell's status; a wrong cell's output must contain its text, and no other's may."""
         told = {}
         with tempfile.TemporaryDirectory(prefix="virtio-cells-") as folder:
             tree = pathlib.Path(folder)
@@ -61,14 +61,14 @@ class Together(unittest.TestCase):
         told = self.check([cell(f"{n}") for n in range(4)], 1, {})
         for n, (_, output) in enumerate(told.values(), 1):
             self.assertIn(f"cell {n} of 4 in one boot", output)
-            self.assertEqual(output.count("engine: 50 reads"), 1)  # its own console, and no other's
+            self.assertEqual(output.count("engine: 50 reads"), 1)  # its own console only
             self.assertIn(f"disk: {matrix.SECTORS} sectors as they must be", output)
 
     def test_wrong_features(self):
         self.check([cell("a"), cell("b", blk_features="0x123"), cell("c")], 2, {"b": "features: 0x130006e44, want 0x123"})
 
     def test_the_guest_ends_in_the_middle(self):
-        """As if all were well."""
+        """As if all had passed."""
         self.check([cell("a"), cell("b", run="leave"), cell("c")], 2, {"b": "the guest ended in the middle of this cell"})
 
     def test_the_last_one_ends_the_guest(self):
@@ -83,12 +83,12 @@ class Together(unittest.TestCase):
                    ended_by(guestrun.NO_STATUS))
 
     def test_qemu_does_not_start(self):
-        """Which of them it was shows when each is alone."""
+        """The cell is identified when each runs alone."""
         self.check([cell("a"), cell("b", matrix.Disk(options="no-such-option=on", write=(5, 3))), cell("c")], 4,
                    {"b": "Property 'virtio-blk-pci.no-such-option' not found"})
 
     def test_an_image_is_wrong(self):
-        """Which the host sees when all have ended."""
+        """The host sees this after all have ended."""
         self.check([cell("a"), cell("b", matrix.Disk(write=(5, 3), zeroes=((100, 1),))), cell("c")], 1,
                    {"b": "disk: sector 100 is wrong (1 are)"})
 
@@ -124,13 +124,13 @@ class Result(unittest.TestCase):
         self.folder.cleanup()
 
     def look(self):
-        """What result.sh says as a child of ours: here we are the run."""
+        """Returns result.sh's output as a child of this process, which acts as ctest."""
         done = subprocess.run([RESULT, results.path(self.tree, "it"), "sh", "-c", "echo alone $1; exit 5", "sh", "as it is"],
                               stdout=subprocess.PIPE, text=True)
         return done.returncode, done.stdout
 
     def store(self, status, output):
-        """By a child of ours as well."""
+        """Stores a result, also by a child of this process."""
         subprocess.run([sys.executable, "-c", "import pathlib, results, sys; results.store(pathlib.Path(sys.argv[1]), 'it', "
                         "int(sys.argv[2]), sys.argv[3])", self.tree, str(status), output], check=True,
                        env=os.environ | {"PYTHONPATH": str(RESULT.parent)})

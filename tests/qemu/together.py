@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Runs the cells of the QEMU matrix in batches: one process for up to 24 of them, and one boot for several cells where they
-differ in nothing but their devices. Such a boot has the devices of all its cells; the guest is told of one cell after the other and
-marks where each begins and ends. A cell that fails, hangs or brings the machine down ends the boot, and only itself: the cells
-behind it come in the next one.
+"""Runs the cells of the QEMU matrix in batches: one process for up to 24 of them, and one boot for several cells that
+differ only in their devices. Such a boot has the devices of all its cells; the guest receives one cell after the other
+and marks the start and end of each. A cell that fails, hangs or ends the machine ends the boot, and only that cell
+fails: later cells run in the next boot.
 
 usage: together.py --list [--long] [--qemu 7.2|10|11] [--processor aarch64]
                                      prints the batches, each followed by its cells: image, drivers, name
        together.py [--qemu 7.2|10|11] [--processor aarch64] BATCH     runs one and leaves each cell's result for result.sh
-The status is 0 whatever came of the cells: each of them has its own.
+The status is 0 whatever the results: each cell has its own.
 """
 import argparse
 import contextlib
@@ -32,15 +32,15 @@ from matrix import guestrun  # noqa: E402
 # ---- which cells go together ----
 
 GUESTS = ("tests/qemu/qemu_guest", "tests/qemu/qemu_mmio_guest")
-# What the guest runs with the devices that it is told of: it neither looks for others nor moves any.
+# The guest's words for the given devices: it neither searches for others nor moves any.
 WORDS = {"disk", "rng", "life", "rng_life", "rng_slow", "read_only", "large_blocks", "extents", "no_extents", "topology", "cache",
          "mixed", "bad_sectors"}
-FEW_SLOTS = 4                # in one boot: a cell may take two of a machine's eight MMIO slots
-USUALLY = 12                 # elsewhere there are thirty or so
-LONGEST_LINE = 3500          # of a guest's command line, for which the loader has 4096 bytes
+FEW_SLOTS = 4                # in one boot: a cell may use two of a machine's eight MMIO slots
+USUALLY = 12                 # other machines have about thirty
+LONGEST_LINE = 3500          # of a guest's command line; the loader has 4096 bytes for it
 BATCH = 24
 SLOW_BATCH = 4
-LONG = "long cells"  # batches that are only listed when asked for
+LONG = "long cells"  # batches that are listed only with --long
 
 
 def is_slow(cell):
@@ -53,7 +53,7 @@ def counts_far(cell):
 
 
 def key(cell):
-    """What cells must have in common to share a boot, None for a cell that needs one of its own."""
+    """Returns what cells must have in common to share a boot; None if a cell needs its own."""
     shares = (cell.image in GUESTS and set(cell.tell.get("run", "").split(",")) <= WORDS and not is_slow(cell)
               and cell.extra in ([], i386_cells.OLD_PROCESSOR) and cell.status == 0 and cell.functions is None and cell.slots is None
               and cell.beside is None and not cell.form and cell.place is None
@@ -67,7 +67,7 @@ def has_few_slots(cell):
 
 
 def boots(cells):
-    """The cells as lists, each for one boot; the others are the first list's."""
+    """Returns the cells as lists, each for one boot; cells that share no boot are in the first list."""
     open_ones, made = {}, []
     for cell in cells:
         kind = key(cell)
@@ -84,7 +84,7 @@ def boots(cells):
 
 
 def batches(version, processor):
-    """The cells of a processor: {batch's name: a list of cells for each of its boots}."""
+    """Returns the cells of a processor: {batch's name: a list of cells for each of its boots}."""
     cells = [cell for cell in matrix.cells(version).values() if cell.processor == processor]
     made = {}
     for most, what, chosen in ((SLOW_BATCH, "slow cells", lambda cell: is_slow(cell) and not cell.long),
@@ -100,15 +100,16 @@ def batches(version, processor):
 
 
 def drivers(cell):
-    """The drivers that a cell is about: those of its devices, or the one that an example without any is about."""
+    """Returns the drivers that a cell tests: those of its devices, or the one of an example without devices."""
     return [name for name, devices in (("blk", cell.disks), ("rng", cell.rngs), ("balloon", ()), ("console", ()), ("net", ()), ("scsi", ()))
             if devices or re.search(rf"(examples/.*|qemu)_{name}", cell.image)]
 
 
 def kinds(cells):
-    """Each cell with what tools/test --changed may choose it by: its drivers, and "variation" when a cell before it has the same
-    transport and ring, and the guest does the same: they differ in the machine, in sizes or in features. Of slow cells one is enough
-    for all transports, and those that count past 65536 are all variations. Words with commas, or -."""
+    """Returns each cell with the words by which tools/test --changed may choose it: its drivers, and "variation" if an
+    earlier cell has the same transport and ring and the guest does the same: they differ in the machine, in sizes or in
+    features. Of slow cells one is enough for all transports, and those that count past 65536 are all variations. Words
+    with commas, or -."""
     seen = set()
     for cell in cells:
         if cell.variant.startswith("mmio") or is_slow(cell):
@@ -124,18 +125,20 @@ def kinds(cells):
 
 
 def test_name(version, cell):
-    """What ctest calls it."""
+    """Returns its name in ctest."""
     return f"qemu {version} {cell.name}"
 
 
 # ---- one boot for several ----
 
 def place(cells):
-    """The cells as they are in one machine: their devices have names of their own, and the guest is told which are whose."""
+    """Returns the cells as they are in one machine: their devices have unique names, and the guest receives the names
+    of each cell's devices."""
     disks, rngs, placed = sum(len(cell.disks) for cell in cells), sum(len(cell.rngs) for cell in cells), []
     first_disk = first_rng = 0
     for number, cell in enumerate(cells, 1):
-        # The first device on the command line has the first place on a PCI bus, and the last slot; on RISC-V the tree lists that first.
+        # The first device on the command line has the first place on a PCI bus, and the last slot; on RISC-V the tree
+        # lists that slot first.
         ahead = ((disks - first_disk - len(cell.disks), rngs - first_rng - len(cell.rngs))
                  if cell.variant.startswith("mmio") and cell.processor != "riscv64" else (first_disk, first_rng))
         placed.append(dataclasses.replace(
@@ -152,7 +155,7 @@ def command_line(placed):
 
 
 def split(console):
-    """What the console says of each cell that has begun: [(its text, whether it ended)]."""
+    """Returns the console's text of each started cell: [(its text, whether it ended)]."""
     found, text = [], None
     for line in console.splitlines(keepends=True):
         if line == f"cell {len(found) + 1} begins\n" and text is None:
@@ -166,8 +169,8 @@ def split(console):
 
 
 def boot_once(cells, version, tree, boot):
-    """One boot for several cells: gives {cell's name: (status, output)} for those of which it says anything: all those that ended,
-    and the one that did not. Empty when the boot did not get as far as the first."""
+    """Boots several cells once: returns {cell's name: (status, output)} for all that ended, and the one that did not.
+    Empty if the boot did not reach the first."""
     placed, told = place(cells), {}
     with matrix.folder_for(tree, f"{version} {cells[0].name} and others") as (folder, failed):
         extra, images = list(matrix.GLOBALS.get(cells[0].variant, [])) + list(cells[0].extra), []
@@ -186,10 +189,10 @@ def boot_once(cells, version, tree, boot):
         if not said:
             failed.append(errors.getvalue())
             return {}
-        if len(said) < len(cells) and said[-1][1]:  # the next one was about to begin
+        if len(said) < len(cells) and said[-1][1]:  # the next one was about to start
             said.append(("", False))
         for number, (text, ended) in enumerate(said):
-            blamed = not ended or (status != 0 and number + 1 == len(cells))  # nobody is left to blame
+            blamed = not ended or (status != 0 and number + 1 == len(cells))  # no later cell can be the cause
             with contextlib.redirect_stdout(io.StringIO()) as output:
                 print(f"cell {number + 1} of {len(cells)} in one boot")
                 wrong = matrix.report(cells[number], images[number], status if blamed else 0, text, took)
@@ -207,7 +210,8 @@ def boot_once(cells, version, tree, boot):
 
 
 def run(boots_wanted, version, tree, tell, boot=guestrun.boot):
-    """Runs lists of cells that share a boot each, telling tell(cell, status, output) of every one; gives the number of boots."""
+    """Runs lists of cells that share a boot each, and calls tell(cell, status, output) for every one; returns the
+    number of boots."""
     count, waiting = 0, [list(cells) for cells in boots_wanted]
     while waiting:
         cells = waiting.pop(0)
@@ -219,7 +223,7 @@ def run(boots_wanted, version, tree, tell, boot=guestrun.boot):
                 told = {cells[0].name: (status, output.getvalue())}
             else:
                 told = boot_once(cells, version, tree, boot)
-        except Exception:  # of the host's: it is this cell's, or nobody can say whose
+        except Exception:  # the host's error: assigned to this cell if only this cell can be the cause
             told = {cells[0].name: (1, f"WRONG: {traceback.format_exc()}")} if len(cells) == 1 else {}
         for cell in cells:
             if cell.name in told:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a guest makes of its device tree, in lines, and whether the machine agrees: run=leave, run=off, run=reset, run=interrupt,
-// and run=fault, an access that nothing answers.
+// Prints what a guest reads in its device tree, and checks it against the machine: run=leave, run=off, run=reset,
+// run=interrupt, and run=fault, an access to an unassigned address.
 #include <virtio/rng.hpp>
 
 #include "board.hpp"
@@ -20,9 +20,9 @@ void print_range(const char* what, const boot::range& one) {
 virtio::mmio_space controller() { return {static_cast<virtio::uptr>(machine.interrupt_distributor.base), 0x400000}; }
 
 #if defined(__riscv)
-constexpr virtio::u32 first_line = 32;         // of PCI's four, on QEMU's virt
-constexpr virtio::usize set_pending = 0x1000;  // where the PLIC has a bit for each interrupt
-// The PLIC keeps in mind what it has seen until a processor takes it, and sees it anew when the line is still up at the end.
+constexpr virtio::u32 first_line = 32;         // the first of PCI's four, on QEMU's virt
+constexpr virtio::usize set_pending = 0x1000;  // the PLIC's register with a bit for each interrupt
+// The PLIC keeps an interrupt until a processor takes it, and records it again if the line is still up at the end.
 bool take(virtio::u32 id) {
   constexpr virtio::usize enable = 0x2000, claim = 0x200004;  // of the first processor's machine mode
   controller().write(4 * id, virtio::u32{1});                 // its priority
@@ -34,7 +34,7 @@ bool take(virtio::u32 id) {
 void print_firmware() { boot::print("switched off by ", boot::level() == boot::privilege::machine ? "the test finisher\n" : "SBI\n"); }
 #else
 constexpr virtio::u32 first_line = 35;
-constexpr virtio::usize set_pending = 0x200;  // where the GIC has it
+constexpr virtio::usize set_pending = 0x200;  // the GIC's register
 bool take(virtio::u32) { return true; }       // it has the state of the line
 void print_firmware() {
   static constexpr const char* conduits[] = {"nothing", "HVC", "SMC"};
@@ -59,12 +59,12 @@ void print_machine() {
   print_firmware();
 }
 
-// Whether the controller has seen an interrupt, of any kind, which the guest takes none of.
+// Whether the controller has recorded an interrupt of any kind; the guest takes none.
 bool is_pending(virtio::u32 id) {
   return (controller().read<virtio::u32>(set_pending + id / 32 * 4) >> id % 32 & 1) != 0;
 }
 
-// A device's pin raises the interrupt that interrupt-map says, and none of the other three.
+// A device's pin raises the interrupt in interrupt-map, and none of the other three.
 int check_interrupt() {
   const auto where = bus::find(board{}, virtio::device_type::entropy);
   if (!where) return board::fail("no rng", where);
@@ -92,7 +92,7 @@ extern "C" int guest_main(const char*) {
   print_machine();
   const boot::text run = boot::option("run");
   if (run == "interrupt") return check_interrupt();
-#if defined(__riscv)  // elsewhere it is what exit() ends with
+#if defined(__riscv)  // elsewhere exit() ends with it
   if (run == "off") {
     boot::print("off\n");
     boot::switch_off();

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Cells of the QEMU matrix on virt, 64-bit Arm and RISC-V: PCI through ECAM, on machines where the library places every BAR."""
+"""Cells of the QEMU matrix on virt, 64-bit Arm and RISC-V: PCI through ECAM, and the library places every BAR."""
 import itertools
 import types
 
@@ -10,7 +10,7 @@ SBI = ["-bios", "default"]  # OpenSBI in machine mode, and the guest in supervis
 
 
 def maker(m, processor, short=()):
-    """Makes cells on virt; with `short` only those of these names are not long."""
+    """Makes cells on virt; with `short` all cells except those with these names are long."""
     def cell(what, variant, *devices, machine="virt", **more):
         name = f"{variant} {what}".strip()
         return m.Cell(f"{m.named(machine, processor)} {name}", machine, variant or "modern-only", [one for one in devices if isinstance(one, m.Disk)],
@@ -18,7 +18,7 @@ def maker(m, processor, short=()):
     return cell
 
 
-# Machine and library are the same on RISC-V: each run boots only cells that depend on the processor, --long all.
+# Machine and library are the same on RISC-V: each run boots only cells that depend on the processor, --long boots all.
 SHORT = {"modern-only blk+rng event_idx=on indirect=on", "transitional blk+rng event_idx=off indirect=off",
          "legacy-only blk+rng event_idx=on indirect=on", "modern-only blk+rng: every function has its verdict",
          "modern-only example 01_blk", "legacy-only example 01_blk", "modern-only blk+rng behind OpenSBI",
@@ -27,7 +27,7 @@ SHORT = {"modern-only blk+rng event_idx=on indirect=on", "transitional blk+rng e
 
 
 def cells(m):
-    """All of them; `m` is the matrix, for its types and tables."""
+    """Returns all of them; `m` is matrix.py's module, for its types and tables."""
     for processor, short in (("aarch64", ()), ("riscv64", SHORT)):
         yield from bus_cells(m, maker(m, processor, short), processor)
         yield from places(m, maker(m, processor, short), processor)
@@ -50,7 +50,7 @@ def bus_cells(m, cell, processor):
         if processor == "aarch64":
             yield cell("blk+rng, configuration space below 4 GiB", variant, m.Disk(write=(50, 60)), m.Rng(), machine="virt,highmem=off",
                        tell={"run": "disk,rng", **usual})
-        msi = {"aarch64": "virt", "riscv64": "virt,aia=aplic-imsic"}[processor]  # where the machine takes MSI
+        msi = {"aarch64": "virt", "riscv64": "virt,aia=aplic-imsic"}[processor]  # the machine that accepts MSI
         yield cell("blk: MSI-X is on", variant, m.Disk(), machine=msi, tell={"run": "msix", "via": via, **usual})
         yield cell("blk: a BAR without address is named, then assigned", variant, m.Disk(), tell={"run": "unassigned"})
         device_id = {"modern-only": "104"}.get(variant, "100")
@@ -66,7 +66,8 @@ def bus_cells(m, cell, processor):
     yield cell("blk+rng behind root ports", "modern-only", m.Disk(options="bus=port1", write=(50, 60)), m.Rng("bus=port2"),
                extra=["-device", "pcie-root-port,id=port1,chassis=1,addr=4", "-device", "pcie-root-port,id=port2,chassis=2,addr=5"],
                tell={"run": "disk,rng", **m.negotiated("modern")})
-    largest = {"aarch64": ("-cpu max, ", ["-cpu", "max"]), "riscv64": ("", [])}[processor]  # QEMU 7.2 has none for RISC-V
+    # QEMU 7.2 has none for RISC-V
+    largest = {"aarch64": ("-cpu max, ", ["-cpu", "max"]), "riscv64": ("", [])}[processor]
     yield cell(f"blk+rng, {largest[0]}4 GiB of memory", "modern-only", m.Disk(write=(50, 60)), m.Rng(), memory=4096,
                extra=largest[1], tell={"run": "disk,rng", **m.negotiated("modern")})
     yield m.Cell(f"{m.named('virt', processor)} without devices: not_found", "virt", tell={"run": "list,absent", "error": "not_found"},
@@ -75,7 +76,7 @@ def bus_cells(m, cell, processor):
 
 
 def firmware(m, cell):
-    """The same images behind OpenSBI, which says much on the console, with one processor and with several."""
+    """The same images after OpenSBI, which prints much on the console, with one processor and with several."""
     for variant in VARIANTS:
         via = "legacy" if variant == "legacy-only" else "modern"
         yield cell("blk+rng behind OpenSBI", variant, m.Disk(write=(50, 60)), m.Rng(), extra=SBI, console=["^OpenSBI v", "^block through"],
@@ -90,8 +91,9 @@ def firmware(m, cell):
                    tell={"run": "disk,rng", **m.negotiated("modern")})
 
 
-# Of the machine: where its memory begins, where nothing is reached, a device whose registers read as 0 where a 16550 would say that it is
-# ready; and in which slots an entropy device raises which interrupts, and where the tree has what.
+# Of the machine: the start of its memory, an address out of reach, a device whose registers read as 0 where a 16550
+# reports that it is ready; and the slots in which an entropy device raises which interrupts, and the places of the
+# tree's nodes.
 FACTS = {
     "aarch64": types.SimpleNamespace(memory=0x4000_0000, beyond=0x1_0000_0000_0000, silent="/pl031@9010000", flags=", level",
                                      console="PL011 at 0x9000000 0x1000", slots=32,
@@ -107,15 +109,17 @@ FACTS = {
 
 def both(m, cell, what, *, run="disk,rng", **more):
     return cell(f"blk+rng, {what}", "modern-only", m.Disk(write=(50, 60)), m.Rng(), tell={"run": run, **m.negotiated("modern")},
-                console=["^block through modern PCI, ring", "^entropy through modern PCI, ring"], **more)  # names, by addresses in data
+                # names, by addresses in data
+                console=["^block through modern PCI, ring", "^entropy through modern PCI, ring"], **more)
 
 
 def places(m, cell, processor):
-    """One image, wherever it is loaded, on a machine that its tree describes otherwise than it is, and interrupts as the tree has them."""
+    """One image at any load address, on a machine whose tree differs from it, and interrupts as the tree describes
+    them."""
     facts = FACTS[processor]
     yield both(m, cell, "the image at a page of its own choice", place=image_place.Place(facts.memory + 0x234_5000))
     yield both(m, cell, "the image beyond 4 GiB", memory=4096, place=image_place.Place(0x1_2000_1000))
-    far = f"/pcie@{facts.beyond:x}"  # in front of the machine's own, as fdtput puts it
+    far = f"/pcie@{facts.beyond:x}"  # before the machine's own: fdtput inserts it there
     yield cell("example 02_rng, behind a PCI host that the processor does not reach", "", m.Rng(), image="examples/02_rng",
                place=image_place.Place(edits=(("-p", "-t", "s", "{}", far, "compatible", "pci-host-ecam-generic"),
                                               ("-t", "x", "{}", far, "linux,pci-domain", "7"),
@@ -139,7 +143,7 @@ def fault(cell, what="", **more):
 
 
 def arm_places(m, cell):
-    """Further levels to be entered at, and places for memory."""
+    """Other exception levels at entry, and other places of memory."""
     yield both(m, cell, "all memory and the image beyond 2 GiB, as on crosvm", memory=2048,
                place=image_place.Place(0x8080_0000, image_place.memory(0x8000_0000, 0x4000_0000), 0xbfe0_0000))
     for machine in ("virt,virtualization=on", "virt,secure=on"):
@@ -155,8 +159,8 @@ def arm_places(m, cell):
 
 
 def restricted(m):
-    """Devices that the tree restricts to a pool, which offer ACCESS_PLATFORM: nothing else is given to them, by programs that know nothing of
-    pools either. One has its place, one is the guest's to place."""
+    """Devices that the tree restricts to a pool, and that offer ACCESS_PLATFORM: they receive no other addresses, by
+    programs without code for pools. One pool has its place, the guest places the other."""
     pools = {"a pool at its place": (("reg", "0", "46000000", "0", "400000"),),
              "a pool that the guest places": (("size", "0", "e00000"), ("alignment", "0", "200000"))}
     told = {"run": "disk,rng", **m.negotiated("modern", more=("access_platform",))}

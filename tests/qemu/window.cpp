@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A BAR that the guest cannot reach, driven through the window in configuration space. On x86-64, where everything could be
-// reached, the guest has to pretend.
+// A BAR that the guest cannot access, driven through the window in configuration space. On x86-64, where everything can
+// be accessed, the guest simulates the limit.
 #include <virtio/blk.hpp>
 #include <virtio/rng.hpp>
 
@@ -13,7 +13,7 @@ using virtio::pci::address;
 using virtio::pci::bar_info;
 namespace config = virtio::pci::config;
 
-/// The cells' machine with eyes for 4 GiB only, whatever the board's reach is.
+/// The cells' machine with a reach of 4 GiB, whatever the board's reach is.
 struct narrow_view : bench {
   virtio::result<bar_space> bar(address id, u8 index) const { return virtio::pci::cf8<>{}.bar(id, index); }
 };
@@ -35,7 +35,7 @@ windowed far_machine() {
   return out;
 }
 
-/// Where the device's BAR 4 is now: `bar_at=` moves it there first, as firmware with another opinion would have.
+/// Where the device's BAR 4 is now: `bar_at=` first moves it there, as another firmware could.
 u64 far_bar(const windowed& host, address id) {
   if (const u64 place = number("bar_at", 0); place != 0) {
     host.config_write32(id, config::bar0 + 4 * 4, static_cast<u32>(place));
@@ -47,7 +47,7 @@ u64 far_bar(const windowed& host, address id) {
   return found->base;
 }
 
-/// Without the window the device is out of reach, and with it can be driven.
+/// Without the window the device is out of reach; with it the device can be driven.
 virtio::pci::found<windowed> find_far(device_type type) {
   const windowed host = far_machine();
   const auto where = virtio::pci::find(host, type);
@@ -62,7 +62,7 @@ virtio::pci::found<windowed> find_far(device_type type) {
     CHECK(blind.seen.why == virtio::verdict::bar_out_of_reach);
     CHECK_EQUAL(blind.seen.bar, 4u);
   }
-  // The real host, with arms long enough and a floor below and above the BAR.
+  // The real host, with a longer reach, and a lower limit below and above the BAR.
   using reaching = virtio::pci::cf8<>;
   CHECK_OK((reaching{.bars = {.floor = u64{1} << 32, .reach = u64{1} << 63}}.bar(where->id, 4)));
   CHECK((reaching{.bars = {.floor = u64{1} << 62, .reach = u64{1} << 63}}.bar(where->id, 4).error() == virtio::errc::out_of_range));
@@ -78,7 +78,7 @@ void start_far(Device& device, device_type type, virtio::dma_region storage, con
   CHECK_EQUAL(u64{device.features().word(1)} << 32 | device.features().word(0), number(features_key));
 }
 
-/// Reads all, writes what the host looks for afterwards, and many requests in flight.
+/// Reads everything, writes what the host checks afterwards, and keeps many requests in flight.
 void window_disk() {
   start_far(the_disk, device_type::block, disk_dma, "blk_features");
   const u64 capacity = the_disk.capacity(), seed = number("seed");
@@ -105,7 +105,7 @@ void window_disk() {
   CHECK_OK(the_disk.reset());
 }
 
-/// A board without the window drives a transitional disk through its ports instead.
+/// A board without the window drives a transitional disk through its ports.
 void fallback_disk() {
   using legacy_disk = virtio::blk::device<narrow_view, virtio::pci::transport<narrow_view>, usual_queue>;
   static constinit legacy_disk disk;

@@ -5,8 +5,8 @@
         ... QEMU with vsock.arguments(4), and one with vsock.arguments(5) ...
         with vsock.connect(4, 1234) as sock: ...
 
-Two of its guests reach each other by their CIDs. The command comes from the environment: VHOST_DEVICE_VSOCK, as tools/setup
---print gives it.
+Two of its guests reach each other by their CIDs. The command comes from the environment: VHOST_DEVICE_VSOCK, as
+tools/setup --print prints it.
 """
 import contextlib
 import os
@@ -24,7 +24,7 @@ import guestrun  # noqa: E402
 
 VARIABLE = "VHOST_DEVICE_VSOCK"
 KERNEL = pathlib.Path("/dev/vhost-vsock")
-IN_VAIN = 3  # seconds, where the answer is that none comes
+IN_VAIN = 3  # seconds, if the expected answer is none
 
 
 def missing():
@@ -118,7 +118,7 @@ class Backend:
                 return (process / "fd" / str(fd)).readlink().name.removeprefix("socket:[").removesuffix("]") in listening
             return False
 
-        # One set has the socket that the host connects to; the other has that set, and the queues by their numbers.
+        # One set has the socket to which the host connects; the other has that set, and the queues by their numbers.
         hosts = {epoll for epoll, entries in watches.items() if any(listens(fd) for fd in entries)}
         return any(hosts & entries.keys() and {0, 1} <= set(entries.values()) for entries in watches.values())
 
@@ -155,7 +155,8 @@ class Backend:
     def connect(self, cid, port, timeout=guestrun.HANG):
         """A connection to the guest's port. ConnectionRefusedError: nobody listens there; TimeoutError: no answer at all.
 
-        Who goes before the guest has answered makes the back end panic when it does: what timed out stays open until the end."""
+        A client that closes before the guest has answered makes the back end panic on the answer: connections that
+        timed out stay open until the end."""
         sock = socket.socket(socket.AF_UNIX)
         try:
             sock.settimeout(timeout)
@@ -168,7 +169,7 @@ class Backend:
                     raise ConnectionResetError
                 line += byte
             return sock
-        except (BrokenPipeError, ConnectionResetError) as failure:  # there is no guest at all, or nobody in it
+        except (BrokenPipeError, ConnectionResetError) as failure:  # there is no guest, or it is not running
             sock.close()
             raise ConnectionRefusedError(f"guest {cid}, port {port}") from failure
         except BaseException:

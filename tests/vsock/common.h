@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What both ends of the vsock tests share: whole reads and writes, and the bytes and sums that they exchange. */
+ * Shared by both ends of the vsock tests: whole reads and writes, and the bytes and sums that they exchange. */
 #ifndef VIRTIO_TESTS_VSOCK_COMMON_H
 #define VIRTIO_TESTS_VSOCK_COMMON_H
 #define _GNU_SOURCE
@@ -40,15 +40,15 @@ static inline bool send_all(int fd, const void* data, size_t count) {
   return true;
 }
 
-/* Bytes read, at most `size`; 0 at the end, and when the connection broke. */
+/* Returns the bytes read, at most `size`; 0 at the end, and after the connection broke. */
 static inline size_t receive(int fd, void* to, size_t size) {
   ssize_t got;
-  do got = size != 0 ? recv(fd, to, size, 0) : 0; /* for nothing it would wait all the same */
+  do got = size != 0 ? recv(fd, to, size, 0) : 0; /* recv waits even for 0 bytes */
   while (got < 0 && errno == EINTR);
   return got < 0 ? 0 : (size_t)got;
 }
 
-/* A line without its end, byte by byte so that nothing behind it is taken. */
+/* A line without its end, byte by byte so that the bytes after it stay. */
 static inline bool receive_line(int fd, char* line, size_t size) {
   for (size_t at = 0; at < size; ++at) {
     if (receive(fd, line + at, 1) != 1) return false;
@@ -82,7 +82,7 @@ static inline struct sockaddr_un address_of(const char* path) {
   return address;
 }
 
-/* A connection to `port` of the guest behind vhost-device-vsock, below 0 when it was refused. */
+/* A connection to `port` of the guest of vhost-device-vsock, below 0 if it was refused. */
 static inline int call_unix(const char* path, unsigned port) {
   const struct sockaddr_un to = address_of(path);
   const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -96,7 +96,7 @@ static inline int call_unix(const char* path, unsigned port) {
   return -1;
 }
 
-/* FNV-1a, 64 bits, begun with SUM_OF_NOTHING. */
+/* FNV-1a, 64 bits, starts with SUM_OF_NOTHING. */
 #define SUM_OF_NOTHING UINT64_C(0xcbf29ce484222325)
 static inline uint64_t sum_on(uint64_t sum, const void* data, size_t count) {
   for (const unsigned char* at = data; count-- != 0; ++at) sum = (sum ^ *at) * UINT64_C(0x100000001b3);
@@ -107,10 +107,10 @@ static inline uint64_t sum_on(uint64_t sum, const void* data, size_t count) {
 enum { PERIOD = 65536 };
 static inline unsigned char source_byte(uint64_t i) { return (unsigned char)(i * 131 + (i >> 8)); }
 
-/* For connect_vsock(), which otherwise has a limit of the kernel's, and a short one: a day. */
+/* For connect_vsock(), instead of the kernel's short limit: a day. */
 enum { NO_LIMIT_S = 86400 };
 
-/* A socket that is connected, below 0 when it cannot be, which errno tells. */
+/* A connected socket, or below 0 with errno set. */
 static inline int connect_vsock(int type, unsigned cid, unsigned port, long limit_s) {
   const struct sockaddr_vm to = {.svm_family = AF_VSOCK, .svm_cid = cid, .svm_port = port};
   const struct timeval limit = {limit_s, 0};

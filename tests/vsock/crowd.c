@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The host's side of a crowd: clients of the guest that crowd.cpp is, through AF_VSOCK or through the Unix socket of a back end that
- * has none. Phases, one after the other; each prints one line of counts, and the first that is not as it must be ends it with
+ * The host's side of a crowd: clients of the guest crowd.cpp, through AF_VSOCK or through the Unix socket of a back end
+ * without it. Phases, one after the other; each prints one line of counts, and the first that fails ends it with
  * status 1. Every client but those that idle is a process of its own. Plain C11, fit for -static, as peer.c. */
 #include "common.h"
 
@@ -33,7 +33,7 @@ static bool over_unix;
 static const char* path;
 static unsigned cid;
 
-/* What all clients together have seen. */
+/* The results of all clients together. */
 static struct counts {
   _Atomic uint64_t answered, cut, wrong, refused, bytes;
 } * seen;
@@ -42,13 +42,13 @@ static char buffer[65536];
 
 /* ---- connections ---- */
 
-/* Below 0 when it was refused. */
+/* Below 0 if it was refused. */
 static int try_connect(unsigned port) {
   if (!over_unix) return connect_vsock(SOCK_STREAM, cid, port, NO_LIMIT_S);
   return call_unix(path, port);
 }
 
-/* The guest refuses while it has no place: then a client comes again. */
+/* The guest refuses while it has no free place; the client then tries again. */
 static int call(unsigned port) {
   for (int turn = 0; turn < 10000; ++turn) {
     const int fd = try_connect(port);
@@ -64,7 +64,7 @@ static bool ask(int fd, uint64_t count) {
   return send_all(fd, line, (size_t)snprintf(line, sizeof line, "%" PRIu64 "\n", count));
 }
 
-/* Receives to the end: whether all came, and nothing else. */
+/* Receives to the end; returns whether exactly the expected bytes arrived. */
 static void receive_pattern(int fd, uint64_t count, size_t piece, long pause_ms) {
   uint64_t have = 0;
   for (size_t got; (got = receive(fd, buffer, piece)) != 0;) {
@@ -98,7 +98,7 @@ static void short_one(void) {
 static void slow_one(void) { fetch(SLOW_BYTES, 4096, 20); }
 static void full_one(void) { fetch(FULL_BYTES, 16384, 10); }
 
-/* Begins one and stays in the middle. */
+/* Starts a transfer and stops in the middle. */
 static void victim(void) {
   const int fd = call(SOURCE);
   if (!ask(fd, UINT64_C(1) << 40)) return;
@@ -215,7 +215,7 @@ static bool kill_them(unsigned count) {
     for (unsigned turn = 0; seen->answered < KILL_BATCH && turn < 10000; ++turn) rest_ms(10);
     if (seen->answered < KILL_BATCH) {
       printf("kill: %" PRIu64 " of %d came into mid-transfer\n", seen->answered, KILL_BATCH);
-      for (int i = 0; i < KILL_BATCH; ++i) kill(all[i], SIGKILL);  // else whoever reads what we print waits for them
+      for (int i = 0; i < KILL_BATCH; ++i) kill(all[i], SIGKILL);  // else our output stays open
       return false;
     }
     for (int i = 0; i < KILL_BATCH; ++i) kill(all[i], SIGKILL);

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
-// A server for a crowd: 128 places, and one loop that never waits for a single connection. crowd.c on the host is its clients.
+// A server for a crowd: 128 places, and one loop that never waits for a single connection. crowd.c on the host is the
+// clients.
 //   9400 line    returns everything
 //   9401 source  reads "<count>\n", sends that many bytes of the pattern, closes
 //   9402 sink    reads "<count>\n" and that many bytes, answers "<bytes> <FNV-1a 64>\n", closes
 //   9403 stop    ends the guest
-//   9404 life    sends "<number>\n", another one after each start, closes
-//   9405 strict  from now on a connection gives way whose client has been silent longest, when places run short
-// A new connection is accepted while there are places for it; others wait in the backlog, or are refused when it is full.
+//   9404 life    sends "<number>
+// ", a different one after each start, closes
+//   9405 strict  from now on, if places run short, the connection whose client has been silent longest is closed
+// A new connection is accepted while there are free places; others wait in the backlog, or are refused when it is full.
 #include <virtio/vsock.hpp>
 
 #include "../qemu/guest.hpp"
@@ -37,10 +39,10 @@ struct client {
   u64 left;        // bytes to send of the pattern, or to receive
   u64 done;        // bytes sent of the pattern, or received
   u64 sum;
-  u8 text[4096];   // to send in front of the pattern
+  u8 text[4096];   // sent before the pattern
   usize text_size;
   usize text_sent;
-  bool closes;     // when all is sent
+  bool closes;     // after all is sent
 };
 constinit client clients[places]{};  // by the socket's slot
 u32 open_count;
@@ -81,7 +83,7 @@ void add_client(vsock::socket who, u32 at) {
   c.closes = at == life || at == strict || at == stop;
 }
 
-/// What may be taken of it now; 0 when the answer in front of it has not left.
+/// The bytes that may be taken now; 0 if the previous answer has not left.
 usize take(client& c, const_bytes here) {
   usize used = 0;
   if (c.at == line) {
@@ -152,8 +154,8 @@ void serve(client& c) {
   if (c.closes && !has_to_send(c)) {
     ++finished;
     if (c.at == stop) {
-      // The device must not go down before the client has its RESPONSE: one that is still in the ring is lost, and the client calls again
-      // for ever.
+      // The device must not be reset before the client has its RESPONSE: a RESPONSE still in the ring would be lost,
+      // and the client would call again without end.
       CHECK_OK(sockets.close_and_wait(c.socket));
       has_to_stop = true;
     } else {
@@ -163,8 +165,9 @@ void serve(client& c) {
   }
 }
 
-/// The host does not always say that a client is gone (vhost-device-vsock). When places run short, of those with bytes to come the one gives
-/// way that has been silent longest, and for 200 ms at least. A client may be that slow on a busy machine, so nothing ends before that.
+/// The host does not always report that a client is gone (vhost-device-vsock). If places run short, the connection with
+/// pending input that has been silent longest is closed, after at least 200 ms. A client may be that slow on a busy
+/// machine, so no connection is closed without need.
 void make_room() {
   client* silent = nullptr;
   u32 most = 3;
@@ -194,7 +197,7 @@ void serve_all() {
     }
     if (is_strict && open_count >= places - 2 * spare) make_room();
     for (u32 at = line; at < end_of_ports; ++at) {
-      const bool is_order = at >= stop;  // which always has a place
+      const bool is_order = at >= stop;  // always has a place
       if (!is_order && open_count >= places - 2 * spare) continue;
       if (const auto who = sockets.try_accept(at)) add_client(*who, at);
       else CHECK_ERROR(who, errc::not_ready);
@@ -205,7 +208,7 @@ void serve_all() {
   }
 }
 
-/// The host's echo is reached, and its connection stays open, so that the host still has it when the machine is reset.
+/// Connects to the host's echo and keeps the connection open, so that the host still has it when the machine is reset.
 void call_out() {
   auto made = sockets.connect({vsock::host_cid, 7000});
   CHECK_OK(made);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What examples/04_vsock_server makes of disks and requests, on the host, where sanitizers look on.
-//   files IMAGE              lists every file of a FAT image: its path, its size, the FNV-1a of what is in it
-//   files IMAGE SEED TURNS   spoils the image and some requests, as often as that: nothing may come of it but errors
+// Runs the code of examples/04_vsock_server for disks and requests on the host, under sanitizers.
+//   files IMAGE              lists every file of a FAT image: its path, its size, the FNV-1a of its content
+//   files IMAGE SEED TURNS   damages the image and some requests this many times: only errors may result
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +21,7 @@ namespace {
 
 using virtio::errc, virtio::result;
 
-/// A disk in memory, which counts what is asked of it.
+/// A disk in memory, which counts its requests.
 struct memory_disk {
   std::vector<u8> image;
   u64 reads = 0;
@@ -45,7 +45,7 @@ struct walker {
   memory_disk& disk;
   fat::volume<memory_disk>& files;
   bool says;
-  u64 left;  // calls; a spoiled disk may have more directories than anybody wants to see
+  u64 left;  // calls; a damaged disk may have a huge number of directories
 
   void file(const fat::entry& found, const std::string& path) {
     u64 sum = 0xcbf29ce484222325, size = 0;
@@ -97,8 +97,8 @@ void corrupt_image(memory_disk& disk, std::mt19937& source) {
   for (usize i = 1 + below(40); i != 0; --i) {
     usize at = below(std::min<usize>(disk.image.size(), 1 << 20));
     const usize where = below(4);
-    if (where == 0) at = below(96);  // what describes the file system
-    else if (where == 1)             // which part of a name it is
+    if (where == 0) at = below(96);  // the description of the file system
+    else if (where == 1)             // the index of a part of a name
       for (at = at / 32 * 32; disk.image[at + 11] != 0x0f && at + 64 < disk.image.size();) at += 32;
     const u8 some[] = {0, 1, 0xff, 0x0f, 0x41, static_cast<u8>(source())};
     undo.emplace_back(at, disk.image[at]);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A guest that talks to peer.c on its host, one service after the other: `run=` of its command line names them. What it prints is
-// the same on every host; `host=silent` is one that says nothing to those who connect to nobody.
+// A guest that connects to peer.c on its host, one service after the other: `run=` on its command line lists them. Its
+// output is the same on every host; `host=silent` is a host that does not answer connections to absent ports.
 #include <virtio/vsock.hpp>
 
 #include "../qemu/guest.hpp"
@@ -11,7 +11,7 @@ namespace {
 namespace vsock = virtio::vsock;
 using virtio::text;
 
-/// Waits without a bound for what must come, and not for long where the answer is that nothing does.
+/// Waits without a bound for expected events, and briefly if the expected result is no answer.
 constinit bool waits_in_vain = false;
 struct talker : bench {
   bool keep_waiting(virtio::waiting why, u64 attempt) const {
@@ -27,7 +27,7 @@ constinit virtio::dma_storage<sockets_t::dma_bytes> storage;
 constinit sockets_t sockets;
 using stream = sockets_t::stream_type;
 
-// The services of peer.c. The counted ones need no end of the stream: vhost-device-vsock does not pass that on.
+// The services of peer.c. The counted ones do not need the end of the stream: vhost-device-vsock does not pass it on.
 enum port : u32 {
   echo = 7000,
   sink = 7001,
@@ -60,10 +60,11 @@ struct fnv {
   }
 };
 
-/// vhost-device-vsock answers nobody who asks for what is not there, nor tells of a program on the host that breaks off.
+/// vhost-device-vsock does not answer a request to an absent port, and does not report that a program on the host
+/// breaks off.
 [[nodiscard]] bool silent_host() { return boot::option("host") == "silent"; }
 
-/// The error that comes of `f()`, to which there is no answer when `silent`.
+/// The error of `f()`; without an answer if `silent`.
 template <class F>
 [[nodiscard]] errc outcome(bool silent, F&& f) {
   waits_in_vain = silent;
@@ -78,7 +79,7 @@ stream connect(port where) {
   return *made;
 }
 
-/// Reads to the end; whether that was an orderly one.
+/// Reads to the end; returns whether that was an orderly one.
 usize read_to_end(stream& from, bytes into) {
   usize have = 0;
   for (;;) {
@@ -118,7 +119,7 @@ void say_number(stream& to, u64 n) {
   CHECK_OK(to.send({line, size}));
 }
 
-/// What the sink must answer.
+/// The expected answer of the sink.
 void check_answer(stream& from, u64 count, const fnv& sum) {
   u8 want[64];
   usize size = put_number(want, count);
@@ -190,7 +191,7 @@ void to_sink(port where, u64 total, usize piece) {
   CHECK_OK(s.close());
 }
 
-/// Small pieces that nobody flushes arrive for all that: whoever polls asks the peer whether it has caught up.
+/// Small pieces that are never flushed arrive nevertheless: polling asks the peer whether it has caught up.
 void trickle() {
   stream s = connect(counted_sink);
   const u64 total = number("trickle", 700);
@@ -206,14 +207,14 @@ void trickle() {
   CHECK_OK(s.close());
 }
 
-/// Thousands of small pieces for a peer that does not read yet: the driver gathers them, and none is lost. Linux joins packets of up to
-/// 128 bytes itself.
+/// Thousands of small pieces for a peer that does not read yet: the driver gathers them, and none is lost. Linux itself
+/// joins packets of up to 128 bytes.
 void small_and_late() {
   to_sink(late, 20'000, 1);
   to_sink(late, 400'000, 200);
 }
-/// The same from a program that lets each piece leave at once. All of it is within the peer's window; yet Linux 6.12.92 and later,
-/// for which the command line has bound=1, resets the connection for the memory that so many packets need.
+/// The same from a program that sends each piece at once. All of it is within the peer's window; yet Linux 6.12.92 and
+/// later, for which the command line has bound=1, resets the connection for the memory that so many packets need.
 void naive() {
   constexpr usize piece = 200, count = 1000;
   stream s = connect(late);
@@ -244,7 +245,7 @@ void from_source() {
   CHECK_OK(s.close());
 }
 
-/// The host connects to us.
+/// The host connects to the guest.
 void called(u32 at) {
   CHECK_OK(sockets.listen(at, 4));
   CHECK_ERROR(sockets.listen(at, 4), errc::in_use);
@@ -275,7 +276,7 @@ void refused() {
   CHECK(got == (silent_host() ? errc::peer_silent : errc::refused));
 }
 
-/// The peer closes with bytes of ours unread: some of them may have been sent in vain, but we are told.
+/// The peer closes with unread bytes of ours: some of them may have been sent in vain, but an error reports that.
 void is_cut_off() {
   stream s = connect(abrupt);
   fill_pattern({data, 8192}, 0);
@@ -297,7 +298,8 @@ void half_closed() {
   (void)s.close();
 }
 
-/// Messages of every size come back with their ends, and those of records; one that is too long is told of, and the next one comes.
+/// Messages of every size return with their ends, and those of records. A message that is too long is reported, and the
+/// next one arrives.
 void echo_messages() {
   static constexpr u32 sizes[] = {1, 2, 100, 1023, 4096, 4097, 8192, 20'000, 60'000, 3};
   const auto made = sockets.connect({vsock::host_cid, messages}, vsock::kind::seqpacket);
@@ -320,7 +322,7 @@ void echo_messages() {
       CHECK(got->ends_record == (size % 2 != 0));
       check_pattern({back, size}, size);
     }
-  // Many at once: none grows into another.
+  // Many at once: they stay separate.
   for (u32 n = 1; n <= 200; ++n) CHECK_OK(s.send_message({data, n}));
   for (u32 n = 1; n <= 200; ++n) {
     const auto got = s.receive_message(back);
@@ -336,7 +338,7 @@ void no_messages() {
   CHECK_ERROR(sockets.listen(1, 1, vsock::kind::seqpacket), errc::unsupported);
 }
 
-/// As many connections as there is room for, each with bytes of its own.
+/// As many connections as there is room for, each with its own bytes.
 void many() {
   static stream all[connections];
   const u32 count = static_cast<u32>(number("many", 64));
@@ -353,7 +355,7 @@ void many() {
   for (u32 i = 0; i < count; ++i) CHECK_OK(all[i].close());
 }
 
-/// Two guests: this one returns what the other sends, until that one closes.
+/// Two guests: this one returns what the other sends, until the other closes.
 void serves_sibling() {
   CHECK_OK(sockets.listen(9100, 1));
   boot::print("listens\n");
@@ -384,7 +386,7 @@ void visits_sibling() {
   CHECK_OK(s.close());
 }
 
-/// The back end dies: waiting for it ends by the platform's bound, in every call.
+/// The back end dies: every wait for it ends by the platform's bound.
 void outlives_host() {
   stream s = connect(echo);
   CHECK_OK(s.send(text("before\n")));
@@ -402,8 +404,8 @@ void outlives_host() {
   for (;;) boot::pause();
 }
 
-/// The machine is saved in mid-connection, goes on, and then goes on from there once more: the host then says that all connections
-/// are gone, which ends ours; listeners stay, and new connections work.
+/// The machine is saved in mid-connection, continues, and is later restored from the saved state: the host then reports
+/// that all connections are gone, which ends ours; listeners stay, and new connections work.
 void is_restored() {
   CHECK_OK(sockets.listen(9200, 1));
   stream s = connect(echo);
@@ -449,7 +451,7 @@ bool run(boot::text word) {
     outlives_host();
     boot::print("ok outlives_host\n");
     if (boot::option("stays")) stay();
-    boot::exit(0);  // the device is as dead as its host, and answers no reset
+    boot::exit(0);  // the device is as dead as its host, and does not reset
   } else if (word == "many") many();
   else return false;
   return true;

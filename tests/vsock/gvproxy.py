@@ -6,8 +6,8 @@
         network.kill()
         network.start()
 
-The network is 192.168.127.0/24: the gateway .1, with DNS and DHCP, and .2 for the guest with the address MAC. The command comes from the
-environment: GVPROXY, as tools/setup --print gives it.
+The network is 192.168.127.0/24: the gateway .1, with DNS and DHCP, and .2 for the guest with the address MAC. The
+command comes from the environment: GVPROXY, as tools/setup --print prints it.
 """
 import contextlib
 import http.client
@@ -55,9 +55,9 @@ class Gvproxy:
 
     def start(self):
         """Starts it, and again after kill(), at the same socket. It answers when this returns."""
-        self.socket.unlink(missing_ok=True)  # of one that was killed
+        self.socket.unlink(missing_ok=True)  # left by a killed one
         with self.log.open("ab") as log:
-            # Without a port of this machine's for ssh: two of them cannot have the same.
+            # Without a port of this machine for ssh: two gvproxys cannot share one.
             self.process = subprocess.Popen([os.environ[VARIABLE], "-listen", f"unix://{self.socket}", "-ssh-port", "-1", *self.options],
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + guestrun.HANG

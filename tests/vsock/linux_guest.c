@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The guest's side in Linux, against the peer: tries its services (a back end is judged by what Linux makes of it, and our guests
+ * The guest's side in Linux, against the peer: tries its services (so that a back end is tested with Linux, and our guests
  * by the same lines), and measures for comparison. Plain C11, fit for -static. */
 #include "common.h"
 
@@ -18,7 +18,7 @@ static const char usage[] =
     "       linux_guest turns CID COUNT SIZE  prints \"turns <count> of <size> bytes <ns> ns\": each goes there and comes back\n"
     "CID is where the peer runs: 2 is the host, 1 this machine itself. Status 1: something was not as it must be, and says so.\n";
 
-/* Seconds that are waited in vain, where the answer is that none comes. What must come has no limit here: the host ends what hangs. */
+/* Seconds to wait if no answer is expected. Expected answers have no limit here: the host ends a hanging guest. */
 enum { IN_VAIN_S = 3, LISTEN_AT = 1234, UNUSED_PORT = 4321 };
 
 static char buffer[1 << 20];
@@ -56,7 +56,7 @@ static void send_source(int fd, uint64_t count) {
   }
 }
 
-/* How many bytes of the source come before something else does, or the end. */
+/* Returns the number of bytes of the source before the first wrong byte or the end. */
 static uint64_t receive_source(int fd, uint64_t most) {
   uint64_t at = 0;
   for (size_t got; (got = receive(fd, buffer, most - at < 65536 ? (size_t)(most - at) : 65536)) != 0; at += got)
@@ -118,7 +118,7 @@ static void check_source(void) {
   close(fd);
 }
 
-/* The peer calls back while this waits: an answer is made of all that it says, or of a line of it. */
+/* The peer calls back while this waits: the answer is made of all that it sends, or of a line of it. */
 static void check_caller(const char* what, unsigned port, bool ends) {
   static const char want[] = "you said: hello from the host\n";
   const int listening = listen_at(LISTEN_AT);
@@ -137,7 +137,7 @@ static void check_caller(const char* what, unsigned port, bool ends) {
   size_t length = 0;
   for (size_t got; length < 64 && (got = receive(fd, buffer + length, 64 - length)) != 0;) length += got;
   int status = 0;
-  if (length != sizeof want - 1) kill(answering, SIGKILL); /* nobody has called it, or not to the end */
+  if (length != sizeof want - 1) kill(answering, SIGKILL); /* no call, or an incomplete one */
   waitpid(answering, &status, 0);
   tell(what, status == 0 && length == sizeof want - 1 && memcmp(buffer, want, length) == 0, "%zu bytes of an answer", length);
   close(fd);
@@ -227,7 +227,7 @@ static void turn(void) {
 
 /* ---- measuring ---- */
 
-/* What is measured lies between two markers for bench/plugin, which a processor takes for nothing. */
+/* The measured code is between two markers for bench/plugin, which a processor executes as no-ops. */
 #ifdef __x86_64__
 #define MARK(id) __asm__ volatile(".byte 0x0f, 0x1f, 0x84, 0x00, %c0, 0, 0x11, 0x47" : : "i"(id) : "memory")
 #else

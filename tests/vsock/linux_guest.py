@@ -13,7 +13,7 @@ import peer  # noqa: E402
 MODULES = ("virtio_pci", "vmw_vsock_virtio_transport")
 PROGRAMS = ("linux_guest", "peer")
 
-# What `linux_guest check` says, first of every host.
+# The output of `linux_guest check`, first the lines common to all hosts.
 _EVERYWHERE = """\
 echo: ok, 300000 bytes came back
 counted sink: ok, 1000003 93149a064998ca98
@@ -22,8 +22,8 @@ open caller: ok, 30 bytes of an answer
 caller of a port where nobody listens: ok, refused
 counted slow: ok, 100000 4a0704d36cefe6c5
 """
-# It gives no answer where nobody listens, and does not tell of a program that breaks a connection off: only waiting ends. The end
-# of one direction is that of both.
+# It does not answer for an unused port, and does not report a program that breaks a connection off: only waiting ends.
+# The end of one direction is the end of both.
 ON_VHOST_DEVICE = _EVERYWHERE + """\
 half: ok, and afterwards it does not listen
 nobody: ok, ETIMEDOUT

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// A guest that has a network over its socket device: it asks gvproxy for an address by DHCP whenever the link has come up, says what it
-// was offered, and pings the gateway with frames of many sizes. On the command line:
-//   offers=N   ends after so many of them, each on a connection of its own
-//   pings=N    this many sizes after the first offer; the answers must be what was sent
+// A guest with a network over its socket device: it requests an address from gvproxy by DHCP each time the link is up,
+// prints the offer, and pings the gateway with frames of many sizes. On the command line:
+//   offers=N   ends after this many, each on its own connection
+//   pings=N    this many sizes after the first offer; the answers must equal the requests
 //   framing=qemu
 #include <virtio/vsock.hpp>
 #include <virtio/vsock/ethernet_link.hpp>
@@ -46,7 +46,7 @@ void put16(u8* at, u32 n) {
   return ~sum & 0xffff;
 }
 
-/// An IPv4 packet of `size` bytes behind its header, which are there already.
+/// An IPv4 packet with `size` bytes after its header, which are already in place.
 [[nodiscard]] const_bytes sealed(usize size, u8 protocol, const u8* to_mac, const u8* from, const u8* to) {
   __builtin_memcpy(out, to_mac, 6);
   __builtin_memcpy(out + 6, link.mac().octets, 6);
@@ -75,7 +75,7 @@ void put16(u8* at, u32 n) {
   u8* const dhcp = udp + 8;
   dhcp[0] = dhcp[1] = dhcp[7] = 1;
   dhcp[2] = 6;
-  dhcp[10] = 0x80;  // an answer to all
+  dhcp[10] = 0x80;  // a broadcast answer
   __builtin_memcpy(dhcp + 28, link.mac().octets, 6);
   __builtin_memcpy(dhcp + 236, tail, sizeof tail);
   return sealed(size, 17, all, nobody, all);
@@ -91,7 +91,7 @@ void put16(u8* at, u32 n) {
   put16(icmp + 2, checksum(icmp, 8 + payload));
   return sealed(8 + payload, 1, gateway, us, router);
 }
-/// Whoever sends us something must know where we are: gvproxy's gateway asks by ARP.
+/// Senders must find the guest's address: gvproxy's gateway uses ARP.
 [[nodiscard]] const_bytes arp_answer(const u8* question) {
   __builtin_memcpy(out, question + 6, 6);
   __builtin_memcpy(out + 6, link.mac().octets, 6);
@@ -125,7 +125,7 @@ void take(usize size, u32 pings) {
   }
   if (in[23] == 1 && in[34] == 0) {
     const u32 number = get16(in + 40);
-    CHECK_EQUAL(number, pings_back);  // nothing is lost, nothing overtakes
+    CHECK_EQUAL(number, pings_back);  // none is lost or reordered
     CHECK_EQUAL(length, 28 + payload_of(number, pings));
     CHECK_EQUAL(checksum(in + 34, length - 20), 0);
     for (usize i = 0; i < length - 28; ++i) CHECK(in[42 + i] == byte_of_ping(number, i));
@@ -140,7 +140,7 @@ void run() {
   CHECK_OK(sockets.start(bench{}, *where, storage, now));
   vsock::ethernet_options how;
   if (boot::option("framing") == "qemu") how.frames = vsock::framing::qemu;
-  how.answer = 1500;  // a peer that was killed is noticed by that, and one that is not there by the other
+  how.answer = 1500;  // the first limit detects a killed peer, the second an absent one
   how.connect = 500;
   CHECK_OK(link.start(sockets, how));
 
@@ -150,7 +150,7 @@ void run() {
   bool was_up = false;
   u64 asked_at = 0;
   while (had != offers || pings_back != pings) {
-    (void)link.poll();  // a device that has gone stays so
+    (void)link.poll();  // a removed device stays removed
     const bool is_up = link.state() == net::link_state::up;
     if (!is_up && (was_up || link.why() != why)) boot::print("down: ", virtio::describe(link.why()), "\n");
     was_up = is_up;
@@ -159,11 +159,11 @@ void run() {
       ups = link.times_up();
       offered = false;
       asked_at = 0;
-      pings_sent = pings_back;  // what was under way is lost
+      pings_sent = pings_back;  // frames in flight are lost
       boot::print("up\n");
     }
     const u64 time = milliseconds{}();
-    if (time - asked_at > 300) {  // also when it is offered: a peer that has gone is noticed by what is sent
+    if (time - asked_at > 300) {  // also after an offer: only sending shows that a peer is gone
       asked_at = time;
       send(discover());
     }
@@ -173,7 +173,7 @@ void run() {
       CHECK(f.copy_to(0, in) == f.size);
       return net::after_look::done;
     })) {
-      // The callback may not receive: what it has copied is looked at here.
+      // The callback may not receive: its copy is evaluated here.
       take(get16(in + 12) == 0x0800 ? 14 + get16(in + 16) : 42, pings);
     }
     if (offered && !was_offered) ++had;

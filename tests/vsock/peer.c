@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The host's side of a vsock test: one program, the same services through AF_VSOCK and through the Unix sockets of a back end that
- * has none (Firecracker's scheme: a guest's connection to port P arrives at UDS_PATH_P; to reach the guest one connects to UDS_PATH
- * and writes "CONNECT P"). Every connection is served by a process of its own. Plain C11, fit for -static: it also runs in hosts
- * that have no libraries. */
+ * The host's side of a vsock test: one program, the same services through AF_VSOCK and through the Unix sockets of a back end
+ * without it (Firecracker's scheme: a guest's connection to port P arrives at UDS_PATH_P; to reach the guest, connect to UDS_PATH
+ * and write "CONNECT P"). Every connection is served by a process of its own. Plain C11, fit for -static: it also runs in hosts
+ * without libraries. */
 #include "common.h"
 
 #include <poll.h>
@@ -174,7 +174,7 @@ static void listen_at(const struct service* service, const char* path) {
     const int length = snprintf(listener->own, sizeof listener->own, "%s_%u", path, service->port);
     if (length < 0 || (size_t)length >= sizeof listener->own) die("peer: %s_%u: too long for a socket's path", path, service->port);
     const struct sockaddr_un at = address_of(listener->own);
-    unlink(listener->own); /* what a peer left behind that was killed */
+    unlink(listener->own); /* left by a killed peer */
     bound = bind(fd, (const struct sockaddr*)&at, sizeof at);
   } else {
     const struct sockaddr_vm at = {.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = service->port};
@@ -191,11 +191,11 @@ static void serve_one(const struct listener* listener, int listening) {
   socklen_t length = sizeof from;
   const bool over_unix = listener->path != NULL;
   const int fd = accept(listening, over_unix ? NULL : (struct sockaddr*)&from, over_unix ? NULL : &length);
-  if (fd < 0) return; /* gone again */
+  if (fd < 0) return; /* closed meanwhile */
   const pid_t parent = getpid(), child = fork();
   if (child < 0) fprintf(stderr, "peer: fork: %s\n", strerror(errno));
   if (child == 0) {
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) _exit(1); /* gone before it was to tell */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) _exit(1); /* the parent ended before this call */
     for (nfds_t i = 0; i < count; ++i) close(waits[i].fd);
     const struct connection guest = {fd, listener->path, from.svm_cid};
     listener->service->serve(&guest);
@@ -211,7 +211,7 @@ int main(int words, char** word) {
     return 2;
   }
   if (words - 2 > MOST_PATHS) die("peer: more than %d guests", MOST_PATHS);
-  signal(SIGCHLD, SIG_IGN); /* nobody waits for those who serve */
+  signal(SIGCHLD, SIG_IGN); /* the serving processes are not waited for */
   signal(SIGPIPE, SIG_IGN);
   for (size_t i = 0; i < SERVICES; ++i) {
     if (!over_unix) listen_at(&services[i], NULL);

@@ -21,7 +21,7 @@ def program(name="peer"):
     newest = max(path.stat().st_mtime for path in (source, HERE / "common.h"))
     if not target.exists() or target.stat().st_mtime < newest:
         BUILD.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=BUILD) as folder:  # other tests may want it at the same time
+        with tempfile.TemporaryDirectory(dir=BUILD) as folder:  # other tests may use it at the same time
             made = pathlib.Path(folder) / name
             subprocess.run(["cc", *FLAGS, source, "-o", made], check=True)
             os.replace(made, target)

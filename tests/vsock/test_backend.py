@@ -3,8 +3,9 @@
 """The rig around vhost-device-vsock: Linux guests reach the peer, the host reaches them, and they reach each other.
 
 usage: test_backend.py 7.2|10 [unittest's arguments]
-What it takes is in the environment: QEMU_7 or QEMU_10, LINUX_HOST, VHOST_DEVICE_VSOCK, as tools/setup --print gives them.
-Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+What it takes is in the environment: QEMU_7 or QEMU_10, LINUX_HOST, VHOST_DEVICE_VSOCK, as tools/setup --print prints
+them.
+Status 77: a part is absent (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import os
 import pathlib
@@ -61,7 +62,7 @@ class Backend(unittest.TestCase):
                     self.assertEqual(b"".join(iter(lambda: sock.recv(1), b"\n")), text)
             with self.assertRaises((ConnectionRefusedError, TimeoutError)):
                 vsock.connect(GUEST, 7999, backend.IN_VAIN)
-            # No more at once than one of Linux's receive buffers takes: the back end cuts what is more, and does not say so.
+            # At most one of Linux's receive buffers at once: the back end cuts longer data without an error.
             seen = self.boot(vsock, OTHER, f"linux_guest turns {GUEST} 100 64 && linux_guest turns {GUEST} 100 3000\n")
             vsock.connect(GUEST, STOP_AT).close()
             guest.join()
@@ -78,7 +79,7 @@ class Backend(unittest.TestCase):
                 [(linux_host.line("turning"), vsock.kill, b"killed\n"), *vsock.renewal(GUEST, linux_host.line("broken")),
                  (linux_host.line("turning"), ("quit", {}))])
             vsock.check()
-        self.assertEqual(status, guestrun.NO_STATUS, console)  # of what quits
+        self.assertEqual(status, guestrun.NO_STATUS, console)  # QEMU's status after quit
         self.assertRegex(console, r"\A(turning\n)+broken\n(turning\n)+\Z")
 
     def test_end_is_noticed(self):

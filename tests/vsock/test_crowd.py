@@ -5,7 +5,7 @@ is cut, whoever idles, is slow, or is killed beside it; and the server answers a
 
 usage: test_crowd.py 7.2|10 TREE [unittest's arguments]
   TREE  where the guests were built
-What it takes is in the environment: QEMU_7 or QEMU_10, VHOST_DEVICE_VSOCK, as tools/setup --print gives them.
+What it takes is in the environment: QEMU_7 or QEMU_10, VHOST_DEVICE_VSOCK, as tools/setup --print prints them.
 VIRTIO_CROWD_LONG=1 kills three times as many clients. Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import os

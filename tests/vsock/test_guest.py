@@ -4,8 +4,8 @@
 
 usage: test_guest.py 7.2|10 TREE [unittest's arguments]
   TREE  where the guests were built
-What it takes is in the environment: QEMU_7 or QEMU_10, VHOST_DEVICE_VSOCK, as tools/setup --print gives them.
-Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+What it takes is in the environment: QEMU_7 or QEMU_10, VHOST_DEVICE_VSOCK, as tools/setup --print prints them.
+Status 77: a part is absent (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import pathlib
 import socket
@@ -25,7 +25,7 @@ import report  # noqa: E402
 CID, OTHER = 4, 5
 # In the order of the guest's source.
 EVERYTHING = "hello echo sink odd tiny trickle slow source called called_at_0 calls_unused_port no_messages many".split()
-# vhost-device-vsock says nothing of a connection that is refused, and nothing of one that the host's program breaks off.
+# vhost-device-vsock does not report a refused connection, nor one that the host's program breaks off.
 SILENCE = "refused cut_off".split()
 
 
@@ -74,11 +74,11 @@ class Guest(unittest.TestCase):
     def test_back_end_renewed(self):
         """After a reset of the machine everything works again."""
         with backend.serve(CID) as vsock, peer.serve(*vsock.paths()):
-            vsock.arguments(CID)  # renewal() plugs what was asked for last
+            vsock.arguments(CID)  # renewal() plugs the device of the last call
             status, console = self.boot(
                 vsock, machine="pc", run="hello,outlives_host", stays=1,
                 script=[("^kill it", vsock.kill, b"!"), *vsock.renewal(CID, "^ok outlives_host"), ("^ok hello", ("quit", {}))])
-        self.assertEqual(status, guestrun.NO_STATUS, console)  # of what quits
+        self.assertEqual(status, guestrun.NO_STATUS, console)  # QEMU's status after quit
         self.assertRegex(console, r"(?s)ok hello\n.*kill it\nok outlives_host\n.*ok hello")
 
     def test_example(self):

@@ -22,7 +22,7 @@ import matrix  # noqa: E402
 
 REQUEST = b"POST /connect HTTP/1.1\r\nHost: gv\r\nContent-Length: 0\r\n\r\n"
 MAC = bytes.fromhex(gvproxy.MAC.replace(":", ""))
-SETTLE = 0.2  # its docs' race: what comes before it has taken over the connection may be lost
+SETTLE = 0.2  # its docs' race: data sent before it has taken over the connection may be lost
 
 
 def checksum(data):

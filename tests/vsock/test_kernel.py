@@ -50,7 +50,7 @@ HELLO = f"Hello from inside the guest, CID {CID}: I have read 2 of my disk's 2 M
 RESET = "the network, reset in mid-transfer"
 WHOLE = test_server.pattern("kernel", 8_000_001)
 BEFORE = "ip link set lo up"  # in the host
-# Through the second socket gvproxy is asked to make the guest's port 80 one of the host's.
+# Through its second socket gvproxy receives the order to forward a port of the host to the guest's port 80.
 NETWORK = """
 httpd -p 127.0.0.1:8081 -h /www
 {gvproxy} -listen vsock://:1024 -listen unix:///tmp/gvproxy.sock -ssh-port -1 >gvproxy.out 2>&1 3<&- &
@@ -59,7 +59,7 @@ until [ -S /tmp/gvproxy.sock ]; do kill -0 $! || {{ cat gvproxy.out; kill $guest
 EXPOSED = '{"local":"127.0.0.1:8090","remote":"192.168.127.2:80","protocol":"tcp"}'
 EXPOSE = (f"printf 'POST /services/forwarder/expose HTTP/1.0\\r\\nContent-Length: {len(EXPOSED)}\\r\\n\\r\\n{EXPOSED}' | "
           "socat -t 60 - UNIX-CONNECT:/tmp/gvproxy.sock | grep -q ' 200 ' || echo 'gvproxy has not exposed the port'")
-# A server of one page that sends the rest of it once /tmp/go is there, or the guest has gone.
+# A server of one page that sends the rest of it once /tmp/go exists, or the guest has ended.
 HELD = f"""#!/bin/sh
 read line
 printf 'HTTP/1.0 200 OK\\r\\nContent-Length: {len(PAGE)}\\r\\n\\r\\n'

@@ -61,11 +61,11 @@ class Network(unittest.TestCase):
     def test_back_end_killed(self):
         """QEMU gives the guest a new device; the machine is reset, since nothing else takes it up."""
         with backend.serve(CID) as vsock, gvproxy.serve(vsock.path(CID)):
-            vsock.arguments(CID)  # renewal() plugs what was asked for last
+            vsock.arguments(CID)  # renewal() plugs the device of the last call
             status, console = self.boot(
                 vsock, machine="pc", offers=1000,
                 script=[("^offered", vsock.kill), *vsock.renewal(CID, "^down: .*\n"), ("^offered .*\n", ("quit", {}))])
-        self.assertEqual(status, guestrun.NO_STATUS, console)  # of what quits
+        self.assertEqual(status, guestrun.NO_STATUS, console)  # QEMU's status after quit
         # The reset may cut a line, and both boots may need several attempts.
         self.assertRegex(console, rf"\Aup\n{OFFER}down: (?s:.*)up\n{OFFER}")
 

@@ -37,7 +37,7 @@ import guestrun  # noqa: E402
 import matrix  # noqa: E402
 
 CID, HTTP, STOP = 4, 80, 81
-LIMIT = guestrun.HANG  # for what takes about a second
+LIMIT = guestrun.HANG  # for steps of about a second
 LARGE = 100 << 20
 PLACES = 96  # as in the example
 
@@ -85,7 +85,7 @@ def make_disk(folder):
     make_image(image, source, 192, "-F", "-c", "4")
     pieces = folder / "pieces"
     pieces.mkdir()
-    for number in range(3000):  # of which every other makes room again
+    for number in range(3000):  # every other one makes room again
         (pieces / f"{number}").write_bytes(bytes(2048 * (1 + number % 5)))
     mtools("mmd", image, "::/pieces")
     mtools("mcopy", image, *pieces.iterdir(), "::/pieces/")
@@ -129,7 +129,7 @@ class Guest:
         drive = ["-drive", f"if=none,id=disk,format=raw,readonly=on,file={image}", "-device", "virtio-blk-pci,drive=disk"]
         self.outcome = guestrun.boot(TREE / "examples" / "04_vsock_server", QEMU, "q35", extra=[*self.vsock.arguments(CID), *drive],
                                      timeout=10 * LIMIT, stream=self.console, errors=io.StringIO())
-        self.console.serves.set()  # never, then
+        self.console.serves.set()  # also if it never served
 
     def wait(self):
         self.console.serves.wait(LIMIT)
@@ -140,7 +140,7 @@ class Guest:
     def stop(self):
         """The guest's status."""
         if self.outcome is None:
-            with contextlib.suppress(OSError):  # it may be gone before it has answered, and then nobody says so
+            with contextlib.suppress(OSError):  # it may end before it has answered, without an error
                 connect(self.vsock, STOP).close()
         self.thread.join()
         return self.outcome[0]
@@ -431,7 +431,7 @@ class Disks(unittest.TestCase):
         (source / "whole").write_bytes(pattern("whole", 1 << 20))
         make_image(image, source, 64, "-F", "-c", "1")
         data = bytearray(image.read_bytes())
-        for table in range(data[16]):  # cluster 3, the root being 2, is the first file's first
+        for table in range(data[16]):  # cluster 3, with the root at 2, is the first file's first
             at = (int.from_bytes(data[14:16], "little") + table * int.from_bytes(data[36:40], "little")) * 512 + 4 * 1000
             self.assertEqual(int.from_bytes(data[at:at + 4], "little"), 1001)
             data[at:at + 4] = (0x0ffffff).to_bytes(4, "little")

@@ -137,7 +137,7 @@ class Stick(unittest.TestCase):
                     wanted[at * 512:at * 512 + len(data)] = data
                 host.flush()
                 self.assertEqual(host.read_blocks(0, 512), bytes(wanted[:512 * 512]))
-                # Beyond the end: refused, and the reason is told.
+                # Beyond the end: rejected with its reason.
                 status, residue, _ = host.command(struct.pack(">BBIBHB", 0x28, 0, count, 0, 1, 0), 512)
                 self.assertEqual((status, residue, host.sense()), (1, 512, (5, 0x21, 0)))
         console = self.run_guest(visit)
@@ -168,7 +168,7 @@ class Stick(unittest.TestCase):
                 host.configure()
                 self.assertEqual(host.read_blocks(0, 2048), self.content[:1 << 20])
         console = self.run_guest(visit, "host=stays timeout=2")
-        self.assertEqual(self.disk.read_bytes(), self.content)  # what was written of it is what was there
+        self.assertEqual(self.disk.read_bytes(), self.content)  # the part that was written is unchanged
         self.assertEqual(len(re.findall("^a host has gone: ", console, re.M)), 3, console)
 
     def again(self, path):

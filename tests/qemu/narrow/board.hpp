@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The board of a machine that does not fit: 32 bits, no windows, so that no BAR above 4 GiB can be reached.
+// The board of a machine that does not fit: 32 bits, no windows, so that BARs above 4 GiB cannot be accessed.
 #pragma once
 
 #include <virtio/pci.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The guest's board where there is no guest: its disk, console and patience are this process, its bus is the test kit's. For
+// The guest's board without a guest: its disk, console and waits are this process, its bus is the test kit's. For
 // tests/unit/vsock_guest.cpp, which runs the script of guest.cpp against the model.
 #pragma once
 
@@ -20,13 +20,13 @@ struct text {
   [[nodiscard]] bool operator==(const char* other) const { return data != nullptr && std::string(data, size) == other; }
 };
 
-/// What the program is where it has no machine of its own; hosted.cpp has it.
+/// The program's state instead of a machine; defined in hosted.cpp.
 struct world {
   std::string words, console;
   std::uint64_t now = 0;
   virtio::testing::strict_machine* memory = nullptr;
   virtio::testing::fake_pci* bus = nullptr;
-  void (*turn)() = nullptr;  // the device's, and its peers'
+  void (*turn)() = nullptr;  // of the device and its peers
 };
 inline world here;
 struct ended {
@@ -50,7 +50,7 @@ void print(const Parts&... parts) {
 }
 
 [[noreturn]] inline void exit(int status) { throw ended{status}; }
-/// A turn. The guests wait without a bound for what must come and leave it to their host to end what hangs: here is a bound on turns.
+/// A turn. The guests wait without a bound and leave hangs to their host; here the number of turns is bounded.
 inline void pause() {
   if (++here.now > 20'000'000) {
     put("no end after 20,000,000 turns\n");

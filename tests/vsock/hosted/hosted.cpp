@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// guest.cpp against the model: the services of peer.c, played by the model's host.
+// guest.cpp against the model, whose host plays the services of peer.c.
 #include "hosted.hpp"
 
 #include <algorithm>
@@ -19,7 +19,7 @@ using ended = model_type::connection::state;
 
 struct peers {
   struct state {
-    std::size_t seen = 0, messages = 0;  // of what has come
+    std::size_t seen = 0, messages = 0;  // received so far
     bool counted = false, answered = false;
     std::uint64_t count = 0, summed = 0, sum = 0xcbf29ce484222325;
     flow other{};
@@ -32,7 +32,7 @@ struct peers {
 
   static std::vector<std::uint8_t> bytes_of(const std::string& text) { return {text.begin(), text.end()}; }
 
-  // A number and a line feed in front, if it is there yet.
+  // A number and a line feed at the front, if they have arrived.
   static bool number(const std::vector<std::uint8_t>& bytes, state& s) {
     if (s.counted) return true;
     const auto end = std::find(bytes.begin(), bytes.end(), '\n');

@@ -13,7 +13,7 @@ struct outcome {
   std::vector<std::string> objections;  // of the model, the platform and the bus
 };
 
-/// Runs the script with these words, against the model and peers that do what those of peer.c do.
+/// Runs the script with these words, against the model and peers that act as those of peer.c.
 [[nodiscard]] outcome run_guest(const std::string& words);
 
 }  // namespace hosted

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The guest's side in Linux, against the peer: tries its services (so that a back end is tested with Linux, and our guests
- * by the same lines), and measures for comparison. Plain C11, fit for -static. */
+ * The guest's side in Linux, against the peer: tries its services, so that a back end is tested with
+ * Linux and our guests by the same lines, and measures for comparison. Plain C11, fit for -static. */
 #include "common.h"
 
 #include <signal.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The host's side of a vsock test: one program, the same services through AF_VSOCK and through the Unix sockets of a back end
- * without it (Firecracker's scheme: a guest's connection to port P arrives at UDS_PATH_P; to reach the guest, connect to UDS_PATH
- * and write "CONNECT P"). Every connection is served by a process of its own. Plain C11, fit for -static: it also runs in hosts
- * without libraries. */
+ * The host's side of a vsock test: one program, the same services through AF_VSOCK and through the Unix sockets of a
+ * back end without it (Firecracker's scheme: a guest's connection to port P arrives at UDS_PATH_P; to reach the guest,
+ * connect to UDS_PATH and write "CONNECT P"). Every connection is served by a process of its own. Plain C11, fit for
+ * -static: it also runs in hosts without libraries. */
 #include "common.h"
 
 #include <poll.h>

@@ -124,7 +124,7 @@ def example_cells(kit):
             yield kit.Cell(f"{machine} {variant} example 05_blk_batched", machine, variant, [kit.Disk(copied=(0, 2048, 2048))],
                            image="examples/05_blk_batched", console=[r"\A\Z"])
     yield kit.Cell("pc example 05_blk_batched with a disk too small", disks=[kit.Disk(sectors=2048)], status=1,
-                   image="examples/05_blk_batched", console=[r"\Acopy: it reaches past the end"])
+                   image="examples/05_blk_batched", console=[r"\Acopy: it exceeds the device"])
 
 
 def cells(kit):

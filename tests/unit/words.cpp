@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What verdicts and errors say, to somebody who has nothing but the text: one word for one fact, and the numbers that belong to it.
+// Texts of verdicts and errors, for a reader who has only the text: one term for each fact, and the numbers that belong
+// to it.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <set>
@@ -73,10 +74,10 @@ TEST_CASE("words: a start on an unusable function repeats the verdict of discove
   }));
   const auto spoil = std::get<0>(row);
   const verdict why = std::get<1>(row);
-  const errc error = std::get<2>(row);  // clang 14 captures no structured bindings
+  const errc error = std::get<2>(row);  // clang 14 cannot capture structured bindings
   spoil(f);
   rig::disk<> d;
-  rig::entropy<> e;  // for another type besides: that is not what is wrong here
+  rig::entropy<> e;  // also for another type, which is not the reason here
   usize seen = 0;
   pci::for_each(m.bus.host(), [&](const pci::found<rig::host>& one) {
     ++seen;
@@ -126,7 +127,7 @@ TEST_CASE("words: a start on an unusable slot repeats the verdict of discovery",
   CHECK(where.seen.why == why);
   CHECK(!says(describe(why), "transitional"));
   CHECK(where.seen.available == (why == verdict::version_unknown ? 7u : 0u));
-  m.slot.device_id = 4;  // plugged in since: it was not what was found
+  m.slot.device_id = 4;  // plugged in after discovery
   CHECK(m.start(where).error() == error);
   CHECK(m.d->why().why == why);
   CHECK(!says(describe(error), "another type"));
@@ -185,7 +186,7 @@ TEST_CASE("words: an unusable queue size and storage that is too small have diff
     rig::disk<packed_queue<3>> packed;
     refused(packed, 4, verdict::queue_too_small, errc::unsupported, 3, 2);
   }
-  SECTION("of the device, of before 1.0") {
+  SECTION("of a legacy device") {
     m.add<blk_model>(seat::legacy, 4, blk_options{.queue_size = 1});
     rig::disk<rig::legacy_queue> d;
     refused(d, 4, verdict::queue_too_small, errc::unsupported, 3, 1);
@@ -195,12 +196,12 @@ TEST_CASE("words: an unusable queue size and storage that is too small have diff
     rig::disk<split_queue<2>> d;
     refused(d, 4, verdict::ring_too_small, errc::no_space, 3, 2);
   }
-  SECTION("dictated, and larger than the ring") {
+  SECTION("fixed, and larger than the ring") {
     m.add<blk_model>(seat::legacy, 4, blk_options{.queue_size = 256});
     rig::disk<split_queue<16>> d;
     refused(d, 4, verdict::ring_too_small, errc::no_space, 256, 16);
   }
-  SECTION("dictated, and no power of two") {
+  SECTION("fixed, and not a power of two") {
     m.add<blk_model>(seat::legacy, 4, blk_options{.queue_size = 128});
     m.models.back()->at(0).maximum = m.models.back()->at(0).size = 100;
     rig::disk<rig::legacy_queue> d;
@@ -255,7 +256,7 @@ TEST_CASE("words: a report has the numbers of its verdict, not those of earlier 
     REQUIRE(d.start(m, where));
     CHECK(has_no_numbers(d->why()));
   }
-  SECTION("no capability at all, behind one that was looked at") {
+  SECTION("a missing capability after one that was examined") {
     rig::machine m;
     m.add<blk_model>(seat::modern, 4);
     auto& f = m.function(4);
@@ -309,7 +310,7 @@ TEST_CASE("words: the error of a request lost in an IOMMU names the platform's m
   CHECK(e->fill(data).error() == wanted);
   CHECK(says(describe(wanted), "IOMMU") == behind_iommu);
   CHECK(says(describe(wanted), "ACCESS_PLATFORM") == behind_iommu);
-  CHECK(says(describe(wanted), "none of the buffers"));
+  CHECK(says(describe(wanted), "no longer has any of the buffers"));
 }
 
 TEST_CASE("words: a block size that is not a power of two has its own verdict", "[blk][hostile]") {
@@ -335,19 +336,19 @@ TEST_CASE("words: a wait for a silent peer ends with an error that mentions no r
 
 TEST_CASE("words: a removed device, a device stuck in reset, and a previous device stuck in reset have different verdicts", "[session]") {
   slot_machine m;
-  SECTION("gone") {
+  SECTION("removed") {
     m.slot.further_status_bits = 0x100;
     m.slot.logging = false;
     CHECK(m.start().error() == errc::timed_out);
     CHECK(m.d->why().why == verdict::device_gone);
     CHECK(m.d->why().status == 0xff);
   }
-  SECTION("does not finish") {
+  SECTION("stuck in reset") {
     m.model.reset_reads = device_model::forever;
     CHECK(m.start().error() == errc::timed_out);
     CHECK(m.d->why().why == verdict::reset_timed_out);
   }
-  SECTION("of before") {
+  SECTION("a previous device") {
     REQUIRE(m.start());
     m.model.reset_reads = device_model::forever;
     CHECK(m.start().error() == errc::device_broken);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// How long a driver may publish without asking whether to ring: as long as it likes. The answer is for everything since it last asked.
+// A driver may publish any number of chains before it checks for a doorbell. The check covers all chains since the
+// previous check.
 #include <catch2/catch_template_test_macros.hpp>
 
 #include "ring_types.hpp"
@@ -18,7 +19,7 @@ feature_set features_for(const subject& r, bool event_idx) {
   return f;
 }
 
-// A device that polls answers everything without a doorbell, and wants to hear of the last request only.
+// A polling device completes all requests without a doorbell, and requests one only for the last request.
 TEMPLATE_TEST_CASE("virtqueue: no doorbell is lost after 65,536 requests without a check [SPLIT-22][PACKED-15]",
                    "[queue][contract]", RINGS) {
   const std::unique_ptr<subject> r = untyped<TestType>();
@@ -29,13 +30,13 @@ TEMPLATE_TEST_CASE("virtqueue: no doorbell is lost after 65,536 requests without
   r->device.set_no_notify(false);
   r->ring.publish();
   CHECK(r->ring.needs_kick());
-  CHECK_FALSE(r->ring.needs_kick());  // and once only
+  CHECK_FALSE(r->ring.needs_kick());  // only once
   r->serve();
   r->collect();
   r->require_no_violations();
 }
 
-// Whatever the position asked for, it is among the last 65,536.
+// Any requested position is among the last 65,536.
 TEMPLATE_TEST_CASE("virtqueue: after 65,536 requests without a check every event index is passed [SPLIT-24][PACKED-15]", "[queue][contract]",
                    RINGS) {
   const u32 start = seed();

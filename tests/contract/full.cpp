@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A ring that is full: it says so before a driver has done anything for a request.
+// A full ring: reported before a driver prepares a request.
 #include <catch2/catch_template_test_macros.hpp>
 
 #include "ring_types.hpp"
@@ -41,7 +41,7 @@ TEMPLATE_TEST_CASE("virtqueue: a ring that is attached again has nothing in flig
     CHECK(r->ring.reclaim().error() == errc::not_ready);
     for (u32 i = 0; i < r->room(); ++i) REQUIRE(r->submit(1, 0, i));
     CHECK(r->ring.in_flight() == 0);
-    if (life == 1) continue;  // what was staged is gone, too
+    if (life == 1) continue;  // staged chains are gone, too
     (void)r->kick();
     CHECK(r->ring.in_flight() == r->room());
     r->device.reset();
@@ -56,7 +56,7 @@ TEMPLATE_TEST_CASE("virtqueue: a limited ring has no room beyond its limit, unti
   if (r->in_order) f.set(static_cast<u8>(feature::in_order));
   r->attach(r->slots, f);
   const u16 longest = r->ring.longest_chain();
-  r->ring.limit(0xffff);  // it takes nothing beyond what it has
+  r->ring.limit(0xffff);  // no more than its entries
   CHECK(r->ring.longest_chain() == longest);
   for (u32 i = 0; i < r->room(); ++i) REQUIRE(r->submit(1, 0, i));
   CHECK(r->ring.reserve().error() == errc::queue_full);
@@ -79,7 +79,7 @@ TEMPLATE_TEST_CASE("virtqueue: a limited ring has no room beyond its limit, unti
         CHECK(r->ring.reserve());
       }
     }
-    // What is in flight comes back from it.
+    // Chains in flight are returned.
     for (u32 i = 0; i < most; ++i) REQUIRE(r->submit(1, 0, i));
     (void)r->kick();
     for (u32 i = 0; i < most; ++i) REQUIRE(r->ring.reclaim());

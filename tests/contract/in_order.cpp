@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// IN_ORDER on both rings, by one used entry a buffer and by one for a batch; and the ring that is either. What every ring does is in
-// virtqueue.cpp; here is what only these do.
+// IN_ORDER on both rings, with a used entry per buffer and per batch, and the ring with both formats. Tests for every
+// ring are in virtqueue.cpp.
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 
@@ -33,8 +33,8 @@ feature_set features(bool in_order, bool event_idx = true) {
   return f;
 }
 
-// Random traffic: chains of all lengths that fit, served in order, given back one by one or in batches, kept for a while by the
-// driver. `batches`: whether one entry may stand for several.
+// Random traffic: chains of all lengths that fit, served in order, returned one by one or in batches, and held for a
+// while by the driver. `batches`: one used entry may cover several buffers.
 void traffic(rig::subject& r, bool in_order, bool batches, u32 rounds) {
   const u32 seed = rig::seed();
   INFO("VIRTIO_TEST_SEED=" << seed);
@@ -91,7 +91,7 @@ void traffic(rig::subject& r, bool in_order, bool batches, u32 rounds) {
       if (!done->length_known) ++unknown;
       REQUIRE(r.ring.is_live(done->which));
       mine.erase(found);
-      // A caller that holds on to one does not keep the ring from going round.
+      // A slot that the caller holds does not block the ring.
       if (random() % 8 == 0 && kept.size() + 3 < r.slots) kept.push_back(done->which);
       else r.ring.release(done->which);
     }
@@ -133,7 +133,7 @@ TEMPLATE_TEST_CASE("in order: a slot that is still held is passed over, and the 
   constexpr usize most = TestType::slots - 1u;
   r->attach(TestType::slots, features(true));
   std::vector<token> held;
-  // One is held from each lap, until nothing is left.
+  // One slot of each lap is held, until none is left.
   while (held.size() < most) {
     for (u32 i = 0; i < TestType::slots; ++i) {
       REQUIRE(static_cast<rig::subject&>(*r).submit(1, 0, i));
@@ -174,7 +174,7 @@ TEMPLATE_TEST_CASE("in order: a batch that ends at an unpublished buffer is an e
   std::vector<u16> heads;
   while (const auto one = r.device.pop()) heads.push_back(one->head);
   REQUIRE(heads.size() == 3);
-  const auto staged = r.submit(1, 0, 3);  // the device must not end this one
+  const auto staged = r.submit(1, 0, 3);  // the device must not complete this one
   REQUIRE(staged);
   switch (lie) {
     case 0: r.claim(r.packed ? staged->slot : 3u, 0); break;        // what is only staged
@@ -205,7 +205,7 @@ TEST_CASE("in order: a batch longer than the index allows is an error", "[queue]
   for (u64 i = 0; i < 4; ++i) REQUIRE(r.submit(1, 0, i));
   r.kick();
   while (r.device.pop()) {}
-  r.claim(3, 0);  // one element, an index of one, and the name of the fourth buffer
+  r.claim(3, 0);  // one entry, an index of one, but the id of the fourth buffer
   const auto first = r.ring.next_completion();
   if (first) r.ring.release(first->which);
   CHECK(r.ring.next_completion().error() == errc::device_misbehaved);
@@ -224,7 +224,7 @@ TEMPLATE_TEST_CASE("in order: reclaim returns the rest of a batch once, and noth
   r.device.push_batch(last, 0);
   r.device.publish();
   CHECK(r.collect().cookie == 0);
-  REQUIRE(r.submit(1, 0, 3));  // staged, and never shown
+  REQUIRE(r.submit(1, 0, 3));  // staged, but never published
   r.device.reset();
   u32 back = 0;
   while (const auto one = r.ring.reclaim()) {

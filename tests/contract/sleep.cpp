@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// When a driver may sleep. Random traffic that calls every operation of every ring, with IN_ORDER and without, served one by one and in
-// batches, polled in part and in whole, against one rule: once arm() has said that nothing is there, nothing can be taken until the
-// device does something, and then the device interrupts. VIRTIO_TEST_SEED replays a run.
+// When a driver may sleep. Random traffic with every operation of every ring, with and without IN_ORDER, served one by
+// one and in batches, polled in part and completely. The rule: after arm() has returned false, no completion can be
+// taken until the device adds one, and then the device interrupts. VIRTIO_TEST_SEED replays a run.
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 
@@ -27,7 +27,7 @@ TEMPLATE_TEST_CASE("sleep: after arm() returns false, no completion can be taken
   random_traffic(*untyped<TestType>(), 30'000, 5'000);
 }
 
-// Driver and device take turns at random. Each sleeps when it has nothing to do, and wakes when it is told.
+// Driver and device take turns at random. Each sleeps when it has no work, and wakes when it is notified.
 void both_asleep(subject& r, u32 seed) {
   std::mt19937 random{seed};
   const bool event_idx = random() % 2 != 0, in_order = r.in_order && random() % 4 != 0;
@@ -96,7 +96,7 @@ void in_the_middle(subject& r) {
   for (u32 i = taken; i < 3; ++i) (void)r.collect();
   CHECK_FALSE(r.ring.arm());
   CHECK_FALSE(r.ring.next_completion());
-  // What comes next interrupts.
+  // The next completion interrupts.
   REQUIRE(r.submit(1, 0, 3));
   r.kick();
   r.serve();
@@ -110,7 +110,7 @@ TEMPLATE_TEST_CASE("sleep: arm() inside a batch reports more completions, and af
   in_the_middle(*untyped<TestType>());
 }
 
-// Whoever sleeps would not hear of it.
+// A sleeping driver would miss it.
 void after_a_lie(subject& r) {
   r.attach(r.slots, feature_set{feature::version_1, feature::event_idx});
   REQUIRE(r.submit(1, 0, 0));
@@ -119,7 +119,7 @@ void after_a_lie(subject& r) {
   REQUIRE(r.ring.next_completion().error() == errc::device_misbehaved);
   CHECK(r.ring.arm());
   const auto areas = r.shared();
-  for (u8& one : areas[2]) one = 0;  // and now the device would have it that nothing was
+  for (u8& one : areas[2]) one = 0;  // now the device clears its area
   CHECK(r.ring.arm());
   CHECK(r.ring.next_completion().error() == errc::device_misbehaved);
 }

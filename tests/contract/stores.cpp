@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Every single store of a ring, in order, as a device sees it that looks after each: descriptors complete before they are shown, stored
-// once and final, and left alone from then on; the word that shows them last; nothing where only the device writes. Each ring has a
-// barrier set that hands every store to the device's side, which checks it.
+// Every store of a ring, in order, as observed by a device after each store: descriptors are complete before they are
+// available, stored once with their final value, and not changed after that. The word that makes them available is
+// last. The driver stores nothing where only the device writes. Each ring has a barrier set that passes every store to
+// the device's side, which checks it.
 #include <catch2/catch_template_test_macros.hpp>
 
 #include <cstring>
@@ -46,7 +47,7 @@ inline constexpr bool rig::is_packed<either_as_packed> = true;
 
 namespace {
 
-// While there is one, the device's side sees every store.
+// During its lifetime the device's side receives every store.
 class watch {
  public:
   explicit watch(subject& r) {
@@ -167,7 +168,7 @@ TEMPLATE_TEST_CASE("stores: a direct list is made available from the second desc
   r->require_no_violations();
 }
 
-// The watch itself: what it must object to.
+// The check itself: the violations that it must detect.
 
 template <class Ring>
 std::string objection(void (*wrong)(pair<Ring>&)) {

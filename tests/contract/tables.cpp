@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Indirect tables: with the feature a chain of several pieces takes one descriptor, whatever the ring; without it takes as many as it
-// has pieces. Both are what the ring says of itself.
+// Indirect tables: with the feature a chain of several pieces takes one descriptor on every ring; without it one per
+// piece. The ring reports both.
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 
@@ -30,7 +30,7 @@ feature_set features_for(const subject& r, bool tables) {
   return f;
 }
 
-// Every second life without the feature, so that nothing is left of the one before.
+// Every second attachment is without the feature, so that no state of the previous one remains.
 void in_tables(subject& r) {
   for (const bool tables : {true, false, true}) {
     CAPTURE(tables);

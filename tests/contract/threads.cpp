@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The driver and the device on two threads, both asleep whenever they have nothing to do: a notification that is lost leaves
-// one of them asleep for good. That the fences are where they must be is shown by order of access in hostile/virtqueue.cpp; a
-// missing one shows here only by luck.
+// The driver and the device on two threads, both asleep whenever they have no work: after a lost notification one of
+// them sleeps for ever. hostile/virtqueue.cpp checks the place of fences by the order of accesses; here a missing fence
+// causes a failure only by chance.
 #include <catch2/catch_template_test_macros.hpp>
 
 #include <atomic>
@@ -14,9 +14,9 @@ using namespace virtio;
 namespace {
 
 constexpr u32 requests = 70'000;  // past an index wrap
-constexpr u64 too_long = 2'000'000'000;  // steps, not time: a lost notification is waited for until here
+constexpr u64 too_long = 2'000'000'000;  // steps, not time: the bound on the wait for a lost notification
 
-// Waits until `flag` was set, and takes it. False when nothing came.
+// Waits until `flag` is set, and clears it. False: it was not set in time.
 bool slept(std::atomic<bool>& flag, const std::atomic<bool>& stop) {
   for (u64 i = 0; i < too_long; ++i) {
     if (flag.exchange(false)) return true;
@@ -36,7 +36,7 @@ void sleep_on_both_sides(feature_set features) {
   std::thread device{[&] {
     while (!stop) {
       bool any = false;
-      while (auto one = r->device.pop()) {  // empty: asks for a doorbell, looks once more, and sleeps
+      while (auto one = r->device.pop()) {  // empty: requests a doorbell, checks again, and sleeps
         any = true;
         r->device.push(one->head, 0);
         r->device.publish();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Random traffic over every ring, against the independent device and against queues of what must be where: a million operations for each
-// of the two formats, or as many as VIRTIO_TEST_OPERATIONS says. VIRTIO_TEST_SEED replays a run.
+// Random traffic over every ring, against the independent device and against a record of the expected state: a million
+// operations for each of the two formats, or the number in VIRTIO_TEST_OPERATIONS. VIRTIO_TEST_SEED replays a run.
 #include <catch2/catch_template_test_macros.hpp>
 
 #include <cstdlib>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The contract of a virtqueue, the same text over every ring: what virtio/queue/concepts.hpp promises, against a device side
-// that shares nothing with the library. Its split rings show a test's SPLIT requirements, its packed rings the PACKED ones.
-// Random traffic is in traffic.cpp, and what only IN_ORDER does in in_order.cpp.
+// The contract of a virtqueue from virtio/queue/concepts.hpp, the same tests over every ring, against a device side
+// that shares no code with the library. Split rings show a test's SPLIT requirements, packed rings the PACKED ones.
+// Random traffic is in traffic.cpp, and IN_ORDER in in_order.cpp.
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 
@@ -21,7 +21,7 @@ namespace {
 #define ROOMY_RINGS SPLIT_BUT_SMALLEST, PACKED_BUT_SMALLEST, in_order, packed_in_order, either_as_split, either_as_packed
 #define RINGS tiny, packed_tiny, ROOMY_RINGS
 
-// A test's text knows no ring's type, and is compiled once.
+// The code of a test does not depend on a ring's type, and is compiled once.
 template <class Ring>
 void over(void (*text)(rig::subject&)) {
   text(*rig::untyped<Ring>());
@@ -97,7 +97,7 @@ TEMPLATE_TEST_CASE("virtqueue: every queue size that a device may have works, la
   over<TestType>(every_size);
 }
 
-// --- there and back ---
+// --- round trips ---
 
 void round_trips(rig::subject& r) {
   const auto [event_idx, tables, before] = GENERATE(table<bool, bool, u32>(
@@ -176,7 +176,7 @@ TEMPLATE_TEST_CASE("virtqueue: nothing is visible before publish, all of it afte
   over<TestType>(visible_at_once);
 }
 
-// --- what does not fit, and what nobody could serve ---
+// --- chains that do not fit, and invalid chains ---
 
 void full(rig::subject& r) {
   r.attach(r.slots, features_for(r, false), near_wrap);
@@ -194,7 +194,8 @@ void full(rig::subject& r) {
   r.device.publish();
   const auto done = r.ring.next_completion();
   REQUIRE(done);
-  // A slot is free when it is released, not when it is seen; but in order there is one more of them than of places in use.
+  // A slot is free when it is released, not when its completion is returned; in order there is one slot more than
+  // entries in use.
   if (!r.in_order) CHECK(r.submit(1, 0, 99).error() == errc::queue_full);
   r.ring.release(done->which);
   CHECK(r.submit(1, 0, 99));
@@ -249,7 +250,7 @@ void senseless_chains(rig::subject& r) {
   huge.append(dma_addr{rig::buffers_at}, 0x8000'0000, direction::to_device);
   huge.append(dma_addr{rig::buffers_at}, 0x8000'0000, direction::to_device);
   CHECK(r.ring.stage(slot, huge, 0).error() == errc::out_of_range);
-  segment_list<300> large;  // more than hosts take
+  segment_list<300> large;  // more than hosts accept
   large.append(dma_addr{rig::buffers_at}, largest_transfer, direction::to_device);
   large.append(dma_addr{rig::buffers_at}, dma_page + 1, direction::to_device);
   CHECK(r.ring.stage(slot, large, 0).error() == errc::out_of_range);
@@ -259,7 +260,7 @@ void senseless_chains(rig::subject& r) {
   CHECK(*r.ring.reserve() == slot);
   r.kick();
   CHECK(!r.device.pop());
-  // What the refused ones left behind hurts nobody, whether the next chain covers it or not.
+  // Remains of rejected chains are harmless, whether the next chain overwrites them or not.
   for (u64 cookie = 0; cookie < 40; ++cookie) {
     const u16 writable = static_cast<u16>(cookie % 2);
     REQUIRE(r.submit(1, writable, cookie));
@@ -282,7 +283,7 @@ TEMPLATE_TEST_CASE("virtqueue: invalid chains are rejected without effect "
   over<TestType>(senseless_chains);
 }
 
-// --- who is told what ---
+// --- notifications ---
 
 void doorbells(rig::subject& r) {
   const bool event_idx = GENERATE(false, true);
@@ -304,7 +305,7 @@ void doorbells(rig::subject& r) {
     const u16 after = r.device.shown();
     if (after != r.device.advance(before, places) || r.ring.position() != after)
       FAIL("at request " << sent << ": position " << r.ring.position() << ", shown up to " << after);
-    // What is staged from here on is another batch's.
+    // Chains staged from here on belong to another batch.
     const u16 more = random() % 8 == 0 && r.submit(1, 0, sent) ? 1 : 0;
     sent += more;
     const bool kicked = r.ring.needs_kick();
@@ -337,16 +338,16 @@ void interrupts(rig::subject& r) {
     r.serve();
   };
   for (u32 i = 0; i < 300; ++i) {
-    // Attached, or disarmed: the device is asked for none.
+    // Attached or disarmed: no interrupt is requested.
     one_request();
     REQUIRE(!r.device.should_interrupt());
-    REQUIRE(r.ring.arm());  // true: it is there already
+    REQUIRE(r.ring.arm());  // true: it has already arrived
     r.collect();
     REQUIRE(!r.ring.arm());
     one_request();
     REQUIRE(r.device.should_interrupt());
     r.collect();
-    REQUIRE(r.ring.next_completion().error() == errc::not_ready);  // an interrupt with nothing behind it is harmless
+    REQUIRE(r.ring.next_completion().error() == errc::not_ready);  // an interrupt without a completion is harmless
     r.ring.disarm();
   }
   r.require_no_violations();
@@ -379,7 +380,7 @@ void reclaims(rig::subject& r) {
   CHECK(r.ring.in_flight() == 0);
   r.attach(r.slots, features_for(r, true));
   for (u32 i = 0; i < r.room(); ++i)
-    if (*r.submit(1, 0, i) == old) FAIL("a token from before the reset is somebody else's");
+    if (*r.submit(1, 0, i) == old) FAIL("a token from before the reset names another request");
   CHECK(!r.ring.is_live(old));
   r.kick();
   CHECK(r.device.pop());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Addresses for what has none: on one bus, behind bridges, beside what firmware placed, and for hosts that lie. The oracle below
-// decodes addresses as a bus would and knows nothing of how they were chosen.
+// Address assignment: on one bus, behind bridges, around ranges that firmware assigned, and on hosts with invalid
+// registers. The oracle below decodes addresses like a bus, independent of how they were chosen.
 #include <catch2/generators/catch_generators.hpp>
 #include <catch2/generators/catch_generators_range.hpp>
 
@@ -18,7 +18,7 @@ namespace {
 
 constexpr pci::windows board{.io = {0xc000, 0x3000}, .memory = {0xe0000000, 0x10000000}, .high = {u64{1} << 36, u64{1} << 34}};
 
-// Where one BAR is, or was put.
+// The range of one BAR.
 struct place {
   pci::address owner;
   unsigned bar;
@@ -26,7 +26,7 @@ struct place {
   u64 first, last;
 };
 
-// The windows of a bridge as its registers say, in the bus's own arithmetic.
+// The windows of a bridge, decoded from its registers like a bus does.
 bool passes(const fake_function& bridge, bool ports, u64 first, u64 last) {
   const auto inside = [&](u64 base, u64 limit) { return base <= limit && first >= base && last <= limit; };
   if (ports) return inside((bridge.peek(0x1c, 1) >> 4) * 0x1000u, (bridge.peek(0x1d, 1) >> 4) * 0x1000u + 0xfff);
@@ -36,8 +36,8 @@ bool passes(const fake_function& bridge, bool ports, u64 first, u64 last) {
   return plain || (bridge.has_prefetch_window && inside(low, high + 0xfffff));
 }
 
-// Every BAR with an address, after checking that it is aligned, in the board's windows, passed on by all bridges above it, and
-// nobody else's.
+// Returns every BAR with an address. Checks that it is aligned, in the board's windows, passed on by all bridges above
+// it, and not shared.
 std::vector<place> decoded(rig::machine& m, const pci::windows& given = board) {
   std::vector<place> all;
   std::map<u8, pci::address> bridge_to;
@@ -66,7 +66,7 @@ std::vector<place> decoded(rig::machine& m, const pci::windows& given = board) {
       CHECK((bridge.config[0x04] & 7) == 7);
       CHECK(bridge.config[0x18] == bridge_to.at(at.bus).bus);
       CHECK((bridge.config[0x19] <= one.owner.bus && one.owner.bus <= bridge.config[0x1a]));
-      // Nothing on the bridge's own bus answers to it as well, sisters included.
+      // No other function on the bridge's bus decodes it, and no other bridge there passes it on.
       for (const auto& [number, sister] : bridge_to)
         if (sister.bus == bridge_to.at(at.bus).bus && number != at.bus)
           CHECK_FALSE(passes(m.bus.function(sister), one.ports, one.first, one.last));
@@ -81,7 +81,7 @@ void forget_addresses(fake_function& f) {
   for (unsigned bar = 0; bar < 6; ++bar) f.config_write(static_cast<u16>(0x10 + 4 * bar), 0);
 }
 
-// A blk device whose BARs have no address, at a place of its own.
+// Adds a block device whose BARs have no address.
 blk_model& unassigned(rig::machine& m, pci::address at, bool transitional = false) {
   m.models.push_back(std::make_unique<blk_model>(m.memory.memory));
   auto& model = static_cast<blk_model&>(*m.models.back());
@@ -122,7 +122,7 @@ TEST_CASE("assign: a second call changes nothing, and places devices that were p
   CHECK(m.function(4).config == before);
 
   (void)unassigned(m, {0, 0, 6, 0});
-  (void)unassigned(m, {0, 1, 0, 0});  // behind the bridge, which got number 1
+  (void)unassigned(m, {0, 1, 0, 0});  // behind the bridge to bus 1
   CHECK(pci::assign(m.bus.host(), board).placed == 4);
   (void)decoded(m);
   CHECK(m.function(4).config == before);
@@ -131,7 +131,7 @@ TEST_CASE("assign: a second call changes nothing, and places devices that were p
 
 TEST_CASE("assign: buses behind bridges are numbered, and windows are opened over the devices there", "[assign]") {
   rig::machine m;
-  // A switch: one port up, two down, and a plain bridge beside it; one of its ports leads nowhere.
+  // A switch with one upstream and two downstream ports, one of which is empty, and a plain bridge beside it.
   m.bus.bridge({0, 0, 3, 0}, 0, 0);
   m.bus.bridge({0, 1, 0, 0}, 0, 0);
   m.bus.bridge({0, 2, 1, 0}, 0, 0);
@@ -146,7 +146,8 @@ TEST_CASE("assign: buses behind bridges are numbered, and windows are opened ove
   CHECK(decoded(m).size() == 7);
   CHECK(m.bus.function({0, 0, 3, 0}).config[0x1a] == 4);  // buses 1 to 4
   CHECK(m.bus.function({0, 0, 9, 0}).config[0x19] == 5);
-  CHECK(m.bus.function({0, 2, 2, 0}).peek(0x20, 2) > m.bus.function({0, 2, 2, 0}).peek(0x22, 2));  // nothing there: shut
+  // An empty bus: closed.
+  CHECK(m.bus.function({0, 2, 2, 0}).peek(0x20, 2) > m.bus.function({0, 2, 2, 0}).peek(0x22, 2));
   read_a_sector(m, {0, 3, 0, 0});
   read_a_sector(m, {0, 5, 6, 0});
 }
@@ -154,7 +155,7 @@ TEST_CASE("assign: buses behind bridges are numbered, and windows are opened ove
 TEST_CASE("assign: bus numbers that are invalid for a bridge's place are replaced", "[assign]") {
   rig::machine m;
   m.bus.bridge({0, 0, 3, 0}, 0, 0);
-  m.bus.bridge({0, 1, 0, 0}, 1, 1);  // its own bus
+  m.bus.bridge({0, 1, 0, 0}, 1, 1);  // the bus that it is on
   m.bus.bridge({0, 2, 1, 0}, 9, 4);  // ends before it begins
   (void)unassigned(m, {0, 3, 0, 0});
   CHECK(pci::assign(m.bus.host(), board).bridges == 3);
@@ -207,14 +208,14 @@ TEST_CASE("assign: bridges that are not crossed are counted", "[assign]") {
   SECTION("nested too deep") {
     for (u8 bus = 0; bus < 11; ++bus) m.bus.bridge({0, bus, 0, 0}, 0, 0);
     const auto done = pci::assign(m.bus.host(), board);
-    CHECK((done.bridges == 8 && done.bridges_left == 1));  // what is behind that one cannot be seen
+    CHECK((done.bridges == 8 && done.bridges_left == 1));  // devices behind that one cannot be found
   }
   SECTION("no number left") {
     for (u8 slot = 1; slot < 6; ++slot) m.bus.bridge({0, 0, slot, 0}, 0, 0);
     const auto done = pci::assign(m.bus.host(), {.memory = board.memory, .last_bus = 3});
     CHECK((done.bridges == 3 && done.bridges_left == 2));
   }
-  SECTION("another one's number") {
+  SECTION("the number of another bridge") {
     m.bus.bridge({0, 0, 1, 0}, 1, 1);
     m.bus.bridge({0, 0, 2, 0}, 1, 1);
     CHECK(pci::assign(m.bus.host(), board).bridges_left == 1);
@@ -243,7 +244,7 @@ TEST_CASE("assign: behind a closed bridge, assigned ranges get no other BAR", "[
   const auto before = second.config;
   CHECK(pci::assign(m.bus.host(), board).placed == 2);
   CHECK(second.config == before);
-  CHECK(bridge.peek(0x20) == 0xe000e000);  // open over all of them
+  CHECK(bridge.peek(0x20) == 0xe000e000);  // covers all of them
   CHECK(decoded(m).size() == 4);
   read_a_sector(m, {0, 1, 0, 0});
   read_a_sector(m, {0, 1, 1, 0});
@@ -256,7 +257,7 @@ TEST_CASE("assign: a 64-bit BAR is placed above 4 GiB if there is no room below,
   (void)unassigned(m, {0, 0, 4, 0});
   (void)unassigned(m, {0, 1, 0, 0});
   const auto done = pci::assign(m.bus.host(), low_is_small);
-  CHECK(done.placed == 3);    // the 4 KiB BARs: one fits below, and behind the bridge there is no window of 1 MiB
+  CHECK(done.placed == 3);    // the 4 KiB BARs: one fits below, but behind the bridge a window needs 1 MiB
   CHECK(done.unplaced == 1);
   const auto all = decoded(m, low_is_small);
   CHECK(std::count_if(all.begin(), all.end(), [](const place& one) { return one.first >> 32 != 0; }) == 2);
@@ -284,7 +285,7 @@ TEST_CASE("assign: a driver enables only the decoding that it needs, since other
   rig::disk<> d;
   REQUIRE(d.start(m, m.where(4)));
   CHECK((f.peek(0x04, 2) & 7) == 6);
-  f.config_write(0x04, 7);  // what was on before stays on
+  f.config_write(0x04, 7);  // enabled before, and stays enabled
   REQUIRE(d.start(m, m.where(4)));
   CHECK((f.peek(0x04, 2) & 7) == 7);
   u8 sector[512];
@@ -323,7 +324,7 @@ TEST_CASE("assign: random machines, every address decodes at exactly one place",
   rig::machine m;
   std::vector<u8> buses{0};
   u8 numbers = 0;
-  // Bridges in the order of their numbers: depth first, as they will be numbered.
+  // Bridges in the order in which they are numbered: depth first.
   const auto grow = [&](auto& self, u8 bus, unsigned depth) -> void {
     for (u8 slot = 1; slot < 8; ++slot) {
       const auto dice = random() % 10;

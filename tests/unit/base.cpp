@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The vocabulary: results, byte views, untrusted values, cells, feature sets, suppression arithmetic.
+// The basic types: results, byte views, untrusted values, cells, feature sets, suppression arithmetic.
 #include <catch2/catch_test_macros.hpp>
 
 #include <array>
@@ -113,7 +113,8 @@ TEST_CASE("features: a feature without its prerequisite is removed, with all tha
 }
 
 TEST_CASE("suppression: need_event is right across the 65535 to 0 wrap", "[queue]") {
-  // The definition, without modular tricks: does a walk from `before` to `after` step from `event` to `event + 1`?
+  // The definition without modular arithmetic: whether a walk from `before` to `after` steps from `event` to `event +
+  // 1`.
   const auto walked = [](u16 event, u16 after, u16 before) {
     for (u16 at = before; at != after; ++at)
       if (at == event) return true;

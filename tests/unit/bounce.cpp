@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Bounce buffers, on a machine whose devices can address one window and nothing else: any access outside of it is a fault, which
-// fails the test.
+// Bounce buffers, on a machine whose devices can address only one window: any access outside it is a fault, which fails
+// the test.
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 
@@ -18,18 +18,18 @@ using namespace virtio;
 
 namespace {
 
-constexpr u64 window_at = 0x5'0000'0000;  // where devices see the window: not where the CPU does
+constexpr u64 window_at = 0x5'0000'0000;  // the devices' address of the window, different from the CPU's
 constexpr usize storage_bytes = 64 * 1024;
 
 using pool_type = bounce_pool<32>;
 using small_pool = bounce_pool<6>;
 using tiny_slots = bounce_pool<200, 512>;
 
-constinit pool_type pool;  // as a board has them
+constinit pool_type pool;  // like on a board
 constinit small_pool little;
 constinit tiny_slots sectors;
 
-/// A machine of restricted DMA, and what its platform waits for.
+/// A machine with restricted DMA, and the waits of its platform.
 template <auto& Pool>
 struct restricted_machine {
   dma_storage<storage_bytes + Pool.bytes> window{};
@@ -119,7 +119,7 @@ TEST_CASE("bounce: data for the device is copied into the window, written data o
   CHECK(seen == before);
   for (const segment& one : out) {
     const std::vector<u8> garbage(one.length, 0xff);
-    REQUIRE(m.memory.write(raw(one.at), garbage.data(), one.length));  // a device may; it changes nothing
+    REQUIRE(m.memory.write(raw(one.at), garbage.data(), one.length));  // allowed for a device, without effect
     pool.unmap(one, 0xffffffff);
   }
   CHECK(buffer == before);
@@ -130,7 +130,7 @@ TEST_CASE("bounce: data for the device is copied into the window, written data o
   for (const segment& one : in) {
     std::vector<u8> now(one.length);
     REQUIRE(m.memory.read(raw(one.at), now.data(), one.length));
-    CHECK(std::count(now.begin(), now.end(), u8{0}) == one.length);  // nothing of what was there before
+    CHECK(std::count(now.begin(), now.end(), u8{0}) == one.length);  // no old data
     const std::vector<u8> fill(one.length, 0x33);
     REQUIRE(m.memory.write(raw(one.at), fill.data(), one.length));
   }
@@ -235,7 +235,7 @@ TEMPLATE_TEST_CASE("bounce: blk with mixed requests at full depth, every byte th
   for (u32 round = 0; round < 300; ++round) {
     for (;;) {
       request one{random() % 2 == 0, 0, std::vector<u8>((random() % 20 + 1) * 512)};
-      one.sector = 40 * (cookie % 50);  // each its own piece of the disk
+      one.sector = 40 * (cookie % 50);  // each has a separate range of the disk
       if (std::any_of(flying.begin(), flying.end(), [&](const auto& f) { return f.second.sector == one.sector; })) break;
       for (u8& byte : one.data) byte = static_cast<u8>(random());
       auto& kept = flying[cookie] = std::move(one);
@@ -291,7 +291,7 @@ TEST_CASE("bounce: an exhausted pool delays requests, loses none, and splits req
       }
       ++sent;
     }
-    CHECK(sent - came == 3);  // six slots, two a request
+    CHECK(sent - came == 3);  // six slots, two per request
     CHECK(little.free_slots() == 0);
     u8 more[512];
     CHECK(d->read(0, more).error() == errc::queue_full);
@@ -304,7 +304,7 @@ TEST_CASE("bounce: an exhausted pool delays requests, loses none, and splits req
       ++came;
     }
   }
-  // Larger than the pool: by one request after the other.
+  // Larger than the pool: several requests, one after another.
   std::vector<u8> large(100 * 512);
   REQUIRE(d->read(7, large));
   CHECK(large == rig::expected(model, 7, large.size()));
@@ -333,7 +333,7 @@ TEST_CASE("bounce: a disk without SEG_MAX gets one slot per request, with buffer
   std::array<std::array<u8, 4096>, 6> many;
   u64 sent = 0;
   while (sent < many.size() && d->submit_read(8 * sent, many[sent], sent)) ++sent;
-  CHECK(sent >= 5);  // the queue's end comes first, or the pool's
+  CHECK(sent >= 5);  // limited by the queue or by the pool
   const auto [end, ended] = rig::drained(d);
   REQUIRE(end);
   CHECK(ended.size() == sent);
@@ -363,7 +363,7 @@ TEST_CASE("bounce: a failed request changes no buffer, and a falsely completed o
   CHECK(d->read(100, {buffer.data(), 4096}).error() == errc::io_error);
   CHECK(std::all_of(buffer.begin(), buffer.end(), [](u8 b) { return b == 0x11; }));
   CHECK(little.free_slots() == 6);
-  model.fail[model.served()] = blk_model::io_error;  // nothing written, and success claimed
+  model.fail[model.served()] = blk_model::io_error;  // writes no data, but reports success
   model.claim[model.served()] = blk_model::ok;
   CHECK(d->read(100, {buffer.data(), 4096}));
   CHECK(std::all_of(buffer.begin(), buffer.begin() + 4096, [](u8 b) { return b == 0; }));
@@ -388,7 +388,7 @@ TEST_CASE("bounce: a reset with requests in flight frees their slots, and late w
     CHECK(d->wait_next().error() == errc::dma_unanswered);
   }
   SECTION("hand-off") { REQUIRE(d->hand_off()); }
-  CHECK(pool.free_slots() == 27);  // theirs until they come back
+  CHECK(pool.free_slots() == 27);  // used until the requests return
   const auto back = rig::polled(d);
   CHECK(back.size() == 5);
   for (const auto& one : back) CHECK(one.status == errc::canceled);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Configuration by field, by byte and by dword: which accesses are made, proved by a recording.
+// Configuration by field, by byte and by dword: the accesses of each, compared with a recording.
 #include <catch2/catch_test_macros.hpp>
 
 #include <virtio/testing/scripted_io.hpp>
@@ -89,7 +89,7 @@ TEST_CASE("config access: every policy reads and writes every width at every off
 }
 
 TEST_CASE("pci legacy with by_dword: reads a 64-bit capacity from a dword-only host", "[config][legacy]") {
-  // A legacy device whose config answers whole dwords only, and anything narrower with rubbish.
+  // A legacy device whose configuration supports only dwords, and returns invalid data for narrower accesses.
   rig::machine m;
   auto& model = rig::add_legacy<rig::blk_model>(m, 4, rig::blk_options{.sectors = 0x1122, .queue_size = 16});
   model.exact_config_width = false;
@@ -103,7 +103,7 @@ TEST_CASE("pci legacy with by_dword: reads a 64-bit capacity from a dword-only h
 
   rig::disk<rig::native_ring<16>, pci::legacy<rig::host, by_byte>> wrong;
   REQUIRE(wrong.start(m, m.where(4)));
-  CHECK(wrong->capacity() != 0x1122);  // what a byte loop makes of such a host
+  CHECK(wrong->capacity() != 0x1122);  // the result of a byte loop on such a host
 }
 
 TEST_CASE("pci legacy: device config moves by four bytes while MSI-X is enabled [PCIL-07]", "[config][legacy]") {
@@ -157,7 +157,7 @@ TEST_CASE("config access: a legacy field has the guest's order under every polic
 
 namespace {
 
-// The legacy interface of a guest whose numbers have that order.
+// The legacy interface of a guest with that byte order.
 template <byte_order Guest>
 struct guests_legacy {
   static constexpr byte_order ring_order = Guest;

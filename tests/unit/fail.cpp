@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What the boards' `fail` prints, from examples/boot/common/fail.hpp, with a string for a console. The machine.hpp that its runtime
-// asks for is that of the tests: nothing of a processor is needed.
+// The output of the boards' `fail`, from examples/boot/common/fail.hpp, with a string as the console. The tests provide
+// the machine.hpp that its runtime includes, so no processor code is needed.
 #include <string>
 
 #include <catch2/catch_test_macros.hpp>
@@ -31,7 +31,7 @@ TEST_CASE("fail: a search without result lists every virtio device, with verdict
   m.add<rng_model>(seat::modern, 4);
   m.add<blk_model>(seat::transitional, 5);
   m.add<blk_model>(seat::modern, 6);
-  m.function(5).poke(0x2c, 0x00001af4, 4);  // no subsystem id, and a transitional id that is in no table
+  m.function(5).poke(0x2c, 0x00001af4, 4);  // no subsystem id, and an unknown transitional id
   m.function(5).poke(0x02, 0x1038, 2);
   m.function(6).poke(0x02, 0x1041, 2);      // a network device, whose BAR has no address
   m.function(6).poke(0x20, 0x0c, 4);

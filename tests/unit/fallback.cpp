@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A transitional device has two ways in. Where the modern one is closed, the legacy one serves.
+// A transitional device has two interfaces. If the modern one is unusable, the legacy one is used.
 #include <catch2/generators/catch_generators.hpp>
 
 #include "disk.hpp"
@@ -15,7 +15,7 @@ struct breakage {
   void (*apply)(rig::machine&);
 };
 
-// What keeps a driver from the modern registers of slot 4.
+// A defect that makes the modern registers of slot 4 unusable.
 constexpr breakage breakages[] = {
     {"out of reach", [](rig::machine& m) { m.function(4).poke(0x24, far_up, 4), m.bus.reach = u64{1} << 32; }},
     {"without address", [](rig::machine& m) { m.function(4).poke(0x20, 0x0c, 4), m.function(4).poke(0x24, 0, 4); }},
@@ -50,7 +50,7 @@ TEST_CASE("pci: if neither interface is usable, the reason of the modern one is 
   rig::machine m;
   m.add<blk_model>(seat::transitional, 4);
   broken.apply(m);
-  m.function(4).poke(0x10, 1, 4);  // ports without a number
+  m.function(4).poke(0x10, 1, 4);  // ports without an address
   const auto where = m.where(4);
   CHECK(where.seen.why != verdict::usable);
   CHECK(where.seen.via == transport_kind::none);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Sets of flags: what is in them, and what does not compile.
+// Sets of flags: their content, and conversions that do not compile.
 #include <catch2/catch_test_macros.hpp>
 
 #include <virtio/base/flags.hpp>

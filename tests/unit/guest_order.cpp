@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Legacy devices that take the guest's numbers as they are, over transports that serve no others: on a big-endian machine every word of
-// a ring, of a request and of the configuration comes the other way round there (but a balloon's configuration), and modern devices
-// beside them are little-endian.
+// Legacy devices with numbers in the guest's order, over legacy-only transports. On a big-endian machine every word of
+// a ring, of a request and of the configuration (except a balloon's) is big-endian there, and modern devices on the
+// same machine are little-endian.
 #include <cstring>
 #include <numeric>
 
@@ -22,7 +22,7 @@ namespace {
 
 using ring = split_queue<16, ring_options{.indirect = 8, .ring_entries = 256, .order = native_order}>;
 
-/// The bytes of a number as this machine has it in memory.
+/// The bytes of a number in this machine's order.
 template <class T>
 std::vector<u8> in_memory(T value) {
   std::vector<u8> out(sizeof value);
@@ -58,7 +58,7 @@ TEST_CASE("guest order: a legacy disk's ring, requests, extents and config have 
   REQUIRE(worn);
   CHECK(worn->pre_eol == 1);
   CHECK(worn->estimate_b == 0x0405);
-  // The available index in memory, and one that the device has written.
+  // The available index in memory, and an index that the device has written.
   const auto shown = model.ring().available_area();
   CHECK(std::vector<u8>(shown.begin() + 2, shown.begin() + 4) == in_memory(model.ring().raw_available_idx()));
   const auto used = model.ring().used_area();
@@ -66,7 +66,7 @@ TEST_CASE("guest order: a legacy disk's ring, requests, extents and config have 
   CHECK(model.ring().raw_used_idx() == model.served());
 }
 
-TEST_CASE("guest order: a disk in a legacy slot has the guest's order, and a modern one beside it none of it [SPLITL-04][BLKL-01]",
+TEST_CASE("guest order: a disk in a legacy slot has the guest's order, and a modern one beside it is little-endian [SPLITL-04][BLKL-01]",
           "[blk][mmio][legacy]") {
   virtio::testing::strict_machine memory;
   virtio::testing::fake_mmio row;

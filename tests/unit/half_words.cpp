@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Hosts whose command register and MSI-X control take writes of 16 bits only, as Alioth's.
+// Hosts whose command register and MSI-X control accept only 16-bit writes, like Alioth.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <virtio/bus/pci/msix.hpp>
@@ -30,7 +30,7 @@ TEST_CASE("half words: a host with 16-bit writes drives a device whose command r
   REQUIRE(disk->read(3, data));
   CHECK(data == rig::expected(model, 3, 512));
   REQUIRE(disk->hand_off());
-  CHECK((m.function(4).config[4] & 7) == 0);  // as it was found
+  CHECK((m.function(4).config[4] & 7) == 0);  // restored
   CHECK(m.objections().empty());
 }
 
@@ -63,7 +63,7 @@ TEST_CASE("half words: decoding that stays off is reported, and no register is a
   CHECK(disk->why().why == verdict::decoding_off);
   CHECK(m.function(4).log().empty());
   CHECK(m.objections().empty());
-  CHECK(disk.start(m, m.where(4)).error() == errc::unsupported);  // it holds nothing that it would have to give back
+  CHECK(disk.start(m, m.where(4)).error() == errc::unsupported);  // it holds no memory of the driver
 }
 
 TEST_CASE("half words: a running device keeps its memory if its decoding is switched off for good", "[pci][session]") {
@@ -72,11 +72,11 @@ TEST_CASE("half words: a running device keeps its memory if its decoding is swit
   rig::disk<> disk;
   REQUIRE(disk.start(m, m.where(4)));
   m.function(4).half_words = true;
-  m.function(4).poke(4, 4, 2);  // bus master still
+  m.function(4).poke(4, 4, 2);  // still bus master
   CHECK(disk->reset().error() == errc::device_broken);
   CHECK(disk.start(m, m.where(4)).error() == errc::device_broken);
   CHECK(disk->why().why == verdict::former_device_stuck);
-  CHECK(m.objections().empty());  // nothing was written where nothing listens
+  CHECK(m.objections().empty());  // no write to registers that do not answer
   m.function(4).half_words = false;
   CHECK(disk->reset());
 }
@@ -94,7 +94,7 @@ TEST_CASE("half words: decoding that stops when the device becomes bus master is
 
 namespace {
 
-// A board of somebody's own on top of a ready host: all of its configuration accesses go through a lock.
+// A user's board based on a ready-made host: a lock protects all of its configuration accesses.
 struct locked : fake_host16 {
   void config_write32(pci::address at, u16 offset, u32 value) const { fake_host16::config_write32(at, offset, value); }
 };
@@ -111,7 +111,7 @@ static_assert(!pci::locating_host<own_reads>);
 TEST_CASE("half words: a board with 32-bit writes of its own is not bypassed by 16-bit ones that it inherits", "[pci]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4);
-  m.function(4).half_words = true;  // takes 16-bit writes only, so that one of 32 has no effect
+  m.function(4).half_words = true;  // accepts only 16-bit writes, so that a 32-bit write has no effect
   m.function(4).poke(4, 0, 2);
   rig::disk<split_queue<16>, pci::transport<locked>> disk;
   CHECK(!disk.start(m, pci::look(locked{{m.bus.host()}}, pci::address{0, 0, 4, 0})));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Profiles of hosts: what OpenBSD's vmd does in a way of its own that the library has to be told, taken on by name or by the bridge of the
-// bus; and which of its quirks need no profile, since the library does so everywhere.
+// Profiles of hosts: the quirks of OpenBSD's vmd that need a profile, chosen by name or by the bridge of the bus; and
+// its quirks that need none, since the library meets them on every host.
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 
@@ -18,14 +18,14 @@ namespace {
 
 using profiled_bus = pci::profiled<rig::host>;
 using profiled_pci = pci::transport<profiled_bus>;
-// Devices of before 1.x dictate the size of their queues: entropy 64, disks 128.
+// Legacy devices have fixed queue sizes: entropy 64, disks 128.
 using roomy = queue<8, ring_options{.ring_entries = 128}>;
 using profiled_entropy = rig::entropy<roomy, profiled_pci>;
 using plain_entropy = rig::entropy<roomy>;
 
 constexpr pci::address bridge{0, 0, 0, 0};
 
-/// A bus of vmd's: its bridge, and storage where its guests have memory.
+/// A bus of vmd: its bridge, and storage inside the memory of its guests.
 struct vmd_machine : rig::machine {
   vmd_machine() {
     bus.raw(bridge, "5d 0b 66 06");
@@ -37,7 +37,7 @@ struct vmd_machine : rig::machine {
     REQUIRE(found);
     return *found;
   }
-  /// vmd's entropy device, of before 1.x (`legacy`) or since.
+  /// vmd's entropy device, legacy or 1.x.
   rng_model& add_entropy(seat where) {
     auto& model = add<rng_model>(where, 4, u16{64});
     model.withdraw({28, 29, 34});
@@ -54,7 +54,7 @@ bool holds_pattern(const std::vector<u8>& data) {
 
 }  // namespace
 
-// --- taking one on ---
+// --- choosing a profile ---
 
 TEST_CASE("host profiles: OpenBSD's vmd is detected by its bridge, and other machines have none", "[hosts][pci][host-bridge]") {
   vmd_machine m;
@@ -71,7 +71,7 @@ TEST_CASE("host profiles: OpenBSD's vmd is detected by its bridge, and other mac
   CHECK(pci::detect(empty.host()) == nullptr);
 }
 
-TEST_CASE("host profiles: a bridge counts as the first function of its bus alone", "[hosts][pci]") {
+TEST_CASE("host profiles: a bridge is detected only as the first function of its bus", "[hosts][pci]") {
   rig::machine m;
   m.bus.raw(bridge, "86 80 37 12");
   m.bus.raw({0, 0, 5, 0}, "5d 0b 66 06");
@@ -85,7 +85,7 @@ TEST_CASE("host profiles: detection reads one dword of the bridge, and changes n
   f.config_reads = 0;
   m.function(4).config_reads = 0;
   (void)m.detected();
-  CHECK(f.dword_reads[0] == 2);  // the walk's, and the detection's
+  CHECK(f.dword_reads[0] == 2);  // one of the walk, one of the detection
   CHECK(f.config_writes == 0);
   CHECK(m.function(4).config_reads == 0);
 }
@@ -108,13 +108,13 @@ TEST_CASE("host profiles: the program's ids come first, then the profile's, then
   CHECK(type_of(m.bus.host(), 1, {}) == device_type::none);
 }
 
-// A program that names no profile has nothing of them in its types, and so nothing in its text (bench/size counts that).
+// The types of a program without a profile have no part for profiles, and so no code (bench/size counts it).
 static_assert(!detail::has_quirks<pci::found<rig::host>> && detail::has_quirks<pci::found<profiled_bus>>);
 static_assert(!detail::has_quirks<mmio::found<testing::fake_mmio::bus_type>>);
 static_assert(detail::has_quirks<mmio::found<mmio::profiled<testing::fake_mmio::bus_type>>>);
 static_assert(sizeof(pci::found<profiled_bus>) == sizeof(pci::found<rig::host>) + sizeof(void*));
 
-TEST_CASE("host profiles: a bus of slots takes one on by name", "[hosts][mmio]") {
+TEST_CASE("host profiles: a bus of slots gets a profile by name", "[hosts][mmio]") {
   using slots = mmio::profiled<testing::fake_mmio::bus_type>;
   testing::strict_machine memory;
   testing::fake_mmio devices;
@@ -141,7 +141,7 @@ TEST_CASE("host profiles: a bus of slots takes one on by name", "[hosts][mmio]")
 
 // --- entropy: one descriptor at a time ---
 
-TEST_CASE("host profiles: vmd's entropy device, which looks one entry too far, is given one buffer at a time, and all of it is used",
+TEST_CASE("host profiles: vmd's entropy device, which reads one entry too far, gets one buffer at a time, and all of it is used",
           "[hosts][rng][host-entropy-one]") {
   const seat where = GENERATE(seat::vmd, seat::legacy);
   CAPTURE(rig::name(where));
@@ -149,13 +149,13 @@ TEST_CASE("host profiles: vmd's entropy device, which looks one entry too far, i
   auto& model = m.add_entropy(where);
   profiled_entropy e;
   REQUIRE(e.start(m, m.find(device_type::entropy)));
-  SECTION("buffers one after the other, past the end of the ring") {
+  SECTION("one buffer after another, past the end of the ring") {
     std::vector<u8> data(200 * 7);
     for (usize i = 0; i < 200; ++i) REQUIRE(e->fill(bytes{data.data() + 7 * i, 7}));
     CHECK(holds_pattern(data));
     CHECK(model.requests() == 200);
   }
-  SECTION("a second one is refused until the first is back") {
+  SECTION("a second buffer is rejected until the first is complete") {
     std::vector<u8> data(64);
     REQUIRE(e->submit(bytes{data.data(), 32}, 1));
     CHECK(e->submit(bytes{data.data() + 32, 32}, 2).error() == errc::queue_full);
@@ -168,7 +168,7 @@ TEST_CASE("host profiles: vmd's entropy device, which looks one entry too far, i
     REQUIRE(e->wait_next());
     CHECK(holds_pattern(data));
   }
-  SECTION("scattered memory is filled piece by piece: of a chain it would see the first descriptor alone") {
+  SECTION("scattered memory is filled piece by piece: the device uses only the first descriptor of a chain") {
     m.memory.largest_piece = 100;
     std::vector<u8> data(1000);
     REQUIRE(e->fill(data));
@@ -177,7 +177,7 @@ TEST_CASE("host profiles: vmd's entropy device, which looks one entry too far, i
   REQUIRE(e->hand_off());
 }
 
-TEST_CASE("host profiles: without the profile two requests at once are answered wrongly by vmd's entropy device, and that is found out",
+TEST_CASE("host profiles: without the profile vmd's entropy device completes two requests at once wrongly, which is detected",
           "[hosts][rng]") {
   vmd_machine m;
   m.expect_objections = true;
@@ -197,14 +197,14 @@ TEST_CASE("host profiles: without the profile two requests at once are answered 
   while (e->next_completion()) {}
 }
 
-TEST_CASE("host profiles: a machine without a profile has as many requests out as its ring takes, in the same program", "[hosts][rng]") {
+TEST_CASE("host profiles: in the same program a machine without a profile has a full ring of requests in flight", "[hosts][rng]") {
   rig::machine m;
   m.add<rng_model>(seat::modern, 4);
   profiled_entropy e;
   const auto where = pci::find(pci::detected(m.bus.host()), device_type::entropy);
   REQUIRE(where);
   CHECK(where->host.profile == nullptr);
-  REQUIRE(e.start(m, *where));  // storage anywhere
+  REQUIRE(e.start(m, *where));  // storage at any address
   u8 data[8][16];
   for (auto& one : data) REQUIRE(e->submit(one));
   REQUIRE(e->drain([](rng::done) {}));
@@ -213,14 +213,14 @@ TEST_CASE("host profiles: a machine without a profile has as many requests out a
 
 // --- storage ---
 
-TEST_CASE("host profiles: on vmd storage must end below the end of the memory under 4 GiB, or is refused ahead of everything, by name",
+TEST_CASE("host profiles: on vmd storage must end below the end of the memory under 4 GiB, or is rejected first, by name",
           "[hosts][host-storage-end]") {
   constexpr u64 end = 0xf000'0000;
   const usize bytes = profiled_entropy{}.storage().size;
   for (const u64 at : {u64{0x10'0000}, end - bytes}) {
     CAPTURE(at);
     vmd_machine m;
-    m.add_entropy(seat::legacy);  // a model of vmd would want to know where its guest has memory
+    m.add_entropy(seat::legacy);  // a model of vmd needs the memory ranges of its guest
     m.memory.shared_base = at;
     profiled_entropy e;
     REQUIRE(e.start(m, m.find(device_type::entropy)));
@@ -241,7 +241,7 @@ TEST_CASE("host profiles: on vmd storage must end below the end of the memory un
   }
 }
 
-// --- the models of all vmds there were ---
+// --- models of all versions of vmd ---
 
 namespace {
 
@@ -262,7 +262,7 @@ void on_each_vmd(Body&& body) {
 
 }  // namespace
 
-TEST_CASE("host profiles: every vmd there was is detected, and gives entropy to a program that submits as it likes", "[hosts][rng][vmd]") {
+TEST_CASE("host profiles: every version of vmd is detected, and gives entropy to a program with any number of requests", "[hosts][rng][vmd]") {
   on_each_vmd([](auto& m) {
     const vmd_bus here = pci::detected(m.board.bus());
     REQUIRE(here.profile == &hosts::openbsd_vmd);
@@ -284,12 +284,11 @@ TEST_CASE("host profiles: every vmd there was is detected, and gives entropy to 
   });
 }
 
-TEST_CASE("host profiles: where each half of an address has to be memory, storage beyond 4 GiB ends vmd without the profile, and with it is "
-          "refused by name",
+TEST_CASE("host profiles: if each half of an address must be memory, storage beyond 4 GiB ends vmd without the profile, and is rejected by name with it",
           "[hosts][vmd]") {
   const auto host = rig::host_description::vmd(testing::vmd_era::of_2025);
   rig::host_machine<rig::pci_board> m{host};
-  m.memory.shared_base = 0x1'f800'0000;  // whose lower half is no memory
+  m.memory.shared_base = 0x1'f800'0000;  // the lower half is not memory
   const vmd_bus here = pci::detected(m.board.bus());
   const auto where = pci::find(here, device_type::entropy);
   REQUIRE(where);
@@ -307,7 +306,7 @@ TEST_CASE("host profiles: where each half of an address has to be memory, storag
 
 // --- what needs no profile ---
 
-TEST_CASE("host profiles: everywhere a queue's size comes first, then its areas in vmd's spacing, then its enabling, and only then a doorbell",
+TEST_CASE("host profiles: on every host a queue's size is written first, then its areas in vmd's spacing, then its enable bit, then a doorbell",
           "[hosts][pci][host-ring-order]") {
   vmd_machine m;
   auto& model = m.add_entropy(seat::vmd);
@@ -335,7 +334,7 @@ TEST_CASE("host profiles: everywhere a queue's size comes first, then its areas 
 
 namespace {
 
-/// A board with 16-bit writes of configuration space, which says where they go.
+/// A board with 16-bit writes to configuration space, which records their offsets.
 struct halves : rig::host {
   static inline unsigned lower = 0, upper = 0;
   void config_write32(pci::address at, u16 offset, u32 value) const { rig::host::config_write32(at, offset, value); }
@@ -347,7 +346,7 @@ struct halves : rig::host {
 
 }  // namespace
 
-TEST_CASE("host profiles: everywhere configuration space is written by aligned dwords, or by the lower half of one, which no vmd misplaces",
+TEST_CASE("host profiles: on every host configuration space is written by aligned dwords or their lower halves, which no vmd misplaces",
           "[hosts][pci][host-lanes]") {
   vmd_machine m;
   m.add_entropy(seat::vmd);
@@ -358,7 +357,7 @@ TEST_CASE("host profiles: everywhere configuration space is written by aligned d
   rig::entropy<roomy, pci::transport<halves>> e;
   const auto where = pci::find(halves{m.bus.host()}, device_type::entropy);
   REQUIRE(where);
-  f.poke(0x04, 0, 2);  // so that something has to be switched
+  f.poke(0x04, 0, 2);  // so that the driver must change it
   REQUIRE(e.start(m, *where));
   CHECK(f.peek(0x04, 2) == 5);
   std::vector<u8> data(16);
@@ -370,7 +369,7 @@ TEST_CASE("host profiles: everywhere configuration space is written by aligned d
   f.poke(0x04, before, 2);
 }
 
-TEST_CASE("host profiles: what was never available in a ring is zero, in its first life and in the next", "[hosts][rng]") {
+TEST_CASE("host profiles: entries of a ring that were never available are zero, also after another attachment", "[hosts][rng]") {
   vmd_machine m;
   auto& model = m.add_entropy(seat::vmd);
   profiled_entropy e;
@@ -379,7 +378,7 @@ TEST_CASE("host profiles: what was never available in a ring is zero, in its fir
     std::vector<u8> data(16);
     for (int i = 0; i < 3; ++i) REQUIRE(e->fill(data));
     for (u16 entry = 0; entry < model.at(0).size; ++entry) CHECK(model.ring().raw_available_entry(entry) == 0);
-    // A driver of before left something there.
+    // A previous driver left data there.
     for (u8& byte : model.ring().available_area()) byte = 0xff;
     REQUIRE(e->hand_off());
   }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The same drivers on every host that there is a description of, found by a scan of its bus: disks and entropy, and
-// what is a rule for all hosts, so that none needs a profile. Balloons, consoles, sockets and network cards are in
-// files of their own.
+// The same drivers on every described host, found by a scan of its bus: disks and entropy, and rules for all hosts, so
+// that none needs a profile. Balloons, consoles, sockets and network cards are in other files.
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 
@@ -37,7 +36,7 @@ void start(Driver& d, Machine& m, device_type type) {
 }  // namespace
 
 TEST_CASE(
-    "hosts: a disk reads, writes and flushes what it says that it can, in pieces and whole [BLK-06][BLK-08][BLK-10]",
+    "hosts: a disk reads, writes and flushes as its features state, in pieces and whole [BLK-06][BLK-08][BLK-10]",
     "[hosts][blk][host-one-segment][host-half-words][host-cap-len][host-status-steps][host-feature-words][host-io-bar]"
     "[host-multiplier][host-notify-length][host-config-width][host-used-length][host-ring-entries]") {
   on_each_host(device_type::block, [](auto& m) {
@@ -48,7 +47,7 @@ TEST_CASE(
     start(d, m, device_type::block);
     CHECK(d->capacity() == 2048);
     for (const u32 piece : {u32{4096}, u32{700}, u32{100000}}) {
-      m.memory.largest_piece = piece;  // memory is scattered for the device
+      m.memory.largest_piece = piece;  // memory is in pieces for the device
       std::vector<u8> data(40 * 512);
       REQUIRE(d->read(3, data));
       CHECK(data == expected(model, 3, data.size()));
@@ -63,7 +62,7 @@ TEST_CASE(
   });
 }
 
-TEST_CASE("hosts: entropy fills a buffer with what the device wrote and nothing else [RNG-01][RNG-02]",
+TEST_CASE("hosts: entropy fills a buffer with exactly the bytes that the device wrote [RNG-01][RNG-02]",
           "[hosts][rng][host-rng-length]") {
   on_each_host(device_type::entropy, [](auto& m) {
     using board = typename std::remove_reference_t<decltype(m)>::board_type;
@@ -96,7 +95,7 @@ TEST_CASE(
   }
   CHECK(seen.size() == 6);
   CHECK((m.board.devices.function({0, 0, 3, 0}).peek(0x10)) ==
-        0x0201'8000);  // where the field report saw its socket device
+        0x0201'8000);  // the address of the socket device in the field report
 }
 
 TEST_CASE("hosts: every device of every host is usable by a scan of its bus, and stays as it is",
@@ -124,7 +123,7 @@ TEST_CASE("hosts: every device of every host is usable by a scan of its bus, and
 
 namespace {
 
-/// Accesses to the common configuration as a driver brought a device up, "w4+0xc" with what was written.
+/// Accesses to the common configuration during a driver's start, "w4+0xc" with the written value.
 template <class Driver>
 std::vector<std::string> common_accesses(const host_description& host, device_type type) {
   host_machine<pci_board> m{host};
@@ -169,9 +168,9 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "hosts: no host needs a profile: crosvm, Firecracker and Cloud Hypervisor see the same accesses in the same order",
+    "hosts: no host needs a profile: crosvm, Firecracker and Cloud Hypervisor get the same accesses in the same order",
     "[hosts][pci]") {
-  // But for what the offer and the size of the queue differ in.
+  // Except for differences in offered features and queue sizes.
   const auto plain = [](const host_description& host) {
     std::string text;
     for (const std::string& one : common_accesses<entropy_on<pci_board>>(host, device_type::entropy)) {
@@ -186,7 +185,7 @@ TEST_CASE(
   CHECK(on_crosvm.find("w1+0x14=0xf") != std::string::npos);
 }
 
-TEST_CASE("hosts: a wrong width is what the host makes of it, and fails the test that has it", "[hosts][kit]") {
+TEST_CASE("hosts: an access of a wrong width has the host's effect, and fails its test", "[hosts][kit]") {
   host_description host = host_description::crosvm();
   for (const u32 reads : {u32{0}, ~u32{0}}) {
     host.behaviour.registers.wrong_width_reads = reads;
@@ -204,7 +203,7 @@ TEST_CASE("hosts: a wrong width is what the host makes of it, and fails the test
 }
 
 TEST_CASE(
-    "hosts: what a device accepted before a reset is no more than is accepted after it, where the host forgets nothing",
+    "hosts: the device's accepted features are the driver's after each reset, also on hosts that keep earlier ones",
     "[hosts][blk][host-features-once]") {
   on_each_host(device_type::block, [](auto& m) {
     using board = typename std::remove_reference_t<decltype(m)>::board_type;
@@ -225,7 +224,7 @@ TEST_CASE(
   });
 }
 
-TEST_CASE("hosts: sectors that were discarded read as whatever the host has there [BLK-19]", "[hosts][blk]") {
+TEST_CASE("hosts: discarded sectors read as the host's content [BLK-19]", "[hosts][blk]") {
   on_each_host(device_type::block, [](auto& m) {
     using board = typename std::remove_reference_t<decltype(m)>::board_type;
     if (!m.host.disk->discard) return;
@@ -245,12 +244,12 @@ TEST_CASE("hosts: sectors that were discarded read as whatever the host has ther
 
 namespace {
 
-/// A guest whose physical addresses are its own, and a device that reaches its memory and the buffers of one test.
+/// A guest with separate physical addresses, and a device that reaches its memory and the buffers of one test.
 struct physical {
   using barriers = smp_barriers;
   struct board {
     virtio::testing::strict_machine* at = nullptr;
-    std::map<uptr, usize> given{};  // what was mapped: where, and how much
+    std::map<uptr, usize> given{};  // mapped ranges: address and bytes
   };
   board* all = nullptr;
 
@@ -270,9 +269,9 @@ TEST_CASE(
     "[hosts][blk]") {
   on_each_host(device_type::block, [](auto& m) {
     using board = typename std::remove_reference_t<decltype(m)>::board_type;
-    if (m.host.behaviour.pci.legacy) return;  // no page number says where this program has its memory
+    if (m.host.behaviour.pci.legacy) return;  // no page number can address this program's memory
     auto& model = m.template as<blk_model>(device_type::block);
-    if (!model.ram.empty()) model.ram = {{0, ~u64{0}}};  // and there is the memory of this guest
+    if (!model.ram.empty()) model.ram = {{0, ~u64{0}}};  // the memory of this guest
     physical::board own{&m.memory};
     rig::driver<blk::device<physical, typename board::transport, rig::host_queue>> d;
     REQUIRE(d->start(physical{&own}, m.where(device_type::block), d.storage()));

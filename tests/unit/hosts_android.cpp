@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A report from the field, as tests: an Android guest under crosvm, in which block, entropy, balloon and sockets were
-// found and not bound, and nothing said why.
+// A field report as tests: an Android guest under crosvm, in which block, entropy, balloon and socket devices were
+// found but not bound, without a reason.
 #include <catch2/catch_test_macros.hpp>
 
 #include "balloon.hpp"
@@ -23,7 +23,7 @@ struct four {
   rig::driver<balloon::device<rig::platform_type, pci_board::transport, split_queue<16>>> balloon{};
   rig::driver<vsock::device<rig::platform_type, pci_board::transport, split_queue<16>>> sockets{};
 
-  /// Starts what of them is found, and returns the verdicts by device id.
+  /// Starts the devices that are found, and returns the verdicts by device id.
   std::map<u16, report> start(host_machine<pci_board>& m) {
     std::map<u16, report> said;
     m.board.scan([&](const pci::found<pci_board::host>& one) {
@@ -55,7 +55,7 @@ host_description crosvm() {
   return host;
 }
 
-/// What the bus was heard to say of a function with this device id: its verdict.
+/// Returns the verdict that the bus traced for a function with this device id.
 std::vector<u32> traced(host_machine<pci_board>& m, u16 device) {
   std::vector<u32> verdicts;
   bool mine = false;
@@ -90,7 +90,7 @@ TEST_CASE("android: block, entropy, balloon and sockets of crosvm, 1af4:1042, 10
   drivers.hand_off();
 }
 
-TEST_CASE("android: of crosvm's four devices the one that does not bind says why, and the other three bind",
+TEST_CASE("android: of crosvm's four devices the one that does not bind has a reason, and the other three bind",
           "[hosts][report]") {
   struct trouble {
     const char* what;

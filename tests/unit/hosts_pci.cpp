@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What hosts do with PCI: BARs above 4 GiB, the window in configuration space, interrupts without an ISR; and that the
-// models of hosts hold a driver to it.
+// Behaviour of hosts on PCI: BARs above 4 GiB, the window in configuration space, interrupts without an ISR. The models
+// of hosts check that drivers comply.
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 
@@ -18,7 +18,7 @@ using on = host_description::bus;
 
 namespace {
 
-using narrow = pci::windowed<pci_board::host>;  // a board that reaches 4 GiB, and has the window for what is above
+using narrow = pci::windowed<pci_board::host>;  // a board that reaches 4 GiB, and uses the window above that
 using window_disk = rig::driver<blk::device<rig::platform_type, pci::transport<narrow>, rig::host_queue>>;
 using plain_disk = rig::driver<blk::device<rig::platform_type, pci_board::transport, rig::host_queue>>;
 
@@ -30,13 +30,13 @@ pci::found<narrow> through_window(host_machine<pci_board>& m) {
   return *found;
 }
 
-host_description with_disk(host_description host) {  // and nothing else
+host_description with_disk(host_description host) {  // and no other device
   return {.on = host.on, .behaviour = host.behaviour, .disk = host.disk};
 }
 
 }  // namespace
 
-TEST_CASE("hosts: BARs above 4 GiB are driven where the board reaches them, and named where it does not",
+TEST_CASE("hosts: BARs above 4 GiB are driven if the board reaches them, and reported otherwise",
           "[hosts][pci]") {
   for (const auto& host : {host_description::firecracker(on::pci), host_description::cloud_hypervisor()}) {
     CAPTURE(host.name());
@@ -61,7 +61,7 @@ TEST_CASE("hosts: BARs above 4 GiB are driven where the board reaches them, and 
 }
 
 TEST_CASE(
-    "hosts: through the window Cloud Hypervisor's disk is read, and Firecracker's, which hears no doorbell there, ends "
+    "hosts: through the window Cloud Hypervisor's disk is read, and Firecracker's, which gets no doorbell there, ends "
     "in a time-out",
     "[hosts][pci][window]") {
   const bool hears = GENERATE(true, false);
@@ -85,10 +85,10 @@ TEST_CASE(
   (void)d->hand_off();
 }
 
-TEST_CASE("hosts: crosvm's window, whose data would be the next capability, is not taken for one",
+TEST_CASE("hosts: crosvm's window, whose data would be the next capability, is ignored",
           "[hosts][pci][host-window]") {
   auto host = with_disk(host_description::crosvm());
-  host.behaviour.pci.bar0 = 0x1'0000'0000;  // no crosvm puts it there
+  host.behaviour.pci.bar0 = 0x1'0000'0000;  // no crosvm uses this address
   host.behaviour.pci.bar0_is_64_bit = true;
   host_machine<pci_board> m{host};
   m.board.devices.reach = four_gib;
@@ -97,10 +97,11 @@ TEST_CASE("hosts: crosvm's window, whose data would be the next capability, is n
   CHECK(d->why().why == verdict::bar_out_of_reach);
 }
 
-TEST_CASE("hosts: with MSI-X every queue's interrupt comes by its vector, and no ISR is read [PCI-34][PCI-35]",
+TEST_CASE("hosts: with MSI-X every queue's interrupt arrives on its vector, and no ISR is read [PCI-34][PCI-35]",
           "[hosts][pci][msix]") {
   for (const auto& host : host_description::all()) {
-    if (host.is_mmio() || (host.is_vmd() && host.behaviour.pci.bar1_size == 0)) continue;  // vmd has had MSI-X since 2026
+    // Vmd has had MSI-X since 2026.
+    if (host.is_mmio() || (host.is_vmd() && host.behaviour.pci.bar1_size == 0)) continue;
     CAPTURE(host.name());
     host_machine<pci_board> m{host};
     auto& model = m.as<blk_model>(device_type::block);
@@ -124,7 +125,7 @@ TEST_CASE("hosts: with MSI-X every queue's interrupt comes by its vector, and no
   }
 }
 
-TEST_CASE("hosts: Firecracker and Alioth have no interrupt line: what polls runs, and the ISR stays 0",
+TEST_CASE("hosts: Firecracker and Alioth have no interrupt line: polling drivers work, and the ISR stays 0",
           "[hosts][pci]") {
   for (const auto& host : {host_description::firecracker(on::pci), host_description::alioth()}) {
     CAPTURE(host.name());
@@ -142,7 +143,7 @@ TEST_CASE("hosts: Firecracker and Alioth have no interrupt line: what polls runs
   }
 }
 
-TEST_CASE("hosts: Alioth's command register and MSI-X control take 16-bit writes, and a board that has none is told so",
+TEST_CASE("hosts: Alioth's command register and MSI-X control need 16-bit writes, and a board without them gets a verdict",
           "[hosts][pci]") {
   const auto host = with_disk(host_description::alioth());
   host_machine<pci_board> m{host};
@@ -154,7 +155,7 @@ TEST_CASE("hosts: Alioth's command register and MSI-X control take 16-bit writes
   CHECK(d->why().why == verdict::decoding_off);
 }
 
-TEST_CASE("hosts: crosvm asks for a reset when not exactly its queues are enabled at DRIVER_OK, and the model objects",
+TEST_CASE("hosts: crosvm requests a reset if not exactly its queues are enabled at DRIVER_OK, and the model reports it",
           "[hosts][kit]") {
   for (const auto& [type, missing] :
        {std::pair{u16{4}, u16{0}}, std::pair{u16{19}, u16{2}}, std::pair{u16{5}, u16{1}}}) {
@@ -189,7 +190,7 @@ TEST_CASE("hosts: crosvm asks for a reset when not exactly its queues are enable
   }
 }
 
-TEST_CASE("hosts: Firecracker drops a status that is two steps at once, and the model objects", "[hosts][kit]") {
+TEST_CASE("hosts: Firecracker ignores a status write of two steps at once, and the model reports it", "[hosts][kit]") {
   const auto host = host_description::firecracker(on::pci);
   device_memory memory;
   const auto model = rig::made_by(host, device_type::entropy, memory);
@@ -207,8 +208,7 @@ TEST_CASE("hosts: Firecracker drops a status that is two steps at once, and the 
 }
 
 TEST_CASE(
-    "hosts: a driver is a transitional one or it is not: of kvmtool's legacy disk and crosvm's the one drives both, "
-    "the others one each and name the other [LEGACY-07]",
+    "hosts: a transitional driver drives kvmtool's legacy disk and crosvm's; the other drivers drive one each and name the other [LEGACY-07]",
     "[hosts][pci][mmio]") {
   using host = pci_board::host;
   const bool is_legacy = GENERATE(true, false);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Detected but not bound: for every verdict a device of one of the hosts that is so, found by a scan and started by a
-// driver that says why. A verdict that is added and has no row here fails the last line of the test.
+// Detected but not bound: for every verdict a device of a host, found by a scan and started by a driver that reports
+// the verdict. A new verdict without a row here fails the last line of the test.
 #include <catch2/catch_test_macros.hpp>
 
 #include <functional>
@@ -42,7 +42,7 @@ void check(Driver& d, verdict why) {
   seen_verdicts().insert(d->why().why);
 }
 
-/// A machine with a disk of crosvm's, found again after something about it has been changed.
+/// A machine with a crosvm disk, which is found again after a change.
 struct crosvm_disk {
   host_description host{.behaviour = host_description::crosvm().behaviour, .disk = host_description::crosvm().disk};
   host_machine<pci_board> m{host};
@@ -53,7 +53,7 @@ struct crosvm_disk {
   blk_model& model() { return m.as<blk_model>(device_type::block); }
   pci::found<host16> found() { return pci::look(m.board.bus(), pci::address{0, 0, 1, 0}); }
   void start_says(verdict why) {
-    // A scan shows the same, where the registers say it already.
+    // A scan has the same verdict, if the registers are enough for it.
     m.board.scan([&](const auto& one) {
       if (one.seen.why != verdict::usable) CHECK(one.seen.why == why);
     });
@@ -63,7 +63,7 @@ struct crosvm_disk {
   }
 };
 
-/// The same with a disk of Firecracker's in its slot.
+/// The same with a Firecracker disk in its slot.
 struct firecracker_disk {
   host_description host{.on = on::mmio,
                         .behaviour = host_description::firecracker(on::mmio).behaviour,
@@ -83,8 +83,7 @@ struct firecracker_disk {
 }  // namespace
 
 TEST_CASE(
-    "hosts: detected but not bound: a device of a host tells by its verdict what is in the way, for every verdict "
-    "there is",
+    "hosts: detected but not bound: each verdict is reported for a device of some host",
     "[hosts][report]") {
   seen_verdicts().clear();
   const auto crosvm = [](verdict why, const std::function<void(crosvm_disk&)>& change) {
@@ -108,7 +107,7 @@ TEST_CASE(
 
   crosvm(verdict::bound, [](crosvm_disk&) {});
 
-  // Ids. vmd hides devices behind a vendor of its own.
+  // Ids. vmd uses its own vendor id for a device.
   crosvm(verdict::not_virtio, edit(0x00, 0x0b5d, 2));
   crosvm(verdict::id_outside_ranges, edit(0x02, 0x1110, 2));  // QEMU's ivshmem
   crosvm(verdict::id_without_type, edit(0x02, 0x1040, 2));
@@ -122,15 +121,15 @@ TEST_CASE(
   crosvm(verdict::capability_bar_invalid, in_capability(2, 4, 6, 1));
   crosvm(verdict::capability_too_short, in_capability(1, 12, 40, 4));
   crosvm(verdict::capability_misaligned, in_capability(1, 8, 2, 4));
-  crosvm(verdict::bar_unassigned, edit(0x10, 0, 4));  // nobody has read linux,pci-probe-only
+  crosvm(verdict::bar_unassigned, edit(0x10, 0, 4));  // linux,pci-probe-only was ignored
   crosvm(verdict::bar_out_of_reach, [](crosvm_disk& c) { c.m.board.devices.reach = 0x0200'0000; });
   crosvm(verdict::bar_too_small, [](crosvm_disk& c) { c.function().bar_sizes[0] = 0x2000; });
-  crosvm(verdict::legacy_without_io_bar, [](crosvm_disk& c) {  // kvmtool's legacy ids, and no register block
+  crosvm(verdict::legacy_without_io_bar, [](crosvm_disk& c) {  // kvmtool's legacy ids, without a register block
     c.function().poke(0x02, 0x1001, 2);
     c.function().poke(0x2e, 2, 2);
     c.function().poke(0x34, 0, 1);
   });
-  crosvm(verdict::decoding_off, [](crosvm_disk& c) {  // a host that drops what is written to the command register
+  crosvm(verdict::decoding_off, [](crosvm_disk& c) {  // a host that ignores writes to the command register
     c.function().poke(0x04, 0, 2);
     c.function().master_ends_decoding = true;
   });
@@ -153,11 +152,11 @@ TEST_CASE(
   crosvm(verdict::queue_unusable, [](crosvm_disk& c) { c.model().at(0).notify_off = 0x1000; });
   crosvm(verdict::config_unreadable, [](crosvm_disk& c) { c.model().generation_every = 1; });
   crosvm(verdict::limits_unusable, [](crosvm_disk& c) {
-    c.model().put_config(0x14, 0x8000'0000u, 4);  // a block that no request can move
+    c.model().put_config(0x14, 0x8000'0000u, 4);  // a block larger than any request
   });
   crosvm(verdict::block_size_invalid, [](crosvm_disk& c) { c.model().put_config(0x14, 520, 4); });
 
-  // A protected VM's ACCESS_PLATFORM, for a platform that knows of none.
+  // A protected VM's ACCESS_PLATFORM, for a platform that rejects it.
   {
     crosvm_disk c;
     c.model().offer({33});
@@ -166,7 +165,7 @@ TEST_CASE(
     check(d, verdict::feature_unsupported);
   }
   {
-    crosvm_disk c;  // no MSI-X is on
+    crosvm_disk c;  // MSI-X is off
     CHECK_FALSE(c.d->start(c.m.platform(), c.found(), c.d.storage(), {.config = 0, .first = 1, .count = 1}));
     check(c.d, verdict::vector_refused);
   }
@@ -191,7 +190,7 @@ TEST_CASE(
     const auto crosvm_host = host_description::crosvm();
     host_machine<pci_board> m{crosvm_host};
     m.expect_objections = true;
-    m.model(device_type::vsock).put_config(0, 2, 8);  // the host's own number
+    m.model(device_type::vsock).put_config(0, 2, 8);  // the host's context id
     rig::driver<vsock::device<rig::platform_type, pci_board::transport, split_queue<16>>> s;
     CHECK_FALSE(rig::bring_up(*s, m.platform(), m.where(device_type::vsock), s.storage()));
     check(s, verdict::cid_unusable);
@@ -224,7 +223,7 @@ TEST_CASE(
   firecracker(verdict::empty_slot, [](firecracker_disk& c) { c.slot().device_id = 0; });
   firecracker(verdict::device_gone, [](firecracker_disk& c) { c.slot().further_status_bits = 0xff; });
 
-  seen_verdicts().insert(verdict::undecided);  // of a report that nobody has filled in
+  seen_verdicts().insert(verdict::undecided);  // of an empty report
   CHECK(report{}.why == verdict::undecided);
   seen_verdicts().insert(crosvm_disk{}.found().seen.why);  // usable
   for (unsigned v = 0; std::string{describe(static_cast<verdict>(v))} != "unknown"; ++v) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// MSI-X: the table, the vectors that drivers give to their devices, and what happens when there are too few or none.
+// MSI-X: the table, the vectors of drivers, and their behaviour with too few vectors or none.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <virtio/bus/pci/msix.hpp>
@@ -57,7 +57,7 @@ TEST_CASE("msix: no capability, no BAR, a table beyond its BAR, none opened", "[
   CHECK(error() == errc::ok);
   f.poke(at + 4u, 5, 1);  // BAR 5 is not implemented
   CHECK(error() == errc::not_found);
-  f.poke(at + 4u, 7, 1);  // and this one cannot be
+  f.poke(at + 4u, 7, 1);  // BAR 7 does not exist
   CHECK(error() == errc::not_found);
   f.config = whole;
   f.poke(at + 2u, 0x7ff, 2);  // 2048 entries are 32 KiB, BAR 1 has 4
@@ -76,7 +76,7 @@ TEST_CASE("msix: no capability, no BAR, a table beyond its BAR, none opened", "[
   f.poke(at, 0x12, 1);
   CHECK(error() == errc::not_found);
   CHECK(t.size() == 0);
-  t.enable();  // nothing to enable
+  t.enable();  // no effect
   CHECK(t.route(0, {}).error() == errc::out_of_range);
   CHECK(f.config[at + 3u] == whole[at + 3u]);
 }
@@ -99,7 +99,7 @@ TEST_CASE("interrupts: completions and configuration changes arrive on the assig
   model.change_config(0, model.config()[0] ^ 1u, 1);
   CHECK(model.interrupts(0) == 1);
   CHECK_FALSE(d->acknowledge_interrupt().queue);  // MSI-X leaves the ISR alone
-  // Started again, the device has forgotten its vectors, and gets others.
+  // The device's vectors are cleared by the next start, which sets other vectors.
   REQUIRE(d->start(m.platform(), m.where(4), d.storage(), {.config = 1, .first = 0}));
   (void)d->arm();
   CHECK(d->read(0, sector));
@@ -162,7 +162,7 @@ TEST_CASE("interrupts: a fence separates the read of the cause from reads of the
   rig::machine m;
   (void)m.add<rng_model>(seat::modern, 4);
   rig::driver<rng::device<hooked, rig::any_pci, split_queue<8>>> r;
-  CHECK(!r->acknowledge_interrupt().queue);  // nothing to read, and no fence
+  CHECK(!r->acknowledge_interrupt().queue);  // no cause, and no fence
   REQUIRE(r->start(hooked{&m.memory}, m.where(4), r.storage()));
   m.function(4).clear_log();
   barrier_hooks::clear();
@@ -262,5 +262,5 @@ TEST_CASE("interrupts: vectors beyond the table, or with MSI-X off, are never wr
   CHECK(d->start(m.platform(), m.where(4), d.storage(), {.config = 2}).error() == errc::unsupported);
   CHECK(d->start(m.platform(), m.where(4), d.storage(), {.first = 2}).error() == errc::unsupported);
   CHECK(d->why().why == verdict::vector_refused);
-  CHECK(model.violations().empty());  // the model objects to a vector that it does not have
+  CHECK(model.violations().empty());  // the model reports vectors outside its table
 }

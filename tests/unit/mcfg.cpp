@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// ACPI's way to ECAM: what QEMU's firmware leaves in memory, the wide form of it, and tables that are cut, looped or broken.
+// ECAM's address from ACPI: the tables of QEMU's firmware, their 64-bit form, and truncated, looping or broken tables.
 #include <catch2/catch_test_macros.hpp>
 
 #include <algorithm>
@@ -25,7 +25,7 @@ table bytes_of(std::string_view text) {
   return out;
 }
 
-// Recorded from QEMU 7.2.22, machine q35, after SeaBIOS: the root, the table of tables, and MCFG.
+// Recorded from QEMU 7.2.22, machine q35, after SeaBIOS: RSDP, RSDT and MCFG.
 const table q35_rsdp = bytes_of(
     "52 53 44 20 50 54 52 20 bb 42 4f 43 48 53 20 00 70 22 fe 07 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 ");
 const table q35_rsdt = bytes_of(
@@ -45,7 +45,8 @@ void seal(table& one, usize at = 9, usize size = 0) {
   one[at] = static_cast<u8>(-sum);
 }
 
-/// Physical memory with a few tables in it. Each view is a copy of just the size asked for, which a checker watches.
+/// Physical memory with some tables. Each view is a copy of exactly the requested size, so that sanitizers detect reads
+/// beyond it.
 struct memory {
   std::map<u64, table> at;
   std::vector<std::unique_ptr<u8[]>> views;
@@ -120,7 +121,7 @@ TEST_CASE("mcfg: an RSDP of revision 2 leads through the XSDT, a broken one thro
   memory m = q35();
   const u64 high = u64{1} << 40;
   table wide = table_of("XSDT", 36 + 16), far = mcfg_with({{u64{1} << 36, 0, 0, 15}});
-  put(wide, 36, 0x12345, 8);  // nothing is there
+  put(wide, 36, 0x12345, 8);  // no table there
   put(wide, 44, high + 0x1000, 8);
   seal(wide);
   m.at[high] = wide;
@@ -153,7 +154,7 @@ TEST_CASE("mcfg: each segment has a row, which may begin with a higher bus", "[p
   CHECK(read->segment(3)->base == 0xc0000000);
   CHECK(read->segment(3)->segment_number == 3);
   CHECK(read->segment(3)->buses == 1);
-  // The address is that of bus 0, which is in another row or nowhere.
+  // The address is that of bus 0, which is in another row or in none.
   REQUIRE(read->segment(4));
   CHECK(read->segment(4)->base == 0xd0100000);
   CHECK(read->segment(4)->first_bus == 1);
@@ -177,7 +178,7 @@ TEST_CASE("mcfg: bytes that are not an MCFG table are rejected", "[pci][mcfg][ho
     one[at] ^= 0x10;
     CHECK(mcfg::read(one).error() == errc::invalid_argument);
   }
-  // A right sum, and no room for the reserved bytes; half a row behind a whole one.
+  // A right checksum, but no room for the reserved bytes; then half a row after a whole one.
   table small = table_of("MCFG", 40);
   seal(small);
   CHECK(mcfg::read(small).error() == errc::invalid_argument);
@@ -219,7 +220,7 @@ TEST_CASE("mcfg: a root table that points to itself, is huge, or has thousands o
   }
   SECTION("a length beyond memory") { put(roots, 4, 0xffffffff, 4); }
   SECTION("a length of nothing") { put(roots, 4, 0, 4); }
-  SECTION("more than anybody has") {
+  SECTION("thousands of entries") {
     roots = table_of("RSDT", 60000);
     for (usize at = 36; at + 4 <= roots.size(); at += 4) put(roots, at, 0x7fe2270, 4);
     seal(roots);
@@ -242,7 +243,7 @@ TEST_CASE("mcfg: random tables never cause reads outside the provided memory", "
       table& victim = random() % 3 == 0 ? rsdp : random() % 2 == 0 ? m.at[0x7fe2270] : m.at[0x7fe220c];
       victim[random() % victim.size()] = static_cast<u8>(random());
     }
-    // With the sums right again, which the checks behind them are for.
+    // With right checksums again, so that the checks after them run.
     seal(rsdp, 8, 20);
     seal(m.at[0x7fe2270]);
     seal(m.at[0x7fe220c]);

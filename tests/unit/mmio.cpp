@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// MMIO: which slots are taken for devices and why not, every register access of the two versions, the same drivers over them,
-// and devices that lie through their registers.
+// MMIO: the verdicts of slots, every register access of the two versions, drivers over them, and devices with invalid
+// register values.
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 
@@ -26,7 +26,7 @@ static_assert(mmio::bus<bus_type>);
 static_assert(transport<either> && transport<mmio::modern<bus_type>> && transport<mmio::legacy<bus_type>>);
 static_assert(transport<mmio::transport<mmio::slots>>);
 
-/// A machine whose devices are in slots; at its end, whatever anybody objected to fails the test.
+/// A machine whose devices are in slots. At its end, every violation that a model reported fails the test.
 struct machine {
   virtio::testing::strict_machine memory;
   virtio::testing::fake_mmio row;
@@ -141,7 +141,7 @@ TEST_CASE("mmio: an empty slot is no error; a second device of the type is ambig
   CHECK(mmio::find_nth(bus, device_type::block, 0)->slot == 3);
   CHECK(mmio::find_nth(bus, device_type::block, 1)->slot == 4);
   CHECK(mmio::find_nth(bus, device_type::block, 2).error() == errc::not_found);
-  CHECK(mmio::find(bus, device_type::none).error() == errc::not_found);  // that is what an empty slot says it is
+  CHECK(mmio::find(bus, device_type::none).error() == errc::not_found);  // the type of an empty slot
 }
 
 TEST_CASE("mmio: a row of slots is a base, a stride and a count; one too small for registers is none", "[mmio]") {
@@ -188,7 +188,7 @@ TEST_CASE("mmio: a slot is examined again when it is opened [MMIO-06][MMIO-08][M
   REQUIRE(e.start(m, found));
   CHECK(e->fill(buffer));
   CHECK(model.status() == 0x0f);
-  // The driver for another type of device does not even look.
+  // The driver for another type of device reads no register.
   disk<> d;
   m.slot().clear_log();
   CHECK(d.start(m, found).error() == errc::wrong_device);
@@ -225,11 +225,11 @@ TEST_CASE("mmio: a version 2 bring-up is this sequence of accesses and no other 
   entropy<> e;
   REQUIRE(e.start(m, found));
   CHECK(m.slot().log() ==
-        "r4@0x0 r4@0x4 r4@0x8 r4@0xc "                                          // what is there
+        "r4@0x0 r4@0x4 r4@0x8 r4@0xc "                                          // discovery
         "w4@0x70=0x0 r4@0x70 w4@0x70=0x1 w4@0x70=0x3 "                          // reset, and done; ACKNOWLEDGE, DRIVER
-        "w4@0x14=0x0 r4@0x10 w4@0x14=0x1 r4@0x10 "                              // the offer
-        "w4@0x24=0x0 w4@0x20=0x0 w4@0x24=0x1 w4@0x20=0x1 "                      // the choice: VERSION_1
-        "w4@0x70=0xb r4@0x70 "                                                  // FEATURES_OK, still there
+        "w4@0x14=0x0 r4@0x10 w4@0x14=0x1 r4@0x10 "                              // offered features
+        "w4@0x24=0x0 w4@0x20=0x0 w4@0x24=0x1 w4@0x20=0x1 "                      // accepted features: VERSION_1
+        "w4@0x70=0xb r4@0x70 "                                                  // FEATURES_OK, still set
         "w4@0x30=0x0 r4@0x34 w4@0x30=0x0 r4@0x44 "                              // queue 0: its size; it is not in use
         "w4@0x38=0x8 w4@0x80=0x0 w4@0x84=0x2 w4@0x90=0x80 w4@0x94=0x2 w4@0xa0=0x1000 w4@0xa4=0x2 w4@0x44=0x1 "
         "w4@0x70=0xf");                                                         // DRIVER_OK
@@ -302,7 +302,7 @@ TEST_CASE("mmio: exactly the defined bits of an interrupt are acknowledged "
     CHECK(got.config == config);
     CHECK(m.slot().log() == log);
   };
-  acknowledged(false, false, "r4@0x60");  // somebody else's
+  acknowledged(false, false, "r4@0x60");  // of another device
   model.spurious_interrupt(1);
   acknowledged(true, false, "r4@0x60 w4@0x64=0x1");
   acknowledged(false, false, "r4@0x60");
@@ -336,7 +336,7 @@ TEST_CASE("mmio: configuration is read by field, 64 bits by two dwords, inside t
   CHECK(t.config_write<u32>(0x100, 1u).error() == errc::out_of_range);
   CHECK(m.slot().log().empty());
 
-  m.slot().length = 0x100;  // registers, and no configuration behind them
+  m.slot().length = 0x100;  // registers without a configuration after them
   REQUIRE(t.open(m.where(), why));
   CHECK(t.config<u8>(0).error() == errc::not_found);
 }
@@ -490,7 +490,7 @@ TEST_CASE("mmio: the disk with the serial is found among others", "[mmio][blk]")
   CHECK(blk::start_by_serial(*d, m.platform(), m.row.bus(), text("third"), d.storage()).error() == errc::not_found);
 }
 
-// ---- lies ----
+// ---- invalid values ----
 
 TEST_CASE("mmio: a queue of size 0 is missing, a huge one is limited, one in use after a reset is rejected "
           "[MMIO-14][MMIO-15]",
@@ -505,7 +505,7 @@ TEST_CASE("mmio: a queue of size 0 is missing, a huge one is limited, one in use
   CHECK(model.status() == 0);
   CHECK(contains(m.slot().log(), version == 2 ? "w4@0x70=0x8b w4@0x70=0x0" : "w4@0x70=0x83 w4@0x70=0x0"));
 
-  for (const u32 size : {0x10000u, 0xffffffffu, 0x10040u}) {  // none of them may be taken for its low 16 bits
+  for (const u32 size : {0x10000u, 0xffffffffu, 0x10040u}) {  // the low 16 bits must not be used alone
     m.slot().queue_size_max = size;
     REQUIRE(d.start(m));
     CHECK(model.at(0).size == 16);
@@ -561,7 +561,7 @@ TEST_CASE("mmio: a configuration whose generation always changes is an error; a 
     ++size;
     old.put_config(0, size << 33 | size, 8);
   };
-  CHECK(d.start(m, 1).error() == errc::device_misbehaved);  // no generation, and no two readings agree
+  CHECK(d.start(m, 1).error() == errc::device_misbehaved);  // no generation, and no two reads are equal
 }
 
 TEST_CASE("mmio: FEATURES_OK that does not stay set, and a version 2 device without VERSION_1, are reported by name "
@@ -585,7 +585,7 @@ TEST_CASE("mmio: FEATURES_OK that does not stay set, and a version 2 device with
 TEST_CASE("mmio: after a device's removal every call ends", "[mmio][hostile]") {
   const u32 version = GENERATE(2u, 1u);
   machine m;
-  m.expect_objections = true;  // its buffers stay with it: nothing says that it let go of them
+  m.expect_objections = true;  // it keeps its buffers, since its reset is not confirmed
   m.add<blk_model>(version);
   disk<> d;
   REQUIRE(d.start(m));

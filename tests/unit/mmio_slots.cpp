@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The words of a command line that say where MMIO slots are, as monitors write them and as people do.
+// Words of a command line with the addresses of MMIO slots, as written by monitors and by users.
 #include <catch2/catch_test_macros.hpp>
 
 #include <cstring>
@@ -15,7 +15,7 @@ using boot::mmio_word;
 namespace {
 
 mmio_word parsed(const std::string& text) {
-  const std::vector<char> exact{text.begin(), text.end()};  // without a byte behind it
+  const std::vector<char> exact{text.begin(), text.end()};  // without a byte after it
   return boot::parse_mmio_word(exact.data(), exact.size());
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Discovery: ids by rule, BARs, the capability list and its lies, and a verdict for every function.
+// Discovery: ids by rule, BARs, valid and invalid capability lists, and a verdict for every function.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <set>
@@ -16,7 +16,7 @@ pci::identity ids(u16 vendor, u16 device, u16 subsystem = 0, u8 revision = 0) {
   return {.vendor = vendor, .device = device, .subsystem_vendor = vendor, .subsystem = subsystem, .revision = revision, .header_type = 0};
 }
 
-// What starting the device behind slot 4 says after a change to its configuration space.
+// Returns the verdict of a start of the device in slot 4 after a change to its configuration space.
 verdict spoiled(void (*change)(fake_function&)) {
   rig::machine m;
   m.expect_objections = true;
@@ -89,7 +89,7 @@ TEST_CASE("pci: every function has a verdict, behind bridges and of multi-functi
   CHECK(seen == std::vector<std::string>{"0:4.0 block, usable through modern PCI", "0:5.0 entropy, usable through modern PCI",
                                          "0:6.0 entropy, usable through legacy PCI", "0:7.0 no device, not a virtio device through no interface",
                                          "3:0.0 console, usable through modern PCI", "3:0.5 gpu, usable through modern PCI"});
-  CHECK(m.bus.events.size() == 2 * seen.size());  // the trace hook saw each function and its verdict
+  CHECK(m.bus.events.size() == 2 * seen.size());  // the trace hook received each function and its verdict
 }
 
 TEST_CASE("pci: none, one, two and the n-th device of a type", "[pci]") {
@@ -134,21 +134,24 @@ TEST_CASE("pci: a verdict names each defect of a device", "[pci][hostile]") {
     CHECK(spoiled([](fake_function& f) { f.poke(cap(f, which) + 4u, 6, 1); }) == verdict::capability_bar_invalid);
     CHECK(spoiled([](fake_function& f) { f.poke(cap(f, which) + 12u, 0, 4); }) == verdict::capability_too_short);
     CHECK(spoiled([](fake_function& f) { f.poke(cap(f, which) + 8u, 0xfffffffc, 4); }) == verdict::bar_too_small);
-    CHECK(spoiled([](fake_function& f) { f.poke(cap(f, which) + 4u, 3, 1); }) == verdict::bar_unassigned);  // an unimplemented BAR
+    // An unimplemented BAR.
+    CHECK(spoiled([](fake_function& f) { f.poke(cap(f, which) + 4u, 3, 1); }) == verdict::bar_unassigned);
   }
   CHECK(spoiled([](fake_function& f) { f.poke(cap(f, 1) + 8u, 2, 4); }) == verdict::capability_misaligned);
   CHECK(spoiled([](fake_function& f) { f.poke(cap(f, 2) + 8u, 0x3001, 4); }) == verdict::capability_misaligned);
   CHECK(spoiled([](fake_function& f) { f.poke(cap(f, 4) + 8u, 0x2002, 4); }) == verdict::capability_misaligned);
   CHECK(spoiled([](fake_function& f) { f.poke(cap(f, 1) + 12u, 55, 4); }) == verdict::capability_too_short);
-  CHECK(spoiled([](fake_function& f) { f.poke(cap(f, 1) + 12u, 0xffffffff, 4); }) == verdict::usable);  // far larger is fine [PCI-12]
-  CHECK(spoiled([](fake_function& f) { f.poke(cap(f, 1) + 2u, 0xff, 1); }) == verdict::usable);         // as is a long cap_len
+  // A far larger length is valid [PCI-12].
+  CHECK(spoiled([](fake_function& f) { f.poke(cap(f, 1) + 12u, 0xffffffff, 4); }) == verdict::usable);
+  // And so is a long cap_len.
+  CHECK(spoiled([](fake_function& f) { f.poke(cap(f, 1) + 2u, 0xff, 1); }) == verdict::usable);
 }
 
 TEST_CASE("pci: reserved capability types and BARs are skipped, lengths beyond need tolerated [PCI-07][PCI-09][PCI-10][PCI-12][PCI-13]", "[pci]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   auto& f = m.function(4);
-  // In front of the real ones: a reserved type, and a common structure in a reserved BAR.
+  // Before the valid ones: a reserved type, and a common structure in a reserved BAR.
   const u8 first = f.config[0x34];
   f.poke(0x34, 0xc0, 1);
   f.poke(0xc0, 0x09 | 0xd4 << 8 | 16 << 16 | 0x66u << 24, 4);
@@ -180,7 +183,7 @@ TEST_CASE("pci: a walk returns every virtio capability unchanged, also unusable 
   m.add<blk_model>(seat::modern, 4);
   const auto place = m.where(4);
   auto& f = m.function(4);
-  // Shared memory beyond 4 GiB, region 7 in BAR 2; the first structure gets numbers that no driver takes.
+  // Shared memory beyond 4 GiB, region 7 in BAR 2. The first structure gets invalid numbers.
   const u8 shared = f.add_capability(0x09, {24, 8, 2, 7, 0, 0, 0, 0x10, 0, 0, 0, 0x20, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0}, 0xc0);
   f.poke(cap(f, 1) + 4u, 0x47, 1);
   f.poke(cap(f, 1) + 12u, 5, 4);
@@ -212,14 +215,14 @@ TEST_CASE("pci: a walk returns every virtio capability unchanged, also unusable 
   CHECK(find(pci::structure::isr).notify_multiplier == 0);
   CHECK(std::string{name(region.what)} == "shared memory");
 
-  // One at the end of configuration space: what is not there reads as zero, and nothing else is read.
+  // A capability at the end of configuration space: missing fields are zero, and are not read.
   f.poke(0x34, 0xf8, 1);
   f.poke(0xf8, 0x08'10'00'09, 4);
   f.poke(0xfc, 0x0104, 4);
   seen.clear();
   pci::each_virtio_capability(place.host, place.id, [&](const pci::virtio_capability& one) {
     seen.push_back(one);
-    return false;  // and ends where it is told to
+    return false;  // and ends when the visitor returns false
   });
   REQUIRE(seen.size() == 1);
   CHECK(seen[0].at == 0xf8);
@@ -290,7 +293,7 @@ TEST_CASE("pci: a bridge has two BARs, and the registers after them are never si
   rig::machine m;
   auto& bridge = m.bus.bridge({0, 0, 7, 0}, 3, 5);
   bridge.bar_sizes[1] = 4096;
-  bridge.poke(0x14, 0xe0000004, 4);  // 64 bits wide, says the last one
+  bridge.poke(0x14, 0xe0000004, 4);  // the last BAR claims to be 64 bits wide
   const auto before = bridge.config;
   for (u8 index = 2; index < 8; ++index)
     CHECK(pci::probe_bar(m.bus.host(), {0, 0, 7, 0}, index).error() == errc::not_found);
@@ -323,7 +326,7 @@ TEST_CASE("pci: an ECAM host distinguishes unassigned I/O BARs from those outsid
   CHECK(host.bar({}, 0).error() == errc::out_of_range);
   put(0x21);
   REQUIRE(host.bar({}, 0));
-  CHECK(host.bar({}, 0)->size() == 4);  // plain memory takes every bit
+  CHECK(host.bar({}, 0)->size() == 4);  // plain memory stores every bit
   CHECK(host.config_read32({.bus = 1}, 0) == 0xffffffff);
 }
 
@@ -334,15 +337,15 @@ TEST_CASE("pci: a BAR is out of reach unless all of it lies between floor and re
   };
   CHECK(memory(floor, page));
   CHECK_FALSE(memory(floor - page, page));      // the guest's own memory
-  CHECK_FALSE(memory(floor - page, 2 * page));  // into which only its first half reaches
+  CHECK_FALSE(memory(floor - page, 2 * page));  // only its first half is inside
   CHECK(memory(reach - page, page));
   CHECK(memory(floor, reach - floor));
   CHECK_FALSE(memory(reach - page, 2 * page));
   CHECK_FALSE(memory(reach, page));
   CHECK_FALSE(memory(floor, u64{1} << 63));
-  CHECK_FALSE(memory(floor + page, ~u64{0}));                     // ends where it begins, nearly, and is not small
-  CHECK_FALSE(memory(u64{0} - page, 2 * page, 0, pci::everywhere));           // beyond the last address there is
-  CHECK(memory(0x10000, page, 0, 0));  // a board that says nothing reaches 4 GiB
+  CHECK_FALSE(memory(floor + page, ~u64{0}));                     // wraps around, and ends just before its start
+  CHECK_FALSE(memory(u64{0} - page, 2 * page, 0, pci::everywhere));           // beyond the last address
+  CHECK(memory(0x10000, page, 0, 0));  // the default reach is 4 GiB
   CHECK(memory(0xffff'f000, page, 0, 0));
   CHECK_FALSE(memory(0xffff'f000, 2 * page, 0, 0));
   CHECK_FALSE(memory(u64{1} << 32, page, 0, 0));
@@ -356,7 +359,7 @@ TEST_CASE("pci: an ECAM host gives no BAR below its floor or beyond its reach", 
   const auto error = [&](u32 low, u32 high = 0) {
     host.config_write32({}, 0x10, low);
     host.config_write32({}, 0x14, high);
-    return host.bar({}, 0).error();  // of 16 bytes: plain memory takes every bit
+    return host.bar({}, 0).error();  // 16 bytes: plain memory stores every bit
   };
   CHECK(error(0x8000'0000) == errc::ok);
   CHECK(error(0xbfff'fff0) == errc::ok);
@@ -392,7 +395,7 @@ TEST_CASE("pci: a device without capabilities is legacy if its ids allow that, a
   rig::disk<split_queue<256>> any;
   REQUIRE(any.start(m, m.where(6)));
   CHECK(any->why().via == transport_kind::pci_modern);
-  // And it has the old block as well, for who asks for that.
+  // It also has the legacy block, for the legacy transport.
   rig::disk<split_queue<256>, rig::legacy_pci> old;
   REQUIRE(any->reset());
   CHECK(old.start(m, m.where(6)));
@@ -420,7 +423,7 @@ TEST_CASE("pci modern: a kick is exactly one register write of 16 bits at the qu
   m.function(4).clear_log();
   d->kick();
   CHECK(m.function(4).log() == "w2@notify+0xc=0x0");
-  d->kick();  // nothing new, nothing written
+  d->kick();  // no new request, no write
   CHECK(m.function(4).log() == "w2@notify+0xc=0x0");
   CHECK(d->wait_next());
 }
@@ -430,7 +433,7 @@ TEST_CASE("pci modern: only writable registers are written, queue sizes are powe
   rig::machine m;
   auto& model = m.add<rng_model>(GENERATE(seat::modern, seat::crosvm, seat::vmd), 4, u16{100});
   rig::entropy<split_queue<256>> e;
-  REQUIRE(e.start(m, m.where(4)));  // the model objects to any of these, and the fake PCI to writes into capabilities
+  REQUIRE(e.start(m, m.where(4)));  // the model reports any of these, and the fake PCI writes into capabilities
   CHECK(model.at(0).size == 64);
   u8 data[64];
   CHECK(e->fill(data));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What boards inherit: where memory is, and how long a board without a clock waits.
+// Base classes of boards: identity-mapped memory, and the waits of a board without a clock.
 #include <catch2/catch_test_macros.hpp>
 
 #include <virtio/platform/bounce.hpp>
@@ -31,7 +31,7 @@ TEST_CASE("polling: a wait for a peer ends long before a wait for a device, and 
   CHECK(turns<board>(waiting::request, 2000) == 1000);
   CHECK(turns<board>(waiting::connect, 2000) == 20);
   CHECK(turns<board>(waiting::shutdown, 2000) == 20);
-  CHECK(turns<polling<3>>(waiting::connect, 10) == 1);  // a peer is asked once, whatever the patience
+  CHECK(turns<polling<3>>(waiting::connect, 10) == 1);  // a peer is polled at least once
   CHECK(turns<polling<0>>(waiting::reset, 10) == 0);
 }
 

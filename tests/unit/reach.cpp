@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// From bus addresses to pointers: what ready-made hosts hand out as BARs and configuration space.
+// From bus addresses to pointers: BARs and configuration space of ready-made hosts.
 #include <catch2/catch_test_macros.hpp>
 
 #include <virtio/pci.hpp>
@@ -8,7 +8,7 @@ using namespace virtio;
 
 namespace {
 
-// A function with one BAR, in memory that takes every bit: 16 bytes, or 4 ports.
+// A function with one BAR, in memory that stores every bit: 16 bytes, or 4 ports.
 struct one_function {
   alignas(4096) u8 space[4096]{};
 
@@ -25,7 +25,7 @@ struct one_function {
 TEST_CASE("reach: a higher-half kernel's host returns pointers into its direct map", "[pci]") {
   static one_function f;
   static u8 registers[16] = {0x11, 0x22};
-  // Bus address 0x9000'0000 is where `registers` are, as the CPU sees it.
+  // Bus address 0x9000'0000 is mapped to `registers`.
   const uptr offset = reinterpret_cast<uptr>(registers) - 0x9000'0000;
   const pci::ecam host{.base = f.base(), .bars = {.offset = offset, .floor = 0x8000'0000, .reach = 0xa000'0000}};
   f.place(0x9000'0000);
@@ -43,7 +43,7 @@ TEST_CASE("reach: an offset may be negative, and a BAR that exceeds the address 
   const pci::linear_map down{.offset = static_cast<uptr>(0) - 0x1000, .reach = pci::everywhere};
   CHECK(*down.cpu_address(0x3000, 16) == 0x2000);
   const pci::linear_map up{.offset = top - 0xfff, .reach = pci::everywhere};
-  CHECK(*up.cpu_address(0x1000, 16) == 0);  // the same distance, the other way round
+  CHECK(*up.cpu_address(0x1000, 16) == 0);  // the same offset, but negative
   const pci::linear_map far{.offset = top - 0x1fff, .reach = pci::everywhere};
   CHECK(far.cpu_address(0x1000, 0x1000).has_value());
   CHECK(far.cpu_address(0x1000, 0x1001).error() == errc::out_of_range);
@@ -51,7 +51,7 @@ TEST_CASE("reach: an offset may be negative, and a BAR that exceeds the address 
 
 TEST_CASE("reach: run-time bounds of ports and memory hosts are the same members", "[pci]") {
   static one_function f;
-  u64 end_of_memory = 0x4000'0000;  // known when the machine boots
+  u64 end_of_memory = 0x4000'0000;  // found at boot
   pci::ecam host{.base = f.base(), .bars = {.floor = end_of_memory}};
   f.place(0x3fff'fff0);
   CHECK(host.bar({}, 0).error() == errc::out_of_range);
@@ -66,7 +66,7 @@ TEST_CASE("reach: run-time bounds of ports and memory hosts are the same members
 
 namespace {
 
-// A kernel with page tables of its own: one window, anything else it refuses, by whichever error.
+// A kernel with its own page tables: one window; other addresses fail with some error.
 struct kernel_map {
   uptr window = 0;
 
@@ -101,7 +101,7 @@ TEST_CASE("reach: a host with configuration space in memory supports ports on x8
   const auto ports = host.bar({}, 0);
   REQUIRE(ports);
   CHECK(ports->size() == 4);
-  f.place(0x1c001);  // there are 65,536 of them
+  f.place(0x1c001);  // there are only 65,536 ports
   CHECK(host.bar({}, 0).error() == errc::out_of_range);
   f.place(0xfffe'0000);
   CHECK(host.bar({}, 0));  // memory

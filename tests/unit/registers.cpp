@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Registers in unusual places: behind ports, in several structures of a kind, at every distance of doorbells, in structures of
-// odd length.
+// Registers in unusual places: in I/O ports, in several structures of a kind, with doorbells at any distance, in
+// structures of odd length.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <numeric>
@@ -21,7 +21,7 @@ void behind_ports(fake_function& f, device_model& model) {
   f.attach(model);
 }
 
-/// What QEMU's `modern-pio-notify=on` adds in front: 4 bytes in I/O BAR 2, one doorbell for all queues.
+/// The capability that QEMU's `modern-pio-notify=on` inserts first: 4 bytes in I/O BAR 2, one doorbell for all queues.
 u8 add_port_notify(fake_function& f, device_model& model) {
   const u8 at = 0xb0, first = f.config[0x34];
   f.poke(0x34, at, 1);
@@ -36,7 +36,7 @@ u8 add_port_notify(fake_function& f, device_model& model) {
   return at;
 }
 
-/// What the first doorbell after a start writes.
+/// Returns the write of the first doorbell after a start.
 std::string doorbell(rig::machine& m, rig::disk<>& d) {
   u8 sector[512];
   if (!d.start(m, m.where(4))) return describe(d->why().why);
@@ -56,7 +56,7 @@ TEST_CASE("registers: every structure may be in I/O ports, whose decoding is ena
   auto& source = m.add<rng_model>(seat::modern, 5);
   behind_ports(m.function(4), model);
   behind_ports(m.function(5), source);
-  m.function(4).poke(4, 0, 2);  // the bus objects to an access while its decoding is off
+  m.function(4).poke(4, 0, 2);  // the bus reports an access while decoding is off
   m.function(5).poke(4, 0, 2);
   REQUIRE(pci::probe_bar(m.bus.host(), {0, 0, 4, 0}, 4)->kind == pci::bar_kind::io);
   rig::disk<> d;
@@ -80,16 +80,16 @@ TEST_CASE("registers: the first usable of two notification structures is used [P
   model.at(0).notify_off = 3;
   auto& f = m.function(4);
   const u8 at = add_port_notify(f, model);
-  std::string wanted = "w2@notify+0xc=0x0";  // the other one, multiplier 4
-  SECTION("nothing") { wanted = "w2@notify+0x0=0x0"; }
-  SECTION("nothing, and it is the second") {
+  std::string wanted = "w2@notify+0xc=0x0";  // the second structure, multiplier 4
+  SECTION("no defect") { wanted = "w2@notify+0x0=0x0"; }
+  SECTION("no defect, and it is the second") {
     const u8 other = cap(f, 2, 1);
     for (usize i = 4; i < 20; ++i) std::swap(f.config[at + i], f.config[other + i]);
   }
   SECTION("a reserved BAR") { f.poke(at + 4u, 6, 1); }
   SECTION("one byte") { f.poke(at + 12u, 1, 4); }
   SECTION("an odd offset") { f.poke(at + 8u, 1, 4); }
-  SECTION("behind the end of the BAR") { f.poke(at + 8u, 4, 4); }
+  SECTION("beyond the end of the BAR") { f.poke(at + 8u, 4, 4); }
   SECTION("a BAR without address") { f.poke(0x18, 1, 4); }
   SECTION("a BAR out of reach") {
     m.bus.reach = 0xfff00000;
@@ -182,7 +182,7 @@ TEST_CASE("registers: a capability with vendor data is neither interpreted nor w
   const u8 first = f.config[0x34];
   f.poke(0x34, 0xc0, 1);
   f.poke(0xc0, 0x09 | u32{first} << 8 | 32u << 16 | 9u << 24, 4);  // 32 bytes, cfg_type 9
-  f.poke(0xc4, 0x1234, 4);                                         // vendor_id, and what only that vendor knows
+  f.poke(0xc4, 0x1234, 4);                                         // vendor_id, and data of that vendor
   rig::disk<> d;
   REQUIRE(d.start(m, m.where(4)));
   rig::disk<split_queue<16>, pci::transport<pci::windowed<rig::host>>> windowed;
@@ -190,9 +190,9 @@ TEST_CASE("registers: a capability with vendor data is neither interpreted nor w
   REQUIRE(d->reset());
   m.bus.reach = u64{1} << 32;
   REQUIRE(windowed.start(m, pci::look(pci::windowed<rig::host>{m.bus.host()}, pci::address{0, 0, 4, 0})));
-  CHECK(f.dword_reads[0xc0 / 4] > 0);  // the head, on the way to the next
+  CHECK(f.dword_reads[0xc0 / 4] > 0);  // the first dword, for the walk
   for (usize at = 0xc4; at < 0xe0; at += 4) CHECK(f.dword_reads[at / 4] == 0);
-  // The bus objects to writes into a capability.
+  // The bus reports writes into a capability.
 }
 
 TEST_CASE("registers: one interrupt may stand for a change of configuration and for used buffers [PCI-37]", "[pci][registers]") {
@@ -209,7 +209,7 @@ TEST_CASE("registers: one interrupt may stand for a change of configuration and 
   const interrupt_cause both = d->acknowledge_interrupt();
   CHECK(both.queue);
   CHECK(both.config);
-  const interrupt_cause none = d->acknowledge_interrupt();  // the line has dropped
+  const interrupt_cause none = d->acknowledge_interrupt();  // the line is inactive
   CHECK(!none.queue);
   CHECK(!none.config);
   CHECK(d->next_completion());

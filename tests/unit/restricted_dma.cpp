@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Devices that see a pool and nothing else, on a machine that has it from a device tree. The devices' memory holds what was shared, page by
-// page, and no more: an access outside of it is a fault, which fails the test. Drivers have their storage where any program has it; its pages
-// are replaced by the pool's, on this machine by a second mapping of the same file.
+// Devices that can access only a pool, on a machine whose device tree describes it. The devices' memory contains only
+// shared pages: an access outside them is a fault, which fails the test. Drivers have ordinary static storage; its
+// pages are replaced by pages of the pool, here by a second mapping of the same file.
 #include <catch2/catch_test_macros.hpp>
 
 #include <sys/mman.h>
@@ -23,19 +23,19 @@ using namespace virtio;
 
 namespace {
 
-constexpr u64 pool_at = 0x9f00'0000;  // where the tree of a protected machine has it, and devices see it
+constexpr u64 pool_at = 0x9f00'0000;  // its address in the tree of a protected machine, and for devices
 
-/// What the hypervisor was asked for.
+/// The calls to the hypervisor.
 struct {
   std::vector<u64> shared, guarded;
   u64 granule = 4096;
   u32 services = 1u << 0 | 1u << 2 | 1u << 3 | 1u << 4 | 1u << 7;
   bool is_kvm = true, has_smccc = true;
-  u64 refuses = 0;  // to share this
+  u64 refuses = 0;  // address that it does not share
   std::vector<u32> calls;
   testing::device_memory* memory = nullptr;
-  u8* pool = nullptr;  // the CPU's side
-  u64 run = 0, run_size = 0;  // what was shared last
+  u8* pool = nullptr;  // for the CPU
+  u64 run = 0, run_size = 0;  // the range that was shared last
 } host;
 
 struct hypercall {
@@ -54,7 +54,7 @@ struct hypercall {
         if (argument == host.refuses) return {{static_cast<u64>(-3)}};
         host.shared.push_back(argument);
         if (host.memory != nullptr && argument >= pool_at) {
-          // Pages that follow one another are one piece to a device.
+          // Contiguous pages are one piece for a device.
           if (argument != host.run + host.run_size) host.run = argument, host.run_size = 0;
           else (void)host.memory->remove(host.run);
           host.run_size += host.granule;
@@ -79,7 +79,7 @@ struct hooks {
 using dma_type = boot::restricted_dma<hooks, 32, 4, 16384>;
 dma_type dma;
 
-/// Pages of a program, apart from those of others, that are its own again at the end.
+/// Pages of a program, not shared with other data, which are its own again at the end.
 struct pages {
   u8* data;
   usize size;
@@ -105,7 +105,7 @@ struct protected_machine {
     dma = {};
     const auto blob = rig::compiled_tree("avf-protected");
     boot::describe(boot::device_tree{blob.data()}, *described);
-    described->arguments = nullptr;  // they go with the blob
+    described->arguments = nullptr;  // they are freed with the blob
     pool = described->dma_pool;
     REQUIRE(pool.base == pool_at);
     pool_file = memfd_create("pool", 0);
@@ -200,7 +200,7 @@ TEST_CASE("restricted DMA: block and entropy devices access only the pool of a p
   REQUIRE(source->fill(some));
   CHECK(std::set<u8>(some.begin(), some.end()).size() > 1);
 
-  // Down, and up again in the same storage: no second piece of the pool goes to it.
+  // Stopped and started again in the same storage: it takes no second part of the pool.
   REQUIRE(d->hand_off());
   for (int i = 0; i < 40; ++i) {
     REQUIRE(d->start(platform_of{&m}, m.where(4), {disk_storage.data, disk_storage.size}));
@@ -243,7 +243,7 @@ TEST_CASE("restricted DMA: each page of the pool is shared once, and no other pa
   segment_list<2> out;
   u8 byte = 0;
   dma = {};
-  host.memory = nullptr;  // it has them
+  host.memory = nullptr;  // already shared
   host.refuses = pool_at + 4096;
   CHECK(dma.open(m.area()).error() == errc::dma_unreachable);
   CHECK(dma.map(&byte, 1, direction::to_device, out).error() == errc::dma_unreachable);
@@ -266,18 +266,18 @@ TEST_CASE("restricted DMA: storage moves once, keeps no old bytes, has whole pag
   CHECK(first == pool_at);
   CHECK(std::all_of(mine.data, mine.data + 2 * 4096, [](u8 b) { return b == 0; }));
   mine.data[4097] = 77;
-  CHECK(host.pool[4097] == 77);  // the very page
+  CHECK(host.pool[4097] == 77);  // the same page
   CHECK(at(0, 2 * 4096) == first);
   CHECK(at(0, 4096) == first);
   CHECK(at(8, 4096) == 0);
-  CHECK(at(0, 4000) == first);  // within what it has
+  CHECK(at(0, 4000) == first);  // inside its pages
   CHECK(at(2 * 4096, 4000) == 0);
   const u64 across = at(4096, 3 * 4096);
   CHECK(across == pool_at + 2 * 4096);
   CHECK(mine.data[4097] == 0);
-  CHECK(at(0, 2 * 4096) == pool_at + 5 * 4096);  // its second page had become another's
+  CHECK(at(0, 2 * 4096) == pool_at + 5 * 4096);  // its second page was reused
   segment_list<1> out;
-  CHECK(dma.map(mine.data, 100, direction::from_device, out));  // as any buffer
+  CHECK(dma.map(mine.data, 100, direction::from_device, out));  // like any buffer
   dma.unmap(out[0], 0);
   CHECK(at(0, 4 * 4096) != 0);
 }
@@ -290,11 +290,11 @@ TEST_CASE("restricted DMA: large buffers use large slots while any are free, the
   std::iota(buffer.begin(), buffer.end(), u8{0});
   segment_list<40> list;
   REQUIRE(dma.map(buffer.data(), 40000, direction::to_device, list));
-  REQUIRE(list.size() == 3);  // 16384 twice, and the rest
+  REQUIRE(list.size() == 3);  // twice 16384, and the rest
   CHECK(raw(list[0].at) >= pool_at + m.pool.size - 4 * 16384);
   REQUIRE(dma.map(buffer.data(), 100, direction::to_device, list));
   CHECK(raw(list[3].at) < pool_at + m.pool.size - 4 * 16384);
-  REQUIRE(dma.map(buffer.data(), 20000, direction::to_device, list));  // of large ones there is one
+  REQUIRE(dma.map(buffer.data(), 20000, direction::to_device, list));  // only one large slot is free
   CHECK(list.size() == 4 + 5);
   std::vector<u8> seen(20000);
   for (usize i = 4, at = 0; i < 9; at += list[i++].length) REQUIRE(m.memory.read(raw(list[i].at), seen.data() + at, list[i].length));
@@ -319,7 +319,7 @@ TEST_CASE("protected KVM: no call is made to another hypervisor, or to one witho
   CHECK(shares() == 4096);
   host.has_smccc = false;
   CHECK(shares() == 0);
-  CHECK(host.calls == std::vector<u32>{0x8400000a});  // the one call that every PSCI of 1.0 knows
+  CHECK(host.calls == std::vector<u32>{0x8400000a});  // the only call that every PSCI 1.0 supports
   CHECK(hypervisor.share({}, {0x80000000, 100}));
   CHECK(hypervisor.guard({}, {0x3f8, 8}));
   CHECK(host.calls.size() == 1);
@@ -337,7 +337,7 @@ TEST_CASE("protected KVM: no call is made to another hypervisor, or to one witho
   CHECK(!hypervisor.share({}, {pool_at, 4096}));
   CHECK(hypervisor.share({}, {pool_at, 32768}));
   CHECK(host.shared == std::vector<u64>{pool_at, pool_at + 16384});
-  CHECK(hypervisor.guard({}, {0x7ff8, 16}));  // a granule on either side
+  CHECK(hypervisor.guard({}, {0x7ff8, 16}));  // a granule on each side
   CHECK(host.guarded == std::vector<u64>{0x4000, 0x8000});
 }
 
@@ -356,10 +356,10 @@ TEST_CASE("machine tree: a pool without an address gets the highest free one", "
   CHECK(place({{0x80000000, 0x20000000}}).size == 0);
   CHECK(place({{0x80e00000, 0x1f200000}}) == boot::range{0x80000000, 0xe00000});
   CHECK(place({{0x80dfffff, 0x1f200001}}).size == 0);
-  m.memory[m.memory_count++] = {0xffffffff'ff000000, 0x1000000};  // to the very end
+  m.memory[m.memory_count++] = {0xffffffff'ff000000, 0x1000000};  // up to the end of the address space
   CHECK(place({}) == boot::range{0xffffffff'ff000000, 0xe00000});
   pool.alignment = 3;
-  CHECK(place({}).base == 0xffffffff'ff1ff000);  // as pages are
+  CHECK(place({}).base == 0xffffffff'ff1ff000);  // page-aligned
   pool.alignment = 0x3000;
   CHECK(place({}).size == 0);
   pool = {{0, 0x1001}, 0};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Machines with several root buses, or several pieces of configuration space.
+// Machines with several root buses, or several configuration spaces.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <map>
@@ -13,7 +13,7 @@ namespace {
 
 using host = pci::multi_root<rig::host>;
 
-// A disk at a place of its own; without addresses when `bare`.
+// Adds a disk; without addresses if `bare`.
 blk_model& disk_at(rig::machine& m, pci::address at, bool bare = false) {
   m.models.push_back(std::make_unique<blk_model>(m.memory.memory));
   auto& model = static_cast<blk_model&>(*m.models.back());
@@ -39,7 +39,7 @@ TEST_CASE("roots: devices on another root bus and behind its bridges are found i
   disk_at(m, {0, 0x41, 3, 0});
   disk_at(m, {0, 0x80, 31, 0});
   host h{m.bus.host()};
-  CHECK(all_of(h).size() == 3);  // as if there were nothing else
+  CHECK(all_of(h).size() == 3);  // only those behind the known buses
   const auto roots = pci::find_roots(h);
   for (u32 bus = 0; bus < 256; ++bus) CHECK(roots.has(bus) == (bus == 0 || bus == 0x40 || bus == 0x80));
   h.roots = &roots;
@@ -102,7 +102,7 @@ TEST_CASE("roots: assign serves every root bus out of the same windows, each wit
   for (auto one = taken.begin(); std::next(one) != taken.end(); ++one) CHECK(one->first + one->second <= std::next(one)->first);
   for (const auto at : disks) CHECK(pci::look(h, at).seen.why == verdict::usable);
 
-  // What comes later goes where nothing is yet, on whichever bus the rest is.
+  // A later device gets a free range, on any bus.
   disk_at(m, {0, 0xe0, 7, 0}, true);
   CHECK(pci::assign(h, given).placed == 2);
   CHECK(taken.count(pci::probe_bar(h, pci::address{0, 0xe0, 7, 0}, 4)->base) == 0);
@@ -131,11 +131,11 @@ TEST_CASE("roots: a configuration space that begins with a higher bus is read fr
   u32 count = 0;
   with.each_function([&](pci::address) { return ++count, true; });
   CHECK(count == 3);
-  // Its one BAR without address is placed without being told which segment that is.
+  // Its BAR without an address is placed, with the host's own segment.
   bus20.write<u32>((usize{3} << 15) + 0x0c, 0);
   bus20.write<u32>((usize{3} << 15) + 0x10, 0);
   CHECK(pci::assign(h, {.memory = {0x9000'0000, 0x1000'0000}}).placed != 0);
-  // Neither below nor above, and in no other segment; writes go nowhere.
+  // Lower and higher buses and other segments are absent; writes there have no effect.
   for (const auto at : {pci::address{3, 0x1f, 3, 0}, {3, 0x22, 0, 0}, {3, 0, 0, 0}, {0, 0x20, 3, 0}, {2, 0x20, 3, 0}}) {
     CHECK(h.config_read32(at, 0) == 0xffffffff);
     h.config_write32(at, 0, 0);
@@ -147,7 +147,7 @@ TEST_CASE("roots: a configuration space that begins with a higher bus is read fr
 #if defined(__x86_64__) || defined(__i386__)
 TEST_CASE("roots: ports access one segment, and addresses of other segments are not read", "[pci]") {
   const pci::cf8<> h;
-  CHECK(h.config_read32({.segment = 1}, 0) == 0xffffffff);  // no port is touched: this program may not
+  CHECK(h.config_read32({.segment = 1}, 0) == 0xffffffff);  // no port is accessed: that would end this program
   h.config_write32({.segment = 1}, 4, 7);
   CHECK(h.bar({.segment = 1}, 0).error() == errc::not_found);
 }

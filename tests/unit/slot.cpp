@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Hot-plug slots of PCIe ports, and devices that vanish while in use: every loop ends with an error.
+// Hot-plug slots of PCIe ports, and devices that are removed while in use: every loop ends with an error.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <virtio/bus/pci/slot.hpp>
@@ -11,7 +11,7 @@ using namespace virtio;
 
 namespace {
 
-constexpr u8 express = 0x40;  // where the capability is put: slot registers at 0x58
+constexpr u8 express = 0x40;  // offset of the capability: slot registers at 0x58
 
 fake_function& port(rig::machine& m, u16 flags = 0x0142, u32 slot_capabilities = 0x40) {
   auto& f = m.bus.bridge({0, 0, 7, 0}, 1, 1);
@@ -29,7 +29,7 @@ TEST_CASE("slot: only a PCIe port with a hot-plug slot opens", "[slot]") {
   CHECK(s.open(m.bus.host(), {0, 0, 4, 0}).error() == errc::not_found);
   CHECK_FALSE(s.occupied());
   CHECK_FALSE(s.attention());
-  s.power_on();  // nothing happens
+  s.power_on();  // no effect
   auto& f = port(m);
   CHECK(s.open(m.bus.host(), {0, 0, 7, 0}));
   f.poke(express + 0x14, 0, 4);  // a slot, without hot-plug
@@ -46,14 +46,14 @@ TEST_CASE("slot: presence, attention button and power", "[slot]") {
   REQUIRE(s.open(m.bus.host(), {0, 0, 7, 0}));
   constexpr u16 at = express + 0x18;
   CHECK_FALSE(s.occupied());
-  f.poke(at, 0x0040'0700, 4);  // somebody is there; off, and so is the light
+  f.poke(at, 0x0040'0700, 4);  // occupied; power and indicator are off
   CHECK(s.occupied());
   CHECK_FALSE(s.attention());
   s.power_on();
   CHECK(f.last_write(at) == 0x0000'0100);  // the status half is written as zeros
   f.poke(at, 0x0041'0100, 4);
   CHECK(s.attention());
-  CHECK(f.last_write(at) == 0x0001'0100);  // just this event is acknowledged
+  CHECK(f.last_write(at) == 0x0001'0100);  // only this event is acknowledged
   f.poke(at, 0x0040'0100, 4);
   s.power_off();
   CHECK(f.last_write(at) == 0x0000'0700);
@@ -82,10 +82,10 @@ TEST_CASE("removal: every loop ends with an error after the device is removed", 
     REQUIRE(d.start(m, m.where(4)));
     m.bus.unplug({0, 0, 4, 0});
     m.running = false;
-    // All ones is a status with NEEDS_RESET and no end to the reset: the buffer stays with the device.
+    // All ones include NEEDS_RESET, and no reset is confirmed: the device keeps the buffer.
     CHECK(d->read(0, sector).error() == errc::device_broken);
     u8 another[512];
-    CHECK(d->read(0, another).error() == errc::not_started);  // this one it never saw
+    CHECK(d->read(0, another).error() == errc::not_started);  // the device never had this buffer
     CHECK(d->check().error() == errc::device_broken);
     CHECK(d->reset().error() == errc::device_broken);
     CHECK(d->hand_off().error() == errc::device_broken);

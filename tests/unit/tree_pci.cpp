@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// PCI hosts that a device tree names, over configuration space that is plain memory here: what is written to a BAR reads back whole, so each
-// has 16 bytes.
+// PCI hosts from a device tree. Configuration space is plain memory here: a BAR stores every bit that is written, so
+// each BAR has
+// 16 bytes.
 #include <catch2/catch_test_macros.hpp>
 
 #include <cstring>
@@ -15,7 +16,7 @@ using namespace virtio;
 namespace {
 
 boot::machine_description machine;
-std::vector<boot::range> mapped;  // what the CPU was asked to reach
+std::vector<boot::range> mapped;  // the ranges that were mapped
 
 struct maps {
   static bool device_memory(u64 at, u64 size) {
@@ -26,7 +27,7 @@ struct maps {
 using pci_type = boot::tree_pci<machine, maps>;
 static_assert(pci::host<pci_type>);
 
-/// Configuration space of `buses`, all ones but for the functions that are put in.
+/// Configuration space of `buses`: all ones, except for the functions that are added.
 struct space {
   u8 shift;
   std::unique_ptr<u8[]> bytes;
@@ -54,7 +55,7 @@ void read_machine(const char* name) {
   const auto blob = rig::compiled_tree(name);
   machine = {};
   boot::describe(boot::device_tree{blob.data()}, machine);
-  machine.arguments = nullptr;  // of the blob
+  machine.arguments = nullptr;  // freed with the blob
   mapped.clear();
 }
 
@@ -78,7 +79,7 @@ TEST_CASE("tree pci: crosvm's functions are found by CAM, with BARs only inside 
   const space cam{8, 1};
   machine.pci[0].config.base = reinterpret_cast<u64>(cam.bytes.get());
   cam.put(0, 1, 0x1042, 0x02008000);
-  cam.put(0, 3, 0x1053, 0x02018000, 0x80000000);  // the second lies in the guest's memory
+  cam.put(0, 3, 0x1053, 0x02018000, 0x80000000);  // the second is in the guest's memory
   cam.put(0, 4, 0x1044, 0);
   const pci_type host;
   const auto all = found();
@@ -98,7 +99,7 @@ TEST_CASE("tree pci: crosvm's functions are found by CAM, with BARs only inside 
   CHECK(space::get(cam.at(0, 4), 0x10) == 0);  // linux,pci-probe-only
   machine.bars_are_placed = 0;
   pci_type::assign();
-  CHECK(space::get(cam.at(0, 4), 0x10) / 0x02000000 == 1);  // in the window
+  CHECK(space::get(cam.at(0, 4), 0x10) / 0x02000000 == 1);  // inside the window
   CHECK(space::get(cam.at(0, 3), 0x10) == 0x02018000);
 
   host.config_write16({0, 0, 1, 0}, 4, 0x1234);
@@ -111,7 +112,7 @@ TEST_CASE("tree pci: two hosts are two segments, each with its buses; a BAR has 
   const space ecam{12, 8}, cam{8, 2};
   machine.pci[1].config.base = reinterpret_cast<u64>(ecam.bytes.get());
   machine.pci[0].config.base = reinterpret_cast<u64>(cam.bytes.get());
-  ecam.put(0, 0, 0x1041, 0x80001000, 0x81000000);  // of bus 10: the first
+  ecam.put(0, 0, 0x1041, 0x80001000, 0x81000000);  // bus 10, the first one
   cam.put(0, 5, 0x1042, 0);
   const auto all = found();
   REQUIRE(all.size() == 2);
@@ -125,17 +126,17 @@ TEST_CASE("tree pci: two hosts are two segments, each with its buses; a BAR has 
   CHECK(host.config_read32({3, 0x18, 0, 0}, 0) == 0xffffffff);
   CHECK(host.bar(outer, 0));
   CHECK((!mapped.empty() && mapped.back() == boot::range{0x20001000, 16}));
-  CHECK(host.bar(outer, 2).error() == errc::out_of_range);  // behind the window's end
+  CHECK(host.bar(outer, 2).error() == errc::out_of_range);  // beyond the window's end
   const auto located = host.locate(outer, 0);
   REQUIRE(located);
   CHECK(located->base == 0x80001000);
 
-  space::set(ecam.at(0, 0), 0x10, 0x1001);  // ports, through the window for them
+  space::set(ecam.at(0, 0), 0x10, 0x1001);  // ports, through the I/O window
   mapped.clear();
   CHECK(host.bar(outer, 0));
   CHECK((!mapped.empty() && mapped.back().base == 0x3eff1000));
   pci_type::assign();
-  CHECK(space::get(cam.at(0, 5), 0x10) == 0x40000000);  // of the bus
+  CHECK(space::get(cam.at(0, 5), 0x10) == 0x40000000);  // a bus address
   CHECK(host.bar(inner, 0));
   CHECK((!mapped.empty() && mapped.back() == boot::range{0x15000000, 16}));
 

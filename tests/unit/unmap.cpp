@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// One mapping is one unmap: platforms that map a buffer once, and disks that want it in pieces.
+// One unmap per mapping: platforms map a buffer once, and disks may need it in pieces.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <numeric>
@@ -12,7 +12,7 @@ namespace {
 
 using disk = rig::disk<rig::big_queue>;
 
-/// Counts, and keeps what it was told.
+/// Counts and records the calls.
 struct counting {
   struct call {
     u64 at;
@@ -50,7 +50,7 @@ TEST_CASE("unmap: a mapping is unmapped once and as a whole, also if a disk need
     CHECK(m.memory.maps - before == 1);
     CHECK(m.memory.unmaps == 1);
   }
-  SECTION("more than a request holds: asked for less, each mapped and unmapped") {
+  SECTION("more than a request holds: several requests, each mapped and unmapped") {
     std::vector<u8> data(40960);
     REQUIRE(d->read(3, data));
     CHECK(data == expected(model, 3, data.size()));
@@ -59,7 +59,7 @@ TEST_CASE("unmap: a mapping is unmapped once and as a whole, also if a disk need
     CHECK(data == expected(model, 100, data.size()));
     CHECK(m.memory.live() == 0);
   }
-  SECTION("several buffers, one behind the other in one chain") {
+  SECTION("several buffers, one after another in one chain") {
     std::vector<u8> a(1024), b(512), c(1024);
     const bytes parts[] = {a, b, c};
     REQUIRE(d->submit_read(3, parts));
@@ -103,7 +103,8 @@ TEST_CASE("unmap: written bytes are counted across the pieces of a mapping, and 
   list.limit_pieces(512);
   REQUIRE(list.push(dma_addr{0x10000}, 600, direction::to_device, 1));
   REQUIRE(list.push(dma_addr{0x1000}, 1200, direction::from_device, 2));
-  REQUIRE(list.push(dma_addr{0x1000 + 1200}, 100, direction::from_device, 2));  // adjacent, the same handle, and another mapping
+  // Adjacent, the same handle, but another mapping.
+  REQUIRE(list.push(dma_addr{0x1000 + 1200}, 100, direction::from_device, 2));
   REQUIRE(list.size() == 6);
   const u32 written = GENERATE(0u, 1u, 512u, 513u, 1199u, 1200u, 1201u, 1299u, 1300u, 0xffff'ffffu);
   std::vector<counting::call> calls;
@@ -113,7 +114,7 @@ TEST_CASE("unmap: written bytes are counted across the pieces of a mapping, and 
   const u32 first = std::min(written, 1200u), second = std::min(written - first, 100u);
   CHECK(calls == std::vector<counting::call>{{0x10000, 600, 1, 0}, {0x1000, 1200, 2, first}, {0x1000 + 1200, 100, 2, second}});
   mapped.unmap(counting{&calls}, 1, written);
-  CHECK(calls.size() == 3);  // not again
+  CHECK(calls.size() == 3);  // no second time
 }
 
 TEST_CASE("unmap: push() marks the pieces that continue a mapping, of any length", "[platform]") {
@@ -131,7 +132,7 @@ TEST_CASE("unmap: push() marks the pieces that continue a mapping, of any length
   CHECK(!list[1].continues());
   CHECK(list[2].continues());
   CHECK(list[3].continues());
-  // Longer than a length can say: only in a chain that no ring takes.
+  // Longer than a 32-bit length: only in a chain that no ring accepts.
   segment more[5];
   segments large{more};
   REQUIRE(large.push(dma_addr{0}, 0x1'4000'0000, direction::from_device, 3));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What a report says beyond its verdict, where that is about a BAR, and what to do about a verdict.
+// Reports on BARs: their address and size. Remedies for verdicts.
 #include <string_view>
 
 #include <catch2/catch_test_macros.hpp>
@@ -14,7 +14,7 @@ using namespace virtio::testing;
 
 namespace {
 
-/// A host that can locate BARs, as the ready-made ones can; `fake_host` itself is one of somebody's own, which cannot.
+/// A host that can locate BARs, like the ready-made hosts. `fake_host` itself is like a user's host, which cannot.
 struct locating_host : fake_host {
   result<pci::bar_info> locate(function_id id, u8 index) const { return pci::probe_bar(*this, id, index); }
 };
@@ -26,7 +26,7 @@ report look(rig::machine& m) {
   return pci::look(Host{m.bus.host()}, slot4).seen;
 }
 
-/// What is said of the disk in slot 4, by a look at it and by a start.
+/// Reports on the disk in slot 4, by discovery and by a start.
 template <class Host>
 void check(rig::machine& m, verdict why, u8 bar, u64 address, u64 size) {
   const report looked = look<Host>(m);
@@ -155,7 +155,7 @@ TEST_CASE("why: if a host cannot locate BARs, the report has the address, found 
 }
 
 TEST_CASE("why: the ready-made hosts locate BARs that they do not reach", "[pci][report]") {
-  alignas(4096) static u8 space[4096];  // plain memory takes every bit
+  alignas(4096) static u8 space[4096];  // plain memory stores every bit
   const pci::ecam host{.base = reinterpret_cast<uptr>(space), .bars = {.reach = 0x1000}};
   host.config_write32({}, 0x10, 0xe0000000);
   CHECK(host.bar({}, 0).error() == errc::out_of_range);

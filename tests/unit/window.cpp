@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The window in configuration space: which accesses it takes, for whom it is, and what a device cannot make of it.
+// The window in configuration space: its accesses, the structures that use it, and hostile devices.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <numeric>
@@ -16,7 +16,7 @@ using window_space = pci::window_space<rig::host>;
 using any_pci = pci::transport<host>;
 constexpr pci::address slot4{0, 0, 4, 0};
 
-// A 64-bit BAR far above what the CPU reaches.
+// A 64-bit BAR far above the CPU's reach.
 void move_up(fake_function& f) { f.poke(0x24, 0x38, 4); }
 
 host windowed(rig::machine& m) {
@@ -29,7 +29,7 @@ pci::found<host> look(rig::machine& m) { return pci::look(windowed(m), slot4); }
 
 u8 window(fake_function& f) { return f.capability(0x09, 5); }
 
-/// Appends a notification capability with a BAR of its own, in front of the others: as `modern-pio-notify=on` does.
+/// Inserts a notification capability with a separate BAR before the others, like `modern-pio-notify=on`.
 void add_notify(fake_function& f, u8 bar, u32 address, u32 length, u32 multiplier) {
   const u8 at = 0xb0, first = f.config[0x34];
   f.poke(0x34, at, 1);
@@ -50,8 +50,8 @@ TEST_CASE("window: an access writes bar, length and offset, and then reads or wr
   auto& f = m.function(4);
   f.poke(4, 7, 2);
   const window_space bar{m.bus.host(), slot4, window(f), 4, 0x4000};
-  // A narrow access at an odd place, then a wide one elsewhere: at no moment stands an offset beside a length that it is no
-  // multiple of. The model objects otherwise.
+  // A narrow access at an odd offset, then a wide one elsewhere: the offset is a multiple of the length at any time.
+  // The model reports violations.
   CHECK(bar.read<u8>(0x15) == 0);
   CHECK(f.log() == "w4@window+0x4=0x4 w4@window+0xc=0x1 w4@window+0x8=0x15 r4@window+0x10 r1@common+0x15");
   f.clear_log();
@@ -101,7 +101,7 @@ TEST_CASE("window: a device whose BAR is out of reach is driven through it, a di
   REQUIRE(e->fill(random));
   for (usize i = 0; i < random.size(); ++i) REQUIRE(random[i] == rng_model::pattern(i));
   CHECK(source.requests() == 1);
-  // That no access went beside a structure is the model's to see: it objects by this requirement's name.
+  // The model reports accesses outside structures, with the name of this requirement.
 }
 
 TEST_CASE("window: a doorbell is four writes to configuration space, and 64-bit registers are two halves [PCI-05][PCI-06][NOTIFY-01]", "[pci][window]") {
@@ -129,7 +129,7 @@ TEST_CASE("window: a structure with a directly reachable capability does not use
   auto& f = m.function(4);
   const bool notify_first = GENERATE(true, false);
   add_notify(f, 2, 0xc001, 4, 0);
-  if (!notify_first) {  // the one that is out of reach comes first
+  if (!notify_first) {  // the unreachable one is first
     const u8 far = f.capability(0x09, 2, 1);
     const auto swap = [&](usize at) { std::swap(f.config[0xb0 + at], f.config[far + at]); };
     for (usize at = 4; at < 20; ++at) swap(at);
@@ -161,7 +161,7 @@ TEST_CASE("window: a capability without room for its data is ignored, and the BA
   auto& f = m.function((m.add<blk_model>(seat::modern, 4), 4));
   move_up(f);
   CHECK(look(m).seen.why == verdict::usable);
-  SECTION("the next capability is where its data would be, as in crosvm") {
+  SECTION("the next capability is at the offset of its data, as in crosvm") {
     const u8 at = window(f), next = f.config[at + 1u];
     f.poke(at + 1u, at + 16u, 1);
     f.poke(at + 16u, 0x01 | u32{next} << 8, 2);
@@ -270,7 +270,7 @@ TEST_CASE("window: random configuration space never leads outside a BAR, nor cha
       CHECK(layout.common().is_window());
       CHECK(layout.common().size() >= 56);
     }
-    CHECK(f.config == before);  // discovery writes nothing but BARs and decoding, and puts them back
+    CHECK(f.config == before);  // discovery writes only BARs and decoding, and restores them
   }
   CHECK(found > 100);
 }
@@ -286,5 +286,5 @@ TEST_CASE("window: a removed device reads as all ones", "[pci][window][hostile]"
   u8 sector[512];
   CHECK(!d->read(0, sector));
   CHECK(d->reset().error() != errc::ok);
-  m.expect_objections = true;  // the buffer stays with a device that will not reset
+  m.expect_objections = true;  // a device that does not reset keeps the buffer
 }

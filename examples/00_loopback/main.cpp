@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The drivers against the device models, in one process on the host: no hypervisor, nothing to boot. Step through it in a
-// debugger: a breakpoint in virtio/blk/device.hpp shows a request being made, one in virtio/testing/blk_model.hpp shows what
-// the device sees of it.
+// The drivers against the device models, in one process on the host: no hypervisor, nothing to boot. To step through it
+// in a debugger, set a breakpoint in virtio/blk/device.hpp, where a request is made, and one in
+// virtio/testing/blk_model.hpp, where the device receives it.
 #include <array>
 #include <cstdio>
 #include <memory>
@@ -16,14 +16,14 @@
 
 using namespace virtio;
 
-// The board of this machine: memory that the device sees elsewhere, and a PCI bus made of models.
+// The board of this machine: memory at other addresses for the device, and a PCI bus made of models.
 using board = testing::strict_platform<>;
 using fake_bus = testing::fake_host;
 
 using disk_t = blk::device<board, pci::transport<fake_bus>, queue<64>>;
 using rng_t = rng::device<board, pci::transport<fake_bus>, queue<8>>;
 
-// Where the devices may write, and what is ours alone: as in a guest, only on the heap.
+// The memory that devices may write, and the driver's private state. As in a guest, but on the heap.
 struct memory {
   dma_storage<disk_t::dma_bytes> disk_dma;
   dma_storage<rng_t::dma_bytes> rng_dma;
@@ -78,7 +78,7 @@ int main() {
   if (const auto r = m->entropy.fill(seed); !r) return fail("fill", r.error());
   std::printf("entropy: %zu bytes in %u request\n", seed.size(), rng_model.requests());
 
-  // The models and the platform object to whatever a driver does wrong.
+  // The models and the platform report what a driver does wrong.
   for (const auto& what : bus.violations()) std::printf("objection: %s\n", what.c_str());
   for (const auto& what : machine.violations()) std::printf("objection: %s\n", what.c_str());
   return back == data && bus.violations().empty() && machine.violations().empty() ? 0 : 1;

@@ -5,8 +5,8 @@
 #include "board.hpp"  // the machine: how memory is shared, and that its bus is virtio::pci (or virtio::mmio)
 
 using disk_t = virtio::blk::device<board, bus::transport<board>, virtio::queue<256>>;
-constinit virtio::dma_storage<disk_t::dma_bytes> disk_dma;  // all that the device may touch
-constinit disk_t disk;                                      // ours alone
+constinit virtio::dma_storage<disk_t::dma_bytes> disk_dma;  // all memory that the device may access
+constinit disk_t disk;                                      // private to the driver
 
 extern "C" int guest_main(const char*) {
   const auto where = bus::find(board{}, virtio::device_type::block);

@@ -14,7 +14,7 @@ extern "C" int guest_main(const char*) {
   if (auto up = entropy.start(board{}, *where, rng_dma); !up) return board::fail("start", up.error(), entropy.why());
 
   static virtio::u8 seed[32];
-  // Repeats until all 32 bytes were really written; before that they are no entropy.
+  // Repeats until the device has written all 32 bytes: the others are not random.
   if (auto r = entropy.fill(seed); !r) return board::fail("fill", r.error());
   for (const virtio::u8 byte : seed) boot::print(boot::hex(byte), " ");
   boot::print("\n");

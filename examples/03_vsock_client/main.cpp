@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Socket hello world: connects to port 1234 of the host, says a line, prints the answer.
+// Socket hello world: connects to port 1234 of the host, sends a line, prints the answer.
 #include <virtio/vsock.hpp>
 
 #include "board.hpp"
@@ -12,7 +12,8 @@ constinit vsock_t sockets;
 extern "C" int guest_main(const char*) {
   const auto where = bus::find(board{}, virtio::device_type::vsock);
   if (!where) return board::fail("no vsock", where);
-  // The clock: a seed that is the same at each boot gives ports of the last one, whose connections the host may still hold.
+  // The seed is the clock: with the same seed at each boot the guest uses the ports of the previous boot, whose
+  // connections the host may still have.
   const virtio::vsock::seed now{boot::timestamp()};
   if (auto up = sockets.start(board{}, *where, vsock_dma, now); !up) return board::fail("start", up.error(), sockets.why());
 
@@ -20,7 +21,7 @@ extern "C" int guest_main(const char*) {
   if (!peer) return board::fail("connect", peer.error());
   if (auto sent = peer->send(virtio::text("hello from the guest\n")); !sent) return board::fail("send", sent.error());
 
-  static char reply[65];  // one more than is asked for: the terminator
+  static char reply[65];  // 64 bytes are received; the last one is the terminator
   auto got = peer->receive(virtio::bytes{reply, 64});
   if (!got) return board::fail("receive", got.error());
   boot::print("the host says: ", reply);

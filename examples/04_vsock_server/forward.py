@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Lets programs that know nothing of vsock talk to a guest: passes connections to a Unix socket or a local port on to it.
+"""Lets programs without vsock reach a guest: forwards connections from a Unix socket or a local port.
 
 usage: forward.py LISTEN GUEST PORT
   LISTEN  a path (curl --unix-socket LISTEN http://guest/) or a port of 127.0.0.1 (http://127.0.0.1:LISTEN/)
-  GUEST   its CID, where the kernel serves it (/dev/vhost-vsock), else the Unix socket that vhost-device-vsock or Firecracker
-          made for it, where whoever connects says CONNECT first
-  PORT    what the guest listens to
-Ends when standard input does, or by a signal.
+  GUEST   its CID if the kernel serves it (/dev/vhost-vsock), otherwise the Unix socket of vhost-device-vsock or
+          Firecracker, on which a client sends CONNECT first
+  PORT    the port on which the guest listens
+It ends at the end of standard input, or by a signal.
 """
 import contextlib
 import os
@@ -17,7 +17,7 @@ import threading
 
 
 def connect(guest, port):
-    """A connection to the guest's port. OSError: there is no guest, or nobody listens."""
+    """Returns a connection to the guest's port. OSError: there is no guest, or it does not listen on the port."""
     if guest.isdigit():
         sock = socket.socket(socket.AF_VSOCK)
         sock.connect((int(guest), port))
@@ -26,10 +26,10 @@ def connect(guest, port):
     sock.connect(guest)
     sock.sendall(b"CONNECT %d\n" % port)
     line = b""
-    while not line.endswith(b"\n"):  # one by one: what follows is for somebody else
+    while not line.endswith(b"\n"):  # byte by byte: the bytes after the line are for the client
         byte = sock.recv(1)
         if not byte:
-            raise ConnectionResetError(f"port {port} of {guest}: nobody is there")
+            raise ConnectionResetError(f"port {port} of {guest}: connection refused")
         line += byte
     return sock
 
@@ -46,7 +46,7 @@ def listen(where):
 
 
 def pass_on(source, target):
-    """Bytes of one direction, until there are no more; then the other end hears of it."""
+    """Copies the bytes of one direction until they end, then ends that direction at the target."""
     with contextlib.suppress(OSError):
         while data := source.recv(1 << 18):
             target.sendall(data)
@@ -69,8 +69,8 @@ def serve(client, guest, port):
 
 
 def answer(ours, client):
-    """What the guest says. When that ends, or nobody wants it, so does the whole connection: vhost-device-vsock cannot end one
-    direction alone."""
+    """Copies the guest's bytes to the client. When they end, or the client has closed, the whole connection ends:
+    vhost-device-vsock cannot end one direction alone."""
     pass_on(ours, client)
     for sock in (ours, client):
         with contextlib.suppress(OSError):
@@ -78,7 +78,7 @@ def answer(ours, client):
 
 
 def forward(listening, guest, port):
-    """Until the listening socket is closed."""
+    """Accepts and forwards connections until the listening socket is closed."""
     with contextlib.suppress(OSError):
         while True:
             threading.Thread(target=serve, args=(listening.accept()[0], guest, port), daemon=True).start()

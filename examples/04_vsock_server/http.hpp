@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// As much of HTTP/1.1 as a server of files needs: the head of a request, taken apart where it lies.
+// The part of HTTP/1.1 that a file server needs: it parses the head of a request in place.
 // Spec: RFC 9110, RFC 9112.
 #pragma once
 
@@ -7,15 +7,15 @@
 
 namespace http {
 
-/// Bytes of a file that were asked for; `to` is the last one.
+/// The requested bytes of a file; `to` is the last one.
 struct range {
   enum class kind : u8 { all, from_to, last } what = kind::all;
   u64 from = 0;
-  u64 to = 0;  // of `last`: how many
+  u64 to = 0;  // for `last`: the number of bytes
 };
 
 struct request {
-  const_bytes path;  // decoded, without what follows a question mark
+  const_bytes path;  // decoded, without the query
   bool is_head = false;
   bool keep_alive = false;
   range part;
@@ -50,7 +50,7 @@ enum status : u16 {
   return "";
 }
 
-/// Size of a request's head with the empty line at its end; 0 when that has not come yet.
+/// Returns the size of a request's head with the empty line at its end, or 0 if that line has not arrived.
 [[nodiscard]] inline usize head_size(const_bytes heard) {
   for (usize i = 4; i <= heard.size(); ++i)
     if (__builtin_memcmp(heard.data() + i - 4, "\r\n\r\n", 4) == 0) return i;
@@ -65,7 +65,7 @@ namespace detail {
   return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/// Takes `%XX` for what it means, in place. False: it means nothing, or what no name has in it.
+/// Decodes `%XX` in place. Returns false if a code is invalid, or is a byte that no name contains.
 [[nodiscard]] inline bool decode(bytes& path) {
   usize size = 0;
   for (usize i = 0; i < path.size(); ++i) {
@@ -91,7 +91,7 @@ namespace detail {
   return s;
 }
 
-/// Takes digits off the front. False: there are none, or too many.
+/// Removes a number from the front. Returns false if there are no digits, or too many.
 [[nodiscard]] inline bool take_number(const_bytes& s, u64& out) {
   usize count = 0;
   for (out = 0; count < s.size() && is_digit(s.data()[count]); ++count) out = out * 10 + (s.data()[count] - u64{'0'});
@@ -99,7 +99,7 @@ namespace detail {
   return count != 0 && count < 19;
 }
 
-/// What makes no sense, or asks for several parts, is taken for all: RFC 9110 14.2 allows it.
+/// An invalid range, or one of several parts, means the whole file: RFC 9110 14.2 allows it.
 [[nodiscard]] inline range parse_range(const_bytes s) {
   range out;
   if (!begins_with(s, text("bytes="))) return {};
@@ -117,7 +117,7 @@ namespace detail {
   return take_number(s, out.to) && s.empty() && out.from <= out.to ? out : range{};
 }
 
-/// Whether a list with commas has this word in it.
+/// Returns whether a comma-separated list contains this word.
 [[nodiscard]] inline bool has_word(const_bytes list, const_bytes word) {
   while (!list.empty()) {
     const usize size = find(list, ',');
@@ -129,8 +129,9 @@ namespace detail {
 
 }  // namespace detail
 
-/// Takes a request's head apart, as far as `head_size`; decodes the path in place. What comes of it is of the memory of `head`.
-/// After anything but `ok` the connection has to be closed: nobody knows where the next request begins.
+/// Parses a request's head, up to `head_size`, and decodes the path in place. The result refers to the memory of
+/// `head`.
+/// After any result but `ok` the connection must be closed: the start of the next request is unknown.
 [[nodiscard]] inline status parse(bytes head, request& out) {
   using namespace detail;
   out = {};
@@ -167,7 +168,7 @@ namespace detail {
     else if (alike(name, text("If-Range"))) if_range = true;
     else if (alike(name, text("Connection")) && has_word(value, text("close"))) out.keep_alive = false;
   }
-  if (if_range) out.part = {};  // we never said what to compare with
+  if (if_range) out.part = {};  // the server sends no validator, so none can match
   if (!has_host && version.data()[7] != '0') return bad_request;
   out.is_head = method.size() == 4 && __builtin_memcmp(method.data(), "HEAD", 4) == 0;
   if (!out.is_head && (method.size() != 3 || __builtin_memcmp(method.data(), "GET", 3) != 0)) return wrong_method;

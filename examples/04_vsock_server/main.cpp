@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// A web server on a machine without a network: the files of a FAT disk, by HTTP/1.1, on port 80 of vsock. One loop serves all
-// connections; each has a place in a table, two buffers to read the disk into, and nothing else. Whoever is slow waits alone.
-// A connection to port 81 ends the server, in good order. forward.py beside this lets curl in.
+// A web server on a machine without a network: it serves the files of a FAT disk by HTTP/1.1 on port 80 of vsock. One
+// loop serves all connections. Each has an entry in a table and two buffers for data from the disk. A slow client
+// delays no other. A connection to port 81 shuts the server down. forward.py in this folder connects curl to it.
 #include <virtio/blk.hpp>
 #include <virtio/vsock.hpp>
 
@@ -13,10 +13,10 @@ namespace vsock = virtio::vsock;
 using virtio::errc, virtio::result;
 
 constexpr u32 http_port = 80, stop_port = 81;
-constexpr u16 places = 96;              // connections, those that are being closed included
-constexpr u16 most_clients = 80;        // served at once; then whoever has stood still longest gives way
-constexpr u32 buffer_size = 64 * 1024;  // what the disk is asked for at once
-constexpr u32 most_reads = 64;          // at once; the disk's queue has room for more
+constexpr u16 places = 96;              // connections, including those that are being closed
+constexpr u16 most_clients = 80;        // served at once; above that the client idle for longest is dropped
+constexpr u32 buffer_size = 64 * 1024;  // bytes of one read from the disk
+constexpr u32 most_reads = 64;          // in flight; the disk's queue has room for more
 
 using disk_t = virtio::blk::device<board, bus::transport<board>, virtio::queue<256>>;
 constinit virtio::dma_storage<disk_t::dma_bytes> disk_dma;
@@ -28,23 +28,23 @@ constinit virtio::dma_storage<vsock_t::dma_bytes> vsock_dma;
 constinit vsock_t sockets;
 
 static constinit fat::volume<disk_t> files;
-static constinit fat::entry found;  // by the last call that looked for one
+static constinit fat::entry found;  // by the last lookup
 static u32 reads;                   // in flight
-static u64 steps;                   // that all clients together have come forward
+static u64 steps;                   // of progress, of all clients together
 
 // ---- A connection ----
 
 struct buffer {
-  enum : u8 { empty, awaited, full, orphaned } state;  // orphaned: awaited for a connection that is gone
-  const_bytes left;                                    // of what is to be sent
+  enum : u8 { empty, awaited, full, orphaned } state;  // orphaned: its connection ended during the read
+  const_bytes left;                                    // still to be sent
   alignas(4096) u8 data[buffer_size];
 };
 
 struct client {
   vsock::socket socket;
   bool is_open;
-  bool is_last;   // nothing follows this answer
-  u64 last_step;  // when it came forward
+  bool is_last;   // the connection closes after this answer
+  u64 last_step;  // `steps` at its last progress
 
   u8 request[4096];
   usize request_size;
@@ -54,14 +54,14 @@ struct client {
   // The answer's body: a file, or the list of a directory.
   bool is_list;
   fat::position at;
-  u32 skip;              // bytes of the next sector that were not asked for
+  u32 skip;              // bytes of the next sector before the requested ones
   u64 to_read, to_send;  // bytes
   buffer buffers[2];     // one is filled while the other is sent
   u8 filling, sending;
 };
 static constinit client clients[places]{};  // by the socket's slot
 
-/// After its socket was closed or aborted. What the disk still owes it will find nobody.
+/// Called after its socket was closed or aborted. Reads in flight complete into orphaned buffers.
 static void forget(client& c) {
   c.is_open = false;
   for (buffer& b : c.buffers) b.state = b.state == buffer::empty || b.state == buffer::full ? buffer::empty : buffer::orphaned;
@@ -74,8 +74,8 @@ static void close(client& c) {
   (void)sockets.close(c.socket);
   forget(c);
 }
-/// There is no telling a client that is slow from one that is gone, on hosts that keep that to themselves (vhost-device-vsock), and
-/// no need to before others want its place.
+/// Some hosts do not report that a client is gone (vhost-device-vsock), so a slow client cannot be distinguished from a
+/// closed one. Either keeps its place until another client needs it.
 static void make_room() {
   u16 open = 0;
   client* oldest = nullptr;
@@ -101,7 +101,7 @@ static void add_client(vsock::socket who) {
 
 // ---- Bodies ----
 
-/// A name as part of an address.
+/// Appends a name as part of an address.
 static void put_address(writer& out, const_bytes name) {
   for (usize i = 0; i < name.size(); ++i) {
     const u8 c = name.data()[i];
@@ -119,7 +119,7 @@ static void put_html(writer& out, const_bytes name) {
   }
 }
 
-/// A line for each file of a directory from `at` on, as many as there is room for.
+/// Writes a line for each file of a directory from `at` on, as many as fit.
 static result<void> list(fat::position& at, writer& out) {
   constexpr usize longest_line = 8 * sizeof found.name_ + 64;
   if (at.offset == 0) out.put("<!DOCTYPE html><meta charset=utf-8><title>Files</title><pre>\n");
@@ -138,7 +138,7 @@ static result<void> list(fat::position& at, writer& out) {
   return {};
 }
 
-/// Fills an empty buffer with a piece of the list, or has the disk fill it. Errors: `busy`, the disk has enough to do.
+/// Fills an empty buffer with a piece of the list, or submits a read into it. Errors: `busy`, too many reads in flight.
 static result<void> fill(client& c, buffer& b) {
   if (c.is_list) {
     writer text{b.data};
@@ -156,7 +156,7 @@ static result<void> fill(client& c, buffer& b) {
     b.state = buffer::awaited;
     c.skip = 0;
   }
-  if (b.left.empty()) return errc::io_error;  // the directory is not what it was
+  if (b.left.empty()) return errc::io_error;  // the directory has changed
   c.to_read -= b.left.size();
   c.filling ^= 1;
   return {};
@@ -165,7 +165,7 @@ static void fill(client& c) {
   while (c.is_open && c.to_read != 0 && c.buffers[c.filling].state == buffer::empty) {
     const errc got = fill(c, c.buffers[c.filling]).error();
     if (got == errc::busy) return;
-    if (got != errc::ok) drop(c);  // in the middle of an answer, which promised more: that is all we can say
+    if (got != errc::ok) drop(c);  // the answer's length is sent already: only closing reports the error
   }
 }
 static void disk_has_read(const virtio::blk::done& one) {
@@ -201,7 +201,7 @@ static void end_head(client& c, writer& head) {
   c.head_left = head.written();
 }
 
-/// Says what went wrong, or where else to look.
+/// Answers with an error or a redirection.
 static void refuse(client& c, const http::request& asked, http::status s) {
   writer head = begin_head(c, s, "text/plain", text_of(http::reason(s)).size() + 1);
   if (s == http::wrong_method) head.put("Allow: GET, HEAD\r\n");
@@ -218,7 +218,7 @@ static void refuse(client& c, const http::request& asked, http::status s) {
 }
 
 static void send_list(client& c, const http::request& asked) {
-  if (asked.path.data()[asked.path.size() - 1] != '/') return refuse(c, asked, http::moved);  // or its links would lead astray
+  if (asked.path.data()[asked.path.size() - 1] != '/') return refuse(c, asked, http::moved);  // otherwise relative links would be wrong
   writer count;
   c.at = found.begin();
   if (fat::position from = c.at; !list(from, count)) return refuse(c, asked, http::broken);
@@ -266,7 +266,7 @@ static void answer(client& c, bytes head) {
 
 // ---- A connection's turn ----
 
-/// Sends what there is room for. False: not all.
+/// Sends as much as there is room for. Returns whether that was all.
 static bool send(client& c, const_bytes& what) {
   while (!what.empty()) {
     const auto taken = sockets.try_send(c.socket, what);
@@ -277,7 +277,7 @@ static bool send(client& c, const_bytes& what) {
   }
   return true;
 }
-/// Likewise: a whole answer.
+/// The same for a whole answer.
 static bool send_answer(client& c) {
   fill(c);
   if (!send(c, c.head_left)) return false;
@@ -294,7 +294,7 @@ static bool send_answer(client& c) {
   return c.is_open && c.to_send == 0;
 }
 
-/// Takes the next request, when there is a whole one. Those behind it stay where they are meanwhile: at the client's, soon.
+/// Takes the next request if it has arrived whole. Later requests stay in the receive buffer, then at the client.
 static bool take_request(client& c) {
   usize size = 0;
   while ((size = http::head_size({c.request, c.request_size})) == 0) {
@@ -340,7 +340,7 @@ static result<void> run() {
       }
       client& c = clients[e.which.slot];
       if (e.what.has(vsock::ready::closed)) close(c);
-      else if (e.what.has(vsock::ready::idle)) drop(c);  // gone without a word, or as good as that
+      else if (e.what.has(vsock::ready::idle)) drop(c);  // the client is gone without a notice, or does not read
     }));
     if (boot::milliseconds_since(second) >= 1000) {
       second = boot::timestamp();

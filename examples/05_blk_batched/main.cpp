@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Batched block I/O: copies the first megabyte of the disk to the megabyte behind it, sixteen pieces of 4 KiB at a time. Each
-// piece is read and, when that has ended, written; whichever ends first goes on first.
+// Batched block I/O: copies the first megabyte of the disk to the second one, sixteen pieces of 4 KiB at a time. Each
+// piece is read and then written; pieces advance in the order in which their requests complete.
 #include <virtio/blk.hpp>
 
 #include "board.hpp"
@@ -14,7 +14,7 @@ constinit disk_t disk;
 
 struct piece {
   alignas(4096) u8 data[4096];
-  u64 sector;   // where it comes from
+  u64 sector;   // that it is copied from
   bool is_read;
 };
 static piece pieces[16];  // a cookie is an index in here
@@ -22,7 +22,7 @@ static piece pieces[16];  // a cookie is an index in here
 static virtio::result<void> copy(u64 end) {
   u64 next = 0, written = 0;
   const auto read_into = [&](u64 n) -> virtio::result<void> {
-    if (next == end) return {};  // nothing is left to do for this one
+    if (next == end) return {};  // no piece is left to copy
     pieces[n].sector = next;
     pieces[n].is_read = false;
     next += 8;
@@ -32,7 +32,7 @@ static virtio::result<void> copy(u64 end) {
   for (u64 n = 0; n < 16; ++n) VIRTIO_TRY(read_into(n));
 
   while (written < end) {
-    auto one = disk.wait_next();  // shows the device all that was submitted, with one register write, and waits for the first
+    auto one = disk.wait_next();  // publishes all submitted requests, with one register write, and waits for a completion
     for (; one; one = disk.next_completion()) {
       if (one->status != virtio::errc::ok) return one->status;
       piece& p = pieces[one->cookie];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// A disk that interrupts: the program sleeps until the device has something, instead of asking it all the time.
-// MSI-X where the device has it, else its interrupt line. First the blocking calls, which sleep by themselves on a board that
-// says how; then the engine, with the loop that a unikernel would have.
+// A disk with interrupts: the program sleeps until the device interrupts, instead of polling. It uses MSI-X if the
+// device has it, otherwise the interrupt line. First come the blocking calls, which sleep if the board provides a
+// sleep; then the engine, in the loop of a unikernel.
 #include <virtio/blk.hpp>
 #include <virtio/bus/pci/msix.hpp>
 
@@ -9,11 +9,11 @@
 #include "interrupts.hpp"
 
 struct sleeping_board : board {
-  static constexpr bool sleeps = true;  // the library asks for an interrupt before each wait
+  static constexpr bool sleeps = true;  // the library requests an interrupt before each wait
 
   bool keep_waiting(virtio::waiting why, virtio::u64 attempt) const {
-    if (why != virtio::waiting::reset) boot::sleep_until_interrupt();  // nobody interrupts at the end of a reset
-    return board::keep_waiting(why, attempt);  // by its clock: any interrupt wakes, not the tick alone
+    if (why != virtio::waiting::reset) boot::sleep_until_interrupt();  // the end of a reset raises no interrupt
+    return board::keep_waiting(why, attempt);  // limited by the clock: other interrupts than the tick wake it too
   }
 };
 
@@ -28,14 +28,14 @@ static virtio::u32 queue_interrupts, config_interrupts;
 static void on_queue() { ++queue_interrupts; }
 static void on_config() { ++config_interrupts; }
 static void on_interrupt_line() {
-  const auto why = disk.acknowledge_interrupt();  // reads the ISR, and the line goes down
+  const auto why = disk.acknowledge_interrupt();  // reads the ISR, which deasserts the line
   if (why.queue) ++queue_interrupts;
   if (why.config) ++config_interrupts;
 }
 
 static virtio::u8 buffer[8][4096];
 
-// Eight reads in flight, over and over; completions as they come.
+// Keeps eight reads in flight and takes completions as they arrive.
 static virtio::result<void> stream(virtio::u64 requests) {
   virtio::u64 sent = 0, ended = 0;
   while (ended < requests) {
@@ -52,7 +52,7 @@ static virtio::result<void> stream(virtio::u64 requests) {
       if (one.error() != virtio::errc::not_ready) return one.error();
       if (sent - ended < 8 && sent < requests) break;  // there is room again
       if (ended == requests) return {};
-      if (!disk.arm()) boot::sleep_until_interrupt();  // true: something came while we were arming
+      if (!disk.arm()) boot::sleep_until_interrupt();  // true: a completion arrived during `arm`
     }
   }
   return {};

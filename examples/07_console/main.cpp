@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A small shell on the console: it lists the devices of the machine, shows sectors of the disk and random bytes, and ends with `exit`.
+// A small shell on the console: it lists the devices of the machine, shows sectors of the disk and random bytes, and
+// ends with `exit`.
 #include <virtio/blk.hpp>
 #include <virtio/console.hpp>
 #include <virtio/rng.hpp>
@@ -40,7 +41,7 @@ void list() {
   });
 }
 
-/// 512 bytes: a sector of the disk, or random ones.
+/// Returns 512 bytes: a sector of the disk, or random bytes.
 virtio::result<void> read(word source, word sector, virtio::u8 (&into)[512]) {
   virtio::u64 number = 0;
   if (source == "random") {
@@ -67,7 +68,7 @@ void show_text(const virtio::u8 (&data)[512]) {
   screen.print("\n");
 }
 
-/// False: that was the last command.
+/// Returns whether another command follows.
 bool run(word line) {
   const word command = line.next();
   if (command.empty()) return true;

@@ -5,7 +5,7 @@
 #include <virtio/base/bytes.hpp>
 #include <virtio/base/result.hpp>
 
-/// Characters of a line, and the words in it.
+/// The characters of a line, and its words.
 class word {
  public:
   constexpr word() = default;
@@ -21,7 +21,7 @@ class word {
     return *other == '\0';
   }
 
-  /// Takes the first word out of a line; what is left begins with the next one.
+  /// Removes the first word from a line; the rest begins with the next word.
   constexpr word next() {
     skip_blanks();
     word first{data_, 0};
@@ -30,7 +30,7 @@ class word {
     return first;
   }
 
-  /// Whether all of it is a decimal number that fits.
+  /// Returns whether all of it is a decimal number that fits.
   [[nodiscard]] constexpr bool number(virtio::u64& out) const {
     out = 0;
     if (empty() || size_ > 18) return false;
@@ -50,7 +50,7 @@ class word {
   virtio::usize size_ = 0;
 };
 
-/// A number in hexadecimal, with so many digits.
+/// A number in hexadecimal, with a fixed number of digits.
 struct hex {
   virtio::u32 value;
   unsigned digits;
@@ -68,14 +68,14 @@ class terminal {
  public:
   constexpr explicit terminal(Console& console) : console_{&console} {}
 
-  /// Gathers text; it leaves when there is much of it, and when a line is read.
+  /// Buffers text. It is sent when the buffer is full and before a line is read.
   template <class... Parts>
   void print(const Parts&... parts) {
     (put(parts), ...);
   }
 
-  /// Waits for a line: without its end, and valid until the next one. What the user types comes back as an echo; backspace and
-  /// Control-U take characters away, Control-C the whole line. A console that fails reads "exit".
+  /// Waits for a line and returns it without its end; it is valid until the next call. Characters are echoed. Backspace
+  /// removes one, Control-U all; Control-C returns an empty line. If the console fails, the line is "exit".
   [[nodiscard]] word read_line() {
     for (virtio::usize length = 0;;) {
       char now = '\0';
@@ -100,7 +100,7 @@ class terminal {
     }
   }
 
-  /// Waits until the host has everything. Errors: the console's.
+  /// Waits until the host has received all output. Errors: the console's.
   [[nodiscard]] virtio::result<void> end() {
     send();
     return console_->flush();
@@ -129,13 +129,13 @@ class terminal {
     while (count != 0) put(digits[--count]);
   }
 
-  // What the host does not take in time is lost: a user who does not look misses it, and the shell lives on.
+  // Output that the host does not take in time is lost, so that the shell continues without a reader.
   void send() {
     (void)console_->send(virtio::const_bytes{text_, waiting_});
     waiting_ = 0;
   }
 
-  /// The next character typed, however long that takes. False: the console is gone.
+  /// Waits without limit for the next character. Returns false if the console is gone.
   [[nodiscard]] bool next(char& one) {
     send();
     for (;;) {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The host's side of the network example: pages for the guest to fetch, and names for it to resolve. Started by `tools/demo network` it
-builds the guest and boots it twice, with a virtio network card on QEMU's user network and with gvproxy over vsock, and shows the pages
-that went both ways and how they came."""
+"""The host's side of the network example: it serves pages and names to the guest. Started by `tools/demo network`, it
+builds the guest and boots it twice: with a virtio network card on QEMU's user network, and with gvproxy over vsock. It
+shows the pages of both directions and the path of each."""
 import contextlib
 import hashlib
 import http.server
@@ -22,7 +22,7 @@ import guestrun  # noqa: E402
 import gvproxy  # noqa: E402
 from demonstration import MISMATCH, Problem, say, settings  # noqa: E402
 
-HOST = "host.containers.internal"  # this machine, as gvproxy calls it; with the user network `Names` does
+HOST = "host.containers.internal"  # gvproxy's name of this machine; on the user network `Names` resolves it
 USER_NETWORK_HOST = "10.0.2.2"  # this machine's 127.0.0.1 there
 CID = 4
 
@@ -32,8 +32,8 @@ def sha256(data):
 
 
 class Pages(http.server.ThreadingHTTPServer):
-    """A web server on a port of 127.0.0.1, of pages in memory: path -> bytes. Of a page in `held` it sends so many bytes, and the rest
-    when the event there is set: path -> (count, event)."""
+    """A web server on a port of 127.0.0.1, with pages in memory: path -> bytes. `held` delays pages: path -> (count,
+    event) sends `count` bytes, and the rest when the event is set."""
     daemon_threads = True
     request_queue_size = 128
 
@@ -46,7 +46,7 @@ class Pages(http.server.ThreadingHTTPServer):
         return self.server_address[1]
 
     def handle_error(self, request, client_address):
-        if not isinstance(sys.exc_info()[1], OSError):  # a client that has gone is no error
+        if not isinstance(sys.exc_info()[1], OSError):  # a client that has disconnected is no error
             super().handle_error(request, client_address)
 
 
@@ -71,7 +71,7 @@ class _Answer(http.server.BaseHTTPRequestHandler):
 
 
 class Names(threading.Thread):
-    """A name server on a UDP port of 127.0.0.1: it knows these names, name -> IPv4 address, and no others."""
+    """A name server on a UDP port of 127.0.0.1. It resolves these names only: name -> IPv4 address."""
 
     def __init__(self, names):
         super().__init__(daemon=True)
@@ -87,7 +87,7 @@ class Names(threading.Thread):
                 self.sock.sendto(self.answer(query), sender)
 
     def answer(self, query):
-        """RFC 1035: an answer to the query's one question, or that there is no such name."""
+        """Returns the reply to a query with one question (RFC 1035): the address, or that the name does not exist."""
         labels, at = [], 12
         while query[at]:
             labels.append(query[at + 1:at + 1 + query[at]].decode("ascii", "replace"))
@@ -102,7 +102,7 @@ class Names(threading.Thread):
 
 @contextlib.contextmanager
 def serve(pages):
-    """Pages and names for a guest, as long as the block lasts."""
+    """Serves pages and names to a guest until the block ends."""
     with Pages(pages) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         names = Names({HOST: USER_NETWORK_HOST})
@@ -120,7 +120,8 @@ def free_port():
 
 
 def card(port, device="virtio-net-pci", options=""):
-    """QEMU's arguments for a network card on a user network that makes the guest's port 80 this port of 127.0.0.1."""
+    """Returns QEMU's arguments for a network card on a user network, with the guest's port 80 at this port of
+    127.0.0.1."""
     return ["-netdev", f"user,id=network,hostfwd=tcp:127.0.0.1:{port}-:80",
             "-device", ",".join(filter(None, [f"{device},netdev=network,id=card", options]))]
 
@@ -137,7 +138,7 @@ def build():
 
 
 def show(image, title, way, extra, port, prepare=lambda: None):
-    """One boot: the guest fetches a page from here, and a page from the guest is fetched."""
+    """Boots once: the guest fetches a page from this machine, and this machine one from the guest."""
     page = f"Hello from the host, {time.strftime('%Y-%m-%d %H:%M:%S')}.\n".encode()
     say(f"\n{title}")
     seen = []

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// A guest with a network, and no operating system: lwIP on a virtio network card, or on a vsock device through gvproxy, as the command line
-// says. It gets an address, resolves a name, fetches a page and checks it, and serves pages. options.hpp has the command line, program.hpp
-// what is done; here are the links.
+// A guest with a network and without an operating system: lwIP on a virtio network card, or on a vsock device through
+// gvproxy; the command line selects the link. It gets an address, resolves a name, fetches a page and checks it, and
+// serves pages. options.hpp parses the command line, program.hpp uses the network; this file has the links.
 #include <virtio/net.hpp>
 #include <virtio/vsock.hpp>
 #include <virtio/vsock/ethernet_link.hpp>
@@ -16,7 +16,7 @@ using virtio::errc;
 virtio::u16 lwip_port_dns_port = 53;
 static virtio::u64 began;
 extern "C" virtio::u32 sys_now() { return static_cast<virtio::u32>(boot::milliseconds_since(began)); }
-extern "C" virtio::u32 lwip_port_random() {  // for ports and identifiers: those of two starts must differ
+extern "C" virtio::u32 lwip_port_random() {  // for ports and identifiers, which must differ between two starts
   static virtio::u64 x;
   x = (x ^ boot::timestamp()) * 0x9e3779b97f4a7c15;
   x ^= x >> 29;
@@ -44,7 +44,7 @@ constinit vsock::ethernet_link<sockets_t, milliseconds> over_vsock;
 
 static constinit network::options asked;
 
-/// Does it all over one link. `start` starts its device, again after it has failed.
+/// Runs the program over one link. `start` starts its device, and restarts it after a failure.
 template <class Link, class Start>
 static int run(Link& link, Start&& start) {
   static constinit net_example::lwip_netif<Link> interface{};
@@ -59,7 +59,7 @@ static int run(Link& link, Start&& start) {
     const errc why = interface.turn();
     if (why == errc::ok) continue;
     boot::print("link: ", virtio::describe(why), "; starting the device again\n");
-    while (tcp_active_pcbs != nullptr) tcp_abort(tcp_active_pcbs);  // they have frames of before
+    while (tcp_active_pcbs != nullptr) tcp_abort(tcp_active_pcbs);  // they hold frames of the previous start
     if (const auto up = start(); !up) return board::fail("start", up.error());
   }
   return program.result();

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
-// What the example is asked to do, from its command line:
+// The options of the example, from its command line:
 //
 //   net=virtio|vsock       the link: a virtio network card, or gvproxy through a vsock device
-//   url=http://HOST[:PORT]/PATH   what to fetch; without it nothing is
-//   length=N, sha256=HEX   what is fetched must have that; without sha256 no sum is computed
-//   show=yes               prints it
+//   url=http://HOST[:PORT]/PATH   the page to fetch; without it none is fetched
+//   length=N, sha256=HEX   expected size and hash of the page; without sha256 no hash is computed
+//   show=yes               prints the page
 //   dns=ADDRESS[:PORT]     the name server, instead of DHCP's
-//   serve=no               ends when the page is there
-//   data=N                 bytes of /data, which is served beside /, and of /small if that is less than 100,000
-//   stall=N                seconds without a byte until a transfer is tried again, without an address until that is said, and without an
-//                          answer of gvproxy's until the link is made anew; 10
+//   serve=no               ends after the fetch
+//   data=N                 size of the page /data, and of /small up to 100,000 bytes
+//   stall=N                seconds, 10 by default: without a byte until a transfer is retried, without an address until
+//                          a message, and without an answer from gvproxy until the link is restarted
 #pragma once
 
 #include <lwip/ip4_addr.h>
@@ -20,7 +20,7 @@
 namespace network {
 
 struct options {
-  const char* way = nullptr;  // for people
+  const char* way = nullptr;  // the link's name in messages
   bool is_vsock = false;
   const char* url = nullptr;
   char host[128]{};
@@ -33,7 +33,7 @@ struct options {
   virtio::u16 dns_port = 0;  // 0: DHCP's server
   virtio::u32 stall = 10;
 
-  /// Takes the command line apart. Returns what is wrong with it; null when nothing is.
+  /// Parses the command line. Returns null, or a message about the first invalid option.
   [[nodiscard]] const char* read() {
     const boot::text net = boot::option("net");
     is_vsock = net == "vsock";
@@ -77,7 +77,7 @@ struct options {
     to[from.size] = '\0';
     return true;
   }
-  /// HOST[:PORT], as long as `end` is not met: says where it ended, 0 when it is none.
+  /// Parses HOST[:PORT] up to `end`. Returns the offset of its end, or 0 if it is invalid.
   static size_t take_host(boot::text given, char (&to)[128], virtio::u16& number_of) {
     size_t host = 0;
     while (host < given.size && given.data[host] != ':' && given.data[host] != '/') ++host;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What the example does with a network, over either link: gets an address, resolves a name, fetches a page and checks it, serves
-// pages; and says where it is. All of it is callbacks of lwIP and `turn`, which never waits.
+// The program, over either link: it gets an address, resolves a name, fetches a page and checks it, serves pages, and
+// reports its progress. All code runs in callbacks of lwIP and in `turn`, which never waits.
 #pragma once
 
 #include <lwip/apps/fs.h>
@@ -29,14 +29,14 @@ enum status : int { all_well, no_device = 10, wrong_page, no_page, bad_option };
 
 inline void print_address(const ip4_addr_t& a) { print(ip4_addr1(&a), ".", ip4_addr2(&a), ".", ip4_addr3(&a), ".", ip4_addr4(&a)); }
 
-/// Fetches one page, again and again until it has come whole.
+/// Fetches one page, with retries until it has arrived whole.
 class fetcher {
  public:
   void begin(const options& asked) { asked_ = &asked; }
   [[nodiscard]] bool is_done() const { return state_ == done; }
   [[nodiscard]] status result() const { return result_; }
 
-  /// `online`: there is an address.
+  /// `online`: the interface has an address.
   void turn(bool online) {
     switch (state_) {
       case idle:
@@ -44,14 +44,14 @@ class fetcher {
         return;
       case found: fetch(); return;
       case fetching:
-        // A connection whose other end is gone receives nothing, and sends nothing that could fail.
+        // If the peer is gone, the connection receives no data, and sends none that could fail.
         if (online && sys_now() - since_ >= asked_->stall * 1000) give_up("no byte has come for ", asked_->stall, " s");
         return;
       case resolving:
       case done: return;
     }
   }
-  /// The link is up again: what stands still has that long from now.
+  /// Restarts the time limit of a stalled transfer: the link is up again.
   void link_is_up() { since_ = sys_now(); }
 
  private:
@@ -87,7 +87,7 @@ class fetcher {
     settings_.headers_done_fn = [](httpc_state_t*, void* self, pbuf*, u16_t, u32_t length) {
       auto& fetch = *static_cast<fetcher*>(self);
       fetch.length_ = length;
-      if (length != unknown && length > 20u << 20) fetch.step_ = length / 10 >> 20 << 20;  // ten lines, or one a MiB
+      if (length != unknown && length > 20u << 20) fetch.step_ = length / 10 >> 20 << 20;  // ten lines of progress, or one for each MiB
       return err_t{ERR_OK};
     };
     const err_t e = httpc_get_file_dns(asked_->host, asked_->port, asked_->path, &settings_, [](void* self, tcp_pcb* pcb, pbuf* p, err_t) {
@@ -171,16 +171,16 @@ class fetcher {
   httpc_state_t* request_ = nullptr;
   sha256 hash_{};
   u64 received_ = 0, shown_ = 0, step_ = 0;
-  u32 length_ = unknown;  // as the server says
+  u32 length_ = unknown;  // as the server reports it
 };
 
-/// The pages that lwIP's server gives out.
+/// The pages of lwIP's web server.
 class pages {
  public:
   void begin(const options& asked, const netif& on) {
     asked_ = &asked;
     on_ = &on;
-    u32 x = 1;  // a sequence that a client can make as well: the test does
+    u32 x = 1;  // a sequence that the test's client computes too
     for (u8& one : pattern_) {
       x = x * 1664525 + 1013904223;
       one = static_cast<u8>(x >> 24);
@@ -193,7 +193,7 @@ class pages {
     const boot::text path{name, __builtin_strlen(name)};
     file = {};
     file.is_custom_file = 1;
-    file.flags = FS_FILE_FLAGS_HEADER_PERSISTENT;  // the length is told
+    file.flags = FS_FILE_FLAGS_HEADER_PERSISTENT;  // the answer contains the length
     if (path == "/data" || path == "/small") {
       file.len = static_cast<int>(path == "/data" ? asked_->data : LWIP_MIN(asked_->data, 100'000u));
     } else if (path == "/index.html" || path == "/end") {
@@ -242,7 +242,7 @@ class pages {
 inline constinit fetcher fetching{};
 inline constinit pages serving{};
 
-/// The whole of it, on one interface.
+/// The whole program, on one interface.
 class program {
  public:
   explicit constexpr program(const options& asked) : asked_{asked} {}
@@ -264,7 +264,7 @@ class program {
     if (dhcp_start(on_) != ERR_OK) print("DHCP: lwIP has no memory\n");
     else print("DHCP: asking for an address\n");
   }
-  /// False at the end.
+  /// Makes one step. Returns false at the end.
   [[nodiscard]] bool turn() {
     const bool online = netif_is_link_up(on_) && !ip4_addr_isany_val(*netif_ip4_addr(on_));
     if (online) since_ = sys_now();
@@ -300,7 +300,7 @@ class program {
     if (!netif_is_link_up(on_)) print("link: still down\n");
     else print("DHCP: no answer yet; trying again\n");
   }
-  /// Whether the last answer is under way.
+  /// Returns whether the last answer is being sent.
   static bool is_sending() {
     for (const tcp_pcb* one = tcp_active_pcbs; one != nullptr; one = one->next)
       if (one->state != TIME_WAIT && (one->unsent != nullptr || one->unacked != nullptr)) return true;
@@ -309,7 +309,7 @@ class program {
 
   const options& asked_;
   netif* on_ = nullptr;
-  u32 since_ = 0;  // of the last moment with an address, or complaint
+  u32 since_ = 0;  // of the last moment with an address, or the last message
   bool said_ = false;
 };
 

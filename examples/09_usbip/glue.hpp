@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What joins the two libraries: a vsock connection and a console's port as byte streams, a block device as a disk. Each is thin, since both
-// sides are asked without waiting and show what has arrived where it is.
+// Adapters between the two libraries: a vsock connection and a console's port as byte streams, a block device as a
+// disk.
+// They are thin: no call of either side waits, and both show received bytes in place.
 #pragma once
 
 #include <usbip/engine/stream.hpp>
@@ -22,7 +23,7 @@ class vsock_stream {
   constexpr vsock_stream(Sockets& sockets, virtio::vsock::socket which) : sockets_{&sockets}, which_{which} {}
 
   [[nodiscard]] usbip::usize send(usbip::pieces list) {
-    // A header and its data travel in one packet, when there is room for both.
+    // A header and its data are sent in one packet if both fit.
     if (list.count == 2) {
       const virtio::const_bytes both[2] = {of(list.first[0]), of(list.first[1])};
       if (sockets_->try_send_all(which_, both)) {
@@ -43,8 +44,8 @@ class vsock_stream {
     return gone;
   }
 
-  /// A second has passed: for how many the peer has taken nothing of what is to be sent. Some hosts do not say that their program is gone
-  /// when there were bytes on the way to it (vhost-device-vsock).
+  /// Called once a second. Returns for how many seconds the peer has taken no byte of the pending data. Some hosts do
+  /// not report that their program is gone while bytes are on the way to it (vhost-device-vsock).
   [[nodiscard]] virtio::u32 tick() { return is_full_ ? ++stuck_ : 0; }
 
   template <class Look>
@@ -94,7 +95,7 @@ class console_line {
   Console* console_;
 };
 
-/// A block device, with what went through it.
+/// A block device, with counters of its traffic.
 template <class Blk>
 class blk_disk {
   using submitted = usbip::storage::submitted;
@@ -116,8 +117,8 @@ class blk_disk {
   }
   [[nodiscard]] submitted submit_flush(usbip::u64 cookie) {
     const auto sent = blk_->submit_flush(flush);
-    flush_cookie_ = cookie;  // of which there is one at a time
-    // A disk that has no cache has nothing to write.
+    flush_cookie_ = cookie;  // one flush is in flight at a time
+    // A disk without a cache needs no flush.
     if (sent.error() == virtio::errc::unsupported) return submitted::refused(usbip::storage::good);
     return taken(sent, flushes, 0);
   }
@@ -133,7 +134,7 @@ class blk_disk {
   usbip::u64 reads = 0, writes = 0, flushes = 0, bytes_moved = 0;
 
  private:
-  /// From sectors of 512 bytes to the disk's blocks: 0 to 3.
+  /// Shift from sectors of 512 bytes to the disk's blocks: 0 to 3.
   [[nodiscard]] usbip::u32 shift() const {
     usbip::u32 shift = 0;
     while (shift < 3 && (512u << shift) < blk_->block_size()) ++shift;

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The host's side of the USB example, started by `tools/demo usb`: it builds the guest, gives it a disk with a file system, boots it with
-vhost-device-vsock, and lists what it serves by the distribution's `usbip`. Then a Linux attaches the stick, mounts it, reads a file and
-writes one, which is looked for in the image: this machine's where it has vhci_hcd and we may, else one in an emulated machine."""
+"""The host's side of the USB example, started by `tools/demo usb`: it builds the guest, gives it a disk with a file
+system, boots it with vhost-device-vsock, and lists its devices by the distribution's `usbip`. Then a Linux attaches the
+stick: this machine's if it has vhci_hcd and the user is root, otherwise one in an emulated machine. The emulated one
+mounts the stick, reads a file and writes one, which is then read from the image."""
 import contextlib
 import io
 import os
@@ -43,7 +44,7 @@ attached $port 004
 
 
 def make_disk(image, folder, words):
-    """An image with ext4 and one file in it."""
+    """Makes an image with ext4 and one file."""
     (folder / "files").mkdir()
     (folder / "files" / "hello.txt").write_text(words)
     with open(image, "wb") as file:
@@ -61,7 +62,7 @@ def indent(text):
 
 
 def attach_here(path):
-    """On this machine; it has root and vhci_hcd. Nothing is mounted: the desktop of somebody may do that."""
+    """Attaches the stick to this machine, which has root and vhci_hcd. It does not mount it: a desktop may do that."""
     done = subprocess.run([sys.executable, "-B", TOOL, "attach", f"unix:{path}", "1-1"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
         raise Problem(done.stdout.strip(), MISMATCH)
@@ -80,7 +81,7 @@ def attach_here(path):
 
 
 class Shown(io.StringIO):
-    """The lines of the emulated Linux's script, as they come."""
+    """Prints the lines of the emulated Linux's script as they arrive."""
     rest = ""
 
     def write(self, text):

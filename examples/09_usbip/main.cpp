@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// A USB stick and a serial port that are a guest: USB/IP on port 3240 of vsock, for `usbip` and tools/usbip-vsock on the host. Behind the
-// stick is a virtio disk, behind the port a virtio console, when there is one. glue.hpp joins the libraries.
-// `host=stays` on the command line goes on for ever; without it the guest ends when a host that had a device has gone for the first time.
-// `timeout=N`: a host that takes nothing of what it has asked for has gone after so many seconds (default: 30), and so has a client that
-// has asked for nothing by then.
+// A guest that is a USB stick and a serial port: USB/IP on port 3240 of vsock, for `usbip` and tools/usbip-vsock on the
+// host. The stick is a virtio disk; the serial port is a virtio console, if the machine has one. glue.hpp joins the
+// libraries. Command line:
+// `host=stays`: the guest never ends; without it, it ends after the first host that had a device disconnects.
+// `timeout=N`: the seconds (default: 30) after which a host that does not read its replies is disconnected, and so is a
+// client that has not requested a device.
 #include <usbip/serial.hpp>
 #include <usbip/storage.hpp>
 
@@ -15,7 +16,7 @@ namespace vsock = virtio::vsock;
 using virtio::errc, virtio::result, virtio::u16, virtio::u32, virtio::u64;
 
 constexpr u32 usbip_port = 3240, stop_port = 3241;
-constexpr u16 places = 8;  // connections, those that are being closed included
+constexpr u16 places = 8;  // connections, including those that are being closed
 
 using disk_t = virtio::blk::device<board, bus::transport<board>, virtio::queue<128>>;
 using console_t = virtio::console::device<board, bus::transport<board>, virtio::queue<16, virtio::ring_options{.ring_entries = 256}>>;
@@ -29,7 +30,7 @@ constinit disk_t blk_driver;
 constinit console_t console_driver;
 constinit sockets_t vsock_driver;
 
-// ---- What is served ----
+// ---- The devices ----
 
 using glue_disk = glue::blk_disk<disk_t>;
 using glue_line = glue::console_line<console_t>;
@@ -78,7 +79,7 @@ static result<void> serve(Exports& devices, bool stays, u32 timeout) {
   u64 second = boot::timestamp();
   for (bool goes_on = true; goes_on;) {
     VIRTIO_TRY(vsock_driver.poll([&](const vsock::event& e) {
-      if (!e.what.has(vsock::ready::incoming)) return;  // the connections are asked below
+      if (!e.what.has(vsock::ready::incoming)) return;  // connections are polled below
       if (e.port == stop_port) {
         goes_on = false;
         return;
@@ -103,7 +104,7 @@ static result<void> serve(Exports& devices, bool stays, u32 timeout) {
       }
     }
     if (Exports::count == 2) VIRTIO_TRY(console_driver.poll());
-    // A host that has gone may have left writes with the disk: the flush comes behind them.
+    // A host that disconnected may have left writes in flight: the flush follows them.
     if (!devices.is_taken(0)) stick_drive.poll();
     for (client<Exports>& c : clients) {
       if (!c.is_open) continue;
@@ -140,7 +141,7 @@ extern "C" int guest_main(const char* words) {
   for (virtio::usize i = 0; i < number.size; ++i) timeout = timeout * 10 + static_cast<u32>(number.data[i] - '0');
   if (timeout == 0) timeout = 30;
   const auto ended = has_console ? serve(both, stays, timeout) : serve(only_stick, stays, timeout);
-  // What the drive still wants of the disk: a flush, after the last host.
+  // The drive may still flush the disk, after the last host.
   while (blk_driver.in_flight() != 0) stick_drive.poll();
   boot::print("the disk: ", stick_disk.reads, " reads, ", stick_disk.writes, " writes, ", stick_disk.flushes, " flushes, ", stick_disk.bytes_moved,
               " bytes\n");

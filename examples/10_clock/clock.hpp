@@ -1,41 +1,40 @@
 // SPDX-License-Identifier: MIT
-// A clock that runs by the processor's counter and is kept in step with a better one, and how a moment is written.
+// A clock that runs by the processor's counter and is synchronized with a better clock, and its text form.
 #pragma once
 
 #include <virtio/base/types.hpp>
 
 #include "board.hpp"
 
-/// Microseconds since 1970, UTC, from a counter whose frequency is found out: what the other clock has gone on by
-/// between two looks.
+/// Microseconds since 1970, UTC, from a counter. Its frequency is measured: the other clock's progress between two
+/// readings.
 class kept_clock {
  public:
-  static constexpr virtio::s64 largest_slew = 500'000;  // what is more is stepped over
+  static constexpr virtio::s64 largest_slew = 500'000;  // a larger difference is corrected in one step
   static constexpr virtio::u64 shortest_look = 50'000, longest_look = 10'000'000;  // for `measure`
 
-  /// What it shows when the counter stands at `ticks`. It never runs back but by `set`.
+  /// Returns the time at the counter value `ticks`. Only `set` makes it run back.
   [[nodiscard]] virtio::u64 at(virtio::u64 ticks) const { return shown_ + ((ticks - since_) * rate_ >> 32); }
 
-  /// Puts it to a moment, whatever it has shown, and whatever the other clock has done meanwhile. Before its first
-  /// `measure` it stands still.
+  /// Sets the time, whatever the time was before. The clock stands still before its first `measure`.
   void set(virtio::u64 moment, virtio::u64 ticks) {
     shown_ = looked_ = moment;
     since_ = ticks;
     rate_ = measured_;
   }
 
-  /// Finds out how fast the counter is, from the last `set` to this moment, to which it is put. False: the other clock
-  /// was set meanwhile, or the counter stands.
+  /// Measures the counter's frequency from the last `set` to this moment, and sets the clock to it. Returns false if
+  /// the other clock was set meanwhile, or if the counter stands.
   [[nodiscard]] bool measure(virtio::u64 moment, virtio::u64 ticks) {
-    const virtio::u64 went = moment - looked_;  // huge for a clock that went back
+    const virtio::u64 went = moment - looked_;  // huge if the clock went back
     if (went < shortest_look || went > longest_look || ticks == since_) return false;
     measured_ = (went << 32) / (ticks - since_);
     set(moment, ticks);
     return true;
   }
 
-  /// Runs faster or slower from here on, so that after as long a time as since the last look it is where the other
-  /// clock will be. Returns how far it was ahead.
+  /// Changes the speed so that the clocks agree after the next interval, if it is as long as the last one. Returns by
+  /// how much this clock was ahead.
   virtio::s64 keep(virtio::u64 moment, virtio::u64 ticks) {
     const virtio::u64 shown = at(ticks), between = ticks - since_;
     const auto ahead = static_cast<virtio::s64>(shown - moment);
@@ -43,7 +42,7 @@ class kept_clock {
       set(moment, ticks);
       return ahead;
     }
-    // How far the other clock goes in one tick, in 2^32nd parts of a microsecond.
+    // The other clock's progress per tick, in 2^-32 microseconds.
     if (moment > looked_) measured_ = ((moment - looked_) << 32) / between;
     shown_ = shown;
     looked_ = moment;

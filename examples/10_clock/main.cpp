@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
-// A guest of OpenBSD's vmd that has the right time and obeys: it sets its clock from the host's, keeps it in step, sets
-// it anew when the host says so, and leaves the machine when the host asks for a shutdown or a reboot. `seconds=60` on
-// the command line: it asks the host to switch it off after as many. On another host it says that there is no such
-// device.
+// A guest of OpenBSD's vmd with the right time: it sets its clock from the host's, keeps it synchronized, sets it again
+// when the host requests it, and ends when the host requests a shutdown or a reboot. With `seconds=60` on the command
+// line it requests its own power-off after 60 seconds. On another host it reports that there is no such device.
 #include <virtio/vmmci.hpp>
 
 #include "board.hpp"
@@ -18,7 +17,7 @@ constexpr virtio::u64 between_syncs = 15 * second;
 constinit virtio::vmmci::device<board, bus::transport<machine>> control;
 constinit kept_clock ours;
 
-/// Lets time pass by the board's rough clock: the host is asked often, since it waits no longer than 3 seconds for an
+/// Waits by the board's rough clock. The program polls for requests often: the host waits at most 3 seconds for an
 /// answer.
 void wait(virtio::u64 milliseconds) {
   for (const auto began = boot::timestamp(); boot::milliseconds_since(began) < milliseconds;) boot::pause();
@@ -29,7 +28,8 @@ virtio::result<virtio::u64> host_moment() {
   return now.seconds * second + now.microseconds;
 }
 
-/// Of the processor's counter, by two looks at the host's clock. They are repeated when that was set between them.
+/// Measures the processor's counter by two readings of the host's clock. It repeats them if the clock was set
+/// meanwhile.
 virtio::result<void> find_frequency() {
   for (int attempt = 0; attempt < 10; ++attempt) {
     VIRTIO_TRY_ASSIGN(const auto first, host_moment());
@@ -53,13 +53,13 @@ virtio::result<void> keep() {
   const auto ahead = ours.keep(moment, boot::timestamp());
   print_moment(moment);
   boot::print(": ours was ", ahead < 0 ? -ahead : ahead, " us ", ahead < 0 ? "behind" : "ahead", "\n");
-  // So far off it is when the host's clock was set, or when the frequency is wrong: the machine may have been elsewhere
-  // meanwhile.
+  // A large difference means that the host's clock was set, or that the frequency is wrong: the machine may have been
+  // migrated.
   if (ahead > kept_clock::largest_slew || ahead < -kept_clock::largest_slew) return find_frequency();
   return {};
 }
 
-/// 0 without the option.
+/// Returns the option's value, or 0 without it.
 virtio::u64 seconds_to_run(boot::text words) {
   virtio::u64 number = 0;
   for (virtio::usize i = 0; i < words.size && i < 9; ++i) number = number * 10 + static_cast<unsigned char>(words.data[i] - '0') % 10u;
@@ -78,13 +78,13 @@ extern "C" int guest_main(const char* words) {
   if (const auto done = set(); !done) return board::fail("clock", done.error());
 
   const virtio::u64 to_run = seconds_to_run(boot::option_in(words, "seconds")) * second;
-  virtio::u64 ran = 0;  // until `kept`: the clock may be set back
+  virtio::u64 ran = 0;  // microseconds until `kept`: the clock may be set back
   for (virtio::u64 kept = ours.at(boot::timestamp());;) {
     wait(100);
     const auto asked = control.next_request();
     if (asked) {
       boot::print("the host asks for ", virtio::vmmci::name(*asked), "\n");
-      if (*asked != virtio::vmmci::request::resync) return 0;  // leaving the machine is all that vmd waits for
+      if (*asked != virtio::vmmci::request::resync) return 0;  // vmd waits only for the guest's end
     } else if (asked.error() != virtio::errc::not_ready && asked.error() != virtio::errc::unsupported) {
       return board::fail("control device", asked.error());
     }

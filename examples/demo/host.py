@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The host's side of the demo, started by tools/demo: builds the guest, makes the disk, boots, asks the guest something by vsock
-where there is one, and checks its word."""
+"""The host's side of the demo, started by tools/demo: it builds the guest, makes the disk, boots, connects to the guest by
+vsock if the machine has it, and checks the guest's results."""
 import contextlib
 import fcntl
 import hashlib
@@ -31,16 +31,16 @@ OLDEST_QEMU = (6, 2)
 
 SECTOR = 512
 FILE_SYSTEM_SECTORS = 64 * 2048
-SCRATCH = FILE_SYSTEM_SECTORS  # one sector behind the file system
+SCRATCH = FILE_SYSTEM_SECTORS  # one sector after the file system
 LARGE_FILE = 56 << 20
 
-CID = 4  # of the guest; on a kernel, which serves all guests of the machine, another
+CID = 4  # of the guest; another if the kernel serves vsock, to all guests of the machine
 ANSWERING_PORT, ENDING_PORT = 1234, 1235  # as in the guest
-STAY_FOR_TERMINAL, STAY = 60, 10  # seconds that the guest goes on answering
+STAY_FOR_TERMINAL, STAY = 60, 10  # seconds that the guest continues to answer
 
 
 def shown(path):
-    """A path as short as can be."""
+    """Returns the shortest form of a path."""
     return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
@@ -49,7 +49,7 @@ def check_qemu(qemu):
     try:
         said = subprocess.run([*shlex.split(qemu), "--version"], capture_output=True, text=True, errors="replace",
                               stdin=subprocess.DEVNULL).stdout
-    except (OSError, ValueError) as failure:  # ValueError: a quote without its twin
+    except (OSError, ValueError) as failure:  # ValueError: an unclosed quote
         raise Problem(f"cannot start {qemu}: {getattr(failure, 'strerror', None) or failure}") from None
     found = re.search(r"version (\d+)\.(\d+)(\.\d+)*", said)
     if not found:
@@ -61,7 +61,8 @@ def check_qemu(qemu):
 
 
 def build_guest(name="demo", out=None):
-    """The image of examples/`name`. Quiet unless it fails, but for a word to `out` (standard output) the first time."""
+    """Builds and returns the image of examples/`name`. It prints a line to `out` (standard output) the first time, and the
+    output of a build that fails."""
     log = WORK / "build.log"
     steps = [["cmake", "--build", str(GUEST_BUILD), "--target", name]]
     if not (GUEST_BUILD / "build.ninja").exists():
@@ -78,7 +79,7 @@ def build_guest(name="demo", out=None):
 
 
 def make_disk():
-    """A FAT32 file system with the library's own files and a large one, and a sector behind it for the guest to write."""
+    """Makes a FAT32 file system with the library's files and a large file, and one sector after it that the guest writes."""
     image = WORK / "disk.img"
     say(f"Making {shown(image)}: 64 MiB of FAT32 with this library's files and a large one")
     image.unlink(missing_ok=True)
@@ -99,7 +100,7 @@ def make_disk():
 
 
 def sha256_of(path, replaced=None):
-    """The file's size and SHA-256. `replaced`: a sector number and what to take in its place."""
+    """Returns the file's size and SHA-256. `replaced`: a sector number and the bytes to use instead."""
     hash, size = hashlib.sha256(), 0
     with open(path, "rb", buffering=0) as file:
         while data := file.read(1 << 20):
@@ -112,11 +113,11 @@ def sha256_of(path, replaced=None):
 
 
 class Vsock(typing.NamedTuple):
-    """A way from the host to the guest."""
+    """A path from the host to the guest."""
 
     arguments: list  # QEMU's
-    guest: str       # as forward.py wants it
-    command: str     # what a user may say to get an answer
+    guest: str       # forward.py's argument
+    command: str     # a shell command that gets an answer
 
 
 def kernel_vsock(cid):
@@ -125,7 +126,8 @@ def kernel_vsock(cid):
 
 @contextlib.contextmanager
 def find_vsock(known):
-    """The kernel's, else vhost-device-vsock's as long as the block lasts, else None; `known` are QEMU's devices."""
+    """Provides the kernel's vsock, otherwise vhost-device-vsock until the block ends, otherwise None. `known` are QEMU's
+    devices."""
     def has(device):  # a QEMU that does not belong to the system may be unable to list them
         return not known or f'"{device}"' in known
 
@@ -142,13 +144,13 @@ def find_vsock(known):
         yield None
         return
     with backend.serve(CID) as served:
-        path = str(served.path(CID))  # it wants to hear the port; and takes the end of what is said for that of the connection
+        path = str(served.path(CID))  # it reads the port first, and treats the end of one direction as that of the connection
         yield Vsock(served.arguments(CID), path,
                     f"echo CONNECT {ANSWERING_PORT} | socat -t {guestrun.HANG} - UNIX-CONNECT:{shlex.quote(path)},shut-none")
 
 
 class Console:
-    """What the guest says, and beside it how to ask it."""
+    """Prints the guest's console, with the command that connects to it."""
 
     def __init__(self, vsock):
         self.vsock, self.text, self.is_over = vsock, "", False
@@ -165,7 +167,7 @@ class Console:
         sys.stdout.write(text)
         if "\nDone; still answering" in self.text:
             self.is_done.set()
-        if re.search(r"^  visitor ([2-9]|\d\d+) was answered", self.text, re.MULTILINE):  # the first may be ourselves
+        if re.search(r"^  visitor ([2-9]|\d\d+) was answered", self.text, re.MULTILINE):  # the first may be this program
             self.was_visited.set()
 
     def flush(self):
@@ -178,7 +180,7 @@ class Console:
 
 
 def visit(vsock, console, stay, answers):
-    """Asks the guest when it has done its work, as a user would; gives users time to ask it, too; then lets it end."""
+    """Connects to the guest after its work, as a user would. Leaves users time to connect too; then ends the guest."""
     console.is_done.wait()
     if console.is_over:
         return
@@ -196,7 +198,7 @@ def visit(vsock, console, stay, answers):
 
 
 def check_answers(answers, size, console):
-    """That the guest itself has answered, after all of its work."""
+    """Checks that the guest has answered after all its work."""
     said = f"I have read {size >> 20} of my disk's {size >> 20} MiB"
     cid = re.search(r"^Sockets: .* CID (\d+) ", console, re.MULTILINE)
     if not cid or not answers or f"Hello from inside the guest, CID {cid[1]}: {said}" not in answers[0]:
@@ -205,8 +207,8 @@ def check_answers(answers, size, console):
 
 
 def devices(known, disk, readonly):
-    """QEMU's options. Besides those that the guest drives, some that make the list of verdicts worth reading."""
-    drive = str(disk).replace(",", ",,")  # how QEMU wants commas
+    """Returns QEMU's options: the devices that the guest drives, and some more for the list of verdicts."""
+    drive = str(disk).replace(",", ",,")  # QEMU's escape for commas
     options = ["-drive", f"if=none,id=disk,format=raw,file={drive},readonly={'on' if readonly else 'off'}",
                "-device", "virtio-blk-pci,drive=disk",
                "-device", "virtio-rng-pci",
@@ -223,7 +225,7 @@ def devices(known, disk, readonly):
 
 
 def check_scratch(image, digest):
-    """That the guest's note is in the file, and that nothing else in it has changed."""
+    """Checks that the guest's note is in the file, and that no other byte has changed."""
     note = f"This sector was written by the virtio demo. The disk's SHA-256 before: {digest}\n".encode().ljust(SECTOR, b"\0")
     with open(image, "rb") as file:
         file.seek(SCRATCH * SECTOR)
@@ -234,7 +236,7 @@ def check_scratch(image, digest):
 
 
 def boot(guest, qemu, known, disk, given, size, stay):
-    """Runs the guest: its status, its console, and what it answered."""
+    """Runs the guest. Returns its status, its console, and its answer."""
     with find_vsock(known) as vsock:
         words = [] if given else [f"scratch={SCRATCH}"]
         if vsock and stay:
@@ -250,7 +252,7 @@ def boot(guest, qemu, known, disk, given, size, stay):
         finally:
             console.ends()
         if status in (guestrun.TIMED_OUT, guestrun.NO_STATUS):
-            sys.stderr.write(errors.getvalue())  # at other times QEMU warns of things that are meant to be so
+            sys.stderr.write(errors.getvalue())  # in a good run QEMU's warnings are about intended settings
         return status, text.replace("\r", ""), answers if vsock and stay else None
 
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-// The demo's guest, started by tools/demo: lists every PCI function or MMIO slot with its verdict, and starts the first disk, entropy
-// source, balloon, socket device, console and network card, whichever of them there are. It reads the whole disk with many requests in
-// flight and tells the host its SHA-256. Whoever connects to its port meanwhile is told how far it is. The balloon stays empty.
-// Command line: scratch=<sector> is the one thing that lets it write to the disk; stay=yes lets it go on answering until a client
-// connects to another port. It does not know what the host expects.
-// Exit status: 0; 10 no disk, 11 a read failed, 12 the scratch sector, 13 entropy, 14 a command line that makes no sense.
+// The demo's guest, started by tools/demo: it lists every PCI function or MMIO slot with its verdict, and starts the
+// first disk, entropy source, balloon, socket device, console and network card of those that exist. It reads the whole
+// disk with many requests in flight and prints its SHA-256. Clients that connect to its port receive its progress. The
+// balloon stays empty. Command line: scratch=<sector> allows one write to the disk; stay=yes continues to answer until
+// a client connects to another port. The guest receives no expected result from the host.
+// Exit status: 0; 10 no disk, 11 a read failed, 12 the scratch sector, 13 entropy, 14 an invalid command line.
 #include <virtio/balloon.hpp>
 #include <virtio/blk.hpp>
 #include <virtio/console.hpp>
@@ -21,7 +21,7 @@ namespace {
 using boot::print;
 using virtio::u32, virtio::u64, virtio::u8, virtio::usize;
 
-/// The usual board, and a look at what the drivers do to their devices.
+/// The usual board, with counters of the drivers' doorbells.
 struct demo_board : board {
   static inline u64 doorbells = 0;
   void trace(virtio::event happened) const {
@@ -33,7 +33,7 @@ using transport = bus::transport<demo_board>;
 using place = bus::found<demo_board>;
 using disk_t = virtio::blk::device<demo_board, transport, virtio::split_queue<256>>;
 using rng_t = virtio::rng::device<demo_board, transport, virtio::split_queue<8>>;
-// A legacy device dictates the size of its rings: 128 entries on QEMU.
+// A legacy device sets the size of its rings: 128 entries on QEMU.
 using balloon_t = virtio::balloon::device<demo_board, transport, virtio::split_queue<16, virtio::ring_options{.ring_entries = 128}>>;
 using console_t = virtio::console::device<demo_board, transport, virtio::split_queue<16, virtio::ring_options{.ring_entries = 256}>>;
 using card_t = virtio::net::device<demo_board, transport, virtio::split_queue<256>>;
@@ -99,7 +99,7 @@ void print_features(const virtio::feature_set& features, virtio::device_type typ
   }
 }
 
-/// What a report has beyond its verdict: which capability, BAR, feature or queue it was, by how much, and what to do.
+/// The details of a report: which capability, BAR, feature or queue, by how much, and the remedy.
 void print_detail(const virtio::report& seen) {
   boot::print_details(seen, detail);
   if (seen.error != virtio::errc::ok) print(detail, virtio::describe(seen.error));
@@ -107,7 +107,7 @@ void print_detail(const virtio::report& seen) {
 
 // ---- discovery ----
 
-/// Starts `driver` on the function unless another has it already, and says what became of it.
+/// Starts `driver` on the function unless the driver has another already, and prints the result.
 template <class Driver, class... More>
 void start(Driver& driver, const place& found, virtio::dma_region storage, const More&... more) {
   if (driver.why().why == virtio::verdict::bound) {
@@ -121,7 +121,7 @@ void start(Driver& driver, const place& found, virtio::dma_region storage, const
   }
 }
 
-/// Where something was found: on PCI with its ids.
+/// Prints a location; on PCI with its ids.
 template <class Found>
 void print_place(const Found& one) {
   if constexpr (requires { one.slot; })
@@ -214,10 +214,10 @@ void answer(vsock::socket visitor) {
   line.put(++visitors);
   line.put(".\n");
   (void)sockets.try_send(visitor, virtio::const_bytes{line.data, line.size});
-  (void)sockets.close(visitor);  // once that has arrived
+  (void)sockets.close(visitor);  // after the line has arrived
 }
 
-/// Answers whoever has come. Never waits. Its doorbells are not counted: it is not known who will come.
+/// Answers all clients that have connected. Never waits. Its doorbells are not counted: the number of clients varies.
 void answer_visitors() {
   const u64 before = demo_board::doorbells;
   (void)sockets.poll([](const vsock::event& e) {
@@ -228,7 +228,7 @@ void answer_visitors() {
   demo_board::doorbells = before;
 }
 
-// ---- what is done with the devices ----
+// ---- the use of the devices ----
 
 /// Requests and doorbells of one piece of work.
 struct cost {
@@ -250,12 +250,12 @@ int fail(status how, const char* what, virtio::errc why) {
   return how;
 }
 
-constexpr u32 depth = 16;  // requests in flight, each with a buffer of its own
+constexpr u32 depth = 16;  // requests in flight, each with its own buffer
 constexpr u32 buffer_bytes = 128 * 1024;
 alignas(4096) constinit u8 buffers[depth][buffer_bytes];
 constinit bool ended[depth];
 
-/// Reads and hashes the disk from end to end. Requests end in any order; they are hashed in theirs.
+/// Reads and hashes the whole disk. Requests complete in any order; they are hashed in disk order.
 int read_disk(sha256& hash, cost& spent) {
   constexpr u32 sector_bytes = virtio::blk::sector_bytes;
   const u64 total = disk.capacity() * sector_bytes;
@@ -267,7 +267,7 @@ int read_disk(sha256& hash, cost& spent) {
   const auto size_of = [&](u64 n) { return n + 1 < pieces ? piece : static_cast<u32>(total - n * piece); };
   u64 sent = 0, hashed = 0, tenths = 0;
   while (hashed < pieces) {
-    // Refilled by halves: one doorbell shows the device eight requests while it still has eight to go on with.
+    // Refilled by halves: one doorbell announces eight requests while the device still has eight in progress.
     if (sent - hashed <= depth / 2) {
       for (; sent < pieces && sent - hashed < depth; ++sent) {
         const virtio::bytes buffer{buffers[sent % depth], size_of(sent)};
@@ -298,7 +298,7 @@ int read_disk(sha256& hash, cost& spent) {
   return all_well;
 }
 
-/// Leaves a note on the disk, which the host looks for in the image file.
+/// Writes a note to the disk, which the host then reads from the image file.
 int write_scratch(u64 sector, const sha256::digest_type& digest, cost& spent) {
   alignas(512) static u8 note[512];
   usize used = 0;
@@ -319,7 +319,7 @@ int write_scratch(u64 sector, const sha256::digest_type& digest, cost& spent) {
 
 using seed = u8[32];
 
-/// `rng.fill()` in slow motion, to count its requests: a device may give less than it was asked for.
+/// `rng.fill()` step by step, to count its requests: a device may return fewer bytes than requested.
 virtio::result<void> draw(seed& out, cost& spent) {
   const virtio::bytes whole{out};
   usize have = 0;
@@ -349,7 +349,7 @@ int draw_twice(cost& spent) {
   return fail(no_entropy, "the same 32 bytes twice are no entropy");
 }
 
-/// A decimal number that fits; `fallback` when the option is not there.
+/// Returns a decimal number that fits, or `fallback` without the option.
 virtio::result<u64> number(const char* key, u64 fallback) {
   const boot::text given = boot::option(key);
   if (!given) return fallback;
@@ -373,7 +373,7 @@ int run() {
   print(virtio::pci::host<demo_board> ? "PCI functions\n  address  ids        verdict\n" : "MMIO slots\n");
   bus::for_each(demo_board{}, visit);
   print_bound();
-  demo_board::doorbells = 0;  // those of the start
+  demo_board::doorbells = 0;  // without those of the start
   listen();
   if (disk.why().why != virtio::verdict::bound) return fail(no_disk, "no disk was bound");
 
@@ -423,7 +423,7 @@ int run() {
 
 extern "C" int guest_main(const char*) {
   const int status = run();
-  // As a boot loader must before it jumps: no device is left that could still write to memory.
+  // As a boot loader must before it jumps: after this no device can write to memory.
   (void)disk.hand_off();
   (void)entropy.hand_off();
   (void)sockets.hand_off();

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// SHA-256 in pieces, with no library and no heap: what the demo proves a whole disk's contents with.
+// SHA-256 in pieces, without a library or a heap. The demo checks a whole disk's contents with it.
 // Spec: FIPS 180-4. Tested by tests/demo/check against another implementation.
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 
-/// Feed it with `update`, then ask once for the `digest`.
+/// Call `update` for each piece, then `digest` once.
 class sha256 {
  public:
   struct digest_type {
@@ -28,7 +28,7 @@ class sha256 {
     }
   }
 
-  /// The hash of all that was fed; the object is used up.
+  /// Returns the hash of all pieces. The object is of no use afterwards.
   [[nodiscard]] constexpr digest_type digest() {
     const uint64_t bits = total_ * 8;
     hold_[held_++] = 0x80;

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT
-// SCSI host driver: the way to logical units behind a virtio device, disks and CD drives. `device` brings the host up, finds its units,
-// sends commands and says how they ended; scsi/unit.hpp is one unit with the calls of a disk.
+// SCSI host driver: access to the logical units of a virtio device, disks and CD drives. `device` brings the host up,
+// finds its units, sends commands and reports how they ended; scsi/unit.hpp is one unit with the calls of a disk.
 //
-// A request is a chain of a command that the device reads, the user's data, and a response that the device writes, ahead of the data
-// where it writes that, too. Commands and responses live in DMA storage, one of each per slot of the queue. Task management has a queue
-// of its own, which aborts what takes too long; a third one brings events: units that come, go and change.
-// A call that waits repeats a command that the unit could not take yet, within bounds. What the engine submits comes back as it ended.
+// A request is a chain: a command that the device reads, the user's data, and a response that the device writes, which
+// is before the data if the device writes the data too. Commands and responses are in DMA storage, one of each per slot
+// of the queue. Task management has a queue of its own, which aborts commands that take too long. A third queue
+// delivers events: units that were added, removed or changed. A call that waits repeats a command that the unit could
+// not process yet, within bounds. Commands submitted by the engine are returned as they ended.
 //
-// What this file leaves to others: commands and their answers (scsi/commands.hpp), how they fail (scsi/sense.hpp), where the driver's
-// parts of requests lie (scsi/cells.hpp), what the host takes (scsi/limits.hpp), what events say (scsi/events.hpp); what it has in common with all drivers of requests (device/request_driver.hpp).
+// Elsewhere: commands and their answers (scsi/commands.hpp), how they fail (scsi/sense.hpp), the place of the driver's
+// parts of requests (scsi/cells.hpp), the host's limits (scsi/limits.hpp), events (scsi/events.hpp), and the calls that
+// all drivers of requests share (device/request_driver.hpp).
 // Spec: virtio 1.4, 5.6. Layer: scsi (may include device, transport, queue, platform, base).
 #pragma once
 
@@ -22,27 +24,29 @@ namespace virtio::scsi {
 
 /// What the driver does about a command that takes longer than the platform waits.
 enum class late_command : u8 {
-  resets_unit,  // It resets the unit, and if that fails the host. The unit's other commands end as `canceled`.
-  abort,        // It aborts the command by ABORT TASK, and if that fails as above. Not for QEMU 10.0 and 10.1 (Debian 13):
-                // in an ABORT TASK of a command in progress they take a lock twice, and the whole machine hangs.
-  resets_host,  // As in blk::device: all requests end. A program without a call of `abort` or `reset_unit` has no task
-                // management.
+  /// Resets the unit or, if that fails, the host. The unit's other commands end as `canceled`.
+  resets_unit,
+  /// Aborts the command by ABORT TASK; if that fails, as above. Not for QEMU 10.0 and 10.1 (Debian 13): in an ABORT TASK
+  /// of a command in progress they take a lock twice, and the whole machine hangs.
+  abort,
+  /// Resets the host, as blk::device: all requests end. A program without a call of `abort` or `reset_unit` then has no
+  /// task management.
+  resets_host,
 };
 
 /// Choices that change a driver's layout.
 struct options {
-  u16 segments = 16;  // the most pieces of memory that one command's data may be scattered over, where the device takes as many
-  u16 units = 64;     // of one target that a scan finds
-  late_command late = late_command::resets_unit;
+  u16 segments = 16;  // maximum number of pieces of memory in the data of one command; the device may allow fewer
+  u16 units = 64;     // maximum number of units of one target that a scan finds
+  late_command late = late_command::resets_unit;  // what to do if a command exceeds the platform's wait
 };
 
-/// How one command ended. `status` is `ok`, or what `error_of(how)` says; `canceled` also when the device was reset first. In every case
-/// the buffers are the caller's again.
+/// The end of one command. The caller owns the buffers again, whatever the status.
 struct done {
-  token which{};
-  u64 cookie = 0;
-  errc status = errc::ok;
-  failure how{};
+  token which{};  // as `submit_*` returned it
+  u64 cookie = 0;  // as `submit_*` received it
+  errc status = errc::ok;  // `ok`, or `error_of(how)`; `canceled` if a reset came first
+  failure how{};  // the details
 };
 
 template <class Device>
@@ -50,8 +54,8 @@ class reader;
 template <class Device>
 class unit;
 
-/// A SCSI host, driven through transport `T` with queues `Q` on platform `P`. All-zero until `start`. One context owns it and its units;
-/// an interrupt handler may call `acknowledge_interrupt` alone.
+/// A SCSI host, driven through transport `T` with queues `Q` on platform `P`. All bytes are zero until `start`. One
+/// context owns it and its units; an interrupt handler may call only `acknowledge_interrupt`.
 template <platform P, transport T, queue_format Q, options O = options{}>
 class device : public request_driver<device<P, T, Q, O>, done> {
   using base = request_driver<device, done>;
@@ -68,21 +72,22 @@ class device : public request_driver<device<P, T, Q, O>, done> {
   using events = event_buffers<ring, barriers>;
   static constexpr usize sides_at = set::dma_bytes, events_at = sides_at + side_set::dma_bytes, cells_at = events_at + events::dma_bytes;
   using cells = request_cells<cells_at, ring::order, ring::slots, O.units>;
-  // Of a chain: a request and its response (5.6.6.2); a buffer for an event (5.6.6.3); a command, data and a response (5.6.6.1).
+  // Descriptors of the longest chain: a request and its response (5.6.6.2); a buffer for an event (5.6.6.3); a command,
+  // data and a response (5.6.6.1).
   static constexpr u16 fewest_descriptors[queue_numbers] = {2, 1, 3};
   static constexpr u32 longest_list = O.segments + 2u;  // data, a command and a response
   static_assert(cells_at + cells::exact_bytes < 0x8000'0000, "the DMA storage of a scsi::device must stay below 2 GiB");
 
  public:
-  using location = typename T::location;
+  using location = typename T::location;  // what discovery returns for the device
   using base::features;
 
-  /// DMA storage that this type needs: `constinit virtio::dma_storage<host_t::dma_bytes> host_dma;`
+  /// Bytes of DMA storage that this type needs: `constinit virtio::dma_storage<host_t::dma_bytes> host_dma;`
   static constexpr usize dma_bytes = cells_at + cells::bytes;
 
-  /// Brings the host up: reset, features, queues, limits, DRIVER_OK. Finds no unit yet. `storage` belongs to the device until `reset` or
-  /// `hand_off` succeeds, or `start` itself fails with anything but `device_broken`. May be called again at any time; units are to be
-  /// opened again then. Errors and waits: as `blk::device::start`.
+  /// Brings the host up: reset, features, queues, limits, DRIVER_OK. Finds no unit yet. `storage` belongs to the device
+  /// until `reset` or `hand_off` succeeds, or until `start` fails with any error except `device_broken`. `start` may be
+  /// called again at any time; units must then be opened again. Errors and waits: as `blk::device::start`.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
                                    const interrupt_vectors& interrupts = {}) {
     static constexpr feature_plan plan{.wanted = feature_set{feature::hotplug, feature::change}};
@@ -108,11 +113,14 @@ class device : public request_driver<device<P, T, Q, O>, done> {
     return {};
   }
 
-  /// Looks for units at every target, and calls `take(found)` for each; returns how many there are. A target that lists its units is
-  /// believed, `options::units` of them at most; at one that cannot, numbers are tried from 0 on up to the first without a unit.
-  /// Waits, for one command a target at least: 256 of them at QEMU's host. What a unit answers to a question is no error, but that it is
-  /// not there, or has no list. Errors: `queue_full`, the program's own commands are as many as may be out; `timed_out`, a target gives no
-  /// answer (`scan_target` looks at the others); those of the device, as of `unit::read`.
+  /// Searches every target for units, and calls `take(found)` for each. Returns their number. If a target lists its
+  /// units, the first `options::units` of the list are used. If it has no list, numbers from 0 on are tried up to the
+  /// first without a unit.
+  ///
+  /// Waits, for at least one command per target: 256 of them at QEMU's host. A unit's failure of an inquiry is not an
+  /// error; the unit counts as absent, or as without a list. Errors: `queue_full` (the program's own commands fill the
+  /// queue); `timed_out` (a target does not answer: `scan_target` searches the others); those of the device, as of
+  /// `unit::read`.
   template <callable_with<found> F>
   [[nodiscard]] result<u32> scan(F&& take) {
     u32 count = 0;
@@ -122,7 +130,7 @@ class device : public request_driver<device<P, T, Q, O>, done> {
     }
     return count;
   }
-  /// The same for one target, after an event of it for example.
+  /// The same for one target, for example after an event about it.
   template <callable_with<found> F>
   [[nodiscard]] result<u32> scan_target(u8 target, F&& take) {
     unit_list list;
@@ -136,26 +144,27 @@ class device : public request_driver<device<P, T, Q, O>, done> {
       } else if (!is_answer(one.error())) {
         return one.error();
       } else if (list.is_guess) {
-        break;  // tried one by one, and here they end
+        break;  // numbers are tried one by one, and this is the end
       }
     }
     return found_here;
   }
-  /// What is at an address. Waits. Errors: `not_found`; `invalid_argument`, no unit has such a number; as `unit::read`.
+  /// Returns what is at an address. Waits. Errors: `not_found`; `invalid_argument` (no unit has such a number); as
+  /// `unit::read`.
   [[nodiscard]] result<found> inquire(address where) {
     if (where.lun > last_lun) return errc::invalid_argument;
     if (const errc how = ask(lun_of(where), inquiry, 36); how != errc::ok) return how;
     const u8 first = static_cast<u8>(answered(0, 1));
-    if (first >> 5 != 0) return errc::not_found;  // another qualifier: there could be a unit, and is none
+    if (first >> 5 != 0) return errc::not_found;  // another qualifier: a unit is possible, but absent
     found one{where, static_cast<kind>(first & 0x1f)};
     for (u32 i = 0; i < sizeof one.vendor; ++i) one.vendor[i] = static_cast<char>(answered(8 + i, 1));
     for (u32 i = 0; i < sizeof one.product; ++i) one.product[i] = static_cast<char>(answered(16 + i, 1));
     return one;
   }
-  /// Copies a unit's serial, without the blanks around it: the unit's serial number page (VPD 80h), or if it has no such page, the first
-  /// ASCII text of its device identification page (83h). Returns the serial's length, up to 100 bytes; bytes that do not fit into `into`
-  /// are left out. Waits. Errors: `unsupported`, the unit has neither; `not_found`, there is no such target; `invalid_argument`, no unit has such a number; as
-  /// `unit::read`.
+  /// Copies a unit's serial without surrounding blanks: its serial number page (VPD 80h) or, without such a page, the
+  /// first ASCII text of its device identification page (83h). Returns the serial's length, up to 100 bytes; bytes that
+  /// do not fit into `into` are left out. Waits. Errors: `unsupported` (the unit has neither); `not_found` (no such
+  /// target); `invalid_argument` (no unit has such a number); as `unit::read`.
   [[nodiscard]] result<usize> get_serial(address where, bytes into) {
     if (where.lun > last_lun) return errc::invalid_argument;
     VIRTIO_TRY_ASSIGN(const u32 size, ask_page(lun_of(where), serial_page));
@@ -165,7 +174,7 @@ class device : public request_driver<device<P, T, Q, O>, done> {
     for (u32 at = page_head; at + head <= page_head + all;) {
       const u32 length = static_cast<u32>(answered(at + 3, 1));
       if (length > page_head + all - at - head) break;
-      // The vendor's own text, or a vendor's name with such a text, of the unit rather than its port or target.
+      // The vendor's own text, or a vendor's name followed by such a text, for the unit rather than its port or target.
       const bool is_text = (answered(at, 1) & 0x0f) == 2 && (answered(at + 1, 1) & 0x3e) == 0;
       if (const usize copied = is_text ? copy_text(at + head, length, into) : 0; copied != 0) return copied;
       at += head + length;
@@ -173,13 +182,13 @@ class device : public request_driver<device<P, T, Q, O>, done> {
     return errc::unsupported;
   }
 
-  /// How the last command ended whose end a call has taken, in detail.
+  /// The details of the last command whose end a call has returned.
   [[nodiscard]] const failure& last_failure() const { return last_failure_; }
-  /// The last UNIT ATTENTION that any command ended with, calls that waited and asked again included; all-zero, there was none.
+  /// The last UNIT ATTENTION of any command, including commands that a waiting call repeated. All-zero: none.
   [[nodiscard]] const failure& last_attention() const { return attention_; }
 
-  /// The next event, without waiting. The first call gives the device buffers for events, or the first `arm` does: of those before it, the
-  /// device says that some were missed. Errors: `not_ready`; `not_started`, `device_misbehaved`.
+  /// The next event, without waiting. The first call of this function or of `arm` gives the device buffers for events:
+  /// the device reports that earlier events were missed. Errors: `not_ready`; `not_started`, `device_misbehaved`.
   [[nodiscard]] result<event> next_event() {
     VIRTIO_TRY(set_.ready());
     post_events();
@@ -190,52 +199,55 @@ class device : public request_driver<device<P, T, Q, O>, done> {
     return one;
   }
 
-  /// Aborts a command: by ABORT TASK, or where that fails by a reset of its unit, which ends the unit's other commands, too. The command
-  /// comes out of `next_completion` or `wait` all the same, as `canceled`, or as done if it was faster. Kicks first: the device aborts what
-  /// it has seen. A host that serves its queues in several threads may still see the command after the abort and do it then. Waits.
-  /// Errors: `stale_handle`; `unsupported`, `io_error`: the device did neither; as `unit::read`.
+  /// Aborts a command by ABORT TASK or, if that fails, by a reset of its unit, which also ends the unit's other
+  /// commands. `next_completion` or `wait` still returns the command, as `canceled`, or as done if it was faster. Kicks
+  /// first, since the device aborts only commands that it has seen. A host that serves its queues in several threads
+  /// may see the command after the abort and execute it then. Waits. Errors: `stale_handle`; `unsupported`, `io_error`
+  /// (the device did neither); as `unit::read`.
   [[nodiscard]] result<void> abort(token which) {
     if (!set_[0].is_live(which)) return errc::stale_handle;
     requests_.kick(set_);
     const errc how = control(task_function::abort_task, who_[which.slot].lun, which.slot);
     if (how == errc::ok || !set_.is_up()) return how;
-    // A device rejects it, too, when the command has ended meanwhile, and the unit's other commands are not to suffer for that.
+    // A device also rejects it if the command has ended meanwhile; the unit's other commands must not be reset then.
     const errc ended = requests_.look_for(set_, which);
     if (ended != errc::not_ready) return ended;
     return control(task_function::logical_unit_reset, who_[which.slot].lun, 0);
   }
-  /// Resets a unit: its commands end as `canceled`, those that are staged included, as `abort` has it. Waits. Errors: `not_found`;
-  /// `invalid_argument`, no unit has such a number; as `abort`.
+  /// Resets a unit: its commands end as `canceled`, including staged ones, with the exception described at `abort`.
+  /// Waits. Errors: `not_found`; `invalid_argument` (no unit has such a number); as `abort`.
   [[nodiscard]] result<void> reset_unit(address where) {
     if (where.lun > last_lun) return errc::invalid_argument;
     requests_.kick(set_);
     return control(task_function::logical_unit_reset, lun_of(where), 0);
   }
 
-  /// Asks for an interrupt at the next completion or event. True: something is there already, look again before sleeping.
+  /// Requests an interrupt at the next completion or event. True: work is already present, so check again before
+  /// sleeping.
   [[nodiscard]] bool arm() {
     if (set_.is_up()) post_events();
     const bool some = sides_.arm(set_, event_queue);
     return requests_.arm(set_) || some;
   }
 
-  /// Asks for none. A hint: one may still come.
+  /// Requests no interrupts. A hint: one may still arrive.
   void disarm() {
     base::disarm();
     sides_.disarm(set_);
   }
 
-  /// Waits for one command; others that end meanwhile are kept for `next_completion`. If one takes longer than the platform
-  /// waits, `options::late` decides what happens; if its unit or the command itself cannot be reset in time, the device
-  /// is. Errors: as `unit::read`, `stale_handle`.
+  /// Waits for one command. Others that end meanwhile are kept for `next_completion`. If the command exceeds the
+  /// platform's wait, `options::late` decides what happens; if neither the command nor its unit can be reset in time,
+  /// the device is reset. Errors: as `unit::read`, `stale_handle`.
   [[nodiscard]] result<void> wait(token which) { return end_of(which, owner::user); }
 
  private:
   using base::await;
 
-  // Commands -------------------------------------------------------------------------------------------------------------
+  // Commands ----------------------------------------------------------------------------------------------------------
 
-  /// Command, data and response become a chain. Of a program's data fewer bytes than the command asks for are a failure.
+  /// Makes a chain of command, data and response. If fewer bytes of a program's data than requested are transferred,
+  /// that is a failure.
   template <class Data>
   [[nodiscard]] result<token> submit(u32 lun, command what, const Data& from, direction way, u64 cookie) {
     if (commands_out_ >= limits_.most_commands()) [[unlikely]] return set_.is_up() ? errc::queue_full : errc::not_started;
@@ -260,14 +272,14 @@ class device : public request_driver<device<P, T, Q, O>, done> {
   VIRTIO_NOINLINE_FOR_SIZE void append_response(segments& chain, u16 slot) const {
     chain.append(cells_.response_at(slot), sizeof(response_cells<byte_order::little>), direction::from_device);
   }
-  /// Returns whether data is the user's, and not in the driver's own memory: it is mapped, and less of it than expected
-  /// is a failure.
+  /// Whether data is the user's, not in the driver's own memory: it is then mapped, and a short transfer is a failure.
   [[nodiscard]] bool maps(bytes from) const { return from.data() != cells_.room_bytes() && !from.empty(); }
   template <class Range>
   [[nodiscard]] static bool maps(const scatter<Range>&) { return true; }
   [[nodiscard]] static bool maps(const unmap_list&) { return false; }
 
-  /// The driver's own pieces that follow the data, of a command and a response, when `first` of them come ahead of it.
+  /// The number of the driver's own pieces after the data, of a command and a response, if `first` of them are before
+  /// it.
   [[nodiscard]] static constexpr u16 behind(u16 first) { return static_cast<u16>(2 - first); }
   template <class Range>
   [[nodiscard]] result<void> add(segments& chain, u16 first, u16, const scatter<Range>& from, direction way) const {
@@ -284,7 +296,7 @@ class device : public request_driver<device<P, T, Q, O>, done> {
     return {};
   }
 
-  /// Takes a command's response and lets its slot go.
+  /// Reads a command's response and releases its slot.
   [[nodiscard]] errc finish(const answer& ended) {
     errc how = ended.error;
     last_failure_ = failure{};
@@ -305,7 +317,7 @@ class device : public request_driver<device<P, T, Q, O>, done> {
     return done{ended.what.which, ended.what.cookie, how, last_failure_};
   }
 
-  /// Waits for a command's end, and aborts it when that takes too long.
+  /// Waits for a command's end, and aborts it if that takes too long.
   [[nodiscard]] errc end_of(token which, owner whose) {
     answer ended;
     if constexpr (O.late == late_command::resets_host) {
@@ -323,12 +335,13 @@ class device : public request_driver<device<P, T, Q, O>, done> {
       return late && how != errc::ok && ended.error == errc::ok ? errc::timed_out : how;
     }
   }
-  /// Ends a command that takes too long, by task management. Errors: `timed_out`, the device does neither; why it went down.
+  /// Ends a command that takes too long, by task management. Errors: `timed_out` (the device does neither); the reason
+  /// why it went down.
   [[nodiscard, gnu::cold, gnu::noinline]] errc rescue(token which, answer& ended) {
     for (u32 attempt = O.late == late_command::abort ? 0 : 1; attempt < task_functions; ++attempt) {
       const errc how = control(attempt == 0 ? task_function::abort_task : task_function::logical_unit_reset, who_[which.slot].lun, which.slot);
       if (!set_.is_up()) return how;
-      // A device that rejects either may have done so because the command has ended.
+      // A device that rejects either may do so because the command has ended.
       const errc got = requests_.look_for(set_, which);
       if (got == errc::ok) return requests_.watch(set_, which, waiting::request, ended);
       if (got != errc::not_ready) return got;
@@ -336,8 +349,8 @@ class device : public request_driver<device<P, T, Q, O>, done> {
     return errc::timed_out;
   }
 
-  /// Whether a unit has reported a change since there were `since` changes of all units. Of the last `changes_kept` it is known whose they
-  /// were.
+  /// Whether a unit has reported a change since all units had reported `since` changes. The units of the last
+  /// `changes_kept` changes are recorded.
   [[nodiscard, gnu::cold, gnu::noinline]] bool has_changed(u32 lun, u32 since) const {
     if (changes_ - since > changes_kept) return true;
     for (; since != changes_; ++since)
@@ -345,10 +358,10 @@ class device : public request_driver<device<P, T, Q, O>, done> {
     return false;
   }
 
-  /// What becomes of a command that ends in a report of a change: what it was about may be another medium.
+  /// What to do with a command that ends in a report of a change: its medium may be another one.
   enum class on_change : u8 { end, repeat };
 
-  /// One command from submit to end, and again while the unit only asks for that.
+  /// Runs one command from submit to end, and again while the unit only requires a repeat.
   [[nodiscard, gnu::noinline]] errc run(u32 lun, command what, bytes data, direction way, on_change then) {
     constexpr u32 most_attentions = 16;
     u64 pauses = 0;
@@ -362,8 +375,8 @@ class device : public request_driver<device<P, T, Q, O>, done> {
       if (next == step::end || (next == step::again ? ++attentions > most_attentions : !pause(pauses, spell))) return how;
     }
   }
-  /// Some time passes between two commands, more each time, without a sleep: no interrupt tells when a unit is ready. On a board that polls
-  /// one pause is a few cycles. False: the platform has waited enough.
+  /// Waits a little between two commands, longer each time, without a sleep: no interrupt signals that a unit is ready.
+  /// On a board that polls, one pause is a few cycles. False: the platform ends the wait.
   [[nodiscard, gnu::cold, gnu::noinline]] bool pause(u64& pauses, u32& spell) const {
     for (u32 i = 0; i < spell; ++i)
       if (!set_.platform().keep_waiting(waiting::reset, pauses++)) return false;
@@ -374,32 +387,33 @@ class device : public request_driver<device<P, T, Q, O>, done> {
   [[nodiscard]] step next_step(errc how) const {
     if (how == errc::canceled && last_failure_.response == response::reset) return step::again;
     if (how != errc::not_ready) return step::end;
-    // It says what has happened, once for each thing, and does the command next time.
+    // The unit reports each change once, and executes the command next time.
     if (last_failure_.sense.key == sense_key::unit_attention) return step::again;
-    // Without a medium, or not started: no waiting changes that. BUSY has no sense data.
+    // Without a medium, or not started, the unit does not become ready by waiting. BUSY has no sense data.
     const bool becomes_ready = last_failure_.sense == sense{sense_key::not_ready, 0x04, 0x01};
     return last_failure_.sense.key != sense_key::not_ready || becomes_ready ? step::later : step::end;
   }
 
-  /// A question of the driver's own. `answered` has what came, and zeroes where nothing did.
+  /// Runs an inquiry of the driver's own. `answered` returns the bytes that arrived, and zeros for others.
   [[nodiscard]] errc ask(u32 lun, command what, u32 size) {
     if (!set_.is_up()) return errc::not_started;  // the storage may belong to another owner
     cells_.clear_room();
     return run(lun, what, room(size), direction::from_device, on_change::repeat);
   }
   [[nodiscard]] bytes room(u32 size) const { return {cells_.room_bytes(), size}; }
-  // Unchecked: whoever asks knows what values do no harm.
+  // Unchecked: each caller handles every value.
   [[nodiscard]] u64 answered(u32 from, u32 size) const { return cells_.template answer<barriers>(from, size).unchecked(); }
 
-  /// Requests a page of vital product data. Returns how many bytes of it after its head are in the room; 0, there is no such page. Some
-  /// units send their standard data, whichever page is requested.
+  /// Requests a page of vital product data. Returns how many bytes after its head are in the answer's memory; 0 if
+  /// there is no such page. Some units send their standard data, whichever page is requested.
   [[nodiscard]] result<u32> ask_page(u32 lun, command page) {
     const errc how = ask(lun, page, page_bytes);
     if (how == errc::not_found || (how != errc::ok && !is_answer(how))) return how;
     if (how != errc::ok || answered(1, 1) != page_of(page)) return u32{0};
     return static_cast<u32>(virtio::detail::smaller(answered(2, 2), u64{page_bytes - page_head}));
   }
-  /// Copies ASCII text from the room, without the blanks around it, as much as fits. Returns the text's length; 0, it is no text.
+  /// Copies ASCII text from the answer without surrounding blanks, as much as fits. Returns the text's length; 0 if it
+  /// is not text.
   [[nodiscard]] usize copy_text(u32 from, u32 size, bytes into) const {
     const auto at = [&](u32 i) { return static_cast<u8>(answered(from + i, 1)); };
     while (size != 0 && (at(size - 1) == ' ' || at(size - 1) == 0)) --size;
@@ -413,10 +427,10 @@ class device : public request_driver<device<P, T, Q, O>, done> {
   }
   static constexpr u32 page_head = 4;
 
-  /// Whether a question failed by what the unit answered: the command was not sent, or got no answer, for the other errors.
+  /// Whether an inquiry failed by the unit's answer. With other errors the command was not sent or got no answer.
   [[nodiscard]] bool is_answer(errc how) const { return how != errc::queue_full && how != errc::timed_out && set_.is_up(); }
 
-  /// The numbers of the units that a target may have. `is_guess`: it has no list, and they are the first ones.
+  /// The numbers of the units that a target may have. `is_guess`: it has no list, and these are the first numbers.
   struct unit_list {
     u16 numbers[O.units];
     u32 count = 0;
@@ -434,7 +448,7 @@ class device : public request_driver<device<P, T, Q, O>, done> {
     }
     const u32 listed = static_cast<u32>(virtio::detail::smaller(answered(0, 4) / 8, u64{O.units}));
     for (u32 i = 0; i < listed; ++i) {
-      // A number in SAM's peripheral form on bus 0, or in its flat form; others are not of a single level.
+      // A number in SAM's peripheral form on bus 0, or in its flat form; other forms have several levels.
       const u32 lun = static_cast<u32>(answered(8 + 8 * i, 2));
       const bool is_flat = lun >> 14 == 1;
       if (is_flat || lun >> 8 == 0) list.numbers[list.count++] = static_cast<u16>(lun & last_lun);
@@ -442,11 +456,11 @@ class device : public request_driver<device<P, T, Q, O>, done> {
     return {};
   }
 
-  // Task management and events -------------------------------------------------------------------------------------------
+  // Task management and events ----------------------------------------------------------------------------------------
 
-  /// One request on the control queue. An ABORT TASK that gets no answer in time stays there, since its command's unit may still be
-  /// reset: QEMU answers when the command has ended. Without an answer to that the device goes down. Errors also: `busy`, an ABORT TASK of
-  /// before has not been answered yet.
+  /// Sends one request on the control queue. An ABORT TASK without an answer in time stays there, since its command's
+  /// unit may still be reset: QEMU answers after the command has ended. Without an answer to the reset, the device goes
+  /// down. Additional error: `busy` (an earlier ABORT TASK has no answer yet).
   [[nodiscard, gnu::noinline, gnu::cold]] errc control(task_function what, u32 lun, u64 id) {
     bool& is_out = managing_[index_of(what)];
     if (!set_.is_up()) return errc::not_started;
@@ -487,7 +501,7 @@ class device : public request_driver<device<P, T, Q, O>, done> {
     }
   }
 
-  /// Takes the answers that have come. Errors: those of the device, which is down.
+  /// Takes answers that have arrived. Errors: those of the device, which is down.
   [[nodiscard]] errc take_managed() {
     for (completion one;;) {
       const errc got = sides_[control_queue].take(one);
@@ -507,14 +521,14 @@ class device : public request_driver<device<P, T, Q, O>, done> {
   cells cells_{};
   limits limits_{};
   u32 starts_ = 0;
-  u16 commands_out_ = 0;   // staged or in flight, or whose end was not taken
-  bool managing_[task_functions]{};  // which are out on the control queue
+  u16 commands_out_ = 0;   // staged, in flight, or with an end that was not returned
+  bool managing_[task_functions]{};  // requests that are on the control queue
   failure last_failure_{};
   failure attention_{};
   static constexpr u32 changes_kept = 4;
   u32 changes_ = 0;  // reported by any unit
   u32 changed_[changes_kept]{};  // the addresses of those units
-  // Of a slot's command.
+  // The record of a slot's command.
   struct note {
     u32 lun = 0;
     bool has_user_data = false;
@@ -523,7 +537,7 @@ class device : public request_driver<device<P, T, Q, O>, done> {
   events events_{};
   side_set sides_{};
   request_queue<set, O.segments> requests_{};
-  set set_{};  // ends in long tables: what is near the start is cheaper to reach
+  set set_{};  // last, since it ends in long tables: members near the start have shorter offsets
 };
 
 }  // namespace virtio::scsi

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What a SCSI host takes, by its configuration: how much in one command, how many commands at once, which addresses there may be.
+// The limits of a SCSI host, from its configuration: size of one command, number of commands, possible addresses.
 // Spec: virtio 1.4, 5.6.4. Layer: scsi.
 #pragma once
 
@@ -9,13 +9,12 @@
 
 namespace virtio::scsi {
 
-/// All-zero until `read`.
+/// The limits. All-zero until `read`.
 class limits {
  public:
-  /// Reads them from a device whose features are negotiated. A command's data has up to `pieces`, by what the driver
-  /// and its queue hold, and `slots` commands are the most. Errors: those of the transport; `unsupported`, the sizes of
-  /// sense data and commands are not those of a device that was reset (5.6.4), by which requests are laid out: `why`
-  /// names it.
+  /// Reads the limits of a device whose features are negotiated. The driver and its queue allow `pieces` pieces of data
+  /// in one command, and `slots` commands. Errors: those of the transport; `unsupported` (the sizes of sense data and
+  /// commands are not those after a reset (5.6.4), which the layout of requests requires): `why` names it.
   template <class Session>
   [[nodiscard]] result<void> read(Session& session, u16 pieces, u32 slots, verdict& why) {
     snapshot said;
@@ -35,7 +34,7 @@ class limits {
     VIRTIO_TRY(read_config(transport, said, fill_in));
     why = verdict::limits_unusable;
     if (of(config::sense_size) != sense_bytes || of(config::cdb_size) != cdb_bytes) return errc::unsupported;
-    // Zero says nothing: as little as any device takes, or no limit of its own.
+    // Zero means no value: use the minimum of any device, or no limit.
     const auto at_least_one = [](u32 value) { return value == 0 ? 1u : value; };
     segments_ = static_cast<u16>(virtio::detail::smaller(u32{pieces}, at_least_one(of(config::seg_max))));
     most_commands_ = static_cast<u16>(virtio::detail::smaller(slots, at_least_one(of(config::cmd_per_lun))));
@@ -46,15 +45,17 @@ class limits {
     return {};
   }
 
-  /// Pieces of data in one command.
+  /// Maximum pieces of data in one command.
   [[nodiscard]] u16 segments() const { return segments_; }
-  /// Pieces of a whole request: its data, a command and a response.
+  /// Maximum pieces of a whole request: its data, a command and a response.
   [[nodiscard]] u16 pieces() const { return static_cast<u16>(segments_ + 2); }
-  /// Bytes of data in one command.
+  /// Maximum bytes of data in one command.
   [[nodiscard]] u32 largest() const { return largest_; }
-  /// Commands at once, of all units together: no unit has more than it may then.
+  /// Maximum commands in flight, of all units together. It is at most the limit of one unit.
   [[nodiscard]] u16 most_commands() const { return most_commands_; }
+  /// The last possible target.
   [[nodiscard]] u8 last_target() const { return last_target_; }
+  /// The last possible number of a unit.
   [[nodiscard]] u16 last_lun() const { return last_lun_; }
 
  private:

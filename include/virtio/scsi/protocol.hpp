@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What driver and SCSI host device say to each other: feature bits, config fields, addresses of units, command and control requests,
-// events. Fields of the transport have the interface's byte order; what is inside a command is SCSI's, and big-endian.
+// The interface between driver and SCSI host device: feature bits, configuration fields, addresses of units, command
+// and control requests, events. Fields of the transport have the interface's byte order; bytes inside a command are
+// SCSI's, and big-endian.
 // Spec: virtio 1.4, 5.6; SAM-5 for addresses. Layer: scsi.
 #pragma once
 
@@ -17,8 +18,10 @@ enum class feature : u8 {
   change = 2,
   t10_pi = 3,
 };
+/// Makes `feature_set` accept these bits.
 constexpr void feature_bits_of(feature) {}
 
+/// The specification's name of a feature bit; null for other values.
 [[nodiscard]] constexpr const char* name(feature bit) {
   switch (bit) {
     case feature::inout: return "SCSI_INOUT";
@@ -29,49 +32,52 @@ constexpr void feature_bits_of(feature) {}
   return nullptr;
 }
 
-/// Fields of device config (5.6.4).
+/// Fields of the device configuration (5.6.4).
 namespace config {
-inline constexpr config_field<u32> num_queues{0x00};
+inline constexpr config_field<u32> num_queues{0x00};  // request queues
 inline constexpr config_field<u32> seg_max{0x04};          // pieces of data in one command
 inline constexpr config_field<u32> max_sectors{0x08};      // of 512 bytes, in one command
-inline constexpr config_field<u32> cmd_per_lun{0x0c};      // commands that one unit may have at once
-inline constexpr config_field<u32> event_info_size{0x10};
-inline constexpr config_field<u32> sense_size{0x14};       // these two the driver may write
-inline constexpr config_field<u32> cdb_size{0x18};
-inline constexpr config_field<u16> max_channel{0x1c};
-inline constexpr config_field<u16> max_target{0x1e};       // the last one
-inline constexpr config_field<u32> max_lun{0x20};          // the last one
+inline constexpr config_field<u32> cmd_per_lun{0x0c};      // maximum commands in flight of one unit
+inline constexpr config_field<u32> event_info_size{0x10};  // bytes of an event
+inline constexpr config_field<u32> sense_size{0x14};       // bytes; the driver may write this field
+inline constexpr config_field<u32> cdb_size{0x18};  // bytes; the driver may write this field
+inline constexpr config_field<u16> max_channel{0x1c};  // not used by drivers
+inline constexpr config_field<u16> max_target{0x1e};       // the last possible one
+inline constexpr config_field<u32> max_lun{0x20};          // the last possible one
 }  // namespace config
 
-/// The numbers that the queues have at the device; request queues follow from the last on.
+/// Numbers of the queues at the device; request queues start at the last one.
 enum queue_number : u16 { control_queue, event_queue, request_queue_number, queue_numbers };
 
-inline constexpr u32 sense_bytes = 96;  // of a device that was reset
-inline constexpr u32 cdb_bytes = 32;
-inline constexpr u32 longest_command = 16;  // of ours
-inline constexpr u16 last_target = 255;
-inline constexpr u16 last_lun = 16383;
+inline constexpr u32 sense_bytes = 96;  // after a reset of the device
+inline constexpr u32 cdb_bytes = 32;  // after a reset of the device
+inline constexpr u32 longest_command = 16;  // bytes, of those that the driver sends
+inline constexpr u16 last_target = 255;  // the last possible one
+inline constexpr u16 last_lun = 16383;  // the last possible one
 
 /// Names a logical unit.
 struct address {
-  u16 lun = 0;    // up to 16383
-  u8 target = 0;
+  u16 lun = 0;    // at most 16383
+  u8 target = 0;  // of the host
   [[nodiscard]] friend constexpr bool operator==(const address&, const address&) = default;
 };
 
-/// A unit's address as requests have it, eight bytes: the first four as a little-endian number. They are 1, the target,
-/// and the number in SAM's flat form.
+/// A unit's address in requests, eight bytes, of which these are the first four as a little-endian number. They are 1,
+/// the target, and the number in SAM's flat form.
 [[nodiscard]] constexpr u32 lun_of(address unit) {
   return 1 | u32{unit.target} << 8 | (0x40u | unit.lun >> 8) << 16 | u32{unit.lun} << 24;
 }
-/// Back to an address; what no unit can have is cut.
+/// The address of a unit from those bytes; impossible bits are dropped.
 [[nodiscard]] constexpr address address_of(u32 first) {
   return {.lun = static_cast<u16>(((first >> 8 & 0xff00) | first >> 24) & last_lun), .target = static_cast<u8>(first >> 8)};
 }
 
+/// An address in memory.
 struct lun_cells {
-  to_device<u32> first, rest;  // bytes, whatever the interface's order is
+  /// Bytes, in each byte order of the interface.
+  to_device<u32> first, rest;  // zero
 
+  /// Writes an address.
   void store(u32 lun) {
     first.store(lun);
     rest.store(0);
@@ -79,27 +85,30 @@ struct lun_cells {
 };
 static_assert(sizeof(lun_cells) == 8);
 
-/// The part of a command request that the device reads ahead of the data: `cdb_size` bytes of the last field are used.
+/// The part of a command request that the device reads before the data; `cdb_size` bytes of the last field are used.
 template <byte_order Order>
 struct command_cells {
-  lun_cells lun;
-  to_device<u64, Order> id;
-  to_device<u8> task_attribute, priority, reference;
-  to_device<u8> cdb[cdb_bytes];
+  lun_cells lun;  // the unit
+  to_device<u64, Order> id;  // the tag
+  /// Zero: a simple task, without a priority or reference.
+  to_device<u8> task_attribute, priority, reference;  // zero
+  to_device<u8> cdb[cdb_bytes];  // the command
 };
 static_assert(__builtin_offsetof(command_cells<byte_order::little>, cdb) == 19);
 
-/// What the device writes ahead of the data: `sense_size` bytes of the last field are used.
+/// The part that the device writes before the data; `sense_size` bytes of the last field are used.
 template <byte_order Order>
 struct response_cells {
-  from_device<u32, Order> sense_length, residual;
-  from_device<u16, Order> status_qualifier;
-  from_device<u8> status, response;
-  from_device<u8> sense[sense_bytes];
+  /// Bytes of sense data.
+  from_device<u32, Order> sense_length, residual;  // bytes of data that were not transferred
+  from_device<u16, Order> status_qualifier;  // not used by the driver
+  /// SAM's status.
+  from_device<u8> status, response;  // the transport's response
+  from_device<u8> sense[sense_bytes];  // sense data
 };
 static_assert(sizeof(response_cells<byte_order::little>) == 108);
 
-/// What the transport says of a request. SCSI status counts with `ok` only.
+/// The transport's result of a request. SCSI status is valid only with `ok`.
 enum class response : u8 {
   ok = 0,
   overrun = 1,
@@ -114,7 +123,7 @@ enum class response : u8 {
   function_succeeded = 10,
   function_rejected = 11,
   incorrect_lun = 12,
-  unwritten = 0xff,  // ours, put there before the device is asked
+  unwritten = 0xff,  // written by the driver before the request
 };
 
 /// SAM's status of a command.
@@ -129,28 +138,32 @@ enum class status : u8 {
   task_aborted = 0x40,
 };
 
-/// Task management.
+/// Task management functions.
 enum class task_function : u32 { abort_task = 0, logical_unit_reset = 5 };
-inline constexpr u32 task_functions = 2;
-/// Their numbers from 0 on: each has cells of its own.
+inline constexpr u32 task_functions = 2;  // number of functions that the driver uses
+/// The index of a function, from 0 on: each has cells of its own.
 [[nodiscard]] constexpr u32 index_of(task_function what) { return what == task_function::abort_task ? 0 : 1; }
 
+/// A control request in memory.
 template <byte_order Order>
 struct control_cells {
-  to_device<u32, Order> type, subtype;
-  lun_cells lun;
-  to_device<u64, Order> id;
+  /// task_management.
+  to_device<u32, Order> type, subtype;  // a task_function
+  lun_cells lun;  // the unit
+  to_device<u64, Order> id;  // the command's tag
 };
 static_assert(sizeof(control_cells<byte_order::little>) == 24);
-inline constexpr u32 task_management = 0;
+inline constexpr u32 task_management = 0;  // the type of control requests
 
-/// What the device writes into a buffer of the event queue.
+/// An event in memory, written by the device.
 template <byte_order Order>
 struct event_cells {
-  from_device<u32, Order> event;
-  from_device<u32> lun, lun_rest;  // bytes
-  from_device<u32, Order> reason;
+  from_device<u32, Order> event;  // one of `event_bits`
+  /// Bytes, in each byte order of the interface.
+  from_device<u32> lun, lun_rest;  // its second half
+  from_device<u32, Order> reason;  // depends on the event
 
+  /// Clears an event before the device gets it.
   void clear() {
     event.clear_before_use();
     reason.clear_before_use();
@@ -168,20 +181,22 @@ inline constexpr u32 reason_rescan = 1;
 inline constexpr u32 reason_removed = 2;
 }  // namespace event_bits
 
-/// What has happened to a unit, or to the host.
+/// An event of a unit or of the host.
 struct event {
+  /// Kinds of events.
   enum class kind : u8 {
-    missed,   // events were lost: look at all units again
+    missed,   // events were lost: scan all units again
     reset,    // the unit was reset
-    rescan,   // a unit is there, or may be: look at its target again
-    removed,  // the unit is gone; of LUN 0, it may be the whole target
-    changed,  // the unit's parameters, its capacity for example: asc and ascq say which
-    notify,   // the unit's own notification, `reason` says which
+    rescan,   // a unit is present, or may be: scan its target again
+    removed,  // the unit was removed; for LUN 0, possibly the whole target
+    changed,  // the unit's parameters, for example its capacity, have changed: see asc and ascq
+    notify,   // the unit's own notification: see `reason`
   };
-  kind what = kind::missed;
-  address where{};
-  u32 reason = 0;
-  u8 asc = 0, ascq = 0;  // of `changed`
+  kind what = kind::missed;  // the kind
+  address where{};  // the unit
+  u32 reason = 0;  // of `notify`
+  /// Additional sense code of `changed`.
+  u8 asc = 0, ascq = 0;  // its qualifier
 };
 
 }  // namespace virtio::scsi

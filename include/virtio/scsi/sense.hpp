@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// How a command failed: the transport's response, SAM's status and the unit's sense data, in one value with a name, and the error that a
-// call returns for it.
+// How a command failed: the transport's response, SAM's status and the unit's sense data in one value, and the error
+// that a call returns for it.
 // Spec: virtio 1.4, 5.6.6.1; SPC-4, 4.5 (sense data). Layer: scsi.
 #pragma once
 
@@ -8,7 +8,7 @@
 
 namespace virtio::scsi {
 
-/// What a unit says of a command that it could not do.
+/// A unit's reason why a command failed.
 enum class sense_key : u8 {
   none = 0,
   recovered = 1,
@@ -27,30 +27,32 @@ enum class sense_key : u8 {
   completed = 15,
 };
 
-/// Sense data, as far as drivers act on it: the key, and the additional code with its qualifier.
+/// Sense data that drivers use: the key, and the additional code with its qualifier.
 struct sense {
-  sense_key key = sense_key::none;
-  u8 asc = 0, ascq = 0;
+  sense_key key = sense_key::none;  // the key
+  /// Additional sense code.
+  u8 asc = 0, ascq = 0;  // its qualifier
   [[nodiscard]] friend constexpr bool operator==(const sense&, const sense&) = default;
 };
 
 /// How a command ended. All-zero: it succeeded.
 struct failure {
-  scsi::response response = scsi::response::ok;
-  scsi::status status = scsi::status::good;
-  scsi::sense sense{};
-  bool is_short = false;  // it succeeded by its own word, and not all of the data went over
+  scsi::response response = scsi::response::ok;  // of the transport
+  scsi::status status = scsi::status::good;  // of SAM
+  scsi::sense sense{};  // with `check_condition`
+  bool is_short = false;  // it reported success, but transferred less data than requested
 
+  /// Whether the sense data has this key and additional code.
   [[nodiscard]] constexpr bool has(sense_key key, u8 asc) const { return sense.key == key && sense.asc == asc; }
 };
 
-/// Sense data in either format out of the first `length` bytes, into `out`, which is all-zero; nothing of what lies
-/// behind them is looked at.
+/// Reads sense data of either format from the first `length` bytes into `out`, which is all-zero; later bytes are not
+/// read.
 template <class Byte>
 void parse_sense(const Byte& at, u32 length, sense& out) {
   if (length == 0) return;
   u32 key = 2, code = 12;  // fixed format
-  switch (at(0) & 0x7e) {  // bit 7: the information field is valid; bit 0: about an earlier command
+  switch (at(0) & 0x7e) {  // bit 7: the information field is valid; bit 0: an earlier command
     case 0x70: break;
     case 0x72: key = 1, code = 2; break;
     default: return;
@@ -61,12 +63,13 @@ void parse_sense(const Byte& at, u32 length, sense& out) {
   out.ascq = at(code + 1);
 }
 
-/// Whether what is known of the unit may be wrong from here on: its medium may be another one (28h), or its capacity (2Ah/09h).
+/// Whether facts about the unit may be outdated: its medium (28h) or its capacity (2Ah/09h) may have changed.
 [[nodiscard]] constexpr bool is_change(const failure& how) {
   return how.has(sense_key::unit_attention, 0x28) || (how.has(sense_key::unit_attention, 0x2a) && how.sense.ascq == 0x09);
 }
 
-/// Whether DATA PROTECT is about writes as such: neither SPACE ALLOCATION FAILED (27h/07h), nor ACCESS DENIED (20h) or SECURITY (74h).
+/// Whether DATA PROTECT means write protection: not SPACE ALLOCATION FAILED (27h/07h), ACCESS DENIED (20h) or SECURITY
+/// (74h).
 [[nodiscard]] constexpr bool is_write_protection(const sense& said) {
   return !(said.asc == 0x27 && said.ascq == 0x07) && said.asc != 0x20 && said.asc != 0x74;
 }
@@ -90,14 +93,14 @@ inline constexpr errc of_key[16] = {errc::io_error,  errc::ok,        errc::not_
 }  // namespace detail
 
 /// The error that a failure is:
-///   `not_ready`     not now, ask again: NOT READY, UNIT ATTENTION, BUSY, TASK SET FULL
-///   `canceled`      it was aborted: by a reset of the unit, or by another initiator
-///   `not_found`     there is no such unit
-///   `unsupported`   the unit does not know the command, or does not take these arguments
-///   `out_of_range`  it reaches past the unit's end
-///   `read_only`     the unit is protected against writes
-///   `io_error`      all else; ABORTED COMMAND, too, which QEMU makes of a host's EIO; DATA PROTECT of a thin disk that has run out of
-///                   space, and where access is denied or locked
+/// - `not_ready`: not now, repeat it: NOT READY, UNIT ATTENTION, BUSY, TASK SET FULL
+/// - `canceled`: aborted, by a reset of the unit or by another initiator
+/// - `not_found`: no such unit
+/// - `unsupported`: the unit does not support the command or these arguments
+/// - `out_of_range`: past the unit's end
+/// - `read_only`: the unit is write-protected
+/// - `io_error`: all others, including ABORTED COMMAND, which QEMU uses for a host's EIO; DATA PROTECT of a thin disk
+///   without free space, and where access is denied or locked
 [[nodiscard]] constexpr errc error_of(const failure& how) {
   const u8 response = static_cast<u8>(how.response);
   if (response != 0) return response < sizeof detail::of_response ? detail::of_response[response] : errc::io_error;
@@ -114,7 +117,7 @@ inline constexpr errc of_key[16] = {errc::io_error,  errc::ok,        errc::not_
   return out == errc::ok && how.is_short ? errc::io_error : out;
 }
 
-/// The failure in the words of the standards.
+/// The failure in the standards' terms.
 [[nodiscard]] constexpr const char* describe(const failure& how) {
   switch (how.response) {
     case response::ok: break;

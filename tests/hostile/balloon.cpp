@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Devices that lie to the balloon driver: every call ends, no page is taken for the program's that the device has, none is written that the
-// program did not name, and after a reset everything works.
+// Hostile devices against the balloon driver: every call ends, no page of the device counts as the program's, no page
+// is written that the program did not name, and a start after the reset succeeds.
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 
@@ -38,7 +38,7 @@ errc call(Driver& d, u16 queue) {
 
 }  // namespace
 
-TEST_CASE("hostile: a balloon's ring that lies takes the device down, in whatever call it is seen, and a start mends it",
+TEST_CASE("hostile: an invalid entry in a balloon's ring takes the device down in any call, and a later start succeeds",
           "[balloon][hostile]") {
   const u16 lying = GENERATE(u16{0}, u16{1}, u16{2}, u16{3}, u16{4}), calling = GENERATE(u16{0}, u16{1}, u16{2}, u16{3}, u16{4});
   const int which = GENERATE(0, 1, 2, 3);
@@ -49,7 +49,7 @@ TEST_CASE("hostile: a balloon's ring that lies takes the device down, in whateve
   REQUIRE(start(d, m, rig::two_samples));
   REQUIRE(*d->inflate(10, pages_from{0}) == 10);
   model.open_round();
-  m.expect_objections = true;  // the device remembers other positions than it showed
+  m.expect_objections = true;  // the model's positions differ from those in its ring
   rig::lie(model.ring(lying), which, 6);
   CHECK(call(d, calling) == errc::device_misbehaved);
   CHECK(model.status() == 0);
@@ -61,7 +61,7 @@ TEST_CASE("hostile: a balloon's ring that lies takes the device down, in whateve
   CHECK(model.actual() == 10);
 }
 
-TEST_CASE("hostile: what the device writes where it reads page numbers is nobody's page", "[balloon][hostile]") {
+TEST_CASE("hostile: page numbers that the device overwrites are never used", "[balloon][hostile]") {
   rig::machine m;
   auto& model = m.add<balloon_model>(seat::modern, 4, offers{0, 1, 3, 4});
   model.in_place = true;
@@ -77,13 +77,13 @@ TEST_CASE("hostile: what the device writes where it reads page numbers is nobody
     (void)model.step();
     for (usize at = 0; at < list_bytes; at += 4) virtio::testing::wire::put32(list + at, free_pages::first + 40);
   };
-  REQUIRE(virtio::testing::wire::get32(list) == free_pages::first);  // there they are
+  REQUIRE(virtio::testing::wire::get32(list) == free_pages::first);  // the list is here
   REQUIRE(*d->deflate(10, pages_from{free_pages::first}) == 10);
   CHECK(free_pages::all_are(0, 10, 0x12121212));
   CHECK(free_pages::all_are(10, free_pages::count - 10, 0x77777777));
 }
 
-TEST_CASE("hostile: a balloon's configuration that never holds still ends no call later than its pages", "[balloon][hostile]") {
+TEST_CASE("hostile: a balloon's configuration that always changes delays no call beyond its pages", "[balloon][hostile]") {
   rig::machine m;
   auto& model = m.add<balloon_model>(GENERATE(seat::modern, seat::legacy), 4, offers{0, 3});
   rig::balloon_driver<rig::legacy_queue> d;
@@ -103,14 +103,14 @@ TEST_CASE("hostile: a balloon's configuration that never holds still ends no cal
     REQUIRE(*hinted <= 7);
     REQUIRE(d->hints());
     const auto now = d->follow(pages_from{in, in + 300}, [&](u32& page) { return in != 0 && (page = --in, true); });
-    if (!now) REQUIRE(now.error() == errc::out_of_range);  // the host wants more again
+    if (!now) REQUIRE(now.error() == errc::out_of_range);  // the host requests more again
     in = d->actual();
     REQUIRE(model.actual() == in);
     REQUIRE(model.pages().size() == in);
   }
 }
 
-TEST_CASE("hostile: a balloon pulled out under its driver ends every call", "[balloon][hostile]") {
+TEST_CASE("hostile: every call ends after a balloon was removed", "[balloon][hostile]") {
   rig::machine m;
   m.add<balloon_model>(seat::modern, 4, offers{0, 1, 3, 5});
   rig::balloon_driver<> d;
@@ -122,31 +122,31 @@ TEST_CASE("hostile: a balloon pulled out under its driver ends every call", "[ba
   CHECK(*d->target() == ~u32{0});
   CHECK(*d->hints() == hinting::wanted);  // all ones
   const errc how = call(d, calling);
-  if (calling == deflate_queue) CHECK(how == errc::out_of_range);  // the host wants all there is
-  else if (calling == stats_queue) CHECK(how == errc::ok);         // it has not asked
+  if (calling == deflate_queue) CHECK(how == errc::out_of_range);  // the target is all ones
+  else if (calling == stats_queue) CHECK(how == errc::ok);         // nothing is requested
   else CHECK(how == errc::device_broken);
   CHECK(d->check().error() == errc::device_broken);
-  CHECK(d->actual() == 10);  // they stay with it
+  CHECK(d->actual() == 10);  // the device keeps them
   CHECK(d->hand_off().error() == errc::device_broken);
   m.expect_objections = true;
 }
 
 namespace {
 
-/// A balloon that is asked for anything while its device does what it likes.
+/// A balloon with random calls, on a device that acts at random.
 template <class Queue>
 struct trial {
   rig::machine m{};
   balloon_model& model;
   rig::balloon_driver<Queue> d{};
   std::mt19937 random;
-  std::set<u32> lent{};  // in the balloon, for all that the program knows
+  std::set<u32> lent{};  // in the balloon, as the program records it
   u32 next = 0;
   u64 worked = 0;
   bool is_broken = false;
 
   explicit trial(u32 seed) : model{m.add<balloon_model>(seat::modern, 4, offers{0, 1, 2, 3, 5, 34})}, random{seed} {
-    m.expect_objections = true;  // to a device that plays the fool
+    m.expect_objections = true;  // the device acts at random
     for (auto& limit : m.memory.wait_limit) limit = 20;
     m.memory.on_wait = [this](waiting, u64) {
       if (any(40) == 0) misbehave();
@@ -178,7 +178,7 @@ struct trial {
     else rig::lie(model.ring(queue), static_cast<int>(any(4)), 6);
   }
 
-  // Each call has done what it says, or has reset the device, or says that the device keeps all it has.
+  // Each call has succeeded, or has reset the device, or has reported that the device keeps everything.
   void after(errc how, u32 resets) {
     if (how == errc::timed_out || how == errc::needs_reset || how == errc::device_misbehaved) {
       REQUIRE(!model.at(0).enabled);
@@ -194,7 +194,7 @@ struct trial {
     }
     if (is_broken) REQUIRE(d->actual() <= lent.size());
     else REQUIRE(d->actual() == lent.size());
-    REQUIRE(m.memory.live() <= 1);  // a stretch that it keeps
+    REQUIRE(m.memory.live() <= 1);  // a stretch that the device keeps
     worked += how == errc::ok;
   }
   void step() {
@@ -223,14 +223,15 @@ struct trial {
         if (any(4) == 0) how = (any(2) == 0 ? d->reset() : d->hand_off()).error();
     }
     if (how == errc::ok || how == errc::device_broken) lent.insert(given.begin(), given.end());
-    if (how == errc::device_broken) lent.insert(taken.begin(), taken.end());  // it may not have heard of them
+    // the device may not have read their numbers
+    if (how == errc::device_broken) lent.insert(taken.begin(), taken.end());
     after(how, resets);
   }
 };
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("hostile: a balloon in the hands of a device that does anything ends every call by its work, a reset, or device_broken",
+TEMPLATE_TEST_CASE("hostile: on a device that acts at random every balloon call ends by success, a reset, or device_broken",
                    "[balloon][hostile]", split_queue<8>, packed_queue<8>) {
   const u32 seed = rig::seed();
   CAPTURE(seed);

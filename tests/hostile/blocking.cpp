@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a blocking call leaves behind when its device will not reset: a request whose buffers the device keeps, and which nobody
-// waits for any more. It is never delivered to anybody.
+// After a blocking call whose device does not reset: the device keeps the request's buffers, and no call waits for the
+// request. Its completion is never delivered.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <functional>
@@ -40,7 +40,7 @@ const blk_options everything{.discard = virtio::testing::extent_rules{}, .write_
 
 }  // namespace
 
-TEST_CASE("hostile: a request of a blocking call that its device kept is delivered to nobody when a reset succeeds [SHUTDOWN-02]",
+TEST_CASE("hostile: a blocking call's request that the device kept is never delivered, even after a reset succeeds [SHUTDOWN-02]",
           "[blk][hostile]") {
   const bool packed = GENERATE(false, true);
   const bool by_start = GENERATE(false, true);
@@ -56,7 +56,7 @@ TEST_CASE("hostile: a request of a blocking call that its device kept is deliver
     std::vector<u8> others(512), mine(512);
     REQUIRE(d->submit_read(1, others, 99));
     CHECK(call.make(d, mine) == errc::device_broken);
-    model.reset_reads = 0;  // it comes to its senses
+    model.reset_reads = 0;  // from now on it resets
     if (by_start) {
       model.release();
       REQUIRE(d.start(m, m.where(4)));
@@ -65,7 +65,7 @@ TEST_CASE("hostile: a request of a blocking call that its device kept is deliver
       CHECK(d->read(0, mine));
     } else {
       REQUIRE(d->reset());
-      CHECK(m.memory.live() == 1);  // the other one's, until its completion is taken
+      CHECK(m.memory.live() == 1);  // the other request's, until its completion is taken
       CHECK(d->in_flight() == 1);
       const auto one = d->next_completion();
       REQUIRE(one);
@@ -77,7 +77,7 @@ TEST_CASE("hostile: a request of a blocking call that its device kept is deliver
   }
 }
 
-TEST_CASE("hostile: a request of fill() that its device kept is delivered to nobody when a reset succeeds [SHUTDOWN-02]",
+TEST_CASE("hostile: a request of fill() that the device kept is never delivered, even after a reset succeeds [SHUTDOWN-02]",
           "[rng][hostile]") {
   rig::machine m;
   auto& model = m.add<rng_model>(GENERATE(seat::modern, seat::legacy), 4);
@@ -98,7 +98,7 @@ TEST_CASE("hostile: a request of fill() that its device kept is delivered to nob
   CHECK(e->next_completion().error() == errc::not_ready);
 }
 
-TEST_CASE("hostile: a request that the caller named and waited for in vain comes out when a reset succeeds, once and under its cookie",
+TEST_CASE("hostile: a submitted request whose wait failed is delivered once, with its cookie, after a reset succeeds",
           "[blk][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
@@ -122,7 +122,7 @@ TEST_CASE("hostile: a request that the caller named and waited for in vain comes
   CHECK(d->wait(*named).error() == errc::stale_handle);
 }
 
-TEST_CASE("hostile: a slot whose request was disowned serves the next life as any other", "[blk][hostile]") {
+TEST_CASE("hostile: the slot of an abandoned request works normally after the next start", "[blk][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   disk d;
@@ -135,7 +135,7 @@ TEST_CASE("hostile: a slot whose request was disowned serves the next life as an
     model.reset_reads = 0;
     model.release();
     REQUIRE(d.start(m, m.where(4)));
-    REQUIRE(d->submit_read(0, mine, life + 1));  // in the slot of the one that nobody owns
+    REQUIRE(d->submit_read(0, mine, life + 1));  // in the slot of the abandoned request
     REQUIRE(d->reset());
     const auto one = d->next_completion();
     REQUIRE(one);

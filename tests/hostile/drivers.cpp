@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Devices that lie to whole drivers: the buffers come back by a reset, every call ends, and the next start works.
+// Hostile devices against whole drivers: a reset returns the buffers, every call ends, and the next start works.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <algorithm>
@@ -17,7 +17,7 @@ using queue_type = split_queue<8, ring_options{.ring_entries = 256}>;
 
 }  // namespace
 
-TEST_CASE("hostile: a blocking call returns only after a reset when the ring lies, FAILED is written, and a start mends it [INIT-12][STATUS-03]",
+TEST_CASE("hostile: after an invalid ring entry a blocking call writes FAILED, resets the device before it returns, and a start succeeds [INIT-12][STATUS-03]",
           "[blk][hostile]") {
   const int which = GENERATE(0, 1, 2, 3);
   rig::machine m;
@@ -34,7 +34,7 @@ TEST_CASE("hostile: a blocking call returns only after a reset when the ring lie
   CHECK(d->read(0, mine).error() == errc::device_misbehaved);
   CHECK(m.function(4).log().find("=0x8") != std::string::npos);  // FAILED, before the reset
   CHECK(model.status() == 0);
-  CHECK(d->read(0, mine).error() == errc::not_started);  // down, and nothing is with it
+  CHECK(d->read(0, mine).error() == errc::not_started);  // down, and the device has no memory
   const auto back = d->next_completion();
   REQUIRE(back);
   CHECK(back->cookie == 11);
@@ -47,7 +47,7 @@ TEST_CASE("hostile: a blocking call returns only after a reset when the ring lie
   CHECK(d->read(0, mine));
 }
 
-TEST_CASE("hostile: polling reports the lie once, then hands every buffer back, then says that the device is down", "[blk][hostile]") {
+TEST_CASE("hostile: polling reports the invalid entry once, then returns every buffer, then reports that the device is down", "[blk][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   rig::disk<queue_type> d;
@@ -67,7 +67,7 @@ TEST_CASE("hostile: polling reports the lie once, then hands every buffer back, 
   CHECK(d->submit_read(0, a).error() == errc::not_started);
 }
 
-TEST_CASE("hostile: drain ends whatever the device does", "[blk][hostile]") {
+TEST_CASE("hostile: drain ends, whatever the device does", "[blk][hostile]") {
   const int which = GENERATE(0, 1, 2, 3, 4);
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
@@ -85,7 +85,7 @@ TEST_CASE("hostile: drain ends whatever the device does", "[blk][hostile]") {
   CHECK(back == 2);
 }
 
-TEST_CASE("hostile: a device pulled out under a driver ends every call", "[blk][hostile]") {
+TEST_CASE("hostile: every call of a driver ends after its device was removed", "[blk][hostile]") {
   rig::machine m;
   m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4);
   rig::disk<queue_type> d;
@@ -94,15 +94,16 @@ TEST_CASE("hostile: a device pulled out under a driver ends every call", "[blk][
   REQUIRE(d->read(0, sector));
   m.bus.unplug({0, 0, 4, 0});
   m.running = false;
-  CHECK(d->check().error() == errc::device_broken);  // all ones: it asks for a reset, and never confirms one; the storage is with it
-  CHECK(d->read(0, sector).error() == errc::not_started);  // the sector is not
+  // all ones: it requires a reset, never confirms one, and keeps the storage
+  CHECK(d->check().error() == errc::device_broken);
+  CHECK(d->read(0, sector).error() == errc::not_started);  // but not the sector
   CHECK(d->hand_off().error() == errc::device_broken);
   CHECK(d.start(m, m.where(4)).error() == errc::device_broken);
   rig::disk<queue_type> fresh;
   CHECK(fresh.start(m, m.where(4)).error() == errc::wrong_device);
 }
 
-TEST_CASE("hostile: the status byte belongs to the chain, a lie there is an I/O error and nothing else", "[blk][hostile]") {
+TEST_CASE("hostile: an invalid status byte is an I/O error of its request and has no other effect", "[blk][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   for (u32 i = 0; i < 256; ++i) model.claim[i] = static_cast<u8>(i);
@@ -116,20 +117,21 @@ TEST_CASE("hostile: the status byte belongs to the chain, a lie there is an I/O 
   }
 }
 
-TEST_CASE("hostile: a device's configuration full of ones does no harm", "[blk][hostile]") {
+TEST_CASE("hostile: a configuration of all ones has no harmful effect", "[blk][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4, rig::blk_options{.size_max = 1, .seg_max = 1, .blk_size = 1});
   std::fill(model.config().begin(), model.config().end(), u8{0xff});
   rig::disk<queue_type> d;
-  CHECK(d.start(m, m.where(4)).error() == errc::unsupported);  // no multiple of 512
+  CHECK(d.start(m, m.where(4)).error() == errc::unsupported);  // not a multiple of 512
   CHECK(d->why().why == verdict::block_size_invalid);
   model.put_config(0x14, 512, 4);
   REQUIRE(d.start(m, m.where(4)));
   CHECK(d->capacity() == ~u64{0});
   u8 sector[512];
-  CHECK(d->read(~u64{0} - 1, bytes{sector, 512}).error() != errc::out_of_range);  // the device's word: it has that sector
+  // the device reports that it has that sector
+  CHECK(d->read(~u64{0} - 1, bytes{sector, 512}).error() != errc::out_of_range);
   CHECK(d->largest_request() % 512 == 0);
-  m.expect_objections = true;  // the model knows its real size
+  m.expect_objections = true;  // the model checks the real size
   (void)d->reset();
   while (d->next_completion()) {}
 }

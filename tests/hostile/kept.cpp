@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Whether memory is safe can be read from the error alone: `device_broken`, and the device has some of it still; any other error, and
-// it has none. Held against the models, which own what they took until they were reset.
+// The error alone tells whether memory is safe: after `device_broken` the device still has some of it; after any other
+// error it has none. Compared with the models, which own the buffers that they took until a reset.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <deque>
@@ -19,29 +19,29 @@ using disk = rig::disk<split_queue<8>>;
 
 void jump(device_model& model, usize queue = 0) { model.ring(queue).raw_used_idx(static_cast<u16>(model.ring(queue).raw_used_idx() + 100)); }
 
-/// A disk that is asked for anything while its device does what it likes.
+/// A disk with random calls, on a device that acts at random.
 struct trial {
   rig::machine m{};
   blk_model& model;
   disk d{};
   std::mt19937 random;
-  std::deque<std::vector<u8>> memory{};  // stays where it is
-  std::map<u64, token> out{};            // by cookie: submitted, and not come back
-  usize kept = 0;                        // of blocking calls that said device_broken
-  u32 resets = 0;                        // confirmed ones, when the device got the storage
+  std::deque<std::vector<u8>> memory{};  // elements keep their addresses
+  std::map<u64, token> out{};            // by cookie: submitted, and not completed
+  usize kept = 0;                        // of blocking calls that returned device_broken
+  u32 resets = 0;                        // confirmed resets, when the device received the storage
   bool has_storage = false;
 
   explicit trial(unsigned seed) : model{m.add<blk_model>(seat::modern, 4)}, random{seed} {
-    m.expect_objections = true;  // to a device that plays the fool
+    m.expect_objections = true;  // the device acts at random
     for (auto& limit : m.memory.wait_limit) limit = 5;
   }
 
   u32 any(u32 below) { return static_cast<u32>(random() % below); }
   u8* fresh() { return memory.emplace_back(512).data(); }
   void take(const blk::done& one) {
-    REQUIRE(out.erase(one.cookie) == 1);  // each once, and nobody else's
+    REQUIRE(out.erase(one.cookie) == 1);  // each once, and only submitted ones
   }
-  /// What a confirmed reset means to the one who keeps accounts.
+  /// Updates this test's records after a confirmed reset.
   void look_at_device() {
     if (model.resets() == resets) return;
     resets = model.resets();
@@ -61,7 +61,7 @@ struct trial {
   void start() {
     const errc how = d.start(m, m.where(4)).error();
     look_at_device();
-    if (how != errc::device_broken) out.clear();  // canceled without a word
+    if (how != errc::device_broken) out.clear();  // canceled without a completion
     if (how == errc::ok) has_storage = true;
     about_memory(how);
   }
@@ -125,7 +125,7 @@ struct trial {
 
 }  // namespace
 
-TEST_CASE("hostile: device_broken says that the device has memory, any other error that it has none, at random [SHUTDOWN-02]",
+TEST_CASE("hostile: device_broken means that the device has memory, any other error that it has none, on random devices [SHUTDOWN-02]",
           "[blk][hostile]") {
   for (unsigned seed = 0; seed < 150; ++seed) {
     CAPTURE(seed);
@@ -140,7 +140,7 @@ TEST_CASE("hostile: device_broken says that the device has memory, any other err
   }
 }
 
-TEST_CASE("hostile: a device that lied and was reset keeps nothing, whatever a later reset comes to", "[blk][hostile]") {
+TEST_CASE("hostile: a device that misbehaved and was reset keeps nothing, whatever a later reset returns", "[blk][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   disk d;
@@ -165,7 +165,7 @@ TEST_CASE("hostile: a device that lied and was reset keeps nothing, whatever a l
   CHECK(m.memory.live() == 0);
 }
 
-TEST_CASE("hostile: a device that will not reset and has no request keeps the storage, which start, check, reset and hand_off say",
+TEST_CASE("hostile: a device that does not reset and has no request keeps the storage, as start, check, reset and hand_off report",
           "[blk][rng][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
@@ -189,14 +189,14 @@ TEST_CASE("hostile: a device that will not reset and has no request keeps the st
   CHECK(d->read(0, a));
 }
 
-TEST_CASE("hostile: fill() says device_broken only of a buffer that the device has", "[rng][hostile]") {
+TEST_CASE("hostile: fill() returns device_broken only if the device has the buffer", "[rng][hostile]") {
   rig::machine m;
   auto& model = m.add<rng_model>(GENERATE(seat::modern, seat::legacy), 4);
   rig::entropy<> e;
   REQUIRE(e.start(m, m.where(4)));
   model.hold();
   u8 a[32], b[32];
-  SECTION("it lies, and is reset") {
+  SECTION("an invalid entry, and a reset") {
     m.memory.on_wait = [&](waiting why, u64) {
       if (why == waiting::request) jump(model);
     };
@@ -205,20 +205,20 @@ TEST_CASE("hostile: fill() says device_broken only of a buffer that the device h
     CHECK(e->fill(b).error() == errc::not_started);
     CHECK(e->check().error() == errc::not_started);
   }
-  SECTION("it will not reset") {
+  SECTION("no reset") {
     model.reset_reads = device_model::forever;
     CHECK(e->fill(a).error() == errc::device_broken);
     CHECK(m.memory.live() == 1);
     CHECK(e->fill(b).error() == errc::not_started);
     CHECK(m.memory.live() == 1);
-    CHECK(e->next_completion().error() == errc::device_broken);  // it has one
+    CHECK(e->next_completion().error() == errc::device_broken);  // the device has a request
     CHECK(e->wait_next().error() == errc::device_broken);
     model.reset_reads = 0;
     CHECK(e->reset());
   }
 }
 
-TEST_CASE("hostile: sockets have no buffer of their callers that a device could keep, and say so", "[vsock][hostile]") {
+TEST_CASE("hostile: a socket device keeps no buffer of a caller, and no call returns device_broken for one", "[vsock][hostile]") {
   const bool resets = GENERATE(true, false);
   const bool lies = GENERATE(true, false);
   CAPTURE(resets, lies);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// A device that lies through a ring: every rule of docs/hostile-device.md that concerns the rings has one test here that breaks
-// without it. Whatever the device writes, nothing is read or written out of bounds (a sanitizer watches), no request comes back
-// twice or before the device could have had it, and every call ends. The same text over both formats, but for lies that only one
-// of them can tell.
+// A hostile device on a ring: every rule of docs/hostile-device.md about rings has a test here that fails without it.
+// Whatever the device writes, no access is out of bounds (a sanitizer checks), no request completes
+// twice or before it was published, and every call ends. Both formats have the same tests, except for values that exist
+// in only one of them.
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 
@@ -34,7 +34,7 @@ std::unique_ptr<pair<Ring>> attached(u16 entries = Ring::slots, feature_set f = 
   return r;
 }
 
-// The device takes whatever there is.
+// The device takes all available requests.
 std::vector<virtio::testing::chain> take_all(subject& r) {
   std::vector<virtio::testing::chain> got;
   while (auto one = r.device.pop()) got.push_back(*one);
@@ -45,9 +45,9 @@ errc next(subject& r) { return r.ring.next_completion().error(); }
 
 }  // namespace
 
-// --- completions that cannot be ---
+// --- impossible completions ---
 
-TEMPLATE_TEST_CASE("queue: the first lie is final, and everything in flight comes back by reclaim, once", "[queue][hostile]", RINGS) {
+TEMPLATE_TEST_CASE("queue: the first invalid entry is final, and reclaim returns each request in flight once", "[queue][hostile]", RINGS) {
   auto r = attached<TestType>();
   std::map<u64, token> mine;
   for (u64 i = 0; i < 3; ++i) mine[i] = *r->submit(1, 0, i);
@@ -57,10 +57,10 @@ TEMPLATE_TEST_CASE("queue: the first lie is final, and everything in flight come
   (void)take_all(*r);
   r->claim(static_cast<u16>(r->slots - 1), 0);
   CHECK(next(*r) == errc::device_misbehaved);
-  for (u16 slot = 0; slot < 3; ++slot) r->claim(slot, 0);  // too late to be honest
+  for (u16 slot = 0; slot < 3; ++slot) r->claim(slot, 0);  // valid, but too late
   for (int i = 0; i < 5; ++i) CHECK(next(*r) == errc::device_misbehaved);
   CHECK(r->ring.in_flight() == 3);
-  CHECK(r->ring.arm());  // there is something to hear of
+  CHECK(r->ring.arm());  // something is ready
   for (const auto& [cookie, t] : mine) CHECK(r->ring.is_live(t));
   r->device.reset();
   while (const auto back = r->ring.reclaim()) {
@@ -107,7 +107,7 @@ TEMPLATE_TEST_CASE("queue: a staged request cannot complete while another is in 
   r->claim(staged->slot, 4);
   CHECK(next(*r) == errc::device_misbehaved);
   CHECK(r->ring.is_live(*shown));
-  CHECK(r->ring.is_live(*staged));  // both come back by reclaim, after a reset
+  CHECK(r->ring.is_live(*staged));  // reclaim returns both after a reset
   CHECK(r->ring.reclaim());
   CHECK(r->ring.reclaim());
 }
@@ -116,7 +116,7 @@ TEMPLATE_TEST_CASE("queue: an id outside the ring breaks the device", "[queue][h
   auto r = attached<TestType>();
   REQUIRE(r->submit(1, 1, 1));
   r->kick();
-  u32 id = GENERATE(as<u32>{}, 0, 1, 0x7ff8, 0xfff7, 0xfff8, 0xffff'fff7);  // the one before the last is 0 when cut to 16 bits
+  u32 id = GENERATE(as<u32>{}, 0, 1, 0x7ff8, 0xfff7, 0xfff8, 0xffff'fff7);  // the second last is 0 in its low 16 bits
   id += r->slots;
   if (r->packed) id = std::max<u32>(id & 0xffff, r->slots);
   r->claim(id, 0);
@@ -138,12 +138,12 @@ TEMPLATE_TEST_CASE("queue: a completion for a slot that is not in flight breaks 
   r->kick();
   (void)take_all(*r);
   SECTION("never submitted") { r->claim(4, 0); }
-  SECTION("twice the same") {
+  SECTION("the same one twice") {
     r->claim(first->slot, 0);
     r->claim(first->slot, 0);
     REQUIRE(r->ring.next_completion());
   }
-  SECTION("twice the same, released in between") {
+  SECTION("the same one twice, released in between") {
     r->claim(first->slot, 0);
     r->collect();
     r->claim(first->slot, 0);
@@ -152,7 +152,7 @@ TEMPLATE_TEST_CASE("queue: a completion for a slot that is not in flight breaks 
   CHECK(next(*r) == errc::device_misbehaved);
 }
 
-TEST_CASE("queue: a used index that jumps past what is in flight breaks the device", "[queue][split][hostile]") {
+TEST_CASE("queue: a used index beyond the requests in flight breaks the device", "[queue][split][hostile]") {
   auto r = attached<small>();
   REQUIRE(r->submit(1, 1, 1));
   REQUIRE(r->submit(1, 1, 2));
@@ -161,12 +161,12 @@ TEST_CASE("queue: a used index that jumps past what is in flight breaks the devi
   r->device.raw_used_element(0, 0, 0);
   r->device.raw_used_idx(lie);
   CHECK(next(*r) == errc::device_misbehaved);
-  r->device.raw_used_idx(1);  // too late to be honest: the first lie is final
+  r->device.raw_used_idx(1);  // valid, but too late: the first invalid index is final
   CHECK(next(*r) == errc::device_misbehaved);
   CHECK(r->ring.in_flight() == 2);
 }
 
-TEMPLATE_TEST_CASE("queue: flags of another lap, or of nobody, complete nothing, and the others mean nothing [FACT-21]",
+TEMPLATE_TEST_CASE("queue: flags of another lap or of neither side complete nothing, and other flag bits are ignored [FACT-21]",
                    "[queue][packed][hostile]", packed_small, packed_odd) {
   auto r = attached<TestType>();
   u32 right = 0;
@@ -191,9 +191,9 @@ TEMPLATE_TEST_CASE("queue: flags of another lap, or of nobody, complete nothing,
   CHECK(right > 100);
 }
 
-// --- what else it says ---
+// --- other values of the device ---
 
-TEMPLATE_TEST_CASE("queue: a used length beyond the writable part is cut to it, and never breaks the device [SPLIT-17]",
+TEMPLATE_TEST_CASE("queue: a used length beyond the writable part is cut to that part, and never breaks the device [SPLIT-17]",
                    "[queue][hostile]", RINGS) {
   auto r = attached<TestType>();
   const u32 claim = GENERATE(u32{129}, u32{0x8000'0000}, u32{0xffffffff});
@@ -209,7 +209,7 @@ TEMPLATE_TEST_CASE("queue: a used length beyond the writable part is cut to it, 
   CHECK(r->collect().length == 0);
 }
 
-TEMPLATE_TEST_CASE("hostile: element changes between reads; each word is read once", "[queue][hostile]", hooked, packed_hooked) {
+TEMPLATE_TEST_CASE("hostile: a used element that changes between reads has no effect, since each word is read once", "[queue][hostile]", hooked, packed_hooked) {
   auto r = attached<TestType>();
   const auto t = r->submit(1, 1, 1);
   r->kick();
@@ -218,7 +218,7 @@ TEMPLATE_TEST_CASE("hostile: element changes between reads; each word is read on
   std::map<const volatile void*, int> reads;
   barrier_hooks::mine().after_load = [&](const volatile void* at, usize width) {
     ++reads[at];
-    // As soon as a word was read, the device changes it to the worst.
+    // After each read of a word, the device changes it to the worst value.
     auto* word = const_cast<u8*>(static_cast<const volatile u8*>(at));
     for (usize i = 0; i < width; ++i) word[i] = 0xff;
   };
@@ -231,7 +231,7 @@ TEMPLATE_TEST_CASE("hostile: element changes between reads; each word is read on
   for (const auto& [at, times] : reads) CHECK(times == 1);
 }
 
-TEMPLATE_TEST_CASE("queue: what the device does to descriptors and to the driver's areas changes nothing", "[queue][hostile]", RINGS) {
+TEMPLATE_TEST_CASE("queue: writes of the device to descriptors and to the driver's areas have no effect", "[queue][hostile]", RINGS) {
   auto r = attached<TestType>();
   std::mt19937 random{5};
   u64 cookie = 0;
@@ -245,7 +245,7 @@ TEMPLATE_TEST_CASE("queue: what the device does to descriptors and to the driver
       const u64 expected = mine.begin()->first + i;
       if (!r->is_chain(got[i], 1, static_cast<u16>(expected % 2), expected)) FAIL("round " << round << ": not what was submitted");
     }
-    // All of it, and what says whose a descriptor is stays believable: lies of that kind are told elsewhere.
+    // All of it, but the flags that state a descriptor's owner stay valid: other tests change those.
     r->scribble(random);
     std::shuffle(got.begin(), got.end(), random);
     for (const auto& one : got) r->device.push(one.head, static_cast<u32>(one.writable()));
@@ -256,7 +256,7 @@ TEMPLATE_TEST_CASE("queue: what the device does to descriptors and to the driver
         FAIL("round " << round << ": completion of " << done.cookie);
       mine.erase(done.cookie);
     }
-    r->device.clear_violations();  // it sees its own doing as ours
+    r->device.clear_violations();  // it attributes its own writes to the driver
   }
 }
 
@@ -271,7 +271,7 @@ TEST_CASE("queue: the device's event words may hold anything [SPLIT-20][SPLIT-23
       r.ask(static_cast<u16>(word), static_cast<u16>(word >> 16 | (random() & 0xfffcu)));
       r.ring.publish();
       const bool kicked = r.ring.needs_kick();
-      // An offset that no descriptor has: either answer will do.
+      // An offset beyond the descriptors: either result is right.
       const bool nonsense = r.packed && (word & 0x7fff) >= r.entries;
       if (!nonsense && kicked != r.wants_kick(before, 1)) FAIL("event words " << word << ": kicked " << kicked);
       r.device.push(t->slot, 0);
@@ -286,7 +286,7 @@ TEST_CASE("queue: the device's event words may hold anything [SPLIT-20][SPLIT-23
 
 // --- order ---
 
-TEMPLATE_TEST_CASE("queue: one full fence between publishing and reading the device's wish, and one in arm "
+TEMPLATE_TEST_CASE("queue: one full fence separates publishing from reading the device's suppression word, and arm has one "
                    "[SPLIT-26][SPLIT-27][PACKED-14][PACKED-15]",
                    "[queue]", hooked, packed_hooked) {
   const bool event_idx = GENERATE(false, true);
@@ -299,16 +299,16 @@ TEMPLATE_TEST_CASE("queue: one full fence between publishing and reading the dev
   hooks.after_store = [&](auto, auto) { order += "s" + std::to_string(hooks.fulls); };
   hooks.before_load = [&](auto, auto) { order += "l" + std::to_string(hooks.fulls); };
   r->kick();
-  CHECK(order == "s0l1");       // index or flags, fence, load of the wish
-  CHECK(hooks.releases == 1);   // the store is the release that covers all that was staged
+  CHECK(order == "s0l1");       // index or flags, fence, load of the suppression word
+  CHECK(hooks.releases == 1);   // the store is the release for all staged chains
   order.clear();
   hooks.fulls = 0;
   (void)r->ring.arm();
-  CHECK(order == "s0l1");       // our wish, fence, second look
+  CHECK(order == "s0l1");       // request for an interrupt, fence, second load
   barrier_hooks::clear();
 }
 
-// --- anything ---
+// --- random corruption ---
 
 namespace {
 
@@ -318,7 +318,7 @@ struct request {
   bool published;
 };
 
-// Lives of a ring whose device writes bytes at random all over what it shares with the driver, and completions at random.
+// Runs of a ring whose device writes random bytes all over the shared memory, and random completions.
 void corrupted(subject& r, u32 seed) {
   INFO("VIRTIO_TEST_SEED=" << seed);
   std::mt19937 random{seed};
@@ -362,13 +362,13 @@ void corrupted(subject& r, u32 seed) {
           const auto done = r.ring.next_completion();
           if (!done) {
             const bool misbehaved = done.error() == errc::device_misbehaved;
-            if (caught && !misbehaved) FAIL("a lie was forgiven");
+            if (caught && !misbehaved) FAIL("a call succeeded after an invalid entry");
             lies_caught += misbehaved && !caught;
             caught = misbehaved;
             (void)(random() % 2 != 0 ? r.ring.arm() : false);
             break;
           }
-          // Whatever the lie was, this is a request of ours that the device could have, and now it is not.
+          // In any case this is a published request, and it is no longer in flight.
           const auto found = mine.find(done->cookie);
           if (caught || found == mine.end() || !found->second.published) FAIL("not to be completed: " << done->cookie);
           if (found->second.which != done->which || done->length > 64u * found->second.writable) FAIL("token or length");
@@ -378,7 +378,7 @@ void corrupted(subject& r, u32 seed) {
         }
       }
     }
-    // Everything that did not complete comes back by reclaim, once.
+    // Reclaim returns each request that did not complete, once.
     r.device.reset();
     while (const auto back = r.ring.reclaim()) {
       if (!mine.contains(back->cookie) || mine[back->cookie].which != back->which) FAIL("reclaimed: " << back->cookie);
@@ -395,6 +395,6 @@ void corrupted(subject& r, u32 seed) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("queue: random corruption of everything the device can write", "[queue][hostile]", RINGS) {
+TEMPLATE_TEST_CASE("queue: random corruption of all memory that the device can write has no harmful effect", "[queue][hostile]", RINGS) {
   corrupted(*untyped<TestType>(), seed());
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The corners of a device's life that show only once: what is left of the device of before, how long all ones are believed, what a
-// queue that cannot be set up is called, and what a waiting driver asks for before it sleeps again.
+// Corner cases of a device's lifecycle: the previous device's state, the number of all-ones readings that count as
+// removal, the verdict for a queue that fails, and the interrupt request before each sleep.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <virtio/testing/hooked_barriers.hpp>
@@ -11,7 +11,7 @@
 
 using namespace virtio;
 
-TEST_CASE("lifecycle: after a start that fails on its storage nothing is left of the device of before", "[session]") {
+TEST_CASE("lifecycle: a start that fails on its storage keeps nothing of the previous device", "[session]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
   rig::entropy<> e;
@@ -30,7 +30,7 @@ TEST_CASE("lifecycle: after a start that fails on its storage nothing is left of
   CHECK(model.status() == 0);
 }
 
-TEST_CASE("lifecycle: a device is gone when it reads all ones eight times in a row", "[session]") {
+TEST_CASE("lifecycle: a device counts as removed after eight readings of all ones in a row", "[session]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::modern, 4);
   rig::entropy<> e;
@@ -42,15 +42,15 @@ TEST_CASE("lifecycle: a device is gone when it reads all ones eight times in a r
   CHECK(waits - before == 7);
 }
 
-TEST_CASE("lifecycle: a vector is refused only where there is one, and only by the device", "[session]") {
+TEST_CASE("lifecycle: vector_refused is reported only if a vector was given and the device rejected it", "[session]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::modern, 4);
   ring_session<> one{m};
   SECTION("the storage is too small, with a vector") {
     CHECK(one.s.set_up(0, one.ring(), one.area.part(0, 4096), 1, one.bell).error() == errc::no_space);
   }
-  SECTION("the ring cannot be attached, without") {
-    packed_ring<8> ring{};  // which was not negotiated
+  SECTION("the ring cannot be attached, without a vector") {
+    packed_ring<8> ring{};  // packed rings were not negotiated
     CHECK(one.s.set_up(0, ring, one.area, no_vector, one.bell).error() == errc::unsupported);
   }
   CHECK(one.s.why().why == verdict::queue_unusable);
@@ -68,7 +68,7 @@ struct hooked : virtio::testing::strict_platform<virtio::testing::hooked_barrier
 
 }  // namespace
 
-TEST_CASE("lifecycle: a request that ends while the driver asks for an interrupt costs no sleep", "[blk]") {
+TEST_CASE("lifecycle: a request that ends while the driver requests an interrupt costs no sleep", "[blk]") {
   rig::machine m;
   auto& model = m.add<rig::blk_model>(seat::modern, 4);
   rig::driver<blk::device<hooked, rig::any_pci, split_queue<8>>> d;
@@ -79,7 +79,7 @@ TEST_CASE("lifecycle: a request that ends while the driver asks for an interrupt
   int fences = 0;
   virtio::testing::barrier_hooks::clear();
   virtio::testing::barrier_hooks::mine().before_full = [&] {
-    if (++fences == 2) (void)model.step();  // of kick(), of arm()
+    if (++fences == 2) (void)model.step();  // fences of kick() and arm()
   };
   u8 data[512];
   const auto done = d->read(0, data);
@@ -88,7 +88,7 @@ TEST_CASE("lifecycle: a request that ends while the driver asks for an interrupt
   CHECK(fences == 2);
 }
 
-TEST_CASE("lifecycle: a driver that found another request asks for an interrupt before it sleeps, however it found it", "[blk]") {
+TEST_CASE("lifecycle: a driver that took another completion requests an interrupt before it sleeps", "[blk]") {
   rig::machine m;
   auto& model = m.add<rig::blk_model>(seat::modern, 4);
   rig::driver<blk::device<hooked, rig::any_pci, split_queue<8>>> d;
@@ -101,7 +101,7 @@ TEST_CASE("lifecycle: a driver that found another request asks for an interrupt 
   REQUIRE(d->submit_read(1, a, 1));
   int fences = 0;
   virtio::testing::barrier_hooks::clear();
-  virtio::testing::barrier_hooks::mine().before_full = [&] {  // of kick(), of arm(), of arm()
+  virtio::testing::barrier_hooks::mine().before_full = [&] {  // fences of kick(), arm() and arm()
     if (++fences == 2) (void)model.step();
     if (fences >= 2) model.complete(0);
   };
@@ -112,10 +112,10 @@ TEST_CASE("lifecycle: a driver that found another request asks for an interrupt 
   CHECK(d->next_completion()->cookie == 1);
 }
 
-TEST_CASE("lifecycle: a driver that was woken by another request asks for an interrupt before it sleeps again", "[blk]") {
+TEST_CASE("lifecycle: a driver that another request woke requests an interrupt before it sleeps again", "[blk]") {
   rig::machine m;
   auto& model = m.add<rig::blk_model>(seat::modern, 4);
-  model.offer({29});  // EVENT_IDX: each asks for one
+  model.offer({29});  // EVENT_IDX: each request is for one interrupt
   rig::driver<blk::device<sleeping, rig::any_pci, split_queue<8>>> d;
   REQUIRE(d->start(sleeping{{&m.memory}}, m.where(4), d.storage()));
   model.hold();
@@ -134,7 +134,7 @@ TEST_CASE("lifecycle: a driver that was woken by another request asks for an int
   CHECK(d->next_completion()->cookie == 1);
 }
 
-TEST_CASE("lifecycle: a device that will not reset hears of nothing more that was staged for it", "[blk]") {
+TEST_CASE("lifecycle: a device that does not reset receives none of the staged requests", "[blk]") {
   rig::machine m;
   auto& model = m.add<rig::blk_model>(seat::modern, 4);
   rig::disk<> d;
@@ -154,7 +154,7 @@ TEST_CASE("lifecycle: a device that will not reset hears of nothing more that wa
   CHECK(rig::polled(d).size() == 2);
 }
 
-TEST_CASE("lifecycle: a request with as many pieces as fit leaves those of another alone", "[blk][platform]") {
+TEST_CASE("lifecycle: a request with the maximum number of pieces does not change those of another", "[blk][platform]") {
   rig::machine m;
   auto& model = m.add<rig::blk_model>(seat::modern, 4, rig::blk_options{.seg_max = 16});
   model.offer({34});
@@ -178,7 +178,7 @@ TEST_CASE("lifecycle: a request with as many pieces as fit leaves those of anoth
   CHECK(m.memory.live() == 0);
 }
 
-TEST_CASE("lifecycle: storage that went back to the caller is not written to by arm and disarm", "[blk][rng]") {
+TEST_CASE("lifecycle: arm and disarm do not write to storage that was returned to the caller", "[blk][rng]") {
   rig::machine m;
   m.add<rig::blk_model>(seat::modern, 4);
   rig::disk<> d;
@@ -193,7 +193,7 @@ TEST_CASE("lifecycle: storage that went back to the caller is not written to by 
   CHECK(written == 0);
 }
 
-TEST_CASE("lifecycle: a packed ring that the device does not offer is a missing feature", "[session]") {
+TEST_CASE("lifecycle: a packed ring on a device without RING_PACKED is a missing feature", "[session]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::modern, 4);
   rig::entropy<packed_queue<8>> e;
@@ -202,7 +202,7 @@ TEST_CASE("lifecycle: a packed ring that the device does not offer is a missing 
   CHECK(e->why().feature == 34);
 }
 
-TEST_CASE("lifecycle: all ones are counted afresh after every other answer", "[session]") {
+TEST_CASE("lifecycle: readings of all ones are counted from zero after any other value", "[session]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
   model.reset_reads = 2;
@@ -212,7 +212,7 @@ TEST_CASE("lifecycle: all ones are counted afresh after every other answer", "[s
   CHECK(e.start(m, where));
 }
 
-TEST_CASE("lifecycle: a legacy device's only word of features is traced, as it was offered and as it was accepted", "[session][legacy]") {
+TEST_CASE("lifecycle: the single feature word of a legacy device is traced, as offered and as accepted", "[session][legacy]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::legacy, 4);
   rig::entropy<> e;
@@ -226,7 +226,7 @@ TEST_CASE("lifecycle: a legacy device's only word of features is traced, as it w
   CHECK(choices == 1);
 }
 
-TEST_CASE("lifecycle: the report has the status by which a device refused its features", "[session]") {
+TEST_CASE("lifecycle: if the device rejects its features, the report has the status", "[session]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
   model.refuse_features = true;
@@ -235,7 +235,7 @@ TEST_CASE("lifecycle: the report has the status by which a device refused its fe
   CHECK(e->why().status == 0x03);
 }
 
-TEST_CASE("lifecycle: a session that is opened again after a refusal reports no error once it is up", "[session]") {
+TEST_CASE("lifecycle: a session that starts after a failed start reports no error", "[session]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::modern, 4);
   ring_session<> one{m};
@@ -251,7 +251,7 @@ TEST_CASE("lifecycle: a session that is opened again after a refusal reports no 
   REQUIRE(s.reset());
 }
 
-TEST_CASE("lifecycle: disarm switches off the interrupts that arm switches on", "[blk]") {
+TEST_CASE("lifecycle: disarm disables the interrupts that arm enables", "[blk]") {
   rig::machine m;
   auto& model = m.add<rig::blk_model>(seat::modern, 4);
   rig::disk<> d;
@@ -272,7 +272,7 @@ TEST_CASE("lifecycle: disarm switches off the interrupts that arm switches on", 
   }
 }
 
-TEST_CASE("lifecycle: a quiet spell rings after so many looks, then after twice as many, and outlasts a sleep by one", "[device]") {
+TEST_CASE("lifecycle: idle polls ring the doorbell after 65,536, then after twice as many each time, up to 2^22", "[device]") {
   idle_polls idle{};
   CHECK_FALSE(idle.slept_idle());
   CHECK_FALSE(idle.count(idle_polls::sleep));
@@ -282,6 +282,6 @@ TEST_CASE("lifecycle: a quiet spell rings after so many looks, then after twice 
     CHECK_FALSE(idle.count(after - 1));
     CHECK(idle.count(1));
   }
-  CHECK_FALSE(idle.count((1u << 22) - 1));  // and no later than that
+  CHECK_FALSE(idle.count((1u << 22) - 1));  // the limit is 2^22
   CHECK(idle.count(1));
 }

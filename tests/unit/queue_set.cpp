@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The one loop in which drivers of several queues wait: whatever comes, on whichever queue and at whichever moment, no sleep begins that
-// nothing will end.
+// The loop in which drivers of several queues wait: with any completion, on any queue and at any moment, no sleep
+// begins without an event that ends it.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <algorithm>
@@ -22,7 +22,7 @@ struct sleeper : virtio::testing::strict_platform<virtio::testing::hooked_barrie
 
 constexpr u16 queues = 3;
 
-/// A device that completes what it is told to, at the n-th moment of a wait: a moment is each access to memory that is shared, each
+/// A device that makes given completions at the n-th moment of a wait: a moment is each access to shared memory, each
 /// fence, and each sleep.
 template <class Queue>
 struct rig_of_three {
@@ -70,7 +70,7 @@ struct rig_of_three {
       complete(queue);
     }
   }
-  // As `sti; hlt`: an interrupt that came since the last one ended a sleep ends this one at once.
+  // As `sti; hlt`: an interrupt since the end of the last sleep ends this one at once.
   void sleep() {
     moment();
     while (model.interrupts() == woken_by && !script.empty()) {
@@ -96,7 +96,7 @@ struct rig_of_three {
     (void)model.step();
   }
 
-  /// Waits for so many completions on one queue while this happens.
+  /// Waits for `needed` completions of queue `wanted` during these events.
   void wait_for(u16 wanted, u32 needed, std::vector<event> happens) {
     stage();
     script = std::move(happens);
@@ -126,14 +126,14 @@ struct rig_of_three {
 template <class Queue>
 void every_interleaving() {
   rig_of_three<Queue> r;
-  // Alone: at each moment until the wait has slept twice over.
+  // One completion: at each moment until the wait has slept twice.
   u32 lost = 0, waits = 0;
   for (u16 wanted = 0; wanted < queues; ++wanted)
     for (u32 at = 1; at < 120; ++at, ++waits) {
       r.wait_for(wanted, 1, {{at, wanted}});
       lost += std::exchange(r.asleep_for_ever, false) ? 1 : 0;
     }
-  // Another completion ahead of it, on another queue or the same, which spends the interrupt that was asked for.
+  // Another completion before it, on another queue or the same, which uses up the requested interrupt.
   for (u16 wanted = 0; wanted < queues; ++wanted)
     for (u16 other = 0; other < queues; ++other)
       for (u32 first = 1; first < 60; ++first)
@@ -148,7 +148,7 @@ void every_interleaving() {
 
 }  // namespace
 
-TEST_CASE("queue set: no completion on any queue, at any moment of arming and going to sleep, leaves a waiter asleep", "[device][queue_set]") {
+TEST_CASE("queue set: a completion on any queue, at any moment of arming and of the sleep, ends the wait", "[device][queue_set]") {
   SECTION("split rings") { every_interleaving<split_queue<8>>(); }
   SECTION("packed rings") { every_interleaving<packed_queue<8>>(); }
 }

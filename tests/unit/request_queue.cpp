@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Several queues of requests under one life: each has its own answers, and the failure of one ends the requests of all.
+// Several request queues under one lifecycle: each has its own answers, and the failure of one ends the requests of
+// all.
 #include <catch2/catch_test_macros.hpp>
 
 #include <array>
@@ -12,7 +13,7 @@ using namespace virtio;
 
 namespace {
 
-/// A device with a queue for something else and two for requests, which fill a buffer with the queue's number.
+/// A device with one other queue and two request queues, which fill a buffer with the queue's number.
 struct two_request_queues {
   static constexpr u16 control = 1, data = 2;
   using set = queue_set<rig::platform_type, rig::modern_pci, split_queue<8>, 3>;
@@ -57,7 +58,7 @@ struct two_request_queues {
     REQUIRE(staged);
     return *staged;
   }
-  /// The next answer of a queue, with its buffer back.
+  /// The next answer of a queue; its buffer is free again.
   answer next(requests& of) {
     answer ended;
     REQUIRE(of.next(*all, ended) == errc::ok);
@@ -69,7 +70,7 @@ struct two_request_queues {
     return of.next(*all, ended);
   }
   void lie(u16 queue) {
-    model.ring(queue).push(7, 0);  // of no request
+    model.ring(queue).push(7, 0);  // an id of no request
     model.ring(queue).publish();
   }
   void require_nothing_mapped() { CHECK(m.memory.live() == 0); }
@@ -77,7 +78,7 @@ struct two_request_queues {
 
 }  // namespace
 
-TEST_CASE("request queues: two under one life answer each their own requests", "[device]") {
+TEST_CASE("request queues: two under one lifecycle each answer their own requests", "[device]") {
   two_request_queues r;
   const token a = r.submit(r.of_control, 0), b = r.submit(r.of_data, 1), c = r.submit(r.of_data, 2);
   r.of_control.kick(*r.all);
@@ -89,7 +90,7 @@ TEST_CASE("request queues: two under one life answer each their own requests", "
   CHECK(r.of_data.in_flight(*r.all) == 2);
 
   answer ended;
-  REQUIRE(r.of_data.wait(*r.all, c, waiting::request, ended, owner::call) == errc::ok);  // b is parked
+  REQUIRE(r.of_data.wait(*r.all, c, waiting::request, ended, owner::call) == errc::ok);  // b is deferred
   CHECK(ended.what.which == c);
   r.of_data.finish(*r.all, ended, ended.what.length);
   CHECK(r.buffers[2][63] == 0xc2);
@@ -103,7 +104,7 @@ TEST_CASE("request queues: two under one life answer each their own requests", "
   CHECK(r.m.objections().empty());
 }
 
-TEST_CASE("request queues: a lie on one ends the requests of all, which come back as canceled", "[device][hostile]") {
+TEST_CASE("request queues: an invalid entry on one ends the requests of all as canceled", "[device][hostile]") {
   two_request_queues r;
   r.model.hold();
   for (u32 i = 0; i < 4; ++i) (void)r.submit(i % 2 == 0 ? r.of_control : r.of_data, i);
@@ -113,7 +114,7 @@ TEST_CASE("request queues: a lie on one ends the requests of all, which come bac
   r.lie(two_request_queues::control);
   CHECK(r.error(r.of_control) == errc::device_misbehaved);
 
-  CHECK(r.of_data.arm(*r.all));  // something is there: no sleep
+  CHECK(r.of_data.arm(*r.all));  // something is ready: no sleep
   for (u32 i = 0; i < 2; ++i) {
     CHECK(r.next(r.of_control).error == errc::canceled);
     CHECK(r.next(r.of_data).error == errc::canceled);
@@ -133,7 +134,7 @@ TEST_CASE("request queues: a lie on one ends the requests of all, which come bac
   CHECK(r.buffers[1][0] == 0xc2);
 }
 
-TEST_CASE("request queues: a wait on one whose life another has ended returns at once, whatever else was in flight", "[device][hostile]") {
+TEST_CASE("request queues: a wait on one returns at once after another has taken the device down, with any requests in flight", "[device][hostile]") {
   two_request_queues r;
   r.model.hold();
   const token first = r.submit(r.of_data, 1), mine = r.submit(r.of_data, 2);
@@ -155,7 +156,7 @@ TEST_CASE("request queues: a wait on one whose life another has ended returns at
   r.require_nothing_mapped();
 }
 
-TEST_CASE("request queues: a device that will not reset keeps the requests of all, until it does", "[device][hostile]") {
+TEST_CASE("request queues: a device that does not reset keeps the requests of all queues until a reset", "[device][hostile]") {
   two_request_queues r;
   r.model.hold();
   const token given_up = r.submit(r.of_data, 1);
@@ -166,7 +167,8 @@ TEST_CASE("request queues: a device that will not reset keeps the requests of al
   r.model.step();
   r.model.reset_reads = device_model::forever;
   answer ended;
-  CHECK(r.of_data.wait(*r.all, given_up, waiting::request, ended, owner::call) == errc::device_broken);  // timed out, and stuck
+  // timed out, and no reset
+  CHECK(r.of_data.wait(*r.all, given_up, waiting::request, ended, owner::call) == errc::device_broken);
   CHECK(r.error(r.of_control) == errc::device_broken);
   CHECK(r.error(r.of_data) == errc::device_broken);
   CHECK(r.m.memory.live() == 3);
@@ -178,7 +180,7 @@ TEST_CASE("request queues: a device that will not reset keeps the requests of al
   CHECK(r.next(r.of_control).error == errc::canceled);
   answer other = r.next(r.of_data);
   CHECK(other.error == errc::canceled);
-  CHECK(other.what.cookie == 2);  // that of the call that gave up comes back to nothing
+  CHECK(other.what.cookie == 2);  // the request of the call that gave up has no completion
   CHECK(r.error(r.of_data) == errc::not_started);
   r.require_nothing_mapped();
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The console: what arrives is what was sent, on one port and on several with names, whatever the host's pace.
+// The console: what arrives is what was sent, on one port and on several named ones, at any pace of the host.
 #include <catch2/generators/catch_generators.hpp>
 
 #include "console.hpp"
@@ -37,7 +37,7 @@ TEST_CASE("console: bytes pass in both directions through one port, in order [CO
   }
   CHECK(all == letters(1000));
   CHECK(*d->send(const_bytes{all.data(), all.size()}) == 1000);
-  model.used_length = 12345;  // nothing is known from it, where the driver wrote
+  model.used_length = 12345;  // the driver ignores it in the queues that it writes
   CHECK(*d->send(const_bytes{all.data(), all.size()}) == 1000);
   model.used_length.reset();
   REQUIRE(d->flush());
@@ -68,7 +68,7 @@ TEST_CASE("console: data that the host does not take waits in the driver, at mos
   REQUIRE(d->flush());
   CHECK(model.ports[0].heard == letters(64));
   model.ports[0].listens = false;
-  CHECK(*d->send(const_bytes(said.data(), 100)) == 64);  // as many as there was room for
+  CHECK(*d->send(const_bytes(said.data(), 100)) == 64);  // as many as had room
   model.ports[0].listens = true;
   (void)model.serve(1);
   CHECK(*d->send(const_bytes(said.data(), 100)) == 100);
@@ -139,7 +139,7 @@ TEST_CASE("console: the screen size is the host's current one, read consistently
   u32 reads = 0;
   model.before_config_read = [&](u32 offset, u32) {
     if (offset != 2 || ++reads != 1) return;
-    model.before_config_read = nullptr;  // between the two fields
+    model.before_config_read = nullptr;  // between the reads of the two fields
     model.put_config(0, 40, 2);
     model.put_config(2, 20, 2);
     model.bump_generation();
@@ -205,7 +205,7 @@ TEST_CASE("console: ports appear with their names, a console is opened by the dr
   auto& model = with_ports(m, GENERATE(seat::modern, seat::legacy));
   ports_driver<rig::legacy_queue> d;
   REQUIRE(d.start(m, m.where(4)));
-  CHECK(d->try_send(text("x")).error() == errc::not_found);  // no port has come yet
+  CHECK(d->try_send(text("x")).error() == errc::not_found);  // no port has been added yet
   settle(d, model);
   CHECK(d->port_count() == 3);
   CHECK(d->facts(0).is_console);
@@ -428,7 +428,7 @@ TEST_CASE("console: answers without room in the control queue leave later, the l
   REQUIRE(d.start(m, m.where(4)));
   settle(d, model);
   model.told.clear();
-  for (int i = 0; i < 50; ++i) {  // the device does not look at them
+  for (int i = 0; i < 50; ++i) {  // the device does not process them
     REQUIRE(d->open(1));
     REQUIRE(d->close(1));
   }
@@ -478,7 +478,7 @@ TEST_CASE("console: a failed device returns its buffers, and a later start succe
     const u16 queue = GENERATE(u16{0}, u16{1}, u16{2}, u16{3}, u16{4}, u16{5});
     model.ring(queue).raw_used_element(model.ring(queue).raw_used_idx(), 0xfffff, 0);
     model.ring(queue).raw_used_idx(static_cast<u16>(model.ring(queue).raw_used_idx() + 1));
-    if (queue == 0) CHECK(*d->try_receive(bytes{some, 8}) == 6);  // what came before the lie
+    if (queue == 0) CHECK(*d->try_receive(bytes{some, 8}) == 6);  // what arrived before the invalid completion
     else CHECK(d->receive(bytes{some, 8}, 1).error() == errc::device_misbehaved);
     m.expect_objections = true;
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A console from before 1.0 and a guest whose numbers are big-endian: its configuration and its control messages are in the guest's order.
+// A legacy console and a big-endian guest: its configuration and control messages are in the guest's byte order.
 #include <virtio/console.hpp>
 
 #include "big_endian.hpp"
@@ -25,7 +25,7 @@ struct old_console : big_endian_device {
         const u8* const d = q.descriptor(head);
         u8* const data = reinterpret_cast<u8*>(get(d, 8));
         const usize length = get(d + 8, 4);
-        REQUIRE(get(d + 12, 2) == (n % 2 == 0 ? 2u : 0u));  // one descriptor, and no other
+        REQUIRE(get(d + 12, 2) == (n % 2 == 0 ? 2u : 0u));  // exactly one descriptor
         usize written = 0;
         if (n % 2 == 1) {
           said[n].emplace_back(data, data + length);
@@ -55,12 +55,12 @@ TEST_CASE("console: a big-endian guest's screen size and control messages are in
           "[console][legacy]") {
   old_console model;
   model.offered = 1u << 0 | 1u << 1 | 1u << 2;
-  model.config.bytes = {0, 132, 0, 50, 0, 0, 0, 2, 0, 0, 0, 0};  // as the guest's numbers lie in memory
+  model.config.bytes = {0, 132, 0, 50, 0, 0, 0, 2, 0, 0, 0, 0};  // as the guest's numbers are in memory
   const std::unique_ptr<parts> at{new parts};
   driver& console = at->device;
   REQUIRE(console.start(board{model}, &model, at->storage));
   CHECK(console.port_count() == 2);
-  model.says[2] = {{0, 0, 0, 0, 0, 1, 0, 0},                 // port 0 is there
+  model.says[2] = {{0, 0, 0, 0, 0, 1, 0, 0},                 // port 0 is present
                    {0, 0, 0, 1, 0, 1, 0, 0},                 // and port 1
                    {0, 0, 0, 0, 0, 4, 0, 1},                 // port 0 is a console
                    {0, 0, 0, 1, 0, 7, 0, 1, 'a', 'b'},       // the name of port 1

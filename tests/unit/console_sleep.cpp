@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A console on a platform that sleeps until an interrupt: whatever comes, and whenever, no sleep begins that nothing will end.
+// A console on a platform that sleeps until an interrupt: no sleep begins that nothing will end, whatever arrives and
+// when.
 #include <catch2/generators/catch_generators.hpp>
 
 #include "asleep.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The network device: what is negotiated and refused, its address, MTU and link; and frames that are sent.
+// The network device: which features are negotiated or refused, its address, MTU and link; and frames that are sent.
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 #include <catch2/generators/catch_generators_range.hpp>
@@ -45,7 +45,7 @@ TEST_CASE("net: the driver accepts the features that it uses, and declines all o
 TEST_CASE("net: a device without an address gets the program's, or is refused with its verdict [NET-03][NET-04]", "[net]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4, offers{16});
-  model.config()[0] = 1;  // means nothing
+  model.config()[0] = 1;  // has no meaning
   net_driver<> d;
   CHECK(d.start(m, m.where(4)).error() == errc::unsupported);
   CHECK(d->why().why == verdict::feature_missing);
@@ -55,7 +55,7 @@ TEST_CASE("net: a device without an address gets the program's, or is refused wi
   REQUIRE(d->start(m.platform(), m.where(4), d.storage(), {}, own));
   CHECK(d->mac() == own);
   model.offer({5});
-  REQUIRE(!d->start(m.platform(), m.where(4), d.storage(), {}, own));  // a group's, by the device's own word
+  REQUIRE(!d->start(m.platform(), m.where(4), d.storage(), {}, own));  // a group address, as the device itself reports
   CHECK(d->why().why == verdict::config_unreadable);
   model.config()[0] = 0x52;
   REQUIRE(d->start(m.platform(), m.where(4), d.storage(), {}, own));
@@ -150,7 +150,7 @@ TEST_CASE("net: the link follows the device's STATUS, and is up without it [NET-
   SECTION("after a sleep in which nothing else arrived") {
     CHECK(!d->arm());
     model.set_link(true);
-    (void)model.read_isr();  // over an MSI-X vector, which no register tells
+    (void)model.read_isr();  // over an MSI-X vector, which no register reports
     CHECK(*d->poll());
     CHECK(d->state() == net::link_state::up);
     model.counts = {};
@@ -167,7 +167,7 @@ TEST_CASE("net: the link follows the device's STATUS, and is up without it [NET-
     CHECK(model.counts.device == 1);
     CHECK(!*d->poll());
     CHECK(!d->arm());
-    model.spurious_interrupt(1);  // a line says what it is about: no read is needed behind a sleep
+    model.spurious_interrupt(1);  // a line interrupt reports its cause: no read is needed after a sleep
     CHECK(d->acknowledge_interrupt().queue);
     CHECK(!*d->poll());
     CHECK(model.counts.device == 1);
@@ -203,7 +203,7 @@ TEMPLATE_TEST_CASE("net: frames of every size are sent unchanged, on either ring
     } else {
       REQUIRE(send(d, data));
     }
-    CHECK(model.step() == 0);  // nothing was shown
+    CHECK(model.step() == 0);  // nothing was published
     d->flush();
     CHECK(model.step() == 1);
     REQUIRE(model.sent.size() == 1);
@@ -224,22 +224,22 @@ TEST_CASE("net: sent frames are published together, and reclaimed when no buffer
   const auto rung = [&] { return model.doorbells(1); };
   for (u32 i = 0; i < 4; ++i) REQUIRE(send(d, frame_of(100, i)));
   CHECK(rung() == 0);
-  CHECK(send(d, frame_of(100, 4)).error() == errc::queue_full);  // shows them
+  CHECK(send(d, frame_of(100, 4)).error() == errc::queue_full);  // publishes them
   CHECK(rung() == 1);
   CHECK(model.step() != 0);
   CHECK(model.sent.size() == 4);
-  for (u32 i = 4; i < 8; ++i) REQUIRE(send(d, frame_of(100, i)));  // no poll between
+  for (u32 i = 4; i < 8; ++i) REQUIRE(send(d, frame_of(100, i)));  // without a poll between
   CHECK(rung() == 1);
   d->flush();
   d->flush();
   CHECK(rung() == 2);
   (void)model.step();
   REQUIRE(send(d, frame_of(100, 8)));
-  CHECK(!*d->poll());  // that frames have left is no news: nothing waits for room
+  CHECK(!*d->poll());  // sent frames are not reported: no call waits for room
   CHECK(rung() == 3);
   CHECK(model.step() == 1);
   for (u32 i = 0; i < 9; ++i) CHECK(model.sent.at(i).data == frame_of(100, i));
-  CHECK(model.interrupts() == 0);  // none was asked for
+  CHECK(model.interrupts() == 0);  // none was requested
 }
 
 TEST_CASE("net: after queue_full the program is notified of room, also by an interrupt", "[net]") {
@@ -303,7 +303,7 @@ TEST_CASE("net: a checksum is requested only if the device computes it, and only
   CHECK(send(d, frame_of(60), {59, 0}).error() == errc::invalid_argument);
   CHECK(send(d, frame_of(60), {0xffff, 0xffff}).error() == errc::invalid_argument);
   CHECK(send(d, frame_of(60), {34, 0xfff0}).error() == errc::invalid_argument);
-  REQUIRE(send(d, frame_of(60), {0, 7}));  // none is asked for
+  REQUIRE(send(d, frame_of(60), {0, 7}));  // none is requested
   d->flush();
   (void)model.step();
   if (computes) {
@@ -313,7 +313,7 @@ TEST_CASE("net: a checksum is requested only if the device computes it, and only
   }
   CHECK(model.sent.size() == 1);
   CHECK(model.sent.at(0).head.flags == 0);
-  REQUIRE(send(d, frame_of(70)));  // of a buffer that had one before
+  REQUIRE(send(d, frame_of(70)));  // in a buffer that had one before
   REQUIRE(send(d, frame_of(71)));
   REQUIRE(send(d, frame_of(72)));
   REQUIRE(d->poll());
@@ -330,7 +330,7 @@ TEST_CASE("net: no frame larger than the device's MTU is sent [NET-09]", "[net]"
   REQUIRE(send(d, frame_of(1014)));
   CHECK(send(d, frame_of(1015)).error() == errc::too_long);
   const std::vector<u8> half = frame_of(0x8000);
-  const const_bytes huge[] = {{half.data(), half.size()}, {half.data(), half.size()}};  // 16 bits would call it nothing
+  const const_bytes huge[] = {{half.data(), half.size()}, {half.data(), half.size()}};  // a 16-bit length would be 0
   CHECK(d->try_send(huge).error() == errc::too_long);
 }
 

@@ -18,7 +18,7 @@ namespace {
 
 using frame_bytes = std::vector<u8>;
 
-// What no link of a type does is known of what comes before it, too.
+// Offloads that a type of link never has are also left out above it.
 struct without_offloads : loopback_link {
   static constexpr flags<net::offload> may_do{};
 };
@@ -168,7 +168,7 @@ TEST_CASE("net filters: a frame that found no room gets its fault once", "[net]"
   usize taken = 0, refused = 0;
   for (int i = 0; i < 1000; ++i) {
     card.room = 0;
-    // As long as there is no room, one is either lost at once or never.
+    // As long as there is no room, a frame is lost at once or never.
     errc first = send(bad, some_frame(60)).error();
     if (first == errc::ok) {
       ++taken;
@@ -200,7 +200,7 @@ TEST_CASE("net filters: a corrupted frame that is kept stays as shown, for a few
   })) {}
   CHECK(all.size() == 12);
   CHECK(bad.counts().corrupted[1] == 8);
-  // The list of pieces is the program's to copy, not so the byte in it.
+  // The program may copy the list of pieces, but not the byte in it.
   for (u8 i = 0; i < 12; ++i) {
     frame_bytes now;
     for (const const_bytes& piece : all[i].pieces) now.insert(now.end(), piece.data(), piece.data() + piece.size());
@@ -238,9 +238,9 @@ TEST_CASE("net filters: a frame that would not stay valid is not corrupted", "[n
   CHECK(send(bad, some_frame(64), 4).error() == errc::too_many_pieces);
   CHECK(send(bad, some_frame(13)).error() == errc::invalid_argument);
   CHECK(send(bad, some_frame(1515)).error() == errc::too_long);
-  CHECK(send(bad, some_frame(56), 4));  // as many pieces as it takes
+  CHECK(send(bad, some_frame(56), 4));  // as many pieces as it accepts
   CHECK(differences(card.sent.back(), some_frame(56)) == 1);
-  CHECK(send(bad, some_frame(14)));  // there is nothing behind its header
+  CHECK(send(bad, some_frame(14)));  // no bytes after its header
   CHECK(card.sent.back() == some_frame(14));
   card.sum = net::checksum::missing;
   card.to_receive.push_back(some_frame(64));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Network devices of before 1.0: headers of ten bytes in a descriptor of their own, and numbers in the guest's order.
+// Legacy network devices: headers of ten bytes in a descriptor of their own, and numbers in the guest's byte order.
 #include <catch2/generators/catch_generators.hpp>
 
 #include "big_endian.hpp"
@@ -115,7 +115,8 @@ TEST_CASE("net: a big-endian guest's configuration and headers are in its own or
           "[net][legacy]") {
   old_card model;
   model.offered = 1u << 0 | 1u << 1 | 1u << 3 | 1u << 5 | 1u << 16;
-  model.config.bytes = {2, 1, 2, 3, 4, 5, 0, 1, 0, 1, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0};  // as the guest's numbers lie in memory
+  // As the guest's numbers are in memory
+  model.config.bytes = {2, 1, 2, 3, 4, 5, 0, 1, 0, 1, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0};
   const std::unique_ptr<parts> at{new parts};
   old_driver& card = at->device;
   REQUIRE(card.start(board{model}, &model, at->storage));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The network device: frames that are received, in one buffer or several, and those that are kept.
+// The network device: frames that are received, in one buffer or several, and frames that are kept.
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 #include <catch2/generators/catch_generators_range.hpp>
@@ -95,14 +95,14 @@ TEST_CASE("net: invalid Ethernet frames for this MTU are dropped and counted, an
   CHECK(*d->poll());
   CHECK(received(d) == frame_of(1018));
   CHECK(received(d) == frame_of(14));
-  for (u32 i = 0; i < 1000; ++i) {  // no buffer is lost by it
+  for (u32 i = 0; i < 1000; ++i) {  // no buffer is lost
     model.arrive(frame_of(i % 2 == 0 ? 13 : 1019));
     seen_frame none;
     CHECK(receive(d, none) == errc::not_ready);
   }
   model.arrive({frame_of(100)}, net_model::header{.gso_type = 1, .gso_size = 1000});
   model.arrive({frame_of(100)}, net_model::header{.gso_type = 0x80});
-  model.arrive({frame_of(100)}, net_model::header{.gso_size = 1000});  // means nothing
+  model.arrive({frame_of(100)}, net_model::header{.gso_size = 1000});  // has no meaning
   CHECK(received(d) == frame_of(100));
   CHECK(d->counts().segmented == 2);
   model.used_length = 9;
@@ -139,7 +139,8 @@ TEST_CASE("net: the state of a checksum is the device's if it may report it and 
       {{.flags = 1}, net::checksum::unknown, {}},
       {{.flags = 3, .csum_start = 99, .csum_offset = 16}, net::checksum::unknown, {}},
       {{.flags = 1, .csum_start = 0xffff, .csum_offset = 0xffff}, net::checksum::unknown, {}},
-      {{.flags = 5, .csum_start = 34, .csum_offset = 16}, net::checksum::unknown, {}},  // RSC_INFO: they are other numbers
+      // RSC_INFO: the numbers have another meaning
+      {{.flags = 5, .csum_start = 34, .csum_offset = 16}, net::checksum::unknown, {}},
       {{.flags = 0xf8, .csum_start = 34, .csum_offset = 16}, net::checksum::unknown, {}},
       {{.flags = 0xfa}, net::checksum::right, {}},
       {{.flags = 0xf9, .csum_start = 34, .csum_offset = 16}, net::checksum::missing, {34, 16}},
@@ -189,7 +190,7 @@ TEST_CASE("net: buffers of an incomplete frame wait, and the rest completes it",
   for (int part = 0; part < 2; ++part) {
     model.complete(0);
     CHECK(!*d->poll());
-    CHECK(!d->arm());  // what is there was looked at
+    CHECK(!d->arm());  // arrived buffers were processed
     seen_frame none;
     CHECK(receive(d, none) == errc::not_ready);
   }
@@ -247,7 +248,7 @@ TEST_CASE("net: with every buffer in a kept frame the device waits, and continue
   CHECK(model.wire.size() == 12);
   CHECK(!*d->poll());
   CHECK(!d->arm());
-  REQUIRE(send(d, frame_of(60)));  // the other direction is as it was
+  REQUIRE(send(d, frame_of(60)));  // the other direction still works
   CHECK(d->wait_until(waiting::peer, [&] { return !model.sent.empty(); }) == errc::ok);
   for (u32 i = 8; i < 20; ++i) {
     REQUIRE(d->give_back(names[i % 8]));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The driver of vmd's control device, over registers that are as strict as vmd's: found by its ids, the clock in one latched read of 32
-// bits, requests by interrupt and by polling, each acknowledged in time and once.
+// The driver of vmd's control device, over registers as strict as vmd's: found by its ids, the clock in one latched
+// 32-bit read, requests by interrupt and by polling, each acknowledged in time and once.
 #include <catch2/catch_test_macros.hpp>
 
 #include <virtio/mmio.hpp>
@@ -25,7 +25,7 @@ bool is(const result<T>& got, const T& wanted) {
   return got && *got == wanted;
 }
 
-/// A machine of vmd's with nothing but its control device, and the driver of that.
+/// A vmd machine with only its control device, and the driver of that.
 template <class Transport = pci::transport<bus_type>>
 struct control_machine {
   testing::strict_machine memory{};
@@ -80,7 +80,7 @@ TEST_CASE("vmmci: detected as 0b5d:0777, bound as the control device", "[vmmci][
 TEST_CASE("vmmci: without the host's profile its ids are of no virtio device", "[vmmci][pci]") {
   control_machine<> m;
   CHECK(pci::find(vmmci_host{&m.model}, device_type::vmmci).error() == errc::not_found);
-  m.model.bridge_vendor = 0x8086;  // another machine, which has such a device all the same
+  m.model.bridge_vendor = 0x8086;  // another machine, which also has such a device
   CHECK(pci::find(m.bus(), device_type::vmmci).error() == errc::not_found);
   const auto by_name = pci::find(bus_type{{&m.model}, &hosts::openbsd_vmd}, device_type::vmmci);
   REQUIRE(by_name);
@@ -116,7 +116,7 @@ TEST_CASE("vmmci: a reader by byte gets a wrong clock, with the processor's regi
   REQUIRE(registers.open(m.where(), why));
   (void)m.model.take_log();
 
-  // The first byte is right, and no others are known: Linux's legacy driver reads like this.
+  // Only the first byte is right: Linux's legacy driver reads this way.
   CHECK(is(registers.config<u32, by_byte>(4), 0x8787'8787u));
   CHECK(m.model.take_log() == "r1@0x18 r1@0x19 r1@0x1a r1@0x1b");
   CHECK(m.model.violations().size() == 4);
@@ -160,10 +160,10 @@ TEST_CASE("vmmci: shutdown and reboot are seen by polling and acknowledged in ti
     CHECK(*asked == request);
     CHECK(m.model.take_log() == "r4@0x14 w4@0x14=" + testing::wire::hex(command));
     CHECK(m.model.state() == machine::ends);
-    // The command stays where it is, and is answered once.
+    // The command stays in the register, and is answered once.
     CHECK(m.control.next_request().error() == errc::not_ready);
     CHECK(m.model.take_log() == "r4@0x14");
-    m.model.pass(119 * second);  // it takes its time to end
+    m.model.pass(119 * second);  // shutting down takes time
     CHECK(m.model.state() == machine::ends);
     m.model.pass(2 * second);
     CHECK(m.model.state() == machine::killed);
@@ -174,7 +174,7 @@ TEST_CASE("vmmci: a guest that does not poll within three seconds is killed", "[
   control_machine<> m;
   m.start();
   REQUIRE(m.model.ask(vmmci_model::shutdown));
-  CHECK_FALSE(m.model.ask(vmmci_model::shutdown));  // it is not said twice
+  CHECK_FALSE(m.model.ask(vmmci_model::shutdown));  // it is not repeated
   m.model.pass(3 * second);
   CHECK(m.model.state() == machine::killed);
 }
@@ -202,7 +202,7 @@ TEST_CASE("vmmci: requests raise interrupts, and reading the cause lowers the li
   CHECK_FALSE(cause.queue);
   CHECK_FALSE(m.model.line_is_up());
   CHECK(is(m.control.next_request(), vmmci::request::shutdown));
-  CHECK_FALSE(m.control.acknowledge_interrupt().config);  // somebody else's, on a shared line
+  CHECK_FALSE(m.control.acknowledge_interrupt().config);  // another device's, on a shared line
 }
 
 TEST_CASE("vmmci: each request to set the clock is returned, and its acknowledgement makes room for the next one",
@@ -253,7 +253,7 @@ TEST_CASE("vmmci: a device that is down receives no request, and a device withou
   m.start();
   CHECK(m.control.features().empty());
   CHECK(m.control.clock().error() == errc::unsupported);
-  CHECK_FALSE(m.model.ask(vmmci_model::syncrtc));  // who has not accepted it is not asked
+  CHECK_FALSE(m.model.ask(vmmci_model::syncrtc));  // a guest that has not accepted the feature receives no request
   REQUIRE(m.model.ask(vmmci_model::reboot));
   CHECK(is(m.control.next_request(), vmmci::request::reboot));
   CHECK(m.control.next_request().error() == errc::not_ready);
@@ -289,7 +289,7 @@ TEST_CASE("vmmci: a removed device ends every call", "[vmmci][hostile]") {
   m.start();
   m.model.present = false;
   CHECK(m.control.next_request().error() == errc::unsupported);
-  CHECK(m.control.check().error() == errc::timed_out);  // all ones are no reset
+  CHECK(m.control.check().error() == errc::timed_out);  // all ones are not a reset
   CHECK(m.control.check().error() == errc::not_started);
   CHECK(m.control.clock().error() == errc::not_started);
   m.model.present = true;

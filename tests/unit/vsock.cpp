@@ -83,7 +83,7 @@ TEST_CASE("vsock: every call returns not_started before start and after a reset"
     CHECK(!s->try_receive(one, byte));
     CHECK(s->check().error() == errc::not_started);
     CHECK(s->connect(rig::echo).error() == errc::not_started);
-    (void)s.poll();  // tells those who are concerned
+    (void)s.poll();  // reports the end to the program
     CHECK(s.poll().error() == errc::not_started);
   };
   check_down({});
@@ -152,7 +152,7 @@ TEST_CASE("vsock: a peer that refuses ends the attempt, by event and by connect(
   CHECK(s.model.resets() == 1);
   CHECK(s.model.count(op::reset) == 0);
   for (int i = 0; i < 3 * sockets::layout.connections; ++i) CHECK(s->connect({2, somewhere}).error() == errc::refused);
-  CHECK(s->connect(rig::echo));  // none of them has left anything in the table
+  CHECK(s->connect(rig::echo));  // none of the attempts has left an entry in the table
 }
 
 TEST_CASE("vsock: a silent peer ends connect() by the platform's limit, and the device stays up", "[vsock]") {
@@ -340,7 +340,7 @@ TEST_CASE("vsock: a request to a port that listens is answered at once, and acce
   CHECK(s.model.is_open(f));
   REQUIRE(s.times(ready::incoming) == 1);
   CHECK(s.events.back().port == 80);
-  s.model.send(f, pattern(500));  // does not wait for the accept
+  s.model.send(f, pattern(500));  // before the accept
   s.settle();
   const auto one = s->try_accept(80);
   REQUIRE(one);
@@ -578,7 +578,7 @@ TEST_CASE("vsock: each change causes one event, and poll keeps to its budget", "
   CHECK(s.times(ready::readable) == 1);
   (void)s.poll();
   (void)s.poll();
-  CHECK(s.times(ready::readable) == 1);  // the edge, not the level
+  CHECK(s.times(ready::readable) == 1);  // once per change, not while it lasts
   CHECK(s.drained(one).first.size() == 10);
   s.model.send(s.flow(one), pattern(10));
   s.settle();
@@ -599,7 +599,7 @@ TEST_CASE("vsock: interrupts are requested for packets and for events", "[vsock]
   s.model.settle();
   CHECK(s.model.interrupts() > before);
   CHECK(s->acknowledge_interrupt().queue);
-  CHECK(s->arm());  // something is there
+  CHECK(s->arm());  // work is present
   s.settle();
   (void)s.drained(one);
   s.settle();

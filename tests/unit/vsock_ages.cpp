@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// How long a peer has been silent: what makes a connection young again, and what does not. A server that ends silent connections to make
-// room for others depends on it.
+// The age of a silent peer: what resets it, and what does not. A server that ends silent connections to make room for
+// others depends on it.
 #include <catch2/generators/catch_generators.hpp>
 
 #include "vsock.hpp"
@@ -18,7 +18,7 @@ struct mixed : rig::basic_sockets<with_messages> {
     model.recording = false;
     REQUIRE(begin());
   }
-  /// A connection whose peer reads nothing more, and has less room than a send of `size` bytes takes.
+  /// A connection whose peer has stopped reading, and has less room than a send of `size` bytes needs.
   vsock::socket stopped(vsock::kind what, const std::vector<u8>& data) {
     const auto one = d->try_connect({2, open_port}, what);
     REQUIRE(one);
@@ -39,7 +39,8 @@ TEST_CASE("vsock ages: a stalled peer grows older, whatever its host answers to 
   const auto what = GENERATE(vsock::kind::stream, vsock::kind::seqpacket);
   CAPTURE(static_cast<int>(what));
   mixed s;
-  const auto data = pattern(what == vsock::kind::stream ? 4096 : 60'000);  // the peer of messages has room for some of one
+  // The peer of messages has room for a part of one.
+  const auto data = pattern(what == vsock::kind::stream ? 4096 : 60'000);
   const auto one = s.stopped(what, data);
   const u32 begin = *s->idle_for(one);
   s.forget();
@@ -53,7 +54,7 @@ TEST_CASE("vsock ages: a stalled peer grows older, whatever its host answers to 
   }
   CHECK(*s->idle_for(one) == begin + 60);
   CHECK(s.times(ready::idle) >= 2);
-  // It reads again, and says so.
+  // It reads again, and reports that.
   const vsock_flow f = s.flow(one);
   s.end(one).reads = true;
   (void)s.model.read(f);
@@ -76,7 +77,8 @@ TEST_CASE("vsock ages: any answer to the program's own probe is a sign of life",
 }
 
 TEST_CASE("vsock ages: killed clients are older than new peers that wait to be accepted", "[vsock]") {
-  // A server that drops the most silent connection for a newcomer would drop the newcomer else, once it is accepted.
+  // A server that drops the most silent connection for a new peer would otherwise drop that new connection after
+  // accept.
   const auto what = GENERATE(vsock::kind::stream, vsock::kind::seqpacket);
   CAPTURE(static_cast<int>(what));
   mixed s;
@@ -127,6 +129,6 @@ TEST_CASE("vsock ages: a CREDIT_UPDATE with an impossible fwd_cnt is no sign of 
   }
   CHECK(*s->idle_for(one) == begin + 30);
   CHECK(s.times(ready::idle) == 1);
-  says(s.model.host.buf_alloc + 1, sent + beyond);  // that much of it is news
+  says(s.model.host.buf_alloc + 1, sent + beyond);  // that part of it is news
   CHECK(*s->idle_for(one) == 0);
 }

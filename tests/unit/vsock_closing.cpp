@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// How connections of the socket driver end: orderly, half-way, by force, by both at once, by nobody's answer; and what is left then.
+// The ends of the socket driver's connections: orderly, half-closed, aborted, closed by both at once, without an
+// answer; and the state after each.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <random>
@@ -13,7 +14,7 @@ namespace {
 struct started : sockets {
   explicit started(vsock_options options = {}) : sockets{std::move(options)} { REQUIRE(begin()); }
 
-  // Every place of the table can be had.
+  // Every place of the table is available.
   void check_empty() {
     settle();
     std::vector<vsock::socket> all;
@@ -50,7 +51,7 @@ TEST_CASE("vsock closing: close makes the handle stale at once, and no event fol
   const auto f = s.flow(one);
   s.forget();
   REQUIRE(s->close(one));
-  s.model.send(f, pattern(100));  // was on its way
+  s.model.send(f, pattern(100));  // it was in flight
   s.settle();
   for (const auto& what : s.events) CHECK_FALSE(what.which == one);
   s.check_empty();
@@ -73,7 +74,7 @@ TEST_CASE("vsock closing: a host that never answers a close keeps no place: the 
   CHECK(s.model.peer(flows[1]).end == peer::ending::none);
   s.check_works(fresh);
   REQUIRE(s->listen(80, 2));
-  s.check_works(s.accepted(80, 1));  // those who come take the next
+  s.check_works(s.accepted(80, 1));  // new connections take the next places
   CHECK(s.model.peer(flows[1]).end == peer::ending::by_guest);
   CHECK(s.model.peer(flows[2]).end == peer::ending::none);
 }
@@ -107,7 +108,7 @@ TEST_CASE("vsock closing: data in flight from a closing peer is read to the end,
   s.model.close(f);
   s.forget();
   s.settle();
-  CHECK(s.model.count(op::reset) == 0);  // not before everything was read
+  CHECK(s.model.count(op::reset) == 0);  // not before all data was read
   CHECK(s.said(one).has(ready::readable));
   std::vector<u8> half(5000);
   usize got = 0;
@@ -122,7 +123,7 @@ TEST_CASE("vsock closing: data in flight from a closing peer is read to the end,
   CHECK(s.model.count(op::reset) == 1);
   CHECK(s.model.peer(f).end == peer::ending::by_guest);
   CHECK(s.said(one).has(ready::closed));
-  CHECK(s->try_receive(one, half).error() == errc::peer_closed);  // again and again
+  CHECK(s->try_receive(one, half).error() == errc::peer_closed);  // on every later call
   CHECK(!s.offer(one, pattern(1)));
   CHECK(s->close(one));
   s.settle();
@@ -162,7 +163,7 @@ TEST_CASE("vsock closing: after a RST from the peer, earlier data stays readable
   CHECK(!s.offer(one, pattern(1)));
   CHECK(s->close(one));
   s.settle();
-  CHECK(s.model.count(op::reset) == 0);  // a RST is not answered
+  CHECK(s.model.count(op::reset) == 0);  // a RST has no answer
   CHECK(s.model.count(op::shutdown) == 0);
   s.check_empty();
 }
@@ -201,7 +202,7 @@ TEST_CASE("vsock closing: a peer that stops receiving is sent nothing more, and 
   CHECK(s.model.count(op::data) == 0);
   s.model.send(f, pattern(20'000));
   CHECK(s.receive(one, 20'000) == pattern(20'000));
-  s.model.shut(f, op::no_send);  // both ends now, one after the other
+  s.model.shut(f, op::no_send);  // both directions, one after the other
   s.settle();
   CHECK(s.drained(one).second == errc::peer_closed);
   s.settle();
@@ -235,7 +236,7 @@ TEST_CASE("vsock closing: shutdown of one's own direction", "[vsock]") {
     CHECK(s.model.peer(f).arrived == 20'050);
     u8 byte[1];
     CHECK(!s->try_receive(one, byte));
-    s.model.send(f, pattern(300'000));  // a peer that does not care
+    s.model.send(f, pattern(300'000));  // a peer that ignores it
     s.settle();
     CHECK(!s->try_receive(one, byte));
   }
@@ -261,7 +262,7 @@ TEST_CASE("vsock closing: both ends close at once", "[vsock]") {
   s.model.peer(f).answers_shutdown = GENERATE(false, true);
   s.model.resets_cross = true;
   s.model.close(f);
-  s.model.settle();  // on its way
+  s.model.settle();  // in flight
   REQUIRE(s->close(one));
   s.settle();
   CHECK_FALSE(s.model.is_open(f));
@@ -435,7 +436,7 @@ TEST_CASE("vsock closing: thousands of connections end in every way, and no reso
 TEST_CASE("vsock closing: a host that drops a SHUTDOWN while it holds data receives it again after the data was read", "[vsock]") {
   vsock_options o;
   o.host = vsock_host::vhost_device();
-  o.host.update_below = 0xffff'ffff;  // it tells of what it could not hand on at once
+  o.host.update_below = 0xffff'ffff;  // it reports what it could not deliver at once
   const bool closes = GENERATE(true, false);
   CAPTURE(closes);
   started s{std::move(o)};
@@ -450,7 +451,7 @@ TEST_CASE("vsock closing: a host that drops a SHUTDOWN while it holds data recei
   s.settle();
   (void)s.model.read(f, 4000);
   s.settle();
-  CHECK(s.model.count(op::shutdown) == 1);  // not before the end
+  CHECK(s.model.count(op::shutdown) == 1);  // not before all data was read
   CHECK(s.model.is_open(f));
   (void)s.model.read(f);
   s.settle();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Sequences of calls and packets that each were a mistake once.
+// Regression tests: sequences of calls and packets, each of which was a bug once.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <vector>
@@ -40,7 +40,7 @@ TEST_CASE("vsock corners: a connection leaves its listener once, however the dev
     s.settle();
     REQUIRE(s->listen(80, 2));
   }
-  // The listener still takes as many as it should.
+  // The listener still accepts as many as it should.
   s.settle();
   (void)s.model.connect(80, 7000);
   (void)s.model.connect(80, 7001);
@@ -66,7 +66,7 @@ TEST_CASE("vsock corners: bytes that are shown in place cannot be received a sec
   CHECK(inside == pattern(3000));
   s.settle();
   s.check_works(one);
-  // Closing it there is no harm.
+  // Closing it inside the callback is allowed.
   s.model.send(s.flow(one), pattern(10));
   s.settle();
   const auto gone = s->receive_with(one, [&](const_bytes here) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Credit: what may be sent, what is promised, and who says so when. The device model keeps its own counters and objects to every packet
-// that goes beyond them [VSOCK-05] or whose own are not right [VSOCK-06].
+// Credit: what may be sent, what is promised, and when each end reports it. The device model keeps its own counters and
+// objects to every packet that exceeds them [VSOCK-05] or whose own counters are wrong [VSOCK-06].
 #include <catch2/generators/catch_generators.hpp>
 
 #include <random>
@@ -15,7 +15,7 @@ struct started : sockets {
   explicit started(vsock_options options = {}) : sockets{std::move(options)} { REQUIRE(begin()); }
 };
 
-// A host whose connections may be sent so much.
+// A host that allows so many bytes per connection.
 vsock_options window(u32 bytes, vsock_host host = vsock_host::kernel()) {
   host.buf_alloc = bytes;
   host.update_below = bytes / 4;
@@ -23,7 +23,7 @@ vsock_options window(u32 bytes, vsock_host host = vsock_host::kernel()) {
   return {.host = host};
 }
 
-// Sends what goes without a word from the host.
+// Sends as much as possible without an update from the host.
 template <class Sockets>
 usize fill(Sockets& s, vsock::socket one, usize most = 10'000'000) {
   usize taken = 0;
@@ -61,7 +61,7 @@ TEST_CASE("vsock credit: nothing is sent to a peer without room until it has som
   started s{window(0)};
   const auto one = s.connected();
   const auto f = s.flow(one);
-  CHECK(fill(s, one, 1) <= 1);  // nothing has left: it may have been gathered
+  CHECK(fill(s, one, 1) <= 1);  // none has left: it may have been gathered
   CHECK(s.model.peer(f).arrived == 0);
   s.model.set_window(f, 100);
   s.settle();
@@ -80,7 +80,7 @@ TEST_CASE("vsock credit: a window that shrinks below the bytes in flight stops t
   auto& there = s.model.peer(f);
   there.reads = false;
   CHECK(fill(s, one, 10'000) == 10'000);
-  s.model.set_window(f, smaller);  // 10,000 are there, and it takes less than those
+  s.model.set_window(f, smaller);  // 10,000 bytes are there, more than this
   s.settle();
   s.model.settled(f);
   CHECK(s.offer(one, pattern(1)).error() == errc::no_credit);
@@ -147,7 +147,7 @@ TEST_CASE("vsock credit: impossible counters of a peer give no credit and do no 
   const u32 fwd = GENERATE(1001u, 2000u, 0x7fff'ffffu, 0x8000'0000u, 0xffff'ffffu);
   CAPTURE(fwd);
   auto p = op::packet(f, op::credit_update);
-  p.fwd_cnt = fwd;   // more than was ever sent, or less than nothing
+  p.fwd_cnt = fwd;   // more than was sent, or less than was confirmed
   p.buf_alloc = 1000;
   s.model.inject(p);
   s.settle();
@@ -169,7 +169,7 @@ TEST_CASE("vsock credit: impossible counters of a peer give no credit and do no 
 TEST_CASE("vsock credit: a sender without credit requests it once, and receives an update [VSOCK-05]", "[vsock]") {
   vsock_host host = vsock_host::kernel();
   started s{window(5000, host)};
-  s.model.host.update_below = 0;  // it says nothing by itself
+  s.model.host.update_below = 0;  // it sends no updates by itself
   const auto one = s.connected();
   const auto f = s.flow(one);
   s.model.peer(f).reads = false;
@@ -181,7 +181,8 @@ TEST_CASE("vsock credit: a sender without credit requests it once, and receives 
     CHECK(!s.offer(one, pattern(1)));
     s.settle();
   }
-  CHECK(s.model.count(op::credit_request) <= asked + 2);  // answers without credit do not start a game of questions
+  // Answers without credit do not cause an endless exchange of requests
+  CHECK(s.model.count(op::credit_request) <= asked + 2);
   (void)s.model.read(f);
   s.model.say(f, op::credit_update);
   s.settle();
@@ -257,7 +258,7 @@ TEST_CASE("vsock credit: packets of one byte use memory as well as window, and p
   for (u32 i = 0; i < 4096; ++i) s.model.send(f, {static_cast<u8>(i)});
   for (int round = 0; round < 5; ++round) s.settle();
   const auto other = s.connected();
-  s.check_works(other);  // whatever the first one does with its memory
+  s.check_works(other);  // whatever the first peer does with its memory
   std::vector<u8> want(4096);
   for (u32 i = 0; i < 4096; ++i) want[i] = static_cast<u8>(i);
   CHECK(s.receive(one, 4096) == want);
@@ -288,7 +289,7 @@ TEST_CASE("vsock credit: many connections share little memory, and promises neve
     all.push_back(s.connected());
     CHECK(s.model.promised() <= shared.receive_pool);
   }
-  for (const auto one : all) CHECK(s.end(one).credit() >= shared.receive_packet);  // each is sure of one packet
+  for (const auto one : all) CHECK(s.end(one).credit() >= shared.receive_packet);  // each has one packet for certain
   std::mt19937 random{2};
   std::vector<usize> sent(all.size()), got(all.size());
   for (int round = 0; round < 4000; ++round) {
@@ -369,7 +370,7 @@ TEST_CASE("vsock credit: 100,000 writes of one byte reach a host that limits pac
   CHECK(s.model.is_open(f));
   (void)s.model.read(f);
   CHECK(s.model.peer(f).bytes == all);
-  CHECK(s.model.count(op::data) <= 500);  // 98 of 1 KiB each, and some small ones whenever the host has read
+  CHECK(s.model.count(op::data) <= 500);  // 98 of 1 KiB each, and some small ones each time the host has read
 }
 
 TEST_CASE("vsock credit: small writes leave at once on a quiet connection, and gathered ones at flush, close and when there is room",

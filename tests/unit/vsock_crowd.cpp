@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Many peers at one socket device: who gets a place, who gives way, and what becomes of those that are gone without a word.
+// Many peers at one socket device: which gets a place, which is evicted, and what happens to peers that vanished.
 #include <catch2/generators/catch_generators.hpp>
 
 #include "vsock.hpp"
@@ -11,7 +11,8 @@ namespace {
 struct started : sockets {
   explicit started(vsock_options options = {}) : sockets{std::move(options)} { REQUIRE(begin()); }
 
-  // `n` connections that the program has closed and whose peers do not answer that; those of which `reads` is true read what they get.
+  // `n` connections that the program has closed and whose peers do not answer the close; those with `reads` true read
+  // their data.
   template <class F>
   std::vector<vsock_flow> closing(u32 n, F&& reads) {
     std::vector<vsock_flow> flows;
@@ -58,12 +59,12 @@ TEST_CASE("vsock crowd: a closing connection is evicted only after its peer has 
   vsock_options o;
   const bool asks = GENERATE(false, true);
   if (asks) o.host = vsock_host::vhost_device();
-  else o.host.update_below = 0xffff'ffff;  // tells of every read
+  else o.host.update_below = 0xffff'ffff;  // reports every read
   started s{std::move(o)};
   REQUIRE(s->listen(80, 8));
   const auto flows = s.closing(8, [](u32 i) { return i != 0; });
   s.m.expect_objections = true;
-  // A host that tells of a read only when asked is asked by the first who finds no place.
+  // A host that reports a read only on request is asked by the first connection that finds no place.
   if (asks) {
     (void)s.model.connect(80, 400);
     s.settle();
@@ -93,7 +94,7 @@ TEST_CASE("vsock crowd: no connection is evicted for a new peer that is refused"
   for (u32 i = 0; i < 100; ++i) {
     vsock_packet p;
     p.src_port = 1000 + i;
-    p.dst_port = 9;  // nobody listens there
+    p.dst_port = 9;  // no listener there
     p.op = op::request;
     s.model.inject(p);
   }
@@ -104,7 +105,7 @@ TEST_CASE("vsock crowd: no connection is evicted for a new peer that is refused"
   u32 open = 0;
   for (u32 i = 0; i < 8; ++i) open += s.model.is_open({80, 500 + i, 2});
   CHECK(open == s.reset(flows));
-  CHECK(open == 7);  // none of them has been accepted: a place is left to connect from
+  CHECK(open == 7);  // none was accepted: a place is left to connect from
   CHECK(s->try_connect({2, open_port}));
 }
 
@@ -183,7 +184,7 @@ TEST_CASE("vsock crowd: ticks limit a connect and a close, and report a silent p
   CHECK(s.said(gone).has(ready::idle));
   CHECK(*s->idle_for(gone) == 5);
 
-  // Once in so many ticks, until something is heard.
+  // Once in so many ticks, until a packet arrives.
   s.forget();
   for (int i = 0; i < 4; ++i) s->tick(most);
   s.settle();
@@ -198,7 +199,7 @@ TEST_CASE("vsock crowd: ticks limit a connect and a close, and report a silent p
   for (int i = 0; i < 4; ++i) s->tick({});
   s->tick({});
   s.settle();
-  CHECK(s.times(ready::idle) == 1);  // no age was asked for
+  CHECK(s.times(ready::idle) == 1);  // no age was set
 }
 
 TEST_CASE("vsock crowd: the caller can end a wait, and the platform's limit for peers differs from that for devices", "[vsock]") {
@@ -242,7 +243,7 @@ TEST_CASE("vsock crowd: a listener can have any port, and its waiting peers are 
 TEST_CASE("vsock crowd: try_connect finds the places of limits::outgoing at once, however many connections are closing", "[vsock]") {
   constexpr vsock::limits crowd{.connections = 60, .outgoing = 3, .receive_packet = 4096, .receive_buffer = 4096};
   const u32 delivered = GENERATE(u32{0}, u32{2}, u32{3}, u32{4}, u32{10});
-  const bool is_last = GENERATE(false, true);  // those that have delivered everything were closed last, else first
+  const bool is_last = GENERATE(false, true);  // those that have delivered everything were closed last, otherwise first
   CAPTURE(delivered, is_last);
   rig::basic_sockets<crowd> s;
   REQUIRE(s.begin());
@@ -263,7 +264,7 @@ TEST_CASE("vsock crowd: try_connect finds the places of limits::outgoing at once
     s.settle();
     admitted += s.model.is_open(f);
   }
-  CHECK(admitted == 1 + delivered);  // 4 places are free, and these are as good as that
+  CHECK(admitted == 1 + delivered);  // 4 places are free, and these count as free
   for (u32 i = 0; i < 3; ++i) {
     CAPTURE(i);
     CHECK(s->try_connect({vsock::host_cid, open_port}));

@@ -85,7 +85,7 @@ TEST_CASE("ethernet link: a peer that loses early data breaks the link without t
   ethernet e;
   e.how.settle = settle;
   e.start();
-  // As gvproxy: its reader of requests takes up to 4096 bytes, and what of them is behind the request is gone.
+  // As gvproxy: its reader of requests takes up to 4096 bytes, and loses those after the request.
   usize gone = 0;
   const auto peer_reads = [&] {
     e.model.settle();
@@ -99,7 +99,7 @@ TEST_CASE("ethernet link: a peer that loses early data breaks the link without t
   }
   REQUIRE(e.is_up());
   frames sent;
-  for (u32 i = 0; i < 6; ++i) {  // a stack has something to say as soon as the link is up
+  for (u32 i = 0; i < 6; ++i) {  // a stack sends as soon as the link is up
     sent.push_back(some_frame(1000, i));
     REQUIRE(e.send(sent.back()));
   }
@@ -109,7 +109,7 @@ TEST_CASE("ethernet link: a peer that loses early data breaks the link without t
   const auto& all = e.end().bytes;
   for (usize at = gone; at + 2 <= all.size();) {
     const usize size = all[at] | static_cast<usize>(all[at + 1]) << 8;
-    if (at + 2 + size > all.size()) break;  // it waits for the rest, for ever
+    if (at + 2 + size > all.size()) break;  // it waits for the rest without end
     understood.emplace_back(all.begin() + static_cast<std::ptrdiff_t>(at) + 2, all.begin() + static_cast<std::ptrdiff_t>(at + 2 + size));
     at += 2 + size;
   }
@@ -118,7 +118,7 @@ TEST_CASE("ethernet link: a peer that loses early data breaks the link without t
     return;
   }
   for (const auto& f : understood) CHECK(std::find(sent.begin(), sent.end(), f) == sent.end());
-  // So it answers nothing, and the link finds out.
+  // It therefore answers nothing, and the link detects that.
   e.pass(e.how.answer / 2);
   e.pass(e.how.answer / 2);
   CHECK(!e.is_up());
@@ -150,7 +150,7 @@ TEST_CASE("ethernet link: frames pass both ways however the stream is cut", "[vs
     got.insert(got.end(), rest.begin(), rest.end());
     REQUIRE(got == frames{some_frame(14, 1), some_frame(61, 2), some_frame(40, 3)});
   }
-  // Each byte on its own, looked at after each.
+  // Each byte separately, with a poll after each.
   frames got;
   for (const u8 byte : all) {
     e.feed({byte});
@@ -274,7 +274,7 @@ TEST_CASE("ethernet link: it retries after pauses that double up to a limit, and
   e.pass(pause);
   e.pass(e.how.settle);
   REQUIRE(e.is_up());
-  // One that accepts and goes is tried no more often than one that refuses.
+  // A peer that accepts and leaves is tried no more often than one that refuses.
   e.model.abort(e.flow());
   e.turn();
   CHECK(e.link.due_in() == pause);
@@ -331,7 +331,7 @@ TEST_CASE("ethernet link: a peer that neither reads nor sends for a time has gon
   e.up();
   e.feed(framed(some_frame(60)));
   CHECK(e.received().size() == 1);
-  // It never sends a frame, and does not say what it has read unless it is asked.
+  // It never sends a frame, and reports what it has read only on request.
   for (int i = 0; i < 100; ++i) {
     REQUIRE(e.send(some_frame(600)));
     e.pass(e.how.answer / 8);
@@ -340,8 +340,8 @@ TEST_CASE("ethernet link: a peer that neither reads nor sends for a time has gon
   e.pass(1'000'000);
   CHECK(e.is_up());
   e.pass(1'000'000);
-  CHECK(e.link.due_in() == ~u64{0});  // nothing is expected of it
-  // One that reads nothing but sends.
+  CHECK(e.link.due_in() == ~u64{0});  // no answer is expected
+  // A peer that reads nothing but sends.
   e.end().reads = false;
   REQUIRE(e.send(some_frame(600)));
   for (int i = 0; i < 100; ++i) {
@@ -350,7 +350,7 @@ TEST_CASE("ethernet link: a peer that neither reads nor sends for a time has gon
     CHECK(e.received().size() == 1);
     REQUIRE(e.is_up());
   }
-  // And neither.
+  // A peer that does neither.
   e.pass(e.how.answer / 2);
   REQUIRE(e.is_up());
   e.pass(e.how.answer / 2);
@@ -393,7 +393,7 @@ TEST_CASE("ethernet link: without room at the peer no part of a frame is sent, a
   (void)e.model.read(f);
   CHECK(e.sent() == join(all, framed(some_frame(1000, 50))));
   CHECK(e.is_up());
-  // A peer that takes back its room is one that has none for now.
+  // A peer that has withdrawn its room has none for now.
   e.model.set_window(f, 500);
   e.turn();
   CHECK(e.send(some_frame(1000)).error() == errc::queue_full);
@@ -467,7 +467,7 @@ TEST_CASE("ethernet link: as many frames can be kept as it reports, while others
     for (int i = 0; i < 10; ++i) all = join(all, framed(some_frame(1514, sent++)));
     e.feed(all);
   };
-  // Frames that lie apart, so that no two share a buffer.
+  // Frames far apart, so that no two share a buffer.
   while (held.size() < e.link.facts().most_kept) {
     feed_some();
     ethernet::kept one;
@@ -611,7 +611,7 @@ TEST_CASE("ethernet link: the program's other connections and listeners work bes
   CHECK(e.said(*other).has(ready::readable));
   CHECK(e.received() == frames{some_frame(60)});
   for (const auto& one : e.events) CHECK(one.which != e.link.id());
-  // A program with a loop of its own.
+  // A program with its own loop.
   e.events.clear();
   e.model.send(e.flow(), framed(some_frame(61)));
   e.model.settle();
@@ -632,7 +632,7 @@ TEST_CASE("ethernet link: poll reports an arrival or a change", "[vsock]") {
   e.model.send(e.flow(), framed(some_frame(60)));
   e.model.settle();
   CHECK(*e.link.poll() == true);
-  CHECK(*e.link.poll() == true);  // it is there still
+  CHECK(*e.link.poll() == true);  // it is still there
   CHECK(e.received() == frames{some_frame(60)});
   CHECK(*e.link.poll() == false);
   e.model.abort(e.flow());
@@ -665,7 +665,7 @@ TEST_CASE("ethernet link: a device failure takes the link down, and a start of t
   REQUIRE(e.keep(one) == errc::ok);
   e.model.set_needs_reset();
   CHECK(e.d->check().error() == errc::needs_reset);
-  CHECK(e.link.poll());  // what became of the connections is told
+  CHECK(e.link.poll());  // reports the ends of the connections
   CHECK(!e.is_up());
   CHECK(e.link.why() == errc::needs_reset);
   CHECK(e.link.poll().error() == errc::not_started);
@@ -689,7 +689,7 @@ TEST_CASE("ethernet link: after a reset of the device, kept frames no longer bel
   ethernet::kept one, two;
   REQUIRE(e.keep(one) == errc::ok);
   REQUIRE(e.d->reset());
-  CHECK(e.link.give_back(one.name));  // another frame's bytes are expected behind it, in the same buffer
+  CHECK(e.link.give_back(one.name));  // the next frame's bytes are expected after it, in the same buffer
   REQUIRE(e.begin());
   e.pass(e.how.most_pause);
   e.pass(e.how.most_pause);
@@ -719,7 +719,7 @@ TEST_CASE("ethernet link: close ends the connection in good order, start begins 
   CHECK(!e.is_up());
   e.up();
   CHECK(e.link.give_back(one.name).error() == errc::stale_handle);
-  // No buffer was lost by that.
+  // No buffer was lost.
   u32 sent = 0, next = 0;
   for (int i = 0; i < 100; ++i) {
     e.feed(framed(some_frame(1514, sent++)));
@@ -743,7 +743,7 @@ TEST_CASE("ethernet link: a peer that expects no request gets none", "[vsock]") 
 }
 
 TEST_CASE("ethernet link: with little memory, shared with others, frames of any size keep arriving", "[vsock]") {
-  // The window that it is sure of is one packet.
+  // The window that it has for certain is one packet.
   constexpr vsock::limits small{.connections = 4, .receive_packet = 4096, .receive_buffer = 16384, .receive_pool = 16384, .pieces = 4};
   rig::basic_ethernet<small> e;
   e.up();

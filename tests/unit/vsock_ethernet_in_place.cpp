@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A network link shows frames where the socket device received them; buffers become pieces of the program when a frame is kept. And the
-// calls of the socket device that this takes.
+// A network link shows frames in the buffers in which the socket device received them; buffers become pieces of the
+// program when a frame is kept. Also the calls of the socket device for this.
 #include <catch2/generators/catch_generators.hpp>
 
 #include "ethernet.hpp"
@@ -20,7 +20,7 @@ TEST_CASE("ethernet link: a frame takes pieces only when it is kept, in however 
     const u32 cut = 1 + i * 37 % 1515;
     const auto stream = framed(some_frame(1514, i));
     const auto middle = stream.begin() + cut;
-    // Behind 4000 bytes of others, so that the buffer ends in the frame or between two.
+    // After 4000 other bytes, so that the buffer ends inside the frame or between two.
     e.feed(join(framed(some_frame(1400, 1)), framed(some_frame(1200, 2)), framed(some_frame(1300 + i % 90, 3)), frame_bytes{stream.begin(), middle}));
     CHECK(e.d->pieces_left() == all);
     CHECK(e.received().size() == 3);
@@ -58,7 +58,8 @@ TEST_CASE("ethernet link: a frame is not shown before all its buffers could be k
     REQUIRE(got);
     held.push_back(*got);
   }
-  e.feed(join(framed(some_frame(1400, 1)), framed(some_frame(1400, 2)), framed(some_frame(1514, 3))));  // the third one in two buffers
+  // The third one is in two buffers.
+  e.feed(join(framed(some_frame(1400, 1)), framed(some_frame(1400, 2)), framed(some_frame(1514, 3))));
   CHECK(e.received() == frames{some_frame(1400, 1), some_frame(1400, 2)});
   CHECK(!e.link.arm());
   e.link.disarm();
@@ -157,7 +158,7 @@ TEST_CASE("ethernet link: two links on one device do not block each other if the
   };
   feed(e.link, framed(some_frame(1400, 1)));
   REQUIRE(receive(0, after_look::keep));
-  // Both have a piece with the beginning of a frame, behind one that is kept; the frame goes on in two buffers more.
+  // Both have a piece with the beginning of a frame, after a kept one; the frame continues in two more buffers.
   const auto large = framed(some_frame(1514, 3));
   for (rig_type::link_type* one : links) feed(*one, join(framed(some_frame(100, 2)), frame_bytes{large.begin(), large.begin() + 900}));
   REQUIRE(receive(0, after_look::keep));
@@ -201,7 +202,7 @@ TEST_CASE("vsock: received bytes can be inspected and skipped without a callback
     CHECK(e.d->peek(s).size() == seen.size());
     CHECK(e.d->peek(s).copy_to(0, seen) == seen.size());
     CHECK(seen == std::vector<u8>{all.begin() + static_cast<std::ptrdiff_t>(from), all.end()});
-    // All pieces, or as many as are asked for.
+    // All pieces, or as many as requested.
     const u32 count = e.d->peek_pieces(s, pieces, 4);
     CHECK(scatter<const_bytes>{pieces, count}.size() == seen.size());
     usize at = 0;
@@ -255,7 +256,7 @@ TEST_CASE("ethernet link: a shown frame stays in place until the callback return
   enum class deed { abort, close_socket, close_link, peer_resets };
   const auto what = GENERATE(deed::abort, deed::close_socket, deed::close_link, deed::peer_resets);
   const auto answer = GENERATE(after_look::done, after_look::keep);
-  const bool is_cut = GENERATE(false, true);  // the frame lies in two buffers
+  const bool is_cut = GENERATE(false, true);  // the frame is in two buffers
   CAPTURE(static_cast<int>(what), answer == after_look::keep, is_cut);
   narrow e;
   e.up();
@@ -290,7 +291,7 @@ TEST_CASE("ethernet link: a shown frame stays in place until the callback return
   });
   const bool is_gone = what == deed::abort || what == deed::close_socket;
   CHECK(got.error() == (is_gone && answer == after_look::keep ? errc::canceled : errc::ok));
-  // And no buffer is lost by that.
+  // No buffer is lost.
   const auto flow = static_cast<narrow::base&>(e).flow(other);
   for (u8 i = 0; i < 40; ++i) {
     e.model.send(flow, std::vector<u8>(3000, i));
@@ -311,7 +312,7 @@ TEST_CASE("vsock in place: no buffer of an ended connection goes to the device b
   const const_bytes here = s.d->peek_first(one);
   REQUIRE(here.size() == 3000);
   const auto is_same = [&] { return std::vector<u8>(here.data(), here.data() + here.size()) == data; };
-  // The buffers of the other connection come back meanwhile.
+  // The buffers of the other connection are returned meanwhile.
   const auto others = [&] {
     for (u32 i = 0; i < 1000; ++i) {
       s.model.send(s.flow(other), std::vector<u8>(3000, 0xee));

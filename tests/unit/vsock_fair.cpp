@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Send buffers are shared: what a program learns that finds none, who comes first, and what leaves ahead of a sleep.
+// Send buffers are shared: the errors of a program that finds none, the order of waiting connections, and what leaves
+// before a sleep.
 #include <catch2/generators/catch_generators.hpp>
 
 #include "vsock.hpp"
@@ -80,7 +81,7 @@ TEST_CASE("vsock fair: none of 64 connections of all kinds waits without end", "
     CHECK(c.done > 0);
     if (c.longest > worst) worst = c.longest;
   }
-  CHECK(worst <= 64 * 17);  // each of the others once, and as many polls as a promise lasts
+  CHECK(worst <= 64 * 17);  // each of the others once, and as many polls as a reservation lasts
 }
 
 TEST_CASE("vsock fair: a peer that withdraws room for a staged message keeps no buffers from others", "[vsock]") {
@@ -165,11 +166,11 @@ TEST_CASE("vsock fair: pieces leave together or not at all", "[vsock]") {
   CHECK(s.model.peer(f).bytes == expected);
   CHECK(s.model.count(op::data) <= frames);
 
-  // Longer than a buffer, with a part of one gathered; and what can never go.
+  // Longer than a buffer, with a part of one gathered; and what can never be sent.
   const auto big = pattern(40'000, 5), more = pattern(300, 6);
   s.end(one).reads = true;
   const u64 before = s.model.peer(f).arrived;
-  const std::vector<const_bytes> many{more, big, {}, more};  // as many as a program finds out while it runs
+  const std::vector<const_bytes> many{more, big, {}, more};  // a number that a program computes at run time
   REQUIRE(s->try_send_all(one, scatter<const_bytes>{many.data(), many.size()}));
   s.settle();
   CHECK(s.model.peer(f).arrived == before + 40'600);
@@ -205,7 +206,7 @@ TEST_CASE("vsock fair: a stalled peer lets the program sleep, and gathered bytes
   wait();
   CHECK(awake < 20);
   CHECK(s.model.count(op::credit_request) < 20);
-  // Far more than such a peer should have unread: the rest waits for its word.
+  // Far more than such a peer should have unread: the rest waits for its update.
   for (int i = 0; i < 400; ++i) {
     (void)s.offer(one, pattern(10));
     (void)s->arm();
@@ -234,7 +235,7 @@ TEST_CASE("vsock fair: an expired reservation is not valid again when the poll c
     unsent.wait(all, one);
     return unsent.serve(all, buffers, served) && served == one;
   };
-  REQUIRE(promise(0));  // which never comes for it
+  REQUIRE(promise(0));  // it is never used
   CHECK_FALSE(unsent.may_take(all, 2, buffers, 4));
   u32 lapsed = 0;
   for (u32 polls = 0; polls < 16 * 65536; ++polls) {
@@ -244,7 +245,7 @@ TEST_CASE("vsock fair: an expired reservation is not valid again when the poll c
   }
   CHECK(lapsed == 65536);
   unsent.stop_waiting(all, 0);
-  CHECK_FALSE(unsent.may_take(all, 2, buffers, 4));  // two are another's
+  CHECK_FALSE(unsent.may_take(all, 2, buffers, 4));  // two are reserved for another
   unsent.stop_waiting(all, 1);
   CHECK(unsent.may_take(all, 2, buffers, 4));
 }
@@ -308,7 +309,7 @@ TEST_CASE("vsock fair: an unused reservation of buffers does not block others wh
     if (s->arm()) continue;
     const u64 before = s.model.packets();
     s.model.settle();
-    if (s.model.packets() == before) break;  // no interrupt would come
+    if (s.model.packets() == before) break;  // no interrupt would arrive
   }
   CHECK(told);
 }
@@ -461,7 +462,7 @@ TEST_CASE("vsock fair: a peer with too little room is asked for credit ever more
 TEST_CASE("vsock fair: a peer that had no room when asked is asked again", "[vsock]") {
   vsock_options o;
   o.host = vsock_host::vhost_device();
-  o.host.update_below = 0;  // it says how much it has read only when asked
+  o.host.update_below = 0;  // it reports what it has read only on request
   sockets s{o};
   REQUIRE(s.begin());
   const auto one = s.connected();
@@ -494,7 +495,7 @@ TEST_CASE("vsock fair: new peers get the places of closed connections that were 
     REQUIRE(s->close(one));
     s.settle();
   }
-  (void)s.model.connect(80, 300);  // all are asked, and have no room yet
+  (void)s.model.connect(80, 300);  // all receive a CREDIT_REQUEST, and have no room yet
   s.settle();
   for (const vsock_flow& f : flows) (void)s.model.read(f);
   s.settle();
@@ -520,7 +521,7 @@ TEST_CASE("vsock fair: pieces gathered for a slow peer leave after it has read, 
     (void)s->arm();
     s.settle();
   }
-  (void)s.model.read(f);  // Linux does not say so: there was much room
+  (void)s.model.read(f);  // Linux sends no update: there was much room
   REQUIRE(s->flush(one));
   s.settle();
   (void)s.model.read(f);
@@ -529,7 +530,7 @@ TEST_CASE("vsock fair: pieces gathered for a slow peer leave after it has read, 
   const auto small = pattern(10);
   if (all) REQUIRE(s->try_send_all(one, {const_bytes{small}}));
   else REQUIRE(s.offer(one, small));
-  for (int i = 0; i < 10; ++i) {  // a program that sleeps where it may
+  for (int i = 0; i < 10; ++i) {  // a program that sleeps when it may
     (void)s.poll();
     (void)s->arm();
     s.model.settle();

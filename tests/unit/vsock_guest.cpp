@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The script that guests run against vhost-device-vsock (tests/vsock/test_guest.py) and the kernel (tests/nested/vsock.py) says the
-// same against the model.
+// The script of guests that run against vhost-device-vsock (tests/vsock/test_guest.py) and the kernel
+// (tests/nested/vsock.py) prints the same against the model.
 #include <catch2/catch_test_macros.hpp>
 
 #include "../vsock/hosted/hosted.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Sockets on every host that has them: a stream to the host and one from it, and the end of the device.
+// Sockets on every host that has them: a stream to the host and one from it, and the device's end.
 #include <catch2/catch_test_macros.hpp>
 
 #include "hosts.hpp"

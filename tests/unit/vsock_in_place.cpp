@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Received bytes that are shown where they are: all of them at once, in pieces, and unchanged for as long as they are shown.
+// Received bytes that are shown in place: all of them at once, in pieces, and unchanged as long as they are shown.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <vector>

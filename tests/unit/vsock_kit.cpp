@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The parts of the socket model, each by itself: bytes of a header, one end of a connection, what is on record. No device is here.
+// The parts of the socket model, each separately: bytes of a header, one end of a connection, the record. No device is
+// present.
 #include <catch2/catch_test_macros.hpp>
 
 #include <algorithm>
@@ -71,13 +72,13 @@ TEST_CASE("vsock peer: data leaves as room and credit allow, then by the host's 
   CHECK(c.credit() == 0);
   CHECK(c.unsent() == 5);
   CHECK_FALSE(c.has_data(quiet));
-  CHECK_FALSE(c.has_shutdown());  // it comes behind the data
+  CHECK_FALSE(c.has_shutdown());  // it follows the data
   REQUIRE(c.has_data(asks));
   CHECK(next(c, 20).op == op::credit_request);
-  CHECK_FALSE(c.has_data(asks));  // it has asked
+  CHECK_FALSE(c.has_data(asks));  // it has requested credit
 
   vsock_packet more;
-  more.fwd_cnt = 0xffff'fff0 + 25;  // over the end of its range
+  more.fwd_cnt = 0xffff'fff0 + 25;  // past 2^32
   more.buf_alloc = 25;
   c.take_credit(more);
   CHECK(next(c, 20).len == 5);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Messages (seqpacket): their ends and those of records, whatever packets they come in; those that are too long; those of one byte.
+// Messages (seqpacket): their ends and those of records, however they are split into packets; messages that are too
+// long; messages of one byte.
 #include <vector>
 
 #include "vsock.hpp"
@@ -29,7 +30,7 @@ struct started : rig::basic_sockets<layout> {
   result<void> say(vsock::socket s, const std::vector<u8>& all, bool record = false) {
     return d->try_send_message(s, const_bytes{all.data(), all.size()}, record ? vsock::boundary::record : vsock::boundary::message);
   }
-  /// The next message, with what goes on behind its size: nothing.
+  /// The next message; bytes after its size are unchanged.
   std::pair<std::vector<u8>, bool> next(vsock::socket s) {
     std::vector<u8> into(2000, 0xee);
     settle();

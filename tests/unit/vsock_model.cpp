@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The socket device of the test kit by itself: it serves a guest that is honest, and objects to one that is not.
+// The socket device of the test kit alone: it serves a guest that keeps the rules, and objects to one that breaks them.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <numeric>
@@ -22,7 +22,7 @@ namespace {
 constexpr u32 room = 64;  // payload bytes of a receive buffer
 constexpr auto modern = virtio::testing::device_model::interface::modern;
 
-// A guest that keeps no rules but those a test gives it.
+// A guest that keeps only the rules that a test gives it.
 struct guest {
   using split = split_ring<16>;
   using packed = packed_ring<16>;
@@ -31,7 +31,7 @@ struct guest {
   vsock_model model;
   std::unique_ptr<rig::any_ring> rings[3];
   dma_storage<split::dma_bytes + packed::dma_bytes> storage[3]{};
-  alignas(16) u8 area[1 << 16]{};  // rx: 256 bytes a slot, tx: 1024 bytes a slot behind them, events
+  alignas(16) u8 area[1 << 16]{};  // rx: 256 bytes a slot, tx: 1024 bytes a slot after them, events
   static constexpr u64 area_at = 0x10'0000, rings_at = 0x100'0000;
   bool zeroes = true;
   u64 cid = 3;
@@ -93,7 +93,7 @@ struct guest {
     REQUIRE(rings[2]->stage(slot, chain, slot));
     kick(2);
   }
-  // The packets that have come; their buffers go back.
+  // The packets that have arrived; their buffers are returned.
   std::vector<vsock_packet> receive() {
     std::vector<vsock_packet> all;
     while (const auto done = rings[0]->next_completion()) {
@@ -223,7 +223,7 @@ TEST_CASE("vsock model: hosts have different answers", "[testing][vsock]") {
   guest g{vsock_options{.host = hosts[which]}};
   g.send({1024, 7}, vsock_model::request);  // refused
   CHECK(g.step().size() == (which == 2 ? 0 : 1));
-  g.send({1025, 7}, vsock_model::credit_update);  // never heard of
+  g.send({1025, 7}, vsock_model::credit_update);  // unknown connection
   CHECK(g.step().size() == (which == 2 ? 0 : 1));
   g.send({1025, 7}, vsock_model::reset);
   CHECK(g.step().empty());
@@ -247,7 +247,7 @@ TEST_CASE("vsock model: it reports room by the host's behaviour, and on request"
   g.send(f, vsock_model::data, counting(149));
   CHECK(g.step().empty());
   CHECK(g.model.read(f, 149).size() == 149);
-  CHECK(g.step().empty());  // it knows of 51
+  CHECK(g.step().empty());  // it has received 51
   g.send(f, vsock_model::data, counting(2));
   (void)g.step();
   CHECK(g.model.read(f, 1) == counting(1));
@@ -295,7 +295,7 @@ TEST_CASE("vsock model: it objects to what a driver must not do", "[testing][vso
     (void)g.step();
     g.send(f, vsock_model::data, counting(21));
     (void)g.step();
-    CHECK_FALSE(g.objected("VSOCK-05"));  // it may have been on its way
+    CHECK_FALSE(g.objected("VSOCK-05"));  // it may have been in flight
     g.model.settled(f);
     g.send(f, vsock_model::data, counting(1));
     (void)g.step();
@@ -319,7 +319,7 @@ TEST_CASE("vsock model: it objects to what a driver must not do", "[testing][vso
   }
   SECTION("a reset that answers a reset") {
     g.model.abort(f);
-    g.send(f, vsock_model::reset);  // was on its way
+    g.send(f, vsock_model::reset);  // it was in flight
     (void)g.step();
     CHECK(g.model.violations().empty());
     g.send(f, vsock_model::reset);
@@ -377,7 +377,7 @@ TEST_CASE("vsock model: a transport reset ends connections, changes the CID and 
   (void)g.model.connect(80, 1);
   CHECK(g.step().empty());
   CHECK(g.model.peer(f).end == vsock_model::connection::ending::by_transport);
-  g.send(f, vsock_model::data, counting(1));  // does not know yet
+  g.send(f, vsock_model::data, counting(1));  // the guest has not processed the event yet
   CHECK(g.step().empty());
   CHECK(g.model.violations().empty());
   const auto event = g.rings[2]->next_completion();
@@ -411,7 +411,7 @@ TEST_CASE("vsock model: it injects any packet, shortened or with a wrong used le
   CHECK(got[0].src_port == 1);
   CHECK(got[0].len == 0);  // not written
   CHECK(got[0].op == 0);
-  CHECK(*got[0].used == 44 + room);  // the ring cuts the claim
+  CHECK(*got[0].used == 44 + room);  // the ring limits the claim
 }
 
 TEST_CASE("vsock model: send buffers are kept and returned, or not processed", "[testing][vsock]") {

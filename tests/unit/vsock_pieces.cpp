@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Pieces of what has arrived that the program takes and gives back.
+// Pieces of received data that the program takes and returns.
 #include <random>
 #include <vector>
 
@@ -118,7 +118,7 @@ TEST_CASE("vsock pieces: taken and returned in any order, no byte is lost and no
     for (const auto& [p, was] : held) REQUIRE(copy(p) == was);
     for (const auto& one : held) REQUIRE(s->give_back(one.first));
   }
-  const auto last = s.connected();  // the window of one that has all to itself
+  const auto last = s.connected();  // the window of a connection that has all memory
   s.model.send(s.flow(last), pattern(100'000));
   CHECK(s.receive(last, 100'000).size() == 100'000);
   s.settle();

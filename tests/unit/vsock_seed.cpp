@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The ports that a guest connects from, from boot to boot.
+// The local ports of a guest, from boot to boot.
 #include "vsock.hpp"
 
 using namespace virtio;
@@ -23,7 +23,7 @@ TEST_CASE("vsock seed: it is required, and close seeds choose ports that are far
   sockets s;
   CHECK_FALSE(starts_without(static_cast<device&>(*s.d), s.m));
 
-  // A clock of seconds: the next boot comes some seconds later, after some connections.
+  // A clock of seconds: the next boot is some seconds later, after some connections.
   for (u64 now = 1'700'000'000; now < 1'700'000'010; ++now) {
     const u32 one = first_port(now), next = first_port(now + 1);
     CHECK(one >= 0x4000'0000);
@@ -37,7 +37,8 @@ TEST_CASE("vsock seed: a guest that boots again reaches the service although the
   sockets s{options};
   REQUIRE(s.d.at->device.start(s.m.platform(), s.m.where(4), s.d.storage(), vsock::seed{7}));
   const auto before = s.flow(s.connected());
-  REQUIRE(s.d.at->device.start(s.m.platform(), s.m.where(4), s.d.storage(), vsock::seed{8}));  // no word of it to the host
+  // The host is not informed
+  REQUIRE(s.d.at->device.start(s.m.platform(), s.m.where(4), s.d.storage(), vsock::seed{8}));
   const auto now = s.flow(s.connected());
   CHECK(before.guest_port != now.guest_port);
 }

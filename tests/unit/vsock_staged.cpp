@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Messages that were taken and have not left: several of a connection, in order, as far as send buffers and the peer's room go.
+// Messages that were taken and have not left: several per connection, in order, as far as send buffers and the peer's
+// room allow.
 #include <random>
 
 #include "vsock.hpp"
@@ -15,7 +16,7 @@ constexpr vsock::limits layout{.connections = 8, .receive_packet = 256, .receive
                                .send_packets = buffers, .messages = true};
 using model = vsock_model;
 
-/// A queue of eight, which is full soon.
+/// A queue of eight, which is soon full.
 struct narrow : rig::basic_sockets<layout, split_queue<8>> {
   narrow() : rig::basic_sockets<layout, split_queue<8>>{{.queue_sizes = {8, 8, 8}}} {
     this->model.offer({1});
@@ -35,7 +36,7 @@ struct narrow : rig::basic_sockets<layout, split_queue<8>> {
     const auto all = pattern(size, seed);
     return d->try_send_message(to, const_bytes{all.data(), all.size()}, seed % 3 == 0 ? boundary::record : boundary::message);
   }
-  /// As many messages as are taken, of sizes that grow; `last` is why no more.
+  /// Stages messages of growing sizes until one is refused; `last` is the reason.
   u32 say_all(vsock::socket to, usize size, errc& last, u32 from = 0) {
     u32 n = from;
     for (result<void> taken; (taken = say(to, n, size + n)) || (last = taken.error(), false);) ++n;
@@ -99,7 +100,8 @@ TEST_CASE("vsock staged: as many messages are taken as there are send buffers, a
 TEST_CASE("vsock staged: small messages that wait count among those that the peer may have unread", "[vsock]") {
   narrow s;
   const auto one = s.talks();
-  s.model.set_window(s.flow(one), 64 * 1024);  // of Linux 6.12.92: some 100 packets of this size, and a quarter of that is enough
+  // Of Linux 6.12.92: some 100 packets of this size, and a quarter of those are allowed
+  s.model.set_window(s.flow(one), 64 * 1024);
   s.settle();
   s.model.tx = model::sending::ignore;
   errc last{};
@@ -246,7 +248,7 @@ TEST_CASE("vsock staged: after any sends, withdrawals, ends and resets all buffe
     for (one& c : all) (void)s->flush(c.who);
     s.settle();
     for (one& c : all) {
-      if (!s.model.is_open(c.f)) continue;  // one that took back its room while others waited
+      if (!s.model.is_open(c.f)) continue;  // one that withdrew its room while others waited
       CHECK(s.model.peer(c.f).messages == c.said);
       CHECK(s.model.peer(c.f).bytes == c.bytes);
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Bytes over the socket driver: in order, once each, in both directions at the same time, whatever the pieces; and what it does with
-// packets that belong to nobody.
+// Bytes over the socket driver: in order, once each, in both directions at the same time, however they are cut; and
+// packets that belong to no connection.
 #include <catch2/generators/catch_generators.hpp>
 #include <catch2/catch_template_test_macros.hpp>
 
@@ -16,7 +16,7 @@ struct started : sockets {
   explicit started(vsock_options options = {}) : sockets{std::move(options)} { REQUIRE(begin()); }
 };
 
-// A layout of little memory, where everything runs out soon.
+// A layout with little memory, so that everything runs out soon.
 constexpr vsock::limits little{.connections = 4, .listeners = 2, .replies = 4, .receive_packet = 256, .receive_buffer = 1024,
                                .receive_pool = 2048, .send_packet = 512, .send_packets = 4};
 
@@ -131,7 +131,7 @@ TEST_CASE("vsock streams: receive_with shows bytes in place, and keeps those tha
       ++calls;
       CHECK(now.size() == 1000 - all.size());
       if (first == nullptr) first = now.data();
-      CHECK(now.data() == first + all.size());  // nobody copied it
+      CHECK(now.data() == first + all.size());  // without a copy
       const usize n = std::min(want, now.size());
       all.insert(all.end(), now.data(), now.data() + n);
       return want;  // more than there is counts as all
@@ -329,7 +329,7 @@ TEST_CASE("vsock streams: send buffers that are never returned end in bounded er
     s.settle();
   }
   CHECK(conn->send(piece).error() == errc::peer_silent);
-  // A host that reads, and keeps what it has read, still answers what needs no buffer of data.
+  // A host that reads and keeps the buffers still answers packets without data.
   const errc want = s.model.tx == op::sending::keep ? errc::ok : errc::peer_silent;
   CHECK(s->connect(rig::echo).error() == want);
   CHECK(conn->close().error() == want);
@@ -343,7 +343,7 @@ TEST_CASE("vsock streams: a device that missed the doorbell for a packet gets an
   started s;
   s.model.tx = op::sending::ignore;
   const auto one = *s->try_connect(rig::echo);
-  s.model.settle();  // the doorbell is gone, the packet is still there
+  s.model.settle();  // the doorbell is lost, the packet is still there
   s.model.tx = op::sending::serve;
   const u32 doorbells = s.model.doorbells(1);
   for (int quiet = 0; quiet < 1500; ++quiet) (void)s.poll();
@@ -369,7 +369,7 @@ TEST_CASE("vsock streams: a transport reset ends connections, keeps listeners, a
   s.settle();
   s.forget();
   s.model.reset_transport(0x77);
-  // Until the event queue is kicked nothing is received: whether the device asks for kicks or not.
+  // Until the event queue is kicked nothing is received, whether or not the device requests kicks.
   s.model.ring_in_use(2).set_no_notify(true);
   const u32 doorbells = s.model.doorbells(2);
   s.settle();

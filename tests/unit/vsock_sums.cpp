@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What all connections share adds up, whatever they do: promised receive memory, receive and send buffers, promised send buffers. This
-// looks inside the driver, which says nothing of it.
+// The sums of shared resources are right at any time: promised receive memory, receive and send buffers, reserved send
+// buffers. This test reads private members, since the driver does not report them.
 #include <random>
 
 #include "vsock.hpp"
@@ -17,7 +17,7 @@ using rig_type = rig::basic_sockets<layout, split_queue<16>>;
 using device_type_ = rig_type::device;
 using insides = vsock::detail::exchange<rig::platform_type, rig::modern_pci, split_queue<16>, layout>;
 
-// An explicit instantiation may name what is private.
+// An explicit instantiation may name private members.
 insides& inside(device_type_&);
 template <insides device_type_::*Member>
 struct opened {
@@ -148,7 +148,8 @@ TEST_CASE("vsock sums: reservations and buffers add up at every step of random t
           if (chance(40) == 0) (void)s->close(c.who);
           if (chance(40) == 0) (void)s->abort(c.who);
           break;
-        case 19: (void)s->receive_with(c.who, [&](const_bytes here) -> usize {  // and all that a callback may do
+        // Also everything that a callback may do
+        case 19: (void)s->receive_with(c.who, [&](const_bytes here) -> usize {
             if (chance(3) == 0) (void)s->try_receive(c.who, into);
             if (chance(30) == 0) (void)s->close(c.who);
             (void)s.poll();
@@ -176,7 +177,7 @@ TEST_CASE("vsock sums: reservations and buffers add up at every step of random t
     for (const auto& p : s.held) REQUIRE(s->give_back(p));
     s.held.clear();
     s.events.clear();
-    for (int i = 0; i < 3; ++i) s->tick({.connecting = 1, .closing = 1});  // peers that took back their room
+    for (int i = 0; i < 3; ++i) s->tick({.connecting = 1, .closing = 1});  // peers that withdrew their room
     s.settle();
     s.events.clear();
     s.check_promises();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Calls of a stream that wait: what they wait for, what ends them, and that nothing has changed then.
+// Calls of a stream that wait: for what they wait, what ends them, and that the state is then unchanged.
 #include "vsock.hpp"
 
 using namespace virtio;
@@ -22,7 +22,7 @@ struct started : rig::basic_sockets<layout> {
     REQUIRE(made);
     return *made;
   }
-  /// The host does this at the n-th turn of a wait.
+  /// The host does this at the n-th step of a wait.
   template <class F>
   void after(int turns, F act) {
     m.memory.on_wait = [this, turns, act](waiting, u64) mutable {
@@ -116,7 +116,7 @@ TEST_CASE("vsock waits: a call waits for a frame across buffers, and shows it wh
   const auto got = one.receive_with(whole);
   REQUIRE(got);
   CHECK(*got == 1000);
-  CHECK(looks <= 5);  // once for what has come anew, and not at each turn
+  CHECK(looks <= 5);  // once for each arrival, not on each step
 
   s.after(-1, [] {});
   s.model.send(f, pattern(5));

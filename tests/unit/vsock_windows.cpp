@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// How far peers may send ahead where connections share the memory for it: windows grow by use, and what is dropped holds none.
+// How far peers may send ahead when connections share memory: windows grow by use, and dropped data holds no memory.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <vector>
@@ -157,7 +157,8 @@ namespace {
 
 constexpr vsock::limits scarce{.connections = 4, .receive_buffer = 65536, .receive_pool = 4 * 4096};
 
-// Frames of `a` and `b` bytes in turn: how many of 20 are seen whole. `Look` says whether one of so many bytes was there, and takes it.
+// Frames of `a` and `b` bytes in turn: how many of 20 arrive whole. `Look` returns whether a frame of that size has
+// arrived, and takes it.
 template <class Sockets, class Look>
 u32 frames_of(Sockets& s, u32 a, u32 b, Look&& look) {
   REQUIRE(s.begin());

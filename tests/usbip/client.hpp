@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The client's side as Linux has it: it objects to whatever vhci_hcd or usbip would end the connection for, and to what they let pass but
-// the protocol does not allow. It shares no number and no helper with the library: a mistake must not be made twice.
+// The client's side as Linux has it. It objects to everything for which vhci_hcd or usbip would end the connection, and
+// to violations of the protocol that they accept. It shares no number and no helper with the library: a mistake must
+// not be made twice.
 #pragma once
 
 #include <array>
@@ -19,7 +20,7 @@ class client {
     std::int32_t status = 0;
     std::uint32_t actual = 0;
     bytes data;
-    bool unlinked = false;  // by RET_UNLINK alone
+    bool unlinked = false;  // only RET_UNLINK has ended it
   };
   struct interface {
     std::uint8_t cls, sub, protocol;
@@ -34,7 +35,7 @@ class client {
 
   explicit client(wire& w) : wire_{w} {}
 
-  /// Everything that was wrong, for `CHECK(objections().empty())`.
+  /// All violations, for `CHECK(objections().empty())`.
   [[nodiscard]] const std::vector<std::string>& objections() const { return objections_; }
 
   // The operation phase
@@ -46,7 +47,7 @@ class client {
     message.resize(40);
     send(message);
   }
-  /// What the list has; empty when it is not whole.
+  /// The content of the list; empty if it is incomplete.
   std::vector<device> take_list() {
     bytes& in = wire_.to_peer;
     if (in.size() < 12) return report("a list without a head"), std::vector<device>{};
@@ -74,12 +75,12 @@ class client {
     const std::uint32_t status = be(in, 4, 4);
     in.erase(in.begin(), in.begin() + 8);
     if (status != 0) {
-      if (!in.empty()) report("bytes behind a refusal");
+      if (!in.empty()) report("bytes after a refusal");
       return status;
     }
     device_ = take_record();
     if (device_.busid != busid) report("the record has another busid");
-    if (!in.empty()) report("bytes behind an answer to an import");
+    if (!in.empty()) report("bytes after an answer to an import");
     return status;
   }
   [[nodiscard]] const device& imported() const { return device_; }
@@ -116,7 +117,7 @@ class client {
   }
   void send(const bytes& message) { wire_.to_engine.insert(wire_.to_engine.end(), message.begin(), message.end()); }
 
-  /// Takes the answers that are whole.
+  /// Takes the complete answers.
   void take_answers() {
     bytes& in = wire_.to_peer;
     while (in.size() >= 48) {

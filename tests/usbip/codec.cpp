@@ -16,7 +16,7 @@ namespace {
 
 using vector = std::vector<u8>;
 
-/// Bytes of a vector's text; blanks do not count, "x00*24" stands for so many zeros.
+/// Bytes of a vector's text; blanks are ignored, "x00*24" means 24 zeros.
 vector hex(const char* text) {
   vector all;
   for (const char* at = text; *at != 0;) {
@@ -38,7 +38,7 @@ vector hex(const char* text) {
   return all;
 }
 
-/// A buffer of its own for each length, so that a sanitizer finds a read behind it.
+/// A buffer of its own for each length, so that a sanitizer detects a read past its end.
 template <class F>
 void cut_everywhere(const vector& whole, F parse, usize first_part = 0) {
   for (usize size = 0; size < whole.size(); ++size) {
@@ -155,7 +155,8 @@ TEST_CASE("usbip codec: requests of the URB phase, whole and cut at every byte",
     u8 made[48];
     put(made, got.value);
     vector again(made, made + 48);
-    if (one == &submit_out) store_be32(again.data() + 0x20, 0xffffffffu);  // 0 is the same, and what is made
+    // 0 is the same, and is what the codec writes
+    if (one == &submit_out) store_be32(again.data() + 0x20, 0xffffffffu);
     CHECK(again == *one);
   }
   const urb_request in = parse(view(submit_in)).value, out = parse(view(submit_out)).value, iso = parse(view(submit_iso)).value;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What the check of a configuration finds, which at compile time is an error; and devices of several drivers.
+// The faults that the check of a configuration finds, which are errors at compile time; and devices with several
+// drivers.
 #include <catch2/catch_test_macros.hpp>
 
 #include <cstring>
@@ -41,7 +42,7 @@ std::string why(const bytes& all, speed how_fast) {
 }  // namespace
 
 TEST_CASE("usbip descriptors: several drivers make one configuration, with numbers in the order of their calls", "[usbip][device]") {
-  // No constant: g++ 12 breaks down over comparisons of neighbouring bytes of one.
+  // Not a constant: g++ 12 fails to compile comparisons of neighbouring bytes of one.
   usbip::device_layout layout = laid_out<about, pair_driver, usb_rig::driver>::layout;
   const bytes all(layout.configuration, layout.configuration + layout.configuration_size);
   CHECK(all == bytes{9, 2, 91, 0, 3, 1, 0, 0x80, 250,              //
@@ -117,7 +118,8 @@ TEST_CASE("usbip device: requests and transfers reach the driver that claimed th
   CHECK(s.ask(s.host.control_in(0xc1, 1, 0, 1, 1)).data == bytes{7});
   CHECK(s.ask(s.host.control_in(0xc1, 1, 0, 2, 1)).status == -32);
   CHECK(s.ask(s.host.control_out(0x42, 1, 0, 0x83, bytes{8})).status == 0);
-  CHECK(s.ask(s.host.control_in(0xc0, 1, 0, 0, 1)).data == bytes{0});  // to the device: the first that knows it
+  // To the device: the first driver that supports it
+  CHECK(s.ask(s.host.control_in(0xc0, 1, 0, 0, 1)).data == bytes{0});
   CHECK(s.ask(s.host.control_in(0xc1, 1, 0, 1, 1)).data == bytes{8});
   s.host.submit_out(2, bytes{1, 2, 3});
   CHECK(s.ask(s.host.submit_in(3, 8)).data == bytes{1, 2, 3});
@@ -125,7 +127,7 @@ TEST_CASE("usbip device: requests and transfers reach the driver that claimed th
   s.talk();
   CHECK_FALSE(s.host.has(news));
   CHECK(s.ask(s.host.submit_in(4, 8)).data == bytes{1});
-  // An interface that is set begins anew with its own endpoints alone.
+  // An interface that is set restarts only its own endpoints.
   CHECK(s.ask(s.host.control_out(0x02, 3, 0, 0x01)).status == 0);
   CHECK(s.ask(s.host.control_out(0x02, 3, 0, 0x02)).status == 0);
   CHECK(s.ask(s.host.control_out(0x01, 11, 0, 1)).status == 0);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A drive with a disk in memory behind it and a host's mass storage driver in front of it, which shares nothing with the library.
+// A drive with a disk in memory on one side and a host's mass storage driver on the other, which shares nothing with
+// the library.
 #pragma once
 
 #include <deque>
@@ -13,7 +14,7 @@
 
 namespace usb_rig {
 
-/// Ends requests when it is told to, and fails those about chosen blocks. It objects to what a drive must not ask.
+/// Ends requests on command, and fails those of chosen blocks. It objects to requests that a drive must not send.
 class memory_disk {
  public:
   explicit memory_disk(std::uint64_t blocks, std::uint32_t block_bytes = 512) : content(blocks * block_bytes), block_bytes_{block_bytes} {
@@ -67,7 +68,7 @@ class memory_disk {
   };
   std::vector<std::uint8_t> content;
   std::deque<request> pending;
-  std::deque<usbip::storage::completion> lies;  // said ahead of anything else
+  std::deque<usbip::storage::completion> lies;  // invalid completions, returned before all others
   std::vector<request> asked;
   std::set<std::uint64_t> bad;
   usbip::storage::sense error = usbip::storage::read_error;
@@ -89,7 +90,7 @@ class memory_disk {
     if (one.what == 'f' && flush_refused.what != usbip::storage::submitted::kind::taken) return flush_refused;
     if (pending.size() >= room) return usbip::storage::submitted::later();
     if (one.what != 'f' && (one.size == 0 || one.size % block_bytes_ != 0)) objections.emplace_back("not whole blocks");
-    if (one.block * block_bytes_ + one.size > content.size()) objections.emplace_back("behind the end");
+    if (one.block * block_bytes_ + one.size > content.size()) objections.emplace_back("past the end");
     if (one.what == 'w' && read_only) objections.emplace_back("a write to a disk that is not to be written");
     for (const request& other : pending) {
       const auto* mine = one.into != nullptr ? one.into : one.from;
@@ -121,7 +122,7 @@ struct stick {
 
   using bytes = client::bytes;
   struct status {
-    int code = -1;  // -1: there is none
+    int code = -1;  // -1: none
     std::uint32_t residue = 0;
     bytes data;
     bool operator==(const status&) const = default;
@@ -153,7 +154,7 @@ struct stick {
     w.resize(31);
     return w;
   }
-  /// A command that reads `length` bytes, asked for in transfers of `each`.
+  /// A command that reads `length` bytes, requested in transfers of `each`.
   status read(std::uint32_t length, const bytes& cdb, std::uint32_t each = 0xffffffff) {
     if (ask(host.submit_out(1, wrapper(++tag_, length, true, cdb))).status != 0) return {};
     status s;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A device that sends back what it gets: one bulk endpoint in each direction, and an interrupt endpoint that is silent until something
-// has come. The smallest class driver that has every entry point.
+// A device that returns what it receives: one bulk endpoint in each direction, and an interrupt endpoint that is silent
+// until bytes have arrived. The smallest class driver with all entry points.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +23,7 @@ class echo {
     size_ = 0;
     news_ = 0;
   }
-  /// Request 1 of a vendor, to the interface: OUT sets the byte, IN gets it.
+  /// Vendor request 1, to the interface: OUT sets the byte, IN reads it.
   usbip::control_answer control(const usbip::setup_packet& setup, usbip::bytes data) {
     if (setup.kind() != 2 || setup.request != 1) return usbip::control_answer::stall();
     if (setup.is_in()) return usbip::control_answer::good({&byte_, 1});
@@ -32,7 +32,7 @@ class echo {
   }
   usbip::room room_for(usbip::u8, const usbip::transfer& t) {
     if (t.length > Room) return usbip::room::refused();
-    if (size_ != 0) return usbip::room::none_now();  // the last is still to be fetched
+    if (size_ != 0) return usbip::room::none_now();  // the previous bytes have not been read yet
     return usbip::room::at({buffer_ + t.done, t.length - t.done});
   }
   void arrived(usbip::u8, const usbip::transfer&, usbip::u32) {}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What joins the two libraries in the example: a vsock connection as a stream, with sockets that have as much room as a test wants, and a
-// block device as a disk.
+// The parts of the example that join the two libraries: a vsock connection as a stream, with sockets that have as much
+// room as a test requires, and a block device as a disk.
 #include <catch2/catch_test_macros.hpp>
 
 #include <algorithm>
@@ -119,7 +119,7 @@ TEST_CASE("usbip example: requests end with their own cookie, and the sense of t
   CHECK((end(virtio::errc::ok).cookie == ~usbip::u64{0} && is(end(virtio::errc::io_error).result, usbip::storage::hardware_error)));
   device.says = virtio::errc::queue_full;
   CHECK(disk.submit_read(0, {}, 0).what == kind::later);
-  device.says = virtio::errc::unsupported;  // a disk without a cache has nothing to flush
+  device.says = virtio::errc::unsupported;  // a disk without a cache needs no flush
   CHECK((disk.submit_flush(1).what == kind::refused && disk.submit_flush(1).why.is_good()));
   device.says = virtio::errc::read_only;
   CHECK(is(disk.submit_write(0, {}, 0).why, usbip::storage::write_protected));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Peers that break the protocol, the stream, or their word; and the two failures that were reported from the field.
+// Peers that break the protocol, the stream, or their promises; and the two failures that were reported from the field.
 #include <catch2/catch_test_macros.hpp>
 
 #include <cstring>
@@ -23,7 +23,7 @@ bytes submit_header(std::uint32_t seqnum = 1) {
   return message;
 }
 
-/// A session whose peer has sent `message` and no more.
+/// A session whose peer has sent only `message`.
 struct against : usb_rig::session<> {
   against(usb_rig::devices& d, const bytes& message, bool bridge) {
     bridge ? connection.bridge(d.all, 0) : connection.serve(d.all);
@@ -35,7 +35,7 @@ struct against : usb_rig::session<> {
 }  // namespace
 
 TEST_CASE("usbip field report: a header is 48 bytes with its setup, and is answered after the last byte", "[usbip][hostile]") {
-  // A bridge asked for 20 + 28 + 8 bytes and saw an end of file where the kernel had sent all that it sends.
+  // A bridge requested 20 + 28 + 8 bytes and saw an end of file where the kernel had sent all its bytes.
   usb_rig::devices d;
   usb_rig::session s;
   s.connection.bridge(d.all, 0);
@@ -70,7 +70,8 @@ TEST_CASE("usbip field report: URBs where an import is due end with an error tha
 TEST_CASE("usbip field report: an import where URBs are due ends with an error that says so", "[usbip][hostile]") {
   for (const std::uint8_t code : {std::uint8_t{3}, std::uint8_t{5}}) {
     usb_rig::devices d;
-    against s{d, {1, 0x11, 0x80, code}, true};  // known by four bytes: a list has eight, and the peer waits for an answer
+    // Detected after four bytes: a list has eight, and the peer waits for an answer
+    against s{d, {1, 0x11, 0x80, code}, true};
     const usbip::ending& e = s.connection.ending();
     CHECK(e.how == end::wrong);
     CHECK(e.why == fault::operation_where_urbs_due);
@@ -112,7 +113,7 @@ TEST_CASE("usbip hostile: every invalid field of a URB ends the connection with 
       against s{d, message, true};
       INFO("field " << field << " value " << value);
       const usbip::ending& e = s.connection.ending();
-      // The hundred zeros behind it are no command, unless they are data or entries of packets that are still coming.
+      // The hundred zeros after it are not a command, unless they are data or entries of packets that are still due.
       if (e.how == end::none) {
         CHECK((field == 12 || field == 0x20));
         CHECK(s.connection.outstanding() == 1);
@@ -175,7 +176,7 @@ TEST_CASE("usbip hostile: the stream ends at every byte, and the end reports whe
       s.connection.serve(d.all);
       s.host.send(bytes(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(size)));
       s.stream.end = state;
-      INFO("ends behind " << size << " bytes");
+      INFO("ends after " << size << " bytes");
       CHECK(s.run() == usbip::activity::ended);
       const usbip::ending& e = s.connection.ending();
       CHECK(e.received == size);
@@ -239,7 +240,7 @@ TEST_CASE("usbip hostile: lengths of 0 and of 2^32-1", "[usbip][hostile]") {
   CHECK(s.ask(s.host.submit_out(1, {})).status == 0);
   const auto in = s.host.submit_in(1, 0);
   s.talk();
-  CHECK_FALSE(s.host.has(in));  // nothing has come that it could answer with
+  CHECK_FALSE(s.host.has(in));  // it has nothing to answer with yet
   s.host.submit_out(1, bytes{1});
   s.talk();
   CHECK((s.host.has(in) && s.host.answers[in].actual == 0));

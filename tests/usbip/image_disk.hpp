@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A file as a disk of 512-byte blocks. Requests are done when they are submitted, and end later, the last first.
+// A file as a disk of 512-byte blocks. Requests are executed when they are submitted, and end later, the latest first.
 #pragma once
 
 #include <cerrno>
@@ -43,7 +43,7 @@ class image_disk {
     ended_.pop_back();
     return true;
   }
-  /// Whether a request has ended that was not asked for yet: its connection has something to do.
+  /// Whether an ended request was not returned yet: its connection has work.
   [[nodiscard]] bool has_completions() const { return !ended_.empty(); }
 
  private:

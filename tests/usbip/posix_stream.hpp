@@ -44,7 +44,7 @@ class posix_stream {
   [[nodiscard]] int fd() const { return fd_; }
   /// Whether the last `send` found no room.
   [[nodiscard]] bool is_full() const { return full_; }
-  /// Whether there is something that was looked at and not taken: waiting for more would be in vain.
+  /// Whether bytes were shown and not taken: a wait for more would not end.
   [[nodiscard]] bool has_unread() const { return begin_ != end_; }
 
  private:

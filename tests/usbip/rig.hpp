@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What the tests of the engine share: two devices on one list, and a connection with a client at its other end.
+// The shared parts of the engine's tests: two devices on one list, and a connection with a client at its other end.
 #pragma once
 
 #include <memory>
@@ -29,7 +29,7 @@ struct devices {
   list all{high, super};
 };
 
-/// A connection with its stream and its client. `run` polls until nothing goes on any more.
+/// A connection with its stream and its client. `run` polls until it is idle.
 template <class Connection = connection_type>
 struct session {
   wire stream;
@@ -41,7 +41,7 @@ struct session {
     while (did == usbip::activity::worked && polls-- != 0) did = connection.poll(stream);
     return did;
   }
-  /// `run`, and the answers as the client takes them.
+  /// `run`, then the answers as the client receives them.
   usbip::activity talk() {
     const usbip::activity did = run();
     host.take_answers();

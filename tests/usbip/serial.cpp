@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The serial port: its descriptors, its control requests, and bytes both ways, with a line that has no room and one that has nothing.
+// The serial port: its descriptors, its control requests, and bytes both ways, with a line that has no room and one
+// without bytes.
 #include <catch2/catch_test_macros.hpp>
 
 #include <algorithm>
@@ -97,7 +98,7 @@ TEST_CASE("usbip serial: the line coding is kept, and an invalid one stalls", "[
   CHECK(s.talk(s.host.control_in(0xa1, 0x21, 0, 0, 7)).data == client::bytes{0x00, 0xc2, 0x01, 0, 2, 1, 7});
   CHECK(s.talk(s.host.control_out(0x21, 0x20, 0, 0, {1, 2, 3})).status == -32);
   CHECK(s.talk(s.host.control_out(0x21, 0x23, 0xffff, 0)).status == -32);  // no breaks
-  CHECK(s.talk(s.host.control_in(0xc1, 0x21, 0, 0, 7)).status == -32);     // of a vendor
+  CHECK(s.talk(s.host.control_in(0xc1, 0x21, 0, 0, 7)).status == -32);     // a vendor request
 }
 
 TEST_CASE("usbip serial: a host that opens the port is informed of a carrier once, and a read of the state waits until then", "[usbip][serial]") {

@@ -123,7 +123,7 @@ int serve(Devices& devices, const options& with) {
       (void)close(one->stream.fd());
       one = clients.erase(one);
       if (with.once && had_device) return 0;
-      // What a host leaves behind: the disk still has to end a flush.
+      // A host that has left: the disk may still have to end a flush.
       drive.poll();
     }
     if (worked || image.has_completions() || (listener < 0 && clients.empty())) continue;

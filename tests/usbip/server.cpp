@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Server mode and enumeration, against the client double: what `usbip list`, `usbip attach` and Linux's USB core do, in their order.
+// Server mode and enumeration against the client double: what `usbip list`, `usbip attach` and Linux's USB core do, in
+// their order.
 #include <catch2/catch_test_macros.hpp>
 
 #include "rig.hpp"
@@ -131,7 +132,7 @@ TEST_CASE("usbip server: a SuperSpeed device has a BOS and a companion after eac
     CHECK((all[at + 7] == 6 && all[at + 8] == 48));
   }
   CHECK((all[22] == 0 && all[23] == 4));  // bulk: 1024
-  CHECK((all[44 + 11] == 8 && all[44 + 12] == 0));  // bytes of an interrupt endpoint's interval
+  CHECK((all[44 + 11] == 8 && all[44 + 12] == 0));  // bytesPerInterval of an interrupt endpoint
   CHECK(s.ask(s.host.control_in(0x80, 6, 0x0302, 0x409, 255)).data ==
         bytes{20, 3, 'S', 0, 'c', 0, 'h', 0, 'l', 0, 0xfc, 0, 's', 0, 's', 0, 'e', 0, 'l', 0});
   CHECK(s.ask(s.host.control_in(0x80, 6, 0x0301, 0x409, 255)).status == -32);

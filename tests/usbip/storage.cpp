@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Mass storage against a host's driver and a disk in memory: what commands answer, and data through the pieces.
+// Mass storage against a host's driver and a disk in memory: the answers to commands, and data through the pieces.
 #include <catch2/catch_test_macros.hpp>
 
 #include "drive_rig.hpp"
@@ -59,7 +59,7 @@ TEST_CASE("usbip storage: an unknown command, field or page fails with its sense
   stick s;
   CHECK(s.read(0, {0xff, 0, 0, 0, 0, 0}).code == 1);
   CHECK(s.sense() == sense{5, 0x20, 0});
-  CHECK(s.sense() == sense{0, 0, 0});  // it is told once
+  CHECK(s.sense() == sense{0, 0, 0});  // it is reported once
   CHECK(s.read(36, {0x12, 0, 1, 0, 36, 0}) == stick::status{1, 36, {}});
   CHECK(s.sense() == sense{5, 0x24, 0});
   CHECK(s.read(36, {0x12, 1, 0xb0, 0, 36, 0}).code == 1);
@@ -133,7 +133,7 @@ TEST_CASE("usbip storage: blocks that take more than 32 bits, and lengths that w
   };
   const auto answered = [&](std::size_t size) { return bytes(answer, answer + size); };
   CHECK(plan_of({0x25}).length == 8);
-  CHECK(answered(8) == bytes{0xff, 0xff, 0xff, 0xff, 0, 0, 16, 0});  // ask by 16 bytes
+  CHECK(answered(8) == bytes{0xff, 0xff, 0xff, 0xff, 0, 0, 16, 0});  // READ CAPACITY (16) is required
   CHECK(plan_of({0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32}).length == 32);
   CHECK(answered(12) == bytes{0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0, 0, 16, 0});
   const auto read = plan_of({0x88, 0, 0, 0, 0, 1, 0, 0, 0, 5, 0xff, 0xff, 0xff, 0xfb});
@@ -147,10 +147,10 @@ TEST_CASE("usbip storage: the disk reads ahead while an earlier piece is sent", 
   stick s;
   s.disk.hold = true;
   CHECK(s.ask(s.host.submit_out(1, stick::wrapper(1, 128 * 512, true, stick::rw10(0x28, 0, 128)))).status == 0);
-  CHECK(s.disk.pending.size() == 3);  // all buffers, ahead of any transfer
+  CHECK(s.disk.pending.size() == 3);  // all buffers, before any transfer
   const auto in = s.host.submit_in(1, 128 * 512);
   s.run();
-  CHECK(s.stream.to_peer.empty());  // no length is promised before the first piece is there
+  CHECK(s.stream.to_peer.empty());  // no length is promised before the first piece has been read
   s.stream.room = 48 + 100;
   s.disk.end_one();
   s.run();
@@ -194,7 +194,7 @@ TEST_CASE("usbip storage: a host may send a command's data directly after it", "
   stick s;
   s.stream.room = 10;
   s.host.control_in(0x80, 8, 0, 0, 1);
-  s.run();  // its answer is on its way, so the command is not looked at yet
+  s.run();  // its answer is being sent, so the command is not read yet
   s.host.submit_out(1, stick::wrapper(1, 512, false, stick::rw10(0x2a, 9, 1)));
   const auto data = s.host.submit_out(1, bytes(512, 0x3c));
   s.run();
@@ -249,23 +249,23 @@ TEST_CASE("usbip storage: SYNCHRONIZE CACHE, FUA and a leaving host flush after 
 TEST_CASE("usbip storage: a disk error is the sense of the command, with its block", "[usbip][storage]") {
   stick s;
   s.disk.bad = {20};
-  // Of the first piece: no data. The status says what is missing.
+  // An error in the first piece: no data. The status has the missing length.
   CHECK(s.read(4096, stick::rw10(0x28, 16, 8)) == stick::status{1, 4096, {}});
   const auto told = s.read(18, {3, 0, 0, 0, 18, 0});
   REQUIRE(told.data.size() == 18);
   CHECK((told.data[0] == 0xf0 && told.data[2] == 3 && told.data[12] == 0x11 && told.data[6] == 16));
-  // Of a later one: its length has been promised, zeros come instead.
+  // In a later piece: its length was promised, so zeros are sent.
   const auto late = s.read(16384, stick::rw10(0x28, 0, 32));
   CHECK((late.code == 1 && late.residue == 16384 - 8192));
   REQUIRE(late.data.size() == 16384);
   CHECK(part(late.data, 0, 8192) == part(s.disk.content, 0, 8192));
   CHECK(part(late.data, 8192, 8192) == bytes(8192));
   CHECK(s.sense() == sense{3, 0x11, 0});
-  // In transfers of their own the good ones come, and then a short one.
+  // In separate transfers the good pieces arrive, then a short transfer.
   CHECK(s.read(16384, stick::rw10(0x28, 0, 32), 4096) == stick::status{1, 8192, part(s.disk.content, 0, 8192)});
   s.disk.error = {4, 0x3e, 1};
   CHECK(s.write(bytes(16384), stick::rw10(0x2a, 0, 32)).code == 1);
-  CHECK(s.sense() == sense{4, 0x3e, 1});  // as the disk has it
+  CHECK(s.sense() == sense{4, 0x3e, 1});  // as the disk reported it
   s.disk.bad.clear();
   s.disk.refuse = true;
   CHECK(s.read(16384, stick::rw10(0x28, 0, 32)) == stick::status{1, 16384, {}});

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The bulk-only transport where host and device disagree, and where a side breaks it.
+// The bulk-only transport when host and device disagree, or one side breaks its rules.
 #include <catch2/catch_test_macros.hpp>
 
 #include "drive_rig.hpp"
@@ -36,7 +36,8 @@ TEST_CASE("usbip transport: the thirteen cases of host and device", "[usbip][sto
   CHECK(s.write({}, write_8) == stick::status{2, 0, {}});                         // 3: Hn < Do
   CHECK(s.read(512, ready) == stick::status{0, 512, {}});                         // 4: Hi > Dn
   CHECK(s.read(5000, read_8) == stick::status{0, 5000 - 4096, data(4096)});       // 5: Hi > Di
-  CHECK(s.read(8192, read_8, 4096) == stick::status{0, 4096, data(4096)});        //    and the short transfer has no byte
+  // The short transfer of case 5 has no byte.
+  CHECK(s.read(8192, read_8, 4096) == stick::status{0, 4096, data(4096)});
   CHECK(s.read(4096, read_8) == stick::status{0, 0, data(4096)});                 // 6: Hi = Di
   CHECK(s.read(512, read_8).code == 2);                                           // 7: Hi < Di
   CHECK(s.read(4096, write_8) == stick::status{2, 4096, {}});                     // 8: Hi <> Do
@@ -97,7 +98,7 @@ TEST_CASE("usbip transport: after a reset during a read or write, late answers o
   CHECK(s.ask(s.host.unlink(in)).status == -104);
   recover(s);
   CHECK(s.disk.pending.size() == 2);
-  // A new command waits for the disk to end those of the old one.
+  // A new command waits until the disk has ended the requests of the old one.
   CHECK(s.ask(s.host.submit_out(1, stick::wrapper(2, 4096, true, stick::rw10(0x28, 64, 8)))).status == 0);
   const auto again = s.host.submit_in(1, 4096);
   s.run();
@@ -139,7 +140,7 @@ TEST_CASE("usbip transport: the writes of a leaving host are flushed after the d
   s.stream.end = usbip::stream_state::closed;
   CHECK(s.run() == usbip::activity::ended);
   for (int turn = 0; turn < 3; ++turn) s.drive.poll();
-  CHECK(s.disk.pending.size() == 2);  // no flush ahead of them
+  CHECK(s.disk.pending.size() == 2);  // no flush before them
   s.disk.hold = false;
   for (int turn = 0; turn < 3; ++turn) s.drive.poll();
   CHECK(s.disk.flushes == 1);

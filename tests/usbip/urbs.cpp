@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The table of outstanding URBs: unlinks, orders, floods, and what is refused without getting out of step.
+// The table of outstanding URBs: unlinks, order, floods, and rejected URBs that do not break the stream.
 #include <catch2/catch_test_macros.hpp>
 
 #include "rig.hpp"
@@ -17,7 +17,8 @@ struct bridged : usb_rig::session<> {
   }
 };
 
-/// A device that does as the transfer's length says: 1 is never answered, 2 with more bytes than asked for, others with all.
+/// A device that depends on the transfer's length: 1 is never answered, 2 with more bytes than requested, others in
+/// full.
 struct obedient {
   unsigned asked_about_later = 0;
   std::uint8_t data[64] = {};
@@ -80,7 +81,7 @@ TEST_CASE("usbip urbs: an unlink of a pending URB is answered alone, with -104",
   CHECK(s.host.answers[news].unlinked);
   CHECK(d.drivers[0].canceled_of(2) == 1);
   CHECK(s.connection.outstanding() == 0);
-  // The endpoint works on.
+  // The endpoint still works.
   const auto again = s.host.submit_in(news_endpoint, 8);
   s.host.submit_out(data_endpoint, bytes{1, 2, 3});
   s.talk();
@@ -164,7 +165,7 @@ TEST_CASE("usbip urbs: only the oldest transfer of an endpoint is passed to the 
 TEST_CASE("usbip urbs: the data of a control request waits until the previous request has ended", "[usbip][device]") {
   usb_rig::devices d;
   bridged s{d};
-  // An answer that is on its way holds back the decisions of what comes meanwhile.
+  // An answer in progress delays decisions about later requests.
   s.host.submit_out(data_endpoint, bytes(1000, 5));
   s.talk();
   s.stream.room = 48 + 10;
@@ -178,7 +179,7 @@ TEST_CASE("usbip urbs: the data of a control request waits until the previous re
   s.talk();
   CHECK(s.host.answers[between].data == bytes{0x11});
   CHECK(s.host.answers[last].data == bytes{0x22});
-  // So does a reply: its bytes may lie where the data go.
+  // So does a reply: the data may use the same memory.
   s.stream.room = 48;
   const auto configuration = s.host.control_in(0x80, 8, 0, 0, 1);
   s.host.control_out(0x41, 1, 0, 0, bytes{0x77});
@@ -212,7 +213,7 @@ TEST_CASE("usbip urbs: a flood of submits beyond the table waits, and nothing is
   CHECK(s.connection.outstanding() == 32);
   CHECK(s.stream.to_engine.size() == (500 - 33) * 48);  // one more header has been read
   CHECK(s.connection.poll(s.stream) == usbip::activity::idle);
-  // Each thing that the device has to say answers one, and lets another in. An OUT could not: it stands behind them.
+  // Each report of the device answers one submit, and admits another. An OUT could not: it is after them.
   for (int n = 0; n < 500; ++n) {
     usbip::transfer t;
     t.length = 1;
@@ -232,7 +233,7 @@ TEST_CASE("usbip urbs: a full table still ends by earlier unlinks", "[usbip][eng
   for (int n = 0; n < 32; ++n) all.push_back(s.host.submit_in(news_endpoint, 8));
   s.talk();
   CHECK(s.connection.outstanding() == 32);
-  for (const auto one : all) s.host.unlink(one);  // each takes the place of what it cancels
+  for (const auto one : all) s.host.unlink(one);  // each takes the place of the submit that it cancels
   s.host.unlink(all[0]);
   s.talk();
   CHECK(s.connection.outstanding() == 0);
@@ -320,7 +321,7 @@ TEST_CASE("usbip urbs: 0xffffffff packets mean none", "[usbip][engine]") {
 TEST_CASE("usbip urbs: an endpoint that refuses stalls until the host clears it", "[usbip][device]") {
   usb_rig::devices d;
   bridged s{d};
-  CHECK(s.ask(s.host.submit_out(data_endpoint, bytes(5000))).status == -32);  // more than the driver takes
+  CHECK(s.ask(s.host.submit_out(data_endpoint, bytes(5000))).status == -32);  // more than the driver accepts
   CHECK(s.ask(s.host.submit_out(data_endpoint, bytes(5))).status == -32);
   CHECK(s.ask(s.host.control_in(0x82, 0, 0, 0x01, 2)).data == bytes{1, 0});
   CHECK(s.ask(s.host.control_in(0x82, 0, 0, 0x81, 2)).data == bytes{0, 0});
@@ -329,7 +330,7 @@ TEST_CASE("usbip urbs: an endpoint that refuses stalls until the host clears it"
   CHECK(s.ask(s.host.submit_out(data_endpoint, bytes(5))).status == 0);
   CHECK(s.ask(s.host.control_out(0x02, 3, 0, 0x81)).status == 0);
   CHECK(s.ask(s.host.submit_in(data_endpoint, 5)).status == -32);
-  CHECK(s.ask(s.host.control_out(0x01, 11, 0, 0)).status == 0);  // an interface that is set begins anew
+  CHECK(s.ask(s.host.control_out(0x01, 11, 0, 0)).status == 0);  // an interface that is set restarts
   CHECK(s.ask(s.host.submit_in(data_endpoint, 5)).data == bytes(5));
   well(s);
 }
@@ -378,7 +379,7 @@ TEST_CASE("usbip device: invalid standard requests stall, and others are answere
   CHECK(s.ask(s.host.submit_in(0, 4, client::setup(0x80, 6, 0x0100, 0, 18))).data.size() == 4);
   CHECK(s.ask(s.host.submit_in(0, 18, client::setup(0x80, 6, 0x0100, 0, 4))).data.size() == 4);
   CHECK(s.ask(s.host.submit_in(0, 0, client::setup(0x00, 9, 1, 0, 0))).status == 0);
-  // Room for data of a request that has none: an answer without, and the next one comes.
+  // Room for data of a request without data: an answer without data, and the next request arrives.
   const auto empty = s.ask(s.host.submit_in(0, 64, client::setup(0x00, 9, 1, 0, 0)));
   CHECK((empty.status == 0 && empty.actual == 0));
   CHECK(in(0x80, 8, 0, 0, 1).data == bytes{1});

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A stream in memory: what the peer sends and what the engine sends, with the sizes of pieces and the room as a test wants them.
+// A stream in memory: what the peer sends and what the engine sends, with sizes of pieces and room that a test chooses.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@ struct wire {
   std::size_t largest_piece = SIZE_MAX;                               // bytes that one `receive` shows
   std::size_t largest_send = SIZE_MAX;                                // bytes that one `send` takes
   std::size_t room = SIZE_MAX;                                        // bytes that fit in `to_peer`
-  usbip::stream_state end = usbip::stream_state::open;                // behind what is in `to_engine`
+  usbip::stream_state end = usbip::stream_state::open;                // after the bytes in `to_engine`
   std::size_t calls = 0;
 
   usbip::usize send(usbip::pieces list) {
@@ -33,7 +33,7 @@ struct wire {
   usbip::usize receive(F&& look) {
     ++calls;
     if (to_engine.empty()) return 0;
-    // A copy of its own size: what is read behind it is an error that sanitizers find.
+    // A copy of its own size, so that sanitizers detect a read past its end.
     const std::vector<std::uint8_t> shown(to_engine.begin(), to_engine.begin() + static_cast<std::ptrdiff_t>(std::min(largest_piece, to_engine.size())));
     const usbip::usize taken = look(usbip::const_bytes{shown.data(), shown.size()});
     to_engine.erase(to_engine.begin(), to_engine.begin() + static_cast<std::ptrdiff_t>(taken));

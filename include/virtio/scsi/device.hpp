@@ -26,8 +26,8 @@ namespace virtio::scsi {
 enum class late_command : u8 {
   /// Resets the unit or, if that fails, the host. The unit's other commands end as `canceled`.
   resets_unit,
-  /// Aborts the command by ABORT TASK; if that fails, as above. Not for QEMU 10.0 and 10.1 (Debian 13): in an ABORT TASK
-  /// of a command in progress they take a lock twice, and the whole machine hangs.
+  /// Aborts the command by ABORT TASK; if that fails, as above. Not for QEMU 10.0 and 10.1 (Debian 13): in an ABORT
+  /// TASK of a command in progress they take a lock twice, and the whole machine hangs.
   abort,
   /// Resets the host, as blk::device: all requests end. A program without a call of `abort` or `reset_unit` then has no
   /// task management.

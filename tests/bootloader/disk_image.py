@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Disks that a boot loader can start Linux from: a partition table that sfdisk writes, a FAT file system of mtools with the kernel and
-boot entries, and an ext4 file system of mke2fs that becomes the root. Linux prints what it finds, and switches the machine off."""
+"""Disks from which a boot loader can start Linux: a partition table written by sfdisk, a FAT file system of mtools with
+the kernel and boot entries, and an ext4 file system of mke2fs as the root. Linux prints what it finds, and switches the
+machine off."""
 import pathlib
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def entry(title, linux, initrds=(), options="", more=""):
 
 
 def make_partitions(image, table, sizes):
-    """An empty disk with a partition for booting and others of Linux, their sizes in MiB; the first begins at 1 MiB."""
+    """An empty disk with a boot partition and others for Linux, their sizes in MiB; the first starts at 1 MiB."""
     with open(image, "wb") as file:
         file.truncate((sum(sizes) + 2) * MIB)
     kinds = {"gpt": ("gpt", "U", "L"), "mbr": ("dos", "ef", "83")}[table]
@@ -69,7 +70,7 @@ def make_partitions(image, table, sizes):
 
 
 def fill(image, folder, size, files, options=()):
-    """Makes a FAT file system of `size` MiB in the first partition, with `files`: {path: bytes}, None stands for none."""
+    """Makes a FAT file system of `size` MiB in the first partition, with `files`: {path: bytes}, None for no file."""
     volume, folders = f"{image}@@1M", set()
     run("mformat", "-i", volume, *options, "-T", size * 2048, "::")
     for path, content in files.items():
@@ -84,13 +85,13 @@ def fill(image, folder, size, files, options=()):
 
 
 def make_loader_partition(image, folder, files, size=16):
-    """A disk with nothing but a partition for booting."""
+    """A disk with only a boot partition."""
     make_partitions(image, "gpt", [size])
     fill(image, folder, size, files)
 
 
 def make(image, linux, folder, table="gpt", fat=48, fat_options=(), name="guest", options=OPTIONS):
-    """A disk that Debian's kernel is started from, and has its root on."""
+    """A disk from which Debian's kernel is started, with its root."""
     root = folder / "root"
     for path in ("bin", "proc"):
         (root / path).mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Lists the partitions of a disk's image as examples/bootloader sees them: index, first sector, sectors, type of an MBR, whether it is an
-// EFI system partition.
+// Lists the partitions of a disk's image as examples/bootloader sees them: index, first sector, sectors, MBR type,
+// whether it is an EFI system partition.
 //   partitions IMAGE [BLOCK SIZE]
 #include <stdio.h>
 #include <stdlib.h>

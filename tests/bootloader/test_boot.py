@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""examples/bootloader starts Debian's kernel, which mounts its root from the same disk and finds no fault with its devices; and what keeps
-it from that is named.
+"""examples/bootloader starts Debian's kernel, which mounts its root from the same disk and reports no error of its
+devices; the reason for each failed start is printed.
 
-usage: test_boot.py QEMU TREE [unittest's arguments]    QEMU is 7.2 or 10, TREE is where the guests were built; the commands come from the
-                                                        environment: QEMU_7 and QEMU_10, LINUX_HOST. `Product` is run by name only.
+usage: test_boot.py QEMU TREE [unittest's arguments]    QEMU is 7.2 or 10, TREE is where the guests were built. The
+commands come from the environment: QEMU_7 and QEMU_10, LINUX_HOST. `Product` is run only by name.
 What it takes: sfdisk, mtools, mke2fs.
-Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+Status 77: a part is absent (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import io
 import os
@@ -49,7 +49,7 @@ PRODUCT = [("gpt", (), "q35", "virtio-scsi-pci,packed=on"), ("mbr", ("-F",), "pc
 
 
 def image_of(**more):
-    """The head of a kernel that is started nowhere, with fields at other values."""
+    """The header of a kernel that is never started, with other values in some fields."""
     head = bytearray(64 * 1024)
     for at, value, size in ((0x1f1, 39, 1), (0x1fe, 0xaa55, 2), (0x202, 0x53726448, 4), (0x206, 0x20f, 2), (0x22c, 0x7fffffff, 4),
                             (0x230, 0x200000, 4), (0x234, 1, 1), (0x236, 3, 2), (0x238, 2047, 4), (0x258, 0x1000000, 8), (0x260, 0x100000, 4)):
@@ -99,7 +99,7 @@ class Machine(unittest.TestCase):
         return status, console.replace("\r", "")
 
     def install(self, image, *arguments):
-        """Installs the loader. A GPT gets a BIOS boot partition in what is left at its end."""
+        """Installs the loader. A GPT gets a BIOS boot partition in the free space at its end."""
         if b"EFI PART" in image.read_bytes()[:1024]:
             start = (image.stat().st_size - disk_image.MIB) // 512
             disk_image.run("sfdisk", "--quiet", "--append", image,
@@ -131,8 +131,8 @@ class Boot(Machine):
         self.start_linux(WHOLE[VERSION])
 
     def test_linux_starts_from_an_mmio_slot(self):
-        """As far as Debian's kernel gets there under TCG: with ACPI it waits for a timer, without it it looks for no slots, and so for no
-        root. What the machine says of its slots is passed on."""
+        """As far as Debian's kernel gets under TCG: with ACPI it waits for a timer, without it it does not search for
+        slots and so finds no root. The machine's words about its slots are passed on."""
         image = self.folder / "mmio.img"
         disk_image.make(image, LINUX, self.folder)
         status, console = self.start(image, "microvm,isa-serial=on,pit=on,pic=on,rtc=on,acpi=off", "virtio-blk-device", memory=512,
@@ -144,7 +144,7 @@ class Boot(Machine):
         self.start_linux_by_bios([BY_BIOS[VERSION]])
 
     def test_screen_and_keyboard(self):
-        """After a BIOS the menu is on the screen as well, keys choose, and Linux goes on with the screen."""
+        """After a BIOS the menu is on the screen as well, keys choose, and Linux continues on the screen."""
         image = self.folder / "screen.img"
         vmlinuz = (LINUX / f"boot/vmlinuz-{disk_image.linux_host.installed(LINUX)}").read_bytes()
         disk_image.make_loader_partition(image, self.folder, {
@@ -183,7 +183,7 @@ class Boot(Machine):
         self.assertEqual(status, POWERED_OFF, console)
 
     def test_the_disk_that_the_bios_started(self):
-        """It is found among other disks by its partition table, and without one that has it the first is taken."""
+        """The disk is identified among others by its partition table; if none has it, the first disk is used."""
         other, image = self.folder / "other.img", self.folder / "started.img"
         disk_image.make_loader_partition(other, self.folder, {ENTRY: disk_image.entry("Other", "/missing").encode()})
         others = ["-blockdev", f"driver=raw,node-name=other,file.driver=file,file.filename={other}", "-device", "virtio-blk-pci,drive=other,addr=8"]
@@ -203,8 +203,8 @@ class Boot(Machine):
         self.assertIn("starting Other\n", console)
 
     def test_boot_sector(self):
-        """The loader has the command line that it was installed with, and follows it; what keeps the boot sector from the loader is
-        printed on the serial port."""
+        """The loader has the command line from its installation, and follows it; the reason why the boot sector cannot
+        find the loader is printed on the serial port."""
         image = self.folder / "sector.img"
         disk_image.make_loader_partition(image, self.folder, {ENTRY: disk_image.entry("Debian", "/missing").encode()})
         self.install(image, "--append", "entry=other")
@@ -228,7 +228,7 @@ class Boot(Machine):
                 self.assertEqual(status, POWERED_OFF, console)
 
     def test_every_byte_is_loaded(self):
-        """The kernel of the benchmark adds up every byte of itself and of its initrd."""
+        """The kernel of the benchmark adds all bytes of itself and of its initrd."""
         image, said = self.folder / "bytes.img", self.folder / "said"
         kernel, initrd = loading.kernel_and_initrd(self.folder, random.Random(5), (5 << 20) + 4096 + 16, (9 << 20) + 4)
         for name, wrong, expected in (("whole", None, b"KY"), ("one bit of the initrd differs", len(initrd) - 1, b"KN")):
@@ -279,7 +279,8 @@ class Boot(Machine):
                 self.refused({ENTRY: entry(), **files}, *words, status=status)
 
     def test_entries_on_another_partition(self):
-        """The first partition has a file system and settings, but no entries: neither is taken for the second one's."""
+        """The first partition has a file system and settings, but no entries: neither is used for the second
+        partition."""
         image, first = self.folder / "second.img", self.folder / "first.img"
         disk_image.make_loader_partition(first, self.folder, {"loader/loader.conf": b"default zzz\ntimeout 600\n"})
         disk_image.make_loader_partition(image, self.folder, {ENTRY: disk_image.entry("Debian", "/missing").encode()})
@@ -319,7 +320,8 @@ class Boot(Machine):
         self.assertEqual(status, POWERED_OFF, console)
 
     def test_menu(self):
-        """An entry that cannot be started leads back to the menu, and a key chooses another one; without a key the time does."""
+        """An entry that cannot be started returns to the menu, and a key chooses another one; without a key the
+        time-out does."""
         second = disk_image.entry("Second", "/missing").encode()
         for name, timeout, keys, expected in (
                 ("a key", 600, [b"x", b"9", b"1"], "Second"),
@@ -340,7 +342,7 @@ class Boot(Machine):
                 self.assertIn("* 2  Debian", console)
 
     def test_menu_of_many(self):
-        """Entries behind the ninth have letters for keys."""
+        """Entries after the ninth have letters for keys."""
         image = self.folder / "many.img"
         disk_image.make_loader_partition(image, self.folder, {
             "loader/loader.conf": b"timeout 600\n",
@@ -357,7 +359,7 @@ class Boot(Machine):
         self.assertIn("no disk", console)
 
     def test_scsi_host_without_a_disk(self):
-        """A CD drive is none, whatever is in it."""
+        """A CD drive is not a disk, with or without a medium."""
         image = self.folder / "cd.img"
         disk_image.make_loader_partition(image, self.folder, {ENTRY: disk_image.entry("Debian", "/missing").encode()})
         status, console = self.start(image, device="virtio-scsi-pci", unit="scsi-cd")
@@ -365,7 +367,7 @@ class Boot(Machine):
         self.assertEqual(status, NO_DISK, console)
 
     def test_choice_of_units(self):
-        """The first disk is behind a CD drive and, on a second host, before others; a serial chooses another one."""
+        """The first disk comes after a CD drive and, on a second host, before others; a serial chooses another one."""
         image, cd = self.folder / "units.img", self.folder / "cd.img"
         cd.write_bytes(bytes(1 << 20))
         disk_image.make_loader_partition(image, self.folder, {ENTRY: disk_image.entry("Debian", "/missing").encode()})
@@ -408,7 +410,7 @@ class Boot(Machine):
                   device="virtio-scsi-pci")
 
     def test_unit_plugged_in(self):
-        """The unit reports the change in place of a read, which is no read error."""
+        """The unit reports the change instead of a read, which is not a read error."""
         other = self.folder / "other.img"
         other.write_bytes(bytes(1 << 20))
         new = {"driver": "scsi-hd", "drive": "other", "id": "new", "bus": "host.0"}
@@ -424,7 +426,7 @@ class Boot(Machine):
         self.assertEqual(status, NO_ENTRY, console)
 
     def test_broken_sector(self):
-        """A read error in the middle of the kernel: its sector is named, and nothing is started."""
+        """A read error in the middle of the kernel: the message has its sector, and no kernel is started."""
         image = self.folder / "broken.img"
         disk_image.make_loader_partition(image, self.folder, {"vmlinuz": image_of() + bytes(8 << 20), ENTRY: b"linux /vmlinuz\n"})
         sector = 2048 + 9000
@@ -437,13 +439,13 @@ class Boot(Machine):
                 self.assertIn(f"sector {sector} of the disk: /vmlinuz: the device failed the request", console)
 
     def start_with_bad(self, image, sector):
-        """With a sector that cannot be read."""
+        """With an unreadable sector."""
         drive = ["-blockdev", f"driver=blkdebug,node-name=disk,image.driver=raw,image.file.driver=file,image.file.filename={image},"
                  f"inject-error.0.event=none,inject-error.0.iotype=read,inject-error.0.errno=5,inject-error.0.sector={sector}"]
         return self.start(image, device="virtio-blk-pci,rerror=report", drive=drive)
 
     def test_broken_file_system(self):
-        """A directory that leads nowhere is no missing file."""
+        """A directory without a valid cluster is damage, not a missing file."""
         image = self.folder / "broken.img"
         disk_image.make_loader_partition(image, self.folder, {"k/vmlinuz": image_of(), ENTRY: b"linux /k/vmlinuz\n"})
         data = bytearray(image.read_bytes())
@@ -455,7 +457,8 @@ class Boot(Machine):
         self.assertIn("/k/vmlinuz: the file system is damaged\n", console)
 
     def test_broken_sector_of_the_file_system(self):
-        """A read error in the allocation table, in a directory, in a boot entry and at the beginning of the kernel: its sector is named."""
+        """A read error in the allocation table, in a directory, in a boot entry and at the start of the kernel: the
+        message has its sector."""
         image = self.folder / "broken.img"
         files = {"vmlinuz": image_of() + bytes(12 << 20), ENTRY: b"linux /vmlinuz\n#mark\n"}
         disk_image.make_loader_partition(image, self.folder, files)
@@ -472,7 +475,7 @@ class Boot(Machine):
                 self.assertIn(f"sector {sector} of the disk: {what}: {failed}", console)
 
     def test_broken_sector_of_the_table(self):
-        """The copy of a GPT at the disk's end serves when the first cannot be read."""
+        """The copy of a GPT at the disk's end is used if the first cannot be read."""
         image = self.folder / "broken.img"
         disk_image.make_loader_partition(image, self.folder, {ENTRY: b"linux /missing\n"})
         for sector in (1, 2):
@@ -482,7 +485,7 @@ class Boot(Machine):
                 self.assertIn("/missing: there is no such file", console)
 
     def test_large_entry(self):
-        """An entry of more than 64 KiB is left out and not cut; settings likewise."""
+        """An entry of more than 64 KiB is left out, not cut; settings likewise."""
         image = self.folder / "large.img"
         large = b"linux /vmlinuz\n" + b"#\n" * 32768
         disk_image.make_loader_partition(image, self.folder, {ENTRY: b"linux /missing\n", "loader/entries/large.conf": large,

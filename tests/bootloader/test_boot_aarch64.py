@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""examples/bootloader on 64-bit Arm starts Debian's kernel at the exception level that it was entered at; the kernel mounts its root from
-the same disk and finds no fault with its devices. What keeps the loader from starting a kernel is named.
+"""examples/bootloader on 64-bit Arm starts Debian's kernel at the exception level of its own entry; the kernel mounts
+its root from the same disk and reports no error of its devices. The reason for each failed start is printed.
 
 usage: test_boot_aarch64.py QEMU TREE [--long] [unittest's arguments]
-QEMU is 7.2 or 10, TREE is where the guests were built. --long starts Linux from every kind of disk, not from two of them. The commands
-come from the environment: QEMU_7_AARCH64 and QEMU_10_AARCH64, LINUX_HOST_AARCH64.
+QEMU is 7.2 or 10, TREE is where the guests were built. --long starts Linux from every kind of disk, not from two of
+them. The commands come from the environment: QEMU_7_AARCH64 and QEMU_10_AARCH64, LINUX_HOST_AARCH64.
 What it takes: sfdisk, mtools, mke2fs.
-Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+Status 77: a part is absent (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import io
 import itertools
@@ -45,7 +45,7 @@ SOME = {
 
 
 def image_of(**more):
-    """A kernel that does nothing for ever (b .), with fields of its header at other values."""
+    """A kernel that loops (b .), with other values in some fields of its header."""
     head = bytearray(64 * 1024)
     for at, value, size in ((0, 0x14000000, 4), (16, 0x100000, 8), (24, 0xa, 8), (56, 0x644d5241, 4)):
         head[at:at + size] = value.to_bytes(size, "little")
@@ -97,7 +97,8 @@ class Boot(unittest.TestCase):
 
     @unittest.skipUnless("--long" in sys.argv, "only with --long")
     def test_loaded_elsewhere(self):
-        """The loader runs at any address, and Linux gets the lowest piece of memory; the initrd that QEMU names in the tree is not Linux's."""
+        """The loader runs at any address, and Linux gets the lowest piece of memory; QEMU's initrd in the tree is not
+        passed on."""
         image, stub, old = self.folder / "whole.img", self.folder / "stub", self.folder / "old"
         loader = TREE / "examples/bootloader"
         stub.write_bytes(image_place.arm_stub(0x4c000000, None))
@@ -144,7 +145,7 @@ class Boot(unittest.TestCase):
         self.refused({ENTRY: entry.encode(), "initrd.img": bytes(12 << 20)}, "/initrd.img: there is no room for it in memory", memory=64)
 
     def test_longest_options(self):
-        """2047 bytes, which Linux has room for."""
+        """2047 bytes, the maximum of Linux."""
         image = self.folder / "options.img"
         disk_image.make_loader_partition(image, self.folder, {"vmlinuz": image_of(), ENTRY: disk_image.entry("Debian", "/vmlinuz",
                                                                                                              options="a" * 2047).encode()})

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Partition tables that sfdisk writes are read as sfdisk lists them: GPT, MBR with logical partitions, blocks of 4 KiB; the copy at the end
-of the disk serves when the first is spoiled.
+"""Partition tables that sfdisk writes are read as sfdisk lists them: GPT, MBR with logical partitions, blocks of 4 KiB;
+the copy at the end of the disk is used if the first is damaged.
 
 usage: test_partitions.py [unittest's arguments]
 What it takes: sfdisk, and a compiler, $CXX or clang++.
-Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+Status 77: a part is absent (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import json
 import os
@@ -74,7 +74,7 @@ class Partitions(unittest.TestCase):
                 self.assertEqual(sorted(self.listed(image)), sorted(expected))
 
     def test_blocks_of_4_kib(self):
-        """Debian 12's sfdisk writes none for an image, so this one is written here."""
+        """Debian 12's sfdisk writes no such table for an image, so this one is written here."""
         image, block = self.make(""), 4096
         data = bytearray(image.read_bytes())
         data[450], data[510:512] = 0xee, b"\x55\xaa"
@@ -104,13 +104,13 @@ class Partitions(unittest.TestCase):
                 self.assertEqual(self.listed(image), ["damaged"])
 
     def test_cut_short(self):
-        """A disk that ends before its partitions do: they are left out."""
+        """A disk that ends before its partitions do: these are left out."""
         image = self.make(MBR)
         os.truncate(image, 20000 * 512)
         self.assertEqual(self.listed(image), ["1 2048 10000 ef efi", "damaged"])  # the second logical one's table is not there
 
     def test_damaged_extended_partition(self):
-        """It does not hide the primary ones after it."""
+        """It does not hide the primary partitions after it."""
         image = self.make(MBR + "3: start=76000, size=2048, type=83\n")
         self.assertIn("3 76000 2048 83", self.listed(image))
         data = bytearray(image.read_bytes())

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The device tree that examples/bootloader passes to a kernel for 64-bit Arm, read by the boards' own reader, which shares nothing with
-// libfdt.
+// The device tree that examples/bootloader passes to a kernel for 64-bit Arm, read by the boards' own reader, which
+// shares no code with libfdt.
 #include <catch2/catch_test_macros.hpp>
 
 #include <string>
@@ -22,7 +22,7 @@ struct written {
     if (said != nullptr) wrong = said;
   }
   [[nodiscard]] boot::device_tree tree() const { return boot::device_tree{memory.data()}; }
-  /// A property of /chosen, terminators included; "-" when it is missing.
+  /// A property of /chosen, with its terminators; "-" if it is missing.
   [[nodiscard]] std::string chosen(const char* name) const {
     const boot::device_tree whole = tree();
     boot::device_tree::node node;

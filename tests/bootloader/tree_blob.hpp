@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-/// A flattened device tree in the making.
+/// A flattened device tree under construction.
 class tree_blob {
  public:
   void begin(std::string_view name) {

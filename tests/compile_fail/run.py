@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Compiles one case twice: with FAIL it must not compile, and say why; without it must compile.
+"""Compiles one case twice: with FAIL it must not compile, with the expected message; without FAIL it must compile.
 
 usage: run.py CASE.cpp COMPILER
 
-The comments at the top of a case say what it is about:
+The comments at the top of a case are:
   // case: SENTENCE      what does not compile
-  // says: REGEX         what the compiler must say then; `gcc:` and `clang:` where they say it differently
+  // says: REGEX         the compiler's message; `gcc:` and `clang:` if the messages differ
   // target: TARGET      compile for this bare target; for clang only
 """
 import pathlib

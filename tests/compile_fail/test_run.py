@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""run.py catches a case that shows nothing: small cases, each with one mistake.
+"""run.py catches a case that proves nothing: small cases, each with one mistake.
 
 usage: test_run.py COMPILER
 """

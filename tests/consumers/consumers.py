@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Installs the library, or copies it, and builds and runs a small program with it, the way a user would.
+"""Installs or copies the library, and builds and runs a small program with it, as a user does.
 
 usage: consumers.py WAY [COMPILER [OPTIONS]]
   WAY: find_package add_subdirectory FetchContent pkg-config meson-subproject meson-installed headers single-header single-kit options firmware
@@ -31,7 +31,7 @@ def fail(reason):
 
 
 def copy_of_the_library(to):
-    """What a release has that a consumer needs: no tests, no tools."""
+    """The parts of a release that a consumer needs: no tests, no tools."""
     to.mkdir(parents=True)
     for part in ("include", "cmake"):
         shutil.copytree(ROOT / part, to / part)
@@ -46,7 +46,7 @@ def install_by_cmake(source, build, prefix, *options):
 
 
 def installed(folder, by, *options):
-    """A prefix with the library, moved after it was installed: nothing in it may know where it was built."""
+    """A prefix with the library, moved after the installation: no file in it may contain the place of the build."""
     source = copy_of_the_library(folder / "source")
     first, build = folder / "first", folder / "build-of-the-library"
     if by == "cmake":
@@ -79,7 +79,7 @@ def run_kit(path):
 
 
 def compile_and_run(compiler, flags, program):
-    """main.cpp and its second unit, as somebody without a build system would. Definitions and include paths are in `flags`."""
+    """main.cpp and its second unit, compiled without a build system. Definitions and include paths are in `flags`."""
     compilers.must_run([compiler, *compilers.WARNINGS, *flags, *(PROGRAM / unit for unit in UNITS), "-o", program])
     run_program(program)
 
@@ -167,7 +167,8 @@ def with_meson(folder, way):
 
 
 def with_every_header(folder, compiler):
-    """What is installed is this tree, byte by byte, whoever installs it: so that it is compiled once, where CMake put it."""
+    """The installed files are this tree's, byte by byte, with every installer: so CMake's installation alone is
+    compiled."""
     texts = lambda include: {path.relative_to(include).as_posix(): path.read_bytes() for path in include.rglob("*") if path.is_file()}
     wanted = {name: text for name, text in texts(ROOT / "include").items() if name.endswith(".hpp")}
     include = {}
@@ -192,7 +193,7 @@ def with_every_header(folder, compiler):
 
 
 def with_single_header(folder, compiler):
-    """tools/amalgamate's file is complete, the same every time, and all that a program and a bare target need."""
+    """tools/amalgamate's file is complete, the same every time, and sufficient for a program and a bare target."""
     amalgamate = ROOT / "tools/amalgamate"
     text = compilers.must_run([sys.executable, amalgamate])
     # A copy elsewhere, written into files in another order, gives the same bytes: nothing of the machine is in there.
@@ -239,7 +240,7 @@ def check_single_header(text):
 
 
 def with_single_kit(folder, compiler):
-    """The test kit's file, beside the library's and in one file with it and the program: as an online compiler is fed."""
+    """The test kit's file, next to the library's and in one file with it and the program, as for an online compiler."""
     amalgamate = ROOT / "tools/amalgamate"
     header, kit = folder / "virtio/virtio.hpp", folder / "virtio_testing.hpp"
     compilers.must_run([sys.executable, amalgamate, "-o", header])
@@ -268,7 +269,7 @@ def made_again(folder, made):
 
 
 def with_cmake_package(folder, *definitions):
-    """The program with what find_package() finds by these definitions alone."""
+    """The program with the package that find_package() finds by these definitions alone."""
     build = folder / "build"
     compilers.must_run(["cmake", "-S", PROGRAM, "-B", build, "-DWAY=find_package", f"-DEXAMPLE={EXAMPLE}",
                         f"-DWANTED={VERSION.rsplit('.', 1)[0]}", *definitions])
@@ -351,7 +352,8 @@ FIRMWARE_TARGETS_OF_CLANG = {
 
 
 def with_firmware(folder, compiler):
-    """examples/c_firmware in a firmware whose only C++ is drivers.cpp: the header is C and C++, and nothing of C++ is linked."""
+    """examples/c_firmware in a firmware whose only C++ is drivers.cpp: the header is C and C++, and no C++ library is
+    linked."""
     cc = compiler.replace("clang++", "clang").replace("g++", "gcc")
     firmware, frame = ROOT / "examples/c_firmware", ROOT / "bench/firmware/frame.c"
     (folder / "alone.c").write_text('#include "drivers.h"\n#include "drivers.h"\nvirtio_print *unused;\n')
@@ -380,7 +382,7 @@ def with_firmware(folder, compiler):
 
 
 def newest_standard(compiler):
-    """-std=c++23 by the name that this compiler has for it."""
+    """This compiler's option for -std=c++23."""
     probe = [compiler, "-x", "c++", "-fsyntax-only", "/dev/null"]
     return next(flag for flag in ("-std=c++23", "-std=c++2b") if compilers.run([*probe, flag]).returncode == 0)
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Compiles all_drivers.cpp for every target of one compiler, and looks at what comes out.
+"""Compiles all_drivers.cpp for every target of one compiler, and checks the objects.
 
 usage: all_drivers.py [--share] [--source FILE] CHECK COMPILER [-O2]
   combinations        every driver x transport x queue x board compiles
   symbols, with -O2   the objects need nothing but the four memory functions
-  zeros               no constructor runs, nothing has to be loaded but code and constants; objects are not optimized
-  --source            another file than all_drivers.cpp: what tests this script
+  zeros               no constructor runs, only code and constants are loaded; objects are not optimized
+  --source            another file than all_drivers.cpp: for the test of this script
   --share             this compiler's share of a plain run of the tests. Without it, and with tools/test --long: everything
 
 A frontend's mistakes are those of a compiler, the widths and byte order of types those of a target. So a plain run compiles
@@ -44,7 +44,7 @@ TURNS = (0, 1, 2, 0, 1, 2, 2)
 
 
 def share(check, compiler):
-    """Target -> flags, of what a plain run compiles."""
+    """Target -> flags, for a plain run."""
     every = list(compilers.targets(compiler))
     turns = {target: [f"-DTURN={turn}"] for target, turn in zip(every, TURNS)}
     if check == "symbols":

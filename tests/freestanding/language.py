@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What a compiler says to somebody whose language or processor the library does not know.
+"""Checks the message of a compiler for a language or processor that the library does not support.
 
 usage: language.py language COMPILER    every header that a program may start with, as C, as C++17 and without -std: C++20 comes first
        language.py processors COMPILER  all headers for processors that nobody has tried; only dma_barriers are refused there, where used

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""No function takes a bool: at a call `true` says nothing. A scoped enumeration names what is chosen.
+"""No function takes a bool: in a call `true` has no meaning. A scoped enumeration names the choice.
 
 usage: parameters.py
 """

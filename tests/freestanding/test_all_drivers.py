@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""all_drivers.py catches what it is there for: small sources with one mistake each, in the place of all_drivers.cpp.
+"""all_drivers.py catches each kind of mistake: small sources with one mistake each, instead of all_drivers.cpp.
 
 usage: test_all_drivers.py COMPILER
 """

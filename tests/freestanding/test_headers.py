@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""tools/check-headers catches what it is there for, by name: headers of a small project, each with one mistake.
+"""tools/check-headers catches each kind of mistake: headers of a small project, each with one mistake.
 
 usage: test_headers.py COMPILER
 
-Right headers come first and in between: nothing of theirs may help the wrong ones, which one process compiles after them.
+Correct headers come first and in between: their content must not help the wrong ones, which one process compiles after
+them.
 """
 import pathlib
 import sys
@@ -51,7 +52,7 @@ def main():
     this = f"defined(__clang__) && __clang_major__ == {version}" if compilers.is_clang(compiler) else "!defined(__clang__)"
     with tempfile.TemporaryDirectory() as folder:
         def check(which, *options):
-            """What check-headers says about those headers."""
+            """Returns check-headers' output for those headers."""
             root = pathlib.Path(folder, which.__name__)
             for name, (text, where) in HEADERS.items():
                 if which(name, where):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""tools/check-layers catches what it is there for: each case breaks one rule in a copy of the headers."""
+"""tools/check-layers catches each kind of mistake: each case breaks one rule in a copy of the headers."""
 import pathlib
 import shutil
 import sys

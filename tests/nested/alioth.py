@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Our guests on Alioth, a monitor that is not QEMU, under KVM: its PCI, its devices, its two ways to enter a kernel. The Linux with KVM runs
-in an emulated machine (linux_host.py), one boot for all.
+"""Our guests on Alioth, a monitor that is not QEMU, under KVM: its PCI, its devices, its two ways to enter a kernel.
+The Linux with KVM runs in an emulated machine (linux_host.py), one boot for all.
 
-usage: alioth.py [--tree TREE]    what it takes is in the environment: ALIOTH, QEMU_7 and LINUX_HOST, as tools/setup --print gives them
-Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+usage: alioth.py [--tree TREE]    what it takes is in the environment: ALIOTH, QEMU_7 and LINUX_HOST, as tools/setup
+--print prints them
+Status 77: a part is absent (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import argparse
 import dataclasses
@@ -60,8 +61,8 @@ def guests():
 
 
 def reported(objects):
-    """What lsvirtio must say of Alioth: modern functions without an interrupt pin or a configuration window, rings that
-    may be packed, a disk with one configuration field, shared memory behind the file system's second BAR."""
+    """lsvirtio's expected report of Alioth: modern functions without an interrupt pin or a configuration window, rings
+    that may be packed, a disk with one configuration field, shared memory in the file system's second BAR."""
     def function(ids, structures, device):
         def bars(found):
             return found[0]["kind"] == "32-bit memory" and found[0]["bytes"] == 0x4000
@@ -127,7 +128,7 @@ def script_and_files(all_guests, tree, folder):
 
 
 def judge(guest, one, monitor):
-    """What is wrong with a guest, as lines; none when all is well."""
+    """Returns a guest's errors, as lines; none if all is right."""
     if not one["status"]:
         yield "the host did not come to its end"
         return
@@ -146,7 +147,7 @@ def judge(guest, one, monitor):
 
 
 def main(arguments, about, monitor, all_guests, script_and_files):
-    """What a monitor's script does: the status to end with. `about` is what it says of itself."""
+    """Runs a monitor's script: returns the exit status. `about` is its docstring."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tree", type=pathlib.Path, help="where the guests were built (default: where tools/test does)",
                         default=matrix.BUILDS["x86_64"])
@@ -160,7 +161,8 @@ def main(arguments, about, monitor, all_guests, script_and_files):
 
 
 def run(monitor, all_guests, script_and_files, tree):
-    """Boots the Linux that runs this monitor with each of the guests, and says what came of them: the status to end with."""
+    """Boots the Linux that runs this monitor with each of the guests, and prints the results: returns the exit
+    status."""
     with matrix.folder_for(tree, monitor) as (folder, wrong):
         script, files = script_and_files(all_guests, tree, folder)
         began = time.monotonic()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""QEMU inside a Linux that is a guest itself (linux_host.py), under KVM: many guests in one boot of the host, one after another.
+"""QEMU in a Linux that is itself a guest (linux_host.py), under KVM: many guests in one boot of the host, in sequence.
 
-A host's script is SCRIPT, whatever it wants to prepare, and a guest() for each; told() takes its output apart.
+A host's script is SCRIPT, its own preparations, and a guest() for each; told() parses its output.
 """
 import base64
 import collections
@@ -66,7 +66,7 @@ end() {{
 
 
 def missing(version, kernel="LINUX_HOST"):
-    """Why a host cannot be booted here, None when it can. `version` is QEMU's."""
+    """Returns why a host cannot be booted here, or None. `version` is QEMU's."""
     for name, why in ((kernel, "no Linux kernel to boot"), (VARIABLES[version], f"no QEMU {version}")):
         if not os.environ.get(name):
             return f"{name} is empty, {why} on this machine (on Debian 12 tools/setup fetches it)"
@@ -81,11 +81,11 @@ def command(path, image, qemu, machine="pc", memory=128, append="", extra=()):
 
 
 def guest(number, made, disk="", steps=(), seconds=GUEST_TIME):
-    """The host's script for one guest. `disk` is a file in the host, of which disk.img becomes a copy.
+    """The host's script for one guest. `disk` is a file in the host, copied to disk.img.
 
-    `steps` is what the host does meanwhile, one after another: (a pattern that a line of the console must match first, what
-    follows...). What follows is a QMP command as a dictionary, for whose answer the host waits, or a line for the shell, whose
-    output is told as `said`. A step whose pattern never comes ends them all.
+    `steps` are the host's actions in sequence: (a pattern that a line of the console must match first, the actions...).
+    An action is a QMP command as a dictionary, for whose answer the host waits, or a line for the shell, whose output
+    is in `said`. If a pattern never matches, later steps are not run.
     """
     lines = [f"begin {number} {seconds} {shlex.quote(disk)} {shlex.join(made)}"]
     replies = 3  # of those that every guest begins with
@@ -105,7 +105,8 @@ def guest(number, made, disk="", steps=(), seconds=GUEST_TIME):
 
 
 def told(console):
-    """What the host told of each guest: {number: {word: text}}, the words being FILES, disk (its checksum) and status (QEMU's)."""
+    """Returns the host's record of each guest: {number: {word: text}}, the words being FILES, disk (its checksum) and
+    status (QEMU's)."""
     found = collections.defaultdict(lambda: collections.defaultdict(str))
     for line in console.rpartition("\n")[0].splitlines():  # without a line that was cut off
         number, word, *rest = line.split(" ")
@@ -118,7 +119,7 @@ def told(console):
 
 
 def complaints(one):
-    """Why what was told of a guest cannot be believed; none when it can."""
+    """Returns why the record of a guest is not valid; none if it is."""
     if "status" not in one:
         return ["it did not come to its end"]
     replies = [json.loads(line) for line in one["control.out"].splitlines()]
@@ -129,7 +130,7 @@ def complaints(one):
 
 
 def status(one):
-    """The guest's own status as guestrun has it, with its TIMED_OUT and NO_STATUS."""
+    """Returns the guest's own status as in guestrun, with its TIMED_OUT and NO_STATUS."""
     if '"reason": "host-signal"' in one["control.out"]:  # the time was up
         return guestrun.TIMED_OUT
     own = guestrun.guest_status(int(one["status"]))
@@ -137,6 +138,6 @@ def status(one):
 
 
 def boot(linux, folder, qemu, script, guests, modules=(), files=None, more_time=0):
-    """linux_host.boot() with what QEMU takes, for a script of that many guests."""
+    """linux_host.boot() with QEMU's files, for a script of that many guests."""
     return linux_host.boot(linux, folder, qemu, script, [*MODULES, *modules], linux_host.qemu(qemu) | (files or {}), PROCESSOR,
                            timeout=HOST_TIME[0] + HOST_TIME[1] * guests + more_time)

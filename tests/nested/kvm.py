@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Cells of the QEMU matrix under KVM: our guests on a processor that runs them itself, register accesses decoded by the kernel,
-doorbells and interrupts that pass through it. The Linux with KVM runs in an emulated machine (linux_host.py), one boot for all cells.
+"""Cells of the QEMU matrix under KVM: our guests directly on the processor, register accesses decoded by the kernel,
+doorbells and interrupts passed through it. The Linux with KVM runs in an emulated machine (linux_host.py), one boot for
+all cells.
 
 usage: kvm.py --list [--more]      prints the tests' names
        kvm.py [--more] TEST        runs the cells of one, with --more all of them; what it takes is in the environment:
                                    QEMU_7, QEMU_10 and LINUX_HOST, as tools/setup --print gives them
-Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+Status 77: a part is absent (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import argparse
 import dataclasses
@@ -72,7 +73,7 @@ def wanted(version, more):
 
 
 def script_and_files(cells, qemu, tree):
-    """What the host runs behind inner.SCRIPT, and the guests and disks for it."""
+    """The host's script after inner.SCRIPT, and its guests and disks."""
     script, files = [], {}
     for number, cell in enumerate(cells):
         image = f"/guests/{cell.image}"
@@ -89,7 +90,7 @@ def script_and_files(cells, qemu, tree):
 
 
 def judge(cell, told):
-    """What is wrong with a cell, as lines; none when all is well."""
+    """Returns a cell's errors, as lines; none if all is right."""
     wrong = inner.complaints(told)
     if wrong:
         return wrong
@@ -111,7 +112,7 @@ def report(cell, told, wrong):
 
 
 def report_all(cells, status, console):
-    """Says what a host that ended so told of the cells; the status to end with."""
+    """Prints the results of the cells from the host's record; returns the exit status."""
     told, failures = inner.told(console), 0
     for number, cell in enumerate(cells):
         wrong = judge(cell, told[number])

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Our guests on libkrun, a monitor without PCI and without ACPI's devices, under KVM: its entry by Linux's boot protocol in 64 bits, its
-MMIO slots by words of the command line. It is a library; krun.c is the program. The Linux with KVM runs in an emulated machine
-(linux_host.py), one boot for all.
+"""Our guests on libkrun, a monitor without PCI and ACPI devices, under KVM: its entry by Linux's 64-bit boot protocol,
+its MMIO slots by words of the command line. It is a library; krun.c is the program. The Linux with KVM runs in an
+emulated machine (linux_host.py), one boot for all.
 
-usage: libkrun.py [--tree TREE]    what it takes is in the environment: LIBKRUN, QEMU_7 and LINUX_HOST, as tools/setup --print gives them
-Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+usage: libkrun.py [--tree TREE]    what it takes is in the environment: LIBKRUN, QEMU_7 and LINUX_HOST, as tools/setup
+--print prints them
+Status 77: a part is absent (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import hashlib
 import os
@@ -31,7 +32,7 @@ NO_PCI = re.compile("^none: no function behind ports")
 
 
 def reported(objects):
-    """What lsvirtio must say of libkrun: slots of 4 KiB from the words, no PCI."""
+    """lsvirtio's expected report of libkrun: slots of 4 KiB from the words, no PCI."""
     def slot(device, check):
         return {"verdict": "usable", "device": {"interface": "mmio version 2"} | device, "check": {"verdict": "bound", "outcome": "ok"} | check}
     fields = lsvirtio_cells.fields

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""A Linux machine inside QEMU, for devices that only a Linux kernel offers: KVM, vhost-vsock and so on. It emulates everything,
-so the machine that runs the tests need neither offer them nor let anybody load a module.
+"""A Linux machine in QEMU, for devices that only a Linux kernel offers: KVM, vhost-vsock and so on. Everything is
+emulated, so the machine that runs the tests needs neither these devices nor the right to load a module.
 
-A host is Debian's cloud kernel with modules, busybox, files and one shell script, all in an initramfs; the script's output and
-status come back through the serial console. The kernel and busybox are unpacked by tools/setup into the folder that LINUX_HOST
-names: nothing of this is installed anywhere.
+A host is Debian's cloud kernel with modules, busybox, files and one shell script, all in an initramfs; the script's
+output and status return through the serial console. tools/setup unpacks the kernel and busybox into the folder in
+LINUX_HOST and installs nothing.
 
-The console is also the kernel's and the firmware's. What the script prints is told from that by a mark before each of its lines;
-the kernel prints nothing below a panic once the script runs, so that no line of its own gets into the middle of one.
+The console is also the kernel's and the firmware's. A mark before each line distinguishes the script's output; the
+kernel prints nothing below a panic while the script runs, so that its lines do not split the script's.
 """
 import io
 import lzma
@@ -59,12 +59,12 @@ poweroff -f
 
 
 def line(pattern):
-    """A pattern for a whole line of the script's on the console as it comes, for boot()'s `steps`."""
+    """A pattern for a whole line of the script on the console, for boot()'s `steps`."""
     return rf"^{MARK}{pattern}\r?\n"
 
 
 def said(console):
-    """The script's lines of a console, without the marks, and without one that was cut off."""
+    """Returns the script's lines of a console, without the marks, and without one that was cut off."""
     return "".join(f"{text[len(MARK):]}\n" for text in console.replace("\r\n", "\n").split("\n")[:-1] if text.startswith(MARK))
 
 
@@ -77,7 +77,7 @@ def installed(linux):
 
 
 def loadable(linux, names):
-    """The modules' contents with those of all that they need, in the order to load them in; built-in ones need none."""
+    """Returns the modules' contents with those of all that they need, in loading order; built-in ones need none."""
     tree = linux / "lib/modules" / installed(linux)
     plain = lambda name: name.replace("-", "_")  # noqa: E731  (files and symbols spell them differently)
     there = {plain(path.name.split(".")[0]): path for path in tree.rglob("*.ko*")}
@@ -102,7 +102,7 @@ def loadable(linux, names):
 
 
 def program(path, environment=None):
-    """A program of this machine and the libraries that it is linked with, as files for a host, each under its own path."""
+    """A program of this machine and its libraries, as files for a host, each under its own path."""
     listed = subprocess.run(["ldd", path], capture_output=True, text=True, check=True, env={**os.environ, **(environment or {})}).stdout
     if "not found" in listed:
         raise RuntimeError(f"{path} lacks libraries:\n{listed}")
@@ -110,8 +110,8 @@ def program(path, environment=None):
 
 
 def qemu(command):
-    """What the QEMU of a command (program, with `env` in front and -L folders behind, if need be) takes to run in a host under KVM,
-    with the same command: program, libraries, firmware. TCG would take a module more."""
+    """The files that the QEMU of a command (program, possibly with `env` before it and -L folders after it) needs in a
+    host under KVM, with the same command: program, libraries, firmware. TCG would need another module."""
     words = shlex.split(command)
     environment = {}
     while words[0] == "env" or "=" in words[0]:
@@ -126,7 +126,8 @@ def qemu(command):
 
 
 def archive(files):
-    """An initramfs (a cpio archive, "newc") of {path: content}; None stands for a folder. The same files give the same bytes."""
+    """An initramfs (a cpio archive, "newc") of {path: content}; None is a folder. The same files give the same
+    bytes."""
     wanted = {}
     for path, content in files.items():
         path = path.strip("/")
@@ -152,19 +153,19 @@ def archive(files):
 
 
 def initramfs(linux, script, modules=(), files=None):
-    """All that a host has: it loads the modules, has the files, and runs the script."""
+    """A host's files: it loads the modules, has the files, and runs the script."""
     loaded = {f"modules/{number:02}-{name}.ko": content for number, (name, content) in enumerate(loadable(linux, modules).items())}
     return archive({**dict.fromkeys(FOLDERS), "bin/busybox": linux / "bin/busybox", "init": INIT.encode(), "script": script.encode(),
                     **loaded, **(files or {})})
 
 
 def boot(linux, folder, qemu, script, modules=(), files=None, extra=(), memory=512, timeout=None, stream=None, steps=()):
-    """Boots a host that loads `modules`, has `files` ({path: bytes, or the file to copy}) and runs `script` with busybox's shell in
-    /tmp: gives (the script's status, all that it printed), with guestrun.boot()'s statuses when the host did not come to its end.
-    When that is not 0, the whole console goes to standard error.
+    """Boots a host that loads `modules`, has `files` ({path: bytes, or the file to copy}) and runs `script` with
+    busybox's shell in /tmp. Returns (the script's status, its output), with guestrun.boot()'s statuses if the host did
+    not reach its end. If that is not 0, the whole console goes to standard error.
 
-    `linux` is what LINUX_HOST names, `folder` takes the initramfs (and keeps it), `extra` goes to the QEMU that is the host's machine,
-    `steps` to guestrun.boot() as its script, whose conditions are written with line().
+    `linux` is the folder in LINUX_HOST, `folder` receives the initramfs (and keeps it), `extra` goes to the QEMU that
+    is the host's machine, `steps` to guestrun.boot() as its script, whose conditions are written with line().
     """
     packed = folder / "initramfs"
     packed.write_bytes(initramfs(linux, script, modules, files))

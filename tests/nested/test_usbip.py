@@ -3,12 +3,13 @@
 """USB/IP against the real host's side: Linux with vhci_hcd, in an emulated machine (usbip.py).
 
 usage: test_usbip.py [--stock] [-s] 7.2|10 [TREE]
-  --stock  without our code: a disk of the kernel's own server, taken over TCP by the stock tools and over vsock by tools/usbip-vsock.
-           What this shows is that the machine in which ours is tried is well
+  --stock  without our code: a disk of the kernel's own server, attached over TCP by the stock tools and over vsock by
+            tools/usbip-vsock. This shows that the machine in which ours is tested works
   TREE     where the guests were built: without it, none is booted
   -s       shows the console as it comes
-What it takes is in the environment: QEMU_7 or QEMU_10, LINUX_HOST_FULL, as tools/setup --print gives them; usbip, socat, e2fsprogs.
-Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+What it takes is in the environment: QEMU_7 or QEMU_10, LINUX_HOST_FULL, as tools/setup --print prints them; usbip,
+socat, e2fsprogs.
+Status 77: a part is absent (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import argparse
 import hashlib
@@ -195,7 +196,7 @@ def partitioned(size):
 
 
 def guests(tree):
-    """The script for both guests, with the files that it takes."""
+    """The script for both guests, and its files."""
     image = tree / "examples/09_usbip"
     command = inner.command("/guest", image, os.environ[matrix.VARIABLES[OPTIONS.qemu]], "pc", 128, "host=stays",
                             [*backend.kernel_arguments(CID), *EXTRA])

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""One boot of the Linux host for all tests that need it: the matrix's guests under KVM, our guest on the kernel's vhost-vsock, and the
-demo and the server there. Each test's result is left for result.sh; a test alone is kvm.py, vsock.py or tests/vsock/test_kernel.py.
+"""One boot of the Linux host for all tests that need it: the matrix's guests under KVM, our guest on the kernel's
+vhost-vsock, and the demo and the server there. Each test's result is left for result.sh; kvm.py, vsock.py or
+tests/vsock/test_kernel.py runs a single test.
 
 usage: together.py [--more] [--tree TREE] 7.2|10    what it takes is in the environment, as for these
-The status is 0 whatever came of the tests. When the host does not come to its end, that is the test's during which it happened; those
-behind it are left to run alone.
+The status is 0 whatever the results. If the host does not reach its end, the test that was running fails; later tests
+are left to run alone.
 """
 import argparse
 import contextlib
@@ -40,12 +41,12 @@ def part(name, script):
 
 
 def status_of(name, status, console):
-    """A part's own status, or the host's when it did not come to its end."""
+    """Returns a part's own status, or the host's if the part did not reach its end."""
     return next((int(line.rpartition(" ")[2]) for line in console.splitlines() if line.startswith(f"part {name} ")), status or 1)
 
 
 def run(version, tree, more, folder):
-    """Boots the host: gives {test's name: (status, output)} of the tests that it has decided."""
+    """Boots the host: returns {test's name: (status, output)} of the tests with a result."""
     qemu, linux = os.environ[matrix.VARIABLES[version]], pathlib.Path(os.environ["LINUX_HOST"])
     cells = kvm.wanted(version, more)
     script, files = kvm.script_and_files(cells, qemu, tree)

@@ -6,9 +6,9 @@ A script for it begins with SCRIPT, whose functions are:
 
     taken                    prints the ports of vhci_hcd that are not free
     attached PORT STATE      waits until that port of vhci_hcd has the state (006 is a device in use)
-    disk                     waits until a disk is there, and prints its name
-    no_disk                  waits until none is
-    quiet COMMAND...         its output is printed only when it fails
+    disk                     waits until a disk exists, and prints its name
+    no_disk                  waits until no disk exists
+    quiet COMMAND...         its output is printed only if it fails
 
 The same machine can also export a device by the kernel's own server: see EXPORT.
 """
@@ -72,7 +72,7 @@ until_true 'usbipd' listening 3240
 
 @contextlib.contextmanager
 def bridge(path):
-    """TCP on 127.0.0.1 to a guest's vsock, the socket of which is `path`; gives the port."""
+    """TCP on 127.0.0.1 to a guest's vsock with the socket `path`; returns the port."""
     process = subprocess.Popen([sys.executable, "-B", TOOL, "bridge", f"unix:{path}", "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE,
                                text=True)
     try:
@@ -89,7 +89,7 @@ def exported(*images):
 
 
 def missing():
-    """Why there is no such machine here, None when there is."""
+    """Returns why this machine is not available here, or None."""
     if not os.environ.get(KERNEL):
         return f"{KERNEL} is empty, no Linux kernel with USB to boot on this machine (on Debian 12 tools/setup fetches it)"
     return next((f"no {program} on this machine (Debian's package {package})" for program, package in zip(
@@ -101,14 +101,14 @@ def program_path(name):
 
 
 def compiled(source):
-    """A Python file as the interpreter wants it: the emulated machine would take ten times as long to do it."""
+    """A Python file compiled for the interpreter: the emulated machine would take ten times as long."""
     with tempfile.NamedTemporaryFile(suffix=".pyc") as made:
         py_compile.compile(str(source), made.name, doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
         return pathlib.Path(made.name).read_bytes()
 
 
 def python():
-    """This machine's Python with what tools/usbip-vsock imports, as files for the host."""
+    """This machine's Python with the imports of tools/usbip-vsock, as files for the host."""
     probe = ("import importlib.machinery, importlib.util, json, sys\n"
              "sys.dont_write_bytecode = True\n"
              f"loader = importlib.machinery.SourceFileLoader('tool', {str(TOOL)!r})\n"
@@ -130,7 +130,7 @@ def python():
 
 
 def files():
-    """What the host needs for the functions above, and for whatever a test does to a disk."""
+    """The host's files for the functions above, and for a test's work on a disk."""
     found = {"/usr/share/misc/usb.ids": b"\n", "/etc/mke2fs.conf": pathlib.Path("/etc/mke2fs.conf"), "/etc/hosts": b"127.0.0.1 localhost\n"}
     for name in PROGRAMS:
         path = program_path(name)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Runs in the emulated machine (usbip.py): gives vhci_hcd one end of a pair of sockets for each device of usbip_serve, which has the
-other end, and speaks of URBs only there: no import takes place.
+"""Runs in the emulated machine (usbip.py): passes vhci_hcd one end of a pair of sockets for each device of usbip_serve,
+which has the other end. Only URBs are exchanged there: no import takes place.
 
 usage: usbip_pairs.py SERVE tcp|unix DEVICE...     (DEVICE: INDEX:SPEED, the speed by vhci_hcd's number)
-Prints `port PORT` for each. The programs go on when this one ends.
+Prints `port PORT` for each. The programs continue after this one ends.
 """
 import importlib.machinery
 import socket

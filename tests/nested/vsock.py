@@ -6,12 +6,13 @@ QEMU with vhost-vsock-pci, one guest after another in one boot of the host.
     told = vsock.run(linux, qemu, folder, [vsock.Guest("echo", image, append="..."), ...])
     told["echo"].status, told["echo"].console
 
-In the host's shell there are also linux_guest, whose `turns` and so on reach a guest as well as a host, and everything of busybox.
+The host's shell also has linux_guest, whose `turns` and so on reach a guest as well as a host, and everything of
+busybox.
 
 usage: vsock.py [--more] 7.2|10    boots our guest, with --more also a Linux, which is saved and restored in mid-connection; what it
                                    takes is in the environment: QEMU_7, QEMU_10 and LINUX_HOST, as tools/setup --print gives them
        vsock.py --new 7.2|10       on the kernel that LINUX_HOST_NEW names, 6.12 or later, and not all of our guests
-Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+Status 77: a part is absent (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import argparse
 import dataclasses
@@ -50,7 +51,7 @@ def monitor(line):
 
 
 def empty_qcow2():
-    """A disk image with room for snapshots and nothing in it: header, table of reference counts, the counts, the first table."""
+    """An empty disk image with room for snapshots: header, table of reference counts, the counts, the first table."""
     cluster = 1 << 16
     header = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, 0, 0, 16, 1 << 20, 0, 1, 3 * cluster, cluster, 1, 0, 0)
     parts = header, struct.pack(">Q", 2 * cluster), struct.pack(">4H", 1, 1, 1, 1), b""
@@ -82,8 +83,8 @@ class Told:
 
 
 def prepare(qemu, guests, before="", files=None, first=0):
-    """A host's script and the files for it: it runs `before` in its shell (which finds `files` there: {path: bytes or file}), then
-    every guest. Their numbers in what it tells begin behind `first`, which is that of `before`."""
+    """A host's script and its files: it runs `before` in its shell (with `files`: {path: bytes or file}), then every
+    guest. Their numbers in its record start after `first`, which is that of `before`."""
     script = [SCRIPT, f"{{ {before or ':'}\n}} >before 2>&1\necho $? >>before\nbase64 before | sed 's/^/{first} said /'\n"]
     files = linux_guest.files() | {"/bin/crowd": peer.program("crowd")} | (files or {})
     for number, guest in enumerate(guests, first + 1):
@@ -98,13 +99,13 @@ def prepare(qemu, guests, before="", files=None, first=0):
 
 
 def more_time(guests):
-    """What they take beyond the usual."""
+    """Their additional arguments."""
     return sum(max(guest.seconds - inner.GUEST_TIME, 0) for guest in guests)
 
 
 def outcomes(status, console, guests, first=0):
-    """What a host that ended so told of each guest by its name, and of itself by the name "": there `said` is the output of `before`
-    with its status behind it."""
+    """Returns the host's record of each guest by its name, and of itself by the name "": there `said` is the output of
+    `before`, followed by its status."""
     told = inner.told(console)
     return {"": Told(status, console, told[first]["said"], "", [] if status == 0 else [f"the host's status is {status}"])} | {
         guest.name: outcome(told[number]) for number, guest in enumerate(guests, first + 1)}
@@ -134,7 +135,7 @@ CROWDS = {CROWD: ["full=64", "idle=60", f"bulk={4 << 20}", "short=64", "slow=16"
 
 
 def crowd(name, image):
-    """crowd.cpp as the guest, and its clients in the host: what these say is told as `said`."""
+    """crowd.cpp as the guest, and its clients in the host, whose output is in `said`."""
     # A file of its own, made before it begins: what an earlier crowd said must not be taken for its own.
     begin = f": >crowd.out; crowd vsock 4 {' '.join(CROWDS[name])} >>crowd.out 2>&1 3<&- &"
     if name == CROWD:
@@ -170,7 +171,7 @@ def ours(linux, tree):
 
 
 def linux_inside(linux):
-    """Linux as the guest, and what comes with it into the host."""
+    """Linux as the guest, and its files in the host."""
     script = "linux_guest check 2 whole\nlinux_guest turn 2\necho restored\nlinux_guest wait 9999\necho end\n"
     turning = f"^{linux_host.MARK}turning"
     guest = Guest("Linux", linux / f"boot/vmlinuz-{linux_host.installed(linux)}", linux_host.COMMAND_LINE, memory=192,
@@ -208,7 +209,7 @@ BEFORE = "linux_guest check 1 whole"
 
 
 def everything(linux, tree, more):
-    """The guests that are tried, and the files for them."""
+    """The guests of the test, and their files."""
     guests, files = ours(linux, tree), {}
     if more:
         guest, files = linux_inside(linux)
@@ -217,12 +218,12 @@ def everything(linux, tree, more):
 
 
 def on_new_kernel(linux, tree):
-    """The guests that a second kernel is shown: one with everything, and those that it may treat otherwise."""
+    """The guests for a second kernel: one with everything, and those that it may treat otherwise."""
     return [guest for guest in ours(linux, tree) if guest.name not in (RESTORED, list(OURS)[1])]
 
 
 def report(told):
-    """Says what came of the guests; the status to end with."""
+    """Prints the results of the guests; returns the exit status."""
     wrong = list(complaints(told))
     for name, one in told.items():
         lines = (one.said + (one.console if name else "")).splitlines()

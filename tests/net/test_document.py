@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Runs the commands of docs/network.md as they stand there, in one shell. tools/demo network is another test's (tests/demo/check).
+"""Runs the commands of docs/network.md unchanged, in one shell. tests/demo/check tests tools/demo network.
 
-Two things differ: the port, which must be free, and the folder of the sockets. Status 77: something is not there (1 with
+Two things differ: the port, which must be free, and the folder of the sockets. Status 77: a part is absent (1 with
 VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import os

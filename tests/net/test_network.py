@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""examples/08_network: the guest gets an address by DHCP, resolves a name, fetches a page by TCP and serves some, over a virtio network
-card on QEMU's user network, or over vsock through gvproxy. Links that go down and come up, silent servers, a gvproxy that is killed and a
-guest that is reset cost time, and no byte.
+"""examples/08_network: the guest gets an address by DHCP, resolves a name, fetches a page by TCP and serves others,
+over a virtio network card on QEMU's user network, or over vsock through gvproxy. Links that go down and up, silent
+servers, a killed gvproxy and a reset guest cost time, but no byte.
 
 usage: test_network.py card|vsock 7.2|10 TREE [--long] [unittest's arguments]
   TREE    where the guests were built; those for 64-bit Arm boot on QEMU's virt
-  --long  200 MiB each way, and what else takes long
-What it takes is in the environment: QEMU_7 or QEMU_10, with _AARCH64 behind for Arm; for vsock VHOST_DEVICE_VSOCK and GVPROXY, as
-tools/setup --print gives them. Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+  --long  200 MiB each way, and other long tests
+What it takes is in the environment: QEMU_7 or QEMU_10, with _AARCH64 appended for Arm; for vsock VHOST_DEVICE_VSOCK and
+GVPROXY, as tools/setup --print prints them. Status 77: a part is absent (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import concurrent.futures
 import contextlib
@@ -38,7 +38,7 @@ RESET = [("set-action", {"reboot": "reset"}), ("system_reset", {})]
 
 
 def pattern(size):
-    """What the guest serves as /data."""
+    """The bytes that the guest serves as /data."""
     x, once = 1, bytearray()
     for _ in range(65521):
         x = (x * 1664525 + 1013904223) & 0xffffffff
@@ -65,7 +65,7 @@ def variants(processor):
 
 
 def machine_of(port, via, ring, buffers):
-    """QEMU's machine, the image, and further arguments, for a card that is reached so."""
+    """QEMU's machine, the image, and further arguments, for a card on this transport."""
     options = ",".join(filter(None, (VIA[via], RINGS[ring], BUFFERS[buffers])))
     if not via.startswith("mmio"):
         return ("pc" if PROCESSOR == "x86_64" else "virt"), IMAGE, host.card(port, options=f"{options},romfile=")
@@ -74,11 +74,12 @@ def machine_of(port, via, ring, buffers):
 
 
 class Network(unittest.TestCase):
-    """What both links have in common. A subclass gives `machine()`."""
+    """The common part of both links. A subclass defines `machine()`."""
     way = ""
 
     def boot(self, pages=(), script=(), held=(), stall=20, data=1 << 20, extra=()):
-        """Boots the guest, which ends well, and has fetched /page, or the one of `held`: its console."""
+        """Boots the guest, which ends with status 0 and has fetched /page, or the page of `held`: returns its
+        console."""
         page = random.Random(1).randbytes(3 << 20)
         pages = dict(pages) or {"/page": page}
         path, content = next(iter(pages.items()))
@@ -101,7 +102,8 @@ class Network(unittest.TestCase):
         return host.get(self.port, path)
 
     def connected(self):
-        """A connection to the guest. The user network's sockets let few wait: the kernel would try those again after 1 s, 3 s, 7 s."""
+        """A connection to the guest. The user network's sockets have a short backlog: the kernel would retry after 1 s,
+        3 s, 7 s."""
         for _ in range(guestrun.HANG * 5):
             with contextlib.suppress(TimeoutError):
                 sock = socket.create_connection(("127.0.0.1", self.port), timeout=0.2)
@@ -188,8 +190,9 @@ class Card(Network):
         self.assertEqual(self.link_down_and_up_in_mid_transfer("split").count("HTTP: fetching"), 1)  # the connection lives on
 
     def test_link_down_and_up_on_a_packed_ring(self):
-        """QEMU 7.2 and 10 count frames that they drop from a packed ring as used twice, and the device fails ("Virtqueue size exceeded") when
-        any were there as its link went down. The guest starts it again, and the page comes whole."""
+        """QEMU 7.2 and 10 count frames that they drop from a packed ring as used twice, and the device fails
+        ("Virtqueue size exceeded") if frames were present when its link went down. The guest starts it again, and the
+        page arrives complete."""
         self.link_down_and_up_in_mid_transfer("packed")
 
     def test_reset_in_mid_transfer(self):

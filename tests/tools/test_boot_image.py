@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""tools/boot-image refuses what it can make nothing of with one line and a status, and takes no option that it would ignore."""
+"""tools/boot-image rejects unusable input with one line and a status, and accepts no option that it would ignore."""
 import os
 import pathlib
 import shutil
@@ -16,7 +16,7 @@ X86_64, AARCH64 = 62, 183
 
 
 def elf(entries=ENTRIES, machine=X86_64, at=0x400000, loaded=b"code" * 64):
-    """A guest's ELF file, as far as the tool reads one: a segment, and a symbol for each entry."""
+    """A guest's ELF file, as far as the tool reads it: a segment, and a symbol for each entry."""
     names = b"\0" + b"\0".join(name.encode() for name in entries) + b"\0"
     symbols = bytes(24) + b"".join(struct.pack("<IBBHQQ", names.index(name.encode()), 0x10, 0, 1, at + 16 * i, 0)
                                    for i, name in enumerate(entries))
@@ -44,7 +44,7 @@ class BootImage(unittest.TestCase):
                               env={**os.environ, **environment})
 
     def refused(self, *arguments):
-        """The last line of what it says; its only one but for the usage."""
+        """Returns its last line of output; its only one except for the usage."""
         made = self.call(*arguments)
         self.assertNotEqual(made.returncode, 0)
         self.assertNotIn("Traceback", made.stderr)

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""tools/bootloader-install writes into the gap of an MBR or the BIOS boot partition of a GPT and into 440 bytes of sector 0, replaces what
-it has written before, and rejects every other image with a reason and without a write.
+"""tools/bootloader-install writes into the gap of an MBR or the BIOS boot partition of a GPT and into 440 bytes of
+sector 0, replaces its own earlier data, and rejects every other image with a reason and without a write.
 
 What it takes: sfdisk, and clang or gcc.
-Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+Status 77: a part is absent (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import os
 import pathlib
@@ -65,7 +65,7 @@ class Install(unittest.TestCase):
         self.assertEqual(self.image.read_bytes() if self.image.exists() else None, before)
 
     def check(self, before, after, first, sectors):
-        """Nothing but the code and the loader's place has changed, and the code leads to what is there."""
+        """Only the code and the loader's place have changed, and the code leads to the loader."""
         end = (first + sectors) * 512
         self.assertEqual(after[CODE:512], before[CODE:512])
         self.assertEqual(after[512:first * 512], before[512:first * 512])
@@ -101,7 +101,7 @@ class Install(unittest.TestCase):
         self.assertIn("BIOS boot partition", said)
 
     def test_again(self):
-        """An update may be longer and shorter."""
+        """An update may be longer or shorter."""
         for script, first, sectors in ((MBR, 1, 2047), (GPT, 4096, 1024)):
             before = self.make(script)
             self.installed()

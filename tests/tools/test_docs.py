@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The documents say what is so: README's program is the example, excerpts are in their files, links lead somewhere, named tests exist.
+"""The documents are correct: README's program is the example, excerpts are in their files, links have targets, named
+tests exist.
 
 usage: test_docs.py [--fix]     (--fix puts the example into the README)
 """

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What tools/lsvirtio makes of the arguments of a guest that is in question: they name files from where the caller is,
-take the terminal, want KVM, and boot another kernel."""
+"""tools/lsvirtio with the arguments of an existing guest: they name files relative to the caller's folder, use the
+terminal, request KVM, and boot another kernel."""
 import json
 import os
 import pathlib

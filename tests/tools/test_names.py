@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""tools/check-names: which identifiers are public names, and what it says of their words."""
+"""tools/check-names: which identifiers are public names, and its messages about their words."""
 import pathlib
 import subprocess
 import sys
@@ -29,7 +29,7 @@ class Names(unittest.TestCase):
         return [] if done.returncode == 0 else done.stdout.splitlines()
 
     def unknown(self, header):
-        """The words that are not in the list, in the order in which they are found."""
+        """Returns the words that are not in the list, in the order of their occurrence."""
         lines = self.check("namespace virtio {\n" + header + "\n}  // namespace virtio\n")
         for line in lines:
             self.assertRegex(line, r"^include/virtio/one\.hpp:\d+: \w+: \w+ is not in tools/words\.txt: ")

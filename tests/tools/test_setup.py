@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""tools/setup takes the newest QEMU where it can be had, and goes on without it elsewhere: apt and dpkg are stand-ins here, everything
-else that it fetches is there already."""
+"""tools/setup takes the newest QEMU if it is available, and continues without it otherwise: apt and dpkg are stand-ins
+here, all other parts are present already."""
 import os
 import pathlib
 import re
@@ -125,7 +125,7 @@ class Newest(unittest.TestCase):
 
 
 class Cells(unittest.TestCase):
-    """What is not there is a failure where all is required, but for this one."""
+    """An absent part is a failure if all are required, except for this one."""
 
     def test_skipped(self):
         name = "q35 modern-only example 01_blk, 6 GiB of memory"

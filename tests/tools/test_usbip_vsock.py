@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""tools/usbip-vsock without a kernel that has vhci_hcd: what it reads from a server, cut and spoiled; what it writes to the attributes of
-a folder that stands for the kernel's; its bridge, between two sockets of this process."""
+"""tools/usbip-vsock without a kernel with vhci_hcd: the answers of a server, cut and damaged; the attributes that it
+writes to a folder instead of the kernel's; its bridge, between two sockets of this process."""
 import contextlib
 import errno
 import importlib.machinery
@@ -48,7 +48,7 @@ def record(busid=b"1-1", speed=3, interfaces=1):
 
 
 class Server:
-    """Takes a request, and says what it was given to say; then closes, unless it is to stay."""
+    """Takes a request and sends the given answer; then closes, unless it is configured to stay."""
 
     def __init__(self, says, stays=False):
         self.listening = socket.create_server(("127.0.0.1", 0))
@@ -153,7 +153,7 @@ class Protocol(unittest.TestCase):
 
 class Vsock(unittest.TestCase):
     def test_buffer(self):
-        """The bound first, then the size, as Python wants them: in front of the connection, which carries them."""
+        """The bound first, then the size, as Python requires: before the connection, which carries them."""
         calls = []
 
         class Socket:
@@ -166,7 +166,7 @@ class Vsock(unittest.TestCase):
 
 
 class Monitor(unittest.TestCase):
-    """The Unix socket of a monitor: its line comes first."""
+    """The Unix socket of a monitor: its line is sent first."""
 
     def answer(self, line, stays=False):
         folder = tempfile.TemporaryDirectory(prefix="virtio-")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Machines with UEFI: OVMF on x86-64, AAVMF on 64-bit Arm, started from an EFI system partition. The firmware places its
-text by escape sequences, which are removed from the console here."""
+"""Machines with UEFI: OVMF on x86-64, AAVMF on 64-bit Arm, started from an EFI system partition. The firmware positions
+its text by escape sequences, which are removed from the console here."""
 import io
 import os
 import pathlib
@@ -25,13 +25,13 @@ MACHINE = {"x86_64": "q35", "aarch64": "virt"}
 
 
 def qemu(version, processor):
-    """The command of this QEMU, None when there is none."""
+    """Returns the command of this QEMU, or None."""
     name = {"7.2": "QEMU_7", "10": "QEMU_10"}[version] + {"x86_64": "", "aarch64": "_AARCH64"}[processor]
     return os.environ.get(name) or None
 
 
 def missing(version, processor):
-    """Why tests cannot run here, empty when they can."""
+    """Returns why tests cannot run here; empty if they can."""
     if not qemu(version, processor):
         return f"no QEMU {version} for {processor}"
     absent = [path for path in FIRMWARE[processor] if not pathlib.Path(path).exists()]
@@ -41,8 +41,8 @@ def missing(version, processor):
 
 def boot(version, processor, image, extra=(), disk="virtio-blk-pci", machine=None, memory=256, script=(),
          timeout=guestrun.HANG, stream=None, first=(), append=""):
-    """Boots a disk with an EFI system partition: gives (status, console). `first` are options before that of the disk. A
-    program instead of a disk is QEMU's -kernel, with `append`, which is a thing of AAVMF."""
+    """Boots a disk with an EFI system partition: returns (status, console). `first` are options before that of the
+    disk. A program instead of a disk is QEMU's -kernel, with `append`, which only AAVMF supports."""
     flash = [option for unit, (path, kind) in enumerate(zip(FIRMWARE[processor], ("readonly=on", "snapshot=on")))
              for option in ("-drive", f"if=pflash,unit={unit},format=raw,file={path},{kind}")]
     command = shlex.join([*shlex.split(qemu(version, processor)), *first])

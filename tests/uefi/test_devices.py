@@ -5,7 +5,7 @@ are connected again afterwards.
 
 usage: test_devices.py QEMU PROCESSOR TREE [unittest's arguments]
 QEMU is 7.2 or 10, PROCESSOR x86_64 or aarch64. TREE is where the guests were built.
-Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+Status 77: a part is absent (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import os
 import pathlib

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""examples/bootloader as a program for UEFI, started by OVMF or AAVMF from the disk that it reads: it starts Debian's kernel,
-which mounts its root from the same disk and finds no fault with its devices. What keeps it from that is named.
+"""examples/bootloader as a UEFI program, started by OVMF or AAVMF from the disk that it reads: it starts Debian's
+kernel, which mounts its root from the same disk and reports no error of its devices. The reason for each failed start
+is printed.
 
 usage: test_loader.py QEMU PROCESSOR TREE [unittest's arguments]
 QEMU is 7.2 or 10, PROCESSOR x86_64 or aarch64. TREE is where the guests were built. The environment has the kernel,
 LINUX_HOST or LINUX_HOST_AARCH64, and VIRTIO_TEST_LONG=1 for more disks.
-Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+Status 77: a part is absent (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import itertools
 import os
@@ -98,7 +99,7 @@ class Loader(unittest.TestCase):
                 self.assertIn("reboot: Power down", console)
 
     def test_every_byte_is_loaded(self):
-        """The kernel of the benchmark adds up every byte of itself and of its initrd, which it gets by LoadFile2."""
+        """The kernel of the benchmark adds all bytes of itself and of its initrd, which it gets by LoadFile2."""
         if PROCESSOR != "x86_64":
             self.skipTest("the kernel of the benchmark is for x86-64")
         image, written = self.folder / "bytes.img", self.folder / "written"
@@ -111,8 +112,8 @@ class Loader(unittest.TestCase):
         self.assertEqual((status, written.read_bytes()), (0, b"EKY"), console)
 
     def test_named(self):
-        """Kernels that are none lead back to the menu. A program that comes back ends the loader, the firmware's driver is
-        connected again, and the firmware goes on to its shell, which finds the disk's file system."""
+        """Files that are not kernels return to the menu. A program that returns ends the loader, the firmware's driver
+        is connected again, and the firmware continues with its shell, which finds the disk's file system."""
         own, other = {"x86_64": (0x8664, 0xaa64), "aarch64": (0xaa64, 0x8664)}[PROCESSOR]
         program = (TREE / "examples/uefi.efi").read_bytes()
         kernels = (("a", bytes(5000), "it is no Linux kernel with an EFI stub"),

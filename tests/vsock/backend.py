@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Vsock for QEMU's guests without a kernel module: vhost-device-vsock serves any number of them, each through Unix sockets.
+"""Vsock for QEMU's guests without a kernel module: vhost-device-vsock serves any number of guests by Unix sockets.
 
     with backend.serve(4, 5) as vsock, peer.serve(*vsock.paths()):
         ... QEMU with vsock.arguments(4), and one with vsock.arguments(5) ...
@@ -28,14 +28,14 @@ IN_VAIN = 3  # seconds, if the expected answer is none
 
 
 def missing():
-    """Why there is no back end here; empty when there is one."""
+    """Returns why no back end is available here; empty if one is."""
     if os.environ.get(VARIABLE):
         return ""
     return f"{VARIABLE} is empty, no vhost-device-vsock on this machine (on Debian 12 tools/setup builds it)"
 
 
 def missing_kernel():
-    """Why this machine's own kernel cannot serve a guest; empty when it can, with kernel_arguments()."""
+    """Returns why this machine's own kernel cannot serve a guest; empty if it can, with kernel_arguments()."""
     if not KERNEL.exists():
         return f"no {KERNEL} on this machine (its kernel's module is vhost_vsock)"
     return "" if os.access(KERNEL, os.R_OK | os.W_OK) else f"{KERNEL} is not for this user"
@@ -47,7 +47,7 @@ def kernel_arguments(cid, options=""):
 
 
 class Died(RuntimeError):
-    """The back end ended, or one of its threads did; what it said comes with it."""
+    """The back end or one of its threads ended; the message has its output."""
 
 
 class Backend:
@@ -66,11 +66,11 @@ class Backend:
         self.wait()
 
     def socket(self, cid):
-        """Where QEMU connects."""
+        """The socket to which QEMU connects."""
         return self.folder / f"q{cid}"
 
     def path(self, cid):
-        """The guest's UDS_PATH: whoever wants to talk to it connects there, whoever wants to be talked to listens at PATH_port."""
+        """The guest's UDS_PATH: clients of the guest connect there, servers for the guest listen at PATH_port."""
         return self.folder / f"{cid}"
 
     def paths(self):
@@ -80,13 +80,14 @@ class Backend:
         return self.log.read_text(errors="replace")
 
     def check(self):
-        """Raises Died unless the back end is as alive as it was left."""
+        """Raises Died unless the back end is in its last known state."""
         status = self.process.poll()
         if not self.killed and (status is not None or "panicked at" in self.output()):
             raise Died(f"vhost-device-vsock {'panicked' if status is None else f'ended with {status}'}:\n{self.output()[-4000:]}")
 
     def wait(self):
-        """Waits until it accepts every guest: at first, and again when a QEMU has gone, since it then makes its sockets anew."""
+        """Waits until it accepts every guest: at first, and again after a QEMU has ended, since it then makes new
+        sockets."""
         wanted = {str(path) for cid in self.cids for path in (self.socket(cid), self.path(cid))}
         deadline = time.monotonic() + guestrun.HANG
         while True:
@@ -102,8 +103,9 @@ class Backend:
             time.sleep(0.005)
 
     def has_queues(self, cid):
-        """Whether the guest's queues are in use. A connection of the host that comes before that makes the back end (0.3.0) end the
-        thread that serves the guest, without a word, and QEMU lets the guest run on while it still tells the back end of its queues."""
+        """Whether the guest's queues are in use. An earlier connection of the host makes the back end (0.3.0) end the
+        thread that serves the guest, without a message, and QEMU lets the guest run while it is still passing the
+        queues to the back end."""
         listening = {line.split()[6] for line in pathlib.Path("/proc/net/unix").read_text().splitlines()[1:]
                      if line.endswith(f" {self.path(cid)}") and int(line.split()[3], 16) & 0x10000}
         process = pathlib.Path("/proc") / str(self.process.pid)
@@ -123,7 +125,7 @@ class Backend:
         return any(hosts & entries.keys() and {0, 1} <= set(entries.values()) for entries in watches.values())
 
     def wait_for_queues(self, cid):
-        """For whoever is about to connect to a guest that has just said that it listens."""
+        """Called before a connection to a guest that has just reported that it listens."""
         deadline = time.monotonic() + guestrun.HANG
         while not self.has_queues(cid):
             self.check()
@@ -132,7 +134,7 @@ class Backend:
             time.sleep(0.005)
 
     def arguments(self, cid, memory=128, options="", device="vhost-user-vsock-pci"):
-        """QEMU's arguments for one of the guests, `memory` being its megabytes: the back end shares them."""
+        """QEMU's arguments for one of the guests with `memory` megabytes, which the back end shares."""
         self.check()
         self.devices[cid] = {"driver": device, "id": "vsock", "chardev": "vsock-socket",
                              **dict(option.split("=") for option in options.split(",") if option)}
@@ -141,9 +143,9 @@ class Backend:
                 "-device", ",".join(filter(None, [f"{device},id=vsock,chardev=vsock-socket", options]))]
 
     def renewal(self, cid, condition):
-        """Steps for guestrun.boot()'s script: when `condition` comes true, a back end that was killed is started again and the
-        guest reset, with a device plugged anew: QEMU does not connect again what has lost its back end. The machine is stopped in
-        between: a guest that ran then would find the old device, none, or one without addresses."""
+        """Steps for guestrun.boot()'s script: when `condition` matches, restarts a killed back end and resets the
+        guest, with a newly plugged device: QEMU does not reconnect a device that has lost its back end. The machine is
+        stopped meanwhile: a running guest would find the old device, none, or one without addresses."""
         address = {"type": "unix", "data": {"path": str(self.socket(cid))}}
         backend = {"type": "socket", "data": {"server": False, "addr": address}}
         gone = "event DEVICE_DELETED"  # of the backend's side, then of the whole
@@ -153,7 +155,7 @@ class Backend:
                  ("system_reset", {})), (gone,), (gone, *plug)]
 
     def connect(self, cid, port, timeout=guestrun.HANG):
-        """A connection to the guest's port. ConnectionRefusedError: nobody listens there; TimeoutError: no answer at all.
+        """A connection to the guest's port. ConnectionRefusedError: no listener; TimeoutError: no answer at all.
 
         A client that closes before the guest has answered makes the back end panic on the answer: connections that
         timed out stay open until the end."""
@@ -177,7 +179,7 @@ class Backend:
             raise
 
     def kill(self):
-        """Ends it without warning."""
+        """Kills it."""
         self.killed = True
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
@@ -195,8 +197,8 @@ class Backend:
 
 @contextlib.contextmanager
 def serve(*cids, options=""):
-    """A back end for guests with these CIDs as long as the block lasts, at whose end it must still be well unless it was killed.
-    `options` are added to every guest's: tx-buffer-size=N, queue-size=N, groups=A+B."""
+    """A back end for guests with these CIDs during the block; at its end the back end must still run, unless it was
+    killed. `options` are added to every guest's: tx-buffer-size=N, queue-size=N, groups=A+B."""
     with tempfile.TemporaryDirectory(prefix="virtio-") as folder:  # a socket's path must be short
         served = Backend(pathlib.Path(folder), cids, options)
         try:

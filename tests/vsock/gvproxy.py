@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""A network for a guest that has vsock alone: gvproxy, listening where vhost-device-vsock connects what its guest connects to port 1024.
+"""A network for a guest with only vsock: gvproxy, at the socket for the guest's connections to port 1024 through
+vhost-device-vsock.
 
     with backend.serve(4) as vsock, gvproxy.serve(vsock.path(4)) as network:
         ... QEMU with vsock.arguments(4) ...
@@ -31,7 +32,7 @@ MAC = "5a:94:ef:e4:0c:ee"  # has a lease of 192.168.127.2
 
 
 def missing():
-    """Why there is no gvproxy here; empty when there is one."""
+    """Returns why gvproxy is not available here; empty if it is."""
     if os.environ.get(VARIABLE):
         return ""
     return f"{VARIABLE} is empty, no gvproxy on this machine (on Debian 12 tools/setup unpacks it)"
@@ -54,7 +55,7 @@ class Gvproxy:
         self.options, self.process = options, None
 
     def start(self):
-        """Starts it, and again after kill(), at the same socket. It answers when this returns."""
+        """Starts it, and again after kill(), at the same socket. It is ready when this returns."""
         self.socket.unlink(missing_ok=True)  # left by a killed one
         with self.log.open("ab") as log:
             # Without a port of this machine for ssh: two gvproxys cannot share one.
@@ -70,7 +71,7 @@ class Gvproxy:
             time.sleep(0.005)
 
     def ask(self, method, path, **body):
-        """What its API answers to a request: the text."""
+        """Returns the text that its API answers to a request."""
         with contextlib.closing(UnixConnection(self.socket)) as connection:
             connection.request(method, path, json.dumps(body) if body else None)
             answer = connection.getresponse()
@@ -104,7 +105,7 @@ class Gvproxy:
         return self.log.read_text(errors="replace")
 
     def kill(self):
-        """Ends it without warning. Its connections end."""
+        """Kills it. Its connections end."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
@@ -119,7 +120,7 @@ class Gvproxy:
 
 @contextlib.contextmanager
 def serve(path, *options, started=True):
-    """A gvproxy for the guest whose UDS_PATH this is, as long as the block lasts. `options` are its own: "-mtu", "1400"."""
+    """A gvproxy for the guest with this UDS_PATH, during the block. `options` are its own: "-mtu", "1400"."""
     served = Gvproxy(path, options)
     try:
         if started:
@@ -130,8 +131,8 @@ def serve(path, *options, started=True):
 
 
 class Silencer:
-    """Between the back end and gvproxy: what comes from gvproxy by DHCP is lost until `speak`; all else goes both ways. Of a guest with
-    hyperkit's framing."""
+    """Between the back end and gvproxy: drops DHCP from gvproxy until `speak`; passes everything else both ways. For a
+    guest with hyperkit's framing."""
 
     def __init__(self, listener, network):
         self.listener, self.network, self.silent, self.swallowed = listener, network, True, 0
@@ -175,7 +176,7 @@ def _exactly(stream, count):
 
 @contextlib.contextmanager
 def silenced(path, *options):
-    """A gvproxy for the guest whose UDS_PATH this is, which does not answer by DHCP until `speak`: (the Silencer, gvproxy)."""
+    """A gvproxy for the guest with this UDS_PATH, without answers by DHCP until `speak`: (the Silencer, gvproxy)."""
     with serve(f"{path}.silenced", *options) as network, socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{path}_{PORT}")
         listener.listen()

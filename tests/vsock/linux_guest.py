@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""A Linux guest with a vsock device, to see what a host makes of Linux, and to measure ours against it: Debian's cloud kernel with
-busybox, linux_guest.c and peer.c, from nested/linux_host.py. There is nothing else in it that takes time."""
+"""A Linux guest with a vsock device, to test a host with Linux and to compare measurements: Debian's cloud kernel with
+busybox, linux_guest.c and peer.c, from nested/linux_host.py. It contains nothing else that takes time."""
 import pathlib
 import sys
 
@@ -47,7 +47,8 @@ def files():
 
 
 def boot(linux, folder, qemu, script, extra, memory=256, timeout=None, stream=None, steps=()):
-    """Runs `script` (which finds linux_guest and peer in its PATH) in a guest, with `extra` for QEMU, such as a back end's
-    arguments for as much memory. Gives the script's status and all that it printed, as linux_host.boot() does; so are `steps`."""
+    """Runs `script` (with linux_guest and peer in its PATH) in a guest, with `extra` for QEMU, such as a back end's
+    arguments for the same memory. Returns the script's status and output, as linux_host.boot() does; `steps` are as
+    there."""
     return linux_host.boot(pathlib.Path(linux), pathlib.Path(folder), qemu, script, MODULES, files(), extra, memory, timeout,
                            stream, steps)

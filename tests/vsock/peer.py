@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The host's side of a vsock test: peer.c, built when it is needed, serving the guests of a back end through its Unix sockets."""
+"""The host's side of a vsock test: peer.c, built on demand, serves the guests of a back end through its Unix
+sockets."""
 import contextlib
 import os
 import pathlib
@@ -16,7 +17,7 @@ FLAGS = "-std=c11 -O2 -static -Wall -Wextra -Wconversion -Wshadow -Wpedantic -We
 
 
 def program(name="peer"):
-    """The program made of a C file beside this one: it needs no library, so that it runs in any Linux."""
+    """The program built from a C file in this folder: it needs no library, so that it runs in any Linux."""
     source, target = HERE / f"{name}.c", BUILD / name
     newest = max(path.stat().st_mtime for path in (source, HERE / "common.h"))
     if not target.exists() or target.stat().st_mtime < newest:
@@ -30,7 +31,7 @@ def program(name="peer"):
 
 @contextlib.contextmanager
 def serve(*sockets):
-    """The services of `peer unix` for the guests whose UDS_PATHs these are, as long as the block lasts."""
+    """The services of `peer unix` for the guests with these UDS_PATHs, during the block."""
     process = subprocess.Popen([program(), "unix", *sockets], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         said = process.stdout.readline()

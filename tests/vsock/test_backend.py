@@ -45,7 +45,7 @@ class Backend(unittest.TestCase):
             self.assertEqual(self.boot(vsock, GUEST, "linux_guest turns 2 10 64 >/dev/null\n"), (0, ""))  # another, after the first
 
     def test_siblings_and_host(self):
-        """One guest has the peer in it; the host connects to it, and so does the other guest."""
+        """One guest contains the peer; the host and the other guest connect to it."""
         with backend.serve(GUEST, OTHER) as vsock:
             results, ready = [], threading.Event()
             guest = threading.Thread(target=lambda: results.append(self.boot(
@@ -71,7 +71,8 @@ class Backend(unittest.TestCase):
         self.assertEqual(results, [(0, "peer: ready\n")])
 
     def test_killed_and_renewed(self):
-        """Linux loses its connection with the back end; with another and a new device it is well again after a reset."""
+        """Linux loses its connection with the back end; after a reset with another back end and a new device it works
+        again."""
         with backend.serve(GUEST) as vsock, peer.serve(*vsock.paths()):
             vsock.arguments(GUEST)
             status, console = self.boot(

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""A crowd on vhost-device-vsock: crowd.cpp is the server in the guest, crowd.c its clients on the host. No byte is lost and no answer
-is cut, whoever idles, is slow, or is killed beside it; and the server answers at the end.
+"""A crowd on vhost-device-vsock: crowd.cpp is the server in the guest, crowd.c its clients on the host. No byte is lost
+and no answer is cut, while other clients idle, are slow or are killed; and the server answers at the end.
 
 usage: test_crowd.py 7.2|10 TREE [unittest's arguments]
   TREE  where the guests were built
 What it takes is in the environment: QEMU_7 or QEMU_10, VHOST_DEVICE_VSOCK, as tools/setup --print prints them.
-VIRTIO_CROWD_LONG=1 kills three times as many clients. Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+VIRTIO_CROWD_LONG=1 kills three times as many clients. Status 77: a part is absent (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import os
 import pathlib
@@ -33,7 +33,7 @@ class Crowd(unittest.TestCase):
         self.visits, self.are_idle = [], threading.Event()
 
     def visit(self, vsock, *phases):
-        """Clients, while the guest goes on; check() looks at what they saw."""
+        """Clients, while the guest continues; check() evaluates their results."""
         def run():
             vsock.wait_for_queues(CID)
             command = ["timeout", str(guestrun.HANG), peer.program("crowd"), "unix", vsock.path(CID), *phases]
@@ -66,7 +66,8 @@ class Crowd(unittest.TestCase):
             self.check(self.boot(vsock, [("^serves", lambda: self.visit(vsock, *PHASES))]))
 
     def test_reset(self):
-        """The machine is reset with connections open in both directions; both reach each other again, at the same services."""
+        """The machine is reset with connections open in both directions; afterwards both sides connect again, at the
+        same services."""
         with backend.serve(CID) as vsock, peer.serve(*vsock.paths()):
             gate = vsock.folder / "again"
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What examples/04_vsock_server reads disks and requests with, on the host under sanitizers: FAT12, FAT16 and FAT32 that are well,
-and that are spoiled in every possible way.
+"""The parsers of examples/04_vsock_server for disks and requests, on the host under sanitizers: FAT12, FAT16 and FAT32,
+intact and damaged in every possible way.
 
 usage: test_files.py [unittest's arguments]
 What it takes: mtools, and a compiler, $CXX or clang++.
-Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+Status 77: a part is absent (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import os
 import pathlib
@@ -62,7 +62,8 @@ class Files(unittest.TestCase):
                 self.assertEqual(self.run_program(self.folder / kind), self.list(self.source))
 
     def test_names_of_two_units(self):
-        """mtools cannot write those, so they are put into the image: a character of two units, and half of one."""
+        """mtools cannot write these names, so they are put into the image: a character of two units, and half of
+        one."""
         source, image = self.folder / "names", self.folder / "names.img"
         source.mkdir()
         for name in ("a☃☄b.txt", "c☄☃d.txt"):
@@ -77,7 +78,8 @@ class Files(unittest.TestCase):
         self.assertEqual(self.run_program(image), [f"a😀b.txt {empty}", f"c\ufffdAd.txt {empty}"])
 
     def test_chains_without_an_end(self):
-        """A directory and a file that come back to where they were: one is as long as can be, the other as long as it says."""
+        """A directory and a file whose clusters form a loop: the first is read to the maximum length, the second to its
+        stated length."""
         data, image = bytearray((self.folder / "FAT16").read_bytes()), self.folder / "loops.img"
         table = int.from_bytes(data[14:16], "little") * 512
         for name in (b"MANY       ", b"LONGNA~1BIN", b"XXXXXX~1BIN"):

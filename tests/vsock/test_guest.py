@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Our driver on vhost-device-vsock: the guest beside this file and the example talk to peer.c through Unix sockets.
+"""Our driver on vhost-device-vsock: the guest in this folder and the example connect to peer.c through Unix sockets.
 
 usage: test_guest.py 7.2|10 TREE [unittest's arguments]
   TREE  where the guests were built
@@ -101,8 +101,8 @@ class Guest(unittest.TestCase):
         self.assertEqual(heard, [b"hello from the guest\n", b""])
 
     def test_lsvirtio(self):
-        """What the report says of the device, of a port that is listened to, and of one that is not, of which this host
-        says nothing."""
+        """The report about the device, about a port with a listener, and about one without, for which this host does
+        not answer."""
         silence = "the peer did not connect or answer in time; the device works"
         with backend.serve(CID) as vsock, socket.socket(socket.AF_UNIX) as listening:
             listening.bind(f"{vsock.path(CID)}_1024")

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""gvproxy as the tests have it: what a guest without a network card says to it, said by this script through its Unix socket.
+"""gvproxy as the tests use it: this script sends through its Unix socket what a guest without a network card sends.
 
-What it takes is in the environment: GVPROXY, as tools/setup --print gives it. Status 77: it is not there (1 with
+What it takes is in the environment: GVPROXY, as tools/setup --print prints it. Status 77: a part is absent (1 with
 VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import pathlib
@@ -48,7 +48,7 @@ class Gvproxy(unittest.TestCase):
         self.path = pathlib.Path(folder.name) / "4"
 
     def offered(self, network, prefix):
-        """The address that a guest is offered."""
+        """The address that is offered to a guest."""
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(guestrun.HANG)
             sock.connect(str(network.socket))

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The demo's guest, examples/04_vsock_server, examples/08_network and a firmware in C on the kernel's vhost-vsock, in a Linux that is a
-guest itself: the command that the demo prints, a web client through socat, a network by gvproxy and by a tap, as on a machine that has
-these, and a closed port.
+"""The demo's guest, examples/04_vsock_server, examples/08_network and a firmware in C on the kernel's vhost-vsock, in a
+Linux that is itself a guest: the command that the demo prints, a web client through socat, a network by gvproxy and by
+a tap, as on a machine with these, and a closed port.
 
 usage: test_kernel.py 7.2|10 TREE
   TREE  where the guests were built
-What it takes is in the environment: QEMU_7 or QEMU_10, LINUX_HOST, GVPROXY, as tools/setup --print gives them; socat and mtools.
-Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+What it takes is in the environment: QEMU_7 or QEMU_10, LINUX_HOST, GVPROXY, as tools/setup --print prints them; socat
+and mtools.
+Status 77: a part is absent (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import os
 import pathlib
@@ -39,7 +40,7 @@ DATA = test_network.pattern(3_000_001)
 
 
 def files():
-    """What the host needs: programs with their libraries, and a page."""
+    """The host's files: programs with their libraries, and a page."""
     socat = shutil.which("socat")
     return {**linux_host.program(socat), "/bin/socat": pathlib.Path(socat).resolve(), **linux_host.program(os.environ[gvproxy.VARIABLE]),
             "/www/page": PAGE, "/bin/held": HELD.encode(),
@@ -105,8 +106,8 @@ def network(tree):
 
 
 def network_reset(tree):
-    """The machine is reset in mid-transfer: this host's back end lives on (vhost-device-vsock 0.3.0 ends its thread). gvproxy is there
-    from the guest before."""
+    """The machine is reset in mid-transfer: this host's back end continues (vhost-device-vsock 0.3.0 ends its thread).
+    gvproxy still runs from the previous guest."""
     append = f"net=vsock url=http://192.168.127.254:8083/page length={len(PAGE)} sha256={test_server.sha256(PAGE)} stall=60"
     return vsock.Guest(RESET, tree / "examples/08_network", append, cid=CID, steps=[
         ("^08_network|DHCP|link", SERVE_HELD),
@@ -125,8 +126,8 @@ udhcpd -f udhcpd.conf >/dev/null 2>&1 3<&- &
 
 
 def card(tree):
-    """A network card on a tap: this kernel leaves checksums to the other end, and takes them from there, as nothing does that needs no
-    privileges."""
+    """A network card on a tap: this kernel leaves checksums to the other end and accepts packets without them, which no
+    back end without privileges does."""
     append = f"net=virtio url=http://10.9.0.1:8082/page length={len(PAGE)} sha256={test_server.sha256(PAGE)} data={len(DATA)} stall=60"
     return vsock.Guest("the card", tree / "examples/08_network", append, cid=CID,
                        extra=["-netdev", "tap,id=tap,ifname=tap0,script=no,downscript=no", "-device", "virtio-net-pci,netdev=tap,romfile="],
@@ -144,7 +145,7 @@ def guests(tree):
 
 
 def missing(version):
-    """Why this cannot run here, None when it can."""
+    """Returns why this cannot run here, or None."""
     return next((why for why in (inner.missing(version), gvproxy.missing(), *(
         None if shutil.which(program) else f"no {program} on this machine" for program in ("socat", "mformat"))) if why), None)
 
@@ -189,7 +190,7 @@ class Kernel(unittest.TestCase):
 
 
 def report(told, stream=None):
-    """Says what came of the guests; the status to end with."""
+    """Prints the results of the guests; returns the exit status."""
     Kernel.told = told
     suite = unittest.defaultTestLoader.loadTestsFromTestCase(Kernel)
     return 0 if unittest.TextTestRunner(stream, verbosity=2).run(suite).wasSuccessful() else 1

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""A guest with a network over its socket device: network.cpp, on vhost-device-vsock, with gvproxy; and without it, for a while.
+"""A guest with a network over its socket device: network.cpp, on vhost-device-vsock, with gvproxy, and for a while
+without.
 
 usage: test_link.py 7.2|10 TREE [unittest's arguments]
   TREE  where the guests were built
-What it takes is in the environment: QEMU_7 or QEMU_10, VHOST_DEVICE_VSOCK, GVPROXY, as tools/setup --print gives them. Status 77:
-something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+What it takes is in the environment: QEMU_7 or QEMU_10, VHOST_DEVICE_VSOCK, GVPROXY, as tools/setup --print prints them.
+Status 77: a part is absent (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import os
 import pathlib
@@ -53,13 +54,13 @@ class Network(unittest.TestCase):
             self.check(self.boot(vsock, script, offers=4, pings=40), f"up\n{OFFER}" + (DOWN + OFFER) * 3)
 
     def test_dhcp_does_not_answer(self):
-        """A peer that has never sent a frame is one that may be out of step: the link connects again, for as long as that takes."""
+        """A peer that has never sent a frame may be out of step: the link connects again, as long as needed."""
         with backend.serve(CID) as vsock, gvproxy.silenced(vsock.path(CID)) as (silencer, _):
             script = [("^down: ", lambda: self.assertGreater(silencer.swallowed, 0)), ("^down: ", silencer.speak)]
             self.check(self.boot(vsock, script, pings=40), f"up\n{DOWN}{OFFER}")
 
     def test_back_end_killed(self):
-        """QEMU gives the guest a new device; the machine is reset, since nothing else takes it up."""
+        """QEMU plugs a new device; the machine is reset, since the guest detects it only at its start."""
         with backend.serve(CID) as vsock, gvproxy.serve(vsock.path(CID)):
             vsock.arguments(CID)  # renewal() plugs the device of the last call
             status, console = self.boot(

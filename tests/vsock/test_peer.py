@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The peer of the vsock tests serves what it says, tried through its Unix sockets, with this script as back end and guest."""
+"""The peer of the vsock tests provides its services, tested through its Unix sockets, with this script as back end and
+guest."""
 import contextlib
 import pathlib
 import random

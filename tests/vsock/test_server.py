@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""examples/04_vsock_server under clients of every kind: curl through its forward.py, many at once, slow ones, some that vanish in
-the middle, some that talk nonsense. One guest serves them all, and ends well.
+"""examples/04_vsock_server under clients of every kind: curl through its forward.py, many at once, slow ones, clients
+that vanish in the middle, invalid requests. One guest serves them all and ends with status 0.
 
 usage: test_server.py 7.2|10 TREE [unittest's arguments]
   TREE  where the guests were built
-What it takes is in the environment: QEMU_7 or QEMU_10, VHOST_DEVICE_VSOCK, as tools/setup --print gives them; curl and mtools.
-Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+What it takes is in the environment: QEMU_7 or QEMU_10, VHOST_DEVICE_VSOCK, as tools/setup --print prints them; curl and
+mtools.
+Status 77: a part is absent (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import contextlib
 import hashlib
@@ -56,7 +57,7 @@ def mtools(command, image, *arguments):
 
 
 def fill(folder):
-    """Files with names of all kinds, and their sizes around those of sectors, clusters and buffers."""
+    """Files with names of all kinds, and sizes close to those of sectors, clusters and buffers."""
     names = {"A.TXT": 0, "lower.txt": 1, "MiXed.Txt": 511, "two.dots.html": 512, "long name with spaces.bin": 513,
              "ünïcödé – ☃.txt": 4095, "per%cent & plus + hash #.md": 4096, "x" * 200 + ".bin": 65536,
              "deep/er/and deeper still/file": 65537,
@@ -78,7 +79,7 @@ def make_image(image, source, megabytes, *options):
 
 
 def make_disk(folder):
-    """FAT32 with `fill`'s files, eight of 3 MiB that lie in pieces all over it, and a large one. Gives the image and the files."""
+    """FAT32 with `fill`'s files, eight scattered ones of 3 MiB, and a large one. Returns the image and the files."""
     source, image = folder / "files", folder / "disk.img"
     source.mkdir()
     fill(source)
@@ -103,7 +104,7 @@ def connect(vsock, port):
 
 
 class Console:
-    """What the guest says, and when it said that it serves."""
+    """The guest's output, and the event of its start of service."""
 
     def __init__(self):
         self.text, self.serves = "", threading.Event()
@@ -165,7 +166,7 @@ class Talk:
         return self
 
     def hear(self, has_body=True):
-        """The next answer: status, fields, body."""
+        """Returns the next answer: status, fields, body."""
         status = self.file.readline().split(b" ", 2)
         fields = {}
         while (line := self.file.readline()) not in (b"\r\n", b""):
@@ -216,7 +217,7 @@ class Server(unittest.TestCase):
             raise AssertionError(f"the guest ended with {status}: {cls.guest.console.text}")
 
     def curl(self, *arguments):
-        """Ends with its output, which must be all well."""
+        """Ends the guest and returns its output, which must be without errors."""
         done = subprocess.run([*self.command, "--show-error", *arguments], capture_output=True, stdin=subprocess.DEVNULL)
         self.assertEqual((done.returncode, done.stderr), (0, b""), arguments)
         return done.stdout
@@ -225,7 +226,7 @@ class Server(unittest.TestCase):
         return Talk(self.vsock)
 
     def expect_small(self):
-        """The server is well."""
+        """The server works."""
         self.assertEqual(self.curl("http://guest/lower.txt"), pattern("lower.txt", 1))
 
     def test_large_file(self):
@@ -235,7 +236,7 @@ class Server(unittest.TestCase):
         self.assertEqual(sha256(target.read_bytes()), sha256((self.files / "large").read_bytes()))
 
     def crawl(self, path="/"):
-        """Every file that the lists lead to, as if by a browser."""
+        """Every file that the lists link to, as a browser finds them."""
         with self.talk() as talk:
             status, fields, body = talk.get(path)
         self.assertEqual((status, fields["content-type"]), (200, "text/html"))
@@ -284,7 +285,7 @@ class Server(unittest.TestCase):
             self.expect_small()
 
     def test_more_vanish_than_there_are_places(self):
-        """This back end says nothing of those who leave bytes unread."""
+        """This back end does not report clients that leave bytes unread."""
         for _ in range(2 * PLACES):
             with self.talk() as talk:
                 talk.say(b"GET /large HTTP/1.1\r\nHost: guest\r\n\r\n")
@@ -424,7 +425,7 @@ class Disks(unittest.TestCase):
             self.assertEqual(guest.stop(), 0)
 
     def test_chain_that_breaks_off(self):
-        """Whoever wants that file loses his connection; others keep theirs."""
+        """A client of that file loses its connection; others keep theirs."""
         source, image = self.folder / "files", self.folder / "disk.img"
         source.mkdir()
         (source / "broken").write_bytes(pattern("broken", 1 << 20))

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""examples/09_usbip through vhost-device-vsock: what the host's tools list, the disk's bytes through the stick, a client that goes in the
-middle of a transfer, and two clients at once. Without a kernel that has vhci_hcd: tests/nested has that.
+"""examples/09_usbip through vhost-device-vsock: the list of the host's tools, the disk's bytes through the stick, a
+client that ends in mid-transfer, and two clients at once. Without a kernel with vhci_hcd: tests/nested has that.
 
 usage: test_usbip.py 7.2|10 TREE [unittest's arguments]
   TREE  where the guests were built
-What it takes is in the environment: QEMU_7 or QEMU_10, VHOST_DEVICE_VSOCK, as tools/setup --print gives them; usbip.
-Status 77: something is not there (1 with VIRTIO_TEST_REQUIRE_ALL=1).
+What it takes is in the environment: QEMU_7 or QEMU_10, VHOST_DEVICE_VSOCK, as tools/setup --print prints them; usbip.
+Status 77: a part is absent (1 with VIRTIO_TEST_REQUIRE_ALL=1).
 """
 import contextlib
 import importlib.machinery
@@ -60,7 +60,7 @@ class Stick(unittest.TestCase):
         self.disk.write_bytes(self.content)
 
     def run_guest(self, visit, append="host=stays", console=False):
-        """Boots the guest, calls visit(path of its vsock) when it serves, then has it end: what it says."""
+        """Boots the guest, calls visit(path of its vsock) when it serves, then ends it: returns its output."""
         with backend.serve(CID) as vsock:
             failures = []
 
@@ -120,7 +120,7 @@ class Stick(unittest.TestCase):
         self.assertEqual([one.busid for one in said], ["1-1"])
 
     def test_bytes(self):
-        """All of the disk is read by large transfers, parts of it are written, and the image outside is what it must be."""
+        """Reads the whole disk by large transfers, writes parts of it, and checks the image on the host."""
         wanted = bytearray(self.content)
 
         def visit(path):
@@ -148,7 +148,7 @@ class Stick(unittest.TestCase):
         self.assertGreaterEqual(flushes, 1)
 
     def test_gone_in_the_middle(self):
-        """A client that goes in the middle of what it reads, and one in the middle of what it writes: the next one has the stick."""
+        """A client ends in mid-read, and one in mid-write: the next client can use the stick."""
         def visit(path):
             host = self.host(path)
             with host.sock:
@@ -172,7 +172,7 @@ class Stick(unittest.TestCase):
         self.assertEqual(len(re.findall("^a host has gone: ", console, re.M)), 3, console)
 
     def again(self, path):
-        """Imports once the guest has seen that the one before is gone."""
+        """Imports after the guest has detected the end of the previous client."""
         for _ in range(1000):
             with contextlib.suppress(tool.Problem):
                 return self.host(path)
@@ -192,7 +192,7 @@ class Stick(unittest.TestCase):
         self.run_guest(visit)
 
     def test_silent_clients(self):
-        """Clients that say nothing have all places, for as long as the guest is patient."""
+        """Silent clients occupy all places, until the guest's limit ends them."""
         def visit(path):
             silent = [tool.connect(tool.Target("unix", str(path)), guestrun.HANG) for _ in range(8)]
             host = self.again(path)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""A USB host for tests without a kernel that has one: transfers over USB/IP, and a drive's commands over them. By the numbers of the
-protocol; it shares nothing with the library."""
+"""A USB host for tests without a kernel that has one: transfers over USB/IP, and a drive's commands over them. Written
+from the protocol's numbers; it shares nothing with the library."""
 import struct
 
 SUBMIT, RET_SUBMIT = 1, 3
@@ -12,7 +12,7 @@ class Stalled(Exception):
 
 
 class Host:
-    """On a connection that a device has been imported on."""
+    """Works on a connection over which a device was imported."""
 
     def __init__(self, sock):
         self.sock, self.seqnum, self.tag = sock, 0, 0
@@ -34,7 +34,7 @@ class Host:
         return self.seqnum
 
     def answer(self, way):
-        """The next answer: (number, status, data)."""
+        """Returns the next answer: (number, status, data)."""
         head = self.read(48)
         command, seqnum, _, _, _, status, actual = struct.unpack(">5IiI", head[:28])
         assert command == RET_SUBMIT, head

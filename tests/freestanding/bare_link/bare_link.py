@@ -4,8 +4,8 @@
 
 usage: bare_link.py COMPILER
 
-Fails when the program needs a function besides the four memory functions, a constructor, initialised data or a
-personality routine for exceptions. Prints what the program weighs.
+Fails if the program needs a function besides the four memory functions, a constructor, initialised data or a
+personality routine for exceptions. Prints the program's size.
 """
 import pathlib
 import sys

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What accesses to registers and to shared words compile to, read from a disassembly of accessors.cpp.
+"""Checks the instructions of accesses to registers and to shared words, in a disassembly of accessors.cpp.
 
 usage: instructions.py COMPILER
 
-A register access is one plain load or store of its width: no write-back, no pair, no memory operand of another instruction.
-Hypervisors decode the instruction that trapped, and know few. The two barrier sets, and what orders registers against memory, become
-what docs/memory-order.md says.
+A register access is one plain load or store of its width: no write-back, no pair, no memory operand of another
+instruction. Hypervisors decode the instruction that trapped, and support few. The two barrier sets, and the ordering of
+registers against memory, compile to the instructions in docs/memory-order.md.
 """
 import pathlib
 import re

@@ -5,8 +5,8 @@ the same disk with its own instantiation.
 
 usage: odr.py [--long] COMPILER
 
-One unit is optimized and the other is not, so that each has what the other must share: out of line everywhere here, inlined
-there. g++ also links them with -flto, which compares the types and functions of the two. With --long: both unoptimized,
+One unit is optimized and the other is not, so that each has the functions that the other must share: out of line here,
+inlined there. g++ also links them with -flto, which compares their types and functions. With --long: both unoptimized,
 and both optimized, too.
 """
 import pathlib

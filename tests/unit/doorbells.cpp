@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Doorbells that get lost: every driver rings again when it has been quiet for long, and not otherwise.
+// Lost doorbells: every driver rings again after a long idle time, and not otherwise.
 #include <catch2/generators/catch_generators.hpp>
 
 #include "balloon.hpp"
@@ -34,7 +34,7 @@ using balloon_on = rig::driver<balloon::device<board<Sleeps>, rig::modern_pci, s
 template <bool Sleeps>
 using console_on = rig::driver<console::device<board<Sleeps>, rig::modern_pci, split_queue<8>, rig::one_small_port>>;
 
-/// A machine that loses the next doorbells of its device: each was rung, and nobody heard it.
+/// A machine that loses the next doorbells of its device: each was written, but does not arrive.
 struct machine : rig::machine {
   u32 lose = 0;
   u64 attempts = 0;  // of waits for a request
@@ -98,8 +98,8 @@ void lost_doorbell() {
 
 }  // namespace
 
-TEST_CASE("doorbells: one that gets lost costs a wait and no reset", "[blk][rng]") { lost_doorbell<false>(); }
-TEST_CASE("doorbells: one that gets lost costs some sleeps and no reset", "[blk][rng]") { lost_doorbell<true>(); }
+TEST_CASE("doorbells: a lost one costs a wait, but no reset", "[blk][rng]") { lost_doorbell<false>(); }
+TEST_CASE("doorbells: a lost one costs some sleeps, but no reset", "[blk][rng]") { lost_doorbell<true>(); }
 
 TEST_CASE("doorbells: one that a socket device loses costs a wait, asleep or awake", "[vsock]") {
   const auto connects = [](auto sleeps, u64 enough) {
@@ -173,7 +173,7 @@ TEST_CASE("doorbells: a lost one of SCSI's request or control queue costs a wait
   works(std::true_type{}, 8);
 }
 
-TEST_CASE("doorbells: a device that never answers hears so many and no more", "[blk]") {
+TEST_CASE("doorbells: a device that never answers gets a bounded number", "[blk]") {
   machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   model.hold();
@@ -202,17 +202,17 @@ TEST_CASE("doorbells: a device that never answers hears so many and no more", "[
   }
 }
 
-TEST_CASE("doorbells: polling without waiting rings again, too, and only for what the device has", "[blk]") {
+TEST_CASE("doorbells: polling without waiting also rings again, but only for requests that the device has", "[blk]") {
   machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   disk<false> d;
   REQUIRE(m.begin<false>(d));
   u8 data[512];
   for (u32 i = 0; i < 200'000; ++i) (void)d->next_completion();
-  CHECK(model.doorbells() == 0);  // it has nothing
+  CHECK(model.doorbells() == 0);  // it has no request
   REQUIRE(d->submit_read(0, data, 5));
   for (u32 i = 0; i < 200'000; ++i) (void)d->next_completion();
-  CHECK(model.doorbells() == 0);  // nor was it shown anything
+  CHECK(model.doorbells() == 0);  // and none was published
   CHECK(model.ring().raw_available_idx() == 0);
   d->kick();
   CHECK(model.doorbells() == 1);
@@ -225,7 +225,7 @@ TEST_CASE("doorbells: polling without waiting rings again, too, and only for wha
   CHECK(d->next_completion()->cookie == 5);
 }
 
-TEST_CASE("doorbells: what completes in time has one, however often it was looked for in between", "[blk]") {
+TEST_CASE("doorbells: a request that completes in time has one, with any number of polls in between", "[blk]") {
   machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   disk<false> d;
@@ -235,7 +235,7 @@ TEST_CASE("doorbells: what completes in time has one, however often it was looke
   for (int i = 0; i < 40; ++i) {
     REQUIRE(d->submit_read(0, data));
     d->kick();
-    for (u32 n = 0; n < 5000; ++n) (void)d->next_completion();  // 200,000 in all
+    for (u32 n = 0; n < 5000; ++n) (void)d->next_completion();  // 200,000 in total
     (void)model.step();
     REQUIRE(d->next_completion());
   }
@@ -244,7 +244,7 @@ TEST_CASE("doorbells: what completes in time has one, however often it was looke
   CHECK(model.counts.common == 0);
 }
 
-TEST_CASE("doorbells: a quiet spell of a socket device costs one, of one queue", "[vsock]") {
+TEST_CASE("doorbells: a long idle time of a socket device costs one, of one queue", "[vsock]") {
   machine m;
   auto& model = m.add<vsock_model>(seat::modern, 4);
   sockets_on<false> s;
@@ -258,7 +258,7 @@ TEST_CASE("doorbells: a quiet spell of a socket device costs one, of one queue",
   CHECK(rung() == before + 1);
 }
 
-TEST_CASE("doorbells: eight calls of arm() that find nothing ring again, whoever sleeps behind them", "[blk][vsock][console]") {
+TEST_CASE("doorbells: eight calls of arm() without a completion ring again, with any code that sleeps after them", "[blk][vsock][console]") {
   machine m;
   SECTION("console") {
     auto& model = m.add<rig::console_model>(seat::modern, 4);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// OpenBSD's vmd as a test double, of four years: what it shows, and what it makes of a guest that does wrong. The guest here is no
-// driver of the library: registers by number and width, a ring written by hand.
+// OpenBSD's vmd as a test double, in versions of four years: its registers, and its reactions to wrong guests. The
+// guest here is not a driver of the library: registers by number and width, and a ring written by hand.
 #include <catch2/catch_test_macros.hpp>
 
 #include <virtio/testing/net_model.hpp>
@@ -41,11 +41,11 @@ struct vmd {
   explicit vmd(vmd_era era) : description{host_description::vmd(era)} { machine.expect_objections = true; }
 };
 
-/// One device, driven by numbers alone.
+/// One device, driven by register numbers.
 struct hand : vmd {
   static constexpr u64 memory_at = 0x3000'0000;
   struct piece {
-    u32 offset, length;  // in the memory
+    u32 offset, length;  // in memory
     bool writable;
   };
 
@@ -66,7 +66,7 @@ struct hand : vmd {
   void out(u32 offset, u32 width, u32 value) { (void)f.bar_access(0, offset, width, &value); }
   u32 config(u32 offset, u32 width) { return in((is_legacy(era) ? 0x14 : 0x300) + offset, width); }
 
-  /// Up to the queues.
+  /// Brings the device up, except for its queues.
   void negotiate(u32 features) {
     if (is_legacy(era)) {
       for (const u32 status : {0u, 1u, 3u}) out(0x12, 1, status), (void)in(0x12, 1);
@@ -111,7 +111,7 @@ struct hand : vmd {
     for (const u16 q : queues) set_up(q, model.at(q).maximum);
     go();
   }
-  /// Descriptors from `head` on, and their place in the ring.
+  /// Writes descriptors from `head` on, and an entry in the ring.
   void offer(u16 queue, const std::vector<piece>& pieces, u16 head = 0) {
     u16 at = head;
     for (const piece& one : pieces) {
@@ -135,7 +135,7 @@ struct hand : vmd {
   [[nodiscard]] u16 used_flags(u16 queue) { return wire::get16(memory + used_of(queue)); }
   u32 isr() { return in(is_legacy(era) ? 0x13 : 0x200, 1); }
   u32 status() { return in(is_legacy(era) ? 0x12 : 0x14, 1); }
-  /// What was objected to since the last time, and that it was this; the rest has to be nothing.
+  /// Checks that exactly this violation was reported since the last call.
   void objects_to(const std::string& part) {
     const auto all = model.violations();
     INFO("expected: " << part);
@@ -146,7 +146,7 @@ struct hand : vmd {
   }
 };
 
-constexpr u32 buffers = 0x20000;  // behind all rings
+constexpr u32 buffers = 0x20000;  // after all rings
 
 }  // namespace
 
@@ -176,7 +176,8 @@ TEST_CASE("vmd: every era has its ids, classes, subsystems and BARs, behind the 
       f.config_write(0x10, 0xffffffff);
       CHECK(f.peek(0x10) == 0xfffff001);
       CHECK((f.peek(0x14) >= 0xf000'0000) == (era == vmd_era::of_2026));
-      // Capabilities: every one says 16 bytes and is 24 from the next; the multiplier is behind that, and 0.
+      // Capabilities: each has a stated length of 16 bytes, and the next is 24 bytes later. The multiplier follows, and
+      // is 0.
       CHECK((f.capability(9) != 0) == !is_legacy(era));
       if (is_legacy(era)) continue;
       const bool newest = era == vmd_era::of_2026;
@@ -192,7 +193,7 @@ TEST_CASE("vmd: every era has its ids, classes, subsystems and BARs, behind the 
       CHECK(f.peek(notify + 12u) == 2);
       CHECK(f.peek(notify + 16u) == 0);
     }
-    const fake_function& control = bus.function({0, 0, 5, 0});  // of before 1.0 in every era
+    const fake_function& control = bus.function({0, 0, 5, 0});  // legacy in every version
     CHECK(control.peek(0x00) == 0x0777'0b5d);
     CHECK(control.peek(0x08) == 0x0780'0000);
     CHECK(control.peek(0x2c) == 0xffff'0b5d);
@@ -210,7 +211,7 @@ TEST_CASE("vmd: a 16-bit write of configuration space loses its lane up to 2025"
   }
 }
 
-TEST_CASE("vmd: registers answer in their own width, and where none begins with zeros, or with ones for a network card of 2025",
+TEST_CASE("vmd: registers support their own width; other accesses read zeros, or ones on a network card of 2025",
           "[hosts][vmd][kit]") {
   for (const vmd_era era : {vmd_era::of_2025, vmd_era::of_2026})
     for (const device_type type : {device_type::entropy, device_type::block, device_type::network}) {
@@ -231,7 +232,7 @@ TEST_CASE("vmd: registers answer in their own width, and where none begins with 
     }
 }
 
-TEST_CASE("vmd: a configuration answers the reads that its era answers, and else with ones, zeros or what was in the register",
+TEST_CASE("vmd: a configuration supports the reads of its version; others return ones, zeros or the register's old content",
           "[hosts][vmd][kit]") {
   struct row {
     device_type type;
@@ -262,7 +263,7 @@ TEST_CASE("vmd: a configuration answers the reads that its era answers, and else
     for (const row& one : rows) {
       hand h{era, one.type};
       CAPTURE(h.description.name(), one.type, one.offset, one.width);
-      h.out(is_legacy(era) ? 0x04 : 0x08, 4, stale);  // what the guest had in its register
+      h.out(is_legacy(era) ? 0x04 : 0x08, 4, stale);  // the old content of the guest's register
       h.model.clear_violations();
       const u32 mask = one.width == 4 ? ~0u : (1u << 8 * one.width) - 1;
       const u32 expected = one.by_era[static_cast<usize>(era)];
@@ -273,7 +274,7 @@ TEST_CASE("vmd: a configuration answers the reads that its era answers, and else
     }
 }
 
-TEST_CASE("vmd: features are added up until a reset, and never refused", "[hosts][vmd][kit]") {
+TEST_CASE("vmd: accepted features accumulate until a reset, and are never rejected", "[hosts][vmd][kit]") {
   for (const vmd_era era : {vmd_era::of_2025, vmd_era::of_2026}) {
     hand h{era, device_type::block};
     h.negotiate(0);
@@ -330,7 +331,7 @@ TEST_CASE("vmd: a ring that is not in one range of memory ends the machine in 20
     }
 }
 
-TEST_CASE("vmd: in 2025 every write of an address is looked up, so a ring beyond 4 GiB is first looked for below",
+TEST_CASE("vmd: in 2025 every write of an address is used at once, so a ring beyond 4 GiB is first mapped below",
           "[hosts][vmd][kit]") {
   hand h{vmd_era::of_2025, device_type::block};
   h.negotiate(0);
@@ -345,7 +346,7 @@ TEST_CASE("vmd: in 2025 every write of an address is looked up, so a ring beyond
   h.objects_to("abort: the ring of queue 0 with 128 entries at 0xf0001000 is not in memory");
 }
 
-TEST_CASE("vmd: the sizes of queues that it takes, and that a size is looked up, too", "[hosts][vmd][kit]") {
+TEST_CASE("vmd: accepted queue sizes, and a size is used at once, too", "[hosts][vmd][kit]") {
   for (const vmd_era era : {vmd_era::of_2025, vmd_era::of_2026}) {
     hand h{era, device_type::block};
     h.negotiate(0);
@@ -374,7 +375,7 @@ TEST_CASE("vmd: the sizes of queues that it takes, and that a size is looked up,
   CHECK(h.model.aborted());
 }
 
-TEST_CASE("vmd: a doorbell for a queue without a ring ends the process of a device, and entropy takes note", "[hosts][vmd][kit]") {
+TEST_CASE("vmd: a doorbell for a queue without a ring ends the process of a device, and is recorded for entropy", "[hosts][vmd][kit]") {
   for (const vmd_era era : eras)
     for (const device_type type : {device_type::entropy, device_type::block, device_type::network, device_type::scsi}) {
       hand h{era, type};
@@ -391,7 +392,7 @@ TEST_CASE("vmd: a doorbell for a queue without a ring ends the process of a devi
     }
 }
 
-TEST_CASE("vmd: entropy is read for the entry behind the newest one, once a notification, with an interrupt in any case",
+TEST_CASE("vmd: entropy uses the entry after the newest one, once per notification, and always interrupts",
           "[hosts][vmd][kit]") {
   for (const vmd_era era : eras) {
     hand h{era, device_type::entropy};
@@ -405,7 +406,7 @@ TEST_CASE("vmd: entropy is read for the entry behind the newest one, once a noti
     CHECK(h.isr() == 1);
     CHECK(h.isr() == 0);
     CHECK(h.machine.objections().empty());
-    // Two at once: the one whose number stands behind the newest is served, and no other.
+    // Two at once: only the one whose number is after the newest entry is served.
     h.offer(0, {{buffers + 64, 16, true}}, 1);
     h.offer(0, {{buffers + 128, 16, true}}, 2);
     wire::put16(h.memory + 16u * h.size + 4 + 2 * 3, 2);
@@ -416,7 +417,7 @@ TEST_CASE("vmd: entropy is read for the entry behind the newest one, once a noti
   }
 }
 
-TEST_CASE("vmd: entropy gives 64 KiB at once and no more, and in 2018 a request for more ends the machine", "[hosts][vmd][kit]") {
+TEST_CASE("vmd: entropy returns at most 64 KiB at once, and in 2018 a larger request ends the machine", "[hosts][vmd][kit]") {
   for (const vmd_era era : eras) {
     hand h{era, device_type::entropy};
     h.start(0, {0});
@@ -443,7 +444,7 @@ constexpr hand::piece first{buffers, 16, false}, last{buffers + 0x100, 1, true},
 
 }  // namespace
 
-TEST_CASE("vmd: a disk says 16 for the length of everything, and knows neither GET_ID nor FLUSH but in 2018", "[hosts][vmd][kit]") {
+TEST_CASE("vmd: a disk always reports a length of 16, and supports GET_ID and FLUSH only in 2018", "[hosts][vmd][kit]") {
   for (const vmd_era era : eras) {
     hand h{era, device_type::block};
     CAPTURE(h.description.name());
@@ -466,13 +467,13 @@ TEST_CASE("vmd: a disk says 16 for the length of everything, and knows neither G
   }
 }
 
-TEST_CASE("vmd: a chain that is not a header, data and a status stops a disk, which asks for a reset by its configuration's interrupt",
+TEST_CASE("vmd: a chain that is not a header, data and a status stops a disk, which requests a reset by its configuration interrupt",
           "[hosts][vmd][kit]") {
   const std::vector<hand::piece> all[] = {
       {{buffers, 16 + 512, false}, last},                                       // the data with the header
-      {{buffers, 8, false}, {buffers + 8, 8, false}, data, last},               // a header in two
+      {{buffers, 8, false}, {buffers + 8, 8, false}, data, last},               // a header in two descriptors
       {first, {buffers + 0x200, 513, true}},                                       // the status with the data
-      {first, last}};                                                            // a read of nothing
+      {first, last}};                                                            // a read without data
   for (const vmd_era era : {vmd_era::of_2023, vmd_era::of_2025, vmd_era::of_2026})
     for (const auto& one : all) {
       hand h{era, device_type::block};
@@ -491,7 +492,7 @@ TEST_CASE("vmd: a chain that is not a header, data and a status stops a disk, wh
     }
 }
 
-TEST_CASE("vmd: requests that reach past what was negotiated are on record", "[hosts][vmd][kit]") {
+TEST_CASE("vmd: requests beyond the negotiated features are recorded", "[hosts][vmd][kit]") {
   for (const vmd_era era : eras) {
     CAPTURE(static_cast<int>(era));
     {
@@ -532,7 +533,7 @@ TEST_CASE("vmd: requests that reach past what was negotiated are on record", "[h
   }
 }
 
-TEST_CASE("vmd: a network card sends after its first notification, needs none then, and counts descriptors; of 2018 it keeps a buffer",
+TEST_CASE("vmd: a network card sends after its first notification, then needs none, and counts descriptors; in 2018 it keeps a buffer",
           "[hosts][vmd][kit]") {
   for (const vmd_era era : eras) {
     hand h{era, device_type::network};
@@ -556,11 +557,11 @@ TEST_CASE("vmd: a network card sends after its first notification, needs none th
     CHECK(h.used(0) == (era == vmd_era::of_2018 ? 1 : 2));
     CHECK(h.machine.objections().empty());
     h.start(1 << 5, {0, 1});
-    CHECK((h.used_flags(0) & 1) == (late ? 1 : 0));  // what a guest leaves in its memory
+    CHECK((h.used_flags(0) & 1) == (late ? 1 : 0));  // old content of the guest's memory
   }
 }
 
-TEST_CASE("vmd: a receive buffer whose first descriptor does not hold a header stops a network card since 2023",
+TEST_CASE("vmd: a receive buffer without room for a header in its first descriptor stops a network card since 2023",
           "[hosts][vmd][kit]") {
   for (const vmd_era era : eras) {
     hand h{era, device_type::network};
@@ -574,7 +575,7 @@ TEST_CASE("vmd: a receive buffer whose first descriptor does not hold a header s
   }
 }
 
-TEST_CASE("vmd: with a locked address frames from another one are taken and not sent", "[hosts][vmd][kit]") {
+TEST_CASE("vmd: with a locked address, frames from another address are accepted but not sent", "[hosts][vmd][kit]") {
   for (const vmd_era era : eras) {
     hand h{era, device_type::network};
     auto& net = static_cast<net_model&>(h.model);
@@ -594,7 +595,7 @@ TEST_CASE("vmd: with a locked address frames from another one are taken and not 
   }
 }
 
-TEST_CASE("vmd: SCSI has one unit at 0:0, and a command that it does not know ends without a response", "[hosts][vmd][kit]") {
+TEST_CASE("vmd: SCSI has one unit at 0:0, and an unknown command ends without a response", "[hosts][vmd][kit]") {
   for (const vmd_era era : eras) {
     hand h{era, device_type::scsi};
     CAPTURE(h.description.name());
@@ -627,7 +628,7 @@ TEST_CASE("vmd: SCSI has one unit at 0:0, and a command that it does not know en
       CHECK(h.used_length(2, static_cast<u16>(done - 1)) == 51);
       CHECK(h.memory[buffers + 0x100 + 11] == one.response);
       CHECK(h.memory[buffers + 0x100 + 10] == one.status);
-      if (one.operation == 0x12) {  // a CD drive in any case
+      if (one.operation == 0x12) {  // always a CD drive
         CHECK(h.memory[buffers + 0x200] == 5);
         CHECK(h.memory[buffers + 0x201] == 0x80);
       }
@@ -656,7 +657,7 @@ TEST_CASE("vmd: in 2026 1.x devices have MSI and MSI-X, whose table is in memory
   }
 }
 
-TEST_CASE("hosts: vmd's disk has no serial, and takes requests of many segments, or of 2018 one of 1 MiB",
+TEST_CASE("hosts: vmd's disk has no serial, and supports requests of many segments, or in 2018 of one segment of 1 MiB",
           "[hosts][vmd][host-size-max]") {
   for (const vmd_era era : eras) {
     auto host = host_description::vmd(era);
@@ -684,7 +685,7 @@ using profiled_entropy = rig::driver<rng::device<rig::platform_type, pci::transp
 
 }  // namespace
 
-TEST_CASE("hosts: every vmd has its profile by its bridge, and its control device with it; other hosts have neither",
+TEST_CASE("hosts: every version of vmd is detected by its bridge, with its control device; no other host is",
           "[hosts][vmd][host-bridge]") {
   for (const host_description& one : host_description::all()) {
     if (one.is_mmio()) continue;
@@ -707,7 +708,7 @@ TEST_CASE("hosts: every vmd has its profile by its bridge, and its control devic
   }
 }
 
-TEST_CASE("hosts: every vmd fills a request for entropy after another, over the end of its ring, and scattered ones piece by piece",
+TEST_CASE("hosts: every version of vmd fills one entropy request after another, past the end of its ring, and scattered ones piece by piece",
           "[hosts][rng][vmd][host-entropy-one]") {
   for (const vmd_era era : eras) {
     const auto host = host_description::vmd(era);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a doorbell says: the queue, what the device calls it, and where it stands; over PCI and MMIO, with both rings. The models
-// hold every position that is told against the ring's.
+// The value of a doorbell: the queue's number or the device's value for it, and its position, over PCI and MMIO, with
+// both rings. The models compare every position with the ring's.
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 
@@ -22,7 +22,7 @@ constexpr unsigned ring_packed = 34, notification_data = 38, notif_config_data =
 
 u8 cap(fake_function& f, int type) { return f.capability(0x09, type); }
 
-/// What one doorbell writes.
+/// Returns the write of one doorbell.
 template <class Disk>
 std::string doorbell(rig::machine& m, Disk& d) {
   static u8 sector[512];
@@ -36,7 +36,7 @@ std::string doorbell(rig::machine& m, Disk& d) {
 
 }  // namespace
 
-TEST_CASE("notify: a driver accepts NOTIFICATION_DATA and NOTIF_CONFIG_DATA, and writes what each of them makes of the doorbell "
+TEST_CASE("notify: a driver accepts NOTIFICATION_DATA and NOTIF_CONFIG_DATA, and writes the doorbell value of each "
           "[NOTIFY-01][NOTIFY-02][NOTIFY-03][NOTIFY-04][NOTIFY-05][NOTIFY-06][FEAT-21]",
           "[notify][pci]") {
   rig::machine m;
@@ -67,7 +67,7 @@ TEST_CASE("notify: a driver accepts NOTIFICATION_DATA and NOTIF_CONFIG_DATA, and
   CHECK(doorbell(m, d) == second);
 }
 
-TEST_CASE("notify: on a packed ring the doorbell tells the place of the next descriptor, and its lap [NOTIFY-02][NOTIFY-07]",
+TEST_CASE("notify: on a packed ring the doorbell has the place of the next descriptor, and its wrap counter [NOTIFY-02][NOTIFY-07]",
           "[notify][pci][packed]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4, blk_options{.queue_size = 8});
@@ -80,7 +80,7 @@ TEST_CASE("notify: on a packed ring the doorbell tells the place of the next des
     CHECK(doorbell(m, d) == "w4@notify+0x0=" + hex(place << 16));
 }
 
-TEMPLATE_TEST_CASE("notify: batches, chains and wraps tell the truth each time [NOTIFY-04][NOTIFY-07]", "[notify][queue]",
+TEMPLATE_TEST_CASE("notify: the position is right after every batch, chain and wrap [NOTIFY-04][NOTIFY-07]", "[notify][queue]",
                    split_queue<16>, packed_queue<16>, packed_queue<5>, queue<8>, (packed_queue<7, packed_options{.indirect = 4}>),
                    (split_queue<8, ring_options{.indirect = 4}>)) {
   rig::machine m;
@@ -96,7 +96,7 @@ TEMPLATE_TEST_CASE("notify: batches, chains and wraps tell the truth each time [
     u64 staged = 0;
     while (staged < round % 6 + 1 && d->submit_read(staged, sectors[staged], staged)) ++staged;
     REQUIRE(staged != 0);
-    d->kick();  // the model objects to a position that is not the ring's
+    d->kick();  // the model reports a wrong position
     const auto [how, all] = rig::drained(d);
     REQUIRE(how);
     REQUIRE(all.size() == staged);
@@ -106,7 +106,7 @@ TEMPLATE_TEST_CASE("notify: batches, chains and wraps tell the truth each time [
   CHECK(told >= 200 / (model.accepted(29) ? 4u : 1u));
 }
 
-TEST_CASE("notify: every queue is named by the value that the device gave it, where all share one register too "
+TEST_CASE("notify: every queue is named by the device's value, also if all share one register "
           "[NOTIFY-03][NOTIFY-04][NOTIFY-05][NOTIFY-06]",
           "[notify][pci]") {
   rig::machine m;
@@ -135,13 +135,13 @@ TEST_CASE("notify: every queue is named by the value that the device gave it, wh
   s.go();
   for (u32 q = 0; q < 3; ++q) {
     f.clear_log();
-    queues[q]->bell.ring(queues[q]->ring.position());  // nothing is there yet: a doorbell may ring all the same
+    queues[q]->bell.ring(queues[q]->ring.position());  // no chain yet: a doorbell may be written all the same
     CHECK(f.log() == (with_data ? "w4" : "w2") + ("@notify+" + hex(shared ? 0 : 4 * q)) + "=" + hex(with_name ? q + 0x40 : q));
     CHECK(model.doorbells(q) == 1);
   }
 }
 
-TEST_CASE("notify: a doorbell may ring though nothing new is there, on a packed ring too [NOTIFY-08]", "[notify][packed]") {
+TEST_CASE("notify: a doorbell may be written without a new chain, also on a packed ring [NOTIFY-08]", "[notify][packed]") {
   rig::machine m;
   auto& model = m.add<device_model>(seat::modern, 4, u16{4}, std::vector<u16>{5});
   model.offer({ring_packed, notification_data});
@@ -153,7 +153,7 @@ TEST_CASE("notify: a doorbell may ring though nothing new is there, on a packed 
   CHECK(model.doorbells(0) == 3);
 }
 
-TEST_CASE("notify: with NOTIFICATION_DATA a doorbell has four bytes, aligned and whole inside its structure, or is refused by name",
+TEST_CASE("notify: with NOTIFICATION_DATA a doorbell has four bytes, aligned and inside its structure, or is rejected by name",
           "[notify][pci][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
@@ -182,7 +182,7 @@ TEST_CASE("notify: with NOTIFICATION_DATA a doorbell has four bytes, aligned and
   }
 }
 
-TEST_CASE("notify: NOTIF_CONFIG_DATA without its register is refused, and nothing behind the structure is read [PCI-11]",
+TEST_CASE("notify: NOTIF_CONFIG_DATA without its register is rejected, and no byte after the structure is read [PCI-11]",
           "[notify][pci][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
@@ -198,7 +198,7 @@ TEST_CASE("notify: NOTIF_CONFIG_DATA without its register is refused, and nothin
   if (up) CHECK(doorbell(m, d) == "w2@notify+0x0=0x40");
 }
 
-TEST_CASE("notify: legacy devices know neither, whatever their feature bits say", "[notify][legacy]") {
+TEST_CASE("notify: legacy devices support neither, with any feature bits", "[notify][legacy]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::legacy, 4);
   model.offer({notification_data, notif_config_data});
@@ -207,7 +207,7 @@ TEST_CASE("notify: legacy devices know neither, whatever their feature bits say"
   CHECK(doorbell(m, d) == "w2@legacy+0x10=0x0");
 }
 
-TEMPLATE_TEST_CASE("notify: over MMIO the position is told with the queue's number, which no NOTIF_CONFIG_DATA replaces "
+TEMPLATE_TEST_CASE("notify: over MMIO the position is written with the queue's number, which NOTIF_CONFIG_DATA does not replace "
                    "[NOTIFY-04][NOTIFY-07][FEAT-05]",
                    "[notify][mmio]", split_queue<4>, packed_queue<5>) {
   virtio::testing::strict_machine memory;
@@ -240,7 +240,7 @@ TEMPLATE_TEST_CASE("notify: over MMIO the position is told with the queue's numb
   CHECK(memory.live() == 0);
 }
 
-TEST_CASE("notify: the split ring's index is told with all of its 16 bits [NOTIFY-02][NOTIFY-04]", "[notify][mmio][pci]") {
+TEST_CASE("notify: the split ring's index is written with all of its 16 bits [NOTIFY-02][NOTIFY-04]", "[notify][mmio][pci]") {
   virtio::testing::recording registers{4};
   const virtio::testing::recording_space space{registers};
   mmio::doorbell<virtio::testing::recording_space>{space, 3, mmio::notification::number_and_position}.ring(0xfedc);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a start does on the bus, and what one that fails leaves there: the command register as it was found, a device that is reset,
-// and nobody that reaches memory before that.
+// Effects of a start on the bus, also of a failed one: the command register is restored, the device is reset, and it
+// accesses no memory before that.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <virtio/bus/pci/msix.hpp>
@@ -20,14 +20,14 @@ constexpr u16 no_line = 0x0400;
 
 u16 command_of(fake_function& f) { return static_cast<u16>(f.peek(4, 2)); }
 
-/// The function's command register as somebody left it, and from now on in the log.
+/// Sets the function's command register, and starts to log its writes.
 void begin_trace(fake_function& f, u16 command) {
   f.config_write(0x04, command);
   f.logs_command = true;
   f.clear_log();
 }
 
-/// Everything that was written to the command register.
+/// All values that were written to the command register.
 std::vector<u16> commands(fake_function& f) {
   std::vector<u16> all;
   for (usize at = 0; (at = f.log().find("command=", at)) != std::string::npos; at += 8)
@@ -35,7 +35,7 @@ std::vector<u16> commands(fake_function& f) {
   return all;
 }
 
-/// Drivers of every type, as one: what starts, fails and starts again is the same for all.
+/// Drivers of every type with one interface: starts, failures and restarts are the same for all.
 template <class Transport>
 struct three {
   rig::disk<rig::legacy_queue, Transport> disk;
@@ -58,7 +58,7 @@ device_model& add(rig::machine& m, seat where, u8 slot, u16 type) {
 
 }  // namespace
 
-TEST_CASE("start: the interrupt line stays as it was found, every restart included", "[session][pci][interrupts]") {
+TEST_CASE("start: the interrupt line is unchanged, also by every restart", "[session][pci][interrupts]") {
   const seat where = GENERATE(seat::modern, seat::transitional, seat::legacy, seat::crosvm);
   const u16 type = GENERATE(u16{2}, u16{4}, u16{19});
   if (type == 19 && where != seat::modern) return;
@@ -86,22 +86,22 @@ TEST_CASE("start: the interrupt line stays as it was found, every restart includ
     REQUIRE(start());
     CHECK(is_kept());
     REQUIRE(d->hand_off());
-    CHECK(command_of(f) == (found & ~4));  // and off the bus
+    CHECK(command_of(f) == (found & ~4));  // and without bus mastering
     REQUIRE(start());
     CHECK(is_kept());
     REQUIRE(d->hand_off());
-    for (const u16 seen : commands(f)) CHECK((seen & no_line) == (found & no_line));  // nor in between
-    f.config_write(0x04, found ^ no_line);  // the kernel changes its mind, and finds that again
+    for (const u16 seen : commands(f)) CHECK((seen & no_line) == (found & no_line));  // also in between
+    f.config_write(0x04, found ^ no_line);  // a change by the kernel, which the next start finds
     REQUIRE(start());
     CHECK(!is_kept());
-    f.config_write(0x04, command_of(f) ^ no_line);  // while it runs, too
+    f.config_write(0x04, command_of(f) ^ no_line);  // also while it runs
     REQUIRE(start());
     CHECK(is_kept());
     return 0;
   });
 }
 
-TEST_CASE("start: a program that asks for the interrupt line has it on, until the driver lets go of the device", "[session][pci][interrupts]") {
+TEST_CASE("start: a program that requests the interrupt line has it enabled until the driver releases the device", "[session][pci][interrupts]") {
   const seat where = GENERATE(seat::modern, seat::transitional, seat::legacy);
   const u16 type = GENERATE(u16{2}, u16{4}, u16{19});
   if (type == 19 && where != seat::modern) return;
@@ -121,9 +121,9 @@ TEST_CASE("start: a program that asks for the interrupt line has it on, until th
     CHECK((command_of(f) & no_line) == 0);
     REQUIRE(start(interrupt_line));
     CHECK((command_of(f) & no_line) == 0);
-    REQUIRE(d->reset());  // the driver's still
+    REQUIRE(d->reset());  // still used by the driver
     CHECK((command_of(f) & no_line) == 0);
-    REQUIRE(start({}));   // and now it polls
+    REQUIRE(start({}));   // now it polls
     CHECK((command_of(f) & no_line) == (found & no_line));
     REQUIRE(start(interrupt_line));
     REQUIRE(d->hand_off());
@@ -132,7 +132,7 @@ TEST_CASE("start: a program that asks for the interrupt line has it on, until th
   });
 }
 
-TEST_CASE("start: the device answers at its registers first, and reaches memory only after its reset", "[session][pci]") {
+TEST_CASE("start: the device first only answers at its registers, and accesses memory only after its reset", "[session][pci]") {
   const bool asks = GENERATE(false, true);
   const u16 found = GENERATE(u16{0}, no_line, u16{7});
   rig::machine m;
@@ -158,14 +158,14 @@ TEST_CASE("start: the device answers at its registers first, and reaches memory 
 
 namespace {
 
-// How the registers see a start end: FAILED, on top of the steps before, and a reset.
+// The register writes at the end of a failed start: FAILED, added to the previous bits, and a reset.
 const std::string modern_reset = "w1@common+0x14=0x83 w1@common+0x14=0x0 r1@common+0x14";
 const std::string late_reset = "w1@common+0x14=0x8b w1@common+0x14=0x0 r1@common+0x14";
 const std::string legacy_reset = "w1@legacy+0x12=0x83 w1@legacy+0x12=0x0 r1@legacy+0x12";
 
 }  // namespace
 
-TEST_CASE("start: after any failure the command register is as it was found, and the device is reset where it can be [INIT-12][INIT-13]",
+TEST_CASE("start: after any failure the command register is restored, and the device is reset if possible [INIT-12][INIT-13]",
           "[session][pci][hostile]") {
   const u16 found = GENERATE(u16{0}, no_line, u16{0x0003}, u16{0x0107}, u16{0x0507});
   rig::machine m;
@@ -251,21 +251,21 @@ TEST_CASE("start: after any failure the command register is as it was found, and
   CHECK(said.why == why);
   CHECK(said.error == up.error());
   CHECK(command_of(f) == found);
-  // The last thing that happens on the bus is the command register going back, where it was switched.
+  // The last access on the bus restores the command register, if it was changed.
   std::string log = f.log();
   if (const auto last = log.rfind(" command="); last != std::string::npos && log.find('@', last) == std::string::npos) log.resize(last);
   if (end.empty()) CHECK(log.empty());
   else CHECK(log.ends_with(end));
   if (why != verdict::reset_timed_out) CHECK(model.status() == 0);
-  // Mastering, where it was not found, is never on before a reset was confirmed.
+  // Bus mastering, if it was off before, is never on before a confirmed reset.
   if ((found & 4) == 0 && why == verdict::reset_timed_out)
     for (const u16 seen : commands(f)) CHECK((seen & 4) == 0);
-  CHECK(d->hand_off().error() == errc::not_started);  // nothing is held any more, and the device may be another driver's
+  CHECK(d->hand_off().error() == errc::not_started);  // no memory is held, and another driver may have the device
   CHECK(d->reset().error() == errc::not_started);
   CHECK(command_of(f) == found);
 }
 
-TEST_CASE("start: after any failure on a legacy device the command register is as it was found, and the device is reset [INIT-12]",
+TEST_CASE("start: after any failure on a legacy device the command register is restored, and the device is reset [INIT-12]",
           "[session][pci][legacy][hostile]") {
   const u16 found = GENERATE(u16{0}, no_line, u16{0x0107});
   rig::machine m;
@@ -310,7 +310,7 @@ TEST_CASE("start: after any failure on a legacy device the command register is a
   if (why != verdict::reset_timed_out) CHECK(model.status() == 0);
 }
 
-TEST_CASE("start: a device that is known to hold the storage and does not reset is off the bus as it was found, and is reset later",
+TEST_CASE("start: a device that keeps the storage and does not reset is restored on the bus, and is reset later",
           "[session][pci][hostile]") {
   const seat where = GENERATE(seat::modern, seat::legacy);
   const u16 found = GENERATE(u16{0}, no_line, u16{0x0107});
@@ -325,7 +325,7 @@ TEST_CASE("start: a device that is known to hold the storage and does not reset 
   u8 sector[512];
   CHECK(d->read(0, sector).error() == errc::not_started);
   CHECK(d->check().error() == errc::device_broken);  // the storage is not the caller's
-  // The handler of a line that others share asks it: what is not decoded would read as all ones.
+  // The handler of a shared line reads it: without decoding it would read as all ones.
   const interrupt_cause cause = d->acknowledge_interrupt();
   CHECK_FALSE((cause.queue || cause.config));
   CHECK(d.start(m, m.where(4)).error() == errc::device_broken);
@@ -333,14 +333,14 @@ TEST_CASE("start: a device that is known to hold the storage and does not reset 
   CHECK(d->hand_off().error() == errc::device_broken);
   CHECK(command_of(f) == (found & ~4));
   model.reset_reads = 0;
-  CHECK(d->reset());  // it answers at its registers for that
+  CHECK(d->reset());  // which enables its decoding
   CHECK(model.status() == 0);
   REQUIRE(d->hand_off());
   CHECK(command_of(f) == (found & ~4));
   CHECK(d->read(0, sector).error() == errc::not_started);
 }
 
-TEST_CASE("start: of several queues one is missing, and the device has none of them afterwards", "[session][pci][vsock]") {
+TEST_CASE("start: if one of several queues is missing, the device has none of them afterwards", "[session][pci][vsock]") {
   const u16 missing = GENERATE(u16{0}, u16{1}, u16{2});
   sockets s;
   s.model.at(missing).maximum = s.model.at(missing).size = 0;
@@ -357,7 +357,7 @@ TEST_CASE("start: of several queues one is missing, and the device has none of t
   s.check_works(s.connected());
 }
 
-TEST_CASE("start: a start elsewhere leaves the device of before as it was found", "[session][pci]") {
+TEST_CASE("start: a start on another device restores the previous device", "[session][pci]") {
   rig::machine m;
   auto& first = m.add<rng_model>(seat::modern, 4);
   m.add<rng_model>(seat::modern, 5);
@@ -372,7 +372,7 @@ TEST_CASE("start: a start elsewhere leaves the device of before as it was found"
   CHECK(e->fill(seed));
 }
 
-TEST_CASE("mmio: after any failure the device is reset where it can be [INIT-12][INIT-13]", "[session][mmio][hostile]") {
+TEST_CASE("mmio: after any failure the device is reset if possible [INIT-12][INIT-13]", "[session][mmio][hostile]") {
   const u32 version = GENERATE(1u, 2u);
   virtio::testing::strict_machine memory;
   virtio::testing::fake_mmio row;

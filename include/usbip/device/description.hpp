@@ -35,7 +35,7 @@ constexpr void wrong_description(const char* reason) {
 /// Bytes of the largest configuration that a description can have.
 inline constexpr usize largest_configuration = 512;
 inline constexpr usize largest_strings = 512;  // bytes of its string descriptors
-inline constexpr u8 nothing_claimed = 0xff;  // an interface or endpoint without a class driver
+inline constexpr u8 nothing_claimed = 0xff;  // owner of an interface number that is not used
 
 /// The calls of a class driver's `describe(configuration&)`. Interfaces and endpoints are numbered in the order of the
 /// calls. A driver identifies its endpoints and interfaces by their order, from 0.
@@ -242,7 +242,7 @@ struct device_layout {
   u8 configuration[largest_configuration] = {};  // configuration descriptor and all that follow
   u16 configuration_size = 0;  // bytes
   u8 strings[largest_strings] = {};  // string descriptors, one after another; number 0 is the list of languages
-  u16 string_at[5] = {};  // offset of each; 0 after the first: none
+  u16 string_at[5] = {};  // offset of each, and the end; a text of no bytes is absent
   u8 interfaces = 0;  // number of interfaces
   u8 interface_owner[16] = {};  // index of the class driver
   u8 endpoint_owner[32] = {};    // 1 + index of the class driver, 0: no endpoint; indexed by number, plus 16 for IN

@@ -194,7 +194,7 @@ struct event {
   };
   kind what = kind::missed;  // the kind
   address where{};  // the unit
-  u32 reason = 0;  // of `notify`
+  u32 reason = 0;  // the event's field; the program needs it for `notify`
   /// Additional sense code of `changed`.
   u8 asc = 0, ascq = 0;  // its qualifier
 };

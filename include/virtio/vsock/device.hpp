@@ -26,7 +26,7 @@ struct event {
   u32 port = 0;    // the local one
 };
 
-/// The end of a message that was received.
+/// A received message: its size and its end.
 struct message {
   usize size = 0;  // bytes
   bool ends_record = false;  // whether it also ends a record (5.10.6.6)
@@ -109,7 +109,7 @@ class device {
 
   /// Moves packets until `done()`. Errors, the first two of which change nothing: `peer_silent` (the platform ends the
   /// wait `why`); `canceled` (`give_up()` was true: a deadline, or another condition of the program); the device's.
-  /// Both functions are called on each turn of the loop. On a platform that sleeps, a timer must end the sleep.
+  /// Both limits are checked on each turn of the loop. On a platform that sleeps, a timer must end the sleep.
   template <class Done, class GiveUp = detail::never>
   [[nodiscard]] errc wait_until(waiting why, Done&& done, GiveUp&& give_up = {}) {
     const auto step = [this](bool& came) {

@@ -116,7 +116,7 @@ class ethernet_link {
   [[nodiscard]] net::capabilities facts() const {
     return {how_.mtu, most_pieces - 1, most_kept_, {}};
   }
-  /// `link` concept: up from the settle delay until the stream ends.
+  /// `link` concept: up from the end of the settle delay until the stream ends.
   [[nodiscard]] net::link_state state() const { return now_ == phase::up ? net::link_state::up : net::link_state::down; }
   /// Why the link last went down or did not come up: the error of `vsock::device` for the connection; `peer_silent` (no
   /// answer in time); `out_of_range` (a length that no frame has); the device's errors. `ok`: it has not failed.

@@ -239,7 +239,7 @@ TEST_CASE("vmmci: after the host has requested the end of a machine, a request t
   }
 }
 
-TEST_CASE("vmmci: a device that is down receives no request, and a device without features is not asked", "[vmmci]") {
+TEST_CASE("vmmci: a device that is down receives no request, nor does a device without features", "[vmmci]") {
   control_machine<> m;
   CHECK(m.control.clock().error() == errc::not_started);
   CHECK(m.control.next_request().error() == errc::not_started);

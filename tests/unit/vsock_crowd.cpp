@@ -64,7 +64,7 @@ TEST_CASE("vsock crowd: a closing connection is evicted only after its peer has 
   REQUIRE(s->listen(80, 8));
   const auto flows = s.closing(8, [](u32 i) { return i != 0; });
   s.m.expect_objections = true;
-  // A host that reports a read only on request is asked by the first connection that finds no place.
+  // A host that reports a read only on request receives a CREDIT_REQUEST when the first connection finds no place.
   if (asks) {
     (void)s.model.connect(80, 400);
     s.settle();

@@ -287,7 +287,7 @@ TEST_CASE("ethernet link: it retries after pauses that double up to a limit, and
   CHECK(e.link.due_in() == e.how.first_pause);
 }
 
-TEST_CASE("ethernet link: a peer that does not answer is asked again", "[vsock]") {
+TEST_CASE("ethernet link: a request without an answer is repeated", "[vsock]") {
   ethernet e{{.host = vsock_host::vhost_device()}};
   e.model.ports[rig::gvproxy_port] = vsock_model::reception::is_silent;
   e.start();

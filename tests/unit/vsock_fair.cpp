@@ -417,7 +417,7 @@ TEST_CASE("vsock fair: many peers with too many unread small packets leave buffe
   CHECK(s.times(ready::writable) >= 4);
 }
 
-TEST_CASE("vsock fair: a peer with too little room is asked for credit ever more rarely, and writable waits for enough", "[vsock]") {
+TEST_CASE("vsock fair: a peer with too little room receives ever fewer CREDIT_REQUESTs, and writable waits for enough", "[vsock]") {
   mixed s;
   const auto message = s.with_messages_to(open_port), little = s.with_messages_to(open_port);
   const auto stream = s.connected();
@@ -459,7 +459,7 @@ TEST_CASE("vsock fair: a peer with too little room is asked for credit ever more
   for (const auto one : {message, little, stream}) CHECK(s.said(one).has(ready::writable));
 }
 
-TEST_CASE("vsock fair: a peer that had no room when asked is asked again", "[vsock]") {
+TEST_CASE("vsock fair: a peer without room at the first CREDIT_REQUEST receives another", "[vsock]") {
   vsock_options o;
   o.host = vsock_host::vhost_device();
   o.host.update_below = 0;  // it reports what it has read only on request

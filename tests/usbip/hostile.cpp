@@ -52,7 +52,7 @@ TEST_CASE("usbip field report: a header is 48 bytes with its setup, and is answe
   CHECK(s.stream.to_peer[48] == 18);
 }
 
-TEST_CASE("usbip field report: URBs where an import is due end with an error that says so", "[usbip][hostile]") {
+TEST_CASE("usbip field report: URBs instead of an import end with an error that names both", "[usbip][hostile]") {
   usb_rig::devices d;
   against s{d, submit_header(), false};
   const usbip::ending& e = s.connection.ending();
@@ -67,7 +67,7 @@ TEST_CASE("usbip field report: URBs where an import is due end with an error tha
   CHECK_FALSE(d.all.is_taken(0));
 }
 
-TEST_CASE("usbip field report: an import where URBs are due ends with an error that says so", "[usbip][hostile]") {
+TEST_CASE("usbip field report: an import instead of URBs ends with an error that names both", "[usbip][hostile]") {
   for (const std::uint8_t code : {std::uint8_t{3}, std::uint8_t{5}}) {
     usb_rig::devices d;
     // Detected after four bytes: a list has eight, and the peer waits for an answer

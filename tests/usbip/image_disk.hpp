@@ -13,7 +13,7 @@
 
 class image_disk {
  public:
-  /// False: errno says why.
+  /// False: errno has the reason.
   bool open(const char* path) {
     fd_ = ::open(path, O_RDWR | O_CLOEXEC);
     if (fd_ < 0 && (errno == EACCES || errno == EROFS)) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Each concept of the library by an archetype: a type that has exactly what the concept asks, and nothing else. It may be copied where
-// the concept says so and is const only where that is asked; it compares with nothing, converts to nothing, and its address is its
-// own business. Every driver is compiled through each, so that no concept asks for less than its users take.
+// An archetype for each concept of the library: a type with exactly the members that the concept requires. It is
+// copyable and const only where the concept requires it. It has no comparison, no conversion and no address operator.
+// Every driver is compiled with each archetype, so that no concept requires less than its users need.
 #include <catch2/catch_test_macros.hpp>
 
 #include <virtio/blk/select.hpp>
@@ -11,7 +11,7 @@ using namespace virtio;
 
 namespace {
 
-// What nobody may ask of a value.
+// Operations that no user may need.
 struct bare_value {
   void operator&() const = delete;
   template <class T>
@@ -50,7 +50,7 @@ struct board : bare_value {
 };
 static_assert(platform<board>);
 
-// --- register_space: one that is nowhere, so that every register reads the same ---
+// --- register_space: no registers, so that every read returns the same value ---
 
 struct registers_of_nowhere : bare_value {
   template <class T>
@@ -87,7 +87,7 @@ struct windowed_bus : bus_of_pci {
 };
 static_assert(pci::windowed_host<windowed_bus>);
 
-// Functions with addresses, for the walks that need them.
+// Functions with addresses, for walks that need them.
 struct configuration : bare_value {
   using function_id = pci::address;
   u32 config_read32(pci::address, u16) const { return ~u32{0}; }
@@ -209,7 +209,7 @@ struct drivers {
 
 }  // namespace
 
-// All members, called or not.
+// Instantiates all members, called or not.
 #define DRIVERS(P, T, Q)                                      \
   template class virtio::blk::device<P, T, Q>;                \
   template class virtio::blk::extras<virtio::blk::device<P, T, Q>>; \
@@ -238,7 +238,7 @@ template class virtio::vmmci::device<board, mmio::transport<bus_of_slots>>;
 
 namespace {
 
-// The templates inside, which an explicit instantiation leaves out.
+// Member templates, which an explicit instantiation does not include.
 template <class Drivers, class Where>
 void use(const Where& where) {
   static Drivers all;
@@ -286,7 +286,7 @@ void use(const Where& where) {
 
 }  // namespace
 
-TEST_CASE("concepts: every driver runs on a transport, a queue and a platform that have no more than is asked", "[unit][concepts]") {
+TEST_CASE("concepts: every driver works with a transport, a queue and a platform that have only the required members", "[unit][concepts]") {
   use<drivers<board, wire<device_type::block>, format>>(place{});
   use<drivers<board, wire<device_type::entropy>, format>>(place{});
   use<drivers<board, wire<device_type::balloon>, format>>(place{});
@@ -295,7 +295,7 @@ TEST_CASE("concepts: every driver runs on a transport, a queue and a platform th
   use<drivers<board, wire<device_type::vmmci>, format>>(place{});
 }
 
-TEST_CASE("concepts: discovery and every transport work on hosts and buses that have no more than is asked", "[unit][concepts]") {
+TEST_CASE("concepts: discovery and every transport work with hosts and buses that have only the required members", "[unit][concepts]") {
   usize seen = 0;
   pci::for_each(bus_of_pci{}, [&](const auto&) { ++seen; });
   pci::for_each(windowed_bus{}, [&](const auto&) { ++seen; });

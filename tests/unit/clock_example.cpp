@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// examples/10_clock on a model of vmd's control device: it has the host's time, keeps it, and does what the host asks.
+// examples/10_clock on a model of vmd's control device: it follows the host's time, and obeys the host's requests.
 #include <catch2/catch_test_macros.hpp>
 
 #include <regex>
@@ -17,7 +17,7 @@ struct guest {
   int status = -1;
   std::vector<std::string> lines{};
 
-  /// Runs it to its end, with something to happen at so many turns of a hundredth of a second.
+  /// Runs it to its end, with events after given numbers of turns of a hundredth of a second.
   void run(const char* words = "") {
     boot::here = &world;
     boot::console.clear();
@@ -31,7 +31,7 @@ struct guest {
       if (one == words) return true;
     return false;
   }
-  /// How far the guest's clock was off at each look, in microseconds.
+  /// Differences of the guest's clock at each check, in microseconds.
   [[nodiscard]] std::vector<long> offsets() const {
     std::vector<long> all;
     const std::regex look{R"(.* UTC: ours was (\d+) us (?:behind|ahead))"};
@@ -45,11 +45,11 @@ constexpr virtio::u64 in_2026 = 1'795'969'800'000'000;  // 2026-11-29 16:30:00
 
 }  // namespace
 
-TEST_CASE("clock: a guest sets its clock from the host's, keeps it in step, and obeys a shutdown", "[examples][vmmci]") {
+TEST_CASE("clock: a guest sets its clock from the host's, keeps it synchronized, and obeys a shutdown", "[examples][vmmci]") {
   guest g;
   g.world.model.now = in_2026;
   g.world.on_turn = [](boot::world& w) {
-    // From the second minute on the host's clock gains a hundredth of a percent on the guest's counter, then it loses as much.
+    // From the second minute on the host's clock runs faster than the guest's counter by 0.01%, then slower by as much.
     if (w.turns == 6'000) w.turn = 10'001;
     if (w.turns == 24'000) w.turn = 9'999;
     if (w.turns == 60'000) w.model.ask(vmmci_model::shutdown);
@@ -63,11 +63,11 @@ TEST_CASE("clock: a guest sets its clock from the host's, keeps it in step, and 
   CHECK(g.lines.back() == "the host asks for shutdown");
   const auto off = g.offsets();
   CHECK(off.size() > 30);
-  for (const long one : off) CHECK(one < 3'500);  // 15 s of it, twice at its turn
-  CHECK(off.back() < 100);                        // and once it is known, nothing
+  for (const long one : off) CHECK(one < 3'500);  // 15 s of the difference, doubled when it turns
+  CHECK(off.back() < 100);                        // none when the difference is known
 }
 
-TEST_CASE("clock: a guest leaves its machine for a reboot, and is not killed for being late", "[examples][vmmci]") {
+TEST_CASE("clock: a guest ends in time for a reboot, and is not killed", "[examples][vmmci]") {
   guest g;
   g.world.on_turn = [](boot::world& w) {
     if (w.turns == 1'000) w.model.ask(vmmci_model::reboot);
@@ -79,7 +79,7 @@ TEST_CASE("clock: a guest leaves its machine for a reboot, and is not killed for
   CHECK(g.world.turns < 1'300);
 }
 
-TEST_CASE("clock: a guest sets its clock anew when the host's was, forward and back, and goes on", "[examples][vmmci]") {
+TEST_CASE("clock: a guest sets its clock again after the host's was set forward or back, and continues", "[examples][vmmci]") {
   guest g;
   g.world.model.now = in_2026;
   g.world.on_turn = [](boot::world& w) {
@@ -102,7 +102,7 @@ TEST_CASE("clock: a guest sets its clock anew when the host's was, forward and b
   CHECK(g.status == 0);
 }
 
-TEST_CASE("clock: a guest that has run as long as it was to asks the host to switch it off", "[examples][vmmci]") {
+TEST_CASE("clock: a guest requests power-off at the end of its run time", "[examples][vmmci]") {
   guest g;
   g.run("seconds=60");
   CHECK(g.status == 0);
@@ -112,7 +112,7 @@ TEST_CASE("clock: a guest that has run as long as it was to asks the host to swi
   CHECK(g.world.turns < 6'300);
 }
 
-TEST_CASE("clock: a guest that the host's clock is set back for runs as long as it was to", "[examples][vmmci]") {
+TEST_CASE("clock: a guest keeps its run time if the host's clock is set back", "[examples][vmmci]") {
   guest g;
   g.world.model.now = in_2026;
   g.world.on_turn = [](boot::world& w) {
@@ -126,7 +126,7 @@ TEST_CASE("clock: a guest that the host's clock is set back for runs as long as 
   CHECK(g.world.turns < 6'400);
 }
 
-TEST_CASE("clock: whatever happens while a guest measures its counter, its clock runs, and right", "[examples][vmmci]") {
+TEST_CASE("clock: a guest's clock is right after any change during the measurement of its counter", "[examples][vmmci]") {
   guest g;
   g.world.model.now = in_2026;
   virtio::s64 step = 0;
@@ -148,7 +148,7 @@ TEST_CASE("clock: whatever happens while a guest measures its counter, its clock
   CHECK(off.back() < 100);
 }
 
-TEST_CASE("clock: a guest whose host's clock runs back has no time, and says so", "[examples][vmmci]") {
+TEST_CASE("clock: a guest whose host's clock runs backwards reports that it has no time", "[examples][vmmci]") {
   guest g;
   g.world.model.now = in_2026;
   g.world.on_turn = [](boot::world& w) { w.model.now -= 20'000; };
@@ -157,7 +157,7 @@ TEST_CASE("clock: a guest whose host's clock runs back has no time, and says so"
   CHECK(g.lines == std::vector<std::string>{std::string{"clock: "} + describe(virtio::errc::device_misbehaved)});
 }
 
-TEST_CASE("clock: on another machine the guest says that there is no control device", "[examples][vmmci]") {
+TEST_CASE("clock: on another machine the guest reports that there is no control device", "[examples][vmmci]") {
   guest g;
   g.world.model.bridge_vendor = 0x8086;
   g.run();
@@ -165,7 +165,7 @@ TEST_CASE("clock: on another machine the guest says that there is no control dev
   CHECK(g.lines == std::vector<std::string>{std::string{"no control device: "} + describe(virtio::errc::not_found)});
 }
 
-TEST_CASE("clock: a control device that vanishes ends the guest with the reason", "[examples][vmmci]") {
+TEST_CASE("clock: the removal of the control device ends the guest with the reason", "[examples][vmmci]") {
   guest g;
   g.world.on_turn = [](boot::world& w) {
     if (w.turns == 3'000) w.model.present = false;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The words of a guest's command line: the same for its options and for MMIO slots.
+// The words of a guest's command line, for its options and for MMIO slots.
 #include <catch2/catch_test_macros.hpp>
 
 #include <string>
@@ -27,7 +27,7 @@ TEST_CASE("command line: spaces, tabs and ends of lines separate words, for opti
   }
 }
 
-TEST_CASE("command line: the last of several options wins, of its whole name, and its value may be empty or have a = in it", "[boot]") {
+TEST_CASE("command line: the last of several options with exactly that name counts, and its value may be empty or contain a =", "[boot]") {
   CHECK(option("a=1 a=2", "a") == "2");
   CHECK(option("a=1 a=", "a").empty());
   CHECK(option("ab=1 xa=2 a", "a") == "none");

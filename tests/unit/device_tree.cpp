@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The device tree walker of the boot code, which runs before there is anything to catch its mistakes.
+// The device tree walker of the boot code, which runs before any error handler exists.
 #include <catch2/catch_test_macros.hpp>
 
 #include <cstring>
@@ -44,7 +44,7 @@ struct builder {
     property(name, value);
   }
 
-  /// The blob, in memory of exactly its size.
+  /// Returns the blob, in memory of exactly its size.
   [[nodiscard]] std::vector<std::uint8_t> blob() {
     builder head;
     const auto size = static_cast<std::uint32_t>(40 + structure.size() + strings.size());
@@ -93,7 +93,7 @@ builder machine() {
 
 }  // namespace
 
-TEST_CASE("device tree: nodes are found by what they are compatible with, their addresses by the cells of their parents", "[boot]") {
+TEST_CASE("device tree: nodes are found by their compatible strings, and addresses by the cells of their parents", "[boot]") {
   const auto blob = machine().blob();
   const device_tree tree{blob.data()};
   REQUIRE(tree);
@@ -120,24 +120,24 @@ TEST_CASE("device tree: nodes are found by what they are compatible with, their 
   });
   CHECK(nodes == 6);
   CHECK(slots == 1);
-  CHECK(consoles == 1);  // the other one is switched off
+  CHECK(consoles == 1);  // the other one is disabled
   CHECK(line == "run=disk");
 }
 
-TEST_CASE("device tree: no tree is an empty one", "[boot][hostile]") {
+TEST_CASE("device tree: an invalid blob has no nodes", "[boot][hostile]") {
   const auto nothing = [](const device_tree::node&) { FAIL("a node"); };
   CHECK(!device_tree{nullptr});
   device_tree{nullptr}.each_node(nothing);
   auto blob = machine().blob();
   for (const std::size_t field : {0u, 4u, 8u, 12u, 32u, 36u}) {
     auto bad = blob;
-    bad[field] ^= 0x80;  // not the magic number, or an offset or a size beyond everything
+    bad[field] ^= 0x80;  // a wrong magic number, or a huge offset or size
     CHECK(!device_tree{bad.data()});
     device_tree{bad.data()}.each_node(nothing);
   }
 }
 
-TEST_CASE("device tree: whatever is in it, the walk ends and stays inside", "[boot][hostile]") {
+TEST_CASE("device tree: with any content the walk ends and stays inside the blob", "[boot][hostile]") {
   const auto whole = machine().blob();
   std::mt19937 random{2024};
   std::size_t visits = 0;
@@ -161,7 +161,7 @@ TEST_CASE("device tree: whatever is in it, the walk ends and stays inside", "[bo
   CHECK(visits > 20000);
 }
 
-TEST_CASE("device tree: nodes that are too deep are left out, and what is behind them is not", "[boot]") {
+TEST_CASE("device tree: nodes that are too deep are skipped, and nodes after them are found", "[boot]") {
   builder b;
   b.begin("");
   for (int i = 0; i < 30; ++i) {

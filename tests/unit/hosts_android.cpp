@@ -101,7 +101,7 @@ TEST_CASE("android: of crosvm's four devices the one that does not bind has a re
   static constexpr trouble all[] = {
       {"an id beyond the table", 0x1053, verdict::id_outside_ranges,
        [](fake_function& f, device_model&) { f.poke(2, 0x1080, 2); }},
-      {"a BAR that nobody placed", 0x1053, verdict::bar_unassigned,
+      {"an unassigned BAR", 0x1053, verdict::bar_unassigned,
        [](fake_function& f, device_model&) { f.poke(0x10, 0, 4); }},
       {"a capability that is missing", 0x1044, verdict::capability_missing,
        [](fake_function& f, device_model&) { f.poke(f.capability(9, 1) + 3u, 9, 1); }},

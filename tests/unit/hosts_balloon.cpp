@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The balloon on every host that has one, and the numbers that its optional queues have there.
+// The balloon on every host that has one, and the numbers of its optional queues there.
 #include <catch2/catch_test_macros.hpp>
 
 #include "balloon.hpp"
@@ -18,7 +18,7 @@ using balloon_on = rig::driver<balloon::device<rig::platform_type, typename Boar
 }  // namespace
 
 TEST_CASE(
-    "hosts: a balloon takes pages and gives them back, and tells what the host asks for, on every queue by its number "
+    "hosts: a balloon inflates and deflates, and reports what the host requests, on every queue by its number "
     "there "
     "[BALLOON-04][BALLOON-09][BALLOON-14]",
     "[hosts][balloon]") {
@@ -49,11 +49,11 @@ TEST_CASE(
   });
 }
 
-TEST_CASE("hosts: a program without statistics has the balloon's other queues, where queues are numbered by the offer",
+TEST_CASE("hosts: a program without statistics has the balloon's other queues, if offered features determine queue numbers",
           "[hosts][balloon][host-balloon-numbers][host-balloon-queues]") {
   on_each_host(device_type::balloon, [](auto& m) {
     using board = typename std::remove_reference_t<decltype(m)>::board_type;
-    if (m.host.balloon_numbers_by_choice) return;  // Alioth: there statistics have to be given with the others
+    if (m.host.balloon_numbers_by_choice) return;  // Alioth: statistics must be accepted with the others
     auto& model = m.template as<balloon_model>(device_type::balloon);
     balloon_on<board> d;
     REQUIRE(d->start(m.platform(), m.where(device_type::balloon), d.storage()));

@@ -50,7 +50,7 @@ TEST_CASE("the SCSI controller with subsystem 0b5d:0008 is bound", "[hosts][scsi
     std::vector<scsi::found> units;
     const auto count = d->scan([&](const scsi::found& one) { units.push_back(one); });
     REQUIRE(count);
-    REQUIRE(units.size() == 1);  // and target 1, which the host says that it has, is a bad one
+    REQUIRE(units.size() == 1);  // target 1, which the host announces, is a bad one
     CHECK(units[0].kind == scsi::kind::cd);
     CHECK(units[0].where == scsi::address{});
     REQUIRE(d->hand_off());
@@ -58,7 +58,7 @@ TEST_CASE("the SCSI controller with subsystem 0b5d:0008 is bound", "[hosts][scsi
 }
 
 TEST_CASE(
-    "hosts: a unit is read, written where it can be, and made stable, in pieces and whole [SCSI-03][SCSI-04][SCSI-05]",
+    "hosts: a unit is read, written if it is writable, and synchronized, in pieces and whole [SCSI-03][SCSI-04][SCSI-05]",
     "[hosts][scsi]") {
   on_each_host(device_type::scsi, [](auto& m) {
     using board = typename std::remove_reference_t<decltype(m)>::board_type;
@@ -92,7 +92,7 @@ TEST_CASE(
   });
 }
 
-TEST_CASE("hosts: at vmd's CD drive one command is out at a time, and a command without a response has failed",
+TEST_CASE("hosts: vmd's CD drive has one command in flight at a time, and a command without a response has failed",
           "[hosts][scsi][vmd][host-cmd-per-lun][host-no-response]") {
   for (const vmd_era era : {vmd_era::of_2018, vmd_era::of_2023, vmd_era::of_2025, vmd_era::of_2026}) {
     const auto host = host_description::vmd(era);
@@ -111,7 +111,7 @@ TEST_CASE("hosts: at vmd's CD drive one command is out at a time, and a command 
     REQUIRE(done);
     CHECK(done->status == errc::ok);
     CHECK(one == expected(model, 0, one.size()));
-    // A unit of more than 2^32 blocks is read by READ(16), which vmd does not know.
+    // A unit of more than 2^32 blocks is read by READ(16), which vmd does not support.
     model.tamper = [](const scsi_model::request&, scsi_model::reply& said) { said.writes_response = false; };
     CHECK_FALSE(unit.read(0, one));
     REQUIRE(d->hand_off());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What the boot code makes of the tables that loaders leave on x86: whole ones, and ones whose sizes and links lead astray.
+// The boot code's parsers of loaders' tables on x86: valid tables, and tables with wrong sizes and links.
 #include <catch2/catch_test_macros.hpp>
 
 #include <sys/mman.h>
@@ -16,7 +16,7 @@ using boot::loader;
 
 namespace {
 
-// A page below 4 GiB, where tables name things in 32 bits, and none behind it: what reads further faults.
+// A page below 4 GiB, for tables with 32-bit addresses, and no page after it: reads beyond it fault.
 class low_page {
  public:
   low_page() : bytes_{static_cast<std::size_t>(sysconf(_SC_PAGESIZE))} {
@@ -73,7 +73,7 @@ void put_multiboot1(low_page& page, u32 map_bytes) {
 
 }  // namespace
 
-TEST_CASE("loader tables: of a Multiboot 1 map it takes whole ranges, and stops at a size that makes no sense", "[boot]") {
+TEST_CASE("loader tables: whole ranges of a Multiboot 1 map are used, up to an invalid size", "[boot]") {
   low_page page;
   put_multiboot1(page, 48);
   const auto whole = page.read(loader::multiboot1, 0);
@@ -105,7 +105,7 @@ namespace {
 
 constexpr std::size_t words_tag = 8, map_tag = 24, root_tag = 88, end_tag = 136, multiboot2_bytes = 144;
 
-// The information of Multiboot 2 in the last bytes of the page; gives where it begins.
+// Puts the information of Multiboot 2 into the last bytes of the page. Returns its start.
 std::size_t put_multiboot2(low_page& page) {
   const std::size_t at = page.size() - multiboot2_bytes;
   page.put(at, u32{multiboot2_bytes}, u32{0});
@@ -121,7 +121,7 @@ std::size_t put_multiboot2(low_page& page) {
 
 }  // namespace
 
-TEST_CASE("loader tables: Multiboot 2's tags end with the information, whatever their sizes say", "[boot]") {
+TEST_CASE("loader tables: Multiboot 2's tags end with the information, with any stated sizes", "[boot]") {
   low_page page;
   const std::size_t at = put_multiboot2(page);
   const auto read = [&] { return page.read(loader::multiboot2, at); };
@@ -149,7 +149,7 @@ TEST_CASE("loader tables: Multiboot 2's tags end with the information, whatever 
     page.put(at + map_tag + 4, size);
     CHECK((read()->ranges == 0 && read()->rsdp == 0));
     put_multiboot2(page);
-    page.put(at + end_tag, u32{99}, size);  // of a type that does not matter
+    page.put(at + end_tag, u32{99}, size);  // of an ignored type
     CHECK(read()->ranges == 2);
   }
   for (const u32 stride : {0u, 19u, 0xffff'ffffu, 49u}) {
@@ -159,7 +159,7 @@ TEST_CASE("loader tables: Multiboot 2's tags end with the information, whatever 
     CHECK((read()->ranges == 0 && read()->rsdp != 0));
   }
   put_multiboot2(page);
-  page.put(at + map_tag + 4, u32{63});  // half a range is none
+  page.put(at + map_tag + 4, u32{63});  // half a range is ignored
   CHECK(read()->ranges == 1);
   put_multiboot2(page);
   page.put(at + root_tag + 4, u32{27});
@@ -169,7 +169,7 @@ TEST_CASE("loader tables: Multiboot 2's tags end with the information, whatever 
   CHECK(std::string{read()->command_line}.empty());
 }
 
-TEST_CASE("loader tables: a list in Linux's zero page that leads back to itself ends, and its map is as long as there is room for", "[boot]") {
+TEST_CASE("loader tables: the walk of a looping list in Linux's zero page ends, and its map is limited to its room", "[boot]") {
   low_page page;
   const std::size_t node = page.size() - 32;
   const u64 again[] = {page.address(node), page.address(node + 16), 0};
@@ -189,7 +189,7 @@ TEST_CASE("loader tables: a list in Linux's zero page that leads back to itself 
   CHECK(is(out->memory[127], 127u << 20, 1 << 20, 1));
 }
 
-TEST_CASE("loader tables: of a PVH map it reads as many ranges as there is room for", "[boot]") {
+TEST_CASE("loader tables: a PVH map is read up to the available room", "[boot]") {
   low_page page;
   const std::size_t map = page.size() - 128 * 24;
   page.put(0, u32{0x336ec578}, u32{1});

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What lsvirtio says of devices that answer otherwise than QEMU's: which accesses to their configuration work, what
-// does not come out of a reset, words of features that repeat. From examples/lsvirtio, with a string for a console.
+// lsvirtio's reports on devices that differ from QEMU's: supported widths of configuration accesses, resets that do not
+// end, repeated words of features. From examples/lsvirtio, with a string as the console.
 #include <string>
 
 #include <catch2/generators/catch_generators.hpp>
@@ -27,8 +27,8 @@ std::string report_on(rig::machine& m, form as) {
   return boot::console;
 }
 
-/// A disk whose configuration is answered only where `answers(field's width, width)`; elsewhere there is `else_byte` in
-/// every byte.
+/// A disk whose configuration supports an access only if `answers(field's width, width)`. Other reads return
+/// `else_byte` in every byte.
 template <class Answers>
 std::string disk_that(u8 else_byte, form as, Answers&& answers) {
   rig::machine m;
@@ -62,7 +62,7 @@ std::string disk_that(u8 else_byte, form as, Answers&& answers) {
 
 }  // namespace
 
-TEST_CASE("lsvirtio: a configuration that all widths agree on is for by_field", "[examples][lsvirtio]") {
+TEST_CASE("lsvirtio: if all widths read the same configuration, by_field is reported", "[examples][lsvirtio]") {
   const auto any = [](u32, u32) { return true; };
   const std::string json = disk_that(0, form::json, any);
   CHECK(contains(json, "\"policy\":\"by_field\",\"policy_reason\":\"all three widths agree\""));
@@ -83,7 +83,7 @@ TEST_CASE("lsvirtio: a configuration that all widths agree on is for by_field", 
 }
 
 TEST_CASE(
-    "lsvirtio: a host that answers dwords alone shows, and so does one that answers each field by its width alone",
+    "lsvirtio: a host that supports only dwords is reported, and so is one that supports only the width of each field",
     "[examples][lsvirtio]") {
   const std::string dwords = disk_that(0, form::json, [](u32, u32 width) { return width == 4; });
   CHECK(contains(dwords, "\"policy\":\"by_dword\",\"policy_reason\":\"only dwords are answered"));
@@ -106,20 +106,20 @@ TEST_CASE(
                  "\"policy\":\"by_field\",\"policy_reason\":\"narrow fields differ from their dwords, and bytes are "
                  "answered: never by_dword\""));
 
-  // Rubbish that could be anything: said, and left to the reader.
+  // Arbitrary invalid data: reported without an interpretation.
   const std::string rubbish = disk_that(0xa5, form::text, [](u32, u32 width) { return width == 4; });
   CHECK(contains(rubbish, "the widths contradict each other"));
   CHECK(contains(rubbish, " !"));
   CHECK(contains(rubbish, "(differ)"));
 }
 
-TEST_CASE("lsvirtio: where the last dword reaches past the end of the configuration, there is no reading by dword",
+TEST_CASE("lsvirtio: if the last dword reaches past the end of the configuration, by_dword is not tried",
           "[examples][lsvirtio]") {
   rig::machine m;
   m.expect_objections = true;
   m.add<testing::net_model>(seat::modern, 4);
   auto& function = m.function(4);
-  function.poke(usize{function.capability(0x09, 4)} + 12, 6, 4);  // the MAC address and nothing else
+  function.poke(usize{function.capability(0x09, 4)} + 12, 6, 4);  // only the MAC address
   const std::string json = report_on(m, form::json);
   INFO(json);
   CHECK(contains(json, "{\"name\":\"mac\",\"offset\":0,\"width\":1,\"count\":6,\"by_byte\":\"525400123456\","
@@ -231,7 +231,7 @@ TEST_CASE("lsvirtio: OpenBSD's vmd is named by its bridge, and no other host is"
   CHECK_FALSE(contains(shown("86 80 37 12"), "host"));
 }
 
-TEST_CASE("lsvirtio: looking accepts no feature, sets up no queue and leaves the device reset",
+TEST_CASE("lsvirtio: an examination accepts no feature, sets up no queue and leaves the device reset",
           "[examples][lsvirtio]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::modern, 4);
@@ -244,7 +244,7 @@ TEST_CASE("lsvirtio: looking accepts no feature, sets up no queue and leaves the
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("lsvirtio: on every model of a host it reads what is there, and does nothing wrong but to try all widths",
+TEST_CASE("lsvirtio: on every model of a host the report is right, and the only violations are reads of all widths",
           "[examples][lsvirtio]") {
   for (const seat where : {seat::modern, seat::transitional, seat::legacy, seat::crosvm, seat::vmd}) {
     INFO(rig::name(where));
@@ -270,7 +270,7 @@ TEST_CASE("lsvirtio: on every model of a host it reads what is there, and does n
 }
 
 TEST_CASE(
-    "lsvirtio: a device that does not come out of its reset is reported with its status, and looked at all the same",
+    "lsvirtio: a device that does not finish its reset is reported with its status, and examined all the same",
     "[examples][lsvirtio]") {
   rig::machine m;
   m.expect_objections = true;
@@ -282,7 +282,7 @@ TEST_CASE(
   CHECK(contains(json, "\"features\":["));
 }
 
-TEST_CASE("lsvirtio: the tables make sense, and agree with the library where it has the same", "[examples][lsvirtio]") {
+TEST_CASE("lsvirtio: the tables are consistent, and agree with the library", "[examples][lsvirtio]") {
   int previous = 0;
   for (const lsvirtio::type_row& row : lsvirtio::types) {
     INFO(row.name);
@@ -321,7 +321,7 @@ TEST_CASE("lsvirtio: the tables make sense, and agree with the library where it 
   CHECK(std::string{lsvirtio::feature_name(6, device_type::iommu)} == "IOMMU_BYPASS_CONFIG");
   CHECK(std::string{lsvirtio::feature_name(34, device_type::iommu)} == "RING_PACKED");
   CHECK(lsvirtio::feature_name(23, device_type::iommu) == nullptr);
-  // Bits that hosts use in more than one way.
+  // Bits with several meanings on hosts.
   CHECK(std::string{lsvirtio::feature_name(41, device_type::block)} == "ADMIN_VQ");
   CHECK(std::string{lsvirtio::feature_name(41, device_type::network)} == "ADMIN_VQ or NET_GUEST_RSC4");
   CHECK(std::string{lsvirtio::feature_name(42, device_type::network)} == "SUSPEND of crosvm or NET_GUEST_RSC6");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// lsvirtio's whole report, with the short use of every driver, on every model of a host. Of the boards it needs a
-// console, a command line and a clock: here they are a string, an empty one, and a number.
+// lsvirtio's whole report, with the short use of every driver, on every model of a host. It needs a board's console,
+// command line and clock: here a string, an empty string, and a number.
 #include <map>
 #include <string>
 
@@ -32,7 +32,7 @@ text option(const char*) { return {}; }
 
 namespace {
 
-/// The report on each device of a host, by its type.
+/// Returns the report on each device of a host, by its type.
 template <class Board>
 std::map<device_type, std::string> reports(rig::host_machine<Board>& m) {
   using transport = typename Board::transport;
@@ -53,13 +53,13 @@ std::map<device_type, std::string> reports(rig::host_machine<Board>& m) {
   return all;
 }
 
-/// What a short use of a device comes to on hosts where nothing listens, and where nothing answers.
+/// The result of a short use of a device on hosts without listeners, and without answers.
 std::string outcome_of(device_type type) {
   if (type == device_type::vsock) return "no listener accepts connections there";
   return type == device_type::network ? "no answer" : "ok";
 }
 
-// Of vmd's devices those that do not answer bytes as they answer fields, and dwords.
+// vmd's devices whose reads by bytes, or by dwords, differ from reads by fields.
 bool refuses_bytes(const host_description& host, device_type type) {
   const bool all_answer = type == device_type::block ? host.behaviour.pci.legacy : host.name() == "vmd of 2018";
   return (type == device_type::block || type == device_type::scsi) && !all_answer;
@@ -84,12 +84,12 @@ void check(const host_description& host) {
     if (has_config(type)) CHECK(contains(json, "\"policy\":\"by_field\""));
     CHECK(contains(json, "never by_byte") == (host.is_vmd() && refuses_bytes(host, type)));
     CHECK(contains(json, "never by_dword") == (host.is_vmd() && refuses_dwords(host, type)));
-    // libkrun's socket device does not come out of a reset.
+    // libkrun's socket device does not finish a reset.
     CHECK(contains(json, "\"end\":\"the device does not finish its reset") ==
           (host.name() == "libkrun" && type == device_type::vsock));
   }
   for (const std::string& one : m.objections()) {
-    INFO(one);  // to fields that were read by other widths than theirs
+    INFO(one);  // for fields that were read with another width
     CHECK((contains(one, "PCI-05: configuration access") || contains(one, "CFG-04: configuration access")));
   }
 }
@@ -102,7 +102,7 @@ TEST_CASE("lsvirtio: on every host each device is reported, bound and used", "[e
     }
 }
 
-TEST_CASE("lsvirtio: of ARP replies only one by the address that was asked for counts; the request claims none",
+TEST_CASE("lsvirtio: only an ARP reply from the requested address counts, and the request claims no address",
           "[examples][lsvirtio]") {
   const u8 last = GENERATE(u8{2}, u8{3});
   rig::machine m;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Where lsvirtio looks for PCI functions when an MCFG table has several segments, or several pieces of one.
+// lsvirtio's search for PCI functions with an MCFG table of several segments, or several rows for one.
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -53,7 +53,7 @@ std::vector<u8> mcfg_of(const std::vector<row>& rows) {
 
 }  // namespace
 
-TEST_CASE("lsvirtio: functions of every segment and piece of an MCFG table are found, and read where they lie",
+TEST_CASE("lsvirtio: functions of every segment and row of an MCFG table are found, and read at their addresses",
           "[examples][lsvirtio]") {
   const bus_memory first{0x11111af4}, piece{0x22221af4}, far{0x33331af4};
   const std::vector<u8> bytes = mcfg_of({{first.address(), 0, 0}, {piece.address(), 0, 8}, {far.address(), 5, 0}});

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// lsvirtio's tables against the specification's text: the feature bits of each type without a driver, and where each
-// field of a configuration lies, how wide it is, and with which features it is there.
+// lsvirtio's tables against the specification's text: the feature bits of each type without a driver, and the offset,
+// width and features of each configuration field.
 // Spec: virtio 1.4, 5; types 30, 31 and 40 as in Linux, VM control as in OpenBSD's vmd.
 #include <map>
 #include <string>
@@ -13,7 +13,7 @@ using namespace lsvirtio;
 
 namespace {
 
-// Of each type: "bit name" for its features, then "name offset:width", with "xN" for N of them and the features.
+// For each type: "bit name" for features, then "name offset:width" for fields, with "xN" for an array and the features.
 const std::map<unsigned, std::string> specified = {
     {1,
      "mac 0:1x6 if 5, status 6:2 if 16, max_virtqueue_pairs 8:2 if 22 or 60, mtu 10:2 if 3, "
@@ -115,7 +115,7 @@ std::string in_words(const type_row& row) {
 
 }  // namespace
 
-TEST_CASE("lsvirtio: features and fields of every type are where the specification has them", "[examples][lsvirtio]") {
+TEST_CASE("lsvirtio: features and fields of every type match the specification", "[examples][lsvirtio]") {
   unsigned described = 0;
   for (const type_row& row : types) {
     INFO(row.name);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What the boot code makes of the device trees of hosts: each fact that a board goes by.
+// The boot code's parser of hosts' device trees: each fact that a board uses.
 #include <catch2/catch_test_macros.hpp>
 
 #include <algorithm>
@@ -52,9 +52,11 @@ TEST_CASE("machine tree: crosvm's: memory from 2 GiB, a 16550, PCI by CAM on one
   REQUIRE(pci.window_count == 2);
   CHECK(is(pci.windows[0], pci_space::memory, 0x02000000, 0x02000000, 0x02000000));
   CHECK(is(pci.windows[1], pci_space::memory, 0xa0000000, 0xa0000000, 0x3f60000000));
-  CHECK(pci.reached(pci_space::memory, 0x02018000, 0x8000) == range{0x02018000, 0x8000});  // the vsock device of a field report
+  // The vsock device of a field report.
+  CHECK(pci.reached(pci_space::memory, 0x02018000, 0x8000) == range{0x02018000, 0x8000});
   CHECK(pci.reached(pci_space::memory, 0x80000000, 0x8000).size == 0);                     // the guest's memory
-  CHECK(pci.reached(pci_space::memory, 0x03fff000, 0x2000).size == 0);                     // half of it
+  // Half of it is the guest's memory.
+  CHECK(pci.reached(pci_space::memory, 0x03fff000, 0x2000).size == 0);
   CHECK(pci.reached(pci_space::ports, 0x02000000, 8).size == 0);
   CHECK(m.bars_are_placed == 1);
 
@@ -73,7 +75,7 @@ TEST_CASE("machine tree: crosvm's: memory from 2 GiB, a 16550, PCI by CAM on one
   CHECK(std::string{m.arguments} == "panic=-1 run=disk");
 }
 
-TEST_CASE("machine tree: a protected machine's pool has a size and no place, and belongs to the PCI host", "[boot]") {
+TEST_CASE("machine tree: a protected machine's pool has a size but no address, and belongs to the PCI host", "[boot]") {
   const described crosvm{"crosvm-protected"};
   const machine_description& m = *crosvm;
   CHECK(m.dma_pool.base == 0);
@@ -83,7 +85,7 @@ TEST_CASE("machine tree: a protected machine's pool has a size and no place, and
   CHECK(m.reserved_count == 0);
 }
 
-TEST_CASE("machine tree: a pool that firmware has placed is where it says, and reserved, as other things are", "[boot]") {
+TEST_CASE("machine tree: a pool that firmware has placed keeps its address, and is reserved like other ranges", "[boot]") {
   const described avf{"avf-protected"};
   const machine_description& m = *avf;
   CHECK(static_cast<const range&>(m.dma_pool) == range{0x9f000000, 0xe00000});
@@ -160,7 +162,7 @@ TEST_CASE("machine tree: addresses go through every bus above, a console by its 
 
   CHECK(static_cast<const range&>(m.console) == range{0x11000000, 0x100});
   CHECK((m.console.shift == 2 && m.console.width == 4));
-  REQUIRE(m.slot_count == 1);  // what no bus passes on is not there
+  REQUIRE(m.slot_count == 1);  // a slot that no bus passes on does not exist
   CHECK(static_cast<const range&>(m.slots[0]) == range{0x12000000, 0x200});
   CHECK(m.slots[0].interrupt.id == 32 + 77);
   CHECK(static_cast<const range&>(m.dma_pool) == range{0x47000000, 0x400000});
@@ -172,14 +174,14 @@ TEST_CASE("machine tree: addresses go through every bus above, a console by its 
   REQUIRE(inner.window_count == 1);
   CHECK(is(inner.windows[0], pci_space::memory, 0x40000000, 0x15000000, 0x100000));
   const pci_tree& first = m.pci[1];
-  CHECK((first.segment == 3 && first.first_bus == 0x10 && first.last_bus == 0x17));  // as far as the registers reach
+  CHECK((first.segment == 3 && first.first_bus == 0x10 && first.last_bus == 0x17));  // limited by the registers
   CHECK(first.config_shift == 12);
   CHECK(is(first.below(pci_space::ports, 0x10000), pci_space::ports, 0, 0x3eff0000, 0x10000));
   CHECK(is(first.below(pci_space::memory, 1ull << 32), pci_space::memory, 0x80000000, 0x20000000, 0x1000000));
   CHECK(is(first.above(pci_space::memory, 1ull << 32), pci_space::memory, 0x1000000000, 0x2000000000, 0x100000000));
   CHECK(first.reached(pci_space::memory, 0x80001000, 0x1000) == range{0x20001000, 0x1000});
 
-  // The slots' pins go round: two bits of the slot count.
+  // The pins rotate with the slots: two bits of the slot number count.
   CHECK(pci_interrupt(soc.tree, first, 0x10, 0, 0, 1).id == 35);
   CHECK(pci_interrupt(soc.tree, first, 0x10, 4, 0, 1).id == 35);
   CHECK(pci_interrupt(soc.tree, first, 0x10, 5, 7, 2).id == 37);
@@ -200,14 +202,14 @@ TEST_CASE("machine tree: paths: with and without unit addresses, through aliases
   CHECK(found.reg(0) == range{0x11000000, 0x100});
   CHECK(at("serial1"));
   CHECK(!at("serial2"));
-  CHECK(!at("/soc/serial@200"));          // its cousin
+  CHECK(!at("/soc/serial@200"));          // in another branch
   CHECK(!at("/reserved-memory/serial@100"));
   CHECK(!at("/soc/bus@1000000/serial@20"));
   CHECK(!at("/soc/bus@1000000/serial@200/deeper"));
   CHECK(!soc.tree.by_phandle(0x7777, found));
 }
 
-TEST_CASE("machine tree: memory that must not be mapped is kept out of what is, page by page or whole", "[boot]") {
+TEST_CASE("machine tree: memory that must not be mapped is excluded from mapped ranges, by pages or as a whole", "[boot]") {
   const auto mappable = [](const machine_description& m) {
     std::vector<range> out;
     each_mappable(m, [&](range one) { out.push_back(one); });
@@ -215,7 +217,7 @@ TEST_CASE("machine tree: memory that must not be mapped is kept out of what is, 
   };
   const described avf{"avf-protected"};
   CHECK(mappable(*avf) == std::vector<range>{{0x80000000, 0x1fe00000}, {0x9fe01000, 0x1ff000}});
-  CHECK((*avf).dma_pool.base == 0x9f000000);  // in it: a pool is reserved, and the program's all the same
+  CHECK((*avf).dma_pool.base == 0x9f000000);  // a pool is reserved, but the program may use it
   const described soc{"soc"};
   CHECK(mappable(*soc) == std::vector<range>{{0x40000000, 0x8000000}, {0x100000000, 0x100000000}});
 
@@ -250,7 +252,7 @@ TEST_CASE("machine tree: an interrupt map of 400,001 rows is read to its end, an
       for (unsigned shift = 32; shift != 0; shift -= 8) map.push_back(static_cast<unsigned char>(cell >> (shift - 8)));
   };
   for (unsigned i = 0; i < 200'000; ++i) {
-    add({0x800, 0, 0, 1, other});  // which has no cells of its own
+    add({0x800, 0, 0, 1, other});  // which has no cells property
     add({0x800, 0, 0, 1, gic, 0, 7, 4});
   }
   add({0x1000, 0, 0, 1, gic, 0, 9, 4});
@@ -262,7 +264,7 @@ TEST_CASE("machine tree: an interrupt map of 400,001 rows is read to its end, an
     CHECK(pci_interrupt(many.tree, (*many).pci[0], 0, slot, 0, 1).id == (slot < 9 ? 32u + slot : 0u));
 }
 
-TEST_CASE("machine tree: a PCI host that the processor does not reach is left out, and those after it stay", "[boot]") {
+TEST_CASE("machine tree: a PCI host that the processor does not reach is skipped, and hosts after it are kept", "[boot]") {
   for (const std::uint64_t out_of_reach : {0x30000000ull, 0x14000000ull}) {
     described soc{"soc"};
     machine_description& m = *soc.machine;
@@ -276,13 +278,13 @@ TEST_CASE("machine tree: a PCI host that the processor does not reach is left ou
   }
 }
 
-TEST_CASE("machine tree: of a tree with any content nothing outside is read, and every call returns", "[boot][hostile]") {
+TEST_CASE("machine tree: with any content of a tree no byte outside it is read, and every call returns", "[boot][hostile]") {
   std::mt19937 random{2026};
   std::size_t devices = 0;
   for (const char* name : {"crosvm-protected", "avf-protected", "firecracker", "virt-riscv64", "soc"}) {
     const auto whole = rig::compiled_tree(name);
     for (int round = 0; round < 1500; ++round) {
-      // Of exactly its size, so that a build with sanitizers sees every step over its edge. Every other one is cut, too.
+      // Of exactly its size, so that sanitizers detect every access beyond it. Every second blob is truncated, too.
       auto bad = whole;
       if (round % 2 == 0) {
         bad.resize(40 + random() % (bad.size() - 40));

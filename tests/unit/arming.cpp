@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What a packed ring asks of its device, word by word: an event too many would wake nobody wrongly, so that no other test sees it.
+// A packed ring's event words: a superfluous event would have no other effect, so that no other test detects it.
 #include <catch2/catch_test_macros.hpp>
 
 #include <cstring>
@@ -24,7 +24,7 @@ constexpr feature_set plain{feature::version_1}, events{feature::event_idx};
 
 }  // namespace
 
-TEST_CASE("packed ring: arm asks for an interrupt at the place of the next answer, and disarm for none [PACKED-17]", "[queue][packed]") {
+TEST_CASE("packed ring: arm requests an interrupt at the place of the next answer, and disarm none [PACKED-17]", "[queue][packed]") {
   const std::unique_ptr<subject> r = untyped<packed_odd>();
   r->attach(5, plain | events);
   CHECK(asked(*r) == off);
@@ -42,7 +42,7 @@ TEST_CASE("packed ring: arm asks for an interrupt at the place of the next answe
   r->require_no_violations();
 }
 
-TEST_CASE("packed ring: without EVENT_IDX, or in the middle of a batch, arm asks for every interrupt [PACKED-17]", "[queue][packed]") {
+TEST_CASE("packed ring: without EVENT_IDX, or in the middle of a batch, arm requests every interrupt [PACKED-17]", "[queue][packed]") {
   const std::unique_ptr<subject> r = untyped<packed_in_order>();
   r->attach(5, plain);
   CHECK_FALSE(r->ring.arm());
@@ -62,7 +62,7 @@ TEST_CASE("packed ring: without EVENT_IDX, or in the middle of a batch, arm asks
   CHECK(asked(*r) == (at | first_lap | 2));
 }
 
-TEST_CASE("packed ring: a wish that is no position is a wish for a doorbell, at position 0 too [PACKED-15]", "[queue][packed]") {
+TEST_CASE("packed ring: an event word that is not a position requests a doorbell, also at position 0 [PACKED-15]", "[queue][packed]") {
   const std::unique_ptr<subject> r = untyped<packed_odd>();
   for (const bool event_idx : {false, true}) {
     CAPTURE(event_idx);
@@ -70,7 +70,7 @@ TEST_CASE("packed ring: a wish that is no position is a wish for a doorbell, at 
     for (u32 i = 0; i < 11; ++i) {
       REQUIRE(r->submit(1, 0, i));
       r->ring.publish();
-      r->ask(0, event_idx ? 3 : 2);  // a mode that the specification keeps back, and one that was not negotiated
+      r->ask(0, event_idx ? 3 : 2);  // a reserved mode, and one that was not negotiated
       CHECK(r->ring.needs_kick());
       CHECK_FALSE(r->ring.needs_kick());
       r->serve();
@@ -79,7 +79,7 @@ TEST_CASE("packed ring: a wish that is no position is a wish for a doorbell, at 
   }
 }
 
-TEST_CASE("split ring: one look at the used index serves all that it covers", "[queue][split]") {
+TEST_CASE("split ring: one read of the used index serves all completions that it covers", "[queue][split]") {
   using virtio::testing::barrier_hooks;
   const auto r = std::make_unique<pair<split_ring<8, ring_options{}, virtio::testing::hooked_barriers>>>();
   r->attach(8, plain);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A driver's own buffers: each is free, with the device or held, and in one of these places only.
+// A driver's buffers: each is either free, with the device or held.
 #include <catch2/catch_test_macros.hpp>
 
 #include <algorithm>
@@ -31,7 +31,7 @@ struct pooled {
 
 }  // namespace
 
-TEST_CASE("buffers: an index is none when it is all zero, and otherwise a number that survives the way through a ring", "[device]") {
+TEST_CASE("buffers: an all-zero index is none, and any other keeps its number through a ring", "[device]") {
   static_assert(buffer_index{}.is_none() && no_buffer == buffer_index{} && no_buffer.cookie() == 0);
   static_assert(!buffer_index{0}.is_none() && buffer_index{0}.number() == 0);
   static_assert(buffer_index{0xfffd}.number() == 0xfffd);
@@ -40,7 +40,7 @@ TEST_CASE("buffers: an index is none when it is all zero, and otherwise a number
   static_assert(sizeof(buffer_index) == 2);
 }
 
-TEST_CASE("buffers: each is taken once until it comes back, and no two share a byte", "[device]") {
+TEST_CASE("buffers: each is taken once until it returns, and no two share a byte", "[device]") {
   pooled p;
   std::vector<buffer_index> taken;
   while (p.pool.has_free()) taken.push_back(p.pool.take());
@@ -62,7 +62,7 @@ TEST_CASE("buffers: each is taken once until it comes back, and no two share a b
   CHECK(p.pool.take().is_none());
 }
 
-TEST_CASE("buffers: those that are held stand in lists, first in, first out", "[device]") {
+TEST_CASE("buffers: held buffers are listed first in, first out", "[device]") {
   pooled p;
   buffer_list one{}, other{};
   std::vector<buffer_index> taken;
@@ -75,7 +75,7 @@ TEST_CASE("buffers: those that are held stand in lists, first in, first out", "[
   for (u32 i = 0; i < count; ++i) CHECK((i % 2 == 0 ? one : other).pop(p.pool) == taken[i]);
   CHECK(one.empty());
   CHECK(other.last().is_none());
-  one.push(p.pool, taken[5]);  // a list that was emptied starts afresh
+  one.push(p.pool, taken[5]);  // an emptied list can be used again
   CHECK((one.first() == taken[5] && one.last() == taken[5]));
 }
 
@@ -106,7 +106,7 @@ void go_round(Rig& r) {
   const auto prepare = [&](buffer_index one) { prepared.insert(one.number()); };
   r.pool.post(r.ring, prepare);
   REQUIRE(r.ring.publish());
-  REQUIRE(r.ring.in_flight() == 4);  // eight descriptors, two a chain
+  REQUIRE(r.ring.in_flight() == 4);  // eight descriptors, two per chain
   CHECK(prepared.size() >= 4);
 
   buffer_index got{};
@@ -123,7 +123,7 @@ void go_round(Rig& r) {
     CHECK((chain->elements[0].writable && chain->elements[1].writable));
     const u64 payload = chain->elements[1].at - r.pool_at;
     r.storage->memory[payload] = static_cast<u8>(0xa0 + i);
-    r.device.push(chain->head, i == 3 ? 0xffff'ffff : 9 + i);  // the last one lies: it is cut to what there is
+    r.device.push(chain->head, i == 3 ? 0xffff'ffff : 9 + i);  // the last length is too large and is cut
     r.device.publish();
     REQUIRE(r.pool.arrived(r.ring, got, length) == errc::ok);
     CHECK(length == (i == 3 ? 256 + sizeof(header) : 9 + i));
@@ -132,7 +132,7 @@ void go_round(Rig& r) {
     CHECK(std::find(held.begin(), held.end(), got) == held.end());
     held.push_back(got);
   }
-  // What is held is not posted: two are left.
+  // Held buffers are not posted: two are left.
   r.pool.post(r.ring, prepare);
   r.ring.publish();
   CHECK(r.ring.in_flight() == 2);
@@ -159,7 +159,7 @@ void send(Rig& r) {
   }
   segment_list<1> nothing;
   r.pool.append(nothing, sent[0], direction::to_device, 0, 1);
-  REQUIRE(r.ring.stage(*r.ring.reserve(), nothing, no_buffer.cookie()));  // a chain that has no buffer of its own
+  REQUIRE(r.ring.stage(*r.ring.reserve(), nothing, no_buffer.cookie()));  // a chain without a buffer
   r.ring.publish();
   bool some = false;
   CHECK(r.pool.collect(r.ring, some) == errc::ok);
@@ -189,7 +189,7 @@ constexpr feature_set modern{feature::version_1}, packed = modern | feature_set{
 
 }  // namespace
 
-TEST_CASE("buffers: free ones are posted until the ring is full, and what has arrived is held until it is given back", "[device]") {
+TEST_CASE("buffers: free ones are posted until the ring is full, and arrived ones are held until they are returned", "[device]") {
   SECTION("split") {
     split_rig r{modern};
     go_round(r);
@@ -200,7 +200,7 @@ TEST_CASE("buffers: free ones are posted until the ring is full, and what has ar
   }
 }
 
-TEST_CASE("buffers: what was sent is free again, and a chain without a buffer frees none", "[device]") {
+TEST_CASE("buffers: sent buffers are free again, and a chain without a buffer frees none", "[device]") {
   SECTION("split") {
     split_rig r{modern};
     send(r);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The driver of the echo device: what it sends comes back, and nothing else does.
+// The driver of the echo device: it returns the sent data, and nothing else.
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 
@@ -21,7 +21,7 @@ std::vector<u8> said(usize bytes) {
 
 }  // namespace
 
-TEST_CASE("echo: what is sent comes back, in as many requests as it takes", "[echo]") {
+TEST_CASE("echo: the sent data is returned, in as many requests as necessary", "[echo]") {
   rig::machine m;
   auto& model = m.add<echo_model>(GENERATE(seat::modern, seat::crosvm), 4, offers{}, u32{64});
   echo_driver<> d;
@@ -34,7 +34,7 @@ TEST_CASE("echo: what is sent comes back, in as many requests as it takes", "[ec
   CHECK(model.served() == 4);
 }
 
-TEMPLATE_TEST_CASE("echo: every ring carries it, and scattered buffers go in more requests", "[echo][packed]", split_queue<8>,
+TEMPLATE_TEST_CASE("echo: every ring format works, and scattered buffers take more requests", "[echo][packed]", split_queue<8>,
                    packed_queue<8>, queue<8>, (split_queue<8, ring_options{.indirect = 8}>),
                    (packed_queue<5, packed_options{.indirect = 8}>)) {
   rig::machine m;
@@ -52,7 +52,7 @@ TEMPLATE_TEST_CASE("echo: every ring carries it, and scattered buffers go in mor
   if (model.served() >= 16) CHECK(*d->next_event() == 16);
 }
 
-TEST_CASE("echo: a ring of either format, over a device without packed rings", "[echo]") {
+TEST_CASE("echo: a queue of either format works on a device without packed rings", "[echo]") {
   rig::machine m;
   m.add<echo_model>(seat::modern, 4, offers{});
   echo_driver<queue<8>> d;
@@ -63,7 +63,7 @@ TEST_CASE("echo: a ring of either format, over a device without packed rings", "
   CHECK(room == text);
 }
 
-TEST_CASE("echo: a call that makes no sense is refused, and costs no slot", "[echo]") {
+TEST_CASE("echo: an invalid call is rejected, and takes no slot", "[echo]") {
   rig::machine m;
   auto& model = m.add<echo_model>(seat::modern, 4, offers{}, u32{16});
   echo_driver<> d;
@@ -96,21 +96,21 @@ TEST_CASE("echo: a call that makes no sense is refused, and costs no slot", "[ec
   CHECK(model.served() == 0);
 }
 
-TEST_CASE("echo: a device that cannot be driven is refused by name", "[echo]") {
+TEST_CASE("echo: a device that cannot be driven ends the start with a verdict", "[echo]") {
   rig::machine m;
   echo_driver<> d;
-  SECTION("it has the legacy interface alone") {
+  SECTION("only the legacy interface") {
     m.add<echo_model>(seat::legacy, 4);
     CHECK(d.start(m, m.where(4)).error() == errc::unsupported);
     CHECK(d->why().why == verdict::feature_missing);
     CHECK(d->why().feature == static_cast<u8>(feature::version_1));
   }
-  SECTION("it has no configuration") {
+  SECTION("no configuration") {
     m.add<echo_model>(seat::vmd, 4);
     CHECK_FALSE(d.start(m, m.where(4)));
     CHECK(d->why().why == verdict::config_unreadable);
   }
-  SECTION("its largest request has no byte") {
+  SECTION("a largest request of 0 bytes") {
     auto& model = m.add<echo_model>(seat::modern, 4, offers{0}, u32{0});
     CHECK(d.start(m, m.where(4)).error() == errc::device_misbehaved);
     CHECK(d->why().why == verdict::config_unreadable);
@@ -123,19 +123,19 @@ TEST_CASE("echo: a device that cannot be driven is refused by name", "[echo]") {
     CHECK(d.start(m, m.where(4)).error() == errc::unsupported);
     CHECK(d->why().why == verdict::queue_too_small);
   }
-  SECTION("it offers events, and has no queue for them") {
+  SECTION("events without a queue") {
     m.add<echo_model>(seat::modern, 4, offers{}).offer({0});
     CHECK(d.start(m, m.where(4)).error() == errc::not_found);
     CHECK(d->why().why == verdict::queue_missing);
     CHECK(d->why().queue == 1);
   }
-  SECTION("it is another device") {
+  SECTION("another device type") {
     m.add<device_model>(seat::modern, 4, u16{4}, std::vector<u16>{8});
     CHECK(d.start(m, m.where(4)).error() == errc::wrong_device);
   }
 }
 
-TEST_CASE("echo: requests go out together by one doorbell, and come back in any order", "[echo]") {
+TEST_CASE("echo: several requests are sent by one doorbell, and complete in any order", "[echo]") {
   rig::machine m;
   auto& model = m.add<echo_model>(seat::modern, 4, offers{0, 28});
   echo_driver<split_queue<8, ring_options{.indirect = 8}>> d;
@@ -156,12 +156,12 @@ TEST_CASE("echo: requests go out together by one doorbell, and come back in any 
   (void)model.step();
   model.complete_all_backwards();
   model.release();
-  const auto third = d->wait(asked[3]);  // the five ahead of it are kept
+  const auto third = d->wait(asked[3]);  // the five before it are deferred
   REQUIRE(third);
   CHECK((third->cookie == 3 && third->length == 5 && third->status == errc::ok && third->which == asked[3]));
   CHECK(d->wait(asked[3]).error() == errc::stale_handle);
   u8 other[1]{};
-  REQUIRE(d->echo(const_bytes{text}.part(0, 1), other));  // a call of its own in between
+  REQUIRE(d->echo(const_bytes{text}.part(0, 1), other));  // a blocking call in between
   CHECK(other[0] == text[0]);
   u64 seen = 0;
   for (int i = 0; i < 7; ++i) {
@@ -176,7 +176,7 @@ TEST_CASE("echo: requests go out together by one doorbell, and come back in any 
   CHECK(d->in_flight() == 0);
 }
 
-TEST_CASE("echo: every sixteenth request makes an event, and those that find no buffer are lost", "[echo]") {
+TEST_CASE("echo: every sixteenth request makes an event, and events without a buffer are lost", "[echo]") {
   rig::machine m;
   auto& model = m.add<echo_model>(seat::modern, 4, offers{0, 34});
   echo_driver<queue<8>> d;
@@ -238,7 +238,7 @@ TEST_CASE("echo: one object drives a device with events, then one without", "[ec
   CHECK(d->echo(what, room));
 }
 
-TEST_CASE("echo: a batch would lose the lengths, so there is none", "[echo]") {
+TEST_CASE("echo: IN_ORDER is declined, since a batch skips used lengths", "[echo]") {
   rig::machine m;
   auto& model = m.add<echo_model>(seat::modern, 4, offers{35});
   model.batch_in_order = true;
@@ -253,7 +253,7 @@ TEST_CASE("echo: a batch would lose the lengths, so there is none", "[echo]") {
   }
 }
 
-TEST_CASE("echo: once the device is down, its memory is the program's", "[echo]") {
+TEST_CASE("echo: after the device is down, its memory belongs to the program", "[echo]") {
   rig::machine m;
   m.add<echo_model>(seat::modern, 4, offers{0});
   echo_driver<> d;
@@ -272,7 +272,7 @@ TEST_CASE("echo: once the device is down, its memory is the program's", "[echo]"
   CHECK(d.start(m, m.where(4)));
 }
 
-TEST_CASE("echo: no more counts than was sent, whatever the device says, and less is an error of a call that waits", "[echo][hostile]") {
+TEST_CASE("echo: a used length beyond the sent bytes is cut, and a shorter one is an error of a blocking call", "[echo][hostile]") {
   rig::machine m;
   auto& model = m.add<echo_model>(seat::modern, 4, offers{});
   echo_driver<> d;
@@ -296,7 +296,7 @@ TEST_CASE("echo: no more counts than was sent, whatever the device says, and les
   CHECK(d->echo(text, room));
 }
 
-TEMPLATE_TEST_CASE("echo: a device that lies or fails is reset, and a later start finds it well", "[echo][hostile][packed]", split_queue<8>,
+TEMPLATE_TEST_CASE("echo: a device that misbehaves or fails is reset, and a later start succeeds", "[echo][hostile][packed]", split_queue<8>,
                    packed_queue<8>) {
   rig::machine m;
   auto& model = m.add<echo_model>(seat::modern, 4, offers{0, 34});
@@ -308,28 +308,28 @@ TEMPLATE_TEST_CASE("echo: a device that lies or fails is reset, and a later star
   d->kick();
   (void)model.step();
   const auto ghost = [&](usize queue) { model.ring_in_use(queue).push(7, 0), model.ring_in_use(queue).publish(); };
-  SECTION("it answers nothing") { CHECK(d->echo(what, room).error() == errc::timed_out); }
-  SECTION("it asks for a reset, and a call waits") {
+  SECTION("no answer") { CHECK(d->echo(what, room).error() == errc::timed_out); }
+  SECTION("NEEDS_RESET during a blocking call") {
     model.set_needs_reset();
     CHECK(d->echo(what, room).error() == errc::needs_reset);
   }
-  SECTION("it asks for a reset, and the program looks") {
+  SECTION("NEEDS_RESET, seen by check") {
     model.set_needs_reset();
     CHECK(d->check().error() == errc::needs_reset);
   }
-  SECTION("it gives back a request that there is not, and a call waits") {
+  SECTION("an id that is not in flight, during a blocking call") {
     ghost(0);
     CHECK(d->echo(what, room).error() == errc::device_misbehaved);
   }
-  SECTION("it gives back a request that there is not, and the program looks") {
+  SECTION("an id that is not in flight, seen by polling") {
     ghost(0);
     CHECK(d->next_completion().error() == errc::device_misbehaved);
   }
-  SECTION("it gives back a buffer for events that it was not given") {
+  SECTION("an event buffer that is not in flight") {
     model.ring_in_use(1).push(8, 4), model.ring_in_use(1).publish();
     CHECK(d->next_event().error() == errc::device_misbehaved);
   }
-  SECTION("its event is no number") {
+  SECTION("an invalid event") {
     const u32 length = GENERATE(u32{0}, u32{3});
     model.used_length = length;
     model.serve(1);
@@ -338,7 +338,7 @@ TEMPLATE_TEST_CASE("echo: a device that lies or fails is reset, and a later star
     model.used_length.reset();
   }
   CHECK(model.status() == 0);
-  CHECK(m.memory.live() == 2);  // the program's request, until it is taken
+  CHECK(m.memory.live() == 2);  // the program's request, until its completion is taken
   CHECK(d->echo(what, room).error() == errc::not_started);
   CHECK(d->next_event().error() == errc::not_started);
   const auto back = d->next_completion();
@@ -352,7 +352,7 @@ TEMPLATE_TEST_CASE("echo: a device that lies or fails is reset, and a later star
   CHECK(*d->next_event() == 16);
 }
 
-TEST_CASE("echo: a device that will not reset keeps the buffers, and says so", "[echo][hostile]") {
+TEST_CASE("echo: a device that does not reset keeps the buffers, and the error reports it", "[echo][hostile]") {
   rig::machine m;
   auto& model = m.add<echo_model>(seat::modern, 4, offers{0});
   model.hold();
@@ -370,19 +370,19 @@ TEST_CASE("echo: a device that will not reset keeps the buffers, and says so", "
   CHECK(d.start(m, m.where(4)).error() == errc::device_broken);
   CHECK(d->why().why == verdict::former_device_stuck);
   CHECK(m.memory.live() == 4);
-  model.reset_reads = 0;  // it comes to its senses
+  model.reset_reads = 0;  // from now on it resets
   REQUIRE(d->reset());
   const auto back = d->next_completion();
   REQUIRE(back);
   CHECK((back->cookie == 99 && back->status == errc::canceled));
-  CHECK(d->next_completion().error() == errc::not_started);  // the call's own request is nobody's
+  CHECK(d->next_completion().error() == errc::not_started);  // the request of the blocking call has no completion
   CHECK(m.memory.live() == 0);
   model.release();
   REQUIRE(d.start(m, m.where(4)));
   CHECK(d->echo(what, room));
 }
 
-TEST_CASE("echo: a lie on the queue of events ends requests, too, and a device that keeps them says so at once", "[echo][hostile]") {
+TEST_CASE("echo: an invalid entry in the event queue ends requests, too; if the device keeps them, the error reports it at once", "[echo][hostile]") {
   rig::machine m;
   auto& model = m.add<echo_model>(seat::modern, 4, offers{0});
   model.hold();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The echo device of the test kit does what its description says, to chains that are made by hand.
+// The echo device of the test kit follows its description, with chains that the test makes.
 #include <catch2/catch_test_macros.hpp>
 
 #include <cstring>
@@ -17,7 +17,7 @@ namespace {
 
 using offers = std::initializer_list<unsigned>;
 
-/// Both queues of the device, and a page of memory after the rings: what it reads, what it writes there, and events.
+/// Both queues of the device, and a page of memory after the rings: the data that it reads and writes, and events.
 struct echo_rig {
   using set = queue_set<rig::platform_type, rig::modern_pci, split_queue<8>, 2>;
   static constexpr usize echo_at = 2048, event_at = 3072;
@@ -50,7 +50,7 @@ struct echo_rig {
     REQUIRE((*all)[queue].stage(*slot, chain, 0));
     all->kick(queue);
   }
-  /// The length of what the device gives back; nothing when there is none.
+  /// The used length of the next returned chain; empty if there is none.
   std::optional<u32> back(u16 queue) {
     model.step();
     completion one;
@@ -67,7 +67,7 @@ struct echo_rig {
 
 }  // namespace
 
-TEST_CASE("echo device: what it may read comes back, as far as there is room", "[testing][echo]") {
+TEST_CASE("echo device: it returns the readable bytes, as far as there is room", "[testing][echo]") {
   echo_rig r{offers{}};
   CHECK(read_field(r.all->session().transport(), config_field<u32, field_order::little>{0}).value_or(0) == 64);
   std::memcpy(r.at(0), "who calls there?", 16);
@@ -78,7 +78,7 @@ TEST_CASE("echo device: what it may read comes back, as far as there is room", "
   CHECK(r.model.served() == 3);
 }
 
-TEST_CASE("echo device: objects to requests that break its rules, and does not count them", "[testing][echo]") {
+TEST_CASE("echo device: it reports requests that break its rules, and does not count them", "[testing][echo]") {
   echo_rig r{offers{}};
   r.m.expect_objections = true;
   CHECK(r.echo(65, 65) == 0);

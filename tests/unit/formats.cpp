@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Drivers over the queue that is either ring: packed where it is offered, in order where that is offered and of use.
+// Drivers on the queue of either format: packed if it is offered, in order if that is offered and useful.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <random>
@@ -70,7 +70,7 @@ outcome traffic(std::initializer_list<unsigned> offered, bool batches) {
 
 }  // namespace
 
-TEST_CASE("blk: the same requests over both formats give the same data by the same doorbells, in order or not [FEAT-14]", "[blk][queue]") {
+TEST_CASE("blk: the same requests give the same data with the same doorbells on both formats, in order or not [FEAT-14]", "[blk][queue]") {
   const auto plain = traffic<usual>({event_idx}, false);
   CHECK(plain.requests > 400);
   CHECK(traffic<usual>({event_idx, ring_packed}, false) == plain);
@@ -86,7 +86,7 @@ TEST_CASE("blk: the same requests over both formats give the same data by the sa
   }
 }
 
-TEST_CASE("rng: IN_ORDER is declined, since a batch says nothing of how much is random", "[rng][queue]") {
+TEST_CASE("rng: IN_ORDER is declined, since a batch skips used lengths", "[rng][queue]") {
   rig::machine m;
   auto& model = m.add<rng_model>(seat::modern, 4);
   model.offer({ring_packed, in_order});
@@ -101,7 +101,7 @@ TEST_CASE("rng: IN_ORDER is declined, since a batch says nothing of how much is 
   for (usize i = 0; i < data.size(); ++i) REQUIRE(data[i] == rng_model::pattern(i));
 }
 
-TEST_CASE("blk: a disk that is replaced by one of the other format", "[blk][queue]") {
+TEST_CASE("blk: one object drives a disk with split rings, then one with packed rings", "[blk][queue]") {
   rig::machine m;
   auto& first = m.add<blk_model>(seat::modern, 4);
   auto& second = m.add<blk_model>(seat::modern, 5);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The packed ring's memory, byte by byte, and drivers over it: how many entries they ask for, and how long their lists are.
+// The packed ring's memory, byte by byte, and drivers on it: the number of entries they use, and the length of lists.
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 
@@ -42,12 +42,12 @@ TEST_CASE("packed queue: descriptors and both event words, aligned, with the dev
   check_layout<32768>();
 }
 
-TEST_CASE("packed queue: attach leaves nothing of what was in the storage [FACT-20]", "[queue][packed]") {
+TEST_CASE("packed queue: attach clears the storage [FACT-20]", "[queue][packed]") {
   auto r = std::make_unique<rig::pair<packed_ring<8>>>();
   std::memset(r->storage.data, 0xff, r->storage.size);
-  r->attach(8, feature_set{feature::event_idx});  // the device objects to flags and events that are not zero
+  r->attach(8, feature_set{feature::event_idx});  // the device reports flags and events that are not zero
   for (usize i = 0; i < r->storage.size; ++i) {
-    const u8 expected = i == 128 + 2 ? 1 : 0;  // all zero but the hint that asks for no interrupt
+    const u8 expected = i == 128 + 2 ? 1 : 0;  // all zeros except the hint for no interrupts
     if (r->storage.data[i] != expected) FAIL("byte " << i);
   }
   r->require_no_violations();
@@ -68,7 +68,7 @@ TEST_CASE("packed queue: a descriptor is address, length, id, flags, little-endi
     const u8 expect[32] = {0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0xcc, 0xbb, 0xaa, 0x19, id, 0, next,  used,
                            0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x04, 0x03, 0x02, 0x01, id, 0, write, used};
     CHECK(std::memcmp(r->storage.data, expect, sizeof expect) == 0);
-    auto both = r->device.honest(t->slot, 9);  // nobody looks at these addresses
+    auto both = r->device.honest(t->slot, 9);  // these addresses are not used
     both.skip = 2;
     r->device.push(both);
     r->device.push(other->slot, 0);
@@ -78,13 +78,13 @@ TEST_CASE("packed queue: a descriptor is address, length, id, flags, little-endi
   }
 }
 
-TEST_CASE("packed queue: drivers use as many entries as they can, and never ask for none [PCI-16]", "[queue][packed][pci]") {
+TEST_CASE("packed queue: drivers use as many entries as possible, and never none [PCI-16]", "[queue][packed][pci]") {
   const u16 maximum = GENERATE(as<u16>{}, 0, 1, 3, 5, 63, 64, 65, 256, 32768);
   rig::machine m;
   auto& model = m.add<rng_model>(GENERATE(seat::modern, seat::crosvm), 4, maximum);
   model.offer({34});
   rig::entropy<packed_queue<64>> e;
-  const auto up = e.start(m, m.where(4));  // the model objects to a size of 0, and to one above its maximum
+  const auto up = e.start(m, m.where(4));  // the model reports a size of 0 or above its maximum
   if (maximum == 0) {
     CHECK(up.error() == errc::not_found);
     CHECK(e->why().why == verdict::queue_missing);

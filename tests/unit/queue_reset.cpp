@@ -79,7 +79,7 @@ struct two_queues {
   result<void> restart(u16 i, int place = 1, u16 vector = no_vector) {
     return s.restart_queue(i, q[i]->ring, q[i]->at[place], vector, q[i]->bell);
   }
-  /// One request on queue `i`, there and back.
+  /// One request on queue `i`, to its completion.
   bool works(u16 i) {
     if (!q[i]->stage(42)) return false;
     q[i]->kick();
@@ -106,7 +106,8 @@ TEMPLATE_TEST_CASE("queue reset: one queue goes down and comes up elsewhere whil
   for (int round = 0; round < 4; ++round) {
     const int place = round % 2 == 0 ? 1 : 0;
     REQUIRE(d.restart(1, place));
-    // All that the queue was given is given anew; the model objects to an area that was not written, or a queue still enabled.
+    // All registers of the queue are written again; the model reports an area that was not written, or a queue still
+    // enabled.
     CHECK(d.model.at(1).enabled);
     CHECK(d.model.at(1).descriptors == raw(d.q[1]->at[place].at));
     d.model.release();
@@ -123,7 +124,7 @@ TEMPLATE_TEST_CASE("queue reset: one queue goes down and comes up elsewhere whil
   CHECK(d.m.memory.waits[static_cast<int>(waiting::reset)] >= 8);
 }
 
-TEST_CASE("queue reset: it is these accesses and no other, and done when queue_reset reads zero [RESET-02][RESET-04][PCI-21]",
+TEST_CASE("queue reset: it consists of these accesses, and ends when queue_reset reads zero [RESET-02][RESET-04][PCI-21]",
           "[session][reset][pci]") {
   two_queues<split> d{40};
   d.model.queue_reset_reads = 1;
@@ -137,12 +138,12 @@ TEST_CASE("queue reset: it is these accesses and no other, and done when queue_r
   CHECK(d.m.function(4).log() ==
         "w2@common+0x16=0x1 w2@common+0x3a=0x1 "                                            // the reset
         "w2@common+0x16=0x1 r2@common+0x3a w2@common+0x16=0x1 r2@common+0x3a "              // is done
-        "w2@common+0x16=0x1 r2@common+0x18 w2@common+0x16=0x1 r2@common+0x1e "              // then as on first discovery
+        "w2@common+0x16=0x1 r2@common+0x18 w2@common+0x16=0x1 r2@common+0x1e "              // then as at discovery
         "w2@common+0x18=0x8" + halves(0, "0x20", "0x24") + halves(128, "0x28", "0x2c") + halves(4096, "0x30", "0x34") +
         " w2@common+0x1c=0x1");
 }
 
-TEMPLATE_TEST_CASE("queue reset: refused while a request is staged, in flight or not released, and nothing is touched",
+TEMPLATE_TEST_CASE("queue reset: it fails without an access while a request is staged, in flight or not released",
                    "[session][reset]", split_ring<8>, packed_ring<5>) {
   two_queues<TestType> d{{40}};
   // QEMU 7.2: after a queue reset it still writes into the buffers that it had.
@@ -157,10 +158,10 @@ TEMPLATE_TEST_CASE("queue reset: refused while a request is staged, in flight or
   d.m.function(4).clear_log();
   CHECK(d.restart(1).error() == errc::busy);  // in flight
   d.model.complete_all();
-  CHECK(d.restart(1).error() == errc::busy);  // completed, and nobody knows
+  CHECK(d.restart(1).error() == errc::busy);  // completed, and not taken
   const auto done = q.ring.next_completion();
   REQUIRE(done);
-  CHECK(d.restart(1).error() == errc::busy);  // its slot is the caller's still
+  CHECK(d.restart(1).error() == errc::busy);  // the caller still has the slot
   CHECK(d.m.function(4).log().empty());
   CHECK(q.ring.is_live(done->which));
   q.ring.release(done->which);
@@ -170,7 +171,7 @@ TEMPLATE_TEST_CASE("queue reset: refused while a request is staged, in flight or
   CHECK(!q.ring.is_live(done->which));  // a token from before the restart stays stale
 }
 
-TEST_CASE("queue reset: a device that never finishes is waited for within bounds, is shown nothing more, and may finish later",
+TEST_CASE("queue reset: the wait for a device that never finishes is bounded, no more requests are published, and it may finish later",
           "[session][reset][hostile]") {
   two_queues<split> d{40};
   d.model.queue_reset_reads = device_model::forever;
@@ -178,20 +179,20 @@ TEST_CASE("queue reset: a device that never finishes is waited for within bounds
   CHECK(d.restart(1).error() == errc::device_broken);
   CHECK(d.m.memory.waits[static_cast<int>(waiting::reset)] >= d.m.memory.wait_limit[static_cast<int>(waiting::reset)]);
   CHECK(!contains(d.m.function(4).log(), "w2@common+0x1c"));
-  CHECK((d.model.status() & 0x80) == 0);  // the others run on
+  CHECK((d.model.status() & 0x80) == 0);  // the others still run
   CHECK(d.works(0));
   d.model.queue_reset_reads = 0;
   CHECK(d.restart(1));
   CHECK(d.works(1));
 }
 
-TEST_CASE("queue reset: a device that is pulled out is no reset [RESET-02]", "[session][reset][hostile]") {
+TEST_CASE("queue reset: a removed device does not count as reset [RESET-02]", "[session][reset][hostile]") {
   two_queues<split> d{40};
   d.m.bus.unplug({0, 0, 4, 0});
   CHECK(d.restart(1).error() == errc::device_broken);
 }
 
-TEST_CASE("queue reset: unsupported without RING_RESET, on legacy devices, and where its register is missing", "[session][reset]") {
+TEST_CASE("queue reset: it is unsupported without RING_RESET, on legacy devices, and if its register is missing", "[session][reset]") {
   SECTION("not offered") {
     two_queues<split> d{{}};
     d.m.function(4).clear_log();
@@ -205,7 +206,7 @@ TEST_CASE("queue reset: unsupported without RING_RESET, on legacy devices, and w
     CHECK(d.restart(1).error() == errc::unsupported);
     CHECK(d.m.function(4).log().empty());
   }
-  SECTION("a structure that ends ahead of it") {
+  SECTION("a structure that ends before it") {
     two_queues<split> d{40};
     auto& f = d.m.function(4);
     f.poke(f.capability(0x09, 1) + 12u, 56, 4);
@@ -218,14 +219,14 @@ TEST_CASE("queue reset: unsupported without RING_RESET, on legacy devices, and w
   }
 }
 
-TEST_CASE("queue reset: what cannot be set up anew leaves the queue down and the device up, for another try [RESET-04]",
+TEST_CASE("queue reset: a failed setup leaves the queue down and the device up, and the call can be repeated [RESET-04]",
           "[session][reset]") {
   two_queues<split> d{40};
   REQUIRE(d.restart(1).error() == errc::ok);
   dma_area small = d.q[1]->at[0];
   small.size = 64;
   CHECK(d.s.restart_queue(1, d.q[1]->ring, small, no_vector, d.q[1]->bell).error() == errc::no_space);
-  CHECK(d.restart(1, 1, 7).error() == errc::unsupported);  // a vector, and MSI-X is off
+  CHECK(d.restart(1, 1, 7).error() == errc::unsupported);  // a vector while MSI-X is off
   d.model.at(1).notify_off = 0xffff;
   CHECK(d.restart(1).error() == errc::device_misbehaved);
   d.model.at(1).notify_off = 1;
@@ -236,7 +237,7 @@ TEST_CASE("queue reset: what cannot be set up anew leaves the queue down and the
   CHECK(d.works(1));
 }
 
-TEST_CASE("queue reset: the size may be another one afterwards [RESET-04]", "[session][reset]") {
+TEST_CASE("queue reset: the size may differ afterwards [RESET-04]", "[session][reset]") {
   two_queues<split> d{40};
   auto ring = std::make_unique<split_ring<4>>();
   REQUIRE(d.s.restart_queue(1, *ring, d.q[1]->at[1], no_vector, d.q[1]->bell));
@@ -246,13 +247,13 @@ TEST_CASE("queue reset: the size may be another one afterwards [RESET-04]", "[se
   CHECK(d.works(1));
 }
 
-TEST_CASE("queue reset: a queue that is gone afterwards has no room [RESET-04]", "[session][reset]") {
+TEST_CASE("queue reset: a queue that is absent afterwards ends in no_space [RESET-04]", "[session][reset]") {
   two_queues<split> d{40};
   d.model.at(1).maximum = 0;
   CHECK(d.s.restart_queue(1, d.q[1]->ring, d.q[1]->at[1], no_vector, d.q[1]->bell).error() == errc::no_space);
 }
 
-TEST_CASE("queue reset: over MMIO, and where QueueReset is a register that does nothing [RESET-02][RESET-04][MMIO-15][MMIO-21]",
+TEST_CASE("queue reset: it works over MMIO, also if QueueReset has no effect [RESET-02][RESET-04][MMIO-15][MMIO-21]",
           "[session][reset][mmio]") {
   virtio::testing::strict_machine memory;
   virtio::testing::fake_mmio row;
@@ -277,7 +278,7 @@ TEST_CASE("queue reset: over MMIO, and where QueueReset is a register that does 
   REQUIRE(model.step() == 1);
   REQUIRE(q->finish());
 
-  slot.queue_in_use = 1;  // done at once, and the queue is still there
+  slot.queue_in_use = 1;  // done at once, and the queue is still enabled
   CHECK(s.restart_queue(0, q->ring, q->at[0], no_vector, q->bell).error() == errc::device_misbehaved);
   for (const auto& what : row.violations()) FAIL_CHECK(what);
   for (const auto& what : memory.violations()) FAIL_CHECK(what);

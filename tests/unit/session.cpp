@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The bring-up, step by step: what is written to which register in which order, and every way in which it is refused.
+// The bring-up, step by step: the register writes in their order, and every way in which it fails.
 #include <catch2/generators/catch_generators.hpp>
 
 #include "disk.hpp"
@@ -28,7 +28,7 @@ TEST_CASE("session: a modern bring-up is this sequence of accesses and no other 
         "w4@common+0x0=0x0 r4@common+0x4 w4@common+0x0=0x1 r4@common+0x4 "               // the offer
         "w4@common+0x8=0x0 w4@common+0xc=0x0 w4@common+0x8=0x1 w4@common+0xc=0x1 "       // the choice: VERSION_1
         "w1@common+0x14=0xb r1@common+0x14 "                                             // FEATURES_OK, still there
-        "w2@common+0x16=0x0 r2@common+0x18 w2@common+0x16=0x0 r2@common+0x1e "           // queue 0: its size, its doorbell
+        "w2@common+0x16=0x0 r2@common+0x18 w2@common+0x16=0x0 r2@common+0x1e "           // queue 0: size, doorbell
         "w2@common+0x18=0x8 w4@common+0x20=0x0 w4@common+0x24=0x2 w4@common+0x28=0x80 "  // the ring, then enable
         "w4@common+0x2c=0x2 w4@common+0x30=0x1000 w4@common+0x34=0x2 w2@common+0x1c=0x1 "
         "w1@common+0x14=0xf");                                                           // DRIVER_OK
@@ -36,7 +36,7 @@ TEST_CASE("session: a modern bring-up is this sequence of accesses and no other 
   CHECK(e->why().via == transport_kind::pci_modern);
 }
 
-TEST_CASE("session: a legacy bring-up leaves FEATURES_OK out and takes the size that the device dictates "
+TEST_CASE("session: a legacy bring-up omits FEATURES_OK and uses the queue size of the device "
           "[INITL-01][SPLITL-01][SPLITL-03][LEGACY-01][LEGACY-03][LEGACY-04][PCIL-05]",
           "[session][pci][legacy]") {
   rig::machine m;
@@ -50,7 +50,7 @@ TEST_CASE("session: a legacy bring-up leaves FEATURES_OK out and takes the size 
   CHECK(e->why().via == transport_kind::pci_legacy);
 }
 
-TEST_CASE("session: goes on only when the status reads zero after a reset [RESET-01][PCI-19][INIT-01]", "[session]") {
+TEST_CASE("session: a bring-up continues only after the status reads zero [RESET-01][PCI-19][INIT-01]", "[session]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(GENERATE(seat::modern, seat::legacy), 4);
   model.reset_reads = 50;
@@ -59,22 +59,22 @@ TEST_CASE("session: goes on only when the status reads zero after a reset [RESET
   CHECK(m.memory.waits[static_cast<int>(waiting::reset)] >= 49);
 }
 
-TEST_CASE("session: a device that never finishes its reset is given up, and nothing more is written to it [RESET-01][INIT-13]",
+TEST_CASE("session: a device that never finishes its reset ends the start, and no register is written after the reset [RESET-01][INIT-13]",
           "[session]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
   model.reset_reads = device_model::forever;
   rig::entropy<> e;
-  CHECK(e.start(m, m.where(4)).error() == errc::timed_out);  // it was given nothing that it could keep
+  CHECK(e.start(m, m.where(4)).error() == errc::timed_out);  // it has no memory to keep
   CHECK(e->why().why == verdict::reset_timed_out);
   const std::string log = m.function(4).log();
   CHECK(log.find('w') == log.rfind('w'));  // the reset itself
   model.reset_reads = 0;
   m.function(4).clear_log();
-  CHECK(e.start(m, m.where(4)));  // and a later start finds it well
+  CHECK(e.start(m, m.where(4)));  // a later start succeeds
 }
 
-TEST_CASE("session: a device that refuses its queue has no memory, whether it is reset or not", "[session][pci]") {
+TEST_CASE("session: a device that rejects its queue has no memory, with or without a reset", "[session][pci]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
   ring_session<> one{m};
@@ -84,14 +84,14 @@ TEST_CASE("session: a device that refuses its queue has no memory, whether it is
   CHECK_FALSE(one.s.has_memory());
 }
 
-TEST_CASE("session: an entropy device has no configuration, so what a host says of one does not count", "[session][rng][pci]") {
+TEST_CASE("session: an entropy device has no configuration, so an invalid capability for one is ignored", "[session][rng][pci]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::modern, 4);
   auto& f = m.function(4);
   const u8 said = f.capability(0x09, 4) != 0 ? f.capability(0x09, 4) : f.add_capability(0x09, {16, 4, 4}, 0xe0);
   SECTION("empty") { f.poke(said + 12u, 0, 4); }
-  SECTION("behind the end of its BAR") { f.poke(said + 8u, 0x7fff'fffc, 4); }
-  SECTION("in a BAR that is not there") { f.poke(said + 4u, 6, 1); }
+  SECTION("after the end of its BAR") { f.poke(said + 8u, 0x7fff'fffc, 4); }
+  SECTION("in an absent BAR") { f.poke(said + 4u, 6, 1); }
   CHECK(pci::look(m.bus.host(), pci::address{0, 0, 4, 0}).seen.why == verdict::usable);
   rig::entropy<> e;
   REQUIRE(e.start(m, m.where(4)));
@@ -99,7 +99,7 @@ TEST_CASE("session: an entropy device has no configuration, so what a host says 
   CHECK(e->fill(data));
 }
 
-TEST_CASE("session: a device that answers a reset with FAILED is given up at once, each time, and keeps what it has [RESET-01]",
+TEST_CASE("session: a device that answers a reset with FAILED is not waited for, at each reset, and keeps its memory [RESET-01]",
           "[session][hostile]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
@@ -117,7 +117,7 @@ TEST_CASE("session: a device that answers a reset with FAILED is given up at onc
   CHECK(e.start(m, m.where(4)));
 }
 
-TEST_CASE("session: a device that refused a reset once and not again is waited for like any other [RESET-01]", "[session]") {
+TEST_CASE("session: a device that rejected one reset is waited for at the next [RESET-01]", "[session]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
   bare_session<> one;
@@ -134,16 +134,16 @@ TEST_CASE("session: a device that refused a reset once and not again is waited f
   CHECK(s.reset());
 }
 
-TEST_CASE("session: FAILED of before a reset says nothing, and a device that takes its time may show it [RESET-01]", "[session]") {
+TEST_CASE("session: FAILED from before a reset has no meaning, and a slow device may still report it [RESET-01]", "[session]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
   session<rig::platform_type, rig::any_pci> s{};
   REQUIRE(s.open(m.platform(), m.where(4), device_type::entropy));
-  SECTION("our own") {
+  SECTION("written by the driver") {
     REQUIRE(s.negotiate({}));
     s.fail();
   }
-  SECTION("of whoever was there before") {
+  SECTION("written by the previous driver") {
     model.write_status(0, device_model::interface::modern);
     (void)model.read_status();
     model.write_status(0x80, device_model::interface::modern);
@@ -154,7 +154,7 @@ TEST_CASE("session: FAILED of before a reset says nothing, and a device that tak
   CHECK(model.status() == 0);
 }
 
-TEST_CASE("session: a device that has vanished is given up after a few readings, whatever the board's patience", "[session][hostile]") {
+TEST_CASE("session: a removed device is not waited for after a few readings, whatever the board's limits", "[session][hostile]") {
   rig::machine m;
   m.add<rig::rng_model>(GENERATE(seat::modern, seat::legacy), 4);
   rig::entropy<split_queue<8, ring_options{.ring_entries = 256}>> e;
@@ -168,7 +168,7 @@ TEST_CASE("session: a device that has vanished is given up after a few readings,
   CHECK(waits - before < 16);
 }
 
-TEST_CASE("session: a device that reads all ones now and then while it resets is waited for", "[session]") {
+TEST_CASE("session: a device that sometimes reads all ones during its reset is waited for", "[session]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::modern, 4);
   rig::entropy<> e;
@@ -179,13 +179,13 @@ TEST_CASE("session: a device that reads all ones now and then while it resets is
   CHECK(m.memory.waits[static_cast<int>(waiting::reset)] > 60);
 }
 
-TEST_CASE("session: an object whose device vanished stays with it until one answers there again; another object is free", "[session]") {
+TEST_CASE("session: an object whose device was removed stays with it until a device answers there; another object can start", "[session]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::modern, 4);
   rig::entropy<> e;
   REQUIRE(e.start(m, m.where(4)));
   m.bus.unplug({0, 0, 4, 0});
-  m.add<rig::rng_model>(seat::modern, 5);  // plugged in again, elsewhere
+  m.add<rig::rng_model>(seat::modern, 5);  // plugged into another slot
   CHECK(e.start(m, m.where(5)).error() == errc::device_broken);
   CHECK(e->why().why == verdict::former_device_stuck);
   u8 buffer[8];
@@ -193,14 +193,14 @@ TEST_CASE("session: an object whose device vanished stays with it until one answ
   rig::entropy<> other;
   REQUIRE(other.start(m, m.where(5)));
   CHECK(other->fill(buffer));
-  // Whoever answers where it was confirms the reset: the memory is nobody's, and the object free to go elsewhere.
+  // A device that answers in the same slot confirms the reset: the memory is free, and the object can start elsewhere.
   m.bus.function({0, 0, 4, 0}).present = true;
   REQUIRE(other->hand_off());
   REQUIRE(e.start(m, m.where(5)));
   CHECK(e->fill(buffer));
 }
 
-TEST_CASE("session: refuses to go on when the device clears FEATURES_OK [INIT-09][INIT-12][INIT-13]", "[session]") {
+TEST_CASE("session: a device that clears FEATURES_OK ends the start with FAILED and a reset [INIT-09][INIT-12][INIT-13]", "[session]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
   model.refuse_features = true;
@@ -213,18 +213,18 @@ TEST_CASE("session: refuses to go on when the device clears FEATURES_OK [INIT-09
   CHECK(e->fill(buffer).error() == errc::not_started);
 }
 
-TEST_CASE("session: after FAILED comes a reset, and then it may work [STATUS-03]", "[session]") {
+TEST_CASE("session: a start after FAILED resets the device and may succeed [STATUS-03]", "[session]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
   model.refuse_features = true;
   rig::entropy<> e;
   CHECK(!e.start(m, m.where(4)));
   model.refuse_features = false;
-  CHECK(e.start(m, m.where(4)));  // the model objects to anything but a reset first
+  CHECK(e.start(m, m.where(4)));  // the model reports any other first write than a reset
   CHECK(model.status() == 0x0f);
 }
 
-TEST_CASE("session: a modern device without VERSION_1 is refused by that name [FEAT-07][FEAT-09][FEAT-03][INIT-12]", "[session]") {
+TEST_CASE("session: a modern device without VERSION_1 ends the start, and the report names the feature [FEAT-07][FEAT-09][FEAT-03][INIT-12]", "[session]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
   model.withdraw({32});
@@ -235,7 +235,7 @@ TEST_CASE("session: a modern device without VERSION_1 is refused by that name [F
   CHECK(m.function(4).log().ends_with(given_up));
 }
 
-TEST_CASE("session: bits that nobody knows are disregarded and never accepted [FEAT-01][FEAT-04][FEAT-05][FEAT-08][SPLIT-06]", "[session]") {
+TEST_CASE("session: unknown feature bits are ignored and never accepted [FEAT-01][FEAT-04][FEAT-05][FEAT-08][SPLIT-06]", "[session]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
   for (unsigned bit = 0; bit < 128; ++bit)
@@ -249,7 +249,7 @@ TEST_CASE("session: bits that nobody knows are disregarded and never accepted [F
   }
 }
 
-TEST_CASE("session: what the device does not offer is not accepted, and a way without it is found [FEAT-01][FEAT-06]", "[session]") {
+TEST_CASE("session: features that are not offered are not accepted, and the driver works without them [FEAT-01][FEAT-06]", "[session]") {
   rig::machine m;
   auto& model = m.add<rig::blk_model>(seat::modern, 4, rig::blk_options{.flush = false});
   rig::disk<> d;
@@ -274,7 +274,7 @@ TEST_CASE("session: a feature whose prerequisite is not offered is not accepted 
   CHECK(!model.accepted(6));
 }
 
-TEST_CASE("session: a feature that the driver needs and the device lacks is named, FAILED written and the device reset [FEAT-07][INIT-12]", "[session]") {
+TEST_CASE("session: a required feature that the device lacks is named, FAILED is written and the device is reset [FEAT-07][INIT-12]", "[session]") {
   rig::machine m;
   auto& model = m.add<device_model>(seat::modern, 4, u16{4}, std::vector<u16>{8});
   feature_set required;
@@ -287,7 +287,7 @@ TEST_CASE("session: a feature that the driver needs and the device lacks is name
   CHECK(model.status() == 0);
 }
 
-TEST_CASE("session: of the features that a driver refuses, the first that the device offers is named [INIT-12]", "[session]") {
+TEST_CASE("session: the report names the first offered feature that the driver refuses [INIT-12]", "[session]") {
   rig::machine m;
   auto& model = m.add<device_model>(seat::modern, 4, u16{4}, std::vector<u16>{8});
   const u8 offered = GENERATE(u8{3}, u8{17}, u8{40}, u8{77});
@@ -301,7 +301,7 @@ TEST_CASE("session: of the features that a driver refuses, the first that the de
   CHECK(int{one.s.why().feature} == (offered == 3 ? 77 : int{offered}));
   CHECK(m.function(4).log().ends_with(given_up));
   model.withdraw({17, 40, 77});
-  CHECK(one.up(m, 4, device_type::entropy, {.refused = refused}));  // nothing to refuse
+  CHECK(one.up(m, 4, device_type::entropy, {.refused = refused}));  // no such feature is offered
 }
 
 TEST_CASE("session: ACCESS_PLATFORM is decided by the platform's type, from the offer [FEAT-11][FEAT-12]", "[session]") {
@@ -317,7 +317,7 @@ TEST_CASE("session: ACCESS_PLATFORM is decided by the platform's type, from the 
   CHECK(yes.up(m, 4, device_type::entropy));
   CHECK(model.accepted(33));
   model.withdraw({33});
-  CHECK(no.up(m, 4, device_type::entropy));  // nothing to refuse
+  CHECK(no.up(m, 4, device_type::entropy));  // no such feature is offered
 }
 
 TEST_CASE("session: dma_barriers accept ORDER_PLATFORM, smp_barriers do not [FEAT-15][FEAT-16]", "[session]") {
@@ -332,7 +332,7 @@ TEST_CASE("session: dma_barriers accept ORDER_PLATFORM, smp_barriers do not [FEA
   CHECK(model.accepted(36));
 }
 
-TEST_CASE("session: SR_IOV, IN_ORDER, RING_RESET and others are never accepted by a driver that has no use for them "
+TEST_CASE("session: a driver that does not use SR_IOV, IN_ORDER, RING_RESET and others never accepts them "
           "[FEAT-18][FEAT-05]",
           "[session]") {
   rig::machine m;
@@ -343,7 +343,7 @@ TEST_CASE("session: SR_IOV, IN_ORDER, RING_RESET and others are never accepted b
   for (const unsigned bit : {35u, 37u, 40u, 41u, 43u}) CHECK(!model.accepted(bit));
 }
 
-TEST_CASE("session: no device config is written, and no optional field read without its feature [INIT-06][CFG-04][BLK-04]", "[session][blk]") {
+TEST_CASE("session: no device config is written, and no optional field is read without its feature [INIT-06][CFG-04][BLK-04]", "[session][blk]") {
   rig::machine m;
   const bool offers = GENERATE(false, true);
   m.add<rig::blk_model>(seat::modern, 4, rig::blk_options{.size_max = offers ? 4096u : 0u, .seg_max = offers ? 3u : 0u});
@@ -371,7 +371,7 @@ TEST_CASE("config: a 64-bit field torn by the device is read again [CFG-01][CFG-
   CHECK(d->capacity() == 0x1'0000'0000);  // neither 0x10 nor 0x1'0000'0010
 }
 
-TEST_CASE("config: gives up when the generation changes at every read [CFG-03]", "[session][config][hostile]") {
+TEST_CASE("config: a generation that changes at every read ends in an error [CFG-03]", "[session][config][hostile]") {
   rig::machine m;
   auto& model = m.add<rig::blk_model>(seat::modern, 4);
   model.generation_every = 1;
@@ -393,9 +393,9 @@ TEST_CASE("config: a legacy capacity is read until two readings agree [CFGL-01]"
   CHECK(d->capacity() == 0x1'0000'0000);
 }
 
-TEST_CASE("config: larger than any structure is fine, too small for a field that is used is not [CFG-05][CFG-06][PCI-12][PCI-13]", "[session][config]") {
+TEST_CASE("config: a region larger than any structure is accepted, one too small for a used field is not [CFG-05][CFG-06][PCI-12][PCI-13]", "[session][config]") {
   rig::machine m;
-  m.add<rig::blk_model>(seat::crosvm, 4);  // its device region says 0x1000 bytes
+  m.add<rig::blk_model>(seat::crosvm, 4);  // its device region has 0x1000 bytes
   rig::disk<> d;
   REQUIRE(d.start(m, m.where(4)));
   CHECK(d->capacity() == 2048);
@@ -408,17 +408,17 @@ TEST_CASE("config: larger than any structure is fine, too small for a field that
   CHECK(small->why().why == verdict::config_unreadable);
 }
 
-TEST_CASE("session: the wrong device is not touched", "[session]") {
+TEST_CASE("session: a device of another type is not accessed", "[session]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::modern, 4);
   rig::disk<> d;
   CHECK(d.start(m, m.where(4)).error() == errc::wrong_device);
   CHECK(d->why().why == verdict::wrong_type);
   CHECK(m.function(4).log().empty());
-  CHECK(d.start(m, m.where(9)).error() == errc::wrong_device);  // nothing there at all
+  CHECK(d.start(m, m.where(9)).error() == errc::wrong_device);  // an empty slot
 }
 
-TEST_CASE("session: storage that is too small, misaligned or out of reach is refused before the device is reset", "[session]") {
+TEST_CASE("session: storage that is too small, misaligned or out of reach is rejected before the device is reset", "[session]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::modern, 4);
   rig::entropy<> e;
@@ -432,7 +432,7 @@ TEST_CASE("session: storage that is too small, misaligned or out of reach is ref
   CHECK(m.function(4).log().empty());
 }
 
-TEST_CASE("session: a missing queue and a doorbell outside its structure are refused by name [INIT-12]", "[session][hostile]") {
+TEST_CASE("session: a missing queue and a doorbell outside its structure have their own verdicts [INIT-12]", "[session][hostile]") {
   rig::machine m;
   auto& none = m.add<rig::rng_model>(seat::modern, 4);
   none.at(0).maximum = none.at(0).size = 0;
@@ -472,7 +472,7 @@ TEST_CASE("session: hand-off leaves a device that is reset and off the bus", "[s
   CHECK(e->fill(buffer));
 }
 
-TEST_CASE("session: an object that was never started refuses everything and touches nothing", "[session]") {
+TEST_CASE("session: an object that was never started rejects every call and accesses nothing", "[session]") {
   rig::disk<> d;
   u8 sector[512];
   CHECK(d->read(0, sector).error() == errc::not_started);
@@ -489,7 +489,7 @@ TEST_CASE("session: an object that was never started refuses everything and touc
   CHECK(!d->acknowledge_interrupt().queue);
 }
 
-TEST_CASE("session: starting on the device of another driver leaves that one at work", "[session]") {
+TEST_CASE("session: a start on the device of another driver does not stop that driver", "[session]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
   rig::entropy<> e;
@@ -500,14 +500,14 @@ TEST_CASE("session: starting on the device of another driver leaves that one at 
   CHECK(model.status() == 0x0f);
   u8 buffer[8];
   CHECK(e->fill(buffer));
-  // Nor does one with storage of no use.
+  // Nor does a start with unusable storage.
   rig::entropy<> other;
   CHECK(other->start(m.platform(), m.where(4), {}).error() == errc::no_space);
   CHECK(other->hand_off().error() == errc::not_started);
   CHECK(e->fill(buffer));
 }
 
-TEST_CASE("session: storage in pieces, for the device, is out of its reach and not too small", "[session]") {
+TEST_CASE("session: storage in several pieces for the device is reported as out of reach, not as too small", "[session]") {
   struct paged : rig::platform_type {
     result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
       for (usize done = 0; done < n; done += 4096)
@@ -520,7 +520,7 @@ TEST_CASE("session: storage in pieces, for the device, is out of its reach and n
   CHECK(locate(paged{}, *storage, area).error() == errc::dma_unreachable);
 }
 
-TEST_CASE("session: the ring is laid out, fenced, and then handed over", "[session]") {
+TEST_CASE("session: the ring is laid out, then a fence, then the device receives its address", "[session]") {
   using hooked = virtio::testing::strict_platform<virtio::testing::hooked_barriers>;
   rig::machine m;
   m.add<rig::rng_model>(seat::modern, 4);
@@ -531,7 +531,7 @@ TEST_CASE("session: the ring is laid out, fenced, and then handed over", "[sessi
   virtio::testing::barrier_hooks::clear();
 }
 
-TEST_CASE("session: the trace hook sees status, features, queue and doorbell", "[session]") {
+TEST_CASE("session: the trace hook receives status, features, queue and doorbell", "[session]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::modern, 4);
   rig::entropy<> e;
@@ -547,7 +547,7 @@ TEST_CASE("session: the trace hook sees status, features, queue and doorbell", "
   CHECK(counts[static_cast<int>(event::kind::doorbell)] == 1);
 }
 
-TEST_CASE("session: network devices are asked for four feature words, others for two [FEAT-01]", "[session]") {
+TEST_CASE("session: four feature words are read of network devices, two of others [FEAT-01]", "[session]") {
   rig::machine m;
   auto& net = m.add<device_model>(seat::modern, 4, u16{1}, std::vector<u16>{8, 8});
   net.offer({65});

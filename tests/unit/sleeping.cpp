@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Drivers on a platform whose unit of waiting is a sleep until an interrupt or a tick: what is noticed when it wakes up, and what that
-// costs.
+// Drivers on a platform that waits by sleeping until an interrupt or a tick: the checks after each wake-up, and their
+// cost.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <functional>
@@ -19,7 +19,7 @@ struct sleeping : rig::platform_type {
   static constexpr bool sleeps = true;
 };
 
-/// A test does something at each full fence, thus whenever the driver arms a queue.
+/// A test acts at each full fence, and so whenever the driver arms a queue.
 struct flooded : virtio::testing::strict_platform<virtio::testing::hooked_barriers> {
   static constexpr bool sleeps = true;
 };
@@ -28,7 +28,7 @@ using disk = rig::driver<blk::device<sleeping, rig::any_pci, split_queue<8>>>;
 using entropy = rig::driver<rng::device<sleeping, rig::any_pci, packed_queue<8>>>;
 using sleeping_sockets = rig::driver<vsock::device<sleeping, rig::modern_pci, split_queue<64>>>;
 
-/// A machine that sleeps until its device interrupts it, or a tick comes.
+/// A machine that sleeps until its device interrupts it, or until a tick.
 struct machine : rig::machine {
   u32 sleeps = 0;
   std::function<void(u32)> during{};  // the n-th sleep, from 1
@@ -51,7 +51,7 @@ struct machine : rig::machine {
 
 }  // namespace
 
-TEST_CASE("sleeping: a device that fails is noticed at the wake-up that it fails by, by every call that waits [STATUS-04]",
+TEST_CASE("sleeping: every blocking call detects a failed device at the wake-up by the failure's interrupt [STATUS-04]",
           "[blk][rng][vsock]") {
   machine m;
   u8 buffer[512];
@@ -95,7 +95,7 @@ TEST_CASE("sleeping: a device that fails is noticed at the wake-up that it fails
   CHECK(m.sleeps == 3);
 }
 
-TEST_CASE("sleeping: a failure that comes with the completion of another request is noticed at the next wake-up [STATUS-04]", "[blk]") {
+TEST_CASE("sleeping: a failure together with another request's completion is detected at the next wake-up [STATUS-04]", "[blk]") {
   machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   disk d;
@@ -110,7 +110,7 @@ TEST_CASE("sleeping: a failure that comes with the completion of another request
     }
   };
   CHECK(d->read(0, b).error() == errc::needs_reset);
-  CHECK(m.sleeps == 2);  // nothing else would wake us up
+  CHECK(m.sleeps == 2);  // nothing else would wake the driver
   CHECK(d->next_completion()->status == errc::ok);
 }
 
@@ -127,7 +127,7 @@ TEST_CASE("sleeping: a request that ends with the first interrupt costs no statu
   CHECK(model.counts.notify == 20);
 }
 
-TEST_CASE("sleeping: a wait for a peer ends under a device that always has something for somebody else", "[vsock][hostile]") {
+TEST_CASE("sleeping: a wait for a peer ends on a device that always has packets for another guest", "[vsock][hostile]") {
   machine m;
   m.running = false;
   auto& model = m.add<vsock_model>(seat::modern, 4);
@@ -139,7 +139,7 @@ TEST_CASE("sleeping: a wait for a peer ends under a device that always has somet
   stranger.dst_cid = model.cid() + 1;
   u32 asked = 0;
   virtio::testing::barrier_hooks::mine().before_full = [&] {
-    if (++asked > 100'000) return;  // so that the test ends, too
+    if (++asked > 100'000) return;  // so that the test ends
     model.inject(stranger);
     (void)model.step();
   };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The list of free slots, and generations that go from one table to another: what shows only after a restart, or out of order.
+// The list of free slots, and generations that one table takes over from another: after restarts, and out of order.
 #include <catch2/catch_test_macros.hpp>
 
 #include <deque>
@@ -10,14 +10,14 @@
 
 using namespace virtio;
 
-TEST_CASE("slots: a list starts afresh with so many slots, and what comes back is used behind all others", "[queue][slot-list]") {
+TEST_CASE("slots: a list starts with a number of free slots, and a returned slot is used after all others", "[queue][slot-list]") {
   slot_list<8> list;
   for (const u32 count : {8u, 5u, 1u, 7u, 2u, 8u}) {
     CAPTURE(count);
     list.start(count);
     std::deque<u16> expected;
     for (u16 i = 0; i < count; ++i) expected.push_back(i);
-    // The second comes back before the first, as when a caller holds on to one.
+    // The second returns before the first, as if the caller held one longer.
     std::vector<u16> out;
     for (int i = 0; i < 2 && expected.size() > 1; ++i) {  // one stays free
       CHECK(list.first() == expected.front());
@@ -37,7 +37,7 @@ TEST_CASE("slots: a list starts afresh with so many slots, and what comes back i
   }
 }
 
-TEST_CASE("slots: a list is used from the front, and from behind", "[queue][slot-list]") {
+TEST_CASE("slots: a slot can return to the front or to the end of a list", "[queue][slot-list]") {
   std::mt19937 random{3};
   slot_list<8> list;
   for (int life = 0; life < 50; ++life) {
@@ -68,7 +68,7 @@ TEST_CASE("slots: a list is used from the front, and from behind", "[queue][slot
   }
 }
 
-TEST_CASE("slots: generations that follow another table never go back, not even where they wrap", "[queue][generations]") {
+TEST_CASE("slots: generations that follow another table never go back, even if they wrap", "[queue][generations]") {
   slot_table<2> first, second;
   first.clear();
   second.clear();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The bookkeeping of requests: what a token is worth, past the wrap of the generations too.
+// The bookkeeping of requests: the validity of tokens, also after generations wrap.
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
 
@@ -7,7 +7,7 @@
 
 using namespace virtio;
 
-TEST_CASE("slots: all-zero, a table has no live token and nothing that a device may complete", "[queue]") {
+TEST_CASE("slots: an all-zero table has no live token and no request that a device may complete", "[queue]") {
   constexpr slot_table<2> table{};
   CHECK(!table.is_live({}));
   CHECK(!table.is_live({1, 0}));
@@ -15,9 +15,9 @@ TEST_CASE("slots: all-zero, a table has no live token and nothing that a device 
   CHECK(!table.may_complete(table[0]));
 }
 
-TEST_CASE("slots: a table that follows another is past its generations, also where they wrap", "[queue]") {
+TEST_CASE("slots: a table that follows another is past its generations, also if they wrap", "[queue]") {
   slot_table<3> before, after;
-  before[0].generation = 0xffff'ffff;  // in flight still
+  before[0].generation = 0xffff'ffff;  // still in flight
   before[1].generation = 5;
   before[2].generation = 0xffff'fff0;
   after[0].generation = 0xffff'fff0;
@@ -29,11 +29,11 @@ TEST_CASE("slots: a table that follows another is past its generations, also whe
   CHECK(after[2].generation == 2);
 }
 
-TEMPLATE_TEST_CASE("slots: a generation that wraps brings no token back to life, and makes none that names no request", "[queue]",
+TEMPLATE_TEST_CASE("slots: a generation that wraps makes no stale token valid, and no token equal to token{}", "[queue]",
                    split_ring<2>, packed_ring<2>) {
   const auto r = std::make_unique<rig::pair<TestType>>();
   r->attach(2, {});
-  // As 2^31 - 2 requests would have left it. The ring's record of it is not const itself.
+  // The state after 2^31 - 2 requests. The ring's record itself is not const.
   const_cast<slot_record&>(r->ring.record(0)).generation = 0xffff'fffc;
   std::vector<token> stale;
   for (u64 i = 0; i < 5; ++i) {

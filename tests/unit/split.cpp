@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The split ring's memory, byte by byte: where the parts lie, what they start as, and in which order of bytes they are written.
+// The split ring's memory, byte by byte: the positions of the parts, their initial values, and their byte order.
 #include <catch2/catch_test_macros.hpp>
 
 #include <cstring>
@@ -11,7 +11,7 @@ using namespace virtio;
 
 namespace {
 
-// What the specification's tables give for n entries, written down here once more: 16-byte descriptors, then flags, index, n
+// The specification's layout for n entries, written here independently: 16-byte descriptors, then flags, index, n
 // entries and used_event; the used ring of flags, index, n pairs and avail_event on the next page.
 template <u16 N>
 void check_layout() {
@@ -43,12 +43,12 @@ TEST_CASE("split queue: one contiguous block, aligned, with the used ring on a p
   check_layout<32768>();
 }
 
-TEST_CASE("split queue: attach leaves nothing of what was in the storage [SPLIT-19]", "[queue][split]") {
+TEST_CASE("split queue: attach clears the storage [SPLIT-19]", "[queue][split]") {
   auto r = std::make_unique<rig::pair<split_ring<8>>>();
   std::memset(r->storage.data, 0xff, r->storage.size);
-  r->attach(8, feature_set{feature::event_idx});  // the device objects to flags and an index that are not zero
+  r->attach(8, feature_set{feature::event_idx});  // the device reports flags and an index that are not zero
   for (usize i = 0; i < r->storage.size; ++i) {
-    // All zero but the hint that asks for no interrupt.
+    // All zeros except the hint for no interrupts.
     const bool is_used_event = i == 128 + 4 + 16 || i == 128 + 4 + 16 + 1;
     if (!is_used_event && r->storage.data[i] != 0) FAIL("byte " << i);
   }

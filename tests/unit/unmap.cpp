@@ -32,7 +32,7 @@ static_assert(platform<counting>);
 
 }  // namespace
 
-TEST_CASE("unmap: a mapping is unmapped once and as a whole, also if a disk needs it in pieces", "[blk][platform]") {
+TEST_CASE("unmap: a mapping is unmapped once and as a whole, even if a disk needs it in pieces", "[blk][platform]") {
   const u32 size_max = GENERATE(512u, 4096u, 0u);
   const seat where = GENERATE(seat::modern, seat::legacy);
   CAPTURE(size_max);

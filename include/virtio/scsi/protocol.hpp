@@ -88,10 +88,11 @@ static_assert(sizeof(lun_cells) == 8);
 /// The part of a command request that the device reads before the data; `cdb_size` bytes of the last field are used.
 template <byte_order Order>
 struct command_cells {
-  lun_cells lun;  // the unit
-  to_device<u64, Order> id;  // the tag
-  /// Zero: a simple task, without a priority or reference.
-  to_device<u8> task_attribute, priority, reference;  // zero
+  lun_cells lun;                 // the unit
+  to_device<u64, Order> id;      // the tag
+  to_device<u8> task_attribute;  // zero: a simple task
+  to_device<u8> priority;        // zero: none
+  to_device<u8> reference;       // zero: none
   to_device<u8> cdb[cdb_bytes];  // the command
 };
 static_assert(__builtin_offsetof(command_cells<byte_order::little>, cdb) == 19);

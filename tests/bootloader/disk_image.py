@@ -13,11 +13,12 @@ import linux_host  # noqa: E402
 
 MIB = 1 << 20
 MODULES = ("virtio_pci", "virtio_mmio", "virtio_blk", "virtio_scsi", "sd_mod", "ext4")
-# reboot=t: on a machine with nothing to reset it by, Linux enters the BIOS again, which jumps into what has become of the loader.
+# reboot=t: on a machine without a reset device, Linux enters the BIOS again, which jumps into the loader's overwritten
+# memory.
 OPTIONS = "console=ttyS0 quiet loglevel=4 panic=-1 reboot=t no_timer_check mitigations=off"
 ARM_OPTIONS = "console=ttyAMA0 quiet loglevel=4 panic=-1 mitigations=off"
 
-# The console is the kernel's too, so each line of this has a mark.
+# The kernel uses this console too, so each line of this script has a mark.
 INIT = """#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mount -t proc proc /proc

@@ -33,13 +33,13 @@ NO_DISK, NO_ENTRY, NOT_STARTED = 20, 21, 22
 POWERED_OFF = guestrun.NO_STATUS
 ENTRY = "loader/entries/debian.conf"
 
-# What differs between the disks that Linux is started from: the table, the file system, the device.
+# The disks from which Linux is started: the table, the file system, the device.
 WHOLE = {
     "7.2": [("gpt", (), "pc", "virtio-scsi-pci"), ("gpt", (), "pc", "virtio-blk-pci"), ("mbr", ("-F",), "q35", "virtio-blk-pci,disable-modern=on")],
     "10": [("mbr", (), "pc", "virtio-blk-pci,disable-legacy=on,packed=on"), ("gpt", ("-F",), "q35", "virtio-blk-pci,disable-modern=on")],
 }
 
-# The same without a loader of QEMU's: SeaBIOS starts the disk.
+# The same without QEMU's loader: SeaBIOS starts the disk.
 BY_BIOS = {"7.2": ("mbr", "pc", "virtio-blk-pci"), "10": ("gpt", "q35", "scsi-hd")}
 # With --long.
 BY_BIOS_PRODUCT = [("gpt", "pc", "virtio-blk-pci,disable-modern=on"), ("mbr", "q35", "scsi-hd"), ("gpt", "q35", "virtio-blk-pci"),
@@ -85,7 +85,7 @@ class Machine(unittest.TestCase):
                 status, console = self.start(image, machine, device, memory=512, timeout=2 * guestrun.HANG)
                 lines = console.split("\n")
                 self.assertIn("starting Debian", lines, console)
-                # Linux reports this of every SCSI disk when it resets the host, which is at each start.
+                # Linux reports this for every SCSI disk when it resets the host, which it does at each start.
                 said = [line for line in lines if line.startswith("@ ") and "Power-on or device reset occurred" not in line]
                 self.assertEqual(said, [f"@ options {disk_image.OPTIONS}", "@ root on guest"], console)
                 self.assertEqual(status, POWERED_OFF)
@@ -211,7 +211,8 @@ class Boot(Machine):
         status, console = self.start_disk(image)
         self.assertIn("other: there is no such entry", console)
         self.assertEqual(status, NOT_STARTED, console)
-        disk_image.run(sys.executable, INSTALL, image, "--loader", TREE / "examples/bootloader", "--append", "disk=other")  # an update
+        # an update
+        disk_image.run(sys.executable, INSTALL, image, "--loader", TREE / "examples/bootloader", "--append", "disk=other")
         status, console = self.start_disk(image)
         self.assertIn("no disk of this serial", console)
         self.assertEqual(status, NO_DISK, console)
@@ -333,7 +334,7 @@ class Boot(Machine):
                 disk_image.make_loader_partition(image, self.folder, {
                     "loader/loader.conf": f"default deb*\ntimeout {timeout}\n".encode(), ENTRY: disk_image.entry("Debian", "/missing").encode(),
                     "loader/entries/second.conf": second})
-                # The second menu has no time: it ends by the script's end, which is a key that QEMU is quit behind.
+                # The second menu has no time-out: the script's end ends it, a key after which QEMU quits.
                 script = [("its key, or Enter", *keys), (rf"^starting {expected}", ), (r"^/missing: there is no such file", ),
                           ("its key, or Enter for the one with a star\r?\n", ("quit", {}))]
                 status, console = self.start(image, script=script)

@@ -90,7 +90,7 @@ class Boot(unittest.TestCase):
                 status, console = self.start(image, machine, disk, cpu, memory=512, timeout=2 * guestrun.HANG)
                 lines = console.split("\n")
                 self.assertIn("starting Debian", lines, console)
-                # Linux reports this of every SCSI disk when it resets the host, which is at each start.
+                # Linux reports this for every SCSI disk when it resets the host, which it does at each start.
                 said = [line for line in lines if line.startswith("@ ") and "Power-on or device reset occurred" not in line]
                 self.assertEqual(said, [f"@ options {disk_image.ARM_OPTIONS}", "@ root on guest", f"@ started at EL{LEVELS[machine]}"], console)
                 self.assertEqual(status, POWERED_OFF)

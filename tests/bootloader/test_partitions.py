@@ -59,7 +59,7 @@ class Partitions(unittest.TestCase):
         for row in table["partitions"]:
             index, kind = int(row["node"][len(str(image)):]), row["type"]
             if kind in ("5", "f"):
-                continue  # what it contains is listed instead
+                continue  # the partitions in it are listed instead
             mbr = "00" if table["label"] == "gpt" else f"{int(kind, 16):02x}"
             efi = " efi" if kind in (EFI, "ef") else ""
             lines.append((index, f"{index} {row['start']} {row['size']} {mbr}{efi}"))
@@ -107,14 +107,15 @@ class Partitions(unittest.TestCase):
         """A disk that ends before its partitions do: these are left out."""
         image = self.make(MBR)
         os.truncate(image, 20000 * 512)
-        self.assertEqual(self.listed(image), ["1 2048 10000 ef efi", "damaged"])  # the second logical one's table is not there
+        # the second logical partition's table is beyond the end
+        self.assertEqual(self.listed(image), ["1 2048 10000 ef efi", "damaged"])
 
     def test_damaged_extended_partition(self):
         """It does not hide the primary partitions after it."""
         image = self.make(MBR + "3: start=76000, size=2048, type=83\n")
         self.assertIn("3 76000 2048 83", self.listed(image))
         data = bytearray(image.read_bytes())
-        data[14336 * 512 + 510] ^= 1  # it is no table any more
+        data[14336 * 512 + 510] ^= 1  # no table any more
         image.write_bytes(data)
         self.assertEqual(self.listed(image), ["1 2048 10000 ef efi", "3 76000 2048 83", "damaged"])
 

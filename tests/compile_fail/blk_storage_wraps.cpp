@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// case: DMA storage of a disk whose bytes wrap on a 32-bit target is refused, and it says what to make smaller
+// case: DMA storage of a disk whose bytes wrap on a 32-bit target does not compile, and the message names the remedy
 // target: i686-none-elf
 // says: the DMA storage of a blk::device must stay below 2 GiB: fewer options::extents, or a smaller queue
 #include <virtio/blk.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// case: what is constant is no buffer to write into
+// case: a constant object cannot be a buffer to write into
 // gcc: (convert|conversion from) 'const virtio::u8
 // clang: no viable conversion from 'const virtio::u8
 #include <virtio/base/bytes.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// case: a number is no feature
+// case: a number is not a feature
 // gcc: no matching function for call to 'virtio::feature_set::feature_set
 // clang: no matching constructor for initialization of '(const )?virtio::feature_set'
 #include <virtio/base/features.hpp>

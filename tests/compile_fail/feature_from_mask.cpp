@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// case: a mask is no feature to ask for
+// case: a mask is not accepted as a feature
 // gcc: no matching function for call to 'virtio::feature_set::has\(
 // clang: no matching member function for call to 'has'
 #include <virtio/base/features.hpp>

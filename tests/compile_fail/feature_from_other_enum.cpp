@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// case: an enumeration that does not call itself one of features is none
+// case: an enumeration that is not declared as one of features is not accepted
 // gcc: no matching function for call to 'virtio::feature_set::has\(virtio::errc
 // clang: no matching member function for call to 'has'
 #include <virtio/base/features.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// case: a feature is no shift count
+// case: a feature cannot be a shift count
 // gcc: no match for 'operator<<'
 // clang: invalid operands to binary expression
 #include <virtio/base/features.hpp>

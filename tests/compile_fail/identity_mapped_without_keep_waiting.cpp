@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// case: a board that inherits where its memory is, and does not say how long it waits, is no platform; nothing waits for it unasked
+// case: a board that inherits its memory map but has no keep_waiting is not a platform
 // says: keep_waiting\(why, attempt\)' (is invalid|would be invalid)
 #include <virtio/pci.hpp>
 #include <virtio/platform/identity.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// case: an MMIO transport that decides at run time is not for big-endian guests, and says what to choose
+// case: an MMIO transport that decides at run time does not compile for big-endian guests, and the choices are named
 // target: powerpc64-none-elf
 // says: mmio::transport: on a big-endian guest choose mmio::modern or mmio::legacy
 #include <virtio/mmio.hpp>

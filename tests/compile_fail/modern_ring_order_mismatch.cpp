@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// case: a modern device of a big-endian guest takes no ring in the guest's order
+// case: a modern device of a big-endian guest does not accept a ring in the guest's order
 // target: powerpc64-none-elf
 // says: the ring's byte order is not the transport's: choose ring_options::order
 #include <virtio/pci.hpp>

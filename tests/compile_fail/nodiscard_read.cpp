@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// case: the outcome of read() cannot be overlooked
+// case: the result of read() cannot be ignored
 // says: (ignoring return|nodiscard).*\[-Werror(=|,-W)unused-result\]
 #include <virtio/blk.hpp>
 #include <virtio/pci.hpp>

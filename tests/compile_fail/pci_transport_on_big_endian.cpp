@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// case: a transport that decides at run time is not for big-endian guests, and says what to choose
+// case: a transport that decides at run time does not compile for big-endian guests, and the message names the choices
 // target: powerpc64-none-elf
 // says: pci::transport: on a big-endian guest choose pci::modern or pci::legacy
 #include <virtio/pci.hpp>

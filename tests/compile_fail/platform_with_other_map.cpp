@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// case: a platform whose map() cannot fail is none
+// case: a type whose map() cannot fail is not a platform
 // gcc: p\.map\(va, n, way, out\)' does not satisfy
 // clang: same_as<virtio::dma_addr, (virtio::)?result<(void)?> ?>' was not satisfied
 #include <virtio/platform/concepts.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// case: a platform that cannot wait is none, and the message names keep_waiting
+// case: a type that cannot wait is not a platform, and the message names keep_waiting
 // says: keep_waiting\(why, attempt\)' (is invalid|would be invalid)
 #include <virtio/pci.hpp>
 #include <virtio/rng.hpp>

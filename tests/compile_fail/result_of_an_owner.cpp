@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// case: a result carries no owners
+// case: a result cannot contain an owner
 // says: result<T> carries handles and numbers: T must be trivially copyable
 #include <virtio/base/result.hpp>
 

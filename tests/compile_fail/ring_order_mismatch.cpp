@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// case: a legacy device of a big-endian guest takes no little-endian ring
+// case: a legacy device of a big-endian guest does not accept a little-endian ring
 // target: powerpc64-none-elf
 // says: the ring's byte order is not the transport's: choose ring_options::order
 #include <virtio/pci.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// case: a ring whose indirect tables wrap on a 32-bit target is refused, in a driver, too
+// case: a ring whose indirect tables wrap on a 32-bit target does not compile, also in a driver
 // target: i686-none-elf
 // says: the indirect tables of all slots must stay below 1 GiB
 #include <virtio/mmio.hpp>

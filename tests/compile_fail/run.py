@@ -27,7 +27,7 @@ def main():
     if "target" in said and not clang:
         sys.exit(f"{case.name} is for clang: it compiles for {said['target']}")
 
-    # No source lines among the messages: the words must be the compiler's.
+    # No source lines among the messages: only the compiler's words count.
     flags = [*compilers.freestanding(compiler), f"-I{ROOT / 'include'}", "-fsyntax-only",
              "-fno-caret-diagnostics" if clang else "-fno-diagnostics-show-caret"]
     if "target" in said:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// case: a driver with a queue of an impossible size says what is wrong with it
+// case: a driver with a queue of an invalid size does not compile, and the message states the rule
 // says: a split ring has a power-of-two size up to 32768
 #include <virtio/pci.hpp>
 #include <virtio/rng.hpp>

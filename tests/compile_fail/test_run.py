@@ -13,7 +13,7 @@ sys.path.insert(0, str(HERE.parents[1] / "tools"))
 import compilers  # noqa: E402
 
 SAYS = "// case: what is written here is wrong\n// says: size of array|array size|negative\n"
-# What is wrong with the case, its text, what run.py must say and return.
+# The mistake in the case, its text, run.py's expected output and status.
 CASES = [
     ("it compiles", SAYS + "int n;\n", "failed: it compiles", 1),
     ("it fails for another reason", SAYS + "#if defined(FAIL)\n#error \"another\"\n#endif\n", "the compiler does not say: size of array", 1),

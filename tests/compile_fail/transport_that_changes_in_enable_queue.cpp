@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// case: a transport whose enable_queue is not const is none, and the message names it
+// case: a type whose enable_queue is not const is not a transport, and the message names it
 // says: ct\.enable_queue\(q, areas, f, vector, bell\)' (is invalid|would be invalid)
 #include <virtio/queue/split.hpp>
 #include <virtio/rng.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// case: a value that a device wrote is no index
+// case: a value that a device wrote cannot be an index
 // gcc: no match for 'operator\[\]'
 // clang: no viable overloaded operator\[\]
 #include <virtio/base/untrusted.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// case: a value that a device wrote takes part in no comparison but equals()
+// case: a value that a device wrote cannot be compared except by equals()
 // gcc: no match for 'operator<'
 // clang: invalid operands to binary expression
 #include <virtio/base/untrusted.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// case: more receive buffers than can be numbered are refused, though their number wraps to a small one
+// case: more receive buffers than can be numbered do not compile, although their number wraps to a small one
 // target: i686-none-elf
 // says: vsock::limits: see the bounds at make_sense|more buffers than 16 bits can number
 #include <virtio/mmio.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// case: DMA storage of a socket device whose bytes wrap on a 32-bit target is refused, and it says what to make smaller
+// case: DMA storage of a socket device whose bytes wrap on a 32-bit target does not compile, and the remedy is named
 // target: i686-none-elf
 // says: the DMA storage of a vsock::device must stay below 2 GiB: fewer or smaller buffers in vsock::limits
 #include <virtio/mmio.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// case: no register is read 64 bits wide
+// case: a register cannot be read 64 bits wide
 // says: no 64-bit register is read in one access
 #include <virtio/platform/mmio.hpp>
 

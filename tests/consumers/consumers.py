@@ -111,7 +111,7 @@ def with_cmake(folder, way):
     run_program(build / "consumer")
     run_kit(build / "kit")
 
-    if way == "add_subdirectory":  # and somebody exports a library on top of it
+    if way == "add_subdirectory":  # and exports a library that uses it
         prefix = folder / "prefix"
         compilers.must_run(["cmake", "-S", PROGRAM, "-B", folder / "exporting", *(f"-D{name}={value}" for name, value in define.items()),
                             "-DVIRTIO_INSTALL=ON", f"-DCMAKE_INSTALL_PREFIX={prefix}"])
@@ -135,7 +135,7 @@ def with_pkg_config(folder, compiler):
     compile_and_run(compiler, ["-std=c++20", *ask("--cflags").split(), *ask("--libs").split(), expected_version(ask("--modversion"))],
                     folder / "consumer")
 
-    elsewhere = folder / "absolute"  # as some distributions do; such a package cannot move
+    elsewhere = folder / "absolute"  # as some distributions do; such a package cannot be moved
     install_by_cmake(copy_of_the_library(folder / "again"), folder / "build-again", folder / "fixed",
                      f"-DCMAKE_INSTALL_INCLUDEDIR={elsewhere}")
     environment = pkg_config_path(folder / "fixed")
@@ -196,7 +196,8 @@ def with_single_header(folder, compiler):
     """tools/amalgamate's file is complete, the same every time, and sufficient for a program and a bare target."""
     amalgamate = ROOT / "tools/amalgamate"
     text = compilers.must_run([sys.executable, amalgamate])
-    # A copy elsewhere, written into files in another order, gives the same bytes: nothing of the machine is in there.
+    # A copy elsewhere, with its files written in another order, gives the same bytes: no data of the machine is in
+    # them.
     other = folder / "elsewhere"
     (other / "include").mkdir(parents=True)
     shutil.copy(ROOT / "LICENSE", other)
@@ -300,7 +301,7 @@ def with_release(folder, way):
             fail("the package has no licence")
         with_cmake_package(folder, f"-DCMAKE_PREFIX_PATH={folder / 'root/usr'}")
     elif way == "vcpkg":
-        # Without vcpkg itself: the functions that the port calls do here what vcpkg's documents say that they do.
+        # Without vcpkg itself: the functions that the port calls do what vcpkg's documents state.
         root = folder / "installed"
         compilers.must_run(["cmake", f"-DPORT={made / 'vcpkg'}", f"-DCURRENT_PACKAGES_DIR={root}", f"-DWORK={folder / 'work'}",
                             "-P", HERE / "vcpkg.cmake"])
@@ -311,7 +312,7 @@ def with_release(folder, way):
         compilers.must_run([*command, "profile", "detect"], env=environment)
         compilers.must_run([*command, "create", made / "conanfile.py"], env=environment)
         compilers.must_run([*command, "install", f"--requires=virtio/{VERSION}", "-g", "CMakeToolchain", "-of", folder / "found"],
-                           env=environment, cwd=folder)  # where it writes presets for CMake
+                           env=environment, cwd=folder)  # it writes presets for CMake here
         with_cmake_package(folder, f"-DCMAKE_TOOLCHAIN_FILE={folder / 'found/conan_toolchain.cmake'}", "-DCMAKE_BUILD_TYPE=Release")
 
 
@@ -333,7 +334,7 @@ def with_options(folder, compiler, options):
     link = [compiler, *bare, "-nostdlib", "-static", "-Wl,--no-undefined", "-Wl,--build-id=none", *reversed(objects), "-o"]
     compilers.must_run([*link, folder / "consumer"])
     run_program(folder / "consumer")
-    if options == "kernel":  # and where a kernel is: in the last 2 GiB, not to be run as a process
+    if options == "kernel":  # and a kernel's addresses: the last 2 GiB, not to be run as a process
         image = folder / "kernel"
         compilers.must_run([*link, image, "-Wl,-Ttext-segment=0xffffffff80000000"])
         code = compilers.must_run([compilers.need("objdump"), "-d", "--no-show-raw-insn", image])
@@ -397,7 +398,7 @@ def main():
              "release-vcpkg": ["cpack", "git"], "release-conan": ["cpack", "git"]}
     for program in needs.get(way, []):
         compilers.need(program)
-    # Whatever this machine has installed must not help.
+    # An installed copy on this machine must not be used.
     for name in ("CMAKE_PREFIX_PATH", "PKG_CONFIG_PATH", "virtio_DIR", "CPATH"):
         os.environ.pop(name, None)
     with tempfile.TemporaryDirectory() as name:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Runs a vcpkg port without vcpkg, which no distribution packages: the functions of the port do what vcpkg's reference says of them.
-# PORT is its folder, WORK an empty one, CURRENT_PACKAGES_DIR where the package goes.
+# Runs a vcpkg port without vcpkg, which no distribution packages: the port's functions do what vcpkg's reference
+# states. PORT is its folder, WORK an empty one, CURRENT_PACKAGES_DIR the package's destination.
 cmake_minimum_required(VERSION 3.22)
 set(port virtio)
 
@@ -30,13 +30,13 @@ function(vcpkg_cmake_install)
   run("${CMAKE_COMMAND}" --build "${WORK}/build" --target install)
 endfunction()
 
-# The package's configuration goes to share/PORT, where find_package() of vcpkg's toolchain looks.
+# The package's configuration goes to share/PORT, where find_package() of vcpkg's toolchain searches.
 function(vcpkg_cmake_config_fixup)
   cmake_parse_arguments(PARSE_ARGV 0 arg "" "CONFIG_PATH" "")
   file(GLOB files "${CURRENT_PACKAGES_DIR}/${arg_CONFIG_PATH}/*")
   foreach(file IN LISTS files)
     get_filename_component(name "${file}" NAME)
-    file(READ "${file}" text)  # its own place is one folder nearer to the prefix now
+    file(READ "${file}" text)  # the file is now one folder nearer to the prefix
     string(REPLACE "/../../../" "/../../" text "${text}")
     string(REPLACE "get_filename_component(_IMPORT_PREFIX \"\${_IMPORT_PREFIX}\" PATH)\nget_filename_component(_IMPORT_PREFIX" "get_filename_component(_IMPORT_PREFIX" text "${text}")
     file(WRITE "${CURRENT_PACKAGES_DIR}/share/${port}/${name}" "${text}")

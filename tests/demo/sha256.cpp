@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The demo's SHA-256 as a program for tests/demo/check: hashes standard input, fed in pieces of the size that its argument
-// says. The standard's own examples are checked by the compiler.
+// The demo's SHA-256 as a program for tests/demo/check: hashes standard input, in pieces of the size in its argument.
+// The compiler checks the standard's own examples.
 #include <stdio.h>
 #include <stdlib.h>
 

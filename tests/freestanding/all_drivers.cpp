@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
-// Every driver on every transport with every kind of queue, for boards of every kind. Explicit instantiation compiles all
-// members, called or not. Nobody runs this; all_drivers.py looks at the object: what it needs, and what it puts where.
-// With EVERY_COMBINATION that is the whole product, for a compiler that only checks; without, each board, each transport
-// and each queue comes up once or twice. With TURN, for an optimizer, each board has one driver, and the next one at the
-// next turn: three turns are all of it, and each of them has every driver and every board. With both, each driver x transport
-// x queue comes up, each board x transport x queue, each board x driver x queue and each board x driver x transport.
+// Every driver on every transport with every kind of queue, for boards of every kind. Explicit instantiation compiles
+// all members, called or not. The program is never run; all_drivers.py checks the object: its undefined symbols and its
+// sections.
+// With EVERY_COMBINATION that is the whole product, for a compiler that only checks; without, each board, transport and
+// queue occurs once or twice. With TURN, for an optimizer, each board has one driver, and the next one at the next
+// turn: three turns are all of it, and each of them has every driver and every board. With both, each combination of
+// driver x transport x queue occurs, each board x transport x queue, each board x driver x queue and each board x
+// driver x transport.
 #include <virtio/blk/select.hpp>
 #include <virtio/virtio.hpp>
 
@@ -27,7 +29,7 @@ constexpr virtio::scsi::options few_units{.segments = 4, .units = 12};
 constexpr virtio::net::options few_frames{.receive_buffers = 8, .receive_bytes = 500, .send_buffers = 4};
 constexpr virtio::vsock::limits few_sockets{.connections = 3, .receive_buffer = 4096, .send_packets = 2, .messages = true};
 
-// The templates inside the classes, which explicit instantiation leaves out.
+// The templates in the classes, which explicit instantiation omits.
 template <class T>
 virtio::u64 all_fields(T& transport) {
   virtio::u64 sum = transport.template config<virtio::u8>(0).value_or(0);
@@ -118,13 +120,13 @@ virtio::errc all_of_discovery(const Board& board, Disk& disk, virtio::dma_region
   return virtio::blk::start_by_serial(disk, board, board, virtio::text("serial"), storage, rows).error();
 }
 
-// One driver: all its members, and an object that needs neither a constructor nor a destructor to run.
+// One driver: all its members, and an object without constructor and destructor calls.
 #define OBJECT(name, ...)                                                       \
   template class __VA_ARGS__;                                                   \
   static_assert(virtio::detail::trivially_destructible<__VA_ARGS__>);           \
   constinit __VA_ARGS__ name
 
-// The calls that a driver inherits, too: an instantiation leaves base classes out.
+// The inherited calls of a driver, too: an instantiation omits base classes.
 #define DISK_OBJECT(name, ...)                                                            \
   template class virtio::blk::extras<__VA_ARGS__>;                                        \
   template class virtio::request_driver<__VA_ARGS__, virtio::blk::done>;                    \
@@ -163,7 +165,7 @@ virtio::errc all_of_discovery(const Board& board, Disk& disk, virtio::dma_region
   SMALL(__VA_ARGS__);                                                                     \
   SOCKETS(__VA_ARGS__)
 
-// What boards of the first, second and third kind have, and whether something else has its turn.
+// The drivers of boards of the first, second and third kind, and whether anything else has its turn.
 #if !defined(TURN)
 #define IN_TURN(n) 1
 #define FIRST DRIVERS
@@ -353,7 +355,7 @@ DISK_OBJECT(one_piece_disk, virtio::blk::device<boards::paged, modern<boards::pa
                                                 virtio::blk::options{.segments = 1}>);
 #endif
 
-// A platform that needs no unmap does not pay for remembering what was mapped.
+// A platform that needs no unmap has no memory for mappings.
 static_assert(sizeof(virtio::blk::device<boards::bouncing, modern<boards::bouncing>, small_ring>) >
               sizeof(virtio::blk::device<boards::paged, modern<boards::paged>, small_ring>));
 constinit virtio::dma_storage<one_piece::dma_bytes> some_storage;

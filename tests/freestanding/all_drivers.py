@@ -34,12 +34,14 @@ ARM_MEMORY = {f"__aeabi_{name}{width}" for name in ("memcpy", "memmove", "memset
 FROM_THE_LINKER = {"powerpc64-none-elf": {".TOC."}}
 
 CODE = ["-fno-pic", "-fno-stack-protector", "-fno-asynchronous-unwind-tables"]
-DATA = (".data", ".sdata")  # RISC-V has a section for what is small
+DATA = (".data", ".sdata")  # RISC-V has a section for small data
 CONSTRUCTORS = (".init_array", ".ctors", ".CRT$XC")
 
-# The reference compiler's share of `zeros`: Itanium's ABI, Arm's of 32 bits, a table of contents and big-endian, Microsoft's.
+# The reference compiler's share of `zeros`: Itanium's ABI, that of 32-bit Arm, a table of contents and big-endian,
+# Microsoft's.
 ABIS = ["x86_64-none-elf", "armv7-none-eabi", "powerpc64-none-elf", "x86_64-unknown-windows"]
-# Which third of the drivers a target has, in the order of compilers.BARE_TARGETS: x86 has them all, and so has each width.
+# The third of the drivers for a target, in the order of compilers.BARE_TARGETS: x86 has them all, and so has each
+# width.
 TURNS = (0, 1, 2, 0, 1, 2, 2)
 
 
@@ -76,7 +78,7 @@ def look_at_symbols(target, path, nm):
 def look_at_zeros(_, path, nm):
     kinds = (*(one + "." for one in DATA), *CONSTRUCTORS)
     wrong = [f"{name}: {count} bytes" for name, count in compilers.sections(path).items()
-             # Constants that hold addresses are .data.rel.ro for targets with a table of contents: nobody writes them.
+             # Constants with addresses are in .data.rel.ro for targets with a table of contents: they are not written.
              if count and not name.startswith(".data.rel.ro") and (name in DATA or name.startswith(kinds))]
     if not wrong:
         return []

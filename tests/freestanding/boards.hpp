@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Boards that nobody boots: each shows another corner of the platform and host concepts. Both concepts in one object, as
-// real boards have them. Freestanding: the library and nothing else.
+// Boards that are never booted: each shows another variant of the platform and host concepts. Both concepts in one
+// object, as on real boards. Freestanding: only the library.
 #pragma once
 
 #include <virtio/mmio.hpp>
@@ -24,7 +24,7 @@ using virtio::waiting;
 
 #if defined(__x86_64__) || defined(__i386__)
 
-/// The first 4 GiB, said when it is compiled.
+/// The first 4 GiB, as a compile-time constant.
 struct low_memory {
   [[nodiscard]] result<uptr> cpu_address(u64 at, u64 size) const { return virtio::pci::linear_map{}.cpu_address(at, size); }
 };
@@ -34,7 +34,7 @@ struct ports : virtio::pci::cf8<low_memory>, virtio::identity_platform<virtio::s
 
 #endif
 
-/// Nothing but memory: ECAM, and buffers that are contiguous only within a page, as in a paged unikernel.
+/// Only memory: ECAM, and buffers that are contiguous only in a page, as in a paged unikernel.
 struct paged : virtio::pci::ecam {
   using barriers = virtio::smp_barriers;
 
@@ -59,7 +59,7 @@ struct paged : virtio::pci::ecam {
   uptr offset = 0;  // between the CPU's and the device's addresses
 };
 
-/// Device addresses beyond what a pointer holds: a 32-bit guest whose memory the device sees above 4 GiB.
+/// Device addresses larger than a pointer: a 32-bit guest whose memory the device sees above 4 GiB.
 struct high : virtio::pci::ecam, virtio::polling<1'000'000> {
   using barriers = virtio::smp_barriers;
 
@@ -67,10 +67,10 @@ struct high : virtio::pci::ecam, virtio::polling<1'000'000> {
     return out.push(dma_addr{reinterpret_cast<uptr>(va) + first}, n, way);
   }
 
-  u64 first = 0;  // where the device sees our address 0
+  u64 first = 0;  // the device's address of our address 0
 };
 
-/// A 32-bit machine with a 64-bit bus: what lies behind the CPU's reach is driven through the window of its function.
+/// A 32-bit machine with a 64-bit bus: a function beyond the CPU's reach is driven through its window.
 struct low_reach : virtio::pci::windowed<virtio::pci::ecam>, virtio::identity_platform<virtio::smp_barriers, 1'000'000> {};
 
 /// Copies every buffer through a pool that the device can reach; a slot of the pool is a segment's handle.
@@ -136,11 +136,11 @@ struct bouncing : virtio::pci::ecam, virtio::polling<1'000'000> {
   }
 };
 
-/// Devices that may be hardware, behind the older and smaller memory-mapped configuration space: dma_barriers, so the
-/// session asks for ORDER_PLATFORM.
+/// Devices that may be hardware, with the older, smaller memory-mapped configuration space: dma_barriers, so the
+/// session requests ORDER_PLATFORM.
 struct bus : virtio::pci::cam, virtio::identity_platform<virtio::dma_barriers, 1'000'000> {};
 
-/// A firmware's protocols: everything goes through function pointers, and a function is a handle without a number.
+/// A firmware's protocols: every access uses function pointers, and a function is a handle without a number.
 struct firmware_handle;  // opaque
 struct firmware {
   bool (*read)(firmware_handle*, u8 bar, u8 width, u64 offset, void* value);
@@ -153,7 +153,7 @@ struct firmware {
   usize (*handles)(firmware_handle*** list);
 };
 
-/// A BAR behind a firmware's protocol.
+/// A BAR accessed by a firmware's protocol.
 class firmware_space {
  public:
   constexpr firmware_space() = default;
@@ -233,11 +233,11 @@ struct uefi {
   firmware_handle* bus_master = nullptr;
 };
 
-/// No PCI at all: a row of MMIO slots.
+/// Without PCI: a row of MMIO slots.
 struct row : virtio::mmio::slots, virtio::identity_platform<virtio::dma_barriers, 1'000'000> {};
 static_assert(virtio::platform<row> && virtio::mmio::bus<row>);
 
-/// Halts until an interrupt while it waits, sees every event, and will have nothing to do with an IOMMU.
+/// Halts until an interrupt while it waits, receives every event, and rejects an IOMMU.
 struct sleeping : virtio::pci::ecam, virtio::identity_mapped<> {
   static constexpr bool sleeps = true;
   static constexpr virtio::access_policy access_platform = virtio::access_policy::refuse;

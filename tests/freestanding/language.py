@@ -3,7 +3,7 @@
 """Checks the message of a compiler for a language or processor that the library does not support.
 
 usage: language.py language COMPILER    every header that a program may start with, as C, as C++17 and without -std: C++20 comes first
-       language.py processors COMPILER  all headers for processors that nobody has tried; only dma_barriers are refused there, where used
+       language.py processors COMPILER  all headers for processors that were not tried; only dma_barriers are refused there, where used
 """
 import concurrent.futures
 import pathlib
@@ -19,7 +19,7 @@ INCLUDE = ROOT / "include"
 NEEDED = re.compile("(?:virtio|usbip) is written in C\\+\\+20")
 REFUSED = "no device barriers are known for this processor"
 X86_ONLY = ("virtio/platform/ports.hpp", "virtio/bus/pci/cf8.hpp")
-# Clang 14 does not know all of them.
+# Clang 14 does not support all of them.
 PROCESSORS = {"clang++": ("mips64-none-elf", "s390x-none-elf", "sparc-none-elf", "hexagon-none-elf", "wasm32-unknown-unknown"),
               "clang++-19": ("loongarch64-none-elf", "m68k-none-elf", "mips64-none-elf", "s390x-none-elf", "sparc-none-elf",
                              "sparcv9-none-elf", "hexagon-none-elf", "wasm32-unknown-unknown")}

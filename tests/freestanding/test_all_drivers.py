@@ -24,7 +24,7 @@ def narrow(target):
     return target.startswith(("i686", "armv7"))
 
 
-# What is wrong, how it is checked, for which targets it must fail, and what must be said.
+# The mistake, the check, the targets for which it must fail, and the expected message.
 CASES = [
     ("a constructor", CONSTRUCTOR, ["zeros"], lambda target: True, ""),  # as .init_array, .ctors, .CRT$XCU
     ("data", DATA, ["zeros"], lambda target: True, "data: 4 bytes"),

@@ -18,7 +18,7 @@ import compilers  # noqa: E402
 ONCE, NUMBERS = "#pragma once\n", "#include <stdint.h>\n"
 RIGHT = ONCE + NUMBERS + "#define ONE 1\nstruct right { uint32_t n = ONE; };\n"
 
-# Header -> text, and the targets for which it is wrong: all, or those of a name, or none.
+# Header -> text, and the targets for which it is wrong: all, those with a name, or none.
 KIT, EVERY, NONE = "this machine", "", "none"
 HEADERS = {
     "a_right": (RIGHT, NONE),

@@ -136,7 +136,7 @@ class Layers(unittest.TestCase):
         self.caught("base/meta.hpp", "  #  include  <vector>  // why not", "foreign")
 
     def test_the_build_fails(self):
-        cmake = "cmake"  # there is one: the tests are built with it
+        cmake = "cmake"  # present, since the tests are built with it
         (self.root / "CMakeLists.txt").write_text(
             "cmake_minimum_required(VERSION 3.22)\nproject(layers LANGUAGES NONE)\n"
             "include(cmake/checks.cmake)\nvirtio_check_layers()\nvirtio_check_layers()\n", encoding="utf-8")

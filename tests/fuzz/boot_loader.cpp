@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// libFuzzer: what a boot loader reads from a disk. The first byte says what the rest is: a boot entry, the head of a kernel, or changes to
-// a disk with a GPT, an MBR with logical partitions, or neither.
+// libFuzzer: the data that a boot loader reads from a disk. The first byte selects the rest: a boot entry, the head of
+// a kernel, or changes to a disk with a GPT, an MBR with logical partitions, or neither.
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -64,7 +64,7 @@ void write_gpt(disk& d) {
   put_number(head + 80, 8, 4);
   put_number(head + 84, 128, 4);
 }
-void write_sums(disk& d) {  // so that changes are looked at, not only noticed
+void write_sums(disk& d) {  // so that changes pass the checksums
   u8* const head = d.image.data() + d.block;
   const u64 array = std::min<u64>(long_number(head + 72), 10) * d.block;
   const u64 size = std::min<u64>(u64{number(head + 80, 4)} * number(head + 84, 4), d.image.size() - array);
@@ -153,7 +153,7 @@ void kernel_of(const u8* head, size_t size) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
-  const std::unique_ptr<u8[]> exact{new u8[size]};  // what reads further is caught
+  const std::unique_ptr<u8[]> exact{new u8[size]};  // a read beyond the end is detected
   std::memcpy(exact.get(), data, size);
   switch (*data % 4) {
     case 0: entry_of(exact.get() + 1, size - 1); break;

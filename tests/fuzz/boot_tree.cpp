@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// libFuzzer: the device tree that a boot loader edits. The input is the tree itself, or changes to one that makes sense: three bytes each,
-// where and what.
+// libFuzzer: the device tree that a boot loader edits. The input is the tree itself, or changes to a valid one: three
+// bytes each, place and value.
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -49,7 +49,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     from.resize((bytes + 7) / 8);
     std::memcpy(from.data(), data + 1, bytes);
   }
-  const std::unique_ptr<std::uint64_t[]> exact{new std::uint64_t[from.size()]};  // what reads further is caught
+  const std::unique_ptr<std::uint64_t[]> exact{new std::uint64_t[from.size()]};  // a read beyond the end is detected
   std::memcpy(exact.get(), from.data(), from.size() * 8);
   const size_t room = (*data & 2) != 0 ? 400 : 4096;
   const std::unique_ptr<std::uint64_t[]> to{new std::uint64_t[room / 8]};

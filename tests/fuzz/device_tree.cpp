@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// libFuzzer: what the boot code reads of a device tree. The bytes are a script that writes one, with the names that are looked for, and
-// then changes some of what it has written; or, when the first of them is odd, they are the tree.
+// libFuzzer: the boot code's reader of device trees. The bytes are a script that writes a tree with the expected names,
+// and then changes some of it; or, if the first byte is odd, they are the tree.
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -69,7 +69,7 @@ std::vector<uint8_t> written(const uint8_t* bytes, size_t size) {
   w.word(2);
   w.word(9);
   const size_t structure = w.out.size() - 40;
-  // Names by number, until here.
+  // Names by number, up to here.
   std::vector<uint32_t> offsets;
   for (const char* name : property_names) {
     offsets.push_back(static_cast<uint32_t>(w.out.size() - 40 - structure));
@@ -106,7 +106,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
     made.assign(bytes + 1, bytes + size);
   } else {
     made = written(bytes + 9, size - 9);
-    if (bytes[1] % 4 == 0)  // three lies
+    if (bytes[1] % 4 == 0)  // three invalid values
       for (unsigned i = 2; i < 8; i += 2) made[8 + (size_t{bytes[i]} << 4) % (made.size() - 8)] = bytes[i + 1];
   }
   const auto blob = std::make_unique<uint8_t[]>(made.size());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// libFuzzer: what a network link makes of the stream that its frames come in. The bytes are a script of tests/support.
+// libFuzzer: a network link on an arbitrary stream of frames. The bytes are a script of tests/support.
 #include "ethernet_script.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const virtio::u8* bytes, virtio::usize size) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// libFuzzer: what a network driver makes of what arrives in its receive buffers, of lengths and link states, and of calls between them. Each
-// few bytes are a move; what is written into a buffer, header included, are bytes of the input.
+// libFuzzer: a network driver with arbitrary content in its receive buffers, lengths and link states, and calls between
+// them. Every few bytes are a move; buffers, including headers, are filled from the input.
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -57,7 +57,7 @@ class script {
     must(machine_.live() == 0, "something stays mapped");
     for (const auto& what : machine_.violations()) must(false, what.c_str());
     for (const auto& what : model_.violations()) must(false, what.c_str());
-    // A start mends all of it.
+    // A start restores everything.
     model_.falsify = nullptr;
     model_.used_length.reset();
     model_.wire.clear();
@@ -109,7 +109,7 @@ class script {
         model_.arrive(std::vector<u8>(from.half() % 700));
         break;
       }
-      case 3:  // an honest one
+      case 3:  // a correct one
         model_.falsify = nullptr;
         model_.arrive(std::vector<u8>(14u + from.byte()));
         break;

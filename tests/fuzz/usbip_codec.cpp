@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// libFuzzer: each parser of USB/IP on any bytes. What is whole is put back as the same bytes; of a message that is cut off, the missing
-// bytes are never more than there are at last; what is wrong stays wrong when more comes.
+// libFuzzer: each parser of USB/IP on any bytes. A complete message is encoded again to the same bytes; for a cut one,
+// the reported missing bytes are never more than the rest; a wrong message stays wrong with more bytes.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -19,8 +19,8 @@ void must(bool holds, const char* what) {
   std::abort();
 }
 
-/// `parse` on each beginning of `all`, in memory of its own size. Returns whether the whole is a message of `size`
-/// bytes.
+/// Runs `parse` on each prefix of `all`, in memory of exactly its size. Returns whether the whole is a message of
+/// `size` bytes.
 template <class F>
 bool cut(const_bytes all, usize size, F parse) {
   bool was_wrong = false;

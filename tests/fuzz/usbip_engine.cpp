@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// libFuzzer: the engine, a device and a drive against a peer and a disk that do anything. Each few bytes are a move. While the peer keeps to
-// the protocol, the client double judges every answer; after bytes of its own making only the end is looked at: the devices are free,
-// and a new connection works.
+// libFuzzer: the engine, a device and a drive with an arbitrary peer and disk. Every few bytes are a move. While the
+// peer follows the protocol, the client double checks every answer; after arbitrary bytes only the end is checked: the
+// devices are free, and a new connection works.
 #include <cstdio>
 #include <cstdlib>
 
@@ -81,7 +81,7 @@ struct world {
         setup[0] & 0x80 ? (void)host.submit_in(0, from.half() % 300, setup) : (void)host.submit_out(0, client::bytes(from.byte()), setup);
         break;
       }
-      case 4: host.unlink(host.last() - from.byte() % (host.last() + 1)); break;  // none that is still to come
+      case 4: host.unlink(host.last() - from.byte() % (host.last() + 1)); break;  // not a future one
       case 5: stream.largest_piece = 1u + from.half(); break;
       case 6: stream.largest_send = 1u + from.half(); break;
       case 7: stream.room = stream.to_peer.size() + from.half(); break;
@@ -128,7 +128,7 @@ struct world {
     must(!all.is_taken(0) && !all.is_taken(1), "a device stays taken");
     if (disk.lies.empty()) for (const auto& what : disk.objections) must(false, what.c_str());
 
-    // Another host finds both devices well.
+    // Another host can use both devices.
     for (std::uint32_t which : {0u, 1u}) {
       disk.hold = false;
       disk.lies.clear();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// libFuzzer: what a socket driver makes of received packets, and of calls between them. The bytes are a script of tests/support.
+// libFuzzer: a socket driver with arbitrary received packets, and calls between them. The bytes are a script of
+// tests/support.
 #include "vsock_script.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const virtio::u8* bytes, virtio::usize size) {

@@ -25,7 +25,7 @@ import guestrun  # noqa: E402
 import matrix  # noqa: E402
 import lsvirtio_cells  # noqa: E402
 
-DISK = matrix.Disk(write=(50, 60), sectors=4 * 1024 + 3, serial="virtio-blk-0")  # Alioth's own name for the first
+DISK = matrix.Disk(write=(50, 60), sectors=4 * 1024 + 3, serial="virtio-blk-0")  # Alioth's own name for its first disk
 ENTROPY = ["--entropy"]
 BLK = ["--blk", "file,path=disk.img"]
 
@@ -36,7 +36,7 @@ class Guest:
     image: str
     arguments: list  # of Alioth
     append: str = ""
-    disk: object = None      # gives what must be on it in the end; none: the guest has no disk
+    disk: object = None      # returns the disk's expected content at the end; none: the guest has no disk
     form: str = "pvh"
     status: int = 0
     console: list = dataclasses.field(default_factory=list)  # patterns that the console must match
@@ -95,7 +95,7 @@ def reported(objects):
         yield f"shared memory: {windows}"
 
 
-# A guest's monitor wants a terminal to read from: the host's second serial port is one, on which nobody types.
+# A guest's monitor needs a terminal for input: the host's second serial port, without any input.
 SCRIPT = """
 run() {
   number=$1 seconds=$2 disk=$3

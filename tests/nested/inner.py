@@ -12,10 +12,10 @@ import shlex
 import linux_host
 import guestrun
 
-PROCESSOR = ["-cpu", "EPYC,+svm,+npt"]  # what QEMU can emulate of a processor with virtualisation and nested paging
+PROCESSOR = ["-cpu", "EPYC,+svm,+npt"]  # a processor that QEMU can emulate, with virtualization and nested paging
 MODULES = ("kvm-amd",)
 VARIABLES = {"7.2": "QEMU_7", "10": "QEMU_10"}
-GUEST_TIME = guestrun.HANG  # seconds, of which an idle machine takes 3
+GUEST_TIME = guestrun.HANG  # seconds; an idle machine takes 3
 HOST_TIME = (2 * guestrun.HANG, guestrun.HANG // 5)  # for the host itself, and more for each guest
 FILES = ("console", "control.out", "complaints", "said")
 
@@ -35,20 +35,20 @@ begin() {{
   guest=$!
 }}
 qmp() {{ printf '%s\\n' "$@" >&3; }}
-await() {{  # a file of the guest's, and what is to be in it; fails when the guest ends without it
+await() {{  # the guest's file, and the text to wait for in it; fails if the guest ends without it
   until grep -qE "$2" $1; do
     if ! kill -0 $guest 2>/dev/null; then grep -qE "$2" $1; return; fi
     sleep 0.05
   done
 }}
-again() {{  # in a file of the guest's, more lines of a kind than there are now
+again() {{  # waits for more lines of a kind than the guest's file has now
   before=$(grep -cE "$2" $1)
   until [ $(grep -cE "$2" $1) -gt $before ]; do
     kill -0 $guest 2>/dev/null || return
     sleep 0.05
   done
 }}
-answered() {{  # how many times
+answered() {{  # the number of answers
   until [ $(grep -cE '^..(return|error)"' control.out) -ge $1 ]; do
     kill -0 $guest 2>/dev/null || return
     sleep 0.05
@@ -88,7 +88,7 @@ def guest(number, made, disk="", steps=(), seconds=GUEST_TIME):
     is in `said`. If a pattern never matches, later steps are not run.
     """
     lines = [f"begin {number} {seconds} {shlex.quote(disk)} {shlex.join(made)}"]
-    replies = 3  # of those that every guest begins with
+    replies = 3  # every guest starts with these
     done = []
     for condition, *follows in steps:
         done.append(f"await console {shlex.quote(condition)}")
@@ -131,7 +131,7 @@ def complaints(one):
 
 def status(one):
     """Returns the guest's own status as in guestrun, with its TIMED_OUT and NO_STATUS."""
-    if '"reason": "host-signal"' in one["control.out"]:  # the time was up
+    if '"reason": "host-signal"' in one["control.out"]:  # the limit was reached
         return guestrun.TIMED_OUT
     own = guestrun.guest_status(int(one["status"]))
     return guestrun.NO_STATUS if own is None else own

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Starts a kernel with libkrun, which is a library: one processor, a serial port to standard output, the disks given; an entropy device and
- * a balloon come by themselves.
+ * Starts a kernel with libkrun, a library: one processor, a serial port to standard output, the given disks; an entropy
+ * device and a balloon are always present.
  * usage: krun IMAGE COMMAND-LINE [DISK]...
  * libkrun ends the process when the machine ends. */
 #include <stdbool.h>

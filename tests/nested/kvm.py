@@ -54,9 +54,9 @@ MORE = [
       for variant in ("modern-only", "legacy-only") for way in ("MSI-X", "interrupt line")),
 ]
 TESTS = {f"nested, QEMU {qemu}: the matrix's guests under KVM": qemu for qemu in matrix.VARIABLES}
-USUAL = list(TESTS)[:1]  # of the tests, when time is short
+USUAL = list(TESTS)[:1]  # for a short run
 
-SECTORS = 4 * 1024 + 3  # of a disk: each is summed up by an emulated processor
+SECTORS = 4 * 1024 + 3  # of a disk: an emulated processor computes each checksum
 
 
 def small(cell):

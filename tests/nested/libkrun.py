@@ -24,7 +24,8 @@ from alioth import Guest, matrix
 sys.path.insert(0, str(linux_host.ROOT / "tests" / "qemu"))
 import lsvirtio_cells  # noqa: E402
 
-IDENTITY = "made-of-the-file"  # libkrun makes a disk's serial of the numbers of its file, which are known when there is one
+# libkrun derives a disk's serial from its file's numbers, which are known once the file exists
+IDENTITY = "made-of-the-file"
 DISK = matrix.Disk(write=(50, 60), sectors=4 * 1024 + 3, serial=IDENTITY)
 
 

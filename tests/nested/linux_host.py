@@ -25,13 +25,14 @@ sys.dont_write_bytecode = True
 import guestrun  # noqa: E402
 
 FOLDERS = ("bin", "dev", "modules", "proc", "sys", "tmp")
-# no_timer_check: on a busy machine too few of the emulated timer's interrupts come in time for the kernel's liking, and it gives up.
-# highres=off nohz=off: a timer that ticks. One that is set anew for each event stops for good when an interrupt is lost, and on a busy
-# machine the emulated processor loses one now and then while it runs a guest of its own: seen with the host idle, and with it spinning.
+# no_timer_check: on a busy machine too few of the emulated timer's interrupts arrive in time, and the kernel gives up.
+# highres=off nohz=off: a timer that ticks. A timer that is set for each event stops permanently when an interrupt is
+# lost, and on a busy machine the emulated processor sometimes loses one while it runs a guest: seen with the host idle,
+# and with it spinning.
 COMMAND_LINE = "console=ttyS0 quiet loglevel=0 panic=-1 no_timer_check highres=off nohz=off mitigations=off"
 FIRMWARE = ("bios-256k.bin", "bios-microvm.bin", "kvmvapic.bin", "linuxboot_dma.bin", "pvh.bin", "qboot.rom")
-DATA = ("/usr/share/qemu", "/usr/share/seabios")  # where it is, besides QEMU's own -L folders
-NO_MODULE = 120  # the host's status when a module could not be loaded
+DATA = ("/usr/share/qemu", "/usr/share/seabios")  # next to QEMU's own -L folders
+NO_MODULE = 120  # the host's status if a module could not be loaded
 MARK = "@ "
 ENDED = "host: ended with status "
 
@@ -47,13 +48,13 @@ run() {{
   for module in /modules/*; do insmod "$module" || return {NO_MODULE}; done
   sh /script
 }}
-# The mark's program ends by the last line, whoever still holds its pipe.
+# The mark's program ends by the last line, even if its pipe is still open.
 {{
   run </dev/null 2>&1
   echo "{ENDED}$?"
-}} | awk '{{ print "{MARK}" $0; fflush() }} /^{ENDED}/ {{ exit }}'  # sed would keep a line until the next one comes
-dmesg -r | grep '^<[0-3]>'  # what the kernel would have liked to print
-stty -F /dev/ttyS0 -echo  # waits until all output is out
+}} | awk '{{ print "{MARK}" $0; fflush() }} /^{ENDED}/ {{ exit }}'  # sed would hold a line until the next one
+dmesg -r | grep '^<[0-3]>'  # the kernel's suppressed messages
+stty -F /dev/ttyS0 -echo  # waits until all output is sent
 poweroff -f
 """
 
@@ -142,7 +143,7 @@ def archive(files):
         head = b"070701" + b"".join(b"%08x" % field for field in fields) + name.encode() + b"\0"
         parts.extend((head, bytes(-len(head) % 4), content, bytes(-len(content) % 4)))
 
-    for path in sorted(wanted):  # folders in front of what is in them
+    for path in sorted(wanted):  # folders before their files
         content = wanted[path]
         if content is None:
             add(path, 0o040755, b"")
@@ -175,7 +176,7 @@ def boot(linux, folder, qemu, script, modules=(), files=None, extra=(), memory=5
                                     script=steps)
     lines = said(console)
     ended = re.search(rf"^{ENDED}(\d+)$", lines, re.M)
-    if ended:  # switched off, which is no status for a guest
+    if ended:  # switched off, which is not a guest's status
         if ended[1] != "0":
             print(console, end="", file=sys.stderr)
         return int(ended[1]), lines[:ended.start()]

@@ -36,7 +36,8 @@ ROOT = HERE.parent.parent
 # ---- the kernel's own server ----
 
 SIZE = 8 << 20
-# Of devices in the machine itself, so nothing is detached: vhci_hcd and the kernel's server would wait for each other for ever.
+# Of devices in the machine itself, so nothing is detached: vhci_hcd and the kernel's server would wait for each other
+# without end.
 STOCK = usbip.EXPORT + f"""
 set -- $busids
 usbip list -r 127.0.0.1 2>&1 | grep -o "$1: .*"
@@ -78,7 +79,7 @@ class Stock(unittest.TestCase):
         self.assertEqual(status, 0, said)
         self.assertRegex(said, r"Port \d+: <Port in Use> at Super Speed")
         self.assertIn("BUSID: 46f4:0001, super speed\n", said)
-        for way in ("over TCP", "over vsock"):  # in whichever order the controller found them
+        for way in ("over TCP", "over vsock"):  # in the controller's order
             found = re.search(f"{way}: (\\w+)", said)[1]
             self.assertIn(found, [hashlib.sha256(image).hexdigest() for image in images])
         self.assertRegex(said, r"port \d+: in use, super speed, \S+ 46f4:0001 QEMU USB HARDDRIVE, from vsock:1 3240 BUSID\n")
@@ -88,9 +89,9 @@ class Stock(unittest.TestCase):
         self.assertRegex(said, r"1:3241: Connection (refused|reset)")
 
 
-# ---- six devices, as a bridge of the field had them ----
+# ---- six devices, as a public bridge has them ----
 
-# Three of high speed and three of SuperSpeed, over sockets whose other ends vhci_hcd has been given by somebody else.
+# Three of high speed and three of SuperSpeed, over sockets whose other ends another program has passed to vhci_hcd.
 PAIRS = f"""
 for kind in tcp unix; do
   python /pairs.py /serve $kind 0:3 1:3 2:3 3:5 4:5 5:5 >ports || {{ cat ports; exit 1; }}
@@ -120,7 +121,7 @@ NICE = "/usr/bin/nice"
 DISK = 16 << 20
 SECTOR = 512
 FIRST = 2048  # sector of the one partition
-# The guest's disk, on the kernel's vhost-vsock; its console's other end says again what it is told.
+# The guest's disk, on the kernel's vhost-vsock; the other end of its console returns what it receives.
 EXTRA = ["-drive", "if=none,id=disk,format=raw,file=disk.img", "-device", "virtio-blk-pci,drive=disk",
          "-device", "virtio-serial-pci", "-chardev", "socket,id=line,path=/tmp/line,server=on,wait=off", "-device", "virtconsole,chardev=line"]
 WRITE = """
@@ -146,7 +147,7 @@ umount /mnt
 echo 3 >/proc/sys/vm/drop_caches
 cmp /dev/$name disk.img && echo "the image is what the stick says"
 """
-# Reads the whole disk, again and again, until a read fails: however fast the machine is, there is one under way.
+# Reads the whole disk repeatedly until a read fails: at any speed of the machine, a read is in flight.
 READ = "read_on() { while dd if=/dev/$name of=/dev/null bs=64k 2>/dev/null || exit; do echo 3 >/proc/sys/vm/drop_caches; done; }"
 # By the stock tools through TCP, then by tools/usbip-vsock with the guest's own socket.
 STEPS = [
@@ -158,7 +159,7 @@ STEPS = [
     "quiet usbip detach -p $port; attached $port 004; no_disk; echo detached",
     "usbip-vsock attach 4 1-1 >attached || exit 1; port=$(sed 's/port //' attached); attached $port 006; echo \"attached over vsock to port $port\"",
     COMPARE,
-    # The host goes in the middle of what it reads.
+    # The host ends in the middle of a read.
     READ, "(read_on) & reader=$!; sleep 0.3; usbip-vsock detach $port; wait $reader; attached $port 004; no_disk",
     "again() { usbip-vsock attach 4 1-1 >attached 2>&1; }; until_true 'the stick once more' again; attached $port 006; disk >/dev/null",
     "echo 'attached once more'",
@@ -172,7 +173,7 @@ STEPS = [
     "usbip-vsock detach $port; attached $port 004; no_disk",
     "socat -u VSOCK-CONNECT:4:3241 -",
 ]
-# Another guest is killed in the middle of what the kernel reads.
+# Another guest is killed in the middle of a read by the kernel.
 KILLED = [
     "usbip-vsock attach 4 1-1 >attached || exit 1; port=$(sed 's/port //' attached); attached $port 006; name=$(disk)",
     READ, "dmesg -c >/dev/null; (read_on) & reader=$!; sleep 0.3; kill -9 $guest",
@@ -200,7 +201,8 @@ def guests(tree):
     image = tree / "examples/09_usbip"
     command = inner.command("/guest", image, os.environ[matrix.VARIABLES[OPTIONS.qemu]], "pc", 128, "host=stays",
                             [*backend.kernel_arguments(CID), *EXTRA])
-    command = [NICE, "-n", "19", *command]  # it asks its devices all the time, and shares one processor with who they wait for
+    # it polls its devices, and shares one processor with the programs that they wait for
+    command = [NICE, "-n", "19", *command]
     script = "\n".join([FAILED, inner.guest(1, command, "/disk", [("^serving", *STEPS)]), AFTER, inner.guest(2, command, "/disk", [("^serving", *KILLED)])])
     return script, {"/guest": image, "/disk": partitioned(DISK), "/bytes": os.urandom(1_000_003), **linux_host.qemu(QEMU), **linux_host.program(NICE)}
 

@@ -25,7 +25,7 @@ import matrix  # noqa: E402
 import results  # noqa: E402
 import test_kernel  # noqa: E402
 
-VSOCK_NUMBERS = 1000  # of guests, behind those of the cells
+VSOCK_NUMBERS = 1000  # of guests, after those of the cells
 
 
 def names(version):
@@ -88,7 +88,7 @@ def main(arguments):
         results.forget(options.tree, name)
     why = inner.missing(options.qemu)
     if why:
-        print(why)  # as each test says itself
+        print(why)  # as each test prints it
         return 0
     with matrix.folder_for(options.tree, f"nested-{options.qemu}") as (folder, wrong):
         try:

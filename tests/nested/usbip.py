@@ -28,18 +28,18 @@ import linux_host
 TOOL = linux_host.ROOT / "tools/usbip-vsock"
 KERNEL = "LINUX_HOST_FULL"
 MODULES = ("vhci-hcd", "usb-storage", "sd_mod", "cdc-acm", "ext4", "crc32c_generic")
-# For the kernel's own server, of a disk that QEMU's own USB has, and for a network between machines.
+# For the kernel's own server, of a disk on QEMU's own USB, and for a network between machines.
 EXPORTS = ("usbip-host", "xhci-pci")
 NETWORK = ("virtio_pci", "virtio_net")
 PROGRAMS = ("usbip", "usbipd", "mke2fs", "e2fsck", "debugfs", "socat")
 VHCI = "/sys/devices/platform/vhci_hcd.0"
-BOUND = 100  # seconds until a wait in the script is given up
+BOUND = 100  # seconds, the limit of a wait in the script
 
 SCRIPT = f"""
 ip link set lo up
 mkdir -p /var/run
 seconds() {{ cut -d. -f1 /proc/uptime; }}
-until_true() {{  # what is waited for, and the command that says whether it is so
+until_true() {{  # the event, and the command that checks it
   what=$1 end=$(($(seconds) + {BOUND}))
   shift
   until "$@"; do
@@ -50,7 +50,7 @@ until_true() {{  # what is waited for, and the command that says whether it is s
 taken() {{ cat {VHCI}/status* | sed -n '/ 004 /!s/^[hs]s  0*\\([0-9][0-9]*\\) .*/\\1/p'; }}
 in_state() {{ cat {VHCI}/status* | grep -qE "^.s  0*$1 $2 "; }}
 attached() {{ until_true "port $1 in state $2" in_state "$1" "$2"; }}
-is_disk() {{ [ "$(cat /sys/block/sd*/size 2>/dev/null || echo 0)" != 0 ]; }}  # its size is read when it is known to be ready
+is_disk() {{ [ "$(cat /sys/block/sd*/size 2>/dev/null || echo 0)" != 0 ]; }}  # its size is read once it is ready
 none_is_disk() {{ ! ls /sys/block/sd* >/dev/null 2>&1; }}
 disk() {{ until_true 'a disk' is_disk; basename /sys/block/sd*; }}
 no_disk() {{ until_true 'no disk' none_is_disk; }}
@@ -58,11 +58,11 @@ quiet() {{ if "$@" >/tmp/quiet 2>&1; then :; else status=$?; cat /tmp/quiet; ech
 listening() {{ netstat -ltn | grep -q ":$1 "; }}
 """
 
-# What exports on TCP, by the kernel's own server, the USB disks that QEMU has for the machine: see exported().
+# Exports on TCP, by the kernel's own server, the USB disks that QEMU has for the machine: see exported().
 EXPORT = """
 is_listed() { usbip list -l 2>/dev/null | grep -q busid; }
 until_true 'a USB device to export' is_listed
-sleep 1  # and another one, if there are more
+sleep 1  # more may follow
 busids=$(usbip list -l 2>/dev/null | sed -n 's/^ - busid \\([^ ]*\\) .*/\\1/p')
 for busid in $busids; do quiet usbip bind -b $busid; done
 quiet usbipd -D
@@ -140,7 +140,7 @@ def files():
 
 def boot(folder, qemu, script, modules=(), more=None, extra=(), memory=768, **options):
     """linux_host.boot() of such a machine."""
-    # Busybox would take its own program of the same name.
+    # Busybox would run its own program of the same name.
     names = "".join(f'{name}() {{ {program_path(name)} "$@"; }}\n' for name in PROGRAMS if name != "socat")
     return linux_host.boot(pathlib.Path(os.environ[KERNEL]), folder, qemu, names + SCRIPT + script, [*modules, *MODULES], files() | (more or {}), extra,
                            memory, **options)

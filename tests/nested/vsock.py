@@ -41,7 +41,7 @@ until grep -q ready peer.out; do
   sleep 0.05
 done
 """
-# For `extra` and `disk` of a guest that is to be saved and restored: see monitor().
+# For `extra` and `disk` of a guest that is saved and restored: see monitor().
 SNAPSHOTS = ["-blockdev", "node-name=snapshots,driver=qcow2,file.driver=file,file.filename=disk.img"]
 
 
@@ -68,18 +68,18 @@ class Guest:
     memory: int = 128  # MiB
     options: str = ""  # of the vsock device
     extra: list = dataclasses.field(default_factory=list)   # more for QEMU
-    disk: bytes = None  # what disk.img, in QEMU's working folder, is to hold
-    steps: list = dataclasses.field(default_factory=list)   # what the host does meanwhile: see inner.guest()
-    seconds: int = inner.GUEST_TIME  # until it is ended
+    disk: bytes = None  # the content of disk.img, in QEMU's working folder
+    steps: list = dataclasses.field(default_factory=list)   # the host's actions meanwhile: see inner.guest()
+    seconds: int = inner.GUEST_TIME  # limit
 
 
 @dataclasses.dataclass
 class Told:
-    status: int     # as guestrun.boot() gives it
+    status: int     # as guestrun.boot() returns it
     console: str
     said: str       # by the shell lines of its steps
     replies: str    # QEMU's, on its control socket
-    wrong: list     # why nothing of this can be believed, or what QEMU complained of; none when all is well
+    wrong: list     # why the record is not valid, or QEMU's errors; none if all is right
 
 
 def prepare(qemu, guests, before="", files=None, first=0):
@@ -125,7 +125,7 @@ def outcome(one):
                 wrong + one["complaints"].splitlines())
 
 
-# ---- trying it ----
+# ---- the test ----
 
 SMALL = "small pieces for a peer that is late"
 CROWD, CROWD_RESET = "our crowd", "our crowd, reset"
@@ -136,7 +136,7 @@ CROWDS = {CROWD: ["full=64", "idle=60", f"bulk={4 << 20}", "short=64", "slow=16"
 
 def crowd(name, image):
     """crowd.cpp as the guest, and its clients in the host, whose output is in `said`."""
-    # A file of its own, made before it begins: what an earlier crowd said must not be taken for its own.
+    # Its own file, made before the crowd starts, so that an earlier crowd's output is not taken for this one's.
     begin = f": >crowd.out; crowd vsock 4 {' '.join(CROWDS[name])} >>crowd.out 2>&1 3<&- &"
     if name == CROWD:
         return Guest(name, image, "calls=1", steps=[("^serves", begin, "wait $!; cat crowd.out")], seconds=2 * inner.GUEST_TIME)
@@ -148,7 +148,7 @@ def crowd(name, image):
          "touch again; wait $crowd; cat crowd.out")], seconds=2 * inner.GUEST_TIME)
 
 
-# What only a host that passes on the end of one direction can be asked, too.
+# Services for a host that passes on the end of one direction.
 WORDS = [*(word for word in test_guest.EVERYTHING if word != "no_messages"), *test_guest.SILENCE,
          "messages", "sink_to_the_end", "half"]
 RESTORED = "our guest, saved and restored"
@@ -199,7 +199,7 @@ def complaints(told):
         if told[name].status != 0 or not told[name].said.endswith("crowd: all well\n"):
             yield f"{name}: status {told[name].status}: {told[name].said}"
     if "Linux" in told:
-        # Where it was saved it goes on, without its connection.
+        # Restored from the saved state, it continues without its connection.
         wanted = linux_guest.ON_KERNEL + r"(turning\n){2,}turn: .*\nrestored\nend\n"
         if not re.match(wanted, linux_host.said(told["Linux"].console)):
             yield "Linux does not say what it should"

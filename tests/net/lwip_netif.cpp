@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// examples/net/lwip_netif.hpp between two links on one wire: TCP through lwIP, with a link that computes checksums and one that does not,
-// that has little room, lends few frames, cuts frames into pieces, and goes down and up.
+// examples/net/lwip_netif.hpp between two links on one wire: TCP through lwIP, with a link that computes checksums and
+// one that does not, that has few free frames, lends few frames, cuts frames into pieces, and goes down and up.
 #include <chrono>
 #include <deque>
 #include <string>
@@ -46,9 +46,9 @@ struct wire_link {
   wire_link* other = nullptr;
   bool up = true;
   net::capabilities can{.mtu = 1500, .most_pieces = 8, .most_kept = 32, .does = {}};
-  usize room = 64;       // frames under way
-  usize cut = 0;         // received frames are shown in pieces of this size; 0: in one
-  bool leaves_sums = false;  // computes none itself but tells the other end, as two guests of one host do
+  usize room = 64;       // frames in flight
+  usize cut = 0;         // received frames are shown in pieces of this size; 0: in one piece
+  bool leaves_sums = false;  // leaves checksums to the other end, as two guests of one host do
   struct on_wire {
     std::vector<u8> data;
     net::checksum sum;
@@ -111,7 +111,7 @@ struct wire_link {
   result<void> give_back(net::kept_frame name) {
     REQUIRE(generations[name.slot] == name.generation);
     REQUIRE(!kept[name.slot].empty());
-    for (u8& byte : kept[name.slot]) byte = 0xdb;  // a reader that comes late finds these
+    for (u8& byte : kept[name.slot]) byte = 0xdb;  // a late reader finds these bytes
     kept[name.slot].clear();
     kept[name.slot].shrink_to_fit();
     generations[name.slot] += 2;
@@ -191,7 +191,8 @@ struct pair_of {
   void put() {
     while (sent < to_send.size()) {
       const usize n = virtio::detail::smaller<usize>(virtio::detail::smaller<usize>(tcp_sndbuf(client), 3000), to_send.size() - sent);
-      if (n == 0 || tcp_write(client, to_send.data() + sent, static_cast<u16>(n), 0) != ERR_OK) break;  // in place: header and data apart
+      // in place: header and data separate
+      if (n == 0 || tcp_write(client, to_send.data() + sent, static_cast<u16>(n), 0) != ERR_OK) break;
       sent += n;
     }
     tcp_output(client);
@@ -212,7 +213,7 @@ struct pair_of {
       return err_t{ERR_OK};
     }) == ERR_OK);
   }
-  /// Lets both work; true when all has arrived.
+  /// Lets both work; returns whether everything has arrived.
   bool run(unsigned turns = 100'000) {
     for (unsigned i = 0; i < turns && !closed && !failed; ++i) {
       if (i % 4 == 0) ++now;
@@ -279,7 +280,7 @@ TEST_CASE("lwip_netif: what a link has no room for is sent as soon as it has, be
   both.connect(1000);
   const auto turn = [&](unsigned which) { REQUIRE(both.ends[which].turn() == errc::ok); };
   unsigned n = 0;
-  for (; tcp_active_pcbs->next == nullptr && n < 100; ++n) turn(n % 2);  // the listener has answered: that is on its way
+  for (; tcp_active_pcbs->next == nullptr && n < 100; ++n) turn(n % 2);  // the listener's answer is in flight
   REQUIRE(!both.wires[0].coming.empty());
   both.wires[0].room = 0;
   turn(0);
@@ -327,7 +328,7 @@ TEST_CASE("lwip_netif: a link that computes checksums after one start and not af
 TEST_CASE("lwip_netif: frames that the stack holds are the link's again when their connection ends", "[net]") {
   pair_of both;
   both.connect(400'000);
-  // A frame is lost: what follows it waits in lwIP, out of order.
+  // A frame is lost: later frames wait in lwIP, out of order.
   for (unsigned n = 0; both.received.size() < 50'000 && n < 10'000; ++n) both.run(1);
   for (unsigned n = 0; both.wires[1].coming.size() < 3 && n < 100; ++n) {
     for (auto* end : {&both.ends[1], &both.ends[0]}) REQUIRE(end->turn() == errc::ok);

@@ -51,7 +51,7 @@ VIA = {"modern": "disable-legacy=on", "transitional": "disable-legacy=off", "leg
        "mmio 1": "", "mmio 2": ""}
 RINGS = {"split": "packed=off", "packed": "packed=on"}  # the guest takes either
 BUFFERS = {"merged": "mrg_rxbuf=on", "whole": "mrg_rxbuf=off"}
-# For what takes longer than a small page each way.
+# For transfers longer than a small page.
 USUAL = {"x86_64 7.2": ("legacy", "split", "whole"), "x86_64 10": ("modern", "packed", "merged"),
          "aarch64 7.2": ("transitional", "packed", "whole"), "aarch64 10": ("modern", "split", "merged"),
          "riscv64 7.2": ("modern", "packed", "merged"), "riscv64 10": ("legacy", "split", "whole")}
@@ -59,7 +59,7 @@ USUAL = {"x86_64 7.2": ("legacy", "split", "whole"), "x86_64 10": ("modern", "pa
 
 def variants(processor):
     for variant in itertools.product(VIA, RINGS, BUFFERS):
-        if variant[1] == "split" or variant[0] not in ("legacy", "mmio 1"):  # packed rings came with version 1
+        if variant[1] == "split" or variant[0] not in ("legacy", "mmio 1"):  # legacy devices have no packed rings
             if processor == "x86_64" or not variant[0].startswith("mmio"):
                 yield variant
 
@@ -187,7 +187,8 @@ class Card(Network):
             ("link: up",), ("HTTP: serving at", self.end)])
 
     def test_link_down_and_up_in_mid_transfer(self):
-        self.assertEqual(self.link_down_and_up_in_mid_transfer("split").count("HTTP: fetching"), 1)  # the connection lives on
+        # the connection survives
+        self.assertEqual(self.link_down_and_up_in_mid_transfer("split").count("HTTP: fetching"), 1)
 
     def test_link_down_and_up_on_a_packed_ring(self):
         """QEMU 7.2 and 10 count frames that they drop from a packed ring as used twice, and the device fails
@@ -206,7 +207,7 @@ class Card(Network):
     def test_dhcp_does_not_answer(self):
         if not FAULTS:
             self.skipTest("with --long")
-        # A filter keeps what is on its way, in both directions, until it is taken away.
+        # A filter holds data in flight, in both directions, until it is removed.
         silence = ["-object", "filter-buffer,id=silence,netdev=network,queue=all,interval=4000000000"]
         self.boot(stall=1, extra=silence, script=[
             ("DHCP: no answer yet", ("object-del", {"id": "silence"})), ("DHCP: address",), ("HTTP: serving at", self.end)])
@@ -240,7 +241,8 @@ class Vsock(Network):
     def test_reset(self):
         if not FAULTS:
             self.skipTest("with --long")
-        # While nothing is sent: the back end (0.3.0) ends the thread that serves a guest when bytes for it come while it has no queues.
+        # While no data is sent: the back end (0.3.0) ends the guest's thread if data for the guest arrives while it has
+        # no queues.
         console = self.boot(script=[("HTTP: serving at", *RESET), ("HTTP: serving at", self.serving, self.end)])
         self.assertEqual(console.count("DHCP: asking"), 2)
 
@@ -274,7 +276,8 @@ if __name__ == "__main__":
     PROCESSOR = {guestrun.AARCH64.qemu: "aarch64", guestrun.RISCV64.qemu: "riscv64"}.get(guestrun.processor(TREE / IMAGE).qemu, "x86_64")
     VARIANT = USUAL[f"{PROCESSOR} {VERSION}"]
     variable = matrix.VARIABLES[VERSION] + matrix.SUFFIXES[PROCESSOR]
-    FAULTS = LONG or (PROCESSOR == "x86_64" and VERSION == {"card": "10", "vsock": "7.2"}[KIND])  # else what another QEMU shows as well
+    # another QEMU shows the same
+    FAULTS = LONG or (PROCESSOR == "x86_64" and VERSION == {"card": "10", "vsock": "7.2"}[KIND])
     QEMU = os.environ.get(variable)
     for why in ("" if QEMU else f"{variable} is empty: no such QEMU on this machine",
                 *([backend.missing(), gvproxy.missing()] if KIND == "vsock" else [])):

@@ -10,7 +10,8 @@ sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests/qemu")]
 import affected  # noqa: E402
 import together  # noqa: E402
 
-# A file of each layer: a test source that it concerns, one that it does not, and what --changed takes for the drivers it is about.
+# A file of each layer: a test source that depends on it, one that does not, and the drivers that --changed assigns to
+# it.
 LAYERS = {
     "base/untrusted.hpp": ("unit/base.cpp", "", set()),
     "config.hpp": ("unit/session.cpp", "", set()),
@@ -41,14 +42,14 @@ for header, (concerned, other, drivers) in LAYERS.items():
     if change.drivers != drivers or change.everything:
         problems.append(f"{header} is about {change.drivers}, want {drivers}")
 
-# What a header declares may be in the source beside it.
+# A header's declarations may be defined in the source with the same name.
 if not affected.Change(ROOT, files={"tests/support/disk.cpp"}).affects(["tests/unit/blk.cpp"], SUPPORT):
     problems.append("tests/support/disk.cpp does not concern tests/unit/blk.cpp")
 for name in ("tools/test", "tests/unit/CMakeLists.txt", "tests/support/precompiled.hpp"):
     if not affected.Change(ROOT, files={name}).everything:
         problems.append(f"{name} does not concern everything")
 
-# Test cases are told apart by their names as Catch2 prints them, however they are written.
+# Test cases are distinguished by their names as Catch2 prints them, in any notation.
 cases = affected.Change(ROOT, files={"tests/x"}).cases(["tests/unit/rng.cpp"])
 if "rng: scattered memory is filled by several requests" not in cases or any("[rng]" in case for case in cases):
     problems.append(f"cases of unit/rng.cpp: {cases}")
@@ -59,7 +60,7 @@ for arguments, wanted in ((["a\\, b \\[SPLIT-01\\]"], False), (["of any ring - p
 if not program.is_slow(["far - packed<4>"]) or program.is_slow(["near"]):
     problems.append("slow cases are not told from others")
 
-# A cell that varies another leaves that other to be chosen: every driver on every transport and ring.
+# A variation of a cell leaves the other cell selected: every driver on every transport and ring.
 kinds = [(cell, set(words.split(","))) for parts in together.batches("10", "x86_64").values()
          for cell, words in together.kinds(cell for cells in parts for cell in cells)]
 for driver in ("blk", "rng"):

@@ -31,7 +31,7 @@ if "--fix" in sys.argv:
 if not block.search(text):
     problems.append("README.md: no program")
 
-# Names of tests: the hosted ones from their sources, with what is in them, the QEMU cells from the matrix.
+# Names of tests: those of hosted tests from their sources, the QEMU cells from the matrix.
 names, bodies = set(), {}
 for source in (root / "tests").rglob("*.cpp"):
     for case in re.split(r"^(?=(?:TEMPLATE_)?TEST_CASE\()", source.read_text(), flags=re.M)[1:]:
@@ -50,7 +50,7 @@ names |= set(re.findall(r'(?:add_test\(NAME|set\(name) "((?:nested|qemu)[:,] [^"
 for name in re.findall(r'vsock_test\("([^"]+)"', (root / "tests/vsock/CMakeLists.txt").read_text()):
     names |= {name.replace("${qemu}", qemu) for qemu in ("7.2", "10")}
 
-# What CI runs, as text: a command that is named nowhere in it may be broken without notice.
+# CI's commands, as text: a command that CI does not run may break without notice.
 contributing = root / "CONTRIBUTING.md"
 by_ci = "".join(path.read_text() for path in [root / ".ci/run", root / "tools/test", *(root / "tests").rglob("CMakeLists.txt"),
                                               *(root / "cmake").glob("*.cmake"), *(root / "tests").rglob("*.py")])
@@ -64,7 +64,7 @@ for command in re.findall(r"^    (\S.*)|`((?:tools|tests)/\S+ --.*?)`", prose, r
 
 for document in [readme, contributing, root / "SECURITY.md", root / "CHANGELOG.md", *sorted((root / "docs").glob("*.md"))]:
     text = document.read_text()
-    # An excerpt's lines stand in its file, in this order; those without a line of dots between them are neighbours.
+    # An excerpt's lines are in its file, in this order; those without a line of dots between them are adjacent.
     for name, excerpt in re.findall(r"^<!-- from (\S+) -->\n```cpp\n(.*?)^```", text, re.M | re.S):
         where = "\n" + re.sub(r"^ +", "", (root / name).read_text(), flags=re.M)
         at = 0
@@ -82,7 +82,7 @@ for document in [readme, contributing, root / "SECURITY.md", root / "CHANGELOG.m
         headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", page, flags=re.M | re.S), re.M)
         if anchor not in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}:
             problems.append(f"{document.relative_to(root)}: no such heading: {target}#{anchor}")
-    # docs/style.md: no persons for objects, and lines that fit. Names of tests, code and tables are left out.
+    # docs/style.md: no persons for objects, and lines that fit. Names of tests, code and tables are excluded.
     fence = False
     for number, line in enumerate(text.splitlines(), 1):
         fence ^= line.startswith("```")
@@ -109,7 +109,8 @@ for document in [readme, contributing, root / "SECURITY.md", root / "CHANGELOG.m
         if not (root / command).exists():
             problems.append(f"{document.relative_to(root)}: no such command: {command}")
 
-# README's marks are those of docs/hosts.md, and its device types those that the library has a name for, with a driver or without.
+# README's marks are those of docs/hosts.md, and its device types those that the library names, with or without a
+# driver.
 def section(text, heading):
     return re.search(rf"^{re.escape(heading)}\n(.*?)(?=^## |^<!-- |\Z)", text, re.M | re.S)[1]
 
@@ -137,14 +138,14 @@ for label, row in (("instructions per 4 KiB read", "guest instructions per 4 KiB
         problems.append(f"README.md: not the figure of docs/performance.md: {label}")
 
 types = dict(re.findall(r'case device_type::(\w+): return "([^"]*)"', (root / "include/virtio/base/types.hpp").read_text()))
-drivers = {"block": "blk", "entropy": "rng", "network": "net"}  # whose folder is not called like its type
+drivers = {"block": "blk", "entropy": "rng", "network": "net"}  # drivers whose folder has another name than their type
 has = {name: (root / "include/virtio" / drivers.get(kind, kind) / "device.hpp").exists() for kind, name in types.items() if kind != "none"}
 told = dict(re.findall(r"^\| (yes|not yet) \| (.*?)(?:, and every other)? \|$", section(readme.read_text(), "<!-- device types -->"), re.M))
 for answer, is_there in (("yes", True), ("not yet", False)):
     if set(told.get(answer, "").split(", ")) != {name for name, driver in has.items() if driver == is_there}:
         problems.append(f"README.md: device types: '{answer}' is not what include/virtio has drivers for")
 
-# A driver is registered where CONTRIBUTING.md says: the balloon is named in each of these files.
+# A driver is registered where CONTRIBUTING.md lists: the balloon is named in each of these files.
 for row in re.findall(r"^\| (`.*?`) \| ", contributing.read_text().partition("### 9. ")[2], re.M):
     for name in re.findall(r"`([^`]+)`", row):
         path = root / name.replace("NAME", "balloon")
@@ -155,7 +156,8 @@ listed = re.search(r"areas that this library drives \((.*?)\)", (root / "docs/sp
 if set(re.split(r",\s+", listed)) != set(checked):
     problems.append("docs/spec-map.md: the areas are not those that tools/spec-map checks")
 
-# The drawing in docs/architecture.md has the rules of tools/check-layers as arrows, and the steps of the journeys stand in their files.
+# The drawing in docs/architecture.md has the rules of tools/check-layers as arrows, and the steps of the journeys are
+# in their files.
 architecture = (root / "docs/architecture.md").read_text()
 headers = root / "include/virtio"
 printed = subprocess.run([sys.executable, root / "tools/check-layers", "--print"], capture_output=True, text=True, check=True).stdout
@@ -186,7 +188,7 @@ for name, by in steps:
 if len(steps) < 30:
     problems.append("docs/architecture.md: where are the journeys?")
 
-# A term of the glossary stands in the header that is named beside it.
+# A term of the glossary is in the header that its row names.
 terms = re.findall(r"^\| ([a-z][\w -]*?) \| .* \| `([^`]+)` \|$", (root / "docs/glossary.md").read_text(), re.M)
 for term, name in terms:
     header = headers.parent / name if name.startswith("usbip/") else headers / name
@@ -196,7 +198,7 @@ for term, name in terms:
 if len(terms) < 30 or terms != sorted(terms):
     problems.append(f"docs/glossary.md: {len(terms)} terms, want thirty or more in their order")
 
-# Every verdict is in its document, in order and in the words of the library, with a test that names it.
+# Every verdict is in its document, in order and in the library's words, with a test that names it.
 report = (root / "include/virtio/base/report.hpp").read_text()
 enumerated = re.findall(r"^  (\w+)(?: = 0)?,", re.search(r"enum class verdict .*?^};", report, re.M | re.S)[0], re.M)
 words, moves = (dict(re.findall(r'case verdict::(\w+): return "([^"]*)"', re.search(rf"{function}\(verdict why\) {{.*?^}}", report, re.M | re.S)[0]))
@@ -212,7 +214,7 @@ for verdict, said, move, shown in listed:
     if not any(re.search(rf"verdict::{verdict}\b", bodies.get(name, "")) for name in re.findall(r"`([^`]+)`", shown)):
         problems.append(f"docs/verdicts.md: {verdict}: none of its tests has it")
 
-# docs/drivers.md has every public call of the block and entropy drivers, and every field of what discovery gives.
+# docs/drivers.md has every public call of the block and entropy drivers, and every field of discovery's result.
 drivers_md = (root / "docs/drivers.md").read_text()
 called = re.findall(r"^\| (`\w+\(.*?) \| *(yes)? *\| *(yes)? *\| *(?:yes)? *\|", drivers_md, re.M)
 def public_calls(header):
@@ -227,7 +229,7 @@ for column, headers in enumerate((["blk/device.hpp", "blk/extras.hpp", "device/r
     listed_calls = {name for names, *columns in called if columns[column] for name in re.findall(r"`(\w+)\(", names)}
     for name in sorted(members ^ listed_calls):
         problems.append(f"docs/drivers.md: calls of {folder}::device: {name} is in one of the two only")
-# Who reads blk/device.hpp meets how a request is made, and not what else disks can do.
+# A reader of blk/device.hpp sees how a request is made, and not the other functions of disks.
 extra = {"discard", "write_zeroes", "secure_erase", "get_lifetime", "set_write_cache", "get_topology", "get_id", "refresh"}
 if not extra <= public_calls("blk/extras.hpp") or extra & public_calls("blk/device.hpp"):
     problems.append(f"blk/extras.hpp: not the place of {sorted(extra)}")
@@ -240,7 +242,7 @@ for header, struct in (("bus/pci/discover", "found"), ("bus/mmio/slots", "found"
         if f"`{field}`" not in drivers_md:
             problems.append(f"docs/drivers.md: no {field} of {header}.hpp's {struct}")
 
-# Programs that are said to compile do, for a bare target, and leave nothing in .data.
+# Programs that are documented to compile do so, for a bare target, and leave .data empty.
 for document in sorted((root / "docs").glob("*.md")):
     found = re.findall(r"<!-- compiled(?: for (\w+))? -->\n```cpp\n(.*?)```", document.read_text(), re.S)
     for number, (processor, program) in enumerate(found):

@@ -26,7 +26,7 @@ LIBKRUN = re.search(r"^libkrun=(\S+)", SCRIPT, re.M)[1]
 CONAN = re.search(r"^conan=(\S+)", SCRIPT, re.M)[1]
 VSOCK = re.search(r"^vhost_device_vsock=(\S+)", SCRIPT, re.M)[1]
 
-# What `dpkg-deb -x` gives. The loader says that it is a QEMU whatever it runs.
+# The output of `dpkg-deb -x`. The loader reports that it is a QEMU, whatever it runs.
 UNPACKED = """#!/bin/sh
 [ "$1" = -f ] && { echo "libfoo1 (>= 1), qemu-system-common, zlib1g"; exit; }
 mkdir -p "$3/usr/bin" "$3/usr/share/qemu" "$3/usr/share/seabios" "$3/usr/lib/here/qemu"
@@ -90,7 +90,7 @@ class Newest(unittest.TestCase):
         self.run_setup("--yes")
         self.assertRegex(self.told(), r"^'env QEMU_MODULE_DIR=\S+ \S+/ld-linux\.so\.2 --library-path \S+ \S+/bin/qemu-system-x86_64 -L ")
         self.assertTrue((self.deps / "qemu-11/lib/libfoo.so.1").exists())
-        self.assertEqual(self.run_setup(), "")  # once and for all
+        self.assertEqual(self.run_setup(), "")  # permanently
 
     def test_out_of_reach(self):
         self.unstable(update="echo 'E: Failed to fetch InRelease'; exit 100")
@@ -98,7 +98,7 @@ class Newest(unittest.TestCase):
         self.assertRegex(last, "^setup: continues without QEMU 11, whose tests are skipped: "
                          "(E: Failed to fetch InRelease|setup: no apt source)")
         self.assertEqual(self.told(), "''")
-        self.assertEqual(self.run_setup(), "")  # not again at once
+        self.assertEqual(self.run_setup(), "")  # not again immediately
         os.utime(self.deps / "qemu-11-absent", (0, 0))
         self.assertIn("QEMU 11", self.run_setup())
         self.unstable("12.0.0")
@@ -139,7 +139,8 @@ class Cells(unittest.TestCase):
     def test_which(self):
         here, memory = set(matrix.cells("11")), {cell.name for cell in matrix.memory_cells.cells(matrix)}
         self.assertLessEqual(memory, here)
-        # What is new with a device type is shown on it, too; what every cell shows is not shown a third time.
+        # A feature that is new with a device type is tested on it, too; a feature that every cell tests is not tested a
+        # third time.
         self.assertTrue(all(re.search("balloon|console|lsvirtio|scsi", name) for name in here - memory), here - memory)
         self.assertLess(len(here), len(matrix.cells("10")) // 10)
 

@@ -11,7 +11,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 import compilers  # noqa: E402
 
 
-def tag(name):  # put together here, so that this file cites nothing itself
+def tag(name):  # composed here, so that this file cites nothing itself
     return "[" + name + "]"
 
 
@@ -90,7 +90,7 @@ class SpecMap(unittest.TestCase):
         self.write("tests/unit/a.cpp", f'TEST_CASE("x {tag("INIT-01")}") {{}}')
         out = self.spec_map("--check", status=1)
         self.assertIn("INIT-02: no test and no reason", out)
-        self.assertNotIn("GPU-01", out)  # not an area that is driven here
+        self.assertNotIn("GPU-01", out)  # not an area with a driver here
         self.write("docs/spec/untestable.tsv", "id\treason\nINIT-02\tneeds a clock\n")
         self.spec_map("--check")
         self.write("docs/spec/untestable.tsv", "id\treason\nINIT-02\tneeds a clock\nINIT-01\ttoo hard\n")

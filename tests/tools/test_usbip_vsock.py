@@ -24,7 +24,7 @@ tool = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.na
 sys.modules[loader.name] = tool
 loader.exec_module(tool)
 
-BOUND = 60  # seconds until a wait that must end is given up
+BOUND = 60  # seconds, the limit of a wait that must end
 STATUS = """hub port sta spd dev      sockfd local_busid
 hs  0000 006 003 00010002 000003 1-1
 hs  0001 004 000 00000000 000000 0-0
@@ -60,7 +60,7 @@ class Server:
     def run(self):
         sock, _ = self.listening.accept()
         with sock:
-            # All of it, lest what is unread makes a reset of the end.
+            # Reads everything: unread data would turn the end into a reset.
             while len(self.heard) < (40 if self.heard[2:4] == b"\x80\x03" else 8):
                 self.heard += sock.recv(40)
             sock.sendall(self.says)

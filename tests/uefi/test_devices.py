@@ -20,8 +20,8 @@ sys.dont_write_bytecode = True
 import machine  # noqa: E402
 import matrix  # noqa: E402
 
-# The disk that the firmware starts the program from; then name, device, and how the device is driven. OVMF connects its
-# driver to those with a bootindex.
+# The disk from which the firmware starts the program; then name, device, and how the device is driven. OVMF connects
+# its driver to those with a bootindex.
 BOOT = {"7.2": "virtio-blk-pci", "10": "virtio-blk-pci,disable-legacy=on,packed=on"}
 DISKS = (("modern", "virtio-blk-pci,disable-legacy=on,packed=on,iommu_platform=on", "modern PCI"),
          ("transitional", "virtio-blk-pci,disable-legacy=off,disable-modern=off,bootindex=1", "modern PCI"),

@@ -31,14 +31,14 @@ LOADER = {"x86_64": "BOOTX64.EFI", "aarch64": "BOOTAA64.EFI"}
 LINUX = {"x86_64": "LINUX_HOST", "aarch64": "LINUX_HOST_AARCH64"}  # the variable that names the kernel's folder
 OPTIONS = {"x86_64": disk_image.OPTIONS, "aarch64": disk_image.ARM_OPTIONS}
 
-# What differs between the disks that Linux is started from: the table, the file system, the machine, the device.
+# The disks from which Linux is started: the table, the file system, the machine, the device.
 WHOLE = {
     ("7.2", "x86_64"): [("mbr", ("-F",), "pc", "virtio-blk-pci,disable-modern=on")],
     ("10", "x86_64"): [("gpt", (), "q35", "virtio-blk-pci,disable-legacy=on,packed=on")],
     ("7.2", "aarch64"): [("mbr", ("-F",), "virt", "virtio-scsi-pci,disable-legacy=on")],
     ("10", "aarch64"): [("gpt", (), "virt", "virtio-blk-pci,disable-legacy=off,disable-modern=off")],
 }
-# Five, so that they go with all devices.
+# Five, so that they combine with all devices.
 FORMS = (("gpt", ()), ("mbr", ()), ("gpt", ("-F",)), ("mbr", ("-F",)), ("mbr", ()))
 MACHINES = {"x86_64": ("pc", "q35"), "aarch64": ("virt",)}
 DEVICES = ("virtio-blk-pci,disable-legacy=on", "virtio-blk-pci,disable-legacy=on,packed=on",
@@ -92,7 +92,7 @@ class Loader(unittest.TestCase):
                 status, console = self.start(image, device, host, timeout=2 * guestrun.HANG)
                 lines = console.split("\n")
                 self.assertIn("starting Debian", lines, console)
-                # Linux reports this of every SCSI disk when it resets the host, which is at each start.
+                # Linux reports this for every SCSI disk when it resets the host, which it does at each start.
                 said = [line for line in lines if line.startswith("@ ") and "Power-on or device reset" not in line]
                 said = [line for line in said if not line.startswith("@ started at EL")]
                 self.assertEqual(said, [f"@ options {options}", "@ root on guest"], console)
@@ -134,11 +134,11 @@ class Loader(unittest.TestCase):
             script += [(f"^/{name}: {why}\r*\n",)] if why else []
         script += [("^the kernel has come back with status 0x1\r*\n",), ("^exit 22\r*\n",),
                    (r"FS0:", ("quit", {}))]
-        # Other disks do not matter: the loader looks on the one that it was loaded from.
+        # Other disks are ignored: the loader reads the one from which it was loaded.
         others = ["-blockdev", "driver=null-co,node-name=other,size=1048576,read-zeroes=on",
                   "-device", "virtio-blk-pci,drive=other", "-device", "virtio-scsi-pci"]
         status, console = self.start(image, script=script, memory=256, extra=others)
-        self.assertIn("claim: ", console)  # the disk is the loader's until it ends
+        self.assertIn("claim: ", console)  # the loader owns the disk until it ends
         self.assertEqual(status, guestrun.NO_STATUS, console)
         self.assertIn("FS0:", console)
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The same program linked with nothing, neither a C library nor anybody's start code, so that it also runs where there is no
-// library for the target: 32 bits on a 64-bit machine. It asks Linux for two things, to write and to end.
+// The same program linked with nothing, neither a C library nor start code, so that it also runs where the target has
+// no library: 32 bits on a 64-bit machine. It uses two system calls of Linux, to write and to end.
 #include "disk.hpp"
 
 namespace {
@@ -34,5 +34,5 @@ extern "C" [[noreturn]] void begin() {
   for (;;) (void)ask_linux(exit_call, wrong != nullptr, nullptr, 0);
 }
 
-// Linux aligns the stack; a call makes it what a function expects.
+// Linux aligns the stack; a call gives it the alignment that a function expects.
 asm(".globl _start\n_start: call begin");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// A whole use of the library that needs nothing but the library: a disk whose registers are plain memory, and a program that
-// finds it, writes to it and reads back. The disk works while the driver waits. No C or C++ library in here, so that the same
-// text runs as a hosted program and as one that is linked with nothing.
+// A complete use of the library that needs only the library: a disk whose registers are plain memory, and a program
+// that finds it, writes to it and reads back. The disk works while the driver waits. No C or C++ library is used, so
+// that the same text runs as a hosted program and as one that is linked with nothing.
 #pragma once
 
 #include <virtio/virtio.hpp>
@@ -18,14 +18,14 @@ using virtio::usize;
 inline constexpr virtio::pci::address place{.slot = 3};
 inline constexpr u64 sectors = 64;
 
-// A modern block device, register by register: what is stored stays, and that is all that bring-up wants of it.
+// A modern block device, register by register: stored values remain, which is all that bring-up needs.
 struct device {
   alignas(8) u8 registers[0x60];  // common configuration, at 0x40 its notification, at 0x44 its ISR, at 0x48 device config
   u32 config[64];
   u16 taken;
   u8 content[512 * sectors];
   u32 requests;
-  u32 lies;  // what the driver did and must not do
+  u32 lies;  // the driver's violations
 
   void power_on() {
     *this = {};
@@ -39,7 +39,7 @@ struct device {
       capability[2] = bar_offsets[i][0];
       capability[3] = bar_offsets[i][1];
     }
-    registers[0x04] = 1;  // features: whichever word is selected has bit 0, so 0 and VERSION_1
+    registers[0x04] = 1;  // features: bit 0 of each selected word is set, so 0 and VERSION_1
     registers[0x18] = 16;  // queue size
     registers[0x48] = sectors;
   }
@@ -50,13 +50,13 @@ struct device {
     return value;
   }
 
-  // Serves what the driver has published: header, data, status.
+  // Serves the published request: header, data, status.
   void work() {
     struct descriptor { u64 at, rest; };
     const auto* const table = reinterpret_cast<const volatile descriptor*>(static_cast<uptr>(wide(0x20)));
     const auto* const available = reinterpret_cast<const volatile u16*>(static_cast<uptr>(wide(0x28)));
     auto* const used = reinterpret_cast<volatile u16*>(static_cast<uptr>(wide(0x30)));
-    if (registers[0x14] != 0x0f || registers[0x1c] != 1) {  // DRIVER_OK and all before it; queue enabled
+    if (registers[0x14] != 0x0f || registers[0x1c] != 1) {  // DRIVER_OK and all earlier bits; queue enabled
       ++lies;
       return;
     }
@@ -87,7 +87,7 @@ struct device {
   }
 };
 
-// Bus and machine in one, as real boards have them. Empty: the device is a global.
+// Bus and machine in one object, as on real boards. Empty: the device is a global.
 inline constinit device attached{};
 
 struct board : virtio::identity_mapped<> {
@@ -115,7 +115,7 @@ using disk_t = virtio::blk::device<board, virtio::pci::modern<board>, virtio::sp
 inline constinit virtio::dma_storage<disk_t::dma_bytes> dma{};
 inline constinit disk_t disk{};
 
-/// Drives the disk from discovery to hand-off, as often as wanted. Gives what went wrong, nullptr when all is as it must be.
+/// Drives the disk from discovery to hand-off, as often as called. Returns the error, or nullptr.
 inline const char* drive() {
   attached.power_on();
   u8 sector[1024];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A program of somebody who uses the library on an ordinary machine.
+// A program of a user of the library on an ordinary machine.
 #include "disk.hpp"
 
 #include <cstdio>

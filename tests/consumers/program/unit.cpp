@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A second translation unit with the same drivers in it.
+// A second translation unit with the same drivers.
 #include "disk.hpp"
 
 const char* drive_from_another_unit();

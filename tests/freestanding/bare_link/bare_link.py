@@ -30,7 +30,8 @@ def main():
 
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        # No -fno-asynchronous-unwind-tables: where a compiler emits .eh_frame by itself it must not need anything either.
+        # No -fno-asynchronous-unwind-tables: if a compiler emits .eh_frame by default, it must not need anything
+        # either.
         flags = ["-Os", *compilers.freestanding(compiler), "-fno-pic", "-fno-stack-protector", "-fno-threadsafe-statics",
                  "-ffunction-sections", f"-I{HERE}", f"-I{ROOT / 'include'}"]
 

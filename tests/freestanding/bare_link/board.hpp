@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The example's board without its boot runtime: what remains is the library and the four memory functions.
+// The example's board without its boot runtime: only the library and the four memory functions remain.
 #pragma once
 
 #include <virtio/pci.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The four functions that compilers may call on their own. In an archive, so that only those that are called are linked.
+// The four functions that compilers may call implicitly. In an archive, so that only those that are called are linked.
 #include <stddef.h>
 
 using byte = unsigned char;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Stands in for a boot runtime: something that calls the example.
+// Replaces a boot runtime: calls the example.
 extern "C" int guest_main(const char*);
 extern "C" [[noreturn]] void _start();
 

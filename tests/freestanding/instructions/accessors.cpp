@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Accesses to registers and to shared words, each in a function of its own, for instructions.py to look at what they become.
-// The loops are what tempts a compiler: to walk with write-back, to take two at a time, to fold a load into a test.
+// Accesses to registers and to shared words, each in its own function, so that instructions.py can check their
+// instructions. The loops invite optimization: walking with write-back, pairs, folding a load into a test.
 #include <virtio/platform/barriers.hpp>
 #include <virtio/platform/mmio.hpp>
 
@@ -14,7 +14,7 @@ mmio_space at(uptr base) { return {base, 0x100}; }
 
 extern "C" {
 
-// Registers: read or write, width, how many accesses; 0: as many as the compiler likes.
+// Registers: read or write, width, number of accesses; 0: any number.
 u8 mmio_read_1_1(uptr base) { return at(base).read<u8>(0); }
 u16 mmio_read_2_1(uptr base) { return at(base).read<u16>(0x12); }
 u32 mmio_read_4_1(uptr base) { return at(base).read<u32>(0x70); }

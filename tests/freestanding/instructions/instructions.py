@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tools"))
 import compilers  # noqa: E402
 
-# For each architecture: which instructions touch memory that is no stack, and what an access of each width must look like.
+# For each architecture: the instructions that access memory outside the stack, and the form of an access of each width.
 X86 = {"memory": r"(?!nop|lea).*\((?!%[er][sb]p)",
        "read": {1: r"movb \w*\([%\w,]+\), %\w+", 2: r"movw \w*\([%\w,]+\), %\w+", 4: r"movl \w*\([%\w,]+\), %\w+"},
        "write": {1: r"movb [$%]\w+, \w*\([%\w,]+\)", 2: r"movw [$%]\w+, \w*\([%\w,]+\)", 4: r"movl [$%]\w+, \w*\([%\w,]+\)"}}
@@ -34,14 +34,14 @@ PPC64 = {"memory": r"(l[bhw]z|l[hw]a|lwbrx|lhbrx|st[bhw]|st[hw]brx)u?x? ",
          "read": {1: r"lbzx? .*", 2: r"(lhzx?|lhbrx) .*", 4: r"(lwzx?|lwbrx) .*"},
          "write": {1: r"stbx? .*", 2: r"(sthx?|sthbrx) .*", 4: r"(stwx?|stwbrx) .*"}}
 ARCHITECTURES = {"x86_64": X86, "i686": X86, "aarch64": A64, "armv7": A32, "riscv64": RISCV, "powerpc64": PPC64}
-# What stands around each register access, before and behind it, of what orders anything.
+# The ordering instructions before and after each register access.
 AROUND = {"aarch64": {"read": ([], ["dmb oshld"]), "write": (["dmb oshst"], [])},
           "armv7": {"read": ([], ["dmb osh"]), "write": (["dmb oshst"], [])},
           "riscv64": {"read": ([], ["fence i,rw"]), "write": (["fence rw,o"], [])},
           "powerpc64": {"read": (["sync"], ["tw", "isync"]), "write": (["sync"], [])}}
 ORDERS = r"(dmb|fence|sync|hwsync|isync|twi|tw|eieio|lwsync|mfence|lock)\b"
 
-# The table of docs/memory-order.md: a column's instructions in order, of those that touch memory or order it.
+# The table of docs/memory-order.md: a column's instructions in order, of those that access memory or order it.
 BARRIERS = {
     "x86_64": {"load_acquire": ["mov"], "store_release": ["mov"], "full": ["mfence|lock"], "registers_before_memory": []},
     "aarch64": {"smp": {"load_acquire": ["ldarh"], "store_release": ["stlrh"], "full": ["dmb ish"]},

@@ -15,7 +15,7 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
-PROGRAM = ROOT / "tests/consumers/program"  # a disk to drive
+PROGRAM = ROOT / "tests/consumers/program"  # the disk that both units drive
 sys.path.insert(0, str(ROOT / "tools"))
 import compilers  # noqa: E402
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What both translation units of the ODR test say about the library: the same, if there is one definition of everything.
+// What both translation units of the ODR test report about the library: the same, if there is one definition of
+// everything.
 #pragma once
 
 #include "disk.hpp"
@@ -8,11 +9,11 @@
 
 struct facts {
   const void* dma_page;
-  void (*find)();  // as an address only
+  void (*find)();  // only its address
   std::size_t disk_bytes;
   std::size_t dma_bytes;
   const char* sentence;
-  const char* wrong;  // nullptr when the disk could be driven from there
+  const char* wrong;  // nullptr if the disk could be driven from there
 };
 
 using disk_t = virtio::blk::device<virtio::identity_platform<>, virtio::pci::transport<virtio::pci::ecam>, virtio::split_queue<16>>;

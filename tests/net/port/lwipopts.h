@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The examples' lwIP, with two interfaces on one wire: who sends says which it leaves by. */
+ * The examples' lwIP, with two interfaces on one wire: the sender selects its interface. */
 #pragma once
 
 #include "../../../examples/net/lwipopts.h"

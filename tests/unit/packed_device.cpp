@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The device side of a packed ring, against a driver written by hand: raw bytes, a slot and a wrap counter for each direction,
-// nothing of the library and nothing of the model's arithmetic. What tests drivers is tested here.
+// The device side of a packed ring, with a driver written by hand: raw bytes, a slot and a wrap counter for each
+// direction, without the library and without the model's arithmetic. This tests the model that tests the drivers.
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 #include <catch2/generators/catch_generators_range.hpp>
@@ -30,7 +30,7 @@ struct piece {
   u64 at = data_at;
 };
 
-/// A driver that keeps to the text of 2.8, unless a test pokes into its ring.
+/// A driver that follows 2.8, unless a test changes its ring.
 struct hand_driver {
   struct place {
     u16 slot = 0;
@@ -82,7 +82,8 @@ struct hand_driver {
   void flags(u16 at, unsigned value) { wire::atomic_put32(slot(at) + 12, value << 16 | wire::get16(slot(at) + 12)); }
   [[nodiscard]] u16 flags(u16 at) { return static_cast<u16>(wire::atomic_get32(slot(at) + 12) >> 16); }
 
-  /// Makes a list available, its first descriptor last. Id and flags are one store, since the device looks at both at once.
+  /// Makes a list available, its first descriptor last. Id and flags are one store, since the device reads both at
+  /// once.
   void make(u16 id, const std::vector<piece>& list) {
     const u16 first = next.slot;
     u32 first_word = 0;
@@ -91,7 +92,7 @@ struct hand_driver {
       wire::put64(slot(next.slot), list[i].at);
       wire::put32(slot(next.slot) + 8, list[i].length);
       const u32 f = list[i].flags | u32{available(next.wrap)} | (last ? 0u : next_flag);
-      const u32 word = f << 16 | (last ? id : 0xdeadu);  // FACT-22: the other ids mean nothing
+      const u32 word = f << 16 | (last ? id : 0xdeadu);  // FACT-22: the other ids have no meaning
       if (i == 0) first_word = word;
       else wire::atomic_put32(slot(next.slot) + 12, word);
       next.step(1, size);
@@ -116,7 +117,7 @@ struct hand_driver {
     back.step(n, size);
     room = static_cast<u16>(room + n);
   }
-  /// With IN_ORDER: everything up to the id that the used descriptor names.
+  /// With IN_ORDER: all lists up to the id of the used descriptor.
   std::vector<u16> take_batch() {
     const u16 f = flags(back.slot);
     if (((f & available_flag) != 0) != back.wrap || ((f & used_flag) != 0) != back.wrap) return {};
@@ -151,7 +152,7 @@ struct hand_driver {
   }
 };
 
-// A position further on, by counting.
+// A later position, by counting.
 u16 walk(u16 from, unsigned steps, u16 size) {
   hand_driver::place p{static_cast<u16>(from & 0x7fff), (from & 0x8000) != 0};
   for (unsigned i = 0; i < steps; ++i) p.step(1, size);
@@ -193,7 +194,7 @@ TEST_CASE("packed device: lists of every length round trip at every size, out of
       sent[id] = {readable, writable};
       descriptors += n;
     }
-    if (random() % 2 == 0) (void)d.device.pending();  // looking ahead changes nothing
+    if (random() % 2 == 0) (void)d.device.pending();  // a look ahead has no effect
     while (auto one = d.device.pop()) {
       const auto& [readable, writable] = sent.at(one->head);
       REQUIRE(one->descriptors == d.lengths.at(one->head));
@@ -224,7 +225,7 @@ TEST_CASE("packed device: lists of every length round trip at every size, out of
   }
 }
 
-TEST_CASE("packed device: used descriptors are written in order of completion, one a list, and nothing else is",
+TEST_CASE("packed device: used descriptors are written in order of completion, one per list, and nothing else is",
           "[testing][packed]") {
   hand_driver d{5};
   d.make(7, {{8}, {8, write_flag}, {8, write_flag}});
@@ -243,7 +244,7 @@ TEST_CASE("packed device: used descriptors are written in order of completion, o
   CHECK(d.ring == before);  // not even the address
   REQUIRE(d.take()->id == 9);
   CHECK(!d.take());
-  // The driver may use the one slot that it got back, at the end of the ring: the list that is still out was copied.
+  // The driver may use the returned slot, at the end of the ring: the list in flight was copied.
   d.make(1, {{4}});
   d.make(2, {{4}});
   CHECK(d.room == 0);
@@ -267,14 +268,14 @@ TEST_CASE("packed device: a batch is invisible until its first flags are written
   CHECK(!d.take());
   d.device.publish_rest();
   CHECK(!d.take());
-  CHECK(d.flags(0) == 0);  // the second one, in the lap with wrap counter 0
+  CHECK(d.flags(0) == 0);  // the second list, in the lap with wrap counter 0
   CHECK(d.flags(1) == 0);
   d.device.publish();
   for (u16 id = 0; id < 3; ++id) CHECK(d.take()->id == id);
   d.fine();
 }
 
-TEST_CASE("packed device: indirect tables give elements, and the id is in the ring", "[testing][packed]") {
+TEST_CASE("packed device: indirect tables have the elements, and the ring has the id", "[testing][packed]") {
   hand_driver d{3, {.indirect = true}};
   const u64 table_at = data_at + 1024;
   const auto table = [&](std::size_t i, u64 at, u32 length, u16 flags, u16 id = 0xbad) {
@@ -317,7 +318,7 @@ TEST_CASE("packed device: indirect tables give elements, and the id is in the ri
     CHECK(d.device.pop());
     CHECK(d.objected("PACKED-11"));
   }
-  SECTION("readable behind writable") {
+  SECTION("readable after writable") {
     table(2, data_at, 5, 0);
     d.make(1, {{48, indirect_flag, table_at}});
     CHECK(d.device.pop());
@@ -349,7 +350,7 @@ TEST_CASE("packed device: indirect tables give elements, and the id is in the ri
     CHECK(!d.device.pop());
     CHECK(d.objected("indirect table of 40 bytes"));
   }
-  SECTION("outside of memory") {
+  SECTION("outside memory") {
     d.make(1, {{16, indirect_flag, 0x99'0000}});
     CHECK(!d.device.pop());
     CHECK(d.objected("indirect table outside"));
@@ -374,7 +375,7 @@ TEST_CASE("packed device: interrupts by the driver's event structure, every even
       }
 }
 
-TEST_CASE("packed device: a list counts for events with all its descriptors, and enable and disable are heeded",
+TEST_CASE("packed device: a list counts for events with all its descriptors, and enable and disable are followed",
           "[testing][packed]") {
   hand_driver d{5, {.event_idx = true}};
   d.ask(2, 0x8002);
@@ -382,7 +383,7 @@ TEST_CASE("packed device: a list counts for events with all its descriptors, and
   d.complete();
   CHECK(d.device.should_interrupt());
   REQUIRE(d.take());
-  d.ask(2, 0x8002);  // behind us: in two laps
+  d.ask(2, 0x8002);  // already passed: reached again in two laps
   for (u16 round = 0; round < 7; ++round) {
     d.make(1, {{4}});
     d.complete();
@@ -391,7 +392,7 @@ TEST_CASE("packed device: a list counts for events with all its descriptors, and
   }
   for (u16 round = 0; round < 20; ++round) {
     const u16 flags = round % 2;
-    d.ask(flags, static_cast<u16>(round * 7));  // the offset means nothing now
+    d.ask(flags, static_cast<u16>(round * 7));  // the offset has no meaning now
     d.make(1, {{4}, {4}});
     d.complete();
     CHECK(d.device.should_interrupt() == (flags == 0));
@@ -408,21 +409,21 @@ TEST_CASE("packed device: a list counts for events with all its descriptors, and
     (void)d.device.pop();
     CHECK(d.objected("reserved flags 0x4"));
   }
-  SECTION("an offset outside of the ring") {
+  SECTION("an offset outside the ring") {
     d.ask(2, 0x8005);
     (void)d.device.pop();
     CHECK(d.objected("offset 5"));
   }
 }
 
-TEST_CASE("packed device: DESC without EVENT_IDX is objected to", "[testing][packed]") {
+TEST_CASE("packed device: it reports DESC without EVENT_IDX", "[testing][packed]") {
   hand_driver d{5};
   d.ask(2, 0x8000);
   (void)d.device.pop();
   CHECK(d.objected("without EVENT_IDX"));
 }
 
-TEST_CASE("packed device: kicks by what it asks for, every event position against every batch", "[testing][packed]") {
+TEST_CASE("packed device: kicks follow its event structure, every event position with every batch", "[testing][packed]") {
   const u16 size = GENERATE(as<u16>{}, 1, 2, 3, 5, 8);
   for (const u16 start : positions(size))
     for (const u16 event : positions(size))
@@ -444,7 +445,7 @@ TEST_CASE("packed device: kicks by what it asks for, every event position agains
       }
 }
 
-TEST_CASE("packed device: an empty ring asks for the next kick, unless told not to", "[testing][packed]") {
+TEST_CASE("packed device: an empty ring requests the next kick, unless kicks are disabled", "[testing][packed]") {
   const bool event_idx = GENERATE(false, true);
   hand_driver d{3, {.event_idx = event_idx}};
   const auto asked = [&] { return wire::get16(d.device_event + 2); };
@@ -474,11 +475,11 @@ TEST_CASE("packed device: an empty ring asks for the next kick, unless told not 
   CHECK(asked() == (event_idx ? 2 : 0));
   d.device.ask_for(packed_device::suppression::enable);
   CHECK(!d.device.pop());
-  CHECK(asked() == 0);  // and it stays so
+  CHECK(asked() == 0);  // and it stays unchanged
   d.fine();
 }
 
-TEST_CASE("packed device: with IN_ORDER one used descriptor stands for a batch, and QEMU's flags lack WRITE",
+TEST_CASE("packed device: with IN_ORDER one used descriptor completes a batch, and QEMU's flags lack WRITE",
           "[testing][packed]") {
   const u16 size = GENERATE(as<u16>{}, 3, 4, 7, 10);
   hand_driver d{size, {.in_order = true}};
@@ -509,7 +510,7 @@ TEST_CASE("packed device: with IN_ORDER one used descriptor stands for a batch, 
   d.fine();
 }
 
-TEST_CASE("packed device: objects to every breach of the driver", "[testing][packed]") {
+TEST_CASE("packed device: it reports every violation by the driver", "[testing][packed]") {
   hand_driver d{4, {.event_idx = true}};
   SECTION("a list whose later descriptor is not available") {
     d.make(0, {{4}, {4}, {4}});
@@ -572,7 +573,7 @@ TEST_CASE("packed device: objects to every breach of the driver", "[testing][pac
     d.device.push(0, 0);
     CHECK(d.objected("PACKED-02: descriptor 1"));
   }
-  SECTION("changed while the device has it, given back for another one") {
+  SECTION("changed while the device has it, returned for another one") {
     d.make(0, {{4}});
     d.make(1, {{4}});
     REQUIRE(d.device.pop());
@@ -588,7 +589,7 @@ TEST_CASE("packed device: objects to every breach of the driver", "[testing][pac
     CHECK(d.device.pop());
     CHECK(d.objected("PACKED-03"));
   }
-  SECTION("taken back") {
+  SECTION("made unavailable again") {
     d.make(0, {{4}});
     CHECK(d.device.pending() == 1);
     d.flags(0, 0);
@@ -602,7 +603,7 @@ TEST_CASE("packed device: objects to every breach of the driver", "[testing][pac
     CHECK(!d.device.pop());
     CHECK(d.objected("FACT-23"));
   }
-  SECTION("readable behind writable") {
+  SECTION("readable after writable") {
     d.make(0, {{4, write_flag}, {4}});
     CHECK(d.device.pop());
     CHECK(d.objected("PACKED-06"));
@@ -622,12 +623,12 @@ TEST_CASE("packed device: objects to every breach of the driver", "[testing][pac
     CHECK(d.device.pop());
     CHECK(d.objected("element of length 0"));
   }
-  SECTION("nothing but length 0") {
+  SECTION("only elements of length 0") {
     d.make(0, {{0}});
     CHECK(!d.device.pop());
     CHECK(d.objected("empty chain"));
   }
-  SECTION("an element outside of memory") {
+  SECTION("an element outside memory") {
     d.make(0, {{4, write_flag, 0x99'0000}});
     CHECK(!d.device.pop());
     CHECK(d.objected("writable element outside"));
@@ -638,7 +639,7 @@ TEST_CASE("packed device: objects to every breach of the driver", "[testing][pac
     CHECK(!d.device.pop());
     CHECK(d.objected("written by the driver"));
   }
-  SECTION("the descriptor left where it was is not one") {
+  SECTION("a used descriptor that stays in place is not available again") {
     d.make(0, {{4}, {4}});
     d.complete();
     CHECK(!d.device.pop());
@@ -648,7 +649,7 @@ TEST_CASE("packed device: objects to every breach of the driver", "[testing][pac
   }
 }
 
-TEST_CASE("packed device: refuses areas and sizes that cannot be", "[testing][packed]") {
+TEST_CASE("packed device: it rejects impossible areas and sizes", "[testing][packed]") {
   hand_driver d{4};
   const auto refused = [&](u16 size, u64 ring, u64 driver, u64 device, const char* why) {
     d.device.clear_violations();
@@ -674,7 +675,7 @@ TEST_CASE("packed device: refuses areas and sizes that cannot be", "[testing][pa
   CHECK(d.objected("FACT-20: descriptor 3"));
 }
 
-TEST_CASE("packed device: reset forgets the ring and gives memory back", "[testing][packed]") {
+TEST_CASE("packed device: a reset drops the ring and returns memory", "[testing][packed]") {
   hand_driver d{4};
   d.make(0, {{4}});
   REQUIRE(d.device.pop());
@@ -692,7 +693,7 @@ TEST_CASE("packed device: reset forgets the ring and gives memory back", "[testi
   d.fine();
 }
 
-TEST_CASE("packed device: lies look as they were made", "[testing][packed]") {
+TEST_CASE("packed device: hostile used descriptors are written as the test made them", "[testing][packed]") {
   hand_driver d{5};
   for (u16 id = 10; id < 13; ++id) d.make(id, {{4, write_flag}});
   for (int i = 0; i < 3; ++i) REQUIRE(d.device.pop());
@@ -734,7 +735,7 @@ TEST_CASE("packed device: lies look as they were made", "[testing][packed]") {
     CHECK(!d.take());
     CHECK(wire::get16(d.slot(2) + 12) == 12);
   }
-  SECTION("straight into memory, and the device goes on") {
+  SECTION("straight into memory, and the device continues") {
     d.device.raw_used({.slot = 3, .id = 1, .length = 2, .flags = 0x8083});
     CHECK(wire::get32(d.slot(3) + 8) == 2);
     CHECK(d.flags(3) == 0x8083);
@@ -742,10 +743,10 @@ TEST_CASE("packed device: lies look as they were made", "[testing][packed]") {
     d.make(20, {{4}});
     CHECK(d.device.pop());
   }
-  SECTION("an event structure of nonsense") {
+  SECTION("an invalid event structure") {
     d.device.raw_device_event(0xffff, 0xffff);
     CHECK(wire::get32(d.device_event) == 0xffffffff);
-    CHECK(!d.device.pop());  // and puts it right
+    CHECK(!d.device.pop());  // and corrects it
     CHECK(wire::get16(d.device_event + 2) == 0);
   }
   SECTION("anything, anywhere") {
@@ -758,7 +759,7 @@ TEST_CASE("packed device: lies look as they were made", "[testing][packed]") {
 
 namespace {
 
-// A device model brought up by hand with a packed ring of its first queue.
+// A device model brought up by hand, with a packed ring as its first queue.
 struct hand_bring_up {
   using via = device_model::interface;
   hand_driver& d;
@@ -798,7 +799,7 @@ struct hand_bring_up {
 
 }  // namespace
 
-TEST_CASE("device model: serves a packed ring of any size when bit 34 was negotiated", "[testing][packed]") {
+TEST_CASE("device model: it serves a packed ring of any size if bit 34 was negotiated", "[testing][packed]") {
   hand_driver d{5};
   d.device.reset();
   rng_model model{d.memory, 8};
@@ -825,12 +826,12 @@ TEST_CASE("device model: serves a packed ring of any size when bit 34 was negoti
     CHECK(model.check_kicks());
   }
   up.fine();
-  SECTION("a notification that says the wrong place") {
+  SECTION("a notification with the wrong position") {
     d.make(0, {{10, write_flag}});
     model.notify_with_data(0, d.next.slot, !d.next.wrap);
     CHECK(up.objected("NOTIFY-07"));
   }
-  SECTION("held requests, given back backwards") {
+  SECTION("held requests, completed in reverse order") {
     model.hold();
     d.make(1, {{10, write_flag}});
     d.make(2, {{10, write_flag}});
@@ -841,7 +842,7 @@ TEST_CASE("device model: serves a packed ring of any size when bit 34 was negoti
     CHECK(d.take()->id == 1);
     up.fine();
   }
-  SECTION("a breach is reported with the queue's number") {
+  SECTION("a violation is reported with the queue's number") {
     d.make(1, {{10, write_flag}, {10}});
     model.notify(0);
     (void)model.step();
@@ -855,7 +856,7 @@ TEST_CASE("device model: serves a packed ring of any size when bit 34 was negoti
   }
 }
 
-TEST_CASE("device model: with IN_ORDER a step's buffers come back by one used descriptor, as far as they were used in full",
+TEST_CASE("device model: with IN_ORDER one used descriptor returns a step's buffers, as far as they were used in full",
           "[testing][packed]") {
   hand_driver d{7, {}};
   d.device.reset();
@@ -883,7 +884,7 @@ TEST_CASE("device model: with IN_ORDER a step's buffers come back by one used de
   up.fine();
 }
 
-TEST_CASE("packed device: nothing is lost between two threads that both sleep", "[testing][packed]") {
+TEST_CASE("packed device: two threads that both sleep lose no notification", "[testing][packed]") {
   const bool event_idx = GENERATE(false, true);
   hand_driver d{5, {.event_idx = event_idx}};
   std::atomic<bool> doorbell = false, interrupt = false, stop = false;
@@ -913,7 +914,8 @@ TEST_CASE("packed device: nothing is lost between two threads that both sleep", 
       }
     }
   }};
-  // Fences of the driver's own: it stores, then loads what the device stores. All of it by atomics, which checkers can follow.
+  // The driver's own fences: it stores, then loads the device's stores. All accesses are atomics, which checkers can
+  // follow.
   const auto kick = [&](u16 before) {
     const u32 both = wire::atomic_get32(d.device_event);
     const u16 flags = static_cast<u16>(both >> 16), event = static_cast<u16>(both);

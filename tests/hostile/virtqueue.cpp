@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // A hostile device on a ring: every rule of docs/hostile-device.md about rings has a test here that fails without it.
-// Whatever the device writes, no access is out of bounds (a sanitizer checks), no request completes
-// twice or before it was published, and every call ends. Both formats have the same tests, except for values that exist
-// in only one of them.
+// Whatever the device writes, no access is out of bounds (a sanitizer checks), no request completes twice or before it
+// was published, and every call ends. Both formats have the same tests, except for values that exist in only one of
+// them.
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 

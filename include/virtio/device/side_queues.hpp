@@ -39,8 +39,8 @@ class side_queues {
     queue_entry& one = queues_[which];
     (void)virtio::kick(set.platform(), one.ring, one.bell, one.number);
   }
-  /// Counts `looks` more polls of one queue that found nothing. After many of them its doorbell may have been lost: rings
-  /// it again if chains are in flight.
+  /// Counts `looks` more polls of one queue that found nothing. After many of them its doorbell may have been lost:
+  /// rings it again if chains are in flight.
   void found_nothing(const Set& set, u16 which, idle_polls& idle, u32 looks = 1) const {
     const queue_entry& one = queues_[which];
     if (idle.count(looks)) virtio::ring_again(set.platform(), one.ring, one.bell, one.number);

@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import io
 import pathlib
+import random
 import re
 import socket
 import sys
@@ -115,8 +116,13 @@ def serve(pages):
 
 
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
+    """Returns a port of 127.0.0.1 to listen at later. Linux gives ports from 32768 on to outgoing connections, of which one could
+    have taken it by then: this one is below."""
+    for _ in range(1000):
+        port = random.randrange(20000, 32768)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise OSError("no free port")
 
 
 def card(port, device="virtio-net-pci", options=""):

@@ -25,14 +25,17 @@ bool read_by_firmware(efi::handle handle, virtio::u8* to) {
   return disk != nullptr && !efi::failed(disk->read(disk, disk->media->media, 0, bytes, to));
 }
 
+constexpr int kept = -1;  // the device does not reset, and has storage and buffers still
+
 int fail(const char* what, virtio::errc why) {
   print("  ", what, ": ", virtio::describe(why), "\n");
   return 1;
 }
+/// The same for a start. Returns `kept` if the device did not reset and keeps the storage.
 int fail(const char* what, virtio::errc why, const virtio::report& seen) {
   fail(what, why);
   print("  ", virtio::describe(seen.why), "\n");
-  return 1;
+  return why == virtio::errc::device_broken ? kept : 1;
 }
 
 void report(virtio::u64 sectors, const virtio::report& up) {
@@ -40,8 +43,6 @@ void report(virtio::u64 sectors, const virtio::report& up) {
   for (const virtio::u8 one : ours) sum = sum * 31 + one;
   print("  ", sectors, " sectors, ", virtio::name(up.via), ", sum ", sum, "\n");
 }
-
-constexpr int kept = -1;  // the device does not reset, and has storage and buffers still
 
 /// Ends a driver. Returns 0 or `kept`.
 template <class Driver>
@@ -60,6 +61,7 @@ int with(const found& where, Use&& use) {
   const int failed = use(device.platform(), storage);
   if (failed == kept) return 1;
   device.release();
+  storage.free();
   return failed;
 }
 
@@ -70,11 +72,11 @@ int read_disk(const found& where) {
     static disk_t disk;
     const auto up = disk.start(platform, where, storage);
     if (!up) return fail("start", up.error(), disk.why());
-    if (read_by_firmware(where.id.handle, after)) return fail("the firmware still drives it", virtio::errc::busy);
-    const auto r = disk.read(0, ours);
+    const bool is_shared = read_by_firmware(where.id.handle, after);
+    const auto r = is_shared ? virtio::result<void>{virtio::errc::busy} : disk.read(0, ours);
     if (r) report(disk.capacity(), disk.why());
     if (end(disk) == kept) return kept;
-    return r ? 0 : fail("read", r.error());
+    return r ? 0 : fail(is_shared ? "the firmware still drives it" : "read", r.error());
   });
   if (failed != 0) return failed;
   const bool is_driven = read_by_firmware(where.id.handle, after);

@@ -21,7 +21,7 @@ def extent_cells(kit):
         yield cell("discard and write zeroes of 64 sectors at most are split", variant,
                    "max-discard-sectors=64,max-write-zeroes-sectors=64", max_sectors=64)
         yield cell("discard and write zeroes of 4096-byte blocks", variant, "logical_block_size=4096,physical_block_size=4096", 8)
-    yield kit.Cell("pc blk: discard=off, write-zeroes=off: refused by name", disks=[kit.Disk(options="discard=off,write-zeroes=off")],
+    yield kit.Cell("pc blk: discard=off, write-zeroes=off: refused with an error", disks=[kit.Disk(options="discard=off,write-zeroes=off")],
                    tell={"run": "no_extents", **kit.negotiated("modern", blk=tuple(set(kit.BLK) - {"discard", "write_zeroes"}))})
 
 
@@ -40,7 +40,7 @@ def vast_cells(kit):
         yield kit.Cell(f"{kit.named(name, processor)} {variant} blk: 4 GiB in one call", tell=told, long=processor == "riscv64",
                        disks=[kit.Disk(backend=f"driver=null-co,size={size + 4096}")], **machine)
         if name == "pc":
-            yield kit.Cell(f"{name} {variant} blk: 4 GiB of a file in one call, each GiB where it belongs", long=True,
+            yield kit.Cell(f"{name} {variant} blk: 4 GiB of a file in one call, each GiB in its place", long=True,
                            tell={**told, "marked": 1}, disks=[kit.Sparse(sectors=size // 512)], **machine)
 
 
@@ -85,10 +85,10 @@ def event_cells(kit):
         # Only the stop ends these transfers.
         pause = [step for n in range(3) for step in ((rf"^transferring {n}$", *([kit.LET_GO] if n == 2 else []), ("stop", {})),
                                                      ("event STOP", ("cont", {})), ("event RESUME",))]
-        yield kit.Cell(f"pc {variant} blk: the machine is stopped in mid-transfer, and goes on", variant=variant,
+        yield kit.Cell(f"pc {variant} blk: the machine is stopped in mid-transfer, and continues", variant=variant,
                        disks=[kit.Disk(write=(2000, 64), backend=kit.HELD)], tell={"run": "stopped", "rounds": 6, "stops": 3, **told},
                        script=pause, extra=kit.HOLD)
-        yield kit.Cell(f"pc {variant} blk: the machine is reset in mid-transfer, and starts anew", variant=variant,
+        yield kit.Cell(f"pc {variant} blk: the machine is reset in mid-transfer, and starts again", variant=variant,
                        disks=[kit.Disk(write=(2000, 64), backend=kit.HELD)], tell={"run": "reset_midway", **told},
                        console=["^second life$"], tags="[INIT-01]", extra=["-object", "throttle-group,id=held"],
                        # Machines of the matrix end at a reset; this one is configured otherwise. The disk keeps the

@@ -17,7 +17,7 @@ def cells(kit):
                                    "disable-modern": variant == "legacy-only"})
             unplug = ("in use", ("device_del", {"id": "hot"}))
             rounds = [("round 0: waiting", plug), unplug, ("event DEVICE_DELETED",), ("round 1: waiting", plug), unplug]
-            yield kit.Cell(f"{name}, {variant} blk comes and goes", machine, variant, [disk], extra=extra, tell=told,
+            yield kit.Cell(f"{name}, {variant} blk is plugged and unplugged", machine, variant, [disk], extra=extra, tell=told,
                            image="tests/qemu/qemu_hotplug", script=rounds,
                            console=[r"found: a BAR has no address assigned\nin use\nlet go\ngone\n(.*\n)+"
                                     r"found: a BAR has no address assigned\nin use\nlet go\ngone"])

@@ -35,13 +35,13 @@ def cells(m):
         yield m.Cell(f"i386 {machine} example 10_clock: there is no control device", machine, "modern-only", [], [], OLD_PROCESSOR,
                      image="examples/10_clock", processor="i386", status=1, console=[r"\Ano control device: there is no such device"])
         # A board without the window: the program's message must be enough to fix it.
-        yield m.Cell(f"i386 {machine} example 01_blk, BARs above 4 GiB, on a board that reaches less: it says where and what to do", machine,
+        yield m.Cell(f"i386 {machine} example 01_blk, BARs above 4 GiB, on a board with less reach: the message has the place and the remedy", machine,
                      "modern-only", [m.Disk()], [], [*OLD_PROCESSOR, *BIG_NEIGHBOUR], image="tests/qemu/qemu_narrow", processor="i386",
                      status=1, console=[
                          r"\Astart: the device or the platform does not support this\n  block device: a BAR lies where it cannot be accessed\n"
                          r"    BAR 4: 0x4000 bytes, at 0x[1-9a-f][0-9a-f]{8,}\n    capability: common configuration\n"
                          r"    what to do: map the BAR and raise the board's reach, or put pci::windowed around the host\n\Z"])
-        yield m.Cell(f"i386 {machine} example c_firmware, BARs above 4 GiB, on a board that reaches less: it says where and what to do",
+        yield m.Cell(f"i386 {machine} example c_firmware, BARs above 4 GiB, on a board with less reach: the message has the place and the remedy",
                      machine, "modern-only", [m.Disk()], [], [*OLD_PROCESSOR, *BIG_NEIGHBOUR], image="tests/qemu/qemu_narrow_c",
                      processor="i386", status=1, console=[
                          r"^disk: the device or the platform does not support this\n"
@@ -60,7 +60,7 @@ def cells(m):
     yield cell("pc blk, BARs above 4 GiB: the device takes longer than the guest waits",
                disk=m.Disk(backend=m.HELD), script=m.OUTWAITED, tell={"run": "above,patience", "patience": 20000, **features},
                **far | {"extra": [*BIG_NEIGHBOUR, *m.HOLD]})
-    yield cell("pc blk+rng modern-pio-notify=on, BARs above 4 GiB: doorbells are ports all the same",
+    yield cell("pc blk+rng modern-pio-notify=on, BARs above 4 GiB: doorbells are ports nevertheless",
                options="modern-pio-notify=on",
                tell={"run": "above,layout,disk,rng", "bars": 0x14, "multiplier": 0, "notify": 4, **features}, **far)
     yield cell("q35 blk+rng transitional, behind a PCI bridge", "q35", "transitional",

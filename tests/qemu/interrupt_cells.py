@@ -27,7 +27,7 @@ def cells(kit):
         for variant, via in ((v, way) for v in ("modern-only", "legacy-only") for way in ("msix", "line")):
             shrunk = kit.SECTORS - 3000
             teller = "a message" if via == "msix" else "the interrupt line"
-            yield kit.Cell(f"{machine} {variant} blk: asleep until {teller} tells of its new size", machine, variant,
+            yield kit.Cell(f"{machine} {variant} blk: asleep until {teller} reports its new size", machine, variant,
                            [kit.Disk(options="" if via == "msix" else "vectors=0", resized=shrunk)], image=GUEST,
                            tell={"via": via, "wait": "resize", "shrunk": shrunk, **({"vectors": 2} if via == "msix" else {})},
                            script=[("^asleep$", ("block_resize", {"node_name": "disk", "size": 512 * shrunk}))],

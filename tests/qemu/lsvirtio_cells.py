@@ -292,7 +292,7 @@ def refusal_cells(m):
                   disks=[m.Disk(options="queue-size=1024")])
     access = {"verdict": "the device needs a feature that the platform or the driver rejects",
               "feature": "ACCESS_PLATFORM", "advice": re.compile("access_platform")}
-    yield refused("q35", "ACCESS_PLATFORM is wanted, and a platform refuses it", "modern-only",
+    yield refused("q35", "ACCESS_PLATFORM is required, and a platform rejects it", "modern-only",
                   expect(x86(), {"entropy": {
                       "device": {"features": {"ACCESS_PLATFORM"}, "without_access_platform": access},
                       "check": {"verdict": "bound", "accepted": {"ACCESS_PLATFORM"}, "outcome": "ok"}}}),
@@ -322,18 +322,18 @@ def refusal_cells(m):
     unassigned = {"verdict": "a BAR has no address assigned", "structure": "common configuration", "bar": 4,
                   "bar_bytes": 0x4000, "advice": re.compile("pci::assign"),
                   "bars": lambda found: {one["address"] for one in found} == {0}}
-    yield refused("microvm,pcie=on,isa-serial=on", "nothing has given its BARs addresses", "modern-only",
+    yield refused("microvm,pcie=on,isa-serial=on", "its BARs have no addresses", "modern-only",
                   expect({"pci_configuration": "memory at 0xe0000000, as the device tree says"}, {},
                          check=of_ids("1af4:1044", unassigned, {"virtio_devices": 1, "usable": 0, "bound": 0})),
                   rngs=[m.Rng()])
-    yield cell(m, "microvm lsvirtio: configuration space where ecam= says", "microvm,pcie=on,isa-serial=on",
+    yield cell(m, "microvm lsvirtio: configuration space at the address in ecam=", "microvm,pcie=on,isa-serial=on",
                "modern-only",
                expect({"pci_configuration": "memory at 0xe0000000, as the command line says"}, {},
                       check=of_ids("1af4:1044", unassigned, {"virtio_devices": 1, "usable": 0, "bound": 0})),
                rngs=[m.Rng()], tell={"ecam": "0xe0000000"}, long=True)
     foreign = {"verdict": "virtio vendor, but the device id is outside 1000-107f", "advice": re.compile("ivshmem"),
                "bars": lambda found: any(one["bytes"] == 1 << 20 for one in found)}
-    yield refused("pc", "the ids are no virtio device's", "modern-only",
+    yield refused("pc", "the ids are not a virtio device's", "modern-only",
                   expect(x86(), {}, check=of_ids("1af4:1110", foreign, {"virtio_devices": 0})), only=("10",),
                   extra=["-object", "memory-backend-ram,id=shared,size=1M,share=on",
                          "-device", "ivshmem-plain,memdev=shared"])

@@ -374,7 +374,7 @@ def disk_cells():
                    disks=[Disk(backend=HELD)], extra=HOLD, script=OUTWAITED,
                    tell={"run": "patience", "patience": 20000, **negotiated(via, variant)})
         for bad in ("read", "write"):
-            yield Cell(f"pc {via} blk: a bad sector gives io_error on {bad}, and the disk goes on", variant=variant,
+            yield Cell(f"pc {via} blk: a bad sector gives io_error on {bad}, and the disk continues", variant=variant,
                        disks=[Disk(backend="driver=raw,file.driver=blkdebug,file.image.driver=file,"
                                            "file.image.filename={image},file.inject-error.0.event=none,"
                                            f"file.inject-error.0.iotype={bad},file.inject-error.0.sector=3000,"
@@ -403,7 +403,7 @@ def disk_cells():
     yield Cell("pc blk+rng, four processors and queues",
                disks=[Disk(options="num-queues=4", write=(9, 9))], rngs=[Rng()], extra=["-smp", "4"],
                tell={"run": "disk,rng", **negotiated("modern")})
-    yield Cell("pc blk: write-through, no flush to ask for", disks=[Disk(options="write-cache=off,config-wce=off", write=(9, 9))],
+    yield Cell("pc blk: write-through, no flush", disks=[Disk(options="write-cache=off,config-wce=off", write=(9, 9))],
                tell={"run": "disk", **negotiated("modern", blk=tuple(set(BLK) - {"flush", "config_wce"}))})
 
 
@@ -426,7 +426,7 @@ def device_cells():
                    rngs=[Rng(f"queue_reset=off,{packed}")], tell={"run": f"restart_{ring}", "restart": "unsupported"})
     yield offered("q35 blk+rng iommu_platform=on: ACCESS_PLATFORM is accepted", tags="[FEAT-11]", options="iommu_platform=on",
                   machine="q35", variant="modern-only", tell=negotiated("modern", more=("access_platform",)))
-    yield Cell("q35 blk iommu_platform=on: refused by a platform that cannot", "q35", "modern-only",
+    yield Cell("q35 blk iommu_platform=on: refused by a platform without support for it", "q35", "modern-only",
                [Disk(options="iommu_platform=on")], tell={"run": "refuse_access"},
                tags="[FEAT-07][INIT-12][INIT-13][STATUS-03]")
     yield Cell("pc blk+rng vectors=0: no MSI-X", disks=[Disk(options="vectors=0", write=(50, 60))], rngs=[Rng("vectors=0")],

@@ -44,7 +44,7 @@ def cells_of(m, machine, options, processor, version):
     yield cell("blk: reset, start again, hand over", m.Disk(write=(300, 99)), tell={"run": "life", **usual})
     yield cell("rng: reset, start again, hand over", m.Rng(), tell={"run": "rng_life", **usual})
     if version == 2:  # QEMU offers RING_RESET here too, without a register for it: the queue continues
-        yield cell("rng queue_reset=on: a reset of its queue that does nothing is noticed", m.Rng("queue_reset=on"),
+        yield cell("rng queue_reset=on: a reset of its queue that does nothing is detected", m.Rng("queue_reset=on"),
                    tell={"run": "restart_split", "restart": "device_misbehaved"})
     yield cell("blk: the device takes longer than the guest waits", m.Disk(backend=m.HELD), extra=m.HOLD, script=m.OUTWAITED,
                tags="[SHUTDOWN-02]",
@@ -123,7 +123,7 @@ def place_cells(m):
                                 ("a slot twice", f"1K@{FIRST:#x}:5", "another slot is there"),
                                 ("no place", "4K:5", "no @ and address behind the size")):
         blamed = f"512@{FIRST:#x}:12" if what == "a slot twice" else word  # QEMU's own word comes after it
-        yield cell(f"blk+rng, a word for {what} is named and left out", tell={"virtio_mmio.device": word},
+        yield cell(f"blk+rng, a word for {what} is reported and left out", tell={"virtio_mmio.device": word},
                    long=what not in ("memory", "no place"),
                    console=[rf"\Avirtio_mmio\.device={blamed}: {problem}; wanted: <size>@<address>:<interrupt>\[:<id>\]$"])
     yield cell("blk+rng, slots by the tree beside ACPI", machine="microvm,isa-serial=on,acpi=on", slots=both,

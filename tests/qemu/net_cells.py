@@ -159,4 +159,4 @@ def cells(kit):
         yield cell(f"{machine} mmio version {version} net: frames of every size both ways", options, cards, f"mmio version {version}",
                    "net_mmio", processor=processor, long=processor == "riscv64")
     for number in range(0, len(EVERY_CARD), 4):
-        yield cell(f"q35 net: every card there is, from {number} on", "q35", EVERY_CARD[number:number + 4], long=True)
+        yield cell(f"q35 net: every card, from {number} on", "q35", EVERY_CARD[number:number + 4], long=True)

@@ -25,6 +25,6 @@ def cells(kit):
                        tell={"run": "disk", "packed": 1, "queue": 5, "indirect": 0, "requests": 70000,
                              **kit.negotiated("modern", ring=ring)})
     for variant, options in (("modern-only", ""), ("legacy-only", "")):
-        yield kit.Cell(f"pc {variant} blk without packed=on: refused by a driver that insists", variant=variant,
+        yield kit.Cell(f"pc {variant} blk without packed=on: refused by a driver that requires it", variant=variant,
                        disks=[kit.Disk(options=options)], tell={"run": "disk", "packed": 1, "refused": "unsupported"},
                        console=[r"refused: .*: the device lacks a feature that the driver needs; feature 34 "])

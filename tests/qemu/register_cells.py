@@ -35,12 +35,12 @@ def far_cells(m):
         # physical addresses.
         for bits, pages, usual in ((40, "-", False), (46, "-", machine == "pc"), (46, "+", False), (47, "+", machine == "q35"), (52, "-", False)):
             end = 1 << min(bits, 47)
-            yield m.Cell(f"{machine} modern-only blk, its BAR in front of the last of {bits} address bits, {pages}pdpe1gb", machine,
+            yield m.Cell(f"{machine} modern-only blk, its BAR at the end of {bits} address bits, {pages}pdpe1gb", machine,
                          "modern-only", [m.Disk(write=(50, 60))], extra=["-cpu", f"max,phys-bits={bits},{pages}pdpe1gb"],
                          tell={"run": "move_bar,disk,map_ends" + (",map_is_full" if bits > 45 else ""), "bar_at": hex(end - 0x4000),
                                "end": hex(end), "via": "modern", **m.negotiated("modern")},
                          console=[rf"^BAR 4: {end - 0x4000:#x} to {end - 1:#x}$"], long=not usual)
-        yield m.Cell(f"{machine} modern-only blk, its BAR beyond the half of the address space: it says so", machine, "modern-only",
+        yield m.Cell(f"{machine} modern-only blk, its BAR beyond the half of the address space: reported", machine, "modern-only",
                      [m.Disk(options="addr=9")], extra=["-cpu", "max,phys-bits=52"],
                      tell={"run": "move_bar,list", "bar_at": hex(1 << 47)}, long=machine == "q35",
                      console=[r"^function 00:09\.0 1af4:1042 block, no interface: a BAR lies where it cannot be accessed$"])

@@ -69,7 +69,7 @@ def fault_cells(kit, unit):
     bad = ("driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename={image},file.inject-error.0.event=none,"
            "file.inject-error.0.iotype=read,file.inject-error.0.sector=3000,file.inject-error.0.errno=5")
     variant = "modern-only"
-    yield kit.Cell("pc modern-only scsi: a bad sector gives io_error, and the disk goes on", variant=variant,
+    yield kit.Cell("pc modern-only scsi: a bad sector gives io_error, and the disk continues", variant=variant,
                    extra=host(kit, variant), disks=[unit(backend=bad)], image=IMAGE, tell={"run": "bad", "bad_first": 3000},
                    console=["^bad: the device failed the request; (MEDIUM|HARDWARE|ABORTED)"])
 
@@ -90,7 +90,7 @@ def late_cells(kit, unit):
     # QEMU 10.0 to 10.1 take the lock of a unit's requests twice in ABORT TASK, which stops the whole machine
     # permanently: a bug that FreeBSD guests found, fixed in 10.2.
     for late, words, only in (("abort", "an abort or a reset", ("7.2", "11")), ("unit", "a reset", ("7.2", "10", "11"))):
-        yield kit.Cell(f"pc modern-only scsi: a read that takes too long is ended by {words} of its unit, which works on", variant=variant,
+        yield kit.Cell(f"pc modern-only scsi: a read that takes too long is ended by {words} of its unit, which continues", variant=variant,
                        disks=[unit(backend=kit.HELD), unit(name="other", seed=0x77, target=1)], only=only,
                        extra=[*host(kit, variant), "-object", "throttle-group,id=held"], image=IMAGE,
                        tell={"run": "late", "late": late, "patience": 3_000_000}, script=held * 2,
@@ -101,12 +101,12 @@ def plug_cells(kit, unit):
     for variant, long in (("modern-only", False), ("legacy-only", True)):
         plug = ("device_add", {"driver": "scsi-hd", "id": "hot", "bus": "scsi.0", "drive": "other", "scsi-id": 1, "lun": 2})
         unplug = ("device_del", {"id": "hot"})
-        yield kit.Cell(f"pc {variant} scsi: a disk comes, is pulled out, and comes again", variant=variant, extra=host(kit, variant), long=long,
+        yield kit.Cell(f"pc {variant} scsi: a disk is plugged, pulled out, and plugged again", variant=variant, extra=host(kit, variant), long=long,
                        disks=[unit(), unit(name="other", seed=0x77, plugged=True)], image=IMAGE, tell={"run": "plug"},
                        tags="[SCSI-01][SCSI-13]", console=["^event 2 1:2", "^event 3 1:2", "^pulled: there is no such device.*(BAD TARGET|INCORRECT)"],
                        script=[("^round 0: waiting", plug), ("^in use", unplug), ("event DEVICE_DELETED",), ("^round 1: waiting", plug),
                                ("^in use", unplug)])
-    yield kit.Cell("pc modern-only scsi: a CD is taken out and put in again", variant="modern-only", extra=host(kit, "modern-only"),
+    yield kit.Cell("pc modern-only scsi: a CD is removed and inserted again", variant="modern-only", extra=host(kit, "modern-only"),
                    disks=[unit(kind="scsi-cd", sectors=4096, options="id=drive")], image=IMAGE, tell={"run": "tray"},
                    console=["^empty: nothing has completed or arrived yet; NOT READY: no medium"],
                    script=[("^eject", ("blockdev-open-tray", {"id": "drive", "force": True}), ("blockdev-remove-medium", {"id": "drive"})),

@@ -22,7 +22,7 @@ def maker(m, processor, short=()):
 SHORT = {"modern-only blk+rng event_idx=on indirect=on", "transitional blk+rng event_idx=off indirect=off",
          "legacy-only blk+rng event_idx=on indirect=on", "modern-only blk+rng: every function has its verdict",
          "modern-only example 01_blk", "legacy-only example 01_blk", "modern-only blk+rng behind OpenSBI",
-         "modern-only example 01_blk behind OpenSBI", "rng in slot 5: its pin raises the interrupt that the tree says",
+         "modern-only example 01_blk behind OpenSBI", "rng in slot 5: its pin raises the interrupt in the tree",
          "modern-only blk+rng, the image at a page of its own choice"}
 
 
@@ -129,7 +129,7 @@ def places(m, cell, processor):
                place=image_place.Place(edits=(("-t", "s", "{}", facts.silent, "compatible", "ns16550a"),
                                               ("-t", "s", "{}", "/chosen", "stdout-path", facts.silent))))
     for slot, line, machine, config in facts.interrupts:
-        yield cell(f"rng in slot {slot}: its pin raises the interrupt that the tree says", "", m.Rng(f"vectors=0,addr={slot:x}"),
+        yield cell(f"rng in slot {slot}: its pin raises the interrupt in the tree", "", m.Rng(f"vectors=0,addr={slot:x}"),
                    machine=machine, tell={"run": "interrupt"}, image="tests/qemu/qemu_tree",
                    console=[f"^memory {facts.memory:#x} 0x8000000$", f"^console {facts.console}$", rf"^ECAM buses 0 to \d+ at {config}$",
                             *(f"^{window}$" for window in facts.windows), f"^slots {facts.slots}$",
@@ -138,7 +138,7 @@ def places(m, cell, processor):
 
 
 def fault(cell, what="", **more):
-    return cell(f"an access that nothing answers ends the guest, which says where{what}", "", tell={"run": "fault"}, status=125,
+    return cell(f"an access to an unassigned address ends the guest, which prints the address{what}", "", tell={"run": "fault"}, status=125,
                 image="tests/qemu/qemu_tree", console=[r"^exception \d+ at 0x[0-9a-f]+ .*\baddress 0x2000000000$"], **more)
 
 

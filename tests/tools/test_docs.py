@@ -201,7 +201,7 @@ if len(terms) < 30 or terms != sorted(terms):
 # Every verdict is in its document, in order and in the library's words, with a test that names it.
 report = (root / "include/virtio/base/report.hpp").read_text()
 enumerated = re.findall(r"^  (\w+)(?: = 0)?,", re.search(r"enum class verdict .*?^};", report, re.M | re.S)[0], re.M)
-words, moves = (dict(re.findall(r'case verdict::(\w+): return "([^"]*)"', re.search(rf"{function}\(verdict why\) {{.*?^}}", report, re.M | re.S)[0]))
+words, moves = (dict(re.findall(r'case verdict::(\w+):\s*return "([^"]*)"', re.search(rf"{function}\(verdict why\) {{.*?^}}", report, re.M | re.S)[0]))
                 for function in ("describe", "advice"))
 listed = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*) \| (.*?) \|$", (root / "docs/verdicts.md").read_text(), re.M)
 if [verdict for verdict, *_ in listed] != enumerated:

@@ -71,7 +71,6 @@ class device : public request_driver<device<P, T, Q, O>, done>, public extras<de
   /// `device_broken`. `start` may be called again at any time, on the same storage or another; earlier requests are
   /// then canceled without a completion. With `interrupts` the device uses these MSI-X vectors (bus/pci/msix.hpp
   /// enables MSI-X) or its `interrupt_line`; without, the interrupt line stays as it was.
-  ///
   /// On error the device is reset, its bus is restored, and `why()` has the reason. Errors:
   /// - `wrong_device`; `not_found` (no capability, no queue); `unsupported` (a feature, a capability or a limit);
   /// - `no_space` (storage or ring); `misaligned` (storage); `dma_unreachable`;
@@ -79,7 +78,6 @@ class device : public request_driver<device<P, T, Q, O>, done>, public extras<de
   /// - `timed_out`: the device did not reset, before it received any address;
   /// - `device_broken`: the device did not reset and keeps `storage`, or the previous device keeps its own. This object
   ///   is tied to that device.
-  ///
   /// Cost: 21 writes and 8 reads of common configuration on modern PCI. Spec: 3.1.1.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
                                    const interrupt_vectors& interrupts = {}) {
@@ -134,7 +132,6 @@ class device : public request_driver<device<P, T, Q, O>, done>, public extras<de
   /// next `start`. The caller owns the buffer again on return, except after `device_broken`: the device did not reset
   /// and keeps the buffer until a later `reset` or `start` succeeds. All calls of this class follow these rules. A
   /// later call on a disk that is down returns `not_started`, and its buffer was never given to the device.
-  ///
   /// Errors: `misaligned`, `out_of_range`, `dma_unreachable`, `too_many_pieces` (a single block has too many),
   /// `queue_full` (submitted requests fill it: take completions), `io_error`, `timed_out` (`dma_unanswered` if
   /// ACCESS_PLATFORM was accepted), `needs_reset`, `device_misbehaved`, `device_broken`, `not_started`.
@@ -245,8 +242,7 @@ class device : public request_driver<device<P, T, Q, O>, done>, public extras<de
     chain.limit_pieces(limits_.size_max());
   }
 
-  /// Ends a chain: appends the status byte, fills the header, and stages the chain. `payload` segments are the
-  /// caller's.
+  /// Ends a chain: appends the status byte, fills the header, stages. `payload` segments are the caller's.
   [[nodiscard]] result<token> finish_chain(u16 slot, segments& chain, u16 payload, request what, u64 sector, u64 cookie) {
     chain.append(cells_.status_at(slot), 1, direction::from_device);
     cells_.write_header(slot, what, sector);

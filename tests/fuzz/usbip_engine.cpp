@@ -54,12 +54,12 @@ struct world {
 
   void poll() {
     const usbip::activity did = connection.poll(stream);
-    must(did != usbip::activity::ended || connection.outstanding() == 0, "transfers are outstanding behind the end");
+    must(did != usbip::activity::ended || connection.outstanding() == 0, "transfers are outstanding after the end");
     must(connection.outstanding() <= 8, "more transfers than the table has");
     if (!is_honest) return;
     host.take_answers();
     for (const auto& what : host.objections()) must(false, what.c_str());
-    must(did != usbip::activity::ended || stream.end != usbip::stream_state::open, "an honest peer is thrown out");
+    must(did != usbip::activity::ended || stream.end != usbip::stream_state::open, "a correct peer is disconnected");
   }
 
   void move(byte_source& from) {

@@ -238,7 +238,7 @@ netif* lwip_port_route(const ip4_addr* from, const ip4_addr*) {
   return nullptr;
 }
 
-TEST_CASE("lwip_netif: a megabyte arrives whole, in frames that are lent and given back", "[net]") {
+TEST_CASE("lwip_netif: a megabyte arrives complete, in frames that are lent and returned", "[net]") {
   pair_of both;
   REQUIRE(both.transfer(1 << 20));
   CHECK(both.wires[1].most_in_use > 0);
@@ -246,10 +246,10 @@ TEST_CASE("lwip_netif: a megabyte arrives whole, in frames that are lent and giv
   CHECK(both.wires[0].pieces_seen >= 2);  // header and data, not joined
 }
 
-TEST_CASE("lwip_netif: a link that computes TCP's checksums is asked to, and its word is taken", "[net]") {
+TEST_CASE("lwip_netif: a link that computes TCP's checksums does so, and its result is trusted", "[net]") {
   pair_of both{{[](wire_link& w) { w.can.does = {net::offload::checksum, net::offload::received_checksum}; }}};
-  SECTION("it computes them: the other end, which says nothing of them, finds them right") { REQUIRE(both.transfer(300'000)); }
-  SECTION("it computes none: the other end does not look at them") {
+  SECTION("it computes them: the other end checks them and finds them right") { REQUIRE(both.transfer(300'000)); }
+  SECTION("it computes none: the other end does not check them") {
     for (wire_link& w : both.wires) w.leaves_sums = true;
     REQUIRE(both.transfer(300'000));
   }
@@ -263,7 +263,7 @@ TEST_CASE("lwip_netif: a byte that changed on the wire is found by the checksum,
   REQUIRE(both.transfer(300'000));
 }
 
-TEST_CASE("lwip_netif: frames in pieces, short of places, are lent or copied, none lost", "[net]") {
+TEST_CASE("lwip_netif: frames in pieces, with few places, are lent or copied, none lost", "[net]") {
   pair_of both;
   SECTION("pieces of 700 bytes") { both.wires[1].cut = 700; }
   SECTION("pieces that do not hold the headers") { both.wires[1].cut = GENERATE(1u, 13u, 20u, 33u, 53u); }
@@ -275,7 +275,7 @@ TEST_CASE("lwip_netif: frames in pieces, short of places, are lent or copied, no
   CHECK(both.ends[1].lost() == 0);
 }
 
-TEST_CASE("lwip_netif: what a link has no room for is sent as soon as it has, before any timer of TCP's", "[net]") {
+TEST_CASE("lwip_netif: data without room in a link is sent as soon as there is room, before any timer of TCP's", "[net]") {
   pair_of both;
   both.connect(1000);
   const auto turn = [&](unsigned which) { REQUIRE(both.ends[which].turn() == errc::ok); };
@@ -290,7 +290,7 @@ TEST_CASE("lwip_netif: what a link has no room for is sent as soon as it has, be
   CHECK((both.received == both.to_send));
 }
 
-TEST_CASE("lwip_netif: lwIP hears of a link that goes down and comes up, and the connection lives on", "[net]") {
+TEST_CASE("lwip_netif: lwIP is notified of a link that goes down and up, and the connection survives", "[net]") {
   pair_of both;
   both.connect(1 << 20);
   for (unsigned n = 0; both.received.size() < 100'000 && n < 10'000; ++n) both.run(1);
@@ -306,7 +306,7 @@ TEST_CASE("lwip_netif: lwIP hears of a link that goes down and comes up, and the
   CHECK(netif_is_link_up(&both.ends[0].lwip()));
 }
 
-TEST_CASE("lwip_netif: a link that computes checksums after one start and not after another is asked to when it does", "[net]") {
+TEST_CASE("lwip_netif: a link that computes checksums after only one of two starts does so only after that one", "[net]") {
   pair_of both;
   both.connect(1 << 20);
   for (const bool computes : {true, false, true, false}) {
@@ -325,7 +325,7 @@ TEST_CASE("lwip_netif: a link that computes checksums after one start and not af
   CHECK(both.run(400'000));
 }
 
-TEST_CASE("lwip_netif: frames that the stack holds are the link's again when their connection ends", "[net]") {
+TEST_CASE("lwip_netif: frames that the stack holds return to the link when their connection ends", "[net]") {
   pair_of both;
   both.connect(400'000);
   // A frame is lost: later frames wait in lwIP, out of order.

@@ -140,7 +140,7 @@ def several_ports(amount):
     def talk(ports):
         ports[1].exchange(amount)
         ports[0].exchange(min(amount, 100000))
-        Port.expect(ports[0].number() < 32, True, "a port that nobody reads from takes everything")
+        Port.expect(ports[0].number() < 32, True, "a port without a reader takes everything")
         data = ports[1].receive(32 * WINDOW)
         Port.expect(ports[1].number(), zlib.crc32(data), "what waited for its reader")
         ports[3].exchange(1000)

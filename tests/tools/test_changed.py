@@ -58,7 +58,7 @@ for arguments, wanted in ((["a\\, b \\[SPLIT-01\\]"], False), (["of any ring - p
     if program.affects_case(arguments) != wanted:
         problems.append(f"affects_case({arguments}) is not {wanted}")
 if not program.is_slow(["far - packed<4>"]) or program.is_slow(["near"]):
-    problems.append("slow cases are not told from others")
+    problems.append("slow cases are not distinguished from others")
 
 # A variation of a cell leaves the other cell selected: every driver on every transport and ring.
 kinds = [(cell, set(words.split(","))) for parts in together.batches("10", "x86_64").values()

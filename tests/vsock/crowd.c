@@ -17,9 +17,9 @@ static const char usage[] =
     "  idle=N        N connections open, are answered once, and stay until the end\n"
     "  bulk=BYTES    one client sends so much, then receives so much\n"
     "  short=N       N clients at once, each four times: connects, receives 20,000 bytes to the end\n"
-    "  slow=N        N clients at once receive 300,000 bytes each, 4 KiB in 20 ms, while N short ones come and go beside them\n"
-    "  full=N        N clients at once of whom each gets 250,000 bytes, which the guest has sent, and closed behind, before they read;\n"
-    "                N short ones come and go beside them\n"
+    "  slow=N        N clients at once receive 300,000 bytes each, 4 KiB in 20 ms, while N short ones connect and end\n"
+    "  full=N        N clients at once receive 250,000 bytes each; the guest has sent all and closed before they read;\n"
+    "                N short ones connect and end meanwhile\n"
     "  kill=N        N clients, 32 at once, are killed in mid-transfer; after each 32 a short one is served\n"
     "  alive         the idle ones are answered again\n"
     "  gone          none of the idle ones is: the guest has started anew\n"
@@ -56,7 +56,7 @@ static int call(unsigned port) {
     ++seen->refused;
     rest_ms(20);
   }
-  die("crowd: port %u: refused for ever", port);
+  die("crowd: port %u: still refused", port);
 }
 
 static bool ask(int fd, uint64_t count) {
@@ -225,7 +225,7 @@ static bool kill_them(unsigned count) {
     fetch(SHORT_BYTES, sizeof buffer, 0);
     served += seen->answered;
   }
-  printf("kill: %" PRIu64 " killed in mid-transfer, %" PRIu64 " of %" PRIu64 " behind them answered\n", killed, served,
+  printf("kill: %" PRIu64 " killed in mid-transfer, %" PRIu64 " of %" PRIu64 " later ones answered\n", killed, served,
          killed / KILL_BATCH);
   return served == killed / KILL_BATCH;
 }

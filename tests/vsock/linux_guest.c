@@ -9,7 +9,7 @@
 static const char usage[] =
     "usage: linux_guest check CID [whole]     a line for each service; whole: also for those that need the end of one direction\n"
     "                                         alone, and for messages, on a host that tells of all ends\n"
-    "       linux_guest wait PORT             until somebody connects there\n"
+    "       linux_guest wait PORT             until a client connects there\n"
     "       linux_guest knock CID PORT        connects, and that is all\n"
     "       linux_guest send CID BYTES        prints \"send <bytes> bytes <ns> ns\", until the peer has counted them\n"
     "       linux_guest receive CID BYTES     the same, from the peer\n"
@@ -147,7 +147,7 @@ static void check_refused(void) {
   const int fd = to_peer(7013);
   send_line(fd, UNUSED_PORT);
   const bool answered = receive_line(fd, buffer, 64);
-  tell("caller of a port where nobody listens", answered && strcmp(buffer, "refused") == 0, "%s", answered ? buffer : "no answer");
+  tell("caller of a port without a listener", answered && strcmp(buffer, "refused") == 0, "%s", answered ? buffer : "no answer");
   close(fd);
 }
 
@@ -158,7 +158,7 @@ static void check_abrupt(bool tells) {
   ssize_t sent;
   do sent = send(fd, buffer, 65536, MSG_NOSIGNAL);
   while (sent > 0);
-  tell("abrupt", true, "%s", errno == EAGAIN ? "nobody said so" : strerrorname_np(errno));
+  tell("abrupt", true, "%s", errno == EAGAIN ? "not reported" : strerrorname_np(errno));
   close(fd);
 }
 
@@ -172,7 +172,7 @@ static void check_half(void) {
 
 static void check_unused_port(bool tells) {
   const int fd = connect_vsock(SOCK_STREAM, cid, 7999, tells ? NO_LIMIT_S : IN_VAIN_S);
-  tell("nobody", fd < 0, "%s", fd < 0 ? strerrorname_np(errno) : "there is somebody");
+  tell("closed port", fd < 0, "%s", fd < 0 ? strerrorname_np(errno) : "connected");
   if (fd >= 0) close(fd);
 }
 

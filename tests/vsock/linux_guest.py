@@ -19,20 +19,20 @@ echo: ok, 300000 bytes came back
 counted sink: ok, 1000003 93149a064998ca98
 source: ok, 1000003 bytes
 open caller: ok, 30 bytes of an answer
-caller of a port where nobody listens: ok, refused
+caller of a port without a listener: ok, refused
 counted slow: ok, 100000 4a0704d36cefe6c5
 """
 # It does not answer for an unused port, and does not report a program that breaks a connection off: only waiting ends.
 # The end of one direction is the end of both.
 ON_VHOST_DEVICE = _EVERYWHERE + """\
 half: ok, and afterwards it does not listen
-nobody: ok, ETIMEDOUT
-abrupt: ok, nobody said so
+closed port: ok, ETIMEDOUT
+abrupt: ok, not reported
 """
 # With `whole`.
 ON_KERNEL = _EVERYWHERE + """\
 half: ok, and afterwards it listens
-nobody: ok, ECONNRESET
+closed port: ok, ECONNRESET
 abrupt: ok, EPIPE
 echo to the end: ok, 300000 bytes came back
 sink: ok, 1000003 93149a064998ca98

@@ -23,17 +23,23 @@ class file_reader {
   /// `first` is where the volume begins on its disk.
   file_reader(Disk& disk, volume& files, u64 first) : disk_{disk}, files_{files}, first_{first} {}
 
-  /// Reads `size` bytes of `file` from `from` on, a multiple of the disk's blocks, to `to`, where there is room for whole blocks. Calls
+  /// Reads `size` bytes of `file` from `from` on, a multiple of 512, to `to`, where there is room for whole blocks. Calls
   /// `progress(done)` with the bytes read so far. When it returns no request is in flight, unless the error is `device_broken`.
   template <class Progress>
   [[nodiscard]] read_error read(const fat::entry& file, u32 from, u32 size, u8* to, Progress&& progress) {
     at_ = file.begin();
     rest_ = {};
     to_ = to;
-    left_ = (size + disk_.block_size() - 1) & ~(disk_.block_size() - 1);
     wrong_ = {};
-    if (const auto there = files_.skip(at_, from); !there) return {there.error(), 0};
-    u32 done = 0;
+    const u32 lead = from & (disk_.block_size() - 1);
+    if (const auto there = files_.skip(at_, from - lead); !there) return {there.error(), 0};
+    u64 done = 0;
+    if (lead != 0) {
+      done = read_rest_of_block(lead, size);
+      if (wrong_.why != errc::ok) return wrong_;
+    }
+    const u64 block = disk_.block_size();
+    left_ = (size - done + block - 1) & ~(block - 1);
     do {
       if (in_flight_ <= depth / 2)  // so that one doorbell is for several
         while (left_ != 0 && wrong_.why == errc::ok && submit()) {
@@ -51,7 +57,7 @@ class file_reader {
       done += one.size;
       one.size = 0;
       --in_flight_;
-      progress(virtio::detail::smaller(done, size));
+      progress(static_cast<u32>(virtio::detail::smaller(done, u64{size})));
     } while (true);
     return wrong_;
   }
@@ -59,6 +65,7 @@ class file_reader {
  private:
   static constexpr u32 largest = 1 << 20;
   static constexpr u32 depth = 8;
+  static constexpr u64 most_at_once = u64{1} << 30;  // of a look into the table: a file may have almost 4 GiB
 
   struct piece {
     u64 sector = 0;
@@ -87,13 +94,30 @@ class file_reader {
     if (wrong_.why == errc::ok || (wrong_.sector != 0 && sector < wrong_.sector)) wrong_ = {why, sector};
   }
 
+  /// Reads a part of a file that begins `lead` bytes after the beginning of a block, up to the block's end or `most` bytes. Returns how many.
+  [[nodiscard]] u32 read_rest_of_block(u32 lead, u32 most) {
+    u8 whole[4096];
+    const u32 block = disk_.block_size();
+    const auto there = files_.take(at_, block);
+    if (!there || there->size != block || block > sizeof whole) {
+      wrong_ = {there ? errc::misaligned : there.error(), 0};
+      return 0;
+    }
+    const u64 sector = first_ + there->sector;
+    if (const auto read = disk_.read(sector, bytes{whole, block}); !read) read_again({sector, whole, block}, read.error());
+    const u32 part = virtio::detail::smaller(block - lead, most);
+    __builtin_memcpy(to_, whole + lead, part);
+    to_ += part;
+    return part;
+  }
+
   /// Asks for one more piece. Gives whether to try another.
   [[nodiscard]] bool submit() {
     u32 n = 0;
     while (n < depth && pieces_[n].size != 0) ++n;
     if (n == depth) return false;
     if (rest_.size == 0) {
-      const auto next = files_.take(at_, left_);
+      const auto next = files_.take(at_, static_cast<u32>(virtio::detail::smaller(left_, most_at_once)));
       if (!next) {
         wrong_ = {next.error(), 0};
         return false;
@@ -122,7 +146,7 @@ class file_reader {
   fat::position at_{};   // in the file, behind `rest_`
   fat::extent rest_{};   // was looked up, and is not asked for yet
   u8* to_ = nullptr;
-  u32 left_ = 0;         // bytes to ask for
+  u64 left_ = 0;         // bytes to ask for
   read_error wrong_{};
   piece pieces_[depth]{};
   u32 in_flight_ = 0;

@@ -126,7 +126,8 @@ struct queued_disk : small_disk {
       image[(3u + i - 2) * 512] = static_cast<u8>(i);
     }
   }
-  [[nodiscard]] static u32 block_size() { return 512; }
+  u32 block = 512;
+  [[nodiscard]] u32 block_size() const { return block; }
   [[nodiscard]] u32 largest_request() const { return largest; }
   [[nodiscard]] bool has_bad_sector(u64 sector, usize size) const { return bad_sector >= sector && bad_sector < sector + size / 512; }
   virtio::result<void> read(u64 sector, bytes into) const {
@@ -207,6 +208,60 @@ TEST_CASE("boot files: a read error is reported with its sector, whatever failed
       CHECK(disk.requests.empty());
     }
   }
+}
+
+TEST_CASE("boot files: a part of a file may begin within a block of the disk", "[examples][boot]") {
+  queued_disk disk{1};
+  std::fill(disk.image.begin() + 512, disk.image.end(), u8{0});
+  disk.block = 4096;
+  put_number(&disk.image[11], 4096, 2);
+  put_number(&disk.image[19], 8, 2);
+  put_number(&disk.image[4096], 0xff'fff8, 3);  // the table; the file has the clusters 2 to 5
+  put_number(&disk.image[4096 + 3], 0x00'4003, 3);
+  put_number(&disk.image[4096 + 6], 0xff'f005, 3);
+  std::memcpy(&disk.image[2 * 4096], "VMLINUZ    ", 11);
+  put_number(&disk.image[2 * 4096 + 26], 2, 2);
+  put_number(&disk.image[2 * 4096 + 28], 4 * 4096 - 100, 4);
+  for (usize i = 3 * 4096; i < disk.image.size(); ++i) disk.image[i] = static_cast<u8>(i / 512 * 3 + i);
+  const u8* const content = &disk.image[3 * 4096];
+
+  auto part = partitions::slice<queued_disk>{disk, 0, disk.capacity()};
+  const auto files = std::make_unique<fat::volume<partitions::slice<queued_disk>>>();
+  REQUIRE(files->mount(part));
+  fat::entry file;
+  REQUIRE(files->find(text("vmlinuz"), file));
+  for (const u32 largest : {4096u, 3u * 4096}) {
+    disk.largest = largest;
+    for (u32 from = 0; from < file.size; from += 512) {
+      for (const u32 size : {file.size - from, std::min(100u, file.size - from)}) {
+        std::vector<u8> memory(size + 4096);
+        u32 last = 0;
+        loader::file_reader<queued_disk> reader{disk, *files, 0};
+        const auto read = reader.read(file, from, size, memory.data(), [&](u32 done) { last = done; });
+        CHECK(read.why == errc::ok);
+        CHECK(std::equal(memory.begin(), memory.begin() + size, content + from));
+        CHECK((last == size || (last == 0 && from % 4096 + size <= 4096)));
+      }
+    }
+  }
+  disk.bad_sector = 3 * 8 + 4;
+  std::vector<u8> memory(4 * 4096);
+  loader::file_reader<queued_disk> reader{disk, *files, 0};
+  const auto read = reader.read(file, 512, file.size - 512, memory.data(), [](u32) {});
+  CHECK(read.why == errc::io_error);
+  CHECK(read.sector == 3 * 8);
+}
+
+TEST_CASE("boot files: a file of almost 4 GiB is not taken for an empty one", "[examples][boot]") {
+  queued_disk disk{4};
+  auto part = partitions::slice<queued_disk>{disk, 0, disk.capacity()};
+  const auto files = std::make_unique<fat::volume<partitions::slice<queued_disk>>>();
+  REQUIRE(files->mount(part));
+  fat::entry file;
+  REQUIRE(files->find(text("vmlinuz"), file));
+  std::vector<u8> memory(64 * 512);
+  loader::file_reader<queued_disk> reader{disk, *files, 0};
+  CHECK(reader.read(file, 0, ~u32{0}, memory.data(), [](u32) {}).why == errc::io_error);  // the chain has four clusters
 }
 
 TEST_CASE("boot files: a file system that is mounted after another one is read from its own disk", "[examples][boot]") {

@@ -114,6 +114,11 @@ class volume {
     const u64 in_table = u64{table_sectors} * sector_bytes * 8 / entry_bits_;
     end_ = static_cast<u32>(virtio::detail::smaller(virtio::detail::smaller(clusters + 2, in_table), u64{0x0ffffff7}));
     root_cluster_ = is_32 ? number(boot + 44, 4) : 0;
+    const u32 mirroring = number(boot + 40, 2);
+    if (is_32 && (mirroring & 0x80) != 0) {  // off: one of the tables is up to date
+      if ((mirroring & 0xf) >= tables) return errc::out_of_range;
+      table_ += (mirroring & 0xf) * table_sectors * scale;
+    }
     return {};
   }
 

@@ -264,6 +264,34 @@ TEST_CASE("boot files: a file of almost 4 GiB is not taken for an empty one", "[
   CHECK(reader.read(file, 0, ~u32{0}, memory.data(), [](u32) {}).why == errc::io_error);  // the chain has four clusters
 }
 
+TEST_CASE("boot files: a FAT32 without mirroring is read by its active table", "[examples][boot]") {
+  queued_disk disk{1};
+  std::fill(disk.image.begin() + 512, disk.image.end(), u8{0});
+  const auto put = [&](usize at, u64 value, unsigned size) { put_number(&disk.image[at], value, size); };
+  put(16, 2, 1);  // tables, of a sector each, from sector 1 on
+  put(17, 0, 2);
+  put(22, 0, 2);
+  put(36, 1, 4);
+  put(44, 2, 4);  // the root's cluster, in sector 3
+  put(40, 0x81, 2);
+  put(1 * 512 + 4 * 2, 0x0fff'ffff, 4);
+  put(1 * 512 + 4 * 3, 0x0fff'ffff, 4);
+  put(2 * 512 + 4 * 2, 0x0fff'ffff, 4);
+  put(2 * 512 + 4 * 3, 5, 4);
+  put(2 * 512 + 4 * 5, 0x0fff'ffff, 4);
+  std::memcpy(&disk.image[3 * 512], "VMLINUZ    ", 11);
+  put(3 * 512 + 26, 3, 2);
+  put(3 * 512 + 28, 1024, 4);
+  disk.image[4 * 512] = 2;  // the marks by which `is_whole` knows the file
+  disk.image[6 * 512] = 3;
+  const loaded_file file{disk};
+  CHECK(file.ended.why == errc::ok);
+  CHECK(file.is_whole());
+  put(40, 0x82, 2);
+  const auto files = std::make_unique<fat::volume<small_disk>>();
+  CHECK(files->mount(disk).error() == errc::out_of_range);
+}
+
 TEST_CASE("boot files: a file system that is mounted after another one is read from its own disk", "[examples][boot]") {
   small_disk none{"FIRST   TXT"}, first{"FIRST   TXT"}, second{"SECOND  TXT"};
   none.image[510] = 0;

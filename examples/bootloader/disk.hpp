@@ -171,7 +171,9 @@ class disk {
     alignas(4096) static u8 block[4096];
     const usize size = block_size();
     if (size > sizeof block || !read(0, bytes{block, size}) || block[510] != 0x55 || block[511] != 0xaa) return false;
-    if (block[450] != 0xee) return is_hex_of(id, {block + 440, 4});
+    bool is_gpt = false;
+    for (usize type = 450; type < 510; type += 16) is_gpt = is_gpt || block[type] == 0xee;  // of a hybrid table it may be any row
+    if (!is_gpt) return is_hex_of(id, {block + 440, 4});
     return read(size / 512, bytes{block, size}) && __builtin_memcmp(block, "EFI PART", 8) == 0 && is_hex_of(id, {block + 56, 16});
   }
   [[nodiscard]] static bool is_hex_of(const_bytes digits, const_bytes raw) {

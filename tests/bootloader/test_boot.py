@@ -312,6 +312,21 @@ class Boot(Machine):
                 self.assertIn("loading /initrd.img, 4 KiB [################################]", console)
                 self.assertEqual(status, POWERED_OFF, console)
 
+    def test_disk_by_the_id_of_its_table(self):
+        """The second disk is taken by its table's id, which is that of the GPT with a hybrid MBR too, in whichever row its
+        protective record is."""
+        image, first = self.folder / "named.img", self.folder / "first.img"
+        disk_image.make_loader_partition(first, self.folder, {ENTRY: b"linux /first\n"})
+        disk_image.make_loader_partition(image, self.folder, {ENTRY: b"linux /second\n"})
+        data = bytearray(image.read_bytes())
+        data[446:478] = bytes(4) + b"\x0c" + bytes(3) + data[454:458] + data[458:462] + data[446:462]
+        image.write_bytes(data)
+        node = ["-blockdev", f"driver=raw,node-name=first,file.driver=file,file.filename={first}", "-device", "virtio-blk-pci,drive=first",
+                "-blockdev", f"driver=raw,node-name=disk,file.driver=file,file.filename={image}"]
+        status, console = self.start(image, append=f"table={data[568:584].hex()}", drive=node)
+        self.assertEqual(status, NOT_STARTED, console)
+        self.assertIn("/second: there is no such file", console)
+
     def test_longest_options(self):
         """As many bytes as the kernel's header allows."""
         image = self.folder / "options.img"

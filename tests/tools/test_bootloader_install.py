@@ -100,6 +100,20 @@ class Install(unittest.TestCase):
         self.assertEqual(self.command_line(self.check(before, after, 4096, 1024)), f"table={before[568:584].hex()}")
         self.assertIn("BIOS boot partition", said)
 
+    def test_id_of_the_table(self):
+        """The id is of the table that is in use, not of a GPT of earlier, and the next installation finds the same."""
+        before = bytearray(self.make())
+        before[512:512 + 92] = b"EFI PART" + bytes(range(84))
+        self.image.write_bytes(before)
+        _, after = self.installed("--force")
+        self.assertEqual(self.command_line(self.check(bytes(before), after, 1, 2047)), f"table={before[440:444].hex()}")
+        self.assertIn("the same is there already", self.installed()[0])
+        before = bytearray(self.make(GPT))  # hybrid, and not in the first row
+        before[446:478] = bytes(4) + b"\x0c" + bytes(3) + struct.pack("<II", 2048, 2048) + before[446:462]
+        self.image.write_bytes(before)
+        _, after = self.installed()
+        self.assertEqual(self.command_line(self.check(bytes(before), after, 4096, 1024)), f"table={before[568:584].hex()}")
+
     def test_again(self):
         """An update may be longer or shorter."""
         for script, first, sectors in ((MBR, 1, 2047), (GPT, 4096, 1024)):

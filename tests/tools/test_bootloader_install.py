@@ -114,6 +114,18 @@ class Install(unittest.TestCase):
         _, after = self.installed()
         self.assertEqual(self.command_line(self.check(bytes(before), after, 4096, 1024)), f"table={before[568:584].hex()}")
 
+    def test_first_partition_far_behind(self):
+        """Only as much of the gap is read as an installation can have."""
+        before = self.make()
+        with open(self.image, "r+b") as file:
+            file.truncate(1 << 40)
+        subprocess.run([SFDISK, "--quiet", "--wipe", "never", self.image], input=f"label: dos\nstart={1900 << 20}, size=2048\n", text=True, check=True)
+        done = subprocess.run(["sh", "-c", 'ulimit -v 4000000; exec "$0" "$@"', sys.executable, ROOT / "tools/bootloader-install", self.image,
+                               "--loader", self.loader], capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        with open(self.image, "rb") as file:
+            self.assertEqual(file.read(8 * MIB)[MIB:], before[MIB:])
+
     def test_again(self):
         """An update may be longer or shorter."""
         for script, first, sectors in ((MBR, 1, 2047), (GPT, 4096, 1024)):

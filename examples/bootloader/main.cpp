@@ -137,7 +137,7 @@ bool look_on(u64 first, u64 sectors) {
 
 /// Looks on EFI system partitions first, then on the others, then on a disk without partitions.
 bool look_on_disk() {
-  constexpr usize most = 32;
+  constexpr usize most = 128;
   static partitions::partition all[most];
   usize count = 0;
   static constinit partitions::reader<loader::disk> tables;

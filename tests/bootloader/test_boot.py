@@ -327,6 +327,22 @@ class Boot(Machine):
         self.assertEqual(status, NOT_STARTED, console)
         self.assertIn("/second: there is no such file", console)
 
+    def test_partition_behind_many(self):
+        """An EFI system partition is looked at first, however many others are listed before it."""
+        image = self.folder / "parts.img"
+        disk_image.make_loader_partition(image, self.folder, {ENTRY: b"linux /missing\n"})
+        part = image.read_bytes()[disk_image.MIB:17 * disk_image.MIB]
+        with open(image, "wb") as file:
+            file.truncate(40 << 20)
+        rows = [f"start={2048 + 64 * i}, size=64, type=L" for i in range(60)] + ["start=16384, size=32768, type=U"]
+        disk_image.run("sfdisk", "--quiet", image, input="\n".join(["label: gpt", *rows, ""]))
+        with open(image, "r+b") as file:
+            file.seek(16384 * 512)
+            file.write(part)
+        status, console = self.start(image)
+        self.assertEqual(status, NOT_STARTED, console)
+        self.assertIn("partition 61", console)
+
     def test_longest_options(self):
         """As many bytes as the kernel's header allows."""
         image = self.folder / "options.img"

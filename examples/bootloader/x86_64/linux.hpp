@@ -48,6 +48,7 @@ class kernel {
     free_.take(image_begin, reinterpret_cast<uintptr_t>(boot_zeros_end) - image_begin);
     // GRUB's multiboot2 leaves it in usable memory above 1 MiB, and it is read again for the next entry when this one fails.
     free_.take(reinterpret_cast<uintptr_t>(machine.command_line), text_of(machine.command_line).size() + 1);
+    free_.take(machine.rsdp, 36);  // and so is its copy of ACPI's root pointer, which the kernel reads
     VIRTIO_TRY_ASSIGN(at_, image_.place(free_, largest_block, mapped));  // the last block is read whole
     return reinterpret_cast<u8*>(static_cast<uintptr_t>(at_));
   }

@@ -15,8 +15,8 @@
 using virtio::native_order;
 using virtio::split_queue;
 
-// Legacy rings have the guest's order, so that a big-endian guest needs a ring for each interface; `pci::transport`, which
-// decides at run time, is for little-endian guests.
+// Legacy rings have the guest's byte order, so that a big-endian guest needs a ring for each interface;
+// `pci::transport`, which decides at run time, is for little-endian guests.
 using small_ring = split_queue<8>;
 using ring_with_tables = split_queue<64, virtio::ring_options{.indirect = 18}>;
 using large_ring = split_queue<256>;

@@ -252,7 +252,7 @@ class Ours(unittest.TestCase):
         self.assertEqual(self.status, 0, self.said)
 
     def test_six_devices(self):
-        """The kernel enumerates all of them, over TCP and over AF_UNIX, and each connection ends between two messages."""
+        """The kernel enumerates all, over TCP and over AF_UNIX, and each connection ends between two messages."""
         for kind in ("tcp", "unix"):
             states = re.findall(rf"^([hs]s) {kind} \d+ (\d+) (\d+) 0001000([1-6]) ", self.said, re.M)
             self.assertEqual(states, [("hs", "006", "003", one) for one in "123"] + [("ss", "006", "005", one) for one in "456"], self.said)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""A Linux machine with a virtual USB host controller (vhci_hcd), for USB devices that are served over USB/IP: Debian's full kernel, which
-LINUX_HOST_FULL names, with the usbip tools, tools/usbip-vsock and the programs that make and check a file system.
+"""A Linux machine with a virtual USB host controller (vhci_hcd), for USB devices served over USB/IP: Debian's full
+kernel, in the folder LINUX_HOST_FULL, with the usbip tools, tools/usbip-vsock and the programs that make and check a
+file system.
 
 A script for it begins with SCRIPT, whose functions are:
 

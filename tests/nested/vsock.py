@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Guests on the kernel's own vhost-vsock: an emulated Linux is the host, the peer of the vsock tests runs in it (tests/vsock), and
-QEMU with vhost-vsock-pci, one guest after another in one boot of the host.
+"""Guests on the kernel's own vhost-vsock: an emulated Linux is the host and runs the peer of the vsock tests
+(tests/vsock) and QEMU with vhost-vsock-pci, one guest after another in one boot of the host.
 
     told = vsock.run(linux, qemu, folder, [vsock.Guest("echo", image, append="..."), ...])
     told["echo"].status, told["echo"].console
@@ -156,7 +156,8 @@ OURS = {"our guest": {}, "our guest on q35, event_idx=off": {"machine": "q35", "
 
 
 def has_bound(version):
-    """Whether the kernel's vsock resets a connection whose unread small packets need more memory than its window: 6.12.92 and later."""
+    """Whether the kernel's vsock resets a connection whose unread packets need more memory than its window: 6.12.92 and
+    later."""
     return tuple(int(one) for one in re.match(r"(\d+)\.(\d+)\.(\d+)", version).groups()) >= (6, 12, 92)
 
 

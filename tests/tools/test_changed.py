@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""tools/test --changed: a change of any layer concerns the tests of that layer, and a change of one driver not those of others."""
+"""tools/test --changed: a change of a layer concerns that layer's tests, and a change of one driver not those of
+others."""
 import pathlib
 import sys
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""examples/uefi on OVMF and AAVMF: it reads disks and draws entropy by the library's drivers, and the firmware's own drivers
-are connected again afterwards.
+"""examples/uefi on OVMF and AAVMF: it reads disks and draws entropy by the library's drivers, and the firmware's own
+drivers are connected again afterwards.
 
 usage: test_devices.py QEMU PROCESSOR TREE [unittest's arguments]
 QEMU is 7.2 or 10, PROCESSOR x86_64 or aarch64. TREE is where the guests were built.

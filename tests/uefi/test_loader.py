@@ -144,7 +144,8 @@ class Loader(unittest.TestCase):
 
 
     def test_words(self):
-        """Words of its command line choose the disk and the entry. On AAVMF, which starts QEMU's -kernel with -append."""
+        """Words of its command line choose the disk and the entry. On AAVMF, which starts QEMU's -kernel with
+        -append."""
         if PROCESSOR != "aarch64":
             self.skipTest("OVMF starts a -kernel only if it is Linux")
         files = {f"loader/entries/{name}.conf": f"linux /{name}\n".encode() for name in ("first", "second")}

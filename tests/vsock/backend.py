@@ -94,7 +94,8 @@ class Backend:
             self.check()
             lines = pathlib.Path("/proc/net/unix").read_text().splitlines()[1:]
             words = [line.split() for line in lines]
-            accepting = {one[7] for one in words if len(one) > 7 and int(one[3], 16) & 0x10000}  # __SO_ACCEPTCON, and paths
+            # __SO_ACCEPTCON, and paths
+            accepting = {one[7] for one in words if len(one) > 7 and int(one[3], 16) & 0x10000}
             if wanted <= accepting:
                 return
             if time.monotonic() > deadline:

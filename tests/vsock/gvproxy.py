@@ -154,7 +154,8 @@ class Silencer:
                 while True:
                     prefix = _exactly(stream, 2)
                     frame = _exactly(stream, *struct.unpack("<H", prefix))
-                    if self.silent and frame[12:14] == b"\x08\x00" and frame[23] == 17 and frame[34:36] == b"\0C":  # UDP, from port 67
+                    # UDP, from port 67
+                    if self.silent and frame[12:14] == b"\x08\x00" and frame[23] == 17 and frame[34:36] == b"\0C":
                         self.swallowed += 1
                     else:
                         guest.sendall(prefix + frame)

@@ -42,7 +42,8 @@ class Backend(unittest.TestCase):
         with backend.serve(GUEST) as vsock, peer.serve(*vsock.paths()):
             self.assertEqual(self.boot(vsock, GUEST, "linux_guest check 2\n"), (0, linux_guest.ON_VHOST_DEVICE))
             vsock.wait()
-            self.assertEqual(self.boot(vsock, GUEST, "linux_guest turns 2 10 64 >/dev/null\n"), (0, ""))  # another, after the first
+            # another, after the first
+            self.assertEqual(self.boot(vsock, GUEST, "linux_guest turns 2 10 64 >/dev/null\n"), (0, ""))
 
     def test_siblings_and_host(self):
         """One guest contains the peer; the host and the other guest connect to it."""

@@ -136,7 +136,8 @@ def card(tree):
 
 
 def firmware(tree):
-    """A firmware in C, for which this host rejects a connection to a closed port. vhost-device-vsock does not answer."""
+    """A firmware in C, for which this host rejects a connection to a closed port. vhost-device-vsock does not
+    answer."""
     return vsock.Guest("the firmware", tree / "tests/qemu/qemu_c_faults", "run=closed_port", cid=CID)
 
 

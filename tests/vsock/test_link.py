@@ -23,7 +23,8 @@ import matrix  # noqa: E402
 
 CID = 4
 OFFER = r"offered 192\.168\.127\.2\n"
-DOWN = r"(up\n|down: [^\n]*\n)*down: [^\n]*\n(up\n|down: [^\n]*\n)*up\n"  # on a slow machine it may take several attempts
+# on a slow machine it may take several attempts
+DOWN = r"(up\n|down: [^\n]*\n)*down: [^\n]*\n(up\n|down: [^\n]*\n)*up\n"
 
 
 class Network(unittest.TestCase):

@@ -20,7 +20,7 @@ inline constexpr u64 sectors = 64;
 
 // A modern block device, register by register: stored values remain, which is all that bring-up needs.
 struct device {
-  alignas(8) u8 registers[0x60];  // common configuration, at 0x40 its notification, at 0x44 its ISR, at 0x48 device config
+  alignas(8) u8 registers[0x60];  // common configuration; 0x40: notification, 0x44: ISR, 0x48: device configuration
   u32 config[64];
   u16 taken;
   u8 content[512 * sectors];

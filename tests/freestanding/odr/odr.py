@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Links two translation units that both include every header, in opposite orders, and runs the program: each unit drives
-the same disk with its own instantiation.
+"""Links two translation units that both include every header, in opposite orders, and runs the program: each unit
+drives the same disk with its own instantiation.
 
 usage: odr.py [--long] COMPILER
 

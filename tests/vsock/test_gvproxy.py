@@ -23,6 +23,7 @@ import matrix  # noqa: E402
 REQUEST = b"POST /connect HTTP/1.1\r\nHost: gv\r\nContent-Length: 0\r\n\r\n"
 MAC = bytes.fromhex(gvproxy.MAC.replace(":", ""))
 SETTLE = 0.2  # its docs' race: data sent before it has taken over the connection may be lost
+ANSWER = 25  # times that, until a connection without an answer is given up
 
 
 def checksum(data):
@@ -48,12 +49,22 @@ class Gvproxy(unittest.TestCase):
         self.path = pathlib.Path(folder.name) / "4"
 
     def offered(self, network, prefix):
-        """The address that is offered to a guest."""
+        """The address that is offered to a guest. A connection without an offer is given up, and another one settles longer."""
+        settle = SETTLE
+        while True:
+            try:
+                return self.offered_at_once(network, prefix, settle)
+            except (TimeoutError, ConnectionError, struct.error):  # the last: the connection ended
+                settle *= 2
+                if ANSWER * settle > guestrun.HANG:
+                    raise
+
+    def offered_at_once(self, network, prefix, settle):
         with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(guestrun.HANG)
+            sock.settimeout(ANSWER * settle)
             sock.connect(str(network.socket))
             sock.sendall(REQUEST)
-            time.sleep(SETTLE)
+            time.sleep(settle)
             frame = discover()
             sock.sendall(struct.pack(prefix, len(frame)) + frame)
             with sock.makefile("rb") as stream:

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The disk that the loader reads: a virtio block device, or a unit of a virtio SCSI host. Finding it differs; reading it does not.
+// The disk that the loader reads: a virtio block device, or a unit of a virtio SCSI host. They differ only in
+// discovery.
 #pragma once
 
 #include <virtio/blk/select.hpp>
@@ -10,7 +11,7 @@
 
 namespace loader {
 
-/// Storage for drivers: the board's, if it has one, else a variable.
+/// Storage for drivers: the board's, if it has one, otherwise a variable.
 template <class Board, usize Bytes>
 struct storage_on {
   using type = virtio::dma_storage<Bytes>;
@@ -25,7 +26,7 @@ struct storage_on<Board, Bytes> {
 class disk {
   using queue = virtio::queue<256>;
   using block_device = virtio::blk::device<board, bus::transport<board>, queue>;
-  // A command that takes too long is the end of this disk, so no task management is needed.
+  // A command that takes too long ends the use of this disk, so no task management is needed.
   using scsi_host = virtio::scsi::device<board, bus::transport<board>, queue,
                                          virtio::scsi::options{.late = virtio::scsi::late_command::resets_host}>;
   static constexpr usize dma_bytes = block_device::dma_bytes > scsi_host::dma_bytes ? block_device::dma_bytes : scsi_host::dma_bytes;
@@ -33,10 +34,11 @@ class disk {
  public:
   using storage = typename storage_on<board, dma_bytes>::type;
 
-  /// Starts the first disk: the device that this program was loaded from, where the board knows it, else
-  /// the first block device, or if there is none the first disk of the first SCSI host that has one. With a serial,
-  /// the block device that has it, or if there is none the unit. With the id of a partition table, the first disk that has such a table;
-  /// if no disk has, as without. A CD drive is a disk only by its serial. Returns whether one is up; if not, the reason is on the console.
+  /// Starts the first disk: the device that this program was loaded from, if the board knows it; otherwise the first
+  /// block device; otherwise the first disk of the first SCSI host that has one. With a serial: the block device that
+  /// has it, otherwise the unit. With the id of a partition table: the first disk that has this table; if there is
+  /// none, as without an id. A CD drive is selected only by its serial. Returns whether a disk is up; if not, prints
+  /// the reason.
   [[nodiscard]] bool start(const_bytes serial, const_bytes table, storage& dma) {
     if (!serial.empty()) return start_by_serial(serial, dma);
     if (!table.empty()) {
@@ -69,19 +71,19 @@ class disk {
   /// Resets the device and switches its bus mastering off.
   [[nodiscard]] result<void> hand_off() { return is_unit_ ? host_.hand_off() : block_.hand_off(); }
 
-  /// An error of a call, in words.
+  /// Returns the text of an error of a call.
   [[nodiscard]] const char* describe(errc why) const { return is_gone_ ? "the disk is gone" : virtio::describe(why); }
-  /// Whether the last request found no such unit any more.
+  /// Returns whether the last request failed because the unit was removed.
   [[nodiscard]] bool is_gone() const { return is_gone_; }
 
  private:
-  // A SCSI host answers for a unit that was removed. To the loader that is a read error: `not_found` is a file that does not exist.
+  // A SCSI host answers for a removed unit. The loader treats that as a read error: `not_found` means a missing file.
   [[nodiscard]] errc seen(errc how) {
     is_gone_ = is_unit_ && how == errc::not_found;
     return is_gone_ ? errc::io_error : how;
   }
 
-  /// Which of the devices of a type the program was loaded from. Error: `not_found`, none, or the board does not know.
+  /// Returns which device of a type the program was loaded from. Error: `not_found`, none, or the board does not know.
   template <class Board = board>
   [[nodiscard]] static result<usize> started_from(virtio::device_type type) {
     auto where = bus::find_nth(Board{}, type, 0);
@@ -98,7 +100,7 @@ class disk {
     return start_unit(serial, dma, [] { return true; }) || (boot::print("no disk of this serial\n"), false);
   }
 
-  /// Starts the first block device that can be started and for which `is_it()`, which may read it.
+  /// Starts the first usable block device for which `is_it()` returns true; `is_it` may read it.
   template <class Is>
   [[nodiscard]] bool start_block(storage& dma, Is&& is_it) {
     for (usize n = 0;; ++n) {
@@ -108,7 +110,8 @@ class disk {
       if (const auto quiet = block_.hand_off(); quiet.error() == errc::device_broken) return false;  // it keeps the storage
     }
   }
-  /// Starts the first disk behind a SCSI host for which `is_it()`, or the unit that has a serial. Units with the same serial are ambiguous.
+  /// Starts the first disk behind a SCSI host for which `is_it()` returns true, or the unit with a serial. It is an
+  /// error if several units have the serial.
   template <class Is>
   [[nodiscard]] bool start_unit(const_bytes serial, storage& dma, Is&& is_it, usize first_host = 0) {
     bool is_chosen = false;
@@ -138,7 +141,7 @@ class disk {
     }
     return is_chosen && start_host(chosen, dma) && open(unit);
   }
-  /// Starts the `n`th SCSI host. Returns whether there is one; one that does not start has no units.
+  /// Starts the `n`th SCSI host. Returns whether it exists; a host that fails to start has no units.
   [[nodiscard]] bool start_host(usize n, storage& dma) {
     const auto where = bus::find_nth(board{}, virtio::device_type::scsi, n);
     if (!where) return false;
@@ -165,8 +168,8 @@ class disk {
     return size && *size == serial.size() && __builtin_memcmp(text, serial.data(), *size) == 0;
   }
 
-  /// Whether the disk has a partition table with this id: of a GPT the GUID, of an MBR the signature, in hexadecimal digits, each byte
-  /// as it lies on the disk.
+  /// Returns whether the disk has a partition table with this id: the GUID of a GPT or the signature of an MBR, as
+  /// hexadecimal digits, with the bytes in the order of the disk.
   [[nodiscard]] bool has_table(const_bytes id) {
     alignas(4096) static u8 block[4096];
     const usize size = block_size();

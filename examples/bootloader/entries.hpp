@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Boot entries: files `loader/entries/*.conf` of the Boot Loader Specification's type 1, and `loader/loader.conf`.
-// Each line is a key, blanks, and a value; keys that mean nothing here are skipped. `linux` and `initrd` are paths on the
-// partition that the file is on; `initrd` and `options` may come several times.
+// Each line is a key, blanks, and a value; unknown keys are skipped. `linux` and `initrd` are paths on the partition of
+// the file; `initrd` and `options` may occur several times.
 //
 // Format: UAPI.1 Boot Loader Specification.
 #pragma once
@@ -10,18 +10,18 @@
 
 namespace loader {
 
-/// A value that was copied out of a file. What does not fit is an error of the entry, not a shorter value.
+/// A value copied from a file. A value that does not fit is an error of the entry; it is not truncated.
 template <usize N>
 class value {
  public:
   [[nodiscard]] const_bytes get() const { return {text_, size_}; }
   [[nodiscard]] bool empty() const { return size_ == 0; }
-  /// Replaces it. Gives whether it fits.
+  /// Replaces the value. Returns whether it fits.
   [[nodiscard]] bool set(const_bytes s) {
     size_ = 0;
     return add(s);
   }
-  /// Adds to it, behind a blank.
+  /// Appends a blank and a text.
   [[nodiscard]] bool append(const_bytes s) {
     const u8 blank = ' ';
     return (size_ == 0 || add({&blank, 1})) && add(s);
@@ -40,16 +40,16 @@ class value {
 
 inline constexpr usize most_initrds = 4;
 
-/// One thing that can be booted.
+/// One boot entry.
 struct entry {
-  value<256> id;  // the file's name without its ending
+  value<256> id;  // the file's name without its extension
   value<256> title, version, sort_key;
   value<512> kernel;
   value<512> initrd[most_initrds];
   usize initrds = 0;
   value<2048> options;
 
-  /// What a menu shows.
+  /// Returns the text for the menu.
   [[nodiscard]] const_bytes name() const { return title.empty() ? id.get() : title.get(); }
 };
 
@@ -72,7 +72,7 @@ void for_each_line(const_bytes file, See&& see) {
   }
 }
 
-/// What is wrong with an entry.
+/// The reason why an entry is invalid.
 enum class flaw : u8 { none, no_linux, too_long, too_many_initrds, other_processor };
 
 [[nodiscard]] constexpr const char* describe(flaw f) {
@@ -109,10 +109,10 @@ enum class flaw : u8 { none, no_linux, too_long, too_many_initrds, other_process
   return wrong;
 }
 
-/// `loader.conf`: which entry is started, and after how long.
+/// `loader.conf`: the default entry, and the time-out.
 struct settings {
-  value<256> preferred;   // an id; a `*` at its end stands for anything
-  u32 timeout = 0;        // seconds that the menu waits; 0: none is shown
+  value<256> preferred;   // an id; a `*` at its end matches any text
+  u32 timeout = 0;        // seconds that the menu waits; 0: no menu
 
   void parse(const_bytes file) {
     for_each_line(file, [&](const_bytes key, const_bytes said) {
@@ -124,7 +124,8 @@ struct settings {
       }
     });
   }
-  /// Whether this is the preferred entry. Ids are compared without the ending `.conf`, which the setting may have.
+  /// Returns whether this is the preferred entry. Ids are compared without the extension `.conf`, which the setting may
+  /// have.
   [[nodiscard]] bool prefers(const entry& one) const {
     const_bytes wish = preferred.get();
     if (wish.empty()) return false;
@@ -134,7 +135,7 @@ struct settings {
   }
 };
 
-/// Orders versions: digits by their number, all else byte by byte. Gives less than 0, 0, or more than 0.
+/// Compares versions: digits as numbers, other text byte by byte. Returns less than 0, 0, or more than 0.
 [[nodiscard]] inline int compare_versions(const_bytes a, const_bytes b) {
   const auto skip_zeros = [](const_bytes& s) {
     while (s.size() > 1 && s.data()[0] == '0' && is_digit(s.data()[1])) s = s.part(1, s.size());
@@ -156,7 +157,8 @@ struct settings {
   return a.empty() ? (b.empty() ? 0 : -1) : 1;
 }
 
-/// Whether `a` stands before `b` in a menu: by sort key, those that have one first; then the newer version first; then by id, the higher first.
+/// Returns whether `a` is before `b` in a menu: entries with a sort key first, by this key; then the newer version
+/// first; then by id, the higher first.
 [[nodiscard]] inline bool stands_before(const entry& a, const entry& b) {
   if (a.sort_key.empty() != b.sort_key.empty()) return !a.sort_key.empty();
   if (const int by_key = compare_versions(a.sort_key.get(), b.sort_key.get()); by_key != 0) return by_key < 0;

@@ -51,13 +51,13 @@ def make_disk(image, folder, linux, name):
 
 
 class Shown(io.StringIO):
-    """Writes the console, indented, as it arrives. Lines of Linux's programs have a mark, which becomes a word."""
+    """Prints the console, indented, as it arrives. Lines of Linux's programs have a mark, which becomes a word."""
     rest, at_start = "", True
 
     def write(self, text):
         for piece in (self.rest + text.replace("\r", "")).splitlines(keepends=True):
             self.rest = piece if self.at_start and len(piece) < len(linux_host.MARK) and linux_host.MARK.startswith(piece) else ""
-            if self.rest:  # a mark that has not arrived whole
+            if self.rest:  # an incomplete mark
                 return len(text)
             if self.at_start:
                 piece = "  " + ("Linux: " + piece.removeprefix(linux_host.MARK) if piece.startswith(linux_host.MARK) else piece)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What differs between processors: the folder of each contains `linux.hpp` with the class `loader::kernel`, which meets this concept, and
-// `loader::architecture()`, the processor's name in boot entries.
+// The interface to the processors' parts: the folder of each contains `linux.hpp` with the class `loader::kernel`,
+// which meets this concept, and `loader::architecture()`, the processor's name in boot entries.
 #pragma once
 
 #include <virtio/base/meta.hpp>
@@ -12,15 +12,17 @@ namespace loader {
 
 using virtio::same_as;
 
-/// A kernel on its way into memory and to its first instruction. The calls come in this order; `open` begins anew, also after one that failed.
+/// A kernel, from its file to its first instruction. The calls are made in this order; `open` starts again, also after
+/// a failed call.
 ///
-/// 1. `open(head, file_size)` looks at the first `head_bytes` of the file, or at all of a shorter one. It returns null, or what is wrong.
+/// 1. `open(head, file_size)` reads the first `head_bytes` of the file, or all of a shorter one. It returns null, or
+///    what is wrong.
 /// 2. `code_at()` and `code_size()`: the part of the file that is loaded. `code_at()` is a multiple of 512.
-/// 3. `most_options()`: how long the command line may be, without its terminator.
-/// 4. `place()` returns where that part goes, or `no_space`. A disk's largest block fits behind it.
+/// 3. `most_options()`: the longest command line, without its terminator.
+/// 4. `place()` returns the memory for that part, or `no_space`. A disk's largest block fits after it.
 /// 5. `place_initrd(size)`, unless there is none: the same for all initrds, one after the other.
-/// 6. `prepare(options)` gives the kernel its command line, which stays where it is. It returns null, or what is wrong.
-/// 7. `start()` does not return. No device may be at work.
+/// 6. `prepare(options)` passes the command line, which must stay in place. It returns null, or what is wrong.
+/// 7. `start()` does not return. No device may be active.
 template <class K>
 concept bootable = requires(K k, const_bytes head, u64 size, const char* options) {
   usize{K::head_bytes};

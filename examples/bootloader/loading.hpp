@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Files of a FAT volume into memory: several requests in flight, each as long as the file lies in one piece, the rest of the file being
-// looked up meanwhile. Layer: the boot loader's.
+// Loads files of a FAT volume into memory, with several requests in flight. Each request covers a contiguous part of
+// the file, and the next parts are looked up meanwhile. Layer: the boot loader's.
 #pragma once
 
 #include "../files/fat.hpp"
@@ -9,7 +9,7 @@
 
 namespace loader {
 
-/// What went wrong while a file was read, and where on the disk; `sector` counts from the disk's beginning.
+/// The error of a failed read of a file, and its place; `sector` counts from the disk's beginning.
 struct read_error {
   errc why = errc::ok;
   u64 sector = 0;
@@ -20,11 +20,12 @@ class file_reader {
  public:
   using volume = fat::volume<partitions::slice<Disk>>;
 
-  /// `first` is where the volume begins on its disk.
+  /// `first` is the volume's first sector on its disk.
   file_reader(Disk& disk, volume& files, u64 first) : disk_{disk}, files_{files}, first_{first} {}
 
-  /// Reads `size` bytes of `file` from `from` on, a multiple of 512, to `to`, where there is room for whole blocks. Calls
-  /// `progress(done)` with the bytes read so far. When it returns no request is in flight, unless the error is `device_broken`.
+  /// Reads `size` bytes of `file` from `from` on, a multiple of 512, to `to`, which has room for
+  /// whole blocks. Calls `progress(done)` with the bytes read so far. When it returns, no request is in flight, unless
+  /// the error is `device_broken`.
   template <class Progress>
   [[nodiscard]] read_error read(const fat::entry& file, u32 from, u32 size, u8* to, Progress&& progress) {
     at_ = file.begin();
@@ -41,17 +42,17 @@ class file_reader {
     const u64 block = disk_.block_size();
     left_ = (size - done + block - 1) & ~(block - 1);
     do {
-      if (in_flight_ <= depth / 2)  // so that one doorbell is for several
+      if (in_flight_ <= depth / 2)  // so that one doorbell announces several
         while (left_ != 0 && wrong_.why == errc::ok && submit()) {
         }
       if (in_flight_ == 0) break;
       const auto ended = disk_.wait_next();
-      if (!ended) {  // the disk is down, and what was in flight with it
+      if (!ended) {  // the disk is down, and so are all requests in flight
         for (piece& one : pieces_) one.size = 0;
         in_flight_ = 0;
         return {ended.error(), 0};
       }
-      // A failure ends the reading after the other requests have come back.
+      // A failure ends the read after the other requests have completed.
       piece& one = pieces_[ended->cookie];
       if (ended->status != errc::ok) read_again(one, ended->status);
       done += one.size;
@@ -73,9 +74,9 @@ class file_reader {
     u32 size = 0;  // 0: free
   };
 
-  /// Reads a piece once more, alone: QEMU joins neighbouring requests, and fails all of them for one bad sector. And a SCSI
-  /// unit reports an event once in place of a read: that another unit was plugged in, for example. If it fails again, halves of it are read
-  /// until the sector is known.
+  /// Reads a piece again, alone: QEMU merges neighbouring requests, and one bad sector fails all of them. A SCSI unit
+  /// also fails a read once to report an event, for example that another unit was plugged in. If the second read fails
+  /// too, reads halves of the piece until the bad sector is known.
   void read_again(const piece& one, errc why) {
     u64 sector = one.sector;
     u8* to = one.to;
@@ -94,7 +95,8 @@ class file_reader {
     if (wrong_.why == errc::ok || (wrong_.sector != 0 && sector < wrong_.sector)) wrong_ = {why, sector};
   }
 
-  /// Reads a part of a file that begins `lead` bytes after the beginning of a block, up to the block's end or `most` bytes. Returns how many.
+  /// Reads a part of a file from `lead` bytes after the beginning of a block, up to the block's end or `most` bytes.
+  /// Returns the number of bytes.
   [[nodiscard]] u32 read_rest_of_block(u32 lead, u32 most) {
     u8 whole[4096];
     const u32 block = disk_.block_size();
@@ -111,7 +113,7 @@ class file_reader {
     return part;
   }
 
-  /// Asks for one more piece. Gives whether to try another.
+  /// Submits the read of one more piece. Returns whether to try another.
   [[nodiscard]] bool submit() {
     u32 n = 0;
     while (n < depth && pieces_[n].size != 0) ++n;
@@ -143,10 +145,10 @@ class file_reader {
   Disk& disk_;
   volume& files_;
   u64 first_;
-  fat::position at_{};   // in the file, behind `rest_`
-  fat::extent rest_{};   // was looked up, and is not asked for yet
+  fat::position at_{};   // in the file, after `rest_`
+  fat::extent rest_{};   // was looked up, and is not submitted yet
   u8* to_ = nullptr;
-  u64 left_ = 0;         // bytes to ask for
+  u64 left_ = 0;         // bytes to submit
   read_error wrong_{};
   piece pieces_[depth]{};
   u32 in_flight_ = 0;

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT
-// A boot loader: looks on a virtio disk for boot entries (Boot Loader Specification, loader/entries/*.conf on a FAT partition), and starts
-// the Linux that one of them names.
+// A boot loader: it searches a virtio disk for boot entries (Boot Loader Specification, loader/entries/*.conf on a FAT
+// partition), and starts the Linux kernel of one of them.
 // With `timeout` in loader.conf there is a menu on the serial console, and on the screen of a PC.
-// Command line: disk=<serial>, the disk to look on instead of the first, or table=<id>, by its partition table; entry=<id>, instead of the default.
+// Command line: disk=<serial> selects the disk instead of the first one, table=<id> selects it by its partition table;
+// entry=<id> selects the entry instead of the default.
 // Exit status: 20 no disk, 21 no entry, 22 the entry could not be started.
 #include "board.hpp"
 #include "disk.hpp"
 #include "entries.hpp"
 #include "kernel.hpp"
-#include "linux.hpp"  // of the processor
+#include "linux.hpp"  // the processor's
 #include "loading.hpp"
 
 namespace {
@@ -22,7 +23,7 @@ constinit loader::disk disk;
 using slice = partitions::slice<loader::disk>;
 constinit slice part;
 constinit fat::volume<slice> files;
-constinit fat::entry found;  // by the last look into a directory
+constinit fat::entry found;  // by the last lookup in a directory
 
 constexpr usize most_entries = 16;
 constinit loader::entry entries[most_entries];
@@ -41,19 +42,19 @@ void print_text(const_bytes s) {
   }
 }
 
-/// Names the sector if a read of the partition has failed with this error.
+/// Prints the sector if a read of the partition has failed with this error.
 void print_sector(errc why, u64 sector) {
   if (why != errc::ok && sector != 0) print("sector ", sector, " of the disk: ");
 }
 
-/// Why a path does not lead to a file, or a file not to its sectors.
+/// Returns why a path does not lead to a file, or a file not to its sectors.
 const char* describe_path(errc e) {
   if (e == errc::ok || e == errc::not_found) return "there is no such file";
   if (e == errc::io_error && part.failed().why == errc::ok && !disk.is_gone()) return "the file system is damaged";
   return disk.describe(e);
 }
 
-/// Prints that something on the partition could not be read. `not_found` is no failure.
+/// Prints that a file or folder of the partition could not be read. `not_found` is not an error.
 void complain(const_bytes what, errc why) {
   if (why == errc::ok || why == errc::not_found) return;
   print_sector(part.failed().why, part.failed().sector);
@@ -61,7 +62,7 @@ void complain(const_bytes what, errc why) {
   print(": ", describe_path(why), "\n");
 }
 
-/// Reads a small file. Returns whether `out` is all of it; if not, the reason is on the console.
+/// Reads a small file. Returns whether `out` contains all of it; if not, prints the reason.
 bool read_text(const fat::entry& file, const_bytes& out) {
   alignas(4096) static u8 text[65536];
   out = {};
@@ -83,10 +84,10 @@ bool read_text(const fat::entry& file, const_bytes& out) {
   return false;
 }
 
-/// Adds the entries of the partition that is mounted. Gives whether there are any.
+/// Adds the entries of the mounted partition. Returns whether there are any.
 bool read_entries() {
   fat::entry folder;
-  settings = {};  // those of the partition before
+  settings = {};  // drops those of the previous partition
   const_bytes file;
   const auto settings_there = files.find(text("loader/loader.conf"), folder);
   complain(text("loader/loader.conf"), settings_there.error());
@@ -117,7 +118,7 @@ bool read_entries() {
       print(": not shown, since ", describe(wrong), "\n");
     }
   }
-  for (usize i = 1; i < entry_count; ++i)  // few: in place
+  for (usize i = 1; i < entry_count; ++i)  // an insertion sort: there are few
     for (usize k = i; k != 0 && stands_before(entries[k], entries[k - 1]); --k) {
       static loader::entry kept;
       kept = entries[k];
@@ -127,7 +128,7 @@ bool read_entries() {
   return entry_count != 0;
 }
 
-/// Looks on a part of the disk. Gives whether there are boot entries.
+/// Searches a part of the disk. Returns whether there are boot entries.
 bool look_on(u64 first, u64 sectors) {
   part = slice{disk, first, sectors};
   const auto mounted = files.mount(part);
@@ -135,7 +136,7 @@ bool look_on(u64 first, u64 sectors) {
   return mounted && read_entries();
 }
 
-/// Looks on EFI system partitions first, then on the others, then on a disk without partitions.
+/// Searches EFI system partitions first, then the others, then a disk without partitions.
 bool look_on_disk() {
   constexpr usize most = 128;
   static partitions::partition all[most];
@@ -157,7 +158,7 @@ bool look_on_disk() {
   return count == 0 && look_on(0, disk.capacity());
 }
 
-/// One line that grows while a file is loaded.
+/// A progress line that grows while a file is loaded.
 class bar {
  public:
   bar(const_bytes name, u64 size) : size_{size} {
@@ -182,20 +183,20 @@ int refuse(const_bytes name, const char* why) {
   return not_started;
 }
 
-/// Refuses a path, or a file whose sectors are not known.
+/// Reports an invalid path, or a file whose sectors cannot be found.
 int refuse_path(const_bytes name, errc why) {
   print_sector(part.failed().why, part.failed().sector);
   return refuse(name, describe_path(why));
 }
 
-/// Refuses a file that could not be read.
+/// Reports a file that could not be read.
 int refuse(const_bytes name, const loader::read_error& read) {
   if (read.sector == 0) return refuse_path(name, read.why);
   print_sector(read.why, read.sector);
   return refuse(name, disk.describe(read.why));
 }
 
-/// Loads a file, whole or from an offset on. Gives 0, or an exit status.
+/// Loads a file, whole or from an offset on. Returns 0, or an exit status.
 int load(const_bytes name, const fat::entry& file, u32 from, u32 size, u8* to) {
   loader::file_reader<loader::disk> reader{disk, files, part.first()};
   bar progress{name, size};
@@ -204,10 +205,11 @@ int load(const_bytes name, const fat::entry& file, u32 from, u32 size, u8* to) {
   return read.why == errc::ok ? 0 : refuse(name, read);
 }
 
-/// The kernel's command line: the entry's options, and what a monitor without ACPI tells of its MMIO slots. Gives whether there is room.
+/// Writes the kernel's command line: the entry's options, and the MMIO slots that a monitor without ACPI has named.
+/// Returns whether it fits.
 bool write_options(const loader::entry& chosen) {
   const usize most = virtio::detail::smaller(sizeof options - 1, usize{kernel.most_options()});
-  writer out{bytes{options, most + 1}};  // a byte more than may be used: the writer drops what does not fit
+  writer out{bytes{options, most + 1}};  // one byte more than the limit, to detect text that does not fit
   out.put(chosen.options.get());
   boot::each_word(boot::command_line(), [&](boot::text word) {
     const const_bytes whole{word.data, word.size};
@@ -218,13 +220,13 @@ bool write_options(const loader::entry& chosen) {
   return true;
 }
 
-/// Starts what an entry names; comes back only when that fails.
+/// Starts an entry's kernel. Returns only if that fails.
 int start(const loader::entry& chosen) {
   print("starting ");
   print_text(chosen.name());
   print("\n");
 
-  part.forget_failure();  // of an entry that failed
+  part.forget_failure();  // of an earlier entry
   const const_bytes name = chosen.kernel.get();
   fat::entry file;
   if (const auto there = files.find(name, file); !there || file.is_directory) return refuse_path(name, there.error());
@@ -254,7 +256,7 @@ int start(const loader::entry& chosen) {
       const auto there = files.find(chosen.initrd[i].get(), initrd);
       if (!there) return refuse_path(chosen.initrd[i].get(), there.error());
       for (; used % 4 != 0; ++used) (*where)[used] = 0;
-      // A disk may say something else than before.
+      // A disk may return another size than before.
       if (used + initrd.size > size) return refuse_path(chosen.initrd[i].get(), errc::io_error);
       if (const int failed = load(chosen.initrd[i].get(), initrd, 0, initrd.size, *where + used); failed != 0) return failed;
       used += initrd.size;
@@ -267,10 +269,11 @@ int start(const loader::entry& chosen) {
   kernel.start();
 }
 
-/// What chooses entry `i`: a digit, and behind 9 a letter.
+/// Returns the key of entry `i`: a digit, or a letter after 9.
 char key_of(usize i) { return static_cast<char>(i < 9 ? '1' + i : 'a' + (i - 9)); }
 
-/// Shows the menu until a key chooses an entry or the time is over. Any other key stops the clock; 0 seconds wait for a key.
+/// Shows the menu until a key selects an entry or the time is over. Other keys stop the clock; with 0 seconds it waits
+/// for a key.
 usize ask(usize preferred, u32 seconds) {
   for (usize i = 0; i < entry_count; ++i) {
     print(i == preferred ? "* " : "  ");
@@ -283,7 +286,7 @@ usize ask(usize preferred, u32 seconds) {
   if (seconds != 0) print(", which is started in ", seconds, " s");
   print("\n");
   const u64 began = boot::timestamp();
-  enum : u8 { none, begun, inside } escape = none;  // a cursor or function key: its bytes choose nothing
+  enum : u8 { none, begun, inside } escape = none;  // a cursor or function key: its bytes select no entry
   for (bool counts = seconds != 0;;) {
     if (counts && boot::milliseconds_since(began) >= u64{seconds} * 1000) return preferred;
     char key;
@@ -329,6 +332,6 @@ extern "C" int guest_main(const char*) {
     return start(entries[i]);
   }
   if (settings.timeout == 0) return start(entries[chosen]);
-  // What cannot be started leads back to the menu, which then waits for a key.
+  // If an entry cannot be started, the menu returns and waits for a key.
   for (u32 seconds = settings.timeout;; seconds = 0) (void)start(entries[ask(chosen, seconds)]);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Which memory is free: ranges that the machine has, less those that are in use. For a boot loader: it takes a few large pieces and gives
-// none back.
+// Free memory: the machine's ranges, without those in use. For a boot loader: it takes a few large pieces and returns
+// none.
 #pragma once
 
 #include <virtio/base/result.hpp>
@@ -14,13 +14,13 @@ class memory {
  public:
   static constexpr usize most_ranges = 160;
 
-  /// Adds free memory. What does not fit into the list is lost, which is safe.
+  /// Adds free memory. A range that does not fit into the list is not used, which is safe.
   void add(u64 at, u64 size) {
     if (size == 0 || size > ~u64{0} - at || count_ == most_ranges) return;
     ranges_[count_++] = {at, at + size};
   }
 
-  /// Takes a range out, wherever it is free.
+  /// Removes a range, as far as it is free.
   void take(u64 at, u64 size) {
     if (size == 0) return;
     const u64 end = size > ~u64{0} - at ? ~u64{0} : at + size;
@@ -42,7 +42,9 @@ class memory {
     return false;
   }
 
-  /// Takes the lowest place from `from` on, at a multiple of `alignment`, a power of two, that ends at `below` or before. Error: `no_space`.
+  /// Takes the lowest place from `from` on, at a multiple of `alignment`, a power of two, that ends at `below` or
+  /// before.
+  /// Error: `no_space`.
   [[nodiscard]] result<u64> take_lowest(u64 size, u64 alignment, u64 from, u64 below) {
     u64 best = ~u64{0};
     for (usize i = 0; i < count_; ++i) {
@@ -52,7 +54,7 @@ class memory {
     return claim(best, size);
   }
 
-  /// Takes the highest, likewise.
+  /// Takes the highest place in the same way.
   [[nodiscard]] result<u64> take_highest(u64 size, u64 alignment, u64 below) {
     u64 best = 0;
     bool found = false;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The formats of kernels, by their first bytes: for the message about a file that this processor's loader does not start.
+// Kernel formats, by their first bytes: for the message about a file that this processor's loader does not start.
 #pragma once
 
 #include "../files/number.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What the loader needs of a disk to load files from it.
+// The interface of a disk from which the loader loads files.
 #pragma once
 
 #include <virtio/blk.hpp>
@@ -10,13 +10,13 @@ namespace loader {
 
 using virtio::errc, virtio::result;
 
-/// How one of several requests ended.
+/// The result of one of several requests.
 struct ended_read {
   u64 cookie = 0;
   errc status = errc::ok;
 };
 
-/// What the loader needs of a disk, with the calls' meaning of `virtio::block_storage`.
+/// A disk for the loader. The calls have the meaning of `virtio::block_storage`.
 template <class D>
 concept readable_disk = requires(D d, const D c, u64 sector, bytes to) {
   { c.capacity() } -> virtio::same_as<u64>;

@@ -19,7 +19,7 @@ using virtio::usize;
 // A type in the unnamed namespace: compilers then emit no unused out-of-line copies of inlined functions.
 struct machine : board {};
 
-// Each call has one request in flight. Legacy devices dictate the ring size: up to 256 entries on QEMU.
+// Each call has one request in flight. Legacy devices set the ring size: up to 256 entries on QEMU.
 using ring = virtio::split_queue<16, virtio::ring_options{.ring_entries = 256}>;
 using transport = bus::transport<machine>;
 using disk_t = virtio::blk::device<machine, transport, ring, virtio::blk::options{.segments = 1}>;

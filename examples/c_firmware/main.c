@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Firmware in C: draws a seed, measures the disk, changes one bit of it, asks at the console whether to boot, sends the
- * measurement to the host, and stops all devices. The program skips devices that the machine does not have. */
+ * Firmware in C: it draws a seed, measures the disk, changes one bit of it, asks at the console whether to boot, sends the
+ * measurement to the host, and stops all devices. It skips devices that the machine does not have. */
 #include "drivers.h"
 #include "serial.h"
 
@@ -22,7 +22,7 @@ static char *copy(char *to, const char *text) {
   return to;
 }
 
-/* Subtracts: a 64-bit division needs a compiler's runtime library on 32-bit processors. */
+/* Prints by subtraction: a 64-bit division needs a compiler's runtime library on 32-bit processors. */
 static void print_number(uint64_t number) {
   static const uint64_t powers[] = {1000000000000, 100000000000, 10000000000, 1000000000, 100000000, 10000000, 1000000,
                                     100000,        10000,        1000,        100,        10,        1};

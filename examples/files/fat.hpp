@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// The smallest honest reader of FAT12, FAT16 and FAT32: directories, long names, chains of clusters. Whatever the disk says, nothing
-// outside of it is read and no loop is endless.
+// A small reader of FAT12, FAT16 and FAT32: directories, long names, chains of clusters. Whatever the disk contains, no
+// read leaves the volume and every loop is bounded.
 //
-// Directories and the allocation table are read through a small cache, by calls that wait for the disk. What is in files is the
-// caller's to read: `take` says where it lies, in as long stretches as the disk has it.
+// Directories and the allocation table are read through a small cache, by calls that wait for the disk. The caller
+// reads the contents of files: `take` returns their location, in the longest contiguous pieces.
 //
-// Not here: exFAT, case beyond ASCII. Partition tables are in partitions.hpp.
+// Not supported: exFAT, case beyond ASCII. Partition tables are in partitions.hpp.
 // Format: Microsoft's FAT32 File System Specification, 1.03.
 #pragma once
 
@@ -17,13 +17,13 @@ namespace fat {
 
 using virtio::errc, virtio::result;
 
-/// A byte of a file or directory, and the cluster it is in: 0 for the root of FAT12 and FAT16, which is no chain.
+/// A byte of a file or directory, and its cluster: 0 for the root of FAT12 and FAT16, which is not a chain.
 struct position {
   u32 cluster = 0;
   u32 offset = 0;
 };
 
-/// Neighbours on the disk.
+/// Contiguous sectors of the disk.
 struct extent {
   u64 sector = 0;
   u32 size = 0;  // bytes, whole sectors
@@ -40,7 +40,7 @@ struct entry {
   [[nodiscard]] position begin() const { return {cluster, 0}; }
 };
 
-/// A name of up to 260 units of UTF-16: its parts precede the short entry they belong to, the last one first.
+/// A name of up to 260 units of UTF-16: its parts precede their short entry, in reverse order.
 class long_name {
  public:
   void forget() { size_ = 0; }
@@ -55,7 +55,7 @@ class long_name {
     u16* to = units_ + 13 * --awaited_;
     for (const u8 at : places) *to++ = static_cast<u16>(number(record + at, 2));
   }
-  /// Whether it is complete, and this entry's.
+  /// Returns whether the name is complete and belongs to this entry.
   [[nodiscard]] bool is_of(const u8* record) const {
     u8 sum = 0;
     for (unsigned i = 0; i < 11; ++i) sum = static_cast<u8>((sum << 7 | sum >> 1) + record[i]);
@@ -76,20 +76,20 @@ class long_name {
  private:
   u16 units_[260];
   u32 size_ = 0;     // parts
-  u32 awaited_ = 0;  // how many of them are to come
+  u32 awaited_ = 0;  // parts still to come
   u8 sum_ = 0;
 };
 
 template <class Disk>
 class volume {
  public:
-  /// Looks at the file system that fills `disk`. Errors: `unsupported`, there is none; `out_of_range`, it is larger
+  /// Mounts the file system that fills `disk`. Errors: `unsupported`, the disk has none; `out_of_range`, it is larger
   /// than its disk; those of `disk.read`.
   [[nodiscard]] result<void> mount(Disk& disk) {
     disk_ = &disk;
-    for (u64& line : cached_) line = 0;  // of the disk before
+    for (u64& line : cached_) line = 0;  // of the previous disk
     VIRTIO_TRY_ASSIGN(const u8* const boot, sector(0));
-    const auto either = [&](u32 small, u32 large) {  // a field of two bytes, or when that is 0 one of four
+    const auto either = [&](u32 small, u32 large) {  // a field of two bytes, or if it is 0 one of four
       const u32 n = number(boot + small, 2);
       return n != 0 ? n : number(boot + large, 4);
     };
@@ -99,7 +99,7 @@ class volume {
     if (number(boot + 510, 2) != 0xaa55 || reserved == 0 || tables == 0 || table_sectors == 0) return errc::unsupported;
     if (!is_power(sector_bytes, 512, 4096) || !is_power(per_cluster, 1, 128)) return errc::unsupported;
 
-    const u64 scale = sector_bytes / 512;  // from here on, sectors are the disk's
+    const u64 scale = sector_bytes / 512;  // below, sectors are the disk's
     cluster_bytes_ = sector_bytes * per_cluster;
     root_bytes_ = number(boot + 17, 2) * 32;
     table_ = reserved * scale;
@@ -122,8 +122,8 @@ class volume {
     return {};
   }
 
-  /// What a path names: names with slashes between them; none is the root. Errors: `not_found`, those of `disk.read`, `io_error`
-  /// for a broken directory.
+  /// Finds the entry of a path: names separated by slashes; the empty path is the root. Errors: `not_found`, those of
+  /// `disk.read`, `io_error` for a broken directory.
   [[nodiscard]] result<void> find(const_bytes path, entry& out) {
     out.is_directory = true;
     out.cluster = root_cluster_;
@@ -140,7 +140,8 @@ class volume {
     return {};
   }
 
-  /// The next entry of a directory from `at` on, which moves behind it. Errors: `not_found`, that was all; as `find`.
+  /// Returns the next entry of a directory from `at` on, and moves `at` after it. Errors: `not_found`, there are no
+  /// more; those of `find`.
   [[nodiscard]] result<void> next(position& at, entry& out) {
     constexpr u32 largest_directory = 65536 * 32;
     long_name full;
@@ -173,9 +174,9 @@ class volume {
     return errc::not_found;
   }
 
-  /// Where a file's bytes from `at` on lie, which is a multiple of 512, at most `most` of them, likewise; moves `at` behind them.
-  /// The file's size bounds how often this makes sense. Errors: `io_error`, the chain ends before or leads nowhere; those of
-  /// `disk.read`.
+  /// Returns the location of a file's bytes from `at` on, at most `most` of them, and moves `at` after them. Both are
+  /// multiples of 512. The caller bounds its calls by the file's size. Errors: `io_error`, the chain ends early or is
+  /// invalid; those of `disk.read`.
   [[nodiscard]] result<extent> take(position& at, u32 most) {
     if (!is_data(at.cluster)) return errc::io_error;
     extent out{sector_of(at), 0};
@@ -189,7 +190,8 @@ class volume {
     }
   }
 
-  /// Moves from a file's first byte to another, a multiple of 512. Errors: as `take`. Cost: a look into the table for each cluster.
+  /// Moves from a file's first byte to another, a multiple of 512. Errors: as `take`. Cost: one table lookup per
+  /// cluster.
   [[nodiscard]] result<void> skip(position& at, u32 to) {
     for (u32 left = to / cluster_bytes_; left != 0; --left) {
       if (!is_data(at.cluster)) return errc::io_error;
@@ -201,13 +203,13 @@ class volume {
 
  private:
   static constexpr u32 lines = 64, line_sectors = 8;
-  static constexpr u32 last = 0x0ffffff8;  // this and above: the cluster was the last one
+  static constexpr u32 last = 0x0ffffff8;  // this and above: the end of the chain
 
   [[nodiscard]] bool is_data(u32 cluster) const { return cluster >= 2 && cluster < end_; }
   [[nodiscard]] u64 sector_of(position at) const {
     return data_ + u64{at.cluster - 2} * (cluster_bytes_ / 512) + at.offset % cluster_bytes_ / 512;
   }
-  /// To the next cluster of a chain.
+  /// Moves to the next cluster of a chain.
   [[nodiscard]] result<void> follow(u32& cluster) {
     const u64 at = u64{cluster} * entry_bits_ / 8;
     VIRTIO_TRY_ASSIGN(const u32 low, table_bytes(at, entry_bits_ == 32 ? 4 : entry_bits_ == 16 ? 2 : 1));
@@ -230,7 +232,7 @@ class volume {
       while (to > from && record[to - 1] == ' ') --to;
       for (; from < to; ++from) {
         const u8 c = record[from];
-        out.put(static_cast<char>(c < 0x20 || c > 0x7e ? '_' : small ? lower(c) : c));  // nobody says which code page it was
+        out.put(static_cast<char>(c < 0x20 || c > 0x7e ? '_' : small ? lower(c) : c));  // the code page is unknown
       }
     };
     put(0, 8, (record[12] & 0x08) != 0);
@@ -239,16 +241,16 @@ class volume {
     put(8, 11, (record[12] & 0x10) != 0);
   }
 
-  /// A sector of the disk; valid until the next call.
+  /// Returns a sector of the disk, valid until the next call.
   [[nodiscard]] result<const u8*> sector(u64 n) {
     if (n >= disk_->capacity()) return errc::out_of_range;
     const u64 block = n / line_sectors, first = block * line_sectors;
     const u32 line = block % lines;
     if (cached_[line] != block + 1) {
-      cached_[line] = 0;  // of nothing, while it is being read
+      cached_[line] = 0;  // empty while it is being read
       const u64 sectors = virtio::detail::smaller<u64>(line_sectors, disk_->capacity() - first);
       if (const auto all = disk_->read(first, bytes{cache_[line], static_cast<usize>(sectors) * 512}); !all) {
-        // A neighbour may be what cannot be read. A disk with larger blocks has no part of them.
+        // The unreadable sector may be a neighbour. A disk with larger blocks cannot read a part of one.
         u8* const one = cache_[line] + n % line_sectors * 512;
         if (!disk_->read(n, bytes{one, 512})) return all.error();
         return one;
@@ -265,7 +267,7 @@ class volume {
   u32 root_cluster_ = 0;  // of FAT32's
   u32 end_ = 0;           // clusters are numbered from 2 to here
   u32 entry_bits_ = 0;    // of the table
-  u64 cached_[lines]{};  // what is in which line, plus one
+  u64 cached_[lines]{};  // the sector in each line, plus one
   alignas(4096) u8 cache_[lines][line_sectors * 512]{};
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Little-endian numbers as they lie on disks, at any address.
+// Little-endian numbers of disk formats, at any address.
 #pragma once
 
 #include "text.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Partition tables: GPT, and MBR with logical partitions. A table that lies ends in an error or in partitions left out: each one that is
-// shown lies within its disk, and every list is bounded.
+// Partition tables: GPT, and MBR with logical partitions. An invalid table leads to an error or to fewer partitions:
+// each reported partition lies within its disk, and every list is bounded.
 //
 // Formats: UEFI 2.10, 5.2 (MBR) and 5.3 (GPT).
 #pragma once
@@ -18,24 +18,24 @@ using virtio::errc, virtio::result;
 struct partition {
   u64 first = 0;      // in sectors of 512 bytes
   u64 sectors = 0;
-  u32 index = 0;      // from 1, as systems count them
+  u32 index = 0;      // from 1, as operating systems count
   u8 mbr_type = 0;    // 0 in a GPT
   u8 gpt_type[16]{};  // as it is on the disk
 
-  /// Whether firmware looks for boot loaders here.
+  /// Returns whether firmware looks for boot loaders in this partition.
   [[nodiscard]] bool is_efi_system() const {
     constexpr u8 id[16] = {0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b};
     return mbr_type == 0 ? __builtin_memcmp(gpt_type, id, sizeof id) == 0 : mbr_type == 0xef;
   }
 };
 
-/// A read that failed, and the sector of the disk.
+/// A failed read, and its sector of the disk.
 struct failure {
   errc why = errc::ok;
   u64 sector = 0;
 };
 
-/// A part of a disk with a disk's face, so that `fat::volume<slice<Disk>>` mounts a partition.
+/// A part of a disk with a disk's interface, so that `fat::volume<slice<Disk>>` mounts a partition.
 template <class Disk>
 class slice {
  public:
@@ -43,7 +43,7 @@ class slice {
   slice(Disk& disk, u64 first, u64 sectors) : disk_{&disk}, first_{first}, sectors_{sectors} {}
 
   [[nodiscard]] u64 capacity() const { return sectors_; }
-  /// Where it begins on its disk.
+  /// Returns its first sector on the disk.
   [[nodiscard]] u64 first() const { return first_; }
   [[nodiscard]] result<void> read(u64 sector, bytes into) {
     if (sector > sectors_ || into.size() / 512 > sectors_ - sector) return errc::out_of_range;
@@ -53,7 +53,7 @@ class slice {
     return done;
   }
 
-  /// How the last read ended, and where it began.
+  /// Returns the result of the last read, and its first sector.
   [[nodiscard]] const failure& failed() const { return failed_; }
   void forget_failure() { failed_ = {}; }
 
@@ -67,9 +67,10 @@ class slice {
 template <class Disk>
 class reader {
  public:
-  /// Calls `visit(const partition&)` for each partition of `disk`, in the order of the table. A disk without a table has none: its file system may
-  /// begin at sector 0. Errors: `out_of_range`, the table is damaged: it leads out of the disk or in a circle, or a GPT is there and neither of its copies
-  /// is whole; `unsupported`, blocks above 4 KiB; those of `disk.read`.
+  /// Calls `visit(const partition&)` for each partition of `disk`, in the order of the table. A disk without a table
+  /// has none: its file system may begin at sector 0. Errors: `out_of_range`, the table is damaged: it leads outside
+  /// the disk or is a loop, or neither copy of a GPT is intact; `unsupported`, blocks above 4 KiB; those of
+  /// `disk.read`.
   template <class Visit>
   [[nodiscard]] result<void> for_each(Disk& disk, Visit&& visit) {
     disk_ = &disk;
@@ -116,7 +117,7 @@ class reader {
     return disk_->read(n * scale_, bytes{block_, usize{scale_} * 512});
   }
 
-  /// Those that are not within the disk are left out, and so is what claims the table's own block.
+  /// Leaves out partitions that are not within the disk or that contain the table's own block.
   template <class Visit>
   void show(Visit& visit, partition one, u64 first, u64 count) {
     if (first == 0 || count == 0 || first >= blocks() || count > blocks() - first) return;
@@ -125,7 +126,8 @@ class reader {
     visit(static_cast<const partition&>(one));
   }
 
-  /// A chain of tables with one partition each. A partition is counted from its table, the next table from the first one.
+  /// A chain of tables with one partition each. A partition's address is relative to its table, the next table's to the
+  /// first one.
   template <class Visit>
   [[nodiscard]] result<void> from_extended(u64 begin, Visit& visit) {
     u64 here = begin;
@@ -144,7 +146,7 @@ class reader {
     u64 array;  // where the entries begin, a block
     u32 count, size, sum;
   };
-  /// The header in block `n`, if it is one and its own sum is right.
+  /// Returns the header in block `n`, if it is one and its own checksum is right.
   [[nodiscard]] result<header> read_header(u64 n) {
     VIRTIO_TRY(read_block(n));
     const u32 size = number(block_ + 12, 4);
@@ -153,11 +155,11 @@ class reader {
     put_number(block_ + 16, 0, 4);
     if (~crc(~0u, block_, size) != sum || long_number(block_ + 24) != n) return errc::out_of_range;
     const header out{long_number(block_ + 72), number(block_ + 80, 4), number(block_ + 84, 4), number(block_ + 88, 4)};
-    // An entry is 128 bytes times a power of two; of those that cross blocks there are none in use.
+    // An entry is 128 bytes times a power of two; entries larger than a block are not in use.
     if (out.count > most_entries || out.size < 128 || out.size > scale_ * 512 || (out.size & (out.size - 1)) != 0) return errc::out_of_range;
     return out;
   }
-  /// Calls `see` with each entry of the array; gives the sum of all.
+  /// Calls `see` with each entry of the array. Returns the checksum of all.
   template <class See>
   [[nodiscard]] result<u32> walk(const header& of, See&& see) {
     u32 sum = ~0u;
@@ -171,7 +173,8 @@ class reader {
     return ~sum;
   }
 
-  /// The copy at the end of the disk is used if the first is damaged or cannot be read. If neither is whole, the error is that of the first.
+  /// Uses the copy at the end of the disk if the first is damaged or cannot be read. If neither is intact, returns the
+  /// error of the first.
   template <class Visit>
   [[nodiscard]] result<void> from_gpt(Visit& visit) {
     const auto first = check_copy(1);
@@ -187,7 +190,7 @@ class reader {
     }));
     return {};
   }
-  /// The header in block `at`, if it and its entries are whole.
+  /// Returns the header in block `at`, if it and its entries are intact.
   [[nodiscard]] result<header> check_copy(u64 at) {
     VIRTIO_TRY_ASSIGN(const header seen, read_header(at));
     VIRTIO_TRY_ASSIGN(const u32 sum, walk(seen, [](u32, const u8*) {}));
@@ -195,7 +198,7 @@ class reader {
     return seen;
   }
 
-  /// CRC-32 of IEEE 802.3, begun with all ones and inverted at the end.
+  /// CRC-32 of IEEE 802.3: starts with all ones, inverted at the end.
   [[nodiscard]] static u32 crc(u32 sum, const u8* at, u32 size) {
     for (; size != 0; --size) {
       sum ^= *at++;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Short texts: compared, and put together in memory of fixed size.
+// Short texts: comparison, and composition in memory of fixed size.
 #pragma once
 
 #include <virtio/base/bytes.hpp>
@@ -9,14 +9,14 @@ using virtio::bytes, virtio::const_bytes, virtio::text, virtio::u16, virtio::u32
 [[nodiscard]] constexpr u8 lower(u8 c) { return c >= 'A' && c <= 'Z' ? static_cast<u8>(c + 32) : c; }
 [[nodiscard]] constexpr bool is_digit(u8 c) { return c >= '0' && c <= '9'; }
 
-/// A terminated text without its terminator.
+/// Returns a terminated text without its terminator.
 [[nodiscard]] inline const_bytes text_of(const char* s) {
   usize size = 0;
   while (s[size] != '\0') ++size;
   return {s, size};
 }
 
-/// Whether two texts are the same but for the case of ASCII letters.
+/// Returns whether two texts are equal, apart from the case of ASCII letters.
 [[nodiscard]] inline bool alike(const_bytes a, const_bytes b) {
   usize i = 0;
   while (i < a.size() && i < b.size() && lower(a.data()[i]) == lower(b.data()[i])) ++i;
@@ -28,14 +28,14 @@ using virtio::bytes, virtio::const_bytes, virtio::text, virtio::u16, virtio::u32
 }
 [[nodiscard]] inline bool begins_with(const_bytes whole, const_bytes part) { return alike(whole.part(0, part.size()), part); }
 
-/// Where `c` is, the size when it is not there.
+/// Returns the offset of `c`, or the size if it does not occur.
 [[nodiscard]] inline usize find(const_bytes in, char c) {
   usize i = 0;
   while (i < in.size() && in.data()[i] != static_cast<u8>(c)) ++i;
   return i;
 }
 
-/// Text that grows as far as there is room; without memory it only counts.
+/// Text that grows up to the given room; without memory it only counts.
 class writer {
  public:
   writer() = default;

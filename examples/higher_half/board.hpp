@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The porting surface of a kernel whose addresses are not the machine's: the image lies in one place, all memory and the devices'
-// registers in another.
+// The porting surface of a kernel with virtual addresses that differ from physical ones: the image is at one offset,
+// all memory and the devices' registers are at others.
 #pragma once
 
 #include <virtio/pci.hpp>
@@ -8,21 +8,21 @@
 
 namespace kernel {
 
-inline constexpr virtio::uptr image = 0xffffffff80000000;    // where link.ld puts physical address 0
-inline constexpr virtio::uptr direct = 0xffff800000000000;   // where start.S maps physical address 0 once more, for 4 GiB
+inline constexpr virtio::uptr image = 0xffffffff80000000;    // the address of physical address 0, by link.ld
+inline constexpr virtio::uptr direct = 0xffff800000000000;   // a second mapping of the first 4 GiB, by start.S
 inline constexpr virtio::uptr devices = 0xffffc00000000000;  // 1 GiB of addresses for device memory
 
 extern "C" virtio::u64 device_pages[512];  // start.S: the page table of `devices`, of 2 MiB each
 inline virtio::u32 device_pages_used = 0;
 
-struct memory_range {  // as the loader says
+struct memory_range {  // from the loader
   virtio::u64 at, size;
   virtio::u32 type, reserved;
 };
 inline const memory_range* memory = nullptr;
 inline virtio::u32 memory_ranges = 0;
 
-/// Whether any of these bytes is memory (usable, or with ACPI's tables): a host that lies may say that a BAR is there.
+/// Returns whether any of these bytes is memory (usable, or with ACPI's tables): a lying host may place a BAR there.
 [[nodiscard]] inline bool is_memory(virtio::u64 at, virtio::u64 size) {
   for (virtio::u32 i = 0; i < memory_ranges; ++i)
     if ((memory[i].type == 1 || memory[i].type == 3 || memory[i].type == 4) && at < memory[i].at + memory[i].size && memory[i].at < at + size)
@@ -30,15 +30,15 @@ inline virtio::u32 memory_ranges = 0;
   return false;
 }
 
-/// The first address that this processor does not have: beyond it a page table entry means something else.
+/// Returns the end of the processor's physical addresses: the higher bits of a page table entry have other meanings.
 [[nodiscard]] inline virtio::u64 end_of_addresses() {
   virtio::u32 a = 0x80000008, b, c, d;
   asm("cpuid" : "+a"(a), "=b"(b), "=c"(c), "=d"(d));
   return virtio::u64{1} << (a & 63);
 }
 
-/// Where the CPU reaches what lies on the bus, BARs as well as configuration space: in pages that are mapped when they are first asked
-/// for. (A kernel that has mapped all of it at one distance needs no class: `virtio::pci::linear_map{.offset = direct}`.)
+/// Returns the CPU's address of BARs and configuration space, and maps their pages at the first use. (A kernel that has
+/// mapped the whole bus at one offset needs no class: `virtio::pci::linear_map{.offset = direct}`.)
 struct device_map {
   [[nodiscard]] virtio::result<virtio::uptr> cpu_address(virtio::u64 at, virtio::u64 size) const {
     constexpr virtio::u64 page = 1u << 21, uncached = 0x9b;  // present, writable, large
@@ -62,12 +62,12 @@ struct device_map {
   }
 };
 
-/// `Host` is how configuration space is reached: `pci::cf8` or `pci::ecam_with_ports`.
+/// `Host` accesses configuration space: `pci::cf8` or `pci::ecam_with_ports`.
 template <class Host>
 struct board : Host, virtio::polling<> {
   using barriers = virtio::smp_barriers;
 
-  /// Static objects lie in the image, what the kernel allocates in the direct map. Both are contiguous for the device.
+  /// Static objects are in the image, allocated memory is in the direct map. Both are contiguous for the device.
   virtio::result<void> map(const volatile void* va, virtio::usize n, virtio::direction way, virtio::segments& out) const {
     const auto at = reinterpret_cast<virtio::uptr>(va);
     if (at < direct) return virtio::errc::dma_unreachable;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A higher-half kernel of its own: it shares nothing with examples/boot. It reaches configuration space through ports, and then once
-// more in memory where ACPI's MCFG table says that it is there, and each time reads from the disk and from the entropy source.
+// A higher-half kernel that does not use examples/boot. It accesses configuration space first through ports, then in
+// memory, at the address in ACPI's MCFG table. Each time it reads from the disk and from the entropy source.
 #include <virtio/blk.hpp>
 #include <virtio/rng.hpp>
 
@@ -11,7 +11,7 @@ namespace {
 using namespace virtio;
 using kernel::direct;
 
-// ---- the console, the way out, the loader's words ----
+// ---- the console, the exit, the loader's command line ----
 
 void out8(u16 port, u8 value) { asm volatile("outb %0, %1" : : "a"(value), "Nd"(port) : "memory"); }
 
@@ -47,7 +47,7 @@ struct start_info {
 template <class T>
 const T* at_physical(u64 address) { return reinterpret_cast<const T*>(direct + address); }
 
-// ---- the drivers, once for each way to configuration space ----
+// ---- the drivers, once for each access to configuration space ----
 
 template <class Host>
 void use_devices(const Host& host) {
@@ -104,7 +104,7 @@ extern "C" [[noreturn]] void kernel_main(u64 loader) {
   exit(0);
 }
 
-// Compilers call these by themselves.
+// Compilers call these implicitly.
 extern "C" {
 void* memcpy(void* to, const void* from, size_t n) {
   void* const first = to;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// A kernel in the higher half. A PVH loader enters in 32-bit protected mode with paging off and EBX pointing to its start_info. The
-// image is linked at IMAGE and loaded at 1 MiB, memory is mapped again from DIRECT on, devices are mapped when they are met
-// (DEVICES, board.hpp), and once the processor is up there the lower half is unmapped: a physical address that is taken for a pointer
-// faults.
+// A kernel in the higher half. A PVH loader enters in 32-bit protected mode with paging off and EBX pointing to its
+// start_info. The image is linked at IMAGE and loaded at 1 MiB, memory is mapped again from DIRECT on, and devices are
+// mapped at their first use (DEVICES, board.hpp). After the jump to the higher half the lower half is unmapped, so a
+// physical address that is used as a pointer faults.
 
 #define IMAGE  0xffffffff80000000
 #define PHYSICAL(symbol) (symbol - IMAGE)
@@ -24,7 +24,7 @@ start:
     cld
     movl %ebx, %esi
 
-    // DIRECT is entry 256 of the top level, DEVICES entry 384, IMAGE entry 511; entry 0 goes again.
+    // DIRECT is entry 256 of the top level, DEVICES entry 384, IMAGE entry 511; entry 0 is removed later.
     movl $(PHYSICAL(direct_pdpt) + PRESENT_WRITABLE), %eax
     movl %eax, PHYSICAL(pml4)
     movl %eax, PHYSICAL(pml4) + 256 * 8
@@ -33,7 +33,7 @@ start:
     movl $(PHYSICAL(device_pdpt) + PRESENT_WRITABLE), PHYSICAL(pml4) + 384 * 8
     movl $(PHYSICAL(device_pages) + PRESENT_WRITABLE), PHYSICAL(device_pdpt)
 
-    // 4 GiB by pages of 2 MiB: all memory that this kernel uses.
+    // 4 GiB in pages of 2 MiB: all memory that this kernel uses.
     xorl %ecx, %ecx
 1:  movl %ecx, %eax
     shll $21, %eax

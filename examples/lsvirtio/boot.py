@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The host's side of tools/lsvirtio: builds the guest, boots it with the devices given, shows what it says."""
+"""The host's side of tools/lsvirtio: builds the guest, boots it with the given devices, prints its report."""
 import argparse
 import fcntl
 import os
@@ -14,7 +14,7 @@ import report  # noqa: E402
 
 
 class Lines:
-    """A console of which whole lines are shown, in JSON those of the report only."""
+    """Prints the whole lines of a console; with JSON only those of the report."""
 
     def __init__(self, only):
         self.only, self.line = only, ""
@@ -30,8 +30,8 @@ class Lines:
 
 
 class Translation:
-    """QEMU's arguments of another guest as this one can have them: `kept`, with `words` of a command line, an
-    `accelerator`, and a `notes` line for each that is not kept as it was."""
+    """Adapts another guest's QEMU arguments to this guest: `kept`, `words` for the command line, an `accelerator`, and a
+    line in `notes` for each argument that changed."""
     TERMINAL = "the console is this terminal"
     OTHER_IMAGE = "lsvirtio's image is booted"
     LEFT_OUT = {"-kernel": OTHER_IMAGE, "-initrd": OTHER_IMAGE, "-serial": TERMINAL, "-display": TERMINAL}
@@ -78,7 +78,7 @@ class Translation:
                 if name.startswith("accel="):
                     self._accelerate(both, name.removeprefix("accel=").split(":")[0])
             self.kept += ["-machine", ",".join(name for name in names if not name.startswith("accel="))]
-        else:  # a value too, unless it is the next option
+        else:  # with its value, unless the next option follows
             self.kept.append(word)
             return
         rest.pop(0)
@@ -125,7 +125,7 @@ def main(arguments):
     try:
         host.check_qemu(qemu)
         host.WORK.mkdir(parents=True, exist_ok=True)
-        with open(host.WORK / "lock", "w") as lock:  # there is one build
+        with open(host.WORK / "lock", "w") as lock:  # all runs share one build
             fcntl.flock(lock, fcntl.LOCK_EX)
             image = host.build_guest("lsvirtio", sys.stderr)
         status, _ = guestrun.boot(image, qemu, options.machine, options.memory, " ".join(words), extra=given.kept,
@@ -133,7 +133,7 @@ def main(arguments):
     except host.Problem as problem:
         print(f"lsvirtio: {problem}", file=sys.stderr)
         return problem.status
-    except BrokenPipeError:  # the reader of the output has gone
+    except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141  # as a shell counts it
     except KeyboardInterrupt:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A short use of each device that the library drives: whether it starts, in the words of its verdict, and one thing
-// that it does. Nothing is written to disks; a console gets one line, a network one frame.
+// A short check of each device that the library drives: its verdict, and one operation. It writes nothing to disks, one
+// line to a console, and one frame to a network.
 #pragma once
 
 #include <virtio/balloon.hpp>
@@ -15,7 +15,7 @@
 
 namespace lsvirtio {
 
-/// A number from the command line.
+/// Returns a number from the command line.
 [[nodiscard]] inline u32 number_option(const char* key, u32 fallback) {
   const boot::text given = boot::option(key);
   if (!given || given.size == 0) return fallback;
@@ -39,7 +39,7 @@ inline void put(octets address) {
   for (u8 i = 0; i < 6; ++i) boot::print(i == 0 ? "" : ":", digits{address.all[i], 2});
 }
 
-// ---- what each is used for ----
+// ---- one operation each ----
 
 template <class Driver>
 void use_block(writer& out, Driver& disk) {
@@ -90,7 +90,7 @@ void use_balloon(writer& out, Driver& balloon) {
 
 template <class Driver>
 void use_vsock(writer& out, Driver& sockets) {
-  const u32 port = number_option("vsock_port", 1024);  // where a host's network may listen
+  const u32 port = number_option("vsock_port", 1024);  // on which a network on the host may listen
   out.number("cid", sockets.cid());
   out.text("tried", "connect to the host, CID 2 port ", port);
   auto peer = sockets.connect({virtio::vsock::host_cid, port});
@@ -98,7 +98,7 @@ void use_vsock(writer& out, Driver& sockets) {
   if (peer) (void)peer->close();
 }
 
-/// Some hosts (crosvm) insist on all queues of a device with MULTIPORT: it is accepted, and its first console is used.
+/// Some hosts (crosvm) require all queues of a device with MULTIPORT: accepts it, and uses the first console.
 constexpr virtio::console::limits console_limits{.ports = 4};
 
 template <class Driver>
@@ -119,8 +119,8 @@ void use_console(writer& out, Driver& console) {
   show_outcome(out, came);
 }
 
-/// An ARP request for 10.0.2.2, QEMU's gateway, unless the command line says `arp=0`. It is a probe (RFC 5227, 2.1.1):
-/// its sender has no address, so that no neighbour learns one.
+/// Sends an ARP request for 10.0.2.2, QEMU's gateway, unless the command line has `arp=0`. It is a probe (RFC 5227,
+/// 2.1.1): it has no sender address, so no neighbour caches one.
 template <class Driver>
 void use_network(writer& out, Driver& card) {
   using virtio::net::link_state;
@@ -158,17 +158,18 @@ void use_network(writer& out, Driver& card) {
 
 // ---- all of them ----
 
-/// The drivers for the devices of one bus, each with memory of its own: one that keeps it because it does not reset
-/// keeps no other's. All-zero at first.
+/// The drivers for the devices of one bus, each with its own memory: a device that does not reset keeps only that
+/// memory.
+/// All-zero at first.
 template <class Board, class Transport>
 class checks {
-  // A legacy device dictates the size of its rings, mostly up to 256 entries.
+  // A legacy device sets the size of its rings, usually up to 256 entries.
   using ring = virtio::queue<64, virtio::ring_options{.ring_entries = 256}>;
 
  public:
   using place = typename Transport::location;
 
-  /// Starts the driver for a device and uses it, if there is one. True: it was bound.
+  /// Starts the driver for a device, if there is one, and uses the device. Returns whether it was bound.
   bool run(writer& out, const Board& board, const place& one) {
     using virtio::device_type;
     switch (one.seen.type) {
@@ -181,7 +182,7 @@ class checks {
         return with(
             out, board, one, sockets, [](writer& w, auto& d) { use_vsock(w, d); },
             virtio::vsock::seed{boot::timestamp()});
-      case device_type::network:  // with an address in case that it has none
+      case device_type::network:  // with an address for devices that have none
         return with(
             out, board, one, card, [](writer& w, auto& d) { use_network(w, d); }, virtio::interrupt_vectors{},
             virtio::net::mac_address{{2, 0, 0, 0, 0, 1}});

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A device's configuration read three ways, side by side: some hosts answer only one width of access, and which one
-// shows here.
+// A device's configuration, read in three ways: some hosts answer only one width of access, and the report shows which.
 // Spec: virtio 1.4, 2.5 and 4.1.3.1.
 #pragma once
 
@@ -11,8 +10,8 @@
 
 namespace lsvirtio {
 
-/// One field, as each of the three policies reads it. `size` 0: it could not be read. `has_dword` false: its last dword
-/// reaches past the end of the configuration, so there is no reading by dword.
+/// One field, read by each of the three policies. `size` 0: it could not be read. `has_dword` false: its last dword
+/// exceeds the configuration, so there is no reading by dword.
 struct reading {
   static constexpr usize most = 64;
   u8 by_byte[most];
@@ -31,7 +30,7 @@ struct reading {
   return value;
 }
 
-/// Reads `out` of `T`s from `at` on by one policy. False: the configuration ends before.
+/// Reads `out` in units of `T` from `at` on by one policy. Returns false if the configuration is too short.
 template <class Policy, class T, class Transport>
 bool read_by(const Transport& transport, usize at, usize count, u8* out) {
   for (usize i = 0; i < count; ++i) {
@@ -61,7 +60,7 @@ bool read_field_of(const Transport& transport, const field& what, reading& out) 
   }
 }
 
-/// Neither zeros nor ones: what a host that does not know an access is unlikely to answer.
+/// Returns whether a reading is neither zeros nor ones: a host is unlikely to return it for an unsupported access.
 [[nodiscard]] inline bool means_something(const u8* bytes, usize size) {
   bool zeros = true, ones = true;
   for (usize i = 0; i < size; ++i) {
@@ -71,13 +70,13 @@ bool read_field_of(const Transport& transport, const field& what, reading& out) 
   return !zeros && !ones;
 }
 
-/// Which of the transports' policies a driver should have, out of all the readings. The specification wants accesses as
-/// wide as the field, so that `by_field` is right unless something speaks against it.
+/// Selects the transports' policy for a driver from all readings. The specification requires accesses as wide as the
+/// field, so `by_field` is right unless a reading contradicts it.
 class policy_choice {
  public:
   void add(const reading& one, const field& what) {
-    // A field of one byte is read by a byte either way: only wider ones tell whether bytes are answered. Likewise
-    // fields that are dwords tell nothing of by_dword.
+    // A field of one byte is read by a byte either way: only wider ones show whether byte accesses work. Likewise,
+    // fields that are dwords show nothing about by_dword.
     if (what.width != 1) bytes_wrong_ |= one.byte_differs();
     if (what.width >= 4 || !one.dword_differs()) return;
     dwords_differ_ = true;
@@ -100,7 +99,7 @@ class policy_choice {
   bool bytes_wrong_ = false, dwords_differ_ = false, fields_mean_ = false, dwords_mean_ = false;
 };
 
-/// A value as its field means it.
+/// Prints a value in the form of its field.
 struct decoded {
   const field& what;
   const u8* bytes;
@@ -122,7 +121,7 @@ inline void put(decoded d) {
   }
 }
 
-/// Text in a column.
+/// Prints text in a column.
 struct left {
   const char* text;
   usize width;
@@ -133,7 +132,7 @@ inline void put(left l) {
   for (; used < l.width; ++used) boot::put(' ');
 }
 
-/// A number in a column, or the first bytes of a row of them; a dash for no reading.
+/// Prints a number in a column, or the first bytes of an array; a dash without a reading.
 struct column {
   const field& what;
   const u8* bytes;
@@ -148,7 +147,7 @@ inline void put(column c) {
 
 template <class Transport>
 void show_field(writer& out, const Transport& transport, const field& what, policy_choice& choice) {
-  static reading one;  // three buffers that need not be on the stack
+  static reading one;  // three buffers, kept off the stack
   if (!read_field_of(transport, what, one)) {
     if (out.as == form::text) return out.row(left{what.name, 34}, "behind the end of the configuration");
     out.item();
@@ -177,8 +176,8 @@ void show_field(writer& out, const Transport& transport, const field& what, poli
   out.close();
 }
 
-/// The configuration of a device, of which no feature is accepted: fields of features that are not offered are left
-/// out.
+/// Prints the configuration of a device on which no feature is accepted. Leaves out fields of features that the device
+/// does not offer.
 template <class Transport>
 void show_config(writer& out, const Transport& transport, const virtio::feature_set& offered) {
   const type_row row = row_for(transport.type());

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// Pieces of a machine's configuration space that lie in memory: one or more for each PCI segment.
+// Parts of a machine's configuration space that are in memory: one or more for each PCI segment.
 #pragma once
 
 #include <virtio/bus/pci/mcfg.hpp>
 
 namespace lsvirtio {
 
-/// `Config` is a host of the library for one piece. All-zero at first.
+/// `Config` is a host of the library for one part. All-zero at first.
 template <class Config>
 struct config_spaces {
   static constexpr virtio::usize most = 16;  // further ones are left out
@@ -17,7 +17,7 @@ struct config_spaces {
   void add(const Config& one) {
     if (count < most) all[count++] = one;
   }
-  /// The rows of an MCFG table that make sense, but for those of segment 0 if they are not `wanted`.
+  /// Adds the valid rows of an MCFG table, those of segment 0 only if `wanted`.
   enum class segment_0 : virtio::u8 { wanted, reached_otherwise };
   template <class Space, class Map>
   void add_rows(const virtio::pci::mcfg& table, const Map& map, segment_0 what) {
@@ -26,7 +26,7 @@ struct config_spaces {
         if (one->segment_number != 0 || what == segment_0::wanted) add(*one);
   }
 
-  /// The piece that has a function, null: none.
+  /// Returns the part that contains a function, or null.
   [[nodiscard]] const Config* of(virtio::pci::address at) const {
     for (virtio::usize i = 0; i < count; ++i) {
       const Config& one = all[i];
@@ -36,7 +36,7 @@ struct config_spaces {
     return nullptr;
   }
 
-  /// False: `visit` did not want more.
+  /// Returns false if `visit` stopped the walk.
   template <class Visit>
   bool each_function(Visit&& visit) const {
     bool more = true;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What is behind a device's registers, looked at without a driver: features, queues, configuration. The device is reset
-// before and afterwards; no feature is accepted (of input devices VERSION_1), since some hosts (crosvm's) remember what
-// was.
+// A device's features, queues and configuration, read without a driver. The device is reset before and afterwards. No
+// feature is accepted (only VERSION_1, of input devices), since some hosts (crosvm) remember accepted features.
 #pragma once
 
 #include <virtio/device/session.hpp>
@@ -11,8 +10,8 @@
 
 namespace lsvirtio {
 
-/// What the device offers. QEMU's MMIO devices know two words of features, and repeat the second for whatever else they
-/// are asked for.
+/// Returns the offered features. QEMU's MMIO devices have two words of features, and return the second one for every
+/// further word.
 template <class Transport>
 [[nodiscard]] virtio::feature_set features_of(writer& out, const Transport& transport) {
   virtio::feature_set offered = transport.device_features(transport.is_legacy() ? 1 : 4);
@@ -47,8 +46,8 @@ void show_queues(writer& out, Transport& transport) {
   if (n == most) out.text("more_queues", "there may be more than ", most);
 }
 
-/// What an input device answers to a question: it has one answer at a time in its configuration, to what was written
-/// there (5.8.4). `size` 0: no answer.
+/// An input device's answer to a query: its configuration contains one answer, to the query that was written there
+/// (5.8.4). `size` 0: no answer.
 struct input_answer {
   static constexpr usize most = 128;
   u8 bytes[most];
@@ -65,11 +64,11 @@ void ask_input(const Transport& transport, u8 select, u8 subsel, input_answer& o
   if (size && *size <= out.most && read_by<virtio::by_byte, u8>(transport, 8, *size, out.bytes)) out.size = *size;
 }
 
-/// What an input device is called, its ids, and the types of its events.
+/// Prints an input device's name, its ids, and the types of its events.
 template <class Transport>
 void show_input(writer& out, Transport& transport) {
   constexpr u8 id_name = 1, id_serial = 2, id_devids = 3, ev_bits = 0x11;
-  static input_answer answer;  // which need not be on the stack
+  static input_answer answer;  // kept off the stack
   const auto show_string = [&](const char* key, u8 select) {
     ask_input(transport, select, 0, answer);
     usize length = answer.size;
@@ -96,7 +95,7 @@ void show_input(writer& out, Transport& transport) {
   (void)transport.config_write(0, u8{0});
 }
 
-/// Which registers a device has, and which a driver uses.
+/// The register interfaces of a device, and the one that a driver uses.
 template <class Found>
 [[nodiscard]] const char* kind_of(const Found& one) {
   switch (one.seen.via) {
@@ -111,26 +110,26 @@ template <class Found>
   return "none";
 }
 
-/// A platform that has no word on restricted addresses, as one for machines without an IOMMU may be.
+/// A platform without a policy for restricted addresses, as one for machines without an IOMMU may be.
 template <class Board>
 struct refusing : Board {
   static constexpr virtio::access_policy access_platform = virtio::access_policy::refuse;
 };
 
-/// What becomes of a device that wants ACCESS_PLATFORM, since its addresses go through an IOMMU or reach shared memory
-/// only, where the platform refuses that.
+/// Checks a device with ACCESS_PLATFORM, whose addresses pass an IOMMU or reach shared memory only, on a platform that
+/// does not support that.
 template <class Board, class Transport, class Found>
 void show_refusal(writer& out, const Board& board, const Found& one) {
   virtio::session<refusing<Board>, Transport> refused{};
   if (!refused.open({board}, one, one.seen.type)) return;
   out.open("without_access_platform");
-  if (refused.negotiate({})) (void)refused.reset();  // it does without
+  if (refused.negotiate({})) (void)refused.reset();  // it works without ACCESS_PLATFORM
   show_report(out, refused.why());
   refused.leave();
   out.close();
 }
 
-/// Looks at a device that discovery has found usable.
+/// Reports on a device that discovery has found usable.
 template <class Board, class Transport, class Found>
 void show_device(writer& out, const Board& board, const Found& one) {
   out.open("device");
@@ -145,7 +144,7 @@ void show_device(writer& out, const Board& board, const Found& one) {
   bool wants_access = false;
   auto done = looker.reset();
   if (!done) {
-    // Nothing is lost: a driver would fail here, too.
+    // A driver would fail here too.
     out.text("reset", looker.answers() ? "does not end" : "the device's decoding cannot be switched on");
     out.hex("status", looker.why().status);
   }
@@ -158,7 +157,7 @@ void show_device(writer& out, const Board& board, const Found& one) {
     show_queues(out, transport);
     if (!transport.is_legacy()) out.number("config_generation", transport.config_generation());
     show_config(out, transport, offered);
-    // Configuration is written to only after FEATURES_OK.
+    // Configuration may be written only after FEATURES_OK.
     if (one.seen.type == virtio::device_type::input && looker.negotiate({})) show_input(out, transport);
     done = looker.reset();
     wants_access = offered.has(virtio::feature::access_platform);

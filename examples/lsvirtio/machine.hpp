@@ -20,7 +20,7 @@
 
 namespace lsvirtio {
 
-/// A few seconds for everything: a device that never answers must not hold up the report.
+/// A few seconds for all waits together: a device that never answers must not block the report.
 template <class Board>
 struct hasty : Board {
   bool keep_waiting(virtio::waiting, u64 attempt) const { return boot::wait_within(attempt, 3'000); }
@@ -44,7 +44,7 @@ using mmio_board = hasty<slots_board_base>;
 static_assert(virtio::pci::host<pci_board> && virtio::platform<pci_board>);
 static_assert(virtio::mmio::bus<mmio_board> && virtio::platform<mmio_board>);
 
-/// Finds configuration space where the board does not know it, and says where that is.
+/// Finds configuration space that the board does not know, and prints its address.
 template <class Board>
 void show_configuration_space(writer& out) {
   if constexpr (requires { Board::find(); }) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What a 64-bit Arm machine says of itself.
+// The description of a 64-bit Arm machine.
 #pragma once
 
 #include "machine_of_tree.hpp"

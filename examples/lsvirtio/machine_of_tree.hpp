@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a machine says of itself that a device tree describes. The file of the processor, which includes this, has `show_processor` and
-// `show_firmware`.
+// The description of a machine with a device tree. The processor's file, which includes this one, has `show_processor`
+// and `show_firmware`.
 #pragma once
 
 #include "board.hpp"
@@ -9,7 +9,7 @@
 
 namespace lsvirtio {
 
-// Processor, and what is of it alone in the description.
+// The processor, and the parts of the description that only it has.
 void show_processor(writer& out);
 void show_firmware(writer& out, const boot::machine_description& m);
 
@@ -47,7 +47,7 @@ inline void show_entry(writer& out) {
   out.close();
 }
 
-/// Calls `visit(from, bytes, kind)` for each range of memory, and for those of it that are not the program's.
+/// Calls `visit(from, bytes, kind)` for each range of memory, and for the reserved parts of it.
 template <class Visit>
 void each_memory(Visit&& visit) {
   const boot::machine_description& m = boot::machine;
@@ -61,7 +61,7 @@ using slots = boot::tree_slots<boot::machine>;
 [[nodiscard]] inline u64 address_of(const slots&, usize n) { return boot::machine.slots[n].base; }
 inline void show_slot(writer& out, const slots&, usize n) { out.hex("bytes", boot::machine.slots[n].size); }
 
-/// Calls `visit(what, address, word, reason)` for what the device tree tells of and the processor does not reach.
+/// Calls `visit(what, address, word, reason)` for each device of the tree that the processor does not reach.
 template <class Visit>
 void each_rejected(Visit&& visit) {
   const boot::machine_description& m = boot::machine;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What a 64-bit RISC-V machine says of itself. Its ids are registers of machine mode, so they are not read.
+// The description of a 64-bit RISC-V machine. Its ids are registers of machine mode, so they are not read.
 #pragma once
 
 #include "machine_of_tree.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What a PC says of itself, 64 bits or 32.
+// The description of a PC, 64 bits or 32.
 #pragma once
 
 #include "board.hpp"
@@ -22,7 +22,7 @@ struct cpuid {
   explicit cpuid(u32 leaf) : a{leaf}, c{0} { asm("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d)); }
 };
 
-/// Twelve letters in three registers.
+/// Twelve characters in three registers.
 struct letters {
   char text[12];
   letters(u32 first, u32 second, u32 third) {
@@ -66,7 +66,7 @@ void each_memory(Visit&& visit) {
   }
 }
 
-/// The slots that the loader tells of, by its command line or a device tree.
+/// The slots that the loader reports, by its command line or a device tree.
 struct slots {
   using slot_space = virtio::mmio_space;
   [[nodiscard]] slot_space slot(usize n) const {
@@ -83,7 +83,7 @@ inline void show_slot(writer& out, const slots&, usize n) {
   out.number("interrupt", one.interrupt);
 }
 
-/// Calls `visit(what, address, word, reason)` for what the loader tells of and the machine cannot use.
+/// Calls `visit(what, address, word, reason)` for each device that the loader reports and the machine cannot use.
 template <class Visit>
 void each_rejected(Visit&& visit) {
   const boot::rejected_list& all = boot::rejected_slots();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// lsvirtio: what virtio is there on this machine, with the reason for everything that cannot be used. Made to be pasted
-// into a report. On the command line: json=1 prints JSON, one object a line; live=0 leaves out what needs a driver;
-// tools/lsvirtio --help has the rest.
+// lsvirtio: the virtio devices of this machine, with the reason for each that cannot be used. The output is for bug
+// reports. On the command line: json=1 prints JSON, one object a line; live=0 leaves out checks that need a driver;
+// tools/lsvirtio --help lists all options.
 #include "checks.hpp"
 #include "machine.hpp"
 
@@ -18,7 +18,7 @@ struct {
 template <class Board, class Transport>
 constinit checks<Board, Transport> drivers{};
 
-/// What is behind the registers of a device that discovery has found usable, and what a driver makes of it.
+/// Prints the features, queues and configuration of a usable device, and the result of its driver.
 template <class Board, class Transport>
 void show_usable(const typename Transport::location& one) {
   ++counted.usable;
@@ -26,7 +26,7 @@ void show_usable(const typename Transport::location& one) {
   if (!(boot::option("live") == "0") && drivers<Board, Transport>.run(out, Board{}, one)) ++counted.bound;
 }
 
-/// What the machine's description has and the machine cannot use.
+/// Prints the devices of the machine's description that the machine cannot use.
 void show_rejected() {
   each_rejected([](const char* what, u64 address, boot::text word, const char* reason) {
     ++counted.rejected;
@@ -38,7 +38,7 @@ void show_rejected() {
   });
 }
 
-// With the profile of the host that it is on, by which the drivers go.
+// With the host's profile, which the drivers use.
 using pci_bus = virtio::pci::profiled<pci_board>;
 
 void show_functions() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The report in two forms out of the same calls: indented lines to read, or JSON for programs, one object a line.
+// The report in two forms from the same calls: indented text, or JSON for programs, one object a line.
 #pragma once
 
 #include <virtio/base/types.hpp>
@@ -31,12 +31,12 @@ inline void put(dump d) {
 enum class form : u8 { text, json };
 enum class answer : u8 { no, yes };
 
-/// What is open nests: `begin`, `open`, `line`, `list`, `item` and `words` are closed by `close`, the innermost first.
+/// Groups nest: `close` ends the innermost one of `begin`, `open`, `line`, `list`, `item` and `words`.
 class writer {
  public:
   form as = form::text;
 
-  /// A line of JSON, or a paragraph; `name` says which one it is.
+  /// Begins a line of JSON, or a paragraph; `name` is its kind.
   template <class... Parts>
   void begin(const char* kind, const char* key, const Parts&... name) {
     if (as == form::json) boot::print("{\"lsvirtio\":\"", kind, "\"");
@@ -48,7 +48,7 @@ class writer {
   }
   void open(const char* key) { nest(key, style::block, '{', '}'); }
   void list(const char* key) { nest(key, style::block, '[', ']'); }
-  void line(const char* key) { nest(key, style::line, '{', '}'); }  // as `open`, on one line to read
+  void line(const char* key) { nest(key, style::line, '{', '}'); }  // as `open`; in text on one line
   void item() { nest(nullptr, style::line, '{', '}'); }
   void words(const char* key) { nest(key, style::words, '[', ']'); }
   void close() {
@@ -73,7 +73,7 @@ class writer {
     member(key);
     boot::print(value);
   }
-  /// To read it is hexadecimal; JSON has decimal numbers only.
+  /// The text form is hexadecimal; JSON has decimal numbers only.
   void hex(const char* key, u64 value) {
     member(key);
     if (as == form::json) boot::print(value);
@@ -88,7 +88,7 @@ class writer {
     member(key);
     boot::print(as == form::json ? "null" : "-");
   }
-  /// A line of a table, to read only.
+  /// A line of a table, in text only.
   template <class... Parts>
   void row(const Parts&... parts) {
     if (as == form::json) return;
@@ -113,7 +113,7 @@ class writer {
     push(how, closing);
   }
 
-  // What stands in front of a value.
+  // The characters before a value.
   void member(const char* key) {
     const style how = levels_[depth_].how;
     if (as == form::json) {
@@ -130,7 +130,7 @@ class writer {
     is_first_ = false;
   }
 
-  // The machine's and the devices' words may have anything in them.
+  // Text from the machine and its devices may contain any byte.
   void put_escaped(boot::text part) {
     for (usize i = 0; i < part.size; ++i) {
       const char c = part.data[i];

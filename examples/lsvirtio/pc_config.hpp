@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The configuration space of a PC with 64 bits: of segment 0 behind ports CF8 and CFC as long as a function answers
-// there; else, and that of further segments, in memory, where `ecam=` on the command line, ACPI's MCFG table or a
-// device tree says.
+// The configuration space of a 64-bit PC. Segment 0 is behind ports CF8 and CFC if a function answers there. Otherwise,
+// and for further segments, it is in memory, at the address of `ecam=` on the command line, of ACPI's MCFG table, or of
+// a device tree.
 #pragma once
 
 #include "acpi.hpp"
@@ -13,7 +13,7 @@
 
 namespace lsvirtio {
 
-/// The usual board but for where it finds configuration space, which is decided once.
+/// The usual board, but it selects the location of configuration space, once.
 struct pc_board : virtio::identity_mapped<>, boot::waits_by_clock {
   using function_id = virtio::pci::address;
   using bar_space = virtio::io_space;
@@ -27,7 +27,7 @@ struct pc_board : virtio::identity_mapped<>, boot::waits_by_clock {
 
   static void find() {
     const u32 bridge = ports.config_read32({}, 0);
-    from = bridge != 0xffffffff && bridge != 0  // ports that nothing claims read as ones on QEMU, as 0 on libkrun
+    from = bridge != 0xffffffff && bridge != 0  // unassigned ports read as ones on QEMU, as 0 on libkrun
         ? source::ports
         : source::none;
     if (const u64 base = address_option("ecam"); base != 0 && from == source::none) {
@@ -100,14 +100,14 @@ struct pc_board : virtio::identity_mapped<>, boot::waits_by_clock {
  private:
   static bool is_behind_ports(function_id id) { return from == source::ports && id.segment == 0; }
 
-  /// Adds a piece that the processor reaches; segment 0's first says where that was found.
+  /// Adds a part that the processor reaches; the first one of segment 0 sets its source.
   static void add(const piece& one, source how) {
     if (!boot::map_device_memory(one.base, u64{one.buses} << 20)) return;
     memory.add(one);
     if (from == source::none) from = how;
   }
 
-  /// The hosts of a device tree, such as QEMU's microvm with pcie=on has.
+  /// Adds the hosts of a device tree, such as that of QEMU's microvm with pcie=on.
   static void find_in_tree() {
     const void* const blob = boot::machine_tree();
     if (blob == nullptr) return;
@@ -125,7 +125,7 @@ struct pc_board : virtio::identity_mapped<>, boot::waits_by_clock {
     });
   }
 
-  /// A number in hexadecimal, 0 for none.
+  /// Parses a hexadecimal number; returns 0 for none.
   static u64 address_option(const char* key) {
     const boot::text given = boot::option(key);
     u64 value = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A PCI function as its configuration space has it, and what the library makes of a device.
+// A PCI function by its configuration space, and the library's verdict on a device.
 #pragma once
 
 #include <virtio/pci.hpp>
@@ -15,7 +15,7 @@ namespace lsvirtio {
   return known != nullptr ? known : "unknown";
 }
 
-/// A feature's name, nullptr for one without.
+/// Returns a feature's name, nullptr without one.
 [[nodiscard]] inline const char* feature_name(u8 bit, virtio::device_type type) {
   if (const char* const several = contested_name(bit, type); several != nullptr) return several;
   if (const char* const known = boot::feature_name(bit, type); known != nullptr) return known;
@@ -29,19 +29,19 @@ inline void show_feature(writer& out, const char* key, u8 bit, virtio::device_ty
   else out.text(key, "bit ", bit);
 }
 
-/// Names the host that a bus belongs to, where that has a profile.
+/// Names the host that a bus belongs to, if it has a profile.
 template <class Host>
 void show_host(writer& out, const Host& host) {
   if (const auto* const known = virtio::pci::detect(host); known != nullptr) out.text("host", known->name);
 }
 
-/// Calls `visit` with each function of a host, OpenBSD's VM control device among the virtio devices.
+/// Calls `visit` with each function of a host; OpenBSD's VM control device counts as a virtio device.
 template <class Host, class Visit>
 void each_function(const Host& host, Visit&& visit) {
   virtio::pci::for_each(host, visit, virtio::hosts::openbsd_vmd.ids);
 }
 
-/// A verdict in words, the numbers that belong to it, and what to do.
+/// Prints a verdict, its numbers, and the remedy.
 inline void show_report(writer& out, const virtio::report& seen) {
   using virtio::verdict;
   out.text("verdict", virtio::describe(seen.why));
@@ -126,7 +126,7 @@ void show_interrupt(writer& out, const Found& one) {
   out.close();
 }
 
-/// Everything about a function but what is behind its registers. Left open for that.
+/// Prints everything about a function except its registers. The group stays open for those.
 template <class Found>
 void begin_function(writer& out, const Found& one) {
   out.begin("function", "address", digits{one.id.bus, 2}, ":", digits{one.id.slot, 2}, ".", one.id.function);

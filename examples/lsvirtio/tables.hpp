@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What the specification says of every device type, as data: names, feature bits and configuration fields. Features of
-// types with a driver have their names in the library.
-// Spec: virtio 1.4, 5. Types 30, 31 and 40 are as Linux has them: the specification only reserves their numbers.
+// Every device type of the specification as data: names, feature bits and configuration fields. The library has the
+// feature names of types with a driver.
+// Spec: virtio 1.4, 5. Types 30, 31 and 40 are as in Linux: the specification only reserves their numbers.
 #pragma once
 
 #include <virtio/base/types.hpp>
@@ -37,14 +37,14 @@ constexpr u16 itself = 0xffff;
 struct field {
   u16 offset;
   u8 width;
-  u8 needs;  // the feature bit without which the field is not there
+  u8 needs;  // the feature bit without which the field does not exist
   const char* name;
   const char* unit = "";
   shown as = shown::number;
   u8 count = 1;
-  u16 counted_by = itself;  // where a number of 2 bytes says how many of them there are, if not all
-  u8 or_needs = never;      // another feature that is as good
-  u8 unless = never;        // the feature bit with which it means nothing
+  u16 counted_by = itself;  // offset of a 2-byte number of valid elements, if not all are valid
+  u8 or_needs = never;      // another feature with which it exists
+  u8 unless = never;        // the feature bit with which it has no meaning
 };
 
 struct type_row {
@@ -190,7 +190,7 @@ inline constexpr field fs_fields[] = {
     {40, 4, 0, "notify_buf_size", " bytes"},
 };
 inline constexpr bit_name pmem_features[] = {{0, "PMEM_SHMEM_REGION"}};
-// With SHMEM_REGION the memory is a shared memory region, and these mean nothing (5.19.4).
+// With SHMEM_REGION the memory is a shared memory region, and these fields have no meaning (5.19.4).
 inline constexpr field pmem_fields[] = {{0, 8, always, "start", "", shown::hex, 1, itself, never, 0},
                                         {8, 8, always, "size", " bytes", shown::number, 1, itself, never, 0}};
 inline constexpr field rpmb_fields[] = {{0, 1, always, "capacity", " units of 128 KiB"},
@@ -226,7 +226,7 @@ inline constexpr field media_fields[] = {{0, 4, always, "device_caps", "", shown
                                          {4, 4, always, "device_type"},
                                          {8, 1, always, "card", "", shown::text, 32}};
 
-// OpenBSD's vmd: no device of the specification. Reading the seconds latches the time.
+// OpenBSD's vmd: not a device of the specification. Reading the seconds latches the time.
 inline constexpr bit_name vm_control_features[] = {
     {0, "VMMCI_TIMESYNC"}, {1, "VMMCI_ACK"}, {2, "VMMCI_SYNCRTC"}};
 inline constexpr field vm_control_fields[] = {{0, 4, always, "command"},
@@ -235,13 +235,13 @@ inline constexpr field vm_control_fields[] = {{0, 4, always, "command"},
                                               {12, 4, always, "time_usec", " us"},
                                               {16, 4, always, "time_usec_high"}};
 
-// What the answers of an input device mean: numbers of evdev (5.8.2).
+// The answers of an input device: numbers of evdev (5.8.2).
 inline constexpr bit_name input_event_types[] = {
     {0x00, "SYN"}, {0x01, "KEY"}, {0x02, "REL"}, {0x03, "ABS"}, {0x04, "MSC"}, {0x05, "SW"},
     {0x11, "LED"}, {0x12, "SND"}, {0x14, "REP"}, {0x15, "FF"}, {0x16, "PWR"}, {0x17, "FF_STATUS"}};
 
-// Bits that hosts use otherwise than the specification, which has ADMIN_VQ at 41 and nothing at 42: network devices of
-// old for segments that the guest must not coalesce, crosvm for SUSPEND.
+// Bits with another meaning on some hosts than in the specification, which has ADMIN_VQ at 41 and no feature at 42: old
+// network devices use them for segments that the guest must not coalesce, crosvm for SUSPEND.
 [[nodiscard]] constexpr const char* contested_name(u8 bit, virtio::device_type type) {
   const bool is_network = type == virtio::device_type::network;
   if (bit == 41 && is_network) return "ADMIN_VQ or NET_GUEST_RSC4";
@@ -301,7 +301,7 @@ inline constexpr type_row types[] = {
     {0xffff, "vm control", vm_control_features, vm_control_fields},
 };
 
-/// The row of a type; one without a name for a type that has none.
+/// Returns the row of a type; a row without a name for an unknown type.
 [[nodiscard]] constexpr type_row row_for(virtio::device_type type) {
   for (const type_row& one : types)
     if (one.type == static_cast<u16>(type)) return one;

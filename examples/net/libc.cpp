@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The C library's functions that lwIP calls, but for those that every guest has (examples/boot): as they are in the standard.
+// The C library's functions that lwIP calls, except those that every guest has (examples/boot). They meet the standard.
 #include <stdarg.h>
 #include <stddef.h>
 
@@ -42,7 +42,7 @@ int atoi(const char* s) {
 }
 
 int snprintf(char* to, size_t size, const char* format, ...) {
-  size_t n = 0;  // that it would have been
+  size_t n = 0;  // the full length
   const auto put = [&](char c) {
     if (n + 1 < size) to[n] = c;
     ++n;

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-# lwIP's source, where tools/setup has put it, or where VIRTIO_LWIP says. Nothing of it is in this project.
+# lwIP's source, from tools/setup or from the folder VIRTIO_LWIP. This project contains no part of it.
 include_guard(GLOBAL)
 enable_language(C)
 
-# virtio_find_lwip(<variable>): its folder; empty where there is none.
+# virtio_find_lwip(<variable>): its folder, or empty if it is not installed.
 function(virtio_find_lwip result)
   if(NOT VIRTIO_LWIP)
     set(VIRTIO_LWIP "$ENV{LWIP}")
@@ -19,8 +19,8 @@ function(virtio_find_lwip result)
   set(${result} "${VIRTIO_LWIP}" PARENT_SCOPE)
 endfunction()
 
-# virtio_add_lwip(<target> <folder> [<include folder>...]): an object library of it with lwipopts.h beside this, or in one of the folders
-# that are looked at before. Headers count as the system's: they are not ours to warn about.
+# virtio_add_lwip(<target> <folder> [<include folder>...]): an object library of it with lwipopts.h of this folder, or of
+# one of the include folders, which come first. Its headers are system headers: the project's warnings do not apply.
 set(VIRTIO_LWIP_PORT "${CMAKE_CURRENT_LIST_DIR}" CACHE INTERNAL "")
 function(virtio_add_lwip target folder)
   set(sources "")

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 // A `net::link` as lwIP's network interface: `add` it once, then call `turn` in a loop.
 //
-// Received frames are lent to lwIP where they lie, as custom pbufs, and go back to the link when lwIP frees them; what the link cannot
-// lend is copied. lwIP writes to the headers of what it receives. On a machine whose host must not see a frame change under the stack's
-// eyes, `lwip_netif<link, 0>` copies them all. Frames to send go out from lwIP's own pieces.
+// Received frames are lent to lwIP in place, as custom pbufs, and return to the link when lwIP frees them. Frames that
+// the link cannot lend are copied. lwIP writes to the headers of received frames. If the host must not be able to
+// change a frame while the stack reads it, `lwip_netif<link, 0>` copies all frames. Frames are sent from lwIP's own
+// memory.
 //
-// The program compiles lwIP with lwipopts.h beside this, NO_SYS, and has `sys_now` and `lwip_port_random`.
+// The program compiles lwIP with lwipopts.h of this folder and NO_SYS, and defines `sys_now` and `lwip_port_random`.
 #pragma once
 
 #include <lwip/etharp.h>
@@ -21,7 +22,7 @@
 
 namespace net_example {
 
-/// `Lent`: frames of the link that lwIP may have at once. The object must stay where it is.
+/// `Lent`: frames of the link that lwIP may hold at once. The object must not move.
 template <virtio::net::link Link, unsigned Lent = 64>
 class lwip_netif {
   using const_bytes = virtio::const_bytes;
@@ -31,7 +32,8 @@ class lwip_netif {
   using usize = virtio::usize;
 
  public:
-  /// Makes the link lwIP's default interface. The link is started, and stays until the end. False: lwIP refuses.
+  /// Makes the link lwIP's default interface. The link is started, and outlives the object. Returns whether lwIP
+  /// accepts it.
   [[nodiscard]] bool add(Link& link) {
     link_ = &link;
     if (netif_add_noaddr(&netif_, this, set_up, ethernet_input) == nullptr) return false;
@@ -41,13 +43,13 @@ class lwip_netif {
     return true;
   }
 
-  /// Sends, receives, and lets lwIP look at its clocks. Errors: the link's `poll`; no harm is done by calling again.
+  /// Sends, receives, and runs lwIP's timers. Errors: those of the link's `poll`; the call may be repeated.
   [[nodiscard]] errc turn() {
-    constexpr unsigned most_frames = 64;  // before the clocks are looked at again
+    constexpr unsigned most_frames = 64;  // between two runs of the timers
     const auto polled = link_->poll();
     follow_facts();
     follow_state();
-    if (is_refused_) {  // there is room again, or soon
+    if (is_refused_) {  // there is room again, or will be soon
       is_refused_ = false;
       tcp_txnow();
     }
@@ -70,24 +72,24 @@ class lwip_netif {
 
   [[nodiscard]] netif& lwip() { return netif_; }
   [[nodiscard]] Link& link() { return *link_; }
-  [[nodiscard]] unsigned lent() const { return lent_; }      // frames that lwIP has
+  [[nodiscard]] unsigned lent() const { return lent_; }      // frames that lwIP holds
   [[nodiscard]] unsigned copied() const { return copied_; }  // frames that could not be lent, so far
-  [[nodiscard]] unsigned lost() const { return lost_; }      // for want of memory
+  [[nodiscard]] unsigned lost() const { return lost_; }      // frames lost because lwIP had no memory
 
  private:
   static constexpr auto may_do = virtio::net::may_do<Link>;
-  static constexpr usize headers = virtio::net::header_bytes + 60 + 60;  // of Ethernet, of IP and of TCP, at their longest
-  static constexpr usize most_pieces = 16;  // of a frame, of those that are not joined
+  static constexpr usize headers = virtio::net::header_bytes + 60 + 60;  // Ethernet, IP and TCP at their longest
+  static constexpr usize most_pieces = 16;  // of a frame that is sent without a copy
   static constexpr u16 segments_to_check = NETIF_CHECKSUM_CHECK_TCP | NETIF_CHECKSUM_CHECK_UDP;
   static constexpr u16 to_check = segments_to_check | NETIF_CHECKSUM_CHECK_IP | NETIF_CHECKSUM_CHECK_ICMP;
   static constexpr u16 all_to_compute = NETIF_CHECKSUM_GEN_IP | NETIF_CHECKSUM_GEN_UDP | NETIF_CHECKSUM_GEN_TCP | NETIF_CHECKSUM_GEN_ICMP;
 
   struct loan {  // a piece of a frame, as a pbuf
-    pbuf_custom custom;  // lwIP frees by its address, which is ours
+    pbuf_custom custom;  // lwIP frees it by its address, which is the loan's too
     lwip_netif* to;
     virtio::net::kept_frame name;
     loan* first;          // of the same frame
-    unsigned pieces;      // that lwIP still has; of the first
+    unsigned pieces;      // that lwIP still holds; valid in the first
     bool is_out;
   };
 
@@ -104,11 +106,11 @@ class lwip_netif {
     return ERR_OK;
   }
 
-  /// Another start of the link may have changed what it can do.
+  /// Reads the link's offloads again: a restart of the link may have changed them.
   void follow_facts() {
     const virtio::net::capabilities can = link_->facts();
     netif_.mtu = can.mtu;
-    // The link computes one checksum of a frame: TCP's, since what lwIP sends by UDP is short.
+    // The link computes one checksum per frame: TCP's, since lwIP's UDP packets are short.
     to_compute_ = can.does.has(virtio::net::offload::checksum) ? all_to_compute & ~NETIF_CHECKSUM_GEN_TCP : all_to_compute;
     NETIF_SET_CHECKSUM_CTRL(&netif_, static_cast<u16>(to_compute_ | to_check));
   }
@@ -122,7 +124,7 @@ class lwip_netif {
 
   // ---- Received frames ----
 
-  /// A frame as a pbuf, null without memory.
+  /// Returns a frame as a pbuf, or null without memory.
   virtio::net::after_look take(const virtio::net::frame& seen, pbuf*& p) {
     using virtio::net::after_look;
     if ((p = lend(seen)) != nullptr) return after_look::keep;
@@ -134,7 +136,7 @@ class lwip_netif {
   }
   pbuf* lend(const virtio::net::frame& seen) {
     if (Lent == 0 || lent_ >= link_->facts().most_kept || seen.pieces.count == 0) return nullptr;
-    // lwIP looks for headers in the first pbuf alone, and drops what has them elsewhere.
+    // lwIP looks for headers in the first pbuf only, and drops frames with headers elsewhere.
     if (seen.pieces.first[0].size() < virtio::detail::smaller<usize>(seen.size, headers)) return nullptr;
     loan* pieces[most_pieces];
     usize found = 0;
@@ -165,7 +167,7 @@ class lwip_netif {
     one.is_out = false;
     if (--one.first->pieces != 0) return;
     --lent_;
-    (void)link_->give_back(one.name);  // stale after another start of the link: it has the frame back already
+    (void)link_->give_back(one.name);  // stale after a restart of the link, which already has the frame
   }
 
   // ---- Frames to send ----
@@ -173,7 +175,7 @@ class lwip_netif {
   err_t send(pbuf* p) {
     const errc sent = try_send(p, prepare(p));
     if (sent == errc::ok) return ERR_OK;
-    // TCP keeps the segment, and notes it; what else there is may be lost.
+    // TCP keeps the segment and sends it again; other frames may be lost.
     is_refused_ = is_refused_ || sent == errc::queue_full;
     return sent == errc::queue_full ? ERR_MEM : sent == errc::not_ready ? ERR_CONN : ERR_IF;
   }
@@ -198,7 +200,7 @@ class lwip_netif {
     return sent;
   }
 
-  /// Leaves a TCP checksum to the link, where that computes some: the field has the pseudo header's sum then.
+  /// Leaves a TCP checksum to a link that computes it: the field then contains the pseudo header's sum.
   virtio::net::to_compute prepare(pbuf* p) const {
     if (!may_do.has(virtio::net::offload::checksum) || (to_compute_ & NETIF_CHECKSUM_GEN_TCP) != 0) return {};
     auto* const ip = static_cast<ip_hdr*>(static_cast<void*>(static_cast<u8*>(p->payload) + virtio::net::header_bytes));
@@ -219,7 +221,7 @@ class lwip_netif {
   Link* link_ = nullptr;
   u16 to_compute_ = 0;
   unsigned lent_ = 0, copied_ = 0, lost_ = 0;
-  bool is_refused_ = false;  // a frame to send was, since the last turn
+  bool is_refused_ = false;  // the link has rejected a frame to send since the last turn
   loan loans_[Lent == 0 ? 1 : Lent]{};
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Under UEFI: reads the beginning of every virtio disk and draws entropy from every entropy source by the library's
-// drivers. The firmware's own driver of each device is disconnected first and connected again afterwards. It must read
-// the same before and after. Exit status: the number of devices that failed.
+// A program for UEFI: it reads the beginning of every virtio disk, and entropy from every entropy source, by the
+// library's drivers. It disconnects the firmware's driver of each device first, and connects it again afterwards. The
+// firmware's driver must read the same data before and after. Exit status: the number of devices that failed.
 #include <virtio/blk.hpp>
 #include <virtio/rng.hpp>
 #include <virtio/scsi.hpp>
@@ -19,7 +19,7 @@ using found = virtio::pci::found<uefi::host>;
 constexpr virtio::usize bytes = 65536;
 alignas(4096) constinit virtio::u8 ours[bytes], before[bytes], after[bytes];
 
-/// Reads the first sectors of a disk by the firmware's driver, which has its block I/O on the handle of the function.
+/// Reads the first sectors of a disk by the firmware's driver, whose block I/O is on the handle of the function.
 bool read_by_firmware(efi::handle handle, virtio::u8* to) {
   auto* const disk = uefi::interface_of<efi::block_io>(handle);
   return disk != nullptr && !efi::failed(disk->read(disk, disk->media->media, 0, bytes, to));
@@ -52,7 +52,7 @@ int end(Driver& driver) {
   return gone.error() == virtio::errc::device_broken ? kept : 0;
 }
 
-/// Runs `use(platform, storage)` with a device, which is the firmware's again afterwards, unless it is `kept`.
+/// Runs `use(platform, storage)` with a device, then returns it to the firmware, unless the result is `kept`.
 template <virtio::usize Bytes, class Use>
 int with(const found& where, Use&& use) {
   static uefi::dma_storage<Bytes> storage;

@@ -8,7 +8,7 @@ boot_clean:
     mrs x2, ctr_el0
     ubfx x2, x2, #16, #4
     mov x3, #4
-    lsl x2, x3, x2              // bytes of the smallest line
+    lsl x2, x3, x2              // bytes of the smallest cache line
     add x1, x0, x1
     sub x3, x2, #1
     bic x0, x0, x3
@@ -30,7 +30,7 @@ boot_enter_linux:
     ldr w21, [x2, :lo12:boot_entered_at]
     ldr x0, =0x30d00800         // all off, as in start.S
     dsb sy
-    msr sctlr_el1, x0           // from here on only registers: memory may be older than the caches
+    msr sctlr_el1, x0           // below only registers: memory may be older than the caches
     isb
     tlbi vmalle1
     ic iallu
@@ -38,7 +38,7 @@ boot_enter_linux:
     isb
     cmp w21, #2
     b.ne 1f
-    hvc #0x4c58                 // start.S goes on at the hypervisor's level, as below
+    hvc #0x4c58                 // start.S continues at the hypervisor's level, as below
 1:  mov x0, x20
     mov x1, xzr
     mov x2, xzr

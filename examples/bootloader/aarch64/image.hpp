@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Linux on 64-bit Arm: what an Image says of itself.
+// Linux on 64-bit Arm: the header of an Image.
 //
 // Format: Linux, Documentation/arm64/booting.rst, of Linux 3.17 and later.
 #pragma once
@@ -12,7 +12,7 @@
 
 namespace loader {
 
-/// Why an Image is not started.
+/// The reason why an Image is not started.
 enum class image_flaw : u8 { none, not_linux, too_old, big_endian, bad_size };
 
 [[nodiscard]] constexpr const char* describe(image_flaw f) {
@@ -26,7 +26,7 @@ enum class image_flaw : u8 { none, not_linux, too_old, big_endian, bad_size };
   return "?";
 }
 
-/// What the loader needs to know of an Image.
+/// The part of an Image's header that the loader needs.
 struct arm64_image {
   static constexpr usize head_bytes = 4096;  // of the file: `read` looks at 64 of them, `kind_of` at more
   static constexpr u64 alignment = 2 << 20;  // of the address that `offset` counts from
@@ -44,7 +44,7 @@ struct arm64_image {
     out.memory = long_number(h + 16);
     if (out.memory == 0) return image_flaw::too_old;
     if ((flags & 1) != 0) return image_flaw::big_endian;
-    constexpr u64 most = u64{1} << 32;  // of FAT; and more than any kernel has
+    constexpr u64 most = u64{1} << 32;  // FAT's limit, and larger than any kernel
     if (out.offset >= alignment || out.offset % 4096 != 0 || out.memory > most || size >= most) return image_flaw::bad_size;
     out.file_size = static_cast<u32>(size);
     if (out.memory < size) out.memory = size;
@@ -53,15 +53,16 @@ struct arm64_image {
     return image_flaw::none;
   }
 
-  /// Takes the lowest place for it, with `more` bytes after those that it needs. Before Linux 4.6 (bit 3 of the flags is 0) a kernel does
-  /// not use the memory below it, so the lowest place is the best for every kernel. Error: `no_space`.
+  /// Takes the lowest place for it, with `more` bytes after those that it needs. Before Linux 4.6 (bit 3 of the flags
+  /// is 0) a kernel does not use the memory below it, so the lowest place is the best for every kernel. Error:
+  /// `no_space`.
   [[nodiscard]] result<u64> place(loader::memory& free, u64 more, u64 below) const {
     VIRTIO_TRY_ASSIGN(const u64 base, free.take_lowest(offset + memory + more, alignment, 0, below));
     return base + offset;
   }
 
-  /// Takes the highest place for initrds of `size` bytes for a kernel at `at`: both have to be in a window of 32 GiB that begins at a
-  /// multiple of 1 GiB. Error: `no_space`.
+  /// Takes the highest place for initrds of `size` bytes for a kernel at `at`: both have to be in a window of 32 GiB
+  /// that begins at a multiple of 1 GiB. Error: `no_space`.
   [[nodiscard]] result<u64> place_initrd(loader::memory& free, u64 size, u64 at) const {
     VIRTIO_TRY_ASSIGN(const u64 initrd, free.take_highest(size, 4096, window_end(at)));
     if (initrd < at && at + memory > window_end(initrd)) return errc::no_space;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Linux on 64-bit Arm: where its parts go, and the jump, at the exception level that this program was entered at.
+// Linux on 64-bit Arm: the place of its parts, and the jump, at the exception level at which this program was entered.
 #pragma once
 
 #include "../../boot/aarch64/machine.hpp"
@@ -25,7 +25,7 @@ class kernel {
  public:
   static constexpr usize head_bytes = arm64_image::head_bytes;
 
-  /// Looks at the first `head_bytes` of the file. Null, or what is wrong with it.
+  /// Reads the first `head_bytes` of the file. Returns null, or what is wrong with it.
   [[nodiscard]] const char* open(const_bytes head, u64 file_size) {
     const image_flaw wrong = arm64_image::read(head, file_size, image_);
     initrd_size_ = 0;
@@ -35,17 +35,17 @@ class kernel {
     }
     if (wrong != image_flaw::none) return describe(wrong);
     if (!has_pages_of(image_.page_kib)) return "it has pages of a size that this processor does not have";
-    // The list may be cut: the loader would overwrite memory that is not in it.
+    // The list may be incomplete: the loader would overwrite reserved memory that is not in it.
     if (boot::machine.reserved_count == boot::machine_description::most_reserved) return "the machine reserves too many pieces of memory";
     return nullptr;
   }
-  /// From where in the file on it is loaded, and how many bytes.
+  /// The part of the file that is loaded: its offset, and its size in bytes.
   [[nodiscard]] u32 code_at() const { return 0; }
   [[nodiscard]] u32 code_size() const { return image_.file_size; }
 
   /// Finds a place for the kernel. Error: `no_space`.
   [[nodiscard]] result<u8*> place() {
-    free_ = {};  // an entry that failed had a part of it
+    free_ = {};  // an entry that failed may have taken a part
     const boot::machine_description& machine = boot::machine;
     boot::each_mappable(machine, [&](boot::range one) { free_.add(one.base, one.size); });
     for (usize i = 0; i < machine.reserved_count; ++i) free_.take(machine.reserved[i].base, machine.reserved[i].size);
@@ -54,7 +54,7 @@ class kernel {
     free_.take(machine.dma_pool.base, machine.dma_pool.size);
     const auto begin = reinterpret_cast<uintptr_t>(boot_start);
     free_.take(begin, reinterpret_cast<uintptr_t>(boot_image_end) - begin);
-    free_.take(0, 4096);  // no pointer leads there
+    free_.take(0, 4096);  // reserved for the null pointer
     VIRTIO_TRY_ASSIGN(at_, image_.place(free_, largest_block, mapped));  // the last block is read whole
     return reached(at_, image_.memory + largest_block);
   }
@@ -79,7 +79,7 @@ class kernel {
                       {options, initrd_, initrd_size_});
   }
 
-  /// Starts it. No device may be at work.
+  /// Starts the kernel. No device may be active.
   [[noreturn]] void start() {
     clean(at_, image_.memory);
     clean(initrd_, initrd_size_);
@@ -88,7 +88,7 @@ class kernel {
   }
 
  private:
-  static constexpr u64 largest_block = 4096;  // of a disk; partitions.hpp takes none above
+  static constexpr u64 largest_block = 4096;  // of a disk; partitions.hpp rejects larger ones
   static constexpr u64 mapped = u64{1} << 48;
   static constexpr usize tree_bytes = 2 << 20;
 
@@ -102,7 +102,8 @@ class kernel {
       default: return true;
     }
   }
-  // Maps what start code has not mapped. It fails for memory beyond the processor's addresses, which a wrong tree may list.
+  // Maps memory that the start code has not mapped. It fails beyond the processor's addresses, which a wrong tree may
+  // list.
   [[nodiscard]] static result<u8*> reached(u64 at, u64 size) {
     constexpr u64 page = 4096;
     if (!boot::map_memory({at & ~(page - 1), (at % page + size + page - 1) & ~(page - 1)})) return errc::no_space;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// The device tree that a kernel gets: the machine's own, with the command line and the initrd in /chosen.
+// The device tree for the kernel: the machine's own, with the command line and the initrd in /chosen.
 //
-// Format: Devicetree Specification 0.4; Linux, Documentation/devicetree/bindings/chosen.txt. libfdt reads and writes it.
+// Format: Devicetree Specification 0.4; Linux, Documentation/devicetree/bindings/chosen.txt. libfdt reads and writes
+// it.
 #pragma once
 
 #include <libfdt.h>
@@ -10,20 +11,20 @@
 
 namespace loader {
 
-/// What changes in the tree.
+/// The changes to the tree.
 struct tree_changes {
   const char* options = "";
   virtio::u64 initrd = 0, initrd_size = 0;  // size 0: none
 };
 
-/// Writes a copy of the tree `from` into `to` with these changes. `size` bytes of `from` are readable; both are at multiples of 8. The
-/// copy does not reserve the memory of the tree `from` and of the initrd that it names. Returns null, or what is wrong; then `to` contains
-/// no tree.
+/// Writes a copy of the tree `from` into `to` with these changes. `size` bytes of `from` are readable; both are at
+/// multiples of 8. The copy does not reserve the memory of the tree `from` and of the initrd that it names. Returns
+/// null, or what is wrong; then `to` contains no tree.
 [[nodiscard]] inline const char* write_tree(const void* from, virtio::usize size, virtio::bytes to, const tree_changes& changes) {
   using virtio::u64;
   constexpr virtio::usize most = 0x7fff'ffff;  // of libfdt's numbers
   static constexpr char start_name[] = "linux,initrd-start", end_name[] = "linux,initrd-end";
-  // Of a version before 16, fdt_check_full (1.6.1) reads a name at a null pointer; 17 is from 2006.
+  // For a version before 16, fdt_check_full (1.6.1) reads a name through a null pointer; 17 is from 2006.
   if (size < sizeof(fdt_header) || fdt_version(from) < 17 || fdt_check_full(from, size) != 0) return "the machine's device tree is damaged";
   void* const tree = to.data();
   const auto room = static_cast<int>(to.size() < most ? to.size() : most);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Linux under UEFI, on every processor alike: the kernel is a program for UEFI itself, its EFI stub. The firmware loads it
-// from memory and starts it, the options are its load options, and it asks for the initrd by LoadFile2. So the kernel gets
-// the memory map, ACPI and the runtime services from the firmware, and ends the boot services itself. The 64-bit protocol
-// behind ExitBootServices would do for x86-64 alone, and would leave all of that to this program.
+// Linux under UEFI, for every processor: the kernel itself is a program for UEFI, by its EFI stub. The firmware loads
+// it from memory and starts it, the options are its load options, and it requests the initrd by LoadFile2. The kernel
+// receives the memory map, ACPI and the runtime services from the firmware, and ends the boot services itself. The
+// 64-bit protocol after ExitBootServices exists only for x86-64, and would leave these tasks to this program.
 //
 // Format: UEFI Specification 2.10, 7.4 and 13.2; Linux, Documentation/admin-guide/efi-stub.rst.
 #pragma once
@@ -26,10 +26,10 @@ inline const_bytes architecture() { return text("aa64"); }
 inline constexpr efi_processor own_processor = efi_processor::aarch64;
 #endif
 
-/// Pages of the firmware's.
+/// Pages from the firmware.
 class pages {
  public:
-  /// In place of those from before. Error: `no_space`.
+  /// Allocates pages in place of the previous ones. Error: `no_space`.
   [[nodiscard]] result<u8*> allocate(u64 size) {
     free();
     const u64 count = (size + 4095) / 4096;
@@ -51,7 +51,7 @@ class pages {
   u64 count_ = 0;
 };
 
-/// The initrd for the kernel's stub: a handle with a device path of Linux's own and LoadFile2.
+/// The initrd for the kernel's stub: a handle with Linux's own device path and LoadFile2.
 class initrd_server {
  public:
   /// Error: the firmware's.
@@ -71,7 +71,7 @@ class initrd_server {
 
  private:
   struct file {
-    efi::load_file2 calls;  // first: the firmware calls with a pointer to it
+    efi::load_file2 calls;  // first member: the firmware passes a pointer to it
     const u8* data;
     u64 size;
   };
@@ -103,7 +103,7 @@ class kernel {
  public:
   static constexpr usize head_bytes = 4096;
 
-  /// Looks at the first `head_bytes` of the file. Null, or what is wrong with it.
+  /// Reads the first `head_bytes` of the file. Returns null, or what is wrong with it.
   [[nodiscard]] const char* open(const_bytes head, u64 file_size) {
     forget();
     if (const char* const wrong = check_program(head, own_processor); wrong != nullptr) return wrong;
@@ -122,9 +122,9 @@ class kernel {
     return initrd_.allocate(size + largest_block);
   }
 
-  /// Has the firmware load the kernel. Null, or what is wrong.
+  /// Loads the kernel by the firmware. Returns null, or what is wrong.
   [[nodiscard]] const char* prepare(const char* options) {
-    // Some firmware wants a path of each image: this one is the memory that it was read to.
+    // Some firmware requires a path for each image: this one names the memory that it was read to.
     const u64 first = reinterpret_cast<usize>(file_.data());
     constexpr auto kind = static_cast<u32>(efi::memory_type::loader_data);
     path_ = {1, 3, {24, 0}, kind, first, first + size_ - 1, {0x7f, 0xff, 4, 0}};
@@ -132,7 +132,7 @@ class kernel {
       forget();
       return "the firmware does not load it";
     }
-    // The file stays in memory until the kernel takes all memory over: OVMF fills pages with 0xaf when they are freed.
+    // The file stays in memory until the kernel takes over all memory: OVMF fills freed pages with 0xaf.
     auto* const loaded = uefi::interface_of<efi::loaded_image>(image_);
     if (loaded == nullptr) return "the firmware does not load it";
     loaded->options = options_;
@@ -142,7 +142,8 @@ class kernel {
     return nullptr;
   }
 
-  /// Starts it. No device may be at work. A kernel that comes back ends the program, and the firmware starts something else.
+  /// Starts the kernel. No device may be active. If the kernel returns, the program ends and the firmware continues its
+  /// boot order.
   [[noreturn]] void start() {
     uefi::claimed.leave();
     const efi::status how = uefi::services().start_image(image_, nullptr, nullptr);
@@ -152,10 +153,11 @@ class kernel {
   }
 
  private:
-  static constexpr u32 largest_block = 4096;  // of a disk, the last of which is read whole
+  static constexpr u32 largest_block = 4096;  // of a disk; the last block is read whole
   static constexpr u32 most_characters = 2047;
 
-  /// UTF-8 to UTF-16. Returns the number of units, without the terminator. Bytes that are no UTF-8 become question marks.
+  /// Converts UTF-8 to UTF-16. Returns the number of units, without the terminator. Invalid bytes become question
+  /// marks.
   usize widen(const char* from) {
     const u8* s = reinterpret_cast<const u8*>(from);
     usize n = 0;

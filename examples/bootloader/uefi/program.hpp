@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a file for the firmware says of itself: whether it is a program for UEFI, and for which processor. A kernel with
-// an EFI stub is one.
+// The header of a program for UEFI: whether a file is one, and for which processor. A kernel with an EFI stub is such a
+// program.
 //
 // Format: PE format, 3.3 (COFF header) and 3.4 (optional header).
 #pragma once
@@ -12,7 +12,7 @@ namespace loader {
 /// Processors, as COFF numbers them.
 enum class efi_processor : u16 { x86_64 = 0x8664, aarch64 = 0xaa64 };
 
-/// Looks at the beginning of a file. Returns null, or why the file cannot be started.
+/// Reads the beginning of a file. Returns null, or why the file cannot be started.
 [[nodiscard]] inline const char* check_program(const_bytes head, efi_processor processor) {
   constexpr u32 application = 10, subsystem_at = 24 + 68;
   const u8* const h = head.data();

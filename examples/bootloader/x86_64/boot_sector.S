@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// The boot sector of a disk, as far as it is code: 440 bytes, which a BIOS loads to 0x7c00 and enters in real mode with the drive's number
-// in DL. It reads the loader, a bzImage (examples/boot/x86_64/bzimage.S) with its header filled in, by INT 13h to LOADED_AT, and enters it
-// as Linux's boot protocol has it: the bzImage asks the BIOS for the memory map. From there on no BIOS call reads the disk.
-// tools/bootloader-install assembles this, and fills in the fields at its end.
+// The code of a disk's boot sector: 440 bytes, which a BIOS loads to 0x7c00 and enters in real mode with the drive's number
+// in DL. It reads the loader, a bzImage (examples/boot/x86_64/bzimage.S) with a complete header, by INT 13h to LOADED_AT,
+// and enters it by Linux's boot protocol. The bzImage reads the memory map from the BIOS. Afterwards no BIOS call reads the
+// disk. tools/bootloader-install assembles this file, and fills in the fields at its end.
 // Interfaces: Phoenix Enhanced Disk Drive Specification 1.1 (AH=41h, 42h); Linux, Documentation/arch/x86/boot.rst.
 
     .set ORIGIN, 0x7c00
@@ -10,14 +10,14 @@
     .set LOADED_AT, 0x10000
     .set AT_ONCE, 64            // sectors: 32 KiB, so that no read crosses 64 KiB
 
-#define OF(place) (ORIGIN + (place) - start)  // a number, where a linker would be wanted for the place itself
+#define OF(place) (ORIGIN + (place) - start)  // a number: the address itself would need a linker
 
     .text
     .code16
 start:
     jmp 1f
     .org 3
-    .ascii "virtio boot 1"      // the mark by which tools/bootloader-install recognizes its own
+    .ascii "virtio boot 1"      // the mark by which tools/bootloader-install recognizes its boot sectors
 1:  cli
     xorw %ax, %ax
     movw %ax, %ds
@@ -26,10 +26,10 @@ start:
     movw $ORIGIN, %sp
     sti
     cld
-    ljmp $0, $OF(2f)            // some enter at 0x07c0:0
+    ljmp $0, $OF(2f)            // some BIOSes enter at 0x07c0:0
 2:  movb %dl, OF(drive)
 
-    movb $0x41, %ah             // are there extensions?
+    movb $0x41, %ah             // check for the extensions
     movw $0x55aa, %bx
     int $0x13
     movw $OF(no_extensions), %si
@@ -91,7 +91,7 @@ start:
     movw %ax, %gs
     ljmp $(LOADED_AT >> 4) + (SECTOR >> 4), $0
 
-    // SI points to what is wrong: on the screen and the first serial port. Then the BIOS tries its next disk.
+    // SI points to the error message, for the screen and the first serial port. Then the BIOS tries its next disk.
 fail:
     pushw %si
     movw $OF(name), %si
@@ -143,7 +143,7 @@ sector:
 
     .org 424                    // to be filled in
 first:
-    .quad 0                     // where the loader is on the disk
+    .quad 0                     // the loader's first sector
 sectors:
     .word 0
     .word 0

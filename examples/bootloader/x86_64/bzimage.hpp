@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Linux on x86-64: what a bzImage says of itself, and the zero page that the kernel is given.
+// Linux on x86-64: the header of a bzImage, and the kernel's zero page.
 //
 // Format: Linux, Documentation/arch/x86/boot.rst and zero-page.rst, protocol 2.12 and later.
 #pragma once
@@ -11,7 +11,7 @@
 
 namespace loader {
 
-/// Why a file is not started.
+/// The reason why a file is not started.
 enum class kernel_flaw : u8 { none, not_linux, too_old, not_64_bit, cut_short };
 
 [[nodiscard]] constexpr const char* describe(kernel_flaw f) {
@@ -25,16 +25,16 @@ enum class kernel_flaw : u8 { none, not_linux, too_old, not_64_bit, cut_short };
   return "?";
 }
 
-/// What the loader needs to know of a bzImage.
+/// The part of a bzImage's header that the loader needs.
 struct bzimage {
   static constexpr usize head_bytes = 4096;  // of the file: all that `read` looks at
-  static constexpr u64 entry = 0x200;        // of the 64-bit protocol, behind where the kernel was loaded to
+  static constexpr u64 entry = 0x200;        // of the 64-bit protocol, from the kernel's address
 
-  u32 code_at = 0;    // where the kernel proper begins in the file, a multiple of 512
+  u32 code_at = 0;    // offset of the kernel proper in the file, a multiple of 512
   u32 code_size = 0;
   u64 preferred = 0;  // address
   u64 alignment = 0;
-  u64 memory = 0;     // bytes from its address on that it needs until it knows the memory map
+  u64 memory = 0;     // bytes from its address on that it needs until it has read the memory map
   u64 initrd_end = 0; // an initrd ends at this address or below
   u32 most_options = 0;
   bool is_relocatable = false;
@@ -61,8 +61,9 @@ struct bzimage {
     return kernel_flaw::none;
   }
 
-  /// Takes a place for it that ends at `below` or before, with `more` bytes behind what it needs. A kernel that was loaded below its
-  /// preferred address moves itself there (boot.rst, init_size), so none is given a place below. Error: `no_space`.
+  /// Takes a place for it that ends at `below` or before, with `more` bytes after its memory. A kernel that was loaded
+  /// below its preferred address moves itself there (boot.rst, init_size), so the place is never below. Error:
+  /// `no_space`.
   [[nodiscard]] result<u64> place(loader::memory& free, u64 more, u64 below) const {
     const u64 size = memory + more;
     if (preferred % alignment == 0 && preferred <= below && size <= below - preferred && free.is_free(preferred, size)) {
@@ -75,21 +76,21 @@ struct bzimage {
   }
 };
 
-/// The page that the kernel finds its parameters in. Zero at first.
+/// The page with the kernel's parameters. Zero at first.
 class zero_page {
  public:
   static constexpr unsigned most_ranges = 128;
 
-  /// `head` is that of the file that `bzimage::read` has read.
+  /// `head` is the beginning of the file, as `bzimage::read` takes it.
   void begin(const_bytes head) {
     __builtin_memset(page_, 0, sizeof page_);
     const u8* const h = head.data();
-    const usize end = 0x202 + h[0x201];  // the jump in front of the header leads behind it
+    const usize end = 0x202 + h[0x201];  // the jump before the header leads to its end
     __builtin_memcpy(page_ + 0x1f1, h + 0x1f1, end < 0x290 ? end - 0x1f1 : 0x290 - 0x1f1);
-    page_[0x210] = 0xff;   // a loader without a number of its own
+    page_[0x210] = 0xff;   // a loader without an assigned number
     page_[0x211] |= 0x01;  // loaded high
   }
-  /// The screen is in text mode 3, of 80 by 25 characters; the next one appears there.
+  /// Describes the screen: text mode 3, of 80 by 25 characters, and the cursor's place.
   void put_text_screen(u8 column, u8 row) {
     page_[0x000] = column;
     page_[0x001] = row;
@@ -105,7 +106,7 @@ class zero_page {
     put_split(at, 0x218, 0x0c0);
     put_split(size, 0x21c, 0x0c4);
   }
-  /// One range of the memory map; types as ACPI's. More than `most_ranges` are dropped.
+  /// Adds a range of the memory map; types as in ACPI. Ranges after `most_ranges` are dropped.
   void add_range(u64 at, u64 size, u32 type) {
     if (page_[0x1e8] == most_ranges) return;
     u8* const to = page_ + 0x2d0 + 20 * page_[0x1e8]++;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// From this program to Linux, by its 64-bit protocol: interrupts off, memory mapped where it is, flat segments with the selectors that the
-// kernel expects, RSI points to the zero page.
+// From this program to Linux, by its 64-bit protocol: interrupts off, memory identity-mapped, flat segments with the
+// kernel's selectors, RSI points to the zero page.
 
     .text
     // [[noreturn]] void boot_enter_linux(uint64_t entry, const void* zero_page)

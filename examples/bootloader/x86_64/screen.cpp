@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
-// The screen and the keyboard of a PC that a BIOS has left in text mode. What the loader prints appears there as well as on the serial
-// port, and a key is taken as a byte from the serial port is. Without a BIOS, or in another mode, there is neither.
-// The linker calls the functions here in place of `boot::put` and `boot::take` (--wrap), so no other guest has a part of this.
+// The screen and the keyboard of a PC that a BIOS has left in text mode. The loader's output appears on the screen and
+// on the serial port, and input comes from the keyboard or the serial port. Without a BIOS, or in another mode, both
+// are off.
+// The linker substitutes these functions for `boot::put` and `boot::take` (--wrap), so other guests do not contain
+// them.
 #include "screen.hpp"
 
 #include "../../boot/common/runtime.hpp"
@@ -17,7 +19,7 @@ uint8_t in8(uint16_t port) {
 }
 void out8(uint16_t port, uint8_t value) { asm volatile("outb %0, %1" : : "a"(value), "Nd"(port) : "memory"); }
 
-// A byte of the BIOS data area, by an address that compilers take for a null pointer's neighbour.
+// Reads a byte of the BIOS data area, by an address that compilers treat as an offset from a null pointer.
 uint8_t bios_data(uintptr_t at) {
   asm("" : "+r"(at));
   return *reinterpret_cast<const volatile uint8_t*>(at);
@@ -86,7 +88,8 @@ class screen {
 
 constinit screen the_screen;
 
-// By codes of set 1, into which the keyboard controller translates. Keys of no use here are blanks: they stop the menu's clock.
+// Indexed by codes of set 1, to which the keyboard controller translates. Other keys are blanks: they stop the menu's
+// clock.
 char key_of(uint8_t code) {
   constexpr const char* keys = "  123456789       e           a dfg           c b";
   constexpr uint8_t enter = 0x1c;
@@ -105,7 +108,7 @@ bool take_key(char& out) {
   is_prefixed = code == prefix;
   if ((code & released) != 0) return false;
   out = key_of(code);
-  if (is_second && out != '\r') out = ' ';  // of two codes: a cursor key, for example
+  if (is_second && out != '\r') out = ' ';  // the second of two codes, for example of a cursor key
   return true;
 }
 
@@ -117,7 +120,7 @@ text_screen find_text_screen() { return the_screen.state(); }
 
 }  // namespace loader
 
-// boot::put(char) and boot::take(char&), as the linker names them.
+// The mangled names of boot::put(char) and boot::take(char&).
 extern "C" {
 void __real__ZN4boot3putEc(char c);
 bool __real__ZN4boot4takeERc(char& out);

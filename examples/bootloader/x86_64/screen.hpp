@@ -6,7 +6,7 @@
 
 namespace loader {
 
-/// Where the next character appears.
+/// The cursor: the place of the next character.
 struct text_screen {
   static constexpr unsigned columns = 80, rows = 25;
   bool is_there = false;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * What lwIP wants to know of the compiler and of the machine. */
+ * lwIP's settings for the compiler and the machine. */
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 
 #define BYTE_ORDER LITTLE_ENDIAN
-#define lwip_htons(x) __builtin_bswap16(x) /* instead of functions: a call takes more room */
+#define lwip_htons(x) __builtin_bswap16(x) /* not functions: a call is larger */
 #define lwip_htonl(x) __builtin_bswap32(x)
 #define MEMCPY(to, from, size) __builtin_memcpy(to, from, size) /* a few bytes are copied without a call */
 #define SMEMCPY(to, from, size) __builtin_memcpy(to, from, size)

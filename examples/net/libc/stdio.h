@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * As much of it as lwIP uses. */
+ * The part of it that lwIP uses. */
 #pragma once
 
 #include <stddef.h>

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# libfdt's source, where tools/setup has put it, or where VIRTIO_LIBFDT says. Nothing of it is in this project.
+# libfdt's source, from tools/setup or from the folder VIRTIO_LIBFDT. This project contains no part of it.
 include_guard(GLOBAL)
 enable_language(C)
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The functions that this copy of libfdt takes from OpenSBI: they are the C library's. */
+ * The functions that this copy of libfdt expects from OpenSBI; they are those of the C library. */
 #pragma once
 
 #include <stddef.h>

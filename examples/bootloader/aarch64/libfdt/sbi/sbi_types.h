@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The types that this copy of libfdt takes from OpenSBI. */
+ * The types that this copy of libfdt expects from OpenSBI. */
 #pragma once
 
 #include <stdbool.h>

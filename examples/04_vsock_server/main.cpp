@@ -218,7 +218,7 @@ static void refuse(client& c, const http::request& asked, http::status s) {
 }
 
 static void send_list(client& c, const http::request& asked) {
-  if (asked.path.data()[asked.path.size() - 1] != '/') return refuse(c, asked, http::moved);  // otherwise relative links would be wrong
+  if (asked.path.data()[asked.path.size() - 1] != '/') return refuse(c, asked, http::moved);  // otherwise links are wrong
   writer count;
   c.at = found.begin();
   if (fat::position from = c.at; !list(from, count)) return refuse(c, asked, http::broken);

@@ -32,7 +32,7 @@ static virtio::result<void> copy(u64 end) {
   for (u64 n = 0; n < 16; ++n) VIRTIO_TRY(read_into(n));
 
   while (written < end) {
-    auto one = disk.wait_next();  // publishes all submitted requests, with one register write, and waits for a completion
+    auto one = disk.wait_next();  // publishes all requests, with one register write, and waits
     for (; one; one = disk.next_completion()) {
       if (one->status != virtio::errc::ok) return one->status;
       piece& p = pieces[one->cookie];

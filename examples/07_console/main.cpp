@@ -10,7 +10,7 @@
 
 namespace {
 
-using ring = virtio::queue<16, virtio::ring_options{.ring_entries = 256}>;  // QEMU's legacy devices dictate up to 256 entries
+using ring = virtio::queue<16, virtio::ring_options{.ring_entries = 256}>;  // QEMU's legacy devices: up to 256 entries
 using console_t = virtio::console::device<board, bus::transport<board>, ring>;
 using disk_t = virtio::blk::device<board, bus::transport<board>, ring>;
 using rng_t = virtio::rng::device<board, bus::transport<board>, ring>;

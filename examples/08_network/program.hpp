@@ -87,7 +87,7 @@ class fetcher {
     settings_.headers_done_fn = [](httpc_state_t*, void* self, pbuf*, u16_t, u32_t length) {
       auto& fetch = *static_cast<fetcher*>(self);
       fetch.length_ = length;
-      if (length != unknown && length > 20u << 20) fetch.step_ = length / 10 >> 20 << 20;  // ten lines of progress, or one for each MiB
+      if (length != unknown && length > 20u << 20) fetch.step_ = length / 10 >> 20 << 20;  // ten lines, or one per MiB
       return err_t{ERR_OK};
     };
     const err_t e = httpc_get_file_dns(asked_->host, asked_->port, asked_->path, &settings_, [](void* self, tcp_pcb* pcb, pbuf* p, err_t) {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
-// A flattened device tree, read where it lies: nodes in order, their properties by name, their addresses as the CPU sees them. Every offset
-// and length is checked against the blob, and every loop moves forward through it, so a blob that makes no sense ends early and nothing else.
-// Nothing is allocated or copied. It includes nothing of the library, and a kernel without a reader of its own may take it as it is.
+// A flattened device tree, read in place: nodes in order, their properties by name, their addresses as the CPU sees
+// them.
+// Every offset and length is checked against the blob, and every loop moves forward through it, so an invalid blob only
+// ends the walk early. It does not allocate or copy. It does not include the library, so a kernel without its own
+// reader can use it unchanged.
 // Spec: Devicetree Specification 0.4, chapters 2 and 5.
 #pragma once
 
@@ -10,7 +12,7 @@
 
 namespace boot {
 
-/// A stretch of addresses.
+/// A range of addresses.
 struct range {
     uint64_t base{};
     uint64_t size{};
@@ -21,16 +23,16 @@ struct range {
 class device_tree {
     static constexpr uint32_t begin_node = 1, end_node = 2, property = 3, nothing = 4;
     static constexpr unsigned deepest = 16;
-    static constexpr uint32_t most_cells = 2;  // of an address or a size that is read; PCI's have three
+    static constexpr uint32_t most_cells = 2;  // of a supported address or size; PCI's addresses have three
 
  public:
-    /// Numbers or characters of a property, `data` null when it is not there.
+    /// The numbers or characters of a property; `data` is null if it does not exist.
     struct value {
         const uint8_t* data{};
         size_t size{};
 
         [[nodiscard]] explicit operator bool() const { return data != nullptr; }
-        /// The 32-bit cell `index`, 0 behind the end.
+        /// The 32-bit cell `index`, 0 after the end.
         [[nodiscard]] uint32_t cell(size_t index) const { return index < size / 4 ? read(data + 4 * index) : 0; }
         /// `count` cells from `index` on as one number; its lower 64 bits.
         [[nodiscard]] uint64_t number(size_t index, size_t count) const {
@@ -38,7 +40,7 @@ class device_tree {
             for (size_t i = 0; i < count; ++i) out = out << 32 | cell(index + i);
             return out;
         }
-        /// Whether one of the strings in it is this one.
+        /// Returns whether one of its strings equals this one.
         [[nodiscard]] bool has_string(const char* wanted) const {
             for (size_t at = 0; at < size;) {
                 size_t i = 0;
@@ -49,18 +51,18 @@ class device_tree {
             }
             return false;
         }
-        /// The whole as one terminated string, null when it is not terminated.
+        /// Returns all of it as one terminated string, or null if it is not terminated.
         [[nodiscard]] const char* string() const {
             return size != 0 && data[size - 1] == 0 ? reinterpret_cast<const char*>(data) : nullptr;
         }
-        /// Whether it is these characters, whatever follows it in the blob.
+        /// Returns whether it equals these characters, whatever follows in the blob.
         [[nodiscard]] bool equals(value other) const {
             if (size != other.size) return false;
             for (size_t i = 0; i < size; ++i)
                 if (data[i] != other.data[i]) return false;
             return true;
         }
-        /// What is in front of the first `end`, all of it when there is none.
+        /// Returns the part before the first `end`, or all of it if there is none.
         [[nodiscard]] value until(char end) const {
             size_t i = 0;
             while (i < size && data[i] != static_cast<uint8_t>(end)) ++i;
@@ -78,7 +80,7 @@ class device_tree {
         uint32_t address = 2, size = 1;
     };
 
-    /// A node, for as long as the blob is there.
+    /// A node, valid as long as the blob.
     class node {
      public:
         /// With its unit address: `serial@9000000`; empty for the root.
@@ -94,16 +96,17 @@ class device_tree {
                 if (tree_->token(at) == property && tree_->is_named(at, name)) return tree_->value_of(at);
             return {};
         }
-        /// Whether it is not switched off.
+        /// Returns whether the node is not disabled.
         [[nodiscard]] bool is_on() const {
             const value status = find("status");
             return !status || status.has_string("okay") || status.has_string("ok");
         }
         [[nodiscard]] bool is(const char* compatible) const { return find("compatible").has_string(compatible) && is_on(); }
-        /// How the addresses of its children are written, and how its own is.
+        /// The cells of its children's addresses, and of its own.
         [[nodiscard]] cells children() const { return cells_of(*this); }
         [[nodiscard]] cells own() const { return depth_ == 0 ? cells{} : up_[depth_ - 1].children; }
-        /// Entry `index` of `reg`, where the CPU finds it; size 0 when there is none, or when a bus on the way does not pass it on.
+        /// Returns entry `index` of `reg` as a CPU address; size 0 if there is none, or if a bus on the path does not
+        /// translate it.
         [[nodiscard]] range reg(size_t index) const {
             const value all = find("reg");
             const cells form = own();
@@ -113,7 +116,7 @@ class device_tree {
             if (out.size != 0 && out.base + (out.size - 1) < out.base) return {};
             return from_bus(out);
         }
-        /// Where the CPU finds what the bus that the node is on calls so; size 0 when a bus on the way does not pass it on.
+        /// Converts an address on the node's bus to a CPU address; size 0 if a bus on the path does not translate it.
         [[nodiscard]] range from_bus(range of) const {
             for (unsigned bus = depth_; bus-- > 1;) of = passed_on(up_[bus], up_[bus - 1].children, of);
             return of;
@@ -122,7 +125,7 @@ class device_tree {
      private:
         friend device_tree;
 
-        /// A node above: how its children's addresses are written, and where its own bus has them.
+        /// A parent node: the cells of its children's addresses, and their translation to its own bus.
         struct level {
             cells children;
             value ranges;
@@ -133,7 +136,7 @@ class device_tree {
             return {address ? address.cell(0) : 2, size ? size.cell(0) : 1};
         }
 
-        // Where the bus above has what a bus calls `of`.
+        // Converts `of` to an address on the parent bus.
         [[nodiscard]] static range passed_on(const level& bus, cells above, range of) {
             if (!bus.ranges) return {};
             if (bus.ranges.size == 0) return of;
@@ -160,7 +163,8 @@ class device_tree {
     };
 
     device_tree() = default;
-    /// The tree at `blob`, which must be readable as far as it says that it reaches, 2 MiB at most; an empty one when it is none.
+    /// The tree at `blob`, which must be readable up to its own size field, 2 MiB at most. Empty if `blob` is not a
+    /// tree.
     explicit device_tree(const void* blob) {
         const auto* const bytes = static_cast<const uint8_t*>(blob);
         const size_t total = size_of(blob);
@@ -174,7 +178,8 @@ class device_tree {
         if (reservations <= total) reservations_ = {bytes + reservations, total - reservations};
     }
 
-    /// How many bytes the tree at `blob` says that it has; 0 when it is none, or larger than 2 MiB. It reads eight bytes of it.
+    /// Returns the size field of the tree at `blob`, in bytes; 0 if it is not a tree, or larger than 2 MiB. Reads eight
+    /// bytes.
     [[nodiscard]] static size_t size_of(const void* blob) {
         const auto* const bytes = static_cast<const uint8_t*>(blob);
         if (bytes == nullptr || read(bytes) != 0xd00dfeed) return 0;
@@ -184,7 +189,8 @@ class device_tree {
 
     [[nodiscard]] explicit operator bool() const { return structure_.size != 0; }
 
-    /// Calls `visit(const node&)` for every node less than 16 deep, parents before children; until it returns false, if it returns anything.
+    /// Calls `visit(const node&)` for every node less than 16 deep, parents before children. If `visit` returns a
+    /// value, false ends the walk.
     template <class Visit>
     void each_node(Visit&& visit) const {
         node here;
@@ -193,7 +199,7 @@ class device_tree {
         for (size_t at = 0;; at = behind(at)) {
             const uint32_t kind = token(at);
             if (kind == begin_node) {
-                if (depth++ >= deepest) continue;  // left out, with what is in it
+                if (depth++ >= deepest) continue;  // left out, with its children
                 here.begin_ = at;
                 here.depth_ = static_cast<unsigned>(depth - 1);
                 here.up_[here.depth_] = {node::cells_of(here), here.find("ranges")};
@@ -210,7 +216,7 @@ class device_tree {
         }
     }
 
-    /// The node that other nodes call by this number. False when there is none, `out` is then as it was.
+    /// Finds the node with this phandle. Returns false, with `out` unchanged, if there is none.
     [[nodiscard]] bool by_phandle(uint32_t wanted, node& out) const {
         return first(out, [&](const node& one) {
             const value phandle = one.find("phandle"), old = one.find("linux,phandle");
@@ -218,7 +224,8 @@ class device_tree {
         });
     }
 
-    /// The node at a path, `/soc/serial@9000000`, or below one that /aliases has a name for, `serial0`; unit addresses may be left out.
+    /// Finds the node at a path, `/soc/serial@9000000`, or at an alias or below it, `serial0`. Unit addresses may be
+    /// left out.
     [[nodiscard]] bool at_path(value path, node& out) const {
         if (path.size != 0 && path.data[0] != '/') {
             const value alias = path.until('/');
@@ -226,14 +233,14 @@ class device_tree {
             const value rest = path.from(alias.size);
             const value whole = first(aliases, [](const node& one) { return one.depth() == 1 && one.name().equals(characters("aliases")); })
                                     ? aliases.find(alias).until('\0') : value{};
-            // An alias of an alias is none.
+            // An alias of an alias is invalid.
             if (whole.size == 0 || whole.data[0] != '/') return false;
             return rest.size == 0 ? at_path(whole, out) : at_path(whole, rest, out);
         }
         return at_path(path, value{}, out);
     }
 
-    /// Calls `visit(range)` for every stretch of memory that the blob's own list reserves.
+    /// Calls `visit(range)` for every range of memory that the blob's own list reserves.
     template <class Visit>
     void each_reservation(Visit&& visit) const {
         for (size_t i = 0; i < reservations_.size / 16; ++i) {
@@ -263,7 +270,7 @@ class device_tree {
         return found;
     }
 
-    // The next name of a path that is in two pieces; takes it off.
+    // Removes and returns the next name of a path that is in two pieces.
     [[nodiscard]] static value next_name(value& path, value& then) {
         for (;;) {
             while (path.size != 0 && path.data[0] == '/') path = path.from(1);
@@ -277,8 +284,8 @@ class device_tree {
     }
 
     [[nodiscard]] bool at_path(value path, value then, node& out) const {
-        unsigned matched = 0;  // of the path, how many names the nodes above have
-        bool left = false;     // the node that has them is behind us
+        unsigned matched = 0;  // the number of the path's names that the parents have
+        bool left = false;     // the walk has left the node with these names
         value wanted = next_name(path, then);
         return first(out, [&](const node& one) {
             if (one.depth() == 0) return wanted.size == 0;
@@ -292,14 +299,14 @@ class device_tree {
         });
     }
 
-    // The kind of token at `at`, 0 when there is none that lies inside as a whole.
+    // Returns the kind of token at `at`, 0 if no whole token is there.
     [[nodiscard]] uint32_t token(size_t at) const {
         if (at > structure_.size || structure_.size - at < 4) return 0;
         const uint32_t kind = read(structure_.data + at);
         if (kind == property && (structure_.size - at < 12 || value_size(at) > structure_.size - at - 12)) return 0;
         return kind;
     }
-    // Where the token behind the one at `at` starts.
+    // Returns the start of the token after the one at `at`.
     [[nodiscard]] size_t behind(size_t at) const {
         const uint32_t kind = read(structure_.data + at);
         if (kind == property) return at + 12 + (size_t{value_size(at)} + 3) / 4 * 4;

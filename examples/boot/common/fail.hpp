@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a program says when something fails: the error, and of a device its verdict, the BAR or sizes in question, and what to do.
-// The boards beside this inherit it as `board::fail`.
+// Error messages: the error, and for a device its verdict, the BAR or sizes in question, and the remedy. The boards of
+// examples/boot inherit it as `board::fail`.
 #pragma once
 
 #include <virtio/balloon/protocol.hpp>
@@ -22,7 +22,7 @@ inline void print_digits(virtio::u32 value, unsigned width) {
   while (width-- != 0) put("0123456789abcdef"[value >> 4 * width & 15]);
 }
 
-/// The name of a feature bit, nullptr for one that the library has none for.
+/// Returns the name of a feature bit, or nullptr if the library has no name for it.
 [[nodiscard]] inline const char* feature_name(virtio::u8 bit, virtio::device_type type) {
   if (const char* const common = virtio::name(static_cast<virtio::feature>(bit)); common != nullptr) return common;
   switch (type) {
@@ -49,7 +49,7 @@ inline void print_type(virtio::device_type type) {
   else print(known, " device");
 }
 
-/// Prints what a report has beyond its verdict, and what to do about that, each behind `line`.
+/// Prints the details of a report and the remedy, each after `line`.
 inline void print_details(const virtio::report& seen, const char* line) {
   using virtio::verdict;
   switch (seen.why) {
@@ -98,7 +98,7 @@ inline void print_details(const virtio::report& seen, const char* line) {
 
 using virtio::is_virtio;
 
-/// Prints one device that discovery has found: its place, its type, its verdict, and what is wrong with it.
+/// Prints one device that discovery has found: its location, its type, its verdict, and the details.
 template <class Found>
 void print_device(const Found& one) {
   print("  ");
@@ -121,14 +121,14 @@ void print_device(const Found& one) {
   print("\n");
 }
 
-/// Says what failed and why. Returns the guest's exit status, as the next two do; `each` is for the last.
+/// Prints what failed and why. Returns the guest's exit status, as the next two do.
 template <class Each>
 int fail(const char* what, Each&&, virtio::errc why) {
   print(what, ": ", virtio::describe(why), "\n");
   return 1;
 }
 
-/// The same of a start: with the device's verdict.
+/// The same for a start: with the device's verdict.
 template <class Each>
 int fail(const char* what, Each&& each, virtio::errc why, const virtio::report& seen) {
   fail(what, each, why);
@@ -140,7 +140,7 @@ int fail(const char* what, Each&& each, virtio::errc why, const virtio::report& 
   return 1;
 }
 
-/// The same of a search: with every virtio device there is. `each(visit)` calls `visit` for all that discovery finds.
+/// The same for a search: with every virtio device of the machine. `each(visit)` calls `visit` for each one.
 template <class Each, class Found>
 int fail(const char* what, Each&& each, const virtio::result<Found>& where) {
   fail(what, each, where.error());
@@ -160,8 +160,8 @@ int fail(const char* what, Each&& each, const virtio::result<Found>& where) {
 /// `Board` inherits `fail` from it.
 template <class Board>
 struct reports_failures {
-  /// Says what failed and why; the guest's exit status. `why`: an error, with a driver's `why()` behind it if a start failed; or the
-  /// result of a search, and all virtio devices are listed.
+  /// Prints what failed and why. Returns the guest's exit status. `why` is an error, followed by a driver's `why()` if
+  /// a start failed; or the result of a search: then all virtio devices are listed.
   template <class... Why>
   static int fail(const char* what, const Why&... why) {
     return boot::fail(what, [](auto visit) {

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: MIT
-// What a device tree says of a virtual machine, as far as a board of this library needs it: memory, console, PCI hosts with their windows and
-// interrupts, virtio-mmio slots, the way to switch it off, and the memory that devices are restricted to. Nothing is assumed that a tree
-// can say; what it does not say stays zero. It reads and touches nothing but the tree, so it runs anywhere.
-// Spec: Devicetree Specification 0.4; Linux's bindings host-generic-pci, arm,psci, arm,gic, sifive,plic, shared-dma-pool; PCI Bus Binding 2.1.
+// A virtual machine as its device tree describes it, for a board of this library: memory, console, PCI hosts with their
+// windows and interrupts, virtio-mmio slots, power-off, and the memory that devices are restricted to. Nothing that a
+// tree can describe is assumed; values that it does not have stay zero. It accesses only the tree, so it runs anywhere.
+// Spec: Devicetree Specification 0.4; Linux's bindings host-generic-pci, arm,psci, arm,gic, sifive,plic,
+// shared-dma-pool; PCI Bus Binding 2.1.
 #pragma once
 
 #include "device_tree.hpp"
 
 namespace boot {
 
-/// An interrupt of Arm's GIC, as the first three cells of a specifier say it, or of RISC-V's PLIC, which one cell says.
+/// An interrupt of Arm's GIC, from the first three cells of a specifier, or of RISC-V's PLIC, from one cell.
 struct tree_interrupt {
     uint32_t id{};     // 0: none; of the GIC: shared ones from 32 on, a processor's own from 16 on
     uint32_t flags{};  // of the GIC: 1 rising edge, 4 level high
 };
 
-/// A device that is registers and an interrupt.
+/// A device: its registers and its interrupt.
 struct tree_device : range {
     tree_interrupt interrupt{};
 };
@@ -30,7 +31,7 @@ struct tree_console : range {
 
 enum class pci_space : uint8_t { none, ports, memory };
 
-/// What a PCI host passes on: `size` bytes from bus address `bus` on are at `cpu`.
+/// A window of a PCI host: `size` bytes from bus address `bus` on are at `cpu`.
 struct pci_window {
     pci_space space{};
     uint64_t bus{}, cpu{}, size{};
@@ -49,7 +50,7 @@ struct pci_tree {
 
     [[nodiscard]] size_t buses() const { return size_t{last_bus} - first_bus + 1u; }
 
-    /// Where the CPU has these bytes of the bus, all of them in one window; size 0 when no window does.
+    /// Returns the CPU's address of these bytes of the bus; size 0 if no window contains all of them.
     [[nodiscard]] range reached(pci_space space, uint64_t bus, uint64_t size) const {
         for (size_t i = 0; i < window_count; ++i) {
             const pci_window& one = windows[i];
@@ -58,7 +59,7 @@ struct pci_tree {
         }
         return {};
     }
-    /// The largest window of the space that ends at `end` or below on the bus, or begins there or above.
+    /// Returns the largest window of the space that, on the bus, ends at `end` or below, or begins there or above.
     [[nodiscard]] pci_window below(pci_space space, uint64_t end) const {
         return largest(space, [&](const pci_window& one) { return one.bus < end && one.size <= end - one.bus; });
     }
@@ -78,13 +79,13 @@ struct pci_tree {
 
 enum class psci_conduit : uint8_t { none, hvc, smc };
 
-/// The memory that the host sees when it sees no other (`restricted-dma-pool`): where it is, or, when `base` is 0, how much it shall be and
-/// how aligned.
+/// The only memory that the host sees (`restricted-dma-pool`): its place or, if `base` is 0, the required size and
+/// alignment.
 struct dma_pool_tree : range {
     uint64_t alignment{};
 };
 
-/// Sizes and counts of 0 for what the machine has not. What does not fit a list is left out.
+/// Sizes and counts are 0 for parts that the machine does not have. Entries that do not fit a list are left out.
 struct machine_description {
     static constexpr size_t most_slots = 64, most_memory = 16, most_reserved = 16, most_hosts = 4;
 
@@ -92,21 +93,21 @@ struct machine_description {
     size_t memory_count;
     range reserved[most_reserved];  // of the memory: not the program's
     size_t reserved_count;
-    range unmappable[most_reserved];  // of those: not even to be mapped (no-map), or the processor may read ahead in it
+    range unmappable[most_reserved];  // of those: never mapped (no-map), since the processor reads ahead
     size_t unmappable_count;
     tree_device slots[most_slots];  // virtio-mmio, in the tree's order
     size_t slot_count;
     pci_tree pci[most_hosts];
     size_t pci_count;
-    range unreached_hosts[most_hosts];  // configuration spaces that keep_reached_hosts has taken out
+    range unreached_hosts[most_hosts];  // configuration spaces that keep_reached_hosts has removed
     size_t unreached_count;
     tree_console console;
     range interrupt_distributor;    // of the GIC, or the PLIC
     psci_conduit psci;
     range test_finisher;            // SiFive's, of RISC-V machines: ends the machine
-    uint32_t clock_frequency;       // of the counter that RISC-V's `rdtime` reads; Arm's says its own
+    uint32_t clock_frequency;       // of the counter that RISC-V's `rdtime` reads; Arm has a register for its own
     dma_pool_tree dma_pool;         // of the first host or slot that is restricted to one
-    uint32_t bars_are_placed;       // 1: the tree asks that they stay where they are (linux,pci-probe-only)
+    uint32_t bars_are_placed;       // 1: the tree requires that they stay in place (linux,pci-probe-only)
     const char* arguments;          // null: none
 };
 
@@ -186,14 +187,14 @@ inline void read_windows(const node& of, pci_tree& out, uint32_t above_cells) {
     return out;
 }
 
-/// The pool that a device is restricted to, if it is to one.
+/// Returns the pool that a device is restricted to, if there is one.
 inline void read_pool(const device_tree& all, const node& device, dma_pool_tree& out) {
     const value regions = device.find("memory-region");
     for (size_t i = 0; i < regions.size / 4 && out.size == 0; ++i) {
         node region;
         if (!all.by_phandle(regions.cell(i), region) || !region.is("restricted-dma-pool")) continue;
         static_cast<range&>(out) = region.reg(0);
-        if (region.find("reg")) continue;  // it has a place of its own, valid or not
+        if (region.find("reg")) continue;  // it has a fixed place, valid or not
         const value size = region.find("size"), alignment = region.find("alignment");
         out = {{0, size.number(0, size.size / 4)}, alignment.number(0, alignment.size / 4)};
     }
@@ -205,15 +206,17 @@ inline void add(range (&list)[machine_description::most_memory], size_t& count, 
 
 }  // namespace tree
 
-/// Which interrupt pin A to D (1 to 4) of a function raises: what the host's interrupt-map says. `slot` and `function` as on the bus.
+/// Returns the interrupt of pin A to D (1 to 4) of a function, by the host's interrupt-map. `slot` and `function` are
+/// the bus's numbers.
 [[nodiscard]] inline tree_interrupt pci_interrupt(const device_tree& all, const pci_tree& host, uint8_t bus, uint8_t slot, uint8_t function,
                                                   uint8_t pin) {
     const auto& map = host.interrupt_map;
     const auto& mask = host.interrupt_mask;
-    // Three cells of address, one of pin; the mask says which of their bits count.
+    // Three cells of address, one of pin; the mask selects the bits that are compared.
     const uint32_t wanted[4] = {uint32_t{bus} << 16 | uint32_t{slot} << 11 | uint32_t{function} << 8, 0, 0, pin};
     const size_t cells = map.size / 4;
-    // To find a controller takes a walk of the tree, so none is looked for twice, and a map that names more than any machine has ends there.
+    // A controller's lookup is a walk of the tree, so each is looked up once, and a map with too many controllers ends
+    // early.
     struct {
         uint32_t phandle, address_cells, interrupt_cells;
     } controllers[8];
@@ -240,7 +243,7 @@ inline void add(range (&list)[machine_description::most_memory], size_t& count, 
     return {};
 }
 
-/// Fills `out`, which is all zeros, with what a tree says.
+/// Fills `out`, which is all zeros, from a tree.
 inline void describe(const device_tree& all, machine_description& out) {
     using namespace tree;
     value stdout_path;
@@ -293,12 +296,12 @@ inline void describe(const device_tree& all, machine_description& out) {
             if (out.interrupt_distributor.size == 0 && one.is(controller)) out.interrupt_distributor = one.reg(0);
     });
     all.each_reservation([&](range one) { add(out.reserved, out.reserved_count, one); });
-    // The console that the tree names, if it is one: "serial0:115200n8" has the line's parameters behind the name.
+    // The console that the tree names, if it is usable: "serial0:115200n8" has the line's parameters after the name.
     if (node named; stdout_path.size != 0 && all.at_path(stdout_path.until('\0').until(':'), named))
         if (const tree_console one = read_console(named); one.size != 0) out.console = one;
 }
 
-/// Calls `visit(range)` for each stretch of memory that may be mapped.
+/// Calls `visit(range)` for each range of memory that may be mapped.
 /// Spec: Devicetree Specification 0.4, 3.5.4.
 template <class Visit>
 void each_mappable(const machine_description& of, Visit&& visit) {
@@ -306,7 +309,7 @@ void each_mappable(const machine_description& of, Visit&& visit) {
         uint64_t at = of.memory[m].base;
         const uint64_t last = at + (of.memory[m].size - 1);
         for (bool more = true; more;) {
-            range hole{last, 0};  // the first that ends behind `at`
+            range hole{last, 0};  // the first that ends after `at`
             for (size_t i = 0; i < of.unmappable_count; ++i) {
                 const range& one = of.unmappable[i];
                 if (one.base + (one.size - 1) >= at && one.base <= last && (hole.size == 0 || one.base < hole.base)) hole = one;
@@ -319,7 +322,8 @@ void each_mappable(const machine_description& of, Visit&& visit) {
     }
 }
 
-/// Takes out the PCI hosts of whose configuration space `reach(range)` says that the processor does not reach it; the others keep their order.
+/// Removes the PCI hosts whose configuration space the processor does not reach, by `reach(range)`. The others keep
+/// their order.
 template <class Reach>
 void keep_reached_hosts(machine_description& of, Reach&& reach) {
     size_t kept = 0;
@@ -331,8 +335,9 @@ void keep_reached_hosts(machine_description& of, Reach&& reach) {
     of.pci_count = kept;
 }
 
-/// A place of `pool.size` bytes for a pool that has none: the highest in memory that nothing has, neither what is reserved nor `taken`.
-/// Size 0 when there is none.
+/// Returns a place of `pool.size` bytes for a pool without one: the highest memory that is neither reserved nor
+/// `taken`.
+/// Size 0 if there is none.
 [[nodiscard]] inline range place_pool(const machine_description& machine, const dma_pool_tree& pool, const range* taken, size_t taken_count) {
     constexpr uint64_t page = 4096;
     const uint64_t alignment = pool.alignment > page ? pool.alignment : page;

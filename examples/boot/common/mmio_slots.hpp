@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
-// MMIO slots as the words of a command line give them, `virtio_mmio.device=<size>@<base>:<interrupt>[:<id>]`: Firecracker, libkrun and QEMU's
-// microvm without ACPI append one for each device. It includes nothing of the library, and reads nothing but the line.
-// Spec: virtio 1.4, 4.2.1 leaves to the platform how slots are told; the form is Linux's (Documentation/admin-guide/kernel-parameters.txt).
+// MMIO slots from the words of a command line, `virtio_mmio.device=<size>@<base>:<interrupt>[:<id>]`: Firecracker,
+// libkrun and QEMU's microvm without ACPI append one for each device. It does not include the library, and reads only
+// the line.
+// Spec: virtio 1.4, 4.2.1 leaves the description of slots to the platform; the form is Linux's
+// (Documentation/admin-guide/kernel-parameters.txt).
 #pragma once
 
 #include <stddef.h>
@@ -16,13 +18,13 @@ struct mmio_slot {
     uint32_t interrupt{};
 };
 
-/// What one word says; `problem` is null when it makes sense, and words for a person when it does not.
+/// The slot of one word; `problem` is null, or a message if the word is invalid.
 struct mmio_word {
     mmio_slot slot{};
     const char* problem{};
 };
 
-/// Characters that are read once, from the front.
+/// Characters to be read once, from the front.
 class word_reader {
  public:
     constexpr word_reader(const char* text, size_t size) : at_{text}, left_{size} {}
@@ -34,7 +36,8 @@ class word_reader {
         return true;
     }
 
-    /// Takes a number: decimal, hexadecimal behind 0x, octal behind 0. False when there is none, or when it has more than 64 bits.
+    /// Takes a number: decimal, hexadecimal after 0x, octal after 0. Returns false if there is none, or if it has more
+    /// than 64 bits.
     constexpr bool number(uint64_t& out) {
         unsigned base = 10;
         const size_t began = left_;
@@ -54,7 +57,8 @@ class word_reader {
         return left_ != began;
     }
 
-    /// Takes K, M, G, T, P or E, of either case, as a power of 1024. False when the product has more than 64 bits.
+    /// Takes K, M, G, T, P or E, of either case, as a power of 1024. Returns false if the product has more than 64
+    /// bits.
     constexpr bool scale(uint64_t& value) {
         constexpr char units[] = "kmgtpe";
         for (unsigned i = 0; left_ != 0 && units[i] != '\0'; ++i) {
@@ -84,9 +88,9 @@ class word_reader {
     size_t left_;
 };
 
-/// Reads what is behind the `=`.
+/// Parses the text after the `=`.
 [[nodiscard]] constexpr mmio_word parse_mmio_word(const char* text, size_t size) {
-    constexpr uint64_t registers = 0x100;  // where the device's own configuration begins
+    constexpr uint64_t registers = 0x100;  // offset of the device's configuration
     word_reader rest{text, size};
     mmio_word out;
     mmio_slot& slot = out.slot;
@@ -103,8 +107,8 @@ class word_reader {
     return out;
 }
 
-/// Calls `visit(text, size)` with what is behind the `=` of each `virtio_mmio.device=` of a command line, in the line's order. As for Linux
-/// a - in the name is an underscore.
+/// Calls `visit(text, size)` with the text after the `=` of each `virtio_mmio.device=` of a command line, in the line's
+/// order. As in Linux, a - in the name is an underscore.
 template <class Visit>
 constexpr void each_mmio_word(const char* line, Visit&& visit) {
     constexpr char name[] = "virtio_mmio.device=";
@@ -116,14 +120,14 @@ constexpr void each_mmio_word(const char* line, Visit&& visit) {
     });
 }
 
-/// Slots from wherever, none of which overlaps another.
+/// Slots from any source; they do not overlap.
 struct slot_list {
     static constexpr size_t most = 64;
 
     mmio_slot slots[most]{};
     size_t count{};
 
-    /// Null when it was taken, else why it was not.
+    /// Returns null if the slot was added, otherwise the reason why not.
     constexpr const char* add(const mmio_slot& one) {
         for (size_t i = 0; i < count; ++i)
             if (one.base <= slots[i].base + (slots[i].size - 1) && slots[i].base <= one.base + (one.size - 1)) return "another slot is there";

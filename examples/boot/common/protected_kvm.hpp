@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A protected machine of KVM's on Arm (pKVM, which Android's AVF runs): the host sees no memory but what the guest shares with it, a granule
-// at a time, and hears of no access to a register but in pages that the guest has named.
+// A protected machine of KVM on Arm (pKVM, which Android's AVF runs): the host sees only memory that the guest shares
+// with it, a granule at a time, and receives only register accesses in pages that the guest has registered.
 // Spec: SMC Calling Convention 1.1, 7.3 and 7.4; Linux, Documentation/virt/kvm/arm/hypercalls.rst.
 #pragma once
 
@@ -8,13 +8,13 @@
 
 namespace boot {
 
-/// What a call gives back in x0 to x3.
+/// The results of a call in x0 to x3.
 struct smccc_result {
     uint64_t values[4];
 };
 
-/// `Call` is one: `smccc_result operator()(uint32_t function, uint64_t argument) const`, by HVC. All-zero until `look`, and on any other
-/// hypervisor for ever: then everything is shared already, and nothing has to be named.
+/// `Call` makes a call by HVC: `smccc_result operator()(uint32_t function, uint64_t argument) const`. All-zero until
+/// `look`, and permanently on other hypervisors: there all memory is shared and no register page needs a registration.
 template <class Call>
 class protected_kvm {
     enum : uint32_t {
@@ -22,13 +22,13 @@ class protected_kvm {
         smccc_version = 0x80000000,
         hypervisor_uid = 0x8600ff01,
         services_of_kvm = 0x86000000,
-        service_memory_info = 0xc6000002,   // the number of a service is its bit among them
+        service_memory_info = 0xc6000002,   // a service's number is its bit in the result
         service_share = 0xc6000003,
         service_guard = 0xc6000007,
     };
 
  public:
-    /// Asks the hypervisor, step by step: none of it is a call that it may not know. Only where PSCI is by HVC.
+    /// Queries the hypervisor step by step, so that each call is known to exist. Only on machines with PSCI by HVC.
     void look(Call call) {
         const auto failed = [](uint64_t code) { return static_cast<int32_t>(code) < 0; };
         if (failed(call(psci_features, smccc_version).values[0])) return;
@@ -45,13 +45,14 @@ class protected_kvm {
         granule_ = granule;
     }
 
-    /// What is shared is so in pieces of this; 0: everything is.
+    /// The unit of sharing, in bytes; 0: all memory is shared.
     [[nodiscard]] uint64_t granule() const { return has(services_, service_share) ? granule_ : 0; }
 
-    /// Shares memory with the host, which may then read and write it. False: it is not in whole granules, or the hypervisor refuses.
+    /// Shares memory with the host, which may then read and write it. Returns false if it is not in whole granules, or
+    /// if the hypervisor rejects it.
     [[nodiscard]] bool share(Call call, range memory) const { return granule() == 0 || each(call, service_share, memory); }
 
-    /// Says that accesses to these registers are meant for the host. Without it they are faults.
+    /// Registers these device registers, whose accesses go to the host. Without this call the accesses fault.
     [[nodiscard]] bool guard(Call call, range registers) const {
         if (!has(services_, service_guard)) return true;
         const uint64_t first = registers.base & ~(granule_ - 1), end = (registers.base + registers.size + (granule_ - 1)) & ~(granule_ - 1);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
-// What of a machine that a device tree describes the processor reaches.
+// The parts of a machine with a device tree that the processor reaches.
 #pragma once
 
 #include "runtime.hpp"
 
 namespace boot {
 
-/// Leaves in the description what `reach(range)` says that the processor reaches: console, test finisher, slots, PCI hosts. Says on the
-/// console which hosts it does not.
+/// Removes the parts from the description that the processor does not reach, by `reach(range)`: console, test finisher,
+/// slots, PCI hosts. Prints the removed hosts.
 template <class Reach>
 void keep_reached(machine_description& of, Reach&& reach) {
     if (!reach(of.console)) of.console = {};

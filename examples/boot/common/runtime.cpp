@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Printing and the command line, alike on every processor; and memcmp, which compilers call by themselves.
+// Output and the command line, for every processor; and memcmp, which compilers call implicitly.
 #include "runtime.hpp"
 
-extern "C" [[gnu::weak]] void boot_prepare_board();  // what a board.hpp wants done first; few do
+extern "C" [[gnu::weak]] void boot_prepare_board();  // a board.hpp's optional preparation
 
 namespace {
 
@@ -40,7 +40,7 @@ void put(unsigned long long n) { put_digits(n, 10); }
 void put(long long n) {
     const auto bits = static_cast<uint64_t>(n);
     if (n < 0) put('-');
-    put_digits(n < 0 ? 0 - bits : bits, 10);  // negated unsigned: the smallest number has no positive twin
+    put_digits(n < 0 ? 0 - bits : bits, 10);  // negated unsigned: the smallest number has no positive counterpart
 }
 
 void run(const char* given) {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
-// What an example needs besides the library: a console, a command line, a way to end. What depends on the processor is in the
-// folders beside this one: machine.hpp has `pause()`, `timestamp()` and
-// `milliseconds_since()`, the sources the rest.
-// Single processor, interrupts off, no heap, no global constructors. The program supplies
-// `extern "C" int guest_main(const char* command_line)`; what it returns is the guest's exit status.
+// What an example needs besides the library: a console, a command line, an exit. The processors' folders have the rest:
+// machine.hpp has `pause()`, `timestamp()` and `milliseconds_since()`.
+// Single processor, interrupts off, no heap, no global constructors. The program defines
+// `extern "C" int guest_main(const char* command_line)`, which returns the guest's exit status.
 #pragma once
 
 #include <stddef.h>
@@ -34,8 +33,8 @@ inline void put(int n) { put(static_cast<long long>(n)); }
 inline void put(long n) { put(static_cast<long long>(n)); }
 inline void put(unsigned n) { put(static_cast<unsigned long long>(n)); }
 inline void put(unsigned long n) { put(static_cast<unsigned long long>(n)); }
-void put(bool) = delete;               // would print 0 or 1: say which words are meant
-void put(const volatile void*) = delete;  // ask for boot::hex(pointer)
+void put(bool) = delete;               // would print 0 or 1: print words instead
+void put(const volatile void*) = delete;  // use boot::hex(pointer)
 
 /// Writes each argument to the console: `boot::print("sector ", n, " ", boot::hex(x), "\n")`.
 /// Waits for the console to take each character.
@@ -47,14 +46,15 @@ void print(const Parts&... parts) {
 /// Ends the guest with this status, 0 to 127; any other number ends it with 127, never as a success.
 [[noreturn]] void exit(int code);
 
-/// Gives the command line as the loader passed it; empty, never null, when there is none.
+/// Returns the command line as the loader passed it; empty, never null, if there is none.
 [[nodiscard]] const char* command_line();
 
-/// Finds `key=value` among the words of the command line and gives the value, or no text.
-/// The last of several wins, as a later option overrides an earlier one. words.hpp says what a word is.
+/// Finds `key=value` among the words of the command line and returns the value, or no text. The last of several is
+/// used. words.hpp defines words.
 [[nodiscard]] text option(const char* key);
 
-/// Runs the guest with this command line, null for none, and ends it with what `guest_main` returns. For the start code.
+/// Runs the guest with this command line, null for none, and ends it with the result of `guest_main`. For the start
+/// code.
 [[noreturn]] void run(const char* arguments);
 
 }  // namespace boot

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The console that the device tree names, a PL011 or a 16550.
-// It is not set up: that of a virtual machine has no baud rate and takes bytes at once.
+// It needs no setup: a virtual machine's console has no baud rate and takes bytes at once.
 #include "runtime.hpp"
 
 namespace {
@@ -20,7 +20,7 @@ volatile T& at(uintptr_t offset) {
     return *reinterpret_cast<volatile T*>(static_cast<uintptr_t>(boot::machine.console.base) + offset);
 }
 
-// By what the tree says of the width: some hosts answer no other.
+// With the access width of the tree: some hosts answer no other.
 uint32_t read_register(uintptr_t offset) {
     switch (boot::machine.console.width) {
         case 1: return at<uint8_t>(offset);
@@ -44,7 +44,7 @@ bool console_is_ready() {
     return (line_status() & ns16550::transmitter_empty) != 0;
 }
 
-// One that is not ready soon after the start never is; without it the guest can at least go on, and leave.
+// A console that is not ready soon after the start never is. Without it the guest can at least continue, and end.
 bool has_console() {
     static bool was_asked;
     if (boot::machine.console.kind != boot::console_kind::none && !was_asked) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The PCI hosts that a device tree names, as the library's host concept: ECAM or CAM, one segment each, BARs where the tree's windows are and
-// nowhere else. `Machine` is the description, with static storage; `Maps` makes the CPU reach a stretch of device memory.
+// The PCI hosts of a device tree, as the library's host concept: ECAM or CAM, one segment each, BARs only in the tree's
+// windows. `Machine` is the description, with static storage; `Maps` maps a range of device memory for the CPU.
 #pragma once
 
 #include <virtio/bus/pci/assign.hpp>
@@ -10,7 +10,7 @@
 
 namespace boot {
 
-/// One of them. `tree` outlives it.
+/// One PCI host. `tree` outlives it.
 template <class Maps>
 struct tree_pci_host {
   using function_id = virtio::pci::address;
@@ -45,11 +45,11 @@ struct tree_pci_host {
   template <class Visit>
   void each_function(Visit&& visit) const { virtio::pci::each_numbered_function(*this, tree->segment, visit); }
 
-  /// Gives BARs and bridges without an address or a number one, in the tree's windows. What has an address keeps it.
+  /// Assigns addresses to BARs and numbers to bridges that have none, in the tree's windows. Assigned ones are kept.
   void assign() const {
     const pci_window ports = tree->below(pci_space::ports, 0x10000), low = tree->below(pci_space::memory, virtio::u64{1} << 32),
                      high = tree->above(pci_space::memory, virtio::u64{1} << 32);
-    constexpr virtio::u64 old_ports = 0x1000;  // below are those of devices from before PCI
+    constexpr virtio::u64 old_ports = 0x1000;  // below are ports of devices from before PCI
     const virtio::u64 skipped = ports.bus < old_ports ? old_ports - ports.bus : 0;
     (void)virtio::pci::assign(*this, {.io = {ports.bus + skipped, ports.size > skipped ? ports.size - skipped : 0},
                                       .memory = {low.bus, low.size}, .high = {high.bus, high.size}, .last_bus = tree->last_bus},
@@ -57,7 +57,7 @@ struct tree_pci_host {
   }
 
  private:
-  // A BAR is where a window has it, or out of reach: a device that says it lies in the guest's own memory is not believed.
+  // A BAR outside the windows is out of reach: a device cannot place one in the guest's memory.
   struct windows {
     const pci_tree* tree;
 
@@ -78,7 +78,7 @@ struct tree_pci_host {
   }
 };
 
-/// All of them.
+/// All PCI hosts.
 template <const machine_description& Machine, class Maps>
 struct tree_pci {
   using function_id = virtio::pci::address;
@@ -97,14 +97,14 @@ struct tree_pci {
       one_host{&Machine.pci[i]}.each_function([&](function_id id) { return more = visit(id); });
   }
 
-  /// Gives what has no address one, and leaves all alone where the tree says so.
+  /// Assigns missing addresses, unless the tree forbids changes.
   static void assign() {
     if (Machine.bars_are_placed == 1) return;
     for (virtio::usize i = 0; i < Machine.pci_count; ++i) one_host{&Machine.pci[i]}.assign();
   }
 
  private:
-  // The host of its segment; without one, any: it does not cover the function.
+  // The host of the function's segment, otherwise any host: it does not cover the function.
   [[nodiscard]] static one_host of(function_id id) {
     virtio::usize i = 0;
     while (i + 1 < Machine.pci_count && Machine.pci[i].segment != id.segment) ++i;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The MMIO slots that a device tree lists, in its order, as the library's bus concept. `Machine` is the description, with static storage.
+// The MMIO slots of a device tree, in its order, as the library's bus concept. `Machine` is the description, with
+// static storage.
 #pragma once
 
 #include <virtio/platform/mmio.hpp>

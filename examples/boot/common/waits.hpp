@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// How long the boards beside this wait, in milliseconds of the machine's clock.
+// The time limits of the boards, in milliseconds of the machine's clock.
 #pragma once
 
 #include <virtio/platform/concepts.hpp>
@@ -8,7 +8,7 @@
 
 namespace boot {
 
-/// How long a wait may take. A peer may never answer a connection; a disk may be slow.
+/// Returns the limit of a wait. A peer may never answer a connection; a disk may be slow.
 [[nodiscard]] constexpr virtio::u64 time_limit(virtio::waiting why) {
   switch (why) {
     case virtio::waiting::reset: return 60'000;
@@ -20,7 +20,7 @@ namespace boot {
   return 0;
 }
 
-/// One more turn of a wait: attempt 0 starts the clock. False: the time is over. One program, one wait at a time.
+/// Makes one more step of a wait; attempt 0 starts the clock. Returns false after the limit. One wait at a time.
 inline bool wait_within(virtio::u64 attempt, virtio::u64 milliseconds) {
   static virtio::u64 began;
   if (attempt == 0) began = timestamp();

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// The words of a command line. It reads nothing but the line, so it runs anywhere.
+// The words of a command line. It reads only the line, so it runs anywhere.
 #pragma once
 
 #include <stddef.h>
 
 namespace boot {
 
-// A stretch of characters, not terminated; `data` is null when there is none.
+// A range of characters, not terminated; `data` is null if there is none.
 struct text {
     const char* data{};
     size_t size{};
@@ -19,7 +19,8 @@ struct text {
     }
 };
 
-/// Calls `visit(word)` for each word of a terminated line. Spaces, tabs and ends of lines separate words; quotes mean nothing.
+/// Calls `visit(word)` for each word of a terminated line. Spaces, tabs and ends of lines separate words; quotes are
+/// ordinary characters.
 template <class Visit>
 constexpr void each_word(const char* line, Visit&& visit) {
     const auto is_space = [](char c) { return c == ' ' || (c >= '\t' && c <= '\r'); };
@@ -31,7 +32,7 @@ constexpr void each_word(const char* line, Visit&& visit) {
     }
 }
 
-/// Gives the value of the last word `key=value` of a line, or no text.
+/// Returns the value of the last word `key=value` of a line, or no text.
 [[nodiscard]] constexpr text option_in(const char* line, const char* key) {
     text found;
     each_word(line, [&](text word) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A machine with UEFI as a board, for programs that are written for any: a device is claimed from the firmware when a
-// driver is started on it, and given back when the program ends.
+// A machine with UEFI as a board, for programs that run on any board: a device is claimed from the firmware when a
+// driver is started on it, and returned when the program ends.
 #pragma once
 
 #include "device.hpp"
@@ -12,12 +12,13 @@ namespace bus = virtio::pci;
 
 namespace uefi {
 
-/// The devices that drivers were started on. `give_back` is called at the program's end.
+/// The devices on which drivers were started. `give_back` is called at the program's end.
 struct claimed_devices {
   static constexpr usize most = 16;
   device all[most]{};
 
-  /// Claims a device, if it is not claimed yet. Null when the firmware's driver does not let go, or there are too many.
+  /// Claims a device, if it is not claimed yet. Returns null if the firmware's driver does not release it, or if there
+  /// are too many.
   [[nodiscard]] device* claim(const pci_function& which) {
     for (device& one : all)
       if (one.is(which)) return &one;
@@ -39,7 +40,7 @@ inline constinit claimed_devices claimed;
 
 }  // namespace uefi
 
-/// The platform is that of one device as soon as a driver is started on it; until then it maps nothing.
+/// The platform belongs to one device after a driver is started on it; before, it maps no memory.
 struct board : uefi::host, uefi::platform, boot::reports_failures<board> {
   template <virtio::usize Bytes>
   using dma_storage = uefi::dma_storage<Bytes>;
@@ -51,7 +52,7 @@ struct board : uefi::host, uefi::platform, boot::reports_failures<board> {
     return out;
   }
 
-  /// Whether the firmware loaded this program from the device at `where`.
+  /// Returns whether the firmware loaded this program from the device at `where`.
   template <class Where>
   [[nodiscard]] bool started_from(const Where& where) const {
     return where.id.handle == uefi::boot_function;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// One PCI device between the firmware's driver and ours: `claim` takes it from the firmware's driver, `release` returns
-// it.
+// One PCI device, shared by the firmware's driver and the library's: `claim` takes it from the firmware's driver,
+// `release` returns it.
 #pragma once
 
 #include "pci.hpp"
@@ -8,11 +8,11 @@
 
 namespace uefi {
 
-/// Storage for a driver, allocated by AllocateBuffer of any device when it is asked for first.
+/// Storage for a driver, allocated at its first use by AllocateBuffer of any device.
 template <usize Bytes>
 class dma_storage {
  public:
-  /// Empty when there is no memory.
+  /// Empty if there is no memory.
   operator virtio::dma_region() {  // NOLINT: as virtio::dma_storage
     if (memory_ == nullptr)
       each_interface<efi::pci_io>([&](efi::handle, efi::pci_io& io) {
@@ -25,7 +25,7 @@ class dma_storage {
     if (memory_ == nullptr) return virtio::dma_region{};
     return {static_cast<virtio::u8*>(memory_), pages * 4096};
   }
-  /// After no device uses it any more.
+  /// Frees the memory. No device may use it any more.
   void free() {
     if (memory_ != nullptr) io_->free_buffer(io_, pages, memory_);
     memory_ = nullptr;
@@ -39,8 +39,8 @@ class dma_storage {
 
 class device {
  public:
-  /// Disconnects the firmware's drivers from the function, and keeps them away. Error: `busy`, a driver does not let
-  /// go.
+  /// Disconnects the firmware's drivers from the function, and prevents a reconnection. Error: `busy`, a driver does
+  /// not release it.
   [[nodiscard]] result<void> claim(const pci_function& which) {
     was_driven_ = is_driven(which.handle);
     which_ = which;
@@ -54,14 +54,14 @@ class device {
     using what = efi::pci_io::attributes_do;
     own_.io = static_cast<efi::pci_io*>(io);
     own_.io->attributes(own_.io, what::get, 0, &found_);
-    // Without the second EDK II copies every buffer above 4 GiB. Not every root bridge has it.
+    // Without the second attribute EDK II copies every buffer above 4 GiB. Some root bridges do not have it.
     own_.io->attributes(own_.io, what::enable, efi::pci_io::io_memory_and_bus_master, nullptr);
     own_.io->attributes(own_.io, what::enable, efi::pci_io::dual_address_cycle, nullptr);
     return {};
   }
 
-  /// After the driver's hand_off: leaves the device as it is, without a driver and off the bus. Its storage is not mapped
-  /// any more.
+  /// After the driver's hand_off: leaves the device as it is, without a driver and off the bus. Its storage is not
+  /// mapped any more.
   void leave() {
     own_.io->attributes(own_.io, efi::pci_io::attributes_do::disable, efi::pci_io::bus_master, nullptr);
     own_.unmap();

@@ -9,8 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// A program for UEFI is compiled for a Windows target, whose calls are those of the firmware. A test has a model of
-// that.
+// A program for UEFI is compiled for a Windows target, which has the firmware's calling convention. A test has a model
+// of the firmware.
 #if !defined(_WIN32) && !defined(EFI_ON_A_MODEL)
 #error "compile with --target=x86_64-unknown-windows or --target=aarch64-unknown-windows"
 #endif

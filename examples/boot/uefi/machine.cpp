@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT
-// Entry, console and exit of a program under UEFI, and what compilers call by themselves.
+// Entry, console and exit of a program under UEFI, and the functions that compilers call implicitly.
 #include "machine.hpp"
 
 #include "board.hpp"
 
 namespace {
 
-/// The words that the program was started with, as ASCII. A boot option may have binary data in their place, which is
-/// no words.
+/// Returns the program's command line as ASCII. A boot option may have binary data instead, which is ignored.
 const char* words_of(const efi::loaded_image* image) {
   static char words[1024];
   if (image == nullptr || image->options == nullptr) return words;
@@ -22,8 +21,8 @@ const char* words_of(const efi::loaded_image* image) {
   return words;
 }
 
-/// The function below which the device of the image is. Before a driver is disconnected: then the device's handle is
-/// gone.
+/// Returns the function of the device that the image was loaded from. Call it before a driver is disconnected, which
+/// removes the device's handle.
 efi::handle function_of(const efi::loaded_image* image) {
   const void* path = image != nullptr ? uefi::interface_of<efi::device_path>(image->device) : nullptr;
   efi::handle found = nullptr;
@@ -72,14 +71,14 @@ void exit(int code) {
 extern "C" efi::status efi_main(efi::handle image, efi::system_table* system) {
   uefi::self = image;
   uefi::system = system;
-  system->boot->set_watchdog_timer(0, 0, 0, nullptr);  // else the firmware resets the machine after five minutes
+  system->boot->set_watchdog_timer(0, 0, 0, nullptr);  // otherwise the firmware resets the machine after five minutes
   const auto* const loaded = uefi::interface_of<efi::loaded_image>(image);
   uefi::boot_function = function_of(loaded);
   boot::run(words_of(loaded));
 }
 
-// Windows' stacks grow as they are touched, so compilers for it call this for a frame of more than a page. The
-// firmware's stack is all there.
+// Windows' stacks grow when touched, so its compilers call this function for frames of more than a page. The firmware's
+// stack is allocated completely.
 asm(".globl __chkstk\n__chkstk:\n  ret\n");
 
 extern "C" {

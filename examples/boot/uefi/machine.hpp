@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The machine as the firmware shows it: a clock, the console's keys.
+// The machine by the firmware's services: a clock, the console's keys.
 #pragma once
 
 #include <stddef.h>
@@ -22,14 +22,14 @@ using uefi::pause;
 #endif
 }
 
-/// How many counts a millisecond has: measured once, by a Stall of 1 ms.
+/// Returns the counts of a millisecond, measured once by a Stall of 1 ms.
 [[nodiscard]] uint64_t counts_per_millisecond();
 
 [[nodiscard]] inline uint64_t milliseconds_since(uint64_t began) {
   return (timestamp() - began) / counts_per_millisecond();
 }
 
-/// Takes a key from the console, if one was pressed. Cursor keys and their like have no character, and are dropped.
+/// Takes a key from the console, if one was pressed. Keys without a character, such as cursor keys, are dropped.
 [[nodiscard]] bool take(char& out);
 
 }  // namespace boot

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// PCI under UEFI as a host of the library: functions are handles with PCI I/O, BARs are accessed through that. Nothing
-// is sized or enumerated: the firmware has done both.
+// PCI under UEFI as a host of the library: functions are handles with PCI I/O, which also accesses BARs. The firmware
+// has already sized and enumerated all of them.
 #pragma once
 
 #include <virtio/pci.hpp>
@@ -9,7 +9,7 @@
 
 namespace uefi {
 
-/// A function: its place, which is for reports, and the handle by which it is accessed.
+/// A function: its location, for reports, and the handle for its accesses.
 struct pci_function : virtio::pci::address {
   efi::handle handle = nullptr;
   efi::pci_io* io = nullptr;
@@ -95,11 +95,11 @@ struct host {
  private:
   struct placed {
     virtio::pci::bar_info info;
-    virtio::u8 number;  // by which the firmware knows it
+    virtio::u8 number;  // the firmware's
   };
 
-  // EDK II numbers the BARs that it finds: the BAR after one of 64 bits has the next number, not the next but one. Thus
-  // the BAR is found by the address that its register holds.
+  // EDK II numbers the existing BARs: the BAR after a 64-bit one has the next number, not the next but one. So the BAR
+  // is found by the address in its register.
   [[nodiscard]] static virtio::result<placed> place(const pci_function& f, virtio::u8 index) {
     namespace pci = virtio::pci;
     if (index > 5) return virtio::errc::not_found;
@@ -109,14 +109,14 @@ struct host {
     const virtio::u64 upper = is_wide ? host{}.config_read32(f, static_cast<virtio::u16>(at + 4)) : 0;
     placed out{{is_io ? pci::bar_kind::io : pci::bar_kind::memory, is_wide, !is_io && (lower & 8u) != 0,
                 upper << 32 | (lower & ~(is_io ? 3u : 15u)), 0}, 0};
-    // Address 0 is a place like others: AAVMF gives it to the first I/O BAR on QEMU's virt.
+    // Address 0 is valid: AAVMF assigns it to the first I/O BAR on QEMU's virt.
     for (virtio::u8 number = 0; number < 6; ++number) {
       void* described = nullptr;
       if (efi::failed(f.io->get_bar_attributes(f.io, number, nullptr, &described)) || described == nullptr) continue;
       const efi::address_space space = *static_cast<const efi::address_space*>(described);
       services().free_pool(described);
       const bool same_kind = space.tag == 0x8a && (space.type == 1) == is_io && space.size != 0;
-      // Revisions of the specification disagree on whether `first` is as the CPU or as the bus sees it.
+      // Revisions of the specification disagree on whether `first` is a CPU or a bus address.
       if (!same_kind || (space.first != out.info.base && space.first + space.translation != out.info.base)) continue;
       out.info.size = space.size;
       out.number = number;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// One PCI device under UEFI as a platform of the library: the firmware's protocol for the device maps buffers, and its
-// boot services keep the time. A platform value belongs to one device: see `uefi::device`, which has its storage.
+// One PCI device under UEFI as a platform of the library: the device's PCI I/O protocol maps buffers, and the boot
+// services keep the time. A platform value belongs to one device: see `uefi::device`, which has its storage.
 #pragma once
 
 #include <virtio/platform/concepts.hpp>
@@ -12,13 +12,13 @@ namespace uefi {
 
 using virtio::errc, virtio::result, virtio::segment, virtio::u64, virtio::usize;
 
-/// What a device sees all the time: the storage of its driver. Memory of AllocateBuffer.
+/// The permanent mapping of a device: its driver's storage, from AllocateBuffer.
 struct shared_memory {
   efi::pci_io* io = nullptr;
-  virtio::dma_area area{};  // empty: none is mapped
+  virtio::dma_area area{};  // empty: no storage is mapped
   void* mapping = nullptr;
 
-  /// Maps the driver's storage in place of what was mapped before. Error: `dma_unreachable`.
+  /// Maps the driver's storage in place of the previous mapping. Error: `dma_unreachable`.
   result<void> map(const void* at, usize n) {
     unmap();
     size_t mapped = n;
@@ -38,7 +38,7 @@ struct shared_memory {
 
 struct platform {
   using barriers = virtio::dma_barriers;
-  static constexpr auto access_platform = virtio::access_policy::through_map;  // PCI I/O knows the IOMMU
+  static constexpr auto access_platform = virtio::access_policy::through_map;  // PCI I/O handles an IOMMU
 
   shared_memory* own = nullptr;
 
@@ -52,7 +52,7 @@ struct platform {
     const op operation = way == virtio::direction::to_device ? op::bus_master_read : op::bus_master_write;
     const virtio::u16 first = out.size();
     while (n != 0) {
-      size_t mapped = n;  // the firmware may map less: then the rest is mapped by another call
+      size_t mapped = n;  // the firmware may map less: another call then maps the rest
       u64 device = 0;
       void* mapping = nullptr;
       const bool done = !efi::failed(own->io->map(own->io, operation, at, &mapped, &device, &mapping));

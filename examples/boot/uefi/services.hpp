@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The firmware's services, and time by them.
+// The firmware's services, and a clock by them.
 #pragma once
 
 #include <virtio/platform/concepts.hpp>
@@ -8,15 +8,15 @@
 
 namespace uefi {
 
-/// What the firmware gave this program. Set before anything else runs.
+/// The firmware's arguments of this program. Set before other code runs.
 inline efi::system_table* system = nullptr;
 inline efi::handle self = nullptr;
-/// The PCI function of the disk that the program was loaded from, null when it was loaded from elsewhere.
+/// The PCI function of the disk that the program was loaded from; null if it was loaded from elsewhere.
 inline efi::handle boot_function = nullptr;
 
 [[nodiscard]] inline efi::boot_services& services() { return *system->boot; }
 
-/// Returns the interface `T` of a handle, null when the handle has none.
+/// Returns the interface `T` of a handle, or null if the handle has none.
 template <class T>
 [[nodiscard]] T* interface_of(efi::handle h) {
   void* found = nullptr;
@@ -42,8 +42,8 @@ inline void pause() {
 #endif
 }
 
-/// One turn of a wait. A request usually ends within the first turns, which only pause; later turns are Stalls of 20
-/// us.
+/// Makes one step of a wait. A request usually ends within the first steps, which only pause; later steps are Stalls of
+/// 20 us.
 inline bool keep_waiting(virtio::waiting why, virtio::u64 attempt) {
   constexpr virtio::u64 pauses = 20'000, turns_per_second = 50'000;
   const virtio::u64 seconds = why == virtio::waiting::connect || why == virtio::waiting::shutdown ? 5 : 60;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// From this program to Linux, by its protocol for 64-bit Arm: interrupts masked, MMU and data cache off, x0 is the device tree.
+// From this program to Linux, by its protocol for 64-bit Arm: interrupts masked, MMU and data cache off, x0 is the
+// device tree.
 
     .text
     // void boot_clean(const void* at, size_t size)

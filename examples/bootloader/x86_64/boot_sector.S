@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// The code of a disk's boot sector: 440 bytes, which a BIOS loads to 0x7c00 and enters in real mode with the drive's number
-// in DL. It reads the loader, a bzImage (examples/boot/x86_64/bzimage.S) with a complete header, by INT 13h to LOADED_AT,
-// and enters it by Linux's boot protocol. The bzImage reads the memory map from the BIOS. Afterwards no BIOS call reads the
-// disk. tools/bootloader-install assembles this file, and fills in the fields at its end.
+// The code of a disk's boot sector: 440 bytes, which a BIOS loads to 0x7c00 and enters in real mode with the drive's
+// number in DL. It reads the loader, a bzImage (examples/boot/x86_64/bzimage.S) with a complete header, by INT 13h to
+// LOADED_AT, and enters it by Linux's boot protocol. The bzImage reads the memory map from the BIOS. Afterwards no BIOS
+// call reads the disk. tools/bootloader-install assembles this file, and fills in the fields at its end.
 // Interfaces: Phoenix Enhanced Disk Drive Specification 1.1 (AH=41h, 42h); Linux, Documentation/arch/x86/boot.rst.
 
     .set ORIGIN, 0x7c00

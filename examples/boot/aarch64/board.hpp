@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The porting surface, whole, for virtual machines on 64-bit Arm: PCI where the device tree says it is. Where no firmware ran before us, the
-// board lets the library number the buses and place the BARs.
+// The whole porting surface for virtual machines on 64-bit Arm, with PCI at the address in the device tree. If no
+// firmware ran before, the board lets the library number the buses and place the BARs.
 #pragma once
 
 #include <virtio/pci.hpp>
@@ -12,7 +12,7 @@
 #include "tree_pci.hpp"
 #include "waits.hpp"
 
-namespace bus = virtio::pci;  // how programs that include this reach their devices
+namespace bus = virtio::pci;  // the bus of programs that include this
 
 struct mapped_on_demand {
   static bool device_memory(virtio::u64 at, virtio::u64 size) { return boot::reach_registers({at, size}); }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The memory half of the boards beside this: what devices see is all memory, where it is, or the pool that the device tree restricts them to.
+// The memory half of the boards in this folder: devices see all memory at its physical addresses, or only the pool that
+// the device tree restricts them to.
 #pragma once
 
 #include <virtio/platform/barriers.hpp>
@@ -16,7 +17,8 @@ struct dma_hooks {
     return boot::replace_pages(at, reinterpret_cast<virtio::uptr>(by.data), by.size);
   }
 };
-// 2 MiB of the pool for a queue of 256 entries with two pages each; 4 MiB for large transfers, in a pool of 12 MiB or more: AVF has 14.
+// 2 MiB of the pool for a queue of 256 entries with two pages each; 4 MiB for large transfers, in a pool of 12 MiB or
+// more: AVF has 14.
 inline constinit restricted_dma<dma_hooks, 512, 32, 128 * 1024> dma{};
 
 /// Called before guest_main.
@@ -30,7 +32,7 @@ inline void open_dma_pool() {
     print("the pool of devices: ", virtio::describe(opened.error()), "\n");
 }
 
-/// Inherit it in the place of `identity_mapped`.
+/// Inherit it in place of `identity_mapped`.
 struct guest_dma {
   using barriers = virtio::smp_barriers;
   static constexpr virtio::access_policy access_platform = virtio::access_policy::through_map;

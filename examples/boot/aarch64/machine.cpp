@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Exit and exceptions of a guest on 64-bit Arm, where the device tree says that things are.
+// Exit and exceptions of a guest on 64-bit Arm, by the addresses in the device tree.
 #include "pages.hpp"
 #include "protected_kvm.hpp"
 #include "reached.hpp"
@@ -30,7 +30,7 @@ struct hypervisor_call {
 };
 constinit boot::protected_kvm<hypervisor_call> hypervisor{};
 
-// A function of PSCI without arguments, by the way that the tree names.
+// Calls a function of PSCI without arguments, by the method in the tree.
 void call_psci(uint32_t number) {
     register uint64_t function asm("x0") = number;
     if (boot::machine.psci == boot::psci_conduit::hvc) asm volatile("hvc #0" : "+r"(function) : : "memory", "x1", "x2", "x3");
@@ -38,18 +38,19 @@ void call_psci(uint32_t number) {
 }
 constexpr uint32_t psci_system_off = 0x84000008, psci_system_reset = 0x84000009;
 
-// What the library and the board reach without asking; BARs are mapped when they are met.
+// Maps the registers that the library and the board access without a mapping of their own; BARs are mapped at first
+// use.
 void map_machine() {
     boot::machine_description& m = boot::machine;
     boot::each_mappable(m, [](boot::range of) { (void)boot::map_memory(of); });
     if (m.psci == boot::psci_conduit::hvc) hypervisor.look({});
     boot::keep_reached(m, [](boot::range registers) { return boot::reach_registers(registers); });
-    (void)boot::map_device_memory(m.interrupt_distributor);  // the hypervisor's own
+    (void)boot::map_device_memory(m.interrupt_distributor);  // emulated by the hypervisor itself
 }
 
 [[noreturn]] void leave() {
     call_psci(psci_system_off);
-    call_psci(psci_system_reset);  // where it was refused
+    call_psci(psci_system_reset);  // if the first call was rejected
     for (;;) asm volatile("wfi");
 }
 
@@ -65,7 +66,7 @@ bool share_memory(range of) { return hypervisor.share({}, of); }
 
 bool reach_registers(range of) {
     if (!map_device_memory(of)) return false;
-    (void)hypervisor.guard({}, of);  // one that refuses may have been told by firmware
+    (void)hypervisor.guard({}, of);  // a hypervisor that rejects it may have been configured by firmware
     return true;
 }
 
@@ -85,8 +86,9 @@ void exit(int code) {
     if (!is_leaving) {
         is_leaving = true;
         status = code < 0 || code > 127 ? 127 : code;
-        // PSCI switches the machine off without a status; semihosting passes one on. As with isa-debug-exit on x86, QEMU's own status
-        // becomes (code << 1) | 1 and has eight bits; 0 then means that the machine was switched off in another way.
+        // PSCI switches the machine off without a status; semihosting passes one on. As with isa-debug-exit on x86,
+        // QEMU's own status becomes (code << 1) | 1 and has eight bits; 0 then means that the machine was switched off
+        // in another way.
         struct {
             uint64_t reason, status;
         } const stopped{0x20026, static_cast<uint64_t>(status) << 1 | 1};
@@ -94,7 +96,8 @@ void exit(int code) {
         register const void* block asm("x1") = &stopped;
         asm volatile("hlt #0xf000" : "+r"(operation) : "r"(block) : "memory");
     }
-    // Without semihosting the instruction raises an exception, whose handler calls exit() again; the status is then printed.
+    // Without semihosting the instruction raises an exception, whose handler calls exit() again; the status is then
+    // printed.
     static bool printed;
     if (!printed) {
         printed = true;
@@ -118,7 +121,7 @@ extern "C" {
 }
 
 [[noreturn]] void boot_enter(const void* blob) {
-    // The start code has mapped the page where it begins, if it may begin there. That it makes sense is checked all the same.
+    // The start code has mapped its first page, if the address is valid. The contents are still checked.
     const auto at = reinterpret_cast<uintptr_t>(blob);
     if (at % 8 == 0 && at >> 48 == 0) {
         const size_t size = boot::device_tree::size_of(blob);

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: MIT
-// What the device tree says of the machine, and two instructions of the processor, and its clock.
+// The machine's description from the device tree, two instructions of the processor, and its clock.
 #pragma once
 
 #include "machine_tree.hpp"
 
 namespace boot {
 
-/// Filled before guest_main is called, and mapped: all memory, and the registers of everything but PCI's BARs.
+/// Filled before guest_main is called. Mapped: all memory, and all registers except PCI's BARs.
 extern machine_description machine;
 
-/// The tree itself, empty when there is none.
+/// The tree itself, empty if there is none.
 [[nodiscard]] device_tree the_tree();
-/// Where it is; size 0 when there is none.
+/// The tree's memory; size 0 if there is none.
 [[nodiscard]] range tree_place();
 
-/// Passes a moment, for loops that wait.
+/// Pauses briefly, for loops that wait.
 inline void pause() { asm volatile("yield" ::: "memory"); }
 
-/// Reads the virtual counter; its frequency is the machine's affair.
+/// Reads the virtual counter; its frequency depends on the machine.
 [[nodiscard]] inline uint64_t timestamp() {
     uint64_t now;
     asm volatile("isb; mrs %0, cntvct_el0" : "=r"(now) : : "memory");
@@ -30,10 +30,10 @@ inline void pause() { asm volatile("yield" ::: "memory"); }
     return (timestamp() - began) * 1000 / ticks_per_second;
 }
 
-/// Takes a byte from the console, if one has come.
+/// Takes a byte from the console, if one has arrived.
 [[nodiscard]] bool take(char& out);
 
-/// Starts the machine anew: by PSCI, or not at all.
+/// Restarts the machine by PSCI; returns if it cannot.
 void reset();
 
 }  // namespace boot

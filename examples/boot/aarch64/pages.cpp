@@ -26,12 +26,12 @@ uint64_t end_of_addresses() {
 
 extern "C" {
 extern table boot_tables[], boot_tables_end[];
-extern table* boot_next_table;  // behind those that the start code has used
+extern table* boot_next_table;  // after those that the start code has used
 }
 
 namespace {
 
-// The table that an entry leads to, a new one if it leads nowhere. Null: something is mapped there, or there is no table left.
+// Returns the table of an entry, a new one for an empty entry. Null: the entry is a mapping, or there is no table left.
 table* below(uint64_t& entry) {
     if (entry == 0) {
         if (boot_next_table == boot_tables_end) return nullptr;
@@ -48,7 +48,7 @@ bool overlaps_memory(uint64_t at, uint64_t size) {
     return false;
 }
 
-enum class rest : uint8_t { stays, is_device };  // of a block that the range covers in part: whether it may be mapped with it
+enum class rest : uint8_t { stays, is_device };  // whether the rest of a partly covered block may be mapped too
 
 // Maps [at, end), in pages, by the largest blocks.
 bool map(uint64_t at, uint64_t end, uint64_t kind, rest around) {
@@ -74,7 +74,7 @@ bool map(uint64_t at, uint64_t end, uint64_t kind, rest around) {
             if (level == nullptr) return false;
         }
     }
-    asm volatile("dsb ishst; isb" : : : "memory");  // before what follows uses it; processors do not remember what was not mapped
+    asm volatile("dsb ishst; isb" : : : "memory");  // before its use; processors do not cache invalid entries
     return true;
 }
 
@@ -98,7 +98,7 @@ bool replace_pages(uintptr_t at, uint64_t to, size_t size) {
         for (unsigned shift = 39; shift != 12 && level != nullptr; shift -= 9) level = below(level->entries[(at + done) >> shift & 511]);
         if (level == nullptr) return false;
         uint64_t& entry = level->entries[(at + done) >> 12 & 511];
-        // No two mappings of one page at a time: first none, everywhere, then the new one.
+        // A page must not have two mappings at a time: remove the old one everywhere, then set the new one.
         entry = 0;
         asm volatile("dsb ishst; tlbi vaae1is, %0; dsb ish; isb" : : "r"((at + done) >> 12) : "memory");
         entry = (to + done) | normal | is_page;

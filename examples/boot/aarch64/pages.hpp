@@ -1,27 +1,28 @@
 // SPDX-License-Identifier: MIT
-// The identity map of 64-bit Arm. The start code maps the image and the first page of the device tree; everything else is mapped once the
-// tree has said what it is. What is mapped is not changed, but for pages of the image that are given other memory.
+// The identity map of 64-bit Arm. The start code maps the image and the first page of the device tree; the rest is
+// mapped after the tree has been read. Mappings do not change, except for pages of the image that receive other memory.
 #pragma once
 
 #include "machine_tree.hpp"
 
 namespace boot {
 
-/// Makes memory and device registers reachable, where they are. False: beyond the processor's addresses, or there are no tables left.
+/// Identity-maps memory or device registers. Returns false beyond the processor's addresses, or without a free table.
 bool map_memory(range);
 bool map_device_memory(range);
 
-/// Makes the host see memory, where it does not see all of it. False when it cannot.
+/// Makes memory visible to a host that does not see all of it. Returns false on failure.
 bool share_memory(range);
 
-/// Makes registers reachable, and known to the hypervisor as such.
+/// Maps registers, and registers them with the hypervisor.
 bool reach_registers(range);
 
-/// Where a pool is, or a place for it when it has none: apart from the image, the device tree and, unless it has its place, what is reserved.
-/// Size 0 when that cannot be.
+/// Returns the pool's place, or a new one if it has none: outside the image and the device tree, and a new place also
+/// outside reserved memory. Size 0 if there is no place.
 [[nodiscard]] range place_of(const dma_pool_tree&);
 
-/// Gives `size` bytes of the image at `at` other memory, which lies at `to`: both in whole pages of 4 KiB. What they held is gone.
+/// Maps `size` bytes of the image at `at` to other memory at `to`, both in whole pages of 4 KiB. Their contents are
+/// lost.
 bool replace_pages(uintptr_t at, uint64_t to, size_t size);
 
 }  // namespace boot

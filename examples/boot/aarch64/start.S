@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// From the loader to C++ on 64-bit Arm, wherever the image was loaded: the header of a Linux image, so that x0 is the device tree, exception
-// level 1, floating point, an identity map of the image with caches on, addresses in the data, zeros where zeros must be, and boot_enter
-// (machine.cpp), which maps the rest once the tree has said where memory is.
-// Until the caches are on nothing but the tables is written to memory: what the loader left in them, or in memory, stays what it was.
+// From the loader to C++ on 64-bit Arm, at any load address: the header of a Linux image, so that x0 is the device
+// tree; exception level 1, floating point, an identity map of the image with caches on, relocated data, cleared .bss,
+// and boot_enter (machine.cpp), which maps the rest by the device tree.
+// Until the caches are on, only the tables are written to memory, so the loader's data in caches and memory stay
+// intact.
 
 #define NORMAL 0x0040000000000707               // a page: memory attribute 1, inner shareable, accessed; executed at this level only
 
@@ -19,22 +20,22 @@ boot_start:
     .long 0
 
 1:  mov x19, x0                 // the device tree
-    mov x25, #1                 // the level that this program was entered at
+    mov x25, #1                 // the exception level at entry
     mrs x0, CurrentEL
     cmp x0, #(2 << 2)
     b.ne 2f
 
-    // A hypervisor's level, which a Linux image may be entered at: down to that of a kernel, with nothing trapped.
+    // A Linux image may be entered at a hypervisor's level: go down to that of a kernel, without traps.
     mov x25, #2
     adr x0, vectors
     msr vbar_el2, x0
     mov x0, #(1 << 31)          // level 1 is 64-bit
     msr hcr_el2, x0
     isb
-    mov x0, #0xc03              // the timers of level 1 are its own, in both forms of this register
+    mov x0, #0xc03              // level 1 may access its timers, in both forms of this register
     msr cnthctl_el2, x0
     msr cntvoff_el2, xzr
-    mov x0, #0x33ff             // floating point, likewise
+    mov x0, #0x33ff             // no trap of floating point, in both forms
     movk x0, #0x30, lsl #16
     msr cptr_el2, x0
     msr hstr_el2, xzr
@@ -42,7 +43,7 @@ boot_start:
     msr vpidr_el2, x0
     mrs x0, mpidr_el1
     msr vmpidr_el2, x0
-    ldr x0, =0x30d00800         // all off: what must be one is
+    ldr x0, =0x30d00800         // all off; reserved bits are ones
     msr sctlr_el1, x0
     mov x0, #0x3c5              // level 1 with its own stack, interrupts masked
     msr spsr_el2, x0
@@ -55,8 +56,8 @@ boot_start:
     adr x0, vectors
     msr vbar_el1, x0
 
-    // The caches are off while the tables are written. Their lines are taken out before, or they could be written back over them, and
-    // after, or the processor could read old ones.
+    // The caches are off while the tables are written. Their lines are removed before, since old lines could be written
+    // back over the tables, and after, since the processor could read old lines.
     adrp x20, boot_tables
     adrp x22, boot_tables_end
     bl forget_tables
@@ -83,8 +84,8 @@ boot_start:
     // Attribute 0 is device memory, nGnRnE; attribute 1 normal memory, write-back.
     mov x0, #0xff00
     msr mair_el1, x0
-    // 48 bits of addresses from TTBR0 in 4 KiB granules, none from TTBR1; tables cached and inner shareable; as many bits physical as
-    // there are, 48 at most.
+    // 48 bits of addresses from TTBR0 in 4 KiB granules, none from TTBR1; tables cached and inner shareable; all
+    // physical address bits, 48 at most.
     ldr x0, =(16 | 1 << 8 | 1 << 10 | 3 << 12 | 1 << 23)
     mrs x1, id_aa64mmfr0_el1
     and x1, x1, #0xf
@@ -105,7 +106,7 @@ boot_start:
     msr sctlr_el1, x0
     isb
 
-    // The image was linked at 0: addresses in its data become what they are here.
+    // The image was linked at 0: relocate the addresses in its data.
     adrp x0, boot_start
     adrp x1, boot_relocations
     add x1, x1, :lo12:boot_relocations
@@ -113,7 +114,7 @@ boot_start:
     add x2, x2, :lo12:boot_relocations_end
 6:  cmp x1, x2
     b.hs 7f
-    ldp x3, x4, [x1], #16       // where, and of which kind
+    ldp x3, x4, [x1], #16       // place and kind
     ldr x5, [x1], #8
     cmp w4, #1027               // R_AARCH64_RELATIVE; there is no other without a dynamic linker
     b.ne 6b
@@ -141,12 +142,12 @@ boot_start:
     mov x0, x19
     b boot_enter                // does not return
 
-// Takes all lines of the tables out of the caches. Uses x0 to x2.
+// Removes all lines of the tables from the caches. Uses x0 to x2.
 forget_tables:
     mrs x1, ctr_el0
     ubfx x1, x1, #16, #4
     mov x2, #4
-    lsl x1, x2, x1              // bytes of the smallest line
+    lsl x1, x2, x1              // bytes of the smallest cache line
     dsb sy
     mov x0, x20
 1:  dc ivac, x0
@@ -156,7 +157,7 @@ forget_tables:
     dsb sy
     ret
 
-// Maps the page of x0, by tables from x21 on. Uses x1 to x3.
+// Maps the page of x0, with new tables from x21 on. Uses x1 to x3.
     .macro descend shift
     ubfx x1, x0, #\shift, #9
     ldr x3, [x2, x1, lsl #3]
@@ -178,9 +179,9 @@ map_page:
     str x0, [x2, x1, lsl #3]
     ret
 
-// Four kinds of exception from four places: none is expected, so all end alike, and no register is saved. The table serves level 2 too. One
-// exception is expected there: `hvc #0x4c58` from level 1, by which a boot loader enters an image at level 2. x19 is the image, x20 its
-// device tree.
+// Four kinds of exception from four places: none is expected, so all end in the same way, and no register is saved. The
+// table serves level 2 too, where one exception is expected: `hvc #0x4c58` from level 1, by which a boot loader enters
+// an image at level 2. x19 is the image, x20 its device tree.
     .balign 2048
 vectors:
     .set .Lvector, 0
@@ -214,13 +215,13 @@ exception:
     mrs x1, esr_el1
     mrs x2, elr_el1
     mrs x3, far_el1
-    adrp x4, stack_top          // the stack may be what went wrong
+    adrp x4, stack_top          // the stack may be the cause
     add x4, x4, :lo12:stack_top
     mov sp, x4
     b boot_exception            // does not return
 
-// Compilers emit calls to these three by themselves. In assembler, where no compiler can recognise a memcpy and turn it into
-// a call of itself.
+// Compilers emit calls to these three implicitly. They are in assembler because a compiler may turn a copy loop into a
+// call of memcpy, that is of itself.
     .globl memmove
 memmove:
     sub x3, x0, x1              // unsigned: a destination below the source wraps round to a large distance

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The porting surface of a 32-bit machine, whole: identity-mapped x86 that polls, and reaches what its firmware put above 4 GiB
-// through the devices' windows in configuration space.
+// The whole porting surface of a 32-bit machine: identity-mapped x86 that polls. It accesses BARs above 4 GiB through
+// the devices' windows in configuration space.
 #pragma once
 
 #include <virtio/pci.hpp>
@@ -11,9 +11,9 @@
 #include "runtime.hpp"
 #include "waits.hpp"
 
-namespace bus = virtio::pci;  // how programs that include this reach their devices
+namespace bus = virtio::pci;  // the bus of programs that include this
 
-/// Where BARs can be: wherever the machine has no memory, up to where this CPU ends.
+/// The places of BARs: all addresses without memory, up to the end of this CPU's addresses.
 struct device_memory {
   [[nodiscard]] virtio::result<virtio::uptr> cpu_address(virtio::u64 at, virtio::u64 size) const {
     if (boot::is_memory(at, size)) return virtio::errc::out_of_range;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a 32-bit compiler calls to divide 64-bit numbers; usually its own library has it. The library of drivers divides nothing.
+// The functions that a 32-bit compiler calls to divide 64-bit numbers; usually its own library has them. The drivers do
+// not divide.
 #include <stdint.h>
 
 namespace {

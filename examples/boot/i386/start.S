@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// From the loader to C++: a PVH loader enters in flat 32-bit protected mode with paging off and EBX pointing to its start_info,
-// which is all that is wanted here; only the segments are made our own, so that exceptions have one to run in.
-// QEMU zeroes .bss when it starts, but not when the machine is reset: what the last run left is still there then.
+// From the loader to C++: a PVH loader enters in flat 32-bit protected mode with paging off and EBX pointing to its
+// start_info. Only the segments are replaced, so that exceptions have a code segment.
+// QEMU zeroes .bss at its start, but not at a reset of the machine: then it has the contents of the previous run.
 
     .section .note.pvh, "a", @note
     .balign 4
@@ -13,7 +13,7 @@
 
     .text
     .globl boot_start, boot_start_linux64
-boot_start_linux64:             // the layout's name for the ELF header's entry; no loader of Linux images takes 32 bits there
+boot_start_linux64:             // link.ld's name for the ELF header's entry; loaders of Linux images do not accept 32 bits there
 boot_start:
     cld
     lgdt gdt_pointer
@@ -30,7 +30,7 @@ boot_start:
     rep stosl
     movl $stack_top, %esp
     xorl %ebp, %ebp             // ends a debugger's backtrace
-    subl $8, %esp               // arguments begin at a multiple of 16, as the ABI has it
+    subl $8, %esp               // arguments begin at a multiple of 16, as the ABI requires
     pushl %ebx
     pushl $1                    // ENTRY_PVH
     call boot_enter             // does not return

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The porting surface, whole, for virtual machines on 64-bit RISC-V: PCI where the device tree says it is. No firmware has placed anything,
-// OpenSBI neither, so the board lets the library number the buses and place the BARs.
+// The whole porting surface for virtual machines on 64-bit RISC-V, with PCI at the address in the device tree. No
+// firmware, OpenSBI included, assigns addresses, so the board lets the library number the buses and place the BARs.
 #pragma once
 
 #include <virtio/pci.hpp>
@@ -11,7 +11,7 @@
 #include "tree_pci.hpp"
 #include "waits.hpp"
 
-namespace bus = virtio::pci;  // how programs that include this reach their devices
+namespace bus = virtio::pci;  // the bus of programs that include this
 
 struct not_mapped {
   static bool device_memory(virtio::u64 at, virtio::u64 size) { return boot::reach_registers({at, size}); }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Exit and exceptions of a guest on 64-bit RISC-V, where the device tree says that things are.
+// Exit and exceptions of a guest on 64-bit RISC-V, by the addresses in the device tree.
 // Spec: SBI 2.0, chapters 3, 5.7 and 10; RISC-V Privileged Architecture 1.12, chapters 3 and 4.
 #include "reached.hpp"
 #include "runtime.hpp"
@@ -16,7 +16,7 @@ const void* tree_blob = nullptr;
 boot::privilege entered_at{};
 bool is_leaving = false;
 
-// Calls the firmware. Its answer is not needed: a call that returns has failed.
+// Calls the firmware. Its result is not needed: a call that returns has failed.
 void call_firmware(uint64_t extension, uint64_t function, uint64_t first, uint64_t second) {
     register uint64_t a0 asm("a0") = first;
     register uint64_t a1 asm("a1") = second;
@@ -32,7 +32,7 @@ constexpr uint32_t finish_with_status = 0x3333, finish_and_reset = 0x7777;
 void finish(uint32_t how) {
     if (boot::machine.test_finisher.size < sizeof how) return;
     *reinterpret_cast<volatile uint32_t*>(static_cast<uintptr_t>(boot::machine.test_finisher.base)) = how;
-    // QEMU 10 ends asynchronously, in its main loop: nothing more may be printed until then.
+    // QEMU 10 ends asynchronously, in its main loop: do not print until then.
     const uint64_t began = boot::timestamp();
     while (boot::milliseconds_since(began) < 60'000) boot::pause();
 }
@@ -61,11 +61,11 @@ void exit(int code) {
     if (!is_leaving) {
         is_leaving = true;
         status = code < 0 || code > 127 ? 127 : code;
-        // SBI passes no status on; the finisher does, and OpenSBI leaves it accessible. As with isa-debug-exit on x86, QEMU's own status
-        // becomes (code << 1) | 1; 0 then means that the machine was switched off in another way.
+        // SBI passes no status on; the finisher does, and OpenSBI leaves it accessible. As with isa-debug-exit on x86,
+        // QEMU's own status becomes (code << 1) | 1; 0 then means that the machine was switched off in another way.
         finish((static_cast<uint32_t>(status) << 1 | 1) << 16 | finish_with_status);
     }
-    // There is no finisher, or firmware does not allow access to it: the exception's handler calls exit() again.
+    // If there is no finisher, or firmware does not allow access to it, the exception's handler calls exit() again.
     static bool printed;
     if (!printed) {
         printed = true;

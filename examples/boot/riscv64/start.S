@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// From the loader to C++ on 64-bit RISC-V, wherever the image was loaded and at either level: the header of a Linux image, one processor,
-// addresses in the data, zeros where zeros must be, and boot_enter (machine.cpp). Without firmware the level is machine mode, where a
-// processor starts; under OpenSBI it is supervisor mode. Both use physical addresses: there are no page tables, and the machine's physical
-// memory attributes tell memory from registers. At entry a0 is the number of the processor and a1 the device tree.
+// From the loader to C++ on 64-bit RISC-V, at any load address and at either level: the header of a Linux image, one
+// processor, relocated data, cleared .bss, and boot_enter (machine.cpp). Without firmware the level is machine mode,
+// where a processor starts; under OpenSBI it is supervisor mode. Both use physical addresses: there are no page tables,
+// and the machine's physical memory attributes distinguish memory and registers. At entry a0 is the processor's number
+// and a1 the device tree.
 
     .option norvc                       // the header has places of fixed size
     .section .text.header, "ax"
@@ -10,7 +11,7 @@
 boot_start:
     j enter
     .word 0
-    .quad 0x200000                      // offset from the start of memory, where a loader follows the header
+    .quad 0x200000                      // offset from the start of memory, for loaders that use the header
     .quad boot_image_end - boot_start
     .quad 0                             // little-endian
     .word 2, 0                          // version 0.2
@@ -28,7 +29,7 @@ enter:
     bnez t1, park
 
     mv s1, a1                           // the device tree
-    // A write to a register of machine mode tells the two apart: in supervisor mode it traps, to the code for that mode.
+    // A write to a register of machine mode shows the level: in supervisor mode it traps, to the code for that mode.
     lla t0, supervisor
     csrw stvec, t0
     csrw sie, zero
@@ -45,14 +46,14 @@ supervisor:
     csrw satp, zero
     li s2, 1
 
-    // The image was linked at 0: addresses in its data become what they are here.
+    // The image was linked at 0: relocate the addresses in its data.
 1:  lla t0, boot_start
     lla t1, boot_relocations
     lla t2, boot_relocations_end
     li t6, 3                            // R_RISCV_RELATIVE; there is no other without a dynamic linker
 2:  bgeu t1, t2, 3f
-    ld t3, 0(t1)                        // where
-    ld t4, 8(t1)                        // of which kind
+    ld t3, 0(t1)                        // place
+    ld t4, 8(t1)                        // kind
     ld t5, 16(t1)
     addi t1, t1, 24
     bne t4, t6, 2b
@@ -78,7 +79,7 @@ park:
     wfi
     j park
 
-// None is expected, so all end alike, and no register is saved.
+// No exception is expected, so all end in the same way, and no register is saved.
     .balign 4
 machine_exception:
     csrr a0, mcause
@@ -91,11 +92,11 @@ supervisor_exception:
     csrr a1, sepc
     csrr a2, stval
 exception:
-    lla sp, stack_top                   // the stack may be what went wrong
+    lla sp, stack_top                   // the stack may be the cause
     tail boot_exception                 // does not return
 
-// Compilers emit calls to these three by themselves. In assembler, where no compiler can recognise a memcpy and turn it into
-// a call of itself.
+// Compilers emit calls to these three implicitly. They are in assembler because a compiler may turn a copy loop into a
+// call of memcpy, that is of itself.
     .globl memmove
 memmove:
     sub t0, a0, a1                      // unsigned: a destination below the source wraps round to a large distance

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The porting surface, whole: what the library must know about an identity-mapped x86 machine that polls.
+// The whole porting surface: an identity-mapped x86 machine that polls.
 #pragma once
 
 #include <virtio/pci.hpp>
@@ -11,9 +11,9 @@
 #include "runtime.hpp"
 #include "waits.hpp"
 
-namespace bus = virtio::pci;  // how programs that include this reach their devices
+namespace bus = virtio::pci;  // the bus of programs that include this
 
-/// Where BARs can be: wherever the machine has no memory. They are mapped when they are met.
+/// The places of BARs: all addresses without memory. BARs are mapped at their first use.
 struct device_memory {
   [[nodiscard]] virtio::result<virtio::uptr> cpu_address(virtio::u64 at, virtio::u64 size) const {
     if (boot::is_memory(at, size) || !boot::map_device_memory(at, size)) return virtio::errc::out_of_range;

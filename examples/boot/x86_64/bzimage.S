@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT
-// A bzImage around a guest's image, for monitors and boot loaders that take Linux kernels only: boot sector and setup header, code for
-// real mode (QEMU, GRUB's linux16), and behind those a head that moves the image to where it is linked and enters it as the loader would
-// have. tools/boot-image assembles this, with these symbols: IMAGE_AT, IMAGE_SIZE, MEMORY_END, ENTRY32, ENTRY64.
+// A bzImage around a guest's image, for monitors and boot loaders that accept only Linux kernels: boot sector and setup
+// header, code for real mode (QEMU, GRUB's linux16), then a head that moves the image to its link address and enters it
+// as the loader would. tools/boot-image assembles this, with these symbols: IMAGE_AT, IMAGE_SIZE, MEMORY_END, ENTRY32,
+// ENTRY64.
 // Names of fields: Linux, Documentation/arch/x86/boot.rst.
 
     .set SECTOR, 512
     .set SETUP_SECTORS, 8
     .set LOADED_AT, 0x100000
-    .set ALIGNMENT, 0x1000000   // where a loader may put it instead: the image, as it moves down, does not reach that far
+    .set ALIGNMENT, 0x1000000   // a loader's other choice, above the memory of the image after its move
     .set HEAD_BYTES, 0x400      // of the head: 32 bits from its start, 64 bits from 0x200 on
 
-#define OF(place) ((place) - start)  // a number, where a linker would be wanted for the place itself
+#define OF(place) ((place) - start)  // a number: the address itself would need a linker
 
     .text
     .code16
@@ -37,7 +38,7 @@ start:
     .long 0                     // cmd_line_ptr
     .long 0x7fffffff            // initrd_addr_max
     .long ALIGNMENT             // kernel_alignment
-    .byte 1, 24                 // relocatable_kernel, which Alioth insists on; min_alignment
+    .byte 1, 24                 // relocatable_kernel, which Alioth requires; min_alignment
     .word 1                     // xloadflags: has an entry for 64 bits
     .long 2047                  // cmdline_size
     .long 0                     // hardware_subarch
@@ -48,12 +49,12 @@ start:
     .long MEMORY_END - LOADED_AT  // init_size
     .long 0                     // handover_offset
 
-1:  pushw %ds                   // CS begins a sector behind the other segments
+1:  pushw %ds                   // CS begins a sector after the other segments
     pushw $OF(real_mode)
     lretw
 
-    // Real mode. DS and the others point to the boot sector, whose page becomes the zero page: what this code writes there, the memory map,
-    // lies between 0x2d0 and 0xd00, and so the code lies behind it.
+    // Real mode. DS and the others point to the boot sector, whose page becomes the zero page. This code writes the
+    // memory map to it, between 0x2d0 and 0xd00, so the code is after that range.
     .org 0x1000
 real_mode:
     cld
@@ -91,7 +92,7 @@ real_mode:
     movl %cr0, %eax
     orl $1, %eax
     movl %eax, %cr0
-    ljmpl *OF(far_offset)           // a jump flushes what was decoded for real mode
+    ljmpl *OF(far_offset)           // the jump flushes instructions decoded for real mode
 
     .code32
 protected_mode:
@@ -123,14 +124,14 @@ head:
     leal 0x1e8(%esi), %esp
     call 1f
 1:  popl %ebp
-    leal HEAD_BYTES - (1b - head)(%ebp), %edi  // the image, as it was loaded
+    leal HEAD_BYTES - (1b - head)(%ebp), %edi  // the image at its load address
     movl %esi, %edx
     movl %edi, %esi
     movl $IMAGE_AT, %edi
     movl $(IMAGE_SIZE + 3) / 4, %ecx
     cmpl %edi, %esi
     jae 2f
-    leal -4(%esi,%ecx,4), %esi  // up, so the last word goes first
+    leal -4(%esi,%ecx,4), %esi  // upwards, so the last word first
     leal -4(%edi,%ecx,4), %edi
     std
 2:  rep movsl

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// One stub per interrupt vector from 32 to 63, 16 bytes apart, and what they share: save all that a C++ function may change,
-// floating point and SSE included, call boot_interrupt(vector), return.
+// One stub per interrupt vector from 32 to 63, 16 bytes apart, and their common part: it saves the registers that a C++
+// function may change, with floating point and SSE, calls boot_interrupt(vector), and returns.
 
     .text
     .code64
@@ -28,7 +28,7 @@ interrupt:
     pushq %r10
     pushq %r11
     subq $512, %rsp
-    andq $-16, %rsp             // fxsave wants it, and so do calls
+    andq $-16, %rsp             // required by fxsave and by calls
     fxsave (%rsp)
     movq 8(%rbp), %rdi
     cld

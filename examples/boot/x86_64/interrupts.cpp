@@ -27,7 +27,7 @@ uint8_t in8(uint16_t port) {
     return value;
 }
 
-// The local APIC's registers, at their usual place.
+// The local APIC's registers, at their usual address.
 constexpr uintptr_t apic = 0xfee00000;
 constexpr uintptr_t apic_id = 0x20, task_priority = 0x80, end_of_interrupt = 0xb0, spurious_vector = 0xf0, timer = 0x320,
                     line0 = 0x350, timer_count = 0x380, timer_divider = 0x3e0;
@@ -36,7 +36,7 @@ volatile uint32_t& apic_register(uintptr_t at) { return *reinterpret_cast<volati
 
 constexpr uint32_t tick_count = 625'000;  // QEMU's timer counts nanoseconds, one in 16 of them here: 10 ms
 
-// The PICs: the second hangs on line 2 of the first.
+// The PICs: the second is connected to line 2 of the first.
 constexpr uint16_t pic_command[2] = {0x20, 0xa0}, pic_data[2] = {0x21, 0xa1};
 constexpr uint8_t second_pic = 2;
 
@@ -53,7 +53,7 @@ void boot_interrupt(uint64_t vector) {
         out8(pic_command[0], 0x20);
         return;
     }
-    if (vector == spurious) return;  // is not acknowledged
+    if (vector == spurious) return;  // needs no acknowledgement
     if (handlers[vector] != nullptr) handlers[vector]();
     apic_register(end_of_interrupt) = 0;
 }
@@ -63,7 +63,7 @@ void boot_interrupt(uint64_t vector) {
 namespace boot {
 
 void interrupts_begin() {
-    // Exceptions stay with the handlers they have.
+    // Exceptions keep their handlers.
     table_pointer table;
     asm volatile("sidt %0" : "=m"(table));
     __builtin_memcpy(gates, table.base, 32 * sizeof(gate));
@@ -79,7 +79,8 @@ void interrupts_begin() {
     table = {sizeof gates - 1, gates};
     asm volatile("lidt %0" : : "m"(table));
 
-    // Both PICs anew, for their lines would come as exceptions otherwise; all masked but the way to the second.
+    // Both PICs are set up again, since their lines would raise exceptions otherwise; all are masked except the second
+    // PIC.
     for (unsigned i = 0; i < 2; ++i) {
         out8(pic_command[i], 0x11);  // begin; four words follow
         out8(pic_data[i], static_cast<uint8_t>(first_line + 8 * i));
@@ -90,9 +91,9 @@ void interrupts_begin() {
 
     apic_register(task_priority) = 0;
     apic_register(spurious_vector) = 0x100 | spurious;  // on
-    apic_register(line0) = 0x700;                       // the PICs come through here
+    apic_register(line0) = 0x700;                       // the PICs' input
     apic_register(timer_divider) = 3;                   // one in 16
-    apic_register(timer) = 0x20000 | tick_vector;       // again and again
+    apic_register(timer) = 0x20000 | tick_vector;       // periodic
     tick(true);
 }
 

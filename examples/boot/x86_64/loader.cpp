@@ -7,13 +7,13 @@
 namespace boot {
 namespace {
 
-// Types of memory, as ACPI numbers them. What is reserved may be where devices are.
+// Types of memory, with ACPI's numbers. Reserved ranges may contain devices.
 constexpr uint32_t usable = 1, acpi_tables = 3, acpi_storage = 4;
 
 handover found;
 
-// ACPI's root pointer where a BIOS leaves it: on a 16-byte boundary of the first KiB of its extended data area, or below 1 MiB. Its first
-// 20 bytes sum up to 0.
+// Finds ACPI's root pointer of a BIOS: on a 16-byte boundary of the first KiB of its extended data area, or below 1
+// MiB. The sum of its first 20 bytes is 0.
 uint64_t find_root(uint64_t begin, uint64_t end) {
     for (; begin + 20 <= end; begin += 16) {
         const auto* const here = reinterpret_cast<const uint8_t*>(static_cast<uintptr_t>(begin));
@@ -27,7 +27,7 @@ uint64_t find_root(uint64_t begin, uint64_t end) {
 
 uint64_t look_for_root() {
     uint16_t segment;
-    asm("movw 0x40e, %0" : "=r"(segment));  // an address that compilers take for a null pointer's neighbour
+    asm("movw 0x40e, %0" : "=r"(segment));  // an address that compilers treat as an offset from a null pointer
     const uint64_t extended = uint64_t{segment} << 4;
     uint64_t root = 0;
     if (extended >= 0x400 && extended < 0xa0000) root = find_root(extended, extended + 0x400);

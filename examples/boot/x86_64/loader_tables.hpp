@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The forms in which loaders leave a command line, ACPI's root and a memory map. It reads memory and nothing else, so it runs anywhere.
+// The loaders' forms of a command line, ACPI's root and a memory map. It only reads memory, so it runs anywhere.
 #pragma once
 
 #include "loader.hpp"
@@ -10,8 +10,8 @@ class loader_tables {
  public:
     constexpr explicit loader_tables(handover& out) : out_{out} {}
 
-    /// Fills the handover, which is all zeros, with what `which` has left at `data`. Addresses are followed as they are; what a size or a
-    /// count leads out of its table is left out, with what is behind it.
+    /// Fills the handover, which is all zeros, from the tables of `which` at `data`. Addresses are trusted. An entry
+    /// whose size or count exceeds its table is left out, with all entries after it.
     void read(loader which, const void* data) {
         out_.by = which;
         out_.command_line = "";
@@ -39,7 +39,7 @@ class loader_tables {
         if (address != 0) out_.command_line = at<char>(address);
     }
 
-    // A range as the BIOS call e820 gives it, of which all other forms are made.
+    // A range in the form of the BIOS call e820, from which all other forms derive.
     struct [[gnu::packed]] e820_range {
         uint64_t at, size;
         uint32_t type;
@@ -70,7 +70,7 @@ class loader_tables {
         for (uint32_t i = 0; info.version >= 1 && i < info.memory_ranges && has_room(); ++i) add_memory(at<char>(info.memory_map) + i * pvh_range_bytes);
     }
 
-    // Linux: the zero page (Documentation/arch/x86/zero-page.rst), where the fields used here are in it.
+    // Linux: offsets of the used fields in the zero page (Documentation/arch/x86/zero-page.rst).
     enum : unsigned {
         zero_rsdp = 0x70,
         zero_command_line_high = 0xc8,
@@ -93,9 +93,10 @@ class loader_tables {
             if (field<uint32_t>(at<char>(node), 8) == setup_dtb) out_.device_tree = at<char>(node) + setup_data_header;
     }
 
-    // Multiboot 1: the boot information (Multiboot Specification 0.6.96, 3.3), up to the last field used here. It has no field for ACPI.
+    // Multiboot 1: the boot information (Multiboot Specification 0.6.96, 3.3), up to the last field used here. It has
+    // no field for ACPI.
     struct multiboot1_info {
-        uint32_t flags;  // which of the others there are
+        uint32_t flags;  // the valid fields
         uint32_t lower, upper, boot_device;
         uint32_t command_line;
         uint32_t module_count, modules, symbols[4];
@@ -111,14 +112,14 @@ class loader_tables {
         const char* one = at<char>(info.map);
         uint32_t size = 0;
         for (uint32_t left = info.map_bytes; left >= 4 + sizeof(e820_range); left -= 4 + size, one += 4 + size) {
-            size = field<uint32_t>(one, 0);  // which does not count itself
+            size = field<uint32_t>(one, 0);  // without this field
             if (size < sizeof(e820_range) || size > left - 4) return;
             add_memory(one + 4);
         }
     }
 
-    // Multiboot 2: the boot information (Multiboot2 Specification 2.0, 3.6) is a row of tags, each with its type and its size, each at a
-    // multiple of 8.
+    // Multiboot 2: the boot information (Multiboot2 Specification 2.0, 3.6) is a row of tags, each with its type and
+    // its size, each at a multiple of 8.
     enum : uint32_t { tag_end = 0, tag_command_line = 1, tag_map = 6, tag_rsdp_of_acpi_1 = 14, tag_rsdp_of_acpi_2 = 15 };
     static constexpr uint32_t tag_header = 8, rsdp_bytes = 20;  // of ACPI 1
 
@@ -137,9 +138,9 @@ class loader_tables {
                     break;
                 case tag_map: read_multiboot2_map(tag, size); break;
                 case tag_rsdp_of_acpi_1:
-                    if (out_.rsdp != 0) break;  // the other is there as well
+                    if (out_.rsdp != 0) break;  // the newer one exists too
                     [[fallthrough]];
-                case tag_rsdp_of_acpi_2:  // a copy, which says where the tables are
+                case tag_rsdp_of_acpi_2:  // a copy, which contains the tables' address
                     if (size >= tag_header + rsdp_bytes) out_.rsdp = reinterpret_cast<uintptr_t>(tag + tag_header);
                     break;
                 default: break;

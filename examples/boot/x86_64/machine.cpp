@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Console, exit and exceptions of a guest on x86, 64 bits or 32, and three of the four functions that compilers call.
-// The serial port is not set up: a virtual machine's port has no baud rate and takes bytes at once.
+// The serial port needs no setup: a virtual machine's port has no baud rate and takes bytes at once.
 #include "loader.hpp"
 #include "runtime.hpp"
 
@@ -26,7 +26,7 @@ struct [[gnu::packed]] table_pointer {
     const void* base;
 };
 
-// As start.S and the processor leave it on the stack.
+// The stack's layout, by start.S and the processor.
 struct exception_frame {
     uintptr_t vector, error, ip, cs, flags;
 };
@@ -43,14 +43,14 @@ uint8_t in8(uint16_t port) {
     return value;
 }
 
-// QEMU's configuration device: what is selected is read byte by byte.
+// QEMU's configuration device: the selected file is read byte by byte.
 constexpr uint16_t config_selector = 0x510, config_data = 0x511;
 constexpr uint16_t config_signature = 0x00, config_directory = 0x19;
 
 bool transmitter_is_empty() { return (in8(serial_line_status) & transmitter_empty) != 0; }
 
-// Without a serial port its status reads as ones, or under KVM as 0 with hosts that leave the answer to a read as it was. A port that is
-// there is empty after a reset, or soon after a loader has written to it.
+// Without a serial port its status reads as ones, or as 0 under KVM with hosts that do not write the result of a read.
+// An existing port is empty after a reset, or soon after a loader has written to it.
 bool has_serial_port() {
     static enum { unknown, absent, present } serial_port;
     if (serial_port == unknown) {
@@ -115,18 +115,18 @@ bool take(char& out) {
 void exit(int code) {
     // QEMU's own status becomes (code << 1) | 1 and has eight bits, hence the range.
     out8(debug_exit, static_cast<uint8_t>(code < 0 || code > 127 ? 127 : code));
-    // QEMU ends a moment later, and the port reads as 0 until then. Without the device it reads as ones, or as all such
-    // ports do with some hosts under KVM: as 0.
+    // QEMU ends a moment later, and the port reads as 0 until then. Without the device it reads as ones, or, like all
+    // such ports on some hosts under KVM, as 0.
     const auto is_ending = [] { return in8(debug_exit) == 0 && in8(behind_debug_exit) != 0; };
     const uint64_t began = timestamp();
     while (is_ending() && milliseconds_since(began) < 10'000) pause();
     if (is_ending()) print("port ", hex(debug_exit), " ends nothing\n");
-    // No monitor but QEMU passes a status on, so it is printed for those.
+    // Only QEMU passes a status on, so it is printed for other monitors.
     print("exit ", static_cast<unsigned long long>(static_cast<unsigned>(code)), "\n");
     out8(sleep_control, 0x34);  // S5, sleep enabled: Cloud Hypervisor and Alioth
     out8(keyboard_command, 0xfe);  // the processor's reset line: Firecracker, crosvm, kvmtool, libkrun
     const table_pointer none{0, nullptr};
-    asm volatile("lidt %0; int3" : : "m"(none));  // a fault that no handler takes, three times
+    asm volatile("lidt %0; int3" : : "m"(none));  // a triple fault
     for (;;) asm volatile("cli; hlt");
 }
 
@@ -184,7 +184,8 @@ extern const char boot_exception_stubs[];
     boot::run(boot::read_loader(which, data).command_line);
 }
 
-// Compilers emit calls to these by themselves. They are single instructions in assembler, which no compiler can recognise as a memcpy and turn into a call of itself.
+// Compilers emit calls to these implicitly. They are single instructions in assembler, because a compiler may turn a
+// copy loop into a call of memcpy, that is of itself.
 #if defined(__x86_64__)
 #define WORD "q"
 #else
@@ -192,7 +193,7 @@ extern const char boot_exception_stubs[];
 #endif
 void* memcpy(void* to, const void* from, size_t n) {
     void* const result = to;
-    size_t words = n / sizeof n;  // a processor that is emulated takes as long for a byte as for a word
+    size_t words = n / sizeof n;  // an emulated processor takes as long for a byte as for a word
     n %= sizeof n;
     asm volatile("rep movs" WORD : "+D"(to), "+S"(from), "+c"(words) : : "memory");
     asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");

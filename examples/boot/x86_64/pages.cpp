@@ -13,7 +13,7 @@ constexpr unsigned tables = 32;
 table spare[tables];
 unsigned used;
 
-// The table that an entry leads to, a new one if it leads nowhere. Null: it maps a page, or there is no table left.
+// Returns the table of an entry, a new one for an empty entry. Null: the entry maps a page, or there is no table left.
 table* below(uint64_t& entry) {
     if (entry == 0) {
         if (used == tables) return nullptr;
@@ -30,8 +30,8 @@ struct cpuid {
 
 bool has_pages_of_1_gib() { return (cpuid{0x80000001}.d >> 26 & 1) != 0; }
 
-// The first address that this processor does not have; a page table entry beyond it faults. At most what this half of the address space
-// can map.
+// Returns the end of the processor's physical addresses; a page table entry beyond it faults. At most the size of this
+// half of the address space.
 uint64_t end_of_addresses() {
     const uint32_t bits = cpuid{0x80000000}.a >= 0x80000008 ? cpuid{0x80000008}.a & 0xff : 36;
     return uint64_t{1} << (bits < 47 ? bits : 47);
@@ -59,7 +59,7 @@ bool map_device_memory(uint64_t at, uint64_t size) {
         uint64_t& entry = level2->entries[page >> 21 & 511];
         if (entry == 0) entry = page | present_writable | large | uncached;
     }
-    return true;  // nothing that was mapped has changed, and processors do not remember what was not
+    return true;  // no mapping has changed, and processors do not cache absent ones
 }
 
 }  // namespace boot

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The root buses of a PC: bus 0, and those that QEMU says it has besides (pxb, pxb-pcie).
+// The root buses of a PC: bus 0, and those that QEMU reports besides (pxb, pxb-pcie).
 #pragma once
 
 #include <virtio/bus/pci/roots.hpp>
@@ -8,7 +8,7 @@
 
 namespace boot {
 
-/// Looked for once, and only on machines that announce any: it takes thousands of accesses.
+/// Searched once, and only on machines that report any: the search takes thousands of accesses.
 template <class Host>
 [[nodiscard]] virtio::pci::bus_set root_buses(const Host& ports) {
   static virtio::pci::bus_set found;

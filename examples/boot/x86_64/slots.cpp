@@ -43,8 +43,9 @@ void by_tree(const void* blob) {
     });
 }
 
-// QEMU's microvm has a tree beside ACPI. The file is of 1 MiB, as the tree says of itself, but what is in it lies in front: null when
-// that is more than there is room for.
+// QEMU's microvm has a tree besides ACPI. The file and the tree's own size are 1 MiB, but its contents are at the
+// beginning.
+// Returns null if the contents do not fit.
 const void* tree_of_qemu() {
     constexpr const char* name = "etc/fdt";
     alignas(8) static uint8_t tree[32 * 1024];

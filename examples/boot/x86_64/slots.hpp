@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Where this machine's MMIO slots are, as the loader says.
+// This machine's MMIO slots, from the loader.
 #pragma once
 
 #include "mmio_slots.hpp"
@@ -7,16 +7,16 @@
 
 namespace boot {
 
-/// The slots, in the order in which they were told: by the words `virtio_mmio.device=` of the command line (Firecracker, libkrun, QEMU's
-/// microvm without ACPI); if there are none, by the device tree of the loader (Linux's setup_data) or of QEMU's configuration device
-/// (microvm). The first call looks, maps them, and prints each that it cannot use with the reason; it must come before the command line
-/// is changed.
+/// Returns the slots in the order of their source: the words `virtio_mmio.device=` of the command line (Firecracker,
+/// libkrun, QEMU's microvm without ACPI); if there are none, the device tree of the loader (Linux's setup_data) or of
+/// QEMU's configuration device (microvm). The first call finds and maps them, and prints each unusable one with the
+/// reason. Make it before the command line changes.
 const slot_list& mmio_slots();
 
 /// The device tree of the loader (Linux's setup_data) or of QEMU's configuration device (microvm); null: none.
 const void* machine_tree();
 
-/// A slot that cannot be used, and why; `word` is empty when a device tree has it.
+/// An unusable slot, and the reason; `word` is empty if the slot is from a device tree.
 struct rejected_slot {
     text word;
     uint64_t base;
@@ -29,7 +29,7 @@ struct rejected_list {
     size_t count;
 };
 
-/// Those that mmio_slots() has printed.
+/// The unusable slots that mmio_slots() has printed.
 const rejected_list& rejected_slots();
 
 }  // namespace boot

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// From the loader to C++, by one entry for each protocol. Each notes which it is (ENTRY_, as in loader.hpp) in EBP and where the loader
-// left its data in ESI; then paging, long mode and SSE are turned on, and boot_enter is called (machine.cpp). In none of them is there a
-// stack, and the segments' descriptors may be gone.
-// QEMU zeroes .bss when it starts, but not when the machine is reset: what the last run left is still there then.
+// From the loader to C++, by one entry for each protocol. Each stores its protocol (ENTRY_, as in loader.hpp) in EBP
+// and the address of the loader's data in ESI; then paging, long mode and SSE are turned on, and boot_enter is called
+// (machine.cpp). No entry has a stack, and the segments' descriptors may be overwritten.
+// QEMU zeroes .bss at its start, but not at a reset of the machine: then it has the contents of the previous run.
 
 #define ENTRY_PVH        1
 #define ENTRY_LINUX      2
@@ -12,7 +12,7 @@
 #define PRESENT_WRITABLE 0x3
 #define LARGE_PAGE       0x83   // present, writable, maps a page rather than a further table
 
-    // Where a PVH loader finds its entry.
+    // The note with the entry of a PVH loader.
     .section .note.pvh, "a", @note
     .balign 4
     .long 4                     // size of the name
@@ -23,10 +23,10 @@
 
     .section .text.start, "ax"
 
-    // Linux in 64 bits (Documentation/arch/x86/boot.rst, "64-bit Boot Protocol"), the entry that the ELF header names: crosvm, libkrun,
-    // Firecracker without PVH; and by the head of a bzImage (bzimage.S) Cloud Hypervisor, kvmtool, Alioth. Long mode, the image and the
-    // zero page mapped where they are, RSI points to the zero page. The rest begins in 32 bits, so it goes back there: paging can be
-    // turned off in compatibility mode only.
+    // Linux in 64 bits (Documentation/arch/x86/boot.rst, "64-bit Boot Protocol"), the entry that the ELF header names:
+    // crosvm, libkrun, Firecracker without PVH; and by the head of a bzImage (bzimage.S) Cloud Hypervisor, kvmtool,
+    // Alioth. Long mode, the image and the zero page are identity-mapped, RSI points to the zero page. The common part
+    // begins in 32 bits, so this entry returns to compatibility mode, the only one that can turn paging off.
     .code64
     .globl boot_start_linux64
 boot_start_linux64:
@@ -43,34 +43,35 @@ leave_long_mode:
     movl %eax, %cr0
     movl $0xc0000080, %ecx      // EFER
     rdmsr
-    andl $~0x100, %eax          // it may not come back by itself
+    andl $~0x100, %eax          // so that paging does not turn it on again
     wrmsr
 
-    // Linux in 32 bits (the same, "32-bit Boot Protocol"): QEMU and GRUB with a bzImage, by its head. Protected mode with paging off,
-    // flat segments, ESI points to the zero page.
+    // Linux in 32 bits (the same, "32-bit Boot Protocol"): QEMU and GRUB with a bzImage, by its head. Protected mode
+    // with paging off, flat segments, ESI points to the zero page.
     .globl boot_start_linux32
 boot_start_linux32:
     movl $ENTRY_LINUX, %ebp
     jmp enter
 
-    // PVH (Xen, docs/misc/pvh.pandoc): QEMU's -kernel, Firecracker, Cloud Hypervisor, Alioth. Protected mode with paging off, flat
-    // segments, EBX points to hvm_start_info.
+    // PVH (Xen, docs/misc/pvh.pandoc): QEMU's -kernel, Firecracker, Cloud Hypervisor, Alioth. Protected mode with
+    // paging off, flat segments, EBX points to hvm_start_info.
     .globl boot_start
 boot_start:
     movl $ENTRY_PVH, %ebp
     movl %ebx, %esi
     jmp enter
 
-    // Multiboot 1 (Multiboot Specification 0.6.96, 3.2): GRUB's command `multiboot`. Protected mode with paging off, flat segments, EBX
-    // points to the boot information. The header that names this entry is in what tools/boot-image makes for GRUB, not in the ELF file:
-    // QEMU's -kernel would go by it.
+    // Multiboot 1 (Multiboot Specification 0.6.96, 3.2): GRUB's command `multiboot`. Protected mode with paging off,
+    // flat segments, EBX points to the boot information. The header for this entry is in the file that tools/boot-image
+    // makes for GRUB, not in the ELF file: QEMU's -kernel would use it.
     .globl boot_start_multiboot1
 boot_start_multiboot1:
     movl $ENTRY_MULTIBOOT1, %ebp
     movl %ebx, %esi
     jmp enter
 
-    // Multiboot 2 (Multiboot2 Specification 2.0, 3.3): GRUB's command `multiboot2`. The same state, another form of information.
+    // Multiboot 2 (Multiboot2 Specification 2.0, 3.3): GRUB's command `multiboot2`. The same state, another form of
+    // information.
     .globl boot_start_multiboot2
 boot_start_multiboot2:
     movl $ENTRY_MULTIBOOT2, %ebp
@@ -92,7 +93,8 @@ enter:
     xorl %eax, %eax
     rep stosl
 
-    // Identity map of memory, as much as one top-level entry can cover. Device memory beyond it is mapped when it is met (pages.cpp).
+    // Identity map of memory, as far as one top-level entry reaches. Device memory beyond it is mapped at first use
+    // (pages.cpp).
     movl $(pdpt + PRESENT_WRITABLE), boot_page_map
     movl $0x80000001, %eax
     cpuid
@@ -126,7 +128,7 @@ enter:
 
 3:  movl $boot_page_map, %eax
     movl %eax, %cr3
-    movl $0x620, %eax           // PAE; OSFXSR and OSXMMEXCPT, which SSE needs; and none of what a loader had there
+    movl $0x620, %eax           // PAE; OSFXSR and OSXMMEXCPT, which SSE needs; and no bit of the loader's
     movl %eax, %cr4
     movl $0xc0000080, %ecx      // EFER
     rdmsr

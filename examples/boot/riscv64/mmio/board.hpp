@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The porting surface, whole, for virtual machines on 64-bit RISC-V: devices are in the MMIO slots that the device tree lists.
+// The whole porting surface for virtual machines on 64-bit RISC-V with devices in the MMIO slots of the device tree.
 #pragma once
 
 #include <virtio/mmio.hpp>
@@ -10,7 +10,7 @@
 #include "tree_slots.hpp"
 #include "waits.hpp"
 
-namespace bus = virtio::mmio;  // how programs that include this reach their devices
+namespace bus = virtio::mmio;  // the bus of programs that include this
 
 struct board : boot::tree_slots<boot::machine>, virtio::identity_mapped<>, boot::waits_by_clock, boot::reports_failures<board> {};
 

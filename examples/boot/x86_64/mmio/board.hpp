@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The other porting surface, whole: a PC without PCI, whose devices are in MMIO slots, where the loader says.
+// The other whole porting surface: a PC without PCI, with devices in MMIO slots that the loader names.
 #pragma once
 
 #include <virtio/mmio.hpp>
@@ -10,7 +10,7 @@
 #include "slots.hpp"
 #include "waits.hpp"
 
-namespace bus = virtio::mmio;  // how programs that include this reach their devices
+namespace bus = virtio::mmio;  // the bus of programs that include this
 
 struct board : virtio::identity_mapped<>, boot::waits_by_clock, boot::reports_failures<board> {
   using slot_space = virtio::mmio_space;

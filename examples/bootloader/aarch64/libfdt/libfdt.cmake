@@ -19,8 +19,8 @@ function(virtio_find_libfdt result)
   set(${result} "${VIRTIO_LIBFDT}" PARENT_SCOPE)
 endfunction()
 
-# virtio_add_libfdt(<target> <folder>): an object library of the parts that read and edit a tree. Headers count as the system's, so that
-# the project's warnings do not apply to them.
+# virtio_add_libfdt(<target> <folder>): an object library of the parts that read and edit a tree. Its headers are
+# system headers: the project's warnings do not apply to them.
 set(VIRTIO_LIBFDT_PORT "${CMAKE_CURRENT_LIST_DIR}" CACHE INTERNAL "")
 function(virtio_add_libfdt target folder)
   set(sources "")

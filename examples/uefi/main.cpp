@@ -25,7 +25,7 @@ bool read_by_firmware(efi::handle handle, virtio::u8* to) {
   return disk != nullptr && !efi::failed(disk->read(disk, disk->media->media, 0, bytes, to));
 }
 
-constexpr int kept = -1;  // the device does not reset, and has storage and buffers still
+constexpr int kept = -1;  // the device does not reset, and still has storage and buffers
 
 int fail(const char* what, virtio::errc why) {
   print("  ", what, ": ", virtio::describe(why), "\n");

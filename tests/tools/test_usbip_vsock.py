@@ -145,10 +145,10 @@ class Protocol(unittest.TestCase):
                 tool.import_device(None, name)
 
     def test_nobody_listens(self):
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            port = listening.getsockname()[1]
-        with self.assertRaisesRegex(tool.Problem, "refused"):
-            tool.connect(tool.Target("tcp", "127.0.0.1", port), BOUND)
+        with socket.socket() as silent:  # keeps the port, and does not listen
+            silent.bind(("127.0.0.1", 0))
+            with self.assertRaisesRegex(tool.Problem, "refused"):
+                tool.connect(tool.Target("tcp", "127.0.0.1", silent.getsockname()[1]), BOUND)
 
 
 class Vsock(unittest.TestCase):

@@ -14,7 +14,7 @@ namespace boot {
     case virtio::waiting::reset: return 60'000;
     case virtio::waiting::request: return 120'000;
     case virtio::waiting::connect: return 5'000;
-    case virtio::waiting::shutdown: return 2'000;
+    case virtio::waiting::shutdown: return 5'000;
     case virtio::waiting::peer: return 120'000;
   }
   return 0;

@@ -57,6 +57,7 @@ struct entry {
 template <class See>
 void for_each_line(const_bytes file, See&& see) {
   const auto is_blank = [](u8 c) { return c == ' ' || c == '\t' || c == '\r'; };
+  if (begins_with(file, text("\xef\xbb\xbf"))) file = file.part(3, file.size());  // a byte order mark of UTF-8, from an editor
   while (!file.empty()) {
     const usize end = find(file, '\n');
     const_bytes line = file.part(0, end);

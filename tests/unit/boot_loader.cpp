@@ -314,6 +314,7 @@ TEST_CASE("boot entries: keys, comments, blanks and repeated values are read as 
   REQUIRE(one->initrds == 2);
   CHECK(string_of(one->initrd[1].get()) == "/b");
   CHECK(string_of(one->options.get()) == "root=/dev/vda2 ro quiet");
+  CHECK(string_of(entry_of("\xef\xbb\xbflinux /vmlinuz")->kernel.get()) == "/vmlinuz");  // as some editors begin a file
 }
 
 TEST_CASE("boot entries: one that cannot be started says why", "[examples][boot]") {

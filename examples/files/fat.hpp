@@ -117,7 +117,7 @@ class volume {
     const u32 mirroring = number(boot + 40, 2);
     if (is_32 && (mirroring & 0x80) != 0) {  // off: one of the tables is up to date
       if ((mirroring & 0xf) >= tables) return errc::out_of_range;
-      table_ += (mirroring & 0xf) * table_sectors * scale;
+      table_ += u64{mirroring & 0xf} * table_sectors * scale;
     }
     return {};
   }

@@ -90,7 +90,7 @@ for document in [readme, contributing, root / "SECURITY.md", root / "CHANGELOG.m
             continue
         if word := re.search(r"\b(nobody|somebody|whoever|told|of before)\b", re.sub(r"`[^`]*`", "", line), re.I):
             problems.append(f"{document.relative_to(root)}:{number}: docs/style.md has another word for '{word[1]}'")
-        if len(line) > 120 and not re.match(r"\||\[|<!-- |Shown by|`|.*\S{80}", line):
+        if len(line) > 120 and not re.match(r"\||\[|<!-- |Shown by|Tests|`|.*\S{80}", line):
             problems.append(f"{document.relative_to(root)}:{number}: {len(line)} columns")
     links = re.findall(r"\]\[([a-z-]+)\]", re.sub(r"^```.*?^```|`[^`]*`", "", text, flags=re.M | re.S))
     for name in sorted(set(links) - set(re.findall(r"^\[([a-z-]+)\]: https?://\S+$", text, re.M))):
@@ -100,7 +100,7 @@ for document in [readme, contributing, root / "SECURITY.md", root / "CHANGELOG.m
         in_table = line.startswith("|") and (in_table or line.rstrip().endswith("| shown by |"))
         if in_table:
             shown.append(line.rstrip(" |").rsplit("|", 1)[-1])
-    shown += re.findall(r"Shown by:((?:\s*`[^`]+`,?)+)", text)
+    shown += re.findall(r"(?:Shown by|Tests):((?:\s*`[^`]+`,?)+)", text)
     for cell in shown:
         for name in re.findall(r"`([^`]+)`", cell):
             if name not in names and not (root / name.split()[0]).exists():
@@ -129,13 +129,14 @@ problems += [f"README.md: not the mark of docs/hosts.md: {host}: {device}"
 if len(named) < 40:
     problems.append("docs/hosts.md: where are the devices by host?")
 
-# README's figures of this library are those of the measurements.
+# The comparison's figures of this library are those of the measurements.
+comparison = (root / "docs/comparison.md").read_text()
 measured = (root / "docs/performance.md").read_text()
-for label, row in (("instructions per 4 KiB read", "guest instructions per 4 KiB read, depth 1, submit/kick/take"),
-                   ("text, start and polled read, `-Os`", "text of start + polled read, modern PCI, x86-64, g++ -Os")):
-    figure = re.search(rf"^\| {re.escape(label)} \| \[([\d,]+)\]", readme.read_text(), re.M)
+for label, row in (("guest instructions per 4 KiB read, `submit`, `kick`, `take`", "guest instructions per 4 KiB read, depth 1, submit/kick/take"),
+                   ("bytes of code for start and polled read, `-Os`", "text of start + polled read, modern PCI, x86-64, g++ -Os")):
+    figure = re.search(rf"^\| {re.escape(label)} \| \[([\d,]+)\]", comparison, re.M)
     if not figure or not re.search(rf"^\| {re.escape(row)} \| {figure[1].replace(',', '')} \|", measured, re.M):
-        problems.append(f"README.md: not the figure of docs/performance.md: {label}")
+        problems.append(f"docs/comparison.md: not the figure of docs/performance.md: {label}")
 
 types = dict(re.findall(r'case device_type::(\w+): return "([^"]*)"', (root / "include/virtio/base/types.hpp").read_text()))
 drivers = {"block": "blk", "entropy": "rng", "network": "net"}  # drivers whose folder has another name than their type

@@ -21,14 +21,14 @@ import linux_host  # noqa: E402
 import peer  # noqa: E402
 
 CID, MEMORY = 4, 256
-# With the marker in front of it: what is done, and the frames' size.
+# Marker -> the phase's work, and the frames' size.
 PHASES = {20: ("sent", 64), 22: ("received", 64), 30: ("sent", 1500), 32: ("received", 1500)}
 PREFIX = {"card": ">I", "vsock": "<H"}  # of a frame, on QEMU's stream and on hyperkit's
 CONTROL = 64
-HEAD = b"\xff" * 6 + bytes(6) + b"\x88\xb5"  # to all, of a type for experiments, which Linux does not look into
-LINUX_MEMORY = 512  # MiB: room for all frames of a phase, since Linux drops what it has no room for
+HEAD = b"\xff" * 6 + bytes(6) + b"\x88\xb5"  # broadcast, of a type for experiments, which Linux does not parse
+LINUX_MEMORY = 512  # MiB: room for all frames of a phase, since Linux drops frames without room
 QUIET = "for all in all default; do echo 1 >/proc/sys/net/ipv6/conf/$all/disable_ipv6; done 2>/dev/null\n"  # no frames of its own
-# Until its queueing discipline is there, which comes some time after `up`, an interface loses what is sent, in silence.
+# Until an interface has its queueing discipline, some time after `up`, it silently drops sent frames.
 LINUX = {"card": QUIET + """
 ip link set eth0 promisc on up
 until ip link show eth0 | grep -q 'LOWER_UP.* qdisc [^n]'; do sleep 0.1; done
@@ -54,7 +54,8 @@ def exactly(wire, count):
 
 
 def serve(wire, prefix):
-    """Until the guest closes: each control frame tells what follows, 'S' that so many frames come, 'R' that as many are wanted."""
+    """Serves the guest until it closes. Each control frame announces a phase: 'S' that the guest sends so many frames, 'R'
+    that it receives so many."""
     head = struct.calcsize(prefix)
 
     def framed(size):
@@ -81,7 +82,7 @@ def serve(wire, prefix):
 
 @contextlib.contextmanager
 def link(which, memory=MEMORY):
-    """QEMU's arguments for a guest whose link leads here."""
+    """Returns QEMU's arguments for a guest whose link ends here."""
     with contextlib.ExitStack() as stack:
         if which == "card":
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="virtio-"))
@@ -109,7 +110,7 @@ def link(which, memory=MEMORY):
 
 
 def boot(image, which, frames, extra=(), errors=None):
-    """One boot of the guest: phase -> seconds."""
+    """Boots the guest once. Returns phase -> seconds."""
     with link(which) as arguments:
         append = f"frames={frames}" + (" net=vsock" if which == "vsock" else "")
         status, console = guestrun.boot(image, machine="pc", memory=MEMORY, append=append, extra=[*arguments, *extra], errors=errors)
@@ -120,14 +121,14 @@ def boot(image, which, frames, extra=(), errors=None):
 
 
 def missing_linux(which):
-    """Why Linux cannot do the same here; empty when it can."""
+    """Returns why Linux cannot run this benchmark here; empty if it can."""
     if not os.environ.get("LINUX_HOST") or not os.environ.get("QEMU_10"):
         return "LINUX_HOST or QEMU_10 is empty (tools/setup --print)"
     return "GVFORWARDER names no program: see bench/network.py" if which == "vsock" and not os.environ.get("GVFORWARDER") else ""
 
 
 def boot_linux(which, frames):
-    """The same of Linux."""
+    """The same for Linux."""
     made = peer.BUILD / "linux_frames"
     made.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run(["cc", *peer.FLAGS, ROOT / "bench" / "linux_frames.c", "-o", made], check=True)

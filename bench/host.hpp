@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A host for counted drivers: registers in memory, and rings of which it takes chains as it likes. Written from the specification (2.7),
-// without the library's structures. Little-endian hosts.
+// A host for counted drivers: registers in memory, and rings from which it takes chains in any order. Written from the
+// specification (2.7), without the library's structures. Little-endian hosts.
 #pragma once
 
 #include <virtio/platform/identity.hpp>
@@ -12,7 +12,7 @@ namespace bench {
 
 using namespace virtio;
 
-/// A split ring of which the device takes chains as it likes.
+/// A split ring from which the device takes chains in any order.
 class host_queue {
  public:
   void enable(const queue_areas& areas) {
@@ -23,7 +23,7 @@ class host_queue {
     entries_ = areas.entries;
   }
   [[nodiscard]] bool has_chain() const { return taken_ != get<std::uint16_t>(available_ + 2); }
-  /// The n-th buffer of the next chain.
+  /// Returns the n-th buffer of the next chain.
   [[nodiscard]] unsigned char* buffer(unsigned n) const {
     std::uint16_t at = head();
     while (n-- != 0) at = get<std::uint16_t>(descriptors_ + 16u * at + 14);
@@ -35,7 +35,7 @@ class host_queue {
     put<std::uint32_t>(element + 4, written);
     ++taken_;
     put(used_ + 2, taken_);
-    put(used_ + 4 + 8u * entries_, taken_);  // wants to hear of the next one
+    put(used_ + 4 + 8u * entries_, taken_);  // requests a notification of the next one
   }
 
  private:
@@ -46,7 +46,8 @@ class host_queue {
   std::uint16_t taken_ = 0;
 };
 
-/// The host's registers are its members: `status`, `queues`, and `config<T>(offset)`; `type` and `offers` say what it is.
+/// The host's registers are its members: `status`, `queues`, and `config<T>(offset)`; `type` and `offers` identify the
+/// device.
 template <class Host>
 struct memory_transport {
   struct location {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What bench/guest/frames.cpp does, in Linux: raw frames to the host and from it through one interface, a network card's or a tap that
- * gvforwarder serves. The host's side is bench/frames.py. Plain C11, fit for -static.
+ * The work of bench/guest/frames.cpp in Linux: raw frames to the host and from it through one interface, a network card's or
+ * a tap that gvforwarder serves. The host's side is bench/frames.py. Plain C11, fit for -static.
  * usage: linux_frames INTERFACE FRAMES [bypass]    bypass: without the queueing discipline, which loses frames of a tap in silence */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -41,7 +41,7 @@ static void send_frames(unsigned long count, size_t size) {
   while (count != 0) {
     const int sent = sendmmsg(fd, all, count < AT_ONCE ? (unsigned)count : AT_ONCE, 0);
     if (sent > 0) count -= (unsigned long)sent;
-    else if (errno == ENOBUFS || errno == EAGAIN) sched_yield(); /* the queue is full: whoever empties it has his turn */
+    else if (errno == ENOBUFS || errno == EAGAIN) sched_yield(); /* the queue is full: let the other process empty it */
     else die("send");
   }
 }
@@ -91,7 +91,7 @@ int main(int argc, char** argv) {
   const unsigned long count = strtoul(argv[2], NULL, 10);
   fd = socket(AF_PACKET, SOCK_RAW, htons(TYPE));
   if (fd < 0) die("socket");
-  const int bytes = 192 << 20, on = 1; /* as many as come while this does not run: the kernel drops what finds no room */
+  const int bytes = 192 << 20, on = 1; /* for all frames that arrive while this does not run: the kernel drops frames without room */
   const struct timeval limit = {LIMIT_S, 0};
   if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes) != 0) die("SO_RCVBUFFORCE");
   if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) != 0) die("SO_RCVTIMEO");

@@ -52,7 +52,7 @@ ip link set tap0 up
 
 
 def missing():
-    """Why nothing can be measured here; empty when it can."""
+    """Returns why this machine cannot run the benchmark; empty if it can."""
     for name in ("QEMU_10", "LINUX_HOST", "LWIP"):
         if not os.environ.get(name):
             return f"{name} is empty (on Debian 12 tools/setup fetches it)"
@@ -60,7 +60,7 @@ def missing():
 
 
 class _Server(http.server.ThreadingHTTPServer):
-    """/page goes to the guest, /fetch is answered when /data has come from it; `took` has the seconds of both."""
+    """Sends /page to the guest, and answers /fetch after /data has arrived from it; `took` has the seconds of both."""
     daemon_threads = True
 
     def __init__(self, port):
@@ -81,7 +81,7 @@ class _Answer(http.server.BaseHTTPRequestHandler):
             for _ in range(SIZE >> 20):
                 self.wfile.write(block)
             self.connection.shutdown(1)
-            self.rfile.read()  # until the guest has closed: it has all of it
+            self.rfile.read()  # until the guest has closed: it has received all
             self.server.took["received"] = time.monotonic() - began
 
     def log_message(self, *_):
@@ -89,7 +89,7 @@ class _Answer(http.server.BaseHTTPRequestHandler):
 
 
 def fetch(port):
-    """Seconds that /data takes to come from the guest."""
+    """Returns the seconds of a transfer of /data from the guest."""
     began = time.monotonic()
     size = len(host.get(port, "/data"))
     if size != SIZE:
@@ -99,7 +99,7 @@ def fetch(port):
 
 @contextlib.contextmanager
 def link(which):
-    """QEMU's arguments, and the port of this machine that is the guest's port 80 once `expose` was called."""
+    """Returns QEMU's arguments, and the port of this machine that is the guest's port 80 after `expose`."""
     port = host.free_port()
     if which == "card":
         yield host.card(port), port, lambda: None
@@ -109,7 +109,7 @@ def link(which):
 
 
 def ours(which, image):
-    """Seconds: {"received": ..., "served": ...}."""
+    """Returns the seconds: {"received": ..., "served": ...}."""
     with link(which) as (arguments, port, expose), _Server(port) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -129,7 +129,7 @@ def ours(which, image):
 
 
 def linux(which):
-    """The same of Linux; None without gvforwarder."""
+    """The same for Linux; None without gvforwarder."""
     forwarder = os.environ.get("GVFORWARDER")
     if which == "vsock" and not forwarder:
         return None

@@ -31,9 +31,9 @@ import matrix  # noqa: E402
 import usbip  # noqa: E402
 
 CID = 4
-PATIENCE = 3600  # seconds until a machine is given up
+PATIENCE = 3600  # seconds: the limit of a machine
 UP = "ip addr add 10.0.2.15/24 dev eth0 && ip link set eth0 up\n"
-# Linux's server: exports until somebody connects to the second port.
+# Linux's server: exports until a client connects to the second port.
 SERVER = UP + usbip.EXPORT + """
 echo "serving $busids"
 nc -l -p 3241 </dev/null
@@ -61,7 +61,7 @@ def free_port():
 
 
 class Told(io.StringIO):
-    """The console of Linux's server, whose bus id is awaited."""
+    """The console of Linux's server, from which the bus id is read."""
 
     def __init__(self):
         super().__init__()
@@ -78,7 +78,7 @@ class Told(io.StringIO):
 
 @contextlib.contextmanager
 def linux_server(folder, qemu, image):
-    """TCP port and bus id of the image behind Linux's own server."""
+    """Provides the TCP port and the bus id of the image by Linux's own server."""
     port, stop, told = free_port(), free_port(), Told()
     folder.mkdir()
     extra = ["-netdev", f"user,id=network,hostfwd=tcp:127.0.0.1:{port}-:3240,hostfwd=tcp:127.0.0.1:{stop}-:3241",
@@ -98,7 +98,7 @@ def linux_server(folder, qemu, image):
 
 @contextlib.contextmanager
 def our_server(qemu, tree, image):
-    """The same of our guest."""
+    """The same for the library's guest."""
     with backend.serve(CID) as vsock:
         serving = threading.Event()
         drive = ["-drive", f"if=none,id=disk,format=raw,snapshot=on,file={image}", "-device", "virtio-blk-pci,drive=disk"]
@@ -118,7 +118,7 @@ def our_server(qemu, tree, image):
 
 
 def measure(options, qemu, folder):
-    """Megabytes a second of each read: {"ours": [...], "linux": [...]}."""
+    """Returns megabytes a second of each read: {"ours": [...], "linux": [...]}."""
     image = folder / "disk.img"
     with image.open("wb") as file:
         for _ in range(options.megabytes):

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What the measured guests share: numbers of the command line, and a clock. It is the time-stamp counter, told in nanoseconds by the PC's
-// timer; both are the emulated machine's, as Linux's are.
+// Shared code of the measured guests: numbers of the command line, and a clock. The clock is the time-stamp counter,
+// calibrated in nanoseconds by the PC's timer; both are the emulated machine's, as in Linux.
 #pragma once
 
 #include "board.hpp"
@@ -18,11 +18,11 @@ inline u64 number(const char* key) {
 
 inline u64 ticks_in_50_ms;
 
-/// The PC's timer counts 59659 of its ticks once, which are 50 ms.
+/// Measures while the PC's timer counts 59659 ticks once, which is 50 ms.
 inline u64 measure_50_ms() {
   using virtio::detail::port_in, virtio::detail::port_out;
   constexpr u32 count = 59659;
-  port_out<u8>(0x61, static_cast<u8>((port_in<u8>(0x61) & 0xfc) | 1));  // it may count, and is not heard
+  port_out<u8>(0x61, static_cast<u8>((port_in<u8>(0x61) & 0xfc) | 1));  // the timer counts, the speaker is off
   port_out<u8>(0x43, 0xb0);
   port_out<u8>(0x42, count & 0xff);
   const u64 began = boot::timestamp();
@@ -31,7 +31,7 @@ inline u64 measure_50_ms() {
   return boot::timestamp() - began;
 }
 
-/// The shortest of some: it can only come out too long.
+/// Takes the shortest of several measurements: errors only make them longer.
 inline void calibrate() {
   ticks_in_50_ms = ~u64{0};
   for (int i = 0; i < 5; ++i) ticks_in_50_ms = virtio::detail::smaller(ticks_in_50_ms, measure_50_ms());

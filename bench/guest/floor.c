@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The floor under what a driver can cost: reads by fixed chains that are written once, on a device that is taken for granted. It
- * negotiates nothing, maps nothing, splits nothing, and believes every word. Not a way to write a driver: what is measured beside
- * this is what safety and generality cost. Written by hand, without the library. */
+ * The lower limit of a driver's cost: reads by fixed chains that are written once, on a fully trusted device. It does not
+ * negotiate, map, split or check. It is not a model for a driver: the difference to it is the cost of safety and
+ * generality. Written by hand, without the library. */
 #include <stdint.h>
 
 enum { entries = 128, depth = 32 };
@@ -46,7 +46,7 @@ static void put(volatile uint8_t* at, uint64_t value) {
   *(volatile uint32_t*)(at + 4) = (uint32_t)(value >> 32);
 }
 
-/* 0 when there is no disk where one is expected: on bus 0, with its registers in memory. */
+/* Returns 0 if there is no disk at the expected place: on bus 0, with its registers in memory. */
 int floor_start(void) {
   uint32_t device = 0;
   while (config(device, 0) != 0x10421af4)
@@ -72,7 +72,7 @@ int floor_start(void) {
   while (common[0x14] != 0) {}
   common[0x14] = 3;
   *(volatile uint32_t*)(common + 8) = 1;
-  *(volatile uint32_t*)(common + 12) = 1; /* VERSION_1 and nothing else */
+  *(volatile uint32_t*)(common + 12) = 1; /* only VERSION_1 */
   common[0x14] = 11;
   *(volatile uint16_t*)(common + 0x16) = 0;
   *(volatile uint16_t*)(common + 0x18) = entries;
@@ -98,7 +98,7 @@ static void show_and_wait(uint16_t count) {
   *bell = 0;
   while (__atomic_load_n(&ring.used_index, __ATOMIC_ACQUIRE) != taken) idle();
 }
-/* One at a time, by the chain whose turn it is. */
+/* One at a time, by the chains in turn. */
 void floor_one(unsigned long count) {
   for (unsigned long i = 0; i < count; ++i) {
     headers[taken % depth].sector = i % 1024 * 8;

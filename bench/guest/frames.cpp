@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// The measured guest of a network link: raw frames to the host and from it, of 64 and of 1,500 bytes, frames= of each, over a virtio
-// network card or (net=vsock) a vsock stream. The host's side is bench/frames.py: a control frame tells it what follows, and it answers
-// with a frame when it has counted all. Between markers the counting plugin counts.
+// The measured guest of a network link: raw frames to the host and from it, of 64 and of 1,500 bytes, frames= of each,
+// over a virtio network card or (net=vsock) a vsock stream. The host's side is bench/frames.py: a control frame
+// announces each phase, and the host answers with a frame after it has counted all. The counting plugin counts between
+// markers.
 #include <virtio/net.hpp>
 #include <virtio/vsock.hpp>
 #include <virtio/vsock/ethernet_link.hpp>
@@ -15,7 +16,7 @@ namespace {
 using namespace virtio;
 using bench::nanoseconds, bench::number;
 
-constexpr u32 at_once = 16;  // frames that are sent ahead of a flush
+constexpr u32 at_once = 16;  // frames that are sent before a flush
 constexpr usize longest = 1500;
 
 using card_t = net::device<board, bus::transport<board>, queue<256>>;
@@ -25,7 +26,7 @@ constinit card_t card;
 struct milliseconds {
   u64 operator()() const { return boot::milliseconds_since(0); }
 };
-// As examples/08_network has them.
+// As in examples/08_network.
 using sockets_t = vsock::device<board, bus::transport<board>, queue<256>,
                                 vsock::limits{.connections = 2, .listeners = 1, .replies = 4, .receive_packet = 2048,
                                               .receive_buffer = 256 * 1024, .pieces = 128, .send_packet = 2048, .send_packets = 64}>;
@@ -58,7 +59,7 @@ void receive(Link& link, u64 count) {
     else check("poll", link.poll());
   }
 }
-/// Tells the host what follows.
+/// Announces the next phase to the host.
 template <net::link Link>
 void announce(Link& link, char what, u64 count, usize size) {
   data[14] = static_cast<u8>(what);
@@ -67,7 +68,7 @@ void announce(Link& link, char what, u64 count, usize size) {
   send(link, 64);
   link.flush();
 }
-/// Between markers Id and Id + 1.
+/// Runs between markers Id and Id + 1.
 template <u16 Id, net::link Link, class Work>
 void phase(Link& link, char what, u64 count, usize size, Work work) {
   const u64 start = boot::timestamp();

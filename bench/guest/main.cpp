@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// The measured guest: brings a disk up and reads from it, between markers that the counting plugin knows (bench/plugin).
-// How long the device takes is the host's affair, so failed polls are counted here, and each phase runs twice, impatient and
-// patient: the two differ only in how often they poll, which gives the cost of one failed poll exactly, to be subtracted.
-// Time itself passes in `idle`, which the plugin counts as a range of its own.
+// The measured guest: it starts a disk and reads from it, between markers for the counting plugin (bench/plugin). The
+// device's time depends on the host, so failed polls are counted here, and each phase runs twice, impatient and
+// patient.
+// The two differ only in the number of polls, which gives the exact cost of one failed poll, to be subtracted. Waits
+// are in `idle`, which the plugin counts as a separate range.
 #include <virtio/blk.hpp>
 
 #include "board.hpp"
@@ -48,13 +49,13 @@ alignas(4096) u8 buffers[deepest][piece];
 
 bytes buffer(usize i, usize size) { return {buffers[i], size}; }
 
-// One at a time, by the blocking call.
+// One request at a time, by the blocking call.
 [[gnu::noinline]] void read_blocking(usize count) {
   for (usize i = 0; i < count; ++i)
     if (const auto r = disk.read(i % 1024 * 8, buffer(0, piece)); !r) die("read", r.error());
 }
 
-// One at a time, by the engine's calls.
+// One request at a time, by the engine's calls.
 [[gnu::noinline]] void read_one(usize count) {
   for (usize i = 0; i < count; ++i) {
     if (const auto r = disk.submit_read(i % 1024 * 8, buffer(0, piece), i); !r) die("submit", r.error());
@@ -68,7 +69,7 @@ bytes buffer(usize i, usize size) { return {buffers[i], size}; }
   }
 }
 
-// So many at a time: submit all, one kick, take all.
+// Batches: submit all, one kick, take all.
 [[gnu::noinline]] void read_batches(usize count, usize size, usize depth) {
   for (usize batch = 0; batch < count / depth; ++batch) {
     for (usize i = 0; i < depth; ++i)
@@ -83,7 +84,7 @@ bytes buffer(usize i, usize size) { return {buffers[i], size}; }
   }
 }
 
-// Runs one phase between markers Id and Id + 1, and says how often it polled in vain.
+// Runs one phase between markers Id and Id + 1, and prints the number of failed polls.
 template <u16 Id, class Work>
 void phase(u32 turns, usize requests, Work work) {
   idle_turns = turns;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A marker that the counting plugin knows (bench/plugin), and any processor takes for nothing.
+// A marker for the counting plugin (bench/plugin): a no-op for every processor.
 #pragma once
 
 #include <virtio/base/types.hpp>

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// The measured guest of a socket device: does with the peer (tests/vsock/peer.c) what tests/vsock/linux_guest.c does in Linux, in the
-// same pieces, and prints the same lines. run= of its command line names what, bulk= and turns= how much, idle= how many connections
-// are open beside it and idle, for which bench_vsock_crowd has places.
+// The measured guest of a socket device: with the peer (tests/vsock/peer.c) it does the same as
+// tests/vsock/linux_guest.c in Linux, in the same pieces, and prints the same lines. On its command line run= names the
+// phases, bulk= and turns= their amounts, idle= the number of idle connections beside them, for which bench_vsock_crowd
+// has room.
 //
-// Between markers the counting plugin counts. Polls in vain are counted here, and what one of them costs is measured, too.
+// The counting plugin counts between markers. Failed polls are counted here, and the cost of one is measured too.
 #include <virtio/vsock.hpp>
 
 #include "board.hpp"
@@ -38,7 +39,7 @@ struct bench_board : board {
 #endif
 constexpr u16 connections = BENCH_CONNECTIONS;
 
-// As large as packets get: a program that wants throughput would choose so. Many connections share what the peers may send ahead.
+// The largest packets, as a program chooses them for throughput. Many connections share the room for the peers' data.
 using sockets_t = vsock::device<bench_board, bus::transport<bench_board>, queue<256>,
                                 vsock::limits{.connections = connections, .receive_packet = 65536, .receive_buffer = 1024 * 1024,
                                               .receive_pool = connections > 2 ? 16 * 1024 * 1024 : 0, .send_packet = 65536,
@@ -57,7 +58,7 @@ void check(const char* what, const Result& r) {
   if (!r) boot::exit(board::fail(what, r.error()));
 }
 
-// What is measured -------------------------------------------------------------------------------------------------------
+// What is measured ----------------------------------------------------------------------------------------------------
 
 stream connect(port where) {
   const auto made = sockets.connect({vsock::host_cid, where});
@@ -65,7 +66,7 @@ stream connect(port where) {
   return *made;
 }
 
-/// `n`, and the end of a line.
+/// Prints `n` and the end of a line.
 const_bytes line_of(u64 n) {
   static u8 line[24];
   usize at = sizeof line;
@@ -75,7 +76,7 @@ const_bytes line_of(u64 n) {
   return {line + at, sizeof line - at};
 }
 
-/// Work with one connection, between markers Id and Id + 1.
+/// Works with one connection, between markers Id and Id + 1.
 template <u16 Id, class Work>
 void phase(const char* what, port where, u64 amount, const char* unit, Work work) {
   stream s = connect(where);
@@ -106,7 +107,7 @@ void phase(const char* what, port where, u64 amount, const char* unit, Work work
   if (counted != total) boot::exit(board::fail("the peer's count", errc::invalid_argument));
 }
 
-/// What the source sends, to its end. `next` gives how many bytes came.
+/// Receives from the source to its end. `next` returns the number of bytes.
 template <class Next>
 void receive_all(stream& s, u64 total, Next next) {
   check("send", s.send(line_of(total)));
@@ -143,7 +144,7 @@ void receive_all(stream& s, u64 total, Next next) {
   }
 }
 
-/// A wait in which nothing happens, so many polls long.
+/// Waits for the given number of polls without an event.
 [[gnu::noinline]] void poll_in_vain(stream& s, u64 count) {
   const errc waited = sockets.wait_until(waiting::peer, [&] {
     const auto got = sockets.try_receive(s.id(), data);
@@ -152,7 +153,7 @@ void receive_all(stream& s, u64 total, Next next) {
   check("waiting", result<void>{waited});
 }
 
-/// Opens connections that stay, each answered once, so that the peer and we have told each other of our windows.
+/// Opens connections that stay, each answered once, so that both ends have sent their windows.
 void open_idle(u64 count) {
   for (u64 i = 0; i < count; ++i) {
     stream s = connect(echo);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// What a frame of 1,500 bytes costs the network driver one way: the driver, whole, and a host that is registers in memory. So many frames
-// are sent at a time, or received. Callgrind counts `bench::send_some` or `bench::receive_some` (tools/bench), copies apart: `memcpy`
-// below leaves those of frames out. Little-endian x86-64 hosts.
+// The cost of a frame of 1,500 bytes in one direction: the whole driver, with a host of registers in memory. AT_ONCE
+// frames are sent or received at a time. Callgrind counts `bench::send_some` or `bench::receive_some` (tools/bench)
+// without copies:
+// `memcpy` below leaves out those of frames. Little-endian x86-64 hosts.
 // usage: net_instructions send|receive AT_ONCE FRAMES
 #include <cstdio>
 #include <cstdlib>

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT
-// A plugin for QEMU's TCG that counts what a guest does between two markers: instructions, by range of code, and accesses to
-// device registers, by page. Exact and repeatable, unlike a clock. One virtual processor only.
+// A plugin for QEMU's TCG that counts what a guest does between two markers: instructions, by range of code, and
+// accesses to device registers, by page. Exact and repeatable, unlike a clock. One virtual processor only.
 //
-// A marker is the no-op 0F 1F 84 00 <id, two bytes> 11 47, harmless on any x86. At each one the plugin prints to stderr what
-// has been counted since the one before:   count mark=2 waiting=1200 rest=48000 page=fe000000:21:9
+// A marker is the no-op 0F 1F 84 00 <id, two bytes> 11 47, harmless on any x86. At each one the plugin prints to stderr
+// the counts since the previous one:   count mark=2 waiting=1200 rest=48000 page=fe000000:21:9
 // (a page's writes, then reads). Instructions of repeated string operations count once an iteration.
 //
-// Arguments: range=NAME:FIRST:END (hexadecimal, repeatable), registers=on, and profile=MARK:FILE, which at that marker writes
-// how often each instruction of the first megabytes has run since the marker before.
-// The few functions of QEMU's plugin interface, version 1, are declared here: distributions do not package its header.
+// Arguments: range=NAME:FIRST:END (hexadecimal, repeatable), registers=on, and profile=MARK:FILE, which at that marker
+// writes the runs of each instruction of the first megabytes since the previous marker.
+// The required functions of QEMU's plugin interface, version 1, are declared here: distributions do not package its
+// header.
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -35,7 +36,7 @@ bool qemu_plugin_hwaddr_is_io(const struct hardware_address *);
 uint64_t qemu_plugin_hwaddr_phys_addr(const struct hardware_address *);
 bool qemu_plugin_mem_is_store(uint32_t);
 
-// The last range is everything that is in no other.
+// The last range is all code outside the others.
 static struct {
   char name[32];
   uint64_t first, end, count, reported;

@@ -7,7 +7,7 @@ using namespace virtio;
 
 namespace {
 
-// In a driver every one of these is an error to return; here none can happen.
+// A driver returns each of these errors; here none can happen.
 void must(bool holds) {
   if (!holds) [[unlikely]] __builtin_trap();
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What is counted of a ring: functions that stand alone, so that a profiler can tell them from the device's side. Each does a
-// driver's part for some requests in flight at once, from building the chain to giving the slot back.
+// The counted functions of a ring: separate, so that a profiler distinguishes them from the device's side. Each does a
+// driver's part for several requests in flight, from the chain to the release of the slot.
 #pragma once
 
 #include <virtio/queue/packed.hpp>
@@ -8,7 +8,7 @@
 
 namespace bench {
 
-/// Buffers of one request, as a driver would know them.
+/// The buffers of one request, as a driver has them.
 struct request {
   virtio::dma_addr header;
   virtio::dma_addr data;

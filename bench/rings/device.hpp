@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The other sides of the rings, as little as will do: each takes every chain that is offered, says it wrote one byte, and asks to
-// be told of the next. In order it gives all of them back by one entry. Written from the specification (2.7, 2.8), without the library's structures. Little-endian hosts.
+// The device's sides of the rings, as small as possible: each takes every available chain, reports one written byte,
+// and requests a notification of the next chain. In order it returns all by one entry. Written from the specification
+// (2.7, 2.8), without the library's structures. Little-endian hosts.
 #pragma once
 
 #include <cstdint>

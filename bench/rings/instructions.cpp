@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Drives the counted functions under callgrind, which starts and stops counting at them (tools/bench). Prints how many requests
-// there were.
+// Runs the counted functions under callgrind, which starts and stops counting at them (tools/bench). Prints the number
+// of requests.
 // usage: ring_instructions RING single|triple TURNS BATCH
 #include <cstdio>
 #include <cstdlib>

@@ -24,7 +24,7 @@ struct rig {
   unsigned batch;
   virtio::u64 cookies = 0;
 
-  /// `count` requests at once, for which the ring has room.
+  /// Runs `count` requests at once, for which the ring has room.
   explicit rig(unsigned count = most) : batch{count} {
     using namespace virtio;
     const auto address = [](const void* at) { return dma_addr{reinterpret_cast<uptr>(at)}; };
@@ -44,7 +44,7 @@ struct rig {
     reap(queue, cookies, batch);
   }
 
-  /// Whether every request of `turns` batches came back: the cookies were 0 to batch - 1.
+  /// Returns whether all requests of `turns` batches completed: the cookies were 0 to batch - 1.
   [[nodiscard]] bool complete(unsigned long turns) const { return cookies == turns * (batch * (batch - 1) / 2); }
 };
 

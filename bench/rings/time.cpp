@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Wall-clock time of the same batches, the device's minimal part included. Reported, never compared with a limit.
+// Wall-clock time of the same batches, including the device's minimal part. Reported, never compared with a limit.
 #include <benchmark/benchmark.h>
 
 #include "rig.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What surrounds the counted program and is not counted: the entry point, a place for text, and the four functions that
+// The parts of a program that are not counted: the entry point, the output of text, and the four functions that
 // compilers call.
 #include <stddef.h>
 #include <stdint.h>

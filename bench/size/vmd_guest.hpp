@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A guest that is one image for OpenBSD's vmd and for hosts that need no profile: what two of the programs here do first.
+// A guest that is one image for OpenBSD's vmd and for hosts without a profile: the common beginning of two programs.
 #pragma once
 
 #include "programs.hpp"

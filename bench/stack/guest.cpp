@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The smallest guest that fetches a page: lwIP with DHCP, DNS and its HTTP client over one link, a network card or (OVER_VSOCK) gvproxy
-// over vsock. Weighed, not run: the clock stands still.
+// The smallest guest that fetches a page: lwIP with DHCP, DNS and its HTTP client over one link, a network card or
+// (OVER_VSOCK) gvproxy over vsock. Its size is measured; it is not run: the clock stands still.
 #include <lwip/apps/http_client.h>
 #include <lwip/dhcp.h>
 #include <lwip/init.h>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// What a URB costs codec, engine and device: a bulk transfer of 512 bytes in one direction, or a SCSI read of 64 KiB, which is three URBs.
-// The stream and the disk are memory. Callgrind counts `bench::serve_one` (tools/bench), copies apart: `memcpy` below leaves those of data
-// out. x86-64 hosts.
+// The cost of a URB in codec, engine and device: a bulk transfer of 512 bytes in one direction, or a SCSI read of 64
+// KiB, which is three URBs. The stream and the disk are memory. Callgrind counts `bench::serve_one` (tools/bench)
+// without copies:
+// `memcpy` below leaves out those of data. x86-64 hosts.
 // usage: usbip_instructions in|out|read COUNT
 #include <cstdlib>
 #include <cstring>
@@ -19,7 +20,7 @@ namespace bench {
 
 using namespace usbip;
 
-/// What comes are the bytes of one message; what goes is counted.
+/// A stream that receives the bytes of one message, and counts sent bytes.
 struct stream {
   u8 message[1024];
   usize at = 0;
@@ -63,7 +64,7 @@ struct disk {
   }
 };
 
-/// Takes and gives 512 bytes.
+/// A device that receives and sends 512 bytes.
 struct pipe {
   u8 data[512] = {};
 
@@ -100,7 +101,7 @@ connection<exports<device<about, storage::drive<disk>>>> of_drive;
 stream wire;
 u32 seqnum = 0;
 
-/// From the arrival of a message until there is nothing to do.
+/// Serves from the arrival of a message until no work is left.
 template <class Connection>
 [[gnu::noinline]] void serve_one(Connection& connection) {
   while (connection.poll(wire) == activity::worked) {}

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A host with a socket device for counted drivers: packets are written and read from the specification (5.10). Little-endian hosts.
+// A host with a socket device for counted drivers: packets are written and read by the specification (5.10).
+// Little-endian hosts.
 #pragma once
 
 #include <cstring>
@@ -24,8 +25,8 @@ struct vsock_host {
   enum operation : std::uint16_t { request = 1, response = 2, data = 5, credit_update = 6 };
   static constexpr usize header_bytes = 44, length_at = 24;
 
-  /// Sends a packet of `length` bytes from one of the host's ports, whose peer may send `allocation` bytes beyond the first `read`. Of its
-  /// bytes the first `size` are these, the others whatever is there.
+  /// Sends a packet of `length` bytes from one of the host's ports, whose peer may send `allocation` bytes beyond the
+  /// first `read`. The first `size` of its bytes are given; the others are not set.
   void send(operation what, u32 port, u32 guest_port, u32 allocation, u32 read, u32 length = 0, const void* bytes = nullptr, usize size = 0) {
     host_queue& to = queues[0];
     if (!to.has_chain()) __builtin_trap();
@@ -43,7 +44,7 @@ struct vsock_host {
     if (size != 0) std::memcpy(to.buffer(1), bytes, size);
     to.give_back(static_cast<std::uint32_t>(header_bytes + length));
   }
-  /// Reads what the guest has sent: `see(header)` each.
+  /// Reads the packets from the guest, and calls `see(header)` for each.
   template <class See>
   void read_all(See see) {
     for (; queues[1].has_chain(); queues[1].give_back(0)) see(queues[1].buffer(0));

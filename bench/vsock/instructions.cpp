@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// What a received packet costs with so many connections open: the driver, whole, and a host that is registers in memory and sends
-// packets of 64 bytes, each to another connection than the one before. Callgrind counts `bench::receive_one` alone (tools/bench),
-// a poll, its event, and reading the bytes in place. The host is written from the specification (2.7, 5.10). Little-endian hosts.
+// The cost of a received packet by the number of open connections: the whole driver, with a host of registers in memory
+// that sends packets of 64 bytes, each to another connection than the previous one. Callgrind counts only
+// `bench::receive_one` (tools/bench): a poll, its event, and reading the bytes in place. The host is written from the
+// specification (2.7, 5.10). Little-endian hosts.
 // usage: vsock_instructions CONNECTIONS PACKETS
 #include <cstdio>
 #include <cstdlib>
@@ -33,7 +34,7 @@ struct machine : identity_mapped<> {
   [[nodiscard]] bool keep_waiting(waiting, u64) const { return false; }
 };
 
-// One layout for all, whatever the number of connections that are open.
+// One layout for every number of open connections.
 using sockets_t = vsock::device<machine, memory_transport<host>, split_queue<256>,
                                 vsock::limits{.connections = most_connections, .receive_packet = 1024, .receive_buffer = 1024}>;
 
@@ -67,7 +68,7 @@ int main(int argc, char** argv) {
   }
   usize bytes = 0;
   for (unsigned long i = 0; good && i < packets; ++i) {
-    other.send(first_port + static_cast<u32>(i * 1021 % connections), host::data, payload);  // every one in turn, in no order
+    other.send(first_port + static_cast<u32>(i * 1021 % connections), host::data, payload);  // all in turn, in no order
     bytes += receive_one(*sockets);
     other.read_all();
   }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// What a frame of 1,500 bytes costs over a stream of the socket driver: by the calls of sockets alone (`raw`), and by ethernet_link. The
-// driver, whole, and a host that is registers in memory. Callgrind counts `bench::one_sent` or `bench::one_received` (tools/bench), a poll
-// included, copies apart: `memcpy` below leaves those of frames out. The host is written from the specification (2.7, 5.10).
+// The cost of a frame of 1,500 bytes over a stream of the socket driver: by the calls of sockets (`raw`), and by
+// ethernet_link. The whole driver, with a host of registers in memory. Callgrind counts `bench::one_sent` or
+// `bench::one_received` (tools/bench), with a poll and without copies: `memcpy` below leaves out those of frames. The
+// host is written from the specification (2.7, 5.10).
 // Little-endian x86-64 hosts.
 // usage: link_instructions send|receive raw|link FRAMES
 #include <cstdio>

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # virtio_add_guest(<name> [BOARD <folder>] SOURCES <file>...): a bootable image from the sources and examples/boot/<processor>.
-# BOARD: a folder there with another board.hpp. Needs a build configured with one of cmake/toolchains, and the target virtio::virtio.
-# The sources may be C++, C and assembler. Include it after project(): it switches C and assembler on.
+# BOARD: a subfolder with another board.hpp. Requires a build configured with one of cmake/toolchains, and the target
+# virtio::virtio. The sources may be C++, C and assembler. Include it after project(): it enables C and assembler.
 include_guard(GLOBAL)
 enable_language(C)
 enable_language(ASM)
@@ -52,7 +52,7 @@ function(virtio_add_guest name)
   endif()
   target_link_libraries(${name} PRIVATE virtio::virtio virtio_guest_boot)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|riscv64)$")
-    # The raw image that a loader of Linux images takes, wherever that puts it.
+    # The raw image for loaders of Linux images, at any load address.
     target_link_options(${name} PRIVATE --oformat=binary -pie --no-dynamic-linker)
   endif()
   # Bare: the toolchain file calls lld directly.

@@ -2,8 +2,8 @@
 # Checks that are part of building, for builds of the tests.
 include_guard(GLOBAL)
 
-# virtio_check_layers(): the build fails when a header includes upwards, sideways or something foreign.
-# Runs again when a header or the rules have changed. May be called more than once.
+# virtio_check_layers(): the build fails if a header includes upwards, sideways or a foreign header.
+# Runs again after a change of a header or the rules. May be called more than once.
 function(virtio_check_layers)
   if(TARGET virtio_layers)
     return()

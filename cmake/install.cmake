@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Installs the headers by directory, a CMake package and a pkg-config file. Nothing here depends on the architecture.
+# Installs the headers by directory, a CMake package and a pkg-config file, all independent of the architecture.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 

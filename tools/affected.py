@@ -20,14 +20,15 @@ TEST_CASE = re.compile(r'^(?:TEMPLATE_)?TEST_CASE\(\s*((?:"(?:[^"\\]|\\.)*"\s*)+
 SLOW = "[slow]"  # the tag of test cases that take more than three seconds with sanitizers
 LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"')
 C_SUFFIXES = {".cpp", ".hpp", ".h", ".c", ".S"}
-# Folders of include/virtio that no other folder includes, but for single headers: a test with labels of theirs is about those and no others.
+# Folders of include/virtio that no other folder includes, except for single headers: a test with only their labels is
+# about these drivers only.
 DRIVERS = {"balloon", "blk", "console", "net", "rng", "scsi", "vmmci", "vsock"}
 GUESTS = "qemu"          # the label of tests that boot guests
-VARIATION = "variation"  # that of tests which vary another, on another machine or with another compiler, or count very far
-# What everything is built and run with: a change there affects all.
+VARIATION = "variation"  # of tests that repeat another on another machine or with another compiler, or that count very far
+# Files that every build and run uses: a change affects all.
 MACHINERY = re.compile(
     r"(?:^|/)CMakeLists\.txt$|\.cmake$|\.ld$|^tests/support/precompiled|^tools/(?:test|setup|timed-compile|affected\.py)$")
-# What no guest has: beside a change of a driver it is no reason to boot guests that are about others.
+# Files that are not in a guest: besides a change of a driver, they do not require guests about other drivers.
 BESIDE = re.compile(r"^tests/(?:unit|contract|hostile|fuzz)/[^/]+\.cpp$|^docs/|\.md$")
 
 
@@ -39,25 +40,25 @@ def ask_cmake(folder):
 
 
 def properties_of(test):
-    """A test's properties as ctest describes it."""
+    """Returns a test's properties from ctest's description."""
     return {one["name"]: one["value"] for one in test.get("properties", [])}
 
 
 def paths_of(test):
-    """The files that a test's command and its REQUIRED_FILES name."""
+    """Returns the files that a test's command and its REQUIRED_FILES name."""
     return {word for word in [*test.get("command", []), *properties_of(test).get("REQUIRED_FILES", [])] if word.startswith("/")}
 
 
 @dataclasses.dataclass
 class Program:
-    """One that a change affects: its target, the test cases in those of its sources that the change does not affect, and slow ones
-    in sources that have not changed themselves."""
+    """An affected program: its target, the test cases of its unaffected sources, and the slow ones of sources that have not
+    changed themselves."""
     target: str
     unaffected: set
     slow: set
 
     def affects_case(self, arguments):
-        """Whether the test that runs it with these arguments is affected: of Catch2's programs, the name of a test case."""
+        """Returns whether the test with these arguments is affected; for Catch2's programs they are a test case's name."""
         return not self._names(arguments) & self.unaffected
 
     def is_slow(self, arguments):
@@ -70,10 +71,11 @@ class Program:
 
 
 class Change:
-    """What differs from a revision of the project, and what depends on it. Files are named from the project's root on."""
+    """The changes since a revision of the project, and their dependents. File names are relative to the project's root."""
 
     def __init__(self, root, revision="", files=()):
-        """Without a revision: from HEAD, or from HEAD~1 when nothing differs from HEAD. With files: that these were what differs."""
+        """Without a revision, compares with HEAD, or with HEAD~1 if the tree equals HEAD. With files, takes these as the
+        changes."""
         self.root = root
         self.revision = revision or ("HEAD" if files or self._differs("HEAD") else "HEAD~1")
         self.files = set(files) or self._differs(self.revision)
@@ -105,14 +107,14 @@ class Change:
         return self._git("diff", "--name-only", revision, "--") | self._git("ls-files", "--others", "--exclude-standard")
 
     def name_of(self, path):
-        """The name of a file of the project; empty for others and for what a build has made."""
+        """Returns the name of a file of the project; empty for other files and for build products."""
         path = pathlib.Path(os.path.normpath(self.root / path))
         name = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else ""
         return "" if name.startswith("build/") else name
 
     @functools.lru_cache(maxsize=None)
     def _words(self, name):
-        """What a file includes, as written, and the modules that it imports."""
+        """Returns a file's includes, as written, and the modules that it imports."""
         path = self.root / name
         if not path.is_file():
             return (), ()
@@ -131,12 +133,13 @@ class Change:
                 yield f"include/{header}"
                 continue
             places = [os.path.normpath(f"{folder}/{beside}") for folder in (os.path.dirname(name), *folders)]
-            # One that is gone is an input as well.
+            # A deleted file is an input too.
             yield next((one for one in places if one in self.files or (self.root / one).is_file()), places[0])
         yield from (self.modules[module] for module in imports if module in self.modules)
 
     def affects(self, names, folders=()):
-        """Whether one of these files, or one that they include or import, has changed. `folders`: where quoted includes are looked for."""
+        """Returns whether one of these files, or a file that they include or import, has changed. `folders` is the search
+        path of quoted includes."""
         seen, todo = set(), [name for name in names if name]
         while todo:
             name = todo.pop()
@@ -148,18 +151,18 @@ class Change:
         return False
 
     def headers(self):
-        """The library's headers that are affected, as they are included."""
+        """Returns the affected headers of the library, as in an #include."""
         names = sorted(path.relative_to(self.root / "include").as_posix() for path in (self.root / "include").rglob("*.hpp"))
         return [name for name in names if self.affects([f"include/{name}"])]
 
     def cases(self, names):
-        """The test cases in these files: {name: tags}."""
+        """Returns the test cases in these files: {name: tags}."""
         return {re.sub(r"\\(.)", r"\1", "".join(LITERAL.findall(case))): tags for name in names if name.endswith(".cpp")
                 for case, tags in TEST_CASE.findall((self.root / name).read_text(errors="replace"))}
 
     @functools.lru_cache(maxsize=None)
     def programs(self, build):
-        """The programs of a build folder that are affected: {path: Program}."""
+        """Returns the affected programs of a build folder: {path: Program}."""
         reply = build / ".cmake/api/v1/reply"
         index = json.loads(max(reply.glob("index-*.json")).read_text())
         model = json.loads((reply / index["reply"]["codemodel-v2"]["jsonFile"]).read_text())
@@ -173,7 +176,7 @@ class Change:
                 if self.everything or any(own.values()) or any(libraries.values()):
                     slow = {name for name, tags in self.cases(own.keys() - self.files).items() if SLOW in tags}
                     program = Program(target["name"], set(), slow)
-                    # A source of a library that has itself changed may concern all that are linked with it.
+                    # A changed source of a library may affect all programs that link it.
                     if not self.everything and not self.files & libraries.keys():
                         program.unaffected = (self.cases(name for name in own if not own[name]).keys()
                                               - self.cases(name for name in own if own[name]).keys())
@@ -183,7 +186,7 @@ class Change:
         return affected
 
     def _sources(self, target):
-        """A target's sources: {name: whether it is affected}."""
+        """Returns a target's sources: {name: whether it is affected}."""
         folders = {self.name_of(one["path"]) for group in target.get("compileGroups", []) for one in group.get("includes", [])}
         names = {self.name_of(one["path"]) for one in target.get("sources", [])} - {""}
         return {name: self.affects([name], tuple(sorted(folders - {""}))) for name in names}

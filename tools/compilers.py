@@ -15,8 +15,8 @@ WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
 BARE_TARGETS = ["x86_64-none-elf", "i686-none-elf", "aarch64-none-elf", "armv7-none-eabi", "riscv64-none-elf",
                 "powerpc64-none-elf", "x86_64-unknown-windows"]
 
-# The compiler that sees everything for every target in a plain run: the first of these that is on the machine. The others
-# then see everything for their own target (--share); the whole product is for `tools/test --long`.
+# The first installed one of these compiles all for every target in a plain run. The others compile all for their own
+# target (--share); `tools/test --long` runs all combinations.
 REFERENCE = ["clang++-19", "clang++", "g++"]
 
 SKIPPED = 77
@@ -67,7 +67,7 @@ def must_run(command, **more):
 
 @functools.lru_cache(maxsize=None)
 def resource_folder(compiler):
-    """Where clang keeps what is its own; empty for another compiler. One question answers both: starting clang costs."""
+    """Returns clang's resource folder; empty for another compiler. One call answers both, since each start takes time."""
     done = run([compiler, "-print-resource-dir"])
     return done.stdout.strip() if done.returncode == 0 else ""
 
@@ -78,7 +78,7 @@ def is_clang(compiler):
 
 @functools.lru_cache(maxsize=None)
 def own_headers(compiler):
-    """Where the compiler itself keeps <stddef.h> and <stdint.h>."""
+    """Returns the compiler's own folder of <stddef.h> and <stdint.h>."""
     if is_clang(compiler):
         return resource_folder(compiler) + "/include"
     return run([compiler, "-print-file-name=include"]).stdout.strip()
@@ -91,7 +91,7 @@ def freestanding(compiler):
 
 
 def in_one_process(compiler, flags, sources):
-    """The command by which one clang checks several sources; None where there is none.
+    """Returns the command by which one clang checks several sources, or None without one.
 
     Each source is a translation unit of its own there, with a new preprocessor and a new semantic analysis; what is shared
     is the start of the process, which takes longer than most headers do. The driver would start a process for each, so
@@ -108,7 +108,7 @@ def in_one_process(compiler, flags, sources):
 
 
 def failures(compiler, flags, sources):
-    """Source -> the compiler's messages, for each of these translation units that does not compile."""
+    """Returns source -> the compiler's messages, for each translation unit that does not compile."""
     together = in_one_process(compiler, flags, sources)
     if together and run(together).returncode == 0:
         return {}
@@ -145,7 +145,7 @@ MEMORY_FUNCTIONS = ("memcpy", "memmove", "memset", "memcmp")
 
 
 def memory_functions(compiler, flags, folder):
-    """An archive of the four functions that compilers call by themselves; the linker takes from it those that are called."""
+    """Builds an archive of the four functions that compilers call implicitly; the linker takes the called ones from it."""
     source = pathlib.Path(__file__).resolve().parent.parent / "tests/freestanding/bare_link/memory.cpp"
     objects = [folder / f"{name}.o" for name in MEMORY_FUNCTIONS]
     for name, output in zip(MEMORY_FUNCTIONS, objects):

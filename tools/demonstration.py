@@ -53,7 +53,7 @@ def build(target, notice="Building the guest (only the first time takes a while)
 
 
 def status_of(demo):
-    """Runs it, and gives the exit status. What went wrong is one line on standard error."""
+    """Runs it, and returns the exit status. Prints an error as one line on standard error."""
     try:
         demo()
     except Problem as problem:
@@ -62,7 +62,7 @@ def status_of(demo):
     except backend.Died as failure:
         print(f"demo: {str(failure).splitlines()[0]}", file=sys.stderr)
         return UNFIT
-    except BrokenPipeError:  # the reader of the output has gone
+    except BrokenPipeError:  # the reader has closed the output
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141  # as a shell counts it
     except OSError as failure:

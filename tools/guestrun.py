@@ -22,8 +22,8 @@ import typing
 TIMED_OUT = 124
 NO_STATUS = 125  # QEMU did not start, or ended without the guest naming a status
 
-# Seconds until a wait for something that must come is given up. This ends a hang and decides nothing else: what passes here takes
-# seconds, and a machine on which it does not end in time sets VIRTIO_TEST_PATIENCE to how many times slower it is.
+# The limit in seconds of a wait for an event that must happen. It only ends hangs: a passing wait takes seconds.
+# VIRTIO_TEST_PATIENCE multiplies it, for slower machines.
 HANG = 300 * int(os.environ.get("VIRTIO_TEST_PATIENCE") or 1)
 
 DEFAULT_QEMU = "qemu-system-x86_64"
@@ -32,7 +32,7 @@ DEFAULT_QEMU = "qemu-system-x86_64"
 class _Processor(typing.NamedTuple):
     qemu: str
     machine: str
-    ending: list  # what gives the guest a way to end with a status
+    ending: list  # the device by which the guest ends with a status
 
 
 X86 = _Processor(DEFAULT_QEMU, "pc", ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
@@ -52,7 +52,7 @@ def processor(image):
 
 
 def is_disk(image):
-    """Whether the machine's BIOS is to boot it: it has a boot sector, and is no Linux kernel, which has one to look at."""
+    """Returns whether the machine's BIOS boots it: it has a boot sector, and is not a Linux kernel, which also has one."""
     try:
         with open(image, "rb") as file:
             head = file.read(0x206)
@@ -79,15 +79,15 @@ def command(image, qemu, machine, memory, append, extra, control, accelerator="t
 
 
 def guest_status(returncode):
-    """The guest's own status out of QEMU's, None when the guest has not named one. Only to be believed of a QEMU that has started."""
+    """Returns the guest's own status from QEMU's, or None if the guest has not set one. Valid only if QEMU has started."""
     return None if returncode < 0 or returncode % 2 == 0 else (returncode - 1) // 2
 
 
-AGAIN = object()  # from a check: not yet, ask once more
+AGAIN = object()  # from a check: not yet, repeat it
 
 
 class _Control:
-    """The control socket: lets the guest go once QEMU has answered, notes why QEMU stopped, and plays the host's part of a script:
+    """The control socket: starts the guest after QEMU's answer, records why QEMU stopped, and runs the host's part of a script:
     steps of a condition and what follows when it comes true, one after the other: commands as (name, arguments), whose answers are
     waited for, or (name, arguments, check), whose answer and QEMU's process are shown to `check`, which returns what is wrong, or AGAIN;
     functions to call, and bytes for the guest's serial port. A condition is a pattern that the console must match
@@ -222,7 +222,7 @@ def boot(image, qemu=None, machine=None, memory=128, append="", timeout=HANG, ex
                         key.data(data)
                     else:
                         wait.unregister(key.fileobj)
-                # A guest that prints for ever keeps every select busy, so the clock is asked here too.
+                # A guest that prints without end keeps every select busy, so the clock is checked here too.
                 timed_out = timed_out or (bool(wait.get_map()) and time.monotonic() >= deadline)
         finished = not timed_out and not control.refusals
     finally:
@@ -260,7 +260,7 @@ def boot(image, qemu=None, machine=None, memory=128, append="", timeout=HANG, ex
 
 def main(arguments):
     own, extra = arguments, []
-    if "--" in arguments:  # split by hand: argparse would take a "--" away wherever it stands
+    if "--" in arguments:  # split by hand: argparse would remove a "--" at any place
         at = arguments.index("--")
         own, extra = arguments[:at], arguments[at + 1:]
     parser = argparse.ArgumentParser(

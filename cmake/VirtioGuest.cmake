@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-# virtio_add_guest(<name> [BOARD <folder>] SOURCES <file>...): a bootable image from the sources and examples/boot/<processor>.
+# virtio_add_guest(<name> [BOARD <folder>] SOURCES <file>...): a bootable image from the sources and
+# examples/boot/<processor>.
 # BOARD: a subfolder with another board.hpp. Requires a build configured with one of cmake/toolchains, and the target
 # virtio::virtio. The sources may be C++, C and assembler. Include it after project(): it enables C and assembler.
 include_guard(GLOBAL)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-# virtio_add_uefi(<name> FILE <file> SOURCES <file>...): a UEFI application from the sources and examples/boot/uefi. clang
-# compiles for a Windows target of the same processor, whose object files and calls are UEFI's, and lld links them.
+# virtio_add_uefi(<name> FILE <file> SOURCES <file>...): a UEFI application from the sources and examples/boot/uefi.
+# clang compiles for a Windows target of the same processor, whose object files and calls are UEFI's, and lld links
+# them.
 # Has the requirements of VirtioGuest.cmake, and x86-64 or 64-bit Arm. Include it in a folder without other programs: it
 # changes how programs are linked there.
 set(VIRTIO_UEFI_BOOT_DIR "${CMAKE_CURRENT_LIST_DIR}/../examples/boot" CACHE INTERNAL "")
@@ -21,8 +22,8 @@ function(virtio_add_uefi name)
     target_include_directories(virtio_uefi_boot PUBLIC "${uefi}" "${common}")
     target_link_libraries(virtio_uefi_boot PUBLIC virtio::virtio)
     set_target_properties(virtio_uefi_boot PROPERTIES CXX_EXTENSIONS OFF)
-    # The target follows the toolchain's, so it overrides it. No -fpie, which this target does not support: a PE image has
-    # relocations anyway.
+    # The target follows the toolchain's, so it overrides it. No -fpie, which this target does not support: a PE image
+    # has relocations anyway.
     target_compile_options(virtio_uefi_boot PUBLIC ${VIRTIO_UEFI_TARGET} -fno-pie -Wall -Wextra -Wconversion -Wshadow -Werror)
   endif()
   add_executable(${name} ${uefi_SOURCES})

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# ctest's limits, in seconds. They are above the tests' own (tools/guestrun.py), which report the missing event; both only
-# end hangs. VIRTIO_TEST_PATIENCE in the environment multiplies them, for slower machines.
+# ctest's limits, in seconds. They are above the tests' own (tools/guestrun.py), which report the missing event; both
+# only end hangs. VIRTIO_TEST_PATIENCE in the environment multiplies them, for slower machines.
 set(patience "$ENV{VIRTIO_TEST_PATIENCE}")
 if(patience STREQUAL "")
   set(patience 1)

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
-// The kernel that loading.py has loaded: a bzImage and program for UEFI whose first instructions write to the debug port. It then adds
-// up every byte of itself and of its initrd, writes whether the sums are right, and ends the machine. Started as a program for UEFI, it
-// first asks for its initrd, as Linux does, and writes to the debug port only when it has the initrd in memory of its own.
+// The kernel of loading.py: a bzImage and program for UEFI whose first instructions write to the debug port. It then
+// adds up every byte of itself and of its initrd, writes whether the sums are right, and ends the machine. Started as a
+// program for UEFI, it first requests its initrd, as Linux does, and writes to the debug port again after the initrd is
+// in its own memory.
 // loading.py assembles it, fills in the sums, and appends data.
-// Names of fields: Linux, Documentation/arch/x86/boot.rst and admin-guide/efi-stub.rst; PE format; UEFI Specification 2.10, 4.4 and 13.2.
+// Names of fields: Linux, Documentation/arch/x86/boot.rst and admin-guide/efi-stub.rst; PE format; UEFI Specification
+// 2.10, 4.4 and 13.2.
 
     .set SETUP_SECTORS, 7
     .set CODE_AT, (SETUP_SECTORS + 1) * 512
@@ -67,8 +69,8 @@ start:
     .long BYTES - CODE_AT       // init_size
     .long 0                     // handover_offset
 
-    // These instructions have the same encoding for 32 and 64 bits. ESI or RSI: the first word; ECX: the number of words; EBX and EDX
-    // become the sums.
+    // These instructions have the same encoding for 32 and 64 bits. ESI or RSI: the first word; ECX: the number of
+    // words; EBX and EDX become the sums.
     .macro add_up
     xorl %ebx, %ebx
     xorl %edx, %edx
@@ -141,7 +143,7 @@ sum64:                          // RBP: the initrd; R12: its bytes
     cmpl SUMS + 16(%rdi), %edx
 3:  report
 
-    // RDX points to the system table. Arguments are in RCX, RDX, R8, R9 and on the stack, behind room for those four.
+    // RDX points to the system table. Arguments are in RCX, RDX, R8, R9 and on the stack, after room for those four.
     .org CODE_AT + UEFI_ENTRY
     movb $'E', %al
     outb %al, $0xe9

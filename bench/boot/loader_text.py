@@ -73,7 +73,7 @@ def symbols(image):
 
 
 def count(image):
-    """{part: bytes}, the read path last."""
+    """Returns {part: bytes}, the read path last."""
     code = instructions(image)
     stacks = list(frames(image, [address for address, _, _ in code]))
     out = collections.Counter({name: 0 for _, name in PARTS})
@@ -103,7 +103,7 @@ def count(image):
 
 
 def table(counts):
-    """The lines of a table in Markdown."""
+    """Returns the lines of a table in Markdown."""
     rows = [(name, size) for name, size in counts.items() if size and name != READ_PATH]
     rows += [("all", sum(size for _, size in rows)), (READ_PATH, counts[READ_PATH])]
     return ["| part | bytes |", "|---|---:|", *(f"| {name} | {size} |" for name, size in rows)]

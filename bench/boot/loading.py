@@ -8,13 +8,13 @@ the console. The second moment is the kernel's: kernel.S writes a byte to a port
 as they arrive and takes the time. After that the kernel adds up every byte of itself and of the initrd, which is not in the time, and a
 wrong sum is an error.
 
-Under UEFI ours starts the kernel as a program for UEFI, which then copies its initrd from the loader's memory by LoadFile2, as Linux
-does. The kernel writes a second byte when it has the initrd, and that time is measured too. GRUB enters the kernel by the boot protocol
-for 32 bits, with the initrd in place.
+Under UEFI the library's loader starts the kernel as a program for UEFI, which then copies its initrd from the loader's
+memory by LoadFile2, as Linux does. The kernel writes a second byte when it has the initrd, and that time is measured too.
+GRUB enters the kernel by the boot protocol for 32 bits, with the initrd in place.
 
-GRUB does no more than it must: its core has the modules and the three commands in it, so it has no menu, reads no configuration file and
-loads no module. Ours does all of its work: it finds the disk, reads the partition table and the boot entries, and draws its progress bar
-on a serial port.
+GRUB does only the necessary work: its core contains the modules and the three commands, so it has no menu, reads no
+configuration file and loads no module. The library's loader does all its work: it finds the disk, reads the partition
+table and the boot entries, and draws its progress bar on a serial port.
 
 usage: loading.py [--pairs N] [--tree TREE] seabios|ovmf
 TREE is where the guests were built. QEMU_10 is in the environment, as tools/setup --print gives it. Status 77: something is missing.
@@ -164,7 +164,7 @@ def command(firmware, image, folder, disk, *more):
 
 
 class Watched:
-    """The output of a machine, and the moments in it."""
+    """The output of a machine, and the times of its messages."""
 
     def __init__(self, firmware):
         self.firmware, self.began, self.moments, self.said = firmware, None, {}, dict.fromkeys(CHANNELS, b"")
@@ -179,7 +179,7 @@ class Watched:
                 self.moments.setdefault(chr(mark), now)
 
     def verdict(self):
-        """Milliseconds from the first moment to the kernel's first instruction, and until it has its initrd."""
+        """Returns the milliseconds from the first moment to the kernel's first instruction, and until it has its initrd."""
         if self.began is None or self.said["kernel"] not in (b"KY", b"EKY"):
             raise Failure("\n".join(["the kernel did not start, or was not complete",
                                      *(f"{which}: {text[-500:].decode('latin-1')}" for which, text in self.said.items())]))
@@ -225,7 +225,7 @@ def doorbells_of(firmware, image, folder):
 
 
 def missing(firmware, tree):
-    """The reason why nothing can be measured here; empty if it can."""
+    """Returns why this machine cannot run the benchmark; empty if it can."""
     needed = {"seabios": [loader_of(tree), GRUB["seabios"] / "boot.img"],
               "ovmf": [image_of(tree), GRUB["ovmf"] / "linux.mod", OVMF / "OVMF_CODE_4M.fd"]}[firmware]
     if not os.environ.get(QEMU):

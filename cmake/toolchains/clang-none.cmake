@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-# The common part of the toolchain files in this folder: bare metal with clang and lld, which support every target, so that
-# no cross compiler is needed. They set CMAKE_SYSTEM_PROCESSOR, and the processor's own flags in VIRTIO_TARGET_FLAGS and
-# VIRTIO_ASSEMBLER_FLAGS.
+# The common part of the toolchain files in this folder: bare metal with clang and lld, which support every target, so
+# that no cross compiler is needed. They set CMAKE_SYSTEM_PROCESSOR, and the processor's own flags in
+# VIRTIO_TARGET_FLAGS and VIRTIO_ASSEMBLER_FLAGS.
 # clang's own folder has <stddef.h> and <stdint.h>; there is no C++ standard library (-nostdinc++).
 # Another clang: cmake -DCMAKE_CXX_COMPILER=clang++-19 ...
 set(CMAKE_SYSTEM_NAME Generic)

@@ -20,7 +20,8 @@ function(virtio_find_lwip result)
 endfunction()
 
 # virtio_add_lwip(<target> <folder> [<include folder>...]): an object library of it with lwipopts.h of this folder,
-# or of one of the include folders, which come first. Its headers are system headers: the project's warnings do not apply.
+# or of one of the include folders, which come first. Its headers are system headers: the project's warnings do not
+# apply.
 set(VIRTIO_LWIP_PORT "${CMAKE_CURRENT_LIST_DIR}" CACHE INTERNAL "")
 function(virtio_add_lwip target folder)
   set(sources "")

@@ -32,8 +32,26 @@ struct message {
   bool ends_record = false;  // whether it also ends a record (5.10.6.6)
 };
 
-/// A vsock device. All bytes are zero until `start`. One context owns it; an interrupt handler may call only
-/// `acknowledge_interrupt`.
+/// A vsock device. All bytes are zero until `start`. One context owns it. An interrupt handler may call only
+/// `acknowledge_interrupt`, and with `pci::windowed` no function at all.
+///
+/// A server without waits (docs/vsock.md explains the loop; stream.hpp has calls that wait):
+///
+///   if (auto done = sockets.listen(80, 4); !done) …
+///   auto more = sockets.poll([&](const vsock::event& e) {
+///     if (e.what.has(ready::incoming)) while (auto client = sockets.try_accept(e.port)) …
+///     if (e.what.has(ready::readable)) while (auto got = sockets.try_receive(e.which, buffer)) …
+///     if (e.what.has(ready::closed)) (void)sockets.close(e.which);
+///   });
+///
+/// A `socket` is a handle: the slot of a connection in the driver's table, and the slot's generation. No call gives the
+/// caller's memory to the device. "The device's errors" in the descriptions below are:
+/// - `device_misbehaved`: the device violated the protocol in this call. It was reset.
+/// - `needs_reset`: the device reported that it has failed. It was reset. Only `check` and the calls that wait read
+///   this status.
+/// - `not_started`: the device is down, before `start` or after one of the failures above.
+/// A failure ends every connection, and calls for a connection return the failure as the reason. If the device does not
+/// confirm the reset, it keeps the storage: `check`, `reset`, `hand_off` and `start` then return `device_broken`.
 template <platform P, transport T, queue_format Q, limits L = limits{}>
 class device {
   static_assert(L.make_sense(), "vsock::limits: see the bounds at make_sense()");
@@ -52,8 +70,17 @@ class device {
 
   /// Brings the device up: reset, features, three queues, buffers, DRIVER_OK. `storage` belongs to the device until
   /// `reset` or `hand_off` succeeds, or until `start` fails with any error except `device_broken`. `start` may be
-  /// called again at any time; earlier listeners and connections are then gone. `from` must differ from boot to boot:
-  /// see `seed`. Errors: those of `blk::device::start`.
+  /// called again at any time; earlier listeners and connections are then gone. `from` must differ from boot to boot.
+  /// With a repeated seed the driver chooses the local ports of the previous boot. A host that still has connections on
+  /// these ports may not answer, and connecting then fails with `peer_silent`: see `seed`.
+  ///
+  /// On error the device is reset, its bus is restored, and `why()` has the reason. Errors:
+  /// - `wrong_device`; `not_found` (no capability, no queue); `unsupported` (a feature, a capability or a limit; or the
+  ///   device's context id cannot be a guest's);
+  /// - `no_space` (storage or ring); `misaligned` (storage); `dma_unreachable`;
+  /// - `invalid_argument` (a `where` that discovery did not fill); `device_misbehaved` (configuration never stable);
+  /// - `timed_out`: the device did not reset, before it received any address;
+  /// - `device_broken`: the device did not reset and keeps `storage`, or the previous device keeps its own.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage, seed from,
                                    const interrupt_vectors& interrupts = {}) {
     constexpr feature_set messages = L.messages ? feature_set{feature::seqpacket} : feature_set{};
@@ -78,15 +105,12 @@ class device {
   /// This guest's context id, as of `start` or the last reset of the transport.
   [[nodiscard]] u32 cid() const { return all_.cid(); }
 
-  // The device's errors are `needs_reset` and `device_misbehaved` if it fails in the call, which takes it down, and
-  // `not_started` if it is down already. All data is copied, so no call has memory that a device could keep. `check`,
-  // `reset` and `start` return `device_broken` if the device does not confirm a reset and so keeps the storage.
-
   // Calls that wait ---------------------------------------------------------------------------------------------------
 
   /// Connects from a port that was not used recently. Waits until the peer answers, bounded by `waiting::connect`,
-  /// since some hosts never answer. Errors: `refused`; `peer_silent` (the platform's limit is reached); `canceled`
-  /// (`give_up()`); `table_full`; the device's.
+  /// since some hosts never answer. Errors: `refused`; `peer_silent` (the limit of the platform or of `tick` is
+  /// reached); `canceled` (`give_up()`); `peer_reset` (the host has dropped all connections); `table_full`;
+  /// `unsupported` (the device has no such connections, or `limits::messages` is off); the device's.
   template <class GiveUp = detail::never>
   [[nodiscard]] result<stream_type> connect(address peer, kind what = kind::stream, GiveUp&& give_up = {}) {
     VIRTIO_TRY_ASSIGN(const socket mine, try_connect(peer, what));
@@ -98,7 +122,8 @@ class device {
   }
 
   /// Waits until a peer connects to a port on which the program listens, bounded by `waiting::peer`. Errors:
-  /// `not_found`, `peer_silent`, `canceled`, the device's.
+  /// `not_found` (the port has no listener); `peer_silent` (the platform's limit is reached); `canceled` (`give_up()`);
+  /// the device's.
   template <class GiveUp = detail::never>
   [[nodiscard]] result<stream_type> accept(u32 port, GiveUp&& give_up = {}) {
     result<socket> got = errc::not_ready;
@@ -107,9 +132,9 @@ class device {
     return stream_type{*this, *got};
   }
 
-  /// Moves packets until `done()`. Errors, the first two of which change nothing: `peer_silent` (the platform ends the
-  /// wait `why`); `canceled` (`give_up()` was true: a deadline, or another condition of the program); the device's.
-  /// Both limits are checked on each turn of the loop. On a platform that sleeps, a timer must end the sleep.
+  /// Moves packets until `done()`. Errors: `peer_silent` (the platform ends the wait `why`); `canceled` (`give_up()`
+  /// was true: a deadline, or another condition of the program); the device's. `peer_silent` and `canceled` change
+  /// nothing. Both limits are checked on each turn of the loop. On a platform that sleeps, a timer must end the sleep.
   template <class Done, class GiveUp = detail::never>
   [[nodiscard]] errc wait_until(waiting why, Done&& done, GiveUp&& give_up = {}) {
     const auto step = [this](bool& came) {
@@ -127,8 +152,8 @@ class device {
   // Calls that do not wait --------------------------------------------------------------------------------------------
 
   /// Moves packets both ways, then calls `on_event(event)` for at most `most` connections and listeners with changes.
-  /// Returns how many. `on_event` may call any function of this class. Errors: the device's, after every connection's
-  /// end has been reported.
+  /// Returns how many. `on_event` may call any function of this class. Errors, returned only if this call has reported
+  /// no event: `device_misbehaved`; `not_started`. So the end of every connection is reported first.
   template <callable_with<event> F>
   [[nodiscard]] result<usize> poll(F&& on_event, usize most = ~usize{0}) {
     const errc moved = detail::packet_handler{all_}.move_packets();
@@ -162,15 +187,15 @@ class device {
   }
 
   /// Accepts connections to a port, any of 2^32. At most `backlog` of them wait for `try_accept`; further ones are
-  /// refused. Errors: `in_use` (the port has a listener); `table_full`; `invalid_argument` (no backlog); `unsupported`,
-  /// as above; `not_started`.
+  /// refused. Errors: `in_use` (the port has a listener); `table_full`; `invalid_argument` (no backlog); `unsupported`
+  /// (the device has no such connections, or `limits::messages` is off); `not_started`.
   [[nodiscard]] result<void> listen(u32 port, u16 backlog, kind what = kind::stream) {
     VIRTIO_TRY(lifecycle().ready());
     if (!all_.has(what)) return errc::unsupported;
     if (backlog == 0) return errc::invalid_argument;
     return all_.listeners.add(port, backlog, what);
   }
-  /// The same, on a free port that the driver chooses and returns.
+  /// The same, on a free port that the driver chooses and returns. Errors: those of `listen`, without `in_use`.
   [[nodiscard]] result<u32> listen_anywhere(u16 backlog, kind what = kind::stream) {
     choose_port();
     VIRTIO_TRY(listen(next_port_, backlog, what));
@@ -194,14 +219,16 @@ class device {
     all_.send_scheduled();
     return {};
   }
-  /// The peer that has waited longest. Errors: as `try_accept`.
+  /// Returns the peer that has waited longest, without accepting it. Errors: `not_ready` (no connection waits);
+  /// `not_found` (the port has no listener).
   [[nodiscard]] result<address> next_peer(u32 port) {
     detail::listener* const here = all_.listeners.at(port);
     if (here == nullptr) return errc::not_found;
     if (here->queue.empty()) return errc::not_ready;
     return all_.table[here->queue.first()].peer;
   }
-  /// Accepts the connection that has waited longest. Errors: `not_ready`, `not_found`.
+  /// Accepts the connection that has waited longest. Errors: `not_ready` (no connection waits); `not_found` (the port
+  /// has no listener).
   [[nodiscard]] result<socket> try_accept(u32 port) {
     detail::listener* const here = all_.listeners.at(port);
     if (here == nullptr) return errc::not_found;
@@ -214,12 +241,13 @@ class device {
   }
 
   /// Takes bytes to send and returns how many. They leave at once, unless the peer already has many small packets to
-  /// read. Small pieces are then gathered, and leave when they are 1024 bytes or more, when the peer has caught up, or
+  /// read. Small writes are then gathered, and leave when they are 1024 bytes or more, when the peer has caught up, or
   /// with `flush`, `shutdown` or `close`.
   ///
   /// Errors: `no_credit` (the peer has no room now) or `no_buffer` (all send buffers are in use): an event `writable`
   /// follows; `not_ready` while connecting; `peer_closed`, `peer_reset`, `refused` or another reason why the connection
-  /// ended; `invalid_argument` after `shutdown`; `stale_handle`. Cost: one copy.
+  /// ended; `invalid_argument` (`shutdown` has ended this direction, or the connection carries messages);
+  /// `stale_handle`. Cost: one copy.
   [[nodiscard]] result<usize> try_send(socket which, const_bytes data) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     VIRTIO_TRY(all_.may_send(all_.table[one]));
@@ -239,8 +267,9 @@ class device {
     all_.send_scheduled();
     return taken;
   }
-  /// Takes all bytes of several pieces, in their order, or none: `try_send_all(s, {head, frame})`. They travel in one
-  /// packet if they fit. Errors: as `try_send`; `too_long` (more than all send buffers or the peer can ever hold).
+  /// Takes all bytes of several buffers, in their order, or none: `try_send_all(s, {head, frame})`. They travel in one
+  /// packet if they fit. Errors: those of `try_send`; `too_long` (more than all send buffers or the peer can ever
+  /// hold).
   [[nodiscard]] result<void> try_send_all(socket which, scatter<const_bytes> pieces) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     VIRTIO_TRY(all_.may_send(all_.table[one]));
@@ -254,19 +283,21 @@ class device {
     all_.send_scheduled();
     return taken;
   }
-  /// The same, with the pieces as a braced list.
+  /// The same, with the buffers as a braced list.
   template <usize N>
   [[nodiscard]] result<void> try_send_all(socket which, const const_bytes (&pieces)[N]) {
     return try_send_all(which, scatter<const_bytes>{pieces});
   }
-  /// Bytes that the peer has room for, beyond those taken to send. A `try_send` of at most as many fails only with
-  /// `no_buffer`. Errors: `stale_handle`.
+  /// Bytes that the peer has room for, beyond those taken to send. On a connection that is open for sending, a
+  /// `try_send` of at most as many fails only with `no_buffer`. Exception: fewer than 1024 bytes may fail with
+  /// `no_credit` if the peer has far too many small packets to read. Errors: `stale_handle`.
   [[nodiscard]] result<u32> room(socket which) const {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     return all_.unsent.room(all_.table[one]);
   }
-  /// Bytes taken to send that the peer has not yet confirmed. It confirms from time to time, and at every `probe`.
-  /// Errors: `stale_handle`.
+  /// Bytes that were accepted for sending and that the peer's credit count does not yet report as consumed. Gathered
+  /// bytes are included. The peer reports its count from time to time, and in its answer to a `probe`. Errors:
+  /// `stale_handle`.
   [[nodiscard]] result<u32> undelivered(socket which) const {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     return all_.table[one].out.unconfirmed() + all_.table[one].gathered_bytes;
@@ -279,8 +310,9 @@ class device {
     return {};
   }
 
-  /// Copies bytes that have arrived and returns how many. Errors: `not_ready`; from the last byte on, `peer_closed`
-  /// (the peer has ended its direction) or another reason why the connection ended; `stale_handle`.
+  /// Copies bytes that have arrived and returns how many. Errors: `not_ready` (nothing is unread); after the last byte,
+  /// `peer_closed` (the peer has ended its direction) or another reason why the connection ended; `invalid_argument`
+  /// (the connection carries messages, or nothing is unread after `shutdown` of this direction); `stale_handle`.
   [[nodiscard]] result<usize> try_receive(socket which, bytes into) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     if (carries_messages(all_.table[one])) return errc::invalid_argument;
@@ -295,14 +327,15 @@ class device {
     all_.template after_reading<detail::reading::copied>(one);
     return copied;
   }
-  /// Shows what has arrived without a copy. `look(arrived)` receives all of it in pieces, `look(const_bytes)` the first
-  /// piece. `look` returns how many bytes it has used; the rest is shown again, with what arrives later. The memory is
-  /// shared with the device: a malicious host may change it meanwhile, so read each byte once.
+  /// Shows what has arrived without a copy. `look(arrived)` receives all of it, one span for each receive buffer.
+  /// `look(const_bytes)` receives the first span. `look` returns how many bytes it has used. The rest is shown again,
+  /// with what arrives later. The memory is shared with the device: a malicious host may change it meanwhile, so read
+  /// each byte once.
   ///
   /// The memory is valid until `look` returns. `look` may call any function except `start`, `reset` and `hand_off`:
   /// bytes that it reads or drops stay in place until then. A loop that waits for more bytes than the peer may send
-  /// ahead never ends. Returns and fails as `try_receive`. Additional error: `in_use` (bytes were received from inside
-  /// `look`, or are already shown).
+  /// ahead never ends. Returns how many bytes `look` has used. Errors: those of `try_receive`, `invalid_argument`
+  /// included; `in_use` (bytes were received from inside `look`, or are already shown).
   template <class F>
     requires callable_with<F, const_bytes> || callable_with<F, const arrived&>
   [[nodiscard]] result<usize> receive_with(socket which, F&& look) {
@@ -329,13 +362,13 @@ class device {
     if (!one || carries_messages(all_.table[*one]) || all_.table[*one].received.empty()) return {};
     return all_.unread.first_pieces(all_.table[*one], all_.queues.received, all_.unread.size(all_.table[*one]));
   }
-  /// The same, as pieces: puts at most `most` into an array and returns how many.
+  /// The same, as an array of spans, one for each receive buffer. Fills at most `most` entries and returns how many.
   [[nodiscard]] u32 peek_pieces(socket which, const_bytes* into, u32 most) {
     const auto one = all_.find(which);
     if (!one || carries_messages(all_.table[*one])) return 0;
     return all_.unread.put_pieces(all_.table[*one], all_.queues.received, into, most);
   }
-  /// The same, only the first piece.
+  /// The same, only the first span.
   [[nodiscard]] const_bytes peek_first(socket which) {
     const auto one = all_.find(which);
     if (!one || all_.table[*one].received.empty() || carries_messages(all_.table[*one])) return {};
@@ -347,9 +380,11 @@ class device {
   void begin_look() { all_.unread.begin_look(); }
   /// Ends `begin_look`.
   void end_look() { all_.unread.end_look(all_.queues.received); }
-  /// Drops the first `size` unread bytes. The peer is informed of room once half its window would open. A program that
-  /// leaves the beginning of a longer item unread waits without end (`receive_with` avoids that). Errors:
-  /// `invalid_argument` (fewer bytes have arrived, or the connection carries messages); `stale_handle`.
+  /// Drops the first `size` unread bytes. The peer is informed of room once half its window would open. A program must
+  /// not wait for the rest of an item while it leaves the beginning unread: if the window is full and less than half of
+  /// it was skipped, the peer is not informed of room and sends nothing more, so the wait has no end. `receive_with`
+  /// reports any room to such a peer. Errors: `invalid_argument` (fewer bytes have arrived, or the connection carries
+  /// messages); `stale_handle`.
   [[nodiscard]] result<void> skip(socket which, u32 size) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     if (carries_messages(all_.table[one]) || size > all_.unread.size(all_.table[one])) return errc::invalid_argument;
@@ -359,11 +394,11 @@ class device {
     return {};
   }
 
-  /// Takes the first piece of what has arrived out of the stream, without a copy. The program holds it until
-  /// `give_back`, even after the connection ends or the device fails, but at most until the next `start`, or a `reset`
-  /// or `hand_off` that succeeds. The peer's window counts it as unread until then, unless `how` is `outside_window`.
-  /// Errors: as `try_receive`; `table_full` (`limits::pieces` are held); `in_use` (inside the callback of
-  /// `receive_with`); `unsupported` (`limits::pieces` is 0).
+  /// Takes the unread bytes of the first receive buffer out of the stream, without a copy, as a `piece`. The program
+  /// holds it until `give_back`, even after the connection ends or the device fails, but at most until the next
+  /// `start`, or a `reset` or `hand_off` that succeeds. The peer's window counts it as unread until then, unless `how`
+  /// is `outside_window`. Errors: those of `try_receive`, `invalid_argument` included; `table_full` (`limits::pieces`
+  /// are held); `in_use` (inside the callback of `receive_with`); `unsupported` (`limits::pieces` is 0).
   [[nodiscard]] result<piece> try_take(socket which, holding how = holding::in_window) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     connection& c = all_.table[one];
@@ -405,8 +440,9 @@ class device {
     return usize{all_.unread.size(all_.table[one])};
   }
   /// Sets how many bytes the peer may send ahead, rounded up to whole `receive_packet`s, and at most `receive_buffer`.
-  /// Shared memory limits the window as always. The peer is informed of more room at once. Room that was already
-  /// promised is not withdrawn. Errors: `invalid_argument` (0, or more than `receive_buffer`); `stale_handle`.
+  /// With a `limits::receive_pool`, the free part of the pool that all connections share limits the window further. The
+  /// peer is informed of more room at once. Room that was already promised is not withdrawn. Errors: `invalid_argument`
+  /// (0, or more than `receive_buffer`); `stale_handle`.
   [[nodiscard]] result<void> set_window(socket which, u32 size) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     if (size == 0 || size > L.receive_buffer) return errc::invalid_argument;
@@ -415,13 +451,13 @@ class device {
   }
 
   /// Takes one whole message to send, or none of it, after messages that have not left yet. It leaves at once if the
-  /// queue has room. Errors: as `try_send`, where `no_credit` means that the peer has no room after the earlier
-  /// messages, which may have to leave first; `too_long` (more than all send buffers or the peer can ever hold);
-  /// `invalid_argument` (no bytes, which no host delivers, or a stream).
+  /// queue has room. Errors: those of `try_send`; `no_credit` also means that earlier messages must leave first;
+  /// `too_long` (more than all send buffers or the peer can ever hold); `invalid_argument` (the message is empty, which
+  /// no host delivers; the connection is a stream; or `shutdown` has ended this direction).
   [[nodiscard]] result<void> try_send_message(socket which, const_bytes data, boundary end = boundary::message) {
     return try_send_message(which, scatter<const_bytes>{&data, 1}, end);
   }
-  /// The same, of several pieces.
+  /// The same, of a message in several buffers.
   [[nodiscard]] result<void> try_send_message(socket which, scatter<const_bytes> pieces, boundary end = boundary::message) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     connection& c = all_.table[one];
@@ -434,14 +470,16 @@ class device {
     all_.send_scheduled();
     return taken;
   }
-  /// The same, with the pieces as a braced list.
+  /// The same, with the buffers as a braced list.
   template <usize N>
   [[nodiscard]] result<void> try_send_message(socket which, const const_bytes (&pieces)[N], boundary end = boundary::message) {
     return try_send_message(which, scatter<const_bytes>{pieces}, end);
   }
   /// Copies one message that has arrived. Returns its length and whether it ends a record. A message longer than
-  /// `into`, or than a peer may send ahead, is skipped. Errors: as `try_receive`; `too_long` (a message was skipped);
-  /// `invalid_argument` (a stream).
+  /// `into`, or than a peer may send ahead, is discarded: this call returns `too_long`, and later calls continue with
+  /// the message after it. Errors: `too_long`; `not_ready` (no whole message has arrived); after the last message,
+  /// `peer_closed` or another reason why the connection ended; `invalid_argument` (the connection is a stream, or no
+  /// message is unread after `shutdown` of this direction); `stale_handle`.
   [[nodiscard]] result<message> try_receive_message(socket which, bytes into) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     connection& c = all_.table[one];
@@ -462,7 +500,9 @@ class device {
   }
 
   /// Shows one whole message without a copy: `look(arrived, boundary)`, where the boundary is that of its end. The
-  /// message is then removed. The rules of `receive_with` apply. Errors: as `try_receive_message`.
+  /// message is then removed. The rules of `receive_with` apply. Errors: those of `try_receive_message`, where
+  /// `too_long` is only about a message longer than a peer may send ahead; `in_use` (messages were received inside
+  /// `look`, or are already shown).
   template <callable_with<const arrived&, boundary> F>
   [[nodiscard]] result<message> receive_message_with(socket which, F&& look) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
@@ -489,9 +529,10 @@ class device {
     all_.shut(one);
     return {};
   }
-  /// Closes in good order: what was sent arrives, then the peer receives SHUTDOWN. The name is stale at once; the place
-  /// is free after the peer has agreed. If places run out, the driver resets the connection that has waited longest
-  /// among those whose peers have read everything. Errors: `stale_handle`.
+  /// Closes in good order: what was sent arrives, then the peer receives SHUTDOWN. Unread bytes are discarded. The
+  /// handle is stale at once. The slot is free after the peer has agreed. If no slot is free for a new connection, the
+  /// driver considers the closing connections whose peers have read everything, and resets the one that has waited
+  /// longest. A connection that is still connecting is aborted. Errors: `stale_handle`.
   [[nodiscard]] result<void> close(socket which) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     connection& c = all_.table[one];
@@ -515,14 +556,15 @@ class device {
   [[nodiscard]] result<void> close_and_wait(socket which, GiveUp&& give_up = {}) {
     VIRTIO_TRY(close(which));
     const connection& c = all_.table[which.slot];
-    const u32 afterwards = which.generation + 1;  // not a valid name until the place is used again
+    const u32 afterwards = which.generation + 1;  // not valid in a handle until the slot is used again
     const auto is_open = [&] { return c.now == state::closing && c.generation == afterwards; };
     const errc waited = wait_until(waiting::shutdown, [&] { return !is_open(); }, give_up);
     if (is_open()) all_.finish(which.slot, errc::canceled, detail::teardown::reset);
     all_.send_scheduled();
     return waited;
   }
-  /// Ends a connection at once: only RST is sent. Errors: `stale_handle`.
+  /// Ends a connection at once. Unsent and unread data is discarded. The peer receives RST, but only if it may have the
+  /// connection: not if the connection has ended already, nor if the REQUEST has not left yet. Errors: `stale_handle`.
   [[nodiscard]] result<void> abort(socket which) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     const bool peer_knows = all_.table[one].now == state::ended || all_.table[one].pending.has(detail::pending_packet::request);
@@ -535,7 +577,7 @@ class device {
 
   /// Counts one unit of time of the program's clock, for example a second. Connections that wait for a peer grow older;
   /// `most` states how old they may get. A client that crashed looks like an idle one: `probe` distinguishes them.
-  /// Cost: reads each place of the table.
+  /// Cost: reads each slot of the table.
   void tick(const ages& most) { all_.tick(most); }
   /// Ticks since the peer's last sign of life: any packet except a CREDIT_UPDATE without news. A host sends those as
   /// answers to the driver's own CREDIT_REQUEST even when its program is gone. The answer to `probe` counts. Errors:
@@ -544,10 +586,10 @@ class device {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     return all_.idle_for(all_.table[one]);
   }
-  /// Requests a sign of life from the peer, a CREDIT_UPDATE; `idle_for` is 0 after it has arrived. A host that does not
-  /// have the connection any more answers RST, or nothing. vhost-device-vsock still answers for a client that was
-  /// killed while data was on its way to it. Some hosts end the connection. Errors: `not_ready` while connecting; the
-  /// reason why the connection ended; `stale_handle`.
+  /// Requests a sign of life from the peer, a CREDIT_UPDATE. Caution: some hosts close the connection when they receive
+  /// this request. `idle_for` is 0 after the answer has arrived. A host that does not have the connection any more
+  /// answers RST, or nothing. vhost-device-vsock still answers for a client that was killed while data was on its way
+  /// to it. Errors: `not_ready` while connecting; the reason why the connection ended; `stale_handle`.
   [[nodiscard]] result<void> probe(socket which) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     if (all_.table[one].now == state::connecting) return errc::not_ready;
@@ -586,25 +628,30 @@ class device {
   // Interrupts and the end --------------------------------------------------------------------------------------------
 
   /// Requests an interrupt for packets that arrive or leave. True: work is already present, so poll again before
-  /// sleeping. Gathered pieces leave first, except to a peer that has too many to read; those follow when it has caught
-  /// up.
+  /// sleeping. Gathered bytes leave first, except to a peer that has far too many small packets to read. Bytes for such
+  /// a peer leave when it has caught up.
   [[nodiscard]] bool arm() { return !all_.to_report.empty() || all_.arm(); }
   /// Stops interrupts that `arm` requested.
   void disarm() { all_.queues.all().disarm(); }
-  /// Acknowledges an interrupt and returns its cause. An interrupt handler may call it.
+  /// Acknowledges an interrupt and returns its cause. An interrupt handler may call it, but not with `pci::windowed`:
+  /// the handler could move the window during an access of the interrupted code.
   [[nodiscard]] interrupt_cause acknowledge_interrupt() { return all_.queues.all().acknowledge_interrupt(); }
-  /// Reads the device's status. `needs_reset`: the device has failed; it was reset, and all connections have ended.
-  /// Other errors: `not_started`; `device_broken` (the device does not reset and keeps the storage).
+  /// Reads the device's status. Errors: `needs_reset` (the device has failed; it was reset, and all connections have
+  /// ended); `not_started`; `device_broken` (the device has failed, does not confirm the reset and keeps the storage).
   [[nodiscard]] result<void> check() {
     return all_.queues.all().check([this](errc why) { return all_.bring_down(why); });
   }
-  /// Resets the device. All connections end as `canceled`, and their unread bytes are lost. Errors: `not_started`; if
-  /// the device does not reset: `device_broken`, and it keeps the storage, or `timed_out`, and it has no memory, since
-  /// it confirmed an earlier reset.
+  /// Resets the device. All connections end as `canceled`. After success their unread bytes are lost, and the storage
+  /// belongs to the caller. Errors:
+  /// - `not_started`: no device was started;
+  /// - `device_broken`: the device does not confirm the reset and keeps the storage. Do not reuse the storage. Call
+  ///   `reset` again later;
+  /// - `timed_out`: the device does not confirm this reset, but has confirmed an earlier one. It has no memory, and the
+  ///   storage belongs to the caller.
   [[nodiscard]] result<void> reset() {
     return all_.queues.all().reset([this](errc why) { return bring_down_and_discard(why); });
   }
-  /// Resets as `reset`, and takes the device off the bus.
+  /// Resets the device, and takes it off the bus. Errors: those of `reset`.
   [[nodiscard]] result<void> hand_off() {
     return all_.queues.all().hand_off([this](errc why) { return bring_down_and_discard(why); });
   }

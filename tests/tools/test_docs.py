@@ -129,6 +129,11 @@ problems += [f"README.md: not the mark of docs/hosts.md: {host}: {device}"
 if len(named) < 40:
     problems.append("docs/hosts.md: where are the devices by host?")
 
+# README states the version of version.hpp.
+version = ".".join(re.findall(r"^#define VIRTIO_VERSION_\w+ (\d+)", (root / "include/virtio/version.hpp").read_text(), re.M))
+if f"**Version {version}.**" not in readme.read_text():
+    problems.append(f"README.md: not the version of include/virtio/version.hpp: {version}")
+
 # The comparison's figures of this library are those of the measurements.
 comparison = (root / "docs/comparison.md").read_text()
 measured = (root / "docs/performance.md").read_text()

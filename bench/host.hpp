@@ -75,7 +75,8 @@ struct memory_transport {
   [[nodiscard]] feature_set device_features(u32) const { return Host::offers; }
   void accept_features(const feature_set&, u32) {}
   [[nodiscard]] queue_limits queue(u16) const { return {256, false}; }
-  [[nodiscard]] result<void> enable_queue(u16 index, const queue_areas& areas, const feature_set&, u16, doorbell&) const {
+  [[nodiscard]] result<void> enable_queue(u16 index, const queue_areas& areas, const feature_set&, u16,
+                                          doorbell&) const {
     there->queues[index].enable(areas);
     return {};
   }

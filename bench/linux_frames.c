@@ -91,12 +91,14 @@ int main(int argc, char** argv) {
   const unsigned long count = strtoul(argv[2], NULL, 10);
   fd = socket(AF_PACKET, SOCK_RAW, htons(TYPE));
   if (fd < 0) die("socket");
-  const int bytes = 192 << 20, on = 1; /* for all frames that arrive while this does not run: the kernel drops frames without room */
+  const int bytes = 192 << 20,
+            on = 1; /* for all frames that arrive while this does not run: the kernel drops frames without room */
   const struct timeval limit = {LIMIT_S, 0};
   if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes) != 0) die("SO_RCVBUFFORCE");
   if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) != 0) die("SO_RCVTIMEO");
   if (argc > 3 && setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &on, sizeof on) != 0) die("PACKET_QDISC_BYPASS");
-  const struct sockaddr_ll at = {.sll_family = AF_PACKET, .sll_protocol = htons(TYPE), .sll_ifindex = (int)if_nametoindex(argv[1])};
+  const struct sockaddr_ll at = {
+      .sll_family = AF_PACKET, .sll_protocol = htons(TYPE), .sll_ifindex = (int)if_nametoindex(argv[1])};
   if (at.sll_ifindex == 0 || bind(fd, (const struct sockaddr*)&at, sizeof at) != 0) die(argv[1]);
   both_ways(20, count, 64);
   both_ways(30, count, LONGEST);

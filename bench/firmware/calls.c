@@ -32,18 +32,20 @@ static int console(void) {
 static int vsock(void) {
   virtio_socket host;
   size_t got;
-  if (virtio_vsock_start(1) != 0 || virtio_vsock_cid() == 0 || virtio_vsock_connect(VIRTIO_HOST_CID, 1, &host) != 0) return 1;
+  if (virtio_vsock_start(1) != 0 || virtio_vsock_cid() == 0 || virtio_vsock_connect(VIRTIO_HOST_CID, 1, &host) != 0)
+    return 1;
   if (virtio_vsock_send(host, memory, sizeof memory) != 0) return 1;
-  if (virtio_vsock_try_receive(host, memory, 1, &got) != 0 && virtio_vsock_receive(host, memory, 1, &got) != 0) return 1;
+  if (virtio_vsock_try_receive(host, memory, 1, &got) != 0 && virtio_vsock_receive(host, memory, 1, &got) != 0)
+    return 1;
   return virtio_vsock_close(host) | virtio_vsock_stop();
 }
 #endif
 #ifdef WORDS
-static void put(void *context, const char *text) { *(const char *volatile *)context = text; }
+static void put(void* context, const char* text) { *(const char* volatile*)context = text; }
 #endif
 
-int guest_main(const char *command_line);
-int guest_main(const char *command_line) {
+int guest_main(const char* command_line);
+int guest_main(const char* command_line) {
   int failed = 0;
   (void)memory;
   (void)command_line;

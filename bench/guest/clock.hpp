@@ -37,6 +37,8 @@ inline void calibrate() {
   for (int i = 0; i < 5; ++i) ticks_in_50_ms = virtio::detail::smaller(ticks_in_50_ms, measure_50_ms());
 }
 
-inline u64 nanoseconds(u64 ticks) { return ticks / ticks_in_50_ms * 50'000'000 + ticks % ticks_in_50_ms * 50'000'000 / ticks_in_50_ms; }
+inline u64 nanoseconds(u64 ticks) {
+  return ticks / ticks_in_50_ms * 50'000'000 + ticks % ticks_in_50_ms * 50'000'000 / ticks_in_50_ms;
+}
 
 }  // namespace bench

@@ -22,7 +22,9 @@ static _Alignas(4096) struct {
   uint16_t avail_flags, avail_index, avail[entries], used_event;
   _Alignas(4096) uint16_t used_flags;
   uint16_t used_index;
-  struct { uint32_t id, length; } used[entries];
+  struct {
+    uint32_t id, length;
+  } used[entries];
 } ring;
 static struct header headers[depth];
 static uint8_t statuses[depth];

@@ -28,8 +28,14 @@ struct milliseconds {
 };
 // As in examples/08_network.
 using sockets_t = vsock::device<board, bus::transport<board>, queue<256>,
-                                vsock::limits{.connections = 2, .listeners = 1, .replies = 4, .receive_packet = 2048,
-                                              .receive_buffer = 256 * 1024, .pieces = 128, .send_packet = 2048, .send_packets = 64}>;
+                                vsock::limits{.connections = 2,
+                                              .listeners = 1,
+                                              .replies = 4,
+                                              .receive_packet = 2048,
+                                              .receive_buffer = 256 * 1024,
+                                              .pieces = 128,
+                                              .send_packet = 2048,
+                                              .send_packets = 64}>;
 constinit dma_storage<sockets_t::dma_bytes> sockets_dma;
 constinit sockets_t sockets;
 constinit vsock::ethernet_link<sockets_t, milliseconds> over_vsock;

@@ -73,7 +73,8 @@ bytes buffer(usize i, usize size) { return {buffers[i], size}; }
 [[gnu::noinline]] void read_batches(usize count, usize size, usize depth) {
   for (usize batch = 0; batch < count / depth; ++batch) {
     for (usize i = 0; i < depth; ++i)
-      if (const auto r = disk.submit_read((batch * depth + i) % 1024 * 8, buffer(i, size), i); !r) die("submit", r.error());
+      if (const auto r = disk.submit_read((batch * depth + i) % 1024 * 8, buffer(i, size), i); !r)
+        die("submit", r.error());
     disk.kick();
     for (usize taken = 0; taken < depth;) {
       const auto r = disk.next_completion();

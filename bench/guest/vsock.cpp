@@ -41,8 +41,11 @@ constexpr u16 connections = BENCH_CONNECTIONS;
 
 // The largest packets, as a program chooses them for throughput. Many connections share the room for the peers' data.
 using sockets_t = vsock::device<bench_board, bus::transport<bench_board>, queue<256>,
-                                vsock::limits{.connections = connections, .receive_packet = 65536, .receive_buffer = 1024 * 1024,
-                                              .receive_pool = connections > 2 ? 16 * 1024 * 1024 : 0, .send_packet = 65536,
+                                vsock::limits{.connections = connections,
+                                              .receive_packet = 65536,
+                                              .receive_buffer = 1024 * 1024,
+                                              .receive_pool = connections > 2 ? 16 * 1024 * 1024 : 0,
+                                              .send_packet = 65536,
                                               .send_packets = 16}>;
 constinit dma_storage<sockets_t::dma_bytes> storage;
 constinit sockets_t sockets;
@@ -167,7 +170,8 @@ bool run(boot::text word) {
   if (word == "poll") phase<10>("polls", echo, polls, "in vain", [&](stream& s) { poll_in_vain(s, polls); });
   else if (word == "send") phase<20>("send", discard, bulk, "bytes", [&](stream& s) { send(s, bulk); });
   else if (word == "receive") phase<30>("receive", source, bulk, "bytes", [&](stream& s) { receive(s, bulk); });
-  else if (word == "in_place") phase<40>("in_place", source, bulk, "bytes", [&](stream& s) { receive_in_place(s, bulk); });
+  else if (word == "in_place")
+    phase<40>("in_place", source, bulk, "bytes", [&](stream& s) { receive_in_place(s, bulk); });
   else if (word == "turns") phase<50>("turns", echo, turns, "of 64 bytes", [&](stream& s) { take_turns(s, turns); });
   else return false;
   return true;

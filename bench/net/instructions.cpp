@@ -26,14 +26,17 @@ constexpr u32 frame_bytes = 1500, header_bytes = 12;
 
 struct host {
   static constexpr device_type type = device_type::network;
-  static constexpr feature_set offers{feature::version_1, feature::event_idx, net::feature::mac, net::feature::status,
-                                      net::feature::mrg_rxbuf, net::feature::csum, net::feature::guest_csum};
+  static constexpr feature_set offers{feature::version_1,      feature::event_idx,      net::feature::mac,
+                                      net::feature::status,    net::feature::mrg_rxbuf, net::feature::csum,
+                                      net::feature::guest_csum};
   u8 status = 0;
   host_queue queues[2];
   u32 doorbells = 0;
 
   template <class T>
-  [[nodiscard]] static T config(usize at) { return at == 6 ? T{1} : T{2}; }
+  [[nodiscard]] static T config(usize at) {
+    return at == 6 ? T{1} : T{2};
+  }
 
   void send(u32 count) {
     while (count-- != 0) {

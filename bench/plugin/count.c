@@ -22,18 +22,19 @@ enum { ADD = 0, NO_REGISTERS = 0, READS_AND_WRITES = 3 };
 
 #define PUBLIC __attribute__((visibility("default")))
 PUBLIC int qemu_plugin_version = 1;
-void qemu_plugin_register_vcpu_tb_trans_cb(uint64_t, void (*)(uint64_t, struct block *));
-size_t qemu_plugin_tb_n_insns(const struct block *);
-struct instruction *qemu_plugin_tb_get_insn(const struct block *, size_t);
-const void *qemu_plugin_insn_data(const struct instruction *);
-size_t qemu_plugin_insn_size(const struct instruction *);
-uint64_t qemu_plugin_insn_vaddr(const struct instruction *);
-void qemu_plugin_register_vcpu_insn_exec_inline(struct instruction *, int, void *, uint64_t);
-void qemu_plugin_register_vcpu_insn_exec_cb(struct instruction *, void (*)(unsigned, void *), int, void *);
-void qemu_plugin_register_vcpu_mem_cb(struct instruction *, void (*)(unsigned, uint32_t, uint64_t, void *), int, int, void *);
-struct hardware_address *qemu_plugin_get_hwaddr(uint32_t, uint64_t);
-bool qemu_plugin_hwaddr_is_io(const struct hardware_address *);
-uint64_t qemu_plugin_hwaddr_phys_addr(const struct hardware_address *);
+void qemu_plugin_register_vcpu_tb_trans_cb(uint64_t, void (*)(uint64_t, struct block*));
+size_t qemu_plugin_tb_n_insns(const struct block*);
+struct instruction* qemu_plugin_tb_get_insn(const struct block*, size_t);
+const void* qemu_plugin_insn_data(const struct instruction*);
+size_t qemu_plugin_insn_size(const struct instruction*);
+uint64_t qemu_plugin_insn_vaddr(const struct instruction*);
+void qemu_plugin_register_vcpu_insn_exec_inline(struct instruction*, int, void*, uint64_t);
+void qemu_plugin_register_vcpu_insn_exec_cb(struct instruction*, void (*)(unsigned, void*), int, void*);
+void qemu_plugin_register_vcpu_mem_cb(struct instruction*, void (*)(unsigned, uint32_t, uint64_t, void*), int, int,
+                                      void*);
+struct hardware_address* qemu_plugin_get_hwaddr(uint32_t, uint64_t);
+bool qemu_plugin_hwaddr_is_io(const struct hardware_address*);
+uint64_t qemu_plugin_hwaddr_phys_addr(const struct hardware_address*);
 bool qemu_plugin_mem_is_store(uint32_t);
 
 // The last range is all code outside the others.
@@ -55,14 +56,14 @@ static char profile_path[256];
 static unsigned profile_mark;
 
 static void write_profile(void) {
-  FILE *file = fopen(profile_path, "w");
+  FILE* file = fopen(profile_path, "w");
   if (!file) return;
   for (size_t at = 0; at < PROFILED; ++at)
     if (runs[at]) fprintf(file, "%zx %llu\n", at, (unsigned long long)runs[at]);
   fclose(file);
 }
 
-static void report(unsigned processor, void *mark) {
+static void report(unsigned processor, void* mark) {
   (void)processor;
   fprintf(stderr, "count mark=%u", (unsigned)(uintptr_t)mark);
   for (int i = 0; i < range_count; ++i) {
@@ -80,10 +81,10 @@ static void report(unsigned processor, void *mark) {
   fputc('\n', stderr);
 }
 
-static void access(unsigned processor, uint32_t what, uint64_t address, void *unused) {
+static void access(unsigned processor, uint32_t what, uint64_t address, void* unused) {
   (void)processor;
   (void)unused;
-  const struct hardware_address *where = qemu_plugin_get_hwaddr(what, address);
+  const struct hardware_address* where = qemu_plugin_get_hwaddr(what, address);
   if (!where || !qemu_plugin_hwaddr_is_io(where)) return;
   const uint64_t page = qemu_plugin_hwaddr_phys_addr(where) & ~(uint64_t)0xfff;
   int i = 0;
@@ -98,29 +99,30 @@ static void access(unsigned processor, uint32_t what, uint64_t address, void *un
   else ++pages[i].reads;
 }
 
-static bool is_marker(const struct instruction *one) {
-  const uint8_t *bytes = qemu_plugin_insn_data(one);
-  return qemu_plugin_insn_size(one) == 8 && !memcmp(bytes, "\x0f\x1f\x84\x00", 4) && bytes[6] == 0x11 && bytes[7] == 0x47;
+static bool is_marker(const struct instruction* one) {
+  const uint8_t* bytes = qemu_plugin_insn_data(one);
+  return qemu_plugin_insn_size(one) == 8 && !memcmp(bytes, "\x0f\x1f\x84\x00", 4) && bytes[6] == 0x11 &&
+         bytes[7] == 0x47;
 }
 
-static void translate(uint64_t plugin, struct block *block) {
+static void translate(uint64_t plugin, struct block* block) {
   (void)plugin;
   for (size_t i = 0, n = qemu_plugin_tb_n_insns(block); i < n; ++i) {
-    struct instruction *one = qemu_plugin_tb_get_insn(block, i);
+    struct instruction* one = qemu_plugin_tb_get_insn(block, i);
     const uint64_t at = qemu_plugin_insn_vaddr(one);
     int r = 0;
     while (r < range_count - 1 && (at < ranges[r].first || at >= ranges[r].end)) ++r;
     qemu_plugin_register_vcpu_insn_exec_inline(one, ADD, &ranges[r].count, 1);
     if (profile_path[0] && at < PROFILED) qemu_plugin_register_vcpu_insn_exec_inline(one, ADD, &runs[at], 1);
     if (is_marker(one)) {
-      const uint8_t *bytes = qemu_plugin_insn_data(one);
-      qemu_plugin_register_vcpu_insn_exec_cb(one, report, NO_REGISTERS, (void *)(uintptr_t)(bytes[4] | bytes[5] << 8));
+      const uint8_t* bytes = qemu_plugin_insn_data(one);
+      qemu_plugin_register_vcpu_insn_exec_cb(one, report, NO_REGISTERS, (void*)(uintptr_t)(bytes[4] | bytes[5] << 8));
     }
     if (count_registers) qemu_plugin_register_vcpu_mem_cb(one, access, NO_REGISTERS, READS_AND_WRITES, NULL);
   }
 }
 
-PUBLIC int qemu_plugin_install(uint64_t plugin, const void *info, int argc, char **argv) {
+PUBLIC int qemu_plugin_install(uint64_t plugin, const void* info, int argc, char** argv) {
   (void)info;
   for (int i = 0; i < argc; ++i) {
     unsigned long long first, end;

@@ -9,7 +9,8 @@ namespace {
 
 // A driver returns each of these errors; here none can happen.
 void must(bool holds) {
-  if (!holds) [[unlikely]] __builtin_trap();
+  if (!holds) [[unlikely]]
+    __builtin_trap();
 }
 
 }  // namespace
@@ -60,11 +61,11 @@ void reap(Ring& queue, u64& cookies, unsigned count) {
   }
 }
 
-#define INSTANTIATE(name, ...)                                             \
-  template void add_single(__VA_ARGS__&, const request*, unsigned);        \
-  template void add_triple(__VA_ARGS__&, const request*, unsigned);        \
-  template void publish(__VA_ARGS__&);                                     \
-  template bool decide(__VA_ARGS__&);                                      \
+#define INSTANTIATE(name, ...)                                      \
+  template void add_single(__VA_ARGS__&, const request*, unsigned); \
+  template void add_triple(__VA_ARGS__&, const request*, unsigned); \
+  template void publish(__VA_ARGS__&);                              \
+  template bool decide(__VA_ARGS__&);                               \
   template void reap(__VA_ARGS__&, u64&, unsigned);
 BENCH_RINGS(INSTANTIATE)
 #undef INSTANTIATE

@@ -22,7 +22,8 @@ void put(unsigned char* at, T value) {
 
 class split_device {
  public:
-  split_device(unsigned char* /*descriptors*/, unsigned char* available, unsigned char* used, unsigned entries, bool in_order)
+  split_device(unsigned char* /*descriptors*/, unsigned char* available, unsigned char* used, unsigned entries,
+               bool in_order)
       : available_{available}, used_{used}, entries_{entries}, in_order_{in_order} {}
 
   void serve() {
@@ -48,7 +49,8 @@ class split_device {
 
 class packed_device {
  public:
-  packed_device(unsigned char* descriptors, unsigned char* /*driver*/, unsigned char* events, unsigned entries, bool in_order)
+  packed_device(unsigned char* descriptors, unsigned char* /*driver*/, unsigned char* events, unsigned entries,
+                bool in_order)
       : descriptors_{descriptors}, events_{events}, entries_{entries}, in_order_{in_order} {}
 
   void serve() {

@@ -28,10 +28,11 @@ struct rig {
   explicit rig(unsigned count = most) : batch{count} {
     using namespace virtio;
     const auto address = [](const void* at) { return dma_addr{reinterpret_cast<uptr>(at)}; };
-    const auto layout = queue.attach({storage.memory, storage.size, address(storage.memory)}, Ring::slots, Ring::wanted | Ring::required);
+    const auto layout = queue.attach({storage.memory, storage.size, address(storage.memory)}, Ring::slots,
+                                     Ring::wanted | Ring::required);
     if (!layout) __builtin_trap();
-    other = device{storage.memory + layout->descriptors, storage.memory + layout->driver, storage.memory + layout->device,
-                   Ring::slots, Ring::wanted.has(virtio::feature::in_order)};
+    other = device{storage.memory + layout->descriptors, storage.memory + layout->driver,
+                   storage.memory + layout->device, Ring::slots, Ring::wanted.has(virtio::feature::in_order)};
     for (unsigned i = 0; i < most; ++i)
       requests[i] = {address(memory[i]), address(memory[i] + 32), address(memory[i] + 16)};
   }

@@ -10,4 +10,6 @@ constinit disk_t disk;
 
 }  // namespace
 
-extern "C" int counted_program(u64 sector, u8* to) { return find_and_read<board_with_ports>(disk, disk_dma, sector, to); }
+extern "C" int counted_program(u64 sector, u8* to) {
+  return find_and_read<board_with_ports>(disk, disk_dma, sector, to);
+}

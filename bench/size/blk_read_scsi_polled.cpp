@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// what: find + start + read(), and for SCSI, whose host is reset for what takes too long, find + start + the first unit + polled read
+// what: find + start + read(), and for SCSI, whose host is reset for what takes too long, find + start + the first unit
+// + polled read
 #include <virtio/scsi.hpp>
 
 #include "programs.hpp"
@@ -9,7 +10,8 @@ namespace {
 using disk_t = blk::device<board, pci::modern<board>, split_queue<256>>;
 constinit dma_storage<disk_t::dma_bytes> disk_dma;
 constinit disk_t disk;
-using host_t = scsi::device<board, pci::modern<board>, split_queue<256>, scsi::options{.late = scsi::late_command::resets_host}>;
+using host_t =
+    scsi::device<board, pci::modern<board>, split_queue<256>, scsi::options{.late = scsi::late_command::resets_host}>;
 constinit dma_storage<host_t::dma_bytes> host_dma;
 constinit host_t host;
 constinit scsi::unit<host_t> unit;

@@ -13,7 +13,8 @@ constinit console_t terminal;
 }  // namespace
 
 extern "C" int counted_program(u64 bytes_wanted, u8* to) {
-  if (const errc up = find_and_start<board>(terminal, device_type::console, console_dma); up != errc::ok) return code(up);
+  if (const errc up = find_and_start<board>(terminal, device_type::console, console_dma); up != errc::ok)
+    return code(up);
   if (const auto sent = terminal.send(text("hello\n")); !sent) return code(sent.error());
   return code(terminal.receive(bytes{to, static_cast<usize>(bytes_wanted)}).error());
 }

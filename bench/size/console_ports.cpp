@@ -13,7 +13,8 @@ constinit console_t terminal;
 }  // namespace
 
 extern "C" int counted_program(u64 bytes_wanted, u8* to) {
-  if (const errc up = find_and_start<board>(terminal, device_type::console, console_dma); up != errc::ok) return code(up);
+  if (const errc up = find_and_start<board>(terminal, device_type::console, console_dma); up != errc::ok)
+    return code(up);
   const const_bytes name = text("org.example.agent");
   const errc waited = terminal.wait_until(waiting::connect, [&] { return terminal.find_named(name).has_value(); });
   if (waited != errc::ok) return code(waited);

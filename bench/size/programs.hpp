@@ -36,7 +36,9 @@ struct memory_bars {
   }
 
   template <class Visit>
-  void each_function(Visit&& visit) const { pci::each_numbered_function(*this, 0, visit); }
+  void each_function(Visit&& visit) const {
+    pci::each_numbered_function(*this, 0, visit);
+  }
 
   VIRTIO_EMPTY_MEMBER pci::cf8<low> ports;
 };

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
-// what: SCSI: find + start + the first disk opened by scsi::reader + read(), modern PCI; a late command resets the host, as in blk::device
+// what: SCSI: find + start + the first disk opened by scsi::reader + read(), modern PCI; a late command resets the
+// host, as in blk::device
 #include <virtio/scsi.hpp>
 
 #include "programs.hpp"
 
 namespace {
 
-using host_t = scsi::device<board, pci::modern<board>, split_queue<256>, scsi::options{.late = scsi::late_command::resets_host}>;
+using host_t =
+    scsi::device<board, pci::modern<board>, split_queue<256>, scsi::options{.late = scsi::late_command::resets_host}>;
 constinit dma_storage<host_t::dma_bytes> host_dma;
 constinit host_t host;
 constinit scsi::reader<host_t> unit;
@@ -16,7 +18,8 @@ constinit scsi::reader<host_t> unit;
 extern "C" int counted_program(u64 sector, u8* to) {
   if (const errc up = find_and_start<board>(host, device_type::scsi, host_dma); up != errc::ok) return code(up);
   result<void> opened = errc::not_found;
-  for (u32 target = 0; !opened && target <= scsi::last_target; ++target) opened = unit.open(host, {.target = static_cast<u8>(target)});
+  for (u32 target = 0; !opened && target <= scsi::last_target; ++target)
+    opened = unit.open(host, {.target = static_cast<u8>(target)});
   if (!opened) return code(opened.error());
   return code(unit.read(sector, bytes{to, 512}).error());
 }

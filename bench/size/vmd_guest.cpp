@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// what: one image for OpenBSD's vmd and other hosts: host detected, disk find + start + read(), entropy find + start + fill()
+// what: one image for OpenBSD's vmd and other hosts: host detected, disk find + start + read(), entropy find + start +
+// fill()
 #include "vmd_guest.hpp"
 
 extern "C" int counted_program(u64 sector, u8* to) {

@@ -23,8 +23,10 @@ namespace {
 struct milliseconds {
   u64 operator()() const { return ticks; }
 };
-using sockets_t = vsock::device<board, pci::modern<board>, split_queue<64>,
-                                vsock::limits{.connections = 1, .listeners = 1, .receive_packet = 2048, .receive_buffer = 65536, .pieces = 32}>;
+using sockets_t =
+    vsock::device<board, pci::modern<board>, split_queue<64>,
+                  vsock::limits{
+                      .connections = 1, .listeners = 1, .receive_packet = 2048, .receive_buffer = 65536, .pieces = 32}>;
 constinit dma_storage<sockets_t::dma_bytes> dma;
 constinit sockets_t device;
 using link_t = vsock::ethernet_link<sockets_t, milliseconds>;
@@ -66,12 +68,15 @@ extern "C" int counted_program(u64, u8* to) {
     if (const errc why = interface.turn(); why != errc::ok) return code(why);
     if (asked || dhcp_supplied_address(&interface.lwip()) == 0) continue;
     asked = true;
-    const err_t e = httpc_get_file_dns("host.containers.internal", 80, "/", &page.settings, [](void*, tcp_pcb* pcb, pbuf* p, err_t) {
-      (void)pbuf_copy_partial(p, page.to, 512, 0);
-      tcp_recved(pcb, p->tot_len);
-      pbuf_free(p);
-      return err_t{ERR_OK};
-    }, nullptr, nullptr);
+    const err_t e = httpc_get_file_dns(
+        "host.containers.internal", 80, "/", &page.settings,
+        [](void*, tcp_pcb* pcb, pbuf* p, err_t) {
+          (void)pbuf_copy_partial(p, page.to, 512, 0);
+          tcp_recved(pcb, p->tot_len);
+          pbuf_free(p);
+          return err_t{ERR_OK};
+        },
+        nullptr, nullptr);
     if (e != ERR_OK) return e;
   }
   return page.failed ? 1 : 0;

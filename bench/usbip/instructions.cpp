@@ -108,7 +108,8 @@ template <class Connection>
 }
 
 template <class Connection>
-void submit(Connection& connection, direction way, u32 endpoint, u32 length, const u8* data = nullptr, const u8* setup = nullptr) {
+void submit(Connection& connection, direction way, u32 endpoint, u32 length, const u8* data = nullptr,
+            const u8* setup = nullptr) {
   urb_request request;
   request.what = command::submit;
   request.seqnum = ++seqnum;
@@ -150,4 +151,6 @@ int run(const char* what, u32 count) {
 
 }  // namespace bench
 
-int main(int count, char** words) { return count == 3 ? bench::run(words[1], static_cast<bench::u32>(std::atoi(words[2]))) : 2; }
+int main(int count, char** words) {
+  return count == 3 ? bench::run(words[1], static_cast<bench::u32>(std::atoi(words[2]))) : 2;
+}

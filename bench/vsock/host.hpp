@@ -20,14 +20,17 @@ struct vsock_host {
   host_queue queues[3];
 
   template <class T>
-  [[nodiscard]] static T config(usize at) { return at == 0 ? T{guest_cid} : T{0}; }
+  [[nodiscard]] static T config(usize at) {
+    return at == 0 ? T{guest_cid} : T{0};
+  }
 
   enum operation : std::uint16_t { request = 1, response = 2, data = 5, credit_update = 6 };
   static constexpr usize header_bytes = 44, length_at = 24;
 
   /// Sends a packet of `length` bytes from one of the host's ports, whose peer may send `allocation` bytes beyond the
   /// first `read`. The first `size` of its bytes are given; the others are not set.
-  void send(operation what, u32 port, u32 guest_port, u32 allocation, u32 read, u32 length = 0, const void* bytes = nullptr, usize size = 0) {
+  void send(operation what, u32 port, u32 guest_port, u32 allocation, u32 read, u32 length = 0,
+            const void* bytes = nullptr, usize size = 0) {
     host_queue& to = queues[0];
     if (!to.has_chain()) __builtin_trap();
     unsigned char* const header = to.buffer(0);

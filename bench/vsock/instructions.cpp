@@ -35,8 +35,9 @@ struct machine : identity_mapped<> {
 };
 
 // One layout for every number of open connections.
-using sockets_t = vsock::device<machine, memory_transport<host>, split_queue<256>,
-                                vsock::limits{.connections = most_connections, .receive_packet = 1024, .receive_buffer = 1024}>;
+using sockets_t =
+    vsock::device<machine, memory_transport<host>, split_queue<256>,
+                  vsock::limits{.connections = most_connections, .receive_packet = 1024, .receive_buffer = 1024}>;
 
 [[gnu::noinline]] usize receive_one(sockets_t& sockets) {
   usize bytes = 0;
@@ -59,7 +60,8 @@ int main(int argc, char** argv) {
   host other;
   const auto sockets = std::make_unique<sockets_t>();
   const auto storage = std::make_unique<dma_storage<sockets_t::dma_bytes>>();
-  bool good = sockets->start(machine{}, {&other}, *storage, vsock::seed{1}).has_value() && sockets->listen(guest_port, 1).has_value();
+  bool good = sockets->start(machine{}, {&other}, *storage, vsock::seed{1}).has_value() &&
+              sockets->listen(guest_port, 1).has_value();
   for (u32 i = 0; good && i < connections; ++i) {
     other.send(first_port + i, host::request, 0);
     (void)sockets->poll([](const vsock::event&) {});

@@ -57,8 +57,12 @@ struct no_clock {
 };
 
 using sockets_t = vsock::device<machine, memory_transport<host>, split_queue<256>,
-                                vsock::limits{.connections = 4, .receive_packet = 2048, .receive_buffer = 128 * 1024, .pieces = 32,
-                                              .send_packet = 2048, .send_packets = 64}>;
+                                vsock::limits{.connections = 4,
+                                              .receive_packet = 2048,
+                                              .receive_buffer = 128 * 1024,
+                                              .pieces = 32,
+                                              .send_packet = 2048,
+                                              .send_packets = 64}>;
 using link_t = vsock::ethernet_link<sockets_t, no_clock>;
 
 unsigned char frame[frame_bytes], prefix[prefix_bytes] = {frame_bytes & 255, frame_bytes >> 8};
@@ -68,7 +72,9 @@ struct by_hand {
   vsock::socket name{};
 
   bool send() { return sockets.try_send_all(name, {const_bytes{prefix}, const_bytes{frame}}).has_value(); }
-  void poll() { (void)sockets.poll([](const vsock::event&) {}); }
+  void poll() {
+    (void)sockets.poll([](const vsock::event&) {});
+  }
   u32 receive() {
     const auto got = sockets.receive_with(name, [](const vsock::arrived& all) { return all.size(); });
     return got ? static_cast<u32>(*got) - prefix_bytes : 0;

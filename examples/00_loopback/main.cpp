@@ -52,14 +52,15 @@ int main() {
 
   std::puts("PCI functions:");
   pci::for_each(bus.host(), [](const pci::found<fake_bus>& one) {
-    std::printf("  %02x:%02x.%x %04x:%04x %s, %s through %s\n", one.id.bus, one.id.slot, one.id.function, one.who.vendor,
-                one.who.device, name(one.seen.type), describe(one.seen.why), name(one.seen.via));
+    std::printf("  %02x:%02x.%x %04x:%04x %s, %s through %s\n", one.id.bus, one.id.slot, one.id.function,
+                one.who.vendor, one.who.device, name(one.seen.type), describe(one.seen.why), name(one.seen.via));
   });
 
   const auto m = std::make_unique<memory>();
   const auto where = pci::find(bus.host(), device_type::block);
   if (!where) return fail("no disk", where.error());
-  if (const auto up = m->disk.start(board{&machine}, *where, m->disk_dma); !up) return fail("start", up.error(), m->disk.why());
+  if (const auto up = m->disk.start(board{&machine}, *where, m->disk_dma); !up)
+    return fail("start", up.error(), m->disk.why());
 
   std::array<u8, 4096> data;
   for (usize i = 0; i < data.size(); ++i) data[i] = static_cast<u8>(i);
@@ -73,7 +74,8 @@ int main() {
 
   const auto source = pci::find(bus.host(), device_type::entropy);
   if (!source) return fail("no rng", source.error());
-  if (const auto up = m->entropy.start(board{&machine}, *source, m->rng_dma); !up) return fail("start", up.error(), m->entropy.why());
+  if (const auto up = m->entropy.start(board{&machine}, *source, m->rng_dma); !up)
+    return fail("start", up.error(), m->entropy.why());
   std::array<u8, 16> seed;
   if (const auto r = m->entropy.fill(seed); !r) return fail("fill", r.error());
   std::printf("entropy: %zu bytes in %u request\n", seed.size(), rng_model.requests());

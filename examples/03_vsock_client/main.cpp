@@ -15,7 +15,8 @@ extern "C" int guest_main(const char*) {
   // The seed is the clock: with the same seed at each boot the guest uses the ports of the previous boot, whose
   // connections the host may still have.
   const virtio::vsock::seed now{boot::timestamp()};
-  if (auto up = sockets.start(board{}, *where, vsock_dma, now); !up) return board::fail("start", up.error(), sockets.why());
+  if (auto up = sockets.start(board{}, *where, vsock_dma, now); !up)
+    return board::fail("start", up.error(), sockets.why());
 
   auto peer = sockets.connect({virtio::vsock::host_cid, 1234});
   if (!peer) return board::fail("connect", peer.error());

@@ -148,7 +148,8 @@ namespace detail {
   const usize target_size = find(target, ' ');
   const const_bytes version = target.part(target_size + 1, target.size());
   target = target.part(0, target_size);
-  if (method.empty() || target.empty() || version.size() != 8 || !begins_with(version, text("HTTP/"))) return bad_request;
+  if (method.empty() || target.empty() || version.size() != 8 || !begins_with(version, text("HTTP/")))
+    return bad_request;
   if (!begins_with(version, text("HTTP/1."))) return wrong_version;
   out.keep_alive = version.data()[7] != '0';
 

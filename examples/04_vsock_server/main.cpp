@@ -64,7 +64,8 @@ static constinit client clients[places]{};  // by the socket's slot
 /// Called after its socket was closed or aborted. Reads in flight complete into orphaned buffers.
 static void forget(client& c) {
   c.is_open = false;
-  for (buffer& b : c.buffers) b.state = b.state == buffer::empty || b.state == buffer::full ? buffer::empty : buffer::orphaned;
+  for (buffer& b : c.buffers)
+    b.state = b.state == buffer::empty || b.state == buffer::full ? buffer::empty : buffer::orphaned;
 }
 static void drop(client& c) {
   (void)sockets.abort(c.socket);
@@ -105,7 +106,8 @@ static void add_client(vsock::socket who) {
 static void put_address(writer& out, const_bytes name) {
   for (usize i = 0; i < name.size(); ++i) {
     const u8 c = name.data()[i];
-    const bool is_plain = is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'z') || c == '-' || c == '.' || c == '_' || c == '~';
+    const bool is_plain =
+        is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'z') || c == '-' || c == '.' || c == '_' || c == '~';
     if (is_plain) out.put(static_cast<char>(c));
     else out.put('%', "0123456789ABCDEF"[c >> 4], "0123456789ABCDEF"[c & 15]);
   }
@@ -183,9 +185,14 @@ static const char* type_of(const_bytes name) {
   static constexpr struct {
     const char* ending;
     const char* type;
-  } known[] = {{".html", "text/html"},    {".css", "text/css"},   {".js", "text/javascript"},
-               {".svg", "image/svg+xml"}, {".png", "image/png"},  {".jpg", "image/jpeg"},
-               {".md", "text/plain; charset=utf-8"}, {".txt", "text/plain; charset=utf-8"}};
+  } known[] = {{".html", "text/html"},
+               {".css", "text/css"},
+               {".js", "text/javascript"},
+               {".svg", "image/svg+xml"},
+               {".png", "image/png"},
+               {".jpg", "image/jpeg"},
+               {".md", "text/plain; charset=utf-8"},
+               {".txt", "text/plain; charset=utf-8"}};
   for (const auto& one : known)
     if (ends_with(name, text_of(one.ending))) return one.type;
   return "application/octet-stream";
@@ -193,7 +200,8 @@ static const char* type_of(const_bytes name) {
 
 static writer begin_head(client& c, http::status s, const char* type, u64 length) {
   writer head{c.head};
-  head.put("HTTP/1.1 ", u32{s}, " ", http::reason(s), "\r\nContent-Type: ", type, "\r\nContent-Length: ", length, "\r\n");
+  head.put("HTTP/1.1 ", u32{s}, " ", http::reason(s), "\r\nContent-Type: ", type, "\r\nContent-Length: ", length,
+           "\r\n");
   return head;
 }
 static void end_head(client& c, writer& head) {
@@ -218,7 +226,8 @@ static void refuse(client& c, const http::request& asked, http::status s) {
 }
 
 static void send_list(client& c, const http::request& asked) {
-  if (asked.path.data()[asked.path.size() - 1] != '/') return refuse(c, asked, http::moved);  // otherwise links are wrong
+  if (asked.path.data()[asked.path.size() - 1] != '/')
+    return refuse(c, asked, http::moved);  // otherwise links are wrong
   writer count;
   c.at = found.begin();
   if (fat::position from = c.at; !list(from, count)) return refuse(c, asked, http::broken);

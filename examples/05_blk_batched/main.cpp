@@ -14,7 +14,7 @@ constinit disk_t disk;
 
 struct piece {
   alignas(4096) u8 data[4096];
-  u64 sector;   // that it is copied from
+  u64 sector;  // that it is copied from
   bool is_read;
 };
 static piece pieces[16];  // a cookie is an index in here

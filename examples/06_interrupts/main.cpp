@@ -78,7 +78,8 @@ extern "C" int guest_main(const char*) {
   }
   if (auto up = disk.start(sleeping_board{}, *where, disk_dma, vectors); !up)
     return board::fail("start", up.error(), disk.why());
-  boot::print(virtio::name(disk.why().via), ", ", vectors.first == virtio::no_vector ? "interrupt line" : "MSI-X", "\n");
+  boot::print(virtio::name(disk.why().via), ", ", vectors.first == virtio::no_vector ? "interrupt line" : "MSI-X",
+              "\n");
 
   for (virtio::u64 i = 0; i < 64; ++i)
     if (auto r = disk.read(i, virtio::bytes{buffer[0], 512}); !r) return board::fail("read", r.error());

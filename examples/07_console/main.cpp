@@ -37,7 +37,8 @@ void list() {
     if (one.seen.type == virtio::device_type::none) return;
     if constexpr (requires { one.slot; }) screen.print("slot ", decimal{static_cast<virtio::u32>(one.slot)});
     else screen.print(hex{one.id.bus, 2}, ":", hex{one.id.slot, 2}, ".", decimal{one.id.function});
-    screen.print("  ", virtio::name(one.seen.type), ", ", virtio::name(one.seen.via), ": ", virtio::describe(one.seen.why), "\n");
+    screen.print("  ", virtio::name(one.seen.type), ", ", virtio::name(one.seen.via), ": ",
+                 virtio::describe(one.seen.why), "\n");
   });
 }
 
@@ -73,12 +74,13 @@ bool run(word line) {
   const word command = line.next();
   if (command.empty()) return true;
   if (command == "help") {
-    screen.print("ls                   the devices of the machine\n"
-                 "cat disk SECTOR      a sector as text; also: cat random\n"
-                 "hexdump disk SECTOR  a sector in hexadecimal; also: hexdump random\n"
-                 "size                 columns and rows of this console\n"
-                 "echo WORDS           the words\n"
-                 "exit                 ends the machine\n");
+    screen.print(
+        "ls                   the devices of the machine\n"
+        "cat disk SECTOR      a sector as text; also: cat random\n"
+        "hexdump disk SECTOR  a sector in hexadecimal; also: hexdump random\n"
+        "size                 columns and rows of this console\n"
+        "echo WORDS           the words\n"
+        "exit                 ends the machine\n");
   } else if (command == "ls") {
     list();
   } else if (command == "echo") {
@@ -106,7 +108,8 @@ bool run(word line) {
 extern "C" int guest_main(const char*) {
   const auto where = bus::find(board{}, virtio::device_type::console);
   if (!where) return board::fail("no console", where);
-  if (const auto up = console.start(board{}, *where, console_dma); !up) return board::fail("start", up.error(), console.why());
+  if (const auto up = console.start(board{}, *where, console_dma); !up)
+    return board::fail("start", up.error(), console.why());
 
   screen.print("virtio shell: try help\n");
   do screen.print("> ");

@@ -61,7 +61,9 @@ struct decimal {
   virtio::u32 value;
 };
 
-[[nodiscard]] constexpr char printable(virtio::u8 byte) { return byte >= 0x20 && byte < 0x7f ? static_cast<char>(byte) : '.'; }
+[[nodiscard]] constexpr char printable(virtio::u8 byte) {
+  return byte >= 0x20 && byte < 0x7f ? static_cast<char>(byte) : '.';
+}
 
 template <class Console>
 class terminal {

@@ -34,8 +34,14 @@ namespace vsock = virtio::vsock;
 struct milliseconds {
   virtio::u64 operator()() const { return boot::milliseconds_since(began); }
 };
-constexpr vsock::limits sizes{.connections = 2, .listeners = 1, .replies = 4, .receive_packet = 2048, .receive_buffer = 256 * 1024,
-                              .pieces = 128, .send_packet = 2048, .send_packets = 64};
+constexpr vsock::limits sizes{.connections = 2,
+                              .listeners = 1,
+                              .replies = 4,
+                              .receive_packet = 2048,
+                              .receive_buffer = 256 * 1024,
+                              .pieces = 128,
+                              .send_packet = 2048,
+                              .send_packets = 64};
 using sockets_t = vsock::device<board, bus::transport<board>, virtio::queue<256>, sizes>;
 constinit virtio::dma_storage<sockets_t::dma_bytes> sockets_dma;
 constinit sockets_t sockets;

@@ -44,8 +44,8 @@ struct options {
     if (const boot::text given = boot::option("dns"); given && !take_server(given)) return "dns= wants ADDRESS[:PORT]";
     virtio::u64 seconds = stall;
     has_length = static_cast<bool>(boot::option("length"));
-    if (!number(boot::option("length"), length) || !number(boot::option("data"), data) || !number(boot::option("stall"), seconds) ||
-        data > 0x7fffffff || seconds > 1'000'000)
+    if (!number(boot::option("length"), length) || !number(boot::option("data"), data) ||
+        !number(boot::option("stall"), seconds) || data > 0x7fffffff || seconds > 1'000'000)
       return "length=, data= and stall= want numbers";
     stall = static_cast<virtio::u32>(seconds);
     sum = boot::option("sha256");
@@ -84,14 +84,16 @@ struct options {
     size_t end = host;
     while (end < given.size && given.data[end] != '/') ++end;
     virtio::u64 value = number_of;
-    if (end != host && (!number({given.data + host + 1, end - host - 1}, value) || value == 0 || value > 0xffff)) return 0;
+    if (end != host && (!number({given.data + host + 1, end - host - 1}, value) || value == 0 || value > 0xffff))
+      return 0;
     number_of = static_cast<virtio::u16>(value);
     return host != 0 && copy({given.data, host}, to) ? end : 0;
   }
   bool take_url(boot::text given) {
     static char whole[300];
     constexpr size_t scheme = 7;
-    if (given.size < scheme || given.size >= sizeof whole || !(boot::text{given.data, scheme} == "http://")) return false;
+    if (given.size < scheme || given.size >= sizeof whole || !(boot::text{given.data, scheme} == "http://"))
+      return false;
     for (size_t i = 0; i < given.size; ++i) whole[i] = given.data[i];
     url = whole;
     given = {given.data + scheme, given.size - scheme};

@@ -27,7 +27,9 @@ using virtio::usize;
 
 enum status : int { all_well, no_device = 10, wrong_page, no_page, bad_option };
 
-inline void print_address(const ip4_addr_t& a) { print(ip4_addr1(&a), ".", ip4_addr2(&a), ".", ip4_addr3(&a), ".", ip4_addr4(&a)); }
+inline void print_address(const ip4_addr_t& a) {
+  print(ip4_addr1(&a), ".", ip4_addr2(&a), ".", ip4_addr3(&a), ".", ip4_addr4(&a));
+}
 
 /// Fetches one page, with retries until it has arrived whole.
 class fetcher {
@@ -60,9 +62,9 @@ class fetcher {
 
   void resolve() {
     state_ = resolving;
-    const err_t e = dns_gethostbyname(asked_->host, &address_, [](const char*, const ip_addr_t* at, void* self) {
-      static_cast<fetcher*>(self)->resolved(at);
-    }, this);
+    const err_t e = dns_gethostbyname(
+        asked_->host, &address_,
+        [](const char*, const ip_addr_t* at, void* self) { static_cast<fetcher*>(self)->resolved(at); }, this);
     if (e == ERR_OK) resolved(&address_);
     else if (e != ERR_INPROGRESS) resolved(nullptr);
   }
@@ -90,10 +92,13 @@ class fetcher {
       if (length != unknown && length > 20u << 20) fetch.step_ = length / 10 >> 20 << 20;  // ten lines, or one per MiB
       return err_t{ERR_OK};
     };
-    const err_t e = httpc_get_file_dns(asked_->host, asked_->port, asked_->path, &settings_, [](void* self, tcp_pcb* pcb, pbuf* p, err_t) {
-      static_cast<fetcher*>(self)->take(pcb, p);
-      return err_t{ERR_OK};
-    }, this, &request_);
+    const err_t e = httpc_get_file_dns(
+        asked_->host, asked_->port, asked_->path, &settings_,
+        [](void* self, tcp_pcb* pcb, pbuf* p, err_t) {
+          static_cast<fetcher*>(self)->take(pcb, p);
+          return err_t{ERR_OK};
+        },
+        this, &request_);
     if (e != ERR_OK) again("no connection, lwIP's error ", int{e});
   }
   void take(tcp_pcb* pcb, pbuf* p) {

@@ -110,7 +110,8 @@ class blk_disk {
   [[nodiscard]] bool is_read_only() const { return blk_->is_read_only(); }
 
   [[nodiscard]] submitted submit_read(usbip::u64 block, usbip::bytes into, usbip::u64 cookie) {
-    return taken(blk_->submit_read(block << shift(), virtio::bytes{into.data, into.size}, cookie << 2 | read), reads, into.size);
+    return taken(blk_->submit_read(block << shift(), virtio::bytes{into.data, into.size}, cookie << 2 | read), reads,
+                 into.size);
   }
   [[nodiscard]] submitted submit_write(usbip::u64 block, usbip::const_bytes from, usbip::u64 cookie) {
     return taken(blk_->submit_write(block << shift(), of(from), cookie << 2 | write), writes, from.size);
@@ -151,8 +152,10 @@ class blk_disk {
   [[nodiscard]] static sense sense_of(virtio::errc status, usbip::u64 what) {
     switch (status) {
       case virtio::errc::ok: return usbip::storage::good;
-      case virtio::errc::io_error: return what == write ? usbip::storage::write_error : what == read ? usbip::storage::read_error
-                                                                                         : usbip::storage::hardware_error;
+      case virtio::errc::io_error:
+        return what == write  ? usbip::storage::write_error
+               : what == read ? usbip::storage::read_error
+                              : usbip::storage::hardware_error;
       case virtio::errc::read_only: return usbip::storage::write_protected;
       case virtio::errc::out_of_range: return usbip::storage::out_of_range;
       case virtio::errc::not_started: return usbip::storage::not_ready;

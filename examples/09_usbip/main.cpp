@@ -19,8 +19,12 @@ constexpr u32 usbip_port = 3240, stop_port = 3241;
 constexpr u16 places = 8;  // connections, including those that are being closed
 
 using disk_t = virtio::blk::device<board, bus::transport<board>, virtio::queue<128>>;
-using console_t = virtio::console::device<board, bus::transport<board>, virtio::queue<16, virtio::ring_options{.ring_entries = 256}>>;
-constexpr vsock::limits sizes{.connections = places, .receive_packet = 16384, .receive_buffer = 256 * 1024, .send_packet = 65536,
+using console_t =
+    virtio::console::device<board, bus::transport<board>, virtio::queue<16, virtio::ring_options{.ring_entries = 256}>>;
+constexpr vsock::limits sizes{.connections = places,
+                              .receive_packet = 16384,
+                              .receive_buffer = 256 * 1024,
+                              .send_packet = 65536,
                               .send_packets = 16};
 using sockets_t = vsock::device<board, bus::transport<board>, virtio::queue<128>, sizes>;
 constinit virtio::dma_storage<disk_t::dma_bytes> disk_dma;
@@ -43,10 +47,18 @@ constinit room_t stick_room;
 constinit drive_t stick_drive{stick_disk, stick_room};
 constinit port_t console_port{console_line};
 
-constexpr usbip::device_description about_stick{.speed = usbip::speed::super, .vendor = 0x1209, .product = 0x0001,
-                                                .manufacturer = "virtio", .name = "Disk of a guest", .serial = "0000000000000001"};
-constexpr usbip::device_description about_port{.speed = usbip::speed::high, .vendor = 0x1209, .product = 0x0002,
-                                               .manufacturer = "virtio", .name = "Console of a guest", .serial = "0000000000000002"};
+constexpr usbip::device_description about_stick{.speed = usbip::speed::super,
+                                                .vendor = 0x1209,
+                                                .product = 0x0001,
+                                                .manufacturer = "virtio",
+                                                .name = "Disk of a guest",
+                                                .serial = "0000000000000001"};
+constexpr usbip::device_description about_port{.speed = usbip::speed::high,
+                                               .vendor = 0x1209,
+                                               .product = 0x0002,
+                                               .manufacturer = "virtio",
+                                               .name = "Console of a guest",
+                                               .serial = "0000000000000002"};
 constinit usbip::device<about_stick, drive_t> usb_stick{stick_drive};
 constinit usbip::device<about_port, port_t> usb_port{console_port};
 
@@ -65,8 +77,8 @@ struct client {
 template <class Exports>
 static void report(const client<Exports>& c) {
   const usbip::ending& e = c.connection.ending();
-  boot::print(c.had_device ? "a host has gone: " : "a client has gone: ", usbip::describe(e), " (", e.received, " bytes received, ", e.sent,
-              " sent)\n");
+  boot::print(c.had_device ? "a host has gone: " : "a client has gone: ", usbip::describe(e), " (", e.received,
+              " bytes received, ", e.sent, " sent)\n");
 }
 
 template <class Exports>
@@ -125,7 +137,8 @@ static result<void> serve(Exports& devices, bool stays, u32 timeout) {
 extern "C" int guest_main(const char* words) {
   const auto disk_at = bus::find(board{}, virtio::device_type::block);
   if (!disk_at) return board::fail("no disk", disk_at);
-  if (auto up = blk_driver.start(board{}, *disk_at, disk_dma); !up) return board::fail("disk", up.error(), blk_driver.why());
+  if (auto up = blk_driver.start(board{}, *disk_at, disk_dma); !up)
+    return board::fail("disk", up.error(), blk_driver.why());
   const auto vsock_at = bus::find(board{}, virtio::device_type::vsock);
   if (!vsock_at) return board::fail("no vsock", vsock_at);
   if (auto up = vsock_driver.start(board{}, *vsock_at, sockets_dma, vsock::seed{boot::timestamp()}); !up)
@@ -143,8 +156,8 @@ extern "C" int guest_main(const char* words) {
   const auto ended = has_console ? serve(both, stays, timeout) : serve(only_stick, stays, timeout);
   // The drive may still flush the disk, after the last host.
   while (blk_driver.in_flight() != 0) stick_drive.poll();
-  boot::print("the disk: ", stick_disk.reads, " reads, ", stick_disk.writes, " writes, ", stick_disk.flushes, " flushes, ", stick_disk.bytes_moved,
-              " bytes\n");
+  boot::print("the disk: ", stick_disk.reads, " reads, ", stick_disk.writes, " writes, ", stick_disk.flushes,
+              " flushes, ", stick_disk.bytes_moved, " bytes\n");
   (void)vsock_driver.hand_off();
   if (has_console) (void)console_driver.hand_off();
   (void)blk_driver.hand_off();

@@ -68,5 +68,6 @@ inline void print_moment(virtio::u64 microseconds) {
   const auto length = [&](unsigned n) { return lengths[n] + (n == 1 && is_leap(year) ? 1u : 0u); };
   for (; days >= length(month); ++month) days -= length(month);
   boot::print(year, "-"), two(month + 1), boot::print("-"), two(days + 1), boot::print(" ");
-  two(seconds / 3600 % 24), boot::print(":"), two(seconds / 60 % 60), boot::print(":"), two(seconds % 60), boot::print(" UTC");
+  two(seconds / 3600 % 24), boot::print(":"), two(seconds / 60 % 60), boot::print(":"), two(seconds % 60),
+      boot::print(" UTC");
 }

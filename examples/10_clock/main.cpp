@@ -62,7 +62,8 @@ virtio::result<void> keep() {
 /// Returns the option's value, or 0 without it.
 virtio::u64 seconds_to_run(boot::text words) {
   virtio::u64 number = 0;
-  for (virtio::usize i = 0; i < words.size && i < 9; ++i) number = number * 10 + static_cast<unsigned char>(words.data[i] - '0') % 10u;
+  for (virtio::usize i = 0; i < words.size && i < 9; ++i)
+    number = number * 10 + static_cast<unsigned char>(words.data[i] - '0') % 10u;
   return number;
 }
 

@@ -29,7 +29,8 @@ class disk {
   // A command that takes too long ends the use of this disk, so no task management is needed.
   using scsi_host = virtio::scsi::device<board, bus::transport<board>, queue,
                                          virtio::scsi::options{.late = virtio::scsi::late_command::resets_host}>;
-  static constexpr usize dma_bytes = block_device::dma_bytes > scsi_host::dma_bytes ? block_device::dma_bytes : scsi_host::dma_bytes;
+  static constexpr usize dma_bytes =
+      block_device::dma_bytes > scsi_host::dma_bytes ? block_device::dma_bytes : scsi_host::dma_bytes;
 
  public:
   using storage = typename storage_on<board, dma_bytes>::type;
@@ -49,8 +50,8 @@ class disk {
     const auto any = [] { return true; };
     if (const auto host = started_from(virtio::device_type::scsi)) return start_unit({}, dma, any, *host);
     const auto own = started_from(virtio::device_type::block);
-    const auto where = own ? bus::find_nth(board{}, virtio::device_type::block, *own)
-                           : bus::find(board{}, virtio::device_type::block);
+    const auto where =
+        own ? bus::find_nth(board{}, virtio::device_type::block, *own) : bus::find(board{}, virtio::device_type::block);
     if (!where) return start_unit({}, dma, any) || (board::fail("no disk", where), false);
     const auto up = block_.start(board{}, *where, dma);
     return up ? true : (board::fail("start", up.error(), block_.why()), false);
@@ -59,13 +60,16 @@ class disk {
   [[nodiscard]] u64 capacity() const { return is_unit_ ? unit_.capacity() : block_.capacity(); }
   [[nodiscard]] u32 block_size() const { return is_unit_ ? unit_.block_size() : block_.block_size(); }
   [[nodiscard]] u32 largest_request() const { return is_unit_ ? unit_.largest_request() : block_.largest_request(); }
-  [[nodiscard]] result<void> read(u64 sector, bytes to) { return seen((is_unit_ ? unit_.read(sector, to) : block_.read(sector, to)).error()); }
+  [[nodiscard]] result<void> read(u64 sector, bytes to) {
+    return seen((is_unit_ ? unit_.read(sector, to) : block_.read(sector, to)).error());
+  }
   [[nodiscard]] result<virtio::token> submit_read(u64 sector, bytes to, u64 cookie) {
     return is_unit_ ? unit_.submit_read(sector, to, cookie) : block_.submit_read(sector, to, cookie);
   }
   [[nodiscard]] result<ended_read> wait_next() {
     const auto ended = [this](const auto& one) { return ended_read{one.cookie, seen(one.status)}; };
-    if (!is_unit_) return block_.wait_next().and_then([&](const auto& one) -> result<ended_read> { return ended(one); });
+    if (!is_unit_)
+      return block_.wait_next().and_then([&](const auto& one) -> result<ended_read> { return ended(one); });
     return host_.wait_next().and_then([&](const auto& one) -> result<ended_read> { return ended(one); });
   }
   /// Resets the device and switches its bus mastering off.
@@ -87,7 +91,9 @@ class disk {
   template <class Board = board>
   [[nodiscard]] static result<usize> started_from(virtio::device_type type) {
     auto where = bus::find_nth(Board{}, type, 0);
-    if constexpr (requires { { Board{}.started_from(*where) } -> virtio::same_as<bool>; })
+    if constexpr (requires {
+                    { Board{}.started_from(*where) } -> virtio::same_as<bool>;
+                  })
       for (usize n = 0; where; where = bus::find_nth(Board{}, type, ++n))
         if (Board{}.started_from(*where)) return n;
     return errc::not_found;
@@ -107,7 +113,8 @@ class disk {
       const auto where = bus::find_nth(board{}, virtio::device_type::block, n);
       if (!where) return false;
       if (block_.start(board{}, *where, dma) && is_it()) return true;
-      if (const auto quiet = block_.hand_off(); quiet.error() == errc::device_broken) return false;  // it keeps the storage
+      if (const auto quiet = block_.hand_off(); quiet.error() == errc::device_broken)
+        return false;  // it keeps the storage
     }
   }
   /// Starts the first disk behind a SCSI host for which `is_it()` returns true, or the unit with a serial. It is an
@@ -122,7 +129,8 @@ class disk {
       virtio::scsi::address found[most];
       usize count = 0;
       const auto scanned = host_.scan([&](const virtio::scsi::found& one) {
-        if (count != most && (serial.empty() ? is_disk(one) : has_serial(one.where, serial))) found[count++] = one.where;
+        if (count != most && (serial.empty() ? is_disk(one) : has_serial(one.where, serial)))
+          found[count++] = one.where;
       });
       if (!scanned) boot::print("SCSI host ", n, ": ", virtio::describe(scanned.error()), "\n");
       if (serial.empty()) {
@@ -137,7 +145,8 @@ class disk {
         chosen = n;
         unit = found[0];
       }
-      if (const auto quiet = host_.hand_off(); quiet.error() == errc::device_broken) return false;  // it keeps the storage
+      if (const auto quiet = host_.hand_off(); quiet.error() == errc::device_broken)
+        return false;  // it keeps the storage
     }
     return is_chosen && start_host(chosen, dma) && open(unit);
   }
@@ -155,7 +164,8 @@ class disk {
     boot::print("SCSI unit ", u32{where.target}, ":", u32{where.lun});
     const auto opened = unit_.open(host_, where);
     is_unit_ = bool{opened};
-    if (!opened) boot::print(": ", virtio::describe(opened.error()), "; ", virtio::scsi::describe(host_.last_failure()));
+    if (!opened)
+      boot::print(": ", virtio::describe(opened.error()), "; ", virtio::scsi::describe(host_.last_failure()));
     boot::print("\n");
     return is_unit_;
   }
@@ -175,9 +185,11 @@ class disk {
     const usize size = block_size();
     if (size > sizeof block || !read(0, bytes{block, size}) || block[510] != 0x55 || block[511] != 0xaa) return false;
     bool is_gpt = false;
-    for (usize type = 450; type < 510; type += 16) is_gpt = is_gpt || block[type] == 0xee;  // of a hybrid table it may be any row
+    for (usize type = 450; type < 510; type += 16)
+      is_gpt = is_gpt || block[type] == 0xee;  // of a hybrid table it may be any row
     if (!is_gpt) return is_hex_of(id, {block + 440, 4});
-    return read(size / 512, bytes{block, size}) && __builtin_memcmp(block, "EFI PART", 8) == 0 && is_hex_of(id, {block + 56, 16});
+    return read(size / 512, bytes{block, size}) && __builtin_memcmp(block, "EFI PART", 8) == 0 &&
+           is_hex_of(id, {block + 56, 16});
   }
   [[nodiscard]] static bool is_hex_of(const_bytes digits, const_bytes raw) {
     if (digits.size() != 2 * raw.size()) return false;

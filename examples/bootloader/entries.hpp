@@ -57,7 +57,8 @@ struct entry {
 template <class See>
 void for_each_line(const_bytes file, See&& see) {
   const auto is_blank = [](u8 c) { return c == ' ' || c == '\t' || c == '\r'; };
-  if (begins_with(file, text("\xef\xbb\xbf"))) file = file.part(3, file.size());  // a byte order mark of UTF-8, from an editor
+  if (begins_with(file, text("\xef\xbb\xbf")))
+    file = file.part(3, file.size());  // a byte order mark of UTF-8, from an editor
   while (!file.empty()) {
     const usize end = find(file, '\n');
     const_bytes line = file.part(0, end);
@@ -112,8 +113,8 @@ enum class flaw : u8 { none, no_linux, too_long, too_many_initrds, other_process
 
 /// `loader.conf`: the default entry, and the time-out.
 struct settings {
-  value<256> preferred;   // an id; a `*` at its end matches any text
-  u32 timeout = 0;        // seconds that the menu waits; 0: no menu
+  value<256> preferred;  // an id; a `*` at its end matches any text
+  u32 timeout = 0;       // seconds that the menu waits; 0: no menu
 
   void parse(const_bytes file) {
     for_each_line(file, [&](const_bytes key, const_bytes said) {
@@ -121,7 +122,8 @@ struct settings {
         if (!preferred.set(said)) (void)preferred.set({});
       } else if (alike(key, text("timeout"))) {
         timeout = 0;
-        for (usize i = 0; i < said.size() && is_digit(said.data()[i]) && timeout < 3600; ++i) timeout = timeout * 10 + said.data()[i] - '0';
+        for (usize i = 0; i < said.size() && is_digit(said.data()[i]) && timeout < 3600; ++i)
+          timeout = timeout * 10 + said.data()[i] - '0';
       }
     });
   }

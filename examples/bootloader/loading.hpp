@@ -43,8 +43,7 @@ class file_reader {
     left_ = (size - done + block - 1) & ~(block - 1);
     do {
       if (in_flight_ <= depth / 2)  // so that one doorbell announces several
-        while (left_ != 0 && wrong_.why == errc::ok && submit()) {
-        }
+        while (left_ != 0 && wrong_.why == errc::ok && submit()) {}
       if (in_flight_ == 0) break;
       const auto ended = disk_.wait_next();
       if (!ended) {  // the disk is down, and so are all requests in flight
@@ -106,7 +105,8 @@ class file_reader {
       return 0;
     }
     const u64 sector = first_ + there->sector;
-    if (const auto read = disk_.read(sector, bytes{whole, block}); !read) read_again({sector, whole, block}, read.error());
+    if (const auto read = disk_.read(sector, bytes{whole, block}); !read)
+      read_again({sector, whole, block}, read.error());
     const u32 part = virtio::detail::smaller(block - lead, most);
     __builtin_memcpy(to_, whole + lead, part);
     to_ += part;
@@ -145,10 +145,10 @@ class file_reader {
   Disk& disk_;
   volume& files_;
   u64 first_;
-  fat::position at_{};   // in the file, after `rest_`
-  fat::extent rest_{};   // was looked up, and is not submitted yet
+  fat::position at_{};  // in the file, after `rest_`
+  fat::extent rest_{};  // was looked up, and is not submitted yet
   u8* to_ = nullptr;
-  u64 left_ = 0;         // bytes to submit
+  u64 left_ = 0;  // bytes to submit
   read_error wrong_{};
   piece pieces_[depth]{};
   u32 in_flight_ = 0;

@@ -107,7 +107,8 @@ bool read_entries() {
     }
     loader::entry& one = entries[entry_count];
     one = {};
-    loader::flaw wrong = one.id.set(found.name().part(0, found.name().size() - 5)) ? loader::flaw::none : loader::flaw::too_long;
+    loader::flaw wrong =
+        one.id.set(found.name().part(0, found.name().size() - 5)) ? loader::flaw::none : loader::flaw::too_long;
     if (wrong == loader::flaw::none) {
       if (!read_text(found, file)) continue;
       wrong = parse(file, loader::architecture(), one);
@@ -145,7 +146,9 @@ bool look_on_disk() {
   const auto read = tables.for_each(disk, [&](const partitions::partition& one) {
     if (count != most) all[count++] = one;
   });
-  if (!read) print("partition table: ", read.error() == errc::out_of_range ? "it is damaged" : disk.describe(read.error()), "\n");
+  if (!read)
+    print("partition table: ", read.error() == errc::out_of_range ? "it is damaged" : disk.describe(read.error()),
+          "\n");
   const auto look_on_those = [&](bool efi_system) {
     for (usize i = 0; i < count; ++i)
       if (all[i].is_efi_system() == efi_system && look_on(all[i].first, all[i].sectors)) {
@@ -233,7 +236,8 @@ int start(const loader::entry& chosen) {
   alignas(4096) static u8 head[loader::kernel::head_bytes];
   loader::file_reader<loader::disk> reader{disk, files, part.first()};
   const u32 looked_at = virtio::detail::smaller(file.size, u32{sizeof head});
-  if (const auto read = reader.read(file, 0, looked_at, head, [](u32) {}); read.why != errc::ok) return refuse(name, read);
+  if (const auto read = reader.read(file, 0, looked_at, head, [](u32) {}); read.why != errc::ok)
+    return refuse(name, read);
   if (const char* const wrong = kernel.open({head, looked_at}, file.size); wrong != nullptr) return refuse(name, wrong);
   if (!write_options(chosen)) return refuse(name, "the entry's options are longer than it takes");
 
@@ -258,7 +262,8 @@ int start(const loader::entry& chosen) {
       for (; used % 4 != 0; ++used) (*where)[used] = 0;
       // A disk may return another size than before.
       if (used + initrd.size > size) return refuse_path(chosen.initrd[i].get(), errc::io_error);
-      if (const int failed = load(chosen.initrd[i].get(), initrd, 0, initrd.size, *where + used); failed != 0) return failed;
+      if (const int failed = load(chosen.initrd[i].get(), initrd, 0, initrd.size, *where + used); failed != 0)
+        return failed;
       used += initrd.size;
     }
   }

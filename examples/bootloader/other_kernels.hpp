@@ -18,7 +18,9 @@ enum class kernel_kind : u8 { unknown, x86, arm64, riscv64, self_extracting, gzi
   if (has(0x202, text("HdrS"))) return kernel_kind::x86;
   if (has(0, text("MZ")) && has(4, text("zimg"))) return kernel_kind::self_extracting;
   if (has(0, text("\x1f\x8b"))) return kernel_kind::gzip;
-  if (has(0, text("\x7f" "ELF"))) return kernel_kind::elf;
+  if (has(0, text("\x7f"
+                  "ELF")))
+    return kernel_kind::elf;
   return kernel_kind::unknown;
 }
 
@@ -29,7 +31,8 @@ enum class kernel_kind : u8 { unknown, x86, arm64, riscv64, self_extracting, gzi
     case kernel_kind::x86: return "it is a Linux kernel for x86 (bzImage)";
     case kernel_kind::arm64: return "it is a Linux kernel for 64-bit Arm";
     case kernel_kind::riscv64: return "it is a Linux kernel for 64-bit RISC-V";
-    case kernel_kind::self_extracting: return "it is an EFI program that unpacks a kernel (CONFIG_EFI_ZBOOT): only firmware starts it";
+    case kernel_kind::self_extracting:
+      return "it is an EFI program that unpacks a kernel (CONFIG_EFI_ZBOOT): only firmware starts it";
     case kernel_kind::gzip: return "it is compressed: unpack it with gunzip";
     case kernel_kind::elf: return "it is an ELF file (vmlinux), which has no boot protocol";
   }

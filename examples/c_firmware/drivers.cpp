@@ -25,9 +25,10 @@ using transport = bus::transport<machine>;
 using disk_t = virtio::blk::device<machine, transport, ring, virtio::blk::options{.segments = 1}>;
 using entropy_t = virtio::rng::device<machine, transport, ring>;
 using console_t = virtio::console::device<machine, transport, ring>;
-using vsock_t = virtio::vsock::device<machine, transport, virtio::split_queue<8>,
-                                      virtio::vsock::limits{.connections = 2, .listeners = 1, .receive_packet = 2048, .receive_buffer = 8192,
-                                                            .send_packets = 2}>;
+using vsock_t = virtio::vsock::device<
+    machine, transport, virtio::split_queue<8>,
+    virtio::vsock::limits{
+        .connections = 2, .listeners = 1, .receive_packet = 2048, .receive_buffer = 8192, .send_packets = 2}>;
 
 // All memory that devices may access, except the callers' buffers.
 constinit virtio::dma_storage<disk_t::dma_bytes> disk_dma;
@@ -48,12 +49,12 @@ enum place : unsigned { at_console, at_vsock, at_entropy, at_disk };
 
 constexpr bool same(int status, errc error) { return status == static_cast<int>(error); }
 static_assert(same(VIRTIO_OK, errc::ok) && same(VIRTIO_NOT_READY, errc::not_ready) &&
-              same(VIRTIO_INVALID_ARGUMENT, errc::invalid_argument) &&
-              same(VIRTIO_MISALIGNED, errc::misaligned) && same(VIRTIO_OUT_OF_RANGE, errc::out_of_range) &&
-              same(VIRTIO_READ_ONLY, errc::read_only) && same(VIRTIO_STALE_HANDLE, errc::stale_handle) &&
-              same(VIRTIO_NO_SPACE, errc::no_space) && same(VIRTIO_NOT_STARTED, errc::not_started) &&
-              same(VIRTIO_NOT_FOUND, errc::not_found) && same(VIRTIO_UNSUPPORTED, errc::unsupported) &&
-              same(VIRTIO_IO_ERROR, errc::io_error) && same(VIRTIO_TIMED_OUT, errc::timed_out) && same(VIRTIO_REFUSED, errc::refused) &&
+              same(VIRTIO_INVALID_ARGUMENT, errc::invalid_argument) && same(VIRTIO_MISALIGNED, errc::misaligned) &&
+              same(VIRTIO_OUT_OF_RANGE, errc::out_of_range) && same(VIRTIO_READ_ONLY, errc::read_only) &&
+              same(VIRTIO_STALE_HANDLE, errc::stale_handle) && same(VIRTIO_NO_SPACE, errc::no_space) &&
+              same(VIRTIO_NOT_STARTED, errc::not_started) && same(VIRTIO_NOT_FOUND, errc::not_found) &&
+              same(VIRTIO_UNSUPPORTED, errc::unsupported) && same(VIRTIO_IO_ERROR, errc::io_error) &&
+              same(VIRTIO_TIMED_OUT, errc::timed_out) && same(VIRTIO_REFUSED, errc::refused) &&
               same(VIRTIO_PEER_SILENT, errc::peer_silent) && same(VIRTIO_PEER_CLOSED, errc::peer_closed) &&
               same(VIRTIO_PEER_RESET, errc::peer_reset) && same(VIRTIO_DEVICE_BROKEN, errc::device_broken) &&
               VIRTIO_HOST_CID == virtio::vsock::host_cid);
@@ -62,8 +63,8 @@ virtio_status status_of(errc error) { return static_cast<virtio_status>(error); 
 virtio_status status_of(virtio::result<void> what) { return status_of(what.error()); }
 
 template <class Device, class... More>
-virtio_status start(Device& device, place at, stop_call stop, virtio::device_type type, usize number, virtio::dma_region storage,
-                    const More&... more) {
+virtio_status start(Device& device, place at, stop_call stop, virtio::device_type type, usize number,
+                    virtio::dma_region storage, const More&... more) {
   last_start = {};
   const auto where = bus::find_nth(machine{}, type, number);
   if (!where) return status_of(where.error());
@@ -233,7 +234,8 @@ virtio_status virtio_console_stop() {
 }
 
 virtio_status virtio_vsock_start(uint64_t seed) {
-  return start(sockets, at_vsock, virtio_vsock_stop, virtio::device_type::vsock, 0, vsock_dma, virtio::vsock::seed{seed});
+  return start(sockets, at_vsock, virtio_vsock_stop, virtio::device_type::vsock, 0, vsock_dma,
+               virtio::vsock::seed{seed});
 }
 uint32_t virtio_vsock_cid() { return sockets.cid(); }
 virtio_status virtio_vsock_connect(uint32_t cid, uint32_t port, virtio_socket* made) {
@@ -249,12 +251,14 @@ virtio_status virtio_vsock_send(virtio_socket to, const void* from, size_t size)
   return status_of(stream.send(virtio::const_bytes{from, size}).and_then([&] { return stream.flush(); }));
 }
 virtio_status virtio_vsock_receive(virtio_socket from, void* to, size_t room, size_t* got) {
-  return count_into(got, to, room, [&] { return vsock_t::stream_type{sockets, socket_of(from)}.receive(virtio::bytes{to, room}); });
+  return count_into(got, to, room,
+                    [&] { return vsock_t::stream_type{sockets, socket_of(from)}.receive(virtio::bytes{to, room}); });
 }
 virtio_status virtio_vsock_try_receive(virtio_socket from, void* to, size_t room, size_t* got) {
   return count_into(got, to, room, [&] {
     const auto polled = sockets.poll([](const virtio::vsock::event&) {});
-    return polled ? sockets.try_receive(socket_of(from), virtio::bytes{to, room}) : virtio::result<usize>{polled.error()};
+    return polled ? sockets.try_receive(socket_of(from), virtio::bytes{to, room})
+                  : virtio::result<usize>{polled.error()};
   });
 }
 virtio_status virtio_vsock_close(virtio_socket which) { return status_of(sockets.close_and_wait(socket_of(which))); }

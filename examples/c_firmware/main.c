@@ -6,18 +6,18 @@
 
 enum { REPORT_PORT = 1234 };
 
-static void print_piece(void *context, const char *text) {
+static void print_piece(void* context, const char* text) {
   (void)context;
   print(text);
 }
 
 /* Writes hexadecimal digits. Returns the end. */
-static char *digits(char *to, uint32_t number, unsigned width) {
+static char* digits(char* to, uint32_t number, unsigned width) {
   while (width-- != 0) *to++ = "0123456789abcdef"[number >> 4 * width & 15];
   return to;
 }
 
-static char *copy(char *to, const char *text) {
+static char* copy(char* to, const char* text) {
   while (*text != '\0') *to++ = *text++;
   return to;
 }
@@ -36,7 +36,7 @@ static void print_number(uint64_t number) {
 }
 
 /* Prints an error. Returns 1. */
-static int fail(const char *what, virtio_status why) {
+static int fail(const char* what, virtio_status why) {
   print(what);
   print(": ");
   print(virtio_error(why));
@@ -45,7 +45,7 @@ static int fail(const char *what, virtio_status why) {
 }
 
 /* The same for a start. Returns 0 if the machine has no such device. */
-static int fail_start(const char *what, virtio_status why) {
+static int fail_start(const char* what, virtio_status why) {
   fail(what, why);
   virtio_why(print_piece, NULL);
   return why != VIRTIO_NOT_FOUND;
@@ -66,7 +66,7 @@ static int use_entropy(void) {
 
 static uint32_t measured; /* CRC-32 of the disk */
 
-static uint32_t crc32(uint32_t so_far, const unsigned char *data, size_t size) {
+static uint32_t crc32(uint32_t so_far, const unsigned char* data, size_t size) {
   uint32_t crc = ~so_far;
   while (size-- != 0) {
     unsigned bit;
@@ -123,7 +123,7 @@ static int use_console(void) {
   return 0;
 }
 
-static uint64_t first_bytes(const unsigned char *from) {
+static uint64_t first_bytes(const unsigned char* from) {
   uint64_t number = 0;
   unsigned i;
   for (i = 0; i < 8; ++i) number = number << 8 | from[i];
@@ -156,8 +156,8 @@ static int use_vsock(void) {
   return 0;
 }
 
-int guest_main(const char *command_line);
-int guest_main(const char *command_line) {
+int guest_main(const char* command_line);
+int guest_main(const char* command_line) {
   int failed = 0;
   virtio_status why;
   (void)command_line;

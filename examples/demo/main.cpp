@@ -34,8 +34,10 @@ using place = bus::found<demo_board>;
 using disk_t = virtio::blk::device<demo_board, transport, virtio::split_queue<256>>;
 using rng_t = virtio::rng::device<demo_board, transport, virtio::split_queue<8>>;
 // A legacy device sets the size of its rings: 128 entries on QEMU.
-using balloon_t = virtio::balloon::device<demo_board, transport, virtio::split_queue<16, virtio::ring_options{.ring_entries = 128}>>;
-using console_t = virtio::console::device<demo_board, transport, virtio::split_queue<16, virtio::ring_options{.ring_entries = 256}>>;
+using balloon_t =
+    virtio::balloon::device<demo_board, transport, virtio::split_queue<16, virtio::ring_options{.ring_entries = 128}>>;
+using console_t =
+    virtio::console::device<demo_board, transport, virtio::split_queue<16, virtio::ring_options{.ring_entries = 256}>>;
 using card_t = virtio::net::device<demo_board, transport, virtio::split_queue<256>>;
 
 constinit virtio::dma_storage<disk_t::dma_bytes> disk_dma;
@@ -55,7 +57,14 @@ constinit virtio::dma_storage<vsock_t::dma_bytes> sockets_dma;
 constinit vsock_t sockets;
 constexpr u32 answering_port = 1234, ending_port = 1235;
 
-enum status : int { all_well = 0, no_disk = 10, read_failed = 11, scratch_failed = 12, no_entropy = 13, bad_option = 14 };
+enum status : int {
+  all_well = 0,
+  no_disk = 10,
+  read_failed = 11,
+  scratch_failed = 12,
+  no_entropy = 13,
+  bad_option = 14
+};
 
 // ---- words and columns ----
 
@@ -124,11 +133,10 @@ void start(Driver& driver, const place& found, virtio::dma_region storage, const
 /// Prints a location; on PCI with its ids.
 template <class Found>
 void print_place(const Found& one) {
-  if constexpr (requires { one.slot; })
-    print("  slot ", column{one.slot, 2}, "             ");
+  if constexpr (requires { one.slot; }) print("  slot ", column{one.slot, 2}, "             ");
   else
-    print("  ", digits{one.id.bus, 2}, ":", digits{one.id.slot, 2}, ".", one.id.function, "  ", digits{one.who.vendor, 4}, ":",
-          digits{one.who.device, 4}, "  ");
+    print("  ", digits{one.id.bus, 2}, ":", digits{one.id.slot, 2}, ".", one.id.function, "  ",
+          digits{one.who.vendor, 4}, ":", digits{one.who.device, 4}, "  ");
 }
 
 void visit(const place& found) {
@@ -261,8 +269,9 @@ int read_disk(sha256& hash, cost& spent) {
   const u64 total = disk.capacity() * sector_bytes;
   const u32 piece = buffer_bytes < disk.largest_request() ? buffer_bytes : disk.largest_request();
   const u64 pieces = (total + piece - 1) / piece;
-  print("\nDisk: ", mebibytes{total}, " in ", disk.capacity(), " sectors, ", disk.is_read_only() ? "read-only" : "writable",
-        "\n  reading, ", depth, " requests of ", piece / 1024, " KiB in flight:");
+  print("\nDisk: ", mebibytes{total}, " in ", disk.capacity(), " sectors, ",
+        disk.is_read_only() ? "read-only" : "writable", "\n  reading, ", depth, " requests of ", piece / 1024,
+        " KiB in flight:");
 
   const auto size_of = [&](u64 n) { return n + 1 < pieces ? piece : static_cast<u32>(total - n * piece); };
   u64 sent = 0, hashed = 0, tenths = 0;

@@ -94,7 +94,8 @@ class volume {
       return n != 0 ? n : number(boot + large, 4);
     };
     const auto is_power = [](u32 n, u32 from, u32 to) { return n >= from && n <= to && (n & (n - 1)) == 0; };
-    const u32 sector_bytes = number(boot + 11, 2), per_cluster = boot[13], reserved = number(boot + 14, 2), tables = boot[16];
+    const u32 sector_bytes = number(boot + 11, 2), per_cluster = boot[13], reserved = number(boot + 14, 2),
+              tables = boot[16];
     const u32 table_sectors = either(22, 36);
     if (number(boot + 510, 2) != 0xaa55 || reserved == 0 || tables == 0 || table_sectors == 0) return errc::unsupported;
     if (!is_power(sector_bytes, 512, 4096) || !is_power(per_cluster, 1, 128)) return errc::unsupported;
@@ -158,7 +159,8 @@ class volume {
       const u8 attributes = record[11];
       if (record[0] != 0xe5 && (attributes & 0x3f) == 0x0f) {
         full.add(record);
-      } else if (record[0] == 0xe5 || record[0] == '.' || (attributes & 0x08) != 0) {  // deleted; itself and its parent; the label
+      } else if (record[0] == 0xe5 || record[0] == '.' ||
+                 (attributes & 0x08) != 0) {  // deleted; itself and its parent; the label
         full.forget();
       } else {
         writer name{out.name_};
@@ -219,7 +221,8 @@ class volume {
     } else {
       cluster = low & 0x0fffffff;
     }
-    if (entry_bits_ != 32 && cluster >= (1u << entry_bits_) - 9) cluster |= ~0u << entry_bits_ & 0x0fffffff;  // bad, or the last one
+    if (entry_bits_ != 32 && cluster >= (1u << entry_bits_) - 9)
+      cluster |= ~0u << entry_bits_ & 0x0fffffff;  // bad, or the last one
     return {};
   }
   [[nodiscard]] result<u32> table_bytes(u64 at, unsigned bytes) {
@@ -267,7 +270,7 @@ class volume {
   u32 root_cluster_ = 0;  // of FAT32's
   u32 end_ = 0;           // clusters are numbered from 2 to here
   u32 entry_bits_ = 0;    // of the table
-  u64 cached_[lines]{};  // the sector in each line, plus one
+  u64 cached_[lines]{};   // the sector in each line, plus one
   alignas(4096) u8 cache_[lines][line_sectors * 512]{};
 };
 

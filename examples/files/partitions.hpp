@@ -16,7 +16,7 @@ using virtio::errc, virtio::result;
 
 /// One partition.
 struct partition {
-  u64 first = 0;      // in sectors of 512 bytes
+  u64 first = 0;  // in sectors of 512 bytes
   u64 sectors = 0;
   u32 index = 0;      // from 1, as operating systems count
   u8 mbr_type = 0;    // 0 in a GPT
@@ -24,7 +24,8 @@ struct partition {
 
   /// Returns whether firmware looks for boot loaders in this partition.
   [[nodiscard]] bool is_efi_system() const {
-    constexpr u8 id[16] = {0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b};
+    constexpr u8 id[16] = {0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11,
+                           0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b};
     return mbr_type == 0 ? __builtin_memcmp(gpt_type, id, sizeof id) == 0 : mbr_type == 0xef;
   }
 };
@@ -89,7 +90,8 @@ class reader {
       if (is_extended(rows[i])) {
         // The partitions after a damaged extended one are shown too.
         if (const auto logical = from_extended(rows[i].first, visit); !logical && out) out = logical;
-      } else if (rows[i].type != 0) show(visit, {.index = i + 1, .mbr_type = rows[i].type}, rows[i].first, rows[i].blocks);
+      } else if (rows[i].type != 0)
+        show(visit, {.index = i + 1, .mbr_type = rows[i].type}, rows[i].first, rows[i].blocks);
     }
     return out;
   }
@@ -109,7 +111,9 @@ class reader {
     return {at[0], at[4], number(at + 8, 4), number(at + 12, 4)};
   }
   [[nodiscard]] bool is_table() const { return number(block_ + 510, 2) == 0xaa55; }
-  [[nodiscard]] static bool is_extended(const record& one) { return one.type == 0x05 || one.type == 0x0f || one.type == 0x85; }
+  [[nodiscard]] static bool is_extended(const record& one) {
+    return one.type == 0x05 || one.type == 0x0f || one.type == 0x85;
+  }
 
   [[nodiscard]] u64 blocks() const { return disk_->capacity() / scale_; }
   [[nodiscard]] result<void> read_block(u64 n) {
@@ -156,7 +160,8 @@ class reader {
     if (~crc(~0u, block_, size) != sum || long_number(block_ + 24) != n) return errc::out_of_range;
     const header out{long_number(block_ + 72), number(block_ + 80, 4), number(block_ + 84, 4), number(block_ + 88, 4)};
     // An entry is 128 bytes times a power of two; entries larger than a block are not in use.
-    if (out.count > most_entries || out.size < 128 || out.size > scale_ * 512 || (out.size & (out.size - 1)) != 0) return errc::out_of_range;
+    if (out.count > most_entries || out.size < 128 || out.size > scale_ * 512 || (out.size & (out.size - 1)) != 0)
+      return errc::out_of_range;
     return out;
   }
   /// Calls `see` with each entry of the array. Returns the checksum of all.

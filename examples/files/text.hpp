@@ -4,7 +4,8 @@
 
 #include <virtio/base/bytes.hpp>
 
-using virtio::bytes, virtio::const_bytes, virtio::text, virtio::u16, virtio::u32, virtio::u64, virtio::u8, virtio::usize;
+using virtio::bytes, virtio::const_bytes, virtio::text, virtio::u16, virtio::u32, virtio::u64, virtio::u8,
+    virtio::usize;
 
 [[nodiscard]] constexpr u8 lower(u8 c) { return c >= 'A' && c <= 'Z' ? static_cast<u8>(c + 32) : c; }
 [[nodiscard]] constexpr bool is_digit(u8 c) { return c >= '0' && c <= '9'; }
@@ -26,7 +27,9 @@ using virtio::bytes, virtio::const_bytes, virtio::text, virtio::u16, virtio::u32
 [[nodiscard]] inline bool ends_with(const_bytes whole, const_bytes part) {
   return whole.size() >= part.size() && alike(whole.part(whole.size() - part.size(), part.size()), part);
 }
-[[nodiscard]] inline bool begins_with(const_bytes whole, const_bytes part) { return alike(whole.part(0, part.size()), part); }
+[[nodiscard]] inline bool begins_with(const_bytes whole, const_bytes part) {
+  return alike(whole.part(0, part.size()), part);
+}
 
 /// Returns the offset of `c`, or the size if it does not occur.
 [[nodiscard]] inline usize find(const_bytes in, char c) {

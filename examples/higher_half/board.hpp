@@ -25,7 +25,8 @@ inline virtio::u32 memory_ranges = 0;
 /// Returns whether any of these bytes is memory (usable, or with ACPI's tables): a lying host may place a BAR there.
 [[nodiscard]] inline bool is_memory(virtio::u64 at, virtio::u64 size) {
   for (virtio::u32 i = 0; i < memory_ranges; ++i)
-    if ((memory[i].type == 1 || memory[i].type == 3 || memory[i].type == 4) && at < memory[i].at + memory[i].size && memory[i].at < at + size)
+    if ((memory[i].type == 1 || memory[i].type == 3 || memory[i].type == 4) && at < memory[i].at + memory[i].size &&
+        memory[i].at < at + size)
       return true;
   return false;
 }
@@ -68,7 +69,8 @@ struct board : Host, virtio::polling<> {
   using barriers = virtio::smp_barriers;
 
   /// Static objects are in the image, allocated memory is in the direct map. Both are contiguous for the device.
-  virtio::result<void> map(const volatile void* va, virtio::usize n, virtio::direction way, virtio::segments& out) const {
+  virtio::result<void> map(const volatile void* va, virtio::usize n, virtio::direction way,
+                           virtio::segments& out) const {
     const auto at = reinterpret_cast<virtio::uptr>(va);
     if (at < direct) return virtio::errc::dma_unreachable;
     return out.push(virtio::dma_addr{at - (at >= image ? image : direct)}, n, way);

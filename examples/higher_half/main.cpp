@@ -45,7 +45,9 @@ struct start_info {
 };
 
 template <class T>
-const T* at_physical(u64 address) { return reinterpret_cast<const T*>(direct + address); }
+const T* at_physical(u64 address) {
+  return reinterpret_cast<const T*>(direct + address);
+}
 
 // ---- the drivers, once for each access to configuration space ----
 
@@ -70,7 +72,8 @@ void use_devices(const Host& host) {
 
   const auto entropy_at = pci::find(machine, device_type::entropy);
   if (!entropy_at) fail("no entropy", entropy_at.error());
-  if (const auto up = entropy.start(machine, *entropy_at, entropy_dma); !up) fail("entropy", up.error(), entropy.why().why);
+  if (const auto up = entropy.start(machine, *entropy_at, entropy_dma); !up)
+    fail("entropy", up.error(), entropy.why().why);
   static u8 noise[32];
   if (const auto r = entropy.fill(noise); !r) fail("fill", r.error());
 

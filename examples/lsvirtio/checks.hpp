@@ -142,7 +142,7 @@ void use_network(writer& out, Driver& card) {
   bool answered = false;
   const auto look = [&](const virtio::net::frame& came) {
     answered |= came.copy_to(0, reply) == sizeof reply && reply[12] == 8 && reply[13] == 6 && reply[21] == 2 &&
-        __builtin_memcmp(reply + 28, asked, sizeof asked) == 0;
+                __builtin_memcmp(reply + 28, asked, sizeof asked) == 0;
     return virtio::net::after_look::done;
   };
   const virtio::errc waited = card.wait_until(virtio::waiting::connect, [&] {
@@ -200,8 +200,7 @@ class checks {
   owned<virtio::rng::device<Board, Transport, ring>> rng{};
   owned<virtio::balloon::device<Board, Transport, ring>> balloon{};
   owned<virtio::console::device<Board, Transport, ring, console_limits>> console{};
-  owned<virtio::vsock::device<Board, Transport, ring, virtio::vsock::limits{.connections = 2}>>
-      sockets{};
+  owned<virtio::vsock::device<Board, Transport, ring, virtio::vsock::limits{.connections = 2}>> sockets{};
   owned<virtio::net::device<Board, Transport, ring>> card{};
   owned<virtio::scsi::device<Board, Transport, ring>> scsi{};
 

@@ -44,7 +44,7 @@ bool read_by(const Transport& transport, usize at, usize count, u8* out) {
 template <class T, class Transport>
 bool read_three_ways(const Transport& transport, const field& what, reading& out) {
   const bool is_there = read_by<virtio::by_byte, T>(transport, what.offset, what.count, out.by_byte) &&
-      read_by<virtio::by_field, T>(transport, what.offset, what.count, out.by_field);
+                        read_by<virtio::by_field, T>(transport, what.offset, what.count, out.by_field);
   out.has_dword = is_there && read_by<virtio::by_dword, T>(transport, what.offset, what.count, out.by_dword);
   out.size = is_there ? sizeof(T) * what.count : 0;
   return is_there;
@@ -160,7 +160,8 @@ void show_field(writer& out, const Transport& transport, const field& what, poli
   if (out.as == form::text)
     return out.row(left{what.name, 34}, column{what, one.by_byte}, one.byte_differs() ? " !" : "  ",
                    column{what, one.by_field}, column{what, one.has_dword ? one.by_dword : nullptr},
-                   one.dword_differs() ? " !" : "  ", "  ", decoded{what, one.by_field, one.size}, agree ? "" : "  (differ)");
+                   one.dword_differs() ? " !" : "  ", "  ", decoded{what, one.by_field, one.size},
+                   agree ? "" : "  (differ)");
   out.item();
   out.text("name", what.name);
   out.number("offset", what.offset);

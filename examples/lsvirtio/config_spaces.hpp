@@ -31,7 +31,8 @@ struct config_spaces {
     for (virtio::usize i = 0; i < count; ++i) {
       const Config& one = all[i];
       const virtio::usize buses = one.buses != 0 ? one.buses : 1;
-      if (at.segment == one.segment_number && at.bus >= one.first_bus && virtio::usize{at.bus} - one.first_bus < buses) return &one;
+      if (at.segment == one.segment_number && at.bus >= one.first_bus && virtio::usize{at.bus} - one.first_bus < buses)
+        return &one;
     }
     return nullptr;
   }

@@ -68,8 +68,7 @@ void each_rejected(Visit&& visit) {
   for (usize i = 0; i < m.slot_count; ++i)
     if (m.slots[i].size == 0) visit("slot", m.slots[i].base, boot::text{}, "the processor does not reach it");
   for (usize i = 0; i < m.unreached_count; ++i)
-    visit("PCI host", m.unreached_hosts[i].base, boot::text{},
-          "the processor does not reach its configuration space");
+    visit("PCI host", m.unreached_hosts[i].base, boot::text{}, "the processor does not reach its configuration space");
 }
 
 }  // namespace lsvirtio

@@ -15,6 +15,8 @@ inline void show_processor(writer& out) {
   out.text("mode", boot::level() == boot::privilege::machine ? "machine" : "supervisor");
 }
 
-inline void show_firmware(writer& out, const boot::machine_description& m) { show_range(out, "test_finisher", "", m.test_finisher); }
+inline void show_firmware(writer& out, const boot::machine_description& m) {
+  show_range(out, "test_finisher", "", m.test_finisher);
+}
 
 }  // namespace lsvirtio

@@ -87,8 +87,7 @@ inline void show_slot(writer& out, const slots&, usize n) {
 template <class Visit>
 void each_rejected(Visit&& visit) {
   const boot::rejected_list& all = boot::rejected_slots();
-  for (usize i = 0; i < all.count; ++i)
-    visit("slot", all.slots[i].base, all.slots[i].word, all.slots[i].problem);
+  for (usize i = 0; i < all.count; ++i) visit("slot", all.slots[i].base, all.slots[i].word, all.slots[i].problem);
 }
 
 }  // namespace lsvirtio

@@ -28,8 +28,8 @@ struct pc_board : virtio::identity_mapped<>, boot::waits_by_clock {
   static void find() {
     const u32 bridge = ports.config_read32({}, 0);
     from = bridge != 0xffffffff && bridge != 0  // unassigned ports read as ones on QEMU, as 0 on libkrun
-        ? source::ports
-        : source::none;
+               ? source::ports
+               : source::none;
     if (const u64 base = address_option("ecam"); base != 0 && from == source::none) {
       piece one{};
       one.base = static_cast<virtio::uptr>(base);
@@ -51,9 +51,9 @@ struct pc_board : virtio::identity_mapped<>, boot::waits_by_clock {
                "none: no function behind ports CF8 and CFC, no MCFG, no device tree's host, no ecam=ADDRESS");
     else
       out.text("pci_configuration", "memory at ", boot::hex{memory.all[0].base},
-               from == source::table      ? ", as MCFG says"
-                   : from == source::tree ? ", as the device tree says"
-                                          : ", as the command line says");
+               from == source::table  ? ", as MCFG says"
+               : from == source::tree ? ", as the device tree says"
+                                      : ", as the command line says");
     const usize shown = from == source::ports ? 0 : 1;
     if (memory.count <= shown) return;
     out.list("further_pci_configuration");

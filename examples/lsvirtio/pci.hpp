@@ -77,7 +77,7 @@ void show_bars(writer& out, const Found& one) {
     out.number("bar", n);
     out.text("kind",
              bar->kind == bar_kind::io ? "ports"
-                 : bar->is_64bit       ? "64-bit memory"
+             : bar->is_64bit           ? "64-bit memory"
                                        : "32-bit memory",
              bar->is_prefetchable ? ", prefetchable" : "");
     out.hex("address", bar->base);

@@ -227,8 +227,7 @@ inline constexpr field media_fields[] = {{0, 4, always, "device_caps", "", shown
                                          {8, 1, always, "card", "", shown::text, 32}};
 
 // OpenBSD's vmd: not a device of the specification. Reading the seconds latches the time.
-inline constexpr bit_name vm_control_features[] = {
-    {0, "VMMCI_TIMESYNC"}, {1, "VMMCI_ACK"}, {2, "VMMCI_SYNCRTC"}};
+inline constexpr bit_name vm_control_features[] = {{0, "VMMCI_TIMESYNC"}, {1, "VMMCI_ACK"}, {2, "VMMCI_SYNCRTC"}};
 inline constexpr field vm_control_fields[] = {{0, 4, always, "command"},
                                               {4, 4, always, "time_sec", " s"},
                                               {8, 4, always, "time_sec_high"},
@@ -236,9 +235,9 @@ inline constexpr field vm_control_fields[] = {{0, 4, always, "command"},
                                               {16, 4, always, "time_usec_high"}};
 
 // The answers of an input device: numbers of evdev (5.8.2).
-inline constexpr bit_name input_event_types[] = {
-    {0x00, "SYN"}, {0x01, "KEY"}, {0x02, "REL"}, {0x03, "ABS"}, {0x04, "MSC"}, {0x05, "SW"},
-    {0x11, "LED"}, {0x12, "SND"}, {0x14, "REP"}, {0x15, "FF"}, {0x16, "PWR"}, {0x17, "FF_STATUS"}};
+inline constexpr bit_name input_event_types[] = {{0x00, "SYN"}, {0x01, "KEY"}, {0x02, "REL"}, {0x03, "ABS"},
+                                                 {0x04, "MSC"}, {0x05, "SW"},  {0x11, "LED"}, {0x12, "SND"},
+                                                 {0x14, "REP"}, {0x15, "FF"},  {0x16, "PWR"}, {0x17, "FF_STATUS"}};
 
 // Bits with another meaning on some hosts than in the specification, which has ADMIN_VQ at 41 and no feature at 42: old
 // network devices use them for segments that the guest must not coalesce, crosvm for SUSPEND.

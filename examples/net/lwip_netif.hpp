@@ -61,7 +61,8 @@ class lwip_netif {
     };
     for (unsigned n = 0; n < most_frames && link_->receive_with(look); ++n) {
       if (p == nullptr) continue;  // lwIP has no memory: the frame is lost
-      const bool is_right = may_do.has(virtio::net::offload::received_checksum) && sum != virtio::net::checksum::unknown;
+      const bool is_right =
+          may_do.has(virtio::net::offload::received_checksum) && sum != virtio::net::checksum::unknown;
       NETIF_SET_CHECKSUM_CTRL(&netif_, to_compute_ | (is_right ? to_check & ~segments_to_check : to_check));
       if (netif_.input(p, &netif_) != ERR_OK) pbuf_free(p);
     }
@@ -79,17 +80,18 @@ class lwip_netif {
  private:
   static constexpr auto may_do = virtio::net::may_do<Link>;
   static constexpr usize headers = virtio::net::header_bytes + 60 + 60;  // Ethernet, IP and TCP at their longest
-  static constexpr usize most_pieces = 16;  // of a frame that is sent without a copy
+  static constexpr usize most_pieces = 16;                               // of a frame that is sent without a copy
   static constexpr u16 segments_to_check = NETIF_CHECKSUM_CHECK_TCP | NETIF_CHECKSUM_CHECK_UDP;
   static constexpr u16 to_check = segments_to_check | NETIF_CHECKSUM_CHECK_IP | NETIF_CHECKSUM_CHECK_ICMP;
-  static constexpr u16 all_to_compute = NETIF_CHECKSUM_GEN_IP | NETIF_CHECKSUM_GEN_UDP | NETIF_CHECKSUM_GEN_TCP | NETIF_CHECKSUM_GEN_ICMP;
+  static constexpr u16 all_to_compute =
+      NETIF_CHECKSUM_GEN_IP | NETIF_CHECKSUM_GEN_UDP | NETIF_CHECKSUM_GEN_TCP | NETIF_CHECKSUM_GEN_ICMP;
 
-  struct loan {  // a piece of a frame, as a pbuf
+  struct loan {          // a piece of a frame, as a pbuf
     pbuf_custom custom;  // lwIP frees it by its address, which is the loan's too
     lwip_netif* to;
     virtio::net::kept_frame name;
-    loan* first;          // of the same frame
-    unsigned pieces;      // that lwIP still holds; valid in the first
+    loan* first;      // of the same frame
+    unsigned pieces;  // that lwIP still holds; valid in the first
     bool is_out;
   };
 
@@ -111,7 +113,8 @@ class lwip_netif {
     const virtio::net::capabilities can = link_->facts();
     netif_.mtu = can.mtu;
     // The link computes one checksum per frame: TCP's, since lwIP's UDP packets are short.
-    to_compute_ = can.does.has(virtio::net::offload::checksum) ? all_to_compute & ~NETIF_CHECKSUM_GEN_TCP : all_to_compute;
+    to_compute_ =
+        can.does.has(virtio::net::offload::checksum) ? all_to_compute & ~NETIF_CHECKSUM_GEN_TCP : all_to_compute;
     NETIF_SET_CHECKSUM_CTRL(&netif_, static_cast<u16>(to_compute_ | to_check));
   }
 
@@ -205,7 +208,8 @@ class lwip_netif {
     if (!may_do.has(virtio::net::offload::checksum) || (to_compute_ & NETIF_CHECKSUM_GEN_TCP) != 0) return {};
     auto* const ip = static_cast<ip_hdr*>(static_cast<void*>(static_cast<u8*>(p->payload) + virtio::net::header_bytes));
     const auto* const type = static_cast<const u8*>(p->payload) + 12;
-    if (p->len < virtio::net::header_bytes + IP_HLEN || type[0] != 8 || type[1] != 0 || IPH_PROTO(ip) != IP_PROTO_TCP) return {};
+    if (p->len < virtio::net::header_bytes + IP_HLEN || type[0] != 8 || type[1] != 0 || IPH_PROTO(ip) != IP_PROTO_TCP)
+      return {};
     const u16 start = static_cast<u16>(virtio::net::header_bytes + IPH_HL_BYTES(ip)), offset = 16;
     if (p->len < start + offset + 2) return {};
     virtio::u32 sum = IP_PROTO_TCP + lwip_ntohs(IPH_LEN(ip)) - IPH_HL_BYTES(ip);

@@ -17,7 +17,7 @@
 #define LWIP_DNS 1
 #define LWIP_HAVE_LOOPIF 0
 #define LWIP_SINGLE_NETIF 1 /* 0 for several interfaces */
-#define IP_FRAG 0 /* fragments are neither sent nor received */
+#define IP_FRAG 0           /* fragments are neither sent nor received */
 #define IP_REASSEMBLY 0
 #define LWIP_NOASSERT 1
 

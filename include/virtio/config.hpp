@@ -11,20 +11,20 @@
 #endif
 
 /// Returns from the enclosing function with the error of `expression` (a `result`) if it has one.
-#define VIRTIO_TRY(expression)                                                             \
-  do {                                                                                     \
-    if (const auto virtio_outcome = (expression); !virtio_outcome) [[unlikely]]            \
-      return virtio_outcome.error();                                                       \
+#define VIRTIO_TRY(expression)                                                  \
+  do {                                                                          \
+    if (const auto virtio_outcome = (expression); !virtio_outcome) [[unlikely]] \
+      return virtio_outcome.error();                                            \
   } while (false)
 
 /// Declares `declaration` with the value of `expression` (a `result`), or returns its error:
 /// `VIRTIO_TRY_ASSIGN(const u16 slot, ring.reserve());`
 #define VIRTIO_TRY_ASSIGN(declaration, expression) VIRTIO_TRY_ASSIGN_AT(declaration, expression, __LINE__)
 #define VIRTIO_TRY_ASSIGN_AT(declaration, expression, line) VIRTIO_TRY_ASSIGN_AS(declaration, expression, line)
-#define VIRTIO_TRY_ASSIGN_AS(declaration, expression, line)                                \
-  const auto virtio_outcome_##line = (expression);                                         \
-  if (!virtio_outcome_##line) [[unlikely]]                                                 \
-    return virtio_outcome_##line.error();                                                  \
+#define VIRTIO_TRY_ASSIGN_AS(declaration, expression, line) \
+  const auto virtio_outcome_##line = (expression);          \
+  if (!virtio_outcome_##line) [[unlikely]]                  \
+    return virtio_outcome_##line.error();                   \
   declaration = *virtio_outcome_##line
 
 /// Inlines by GCC. GCC keeps some functions out of line to save space, although the call forces values of the caller

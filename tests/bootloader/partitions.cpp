@@ -32,8 +32,8 @@ int main(int argc, char** argv) {
   image_disk disk{image, argc > 2 ? static_cast<u32>(atoi(argv[2])) : 512};
   auto tables = std::make_unique<partitions::reader<image_disk>>();
   const auto read = tables->for_each(disk, [](const partitions::partition& one) {
-    printf("%u %llu %llu %02x%s\n", one.index, static_cast<unsigned long long>(one.first), static_cast<unsigned long long>(one.sectors),
-           one.mbr_type, one.is_efi_system() ? " efi" : "");
+    printf("%u %llu %llu %02x%s\n", one.index, static_cast<unsigned long long>(one.first),
+           static_cast<unsigned long long>(one.sectors), one.mbr_type, one.is_efi_system() ? " efi" : "");
   });
   if (!read) puts(read.error() == virtio::errc::out_of_range ? "damaged" : virtio::describe(read.error()));
 }

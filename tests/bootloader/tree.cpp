@@ -16,9 +16,11 @@ struct written {
   std::vector<std::uint64_t> memory;
   std::string wrong;
 
-  written(const std::vector<std::uint64_t>& from, const loader::tree_changes& changes, virtio::usize room = 65536, virtio::usize size = 0)
+  written(const std::vector<std::uint64_t>& from, const loader::tree_changes& changes, virtio::usize room = 65536,
+          virtio::usize size = 0)
       : memory(room / 8) {
-    const char* const said = loader::write_tree(from.data(), size == 0 ? from.size() * 8 : size, {memory.data(), room}, changes);
+    const char* const said =
+        loader::write_tree(from.data(), size == 0 ? from.size() * 8 : size, {memory.data(), room}, changes);
     if (said != nullptr) wrong = said;
   }
   [[nodiscard]] boot::device_tree tree() const { return boot::device_tree{memory.data()}; }

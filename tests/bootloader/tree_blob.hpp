@@ -38,8 +38,9 @@ class tree_blob {
     number(reservations, 0);
     cell(structure, 9);
     const std::uint64_t first = 40, second = first + reservations.size(), third = second + structure.size();
-    for (const std::uint64_t one : {std::uint64_t{0xd00dfeed}, third + strings_.size(), second, third, first, std::uint64_t{17},
-                                    std::uint64_t{16}, std::uint64_t{0}, std::uint64_t{strings_.size()}, std::uint64_t{structure.size()}})
+    for (const std::uint64_t one :
+         {std::uint64_t{0xd00dfeed}, third + strings_.size(), second, third, first, std::uint64_t{17},
+          std::uint64_t{16}, std::uint64_t{0}, std::uint64_t{strings_.size()}, std::uint64_t{structure.size()}})
       cell(out, one);
     out += reservations + structure + strings_;
     std::vector<std::uint64_t> words((out.size() + 7) / 8);

@@ -12,7 +12,8 @@
 
 namespace boot {
 
-/// The machine that the program is on. Its counter makes `ticks_per_turn` steps while the host's clock goes on by `turn`.
+/// The machine that the program is on. Its counter makes `ticks_per_turn` steps while the host's clock goes on by
+/// `turn`.
 struct world {
   virtio::testing::vmmci_model model{};
   virtio::u64 ticks = 0, turns = 0;
@@ -41,11 +42,17 @@ struct board {
   using function_id = virtio::pci::address;
   using bar_space = virtio::testing::vmmci_registers;
 
-  virtio::result<void> map(const volatile void*, virtio::usize, virtio::direction, virtio::segments&) const { return virtio::errc::dma_unreachable; }
+  virtio::result<void> map(const volatile void*, virtio::usize, virtio::direction, virtio::segments&) const {
+    return virtio::errc::dma_unreachable;
+  }
   bool keep_waiting(virtio::waiting, virtio::u64 attempt) const { return attempt < 100; }
 
-  [[nodiscard]] virtio::u32 config_read32(function_id at, virtio::u16 offset) const { return boot::here->model.config_read(at, offset); }
-  void config_write32(function_id at, virtio::u16 offset, virtio::u32 value) const { boot::here->model.config_write(at, offset, value); }
+  [[nodiscard]] virtio::u32 config_read32(function_id at, virtio::u16 offset) const {
+    return boot::here->model.config_read(at, offset);
+  }
+  void config_write32(function_id at, virtio::u16 offset, virtio::u32 value) const {
+    boot::here->model.config_write(at, offset, value);
+  }
   [[nodiscard]] virtio::result<bar_space> bar(function_id at, virtio::u8 index) const {
     return virtio::testing::vmmci_host{&boot::here->model}.bar(at, index);
   }

@@ -11,4 +11,6 @@ constexpr virtio::blk::options options{.extents = 65535};  // 16 bytes each, for
 constexpr virtio::blk::options options{.extents = 8000};
 #endif
 
-constinit virtio::blk::device<virtio::identity_platform<>, virtio::mmio::modern<virtio::mmio::slots>, virtio::split_queue<4096>, options> disk;
+constinit virtio::blk::device<virtio::identity_platform<>, virtio::mmio::modern<virtio::mmio::slots>,
+                              virtio::split_queue<4096>, options>
+    disk;

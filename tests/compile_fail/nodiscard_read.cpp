@@ -4,7 +4,8 @@
 #include <virtio/blk.hpp>
 #include <virtio/pci.hpp>
 
-using disk_t = virtio::blk::device<virtio::identity_platform<>, virtio::pci::modern<virtio::pci::ecam>, virtio::split_queue<8>>;
+using disk_t =
+    virtio::blk::device<virtio::identity_platform<>, virtio::pci::modern<virtio::pci::ecam>, virtio::split_queue<8>>;
 
 int read(disk_t& disk, virtio::bytes buffer) {
 #if defined(FAIL)

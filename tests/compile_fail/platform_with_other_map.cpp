@@ -12,7 +12,8 @@ struct board {
     return virtio::dma_addr{reinterpret_cast<virtio::uptr>(va)};
   }
 #else
-  virtio::result<void> map(const volatile void* va, virtio::usize n, virtio::direction way, virtio::segments& out) const {
+  virtio::result<void> map(const volatile void* va, virtio::usize n, virtio::direction way,
+                           virtio::segments& out) const {
     return out.push(virtio::dma_addr{reinterpret_cast<virtio::uptr>(va)}, n, way);
   }
 #endif

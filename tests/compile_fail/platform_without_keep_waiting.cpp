@@ -6,7 +6,8 @@
 
 struct board : virtio::pci::ecam {
   using barriers = virtio::smp_barriers;
-  virtio::result<void> map(const volatile void* va, virtio::usize n, virtio::direction way, virtio::segments& out) const {
+  virtio::result<void> map(const volatile void* va, virtio::usize n, virtio::direction way,
+                           virtio::segments& out) const {
     return out.push(virtio::dma_addr{reinterpret_cast<virtio::uptr>(va)}, n, way);
   }
 #if !defined(FAIL)

@@ -37,9 +37,13 @@ struct link {
   bool queue_reset_done(u16) { return true; }
   result<void> set_config_vector(u16) { return {}; }
   template <class T>
-  result<T> config(usize) const { return T{}; }
+  result<T> config(usize) const {
+    return T{};
+  }
   template <class T>
-  result<void> config_write(usize, T) { return {}; }
+  result<void> config_write(usize, T) {
+    return {};
+  }
   u32 config_generation() const { return 0; }
   interrupt_cause acknowledge_interrupt() { return {}; }
   void close() {}

@@ -11,4 +11,6 @@ constexpr virtio::vsock::limits limits{.connections = 64, .receive_packet = 64, 
 constexpr virtio::vsock::limits limits{.connections = 64, .receive_packet = 64, .receive_buffer = 4096};
 #endif
 
-constinit virtio::vsock::device<virtio::identity_platform<>, virtio::mmio::modern<virtio::mmio::slots>, virtio::split_queue<64>, limits> sockets;
+constinit virtio::vsock::device<virtio::identity_platform<>, virtio::mmio::modern<virtio::mmio::slots>,
+                                virtio::split_queue<64>, limits>
+    sockets;

@@ -6,9 +6,13 @@
 #include <virtio/vsock.hpp>
 
 #if defined(FAIL)
-constexpr virtio::vsock::limits limits{.receive_packet = 4096, .receive_buffer = 4096, .send_packet = 65536, .send_packets = 65500};
+constexpr virtio::vsock::limits limits{
+    .receive_packet = 4096, .receive_buffer = 4096, .send_packet = 65536, .send_packets = 65500};
 #else
-constexpr virtio::vsock::limits limits{.receive_packet = 4096, .receive_buffer = 4096, .send_packet = 16384, .send_packets = 65500};
+constexpr virtio::vsock::limits limits{
+    .receive_packet = 4096, .receive_buffer = 4096, .send_packet = 16384, .send_packets = 65500};
 #endif
 
-constinit virtio::vsock::device<virtio::identity_platform<>, virtio::mmio::modern<virtio::mmio::slots>, virtio::split_queue<64>, limits> sockets;
+constinit virtio::vsock::device<virtio::identity_platform<>, virtio::mmio::modern<virtio::mmio::slots>,
+                                virtio::split_queue<64>, limits>
+    sockets;

@@ -37,8 +37,8 @@ TEMPLATE_TEST_CASE("virtqueue: no doorbell is lost after 65,536 requests without
 }
 
 // Any requested position is among the last 65,536.
-TEMPLATE_TEST_CASE("virtqueue: after 65,536 requests without a check every event index is passed [SPLIT-24][PACKED-15]", "[queue][contract]",
-                   RINGS) {
+TEMPLATE_TEST_CASE("virtqueue: after 65,536 requests without a check every event index is passed [SPLIT-24][PACKED-15]",
+                   "[queue][contract]", RINGS) {
   const u32 start = seed();
   INFO("VIRTIO_TEST_SEED=" << start);
   std::mt19937 random{start};

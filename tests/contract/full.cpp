@@ -7,8 +7,9 @@
 using namespace virtio;
 using namespace rig;
 
-TEMPLATE_TEST_CASE("virtqueue: a full ring reserves no slot, and a slot comes back with each release", "[queue][contract]", tiny, small,
-                   in_order, packed_tiny, packed_odd, packed_in_order, either_as_split, either_as_packed) {
+TEMPLATE_TEST_CASE("virtqueue: a full ring reserves no slot, and a slot comes back with each release",
+                   "[queue][contract]", tiny, small, in_order, packed_tiny, packed_odd, packed_in_order,
+                   either_as_split, either_as_packed) {
   const std::unique_ptr<subject> r = untyped<TestType>();
   feature_set f{feature::version_1};
   if (r->in_order) f.set(static_cast<u8>(feature::in_order));
@@ -31,8 +32,8 @@ TEMPLATE_TEST_CASE("virtqueue: a full ring reserves no slot, and a slot comes ba
   r->require_no_violations();
 }
 
-TEMPLATE_TEST_CASE("virtqueue: a ring that is attached again has nothing in flight", "[queue][contract]", tiny, small, in_order, packed_tiny,
-                   packed_odd, packed_in_order, either_as_split, either_as_packed) {
+TEMPLATE_TEST_CASE("virtqueue: a ring that is attached again has nothing in flight", "[queue][contract]", tiny, small,
+                   in_order, packed_tiny, packed_odd, packed_in_order, either_as_split, either_as_packed) {
   const std::unique_ptr<subject> r = untyped<TestType>();
   for (int life = 0; life < 4; ++life) {
     r->attach(r->slots, feature_set{feature::version_1});
@@ -49,8 +50,8 @@ TEMPLATE_TEST_CASE("virtqueue: a ring that is attached again has nothing in flig
 }
 
 TEMPLATE_TEST_CASE("virtqueue: a limited ring has no room beyond its limit, until it is attached again",
-                   "[queue][contract]", tiny, small, in_order, packed_tiny, packed_odd, packed_in_order, either_as_split,
-                   either_as_packed) {
+                   "[queue][contract]", tiny, small, in_order, packed_tiny, packed_odd, packed_in_order,
+                   either_as_split, either_as_packed) {
   const std::unique_ptr<subject> r = untyped<TestType>();
   feature_set f{feature::version_1};
   if (r->in_order) f.set(static_cast<u8>(feature::in_order));

@@ -45,9 +45,9 @@ void traffic(rig::subject& r, bool in_order, bool batches, u32 rounds) {
     u16 writable;
   };
   std::map<u64, request> mine;
-  std::deque<u64> order;                                  // cookies, as they were published
+  std::deque<u64> order;  // cookies, as they were published
   std::deque<virtio::testing::chain> at_device;
-  std::vector<token> kept;                                // completions whose slots the driver holds
+  std::vector<token> kept;  // completions whose slots the driver holds
   u64 cookie = 0, next = 0;
   u32 unknown = 0;
   for (u32 round = 0; round < rounds; ++round) {
@@ -112,11 +112,13 @@ void traffic(rig::subject& r, bool in_order, bool batches, u32 rounds) {
 template <>
 inline constexpr bool rig::is_packed<either_packed> = true;
 
-#define RINGS split_8, split_tables, split_256, packed_5, packed_8, packed_tables, packed_256, either_split, either_packed
+#define RINGS \
+  split_8, split_tables, split_256, packed_5, packed_8, packed_tables, packed_256, either_split, either_packed
 
-TEMPLATE_TEST_CASE("in order: buffers come back as they were made available, one by one and in batches, at all lengths "
-                   "[SPLIT-05][SPLIT-10][FACT-18][FACT-26]",
-                   "[queue][contract]", RINGS) {
+TEMPLATE_TEST_CASE(
+    "in order: buffers come back as they were made available, one by one and in batches, at all lengths "
+    "[SPLIT-05][SPLIT-10][FACT-18][FACT-26]",
+    "[queue][contract]", RINGS) {
   const bool batches = GENERATE(false, true);
   const auto r = std::make_unique<rig::pair<TestType>>();
   traffic(*r, true, batches, 20'000);
@@ -127,8 +129,8 @@ TEMPLATE_TEST_CASE("in order: a ring with IN_ORDER works on a device without it"
   traffic(*r, false, false, 10'000);
 }
 
-TEMPLATE_TEST_CASE("in order: a slot that is still held is passed over, and the queue is full when all are but one", "[queue][contract]",
-                   RINGS) {
+TEMPLATE_TEST_CASE("in order: a slot that is still held is passed over, and the queue is full when all are but one",
+                   "[queue][contract]", RINGS) {
   const auto r = std::make_unique<rig::pair<TestType>>();
   constexpr usize most = TestType::slots - 1u;
   r->attach(TestType::slots, features(true));
@@ -162,8 +164,8 @@ TEMPLATE_TEST_CASE("in order: a slot that is still held is passed over, and the 
   r->require_no_violations();
 }
 
-TEMPLATE_TEST_CASE("in order: a batch that ends at an unpublished buffer is an error, and returns no buffer", "[queue][hostile]", split_8,
-                   split_tables, packed_5, packed_8, packed_tables) {
+TEMPLATE_TEST_CASE("in order: a batch that ends at an unpublished buffer is an error, and returns no buffer",
+                   "[queue][hostile]", split_8, split_tables, packed_5, packed_8, packed_tables) {
   const int lie = GENERATE(0, 1, 2, 3);
   CAPTURE(lie);
   const auto whole = std::make_unique<rig::pair<TestType>>();
@@ -177,8 +179,8 @@ TEMPLATE_TEST_CASE("in order: a batch that ends at an unpublished buffer is an e
   const auto staged = r.submit(1, 0, 3);  // the device must not complete this one
   REQUIRE(staged);
   switch (lie) {
-    case 0: r.claim(r.packed ? staged->slot : 3u, 0); break;        // what is only staged
-    case 1: r.claim(TestType::slots - 1u, 0); break;                // what was never used
+    case 0: r.claim(r.packed ? staged->slot : 3u, 0); break;  // what is only staged
+    case 1: r.claim(TestType::slots - 1u, 0); break;          // what was never used
     case 2: r.claim(0xffff, 0); break;
     default: r.claim(0xffff'ffff, 0);
   }
@@ -212,8 +214,8 @@ TEST_CASE("in order: a batch longer than the index allows is an error", "[queue]
   CHECK(r.ring.in_flight() >= 3);
 }
 
-TEMPLATE_TEST_CASE("in order: reclaim returns the rest of a batch once, and nothing after it", "[queue][hostile]", split_8,
-                   packed_5, either_split, either_packed) {
+TEMPLATE_TEST_CASE("in order: reclaim returns the rest of a batch once, and nothing after it", "[queue][hostile]",
+                   split_8, packed_5, either_split, either_packed) {
   const auto whole = std::make_unique<rig::pair<TestType>>();
   rig::subject& r = *whole;
   r.attach(TestType::slots, features(true));

@@ -16,14 +16,17 @@ using namespace rig;
 
 namespace {
 
-#define IN_ORDER_RINGS in_order, split_one_in_order, split_tables_in_order, split_256_in_order, packed_in_order, packed_one_in_order, \
-  packed_8_in_order, packed_tables_in_order, packed_256_in_order, either_split_in_order, either_packed_in_order
-#define RINGS tiny, small, indirect, usual, largest, hardware, packed_tiny, packed_odd, packed_small, packed_indirect, packed_usual, \
-  packed_largest, packed_hardware, either_as_split, either_as_packed, IN_ORDER_RINGS
+#define IN_ORDER_RINGS                                                                                           \
+  in_order, split_one_in_order, split_tables_in_order, split_256_in_order, packed_in_order, packed_one_in_order, \
+      packed_8_in_order, packed_tables_in_order, packed_256_in_order, either_split_in_order, either_packed_in_order
+#define RINGS                                                                                              \
+  tiny, small, indirect, usual, largest, hardware, packed_tiny, packed_odd, packed_small, packed_indirect, \
+      packed_usual, packed_largest, packed_hardware, either_as_split, either_as_packed, IN_ORDER_RINGS
 
-TEMPLATE_TEST_CASE("sleep: after arm() returns false, no completion can be taken before the device interrupts "
-                   "[SPLIT-13][SPLIT-15][PACKED-17]",
-                   "[queue][contract]", RINGS) {
+TEMPLATE_TEST_CASE(
+    "sleep: after arm() returns false, no completion can be taken before the device interrupts "
+    "[SPLIT-13][SPLIT-15][PACKED-17]",
+    "[queue][contract]", RINGS) {
   random_traffic(*untyped<TestType>(), 30'000, 5'000);
 }
 
@@ -61,7 +64,8 @@ void both_asleep(subject& r, u32 seed) {
       if (one) heads.push_back(one->head);
       if (heads.empty() || (one && random() % 3 != 0)) continue;
       if (in_order && random() % 2 != 0) r.device.push_batch(heads.back(), 0);
-      else for (const u16 head : heads) r.device.push(head, 0);
+      else
+        for (const u16 head : heads) r.device.push(head, 0);
       heads.clear();
       r.device.publish();
       if (r.device.should_interrupt()) interrupted = true;
@@ -69,8 +73,9 @@ void both_asleep(subject& r, u32 seed) {
   }
   r.require_no_violations();
 }
-TEMPLATE_TEST_CASE("sleep: a driver that polls a few at a time and a device that batches never both sleep [SPLIT-22][SPLIT-24][PACKED-15]",
-                   "[queue][contract]", RINGS) {
+TEMPLATE_TEST_CASE(
+    "sleep: a driver that polls a few at a time and a device that batches never both sleep [SPLIT-22][SPLIT-24][PACKED-15]",
+    "[queue][contract]", RINGS) {
   const u32 start = seed();
   INFO("VIRTIO_TEST_SEED=" << start);
   for (u32 i = 0; i < 8; ++i) both_asleep(*untyped<TestType>(), start + i);
@@ -104,9 +109,10 @@ void in_the_middle(subject& r) {
   CHECK(r.collect().cookie == 3);
   r.require_no_violations();
 }
-TEMPLATE_TEST_CASE("sleep: arm() inside a batch reports more completions, and after it requests an interrupt for the next one [FACT-18]",
-                   "[queue][contract]", in_order, split_tables_in_order, packed_in_order, packed_8_in_order, packed_tables_in_order,
-                   either_split_in_order, either_packed_in_order) {
+TEMPLATE_TEST_CASE(
+    "sleep: arm() inside a batch reports more completions, and after it requests an interrupt for the next one [FACT-18]",
+    "[queue][contract]", in_order, split_tables_in_order, packed_in_order, packed_8_in_order, packed_tables_in_order,
+    either_split_in_order, either_packed_in_order) {
   in_the_middle(*untyped<TestType>());
 }
 
@@ -123,8 +129,8 @@ void after_a_lie(subject& r) {
   CHECK(r.ring.arm());
   CHECK(r.ring.next_completion().error() == errc::device_misbehaved);
 }
-TEMPLATE_TEST_CASE("sleep: no driver sleeps on a ring after its device broke the protocol", "[queue][contract][hostile]", small, packed_small, packed_odd,
-                   either_as_split, either_as_packed) {
+TEMPLATE_TEST_CASE("sleep: no driver sleeps on a ring after its device broke the protocol",
+                   "[queue][contract][hostile]", small, packed_small, packed_odd, either_as_split, either_as_packed) {
   after_a_lie(*untyped<TestType>());
 }
 

@@ -37,8 +37,9 @@ using packed_both = packed<16, packed_options{.indirect = 4, .in_order = true}>;
 struct either_as_split : either<ring_options{.in_order = true}> {};
 struct either_as_packed : either<ring_options{.in_order = true}> {};
 
-#define RINGS split<1>, split<8>, split_tables, split_in_order, split_both, packed<1>, packed<5>, packed<8>, packed_tables, \
-  packed_in_order, packed_both, either_as_split, either_as_packed
+#define RINGS                                                                                                   \
+  split<1>, split<8>, split_tables, split_in_order, split_both, packed<1>, packed<5>, packed<8>, packed_tables, \
+      packed_in_order, packed_both, either_as_split, either_as_packed
 
 }  // namespace
 
@@ -137,17 +138,19 @@ void every_store(subject& r, u32 seed) {
   CHECK(taken > 100);
   CHECK(stores > 5 * taken);
 }
-TEMPLATE_TEST_CASE("stores: each descriptor is stored once, complete before it is shown, and then left alone "
-                   "[SPLIT-11][SPLIT-26][PACKED-02][PACKED-03][PACKED-08][PACKED-09][PACKED-14][SHUTDOWN-01]",
-                   "[queue][contract]", RINGS) {
+TEMPLATE_TEST_CASE(
+    "stores: each descriptor is stored once, complete before it is shown, and then left alone "
+    "[SPLIT-11][SPLIT-26][PACKED-02][PACKED-03][PACKED-08][PACKED-09][PACKED-14][SHUTDOWN-01]",
+    "[queue][contract]", RINGS) {
   const u32 start = seed();
   INFO("VIRTIO_TEST_SEED=" << start);
   every_store(*std::make_unique<pair<TestType>>(), start);
 }
 
-TEMPLATE_TEST_CASE("stores: a direct list is made available from the second descriptor on, each by one final store, the first one last "
-                   "[PACKED-03][PACKED-09]",
-                   "[queue][packed]", packed<5>, packed<8>) {
+TEMPLATE_TEST_CASE(
+    "stores: a direct list is made available from the second descriptor on, each by one final store, the first one last "
+    "[PACKED-03][PACKED-09]",
+    "[queue][packed]", packed<5>, packed<8>) {
   const auto r = std::make_unique<pair<TestType>>();
   r->attach(TestType::slots, {});
   std::string order;
@@ -182,7 +185,8 @@ std::string objection(void (*wrong)(pair<Ring>&)) {
 }
 template <class T, class Ring>
 void store_at(pair<Ring>& r, usize offset, T value) {
-  hooked_barriers::store_plain(reinterpret_cast<T*>(r.storage.data + offset), detail::reorder<byte_order::little>(value));
+  hooked_barriers::store_plain(reinterpret_cast<T*>(r.storage.data + offset),
+                               detail::reorder<byte_order::little>(value));
 }
 
 TEST_CASE("stores: the device's side of a split ring detects each violation", "[testing][split]") {
@@ -190,7 +194,8 @@ TEST_CASE("stores: the device's side of a split ring detects each violation", "[
   // Descriptors at 0, the available ring at 128, the used ring at 4096.
   CHECK(objection<ring>([](auto& r) { store_at<u32>(r, 24, 1); }).find("stored to twice") != std::string::npos);
   CHECK(objection<ring>([](auto& r) { store_at<u16>(r, 132, 1); }).find("SPLIT-26: entry 0") != std::string::npos);
-  CHECK(objection<ring>([](auto& r) { store_at<u16>(r, 130, 2); }).find("entry 1, which was not stored") != std::string::npos);
+  CHECK(objection<ring>([](auto& r) { store_at<u16>(r, 130, 2); }).find("entry 1, which was not stored") !=
+        std::string::npos);
   CHECK(objection<ring>([](auto& r) {
           store_at<u16>(r, 134, 5);
           store_at<u16>(r, 130, 2);
@@ -213,11 +218,13 @@ TEST_CASE("stores: the device's side of a packed ring detects each violation", "
   using ring = packed<8>;
   constexpr u32 available = 0x80'0000, next = 0x1'0000;
   // Descriptors at 0, two of them staged; the driver's event word at 128, the device's at 4096.
-  CHECK(objection<ring>([](auto& r) { store_at<u32>(r, 28, available); }).find("PACKED-03: descriptor 1: stored to after") !=
-        std::string::npos);
+  CHECK(objection<ring>([](auto& r) {
+          store_at<u32>(r, 28, available);
+        }).find("PACKED-03: descriptor 1: stored to after") != std::string::npos);
   CHECK(objection<ring>([](auto& r) { store_at<u32>(r, 24, 1); }).find("PACKED-03: descriptor 1") != std::string::npos);
   CHECK(objection<ring>([](auto& r) { store_at<u32>(r, 8, 1); }).find("stored to twice") != std::string::npos);
-  CHECK(objection<ring>([](auto& r) { store_at<u32>(r, 44, available); }).find("before address and length") != std::string::npos);
+  CHECK(objection<ring>([](auto& r) { store_at<u32>(r, 44, available); }).find("before address and length") !=
+        std::string::npos);
   CHECK(objection<ring>([](auto& r) { store_at<u16>(r, 46, 0x80); }).find("not one store") != std::string::npos);
   CHECK(objection<ring>([](auto& r) { store_at<u32>(r, 44, 0); }).find("FACT-21") != std::string::npos);
   CHECK(objection<ring>([](auto& r) {
@@ -231,7 +238,8 @@ TEST_CASE("stores: the device's side of a packed ring detects each violation", "
           REQUIRE(r.device.pop());
           store_at<u64>(r, 0, 1);
         }).find("PACKED-02") != std::string::npos);
-  CHECK(objection<ring>([](auto& r) { store_at<u32>(r, 4096, 1); }).find("device event suppression") != std::string::npos);
+  CHECK(objection<ring>([](auto& r) { store_at<u32>(r, 4096, 1); }).find("device event suppression") !=
+        std::string::npos);
   CHECK(objection<ring>([](auto& r) { store_at<u32>(r, 128, 3u << 16); }).find("reserved flags") != std::string::npos);
 }
 

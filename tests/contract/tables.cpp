@@ -61,13 +61,15 @@ void in_tables(subject& r) {
     while (const auto back = r.ring.reclaim()) r.ring.release(back->which);
   }
 }
-TEMPLATE_TEST_CASE("tables: with INDIRECT_DESC a chain takes one descriptor, without it as many as it has pieces "
-                   "[PACKED-13][SPLIT-06][PACKED-10]",
-                   "[queue][contract][indirect]", indirect, packed_indirect, split_both, packed_both, split_either, packed_either) {
+TEMPLATE_TEST_CASE(
+    "tables: with INDIRECT_DESC a chain takes one descriptor, without it as many as it has pieces "
+    "[PACKED-13][SPLIT-06][PACKED-10]",
+    "[queue][contract][indirect]", indirect, packed_indirect, split_both, packed_both, split_either, packed_either) {
   in_tables(*std::make_unique<pair<TestType>>());
 }
 
-TEST_CASE("tables: indirect tables of a split ring follow its used ring, which ends inside a page", "[queue][split][indirect]") {
+TEST_CASE("tables: indirect tables of a split ring follow its used ring, which ends inside a page",
+          "[queue][split][indirect]") {
   const auto r = std::make_unique<pair<split_ring<512, ring_options{.indirect = 3}>>>();
   r->attach(512, features_for(*r, true));
   REQUIRE(r->submit(1, 1, 0));

@@ -13,7 +13,7 @@ using namespace virtio;
 
 namespace {
 
-constexpr u32 requests = 70'000;  // past an index wrap
+constexpr u32 requests = 70'000;         // past an index wrap
 constexpr u64 too_long = 2'000'000'000;  // steps, not time: the bound on the wait for a lost notification
 
 // Waits until `flag` is set, and clears it. False: it was not set in time.
@@ -73,8 +73,9 @@ void sleep_on_both_sides(feature_set features) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("threads: no doorbell and no interrupt is ever lost, with EVENT_IDX and with flags [SPLIT-22][SPLIT-24]",
-                   "[queue][contract]", split_ring<4>, split_ring<64>, packed_ring<1>, packed_ring<5>, packed_ring<64>) {
+TEMPLATE_TEST_CASE(
+    "threads: no doorbell and no interrupt is ever lost, with EVENT_IDX and with flags [SPLIT-22][SPLIT-24]",
+    "[queue][contract]", split_ring<4>, split_ring<64>, packed_ring<1>, packed_ring<5>, packed_ring<64>) {
   sleep_on_both_sides<TestType>({});
   sleep_on_both_sides<TestType>(feature_set{feature::event_idx});
 }

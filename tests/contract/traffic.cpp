@@ -14,8 +14,9 @@ using namespace rig;
 namespace {
 
 #define SPLIT_RINGS tiny, small, indirect, usual, largest, hardware, either_as_split
-#define PACKED_RINGS packed_tiny, packed_odd, packed_small, packed_indirect, packed_usual, packed_largest, \
-  packed_hardware, either_as_packed
+#define PACKED_RINGS                                                                                     \
+  packed_tiny, packed_odd, packed_small, packed_indirect, packed_usual, packed_largest, packed_hardware, \
+      either_as_packed
 
 template <class Ring>
 void drive(u32 rings) {
@@ -24,12 +25,13 @@ void drive(u32 rings) {
   random_traffic(*untyped<Ring>(), all / rings + 1, 10'000);
 }
 
-TEMPLATE_TEST_CASE("virtqueue: random traffic over split rings [SPLIT-07][SPLIT-09]", "[queue][contract]", SPLIT_RINGS) {
+TEMPLATE_TEST_CASE("virtqueue: random traffic over split rings [SPLIT-07][SPLIT-09]", "[queue][contract]",
+                   SPLIT_RINGS) {
   drive<TestType>(7);
 }
 
-TEMPLATE_TEST_CASE("virtqueue: random traffic over packed rings [PACKED-02][PACKED-03][PACKED-11][PACKED-13]", "[queue][contract]",
-                   PACKED_RINGS) {
+TEMPLATE_TEST_CASE("virtqueue: random traffic over packed rings [PACKED-02][PACKED-03][PACKED-11][PACKED-13]",
+                   "[queue][contract]", PACKED_RINGS) {
   drive<TestType>(8);
 }
 

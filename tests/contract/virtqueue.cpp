@@ -18,7 +18,8 @@ namespace {
 #define SPLIT_BUT_SMALLEST small, indirect, usual, largest, hardware
 #define PACKED_BUT_SMALLEST packed_odd, packed_small, packed_indirect, packed_usual, packed_largest, packed_hardware
 #define ONE_FORMAT tiny, packed_tiny, SPLIT_BUT_SMALLEST, PACKED_BUT_SMALLEST, in_order, packed_in_order
-#define ROOMY_RINGS SPLIT_BUT_SMALLEST, PACKED_BUT_SMALLEST, in_order, packed_in_order, either_as_split, either_as_packed
+#define ROOMY_RINGS \
+  SPLIT_BUT_SMALLEST, PACKED_BUT_SMALLEST, in_order, packed_in_order, either_as_split, either_as_packed
 #define RINGS tiny, packed_tiny, ROOMY_RINGS
 
 // The code of a test does not depend on a ring's type, and is compiled once.
@@ -91,17 +92,18 @@ void every_size(rig::subject& r) {
   }
   r.require_no_violations();
 }
-TEMPLATE_TEST_CASE("virtqueue: every queue size that a device may have works, lap after lap [PACKED-01][FACT-14][FACT-20]",
-                   "[queue][contract]", tiny, small, indirect, in_order, packed_tiny, packed_odd, packed_small, packed_indirect,
-                   packed_hardware, packed_in_order) {
+TEMPLATE_TEST_CASE(
+    "virtqueue: every queue size that a device may have works, lap after lap [PACKED-01][FACT-14][FACT-20]",
+    "[queue][contract]", tiny, small, indirect, in_order, packed_tiny, packed_odd, packed_small, packed_indirect,
+    packed_hardware, packed_in_order) {
   over<TestType>(every_size);
 }
 
 // --- round trips ---
 
 void round_trips(rig::subject& r) {
-  const auto [event_idx, tables, before] = GENERATE(table<bool, bool, u32>(
-      {{false, false, 0}, {true, true, 0}, {false, true, near_wrap}, {true, false, near_wrap}}));
+  const auto [event_idx, tables, before] = GENERATE(
+      table<bool, bool, u32>({{false, false, 0}, {true, true, 0}, {false, true, near_wrap}, {true, false, near_wrap}}));
   CAPTURE(event_idx, tables, before);
   r.attach(r.slots, features_for(r, event_idx, tables && r.has_tables), before);
   const u16 writable = r.slots >= 3 ? 2 : 0;
@@ -147,9 +149,10 @@ void round_trips(rig::subject& r) {
   }
   r.require_no_violations();
 }
-TEMPLATE_TEST_CASE("virtqueue: requests round trip, in any order of completion but where IN_ORDER forbids it "
-                   "[SPLIT-02][SPLIT-04][SPLIT-06][SPLIT-08][SPLIT-29][PACKED-06][PACKED-10][PACKED-16][FACT-21][FACT-22][FACT-23]",
-                   "[queue][contract]", RINGS) {
+TEMPLATE_TEST_CASE(
+    "virtqueue: requests round trip, in any order of completion but where IN_ORDER forbids it "
+    "[SPLIT-02][SPLIT-04][SPLIT-06][SPLIT-08][SPLIT-29][PACKED-06][PACKED-10][PACKED-16][FACT-21][FACT-22][FACT-23]",
+    "[queue][contract]", RINGS) {
   over<TestType>(round_trips);
 }
 
@@ -170,9 +173,10 @@ void visible_at_once(rig::subject& r) {
   CHECK(r.ring.in_flight() == 3);
   r.require_no_violations();
 }
-TEMPLATE_TEST_CASE("virtqueue: nothing is visible before publish, all of it after one store "
-                   "[SPLIT-28][SPLIT-11][PACKED-09][PACKED-16]",
-                   "[queue][contract]", ROOMY_RINGS) {
+TEMPLATE_TEST_CASE(
+    "virtqueue: nothing is visible before publish, all of it after one store "
+    "[SPLIT-28][SPLIT-11][PACKED-09][PACKED-16]",
+    "[queue][contract]", ROOMY_RINGS) {
   over<TestType>(visible_at_once);
 }
 
@@ -202,8 +206,8 @@ void full(rig::subject& r) {
   CHECK(r.submit(1, 0, 99).error() == errc::queue_full);
   r.require_no_violations();
 }
-TEMPLATE_TEST_CASE("virtqueue: a full queue reports it, loses nothing and continues [SPLIT-08][PACKED-02][PACKED-08]", "[queue][contract]",
-                   RINGS) {
+TEMPLATE_TEST_CASE("virtqueue: a full queue reports it, loses nothing and continues [SPLIT-08][PACKED-02][PACKED-08]",
+                   "[queue][contract]", RINGS) {
   over<TestType>(full);
 }
 
@@ -230,9 +234,10 @@ void no_room_now(rig::subject& r) {
   CHECK(!r.device.pop());
   r.require_no_violations();
 }
-TEMPLATE_TEST_CASE("virtqueue: a chain without room is rejected without effect, and fits later "
-                   "[PACKED-02][PACKED-07][PACKED-08]",
-                   "[queue][contract]", small, usual, in_order, packed_odd, packed_small, packed_usual, packed_in_order) {
+TEMPLATE_TEST_CASE(
+    "virtqueue: a chain without room is rejected without effect, and fits later "
+    "[PACKED-02][PACKED-07][PACKED-08]",
+    "[queue][contract]", small, usual, in_order, packed_odd, packed_small, packed_usual, packed_in_order) {
   over<TestType>(no_room_now);
 }
 
@@ -276,10 +281,11 @@ void senseless_chains(rig::subject& r) {
   }
   r.require_no_violations();
 }
-TEMPLATE_TEST_CASE("virtqueue: invalid chains are rejected without effect "
-                   "[SPLIT-02][SPLIT-04][SPLIT-08][PACKED-05][PACKED-06][PACKED-08]",
-                   "[queue][contract]", small, indirect, usual, hardware, in_order, packed_odd, packed_small, packed_indirect,
-                   packed_usual, packed_hardware, packed_in_order) {
+TEMPLATE_TEST_CASE(
+    "virtqueue: invalid chains are rejected without effect "
+    "[SPLIT-02][SPLIT-04][SPLIT-08][PACKED-05][PACKED-06][PACKED-08]",
+    "[queue][contract]", small, indirect, usual, hardware, in_order, packed_odd, packed_small, packed_indirect,
+    packed_usual, packed_hardware, packed_in_order) {
   over<TestType>(senseless_chains);
 }
 
@@ -322,9 +328,10 @@ void doorbells(rig::subject& r) {
   CHECK(silent > 100);
   r.require_no_violations();
 }
-TEMPLATE_TEST_CASE("virtqueue: a kick is required exactly if the device requests one, across two index wraps "
-                   "[SPLIT-21][SPLIT-22][SPLIT-24][SPLIT-25][SPLIT-20][SPLIT-23][NOTIFY-07]",
-                   "[queue][contract][laps]", RINGS) {
+TEMPLATE_TEST_CASE(
+    "virtqueue: a kick is required exactly if the device requests one, across two index wraps "
+    "[SPLIT-21][SPLIT-22][SPLIT-24][SPLIT-25][SPLIT-20][SPLIT-23][NOTIFY-07]",
+    "[queue][contract][laps]", RINGS) {
   over<TestType>(doorbells);
 }
 
@@ -352,9 +359,10 @@ void interrupts(rig::subject& r) {
   }
   r.require_no_violations();
 }
-TEMPLATE_TEST_CASE("virtqueue: no completion that arrives between arm and disarm is missed "
-                   "[SPLIT-12][SPLIT-13][SPLIT-14][SPLIT-15][SPLIT-16][SPLIT-30][PACKED-17]",
-                   "[queue][contract]", RINGS) {
+TEMPLATE_TEST_CASE(
+    "virtqueue: no completion that arrives between arm and disarm is missed "
+    "[SPLIT-12][SPLIT-13][SPLIT-14][SPLIT-15][SPLIT-16][SPLIT-30][PACKED-17]",
+    "[queue][contract]", RINGS) {
   over<TestType>(interrupts);
 }
 

@@ -24,10 +24,12 @@ using small_native_ring = split_queue<8, virtio::ring_options{.order = native_or
 using native_ring_with_tables = split_queue<64, virtio::ring_options{.indirect = 18, .order = native_order}>;
 using native_ring_of_the_device = split_queue<16, virtio::ring_options{.ring_entries = 1024, .order = native_order}>;
 
-constexpr virtio::console::limits one_port{.name_bytes = 8}, some_ports{.ports = 3, .receive_bytes = 64, .send_bytes = 64};
+constexpr virtio::console::limits one_port{.name_bytes = 8},
+    some_ports{.ports = 3, .receive_bytes = 64, .send_bytes = 64};
 constexpr virtio::scsi::options few_units{.segments = 4, .units = 12};
 constexpr virtio::net::options few_frames{.receive_buffers = 8, .receive_bytes = 500, .send_buffers = 4};
-constexpr virtio::vsock::limits few_sockets{.connections = 3, .receive_buffer = 4096, .send_packets = 2, .messages = true};
+constexpr virtio::vsock::limits few_sockets{
+    .connections = 3, .receive_buffer = 4096, .send_packets = 2, .messages = true};
 
 // The templates in the classes, which explicit instantiation omits.
 template <class T>
@@ -93,7 +95,8 @@ virtio::errc all_of_a_host(Host& host, virtio::bytes into) {
 template <class Console>
 virtio::errc all_of_a_console(Console& console, virtio::bytes into) {
   const auto done = [&] { return console.find_named(into).has_value(); };
-  if (const virtio::errc waited = console.wait_until(virtio::waiting::connect, done); waited != virtio::errc::ok) return waited;
+  if (const virtio::errc waited = console.wait_until(virtio::waiting::connect, done); waited != virtio::errc::ok)
+    return waited;
   return console.receive_with([](virtio::const_bytes here) { return here.size() / 2; }, console.port_count()).error();
 }
 
@@ -102,10 +105,13 @@ virtio::errc all_of_a_card(Card& card, virtio::bytes into) {
   const virtio::const_bytes pieces[] = {into, into};
   VIRTIO_TRY(card.try_send(pieces, {.start = 34, .offset = 16}));
   const auto done = [&] { return card.state() == virtio::net::link_state::up; };
-  if (const virtio::errc waited = card.wait_until(virtio::waiting::peer, done); waited != virtio::errc::ok) return waited;
-  return card.receive_with([&](const virtio::net::frame& one) {
-    return one.copy_to(0, into) == 0 ? virtio::net::after_look::keep : virtio::net::after_look::done;
-  }).error();
+  if (const virtio::errc waited = card.wait_until(virtio::waiting::peer, done); waited != virtio::errc::ok)
+    return waited;
+  return card
+      .receive_with([&](const virtio::net::frame& one) {
+        return one.copy_to(0, into) == 0 ? virtio::net::after_look::keep : virtio::net::after_look::done;
+      })
+      .error();
 }
 
 template <class Board, class Disk>
@@ -121,48 +127,48 @@ virtio::errc all_of_discovery(const Board& board, Disk& disk, virtio::dma_region
 }
 
 // One driver: all its members, and an object without constructor and destructor calls.
-#define OBJECT(name, ...)                                                       \
-  template class __VA_ARGS__;                                                   \
-  static_assert(virtio::detail::trivially_destructible<__VA_ARGS__>);           \
+#define OBJECT(name, ...)                                             \
+  template class __VA_ARGS__;                                         \
+  static_assert(virtio::detail::trivially_destructible<__VA_ARGS__>); \
   constinit __VA_ARGS__ name
 
 // The inherited calls of a driver, too: an instantiation omits base classes.
-#define DISK_OBJECT(name, ...)                                                            \
-  template class virtio::blk::extras<__VA_ARGS__>;                                        \
-  template class virtio::request_driver<__VA_ARGS__, virtio::blk::done>;                    \
+#define DISK_OBJECT(name, ...)                                           \
+  template class virtio::blk::extras<__VA_ARGS__>;                       \
+  template class virtio::request_driver<__VA_ARGS__, virtio::blk::done>; \
   OBJECT(name, __VA_ARGS__)
-#define ENTROPY_OBJECT(name, ...)                                                         \
-  template class virtio::request_driver<__VA_ARGS__, virtio::rng::done>;                    \
+#define ENTROPY_OBJECT(name, ...)                                        \
+  template class virtio::request_driver<__VA_ARGS__, virtio::rng::done>; \
   OBJECT(name, __VA_ARGS__)
 
-#define DISK(name, board, transport, queue)                                               \
-  DISK_OBJECT(name##_disk, virtio::blk::device<board, transport, queue>);                 \
+#define DISK(name, board, transport, queue)                               \
+  DISK_OBJECT(name##_disk, virtio::blk::device<board, transport, queue>); \
   template virtio::usize all_of_a_disk(virtio::blk::device<board, transport, queue>&)
-#define HOST(name, board, transport, queue)                                               \
+#define HOST(name, board, transport, queue)                                                                            \
   template class virtio::request_driver<virtio::scsi::device<board, transport, queue, few_units>, virtio::scsi::done>; \
-  OBJECT(name##_host, virtio::scsi::device<board, transport, queue, few_units>);          \
-  template class virtio::scsi::reader<virtio::scsi::device<board, transport, queue, few_units>>; \
-  template class virtio::scsi::unit<virtio::scsi::device<board, transport, queue, few_units>>; \
+  OBJECT(name##_host, virtio::scsi::device<board, transport, queue, few_units>);                                       \
+  template class virtio::scsi::reader<virtio::scsi::device<board, transport, queue, few_units>>;                       \
+  template class virtio::scsi::unit<virtio::scsi::device<board, transport, queue, few_units>>;                         \
   template virtio::errc all_of_a_host(virtio::scsi::device<board, transport, queue, few_units>&, virtio::bytes)
-#define CONSOLE(name, ...)                                                                \
-  OBJECT(name, __VA_ARGS__);                                                              \
+#define CONSOLE(name, ...)   \
+  OBJECT(name, __VA_ARGS__); \
   template virtio::errc all_of_a_console(__VA_ARGS__&, virtio::bytes)
-#define SMALL(name, board, transport, queue)                                              \
-  ENTROPY_OBJECT(name##_entropy, virtio::rng::device<board, transport, queue>);           \
-  HOST(name, board, transport, queue);                                                    \
-  OBJECT(name##_balloon, virtio::balloon::device<board, transport, queue>);               \
+#define SMALL(name, board, transport, queue)                                                                \
+  ENTROPY_OBJECT(name##_entropy, virtio::rng::device<board, transport, queue>);                             \
+  HOST(name, board, transport, queue);                                                                      \
+  OBJECT(name##_balloon, virtio::balloon::device<board, transport, queue>);                                 \
   template virtio::errc all_of_a_balloon(virtio::balloon::device<board, transport, queue>&, virtio::bytes); \
-  CONSOLE(name##_console, virtio::console::device<board, transport, queue, one_port>);    \
-  CONSOLE(name##_ports, virtio::console::device<board, transport, queue, some_ports>);    \
-  OBJECT(name##_card, virtio::net::device<board, transport, queue, few_frames>);          \
-  static_assert(virtio::net::link<virtio::net::device<board, transport, queue, few_frames>>); \
+  CONSOLE(name##_console, virtio::console::device<board, transport, queue, one_port>);                      \
+  CONSOLE(name##_ports, virtio::console::device<board, transport, queue, some_ports>);                      \
+  OBJECT(name##_card, virtio::net::device<board, transport, queue, few_frames>);                            \
+  static_assert(virtio::net::link<virtio::net::device<board, transport, queue, few_frames>>);               \
   template virtio::errc all_of_a_card(virtio::net::device<board, transport, queue, few_frames>&, virtio::bytes)
-#define SOCKETS(name, board, transport, queue)                                            \
-  OBJECT(name##_sockets, virtio::vsock::device<board, transport, queue, few_sockets>);    \
+#define SOCKETS(name, board, transport, queue)                                         \
+  OBJECT(name##_sockets, virtio::vsock::device<board, transport, queue, few_sockets>); \
   template virtio::errc all_of_sockets(virtio::vsock::device<board, transport, queue, few_sockets>&, virtio::bytes)
-#define DRIVERS(...)                                                                      \
-  DISK(__VA_ARGS__);                                                                      \
-  SMALL(__VA_ARGS__);                                                                     \
+#define DRIVERS(...)  \
+  DISK(__VA_ARGS__);  \
+  SMALL(__VA_ARGS__); \
   SOCKETS(__VA_ARGS__)
 
 // The drivers of boards of the first, second and third kind, and whether anything else has its turn.
@@ -194,11 +200,11 @@ virtio::errc all_of_discovery(const Board& board, Disk& disk, virtio::dma_region
 #endif
 #endif
 
-#define TRANSPORT(board, ...)                                                   \
-  template class __VA_ARGS__;                                                   \
-  static_assert(virtio::transport<__VA_ARGS__>);                                \
-  template virtio::u64 all_fields(__VA_ARGS__&);                                \
-  template class virtio::vmmci::device<board, __VA_ARGS__>;                     \
+#define TRANSPORT(board, ...)                               \
+  template class __VA_ARGS__;                               \
+  static_assert(virtio::transport<__VA_ARGS__>);            \
+  template virtio::u64 all_fields(__VA_ARGS__&);            \
+  template class virtio::vmmci::device<board, __VA_ARGS__>; \
   template class virtio::session<board, __VA_ARGS__>
 
 template <class Board>
@@ -206,37 +212,37 @@ using modern = virtio::pci::modern<Board>;
 template <class Board>
 using legacy = virtio::pci::legacy<Board>;
 
-#define BOARD(A, B, C, name, ...)                                                                               \
-  A(name##_modern_small, __VA_ARGS__, modern<__VA_ARGS__>, small_ring);                                         \
-  B(name##_modern_tables, __VA_ARGS__, modern<__VA_ARGS__>, ring_with_tables);                                  \
-  C(name##_modern_large, __VA_ARGS__, modern<__VA_ARGS__>, large_ring);                                         \
-  B(name##_legacy_small, __VA_ARGS__, legacy<__VA_ARGS__>, small_native_ring);                                  \
-  C(name##_legacy_tables, __VA_ARGS__, legacy<__VA_ARGS__>, native_ring_with_tables);                           \
-  A(name##_legacy_fixed, __VA_ARGS__, legacy<__VA_ARGS__>, native_ring_of_the_device);                          \
-  TRANSPORT(__VA_ARGS__, virtio::pci::modern<__VA_ARGS__>);                                                     \
-  TRANSPORT(__VA_ARGS__, virtio::pci::modern<__VA_ARGS__, virtio::by_byte>);                                    \
-  TRANSPORT(__VA_ARGS__, virtio::pci::legacy<__VA_ARGS__>);                                                     \
-  TRANSPORT(__VA_ARGS__, virtio::pci::legacy<__VA_ARGS__, virtio::by_dword>);                                   \
-  template virtio::errc all_of_discovery(const __VA_ARGS__&, virtio::blk::device<__VA_ARGS__, modern<__VA_ARGS__>, small_ring>&, \
-                                         virtio::dma_region);                                                   \
+#define BOARD(A, B, C, name, ...)                                                                                  \
+  A(name##_modern_small, __VA_ARGS__, modern<__VA_ARGS__>, small_ring);                                            \
+  B(name##_modern_tables, __VA_ARGS__, modern<__VA_ARGS__>, ring_with_tables);                                     \
+  C(name##_modern_large, __VA_ARGS__, modern<__VA_ARGS__>, large_ring);                                            \
+  B(name##_legacy_small, __VA_ARGS__, legacy<__VA_ARGS__>, small_native_ring);                                     \
+  C(name##_legacy_tables, __VA_ARGS__, legacy<__VA_ARGS__>, native_ring_with_tables);                              \
+  A(name##_legacy_fixed, __VA_ARGS__, legacy<__VA_ARGS__>, native_ring_of_the_device);                             \
+  TRANSPORT(__VA_ARGS__, virtio::pci::modern<__VA_ARGS__>);                                                        \
+  TRANSPORT(__VA_ARGS__, virtio::pci::modern<__VA_ARGS__, virtio::by_byte>);                                       \
+  TRANSPORT(__VA_ARGS__, virtio::pci::legacy<__VA_ARGS__>);                                                        \
+  TRANSPORT(__VA_ARGS__, virtio::pci::legacy<__VA_ARGS__, virtio::by_dword>);                                      \
+  template virtio::errc all_of_discovery(                                                                          \
+      const __VA_ARGS__&, virtio::blk::device<__VA_ARGS__, modern<__VA_ARGS__>, small_ring>&, virtio::dma_region); \
   EITHER_TRANSPORT(A, B, C, name, __VA_ARGS__)
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 template <class Board>
 using either = virtio::pci::transport<Board>;
-#define EITHER_TRANSPORT(A, B, C, name, ...)                                                                    \
-  C(name##_either_small, __VA_ARGS__, either<__VA_ARGS__>, small_ring);                                         \
-  A(name##_either_tables, __VA_ARGS__, either<__VA_ARGS__>, ring_with_tables);                                  \
-  B(name##_either_fixed, __VA_ARGS__, either<__VA_ARGS__>, native_ring_of_the_device);                          \
-  TRANSPORT(__VA_ARGS__, virtio::pci::transport<__VA_ARGS__>);                                                  \
+#define EITHER_TRANSPORT(A, B, C, name, ...)                                           \
+  C(name##_either_small, __VA_ARGS__, either<__VA_ARGS__>, small_ring);                \
+  A(name##_either_tables, __VA_ARGS__, either<__VA_ARGS__>, ring_with_tables);         \
+  B(name##_either_fixed, __VA_ARGS__, either<__VA_ARGS__>, native_ring_of_the_device); \
+  TRANSPORT(__VA_ARGS__, virtio::pci::transport<__VA_ARGS__>);                         \
   TRANSPORT(__VA_ARGS__, virtio::pci::transport<__VA_ARGS__, virtio::by_dword>)
 #else
 #define EITHER_TRANSPORT(A, B, C, name, ...) static_assert(native_order == virtio::byte_order::big)
 #endif
 
 // The rings, on both sets of barriers.
-#define RING(...)                                                                             \
-  template class virtio::split_ring<__VA_ARGS__, virtio::smp_barriers>;                       \
+#define RING(...)                                                       \
+  template class virtio::split_ring<__VA_ARGS__, virtio::smp_barriers>; \
   template class virtio::split_ring<__VA_ARGS__, virtio::dma_barriers>
 #if IN_TURN(0)
 RING(1, virtio::ring_options{});
@@ -281,15 +287,17 @@ FIRST(uefi, boards::uefi, modern<boards::uefi>, small_ring);
 SECOND(sleeping, boards::sleeping, modern<boards::sleeping>, small_ring);
 #if IN_TURN(0)
 TRANSPORT(boards::uefi, virtio::pci::modern<boards::uefi>);
-template virtio::errc all_of_discovery(const boards::bouncing&, virtio::blk::device<boards::bouncing, modern<boards::bouncing>,
-                                       ring_with_tables>&, virtio::dma_region);
+template virtio::errc all_of_discovery(
+    const boards::bouncing&, virtio::blk::device<boards::bouncing, modern<boards::bouncing>, ring_with_tables>&,
+    virtio::dma_region);
 #endif
 #if IN_TURN(2)
 TRANSPORT(boards::bus, virtio::pci::legacy<boards::bus, virtio::by_dword>);
 #endif
 #if IN_TURN(1)
-template virtio::errc all_of_discovery(const boards::uefi&, virtio::blk::device<boards::uefi, modern<boards::uefi>,
-                                       small_ring>&, virtio::dma_region);
+template virtio::errc all_of_discovery(const boards::uefi&,
+                                       virtio::blk::device<boards::uefi, modern<boards::uefi>, small_ring>&,
+                                       virtio::dma_region);
 #endif
 
 #endif
@@ -299,8 +307,8 @@ template <class Bus>
 using mmio_modern = virtio::mmio::modern<Bus>;
 template <class Bus>
 using mmio_legacy = virtio::mmio::legacy<Bus>;
-#define MMIO_TRANSPORT(board, which, ...)                                                                       \
-  TRANSPORT(board, virtio::mmio::registers_transport<board, virtio::mmio::versions::which __VA_OPT__(,) __VA_ARGS__>)
+#define MMIO_TRANSPORT(board, which, ...) \
+  TRANSPORT(board, virtio::mmio::registers_transport<board, virtio::mmio::versions::which __VA_OPT__(, ) __VA_ARGS__>)
 
 template <class Board, class Disk>
 virtio::errc all_of_the_slots(const Board& board, Disk& disk, virtio::dma_region storage) {
@@ -317,8 +325,9 @@ THIRD(row_modern, boards::row, mmio_modern<boards::row>, small_ring);
 FIRST(row_legacy, boards::row, mmio_legacy<boards::row>, native_ring_with_tables);
 #if IN_TURN(2)
 MMIO_TRANSPORT(boards::row, modern);
-template virtio::errc all_of_the_slots(const boards::row&, virtio::blk::device<boards::row, mmio_modern<boards::row>,
-                                       small_ring>&, virtio::dma_region);
+template virtio::errc all_of_the_slots(const boards::row&,
+                                       virtio::blk::device<boards::row, mmio_modern<boards::row>, small_ring>&,
+                                       virtio::dma_region);
 #endif
 #if IN_TURN(0)
 MMIO_TRANSPORT(boards::row, legacy, virtio::by_dword);
@@ -335,7 +344,8 @@ MMIO_TRANSPORT(boards::row, either, virtio::by_byte);
 
 // A platform and a host that are two objects.
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ && IN_TURN(0)
-DISK_OBJECT(apart_disk, virtio::blk::device<virtio::identity_platform<>, virtio::pci::transport<virtio::pci::ecam>, large_ring>);
+DISK_OBJECT(apart_disk,
+            virtio::blk::device<virtio::identity_platform<>, virtio::pci::transport<virtio::pci::ecam>, large_ring>);
 #endif
 #if IN_TURN(1)
 OBJECT(apart_entropy, virtio::rng::device<virtio::identity_platform<virtio::dma_barriers, 1000>,
@@ -349,10 +359,11 @@ ENTROPY_OBJECT(profiled_entropy, virtio::rng::device<boards::paged, modern<profi
 TRANSPORT(boards::paged, virtio::pci::legacy<profiled_board>);
 constinit virtio::vmmci::device<boards::paged, virtio::pci::legacy<profiled_board>> profiled_control;
 #endif
-using one_piece = virtio::blk::device<boards::paged, modern<boards::paged>, small_ring, virtio::blk::options{.segments = 1}>;
+using one_piece =
+    virtio::blk::device<boards::paged, modern<boards::paged>, small_ring, virtio::blk::options{.segments = 1}>;
 #if IN_TURN(2)
-DISK_OBJECT(one_piece_disk, virtio::blk::device<boards::paged, modern<boards::paged>, small_ring,
-                                                virtio::blk::options{.segments = 1}>);
+DISK_OBJECT(one_piece_disk,
+            virtio::blk::device<boards::paged, modern<boards::paged>, small_ring, virtio::blk::options{.segments = 1}>);
 #endif
 
 // A platform that needs no unmap has no memory for mappings.

@@ -26,7 +26,9 @@ using virtio::waiting;
 
 /// The first 4 GiB, as a compile-time constant.
 struct low_memory {
-  [[nodiscard]] result<uptr> cpu_address(u64 at, u64 size) const { return virtio::pci::linear_map{}.cpu_address(at, size); }
+  [[nodiscard]] result<uptr> cpu_address(u64 at, u64 size) const {
+    return virtio::pci::linear_map{}.cpu_address(at, size);
+  }
 };
 
 /// Identity-mapped x86 with configuration ports: empty, so it costs nothing.
@@ -71,7 +73,8 @@ struct high : virtio::pci::ecam, virtio::polling<1'000'000> {
 };
 
 /// A 32-bit machine with a 64-bit bus: a function beyond the CPU's reach is driven through its window.
-struct low_reach : virtio::pci::windowed<virtio::pci::ecam>, virtio::identity_platform<virtio::smp_barriers, 1'000'000> {};
+struct low_reach : virtio::pci::windowed<virtio::pci::ecam>,
+                   virtio::identity_platform<virtio::smp_barriers, 1'000'000> {};
 
 /// Copies every buffer through a pool that the device can reach; a slot of the pool is a segment's handle.
 struct bounce_pool {
@@ -147,7 +150,8 @@ struct firmware {
   bool (*write)(firmware_handle*, u8 bar, u8 width, u64 offset, const void* value);
   bool (*config_read)(firmware_handle*, u16 offset, u32* value);
   bool (*config_write)(firmware_handle*, u16 offset, u32 value);
-  bool (*map)(firmware_handle*, bool device_writes, const volatile void* va, usize* n, u64* device_address, void** mapping);
+  bool (*map)(firmware_handle*, bool device_writes, const volatile void* va, usize* n, u64* device_address,
+              void** mapping);
   bool (*unmap)(firmware_handle*, void* mapping);
   void (*stall)(usize microseconds);
   usize (*handles)(firmware_handle*** list);
@@ -264,7 +268,7 @@ inline constexpr bool is_board = virtio::platform<B> && virtio::pci::host<B>;
 #if defined(__x86_64__) || defined(__i386__)
 static_assert(is_board<ports>);
 #endif
-static_assert(is_board<paged> && is_board<high> && is_board<low_reach> && is_board<bouncing> && is_board<bus> && is_board<uefi> &&
-              is_board<sleeping>);
+static_assert(is_board<paged> && is_board<high> && is_board<low_reach> && is_board<bouncing> && is_board<bus> &&
+              is_board<uefi> && is_board<sleeping>);
 
 }  // namespace boards

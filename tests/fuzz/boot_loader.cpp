@@ -31,7 +31,8 @@ struct disk {
   [[nodiscard]] u64 capacity() const { return image.size() / 512; }
   [[nodiscard]] u32 block_size() const { return block; }
   result<void> read(u64 sector, bytes into) {
-    require(into.size() % block == 0 && sector <= capacity() && into.size() / 512 <= capacity() - sector && ++reads < 20'000);
+    require(into.size() % block == 0 && sector <= capacity() && into.size() / 512 <= capacity() - sector &&
+            ++reads < 20'000);
     std::memcpy(into.data(), &image[sector * 512], into.size());
     return {};
   }
@@ -93,7 +94,8 @@ void partitions_of(const u8* script, size_t size) {
   if ((kind & 4) != 0) d.block = 4096;
   if ((kind & 3) == 1) write_gpt(d);
   if ((kind & 3) == 2) write_mbr(d);
-  for (size_t i = 1; i + 3 <= size; i += 3) d.image[(script[i] + usize{256} * script[i + 1]) % d.image.size()] = script[i + 2];
+  for (size_t i = 1; i + 3 <= size; i += 3)
+    d.image[(script[i] + usize{256} * script[i + 1]) % d.image.size()] = script[i + 2];
   if ((kind & 3) == 1) write_sums(d);
   auto tables = std::make_unique<partitions::reader<disk>>();
   unsigned shown = 0;
@@ -101,7 +103,8 @@ void partitions_of(const u8* script, size_t size) {
     require(++shown <= 8192 && one.sectors != 0 && one.first < d.capacity() && one.sectors <= d.capacity() - one.first);
     partitions::slice<disk> part{d, one.first, one.sectors};
     std::vector<u8> block(d.block);
-    if (one.sectors % (d.block / 512) == 0 && one.first % (d.block / 512) == 0) require(bool{part.read(one.sectors - d.block / 512, block)});
+    if (one.sectors % (d.block / 512) == 0 && one.first % (d.block / 512) == 0)
+      require(bool{part.read(one.sectors - d.block / 512, block)});
     require(part.read(one.sectors, block).error() == errc::out_of_range);
   });
 }
@@ -131,7 +134,8 @@ void arm64_kernel_of(const u8* head, size_t size) {
   if (!at) return;
   require((*at - image.offset) % (2 << 20) == 0 && *at >= 0x4000'1000 && *at + image.memory + 4096 <= 0x8000'1000);
   require(!memory.is_free(*at, 1) && !memory.is_free(*at + image.memory + 4095, 1));
-  if (const auto initrd = image.place_initrd(memory, 1 << 20, *at)) require(*initrd + (1 << 20) <= *at || *initrd >= *at + image.memory);
+  if (const auto initrd = image.place_initrd(memory, 1 << 20, *at))
+    require(*initrd + (1 << 20) <= *at || *initrd >= *at + image.memory);
 }
 
 void kernel_of(const u8* head, size_t size) {

@@ -53,7 +53,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::memcpy(exact.get(), from.data(), from.size() * 8);
   const size_t room = (*data & 2) != 0 ? 400 : 4096;
   const std::unique_ptr<std::uint64_t[]> to{new std::uint64_t[room / 8]};
-  if (loader::write_tree(exact.get(), bytes, {to.get(), room}, {"root=LABEL=x", 0x5000'0000, (*data & 4) != 0 ? 0x1000u : 0u}) != nullptr) return 0;
+  if (loader::write_tree(exact.get(), bytes, {to.get(), room},
+                         {"root=LABEL=x", 0x5000'0000, (*data & 4) != 0 ? 0x1000u : 0u}) != nullptr)
+    return 0;
   require(fdt_check_full(to.get(), room) == 0 && fdt_totalsize(to.get()) <= room);
   const int chosen = fdt_path_offset(to.get(), "/chosen");
   const void* const options = chosen < 0 ? nullptr : fdt_getprop(to.get(), chosen, "bootargs", nullptr);

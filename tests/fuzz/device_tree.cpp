@@ -10,11 +10,16 @@
 namespace {
 
 constexpr const char* node_names[] = {"", "chosen", "aliases", "reserved-memory", "memory@80000000", "a", "pci"};
-constexpr const char* property_names[] = {"#address-cells", "#size-cells", "reg", "ranges", "compatible", "status", "device_type", "bootargs",
-    "stdout-path", "phandle", "memory-region", "interrupt-map", "interrupt-map-mask", "#interrupt-cells", "interrupts", "bus-range", "size",
-    "alignment", "method", "reg-shift", "reg-io-width", "reg-offset", "linux,pci-domain", "linux,initrd-start", "linux,initrd-end", "a"};
-constexpr const char* words[] = {"virtio,mmio", "pci-host-ecam-generic", "pci-host-cam-generic", "ns16550a", "arm,pl011", "memory",
+// clang-format off
+constexpr const char* property_names[] = {
+    "#address-cells", "#size-cells", "reg", "ranges", "compatible", "status", "device_type", "bootargs", "stdout-path",
+    "phandle", "memory-region", "interrupt-map", "interrupt-map-mask", "#interrupt-cells", "interrupts", "bus-range",
+    "size", "alignment", "method", "reg-shift", "reg-io-width", "reg-offset", "linux,pci-domain", "linux,initrd-start",
+    "linux,initrd-end", "a"};
+constexpr const char* words[] = {
+    "virtio,mmio", "pci-host-ecam-generic", "pci-host-cam-generic", "ns16550a", "arm,pl011", "memory",
     "restricted-dma-pool", "arm,psci-0.2", "arm,gic-v3", "hvc", "/a/pci", "a", "okay", "disabled", "/memory:9"};
+// clang-format on
 
 struct writer {
   std::vector<uint8_t> out = std::vector<uint8_t>(40);

@@ -66,7 +66,8 @@ class script {
     for (u8 i = 0; i < 20; ++i) {
       model_.arrive(std::vector<u8>(100u + 10u * i, i));
       u32 size = 0;
-      must(static_cast<bool>(parts_->driver.receive_with([&](const net::frame& f) { return size = f.size, net::after_look::done; })),
+      must(static_cast<bool>(
+               parts_->driver.receive_with([&](const net::frame& f) { return size = f.size, net::after_look::done; })),
            "nothing arrives after a start");
       must(size == 100u + 10u * i, "another frame arrives after a start");
     }
@@ -80,16 +81,20 @@ class script {
 
   void start() {
     const dma_region storage = parts_->storage;
-    must(static_cast<bool>(parts_->driver.start(platform_type{&machine_}, pci::look(bus_.host(), {0, 0, 4, 0}), storage)), "start");
+    must(static_cast<bool>(
+             parts_->driver.start(platform_type{&machine_}, pci::look(bus_.host(), {0, 0, 4, 0}), storage)),
+         "start");
   }
   void check(const net::frame& f) {
     must(f.size >= 14 && f.size <= 318 && f.pieces.size() == f.size && f.pieces.count <= 4, "a frame that is none");
     const dma_region storage = parts_->storage;
     const u8* const first = storage.data;
     for (const const_bytes& piece : f.pieces)
-      must(piece.data() >= first && piece.data() + piece.size() <= first + device::dma_bytes, "a piece outside the storage");
+      must(piece.data() >= first && piece.data() + piece.size() <= first + device::dma_bytes,
+           "a piece outside the storage");
     if (f.sum == net::checksum::missing)
-      must(f.compute.start >= 14 && u32{f.compute.start} + f.compute.offset + 2 <= f.size, "a checksum outside the frame");
+      must(f.compute.start >= 14 && u32{f.compute.start} + f.compute.offset + 2 <= f.size,
+           "a checksum outside the frame");
     else must(f.compute.start == 0, "a checksum of which nothing is said");
   }
   void move(byte_source& from) {
@@ -100,7 +105,9 @@ class script {
     }
     const u8 what = from.byte();
     switch (what % 12) {
-      case 0: case 1: case 2: {  // a frame whose first bytes are the input's, header included
+      case 0:
+      case 1:
+      case 2: {  // a frame whose first bytes are the input's, header included
         std::vector<u8> raw(from.byte() % 32u);
         for (u8& one : raw) one = from.byte();
         model_.falsify = [raw](std::size_t part, std::vector<u8>& data) {
@@ -117,7 +124,8 @@ class script {
         if (what < 128) model_.used_length = from.half() << (what % 17);
         else model_.used_length.reset();
         break;
-      case 5: case 6: {
+      case 5:
+      case 6: {
         const auto way = what < 128 ? net::after_look::done : net::after_look::keep;
         net::kept_frame name{};
         const auto got = d.receive_with([&](const net::frame& f) { return check(f), name = f.name, way; });

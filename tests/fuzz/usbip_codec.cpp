@@ -49,7 +49,8 @@ extern "C" int LLVMFuzzerTestOneInput(const u8* data, usize size) {
     u8 made[40];
     if (got.value.what == operation::import_request) put_import_request(made, got.value.busid);
     else put(made, operation_header{operation::list_request, operation_status::ok});
-    must(std::memcmp(made, data, got.value.what == operation::import_request ? 40 : 8) == 0, "another request of an operation");
+    must(std::memcmp(made, data, got.value.what == operation::import_request ? 40 : 8) == 0,
+         "another request of an operation");
   }
   for (const operation asked : {operation::list_request, operation::import_request}) {
     (void)cut(all, 8, [&](const_bytes have) { return parse_operation_answer(have, asked); });
@@ -66,8 +67,9 @@ extern "C" int LLVMFuzzerTestOneInput(const u8* data, usize size) {
     u8 made[48];
     put(made, request);
     const urb_request again = parse_urb_request({made, 48}, limits).value;
-    must(again.what == request.what && again.seqnum == request.seqnum && again.length == request.length && again.target == request.target &&
-             again.endpoint == request.endpoint && again.packets == request.packets && std::memcmp(again.setup, request.setup, 8) == 0,
+    must(again.what == request.what && again.seqnum == request.seqnum && again.length == request.length &&
+             again.target == request.target && again.endpoint == request.endpoint && again.packets == request.packets &&
+             std::memcmp(again.setup, request.setup, 8) == 0,
          "another URB");
   }
   if (cut(all, 48, [&](const_bytes have) { return parse_urb_answer(have, limits); })) {

@@ -63,9 +63,14 @@ struct world {
   }
 
   void move(byte_source& from) {
-    static const client::bytes commands[] = {
-        usb_rig::stick::rw10(0x28, 0, 8), usb_rig::stick::rw10(0x28, 3, 40), usb_rig::stick::rw10(0x2a, 0, 8), usb_rig::stick::rw10(0x2a, 5, 33, 8),
-        {0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0}, {0x12, 0, 0, 0, 36, 0}, {3, 0, 0, 0, 18, 0}, {0x1a, 0, 0x3f, 0, 192, 0}};
+    static const client::bytes commands[] = {usb_rig::stick::rw10(0x28, 0, 8),
+                                             usb_rig::stick::rw10(0x28, 3, 40),
+                                             usb_rig::stick::rw10(0x2a, 0, 8),
+                                             usb_rig::stick::rw10(0x2a, 5, 33, 8),
+                                             {0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+                                             {0x12, 0, 0, 0, 36, 0},
+                                             {3, 0, 0, 0, 18, 0},
+                                             {0x1a, 0, 0x3f, 0, 192, 0}};
     switch (from.byte() % 16) {
       case 0: host.submit_in(from.byte() % 4, from.half() % 6000); break;
       case 1: host.submit_out(from.byte() % 4, client::bytes(from.half() % 6000, from.byte())); break;
@@ -78,7 +83,8 @@ struct world {
       case 3: {
         client::bytes setup;
         for (int n = 0; n < 8; ++n) setup.push_back(from.byte());
-        setup[0] & 0x80 ? (void)host.submit_in(0, from.half() % 300, setup) : (void)host.submit_out(0, client::bytes(from.byte()), setup);
+        setup[0] & 0x80 ? (void)host.submit_in(0, from.half() % 300, setup)
+                        : (void)host.submit_out(0, client::bytes(from.byte()), setup);
         break;
       }
       case 4: host.unlink(host.last() - from.byte() % (host.last() + 1)); break;  // not a future one
@@ -126,7 +132,8 @@ struct world {
     for (int n = 0; n < 200; ++n) poll();
     connection.stop();
     must(!all.is_taken(0) && !all.is_taken(1), "a device stays taken");
-    if (disk.lies.empty()) for (const auto& what : disk.objections) must(false, what.c_str());
+    if (disk.lies.empty())
+      for (const auto& what : disk.objections) must(false, what.c_str());
 
     // Another host can use both devices.
     for (std::uint32_t which : {0u, 1u}) {
@@ -138,7 +145,8 @@ struct world {
       connection.bridge(all, which);
       const auto descriptor = next.control_in(0x80, 6, 0x0100, 0, 18);
       const auto configured = next.control_out(0x00, 9, 1, 0);
-      const auto command = which == 0 ? next.submit_out(1, usb_rig::stick::wrapper(1, 36, true, {0x12, 0, 0, 0, 36, 0})) : configured;
+      const auto command =
+          which == 0 ? next.submit_out(1, usb_rig::stick::wrapper(1, 36, true, {0x12, 0, 0, 0, 36, 0})) : configured;
       for (int n = 0; n < 50; ++n) (void)connection.poll(stream);
       next.take_answers();
       must(next.answers[descriptor].data.size() == 18, "no descriptor for the next host");

@@ -40,7 +40,8 @@ errc call(Driver& d, u16 queue) {
 
 TEST_CASE("hostile: an invalid entry in a balloon's ring takes the device down in any call, and a later start succeeds",
           "[balloon][hostile]") {
-  const u16 lying = GENERATE(u16{0}, u16{1}, u16{2}, u16{3}, u16{4}), calling = GENERATE(u16{0}, u16{1}, u16{2}, u16{3}, u16{4});
+  const u16 lying = GENERATE(u16{0}, u16{1}, u16{2}, u16{3}, u16{4}),
+            calling = GENERATE(u16{0}, u16{1}, u16{2}, u16{3}, u16{4});
   const int which = GENERATE(0, 1, 2, 3);
   CAPTURE(lying, calling, which);
   rig::machine m;
@@ -83,7 +84,8 @@ TEST_CASE("hostile: page numbers that the device overwrites are never used", "[b
   CHECK(free_pages::all_are(10, free_pages::count - 10, 0x77777777));
 }
 
-TEST_CASE("hostile: a balloon's configuration that always changes delays no call beyond its pages", "[balloon][hostile]") {
+TEST_CASE("hostile: a balloon's configuration that always changes delays no call beyond its pages",
+          "[balloon][hostile]") {
   rig::machine m;
   auto& model = m.add<balloon_model>(GENERATE(seat::modern, seat::legacy), 4, offers{0, 3});
   rig::balloon_driver<rig::legacy_queue> d;
@@ -174,7 +176,8 @@ struct trial {
   }
   void lie_about(u16 queue) {
     if (!model.at(queue).enabled) return;
-    if (model.accepted(34)) model.packed_ring(queue).push(static_cast<u16>(any(9)), 0), model.packed_ring(queue).publish();
+    if (model.accepted(34))
+      model.packed_ring(queue).push(static_cast<u16>(any(9)), 0), model.packed_ring(queue).publish();
     else rig::lie(model.ring(queue), static_cast<int>(any(4)), 6);
   }
 
@@ -206,11 +209,14 @@ struct trial {
     u32 left = any(6);
     errc how = errc::ok;
     const auto give = [&](u32& page) { return given.size() < 700 && (given.push_back(page = next++), true); };
-    const auto take = [&](u32& page) { return !lent.empty() && (taken.push_back(page = *lent.begin()), lent.erase(page), true); };
+    const auto take = [&](u32& page) {
+      return !lent.empty() && (taken.push_back(page = *lent.begin()), lent.erase(page), true);
+    };
     const auto stretch = [&](bytes& out) { return left != 0 && (out = free_pages::stretch(left, 2), --left, true); };
     switch (any(12)) {
       case 0: how = start(d, m, rig::two_samples).error(); break;
-      case 1: case 2: how = d->inflate(any(700), give).error(); break;
+      case 1:
+      case 2: how = d->inflate(any(700), give).error(); break;
       case 3: how = d->deflate(any(700), take).error(); break;
       case 4: how = d->follow(give, take).error(); break;
       case 5: how = d->answer_statistics(rig::two_samples).error(); break;
@@ -218,7 +224,10 @@ struct trial {
       case 7: how = d->hint(stretch).error(); break;
       case 8: how = d->hints().error(); break;
       case 9: how = d->check().error(); break;
-      case 10: (void)d->arm(); (void)d->acknowledge_interrupt(); break;
+      case 10:
+        (void)d->arm();
+        (void)d->acknowledge_interrupt();
+        break;
       default:
         if (any(4) == 0) how = (any(2) == 0 ? d->reset() : d->hand_off()).error();
     }
@@ -231,8 +240,9 @@ struct trial {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("hostile: on a device that acts at random every balloon call ends by success, a reset, or device_broken",
-                   "[balloon][hostile]", split_queue<8>, packed_queue<8>) {
+TEMPLATE_TEST_CASE(
+    "hostile: on a device that acts at random every balloon call ends by success, a reset, or device_broken",
+    "[balloon][hostile]", split_queue<8>, packed_queue<8>) {
   const u32 seed = rig::seed();
   CAPTURE(seed);
   u64 worked = 0;

@@ -23,7 +23,8 @@ const blocking_call calls[] = {
     {"read", [](disk& d, bytes b) { return d->read(2, b).error(); }},
     {"write", [](disk& d, bytes b) { return d->write(2, const_bytes{b.data(), b.size()}).error(); }},
     {"flush", [](disk& d, bytes) { return d->flush().error(); }},
-    {"get_id", [](disk& d, bytes) {
+    {"get_id",
+     [](disk& d, bytes) {
        static u8 id[blk::id_bytes];
        return d->get_id(id).error();
      }},
@@ -34,14 +35,17 @@ const blocking_call calls[] = {
     {"set_write_cache", [](disk& d, bytes) { return d->set_write_cache(blk::cache_mode::writethrough).error(); }},
 };
 
-const blk_options everything{.discard = virtio::testing::extent_rules{}, .write_zeroes = virtio::testing::extent_rules{},
-                             .secure_erase = virtio::testing::extent_rules{}, .writeback = true,
+const blk_options everything{.discard = virtio::testing::extent_rules{},
+                             .write_zeroes = virtio::testing::extent_rules{},
+                             .secure_erase = virtio::testing::extent_rules{},
+                             .writeback = true,
                              .lifetime = std::array<u16, 3>{1, 1, 1}};
 
 }  // namespace
 
-TEST_CASE("hostile: a blocking call's request that the device kept is never delivered, even after a reset succeeds [SHUTDOWN-02]",
-          "[blk][hostile]") {
+TEST_CASE(
+    "hostile: a blocking call's request that the device kept is never delivered, even after a reset succeeds [SHUTDOWN-02]",
+    "[blk][hostile]") {
   const bool packed = GENERATE(false, true);
   const bool by_start = GENERATE(false, true);
   for (const blocking_call& call : calls) {
@@ -77,8 +81,9 @@ TEST_CASE("hostile: a blocking call's request that the device kept is never deli
   }
 }
 
-TEST_CASE("hostile: a request of fill() that the device kept is never delivered, even after a reset succeeds [SHUTDOWN-02]",
-          "[rng][hostile]") {
+TEST_CASE(
+    "hostile: a request of fill() that the device kept is never delivered, even after a reset succeeds [SHUTDOWN-02]",
+    "[rng][hostile]") {
   rig::machine m;
   auto& model = m.add<rng_model>(GENERATE(seat::modern, seat::legacy), 4);
   rig::entropy<> e;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Devices that lie to the console driver: rings, lengths, ports and messages that no honest device has. Every call ends, no memory but a
-// buffer's is read, and after a reset everything works.
+// Devices that lie to the console driver: rings, lengths, ports and messages that no honest device has. Every call
+// ends, no memory but a buffer's is read, and after a reset everything works.
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 #include <catch2/generators/catch_generators_range.hpp>
@@ -56,8 +56,9 @@ void check_works(rig::machine& m, Driver& d, console_model& model) {
 
 }  // namespace
 
-TEST_CASE("hostile: a console's ring that lies takes the device down, in whatever call it is seen, and a start mends it",
-          "[console][hostile]") {
+TEST_CASE(
+    "hostile: a console's ring that lies takes the device down, in whatever call it is seen, and a start mends it",
+    "[console][hostile]") {
   const u16 lying = GENERATE(u16{0}, u16{1}, u16{2}, u16{3}, u16{4}, u16{5});
   const int which = GENERATE(0, 1, 2), calling = GENERATE(0, 1, 2, 3, 4, 5);
   CAPTURE(lying, which, calling);
@@ -76,8 +77,8 @@ TEST_CASE("hostile: a console's ring that lies takes the device down, in whateve
   check_works(m, d, model);
 }
 
-TEMPLATE_TEST_CASE("hostile: random messages, lengths, bytes and pauses leave a console driver in one piece", "[console][hostile]",
-                   split_queue<8>, packed_queue<8>) {
+TEMPLATE_TEST_CASE("hostile: random messages, lengths, bytes and pauses leave a console driver in one piece",
+                   "[console][hostile]", split_queue<8>, packed_queue<8>) {
   const u32 seed = GENERATE(Catch::Generators::range(1u, 25u));
   CAPTURE(seed);
   std::mt19937 random{seed};
@@ -106,7 +107,9 @@ TEMPLATE_TEST_CASE("hostile: random messages, lengths, bytes and pauses leave a 
     switch (below(16)) {
       case 0: model.control(below(5), below(10), below(3), std::string(below(30), 'n')); break;
       case 1: model.control(below(3), console_model::port_add); break;
-      case 2: model.control(below(3), console_model::port_name, 1, std::string(below(30), static_cast<char>(random()))); break;
+      case 2:
+        model.control(below(3), console_model::port_name, 1, std::string(below(30), static_cast<char>(random())));
+        break;
       case 3: model.control(static_cast<u32>(random()), below(8), below(2)); break;
       case 4: model.say(below(3), rig::letters(below(60))); break;
       case 5: model.ports[below(3)].listens = below(2) != 0; break;
@@ -154,7 +157,8 @@ TEST_CASE("hostile: a flood of control messages ends no call late, and bytes flo
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("hostile: the number of ports that a console claims is bounded by the driver and by its queues", "[console][hostile]") {
+TEST_CASE("hostile: the number of ports that a console claims is bounded by the driver and by its queues",
+          "[console][hostile]") {
   rig::machine m;
   auto& model = with_ports(m);
   ports_driver<> d;
@@ -190,7 +194,8 @@ TEST_CASE("hostile: a console's size that never holds still is no size", "[conso
   CHECK(d->size());
 }
 
-TEST_CASE("hostile: a console that never confirms its reset keeps the driver's storage and nothing else", "[console][hostile]") {
+TEST_CASE("hostile: a console that never confirms its reset keeps the driver's storage and nothing else",
+          "[console][hostile]") {
   rig::machine m;
   auto& model = with_ports(m);
   ports_driver<> d;

@@ -17,8 +17,9 @@ using queue_type = split_queue<8, ring_options{.ring_entries = 256}>;
 
 }  // namespace
 
-TEST_CASE("hostile: after an invalid ring entry a blocking call writes FAILED, resets the device before it returns, and a start succeeds [INIT-12][STATUS-03]",
-          "[blk][hostile]") {
+TEST_CASE(
+    "hostile: after an invalid ring entry a blocking call writes FAILED, resets the device before it returns, and a start succeeds [INIT-12][STATUS-03]",
+    "[blk][hostile]") {
   const int which = GENERATE(0, 1, 2, 3);
   rig::machine m;
   auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4);
@@ -47,7 +48,9 @@ TEST_CASE("hostile: after an invalid ring entry a blocking call writes FAILED, r
   CHECK(d->read(0, mine));
 }
 
-TEST_CASE("hostile: polling reports the invalid entry once, then returns every buffer, then reports that the device is down", "[blk][hostile]") {
+TEST_CASE(
+    "hostile: polling reports the invalid entry once, then returns every buffer, then reports that the device is down",
+    "[blk][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   rig::disk<queue_type> d;

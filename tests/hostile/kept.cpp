@@ -17,7 +17,9 @@ namespace {
 
 using disk = rig::disk<split_queue<8>>;
 
-void jump(device_model& model, usize queue = 0) { model.ring(queue).raw_used_idx(static_cast<u16>(model.ring(queue).raw_used_idx() + 100)); }
+void jump(device_model& model, usize queue = 0) {
+  model.ring(queue).raw_used_idx(static_cast<u16>(model.ring(queue).raw_used_idx() + 100));
+}
 
 /// A disk with random calls, on a device that acts at random.
 struct trial {
@@ -67,7 +69,8 @@ struct trial {
   }
   void blocking() {
     const bytes mine{fresh(), 512};
-    const errc how = any(2) == 0 ? d->read(any(64), mine).error() : d->write(any(64), const_bytes{mine.data(), 512}).error();
+    const errc how =
+        any(2) == 0 ? d->read(any(64), mine).error() : d->write(any(64), const_bytes{mine.data(), 512}).error();
     look_at_device();
     kept += how == errc::device_broken;
   }
@@ -105,8 +108,10 @@ struct trial {
     else if (any(4) == 0) model.release();
     switch (any(12)) {
       case 0: start(); break;
-      case 1: case 2: blocking(); break;
-      case 3: case 4: submit(); break;
+      case 1:
+      case 2: blocking(); break;
+      case 3:
+      case 4: submit(); break;
       case 5: d->kick(); break;
       case 6: wait(); break;
       case 7: collect(); break;
@@ -125,8 +130,9 @@ struct trial {
 
 }  // namespace
 
-TEST_CASE("hostile: device_broken means that the device has memory, any other error that it has none, on random devices [SHUTDOWN-02]",
-          "[blk][hostile]") {
+TEST_CASE(
+    "hostile: device_broken means that the device has memory, any other error that it has none, on random devices [SHUTDOWN-02]",
+    "[blk][hostile]") {
   for (unsigned seed = 0; seed < 150; ++seed) {
     CAPTURE(seed);
     trial t{seed};
@@ -140,7 +146,8 @@ TEST_CASE("hostile: device_broken means that the device has memory, any other er
   }
 }
 
-TEST_CASE("hostile: a device that misbehaved and was reset keeps nothing, whatever a later reset returns", "[blk][hostile]") {
+TEST_CASE("hostile: a device that misbehaved and was reset keeps nothing, whatever a later reset returns",
+          "[blk][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   disk d;
@@ -165,8 +172,9 @@ TEST_CASE("hostile: a device that misbehaved and was reset keeps nothing, whatev
   CHECK(m.memory.live() == 0);
 }
 
-TEST_CASE("hostile: a device that does not reset and has no request keeps the storage, as start, check, reset and hand_off report",
-          "[blk][rng][hostile]") {
+TEST_CASE(
+    "hostile: a device that does not reset and has no request keeps the storage, as start, check, reset and hand_off report",
+    "[blk][rng][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   disk d;
@@ -218,7 +226,8 @@ TEST_CASE("hostile: fill() returns device_broken only if the device has the buff
   }
 }
 
-TEST_CASE("hostile: a socket device keeps no buffer of a caller, and no call returns device_broken for one", "[vsock][hostile]") {
+TEST_CASE("hostile: a socket device keeps no buffer of a caller, and no call returns device_broken for one",
+          "[vsock][hostile]") {
   const bool resets = GENERATE(true, false);
   const bool lies = GENERATE(true, false);
   CAPTURE(resets, lies);

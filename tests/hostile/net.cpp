@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Devices that lie to the network driver: rings, lengths, every field of a header, values that change while they are read. Every call ends,
-// no memory but a buffer's is read, and after a start everything works.
+// Devices that lie to the network driver: rings, lengths, every field of a header, values that change while they are
+// read. Every call ends, no memory but a buffer's is read, and after a start everything works.
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 #include <catch2/generators/catch_generators_range.hpp>
@@ -63,7 +63,8 @@ void check_works(rig::machine& m, Driver& d, net_model& model) {
 
 }  // namespace
 
-TEST_CASE("hostile: a network device's ring that lies takes it down, in whatever call it is seen, and a start mends it", "[net][hostile]") {
+TEST_CASE("hostile: a network device's ring that lies takes it down, in whatever call it is seen, and a start mends it",
+          "[net][hostile]") {
   const u16 lying = GENERATE(u16{0}, u16{1});
   const int which = GENERATE(0, 1, 2), calling = GENERATE(0, 1, 2, 3);
   CAPTURE(lying, which, calling);
@@ -84,8 +85,9 @@ TEST_CASE("hostile: a network device's ring that lies takes it down, in whatever
   check_works(m, d, model);
 }
 
-TEST_CASE("hostile: a header that says a frame is in more buffers than there are takes the device down; fewer lead nowhere",
-          "[net][hostile][net-buffers]") {
+TEST_CASE(
+    "hostile: a header that says a frame is in more buffers than there are takes the device down; fewer lead nowhere",
+    "[net][hostile][net-buffers]") {
   const unsigned claims = GENERATE(0u, 2u, 3u, 4u, 5u, 7u, 8u, 9u, 16u, 255u, 256u, 0x7fffu, 0x8000u, 0xffffu);
   CAPTURE(claims);
   rig::machine m;
@@ -118,7 +120,8 @@ TEST_CASE("hostile: a header that says a frame is in more buffers than there are
 
 TEST_CASE("hostile: a used length may be anything: what is shown was in the buffer", "[net][hostile]") {
   const bool merges = GENERATE(false, true);
-  const u32 length = GENERATE(0u, 1u, 9u, 10u, 11u, 12u, 13u, 25u, 26u, 1000u, 1529u, 1530u, 1531u, 1536u, 65535u, 65536u, 0x80000000u, 0xffffffffu);
+  const u32 length = GENERATE(0u, 1u, 9u, 10u, 11u, 12u, 13u, 25u, 26u, 1000u, 1529u, 1530u, 1531u, 1536u, 65535u,
+                              65536u, 0x80000000u, 0xffffffffu);
   CAPTURE(merges, length);
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4, merges ? offers{5, 15} : offers{5});
@@ -136,7 +139,8 @@ TEST_CASE("hostile: a used length may be anything: what is shown was in the buff
   check_works(m, d, model);
 }
 
-TEST_CASE("hostile: a buffer that was used and not written has no header of an earlier frame", "[net][hostile][net-header]") {
+TEST_CASE("hostile: a buffer that was used and not written has no header of an earlier frame",
+          "[net][hostile][net-header]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4, offers{1, 5}, u16{1});
   net_driver<> d;
@@ -155,7 +159,8 @@ TEST_CASE("hostile: a buffer that was used and not written has no header of an e
   }
 }
 
-TEST_CASE("hostile: every field of a received header is read once, and what it becomes meanwhile does not count", "[net][hostile]") {
+TEST_CASE("hostile: every field of a received header is read once, and what it becomes meanwhile does not count",
+          "[net][hostile]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4, offers{1, 5, 15});
   rig::driver<net::device<hooked_platform, rig::any_pci, split_queue<8>, rig::small_buffers>> d;
@@ -183,8 +188,8 @@ TEST_CASE("hostile: every field of a received header is read once, and what it b
   barrier_hooks::clear();
 }
 
-TEMPLATE_TEST_CASE("hostile: random headers, lengths, configurations and pauses leave a network driver in one piece", "[net][hostile]",
-                   split_queue<8>, packed_queue<8>) {
+TEMPLATE_TEST_CASE("hostile: random headers, lengths, configurations and pauses leave a network driver in one piece",
+                   "[net][hostile]", split_queue<8>, packed_queue<8>) {
   const u32 seed = GENERATE(Catch::Generators::range(1u, 25u));
   CAPTURE(seed);
   std::mt19937 random{seed};
@@ -218,7 +223,10 @@ TEMPLATE_TEST_CASE("hostile: random headers, lengths, configurations and pauses 
       case 0:
       case 1:
       case 2:
-      case 3: model.arrive(frame_of(below(2000), turn), net_model::header{.flags = below(4), .csum_start = below(70), .csum_offset = below(70)}); break;
+      case 3:
+        model.arrive(frame_of(below(2000), turn),
+                     net_model::header{.flags = below(4), .csum_start = below(70), .csum_offset = below(70)});
+        break;
       case 4: model.set_link(below(2) != 0); break;
       case 5: model.listens = below(2) != 0; break;
       case 6:
@@ -289,7 +297,8 @@ TEST_CASE("hostile: an address and a status that never hold still are none", "[n
   check_works(m, d, model);
 }
 
-TEST_CASE("hostile: a network device that never confirms its reset keeps the driver's storage and nothing else", "[net][hostile]") {
+TEST_CASE("hostile: a network device that never confirms its reset keeps the driver's storage and nothing else",
+          "[net][hostile]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4);
   net_driver<> d;

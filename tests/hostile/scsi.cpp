@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// SCSI hosts and units that lie: every call ends, no byte outside of what a call was given is touched, and the next start works.
+// SCSI hosts and units that lie: every call ends, no byte outside of what a call was given is touched, and the next
+// start works.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <random>
@@ -9,18 +10,27 @@
 
 using namespace virtio;
 
-TEST_CASE("hostile scsi: capacities and block sizes that cannot be are refused, and those that can be bound every request", "[scsi][hostile]") {
+TEST_CASE(
+    "hostile scsi: capacities and block sizes that cannot be are refused, and those that can be bound every request",
+    "[scsi][hostile]") {
   struct row {
     u64 last, block;
     errc error;
   };
-  static constexpr row rows[] = {{~u64{0}, 512, errc::out_of_range},     {~u64{0} - 1, 512, errc::ok},
-                                 {~u64{0} >> 1, 1024, errc::out_of_range}, {~u64{0} >> 3, 4096, errc::out_of_range},
-                                 {(~u64{0} >> 3) - 1, 4096, errc::ok},   {1023, 0, errc::unsupported},
-                                 {1023, 1, errc::unsupported},           {1023, 511, errc::unsupported},
-                                 {1023, 520, errc::unsupported},         {1023, 8192, errc::unsupported},
-                                 {1023, 0xffff'ffff, errc::unsupported}, {1023, 0x8000'0000, errc::unsupported},
-                                 {0, 512, errc::ok},                     {0xffff'ffff, 512, errc::ok}};
+  static constexpr row rows[] = {{~u64{0}, 512, errc::out_of_range},
+                                 {~u64{0} - 1, 512, errc::ok},
+                                 {~u64{0} >> 1, 1024, errc::out_of_range},
+                                 {~u64{0} >> 3, 4096, errc::out_of_range},
+                                 {(~u64{0} >> 3) - 1, 4096, errc::ok},
+                                 {1023, 0, errc::unsupported},
+                                 {1023, 1, errc::unsupported},
+                                 {1023, 511, errc::unsupported},
+                                 {1023, 520, errc::unsupported},
+                                 {1023, 8192, errc::unsupported},
+                                 {1023, 0xffff'ffff, errc::unsupported},
+                                 {1023, 0x8000'0000, errc::unsupported},
+                                 {0, 512, errc::ok},
+                                 {0xffff'ffff, 512, errc::ok}};
   for (const row& one : rows) {
     CAPTURE(one.last, one.block);
     scsi_rig r({scsi_unit{.last_block = one.last, .block_said = one.block}});
@@ -123,7 +133,8 @@ TEST_CASE("hostile scsi: no response, and one of what the device writes at rando
   CHECK(data == r.expected(4, data.size()));
 }
 
-TEST_CASE("hostile scsi: a request without a response, as of an opcode that vmd does not know, has failed", "[scsi][hostile]") {
+TEST_CASE("hostile scsi: a request without a response, as of an opcode that vmd does not know, has failed",
+          "[scsi][hostile]") {
   scsi_rig r;
   REQUIRE(r.open());
   r.model.tamper = [](const scsi_model::request&, scsi_model::reply& said) { said.writes_response = false; };
@@ -217,7 +228,8 @@ TEST_CASE("hostile scsi: configuration fields of any value", "[scsi][hostile]") 
   CHECK(unit.read(3, data));
 }
 
-TEST_CASE("hostile scsi: a device that will not reset keeps storage and buffers, which every call says", "[scsi][hostile]") {
+TEST_CASE("hostile scsi: a device that will not reset keeps storage and buffers, which every call says",
+          "[scsi][hostile]") {
   scsi_rig r;
   REQUIRE(r.open());
   r.m.expect_objections = true;

@@ -47,7 +47,8 @@ errc next(subject& r) { return r.ring.next_completion().error(); }
 
 // --- impossible completions ---
 
-TEMPLATE_TEST_CASE("queue: the first invalid entry is final, and reclaim returns each request in flight once", "[queue][hostile]", RINGS) {
+TEMPLATE_TEST_CASE("queue: the first invalid entry is final, and reclaim returns each request in flight once",
+                   "[queue][hostile]", RINGS) {
   auto r = attached<TestType>();
   std::map<u64, token> mine;
   for (u64 i = 0; i < 3; ++i) mine[i] = *r->submit(1, 0, i);
@@ -123,7 +124,8 @@ TEMPLATE_TEST_CASE("queue: an id outside the ring breaks the device", "[queue][h
   CHECK(next(*r) == errc::device_misbehaved);
 }
 
-TEMPLATE_TEST_CASE("queue: an id inside the capacity and outside the smaller ring breaks the device", "[queue][hostile]", RINGS) {
+TEMPLATE_TEST_CASE("queue: an id inside the capacity and outside the smaller ring breaks the device",
+                   "[queue][hostile]", RINGS) {
   auto r = attached<TestType>(4);
   REQUIRE(r->submit(1, 1, 1));
   r->kick();
@@ -131,7 +133,8 @@ TEMPLATE_TEST_CASE("queue: an id inside the capacity and outside the smaller rin
   CHECK(next(*r) == errc::device_misbehaved);
 }
 
-TEMPLATE_TEST_CASE("queue: a completion for a slot that is not in flight breaks the device", "[queue][hostile]", RINGS) {
+TEMPLATE_TEST_CASE("queue: a completion for a slot that is not in flight breaks the device", "[queue][hostile]",
+                   RINGS) {
   auto r = attached<TestType>();
   const auto first = r->submit(1, 1, 1);
   REQUIRE(r->submit(1, 1, 2));
@@ -148,7 +151,9 @@ TEMPLATE_TEST_CASE("queue: a completion for a slot that is not in flight breaks 
     r->collect();
     r->claim(first->slot, 0);
   }
-  if (!r->packed) SECTION("the second descriptor of a chain") { r->claim(first->slot + 1u, 0); }
+  if (!r->packed) SECTION("the second descriptor of a chain") {
+      r->claim(first->slot + 1u, 0);
+    }
   CHECK(next(*r) == errc::device_misbehaved);
 }
 
@@ -166,8 +171,9 @@ TEST_CASE("queue: a used index beyond the requests in flight breaks the device",
   CHECK(r->ring.in_flight() == 2);
 }
 
-TEMPLATE_TEST_CASE("queue: flags of another lap or of neither side complete nothing, and other flag bits are ignored [FACT-21]",
-                   "[queue][packed][hostile]", packed_small, packed_odd) {
+TEMPLATE_TEST_CASE(
+    "queue: flags of another lap or of neither side complete nothing, and other flag bits are ignored [FACT-21]",
+    "[queue][packed][hostile]", packed_small, packed_odd) {
   auto r = attached<TestType>();
   u32 right = 0;
   for (u32 laps = 0; laps < 4; ++laps) {
@@ -193,8 +199,9 @@ TEMPLATE_TEST_CASE("queue: flags of another lap or of neither side complete noth
 
 // --- other values of the device ---
 
-TEMPLATE_TEST_CASE("queue: a used length beyond the writable part is cut to that part, and never breaks the device [SPLIT-17]",
-                   "[queue][hostile]", RINGS) {
+TEMPLATE_TEST_CASE(
+    "queue: a used length beyond the writable part is cut to that part, and never breaks the device [SPLIT-17]",
+    "[queue][hostile]", RINGS) {
   auto r = attached<TestType>();
   const u32 claim = GENERATE(u32{129}, u32{0x8000'0000}, u32{0xffffffff});
   const auto t = r->submit(1, 2, 1);
@@ -209,7 +216,8 @@ TEMPLATE_TEST_CASE("queue: a used length beyond the writable part is cut to that
   CHECK(r->collect().length == 0);
 }
 
-TEMPLATE_TEST_CASE("hostile: a used element that changes between reads has no effect, since each word is read once", "[queue][hostile]", hooked, packed_hooked) {
+TEMPLATE_TEST_CASE("hostile: a used element that changes between reads has no effect, since each word is read once",
+                   "[queue][hostile]", hooked, packed_hooked) {
   auto r = attached<TestType>();
   const auto t = r->submit(1, 1, 1);
   r->kick();
@@ -231,7 +239,8 @@ TEMPLATE_TEST_CASE("hostile: a used element that changes between reads has no ef
   for (const auto& [at, times] : reads) CHECK(times == 1);
 }
 
-TEMPLATE_TEST_CASE("queue: writes of the device to descriptors and to the driver's areas have no effect", "[queue][hostile]", RINGS) {
+TEMPLATE_TEST_CASE("queue: writes of the device to descriptors and to the driver's areas have no effect",
+                   "[queue][hostile]", RINGS) {
   auto r = attached<TestType>();
   std::mt19937 random{5};
   u64 cookie = 0;
@@ -243,7 +252,8 @@ TEMPLATE_TEST_CASE("queue: writes of the device to descriptors and to the driver
     REQUIRE(got.size() == mine.size());
     for (usize i = 0; i < got.size(); ++i) {
       const u64 expected = mine.begin()->first + i;
-      if (!r->is_chain(got[i], 1, static_cast<u16>(expected % 2), expected)) FAIL("round " << round << ": not what was submitted");
+      if (!r->is_chain(got[i], 1, static_cast<u16>(expected % 2), expected))
+        FAIL("round " << round << ": not what was submitted");
     }
     // All of it, but the flags that state a descriptor's owner stay valid: other tests change those.
     r->scribble(random);
@@ -286,9 +296,10 @@ TEST_CASE("queue: the device's event words may hold anything [SPLIT-20][SPLIT-23
 
 // --- order ---
 
-TEMPLATE_TEST_CASE("queue: one full fence separates publishing from reading the device's suppression word, and arm has one "
-                   "[SPLIT-26][SPLIT-27][PACKED-14][PACKED-15]",
-                   "[queue]", hooked, packed_hooked) {
+TEMPLATE_TEST_CASE(
+    "queue: one full fence separates publishing from reading the device's suppression word, and arm has one "
+    "[SPLIT-26][SPLIT-27][PACKED-14][PACKED-15]",
+    "[queue]", hooked, packed_hooked) {
   const bool event_idx = GENERATE(false, true);
   auto r = attached<TestType>(8, event_idx ? with_events : feature_set{});
   REQUIRE(r->submit(1, 1, 1));
@@ -299,12 +310,12 @@ TEMPLATE_TEST_CASE("queue: one full fence separates publishing from reading the 
   hooks.after_store = [&](auto, auto) { order += "s" + std::to_string(hooks.fulls); };
   hooks.before_load = [&](auto, auto) { order += "l" + std::to_string(hooks.fulls); };
   r->kick();
-  CHECK(order == "s0l1");       // index or flags, fence, load of the suppression word
-  CHECK(hooks.releases == 1);   // the store is the release for all staged chains
+  CHECK(order == "s0l1");      // index or flags, fence, load of the suppression word
+  CHECK(hooks.releases == 1);  // the store is the release for all staged chains
   order.clear();
   hooks.fulls = 0;
   (void)r->ring.arm();
-  CHECK(order == "s0l1");       // request for an interrupt, fence, second load
+  CHECK(order == "s0l1");  // request for an interrupt, fence, second load
   barrier_hooks::clear();
 }
 
@@ -349,13 +360,15 @@ void corrupted(subject& r, u32 seed) {
         case 4: {
           auto areas = r.shared();
           auto& area = areas[random() % 4 != 0 ? (r.packed ? 0 : 2) : random() % areas.size()];
-          area[random() % (random() % 2 != 0 ? std::min<usize>(area.size(), 16) : area.size())] = static_cast<u8>(random());
+          area[random() % (random() % 2 != 0 ? std::min<usize>(area.size(), 16) : area.size())] =
+              static_cast<u8>(random());
           ++lies_told;
           break;
         }
         case 5:
           if (random() % 4 != 0) break;
-          r.claim(random() % 4 != 0 ? static_cast<u32>(random() % r.slots) : static_cast<u32>(random()), static_cast<u32>(random()));
+          r.claim(random() % 4 != 0 ? static_cast<u32>(random() % r.slots) : static_cast<u32>(random()),
+                  static_cast<u32>(random()));
           ++lies_told;
           break;
         default: {
@@ -371,7 +384,8 @@ void corrupted(subject& r, u32 seed) {
           // In any case this is a published request, and it is no longer in flight.
           const auto found = mine.find(done->cookie);
           if (caught || found == mine.end() || !found->second.published) FAIL("not to be completed: " << done->cookie);
-          if (found->second.which != done->which || done->length > 64u * found->second.writable) FAIL("token or length");
+          if (found->second.which != done->which || done->length > 64u * found->second.writable)
+            FAIL("token or length");
           mine.erase(found);
           r.ring.release(done->which);
           ++completions;
@@ -395,6 +409,7 @@ void corrupted(subject& r, u32 seed) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("queue: random corruption of all memory that the device can write has no harmful effect", "[queue][hostile]", RINGS) {
+TEMPLATE_TEST_CASE("queue: random corruption of all memory that the device can write has no harmful effect",
+                   "[queue][hostile]", RINGS) {
   corrupted(*untyped<TestType>(), seed());
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Devices that lie to the socket driver: rings, lengths and packets that no honest device has. Every call ends, nothing is read that was
-// not written, and after a reset everything works.
+// Devices that lie to the socket driver: rings, lengths and packets that no honest device has. Every call ends, nothing
+// is read that was not written, and after a reset everything works.
 #include <catch2/generators/catch_generators.hpp>
 #include <catch2/catch_template_test_macros.hpp>
 
@@ -58,8 +58,9 @@ TEST_CASE("hostile: a vsock ring that lies takes the device down, and a start me
   s.check_works(s.connected());
 }
 
-TEST_CASE("hostile: a used length below the header, or below what the header says, delivers nothing that was not written",
-          "[vsock][hostile]") {
+TEST_CASE(
+    "hostile: a used length below the header, or below what the header says, delivers nothing that was not written",
+    "[vsock][hostile]") {
   started s;
   const auto one = s.connected();
   auto p = op::packet(s.flow(one), op::data, pattern(100));
@@ -100,7 +101,8 @@ TEST_CASE("hostile: a header that says more than its buffer holds delivers nothi
   s.check_works(s.connected());
 }
 
-TEST_CASE("hostile: headers that the device left as they were are headers of zeros, and nothing comes of them", "[vsock][hostile]") {
+TEST_CASE("hostile: headers that the device left as they were are headers of zeros, and nothing comes of them",
+          "[vsock][hostile]") {
   started s;
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -168,8 +170,8 @@ TEST_CASE("hostile: a configuration that is too short or names no guest", "[vsoc
   s.m.expect_objections = true;
 }
 
-TEMPLATE_TEST_CASE("hostile: hundreds of thousands of packets of garbage among calls of every kind", "[vsock][hostile]", split_queue<16>,
-                   packed_queue<16>) {
+TEMPLATE_TEST_CASE("hostile: hundreds of thousands of packets of garbage among calls of every kind", "[vsock][hostile]",
+                   split_queue<16>, packed_queue<16>) {
   const u32 seed = rig::seed();
   CAPTURE(seed);
   std::mt19937 random{seed};

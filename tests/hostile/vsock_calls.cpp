@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Random calls, honest and lying peers, extreme limits. After each step the driver's own sums are checked: every buffer is in one place,
-// budgets and promises add up, and what is in a line belongs there. In the end every connection is served, and every place is free.
-// It looks inside the driver, which says nothing of most of this: every header of the standard library comes before `private` is public.
+// Random calls, honest and lying peers, extreme limits. After each step the driver's own sums are checked: every buffer
+// is in one place, budgets and promises add up, and what is in a line belongs there. In the end every connection is
+// served, and every place is free.
+// It looks inside the driver, which says nothing of most of this: every header of the standard library comes before
+// `private` is public.
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -69,7 +71,8 @@ void check(S& s, const auto& L) {
   for (u16 i = 0; i < L.connections; ++i) {
     connection& c = x.table[i];
     if (c.now == state::unused) {
-      MUST(!c.to_send.previous && !c.to_report.previous && !c.in_queue.previous && !c.gathering.previous && !c.waiting.previous);
+      MUST(!c.to_send.previous && !c.to_report.previous && !c.in_queue.previous && !c.gathering.previous &&
+           !c.waiting.previous);
       MUST(c.received.empty() && c.gathered.empty() && (c.generation & 1) == 0);
       MUST(c.extra == 0);
       continue;
@@ -105,8 +108,8 @@ void check(S& s, const auto& L) {
   u32 pieces = 0;
   for (u32 i = 0; i < L.pieces; ++i) pieces += x.pieces.all_[i].generation & 1;
   const u32 flight = q.set_[0].in_flight();
-  MUST(rfree + held + pieces + flight == q.received.count, "rfree %u held %u pieces %u flight %u of %u", rfree, held, pieces, flight,
-       q.received.count);
+  MUST(rfree + held + pieces + flight == q.received.count, "rfree %u held %u pieces %u flight %u of %u", rfree, held,
+       pieces, flight, q.received.count);
   if (q.set_[1].in_flight() == 0) MUST(sfree + gathered == q.sent.count, "sfree %u gathered %u", sfree, gathered);
   MUST(promised == x.unsent.reserved_, "%llu %u", (unsigned long long)promised, x.unsent.reserved_);
   if constexpr (S::layout.pool_packets() < u64{S::layout.connections} * S::layout.buffer_packets()) {
@@ -279,7 +282,9 @@ void fuzz(u64 seed, bool lies, bool with_messages) {
         break;
       case 22:
         g_what = "tick";
-        s->tick({.connecting = static_cast<u32>(r() % 5), .closing = static_cast<u32>(r() % 5), .idle = static_cast<u32>(r() % 5)});
+        s->tick({.connecting = static_cast<u32>(r() % 5),
+                 .closing = static_cast<u32>(r() % 5),
+                 .idle = static_cast<u32>(r() % 5)});
         break;
       case 23:
         g_what = "host connects";
@@ -293,10 +298,8 @@ void fuzz(u64 seed, bool lies, bool with_messages) {
         g_what = "host sends";
         for (const auto& f : s.model.open_flows())
           if (r() % 2) {
-            if (s.model.peer(f).type == 2)
-              s.model.send_message(f, pattern(r() % 2 ? 1 + r() % 30 : size() % 3000));
-            else
-              s.model.send(f, pattern(r() % 2 ? 1 + r() % 30 : size()));
+            if (s.model.peer(f).type == 2) s.model.send_message(f, pattern(r() % 2 ? 1 + r() % 30 : size() % 3000));
+            else s.model.send(f, pattern(r() % 2 ? 1 + r() % 30 : size()));
           }
         break;
       case 26:
@@ -335,8 +338,8 @@ void fuzz(u64 seed, bool lies, bool with_messages) {
         g_what = "lie";
         if (!lies) break;
         for (u64 k = r() % 3; k-- != 0;) {
-          vsock_packet p = op::packet(flows.empty() ? vsock_flow{80, 5, 2} : flows[r() % flows.size()], static_cast<u16>(r() % 9),
-                                      r() % 2 ? std::vector<u8>{} : pattern(size()));
+          vsock_packet p = op::packet(flows.empty() ? vsock_flow{80, 5, 2} : flows[r() % flows.size()],
+                                      static_cast<u16>(r() % 9), r() % 2 ? std::vector<u8>{} : pattern(size()));
           if (p.op != virtio::testing::vsock_wire::data) {
             p.payload.clear();
             p.len = 0;
@@ -423,8 +426,7 @@ void fuzz(u64 seed, bool lies, bool with_messages) {
     (void)s->poll([](vsock::event) {});
     for (auto w : known) {
       (void)s->try_receive(w, into);
-      while (s->try_receive_message(w, into)) {
-      }
+      while (s->try_receive_message(w, into)) {}
       (void)s->flush(w);
     }
     check(s, L);
@@ -434,9 +436,12 @@ void fuzz(u64 seed, bool lies, bool with_messages) {
     for (u16 i = 0; i < L.connections; ++i) {
       connection& c = x.table[i];
       if (c.now == state::unused) continue;
-      MUST(!(c.wants_bytes != 0) || c.now != state::established, "wants room still, state %d avail %u", (int)c.now, c.out.available());
-      MUST(c.gathered.empty(), "gathered still, state %d avail %u alloc %u", (int)c.now, c.out.available(), c.out.allocation());
-      MUST(c.now != state::established || c.in.left() != 0 || !c.received.empty() || c.taken != 0, "window never reopens");
+      MUST(!(c.wants_bytes != 0) || c.now != state::established, "wants room still, state %d avail %u", (int)c.now,
+           c.out.available());
+      MUST(c.gathered.empty(), "gathered still, state %d avail %u alloc %u", (int)c.now, c.out.available(),
+           c.out.allocation());
+      MUST(c.now != state::established || c.in.left() != 0 || !c.received.empty() || c.taken != 0,
+           "window never reopens");
     }
   MUST(!x.unsent.has_waiting());
   MUST(x.unsent.reserved_ == 0);
@@ -453,9 +458,10 @@ void fuzz(u64 seed, bool lies, bool with_messages) {
   }
   check(s, L);
   for (u16 i = 0; i < L.connections; ++i)
-    MUST(x.table[i].now == state::unused, "place %u in state %d lies %d owed %x to_send %d flight %u replies %d up %d gen %u accepted %d",
-         i, (int)x.table[i].now, lies, x.table[i].pending.raw(), x.table[i].to_send.previous, x.queues.set_[1].in_flight(), !x.replies.empty(),
-         x.lifecycle().is_up(), x.table[i].generation, x.table[i].accepted);
+    MUST(x.table[i].now == state::unused,
+         "place %u in state %d lies %d owed %x to_send %d flight %u replies %d up %d gen %u accepted %d", i,
+         (int)x.table[i].now, lies, x.table[i].pending.raw(), x.table[i].to_send.previous, x.queues.set_[1].in_flight(),
+         !x.replies.empty(), x.lifecycle().is_up(), x.table[i].generation, x.table[i].accepted);
   MUST(x.table.unused() == L.connections && x.listeners.waiting() == 0);
   if (!lies)
     for (const auto& what : s.m.objections()) {
@@ -470,8 +476,13 @@ void many(bool m) {
     fuzz<L>(i, true, m);
   }
 }
-constexpr vsock::limits A{
-    .connections = 1, .listeners = 1, .replies = 1, .receive_packet = 64, .receive_buffer = 64, .send_packet = 64, .send_packets = 2};
+constexpr vsock::limits A{.connections = 1,
+                          .listeners = 1,
+                          .replies = 1,
+                          .receive_packet = 64,
+                          .receive_buffer = 64,
+                          .send_packet = 64,
+                          .send_packets = 2};
 constexpr vsock::limits B{.connections = 6,
                           .listeners = 2,
                           .replies = 2,
@@ -503,11 +514,21 @@ constexpr vsock::limits D{.connections = 5,
                           .messages = true};
 }  // namespace
 
-TEST_CASE("vsock calls: at random, with packets at random, they leave every sum right: one place, and one packet of everything", "[vsock][hostile]") {
+TEST_CASE(
+    "vsock calls: at random, with packets at random, they leave every sum right: one place, and one packet of everything",
+    "[vsock][hostile]") {
   many<A>(false);
 }
-TEST_CASE("vsock calls: at random, with packets at random, they leave every sum right: little memory, shared, and messages", "[vsock][hostile]") {
+TEST_CASE(
+    "vsock calls: at random, with packets at random, they leave every sum right: little memory, shared, and messages",
+    "[vsock][hostile]") {
   many<B>(true);
 }
-TEST_CASE("vsock calls: at random, with packets at random, they leave every sum right: shared memory and pieces", "[vsock][hostile]") { many<C>(true); }
-TEST_CASE("vsock calls: at random, with packets at random, they leave every sum right: large send buffers", "[vsock][hostile]") { many<D>(true); }
+TEST_CASE("vsock calls: at random, with packets at random, they leave every sum right: shared memory and pieces",
+          "[vsock][hostile]") {
+  many<C>(true);
+}
+TEST_CASE("vsock calls: at random, with packets at random, they leave every sum right: large send buffers",
+          "[vsock][hostile]") {
+  many<D>(true);
+}

@@ -7,7 +7,8 @@
 #include "ring_rig.hpp"
 #include "vsock.hpp"
 
-TEST_CASE("hostile: whatever comes in its stream, a network link brings frames that were sent, whole and in order", "[vsock][hostile]") {
+TEST_CASE("hostile: whatever comes in its stream, a network link brings frames that were sent, whole and in order",
+          "[vsock][hostile]") {
   const virtio::u32 seed = rig::seed();
   CAPTURE(seed);
   std::mt19937 random{seed};

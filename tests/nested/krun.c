@@ -12,7 +12,8 @@
 int32_t krun_set_log_level(uint32_t level);
 int32_t krun_create_ctx(void);
 int32_t krun_set_vm_config(uint32_t context, uint8_t processors, uint32_t mebibytes);
-int32_t krun_set_kernel(uint32_t context, const char* path, uint32_t format, const char* initramfs, const char* command_line);
+int32_t krun_set_kernel(uint32_t context, const char* path, uint32_t format, const char* initramfs,
+                        const char* command_line);
 int32_t krun_add_disk(uint32_t context, const char* name, const char* path, bool read_only);
 int32_t krun_disable_implicit_console(uint32_t context);
 int32_t krun_disable_implicit_vsock(uint32_t context);
@@ -39,7 +40,8 @@ int main(int count, char** arguments) {
   context = (uint32_t)created;
   if (!is_done(krun_set_vm_config(context, 1, 256), "processor and memory") ||
       !is_done(krun_set_kernel(context, arguments[1], elf, NULL, arguments[2]), arguments[1]) ||
-      !is_done(krun_disable_implicit_console(context), "no console device") || !is_done(krun_disable_implicit_vsock(context), "no socket device") ||
+      !is_done(krun_disable_implicit_console(context), "no console device") ||
+      !is_done(krun_disable_implicit_vsock(context), "no socket device") ||
       !is_done(krun_add_serial_console_default(context, -1, 1), "a serial port"))
     return 1;
   for (int i = 3; i < count; ++i) {

@@ -21,7 +21,8 @@ struct netif* lwip_port_route(const struct ip4_addr* from, const struct ip4_addr
 #include "../../examples/net/lwip_netif.hpp"
 
 namespace net = virtio::net;
-using virtio::const_bytes, virtio::errc, virtio::result, virtio::scatter, virtio::u16, virtio::u32, virtio::u64, virtio::u8, virtio::usize;
+using virtio::const_bytes, virtio::errc, virtio::result, virtio::scatter, virtio::u16, virtio::u32, virtio::u64,
+    virtio::u8, virtio::usize;
 
 u16 lwip_port_dns_port = 53;
 static u32 now;  // milliseconds; moved by hand
@@ -46,8 +47,8 @@ struct wire_link {
   wire_link* other = nullptr;
   bool up = true;
   net::capabilities can{.mtu = 1500, .most_pieces = 8, .most_kept = 32, .does = {}};
-  usize room = 64;       // frames in flight
-  usize cut = 0;         // received frames are shown in pieces of this size; 0: in one piece
+  usize room = 64;           // frames in flight
+  usize cut = 0;             // received frames are shown in pieces of this size; 0: in one piece
   bool leaves_sums = false;  // leaves checksums to the other end, as two guests of one host do
   struct on_wire {
     std::vector<u8> data;
@@ -61,9 +62,7 @@ struct wire_link {
   net::mac_address mac() const { return {{2, 0, 0, 0, 0, number}}; }
   net::capabilities facts() const { return can; }
   net::link_state state() const { return up ? net::link_state::up : net::link_state::down; }
-  result<bool> poll() {
-    return !coming.empty();
-  }
+  result<bool> poll() { return !coming.empty(); }
   result<void> try_send(scatter<const_bytes> pieces, net::to_compute sum = {}) {
     if (!up || !other->up) return errc::not_ready;
     REQUIRE(pieces.count <= can.most_pieces);
@@ -101,7 +100,10 @@ struct wire_link {
     const usize step = cut == 0 ? kept[slot].size() : cut;
     const const_bytes whole{kept[slot].data(), kept[slot].size()};
     for (usize at = 0; at < whole.size(); at += step) pieces.push_back(whole.part(at, step));
-    const net::frame seen{.pieces = {pieces.data(), pieces.size()}, .size = static_cast<u32>(whole.size()), .sum = one.sum, .compute = {},
+    const net::frame seen{.pieces = {pieces.data(), pieces.size()},
+                          .size = static_cast<u32>(whole.size()),
+                          .sum = one.sum,
+                          .compute = {},
                           .name = {slot, generations[slot]}};
     if (look(seen) == net::after_look::done) kept[slot].clear();
     else if (++in_use > most_in_use) most_in_use = in_use;
@@ -119,9 +121,13 @@ struct wire_link {
     return {};
   }
   template <class Done>
-  errc wait_until(virtio::waiting, Done&& done) { return done() ? errc::ok : errc::peer_silent; }
+  errc wait_until(virtio::waiting, Done&& done) {
+    return done() ? errc::ok : errc::peer_silent;
+  }
   template <class Done, class GiveUp>
-  errc wait_until(virtio::waiting, Done&& done, GiveUp&&) { return done() ? errc::ok : errc::peer_silent; }
+  errc wait_until(virtio::waiting, Done&& done, GiveUp&&) {
+    return done() ? errc::ok : errc::peer_silent;
+  }
   bool arm() { return !coming.empty(); }
   void disarm() {}
   void acknowledge_interrupt() {}
@@ -161,7 +167,8 @@ struct pair_of {
     tcp_arg(listener, this);
     tcp_accept(listener, [](void* arg, tcp_pcb* pcb, err_t) {
       tcp_arg(pcb, arg);
-      tcp_recv(pcb, [](void* self, tcp_pcb* from, pbuf* p, err_t) { return static_cast<pair_of*>(self)->take(from, p); });
+      tcp_recv(pcb,
+               [](void* self, tcp_pcb* from, pbuf* p, err_t) { return static_cast<pair_of*>(self)->take(from, p); });
       return err_t{ERR_OK};
     });
   }
@@ -190,7 +197,8 @@ struct pair_of {
   }
   void put() {
     while (sent < to_send.size()) {
-      const usize n = virtio::detail::smaller<usize>(virtio::detail::smaller<usize>(tcp_sndbuf(client), 3000), to_send.size() - sent);
+      const usize n = virtio::detail::smaller<usize>(virtio::detail::smaller<usize>(tcp_sndbuf(client), 3000),
+                                                     to_send.size() - sent);
       // in place: header and data separate
       if (n == 0 || tcp_write(client, to_send.data() + sent, static_cast<u16>(n), 0) != ERR_OK) break;
       sent += n;
@@ -207,11 +215,13 @@ struct pair_of {
       if (static_cast<pair_of*>(self)->client != nullptr) static_cast<pair_of*>(self)->put();
       return err_t{ERR_OK};
     });
-    tcp_err(client, [](void* self, err_t) { static_cast<pair_of*>(self)->failed = true, static_cast<pair_of*>(self)->client = nullptr; });
+    tcp_err(client, [](void* self, err_t) {
+      static_cast<pair_of*>(self)->failed = true, static_cast<pair_of*>(self)->client = nullptr;
+    });
     REQUIRE(tcp_connect(client, netif_ip_addr4(&ends[1].lwip()), 80, [](void* self, tcp_pcb*, err_t) {
-      static_cast<pair_of*>(self)->put();
-      return err_t{ERR_OK};
-    }) == ERR_OK);
+              static_cast<pair_of*>(self)->put();
+              return err_t{ERR_OK};
+            }) == ERR_OK);
   }
   /// Lets both work; returns whether everything has arrived.
   bool run(unsigned turns = 100'000) {
@@ -268,14 +278,21 @@ TEST_CASE("lwip_netif: frames in pieces, with few places, are lent or copied, no
   SECTION("pieces of 700 bytes") { both.wires[1].cut = 700; }
   SECTION("pieces that do not hold the headers") { both.wires[1].cut = GENERATE(1u, 13u, 20u, 33u, 53u); }
   SECTION("more pieces than there are pbufs") { both.wires[1].cut = 80; }
-  SECTION("a link that lends two") { for (wire_link& w : both.wires) w.can.most_kept = 2; }
-  SECTION("a link that lends none") { for (wire_link& w : both.wires) w.can.most_kept = 0; }
-  SECTION("one piece at a time to send") { for (wire_link& w : both.wires) w.can.most_pieces = 1; }
+  SECTION("a link that lends two") {
+    for (wire_link& w : both.wires) w.can.most_kept = 2;
+  }
+  SECTION("a link that lends none") {
+    for (wire_link& w : both.wires) w.can.most_kept = 0;
+  }
+  SECTION("one piece at a time to send") {
+    for (wire_link& w : both.wires) w.can.most_pieces = 1;
+  }
   REQUIRE(both.transfer(300'000));
   CHECK(both.ends[1].lost() == 0);
 }
 
-TEST_CASE("lwip_netif: data without room in a link is sent as soon as there is room, before any timer of TCP's", "[net]") {
+TEST_CASE("lwip_netif: data without room in a link is sent as soon as there is room, before any timer of TCP's",
+          "[net]") {
   pair_of both;
   both.connect(1000);
   const auto turn = [&](unsigned which) { REQUIRE(both.ends[which].turn() == errc::ok); };
@@ -306,7 +323,8 @@ TEST_CASE("lwip_netif: lwIP is notified of a link that goes down and up, and the
   CHECK(netif_is_link_up(&both.ends[0].lwip()));
 }
 
-TEST_CASE("lwip_netif: a link that computes checksums after only one of two starts does so only after that one", "[net]") {
+TEST_CASE("lwip_netif: a link that computes checksums after only one of two starts does so only after that one",
+          "[net]") {
   pair_of both;
   both.connect(1 << 20);
   for (const bool computes : {true, false, true, false}) {

@@ -55,7 +55,9 @@ void await_target(Device& device, bool none) {
 template <class Device>
 void inflate_and_deflate(Device& device, u32 poison) {
   u32 said = 0, told = 0;
-  const auto give = [&](u32& number) { return device.actual() < most_pages && (number = first_page + said++, said <= most_pages); };
+  const auto give = [&](u32& number) {
+    return device.actual() < most_pages && (number = first_page + said++, said <= most_pages);
+  };
   const auto take = [&](u32& number) { return said != 0 && (number = first_page + --said, true); };
   for (bool filled = false; !filled || device.actual() != 0;) {
     const u32 before = device.actual();
@@ -63,8 +65,9 @@ void inflate_and_deflate(Device& device, u32 poison) {
     CHECK_OK(in);
     if (*in != before) boot::print("in the balloon: ", *in, "\n");
     filled = filled || *in != 0;
-    const balloon::sample memory[] = {{balloon::statistic::total_memory, 128 << 20},
-                                      {balloon::statistic::free_memory, u64{most_pages - device.actual()} * balloon::page_bytes}};
+    const balloon::sample memory[] = {
+        {balloon::statistic::total_memory, 128 << 20},
+        {balloon::statistic::free_memory, u64{most_pages - device.actual()} * balloon::page_bytes}};
     const auto asked = device.answer_statistics(memory);
     CHECK_OK(asked);
     if (*asked) boot::print("told ", ++told, "\n");
@@ -76,7 +79,8 @@ void inflate_and_deflate(Device& device, u32 poison) {
     boot::pause();
   }
   if (poison != 0)  // pages that were not in the balloon are unchanged
-    for (u32 i = 0; i < 40 << 8; ++i) CHECK(*word(first_page + i, 0) == poison && *word(first_page + i, 1023) == poison);
+    for (u32 i = 0; i < 40 << 8; ++i)
+      CHECK(*word(first_page + i, 0) == poison && *word(first_page + i, 1023) == poison);
   check_memory();
   if (!device.features().has(balloon::feature::page_reporting)) return;
   CHECK_OK(device.report_free(bytes{page(first_page), 32 << 20}));
@@ -122,10 +126,12 @@ int run() {
   const auto where = bus::find(board{}, device_type::balloon);
   if (!where) return board::fail("no balloon", where);
   fill();
-  const balloon::sample first[] = {{balloon::statistic::total_memory, 128 << 20}, {balloon::statistic::free_memory, 48 << 20}};
+  const balloon::sample first[] = {{balloon::statistic::total_memory, 128 << 20},
+                                   {balloon::statistic::free_memory, 48 << 20}};
   const u32 poison = static_cast<u32>(number("poison"));
   const balloon::poison held{poison, poison != 0 ? page : nullptr};
-  if (const auto up = device.start(board{}, *where, storage, {}, first, held); !up) return board::fail("start", up.error(), device.why());
+  if (const auto up = device.start(board{}, *where, storage, {}, first, held); !up)
+    return board::fail("start", up.error(), device.why());
   boot::print("up with ", boot::hex(u64{device.features().word(1)} << 32 | device.features().word(0)), "\n");
   if (boot::option("run") == "hint") hint(device);
   else inflate_and_deflate(device, poison);

@@ -5,15 +5,15 @@
 #include <serial.h>
 
 static unsigned wrong;
-static const char *command;
+static const char* command;
 
-static void print_piece(void *context, const char *text) {
-  ++*(unsigned *)context;
+static void print_piece(void* context, const char* text) {
+  ++*(unsigned*)context;
   print(text);
 }
 
 /* Compares a call's status. */
-static void expect(const char *call, virtio_status want, virtio_status got) {
+static void expect(const char* call, virtio_status want, virtio_status got) {
   if (got == want) return;
   ++wrong;
   print("WRONG: ");
@@ -26,7 +26,7 @@ static void expect(const char *call, virtio_status want, virtio_status got) {
 }
 #define EXPECT(want, call) expect(#call, want, call)
 
-static void expect_true(const char *what, int is_so) {
+static void expect_true(const char* what, int is_so) {
   if (is_so) return;
   ++wrong;
   print("WRONG: ");
@@ -35,13 +35,13 @@ static void expect_true(const char *what, int is_so) {
 }
 #define TRUE(what) expect_true(#what, what)
 
-static int same_text(const char *left, const char *right) {
+static int same_text(const char* left, const char* right) {
   while (*left != '\0' && *left == *right) ++left, ++right;
   return *left == *right;
 }
 
-static int runs(const char *name) {
-  const char *at = command;
+static int runs(const char* name) {
+  const char* at = command;
   for (; *at != '\0'; ++at) {
     const char *word = at, *key = "run=", *rest = name;
     while (*key != '\0' && *word == *key) ++word, ++key;
@@ -82,12 +82,12 @@ static void nothing_is_started(void) {
   EXPECT(VIRTIO_NOT_STARTED, virtio_disk_read(0, NULL, 0));
   EXPECT(VIRTIO_NOT_STARTED, virtio_disk_write(0, memory, 1));
   EXPECT(VIRTIO_NOT_STARTED, virtio_disk_flush());
-  EXPECT(VIRTIO_NOT_STARTED, virtio_disk_serial((char *)memory, sizeof memory));
+  EXPECT(VIRTIO_NOT_STARTED, virtio_disk_serial((char*)memory, sizeof memory));
   EXPECT(VIRTIO_NOT_STARTED, virtio_entropy_fill(memory, 1));
   EXPECT(VIRTIO_NOT_STARTED, virtio_console_put("x", 1));
   EXPECT(VIRTIO_NOT_STARTED, virtio_console_get(memory, 1, &got));
   EXPECT(VIRTIO_NOT_STARTED, virtio_console_try_get(memory, 1, &got));
-  EXPECT(VIRTIO_NOT_STARTED, virtio_vsock_connect(VIRTIO_HOST_CID, 1, (virtio_socket *)memory));
+  EXPECT(VIRTIO_NOT_STARTED, virtio_vsock_connect(VIRTIO_HOST_CID, 1, (virtio_socket*)memory));
   EXPECT(VIRTIO_STALE_HANDLE, virtio_vsock_send(nobody, "x", 1));
   EXPECT(VIRTIO_STALE_HANDLE, virtio_vsock_receive(nobody, memory, 1, &got));
   EXPECT(VIRTIO_NOT_STARTED, virtio_vsock_try_receive(nobody, memory, 1, &got));
@@ -106,7 +106,7 @@ static void arguments(void) {
   EXPECT(VIRTIO_INVALID_ARGUMENT, virtio_disk_write(0, NULL, 1));
   EXPECT(VIRTIO_OUT_OF_RANGE, virtio_disk_read(0, memory, SIZE_MAX / 512 + 1));
   EXPECT(VIRTIO_INVALID_ARGUMENT, virtio_disk_serial(NULL, 21));
-  EXPECT(VIRTIO_NO_SPACE, virtio_disk_serial((char *)memory, 20));
+  EXPECT(VIRTIO_NO_SPACE, virtio_disk_serial((char*)memory, 20));
   EXPECT(VIRTIO_INVALID_ARGUMENT, virtio_entropy_fill(NULL, 1));
   EXPECT(VIRTIO_INVALID_ARGUMENT, virtio_console_put(NULL, 1));
   EXPECT(VIRTIO_INVALID_ARGUMENT, virtio_console_get(NULL, 1, &got));
@@ -136,7 +136,7 @@ static void absent(void) {
 
 /* Two disks; the first is writable. */
 static void disk(void) {
-  const unsigned char *const seen = memory;
+  const unsigned char* const seen = memory;
   uint64_t end;
   EXPECT(VIRTIO_OK, virtio_disk_start(0));
   end = virtio_disk_sectors();
@@ -145,16 +145,16 @@ static void disk(void) {
   EXPECT(VIRTIO_OUT_OF_RANGE, virtio_disk_read(~(uint64_t)0, memory, 1));
   EXPECT(VIRTIO_OUT_OF_RANGE, virtio_disk_write(end, memory, 1));
   EXPECT(VIRTIO_OK, virtio_disk_read(0, NULL, 0));
-  EXPECT(VIRTIO_OK, virtio_disk_serial((char *)memory, 21));
-  TRUE(same_text((const char *)memory, "virtio-disk-20-chars"));
+  EXPECT(VIRTIO_OK, virtio_disk_serial((char*)memory, 21));
+  TRUE(same_text((const char*)memory, "virtio-disk-20-chars"));
   EXPECT(VIRTIO_OK, virtio_disk_read(3, memory, 1));
   TRUE(seen[0] == 3);
   EXPECT(VIRTIO_OK, virtio_disk_start(1));
   TRUE(virtio_disk_sectors() != end);
   EXPECT(VIRTIO_OK, virtio_disk_read(5, memory, 1));
   TRUE(seen[0] == 5);
-  EXPECT(VIRTIO_OK, virtio_disk_serial((char *)memory, 21));
-  TRUE(same_text((const char *)memory, "short"));
+  EXPECT(VIRTIO_OK, virtio_disk_serial((char*)memory, 21));
+  TRUE(same_text((const char*)memory, "short"));
   EXPECT(VIRTIO_NOT_FOUND, virtio_disk_start(2)); /* the second disk stays started */
   EXPECT(VIRTIO_OK, virtio_disk_read(7, memory, 1));
   EXPECT(VIRTIO_OK, virtio_disk_stop());
@@ -245,13 +245,14 @@ static void peers(void) {
   EXPECT(VIRTIO_STALE_HANDLE, virtio_vsock_close(other));
 }
 
-int guest_main(const char *command_line);
-int guest_main(const char *command_line) {
+int guest_main(const char* command_line);
+int guest_main(const char* command_line) {
   static const struct {
-    const char *name;
+    const char* name;
     void (*run)(void);
-  } all[] = {{"absent", absent},         {"disk", disk},       {"read_only", read_only},     {"large_blocks", large_blocks},
-             {"bad_sector", bad_sector}, {"refused", refused}, {"closed_port", closed_port}, {"peers", peers}};
+  } all[] = {
+      {"absent", absent},         {"disk", disk},       {"read_only", read_only},     {"large_blocks", large_blocks},
+      {"bad_sector", bad_sector}, {"refused", refused}, {"closed_port", closed_port}, {"peers", peers}};
   size_t i;
   command = command_line;
   nothing_is_started();

@@ -14,9 +14,10 @@ namespace console = virtio::console;
 using ring = virtio::queue<16, virtio::ring_options{.ring_entries = 128}>;
 using place = bus::found<board>;
 template <u16 Ports>
-using driver = console::device<board, bus::transport<board>, ring,
-                               console::limits{.ports = Ports, .receive_buffers = 16, .receive_bytes = 4096,
-                                               .send_buffers = 16, .send_bytes = 4096}>;
+using driver = console::device<
+    board, bus::transport<board>, ring,
+    console::limits{
+        .ports = Ports, .receive_buffers = 16, .receive_bytes = 4096, .send_buffers = 16, .send_bytes = 4096}>;
 
 constexpr u32 window = 32768;  // bytes in flight: QEMU drops what its console cannot write at once
 constinit u32 crc_table[256]{};
@@ -52,7 +53,8 @@ u32 receive_number(Console& device, u16 port) {
 }
 template <class Console>
 void send_number(Console& device, u32 number, u16 port) {
-  const u8 raw[] = {static_cast<u8>(number), static_cast<u8>(number >> 8), static_cast<u8>(number >> 16), static_cast<u8>(number >> 24)};
+  const u8 raw[] = {static_cast<u8>(number), static_cast<u8>(number >> 8), static_cast<u8>(number >> 16),
+                    static_cast<u8>(number >> 24)};
   CHECK_EQUAL(*device.send(raw, port), usize{4});
 }
 
@@ -117,7 +119,8 @@ template <u16 Ports>
 driver<Ports>& start(const place& where) {
   static constinit driver<Ports> device{};
   static constinit virtio::dma_storage<driver<Ports>::dma_bytes> storage{};
-  if (const auto up = device.start(board{}, where, storage); !up) boot::exit(board::fail("start", up.error(), device.why()));
+  if (const auto up = device.start(board{}, where, storage); !up)
+    boot::exit(board::fail("start", up.error(), device.why()));
   boot::print("up with ", boot::hex(u64{device.features().word(1)} << 32 | device.features().word(0)), "\n");
   return device;
 }

@@ -114,7 +114,8 @@ void check_engine(Disk& disk, u64 seed, u64 total) {
       ++flying;
       ++sent;
     }
-    if (free_count == 0 && sent < total && number("depth") == 0) CHECK_ERROR(disk.submit_read(0, buffer(512)), errc::queue_full);
+    if (free_count == 0 && sent < total && number("depth") == 0)
+      CHECK_ERROR(disk.submit_read(0, buffer(512)), errc::queue_full);
     disk.kick();
     CHECK_EQUAL(disk.in_flight(), flying);
     auto one = disk.wait_next();

@@ -90,9 +90,9 @@ void patience() {
   };
   for (u32 round = 0; round < 2; ++round) {
     CHECK_OK(disk.start(impatient, where, the_storage<disk_t>));
-    if (round != 0) check_untouched();  // as in life()
+    if (round != 0) check_untouched();                                               // as in life()
     for (usize i = 0; i < 4; ++i) CHECK_OK(disk.submit_read(100 * i, pages[i], i));  // apart: QEMU merges neighbours
-    CHECK_ERROR(disk.read(444, data), errc::timed_out);  // after the others
+    CHECK_ERROR(disk.read(444, data), errc::timed_out);                              // after the others
     // The buffer is ours: the device does not access it any more, nor those of the four others.
     fill(data, 0xa5);
     u32 back = 0;

@@ -55,8 +55,8 @@ void extents() {
   disk_t& disk = the_disk<disk_t>;
   CHECK(start(disk, find(device_type::block), the_storage<disk_t>, "blk_features"));
   const u64 block = disk.block_size() / 512, end = disk.capacity();
-  const stretch zeroed = told("zero", "zero_count"), unmapped = told("unmap", "unmap_count"), dropped = told("drop", "drop_count"),
-                single = told("single", "single_count");
+  const stretch zeroed = told("zero", "zero_count"), unmapped = told("unmap", "unmap_count"),
+                dropped = told("drop", "drop_count"), single = told("single", "single_count");
   static constexpr blk::operation offered[] = {blk::operation::discard, blk::operation::write_zeroes};
   for (const blk::operation what : offered) {
     const auto most = disk.limits_of(what);
@@ -74,7 +74,8 @@ void extents() {
   // Every other block of the range, as many requests at once as the queue holds.
   u64 left = single.count;
   while (left != 0) {
-    const auto sent = disk.submit_write_zeroes(blk::extent{single.first + 2 * block * (left - 1), block}, blk::unmap::no, left);
+    const auto sent =
+        disk.submit_write_zeroes(blk::extent{single.first + 2 * block * (left - 1), block}, blk::unmap::no, left);
     if (sent) --left;
     else CHECK_ERROR(sent, errc::queue_full);
     if (left == 0 || !sent) CHECK_OK(disk.drain([](const blk::done& one) { CHECK_OK(one.status); }));
@@ -240,7 +241,8 @@ void mixed() {
       const usize slot = static_cast<usize>(one->cookie);
       CHECK(slot < depth && flying[slot] != none);
       if (flying[slot] == read) check_pattern(pages[slot], sector_of[slot], seed);
-      if (flying[slot] == get_id) CHECK(is_serial(*reinterpret_cast<u8(*)[blk::id_bytes]>(ids[slot]), boot::option("serial")));
+      if (flying[slot] == get_id)
+        CHECK(is_serial(*reinterpret_cast<u8(*)[blk::id_bytes]>(ids[slot]), boot::option("serial")));
       flying[slot] = none;
       early += slot < last;
       last = slot;
@@ -249,7 +251,8 @@ void mixed() {
   }
   CHECK(filled != 0);
   for (u32 what = read; what <= drop; ++what) CHECK(of_kind[what] != 0);
-  boot::print("mixed: ", total, " requests, up to ", most, " in flight, full ", filled, " times, ", early, " out of order\n");
+  boot::print("mixed: ", total, " requests, up to ", most, " in flight, full ", filled, " times, ", early,
+              " out of order\n");
   CHECK_OK(disk.write_zeroes(dropped.first, dropped.count));  // discarded sectors may contain anything
   check_writes(disk);
 }

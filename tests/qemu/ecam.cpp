@@ -19,7 +19,9 @@ struct express : bench {
   result<virtio::pci::bar_info> locate(virtio::pci::address at, u8 index) const { return space.locate(at, index); }
   result<bar_space> bar(virtio::pci::address at, u8 index) const { return space.bar(at, index); }
   template <class Visit>
-  void each_function(Visit&& visit) const { space.each_function(visit); }
+  void each_function(Visit&& visit) const {
+    space.each_function(visit);
+  }
 };
 static_assert(virtio::platform<express> && virtio::pci::host<express>);
 

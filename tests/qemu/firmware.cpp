@@ -81,7 +81,8 @@ extern "C" int guest_main(const char* command_line) {
                            .memory = {number("memory"), number("memory_size")},
                            .high = {number("high"), number("high_size")}};
   const pci::assignment done = pci::assign(board, given);
-  boot::print("assigned: ", done.placed, " BARs, ", done.unplaced, " without room, ", done.bridges, " bridges numbered\n");
+  boot::print("assigned: ", done.placed, " BARs, ", done.unplaced, " without room, ", done.bridges,
+              " bridges numbered\n");
   const pci::assignment again = pci::assign(board, given);
   CHECK_EQUAL(again.placed + again.bridges, 0u);
   CHECK_EQUAL(again.unplaced, done.unplaced);

@@ -29,7 +29,7 @@ using virtio::usize;
 struct journal {
   u8 statuses[32];
   u32 status_count;
-  u32 doorbells;  // without repeats for the same buffers
+  u32 doorbells;      // without repeats for the same buffers
   u32 queue_entries;  // of the last queue set up
 
   void clear() { status_count = doorbells = 0; }
@@ -145,11 +145,15 @@ struct errc_name {
 
 /// `key=` as the name of an error, `ok` if it is absent.
 inline errc error_named(const char* key) {
-  static constexpr errc_name names[] = {
-      {"no_space", errc::no_space},         {"not_found", errc::not_found}, {"ambiguous", errc::ambiguous},
-      {"unsupported", errc::unsupported},   {"timed_out", errc::timed_out}, {"io_error", errc::io_error},
-      {"wrong_device", errc::wrong_device}, {"device_misbehaved", errc::device_misbehaved},
-      {"ok", errc::ok}};
+  static constexpr errc_name names[] = {{"no_space", errc::no_space},
+                                        {"not_found", errc::not_found},
+                                        {"ambiguous", errc::ambiguous},
+                                        {"unsupported", errc::unsupported},
+                                        {"timed_out", errc::timed_out},
+                                        {"io_error", errc::io_error},
+                                        {"wrong_device", errc::wrong_device},
+                                        {"device_misbehaved", errc::device_misbehaved},
+                                        {"ok", errc::ok}};
   const boot::text t = boot::option(key);
   if (!t) return errc::ok;
   for (const errc_name& one : names)
@@ -188,10 +192,11 @@ void remember(Device& device) {
     if (of_this_cell[i].device == &device) return;
   CHECK(in_use_count < sizeof of_this_cell / sizeof of_this_cell[0]);
   of_this_cell[in_use_count++] = {&device, [](void* which) {
-    auto* const old = static_cast<Device*>(which);
-    if (const result<void> gone = old->hand_off(); gone.error() != errc::not_started) CHECK_OK(gone);
-    __builtin_memset(which, 0, sizeof(Device));  // it is in .bss
-  }};
+                                    auto* const old = static_cast<Device*>(which);
+                                    if (const result<void> gone = old->hand_off(); gone.error() != errc::not_started)
+                                      CHECK_OK(gone);
+                                    __builtin_memset(which, 0, sizeof(Device));  // it is in .bss
+                                  }};
 }
 
 /// Starts the device as the cell requires: through the right registers, with exactly the named features, in the right
@@ -205,14 +210,14 @@ bool start(Device& device, const location& where, virtio::dma_region storage, co
   const errc wanted = error_named("refused");
   const virtio::report& why = device.why();
   if (up.error() != wanted)
-    boot::print("verdict: ", virtio::describe(why.why), "; feature ", why.feature, " queue ", why.queue, " wanted ", why.wanted,
-                " available ", why.available, "\n");
+    boot::print("verdict: ", virtio::describe(why.why), "; feature ", why.feature, " queue ", why.queue, " wanted ",
+                why.wanted, " available ", why.available, "\n");
   CHECK_ERROR(up, wanted);
   CHECK(why.error == wanted);
   if (wanted != errc::ok) {
     CHECK(why.why != virtio::verdict::bound);
-    boot::print("refused: ", virtio::describe(wanted), ": ", virtio::describe(why.why), "; feature ", why.feature, " queue ",
-                why.queue, " wanted ", why.wanted, " available ", why.available, "\n");
+    boot::print("refused: ", virtio::describe(wanted), ": ", virtio::describe(why.why), "; feature ", why.feature,
+                " queue ", why.queue, " wanted ", why.wanted, " available ", why.available, "\n");
     return false;
   }
 
@@ -225,8 +230,8 @@ bool start(Device& device, const location& where, virtio::dma_region storage, co
   CHECK(is_legacy || why.via == modern_via);
   if (const boot::text via = boot::option("via")) CHECK(is_legacy == (via == "legacy"));
   const u64 got = u64{device.features().word(1)} << 32 | device.features().word(0);
-  boot::print(virtio::name(why.type), " through ", virtio::name(why.via), ", ring of ", seen.queue_entries, ", features ",
-              boot::hex(got), "\n");
+  boot::print(virtio::name(why.type), " through ", virtio::name(why.via), ", ring of ", seen.queue_entries,
+              ", features ", boot::hex(got), "\n");
   if (boot::option(features_key)) {
     const u64 expected = number(features_key);
     if (got != expected) boot::print("features: ", boot::hex(got), ", want ", boot::hex(expected), "\n");
@@ -261,7 +266,8 @@ void print_function(const virtio::pci::found<H>& one) {
   put_hex(one.who.vendor, 4);
   boot::print(":");
   put_hex(one.who.device, 4);
-  boot::print(" ", virtio::name(one.seen.type), ", ", virtio::name(one.seen.via), ": ", virtio::describe(one.seen.why), "\n");
+  boot::print(" ", virtio::name(one.seen.type), ", ", virtio::name(one.seen.via), ": ", virtio::describe(one.seen.why),
+              "\n");
 }
 
 /// Prints one line about a slot, likewise.
@@ -275,7 +281,8 @@ void print_function(const virtio::mmio::found<B>& one) {
 template <class Where>
 void check_mastering(const Where& where, bool on) {
   if constexpr (requires { where.host; })
-    CHECK(((where.host.config_read32(where.id, virtio::pci::config::command) & virtio::pci::command::bus_master) != 0) == on);
+    CHECK(((where.host.config_read32(where.id, virtio::pci::config::command) & virtio::pci::command::bus_master) !=
+           0) == on);
 }
 
 /// Runs `f(where)` with the disk's place on a PCI bus; its subject does not exist on others.
@@ -353,7 +360,8 @@ void with_queue(F&& f) {
   using namespace virtio;
   const u64 size = number("queue", 256), indirect = number("indirect", 8), ring = number("ring", 0);
   const bool packed = number("packed") != 0;
-  if (number("either") != 0) return f(queue_choice<virtio::queue<256, ring_options{.indirect = 8, .in_order = true}>>{});
+  if (number("either") != 0)
+    return f(queue_choice<virtio::queue<256, ring_options{.indirect = 8, .in_order = true}>>{});
   const auto is = [&](u64 a, u64 b, u64 c) { return !packed && size == a && indirect == b && ring == c; };
   const auto is_packed = [&](u64 a, u64 b) { return packed && size == a && indirect == b; };
   if (is(256, 8, 0)) f(queue_choice<split_queue<256, ring_options{.indirect = 8}>>{});

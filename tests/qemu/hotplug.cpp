@@ -10,7 +10,8 @@ namespace {
 using namespace cell;
 namespace pci = virtio::pci;
 
-using disk_t = virtio::blk::device<board, pci::transport<board>, virtio::split_queue<16, virtio::ring_options{.ring_entries = 256}>>;
+using disk_t = virtio::blk::device<board, pci::transport<board>,
+                                   virtio::split_queue<16, virtio::ring_options{.ring_entries = 256}>>;
 constinit disk_t disk{};
 constinit virtio::dma_storage<disk_t::dma_bytes> storage{};
 u8 data[16 * 512];

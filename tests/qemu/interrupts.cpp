@@ -52,7 +52,8 @@ struct run {
     } else {
       CHECK_OK(table.open(board{}, where->id));
       CHECK_EQUAL(table.size(), number("vectors"));
-      const auto config = boot::on_message(0, [] { ++config_interrupts; }), queue = boot::on_message(1, [] { ++queue_interrupts; });
+      const auto config = boot::on_message(0, [] { ++config_interrupts; }),
+                 queue = boot::on_message(1, [] { ++queue_interrupts; });
       CHECK_OK(table.route(0, {config.address, config.data}));
       CHECK_OK(table.route(1, {queue.address, queue.data}));
       table.enable();
@@ -80,7 +81,8 @@ struct run {
     queue_interrupts = 0;
     u64 sent = 0, ended = 0;
     while (ended < requests) {
-      for (; sent < requests && sent - ended < 8; ++sent) CHECK_OK(disk.submit_read(sent % disk.capacity(), data[sent % 8], sent));
+      for (; sent < requests && sent - ended < 8; ++sent)
+        CHECK_OK(disk.submit_read(sent % disk.capacity(), data[sent % 8], sent));
       disk.kick();
       if (disk.poll([&](virtio::blk::done one) {
             CHECK(one.status == errc::ok);
@@ -94,7 +96,8 @@ struct run {
         }
       }
     }
-    boot::print("eight in flight: ", requests, " reads, ", queue_interrupts, " interrupts, ", unclaimed, " unclaimed\n");
+    boot::print("eight in flight: ", requests, " reads, ", queue_interrupts, " interrupts, ", unclaimed,
+                " unclaimed\n");
     CHECK_EQUAL(config_interrupts, 0u);
   }
 
@@ -104,7 +107,8 @@ struct run {
     while (config_interrupts == 0) boot::sleep_until_interrupt();
     CHECK_OK(disk.refresh());
     CHECK_EQUAL(disk.capacity(), number("shrunk"));
-    boot::print("resized: ", config_interrupts, " for the configuration, ", queue_interrupts, " for the queue, ", unclaimed, " unclaimed\n");
+    boot::print("resized: ", config_interrupts, " for the configuration, ", queue_interrupts, " for the queue, ",
+                unclaimed, " unclaimed\n");
   }
 };
 

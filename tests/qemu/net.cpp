@@ -86,7 +86,8 @@ template <class Card>
 void exchange(const place& where, u32 number, bool moves_link) {
   static constinit Card card{};
   static constinit virtio::dma_storage<Card::dma_bytes> storage{};
-  if (const auto up = card.start(board{}, where, storage); !up) boot::exit(board::fail("start", up.error(), card.why()));
+  if (const auto up = card.start(board{}, where, storage); !up)
+    boot::exit(board::fail("start", up.error(), card.why()));
   const u64 got = u64{card.features().word(1)} << 32 | card.features().word(0);
   boot::print("card ", number, " through ", virtio::name(card.why().via), " with ", boot::hex(got), "\n");
   char key[] = "features0";

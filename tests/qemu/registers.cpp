@@ -23,7 +23,8 @@ void layout() {
   virtio::pci::modern_layout<bench::bar_space> found;
   virtio::report why;
   CHECK_OK(virtio::pci::find_modern(host, find(device_type::block).id, found, why));
-  boot::print("BARs ", boot::hex(asked), " multiplier ", found.notify_multiplier, " notification ", found.notify().size(), "\n");
+  boot::print("BARs ", boot::hex(asked), " multiplier ", found.notify_multiplier, " notification ",
+              found.notify().size(), "\n");
   CHECK_EQUAL(asked, number("bars"));
   CHECK_EQUAL(found.notify_multiplier, number("multiplier"));
   CHECK_EQUAL(found.notify().size(), number("notify"));

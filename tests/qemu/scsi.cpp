@@ -111,8 +111,8 @@ void units() {
     sectors[7] = seed[4] = i == 0 ? '\0' : static_cast<char>('1' + i);
     CHECK_EQUAL(unit.capacity(), number(sectors));
     boot::print("unit ", i, ": blocks of ", unit.block_size(), unit.is_read_only() ? ", read-only" : "",
-                unit.can_discard() ? ", discards" : "", unit.has_write_cache() ? ", cached" : "", ", ", unit.largest_request(),
-                " bytes a request\n");
+                unit.can_discard() ? ", discards" : "", unit.has_write_cache() ? ", cached" : "", ", ",
+                unit.largest_request(), " bytes a request\n");
     check_reader(unit, the_host<Host>, number(seed));
     if (unit.block_size() != 512 || unit.is_read_only()) {
       check_other(unit, number(seed));
@@ -244,7 +244,8 @@ scsi::event await_event(scsi::event::kind wanted) {
       CHECK_ERROR(event, errc::not_ready);
       continue;
     }
-    boot::print("event ", static_cast<u32>(event->what), " ", u32{event->where.target}, ":", u32{event->where.lun}, "\n");
+    boot::print("event ", static_cast<u32>(event->what), " ", u32{event->where.target}, ":", u32{event->where.lun},
+                "\n");
     if (event->what == wanted) return *event;
   }
 }

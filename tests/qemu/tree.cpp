@@ -31,7 +31,9 @@ bool take(virtio::u32 id) {
   controller().write(claim, id);
   return is_this;
 }
-void print_firmware() { boot::print("switched off by ", boot::level() == boot::privilege::machine ? "the test finisher\n" : "SBI\n"); }
+void print_firmware() {
+  boot::print("switched off by ", boot::level() == boot::privilege::machine ? "the test finisher\n" : "SBI\n");
+}
 #else
 constexpr virtio::u32 first_line = 35;
 constexpr virtio::usize set_pending = 0x200;  // the GIC's register
@@ -52,8 +54,8 @@ void print_machine() {
     boot::print(one.config_shift == 8 ? "CAM " : "ECAM ", "buses ", one.first_bus, " to ", one.last_bus, " ");
     print_range("at", one.config);
     for (virtio::usize w = 0; w < one.window_count; ++w)
-      boot::print(one.windows[w].space == boot::pci_space::ports ? "ports " : "window ", boot::hex(one.windows[w].bus), " at ",
-                  boot::hex(one.windows[w].cpu), " ", boot::hex(one.windows[w].size), "\n");
+      boot::print(one.windows[w].space == boot::pci_space::ports ? "ports " : "window ", boot::hex(one.windows[w].bus),
+                  " at ", boot::hex(one.windows[w].cpu), " ", boot::hex(one.windows[w].size), "\n");
   }
   boot::print("slots ", static_cast<unsigned long long>(machine.slot_count), "\n");
   print_firmware();
@@ -70,13 +72,18 @@ int check_interrupt() {
   if (!where) return board::fail("no rng", where);
   if (const auto up = rng.start(board{}, *where, storage); !up) return board::fail("start", up.error(), rng.why());
   const virtio::u32 pin = board{}.config_read32(where->id, 0x3c) >> 8 & 0xff;
-  const boot::tree_interrupt line = boot::pci_interrupt(boot::the_tree(), machine.pci[0], where->id.bus, where->id.slot,
-                                                        static_cast<virtio::u8>(where->id.function), static_cast<virtio::u8>(pin));
-  boot::print("slot ", where->id.slot, " pin ", pin, ": interrupt ", line.id, line.flags == 4 ? ", level\n" : line.flags == 1 ? ", edge\n" : "\n");
+  const boot::tree_interrupt line =
+      boot::pci_interrupt(boot::the_tree(), machine.pci[0], where->id.bus, where->id.slot,
+                          static_cast<virtio::u8>(where->id.function), static_cast<virtio::u8>(pin));
+  boot::print("slot ", where->id.slot, " pin ", pin, ": interrupt ", line.id,
+              line.flags == 4   ? ", level\n"
+              : line.flags == 1 ? ", edge\n"
+                                : "\n");
   if (line.id == 0 || is_pending(line.id)) return 2;
   virtio::u8 bytes[8];
   (void)rng.arm();
-  if (const auto filled = rng.fill(virtio::bytes{bytes, sizeof bytes}); !filled) return board::fail("fill", filled.error());
+  if (const auto filled = rng.fill(virtio::bytes{bytes, sizeof bytes}); !filled)
+    return board::fail("fill", filled.error());
   const bool raised = is_pending(line.id);
   for (virtio::u32 other = first_line; other < first_line + 4; ++other)
     if (other != line.id && is_pending(other)) return 3;

@@ -18,7 +18,8 @@ struct narrow_view : bench {
   virtio::result<bar_space> bar(address id, u8 index) const { return virtio::pci::cf8<>{}.bar(id, index); }
 };
 using windowed = virtio::pci::windowed<narrow_view>;
-static_assert(virtio::platform<windowed> && virtio::pci::windowed_host<windowed> && !virtio::pci::windowed_host<narrow_view>);
+static_assert(virtio::platform<windowed> && virtio::pci::windowed_host<windowed> &&
+              !virtio::pci::windowed_host<narrow_view>);
 
 using through = virtio::pci::transport<windowed>;
 using disk_t = virtio::blk::device<windowed, through, usual_queue>;
@@ -65,7 +66,8 @@ virtio::pci::found<windowed> find_far(device_type type) {
   // The real host, with a longer reach, and a lower limit below and above the BAR.
   using reaching = virtio::pci::cf8<>;
   CHECK_OK((reaching{.bars = {.floor = u64{1} << 32, .reach = u64{1} << 63}}.bar(where->id, 4)));
-  CHECK((reaching{.bars = {.floor = u64{1} << 62, .reach = u64{1} << 63}}.bar(where->id, 4).error() == virtio::errc::out_of_range));
+  CHECK((reaching{.bars = {.floor = u64{1} << 62, .reach = u64{1} << 63}}.bar(where->id, 4).error() ==
+         virtio::errc::out_of_range));
   CHECK(virtio::pci::look(host, where->id).seen.why == virtio::verdict::usable);
   return *where;
 }

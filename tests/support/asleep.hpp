@@ -66,7 +66,8 @@ struct asleep {
     script = std::move(happens);
     moments = 0;
     auto& hooks = virtio::testing::barrier_hooks::mine();
-    hooks.before_load = hooks.after_load = hooks.before_store = hooks.after_store = [this](const volatile void*, usize) { moment(); };
+    hooks.before_load = hooks.after_load = hooks.before_store =
+        hooks.after_store = [this](const volatile void*, usize) { moment(); };
     hooks.before_full = [this] { moment(); };
     wait();
     virtio::testing::barrier_hooks::clear();

@@ -16,7 +16,8 @@ using balloon_offers = std::initializer_list<unsigned>;
 template <class Queue = split_queue<8>, class Transport = any_pci, class Platform = platform_type>
 using balloon_driver = driver<balloon::device<Platform, Transport, Queue>>;
 
-inline constexpr balloon::sample two_samples[] = {{balloon::statistic::total_memory, 1 << 30}, {balloon::statistic::free_memory, 1 << 20}};
+inline constexpr balloon::sample two_samples[] = {{balloon::statistic::total_memory, 1 << 30},
+                                                  {balloon::statistic::free_memory, 1 << 20}};
 
 /// Consecutive pages.
 struct pages_from {

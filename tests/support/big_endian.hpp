@@ -95,11 +95,13 @@ struct big_endian_transport {
   // The bus transfers bytes; pci::legacy and mmio::legacy convert them to numbers in the same way.
   template <class T>
   [[nodiscard]] result<T> config(usize offset) const {
-    return virtio::detail::in_guest_order<byte_order::big>(by_field::read<T>(virtio::testing::recording_space{at->config}, offset));
+    return virtio::detail::in_guest_order<byte_order::big>(
+        by_field::read<T>(virtio::testing::recording_space{at->config}, offset));
   }
   template <class T>
   result<void> config_write(usize offset, T value) const {
-    by_field::write<T>(virtio::testing::recording_space{at->config}, offset, virtio::detail::in_guest_order<byte_order::big>(value));
+    by_field::write<T>(virtio::testing::recording_space{at->config}, offset,
+                       virtio::detail::in_guest_order<byte_order::big>(value));
     return {};
   }
   [[nodiscard]] u32 config_generation() const { return 0; }

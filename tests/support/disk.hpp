@@ -67,5 +67,6 @@ extern template struct rig::driver<virtio::blk::device<rig::platform_type, rig::
 extern template class virtio::blk::device<rig::platform_type, rig::any_pci, rig::big_queue>;
 extern template struct rig::driver<virtio::blk::device<rig::platform_type, rig::any_pci, rig::big_queue>>;
 extern template std::vector<virtio::blk::done> rig::polled(rig::disk<rig::big_queue>&);
-extern template std::pair<virtio::result<void>, std::vector<virtio::blk::done>> rig::drained(rig::disk<rig::big_queue>&);
+extern template std::pair<virtio::result<void>, std::vector<virtio::blk::done>> rig::drained(
+    rig::disk<rig::big_queue>&);
 #endif

@@ -47,7 +47,8 @@ class device : public request_driver<device<P, T, Q>, done> {
   static constexpr usize dma_bytes = set::dma_bytes + pool::dma_bytes;
   static_assert(u64{dma_bytes} < 0x8000'0000, "the DMA storage of an echo::device must stay below 2 GiB");
 
-  [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage, const interrupt_vectors& interrupts = {}) {
+  [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
+                                   const interrupt_vectors& interrupts = {}) {
     constexpr feature_plan plan{.wanted = feature_set{feature::events},
                                 .required = feature_set{virtio::feature::version_1},
                                 .declined = feature_set{virtio::feature::in_order}};

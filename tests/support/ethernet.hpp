@@ -42,7 +42,8 @@ inline frame_bytes bytes_of(const net::frame& f) {
 }
 
 inline constexpr u32 gvproxy_port = 1024;
-inline constexpr vsock::limits ethernet_limits{.connections = 4, .receive_packet = 4096, .receive_buffer = 65536, .pieces = 16};
+inline constexpr vsock::limits ethernet_limits{
+    .connections = 4, .receive_packet = 4096, .receive_buffer = 65536, .pieces = 16};
 
 template <vsock::limits L = ethernet_limits>
 struct basic_ethernet : basic_sockets<L> {
@@ -58,9 +59,7 @@ struct basic_ethernet : basic_sockets<L> {
     this->model.ports[gvproxy_port] = vsock_model::reception::accepts;
     REQUIRE(this->begin());
   }
-  void start() {
-    REQUIRE(link.start(*this->d, how));
-  }
+  void start() { REQUIRE(link.start(*this->d, how)); }
   /// Runs device and link in turn until both are idle.
   void turn() {
     for (int round = 0; round < 100000; ++round) {
@@ -128,11 +127,13 @@ struct basic_ethernet : basic_sockets<L> {
   };
   /// Holds the next frame.
   errc keep(kept& out) {
-    return link.receive_with([&](const net::frame& f) {
-      out.name = f.name;
-      out.pieces.assign(f.pieces.begin(), f.pieces.end());
-      return net::after_look::keep;
-    }).error();
+    return link
+        .receive_with([&](const net::frame& f) {
+          out.name = f.name;
+          out.pieces.assign(f.pieces.begin(), f.pieces.end());
+          return net::after_look::keep;
+        })
+        .error();
   }
 };
 using ethernet = basic_ethernet<>;

@@ -30,9 +30,14 @@ class ethernet_script {
   using bytes = std::vector<u8>;
   using model_type = virtio::testing::vsock_model;
   using platform = virtio::testing::strict_platform<>;
-  static constexpr virtio::vsock::limits layout{.connections = 3, .receive_packet = 1024, .receive_buffer = 8192, .pieces = 9,
-                                                .send_packet = 2048, .send_packets = 4};
-  using device = virtio::vsock::device<platform, virtio::pci::modern<virtio::testing::fake_host>, virtio::split_queue<16>, layout>;
+  static constexpr virtio::vsock::limits layout{.connections = 3,
+                                                .receive_packet = 1024,
+                                                .receive_buffer = 8192,
+                                                .pieces = 9,
+                                                .send_packet = 2048,
+                                                .send_packets = 4};
+  using device =
+      virtio::vsock::device<platform, virtio::pci::modern<virtio::testing::fake_host>, virtio::split_queue<16>, layout>;
   using link_type = virtio::vsock::ethernet_link<device, clock_at>;
   static constexpr u32 mtu = 300;
 
@@ -90,7 +95,8 @@ class ethernet_script {
   }
   void start_device() {
     const virtio::dma_region storage = parts_->storage;
-    const auto up = parts_->driver.start(platform{&machine_}, virtio::pci::look(bus_.host(), {0, 0, 4, 0}), storage, virtio::vsock::seed{++seeds_});
+    const auto up = parts_->driver.start(platform{&machine_}, virtio::pci::look(bus_.host(), {0, 0, 4, 0}), storage,
+                                         virtio::vsock::seed{++seeds_});
     must(static_cast<bool>(up), "start");
     held_.clear();
   }
@@ -117,7 +123,7 @@ class ethernet_script {
   }
   void feed(const bytes& all) {
     look_at_name();
-    if (name_.generation == 0 ) return;
+    if (name_.generation == 0) return;
     const auto port = parts_->driver.local_port_of(name_);
     if (!port) return;
     const virtio::testing::vsock_flow f{*port, 1024, 2};
@@ -163,7 +169,8 @@ class ethernet_script {
     const usize at = next.first, size = next.second;  // no structured binding: a lambda captures them
     kept one;
     const auto got = parts_->link.receive_with([&](const virtio::net::frame& f) {
-      must(at != 0 && size >= 14 && size <= mtu + 18 && at + size <= stream_.size(), "no frame comes that was not sent");
+      must(at != 0 && size >= 14 && size <= mtu + 18 && at + size <= stream_.size(),
+           "no frame comes that was not sent");
       must(f.size == size, "its size is what was sent");
       one.name = f.name;
       one.was.resize(f.size);
@@ -175,7 +182,8 @@ class ethernet_script {
         one.pieces.push_back(piece);
       }
       must(sum == f.size, "its pieces are no more");
-      must(std::equal(one.was.begin(), one.was.end(), stream_.begin() + static_cast<std::ptrdiff_t>(at)), "its bytes are what was sent");
+      must(std::equal(one.was.begin(), one.was.end(), stream_.begin() + static_cast<std::ptrdiff_t>(at)),
+           "its bytes are what was sent");
       return keep ? virtio::net::after_look::keep : virtio::net::after_look::done;
     });
     if (!got) {
@@ -197,7 +205,8 @@ class ethernet_script {
     for (const kept& one : held_) {
       usize at = 0;
       for (const auto& piece : one.pieces) {
-        must(std::equal(piece.data(), piece.data() + piece.size(), one.was.begin() + static_cast<std::ptrdiff_t>(at)), "a kept frame stays");
+        must(std::equal(piece.data(), piece.data() + piece.size(), one.was.begin() + static_cast<std::ptrdiff_t>(at)),
+             "a kept frame stays");
         at += piece.size();
       }
     }
@@ -276,7 +285,10 @@ class ethernet_script {
         if (from.byte() % 8 != 0) break;
         for (const auto& f : model_.open_flows()) model_.shut(f, 1 + what % 3u);
         break;
-      case 21: model_.ports[1024] = what < 48 ? static_cast<model_type::reception>(from.byte() % 4) : model_type::reception::accepts; break;
+      case 21:
+        model_.ports[1024] =
+            what < 48 ? static_cast<model_type::reception>(from.byte() % 4) : model_type::reception::accepts;
+        break;
       case 22:
         if (from.byte() % 16 == 0) {
           if (what < 128) {
@@ -302,8 +314,8 @@ class ethernet_script {
   u64 now_ = 1, seeds_ = 0, frames_ = 0;
   virtio::vsock::framing how_{};
   virtio::vsock::socket name_{};
-  bytes stream_{};      // bytes sent on this connection
-  usize parsed_ = 0;    // frames up to here have been received
+  bytes stream_{};    // bytes sent on this connection
+  usize parsed_ = 0;  // frames up to here have been received
   std::vector<kept> held_{};
 };
 

@@ -15,10 +15,8 @@ namespace rig {
 void pci_board::place(const host_description& as, device_model& model, u8 slot) {
   const pci::address at{0, 0, slot, 0};
   if (as.on == host_description::bus::pci) return void(devices.place(at, model, as.behaviour));
-  if (as.on == host_description::bus::qemu_modern)
-    devices.qemu_modern(at, model);
-  else
-    devices.qemu_transitional(at, model);
+  if (as.on == host_description::bus::qemu_modern) devices.qemu_modern(at, model);
+  else devices.qemu_transitional(at, model);
   as.behaviour.device.apply_to(model);
 }
 
@@ -49,7 +47,8 @@ std::unique_ptr<device_model> made_by(const host_description& monitor, device_ty
       }
       break;
     case device_type::console:
-      if (monitor.console) return std::make_unique<console_model>(memory, monitor.console->offers, monitor.console->ports);
+      if (monitor.console)
+        return std::make_unique<console_model>(memory, monitor.console->offers, monitor.console->ports);
       break;
     case device_type::network:
       if (monitor.net) {
@@ -77,8 +76,7 @@ std::unique_ptr<device_model> made_by(const host_description& monitor, device_ty
         return one;
       }
       break;
-    default:
-      break;
+    default: break;
   }
   return nullptr;
 }

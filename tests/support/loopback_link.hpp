@@ -22,8 +22,8 @@ class loopback_link {
 
   std::vector<bytes_of_frame> sent{};
   std::deque<bytes_of_frame> to_receive{};
-  usize room = ~usize{0};         // frames that can be sent
-  usize piece = ~usize{0};        // maximum size of the pieces of a received frame
+  usize room = ~usize{0};   // frames that can be sent
+  usize piece = ~usize{0};  // maximum size of the pieces of a received frame
   virtio::net::link_state is = virtio::net::link_state::up;
   virtio::net::capabilities can{1500, 16, 4, virtio::net::offload::checksum};
   virtio::net::checksum sum = virtio::net::checksum::right;  // of received frames

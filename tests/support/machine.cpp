@@ -26,7 +26,8 @@ std::vector<std::string> machine::objections() const {
 pci::found<host> machine::where(u8 slot) { return pci::look(bus.host(), pci::address{0, 0, slot, 0}); }
 
 device_model& machine::take(seat where, u8 slot, std::unique_ptr<device_model> one) {
-  if (where == seat::legacy && !one_transport_serves_all) SKIP("no transport here serves both interfaces: guest_order.cpp has legacy devices");
+  if (where == seat::legacy && !one_transport_serves_all)
+    SKIP("no transport here serves both interfaces: guest_order.cpp has legacy devices");
   device_model& model = *one;
   models.push_back(std::move(one));
   const pci::address at{0, 0, slot, 0};

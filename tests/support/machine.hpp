@@ -46,7 +46,9 @@ enum class seat { modern, transitional, legacy, crosvm, vmd };
   return names[static_cast<int>(s)];
 }
 
-[[nodiscard]] inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+[[nodiscard]] inline bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 // Makes a model. Models that many tests use are made in their own source file, so that only that file compiles them.
 template <class Model>
@@ -61,7 +63,7 @@ struct machine {
   virtio::testing::strict_machine memory;
   virtio::testing::fake_pci bus;
   std::vector<std::unique_ptr<device_model>> models;
-  bool running = true;         // whether devices work while a driver waits
+  bool running = true;  // whether devices work while a driver waits
   bool expect_objections = false;
 
   machine();
@@ -73,7 +75,8 @@ struct machine {
   /// Skips the test if the usual transport cannot serve such a device (processor.hpp).
   template <class Model, class... Arguments>
   Model& add(seat where, u8 slot, Arguments&&... arguments) {
-    return static_cast<Model&>(take(where, slot, made(kind<Model>{}, memory.memory, std::forward<Arguments>(arguments)...)));
+    return static_cast<Model&>(
+        take(where, slot, made(kind<Model>{}, memory.memory, std::forward<Arguments>(arguments)...)));
   }
 
   [[nodiscard]] platform_type platform() { return {&memory}; }
@@ -87,7 +90,9 @@ struct machine {
 struct any_seed {
   u64 bits;
   template <class Seed>
-  operator Seed() const { return Seed{bits}; }
+  operator Seed() const {
+    return Seed{bits};
+  }
 };
 /// Starts any driver; a driver with a seed always receives the same seed.
 template <class Driver, class Platform, class Location>

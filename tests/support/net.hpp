@@ -48,12 +48,14 @@ struct seen_frame {
 /// The next frame. An `error` other than ok: there was none.
 template <class Driver>
 errc receive(Driver& d, seen_frame& out, net::after_look what = net::after_look::done) {
-  return d->receive_with([&](const net::frame& f) {
-    out = {std::vector<u8>(f.size), f.pieces.count, f.sum, f.compute, f.name};
-    REQUIRE(f.copy_to(0, bytes{out.data.data(), out.data.size()}) == f.size);
-    REQUIRE(f.pieces.size() == f.size);
-    return what;
-  }).error();
+  return d
+      ->receive_with([&](const net::frame& f) {
+        out = {std::vector<u8>(f.size), f.pieces.count, f.sum, f.compute, f.name};
+        REQUIRE(f.copy_to(0, bytes{out.data.data(), out.data.size()}) == f.size);
+        REQUIRE(f.pieces.size() == f.size);
+        return what;
+      })
+      .error();
 }
 template <class Driver>
 std::vector<u8> received(Driver& d) {

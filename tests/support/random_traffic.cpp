@@ -110,7 +110,8 @@ class traffic {
     const u16 writable = static_cast<u16>(pieces - readable);
     const auto t = r_.submit(readable, writable, cookie_);
     if (pieces > r_.ring.longest_chain()) {
-      if (t || (t.error() != errc::out_of_range && t.error() != errc::queue_full)) FAIL("a chain of " << pieces << " was taken");
+      if (t || (t.error() != errc::out_of_range && t.error() != errc::queue_full))
+        FAIL("a chain of " << pieces << " was taken");
       return;
     }
     if (!t) {
@@ -172,7 +173,8 @@ class traffic {
     const auto [cookie, claimed, known] = there_.front();
     // A used length beyond the buffer is cut to it.
     const u32 length = known ? std::min(claimed, 64u * expected.writable) : 0;
-    if (done.which != expected.which || done.length_known != known || done.length != length) FAIL("length " << done.length);
+    if (done.which != expected.which || done.length_known != known || done.length != length)
+      FAIL("length " << done.length);
     there_.pop_front();
     mid_batch_ = !known;
     ++taken_;
@@ -220,7 +222,8 @@ class traffic {
     }
     const auto one = r_.device.pop();
     const request& expected = known_.at(shown_.front());
-    if (!one || !r_.is_chain(*one, expected.readable, expected.writable, shown_.front())) FAIL("not what was published");
+    if (!one || !r_.is_chain(*one, expected.readable, expected.writable, shown_.front()))
+      FAIL("not what was published");
     at_device_.emplace_back(shown_.front(), one->head);
     shown_.pop_front();
   }
@@ -235,7 +238,8 @@ class traffic {
     const bool batch = in_order_ && which != 0;
     if (batch) r_.device.push_batch(head, claimed);
     else r_.device.push(head, claimed);
-    const auto last = at_device_.begin() + static_cast<std::ptrdiff_t>(which), first = batch ? at_device_.begin() : last;
+    const auto last = at_device_.begin() + static_cast<std::ptrdiff_t>(which),
+               first = batch ? at_device_.begin() : last;
     for (auto one = first; one != last; ++one) pushed_.push_back({one->first, 0, false});
     pushed_.push_back({cookie, claimed, true});
     at_device_.erase(first, last + 1);
@@ -299,7 +303,7 @@ class traffic {
   std::vector<std::pair<u64, u16>> at_device_;
   std::deque<used> pushed_, there_;
   std::vector<u64> held_;
-  side slow_ = side::neither;           // the side before which requests pile up
+  side slow_ = side::neither;            // the side before which requests pile up
   u16 checked_ = 0;                      // the driver's position at the last kick decision
   u32 unchecked_ = 0, unpublished_ = 0;  // its progress since then
   bool in_order_ = false;

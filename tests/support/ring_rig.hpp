@@ -69,7 +69,9 @@ template <class Ring>
 struct erased final : any_ring {
   Ring ring{};
 
-  u16 fit(u16 maximum, bool fixed) const override { return Ring::fit(maximum, fixed ? ring_size::exactly : ring_size::at_most); }
+  u16 fit(u16 maximum, bool fixed) const override {
+    return Ring::fit(maximum, fixed ? ring_size::exactly : ring_size::at_most);
+  }
   result<ring_layout> attach(const dma_area& storage, u16 entries, const feature_set& features) override {
     return ring.attach(storage, entries, features);
   }
@@ -98,9 +100,9 @@ class subject {
   virtio::testing::ring_device& device;
   const dma_region storage;
   const u16 slots;
-  const bool packed;       // false: split
-  const bool has_tables;   // for indirect descriptors, with the feature
-  const bool in_order;     // requests the feature
+  const bool packed;      // false: split
+  const bool has_tables;  // for indirect descriptors, with the feature
+  const bool in_order;    // requests the feature
   device_memory memory;
   u16 entries = 0;
   bool event_idx = false;
@@ -258,7 +260,12 @@ class subject {
 
  protected:
   subject(any_ring& r, virtio::testing::ring_device& d, dma_region s, u16 n, bool is_packed, feature_set wanted)
-      : ring{r}, device{d}, storage{s}, slots{n}, packed{is_packed}, has_tables{wanted.has(feature::indirect_desc)},
+      : ring{r},
+        device{d},
+        storage{s},
+        slots{n},
+        packed{is_packed},
+        has_tables{wanted.has(feature::indirect_desc)},
         in_order{wanted.has(feature::in_order)} {}
 
  private:
@@ -288,8 +295,7 @@ class pair final : parts<Ring>, public subject {
   Ring& ring = this->own_ring.ring;
   decltype(parts<Ring>::own_device)& device = this->own_device;
 
-  pair()
-      : subject{this->own_ring, this->own_device, this->own_storage, Ring::slots, is_packed<Ring>, Ring::wanted} {}
+  pair() : subject{this->own_ring, this->own_device, this->own_storage, Ring::slots, is_packed<Ring>, Ring::wanted} {}
 
   void claim(u32 id, u32 length) override {
     if constexpr (is_packed<Ring>) {

@@ -26,7 +26,8 @@ inline std::vector<unsigned char> compiled_tree(const std::string& name) {
   REQUIRE(out);
   std::vector<unsigned char> blob;
   std::array<unsigned char, 4096> some;
-  for (std::size_t n; (n = std::fread(some.data(), 1, some.size(), out.get())) != 0;) blob.insert(blob.end(), some.data(), some.data() + n);
+  for (std::size_t n; (n = std::fread(some.data(), 1, some.size(), out.get())) != 0;)
+    blob.insert(blob.end(), some.data(), some.data() + n);
   REQUIRE(blob.size() > 40);
   blob.shrink_to_fit();
   return blob;

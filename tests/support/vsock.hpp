@@ -27,7 +27,8 @@ inline constexpr vsock::address echo{vsock::host_cid, open_port};
 /// Bytes that identify their origin.
 inline std::vector<u8> pattern(usize n, u32 seed = 1, usize from = 0) {
   std::vector<u8> all(n);
-  for (usize i = 0; i < n; ++i) all[i] = static_cast<u8>(((from + i) * 167 + ((from + i) >> 8) * 13 + seed * 29) & 0xff);
+  for (usize i = 0; i < n; ++i)
+    all[i] = static_cast<u8>(((from + i) * 167 + ((from + i) >> 8) * 13 + seed * 29) & 0xff);
   return all;
 }
 
@@ -45,7 +46,8 @@ struct basic_sockets {
   driver<device> d{};
   std::vector<vsock::event> events{};
 
-  explicit basic_sockets(vsock_options options = {}, seat where = seat::modern) : model{m.add<vsock_model>(where, 4, std::move(options))} {
+  explicit basic_sockets(vsock_options options = {}, seat where = seat::modern)
+      : model{m.add<vsock_model>(where, 4, std::move(options))} {
     model.ports[open_port] = vsock_model::reception::accepts;
     model.offer({34});
   }
@@ -74,7 +76,8 @@ struct basic_sockets {
     return all;
   }
   [[nodiscard]] u32 times(vsock::ready what) const {
-    return static_cast<u32>(std::count_if(events.begin(), events.end(), [&](const auto& one) { return one.what.has(what); }));
+    return static_cast<u32>(
+        std::count_if(events.begin(), events.end(), [&](const auto& one) { return one.what.has(what); }));
   }
   void forget() {
     events.clear();

@@ -49,8 +49,15 @@ class vsock_script {
   using u32 = virtio::u32;
   using u64 = virtio::u64;
   using usize = virtio::usize;
-  static constexpr virtio::vsock::limits layout{.connections = 4, .listeners = 2, .replies = 3, .receive_packet = 128,
-                                                .receive_buffer = 512, .receive_pool = 1024, .pieces = 2, .send_packet = 256, .send_packets = 4};
+  static constexpr virtio::vsock::limits layout{.connections = 4,
+                                                .listeners = 2,
+                                                .replies = 3,
+                                                .receive_packet = 128,
+                                                .receive_buffer = 512,
+                                                .receive_pool = 1024,
+                                                .pieces = 2,
+                                                .send_packet = 256,
+                                                .send_packets = 4};
   using device = virtio::vsock::device<platform, virtio::pci::modern<host>, Queue, layout>;
 
  public:
@@ -76,8 +83,8 @@ class vsock_script {
     for (const auto& what : machine_.violations()) must(false, what.c_str());
     // The model cannot count invalid values that the driver received; but these conditions hold in any case.
     for (const auto& what : model_.violations())
-      for (const char* never : {"not a header", "a header that says", "not zeroed", "VSOCK-07", "VSOCK-09", "with flags",
-                                "queue "})
+      for (const char* never :
+           {"not a header", "a header that says", "not zeroed", "VSOCK-07", "VSOCK-09", "with flags", "queue "})
         must(what.find(never) == std::string::npos, what.c_str());
     start();
   }
@@ -96,7 +103,9 @@ class vsock_script {
   }
   void start() {
     const virtio::dma_region storage = parts_->storage;
-    must(static_cast<bool>(parts_->driver.start(platform{&machine_}, virtio::pci::look(bus_.host(), {0, 0, 4, 0}), storage, virtio::vsock::seed{1})), "start");
+    must(static_cast<bool>(parts_->driver.start(platform{&machine_}, virtio::pci::look(bus_.host(), {0, 0, 4, 0}),
+                                                storage, virtio::vsock::seed{1})),
+         "start");
     must(static_cast<bool>(parts_->driver.listen(80, 2)), "listen");
     known_.clear();
   }
@@ -137,7 +146,8 @@ class vsock_script {
     p.src_port = host_port(from);
     p.buf_alloc = 65536;
     const u8 lies = from.byte();
-    if (what == virtio::testing::vsock_wire::data || (lies & 1) != 0) p.payload.assign(from.byte(), static_cast<u8>(shape));
+    if (what == virtio::testing::vsock_wire::data || (lies & 1) != 0)
+      p.payload.assign(from.byte(), static_cast<u8>(shape));
     p.len = static_cast<u32>(p.payload.size());
     if ((lies & 0xe) == 2) p.len = odd_number(from);
     if ((lies & 0xe) == 4) p.used = odd_number(from);
@@ -195,14 +205,13 @@ class vsock_script {
       case 10: (void)d.close(socket()); break;
       case 11: (void)d.abort(socket()); break;
       case 12: {
-        constexpr virtio::vsock::ends all[] = {virtio::vsock::ends::send, virtio::vsock::ends::receive, virtio::vsock::ends::both};
+        constexpr virtio::vsock::ends all[] = {virtio::vsock::ends::send, virtio::vsock::ends::receive,
+                                               virtio::vsock::ends::both};
         (void)d.shutdown(socket(), all[from.byte() % 3]);
         break;
       }
       case 13: flows_.emplace_back(80, host_port(from)), (void)model_.connect(80, flows_.back().second); break;
-      case 14:
-        model_.tx = from.byte() % 2 != 0 ? model_type::sending::ignore : model_type::sending::keep;
-        break;
+      case 14: model_.tx = from.byte() % 2 != 0 ? model_type::sending::ignore : model_type::sending::keep; break;
       case 15: model_.give_back(); break;
       case 16:
         if (model_.event_buffers() == 0) break;  // more events than the driver had time for
@@ -214,7 +223,8 @@ class vsock_script {
         break;
       case 18: {
         const usize n = from.byte(), first = from.byte() % (n + 1);
-        (void)d.try_send_all(socket(), {virtio::const_bytes{buffer, first}, virtio::const_bytes{buffer + first, n - first}});
+        (void)d.try_send_all(socket(),
+                             {virtio::const_bytes{buffer, first}, virtio::const_bytes{buffer + first, n - first}});
         break;
       }
       case 19: {

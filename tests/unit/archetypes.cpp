@@ -55,7 +55,9 @@ static_assert(platform<board>);
 struct registers_of_nowhere : bare_value {
   template <class T>
     requires(same_as<T, u8> || same_as<T, u16> || same_as<T, u32>)
-  T read(usize) const { return static_cast<T>(~T{0}); }
+  T read(usize) const {
+    return static_cast<T>(~T{0});
+  }
   template <class T>
     requires(same_as<T, u8> || same_as<T, u16> || same_as<T, u32>)
   void write(usize, T) const {}
@@ -134,10 +136,14 @@ struct wire : bare_value {
   result<void> set_config_vector(u16) { return {}; }
   template <class T>
     requires register_value<T>
-  result<T> config(usize) const { return T{}; }
+  result<T> config(usize) const {
+    return T{};
+  }
   template <class T>
     requires(register_value<T> && sizeof(T) <= 4)
-  result<void> config_write(usize, T) { return {}; }
+  result<void> config_write(usize, T) {
+    return {};
+  }
   u32 config_generation() const { return 0; }
   interrupt_cause acknowledge_interrupt() { return {}; }
   void close() {}
@@ -210,15 +216,15 @@ struct drivers {
 }  // namespace
 
 // Instantiates all members, called or not.
-#define DRIVERS(P, T, Q)                                      \
-  template class virtio::blk::device<P, T, Q>;                \
-  template class virtio::blk::extras<virtio::blk::device<P, T, Q>>; \
+#define DRIVERS(P, T, Q)                                                                  \
+  template class virtio::blk::device<P, T, Q>;                                            \
+  template class virtio::blk::extras<virtio::blk::device<P, T, Q>>;                       \
   template class virtio::request_driver<virtio::blk::device<P, T, Q>, virtio::blk::done>; \
-  template class virtio::rng::device<P, T, Q>;                \
+  template class virtio::rng::device<P, T, Q>;                                            \
   template class virtio::request_driver<virtio::rng::device<P, T, Q>, virtio::rng::done>; \
-  template class virtio::balloon::device<P, T, Q>;            \
-  template class virtio::console::device<P, T, Q>;            \
-  template class virtio::console::device<P, T, Q, two_ports>; \
+  template class virtio::balloon::device<P, T, Q>;                                        \
+  template class virtio::console::device<P, T, Q>;                                        \
+  template class virtio::console::device<P, T, Q, two_ports>;                             \
   template class virtio::vsock::device<P, T, Q, few>
 
 DRIVERS(board, wire<device_type::block>, format);
@@ -286,7 +292,8 @@ void use(const Where& where) {
 
 }  // namespace
 
-TEST_CASE("concepts: every driver works with a transport, a queue and a platform that have only the required members", "[unit][concepts]") {
+TEST_CASE("concepts: every driver works with a transport, a queue and a platform that have only the required members",
+          "[unit][concepts]") {
   use<drivers<board, wire<device_type::block>, format>>(place{});
   use<drivers<board, wire<device_type::entropy>, format>>(place{});
   use<drivers<board, wire<device_type::balloon>, format>>(place{});
@@ -295,7 +302,8 @@ TEST_CASE("concepts: every driver works with a transport, a queue and a platform
   use<drivers<board, wire<device_type::vmmci>, format>>(place{});
 }
 
-TEST_CASE("concepts: discovery and every transport work with hosts and buses that have only the required members", "[unit][concepts]") {
+TEST_CASE("concepts: discovery and every transport work with hosts and buses that have only the required members",
+          "[unit][concepts]") {
   usize seen = 0;
   pci::for_each(bus_of_pci{}, [&](const auto&) { ++seen; });
   pci::for_each(windowed_bus{}, [&](const auto&) { ++seen; });

@@ -24,7 +24,8 @@ constexpr feature_set plain{feature::version_1}, events{feature::event_idx};
 
 }  // namespace
 
-TEST_CASE("packed ring: arm requests an interrupt at the place of the next answer, and disarm none [PACKED-17]", "[queue][packed]") {
+TEST_CASE("packed ring: arm requests an interrupt at the place of the next answer, and disarm none [PACKED-17]",
+          "[queue][packed]") {
   const std::unique_ptr<subject> r = untyped<packed_odd>();
   r->attach(5, plain | events);
   CHECK(asked(*r) == off);
@@ -42,7 +43,8 @@ TEST_CASE("packed ring: arm requests an interrupt at the place of the next answe
   r->require_no_violations();
 }
 
-TEST_CASE("packed ring: without EVENT_IDX, or in the middle of a batch, arm requests every interrupt [PACKED-17]", "[queue][packed]") {
+TEST_CASE("packed ring: without EVENT_IDX, or in the middle of a batch, arm requests every interrupt [PACKED-17]",
+          "[queue][packed]") {
   const std::unique_ptr<subject> r = untyped<packed_in_order>();
   r->attach(5, plain);
   CHECK_FALSE(r->ring.arm());
@@ -62,7 +64,8 @@ TEST_CASE("packed ring: without EVENT_IDX, or in the middle of a batch, arm requ
   CHECK(asked(*r) == (at | first_lap | 2));
 }
 
-TEST_CASE("packed ring: an event word that is not a position requests a doorbell, also at position 0 [PACKED-15]", "[queue][packed]") {
+TEST_CASE("packed ring: an event word that is not a position requests a doorbell, also at position 0 [PACKED-15]",
+          "[queue][packed]") {
   const std::unique_ptr<subject> r = untyped<packed_odd>();
   for (const bool event_idx : {false, true}) {
     CAPTURE(event_idx);

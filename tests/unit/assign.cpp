@@ -16,7 +16,8 @@ using namespace virtio;
 
 namespace {
 
-constexpr pci::windows board{.io = {0xc000, 0x3000}, .memory = {0xe0000000, 0x10000000}, .high = {u64{1} << 36, u64{1} << 34}};
+constexpr pci::windows board{
+    .io = {0xc000, 0x3000}, .memory = {0xe0000000, 0x10000000}, .high = {u64{1} << 36, u64{1} << 34}};
 
 // The range of one BAR.
 struct place {
@@ -257,7 +258,7 @@ TEST_CASE("assign: a 64-bit BAR is placed above 4 GiB if there is no room below,
   (void)unassigned(m, {0, 0, 4, 0});
   (void)unassigned(m, {0, 1, 0, 0});
   const auto done = pci::assign(m.bus.host(), low_is_small);
-  CHECK(done.placed == 3);    // the 4 KiB BARs: one fits below, but behind the bridge a window needs 1 MiB
+  CHECK(done.placed == 3);  // the 4 KiB BARs: one fits below, but behind the bridge a window needs 1 MiB
   CHECK(done.unplaced == 1);
   const auto all = decoded(m, low_is_small);
   CHECK(std::count_if(all.begin(), all.end(), [](const place& one) { return one.first >> 32 != 0; }) == 2);
@@ -275,7 +276,8 @@ TEST_CASE("assign: a BAR without room or without a window is unchanged and count
   CHECK(pci::assign(m.bus.host(), {}).placed == 0);
 }
 
-TEST_CASE("assign: a driver enables only the decoding that it needs, since other BARs may have no address", "[assign]") {
+TEST_CASE("assign: a driver enables only the decoding that it needs, since other BARs may have no address",
+          "[assign]") {
   rig::machine m;
   (void)unassigned(m, {0, 0, 4, 0}, true);
   auto& f = m.function(4);
@@ -292,7 +294,8 @@ TEST_CASE("assign: a driver enables only the decoding that it needs, since other
   CHECK(d->read(0, sector));
 }
 
-TEST_CASE("assign: behind a bridge without an I/O or prefetchable window, BARs that need one stay unplaced", "[assign]") {
+TEST_CASE("assign: behind a bridge without an I/O or prefetchable window, BARs that need one stay unplaced",
+          "[assign]") {
   rig::machine m;
   auto& bridge = m.bus.bridge({0, 0, 7, 0}, 0, 0);
   bridge.has_io_window = bridge.has_prefetch_window = false;
@@ -339,7 +342,8 @@ TEST_CASE("assign: random machines, every address decodes at exactly one place",
           const auto what = random() % 5;
           if (what == 0) f.poke(0x10 + 4 * bar, 1, 4), f.bar_sizes[bar] = u64{4} << random() % 6;
           if (what == 1) f.bar_sizes[bar] = u64{16} << random() % 18;
-          if (what == 2 && bar < 5) f.poke(0x10 + 4 * bar, random() % 2 != 0 ? 4 : 12, 4), f.bar_sizes[bar++] = u64{4096} << random() % 12;
+          if (what == 2 && bar < 5)
+            f.poke(0x10 + 4 * bar, random() % 2 != 0 ? 4 : 12, 4), f.bar_sizes[bar++] = u64{4096} << random() % 12;
         }
       }
     }
@@ -397,7 +401,8 @@ TEST_CASE("assign: a window beyond 4 GiB or port 65,535 is used up to that limit
   const auto done = pci::assign(m.bus.host(), given);
   CHECK((done.placed == 2 && done.unplaced == 2));
   CHECK(decoded(m, {.io = {0xff80, 0x80}, .memory = {0xffffc000, 0x4000}, .high = {}}).size() == 2);
-  CHECK(pci::assign(m.bus.host(), {.io = {0x10000, 0x1000}, .memory = {u64{1} << 32, 0x10000000}, .high = {}}).placed == 0);
+  CHECK(pci::assign(m.bus.host(), {.io = {0x10000, 0x1000}, .memory = {u64{1} << 32, 0x10000000}, .high = {}}).placed ==
+        0);
 }
 
 TEST_CASE("assign: invalid bus numbers and BAR sizes cause no endless walk", "[assign][hostile]") {
@@ -414,17 +419,24 @@ TEST_CASE("assign: invalid bus numbers and BAR sizes cause no endless walk", "[a
     for (auto& size : f.bar_sizes) size = random() % 3 == 0 ? random() : u64{1} << random() % 64;
   }
   (void)pci::assign(m.bus.host(), board);
-  m.bus.host().each_function([&](pci::address at) { accesses += m.bus.function(at).config_reads; return true; });
+  m.bus.host().each_function([&](pci::address at) {
+    accesses += m.bus.function(at).config_reads;
+    return true;
+  });
   CHECK(accesses < 10'000'000);
 }
 
-TEST_CASE("assign: with any bus numbers and sizes, a BAR is placed inside the board's or an open bridge's windows", "[assign][hostile]") {
+TEST_CASE("assign: with any bus numbers and sizes, a BAR is placed inside the board's or an open bridge's windows",
+          "[assign][hostile]") {
   rig::machine m;
   m.expect_objections = true;
   const u32 seed = GENERATE(Catch::Generators::range(1u, 40u));
   CAPTURE(seed);
   std::mt19937 random{seed};
-  struct window { bool ports; u64 first, last; };
+  struct window {
+    bool ports;
+    u64 first, last;
+  };
   std::vector<window> allowed{{true, board.io.base, board.io.base + board.io.size - 1},
                               {false, board.memory.base, board.memory.base + board.memory.size - 1},
                               {false, board.high.base, board.high.base + board.high.size - 1}};

@@ -18,9 +18,10 @@ constexpr auto& two = rig::two_samples;
 
 }  // namespace
 
-TEST_CASE("balloon: pages go in and come out, and the host receives their number "
-          "[BALLOON-04][BALLOON-05][BALLOON-09][BALLOON-14][BALLOON-15][BALLOONL-01][BALLOONL-02][BALLOONL-03]",
-          "[balloon]") {
+TEST_CASE(
+    "balloon: pages go in and come out, and the host receives their number "
+    "[BALLOON-04][BALLOON-05][BALLOON-09][BALLOON-14][BALLOON-15][BALLOONL-01][BALLOONL-02][BALLOONL-03]",
+    "[balloon]") {
   rig::machine m;
   const seat where = GENERATE(seat::modern, seat::transitional, seat::legacy);
   auto& model = m.add<balloon_model>(where, 4, offers{0, 1});
@@ -54,8 +55,9 @@ TEST_CASE("balloon: the program may have fewer pages than the host requests [BAL
   CHECK(*d->inflate(10, pages_from{0, 0}) == 0);
 }
 
-TEST_CASE("balloon: pages are taken out down to the host's target, unless DEFLATE_ON_OOM allows more [BALLOON-07][BALLOON-08]",
-          "[balloon]") {
+TEST_CASE(
+    "balloon: pages are taken out down to the host's target, unless DEFLATE_ON_OOM allows more [BALLOON-07][BALLOON-08]",
+    "[balloon]") {
   rig::machine m;
   const bool oom = GENERATE(false, true);
   auto& model = m.add<balloon_model>(seat::modern, 4, oom ? offers{0, 2} : offers{0});
@@ -92,9 +94,10 @@ TEST_CASE("balloon: the number of pages is written at each start, and a reset em
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("balloon: statistics are staged before the device is live, and sent at each request of the host "
-          "[BALLOON-16][BALLOON-17][BALLOON-18][BALLOON-19][BALLOON-21][BALLOON-22][BALLOON-23][BALLOONL-04]",
-          "[balloon]") {
+TEST_CASE(
+    "balloon: statistics are staged before the device is live, and sent at each request of the host "
+    "[BALLOON-16][BALLOON-17][BALLOON-18][BALLOON-19][BALLOON-21][BALLOON-22][BALLOON-23][BALLOONL-04]",
+    "[balloon]") {
   rig::machine m;
   auto& model = m.add<balloon_model>(GENERATE(seat::modern, seat::legacy), 4, offers{0, 1});
   balloon_driver<rig::legacy_queue> d;
@@ -129,11 +132,13 @@ TEST_CASE("balloon: a request for statistics during an inflation is kept for lat
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("balloon: optional queues are numbered by the offered features, accepted or not "
-          "[BALLOON-01][BALLOON-02][BALLOON-39][BALLOON-40]",
-          "[balloon]") {
+TEST_CASE(
+    "balloon: optional queues are numbered by the offered features, accepted or not "
+    "[BALLOON-01][BALLOON-02][BALLOON-39][BALLOON-40]",
+    "[balloon]") {
   rig::machine m;
-  const bool hints = GENERATE(false, true), wants_statistics = GENERATE(false, true), offers_statistics = GENERATE(false, true);
+  const bool hints = GENERATE(false, true), wants_statistics = GENERATE(false, true),
+             offers_statistics = GENERATE(false, true);
   auto& model = !hints && !offers_statistics ? m.add<balloon_model>(seat::modern, 4, offers{0, 5})
                 : !hints                     ? m.add<balloon_model>(seat::modern, 4, offers{0, 1, 5})
                 : !offers_statistics         ? m.add<balloon_model>(seat::modern, 4, offers{0, 3, 5})
@@ -164,9 +169,10 @@ TEST_CASE("balloon: calls without their feature return unsupported", "[balloon]"
   CHECK(start(d, m, many).error() == errc::invalid_argument);
 }
 
-TEST_CASE("balloon: a device that does not answer or misbehaves is reset, which empties the balloon, and a later start succeeds "
-          "[BALLOON-10][BALLOON-12][BALLOON-13]",
-          "[balloon][hostile]") {
+TEST_CASE(
+    "balloon: a device that does not answer or misbehaves is reset, which empties the balloon, and a later start succeeds "
+    "[BALLOON-10][BALLOON-12][BALLOON-13]",
+    "[balloon][hostile]") {
   rig::machine m;
   auto& model = m.add<balloon_model>(seat::modern, 4, offers{0, 1});
   balloon_driver<> d;

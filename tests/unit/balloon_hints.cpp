@@ -44,9 +44,10 @@ struct started {
 
 }  // namespace
 
-TEST_CASE("balloon hints: a round has the command id, the memory, and an end, and DONE returns all memory "
-          "[BALLOON-24][BALLOON-25][BALLOON-27][BALLOON-29][BALLOON-31][BALLOON-33]",
-          "[balloon]") {
+TEST_CASE(
+    "balloon hints: a round has the command id, the memory, and an end, and DONE returns all memory "
+    "[BALLOON-24][BALLOON-25][BALLOON-27][BALLOON-29][BALLOON-31][BALLOON-33]",
+    "[balloon]") {
   started s;
   s.model.hides_round = GENERATE(false, true);
   CHECK(*s->hints() == hinting::idle);
@@ -103,9 +104,10 @@ TEST_CASE("balloon hints: no stretch is sent after the host has ended the round 
   CHECK(s.m.objections().empty());
 }
 
-TEST_CASE("balloon hints: without generations, DONE and the next round end a round, and STOP if the field had the round "
-          "[BALLOON-28]",
-          "[balloon][legacy]") {
+TEST_CASE(
+    "balloon hints: without generations, DONE and the next round end a round, and STOP if the field had the round "
+    "[BALLOON-28]",
+    "[balloon][legacy]") {
   rig::machine m;
   auto& model = m.add<balloon_model>(seat::legacy, 4, offers{0, 3});
   rig::balloon_driver<rig::legacy_queue> d;
@@ -135,9 +137,10 @@ TEST_CASE("balloon hints: another change of the configuration does not end a rou
   CHECK(s.m.objections().empty());
 }
 
-TEST_CASE("balloon hints: memory that is needed before DONE is written completely, with the poison if there is one "
-          "[BALLOON-30][BALLOON-32]",
-          "[balloon]") {
+TEST_CASE(
+    "balloon hints: memory that is needed before DONE is written completely, with the poison if there is one "
+    "[BALLOON-30][BALLOON-32]",
+    "[balloon]") {
   rig::machine m;
   auto& model = m.add<balloon_model>(seat::modern, 4, offers{0, 3, 4});
   const bool poisoned = GENERATE(false, true);
@@ -202,8 +205,9 @@ TEST_CASE("balloon hints: a device that stops answering is reset, and keeps no m
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("balloon hints: a device that does not reset ends the call with device_broken, and its memory stays mapped until a reset",
-          "[balloon][hostile]") {
+TEST_CASE(
+    "balloon hints: a device that does not reset ends the call with device_broken, and its memory stays mapped until a reset",
+    "[balloon][hostile]") {
   rig::machine m;
   auto& model = m.add<balloon_model>(seat::modern, 4, offers{0, 3, 5});
   rig::balloon_driver<> d;
@@ -213,7 +217,8 @@ TEST_CASE("balloon hints: a device that does not reset ends the call with device
   model.reset_reads = rig::device_model::forever;
   const bool hints = GENERATE(false, true);
   if (!hints) model.hold();
-  CHECK((hints ? d->hint(stretches{6}).error() : d->report_free(free_pages::stretch(0, 3)).error()) == errc::device_broken);
+  CHECK((hints ? d->hint(stretches{6}).error() : d->report_free(free_pages::stretch(0, 3)).error()) ==
+        errc::device_broken);
   CHECK(m.memory.live() == 1);
   CHECK(d->report_free(free_pages::stretch(5, 3)).error() == errc::not_started);
   CHECK(m.memory.live() == 1);

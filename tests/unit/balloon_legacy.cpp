@@ -15,9 +15,9 @@ namespace {
 
 struct old_balloon : big_endian_device {
   static constexpr device_type type = device_type::balloon;
-  std::vector<std::vector<u8>> said[5];   // what the driver sent, by queue
-  std::vector<u32> given[5];              // lengths of the device-writable part
-  u16 stands_still = 5;                   // this queue is not served
+  std::vector<std::vector<u8>> said[5];  // what the driver sent, by queue
+  std::vector<u32> given[5];             // lengths of the device-writable part
+  u16 stands_still = 5;                  // this queue is not served
 
   old_balloon() : big_endian_device{16} {}
 
@@ -51,12 +51,13 @@ u32 big(const std::vector<u8>& from, usize at) { return static_cast<u32>(big_end
 
 }  // namespace
 
-TEST_CASE("balloon: on the legacy interface a big-endian guest's page numbers and statistics are big-endian, the configuration is not "
-          "[BALLOONL-01][BALLOONL-04]",
-          "[balloon][legacy]") {
+TEST_CASE(
+    "balloon: on the legacy interface a big-endian guest's page numbers and statistics are big-endian, the configuration is not "
+    "[BALLOONL-01][BALLOONL-04]",
+    "[balloon][legacy]") {
   old_balloon model;
   model.offered = 1u << 0 | 1u << 1;
-  model.stands_still = 2;  // statistics are not requested yet
+  model.stands_still = 2;                         // statistics are not requested yet
   model.config.bytes = {0x04, 0x03, 0x00, 0x00};  // 0x304 pages
   model.config.bytes.resize(16);
   const std::unique_ptr<parts> at{new parts};
@@ -80,9 +81,10 @@ TEST_CASE("balloon: on the legacy interface a big-endian guest's page numbers an
   CHECK(*d.answer_statistics(memory));
 }
 
-TEST_CASE("balloon: on the legacy interface a big-endian guest's command ids are big-endian, and the host's are little-endian "
-          "[BALLOONL-01][BALLOONL-05]",
-          "[balloon][legacy]") {
+TEST_CASE(
+    "balloon: on the legacy interface a big-endian guest's command ids are big-endian, and the host's are little-endian "
+    "[BALLOONL-01][BALLOONL-05]",
+    "[balloon][legacy]") {
   old_balloon model;
   model.offered = 1u << 0 | 1u << 3 | 1u << 4;
   model.config.bytes[8] = 0x07, model.config.bytes[11] = 0x80;  // round 0x80000007

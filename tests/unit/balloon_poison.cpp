@@ -18,12 +18,14 @@ using driver = rig::balloon_in_place<>;
 
 }  // namespace
 
-TEST_CASE("balloon: pages that the host returns contain the program's poison, and the host has the poison before the first page "
-          "[BALLOON-02][BALLOON-34][BALLOON-35][BALLOON-36]",
-          "[balloon]") {
+TEST_CASE(
+    "balloon: pages that the host returns contain the program's poison, and the host has the poison before the first page "
+    "[BALLOON-02][BALLOON-34][BALLOON-35][BALLOON-36]",
+    "[balloon]") {
   rig::machine m;
   const bool known = GENERATE(false, true);  // without PAGE_POISON the driver writes the same pages
-  auto& model = known ? m.add<balloon_model>(seat::modern, 4, offers{0, 4}) : m.add<balloon_model>(seat::modern, 4, offers{0});
+  auto& model =
+      known ? m.add<balloon_model>(seat::modern, 4, offers{0, 4}) : m.add<balloon_model>(seat::modern, 4, offers{0});
   driver d;
   REQUIRE(d.start(m, {}, held));
   CHECK(d->features().has(balloon::feature::page_poison) == known);
@@ -52,7 +54,8 @@ TEST_CASE("balloon: pages that the host returns contain the program's poison, an
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("balloon: the legacy interface has the poison, too, before DRIVER_OK [BALLOON-35][BALLOON-36]", "[balloon][legacy]") {
+TEST_CASE("balloon: the legacy interface has the poison, too, before DRIVER_OK [BALLOON-35][BALLOON-36]",
+          "[balloon][legacy]") {
   rig::machine m;
   auto& model = m.add<balloon_model>(GENERATE(seat::legacy, seat::transitional), 4, offers{0, 4});
   rig::balloon_driver<rig::legacy_queue> d;
@@ -62,7 +65,8 @@ TEST_CASE("balloon: the legacy interface has the poison, too, before DRIVER_OK [
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("balloon: without a poison no page is written, and the host receives no poison [BALLOON-02][BALLOON-37]", "[balloon]") {
+TEST_CASE("balloon: without a poison no page is written, and the host receives no poison [BALLOON-02][BALLOON-37]",
+          "[balloon]") {
   rig::machine m;
   auto& model = m.add<balloon_model>(seat::modern, 4, offers{0, 4, 5});
   driver d;
@@ -80,12 +84,14 @@ TEST_CASE("balloon: without a poison no page is written, and the host receives n
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("balloon: free memory is reported with its poison in it, and not reported to a host without PAGE_POISON "
-          "[BALLOON-03][BALLOON-38]",
-          "[balloon]") {
+TEST_CASE(
+    "balloon: free memory is reported with its poison in it, and not reported to a host without PAGE_POISON "
+    "[BALLOON-03][BALLOON-38]",
+    "[balloon]") {
   rig::machine m;
   const bool known = GENERATE(false, true);
-  auto& model = known ? m.add<balloon_model>(seat::modern, 4, offers{0, 4, 5}) : m.add<balloon_model>(seat::modern, 4, offers{0, 5});
+  auto& model = known ? m.add<balloon_model>(seat::modern, 4, offers{0, 4, 5})
+                      : m.add<balloon_model>(seat::modern, 4, offers{0, 5});
   model.in_place = true;
   driver d;
   REQUIRE(d.start(m, {}, held));
@@ -98,7 +104,9 @@ TEST_CASE("balloon: free memory is reported with its poison in it, and not repor
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("balloon: a configuration that ends before the poison is reported as unreadable, and the device has no memory", "[balloon]") {
+TEST_CASE(
+    "balloon: a configuration that ends before the poison is reported as unreadable, and the device has no memory",
+    "[balloon]") {
   rig::machine m;
   auto& model = m.add<balloon_model>(seat::modern, 4, offers{0, 4});
   auto& f = m.function(4);

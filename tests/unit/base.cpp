@@ -125,7 +125,8 @@ TEST_CASE("suppression: need_event is right across the 65535 to 0 wrap", "[queue
       for (int near = -3; near < 44; ++near) {
         const u16 from = static_cast<u16>(before), to = static_cast<u16>(before + step);
         const u16 event = static_cast<u16>(from + near);
-        if (need_event(event, to, static_cast<u16>(to - from)) != walked(event, to, from)) FAIL(before << " " << step << " " << near);
+        if (need_event(event, to, static_cast<u16>(to - from)) != walked(event, to, from))
+          FAIL(before << " " << step << " " << near);
       }
 }
 
@@ -148,7 +149,9 @@ TEST_CASE("segments: a long piece is cut at the limit and never truncated", "[pl
   CHECK(small.push(dma_addr{0}, 0, direction::from_device));
 }
 
-TEST_CASE("segments: pieces that the device writes come last, and the bytes of both kinds are counted [SPLIT-02][PACKED-06]", "[platform]") {
+TEST_CASE(
+    "segments: pieces that the device writes come last, and the bytes of both kinds are counted [SPLIT-02][PACKED-06]",
+    "[platform]") {
   segment_list<6> list;
   CHECK(list.bytes() == 0);
   REQUIRE(list.push(dma_addr{0x1000}, 16, direction::to_device));

@@ -47,8 +47,9 @@ TEST_CASE("blk: reads, writes and flushes on every kind of device [BLK-08][BLK-1
   CHECK(data == expected(model, 2000, data.size()));
 }
 
-TEST_CASE("blk: a legacy device whose queue is larger than the ring's memory is rejected, not truncated [SPLITL-01][SPLITL-02]",
-          "[blk][legacy]") {
+TEST_CASE(
+    "blk: a legacy device whose queue is larger than the ring's memory is rejected, not truncated [SPLITL-01][SPLITL-02]",
+    "[blk][legacy]") {
   rig::machine m;
   m.add<blk_model>(seat::legacy, 4, blk_options{.queue_size = 256});
   rig::disk<split_queue<16>> small;
@@ -69,7 +70,7 @@ TEST_CASE("blk: invalid calls are rejected without a request [BLK-06][BLK-10]", 
   CHECK(d->read(0, odd).error() == errc::misaligned);
   CHECK(d->read(2048, sector).error() == errc::out_of_range);
   CHECK(d->write(2048, sector).error() == errc::out_of_range);
-  CHECK(d->read(~u64{0}, sector).error() == errc::out_of_range);              // sector + 1 overflows
+  CHECK(d->read(~u64{0}, sector).error() == errc::out_of_range);  // sector + 1 overflows
   CHECK(d->read(~u64{0} / 512, sector).error() == errc::out_of_range);
   CHECK(d->submit_read(2047, bytes{sector, 0}).error() == errc::invalid_argument);
   CHECK(d->submit_read(2047, sector));
@@ -142,8 +143,13 @@ TEST_CASE("blk: a failed read delivers no data, whatever the device wrote", "[bl
 }
 
 TEST_CASE("blk: transfers larger than the device's limits are split by SIZE_MAX and SEG_MAX", "[blk]") {
-  const auto [size_max, seg_max, piece] = GENERATE(table<u32, u32, u32>({
-      {4096, 0, 0x80000000}, {4096, 3, 0x80000000}, {1000, 2, 0x80000000}, {0, 1, 0x80000000}, {0, 0, 700}, {512, 1, 512}, {65536, 4, 4096}}));
+  const auto [size_max, seg_max, piece] = GENERATE(table<u32, u32, u32>({{4096, 0, 0x80000000},
+                                                                         {4096, 3, 0x80000000},
+                                                                         {1000, 2, 0x80000000},
+                                                                         {0, 1, 0x80000000},
+                                                                         {0, 0, 700},
+                                                                         {512, 1, 512},
+                                                                         {65536, 4, 4096}}));
   CAPTURE(size_max, seg_max, piece);
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4, blk_options{.size_max = size_max, .seg_max = seg_max});
@@ -220,7 +226,7 @@ TEST_CASE("blk: the requests of a full queue complete in any order, once each", 
   std::vector<std::vector<u8>> buffers(64, std::vector<u8>(512));
   u64 submitted = 0;
   for (;; ++submitted) {
-    const auto t = submitted % 5 == 4 ? d->submit_flush(submitted)
+    const auto t = submitted % 5 == 4   ? d->submit_flush(submitted)
                    : submitted % 3 == 2 ? d->submit_write(1000 + submitted, buffers[submitted], submitted)
                                         : d->submit_read(submitted, buffers[submitted], submitted);
     if (t) continue;
@@ -266,7 +272,9 @@ TEST_CASE("blk: a read during eight requests in flight completes and loses none 
   CHECK(d->wait_next().error() == errc::not_ready);  // nothing in flight: returns at once
 }
 
-TEST_CASE("blk: a device that never answers is reset, and only then are the buffers returned [SHUTDOWN-01][SHUTDOWN-02][STATUS-04]", "[blk]") {
+TEST_CASE(
+    "blk: a device that never answers is reset, and only then are the buffers returned [SHUTDOWN-01][SHUTDOWN-02][STATUS-04]",
+    "[blk]") {
   rig::machine m;
   auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4);
   fill_pattern(model);
@@ -458,7 +466,8 @@ TEST_CASE("blk: attempts of a wait count from 0, and from 0 again after another 
   CHECK(d->in_flight() == 0);
 }
 
-TEST_CASE("blk: a completion that appears and disappears does not prevent the time-out of a sleeping platform", "[blk][hostile]") {
+TEST_CASE("blk: a completion that appears and disappears does not prevent the time-out of a sleeping platform",
+          "[blk][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   model.hold();

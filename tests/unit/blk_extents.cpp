@@ -11,7 +11,8 @@ using namespace virtio;
 namespace {
 
 using disk = rig::disk<rig::big_queue>;
-using list_disk = rig::driver<blk::device<rig::platform_type, rig::any_pci, rig::big_queue, blk::options{.extents = 8}>>;
+using list_disk =
+    rig::driver<blk::device<rig::platform_type, rig::any_pci, rig::big_queue, blk::options{.extents = 8}>>;
 
 constexpr u32 discard = 11, write_zeroes = 13, secure_erase = 14;  // types of requests (5.2.6)
 
@@ -50,9 +51,10 @@ bool zero(blk_model& model, u64 sector, u64 count) {
 
 }  // namespace
 
-TEST_CASE("blk: discard, write zeroes and secure erase name their sectors on every kind of device that has them "
-          "[BLK-11][BLK-18][BLKL-10]",
-          "[blk]") {
+TEST_CASE(
+    "blk: discard, write zeroes and secure erase name their sectors on every kind of device that has them "
+    "[BLK-11][BLK-18][BLKL-10]",
+    "[blk]") {
   const seat where = GENERATE(seat::modern, seat::transitional, seat::legacy, seat::crosvm);
   CAPTURE(rig::name(where));
   rig::machine m;
@@ -76,7 +78,8 @@ TEST_CASE("blk: discard, write zeroes and secure erase name their sectors on eve
   CHECK(rig::expected(model, 110, 512) == behind);
 }
 
-TEST_CASE("blk: MAX_DISCARD_SECTORS, MAX_WRITE_ZEROES_SECTORS and MAX_SECURE_ERASE_SECTORS split blocking calls", "[blk]") {
+TEST_CASE("blk: MAX_DISCARD_SECTORS, MAX_WRITE_ZEROES_SECTORS and MAX_SECURE_ERASE_SECTORS split blocking calls",
+          "[blk]") {
   const auto one = operations[GENERATE(0u, 1u, 2u)];
   const u32 most = GENERATE(1u, 7u, 100u, 5000u, 0u);
   CAPTURE(one.type, most);
@@ -120,8 +123,9 @@ TEST_CASE("blk: an alignment that cannot be followed is ignored", "[blk][hostile
   for (const auto& extent : model.extents) CHECK(extent.sectors <= 50);
 }
 
-TEST_CASE("blk: MAX_DISCARD_SEG, MAX_WRITE_ZEROES_SEG and MAX_SECURE_ERASE_SEG bound a list of extents [BLK-11][BLK-13][BLK-14][BLK-15]",
-          "[blk]") {
+TEST_CASE(
+    "blk: MAX_DISCARD_SEG, MAX_WRITE_ZEROES_SEG and MAX_SECURE_ERASE_SEG bound a list of extents [BLK-11][BLK-13][BLK-14][BLK-15]",
+    "[blk]") {
   const auto one = operations[GENERATE(0u, 1u, 2u)];
   const u32 most = GENERATE(0u, 1u, 3u, 100u);
   const seat where = GENERATE(seat::modern, seat::legacy);
@@ -288,7 +292,8 @@ TEST_CASE("blk: a list of extents with more pieces than SIZE_MAX and SEG_MAX all
   auto options = all_three({.extents = 64});
   options.size_max = 512;
   auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4, options);
-  rig::driver<blk::device<rig::platform_type, rig::any_pci, rig::big_queue, blk::options{.segments = 1, .extents = 64}>> d;
+  rig::driver<blk::device<rig::platform_type, rig::any_pci, rig::big_queue, blk::options{.segments = 1, .extents = 64}>>
+      d;
   REQUIRE(d.start(m, m.where(4)));
   std::vector<blk::extent> list;
   for (u64 i = 0; i < 64; ++i) list.push_back({2 * i, 1});

@@ -42,11 +42,16 @@ TEST_CASE("blk: BLK_SIZE: requests are whole blocks, and others are rejected bef
 }
 
 TEST_CASE("blk: BLK_SIZE, SIZE_MAX and SEG_MAX together split transfers at whole blocks", "[blk]") {
-  const auto [size_max, seg_max, piece] = GENERATE(table<u32, u32, u32>(
-      {{4096, 3, 0x8000'0000}, {5000, 2, 0x8000'0000}, {0, 1, 4096}, {0, 4, 1024}, {1024, 4, 0x8000'0000}, {0, 7, 3000}}));
+  const auto [size_max, seg_max, piece] = GENERATE(table<u32, u32, u32>({{4096, 3, 0x8000'0000},
+                                                                         {5000, 2, 0x8000'0000},
+                                                                         {0, 1, 4096},
+                                                                         {0, 4, 1024},
+                                                                         {1024, 4, 0x8000'0000},
+                                                                         {0, 7, 3000}}));
   CAPTURE(size_max, seg_max, piece);
   rig::machine m;
-  auto& model = m.add<blk_model>(seat::modern, 4, blk_options{.size_max = size_max, .seg_max = seg_max, .blk_size = 4096});
+  auto& model =
+      m.add<blk_model>(seat::modern, 4, blk_options{.size_max = size_max, .seg_max = seg_max, .blk_size = 4096});
   rig::fill_pattern(model);
   m.memory.largest_piece = piece;
   disk d;
@@ -57,7 +62,8 @@ TEST_CASE("blk: BLK_SIZE, SIZE_MAX and SEG_MAX together split transfers at whole
   CHECK(data == rig::expected(model, 8, data.size()));
 }
 
-TEST_CASE("blk: a BLK_SIZE larger than any request ends the start with an error, a small one does not", "[blk][hostile]") {
+TEST_CASE("blk: a BLK_SIZE larger than any request ends the start with an error, a small one does not",
+          "[blk][hostile]") {
   const u32 size = GENERATE(1u, 256u, 511u, 513u, 1536u, 0x4000'0000u, 0x8000'0000u, 0xffff'ffffu);
   CAPTURE(size);
   rig::machine m;
@@ -103,7 +109,8 @@ TEST_CASE("blk: TOPOLOGY is returned in sectors, also for hostile numbers", "[bl
   CHECK(m.function(5).log().empty());
 }
 
-TEST_CASE("blk: without FLUSH the cache is assumed to write through, with FLUSH to write back [BLK-02][BLK-03]", "[blk]") {
+TEST_CASE("blk: without FLUSH the cache is assumed to write through, with FLUSH to write back [BLK-02][BLK-03]",
+          "[blk]") {
   rig::machine m;
   const bool flush = GENERATE(false, true);
   auto& model = m.add<blk_model>(seat::modern, 4, blk_options{.flush = flush});
@@ -121,7 +128,9 @@ TEST_CASE("blk: without FLUSH the cache is assumed to write through, with FLUSH 
   CHECK(d->set_write_cache(blk::cache_mode::writethrough).error() == errc::unsupported);
 }
 
-TEST_CASE("blk: CONFIG_WCE: disabling the cache flushes earlier writes, and flush then makes no request [BLK-16][BLK-17]", "[blk]") {
+TEST_CASE(
+    "blk: CONFIG_WCE: disabling the cache flushes earlier writes, and flush then makes no request [BLK-16][BLK-17]",
+    "[blk]") {
   rig::machine m;
   auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4, blk_options{.writeback = true});
   disk d;
@@ -182,7 +191,8 @@ TEST_CASE("blk: CONFIG_WCE: a device that does not change its mode is an error",
 
 TEST_CASE("blk: CONFIG_WCE without FLUSH is not accepted, so that the cache writes through [BLK-02]", "[blk]") {
   rig::machine m;
-  auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4, blk_options{.flush = false, .writeback = true});
+  auto& model =
+      m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4, blk_options{.flush = false, .writeback = true});
   disk d;
   REQUIRE(d.start(m, m.where(4)));
   CHECK(!model.accepted(11));
@@ -253,7 +263,9 @@ TEST_CASE("blk: refresh detects that a disk grew or shrank, while requests are i
   CHECK(d->read(49, data));
 }
 
-TEST_CASE("blk: refresh reads a capacity that changes between its halves as one number, and fails if it is never stable", "[blk]") {
+TEST_CASE(
+    "blk: refresh reads a capacity that changes between its halves as one number, and fails if it is never stable",
+    "[blk]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4, blk_options{.sectors = 100});
   disk d;
@@ -280,7 +292,8 @@ TEST_CASE("blk: refresh reads a capacity that changes between its halves as one 
 
 TEST_CASE("blk: refresh reads the other limits, too, and keeps the old ones if the new are invalid", "[blk][hostile]") {
   rig::machine m;
-  auto& model = m.add<blk_model>(seat::modern, 4, blk_options{.size_max = 4096, .seg_max = 4, .blk_size = 512, .discard = {{.sectors = 100}}});
+  auto& model = m.add<blk_model>(
+      seat::modern, 4, blk_options{.size_max = 4096, .seg_max = 4, .blk_size = 512, .discard = {{.sectors = 100}}});
   disk d;
   REQUIRE(d.start(m, m.where(4)));
   CHECK(d->limits_of(blk::operation::discard)->sectors == 100);
@@ -299,12 +312,14 @@ TEST_CASE("blk: refresh reads the other limits, too, and keeps the old ones if t
   CHECK(d->refresh().error() == errc::needs_reset);
 }
 
-TEST_CASE("blk: a disk with zones is rejected by name, before FEATURES_OK and with FAILED [BLKZ-01][BLKZ-02][BLKZ-04][BLKZ-05]",
-          "[blk]") {
+TEST_CASE(
+    "blk: a disk with zones is rejected by name, before FEATURES_OK and with FAILED [BLKZ-01][BLKZ-02][BLKZ-04][BLKZ-05]",
+    "[blk]") {
   const std::uint8_t zones = GENERATE(std::uint8_t{0}, std::uint8_t{1}, std::uint8_t{2});
   CAPTURE(int{zones});
   rig::machine m;
-  auto& model = m.add<blk_model>(seat::modern, 4, blk_options{.discard = virtio::testing::extent_rules{}, .zoned = zones});
+  auto& model =
+      m.add<blk_model>(seat::modern, 4, blk_options{.discard = virtio::testing::extent_rules{}, .zoned = zones});
   disk d;
   CHECK(d.start(m, m.where(4)).error() == errc::unsupported);
   CHECK(d->why().why == verdict::feature_unsupported);

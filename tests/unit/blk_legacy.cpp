@@ -44,7 +44,8 @@ struct old_disk : big_endian_device {
       more = (flags & 1) != 0;
       index = static_cast<u16>(get(d + 14, 2));
     }
-    if (chain.size() < 2 || chain.front().length != 16 || chain.front().writable) report("BLKL-10: not a header on its own");
+    if (chain.size() < 2 || chain.front().length != 16 || chain.front().writable)
+      report("BLKL-10: not a header on its own");
     if (chain.back().length != 1 || !chain.back().writable) report("BLKL-10: not a status on its own");
     const u64 what = get(chain.front().at, 4), sector = get(chain.front().at + 8, 8);
     u64 at = sector * 512;
@@ -77,15 +78,16 @@ static_assert(transport<transport_type> && platform<board>);
 
 }  // namespace
 
-TEST_CASE("blk: a big-endian guest's ring, header, extents and config are big-endian on the legacy interface "
-          "[BLKL-01][BLKL-03][BLKL-10]",
-          "[blk][legacy]") {
+TEST_CASE(
+    "blk: a big-endian guest's ring, header, extents and config are big-endian on the legacy interface "
+    "[BLKL-01][BLKL-03][BLKL-10]",
+    "[blk][legacy]") {
   old_disk model;
   for (usize i = 0; i < model.data.size(); ++i) model.data[i] = static_cast<u8>(i / 512 + i % 7);
   old_disk::put(&model.config.bytes[0], 100, 8);          // capacity
-  old_disk::put(&model.config.bytes[0x14], 1024, 4);  // blk_size
-  old_disk::put(model.config.bytes.data() + 0x24, 6, 4);       // max_discard_sectors
-  old_disk::put(model.config.bytes.data() + 0x28, 1, 4);       // max_discard_seg
+  old_disk::put(&model.config.bytes[0x14], 1024, 4);      // blk_size
+  old_disk::put(model.config.bytes.data() + 0x24, 6, 4);  // max_discard_sectors
+  old_disk::put(model.config.bytes.data() + 0x28, 1, 4);  // max_discard_seg
   using big_disk = blk::device<board, transport_type, split_queue<8, ring_options{.order = byte_order::big}>>;
   struct parts {
     dma_storage<big_disk::dma_bytes> storage{};
@@ -113,7 +115,8 @@ TEST_CASE("blk: a big-endian guest's ring, header, extents and config are big-en
   for (const auto& what : model.objections) FAIL_CHECK(what);
 }
 
-TEST_CASE("blk: without ANY_LAYOUT header and status have their own descriptors, with any data between them [BLKL-10]", "[blk][legacy]") {
+TEST_CASE("blk: without ANY_LAYOUT header and status have their own descriptors, with any data between them [BLKL-10]",
+          "[blk][legacy]") {
   rig::machine m;
   const bool any_layout = GENERATE(false, true);
   auto& model = m.add<blk_model>(seat::legacy, 4, blk_options{.size_max = 1024, .seg_max = 6});

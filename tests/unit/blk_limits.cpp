@@ -70,14 +70,16 @@ constexpr u64 longest_request = 0x7fff'f000;  // what Linux's preadv and pwritev
 
 }  // namespace
 
-TEST_CASE("blk: a transfer of 4 GiB is split into requests that every host accepts, whatever limits the disk states", "[blk]") {
+TEST_CASE("blk: a transfer of 4 GiB is split into requests that every host accepts, whatever limits the disk states",
+          "[blk]") {
   const u32 size_max = GENERATE(0u, 0x7fff'fe00u, 0x8000'0000u, 0xffff'ffffu);
   const u32 seg_max = GENERATE(0u, 1u, 254u);
   const u32 blk_size = GENERATE(0u, 4096u);
   CAPTURE(size_max, seg_max, blk_size);
   const u64 size = sizeof(usize) > 4 ? u64{4} << 30 : 0xc000'0000;
   rig::machine m;
-  auto& model = m.add<counting_disk>(seat::modern, 4, blk_options{.size_max = size_max, .seg_max = seg_max, .blk_size = blk_size});
+  auto& model = m.add<counting_disk>(seat::modern, 4,
+                                     blk_options{.size_max = size_max, .seg_max = seg_max, .blk_size = blk_size});
   model.put_config(0x00, u64{1} << 40, 8);
   vast_disk d;
   REQUIRE(d->start({{&m.memory}}, m.where(4), d.storage()));
@@ -109,7 +111,8 @@ TEST_CASE("blk: a transfer of 4 GiB is split into requests that every host accep
   CHECK(model.sizes.size() == 1);
 }
 
-TEST_CASE("blk: a request of the caller has at most largest_transfer bytes, whatever segments the disk accepts", "[blk]") {
+TEST_CASE("blk: a request of the caller has at most largest_transfer bytes, whatever segments the disk accepts",
+          "[blk]") {
   const u32 size_max = GENERATE(0u, 0x4000'0000u, 0xffff'ffffu);
   const u32 seg_max = GENERATE(0u, 4u);
   CAPTURE(size_max, seg_max);
@@ -119,7 +122,8 @@ TEST_CASE("blk: a request of the caller has at most largest_transfer bytes, what
   vast_disk d;
   REQUIRE(d->start({{&m.memory}}, m.where(4), d.storage()));
   const bytes data{reinterpret_cast<u8*>(uptr{0x1000'1000}), usize{0x4000'1000}};
-  REQUIRE(m.memory.memory.add(0x1000'1000, data.data(), data.size(), virtio::testing::device_memory::permission::read_write));
+  REQUIRE(m.memory.memory.add(0x1000'1000, data.data(), data.size(),
+                              virtio::testing::device_memory::permission::read_write));
   for (const usize more : {usize{512}, usize{4096}}) {
     const bytes much = data.part(0, largest_transfer + more);
     const bytes parts[] = {much.part(0, more), much.part(more, largest_transfer)};
@@ -138,8 +142,9 @@ TEST_CASE("blk: a request of the caller has at most largest_transfer bytes, what
   CHECK(model.sizes == std::vector<u64>{largest_transfer, largest_transfer});
 }
 
-TEST_CASE("blk model: more bytes than hosts transfer at once end in io_error, and without SEG_MAX the status goes into a second segment",
-          "[blk][testing]") {
+TEST_CASE(
+    "blk model: more bytes than hosts transfer at once end in io_error, and without SEG_MAX the status goes into a second segment",
+    "[blk][testing]") {
   virtio::testing::device_memory memory;
   std::vector<u8> room(4096, 0x5a);
   REQUIRE(memory.add(0x1000, room.data(), room.size(), virtio::testing::device_memory::permission::read_write));
@@ -182,7 +187,8 @@ TEST_CASE("blk model: more bytes than hosts transfer at once end in io_error, an
   }
 }
 
-TEST_CASE("blk: a disk that states no SEG_MAX gets one data segment per request, however the memory is scattered", "[blk]") {
+TEST_CASE("blk: a disk that states no SEG_MAX gets one data segment per request, however the memory is scattered",
+          "[blk]") {
   const seat where = GENERATE(seat::modern, seat::transitional, seat::legacy, seat::crosvm);
   const u32 piece = GENERATE(512u, 700u, 4096u);
   CAPTURE(name(where), piece);
@@ -213,7 +219,8 @@ TEST_CASE("blk: a disk that states no SEG_MAX gets one data segment per request,
   REQUIRE(d->wait_next());
 }
 
-TEST_CASE("blk: with SEG_MAX a request has at most as many segments as the disk states and the driver has room for", "[blk]") {
+TEST_CASE("blk: with SEG_MAX a request has at most as many segments as the disk states and the driver has room for",
+          "[blk]") {
   // The queue has 16 entries; header and status take two.
   const auto [stated, most] = GENERATE(table<u32, u16>({{1, 1}, {2, 2}, {7, 7}, {254, 14}}));
   CAPTURE(stated, most);
@@ -232,7 +239,9 @@ TEST_CASE("blk: with SEG_MAX a request has at most as many segments as the disk 
   CHECK(data == expected(model, 3, data.size()));
 }
 
-TEST_CASE("blk: without SEG_MAX memory scattered by pages costs at most one request per page, wherever the buffer starts", "[blk]") {
+TEST_CASE(
+    "blk: without SEG_MAX memory scattered by pages costs at most one request per page, wherever the buffer starts",
+    "[blk]") {
   // Halves of most of them are never powers of two.
   const u32 size_max = GENERATE(0u, 0x7000u, 0xff'ffffu, 0x3fff'f000u);
   // With SEG_MAX the number of pages is that of a request's segments.
@@ -241,7 +250,8 @@ TEST_CASE("blk: without SEG_MAX memory scattered by pages costs at most one requ
   const usize sectors = GENERATE(usize{8}, usize{24}, usize{67}, usize{255}, usize{512});
   CAPTURE(size_max, seg_max, offset, sectors);
   rig::machine m;
-  auto& model = m.add<blk_model>(seat::modern, 4, blk_options{.queue_size = 16, .size_max = size_max, .seg_max = seg_max});
+  auto& model =
+      m.add<blk_model>(seat::modern, 4, blk_options{.queue_size = 16, .size_max = size_max, .seg_max = seg_max});
   fill_pattern(model);
   paged_disk d;
   REQUIRE(d->start({{&m.memory}}, m.where(4), d.storage()));
@@ -266,7 +276,8 @@ TEST_CASE("blk: a disk that states no limit for extents gets extents of at most 
   using virtio::testing::extent_rules;
   rig::machine m;
   auto& model = m.add<counting_disk>(
-      seat::modern, 4, blk_options{.discard = extent_rules{}, .write_zeroes = extent_rules{}, .secure_erase = extent_rules{}});
+      seat::modern, 4,
+      blk_options{.discard = extent_rules{}, .write_zeroes = extent_rules{}, .secure_erase = extent_rules{}});
   model.put_config(0x00, u64{1} << 40, 8);
   disk d;
   REQUIRE(d.start(m, m.where(4)));

@@ -18,8 +18,9 @@ result<void> sweep(disk& d, blk::operation what, u64 sector, u64 count) {
 
 }  // namespace
 
-TEST_CASE("blk: on a device that accepts one sector per request, a call stops at a limit, reports its progress, and the next call continues",
-          "[blk][hostile][slow]") {
+TEST_CASE(
+    "blk: on a device that accepts one sector per request, a call stops at a limit, reports its progress, and the next call continues",
+    "[blk][hostile][slow]") {
   const auto what = GENERATE(blk::operation::discard, blk::operation::write_zeroes, blk::operation::secure_erase);
   rig::machine m;
   const extent_rules rules{.sectors = 1, .extents = 1, .alignment = 1};

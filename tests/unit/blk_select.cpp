@@ -81,7 +81,8 @@ TEST_CASE("blk: a search by serial starts each disk with the platform of its dev
   REQUIRE(d.hand_off());
 }
 
-TEST_CASE("blk: a search by serial skips disks that cannot be driven, and ends at one that keeps the storage", "[blk][hostile]") {
+TEST_CASE("blk: a search by serial skips disks that cannot be driven, and ends at one that keeps the storage",
+          "[blk][hostile]") {
   rig::machine m;
   auto& bad = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4, no_room);
   m.add<blk_model>(seat::modern, 5, blk_options{.zoned = 1});
@@ -98,17 +99,20 @@ TEST_CASE("blk: a search by serial skips disks that cannot be driven, and ends a
   REQUIRE(d->hand_off());
   // It no longer resets after it has the queue.
   bad.before_config_read = [&](u32, u32) { bad.reset_reads = device_model::forever; };
-  CHECK(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("wanted"), d.storage()).error() == errc::device_broken);
+  CHECK(blk::start_by_serial(*d, m.platform(), m.bus.host(), text("wanted"), d.storage()).error() ==
+        errc::device_broken);
   CHECK(!is_bus_master(m, 4));
   CHECK(m.models[2]->status() == 0);  // the storage is given to no other disk
 }
 
-TEST_CASE("blk: a search by serial configures the disk's interrupt vectors, and skips a disk whose MSI-X is off", "[blk][msix]") {
+TEST_CASE("blk: a search by serial configures the disk's interrupt vectors, and skips a disk whose MSI-X is off",
+          "[blk][msix]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4, blk_options{.serial = "wanted"});
   disk d;
   const auto search = [&] {
-    return blk::start_by_serial(*d, m.platform(), m.bus.host(), text("wanted"), d.storage(), {}, {.config = 0, .first = 1});
+    return blk::start_by_serial(*d, m.platform(), m.bus.host(), text("wanted"), d.storage(), {},
+                                {.config = 0, .first = 1});
   };
   CHECK(search().error() == errc::not_found);
   CHECK(d->why().why == verdict::vector_refused);
@@ -131,8 +135,9 @@ TEST_CASE("blk: limits that no request can meet end the start with an error", "[
   CHECK(d->why().why == verdict::limits_unusable);
 }
 
-TEST_CASE("blk: a start that fails after the queue's setup writes FAILED and resets the disk, so that the storage is free",
-          "[blk][hostile]") {
+TEST_CASE(
+    "blk: a start that fails after the queue's setup writes FAILED and resets the disk, so that the storage is free",
+    "[blk][hostile]") {
   const seat where = GENERATE(seat::modern, seat::legacy);
   rig::machine m;
   auto& bad = m.add<blk_model>(where, 4, no_room);
@@ -155,7 +160,8 @@ TEST_CASE("blk: a start that fails after the queue's setup writes FAILED and res
   CHECK(d.start(m, m.where(5)));
 }
 
-TEST_CASE("blk: a disk that is down has no capacity, and after a failed start not the previous disk's block size", "[blk]") {
+TEST_CASE("blk: a disk that is down has no capacity, and after a failed start not the previous disk's block size",
+          "[blk]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4, blk_options{.sectors = 777, .blk_size = 4096});
   m.add<rig::rng_model>(seat::modern, 5);

@@ -22,13 +22,16 @@ u32 starts(const std::string& log, const std::string& driver_ok) {
 
 }  // namespace
 
-TEST_CASE("blk: two disks with the same serial are ambiguous, wherever they are, and neither is left started or decoding", "[blk][pci]") {
+TEST_CASE(
+    "blk: two disks with the same serial are ambiguous, wherever they are, and neither is left started or decoding",
+    "[blk][pci]") {
   rig::machine m;
   const auto [first, second] = GENERATE(table<u8, u8>({{4, 5}, {4, 6}, {5, 6}}));
   CAPTURE(first, second);
   constexpr seat seats[] = {seat::modern, seat::legacy, seat::crosvm};
   for (u8 slot = 4; slot < 7; ++slot) {
-    m.add<blk_model>(seats[slot - 4], slot, blk_options{.queue_size = 64, .serial = slot == first || slot == second ? "twin" : "other"});
+    m.add<blk_model>(seats[slot - 4], slot,
+                     blk_options{.queue_size = 64, .serial = slot == first || slot == second ? "twin" : "other"});
     m.function(slot).config_write(4, 0x0400);
   }
   disk d;
@@ -69,7 +72,8 @@ TEST_CASE("blk: a search by serial starts every disk once, and the selected one 
 TEST_CASE("blk: two disks with the same serial are ambiguous in MMIO slots, too", "[blk][mmio]") {
   virtio::testing::strict_machine memory;
   virtio::testing::fake_mmio row;
-  blk_model first{memory.memory, blk_options{.serial = "twin"}}, other{memory.memory, blk_options{.sectors = 99, .serial = "other"}},
+  blk_model first{memory.memory, blk_options{.serial = "twin"}},
+      other{memory.memory, blk_options{.sectors = 99, .serial = "other"}},
       second{memory.memory, blk_options{.serial = "twin"}};
   memory.on_wait = [&](waiting, u64) {
     for (blk_model* one : {&first, &other, &second}) (void)one->step();
@@ -78,7 +82,8 @@ TEST_CASE("blk: two disks with the same serial are ambiguous in MMIO slots, too"
   (void)row.add_empty();
   (void)row.add(other);
   (void)row.add(second, GENERATE(1u, 2u));
-  rig::driver<blk::device<rig::platform_type, mmio::transport<virtio::testing::fake_mmio::bus_type>, split_queue<16>>> d;
+  rig::driver<blk::device<rig::platform_type, mmio::transport<virtio::testing::fake_mmio::bus_type>, split_queue<16>>>
+      d;
   const rig::platform_type platform{&memory};
   CHECK(blk::start_by_serial(*d, platform, row.bus(), text("twin"), d.storage()).error() == errc::ambiguous);
   for (const blk_model* one : {&first, &other, &second}) CHECK(one->status() == 0);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What examples/bootloader makes of boot entries, kernels and memory maps: good ones, and ones that lie. Partition tables and file systems
-// are in tests/bootloader, where real programs write them.
+// What examples/bootloader makes of boot entries, kernels and memory maps: good ones, and ones that lie. Partition
+// tables and file systems are in tests/bootloader, where real programs write them.
 #include <catch2/catch_test_macros.hpp>
 
 #include <algorithm>
@@ -52,7 +52,9 @@ struct head {
     put(0x260, 0x300'0000, 4);
   }
   void put(usize at, u64 value, unsigned size) { put_number(&bytes[at], value, size); }
-  [[nodiscard]] loader::kernel_flaw read(loader::bzimage& out) const { return loader::bzimage::read({bytes.data(), bytes.size()}, file_size, out); }
+  [[nodiscard]] loader::kernel_flaw read(loader::bzimage& out) const {
+    return loader::bzimage::read({bytes.data(), bytes.size()}, file_size, out);
+  }
   [[nodiscard]] loader::kernel_flaw read() const {
     loader::bzimage out;
     return read(out);
@@ -129,9 +131,12 @@ struct queued_disk : small_disk {
   u32 block = 512;
   [[nodiscard]] u32 block_size() const { return block; }
   [[nodiscard]] u32 largest_request() const { return largest; }
-  [[nodiscard]] bool has_bad_sector(u64 sector, usize size) const { return bad_sector >= sector && bad_sector < sector + size / 512; }
+  [[nodiscard]] bool has_bad_sector(u64 sector, usize size) const {
+    return bad_sector >= sector && bad_sector < sector + size / 512;
+  }
   virtio::result<void> read(u64 sector, bytes into) const {
-    return bad_sector != 0 && !is_bad_once && has_bad_sector(sector, into.size()) ? errc::io_error : small_disk::read(sector, into);
+    return bad_sector != 0 && !is_bad_once && has_bad_sector(sector, into.size()) ? errc::io_error
+                                                                                  : small_disk::read(sector, into);
   }
   virtio::result<virtio::token> submit_read(u64 sector, bytes into, u64 cookie) {
     const bool fails = bad_sector != 0 && has_bad_sector(sector, into.size());
@@ -305,9 +310,11 @@ TEST_CASE("boot files: a file system that is mounted after another one is read f
   CHECK(files->find(text("/second.txt"), one));
 }
 
-TEST_CASE("boot entries: keys, comments, blanks and repeated values are read as the specification has them", "[examples][boot]") {
-  const auto one = entry_of("# a comment\r\n  title\tDebian 12  \nversion 6.1.0-50\nlinux /vmlinuz\ninitrd /a\ninitrd /b\n"
-                            "options root=/dev/vda2 ro\noptions quiet\nunknown x\nmachine-id 1\n\nlinux");
+TEST_CASE("boot entries: keys, comments, blanks and repeated values are read as the specification has them",
+          "[examples][boot]") {
+  const auto one = entry_of(
+      "# a comment\r\n  title\tDebian 12  \nversion 6.1.0-50\nlinux /vmlinuz\ninitrd /a\ninitrd /b\n"
+      "options root=/dev/vda2 ro\noptions quiet\nunknown x\nmachine-id 1\n\nlinux");
   CHECK(string_of(one->title.get()) == "Debian 12");
   CHECK(string_of(one->version.get()) == "6.1.0-50");
   CHECK(string_of(one->kernel.get()) == "/vmlinuz");
@@ -327,7 +334,8 @@ TEST_CASE("boot entries: one that cannot be started says why", "[examples][boot]
   entry_of("linux /" + std::string(512, 'k') + "\n", flaw::too_long);
   entry_of("linux /" + std::string(511, 'k') + "\n");
   // Together they are a byte too long, with the blank between them.
-  entry_of("linux /k\noptions " + std::string(1024, 'a') + "\noptions " + std::string(1024, 'b') + "\n", flaw::too_long);
+  entry_of("linux /k\noptions " + std::string(1024, 'a') + "\noptions " + std::string(1024, 'b') + "\n",
+           flaw::too_long);
   entry_of("linux /k\noptions " + std::string(1024, 'a') + "\noptions " + std::string(1023, 'b') + "\n");
 }
 
@@ -361,7 +369,8 @@ TEST_CASE("boot entries: the newer version stands first, behind what has a sort 
   CHECK_FALSE(stands_before(*a, *a));
 }
 
-TEST_CASE("boot entries: the default is an id, with its ending or without, or the beginning of one", "[examples][boot]") {
+TEST_CASE("boot entries: the default is an id, with its ending or without, or the beginning of one",
+          "[examples][boot]") {
   const auto one = std::make_unique<loader::entry>();
   REQUIRE(one->id.set(text("debian-6.1")));
   const auto prefers = [&](std::string_view file) {
@@ -430,7 +439,8 @@ TEST_CASE("boot kernels: a bzImage says where it belongs and what it takes", "[e
   CHECK(k.code_at == 5 * 512);
 }
 
-TEST_CASE("boot kernels: one is never placed below its preferred address, where it would move itself to", "[examples][boot]") {
+TEST_CASE("boot kernels: one is never placed below its preferred address, where it would move itself to",
+          "[examples][boot]") {
   constexpr u64 mapped = u64{1} << 32;
   head h;  // 48 MiB at 16 MiB
   loader::bzimage k;
@@ -504,7 +514,7 @@ TEST_CASE("boot kernels: the zero page has the header, the map and the places in
   CHECK(number(p + 0x0c4, 4) == 1);
   CHECK(number(p + 0x228, 4) == 0x9000);
   CHECK(long_number(p + 0x070) == 0xf5ad0);
-  CHECK(number(p, 2) == 0x1807);        // the cursor
+  CHECK(number(p, 2) == 0x1807);  // the cursor
   CHECK(number(p + 0x006, 2) == 0x5003);
   CHECK(number(p + 0x00e, 2) == 0x0119);
   CHECK(number(p + 0x010, 2) == 16);
@@ -556,7 +566,8 @@ TEST_CASE("boot kernels: an Image that cannot be started is named", "[examples][
   CHECK(h.read(k) == image_flaw::none);
 }
 
-TEST_CASE("boot kernels: an Image is placed at its offset from 2 MiB, and its initrd within 32 GiB of it", "[examples][boot]") {
+TEST_CASE("boot kernels: an Image is placed at its offset from 2 MiB, and its initrd within 32 GiB of it",
+          "[examples][boot]") {
   constexpr u64 all = u64{1} << 48, gib = u64{1} << 30;
   arm_head h;
   h.put(8, 0x8'0000, 8);
@@ -616,7 +627,8 @@ TEST_CASE("boot kernels: a file of another format is named", "[examples][boot]")
   CHECK(loader::kind_of({arm.bytes.data(), arm.bytes.size()}) == kernel_kind::riscv64);
   CHECK(loader::kind_of(text("MZ\0\0zimg")) == kernel_kind::self_extracting);
   CHECK(loader::kind_of(text("\x1f\x8b\x08")) == kernel_kind::gzip);
-  CHECK(loader::kind_of(text("\x7f" "ELF")) == kernel_kind::elf);
+  CHECK(loader::kind_of(text("\x7f"
+                             "ELF")) == kernel_kind::elf);
   CHECK(loader::kind_of({}) == kernel_kind::unknown);
   CHECK(describe(kernel_kind::unknown) == nullptr);
 }

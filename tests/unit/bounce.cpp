@@ -102,7 +102,8 @@ segment_list<8>& fresh(std::unique_ptr<segment_list<8>>& list) {
 
 // ---- the pool alone ----
 
-TEST_CASE("bounce: data for the device is copied into the window, written data out of it, and no other byte", "[platform][bounce]") {
+TEST_CASE("bounce: data for the device is copied into the window, written data out of it, and no other byte",
+          "[platform][bounce]") {
   restricted_machine<pool> m;
   std::vector<u8> buffer(5000);
   std::iota(buffer.begin(), buffer.end(), u8{1});
@@ -115,7 +116,8 @@ TEST_CASE("bounce: data for the device is copied into the window, written data o
   CHECK((out[0].length == 4096 && out[1].length == 904));
   CHECK(pool.free_slots() == 30);
   std::vector<u8> seen(5000);
-  for (usize i = 0, at = 0; i < 2; at += out[i++].length) REQUIRE(m.memory.read(raw(out[i].at), seen.data() + at, out[i].length));
+  for (usize i = 0, at = 0; i < 2; at += out[i++].length)
+    REQUIRE(m.memory.read(raw(out[i].at), seen.data() + at, out[i].length));
   CHECK(seen == before);
   for (const segment& one : out) {
     const std::vector<u8> garbage(one.length, 0xff);
@@ -164,7 +166,8 @@ TEST_CASE("bounce: a buffer without room is rejected without effect, for now or 
   for (const segment& one : *held) little.unmap(one, 0);
 }
 
-TEST_CASE("bounce: a buffer in the window is used in place, and shared memory must be in the window", "[platform][bounce]") {
+TEST_CASE("bounce: a buffer in the window is used in place, and shared memory must be in the window",
+          "[platform][bounce]") {
   restricted_machine<pool> m;
   const auto mine = pool.reserve(100);
   REQUIRE(mine);
@@ -213,7 +216,8 @@ TEST_CASE("bounce: a window that is too small or shares pages with other data is
 // ---- drivers over it ----
 
 TEMPLATE_TEST_CASE("bounce: blk with mixed requests at full depth, every byte through the window [FEAT-11][FEAT-12]",
-                   "[platform][bounce][blk]", split_queue<16>, (split_queue<16, ring_options{.indirect = 12}>), packed_queue<16>, packed_queue<13>) {
+                   "[platform][bounce][blk]", split_queue<16>, (split_queue<16, ring_options{.indirect = 12}>),
+                   packed_queue<16>, packed_queue<13>) {
   restricted_machine<pool> m;
   auto& model = m.add<blk_model>(4, rig::blk_options{.seg_max = 126});
   model.offer({28, 29, 34});
@@ -236,7 +240,8 @@ TEMPLATE_TEST_CASE("bounce: blk with mixed requests at full depth, every byte th
     for (;;) {
       request one{random() % 2 == 0, 0, std::vector<u8>((random() % 20 + 1) * 512)};
       one.sector = 40 * (cookie % 50);  // each has a separate range of the disk
-      if (std::any_of(flying.begin(), flying.end(), [&](const auto& f) { return f.second.sector == one.sector; })) break;
+      if (std::any_of(flying.begin(), flying.end(), [&](const auto& f) { return f.second.sector == one.sector; }))
+        break;
       for (u8& byte : one.data) byte = static_cast<u8>(random());
       auto& kept = flying[cookie] = std::move(one);
       const auto sent = kept.is_write ? d->submit_write(kept.sector, kept.data, cookie)
@@ -275,7 +280,8 @@ TEMPLATE_TEST_CASE("bounce: blk with mixed requests at full depth, every byte th
   CHECK(cookie > 200);
 }
 
-TEST_CASE("bounce: an exhausted pool delays requests, loses none, and splits requests larger than the pool", "[platform][bounce][blk]") {
+TEST_CASE("bounce: an exhausted pool delays requests, loses none, and splits requests larger than the pool",
+          "[platform][bounce][blk]") {
   restricted_machine<little> m;
   auto& model = m.add<blk_model>(4, rig::blk_options{.seg_max = 126});
   rig::fill_pattern(model);
@@ -313,7 +319,8 @@ TEST_CASE("bounce: an exhausted pool delays requests, loses none, and splits req
   CHECK(large == rig::expected(model, 9, large.size()));
 }
 
-TEST_CASE("bounce: a disk without SEG_MAX gets one slot per request, with buffers of any alignment", "[platform][bounce][blk]") {
+TEST_CASE("bounce: a disk without SEG_MAX gets one slot per request, with buffers of any alignment",
+          "[platform][bounce][blk]") {
   restricted_machine<little> m;
   auto& model = m.add<blk_model>(4);
   rig::fill_pattern(model);
@@ -325,11 +332,13 @@ TEST_CASE("bounce: a disk without SEG_MAX gets one slot per request, with buffer
   std::vector<u8> buffer(offset + size);
   const bytes data{buffer.data() + offset, size};
   REQUIRE(d->read(3, data));
-  CHECK(std::vector<u8>(buffer.begin() + static_cast<std::ptrdiff_t>(offset), buffer.end()) == rig::expected(model, 3, size));
+  CHECK(std::vector<u8>(buffer.begin() + static_cast<std::ptrdiff_t>(offset), buffer.end()) ==
+        rig::expected(model, 3, size));
   CHECK(model.served() <= size / 4096 + 2);
   std::reverse(buffer.begin(), buffer.end());
   REQUIRE(d->write(100, const_bytes{data.data(), data.size()}));
-  CHECK(std::vector<u8>(buffer.begin() + static_cast<std::ptrdiff_t>(offset), buffer.end()) == rig::expected(model, 100, size));
+  CHECK(std::vector<u8>(buffer.begin() + static_cast<std::ptrdiff_t>(offset), buffer.end()) ==
+        rig::expected(model, 100, size));
   std::array<std::array<u8, 4096>, 6> many;
   u64 sent = 0;
   while (sent < many.size() && d->submit_read(8 * sent, many[sent], sent)) ++sent;
@@ -352,7 +361,8 @@ TEST_CASE("bounce: slots of one sector, buffers of any alignment", "[platform][b
   CHECK(std::equal(buffer.begin() + 7, buffer.end(), rig::expected(model, 100, 20 * 512).begin()));
 }
 
-TEST_CASE("bounce: a failed request changes no buffer, and a falsely completed one reveals no old data", "[platform][bounce][blk]") {
+TEST_CASE("bounce: a failed request changes no buffer, and a falsely completed one reveals no old data",
+          "[platform][bounce][blk]") {
   restricted_machine<little> m;
   auto& model = m.add<blk_model>(4);
   rig::fill_pattern(model);
@@ -378,7 +388,8 @@ TEST_CASE("bounce: a reset with requests in flight frees their slots, and late w
   std::vector<std::array<u8, 4096>> buffers(5);
   for (auto& one : buffers) one.fill(0x11);
   model.hold();
-  for (u64 n = 0; n < 5; ++n) REQUIRE((n % 2 == 0 ? d->submit_read(8 * n, buffers[n], n) : d->submit_write(8 * n, buffers[n], n)));
+  for (u64 n = 0; n < 5; ++n)
+    REQUIRE((n % 2 == 0 ? d->submit_read(8 * n, buffers[n], n) : d->submit_write(8 * n, buffers[n], n)));
   d->kick();
   REQUIRE(model.step() == 5);
   CHECK(pool.free_slots() == 27);
@@ -400,7 +411,8 @@ TEST_CASE("bounce: a reset with requests in flight frees their slots, and late w
   for (const auto& one : buffers) CHECK(std::all_of(one.begin(), one.end(), [](u8 b) { return b == 0x11; }));
 }
 
-TEMPLATE_TEST_CASE("bounce: entropy of any size, two devices on one pool", "[platform][bounce][rng]", split_queue<8>, packed_queue<8>) {
+TEMPLATE_TEST_CASE("bounce: entropy of any size, two devices on one pool", "[platform][bounce][rng]", split_queue<8>,
+                   packed_queue<8>) {
   restricted_machine<little> m;
   m.add<rng_model>(4).offer({34});
   auto& model = m.add<blk_model>(5);

@@ -55,7 +55,8 @@ TEST_CASE("buffers: each is taken once until it returns, and no two share a byte
   }
   CHECK(*bytes.begin() >= p.storage->memory);
   CHECK(*bytes.rbegin() < p.storage->memory + pool_type::dma_bytes);
-  for (const buffer_index one : taken) CHECK((p.pool.payload(one) - p.storage->memory) / 4096 == (p.pool.payload(one) + 255 - p.storage->memory) / 4096);
+  for (const buffer_index one : taken)
+    CHECK((p.pool.payload(one) - p.storage->memory) / 4096 == (p.pool.payload(one) + 255 - p.storage->memory) / 4096);
 
   p.pool.give_back(taken[3]);
   CHECK(p.pool.take() == taken[3]);
@@ -189,7 +190,8 @@ constexpr feature_set modern{feature::version_1}, packed = modern | feature_set{
 
 }  // namespace
 
-TEST_CASE("buffers: free ones are posted until the ring is full, and arrived ones are held until they are returned", "[device]") {
+TEST_CASE("buffers: free ones are posted until the ring is full, and arrived ones are held until they are returned",
+          "[device]") {
   SECTION("split") {
     split_rig r{modern};
     go_round(r);

@@ -45,7 +45,8 @@ constexpr virtio::u64 in_2026 = 1'795'969'800'000'000;  // 2026-11-29 16:30:00
 
 }  // namespace
 
-TEST_CASE("clock: a guest sets its clock from the host's, keeps it synchronized, and obeys a shutdown", "[examples][vmmci]") {
+TEST_CASE("clock: a guest sets its clock from the host's, keeps it synchronized, and obeys a shutdown",
+          "[examples][vmmci]") {
   guest g;
   g.world.model.now = in_2026;
   g.world.on_turn = [](boot::world& w) {
@@ -79,7 +80,8 @@ TEST_CASE("clock: a guest ends in time for a reboot, and is not killed", "[examp
   CHECK(g.world.turns < 1'300);
 }
 
-TEST_CASE("clock: a guest sets its clock again after the host's was set forward or back, and continues", "[examples][vmmci]") {
+TEST_CASE("clock: a guest sets its clock again after the host's was set forward or back, and continues",
+          "[examples][vmmci]") {
   guest g;
   g.world.model.now = in_2026;
   g.world.on_turn = [](boot::world& w) {
@@ -126,7 +128,8 @@ TEST_CASE("clock: a guest keeps its run time if the host's clock is set back", "
   CHECK(g.world.turns < 6'400);
 }
 
-TEST_CASE("clock: a guest's clock is right after any change during the measurement of its counter", "[examples][vmmci]") {
+TEST_CASE("clock: a guest's clock is right after any change during the measurement of its counter",
+          "[examples][vmmci]") {
   guest g;
   g.world.model.now = in_2026;
   virtio::s64 step = 0;

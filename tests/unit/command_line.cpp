@@ -27,7 +27,9 @@ TEST_CASE("command line: spaces, tabs and ends of lines separate words, for opti
   }
 }
 
-TEST_CASE("command line: the last of several options with exactly that name counts, and its value may be empty or contain a =", "[boot]") {
+TEST_CASE(
+    "command line: the last of several options with exactly that name counts, and its value may be empty or contain a =",
+    "[boot]") {
   CHECK(option("a=1 a=2", "a") == "2");
   CHECK(option("a=1 a=", "a").empty());
   CHECK(option("ab=1 xa=2 a", "a") == "none");

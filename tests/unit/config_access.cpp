@@ -24,7 +24,9 @@ recording numbered(usize size = 32) {
 
 }  // namespace
 
-TEST_CASE("config access: by field is one access, 64 bits are two dwords four apart, low half first [PCI-05][PCI-06][CFG-01]", "[config]") {
+TEST_CASE(
+    "config access: by field is one access, 64 bits are two dwords four apart, low half first [PCI-05][PCI-06][CFG-01]",
+    "[config]") {
   recording r = numbered();
   const recording_space s{r};
   CHECK(by_field::read<u8>(s, 3) == 0x13);
@@ -180,8 +182,9 @@ constexpr config_field<u16, field_order::little> half{2};
 
 }  // namespace
 
-TEST_CASE("config field: a field's constant determines width and byte order, for guests of any order [CFG-01][BALLOONL-01][BLKL-01]",
-          "[config]") {
+TEST_CASE(
+    "config field: a field's constant determines width and byte order, for guests of any order [CFG-01][BALLOONL-01][BLKL-01]",
+    "[config]") {
   recording r = numbered();
   const guests_legacy<byte_order::little> little{&r};
   CHECK(*read_field(little, of_guest) == 0x17161514);

@@ -14,7 +14,8 @@ using rig::settle;
 using rig::with_ports;
 using offers = rig::console_offers;
 
-TEST_CASE("console: bytes pass in both directions through one port, in order [CONSOLE-01][CONSOLE-02][CONSOLEL-03]", "[console]") {
+TEST_CASE("console: bytes pass in both directions through one port, in order [CONSOLE-01][CONSOLE-02][CONSOLEL-03]",
+          "[console]") {
   rig::machine m;
   auto& model = m.add<console_model>(GENERATE(seat::modern, seat::transitional, seat::legacy), 4, offers{0, 2});
   console_driver<rig::legacy_queue> d;
@@ -49,7 +50,8 @@ TEST_CASE("console: bytes pass in both directions through one port, in order [CO
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("console: data that the host does not take waits in the driver, at most as long as the program allows", "[console]") {
+TEST_CASE("console: data that the host does not take waits in the driver, at most as long as the program allows",
+          "[console]") {
   rig::machine m;
   auto& model = m.add<console_model>(seat::modern, 4);
   console_driver<> d;
@@ -198,9 +200,10 @@ TEST_CASE("console: a driver of one port does not accept MULTIPORT", "[console]"
   CHECK(d->facts(0).host_is_open);
 }
 
-TEST_CASE("console: ports appear with their names, a console is opened by the driver, others when the program opens them "
-          "[CONSOLE-03][CONSOLE-04][CONSOLE-05][CONSOLE-06]",
-          "[console]") {
+TEST_CASE(
+    "console: ports appear with their names, a console is opened by the driver, others when the program opens them "
+    "[CONSOLE-03][CONSOLE-04][CONSOLE-05][CONSOLE-06]",
+    "[console]") {
   rig::machine m;
   auto& model = with_ports(m, GENERATE(seat::modern, seat::legacy));
   ports_driver<rig::legacy_queue> d;
@@ -290,7 +293,8 @@ TEST_CASE("console: a wait for a removed port ends", "[console]") {
   }
 }
 
-TEST_CASE("console: bytes of a removed port are not delivered to the next port, and prevent no sleep", "[console][hostile]") {
+TEST_CASE("console: bytes of a removed port are not delivered to the next port, and prevent no sleep",
+          "[console][hostile]") {
   rig::machine m;
   auto& model = with_ports(m);
   ports_driver<> d;

@@ -42,7 +42,8 @@ struct old_console : big_endian_device {
 };
 using transport_type = big_endian_transport<old_console>;
 using board = big_endian_board<old_console>;
-using driver = console::device<board, transport_type, split_queue<8, ring_options{.order = byte_order::big}>, console::limits{.ports = 2}>;
+using driver = console::device<board, transport_type, split_queue<8, ring_options{.order = byte_order::big}>,
+                               console::limits{.ports = 2}>;
 struct parts {
   dma_storage<driver::dma_bytes> storage{};
   driver device{};
@@ -50,9 +51,10 @@ struct parts {
 
 }  // namespace
 
-TEST_CASE("console: a big-endian guest's screen size and control messages are in its own order on the legacy interface, one descriptor each "
-          "[CONSOLEL-01][CONSOLEL-02][CONSOLEL-04]",
-          "[console][legacy]") {
+TEST_CASE(
+    "console: a big-endian guest's screen size and control messages are in its own order on the legacy interface, one descriptor each "
+    "[CONSOLEL-01][CONSOLEL-02][CONSOLEL-04]",
+    "[console][legacy]") {
   old_console model;
   model.offered = 1u << 0 | 1u << 1 | 1u << 2;
   model.config.bytes = {0, 132, 0, 50, 0, 0, 0, 2, 0, 0, 0, 0};  // as the guest's numbers are in memory

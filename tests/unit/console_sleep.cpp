@@ -61,7 +61,8 @@ constexpr u32 most_moments = 60;
 
 }  // namespace
 
-TEST_CASE("console: a byte ends the sleep, whatever arrives before it, even an empty buffer", "[console][console-interrupt]") {
+TEST_CASE("console: a byte ends the sleep, whatever arrives before it, even an empty buffer",
+          "[console][console-interrupt]") {
   const auto first = GENERATE(deed::nothing_for_0, deed::byte_for_1, deed::sent, deed::told, deed::message);
   for (u32 early = 1; early < most_moments; early += 2)
     for (u32 late = early; late < most_moments; late += 5) {

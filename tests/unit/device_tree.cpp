@@ -48,8 +48,9 @@ struct builder {
   [[nodiscard]] std::vector<std::uint8_t> blob() {
     builder head;
     const auto size = static_cast<std::uint32_t>(40 + structure.size() + strings.size());
-    for (const std::uint32_t one : {0xd00dfeedu, size, 40u, static_cast<std::uint32_t>(40 + structure.size()), 40u, 17u, 16u, 0u,
-                                    static_cast<std::uint32_t>(strings.size()), static_cast<std::uint32_t>(structure.size())})
+    for (const std::uint32_t one :
+         {0xd00dfeedu, size, 40u, static_cast<std::uint32_t>(40 + structure.size()), 40u, 17u, 16u, 0u,
+          static_cast<std::uint32_t>(strings.size()), static_cast<std::uint32_t>(structure.size())})
       head.word(one);
     std::vector<std::uint8_t> all = head.structure;
     all.insert(all.end(), structure.begin(), structure.end());
@@ -93,7 +94,8 @@ builder machine() {
 
 }  // namespace
 
-TEST_CASE("device tree: nodes are found by their compatible strings, and addresses by the cells of their parents", "[boot]") {
+TEST_CASE("device tree: nodes are found by their compatible strings, and addresses by the cells of their parents",
+          "[boot]") {
   const auto blob = machine().blob();
   const device_tree tree{blob.data()};
   REQUIRE(tree);
@@ -152,7 +154,8 @@ TEST_CASE("device tree: with any content the walk ends and stays inside the blob
   };
   for (int round = 0; round < 20000; ++round) {
     auto bad = whole;
-    for (unsigned n = random() % 4 + 1; n-- != 0;) bad[40 + random() % (bad.size() - 40)] = static_cast<std::uint8_t>(random());
+    for (unsigned n = random() % 4 + 1; n-- != 0;)
+      bad[40 + random() % (bad.size() - 40)] = static_cast<std::uint8_t>(random());
     walk(bad);
   }
   builder deep;

@@ -147,7 +147,8 @@ TEST_CASE("doorbells: one that a balloon or a console loses costs a wait, asleep
   prints(std::true_type{}, 8);
 }
 
-TEST_CASE("doorbells: a lost one of SCSI's request or control queue costs a wait and no reset, awake or asleep", "[scsi]") {
+TEST_CASE("doorbells: a lost one of SCSI's request or control queue costs a wait and no reset, awake or asleep",
+          "[scsi]") {
   const auto works = [](auto sleeps, u64 enough) {
     machine m;
     auto& model = m.add<rig::scsi_model>(seat::modern, 4);
@@ -258,7 +259,8 @@ TEST_CASE("doorbells: a long idle time of a socket device costs one, of one queu
   CHECK(rung() == before + 1);
 }
 
-TEST_CASE("doorbells: eight calls of arm() without a completion ring again, with any code that sleeps after them", "[blk][vsock][console]") {
+TEST_CASE("doorbells: eight calls of arm() without a completion ring again, with any code that sleeps after them",
+          "[blk][vsock][console]") {
   machine m;
   SECTION("console") {
     auto& model = m.add<rig::console_model>(seat::modern, 4);

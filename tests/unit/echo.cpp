@@ -34,8 +34,8 @@ TEST_CASE("echo: the sent data is returned, in as many requests as necessary", "
   CHECK(model.served() == 4);
 }
 
-TEMPLATE_TEST_CASE("echo: every ring format works, and scattered buffers take more requests", "[echo][packed]", split_queue<8>,
-                   packed_queue<8>, queue<8>, (split_queue<8, ring_options{.indirect = 8}>),
+TEMPLATE_TEST_CASE("echo: every ring format works, and scattered buffers take more requests", "[echo][packed]",
+                   split_queue<8>, packed_queue<8>, queue<8>, (split_queue<8, ring_options{.indirect = 8}>),
                    (packed_queue<5, packed_options{.indirect = 8}>)) {
   rig::machine m;
   auto& model = m.add<echo_model>(seat::modern, 4, offers{0, 28, 34}, u32{64}, GENERATE(u16{2}, u16{8}));
@@ -169,7 +169,8 @@ TEST_CASE("echo: several requests are sent by one doorbell, and complete in any 
     REQUIRE(one);
     seen |= u64{1} << one->cookie;
     CHECK(one->length == std::min<u64>(8 - one->cookie, one->cookie < 4 ? 8 : 2));
-    CHECK(std::equal(rooms[one->cookie], rooms[one->cookie] + one->length, text.begin() + static_cast<std::ptrdiff_t>(one->cookie)));
+    CHECK(std::equal(rooms[one->cookie], rooms[one->cookie] + one->length,
+                     text.begin() + static_cast<std::ptrdiff_t>(one->cookie)));
   }
   CHECK(seen == 0xf7);
   CHECK(d->wait_next().error() == errc::not_ready);
@@ -272,7 +273,8 @@ TEST_CASE("echo: after the device is down, its memory belongs to the program", "
   CHECK(d.start(m, m.where(4)));
 }
 
-TEST_CASE("echo: a used length beyond the sent bytes is cut, and a shorter one is an error of a blocking call", "[echo][hostile]") {
+TEST_CASE("echo: a used length beyond the sent bytes is cut, and a shorter one is an error of a blocking call",
+          "[echo][hostile]") {
   rig::machine m;
   auto& model = m.add<echo_model>(seat::modern, 4, offers{});
   echo_driver<> d;
@@ -296,8 +298,8 @@ TEST_CASE("echo: a used length beyond the sent bytes is cut, and a shorter one i
   CHECK(d->echo(text, room));
 }
 
-TEMPLATE_TEST_CASE("echo: a device that misbehaves or fails is reset, and a later start succeeds", "[echo][hostile][packed]", split_queue<8>,
-                   packed_queue<8>) {
+TEMPLATE_TEST_CASE("echo: a device that misbehaves or fails is reset, and a later start succeeds",
+                   "[echo][hostile][packed]", split_queue<8>, packed_queue<8>) {
   rig::machine m;
   auto& model = m.add<echo_model>(seat::modern, 4, offers{0, 34});
   echo_driver<TestType> d;
@@ -382,7 +384,9 @@ TEST_CASE("echo: a device that does not reset keeps the buffers, and the error r
   CHECK(d->echo(what, room));
 }
 
-TEST_CASE("echo: an invalid entry in the event queue ends requests, too; if the device keeps them, the error reports it at once", "[echo][hostile]") {
+TEST_CASE(
+    "echo: an invalid entry in the event queue ends requests, too; if the device keeps them, the error reports it at once",
+    "[echo][hostile]") {
   rig::machine m;
   auto& model = m.add<echo_model>(seat::modern, 4, offers{0});
   model.hold();

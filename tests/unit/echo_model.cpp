@@ -24,7 +24,8 @@ struct echo_rig {
 
   rig::machine m{};
   echo_model& model;
-  std::unique_ptr<dma_storage<set::dma_bytes + dma_page>> storage = std::make_unique<dma_storage<set::dma_bytes + dma_page>>();
+  std::unique_ptr<dma_storage<set::dma_bytes + dma_page>> storage =
+      std::make_unique<dma_storage<set::dma_bytes + dma_page>>();
   std::unique_ptr<set> all = std::make_unique<set>();
   dma_area area{};
 
@@ -32,7 +33,8 @@ struct echo_rig {
     feature_plan plan{};
     plan.wanted.set(echo_model::events_bit);
     REQUIRE(all->forget());
-    REQUIRE(all->begin(m.platform(), m.where(4), *storage, set::dma_bytes + dma_page, device_type{echo_model::id}, plan, {}, area));
+    REQUIRE(all->begin(m.platform(), m.where(4), *storage, set::dma_bytes + dma_page, device_type{echo_model::id}, plan,
+                       {}, area));
     for (u16 q = 0; q < (offered.size() == 0 ? 1 : 2); ++q) REQUIRE(all->set_up(q, q, area, {}));
     all->go();
   }

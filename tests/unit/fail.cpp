@@ -26,14 +26,15 @@ std::string said(rig::machine& m, const char* what, const Why&... why) {
 
 }  // namespace
 
-TEST_CASE("fail: a search without result lists every virtio device, with verdict and remedy if it is unusable", "[examples]") {
+TEST_CASE("fail: a search without result lists every virtio device, with verdict and remedy if it is unusable",
+          "[examples]") {
   rig::machine m;
   m.add<rng_model>(seat::modern, 4);
   m.add<blk_model>(seat::transitional, 5);
   m.add<blk_model>(seat::modern, 6);
   m.function(5).poke(0x2c, 0x00001af4, 4);  // no subsystem id, and an unknown transitional id
   m.function(5).poke(0x02, 0x1038, 2);
-  m.function(6).poke(0x02, 0x1041, 2);      // a network device, whose BAR has no address
+  m.function(6).poke(0x02, 0x1041, 2);  // a network device, whose BAR has no address
   m.function(6).poke(0x20, 0x0c, 4);
   m.function(6).poke(0x24, 0, 4);
   const auto where = pci::find(m.bus.host(), device_type::block);
@@ -67,5 +68,7 @@ TEST_CASE("fail: a failed start is reported with its verdict, details and remedy
     const auto up = d.start(m, m.where(4));
     CHECK(said(m, "start", up.error(), d->why()).find("\n    its status: 0x") != std::string::npos);
   }
-  SECTION("an error of another call") { CHECK(said(m, "read", errc::io_error) == "read: the device failed the request\n"); }
+  SECTION("an error of another call") {
+    CHECK(said(m, "read", errc::io_error) == "read: the device failed the request\n");
+  }
 }

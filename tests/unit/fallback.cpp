@@ -20,12 +20,14 @@ constexpr breakage breakages[] = {
     {"out of reach", [](rig::machine& m) { m.function(4).poke(0x24, far_up, 4), m.bus.reach = u64{1} << 32; }},
     {"without address", [](rig::machine& m) { m.function(4).poke(0x20, 0x0c, 4), m.function(4).poke(0x24, 0, 4); }},
     {"with a reserved BAR", [](rig::machine& m) { m.function(4).poke(m.function(4).capability(0x09, 2) + 4u, 7, 1); }},
-    {"without the ISR's capability", [](rig::machine& m) { m.function(4).poke(m.function(4).capability(0x09, 3) + 3u, 9, 1); }},
+    {"without the ISR's capability",
+     [](rig::machine& m) { m.function(4).poke(m.function(4).capability(0x09, 3) + 3u, 9, 1); }},
 };
 
 }  // namespace
 
-TEST_CASE("pci: a transitional device whose modern registers cannot be used is driven through its legacy block", "[pci][legacy]") {
+TEST_CASE("pci: a transitional device whose modern registers cannot be used is driven through its legacy block",
+          "[pci][legacy]") {
   const breakage& broken = breakages[GENERATE(0, 1, 2, 3)];
   INFO(broken.what);
   rig::machine m;

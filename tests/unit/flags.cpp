@@ -38,7 +38,8 @@ TEST_CASE("flags: a set has the flags that were added, and a name for several bi
 TEST_CASE("flags: a number or a flag of another type does not convert", "[base]") {
   static_assert(!__is_constructible(flags<colour>, int));
   static_assert(!__is_constructible(flags<colour>, other));
-  static_assert(can_be_asked_for<flags<colour>, colour> && !can_be_asked_for<flags<colour>, other> && !can_be_asked_for<flags<colour>, int>);
+  static_assert(can_be_asked_for<flags<colour>, colour> && !can_be_asked_for<flags<colour>, other> &&
+                !can_be_asked_for<flags<colour>, int>);
   static_assert(!can_be_masked_with<flags<colour>, int>);
   static_assert(can_be_compared_with<flags<colour>, flags<colour>> && !can_be_compared_with<flags<colour>, int>);
   SUCCEED();

@@ -70,7 +70,9 @@ outcome traffic(std::initializer_list<unsigned> offered, bool batches) {
 
 }  // namespace
 
-TEST_CASE("blk: the same requests give the same data with the same doorbells on both formats, in order or not [FEAT-14]", "[blk][queue]") {
+TEST_CASE(
+    "blk: the same requests give the same data with the same doorbells on both formats, in order or not [FEAT-14]",
+    "[blk][queue]") {
   const auto plain = traffic<usual>({event_idx}, false);
   CHECK(plain.requests > 400);
   CHECK(traffic<usual>({event_idx, ring_packed}, false) == plain);

@@ -32,12 +32,15 @@ std::vector<u8> in_memory(T value) {
 
 }  // namespace
 
-TEST_CASE("guest order: a legacy disk's ring, requests, extents and config have the guest's order [SPLITL-04][BLKL-01][BLKL-03]",
-          "[blk][legacy]") {
+TEST_CASE(
+    "guest order: a legacy disk's ring, requests, extents and config have the guest's order [SPLITL-04][BLKL-01][BLKL-03]",
+    "[blk][legacy]") {
   rig::machine m;
   auto& model = rig::add_legacy<blk_model>(m, 4,
-                                 blk_options{.sectors = 0x1122, .blk_size = 1024, .discard = extent_rules{.sectors = 0x300, .extents = 2},
-                                             .lifetime = std::array<u16, 3>{1, 0x0203, 0x0405}});
+                                           blk_options{.sectors = 0x1122,
+                                                       .blk_size = 1024,
+                                                       .discard = extent_rules{.sectors = 0x300, .extents = 2},
+                                                       .lifetime = std::array<u16, 3>{1, 0x0203, 0x0405}});
   fill_pattern(model);
   rig::disk<ring, rig::legacy_pci> d;
   REQUIRE(d.start(m, m.where(4)));
@@ -66,8 +69,9 @@ TEST_CASE("guest order: a legacy disk's ring, requests, extents and config have 
   CHECK(model.ring().raw_used_idx() == model.served());
 }
 
-TEST_CASE("guest order: a disk in a legacy slot has the guest's order, and a modern one beside it is little-endian [SPLITL-04][BLKL-01]",
-          "[blk][mmio][legacy]") {
+TEST_CASE(
+    "guest order: a disk in a legacy slot has the guest's order, and a modern one beside it is little-endian [SPLITL-04][BLKL-01]",
+    "[blk][mmio][legacy]") {
   virtio::testing::strict_machine memory;
   virtio::testing::fake_mmio row;
   blk_model old{memory.memory, {.sectors = 0x1122}}, modern{memory.memory, {.sectors = 0x3344}};
@@ -95,7 +99,8 @@ TEST_CASE("guest order: a disk in a legacy slot has the guest's order, and a mod
   for (const auto& what : memory.violations()) FAIL_CHECK(what);
 }
 
-TEST_CASE("guest order: legacy entropy fills a buffer through a ring in the guest's order [SPLITL-04]", "[rng][legacy]") {
+TEST_CASE("guest order: legacy entropy fills a buffer through a ring in the guest's order [SPLITL-04]",
+          "[rng][legacy]") {
   rig::machine m;
   rig::add_legacy<rng_model>(m, 4);
   rig::entropy<ring, rig::legacy_pci> e;
@@ -105,9 +110,10 @@ TEST_CASE("guest order: legacy entropy fills a buffer through a ring in the gues
   CHECK(std::any_of(bytes.begin(), bytes.end(), [](u8 byte) { return byte != 0; }));
 }
 
-TEST_CASE("guest order: a legacy balloon's pages, statistics and command ids have the guest's order, its config is little-endian "
-          "[BALLOONL-01][BALLOONL-04][BALLOONL-05]",
-          "[balloon][legacy]") {
+TEST_CASE(
+    "guest order: a legacy balloon's pages, statistics and command ids have the guest's order, its config is little-endian "
+    "[BALLOONL-01][BALLOONL-04][BALLOONL-05]",
+    "[balloon][legacy]") {
   rig::machine m;
   auto& model = rig::add_legacy<rig::balloon_model>(m, 4, rig::balloon_offers{0, 1, 3});
   rig::balloon_driver<ring, rig::legacy_pci> d;
@@ -129,8 +135,9 @@ TEST_CASE("guest order: a legacy balloon's pages, statistics and command ids hav
   CHECK(model.commands().front() == round);
 }
 
-TEST_CASE("guest order: a legacy console's screen and control messages have the guest's order [CONSOLEL-01][CONSOLEL-02]",
-          "[console][legacy]") {
+TEST_CASE(
+    "guest order: a legacy console's screen and control messages have the guest's order [CONSOLEL-01][CONSOLEL-02]",
+    "[console][legacy]") {
   rig::machine m;
   auto& model = rig::add_legacy<rig::console_model>(m, 4, rig::console_offers{1}, usize{3}, u16{16});
   model.ports[0].is_console = true;
@@ -152,7 +159,8 @@ TEST_CASE("guest order: a legacy console's screen and control messages have the 
   CHECK(model.ports[0].heard == "hello");
 }
 
-TEST_CASE("guest order: a legacy card's config and headers have the guest's order [NETL-01][NETL-02]", "[net][legacy]") {
+TEST_CASE("guest order: a legacy card's config and headers have the guest's order [NETL-01][NETL-02]",
+          "[net][legacy]") {
   rig::machine m;
   auto& model = rig::add_legacy<rig::net_model>(m, 4, rig::net_offers{0, 5, 16});
   model.put_config(6, 1, 2);
@@ -170,8 +178,9 @@ TEST_CASE("guest order: a legacy card's config and headers have the guest's orde
   CHECK(model.sent[0].head.csum_offset == 6);
 }
 
-TEST_CASE("guest order: a legacy SCSI host's config, commands and task management have the guest's order [SCSIL-01][SCSIL-03][SCSIL-04]",
-          "[scsi][legacy]") {
+TEST_CASE(
+    "guest order: a legacy SCSI host's config, commands and task management have the guest's order [SCSIL-01][SCSIL-03][SCSIL-04]",
+    "[scsi][legacy]") {
   rig::machine m;
   auto& model = rig::add_legacy<scsi_model>(m, 4, scsi_options{}, std::vector<scsi_unit>{scsi_unit{}});
   using host_type = scsi::device<rig::platform_type, rig::legacy_pci, ring>;

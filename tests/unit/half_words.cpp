@@ -17,7 +17,8 @@ host16 of(rig::machine& m) { return host16{m.bus.host()}; }
 
 }  // namespace
 
-TEST_CASE("half words: a host with 16-bit writes drives a device whose command register accepts no other width", "[pci]") {
+TEST_CASE("half words: a host with 16-bit writes drives a device whose command register accepts no other width",
+          "[pci]") {
   rig::machine m;
   const seat where = GENERATE(seat::modern, seat::transitional, seat::legacy);
   auto& model = m.add<blk_model>(where, 4);
@@ -99,7 +100,8 @@ struct locked : fake_host16 {
   void config_write32(pci::address at, u16 offset, u32 value) const { fake_host16::config_write32(at, offset, value); }
 };
 static_assert(pci::writes_halves<fake_host16> && !pci::writes_halves<rig::host> && !pci::writes_halves<locked>);
-static_assert(pci::writes_halves<pci::windowed<fake_host16>> && pci::writes_halves<pci::ecam> && pci::locating_host<pci::ecam>);
+static_assert(pci::writes_halves<pci::windowed<fake_host16>> && pci::writes_halves<pci::ecam> &&
+              pci::locating_host<pci::ecam>);
 
 struct own_reads : pci::ecam {
   u32 config_read32(pci::address at, u16 offset) const { return pci::ecam::config_read32(at, offset); }
@@ -108,7 +110,8 @@ static_assert(!pci::locating_host<own_reads>);
 
 }  // namespace
 
-TEST_CASE("half words: a board with 32-bit writes of its own is not bypassed by 16-bit ones that it inherits", "[pci]") {
+TEST_CASE("half words: a board with 32-bit writes of its own is not bypassed by 16-bit ones that it inherits",
+          "[pci]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4);
   m.function(4).half_words = true;  // accepts only 16-bit writes, so that a 32-bit write has no effect

@@ -56,7 +56,8 @@ bool holds_pattern(const std::vector<u8>& data) {
 
 // --- choosing a profile ---
 
-TEST_CASE("host profiles: OpenBSD's vmd is detected by its bridge, and other machines have none", "[hosts][pci][host-bridge]") {
+TEST_CASE("host profiles: OpenBSD's vmd is detected by its bridge, and other machines have none",
+          "[hosts][pci][host-bridge]") {
   vmd_machine m;
   CHECK(pci::detect(m.bus.host()) == &hosts::openbsd_vmd);
   CHECK(std::string{m.detected().profile->name} == "OpenBSD's vmd");
@@ -90,7 +91,8 @@ TEST_CASE("host profiles: detection reads one dword of the bridge, and changes n
   CHECK(m.function(4).config_reads == 0);
 }
 
-TEST_CASE("host profiles: the program's ids come first, then the profile's, then the rules", "[hosts][pci][host-profile-ids]") {
+TEST_CASE("host profiles: the program's ids come first, then the profile's, then the rules",
+          "[hosts][pci][host-profile-ids]") {
   rig::machine m;
   m.bus.raw({0, 0, 1, 0}, "5d 0b 77 07");
   m.bus.raw({0, 0, 2, 0}, "f4 1a 42 10");
@@ -98,7 +100,9 @@ TEST_CASE("host profiles: the program's ids come first, then the profile's, then
   static constexpr hosts::profile next{.name = "another", .ids = hosts::openbsd_vmd_ids};
   static constexpr id_row mine[] = {{0x0b5d, 0x0777, device_type::gpu}, {0x1af4, 0x1042, device_type::console}};
   const profiled_bus named{m.bus.host(), &next};
-  const auto type_of = [](const auto& bus, u8 slot, id_table extra) { return pci::at(bus, pci::address{0, 0, slot, 0}, extra).seen.type; };
+  const auto type_of = [](const auto& bus, u8 slot, id_table extra) {
+    return pci::at(bus, pci::address{0, 0, slot, 0}, extra).seen.type;
+  };
   CHECK(type_of(named, 1, {}) == device_type::vmmci);
   CHECK(type_of(named, 1, mine) == device_type::gpu);
   CHECK(type_of(named, 2, mine) == device_type::console);
@@ -141,8 +145,9 @@ TEST_CASE("host profiles: a bus of slots gets a profile by name", "[hosts][mmio]
 
 // --- entropy: one descriptor at a time ---
 
-TEST_CASE("host profiles: vmd's entropy device, which reads one entry too far, gets one buffer at a time, and all of it is used",
-          "[hosts][rng][host-entropy-one]") {
+TEST_CASE(
+    "host profiles: vmd's entropy device, which reads one entry too far, gets one buffer at a time, and all of it is used",
+    "[hosts][rng][host-entropy-one]") {
   const seat where = GENERATE(seat::vmd, seat::legacy);
   CAPTURE(rig::name(where));
   vmd_machine m;
@@ -177,8 +182,9 @@ TEST_CASE("host profiles: vmd's entropy device, which reads one entry too far, g
   REQUIRE(e->hand_off());
 }
 
-TEST_CASE("host profiles: without the profile vmd's entropy device completes two requests at once wrongly, which is detected",
-          "[hosts][rng]") {
+TEST_CASE(
+    "host profiles: without the profile vmd's entropy device completes two requests at once wrongly, which is detected",
+    "[hosts][rng]") {
   vmd_machine m;
   m.expect_objections = true;
   m.add_entropy(seat::vmd);
@@ -197,7 +203,8 @@ TEST_CASE("host profiles: without the profile vmd's entropy device completes two
   while (e->next_completion()) {}
 }
 
-TEST_CASE("host profiles: in the same program a machine without a profile has a full ring of requests in flight", "[hosts][rng]") {
+TEST_CASE("host profiles: in the same program a machine without a profile has a full ring of requests in flight",
+          "[hosts][rng]") {
   rig::machine m;
   m.add<rng_model>(seat::modern, 4);
   profiled_entropy e;
@@ -213,8 +220,9 @@ TEST_CASE("host profiles: in the same program a machine without a profile has a 
 
 // --- storage ---
 
-TEST_CASE("host profiles: on vmd storage must end below the end of the memory under 4 GiB, or is rejected first, by name",
-          "[hosts][host-storage-end]") {
+TEST_CASE(
+    "host profiles: on vmd storage must end below the end of the memory under 4 GiB, or is rejected first, by name",
+    "[hosts][host-storage-end]") {
   constexpr u64 end = 0xf000'0000;
   const usize bytes = profiled_entropy{}.storage().size;
   for (const u64 at : {u64{0x10'0000}, end - bytes}) {
@@ -262,7 +270,8 @@ void on_each_vmd(Body&& body) {
 
 }  // namespace
 
-TEST_CASE("host profiles: every version of vmd is detected, and gives entropy to a program with any number of requests", "[hosts][rng][vmd]") {
+TEST_CASE("host profiles: every version of vmd is detected, and gives entropy to a program with any number of requests",
+          "[hosts][rng][vmd]") {
   on_each_vmd([](auto& m) {
     const vmd_bus here = pci::detected(m.board.bus());
     REQUIRE(here.profile == &hosts::openbsd_vmd);
@@ -284,8 +293,9 @@ TEST_CASE("host profiles: every version of vmd is detected, and gives entropy to
   });
 }
 
-TEST_CASE("host profiles: if each half of an address must be memory, storage beyond 4 GiB ends vmd without the profile, and is rejected by name with it",
-          "[hosts][vmd]") {
+TEST_CASE(
+    "host profiles: if each half of an address must be memory, storage beyond 4 GiB ends vmd without the profile, and is rejected by name with it",
+    "[hosts][vmd]") {
   const auto host = rig::host_description::vmd(testing::vmd_era::of_2025);
   rig::host_machine<rig::pci_board> m{host};
   m.memory.shared_base = 0x1'f800'0000;  // the lower half is not memory
@@ -306,8 +316,9 @@ TEST_CASE("host profiles: if each half of an address must be memory, storage bey
 
 // --- what needs no profile ---
 
-TEST_CASE("host profiles: on every host a queue's size is written first, then its areas in vmd's spacing, then its enable bit, then a doorbell",
-          "[hosts][pci][host-ring-order]") {
+TEST_CASE(
+    "host profiles: on every host a queue's size is written first, then its areas in vmd's spacing, then its enable bit, then a doorbell",
+    "[hosts][pci][host-ring-order]") {
   vmd_machine m;
   auto& model = m.add_entropy(seat::vmd);
   plain_entropy e;
@@ -346,8 +357,9 @@ struct halves : rig::host {
 
 }  // namespace
 
-TEST_CASE("host profiles: on every host configuration space is written by aligned dwords or their lower halves, which no vmd misplaces",
-          "[hosts][pci][host-lanes]") {
+TEST_CASE(
+    "host profiles: on every host configuration space is written by aligned dwords or their lower halves, which no vmd misplaces",
+    "[hosts][pci][host-lanes]") {
   vmd_machine m;
   m.add_entropy(seat::vmd);
   auto& f = m.function(4);
@@ -369,7 +381,8 @@ TEST_CASE("host profiles: on every host configuration space is written by aligne
   f.poke(0x04, before, 2);
 }
 
-TEST_CASE("host profiles: entries of a ring that were never available are zero, also after another attachment", "[hosts][rng]") {
+TEST_CASE("host profiles: entries of a ring that were never available are zero, also after another attachment",
+          "[hosts][rng]") {
   vmd_machine m;
   auto& model = m.add_entropy(seat::vmd);
   profiled_entropy e;

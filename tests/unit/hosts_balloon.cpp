@@ -49,8 +49,9 @@ TEST_CASE(
   });
 }
 
-TEST_CASE("hosts: a program without statistics has the balloon's other queues, if offered features determine queue numbers",
-          "[hosts][balloon][host-balloon-numbers][host-balloon-queues]") {
+TEST_CASE(
+    "hosts: a program without statistics has the balloon's other queues, if offered features determine queue numbers",
+    "[hosts][balloon][host-balloon-numbers][host-balloon-queues]") {
   on_each_host(device_type::balloon, [](auto& m) {
     using board = typename std::remove_reference_t<decltype(m)>::board_type;
     if (m.host.balloon_numbers_by_choice) return;  // Alioth: statistics must be accepted with the others

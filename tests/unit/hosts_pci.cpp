@@ -36,8 +36,7 @@ host_description with_disk(host_description host) {  // and no other device
 
 }  // namespace
 
-TEST_CASE("hosts: BARs above 4 GiB are driven if the board reaches them, and reported otherwise",
-          "[hosts][pci]") {
+TEST_CASE("hosts: BARs above 4 GiB are driven if the board reaches them, and reported otherwise", "[hosts][pci]") {
   for (const auto& host : {host_description::firecracker(on::pci), host_description::cloud_hypervisor()}) {
     CAPTURE(host.name());
     host_machine<pci_board> m{host};
@@ -85,8 +84,7 @@ TEST_CASE(
   (void)d->hand_off();
 }
 
-TEST_CASE("hosts: crosvm's window, whose data would be the next capability, is ignored",
-          "[hosts][pci][host-window]") {
+TEST_CASE("hosts: crosvm's window, whose data would be the next capability, is ignored", "[hosts][pci][host-window]") {
   auto host = with_disk(host_description::crosvm());
   host.behaviour.pci.bar0 = 0x1'0000'0000;  // no crosvm uses this address
   host.behaviour.pci.bar0_is_64_bit = true;
@@ -143,8 +141,9 @@ TEST_CASE("hosts: Firecracker and Alioth have no interrupt line: polling drivers
   }
 }
 
-TEST_CASE("hosts: Alioth's command register and MSI-X control need 16-bit writes, and a board without them gets a verdict",
-          "[hosts][pci]") {
+TEST_CASE(
+    "hosts: Alioth's command register and MSI-X control need 16-bit writes, and a board without them gets a verdict",
+    "[hosts][pci]") {
   const auto host = with_disk(host_description::alioth());
   host_machine<pci_board> m{host};
   using wide = virtio::testing::fake_host;

@@ -82,9 +82,7 @@ struct firecracker_disk {
 
 }  // namespace
 
-TEST_CASE(
-    "hosts: detected but not bound: each verdict is reported for a device of some host",
-    "[hosts][report]") {
+TEST_CASE("hosts: detected but not bound: each verdict is reported for a device of some host", "[hosts][report]") {
   seen_verdicts().clear();
   const auto crosvm = [](verdict why, const std::function<void(crosvm_disk&)>& change) {
     INFO("to be: " << describe(why));

@@ -28,8 +28,8 @@ constexpr bool is_legacy(vmd_era era) { return era < vmd_era::of_2025; }
 constexpr u8 net_slot = 2, entropy_slot = 1, scsi_slot = 4;
 constexpr u8 slot_of(vmd_era era, device_type type) {
   const bool disk_first = era == vmd_era::of_2018;
-  return type == device_type::entropy ? entropy_slot
-         : type == device_type::scsi  ? scsi_slot
+  return type == device_type::entropy                 ? entropy_slot
+         : type == device_type::scsi                  ? scsi_slot
          : (type == device_type::block) == disk_first ? net_slot
                                                       : u8{3};
 }
@@ -89,7 +89,9 @@ struct hand : vmd {
     out(register_at + 4, 4, static_cast<u32>(address >> 32));
   }
   [[nodiscard]] u32 ring_of(u16 queue) const { return queue * 0x4000u; }
-  [[nodiscard]] u32 used_of(u16 queue) const { return ring_of(queue) + (16u * size + 6u + 2u * size + 4095u) / 4096u * 4096u; }
+  [[nodiscard]] u32 used_of(u16 queue) const {
+    return ring_of(queue) + (16u * size + 6u + 2u * size + 4095u) / 4096u * 4096u;
+  }
   void set_up(u16 queue, u16 entries) {
     size = entries;
     if (is_legacy(era)) {
@@ -150,7 +152,8 @@ constexpr u32 buffers = 0x20000;  // after all rings
 
 }  // namespace
 
-TEST_CASE("vmd: every era has its ids, classes, subsystems and BARs, behind the host bridge 0b5d:0666", "[hosts][vmd][kit]") {
+TEST_CASE("vmd: every era has its ids, classes, subsystems and BARs, behind the host bridge 0b5d:0666",
+          "[hosts][vmd][kit]") {
   struct row {
     device_type type;
     u16 legacy_id, id, class_and_subclass;
@@ -232,8 +235,9 @@ TEST_CASE("vmd: registers support their own width; other accesses read zeros, or
     }
 }
 
-TEST_CASE("vmd: a configuration supports the reads of its version; others return ones, zeros or the register's old content",
-          "[hosts][vmd][kit]") {
+TEST_CASE(
+    "vmd: a configuration supports the reads of its version; others return ones, zeros or the register's old content",
+    "[hosts][vmd][kit]") {
   struct row {
     device_type type;
     u32 offset, width;
@@ -268,7 +272,8 @@ TEST_CASE("vmd: a configuration supports the reads of its version; others return
       const u32 mask = one.width == 4 ? ~0u : (1u << 8 * one.width) - 1;
       const u32 expected = one.by_era[static_cast<usize>(era)];
       CHECK(h.config(one.offset, one.width) == (expected & mask));
-      const bool right = expected != stale && expected != ones && (expected != 0 || (one.offset == 4 && one.type == device_type::block)) &&
+      const bool right = expected != stale && expected != ones &&
+                         (expected != 0 || (one.offset == 4 && one.type == device_type::block)) &&
                          (one.type != device_type::network || one.width == 1);
       CHECK(h.model.violations().empty() == right);
     }
@@ -303,13 +308,14 @@ TEST_CASE("vmd: a ring that is not in one range of memory ends the machine in 20
     bool well_in_2025, well_in_2026;
   };
   constexpr u64 base = hand::memory_at;
-  constexpr row rows[] = {{"one block", base, base + 0x800, base + 0x1000, true, true},
-                          {"at the end of memory", 0xefff'e000, 0xefff'e800, 0xefff'f000, true, true},
-                          {"beyond memory", 0xf000'0000, 0xf000'0800, 0xf000'1000, false, false},
-                          {"over the end of memory", 0xefff'f000, 0xefff'f800, 0xf000'0000, false, false},
-                          {"in the hole below 1 MiB", 0xa'0000, 0xa'0800, 0xa'1000, false, false},
-                          {"areas in front of the descriptors", base + 0x2000, base + 0x800, base + 0x1000, false, true},
-                          {"misaligned", base + 8, base + 0x810, base + 0x1000, true, false}};
+  constexpr row rows[] = {
+      {"one block", base, base + 0x800, base + 0x1000, true, true},
+      {"at the end of memory", 0xefff'e000, 0xefff'e800, 0xefff'f000, true, true},
+      {"beyond memory", 0xf000'0000, 0xf000'0800, 0xf000'1000, false, false},
+      {"over the end of memory", 0xefff'f000, 0xefff'f800, 0xf000'0000, false, false},
+      {"in the hole below 1 MiB", 0xa'0000, 0xa'0800, 0xa'1000, false, false},
+      {"areas in front of the descriptors", base + 0x2000, base + 0x800, base + 0x1000, false, true},
+      {"misaligned", base + 8, base + 0x810, base + 0x1000, true, false}};
   for (const vmd_era era : {vmd_era::of_2025, vmd_era::of_2026})
     for (const row& one : rows) {
       hand h{era, device_type::block};
@@ -375,7 +381,8 @@ TEST_CASE("vmd: accepted queue sizes, and a size is used at once, too", "[hosts]
   CHECK(h.model.aborted());
 }
 
-TEST_CASE("vmd: a doorbell for a queue without a ring ends the process of a device, and is recorded for entropy", "[hosts][vmd][kit]") {
+TEST_CASE("vmd: a doorbell for a queue without a ring ends the process of a device, and is recorded for entropy",
+          "[hosts][vmd][kit]") {
   for (const vmd_era era : eras)
     for (const device_type type : {device_type::entropy, device_type::block, device_type::network, device_type::scsi}) {
       hand h{era, type};
@@ -417,7 +424,8 @@ TEST_CASE("vmd: entropy uses the entry after the newest one, once per notificati
   }
 }
 
-TEST_CASE("vmd: entropy returns at most 64 KiB at once, and in 2018 a larger request ends the machine", "[hosts][vmd][kit]") {
+TEST_CASE("vmd: entropy returns at most 64 KiB at once, and in 2018 a larger request ends the machine",
+          "[hosts][vmd][kit]") {
   for (const vmd_era era : eras) {
     hand h{era, device_type::entropy};
     h.start(0, {0});
@@ -444,7 +452,8 @@ constexpr hand::piece first{buffers, 16, false}, last{buffers + 0x100, 1, true},
 
 }  // namespace
 
-TEST_CASE("vmd: a disk always reports a length of 16, and supports GET_ID and FLUSH only in 2018", "[hosts][vmd][kit]") {
+TEST_CASE("vmd: a disk always reports a length of 16, and supports GET_ID and FLUSH only in 2018",
+          "[hosts][vmd][kit]") {
   for (const vmd_era era : eras) {
     hand h{era, device_type::block};
     CAPTURE(h.description.name());
@@ -467,13 +476,14 @@ TEST_CASE("vmd: a disk always reports a length of 16, and supports GET_ID and FL
   }
 }
 
-TEST_CASE("vmd: a chain that is not a header, data and a status stops a disk, which requests a reset by its configuration interrupt",
-          "[hosts][vmd][kit]") {
+TEST_CASE(
+    "vmd: a chain that is not a header, data and a status stops a disk, which requests a reset by its configuration interrupt",
+    "[hosts][vmd][kit]") {
   const std::vector<hand::piece> all[] = {
-      {{buffers, 16 + 512, false}, last},                                       // the data with the header
-      {{buffers, 8, false}, {buffers + 8, 8, false}, data, last},               // a header in two descriptors
-      {first, {buffers + 0x200, 513, true}},                                       // the status with the data
-      {first, last}};                                                            // a read without data
+      {{buffers, 16 + 512, false}, last},                          // the data with the header
+      {{buffers, 8, false}, {buffers + 8, 8, false}, data, last},  // a header in two descriptors
+      {first, {buffers + 0x200, 513, true}},                       // the status with the data
+      {first, last}};                                              // a read without data
   for (const vmd_era era : {vmd_era::of_2023, vmd_era::of_2025, vmd_era::of_2026})
     for (const auto& one : all) {
       hand h{era, device_type::block};
@@ -533,8 +543,9 @@ TEST_CASE("vmd: requests beyond the negotiated features are recorded", "[hosts][
   }
 }
 
-TEST_CASE("vmd: a network card sends after its first notification, then needs none, and counts descriptors; in 2018 it keeps a buffer",
-          "[hosts][vmd][kit]") {
+TEST_CASE(
+    "vmd: a network card sends after its first notification, then needs none, and counts descriptors; in 2018 it keeps a buffer",
+    "[hosts][vmd][kit]") {
   for (const vmd_era era : eras) {
     hand h{era, device_type::network};
     CAPTURE(h.description.name());
@@ -605,7 +616,7 @@ TEST_CASE("vmd: SCSI has one unit at 0:0, and an unknown command ends without a 
     struct row {
       u8 target, lun, operation, response, status;
     };
-    constexpr row rows[] = {{0, 0, 0x00, 0, 0},    {1, 0, 0x00, 3, 0},  {0, 1, 0x00, 3, 0},
+    constexpr row rows[] = {{0, 0, 0x00, 0, 0},       {1, 0, 0x00, 3, 0}, {0, 1, 0x00, 3, 0},
                             {0, 0, 0x88, 0xee, 0xee}, {0, 0, 0x1a, 0, 2}, {0, 0, 0x12, 0, 0}};
     u16 done = 0;
     for (const row& one : rows) {
@@ -637,7 +648,8 @@ TEST_CASE("vmd: SCSI has one unit at 0:0, and an unknown command ends without a 
   }
 }
 
-TEST_CASE("vmd: in 2026 1.x devices have MSI and MSI-X, whose table is in memory, and vectors read back", "[hosts][vmd][kit]") {
+TEST_CASE("vmd: in 2026 1.x devices have MSI and MSI-X, whose table is in memory, and vectors read back",
+          "[hosts][vmd][kit]") {
   for (const vmd_era era : {vmd_era::of_2025, vmd_era::of_2026}) {
     hand h{era, device_type::network};
     const bool newest = era == vmd_era::of_2026;
@@ -708,8 +720,9 @@ TEST_CASE("hosts: every version of vmd is detected by its bridge, with its contr
   }
 }
 
-TEST_CASE("hosts: every version of vmd fills one entropy request after another, past the end of its ring, and scattered ones piece by piece",
-          "[hosts][rng][vmd][host-entropy-one]") {
+TEST_CASE(
+    "hosts: every version of vmd fills one entropy request after another, past the end of its ring, and scattered ones piece by piece",
+    "[hosts][rng][vmd][host-entropy-one]") {
   for (const vmd_era era : eras) {
     const auto host = host_description::vmd(era);
     CAPTURE(host.name());

@@ -23,7 +23,8 @@ bool is_on(fake_function& f) { return (f.config[f.capability(0x11) + 3u] & 0x80)
 
 }  // namespace
 
-TEST_CASE("msix: opening masks every vector and leaves MSI-X off; routing writes a message while its vector is masked", "[msix]") {
+TEST_CASE("msix: opening masks every vector and leaves MSI-X off; routing writes a message while its vector is masked",
+          "[msix]") {
   rig::machine m;
   (void)m.add<blk_model>(seat::modern, 4);
   auto& f = m.function(4);
@@ -135,7 +136,8 @@ TEST_CASE("interrupts: a table of 2048 vectors serves up to the last one [PCI-31
   CHECK(t.size() == 2048);
   f.logging = true;
   CHECK(t.route(2047, {0xfee01000, 0x41}));
-  CHECK(f.log() == "w4@msix+0x7ffc=0x1 w4@msix+0x7ff0=0xfee01000 w4@msix+0x7ff4=0x0 w4@msix+0x7ff8=0x41 w4@msix+0x7ffc=0x0");
+  CHECK(f.log() ==
+        "w4@msix+0x7ffc=0x1 w4@msix+0x7ff0=0xfee01000 w4@msix+0x7ff4=0x0 w4@msix+0x7ff8=0x41 w4@msix+0x7ffc=0x0");
   CHECK(t.route(2048, {}).error() == errc::out_of_range);
   t.enable();
   rig::entropy<> r;
@@ -182,10 +184,12 @@ TEST_CASE("interrupts: queues share vectors in turn when there are fewer", "[msi
   STATIC_CHECK(interrupt_vectors{.first = 3, .count = 0}.of_queue(5) == 3);
 }
 
-TEST_CASE("interrupts: a session gives each queue its vector, and queues share when there are fewer", "[msix][session]") {
+TEST_CASE("interrupts: a session gives each queue its vector, and queues share when there are fewer",
+          "[msix][session]") {
   constexpr u16 queues = 3;
   rig::machine m;
-  auto& model = m.add<virtio::testing::device_model>(GENERATE(seat::modern, seat::transitional), 4, u16{4}, std::vector<u16>(queues, 8));
+  auto& model = m.add<virtio::testing::device_model>(GENERATE(seat::modern, seat::transitional), 4, u16{4},
+                                                     std::vector<u16>(queues, 8));
   const auto t = opened(m, 4);
   CHECK(t.size() == queues + 1);
   t.enable();

@@ -154,7 +154,8 @@ TEST_CASE("lifecycle: a device that does not reset receives none of the staged r
   CHECK(rig::polled(d).size() == 2);
 }
 
-TEST_CASE("lifecycle: a request with the maximum number of pieces does not change those of another", "[blk][platform]") {
+TEST_CASE("lifecycle: a request with the maximum number of pieces does not change those of another",
+          "[blk][platform]") {
   rig::machine m;
   auto& model = m.add<rig::blk_model>(seat::modern, 4, rig::blk_options{.seg_max = 16});
   model.offer({34});
@@ -212,7 +213,8 @@ TEST_CASE("lifecycle: readings of all ones are counted from zero after any other
   CHECK(e.start(m, where));
 }
 
-TEST_CASE("lifecycle: the single feature word of a legacy device is traced, as offered and as accepted", "[session][legacy]") {
+TEST_CASE("lifecycle: the single feature word of a legacy device is traced, as offered and as accepted",
+          "[session][legacy]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::legacy, 4);
   rig::entropy<> e;
@@ -272,7 +274,8 @@ TEST_CASE("lifecycle: disarm disables the interrupts that arm enables", "[blk]")
   }
 }
 
-TEST_CASE("lifecycle: idle polls ring the doorbell after 65,536, then after twice as many each time, up to 2^22", "[device]") {
+TEST_CASE("lifecycle: idle polls ring the doorbell after 65,536, then after twice as many each time, up to 2^22",
+          "[device]") {
   idle_polls idle{};
   CHECK_FALSE(idle.slept_idle());
   CHECK_FALSE(idle.count(idle_polls::sleep));

@@ -32,8 +32,12 @@ class low_page {
   ~low_page() { munmap(at_, 2 * bytes_); }
 
   [[nodiscard]] std::size_t size() const { return bytes_; }
-  [[nodiscard]] std::uint64_t address(std::size_t offset) const { return reinterpret_cast<std::uintptr_t>(at_) + offset; }
-  [[nodiscard]] std::uint32_t address32(std::size_t offset) const { return static_cast<std::uint32_t>(address(offset)); }
+  [[nodiscard]] std::uint64_t address(std::size_t offset) const {
+    return reinterpret_cast<std::uintptr_t>(at_) + offset;
+  }
+  [[nodiscard]] std::uint32_t address32(std::size_t offset) const {
+    return static_cast<std::uint32_t>(address(offset));
+  }
 
   template <class... T>
   void put(std::size_t offset, T... values) {
@@ -60,7 +64,9 @@ using u8 = std::uint8_t;
 using u32 = std::uint32_t;
 using u64 = std::uint64_t;
 
-bool is(const boot::memory_range& one, u64 at, u64 size, u32 type) { return one.at == at && one.size == size && one.type == type; }
+bool is(const boot::memory_range& one, u64 at, u64 size, u32 type) {
+  return one.at == at && one.size == size && one.type == type;
+}
 
 // The information of Multiboot 1 at 0, with its map in the last bytes of the page.
 void put_multiboot1(low_page& page, u32 map_bytes) {
@@ -143,7 +149,8 @@ TEST_CASE("loader tables: Multiboot 2's tags end with the information, with any 
   page.put(at, u32{map_tag + 63});
   CHECK((read()->ranges == 0 && std::string{read()->command_line} == "a=b"));
 
-  for (const u32 size : {0u, 7u, 0xffff'fff8u, 0xffff'ffffu, 0x8000'0000u, static_cast<u32>(multiboot2_bytes - map_tag + 1)}) {
+  for (const u32 size :
+       {0u, 7u, 0xffff'fff8u, 0xffff'ffffu, 0x8000'0000u, static_cast<u32>(multiboot2_bytes - map_tag + 1)}) {
     INFO(size);
     put_multiboot2(page);
     page.put(at + map_tag + 4, size);
@@ -169,7 +176,8 @@ TEST_CASE("loader tables: Multiboot 2's tags end with the information, with any 
   CHECK(std::string{read()->command_line}.empty());
 }
 
-TEST_CASE("loader tables: the walk of a looping list in Linux's zero page ends, and its map is limited to its room", "[boot]") {
+TEST_CASE("loader tables: the walk of a looping list in Linux's zero page ends, and its map is limited to its room",
+          "[boot]") {
   low_page page;
   const std::size_t node = page.size() - 32;
   const u64 again[] = {page.address(node), page.address(node + 16), 0};

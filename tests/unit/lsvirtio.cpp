@@ -122,8 +122,9 @@ TEST_CASE("lsvirtio: if the last dword reaches past the end of the configuration
   function.poke(usize{function.capability(0x09, 4)} + 12, 6, 4);  // only the MAC address
   const std::string json = report_on(m, form::json);
   INFO(json);
-  CHECK(contains(json, "{\"name\":\"mac\",\"offset\":0,\"width\":1,\"count\":6,\"by_byte\":\"525400123456\","
-                       "\"by_field\":\"525400123456\",\"by_dword\":null,\"agree\":true,"));
+  CHECK(contains(json,
+                 "{\"name\":\"mac\",\"offset\":0,\"width\":1,\"count\":6,\"by_byte\":\"525400123456\","
+                 "\"by_field\":\"525400123456\",\"by_dword\":null,\"agree\":true,"));
   CHECK(contains(json, "{\"name\":\"status\",\"missing\":"));
   const std::string text = report_on(m, form::text);
   CHECK(contains(text, "525400123456                -    52:54:00:12:34:56\n"));
@@ -253,10 +254,9 @@ TEST_CASE("lsvirtio: on every model of a host the report is right, and the only 
     auto& disk = m.add<rig::blk_model>(where, 4, rig::blk_options{.sectors = 0x1122, .seg_max = 126});
     const std::string json = report_on(m, form::json);
     CHECK(contains(json, "\"type\":\"block\""));
-    CHECK(contains(json,
-                   where == seat::legacy             ? "\"interface\":\"legacy\""
-                       : where == seat::transitional ? "\"interface\":\"transitional\""
-                                                     : "\"interface\":\"modern\""));
+    CHECK(contains(json, where == seat::legacy         ? "\"interface\":\"legacy\""
+                         : where == seat::transitional ? "\"interface\":\"transitional\""
+                                                       : "\"interface\":\"modern\""));
     CHECK(contains(json, "\"BLK_SEG_MAX\""));
     CHECK(contains(json, "\"queues\":[128]"));
     CHECK(contains(json, "\"value\":\"4386 sectors of 512 bytes\""));
@@ -269,9 +269,8 @@ TEST_CASE("lsvirtio: on every model of a host the report is right, and the only 
   }
 }
 
-TEST_CASE(
-    "lsvirtio: a device that does not finish its reset is reported with its status, and examined all the same",
-    "[examples][lsvirtio]") {
+TEST_CASE("lsvirtio: a device that does not finish its reset is reported with its status, and examined all the same",
+          "[examples][lsvirtio]") {
   rig::machine m;
   m.expect_objections = true;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
@@ -328,9 +327,8 @@ TEST_CASE("lsvirtio: the tables are consistent, and agree with the library", "[e
   CHECK(std::string{lsvirtio::feature_name(42, device_type::vsock)} == "SUSPEND of crosvm");
 }
 
-TEST_CASE(
-    "lsvirtio: a device of a type without a name is shown by number, with the first dwords of its configuration",
-    "[examples][lsvirtio]") {
+TEST_CASE("lsvirtio: a device of a type without a name is shown by number, with the first dwords of its configuration",
+          "[examples][lsvirtio]") {
   rig::machine m;
   m.expect_objections = true;
   m.add<rig::blk_model>(seat::modern, 4, rig::blk_options{.sectors = 0x1122});
@@ -339,7 +337,9 @@ TEST_CASE(
   INFO(json);
   CHECK(contains(json, "\"type\":\"unknown\",\"type_number\":14"));
   CHECK(contains(json, "\"queues\":[128]"));
-  CHECK(contains(json, "{\"name\":\"dword\",\"offset\":0,\"width\":4,\"by_byte\":\"22110000\","
-                       "\"by_field\":\"22110000\",\"by_dword\":\"22110000\",\"agree\":true,\"number\":4386,\"value\":\"0x1122\"}"));
+  CHECK(contains(
+      json,
+      "{\"name\":\"dword\",\"offset\":0,\"width\":4,\"by_byte\":\"22110000\","
+      "\"by_field\":\"22110000\",\"by_dword\":\"22110000\",\"agree\":true,\"number\":4386,\"value\":\"0x1122\"}"));
   CHECK(contains(json, "{\"name\":\"dword\",\"offset\":56,"));
 }

@@ -109,8 +109,8 @@ TEST_CASE("lsvirtio: only an ARP reply from the requested address counts, and th
   m.expect_objections = true;
   auto& model = m.add<testing::net_model>(seat::modern, 4);
   std::vector<u8> reply(60);
-  const u8 head[] = {0x52, 0x54, 0, 0x12, 0x34, 0x56, 0x52, 0x55, 10, 0, 2, last, 8, 6, 0, 1, 8, 0, 6, 4, 0, 2,
-                     0x52, 0x55, 10, 0, 2, last, 10, 0, 2, last};
+  const u8 head[] = {0x52, 0x54, 0, 0x12, 0x34, 0x56, 0x52, 0x55, 10, 0, 2, last, 8,  6, 0, 1,
+                     8,    0,    6, 4,    0,    2,    0x52, 0x55, 10, 0, 2, last, 10, 0, 2, last};
   std::copy(std::begin(head), std::end(head), reply.begin());
   model.wire.push_back({{}, reply});
   boot::console.clear();

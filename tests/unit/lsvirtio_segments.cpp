@@ -67,7 +67,7 @@ TEST_CASE("lsvirtio: functions of every segment and row of an MCFG table are fou
       const pci::ecam* const one = all.of(at);
       REQUIRE(one != nullptr);
       found += std::to_string(at.segment) + "/" + std::to_string(at.bus) + "." + std::to_string(at.slot) + "=" +
-          std::to_string(one->config_read32(at, 0) >> 28) + " ";
+               std::to_string(one->config_read32(at, 0) >> 28) + " ";
       return true;
     });
     CHECK(found == (what == spaces::segment_0::wanted ? "0/0.3=1 0/8.3=2 5/0.3=3 " : "5/0.3=3 "));

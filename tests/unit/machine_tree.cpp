@@ -33,7 +33,9 @@ bool is(const pci_window& one, pci_space space, std::uint64_t bus, std::uint64_t
 
 }  // namespace
 
-TEST_CASE("machine tree: crosvm's: memory from 2 GiB, a 16550, PCI by CAM on one bus with two windows, placed BARs, HVC", "[boot]") {
+TEST_CASE(
+    "machine tree: crosvm's: memory from 2 GiB, a 16550, PCI by CAM on one bus with two windows, placed BARs, HVC",
+    "[boot]") {
   const described crosvm{"crosvm"};
   const machine_description& m = *crosvm;
   REQUIRE(m.memory_count == 1);
@@ -54,7 +56,7 @@ TEST_CASE("machine tree: crosvm's: memory from 2 GiB, a 16550, PCI by CAM on one
   CHECK(is(pci.windows[1], pci_space::memory, 0xa0000000, 0xa0000000, 0x3f60000000));
   // The vsock device of a field report.
   CHECK(pci.reached(pci_space::memory, 0x02018000, 0x8000) == range{0x02018000, 0x8000});
-  CHECK(pci.reached(pci_space::memory, 0x80000000, 0x8000).size == 0);                     // the guest's memory
+  CHECK(pci.reached(pci_space::memory, 0x80000000, 0x8000).size == 0);  // the guest's memory
   // Half of it is the guest's memory.
   CHECK(pci.reached(pci_space::memory, 0x03fff000, 0x2000).size == 0);
   CHECK(pci.reached(pci_space::ports, 0x02000000, 8).size == 0);
@@ -85,7 +87,8 @@ TEST_CASE("machine tree: a protected machine's pool has a size but no address, a
   CHECK(m.reserved_count == 0);
 }
 
-TEST_CASE("machine tree: a pool that firmware has placed keeps its address, and is reserved like other ranges", "[boot]") {
+TEST_CASE("machine tree: a pool that firmware has placed keeps its address, and is reserved like other ranges",
+          "[boot]") {
   const described avf{"avf-protected"};
   const machine_description& m = *avf;
   CHECK(static_cast<const range&>(m.dma_pool) == range{0x9f000000, 0xe00000});
@@ -94,7 +97,9 @@ TEST_CASE("machine tree: a pool that firmware has placed keeps its address, and 
   CHECK(m.reserved[1] == range{0x9f000000, 0xe00000});
 }
 
-TEST_CASE("machine tree: Firecracker's: memory from 2 GiB and 2 MiB, slots with edges, a 16550 that it does not name as the console", "[boot]") {
+TEST_CASE(
+    "machine tree: Firecracker's: memory from 2 GiB and 2 MiB, slots with edges, a 16550 that it does not name as the console",
+    "[boot]") {
   const described firecracker{"firecracker"};
   const machine_description& m = *firecracker;
   REQUIRE(m.memory_count == 1);
@@ -116,7 +121,9 @@ TEST_CASE("machine tree: Firecracker's: memory from 2 GiB and 2 MiB, slots with 
   CHECK(std::string{m.arguments} == "console=ttyS0 reboot=k panic=1");
 }
 
-TEST_CASE("machine tree: RISC-V's virt: the test finisher, a clock of 10 MHz, PCI with ports and two windows, interrupts of one cell", "[boot]") {
+TEST_CASE(
+    "machine tree: RISC-V's virt: the test finisher, a clock of 10 MHz, PCI with ports and two windows, interrupts of one cell",
+    "[boot]") {
   const described virt{"virt-riscv64"};
   const machine_description& m = *virt;
   REQUIRE(m.memory_count == 1);
@@ -138,7 +145,8 @@ TEST_CASE("machine tree: RISC-V's virt: the test finisher, a clock of 10 MHz, PC
   CHECK(is(pci.windows[1], pci_space::memory, 0x40000000, 0x40000000, 0x40000000));
   CHECK(is(pci.windows[2], pci_space::memory, 0x400000000, 0x400000000, 0x400000000));
   for (std::uint8_t slot = 0; slot < 8; ++slot)
-    for (std::uint8_t pin = 1; pin <= 4; ++pin) CHECK(pci_interrupt(virt.tree, pci, 0, slot, 0, pin).id == 32u + (slot + pin - 1u) % 4);
+    for (std::uint8_t pin = 1; pin <= 4; ++pin)
+      CHECK(pci_interrupt(virt.tree, pci, 0, slot, 0, pin).id == 32u + (slot + pin - 1u) % 4);
 
   REQUIRE(m.slot_count == 3);
   for (const std::uint32_t slot : {8u, 7u, 1u}) {
@@ -149,7 +157,9 @@ TEST_CASE("machine tree: RISC-V's virt: the test finisher, a clock of 10 MHz, PC
   CHECK(std::string{m.arguments} == "run=disk");
 }
 
-TEST_CASE("machine tree: addresses go through every bus above, a console by its alias, hosts by segment, windows from bus to CPU", "[boot]") {
+TEST_CASE(
+    "machine tree: addresses go through every bus above, a console by its alias, hosts by segment, windows from bus to CPU",
+    "[boot]") {
   const described soc{"soc"};
   const machine_description& m = *soc;
   REQUIRE(m.memory_count == 2);  // the third is switched off
@@ -190,7 +200,8 @@ TEST_CASE("machine tree: addresses go through every bus above, a console by its 
   CHECK(m.arguments == nullptr);
 }
 
-TEST_CASE("machine tree: paths: with and without unit addresses, through aliases, and never into another branch", "[boot]") {
+TEST_CASE("machine tree: paths: with and without unit addresses, through aliases, and never into another branch",
+          "[boot]") {
   const described soc{"soc"};
   device_tree::node found;
   const auto at = [&](const char* path) { return soc.tree.at_path(device_tree::characters(path), found); };
@@ -202,14 +213,15 @@ TEST_CASE("machine tree: paths: with and without unit addresses, through aliases
   CHECK(found.reg(0) == range{0x11000000, 0x100});
   CHECK(at("serial1"));
   CHECK(!at("serial2"));
-  CHECK(!at("/soc/serial@200"));          // in another branch
+  CHECK(!at("/soc/serial@200"));  // in another branch
   CHECK(!at("/reserved-memory/serial@100"));
   CHECK(!at("/soc/bus@1000000/serial@20"));
   CHECK(!at("/soc/bus@1000000/serial@200/deeper"));
   CHECK(!soc.tree.by_phandle(0x7777, found));
 }
 
-TEST_CASE("machine tree: memory that must not be mapped is excluded from mapped ranges, by pages or as a whole", "[boot]") {
+TEST_CASE("machine tree: memory that must not be mapped is excluded from mapped ranges, by pages or as a whole",
+          "[boot]") {
   const auto mappable = [](const machine_description& m) {
     std::vector<range> out;
     each_mappable(m, [&](range one) { out.push_back(one); });
@@ -230,8 +242,10 @@ TEST_CASE("machine tree: memory that must not be mapped is excluded from mapped 
   };
   CHECK(without({{0, 0x1000}, {0xa000, 0x1000}}) == std::vector<range>{{0x1000, 0x9000}});
   CHECK(without({{0, 0x2000}, {0x9000, 0x2000}}) == std::vector<range>{{0x2000, 0x7000}});
-  CHECK(without({{0x6000, 0x1000}, {0x3000, 0x2000}}) == std::vector<range>{{0x1000, 0x2000}, {0x5000, 0x1000}, {0x7000, 0x3000}});
-  CHECK(without({{0x3000, 0x2000}, {0x4000, 0x2000}, {0x3000, 0x1000}}) == std::vector<range>{{0x1000, 0x2000}, {0x6000, 0x4000}});
+  CHECK(without({{0x6000, 0x1000}, {0x3000, 0x2000}}) ==
+        std::vector<range>{{0x1000, 0x2000}, {0x5000, 0x1000}, {0x7000, 0x3000}});
+  CHECK(without({{0x3000, 0x2000}, {0x4000, 0x2000}, {0x3000, 0x1000}}) ==
+        std::vector<range>{{0x1000, 0x2000}, {0x6000, 0x4000}});
   CHECK(without({{0, 0x10000}}).empty());
   CHECK(without({{0x1000, 0x9000}}).empty());
   m.memory[0] = {0xffff'ffff'ffff'0000, 0x10000};
@@ -240,7 +254,9 @@ TEST_CASE("machine tree: memory that must not be mapped is excluded from mapped 
   CHECK(without({}) == std::vector<range>{{0xffff'ffff'ffff'0000, 0x10000}});
 }
 
-TEST_CASE("machine tree: an interrupt map of 400,001 rows is read to its end, and one of many controllers up to the eighth", "[boot]") {
+TEST_CASE(
+    "machine tree: an interrupt map of 400,001 rows is read to its end, and one of many controllers up to the eighth",
+    "[boot]") {
   const described soc{"soc"};
   pci_tree host = (*soc).pci[1];
   device_tree::node pool;
@@ -264,7 +280,8 @@ TEST_CASE("machine tree: an interrupt map of 400,001 rows is read to its end, an
     CHECK(pci_interrupt(many.tree, (*many).pci[0], 0, slot, 0, 1).id == (slot < 9 ? 32u + slot : 0u));
 }
 
-TEST_CASE("machine tree: a PCI host that the processor does not reach is skipped, and hosts after it are kept", "[boot]") {
+TEST_CASE("machine tree: a PCI host that the processor does not reach is skipped, and hosts after it are kept",
+          "[boot]") {
   for (const std::uint64_t out_of_reach : {0x30000000ull, 0x14000000ull}) {
     described soc{"soc"};
     machine_description& m = *soc.machine;
@@ -278,7 +295,8 @@ TEST_CASE("machine tree: a PCI host that the processor does not reach is skipped
   }
 }
 
-TEST_CASE("machine tree: with any content of a tree no byte outside it is read, and every call returns", "[boot][hostile]") {
+TEST_CASE("machine tree: with any content of a tree no byte outside it is read, and every call returns",
+          "[boot][hostile]") {
   std::mt19937 random{2026};
   std::size_t devices = 0;
   for (const char* name : {"crosvm-protected", "avf-protected", "firecracker", "virt-riscv64", "soc"}) {
@@ -291,7 +309,8 @@ TEST_CASE("machine tree: with any content of a tree no byte outside it is read, 
         const auto size = static_cast<std::uint32_t>(bad.size());
         for (unsigned i = 0; i < 4; ++i) bad[4 + i] = static_cast<unsigned char>(size >> (24 - 8 * i));
       }
-      for (auto n = random() % 6; n-- != 0;) bad[8 + random() % (bad.size() - 8)] = static_cast<unsigned char>(random());
+      for (auto n = random() % 6; n-- != 0;)
+        bad[8 + random() % (bad.size() - 8)] = static_cast<unsigned char>(random());
       const auto exact = std::make_unique<unsigned char[]>(bad.size());
       std::copy(bad.begin(), bad.end(), exact.get());
       const device_tree tree{exact.get()};

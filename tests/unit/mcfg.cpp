@@ -21,7 +21,8 @@ using table = std::vector<u8>;
 
 table bytes_of(std::string_view text) {
   table out;
-  for (usize i = 0; i + 1 < text.size(); i += 3) out.push_back(static_cast<u8>(std::stoul(std::string{text.substr(i, 2)}, nullptr, 16)));
+  for (usize i = 0; i + 1 < text.size(); i += 3)
+    out.push_back(static_cast<u8>(std::stoul(std::string{text.substr(i, 2)}, nullptr, 16)));
   return out;
 }
 
@@ -66,7 +67,8 @@ struct memory {
   result<const_bytes> find(const table& rsdp, const_bytes signature) {
     views.push_back(std::make_unique<u8[]>(rsdp.size()));
     std::copy(rsdp.begin(), rsdp.end(), views.back().get());
-    return pci::acpi::find_table({views.back().get(), rsdp.size()}, signature, [this](u64 a, usize n) { return (*this)(a, n); });
+    return pci::acpi::find_table({views.back().get(), rsdp.size()}, signature,
+                                 [this](u64 a, usize n) { return (*this)(a, n); });
   }
 };
 
@@ -133,7 +135,8 @@ TEST_CASE("mcfg: an RSDP of revision 2 leads through the XSDT, a broken one thro
   seal(rsdp, 8, 20);
   seal(rsdp, 32, 36);
   REQUIRE(m.find(rsdp, text("MCFG")));
-  const auto host = mcfg::read(*m.find(rsdp, text("MCFG")))->segment(0, virtio::pci::linear_map{.reach = virtio::pci::everywhere});
+  const auto host =
+      mcfg::read(*m.find(rsdp, text("MCFG")))->segment(0, virtio::pci::linear_map{.reach = virtio::pci::everywhere});
   if constexpr (sizeof(uptr) == 8) {
     REQUIRE(host);
     CHECK(host->base == uptr{1} << 36);
@@ -145,8 +148,14 @@ TEST_CASE("mcfg: an RSDP of revision 2 leads through the XSDT, a broken one thro
 }
 
 TEST_CASE("mcfg: each segment has a row, which may begin with a higher bus", "[pci][mcfg]") {
-  const table rows = mcfg_with({{0xe0000000, 0, 0, 0x7f}, {0xc0000000, 3, 0, 0}, {0xd0000000, 4, 1, 0xff}, {0xd0000000, 5, 9, 8},
-                                {0xd0001000, 6, 0, 8}, {0, 7, 0, 8}, {0xfffffffffff00000, 8, 0, 1}, {0x180000000, 9, 0, 255}});
+  const table rows = mcfg_with({{0xe0000000, 0, 0, 0x7f},
+                                {0xc0000000, 3, 0, 0},
+                                {0xd0000000, 4, 1, 0xff},
+                                {0xd0000000, 5, 9, 8},
+                                {0xd0001000, 6, 0, 8},
+                                {0, 7, 0, 8},
+                                {0xfffffffffff00000, 8, 0, 1},
+                                {0x180000000, 9, 0, 255}});
   const auto read = mcfg::read(rows);
   REQUIRE(read);
   CHECK(read->rows() == 8);
@@ -211,7 +220,8 @@ TEST_CASE("mcfg: bytes that are not an RSDP are rejected", "[pci][mcfg][hostile]
   }
 }
 
-TEST_CASE("mcfg: a root table that points to itself, is huge, or has thousands of entries causes no endless walk", "[pci][mcfg][hostile]") {
+TEST_CASE("mcfg: a root table that points to itself, is huge, or has thousands of entries causes no endless walk",
+          "[pci][mcfg][hostile]") {
   memory m = q35();
   table& roots = m.at[0x7fe2270];
   SECTION("itself") {

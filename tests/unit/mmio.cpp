@@ -75,9 +75,10 @@ using entropy = driver<rng::device<rig::platform_type, Transport, split_queue<8>
 
 // ---- slots ----
 
-TEST_CASE("mmio: magic, version and device id are read in this order, up to the first wrong one "
-          "[MMIO-06][MMIO-08][MMIO-10][MMIO-24][MMIO-25][MMIO-26][MMIO-27]",
-          "[mmio]") {
+TEST_CASE(
+    "mmio: magic, version and device id are read in this order, up to the first wrong one "
+    "[MMIO-06][MMIO-08][MMIO-10][MMIO-24][MMIO-25][MMIO-26][MMIO-27]",
+    "[mmio]") {
   machine m;
   m.add<rng_model>(2u);
   m.add<rng_model>(1u);
@@ -125,8 +126,9 @@ TEST_CASE("mmio: magic, version and device id are read in this order, up to the 
   CHECK(m.row.events[5].a == static_cast<u32>(verdict::empty_slot));
 }
 
-TEST_CASE("mmio: an empty slot is no error; a second device of the type is ambiguous; each can be named by its number [MMIO-11]",
-          "[mmio]") {
+TEST_CASE(
+    "mmio: an empty slot is no error; a second device of the type is ambiguous; each can be named by its number [MMIO-11]",
+    "[mmio]") {
   machine m;
   (void)m.row.add_empty();
   m.add<rng_model>(1u);
@@ -215,9 +217,10 @@ TEST_CASE("mmio: a transport for one version rejects the other by name [MMIO-08]
 
 // ---- the accesses ----
 
-TEST_CASE("mmio: a version 2 bring-up is this sequence of accesses and no other "
-          "[MMIO-01][MMIO-02][MMIO-03][MMIO-04][MMIO-12][MMIO-13][MMIO-14][MMIO-15][MMIO-28][MMIO-29][INIT-01][INIT-09][INIT-11]",
-          "[mmio]") {
+TEST_CASE(
+    "mmio: a version 2 bring-up is this sequence of accesses and no other "
+    "[MMIO-01][MMIO-02][MMIO-03][MMIO-04][MMIO-12][MMIO-13][MMIO-14][MMIO-15][MMIO-28][MMIO-29][INIT-01][INIT-09][INIT-11]",
+    "[mmio]") {
   machine m;
   m.add<rng_model>(2u);
   const location found = m.where();
@@ -225,31 +228,33 @@ TEST_CASE("mmio: a version 2 bring-up is this sequence of accesses and no other 
   entropy<> e;
   REQUIRE(e.start(m, found));
   CHECK(m.slot().log() ==
-        "r4@0x0 r4@0x4 r4@0x8 r4@0xc "                                          // discovery
-        "w4@0x70=0x0 r4@0x70 w4@0x70=0x1 w4@0x70=0x3 "                          // reset, and done; ACKNOWLEDGE, DRIVER
-        "w4@0x14=0x0 r4@0x10 w4@0x14=0x1 r4@0x10 "                              // offered features
-        "w4@0x24=0x0 w4@0x20=0x0 w4@0x24=0x1 w4@0x20=0x1 "                      // accepted features: VERSION_1
-        "w4@0x70=0xb r4@0x70 "                                                  // FEATURES_OK, still set
-        "w4@0x30=0x0 r4@0x34 w4@0x30=0x0 r4@0x44 "                              // queue 0: its size; it is not in use
+        "r4@0x0 r4@0x4 r4@0x8 r4@0xc "                      // discovery
+        "w4@0x70=0x0 r4@0x70 w4@0x70=0x1 w4@0x70=0x3 "      // reset, and done; ACKNOWLEDGE, DRIVER
+        "w4@0x14=0x0 r4@0x10 w4@0x14=0x1 r4@0x10 "          // offered features
+        "w4@0x24=0x0 w4@0x20=0x0 w4@0x24=0x1 w4@0x20=0x1 "  // accepted features: VERSION_1
+        "w4@0x70=0xb r4@0x70 "                              // FEATURES_OK, still set
+        "w4@0x30=0x0 r4@0x34 w4@0x30=0x0 r4@0x44 "          // queue 0: its size; it is not in use
         "w4@0x38=0x8 w4@0x80=0x0 w4@0x84=0x2 w4@0x90=0x80 w4@0x94=0x2 w4@0xa0=0x1000 w4@0xa4=0x2 w4@0x44=0x1 "
-        "w4@0x70=0xf");                                                         // DRIVER_OK
+        "w4@0x70=0xf");  // DRIVER_OK
   CHECK(e->why().why == verdict::bound);
   CHECK(e->why().via == transport_kind::mmio_modern);
 }
 
-TEST_CASE("mmio: a version 1 bring-up gives a page size, a size, an alignment and a page number, and no FEATURES_OK "
-          "[LEGACY-01][LEGACY-03][LEGACY-04][INITL-01][SPLITL-02][MMIO-01][MMIO-04][MMIO-14][FACT-44]",
-          "[mmio][legacy]") {
+TEST_CASE(
+    "mmio: a version 1 bring-up gives a page size, a size, an alignment and a page number, and no FEATURES_OK "
+    "[LEGACY-01][LEGACY-03][LEGACY-04][INITL-01][SPLITL-02][MMIO-01][MMIO-04][MMIO-14][FACT-44]",
+    "[mmio][legacy]") {
   machine m;
   m.add<rng_model>(1u);
   const location found = m.where();
   m.slot().clear_log();
   entropy<> e;
   REQUIRE(e.start(m, found));
-  CHECK(m.slot().log() ==
-        "r4@0x0 r4@0x4 r4@0x8 r4@0xc w4@0x70=0x0 r4@0x70 w4@0x70=0x1 w4@0x70=0x3 "
-        "w4@0x14=0x0 r4@0x10 w4@0x24=0x0 w4@0x20=0x8000000 "  // ANY_LAYOUT
-        "w4@0x30=0x0 r4@0x34 w4@0x28=0x1000 w4@0x30=0x0 r4@0x40 w4@0x38=0x8 w4@0x3c=0x1000 w4@0x40=0x200000 w4@0x70=0x7");
+  CHECK(
+      m.slot().log() ==
+      "r4@0x0 r4@0x4 r4@0x8 r4@0xc w4@0x70=0x0 r4@0x70 w4@0x70=0x1 w4@0x70=0x3 "
+      "w4@0x14=0x0 r4@0x10 w4@0x24=0x0 w4@0x20=0x8000000 "  // ANY_LAYOUT
+      "w4@0x30=0x0 r4@0x34 w4@0x28=0x1000 w4@0x30=0x0 r4@0x40 w4@0x38=0x8 w4@0x3c=0x1000 w4@0x40=0x200000 w4@0x70=0x7");
   CHECK(e->why().via == transport_kind::mmio_legacy);
 }
 
@@ -263,8 +268,9 @@ TEST_CASE("mmio: a legacy queue can be made smaller than the device's", "[mmio][
   CHECK(d->read(0, sector));
 }
 
-TEST_CASE("mmio: a kick is exactly one 32-bit register write with the queue's number, and a completion needs none [NOTIFY-01]",
-          "[mmio]") {
+TEST_CASE(
+    "mmio: a kick is exactly one 32-bit register write with the queue's number, and a completion needs none [NOTIFY-01]",
+    "[mmio]") {
   const u32 version = GENERATE(2u, 1u);
   machine m;
   auto& model = m.add<rng_model>(version);
@@ -287,9 +293,10 @@ TEST_CASE("mmio: a kick is exactly one 32-bit register write with the queue's nu
   CHECK(registers.take_log() == "w4@0x0=0x3");
 }
 
-TEST_CASE("mmio: exactly the defined bits of an interrupt are acknowledged "
-          "[MMIO-18][MMIO-19][MMIO-20][MMIO-30][MMIO-32]",
-          "[mmio]") {
+TEST_CASE(
+    "mmio: exactly the defined bits of an interrupt are acknowledged "
+    "[MMIO-18][MMIO-19][MMIO-20][MMIO-30][MMIO-32]",
+    "[mmio]") {
   const u32 version = GENERATE(2u, 1u);
   machine m;
   auto& model = m.add<rng_model>(version);
@@ -312,9 +319,10 @@ TEST_CASE("mmio: exactly the defined bits of an interrupt are acknowledged "
   acknowledged(true, true, "r4@0x60 w4@0x64=0x3");
 }
 
-TEST_CASE("mmio: configuration is read by field, 64 bits by two dwords, inside the slot only "
-          "[MMIO-05][MMIO-01][CFG-06]",
-          "[mmio][config]") {
+TEST_CASE(
+    "mmio: configuration is read by field, 64 bits by two dwords, inside the slot only "
+    "[MMIO-05][MMIO-01][CFG-06]",
+    "[mmio][config]") {
   const u32 version = GENERATE(2u, 1u);
   machine m;
   auto& model = m.add<device_model>(version, u16{2}, std::vector<u16>{8}, std::vector<u8>(0x100));
@@ -405,7 +413,8 @@ TEST_CASE("mmio: there are no interrupt vectors", "[mmio]") {
   CHECK(e.start(m));
 }
 
-TEST_CASE("mmio: a legacy ring out of reach of a page number, or in pieces, is rejected before the first write", "[mmio][legacy]") {
+TEST_CASE("mmio: a legacy ring out of reach of a page number, or in pieces, is rejected before the first write",
+          "[mmio][legacy]") {
   machine m;
   m.add<rng_model>(1u);
   either t;
@@ -426,7 +435,8 @@ TEST_CASE("mmio: a legacy ring out of reach of a page number, or in pieces, is r
 
 // ---- the drivers ----
 
-TEST_CASE("mmio: the block driver reads, writes, flushes and starts again on both versions [LEGACY-03]", "[mmio][blk]") {
+TEST_CASE("mmio: the block driver reads, writes, flushes and starts again on both versions [LEGACY-03]",
+          "[mmio][blk]") {
   const u32 version = GENERATE(2u, 1u);
   const bool rings = GENERATE(false, true);
   machine m;
@@ -456,7 +466,8 @@ TEST_CASE("mmio: the block driver reads, writes, flushes and starts again on bot
     u32 right = 0;
     const auto drained = d->drain([&](const blk::done& one) {
       const auto& got = sectors[one.cookie];
-      right += one.status == errc::ok && std::equal(got.begin(), got.end(), expected(model, 7 * one.cookie, 512).begin());
+      right +=
+          one.status == errc::ok && std::equal(got.begin(), got.end(), expected(model, 7 * one.cookie, 512).begin());
     });
     CHECK(drained);
     CHECK(right == 5);
@@ -492,9 +503,10 @@ TEST_CASE("mmio: the disk with the serial is found among others", "[mmio][blk]")
 
 // ---- invalid values ----
 
-TEST_CASE("mmio: a queue of size 0 is missing, a huge one is limited, one in use after a reset is rejected "
-          "[MMIO-14][MMIO-15]",
-          "[mmio][hostile]") {
+TEST_CASE(
+    "mmio: a queue of size 0 is missing, a huge one is limited, one in use after a reset is rejected "
+    "[MMIO-14][MMIO-15]",
+    "[mmio][hostile]") {
   const u32 version = GENERATE(2u, 1u);
   machine m;
   auto& model = m.add<blk_model>(version, blk_options{.queue_size = 64});
@@ -522,7 +534,8 @@ TEST_CASE("mmio: a queue of size 0 is missing, a huge one is limited, one in use
   CHECK(d.start(m));
 }
 
-TEST_CASE("mmio: the wait for a zero status ends, also if only a part of the word is zero [RESET-01]", "[mmio][hostile]") {
+TEST_CASE("mmio: the wait for a zero status ends, also if only a part of the word is zero [RESET-01]",
+          "[mmio][hostile]") {
   const u32 version = GENERATE(2u, 1u);
   machine m;
   auto& model = m.add<rng_model>(version);
@@ -537,9 +550,10 @@ TEST_CASE("mmio: the wait for a zero status ends, also if only a part of the wor
   CHECK(e.start(m));
 }
 
-TEST_CASE("mmio: a configuration whose generation always changes is an error; a torn capacity is read again "
-          "[CFG-03][CFGL-01]",
-          "[mmio][hostile]") {
+TEST_CASE(
+    "mmio: a configuration whose generation always changes is an error; a torn capacity is read again "
+    "[CFG-03][CFGL-01]",
+    "[mmio][hostile]") {
   machine m;
   auto& model = m.add<blk_model>(2u, blk_options{.sectors = 0x10});
   disk<> d;
@@ -564,9 +578,10 @@ TEST_CASE("mmio: a configuration whose generation always changes is an error; a 
   CHECK(d.start(m, 1).error() == errc::device_misbehaved);  // no generation, and no two reads are equal
 }
 
-TEST_CASE("mmio: FEATURES_OK that does not stay set, and a version 2 device without VERSION_1, are reported by name "
-          "[INIT-09][INIT-12][FEAT-09]",
-          "[mmio][hostile]") {
+TEST_CASE(
+    "mmio: FEATURES_OK that does not stay set, and a version 2 device without VERSION_1, are reported by name "
+    "[INIT-09][INIT-12][FEAT-09]",
+    "[mmio][hostile]") {
   machine m;
   auto& model = m.add<rng_model>(2u);
   entropy<> e;

@@ -56,17 +56,21 @@ TEST_CASE("mmio words: an invalid word is reported with what is missing or wrong
     const char* const said = parsed(text).problem;
     return std::string{said ? said : "none"};
   };
-  for (const char* text : {"", "@0xd0000000:5", "K@0xd0000000:5", "-4K@0:5", "99999999999999999999@0:5", "16E@0:1", "abc"})
+  for (const char* text :
+       {"", "@0xd0000000:5", "K@0xd0000000:5", "-4K@0:5", "99999999999999999999@0:5", "16E@0:1", "abc"})
     CHECK(problem(text) == "no size in front");
-  for (const char* text : {"4K", "4K:5", "4Kx@0:5", "4KK@0:5", "4K@", "4K@:5", "4K@x:5", "4K@-1:5", "4K@0x10000000000000000:5", "4K 0:5", "0x@0:5"})
+  for (const char* text : {"4K", "4K:5", "4Kx@0:5", "4KK@0:5", "4K@", "4K@:5", "4K@x:5", "4K@-1:5",
+                           "4K@0x10000000000000000:5", "4K 0:5", "0x@0:5"})
     CHECK(problem(text) == "no @ and address behind the size");
-  for (const char* text : {"4K@0xd0000000", "4K@0xd0000000:", "4K@0xd0000000:x", "4K@0xd0000000:-1", "4K@0xd0000000:4294967296", "4K@4G:5", "4K@0x:5"})
+  for (const char* text : {"4K@0xd0000000", "4K@0xd0000000:", "4K@0xd0000000:x", "4K@0xd0000000:-1",
+                           "4K@0xd0000000:4294967296", "4K@4G:5", "4K@0x:5"})
     CHECK(problem(text) == "no : and interrupt behind the address");
   for (const char* text : {"4K@0xd0000000:5:", "4K@0xd0000000:5:x", "4K@0xd0000000:5:2147483648"})
     CHECK(problem(text) == "no number behind the second :");
   for (const char* text : {"4K@0xd0000000:5,", "4K@0xd0000000:5K", "4K@0xd0000000:5:1:2", "4K@0xd0000000:08"})
     CHECK(problem(text) == "something is left at the end");
-  for (const char* text : {"0@0xd0000000:5", "255@0xd0000000:5"}) CHECK(problem(text) == "smaller than the registers of a slot, 256 bytes");
+  for (const char* text : {"0@0xd0000000:5", "255@0xd0000000:5"})
+    CHECK(problem(text) == "smaller than the registers of a slot, 256 bytes");
   CHECK(problem("4K@0xd0000002:5") == "the address is no multiple of 4");
   CHECK(problem("257@0xffffffffffffff00:5") == "it reaches past the last address");
 }
@@ -84,12 +88,15 @@ TEST_CASE("mmio words: a truncated or random word is never read past its end", "
 
 TEST_CASE("mmio words: all slots of a line are found in order, and other words are ignored", "[boot][unit]") {
   CHECK(words_of("").empty());
-  CHECK(words_of("console=ttyS0 virtio_mmio.device=4K@0xc0001000:5 root=/dev/vda  virtio-mmio.device=4K@0xc0002000:6") ==
-        std::vector<std::string>{"4K@0xc0001000:5", "4K@0xc0002000:6"});
+  CHECK(
+      words_of("console=ttyS0 virtio_mmio.device=4K@0xc0001000:5 root=/dev/vda  virtio-mmio.device=4K@0xc0002000:6") ==
+      std::vector<std::string>{"4K@0xc0001000:5", "4K@0xc0002000:6"});
   CHECK(words_of("\tvirtio_mmio.device=a\nvirtio_mmio.device=b ") == std::vector<std::string>{"a", "b"});
   CHECK(words_of("virtio_mmio.device=") == std::vector<std::string>{""});
-  CHECK(words_of("virtio_mmio.device virtio_mmio.devices=1 xvirtio_mmio.device=1 virtio_mmio.devicevirtio_mmio.device=1 x=virtio_mmio.device=1")
-            .empty());
+  CHECK(
+      words_of(
+          "virtio_mmio.device virtio_mmio.devices=1 xvirtio_mmio.device=1 virtio_mmio.devicevirtio_mmio.device=1 x=virtio_mmio.device=1")
+          .empty());
 }
 
 TEST_CASE("mmio words: a list takes no slot that overlaps another, and no more than it has room for", "[boot][unit]") {
@@ -99,7 +106,11 @@ TEST_CASE("mmio words: a list takes no slot that overlaps another, and no more t
     return std::string{problem ? problem : ""};
   };
   CHECK(add(0x1000, 0x1000).empty());
-  for (const auto& [base, size] : {std::pair<std::uint64_t, std::uint64_t>{0x1000, 0x1000}, {0x1ffc, 0x100}, {0xf04, 0x100}, {0, 0x10000}, {0x1400, 4}})
+  for (const auto& [base, size] : {std::pair<std::uint64_t, std::uint64_t>{0x1000, 0x1000},
+                                   {0x1ffc, 0x100},
+                                   {0xf04, 0x100},
+                                   {0, 0x10000},
+                                   {0x1400, 4}})
     CHECK(add(base, size) == "another slot is there");
   CHECK(add(0x2000, 0x100).empty());
   CHECK(add(0xf00, 0x100).empty());

@@ -19,13 +19,15 @@ static_assert(net::link<net::device<rig::platform_type, rig::any_pci, split_queu
 static_assert(net::link<net::device<rig::platform_type, rig::legacy_pci, packed_queue<8>, rig::small_buffers>>);
 static_assert(net::link<net::device<rig::platform_type, rig::any_pci, queue<8>, net::options{.mtu = 9000}>>);
 
-TEST_CASE("net: the driver accepts the features that it uses, and declines all others, whatever is offered "
-          "[NET-01][NET-02][NET-07][NET-13][NET-14][NET-39]",
-          "[net]") {
+TEST_CASE(
+    "net: the driver accepts the features that it uses, and declines all others, whatever is offered "
+    "[NET-01][NET-02][NET-07][NET-13][NET-14][NET-39]",
+    "[net]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4);
   for (unsigned bit = 0; bit < 128; ++bit)
-    if (bit < 32 ? bit != 4 && bit != 30 && bit != 31 : bit == 32 || bit == 35 || (bit >= 50 && bit <= 70 && bit != 58)) model.offer({bit});
+    if (bit < 32 ? bit != 4 && bit != 30 && bit != 31 : bit == 32 || bit == 35 || (bit >= 50 && bit <= 70 && bit != 58))
+      model.offer({bit});
   net_driver<> d;
   REQUIRE(d.start(m, m.where(4)));
   for (u8 bit = 0; bit < 128; ++bit) {
@@ -34,7 +36,8 @@ TEST_CASE("net: the driver accepts the features that it uses, and declines all o
     CHECK(d->features().has_bit(bit) == used);
     CHECK(model.accepted(bit) == used);
     if (bit < 24 || bit >= 50)
-      CHECK((net::name(net::feature{bit}) != nullptr) == (net::accepted_features | net::declined_features).has_bit(bit));
+      CHECK((net::name(net::feature{bit}) != nullptr) ==
+            (net::accepted_features | net::declined_features).has_bit(bit));
   }
   CHECK(d->why().why == verdict::bound);
   CHECK(d->facts().does == flags{net::offload::checksum, net::offload::received_checksum});
@@ -42,7 +45,8 @@ TEST_CASE("net: the driver accepts the features that it uses, and declines all o
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("net: a device without an address gets the program's, or is refused with its verdict [NET-03][NET-04]", "[net]") {
+TEST_CASE("net: a device without an address gets the program's, or is refused with its verdict [NET-03][NET-04]",
+          "[net]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4, offers{16});
   model.config()[0] = 1;  // has no meaning
@@ -78,7 +82,8 @@ TEST_CASE("net: an address that changes during the read is read again", "[net]")
   CHECK(d->mac() == net::mac_address{{2, 4, 6, 8, 10, 12}});
 }
 
-TEST_CASE("net: the MTU is the device's if buffers have room for such frames, and invalid values are refused [NET-08]", "[net]") {
+TEST_CASE("net: the MTU is the device's if buffers have room for such frames, and invalid values are refused [NET-08]",
+          "[net]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4, offers{3, 5, 16});
   net_driver<> d;
@@ -183,8 +188,9 @@ TEST_CASE("net: the link follows the device's STATUS, and is up without it [NET-
   CHECK(d->state() == net::link_state::down);
 }
 
-TEMPLATE_TEST_CASE("net: frames of every size are sent unchanged, on either ring [NET-15][NET-16][NET-17][NET-34][NET-38][NET-40]",
-                   "[net]", split_queue<8>, packed_queue<8>) {
+TEMPLATE_TEST_CASE(
+    "net: frames of every size are sent unchanged, on either ring [NET-15][NET-16][NET-17][NET-34][NET-38][NET-40]",
+    "[net]", split_queue<8>, packed_queue<8>) {
   rig::machine m;
   const bool merges = GENERATE(false, true), apart = GENERATE(false, true);
   auto& model = m.add<net_model>(seat::modern, 4, offers{5, 16, 34});
@@ -198,7 +204,10 @@ TEMPLATE_TEST_CASE("net: frames of every size are sent unchanged, on either ring
     const std::vector<u8> data = frame_of(size, size);
     if (apart) {
       const usize first = size % 14, second = size / 2 - first / 2;
-      const const_bytes pieces[] = {{data.data(), first}, {}, {data.data() + first, second}, {data.data() + first + second, size - first - second}};
+      const const_bytes pieces[] = {{data.data(), first},
+                                    {},
+                                    {data.data() + first, second},
+                                    {data.data() + first + second, size - first - second}};
       REQUIRE(d->try_send(pieces));
     } else {
       REQUIRE(send(d, data));
@@ -209,7 +218,8 @@ TEMPLATE_TEST_CASE("net: frames of every size are sent unchanged, on either ring
     REQUIRE(model.sent.size() == 1);
     CHECK(model.sent[0].data == data);
     const auto head = model.sent[0].head;
-    CHECK((head.flags == 0 && head.gso_type == 0 && head.gso_size == 0 && head.csum_start == 0 && head.csum_offset == 0));
+    CHECK(
+        (head.flags == 0 && head.gso_type == 0 && head.gso_size == 0 && head.csum_start == 0 && head.csum_offset == 0));
     CHECK(head.hdr_len == size);
     model.sent.clear();
   }
@@ -245,7 +255,9 @@ TEST_CASE("net: sent frames are published together, and reclaimed when no buffer
 TEST_CASE("net: after queue_full the program is notified of room, also by an interrupt", "[net]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4, offers{5, 16});
-  for (unsigned bit : GENERATE(as<std::vector<unsigned>>{}, std::vector<unsigned>{}, std::vector{29u}, std::vector{29u, 34u})) model.offer({bit});
+  for (unsigned bit :
+       GENERATE(as<std::vector<unsigned>>{}, std::vector<unsigned>{}, std::vector{29u}, std::vector{29u, 34u}))
+    model.offer({bit});
   net_driver<queue<8>> d;
   REQUIRE(d.start(m, m.where(4)));
   model.listens = false;
@@ -288,7 +300,9 @@ TEST_CASE("net: a ring smaller than the buffers bounds the frames in flight", "[
   }
 }
 
-TEST_CASE("net: a checksum is requested only if the device computes it, and only inside the frame [NET-30][NET-33][NET-17][NET-18]", "[net]") {
+TEST_CASE(
+    "net: a checksum is requested only if the device computes it, and only inside the frame [NET-30][NET-33][NET-17][NET-18]",
+    "[net]") {
   rig::machine m;
   const bool computes = GENERATE(false, true);
   auto& model = m.add<net_model>(seat::modern, 4, offers{5, 16});
@@ -307,8 +321,10 @@ TEST_CASE("net: a checksum is requested only if the device computes it, and only
   d->flush();
   (void)model.step();
   if (computes) {
-    CHECK((model.sent.at(0).head.flags == 1 && model.sent[0].head.csum_start == 34 && model.sent[0].head.csum_offset == 16));
-    CHECK((model.sent.at(1).head.flags == 1 && model.sent[1].head.csum_start == 14 && model.sent[1].head.csum_offset == 44));
+    CHECK((model.sent.at(0).head.flags == 1 && model.sent[0].head.csum_start == 34 &&
+           model.sent[0].head.csum_offset == 16));
+    CHECK((model.sent.at(1).head.flags == 1 && model.sent[1].head.csum_start == 14 &&
+           model.sent[1].head.csum_offset == 44));
     model.sent.erase(model.sent.begin(), model.sent.begin() + 2);
   }
   CHECK(model.sent.size() == 1);

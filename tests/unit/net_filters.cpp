@@ -22,7 +22,8 @@ using frame_bytes = std::vector<u8>;
 struct without_offloads : loopback_link {
   static constexpr flags<net::offload> may_do{};
 };
-static_assert(net::may_do<loopback_link>.has(net::offload::checksum) && net::may_do<loopback_link>.has(net::offload::received_checksum));
+static_assert(net::may_do<loopback_link>.has(net::offload::checksum) &&
+              net::may_do<loopback_link>.has(net::offload::received_checksum));
 static_assert(net::may_do<net::filter<without_offloads>>.empty());
 static_assert(net::may_do<net::filter<loopback_link>> == net::may_do<loopback_link>);
 
@@ -39,7 +40,8 @@ frame_bytes bytes_of(const net::frame& f) {
 template <class Link>
 result<void> send(Link& link, const frame_bytes& all, usize piece = ~usize{0}) {
   std::vector<const_bytes> pieces;
-  for (usize at = 0; at < all.size(); at += detail::smaller(piece, all.size() - at)) pieces.push_back(const_bytes{all}.part(at, piece));
+  for (usize at = 0; at < all.size(); at += detail::smaller(piece, all.size() - at))
+    pieces.push_back(const_bytes{all}.part(at, piece));
   return link.try_send(scatter<const_bytes>{pieces.data(), pieces.size()});
 }
 usize differences(const frame_bytes& a, const frame_bytes& b) {
@@ -64,8 +66,9 @@ TEST_CASE("net filters: a trace shows each taken or received frame once, and cha
   loopback_link card;
   std::vector<std::string> seen;
   net::traced trace{card, [&](passing way, const net::frame& f) {
-    seen.push_back((way == passing::sent ? "sent " : "received ") + std::to_string(f.size) + (f.sum == net::checksum::missing ? " missing" : ""));
-  }};
+                      seen.push_back((way == passing::sent ? "sent " : "received ") + std::to_string(f.size) +
+                                     (f.sum == net::checksum::missing ? " missing" : ""));
+                    }};
   CHECK(trace.mac() == card.mac());
   CHECK(trace.facts().most_kept == 4);
   CHECK(send(trace, some_frame(60), 7).error() == errc::ok);
@@ -119,10 +122,14 @@ TEST_CASE("net filters: without faults every frame passes unchanged", "[net]") {
     }));
     CHECK(card.sent.back() == some_frame(size));
   }
-  CHECK(bad.counts().lost[0] + bad.counts().lost[1] + bad.counts().corrupted[0] + bad.counts().corrupted[1] + bad.counts().repeated == 0);
+  CHECK(bad.counts().lost[0] + bad.counts().lost[1] + bad.counts().corrupted[0] + bad.counts().corrupted[1] +
+            bad.counts().repeated ==
+        0);
 }
 
-TEST_CASE("net filters: frames are lost, corrupted and repeated at the given rates, counted, and the same for the same seed", "[net]") {
+TEST_CASE(
+    "net filters: frames are lost, corrupted and repeated at the given rates, counted, and the same for the same seed",
+    "[net]") {
   const auto run = [](u64 seed) {
     loopback_link card;
     card.piece = 100;
@@ -213,7 +220,8 @@ TEST_CASE("net filters: a corrupted frame that is kept stays as shown, for a few
   CHECK(bad.counts().corrupted[1] == 9);
 }
 
-TEST_CASE("net filters: corrupted frames that were kept before a restart of the link take no place of later ones", "[net]") {
+TEST_CASE("net filters: corrupted frames that were kept before a restart of the link take no place of later ones",
+          "[net]") {
   loopback_link card;
   net::faulty bad{card, {.corrupt = 1000}};
   const auto keep_eight = [&] {

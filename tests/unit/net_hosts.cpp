@@ -58,8 +58,7 @@ TEST_CASE(
     using board = typename std::remove_reference_t<decltype(m)>::board_type;
     auto& model = m.template as<net_model>(device_type::network);
     for (const bool offered : {false, true}) {
-      for (const unsigned bit : segmentation)
-        offered ? model.offer({bit}) : model.withdraw({bit});
+      for (const unsigned bit : segmentation) offered ? model.offer({bit}) : model.withdraw({bit});
       net_on<board> d;
       REQUIRE(d->start(m.platform(), m.where(device_type::network), d.storage(), {}, {{2, 1, 2, 3, 4, 5}}));
       for (const usize size : {usize{60}, usize{1514}}) {

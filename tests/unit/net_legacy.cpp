@@ -12,8 +12,9 @@ using rig::net_model;
 using rig::received;
 using offers = rig::net_offers;
 
-TEST_CASE("net: a legacy device gets headers of its size, in a descriptor of their own unless it accepts any layout [NETL-08][NET-15]",
-          "[net][legacy]") {
+TEST_CASE(
+    "net: a legacy device gets headers of its size, in a descriptor of their own unless it accepts any layout [NETL-08][NET-15]",
+    "[net][legacy]") {
   rig::machine m;
   const bool merges = GENERATE(false, true), any_layout = GENERATE(false, true);
   CAPTURE(merges, any_layout);
@@ -35,7 +36,8 @@ TEST_CASE("net: a legacy device gets headers of its size, in a descriptor of the
   CHECK(m.objections().empty());
 }
 
-TEST_CASE("net: on a legacy device without ANY_LAYOUT a frame in several buffers arrives whole [NETL-08]", "[net][legacy]") {
+TEST_CASE("net: on a legacy device without ANY_LAYOUT a frame in several buffers arrives whole [NETL-08]",
+          "[net][legacy]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::legacy, 4, offers{5, 15});
   model.withdraw({27});
@@ -103,7 +105,8 @@ struct old_card : big_endian_device {
 };
 using transport_type = big_endian_transport<old_card>;
 using board = big_endian_board<old_card>;
-using old_driver = net::device<board, transport_type, split_queue<8, ring_options{.order = byte_order::big}>, rig::few_buffers>;
+using old_driver =
+    net::device<board, transport_type, split_queue<8, ring_options{.order = byte_order::big}>, rig::few_buffers>;
 struct parts {
   dma_storage<old_driver::dma_bytes> storage{};
   old_driver device{};
@@ -111,8 +114,9 @@ struct parts {
 
 }  // namespace
 
-TEST_CASE("net: a big-endian guest's configuration and headers are in its own order on the legacy interface [NETL-01][NETL-02]",
-          "[net][legacy]") {
+TEST_CASE(
+    "net: a big-endian guest's configuration and headers are in its own order on the legacy interface [NETL-01][NETL-02]",
+    "[net][legacy]") {
   old_card model;
   model.offered = 1u << 0 | 1u << 1 | 1u << 3 | 1u << 5 | 1u << 16;
   // As the guest's numbers are in memory

@@ -17,8 +17,9 @@ using rig::send;
 using offers = rig::net_offers;
 using net::after_look;
 
-TEMPLATE_TEST_CASE("net: frames of every size are received unchanged, on either ring, in one buffer or several [NET-43][NET-44]", "[net]",
-                   split_queue<8>, packed_queue<8>) {
+TEMPLATE_TEST_CASE(
+    "net: frames of every size are received unchanged, on either ring, in one buffer or several [NET-43][NET-44]",
+    "[net]", split_queue<8>, packed_queue<8>) {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4, offers{5, 15, 16, 34}, u16{8});
   const bool small = GENERATE(false, true);
@@ -58,7 +59,9 @@ TEST_CASE("net: frames that arrive at once are shown in order, and none is lost 
   CHECK(d->counts() == net::drop_counts{});
 }
 
-TEST_CASE("net: a frame is shown in place, with the bytes after its header aligned, and its pieces can be read separately", "[net]") {
+TEST_CASE(
+    "net: a frame is shown in place, with the bytes after its header aligned, and its pieces can be read separately",
+    "[net]") {
   rig::machine m;
   const bool merges = GENERATE(false, true);
   auto& model = m.add<net_model>(GENERATE(seat::modern, seat::legacy), 4, merges ? offers{5, 15} : offers{5});
@@ -114,9 +117,10 @@ TEST_CASE("net: invalid Ethernet frames for this MTU are dropped and counted, an
   CHECK(d->counts() == net::drop_counts{});
 }
 
-TEST_CASE("net: the state of a checksum is the device's if it may report it and its values are valid "
-          "[NET-46][NET-48][NET-49][NET-50][NET-51][NET-52]",
-          "[net]") {
+TEST_CASE(
+    "net: the state of a checksum is the device's if it may report it and its values are valid "
+    "[NET-46][NET-48][NET-49][NET-50][NET-51][NET-52]",
+    "[net]") {
   rig::machine m;
   const bool negotiated = GENERATE(false, true);
   auto& model = m.add<net_model>(seat::modern, 4, negotiated ? offers{1, 5} : offers{5});
@@ -314,10 +318,10 @@ TEST_CASE("net: while a frame is shown the program may send, but not receive or 
   const int how = GENERATE(0, 1, 2);
   model.arrive(frame_of(60, 3));
   CHECK(d->receive_with([&](const net::frame&) {
-    if (how == 0) REQUIRE(d->reset());
-    else REQUIRE(d.start(m, m.where(4)));
-    return how == 1 ? after_look::keep : after_look::done;
-  }).error() == errc::in_use);
+           if (how == 0) REQUIRE(d->reset());
+           else REQUIRE(d.start(m, m.where(4)));
+           return how == 1 ? after_look::keep : after_look::done;
+         }).error() == errc::in_use);
   if (how == 0) REQUIRE(d.start(m, m.where(4)));
   for (u32 i = 0; i < 40; ++i) {
     model.arrive(frame_of(60, i));
@@ -335,7 +339,9 @@ TEST_CASE("net: while a frame is shown the program may send, but not receive or 
 TEST_CASE("net: an interrupt is requested when nothing is present, and a frame raises one", "[net]") {
   rig::machine m;
   auto& model = m.add<net_model>(seat::modern, 4, offers{5});
-  for (unsigned bit : GENERATE(as<std::vector<unsigned>>{}, std::vector<unsigned>{}, std::vector{29u}, std::vector{29u, 34u})) model.offer({bit});
+  for (unsigned bit :
+       GENERATE(as<std::vector<unsigned>>{}, std::vector<unsigned>{}, std::vector{29u}, std::vector{29u, 34u}))
+    model.offer({bit});
   net_driver<queue<8>> d;
   REQUIRE(d.start(m, m.where(4)));
   model.arrive(frame_of(60));

@@ -54,7 +54,8 @@ constexpr u32 most_moments = 50;
 
 }  // namespace
 
-TEST_CASE("net: a frame ends the sleep, whatever arrives before it, even a dropped frame or half of one", "[net][net-interrupt]") {
+TEST_CASE("net: a frame ends the sleep, whatever arrives before it, even a dropped frame or half of one",
+          "[net][net-interrupt]") {
   const auto first = GENERATE(deed::runt, deed::half, deed::sent, deed::link_down);
   for (u32 early = 1; early < most_moments; ++early)
     for (u32 late = early; late < most_moments; late += 3) {
@@ -72,7 +73,8 @@ TEST_CASE("net: a frame ends the sleep, whatever arrives before it, even a dropp
     }
 }
 
-TEST_CASE("net: room to send ends the sleep, whatever arrives before it, even a frame that stays in the queue", "[net][net-interrupt]") {
+TEST_CASE("net: room to send ends the sleep, whatever arrives before it, even a frame that stays in the queue",
+          "[net][net-interrupt]") {
   const auto first = GENERATE(deed::runt, deed::half, deed::frame);
   for (u32 early = 1; early < most_moments; ++early)
     for (u32 late = early; late < most_moments; late += 3) {
@@ -102,7 +104,8 @@ TEST_CASE("net: a change of the link ends the sleep, whatever arrives before it"
         (void)a.d->receive_with([](const net::frame&) { return net::after_look::done; });
         return a.d->state() == net::link_state::down;
       };
-      a.during({{early, first}, {late, deed::link_down}}, [&] { CHECK(a.d->wait_until(waiting::peer, done) == errc::ok); });
+      a.during({{early, first}, {late, deed::link_down}},
+               [&] { CHECK(a.d->wait_until(waiting::peer, done) == errc::ok); });
       if (a.for_ever) return;
     }
 }

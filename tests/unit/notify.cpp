@@ -36,17 +36,16 @@ std::string doorbell(rig::machine& m, Disk& d) {
 
 }  // namespace
 
-TEST_CASE("notify: a driver accepts NOTIFICATION_DATA and NOTIF_CONFIG_DATA, and writes the doorbell value of each "
-          "[NOTIFY-01][NOTIFY-02][NOTIFY-03][NOTIFY-04][NOTIFY-05][NOTIFY-06][FEAT-21]",
-          "[notify][pci]") {
+TEST_CASE(
+    "notify: a driver accepts NOTIFICATION_DATA and NOTIF_CONFIG_DATA, and writes the doorbell value of each "
+    "[NOTIFY-01][NOTIFY-02][NOTIFY-03][NOTIFY-04][NOTIFY-05][NOTIFY-06][FEAT-21]",
+    "[notify][pci]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   model.at(0).notify_off = 3;
   rig::disk<> d;
   std::string first, second;
-  SECTION("neither") {
-    first = second = "w2@notify+0xc=0x0";
-  }
+  SECTION("neither") { first = second = "w2@notify+0xc=0x0"; }
   SECTION("NOTIFICATION_DATA") {
     model.offer({notification_data});
     first = "w4@notify+0xc=0x10000";
@@ -67,8 +66,9 @@ TEST_CASE("notify: a driver accepts NOTIFICATION_DATA and NOTIF_CONFIG_DATA, and
   CHECK(doorbell(m, d) == second);
 }
 
-TEST_CASE("notify: on a packed ring the doorbell has the place of the next descriptor, and its wrap counter [NOTIFY-02][NOTIFY-07]",
-          "[notify][pci][packed]") {
+TEST_CASE(
+    "notify: on a packed ring the doorbell has the place of the next descriptor, and its wrap counter [NOTIFY-02][NOTIFY-07]",
+    "[notify][pci][packed]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4, blk_options{.queue_size = 8});
   model.offer({ring_packed, notification_data});
@@ -80,9 +80,9 @@ TEST_CASE("notify: on a packed ring the doorbell has the place of the next descr
     CHECK(doorbell(m, d) == "w4@notify+0x0=" + hex(place << 16));
 }
 
-TEMPLATE_TEST_CASE("notify: the position is right after every batch, chain and wrap [NOTIFY-04][NOTIFY-07]", "[notify][queue]",
-                   split_queue<16>, packed_queue<16>, packed_queue<5>, queue<8>, (packed_queue<7, packed_options{.indirect = 4}>),
-                   (split_queue<8, ring_options{.indirect = 4}>)) {
+TEMPLATE_TEST_CASE("notify: the position is right after every batch, chain and wrap [NOTIFY-04][NOTIFY-07]",
+                   "[notify][queue]", split_queue<16>, packed_queue<16>, packed_queue<5>, queue<8>,
+                   (packed_queue<7, packed_options{.indirect = 4}>), (split_queue<8, ring_options{.indirect = 4}>)) {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4, blk_options{.queue_size = 16});
   model.offer({28, ring_packed, notification_data});
@@ -106,9 +106,10 @@ TEMPLATE_TEST_CASE("notify: the position is right after every batch, chain and w
   CHECK(told >= 200 / (model.accepted(29) ? 4u : 1u));
 }
 
-TEST_CASE("notify: every queue is named by the device's value, also if all share one register "
-          "[NOTIFY-03][NOTIFY-04][NOTIFY-05][NOTIFY-06]",
-          "[notify][pci]") {
+TEST_CASE(
+    "notify: every queue is named by the device's value, also if all share one register "
+    "[NOTIFY-03][NOTIFY-04][NOTIFY-05][NOTIFY-06]",
+    "[notify][pci]") {
   rig::machine m;
   const bool with_data = GENERATE(false, true), with_name = GENERATE(false, true), shared = GENERATE(false, true);
   auto& model = m.add<device_model>(seat::modern, 4, u16{4}, std::vector<u16>{8, 8, 8});
@@ -136,12 +137,14 @@ TEST_CASE("notify: every queue is named by the device's value, also if all share
   for (u32 q = 0; q < 3; ++q) {
     f.clear_log();
     queues[q]->bell.ring(queues[q]->ring.position());  // no chain yet: a doorbell may be written all the same
-    CHECK(f.log() == (with_data ? "w4" : "w2") + ("@notify+" + hex(shared ? 0 : 4 * q)) + "=" + hex(with_name ? q + 0x40 : q));
+    CHECK(f.log() ==
+          (with_data ? "w4" : "w2") + ("@notify+" + hex(shared ? 0 : 4 * q)) + "=" + hex(with_name ? q + 0x40 : q));
     CHECK(model.doorbells(q) == 1);
   }
 }
 
-TEST_CASE("notify: a doorbell may be written without a new chain, also on a packed ring [NOTIFY-08]", "[notify][packed]") {
+TEST_CASE("notify: a doorbell may be written without a new chain, also on a packed ring [NOTIFY-08]",
+          "[notify][packed]") {
   rig::machine m;
   auto& model = m.add<device_model>(seat::modern, 4, u16{4}, std::vector<u16>{5});
   model.offer({ring_packed, notification_data});
@@ -153,15 +156,25 @@ TEST_CASE("notify: a doorbell may be written without a new chain, also on a pack
   CHECK(model.doorbells(0) == 3);
 }
 
-TEST_CASE("notify: with NOTIFICATION_DATA a doorbell has four bytes, aligned and inside its structure, or is rejected by name",
-          "[notify][pci][hostile]") {
+TEST_CASE(
+    "notify: with NOTIFICATION_DATA a doorbell has four bytes, aligned and inside its structure, or is rejected by name",
+    "[notify][pci][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   auto& f = m.function(4);
   const auto [offset, length, multiplier, place, good] = GENERATE(table<u32, u32, u32, u16, bool>({
-      {0, 4, 0, 7, true}, {0, 3, 0, 0, false}, {0, 2, 0, 0, false}, {0, 7, 4, 1, false}, {0, 8, 4, 1, true},
-      {0, 0x1000, 2, 1, false}, {0, 0x1000, 2, 2, true}, {2, 0x1000, 0, 0, false}, {2, 0x1000, 2, 1, true},
-      {0, 0x1000, 0xffffffff, 0xfffc, false}, {0, 0x1000, 4, 0x400, false}, {0, 0x1000, 4, 0x3ff, true},
+      {0, 4, 0, 7, true},
+      {0, 3, 0, 0, false},
+      {0, 2, 0, 0, false},
+      {0, 7, 4, 1, false},
+      {0, 8, 4, 1, true},
+      {0, 0x1000, 2, 1, false},
+      {0, 0x1000, 2, 2, true},
+      {2, 0x1000, 0, 0, false},
+      {2, 0x1000, 2, 1, true},
+      {0, 0x1000, 0xffffffff, 0xfffc, false},
+      {0, 0x1000, 4, 0x400, false},
+      {0, 0x1000, 4, 0x3ff, true},
   }));
   CAPTURE(offset, length, multiplier, place);
   model.offer({notification_data});
@@ -182,8 +195,9 @@ TEST_CASE("notify: with NOTIFICATION_DATA a doorbell has four bytes, aligned and
   }
 }
 
-TEST_CASE("notify: NOTIF_CONFIG_DATA without its register is rejected, and no byte after the structure is read [PCI-11]",
-          "[notify][pci][hostile]") {
+TEST_CASE(
+    "notify: NOTIF_CONFIG_DATA without its register is rejected, and no byte after the structure is read [PCI-11]",
+    "[notify][pci][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   model.offer({notif_config_data});
@@ -207,9 +221,10 @@ TEST_CASE("notify: legacy devices support neither, with any feature bits", "[not
   CHECK(doorbell(m, d) == "w2@legacy+0x10=0x0");
 }
 
-TEMPLATE_TEST_CASE("notify: over MMIO the position is written with the queue's number, which NOTIF_CONFIG_DATA does not replace "
-                   "[NOTIFY-04][NOTIFY-07][FEAT-05]",
-                   "[notify][mmio]", split_queue<4>, packed_queue<5>) {
+TEMPLATE_TEST_CASE(
+    "notify: over MMIO the position is written with the queue's number, which NOTIF_CONFIG_DATA does not replace "
+    "[NOTIFY-04][NOTIFY-07][FEAT-05]",
+    "[notify][mmio]", split_queue<4>, packed_queue<5>) {
   virtio::testing::strict_machine memory;
   virtio::testing::fake_mmio row;
   rng_model model{memory.memory};
@@ -240,7 +255,8 @@ TEMPLATE_TEST_CASE("notify: over MMIO the position is written with the queue's n
   CHECK(memory.live() == 0);
 }
 
-TEST_CASE("notify: the split ring's index is written with all of its 16 bits [NOTIFY-02][NOTIFY-04]", "[notify][mmio][pci]") {
+TEST_CASE("notify: the split ring's index is written with all of its 16 bits [NOTIFY-02][NOTIFY-04]",
+          "[notify][mmio][pci]") {
   virtio::testing::recording registers{4};
   const virtio::testing::recording_space space{registers};
   mmio::doorbell<virtio::testing::recording_space>{space, 3, mmio::notification::number_and_position}.ring(0xfedc);

@@ -53,8 +53,9 @@ TEST_CASE("packed queue: attach clears the storage [FACT-20]", "[queue][packed]"
   r->require_no_violations();
 }
 
-TEST_CASE("packed queue: a descriptor is address, length, id, flags, little-endian, with AVAIL and USED by the lap [FACT-21]",
-          "[queue][packed]") {
+TEST_CASE(
+    "packed queue: a descriptor is address, length, id, flags, little-endian, with AVAIL and USED by the lap [FACT-21]",
+    "[queue][packed]") {
   auto r = std::make_unique<rig::pair<packed_ring<3>>>();
   r->attach(3, {});
   const rig::two_pieces two;
@@ -96,8 +97,9 @@ TEST_CASE("packed queue: drivers use as many entries as possible, and never none
   for (int i = 0; i < 150; ++i) REQUIRE(e->fill(data));
 }
 
-TEMPLATE_TEST_CASE("packed queue: a list has no more descriptors than the device's SEG_MAX allows [PACKED-04][PACKED-12]",
-                   "[queue][packed][blk]", packed_queue<16>, (packed_queue<16, packed_options{.indirect = 16}>)) {
+TEMPLATE_TEST_CASE(
+    "packed queue: a list has no more descriptors than the device's SEG_MAX allows [PACKED-04][PACKED-12]",
+    "[queue][packed][blk]", packed_queue<16>, (packed_queue<16, packed_options{.indirect = 16}>)) {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4, blk_options{.seg_max = 3});
   model.offer({28, 34});

@@ -129,9 +129,7 @@ struct hand_driver {
     }
     return all;
   }
-  void ask(u16 event_flags, u16 position = 0) {
-    wire::atomic_put32(driver_event, u32{event_flags} << 16 | position);
-  }
+  void ask(u16 event_flags, u16 position = 0) { wire::atomic_put32(driver_event, u32{event_flags} << 16 | position); }
 
   void complete(u32 written = 0) {
     const auto one = device.pop();
@@ -172,7 +170,8 @@ std::vector<u16> positions(u16 size) {
 
 }  // namespace
 
-TEST_CASE("packed device: lists of every length round trip at every size, out of order and across the wrap", "[testing][packed]") {
+TEST_CASE("packed device: lists of every length round trip at every size, out of order and across the wrap",
+          "[testing][packed]") {
   const u16 size = GENERATE(as<u16>{}, 1, 2, 3, 4, 5, 7, 8, 13, 256, 1000);
   hand_driver d{size};
   std::mt19937 random{size};
@@ -423,7 +422,8 @@ TEST_CASE("packed device: it reports DESC without EVENT_IDX", "[testing][packed]
   CHECK(d.objected("without EVENT_IDX"));
 }
 
-TEST_CASE("packed device: kicks follow its event structure, every event position with every batch", "[testing][packed]") {
+TEST_CASE("packed device: kicks follow its event structure, every event position with every batch",
+          "[testing][packed]") {
   const u16 size = GENERATE(as<u16>{}, 1, 2, 3, 5, 8);
   for (const u16 start : positions(size))
     for (const u16 event : positions(size))

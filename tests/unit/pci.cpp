@@ -13,7 +13,12 @@ using namespace virtio;
 namespace {
 
 pci::identity ids(u16 vendor, u16 device, u16 subsystem = 0, u8 revision = 0) {
-  return {.vendor = vendor, .device = device, .subsystem_vendor = vendor, .subsystem = subsystem, .revision = revision, .header_type = 0};
+  return {.vendor = vendor,
+          .device = device,
+          .subsystem_vendor = vendor,
+          .subsystem = subsystem,
+          .revision = revision,
+          .header_type = 0};
 }
 
 // Returns the verdict of a start of the device in slot 4 after a change to its configuration space.
@@ -39,7 +44,8 @@ TEST_CASE("pci ids: the whole modern range by rule, of any revision and subsyste
     const auto m = pci::match_ids(ids(0x1af4, static_cast<u16>(device), 0x1100, static_cast<u8>(device)));
     if (device < 0x1000 || device > 0x107f) CHECK(m.why == verdict::id_outside_ranges);
     else if (device == 0x1040) CHECK(m.why == verdict::id_without_type);
-    else if (device > 0x1040) CHECK((m.why == verdict::usable && m.type == static_cast<device_type>(device - 0x1040) && !m.may_be_legacy));
+    else if (device > 0x1040)
+      CHECK((m.why == verdict::usable && m.type == static_cast<device_type>(device - 0x1040) && !m.may_be_legacy));
     else CHECK((m.why == verdict::usable && m.type == static_cast<device_type>(0x1100) && m.may_be_legacy));
   }
   CHECK(pci::match_ids(ids(0x8086, 0x1042)).why == verdict::not_virtio);
@@ -76,19 +82,23 @@ TEST_CASE("pci: every function has a verdict, behind bridges and of multi-functi
   m.add<rng_model>(seat::legacy, 6);
   m.bus.bridge({0, 0, 7, 0}, 3, 3);
   for (const u8 function : {u8{0}, u8{5}}) {
-    m.models.push_back(std::make_unique<device_model>(m.memory.memory, function == 0 ? u16{3} : u16{16}, std::vector<u16>{8, 8}));
+    m.models.push_back(
+        std::make_unique<device_model>(m.memory.memory, function == 0 ? u16{3} : u16{16}, std::vector<u16>{8, 8}));
     m.bus.qemu_modern({0, 3, 0, function}, *m.models.back());
   }
   m.bus.multi_function({0, 3, 0, 0});
   std::vector<std::string> seen;
   pci::for_each(m.bus.host(), [&](const pci::found<rig::host>& one) {
     REQUIRE(one.seen.why != verdict::undecided);
-    seen.push_back(std::to_string(one.id.bus) + ":" + std::to_string(one.id.slot) + "." + std::to_string(one.id.function) + " " +
-                   name(one.seen.type) + ", " + describe(one.seen.why) + " through " + name(one.seen.via));
+    seen.push_back(std::to_string(one.id.bus) + ":" + std::to_string(one.id.slot) + "." +
+                   std::to_string(one.id.function) + " " + name(one.seen.type) + ", " + describe(one.seen.why) +
+                   " through " + name(one.seen.via));
   });
-  CHECK(seen == std::vector<std::string>{"0:4.0 block, usable through modern PCI", "0:5.0 entropy, usable through modern PCI",
-                                         "0:6.0 entropy, usable through legacy PCI", "0:7.0 no device, not a virtio device through no interface",
-                                         "3:0.0 console, usable through modern PCI", "3:0.5 gpu, usable through modern PCI"});
+  CHECK(seen ==
+        std::vector<std::string>{"0:4.0 block, usable through modern PCI", "0:5.0 entropy, usable through modern PCI",
+                                 "0:6.0 entropy, usable through legacy PCI",
+                                 "0:7.0 no device, not a virtio device through no interface",
+                                 "3:0.0 console, usable through modern PCI", "3:0.5 gpu, usable through modern PCI"});
   CHECK(m.bus.events.size() == 2 * seen.size());  // the trace hook received each function and its verdict
 }
 
@@ -124,7 +134,10 @@ TEST_CASE("pci: a verdict names each defect of a device", "[pci][hostile]") {
   CHECK(spoiled([](fake_function&) {}) == verdict::usable);
   CHECK(spoiled([](fake_function& f) { f.poke(0x02, 0x2000, 2); }) == verdict::id_outside_ranges);
   CHECK(spoiled([](fake_function& f) { f.poke(0x02, 0x1040, 2); }) == verdict::id_without_type);
-  CHECK(spoiled([](fake_function& f) { f.poke(0x02, 0x103f, 2); f.poke(0x2e, 0, 2); }) == verdict::type_unknown);
+  CHECK(spoiled([](fake_function& f) {
+          f.poke(0x02, 0x103f, 2);
+          f.poke(0x2e, 0, 2);
+        }) == verdict::type_unknown);
   CHECK(spoiled([](fake_function& f) { f.poke(0x00, 0x8086, 2); }) == verdict::not_virtio);
   CHECK(spoiled([](fake_function& f) { f.poke(0x06, 0, 2); }) == verdict::capability_missing);  // no list at all
   for (const int type : {1, 2, 3}) {
@@ -147,7 +160,9 @@ TEST_CASE("pci: a verdict names each defect of a device", "[pci][hostile]") {
   CHECK(spoiled([](fake_function& f) { f.poke(cap(f, 1) + 2u, 0xff, 1); }) == verdict::usable);
 }
 
-TEST_CASE("pci: reserved capability types and BARs are skipped, lengths beyond need tolerated [PCI-07][PCI-09][PCI-10][PCI-12][PCI-13]", "[pci]") {
+TEST_CASE(
+    "pci: reserved capability types and BARs are skipped, lengths beyond need tolerated [PCI-07][PCI-09][PCI-10][PCI-12][PCI-13]",
+    "[pci]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   auto& f = m.function(4);
@@ -184,7 +199,8 @@ TEST_CASE("pci: a walk returns every virtio capability unchanged, also unusable 
   const auto place = m.where(4);
   auto& f = m.function(4);
   // Shared memory beyond 4 GiB, region 7 in BAR 2. The first structure gets invalid numbers.
-  const u8 shared = f.add_capability(0x09, {24, 8, 2, 7, 0, 0, 0, 0x10, 0, 0, 0, 0x20, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0}, 0xc0);
+  const u8 shared =
+      f.add_capability(0x09, {24, 8, 2, 7, 0, 0, 0, 0x10, 0, 0, 0, 0x20, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0}, 0xc0);
   f.poke(cap(f, 1) + 4u, 0x47, 1);
   f.poke(cap(f, 1) + 12u, 5, 4);
 
@@ -343,9 +359,9 @@ TEST_CASE("pci: a BAR is out of reach unless all of it lies between floor and re
   CHECK_FALSE(memory(reach - page, 2 * page));
   CHECK_FALSE(memory(reach, page));
   CHECK_FALSE(memory(floor, u64{1} << 63));
-  CHECK_FALSE(memory(floor + page, ~u64{0}));                     // wraps around, and ends just before its start
-  CHECK_FALSE(memory(u64{0} - page, 2 * page, 0, pci::everywhere));           // beyond the last address
-  CHECK(memory(0x10000, page, 0, 0));  // the default reach is 4 GiB
+  CHECK_FALSE(memory(floor + page, ~u64{0}));                        // wraps around, and ends just before its start
+  CHECK_FALSE(memory(u64{0} - page, 2 * page, 0, pci::everywhere));  // beyond the last address
+  CHECK(memory(0x10000, page, 0, 0));                                // the default reach is 4 GiB
   CHECK(memory(0xffff'f000, page, 0, 0));
   CHECK_FALSE(memory(0xffff'f000, 2 * page, 0, 0));
   CHECK_FALSE(memory(u64{1} << 32, page, 0, 0));
@@ -372,8 +388,9 @@ TEST_CASE("pci: an ECAM host gives no BAR below its floor or beyond its reach", 
   CHECK(error(0xbfff'fff0) == errc::out_of_range);  // half of it
 }
 
-TEST_CASE("pci: a device without capabilities is legacy if its ids allow that, and needs an I/O BAR [PCIL-01][PCIL-02][PCIL-03][PCIL-04][LEGACY-01]",
-          "[pci][legacy]") {
+TEST_CASE(
+    "pci: a device without capabilities is legacy if its ids allow that, and needs an I/O BAR [PCIL-01][PCIL-02][PCIL-03][PCIL-04][LEGACY-01]",
+    "[pci][legacy]") {
   rig::machine m;
   m.add<blk_model>(seat::legacy, 4);
   CHECK(m.where(4).seen.via == transport_kind::pci_legacy);
@@ -412,7 +429,8 @@ TEST_CASE("pci legacy: a page number beyond 32 bits is refused [SPLITL-03]", "[p
   CHECK(e.start(m, m.where(5)));  // modern addresses have 64 bits
 }
 
-TEST_CASE("pci modern: a kick is exactly one register write of 16 bits at the queue's own place [NOTIFY-01][NOTIFY-03]", "[pci]") {
+TEST_CASE("pci modern: a kick is exactly one register write of 16 bits at the queue's own place [NOTIFY-01][NOTIFY-03]",
+          "[pci]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   model.at(0).notify_off = 3;
@@ -428,8 +446,9 @@ TEST_CASE("pci modern: a kick is exactly one register write of 16 bits at the qu
   CHECK(d->wait_next());
 }
 
-TEST_CASE("pci modern: only writable registers are written, queue sizes are powers of two, queues are enabled once [PCI-15][PCI-17][PCI-18][PCI-20][PCI-14]",
-          "[pci]") {
+TEST_CASE(
+    "pci modern: only writable registers are written, queue sizes are powers of two, queues are enabled once [PCI-15][PCI-17][PCI-18][PCI-20][PCI-14]",
+    "[pci]") {
   rig::machine m;
   auto& model = m.add<rng_model>(GENERATE(seat::modern, seat::crosvm, seat::vmd), 4, u16{100});
   rig::entropy<split_queue<256>> e;

@@ -93,9 +93,10 @@ using split = split_ring<8>;
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("queue reset: one queue goes down and comes up elsewhere while another has requests in flight "
-                   "[RESET-02][RESET-03][RESET-04][PCI-21]",
-                   "[session][reset]", split_ring<8>, packed_ring<8>, packed_ring<5>, queue<8>::ring<smp_barriers>) {
+TEMPLATE_TEST_CASE(
+    "queue reset: one queue goes down and comes up elsewhere while another has requests in flight "
+    "[RESET-02][RESET-03][RESET-04][PCI-21]",
+    "[session][reset]", split_ring<8>, packed_ring<8>, packed_ring<5>, queue<8>::ring<smp_barriers>) {
   two_queues<TestType> d{{29, 40}};
   d.model.queue_reset_reads = 2;
   REQUIRE(d.works(1));
@@ -124,23 +125,25 @@ TEMPLATE_TEST_CASE("queue reset: one queue goes down and comes up elsewhere whil
   CHECK(d.m.memory.waits[static_cast<int>(waiting::reset)] >= 8);
 }
 
-TEST_CASE("queue reset: it consists of these accesses, and ends when queue_reset reads zero [RESET-02][RESET-04][PCI-21]",
-          "[session][reset][pci]") {
+TEST_CASE(
+    "queue reset: it consists of these accesses, and ends when queue_reset reads zero [RESET-02][RESET-04][PCI-21]",
+    "[session][reset][pci]") {
   two_queues<split> d{40};
   d.model.queue_reset_reads = 1;
   d.m.function(4).clear_log();
   REQUIRE(d.restart(1));
   const auto halves = [&](u64 part, const char* low, const char* high) {
     const u64 where = raw(d.q[1]->at[1].at) + part;
-    return std::string{" w4@common+"} + low + "=" + virtio::testing::wire::hex(where & 0xffffffff) + " w4@common+" + high + "=" +
-           virtio::testing::wire::hex(where >> 32);
+    return std::string{" w4@common+"} + low + "=" + virtio::testing::wire::hex(where & 0xffffffff) + " w4@common+" +
+           high + "=" + virtio::testing::wire::hex(where >> 32);
   };
   CHECK(d.m.function(4).log() ==
-        "w2@common+0x16=0x1 w2@common+0x3a=0x1 "                                            // the reset
-        "w2@common+0x16=0x1 r2@common+0x3a w2@common+0x16=0x1 r2@common+0x3a "              // is done
-        "w2@common+0x16=0x1 r2@common+0x18 w2@common+0x16=0x1 r2@common+0x1e "              // then as at discovery
-        "w2@common+0x18=0x8" + halves(0, "0x20", "0x24") + halves(128, "0x28", "0x2c") + halves(4096, "0x30", "0x34") +
-        " w2@common+0x1c=0x1");
+        "w2@common+0x16=0x1 w2@common+0x3a=0x1 "                                // the reset
+        "w2@common+0x16=0x1 r2@common+0x3a w2@common+0x16=0x1 r2@common+0x3a "  // is done
+        "w2@common+0x16=0x1 r2@common+0x18 w2@common+0x16=0x1 r2@common+0x1e "  // then as at discovery
+        "w2@common+0x18=0x8" +
+            halves(0, "0x20", "0x24") + halves(128, "0x28", "0x2c") + halves(4096, "0x30", "0x34") +
+            " w2@common+0x1c=0x1");
 }
 
 TEMPLATE_TEST_CASE("queue reset: it fails without an access while a request is staged, in flight or not released",
@@ -171,8 +174,9 @@ TEMPLATE_TEST_CASE("queue reset: it fails without an access while a request is s
   CHECK(!q.ring.is_live(done->which));  // a token from before the restart stays stale
 }
 
-TEST_CASE("queue reset: the wait for a device that never finishes is bounded, no more requests are published, and it may finish later",
-          "[session][reset][hostile]") {
+TEST_CASE(
+    "queue reset: the wait for a device that never finishes is bounded, no more requests are published, and it may finish later",
+    "[session][reset][hostile]") {
   two_queues<split> d{40};
   d.model.queue_reset_reads = device_model::forever;
   d.m.function(4).clear_log();
@@ -192,7 +196,8 @@ TEST_CASE("queue reset: a removed device does not count as reset [RESET-02]", "[
   CHECK(d.restart(1).error() == errc::device_broken);
 }
 
-TEST_CASE("queue reset: it is unsupported without RING_RESET, on legacy devices, and if its register is missing", "[session][reset]") {
+TEST_CASE("queue reset: it is unsupported without RING_RESET, on legacy devices, and if its register is missing",
+          "[session][reset]") {
   SECTION("not offered") {
     two_queues<split> d{{}};
     d.m.function(4).clear_log();
@@ -219,8 +224,9 @@ TEST_CASE("queue reset: it is unsupported without RING_RESET, on legacy devices,
   }
 }
 
-TEST_CASE("queue reset: a failed setup leaves the queue down and the device up, and the call can be repeated [RESET-04]",
-          "[session][reset]") {
+TEST_CASE(
+    "queue reset: a failed setup leaves the queue down and the device up, and the call can be repeated [RESET-04]",
+    "[session][reset]") {
   two_queues<split> d{40};
   REQUIRE(d.restart(1).error() == errc::ok);
   dma_area small = d.q[1]->at[0];
@@ -271,7 +277,9 @@ TEST_CASE("queue reset: it works over MMIO, also if QueueReset has no effect [RE
   s.go();
   slot.clear_log();
   REQUIRE(s.restart_queue(0, q->ring, q->at[1], no_vector, q->bell));
-  CHECK(contains(slot.log(), "w4@0x30=0x0 w4@0xc0=0x1 w4@0x30=0x0 r4@0xc0 w4@0x30=0x0 r4@0xc0 w4@0x30=0x0 r4@0xc0 w4@0x30=0x0 r4@0x34"));
+  CHECK(contains(
+      slot.log(),
+      "w4@0x30=0x0 w4@0xc0=0x1 w4@0x30=0x0 r4@0xc0 w4@0x30=0x0 r4@0xc0 w4@0x30=0x0 r4@0xc0 w4@0x30=0x0 r4@0x34"));
   CHECK(model.at(0).descriptors == raw(q->at[1].at));
   REQUIRE(q->stage());
   q->kick();

@@ -34,7 +34,8 @@ struct rig_of_three {
 
   rig::machine m{};
   device_model& model = m.add<device_model>(seat::modern, 4, u16{4}, std::vector<u16>(queues, 8));
-  std::unique_ptr<dma_storage<set::dma_bytes + dma_page>> storage = std::make_unique<dma_storage<set::dma_bytes + dma_page>>();
+  std::unique_ptr<dma_storage<set::dma_bytes + dma_page>> storage =
+      std::make_unique<dma_storage<set::dma_bytes + dma_page>>();
   std::unique_ptr<set> all = std::make_unique<set>();
   dma_area area{};
   std::vector<event> script{};
@@ -44,7 +45,8 @@ struct rig_of_three {
   rig_of_three() {
     model.offer({29, 34});
     REQUIRE(all->forget());
-    REQUIRE(all->begin({{&m.memory}}, m.where(4), *storage, set::dma_bytes + dma_page, device_type::entropy, {}, {}, area));
+    REQUIRE(
+        all->begin({{&m.memory}}, m.where(4), *storage, set::dma_bytes + dma_page, device_type::entropy, {}, {}, area));
     for (u16 q = 0; q < queues; ++q) REQUIRE(all->set_up(q, q, area, {}));
     all->go();
     model.hold();
@@ -103,7 +105,8 @@ struct rig_of_three {
     moments = 0;
     u32 seen = 0;
     auto& hooks = barrier_hooks::mine();
-    hooks.before_load = hooks.after_load = hooks.before_store = hooks.after_store = [this](const volatile void*, usize) { moment(); };
+    hooks.before_load = hooks.after_load = hooks.before_store =
+        hooks.after_store = [this](const volatile void*, usize) { moment(); };
     hooks.before_full = [this] { moment(); };
     const auto turn = [&](bool& came) {
       for (u16 q = 0; q < queues; ++q)
@@ -114,7 +117,8 @@ struct rig_of_three {
         }
       return errc::ok;
     };
-    const errc how = all->wait_until(waiting::request, turn, [this] { return all->arm(); }, [&] { return seen >= needed || asleep_for_ever; });
+    const errc how = all->wait_until(
+        waiting::request, turn, [this] { return all->arm(); }, [&] { return seen >= needed || asleep_for_ever; });
     barrier_hooks::clear();
     CHECK(how == errc::ok);
     for (; !script.empty(); script.erase(script.begin())) complete(script.front().queue);
@@ -148,7 +152,8 @@ void every_interleaving() {
 
 }  // namespace
 
-TEST_CASE("queue set: a completion on any queue, at any moment of arming and of the sleep, ends the wait", "[device][queue_set]") {
+TEST_CASE("queue set: a completion on any queue, at any moment of arming and of the sleep, ends the wait",
+          "[device][queue_set]") {
   SECTION("split rings") { every_interleaving<split_queue<8>>(); }
   SECTION("packed rings") { every_interleaving<packed_queue<8>>(); }
 }

@@ -73,8 +73,7 @@ TEST_CASE("registers: every structure may be in I/O ports, whose decoding is ena
   for (usize i = 0; i < data.size(); ++i) REQUIRE(data[i] == rng_model::pattern(i));
 }
 
-TEST_CASE("registers: the first usable of two notification structures is used [PCI-08]",
-          "[pci][registers]") {
+TEST_CASE("registers: the first usable of two notification structures is used [PCI-08]", "[pci][registers]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   model.at(0).notify_off = 3;
@@ -101,7 +100,8 @@ TEST_CASE("registers: the first usable of two notification structures is used [P
   CHECK(doorbell(m, d) == wanted);
 }
 
-TEST_CASE("registers: doorbells at every distance, from one for all queues to a page for each [NOTIFY-01]", "[pci][registers]") {
+TEST_CASE("registers: doorbells at every distance, from one for all queues to a page for each [NOTIFY-01]",
+          "[pci][registers]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   const u32 multiplier = GENERATE(0u, 2u, 4u, 4096u);
@@ -118,14 +118,26 @@ TEST_CASE("registers: doorbells at every distance, from one for all queues to a 
   CHECK(doorbell(m, d) == "w2@notify+" + virtio::testing::wire::hex(u32{place} * multiplier) + "=0x0");
 }
 
-TEST_CASE("registers: a doorbell that is misaligned or not inside its structure is rejected by name", "[pci][registers][hostile]") {
+TEST_CASE("registers: a doorbell that is misaligned or not inside its structure is rejected by name",
+          "[pci][registers][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   auto& f = m.function(4);
   const auto [length, multiplier, place, good] = GENERATE(table<u32, u32, u16, bool>({
-      {2, 0, 7, true}, {3, 2, 0, true}, {3, 2, 1, false}, {4, 2, 1, true}, {5, 2, 1, true}, {5, 4, 1, false}, {6, 4, 1, true},
-      {0x1000, 1, 0, true}, {0x1000, 1, 1, false}, {0x1000, 3, 2, true}, {0x1000, 3, 1, false},
-      {0x1000, 0x80000000, 2, false}, {0x1000, 0xffffffff, 0xffff, false}, {0x1000, 0x00010000, 0xffff, false},
+      {2, 0, 7, true},
+      {3, 2, 0, true},
+      {3, 2, 1, false},
+      {4, 2, 1, true},
+      {5, 2, 1, true},
+      {5, 4, 1, false},
+      {6, 4, 1, true},
+      {0x1000, 1, 0, true},
+      {0x1000, 1, 1, false},
+      {0x1000, 3, 2, true},
+      {0x1000, 3, 1, false},
+      {0x1000, 0x80000000, 2, false},
+      {0x1000, 0xffffffff, 0xffff, false},
+      {0x1000, 0x00010000, 0xffff, false},
   }));
   CAPTURE(length, multiplier, place);
   model.at(0).notify_off = place;
@@ -142,7 +154,8 @@ TEST_CASE("registers: structures of odd length are used up to their end [PCI-12]
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4, rig::blk_options{.seg_max = 7});
   auto& f = m.function(4);
-  const auto [common, notify, isr, device] = GENERATE(table<u32, u32, u32, u32>({{57, 3, 3, 61}, {59, 4095, 5, 17}, {63, 7, 1, 19}}));
+  const auto [common, notify, isr, device] =
+      GENERATE(table<u32, u32, u32, u32>({{57, 3, 3, 61}, {59, 4095, 5, 17}, {63, 7, 1, 19}}));
   f.poke(cap(f, 1) + 12u, common, 4);
   f.poke(cap(f, 2) + 12u, notify, 4);
   f.poke(cap(f, 3) + 12u, isr, 4);
@@ -163,7 +176,8 @@ TEST_CASE("registers: structures of odd length are used up to their end [PCI-12]
   CHECK(modern.config<u8>(~usize{0}).error() == errc::out_of_range);
 }
 
-TEST_CASE("registers: a configuration that ends inside a field is reported, not read beyond its end", "[pci][registers][hostile]") {
+TEST_CASE("registers: a configuration that ends inside a field is reported, not read beyond its end",
+          "[pci][registers][hostile]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   auto& f = m.function(4);
@@ -195,7 +209,8 @@ TEST_CASE("registers: a capability with vendor data is neither interpreted nor w
   // The bus reports writes into a capability.
 }
 
-TEST_CASE("registers: one interrupt may stand for a change of configuration and for used buffers [PCI-37]", "[pci][registers]") {
+TEST_CASE("registers: one interrupt may stand for a change of configuration and for used buffers [PCI-37]",
+          "[pci][registers]") {
   rig::machine m;
   auto& model = m.add<blk_model>(GENERATE(seat::modern, seat::legacy), 4, rig::blk_options{.queue_size = 16});
   rig::disk<> d;

@@ -134,7 +134,9 @@ TEST_CASE("request queues: an invalid entry on one ends the requests of all as c
   CHECK(r.buffers[1][0] == 0xc2);
 }
 
-TEST_CASE("request queues: a wait on one returns at once after another has taken the device down, with any requests in flight", "[device][hostile]") {
+TEST_CASE(
+    "request queues: a wait on one returns at once after another has taken the device down, with any requests in flight",
+    "[device][hostile]") {
   two_request_queues r;
   r.model.hold();
   const token first = r.submit(r.of_data, 1), mine = r.submit(r.of_data, 2);
@@ -156,7 +158,8 @@ TEST_CASE("request queues: a wait on one returns at once after another has taken
   r.require_nothing_mapped();
 }
 
-TEST_CASE("request queues: a device that does not reset keeps the requests of all queues until a reset", "[device][hostile]") {
+TEST_CASE("request queues: a device that does not reset keeps the requests of all queues until a reset",
+          "[device][hostile]") {
   two_request_queues r;
   r.model.hold();
   const token given_up = r.submit(r.of_data, 1);

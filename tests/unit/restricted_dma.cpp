@@ -34,7 +34,7 @@ struct {
   u64 refuses = 0;  // address that it does not share
   std::vector<u32> calls;
   testing::device_memory* memory = nullptr;
-  u8* pool = nullptr;  // for the CPU
+  u8* pool = nullptr;         // for the CPU
   u64 run = 0, run_size = 0;  // the range that was shared last
 } host;
 
@@ -58,7 +58,8 @@ struct hypercall {
           if (argument != host.run + host.run_size) host.run = argument, host.run_size = 0;
           else (void)host.memory->remove(host.run);
           host.run_size += host.granule;
-          REQUIRE(host.memory->add(host.run, host.pool + (host.run - pool_at), host.run_size, testing::device_memory::permission::read_write));
+          REQUIRE(host.memory->add(host.run, host.pool + (host.run - pool_at), host.run_size,
+                                   testing::device_memory::permission::read_write));
         }
         return {{0}};
       case 0xc6000007: host.guarded.push_back(argument); return {{0}};
@@ -145,7 +146,9 @@ struct platform_of {
   static constexpr access_policy access_platform = access_policy::through_map;
   protected_machine* machine = nullptr;
 
-  result<void> map(const volatile void* va, usize n, direction way, segments& out) const { return dma.map(va, n, way, out); }
+  result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
+    return dma.map(va, n, way, out);
+  }
   void unmap(const segment& piece, u32 written) const { dma.unmap(piece, written); }
   bool keep_waiting(waiting, u64 attempt) const {
     for (auto& one : machine->models) (void)one->step();
@@ -182,8 +185,9 @@ void read_and_write(protected_machine& m, Device& d, blk_model& model, const pag
 
 }  // namespace
 
-TEST_CASE("restricted DMA: block and entropy devices access only the pool of a protected machine's tree [FEAT-11][FEAT-12]",
-          "[boot][platform][blk][rng]") {
+TEST_CASE(
+    "restricted DMA: block and entropy devices access only the pool of a protected machine's tree [FEAT-11][FEAT-12]",
+    "[boot][platform][blk][rng]") {
   protected_machine m;
   REQUIRE(dma.open(m.area()));
   auto& model = m.add<blk_model>(4, rig::blk_options{.seg_max = 30});
@@ -221,7 +225,8 @@ TEST_CASE("restricted DMA: a packed ring is in the pool, too", "[boot][platform]
   read_and_write(m, *d, model, storage);
 }
 
-TEST_CASE("restricted DMA: without the pool the same disk accesses other memory, and its driver gets no data", "[boot][platform][blk]") {
+TEST_CASE("restricted DMA: without the pool the same disk accesses other memory, and its driver gets no data",
+          "[boot][platform][blk]") {
   protected_machine m;
   m.expects_faults = true;
   auto& model = m.add<blk_model>(4, rig::blk_options{.seg_max = 30});
@@ -233,7 +238,8 @@ TEST_CASE("restricted DMA: without the pool the same disk accesses other memory,
   CHECK(!d->read(1, data));
 }
 
-TEST_CASE("restricted DMA: each page of the pool is shared once, and no other page; a rejected page is an error", "[boot][platform]") {
+TEST_CASE("restricted DMA: each page of the pool is shared once, and no other page; a rejected page is an error",
+          "[boot][platform]") {
   protected_machine m;
   REQUIRE(dma.open(m.area()));
   std::vector<u64> want(m.pool.size / 4096);
@@ -252,7 +258,8 @@ TEST_CASE("restricted DMA: each page of the pool is shared once, and no other pa
   CHECK(dma.map(&byte, 1, direction::to_device, out).error() == errc::dma_unreachable);
 }
 
-TEST_CASE("restricted DMA: storage moves once, keeps no old bytes, has whole pages, and reused pages are moved again", "[boot][platform]") {
+TEST_CASE("restricted DMA: storage moves once, keeps no old bytes, has whole pages, and reused pages are moved again",
+          "[boot][platform]") {
   protected_machine m;
   std::fill_n(host.pool, m.pool.size, u8{0xee});
   REQUIRE(dma.open(m.area()));
@@ -282,7 +289,8 @@ TEST_CASE("restricted DMA: storage moves once, keeps no old bytes, has whole pag
   CHECK(at(0, 4 * 4096) != 0);
 }
 
-TEST_CASE("restricted DMA: large buffers use large slots while any are free, then pages; a small pool has only pages", "[boot][platform]") {
+TEST_CASE("restricted DMA: large buffers use large slots while any are free, then pages; a small pool has only pages",
+          "[boot][platform]") {
   protected_machine m;
   REQUIRE(dma.open(m.area()));
   CHECK(dma.free_slots() == 36);
@@ -297,7 +305,8 @@ TEST_CASE("restricted DMA: large buffers use large slots while any are free, the
   REQUIRE(dma.map(buffer.data(), 20000, direction::to_device, list));  // only one large slot is free
   CHECK(list.size() == 4 + 5);
   std::vector<u8> seen(20000);
-  for (usize i = 4, at = 0; i < 9; at += list[i++].length) REQUIRE(m.memory.read(raw(list[i].at), seen.data() + at, list[i].length));
+  for (usize i = 4, at = 0; i < 9; at += list[i++].length)
+    REQUIRE(m.memory.read(raw(list[i].at), seen.data() + at, list[i].length));
   CHECK(std::equal(seen.begin(), seen.end(), buffer.begin()));
   for (const segment& one : list) dma.unmap(one, 0);
   CHECK(dma.free_slots() == 36);
@@ -345,7 +354,9 @@ TEST_CASE("machine tree: a pool without an address gets the highest free one", "
   boot::machine_description m{};
   m.memory[m.memory_count++] = {0x80000000, 0x20000000};
   boot::dma_pool_tree pool{{0, 0xe00000}, 0x1000};
-  const auto place = [&](std::vector<boot::range> taken) { return boot::place_pool(m, pool, taken.data(), taken.size()); };
+  const auto place = [&](std::vector<boot::range> taken) {
+    return boot::place_pool(m, pool, taken.data(), taken.size());
+  };
   CHECK(place({}) == boot::range{0x9f200000, 0xe00000});
   CHECK(place({{0x9fff0000, 0x1000}}) == boot::range{0x9f1f0000, 0xe00000});
   CHECK(place({{0x9fff0000, 0x1000}, {0x9f1f0000, 1}, {0x80000000, 0x100000}}) == boot::range{0x9e3f0000, 0xe00000});

@@ -60,7 +60,8 @@ TEST_CASE("rng: fill() accepts 15 empty answers in a row, any number of times, a
   CHECK(model.answers.empty());
 }
 
-TEST_CASE("rng: a request reports the random bytes, and a used length beyond the buffer is cut [RNG-02][SPLIT-17]", "[rng]") {
+TEST_CASE("rng: a request reports the random bytes, and a used length beyond the buffer is cut [RNG-02][SPLIT-17]",
+          "[rng]") {
   rig::machine m;
   auto& model = m.add<rng_model>(seat::modern, 4);
   model.answers = {5, 100000};
@@ -81,7 +82,8 @@ TEST_CASE("rng: a request reports the random bytes, and a used length beyond the
   CHECK(e->submit(bytes{}).error() == errc::invalid_argument);
 }
 
-TEST_CASE("rng: poll takes at most its budget of completions; drain takes all, and returns why the device failed", "[rng]") {
+TEST_CASE("rng: poll takes at most its budget of completions; drain takes all, and returns why the device failed",
+          "[rng]") {
   rig::machine m;
   auto& model = m.add<rng_model>(seat::modern, 4);
   rig::entropy<> e;

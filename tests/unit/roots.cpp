@@ -76,7 +76,8 @@ TEST_CASE("roots: bridges with invalid numbers neither end nor restart a walk", 
   for (const auto& [id, times] : seen) CHECK(times == 1);
 }
 
-TEST_CASE("roots: assign serves every root bus out of the same windows, each with its own bus numbers", "[pci][assign]") {
+TEST_CASE("roots: assign serves every root bus out of the same windows, each with its own bus numbers",
+          "[pci][assign]") {
   rig::machine m;
   std::vector<pci::address> disks = {{0, 0, 4, 0}, {0, 0x10, 0, 0}, {0, 0x10, 9, 0}, {0, 0xe0, 2, 0}};
   for (const auto at : disks) disk_at(m, at, true);
@@ -99,7 +100,8 @@ TEST_CASE("roots: assign serves every root bus out of the same windows, each wit
       REQUIRE(bar);
       CHECK(taken.emplace(bar->base, bar->size).second);
     }
-  for (auto one = taken.begin(); std::next(one) != taken.end(); ++one) CHECK(one->first + one->second <= std::next(one)->first);
+  for (auto one = taken.begin(); std::next(one) != taken.end(); ++one)
+    CHECK(one->first + one->second <= std::next(one)->first);
   for (const auto at : disks) CHECK(pci::look(h, at).seen.why == verdict::usable);
 
   // A later device gets a free range, on any bus.
@@ -111,8 +113,10 @@ TEST_CASE("roots: assign serves every root bus out of the same windows, each wit
 
 TEST_CASE("roots: a configuration space that begins with a higher bus is read from that bus", "[pci]") {
   static u8 space[2 << 20];  // buses 0x20 and 0x21
-  const mmio_space bus20{reinterpret_cast<uptr>(space), 1 << 20}, bus21{reinterpret_cast<uptr>(space) + (1 << 20), 1 << 20};
-  for (usize slot = 0; slot < 32; ++slot) bus20.write<u32>(slot << 15, 0xffffffff), bus21.write<u32>(slot << 15, 0xffffffff);
+  const mmio_space bus20{reinterpret_cast<uptr>(space), 1 << 20},
+      bus21{reinterpret_cast<uptr>(space) + (1 << 20), 1 << 20};
+  for (usize slot = 0; slot < 32; ++slot)
+    bus20.write<u32>(slot << 15, 0xffffffff), bus21.write<u32>(slot << 15, 0xffffffff);
   bus20.write<u32>(usize{3} << 15, 0x10421af4);
   bus21.write<u32>(usize{1} << 15, 0x10441af4);
   bus20.write<u32>(usize{5} << 15, 0x00018086);  // a bridge to 0x21

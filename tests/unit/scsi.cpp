@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The SCSI driver on every kind of PCI device: units are found, and have a disk's calls; commands that fail have names; what takes too
-// long is aborted; units come and go.
+// The SCSI driver on every kind of PCI device: units are found, and have a disk's calls; commands that fail have names;
+// what takes too long is aborted; units come and go.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <cstring>
@@ -37,8 +37,9 @@ std::vector<u8> copied(Disk& disk, u64 from, u64 to, usize size) {
 
 }  // namespace
 
-TEST_CASE("scsi: a unit has a disk's calls on every kind of device: reads, writes, flushes [SCSI-03][SCSI-04][SCSI-07][SCSI-10][SCSI-11][SCSIL-06][SCSIL-07]",
-          "[scsi]") {
+TEST_CASE(
+    "scsi: a unit has a disk's calls on every kind of device: reads, writes, flushes [SCSI-03][SCSI-04][SCSI-07][SCSI-10][SCSI-11][SCSIL-06][SCSIL-07]",
+    "[scsi]") {
   const seat where = GENERATE(seat::modern, seat::transitional, seat::legacy, seat::vmd);
   CAPTURE(rig::name(where));
   scsi_rig r({scsi_unit{}}, {}, where);
@@ -120,7 +121,8 @@ TEST_CASE("scsi: beyond 2^32 blocks the commands have sixteen bytes", "[scsi]") 
   CHECK(data == std::vector<u8>(512, 0x33));
 }
 
-TEST_CASE("scsi: units are found by lists, in both forms of their numbers, and one by one where there is no list", "[scsi]") {
+TEST_CASE("scsi: units are found by lists, in both forms of their numbers, and one by one where there is no list",
+          "[scsi]") {
   SECTION("lists") {
     scsi_rig r({scsi_unit{.target = 0, .lun = 0}, scsi_unit{.target = 2, .lun = 0, .kind = 5, .block = 2048},
                 scsi_unit{.target = 2, .lun = 300}, scsi_unit{.target = 3, .lun = 7}});
@@ -141,7 +143,8 @@ TEST_CASE("scsi: units are found by lists, in both forms of their numbers, and o
     CHECK(r.scan().size() == 2);
   }
   SECTION("no more than the device has") {
-    scsi_rig r({scsi_unit{.lun = 0, .lists_units = false}, scsi_unit{.lun = 1}}, scsi_options{.max_target = 0, .max_lun = 0});
+    scsi_rig r({scsi_unit{.lun = 0, .lists_units = false}, scsi_unit{.lun = 1}},
+               scsi_options{.max_target = 0, .max_lun = 0});
     CHECK(r.scan().size() == 1);
     CHECK(r.model.requests_seen.size() == 2);
   }
@@ -173,7 +176,9 @@ TEST_CASE("scsi: a unit's serial is that of its page, or else the first text of 
       {{{0x83, joined(binary, of_port)}}, ""},
       {{{0x83, raw{2, 0, 0, 200, 'a', 'b'}}}, ""},  // longer than its page
       {{{0x83, raw{2, 0, 0}}}, ""},
-      {{{0x80, raw(200, 'x')}}, std::string_view{"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}},
+      {{{0x80, raw(200, 'x')}},
+       std::string_view{
+           "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}},
       {{}, ""},
   };
   for (const row& one : rows) {
@@ -195,11 +200,13 @@ TEST_CASE("scsi: a unit's serial is that of its page, or else the first text of 
   scsi_rig r;
   u8 into[8];
   CHECK(r.host->get_serial({.target = 3}, into).error() == errc::not_found);
-  CHECK(r.host->get_serial({.lun = 5}, into).error() == errc::unsupported);  // a target answers for units that it has not, but not this
+  CHECK(r.host->get_serial({.lun = 5}, into).error() ==
+        errc::unsupported);  // a target answers for units that it has not, but not this
   CHECK(r.host->get_serial({.lun = 0x4000}, into).error() == errc::invalid_argument);
 }
 
-TEST_CASE("scsi: standard data in place of a page, and a page that says to be longer than what came, are no serial", "[scsi][hostile]") {
+TEST_CASE("scsi: standard data in place of a page, and a page that says to be longer than what came, are no serial",
+          "[scsi][hostile]") {
   scsi_rig r({scsi_unit{.kind = 5, .block = 2048}}, scsi_options{.ignores_pages = true});
   u8 into[100];
   CHECK(r.host->get_serial({}, into).error() == errc::unsupported);
@@ -262,18 +269,26 @@ TEST_CASE("scsi: sense data in both formats has a name, and is an error", "[scsi
   }
 }
 
-TEST_CASE("scsi: the transport's responses and SAM's statuses have names; a target's failure is not tried again [SCSI-12]", "[scsi]") {
+TEST_CASE(
+    "scsi: the transport's responses and SAM's statuses have names; a target's failure is not tried again [SCSI-12]",
+    "[scsi]") {
   struct row {
     u8 response, status;
     errc error;
     const char* begins;
   };
-  static constexpr row rows[] = {{1, 0, errc::io_error, "OVERRUN"},          {2, 0, errc::canceled, "ABORTED"},
-                                 {3, 0, errc::not_found, "BAD TARGET"},      {6, 0, errc::io_error, "TRANSPORT FAILURE"},
-                                 {7, 0, errc::io_error, "TARGET FAILURE"},   {8, 0, errc::io_error, "NEXUS FAILURE"},
-                                 {9, 0, errc::io_error, "FAILURE"},          {12, 0, errc::not_found, "INCORRECT LUN"},
-                                 {77, 0, errc::io_error, "FAILURE"},         {0, 0x18, errc::io_error, "RESERVATION CONFLICT"},
-                                 {0, 0x40, errc::canceled, "TASK ABORTED"},  {0, 0x99, errc::io_error, "a status that drivers do not know"},
+  static constexpr row rows[] = {{1, 0, errc::io_error, "OVERRUN"},
+                                 {2, 0, errc::canceled, "ABORTED"},
+                                 {3, 0, errc::not_found, "BAD TARGET"},
+                                 {6, 0, errc::io_error, "TRANSPORT FAILURE"},
+                                 {7, 0, errc::io_error, "TARGET FAILURE"},
+                                 {8, 0, errc::io_error, "NEXUS FAILURE"},
+                                 {9, 0, errc::io_error, "FAILURE"},
+                                 {12, 0, errc::not_found, "INCORRECT LUN"},
+                                 {77, 0, errc::io_error, "FAILURE"},
+                                 {0, 0x18, errc::io_error, "RESERVATION CONFLICT"},
+                                 {0, 0x40, errc::canceled, "TASK ABORTED"},
+                                 {0, 0x99, errc::io_error, "a status that drivers do not know"},
                                  {0, 4, errc::ok, "GOOD"}};
   scsi_rig r;
   REQUIRE(r.open());
@@ -291,7 +306,9 @@ TEST_CASE("scsi: the transport's responses and SAM's statuses have names; a targ
   }
 }
 
-TEST_CASE("scsi: a unit with something to say, one that becomes ready and one that is busy are asked again, within bounds", "[scsi]") {
+TEST_CASE(
+    "scsi: a unit with something to say, one that becomes ready and one that is busy are asked again, within bounds",
+    "[scsi]") {
   scsi_rig r;
   std::vector<u8> data(512);
   SECTION("attentions") {
@@ -350,14 +367,17 @@ TEST_CASE("scsi: a unit with something to say, one that becomes ready and one th
 TEST_CASE("scsi: less data than asked for is a failure", "[scsi]") {
   scsi_rig r;
   REQUIRE(r.open());
-  r.model.tamper = [&](const scsi_model::request&, scsi_model::reply& said) { said.residual = GENERATE_COPY(1u, 512u, 0xffff'ffffu); };
+  r.model.tamper = [&](const scsi_model::request&, scsi_model::reply& said) {
+    said.residual = GENERATE_COPY(1u, 512u, 0xffff'ffffu);
+  };
   std::vector<u8> data(512);
   CHECK(r.unit.read(4, data).error() == errc::io_error);
   CHECK(r.unit.last_failure().is_short);
   CHECK(r.unit.write(4, data).error() == errc::io_error);
 }
 
-TEST_CASE("scsi: no more commands are out than one unit may have, nor than the queue holds [SCSI-05][SCSI-06]", "[scsi]") {
+TEST_CASE("scsi: no more commands are out than one unit may have, nor than the queue holds [SCSI-05][SCSI-06]",
+          "[scsi]") {
   const u32 most = GENERATE(0u, 1u, 3u, 1000u);
   scsi_rig r({scsi_unit{}, scsi_unit{.lun = 1}}, scsi_options{.cmd_per_lun = most});
   REQUIRE(r.open());
@@ -550,8 +570,10 @@ TEST_CASE("scsi: a program aborts commands and resets units itself", "[scsi]") {
   CHECK(r.unit.next_completion().error() == errc::not_ready);
 }
 
-TEST_CASE("scsi: events say what came, went, was reset or changed; buffers are queued from the first look on "
-          "[SCSI-01][SCSI-02][SCSI-08][SCSI-13][SCSI-14][SCSI-15][SCSI-16]", "[scsi]") {
+TEST_CASE(
+    "scsi: events say what came, went, was reset or changed; buffers are queued from the first look on "
+    "[SCSI-01][SCSI-02][SCSI-08][SCSI-13][SCSI-14][SCSI-15][SCSI-16]",
+    "[scsi]") {
   scsi_rig r;
   (void)r.model.step();
   CHECK(r.model.event_buffers() == 0);
@@ -584,7 +606,9 @@ TEST_CASE("scsi: events say what came, went, was reset or changed; buffers are q
   CHECK(r.model.event_buffers() == 16);
 }
 
-TEST_CASE("scsi: events that were lost are told, and a scan finds what they were about; one about unit 0 is its target's [SCSI-17][SCSI-19]", "[scsi]") {
+TEST_CASE(
+    "scsi: events that were lost are told, and a scan finds what they were about; one about unit 0 is its target's [SCSI-17][SCSI-19]",
+    "[scsi]") {
   scsi_rig r;
   CHECK(r.scan().size() == 1);
   r.listen();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What fails beside what does not: writes that a host cannot do, hosts that answer little, and what becomes of a command that takes too long.
+// What fails beside what does not: writes that a host cannot do, hosts that answer little, and what becomes of a
+// command that takes too long.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <optional>
@@ -26,7 +27,8 @@ void fail_writes(scsi_rig& r, u32 block, sense_bytes with) {
   };
 }
 
-/// A read that the unit keeps, of a driver with this choice. `managed`: what the host was asked for; none, it was reset.
+/// A read that the unit keeps, of a driver with this choice. `managed`: what the host was asked for; none, it was
+/// reset.
 template <scsi::late_command Late>
 void read_late(std::optional<u32> managed) {
   CAPTURE(static_cast<int>(Late));
@@ -53,13 +55,14 @@ void read_late(std::optional<u32> managed) {
 
 }  // namespace
 
-TEST_CASE("scsi: a write that fails is named by its sense data, and fails no other request and no other unit", "[scsi]") {
+TEST_CASE("scsi: a write that fails is named by its sense data, and fails no other request and no other unit",
+          "[scsi]") {
   struct row {
     sense_bytes sense;
     const char* begins;
   };
-  const auto one = GENERATE(row{{0x0b, 0, 6}, "ABORTED COMMAND"}, row{{3, 0x0c, 0}, "MEDIUM ERROR"}, row{{4, 0x44, 0}, "HARDWARE ERROR"},
-                            row{{7, 0x27, 7}, "DATA PROTECT: no space"});
+  const auto one = GENERATE(row{{0x0b, 0, 6}, "ABORTED COMMAND"}, row{{3, 0x0c, 0}, "MEDIUM ERROR"},
+                            row{{4, 0x44, 0}, "HARDWARE ERROR"}, row{{7, 0x27, 7}, "DATA PROTECT: no space"});
   scsi_rig r({scsi_unit{}, scsi_unit{.lun = 1}});
   REQUIRE(r.open());
   scsi::unit<rig::scsi_device> neighbour;
@@ -96,11 +99,13 @@ TEST_CASE("scsi: a long write stops at the command that fails, and those after i
   CHECK(r.unit.last_failure().sense.key == scsi::sense_key::medium_error);
 }
 
-TEST_CASE("scsi: one unit of a host that answers as vmd does: BAD TARGET but for it, commands one by one, no response to what it does not know",
-          "[scsi][vmd]") {
+TEST_CASE(
+    "scsi: one unit of a host that answers as vmd does: BAD TARGET but for it, commands one by one, no response to what it does not know",
+    "[scsi][vmd]") {
   static constexpr u8 known[] = {0x00, 0x12, 0x25, 0x28};
   const bool lists = GENERATE(true, false);
-  scsi_rig r({scsi_unit{.kind = 5, .block = 2048}}, {.seg_max = 126, .cmd_per_lun = 1, .max_target = 1, .max_lun = 1}, seat::vmd);
+  scsi_rig r({scsi_unit{.kind = 5, .block = 2048}}, {.seg_max = 126, .cmd_per_lun = 1, .max_target = 1, .max_lun = 1},
+             seat::vmd);
   u32 silent = 0;
   r.model.tamper = [&](const scsi_model::request& asked, scsi_model::reply& said) {
     bool knows = asked.cdb[0] == 0xa0 && lists;
@@ -141,7 +146,9 @@ TEST_CASE("scsi: where no response is written, none of before is taken for it", 
   REQUIRE(r.open());
   std::vector<u8> data(512);
   u8 unanswered = 0xff;
-  r.model.tamper = [&](const scsi_model::request& asked, scsi_model::reply& said) { said.writes_response = asked.cdb[0] != unanswered; };
+  r.model.tamper = [&](const scsi_model::request& asked, scsi_model::reply& said) {
+    said.writes_response = asked.cdb[0] != unanswered;
+  };
   CHECK(r.unit.read(4, data));  // GOOD, in the slot that the next command has, too
   unanswered = 0x28;
   CHECK(r.unit.read(4, data).error() == errc::io_error);
@@ -161,13 +168,15 @@ TEST_CASE("scsi: where no response is written, none of before is taken for it", 
   }
 }
 
-TEST_CASE("scsi: a late command ends as the driver's type has it: by an abort, a reset of its unit, or one of the host", "[scsi]") {
+TEST_CASE("scsi: a late command ends as the driver's type has it: by an abort, a reset of its unit, or one of the host",
+          "[scsi]") {
   read_late<scsi::late_command::abort>(0);
   read_late<scsi::late_command::resets_unit>(5);
   read_late<scsi::late_command::resets_host>(std::nullopt);
 }
 
-TEST_CASE("scsi: the default for a late command is a reset of its unit, which no known host answers by a hang", "[scsi]") {
+TEST_CASE("scsi: the default for a late command is a reset of its unit, which no known host answers by a hang",
+          "[scsi]") {
   static_assert(scsi::options{}.late == scsi::late_command::resets_unit);
   read_late<scsi::options{}.late>(5);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// SCSI hosts from before 1.0, for a guest whose numbers are big-endian: config, commands, task management and events have its order,
-// commands of SCSI have their own. Offsets from virtio 1.4, 5.6.
+// SCSI hosts from before 1.0, for a guest whose numbers are big-endian: config, commands, task management and events
+// have its order, commands of SCSI have their own. Offsets from virtio 1.4, 5.6.
 #include <catch2/catch_test_macros.hpp>
 
 #include <cstring>
@@ -18,7 +18,7 @@ struct old_host : big_endian_device {
   std::vector<u8> data = std::vector<u8>(100 * 512);
   std::vector<std::string> objections;
   bool holds = false;
-  std::vector<u64> held;              // ids, and the heads of their chains
+  std::vector<u64> held;  // ids, and the heads of their chains
   std::vector<u16> held_heads;
   u64 aborted = 0;
   u32 managed = 0;
@@ -26,7 +26,14 @@ struct old_host : big_endian_device {
   old_host() : big_endian_device{36} {
     offered = 1u << 1 | 1u << 2;
     for (usize at : {0u, 4u, 8u, 12u, 16u, 20u, 24u, 32u}) {
-      const u32 value = at == 0 ? 1 : at == 4 ? 8 : at == 8 ? 16 : at == 12 ? 4 : at == 16 ? 16 : at == 20 ? 96 : at == 24 ? 32 : 5;
+      const u32 value = at == 0    ? 1
+                        : at == 4  ? 8
+                        : at == 8  ? 16
+                        : at == 12 ? 4
+                        : at == 16 ? 16
+                        : at == 20 ? 96
+                        : at == 24 ? 32
+                                   : 5;
       put(config.bytes.data() + at, value, 4);
     }
     put(config.bytes.data() + 30, 1, 2);
@@ -68,7 +75,8 @@ struct old_host : big_endian_device {
       const auto all = chain(0, head);
       if (all.size() != 2 || all[0].length != 24 || all[1].length != 1) report("not task management");
       const u64 function = get(all[0].at + 4, 4);
-      if (get(all[0].at, 4) != 0 || (function != 0 && function != 5)) report("SCSIL-04: neither ABORT TASK nor a reset of a unit");
+      if (get(all[0].at, 4) != 0 || (function != 0 && function != 5))
+        report("SCSIL-04: neither ABORT TASK nor a reset of a unit");
       ++managed;
       for (usize i = 0; i < held.size(); ++i) {
         if (held[i] != get(all[0].at + 16, 8)) continue;
@@ -113,20 +121,20 @@ struct old_host : big_endian_device {
       return 108;
     }
     const auto fill = [&](const std::vector<u8>& with) {
-      if (response + 1 < all.size()) std::memcpy(all[response + 1].at, with.data(), std::min<usize>(with.size(), all[response + 1].length));
+      if (response + 1 < all.size())
+        std::memcpy(all[response + 1].at, with.data(), std::min<usize>(with.size(), all[response + 1].length));
     };
     std::vector<u8> answer(36);
     switch (cdb[0]) {
       case 0x12: fill(answer); break;
-      case 0x00: case 0x35: break;
+      case 0x00:
+      case 0x35: break;
       case 0x25:
         put(answer.data(), 99, 4);
         put(answer.data() + 4, 512, 4);
         fill(answer);
         break;
-      case 0x28:
-        std::memcpy(all[response + 1].at, &data[get(cdb + 2, 4) * 512], get(cdb + 7, 2) * 512);
-        break;
+      case 0x28: std::memcpy(all[response + 1].at, &data[get(cdb + 2, 4) * 512], get(cdb + 7, 2) * 512); break;
       case 0x2a: {
         std::memcpy(&data[get(cdb + 2, 4) * 512], all[1].at, all[1].length);
         break;
@@ -150,8 +158,10 @@ using host_type = scsi::device<board, transport_type, split_queue<8, ring_option
 
 }  // namespace
 
-TEST_CASE("scsi: a big-endian guest's config, commands, task management and events are big-endian on the legacy interface, and used "
-          "lengths say nothing [SCSIL-01][SCSIL-02][SCSIL-03][SCSIL-04][SCSIL-05][SCSIL-06][SCSIL-07]", "[scsi][legacy]") {
+TEST_CASE(
+    "scsi: a big-endian guest's config, commands, task management and events are big-endian on the legacy interface, and used "
+    "lengths say nothing [SCSIL-01][SCSIL-02][SCSIL-03][SCSIL-04][SCSIL-05][SCSIL-06][SCSIL-07]",
+    "[scsi][legacy]") {
   old_host model;
   static host_type host;
   static dma_storage<host_type::dma_bytes> storage;

@@ -72,7 +72,8 @@ TEST_CASE("scsi: a reader sends READ CAPACITY (16) to a unit with more than 2^32
   CHECK(disk.capacity() == 0x1'2345'678a);
 }
 
-TEST_CASE("scsi: a reader of a missing unit, a tape drive or an empty drive returns the error, and is closed", "[scsi]") {
+TEST_CASE("scsi: a reader of a missing unit, a tape drive or an empty drive returns the error, and is closed",
+          "[scsi]") {
   scsi_rig r({scsi_unit{}, scsi_unit{.lun = 1, .kind = 5, .has_medium = false}, scsi_unit{.lun = 2}});
   r.model.tamper = [](const scsi_model::request& asked, scsi_model::reply& said) {
     if (asked.lun != 2) return;  // a tape drive does not know the question

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// SCSI units and hosts where something goes wrong: units that are not open, scans that cannot end, commands that are aborted at any
-// moment, media that change, and units that answer in unusual forms.
+// SCSI units and hosts where something goes wrong: units that are not open, scans that cannot end, commands that are
+// aborted at any moment, media that change, and units that answer in unusual forms.
 #include <catch2/generators/catch_generators.hpp>
 
 #include <cstring>
@@ -75,7 +75,8 @@ TEST_CASE("scsi: a scan that cannot ask says so, and does not return less units 
 
 TEST_CASE("scsi: a scan inside of a scan changes nothing of the outer one", "[scsi]") {
   // Target 0 has a list with a gap: a unit that it names is gone. Target 1 has none, and is tried one by one.
-  scsi_rig r({scsi_unit{.lun = 0}, scsi_unit{.lun = 1}, scsi_unit{.lun = 2}, scsi_unit{.target = 1, .lists_units = false}});
+  scsi_rig r(
+      {scsi_unit{.lun = 0}, scsi_unit{.lun = 1}, scsi_unit{.lun = 2}, scsi_unit{.target = 1, .lists_units = false}});
   r.model.tamper = [](const scsi_model::request& asked, scsi_model::reply& said) {
     if (asked.cdb[0] == 0x12 && asked.target == 0 && asked.lun == 1) said.data[0] = 0x7f;
   };
@@ -112,7 +113,8 @@ TEST_CASE("scsi: an event queue has room for one descriptor at least, a control 
   }
 }
 
-TEST_CASE("scsi: a command that is staged is shown to the device ahead of its abort, and not done afterwards", "[scsi]") {
+TEST_CASE("scsi: a command that is staged is shown to the device ahead of its abort, and not done afterwards",
+          "[scsi]") {
   const bool resets_unit = GENERATE(false, true);
   scsi_rig r;
   REQUIRE(r.open());
@@ -181,7 +183,8 @@ TEST_CASE("scsi: the abort of a command that has ended, and is rejected therefor
   CHECK(other->status == errc::ok);
 }
 
-TEST_CASE("scsi: a host behind an IOMMU that answers neither commands nor their aborts is dma_unanswered [FEAT-11]", "[scsi]") {
+TEST_CASE("scsi: a host behind an IOMMU that answers neither commands nor their aborts is dma_unanswered [FEAT-11]",
+          "[scsi]") {
   const bool behind_iommu = GENERATE(false, true);
   rig::machine m;
   auto& model = m.add<scsi_model>(seat::modern, 4);
@@ -294,13 +297,14 @@ TEST_CASE("scsi: DATA PROTECT is read_only where writes are what it is about", "
     errc error;
     const char* name;
   };
-  static constexpr row rows[] = {{0x27, 0x00, errc::read_only, "DATA PROTECT: the unit is write-protected"},
-                                 {0x27, 0x02, errc::read_only, "DATA PROTECT: the unit is write-protected"},
-                                 {0x5a, 0x02, errc::read_only, "DATA PROTECT: the unit is write-protected"},
-                                 {0x00, 0x00, errc::read_only, "DATA PROTECT: the unit is write-protected"},
-                                 {0x27, 0x07, errc::io_error, "DATA PROTECT: no space is left for the blocks of a thin disk"},
-                                 {0x20, 0x02, errc::io_error, "DATA PROTECT: access is denied"},
-                                 {0x74, 0x71, errc::io_error, "DATA PROTECT: access is denied"}};
+  static constexpr row rows[] = {
+      {0x27, 0x00, errc::read_only, "DATA PROTECT: the unit is write-protected"},
+      {0x27, 0x02, errc::read_only, "DATA PROTECT: the unit is write-protected"},
+      {0x5a, 0x02, errc::read_only, "DATA PROTECT: the unit is write-protected"},
+      {0x00, 0x00, errc::read_only, "DATA PROTECT: the unit is write-protected"},
+      {0x27, 0x07, errc::io_error, "DATA PROTECT: no space is left for the blocks of a thin disk"},
+      {0x20, 0x02, errc::io_error, "DATA PROTECT: access is denied"},
+      {0x74, 0x71, errc::io_error, "DATA PROTECT: access is denied"}};
   scsi_rig r;
   REQUIRE(r.open());
   for (const row& one : rows) {

@@ -15,9 +15,10 @@ constexpr const char* given_up = "w1@common+0x14=0x83 w1@common+0x14=0x0 r1@comm
 
 }  // namespace
 
-TEST_CASE("session: a modern bring-up is this sequence of accesses and no other "
-          "[INIT-01][INIT-02][INIT-03][INIT-04][INIT-07][INIT-08][INIT-09][INIT-10][INIT-11][STATUS-01][STATUS-02][FEAT-09][PCI-05][PCI-18]",
-          "[session][pci]") {
+TEST_CASE(
+    "session: a modern bring-up is this sequence of accesses and no other "
+    "[INIT-01][INIT-02][INIT-03][INIT-04][INIT-07][INIT-08][INIT-09][INIT-10][INIT-11][STATUS-01][STATUS-02][FEAT-09][PCI-05][PCI-18]",
+    "[session][pci]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::modern, 4);
   rig::entropy<> e;
@@ -31,14 +32,15 @@ TEST_CASE("session: a modern bring-up is this sequence of accesses and no other 
         "w2@common+0x16=0x0 r2@common+0x18 w2@common+0x16=0x0 r2@common+0x1e "           // queue 0: size, doorbell
         "w2@common+0x18=0x8 w4@common+0x20=0x0 w4@common+0x24=0x2 w4@common+0x28=0x80 "  // the ring, then enable
         "w4@common+0x2c=0x2 w4@common+0x30=0x1000 w4@common+0x34=0x2 w2@common+0x1c=0x1 "
-        "w1@common+0x14=0xf");                                                           // DRIVER_OK
+        "w1@common+0x14=0xf");  // DRIVER_OK
   CHECK(e->why().why == verdict::bound);
   CHECK(e->why().via == transport_kind::pci_modern);
 }
 
-TEST_CASE("session: a legacy bring-up omits FEATURES_OK and uses the queue size of the device "
-          "[INITL-01][SPLITL-01][SPLITL-03][LEGACY-01][LEGACY-03][LEGACY-04][PCIL-05]",
-          "[session][pci][legacy]") {
+TEST_CASE(
+    "session: a legacy bring-up omits FEATURES_OK and uses the queue size of the device "
+    "[INITL-01][SPLITL-01][SPLITL-03][LEGACY-01][LEGACY-03][LEGACY-04][PCIL-05]",
+    "[session][pci][legacy]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::legacy, 5);
   rig::entropy<> e;
@@ -59,8 +61,9 @@ TEST_CASE("session: a bring-up continues only after the status reads zero [RESET
   CHECK(m.memory.waits[static_cast<int>(waiting::reset)] >= 49);
 }
 
-TEST_CASE("session: a device that never finishes its reset ends the start, and no register is written after the reset [RESET-01][INIT-13]",
-          "[session]") {
+TEST_CASE(
+    "session: a device that never finishes its reset ends the start, and no register is written after the reset [RESET-01][INIT-13]",
+    "[session]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
   model.reset_reads = device_model::forever;
@@ -84,7 +87,8 @@ TEST_CASE("session: a device that rejects its queue has no memory, with or witho
   CHECK_FALSE(one.s.has_memory());
 }
 
-TEST_CASE("session: an entropy device has no configuration, so an invalid capability for one is ignored", "[session][rng][pci]") {
+TEST_CASE("session: an entropy device has no configuration, so an invalid capability for one is ignored",
+          "[session][rng][pci]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::modern, 4);
   auto& f = m.function(4);
@@ -99,8 +103,9 @@ TEST_CASE("session: an entropy device has no configuration, so an invalid capabi
   CHECK(e->fill(data));
 }
 
-TEST_CASE("session: a device that answers a reset with FAILED is not waited for, at each reset, and keeps its memory [RESET-01]",
-          "[session][hostile]") {
+TEST_CASE(
+    "session: a device that answers a reset with FAILED is not waited for, at each reset, and keeps its memory [RESET-01]",
+    "[session][hostile]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
   rig::entropy<> e;
@@ -134,7 +139,8 @@ TEST_CASE("session: a device that rejected one reset is waited for at the next [
   CHECK(s.reset());
 }
 
-TEST_CASE("session: FAILED from before a reset has no meaning, and a slow device may still report it [RESET-01]", "[session]") {
+TEST_CASE("session: FAILED from before a reset has no meaning, and a slow device may still report it [RESET-01]",
+          "[session]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
   session<rig::platform_type, rig::any_pci> s{};
@@ -154,7 +160,8 @@ TEST_CASE("session: FAILED from before a reset has no meaning, and a slow device
   CHECK(model.status() == 0);
 }
 
-TEST_CASE("session: a removed device is not waited for after a few readings, whatever the board's limits", "[session][hostile]") {
+TEST_CASE("session: a removed device is not waited for after a few readings, whatever the board's limits",
+          "[session][hostile]") {
   rig::machine m;
   m.add<rig::rng_model>(GENERATE(seat::modern, seat::legacy), 4);
   rig::entropy<split_queue<8, ring_options{.ring_entries = 256}>> e;
@@ -179,7 +186,9 @@ TEST_CASE("session: a device that sometimes reads all ones during its reset is w
   CHECK(m.memory.waits[static_cast<int>(waiting::reset)] > 60);
 }
 
-TEST_CASE("session: an object whose device was removed stays with it until a device answers there; another object can start", "[session]") {
+TEST_CASE(
+    "session: an object whose device was removed stays with it until a device answers there; another object can start",
+    "[session]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::modern, 4);
   rig::entropy<> e;
@@ -200,7 +209,9 @@ TEST_CASE("session: an object whose device was removed stays with it until a dev
   CHECK(e->fill(buffer));
 }
 
-TEST_CASE("session: a device that clears FEATURES_OK ends the start with FAILED and a reset [INIT-09][INIT-12][INIT-13]", "[session]") {
+TEST_CASE(
+    "session: a device that clears FEATURES_OK ends the start with FAILED and a reset [INIT-09][INIT-12][INIT-13]",
+    "[session]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
   model.refuse_features = true;
@@ -224,7 +235,9 @@ TEST_CASE("session: a start after FAILED resets the device and may succeed [STAT
   CHECK(model.status() == 0x0f);
 }
 
-TEST_CASE("session: a modern device without VERSION_1 ends the start, and the report names the feature [FEAT-07][FEAT-09][FEAT-03][INIT-12]", "[session]") {
+TEST_CASE(
+    "session: a modern device without VERSION_1 ends the start, and the report names the feature [FEAT-07][FEAT-09][FEAT-03][INIT-12]",
+    "[session]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
   model.withdraw({32});
@@ -235,7 +248,8 @@ TEST_CASE("session: a modern device without VERSION_1 ends the start, and the re
   CHECK(m.function(4).log().ends_with(given_up));
 }
 
-TEST_CASE("session: unknown feature bits are ignored and never accepted [FEAT-01][FEAT-04][FEAT-05][FEAT-08][SPLIT-06]", "[session]") {
+TEST_CASE("session: unknown feature bits are ignored and never accepted [FEAT-01][FEAT-04][FEAT-05][FEAT-08][SPLIT-06]",
+          "[session]") {
   rig::machine m;
   auto& model = m.add<rig::rng_model>(seat::modern, 4);
   for (unsigned bit = 0; bit < 128; ++bit)
@@ -249,7 +263,9 @@ TEST_CASE("session: unknown feature bits are ignored and never accepted [FEAT-01
   }
 }
 
-TEST_CASE("session: features that are not offered are not accepted, and the driver works without them [FEAT-01][FEAT-06]", "[session]") {
+TEST_CASE(
+    "session: features that are not offered are not accepted, and the driver works without them [FEAT-01][FEAT-06]",
+    "[session]") {
   rig::machine m;
   auto& model = m.add<rig::blk_model>(seat::modern, 4, rig::blk_options{.flush = false});
   rig::disk<> d;
@@ -274,7 +290,9 @@ TEST_CASE("session: a feature whose prerequisite is not offered is not accepted 
   CHECK(!model.accepted(6));
 }
 
-TEST_CASE("session: a required feature that the device lacks is named, FAILED is written and the device is reset [FEAT-07][INIT-12]", "[session]") {
+TEST_CASE(
+    "session: a required feature that the device lacks is named, FAILED is written and the device is reset [FEAT-07][INIT-12]",
+    "[session]") {
   rig::machine m;
   auto& model = m.add<device_model>(seat::modern, 4, u16{4}, std::vector<u16>{8});
   feature_set required;
@@ -304,7 +322,8 @@ TEST_CASE("session: the report names the first offered feature that the driver r
   CHECK(one.up(m, 4, device_type::entropy, {.refused = refused}));  // no such feature is offered
 }
 
-TEST_CASE("session: ACCESS_PLATFORM is decided by the platform's type, from the offer [FEAT-11][FEAT-12]", "[session]") {
+TEST_CASE("session: ACCESS_PLATFORM is decided by the platform's type, from the offer [FEAT-11][FEAT-12]",
+          "[session]") {
   rig::machine m;
   auto& model = m.add<device_model>(seat::modern, 4, u16{4}, std::vector<u16>{8});
   model.offer({33});
@@ -332,9 +351,10 @@ TEST_CASE("session: dma_barriers accept ORDER_PLATFORM, smp_barriers do not [FEA
   CHECK(model.accepted(36));
 }
 
-TEST_CASE("session: a driver that does not use SR_IOV, IN_ORDER, RING_RESET and others never accepts them "
-          "[FEAT-18][FEAT-05]",
-          "[session]") {
+TEST_CASE(
+    "session: a driver that does not use SR_IOV, IN_ORDER, RING_RESET and others never accepts them "
+    "[FEAT-18][FEAT-05]",
+    "[session]") {
   rig::machine m;
   auto& model = m.add<rig::blk_model>(seat::modern, 4);
   model.offer({35, 37, 40, 41, 43});
@@ -343,10 +363,13 @@ TEST_CASE("session: a driver that does not use SR_IOV, IN_ORDER, RING_RESET and 
   for (const unsigned bit : {35u, 37u, 40u, 41u, 43u}) CHECK(!model.accepted(bit));
 }
 
-TEST_CASE("session: no device config is written, and no optional field is read without its feature [INIT-06][CFG-04][BLK-04]", "[session][blk]") {
+TEST_CASE(
+    "session: no device config is written, and no optional field is read without its feature [INIT-06][CFG-04][BLK-04]",
+    "[session][blk]") {
   rig::machine m;
   const bool offers = GENERATE(false, true);
-  m.add<rig::blk_model>(seat::modern, 4, rig::blk_options{.size_max = offers ? 4096u : 0u, .seg_max = offers ? 3u : 0u});
+  m.add<rig::blk_model>(seat::modern, 4,
+                        rig::blk_options{.size_max = offers ? 4096u : 0u, .seg_max = offers ? 3u : 0u});
   rig::disk<> d;
   REQUIRE(d.start(m, m.where(4)));
   const std::string log = m.function(4).log();
@@ -393,7 +416,9 @@ TEST_CASE("config: a legacy capacity is read until two readings agree [CFGL-01]"
   CHECK(d->capacity() == 0x1'0000'0000);
 }
 
-TEST_CASE("config: a region larger than any structure is accepted, one too small for a used field is not [CFG-05][CFG-06][PCI-12][PCI-13]", "[session][config]") {
+TEST_CASE(
+    "config: a region larger than any structure is accepted, one too small for a used field is not [CFG-05][CFG-06][PCI-12][PCI-13]",
+    "[session][config]") {
   rig::machine m;
   m.add<rig::blk_model>(seat::crosvm, 4);  // its device region has 0x1000 bytes
   rig::disk<> d;
@@ -418,7 +443,8 @@ TEST_CASE("session: a device of another type is not accessed", "[session]") {
   CHECK(d.start(m, m.where(9)).error() == errc::wrong_device);  // an empty slot
 }
 
-TEST_CASE("session: storage that is too small, misaligned or out of reach is rejected before the device is reset", "[session]") {
+TEST_CASE("session: storage that is too small, misaligned or out of reach is rejected before the device is reset",
+          "[session]") {
   rig::machine m;
   m.add<rig::rng_model>(seat::modern, 4);
   rig::entropy<> e;
@@ -432,7 +458,8 @@ TEST_CASE("session: storage that is too small, misaligned or out of reach is rej
   CHECK(m.function(4).log().empty());
 }
 
-TEST_CASE("session: a missing queue and a doorbell outside its structure have their own verdicts [INIT-12]", "[session][hostile]") {
+TEST_CASE("session: a missing queue and a doorbell outside its structure have their own verdicts [INIT-12]",
+          "[session][hostile]") {
   rig::machine m;
   auto& none = m.add<rig::rng_model>(seat::modern, 4);
   none.at(0).maximum = none.at(0).size = 0;
@@ -507,11 +534,13 @@ TEST_CASE("session: a start on the device of another driver does not stop that d
   CHECK(e->fill(buffer));
 }
 
-TEST_CASE("session: storage in several pieces for the device is reported as out of reach, not as too small", "[session]") {
+TEST_CASE("session: storage in several pieces for the device is reported as out of reach, not as too small",
+          "[session]") {
   struct paged : rig::platform_type {
     result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
       for (usize done = 0; done < n; done += 4096)
-        if (const auto pushed = out.push(dma_addr{reinterpret_cast<uptr>(va) + 2 * done}, 4096, way); !pushed) return pushed;
+        if (const auto pushed = out.push(dma_addr{reinterpret_cast<uptr>(va) + 2 * done}, 4096, way); !pushed)
+          return pushed;
       return {};
     }
   };

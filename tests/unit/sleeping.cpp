@@ -95,7 +95,8 @@ TEST_CASE("sleeping: every blocking call detects a failed device at the wake-up 
   CHECK(m.sleeps == 3);
 }
 
-TEST_CASE("sleeping: a failure together with another request's completion is detected at the next wake-up [STATUS-04]", "[blk]") {
+TEST_CASE("sleeping: a failure together with another request's completion is detected at the next wake-up [STATUS-04]",
+          "[blk]") {
   machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   disk d;
@@ -127,7 +128,8 @@ TEST_CASE("sleeping: a request that ends with the first interrupt costs no statu
   CHECK(model.counts.notify == 20);
 }
 
-TEST_CASE("sleeping: a wait for a peer ends on a device that always has packets for another guest", "[vsock][hostile]") {
+TEST_CASE("sleeping: a wait for a peer ends on a device that always has packets for another guest",
+          "[vsock][hostile]") {
   machine m;
   m.running = false;
   auto& model = m.add<vsock_model>(seat::modern, 4);

@@ -10,7 +10,8 @@
 
 using namespace virtio;
 
-TEST_CASE("slots: a list starts with a number of free slots, and a returned slot is used after all others", "[queue][slot-list]") {
+TEST_CASE("slots: a list starts with a number of free slots, and a returned slot is used after all others",
+          "[queue][slot-list]") {
   slot_list<8> list;
   for (const u32 count : {8u, 5u, 1u, 7u, 2u, 8u}) {
     CAPTURE(count);
@@ -118,7 +119,8 @@ TEST_CASE("slots: generations that follow another table never go back, even if t
   }
 }
 
-TEST_CASE("slots: a token of a request that was in flight is stale after clear(), and stays so", "[queue][generations]") {
+TEST_CASE("slots: a token of a request that was in flight is stale after clear(), and stays so",
+          "[queue][generations]") {
   slot_table<2> table;
   table.clear();
   const token before{1, table.begin(1, 0, 0).generation};

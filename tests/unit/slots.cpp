@@ -29,8 +29,8 @@ TEST_CASE("slots: a table that follows another is past its generations, also if 
   CHECK(after[2].generation == 2);
 }
 
-TEMPLATE_TEST_CASE("slots: a generation that wraps makes no stale token valid, and no token equal to token{}", "[queue]",
-                   split_ring<2>, packed_ring<2>) {
+TEMPLATE_TEST_CASE("slots: a generation that wraps makes no stale token valid, and no token equal to token{}",
+                   "[queue]", split_ring<2>, packed_ring<2>) {
   const auto r = std::make_unique<rig::pair<TestType>>();
   r->attach(2, {});
   // The state after 2^31 - 2 requests. The ring's record itself is not const.

@@ -33,7 +33,9 @@ void check_layout() {
 
 }  // namespace
 
-TEST_CASE("split queue: one contiguous block, aligned, with the used ring on a page of its own [SPLIT-01][SPLITL-02][SPLITL-03]", "[queue][split]") {
+TEST_CASE(
+    "split queue: one contiguous block, aligned, with the used ring on a page of its own [SPLIT-01][SPLITL-02][SPLITL-03]",
+    "[queue][split]") {
   check_layout<1>();
   check_layout<2>();
   check_layout<8>();
@@ -65,7 +67,8 @@ TEST_CASE("split queue: a descriptor is address, length, flags, next, little-end
   CHECK(std::memcmp(r->storage.data, expect, sizeof expect) == 0);
 }
 
-TEST_CASE("split queue: a legacy ring of a big-endian guest is big-endian, to the last word [SPLITL-04]", "[queue][split][legacy]") {
+TEST_CASE("split queue: a legacy ring of a big-endian guest is big-endian, to the last word [SPLITL-04]",
+          "[queue][split][legacy]") {
   using ring = split_ring<4, ring_options{.order = byte_order::big}>;
   auto storage = std::make_unique<dma_storage<ring::dma_bytes>>();
   auto one = std::make_unique<ring>();

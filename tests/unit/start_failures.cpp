@@ -101,7 +101,8 @@ TEST_CASE("start: the interrupt line is unchanged, also by every restart", "[ses
   });
 }
 
-TEST_CASE("start: a program that requests the interrupt line has it enabled until the driver releases the device", "[session][pci][interrupts]") {
+TEST_CASE("start: a program that requests the interrupt line has it enabled until the driver releases the device",
+          "[session][pci][interrupts]") {
   const seat where = GENERATE(seat::modern, seat::transitional, seat::legacy);
   const u16 type = GENERATE(u16{2}, u16{4}, u16{19});
   if (type == 19 && where != seat::modern) return;
@@ -114,7 +115,8 @@ TEST_CASE("start: a program that requests the interrupt line has it enabled unti
   begin_trace(f, found);
   drivers.with(type, [&](auto& d) {
     const auto start = [&](const interrupt_vectors& by) {
-      if constexpr (requires { d->start(m.platform(), m.where(4), d.storage(), by); }) return d->start(m.platform(), m.where(4), d.storage(), by);
+      if constexpr (requires { d->start(m.platform(), m.where(4), d.storage(), by); })
+        return d->start(m.platform(), m.where(4), d.storage(), by);
       else return d->start(m.platform(), m.where(4), d.storage(), virtio::vsock::seed{1}, by);
     };
     REQUIRE(start(interrupt_line));
@@ -123,7 +125,7 @@ TEST_CASE("start: a program that requests the interrupt line has it enabled unti
     CHECK((command_of(f) & no_line) == 0);
     REQUIRE(d->reset());  // still used by the driver
     CHECK((command_of(f) & no_line) == 0);
-    REQUIRE(start({}));   // now it polls
+    REQUIRE(start({}));  // now it polls
     CHECK((command_of(f) & no_line) == (found & no_line));
     REQUIRE(start(interrupt_line));
     REQUIRE(d->hand_off());
@@ -132,7 +134,8 @@ TEST_CASE("start: a program that requests the interrupt line has it enabled unti
   });
 }
 
-TEST_CASE("start: the device first only answers at its registers, and accesses memory only after its reset", "[session][pci]") {
+TEST_CASE("start: the device first only answers at its registers, and accesses memory only after its reset",
+          "[session][pci]") {
   const bool asks = GENERATE(false, true);
   const u16 found = GENERATE(u16{0}, no_line, u16{7});
   rig::machine m;
@@ -165,8 +168,9 @@ const std::string legacy_reset = "w1@legacy+0x12=0x83 w1@legacy+0x12=0x0 r1@lega
 
 }  // namespace
 
-TEST_CASE("start: after any failure the command register is restored, and the device is reset if possible [INIT-12][INIT-13]",
-          "[session][pci][hostile]") {
+TEST_CASE(
+    "start: after any failure the command register is restored, and the device is reset if possible [INIT-12][INIT-13]",
+    "[session][pci][hostile]") {
   const u16 found = GENERATE(u16{0}, no_line, u16{0x0003}, u16{0x0107}, u16{0x0507});
   rig::machine m;
   auto& f = [&]() -> fake_function& {
@@ -245,7 +249,8 @@ TEST_CASE("start: after any failure the command register is restored, and the de
   CAPTURE(found, f.log());
   rig::entropy<> e;
   const auto place = m.where(4);
-  const auto up = other_driver ? e->start(m.platform(), place, e.storage(), by) : d->start(m.platform(), place, storage, by);
+  const auto up =
+      other_driver ? e->start(m.platform(), place, e.storage(), by) : d->start(m.platform(), place, storage, by);
   CHECK(!up);
   const report& said = other_driver ? e->why() : d->why();
   CHECK(said.why == why);
@@ -253,7 +258,8 @@ TEST_CASE("start: after any failure the command register is restored, and the de
   CHECK(command_of(f) == found);
   // The last access on the bus restores the command register, if it was changed.
   std::string log = f.log();
-  if (const auto last = log.rfind(" command="); last != std::string::npos && log.find('@', last) == std::string::npos) log.resize(last);
+  if (const auto last = log.rfind(" command="); last != std::string::npos && log.find('@', last) == std::string::npos)
+    log.resize(last);
   if (end.empty()) CHECK(log.empty());
   else CHECK(log.ends_with(end));
   if (why != verdict::reset_timed_out) CHECK(model.status() == 0);
@@ -265,8 +271,9 @@ TEST_CASE("start: after any failure the command register is restored, and the de
   CHECK(command_of(f) == found);
 }
 
-TEST_CASE("start: after any failure on a legacy device the command register is restored, and the device is reset [INIT-12]",
-          "[session][pci][legacy][hostile]") {
+TEST_CASE(
+    "start: after any failure on a legacy device the command register is restored, and the device is reset [INIT-12]",
+    "[session][pci][legacy][hostile]") {
   const u16 found = GENERATE(u16{0}, no_line, u16{0x0107});
   rig::machine m;
   auto& model = m.add<blk_model>(seat::legacy, 4, blk_options{.queue_size = 16});
@@ -303,7 +310,8 @@ TEST_CASE("start: after any failure on a legacy device the command register is r
   CHECK(d->why().why == why);
   CHECK(command_of(f) == found);
   std::string log = f.log();
-  if (const auto last = log.rfind(" command="); last != std::string::npos && log.find('@', last) == std::string::npos) log.resize(last);
+  if (const auto last = log.rfind(" command="); last != std::string::npos && log.find('@', last) == std::string::npos)
+    log.resize(last);
   CAPTURE(found, f.log());
   if (end.empty()) CHECK(log.empty());
   else CHECK(log.ends_with(end));
@@ -340,7 +348,8 @@ TEST_CASE("start: a device that keeps the storage and does not reset is restored
   CHECK(d->read(0, sector).error() == errc::not_started);
 }
 
-TEST_CASE("start: if one of several queues is missing, the device has none of them afterwards", "[session][pci][vsock]") {
+TEST_CASE("start: if one of several queues is missing, the device has none of them afterwards",
+          "[session][pci][vsock]") {
   const u16 missing = GENERATE(u16{0}, u16{1}, u16{2});
   sockets s;
   s.model.at(missing).maximum = s.model.at(missing).size = 0;
@@ -378,7 +387,8 @@ TEST_CASE("mmio: after any failure the device is reset if possible [INIT-12][INI
   virtio::testing::fake_mmio row;
   blk_model model{memory.memory, blk_options{}};
   auto& slot = row.add(model, version);
-  rig::driver<blk::device<rig::platform_type, mmio::transport<virtio::testing::fake_mmio::bus_type>, split_queue<16>>> d;
+  rig::driver<blk::device<rig::platform_type, mmio::transport<virtio::testing::fake_mmio::bus_type>, split_queue<16>>>
+      d;
   interrupt_vectors by{};
   verdict why{};
   std::string end = "w4@0x70=0x83 w4@0x70=0x0 r4@0x70";

@@ -74,7 +74,8 @@ bool same(const pci::address& a, const pci::address& b) {
 
 }  // namespace
 
-TEST_CASE("tree pci: crosvm's functions are found by CAM, with BARs only inside the tree's windows, and none is moved", "[boot][pci]") {
+TEST_CASE("tree pci: crosvm's functions are found by CAM, with BARs only inside the tree's windows, and none is moved",
+          "[boot][pci]") {
   read_machine("crosvm");
   const space cam{8, 1};
   machine.pci[0].config.base = reinterpret_cast<u64>(cam.bytes.get());
@@ -106,7 +107,8 @@ TEST_CASE("tree pci: crosvm's functions are found by CAM, with BARs only inside 
   CHECK(space::get(cam.at(0, 1), 4) % 0x10000 == 0x1234);
 }
 
-TEST_CASE("tree pci: two hosts are two segments, each with its buses; a BAR has the CPU address of its window", "[boot][pci]") {
+TEST_CASE("tree pci: two hosts are two segments, each with its buses; a BAR has the CPU address of its window",
+          "[boot][pci]") {
   read_machine("soc");
   REQUIRE(machine.pci_count == 2);
   const space ecam{12, 8}, cam{8, 2};

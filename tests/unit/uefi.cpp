@@ -19,20 +19,20 @@ namespace {
 struct model : efi::pci_io {
   static constexpr u64 moved = 0x1'0000'0000;
 
-  size_t most = ~size_t{0};     // bytes that one call maps
-  size_t says = ~size_t{0};     // bytes that one call claims to have mapped
-  unsigned fails_at = ~0u;      // the call of Map that fails, from 0
+  size_t most = ~size_t{0};       // bytes that one call maps
+  size_t says = ~size_t{0};       // bytes that one call claims to have mapped
+  unsigned fails_at = ~0u;        // the call of Map that fails, from 0
   void* mapping_value = nullptr;  // what every mapping is; null: each has its own
   unsigned calls = 0;
   std::map<void*, unsigned> live;
-  unsigned unknown = 0;         // unmapped, and not mapped
+  unsigned unknown = 0;  // unmapped, and not mapped
   u64 attributes_now = 0;
   u32 registers[64]{};
   struct bar {
     u8 type;
     u64 first, size;
   };
-  std::vector<bar> bars;        // by the firmware's numbers
+  std::vector<bar> bars;  // by the firmware's numbers
   std::vector<std::pair<u8, u64>> accesses;
 
   model() : efi::pci_io{} {

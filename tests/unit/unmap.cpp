@@ -112,7 +112,8 @@ TEST_CASE("unmap: written bytes are counted across the pieces of a mapping, and 
   mapped.remember(1, list.begin(), list.size());
   mapped.unmap(counting{&calls}, 1, written);
   const u32 first = std::min(written, 1200u), second = std::min(written - first, 100u);
-  CHECK(calls == std::vector<counting::call>{{0x10000, 600, 1, 0}, {0x1000, 1200, 2, first}, {0x1000 + 1200, 100, 2, second}});
+  CHECK(calls ==
+        std::vector<counting::call>{{0x10000, 600, 1, 0}, {0x1000, 1200, 2, first}, {0x1000 + 1200, 100, 2, second}});
   mapped.unmap(counting{&calls}, 1, written);
   CHECK(calls.size() == 3);  // no second time
 }

@@ -96,7 +96,8 @@ TEST_CASE("vmmci: reads the host's clock in one latched 32-bit read", "[vmmci][h
   CHECK(m.model.take_log() == "r4@0x18 r4@0x20");
 }
 
-TEST_CASE("vmmci: both parts of the time are of one moment, however long the delay between the two reads", "[vmmci][host-latch]") {
+TEST_CASE("vmmci: both parts of the time are of one moment, however long the delay between the two reads",
+          "[vmmci][host-latch]") {
   control_machine<> m;
   m.start();
   m.model.microseconds_per_access = 1;
@@ -127,7 +128,8 @@ TEST_CASE("vmmci: a reader by byte gets a wrong clock, with the processor's regi
   CHECK(m.model.violations().empty());
 }
 
-TEST_CASE("vmmci: the driver reads whole fields over a transport that is configured to read by byte", "[vmmci][config][host-one-read]") {
+TEST_CASE("vmmci: the driver reads whole fields over a transport that is configured to read by byte",
+          "[vmmci][config][host-one-read]") {
   control_machine<pci::legacy<bus_type, by_byte>> m;
   m.start();
   m.model.now = 0x6543'2187 * second + 42;
@@ -145,7 +147,8 @@ TEST_CASE("vmmci: upper halves are not read, and the clock works past 2038", "[v
   CHECK_FALSE(m.model.take_log().find("0x1c") != std::string::npos);
 }
 
-TEST_CASE("vmmci: shutdown and reboot are seen by polling and acknowledged in time, once", "[vmmci][host-acknowledge][host-once]") {
+TEST_CASE("vmmci: shutdown and reboot are seen by polling and acknowledged in time, once",
+          "[vmmci][host-acknowledge][host-once]") {
   for (const auto& [command, request] : {std::pair{vmmci_model::shutdown, vmmci::request::shutdown},
                                          std::pair{vmmci_model::reboot, vmmci::request::reboot}}) {
     CAPTURE(name(request));
@@ -226,7 +229,8 @@ TEST_CASE("vmmci: the host receives the guest's request to be switched off", "[v
   CHECK(m.model.state() == machine::off);
 }
 
-TEST_CASE("vmmci: after the host has requested the end of a machine, a request to be switched off is ignored", "[vmmci]") {
+TEST_CASE("vmmci: after the host has requested the end of a machine, a request to be switched off is ignored",
+          "[vmmci]") {
   for (const u32 command : {vmmci_model::shutdown, vmmci_model::reboot}) {
     control_machine<> m;
     m.start();

@@ -55,7 +55,8 @@ TEST_CASE("vsock: every host serves it", "[vsock]") {
   s.check_works(one);
 }
 
-TEST_CASE("vsock: negotiates by the specification's rules for stream sockets [VSOCK-01][VSOCK-02][VSOCK-03]", "[vsock]") {
+TEST_CASE("vsock: negotiates by the specification's rules for stream sockets [VSOCK-01][VSOCK-02][VSOCK-03]",
+          "[vsock]") {
   sockets s{{.host = {}}};
   SECTION("no feature bit at all is a stream device") {}
   SECTION("the stream bit") { s.model.offer({0}); }
@@ -109,7 +110,8 @@ TEST_CASE("vsock: a device that sets NEEDS_RESET is detected", "[vsock]") {
   s.check_works(s.connected());
 }
 
-TEST_CASE("vsock: a connection is one REQUEST and one RESPONSE, from the CID that the device assigned [VSOCK-07]", "[vsock]") {
+TEST_CASE("vsock: a connection is one REQUEST and one RESPONSE, from the CID that the device assigned [VSOCK-07]",
+          "[vsock]") {
   started s{{.cid = 42}};
   const auto one = s.connected();
   CHECK(s.said(one).has(ready::connected));
@@ -161,7 +163,8 @@ TEST_CASE("vsock: a silent peer ends connect() by the platform's limit, and the 
   s.model.ports[somewhere] = op::reception::is_silent;
   s.m.memory.wait_limit[static_cast<int>(waiting::connect)] = 30;
   const u32 resets = s.model.resets();
-  for (int i = 0; i < 3 * sockets::layout.connections; ++i) CHECK(s->connect({2, somewhere}).error() == errc::peer_silent);
+  for (int i = 0; i < 3 * sockets::layout.connections; ++i)
+    CHECK(s->connect({2, somewhere}).error() == errc::peer_silent);
   CHECK(s.m.memory.waits[static_cast<int>(waiting::connect)] > 0);
   CHECK(s.model.resets() == resets);
   s.settle();
@@ -191,11 +194,12 @@ TEST_CASE("vsock: a first packet other than an answer connects nothing, and op 0
   const vsock_flow f = s.flow(one);
   auto nothing = op::packet(f, op::invalid);
   nothing.header_bytes = 0;
-  s.model.inject(nothing);                        // all zeros
+  s.model.inject(nothing);  // all zeros
   s.model.inject(op::packet(f, op::invalid));
   s.settle();
   CHECK(s.said(one).empty());
-  const u16 odd = GENERATE(u16{op::invalid}, u16{op::data}, u16{op::shutdown}, u16{op::credit_update}, u16{op::request});
+  const u16 odd =
+      GENERATE(u16{op::invalid}, u16{op::data}, u16{op::shutdown}, u16{op::credit_update}, u16{op::request});
   CAPTURE(odd);
   if (odd != op::invalid) {
     auto p = op::packet(f, odd, odd == op::data ? pattern(10) : std::vector<u8>{});
@@ -418,7 +422,8 @@ TEST_CASE("vsock: a connection that the peer reset before accept is not returned
   }
 }
 
-TEST_CASE("vsock: a flood of requests to a full table is refused one by one, and other connections continue", "[vsock][hostile]") {
+TEST_CASE("vsock: a flood of requests to a full table is refused one by one, and other connections continue",
+          "[vsock][hostile]") {
   started s;
   REQUIRE(s->listen(80, 100));
   std::vector<vsock::socket> all;
@@ -461,7 +466,8 @@ TEST_CASE("vsock: a second request on a flow that has a connection does not open
 }
 
 TEST_CASE("vsock: connections with colliding ports chosen by a host are found", "[vsock][hostile]") {
-  static constexpr vsock::limits many{.connections = 512, .outgoing = 0, .receive_packet = 1024, .receive_buffer = 2048, .receive_pool = 512 * 1024};
+  static constexpr vsock::limits many{
+      .connections = 512, .outgoing = 0, .receive_packet = 1024, .receive_buffer = 2048, .receive_pool = 512 * 1024};
   auto s = std::make_unique<rig::basic_sockets<many, split_queue<256>>>();
   REQUIRE(s->begin());
   REQUIRE((*s)->listen(80, 512));

@@ -103,7 +103,8 @@ TEST_CASE("vsock ages: killed clients are older than new peers that wait to be a
   for (const auto one : killed) CHECK(*s->idle_for(one) > *s->idle_for(*newcomer));
 }
 
-TEST_CASE("vsock ages: a CREDIT_UPDATE with an impossible fwd_cnt is no sign of life, however often it arrives", "[vsock]") {
+TEST_CASE("vsock ages: a CREDIT_UPDATE with an impossible fwd_cnt is no sign of life, however often it arrives",
+          "[vsock]") {
   sockets s;
   s.m.expect_objections = true;
   REQUIRE(s.begin());

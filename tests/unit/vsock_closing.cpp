@@ -57,7 +57,8 @@ TEST_CASE("vsock closing: close makes the handle stale at once, and no event fol
   s.check_empty();
 }
 
-TEST_CASE("vsock closing: a host that never answers a close keeps no place: the oldest is evicted with a RST", "[vsock]") {
+TEST_CASE("vsock closing: a host that never answers a close keeps no place: the oldest is evicted with a RST",
+          "[vsock]") {
   started s;
   std::vector<vsock_flow> flows;
   for (int i = 0; i < sockets::layout.connections; ++i) {
@@ -144,7 +145,8 @@ TEST_CASE("vsock closing: a peer that closes with more data than the window hold
   CHECK(s.model.peer(f).end == peer::ending::by_guest);
 }
 
-TEST_CASE("vsock closing: after a RST from the peer, earlier data stays readable, then the reason is peer_reset", "[vsock]") {
+TEST_CASE("vsock closing: after a RST from the peer, earlier data stays readable, then the reason is peer_reset",
+          "[vsock]") {
   started s;
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -168,7 +170,8 @@ TEST_CASE("vsock closing: after a RST from the peer, earlier data stays readable
   s.check_empty();
 }
 
-TEST_CASE("vsock closing: the end of the peer's direction ends the stream, and the other direction stays open", "[vsock]") {
+TEST_CASE("vsock closing: the end of the peer's direction ends the stream, and the other direction stays open",
+          "[vsock]") {
   started s;
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -433,7 +436,8 @@ TEST_CASE("vsock closing: thousands of connections end in every way, and no reso
   CHECK(s.receive(last, 100'000) == pattern(100'000));
 }
 
-TEST_CASE("vsock closing: a host that drops a SHUTDOWN while it holds data receives it again after the data was read", "[vsock]") {
+TEST_CASE("vsock closing: a host that drops a SHUTDOWN while it holds data receives it again after the data was read",
+          "[vsock]") {
   vsock_options o;
   o.host = vsock_host::vhost_device();
   o.host.update_below = 0xffff'ffff;  // it reports what it could not deliver at once

@@ -98,7 +98,8 @@ TEST_CASE("vsock corners: without a pool a single connection gets its whole rece
 }
 
 TEST_CASE("vsock corners: room promised to a connection that was never established is returned", "[vsock]") {
-  constexpr vsock::limits pooled{.connections = 4, .receive_packet = 1024, .receive_buffer = 16384, .receive_pool = 32768};
+  constexpr vsock::limits pooled{
+      .connections = 4, .receive_packet = 1024, .receive_buffer = 16384, .receive_pool = 32768};
   rig::basic_sockets<pooled> s;
   REQUIRE(s.begin());
   for (int i = 0; i < 20; ++i) {
@@ -144,7 +145,8 @@ TEST_CASE("vsock corners: an orderly end is the same whichever end began it", "[
   REQUIRE(s->close(one));
 }
 
-TEST_CASE("vsock corners: the answer to a stray packet does not end a connection that begins at the same address", "[vsock]") {
+TEST_CASE("vsock corners: the answer to a stray packet does not end a connection that begins at the same address",
+          "[vsock]") {
   started s;
   s.m.expect_objections = true;
   REQUIRE(s->listen(80, 4));
@@ -159,7 +161,8 @@ TEST_CASE("vsock corners: the answer to a stray packet does not end a connection
   CHECK(s.model.count(op::reset) == 1);  // the other is answered
 }
 
-TEST_CASE("vsock corners: a closing connection that cannot be evicted does not let new peers take the last place", "[vsock]") {
+TEST_CASE("vsock corners: a closing connection that cannot be evicted does not let new peers take the last place",
+          "[vsock]") {
   started s;
   s.m.expect_objections = true;
   REQUIRE(s->listen(80, 100));
@@ -175,7 +178,8 @@ TEST_CASE("vsock corners: a closing connection that cannot be evicted does not l
   CHECK(s->try_connect({2, open_port}));
 }
 
-TEST_CASE("vsock corners: a send that finds an invalid completion reports it, and keeps no place in a queue", "[vsock][hostile]") {
+TEST_CASE("vsock corners: a send that finds an invalid completion reports it, and keeps no place in a queue",
+          "[vsock][hostile]") {
   const int how = GENERATE(0, 1);
   CAPTURE(how);
   sockets s;

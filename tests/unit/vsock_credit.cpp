@@ -71,7 +71,9 @@ TEST_CASE("vsock credit: nothing is sent to a peer without room until it has som
   CHECK(s.model.peer(f).arrived >= 1);
 }
 
-TEST_CASE("vsock credit: a window that shrinks below the bytes in flight stops the sender until they are read [VSOCK-05]", "[vsock]") {
+TEST_CASE(
+    "vsock credit: a window that shrinks below the bytes in flight stops the sender until they are read [VSOCK-05]",
+    "[vsock]") {
   const u32 smaller = GENERATE(0u, 1u, 1000u, 9999u);
   CAPTURE(smaller);
   started s{window(20'000)};
@@ -147,7 +149,7 @@ TEST_CASE("vsock credit: impossible counters of a peer give no credit and do no 
   const u32 fwd = GENERATE(1001u, 2000u, 0x7fff'ffffu, 0x8000'0000u, 0xffff'ffffu);
   CAPTURE(fwd);
   auto p = op::packet(f, op::credit_update);
-  p.fwd_cnt = fwd;   // more than was sent, or less than was confirmed
+  p.fwd_cnt = fwd;  // more than was sent, or less than was confirmed
   p.buf_alloc = 1000;
   s.model.inject(p);
   s.settle();
@@ -226,7 +228,8 @@ TEST_CASE("vsock credit: every packet reports the consumed bytes, data and updat
   }
 }
 
-TEST_CASE("vsock credit: the peer is informed of room before it runs out, and not at every read [VSOCK-06]", "[vsock]") {
+TEST_CASE("vsock credit: the peer is informed of room before it runs out, and not at every read [VSOCK-06]",
+          "[vsock]") {
   started s;
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -249,8 +252,10 @@ TEST_CASE("vsock credit: a host that sends a byte at a time never starves [VSOCK
   CHECK(s.model.peer(f).unsent() == 0);
 }
 
-TEST_CASE("vsock credit: packets of one byte use memory as well as window, and promises stay within it [VSOCK-06]", "[vsock][hostile]") {
-  static constexpr vsock::limits few{.connections = 4, .receive_packet = 256, .receive_buffer = 4096, .receive_pool = 4096};
+TEST_CASE("vsock credit: packets of one byte use memory as well as window, and promises stay within it [VSOCK-06]",
+          "[vsock][hostile]") {
+  static constexpr vsock::limits few{
+      .connections = 4, .receive_packet = 256, .receive_buffer = 4096, .receive_pool = 4096};
   rig::basic_sockets<few> s;
   REQUIRE(s.begin());
   const auto one = s.connected();
@@ -281,7 +286,8 @@ TEST_CASE("vsock credit: a host that exceeds the window loses the connection [VS
 }
 
 TEST_CASE("vsock credit: many connections share little memory, and promises never exceed it [VSOCK-06]", "[vsock]") {
-  static constexpr vsock::limits shared{.connections = 64, .receive_packet = 512, .receive_buffer = 16384, .receive_pool = 65536};
+  static constexpr vsock::limits shared{
+      .connections = 64, .receive_packet = 512, .receive_buffer = 16384, .receive_pool = 65536};
   rig::basic_sockets<shared> s;
   REQUIRE(s.begin());
   std::vector<vsock::socket> all;
@@ -318,7 +324,8 @@ TEST_CASE("vsock credit: many connections share little memory, and promises neve
 }
 
 TEST_CASE("vsock credit: an idle connection gets its packet while others hold all memory [VSOCK-06]", "[vsock]") {
-  static constexpr vsock::limits shared{.connections = 16, .receive_packet = 512, .receive_buffer = 16384, .receive_pool = 16 * 512};
+  static constexpr vsock::limits shared{
+      .connections = 16, .receive_packet = 512, .receive_buffer = 16384, .receive_pool = 16 * 512};
   rig::basic_sockets<shared> s;
   REQUIRE(s.begin());
   std::vector<vsock::socket> all;
@@ -332,7 +339,8 @@ TEST_CASE("vsock credit: an idle connection gets its packet while others hold al
 }
 
 TEST_CASE("vsock credit: memory of unread bytes is freed when a connection ends", "[vsock]") {
-  static constexpr vsock::limits shared{.connections = 4, .receive_packet = 512, .receive_buffer = 4096, .receive_pool = 4096};
+  static constexpr vsock::limits shared{
+      .connections = 4, .receive_packet = 512, .receive_buffer = 4096, .receive_pool = 4096};
   rig::basic_sockets<shared> s;
   REQUIRE(s.begin());
   for (int i = 0; i < 100; ++i) {
@@ -373,8 +381,9 @@ TEST_CASE("vsock credit: 100,000 writes of one byte reach a host that limits pac
   CHECK(s.model.count(op::data) <= 500);  // 98 of 1 KiB each, and some small ones each time the host has read
 }
 
-TEST_CASE("vsock credit: small writes leave at once on a quiet connection, and gathered ones at flush, close and when there is room",
-          "[vsock]") {
+TEST_CASE(
+    "vsock credit: small writes leave at once on a quiet connection, and gathered ones at flush, close and when there is room",
+    "[vsock]") {
   started s;
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -431,7 +440,8 @@ TEST_CASE("vsock credit: gathered bytes leave before a wait for an answer", "[vs
     REQUIRE(s.offer(conn->id(), pattern(1, 1, i)));
   }
   s.model.on_packet = [&](const vsock_packet&) {
-    if (s.model.peer(f).arrived == 200 && s.model.peer(f).unsent() == 0 && s.model.peer(f).sent == 0) s.model.send(f, {1});
+    if (s.model.peer(f).arrived == 200 && s.model.peer(f).unsent() == 0 && s.model.peer(f).sent == 0)
+      s.model.send(f, {1});
   };
   u8 byte[1];
   CHECK(conn->receive(byte));
@@ -441,7 +451,8 @@ TEST_CASE("vsock credit: gathered bytes leave before a wait for an answer", "[vs
 
 namespace {
 
-constexpr vsock::limits large{.connections = 2, .receive_packet = 65536, .receive_buffer = 1 << 20, .send_packet = 65536};
+constexpr vsock::limits large{
+    .connections = 2, .receive_packet = 65536, .receive_buffer = 1 << 20, .send_packet = 65536};
 constexpr u64 around = (u64{1} << 32) + 10'000'000;
 
 }  // namespace

@@ -137,7 +137,9 @@ TEST_CASE("vsock crowd: data after the peer's SHUTDOWN is dropped", "[vsock]") {
   CHECK(s.drained(one) == std::pair{std::vector<u8>{}, errc::peer_closed});
 }
 
-TEST_CASE("vsock crowd: a context id that no guest can have is refused with its verdict, at start and after a transport reset", "[vsock]") {
+TEST_CASE(
+    "vsock crowd: a context id that no guest can have is refused with its verdict, at start and after a transport reset",
+    "[vsock]") {
   const u64 cid = GENERATE(u64{0}, u64{1}, u64{2}, u64{0xffff'ffff}, u64{0x5'0000'0002});
   CAPTURE(cid);
   {
@@ -202,7 +204,8 @@ TEST_CASE("vsock crowd: ticks limit a connect and a close, and report a silent p
   CHECK(s.times(ready::idle) == 1);  // no age was set
 }
 
-TEST_CASE("vsock crowd: the caller can end a wait, and the platform's limit for peers differs from that for devices", "[vsock]") {
+TEST_CASE("vsock crowd: the caller can end a wait, and the platform's limit for peers differs from that for devices",
+          "[vsock]") {
   started s;
   s.model.ports[6000] = op::reception::is_silent;
   REQUIRE(s->listen(80, 4));
@@ -240,7 +243,8 @@ TEST_CASE("vsock crowd: a listener can have any port, and its waiting peers are 
   CHECK(s->try_accept(*here));
 }
 
-TEST_CASE("vsock crowd: try_connect finds the places of limits::outgoing at once, however many connections are closing", "[vsock]") {
+TEST_CASE("vsock crowd: try_connect finds the places of limits::outgoing at once, however many connections are closing",
+          "[vsock]") {
   constexpr vsock::limits crowd{.connections = 60, .outgoing = 3, .receive_packet = 4096, .receive_buffer = 4096};
   const u32 delivered = GENERATE(u32{0}, u32{2}, u32{3}, u32{4}, u32{10});
   const bool is_last = GENERATE(false, true);  // those that have delivered everything were closed last, otherwise first

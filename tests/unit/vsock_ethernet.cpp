@@ -110,7 +110,8 @@ TEST_CASE("ethernet link: a peer that loses early data breaks the link without t
   for (usize at = gone; at + 2 <= all.size();) {
     const usize size = all[at] | static_cast<usize>(all[at + 1]) << 8;
     if (at + 2 + size > all.size()) break;  // it waits for the rest without end
-    understood.emplace_back(all.begin() + static_cast<std::ptrdiff_t>(at) + 2, all.begin() + static_cast<std::ptrdiff_t>(at + 2 + size));
+    understood.emplace_back(all.begin() + static_cast<std::ptrdiff_t>(at) + 2,
+                            all.begin() + static_cast<std::ptrdiff_t>(at + 2 + size));
     at += 2 + size;
   }
   if (settle != 0) {
@@ -251,7 +252,8 @@ TEST_CASE("ethernet link: a peer that ends one direction has gone", "[vsock]") {
   CHECK(e.is_up());
 }
 
-TEST_CASE("ethernet link: it retries after pauses that double up to a limit, and restart with the first frame", "[vsock]") {
+TEST_CASE("ethernet link: it retries after pauses that double up to a limit, and restart with the first frame",
+          "[vsock]") {
   ethernet e;
   e.model.ports[rig::gvproxy_port] = vsock_model::reception::refuses;
   e.start();
@@ -424,7 +426,8 @@ TEST_CASE("ethernet link: without send buffers no part of a frame is sent, and p
 TEST_CASE("ethernet link: kept frames stay unchanged until they are returned, even if the link goes down", "[vsock]") {
   ethernet e;
   e.up();
-  e.feed(join(framed(some_frame(60, 1)), framed(some_frame(1514, 2)), framed(some_frame(100, 3)), framed(some_frame(200, 4))));
+  e.feed(join(framed(some_frame(60, 1)), framed(some_frame(1514, 2)), framed(some_frame(100, 3)),
+              framed(some_frame(200, 4))));
   ethernet::kept a, b, c;
   REQUIRE(e.keep(a) == errc::ok);
   REQUIRE(e.keep(b) == errc::ok);
@@ -502,7 +505,8 @@ TEST_CASE("ethernet link: a program that keeps everything gets no more for a whi
       held.push_back(one);
     }
     const u32 first = next - static_cast<u32>(held.size());
-    for (usize i = 0; i < held.size(); ++i) REQUIRE(held[i].bytes() == some_frame(14 + (first + i) * 37 % 1500, first + static_cast<u32>(i)));
+    for (usize i = 0; i < held.size(); ++i)
+      REQUIRE(held[i].bytes() == some_frame(14 + (first + i) * 37 % 1500, first + static_cast<u32>(i)));
     REQUIRE(e.is_up());
     for (const auto& k : held) REQUIRE(e.link.give_back(k.name));
     held.clear();
@@ -522,7 +526,8 @@ TEST_CASE("ethernet link: a program that keeps everything gets no more for a whi
   CHECK(next == sent);
 }
 
-TEST_CASE("ethernet link: cut anywhere, kept and returned in any order, every frame arrives whole, once and in order", "[vsock]") {
+TEST_CASE("ethernet link: cut anywhere, kept and returned in any order, every frame arrives whole, once and in order",
+          "[vsock]") {
   const framing how = GENERATE(framing::hyperkit, framing::qemu);
   std::mt19937 random{how == framing::qemu ? 5u : 6u};
   ethernet e;
@@ -545,7 +550,8 @@ TEST_CASE("ethernet link: cut anywhere, kept and returned in any order, every fr
       case 0: {
         const usize n = std::min<usize>(1 + random() % (random() % 2 == 0 ? 4u : 5000u), stream.size() - fed);
         const auto from = stream.begin() + static_cast<std::ptrdiff_t>(fed);
-        if (n != 0 && e.end().unsent() < 100'000) e.model.send(e.flow(), {from, from + static_cast<std::ptrdiff_t>(n)}), fed += n;
+        if (n != 0 && e.end().unsent() < 100'000)
+          e.model.send(e.flow(), {from, from + static_cast<std::ptrdiff_t>(n)}), fed += n;
         break;
       }
       case 1: e.turn(); break;
@@ -577,7 +583,8 @@ TEST_CASE("ethernet link: cut anywhere, kept and returned in any order, every fr
   CHECK(e.is_up());
 }
 
-TEST_CASE("ethernet link: the callback may send and return frames, and the stream continues after its frame", "[vsock]") {
+TEST_CASE("ethernet link: the callback may send and return frames, and the stream continues after its frame",
+          "[vsock]") {
   ethernet e;
   e.up();
   e.feed(join(framed(some_frame(60, 1)), framed(some_frame(61, 2)), framed(some_frame(62, 3))));
@@ -595,7 +602,8 @@ TEST_CASE("ethernet link: the callback may send and return frames, and the strea
   CHECK(e.sent() == framed(some_frame(90)));
 }
 
-TEST_CASE("ethernet link: the program's other connections and listeners work beside it, and their events are reported", "[vsock]") {
+TEST_CASE("ethernet link: the program's other connections and listeners work beside it, and their events are reported",
+          "[vsock]") {
   ethernet e;
   e.up();
   REQUIRE(e.d->listen(77, 2));
@@ -702,7 +710,8 @@ TEST_CASE("ethernet link: after a reset of the device, kept frames no longer bel
   CHECK(e.link.give_back(two.name).error() == errc::stale_handle);
 }
 
-TEST_CASE("ethernet link: close ends the connection in good order, start begins again, earlier names are stale", "[vsock]") {
+TEST_CASE("ethernet link: close ends the connection in good order, start begins again, earlier names are stale",
+          "[vsock]") {
   ethernet e;
   e.up();
   e.feed(join(framed(some_frame(60)), framed(some_frame(70))));
@@ -744,7 +753,8 @@ TEST_CASE("ethernet link: a peer that expects no request gets none", "[vsock]") 
 
 TEST_CASE("ethernet link: with little memory, shared with others, frames of any size keep arriving", "[vsock]") {
   // The window that it has for certain is one packet.
-  constexpr vsock::limits small{.connections = 4, .receive_packet = 4096, .receive_buffer = 16384, .receive_pool = 16384, .pieces = 4};
+  constexpr vsock::limits small{
+      .connections = 4, .receive_packet = 4096, .receive_buffer = 16384, .receive_pool = 16384, .pieces = 4};
   rig::basic_ethernet<small> e;
   e.up();
   frame_bytes stream;

@@ -21,7 +21,8 @@ TEST_CASE("ethernet link: a frame takes pieces only when it is kept, in however 
     const auto stream = framed(some_frame(1514, i));
     const auto middle = stream.begin() + cut;
     // After 4000 other bytes, so that the buffer ends inside the frame or between two.
-    e.feed(join(framed(some_frame(1400, 1)), framed(some_frame(1200, 2)), framed(some_frame(1300 + i % 90, 3)), frame_bytes{stream.begin(), middle}));
+    e.feed(join(framed(some_frame(1400, 1)), framed(some_frame(1200, 2)), framed(some_frame(1300 + i % 90, 3)),
+                frame_bytes{stream.begin(), middle}));
     CHECK(e.d->pieces_left() == all);
     CHECK(e.received().size() == 3);
     e.feed({middle, stream.end()});
@@ -72,7 +73,8 @@ TEST_CASE("ethernet link: a frame is not shown before all its buffers could be k
 TEST_CASE("ethernet link: the callback may return, keep and close, but not receive or start", "[vsock]") {
   ethernet e;
   e.up();
-  e.feed(join(framed(some_frame(60, 1)), framed(some_frame(61, 2)), framed(some_frame(62, 3)), framed(some_frame(63, 4))));
+  e.feed(
+      join(framed(some_frame(60, 1)), framed(some_frame(61, 2)), framed(some_frame(62, 3)), framed(some_frame(63, 4))));
   ethernet::kept first, second, third;
   REQUIRE(e.keep(first) == errc::ok);
   const auto got = e.link.receive_with([&](const net::frame& f) {
@@ -103,7 +105,8 @@ TEST_CASE("ethernet link: the callback may return, keep and close, but not recei
   CHECK(e.d->pieces_left() == 16);
 }
 
-TEST_CASE("ethernet link: a callback that restarts the link, or ends its connection at the device, keeps no frame", "[vsock]") {
+TEST_CASE("ethernet link: a callback that restarts the link, or ends its connection at the device, keeps no frame",
+          "[vsock]") {
   const bool starts = GENERATE(true, false);
   ethernet e;
   e.up();
@@ -125,7 +128,9 @@ TEST_CASE("ethernet link: a callback that restarts the link, or ends its connect
   CHECK(e.received() == frames{some_frame(62, 3)});
 }
 
-TEST_CASE("ethernet link: two links on one device do not block each other if their frames need more buffers than there are pieces", "[vsock]") {
+TEST_CASE(
+    "ethernet link: two links on one device do not block each other if their frames need more buffers than there are pieces",
+    "[vsock]") {
   constexpr vsock::limits few{.connections = 4, .receive_packet = 2048, .receive_buffer = 65536, .pieces = 4};
   using rig_type = rig::basic_ethernet<few>;
   rig_type e;
@@ -160,7 +165,8 @@ TEST_CASE("ethernet link: two links on one device do not block each other if the
   REQUIRE(receive(0, after_look::keep));
   // Both have a piece with the beginning of a frame, after a kept one; the frame continues in two more buffers.
   const auto large = framed(some_frame(1514, 3));
-  for (rig_type::link_type* one : links) feed(*one, join(framed(some_frame(100, 2)), frame_bytes{large.begin(), large.begin() + 900}));
+  for (rig_type::link_type* one : links)
+    feed(*one, join(framed(some_frame(100, 2)), frame_bytes{large.begin(), large.begin() + 900}));
   REQUIRE(receive(0, after_look::keep));
   REQUIRE(receive(1, after_look::keep));
   for (rig_type::link_type* one : links) {
@@ -207,7 +213,8 @@ TEST_CASE("vsock: received bytes can be inspected and skipped without a callback
     CHECK(scatter<const_bytes>{pieces, count}.size() == seen.size());
     usize at = 0;
     for (u32 i = 0; i < count; at += pieces[i++].size())
-      CHECK(std::equal(pieces[i].data(), pieces[i].data() + pieces[i].size(), seen.begin() + static_cast<std::ptrdiff_t>(at)));
+      CHECK(std::equal(pieces[i].data(), pieces[i].data() + pieces[i].size(),
+                       seen.begin() + static_cast<std::ptrdiff_t>(at)));
     CHECK(e.d->peek_pieces(s, pieces, 1) == (seen.empty() ? 0 : 1));
     const const_bytes first = e.d->peek_first(s);
     CHECK((!first.empty() && first.size() <= 4096));
@@ -251,8 +258,10 @@ TEST_CASE("vsock: messages are neither inspected nor skipped as a stream", "[vso
   CHECK(e.d->peek_first(*s).empty());
 }
 
-TEST_CASE("ethernet link: a shown frame stays in place until the callback returns, even if that ends the connection", "[vsock]") {
-  using narrow = rig::basic_ethernet<vsock::limits{.connections = 2, .receive_packet = 4096, .receive_buffer = 8192, .pieces = 8}>;
+TEST_CASE("ethernet link: a shown frame stays in place until the callback returns, even if that ends the connection",
+          "[vsock]") {
+  using narrow =
+      rig::basic_ethernet<vsock::limits{.connections = 2, .receive_packet = 4096, .receive_buffer = 8192, .pieces = 8}>;
   enum class deed { abort, close_socket, close_link, peer_resets };
   const auto what = GENERATE(deed::abort, deed::close_socket, deed::close_link, deed::peer_resets);
   const auto answer = GENERATE(after_look::done, after_look::keep);
@@ -302,7 +311,8 @@ TEST_CASE("ethernet link: a shown frame stays in place until the callback return
   }
 }
 
-TEST_CASE("vsock in place: no buffer of an ended connection goes to the device before the outermost end_look", "[vsock]") {
+TEST_CASE("vsock in place: no buffer of an ended connection goes to the device before the outermost end_look",
+          "[vsock]") {
   rig::basic_sockets<vsock::limits{.connections = 2, .receive_packet = 4096, .receive_buffer = 4096}> s;
   REQUIRE(s.begin());
   const auto one = s.connected(), other = s.connected();

@@ -281,8 +281,8 @@ TEST_CASE("vsock fair: a connection that waits for buffers keeps its place whate
 TEST_CASE("vsock fair: an unused reservation of buffers does not block others while the program sleeps", "[vsock]") {
   constexpr vsock::limits four{.connections = 4, .send_packets = 4};
   enum class what { is_not_used, is_used_in_part, is_of_a_closed_one, is_of_one_that_shut, is_of_one_that_is_aborted };
-  const what promise = GENERATE(what::is_not_used, what::is_used_in_part, what::is_of_a_closed_one, what::is_of_one_that_shut,
-                                what::is_of_one_that_is_aborted);
+  const what promise = GENERATE(what::is_not_used, what::is_used_in_part, what::is_of_a_closed_one,
+                                what::is_of_one_that_shut, what::is_of_one_that_is_aborted);
   CAPTURE(static_cast<int>(promise));
   rig::basic_sockets<four> s;
   REQUIRE(s.begin());
@@ -350,7 +350,8 @@ TEST_CASE("vsock fair: a reservation of buffers lasts for 16 polls", "[vsock]") 
   }
 }
 
-TEST_CASE("vsock fair: small packets to a peer with too many unread ones wait, even if others need their buffers", "[vsock]") {
+TEST_CASE("vsock fair: small packets to a peer with too many unread ones wait, even if others need their buffers",
+          "[vsock]") {
   const u32 slow = GENERATE(1u, 7u);
   CAPTURE(slow);
   constexpr vsock::limits ten{.connections = 10};
@@ -379,7 +380,8 @@ TEST_CASE("vsock fair: small packets to a peer with too many unread ones wait, e
   CHECK(bytes > 2000 * 10'000);
 }
 
-TEST_CASE("vsock fair: many peers with too many unread small packets leave buffers to others, and lose nothing", "[vsock]") {
+TEST_CASE("vsock fair: many peers with too many unread small packets leave buffers to others, and lose nothing",
+          "[vsock]") {
   constexpr vsock::limits few{.connections = 10, .send_packets = 4};
   rig::basic_sockets<few> s;
   REQUIRE(s.begin());
@@ -417,7 +419,8 @@ TEST_CASE("vsock fair: many peers with too many unread small packets leave buffe
   CHECK(s.times(ready::writable) >= 4);
 }
 
-TEST_CASE("vsock fair: a peer with too little room receives ever fewer CREDIT_REQUESTs, and writable waits for enough", "[vsock]") {
+TEST_CASE("vsock fair: a peer with too little room receives ever fewer CREDIT_REQUESTs, and writable waits for enough",
+          "[vsock]") {
   mixed s;
   const auto message = s.with_messages_to(open_port), little = s.with_messages_to(open_port);
   const auto stream = s.connected();
@@ -508,7 +511,8 @@ TEST_CASE("vsock fair: new peers get the places of closed connections that were 
   CHECK(came == 8);
 }
 
-TEST_CASE("vsock fair: pieces gathered for a slow peer leave after it has read, by try_send_all as by try_send", "[vsock]") {
+TEST_CASE("vsock fair: pieces gathered for a slow peer leave after it has read, by try_send_all as by try_send",
+          "[vsock]") {
   const bool all = GENERATE(false, true);
   CAPTURE(all);
   sockets s;
@@ -572,7 +576,8 @@ TEST_CASE("vsock fair: a peer that stalls for good does not delay requests to ot
   CHECK(polls < 300);
 }
 
-TEST_CASE("vsock fair: a stream that answers small packets by small ones sends none to a peer that reads none", "[vsock]") {
+TEST_CASE("vsock fair: a stream that answers small packets by small ones sends none to a peer that reads none",
+          "[vsock]") {
   sockets s;
   REQUIRE(s.begin());
   auto stream = s->connect(rig::echo);

@@ -5,8 +5,9 @@
 
 #include "../vsock/hosted/hosted.hpp"
 
-TEST_CASE("vsock guest: its script prints the same against the model as against real hosts [VSOCK-01][VSOCK-05][VSOCK-06][VSOCK-07]",
-          "[vsock]") {
+TEST_CASE(
+    "vsock guest: its script prints the same against the model as against real hosts [VSOCK-01][VSOCK-05][VSOCK-06][VSOCK-07]",
+    "[vsock]") {
   const std::string words =
       "hello,echo,sink,odd,tiny,trickle,slow,source,called,called_at_0,calls_unused_port,many,refused,cut_off,messages,sink_to_the_end,half";
   const hosted::outcome out = hosted::run_guest("cid=4 tiny=20000 run=" + words);

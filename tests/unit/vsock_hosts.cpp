@@ -39,10 +39,8 @@ TEST_CASE(
       const auto out = pattern(5000, 7), in = pattern(5000, 9);
       for (usize done = 0; done < out.size();) {
         const auto sent = d->try_send(s, const_bytes{out.data() + done, out.size() - done});
-        if (sent)
-          done += *sent;
-        else
-          REQUIRE((sent.error() == errc::no_credit || sent.error() == errc::no_buffer));
+        if (sent) done += *sent;
+        else REQUIRE((sent.error() == errc::no_credit || sent.error() == errc::no_buffer));
         settle();
       }
       REQUIRE(d->flush(s));

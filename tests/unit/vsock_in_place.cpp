@@ -17,7 +17,8 @@ std::vector<u8> joined(const vsock::arrived& here) {
   return all;
 }
 
-constexpr vsock::limits with_messages{.connections = 4, .receive_packet = 256, .receive_buffer = 4096, .messages = true};
+constexpr vsock::limits with_messages{
+    .connections = 4, .receive_packet = 256, .receive_buffer = 4096, .messages = true};
 
 }  // namespace
 
@@ -48,7 +49,8 @@ TEST_CASE("vsock in place: a frame across buffers is visible as a whole", "[vsoc
   s.check_works(one);
 }
 
-TEST_CASE("vsock in place: shown bytes stay in place while the callback closes, aborts, reads and polls", "[vsock][hostile]") {
+TEST_CASE("vsock in place: shown bytes stay in place while the callback closes, aborts, reads and polls",
+          "[vsock][hostile]") {
   sockets s;
   REQUIRE(s.begin());
   const int how = GENERATE(0, 1, 2, 3);
@@ -65,7 +67,8 @@ TEST_CASE("vsock in place: shown bytes stay in place while the callback closes, 
       if (how == 0) REQUIRE(s->close(one));
       if (how == 1) REQUIRE(s->abort(one));
       if (how == 2) REQUIRE(s->try_receive(one, into));
-      CHECK(s->receive_with(one, [](const_bytes) { return 0; }).error() == (how < 2 ? errc::stale_handle : errc::in_use));
+      CHECK(s->receive_with(one, [](const_bytes) { return 0; }).error() ==
+            (how < 2 ? errc::stale_handle : errc::in_use));
       for (int i = 0; i < 200; ++i) {
         s.model.send(f, std::vector<u8>(4096, 0xee));
         s.settle();

@@ -89,7 +89,8 @@ TEST_CASE("vsock peer: data leaves as room and credit allow, then by the host's 
   CHECK(c.is_idle());
 }
 
-TEST_CASE("vsock peer: data is consumed at once or by a test's reads, and a message only when it is whole", "[testing][vsock]") {
+TEST_CASE("vsock peer: data is consumed at once or by a test's reads, and a message only when it is whole",
+          "[testing][vsock]") {
   vsock_peer c = open_peer(0);
   c.type = 2;
   c.reads = false;
@@ -116,7 +117,8 @@ struct notes : vsock_transcript {
   using vsock_transcript::note;
 };
 
-TEST_CASE("vsock transcript: both directions appear as the guest sees them, with credit on request", "[testing][vsock]") {
+TEST_CASE("vsock transcript: both directions appear as the guest sees them, with credit on request",
+          "[testing][vsock]") {
   notes seen;
   vsock_packet p;
   p.op = op::request;

@@ -10,7 +10,11 @@ using vsock::kind;
 
 namespace {
 
-constexpr vsock::limits layout{.connections = 4, .receive_packet = 256, .receive_buffer = 1024, .send_packet = 256, .send_packets = 8,
+constexpr vsock::limits layout{.connections = 4,
+                               .receive_packet = 256,
+                               .receive_buffer = 1024,
+                               .send_packet = 256,
+                               .send_packets = 8,
                                .messages = true};
 constexpr u32 port = 5500;
 using model = vsock_model;
@@ -28,7 +32,8 @@ struct started : rig::basic_sockets<layout> {
     return *one;
   }
   result<void> say(vsock::socket s, const std::vector<u8>& all, bool record = false) {
-    return d->try_send_message(s, const_bytes{all.data(), all.size()}, record ? vsock::boundary::record : vsock::boundary::message);
+    return d->try_send_message(s, const_bytes{all.data(), all.size()},
+                               record ? vsock::boundary::record : vsock::boundary::message);
   }
   /// The next message; bytes after its size are unchanged.
   std::pair<std::vector<u8>, bool> next(vsock::socket s) {
@@ -131,7 +136,8 @@ TEST_CASE("vsock messages: an end in a packet of its own counts", "[vsock]") {
   CHECK(s.next(one).first == pattern(10));
 }
 
-TEST_CASE("vsock messages: a message that is too long, empty or of the other kind is refused without effect", "[vsock]") {
+TEST_CASE("vsock messages: a message that is too long, empty or of the other kind is refused without effect",
+          "[vsock]") {
   started s;
   const auto one = s.talks();
   CHECK(s.say(one, pattern(layout.send_packet * layout.send_packets + 1)).error() == errc::too_long);
@@ -172,7 +178,8 @@ TEST_CASE("vsock messages: nothing of a message is sent to a peer without room, 
   CHECK(s.model.peer(f).messages.size() == 2);
 }
 
-TEST_CASE("vsock messages: a listener accepts only its own kind, and packets of the other kind are answered with RST", "[vsock]") {
+TEST_CASE("vsock messages: a listener accepts only its own kind, and packets of the other kind are answered with RST",
+          "[vsock]") {
   started s;
   REQUIRE(s->listen(80, 2, kind::seqpacket));
   (void)s.model.connect(80, 6000, 1);

@@ -36,7 +36,8 @@ struct guest {
   bool zeroes = true;
   u64 cid = 3;
 
-  explicit guest(vsock_options options = {}, bool is_packed = false, u16 event_buffers = 8) : model{memory, std::move(options)} {
+  explicit guest(vsock_options options = {}, bool is_packed = false, u16 event_buffers = 8)
+      : model{memory, std::move(options)} {
     REQUIRE(memory.add(area_at, area, sizeof area, device_memory::permission::read_write));
     if (is_packed) model.offer({34});
     model.write_status(0, modern);
@@ -98,9 +99,15 @@ struct guest {
     std::vector<vsock_packet> all;
     while (const auto done = rings[0]->next_completion()) {
       const u8* const raw = area + done->cookie * 256;
-      vsock_packet p{.src_cid = wire::get64(raw), .dst_cid = wire::get64(raw + 8), .src_port = wire::get32(raw + 16),
-                     .dst_port = wire::get32(raw + 20), .len = wire::get32(raw + 24), .type = wire::get16(raw + 28),
-                     .op = wire::get16(raw + 30), .flags = wire::get32(raw + 32), .buf_alloc = wire::get32(raw + 36),
+      vsock_packet p{.src_cid = wire::get64(raw),
+                     .dst_cid = wire::get64(raw + 8),
+                     .src_port = wire::get32(raw + 16),
+                     .dst_port = wire::get32(raw + 20),
+                     .len = wire::get32(raw + 24),
+                     .type = wire::get16(raw + 28),
+                     .op = wire::get16(raw + 30),
+                     .flags = wire::get32(raw + 32),
+                     .buf_alloc = wire::get32(raw + 36),
                      .fwd_cnt = wire::get32(raw + 40)};
       p.used = done->length;
       if (done->length > 44) p.payload.assign(raw + 44, raw + std::min<usize>(done->length, 44 + room));
@@ -154,7 +161,6 @@ struct guest {
       if (one.find(what) != std::string::npos) return true;
     return false;
   }
-
 };
 
 std::vector<u8> counting(usize n, u8 from = 0) {
@@ -192,9 +198,10 @@ TEST_CASE("vsock model: it connects, carries bytes within credit and closes, on 
   CHECK(g.step().empty());
   CHECK(g.model.peer(f).end == vsock_model::connection::ending::by_guest);
   for (const auto& what : g.model.violations()) FAIL_CHECK(what);
-  CHECK(g.model.text(false) ==
-        "> REQUEST 1024:5000\n< RESPONSE 1024:5000\n> RW 1024:5000 len=10\n< RW 1024:5000 len=64\n< RW 1024:5000 len=36\n"
-        "< RW 1024:5000 len=64\n< RW 1024:5000 len=36\n< RW 1024:5000 len=50\n< SHUTDOWN 1024:5000 flags=3\n> RST 1024:5000");
+  CHECK(
+      g.model.text(false) ==
+      "> REQUEST 1024:5000\n< RESPONSE 1024:5000\n> RW 1024:5000 len=10\n< RW 1024:5000 len=64\n< RW 1024:5000 len=36\n"
+      "< RW 1024:5000 len=64\n< RW 1024:5000 len=36\n< RW 1024:5000 len=50\n< SHUTDOWN 1024:5000 flags=3\n> RST 1024:5000");
 }
 
 TEST_CASE("vsock model: it connects to the guest, also from port 0", "[testing][vsock]") {
@@ -370,7 +377,8 @@ TEST_CASE("vsock model: it objects to a packet before the first event buffer", "
   CHECK(g.objected("VSOCK-09"));
 }
 
-TEST_CASE("vsock model: a transport reset ends connections, changes the CID and waits for a kick of the event queue", "[testing][vsock]") {
+TEST_CASE("vsock model: a transport reset ends connections, changes the CID and waits for a kick of the event queue",
+          "[testing][vsock]") {
   guest g;
   const auto f = g.connected();
   g.model.reset_transport(9);

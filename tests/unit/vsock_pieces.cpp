@@ -9,7 +9,8 @@ using namespace virtio;
 
 namespace {
 
-constexpr vsock::limits holding{.connections = 8, .receive_packet = 256, .receive_buffer = 4096, .receive_pool = 8192, .pieces = 20};
+constexpr vsock::limits holding{
+    .connections = 8, .receive_packet = 256, .receive_buffer = 4096, .receive_pool = 8192, .pieces = 20};
 
 struct started : rig::basic_sockets<holding> {
   started() { REQUIRE(begin()); }
@@ -41,7 +42,9 @@ TEST_CASE("vsock pieces: the window counts a piece until it is returned, once", 
   CHECK(s.receive(one, 100'000 - all.size()) == pattern(100'000 - all.size(), 1, all.size()));
 }
 
-TEST_CASE("vsock pieces: a piece stays in place after its connection ends, and holding all places starves no other connection", "[vsock]") {
+TEST_CASE(
+    "vsock pieces: a piece stays in place after its connection ends, and holding all places starves no other connection",
+    "[vsock]") {
   started s;
   std::vector<vsock::piece> held;
   errc why = errc::ok;
@@ -125,7 +128,8 @@ TEST_CASE("vsock pieces: taken and returned in any order, no byte is lost and no
   CHECK(s.end(last).credit() >= holding.receive_buffer / 2);
 }
 
-TEST_CASE("vsock pieces: while most of a window is held the rest continues, also with a peer that requests nothing", "[vsock]") {
+TEST_CASE("vsock pieces: while most of a window is held the rest continues, also with a peer that requests nothing",
+          "[vsock]") {
   constexpr vsock::limits whole{.connections = 2, .receive_packet = 256, .receive_buffer = 4096, .pieces = 15};
   rig::basic_sockets<whole> s;
   REQUIRE(s.begin());

@@ -17,7 +17,8 @@ u32 first_port(u64 bits) {
 TEST_CASE("vsock seed: it is required, and close seeds choose ports that are far apart", "[vsock]") {
   using device = sockets::device;
   const auto starts_without = [](auto& d, auto& m) {
-    return requires { d.start(m.platform(), m.where(4), dma_region{}); } || requires { d.start(m.platform(), m.where(4), dma_region{}, {}); };
+    return requires { d.start(m.platform(), m.where(4), dma_region{}); } ||
+           requires { d.start(m.platform(), m.where(4), dma_region{}, {}); };
   };
   static_assert(!std::is_default_constructible_v<vsock::seed> && !std::is_convertible_v<u64, vsock::seed>);
   sockets s;
@@ -31,7 +32,8 @@ TEST_CASE("vsock seed: it is required, and close seeds choose ports that are far
   }
 }
 
-TEST_CASE("vsock seed: a guest that boots again reaches the service although the host holds its previous connection", "[vsock]") {
+TEST_CASE("vsock seed: a guest that boots again reaches the service although the host holds its previous connection",
+          "[vsock]") {
   vsock_options options;
   options.host = vsock_host::vhost_device();  // a REQUEST on a connection that it has is not answered
   sockets s{options};

@@ -12,8 +12,12 @@ using vsock::kind;
 namespace {
 
 constexpr u16 buffers = 24;
-constexpr vsock::limits layout{.connections = 8, .receive_packet = 256, .receive_buffer = 1024, .send_packet = 256,
-                               .send_packets = buffers, .messages = true};
+constexpr vsock::limits layout{.connections = 8,
+                               .receive_packet = 256,
+                               .receive_buffer = 1024,
+                               .send_packet = 256,
+                               .send_packets = buffers,
+                               .messages = true};
 using model = vsock_model;
 
 /// A queue of eight, which is soon full.
@@ -34,7 +38,8 @@ struct narrow : rig::basic_sockets<layout, split_queue<8>> {
   }
   result<void> say(vsock::socket to, u32 seed, usize size) {
     const auto all = pattern(size, seed);
-    return d->try_send_message(to, const_bytes{all.data(), all.size()}, seed % 3 == 0 ? boundary::record : boundary::message);
+    return d->try_send_message(to, const_bytes{all.data(), all.size()},
+                               seed % 3 == 0 ? boundary::record : boundary::message);
   }
   /// Stages messages of growing sizes until one is refused; `last` is the reason.
   u32 say_all(vsock::socket to, usize size, errc& last, u32 from = 0) {
@@ -67,7 +72,8 @@ struct narrow : rig::basic_sockets<layout, split_queue<8>> {
 
 }  // namespace
 
-TEST_CASE("vsock staged: as many messages are taken as there are send buffers, and arrive in order with their ends", "[vsock]") {
+TEST_CASE("vsock staged: as many messages are taken as there are send buffers, and arrive in order with their ends",
+          "[vsock]") {
   narrow s;
   const auto one = s.talks();
   const vsock_flow f = s.flow(one);
@@ -230,11 +236,13 @@ TEST_CASE("vsock staged: after any sends, withdrawals, ends and resets all buffe
         case 0:
         case 1:
         case 2:
-          if (s->try_send_message(c.who, halves, step % 2 == 0 ? boundary::record : boundary::message)) c.said.push_back({data, step % 2 == 0});
+          if (s->try_send_message(c.who, halves, step % 2 == 0 ? boundary::record : boundary::message))
+            c.said.push_back({data, step % 2 == 0});
           if (s->try_send_all(c.who, halves)) c.bytes.insert(c.bytes.end(), data.begin(), data.end());
           break;
         case 3:
-          if (const auto n = s->try_send(c.who, data)) c.bytes.insert(c.bytes.end(), data.begin(), data.begin() + static_cast<long>(*n));
+          if (const auto n = s->try_send(c.who, data))
+            c.bytes.insert(c.bytes.end(), data.begin(), data.begin() + static_cast<long>(*n));
           break;
         case 4: s.model.set_window(c.f, static_cast<u32>(random() % 2000)); break;
         case 5: s.model.tx = random() % 2 == 0 ? model::sending::ignore : model::sending::keep; break;

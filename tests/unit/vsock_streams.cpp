@@ -17,8 +17,14 @@ struct started : sockets {
 };
 
 // A layout with little memory, so that everything runs out soon.
-constexpr vsock::limits little{.connections = 4, .listeners = 2, .replies = 4, .receive_packet = 256, .receive_buffer = 1024,
-                               .receive_pool = 2048, .send_packet = 512, .send_packets = 4};
+constexpr vsock::limits little{.connections = 4,
+                               .listeners = 2,
+                               .replies = 4,
+                               .receive_packet = 256,
+                               .receive_buffer = 1024,
+                               .receive_pool = 2048,
+                               .send_packet = 512,
+                               .send_packets = 4};
 
 struct split_and_usual {
   using type = rig::basic_sockets<vsock::limits{}, split_queue<64>>;
@@ -35,8 +41,8 @@ struct packed_and_little {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("vsock streams: bytes arrive once and in order, both ways at once, on several connections", "[vsock]", split_and_usual,
-                   packed_and_usual, split_and_little, packed_and_little) {
+TEMPLATE_TEST_CASE("vsock streams: bytes arrive once and in order, both ways at once, on several connections",
+                   "[vsock]", split_and_usual, packed_and_usual, split_and_little, packed_and_little) {
   const int which = GENERATE(0, 1, 2);
   const vsock_host hosts[] = {vsock_host::kernel(), vsock_host::firecracker(), vsock_host::vhost_device()};
   typename TestType::type s{{.queue_sizes = {32, 16, 4}, .host = hosts[which]}};
@@ -218,8 +224,9 @@ TEST_CASE("vsock streams: a connection without a reader does not stop others", "
   CHECK(s.receive(idle, 50'000) == pattern(50'000, 3));
 }
 
-TEST_CASE("vsock streams: packets of type 3 and of no connection are answered with RST; a RST and other CIDs are not [VSOCK-08]",
-          "[vsock][hostile]") {
+TEST_CASE(
+    "vsock streams: packets of type 3 and of no connection are answered with RST; a RST and other CIDs are not [VSOCK-08]",
+    "[vsock][hostile]") {
   started s{{.cid = 5}};
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -280,7 +287,8 @@ TEST_CASE("vsock streams: a packet from a CID beyond 32 bits belongs to no conne
   s.check_works(one);
 }
 
-TEST_CASE("vsock streams: receiving continues while the send ring is full, then waits, and nothing is lost [VSOCK-04]", "[vsock]") {
+TEST_CASE("vsock streams: receiving continues while the send ring is full, then waits, and nothing is lost [VSOCK-04]",
+          "[vsock]") {
   started s{{.queue_sizes = {32, 16, 4}}};
   const auto one = s.connected();
   const auto f = s.flow(one);
@@ -339,7 +347,8 @@ TEST_CASE("vsock streams: send buffers that are never returned end in bounded er
   s.check_works(s.connected());
 }
 
-TEST_CASE("vsock streams: a device that missed the doorbell for a packet gets another one, and no more after that", "[vsock]") {
+TEST_CASE("vsock streams: a device that missed the doorbell for a packet gets another one, and no more after that",
+          "[vsock]") {
   started s;
   s.model.tx = op::sending::ignore;
   const auto one = *s->try_connect(rig::echo);
@@ -356,8 +365,9 @@ TEST_CASE("vsock streams: a device that missed the doorbell for a packet gets an
   CHECK(s.model.doorbells(1) == afterwards);
 }
 
-TEST_CASE("vsock streams: a transport reset ends connections, keeps listeners, and updates the CID [VSOCK-09][VSOCK-10][VSOCK-11][VSOCK-12]",
-          "[vsock]") {
+TEST_CASE(
+    "vsock streams: a transport reset ends connections, keeps listeners, and updates the CID [VSOCK-09][VSOCK-10][VSOCK-11][VSOCK-12]",
+    "[vsock]") {
   started s{{.cid = 3}};
   REQUIRE(s->listen(80, 4));
   const auto one = s.connected();
@@ -442,8 +452,9 @@ TEST_CASE("vsock streams: the same script on three hosts gives the same transcri
   s.settle();
   CHECK(s.drained(two).second == errc::peer_closed);
   s.settle();
-  CHECK(s.model.text(false) ==
-        "> REQUEST 2000:5000\n< RESPONSE 2000:5000\n> RW 2000:5000 len=5\n< RW 2000:5000 len=4096\n< RW 2000:5000 len=1904\n"
-        "< REQUEST 80:0\n> RESPONSE 80:0\n> RW 80:0 len=4\n> SHUTDOWN 2000:5000 flags=3\n< RST 2000:5000\n"
-        "< SHUTDOWN 80:0 flags=3\n> RST 80:0");
+  CHECK(
+      s.model.text(false) ==
+      "> REQUEST 2000:5000\n< RESPONSE 2000:5000\n> RW 2000:5000 len=5\n< RW 2000:5000 len=4096\n< RW 2000:5000 len=1904\n"
+      "< REQUEST 80:0\n> RESPONSE 80:0\n> RW 80:0 len=4\n> SHUTDOWN 2000:5000 flags=3\n< RST 2000:5000\n"
+      "< SHUTDOWN 80:0 flags=3\n> RST 80:0");
 }

@@ -11,15 +11,21 @@ using vsock::kind;
 
 namespace {
 
-constexpr vsock::limits layout{.connections = 8, .receive_packet = 256, .receive_buffer = 4096, .receive_pool = 6144, .pieces = 6,
-                               .send_packet = 512, .send_packets = 10, .messages = true};
+constexpr vsock::limits layout{.connections = 8,
+                               .receive_packet = 256,
+                               .receive_buffer = 4096,
+                               .receive_pool = 6144,
+                               .pieces = 6,
+                               .send_packet = 512,
+                               .send_packets = 10,
+                               .messages = true};
 using rig_type = rig::basic_sockets<layout, split_queue<16>>;
 using device_type_ = rig_type::device;
 using insides = vsock::detail::exchange<rig::platform_type, rig::modern_pci, split_queue<16>, layout>;
 
 // An explicit instantiation may name private members.
 insides& inside(device_type_&);
-template <insides device_type_::*Member>
+template <insides device_type_::* Member>
 struct opened {
   friend insides& inside(device_type_& d) { return d.*Member; }
 };
@@ -88,7 +94,8 @@ struct started : rig_type {
 
 }  // namespace
 
-TEST_CASE("vsock sums: reservations and buffers add up at every step of random traffic, and all are free at the end", "[vsock]") {
+TEST_CASE("vsock sums: reservations and buffers add up at every step of random traffic, and all are free at the end",
+          "[vsock]") {
   started s;
   std::mt19937 random{23};
   const auto chance = [&](u32 n) { return static_cast<u32>(random() % n); };
@@ -124,7 +131,10 @@ TEST_CASE("vsock sums: reservations and buffers add up at every step of random t
         case 6: (void)s->try_receive(c.who, bytes{into}.part(0, 1 + chance(600))); break;
         case 7: (void)s->receive_with(c.who, [&](const vsock::arrived& here) { return here.copy_to(0, into); }); break;
         case 8: (void)s->try_receive_message(c.who, bytes{into}.part(0, 1 + chance(600))); break;
-        case 9: (void)s->receive_message_with(c.who, [&](const vsock::arrived& here, boundary) { (void)here.copy_to(0, into); }); break;
+        case 9:
+          (void)s->receive_message_with(c.who,
+                                        [&](const vsock::arrived& here, boundary) { (void)here.copy_to(0, into); });
+          break;
         case 10:
           if (const auto p = s->try_take(c.who)) s.held.push_back(*p);
           break;
@@ -149,16 +159,15 @@ TEST_CASE("vsock sums: reservations and buffers add up at every step of random t
           if (chance(40) == 0) (void)s->abort(c.who);
           break;
         // Also everything that a callback may do
-        case 19: (void)s->receive_with(c.who, [&](const_bytes here) -> usize {
+        case 19:
+          (void)s->receive_with(c.who, [&](const_bytes here) -> usize {
             if (chance(3) == 0) (void)s->try_receive(c.who, into);
             if (chance(30) == 0) (void)s->close(c.who);
             (void)s.poll();
             return here.size();
           });
           break;
-        default:
-          (void)s.model.step();
-          (void)s.poll();
+        default: (void)s.model.step(); (void)s.poll();
       }
       s.check_promises();
       if (step % 50 == 49) {

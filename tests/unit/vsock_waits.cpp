@@ -8,7 +8,11 @@ using vsock::kind;
 
 namespace {
 
-constexpr vsock::limits layout{.connections = 8, .receive_packet = 256, .receive_buffer = 2048, .send_packet = 2048, .send_packets = 8,
+constexpr vsock::limits layout{.connections = 8,
+                               .receive_packet = 256,
+                               .receive_buffer = 2048,
+                               .send_packet = 2048,
+                               .send_packets = 8,
                                .messages = true};
 
 struct started : rig::basic_sockets<layout> {

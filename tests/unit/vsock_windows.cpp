@@ -41,8 +41,9 @@ cost upload(u32 idle) {
 
 }  // namespace
 
-TEST_CASE("vsock windows: an upload beside idle connections takes at most 1.2 times the rounds and credit updates it takes alone",
-          "[vsock]") {
+TEST_CASE(
+    "vsock windows: an upload beside idle connections takes at most 1.2 times the rounds and credit updates it takes alone",
+    "[vsock]") {
   const cost alone = upload(0);
   const u32 idle = GENERATE(16u, 60u, 127u);
   CAPTURE(idle);
@@ -174,7 +175,8 @@ u32 frames_of(Sockets& s, u32 a, u32 b, Look&& look) {
 
 constexpr auto shown_whole = [](auto& s, vsock::socket one, u32 size) {
   bool whole = false;
-  (void)s->receive_with(one, [&](const vsock::arrived& here) -> usize { return (whole = here.size() >= size) ? size : 0; });
+  (void)s->receive_with(one,
+                        [&](const vsock::arrived& here) -> usize { return (whole = here.size() >= size) ? size : 0; });
   return whole;
 };
 constexpr auto there_to_copy = [](auto& s, vsock::socket one, u32 size) {
@@ -186,7 +188,8 @@ constexpr auto there_to_copy = [](auto& s, vsock::socket one, u32 size) {
 
 }  // namespace
 
-TEST_CASE("vsock windows: a frame shorter than the window arrives whole, however little was read before it", "[vsock]") {
+TEST_CASE("vsock windows: a frame shorter than the window arrives whole, however little was read before it",
+          "[vsock]") {
   const bool asks = GENERATE(false, true);
   CAPTURE(asks);
   vsock_options o;
@@ -209,7 +212,8 @@ TEST_CASE("vsock windows: a frame shorter than the window arrives whole, however
   }
 }
 
-TEST_CASE("vsock windows: a peer is informed of a larger window at once, even if it is larger by less than half", "[vsock]") {
+TEST_CASE("vsock windows: a peer is informed of a larger window at once, even if it is larger by less than half",
+          "[vsock]") {
   sockets s;
   REQUIRE(s.begin());
   const auto one = s.connected();

@@ -118,7 +118,8 @@ TEST_CASE("why: without a verdict on a BAR the report has no BAR", "[pci][report
   CHECK((m.where(4).seen.bar_address == 0 && m.where(4).seen.bar_size == 0));
 }
 
-TEST_CASE("why: no BAR is looked up for an invalid capability, or for an invalid BAR number", "[pci][report][hostile]") {
+TEST_CASE("why: no BAR is looked up for an invalid capability, or for an invalid BAR number",
+          "[pci][report][hostile]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4);
   auto& f = m.function(4);

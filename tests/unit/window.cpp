@@ -44,7 +44,8 @@ void add_notify(fake_function& f, u8 bar, u32 address, u32 length, u32 multiplie
 
 }  // namespace
 
-TEST_CASE("window: an access writes bar, length and offset, and then reads or writes the data [PCI-05][PCI-14][PCI-29]", "[pci][window]") {
+TEST_CASE("window: an access writes bar, length and offset, and then reads or writes the data [PCI-05][PCI-14][PCI-29]",
+          "[pci][window]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4);
   auto& f = m.function(4);
@@ -59,13 +60,16 @@ TEST_CASE("window: an access writes bar, length and offset, and then reads or wr
   CHECK(f.log() == "w4@window+0x4=0x4 w4@window+0xc=0x2 w4@window+0x8=0x12 r4@window+0x10 r2@common+0x12");
   f.clear_log();
   bar.part(0x2000, 60).part(4, 8).write<u32>(4, 0xaabbccdd);
-  CHECK(f.log() == "w4@window+0x4=0x4 w4@window+0xc=0x4 w4@window+0x8=0x2008 w4@window+0x10=0xaabbccdd w4@device+0x8=0xaabbccdd");
+  CHECK(f.log() ==
+        "w4@window+0x4=0x4 w4@window+0xc=0x4 w4@window+0x8=0x2008 w4@window+0x10=0xaabbccdd w4@device+0x8=0xaabbccdd");
   CHECK(bar.part(0x2000, 60).part(4, 8).size() == 8);
   f.clear_violations();
   f.device->clear_violations();
 }
 
-TEST_CASE("window: a device whose BAR is out of reach is driven through it, a disk as well as an entropy source [PCI-30]", "[pci][window]") {
+TEST_CASE(
+    "window: a device whose BAR is out of reach is driven through it, a disk as well as an entropy source [PCI-30]",
+    "[pci][window]") {
   rig::machine m;
   const seat where = GENERATE(seat::modern, seat::transitional);
   auto& model = m.add<blk_model>(where, 4);
@@ -104,7 +108,9 @@ TEST_CASE("window: a device whose BAR is out of reach is driven through it, a di
   // The model reports accesses outside structures, with the name of this requirement.
 }
 
-TEST_CASE("window: a doorbell is four writes to configuration space, and 64-bit registers are two halves [PCI-05][PCI-06][NOTIFY-01]", "[pci][window]") {
+TEST_CASE(
+    "window: a doorbell is four writes to configuration space, and 64-bit registers are two halves [PCI-05][PCI-06][NOTIFY-01]",
+    "[pci][window]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4).at(0).notify_off = 3;
   auto& f = m.function(4);
@@ -123,7 +129,8 @@ TEST_CASE("window: a doorbell is four writes to configuration space, and 64-bit 
   CHECK(d->wait_next());
 }
 
-TEST_CASE("window: a structure with a directly reachable capability does not use the window [PCI-08]", "[pci][window]") {
+TEST_CASE("window: a structure with a directly reachable capability does not use the window [PCI-08]",
+          "[pci][window]") {
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
   auto& f = m.function(4);
@@ -156,7 +163,8 @@ TEST_CASE("window: a reachable BAR causes no access to the window", "[pci][windo
   CHECK(m.function(4).log().find("window") == std::string::npos);
 }
 
-TEST_CASE("window: a capability without room for its data is ignored, and the BAR stays out of reach [PCI-14]", "[pci][window][hostile]") {
+TEST_CASE("window: a capability without room for its data is ignored, and the BAR stays out of reach [PCI-14]",
+          "[pci][window][hostile]") {
   rig::machine m;
   auto& f = m.function((m.add<blk_model>(seat::modern, 4), 4));
   move_up(f);
@@ -191,7 +199,8 @@ TEST_CASE("window: a working capability with a stated length of 16 bytes is used
   CHECK(d->read(0, sector));
 }
 
-TEST_CASE("window: the first of several capabilities with room for its data is used [PCI-07][PCI-08]", "[pci][window]") {
+TEST_CASE("window: the first of several capabilities with room for its data is used [PCI-07][PCI-08]",
+          "[pci][window]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4);
   auto& f = m.function(4);
@@ -220,7 +229,8 @@ TEST_CASE("window: defects of a structure in the window are named", "[pci][windo
   CHECK(look(m).seen.why == verdict::bar_unassigned);
 }
 
-TEST_CASE("window: neither the legacy block nor an I/O BAR uses the window [PCI-30][PCIL-05]", "[pci][window][legacy]") {
+TEST_CASE("window: neither the legacy block nor an I/O BAR uses the window [PCI-30][PCIL-05]",
+          "[pci][window][legacy]") {
   rig::machine m;
   m.add<blk_model>(GENERATE(seat::legacy, seat::transitional), 4, rig::blk_options{.queue_size = 16});
   const host h = windowed(m);
@@ -247,7 +257,8 @@ TEST_CASE("window: of a BAR larger than 4 GiB the first part is accessible", "[p
   CHECK(d.start(m, look(m)));
 }
 
-TEST_CASE("window: random configuration space never leads outside a BAR, nor changes anything else", "[pci][window][hostile]") {
+TEST_CASE("window: random configuration space never leads outside a BAR, nor changes anything else",
+          "[pci][window][hostile]") {
   rig::machine m;
   m.expect_objections = true;
   m.add<blk_model>(seat::modern, 4);

@@ -24,7 +24,8 @@ bool has_no_numbers(const report& r) {
 }
 
 using slots = virtio::testing::fake_mmio;
-using slot_disk = rig::driver<blk::device<rig::platform_type, decltype(rig::usual_mmio<slots::bus_type>()), split_queue<16>>>;
+using slot_disk =
+    rig::driver<blk::device<rig::platform_type, decltype(rig::usual_mmio<slots::bus_type>()), split_queue<16>>>;
 
 /// A machine with one disk in a slot.
 struct slot_machine {
@@ -34,8 +35,10 @@ struct slot_machine {
   virtio::testing::fake_mmio_slot& slot;
   slot_disk d;
 
-  explicit slot_machine(u32 version = 2, blk_options options = {}) : model{memory.memory, options}, slot{row.add(model, version)} {
-    if (version == 1 && !rig::one_transport_serves_all) SKIP("a legacy device on a big-endian machine: guest_order.cpp has those");
+  explicit slot_machine(u32 version = 2, blk_options options = {})
+      : model{memory.memory, options}, slot{row.add(model, version)} {
+    if (version == 1 && !rig::one_transport_serves_all)
+      SKIP("a legacy device on a big-endian machine: guest_order.cpp has those");
   }
   result<void> start() { return start(mmio::at(row.bus(), 0)); }
   result<void> start(const mmio::found<slots::bus_type>& where) { return d->start({&memory}, where, d.storage()); }
@@ -46,7 +49,8 @@ struct slot_machine {
 TEST_CASE("words: every error and every verdict has a text, and no two have the same", "[base]") {
   std::set<std::string> seen;
   unsigned errors = 0, verdicts = 0;
-  while (std::string{describe(static_cast<errc>(errors))} != "unknown error") CHECK(seen.insert(describe(static_cast<errc>(errors++))).second);
+  while (std::string{describe(static_cast<errc>(errors))} != "unknown error")
+    CHECK(seen.insert(describe(static_cast<errc>(errors++))).second);
   while (std::string{describe(static_cast<verdict>(verdicts))} != "unknown") {
     const std::string text = describe(static_cast<verdict>(verdicts++));
     CAPTURE(text);
@@ -56,7 +60,8 @@ TEST_CASE("words: every error and every verdict has a text, and no two have the 
   CHECK(verdicts == static_cast<unsigned>(verdict::storage_unusable) + 1);
 }
 
-TEST_CASE("words: a start on an unusable function repeats the verdict of discovery, and names no other type", "[session][pci]") {
+TEST_CASE("words: a start on an unusable function repeats the verdict of discovery, and names no other type",
+          "[session][pci]") {
   rig::machine m;
   m.add<blk_model>(seat::modern, 4);
   auto& f = m.function(4);
@@ -64,13 +69,25 @@ TEST_CASE("words: a start on an unusable function repeats the verdict of discove
       {[](fake_function& g) { g.poke(0x00, 0x8086, 2); }, verdict::not_virtio, errc::wrong_device},
       {[](fake_function& g) { g.poke(0x02, 0x1110, 2); }, verdict::id_outside_ranges, errc::wrong_device},
       {[](fake_function& g) { g.poke(0x02, 0x1040, 2); }, verdict::id_without_type, errc::wrong_device},
-      {[](fake_function& g) { g.poke(0x02, 0x103f, 2); g.poke(0x2e, 0, 2); }, verdict::type_unknown, errc::wrong_device},
-      {[](fake_function& g) { g.poke(0x20, 0xc, 4); g.poke(0x24, 0, 4); }, verdict::bar_unassigned, errc::unsupported},
+      {[](fake_function& g) {
+         g.poke(0x02, 0x103f, 2);
+         g.poke(0x2e, 0, 2);
+       },
+       verdict::type_unknown, errc::wrong_device},
+      {[](fake_function& g) {
+         g.poke(0x20, 0xc, 4);
+         g.poke(0x24, 0, 4);
+       },
+       verdict::bar_unassigned, errc::unsupported},
       {[](fake_function& g) { g.poke(g.capability(9, 1) + 3u, 9, 1); }, verdict::capability_missing, errc::not_found},
-      {[](fake_function& g) { g.poke(g.capability(9, 2) + 4u, 6, 1); }, verdict::capability_bar_invalid, errc::unsupported},
-      {[](fake_function& g) { g.poke(g.capability(9, 3) + 12u, 0, 4); }, verdict::capability_too_short, errc::unsupported},
-      {[](fake_function& g) { g.poke(g.capability(9, 1) + 8u, 2, 4); }, verdict::capability_misaligned, errc::unsupported},
-      {[](fake_function& g) { g.poke(g.capability(9, 1) + 8u, 0xfffff000, 4); }, verdict::bar_too_small, errc::unsupported},
+      {[](fake_function& g) { g.poke(g.capability(9, 2) + 4u, 6, 1); }, verdict::capability_bar_invalid,
+       errc::unsupported},
+      {[](fake_function& g) { g.poke(g.capability(9, 3) + 12u, 0, 4); }, verdict::capability_too_short,
+       errc::unsupported},
+      {[](fake_function& g) { g.poke(g.capability(9, 1) + 8u, 2, 4); }, verdict::capability_misaligned,
+       errc::unsupported},
+      {[](fake_function& g) { g.poke(g.capability(9, 1) + 8u, 0xfffff000, 4); }, verdict::bar_too_small,
+       errc::unsupported},
   }));
   const auto spoil = std::get<0>(row);
   const verdict why = std::get<1>(row);
@@ -144,10 +161,12 @@ TEST_CASE("words: a start on a location without discovery is an error of the pro
 }
 
 TEST_CASE("words: other functions and empty slots are no virtio devices, unusable devices are", "[pci][mmio]") {
-  for (const verdict none : {verdict::not_virtio, verdict::id_outside_ranges, verdict::not_virtio_mmio, verdict::empty_slot})
+  for (const verdict none :
+       {verdict::not_virtio, verdict::id_outside_ranges, verdict::not_virtio_mmio, verdict::empty_slot})
     CHECK(!is_virtio(none));
-  for (const verdict one : {verdict::usable, verdict::bound, verdict::type_unknown, verdict::id_without_type, verdict::version_unknown,
-                            verdict::bar_out_of_reach, verdict::device_gone, verdict::storage_unusable})
+  for (const verdict one :
+       {verdict::usable, verdict::bound, verdict::type_unknown, verdict::id_without_type, verdict::version_unknown,
+        verdict::bar_out_of_reach, verdict::device_gone, verdict::storage_unusable})
     CHECK(is_virtio(one));
 }
 
@@ -292,7 +311,9 @@ TEST_CASE("words: a report has the numbers of its verdict, not those of earlier 
   }
 }
 
-TEST_CASE("words: the error of a request lost in an IOMMU names the platform's map(), that of another lost request does not [FEAT-11]", "[device]") {
+TEST_CASE(
+    "words: the error of a request lost in an IOMMU names the platform's map(), that of another lost request does not [FEAT-11]",
+    "[device]") {
   const bool behind_iommu = GENERATE(false, true);
   rig::machine m;
   auto& model = m.add<blk_model>(seat::modern, 4);
@@ -334,7 +355,9 @@ TEST_CASE("words: a wait for a silent peer ends with an error that mentions no r
   CHECK(s.model.status() == 0x0f);
 }
 
-TEST_CASE("words: a removed device, a device stuck in reset, and a previous device stuck in reset have different verdicts", "[session]") {
+TEST_CASE(
+    "words: a removed device, a device stuck in reset, and a previous device stuck in reset have different verdicts",
+    "[session]") {
   slot_machine m;
   SECTION("removed") {
     m.slot.further_status_bits = 0x100;

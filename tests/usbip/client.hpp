@@ -87,7 +87,8 @@ class client {
 
   // URBs
 
-  std::uint32_t submit_in(std::uint32_t endpoint, std::uint32_t length, const bytes& setup = {}, std::uint32_t flags = 0x200) {
+  std::uint32_t submit_in(std::uint32_t endpoint, std::uint32_t length, const bytes& setup = {},
+                          std::uint32_t flags = 0x200) {
     return submit(1, endpoint, length, {}, setup, flags);
   }
   std::uint32_t submit_out(std::uint32_t endpoint, const bytes& data, const bytes& setup = {}) {
@@ -112,7 +113,8 @@ class client {
   std::uint32_t control_in(std::uint8_t type, std::uint8_t request, unsigned value, unsigned index, unsigned length) {
     return submit_in(0, length, setup(type, request, value, index, length));
   }
-  std::uint32_t control_out(std::uint8_t type, std::uint8_t request, unsigned value, unsigned index, const bytes& data = {}) {
+  std::uint32_t control_out(std::uint8_t type, std::uint8_t request, unsigned value, unsigned index,
+                            const bytes& data = {}) {
     return submit_out(0, data, setup(type, request, value, index, static_cast<unsigned>(data.size())));
   }
   void send(const bytes& message) { wire_.to_engine.insert(wire_.to_engine.end(), message.begin(), message.end()); }
@@ -131,7 +133,8 @@ class client {
         if (found == submits_.end()) return report("RET_SUBMIT for an unknown seqnum");
         const std::uint32_t actual = be(in, 0x18, 4);
         if (actual > found->second.length) return report("more than was asked for");
-        if (be(in, 0x20, 4) != 0 || be(in, 0x1c, 4) != 0 || be(in, 0x24, 4) != 0) report("a frame, packets or errors where there are none");
+        if (be(in, 0x20, 4) != 0 || be(in, 0x1c, 4) != 0 || be(in, 0x24, 4) != 0)
+          report("a frame, packets or errors where there are none");
         data = found->second.in ? actual : 0;
         if (in.size() < 48 + data) return;
         const bytes came(in.begin() + 48, in.begin() + 48 + static_cast<std::ptrdiff_t>(data));
@@ -188,7 +191,8 @@ class client {
     std::uint32_t length;
   };
 
-  std::uint32_t submit(std::uint32_t way, std::uint32_t endpoint, std::uint32_t length, const bytes& data, const bytes& setup, std::uint32_t flags) {
+  std::uint32_t submit(std::uint32_t way, std::uint32_t endpoint, std::uint32_t length, const bytes& data,
+                       const bytes& setup, std::uint32_t flags) {
     const std::uint32_t seqnum = ++seqnum_;
     bytes message(48);
     put(message, 0, 1);
@@ -221,7 +225,8 @@ class client {
     return one;
   }
   std::string text(std::size_t at, std::size_t size) {
-    const std::string whole(wire_.to_peer.begin() + static_cast<std::ptrdiff_t>(at), wire_.to_peer.begin() + static_cast<std::ptrdiff_t>(at + size));
+    const std::string whole(wire_.to_peer.begin() + static_cast<std::ptrdiff_t>(at),
+                            wire_.to_peer.begin() + static_cast<std::ptrdiff_t>(at + size));
     const std::size_t end = whole.find('\0');
     if (end == std::string::npos) return report("a text without an end"), whole;
     if (whole.find_first_not_of('\0', end) != std::string::npos) report("a text's field is not padded with zeros");

@@ -55,11 +55,15 @@ void cut_everywhere(const vector& whole, F parse, usize first_part = 0) {
 const vector list_request = hex("0111 8005 00000000");
 const vector import_request = hex("0111 8003 00000000 33 2d 32 x00*29");
 // A control transfer that reads 18 bytes, an OUT of 31 bytes, an unlink of 7; all of bus 1, device 2.
-const vector submit_in = hex("00000001 00000005 00010002 00000001 00000000 00000200 00000012 00000000 00000000 00000000 8006000100001200");
-const vector submit_out = hex("00000001 00000006 00010002 00000000 00000002 00000000 0000001f 00000000 ffffffff 00000000 0000000000000000");
-const vector submit_iso = hex("00000001 00000009 00010002 00000001 00000003 00000202 00000300 00000011 00000002 00000008 0000000000000000");
+const vector submit_in =
+    hex("00000001 00000005 00010002 00000001 00000000 00000200 00000012 00000000 00000000 00000000 8006000100001200");
+const vector submit_out =
+    hex("00000001 00000006 00010002 00000000 00000002 00000000 0000001f 00000000 ffffffff 00000000 0000000000000000");
+const vector submit_iso =
+    hex("00000001 00000009 00010002 00000001 00000003 00000202 00000300 00000011 00000002 00000008 0000000000000000");
 const vector unlink_7 = hex("00000002 00000008 00010002 00000000 00000000 00000007 x00*24");
-const vector answer_in = hex("00000003 00000005 00000000 00000000 00000000 00000000 00000012 00000000 00000000 00000000 x00*8");
+const vector answer_in =
+    hex("00000003 00000005 00000000 00000000 00000000 00000000 00000012 00000000 00000000 00000000 x00*8");
 const vector answer_stall = hex("00000003 0000000a 00000000 00000000 00000000 ffffffe0 x00*24");
 const vector answer_unlink = hex("00000004 00000008 00000000 00000000 00000000 ffffff98 x00*24");
 
@@ -159,12 +163,16 @@ TEST_CASE("usbip codec: requests of the URB phase, whole and cut at every byte",
     if (one == &submit_out) store_be32(again.data() + 0x20, 0xffffffffu);
     CHECK(again == *one);
   }
-  const urb_request in = parse(view(submit_in)).value, out = parse(view(submit_out)).value, iso = parse(view(submit_iso)).value;
-  CHECK((in.what == command::submit && in.seqnum == 5 && in.devid == 0x10002 && in.way == direction::in && in.endpoint == 0));
-  CHECK((in.flags == 0x200 && in.length == 18 && in.packets == 0 && in.interval == 0 && in.setup[0] == 0x80 && in.setup[6] == 0x12));
+  const urb_request in = parse(view(submit_in)).value, out = parse(view(submit_out)).value,
+                    iso = parse(view(submit_iso)).value;
+  CHECK((in.what == command::submit && in.seqnum == 5 && in.devid == 0x10002 && in.way == direction::in &&
+         in.endpoint == 0));
+  CHECK((in.flags == 0x200 && in.length == 18 && in.packets == 0 && in.interval == 0 && in.setup[0] == 0x80 &&
+         in.setup[6] == 0x12));
   CHECK((in.data_bytes() == 0 && in.entry_bytes() == 0));
   CHECK((out.way == direction::out && out.endpoint == 2 && out.packets == 0 && out.data_bytes() == 31));
-  CHECK((iso.packets == 2 && iso.start_frame == 0x11 && iso.interval == 8 && iso.entry_bytes() == 32 && iso.data_bytes() == 0));
+  CHECK((iso.packets == 2 && iso.start_frame == 0x11 && iso.interval == 8 && iso.entry_bytes() == 32 &&
+         iso.data_bytes() == 0));
   const urb_request unlink = parse(view(unlink_7)).value;
   CHECK((unlink.what == command::unlink && unlink.seqnum == 8 && unlink.target == 7 && unlink.data_bytes() == 0));
 }
@@ -236,7 +244,8 @@ TEST_CASE("usbip codec: entries of isochronous packets stay in their transfer", 
 
 TEST_CASE("usbip codec: each fault and each end has its own sentence", "[usbip][codec]") {
   std::vector<const char*> all;
-  for (unsigned n = 0; n <= static_cast<unsigned>(fault::seqnum_in_use); ++n) all.push_back(describe(static_cast<fault>(n)));
+  for (unsigned n = 0; n <= static_cast<unsigned>(fault::seqnum_in_use); ++n)
+    all.push_back(describe(static_cast<fault>(n)));
   for (usize one = 0; one < all.size(); ++one) {
     CHECK(std::strcmp(all[one], "unknown fault") != 0);
     for (usize other = 0; other < one; ++other) CHECK(std::strcmp(all[one], all[other]) != 0);

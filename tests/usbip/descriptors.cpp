@@ -41,18 +41,22 @@ std::string why(const bytes& all, speed how_fast) {
 
 }  // namespace
 
-TEST_CASE("usbip descriptors: several drivers make one configuration, with numbers in the order of their calls", "[usbip][device]") {
+TEST_CASE("usbip descriptors: several drivers make one configuration, with numbers in the order of their calls",
+          "[usbip][device]") {
   // Not a constant: g++ 12 fails to compile comparisons of neighbouring bytes of one.
   usbip::device_layout layout = laid_out<about, pair_driver, usb_rig::driver>::layout;
   const bytes all(layout.configuration, layout.configuration + layout.configuration_size);
-  CHECK(all == bytes{9, 2, 91, 0, 3, 1, 0, 0x80, 250,              //
-                     8, 11, 0, 2, 0xff, 0, 0, 0,                   //
-                     9, 4, 0, 0, 1, 0xff, 1, 0, 0, 5, 0x24, 1, 2, 3, 7, 5, 0x81, 3, 16, 0, 1,  //
-                     9, 4, 1, 0, 2, 0xff, 2, 0, 0, 7, 5, 0x82, 2, 64, 0, 0, 7, 5, 0x01, 2, 64, 0, 0,  //
-                     9, 4, 2, 0, 3, 0xff, 0, 0, 0, 7, 5, 0x02, 2, 64, 0, 0, 7, 5, 0x83, 2, 64, 0, 0, 7, 5, 0x84, 3, 8, 0, 10});
+  CHECK(all == bytes{9, 2,  91, 0, 3,    1,    0, 0x80, 250,                                                   //
+                     8, 11, 0,  2, 0xff, 0,    0, 0,                                                           //
+                     9, 4,  0,  0, 1,    0xff, 1, 0,    0,   5, 0x24, 1,    2, 3,  7, 5, 0x81, 3, 16,   0, 1,  //
+                     9, 4,  1,  0, 2,    0xff, 2, 0,    0,   7, 5,    0x82, 2, 64, 0, 0, 7,    5, 0x01, 2, 64,
+                     0, 0,  //
+                     9, 4,  2,  0, 3,    0xff, 0, 0,    0,   7, 5,    0x02, 2, 64, 0, 0, 7,    5, 0x83, 2, 64,
+                     0, 0,  7,  5, 0x84, 3,    8, 0,    10});
   CHECK((layout.device[4] == 0xef && layout.device[5] == 2 && layout.device[6] == 1));
   CHECK((layout.interface_owner[0] == 0 && layout.interface_owner[1] == 0 && layout.interface_owner[2] == 1));
-  CHECK((layout.endpoint_owner[1] == 1 && layout.endpoint_owner[2] == 2 && layout.endpoint_owner[16 + 4] == 2 && layout.endpoint_owner[3] == 0));
+  CHECK((layout.endpoint_owner[1] == 1 && layout.endpoint_owner[2] == 2 && layout.endpoint_owner[16 + 4] == 2 &&
+         layout.endpoint_owner[3] == 0));
   CHECK((layout.endpoint_order[16 + 1] == 0 && layout.endpoint_order[16 + 2] == 1 && layout.endpoint_order[1] == 2));
   CHECK((layout.endpoint_order[2] == 0 && layout.endpoint_order[16 + 3] == 1 && layout.endpoint_order[16 + 4] == 2));
   CHECK((layout.device[14] == 0 && layout.device[15] == 0 && layout.device[16] == 0));
@@ -66,7 +70,8 @@ TEST_CASE("usbip descriptors: texts are UTF-16 on the wire", "[usbip][device]") 
 }
 
 TEST_CASE("usbip descriptors: every fault that a host rejects is found", "[usbip][device]") {
-  const bytes good{9, 2, 32, 0, 1, 1, 0, 0x80, 50, 9, 4, 0, 0, 2, 8, 6, 80, 0, 7, 5, 0x81, 2, 0, 2, 0, 7, 5, 0x02, 2, 0, 2, 0};
+  const bytes good{9,  2, 32, 0, 1,    1, 0, 0x80, 50, 9, 4, 0,    0, 2, 8, 6,
+                   80, 0, 7,  5, 0x81, 2, 0, 2,    0,  7, 5, 0x02, 2, 0, 2, 0};
   REQUIRE(why(good, speed::high).empty());
   const auto with = [&](std::size_t at, std::uint8_t value, speed how_fast = speed::high) {
     bytes changed = good;

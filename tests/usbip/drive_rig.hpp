@@ -17,7 +17,8 @@ namespace usb_rig {
 /// Ends requests on command, and fails those of chosen blocks. It objects to requests that a drive must not send.
 class memory_disk {
  public:
-  explicit memory_disk(std::uint64_t blocks, std::uint32_t block_bytes = 512) : content(blocks * block_bytes), block_bytes_{block_bytes} {
+  explicit memory_disk(std::uint64_t blocks, std::uint32_t block_bytes = 512)
+      : content(blocks * block_bytes), block_bytes_{block_bytes} {
     for (std::size_t at = 0; at < content.size(); ++at) content[at] = static_cast<std::uint8_t>(at * 31 + at / 509);
   }
 
@@ -170,7 +171,8 @@ struct stick {
   }
   /// A command that writes `data`.
   status write(const bytes& data, const bytes& cdb, std::size_t each = SIZE_MAX) {
-    if (ask(host.submit_out(1, wrapper(++tag_, static_cast<std::uint32_t>(data.size()), false, cdb))).status != 0) return {};
+    if (ask(host.submit_out(1, wrapper(++tag_, static_cast<std::uint32_t>(data.size()), false, cdb))).status != 0)
+      return {};
     for (std::size_t at = 0; at < data.size(); at += std::min(each, data.size() - at)) {
       const auto end = data.begin() + static_cast<std::ptrdiff_t>(at + std::min(each, data.size() - at));
       if (ask(host.submit_out(1, bytes(data.begin() + static_cast<std::ptrdiff_t>(at), end))).status != 0) return {};
@@ -184,12 +186,14 @@ struct stick {
     const bytes& d = got.data;
     if (bytes(d.begin(), d.begin() + 4) != bytes{'U', 'S', 'B', 'S'} || d[4] != (tag & 0xff)) return s;
     s.code = d[12];
-    s.residue = d[8] | static_cast<std::uint32_t>(d[9]) << 8 | static_cast<std::uint32_t>(d[10]) << 16 | static_cast<std::uint32_t>(d[11]) << 24;
+    s.residue = d[8] | static_cast<std::uint32_t>(d[9]) << 8 | static_cast<std::uint32_t>(d[10]) << 16 |
+                static_cast<std::uint32_t>(d[11]) << 24;
     return s;
   }
   static bytes rw10(std::uint8_t code, std::uint32_t block, unsigned count, std::uint8_t flags = 0) {
     const auto byte = [](std::uint32_t v) { return static_cast<std::uint8_t>(v); };
-    return {code, flags, byte(block >> 24), byte(block >> 16), byte(block >> 8), byte(block), 0, byte(count >> 8), byte(count), 0};
+    return {code,        flags, byte(block >> 24), byte(block >> 16), byte(block >> 8),
+            byte(block), 0,     byte(count >> 8),  byte(count),       0};
   }
   /// Key, code, qualifier of REQUEST SENSE.
   std::array<unsigned, 3> sense() {

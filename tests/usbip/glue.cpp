@@ -43,7 +43,9 @@ struct block_device {
   [[nodiscard]] virtio::u64 capacity() const { return 4103; }
   [[nodiscard]] virtio::u32 block_size() const { return size; }
   virtio::result<void> submit_read(virtio::u64 at, virtio::bytes, virtio::u64 number) { return submit(at, number); }
-  virtio::result<void> submit_write(virtio::u64 at, virtio::const_bytes, virtio::u64 number) { return submit(at, number); }
+  virtio::result<void> submit_write(virtio::u64 at, virtio::const_bytes, virtio::u64 number) {
+    return submit(at, number);
+  }
   virtio::result<void> submit_flush(virtio::u64 number) { return submit(0, number); }
   virtio::result<ended> next_completion() { return ended{ends, cookie}; }
 
@@ -60,7 +62,8 @@ const usbip::const_bytes both[] = {{letters, 4}, {letters + 4, 4}};
 
 }  // namespace
 
-TEST_CASE("usbip example: seconds are counted while a host takes nothing, and not if all data was taken", "[usbip][example]") {
+TEST_CASE("usbip example: seconds are counted while a host takes nothing, and not if all data was taken",
+          "[usbip][example]") {
   sockets all;
   glue::vsock_stream<sockets> stream{all, {}};
   for (const usbip::usize pieces : {usbip::usize{1}, usbip::usize{2}}) {
@@ -88,7 +91,8 @@ TEST_CASE("usbip example: a header and its data are sent as far as there is room
 }
 
 TEST_CASE("usbip example: a disk has blocks of 512 to 4096 bytes, whatever the device reports", "[usbip][example]") {
-  for (const auto& [said, size] : {std::pair{0u, 512u}, {1u, 512u}, {512u, 512u}, {2048u, 2048u}, {4096u, 4096u}, {0xffffffffu, 4096u}}) {
+  for (const auto& [said, size] :
+       {std::pair{0u, 512u}, {1u, 512u}, {512u, 512u}, {2048u, 2048u}, {4096u, 4096u}, {0xffffffffu, 4096u}}) {
     block_device device;
     device.size = said;
     glue::blk_disk<block_device> disk{device};
@@ -116,7 +120,8 @@ TEST_CASE("usbip example: requests end with their own cookie, and the sense of t
   CHECK(disk.submit_write(0, {}, 3).what == kind::taken);
   CHECK((end(virtio::errc::ok).cookie == 3 && is(end(virtio::errc::io_error).result, usbip::storage::write_error)));
   CHECK(disk.submit_flush(~usbip::u64{0}).what == kind::taken);
-  CHECK((end(virtio::errc::ok).cookie == ~usbip::u64{0} && is(end(virtio::errc::io_error).result, usbip::storage::hardware_error)));
+  CHECK((end(virtio::errc::ok).cookie == ~usbip::u64{0} &&
+         is(end(virtio::errc::io_error).result, usbip::storage::hardware_error)));
   device.says = virtio::errc::queue_full;
   CHECK(disk.submit_read(0, {}, 0).what == kind::later);
   device.says = virtio::errc::unsupported;  // a disk without a cache needs no flush

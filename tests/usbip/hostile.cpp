@@ -34,7 +34,8 @@ struct against : usb_rig::session<> {
 
 }  // namespace
 
-TEST_CASE("usbip field report: a header is 48 bytes with its setup, and is answered after the last byte", "[usbip][hostile]") {
+TEST_CASE("usbip field report: a header is 48 bytes with its setup, and is answered after the last byte",
+          "[usbip][hostile]") {
   // A bridge requested 20 + 28 + 8 bytes and saw an end of file where the kernel had sent all its bytes.
   usb_rig::devices d;
   usb_rig::session s;
@@ -84,7 +85,8 @@ TEST_CASE("usbip field report: an import instead of URBs ends with an error that
   }
 }
 
-TEST_CASE("usbip hostile: every invalid field of a first message ends the connection with its reason", "[usbip][hostile]") {
+TEST_CASE("usbip hostile: every invalid field of a first message ends the connection with its reason",
+          "[usbip][hostile]") {
   const auto why = [](const bytes& message) {
     usb_rig::devices d;
     against s{d, message, false};
@@ -103,7 +105,8 @@ TEST_CASE("usbip hostile: every invalid field of a first message ends the connec
   CHECK(why(bytes(get, get + sizeof get)) == fault::wrong_version);
 }
 
-TEST_CASE("usbip hostile: every invalid field of a URB ends the connection with its reason, the rest is answered", "[usbip][hostile]") {
+TEST_CASE("usbip hostile: every invalid field of a URB ends the connection with its reason, the rest is answered",
+          "[usbip][hostile]") {
   for (std::size_t field = 0; field < 48; field += 4) {
     for (const std::uint32_t value : {0u, 1u, 2u, 3u, 16u, 0x7fffffffu, 0x80000000u, 0xfffffffeu, 0xffffffffu}) {
       bytes message = submit_header();
@@ -120,12 +123,12 @@ TEST_CASE("usbip hostile: every invalid field of a URB ends the connection with 
       } else {
         CHECK(e.how == end::wrong);
         const bool at_once = e.received == 48;
-        const fault expected = field == 0 && value != 1 && value != 2 ? fault::unknown_command
-                               : field == 12 && value > 1             ? fault::wrong_direction
-                               : field == 16 && value > 15            ? fault::wrong_endpoint
-                               : field == 0x18 && value > (16u << 20) ? fault::too_long
+        const fault expected = field == 0 && value != 1 && value != 2                 ? fault::unknown_command
+                               : field == 12 && value > 1                             ? fault::wrong_direction
+                               : field == 16 && value > 15                            ? fault::wrong_endpoint
+                               : field == 0x18 && value > (16u << 20)                 ? fault::too_long
                                : field == 0x20 && value > 1024 && value != 0xffffffff ? fault::too_many_packets
-                                                                                       : fault::none;
+                                                                                      : fault::none;
         CHECK(at_once == (expected != fault::none));
         CHECK(e.why == (at_once ? expected : fault::unknown_command));
       }
@@ -200,7 +203,8 @@ TEST_CASE("usbip hostile: a peer that closes without a byte differs from one tha
   usb_rig::devices d;
   for (const bool bridge : {false, true}) {
     usb_rig::session closed, silent;
-    for (usb_rig::session<>* s : {&closed, &silent}) bridge ? s->connection.bridge(d.all, s == &closed ? 0 : 1) : s->connection.serve(d.all);
+    for (usb_rig::session<>* s : {&closed, &silent})
+      bridge ? s->connection.bridge(d.all, s == &closed ? 0 : 1) : s->connection.serve(d.all);
     closed.stream.end = usbip::stream_state::closed;
     CHECK(closed.run() == usbip::activity::ended);
     CHECK(closed.connection.ending().how == end::never_spoke);
@@ -215,7 +219,8 @@ TEST_CASE("usbip hostile: a peer that closes without a byte differs from one tha
   }
 }
 
-TEST_CASE("usbip hostile: half a message holds only its connection, and the caller's end has the count", "[usbip][hostile]") {
+TEST_CASE("usbip hostile: half a message holds only its connection, and the caller's end has the count",
+          "[usbip][hostile]") {
   usb_rig::devices d;
   usb_rig::session s;
   s.connection.serve(d.all);
@@ -275,7 +280,8 @@ TEST_CASE("usbip hostile: a peer that reads nothing stops the engine, and nothin
   CHECK(s.host.order.size() == 101);
 }
 
-TEST_CASE("usbip hostile: an ended connection does not touch its stream, and works again after a restart", "[usbip][hostile]") {
+TEST_CASE("usbip hostile: an ended connection does not touch its stream, and works again after a restart",
+          "[usbip][hostile]") {
   usb_rig::devices d;
   usb_rig::session s;
   CHECK(s.run() == usbip::activity::ended);  // never begun

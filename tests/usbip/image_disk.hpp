@@ -30,12 +30,16 @@ class image_disk {
   [[nodiscard]] usbip::u32 block_bytes() const { return 512; }
   [[nodiscard]] bool is_read_only() const { return is_read_only_; }
   usbip::storage::submitted submit_read(usbip::u64 block, usbip::bytes into, usbip::u64 cookie) {
-    return end(cookie, pread(fd_, into.data, into.size, at(block)) == static_cast<ssize_t>(into.size), usbip::storage::read_error);
+    return end(cookie, pread(fd_, into.data, into.size, at(block)) == static_cast<ssize_t>(into.size),
+               usbip::storage::read_error);
   }
   usbip::storage::submitted submit_write(usbip::u64 block, usbip::const_bytes from, usbip::u64 cookie) {
-    return end(cookie, pwrite(fd_, from.data, from.size, at(block)) == static_cast<ssize_t>(from.size), usbip::storage::write_error);
+    return end(cookie, pwrite(fd_, from.data, from.size, at(block)) == static_cast<ssize_t>(from.size),
+               usbip::storage::write_error);
   }
-  usbip::storage::submitted submit_flush(usbip::u64 cookie) { return end(cookie, fdatasync(fd_) == 0, usbip::storage::write_error); }
+  usbip::storage::submitted submit_flush(usbip::u64 cookie) {
+    return end(cookie, fdatasync(fd_) == 0, usbip::storage::write_error);
+  }
   void kick() {}
   bool next_completion(usbip::storage::completion& ended) {
     if (ended_.empty()) return false;

@@ -11,8 +11,12 @@
 
 namespace usb_rig {
 
-inline constexpr usbip::device_description about_high{
-    .speed = usbip::speed::high, .vendor = 0x1209, .product = 0x0001, .manufacturer = "virtio", .name = "Echo", .serial = "0001"};
+inline constexpr usbip::device_description about_high{.speed = usbip::speed::high,
+                                                      .vendor = 0x1209,
+                                                      .product = 0x0001,
+                                                      .manufacturer = "virtio",
+                                                      .name = "Echo",
+                                                      .serial = "0001"};
 inline constexpr usbip::device_description about_super{
     .speed = usbip::speed::super, .vendor = 0x1209, .product = 0x0002, .name = "Schl\xc3\xbcssel"};
 

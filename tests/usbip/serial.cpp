@@ -32,14 +32,16 @@ struct line {
   template <class F>
   usbip::usize receive(F&& look) {
     if (from_line.empty()) return 0;
-    const usbip::usize taken = look(usbip::const_bytes{reinterpret_cast<const usbip::u8*>(from_line.data()), std::min(from_line.size(), at_once)});
+    const usbip::usize taken = look(
+        usbip::const_bytes{reinterpret_cast<const usbip::u8*>(from_line.data()), std::min(from_line.size(), at_once)});
     from_line.erase(0, taken);
     return taken;
   }
   [[nodiscard]] usbip::stream_state state() const { return usbip::stream_state::open; }
 };
 
-inline constexpr usbip::device_description about{.speed = usbip::speed::high, .vendor = 0x1209, .product = 0x0002, .name = "Port"};
+inline constexpr usbip::device_description about{
+    .speed = usbip::speed::high, .vendor = 0x1209, .product = 0x0002, .name = "Port"};
 using port_type = usbip::serial::port<line, 64>;
 using device_type = usbip::device<about, port_type>;
 using list_type = usbip::exports<device_type>;
@@ -59,8 +61,7 @@ struct session {
   }
   void run() {
     unsigned polls = 100000;
-    while (connection.poll(stream) == usbip::activity::worked && polls-- != 0) {
-    }
+    while (connection.poll(stream) == usbip::activity::worked && polls-- != 0) {}
     host.take_answers();
   }
   client::done talk(std::uint32_t seqnum) {
@@ -73,19 +74,20 @@ struct session {
 std::string text(const client::bytes& from) { return {from.begin(), from.end()}; }
 client::bytes bytes_of(const std::string& from) { return {from.begin(), from.end()}; }
 
-TEST_CASE("usbip serial: the descriptors are those of a modem without calls, as one function of two interfaces", "[usbip][serial]") {
+TEST_CASE("usbip serial: the descriptors are those of a modem without calls, as one function of two interfaces",
+          "[usbip][serial]") {
   session s;
   const auto device = s.talk(s.host.control_in(0x80, 6, 0x0100, 0, 18)).data;
   CHECK(client::bytes(device.begin() + 4, device.begin() + 7) == client::bytes{0xef, 2, 1});
   const auto all = s.talk(s.host.control_in(0x80, 6, 0x0200, 0, 255)).data;
-  const client::bytes wanted{9, 2, 75, 0, 2, 1, 0, 0x80, 50,           //
-                             8, 11, 0, 2, 2, 2, 1, 0,                   //
-                             9, 4, 0, 0, 1, 2, 2, 1, 0,                 //
-                             5, 0x24, 0, 0x10, 1, 5, 0x24, 1, 0, 1,     //
-                             4, 0x24, 2, 2, 5, 0x24, 6, 0, 1,           //
-                             7, 5, 0x81, 3, 16, 0, 9,                   //
-                             9, 4, 1, 0, 2, 10, 0, 0, 0,                //
-                             7, 5, 0x01, 2, 0, 2, 0, 7, 5, 0x82, 2, 0, 2, 0};
+  const client::bytes wanted{9, 2,    75,   0,    2,  1,    0,    0x80, 50,     //
+                             8, 11,   0,    2,    2,  2,    1,    0,            //
+                             9, 4,    0,    0,    1,  2,    2,    1,    0,      //
+                             5, 0x24, 0,    0x10, 1,  5,    0x24, 1,    0,  1,  //
+                             4, 0x24, 2,    2,    5,  0x24, 6,    0,    1,      //
+                             7, 5,    0x81, 3,    16, 0,    9,                  //
+                             9, 4,    1,    0,    2,  10,   0,    0,    0,      //
+                             7, 5,    0x01, 2,    0,  2,    0,    7,    5,  0x82, 2, 0, 2, 0};
   CHECK(all == wanted);
 }
 
@@ -101,7 +103,9 @@ TEST_CASE("usbip serial: the line coding is kept, and an invalid one stalls", "[
   CHECK(s.talk(s.host.control_in(0xc1, 0x21, 0, 0, 7)).status == -32);     // a vendor request
 }
 
-TEST_CASE("usbip serial: a host that opens the port is informed of a carrier once, and a read of the state waits until then", "[usbip][serial]") {
+TEST_CASE(
+    "usbip serial: a host that opens the port is informed of a carrier once, and a read of the state waits until then",
+    "[usbip][serial]") {
   session s;
   const auto first = s.host.submit_in(1, 16), second = s.host.submit_in(1, 16);
   s.run();
@@ -137,8 +141,9 @@ TEST_CASE("usbip serial: bytes of the host reach the line, and wait while it has
   CHECK(s.end.to_line == sent);
 }
 
-TEST_CASE("usbip serial: bytes of the line answer reads in order, in parts that fit, and wait in the line for the next one",
-          "[usbip][serial]") {
+TEST_CASE(
+    "usbip serial: bytes of the line answer reads in order, in parts that fit, and wait in the line for the next one",
+    "[usbip][serial]") {
   session s;
   const auto first = s.host.submit_in(2, 10), second = s.host.submit_in(2, 1000);
   s.run();
@@ -165,7 +170,8 @@ TEST_CASE("usbip serial: a withdrawn read takes nothing from the line", "[usbip]
   CHECK(text(s.talk(s.host.submit_in(2, 64)).data) == "later");
 }
 
-TEST_CASE("usbip serial: the next host does not get bytes that were on their way to the previous one", "[usbip][serial]") {
+TEST_CASE("usbip serial: the next host does not get bytes that were on their way to the previous one",
+          "[usbip][serial]") {
   session s;
   s.end.room = 0;
   s.host.submit_out(1, bytes_of("for the line"));

@@ -28,13 +28,25 @@
 
 namespace {
 
-inline constexpr usbip::device_description high{
-    .speed = usbip::speed::high, .vendor = 0x1209, .product = 0x0001, .manufacturer = "virtio", .name = "Echo", .serial = "0001"};
-inline constexpr usbip::device_description super{
-    .speed = usbip::speed::super, .vendor = 0x1209, .product = 0x0002, .manufacturer = "virtio", .name = "Echo", .serial = "0002"};
+inline constexpr usbip::device_description high{.speed = usbip::speed::high,
+                                                .vendor = 0x1209,
+                                                .product = 0x0001,
+                                                .manufacturer = "virtio",
+                                                .name = "Echo",
+                                                .serial = "0001"};
+inline constexpr usbip::device_description super{.speed = usbip::speed::super,
+                                                 .vendor = 0x1209,
+                                                 .product = 0x0002,
+                                                 .manufacturer = "virtio",
+                                                 .name = "Echo",
+                                                 .serial = "0002"};
 
-inline constexpr usbip::device_description stick{
-    .speed = usbip::speed::high, .vendor = 0x1209, .product = 0x0003, .manufacturer = "virtio", .name = "Disk", .serial = "0003"};
+inline constexpr usbip::device_description stick{.speed = usbip::speed::high,
+                                                 .vendor = 0x1209,
+                                                 .product = 0x0003,
+                                                 .manufacturer = "virtio",
+                                                 .name = "Disk",
+                                                 .serial = "0003"};
 
 using echo_driver = echo<65536>;
 echo_driver drivers[6];
@@ -83,8 +95,8 @@ int listen_on(unsigned short port) {
 }
 
 void report(int number, const usbip::ending& e) {
-  std::printf("connection %d: %s (%llu bytes received, %llu sent", number, describe(e), static_cast<unsigned long long>(e.received),
-              static_cast<unsigned long long>(e.sent));
+  std::printf("connection %d: %s (%llu bytes received, %llu sent", number, describe(e),
+              static_cast<unsigned long long>(e.received), static_cast<unsigned long long>(e.sent));
   if (e.how == usbip::end::cut_off || e.how == usbip::end::wrong) {
     std::printf("; of the last message %u of %u bytes:", e.had, e.needed);
     for (unsigned at = 0; at < 8 && at < e.had; ++at) std::printf(" %02x", e.first[at]);

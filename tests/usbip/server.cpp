@@ -8,7 +8,8 @@
 using bytes = client::bytes;
 using usb_rig::session;
 
-TEST_CASE("usbip server: a list has every device with its interfaces, and the connection ends after it", "[usbip][engine]") {
+TEST_CASE("usbip server: a list has every device with its interfaces, and the connection ends after it",
+          "[usbip][engine]") {
   usb_rig::devices d;
   session s;
   s.connection.serve(d.all);
@@ -44,7 +45,8 @@ TEST_CASE("usbip server: a list takes no device, and more connections than devic
   CHECK(s.connection.device() == 1);
 }
 
-TEST_CASE("usbip server: a second import of a taken device is refused by status until the first has ended", "[usbip][engine]") {
+TEST_CASE("usbip server: a second import of a taken device is refused by status until the first has ended",
+          "[usbip][engine]") {
   usb_rig::devices d;
   session one, two, three, other;
   one.import(d, "1-1");
@@ -84,7 +86,9 @@ TEST_CASE("usbip server: Linux's order of enumeration, at high speed", "[usbip][
   usb_rig::devices d;
   session s;
   s.import(d, "1-1");
-  const auto get = [&](unsigned value, unsigned index, unsigned length) { return s.ask(s.host.control_in(0x80, 6, value, index, length)); };
+  const auto get = [&](unsigned value, unsigned index, unsigned length) {
+    return s.ask(s.host.control_in(0x80, 6, value, index, length));
+  };
   CHECK(get(0x0100, 0, 64).actual == 18);
   const auto device = get(0x0100, 0, 18);
   REQUIRE(device.status == 0);
@@ -98,8 +102,8 @@ TEST_CASE("usbip server: Linux's order of enumeration, at high speed", "[usbip][
   REQUIRE(head.data.size() == 9);
   const unsigned total = head.data[2] + 256u * head.data[3];
   const auto all = get(0x0200, 0, total);
-  CHECK(all.data == bytes{9, 2, 39, 0, 1, 1, 0, 0x80, 50, 9, 4, 0, 0, 3, 0xff, 0, 0, 0, 7, 5, 0x01, 2, 0, 2, 0,
-                          7, 5, 0x81, 2, 0, 2, 0, 7, 5, 0x82, 3, 8, 0, 7});
+  CHECK(all.data == bytes{9,    2, 39, 0, 1, 1, 0, 0x80, 50, 9, 4, 0, 0, 3, 0xff, 0, 0, 0, 7, 5,
+                          0x01, 2, 0,  2, 0, 7, 5, 0x81, 2,  0, 2, 0, 7, 5, 0x82, 3, 8, 0, 7});
   CHECK(get(0x0201, 0, 9).status == -32);
   CHECK(get(0x0300, 0, 255).data == bytes{4, 3, 9, 4});
   CHECK(get(0x0302, 0x409, 255).data == bytes{10, 3, 'E', 0, 'c', 0, 'h', 0, 'o', 0});
@@ -117,7 +121,9 @@ TEST_CASE("usbip server: a SuperSpeed device has a BOS and a companion after eac
   usb_rig::devices d;
   session s;
   s.import(d, "1-2");
-  const auto get = [&](unsigned value, unsigned length) { return s.ask(s.host.control_in(0x80, 6, value, 0, length)).data; };
+  const auto get = [&](unsigned value, unsigned length) {
+    return s.ask(s.host.control_in(0x80, 6, value, 0, length)).data;
+  };
   const bytes device = get(0x0100, 18);
   CHECK((device[2] == 0 && device[3] == 3 && device[7] == 9));
   CHECK(get(0x0f00, 5) == bytes{5, 15, 22, 0, 2});
@@ -131,7 +137,7 @@ TEST_CASE("usbip server: a SuperSpeed device has a BOS and a companion after eac
     CHECK((all[at] == 7 && all[at + 1] == 5));
     CHECK((all[at + 7] == 6 && all[at + 8] == 48));
   }
-  CHECK((all[22] == 0 && all[23] == 4));  // bulk: 1024
+  CHECK((all[22] == 0 && all[23] == 4));            // bulk: 1024
   CHECK((all[44 + 11] == 8 && all[44 + 12] == 0));  // bytesPerInterval of an interrupt endpoint
   CHECK(s.ask(s.host.control_in(0x80, 6, 0x0302, 0x409, 255)).data ==
         bytes{20, 3, 'S', 0, 'c', 0, 'h', 0, 'l', 0, 0xfc, 0, 's', 0, 's', 0, 'e', 0, 'l', 0});

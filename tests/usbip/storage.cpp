@@ -100,7 +100,8 @@ TEST_CASE("usbip storage: writes of every length through three buffers arrive on
       for (const unsigned count : {1u, 7u, 8u, 9u, 24u, 25u, 64u}) {
         bytes data(count * 512);
         ++seed;
-        for (std::size_t at = 0; at < data.size(); ++at) data[at] = static_cast<std::uint8_t>(at * 13 + at / 251 + seed);
+        for (std::size_t at = 0; at < data.size(); ++at)
+          data[at] = static_cast<std::uint8_t>(at * 13 + at / 251 + seed);
         const auto before = s.disk.content;
         CHECK(s.write(data, stick::rw10(0x2a, 3, count), each) == stick::status{0, 0, {}});
         CHECK(part(s.disk.content, 3 * 512, data.size()) == data);
@@ -127,7 +128,7 @@ TEST_CASE("usbip storage: commands of 16 bytes, and blocks of 4096 bytes", "[usb
 TEST_CASE("usbip storage: blocks that take more than 32 bits, and lengths that would overflow", "[usbip][storage]") {
   usbip::u8 answer[usbip::storage::answer_bytes];
   const usbip::storage::disk_facts large{usbip::u64{1} << 33, 4096, {}};
-  const auto plan_of = [&](const usbip::u8 (&cdb)[16]) {
+  const auto plan_of = [&](const usbip::u8(&cdb)[16]) {
     for (usbip::u8& byte : answer) byte = 0;
     return usbip::storage::command_reader{cdb, answer, large, usbip::storage::default_strings}.read({}, 0);
   };
@@ -140,7 +141,8 @@ TEST_CASE("usbip storage: blocks that take more than 32 bits, and lengths that w
   CHECK((read.what == usbip::storage::action::read && read.block == (usbip::u64{1} << 32) + 5));
   CHECK(read.length == usbip::u64{0xfffffffb} * 4096);
   CHECK(plan_of({0x8a, 0, 0, 0, 0, 1, 0, 0, 0, 5, 0xff, 0xff, 0xff, 0xfc}).what == usbip::storage::action::fail);
-  CHECK(plan_of({0x88, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 2}).what == usbip::storage::action::fail);
+  CHECK(plan_of({0x88, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 2}).what ==
+        usbip::storage::action::fail);
 }
 
 TEST_CASE("usbip storage: the disk reads ahead while an earlier piece is sent", "[usbip][storage]") {

@@ -29,37 +29,47 @@ TEST_CASE("usbip transport: the thirteen cases of host and device", "[usbip][sto
   stick s;
   const auto content = s.disk.content;
   const auto read_8 = stick::rw10(0x28, 0, 8), write_8 = stick::rw10(0x2a, 0, 8);
-  const auto data = [&](std::size_t size) { return bytes(content.begin(), content.begin() + static_cast<std::ptrdiff_t>(size)); };
+  const auto data = [&](std::size_t size) {
+    return bytes(content.begin(), content.begin() + static_cast<std::ptrdiff_t>(size));
+  };
   const bytes out(4096, 0xee);
-  CHECK(s.read(0, ready) == stick::status{0, 0, {}});                             // 1: Hn = Dn
-  CHECK(s.read(0, read_8) == stick::status{2, 0, {}});                            // 2: Hn < Di
-  CHECK(s.write({}, write_8) == stick::status{2, 0, {}});                         // 3: Hn < Do
-  CHECK(s.read(512, ready) == stick::status{0, 512, {}});                         // 4: Hi > Dn
-  CHECK(s.read(5000, read_8) == stick::status{0, 5000 - 4096, data(4096)});       // 5: Hi > Di
+  CHECK(s.read(0, ready) == stick::status{0, 0, {}});                        // 1: Hn = Dn
+  CHECK(s.read(0, read_8) == stick::status{2, 0, {}});                       // 2: Hn < Di
+  CHECK(s.write({}, write_8) == stick::status{2, 0, {}});                    // 3: Hn < Do
+  CHECK(s.read(512, ready) == stick::status{0, 512, {}});                    // 4: Hi > Dn
+  CHECK(s.read(5000, read_8) == stick::status{0, 5000 - 4096, data(4096)});  // 5: Hi > Di
   // The short transfer of case 5 has no byte.
   CHECK(s.read(8192, read_8, 4096) == stick::status{0, 4096, data(4096)});
-  CHECK(s.read(4096, read_8) == stick::status{0, 0, data(4096)});                 // 6: Hi = Di
-  CHECK(s.read(512, read_8).code == 2);                                           // 7: Hi < Di
-  CHECK(s.read(4096, write_8) == stick::status{2, 4096, {}});                     // 8: Hi <> Do
-  CHECK(s.write(out, ready) == stick::status{0, 4096, {}});                       // 9: Ho > Dn
-  CHECK(s.write(out, read_8) == stick::status{2, 4096, {}});                      // 10: Ho <> Di
-  CHECK(s.write(bytes(512), write_8).code == 2);                                  // 13: Ho < Do
+  CHECK(s.read(4096, read_8) == stick::status{0, 0, data(4096)});  // 6: Hi = Di
+  CHECK(s.read(512, read_8).code == 2);                            // 7: Hi < Di
+  CHECK(s.read(4096, write_8) == stick::status{2, 4096, {}});      // 8: Hi <> Do
+  CHECK(s.write(out, ready) == stick::status{0, 4096, {}});        // 9: Ho > Dn
+  CHECK(s.write(out, read_8) == stick::status{2, 4096, {}});       // 10: Ho <> Di
+  CHECK(s.write(bytes(512), write_8).code == 2);                   // 13: Ho < Do
   CHECK(s.disk.content == content);
   CHECK(s.write(bytes(5000, 0xee), write_8) == stick::status{0, 5000 - 4096, {}});  // 11: Ho > Do
-  CHECK(s.write(out, write_8) == stick::status{0, 0, {}});                        // 12: Ho = Do
+  CHECK(s.write(out, write_8) == stick::status{0, 0, {}});                          // 12: Ho = Do
   CHECK(bytes(s.disk.content.begin(), s.disk.content.begin() + 4096) == out);
   CHECK(s.read(0, ready).code == 0);
   well(s);
 }
 
-TEST_CASE("usbip transport: an invalid command stalls both endpoints until the transport is reset", "[usbip][storage]") {
+TEST_CASE("usbip transport: an invalid command stalls both endpoints until the transport is reset",
+          "[usbip][storage]") {
   const auto good = stick::wrapper(7, 0, false, ready);
   const auto with = [&](std::size_t at, std::uint8_t value) {
     bytes changed = good;
     changed[at] = value;
     return changed;
   };
-  const bytes wrong[] = {bytes(good.begin(), good.end() - 1), bytes(32), bytes(512), with(0, 'X'), with(12, 1), with(13, 1), with(14, 0), with(14, 17)};
+  const bytes wrong[] = {bytes(good.begin(), good.end() - 1),
+                         bytes(32),
+                         bytes(512),
+                         with(0, 'X'),
+                         with(12, 1),
+                         with(13, 1),
+                         with(14, 0),
+                         with(14, 17)};
   for (const bytes& one : wrong) {
     stick s;
     CHECK(s.ask(s.host.submit_out(1, one)).status == -32);
@@ -88,7 +98,8 @@ TEST_CASE("usbip transport: unannounced data, and a command before a status, sta
   well(s);
 }
 
-TEST_CASE("usbip transport: after a reset during a read or write, late answers of the disk change nothing", "[usbip][storage]") {
+TEST_CASE("usbip transport: after a reset during a read or write, late answers of the disk change nothing",
+          "[usbip][storage]") {
   stick s;
   s.disk.hold = true;
   CHECK(s.ask(s.host.submit_out(1, stick::wrapper(1, 8192, true, stick::rw10(0x28, 0, 16)))).status == 0);
@@ -111,7 +122,8 @@ TEST_CASE("usbip transport: after a reset during a read or write, late answers o
   well(s);
 }
 
-TEST_CASE("usbip transport: a host that leaves during a transfer leaves a working drive to the next", "[usbip][storage]") {
+TEST_CASE("usbip transport: a host that leaves during a transfer leaves a working drive to the next",
+          "[usbip][storage]") {
   stick s;
   s.disk.hold = true;
   CHECK(s.ask(s.host.submit_out(1, stick::wrapper(1, 8192, false, stick::rw10(0x2a, 0, 16)))).status == 0);
@@ -131,7 +143,8 @@ TEST_CASE("usbip transport: a host that leaves during a transfer leaves a workin
   CHECK(s.disk.objections.empty());
 }
 
-TEST_CASE("usbip transport: the writes of a leaving host are flushed after the disk has ended them", "[usbip][storage]") {
+TEST_CASE("usbip transport: the writes of a leaving host are flushed after the disk has ended them",
+          "[usbip][storage]") {
   stick s;
   s.disk.hold = true;
   CHECK(s.ask(s.host.submit_out(1, stick::wrapper(1, 8192, false, stick::rw10(0x2a, 0, 16)))).status == 0);

@@ -279,7 +279,8 @@ TEST_CASE("usbip urbs: endpoints stall before the configuration is set, and afte
   well(s);
 }
 
-TEST_CASE("usbip urbs: a short answer to a transfer that must not be short has -121, with its data", "[usbip][engine]") {
+TEST_CASE("usbip urbs: a short answer to a transfer that must not be short has -121, with its data",
+          "[usbip][engine]") {
   usb_rig::devices d;
   bridged s{d};
   s.host.submit_out(data_endpoint, bytes{9, 9});
@@ -301,7 +302,8 @@ TEST_CASE("usbip urbs: isochronous transfers stall, and their data and packets a
     to.resize(to.size() + std::size_t{packets} * 16, 0xcc);
     return seqnum;
   };
-  const std::uint32_t all[] = {iso(3, 2, {}, true), iso(1, 1024, bytes(5000, 0xcc), false), iso(1, 1, {}, true), iso(1, 3, {}, false)};
+  const std::uint32_t all[] = {iso(3, 2, {}, true), iso(1, 1024, bytes(5000, 0xcc), false), iso(1, 1, {}, true),
+                               iso(1, 3, {}, false)};
   const auto good = s.host.control_in(0x80, 8, 0, 0, 1);
   s.talk();
   for (const auto one : all) CHECK((s.host.has(one) && s.host.answers[one].status == -32));
@@ -341,7 +343,8 @@ TEST_CASE("usbip device: invalid standard requests stall, and others are answere
   const auto in = [&](std::uint8_t type, std::uint8_t request, unsigned value, unsigned index, unsigned length) {
     return s.ask(s.host.control_in(type, request, value, index, length));
   };
-  const auto out = [&](std::uint8_t type, std::uint8_t request, unsigned value, unsigned index, const bytes& data = {}) {
+  const auto out = [&](std::uint8_t type, std::uint8_t request, unsigned value, unsigned index,
+                       const bytes& data = {}) {
     return s.ask(s.host.control_out(type, request, value, index, data)).status;
   };
   CHECK(in(0x80, 0, 0, 0, 2).data == bytes{0, 0});

@@ -12,10 +12,10 @@
 struct wire {
   std::vector<std::uint8_t> to_engine;
   std::vector<std::uint8_t> to_peer;
-  std::size_t largest_piece = SIZE_MAX;                               // bytes that one `receive` shows
-  std::size_t largest_send = SIZE_MAX;                                // bytes that one `send` takes
-  std::size_t room = SIZE_MAX;                                        // bytes that fit in `to_peer`
-  usbip::stream_state end = usbip::stream_state::open;                // after the bytes in `to_engine`
+  std::size_t largest_piece = SIZE_MAX;                 // bytes that one `receive` shows
+  std::size_t largest_send = SIZE_MAX;                  // bytes that one `send` takes
+  std::size_t room = SIZE_MAX;                          // bytes that fit in `to_peer`
+  usbip::stream_state end = usbip::stream_state::open;  // after the bytes in `to_engine`
   std::size_t calls = 0;
 
   usbip::usize send(usbip::pieces list) {
@@ -34,7 +34,8 @@ struct wire {
     ++calls;
     if (to_engine.empty()) return 0;
     // A copy of its own size, so that sanitizers detect a read past its end.
-    const std::vector<std::uint8_t> shown(to_engine.begin(), to_engine.begin() + static_cast<std::ptrdiff_t>(std::min(largest_piece, to_engine.size())));
+    const std::vector<std::uint8_t> shown(
+        to_engine.begin(), to_engine.begin() + static_cast<std::ptrdiff_t>(std::min(largest_piece, to_engine.size())));
     const usbip::usize taken = look(usbip::const_bytes{shown.data(), shown.size()});
     to_engine.erase(to_engine.begin(), to_engine.begin() + static_cast<std::ptrdiff_t>(taken));
     return taken;

@@ -36,7 +36,7 @@ static unsigned cid;
 /* The results of all clients together. */
 static struct counts {
   _Atomic uint64_t answered, cut, wrong, refused, bytes;
-} * seen;
+}* seen;
 
 static char buffer[65536];
 
@@ -135,7 +135,8 @@ static unsigned idle_count;
 static bool is_answered(int fd) {
   static const char hello[] = "hello from the host\n";
   char back[sizeof hello];
-  return send_all(fd, hello, sizeof hello - 1) && receive_line(fd, back, sizeof back) && strncmp(back, hello, sizeof hello - 2) == 0;
+  return send_all(fd, hello, sizeof hello - 1) && receive_line(fd, back, sizeof back) &&
+         strncmp(back, hello, sizeof hello - 2) == 0;
 }
 
 static bool be_idle(unsigned count) {
@@ -186,14 +187,15 @@ static bool bulk(uint64_t count) {
   close(fd);
   const double between = seconds();
   fetch(count, sizeof buffer, 0);
-  printf("bulk: %s sent in %.2f s, %" PRIu64 " of 1 received in %.2f s, %" PRIu64 " cut\n", well ? "all" : "NOT ALL", between - began,
-         seen->answered, seconds() - between, seen->cut);
+  printf("bulk: %s sent in %.2f s, %" PRIu64 " of 1 received in %.2f s, %" PRIu64 " cut\n", well ? "all" : "NOT ALL",
+         between - began, seen->answered, seconds() - between, seen->cut);
   return well && seen->answered == 1;
 }
 
 static bool say(const char* what, uint64_t wanted, bool well) {
   printf("%s: %" PRIu64 " of %" PRIu64 " answered, %" PRIu64 " cut, %" PRIu64 " wrong, %" PRIu64 " bytes, %" PRIu64
-         " times refused\n", what, seen->answered, wanted, seen->cut, seen->wrong, seen->bytes, seen->refused);
+         " times refused\n",
+         what, seen->answered, wanted, seen->cut, seen->wrong, seen->bytes, seen->refused);
   return well && seen->answered == wanted && seen->cut == 0 && seen->wrong == 0;
 }
 

@@ -21,7 +21,10 @@ namespace vsock = virtio::vsock;
 constexpr u16 places = 128;
 constexpr u16 spare = 8;  // places for requests that wait, and for connections that close
 using sockets_t = vsock::device<bench, bus::transport<bench>, virtio::queue<128>,
-                                vsock::limits{.connections = places, .listeners = 8, .receive_buffer = 65536, .receive_pool = 1024 * 1024,
+                                vsock::limits{.connections = places,
+                                              .listeners = 8,
+                                              .receive_buffer = 65536,
+                                              .receive_pool = 1024 * 1024,
                                               .send_packets = 64}>;
 constinit virtio::dma_storage<sockets_t::dma_bytes> storage;
 constinit sockets_t sockets;
@@ -35,14 +38,14 @@ struct client {
   vsock::socket socket;
   bool is_open;
   bool has_count;
-  u32 at;          // port
-  u64 left;        // bytes to send of the pattern, or to receive
-  u64 done;        // bytes sent of the pattern, or received
+  u32 at;    // port
+  u64 left;  // bytes to send of the pattern, or to receive
+  u64 done;  // bytes sent of the pattern, or received
   u64 sum;
-  u8 text[4096];   // sent before the pattern
+  u8 text[4096];  // sent before the pattern
   usize text_size;
   usize text_sent;
-  bool closes;     // after all is sent
+  bool closes;  // after all is sent
 };
 constinit client clients[places]{};  // by the socket's slot
 u32 open_count;
@@ -55,7 +58,9 @@ void forget(client& c) {
   --open_count;
 }
 
-[[nodiscard]] bool has_to_send(const client& c) { return c.text_sent != c.text_size || (c.at == source && c.has_count && c.left != 0); }
+[[nodiscard]] bool has_to_send(const client& c) {
+  return c.text_sent != c.text_size || (c.at == source && c.has_count && c.left != 0);
+}
 
 void put_number(client& c, u64 n) {
   u8 digits[20];
@@ -227,10 +232,12 @@ extern "C" int guest_main(const char* command_line) {
   const cell::bench board{cell::machine()};
   const auto where = bus::find(board, virtio::device_type::vsock);
   CHECK_OK(where);
-  CHECK_OK(cell::sockets.start(board, *where, cell::storage, virtio::vsock::seed{cell::number("seed", boot::timestamp())}));
+  CHECK_OK(
+      cell::sockets.start(board, *where, cell::storage, virtio::vsock::seed{cell::number("seed", boot::timestamp())}));
   if (cell::number("calls") != 0) cell::call_out();
   cell::serve_all();
-  boot::print("accepted ", cell::accepted, " finished ", cell::finished, " lost ", cell::lost, " dropped ", cell::dropped, "\n");
+  boot::print("accepted ", cell::accepted, " finished ", cell::finished, " lost ", cell::lost, " dropped ",
+              cell::dropped, "\n");
   CHECK_OK(cell::sockets.hand_off());
   boot::print("ok crowd\n");
   return 0;

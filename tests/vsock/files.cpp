@@ -54,8 +54,10 @@ struct walker {
       const u32 most = static_cast<u32>(std::min<u64>((found.size - size + 511) / 512 * 512, 64 * 1024));
       const auto where = files.take(at, most);
       if (!where) break;
-      require(where->size != 0 && where->size % 512 == 0 && where->size <= most, "a stretch of nothing, or of too much");
-      require(where->sector <= disk.capacity() && where->size / 512 <= disk.capacity() - where->sector, "outside of the disk");
+      require(where->size != 0 && where->size % 512 == 0 && where->size <= most,
+              "a stretch of nothing, or of too much");
+      require(where->sector <= disk.capacity() && where->size / 512 <= disk.capacity() - where->sector,
+              "outside of the disk");
       piece.resize(where->size);
       (void)disk.read(where->sector, piece);
       for (const u8 byte : piece)
@@ -109,8 +111,9 @@ void corrupt_image(memory_disk& disk, std::mt19937& source) {
 }
 
 void corrupt_request(std::mt19937& source) {
-  std::string text = "GET http://guest/some%20thing?x HTTP/1.1\r\nHost: guest\r\nRange: bytes=10-200\r\n"
-                     "Connection: a, close\r\nX:\r\n\r\n";
+  std::string text =
+      "GET http://guest/some%20thing?x HTTP/1.1\r\nHost: guest\r\nRange: bytes=10-200\r\n"
+      "Connection: a, close\r\nX:\r\n\r\n";
   const char some[] = "\r\n :%,/-=0\x7f\x01";
   for (usize i = source() % 6; i != 0; --i) text[source() % text.size()] = some[source() % (sizeof some - 1)];
   text.resize(text.size() - source() % 4);
@@ -121,7 +124,8 @@ void corrupt_request(std::mt19937& source) {
   http::request asked;
   if (size != 0 && http::parse(bytes{exact.get(), size}, asked) == http::ok) {
     const u8* const path = asked.path.data();
-    require(path >= exact.get() && asked.path.size() <= static_cast<usize>(exact.get() + size - path), "a path from elsewhere");
+    require(path >= exact.get() && asked.path.size() <= static_cast<usize>(exact.get() + size - path),
+            "a path from elsewhere");
     require(path[0] == '/', "a path that does not begin");
   }
 }

@@ -20,9 +20,9 @@ struct talker : bench {
 };
 
 constexpr u32 connections = 72;
-using sockets_t = vsock::device<talker, bus::transport<talker>, virtio::queue<128>,
-                                vsock::limits{.connections = connections, .receive_buffer = 65536, .receive_pool = 1024 * 1024,
-                                              .messages = true}>;
+using sockets_t = vsock::device<
+    talker, bus::transport<talker>, virtio::queue<128>,
+    vsock::limits{.connections = connections, .receive_buffer = 65536, .receive_pool = 1024 * 1024, .messages = true}>;
 constinit virtio::dma_storage<sockets_t::dma_bytes> storage;
 constinit sockets_t sockets;
 using stream = sockets_t::stream_type;
@@ -396,7 +396,8 @@ void outlives_host() {
   const errc how = outcome(true, [&] { return s.receive(back); });
   CHECK(how == errc::peer_silent || how == errc::needs_reset);
   const errc next = outcome(true, [] { return sockets.connect({vsock::host_cid, echo}); });
-  CHECK(next == errc::peer_silent || next == errc::needs_reset || next == errc::not_started || next == errc::device_broken);
+  CHECK(next == errc::peer_silent || next == errc::needs_reset || next == errc::not_started ||
+        next == errc::device_broken);
   (void)outcome(true, [&] { return s.close(); });
 }
 

@@ -44,7 +44,8 @@ static int to_peer(unsigned port) {
 
 static void send_line(int fd, uint64_t number) {
   char line[24];
-  if (!send_all(fd, line, (size_t)snprintf(line, sizeof line, "%" PRIu64 "\n", number))) die("send: %s", strerror(errno));
+  if (!send_all(fd, line, (size_t)snprintf(line, sizeof line, "%" PRIu64 "\n", number)))
+    die("send: %s", strerror(errno));
 }
 
 static void send_source(int fd, uint64_t count) {
@@ -68,7 +69,8 @@ static uint64_t receive_source(int fd, uint64_t most) {
 static int listen_at(unsigned port) {
   const int fd = socket(AF_VSOCK, SOCK_STREAM, 0);
   const struct sockaddr_vm at = {.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = port};
-  if (fd < 0 || bind(fd, (const struct sockaddr*)&at, sizeof at) != 0 || listen(fd, 1) != 0) die("listen: %s", strerror(errno));
+  if (fd < 0 || bind(fd, (const struct sockaddr*)&at, sizeof at) != 0 || listen(fd, 1) != 0)
+    die("listen: %s", strerror(errno));
   return fd;
 }
 
@@ -88,7 +90,8 @@ static void check_echo(bool ends) {
   const uint64_t got = receive_source(fd, count);
   int status = 0;
   waitpid(sender, &status, 0);
-  tell(ends ? "echo to the end" : "echo", got == count && status == 0 && (!ends || at_end(fd)), "%" PRIu64 " bytes came back", got);
+  tell(ends ? "echo to the end" : "echo", got == count && status == 0 && (!ends || at_end(fd)),
+       "%" PRIu64 " bytes came back", got);
   close(fd);
 }
 
@@ -127,7 +130,8 @@ static void check_caller(const char* what, unsigned port, bool ends) {
     const int fd = accept(listening, NULL, NULL);
     char text[64] = "you said: ";
     size_t length = strlen(text);
-    for (size_t got; (ends || memchr(text, '\n', length) == NULL) && (got = receive(fd, text + length, sizeof text - length)) != 0;)
+    for (size_t got;
+         (ends || memchr(text, '\n', length) == NULL) && (got = receive(fd, text + length, sizeof text - length)) != 0;)
       length += got;
     _exit(send_all(fd, text, length) && close(fd) == 0 ? 0 : 1);
   }
@@ -139,7 +143,8 @@ static void check_caller(const char* what, unsigned port, bool ends) {
   int status = 0;
   if (length != sizeof want - 1) kill(answering, SIGKILL); /* no call, or an incomplete one */
   waitpid(answering, &status, 0);
-  tell(what, status == 0 && length == sizeof want - 1 && memcmp(buffer, want, length) == 0, "%zu bytes of an answer", length);
+  tell(what, status == 0 && length == sizeof want - 1 && memcmp(buffer, want, length) == 0, "%zu bytes of an answer",
+       length);
   close(fd);
 }
 
@@ -147,7 +152,8 @@ static void check_refused(void) {
   const int fd = to_peer(7013);
   send_line(fd, UNUSED_PORT);
   const bool answered = receive_line(fd, buffer, 64);
-  tell("caller of a port without a listener", answered && strcmp(buffer, "refused") == 0, "%s", answered ? buffer : "no answer");
+  tell("caller of a port without a listener", answered && strcmp(buffer, "refused") == 0, "%s",
+       answered ? buffer : "no answer");
   close(fd);
 }
 
@@ -188,7 +194,8 @@ static void check_messages(void) {
       good = good && send(fd, buffer, lengths[n], MSG_NOSIGNAL | (end != 0 ? MSG_EOR : 0)) == (ssize_t)lengths[n];
       struct iovec space = {buffer, sizeof buffer};
       struct msghdr message = {.msg_iov = &space, .msg_iovlen = 1};
-      good = good && recvmsg(fd, &message, 0) == (ssize_t)lengths[n] && ((message.msg_flags & MSG_EOR) != 0) == (end != 0);
+      good =
+          good && recvmsg(fd, &message, 0) == (ssize_t)lengths[n] && ((message.msg_flags & MSG_EOR) != 0) == (end != 0);
       for (size_t i = 0; good && i < lengths[n]; ++i) good = (unsigned char)buffer[i] == source_byte(i);
     }
   tell("messages", good, "%zu of them, some with the end of a record", count);

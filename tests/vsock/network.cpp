@@ -114,7 +114,8 @@ void send(const_bytes frame) {
 }
 
 void take(usize size, u32 pings) {
-  if (get16(in + 12) == 0x0806 && size >= 42 && get16(in + 20) == 1 && __builtin_memcmp(in + 38, us, 4) == 0) return send(arp_answer(in));
+  if (get16(in + 12) == 0x0806 && size >= 42 && get16(in + 20) == 1 && __builtin_memcmp(in + 38, us, 4) == 0)
+    return send(arp_answer(in));
   if (get16(in + 12) != 0x0800 || size < 34) return;
   const usize length = get16(in + 16);
   CHECK(length >= 20 && 14 + length <= size);

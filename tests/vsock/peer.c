@@ -52,7 +52,8 @@ static void echo(const struct connection* guest) {
 /* Up to `most` bytes, in pieces of a size. */
 static void sum_up(int fd, uint64_t most, size_t piece, long pause_ms) {
   uint64_t bytes = 0, sum = SUM_OF_NOTHING;
-  for (size_t got; (got = receive(fd, buffer, most - bytes < piece ? (size_t)(most - bytes) : piece)) != 0; bytes += got) {
+  for (size_t got; (got = receive(fd, buffer, most - bytes < piece ? (size_t)(most - bytes) : piece)) != 0;
+       bytes += got) {
     sum = sum_on(sum, buffer, got);
     if (pause_ms != 0) rest_ms(pause_ms);
   }
@@ -80,7 +81,8 @@ static void late(const struct connection* guest) {
 static void discard(const struct connection* guest) {
   uint64_t left, bytes = 0;
   if (!receive_number(guest->fd, &left)) return;
-  for (size_t got; (got = receive(guest->fd, buffer, left < sizeof buffer ? (size_t)left : sizeof buffer)) != 0; left -= got)
+  for (size_t got; (got = receive(guest->fd, buffer, left < sizeof buffer ? (size_t)left : sizeof buffer)) != 0;
+       left -= got)
     bytes += got;
   char line[24];
   send_all(guest->fd, line, (size_t)snprintf(line, sizeof line, "%" PRIu64 "\n", bytes));
@@ -145,11 +147,11 @@ static const struct service {
   int type;
   void (*serve)(const struct connection* guest);
 } services[] = {
-    {7000, SOCK_STREAM, echo},          {7001, SOCK_STREAM, sink},         {7002, SOCK_STREAM, source},
-    {7003, SOCK_STREAM, caller},        {7004, SOCK_STREAM, abrupt},       {7005, SOCK_STREAM, slow},
-    {7006, SOCK_STREAM, half},          {7010, SOCK_SEQPACKET, messages},  {7011, SOCK_STREAM, counted_sink},
-    {7013, SOCK_STREAM, open_caller},   {7015, SOCK_STREAM, counted_slow},
-    {7016, SOCK_STREAM, late},          {7021, SOCK_STREAM, discard},
+    {7000, SOCK_STREAM, echo},        {7001, SOCK_STREAM, sink},         {7002, SOCK_STREAM, source},
+    {7003, SOCK_STREAM, caller},      {7004, SOCK_STREAM, abrupt},       {7005, SOCK_STREAM, slow},
+    {7006, SOCK_STREAM, half},        {7010, SOCK_SEQPACKET, messages},  {7011, SOCK_STREAM, counted_sink},
+    {7013, SOCK_STREAM, open_caller}, {7015, SOCK_STREAM, counted_slow}, {7016, SOCK_STREAM, late},
+    {7021, SOCK_STREAM, discard},
 };
 enum { SERVICES = sizeof services / sizeof services[0] };
 
@@ -172,7 +174,8 @@ static void listen_at(const struct service* service, const char* path) {
   int bound;
   if (path != NULL) {
     const int length = snprintf(listener->own, sizeof listener->own, "%s_%u", path, service->port);
-    if (length < 0 || (size_t)length >= sizeof listener->own) die("peer: %s_%u: too long for a socket's path", path, service->port);
+    if (length < 0 || (size_t)length >= sizeof listener->own)
+      die("peer: %s_%u: too long for a socket's path", path, service->port);
     const struct sockaddr_un at = address_of(listener->own);
     unlink(listener->own); /* left by a killed peer */
     bound = bind(fd, (const struct sockaddr*)&at, sizeof at);

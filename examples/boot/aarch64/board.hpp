@@ -18,7 +18,10 @@ struct mapped_on_demand {
   static bool device_memory(virtio::u64 at, virtio::u64 size) { return boot::reach_registers({at, size}); }
 };
 
-struct board : boot::tree_pci<boot::machine, mapped_on_demand>, boot::guest_dma, boot::waits_by_clock, boot::reports_failures<board> {};
+struct board : boot::tree_pci<boot::machine, mapped_on_demand>,
+               boot::guest_dma,
+               boot::waits_by_clock,
+               boot::reports_failures<board> {};
 
 static_assert(virtio::platform<board> && virtio::pci::host<board>);
 

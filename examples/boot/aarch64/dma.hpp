@@ -28,7 +28,9 @@ inline void open_dma_pool() {
   dma.refuse();
   static_cast<range&>(pool) = place_of(pool);
   if (pool.size == 0 || !map_memory(pool)) return print("no room for the pool of devices\n");
-  if (const auto opened = dma.open({reinterpret_cast<virtio::u8*>(pool.base), static_cast<virtio::usize>(pool.size), virtio::dma_addr{pool.base}}); !opened)
+  if (const auto opened = dma.open({reinterpret_cast<virtio::u8*>(pool.base), static_cast<virtio::usize>(pool.size),
+                                    virtio::dma_addr{pool.base}});
+      !opened)
     print("the pool of devices: ", virtio::describe(opened.error()), "\n");
 }
 
@@ -37,7 +39,8 @@ struct guest_dma {
   using barriers = virtio::smp_barriers;
   static constexpr virtio::access_policy access_platform = virtio::access_policy::through_map;
 
-  virtio::result<void> map(const volatile void* va, virtio::usize n, virtio::direction way, virtio::segments& out) const {
+  virtio::result<void> map(const volatile void* va, virtio::usize n, virtio::direction way,
+                           virtio::segments& out) const {
     return dma.map(va, n, way, out);
   }
   void unmap(const virtio::segment& piece, virtio::u32 written) const { dma.unmap(piece, written); }

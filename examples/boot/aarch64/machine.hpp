@@ -19,15 +19,15 @@ inline void pause() { asm volatile("yield" ::: "memory"); }
 
 /// Reads the virtual counter; its frequency depends on the machine.
 [[nodiscard]] inline uint64_t timestamp() {
-    uint64_t now;
-    asm volatile("isb; mrs %0, cntvct_el0" : "=r"(now) : : "memory");
-    return now;
+  uint64_t now;
+  asm volatile("isb; mrs %0, cntvct_el0" : "=r"(now) : : "memory");
+  return now;
 }
 
 [[nodiscard]] inline uint64_t milliseconds_since(uint64_t began) {
-    uint64_t ticks_per_second;
-    asm("mrs %0, cntfrq_el0" : "=r"(ticks_per_second));
-    return (timestamp() - began) * 1000 / ticks_per_second;
+  uint64_t ticks_per_second;
+  asm("mrs %0, cntfrq_el0" : "=r"(ticks_per_second));
+  return (timestamp() - began) * 1000 / ticks_per_second;
 }
 
 /// Takes a byte from the console, if one has arrived.

@@ -45,7 +45,8 @@ inline void print_feature(virtio::u8 bit, virtio::device_type type) {
 inline void print_type(virtio::device_type type) {
   const char* const known = virtio::name(type);
   if (type == virtio::device_type::none) print("device");
-  else if (text{known, 6} == "device") print("device of type ", static_cast<unsigned>(type));  // the library has no name
+  else if (text{known, 6} == "device")
+    print("device of type ", static_cast<unsigned>(type));  // the library has no name
   else print(known, " device");
 }
 
@@ -164,10 +165,13 @@ struct reports_failures {
   /// a start failed; or the result of a search: then all virtio devices are listed.
   template <class... Why>
   static int fail(const char* what, const Why&... why) {
-    return boot::fail(what, [](auto visit) {
-      if constexpr (virtio::pci::host<Board>) virtio::pci::for_each(Board{}, visit);
-      else virtio::mmio::for_each(Board{}, visit);
-    }, why...);
+    return boot::fail(
+        what,
+        [](auto visit) {
+          if constexpr (virtio::pci::host<Board>) virtio::pci::for_each(Board{}, visit);
+          else virtio::mmio::for_each(Board{}, visit);
+        },
+        why...);
   }
 };
 

@@ -39,16 +39,20 @@ class restricted_dma {
   void refuse() { restricted_ = restriction::pool; }
 
   [[nodiscard]] bool is_restricted() const { return restricted_ == restriction::pool; }
-  [[nodiscard]] virtio::u16 free_slots() const { return static_cast<virtio::u16>(slots_.free_slots() + large_.free_slots()); }
+  [[nodiscard]] virtio::u16 free_slots() const {
+    return static_cast<virtio::u16>(slots_.free_slots() + large_.free_slots());
+  }
 
   /// For a platform's map(). Storage has its own whole pages; see `virtio::bounce_pool` for buffers, and for the
   /// errors.
-  [[nodiscard, gnu::noinline]] virtio::result<void> map(const volatile void* va, virtio::usize n, virtio::direction way, virtio::segments& out) {
+  [[nodiscard, gnu::noinline]] virtio::result<void> map(const volatile void* va, virtio::usize n, virtio::direction way,
+                                                        virtio::segments& out) {
     if (!is_restricted()) return out.push(virtio::dma_addr{reinterpret_cast<virtio::uptr>(va)}, n, way);
     if (way != virtio::direction::shared) {
       // Buffers of several pages use large slots, unless all are in use: then more pieces, if the request allows it.
       if (large_at_ != 0 && n > virtio::dma_page)
-        if (const auto mapped = large_.map(va, n, way, out); mapped || mapped.error() != virtio::errc::queue_full) return mapped;
+        if (const auto mapped = large_.map(va, n, way, out); mapped || mapped.error() != virtio::errc::queue_full)
+          return mapped;
       return slots_.map(va, n, way, out);
     }
     VIRTIO_TRY_ASSIGN(const virtio::dma_region there, moved(reinterpret_cast<virtio::uptr>(va), n));

@@ -17,10 +17,10 @@ namespace boot {
 
 // Prints a number or an address as 0x...
 struct hex {
-    uint64_t value;
-    constexpr explicit hex(uint64_t number) : value{number} {}
-    template <class T>  // a template, or hex(0) would be ambiguous: 0 is a null pointer too
-    explicit hex(T* address) : value{reinterpret_cast<uintptr_t>(address)} {}
+  uint64_t value;
+  constexpr explicit hex(uint64_t number) : value{number} {}
+  template <class T>  // a template, or hex(0) would be ambiguous: 0 is a null pointer too
+  explicit hex(T* address) : value{reinterpret_cast<uintptr_t>(address)} {}
 };
 
 void put(char);
@@ -33,14 +33,14 @@ inline void put(int n) { put(static_cast<long long>(n)); }
 inline void put(long n) { put(static_cast<long long>(n)); }
 inline void put(unsigned n) { put(static_cast<unsigned long long>(n)); }
 inline void put(unsigned long n) { put(static_cast<unsigned long long>(n)); }
-void put(bool) = delete;               // would print 0 or 1: print words instead
+void put(bool) = delete;                  // would print 0 or 1: print words instead
 void put(const volatile void*) = delete;  // use boot::hex(pointer)
 
 /// Writes each argument to the console: `boot::print("sector ", n, " ", boot::hex(x), "\n")`.
 /// Waits for the console to take each character.
 template <class... Parts>
 void print(const Parts&... parts) {
-    (put(parts), ...);
+  (put(parts), ...);
 }
 
 /// Ends the guest with this status, 0 to 127; any other number ends it with 127, never as a success.

@@ -31,11 +31,13 @@ struct tree_pci_host {
     return virtio::pci::probe_bar(*this, id, index);
   }
   [[nodiscard]] virtio::result<bar_space> bar(function_id id, virtio::u8 index) const {
-    return virtio::pci::open_bar<bar_space>(*this, id, index, windows{tree}, [&](virtio::u16 first, virtio::usize size) -> virtio::result<bar_space> {
-      const range found = tree->reached(pci_space::ports, first, size);
-      if (found.size == 0 || !Maps::device_memory(found.base, found.size)) return virtio::errc::out_of_range;
-      return bar_space::memory(static_cast<virtio::uptr>(found.base), size);
-    });
+    return virtio::pci::open_bar<bar_space>(*this, id, index, windows{tree},
+                                            [&](virtio::u16 first, virtio::usize size) -> virtio::result<bar_space> {
+                                              const range found = tree->reached(pci_space::ports, first, size);
+                                              if (found.size == 0 || !Maps::device_memory(found.base, found.size))
+                                                return virtio::errc::out_of_range;
+                                              return bar_space::memory(static_cast<virtio::uptr>(found.base), size);
+                                            });
   }
   [[nodiscard]] virtio::pci::bus_set root_buses() const {
     virtio::pci::bus_set out;
@@ -43,16 +45,22 @@ struct tree_pci_host {
     return out;
   }
   template <class Visit>
-  void each_function(Visit&& visit) const { virtio::pci::each_numbered_function(*this, tree->segment, visit); }
+  void each_function(Visit&& visit) const {
+    virtio::pci::each_numbered_function(*this, tree->segment, visit);
+  }
 
   /// Assigns addresses to BARs and numbers to bridges that have none, in the tree's windows. Assigned ones are kept.
   void assign() const {
-    const pci_window ports = tree->below(pci_space::ports, 0x10000), low = tree->below(pci_space::memory, virtio::u64{1} << 32),
+    const pci_window ports = tree->below(pci_space::ports, 0x10000),
+                     low = tree->below(pci_space::memory, virtio::u64{1} << 32),
                      high = tree->above(pci_space::memory, virtio::u64{1} << 32);
     constexpr virtio::u64 old_ports = 0x1000;  // below are ports of devices from before PCI
     const virtio::u64 skipped = ports.bus < old_ports ? old_ports - ports.bus : 0;
-    (void)virtio::pci::assign(*this, {.io = {ports.bus + skipped, ports.size > skipped ? ports.size - skipped : 0},
-                                      .memory = {low.bus, low.size}, .high = {high.bus, high.size}, .last_bus = tree->last_bus},
+    (void)virtio::pci::assign(*this,
+                              {.io = {ports.bus + skipped, ports.size > skipped ? ports.size - skipped : 0},
+                               .memory = {low.bus, low.size},
+                               .high = {high.bus, high.size},
+                               .last_bus = tree->last_bus},
                               tree->segment);
   }
 
@@ -69,12 +77,13 @@ struct tree_pci_host {
   };
 
   [[nodiscard]] bool covers(function_id id) const {
-    return tree->config.size != 0 && id.segment == tree->segment && id.bus >= tree->first_bus && id.bus <= tree->last_bus;
+    return tree->config.size != 0 && id.segment == tree->segment && id.bus >= tree->first_bus &&
+           id.bus <= tree->last_bus;
   }
   [[nodiscard]] virtio::mmio_space function(function_id id) const {
     const virtio::usize place = static_cast<virtio::usize>(id.routing_id()) - (virtio::usize{tree->first_bus} << 8);
-    return virtio::mmio_space{static_cast<virtio::uptr>(tree->config.base), 0}.part(place << tree->config_shift,
-                                                                                  virtio::usize{1} << tree->config_shift);
+    return virtio::mmio_space{static_cast<virtio::uptr>(tree->config.base), 0}.part(
+        place << tree->config_shift, virtio::usize{1} << tree->config_shift);
   }
 };
 
@@ -85,10 +94,18 @@ struct tree_pci {
   using bar_space = virtio::mmio_space;
   using one_host = tree_pci_host<Maps>;
 
-  [[nodiscard]] virtio::u32 config_read32(function_id id, virtio::u16 offset) const { return of(id).config_read32(id, offset); }
-  void config_write32(function_id id, virtio::u16 offset, virtio::u32 value) const { of(id).config_write32(id, offset, value); }
-  void config_write16(function_id id, virtio::u16 offset, virtio::u16 value) const { of(id).config_write16(id, offset, value); }
-  [[nodiscard]] virtio::result<virtio::pci::bar_info> locate(function_id id, virtio::u8 index) const { return of(id).locate(id, index); }
+  [[nodiscard]] virtio::u32 config_read32(function_id id, virtio::u16 offset) const {
+    return of(id).config_read32(id, offset);
+  }
+  void config_write32(function_id id, virtio::u16 offset, virtio::u32 value) const {
+    of(id).config_write32(id, offset, value);
+  }
+  void config_write16(function_id id, virtio::u16 offset, virtio::u16 value) const {
+    of(id).config_write16(id, offset, value);
+  }
+  [[nodiscard]] virtio::result<virtio::pci::bar_info> locate(function_id id, virtio::u8 index) const {
+    return of(id).locate(id, index);
+  }
   [[nodiscard]] virtio::result<bar_space> bar(function_id id, virtio::u8 index) const { return of(id).bar(id, index); }
   template <class Visit>
   void each_function(Visit&& visit) const {

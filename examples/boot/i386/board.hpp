@@ -22,10 +22,14 @@ struct device_memory {
 };
 
 struct board : virtio::pci::windowed<virtio::pci::cf8<device_memory>>,
-               virtio::identity_mapped<>, boot::waits_by_clock, boot::reports_failures<board> {
+               virtio::identity_mapped<>,
+               boot::waits_by_clock,
+               boot::reports_failures<board> {
   virtio::pci::bus_set root_buses() const { return boot::root_buses(virtio::pci::cf8<device_memory>{}); }
   template <class Visit>
-  void each_function(Visit&& visit) const { virtio::pci::each_numbered_function(*this, 0, visit); }
+  void each_function(Visit&& visit) const {
+    virtio::pci::each_numbered_function(*this, 0, visit);
+  }
 };
 
 static_assert(virtio::platform<board> && virtio::pci::windowed_host<board>);

@@ -6,20 +6,20 @@
 namespace {
 
 struct quotient {
-    uint64_t whole, rest;
+  uint64_t whole, rest;
 };
 
 // Bit by bit. Division by zero gives zeros and the number itself.
 quotient divide(uint64_t number, uint64_t by) {
-    quotient out{0, 0};
-    for (int bit = 63; bit >= 0; --bit) {
-        const bool carry = out.rest >> 63 != 0;
-        out.rest = out.rest << 1 | (number >> bit & 1);
-        if (by == 0 || (!carry && out.rest < by)) continue;
-        out.rest -= by;
-        out.whole |= uint64_t{1} << bit;
-    }
-    return out;
+  quotient out{0, 0};
+  for (int bit = 63; bit >= 0; --bit) {
+    const bool carry = out.rest >> 63 != 0;
+    out.rest = out.rest << 1 | (number >> bit & 1);
+    if (by == 0 || (!carry && out.rest < by)) continue;
+    out.rest -= by;
+    out.whole |= uint64_t{1} << bit;
+  }
+  return out;
 }
 
 }  // namespace

@@ -17,7 +17,10 @@ struct not_mapped {
   static bool device_memory(virtio::u64 at, virtio::u64 size) { return boot::reach_registers({at, size}); }
 };
 
-struct board : boot::tree_pci<boot::machine, not_mapped>, virtio::identity_mapped<>, boot::waits_by_clock, boot::reports_failures<board> {};
+struct board : boot::tree_pci<boot::machine, not_mapped>,
+               virtio::identity_mapped<>,
+               boot::waits_by_clock,
+               boot::reports_failures<board> {};
 
 static_assert(virtio::platform<board> && virtio::pci::host<board>);
 

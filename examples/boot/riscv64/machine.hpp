@@ -19,8 +19,8 @@ enum class privilege : uint8_t { machine, supervisor };
 /// Returns whether the processor can address this range: physical addresses have at most 56 bits. There are no page
 /// tables.
 [[nodiscard]] constexpr bool reach_registers(range of) {
-    constexpr uint64_t end = uint64_t{1} << 56;
-    return of.size != 0 && of.size <= end && of.base <= end - of.size;
+  constexpr uint64_t end = uint64_t{1} << 56;
+  return of.size != 0 && of.size <= end && of.base <= end - of.size;
 }
 
 /// Pauses briefly, for loops that wait: `pause` of Zihintpause. Other processors execute it as a fence without effect.
@@ -28,14 +28,14 @@ inline void pause() { asm volatile(".word 0x0100000f" ::: "memory"); }
 
 /// Reads the clock; its frequency is in the tree.
 [[nodiscard]] inline uint64_t timestamp() {
-    uint64_t now;
-    asm volatile("rdtime %0" : "=r"(now) : : "memory");
-    return now;
+  uint64_t now;
+  asm volatile("rdtime %0" : "=r"(now) : : "memory");
+  return now;
 }
 
 /// Without a frequency in the tree every wait ends at once.
 [[nodiscard]] inline uint64_t milliseconds_since(uint64_t began) {
-    return machine.clock_frequency == 0 ? ~uint64_t{0} : (timestamp() - began) * 1000 / machine.clock_frequency;
+  return machine.clock_frequency == 0 ? ~uint64_t{0} : (timestamp() - began) * 1000 / machine.clock_frequency;
 }
 
 /// Takes a byte from the console, if one has arrived.

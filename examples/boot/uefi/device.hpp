@@ -46,8 +46,8 @@ class device {
     which_ = which;
     void* io = nullptr;
     if (efi::failed(services().disconnect_controller(which.handle, nullptr, nullptr)) ||
-        efi::failed(services().open_protocol(which.handle, &efi::pci_io::id, &io, self, nullptr,
-                                             efi::open::exclusive))) {
+        efi::failed(
+            services().open_protocol(which.handle, &efi::pci_io::id, &io, self, nullptr, efi::open::exclusive))) {
       connect_again();
       return errc::busy;
     }

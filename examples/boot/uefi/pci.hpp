@@ -108,7 +108,8 @@ struct host {
     const bool is_io = (lower & 1u) != 0, is_wide = !is_io && (lower & 6u) == 4u && index != 5;
     const virtio::u64 upper = is_wide ? host{}.config_read32(f, static_cast<virtio::u16>(at + 4)) : 0;
     placed out{{is_io ? pci::bar_kind::io : pci::bar_kind::memory, is_wide, !is_io && (lower & 8u) != 0,
-                upper << 32 | (lower & ~(is_io ? 3u : 15u)), 0}, 0};
+                upper << 32 | (lower & ~(is_io ? 3u : 15u)), 0},
+               0};
     // Address 0 is valid: AAVMF assigns it to the first I/O BAR on QEMU's virt.
     for (virtio::u8 number = 0; number < 6; ++number) {
       void* described = nullptr;

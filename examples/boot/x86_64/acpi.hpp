@@ -24,9 +24,10 @@ namespace boot {
 /// Returns the host for a PCI segment of the MCFG table. Errors: those of `find_table` (QEMU's pc and microvm have no
 /// such table) and of `mcfg::segment`.
 [[nodiscard]] inline virtio::result<virtio::pci::ecam_with_ports<device_memory>> find_ecam(uint16_t segment = 0) {
-  return find_table(virtio::text("MCFG")).and_then(virtio::pci::mcfg::read).and_then([&](const virtio::pci::mcfg& table) {
-    return table.segment<virtio::io_space>(segment, device_memory{});
-  });
+  return find_table(virtio::text("MCFG"))
+      .and_then(virtio::pci::mcfg::read)
+      .and_then(
+          [&](const virtio::pci::mcfg& table) { return table.segment<virtio::io_space>(segment, device_memory{}); });
 }
 
 }  // namespace boot

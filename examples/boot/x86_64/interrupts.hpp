@@ -10,8 +10,8 @@ namespace boot {
 
 /// The address and the data that a device writes to interrupt this processor.
 struct interrupt_message {
-    uint64_t address;
-    uint32_t data;
+  uint64_t address;
+  uint32_t data;
 };
 
 /// The number of messages for devices: 0 to 7.

@@ -18,15 +18,15 @@ const void* machine_tree();
 
 /// An unusable slot, and the reason; `word` is empty if the slot is from a device tree.
 struct rejected_slot {
-    text word;
-    uint64_t base;
-    const char* problem;
+  text word;
+  uint64_t base;
+  const char* problem;
 };
 struct rejected_list {
-    static constexpr size_t most = 16;  // further ones are printed only
+  static constexpr size_t most = 16;  // further ones are printed only
 
-    rejected_slot slots[most];
-    size_t count;
+  rejected_slot slots[most];
+  size_t count;
 };
 
 /// The unusable slots that mmio_slots() has printed.

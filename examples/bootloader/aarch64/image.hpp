@@ -45,7 +45,8 @@ struct arm64_image {
     if (out.memory == 0) return image_flaw::too_old;
     if ((flags & 1) != 0) return image_flaw::big_endian;
     constexpr u64 most = u64{1} << 32;  // FAT's limit, and larger than any kernel
-    if (out.offset >= alignment || out.offset % 4096 != 0 || out.memory > most || size >= most) return image_flaw::bad_size;
+    if (out.offset >= alignment || out.offset % 4096 != 0 || out.memory > most || size >= most)
+      return image_flaw::bad_size;
     out.file_size = static_cast<u32>(size);
     if (out.memory < size) out.memory = size;
     constexpr u32 kib[4] = {0, 4, 16, 64};

@@ -36,7 +36,8 @@ class kernel {
     if (wrong != image_flaw::none) return describe(wrong);
     if (!has_pages_of(image_.page_kib)) return "it has pages of a size that this processor does not have";
     // The list may be incomplete: the loader would overwrite reserved memory that is not in it.
-    if (boot::machine.reserved_count == boot::machine_description::most_reserved) return "the machine reserves too many pieces of memory";
+    if (boot::machine.reserved_count == boot::machine_description::most_reserved)
+      return "the machine reserves too many pieces of memory";
     return nullptr;
   }
   /// The part of the file that is loaded: its offset, and its size in bytes.
@@ -54,7 +55,7 @@ class kernel {
     free_.take(machine.dma_pool.base, machine.dma_pool.size);
     const auto begin = reinterpret_cast<uintptr_t>(boot_start);
     free_.take(begin, reinterpret_cast<uintptr_t>(boot_image_end) - begin);
-    free_.take(0, 4096);  // reserved for the null pointer
+    free_.take(0, 4096);                                                 // reserved for the null pointer
     VIRTIO_TRY_ASSIGN(at_, image_.place(free_, largest_block, mapped));  // the last block is read whole
     return reached(at_, image_.memory + largest_block);
   }
@@ -75,8 +76,8 @@ class kernel {
     if (!at || !reached(*at, tree_bytes)) return "there is no room in memory for a device tree";
     tree_ = reinterpret_cast<u8*>(static_cast<uintptr_t>(*at));
     const boot::range old = boot::tree_place();
-    return write_tree(reinterpret_cast<const void*>(static_cast<uintptr_t>(old.base)), static_cast<usize>(old.size), {tree_, tree_bytes},
-                      {options, initrd_, initrd_size_});
+    return write_tree(reinterpret_cast<const void*>(static_cast<uintptr_t>(old.base)), static_cast<usize>(old.size),
+                      {tree_, tree_bytes}, {options, initrd_, initrd_size_});
   }
 
   /// Starts the kernel. No device may be active.
@@ -109,7 +110,9 @@ class kernel {
     if (!boot::map_memory({at & ~(page - 1), (at % page + size + page - 1) & ~(page - 1)})) return errc::no_space;
     return reinterpret_cast<u8*>(static_cast<uintptr_t>(at));
   }
-  static void clean(u64 at, u64 size) { boot_clean(reinterpret_cast<const void*>(static_cast<uintptr_t>(at)), static_cast<usize>(size)); }
+  static void clean(u64 at, u64 size) {
+    boot_clean(reinterpret_cast<const void*>(static_cast<uintptr_t>(at)), static_cast<usize>(size));
+  }
 
   arm64_image image_{};
   memory free_{};

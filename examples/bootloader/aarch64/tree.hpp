@@ -20,12 +20,14 @@ struct tree_changes {
 /// Writes a copy of the tree `from` into `to` with these changes. `size` bytes of `from` are readable; both are at
 /// multiples of 8. The copy does not reserve the memory of the tree `from` and of the initrd that it names. Returns
 /// null, or what is wrong; then `to` contains no tree.
-[[nodiscard]] inline const char* write_tree(const void* from, virtio::usize size, virtio::bytes to, const tree_changes& changes) {
+[[nodiscard]] inline const char* write_tree(const void* from, virtio::usize size, virtio::bytes to,
+                                            const tree_changes& changes) {
   using virtio::u64;
   constexpr virtio::usize most = 0x7fff'ffff;  // of libfdt's numbers
   static constexpr char start_name[] = "linux,initrd-start", end_name[] = "linux,initrd-end";
   // For a version before 16, fdt_check_full (1.6.1) reads a name through a null pointer; 17 is from 2006.
-  if (size < sizeof(fdt_header) || fdt_version(from) < 17 || fdt_check_full(from, size) != 0) return "the machine's device tree is damaged";
+  if (size < sizeof(fdt_header) || fdt_version(from) < 17 || fdt_check_full(from, size) != 0)
+    return "the machine's device tree is damaged";
   void* const tree = to.data();
   const auto room = static_cast<int>(to.size() < most ? to.size() : most);
   if (fdt_open_into(from, tree, room) != 0) return "the machine's device tree is too large";
@@ -36,7 +38,9 @@ struct tree_changes {
     int length = 0;
     const void* const value = chosen < 0 ? nullptr : fdt_getprop(tree, chosen, name, &length);
     if (value == nullptr) return 0;
-    return length == 8 ? fdt64_ld(static_cast<const fdt64_t*>(value)) : length == 4 ? fdt32_ld(static_cast<const fdt32_t*>(value)) : 0;
+    return length == 8   ? fdt64_ld(static_cast<const fdt64_t*>(value))
+           : length == 4 ? fdt32_ld(static_cast<const fdt32_t*>(value))
+                         : 0;
   };
   const u64 old_initrd = address(start_name), old_end = address(end_name);
   const auto old_tree = static_cast<u64>(reinterpret_cast<virtio::uptr>(from));
@@ -48,7 +52,9 @@ struct tree_changes {
   }
 
   int wrong = chosen;
-  if (chosen >= 0) wrong = fdt_setprop(tree, chosen, "bootargs", changes.options, static_cast<int>(__builtin_strlen(changes.options) + 1));
+  if (chosen >= 0)
+    wrong =
+        fdt_setprop(tree, chosen, "bootargs", changes.options, static_cast<int>(__builtin_strlen(changes.options) + 1));
   const auto set = [&](const char* name, u64 value) {
     while (wrong == 0) wrong = fdt_delprop(tree, chosen, name);  // an odd tree has it twice
     if (wrong != -FDT_ERR_NOTFOUND) return;

@@ -34,7 +34,8 @@ class pages {
     free();
     const u64 count = (size + 4095) / 4096;
     u64 at = 0;
-    const auto how = uefi::services().allocate_pages(efi::allocate::any_pages, efi::memory_type::loader_data, count, &at);
+    const auto how =
+        uefi::services().allocate_pages(efi::allocate::any_pages, efi::memory_type::loader_data, count, &at);
     if (efi::failed(how)) return errc::no_space;
     at_ = at;
     count_ = count;
@@ -80,7 +81,9 @@ class initrd_server {
     efi::guid vendor;
     u8 end[4];
   };
-  static constexpr path where{4, 3, {20, 0},
+  static constexpr path where{4,
+                              3,
+                              {20, 0},
                               {0x5568e427, 0x68fc, 0x4f3d, {0xac, 0x74, 0xca, 0x55, 0x52, 0x31, 0xcc, 0x68}},
                               {0x7f, 0xff, 4, 0}};
 

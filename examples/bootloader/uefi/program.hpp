@@ -22,7 +22,8 @@ enum class efi_processor : u16 { x86_64 = 0x8664, aarch64 = 0xaa64 };
   };
   if (head.size() < 0x40 || h[0] != 'M' || h[1] != 'Z') return other();
   const u32 at = number(h + 0x3c, 4);
-  if (at > head.size() || head.size() - at < subsystem_at + 2 || __builtin_memcmp(h + at, "PE\0", 4) != 0) return other();
+  if (at > head.size() || head.size() - at < subsystem_at + 2 || __builtin_memcmp(h + at, "PE\0", 4) != 0)
+    return other();
   if (number(h + at + 4, 2) != static_cast<u16>(processor)) return "it is for another processor";
   if (number(h + at + subsystem_at, 2) != application) return "it is no program for UEFI";
   return nullptr;

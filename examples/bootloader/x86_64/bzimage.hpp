@@ -30,12 +30,12 @@ struct bzimage {
   static constexpr usize head_bytes = 4096;  // of the file: all that `read` looks at
   static constexpr u64 entry = 0x200;        // of the 64-bit protocol, from the kernel's address
 
-  u32 code_at = 0;    // offset of the kernel proper in the file, a multiple of 512
+  u32 code_at = 0;  // offset of the kernel proper in the file, a multiple of 512
   u32 code_size = 0;
   u64 preferred = 0;  // address
   u64 alignment = 0;
-  u64 memory = 0;     // bytes from its address on that it needs until it has read the memory map
-  u64 initrd_end = 0; // an initrd ends at this address or below
+  u64 memory = 0;      // bytes from its address on that it needs until it has read the memory map
+  u64 initrd_end = 0;  // an initrd ends at this address or below
   u32 most_options = 0;
   bool is_relocatable = false;
 
@@ -66,7 +66,8 @@ struct bzimage {
   /// `no_space`.
   [[nodiscard]] result<u64> place(loader::memory& free, u64 more, u64 below) const {
     const u64 size = memory + more;
-    if (preferred % alignment == 0 && preferred <= below && size <= below - preferred && free.is_free(preferred, size)) {
+    if (preferred % alignment == 0 && preferred <= below && size <= below - preferred &&
+        free.is_free(preferred, size)) {
       free.take(preferred, size);
       return preferred;
     }

@@ -26,7 +26,8 @@ class kernel {
   /// Reads the first `head_bytes` of the file. Returns null, or what is wrong with it.
   [[nodiscard]] const char* open(const_bytes head, u64 file_size) {
     const kernel_flaw wrong = bzimage::read(head, file_size, image_);
-    if (const char* const other = describe(kind_of(head)); wrong == kernel_flaw::not_linux && other != nullptr) return other;
+    if (const char* const other = describe(kind_of(head)); wrong == kernel_flaw::not_linux && other != nullptr)
+      return other;
     if (wrong != kernel_flaw::none) return describe(wrong);
     page_.begin(head);
     return nullptr;
@@ -57,7 +58,8 @@ class kernel {
 
   /// Finds a place for all initrds, one after the other. Error: `no_space`.
   [[nodiscard]] result<u8*> place_initrd(u64 size) {
-    VIRTIO_TRY_ASSIGN(const u64 at, free_.take_highest(size + largest_block, 4096, image_.initrd_end < mapped ? image_.initrd_end : mapped));
+    VIRTIO_TRY_ASSIGN(const u64 at, free_.take_highest(size + largest_block, 4096,
+                                                       image_.initrd_end < mapped ? image_.initrd_end : mapped));
     page_.put_initrd(at, size);
     return reinterpret_cast<u8*>(static_cast<uintptr_t>(at));
   }
@@ -67,10 +69,12 @@ class kernel {
   /// Fills the zero page. Always returns null.
   [[nodiscard]] const char* prepare(const char* options) {
     const boot::handover& machine = boot::loaded();
-    for (unsigned i = 0; i < machine.ranges; ++i) page_.add_range(machine.memory[i].at, machine.memory[i].size, machine.memory[i].type);
+    for (unsigned i = 0; i < machine.ranges; ++i)
+      page_.add_range(machine.memory[i].at, machine.memory[i].size, machine.memory[i].type);
     page_.put_root_of_acpi(machine.rsdp);
     page_.put_options(reinterpret_cast<uintptr_t>(options));
-    if (const text_screen screen = find_text_screen(); screen.is_there) page_.put_text_screen(screen.column, screen.row);
+    if (const text_screen screen = find_text_screen(); screen.is_there)
+      page_.put_text_screen(screen.column, screen.row);
     return nullptr;
   }
 
@@ -78,7 +82,7 @@ class kernel {
   [[noreturn]] void start() { boot_enter_linux(at_ + bzimage::entry, page_.data()); }
 
  private:
-  static constexpr u64 largest_block = 4096;       // of a disk; partitions.hpp rejects larger ones
+  static constexpr u64 largest_block = 4096;   // of a disk; partitions.hpp rejects larger ones
   static constexpr u64 mapped = u64{1} << 32;  // by start.S, on every processor
 
   bzimage image_{};

@@ -58,7 +58,8 @@ class screen {
   }
   void open() {
     known_ = true;
-    at_.is_there = bios_data(0x449) == 3 && bios_data(0x44a) == text_screen::columns && bios_data(0x484) == text_screen::rows - 1;
+    at_.is_there =
+        bios_data(0x449) == 3 && bios_data(0x44a) == text_screen::columns && bios_data(0x484) == text_screen::rows - 1;
     at_.column = bios_data(0x450);
     at_.row = bios_data(0x451);
     if (at_.column >= text_screen::columns || at_.row >= text_screen::rows) at_.column = at_.row = 0;

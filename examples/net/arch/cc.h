@@ -25,11 +25,16 @@ typedef intptr_t ssize_t;
 #define X32_F "x"
 #define SZT_F "lu"
 
-#define LWIP_PLATFORM_DIAG(x) do { } while (0)
-#define LWIP_PLATFORM_ASSERT(x) do { } while (0)
+#define LWIP_PLATFORM_DIAG(x) \
+  do {                        \
+  } while (0)
+#define LWIP_PLATFORM_ASSERT(x) \
+  do {                          \
+  } while (0)
 
 #ifdef __cplusplus
 extern "C"
 #endif
-uint32_t lwip_port_random(void); /* the program's */
+    uint32_t
+    lwip_port_random(void); /* the program's */
 #define LWIP_RAND() lwip_port_random()

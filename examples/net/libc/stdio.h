@@ -7,4 +7,5 @@
 #ifdef __cplusplus
 extern "C"
 #endif
-int snprintf(char* to, size_t size, const char* format, ...); /* %s and %d */
+    int
+    snprintf(char* to, size_t size, const char* format, ...); /* %s and %d */

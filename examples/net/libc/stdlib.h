@@ -5,4 +5,5 @@
 #ifdef __cplusplus
 extern "C"
 #endif
-int atoi(const char* s);
+    int
+    atoi(const char* s);

@@ -16,17 +16,17 @@
 
 namespace usbip {
 
-using u8 = uint8_t;  // 8 bits
+using u8 = uint8_t;    // 8 bits
 using u16 = uint16_t;  // 16 bits
 using u32 = uint32_t;  // 32 bits
 using u64 = uint64_t;  // 64 bits
-using s32 = int32_t;  // 32 bits, signed
+using s32 = int32_t;   // 32 bits, signed
 using usize = size_t;  // a size in memory
 
 /// Bytes that may be written; not owned by this object.
 struct bytes {
   u8* data = nullptr;  // the first byte
-  usize size = 0;  // number of bytes
+  usize size = 0;      // number of bytes
 
   /// Whether it has no bytes.
   [[nodiscard]] constexpr bool empty() const { return size == 0; }
@@ -40,7 +40,7 @@ struct bytes {
 /// Bytes that may only be read; not owned by this object.
 struct const_bytes {
   const u8* data = nullptr;  // the first byte
-  usize size = 0;  // number of bytes
+  usize size = 0;            // number of bytes
 
   constexpr const_bytes() = default;  // no bytes
   /// `count` bytes from `first` on.
@@ -60,7 +60,7 @@ struct const_bytes {
 /// Several ranges of bytes, in the order in which they are sent.
 struct pieces {
   const const_bytes* first = nullptr;  // an array of ranges
-  usize count = 0;  // number of ranges
+  usize count = 0;                     // number of ranges
 
   /// The first range.
   [[nodiscard]] constexpr const const_bytes* begin() const { return first; }
@@ -76,7 +76,9 @@ struct pieces {
   return static_cast<u32>(at[0]) << 24 | static_cast<u32>(at[1]) << 16 | static_cast<u32>(at[2]) << 8 | at[3];
 }
 /// Loads a big-endian value.
-[[nodiscard]] constexpr u64 load_be64(const u8* at) { return static_cast<u64>(load_be32(at)) << 32 | load_be32(at + 4); }
+[[nodiscard]] constexpr u64 load_be64(const u8* at) {
+  return static_cast<u64>(load_be32(at)) << 32 | load_be32(at + 4);
+}
 /// Loads a little-endian value.
 [[nodiscard]] constexpr u16 load_le16(const u8* at) { return static_cast<u16>(at[1] << 8 | at[0]); }
 /// Loads a little-endian value.

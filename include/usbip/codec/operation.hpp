@@ -8,56 +8,61 @@
 
 namespace usbip {
 
-inline constexpr u16 protocol_version = 0x0111;  // of the operation phase, as Linux has it since 3.17
-inline constexpr u16 default_port = 3240;  // TCP
+inline constexpr u16 protocol_version = 0x0111;     // of the operation phase, as Linux has it since 3.17
+inline constexpr u16 default_port = 3240;           // TCP
 inline constexpr usize operation_header_bytes = 8;  // bytes of each message's beginning
-inline constexpr usize busid_bytes = 32;  // bytes of a device's name, with its NUL
-inline constexpr usize path_bytes = 256;  // bytes of a device's path on the server, with its NUL
+inline constexpr usize busid_bytes = 32;            // bytes of a device's name, with its NUL
+inline constexpr usize path_bytes = 256;            // bytes of a device's path on the server, with its NUL
 inline constexpr usize import_request_bytes = operation_header_bytes + busid_bytes;  // a whole REQ_IMPORT
-inline constexpr usize device_record_bytes = 312;  // a device in an answer
-inline constexpr usize interface_record_bytes = 4;  // an interface in an answer
+inline constexpr usize device_record_bytes = 312;                                    // a device in an answer
+inline constexpr usize interface_record_bytes = 4;                                   // an interface in an answer
 
 /// The codes of messages.
-enum class operation : u16 { list_request = 0x8005, list_answer = 0x0005, import_request = 0x8003, import_answer = 0x0003 };
+enum class operation : u16 {
+  list_request = 0x8005,
+  list_answer = 0x0005,
+  import_request = 0x8003,
+  import_answer = 0x0003
+};
 
 /// The status of an answer.
 enum class operation_status : u32 { ok = 0, not_available = 1, busy = 2, device_error = 3, no_device = 4, error = 5 };
 
 /// The first eight bytes of every message.
 struct operation_header {
-  operation what{};  // the message
+  operation what{};           // the message
   operation_status status{};  // 0 in requests
 };
 
 /// REQ_DEVLIST, or REQ_IMPORT with the name of the device.
 struct operation_request {
-  operation what{};  // the message
+  operation what{};              // the message
   char busid[busid_bytes] = {};  // of an import
 };
 
 /// A device, as lists and answers to imports describe it.
 struct device_record {
-  char path[path_bytes] = {};  // on the server
-  char busid[busid_bytes] = {};  // the name that clients import
-  u32 busnum = 0;  // number of the bus
-  u32 devnum = 0;  // number of the device on its bus
+  char path[path_bytes] = {};               // on the server
+  char busid[busid_bytes] = {};             // the name that clients import
+  u32 busnum = 0;                           // number of the bus
+  u32 devnum = 0;                           // number of the device on its bus
   usbip::speed speed = usbip::speed::high;  // of the device
-  u16 vendor = 0;  // idVendor
-  u16 product = 0;  // idProduct
-  u16 release = 0;  // bcdDevice
-  u8 device_class = 0;  // bDeviceClass
-  u8 subclass = 0;  // bDeviceSubClass
-  u8 protocol = 0;  // bDeviceProtocol
-  u8 configuration = 0;   // the selected one; 0: none
-  u8 configurations = 1;  // number of configurations
-  u8 interfaces = 0;  // number of interfaces
+  u16 vendor = 0;                           // idVendor
+  u16 product = 0;                          // idProduct
+  u16 release = 0;                          // bcdDevice
+  u8 device_class = 0;                      // bDeviceClass
+  u8 subclass = 0;                          // bDeviceSubClass
+  u8 protocol = 0;                          // bDeviceProtocol
+  u8 configuration = 0;                     // the selected one; 0: none
+  u8 configurations = 1;                    // number of configurations
+  u8 interfaces = 0;                        // number of interfaces
 };
 
 /// An interface of a device in a list.
 struct interface_record {
   u8 interface_class = 0;  // bInterfaceClass
-  u8 subclass = 0;  // bInterfaceSubClass
-  u8 protocol = 0;  // bInterfaceProtocol
+  u8 subclass = 0;         // bInterfaceSubClass
+  u8 protocol = 0;         // bInterfaceProtocol
 };
 
 /// Parses a client's first message. The first four bytes distinguish URBs from an operation of any version.
@@ -78,7 +83,8 @@ struct interface_record {
   got.value.what = static_cast<operation>(load_be16(have.data + 2));
   if (got.value.what == operation::list_request) return got;
   if (have.size < import_request_bytes) return outcome::lacks(import_request_bytes - have.size);
-  for (usize at = 0; at < busid_bytes; ++at) got.value.busid[at] = static_cast<char>(have.data[operation_header_bytes + at]);
+  for (usize at = 0; at < busid_bytes; ++at)
+    got.value.busid[at] = static_cast<char>(have.data[operation_header_bytes + at]);
   if (got.value.busid[busid_bytes - 1] != 0) return outcome::bad(fault::unterminated_text);
   return got;
 }
@@ -139,7 +145,8 @@ constexpr void put(u8 (&to)[device_record_bytes], const device_record& device) {
   const u8* const at = have.data;
   for (usize byte = 0; byte < path_bytes; ++byte) device.path[byte] = static_cast<char>(at[byte]);
   for (usize byte = 0; byte < busid_bytes; ++byte) device.busid[byte] = static_cast<char>(at[path_bytes + byte]);
-  if (device.path[path_bytes - 1] != 0 || device.busid[busid_bytes - 1] != 0) return outcome::bad(fault::unterminated_text);
+  if (device.path[path_bytes - 1] != 0 || device.busid[busid_bytes - 1] != 0)
+    return outcome::bad(fault::unterminated_text);
   device.busnum = load_be32(at + 288);
   device.devnum = load_be32(at + 292);
   device.speed = static_cast<usbip::speed>(load_be32(at + 296));

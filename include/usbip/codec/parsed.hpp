@@ -33,7 +33,8 @@ enum class fault : u8 {
       return "the peer sends URBs where a list or an import is expected: the device was imported elsewhere, so use bridge mode";
     case fault::operation_where_urbs_due:
       return "the peer requests a list or an import where URBs are expected: it has not imported a device, so use server mode";
-    case fault::wrong_version: return "the version is not 0x0111: this is another protocol, or a USB/IP older than Linux 3.17";
+    case fault::wrong_version:
+      return "the version is not 0x0111: this is another protocol, or a USB/IP older than Linux 3.17";
     case fault::unknown_operation: return "the operation is neither a list nor an import";
     case fault::failed: return "the status of the operation is not 0";
     case fault::unterminated_text: return "a text fills its field without a NUL at the end";
@@ -52,8 +53,8 @@ enum class fault : u8 {
 /// wrong.
 template <class T>
 struct parsed {
-  T value{};  // valid if `complete`
-  usize missing = 0;  // bytes
+  T value{};                // valid if `complete`
+  usize missing = 0;        // bytes
   fault why = fault::none;  // none if the message can still become valid
 
   /// Whether `value` is valid.

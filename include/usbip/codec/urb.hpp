@@ -9,7 +9,7 @@
 namespace usbip {
 
 inline constexpr usize urb_header_bytes = 48;  // bytes of a header
-inline constexpr usize iso_entry_bytes = 16;  // bytes of an isochronous packet's entry
+inline constexpr usize iso_entry_bytes = 16;   // bytes of an isochronous packet's entry
 
 /// The first word of a header.
 enum class command : u32 { submit = 1, unlink = 2, submit_answer = 3, unlink_answer = 4 };
@@ -42,34 +42,36 @@ struct urb_limits {
 
 /// A message of the client: CMD_SUBMIT or CMD_UNLINK.
 struct urb_request {
-  command what{};  // the message
-  u32 seqnum = 0;  // number of the URB, unique on its connection
-  u32 devid = 0;  // bus and device number
-  direction way{};  // the direction of data
-  u32 endpoint = 0;  // number of the endpoint, without its direction
-  u32 flags = 0;  // of Linux
-  u32 length = 0;  // bytes that are sent, or maximum that may be received
+  command what{};       // the message
+  u32 seqnum = 0;       // number of the URB, unique on its connection
+  u32 devid = 0;        // bus and device number
+  direction way{};      // the direction of data
+  u32 endpoint = 0;     // number of the endpoint, without its direction
+  u32 flags = 0;        // of Linux
+  u32 length = 0;       // bytes that are sent, or maximum that may be received
   u32 start_frame = 0;  // isochronous
-  u32 packets = 0;  // 0 unless isochronous; 0xffffffff on the wire, as the document requires, is 0 here
-  u32 interval = 0;  // of interrupt and isochronous endpoints
-  u8 setup[8] = {};  // the control request
-  u32 target = 0;  // of an unlink: the number of the submit
+  u32 packets = 0;      // 0 unless isochronous; 0xffffffff on the wire, as the document requires, is 0 here
+  u32 interval = 0;     // of interrupt and isochronous endpoints
+  u8 setup[8] = {};     // the control request
+  u32 target = 0;       // of an unlink: the number of the submit
 
   /// Bytes of data after the header. The entries of packets follow them.
-  [[nodiscard]] constexpr u32 data_bytes() const { return what == command::submit && way == direction::out ? length : 0; }
+  [[nodiscard]] constexpr u32 data_bytes() const {
+    return what == command::submit && way == direction::out ? length : 0;
+  }
   /// Bytes of the entries of isochronous packets.
   [[nodiscard]] constexpr u32 entry_bytes() const { return packets * u32{iso_entry_bytes}; }
 };
 
 /// A message of the server: RET_SUBMIT or RET_UNLINK.
 struct urb_answer {
-  command what{};  // the message
-  u32 seqnum = 0;  // number of the URB
+  command what{};       // the message
+  u32 seqnum = 0;       // number of the URB
   urb_status status{};  // 0, or a negative errno value
-  u32 actual = 0;  // bytes that were transferred
+  u32 actual = 0;       // bytes that were transferred
   u32 start_frame = 0;  // isochronous
-  u32 packets = 0;  // isochronous packets
-  u32 errors = 0;  // isochronous packets with errors
+  u32 packets = 0;      // isochronous packets
+  u32 errors = 0;       // isochronous packets with errors
 };
 
 /// The position of a packet in an isochronous transfer, and its result.
@@ -82,7 +84,9 @@ struct iso_entry {
 
 /// Whether this is the first word of REQ_DEVLIST or REQ_IMPORT, which a client sends to a peer that it takes for a
 /// server.
-[[nodiscard]] constexpr bool looks_like_operation(u32 word) { return word >> 16 == 0x0111 && (word & 0x7fffu) <= 0x0005; }
+[[nodiscard]] constexpr bool looks_like_operation(u32 word) {
+  return word >> 16 == 0x0111 && (word & 0x7fffu) <= 0x0005;
+}
 
 /// Parses a request's header of 48 bytes. Four bytes are enough to detect a wrong first word.
 [[nodiscard]] constexpr parsed<urb_request> parse_urb_request(const_bytes have, const urb_limits& limits = {}) {
@@ -183,7 +187,8 @@ constexpr void put(u8 (&to)[urb_header_bytes], const urb_answer& answer) {
   outcome got{};
   got.value = {load_be32(have.data), load_be32(have.data + 4), load_be32(have.data + 8), load_be32(have.data + 12)};
   const iso_entry& one = got.value;
-  if (one.offset > length || one.length > length - one.offset || one.actual > one.length) return outcome::bad(fault::packet_outside);
+  if (one.offset > length || one.length > length - one.offset || one.actual > one.length)
+    return outcome::bad(fault::packet_outside);
   return got;
 }
 

@@ -11,16 +11,16 @@ namespace usbip {
 /// The description of a device. Texts are UTF-8 and static; a null pointer is no text.
 struct device_description {
   usbip::speed speed = usbip::speed::high;  // of the simulated bus
-  u16 vendor = 0;  // idVendor
-  u16 product = 0;  // idProduct
-  u16 release = 0x0100;  // bcdDevice: version 1.0
-  const char* manufacturer = nullptr;  // iManufacturer
-  const char* name = nullptr;  // iProduct
-  const char* serial = nullptr;  // iSerialNumber
-  u16 milliamperes = 100;  // maximum current
-  u8 device_class = 0;  // 0: the interfaces have their own
-  u8 subclass = 0;  // bDeviceSubClass
-  u8 protocol = 0;  // bDeviceProtocol
+  u16 vendor = 0;                           // idVendor
+  u16 product = 0;                          // idProduct
+  u16 release = 0x0100;                     // bcdDevice: version 1.0
+  const char* manufacturer = nullptr;       // iManufacturer
+  const char* name = nullptr;               // iProduct
+  const char* serial = nullptr;             // iSerialNumber
+  u16 milliamperes = 100;                   // maximum current
+  u8 device_class = 0;                      // 0: the interfaces have their own
+  u8 subclass = 0;                          // bDeviceSubClass
+  u8 protocol = 0;                          // bDeviceProtocol
 };
 
 /// Types of endpoints.
@@ -35,7 +35,7 @@ constexpr void wrong_description(const char* reason) {
 /// Bytes of the largest configuration that a description can have.
 inline constexpr usize largest_configuration = 512;
 inline constexpr usize largest_strings = 512;  // bytes of its string descriptors
-inline constexpr u8 nothing_claimed = 0xff;  // owner of an interface number that is not used
+inline constexpr u8 nothing_claimed = 0xff;    // owner of an interface number that is not used
 
 /// The calls of a class driver's `describe(configuration&)`. Interfaces and endpoints are numbered in the order of the
 /// calls. A driver identifies its endpoints and interfaces by their order, from 0.
@@ -86,7 +86,8 @@ class configuration {
   constexpr void endpoint(u8 address, transfer_type type, u16 packet, u8 interval) {
     if (interface_at_ == 0) wrong_description("an endpoint precedes every interface");
     if (type == transfer_type::isochronous) wrong_description("isochronous endpoints are not served");
-    const u8 descriptor[] = {7, 5, address, static_cast<u8>(type), static_cast<u8>(packet), static_cast<u8>(packet >> 8), interval};
+    const u8 descriptor[] = {
+        7, 5, address, static_cast<u8>(type), static_cast<u8>(packet), static_cast<u8>(packet >> 8), interval};
     append(descriptor);
     if (speed_ == usbip::speed::super) {
       const u16 each = type == transfer_type::interrupt ? packet : 0;
@@ -110,8 +111,10 @@ class configuration {
   /// Writes the head of the descriptor.
   constexpr void finish(const device_description& about) {
     const u32 unit = speed_ == usbip::speed::super ? 8 : 2;
+    // clang-format off
     const u8 head[] = {9, 2, static_cast<u8>(size_), static_cast<u8>(size_ >> 8), interfaces_, 1, 0, 0x80,
                        static_cast<u8>(about.milliamperes / unit)};
+    // clang-format on
     copy(bytes_, head, sizeof head);
   }
   /// The descriptor.
@@ -135,7 +138,8 @@ class configuration {
 
   constexpr void append(const u8* descriptor) {
     const usize length = descriptor[0];
-    if (size_ + length > largest_configuration) wrong_description("the configuration is longer than usbip::largest_configuration");
+    if (size_ + length > largest_configuration)
+      wrong_description("the configuration is longer than usbip::largest_configuration");
     copy(bytes_ + size_, descriptor, length);
     size_ += length;
   }
@@ -147,7 +151,9 @@ class configuration {
     wrong_description("more than 15 endpoints of one direction");
     return 0;
   }
-  constexpr u16 bulk_size() const { return speed_ == usbip::speed::super ? 1024 : speed_ == usbip::speed::high ? 512 : 64; }
+  constexpr u16 bulk_size() const {
+    return speed_ == usbip::speed::super ? 1024 : speed_ == usbip::speed::high ? 512 : 64;
+  }
   constexpr u8 interval(u8 milliseconds) const {
     if (milliseconds == 0) wrong_description("an interval of 0 ms");
     if (speed_ == usbip::speed::low || speed_ == usbip::speed::full) return milliseconds;
@@ -212,7 +218,8 @@ constexpr const char* refuse_description(const char* reason) {
           break;
         case speed::full:
           if (packet > 64) return fault("full speed has packets of at most 64 bytes");
-          if (is_bulk && packet != 8 && packet != 16 && packet != 32 && packet != 64) return fault("bulk packets are 8, 16, 32 or 64 bytes");
+          if (is_bulk && packet != 8 && packet != 16 && packet != 32 && packet != 64)
+            return fault("bulk packets are 8, 16, 32 or 64 bytes");
           break;
         case speed::high:
           if (is_bulk && packet != 512) return fault("bulk packets at high speed are 512 bytes");
@@ -221,7 +228,8 @@ constexpr const char* refuse_description(const char* reason) {
         case speed::super:
           if (is_bulk && packet != 1024) return fault("bulk packets at SuperSpeed are 1024 bytes");
           if (packet > 1024) return fault("SuperSpeed has packets of at most 1024 bytes");
-          if (here + length + 6 > size || at[here + length + 1] != 48) return fault("an endpoint at SuperSpeed lacks its companion");
+          if (here + length + 6 > size || at[here + length + 1] != 48)
+            return fault("an endpoint at SuperSpeed lacks its companion");
           break;
       }
       if (packet == 0) return fault("an endpoint has packets of 0 bytes");
@@ -236,17 +244,17 @@ constexpr const char* refuse_description(const char* reason) {
 
 /// All descriptors of a device, and the owners of its interfaces and endpoints.
 struct device_layout {
-  u8 device[18] = {};  // device descriptor
-  u8 bos[22] = {};  // binary object store; SuperSpeed only
-  u8 bos_size = 0;  // bytes; 0: none
+  u8 device[18] = {};                            // device descriptor
+  u8 bos[22] = {};                               // binary object store; SuperSpeed only
+  u8 bos_size = 0;                               // bytes; 0: none
   u8 configuration[largest_configuration] = {};  // configuration descriptor and all that follow
-  u16 configuration_size = 0;  // bytes
+  u16 configuration_size = 0;                    // bytes
   u8 strings[largest_strings] = {};  // string descriptors, one after another; number 0 is the list of languages
-  u16 string_at[5] = {};  // offset of each, and the end; a text of no bytes is absent
-  u8 interfaces = 0;  // number of interfaces
-  u8 interface_owner[16] = {};  // index of the class driver
-  u8 endpoint_owner[32] = {};    // 1 + index of the class driver, 0: no endpoint; indexed by number, plus 16 for IN
-  u8 endpoint_order[32] = {};  // order at its class driver; same index
+  u16 string_at[5] = {};             // offset of each, and the end; a text of no bytes is absent
+  u8 interfaces = 0;                 // number of interfaces
+  u8 interface_owner[16] = {};       // index of the class driver
+  u8 endpoint_owner[32] = {};        // 1 + index of the class driver, 0: no endpoint; indexed by number, plus 16 for IN
+  u8 endpoint_order[32] = {};        // order at its class driver; same index
   u8 interface_triples[16][3] = {};  // class, subclass, protocol
 };
 
@@ -297,7 +305,8 @@ constexpr device_layout layout_of(const device_description& about) {
   copy(made.configuration, all.data(), all.size());
   made.configuration_size = static_cast<u16>(all.size());
   made.interfaces = all.interfaces();
-  for (usize one = 0; one < 16; ++one) made.interface_owner[one] = one < made.interfaces ? all.interface_owner(one) : nothing_claimed;
+  for (usize one = 0; one < 16; ++one)
+    made.interface_owner[one] = one < made.interfaces ? all.interface_owner(one) : nothing_claimed;
   for (usize one = 0; one < 32; ++one) {
     made.endpoint_owner[one] = all.endpoint_owner(one);
     made.endpoint_order[one] = all.endpoint_order(one);
@@ -319,18 +328,21 @@ constexpr device_layout layout_of(const device_description& about) {
   const bool is_super = about.speed == speed::super;
   /// Hosts look for associations by this class
   const bool composite = about.device_class == 0 && all.has_associations();
+  // clang-format off
   const u8 device[] = {18, 1, 0, static_cast<u8>(is_super ? 0x03 : 0x02),
                        composite ? u8{0xef} : about.device_class, composite ? u8{2} : about.subclass,
                        composite ? u8{1} : about.protocol,
                        is_super ? u8{9} : about.speed == speed::low ? u8{8} : u8{64},
                        static_cast<u8>(about.vendor), static_cast<u8>(about.vendor >> 8),
                        static_cast<u8>(about.product), static_cast<u8>(about.product >> 8),
-                       static_cast<u8>(about.release), static_cast<u8>(about.release >> 8), manufacturer, name, serial, 1};
+                       static_cast<u8>(about.release), static_cast<u8>(about.release >> 8), manufacturer, name,
+                       serial, 1};
+  // clang-format on
   copy(made.device, device, sizeof device);
   if (is_super) {
-    const u8 bos[] = {5,  15, 22, 0, 2,                          // two capabilities
-                      7,  16, 2,  0, 0, 0, 0,                    // USB 2.0 extension: no link power management
-                      10, 16, 3,  0, 0x08, 0, 3, 0, 0, 0};       // SuperSpeed: only 5 Gbit/s, no U1 or U2 latencies
+    const u8 bos[] = {5,  15, 22, 0, 2,                     // two capabilities
+                      7,  16, 2,  0, 0,    0, 0,            // USB 2.0 extension: no link power management
+                      10, 16, 3,  0, 0x08, 0, 3, 0, 0, 0};  // SuperSpeed: only 5 Gbit/s, no U1 or U2 latencies
     copy(made.bos, bos, sizeof bos);
     made.bos_size = sizeof bos;
   }

@@ -14,10 +14,10 @@ namespace usbip {
 
 /// The eight bytes of a control request.
 struct setup_packet {
-  u8 type = 0;  // direction, kind, recipient
+  u8 type = 0;     // direction, kind, recipient
   u8 request = 0;  // bRequest
-  u16 value = 0;  // wValue
-  u16 index = 0;  // wIndex
+  u16 value = 0;   // wValue
+  u16 index = 0;   // wIndex
   u16 length = 0;  // wLength: bytes of data
 
   /// Parses the eight bytes.
@@ -26,7 +26,7 @@ struct setup_packet {
   }
   /// Whether data moves to the host.
   [[nodiscard]] constexpr bool is_in() const { return (type & 0x80) != 0; }
-  [[nodiscard]] constexpr u8 kind() const { return type >> 5 & 3; }  // 0 standard, 1 class, 2 vendor
+  [[nodiscard]] constexpr u8 kind() const { return type >> 5 & 3; }   // 0 standard, 1 class, 2 vendor
   [[nodiscard]] constexpr u8 recipient() const { return type & 31; }  // 0 device, 1 interface, 2 endpoint
 };
 
@@ -34,13 +34,15 @@ struct setup_packet {
 /// request.
 struct control_answer {
   answer::kind what = answer::kind::later;  // whether it is decided
-  urb_status status{};  // for the host
-  const_bytes data{};  // for the host
+  urb_status status{};                      // for the host
+  const_bytes data{};                       // for the host
 
   /// Not decided yet.
   [[nodiscard]] static constexpr control_answer not_yet() { return {}; }
   /// Success, with data for an IN request.
-  [[nodiscard]] static constexpr control_answer good(const_bytes data = {}) { return {answer::kind::now, urb_status::ok, data}; }
+  [[nodiscard]] static constexpr control_answer good(const_bytes data = {}) {
+    return {answer::kind::now, urb_status::ok, data};
+  }
   /// The request is not supported.
   [[nodiscard]] static constexpr control_answer stall() { return {answer::kind::now, urb_status::stall, {}}; }
 };
@@ -63,7 +65,8 @@ inline constexpr usize control_buffer_bytes = 64;
 /// 5. `cleared(order)`: the host has ended a halt, or restarts this endpoint.
 /// 6. `poll()`: called on each turn of the engine while a host has the device.
 template <class F>
-concept class_driver = requires(F& driver, configuration& all, u8 order, const transfer& t, u32 count, const setup_packet& setup, bytes data) {
+concept class_driver = requires(F& driver, configuration& all, u8 order, const transfer& t, u32 count,
+                                const setup_packet& setup, bytes data) {
   F::describe(all);
   driver.open();
   driver.close();
@@ -120,7 +123,9 @@ class device {
   /// `served_device` concept.
   void detach() { close(); }
   /// `served_device` concept.
-  void poll() { drivers_.each([](auto& driver) { driver.poll(); }); }
+  void poll() {
+    drivers_.each([](auto& driver) { driver.poll(); });
+  }
 
   /// `served_device` concept.
   [[nodiscard]] room room_for(const transfer& t) {
@@ -164,8 +169,17 @@ class device {
 
  private:
   enum : u8 {  // standard requests
-    get_status = 0, clear_feature = 1, set_feature = 3, set_address = 5, get_descriptor = 6, get_configuration = 8,
-    set_configuration = 9, get_interface = 10, set_interface = 11, set_sel = 48, set_isoch_delay = 49,
+    get_status = 0,
+    clear_feature = 1,
+    set_feature = 3,
+    set_address = 5,
+    get_descriptor = 6,
+    get_configuration = 8,
+    set_configuration = 9,
+    get_interface = 10,
+    set_interface = 11,
+    set_sel = 48,
+    set_isoch_delay = 49,
   };
 
   static constexpr usize index_of(u8 endpoint) { return (endpoint & 15u) | (endpoint >> 7 != 0 ? 16u : 0u); }
@@ -207,7 +221,8 @@ class device {
   }
 
   control_answer of_class(const setup_packet& setup) {
-    const bytes data{control_, setup.is_in() || setup.length > control_buffer_bytes ? control_buffer_bytes : setup.length};
+    const bytes data{control_,
+                     setup.is_in() || setup.length > control_buffer_bytes ? control_buffer_bytes : setup.length};
     u8 owner = nothing_claimed;
     if (setup.recipient() == 1) {
       const u8 which = static_cast<u8>(setup.index);
@@ -243,7 +258,8 @@ class device {
       case set_feature: return feature(setup);
       case set_address: return control_answer::good();  // the host's side of USB/IP answers it: it never arrives
       case get_descriptor:
-        if (setup.is_in() && to == 0) return descriptor(static_cast<u8>(setup.value >> 8), static_cast<u8>(setup.value));
+        if (setup.is_in() && to == 0)
+          return descriptor(static_cast<u8>(setup.value >> 8), static_cast<u8>(setup.value));
         break;
       case get_configuration:
         if (setup.is_in()) return small(configuration_, 1);
@@ -292,10 +308,12 @@ class device {
     }
     // Power management of SuperSpeed: there is no power to manage.
     const u16 value = setup.value;
-    if (About.speed == speed::super && setup.recipient() == 0 && (value == u1_enable || value == u2_enable || value == latency_messages)) {
+    if (About.speed == speed::super && setup.recipient() == 0 &&
+        (value == u1_enable || value == u2_enable || value == latency_messages)) {
       return control_answer::good();
     }
-    if (About.speed == speed::super && setup.recipient() == 1 && value == function_suspend && is_interface(setup.index & 0xffu)) {
+    if (About.speed == speed::super && setup.recipient() == 1 && value == function_suspend &&
+        is_interface(setup.index & 0xffu)) {
       return control_answer::good();
     }
     return control_answer::stall();

@@ -94,7 +94,7 @@ class connection {
     transfer what{};
     u32 seqnum = 0;
     urb_status status{};
-    u32 actual = 0;  // valid after `decided`
+    u32 actual = 0;   // valid after `decided`
     u32 entries = 0;  // bytes of isochronous entries to drop
     state is{};
   };
@@ -262,7 +262,8 @@ class connection {
     one.is = state::waiting;
     // No device of this library has isochronous endpoints.
     const u8 endpoint = one.what.endpoint;
-    if (request.packets != 0 || !with_device([&](auto& device) { return device.has(endpoint); })) refuse(one, urb_status::stall);
+    if (request.packets != 0 || !with_device([&](auto& device) { return device.has(endpoint); }))
+      refuse(one, urb_status::stall);
     if (request.data_bytes() != 0 || one.entries != 0) {
       if (one.is == state::waiting) one.is = state::receiving;
       receiving_ = static_cast<u8>(which + 1);
@@ -329,7 +330,8 @@ class connection {
     urb_status status = urb_status::ok;
     if (which != none && (entries_[which].is == state::waiting || entries_[which].is == state::decided)) {
       status = urb_status::canceled;
-      if (entries_[which].is == state::waiting) with_device([&](auto& device) { device.canceled(entries_[which].what); });
+      if (entries_[which].is == state::waiting)
+        with_device([&](auto& device) { device.canceled(entries_[which].what); });
     } else {
       which = new_entry();
       if (which == none) return step::nothing;
@@ -355,7 +357,8 @@ class connection {
       if (head.empty() && list[1].empty()) return step::nothing;
     }
     if (!head.empty() || left != 0) {
-      const usize gone = stream.send({head.empty() ? list + 1 : list, head.empty() || list[1].empty() ? usize{1} : usize{2}});
+      const usize gone =
+          stream.send({head.empty() ? list + 1 : list, head.empty() || list[1].empty() ? usize{1} : usize{2}});
       if (gone == 0) return step::nothing;
       ended_.sent += gone;
       const usize of_head = gone < head.size ? gone : head.size;

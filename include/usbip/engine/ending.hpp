@@ -27,14 +27,14 @@ enum class due : u8 { operation, urb, data };
 
 /// The end of a connection, and its numbers.
 struct ending {
-  end how{};  // the end
+  end how{};         // the end
   fault why{};       // for `wrong`
-  due what{};  // what was expected
+  due what{};        // what was expected
   u32 had = 0;       // bytes of the unfinished or wrong message, or of its data
   u32 needed = 0;    // bytes of the whole message, as far as known
   u8 first[8] = {};  // its first bytes, at most `had`
   u64 received = 0;  // bytes of the whole connection
-  u64 sent = 0;  // bytes of the whole connection
+  u64 sent = 0;      // bytes of the whole connection
 };
 
 /// A sentence for a log line; print the numbers of `ending` after it.

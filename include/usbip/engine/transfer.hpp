@@ -12,10 +12,10 @@ namespace usbip {
 /// A transfer that a host has requested and that has no answer yet.
 struct transfer {
   u8 endpoint = 0;   // the address: 0x80 is set for IN; the control endpoint is 0 in both directions
-  direction way{};  // the direction of data
+  direction way{};   // the direction of data
   u32 length = 0;    // OUT: bytes that the host sends; IN: maximum that it accepts
   u32 done = 0;      // bytes of them that have been transferred
-  u32 flags = 0;  // of the submit
+  u32 flags = 0;     // of the submit
   u8 setup[8] = {};  // of a control transfer
 };
 
@@ -26,8 +26,8 @@ struct room {
   /// What to do.
   enum class kind : u8 { later, here, drop, refuse };
   kind what = kind::later;  // what to do with the bytes
-  bytes where{};  // memory of `here`; the size of `drop`
-  urb_status status{};  // of `refuse`
+  bytes where{};            // memory of `here`; the size of `drop`
+  urb_status status{};      // of `refuse`
 
   /// No room yet.
   [[nodiscard]] static constexpr room none_now() { return {}; }
@@ -44,8 +44,8 @@ struct answer {
   /// Whether it is decided.
   enum class kind : u8 { later, now };
   kind what = kind::later;  // whether it is decided
-  urb_status status{};  // for the host
-  u32 length = 0;  // bytes of an IN transfer
+  urb_status status{};      // for the host
+  u32 length = 0;           // bytes of an IN transfer
 
   /// Not decided yet.
   [[nodiscard]] static constexpr answer not_yet() { return {}; }

@@ -13,7 +13,7 @@ namespace usbip::serial {
 
 /// The line settings of the host: 9600 8N1 until the host sets others. A virtual line ignores them.
 struct line_coding {
-  u32 rate = 9600;  // bits per second
+  u32 rate = 9600;   // bits per second
   u8 stop_bits = 0;  // 0: one, 1: one and a half, 2: two
   u8 parity = 0;     // 0: none, 1: odd, 2: even, 3: mark, 4: space
   u8 data_bits = 8;  // bits per character
@@ -119,7 +119,8 @@ class port {
   }
   /// `class_driver` concept.
   [[nodiscard]] const_bytes piece_of(u8 order, const transfer& t) const {
-    if (order == notifications) return const_bytes{notification_, sizeof notification_}.part(t.done, sizeof notification_);
+    if (order == notifications)
+      return const_bytes{notification_, sizeof notification_}.part(t.done, sizeof notification_);
     return const_bytes{to_host_.data, to_host_.end}.part(t.done, Room);
   }
   /// `class_driver` concept.

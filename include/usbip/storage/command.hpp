@@ -10,18 +10,18 @@ namespace usbip::storage {
 /// The drive's identification: at most 8, 16, 4 and 20 ASCII characters.
 struct drive_strings {
   const char* vendor = "virtio";  // INQUIRY, bytes 8 to 15
-  const char* product = "Disk";  // INQUIRY, bytes 16 to 31
-  const char* revision = "1.0";  // INQUIRY, bytes 32 to 35
-  const char* serial = "0001";  // INQUIRY, pages 0x80 and 0x83
+  const char* product = "Disk";   // INQUIRY, bytes 16 to 31
+  const char* revision = "1.0";   // INQUIRY, bytes 32 to 35
+  const char* serial = "0001";    // INQUIRY, pages 0x80 and 0x83
 };
 
 /// The state of a disk that commands need before they use the disk.
 struct disk_facts {
   /// Whether the host may write.
   enum class writing : u8 { allowed, refused };
-  u64 blocks = 0;  // number of blocks; 0: no medium
+  u64 blocks = 0;         // number of blocks; 0: no medium
   u32 block_bytes = 512;  // bytes in one block
-  writing writes{};  // whether the host may write
+  writing writes{};       // whether the host may write
 };
 
 /// What a command requires. `answer`: no disk; the data is in the buffer.
@@ -30,10 +30,10 @@ enum class action : u8 { answer, read, write, flush, fail };
 /// A command after it has been read.
 struct plan {
   action what = action::answer;  // what to do
-  sense why{};          // for `fail`
-  u64 block = 0;        // for `read` and `write`
-  u64 length = 0;       // bytes of data that the device would move
-  bool stable = false;  // a `write` that must be flushed
+  sense why{};                   // for `fail`
+  u64 block = 0;                 // for `read` and `write`
+  u64 length = 0;                // bytes of data that the device would move
+  bool stable = false;           // a `write` that must be flushed
 
   /// A command that fails.
   [[nodiscard]] static constexpr plan failed(sense reason) { return {action::fail, reason, 0, 0, false}; }
@@ -48,9 +48,9 @@ inline constexpr usize answer_bytes = 64;
 
 /// Reads one command. `to` is all zeros, and receives the answer of commands that need no disk.
 struct command_reader {
-  const u8 (&cdb)[16];  // the command
-  u8 (&to)[answer_bytes];  // its answer
-  disk_facts disk;  // the disk's state
+  const u8 (&cdb)[16];           // the command
+  u8 (&to)[answer_bytes];        // its answer
+  disk_facts disk;               // the disk's state
   const drive_strings& strings;  // the drive's identification
 
   /// Returns the plan. `last` and `last_block`: the result of the previous command, for REQUEST SENSE.
@@ -94,7 +94,8 @@ struct command_reader {
       case 0x8a: return transfer(action::write, load_be64(cdb + 2), load_be32(cdb + 10));
       case 0x2f:  // VERIFY, without comparing bytes
         if ((cdb[1] & 2) != 0) return plan::failed(wrong_field);
-        if (transfer(action::read, load_be32(cdb + 2), load_be16(cdb + 7)).what == action::fail) return plan::failed(out_of_range);
+        if (transfer(action::read, load_be32(cdb + 2), load_be16(cdb + 7)).what == action::fail)
+          return plan::failed(out_of_range);
         return {};
       default: return plan::failed(unknown_command);
     }

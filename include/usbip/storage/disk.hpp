@@ -10,27 +10,27 @@ namespace usbip::storage {
 /// Why a request failed, in SCSI's terms: key, code, qualifier. All zeros is success. A disk that is a SCSI device
 /// passes its own values on.
 struct sense {
-  u8 key = 0;  // sense key
-  u8 code = 0;  // additional sense code
+  u8 key = 0;        // sense key
+  u8 code = 0;       // additional sense code
   u8 qualifier = 0;  // its qualifier
 
   /// Whether the request succeeded.
   [[nodiscard]] constexpr bool is_good() const { return key == 0; }
 };
 
-inline constexpr sense good{};  // success
-inline constexpr sense no_medium{2, 0x3a, 0};       // no disk is present, or it has no blocks
-inline constexpr sense not_ready{2, 4, 0};          // the disk does not run
-inline constexpr sense read_error{3, 0x11, 0};      // the medium failed a read
-inline constexpr sense write_error{3, 0x0c, 0};     // the medium failed a write
-inline constexpr sense hardware_error{4, 0x44, 0};  // the disk itself failed
-inline constexpr sense unknown_command{5, 0x20, 0};  // the command is not supported
-inline constexpr sense out_of_range{5, 0x21, 0};  // the block is outside the disk
-inline constexpr sense wrong_field{5, 0x24, 0};  // a field of the command is invalid
-inline constexpr sense not_saved{5, 0x39, 0};  // saved mode pages do not exist
+inline constexpr sense good{};                        // success
+inline constexpr sense no_medium{2, 0x3a, 0};         // no disk is present, or it has no blocks
+inline constexpr sense not_ready{2, 4, 0};            // the disk does not run
+inline constexpr sense read_error{3, 0x11, 0};        // the medium failed a read
+inline constexpr sense write_error{3, 0x0c, 0};       // the medium failed a write
+inline constexpr sense hardware_error{4, 0x44, 0};    // the disk itself failed
+inline constexpr sense unknown_command{5, 0x20, 0};   // the command is not supported
+inline constexpr sense out_of_range{5, 0x21, 0};      // the block is outside the disk
+inline constexpr sense wrong_field{5, 0x24, 0};       // a field of the command is invalid
+inline constexpr sense not_saved{5, 0x39, 0};         // saved mode pages do not exist
 inline constexpr sense capacity_changed{6, 0x2a, 9};  // the number of blocks has changed
-inline constexpr sense write_protected{7, 0x27, 0};  // the disk is read-only
-inline constexpr sense aborted{0x0b, 0, 0};         // the request was aborted; it may succeed when repeated
+inline constexpr sense write_protected{7, 0x27, 0};   // the disk is read-only
+inline constexpr sense aborted{0x0b, 0, 0};           // the request was aborted; it may succeed when repeated
 
 /// Whether a disk has taken a request. `later`: it has no room now. `refused`: it rejects the request, and `why` is the
 /// reason.
@@ -38,7 +38,7 @@ struct submitted {
   /// Whether it has the request.
   enum class kind : u8 { taken, later, refused };
   kind what = kind::taken;  // whether it has the request
-  sense why{};  // for `refused`
+  sense why{};              // for `refused`
 
   /// The disk has the request.
   [[nodiscard]] static constexpr submitted taken() { return {}; }

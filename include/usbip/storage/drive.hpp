@@ -21,8 +21,8 @@ template <usize Count = 4, usize Bytes = 32768>
 struct buffers {
   static_assert(Count >= 2 && Count <= 16, "a drive has 2 to 16 buffers: at least one to send and one to fill");
   static_assert(Bytes >= 4096 && Bytes % 4096 == 0, "a buffer has whole blocks: a multiple of 4096 bytes");
-  static constexpr usize count = Count;  // number of pieces
-  static constexpr usize size = Bytes;  // bytes of a piece
+  static constexpr usize count = Count;      // number of pieces
+  static constexpr usize size = Bytes;       // bytes of a piece
   alignas(4096) u8 room[Count][Bytes] = {};  // the pieces
 };
 
@@ -82,7 +82,8 @@ class drive {
 
   /// `class_driver` concept.
   [[nodiscard]] room room_for(u8, const transfer& t) {
-    if (phase_ == phase::command && t.length == command_bytes) return room::at({command_ + t.done, command_bytes - t.done});
+    if (phase_ == phase::command && t.length == command_bytes)
+      return room::at({command_ + t.done, command_bytes - t.done});
     // Not a command, or more data than announced, or a command before the status of the previous one.
     if (phase_ != phase::data_out || t.length - t.done > host_left_) return phase_error();
     if (device_left_ == 0 || !result_.is_good()) {
@@ -118,7 +119,9 @@ class drive {
   }
 
   /// `class_driver` concept.
-  [[nodiscard]] answer answer_to(u8 order, const transfer& t) { return order == out_endpoint ? take_out(t) : give_in(t); }
+  [[nodiscard]] answer answer_to(u8 order, const transfer& t) {
+    return order == out_endpoint ? take_out(t) : give_in(t);
+  }
 
   /// `class_driver` concept.
   [[nodiscard]] const_bytes piece_of(u8, const transfer& t) {
@@ -428,17 +431,17 @@ class drive {
   Buffers* room_;
   const drive_strings* strings_;
   plan plan_{};
-  sense result_{};        // of the command, or of the previous one until the next begins
+  sense result_{};  // of the command, or of the previous one until the next begins
   u64 failed_block_ = 0;
   u64 known_blocks_ = 0;
-  u64 device_left_ = 0;   // bytes of data that the command will still move
-  u64 unread_ = 0;        // of a read: bytes without a piece
-  u64 processed_ = 0;     // bytes that were read and sent, or written
+  u64 device_left_ = 0;  // bytes of data that the command will still move
+  u64 unread_ = 0;       // of a read: bytes without a piece
+  u64 processed_ = 0;    // bytes that were read and sent, or written
   u64 next_block_ = 0;
-  u32 host_length_ = 0;   // bytes that the host announced
+  u32 host_length_ = 0;  // bytes that the host announced
   u32 host_left_ = 0;
-  u32 committed_ = 0;     // bytes of the IN transfer in progress
-  u32 answered_ = 0;      // bytes of `answer_` that were sent
+  u32 committed_ = 0;  // bytes of the IN transfer in progress
+  u32 answered_ = 0;   // bytes of `answer_` that were sent
   u32 stale_ = 0;
   phase phase_{};
   bool data_end_ = false;

@@ -42,7 +42,8 @@ class device {
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
                                    const interrupt_vectors& interrupts = {}, samples first = {}, poison held = {}) {
     if (first.count > most_samples) return errc::invalid_argument;
-    static constexpr feature_rule reports_keep_poison{static_cast<u8>(feature::page_reporting), static_cast<u8>(feature::page_poison)};
+    static constexpr feature_rule reports_keep_poison{static_cast<u8>(feature::page_reporting),
+                                                      static_cast<u8>(feature::page_poison)};
     feature_plan plan{.wanted = feature_set{feature::must_tell_host, feature::deflate_on_oom, feature::free_page_hint,
                                             feature::page_reporting},
                       .rules = &reports_keep_poison};
@@ -71,7 +72,8 @@ class device {
     }
     auto& transport = set_.lifecycle().session().transport();
     auto known = read_field(transport, config::actual).error();
-    if (known == errc::ok && features().has(feature::page_poison)) known = write_field(transport, config::poison_val, held.value).error();
+    if (known == errc::ok && features().has(feature::page_poison))
+      known = write_field(transport, config::poison_val, held.value).error();
     if (known != errc::ok) return set_.refuse(verdict::config_unreadable, known);
     if (set_.has(stats_queue)) {
       count_ = first.count;
@@ -104,7 +106,9 @@ class device {
   /// `device_misbehaved`: the device was reset, and the balloon is empty; `device_broken`: the device did not confirm
   /// the reset and keeps all pages; `not_started`.
   template <class Next>
-  [[nodiscard]] result<u32> inflate(u32 most, Next&& next) { return move(inflate_queue, most, next); }
+  [[nodiscard]] result<u32> inflate(u32 most, Next&& next) {
+    return move(inflate_queue, most, next);
+  }
 
   /// Takes up to `most` pages out of the balloon: `next(page)` names one that is in it. When this returns, they belong
   /// to the program and contain its poison; without a poison their contents are undefined. Without DEFLATE_ON_OOM at
@@ -183,8 +187,9 @@ class device {
   [[nodiscard]] result<u32> hint(Next&& next) {
     VIRTIO_TRY(lifecycle().ready());
     if (!set_.has(hint_queue)) return errc::unsupported;
-    return rounds_.run(lifecycle().session().transport(), next, [this](u32 id) { return send_command(id); },
-                       [this](bytes stretch) { return lend(hint_queue, stretch); }, [this] { return lifecycle().is_up(); });
+    return rounds_.run(
+        lifecycle().session().transport(), next, [this](u32 id) { return send_command(id); },
+        [this](bytes stretch) { return lend(hint_queue, stretch); }, [this] { return lifecycle().is_up(); });
   }
 
   /// Writes the poison, or zeros without one, into memory that has undefined contents: after a reset, for example, all
@@ -205,12 +210,18 @@ class device {
   [[nodiscard]] interrupt_cause acknowledge_interrupt() { return set_.acknowledge_interrupt(); }
   /// Returns `needs_reset` if the device has failed; it is then reset. One register read. Errors: as
   /// `queue_set::check`.
-  [[nodiscard]] result<void> check() { return set_.check([this](errc why) { return bring_down(why); }); }
+  [[nodiscard]] result<void> check() {
+    return set_.check([this](errc why) { return bring_down(why); });
+  }
   /// Resets the device, which empties the balloon. Errors: `not_started`; `device_broken`: it did not reset and keeps
   /// the storage and all pages; `timed_out`: it did not reset and has no memory.
-  [[nodiscard]] result<void> reset() { return set_.reset([this](errc why) { return bring_down(why); }); }
+  [[nodiscard]] result<void> reset() {
+    return set_.reset([this](errc why) { return bring_down(why); });
+  }
   /// As `reset`, and takes the device off the bus.
-  [[nodiscard]] result<void> hand_off() { return set_.hand_off([this](errc why) { return bring_down(why); }); }
+  [[nodiscard]] result<void> hand_off() {
+    return set_.hand_off([this](errc why) { return bring_down(why); });
+  }
 
  private:
   [[nodiscard]] const device_lifecycle<P, T>& lifecycle() const { return set_.lifecycle(); }

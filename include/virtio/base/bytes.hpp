@@ -15,8 +15,7 @@ concept byte_container = requires(C& c) {
 } && byte_like<bare<decltype(*some<C&>().data())>>;
 
 template <class C>
-concept writable_byte_container =
-    byte_container<C> && requires(C& c) { *c.data() = bare<decltype(*c.data())>{}; };
+concept writable_byte_container = byte_container<C> && requires(C& c) { *c.data() = bare<decltype(*c.data())>{}; };
 
 // A device may write after the call returns. A temporary owner (a vector) is destroyed by then; the memory of a
 // temporary view (a span) is not.
@@ -42,8 +41,8 @@ struct bytes {
     requires(!same_as<detail::bare<C>, bytes> && detail::outlives_call<C>)
   bytes(C&& container) : bytes{static_cast<void*>(container.data()), container.size()} {}
 
-  [[nodiscard]] constexpr u8* data() const { return data_; }  // the first byte
-  [[nodiscard]] constexpr usize size() const { return size_; }  // bytes
+  [[nodiscard]] constexpr u8* data() const { return data_; }         // the first byte
+  [[nodiscard]] constexpr usize size() const { return size_; }       // bytes
   [[nodiscard]] constexpr bool empty() const { return size_ == 0; }  // whether there are none
 
   /// Returns at most `count` bytes from `offset` on. Both are limited to the size of the view.
@@ -71,8 +70,8 @@ struct const_bytes {
     requires(!same_as<detail::bare<C>, const_bytes> && !same_as<detail::bare<C>, bytes> && detail::outlives_call<C>)
   const_bytes(C&& container) : const_bytes{static_cast<const void*>(container.data()), container.size()} {}
 
-  [[nodiscard]] constexpr const u8* data() const { return data_; }  // the first byte
-  [[nodiscard]] constexpr usize size() const { return size_; }  // bytes
+  [[nodiscard]] constexpr const u8* data() const { return data_; }   // the first byte
+  [[nodiscard]] constexpr usize size() const { return size_; }       // bytes
   [[nodiscard]] constexpr bool empty() const { return size_ == 0; }  // whether there are none
 
   /// Returns at most `count` bytes from `offset` on. Both are limited to the size of the view.
@@ -101,13 +100,13 @@ struct scatter {
   const Range* first = nullptr;  // the first range
   usize count = 0;               // number of ranges
 
-  constexpr scatter() = default;  // an empty list
+  constexpr scatter() = default;                                                // an empty list
   constexpr scatter(const Range* ranges, usize n) : first{ranges}, count{n} {}  // `n` ranges
   /// All ranges of an array.
   template <usize N>
   constexpr scatter(const Range (&ranges)[N]) : scatter{ranges, N} {}
 
-  [[nodiscard]] constexpr const Range* begin() const { return first; }  // the first range
+  [[nodiscard]] constexpr const Range* begin() const { return first; }        // the first range
   [[nodiscard]] constexpr const Range* end() const { return first + count; }  // the end of the list
 
   /// Returns the number of bytes in all ranges.

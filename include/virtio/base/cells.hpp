@@ -18,17 +18,22 @@ class to_device {
   /// Stores a word of a ring without ordering, through the barrier set's `store_plain` if it has one.
   template <class Barriers>
   void store(T value) {
-    if constexpr (requires { Barriers::store_plain(&value_, value); }) Barriers::store_plain(&value_, detail::reorder<Order>(value));
+    if constexpr (requires { Barriers::store_plain(&value_, value); })
+      Barriers::store_plain(&value_, detail::reorder<Order>(value));
     else store(value);
   }
 
   /// Stores with release order: a device that sees the value also sees all earlier stores.
   template <class Barriers>
-  void publish(T value) { Barriers::store_release(&value_, detail::reorder<Order>(value)); }
+  void publish(T value) {
+    Barriers::store_release(&value_, detail::reorder<Order>(value));
+  }
 
   /// Stores a hint without ordering (event and flag words). The comment at the caller's full fence names its partner.
   template <class Barriers>
-  void hint(T value) { Barriers::store(&value_, detail::reorder<Order>(value)); }
+  void hint(T value) {
+    Barriers::store(&value_, detail::reorder<Order>(value));
+  }
 
  private:
   T value_;

@@ -59,7 +59,9 @@ class feature_set {
   }
   /// Returns whether a feature is in the set.
   template <feature_bits E>
-  [[nodiscard]] constexpr bool has(E bit) const { return has_bit(static_cast<u8>(bit)); }
+  [[nodiscard]] constexpr bool has(E bit) const {
+    return has_bit(static_cast<u8>(bit));
+  }
   [[nodiscard]] constexpr bool empty() const { return (half_[0] | half_[1]) == 0; }  // whether no bit is set
 
   /// Returns the number of feature words to read from a device for this set: 2 or 4.
@@ -105,12 +107,13 @@ class feature_set {
 /// A prerequisite (6): `feature` is valid only together with `needs`.
 struct feature_rule {
   u8 feature;  // bit number
-  u8 needs;  // bit number
+  u8 needs;    // bit number
 };
 
 /// Returns `chosen` without the features whose prerequisites are missing. Chains of prerequisites may have any length.
 /// Inlined, so that rules known at compile time become constants.
-[[nodiscard, gnu::always_inline]] constexpr feature_set apply_rules(feature_set chosen, const feature_rule* rules, usize count) {
+[[nodiscard, gnu::always_inline]] constexpr feature_set apply_rules(feature_set chosen, const feature_rule* rules,
+                                                                    usize count) {
   for (usize round = 0; round < count; ++round)  // each round with a change settles at least one rule
     for (usize i = 0; i < count; ++i)
       if (!chosen.has_bit(rules[i].needs)) chosen.clear(rules[i].feature);

@@ -17,7 +17,8 @@ class flags {
   constexpr flags() = default;  // the empty set
   /// The set of the given flags.
   template <class... More>
-  constexpr flags(E first, More... more) : bits_{static_cast<bits>((static_cast<bits>(first) | ... | static_cast<bits>(more)))} {}
+  constexpr flags(E first, More... more)
+      : bits_{static_cast<bits>((static_cast<bits>(first) | ... | static_cast<bits>(more)))} {}
   /// Returns the set with the bits of a number. It keeps bits that have no name.
   [[nodiscard]] static constexpr flags of(bits raw) {
     flags out;
@@ -28,7 +29,7 @@ class flags {
   /// Returns whether all bits of `one` are in the set.
   [[nodiscard]] constexpr bool has(E one) const { return (bits_ & static_cast<bits>(one)) == static_cast<bits>(one); }
   [[nodiscard]] constexpr bool empty() const { return bits_ == 0; }  // whether no bit is set
-  [[nodiscard]] constexpr bits raw() const { return bits_; }  // the set as a number
+  [[nodiscard]] constexpr bits raw() const { return bits_; }         // the set as a number
 
   /// Adds the flags of `more`.
   constexpr flags& operator|=(flags more) {

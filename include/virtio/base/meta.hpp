@@ -14,20 +14,34 @@ template <class A>
 inline constexpr bool is_same<A, A> = true;
 
 template <class T>
-struct without_reference { using type = T; };
+struct without_reference {
+  using type = T;
+};
 template <class T>
-struct without_reference<T&> { using type = T; };
+struct without_reference<T&> {
+  using type = T;
+};
 template <class T>
-struct without_reference<T&&> { using type = T; };
+struct without_reference<T&&> {
+  using type = T;
+};
 
 template <class T>
-struct without_cv { using type = T; };
+struct without_cv {
+  using type = T;
+};
 template <class T>
-struct without_cv<const T> { using type = T; };
+struct without_cv<const T> {
+  using type = T;
+};
 template <class T>
-struct without_cv<volatile T> { using type = T; };
+struct without_cv<volatile T> {
+  using type = T;
+};
 template <class T>
-struct without_cv<const volatile T> { using type = T; };
+struct without_cv<const volatile T> {
+  using type = T;
+};
 
 template <class T>
 using bare = typename without_cv<typename without_reference<T>::type>::type;

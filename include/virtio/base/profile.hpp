@@ -18,7 +18,7 @@ struct id_row {
 /// An id table of the user or of a host. It has precedence over the specification's rules.
 struct id_table {
   const id_row* rows = nullptr;  // owned by the caller, for as long as the table is used
-  usize count = 0;  // number of rows
+  usize count = 0;               // number of rows
 
   constexpr id_table() = default;  // no rows
   /// A table with the rows of an array, which must outlive it.

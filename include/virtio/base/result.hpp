@@ -64,7 +64,8 @@ enum class errc : u8 {
     case errc::in_use: return "the port or the connection is already in use";
     case errc::no_credit: return "the peer or the queue has no room until some data is read";
     case errc::no_buffer: return "all send buffers of the driver are in use until some are sent";
-    case errc::unfinished: return "the device's limits need more requests than one call sends: continue where it stopped";
+    case errc::unfinished:
+      return "the device's limits need more requests than one call sends: continue where it stopped";
     case errc::invalid_argument: return "the call or an argument makes no sense here";
     case errc::misaligned: return "an address or a length is misaligned";
     case errc::out_of_range: return "it exceeds the device, its limits or the address range";
@@ -92,7 +93,8 @@ enum class errc : u8 {
     case errc::peer_closed: return "the peer has closed its sending side";
     case errc::peer_reset: return "the peer has reset the connection";
     case errc::device_misbehaved: return "the device broke the protocol";
-    case errc::device_broken: return "the device does not finish its reset and may still use its memory: do not reuse that memory";
+    case errc::device_broken:
+      return "the device does not finish its reset and may still use its memory: do not reuse that memory";
   }
   return "unknown error";
 }
@@ -105,7 +107,7 @@ class [[nodiscard]] result {
  public:
   using value_type = T;  // what it carries
 
-  constexpr result() : value_{} {}  // success, with an all-zero value
+  constexpr result() : value_{} {}                     // success, with an all-zero value
   constexpr result(const T& value) : value_{value} {}  // success
   /// The value stays uninitialized: initializing costs stores.
   constexpr result(errc error) : nothing_{}, error_{error} {}
@@ -153,7 +155,7 @@ class [[nodiscard]] result<void> {
  public:
   using value_type = void;  // no value
 
-  constexpr result() = default;  // success
+  constexpr result() = default;                    // success
   constexpr result(errc error) : error_{error} {}  // an error; `errc::ok` is success
 
   [[nodiscard]] constexpr explicit operator bool() const { return error_ == errc::ok; }  // whether it succeeded
@@ -170,6 +172,5 @@ class [[nodiscard]] result<void> {
  private:
   errc error_{};
 };
-
 
 }  // namespace virtio

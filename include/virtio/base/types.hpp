@@ -15,12 +15,12 @@
 
 namespace virtio {
 
-using u8 = uint8_t;  // 8 bits, unsigned
-using u16 = uint16_t;  // 16 bits, unsigned
-using u32 = uint32_t;  // 32 bits, unsigned
-using u64 = uint64_t;  // 64 bits, unsigned
-using s64 = int64_t;  // 64 bits, signed
-using usize = size_t;  // a size in memory
+using u8 = uint8_t;      // 8 bits, unsigned
+using u16 = uint16_t;    // 16 bits, unsigned
+using u32 = uint32_t;    // 32 bits, unsigned
+using u64 = uint64_t;    // 64 bits, unsigned
+using s64 = int64_t;     // 64 bits, signed
+using usize = size_t;    // a size in memory
 using uptr = uintptr_t;  // an address of the CPU as a number
 
 /// The type of a device. The list has the types that this library or its users meet. Every other 16-bit value is valid
@@ -110,7 +110,9 @@ template <byte_order Order, class T>
 }
 
 template <class T>
-[[nodiscard]] constexpr T smaller(T a, T b) { return b < a ? b : a; }
+[[nodiscard]] constexpr T smaller(T a, T b) {
+  return b < a ? b : a;
+}
 
 }  // namespace detail
 }  // namespace virtio

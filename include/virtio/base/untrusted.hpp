@@ -11,7 +11,7 @@ namespace virtio {
 template <class T>
 class untrusted {
  public:
-  constexpr untrusted() = default;  // zero
+  constexpr untrusted() = default;                          // zero
   constexpr explicit untrusted(T value) : value_{value} {}  // marks a value
 
   /// Returns the value if it is less than `bound`. Error: `device_misbehaved`.

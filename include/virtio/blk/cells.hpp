@@ -31,9 +31,9 @@ class request_cells {
   constexpr explicit request_cells(const dma_area& area) : area_{area} {}  // of this memory
 
   // Addresses for the device.
-  [[nodiscard]] dma_addr header_at(u16 slot) const { return area_.at + sizeof(header_cells) * slot; }   // of a header
-  [[nodiscard]] dma_addr own_at(u16 slot) const { return area_.at + own_offset + own_bytes * slot; }    // of the room
-  [[nodiscard]] dma_addr status_at(u16 slot) const { return area_.at + status_offset + slot; }          // of a status
+  [[nodiscard]] dma_addr header_at(u16 slot) const { return area_.at + sizeof(header_cells) * slot; }  // of a header
+  [[nodiscard]] dma_addr own_at(u16 slot) const { return area_.at + own_offset + own_bytes * slot; }   // of the room
+  [[nodiscard]] dma_addr status_at(u16 slot) const { return area_.at + status_offset + slot; }         // of a status
 
   /// Fills in the header of a slot.
   void write_header(u16 slot, request what, u64 sector) const {

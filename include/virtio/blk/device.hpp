@@ -39,8 +39,8 @@ struct done {
 };
 
 /// A disk, driven through transport `T` with queue `Q` on platform `P`. All bytes are zero until `start`. One context
-/// owns it; an interrupt handler may call only `acknowledge_interrupt`. The functions of blk/extras.hpp are members
-/// too.
+/// owns it; an interrupt handler may call only `acknowledge_interrupt`, and with `pci::windowed` not even that. The
+/// functions of blk/extras.hpp are members too.
 template <platform P, transport T, queue_format Q, options O = options{}>
 class device : public request_driver<device<P, T, Q, O>, done>, public extras<device<P, T, Q, O>> {
   using base = request_driver<device, done>;
@@ -81,13 +81,14 @@ class device : public request_driver<device<P, T, Q, O>, done>, public extras<de
   /// Cost: 21 writes and 8 reads of common configuration on modern PCI. Spec: 3.1.1.
   [[nodiscard]] result<void> start(const P& platform, const location& where, dma_region storage,
                                    const interrupt_vectors& interrupts = {}) {
-    static constexpr feature_rule cache_needs_flush{static_cast<u8>(feature::config_wce), static_cast<u8>(feature::flush)};
+    static constexpr feature_rule cache_needs_flush{static_cast<u8>(feature::config_wce),
+                                                    static_cast<u8>(feature::flush)};
     static constexpr feature_plan plan{
-        .wanted = feature_set{feature::size_max, feature::seg_max, feature::read_only, feature::blk_size, feature::flush,
-                              feature::topology, feature::config_wce, feature::discard, feature::write_zeroes,
-                              feature::lifetime, feature::secure_erase},
+        .wanted = feature_set{feature::size_max, feature::seg_max, feature::read_only, feature::blk_size,
+                              feature::flush, feature::topology, feature::config_wce, feature::discard,
+                              feature::write_zeroes, feature::lifetime, feature::secure_erase},
         .refused = feature_set{feature::zoned},  // takes writes only in order, unless its config allows others
-        .rules = &cache_needs_flush,  // without FLUSH no cache is accepted: the device then writes through
+        .rules = &cache_needs_flush,             // without FLUSH no cache is accepted: the device then writes through
         .rule_count = 1};
     virtio::detail::clear(limits_);
     dma_area area;
@@ -98,7 +99,8 @@ class device : public request_driver<device<P, T, Q, O>, done>, public extras<de
 
     verdict wrong;
     if (const auto said = limits_.read(set_.session(), longest_data(), wrong); !said)
-      return set_.session().refuse(wrong, said.error(), 0, wrong == verdict::config_unreadable ? 0 : limits_.stated_block_size());
+      return set_.session().refuse(wrong, said.error(), 0,
+                                   wrong == verdict::config_unreadable ? 0 : limits_.stated_block_size());
     this->forget_extent_limits();
     writes_through_ = false;
     set_.go();
@@ -243,7 +245,8 @@ class device : public request_driver<device<P, T, Q, O>, done>, public extras<de
   }
 
   /// Ends a chain: appends the status byte, fills the header, stages. `payload` segments are the caller's.
-  [[nodiscard]] result<token> finish_chain(u16 slot, segments& chain, u16 payload, request what, u64 sector, u64 cookie) {
+  [[nodiscard]] result<token> finish_chain(u16 slot, segments& chain, u16 payload, request what, u64 sector,
+                                           u64 cookie) {
     chain.append(cells_.status_at(slot), 1, direction::from_device);
     cells_.write_header(slot, what, sector);
     cells_.status(slot).clear_before_use(status::unwritten);
@@ -286,8 +289,10 @@ class device : public request_driver<device<P, T, Q, O>, done>, public extras<de
     virtio::detail::request_splitter cut{limits_.block_size(), limits_.largest(), limits_.segments()};
     while (!data.empty()) {
       const bytes part = cut.next(data);
-      const auto sent = submit(what, sector, part, what == request::in ? direction::from_device : direction::to_device, 0);
-      if (cut.retry_shorter(sent.error(), part)) [[unlikely]] continue;
+      const auto sent =
+          submit(what, sector, part, what == request::in ? direction::from_device : direction::to_device, 0);
+      if (cut.retry_shorter(sent.error(), part)) [[unlikely]]
+        continue;
       VIRTIO_TRY(wait_for(sent));
       cut.advance(sector, data, part);
     }

@@ -73,7 +73,8 @@ class extent_limits_table {
  private:
   template <class Session>
   [[nodiscard]] static result<void> read(const Session& device, operation what, extent_limits& out) {
-    const usize at = config::discard.offset + (config::write_zeroes.offset - config::discard.offset) * static_cast<usize>(what);
+    const usize at =
+        config::discard.offset + (config::write_zeroes.offset - config::discard.offset) * static_cast<usize>(what);
     const auto fill_in = [&](extent_limits& all) -> result<void> {
       VIRTIO_TRY_ASSIGN(all.sectors, read_field(device.transport(), config_field<u32>{at}));
       VIRTIO_TRY_ASSIGN(all.extents, read_field(device.transport(), config_field<u32>{at + 4}));

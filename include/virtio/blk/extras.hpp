@@ -55,7 +55,8 @@ class extras {
     VIRTIO_TRY_ASSIGN(const u16 slot, disk().reserve());
     auto& cells = *disk().cells_.template own<lifetime_cells<Disk::cells::order>>(slot);
     cells.clear();
-    VIRTIO_TRY_ASSIGN(const token mine, submit_own(request::get_lifetime, slot, sizeof cells, direction::from_device, 0));
+    VIRTIO_TRY_ASSIGN(const token mine,
+                      submit_own(request::get_lifetime, slot, sizeof cells, direction::from_device, 0));
     answer ended;
     if (const errc waited = disk().await(mine, owner::call, ended); waited != errc::ok) return waited;
     const lifetime said = cells.template fetch<typename Disk::barriers>();
@@ -85,7 +86,9 @@ class extras {
   /// not. A call makes at most `most_requests_per_call` requests; continue with another call after the sectors of
   /// `range_progress`. Waits and fails as `write`. Additional errors: `unsupported`: the device does not support it;
   /// `unfinished`: sectors remain.
-  [[nodiscard]] result<void> discard(u64 sector, u64 count) { return by_requests(operation::discard, sector, count, unmap::no); }
+  [[nodiscard]] result<void> discard(u64 sector, u64 count) {
+    return by_requests(operation::discard, sector, count, unmap::no);
+  }
 
   /// Makes `count` sectors from `sector` on read as zeroes, without transferring zeroes. Otherwise as `discard`.
   [[nodiscard]] result<void> write_zeroes(u64 sector, u64 count, unmap memory = unmap::no) {
@@ -163,7 +166,8 @@ class extras {
     segments chain{room};
     disk().begin(chain, slot);
     // The last place is for the status byte.
-    if (!chain.push(disk().cells_.own_at(slot), size, way) || chain.size() == chain.capacity()) return errc::too_many_pieces;
+    if (!chain.push(disk().cells_.own_at(slot), size, way) || chain.size() == chain.capacity())
+      return errc::too_many_pieces;
     return disk().finish_chain(slot, chain, 0, what, 0, cookie);
   }
 

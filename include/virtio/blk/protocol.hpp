@@ -54,10 +54,10 @@ constexpr void feature_bits_of(feature) {}  // marks the enumeration as feature 
 
 /// Fields of device config (5.2.4).
 namespace config {
-inline constexpr config_field<u64> capacity{0x00};  // in sectors
-inline constexpr config_field<u32> size_max{0x08};  // bytes in one segment
-inline constexpr config_field<u32> seg_max{0x0c};   // segments in one request
-inline constexpr config_field<u32> blk_size{0x14};  // bytes of a block
+inline constexpr config_field<u64> capacity{0x00};           // in sectors
+inline constexpr config_field<u32> size_max{0x08};           // bytes in one segment
+inline constexpr config_field<u32> seg_max{0x0c};            // segments in one request
+inline constexpr config_field<u32> blk_size{0x14};           // bytes of a block
 inline constexpr config_field<u8> physical_block_exp{0x18};  // log2 of the blocks in a physical block
 inline constexpr config_field<u8> alignment_offset{0x19};    // in blocks
 inline constexpr config_field<u16> min_io_size{0x1a};        // in blocks

@@ -58,8 +58,9 @@ template <class Disk, platform P, class Nth>
 /// access memory); those of `start` on the selected disk.
 template <class Disk, platform P, pci::host H>
   requires(same_as<typename Disk::location, pci::found<H>>)
-[[nodiscard]] result<void> start_by_serial(Disk& disk, const P& platform, const H& host, const_bytes serial, dma_region storage,
-                                           pci::id_table extra = {}, const interrupt_vectors& interrupts = {}) {
+[[nodiscard]] result<void> start_by_serial(Disk& disk, const P& platform, const H& host, const_bytes serial,
+                                           dma_region storage, pci::id_table extra = {},
+                                           const interrupt_vectors& interrupts = {}) {
   return detail::start_by_serial(disk, platform, serial, storage, interrupts,
                                  [&](usize n) { return pci::find_nth(host, device_type::block, n, extra); });
 }
@@ -67,7 +68,8 @@ template <class Disk, platform P, pci::host H>
 /// The same for disks in MMIO slots. A disk that does not reset can still access memory: only a reset disables it.
 template <class Disk, platform P, mmio::bus B>
   requires(same_as<typename Disk::location, mmio::found<B>>)
-[[nodiscard]] result<void> start_by_serial(Disk& disk, const P& platform, const B& bus, const_bytes serial, dma_region storage) {
+[[nodiscard]] result<void> start_by_serial(Disk& disk, const P& platform, const B& bus, const_bytes serial,
+                                           dma_region storage) {
   return detail::start_by_serial(disk, platform, serial, storage, {},
                                  [&](usize n) { return mmio::find_nth(bus, device_type::block, n); });
 }

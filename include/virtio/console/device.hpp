@@ -31,15 +31,16 @@ class device {
   using ring = typename set::ring_type;
   using in_pool = buffer_pool<L.receive_buffers, L.receive_bytes>;
   using out_pool = buffer_pool<L.send_buffers, L.send_bytes>;
-  using ports = virtio::detail::conditional<multiport, detail::several_ports<set, typename P::barriers, T::ring_order, L>,
-                                            detail::one_port<set, typename P::barriers, T::ring_order, L>>;
+  using ports =
+      virtio::detail::conditional<multiport, detail::several_ports<set, typename P::barriers, T::ring_order, L>,
+                                  detail::one_port<set, typename P::barriers, T::ring_order, L>>;
 
   // After the rings: each port's buffers, then those of the control queues.
   static constexpr usize pools_bytes = in_pool::dma_bytes + out_pool::dma_bytes;
   static constexpr usize pools_at(usize port) { return set::dma_bytes + pools_bytes * port; }
 
  public:
-  using location = typename T::location;  // what discovery returns for the device
+  using location = typename T::location;          // what discovery returns for the device
   using facts_type = typename ports::facts_type;  // what `facts` returns
   /// Bytes of DMA storage that this type needs: `constinit virtio::dma_storage<console_t::dma_bytes> console_dma;`
   static constexpr usize dma_bytes = pools_at(L.ports) + ports::dma_bytes;
@@ -185,7 +186,8 @@ class device {
       taken += now ? *now : 0;
       if (now && taken == data.size()) return taken;
       errc why = now.error();
-      if (now || why == errc::queue_full) why = wait_until(waiting::request, [&] { return !find(port) || has_room(port); });
+      if (now || why == errc::queue_full)
+        why = wait_until(waiting::request, [&] { return !find(port) || has_room(port); });
       if (why == errc::ok) continue;
       if (taken != 0 && lifecycle().is_up()) return taken;
       return why;
@@ -206,7 +208,8 @@ class device {
   template <class Done>
   [[nodiscard]] errc wait_until(waiting why, Done&& done) {
     if (!lifecycle().is_up()) return errc::not_started;
-    const errc waited = set_.wait_until(why, [this](bool& came) { return look(came); }, [this] { return set_.arm(); }, done);
+    const errc waited =
+        set_.wait_until(why, [this](bool& came) { return look(came); }, [this] { return set_.arm(); }, done);
     if (waited == errc::timed_out) return errc::peer_silent;
     return waited == errc::needs_reset ? bring_down(waited) : waited;
   }
@@ -225,7 +228,9 @@ class device {
     name = name.part(0, L.name_bytes);
     for (u16 i = 0; i < ports_.count(); ++i) {
       const const_bytes mine = ports_[i].name();
-      if (ports_[i].is_present && mine.size() == name.size() && __builtin_memcmp(mine.data(), name.data(), name.size()) == 0) return i;
+      if (ports_[i].is_present && mine.size() == name.size() &&
+          __builtin_memcmp(mine.data(), name.data(), name.size()) == 0)
+        return i;
     }
     return errc::not_found;
   }
@@ -265,7 +270,8 @@ class device {
     result<void> done = errc::unsupported;
     if (use(bus_use::registers) && at.device_features(1).has(feature::emergency_write)) {
       done = {};
-      for (usize i = 0; i < text.size() && done; ++i) done = write_field(at, config::emergency_write, u32{text.data()[i]});
+      for (usize i = 0; i < text.size() && done; ++i)
+        done = write_field(at, config::emergency_write, u32{text.data()[i]});
     }
     (void)use(bus_use::as_found);
     return done;
@@ -287,11 +293,17 @@ class device {
   [[nodiscard]] interrupt_cause acknowledge_interrupt() { return set_.acknowledge_interrupt(); }
   /// Reads the device's status. `needs_reset`: the device has failed and was reset. Other errors: `not_started`;
   /// `device_broken` (the device does not reset and keeps the storage).
-  [[nodiscard]] result<void> check() { return set_.check([this](errc why) { return bring_down(why); }); }
+  [[nodiscard]] result<void> check() {
+    return set_.check([this](errc why) { return bring_down(why); });
+  }
   /// Resets the device. Errors: `not_started`; `device_broken` (it keeps the storage); `timed_out` (it has no memory).
-  [[nodiscard]] result<void> reset() { return set_.reset([this](errc why) { return bring_down(why); }); }
+  [[nodiscard]] result<void> reset() {
+    return set_.reset([this](errc why) { return bring_down(why); });
+  }
   /// Resets as `reset`, and takes the device off the bus.
-  [[nodiscard]] result<void> hand_off() { return set_.hand_off([this](errc why) { return bring_down(why); }); }
+  [[nodiscard]] result<void> hand_off() {
+    return set_.hand_off([this](errc why) { return bring_down(why); });
+  }
 
  private:
   enum class showing_state : u8 { no, yes, of_a_port_that_went };
@@ -312,7 +324,9 @@ class device {
     VIRTIO_TRY(lifecycle().ready());
     return port < ports_.count() && ports_[port].is_present ? errc::ok : errc::not_found;
   }
-  [[nodiscard]] bool has_room(u16 port) { return port_data_[port].out.has_free() && set_[transmit_queue(port)].reserve(); }
+  [[nodiscard]] bool has_room(u16 port) {
+    return port_data_[port].out.has_free() && set_[transmit_queue(port)].reserve();
+  }
   [[nodiscard]] result<void> send_open(u16 port, u16 value) {
     VIRTIO_TRY(find(port));
     if (const errc problem = ports_.send_open(set_, port, value); problem != errc::ok) return bring_down(problem);
@@ -381,7 +395,8 @@ class device {
         if (const errc got = fetch(i, came); got != errc::ok && got != errc::not_ready) return got;
         set_.kick(receive_queue(i));
       }
-      if (const errc got = port_data_[i].out.collect(set_[transmit_queue(i)], came); got != errc::ok) return bring_down(got);
+      if (const errc got = port_data_[i].out.collect(set_[transmit_queue(i)], came); got != errc::ok)
+        return bring_down(got);
     }
     const auto gone = [this](u16 port) { drop_received(port); };
     if (const errc got = ports_.receive(set_, came, gone); got != errc::ok) return bring_down(got);

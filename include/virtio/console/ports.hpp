@@ -13,11 +13,11 @@ namespace virtio::console {
 /// The state of a port, from the host's messages.
 template <u16 NameBytes>
 struct port_facts {
-  bool is_present = false;    // usable
-  bool is_console = false;    // meant for a person
-  bool host_is_open = false;  // at the other end; some hosts lose bytes that are sent before
-  screen size{};              // of a console, from the last RESIZE message
-  u16 name_size = 0;  // bytes
+  bool is_present = false;      // usable
+  bool is_console = false;      // meant for a person
+  bool host_is_open = false;    // at the other end; some hosts lose bytes that are sent before
+  screen size{};                // of a console, from the last RESIZE message
+  u16 name_size = 0;            // bytes
   char name_data[NameBytes]{};  // as the host sent them
 
   /// The host's name for the port, cut to `limits::name_bytes`; any bytes.
@@ -45,7 +45,9 @@ class one_port {
   [[nodiscard]] facts_type& operator[](u16) { return facts_; }
   [[nodiscard]] const facts_type& operator[](u16) const { return facts_; }
   template <class Gone>
-  [[nodiscard]] errc receive(Set&, bool&, Gone&&) { return errc::ok; }
+  [[nodiscard]] errc receive(Set&, bool&, Gone&&) {
+    return errc::ok;
+  }
   [[nodiscard]] errc send_open(Set&, u16, u16) { return errc::ok; }
 
  private:

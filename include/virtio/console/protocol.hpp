@@ -49,15 +49,15 @@ struct limits {
   /// Whether the values are consistent.
   [[nodiscard]] constexpr bool make_sense() const {
     return ports >= 1 && ports <= 512 && receive_buffers >= 1 && receive_buffers <= 0x4000 && receive_bytes >= 1 &&
-           receive_bytes <= 0x10'0000 && send_buffers >= 1 && send_buffers <= 0x4000 && send_bytes >= 1 && send_bytes <= 0x10'0000 &&
-           name_bytes >= 1 && name_bytes <= 1024;
+           receive_bytes <= 0x10'0000 && send_buffers >= 1 && send_buffers <= 0x4000 && send_bytes >= 1 &&
+           send_bytes <= 0x10'0000 && name_bytes >= 1 && name_bytes <= 1024;
   }
 };
 
 /// The size of a console's screen.
 struct screen {
   u16 columns = 0;  // characters in a row
-  u16 rows = 0;  // rows on the screen
+  u16 rows = 0;     // rows on the screen
   [[nodiscard]] friend constexpr bool operator==(const screen&, const screen&) = default;
 };
 

@@ -149,7 +149,8 @@ class buffer_pool {
       const buffer_index one = free_;
       segment room[2];
       segments chain{room};
-      if constexpr (Header != 0) chain.append(memory_.at + usize{Header} * one.number(), Header, direction::from_device);
+      if constexpr (Header != 0)
+        chain.append(memory_.at + usize{Header} * one.number(), Header, direction::from_device);
       append(chain, one, direction::from_device);
       prepare(one);
       if (!ring.stage(*slot, chain, one.cookie())) return;  // a slot is free, but not enough descriptors
@@ -194,7 +195,9 @@ class buffer_pool {
   [[nodiscard]] buffer_index after(buffer_index one) const { return next_[one.number()]; }
 
  private:
-  [[nodiscard]] static constexpr usize payload_offset(buffer_index one) { return payloads_at + usize{Payload} * one.number(); }
+  [[nodiscard]] static constexpr usize payload_offset(buffer_index one) {
+    return payloads_at + usize{Payload} * one.number();
+  }
 
   dma_area memory_{};
   buffer_index free_{};

@@ -13,8 +13,8 @@ inline constexpr u32 sector_bytes = 512;
 
 /// A disk that is up, as a program uses it: the calls that `blk::device` and `scsi::unit` share. Their starts differ.
 template <class D>
-concept block_storage = requires(D d, const D c, u64 sector, bytes to, const_bytes from, scatter<bytes> parts, scatter<const_bytes> pieces,
-                        token which) {
+concept block_storage = requires(D d, const D c, u64 sector, bytes to, const_bytes from, scatter<bytes> parts,
+                                 scatter<const_bytes> pieces, token which) {
   { c.capacity() } -> same_as<u64>;
   { c.is_read_only() } -> same_as<bool>;
   { c.block_size() } -> same_as<u32>;
@@ -68,7 +68,8 @@ namespace detail {
 [[nodiscard]] constexpr errc check_extent(u64 sector, u64 count, u64 capacity, u32 block_mask) {
   if (count == 0) return errc::invalid_argument;
   if ((static_cast<u32>(sector | count) & block_mask) != 0) return errc::misaligned;
-  if (sector > capacity || count > capacity - sector) [[unlikely]] return errc::out_of_range;
+  if (sector > capacity || count > capacity - sector) [[unlikely]]
+    return errc::out_of_range;
   return errc::ok;
 }
 
@@ -91,7 +92,9 @@ class request_splitter {
   request_splitter(u32 block, u32 largest, u16 segments) : block_{block}, piece_{largest}, units_{segments} {}
 
   /// Returns the part of `data`, from its start, for the next request.
-  [[nodiscard, gnu::always_inline]] bytes next(bytes data) const { return data.part(0, piece_ - (place(data) & boundary_mask_)); }
+  [[nodiscard, gnu::always_inline]] bytes next(bytes data) const {
+    return data.part(0, piece_ - (place(data) & boundary_mask_));
+  }
 
   /// Returns whether a request for `part` failed because of its pieces and a shorter one may succeed.
   [[nodiscard, gnu::always_inline]] bool retry_shorter(errc how, bytes part) {
@@ -121,7 +124,7 @@ class request_splitter {
   [[nodiscard]] static u32 place(bytes data) { return static_cast<u32>(reinterpret_cast<uptr>(data.data())); }
 
   u32 block_;
-  u32 piece_;     // maximum bytes of one request
+  u32 piece_;              // maximum bytes of one request
   u32 boundary_mask_ = 0;  // address bits of the boundary that a request must not cross
   u32 unit_ = largest_transfer;
   u32 units_;
@@ -135,7 +138,8 @@ inline constexpr u32 most_requests_per_call = 65536;
 /// each and answer each at once. `range_progress` counts the sectors that are done. Errors: those of `send`;
 /// `unfinished`, sectors remain.
 template <class Part, class Send>
-[[nodiscard, gnu::always_inline]] inline result<void> in_requests(u64& range_progress, u64 sector, u64 count, Part&& part, Send&& send) {
+[[nodiscard, gnu::always_inline]] inline result<void> in_requests(u64& range_progress, u64 sector, u64 count,
+                                                                  Part&& part, Send&& send) {
   for (u32 requests = 0; range_progress != count; ++requests) {
     if (requests == most_requests_per_call) return errc::unfinished;
     const extent next{sector + range_progress, part(sector + range_progress, count - range_progress)};

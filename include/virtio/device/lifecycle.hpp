@@ -10,11 +10,11 @@ namespace virtio {
 
 /// The progress of one wait.
 struct wait_state {
-  u64 attempts = 0;     // calls of keep_waiting since start_over()
-  bool looked = false;  // a queue reported that something is ready: it is polled once more without a sleep
-  bool slept = false;   // on platforms that sleep: the interrupt about a failure may have ended the sleep
-  u8 looks = 0;         // polls after such a report, without an attempt in between
-  bool started_over = false; // more may be ready: no time passes before the next poll
+  u64 attempts = 0;           // calls of keep_waiting since start_over()
+  bool looked = false;        // a queue reported that something is ready: it is polled once more without a sleep
+  bool slept = false;         // on platforms that sleep: the interrupt about a failure may have ended the sleep
+  u8 looks = 0;               // polls after such a report, without an attempt in between
+  bool started_over = false;  // more may be ready: no time passes before the next poll
 
   /// One request of many has ended, so the device is working. The wait starts over.
   void start_over() {

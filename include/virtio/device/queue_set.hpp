@@ -50,19 +50,21 @@ class queue_set {
   /// Performs the steps before the queues, after `forget`. Sets `area` to the whole storage as the device sees it.
   /// Errors: as `device_lifecycle::begin`.
   // Inlined, so that a plan known at compile time leaves only its constants.
-  [[nodiscard, gnu::always_inline]] result<void> begin(const P& platform, const location& where, dma_region storage, usize needed,
-                                                       device_type type, const feature_plan& plan,
+  [[nodiscard, gnu::always_inline]] result<void> begin(const P& platform, const location& where, dma_region storage,
+                                                       usize needed, device_type type, const feature_plan& plan,
                                                        const interrupt_vectors& interrupts, dma_area& area) {
-    return lifecycle_.begin(platform, where, storage, needed, type, plan.template with_queue<ring_type>(), interrupts, area);
+    return lifecycle_.begin(platform, where, storage, needed, type, plan.template with_queue<ring_type>(), interrupts,
+                            area);
   }
 
   /// Step 7 for queue `which` of the set, which has number `number` at the device. It must accept chains of `chain`
   /// descriptors. A queue that is not set up is absent. Errors: those of `session::set_up`, which has ended the
   /// bring-up.
-  [[nodiscard]] result<void> set_up(u16 which, u16 number, const dma_area& area, const interrupt_vectors& interrupts, u16 chain = 1) {
+  [[nodiscard]] result<void> set_up(u16 which, u16 number, const dma_area& area, const interrupt_vectors& interrupts,
+                                    u16 chain = 1) {
     queue_entry& one = queues_[which];
-    VIRTIO_TRY(session().set_up(number, one.ring, area.part(ring_bytes * which, ring_bytes), interrupts.of_queue(number), one.bell,
-                                     chain));
+    VIRTIO_TRY(session().set_up(number, one.ring, area.part(ring_bytes * which, ring_bytes),
+                                interrupts.of_queue(number), one.bell, chain));
     one.number = number;
     one.present = true;
     return {};
@@ -72,18 +74,16 @@ class queue_set {
   void go() { lifecycle_.go(); }
   /// Ends a bring-up, instead of step 8 or after a failed `set_up`. Returns `error`: the storage belongs to the caller;
   /// or `device_broken`: the device did not reset and keeps the storage.
-  [[nodiscard]] errc refuse(verdict why, errc error) {
-    return session().refuse(why, error);
-  }
+  [[nodiscard]] errc refuse(verdict why, errc error) { return session().refuse(why, error); }
 
   [[nodiscard]] device_lifecycle<P, T>& lifecycle() { return lifecycle_; }              // the lifecycle of the device
   [[nodiscard]] const device_lifecycle<P, T>& lifecycle() const { return lifecycle_; }  // the same, const
   [[nodiscard]] virtio::session<P, T>& session() { return lifecycle_.session(); }       // the device's session
   [[nodiscard]] const virtio::session<P, T>& session() const { return lifecycle_.session(); }  // the same, const
   [[nodiscard]] const P& platform() const { return session().platform(); }                     // the board
-  [[nodiscard]] bool is_up() const { return lifecycle_.is_up(); }                 // whether requests are possible now
-  [[nodiscard]] result<void> ready() const { return lifecycle_.ready(); }         // the same; error: `not_started`
-  [[nodiscard]] bool has_memory() const { return lifecycle_.has_memory(); }       // see `session::has_memory`
+  [[nodiscard]] bool is_up() const { return lifecycle_.is_up(); }            // whether requests are possible now
+  [[nodiscard]] result<void> ready() const { return lifecycle_.ready(); }    // the same; error: `not_started`
+  [[nodiscard]] bool has_memory() const { return lifecycle_.has_memory(); }  // see `session::has_memory`
 
   [[nodiscard]] ring_type& operator[](u16 which) { return queues_[which].ring; }              // ring of a queue
   [[nodiscard]] const ring_type& operator[](u16 which) const { return queues_[which].ring; }  // the same, const
@@ -186,8 +186,8 @@ class queue_set {
   /// may then belong to the device. Errors: `peer_silent`, the platform's limit was reached; `canceled`, `give_up()`
   /// returned true; `not_started`, the device is down; the result of `bring_down(needs_reset)`; those of `look`.
   template <class Look, class Arm, class Done, class GiveUp, class BringDown>
-  VIRTIO_INLINE_ON_GCC [[nodiscard]] errc wait_for_peer(waiting why, Look&& look, Arm&& ask, Done&& done, GiveUp&& give_up,
-                                                          BringDown&& bring_down) {
+  VIRTIO_INLINE_ON_GCC [[nodiscard]] errc wait_for_peer(waiting why, Look&& look, Arm&& ask, Done&& done,
+                                                        GiveUp&& give_up, BringDown&& bring_down) {
     bool finished = false, gave_up = false;
     const auto ended = [&] { return (finished = done()) || (gave_up = give_up()) || !is_up(); };
     const errc waited = wait_until(why, look, ask, ended);

@@ -78,11 +78,14 @@ class request_queue {
 
   /// Returns the number of requests that were published and whose completion was not taken. Staged ones count from
   /// `kick` on.
-  [[nodiscard]] u16 in_flight(const Set& set) const { return static_cast<u16>(ring(set).in_flight() + deferred_count_); }
+  [[nodiscard]] u16 in_flight(const Set& set) const {
+    return static_cast<u16>(ring(set).in_flight() + deferred_count_);
+  }
 
   /// Returns the slot of the next request. Errors: `queue_full`, `not_started`.
   [[nodiscard]] result<u16> reserve(Set& set) {
-    if (!set.is_up()) [[unlikely]] return errc::not_started;
+    if (!set.is_up()) [[unlikely]]
+      return errc::not_started;
     return ring(set).reserve();
   }
 
@@ -96,7 +99,8 @@ class request_queue {
     const u16 before = chain.size();
     const auto mapped = set.platform().map(range.data(), range.size(), way, chain);
     const bool fits = chain.size() + behind <= chain.capacity();
-    if (mapped && fits) [[likely]] return {};
+    if (mapped && fits) [[likely]]
+      return {};
     release_pieces(set, chain, first, static_cast<u16>((mapped ? chain.size() : before) - first));
     return mapped || mapped.error() == errc::no_space ? errc::too_many_pieces : mapped.error();
   }
@@ -112,7 +116,8 @@ class request_queue {
   /// unmapped.
   [[nodiscard]] result<token> stage(Set& set, u16 slot, const segments& chain, u16 first, u16 payload, u64 cookie) {
     const result<token> staged = ring(set).stage(slot, chain, cookie);
-    if (!staged) [[unlikely]] release_pieces(set, chain, first, payload);
+    if (!staged) [[unlikely]]
+      release_pieces(set, chain, first, payload);
     else mapped_.remember(slot, chain.begin() + first, payload);
     return staged;
   }
@@ -132,8 +137,10 @@ class request_queue {
   /// requests in flight end as `canceled`; `not_started`; `device_broken` instead of the last two while the device does
   /// not reset and holds a request.
   [[nodiscard]] errc next(Set& set, answer& ended) {
-    if (!set.is_up()) [[unlikely]] reclaim_canceled(set);
-    if (deferred_count_ == 0) [[likely]] return take(set, ended);
+    if (!set.is_up()) [[unlikely]]
+      reclaim_canceled(set);
+    if (deferred_count_ == 0) [[likely]]
+      return take(set, ended);
     ended = take_any_deferred(set);
     return errc::ok;
   }
@@ -166,7 +173,8 @@ class request_queue {
 
   /// Returns whether the request was staged and its completion was not taken: `wait` accepts only such requests.
   [[nodiscard]] bool is_live(Set& set, token mine) {
-    if (!set.is_up()) [[unlikely]] reclaim_canceled(set);
+    if (!set.is_up()) [[unlikely]]
+      reclaim_canceled(set);
     return ring(set).is_live(mine);
   }
   /// The first half of `wait`, for a request that `is_live` and drivers that can end a request themselves. If `watch`
@@ -248,7 +256,8 @@ class request_queue {
   }
 
   [[nodiscard]] errc take(Set& set, answer& ended) {
-    if (!set.is_up()) [[unlikely]] return broken_if_kept(set, errc::not_started);
+    if (!set.is_up()) [[unlikely]]
+      return broken_if_kept(set, errc::not_started);
     ended.error = errc::ok;
     const errc got = ring(set).take(ended.what);
     if (got == errc::not_ready) count_idle(set, 1);
@@ -274,7 +283,8 @@ class request_queue {
   // read their descriptors.
   [[nodiscard, gnu::cold, gnu::noinline]] errc broken_if_kept(const Set& set, errc why) const {
     for (u16 slot = 0; slot < slots; ++slot)
-      if (!is_deferred(slot) && ring(set).is_live({slot, ring(set).record(slot).generation})) return errc::device_broken;
+      if (!is_deferred(slot) && ring(set).is_live({slot, ring(set).record(slot).generation}))
+        return errc::device_broken;
     return why;
   }
 

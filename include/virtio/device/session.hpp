@@ -53,7 +53,8 @@ class session {
     platform_ = platform;
     // Checked before any access: another driver may be using the device. For `none`, open() reports the reason.
     report_.type = T::type_of(where);
-    if (report_.type != device_type::none && report_.type != type) return refuse(verdict::wrong_type, errc::wrong_device);
+    if (report_.type != device_type::none && report_.type != type)
+      return refuse(verdict::wrong_type, errc::wrong_device);
     if (const auto opened = transport_.open(where, report_); !opened) return refuse(report_.why, opened.error());
     return {};
   }
@@ -62,7 +63,8 @@ class session {
   /// access memory, and assert its interrupt line if `line` enables it. Waits for the reset. Errors: `unsupported`;
   /// those of `reset`.
   // Inlined, so that a plan known at compile time leaves only its constants.
-  [[nodiscard, gnu::always_inline]] result<void> negotiate(const feature_plan& plan, line_state line = line_state::as_found) {
+  [[nodiscard, gnu::always_inline]] result<void> negotiate(const feature_plan& plan,
+                                                           line_state line = line_state::as_found) {
     if (const auto done = reset(); !done) {
       if (!answers_) return refuse(verdict::decoding_off, errc::unsupported);
       return refuse(report_.status == 0xff ? verdict::device_gone : verdict::reset_timed_out, done.error());
@@ -122,23 +124,25 @@ class session {
   /// doorbell. Requests have chains of up to `needed` descriptors. On error the bring-up has ended. Errors: `not_found`
   /// (no such queue), `no_space`, `device_misbehaved` (size), `unsupported`; those of `attach` and of the transport.
   template <virtqueue Q>
-  [[nodiscard]] result<void> set_up(u16 index, Q& queue, const dma_area& storage, u16 vector, doorbell& bell, u16 needed = 1) {
-    static_assert(Q::order == T::ring_order, "the ring's byte order is not the transport's: choose ring_options::order");
+  [[nodiscard]] result<void> set_up(u16 index, Q& queue, const dma_area& storage, u16 vector, doorbell& bell,
+                                    u16 needed = 1) {
+    static_assert(Q::order == T::ring_order,
+                  "the ring's byte order is not the transport's: choose ring_options::order");
     report_.queue = index;
     const queue_limits limits = transport_.queue(index);
     if (limits.maximum == 0) return refuse(verdict::queue_missing, errc::not_found);
     const u16 entries = Q::fit(limits.maximum, limits.fixed ? ring_size::exactly : ring_size::at_most);
     if (limits.fixed && entries == 0) {  // if the driver chooses the size, every ring fits
       const bool small = detail::is_power_of_two(limits.maximum);
-      return refuse(small ? verdict::ring_too_small : verdict::queue_size_invalid, small ? errc::no_space : errc::device_misbehaved,
-                    limits.maximum, Q::slots);
+      return refuse(small ? verdict::ring_too_small : verdict::queue_size_invalid,
+                    small ? errc::no_space : errc::device_misbehaved, limits.maximum, Q::slots);
     }
     const auto up = hand_over(index, queue, entries, storage, vector, bell);
     if (up) {
       if (queue.longest_chain() >= needed) return {};
       const bool small = Q::slots < needed;
-      return refuse(small ? verdict::ring_too_small : verdict::queue_too_small, small ? errc::no_space : errc::unsupported, needed,
-                    queue.longest_chain());
+      return refuse(small ? verdict::ring_too_small : verdict::queue_too_small,
+                    small ? errc::no_space : errc::unsupported, needed, queue.longest_chain());
     }
     const bool refused = vector != no_vector && up.error() == errc::unsupported;
     return refuse(refused ? verdict::vector_refused : verdict::queue_unusable, up.error());
@@ -267,7 +271,8 @@ class session {
   [[gnu::noinline]] void use(bus_use what) {
     answers_ = what != bus_use::as_found;
     if constexpr (requires { transport_.use(what); }) {
-      static_assert(same_as<decltype(transport_.use(what)), bool>, "a transport's use() says whether the device answers: see item 6");
+      static_assert(same_as<decltype(transport_.use(what)), bool>,
+                    "a transport's use() says whether the device answers: see item 6");
       answers_ = transport_.use(what) && answers_;
     }
   }

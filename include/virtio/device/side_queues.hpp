@@ -26,7 +26,8 @@ class side_queues {
 
   /// Step 7 for queue `which` of these, which has number `number` at the device, in `area` of `Set::ring_bytes`.
   /// Errors: as `queue_set::set_up`.
-  [[nodiscard]] result<void> set_up(Set& set, u16 which, u16 number, const dma_area& area, const interrupt_vectors& interrupts, u16 chain) {
+  [[nodiscard]] result<void> set_up(Set& set, u16 which, u16 number, const dma_area& area,
+                                    const interrupt_vectors& interrupts, u16 chain) {
     queue_entry& one = queues_[which];
     one.number = number;
     return set.session().set_up(number, one.ring, area, interrupts.of_queue(number), one.bell, chain);

@@ -71,7 +71,8 @@ class device {
         return read(seen);
       });
       const bool wrong = config.mtu < least_mtu || config.mac == mac_address{} || config.mac.is_group();
-      if (!known || wrong) return set_.refuse(verdict::config_unreadable, known ? errc::device_misbehaved : known.error());
+      if (!known || wrong)
+        return set_.refuse(verdict::config_unreadable, known ? errc::device_misbehaved : known.error());
       if (config.mtu <= O.mtu || !features().has(feature::mtu)) break;
       plan.wanted.clear(static_cast<u8>(feature::mtu));  // a frame of that size must have room (5.1.4.2)
     }
@@ -136,7 +137,8 @@ class device {
     if (compute.start != 0 && !can_compute(compute, static_cast<u32>(size))) return errc::invalid_argument;
     ring& queue = set_[transmit_queue];
     for (bool collected = false;; collected = true) {
-      if (out_.stage(queue, pieces, static_cast<u32>(size), compute)) [[likely]] return {};
+      if (out_.stage(queue, pieces, static_cast<u32>(size), compute)) [[likely]]
+        return {};
       bool some = false;
       if (!collected) {
         flush();
@@ -195,16 +197,15 @@ class device {
       bool changed = false;
       return look(came, changed);
     };
-    return set_.wait_for_peer(why, step, [this] { return ask(); }, done, give_up, [this](errc problem) { return bring_down(problem); });
+    return set_.wait_for_peer(
+        why, step, [this] { return ask(); }, done, give_up, [this](errc problem) { return bring_down(problem); });
   }
 
   // Interrupts and the end --------------------------------------------------------------------------------------------
 
   /// `link` concept: requests an interrupt for a frame that arrives and, after `queue_full`, for room. True: work is
   /// already present.
-  [[nodiscard]] bool arm() {
-    return set_.is_up() && (in_.has_next() || ask());
-  }
+  [[nodiscard]] bool arm() { return set_.is_up() && (in_.has_next() || ask()); }
   /// Stops interrupts that `arm` requested.
   void disarm() { set_.disarm(); }
   /// Acknowledges an interrupt and returns its cause. An interrupt handler may call it.
@@ -216,11 +217,17 @@ class device {
   }
   /// Reads the device's status. `needs_reset`: the device has failed and was reset. Other errors: `not_started`;
   /// `device_broken` (the device does not reset and keeps the storage).
-  [[nodiscard]] result<void> check() { return set_.check([this](errc why) { return bring_down(why); }); }
+  [[nodiscard]] result<void> check() {
+    return set_.check([this](errc why) { return bring_down(why); });
+  }
   /// Resets the device. Errors: `not_started`; `device_broken` (it keeps the storage); `timed_out` (it has no memory).
-  [[nodiscard]] result<void> reset() { return ended(set_.reset([this](errc why) { return bring_down(why); })); }
+  [[nodiscard]] result<void> reset() {
+    return ended(set_.reset([this](errc why) { return bring_down(why); }));
+  }
   /// Resets as `reset`, and takes the device off the bus.
-  [[nodiscard]] result<void> hand_off() { return ended(set_.hand_off([this](errc why) { return bring_down(why); })); }
+  [[nodiscard]] result<void> hand_off() {
+    return ended(set_.hand_off([this](errc why) { return bring_down(why); }));
+  }
 
  private:
   // Receive buffers are published in groups of this size, or when no frame is left to receive.
@@ -236,7 +243,9 @@ class device {
 
   [[nodiscard]] const virtio::session<P, T>& session() const { return set_.session(); }
   [[nodiscard]] const T& registers() const { return session().transport(); }
-  [[nodiscard]] static link_state link_of(u16 status) { return (status & config::link_up) != 0 ? link_state::up : link_state::down; }
+  [[nodiscard]] static link_state link_of(u16 status) {
+    return (status & config::link_up) != 0 ? link_state::up : link_state::down;
+  }
 
   // Reads the configuration fields of negotiated features; others stay unchanged.
   [[nodiscard]] result<void> read(facts_in_config& seen) const {
@@ -292,14 +301,16 @@ class device {
   }
   // Whether an interrupt has reported a change of the configuration, or may have: with MSI-X none reports its cause.
   [[nodiscard]] bool wants_config() const {
-    return __atomic_load_n(&config_changed_, __ATOMIC_RELAXED) || (slept_ && !__atomic_load_n(&causes_known_, __ATOMIC_RELAXED));
+    return __atomic_load_n(&config_changed_, __ATOMIC_RELAXED) ||
+           (slept_ && !__atomic_load_n(&causes_known_, __ATOMIC_RELAXED));
   }
   [[nodiscard]] errc look_at_config(bool& came, bool& changed) {
-    if (wants_config() ? changed && !__atomic_load_n(&config_changed_, __ATOMIC_RELAXED) : changed || ++looks_ < looks_per_config_read)
+    if (wants_config() ? changed && !__atomic_load_n(&config_changed_, __ATOMIC_RELAXED)
+                       : changed || ++looks_ < looks_per_config_read)
       return errc::ok;
     looks_ = 0;
     slept_ = false;
-    came = true;  // interrupts are requested again
+    came = true;                                                  // interrupts are requested again
     __atomic_store_n(&config_changed_, false, __ATOMIC_RELAXED);  // before the read: a later change is reported again
     return read_state(changed);
   }

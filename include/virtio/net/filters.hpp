@@ -35,7 +35,9 @@ class filter {
   /// `link` concept.
   [[nodiscard]] result<bool> poll() { return below_->poll(); }
   /// `link` concept.
-  [[nodiscard]] result<void> try_send(scatter<const_bytes> pieces, to_compute compute = {}) { return below_->try_send(pieces, compute); }
+  [[nodiscard]] result<void> try_send(scatter<const_bytes> pieces, to_compute compute = {}) {
+    return below_->try_send(pieces, compute);
+  }
   /// `link` concept.
   void flush() { below_->flush(); }
   /// `link` concept.
@@ -102,17 +104,17 @@ class traced : public filter<Link> {
 
 /// How many of a thousand frames get each fault, each way.
 struct fault_rates {
-  u16 drop = 0;  // are lost
-  u16 corrupt = 0;   // have one wrong byte after the header
-  u16 repeat = 0;  // are sent twice; sent frames only
-  u64 seed = 0;    // the same value causes the same faults in the same frames
+  u16 drop = 0;     // are lost
+  u16 corrupt = 0;  // have one wrong byte after the header
+  u16 repeat = 0;   // are sent twice; sent frames only
+  u64 seed = 0;     // the same value causes the same faults in the same frames
 };
 
 /// Number of frames with each fault.
 struct fault_counts {
-  u32 lost[2]{};     // by `passing`
+  u32 lost[2]{};       // by `passing`
   u32 corrupted[2]{};  // by `passing`
-  u32 repeated = 0;  // sent twice
+  u32 repeated = 0;    // sent twice
 };
 
 /// Drops, corrupts and repeats frames. It does not offer checksum offload: a corrupted frame must have the checksum of
@@ -140,8 +142,8 @@ class faulty : public filter<Link> {
   [[nodiscard]] result<void> try_send(scatter<const_bytes> pieces, to_compute compute = {}) {
     const capabilities can = facts();
     const u64 size = pieces.size();
-    if (this->below_->state() != link_state::up || size < header_bytes || size > u64{can.mtu} + header_bytes || compute.start != 0 ||
-        pieces.count > can.most_pieces || pieces.count > most_pieces) {
+    if (this->below_->state() != link_state::up || size < header_bytes || size > u64{can.mtu} + header_bytes ||
+        compute.start != 0 || pieces.count > can.most_pieces || pieces.count > most_pieces) {
       if (compute.start != 0) return errc::invalid_argument;
       if (pieces.count > can.most_pieces || pieces.count > most_pieces) return errc::too_many_pieces;
       return this->below_->try_send(pieces);  // returns the reason
@@ -177,8 +179,10 @@ class faulty : public filter<Link> {
           return after_look::done;
         }
         forget_place(f.name.slot);
-        wrong_byte* const room = drawn.corrupt && f.sum != checksum::missing && f.pieces.count <= most_pieces && drawn.at < f.size
-                                     ? free_byte() : nullptr;
+        wrong_byte* const room =
+            drawn.corrupt && f.sum != checksum::missing && f.pieces.count <= most_pieces && drawn.at < f.size
+                ? free_byte()
+                : nullptr;
         if (room == nullptr) return look(f);
         const_bytes parts[most_pieces + 2];
         frame other = f;

@@ -46,9 +46,9 @@ inline constexpr flags<offload> may_do<L>{L::may_do};
 
 /// What a link can do. Constant from one `start` to the next.
 struct capabilities {
-  u16 mtu = 0;           // maximum bytes of a frame after its header
-  u16 most_pieces = 0;   // maximum pieces of a frame to send; the stack joins others first
-  u16 most_kept = 0;     // received frames that can be kept at once while others still arrive
+  u16 mtu = 0;            // maximum bytes of a frame after its header
+  u16 most_pieces = 0;    // maximum pieces of a frame to send; the stack joins others first
+  u16 most_kept = 0;      // received frames that can be kept at once while others still arrive
   flags<offload> does{};  // for this stack
 };
 
@@ -58,7 +58,7 @@ enum class link_state : u8 { down, up };
 /// A checksum for the link to compute in a frame to send: over the bytes from `start` to the end, stored at `start +
 /// offset`, where the stack has written the sum of the pseudo header. `start` 0: none. Only with `offload::checksum`.
 struct to_compute {
-  u16 start = 0;  // bytes from the beginning of the frame
+  u16 start = 0;   // bytes from the beginning of the frame
   u16 offset = 0;  // bytes from `start`
 };
 
@@ -71,7 +71,7 @@ enum class checksum : u8 {
 
 /// Names a received frame that was kept, until `give_back`. All-zero: none.
 struct kept_frame {
-  u16 slot = 0;  // place in the link's table
+  u16 slot = 0;        // place in the link's table
   u32 generation = 0;  // odd; 0 names none
   [[nodiscard]] friend constexpr bool operator==(const kept_frame&, const kept_frame&) = default;
 };
@@ -80,11 +80,11 @@ struct kept_frame {
 /// once, or copy it first. The array `pieces` belongs to the link and is valid until the callback returns. The bytes
 /// stay in place; those of a kept frame, until `give_back`.
 struct frame {
-  scatter<const_bytes> pieces{};  // in their order
-  u32 size = 0;                  // bytes in all pieces
+  scatter<const_bytes> pieces{};     // in their order
+  u32 size = 0;                      // bytes in all pieces
   checksum sum = checksum::unknown;  // as far as the link has checked it
-  to_compute compute{};          // for a frame whose checksum is `missing`
-  kept_frame name{};             // the argument of `give_back`, if the frame is kept
+  to_compute compute{};              // for a frame whose checksum is `missing`
+  kept_frame name{};                 // the argument of `give_back`, if the frame is kept
 
   /// Copies bytes from byte `offset` on, as many as fit and exist. Returns how many.
   usize copy_to(usize offset, bytes into) const {
@@ -122,8 +122,8 @@ enum class after_look : u8 {
 ///     `canceled`, as `vsock::device::wait_until`;
 ///  8. `arm()`, `disarm()` and `acknowledge_interrupt()` are those of every driver.
 template <class L>
-concept link = requires(L l, const L c, scatter<const_bytes> pieces, to_compute compute, kept_frame name, waiting why, bool (*done)(),
-                        after_look (*look)(const frame&)) {
+concept link = requires(L l, const L c, scatter<const_bytes> pieces, to_compute compute, kept_frame name, waiting why,
+                        bool (*done)(), after_look (*look)(const frame&)) {
   { c.mac() } -> same_as<mac_address>;
   { c.facts() } -> same_as<capabilities>;
   { c.state() } -> same_as<link_state>;

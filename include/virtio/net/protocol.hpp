@@ -111,18 +111,21 @@ constexpr void feature_bits_of(feature) {}
 }
 
 /// Features that the driver accepts if they are offered.
-inline constexpr feature_set accepted_features{feature::csum,      feature::guest_csum, feature::mtu,
-                                               feature::mac,       feature::mrg_rxbuf,  feature::status};
+inline constexpr feature_set accepted_features{feature::csum, feature::guest_csum, feature::mtu,
+                                               feature::mac,  feature::mrg_rxbuf,  feature::status};
 /// Features that it declines: no control queue, no segmentation either way, one pair of queues, no tunnels, no standby
 /// device.
+// clang-format off
 inline constexpr feature_set declined_features{
-    feature::ctrl_guest_offloads, feature::gso, feature::guest_tso4, feature::guest_tso6, feature::guest_ecn, feature::guest_ufo,
-    feature::host_tso4, feature::host_tso6, feature::host_ecn, feature::host_ufo, feature::ctrl_vq, feature::ctrl_rx, feature::ctrl_vlan,
-    feature::ctrl_rx_extra, feature::guest_announce, feature::mq, feature::ctrl_mac_addr, feature::device_stats, feature::hash_tunnel,
-    feature::vq_notf_coal, feature::notf_coal, feature::guest_uso4, feature::guest_uso6, feature::host_uso, feature::hash_report,
-    feature::guest_hdrlen, feature::rss, feature::rsc_ext, feature::standby, feature::speed_duplex, feature::rss_context,
-    feature::guest_udp_tunnel_gso, feature::guest_udp_tunnel_gso_csum, feature::host_udp_tunnel_gso, feature::host_udp_tunnel_gso_csum,
-    feature::out_net_header, feature::ipsec};
+    feature::ctrl_guest_offloads, feature::gso, feature::guest_tso4, feature::guest_tso6, feature::guest_ecn,
+    feature::guest_ufo, feature::host_tso4, feature::host_tso6, feature::host_ecn, feature::host_ufo, feature::ctrl_vq,
+    feature::ctrl_rx, feature::ctrl_vlan, feature::ctrl_rx_extra, feature::guest_announce, feature::mq,
+    feature::ctrl_mac_addr, feature::device_stats, feature::hash_tunnel, feature::vq_notf_coal, feature::notf_coal,
+    feature::guest_uso4, feature::guest_uso6, feature::host_uso, feature::hash_report, feature::guest_hdrlen,
+    feature::rss, feature::rsc_ext, feature::standby, feature::speed_duplex, feature::rss_context,
+    feature::guest_udp_tunnel_gso, feature::guest_udp_tunnel_gso_csum, feature::host_udp_tunnel_gso,
+    feature::host_udp_tunnel_gso_csum, feature::out_net_header, feature::ipsec};
+// clang-format on
 static_assert((accepted_features & declined_features).empty());
 
 /// Fields of the device configuration (5.1.4).
@@ -139,10 +142,10 @@ inline constexpr u16 least_mtu = 68;  // minimum that a device may report (5.1.4
 struct options {
   /// Maximum that has room; the link uses the device's MTU, and without one the smaller of this and 1500
   u16 mtu = usual_mtu;
-  u16 receive_buffers = 64;    // the device has those without a frame, as many as its queue holds
+  u16 receive_buffers = 64;  // the device has those without a frame, as many as its queue holds
   /// Bytes of a frame in one of them; 0: a whole frame. If it is less, a device without MRG_RXBUF is rejected
   u16 receive_bytes = 0;
-  u16 send_buffers = 32;       // one frame each
+  u16 send_buffers = 32;  // one frame each
 
   /// Bytes of the longest received frame.
   [[nodiscard]] constexpr u32 longest_frame() const { return u32{mtu} + header_bytes + 4; }
@@ -150,8 +153,9 @@ struct options {
   [[nodiscard]] constexpr u32 frame_bytes() const { return receive_bytes == 0 ? longest_frame() : receive_bytes; }
   /// Whether the values are consistent.
   [[nodiscard]] constexpr bool make_sense() const {
-    return mtu >= least_mtu && longest_frame() <= 0xff00 && receive_buffers >= 1 && receive_buffers <= 0x8000 && send_buffers >= 1 &&
-           send_buffers <= 0x8000 && (receive_bytes == 0 || receive_bytes >= 64) && frame_bytes() <= 0xff00;
+    return mtu >= least_mtu && longest_frame() <= 0xff00 && receive_buffers >= 1 && receive_buffers <= 0x8000 &&
+           send_buffers >= 1 && send_buffers <= 0x8000 && (receive_bytes == 0 || receive_bytes >= 64) &&
+           frame_bytes() <= 0xff00;
   }
 };
 

@@ -15,10 +15,10 @@ namespace virtio::net::detail {
 
 /// The form of headers, as negotiated.
 struct header_form {
-  u16 bytes = 0;          // of a header
+  u16 bytes = 0;           // of a header
   bool mergeable = false;  // num_buffers is the number of a frame's buffers
-  bool apart = false;     // the header has its own descriptor: a legacy device without ANY_LAYOUT (5.1.6.6.1)
-  bool checksums = false; // GUEST_CSUM
+  bool apart = false;      // the header has its own descriptor: a legacy device without ANY_LAYOUT (5.1.6.6.1)
+  bool checksums = false;  // GUEST_CSUM
 };
 
 /// The receive queue's buffers. All-zero until `start`.
@@ -37,8 +37,10 @@ class received_frames {
  public:
   static constexpr usize dma_bytes = pool::dma_bytes;
   static constexpr u32 most_buffers = 1 + (more + room + long_header - 1) / (room + long_header);
-  static_assert(Ring::slots >= most_buffers, "a frame does not fit into a queue of buffers: a larger queue, or larger options::frame_bytes");
-  static_assert(O.receive_buffers >= most_buffers, "a frame does not fit into all receive buffers: more options::receive_buffers");
+  static_assert(Ring::slots >= most_buffers,
+                "a frame does not fit into a queue of buffers: a larger queue, or larger options::frame_bytes");
+  static_assert(O.receive_buffers >= most_buffers,
+                "a frame does not fit into all receive buffers: more options::receive_buffers");
   /// Frames that can be kept while another arrives.
   static constexpr u16 most_kept = static_cast<u16>(O.receive_buffers / most_buffers - 1);
 
@@ -118,7 +120,8 @@ class received_frames {
   }
   /// Returns a kept frame. Errors: `stale_handle`.
   [[nodiscard]] result<void> give_back(kept_frame name) {
-    if (name.slot >= O.receive_buffers || name.generation == 0 || kept_as_[name.slot] != name.generation) return errc::stale_handle;
+    if (name.slot >= O.receive_buffers || name.generation == 0 || kept_as_[name.slot] != name.generation)
+      return errc::stale_handle;
     kept_as_[name.slot] = 0;
     recycle(buffer_index{name.slot});
     return {};
@@ -129,9 +132,9 @@ class received_frames {
   struct arriving {
     buffer_index first{}, last{};  // of its buffers, which are linked
     u32 size = 0;
-    u16 missing = 0;         // number of buffers that have not arrived
+    u16 missing = 0;  // number of buffers that have not arrived
     bool is_complete = false;
-    bool too_long = false;   // in more buffers than a frame can have: further ones are returned
+    bool too_long = false;  // in more buffers than a frame can have: further ones are returned
     bool segmented = false;
     u8 flags = 0;
     checksum sum{};
@@ -189,7 +192,8 @@ class received_frames {
     if (form_.checksums) {  // otherwise the flags have no meaning. Known bits are compared, others ignored
       next_.flags = said.flags.template fetch<Barriers>().unchecked();
       if ((next_.flags & (needs_csum | rsc_info)) == needs_csum)  // compared with the frame's size when that is known
-        next_.compute = {said.csum_start.template fetch<Barriers>().unchecked(), said.csum_offset.template fetch<Barriers>().unchecked()};
+        next_.compute = {said.csum_start.template fetch<Barriers>().unchecked(),
+                         said.csum_offset.template fetch<Barriers>().unchecked()};
     }
     if (count == 1) return complete();
     next_.missing = static_cast<u16>(count - 1);
@@ -212,10 +216,12 @@ class received_frames {
     return next_.missing == 0 ? complete() : errc::ok;
   }
   [[nodiscard, gnu::always_inline]] errc complete() {
-    if (next_.size - header_bytes > most_behind_header_ || next_.segmented) [[unlikely]] return drop_next();
+    if (next_.size - header_bytes > most_behind_header_ || next_.segmented) [[unlikely]]
+      return drop_next();
     next_.is_complete = true;
     next_.sum = checksum::unknown;
-    if (next_.flags != 0) [[unlikely]] judge_checksum();
+    if (next_.flags != 0) [[unlikely]]
+      judge_checksum();
     return errc::ok;
   }
   void judge_checksum() {
@@ -233,7 +239,9 @@ class received_frames {
     return errc::ok;
   }
   [[nodiscard, gnu::noinline]] errc drop_next() {
-    ++(next_.size < header_bytes ? counts_.too_short : next_.size - header_bytes > most_behind_header_ ? counts_.too_long : counts_.segmented);
+    ++(next_.size < header_bytes                         ? counts_.too_short
+       : next_.size - header_bytes > most_behind_header_ ? counts_.too_long
+                                                         : counts_.segmented);
     recycle(next_.first);
     return errc::ok;
   }
@@ -250,8 +258,8 @@ class received_frames {
   arriving next_{};
   u32 most_behind_header_ = 0;  // bytes of a frame
   drop_counts counts_{};
-  u16 size_[O.receive_buffers]{};       // bytes of its frame in each buffer
-  u32 shown_ = 0;  // odd: the name of the last frame that was shown
+  u16 size_[O.receive_buffers]{};     // bytes of its frame in each buffer
+  u32 shown_ = 0;                     // odd: the name of the last frame that was shown
   u32 kept_as_[O.receive_buffers]{};  // the name of the kept frame that begins in this buffer
 };
 

@@ -21,8 +21,8 @@ namespace virtio {
 /// A set may have `store_plain(target, value)`, also for 64 bits. The rings then use it for stores without ordering. It
 /// lets tests observe every store of a ring.
 template <class B>
-concept barrier_set = requires(const u8* status, const u16* source, u16* target, u16 value, const u32* wide_source, u32* wide_target,
-                               u32 wide_value) {
+concept barrier_set = requires(const u8* status, const u16* source, u16* target, u16 value, const u32* wide_source,
+                               u32* wide_target, u32 wide_value) {
   typename detail::constant<bool{B::orders_platform}>;
   { B::load(status) } -> same_as<u8>;
   { B::load(source) } -> same_as<u16>;
@@ -42,16 +42,24 @@ struct smp_barriers {
 
   /// `barrier_set` concept: loads without order.
   template <register_value T>
-  [[gnu::always_inline]] static T load(const T* from) { return __atomic_load_n(from, __ATOMIC_RELAXED); }
+  [[gnu::always_inline]] static T load(const T* from) {
+    return __atomic_load_n(from, __ATOMIC_RELAXED);
+  }
   /// `barrier_set` concept: loads with acquire order.
   template <register_value T>
-  static T load_acquire(const T* from) { return __atomic_load_n(from, __ATOMIC_ACQUIRE); }
+  static T load_acquire(const T* from) {
+    return __atomic_load_n(from, __ATOMIC_ACQUIRE);
+  }
   /// `barrier_set` concept: stores without order.
   template <register_value T>
-  static void store(T* to, T value) { __atomic_store_n(to, value, __ATOMIC_RELAXED); }
+  static void store(T* to, T value) {
+    __atomic_store_n(to, value, __ATOMIC_RELAXED);
+  }
   /// `barrier_set` concept: stores with release order.
   template <register_value T>
-  static void store_release(T* to, T value) { __atomic_store_n(to, value, __ATOMIC_RELEASE); }
+  static void store_release(T* to, T value) {
+    __atomic_store_n(to, value, __ATOMIC_RELEASE);
+  }
   /// `barrier_set` concept: a full fence.
   static void full() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 };
@@ -61,14 +69,16 @@ namespace detail {
 // Evaluated only where dma_barriers are used: a program on any other processor uses smp_barriers or its own set.
 template <class Used>
 inline constexpr bool has_device_barriers =
-#if defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) || defined(__arm__) || defined(__riscv) || defined(__powerpc__)
+#if defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) || defined(__arm__) || defined(__riscv) || \
+    defined(__powerpc__)
     true;
 #else
     false;
 #endif
-#define VIRTIO_NEEDS_DEVICE_BARRIERS(used)         \
-  static_assert(detail::has_device_barriers<used>, \
-                "no device barriers are known for this processor: use smp_barriers, or write a barrier set of your own")
+#define VIRTIO_NEEDS_DEVICE_BARRIERS(used) \
+  static_assert(                           \
+      detail::has_device_barriers<used>,   \
+      "no device barriers are known for this processor: use smp_barriers, or write a barrier set of your own")
 
 // Orders earlier loads before later loads and stores, as observed by a bus master.
 inline void device_read_barrier() {
@@ -132,7 +142,9 @@ struct dma_barriers {
 
   /// `barrier_set` concept: loads without order.
   template <register_value T>
-  [[gnu::always_inline]] static T load(const T* from) { return __atomic_load_n(from, __ATOMIC_RELAXED); }
+  [[gnu::always_inline]] static T load(const T* from) {
+    return __atomic_load_n(from, __ATOMIC_RELAXED);
+  }
   /// `barrier_set` concept: loads with acquire order.
   template <register_value T>
   static T load_acquire(const T* from) {
@@ -143,7 +155,9 @@ struct dma_barriers {
   }
   /// `barrier_set` concept: stores without order.
   template <register_value T>
-  static void store(T* to, T value) { __atomic_store_n(to, value, __ATOMIC_RELAXED); }
+  static void store(T* to, T value) {
+    __atomic_store_n(to, value, __ATOMIC_RELAXED);
+  }
   /// `barrier_set` concept: stores with release order.
   template <register_value T>
   static void store_release(T* to, T value) {

@@ -27,7 +27,8 @@ class bounce_pool {
   /// its end; the bytes before them are for `reserve`. Not while buffers are mapped. Errors: `no_space`, `misaligned`.
   [[nodiscard]] result<void> open(const dma_area& window) {
     if (window.size < bytes) return errc::no_space;
-    if (reinterpret_cast<uptr>(window.data) % dma_page != 0 || raw(window.at) % dma_page != 0 || window.size % dma_page != 0)
+    if (reinterpret_cast<uptr>(window.data) % dma_page != 0 || raw(window.at) % dma_page != 0 ||
+        window.size % dma_page != 0)
       return errc::misaligned;
     window_ = window;
     reserved_ = 0;
@@ -103,7 +104,7 @@ class bounce_pool {
 
   dma_area window_{};
   usize reserved_ = 0;
-  u16 free_ = 0;        // head of the free slots, which next_ links
+  u16 free_ = 0;  // head of the free slots, which next_ links
   u16 free_count_ = 0;
   u16 next_[Slots]{};
   u8* owner_[Slots]{};  // the buffer of each slot; nullptr: free
@@ -118,7 +119,9 @@ struct bounced {
   static constexpr access_policy access_platform = access_policy::through_map;
 
   /// `platform` concept: maps a buffer through the pool.
-  result<void> map(const volatile void* va, usize n, direction way, segments& out) const { return Pool.map(va, n, way, out); }
+  result<void> map(const volatile void* va, usize n, direction way, segments& out) const {
+    return Pool.map(va, n, way, out);
+  }
   /// `platform` concept: ends a mapping.
   void unmap(const segment& piece, u32 written) const { Pool.unmap(piece, written); }
 };

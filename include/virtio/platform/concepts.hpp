@@ -47,7 +47,8 @@ enum class access_policy : u8 {
 ///     such as UEFI: programs then start all drivers with one value, also when they try several devices.
 /// No member may throw. The library calls none of them from an interrupt handler.
 template <class P>
-concept platform = small_value<P> && barrier_set<typename P::barriers> &&
+concept platform =
+    small_value<P> && barrier_set<typename P::barriers> &&
     requires(const P p, const volatile void* va, usize n, direction way, segments& out, waiting why, u64 attempt) {
       { p.map(va, n, way, out) } -> same_as<result<void>>;
       { p.keep_waiting(why, attempt) } -> same_as<bool>;
@@ -92,7 +93,10 @@ namespace detail {
 /// Returns the platform of the device at `where` (item 8 of `platform`).
 template <platform P, class Location>
 [[nodiscard, gnu::always_inline]] constexpr decltype(auto) platform_for(const P& given, const Location& where) {
-  if constexpr (requires { { given.for_device(where) } -> same_as<P>; }) return given.for_device(where);
+  if constexpr (requires {
+                  { given.for_device(where) } -> same_as<P>;
+                })
+    return given.for_device(where);
   else return (given);
 }
 

@@ -68,14 +68,17 @@ class segments {
   /// that remain in it, and the caller discards them. `invalid_argument`: a piece for the device to read after one for
   /// it to write.
   VIRTIO_INLINE_ON_GCC constexpr result<void> push(dma_addr at, u64 length, direction way, u64 handle = 0) {
-    if (way == direction::to_device && writable_ != 0) [[unlikely]] return errc::invalid_argument;
+    if (way == direction::to_device && writable_ != 0) [[unlikely]]
+      return errc::invalid_argument;
     for (; length != 0; handle = segment::continued) {
-      if (count_ == capacity_) [[unlikely]] return errc::no_space;
+      if (count_ == capacity_) [[unlikely]]
+        return errc::no_space;
       const u32 piece = static_cast<u32>(detail::smaller(length, u64{largest_}));
       first_[count_++] = segment{at, piece, way, handle};
       add(piece, way);
       length -= piece;
-      if (length == 0) [[likely]] break;
+      if (length == 0) [[likely]]
+        break;
       at = at + piece;
     }
     return {};
@@ -99,11 +102,11 @@ class segments {
   /// Limits the capacity to `most` segments.
   constexpr void limit_count(u16 most) { capacity_ = detail::smaller(most, capacity_); }
 
-  [[nodiscard]] constexpr u16 size() const { return count_; }  // segments in the list
-  [[nodiscard]] constexpr u16 capacity() const { return capacity_; }  // the most segments
+  [[nodiscard]] constexpr u16 size() const { return count_; }                             // segments in the list
+  [[nodiscard]] constexpr u16 capacity() const { return capacity_; }                      // the most segments
   [[nodiscard]] constexpr const segment& operator[](usize i) const { return first_[i]; }  // below `size()`
-  [[nodiscard]] constexpr const segment* begin() const { return first_; }  // the first segment
-  [[nodiscard]] constexpr const segment* end() const { return first_ + count_; }  // the end of the list
+  [[nodiscard]] constexpr const segment* begin() const { return first_; }                 // the first segment
+  [[nodiscard]] constexpr const segment* end() const { return first_ + count_; }          // the end of the list
 
   [[nodiscard]] constexpr u64 bytes() const { return bytes_; }              // bytes of all segments
   [[nodiscard]] constexpr u64 writable_bytes() const { return writable_; }  // bytes that the device may write
@@ -153,7 +156,7 @@ inline constexpr usize dma_page = 4096;
 template <usize Bytes>
 struct alignas(dma_page) dma_storage {
   static constexpr usize size = detail::round_up(Bytes, dma_page);  // bytes, in whole pages
-  u8 memory[size]{};  // for the driver only
+  u8 memory[size]{};                                                // for the driver only
 };
 
 /// A range of DMA storage as the CPU addresses it. Does not own it.
@@ -161,7 +164,7 @@ struct dma_region {
   u8* data = nullptr;  // its first byte, aligned to `dma_page`
   usize size = 0;      // bytes
 
-  constexpr dma_region() = default;  // empty
+  constexpr dma_region() = default;                                             // empty
   constexpr dma_region(u8* first, usize length) : data{first}, size{length} {}  // `length` bytes from `first` on
   /// All of `storage`.
   template <usize Bytes>

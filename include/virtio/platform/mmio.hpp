@@ -75,7 +75,7 @@ void mmio_store(volatile T* at, T value) {
 /// A range of registers in memory that the CPU can address. The mapping must be uncached (device memory).
 class mmio_space {
  public:
-  constexpr mmio_space() = default;  // empty
+  constexpr mmio_space() = default;                                          // empty
   constexpr mmio_space(uptr base, usize size) : base_{base}, size_{size} {}  // `size` bytes from `base` on
   /// Returns the same space. For code that also serves `io_space`.
   [[nodiscard]] static constexpr mmio_space memory(uptr base, usize size) { return {base, size}; }

@@ -34,7 +34,7 @@ void port_out(u16 port, T value) {
 /// A range of I/O ports.
 class port_space {
  public:
-  constexpr port_space() = default;  // empty
+  constexpr port_space() = default;                                         // empty
   constexpr port_space(u16 base, usize size) : base_{base}, size_{size} {}  // `size` ports from `base` on
 
   /// `register_space` concept: reads a register. One access.
@@ -64,7 +64,7 @@ class port_space {
 /// Registers in ports or in memory. OpenBSD's vmd has also its modern registers in ports.
 class io_space {
  public:
-  constexpr io_space() = default;  // empty
+  constexpr io_space() = default;           // empty
   constexpr io_space(port_space) = delete;  // use ports() or memory()
   /// Returns `size` ports from `base` on.
   [[nodiscard]] static constexpr io_space ports(u16 base, usize size) { return {base, size, way::ports}; }

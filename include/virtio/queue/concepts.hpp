@@ -21,9 +21,9 @@ struct token {
 
 /// What the device returned for one chain.
 struct completion {
-  token which{};    // as `stage` returned it
-  u64 cookie = 0;   // as `stage` received it
-  u32 length = 0;   // the used length: bytes that the device reports to have written, at most what it may write
+  token which{};   // as `stage` returned it
+  u64 cookie = 0;  // as `stage` received it
+  u32 length = 0;  // the used length: bytes that the device reports to have written, at most what it may write
   bool length_known = true;  // false for buffers that a batched in-order entry skipped
 };
 
@@ -66,34 +66,34 @@ struct ring_layout {
 ///     1, until the next `attach`: for devices that fail with more. The layout of the ring's memory does not change.
 template <class Q>
 concept virtqueue = detail::trivially_destructible<Q> &&
-    requires(Q& q, const Q& cq, const dma_area& storage, u16 n, ring_size offered, const feature_set& f, token t, u16 slot, const segments& chain,
-             u64 cookie, completion& into) {
-  Q{};
-  typename detail::constant<u16{Q::slots}>;
-  typename detail::constant<usize{Q::dma_bytes}>;
-  typename detail::constant<feature_set{Q::wanted}.words()>;
-  typename detail::constant<feature_set{Q::required}.words()>;
-  typename detail::constant<byte_order{Q::order}>;
-  { Q::fit(n, offered) } -> same_as<u16>;
-  { q.attach(storage, n, f) } -> same_as<result<ring_layout>>;
-  { cq.longest_chain() } -> same_as<u16>;
-  { cq.in_flight() } -> same_as<u16>;
-  { q.reserve() } -> same_as<result<u16>>;
-  { q.stage(slot, chain, cookie) } -> same_as<result<token>>;
-  { q.publish() } -> same_as<bool>;
-  { q.needs_kick() } -> same_as<bool>;
-  { cq.position() } -> same_as<u16>;
-  { q.next_completion() } -> same_as<result<completion>>;
-  { q.take(into) } -> same_as<errc>;
-  { q.release(t) };
-  { cq.is_live(t) } -> same_as<bool>;
-  { cq.record(slot).cookie } -> converts_to<u64>;
-  { cq.record(slot).generation } -> converts_to<u32>;
-  { q.arm() } -> same_as<bool>;
-  { q.disarm() };
-  { q.reclaim() } -> same_as<result<completion>>;
-  { q.limit(n) };
-};
+                    requires(Q& q, const Q& cq, const dma_area& storage, u16 n, ring_size offered, const feature_set& f,
+                             token t, u16 slot, const segments& chain, u64 cookie, completion& into) {
+                      Q{};
+                      typename detail::constant<u16{Q::slots}>;
+                      typename detail::constant<usize{Q::dma_bytes}>;
+                      typename detail::constant<feature_set{Q::wanted}.words()>;
+                      typename detail::constant<feature_set{Q::required}.words()>;
+                      typename detail::constant<byte_order{Q::order}>;
+                      { Q::fit(n, offered) } -> same_as<u16>;
+                      { q.attach(storage, n, f) } -> same_as<result<ring_layout>>;
+                      { cq.longest_chain() } -> same_as<u16>;
+                      { cq.in_flight() } -> same_as<u16>;
+                      { q.reserve() } -> same_as<result<u16>>;
+                      { q.stage(slot, chain, cookie) } -> same_as<result<token>>;
+                      { q.publish() } -> same_as<bool>;
+                      { q.needs_kick() } -> same_as<bool>;
+                      { cq.position() } -> same_as<u16>;
+                      { q.next_completion() } -> same_as<result<completion>>;
+                      { q.take(into) } -> same_as<errc>;
+                      { q.release(t) };
+                      { cq.is_live(t) } -> same_as<bool>;
+                      { cq.record(slot).cookie } -> converts_to<u64>;
+                      { cq.record(slot).generation } -> converts_to<u32>;
+                      { q.arm() } -> same_as<bool>;
+                      { q.disarm() };
+                      { q.reclaim() } -> same_as<result<completion>>;
+                      { q.limit(n) };
+                    };
 
 /// A choice of ring. The driver instantiates it with its platform's barriers.
 template <class F>

@@ -15,7 +15,8 @@ namespace virtio {
 template <u16 Capacity, ring_options Options = ring_options{}, barrier_set Barriers = smp_barriers>
 class either_ring {
   using split_type = split_ring<Capacity, Options, Barriers>;
-  using packed_type = packed_ring<Capacity, packed_options{.indirect = Options.indirect, .in_order = Options.in_order}, Barriers>;
+  using packed_type =
+      packed_ring<Capacity, packed_options{.indirect = Options.indirect, .in_order = Options.in_order}, Barriers>;
   static_assert(Options.order == byte_order::little, "legacy devices have no packed ring: choose split_queue");
 
  public:
@@ -72,7 +73,9 @@ class either_ring {
   /// `virtqueue` concept: returns whether the request was staged and not released.
   [[nodiscard]] bool is_live(token t) const { return is_packed_ ? packed_.is_live(t) : split_.is_live(t); }
   /// `virtqueue` concept: the private record of a slot.
-  [[nodiscard]] const slot_record& record(u16 slot) const { return is_packed_ ? packed_.record(slot) : split_.record(slot); }
+  [[nodiscard]] const slot_record& record(u16 slot) const {
+    return is_packed_ ? packed_.record(slot) : split_.record(slot);
+  }
   /// `virtqueue` concept: requests an interrupt, and returns whether something is ready.
   [[nodiscard]] bool arm() { return is_packed_ ? packed_.arm() : split_.arm(); }
   /// `virtqueue` concept: requests no interrupts.

@@ -55,8 +55,10 @@ inline constexpr u32 events_mask = 3u << 16;
 template <u16 Capacity, packed_options Options = packed_options{}, barrier_set Barriers = smp_barriers>
 class packed_ring {
   static_assert(Capacity >= 1 && Capacity <= 32768, "a packed ring has up to 32768 descriptors");
-  static_assert(Options.indirect == 0 || Options.indirect >= 3, "an indirect table holds a header, data and a status: 3 entries");
-  static_assert(u64{16} * Options.indirect * Capacity < 0x4000'0000, "the indirect tables of all slots must stay below 1 GiB");
+  static_assert(Options.indirect == 0 || Options.indirect >= 3,
+                "an indirect table holds a header, data and a status: 3 entries");
+  static_assert(u64{16} * Options.indirect * Capacity < 0x4000'0000,
+                "the indirect tables of all slots must stay below 1 GiB");
 
   // The ring, which both sides write; the driver's event word; on a separate page the device's event word; the tables.
   static constexpr usize ring_bytes = usize{16} * Capacity;
@@ -78,7 +80,9 @@ class packed_ring {
 
   /// `virtqueue` concept: returns the number of entries to use with a device whose maximum this is. Devices that
   /// dictate their size are legacy devices, which have no packed ring.
-  [[nodiscard]] static constexpr u16 fit(u16 maximum, ring_size offered) { return offered == ring_size::exactly ? u16{0} : detail::smaller(maximum, Capacity); }
+  [[nodiscard]] static constexpr u16 fit(u16 maximum, ring_size offered) {
+    return offered == ring_size::exactly ? u16{0} : detail::smaller(maximum, Capacity);
+  }
 
   /// `virtqueue` concept: zeroes the storage and lays the ring out.
   [[nodiscard, gnu::always_inline]] result<ring_layout> attach(const dma_area& storage, u16 entries,
@@ -140,7 +144,8 @@ class packed_ring {
   /// `virtqueue` concept: returns the slot of the next request.
   [[nodiscard]] result<u16> reserve() {
     // A request keeps its places, at least one, until it is released: if a place is free, so is a slot.
-    if (free_places_ == 0) [[unlikely]] return errc::queue_full;
+    if (free_places_ == 0) [[unlikely]]
+      return errc::queue_full;
     return free_slots_.first();
   }
 
@@ -151,7 +156,8 @@ class packed_ring {
     const u16 count = chain.size();
     const bool through_table = is_indirect() && count > 1;
     const u32 needed = through_table ? 1u : count;
-    if (const errc no = detail::admit(*this, chain, needed, free_places_); no != errc::ok) [[unlikely]] return no;
+    if (const errc no = detail::admit(*this, chain, needed, free_places_); no != errc::ok) [[unlikely]]
+      return no;
 
     descriptor* const first = next_;
     place here{first, available_ | slot};
@@ -275,7 +281,8 @@ class packed_ring {
     // The device has passed the whole batch: the place of its next answer is not known yet.
     const bool in_batch = is_in_order() && order_.in_batch;
     const u32 lap = used_ != 0 ? 0x8000u : 0u;  // for a broken ring either value is right
-    driver_events_->template hint<Barriers>(event_idx_ && !in_batch ? detail::events_at | lap | place_of(oldest_) : detail::events_on);
+    driver_events_->template hint<Barriers>(event_idx_ && !in_batch ? detail::events_at | lap | place_of(oldest_)
+                                                                    : detail::events_on);
     // Full fence: the store of the request before the second load of the flags. Partner: the device stores its flags,
     // fences, and reads the request. One of the two sees the other's store, so a sleep misses no completion
     // (2.8.21.3.1).
@@ -314,7 +321,8 @@ class packed_ring {
     u32 word;
   };
   void step(place& here) {
-    if (++here.at != end_) [[likely]] return;
+    if (++here.at != end_) [[likely]]
+      return;
     here.at = ring_;
     here.word ^= detail::packed_both;
     available_ ^= detail::packed_both;
@@ -361,7 +369,8 @@ class packed_ring {
     const u32 seen = word.unchecked();  // any flags are valid; the id is checked below
     if ((seen & detail::packed_both) != used_) return broken_ ? errc::device_misbehaved : errc::not_ready;
     slot = static_cast<u16>(seen);
-    if (slot >= Capacity || !table_.may_complete(table_[slot])) [[unlikely]] return mark_broken();
+    if (slot >= Capacity || !table_.may_complete(table_[slot])) [[unlikely]]
+      return mark_broken();
     length = one.length.template fetch<Barriers>();
     return errc::ok;
   }
@@ -416,14 +425,14 @@ class packed_ring {
   u32 available_ = 0;             // flags that make a descriptor available on the driver's lap
   u32 used_ = 0;                  // flags of a used one on the device's lap
   u32 size_ = 0;
-  u32 free_places_ = 0;           // places that belong to no taken slot
-  u32 positions_ = 0;             // number of positions that a device may request: none without EVENT_IDX
-  u32 shown_lap_ = 0;             // wrap counter of the first unpublished place
-  u32 newest_[2]{};               // the last published place, as positions with wrap counter 0 and 1 count it
-  u16 offered_ = 0;               // requests so far, staged included
-  u16 published_ = 0;             // those that the device can see
-  u16 taken_ = 0;                 // requests that the device returned
-  u16 longest_ = 0;               // maximum number of descriptors in a chain
+  u32 free_places_ = 0;  // places that belong to no taken slot
+  u32 positions_ = 0;    // number of positions that a device may request: none without EVENT_IDX
+  u32 shown_lap_ = 0;    // wrap counter of the first unpublished place
+  u32 newest_[2]{};      // the last published place, as positions with wrap counter 0 and 1 count it
+  u16 offered_ = 0;      // requests so far, staged included
+  u16 published_ = 0;    // those that the device can see
+  u16 taken_ = 0;        // requests that the device returned
+  u16 longest_ = 0;      // maximum number of descriptors in a chain
   u16 reclaim_from_ = 0;
   bool event_idx_ = false;
   bool indirect_ = false;

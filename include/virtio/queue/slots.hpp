@@ -80,7 +80,8 @@ class slot_table {
     slot_record& record = records_[slot];
     record.batch = slot_record::none;
     const bool known = is == used_length::known;
-    out = {token{static_cast<u16>(slot), record.generation}, record.cookie, known ? length.clamped(record.writable) : 0, known};
+    out = {token{static_cast<u16>(slot), record.generation}, record.cookie, known ? length.clamped(record.writable) : 0,
+           known};
   }
   /// Frees the slot: the caller has taken the completion. Returns the slot's record.
   constexpr slot_record& release(token t) {
@@ -135,9 +136,9 @@ class slot_list {
     first_ = 0;
     last_ = static_cast<u16>(count - 1);
   }
-  [[nodiscard]] u16 first() const { return first_; }                  // the slot to be used next
-  [[nodiscard]] u16 after(usize slot) const { return next_[slot]; }   // the slot after this one
-  void take_first() { first_ = next_[usize{first_}]; }                // removes the first slot
+  [[nodiscard]] u16 first() const { return first_; }                 // the slot to be used next
+  [[nodiscard]] u16 after(usize slot) const { return next_[slot]; }  // the slot after this one
+  void take_first() { first_ = next_[usize{first_}]; }               // removes the first slot
 
   /// The slot is the next to be used: its memory is the most likely to be in the cache.
   void put_first(u16 slot) {

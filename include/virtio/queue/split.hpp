@@ -58,10 +58,14 @@ static_assert(sizeof(split_used_element<byte_order::little>) == 8);
 /// the members.
 template <u16 Capacity, ring_options Options = ring_options{}, barrier_set Barriers = smp_barriers>
 class split_ring {
-  static_assert(detail::is_power_of_two(Capacity) && Capacity <= 32768, "a split ring has a power-of-two size up to 32768");
-  static_assert(Options.indirect == 0 || Options.indirect >= 3, "an indirect table holds a header, data and a status: 3 entries");
-  static_assert(u64{16} * Options.indirect * Capacity < 0x4000'0000, "the indirect tables of all slots must stay below 1 GiB");
-  static_assert(Options.ring_entries == 0 || (detail::is_power_of_two(Options.ring_entries) && Options.ring_entries <= 32768));
+  static_assert(detail::is_power_of_two(Capacity) && Capacity <= 32768,
+                "a split ring has a power-of-two size up to 32768");
+  static_assert(Options.indirect == 0 || Options.indirect >= 3,
+                "an indirect table holds a header, data and a status: 3 entries");
+  static_assert(u64{16} * Options.indirect * Capacity < 0x4000'0000,
+                "the indirect tables of all slots must stay below 1 GiB");
+  static_assert(Options.ring_entries == 0 ||
+                (detail::is_power_of_two(Options.ring_entries) && Options.ring_entries <= 32768));
 
   static constexpr u16 most_entries = Options.ring_entries > Capacity ? Options.ring_entries : Capacity;
 
@@ -84,7 +88,8 @@ class split_ring {
   /// `virtqueue` concept: returns the number of entries to use with a device whose maximum this is; 0 if this storage
   /// cannot hold the device's ring.
   [[nodiscard]] static constexpr u16 fit(u16 maximum, ring_size offered) {
-    if (offered == ring_size::exactly) return detail::is_power_of_two(maximum) && maximum <= most_entries ? maximum : u16{0};
+    if (offered == ring_size::exactly)
+      return detail::is_power_of_two(maximum) && maximum <= most_entries ? maximum : u16{0};
     // A modern device may allow a size that is no power of two; the ring then takes the next one below.
     u16 n = Capacity;
     while (n > maximum) n = static_cast<u16>(n / 2);
@@ -129,7 +134,8 @@ class split_ring {
     reclaim_from_ = 0;
     broken_ = false;
     // The device's suppression word: avail_event, after the ring's elements, or the flags, before them.
-    device_suppression_ = reinterpret_cast<const from_device<u16, order>*>(device_ + (event_idx_ ? 4 + 8 * usize{entries} : 0));
+    device_suppression_ =
+        reinterpret_cast<const from_device<u16, order>*>(device_ + (event_idx_ ? 4 + 8 * usize{entries} : 0));
     disarm();
     return ring_layout{0, static_cast<u32>(driver_offset(entries)), static_cast<u32>(device_offset(entries))};
   }
@@ -137,8 +143,7 @@ class split_ring {
   /// `virtqueue` concept: the longest chain that an empty queue can take, in descriptors.
   [[nodiscard]] u16 longest_chain() const {
     // Even in a table, a chain must not have more descriptors than the ring has entries (2.7.5.3.1).
-    return is_indirect() ? detail::smaller(Options.indirect, static_cast<u16>(mask_ + 1))
-                         : longest_;
+    return is_indirect() ? detail::smaller(Options.indirect, static_cast<u16>(mask_ + 1)) : longest_;
   }
 
   /// `virtqueue` concept: restricts the queue to `most` descriptors.
@@ -152,19 +157,22 @@ class split_ring {
 
   /// `virtqueue` concept: returns the slot of the next request.
   [[nodiscard]] result<u16> reserve() {
-    if (free_count_ == 0) [[unlikely]] return errc::queue_full;
+    if (free_count_ == 0) [[unlikely]]
+      return errc::queue_full;
     return next_slot();
   }
 
   /// `virtqueue` concept: writes a chain, invisible to the device until `publish`. Cost: two stores for each
   /// descriptor, and one for the ring entry.
   // Inlined: a driver calls it in one place, and it is the larger half of a request's cost.
-  VIRTIO_INLINE_ON_CLANG VIRTIO_INLINE_FOR_SPEED [[nodiscard]] result<token> stage(u16 slot, const segments& chain, u64 cookie) {
+  VIRTIO_INLINE_ON_CLANG VIRTIO_INLINE_FOR_SPEED [[nodiscard]] result<token> stage(u16 slot, const segments& chain,
+                                                                                   u64 cookie) {
     VIRTIO_ASSERT(slot == next_slot());  // the slot that reserve() named, with nothing staged since
     const u16 count = chain.size();
     const bool through_table = is_indirect() && count > 1;
     const u32 needed = through_table ? 1u : count;
-    if (const errc no = detail::admit(*this, chain, needed, free_count_); no != errc::ok) [[unlikely]] return no;
+    if (const errc no = detail::admit(*this, chain, needed, free_count_); no != errc::ok) [[unlikely]]
+      return no;
 
     // Descriptors are taken from the free list. Without IN_ORDER its head is also the slot. With IN_ORDER the list
     // never changes, so descriptors are used in ring order (2.7.5).
@@ -239,19 +247,23 @@ class split_ring {
   /// `virtqueue` concept: takes one used entry into `out`.
   [[nodiscard]] errc take(completion& out) {
     if (taken_ == seen_) {
-      if (broken_) [[unlikely]] return errc::device_misbehaved;
+      if (broken_) [[unlikely]]
+        return errc::device_misbehaved;
       // Acquire: the used elements and buffers that the index covers. Partner: the device's release store of the index.
       const untrusted<u16> index = used_word(index_word).template observe<Barriers>();
       const u16 arrived = static_cast<u16>(index.unchecked() - taken_);  // checked two lines below
       if (arrived == 0) return errc::not_ready;
-      if (arrived > in_flight()) [[unlikely]] return mark_broken();
+      if (arrived > in_flight()) [[unlikely]]
+        return mark_broken();
       seen_ = static_cast<u16>(taken_ + arrived);
     }
     if (is_in_order()) return take_in_order(out);
     const used_element& element = used_elements()[usize{taken_ & mask_}];
     const result<u32> id = element.id.template fetch<Barriers>().below(Capacity);
-    if (!id) [[unlikely]] return mark_broken();
-    if (!table_.may_complete(table_[*id])) [[unlikely]] return mark_broken();
+    if (!id) [[unlikely]]
+      return mark_broken();
+    if (!table_.may_complete(table_[*id])) [[unlikely]]
+      return mark_broken();
     ++taken_;
     table_.end(*id, element.length.template fetch<Barriers>(), used_length::known, out);
     return errc::ok;
@@ -348,7 +360,8 @@ class split_ring {
     const u16 slot = order_.oldest;
     const bool last = order_.last.equals(table_[slot].last);
     // If no chain that the index covers has this head:
-    if (!last && static_cast<u16>(taken_ + 1) == seen_) [[unlikely]] return mark_broken();
+    if (!last && static_cast<u16>(taken_ + 1) == seen_) [[unlikely]]
+      return mark_broken();
     order_.in_batch = !last;
     order_.oldest = free_slots_.after(slot);
     ++taken_;
@@ -371,16 +384,16 @@ class split_ring {
   dma_area tables_{};
 
   // Private state. Indices use all 16 bits; the mask makes a place in the ring of them.
-  s64 unpassed_ = 0;      // 65,536 less the requests published since the last kick decision, which may be long ago
-  u32 mask_ = 0;          // entries less one
-  u32 free_count_ = 0;    // descriptors that belong to no taken slot
-  u16 free_ = 0;          // head of the free descriptors, which next_ links
-  u16 offered_ = 0;       // available index, staged included
-  u16 published_ = 0;     // available index, as the device sees it
-  u16 taken_ = 0;         // used index up to which completions were taken
-  u16 seen_ = 0;          // used index as last read
-  u16 usable_ = 0;        // descriptors in use: the smaller of the ring and the capacity
-  u16 longest_ = 0;       // maximum number of them in one chain
+  s64 unpassed_ = 0;    // 65,536 less the requests published since the last kick decision, which may be long ago
+  u32 mask_ = 0;        // entries less one
+  u32 free_count_ = 0;  // descriptors that belong to no taken slot
+  u16 free_ = 0;        // head of the free descriptors, which next_ links
+  u16 offered_ = 0;     // available index, staged included
+  u16 published_ = 0;   // available index, as the device sees it
+  u16 taken_ = 0;       // used index up to which completions were taken
+  u16 seen_ = 0;        // used index as last read
+  u16 usable_ = 0;      // descriptors in use: the smaller of the ring and the capacity
+  u16 longest_ = 0;     // maximum number of them in one chain
   u16 reclaim_from_ = 0;
   bool event_idx_ = false;
   bool indirect_ = false;

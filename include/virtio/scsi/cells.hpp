@@ -30,7 +30,8 @@ class request_cells {
  public:
   static constexpr u32 answer_bytes = list_bytes(Units);  // of the memory for answers
   /// Without padding between parts
-  static constexpr u64 exact_bytes = u64{sizeof(slot_cells)} * Slots + answer_bytes + sizeof(control) * task_functions + alignof(control);
+  static constexpr u64 exact_bytes =
+      u64{sizeof(slot_cells)} * Slots + answer_bytes + sizeof(control) * task_functions + alignof(control);
   static constexpr usize bytes = control_at + sizeof(control) * task_functions;  // with padding
 
   constexpr request_cells() = default;
@@ -143,7 +144,9 @@ class request_cells {
   }
   [[nodiscard]] slot_cells& at_slot(u16 slot) const { return reinterpret_cast<slot_cells*>(storage_.data + At)[slot]; }
   [[nodiscard]] dma_addr at(u16 slot) const { return storage_.at + (At + sizeof(slot_cells) * slot); }
-  [[nodiscard]] from_device<u8>* room() const { return reinterpret_cast<from_device<u8>*>(storage_.data + (At + answer_at)); }
+  [[nodiscard]] from_device<u8>* room() const {
+    return reinterpret_cast<from_device<u8>*>(storage_.data + (At + answer_at));
+  }
 
   dma_area storage_{};
 };

@@ -38,18 +38,18 @@ struct command {
 
 /// TEST UNIT READY.
 inline constexpr command test_unit_ready = command::of({0x00});
-inline constexpr command inquiry = command::of({0x12, 0, 0, 0, 36});  // standard data
-inline constexpr command block_limits = command::of({0x12, 1, 0xb0, 0, 64});  // VPD page B0h
-inline constexpr u8 page_bytes = 104;  // of a VPD page's answer
-inline constexpr command serial_page = command::of({0x12, 1, 0x80, 0, page_bytes});  // VPD page 80h
+inline constexpr command inquiry = command::of({0x12, 0, 0, 0, 36});                         // standard data
+inline constexpr command block_limits = command::of({0x12, 1, 0xb0, 0, 64});                 // VPD page B0h
+inline constexpr u8 page_bytes = 104;                                                        // of a VPD page's answer
+inline constexpr command serial_page = command::of({0x12, 1, 0x80, 0, page_bytes});          // VPD page 80h
 inline constexpr command identification_page = command::of({0x12, 1, 0x83, 0, page_bytes});  // VPD page 83h
 inline constexpr command read_capacity_10 = command::of({0x25});  // capacity below 2^32 blocks
 /// Capacity, and support of UNMAP.
 inline constexpr command read_capacity_16 = command::of({0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32});
-inline constexpr u8 mode_bytes = 64;  // of a mode page's answer
+inline constexpr u8 mode_bytes = 64;                                                     // of a mode page's answer
 inline constexpr command caching_mode = command::of({0x1a, 0x08, 0x08, 0, mode_bytes});  // without block descriptors
 inline constexpr command synchronize_cache = command::of({0x35});                        // of the whole unit
-inline constexpr command unmap = command::of({0x42, 0, 0, 0, 0, 0, 0, 0, 24});  // with a list of one extent
+inline constexpr command unmap = command::of({0x42, 0, 0, 0, 0, 0, 0, 0, 24});           // with a list of one extent
 
 /// Returns the page code of an INQUIRY.
 [[nodiscard]] constexpr u8 page_of(command what) { return static_cast<u8>(what.high >> 40); }
@@ -85,15 +85,23 @@ struct unmap_list {
 };
 
 /// The type of a unit (peripheral device types of SPC-4). Other values occur.
-enum class kind : u8 { disk = 0x00, tape = 0x01, processor = 0x03, cd = 0x05, optical = 0x07, changer = 0x08, reduced_disk = 0x0e,
-                       none = 0x1f };
+enum class kind : u8 {
+  disk = 0x00,
+  tape = 0x01,
+  processor = 0x03,
+  cd = 0x05,
+  optical = 0x07,
+  changer = 0x08,
+  reduced_disk = 0x0e,
+  none = 0x1f
+};
 
 /// A unit that was found.
 struct found {
-  address where{};  // its address
+  address where{};                     // its address
   scsi::kind kind = scsi::kind::none;  // its type
-  char vendor[8]{};     // padded with blanks, as the unit sends it
-  char product[16]{};  // padded with blanks
+  char vendor[8]{};                    // padded with blanks, as the unit sends it
+  char product[16]{};                  // padded with blanks
 };
 
 }  // namespace virtio::scsi

@@ -43,10 +43,10 @@ struct options {
 
 /// The end of one command. The caller owns the buffers again, whatever the status.
 struct done {
-  token which{};  // as `submit_*` returned it
-  u64 cookie = 0;  // as `submit_*` received it
+  token which{};           // as `submit_*` returned it
+  u64 cookie = 0;          // as `submit_*` received it
   errc status = errc::ok;  // `ok`, or `error_of(how)`; `canceled` if a reset came first
-  failure how{};  // the details
+  failure how{};           // the details
 };
 
 template <class Device>
@@ -63,14 +63,16 @@ class device : public request_driver<device<P, T, Q, O>, done> {
   friend class reader<device>;
   friend class unit<device>;
   static_assert(O.segments >= 1 && O.units >= 12, "a list of 12 units is the room for the other answers of a unit");
-  static_assert(O.segments <= 0xfffd, "a request has a command and a response besides its segments, 65535 pieces in all");
+  static_assert(O.segments <= 0xfffd,
+                "a request has a command and a response besides its segments, 65535 pieces in all");
 
   using set = queue_set<P, T, Q, 1>;  // of requests
   using side_set = side_queues<set, 2>;
   using ring = typename set::ring_type;
   using barriers = typename P::barriers;
   using events = event_buffers<ring, barriers>;
-  static constexpr usize sides_at = set::dma_bytes, events_at = sides_at + side_set::dma_bytes, cells_at = events_at + events::dma_bytes;
+  static constexpr usize sides_at = set::dma_bytes, events_at = sides_at + side_set::dma_bytes,
+                         cells_at = events_at + events::dma_bytes;
   using cells = request_cells<cells_at, ring::order, ring::slots, O.units>;
   // Descriptors of the longest chain: a request and its response (5.6.6.2); a buffer for an event (5.6.6.3); a command,
   // data and a response (5.6.6.1).
@@ -100,15 +102,16 @@ class device : public request_driver<device<P, T, Q, O>, done> {
     VIRTIO_TRY(set_.begin(platform, where, storage, dma_bytes, device_type::scsi, plan, interrupts, area));
     VIRTIO_TRY(set_.set_up(0, request_queue_number, area, interrupts, fewest_descriptors[request_queue_number]));
     for (u16 queue = 0; queue < request_queue_number; ++queue)
-      VIRTIO_TRY(sides_.set_up(set_, queue, queue, area.part(sides_at + set::ring_bytes * queue, set::ring_bytes), interrupts,
-                               fewest_descriptors[queue]));
+      VIRTIO_TRY(sides_.set_up(set_, queue, queue, area.part(sides_at + set::ring_bytes * queue, set::ring_bytes),
+                               interrupts, fewest_descriptors[queue]));
     cells_ = cells{area};
     cells_.clear();
     events_.forget();
 
     verdict wrong;
     const u16 pieces = virtio::detail::smaller(static_cast<u16>(set_[0].longest_chain() - 2), O.segments);
-    if (const auto said = limits_.read(set_.session(), pieces, ring::slots, wrong); !said) return set_.refuse(wrong, said.error());
+    if (const auto said = limits_.read(set_.session(), pieces, ring::slots, wrong); !said)
+      return set_.refuse(wrong, said.error());
     set_.go();
     return {};
   }
@@ -250,7 +253,8 @@ class device : public request_driver<device<P, T, Q, O>, done> {
   /// that is a failure.
   template <class Data>
   [[nodiscard]] result<token> submit(u32 lun, command what, const Data& from, direction way, u64 cookie) {
-    if (commands_out_ >= limits_.most_commands()) [[unlikely]] return set_.is_up() ? errc::queue_full : errc::not_started;
+    if (commands_out_ >= limits_.most_commands()) [[unlikely]]
+      return set_.is_up() ? errc::queue_full : errc::not_started;
     VIRTIO_TRY_ASSIGN(const u16 slot, requests_.reserve(set_));
     segment room[longest_list];
     segments chain{room, limits_.pieces()};
@@ -265,7 +269,8 @@ class device : public request_driver<device<P, T, Q, O>, done> {
     cells_.write(slot, lun, what);
     who_[slot] = {lun, is_users};
     const result<token> staged = requests_.stage(set_, slot, chain, first, pieces, cookie);
-    if (staged) [[likely]] ++commands_out_;
+    if (staged) [[likely]]
+      ++commands_out_;
     return staged;
   }
   using command_bytes = u8[__builtin_offsetof(command_cells<byte_order::little>, cdb) + cdb_bytes];
@@ -275,7 +280,9 @@ class device : public request_driver<device<P, T, Q, O>, done> {
   /// Whether data is the user's, not in the driver's own memory: it is then mapped, and a short transfer is a failure.
   [[nodiscard]] bool maps(bytes from) const { return from.data() != cells_.room_bytes() && !from.empty(); }
   template <class Range>
-  [[nodiscard]] static bool maps(const scatter<Range>&) { return true; }
+  [[nodiscard]] static bool maps(const scatter<Range>&) {
+    return true;
+  }
   [[nodiscard]] static bool maps(const unmap_list&) { return false; }
 
   /// The number of the driver's own pieces after the data, of a command and a response, if `first` of them are before
@@ -339,7 +346,8 @@ class device : public request_driver<device<P, T, Q, O>, done> {
   /// why it went down.
   [[nodiscard, gnu::cold, gnu::noinline]] errc rescue(token which, answer& ended) {
     for (u32 attempt = O.late == late_command::abort ? 0 : 1; attempt < task_functions; ++attempt) {
-      const errc how = control(attempt == 0 ? task_function::abort_task : task_function::logical_unit_reset, who_[which.slot].lun, which.slot);
+      const errc how = control(attempt == 0 ? task_function::abort_task : task_function::logical_unit_reset,
+                               who_[which.slot].lun, which.slot);
       if (!set_.is_up()) return how;
       // A device that rejects either may do so because the command has ended.
       const errc got = requests_.look_for(set_, which);
@@ -372,7 +380,8 @@ class device : public request_driver<device<P, T, Q, O>, done> {
       if (!sent) return sent.error();
       const errc how = end_of(*sent, owner::call);
       const step next = then == on_change::end && changes_ != changes ? step::end : next_step(how);
-      if (next == step::end || (next == step::again ? ++attentions > most_attentions : !pause(pauses, spell))) return how;
+      if (next == step::end || (next == step::again ? ++attentions > most_attentions : !pause(pauses, spell)))
+        return how;
     }
   }
   /// Waits a little between two commands, longer each time, without a sleep: no interrupt signals that a unit is ready.
@@ -402,7 +411,9 @@ class device : public request_driver<device<P, T, Q, O>, done> {
   }
   [[nodiscard]] bytes room(u32 size) const { return {cells_.room_bytes(), size}; }
   // Unchecked: each caller handles every value.
-  [[nodiscard]] u64 answered(u32 from, u32 size) const { return cells_.template answer<barriers>(from, size).unchecked(); }
+  [[nodiscard]] u64 answered(u32 from, u32 size) const {
+    return cells_.template answer<barriers>(from, size).unchecked();
+  }
 
   /// Requests a page of vital product data. Returns how many bytes after its head are in the answer's memory; 0 if
   /// there is no such page. Some units send their standard data, whichever page is requested.
@@ -428,7 +439,9 @@ class device : public request_driver<device<P, T, Q, O>, done> {
   static constexpr u32 page_head = 4;
 
   /// Whether an inquiry failed by the unit's answer. With other errors the command was not sent or got no answer.
-  [[nodiscard]] bool is_answer(errc how) const { return how != errc::queue_full && how != errc::timed_out && set_.is_up(); }
+  [[nodiscard]] bool is_answer(errc how) const {
+    return how != errc::queue_full && how != errc::timed_out && set_.is_up();
+  }
 
   /// The numbers of the units that a target may have. `is_guess`: it has no list, and these are the first numbers.
   struct unit_list {
@@ -521,12 +534,12 @@ class device : public request_driver<device<P, T, Q, O>, done> {
   cells cells_{};
   limits limits_{};
   u32 starts_ = 0;
-  u16 commands_out_ = 0;   // staged, in flight, or with an end that was not returned
+  u16 commands_out_ = 0;             // staged, in flight, or with an end that was not returned
   bool managing_[task_functions]{};  // requests that are on the control queue
   failure last_failure_{};
   failure attention_{};
   static constexpr u32 changes_kept = 4;
-  u32 changes_ = 0;  // reported by any unit
+  u32 changes_ = 0;              // reported by any unit
   u32 changed_[changes_kept]{};  // the addresses of those units
   // The record of a slot's command.
   struct note {

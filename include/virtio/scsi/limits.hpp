@@ -39,7 +39,8 @@ class limits {
     segments_ = static_cast<u16>(virtio::detail::smaller(u32{pieces}, at_least_one(of(config::seg_max))));
     most_commands_ = static_cast<u16>(virtio::detail::smaller(slots, at_least_one(of(config::cmd_per_lun))));
     const u32 sectors = of(config::max_sectors);
-    largest_ = sectors == 0 ? largest_transfer : virtio::detail::smaller(sectors, largest_transfer / config_sector) * config_sector;
+    largest_ = sectors == 0 ? largest_transfer
+                            : virtio::detail::smaller(sectors, largest_transfer / config_sector) * config_sector;
     last_target_ = static_cast<u8>(virtio::detail::smaller(said.of[target], u32{scsi::last_target}));
     last_lun_ = static_cast<u16>(virtio::detail::smaller(of(config::max_lun), u32{scsi::last_lun}));
     return {};

@@ -34,14 +34,14 @@ constexpr void feature_bits_of(feature) {}
 
 /// Fields of the device configuration (5.6.4).
 namespace config {
-inline constexpr config_field<u32> num_queues{0x00};  // request queues
+inline constexpr config_field<u32> num_queues{0x00};       // request queues
 inline constexpr config_field<u32> seg_max{0x04};          // pieces of data in one command
 inline constexpr config_field<u32> max_sectors{0x08};      // of 512 bytes, in one command
 inline constexpr config_field<u32> cmd_per_lun{0x0c};      // maximum commands in flight of one unit
 inline constexpr config_field<u32> event_info_size{0x10};  // bytes of an event
 inline constexpr config_field<u32> sense_size{0x14};       // bytes; the driver may write this field
-inline constexpr config_field<u32> cdb_size{0x18};  // bytes; the driver may write this field
-inline constexpr config_field<u16> max_channel{0x1c};  // not used by drivers
+inline constexpr config_field<u32> cdb_size{0x18};         // bytes; the driver may write this field
+inline constexpr config_field<u16> max_channel{0x1c};      // not used by drivers
 inline constexpr config_field<u16> max_target{0x1e};       // the last possible one
 inline constexpr config_field<u32> max_lun{0x20};          // the last possible one
 }  // namespace config
@@ -49,11 +49,11 @@ inline constexpr config_field<u32> max_lun{0x20};          // the last possible 
 /// Numbers of the queues at the device; request queues start at the last one.
 enum queue_number : u16 { control_queue, event_queue, request_queue_number, queue_numbers };
 
-inline constexpr u32 sense_bytes = 96;  // after a reset of the device
-inline constexpr u32 cdb_bytes = 32;  // after a reset of the device
+inline constexpr u32 sense_bytes = 96;      // after a reset of the device
+inline constexpr u32 cdb_bytes = 32;        // after a reset of the device
 inline constexpr u32 longest_command = 16;  // bytes, of those that the driver sends
-inline constexpr u16 last_target = 255;  // the last possible one
-inline constexpr u16 last_lun = 16383;  // the last possible one
+inline constexpr u16 last_target = 255;     // the last possible one
+inline constexpr u16 last_lun = 16383;      // the last possible one
 
 /// Names a logical unit.
 struct address {
@@ -69,7 +69,8 @@ struct address {
 }
 /// The address of a unit from those bytes; impossible bits are dropped.
 [[nodiscard]] constexpr address address_of(u32 first) {
-  return {.lun = static_cast<u16>(((first >> 8 & 0xff00) | first >> 24) & last_lun), .target = static_cast<u8>(first >> 8)};
+  return {.lun = static_cast<u16>(((first >> 8 & 0xff00) | first >> 24) & last_lun),
+          .target = static_cast<u8>(first >> 8)};
 }
 
 /// An address in memory.
@@ -102,9 +103,9 @@ template <byte_order Order>
 struct response_cells {
   /// Bytes of sense data.
   from_device<u32, Order> sense_length, residual;  // bytes of data that were not transferred
-  from_device<u16, Order> status_qualifier;  // not used by the driver
+  from_device<u16, Order> status_qualifier;        // not used by the driver
   /// SAM's status.
-  from_device<u8> status, response;  // the transport's response
+  from_device<u8> status, response;    // the transport's response
   from_device<u8> sense[sense_bytes];  // sense data
 };
 static_assert(sizeof(response_cells<byte_order::little>) == 108);
@@ -150,8 +151,8 @@ template <byte_order Order>
 struct control_cells {
   /// task_management.
   to_device<u32, Order> type, subtype;  // a task_function
-  lun_cells lun;  // the unit
-  to_device<u64, Order> id;  // the command's tag
+  lun_cells lun;                        // the unit
+  to_device<u64, Order> id;             // the command's tag
 };
 static_assert(sizeof(control_cells<byte_order::little>) == 24);
 inline constexpr u32 task_management = 0;  // the type of control requests
@@ -194,8 +195,8 @@ struct event {
     notify,   // the unit's own notification: see `reason`
   };
   kind what = kind::missed;  // the kind
-  address where{};  // the unit
-  u32 reason = 0;  // the event's field; the program needs it for `notify`
+  address where{};           // the unit
+  u32 reason = 0;            // the event's field; the program needs it for `notify`
   /// Additional sense code of `changed`.
   u8 asc = 0, ascq = 0;  // its qualifier
 };

@@ -102,7 +102,9 @@ class reader {
   }
   /// Calls `take(done)` for each completion; returns how many.
   template <callable_with<done> F>
-  usize poll(F&& take) { return host_ != nullptr ? host_->poll(take) : usize{0}; }
+  usize poll(F&& take) {
+    return host_ != nullptr ? host_->poll(take) : usize{0};
+  }
   /// The same until no request is in flight. Waits.
   template <callable_with<done> F>
   [[nodiscard]] result<void> drain(F&& take) {
@@ -125,7 +127,8 @@ class reader {
   /// Whether the facts are valid. Errors: `not_started`, `not_ready`.
   [[nodiscard]] result<void> ready() {
     if (!is_up()) return errc::not_started;
-    if (seen_ == host_->changes_) [[likely]] return {};
+    if (seen_ == host_->changes_) [[likely]]
+      return {};
     if (host_->has_changed(lun_, seen_)) return errc::not_ready;
     seen_ = host_->changes_;
     return {};
@@ -194,7 +197,8 @@ class reader {
       const bytes part = cut.next(all);
       const command next = command_of(what, sector, part.size());
       const errc ended = host_->run(lun_, next, part, direction_of(what), on_change::end);
-      if (cut.retry_shorter(ended, part)) [[unlikely]] continue;
+      if (cut.retry_shorter(ended, part)) [[unlikely]]
+        continue;
       VIRTIO_TRY(result<void>{ended});
       cut.advance(sector, all, part);
     }
@@ -209,12 +213,12 @@ class reader {
   }
 
   Device* host_ = nullptr;  // null until `open`
-  u64 capacity_ = 0;  // sectors
-  u32 start_ = 0;     // the device's start at `open`
-  u32 seen_ = 0;      // changes at the device that are older than this unit's facts
-  u32 largest_ = 0;   // bytes in one command, whole blocks
-  u32 lun_ = 0;       // its address
-  u8 shift_ = 0;      // sectors in a block, as a power of two
+  u64 capacity_ = 0;        // sectors
+  u32 start_ = 0;           // the device's start at `open`
+  u32 seen_ = 0;            // changes at the device that are older than this unit's facts
+  u32 largest_ = 0;         // bytes in one command, whole blocks
+  u32 lun_ = 0;             // its address
+  u8 shift_ = 0;            // sectors in a block, as a power of two
 
  private:
   static constexpr u32 careful = 65536;  // bytes of one request that every unit accepts

@@ -38,9 +38,9 @@ struct sense {
 /// How a command ended. All-zero: it succeeded.
 struct failure {
   scsi::response response = scsi::response::ok;  // of the transport
-  scsi::status status = scsi::status::good;  // of SAM
-  scsi::sense sense{};  // with `check_condition`
-  bool is_short = false;  // it reported success, but transferred less data than requested
+  scsi::status status = scsi::status::good;      // of SAM
+  scsi::sense sense{};                           // with `check_condition`
+  bool is_short = false;                         // it reported success, but transferred less data than requested
 
   /// Whether the sense data has this key and additional code.
   [[nodiscard]] constexpr bool has(sense_key key, u8 asc) const { return sense.key == key && sense.asc == asc; }
@@ -65,7 +65,8 @@ void parse_sense(const Byte& at, u32 length, sense& out) {
 
 /// Whether facts about the unit may be outdated: its medium (28h) or its capacity (2Ah/09h) may have changed.
 [[nodiscard]] constexpr bool is_change(const failure& how) {
-  return how.has(sense_key::unit_attention, 0x28) || (how.has(sense_key::unit_attention, 0x2a) && how.sense.ascq == 0x09);
+  return how.has(sense_key::unit_attention, 0x28) ||
+         (how.has(sense_key::unit_attention, 0x2a) && how.sense.ascq == 0x09);
 }
 
 /// Whether DATA PROTECT means write protection: not SPACE ALLOCATION FAILED (27h/07h), ACCESS DENIED (20h) or SECURITY
@@ -80,9 +81,10 @@ namespace detail {
 inline constexpr errc of_response[] = {errc::ok,        errc::io_error, errc::canceled, errc::not_found, errc::canceled,
                                        errc::not_ready, errc::io_error, errc::io_error, errc::io_error,  errc::io_error,
                                        errc::io_error,  errc::io_error, errc::not_found};
-inline constexpr errc of_key[16] = {errc::io_error,  errc::ok,        errc::not_ready, errc::io_error, errc::io_error, errc::unsupported,
-                                    errc::not_ready, errc::read_only, errc::io_error,  errc::io_error, errc::io_error, errc::io_error,
-                                    errc::io_error,  errc::io_error,  errc::io_error,  errc::io_error};
+inline constexpr errc of_key[16] = {errc::io_error, errc::ok,          errc::not_ready, errc::io_error,
+                                    errc::io_error, errc::unsupported, errc::not_ready, errc::read_only,
+                                    errc::io_error, errc::io_error,    errc::io_error,  errc::io_error,
+                                    errc::io_error, errc::io_error,    errc::io_error,  errc::io_error};
 
 [[nodiscard]] constexpr errc error_of(const sense& said) {
   const errc how = of_key[static_cast<u8>(said.key) & 0xf];

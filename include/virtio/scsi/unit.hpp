@@ -56,7 +56,8 @@ class unit : public reader<Device> {
     VIRTIO_TRY(ready());
     if (!has_write_cache()) return {};
     const errc how = host_->run(lun_, synchronize_cache, bytes{}, direction::to_device, on_change::end);
-    if (how != errc::unsupported || says_caching_ || !host_->last_failure().has(sense_key::illegal_request, 0x20)) return how;
+    if (how != errc::unsupported || says_caching_ || !host_->last_failure().has(sense_key::illegal_request, 0x20))
+      return how;
     cached_ = false;
     return {};
   }
@@ -66,7 +67,8 @@ class unit : public reader<Device> {
     VIRTIO_TRY(may_discard());
     if (count != 0) VIRTIO_TRY(check_extent(sector, count));
     return virtio::detail::in_requests(
-        range_progress_, sector, count, [this](u64, u64 left) { return virtio::detail::smaller(left, u64{most_unmapped_} << shift_); },
+        range_progress_, sector, count,
+        [this](u64, u64 left) { return virtio::detail::smaller(left, u64{most_unmapped_} << shift_); },
         [this](const extent& part) { return discard_one(part); });
   }
   /// Sectors that the last `discard` completed, as `blk::device`.
@@ -139,7 +141,9 @@ class unit : public reader<Device> {
   [[nodiscard, gnu::noinline]] result<void> look(kind what) {
     Device& host = *host_;
     this->start_ = host.starts_;
-    if (const errc how = host.run(lun_, test_unit_ready, bytes{}, direction::to_device, on_change::repeat); how != errc::ok) return how;
+    if (const errc how = host.run(lun_, test_unit_ready, bytes{}, direction::to_device, on_change::repeat);
+        how != errc::ok)
+      return how;
     this->seen_ = host.changes_;  // earlier changes are covered by the commands below
     VIRTIO_TRY(this->learn_capacity(is_disk(what) ? capacity_command::of_sixteen : capacity_command::of_ten));
     if (is_disk(what) && (host.answered(14, 1) & 0x80) != 0) most_unmapped_ = largest_transfer / sector_bytes;

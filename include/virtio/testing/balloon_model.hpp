@@ -40,12 +40,12 @@ class balloon_model : public device_model {
   void stop_round() { change_round(0); }
   void finish_rounds() { change_round(1); }
   bool hides_round = false;  // as QEMU: the configuration reports STOP once the command id has arrived
-  [[nodiscard]] std::uint64_t hinted() const { return hinted_; }        // bytes, in rounds that were open
+  [[nodiscard]] std::uint64_t hinted() const { return hinted_; }         // bytes, in rounds that were open
   [[nodiscard]] std::uint64_t hinted_late() const { return too_late_; }  // bytes, after the host had ended the round
   [[nodiscard]] const std::vector<std::uint32_t>& commands() const { return commands_; }
   std::function<void()> on_hint;
 
-  [[nodiscard]] std::uint64_t reported() const { return reported_; }  // bytes of free memory
+  [[nodiscard]] std::uint64_t reported() const { return reported_; }             // bytes of free memory
   [[nodiscard]] std::optional<std::uint32_t> poison() const { return poison_; }  // as the driver wrote it
   [[nodiscard]] std::size_t largest_request() const { return largest_; }
 
@@ -81,11 +81,14 @@ class balloon_model : public device_model {
   std::uint32_t process(std::uint16_t queue, chain& buffer) override {
     if (accepted(page_poison) && !poison_) report("BALLOON-35: poison_val was not written ahead of DRIVER_OK");
     if (kind(queue) == page_reporting) {
-      if (buffer.readable() != 0 || buffer.writable() == 0) report("balloon: a report is memory that the device may write");
+      if (buffer.readable() != 0 || buffer.writable() == 0)
+        report("balloon: a report is memory that the device may write");
       std::vector<std::uint8_t> gone(static_cast<std::size_t>(buffer.writable()), 0xee);
       if (accepted(page_poison)) {
-        for (std::size_t at = 0; at + 4 <= gone.size(); at += 4) wire::put(gone.data() + at, poison_.value_or(0), 4, guest);
-        if (in_place && writable_content(buffer) != gone) report("BALLOON-38: reported memory does not hold the poison");
+        for (std::size_t at = 0; at + 4 <= gone.size(); at += 4)
+          wire::put(gone.data() + at, poison_.value_or(0), 4, guest);
+        if (in_place && writable_content(buffer) != gone)
+          report("BALLOON-38: reported memory does not hold the poison");
       }
       (void)buffer.write(0, gone.data(), gone.size());
       reported_ += gone.size();
@@ -101,8 +104,10 @@ class balloon_model : public device_model {
     largest_ = std::max(largest_, data.size() / 4);
     for (std::size_t at = 0; at + 4 <= data.size(); at += 4) {
       const auto page = static_cast<std::uint32_t>(shared(data.data() + at, 4));
-      if (queue == 0 && !pages_.insert(page).second) report("BALLOON-12: page " + std::to_string(page) + " is in the balloon already");
-      if (queue == 1 && pages_.erase(page) == 0) report("BALLOON-09: page " + std::to_string(page) + " is not in the balloon");
+      if (queue == 0 && !pages_.insert(page).second)
+        report("BALLOON-12: page " + std::to_string(page) + " is in the balloon already");
+      if (queue == 1 && pages_.erase(page) == 0)
+        report("BALLOON-09: page " + std::to_string(page) + " is not in the balloon");
     }
     return 0;
   }
@@ -137,7 +142,8 @@ class balloon_model : public device_model {
     if (buffer.writable() == 0) {
       const auto data = buffer.read_all();
       if (data.size() != 4) report("BALLOON-24: a command id of " + std::to_string(data.size()) + " bytes");
-      const auto id = static_cast<std::uint32_t>(shared(data.data(), static_cast<unsigned>(std::min<std::size_t>(data.size(), 4))));
+      const auto id =
+          static_cast<std::uint32_t>(shared(data.data(), static_cast<unsigned>(std::min<std::size_t>(data.size(), 4))));
       if (id == 1) report("balloon: DONE is the host's to say");
       if (id > 1 && std::find(commands_.begin(), commands_.end(), id) != commands_.end())
         report("BALLOON-26: round " + std::to_string(id) + " is begun twice");

@@ -37,13 +37,13 @@ struct blk_options {
   std::string serial = "virtio-testing-disk";
   std::optional<extent_rules> discard{}, write_zeroes{}, secure_erase{};  // offered if they have a value
   std::optional<topology_fields> topology{};
-  std::optional<bool> writeback{};                              // CONFIG_WCE, and the cache mode after a reset
+  std::optional<bool> writeback{};  // CONFIG_WCE, and the cache mode after a reset
   std::optional<std::array<std::uint16_t, 3>> lifetime{};
-  std::optional<std::uint8_t> zoned{};                          // the model: 0 none, 1 host-managed, 2 host-aware
-  bool get_id = true;                                           // else unsupported
+  std::optional<std::uint8_t> zoned{};  // the model: 0 none, 1 host-managed, 2 host-aware
+  bool get_id = true;                   // else unsupported
   // as vmd: the device stops at a chain that is not a header, data and a status, each in its own descriptors
   bool strict_chains = false;
-  bool flushes_unasked = false;                                 // serves a flush without offering FLUSH (vmd of 2018)
+  bool flushes_unasked = false;  // serves a flush without offering FLUSH (vmd of 2018)
 };
 
 class blk_model : public device_model {
@@ -102,10 +102,10 @@ class blk_model : public device_model {
 
   // --- settings; requests are counted from 0 in the order of service: `disk.fail[disk.served()] = disk.io_error;` ---
   [[nodiscard]] std::uint32_t served() const { return number_; }
-  std::map<std::uint32_t, std::uint8_t> fail;     // request number -> the status that replaces serving it
-  std::set<std::uint32_t> no_status;              // served, but the status byte is not written
-  std::map<std::uint32_t, std::uint8_t> claim;    // served, but with this status, whatever happened
-  bool keep_cache_mode = false;                   // writes to writeback have no effect
+  std::map<std::uint32_t, std::uint8_t> fail;   // request number -> the status that replaces serving it
+  std::set<std::uint32_t> no_status;            // served, but the status byte is not written
+  std::map<std::uint32_t, std::uint8_t> claim;  // served, but with this status, whatever happened
+  bool keep_cache_mode = false;                 // writes to writeback have no effect
 
   // --- results ---
   struct extent_seen {
@@ -166,12 +166,11 @@ class blk_model : public device_model {
   }
 
   [[nodiscard]] field config_field(std::uint32_t offset) const override {
-    static constexpr field fields[] = {{0x00, 8, 128}, {0x08, 4, 1},  {0x0c, 4, 2},  {0x10, 2, 4},  {0x12, 1, 4},
-                                       {0x13, 1, 4},   {0x14, 4, 6},  {0x18, 1, 10}, {0x19, 1, 10}, {0x1a, 2, 10},
-                                       {0x1c, 4, 10},  {0x20, 1, 11}, {0x22, 2, 12}, {0x24, 4, 13}, {0x28, 4, 13},
-                                       {0x2c, 4, 13},  {0x30, 4, 14}, {0x34, 4, 14}, {0x38, 1, 14}, {0x3c, 4, 16},
-                                       {0x40, 4, 16},  {0x44, 4, 16}, {0x48, 4, 17}, {0x4c, 4, 17}, {0x50, 4, 17}, {0x54, 4, 17},
-                                       {0x58, 4, 17},  {0x5c, 1, 17}};
+    static constexpr field fields[] = {
+        {0x00, 8, 128}, {0x08, 4, 1},  {0x0c, 4, 2},  {0x10, 2, 4},  {0x12, 1, 4},  {0x13, 1, 4},  {0x14, 4, 6},
+        {0x18, 1, 10},  {0x19, 1, 10}, {0x1a, 2, 10}, {0x1c, 4, 10}, {0x20, 1, 11}, {0x22, 2, 12}, {0x24, 4, 13},
+        {0x28, 4, 13},  {0x2c, 4, 13}, {0x30, 4, 14}, {0x34, 4, 14}, {0x38, 1, 14}, {0x3c, 4, 16}, {0x40, 4, 16},
+        {0x44, 4, 16},  {0x48, 4, 17}, {0x4c, 4, 17}, {0x50, 4, 17}, {0x54, 4, 17}, {0x58, 4, 17}, {0x5c, 1, 17}};
     for (const field& f : fields)
       if (offset >= f.first && offset < f.first + f.width) return f;
     return device_model::config_field(offset);
@@ -207,7 +206,8 @@ class blk_model : public device_model {
     return static_cast<std::uint32_t>(status == ok ? length + 1 : 1);
   }
 
-  std::uint8_t serve_request(chain& buffer, std::uint32_t type, std::uint64_t sector, std::uint64_t out, std::uint64_t in) {
+  std::uint8_t serve_request(chain& buffer, std::uint32_t type, std::uint64_t sector, std::uint64_t out,
+                             std::uint64_t in) {
     switch (type) {
       case 0:
         if (out != 0) report("blk: a read with " + std::to_string(out) + " readable data bytes");
@@ -260,8 +260,9 @@ class blk_model : public device_model {
     }
   }
 
-  std::uint8_t serve_extents(chain& buffer, std::uint32_t type, std::uint64_t header_sector, std::uint64_t out, std::uint64_t in,
-                             unsigned feature, const std::optional<extent_rules>& rules, const char* count_rule) {
+  std::uint8_t serve_extents(chain& buffer, std::uint32_t type, std::uint64_t header_sector, std::uint64_t out,
+                             std::uint64_t in, unsigned feature, const std::optional<extent_rules>& rules,
+                             const char* count_rule) {
     const std::string name = "a request of type " + std::to_string(type);
     if (!rules || !accepted(feature)) {
       report("blk: " + name + " without its feature");
@@ -279,16 +280,18 @@ class blk_model : public device_model {
     }
     const std::uint64_t count = out / 16, most = rules->extents == 0 ? 1 : rules->extents;
     if (count > most)
-      report(count_rule + (": " + name) + " with " + std::to_string(count) + " extents, the limit is " + std::to_string(most));
+      report(count_rule + (": " + name) + " with " + std::to_string(count) + " extents, the limit is " +
+             std::to_string(most));
     std::vector<extent_seen> all;
     for (std::uint64_t i = 0; i < count; ++i) {
       std::uint8_t raw[16];
       (void)buffer.read(16 + 16 * i, raw, sizeof raw);
-      all.push_back({type, shared(raw, 8), static_cast<std::uint32_t>(shared(raw + 8, 4)), static_cast<std::uint32_t>(shared(raw + 12, 4)),
-                     number_ - 1});
+      all.push_back({type, shared(raw, 8), static_cast<std::uint32_t>(shared(raw + 8, 4)),
+                     static_cast<std::uint32_t>(shared(raw + 12, 4)), number_ - 1});
       const extent_seen& one = all.back();
       if (rules->sectors != 0 && one.sectors > rules->sectors)
-        report("blk: " + name + " over " + std::to_string(one.sectors) + " sectors, the limit is " + std::to_string(rules->sectors));
+        report("blk: " + name + " over " + std::to_string(one.sectors) + " sectors, the limit is " +
+               std::to_string(rules->sectors));
       if (rules->sectors == 0 && std::uint64_t{one.sectors} * 512 > most_bytes) return io_error;
       if ((one.flags & ~1u) != 0) report("blk: " + name + " with flags " + wire::hex(one.flags));
       if (type != 13 && (one.flags & 1u) != 0) report("BLK-18: " + name + " with the unmap flag");

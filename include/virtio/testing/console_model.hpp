@@ -13,16 +13,25 @@ namespace virtio::testing {
 class console_model : public device_model {
  public:
   static constexpr unsigned size_bit = 0, multiport_bit = 1, emergency_bit = 2;
-  enum message_kind : unsigned { device_ready, port_add, port_remove, port_ready, console_port, resize, port_open, port_name };
+  enum message_kind : unsigned {
+    device_ready,
+    port_add,
+    port_remove,
+    port_ready,
+    console_port,
+    resize,
+    port_open,
+    port_name
+  };
 
   /// A port at the host. Port n is `ports[n]`; a port without `there` is not announced.
   struct port {
     bool there = true, is_console = false, host_open = true;
     std::string name{};
-    bool listens = true;         // false: received data stays in the queue
+    bool listens = true;  // false: received data stays in the queue
     bool guest_ready = false, guest_open = false;
-    std::string heard{};         // from the guest
-    std::deque<std::uint8_t> says{};  // to the guest, as buffers allow
+    std::string heard{};                  // from the guest
+    std::deque<std::uint8_t> says{};      // to the guest, as buffers allow
     std::size_t piece = ~std::size_t{0};  // maximum number of bytes in one buffer; 0: each buffer is used with length 0
   };
   struct message {
@@ -41,8 +50,8 @@ class console_model : public device_model {
   }
 
   std::vector<port> ports;
-  std::vector<message> told;      // by the driver, on the control queue
-  std::string emergency;          // written to the register
+  std::vector<message> told;  // by the driver, on the control queue
+  std::string emergency;      // written to the register
   // changes what is about to be written to the guest
   std::function<void(std::uint16_t queue, std::vector<std::uint8_t>&)> falsify;
 
@@ -77,15 +86,19 @@ class console_model : public device_model {
     (void)serve(queue);
     most_ = ~0u;
   }
-  [[nodiscard]] static std::uint16_t receiveq(std::size_t of) { return static_cast<std::uint16_t>(of == 0 ? 0 : 2 * of + 2); }
+  [[nodiscard]] static std::uint16_t receiveq(std::size_t of) {
+    return static_cast<std::uint16_t>(of == 0 ? 0 : 2 * of + 2);
+  }
   [[nodiscard]] static std::uint16_t transmitq(std::size_t of) { return static_cast<std::uint16_t>(receiveq(of) + 1); }
   [[nodiscard]] std::size_t unsaid() const { return messages_.size(); }
 
  protected:
   [[nodiscard]] bool knows(unsigned bit) const override { return bit <= 2 || (bit >= 24 && device_model::knows(bit)); }
   [[nodiscard]] field config_field(std::uint32_t offset) const override {
-    return offset < 2 ? field{0, 2, size_bit} : offset < 4 ? field{2, 2, size_bit} : offset < 8 ? field{4, 4, multiport_bit}
-                                                                                                : field{8, 4, emergency_bit};
+    return offset < 2   ? field{0, 2, size_bit}
+           : offset < 4 ? field{2, 2, size_bit}
+           : offset < 8 ? field{4, 4, multiport_bit}
+                        : field{8, 4, emergency_bit};
   }
   [[nodiscard]] bool config_writable(std::uint32_t offset, std::uint32_t) const override { return offset == 8; }
   [[nodiscard]] bool config_writable_at_once(std::uint32_t offset) const override { return offset == 8; }
@@ -104,8 +117,10 @@ class console_model : public device_model {
   }
 
   std::uint32_t process(std::uint16_t queue, chain& buffer) override {
-    if (queue % 2 == 0 && buffer.readable() != 0) report("CONSOLE-01: readable bytes on receiveq " + std::to_string(queue));
-    if (queue % 2 == 1 && buffer.writable() != 0) report("CONSOLE-02: writable bytes on transmitq " + std::to_string(queue));
+    if (queue % 2 == 0 && buffer.readable() != 0)
+      report("CONSOLE-01: readable bytes on receiveq " + std::to_string(queue));
+    if (queue % 2 == 1 && buffer.writable() != 0)
+      report("CONSOLE-02: writable bytes on transmitq " + std::to_string(queue));
     if (is_control(queue) && framing_is_legacy() && buffer.elements.size() != 1)
       report("CONSOLEL-04: a control message in " + std::to_string(buffer.elements.size()) + " pieces");
     if (queue % 2 == 1) {
@@ -136,13 +151,18 @@ class console_model : public device_model {
     const bool idle = queue % 2 == 0 ? one.says.empty() || !(one.guest_open || !accepted(multiport_bit)) : !one.listens;
     return idle ? std::nullopt : device_model::take(queue);
   }
-  static bool has(const std::vector<unsigned>& bits, unsigned bit) { return std::find(bits.begin(), bits.end(), bit) != bits.end(); }
-  [[nodiscard]] bool is_control(std::uint16_t queue) const { return accepted(multiport_bit) && (queue == 2 || queue == 3); }
+  static bool has(const std::vector<unsigned>& bits, unsigned bit) {
+    return std::find(bits.begin(), bits.end(), bit) != bits.end();
+  }
+  [[nodiscard]] bool is_control(std::uint16_t queue) const {
+    return accepted(multiport_bit) && (queue == 2 || queue == 3);
+  }
   [[nodiscard]] static std::size_t port_of(std::uint16_t queue) { return queue < 2 ? 0 : (queue - 2u) / 2; }
 
   void take_message(const std::vector<std::uint8_t>& data) {
     if (data.size() != 8) return report("console: a control message of " + std::to_string(data.size()) + " bytes");
-    const message one{static_cast<std::uint32_t>(shared(data.data(), 4)), static_cast<unsigned>(shared(data.data() + 4, 2)),
+    const message one{static_cast<std::uint32_t>(shared(data.data(), 4)),
+                      static_cast<unsigned>(shared(data.data() + 4, 2)),
                       static_cast<unsigned>(shared(data.data() + 6, 2))};
     told.push_back(one);
     if (one.event == device_ready) {

@@ -26,14 +26,16 @@ inline constexpr endian native = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? end
 // Numbers in raw memory, byte by byte: any alignment, any CPU. Little-endian, except for the guest of a legacy device.
 inline std::uint64_t get(const std::uint8_t* from, unsigned bytes, endian e = endian::little) {
   std::uint64_t value = 0;
-  for (unsigned i = 0; i < bytes; ++i) value |= std::uint64_t{from[i]} << (8 * (e == endian::little ? i : bytes - 1 - i));
+  for (unsigned i = 0; i < bytes; ++i)
+    value |= std::uint64_t{from[i]} << (8 * (e == endian::little ? i : bytes - 1 - i));
   return value;
 }
 inline std::uint16_t get16(const std::uint8_t* from) { return static_cast<std::uint16_t>(get(from, 2)); }
 inline std::uint32_t get32(const std::uint8_t* from) { return static_cast<std::uint32_t>(get(from, 4)); }
 inline std::uint64_t get64(const std::uint8_t* from) { return get(from, 8); }
 inline void put(std::uint8_t* to, std::uint64_t value, unsigned bytes, endian e = endian::little) {
-  for (unsigned i = 0; i < bytes; ++i) to[i] = static_cast<std::uint8_t>(value >> (8 * (e == endian::little ? i : bytes - 1 - i)));
+  for (unsigned i = 0; i < bytes; ++i)
+    to[i] = static_cast<std::uint8_t>(value >> (8 * (e == endian::little ? i : bytes - 1 - i)));
 }
 inline void put16(std::uint8_t* to, std::uint16_t value) { put(to, value, 2); }
 inline void put32(std::uint8_t* to, std::uint32_t value) { put(to, value, 4); }

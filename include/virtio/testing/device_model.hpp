@@ -56,14 +56,14 @@ class device_model {
   struct queue_state {
     std::uint16_t maximum = 0, size = 0, vector = no_vector, notify_off = 0;
     std::uint64_t descriptors = 0, driver = 0, device = 0;
-    std::uint32_t page = 0;          // legacy
-    unsigned written = 0;            // the programmed ones of the three areas
+    std::uint32_t page = 0;  // legacy
+    unsigned written = 0;    // the programmed ones of the three areas
     bool enabled = false;
-    bool gave_back = false;          // a buffer was returned since the last decision on an interrupt
-    std::uint32_t resetting = 0;     // remaining reads of queue_reset until it completes
+    bool gave_back = false;       // a buffer was returned since the last decision on an interrupt
+    std::uint32_t resetting = 0;  // remaining reads of queue_reset until it completes
     split_device ring;
     packed_device packed;
-    ring_device* in_use = &ring;     // the format that the driver negotiated
+    ring_device* in_use = &ring;  // the format that the driver negotiated
     // the last buffer that waits for batch_in_order, and its length
     std::optional<std::pair<std::uint16_t, std::uint32_t>> batch;
     std::atomic<std::uint32_t> doorbells = 0;
@@ -97,8 +97,12 @@ class device_model {
 
   [[nodiscard]] std::uint16_t type() const { return type_; }
   [[nodiscard]] device_memory& memory() const { return *memory_; }
-  void offer(std::initializer_list<unsigned> bits) { for (const unsigned b : bits) offered_.set(b); }
-  void withdraw(std::initializer_list<unsigned> bits) { for (const unsigned b : bits) offered_.clear(b); }
+  void offer(std::initializer_list<unsigned> bits) {
+    for (const unsigned b : bits) offered_.set(b);
+  }
+  void withdraw(std::initializer_list<unsigned> bits) {
+    for (const unsigned b : bits) offered_.clear(b);
+  }
   [[nodiscard]] bool offers(unsigned bit) const { return offered_.has(bit); }
   [[nodiscard]] bool accepted(unsigned bit) const { return accepted_.has(bit); }
   [[nodiscard]] const feature_words& accepted_features() const { return accepted_; }
@@ -118,33 +122,33 @@ class device_model {
 
   run mode = run::in_step;
   feature_store features_stored = feature_store::replaces;
-  std::uint32_t reset_reads = 0;              // status reads until a reset completes; `forever`: never
-  bool reset_fails = false;                   // in operation: reports FAILED instead and continues (libkrun's vsock)
-  bool one_step = false;  // a status that is not the next one is dropped, except 0 and FAILED (Firecracker)
+  std::uint32_t reset_reads = 0;  // status reads until a reset completes; `forever`: never
+  bool reset_fails = false;       // in operation: reports FAILED instead and continues (libkrun's vsock)
+  bool one_step = false;          // a status that is not the next one is dropped, except 0 and FAILED (Firecracker)
   // DRIVER_OK ends in NEEDS_RESET unless exactly the `asked_for` queues are enabled (crosvm)
   bool exact_queues = false;
-  bool has_line = true;  // false: without MSI-X it is silent, and its ISR is 0 (Firecracker, Alioth)
-  bool refuse_features = false;               // FEATURES_OK is cleared
-  bool never_refuses = false;                 // FEATURES_OK stays set, whatever was accepted (vmd)
+  bool has_line = true;          // false: without MSI-X it is silent, and its ISR is 0 (Firecracker, Alioth)
+  bool refuse_features = false;  // FEATURES_OK is cleared
+  bool never_refuses = false;    // FEATURES_OK stays set, whatever was accepted (vmd)
   ring_places places = ring_places::anywhere;
-  std::vector<memory_range> ram;              // where rings may be, if `places` limits it
+  std::vector<memory_range> ram;  // where rings may be, if `places` limits it
   size_rule sizes = size_rule::powers_of_two;
-  bool crashes_on_early_doorbell = false;        // at a doorbell for a queue without a ring (vmd)
-  bool interrupts_always = false;             // whatever the ring's flags request (vmd's entropy)
-  bool no_generation = false;                 // config_generation is always 0 (vmd)
+  bool crashes_on_early_doorbell = false;  // at a doorbell for a queue without a ring (vmd)
+  bool interrupts_always = false;          // whatever the ring's flags request (vmd's entropy)
+  bool no_generation = false;              // config_generation is always 0 (vmd)
   // number of requests after which it sets DEVICE_NEEDS_RESET instead of serving
   std::uint32_t needs_reset_after = forever;
-  std::uint32_t drop_requests = 0;            // takes this many requests without an answer
-  std::optional<std::uint32_t> used_length;   // reports this used length, whatever it wrote
+  std::uint32_t drop_requests = 0;           // takes this many requests without an answer
+  std::optional<std::uint32_t> used_length;  // reports this used length, whatever it wrote
   bool batch_in_order = false;  // with IN_ORDER: one used entry for all buffers of a step that were used completely
-  std::uint32_t generation_every = 0;         // changes config_generation every so many reads of it (1: never stable)
-  std::uint32_t queue_reset_reads = 0;        // queue_reset reads until completion; `forever`: never
-  bool keep_held_over_queue_reset = false;    // QEMU 7.2: a reset queue's requests still reach their buffers
-  bool refuse_vectors = false;                // every vector register reads back NO_VECTOR
-  std::uint16_t msix_vectors = 0;             // size of the MSI-X table, 0 without one
-  wire::endian guest = wire::native;          // byte order of the guest; a legacy device uses it
-  bool exact_config_width = true;             // reports config accesses whose width differs from the field's (PCI-05)
-  std::function<std::uint32_t(std::uint16_t queue, chain&)> on_request;                 // used by the default `process`
+  std::uint32_t generation_every = 0;       // changes config_generation every so many reads of it (1: never stable)
+  std::uint32_t queue_reset_reads = 0;      // queue_reset reads until completion; `forever`: never
+  bool keep_held_over_queue_reset = false;  // QEMU 7.2: a reset queue's requests still reach their buffers
+  bool refuse_vectors = false;              // every vector register reads back NO_VECTOR
+  std::uint16_t msix_vectors = 0;           // size of the MSI-X table, 0 without one
+  wire::endian guest = wire::native;        // byte order of the guest; a legacy device uses it
+  bool exact_config_width = true;           // reports config accesses whose width differs from the field's (PCI-05)
+  std::function<std::uint32_t(std::uint16_t queue, chain&)> on_request;  // used by the default `process`
   // can tear a field between two reads
   std::function<void(std::uint32_t offset, std::uint32_t width)> before_config_read;
   std::function<void()> on_interrupt;
@@ -167,8 +171,12 @@ class device_model {
     q.in_use->push(one.buffer.head, length.value_or(used_length.value_or(written)));
     finish_batch(q);
   }
-  void complete_all() { while (!held_.empty()) complete(0); }
-  void complete_all_backwards() { while (!held_.empty()) complete(held_.size() - 1); }
+  void complete_all() {
+    while (!held_.empty()) complete(0);
+  }
+  void complete_all_backwards() {
+    while (!held_.empty()) complete(held_.size() - 1);
+  }
 
   /// Changes a configuration field as a correct device does: with a new generation and an interrupt.
   void change_config(std::size_t offset, std::uint64_t value, unsigned bytes) {
@@ -253,7 +261,8 @@ class device_model {
   [[nodiscard]] std::uint32_t resets() const { return resets_; }
   [[nodiscard]] std::uint8_t status() const { return status_; }  // without the side effects of a read by the driver
   [[nodiscard]] bool live() const {
-    return (status_ & driver_ok_bit) != 0 && (status_ & (failed_bit | needs_reset_bit)) == 0 && dma_allowed_ && !aborted_;
+    return (status_ & driver_ok_bit) != 0 && (status_ & (failed_bit | needs_reset_bit)) == 0 && dma_allowed_ &&
+           !aborted_;
   }
   /// Whether the host's process has ended: all registers then read as ones, and no reset helps.
   [[nodiscard]] bool aborted() const { return aborted_; }
@@ -299,7 +308,8 @@ class device_model {
              ": status written before it was seen to be 0 after a reset");
     if (resetting_ != 0) return;
     if (!was_reset_) report("INIT-01: bring-up without a reset");
-    if ((old & ~value & ~needs_reset_bit) != 0) report("STATUS-02: status bits " + wire::hex(old & ~value) + " cleared");
+    if ((old & ~value & ~needs_reset_bit) != 0)
+      report("STATUS-02: status bits " + wire::hex(old & ~value) + " cleared");
     if ((value & 0x30) != 0 || (fresh & needs_reset_bit) != 0)
       report("STATUS: bits " + wire::hex(value & 0x70) + " are not the driver's to set");
     if ((old & failed_bit) != 0 && (fresh & ~failed_bit) != 0) report("STATUS-03: bring-up goes on after FAILED");
@@ -307,7 +317,8 @@ class device_model {
     if (one_step && (value & failed_bit) == 0 && via == interface::modern) {
       static constexpr std::uint8_t steps[] = {0x00, 0x01, 0x03, 0x0b, 0x0f};
       const auto* const at = std::find(std::begin(steps), std::end(steps) - 1, old);
-      if (at == std::end(steps) - 1 || at[1] != value) return report("STATUS: step from " + wire::hex(old) + " to " + wire::hex(value));
+      if (at == std::end(steps) - 1 || at[1] != value)
+        return report("STATUS: step from " + wire::hex(old) + " to " + wire::hex(value));
     }
     if ((fresh & acknowledge_bit) != 0 && (fresh & ~(acknowledge_bit | failed_bit)) != 0)
       report("INIT-02: ACKNOWLEDGE written together with a later step");
@@ -336,7 +347,8 @@ class device_model {
     if ((bits & ~offer) != 0)
       report("FEAT-01: bits " + wire::hex(bits & ~offer) + " of feature word " + std::to_string(select) +
              " were not offered");
-    accepted_.word[select] = features_stored == feature_store::replaces ? bits : accepted_.word[select] | (bits & offer);
+    accepted_.word[select] =
+        features_stored == feature_store::replaces ? bits : accepted_.word[select] | (bits & offer);
   }
 
   [[nodiscard]] queue_state* find_queue(std::uint16_t index) {
@@ -427,9 +439,11 @@ class device_model {
 
   void notify(std::uint16_t index) {
     queue_state* const q = find_queue(index);
-    if ((status_ & driver_ok_bit) == 0) report("INIT-14: queue " + std::to_string(index) + " notified before DRIVER_OK");
+    if ((status_ & driver_ok_bit) == 0)
+      report("INIT-14: queue " + std::to_string(index) + " notified before DRIVER_OK");
     if ((status_ & failed_bit) != 0) report("STATUS-03: queue " + std::to_string(index) + " notified after FAILED");
-    if (q == nullptr) return report("NOTIFY-03: notification for queue " + std::to_string(index) + ", which does not exist");
+    if (q == nullptr)
+      return report("NOTIFY-03: notification for queue " + std::to_string(index) + ", which does not exist");
     if (!q->enabled) {
       const std::string what = "notification for queue " + std::to_string(index) + ", which is not set up";
       return crashes_on_early_doorbell ? abort(what) : report(what);
@@ -492,7 +506,9 @@ class device_model {
                                 needs_reset_bit = 0x40, failed_bit = 0x80;
 
   /// Serves one request; returns the number of bytes written.
-  virtual std::uint32_t process(std::uint16_t queue, chain& buffer) { return on_request ? on_request(queue, buffer) : 0; }
+  virtual std::uint32_t process(std::uint16_t queue, chain& buffer) {
+    return on_request ? on_request(queue, buffer) : 0;
+  }
   /// The next buffer of a queue; overridden by devices that look in the wrong place.
   virtual std::optional<chain> take(std::uint16_t queue) { return queues_[queue]->in_use->pop(); }
   virtual void was_reset() {}
@@ -533,8 +549,12 @@ class device_model {
 
   /// Numbers in memory shared with the driver; those of the legacy interface are in the guest's order.
   [[nodiscard]] wire::endian shared_endian() const { return via_ == interface::legacy ? guest : wire::endian::little; }
-  [[nodiscard]] std::uint64_t shared(const std::uint8_t* from, unsigned bytes) const { return wire::get(from, bytes, shared_endian()); }
-  void put_shared(std::uint8_t* to, std::uint64_t value, unsigned bytes) const { wire::put(to, value, bytes, shared_endian()); }
+  [[nodiscard]] std::uint64_t shared(const std::uint8_t* from, unsigned bytes) const {
+    return wire::get(from, bytes, shared_endian());
+  }
+  void put_shared(std::uint8_t* to, std::uint64_t value, unsigned bytes) const {
+    wire::put(to, value, bytes, shared_endian());
+  }
 
  private:
   [[nodiscard]] std::uint32_t offered(std::uint32_t select, interface via) const {
@@ -599,10 +619,12 @@ class device_model {
     if (via_ == interface::legacy) return;
     if (features_refused_) report("INIT-13: DRIVER_OK although the features were refused");
     else if ((old & features_ok_bit) == 0) report("INIT-11: DRIVER_OK before FEATURES_OK");
-    if (features_ok_unread_ || (fresh & features_ok_bit) != 0) report("INIT-09: FEATURES_OK not read back before DRIVER_OK");
+    if (features_ok_unread_ || (fresh & features_ok_bit) != 0)
+      report("INIT-09: FEATURES_OK not read back before DRIVER_OK");
     for (std::uint16_t i = 0; exact_queues && i < queues_.size(); ++i)
       if (queues_[i]->enabled != asked_for(i)) {
-        report("DRIVER_OK with queue " + std::to_string(i) + (asked_for(i) ? " not enabled" : " enabled, without its feature"));
+        report("DRIVER_OK with queue " + std::to_string(i) +
+               (asked_for(i) ? " not enabled" : " enabled, without its feature"));
         unfit_ = true;
       }
   }
@@ -628,7 +650,8 @@ class device_model {
   }
   // A split ring as one block, of the size that the legacy interface defines.
   [[nodiscard]] static std::uint64_t legacy_bytes(std::uint16_t size) {
-    return (std::uint64_t{16} * size + 2u * (3u + size) + 4095) / 4096 * 4096 + (6 + std::uint64_t{8} * size + 4095) / 4096 * 4096;
+    return (std::uint64_t{16} * size + 2u * (3u + size) + 4095) / 4096 * 4096 +
+           (6 + std::uint64_t{8} * size + 4095) / 4096 * 4096;
   }
   [[nodiscard]] const memory_range* range_of(std::uint64_t at, std::uint64_t length) const {
     for (const memory_range& one : ram)
@@ -639,8 +662,8 @@ class device_model {
   // With `at_once`, half of an address is taken as a whole address.
   void look_up(const queue_state& q, std::uint16_t index) {
     if (places != ring_places::at_once || q.descriptors == 0 || in_ram(q.descriptors, legacy_bytes(q.size))) return;
-    abort("the ring of queue " + std::to_string(index) + " with " + std::to_string(q.size) + " entries at " + wire::hex(q.descriptors) +
-          " is not in memory");
+    abort("the ring of queue " + std::to_string(index) + " with " + std::to_string(q.size) + " entries at " +
+          wire::hex(q.descriptors) + " is not in memory");
   }
   bool has_places(const queue_state& q, std::uint16_t index) {
     const std::string name = "queue " + std::to_string(index) + ": ";
@@ -648,14 +671,16 @@ class device_model {
       look_up(q, index);
       const memory_range* const all = range_of(q.descriptors, 1);
       for (const std::uint64_t area : {q.driver, q.device})
-        if (!aborted_ && (all == nullptr || area < q.descriptors || area - q.descriptors > 0xffffffff || area >= all->end))
-          abort(name + "an area at " + wire::hex(area) + " is not behind the descriptors at " + wire::hex(q.descriptors));
+        if (!aborted_ &&
+            (all == nullptr || area < q.descriptors || area - q.descriptors > 0xffffffff || area >= all->end))
+          abort(name + "an area at " + wire::hex(area) + " is not behind the descriptors at " +
+                wire::hex(q.descriptors));
       return !aborted_;
     }
     if (places != ring_places::apart) return true;
     const std::uint64_t n = q.size;
-    const bool fits = q.descriptors % 16 == 0 && q.driver % 2 == 0 && q.device % 4 == 0 && in_ram(q.descriptors, 16 * n) &&
-                      in_ram(q.driver, 6 + 2 * n) && in_ram(q.device, 6 + 8 * n);
+    const bool fits = q.descriptors % 16 == 0 && q.driver % 2 == 0 && q.device % 4 == 0 &&
+                      in_ram(q.descriptors, 16 * n) && in_ram(q.driver, 6 + 2 * n) && in_ram(q.device, 6 + 8 * n);
     if (!fits) report(name + "its areas are misaligned or not in memory, and it stays off");
     return fits;
   }
@@ -666,7 +691,8 @@ class device_model {
   // `config_` is little-endian: the index of the byte that the driver finds at `offset`.
   [[nodiscard]] std::uint32_t config_place(std::uint32_t offset, interface via) const {
     const field f = config_field(offset);
-    if (via == interface::modern || guest == wire::endian::little || f.width == 0 || f.first + f.width > config_.size()) return offset;
+    if (via == interface::modern || guest == wire::endian::little || f.width == 0 || f.first + f.width > config_.size())
+      return offset;
     return f.first + f.width - 1 - (offset - f.first);
   }
 
@@ -678,7 +704,8 @@ class device_model {
     if (f.width == 0) return;
     if (f.needs < 128 && !offers(f.needs))
       report("CFG-04: " + name + ": the field needs feature " + std::to_string(f.needs) + ", which is not offered");
-    if (via == interface::modern && exact_config_width && (width != std::min(f.width, 4u) || (offset - f.first) % width != 0))
+    if (via == interface::modern && exact_config_width &&
+        (width != std::min(f.width, 4u) || (offset - f.first) % width != 0))
       report("PCI-05: " + name + ", a field of " + std::to_string(f.width));
   }
 

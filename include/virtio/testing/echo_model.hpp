@@ -37,20 +37,23 @@ class echo_model : public device_model {
 
   explicit echo_model(device_memory& memory, std::initializer_list<unsigned> offered = {}, std::uint32_t largest = 4096,
                       std::uint16_t queue_size = 8)
-      : device_model{memory, id, std::vector<std::uint16_t>(has_events(offered) ? 2 : 1, queue_size), std::vector<std::uint8_t>(4)} {
+      : device_model{memory, id, std::vector<std::uint16_t>(has_events(offered) ? 2 : 1, queue_size),
+                     std::vector<std::uint8_t>(4)} {
     offer(offered);
     put_config(0, largest, 4);
   }
 
   [[nodiscard]] std::uint32_t largest() { return static_cast<std::uint32_t>(wire::get(config().data(), 4)); }
-  [[nodiscard]] std::uint32_t served() const { return served_; }            // requests since the last reset
+  [[nodiscard]] std::uint32_t served() const { return served_; }  // requests since the last reset
   // because no buffer was available, since the last reset
   [[nodiscard]] std::uint32_t events_lost() const { return events_lost_; }
   // changes what is about to be written into a buffer of either queue
   std::function<void(std::vector<std::uint8_t>&)> falsify;
 
  protected:
-  [[nodiscard]] bool knows(unsigned bit) const override { return bit == events_bit || (bit >= 24 && device_model::knows(bit)); }
+  [[nodiscard]] bool knows(unsigned bit) const override {
+    return bit == events_bit || (bit >= 24 && device_model::knows(bit));
+  }
   [[nodiscard]] field config_field(std::uint32_t) const override { return {0, 4, 128}; }
   void was_reset() override { served_ = events_lost_ = 0; }
 
@@ -71,11 +74,13 @@ class echo_model : public device_model {
       return put(buffer, event);
     }
     if (buffer.readable() == 0 || buffer.writable() == 0) {
-      report("echo: a request of " + std::to_string(buffer.readable()) + " bytes and room for " + std::to_string(buffer.writable()));
+      report("echo: a request of " + std::to_string(buffer.readable()) + " bytes and room for " +
+             std::to_string(buffer.writable()));
       return 0;
     }
     if (buffer.readable() > largest()) {
-      report("echo: a request of " + std::to_string(buffer.readable()) + " bytes, and the largest has " + std::to_string(largest()));
+      report("echo: a request of " + std::to_string(buffer.readable()) + " bytes, and the largest has " +
+             std::to_string(largest()));
       return 0;
     }
     const auto said = buffer.read_all();

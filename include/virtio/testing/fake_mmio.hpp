@@ -25,11 +25,11 @@ class fake_mmio_slot {
   u32 device_id;
   u32 vendor_id = 0x554d4551;
   usize length = 0x200;
-  bool present = true;                  // false: everything reads as ones, as of removed hardware
-  u32 further_interrupt_bits = 0;       // undefined bits of InterruptStatus that read as 1
-  u32 further_status_bits = 0;          // the same for Status
-  std::optional<u32> queue_size_max;    // replaces the queue's real maximum
-  std::optional<u32> queue_in_use;      // the value of QueueReady or QueuePFN before the queue is set up
+  bool present = true;                // false: everything reads as ones, as of removed hardware
+  u32 further_interrupt_bits = 0;     // undefined bits of InterruptStatus that read as 1
+  u32 further_status_bits = 0;        // the same for Status
+  std::optional<u32> queue_size_max;  // replaces the queue's real maximum
+  std::optional<u32> queue_in_use;    // the value of QueueReady or QueuePFN before the queue is set up
   bool logging = true;
 
   [[nodiscard]] device_model* device() const { return device_; }
@@ -47,9 +47,12 @@ class fake_mmio_slot {
     if (width != 4 || offset % 4 != 0)
       return refused("MMIO-04: access of " + std::to_string(width) + " bytes to the register " + wire::hex(offset));
     if (offset <= 0x0c && value == nullptr) return identity(offset);
-    if (magic != 0x74726976) return refused("MMIO-06: register " + wire::hex(offset) + " of something that is not virtio");
-    if (version != 1 && version != 2) return refused("MMIO-08: register " + wire::hex(offset) + " of an unknown version");
-    if (device_id == 0 || device_ == nullptr) return refused("MMIO-27: register " + wire::hex(offset) + " of an empty slot");
+    if (magic != 0x74726976)
+      return refused("MMIO-06: register " + wire::hex(offset) + " of something that is not virtio");
+    if (version != 1 && version != 2)
+      return refused("MMIO-08: register " + wire::hex(offset) + " of an unknown version");
+    if (device_id == 0 || device_ == nullptr)
+      return refused("MMIO-27: register " + wire::hex(offset) + " of an empty slot");
     if (offset >= 0xac && offset <= 0xbc) return refused("MMIO-28: shared memory register " + wire::hex(offset));
     if (value == nullptr) return read(offset);
     write(offset, *value);
@@ -69,7 +72,8 @@ class fake_mmio_slot {
 
   u32 identity(usize offset) {
     if (offset == 0x00) return magic;
-    if (magic != 0x74726976) return refused("MMIO-06: register " + wire::hex(offset) + " of something that is not virtio");
+    if (magic != 0x74726976)
+      return refused("MMIO-06: register " + wire::hex(offset) + " of something that is not virtio");
     checked_ |= offset == 0x04;
     if (offset == 0x04) return version;
     if (!checked_) report("MMIO-24: DeviceID read before Version");
@@ -78,15 +82,14 @@ class fake_mmio_slot {
   }
 
   u32 read(usize offset) {
-    device_model::queue_state* const q = queue_select_ < 0x10000 ? device_->find_queue(static_cast<u16>(queue_select_)) : nullptr;
+    device_model::queue_state* const q =
+        queue_select_ < 0x10000 ? device_->find_queue(static_cast<u16>(queue_select_)) : nullptr;
     switch (offset) {
       case 0x10:
         ++device_->counts.common;
         if (!offer_selected_) report("MMIO-12: DeviceFeatures read before DeviceFeaturesSel was written");
         return device_->read_offer(offer_select_, via());
-      case 0x34:
-        ++device_->counts.common;
-        return queue_size_max.value_or(q == nullptr ? 0u : q->maximum);
+      case 0x34: ++device_->counts.common; return queue_size_max.value_or(q == nullptr ? 0u : q->maximum);
       case 0x60:
         ++device_->counts.isr;
         pending_ |= device_->read_isr();
@@ -109,16 +112,26 @@ class fake_mmio_slot {
   void write(usize offset, u32 value) {
     ++(offset == 0x50 ? device_->counts.notify : offset == 0x64 ? device_->counts.isr : device_->counts.common);
     switch (offset) {
-      case 0x14: offer_select_ = value; offer_selected_ = true; return;
+      case 0x14:
+        offer_select_ = value;
+        offer_selected_ = true;
+        return;
       case 0x20:
         if (!choice_selected_) report("MMIO-13: DriverFeatures written before DriverFeaturesSel");
         return device_->write_accepted(choice_select_, value, via());
-      case 0x24: choice_select_ = value; choice_selected_ = true; return;
-      case 0x30: queue_select_ = value; ready_seen_ = false; return;
+      case 0x24:
+        choice_select_ = value;
+        choice_selected_ = true;
+        return;
+      case 0x30:
+        queue_select_ = value;
+        ready_seen_ = false;
+        return;
       case 0x38: return write_queue_size(value);
       case 0x50:
         if (device_->accepted(38))
-          return device_->notify_with_data(static_cast<u16>(value), static_cast<u16>(value >> 16 & 0x7fff), value >> 31 != 0);
+          return device_->notify_with_data(static_cast<u16>(value), static_cast<u16>(value >> 16 & 0x7fff),
+                                           value >> 31 != 0);
         if (value > 0xffff) return report("NOTIFY-03: notification for queue " + wire::hex(value));
         return device_->notify(static_cast<u16>(value));
       case 0x64:
@@ -150,7 +163,12 @@ class fake_mmio_slot {
         case 0x44:
           if (value == 0) return report("MMIO-16: a queue stopped by QueueReady is not modelled");
           return device_->write_queue_enable(queue, static_cast<u16>(value));
-        case 0x80: case 0x84: case 0x90: case 0x94: case 0xa0: case 0xa4:
+        case 0x80:
+        case 0x84:
+        case 0x90:
+        case 0x94:
+        case 0xa0:
+        case 0xa4:
           if (in_use("an address")) return;
           return device_->write_queue_area(queue, static_cast<unsigned>(offset - 0x80) / 16, offset / 4 % 2, value);
         case 0xc0: return device_->write_queue_reset(queue, static_cast<u16>(value));
@@ -164,7 +182,8 @@ class fake_mmio_slot {
     device_model::queue_state* const q = device_->find_queue(static_cast<u16>(queue_select_));
     if (q == nullptr || q->maximum == 0) return report("MMIO-14: size written for a queue that does not exist");
     if (value > q->maximum)
-      return report("MMIO-14: queue size " + std::to_string(value) + " above the maximum " + std::to_string(q->maximum));
+      return report("MMIO-14: queue size " + std::to_string(value) + " above the maximum " +
+                    std::to_string(q->maximum));
     if (in_use("the size")) return;
     size_written_ = true;
     if (!legacy()) return device_->write_queue_size(static_cast<u16>(queue_select_), static_cast<u16>(value));
@@ -200,7 +219,8 @@ class fake_mmio_slot {
   }
 
   [[nodiscard]] bool is_known(usize offset) const {
-    static constexpr usize both[] = {0x00, 0x04, 0x08, 0x0c, 0x10, 0x14, 0x20, 0x24, 0x30, 0x34, 0x38, 0x50, 0x60, 0x64, 0x70};
+    static constexpr usize both[] = {0x00, 0x04, 0x08, 0x0c, 0x10, 0x14, 0x20, 0x24,
+                                     0x30, 0x34, 0x38, 0x50, 0x60, 0x64, 0x70};
     static constexpr usize modern[] = {0x44, 0x80, 0x84, 0x90, 0x94, 0xa0, 0xa4, 0xc0, 0xfc};
     static constexpr usize old[] = {0x28, 0x3c, 0x40};
     for (const usize one : both)
@@ -234,7 +254,8 @@ struct fake_slot_space {
 
   template <class T>
   [[nodiscard]] T read(usize offset) const {
-    return static_cast<T>(check(offset, sizeof(T)) ? owner->access(start + offset, sizeof(T), nullptr) : u32{0xffffffff});
+    return static_cast<T>(check(offset, sizeof(T)) ? owner->access(start + offset, sizeof(T), nullptr)
+                                                   : u32{0xffffffff});
   }
   template <class T>
   void write(usize offset, T value) const {

@@ -29,23 +29,23 @@ class fake_function {
   };
 
   std::array<u8, 256> config{};
-  std::array<u64, 6> bar_sizes{};      // 0: not implemented; a 64-bit BAR has its size in the first slot
+  std::array<u64, 6> bar_sizes{};  // 0: not implemented; a 64-bit BAR has its size in the first slot
   std::vector<region> regions;
-  u32 rom_size = 0;                    // 0: no expansion ROM
+  u32 rom_size = 0;  // 0: no expansion ROM
   device_model* device = nullptr;
   bool present = true;
   bool gates_decoding = true;  // BARs respond only while the command register enables it, DMA needs bus mastering
-  bool half_words = false;             // Alioth: command register and MSI-X control accept only 16-bit writes
-  bool lanes_lost = false;             // vmd up to 2025: 16-bit writes change the lower half of their dword
-  bool window_drops_doorbells = false; // Firecracker: doorbells through the configuration window have no effect
-  bool master_ends_decoding = false;   // enabling bus mastering clears the decoding bits
-  bool narrow_io = false;              // I/O BARs whose upper 16 bits are hardwired to zero
-  bool has_io_window = true;           // bridges; the memory window always exists
-  bool has_prefetch_window = true;     // and has 64 bits
+  bool half_words = false;     // Alioth: command register and MSI-X control accept only 16-bit writes
+  bool lanes_lost = false;     // vmd up to 2025: 16-bit writes change the lower half of their dword
+  bool window_drops_doorbells = false;  // Firecracker: doorbells through the configuration window have no effect
+  bool master_ends_decoding = false;    // enabling bus mastering clears the decoding bits
+  bool narrow_io = false;               // I/O BARs whose upper 16 bits are hardwired to zero
+  bool has_io_window = true;            // bridges; the memory window always exists
+  bool has_prefetch_window = true;      // and has 64 bits
   bool logging = true;
-  bool logs_command = false;           // writes to the command register are logged too: "command=0x6"
+  bool logs_command = false;  // writes to the command register are logged too: "command=0x6"
   u32 config_reads = 0, config_writes = 0;
-  std::array<u32, 64> dword_reads{};   // config reads of each dword
+  std::array<u32, 64> dword_reads{};  // config reads of each dword
 
   [[nodiscard]] u32 peek(usize offset, unsigned bytes = 4) const {
     return static_cast<u32>(wire::get(config.data() + offset, bytes));
@@ -85,7 +85,8 @@ class fake_function {
     for (u8 type = 1; type <= 4; ++type)
       for (unsigned nth = 0; const u8 cap = capability(0x09, type, nth); ++nth) {
         static constexpr part kinds[] = {part::common, part::notify, part::isr, part::device};
-        regions.push_back({kinds[type - 1], config[cap + 4u], peek(cap + 8u), peek(cap + 12u), type == 2 ? peek(cap + 16u) : 0});
+        regions.push_back(
+            {kinds[type - 1], config[cap + 4u], peek(cap + 8u), peek(cap + 12u), type == 2 ? peek(cap + 16u) : 0});
       }
     const bool bar0_is_io = bar_sizes[0] != 0 && (config[0x10] & 1) != 0;
     const bool bar0_is_taken = std::any_of(regions.begin(), regions.end(), [](const region& r) { return r.bar == 0; });
@@ -239,7 +240,8 @@ class fake_function {
   void write_bar(unsigned index, u32 value) {
     const usize at = 0x10 + 4 * usize{index};
     const u32 low = peek(index != 0 && upper_half(index) ? at - 4 : at);
-    if (index != 0 && upper_half(index)) return poke(at, value & static_cast<u32>(~(bar_sizes[index - 1] - 1) >> 32), 4);
+    if (index != 0 && upper_half(index))
+      return poke(at, value & static_cast<u32>(~(bar_sizes[index - 1] - 1) >> 32), 4);
     if (bar_sizes[index] == 0) return poke(at, 0, 4);
     const u32 flags = (low & 1u) != 0 ? low & 3u : low & 15u;
     if (narrow_io && (low & 1u) != 0) value &= 0xffff;
@@ -249,7 +251,8 @@ class fake_function {
   void write_window(u16 offset, u32 value) {
     switch (offset) {
       case 0x1c:
-        if (value >> 16 != 0) report("PCI: " + wire::hex(value >> 16) + " written to the secondary status, which is write-one-to-clear");
+        if (value >> 16 != 0)
+          report("PCI: " + wire::hex(value >> 16) + " written to the secondary status, which is write-one-to-clear");
         return has_io_window ? poke(0x1c, (value & 0xf0f0) | 0x0101, 2) : void();
       case 0x20: return poke(0x20, value & 0xfff0fff0, 4);
       case 0x24: return has_prefetch_window ? poke(0x24, (value & 0xfff0fff0) | 0x00010001, 4) : void();
@@ -291,11 +294,12 @@ class fake_function {
       return r.what <= part::device && r.bar == bar && offset >= r.offset && offset - r.offset + length <= r.length;
     };
     if (std::none_of(regions.begin(), regions.end(), inside)) {
-      report("PCI-30: configuration window into BAR " + std::to_string(bar) + "+" + wire::hex(offset) + " with length " +
-             std::to_string(length) + ", where no virtio capability points");
+      report("PCI-30: configuration window into BAR " + std::to_string(bar) + "+" + wire::hex(offset) +
+             " with length " + std::to_string(length) + ", where no virtio capability points");
       return 0;
     }
-    const bool lost = std::any_of(regions.begin(), regions.end(), [&](const region& r) { return r.what == part::notify && inside(r); });
+    const bool lost = std::any_of(regions.begin(), regions.end(),
+                                  [&](const region& r) { return r.what == part::notify && inside(r); });
     if (value != nullptr && window_drops_doorbells && lost) return 0;
     return bar_access(bar, offset, length, value);
   }
@@ -318,7 +322,8 @@ struct fake_bar {
 
   template <class T>
   [[nodiscard]] T read(usize offset) const {
-    return static_cast<T>(check(offset, sizeof(T)) ? owner->bar_access(index, start + offset, sizeof(T), nullptr) : u32{0xffffffff});
+    return static_cast<T>(check(offset, sizeof(T)) ? owner->bar_access(index, start + offset, sizeof(T), nullptr)
+                                                   : u32{0xffffffff});
   }
   template <class T>
   void write(usize offset, T value) const {
@@ -353,7 +358,9 @@ struct fake_host {
   void config_write32(pci::address at, u16 offset, u32 value) const;
   [[nodiscard]] result<fake_bar> bar(pci::address at, u8 index) const;
   template <class Visit>
-  void each_function(Visit&& visit) const { pci::each_numbered_function(*this, 0, visit); }
+  void each_function(Visit&& visit) const {
+    pci::each_numbered_function(*this, 0, visit);
+  }
   void trace(event happened) const;
 };
 
@@ -361,7 +368,9 @@ struct fake_host {
 struct fake_host16 : fake_host {
   void config_write16(pci::address at, u16 offset, u16 value) const;
   template <class Visit>
-  void each_function(Visit&& visit) const { pci::each_numbered_function(*this, 0, visit); }
+  void each_function(Visit&& visit) const {
+    pci::each_numbered_function(*this, 0, visit);
+  }
 };
 
 class fake_pci {
@@ -373,7 +382,8 @@ class fake_pci {
 
   /// Adds a function with this configuration space (hex bytes, any white space; a "00:" at the start of a line is
   /// skipped). BAR sizes that are not given follow from the virtio capabilities.
-  fake_function& raw(pci::address at, std::string_view text, device_model* model = nullptr, std::array<u64, 6> sizes = {}) {
+  fake_function& raw(pci::address at, std::string_view text, device_model* model = nullptr,
+                     std::array<u64, 6> sizes = {}) {
     fake_function& f = functions_[key(at)];
     f = {};
     usize filled = 0;
@@ -471,7 +481,9 @@ class fake_pci {
       behind = start + length;
     }
 
-    const auto holds = [&](const std::vector<u16>& types) { return std::find(types.begin(), types.end(), model.type()) != types.end(); };
+    const auto holds = [&](const std::vector<u16>& types) {
+      return std::find(types.begin(), types.end(), model.type()) != types.end();
+    };
     f.gates_decoding = !as.decodes_always;
     f.half_words = as.half_words;
     f.lanes_lost = as.lanes_lost;
@@ -499,7 +511,8 @@ class fake_pci {
       f.poke(0x0a, one.class_and_subclass, 2);
       if (!one.has_bar0) continue;
       f.bar_sizes[0] = host.pci.bar0_size;
-      f.poke(0x10, static_cast<u32>(host.pci.bar0 + one.slot * u64{host.pci.bar0_size}) | (host.pci.bar0_is_io ? 1u : 0u), 4);
+      f.poke(0x10,
+             static_cast<u32>(host.pci.bar0 + one.slot * u64{host.pci.bar0_size}) | (host.pci.bar0_is_io ? 1u : 0u), 4);
       if (host.pci.decodes_always) f.gates_decoding = false;
     }
   }

@@ -15,9 +15,9 @@ namespace virtio::testing {
 struct register_behaviour {
   // halves_mixed_up: Alioth, where the lower half of two areas reads as the upper
   enum class areas : std::uint8_t { as_written, zero, halves_mixed_up };
-  bool features_read = true;                   // driver_feature reads back the written value; false: 0
-  areas addresses_read = areas::as_written;    // queue addresses
-  bool two_feature_words = false;              // words above the second access the second (Alioth)
+  bool features_read = true;                 // driver_feature reads back the written value; false: 0
+  areas addresses_read = areas::as_written;  // queue addresses
+  bool two_feature_words = false;            // words above the second access the second (Alioth)
   std::uint32_t wrong_width_reads = 0;  // the value of a read of the wrong width; a write of the wrong width is dropped
 };
 
@@ -60,7 +60,9 @@ class fake_registers {
       device_->report("PCI-05: configuration access of " + std::to_string(width) + " at " + wire::hex(offset) +
                       ", which this host does not answer");
     if (fits) return device_->read_config(offset, answers->one_byte ? 1 : width, how);
-    return answers->rest == config_answers::otherwise::stale ? left : answers->rest == config_answers::otherwise::ones ? ~0u : 0;
+    return answers->rest == config_answers::otherwise::stale  ? left
+           : answers->rest == config_answers::otherwise::ones ? ~0u
+                                                              : 0;
   }
   void write_device(std::uint32_t offset, std::uint32_t width, std::uint32_t value, device_model::interface how) {
     ++device_->counts.device;
@@ -89,14 +91,17 @@ class fake_registers {
       case 0x1c: return q != nullptr && q->enabled ? 1 : 0;
       case 0x1e: return q == nullptr ? 0 : q->notify_off;
       case 0x38:
-        if (!device_->accepted(39)) device_->report("NOTIFY-05: queue_notif_config_data read without NOTIF_CONFIG_DATA");
+        if (!device_->accepted(39))
+          device_->report("NOTIFY-05: queue_notif_config_data read without NOTIF_CONFIG_DATA");
         return device_->offers(39) ? notify_data(queue_select_) : 0u;
       case 0x3a: return device_->read_queue_reset(queue_select_);
       default: break;
     }
-    if (offset < 0x20 || offset >= 0x38 || q == nullptr || behaviour.addresses_read == register_behaviour::areas::zero) return 0;
+    if (offset < 0x20 || offset >= 0x38 || q == nullptr || behaviour.addresses_read == register_behaviour::areas::zero)
+      return 0;
     const std::uint64_t area = offset < 0x28 ? q->descriptors : offset < 0x30 ? q->driver : q->device;
-    const bool upper = offset % 8 != 0 || (offset >= 0x28 && behaviour.addresses_read == register_behaviour::areas::halves_mixed_up);
+    const bool upper =
+        offset % 8 != 0 || (offset >= 0x28 && behaviour.addresses_read == register_behaviour::areas::halves_mixed_up);
     return static_cast<std::uint32_t>(upper ? area >> 32 : area);
   }
 
@@ -127,11 +132,13 @@ class fake_registers {
     ++device_->counts.notify;
     const bool with_data = device_->accepted(38), with_token = device_->accepted(39);
     if (width != (with_data ? 4u : 2u)) {
-      device_->report(std::string{with_data ? "NOTIFY-02" : "NOTIFY-01"} + ": a notification of " + std::to_string(width) +
-                      " bytes");
+      device_->report(std::string{with_data ? "NOTIFY-02" : "NOTIFY-01"} + ": a notification of " +
+                      std::to_string(width) + " bytes");
       return;
     }
-    const char* const rule = with_data ? (with_token ? "NOTIFY-06" : "NOTIFY-04") : with_token ? "NOTIFY-05" : "NOTIFY-03";
+    const char* const rule = with_data    ? (with_token ? "NOTIFY-06" : "NOTIFY-04")
+                             : with_token ? "NOTIFY-05"
+                                          : "NOTIFY-03";
     const auto said = static_cast<std::uint16_t>(value);
     std::uint16_t queue = said;
     if (with_token) queue = static_cast<std::uint16_t>(said - notify_data(0));
@@ -139,8 +146,8 @@ class fake_registers {
       // Hosts use the address; the value must match it.
       const device_model::queue_state* const named = device_->find_queue(queue);
       if (named == nullptr || std::uint64_t{named->notify_off} * multiplier != offset) {
-        device_->report(std::string{rule} + ": value " + wire::hex(said) +
-                        " written to the notification address " + wire::hex(offset));
+        device_->report(std::string{rule} + ": value " + wire::hex(said) + " written to the notification address " +
+                        wire::hex(offset));
         for (std::size_t i = 0; i < device_->queue_count(); ++i)
           if (std::uint64_t{device_->at(i).notify_off} * multiplier == offset) queue = static_cast<std::uint16_t>(i);
       }
@@ -193,7 +200,9 @@ class fake_registers {
   }
 
   /// The value of queue_notif_config_data; it differs from the queue's number, so that a mix-up shows.
-  [[nodiscard]] static std::uint16_t notify_data(std::uint16_t queue) { return static_cast<std::uint16_t>(queue + 0x40); }
+  [[nodiscard]] static std::uint16_t notify_data(std::uint16_t queue) {
+    return static_cast<std::uint16_t>(queue + 0x40);
+  }
 
  private:
   using via = device_model::interface;

@@ -44,7 +44,7 @@ struct pci_behaviour {
   std::uint32_t bar0_size = 0;
   bool bar0_is_64_bit = false, bar0_is_io = false;
   bool grows_down = false;  // the next device's BAR is at a lower address
-  std::uint64_t bar1 = 0;  // 32-bit, memory
+  std::uint64_t bar1 = 0;   // 32-bit, memory
   std::uint32_t bar1_size = 0;
   std::uint8_t revision = 1;
   std::uint16_t subsystem_vendor = 0x1af4;
@@ -54,10 +54,10 @@ struct pci_behaviour {
   std::uint32_t notify_multiplier = 4;
   bool one_doorbell = false;  // queue_notify_off is 0 for all queues
   window_use window = window_use::full;
-  bool decodes_always = false;                // whatever the command register contains; its bits are set at reset
-  bool decodes_at_first = false;              // the command register starts with decoding on, and controls it
-  bool half_words = false;                    // command register and MSI-X control take 16-bit writes only
-  bool lanes_lost = false;                    // 16-bit writes change the lower half of their dword
+  bool decodes_always = false;    // whatever the command register contains; its bits are set at reset
+  bool decodes_at_first = false;  // the command register starts with decoding on, and controls it
+  bool half_words = false;        // command register and MSI-X control take 16-bit writes only
+  bool lanes_lost = false;        // 16-bit writes change the lower half of their dword
   // by type; others answer as the specification defines
   std::vector<std::pair<std::uint16_t, config_answers>> config{};
   std::vector<std::uint16_t> ones_elsewhere{};  // types whose common structure reads as ones where no register starts
@@ -85,7 +85,7 @@ struct device_behaviour {
   device_model::size_rule sizes = device_model::size_rule::powers_of_two;
   // types whose process ends at a doorbell for a queue without a ring
   std::vector<std::uint16_t> crash_on_early_doorbells{};
-  std::vector<std::uint16_t> interrupt_always{};        // types that interrupt whatever the ring's flags request
+  std::vector<std::uint16_t> interrupt_always{};  // types that interrupt whatever the ring's flags request
   bool no_generation = false;
 
   /// Makes `model` behave as a device of this host.
@@ -238,17 +238,17 @@ struct host_behaviour {
     h.pci.one_doorbell = h.pci.decodes_always = true;
     h.pci.lanes_lost = !newest;
     h.pci.functions = {{0, 0x0b5d, 0x0666, 0x0600}, {5, 0x0b5d, 0x0777, 0x0780, 0x0b5d, 0xffff, true}};
-    h.pci.order = era == vmd_era::of_2018 ? std::vector<std::uint16_t>{4, 2, 1, 8} : std::vector<std::uint16_t>{4, 1, 2, 8};
+    h.pci.order =
+        era == vmd_era::of_2018 ? std::vector<std::uint16_t>{4, 2, 1, 8} : std::vector<std::uint16_t>{4, 1, 2, 8};
     h.pci.config_lengths = {{1, 8}, {2, 24}, {8, 36}};
 
     // The MAC address: one byte per read. A disk: its capacity and one limit. SCSI: every field in its width, nothing
     // else.
     const rest missing = newest ? rest::zero : rest::ones;
-    h.pci.config = {{1, {.places = {{0, 6, 7}}, .one_byte = true, .rest = missing}},
-                    {2, {.places = {{0, 8, 4}, {12, 4, 4}}, .rest = missing}},
-                    {8,
-                     {.places = {{0, 28, 4}, {28, 2, 7}, {30, 2, 2}, {32, 4, 4}},
-                      .rest = newest ? rest::zero : rest::stale}}};
+    h.pci.config = {
+        {1, {.places = {{0, 6, 7}}, .one_byte = true, .rest = missing}},
+        {2, {.places = {{0, 8, 4}, {12, 4, 4}}, .rest = missing}},
+        {8, {.places = {{0, 28, 4}, {28, 2, 7}, {30, 2, 2}, {32, 4, 4}}, .rest = newest ? rest::zero : rest::stale}}};
     if (legacy) h.pci.config[1].second.places = {{0, 8, 7}, {12, 4, 7}};
     if (era == vmd_era::of_2018) {
       h.pci.config[1].second.places = {{0, 12, 7}};

@@ -53,8 +53,8 @@ struct host_description {
   std::optional<net_behaviour> net{};
   std::optional<scsi_behaviour> scsi{};
   std::optional<vsock_host> sockets{};
-  bool balloon_numbers_by_choice = false;  // optional queues are numbered by the accepted features (Alioth)
-  bool disk_reports_header_length = false;   // used lengths are the header's (vmd)
+  bool balloon_numbers_by_choice = false;   // optional queues are numbered by the accepted features (Alioth)
+  bool disk_reports_header_length = false;  // used lengths are the header's (vmd)
 
   [[nodiscard]] const std::string& name() const { return behaviour.name; }
   [[nodiscard]] bool is_mmio() const { return on == bus::mmio; }
@@ -78,8 +78,9 @@ struct host_description {
   }
 
   static host_description firecracker(bus on) {
-    host_description h{.on = on,
-                       .behaviour = on == bus::mmio ? host_behaviour::firecracker_mmio() : host_behaviour::firecracker_pci()};
+    host_description h{
+        .on = on,
+        .behaviour = on == bus::mmio ? host_behaviour::firecracker_mmio() : host_behaviour::firecracker_pci()};
     h.disk = blk_options{.queue_size = 256, .flush = false};
     h.entropy = rng_behaviour{};
     h.balloon = std::vector<unsigned>{1, 2, 3, 5};
@@ -139,12 +140,13 @@ struct host_description {
     h.entropy = rng_behaviour{
         .queue_size = 64, .fills_all = false, .reads_past_the_newest = true, .crashes_on_long_requests = oldest};
     h.net = net_behaviour{.offers = {5},
-                       .queue_size = static_cast<std::uint16_t>(oldest ? 128 : 256),
-                       .keeps_last_buffer = oldest,
-                       .fewest_bytes = oldest ? 0u : 14u};
+                          .queue_size = static_cast<std::uint16_t>(oldest ? 128 : 256),
+                          .keeps_last_buffer = oldest,
+                          .fewest_bytes = oldest ? 0u : 14u};
     h.net->waits_for_notification = h.net->stops_responding = h.net->counts_descriptors = era >= vmd_era::of_2025;
     h.scsi = scsi_behaviour{
-        .options = {.seg_max = 17, .max_sectors = 2048, .cmd_per_lun = 1, .event_info_size = 0, .max_target = 1, .max_lun = 1},
+        .options =
+            {.seg_max = 17, .max_sectors = 2048, .cmd_per_lun = 1, .event_info_size = 0, .max_target = 1, .max_lun = 1},
         .units = {{.kind = 5, .block = 2048}},
         .used_length = 51};  // the command's
     scsi_options& scsi = h.scsi->options;
@@ -161,8 +163,8 @@ struct host_description {
   static host_description qemu(bus on) {
     host_description h{.on = on,
                        .behaviour = {.name = on == bus::mmio          ? "QEMU, MMIO"
-                                           : on == bus::qemu_modern ? "QEMU, modern"
-                                                                    : "QEMU, transitional"}};
+                                             : on == bus::qemu_modern ? "QEMU, modern"
+                                                                      : "QEMU, transitional"}};
     h.behaviour.device.offers = {28, 29};
     if (on != bus::mmio) h.behaviour.device.offers.push_back(34);
     h.disk = blk_options{.queue_size = 256, .seg_max = 254, .blk_size = 512, .writeback = true};
@@ -176,10 +178,19 @@ struct host_description {
   }
 
   static const std::vector<host_description>& all() {
-    static const std::vector<host_description> hosts = {
-        crosvm(), firecracker(bus::pci),  firecracker(bus::mmio),       cloud_hypervisor(), alioth(), libkrun(),
-        vmd(vmd_era::of_2018), vmd(vmd_era::of_2023), vmd(vmd_era::of_2025), vmd(vmd_era::of_2026),
-        qemu(bus::qemu_modern), qemu(bus::qemu_transitional), qemu(bus::mmio)};
+    static const std::vector<host_description> hosts = {crosvm(),
+                                                        firecracker(bus::pci),
+                                                        firecracker(bus::mmio),
+                                                        cloud_hypervisor(),
+                                                        alioth(),
+                                                        libkrun(),
+                                                        vmd(vmd_era::of_2018),
+                                                        vmd(vmd_era::of_2023),
+                                                        vmd(vmd_era::of_2025),
+                                                        vmd(vmd_era::of_2026),
+                                                        qemu(bus::qemu_modern),
+                                                        qemu(bus::qemu_transitional),
+                                                        qemu(bus::mmio)};
     return hosts;
   }
 };

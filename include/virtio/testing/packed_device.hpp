@@ -16,11 +16,11 @@ class packed_device final : public ring_device {
  public:
   /// One used descriptor, as it is written. `honest` fills it in correctly; a test may change a field before `push`.
   struct used_entry {
-    std::uint16_t slot = 0;    // its place in the ring
+    std::uint16_t slot = 0;  // its place in the ring
     std::uint16_t id = 0;
     std::uint32_t length = 0;
     std::uint16_t flags = 0;
-    std::uint16_t skip = 1;    // descriptors from here to the next used one
+    std::uint16_t skip = 1;  // descriptors from here to the next used one
   };
   /// The request in an event suppression structure.
   enum class suppression : std::uint16_t { enable = 0, disable = 1, at = 2 };
@@ -46,12 +46,15 @@ class packed_device final : public ring_device {
       if (at % 4 != 0) return broken("PACKED-01: event suppression at " + wire::hex(at) + ", not a multiple of 4");
     if (area(descriptors_, 16u * size_, device_memory::access::write) == nullptr)
       return broken("descriptor ring outside of memory");
-    if (area(driver_, 4, device_memory::access::read) == nullptr) return broken("driver event suppression outside of memory");
-    if (area(device_, 4, device_memory::access::write) == nullptr) return broken("device event suppression outside of memory");
+    if (area(driver_, 4, device_memory::access::read) == nullptr)
+      return broken("driver event suppression outside of memory");
+    if (area(device_, 4, device_memory::access::write) == nullptr)
+      return broken("device event suppression outside of memory");
     configured_ = true;
     for (std::uint64_t at = 0; at < size_; ++at)
       if (const std::uint16_t bits = raw_flags(slot(at)) & used_or_available; bits != 0 && bits != available_bits(at))
-        return broken("FACT-20: descriptor " + std::to_string(at) + " starts with flags " + wire::hex(bits) + ", not zeroed");
+        return broken("FACT-20: descriptor " + std::to_string(at) + " starts with flags " + wire::hex(bits) +
+                      ", not zeroed");
     shown_event_ = event_at(device_word());
     if (shown_event_ != event{}) report("device event suppression not zeroed");
   }
@@ -259,8 +262,8 @@ class packed_device final : public ring_device {
   [[nodiscard]] std::span<std::uint8_t> device_area() { return bytes(device_, 4); }
 
  private:
-  static constexpr std::uint16_t flag_next = 1, flag_write = 2, flag_indirect = 4, flag_available = 0x80, flag_used = 0x8000,
-                                 used_or_available = flag_used | flag_available;
+  static constexpr std::uint16_t flag_next = 1, flag_write = 2, flag_indirect = 4, flag_available = 0x80,
+                                 flag_used = 0x8000, used_or_available = flag_used | flag_available;
 
   struct descriptor {
     std::uint64_t at = 0;
@@ -269,11 +272,11 @@ class packed_device final : public ring_device {
     bool operator==(const descriptor&) const = default;
   };
   struct slot_state {
-    bool held = false;        // seen available, not returned
-    std::uint16_t bits = 0;   // AVAIL and USED as last left
-    descriptor seen;          // while held
-    bool offered = false;     // AVAIL was flipped by a store that was checked
-    std::uint16_t stored = 0; // its bytes that were stored since it was returned
+    bool held = false;         // seen available, not returned
+    std::uint16_t bits = 0;    // AVAIL and USED as last left
+    descriptor seen;           // while held
+    bool offered = false;      // AVAIL was flipped by a store that was checked
+    std::uint16_t stored = 0;  // its bytes that were stored since it was returned
   };
   struct event {
     std::uint16_t position = 0, flags = 0;
@@ -291,8 +294,12 @@ class packed_device final : public ring_device {
   [[nodiscard]] std::uint64_t turn(std::uint16_t position) const {
     return (position & 0x7fffu) + ((position & 0x8000u) != 0 ? 0u : size_);
   }
-  [[nodiscard]] std::uint16_t available_bits(std::uint64_t count) const { return wrap(count) ? flag_available : flag_used; }
-  [[nodiscard]] std::uint16_t used_bits(std::uint64_t count) const { return wrap(count) ? used_or_available : std::uint16_t{0}; }
+  [[nodiscard]] std::uint16_t available_bits(std::uint64_t count) const {
+    return wrap(count) ? flag_available : flag_used;
+  }
+  [[nodiscard]] std::uint16_t used_bits(std::uint64_t count) const {
+    return wrap(count) ? used_or_available : std::uint16_t{0};
+  }
 
   // Whether the descriptor at this position is among those from `before` up to, but without, `after`.
   [[nodiscard]] bool crossed(std::uint16_t event_position, std::uint64_t before, std::uint64_t after) const {
@@ -327,7 +334,8 @@ class packed_device final : public ring_device {
   [[nodiscard]] descriptor read(std::uint64_t count) {
     const std::uint32_t both = wire::atomic_get32(flags_word(slot(count)));
     const std::uint8_t* const from = ring_word(16u * slot(count), 12, device_memory::access::read);
-    return {wire::get64(from), wire::get32(from + 8), static_cast<std::uint16_t>(both), static_cast<std::uint16_t>(both >> 16)};
+    return {wire::get64(from), wire::get32(from + 8), static_cast<std::uint16_t>(both),
+            static_cast<std::uint16_t>(both >> 16)};
   }
   [[nodiscard]] bool is_available(std::uint16_t flags, std::uint64_t count) const {
     return (flags & used_or_available) == available_bits(count);
@@ -343,7 +351,8 @@ class packed_device final : public ring_device {
     const slot_state& s = slots_[slot(next_available_)];
     const std::string name = "descriptor " + std::to_string(slot(next_available_)) + " has flags " + wire::hex(flags);
     if (owned() < size_ && s.held) broken("PACKED-03: " + name + ", and was available before");
-    else if (const auto bits = flags & used_or_available; bits == s.bits || bits == used_bits(next_available_ + size_)) return false;
+    else if (const auto bits = flags & used_or_available; bits == s.bits || bits == used_bits(next_available_ + size_))
+      return false;
     else if (owned() >= size_) broken("PACKED-02: " + name + " while the device has it");
     else broken("FACT-21: " + name + ", with the wrong wrap counter");
     return false;
@@ -369,12 +378,15 @@ class packed_device final : public ring_device {
     std::vector<descriptor> copy;
     for (std::uint64_t at = next_available_;; ++at) {
       const std::string here = name + "descriptor " + std::to_string(slot(at));
-      if (copy.size() == size_) return refuse("PACKED-05: " + name + "longer than the queue of " + std::to_string(size_));
-      if (owned() + copy.size() >= size_) return refuse("PACKED-08: " + here + " is one that the device has not given back");
+      if (copy.size() == size_)
+        return refuse("PACKED-05: " + name + "longer than the queue of " + std::to_string(size_));
+      if (owned() + copy.size() >= size_)
+        return refuse("PACKED-08: " + here + " is one that the device has not given back");
       const descriptor d = read(at);
       if (!is_available(d.flags, at))
         return refuse("PACKED-09: " + here + " has flags " + wire::hex(d.flags) + " while the first one is available");
-      if (slots_[slot(at)].held && slots_[slot(at)].seen != d) report("PACKED-03: " + here + " changed after it was available");
+      if (slots_[slot(at)].held && slots_[slot(at)].seen != d)
+        report("PACKED-03: " + here + " changed after it was available");
       if (const auto known = used_or_available | flag_next | flag_write | flag_indirect; (d.flags & ~known) != 0)
         report(here + " has unknown flags " + wire::hex(d.flags));
       copy.push_back(d);
@@ -394,23 +406,28 @@ class packed_device final : public ring_device {
       return refuse("FACT-23: " + name + "buffer id " + std::to_string(c.head) + " is one that the device has already");
     if (!not_empty(c, name)) return false;
     for (std::size_t i = 0; i < copy.size(); ++i)
-      slots_[slot(next_available_ + i)] = {true, static_cast<std::uint16_t>(copy[i].flags & used_or_available), copy[i], false, 0};
+      slots_[slot(next_available_ + i)] = {true, static_cast<std::uint16_t>(copy[i].flags & used_or_available), copy[i],
+                                           false, 0};
     return true;
   }
 
   bool follow_indirect(chain& c, const descriptor& d, const std::string& name) {
-    if (d.length == 0 || d.length % 16 != 0) return refuse(name + "indirect table of " + std::to_string(d.length) + " bytes");
+    if (d.length == 0 || d.length % 16 != 0)
+      return refuse(name + "indirect table of " + std::to_string(d.length) + " bytes");
     const std::uint32_t count = d.length / 16;
     if (count > size_)
-      report("PACKED-05: " + name + "indirect table of " + std::to_string(count) + " in a queue of " + std::to_string(size_));
+      report("PACKED-05: " + name + "indirect table of " + std::to_string(count) + " in a queue of " +
+             std::to_string(size_));
     const std::uint8_t* const table = area(d.at, d.length, device_memory::access::read);
     if (table == nullptr) return refuse(name + "indirect table outside of memory");
     c.table = d.at;
     for (std::size_t i = 0; i < count; ++i) {
       const std::uint8_t* const from = table + 16 * i;
       const std::uint16_t flags = wire::get16(from + 14);
-      if ((flags & ~flag_write) != 0) report("PACKED-11: " + name + "flags " + wire::hex(flags) + " in an indirect table");
-      if (!add(c, {wire::get64(from), wire::get32(from + 8), (flags & flag_write) != 0}, name, "PACKED-06")) return false;
+      if ((flags & ~flag_write) != 0)
+        report("PACKED-11: " + name + "flags " + wire::hex(flags) + " in an indirect table");
+      if (!add(c, {wire::get64(from), wire::get32(from + 8), (flags & flag_write) != 0}, name, "PACKED-06"))
+        return false;
     }
     return true;
   }
@@ -457,15 +474,16 @@ class packed_device final : public ring_device {
   }
   [[nodiscard]] bool wants(std::uint64_t before, std::uint64_t after) const {
     if (before >= after || kick_suppression_.flags == static_cast<std::uint16_t>(suppression::disable)) return false;
-    return kick_suppression_.flags == static_cast<std::uint16_t>(suppression::enable) || crossed(kick_suppression_.position, before, after);
+    return kick_suppression_.flags == static_cast<std::uint16_t>(suppression::enable) ||
+           crossed(kick_suppression_.position, before, after);
   }
 
   std::uint64_t descriptors_ = 0, driver_ = 0, device_ = 0;
-  std::uint64_t next_available_ = 0;                                   // taken
-  std::uint64_t used_ = 0, published_ = 0, signalled_ = 0;             // pushed, visible, covered by an interrupt
-  event kick_suppression_, shown_event_;  // what the device requests; what is in memory
-  std::uint64_t asked_at_ = 0;  // the driver's position at the time of the request
-  bool automatic_ = true;                                              // arm() each time the ring is found empty
+  std::uint64_t next_available_ = 0;                        // taken
+  std::uint64_t used_ = 0, published_ = 0, signalled_ = 0;  // pushed, visible, covered by an interrupt
+  event kick_suppression_, shown_event_;                    // what the device requests; what is in memory
+  std::uint64_t asked_at_ = 0;                              // the driver's position at the time of the request
+  bool automatic_ = true;                                   // arm() each time the ring is found empty
   std::vector<slot_state> slots_;
   std::vector<used_entry> staged_;
 };

@@ -27,8 +27,8 @@ class chain {
  public:
   std::uint16_t head = 0;  // identifies it on return: the first descriptor's index, or on a packed ring the buffer id
   std::vector<element> elements;
-  std::uint16_t descriptors = 0;   // ring descriptors it occupies; an indirect table counts as one
-  std::uint64_t table = 0;         // device address of the indirect table, 0 without
+  std::uint16_t descriptors = 0;  // ring descriptors it occupies; an indirect table counts as one
+  std::uint64_t table = 0;        // device address of the indirect table, 0 without
   device_memory* memory = nullptr;
 
   [[nodiscard]] std::uint64_t readable() const { return total(false); }
@@ -179,7 +179,8 @@ class ring_device {
   }
 
   // The offset of a store in this area; no value if it went elsewhere.
-  [[nodiscard]] std::optional<std::uint32_t> offset_in(std::uint64_t at, std::uint32_t length, const volatile void* host) {
+  [[nodiscard]] std::optional<std::uint32_t> offset_in(std::uint64_t at, std::uint32_t length,
+                                                       const volatile void* host) {
     const std::span<std::uint8_t> all = bytes(at, length);
     const auto offset = reinterpret_cast<std::uintptr_t>(host) - reinterpret_cast<std::uintptr_t>(all.data());
     if (all.empty() || offset >= length) return std::nullopt;
@@ -196,8 +197,8 @@ class ring_device {
       report(order_rule + (": " + name) + "readable element after a writable one");
     if (e.length == 0) report(name + "element of length 0");
     else if (area(e.at, e.length, e.writable ? device_memory::access::write : device_memory::access::read) == nullptr)
-      return refuse(name + (e.writable ? "writable" : "readable") + " element outside of memory at " + wire::hex(e.at) + "+" +
-                    wire::hex(e.length));
+      return refuse(name + (e.writable ? "writable" : "readable") + " element outside of memory at " + wire::hex(e.at) +
+                    "+" + wire::hex(e.length));
     c.elements.push_back(e);
     return true;
   }

@@ -18,7 +18,7 @@ struct recording {
     normally,
     // as hosts that support whole registers only: narrower or misaligned reads return rubbish, writes are lost
     dwords_only,
-    all_ones,     // as a removed device
+    all_ones,  // as a removed device
   };
 
   explicit recording(usize size) : bytes(size) {}
@@ -45,7 +45,8 @@ class recording_space {
     const usize at = start_ + offset;
     note("r" + std::to_string(sizeof(T)) + "@" + wire::hex(at));
     if (!inside(offset, sizeof(T)) || to_->mode == recording::answers::all_ones) return static_cast<T>(~T{0});
-    if (to_->mode == recording::answers::dwords_only && (sizeof(T) != 4 || at % 4 != 0)) return static_cast<T>(to_->rubbish);
+    if (to_->mode == recording::answers::dwords_only && (sizeof(T) != 4 || at % 4 != 0))
+      return static_cast<T>(to_->rubbish);
     return static_cast<T>(to_->get(at, sizeof(T)));
   }
   template <register_value T>

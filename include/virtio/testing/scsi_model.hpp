@@ -37,15 +37,15 @@ struct scsi_unit {
   std::vector<std::uint8_t> data = std::vector<std::uint8_t>(1024 * 512);
   bool read_only = false;
   bool cached = true;
-  bool thin = true;                  // accepts UNMAP
-  std::uint32_t most_unmapped = 0;   // blocks in one UNMAP; 0: not reported
-  std::uint32_t most_blocks = 0;     // blocks in one transfer; 0: not reported
+  bool thin = true;                 // accepts UNMAP
+  std::uint32_t most_unmapped = 0;  // blocks in one UNMAP; 0: not reported
+  std::uint32_t most_blocks = 0;    // blocks in one transfer; 0: not reported
   std::deque<sense_bytes> attentions{};
   std::uint32_t becomes_ready_in = 0;  // commands until it is ready
   bool has_medium = true;
-  std::optional<std::uint64_t> last_block{}, block_said{};  // what READ CAPACITY reports instead
-  bool lists_units = true;           // supports REPORT LUNS
-  std::vector<std::uint8_t> stable{};  // the contents after the last flush
+  std::optional<std::uint64_t> last_block{}, block_said{};    // what READ CAPACITY reports instead
+  bool lists_units = true;                                    // supports REPORT LUNS
+  std::vector<std::uint8_t> stable{};                         // the contents after the last flush
   std::map<std::uint8_t, std::vector<std::uint8_t>> pages{};  // vital product data after their headers, except B0h
 
   [[nodiscard]] std::uint64_t blocks() const { return data.size() / block; }
@@ -57,12 +57,12 @@ struct scsi_options {
   std::uint32_t event_info_size = 16, sense_size = 96, cdb_size = 32;
   std::uint16_t max_target = 3;
   std::uint32_t max_lun = 16383;
-  bool fixed_sizes = false;  // writes to sense_size and cdb_size have no effect
+  bool fixed_sizes = false;                        // writes to sense_size and cdb_size have no effect
   std::uint16_t control_size = 0, event_size = 0;  // of these queues; 0: as the others
   // command and response need descriptors of their own, and all answers except READ(10)'s one descriptor (vmd)
   bool apart = false;
-  bool only_first_unit = false;           // any address other than target 0, unit 0 is a bad target (vmd)
-  bool ignores_pages = false;             // INQUIRY returns its standard data, whatever page is requested (vmd)
+  bool only_first_unit = false;            // any address other than target 0, unit 0 is a bad target (vmd)
+  bool ignores_pages = false;              // INQUIRY returns its standard data, whatever page is requested (vmd)
   std::vector<std::uint8_t> operations{};  // not empty: other operations complete without writing (vmd)
   std::vector<std::uint8_t> mode_pages{};  // not empty: MODE SENSE rejects others
   std::vector<unsigned> features{0, 1, 2, 3};
@@ -75,7 +75,7 @@ class scsi_model : public device_model {
     std::uint8_t response = 0, status = 0;
     std::vector<std::uint8_t> sense{};
     std::optional<std::uint32_t> sense_length{}, residual{};
-    std::vector<std::uint8_t> data{};   // for the driver
+    std::vector<std::uint8_t> data{};  // for the driver
     bool writes_response = true;
   };
   /// A command as received.
@@ -93,13 +93,15 @@ class scsi_model : public device_model {
     std::uint64_t id;
   };
 
-  explicit scsi_model(device_memory& memory, scsi_options options = {}, std::vector<scsi_unit> units_there = {scsi_unit{}})
+  explicit scsi_model(device_memory& memory, scsi_options options = {},
+                      std::vector<scsi_unit> units_there = {scsi_unit{}})
       : device_model{memory, 8, queue_sizes(options), std::vector<std::uint8_t>(36)},
         units{std::move(units_there)},
         options_{std::move(options)} {
     for (const unsigned bit : options_.features) offer({bit});
-    const std::uint32_t words[] = {options_.num_queues,      options_.seg_max,    options_.max_sectors, options_.cmd_per_lun,
-                                   options_.event_info_size, options_.sense_size, options_.cdb_size};
+    const std::uint32_t words[] = {options_.num_queues,  options_.seg_max,         options_.max_sectors,
+                                   options_.cmd_per_lun, options_.event_info_size, options_.sense_size,
+                                   options_.cdb_size};
     for (std::size_t i = 0; i < 7; ++i) put_config(4 * i, words[i], 4);
     put_config(0x1e, options_.max_target, 2);
     put_config(0x20, options_.max_lun, 4);
@@ -108,8 +110,8 @@ class scsi_model : public device_model {
   std::vector<scsi_unit> units;
   bool descriptor_sense = false;
   std::function<void(const request&, reply&)> tamper;
-  std::uint8_t management_response = 0;                    // of task management
-  std::optional<bool> ignores_management{};                // reports success for task management without doing it
+  std::uint8_t management_response = 0;      // of task management
+  std::optional<bool> ignores_management{};  // reports success for task management without doing it
   std::vector<request> requests_seen{};
   std::vector<management> managed{};
   std::uint32_t events_dropped = 0;
@@ -167,8 +169,8 @@ class scsi_model : public device_model {
     if (queue >= 2) {
       const std::size_t most = number(0x0c) == 0 ? 1 : number(0x0c);
       if (ring_in_use(queue).pending() + held().size() > most)
-        report("SCSI-05: " + std::to_string(ring_in_use(queue).pending() + held().size()) + " commands at once, cmd_per_lun is " +
-               std::to_string(most));
+        report("SCSI-05: " + std::to_string(ring_in_use(queue).pending() + held().size()) +
+               " commands at once, cmd_per_lun is " + std::to_string(most));
     }
     return device_model::take(queue);
   }
@@ -221,7 +223,8 @@ class scsi_model : public device_model {
   std::uint32_t fill_event(chain& buffer) {
     if (buffer.readable() != 0) report("SCSI-14: an event buffer that the device may only read");
     if (buffer.writable() < 16) report("SCSI-16: an event buffer of " + std::to_string(buffer.writable()) + " bytes");
-    if (buffer.writable() < number(0x10)) report("SCSI-15: an event buffer of " + std::to_string(buffer.writable()) + " bytes");
+    if (buffer.writable() < number(0x10))
+      report("SCSI-15: an event buffer of " + std::to_string(buffer.writable()) + " bytes");
     const std::vector<std::uint8_t> raw = events_.front();
     events_.pop_front();
     return static_cast<std::uint32_t>(buffer.write(0, raw.data(), raw.size()));
@@ -230,7 +233,8 @@ class scsi_model : public device_model {
   std::uint32_t manage(chain& buffer) {
     std::uint8_t raw[24] = {};
     if (buffer.readable() != 24 || buffer.writable() != 1)
-      report("scsi: task management of " + std::to_string(buffer.readable()) + " and " + std::to_string(buffer.writable()) + " bytes");
+      report("scsi: task management of " + std::to_string(buffer.readable()) + " and " +
+             std::to_string(buffer.writable()) + " bytes");
     (void)buffer.read(0, raw, sizeof raw);
     if (shared(raw, 4) != 0) report("scsi: a control request of type " + std::to_string(shared(raw, 4)));
     management one{static_cast<std::uint32_t>(shared(raw + 4, 4)), 0, 0, shared(raw + 16, 8)};
@@ -257,7 +261,8 @@ class scsi_model : public device_model {
     const std::uint32_t cdb_size = number(0x18), sense_size = number(0x14);
     const std::uint64_t head = 19 + cdb_size, tail = 12 + sense_size;
     if (buffer.readable() < head || buffer.writable() < tail) {
-      report("scsi: a request of " + std::to_string(buffer.readable()) + " and " + std::to_string(buffer.writable()) + " bytes");
+      report("scsi: a request of " + std::to_string(buffer.readable()) + " and " + std::to_string(buffer.writable()) +
+             " bytes");
       return 0;
     }
     if (framing_is_legacy() || options_.apart) {
@@ -271,7 +276,8 @@ class scsi_model : public device_model {
       if (!alone) report("SCSIL-07: the response is not one descriptor");
     }
     if (const std::uint32_t most = number(0x04) == 0 ? 1 : number(0x04); buffer.elements.size() > most + 2)
-      report("scsi: " + std::to_string(buffer.elements.size() - 2) + " pieces of data, seg_max is " + std::to_string(most));
+      report("scsi: " + std::to_string(buffer.elements.size() - 2) + " pieces of data, seg_max is " +
+             std::to_string(most));
     std::vector<std::uint8_t> raw(static_cast<std::size_t>(head));
     (void)buffer.read(0, raw.data(), raw.size());
     request asked;
@@ -282,18 +288,22 @@ class scsi_model : public device_model {
     asked.in = buffer.writable() - tail;
     if (raw[16] != 0 || raw[17] != 0 || raw[18] != 0) report("SCSI-11: task_attr, prio or crn is not 0");
     if (asked.out != 0 && asked.in != 0) report("scsi: data in both directions without INOUT");
-    if (number(0x08) != 0 && (asked.out + asked.in) / 512 > number(0x08)) report("scsi: more than max_sectors in one command");
+    if (number(0x08) != 0 && (asked.out + asked.in) / 512 > number(0x08))
+      report("scsi: more than max_sectors in one command");
     for (const auto& other : held())
-      if (other.buffer.head != buffer.head && std::get<2>(address_of(other.buffer)) == asked.id) report("scsi: two commands with one id");
+      if (other.buffer.head != buffer.head && std::get<2>(address_of(other.buffer)) == asked.id)
+        report("scsi: two commands with one id");
     requests_seen.push_back(asked);
     if (options_.apart && asked.cdb[0] != 0x28 && buffer.elements.size() > 3)
-      report("scsi: the data of operation " + wire::hex(asked.cdb[0]) + " is in " + std::to_string(buffer.elements.size() - 2) + " pieces");
+      report("scsi: the data of operation " + wire::hex(asked.cdb[0]) + " is in " +
+             std::to_string(buffer.elements.size() - 2) + " pieces");
 
     reply said;
     if (const auto ended = ended_by_.find(asked.id); ended != ended_by_.end()) {
       said.response = ended->second;
       ended_by_.erase(ended);
-    } else if (!right || !has_target(asked.target) || (options_.only_first_unit && (asked.target != 0 || asked.lun != 0))) {
+    } else if (!right || !has_target(asked.target) ||
+               (options_.only_first_unit && (asked.target != 0 || asked.lun != 0))) {
       said.response = 3;
     } else {
       std::vector<std::uint8_t> out(static_cast<std::size_t>(asked.out));
@@ -328,7 +338,8 @@ class scsi_model : public device_model {
     const std::uint8_t* const cdb = asked.cdb.data();
     const std::uint8_t operation = cdb[0];
     scsi_unit* const unit = find(asked.target, asked.lun);
-    if (const auto& known = options_.operations; !known.empty() && std::find(known.begin(), known.end(), operation) == known.end()) {
+    if (const auto& known = options_.operations;
+        !known.empty() && std::find(known.begin(), known.end(), operation) == known.end()) {
       said.writes_response = false;
       return;
     }
@@ -345,7 +356,8 @@ class scsi_model : public device_model {
       return fail(said, 2, 0x04, 0x01);
     }
     if (!unit->has_medium) return fail(said, 2, 0x3a);
-    const std::uint64_t last = unit->last_block.value_or(unit->blocks() - 1), block = unit->block_said.value_or(unit->block);
+    const std::uint64_t last = unit->last_block.value_or(unit->blocks() - 1),
+                        block = unit->block_said.value_or(unit->block);
     switch (operation) {
       case 0x00: return;
       case 0x1a:
@@ -385,7 +397,8 @@ class scsi_model : public device_model {
   }
 
   void report_luns(const request& asked, reply& said) {
-    if (const scsi_unit* const first = find(asked.target, asked.lun); first != nullptr && !first->lists_units) return fail(said, 5, 0x20);
+    if (const scsi_unit* const first = find(asked.target, asked.lun); first != nullptr && !first->lists_units)
+      return fail(said, 5, 0x20);
     said.data.assign(8, 0);
     for (const scsi_unit& one : units) {
       if (one.target != asked.target) continue;
@@ -425,10 +438,11 @@ class scsi_model : public device_model {
   }
   void transfer(scsi_unit& unit, bool is_write, std::uint64_t block, std::uint64_t count, const request& asked,
                 const std::vector<std::uint8_t>& out, reply& said) {
-    const std::string name = std::string{"scsi: a "} + (is_write ? "write" : "read") + " of " + std::to_string(count) + " blocks at " +
-                             std::to_string(block);
+    const std::string name = std::string{"scsi: a "} + (is_write ? "write" : "read") + " of " + std::to_string(count) +
+                             " blocks at " + std::to_string(block);
     if (block > unit.blocks() || count > unit.blocks() - block) return fail(said, 5, 0x21);
-    if (unit.most_blocks != 0 && count > unit.most_blocks) report(name + ", the most is " + std::to_string(unit.most_blocks));
+    if (unit.most_blocks != 0 && count > unit.most_blocks)
+      report(name + ", the most is " + std::to_string(unit.most_blocks));
     if ((is_write ? asked.out : asked.in) != count * unit.block) report(name + ", with data of another length");
     const auto at = unit.data.begin() + static_cast<std::ptrdiff_t>(block * unit.block);
     if (!is_write) {
@@ -444,12 +458,15 @@ class scsi_model : public device_model {
     if (unit.read_only) return fail(said, 7, 0x27);
     if (out.size() < 8 || out.size() != big(asked.cdb.data() + 7, 2) || big(out.data(), 2) != out.size() - 2 ||
         big(out.data() + 2, 2) != out.size() - 8)
-      return report("scsi: UNMAP with a list of " + std::to_string(out.size()) + " bytes that does not fit its lengths");
+      return report("scsi: UNMAP with a list of " + std::to_string(out.size()) +
+                    " bytes that does not fit its lengths");
     for (std::size_t i = 8; i + 16 <= out.size(); i += 16) {
       const std::uint64_t block = big(out.data() + i, 8), count = big(out.data() + i + 8, 4);
       if (block > unit.blocks() || count > unit.blocks() - block) return fail(said, 5, 0x21);
-      if (unit.most_unmapped != 0 && count > unit.most_unmapped) report("scsi: UNMAP of " + std::to_string(count) + " blocks");
-      std::fill_n(unit.data.begin() + static_cast<std::ptrdiff_t>(block * unit.block), count * unit.block, std::uint8_t{0xdd});
+      if (unit.most_unmapped != 0 && count > unit.most_unmapped)
+        report("scsi: UNMAP of " + std::to_string(count) + " blocks");
+      std::fill_n(unit.data.begin() + static_cast<std::ptrdiff_t>(block * unit.block), count * unit.block,
+                  std::uint8_t{0xdd});
     }
   }
 

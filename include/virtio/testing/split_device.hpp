@@ -30,13 +30,15 @@ class split_device final : public ring_device {
       return broken("PCI-17: a queue of " + std::to_string(size) + " entries");
     if (descriptors % 16 != 0)
       return broken("SPLIT-01: descriptor table at " + wire::hex(descriptors) + ", not a multiple of 16");
-    if (available % 2 != 0) return broken("SPLIT-01: available ring at " + wire::hex(available) + ", not a multiple of 2");
+    if (available % 2 != 0)
+      return broken("SPLIT-01: available ring at " + wire::hex(available) + ", not a multiple of 2");
     if (used % 4 != 0) return broken("SPLIT-01: used ring at " + wire::hex(used) + ", not a multiple of 4");
     if (area(descriptors_, descriptor_bytes(), device_memory::access::read) == nullptr)
       return broken("descriptor table outside of memory");
     if (area(available_, available_bytes(), device_memory::access::read) == nullptr)
       return broken("available ring outside of memory");
-    if (area(used_, used_bytes(), device_memory::access::write) == nullptr) return broken("used ring outside of memory");
+    if (area(used_, used_bytes(), device_memory::access::write) == nullptr)
+      return broken("used ring outside of memory");
     if (raw_used_flags() != 0) report("SPLIT-19: used ring flags not zeroed");
     if (raw_used_idx() != 0) report("FACT-08: used ring index not zeroed");
     event_ = wire::atomic_get16(used_word(4 + 8u * size_), features_.endian);
@@ -55,7 +57,8 @@ class split_device final : public ring_device {
   void reset() override {
     forget();
     copies_.clear();
-    next_available_ = seen_available_ = used_index_ = published_ = signalled_ = event_ = next_in_order_ = stored_index_ = 0;
+    next_available_ = seen_available_ = used_index_ = published_ = signalled_ = event_ = next_in_order_ =
+        stored_index_ = 0;
   }
   /// Starts all counters elsewhere, to reach the wrap soon: as after so many buffers of one descriptor. The driver must
   /// start there too.
@@ -172,8 +175,8 @@ class split_device final : public ring_device {
   /// Called when the driver has finished publishing: records `lost_kick` if buffers wait whose notification is missing.
   bool check_kick() override {
     if (!configured_ || no_notify_ || rung_ || pending() == 0) return true;
-    report(std::string{"lost_kick: "} + (features_.event_idx ? "SPLIT-24" : "SPLIT-22") + ": " + std::to_string(pending()) +
-           " buffers available and no notification since the ring was last found empty");
+    report(std::string{"lost_kick: "} + (features_.event_idx ? "SPLIT-24" : "SPLIT-22") + ": " +
+           std::to_string(pending()) + " buffers available and no notification since the ring was last found empty");
     return false;
   }
 
@@ -199,7 +202,8 @@ class split_device final : public ring_device {
     if (*offset == 2) return index_stored();
     if (*offset == 4u + 2u * size_) return;  // used_event: any place will do
     store_state& s = stores_[(*offset - 4) / 2];
-    if (s.entry) report("SPLIT-26: entry " + std::to_string((*offset - 4) / 2) + " of the available ring stored to twice");
+    if (s.entry)
+      report("SPLIT-26: entry " + std::to_string((*offset - 4) / 2) + " of the available ring stored to twice");
     s.entry = true;
   }
 
@@ -220,7 +224,9 @@ class split_device final : public ring_device {
   [[nodiscard]] std::uint16_t raw_available_entry(std::uint16_t slot) {
     return static_cast<std::uint16_t>(wire::get(available_word(4 + 2u * (slot % size_)), 2, features_.endian));
   }
-  [[nodiscard]] std::uint16_t raw_used_event() { return wire::atomic_get16(available_word(4 + 2u * size_), features_.endian); }
+  [[nodiscard]] std::uint16_t raw_used_event() {
+    return wire::atomic_get16(available_word(4 + 2u * size_), features_.endian);
+  }
   /// Every byte of the three areas, writable.
   [[nodiscard]] std::span<std::uint8_t> descriptor_area() { return bytes(descriptors_, descriptor_bytes()); }
   [[nodiscard]] std::span<std::uint8_t> available_area() { return bytes(available_, available_bytes()); }
@@ -250,11 +256,13 @@ class split_device final : public ring_device {
     (void)pending();
     for (; !broken_ && stored_index_ != now; ++stored_index_) {
       const std::uint16_t entry = stored_index_ % size_;
-      if (!stores_[entry].entry) report("SPLIT-26: the index covers entry " + std::to_string(entry) + ", which was not stored");
+      if (!stores_[entry].entry)
+        report("SPLIT-26: the index covers entry " + std::to_string(entry) + ", which was not stored");
       std::uint16_t index = raw_available_entry(entry);
       for (std::uint32_t steps = 0; steps < size_ && index < size_; ++steps) {
         store_state& s = stores_[index];
-        if (s.bytes != 0xffff) report("SPLIT-26: the index covers descriptor " + std::to_string(index) + ", which was not stored");
+        if (s.bytes != 0xffff)
+          report("SPLIT-26: the index covers descriptor " + std::to_string(index) + ", which was not stored");
         s.shown = true;
         const std::uint8_t* const raw = area(descriptors_ + 16u * index, 16, device_memory::access::read);
         const descriptor d = decode(raw);
@@ -268,7 +276,9 @@ class split_device final : public ring_device {
   [[nodiscard]] std::uint32_t available_bytes() const { return 6u + 2u * size_; }
   [[nodiscard]] std::uint32_t used_bytes() const { return 6u + 8u * size_; }
 
-  std::uint8_t* available_word(std::uint32_t offset) { return word(available_ + offset, 2, device_memory::access::read); }
+  std::uint8_t* available_word(std::uint32_t offset) {
+    return word(available_ + offset, 2, device_memory::access::read);
+  }
   std::uint8_t* used_word(std::uint32_t offset, std::uint32_t length = 2) {
     return word(used_ + offset, length, device_memory::access::write);
   }
@@ -317,7 +327,8 @@ class split_device final : public ring_device {
   bool follow(chain& c) {
     const std::string name = "buffer " + std::to_string(c.head) + ": ";
     if (c.head >= size_) return refuse(name + "head out of range");
-    if (in_flight_.count(c.head) != 0) return refuse("SHUTDOWN-01: " + name + "made available again while the device has it");
+    if (in_flight_.count(c.head) != 0)
+      return refuse("SHUTDOWN-01: " + name + "made available again while the device has it");
     if (features_.in_order && c.head != next_in_order_)
       report("SPLIT-05: " + name + "IN_ORDER wants descriptor " + std::to_string(next_in_order_) + " next");
     std::set<std::uint16_t> visited;
@@ -353,16 +364,20 @@ class split_device final : public ring_device {
     for (const auto& [at, d] : copy) owned_[at] = true;
     copies_[c.head] = std::move(copy);
     if (c.elements.size() > size_)
-      report("SPLIT-08: " + name + std::to_string(c.elements.size()) + " descriptors in a queue of " + std::to_string(size_));
-    if (c.readable() + c.writable() > std::uint64_t{1} << 32) return refuse("SPLIT-04: " + name + "longer than 2^32 bytes");
+      report("SPLIT-08: " + name + std::to_string(c.elements.size()) + " descriptors in a queue of " +
+             std::to_string(size_));
+    if (c.readable() + c.writable() > std::uint64_t{1} << 32)
+      return refuse("SPLIT-04: " + name + "longer than 2^32 bytes");
     return not_empty(c, name);
   }
 
   bool follow_indirect(chain& c, const descriptor& d, const std::string& name) {
-    if (d.length == 0 || d.length % 16 != 0) return refuse(name + "indirect table of " + std::to_string(d.length) + " bytes");
+    if (d.length == 0 || d.length % 16 != 0)
+      return refuse(name + "indirect table of " + std::to_string(d.length) + " bytes");
     const std::uint32_t count = d.length / 16;
     if (count > size_)
-      report("SPLIT-08: " + name + "indirect table of " + std::to_string(count) + " in a queue of " + std::to_string(size_));
+      report("SPLIT-08: " + name + "indirect table of " + std::to_string(count) + " in a queue of " +
+             std::to_string(size_));
     const std::uint8_t* const table = area(d.at, d.length, device_memory::access::read);
     if (table == nullptr) return refuse(name + "indirect table outside of memory");
     c.table = d.at;
@@ -370,11 +385,13 @@ class split_device final : public ring_device {
     for (std::uint32_t steps = 0; steps < count; ++steps) {
       const descriptor entry = decode(table + 16 * std::size_t{index});
       if ((entry.flags & flag_indirect) != 0) return refuse("SPLIT-07: " + name + "INDIRECT inside an indirect table");
-      if ((entry.flags & ~(flag_next | flag_write)) != 0) report(name + "unknown descriptor flags " + wire::hex(entry.flags));
+      if ((entry.flags & ~(flag_next | flag_write)) != 0)
+        report(name + "unknown descriptor flags " + wire::hex(entry.flags));
       if (!add(c, {entry.at, entry.length, (entry.flags & flag_write) != 0}, name, "SPLIT-02")) return false;
       if ((entry.flags & flag_next) == 0) return true;
       if (entry.next >= count)
-        return refuse(name + "next is " + std::to_string(entry.next) + " in an indirect table of " + std::to_string(count));
+        return refuse(name + "next is " + std::to_string(entry.next) + " in an indirect table of " +
+                      std::to_string(count));
       if (features_.in_order && entry.next != index + 1)
         report("SPLIT-10: " + name + "indirect entries not consecutive, with IN_ORDER");
       index = entry.next;
@@ -394,12 +411,12 @@ class split_device final : public ring_device {
   }
 
   std::uint64_t descriptors_ = 0, available_ = 0, used_ = 0;
-  std::uint16_t next_available_ = 0, seen_available_ = 0;              // taken, shown by the driver
-  std::uint16_t used_index_ = 0, published_ = 0, signalled_ = 0;       // pushed, visible, covered by an interrupt
+  std::uint16_t next_available_ = 0, seen_available_ = 0;         // taken, shown by the driver
+  std::uint16_t used_index_ = 0, published_ = 0, signalled_ = 0;  // pushed, visible, covered by an interrupt
   std::uint16_t event_ = 0, next_in_order_ = 0;
-  std::uint16_t stored_index_ = 0;                                     // single stores were checked up to here
-  std::vector<bool> owned_;                                            // by descriptor
-  std::vector<store_state> stores_;                                    // by descriptor, and by entry
+  std::uint16_t stored_index_ = 0;   // single stores were checked up to here
+  std::vector<bool> owned_;          // by descriptor
+  std::vector<store_state> stores_;  // by descriptor, and by entry
   std::map<std::uint16_t, std::vector<std::pair<std::uint16_t, descriptor>>> copies_;  // as they were when taken
 };
 

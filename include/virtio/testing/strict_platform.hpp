@@ -24,22 +24,24 @@ class strict_machine {
   device_memory memory;
 
   // --- settings ---
-  u32 largest_piece = 0x8000'0000;             // maximum bytes of a piece; longer buffers are cut
-  bool one_mapping = false;  // a buffer is mapped once, as by an IOMMU or UEFI, and only push() cuts it
-  u64 fail_map = never;                        // the map() call, from 0, that fails
+  u32 largest_piece = 0x8000'0000;  // maximum bytes of a piece; longer buffers are cut
+  bool one_mapping = false;         // a buffer is mapped once, as by an IOMMU or UEFI, and only push() cuts it
+  u64 fail_map = never;             // the map() call, from 0, that fails
   errc fail_map_with = errc::dma_unreachable;
-  u64 shared_base = 0x2'0000'0000;             // device addresses of shared memory; a page-aligned start stays aligned
-  u64 pool_base = 0x4000'0000;                 // device addresses of the bounce pool
-  u64 wait_limit[5] = {1000, 1000, 1000, 1000, 1000};          // attempts, by `waiting`
-  std::function<void(waiting, u64 attempt)> on_wait;           // runs the device: [&](auto, auto) { disk.step(); }
+  u64 shared_base = 0x2'0000'0000;  // device addresses of shared memory; a page-aligned start stays aligned
+  u64 pool_base = 0x4000'0000;      // device addresses of the bounce pool
+  u64 wait_limit[5] = {1000, 1000, 1000, 1000, 1000};  // attempts, by `waiting`
+  std::function<void(waiting, u64 attempt)> on_wait;   // runs the device: [&](auto, auto) { disk.step(); }
   /// Buffers that overlap this range are rejected.
-  void refuse(const volatile void* first, usize length) { refused_.emplace_back(reinterpret_cast<uptr>(first), length); }
+  void refuse(const volatile void* first, usize length) {
+    refused_.emplace_back(reinterpret_cast<uptr>(first), length);
+  }
 
   // --- the record ---
   u64 maps = 0, unmaps = 0;
   u64 waits[5] = {};
   std::vector<event> events;
-  [[nodiscard]] usize live() const { return live_.size(); }      // mappings not yet unmapped, except shared ones
+  [[nodiscard]] usize live() const { return live_.size(); }  // mappings not yet unmapped, except shared ones
   [[nodiscard]] usize shared() const { return shared_.size(); }
   [[nodiscard]] u64 mapped_bytes() const {
     u64 sum = 0;
@@ -72,7 +74,8 @@ class strict_machine {
     for (usize done = 0; done < n;) {
       const usize length = std::min(longest, n - done);
       const u16 before = out.size();
-      const u64 handle = open(const_cast<u8*>(static_cast<const volatile u8*>(va)) + done, static_cast<u32>(length), way);
+      const u64 handle =
+          open(const_cast<u8*>(static_cast<const volatile u8*>(va)) + done, static_cast<u32>(length), way);
       if (const auto pushed = out.push(dma_addr{live_.at(handle).at}, length, way, handle); !pushed) {
         // All or nothing: the pieces mapped so far are returned unchanged.
         close(handle, 0, restore::everything);
@@ -92,9 +95,9 @@ class strict_machine {
     const auto found = live_.find(piece.handle);
     if (piece.way == direction::shared) return report("unmap of shared memory at " + name);
     if (found == live_.end())
-      return report(
-          (piece.handle != 0 && piece.handle < next_handle_ ? "second unmap of " : "unmap of something never mapped: ") +
-          name);
+      return report((piece.handle != 0 && piece.handle < next_handle_ ? "second unmap of "
+                                                                      : "unmap of something never mapped: ") +
+                    name);
     const mapping& m = found->second;
     if (m.at != raw(piece.at) || m.length != piece.length || m.way != piece.way)
       report("unmap of a changed segment: " + name);
@@ -121,7 +124,7 @@ class strict_machine {
     u8* original;
     // each of exactly this size, so that a memory checker sees every access beyond its end
     std::unique_ptr<u8[]> bounce;
-    std::unique_ptr<u8[]> saved;    // from_device only: the previous content of the buffer
+    std::unique_ptr<u8[]> saved;  // from_device only: the previous content of the buffer
   };
 
   result<void> share(const volatile void* va, usize n, segments& out) {

@@ -24,20 +24,20 @@ class vmmci_model {
   /// The host's view of the machine.
   enum class machine : std::uint8_t {
     runs,
-    ends,     // the guest acknowledged, and the host waits for its end
-    off,      // at the guest's request
-    killed,   // the guest did not acknowledge in time, or did not end
+    ends,    // the guest acknowledged, and the host waits for its end
+    off,     // at the guest's request
+    killed,  // the guest did not acknowledge in time, or did not end
   };
 
   // --- the host's side ---
 
-  std::uint32_t offers = 7;                     // TIMESYNC, ACK, SYNCRTC
-  std::uint64_t now = 1'700'000'000 * second;   // microseconds since 1970
+  std::uint32_t offers = 7;                    // TIMESYNC, ACK, SYNCRTC
+  std::uint64_t now = 1'700'000'000 * second;  // microseconds since 1970
   std::uint64_t acknowledged_within = 3 * second;
-  std::uint64_t ended_within = 120 * second;    // 30 s in vmd versions without 1.x devices
-  std::uint64_t microseconds_per_access = 0;            // microseconds
-  bool present = true;                          // false: everything reads as ones
-  std::uint32_t microseconds_are = 0;           // if not 0, the value instead of microseconds: no vmd does this
+  std::uint64_t ended_within = 120 * second;  // 30 s in vmd versions without 1.x devices
+  std::uint64_t microseconds_per_access = 0;  // microseconds
+  bool present = true;                        // false: everything reads as ones
+  std::uint32_t microseconds_are = 0;         // if not 0, the value instead of microseconds: no vmd does this
 
   /// Time passes on the host.
   void pass(std::uint64_t microseconds) {
@@ -80,7 +80,8 @@ class vmmci_model {
 
   [[nodiscard]] std::uint32_t config_read(pci::address at, std::uint16_t offset) {
     if (!present || at.bus != 0 || at.function != 0 || (at.slot != 0 && at.slot != control_slot)) return ones;
-    if (at.slot == 0) return offset == 0 ? std::uint32_t{bridge_device} << 16 | bridge_vendor : offset == 8 ? 0x0600'0000u : 0u;
+    if (at.slot == 0)
+      return offset == 0 ? std::uint32_t{bridge_device} << 16 | bridge_vendor : offset == 8 ? 0x0600'0000u : 0u;
     switch (offset) {
       case 0x00: return 0x0777'0b5d;
       case 0x04: return command_register_;
@@ -118,10 +119,11 @@ class vmmci_model {
     if (width != width_of(offset)) report(offset, width, "not a register's width");
     switch (offset) {
       case 0x04:
-        if ((value & ~offers) != 0) violations_.push_back("FEAT-01: features accepted that are not offered: " + wire::hex(value & ~offers));
+        if ((value & ~offers) != 0)
+          violations_.push_back("FEAT-01: features accepted that are not offered: " + wire::hex(value & ~offers));
         accepted_ = value & offers;
         return;
-      case 0x0e: return;  // there is no queue to be selected
+      case 0x0e: return;                                              // there is no queue to be selected
       case 0x12: status_ = static_cast<std::uint8_t>(value); return;  // 0 ends nothing that is pending
       case 0x14: return answered(value);
       default: report(offset, width, "written, and nothing happens");

@@ -54,8 +54,7 @@ class vsock_model : public vsock_service {
   }
   /// Raises an event.
   void raise(std::uint32_t id) {
-    if (events_.empty() && at(2).in_use->pending() == 0)
-      report("VSOCK-09: no buffer for an event");
+    if (events_.empty() && at(2).in_use->pending() == 0) report("VSOCK-09: no buffer for an event");
     events_.push_back(id);
     wake(2);
   }
@@ -200,7 +199,8 @@ class vsock_model : public vsock_service {
       auto buffer = device_model::take(1);
       if (!buffer) return std::nullopt;
       ++taken_;
-      if (!events_checked_ && at(2).in_use->pending() == 0) report("VSOCK-09: packets before there was a buffer for events");
+      if (!events_checked_ && at(2).in_use->pending() == 0)
+        report("VSOCK-09: packets before there was a buffer for events");
       events_checked_ = true;
       const bool sound = packet_from(*buffer);
       if (has_more()) wake(0);
@@ -237,7 +237,7 @@ class vsock_model : public vsock_service {
   std::deque<std::uint32_t> events_;
   std::deque<chain> kept_;
   std::map<std::pair<std::uint16_t, std::uint16_t>, std::uint32_t> lengths_;  // by queue and head: the used length
-  std::uint64_t taken_ = 0;  // from the send ring since the reset
+  std::uint64_t taken_ = 0;                                                   // from the send ring since the reset
   std::size_t burst_ = 0;
   std::optional<std::uint32_t> paused_at_;  // doorbells of the event queue before a packet may be sent
   bool throttled_ = false, events_checked_ = false;

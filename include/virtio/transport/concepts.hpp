@@ -61,7 +61,7 @@ struct interrupt_cause {
 enum class line_state : u8 {
   /// Interrupt Disable in the command register is not changed: a polling program may have masked a shared line.
   as_found,
-  on,        // it is cleared; `hand_off`, the next `start` or a failed start restores it
+  on,  // it is cleared; `hand_off`, the next `start` or a failed start restores it
 };
 
 /// The MSI-X vectors of a device: `config` for configuration changes and failures, `first` and following for its
@@ -114,36 +114,36 @@ enum class bus_use : u8 {
 ///     constant.
 template <class T>
 concept transport = small_value<T> && small_value<typename T::location> && small_value<typename T::doorbell> &&
-    requires(T t, const T ct, const typename T::location& where, report& why, u16 q, u16 vector, const queue_areas& areas,
-             const feature_set& f, u8 value, u16 half, u32 words, usize offset, typename T::doorbell& bell,
-             const typename T::doorbell& ready_bell) {
-  typename detail::constant<byte_order{T::ring_order}>;
-  typename detail::constant<feature_set{T::wanted}.words()>;
-  { t.open(where, why) } -> same_as<result<void>>;
-  { T::type_of(where) } -> same_as<device_type>;
-  { ct.type() } -> same_as<device_type>;
-  { ct.kind() } -> same_as<transport_kind>;
-  { ct.is_legacy() } -> same_as<bool>;
-  { ct.status() } -> same_as<u8>;
-  { t.set_status(value) };
-  { t.device_features(words) } -> same_as<feature_set>;
-  { t.accept_features(f, words) };
-  { t.queue(q) } -> same_as<queue_limits>;
-  { ct.enable_queue(q, areas, f, vector, bell) } -> same_as<result<void>>;
-  { t.begin_queue_reset(q) } -> same_as<result<void>>;
-  { t.queue_reset_done(q) } -> same_as<bool>;
-  { t.set_config_vector(vector) } -> same_as<result<void>>;
-  { ct.template config<u8>(offset) } -> same_as<result<u8>>;
-  { ct.template config<u16>(offset) } -> same_as<result<u16>>;
-  { ct.template config<u32>(offset) } -> same_as<result<u32>>;
-  { ct.template config<u64>(offset) } -> same_as<result<u64>>;
-  { t.template config_write<u8>(offset, value) } -> same_as<result<void>>;
-  { t.template config_write<u16>(offset, half) } -> same_as<result<void>>;
-  { t.template config_write<u32>(offset, words) } -> same_as<result<void>>;
-  { ct.config_generation() } -> same_as<u32>;
-  { t.acknowledge_interrupt() } -> same_as<interrupt_cause>;
-  { t.close() };
-  { ready_bell.ring(q) };
-};
+                    requires(T t, const T ct, const typename T::location& where, report& why, u16 q, u16 vector,
+                             const queue_areas& areas, const feature_set& f, u8 value, u16 half, u32 words,
+                             usize offset, typename T::doorbell& bell, const typename T::doorbell& ready_bell) {
+                      typename detail::constant<byte_order{T::ring_order}>;
+                      typename detail::constant<feature_set{T::wanted}.words()>;
+                      { t.open(where, why) } -> same_as<result<void>>;
+                      { T::type_of(where) } -> same_as<device_type>;
+                      { ct.type() } -> same_as<device_type>;
+                      { ct.kind() } -> same_as<transport_kind>;
+                      { ct.is_legacy() } -> same_as<bool>;
+                      { ct.status() } -> same_as<u8>;
+                      { t.set_status(value) };
+                      { t.device_features(words) } -> same_as<feature_set>;
+                      { t.accept_features(f, words) };
+                      { t.queue(q) } -> same_as<queue_limits>;
+                      { ct.enable_queue(q, areas, f, vector, bell) } -> same_as<result<void>>;
+                      { t.begin_queue_reset(q) } -> same_as<result<void>>;
+                      { t.queue_reset_done(q) } -> same_as<bool>;
+                      { t.set_config_vector(vector) } -> same_as<result<void>>;
+                      { ct.template config<u8>(offset) } -> same_as<result<u8>>;
+                      { ct.template config<u16>(offset) } -> same_as<result<u16>>;
+                      { ct.template config<u32>(offset) } -> same_as<result<u32>>;
+                      { ct.template config<u64>(offset) } -> same_as<result<u64>>;
+                      { t.template config_write<u8>(offset, value) } -> same_as<result<void>>;
+                      { t.template config_write<u16>(offset, half) } -> same_as<result<void>>;
+                      { t.template config_write<u32>(offset, words) } -> same_as<result<void>>;
+                      { ct.config_generation() } -> same_as<u32>;
+                      { t.acknowledge_interrupt() } -> same_as<interrupt_cause>;
+                      { t.close() };
+                      { ready_bell.ring(q) };
+                    };
 
 }  // namespace virtio

@@ -36,7 +36,8 @@ template <class Transport, field_order Order, class T>
 /// Reads one field. Fields of 8 bytes may tear: see `read_config`. Errors: those of the transport's `config`. Cost: one
 /// register access, or two for 8 bytes.
 template <class Transport, register_value T, field_order Order>
-[[nodiscard, gnu::always_inline]] inline result<T> read_field(const Transport& transport, config_field<T, Order> field) {
+[[nodiscard, gnu::always_inline]] inline result<T> read_field(const Transport& transport,
+                                                              config_field<T, Order> field) {
   if constexpr (detail::in_field_order<Transport, Order>(T{1}) == T{1}) {
     return transport.template config<T>(field.offset);
   } else {
@@ -47,8 +48,10 @@ template <class Transport, register_value T, field_order Order>
 
 /// Writes one field. Errors: those of the transport's `config_write`. Cost: that of `read_field`.
 template <class Transport, register_value T, field_order Order>
-[[nodiscard, gnu::always_inline]] inline result<void> write_field(Transport&& transport, config_field<T, Order> field, T value) {
-  return transport.template config_write<T>(field.offset, detail::in_field_order<detail::bare<Transport>, Order>(value));
+[[nodiscard, gnu::always_inline]] inline result<void> write_field(Transport&& transport, config_field<T, Order> field,
+                                                                  T value) {
+  return transport.template config_write<T>(field.offset,
+                                            detail::in_field_order<detail::bare<Transport>, Order>(value));
 }
 
 }  // namespace virtio

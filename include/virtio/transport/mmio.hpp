@@ -46,7 +46,7 @@ class registers_transport {
                 "mmio::transport: on a big-endian guest choose mmio::modern or mmio::legacy");
 
  public:
-  using location = found<B>;  // `transport` concept
+  using location = found<B>;                                // `transport` concept
   using doorbell = mmio::doorbell<typename B::slot_space>;  // `transport` concept
   /// Byte order of rings.
   static constexpr byte_order ring_order = Which == versions::legacy ? native_order : byte_order::little;
@@ -120,8 +120,8 @@ class registers_transport {
   /// `transport` concept: sets a queue up and enables it. Errors: `device_misbehaved` if the queue is still in use
   /// after the reset; `unsupported` with a vector; on a legacy device `misaligned`, `dma_unreachable` or
   /// `invalid_argument` for areas that it cannot use.
-  [[nodiscard]] result<void> enable_queue(u16 q, const queue_areas& areas, const feature_set& features,
-                                          u16 vector, doorbell& bell) const {
+  [[nodiscard]] result<void> enable_queue(u16 q, const queue_areas& areas, const feature_set& features, u16 vector,
+                                          doorbell& bell) const {
     if (vector != no_vector) return errc::unsupported;
     u32 page = 0;
     if (is_legacy()) {

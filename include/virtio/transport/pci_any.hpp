@@ -20,8 +20,8 @@ class transport {
                 "pci::transport: on a big-endian guest choose pci::modern or pci::legacy");
 
  public:
-  using location = found<H>;  // `transport` concept
-  using doorbell = pci::doorbell<typename H::bar_space>;  // `transport` concept
+  using location = found<H>;                                    // `transport` concept
+  using doorbell = pci::doorbell<typename H::bar_space>;        // `transport` concept
   static constexpr byte_order ring_order = byte_order::little;  // byte order of rings
   /// Features of the transport; a legacy device offers none of them.
   static constexpr feature_set wanted = modern_type::wanted;
@@ -65,8 +65,8 @@ class transport {
   /// `transport` concept: selects a queue and reads its size.
   [[nodiscard]] queue_limits queue(u16 q) const { return is_legacy_ ? legacy_.queue(q) : modern_.queue(q); }
   /// `transport` concept: sets a queue up and enables it.
-  [[nodiscard]] result<void> enable_queue(u16 q, const queue_areas& areas, const feature_set& features,
-                                          u16 vector, doorbell& bell) const {
+  [[nodiscard]] result<void> enable_queue(u16 q, const queue_areas& areas, const feature_set& features, u16 vector,
+                                          doorbell& bell) const {
     return is_legacy_ ? legacy_.enable_queue(q, areas, features, vector, bell)
                       : modern_.enable_queue(q, areas, features, vector, bell);
   }

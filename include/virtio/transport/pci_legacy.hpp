@@ -14,7 +14,7 @@ namespace virtio::pci {
 template <host H, class Config = by_field>
 class legacy {
  public:
-  using location = found<H>;  // `transport` concept
+  using location = found<H>;                              // `transport` concept
   using doorbell = pci::doorbell<typename H::bar_space>;  // `transport` concept
   static constexpr byte_order ring_order = native_order;  // byte order of rings
   /// `transport` concept: features of the transport, none.
@@ -126,7 +126,8 @@ class legacy {
  private:
   // Read on each call: enabling MSI-X moves the device configuration.
   [[nodiscard]] typename H::bar_space device_config() const {
-    const usize start = find_msix(host_, id_).enabled ? legacy_header::config_with_msix : legacy_header::config_without_msix;
+    const usize start =
+        find_msix(host_, id_).enabled ? legacy_header::config_with_msix : legacy_header::config_without_msix;
     return start < block_.size() ? block_.part(start, block_.size() - start) : typename H::bar_space{};
   }
 

@@ -37,8 +37,8 @@ class doorbell {
 template <host H, class Config = by_field>
 class modern {
  public:
-  using location = found<H>;  // `transport` concept
-  using doorbell = pci::doorbell<typename H::bar_space>;  // `transport` concept
+  using location = found<H>;                                    // `transport` concept
+  using doorbell = pci::doorbell<typename H::bar_space>;        // `transport` concept
   static constexpr byte_order ring_order = byte_order::little;  // byte order of rings
   /// `transport` concept: features of the transport.
   static constexpr feature_set wanted{feature::notification_data, feature::notif_config_data};
@@ -108,8 +108,8 @@ class modern {
   /// `transport` concept: sets a queue up and enables it. Errors: `device_misbehaved` if the doorbell is misaligned or
   /// outside the notification structure, or if the register for its value is missing; `unsupported` if the device
   /// rejects the vector.
-  [[nodiscard]] result<void> enable_queue(u16 q, const queue_areas& areas, const feature_set& features,
-                                          u16 vector, doorbell& bell) const {
+  [[nodiscard]] result<void> enable_queue(u16 q, const queue_areas& areas, const feature_set& features, u16 vector,
+                                          doorbell& bell) const {
     const auto registers = at_.common();
     write(registers, common::queue_select, q);
     const u64 offset = u64{read(registers, common::queue_notify_off)} * at_.notify_multiplier;

@@ -13,7 +13,7 @@ namespace virtio::vmmci {
 
 /// The host's time of day, UTC.
 struct host_time {
-  u32 seconds = 0;  // since 1970; the counter wraps in 2106
+  u32 seconds = 0;       // since 1970; the counter wraps in 2106
   u32 microseconds = 0;  // below 1,000,000
   [[nodiscard]] friend constexpr bool operator==(const host_time&, const host_time&) = default;
 };

@@ -48,7 +48,9 @@ class connections {
     return {};
   }
   [[nodiscard]] static bool carries_messages(const connection& c) { return detail::carries_messages<L>(c); }
-  [[nodiscard]] static kind kind_of(const connection& c) { return carries_messages(c) ? kind::seqpacket : kind::stream; }
+  [[nodiscard]] static kind kind_of(const connection& c) {
+    return carries_messages(c) ? kind::seqpacket : kind::stream;
+  }
 
   /// Whether connections can carry this. Devices from before NO_IMPLIED_STREAM have streams whatever they offer
   /// (5.10.3).

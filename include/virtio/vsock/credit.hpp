@@ -46,7 +46,9 @@ class send_window {
   }
 
   /// Bytes that the peer has room for. 0 if the peer has withdrawn room.
-  [[nodiscard]] constexpr u32 available() const { return allocation_ > unconfirmed() ? allocation_ - unconfirmed() : 0; }
+  [[nodiscard]] constexpr u32 available() const {
+    return allocation_ > unconfirmed() ? allocation_ - unconfirmed() : 0;
+  }
   /// Bytes that the peer has room for after it has read everything.
   [[nodiscard]] constexpr u32 allocation() const { return allocation_; }
   /// Bytes that were sent and that the peer has not confirmed.
@@ -63,7 +65,9 @@ class send_window {
   }
 
  private:
-  [[nodiscard]] constexpr bool is_plausible(u32 forwarded) const { return forwarded - confirmed_ <= sent_ - confirmed_; }
+  [[nodiscard]] constexpr bool is_plausible(u32 forwarded) const {
+    return forwarded - confirmed_ <= sent_ - confirmed_;
+  }
 
   u32 allocation_ = 0;
   u32 sent_ = 0;

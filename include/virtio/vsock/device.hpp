@@ -21,14 +21,14 @@ namespace virtio::vsock {
 
 /// What happened to a connection or a listener. `poll` reports each change once.
 struct event {
-  socket which{};  // of no connection for `incoming`
+  socket which{};       // of no connection for `incoming`
   flags<ready> what{};  // what changed
-  u32 port = 0;    // the local one
+  u32 port = 0;         // the local one
 };
 
 /// A received message: its size and its end.
 struct message {
-  usize size = 0;  // bytes
+  usize size = 0;            // bytes
   bool ends_record = false;  // whether it also ends a record (5.10.6.6)
 };
 
@@ -62,8 +62,8 @@ class device {
 
  public:
   using location = typename T::location;  // what discovery returns for the device
-  using stream_type = stream<device>;  // a connection with calls that wait
-  static constexpr limits bounds = L;  // as the program chose them
+  using stream_type = stream<device>;     // a connection with calls that wait
+  static constexpr limits bounds = L;     // as the program chose them
 
   /// Bytes of DMA storage that this type needs: `constinit virtio::dma_storage<vsock_t::dma_bytes> vsock_dma;`
   static constexpr usize dma_bytes = exchange::queues_type::dma_bytes;
@@ -91,7 +91,8 @@ class device {
     all_.forget(from);
     next_port_ = static_cast<u32>(from.number(4));
     VIRTIO_TRY(all_.queues.start(platform, where, storage, interrupts, plan));
-    if (const auto said = all_.read_cid(); !said) return all_.queues.all().refuse(verdict::config_unreadable, said.error());
+    if (const auto said = all_.read_cid(); !said)
+      return all_.queues.all().refuse(verdict::config_unreadable, said.error());
     if (!is_guest(all_.cid()))
       return all_.queues.all().session().refuse(verdict::cid_unusable, errc::unsupported, 0, all_.cid());
     all_.queues.go();
@@ -114,8 +115,10 @@ class device {
   template <class GiveUp = detail::never>
   [[nodiscard]] result<stream_type> connect(address peer, kind what = kind::stream, GiveUp&& give_up = {}) {
     VIRTIO_TRY_ASSIGN(const socket mine, try_connect(peer, what));
-    const errc waited = wait_until(waiting::connect, [&] { return all_.table[mine.slot].now != state::connecting; }, give_up);
-    const errc outcome = waited == errc::ok && all_.table[mine.slot].now == state::ended ? all_.table[mine.slot].why : waited;
+    const errc waited =
+        wait_until(waiting::connect, [&] { return all_.table[mine.slot].now != state::connecting; }, give_up);
+    const errc outcome =
+        waited == errc::ok && all_.table[mine.slot].now == state::ended ? all_.table[mine.slot].why : waited;
     if (outcome == errc::ok) return stream_type{*this, mine};
     (void)abort(mine);
     return outcome;
@@ -127,7 +130,8 @@ class device {
   template <class GiveUp = detail::never>
   [[nodiscard]] result<stream_type> accept(u32 port, GiveUp&& give_up = {}) {
     result<socket> got = errc::not_ready;
-    VIRTIO_TRY(result<void>{wait_until(waiting::peer, [&] { return (got = try_accept(port)).error() != errc::not_ready; }, give_up)});
+    VIRTIO_TRY(result<void>{
+        wait_until(waiting::peer, [&] { return (got = try_accept(port)).error() != errc::not_ready; }, give_up)});
     if (!got) return got.error();
     return stream_type{*this, *got};
   }
@@ -143,10 +147,12 @@ class device {
       came = arrived.came();
       return moved;
     };
-    return all_.queues.all().wait_for_peer(why, step, [this] { return all_.arm(); }, done, give_up, [this](errc problem) {
-      all_.bring_down(problem);
-      return problem;
-    });
+    return all_.queues.all().wait_for_peer(
+        why, step, [this] { return all_.arm(); }, done, give_up,
+        [this](errc problem) {
+          all_.bring_down(problem);
+          return problem;
+        });
   }
 
   // Calls that do not wait --------------------------------------------------------------------------------------------
@@ -343,14 +349,15 @@ class device {
     if (carries_messages(all_.table[one])) return errc::invalid_argument;
     if (all_.table[one].received.empty()) return all_.nothing_to_read(all_.table[one]);
     VIRTIO_TRY_ASSIGN(const u32 done, show(which, one, [&]() -> usize {
-      if constexpr (callable_with<F, const_bytes>) {
-        const const_bytes here = all_.unread.first(all_.table[one], all_.queues.received);
-        return virtio::detail::smaller(static_cast<usize>(look(here)), here.size());
-      } else {
-        const arrived here = all_.unread.first_pieces(all_.table[one], all_.queues.received, all_.unread.size(all_.table[one]));
-        return virtio::detail::smaller(static_cast<usize>(look(here)), here.size());
-      }
-    }));
+                        if constexpr (callable_with<F, const_bytes>) {
+                          const const_bytes here = all_.unread.first(all_.table[one], all_.queues.received);
+                          return virtio::detail::smaller(static_cast<usize>(look(here)), here.size());
+                        } else {
+                          const arrived here = all_.unread.first_pieces(all_.table[one], all_.queues.received,
+                                                                        all_.unread.size(all_.table[one]));
+                          return virtio::detail::smaller(static_cast<usize>(look(here)), here.size());
+                        }
+                      }));
     return usize{done};
   }
 
@@ -409,7 +416,8 @@ class device {
     if (all_.pieces.is_full()) return errc::table_full;
     const const_bytes data = all_.unread.first(c, all_.queues.received);
     const u32 size = static_cast<u32>(data.size());
-    const piece got = all_.pieces.hold(all_.unread.take_first(c, all_.queues.received), data, which, how == holding::in_window ? size : 0);
+    const piece got = all_.pieces.hold(all_.unread.take_first(c, all_.queues.received), data, which,
+                                       how == holding::in_window ? size : 0);
     if (how == holding::outside_window) {
       all_.unread.count_taken(c, size);
       all_.after_reading(one);
@@ -458,7 +466,8 @@ class device {
     return try_send_message(which, scatter<const_bytes>{&data, 1}, end);
   }
   /// The same, of a message in several buffers.
-  [[nodiscard]] result<void> try_send_message(socket which, scatter<const_bytes> pieces, boundary end = boundary::message) {
+  [[nodiscard]] result<void> try_send_message(socket which, scatter<const_bytes> pieces,
+                                              boundary end = boundary::message) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
     connection& c = all_.table[one];
     VIRTIO_TRY(all_.may_send(c));
@@ -472,7 +481,8 @@ class device {
   }
   /// The same, with the buffers as a braced list.
   template <usize N>
-  [[nodiscard]] result<void> try_send_message(socket which, const const_bytes (&pieces)[N], boundary end = boundary::message) {
+  [[nodiscard]] result<void> try_send_message(socket which, const const_bytes (&pieces)[N],
+                                              boundary end = boundary::message) {
     return try_send_message(which, scatter<const_bytes>{pieces}, end);
   }
   /// Copies one message that has arrived. Returns its length and whether it ends a record. A message longer than
@@ -567,7 +577,8 @@ class device {
   /// connection: not if the connection has ended already, nor if the REQUEST has not left yet. Errors: `stale_handle`.
   [[nodiscard]] result<void> abort(socket which) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
-    const bool peer_knows = all_.table[one].now == state::ended || all_.table[one].pending.has(detail::pending_packet::request);
+    const bool peer_knows =
+        all_.table[one].now == state::ended || all_.table[one].pending.has(detail::pending_packet::request);
     all_.forget_name(one);
     if (peer_knows) all_.leave(one);
     else all_.finish(one, errc::canceled, detail::teardown::reset);

@@ -30,12 +30,12 @@ concept millisecond_clock = small_value<C> && requires(const C now) {
 
 /// The peer of a link, and its time limits in milliseconds.
 struct ethernet_options {
-  address peer{host_cid, 1024};  // host and port of the program that switches frames
+  address peer{host_cid, 1024};         // host and port of the program that switches frames
   const_bytes path = text("/connect");  // path of the request, in static storage; empty: no request is sent
-  framing frames = framing::hyperkit;  // form of the prefix of each frame
-  u16 mtu = net::usual_mtu;  // largest frame without its header, in bytes
+  framing frames = framing::hyperkit;   // form of the prefix of each frame
+  u16 mtu = net::usual_mtu;             // largest frame without its header, in bytes
   net::mac_address mac{{0x5a, 0x94, 0xef, 0xe4, 0x0c, 0xee}};  // gvproxy assigns 192.168.127.2 to this address
-  u32 connect = 2000;     // until an attempt without an answer is repeated
+  u32 connect = 2000;                                          // until an attempt without an answer is repeated
   /// after the request nothing is sent: gvproxy loses data that arrives before it has taken over the connection
   u32 settle = 200;
   u32 answer = 10'000;    // time for a sign of life after a frame was sent, and for the first frame; 0: no limit
@@ -50,12 +50,16 @@ class ethernet_link {
   static constexpr limits bounds = Sockets::bounds;
   /// Buffers that a frame can occupy: one that the previous frame left, one with the rest of the prefix, and those that
   /// the frame fills. Any two neighbours of those hold more than one buffer's worth of bytes.
-  static constexpr u32 buffers_for(u32 mtu) { return 4 + 2 * ((longest_frame(mtu) + most_prefix_bytes - 1) / bounds.receive_packet); }
-  static_assert(bounds.guaranteed_window() >= 2 * (longest_frame(net::usual_mtu) + most_prefix_bytes),
-                "vsock::limits: a frame of 1518 bytes would not always fit into the window: a larger receive_buffer, or receive_packet if "
-                "there is a receive_pool");
-  static_assert(bounds.pieces >= buffers_for(net::usual_mtu),
-                "vsock::limits: ethernet_link takes frames out of the stream: `pieces` must be as many as the buffers that one can lie in");
+  static constexpr u32 buffers_for(u32 mtu) {
+    return 4 + 2 * ((longest_frame(mtu) + most_prefix_bytes - 1) / bounds.receive_packet);
+  }
+  static_assert(
+      bounds.guaranteed_window() >= 2 * (longest_frame(net::usual_mtu) + most_prefix_bytes),
+      "vsock::limits: a frame of 1518 bytes would not always fit into the window: a larger receive_buffer, or receive_packet if "
+      "there is a receive_pool");
+  static_assert(
+      bounds.pieces >= buffers_for(net::usual_mtu),
+      "vsock::limits: ethernet_link takes frames out of the stream: `pieces` must be as many as the buffers that one can lie in");
   static_assert(u64{bounds.send_packet} * bounds.send_packets >= longest_frame(net::usual_mtu) + most_prefix_bytes,
                 "vsock::limits: a frame of 1518 bytes does not fit into the send buffers");
 
@@ -63,7 +67,8 @@ class ethernet_link {
   /// The largest MTU: the longest frame must fit into half of the window that the peer has for certain, and
   /// `limits::pieces` must be enough for all buffers that it can occupy.
   static constexpr u32 largest_mtu = [] {
-    u32 mtu = virtio::detail::smaller(u32{65535}, bounds.guaranteed_window() / 2 - most_prefix_bytes) - longest_frame(0);
+    u32 mtu =
+        virtio::detail::smaller(u32{65535}, bounds.guaranteed_window() / 2 - most_prefix_bytes) - longest_frame(0);
     if (buffers_for(mtu) > bounds.pieces)
       mtu = ((bounds.pieces - 4u) / 2 + 1) * bounds.receive_packet - longest_frame(0) - most_prefix_bytes;
     return mtu;
@@ -83,7 +88,8 @@ class ethernet_link {
   /// large for the send buffers).
   [[nodiscard]] result<void> start(Sockets& sockets, const ethernet_options& how = {}, Clock clock = {}) {
     if (how.mtu < 68 || how.mtu > largest_mtu) return errc::invalid_argument;
-    if (longest_frame(how.mtu) + most_prefix_bytes > u64{bounds.send_packet} * bounds.send_packets) return errc::invalid_argument;
+    if (longest_frame(how.mtu) + most_prefix_bytes > u64{bounds.send_packet} * bounds.send_packets)
+      return errc::invalid_argument;
     drop();
     forget_all();
     is_showing_ = false;
@@ -113,11 +119,11 @@ class ethernet_link {
   [[nodiscard]] net::mac_address mac() const { return how_.mac; }
   /// `link` concept. A peer that splits frames into small parts can reduce the number of frames that can be kept: then
   /// none is shown until some are returned.
-  [[nodiscard]] net::capabilities facts() const {
-    return {how_.mtu, most_pieces - 1, most_kept_, {}};
-  }
+  [[nodiscard]] net::capabilities facts() const { return {how_.mtu, most_pieces - 1, most_kept_, {}}; }
   /// `link` concept: up from the end of the settle delay until the stream ends.
-  [[nodiscard]] net::link_state state() const { return now_ == phase::up ? net::link_state::up : net::link_state::down; }
+  [[nodiscard]] net::link_state state() const {
+    return now_ == phase::up ? net::link_state::up : net::link_state::down;
+  }
   /// Why the link last went down or did not come up: the error of `vsock::device` for the connection; `peer_silent` (no
   /// answer in time); `out_of_range` (a length that no frame has); the device's errors. `ok`: it has not failed.
   [[nodiscard]] errc why() const { return why_; }
@@ -148,7 +154,8 @@ class ethernet_link {
   /// The part of `poll` after moving packets, for a program that polls the device itself. True: `state` has changed.
   VIRTIO_NOINLINE_FOR_SIZE bool step() {
     if (now_ == phase::up) [[likely]] {
-      if (!sockets_->is_open(socket_)) [[unlikely]] return go_down(sockets_->state_of(socket_).error());
+      if (!sockets_->is_open(socket_)) [[unlikely]]
+        return go_down(sockets_->state_of(socket_).error());
       return at_ != never && !is_showing_ && is_due() && check_peer();
     }
     if (is_showing_) return false;
@@ -183,7 +190,8 @@ class ethernet_link {
     to_send_[0] = {prefix_, head_};
     for (usize i = 0; i < pieces.count; ++i) to_send_[i + 1] = pieces.first[i];
     const result<void> sent = sockets_->try_send_all(socket_, scatter<const_bytes>{to_send_, pieces.count + 1});
-    if (!sent) [[unlikely]] return not_sent(sent.error());
+    if (!sent) [[unlikely]]
+      return not_sent(sent.error());
     sent_ += static_cast<u32>(size) + head_;
     if (at_ == never && how_.answer != 0) due_after(how_.answer / 2);
     return {};
@@ -198,7 +206,9 @@ class ethernet_link {
   /// call is inside a callback that shows bytes of the stream, or `look` has started the link); `canceled` (`look`
   /// returned `keep` but ended the connection at the device or used up the pieces: the frame is not kept).
   template <class F>
-    requires requires(F& look, const net::frame& f) { { look(f) } -> same_as<net::after_look>; }
+    requires requires(F& look, const net::frame& f) {
+      { look(f) } -> same_as<net::after_look>;
+    }
   [[nodiscard]] result<void> receive_with(F&& look) {
     if (is_showing_) return errc::in_use;
     if (free_names_ == 0 || !look_ahead()) return errc::not_ready;
@@ -224,8 +234,10 @@ class ethernet_link {
       names_[name].generation += 2;
       leave(next_.size + head_);
     }
-    if (now_ == phase::closed) [[unlikely]] close();
-    if (what == net::after_look::keep && !is_kept) [[unlikely]] return errc::canceled;
+    if (now_ == phase::closed) [[unlikely]]
+      close();
+    if (what == net::after_look::keep && !is_kept) [[unlikely]]
+      return errc::canceled;
     return {};
   }
   /// `link` concept: returns a kept frame. Errors: `stale_handle`.
@@ -287,7 +299,7 @@ class ethernet_link {
     u32 generation = 0;  // odd: of a frame that is shown or kept
     u16 first = 0;       // index plus one
     u16 count = 0;
-    u16 next_free = 0;   // index plus one
+    u16 next_free = 0;  // index plus one
   };
 
   static constexpr u64 never = ~u64{0};
@@ -318,7 +330,8 @@ class ethernet_link {
       now_ = phase::settling;
       return how_.settle == 0 && go_up();
     }
-    const bool waits = sent.error() == errc::not_ready || sent.error() == errc::no_credit || sent.error() == errc::no_buffer;
+    const bool waits =
+        sent.error() == errc::not_ready || sent.error() == errc::no_credit || sent.error() == errc::no_buffer;
     if (waits && !is_due()) return false;
     drop();
     (void)go_down(waits ? errc::peer_silent : sent.error());
@@ -334,7 +347,8 @@ class ethernet_link {
   VIRTIO_NOINLINE_FOR_SIZE bool go_down(errc why) {
     const bool was_up = now_ == phase::up;
     why_ = why;
-    pause_ = pause_ == 0 ? how_.first_pause : virtio::detail::smaller(virtio::detail::smaller(pause_, u32{1} << 30) * 2, how_.most_pause);
+    pause_ = pause_ == 0 ? how_.first_pause
+                         : virtio::detail::smaller(virtio::detail::smaller(pause_, u32{1} << 30) * 2, how_.most_pause);
     due_after(pause_);
     now_ = phase::pausing;
     return was_up;
@@ -347,7 +361,8 @@ class ethernet_link {
   }
   /// After a reset of the device, its memory and the queued pieces are no longer valid.
   void forget_what_is_gone() {
-    if (first_ != 0 && !sockets_->is_held(part_of(first_).held)) [[unlikely]] forget_queue();
+    if (first_ != 0 && !sockets_->is_held(part_of(first_).held)) [[unlikely]]
+      forget_queue();
   }
   void forget_queue() {
     while (first_ != 0) (void)pop();
@@ -394,7 +409,8 @@ class ethernet_link {
   [[nodiscard]] bool has_frame() { return !is_showing_ && free_names_ != 0 && look_ahead(); }
   /// Returns whether `next_` has a whole frame that may be shown, or a length that no frame has, then without pieces.
   [[nodiscard]] bool look_ahead() {
-    if (first_ != 0) [[unlikely]] return look_behind_queue();
+    if (first_ != 0) [[unlikely]]
+      return look_behind_queue();
     const const_bytes here = sockets_->peek_first(socket_);
     const u32 head = head_;
     if (here.size() < head) return !here.empty() && look_behind_queue();
@@ -414,8 +430,10 @@ class ethernet_link {
     next_.pieces = {};
     // First all buffers that a prefix and the longest frame can occupy, then only the frame's part.
     u32 queued = 0;
-    for (u16 at = first_; at != 0 && queued < most_parts; at = part_of(at).next) shown_[queued++] = part_of(at).held.data;
-    const scatter<const_bytes> all{shown_, queued + sockets_->peek_pieces(socket_, shown_ + queued, most_parts - queued)};
+    for (u16 at = first_; at != 0 && queued < most_parts; at = part_of(at).next)
+      shown_[queued++] = part_of(at).held.data;
+    const scatter<const_bytes> all{shown_,
+                                   queued + sockets_->peek_pieces(socket_, shown_ + queued, most_parts - queued)};
     const u64 there = all.size();
     u32 before = from_ + head_;
     if (there < before) return false;
@@ -534,9 +552,9 @@ class ethernet_link {
   u8 checks_ = 0;
   bool is_showing_ = false;
   errc why_ = errc::ok;
-  u16 first_ = 0, last_ = 0;  // index plus one: the queue
-  u32 from_ = 0;              // offset in its first buffer
-  u32 queued_ = 0;            // bytes in it
+  u16 first_ = 0, last_ = 0;             // index plus one: the queue
+  u32 from_ = 0;                         // offset in its first buffer
+  u32 queued_ = 0;                       // bytes in it
   u16 free_parts_ = 0, free_names_ = 0;  // index plus one
   u16 parts_left_ = 0;
   u16 most_kept_ = 0;
@@ -544,14 +562,22 @@ class ethernet_link {
   u32 pause_ = 0;
   u32 head_ = 0;  // bytes of a prefix
   u32 times_up_ = 0;
-  ethernet_options how_{.peer = {}, .path = {}, .frames = {}, .mtu = 0, .mac = {}, .connect = 0, .settle = 0, .answer = 0, .first_pause = 0,
+  ethernet_options how_{.peer = {},
+                        .path = {},
+                        .frames = {},
+                        .mtu = 0,
+                        .mac = {},
+                        .connect = 0,
+                        .settle = 0,
+                        .answer = 0,
+                        .first_pause = 0,
                         .most_pause = 0};
   VIRTIO_EMPTY_MEMBER Clock clock_{};
   u8 prefix_[most_prefix_bytes]{};
   // For `try_send`; a member, since an array on the stack is initialized on each call
   const_bytes to_send_[most_pieces]{};
-  const_bytes shown_[most_parts]{};     // for `receive_with`, for the same reason
-  net::frame next_{};                   // for the same reason
+  const_bytes shown_[most_parts]{};  // for `receive_with`, for the same reason
+  net::frame next_{};                // for the same reason
   part parts_[bounds.pieces]{};
   named names_[most_names]{};
 };

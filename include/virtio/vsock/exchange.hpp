@@ -16,8 +16,10 @@ class exchange : public sender<P, T, Q, L> {
   using base = sender<P, T, Q, L>;
 
  public:
-  using base::all, base::request_credit_again, base::request_credit, base::finish, base::flush_all, base::forget, base::has_room_for_reply;
-  using base::note_activity, base::kind_of, base::lifecycle, base::schedule, base::schedule_now, base::idle_for, base::release;
+  using base::all, base::request_credit_again, base::request_credit, base::finish, base::flush_all, base::forget,
+      base::has_room_for_reply;
+  using base::note_activity, base::kind_of, base::lifecycle, base::schedule, base::schedule_now, base::idle_for,
+      base::release;
   using base::send_scheduled, base::stop_sending, base::serve_waiting, base::raise_event;
   using base::listeners, base::queues, base::replies, base::table, base::unread, base::unsent;
 
@@ -174,7 +176,8 @@ class exchange : public sender<P, T, Q, L> {
   }
   [[nodiscard]] VIRTIO_NOINLINE_FOR_SIZE bool is_update_due(const connection& c) const {
     const u32 wanted = unread.wanted_window(c), gain = c.in.gain(wanted);
-    if constexpr (L.pieces != 0) return gain != 0 && gain >= (wanted - virtio::detail::smaller(c.taken, wanted) + 1) / 2;
+    if constexpr (L.pieces != 0)
+      return gain != 0 && gain >= (wanted - virtio::detail::smaller(c.taken, wanted) + 1) / 2;
     return gain >= (wanted + 1) / 2;
   }
   /// No message is complete. If there is no room for its rest, and never will be, the message is dropped, including the

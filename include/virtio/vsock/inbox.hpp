@@ -46,8 +46,15 @@ class arrived {
   /// An empty sequence.
   arrived() = default;
   /// `first` holds the first bytes, from `from` on; `links` lead to the other buffers.
-  arrived(const u8* payloads, u32 payload_bytes, const buffer_index* links, const u32* filled, buffer_index first, u32 from, u32 size)
-      : payloads_{payloads}, links_{links}, filled_{filled}, payload_bytes_{payload_bytes}, first_{first}, from_{from}, size_{size} {}
+  arrived(const u8* payloads, u32 payload_bytes, const buffer_index* links, const u32* filled, buffer_index first,
+          u32 from, u32 size)
+      : payloads_{payloads},
+        links_{links},
+        filled_{filled},
+        payload_bytes_{payload_bytes},
+        first_{first},
+        from_{from},
+        size_{size} {}
 
   /// Bytes in all pieces.
   [[nodiscard]] usize size() const { return size_; }
@@ -104,12 +111,15 @@ class boundaries {
   /// The first end at `from` or later; `Bytes` or more if there is none.
   [[nodiscard]] u32 end(buffer_index buffer, u32 from) const {
     for (u32 word = from / 32; word < words; ++word) {
-      const u32 bits = word == from / 32 ? ends_[buffer.number()][word] >> from % 32 << from % 32 : ends_[buffer.number()][word];
+      const u32 bits =
+          word == from / 32 ? ends_[buffer.number()][word] >> from % 32 << from % 32 : ends_[buffer.number()][word];
       if (bits != 0) return word * 32 + static_cast<u32>(__builtin_ctz(bits));
     }
     return Bytes;
   }
-  [[nodiscard]] bool is_record(buffer_index buffer, u32 byte) const { return (records_[buffer.number()][byte / 32] >> byte % 32 & 1) != 0; }
+  [[nodiscard]] bool is_record(buffer_index buffer, u32 byte) const {
+    return (records_[buffer.number()][byte / 32] >> byte % 32 & 1) != 0;
+  }
 
  private:
   static constexpr u32 words = Bytes / 32;
@@ -145,7 +155,8 @@ class inbox {
   void begin_window(connection& c) {
     c.most_window = L.buffer_packets();
     c.window = L.buffer_packets();
-    if (is_shared && !detail::carries_messages<L>(c)) c.window = 2 * budget_.free() >= shared && L.buffer_packets() >= 2 ? u16{2} : u16{1};
+    if (is_shared && !detail::carries_messages<L>(c))
+      c.window = 2 * budget_.free() >= shared && L.buffer_packets() >= 2 ? u16{2} : u16{1};
   }
   /// Sets the window to `packets`; a smaller one does not withdraw what was promised.
   void set_window(connection& c, u32 packets) { c.window = c.most_window = static_cast<u16>(packets); }
@@ -168,7 +179,8 @@ class inbox {
   }
   /// Bytes that arrive from now on are dropped, and need no memory.
   void update_reservation(connection& c) {
-    if constexpr (is_shared) budget_.update_reservation(c.extra, beyond_first(discards(c) ? c.in.unread() : c.in.promised()));
+    if constexpr (is_shared)
+      budget_.update_reservation(c.extra, beyond_first(discards(c) ? c.in.unread() : c.in.promised()));
   }
   /// Counts bytes that were read or dropped.
   void count_read(connection& c, u32 size) {
@@ -237,7 +249,8 @@ class inbox {
   /// The first `size` unread bytes, in their buffers. Only if as many exist, and at least one.
   [[nodiscard]] arrived first_pieces(const connection& c, Pool& pool, u32 size) const {
     const buffer_index lowest{0};
-    return {pool.payload(lowest), L.receive_packet, &pool.after(lowest), filled_, c.received.first(), c.read_up_to, size};
+    return {
+        pool.payload(lowest), L.receive_packet, &pool.after(lowest), filled_, c.received.first(), c.read_up_to, size};
   }
   /// Puts the unread bytes of the first `most` buffers into an array, one piece each. Returns how many pieces.
   [[nodiscard]] u32 put_pieces(const connection& c, Pool& pool, const_bytes* into, u32 most) const {
@@ -268,7 +281,8 @@ class inbox {
   void discard(connection& c, Pool& pool) {
     if constexpr (L.messages) c.whole_messages = 0;
     count_taken(c, c.taken);
-    if (looks_ != 0) [[unlikely]] hold_back(c, pool);
+    if (looks_ != 0) [[unlikely]]
+      hold_back(c, pool);
     while (!c.received.empty()) consume(c, pool, static_cast<u32>(first(c, pool).size()));
   }
 
@@ -299,7 +313,8 @@ class inbox {
   void begin_look() { ++looks_; }
   void end_look(Pool& pool) {
     --looks_;
-    if (!held_back_.empty()) [[unlikely]] give_back_held(pool);
+    if (!held_back_.empty()) [[unlikely]]
+      give_back_held(pool);
   }
 
  private:
@@ -351,14 +366,18 @@ class inbox {
   [[nodiscard]] u32 filled(buffer_index buffer) const { return filled_[buffer.number()]; }
 
   /// Whether bytes that arrive now are dropped.
-  [[nodiscard]] static bool discards(const connection& c) { return c.closed_ends.has(ends::receive) || c.peer_closed_ends.has(ends::send); }
+  [[nodiscard]] static bool discards(const connection& c) {
+    return c.closed_ends.has(ends::receive) || c.peer_closed_ends.has(ends::send);
+  }
 
   /// Doubles the window after the peer has used it up.
   static void grow(connection& c) {
     c.grown_at = c.in.consumed();
     c.window = static_cast<u16>(virtio::detail::smaller(u32{c.most_window}, u32{c.window} * 2));
   }
-  [[nodiscard]] static constexpr u32 beyond_first(u32 bytes) { return bytes <= L.receive_packet ? 0 : (bytes - 1) / L.receive_packet; }
+  [[nodiscard]] static constexpr u32 beyond_first(u32 bytes) {
+    return bytes <= L.receive_packet ? 0 : (bytes - 1) / L.receive_packet;
+  }
 
   // Beyond the one packet that each connection has for certain
   static constexpr u32 shared = L.pool_packets() - L.connections;

@@ -10,7 +10,7 @@ namespace virtio::vsock {
 struct limits {
   u16 connections = 8;         // at once, including those that are being closed
   u16 outgoing = 1;            // places of those that stay free for try_connect while connections wait to be accepted
-  u16 listeners = 4;  // ports on which the program listens
+  u16 listeners = 4;           // ports on which the program listens
   u16 replies = 16;            // resets to unknown peers that wait for room in the transmit queue
   u32 receive_packet = 4096;   // bytes of payload in one receive buffer, a power of two
   u32 receive_buffer = 65536;  // maximum bytes that the peer of one connection may send ahead: its largest window
@@ -32,11 +32,10 @@ struct limits {
   }
   /// Whether the values are consistent: powers of two, ranges, and at least one packet for each connection.
   [[nodiscard]] constexpr bool make_sense() const {
-    return connections >= 1 && connections < 0x8000 && listeners >= 1 && replies >= 1 && virtio::detail::is_power_of_two(receive_packet) &&
-           receive_packet >= 64 && receive_packet <= 65536 && buffer_packets() >= 1 && buffer_packets() <= 0xffff &&
-           u64{connections} * buffer_packets() <= 0xffff'ffff &&
-           pool_packets() >= connections &&
-           send_packet >= 64 && send_packet <= 65536 && send_packets >= 2;
+    return connections >= 1 && connections < 0x8000 && listeners >= 1 && replies >= 1 &&
+           virtio::detail::is_power_of_two(receive_packet) && receive_packet >= 64 && receive_packet <= 65536 &&
+           buffer_packets() >= 1 && buffer_packets() <= 0xffff && u64{connections} * buffer_packets() <= 0xffff'ffff &&
+           pool_packets() >= connections && send_packet >= 64 && send_packet <= 65536 && send_packets >= 2;
   }
 };
 

@@ -11,7 +11,7 @@ struct listener {
   u32 port = 0;
   u16 backlog = 0;  // 0: this place is free
   u16 waiting = 0;
-  kind carries{};   // of a place in use
+  kind carries{};  // of a place in use
   connection_list_of<&connection::in_queue> queue{};
 };
 

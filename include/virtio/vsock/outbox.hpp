@@ -63,7 +63,8 @@ class outbox {
   }
   /// Whether gathered bytes should leave: small pieces wait while the peer has many to read.
   [[nodiscard]] static bool may_leave(const connection& c) {
-    return !c.gathered.empty() && (detail::carries_messages<L>(c) || c.gathered_bytes >= send_window::small || !c.out.is_crowded());
+    return !c.gathered.empty() &&
+           (detail::carries_messages<L>(c) || c.gathered_bytes >= send_window::small || !c.out.is_crowded());
   }
   [[nodiscard]] bool is_gathering() const { return !gathering_.empty(); }
   template <class F>
@@ -230,7 +231,9 @@ class outbox {
     c.reserved = 0;
   }
   /// Whether it waits for a buffer, until `serve`.
-  [[nodiscard]] static bool awaits_buffer(const connection& c) { return c.waiting.previous != 0 && !c.awaits_credit && c.reserved == 0; }
+  [[nodiscard]] static bool awaits_buffer(const connection& c) {
+    return c.waiting.previous != 0 && !c.awaits_credit && c.reserved == 0;
+  }
   /// Whether a CREDIT_UPDATE of some peer is awaited.
   [[nodiscard]] bool awaits_credit_update() const { return !gathering_.empty() || !for_credit_.empty(); }
   template <class F>
@@ -284,7 +287,8 @@ class outbox {
   [[nodiscard]] static constexpr u32 buffers_for(u32 size) { return 1 + (size - 1) / L.send_packet; }
   /// Whether a connection gathers, waits, or has reserved buffers.
   [[nodiscard]] bool has_work() const {
-    const u32 any = gathering_.first_and_one() | for_credit_.first_and_one() | waiting_.first_and_one() | reservations_.first_and_one();
+    const u32 any = gathering_.first_and_one() | for_credit_.first_and_one() | waiting_.first_and_one() |
+                    reservations_.first_and_one();
     return any != 0;  // one jump
   }
   [[nodiscard]] bool has_waiting() const { return !waiting_.empty(); }
@@ -301,7 +305,7 @@ class outbox {
   [[nodiscard]] u32 filled(buffer_index buffer) const { return filled_[buffer.number()]; }
 
   static constexpr u16 reservation_lasts = 16;  // polls
-  u32 reserved_ = 0;  // buffers, for all connections
+  u32 reserved_ = 0;                            // buffers, for all connections
   u16 polls_ = 0;
   u32 filled_[Pool::count]{};
   u8 ends_[L.messages ? Pool::count : 1]{};  // the flags of the packet with a buffer's last byte

@@ -105,7 +105,9 @@ class packet_handler {
     update_credit(c, one, p);
     switch (what) {
       case op::data: return keep(c, one, in);
-      case op::shutdown: handle_shutdown(one, flags<ends>::of(static_cast<u8>(p.flags & static_cast<u32>(ends::both)))); return false;
+      case op::shutdown:
+        handle_shutdown(one, flags<ends>::of(static_cast<u8>(p.flags & static_cast<u32>(ends::both))));
+        return false;
       case op::credit_request: all_.schedule(one, pending_packet::credit); return false;
       default: return false;  // CREDIT_UPDATE has been processed; other operations have no meaning here
     }
@@ -124,7 +126,11 @@ class packet_handler {
     }
     if (what == op::reset) {
       const bool expected = c.closed_ends.has(ends::both) || c.peer_closed_ends.has(ends::both);
-      all_.finish(one, c.now == state::connecting ? errc::refused : expected ? errc::peer_closed : errc::peer_reset, teardown::silent);
+      all_.finish(one,
+                  c.now == state::connecting ? errc::refused
+                  : expected                 ? errc::peer_closed
+                                             : errc::peer_reset,
+                  teardown::silent);
       return false;
     }
     if (c.now == state::connecting) {
@@ -153,7 +159,8 @@ class packet_handler {
     if (c.now == state::closing && c.gathered.empty()) c.asked_for_credit = false;
     // The same host drops a SHUTDOWN that arrives while it holds data, so it is sent once more when the host holds
     // none.
-    if (!c.closed_ends.has(ends::both) || c.end_repeated || !c.out.is_all_read(p.forwarded) || !c.gathered.empty()) return;
+    if (!c.closed_ends.has(ends::both) || c.end_repeated || !c.out.is_all_read(p.forwarded) || !c.gathered.empty())
+      return;
     if (c.pending.has(pending_packet::shutdown)) return;
     c.end_repeated = true;
     all_.schedule(one, pending_packet::shutdown);

@@ -46,8 +46,9 @@ class packet_queues {
  public:
   static constexpr usize dma_bytes = receive_pool_at + receive_pool::dma_bytes;
   // Includes pages for the ends of the parts, which are rounded up.
-  static_assert(u64{set::dma_bytes} + u64{sizeof(sent_header)} * ring::slots + u64{sizeof(received_header)} * receive_buffers +
-                        u64{L.send_packet} * L.send_packets + u64{L.receive_packet} * receive_buffers + u64{4} * dma_page <
+  static_assert(u64{set::dma_bytes} + u64{sizeof(sent_header)} * ring::slots +
+                        u64{sizeof(received_header)} * receive_buffers + u64{L.send_packet} * L.send_packets +
+                        u64{L.receive_packet} * receive_buffers + u64{4} * dma_page <
                     0x8000'0000,
                 "the DMA storage of a vsock::device must stay below 2 GiB: fewer or smaller buffers in vsock::limits");
 
@@ -158,7 +159,9 @@ class packet_queues {
   [[nodiscard]] ring& transmit() { return set_[transmit_queue]; }
   [[nodiscard]] ring& event() { return set_[event_queue]; }
 
-  [[nodiscard]] from_device<u32>* event_cells() { return reinterpret_cast<from_device<u32>*>(memory_.data + events_at); }
+  [[nodiscard]] from_device<u32>* event_cells() {
+    return reinterpret_cast<from_device<u32>*>(memory_.data + events_at);
+  }
 
   void post_event(u16 cell) {
     const auto slot = event().reserve();

@@ -13,13 +13,13 @@ namespace virtio::vsock {
 /// Bytes that have arrived and that the program holds. All-zero: none.
 struct piece {
   const_bytes data{};  // valid until `give_back`
-  u16 place = 0;  // in the driver's table
+  u16 place = 0;       // in the driver's table
   u32 generation = 0;  // odd; 0 names none
 };
 
 /// Whether the peer may send more while the program holds received bytes.
 enum class holding : u8 {
-  in_window = 0,  // they count as unread: the window bounds how many are held
+  in_window = 0,   // they count as unread: the window bounds how many are held
   outside_window,  // they count as read: only `limits::pieces` bounds them, and the peer continues
 };
 
@@ -61,7 +61,8 @@ class held_pieces {
   }
   /// The record of a piece; null if it is not held.
   [[nodiscard]] const held* find(const piece& which) const {
-    if (which.place >= places || (which.generation & 1) == 0 || all_[which.place].generation != which.generation) return nullptr;
+    if (which.place >= places || (which.generation & 1) == 0 || all_[which.place].generation != which.generation)
+      return nullptr;
     return &all_[which.place];
   }
   /// Releases a piece that is held.

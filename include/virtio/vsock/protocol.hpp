@@ -56,7 +56,7 @@ class seed {
 
 /// One end of a connection. Every port is valid, including 0 and 0xffffffff.
 struct address {
-  u32 cid = 0;  // context id
+  u32 cid = 0;   // context id
   u32 port = 0;  // of 2^32
   [[nodiscard]] friend constexpr bool operator==(const address&, const address&) = default;
 };
@@ -98,14 +98,14 @@ inline constexpr u32 transport_reset = 0;
 /// The fields of a packet's header. Those of a received packet are read once and not checked: code that uses a field
 /// compares or bounds it.
 struct packet {
-  u64 from_cid = 0;  // the sender's context id
-  u64 to_cid = 0;  // the receiver's
-  u32 from_port = 0;  // the sender's port
-  u32 to_port = 0;  // the receiver's
-  u32 length = 0;  // bytes of payload
-  u16 type = 0;  // a `kind`, if it is one
-  u16 what = 0;    // an `op`, if it is one
-  u32 flags = 0;  // those of its operation
+  u64 from_cid = 0;    // the sender's context id
+  u64 to_cid = 0;      // the receiver's
+  u32 from_port = 0;   // the sender's port
+  u32 to_port = 0;     // the receiver's
+  u32 length = 0;      // bytes of payload
+  u16 type = 0;        // a `kind`, if it is one
+  u16 what = 0;        // an `op`, if it is one
+  u32 flags = 0;       // those of its operation
   u32 allocation = 0;  // buf_alloc: bytes of the sender's receive buffer
   u32 forwarded = 0;   // fwd_cnt: bytes that it has consumed so far, modulo 2^32
 };

@@ -12,7 +12,8 @@ class sender : public connections<P, T, Q, L> {
   using base = connections<P, T, Q, L>;
 
  public:
-  using base::all, base::bring_down, base::finish, base::lifecycle, base::schedule, base::release, base::raise_event, base::try_again;
+  using base::all, base::bring_down, base::finish, base::lifecycle, base::schedule, base::release, base::raise_event,
+      base::try_again;
   using base::kind_of, base::queues, base::replies, base::table, base::unread, base::unsent;
 
   // Scheduled packets -------------------------------------------------------------------------------------------------
@@ -45,7 +46,8 @@ class sender : public connections<P, T, Q, L> {
   /// Stages everything that one connection has scheduled, except data for which the peer has no room, and SHUTDOWN
   /// after it. False: the queue is full.
   [[nodiscard]] bool stage_pending(u16 one) {
-    static constexpr op packets[] = {op::reset, op::request, op::response, op::data, op::shutdown, op::credit_request, op::credit_update};
+    static constexpr op packets[] = {op::reset,    op::request,        op::response,     op::data,
+                                     op::shutdown, op::credit_request, op::credit_update};
     connection& c = table[one];
     u32 stay = 0;  // scheduled after this call
     while (const u32 left = c.pending.raw() & ~stay) {
@@ -55,8 +57,8 @@ class sender : public connections<P, T, Q, L> {
         if (c.pending.has(pending_packet::data)) stay = flags{pending_packet::data, pending_packet::shutdown}.raw();
         continue;
       }
-      if (!queues.send(header(c, packets[__builtin_ctz(left)], 0,
-                              next == pending_packet::shutdown ? c.closed_ends.raw() : 0)))
+      if (!queues.send(
+              header(c, packets[__builtin_ctz(left)], 0, next == pending_packet::shutdown ? c.closed_ends.raw() : 0)))
         return false;
       c.pending -= next;
     }
@@ -95,10 +97,19 @@ class sender : public connections<P, T, Q, L> {
     if (what != op::shutdown && (c.now == state::established || c.now == state::connecting)) {
       const bool stuck = c.in.left() == 0 && c.now == state::established;
       unread.open_window(c);
-      if (stuck && c.in.left() != 0 && what != op::credit_update && what != op::response) c.pending |= pending_packet::credit;
+      if (stuck && c.in.left() != 0 && what != op::credit_update && what != op::response)
+        c.pending |= pending_packet::credit;
     }
-    return {cid_, c.peer.cid, c.local_port, c.peer.port, length, static_cast<u16>(kind_of(c)), static_cast<u16>(what),
-            flags, c.in.promised(), c.in.consumed()};
+    return {cid_,
+            c.peer.cid,
+            c.local_port,
+            c.peer.port,
+            length,
+            static_cast<u16>(kind_of(c)),
+            static_cast<u16>(what),
+            flags,
+            c.in.promised(),
+            c.in.consumed()};
   }
 
   [[nodiscard]] bool has_room_for_reply() {

@@ -73,20 +73,23 @@ class stream {
   template <class F, class GiveUp = detail::never>
   [[nodiscard]] result<usize> receive_with(F&& look, GiveUp&& give_up = {}) {
     usize seen = 0;
-    return with_data([&]() -> result<usize> {
-      const errc end = device_->why_no_more(which_);
-      const auto there = device_->unread(which_);
-      if (seen != 0 && there && *there == seen) return end;
-      auto done = device_->receive_with(which_, look);
-      if (!done || *done != 0) return done;
-      seen = *there;
-      return end;
-    }, give_up);
+    return with_data(
+        [&]() -> result<usize> {
+          const errc end = device_->why_no_more(which_);
+          const auto there = device_->unread(which_);
+          if (seen != 0 && there && *there == seen) return end;
+          auto done = device_->receive_with(which_, look);
+          if (!done || *done != 0) return done;
+          seen = *there;
+          return end;
+        },
+        give_up);
   }
 
   /// Sends one message, on a connection that carries messages. After an error it was not sent.
   template <class GiveUp = detail::never>
-  [[nodiscard]] result<void> send_message(scatter<const_bytes> pieces, boundary end = boundary::message, GiveUp&& give_up = {}) {
+  [[nodiscard]] result<void> send_message(scatter<const_bytes> pieces, boundary end = boundary::message,
+                                          GiveUp&& give_up = {}) {
     return with_room([&] { return device_->try_send_message(which_, pieces, end); }, give_up);
   }
   /// The same, of several pieces.
@@ -96,7 +99,8 @@ class stream {
   }
   /// The same, with the pieces as a braced list.
   template <usize N, class GiveUp = detail::never>
-  [[nodiscard]] result<void> send_message(const const_bytes (&pieces)[N], boundary end = boundary::message, GiveUp&& give_up = {}) {
+  [[nodiscard]] result<void> send_message(const const_bytes (&pieces)[N], boundary end = boundary::message,
+                                          GiveUp&& give_up = {}) {
     return send_message(scatter<const_bytes>{pieces}, end, give_up);
   }
   /// Waits for a message and copies it.
@@ -135,11 +139,14 @@ class stream {
   }
   template <class Got, class Attempt, class GiveUp>
   [[gnu::noinline]] void wait_for_room(Got& got, Attempt& attempt, GiveUp& give_up) {
-    const errc waited = device_->wait_until(waiting::peer, [&] {
-      if (device_->waits_for_room(which_)) return false;
-      got = attempt();
-      return !lacks_room(got.error());
-    }, give_up);
+    const errc waited = device_->wait_until(
+        waiting::peer,
+        [&] {
+          if (device_->waits_for_room(which_)) return false;
+          got = attempt();
+          return !lacks_room(got.error());
+        },
+        give_up);
     if (waited != errc::ok) got = waited;
   }
   /// Returns what `attempt()` returns once bytes have arrived or the stream has ended.
@@ -148,7 +155,8 @@ class stream {
     device_->flush_unless_slow(which_);
     auto got = attempt();
     if (got.error() != errc::not_ready) return got;
-    const errc waited = device_->wait_until(waiting::peer, [&] { return (got = attempt()).error() != errc::not_ready; }, give_up);
+    const errc waited =
+        device_->wait_until(waiting::peer, [&] { return (got = attempt()).error() != errc::not_ready; }, give_up);
     if (waited != errc::ok) got = waited;
     return got;
   }

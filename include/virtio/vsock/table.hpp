@@ -20,7 +20,7 @@ namespace virtio::vsock {
 
 /// Names a connection. After that connection is closed or aborted the name is stale, even if its place is used again.
 struct socket {
-  u16 slot = 0;  // place in the table
+  u16 slot = 0;        // place in the table
   u32 generation = 0;  // odd; 0 names none
   [[nodiscard]] friend constexpr bool operator==(const socket&, const socket&) = default;
 };
@@ -41,11 +41,11 @@ using virtio::detail::never;
 
 enum class state : u8 {
   unused = 0,
-  connecting,   // REQUEST is sent or scheduled
+  connecting,  // REQUEST is sent or scheduled
   established,
-  closing,      // SHUTDOWN for both directions is sent or scheduled, and RST awaited; no name is valid any more
-  leaving,      // RST is scheduled, then the place is free
-  ended,        // no packet for it is expected; bytes that arrived before can still be read
+  closing,  // SHUTDOWN for both directions is sent or scheduled, and RST awaited; no name is valid any more
+  leaving,  // RST is scheduled, then the place is free
+  ended,    // no packet for it is expected; bytes that arrived before can still be read
 };
 
 /// Packets that a connection has to send when there is room, in their order.
@@ -74,35 +74,35 @@ struct connection {
   u32 generation = 0;  // odd while a name is valid
   state now = state::unused;
   flags<pending_packet> pending{};
-  flags<ready> unreported{};     // not yet reported
-  bool accepted = false;  // false: waits in its listener's queue
-  bool messages = false;  // seqpacket
-  bool skipping = false;  // up to the end of a message that is too long
+  flags<ready> unreported{};          // not yet reported
+  bool accepted = false;              // false: waits in its listener's queue
+  bool messages = false;              // seqpacket
+  bool skipping = false;              // up to the end of a message that is too long
   bool asked_for_credit : 1 = false;  // and no credit has arrived since
   bool probed : 1 = false;            // by the program, and no answer has arrived since
   bool end_repeated : 1 = false;      // SHUTDOWN was sent twice
   bool awaits_credit : 1 = false;     // its peer has too little room, and `waiting` is in the list of such connections
-  u8 backoff : 4 = 0;                    // unanswered CREDIT_REQUESTs: the next one is due after 2 to the power of this
-  flags<ends> closed_ends{};       // directions that this end has closed
-  flags<ends> peer_closed_ends{};  // and the peer
-  errc why = errc::ok;  // how it ended
+  u8 backoff : 4 = 0;                 // unanswered CREDIT_REQUESTs: the next one is due after 2 to the power of this
+  flags<ends> closed_ends{};          // directions that this end has closed
+  flags<ends> peer_closed_ends{};     // and the peer
+  errc why = errc::ok;                // how it ended
   u16 next_in_bucket = 0;
   receive_window in{};
   send_window out{};
-  u32 last_activity = 0;        // the tick of the peer's last sign of life
-  buffer_list received{};  // buffers with unread bytes
-  buffer_list gathered{};  // send buffers with bytes to send
-  u32 gathered_bytes = 0;  // bytes in them that have not left
-  u32 whole_messages = 0;  // number of those received
-  u32 wants_bytes = 0;     // that a send found no room for: `writable` is reported when they have room
-  u32 taken = 0;           // bytes of pieces that the program holds: the window counts them as unread
-  u32 grown_at = 0;        // bytes consumed at the last change of the window
-  u16 read_up_to = 0;      // offset in the first one received
-  u16 gathered_from = 0;   // offset in the first one gathered
+  u32 last_activity = 0;       // the tick of the peer's last sign of life
+  buffer_list received{};      // buffers with unread bytes
+  buffer_list gathered{};      // send buffers with bytes to send
+  u32 gathered_bytes = 0;      // bytes in them that have not left
+  u32 whole_messages = 0;      // number of those received
+  u32 wants_bytes = 0;         // that a send found no room for: `writable` is reported when they have room
+  u32 taken = 0;               // bytes of pieces that the program holds: the window counts them as unread
+  u32 grown_at = 0;            // bytes consumed at the last change of the window
+  u16 read_up_to = 0;          // offset in the first one received
+  u16 gathered_from = 0;       // offset in the first one gathered
   buffer_index shown_up_to{};  // buffers up to this one are shown to the program and stay in place
-  u16 window = 0;          // its target in packets, if memory allows
-  u16 most_window = 0;     // the maximum of that target
-  u16 extra = 0;           // packets of shared memory that are promised
+  u16 window = 0;              // its target in packets, if memory allows
+  u16 most_window = 0;         // the maximum of that target
+  u16 extra = 0;               // packets of shared memory that are promised
   /// send buffers reserved for it since poll `reserved_in`: `waiting` is in the list of such connections
   u16 reserved = 0;
   u16 reserved_in = 0;
@@ -119,7 +119,7 @@ template <limits L>
 /// A first-in, first-out list. One function serves the lists through all members: five copies would take more code.
 class connection_list {
  public:
-  VIRTIO_NOINLINE_FOR_SIZE void push(connection* all, u16 one, links connection::*link) {
+  VIRTIO_NOINLINE_FOR_SIZE void push(connection* all, u16 one, links connection::* link) {
     links& mine = all[one].*link;
     if (mine.previous != 0) return;
     const u16 name = static_cast<u16>(one + 1);
@@ -127,7 +127,7 @@ class connection_list {
     (last_ == 0 ? first_ : (all[last_ - 1].*link).next) = name;
     last_ = name;
   }
-  VIRTIO_NOINLINE_FOR_SIZE void remove(connection* all, u16 one, links connection::*link) {
+  VIRTIO_NOINLINE_FOR_SIZE void remove(connection* all, u16 one, links connection::* link) {
     links& mine = all[one].*link;
     if (mine.previous == 0) return;
     const u16 name = static_cast<u16>(one + 1);
@@ -144,7 +144,7 @@ class connection_list {
 };
 
 /// The same, through one member of the connections.
-template <links connection::*Link>
+template <links connection::* Link>
 class connection_list_of : connection_list {
  public:
   VIRTIO_NOINLINE_FOR_SIZE void push(connection* all, u16 one) { connection_list::push(all, one, Link); }
@@ -195,7 +195,8 @@ class connection_table {
   /// The index plus one of the connection with these addresses; 0 if there is none.
   [[nodiscard]] u16 find(u32 local_port, address peer) const {
     u16 at = first_[bucket(local_port, peer)];
-    while (at != 0 && !(all_[at - 1].peer == peer && all_[at - 1].local_port == local_port)) at = all_[at - 1].next_in_bucket;
+    while (at != 0 && !(all_[at - 1].peer == peer && all_[at - 1].local_port == local_port))
+      at = all_[at - 1].next_in_bucket;
     return at;
   }
 

@@ -39,7 +39,7 @@ struct device {
       capability[2] = bar_offsets[i][0];
       capability[3] = bar_offsets[i][1];
     }
-    registers[0x04] = 1;  // features: bit 0 of each selected word is set, so 0 and VERSION_1
+    registers[0x04] = 1;   // features: bit 0 of each selected word is set, so 0 and VERSION_1
     registers[0x18] = 16;  // queue size
     registers[0x48] = sectors;
   }
@@ -52,7 +52,9 @@ struct device {
 
   // Serves the published request: header, data, status.
   void work() {
-    struct descriptor { u64 at, rest; };
+    struct descriptor {
+      u64 at, rest;
+    };
     const auto* const table = reinterpret_cast<const volatile descriptor*>(static_cast<uptr>(wide(0x20)));
     const auto* const available = reinterpret_cast<const volatile u16*>(static_cast<uptr>(wide(0x28)));
     auto* const used = reinterpret_cast<volatile u16*>(static_cast<uptr>(wide(0x30)));
@@ -70,7 +72,8 @@ struct device {
       const volatile u8* const header = memory(head);
       const u32 length = static_cast<u32>(table[data].rest);
       const u64 from = 512u * header[8];
-      if (static_cast<u32>(table[head].rest) != 16 || header[0] > 1 || header[4] != 0 || from + length > sizeof content) ++lies;
+      if (static_cast<u32>(table[head].rest) != 16 || header[0] > 1 || header[4] != 0 || from + length > sizeof content)
+        ++lies;
       else
         for (u32 i = 0; i < length; ++i) {
           if (header[0] == 1) content[from + i] = memory(data)[i];
@@ -94,7 +97,9 @@ struct board : virtio::identity_mapped<> {
   using function_id = virtio::pci::address;
   using bar_space = virtio::mmio_space;
 
-  u32 config_read32(function_id at, u16 offset) const { return at == place ? attached.config[offset / 4] : 0xffffffffu; }
+  u32 config_read32(function_id at, u16 offset) const {
+    return at == place ? attached.config[offset / 4] : 0xffffffffu;
+  }
   void config_write32(function_id at, u16 offset, u32 value) const {
     if (at == place && offset == 4) attached.config[1] = 0x00100000 | (value & 0xffffu);
   }
@@ -103,7 +108,9 @@ struct board : virtio::identity_mapped<> {
     return bar_space{reinterpret_cast<uptr>(attached.registers), sizeof attached.registers};
   }
   template <class Visit>
-  void each_function(Visit&& visit) const { virtio::pci::each_numbered_function(*this, 0, visit); }
+  void each_function(Visit&& visit) const {
+    virtio::pci::each_numbered_function(*this, 0, visit);
+  }
 
   bool keep_waiting(virtio::waiting why, u64 attempt) const {
     if (why == virtio::waiting::request) attached.work();
@@ -120,7 +127,8 @@ inline const char* drive() {
   attached.power_on();
   u8 sector[1024];
   if (disk.read(0, sector).error() != virtio::errc::not_started) return "a disk that was not started reads";
-  if (virtio::pci::find(board{}, virtio::device_type::entropy).error() != virtio::errc::not_found) return "an rng appears";
+  if (virtio::pci::find(board{}, virtio::device_type::entropy).error() != virtio::errc::not_found)
+    return "an rng appears";
   const auto where = virtio::pci::find(board{}, virtio::device_type::block);
   if (!where) return describe(where.error());
   if (const auto up = disk.start(board{}, *where, dma); !up) return describe(disk.why().why);
@@ -137,7 +145,8 @@ inline const char* drive() {
     if (back[i] != (sector[512 + i] ^ 0x55)) return "something else is read than the disk holds";
 
   if (disk.read(sectors - 1, sector).error() != virtio::errc::out_of_range) return "the disk reads past its end";
-  if (!disk.hand_off() || attached.registers[0x14] != 0 || (attached.config[1] & 4) != 0) return "the disk is not left quiet";
+  if (!disk.hand_off() || attached.registers[0x14] != 0 || (attached.config[1] & 4) != 0)
+    return "the disk is not left quiet";
   if (attached.requests != 2 || attached.lies != 0) return "the disk saw other requests than those made";
   return nullptr;
 }

@@ -13,8 +13,10 @@ extern "C" void* memcpy(void* to, const void* from, size_t n) {
 extern "C" void* memmove(void* to, const void* from, size_t n) {
   volatile byte* const out = static_cast<byte*>(to);
   const byte* const in = static_cast<const byte*>(from);
-  if (out < in) for (size_t i = 0; i < n; ++i) out[i] = in[i];
-  else for (size_t i = n; i != 0; --i) out[i - 1] = in[i - 1];
+  if (out < in)
+    for (size_t i = 0; i < n; ++i) out[i] = in[i];
+  else
+    for (size_t i = n; i != 0; --i) out[i - 1] = in[i - 1];
   return to;
 }
 #elif defined(MEMSET)

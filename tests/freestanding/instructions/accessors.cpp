@@ -39,8 +39,7 @@ void mmio_write_4_0_walk(uptr base, usize count) {
   for (usize i = 0; i < count; ++i) at(base).write<u32>(4 * i, static_cast<u32>(i));
 }
 bool mmio_read_4_0_poll(uptr base) {
-  while ((at(base).read<u32>(0x70) & 0x40) != 0) {
-  }
+  while ((at(base).read<u32>(0x70) & 0x40) != 0) {}
   return (at(base).read<u32>(0x60) & 1) != 0;
 }
 

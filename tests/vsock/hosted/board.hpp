@@ -38,7 +38,9 @@ inline void put(const char* s) { here.console += s; }
 inline void put(text t) { here.console.append(t.data, t.size); }
 inline void put(char c) { here.console += c; }
 template <std::integral Number>
-void put(Number n) { here.console += std::to_string(n); }
+void put(Number n) {
+  here.console += std::to_string(n);
+}
 struct hex {
   std::uint64_t value;
   explicit hex(std::uint64_t number) : value{number} {}
@@ -73,7 +75,8 @@ inline text option(const char* key) {
 struct board {
   using barriers = virtio::smp_barriers;
 
-  virtio::result<void> map(const volatile void* va, virtio::usize n, virtio::direction way, virtio::segments& out) const {
+  virtio::result<void> map(const volatile void* va, virtio::usize n, virtio::direction way,
+                           virtio::segments& out) const {
     return boot::here.memory->map(va, n, way, out);
   }
   void unmap(const virtio::segment& piece, virtio::u32 written) const { boot::here.memory->unmap(piece, written); }
@@ -89,7 +92,9 @@ using modern = virtio::pci::modern<host>;
 template <class>
 using found = virtio::pci::found<host>;
 
-inline virtio::result<found<board>> find(const board&, virtio::device_type type) { return virtio::pci::find(boot::here.bus->host(), type); }
+inline virtio::result<found<board>> find(const board&, virtio::device_type type) {
+  return virtio::pci::find(boot::here.bus->host(), type);
+}
 inline virtio::result<found<board>> find_nth(const board&, virtio::device_type type, virtio::usize n) {
   return virtio::pci::find_nth(boot::here.bus->host(), type, n);
 }

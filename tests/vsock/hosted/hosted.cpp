@@ -48,7 +48,8 @@ struct peers {
     if (s.answered) return;
     s.answered = true;
     char line[64];
-    std::snprintf(line, sizeof line, "%llu %016llx\n", static_cast<unsigned long long>(s.summed), static_cast<unsigned long long>(s.sum));
+    std::snprintf(line, sizeof line, "%llu %016llx\n", static_cast<unsigned long long>(s.summed),
+                  static_cast<unsigned long long>(s.sum));
     model.send(f, bytes_of(line));
     model.close(f);
   }
@@ -79,7 +80,8 @@ struct peers {
         s.answered = true;
         for (std::uint64_t at = 0; at < s.count; at += 65536) {
           std::vector<std::uint8_t> part(static_cast<std::size_t>(std::min<std::uint64_t>(65536, s.count - at)));
-          for (std::size_t i = 0; i < part.size(); ++i) part[i] = static_cast<std::uint8_t>((at + i) * 131 + ((at + i) >> 8));
+          for (std::size_t i = 0; i < part.size(); ++i)
+            part[i] = static_cast<std::uint8_t>((at + i) * 131 + ((at + i) >> 8));
           model.send(f, std::move(part));
         }
         model.close(f);

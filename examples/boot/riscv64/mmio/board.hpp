@@ -12,6 +12,9 @@
 
 namespace bus = virtio::mmio;  // the bus of programs that include this
 
-struct board : boot::tree_slots<boot::machine>, virtio::identity_mapped<>, boot::waits_by_clock, boot::reports_failures<board> {};
+struct board : boot::tree_slots<boot::machine>,
+               virtio::identity_mapped<>,
+               boot::waits_by_clock,
+               boot::reports_failures<board> {};
 
 static_assert(virtio::platform<board> && virtio::mmio::bus<board>);

@@ -26,5 +26,6 @@ static_assert(virtio::platform<board> && virtio::mmio::bus<board>);
 
 /// Called before guest_main, which may change the command line.
 extern "C" [[gnu::used]] inline void boot_prepare_board() {
-  if (boot::mmio_slots().count == 0) boot::print("no MMIO slots: no virtio_mmio.device= on the command line, and none in a device tree\n");
+  if (boot::mmio_slots().count == 0)
+    boot::print("no MMIO slots: no virtio_mmio.device= on the command line, and none in a device tree\n");
 }

@@ -16,10 +16,10 @@ namespace virtio::pci {
 /// The addresses that a board provides for devices: its host bridge sends them to the bus, and they have no other use.
 /// Addresses inside that firmware has assigned are found and kept.
 struct windows {
-  range io{};        // ports below 64 KiB; empty: I/O BARs get no address
-  range memory{};    // below 4 GiB, for all memory BARs. Addresses beyond the limits of `io` and `memory` are not used
-  range high{};      // for 64-bit BARs without room in `memory`
-  u8 last_bus = 255; // the highest bus number to use
+  range io{};         // ports below 64 KiB; empty: I/O BARs get no address
+  range memory{};     // below 4 GiB, for all memory BARs. Addresses beyond the limits of `io` and `memory` are not used
+  range high{};       // for 64-bit BARs without room in `memory`
+  u8 last_bus = 255;  // the highest bus number to use
 };
 
 /// The result of `assign`.
@@ -62,7 +62,7 @@ class assigner {
   }
 
  private:
-  static constexpr u32 deepest = 8;          // nested bridges: each level costs stack
+  static constexpr u32 deepest = 8;  // nested bridges: each level costs stack
   /// Over the ranges of a bus in search of a gap, in total: a host may report invalid ranges.
   static constexpr u32 most_passes = 4096;
 
@@ -177,7 +177,8 @@ class assigner {
     if (bar.size == 0 || (bar.size & (bar.size - 1)) != 0) return false;
     u64 where = take(at.bus, bar.kind == bar_kind::io ? kind::io : kind::memory, bar.size, free);
     // A bridge's 64-bit window is for prefetchable memory. A root bus has no such restriction.
-    if (where == 0 && bar.is_64bit && (depth == 0 || bar.is_prefetchable)) where = take(at.bus, kind::high, bar.size, free);
+    if (where == 0 && bar.is_64bit && (depth == 0 || bar.is_prefetchable))
+      where = take(at.bus, kind::high, bar.size, free);
     if (where == 0) return false;
     const u32 decoding = host_.config_read32(at, config::command) & 0xffffu;
     change_command(host_, at, 0, command::io | command::memory);
@@ -245,7 +246,8 @@ class assigner {
         if (bar->base != 0 && bar->kind == which) visit(bar->base, bar->base + (bar->size - 1));
         if (bar->is_64bit) ++index;
       }
-      if (const range rom = rom_of(at, type); rom.size != 0 && which == bar_kind::memory) visit(rom.base, rom.base + (rom.size - 1));
+      if (const range rom = rom_of(at, type); rom.size != 0 && which == bar_kind::memory)
+        visit(rom.base, rom.base + (rom.size - 1));
       if (type == 1)
         for (const kind k : bridge_windows)
           if (const range passed = passed_on(host_, at, k); passed.size != 0 && decoded_by(k) == which)

@@ -27,11 +27,11 @@ enum class window_width : u8 { none, narrow, wide };
 /// Registers of the windows. Arrays are indexed by `bridge_window`.
 namespace window_registers {
 inline constexpr u16 dword[3] = {0x1c, 0x20, 0x24};  // base in the low half, limit in the high half
-inline constexpr u8 bits[3] = {8, 16, 16};  // bits of each half
-inline constexpr u8 shift[3] = {8, 16, 16};  // position of a half in an address
-inline constexpr u16 upper_base = 0x28;   // upper 32 bits of the base of `high`
-inline constexpr u16 upper_limit = 0x2c;  // upper 32 bits of the limit of `high`
-inline constexpr u16 upper_io = 0x30;     // upper 16 bits of base and limit of `io`
+inline constexpr u8 bits[3] = {8, 16, 16};           // bits of each half
+inline constexpr u8 shift[3] = {8, 16, 16};          // position of a half in an address
+inline constexpr u16 upper_base = 0x28;              // upper 32 bits of the base of `high`
+inline constexpr u16 upper_limit = 0x2c;             // upper 32 bits of the limit of `high`
+inline constexpr u16 upper_io = 0x30;                // upper 16 bits of base and limit of `io`
 }  // namespace window_registers
 
 /// Returns the addresses that a bridge passes on; empty if it passes none.

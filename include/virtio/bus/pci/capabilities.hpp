@@ -10,7 +10,15 @@
 namespace virtio::pci {
 
 /// The structure that a virtio capability describes (cfg_type).
-enum class structure : u8 { common = 1, notify = 2, isr = 3, device = 4, config_window = 5, shared_memory = 8, vendor_data = 9 };
+enum class structure : u8 {
+  common = 1,
+  notify = 2,
+  isr = 3,
+  device = 4,
+  config_window = 5,
+  shared_memory = 8,
+  vendor_data = 9
+};
 
 /// Returns the name of a structure, for a log line. Static storage.
 [[nodiscard]] constexpr const char* name(structure which) {
@@ -71,7 +79,9 @@ template <config_space H, class Visit>
 void each_virtio_capability(const H& h, typename H::function_id id, Visit&& visit) {
   each_capability(h, id, [&](u16 at, u32 head) {
     if ((head & 0xffu) != capability_id::vendor) return true;
-    const auto dword = [&](u32 n) { return at + 4 * n + 4 > 256 ? 0 : h.config_read32(id, static_cast<u16>(at + 4 * n)); };
+    const auto dword = [&](u32 n) {
+      return at + 4 * n + 4 > 256 ? 0 : h.config_read32(id, static_cast<u16>(at + 4 * n));
+    };
     const u32 place = dword(1);
     virtio_capability one{.at = at,
                           .bytes = static_cast<u8>(head >> 16),
@@ -127,14 +137,14 @@ struct modern_layout {
 
   [[nodiscard]] constexpr const Space& common() const { return space[0]; }  // common configuration
   [[nodiscard]] constexpr const Space& notify() const { return space[1]; }  // notification structure
-  [[nodiscard]] constexpr const Space& isr() const { return space[2]; }  // ISR byte
+  [[nodiscard]] constexpr const Space& isr() const { return space[2]; }     // ISR byte
   [[nodiscard]] constexpr const Space& device() const { return space[3]; }  // device configuration
 };
 
 /// Requirements of structures, indexed from `common` on.
 namespace capability_rules {
 // 56 bytes of common configuration reach up to queue_device; later fields depend on their features.
-inline constexpr u8 needed[4] = {56, 2, 1, 1};  // bytes that a driver needs
+inline constexpr u8 needed[4] = {56, 2, 1, 1};     // bytes that a driver needs
 inline constexpr u8 misaligned[4] = {3, 1, 0, 3};  // alignment of the offset, minus one
 }  // namespace capability_rules
 
@@ -142,13 +152,17 @@ inline constexpr u8 misaligned[4] = {3, 1, 0, 3};  // alignment of the offset, m
 struct directly {
   /// Returns the register space of a BAR.
   template <host H>
-  [[nodiscard]] static auto bar(const H& h, typename H::function_id id, u8 index) { return h.bar(id, index); }
+  [[nodiscard]] static auto bar(const H& h, typename H::function_id id, u8 index) {
+    return h.bar(id, index);
+  }
 };
 /// Access to a structure's BAR through the window in configuration space.
 struct through_window {
   /// Returns the register space of a BAR.
   template <windowed_host H>
-  [[nodiscard]] static auto bar(const H& h, typename H::function_id id, u8 index) { return h.bar_through_window(id, index); }
+  [[nodiscard]] static auto bar(const H& h, typename H::function_id id, u8 index) {
+    return h.bar_through_window(id, index);
+  }
 };
 
 /// Examines the virtio capability at `at`. Fills its part of `all` if it is usable, else `out` gets the reason. Returns
@@ -164,7 +178,8 @@ template <class Way, host H>
   // with the multiplier after that.
   out.why = verdict::capability_too_short;
   if (at + (is_notify ? 20u : 16u) > 256) return false;
-  const auto dword = [&](u32 n) __attribute__((always_inline)) { return h.config_read32(id, static_cast<u16>(at + 4 * n)); };
+  const auto dword = [&](u32 n)
+                         __attribute__((always_inline)) { return h.config_read32(id, static_cast<u16>(at + 4 * n)); };
   const u8 bar = static_cast<u8>(dword(1));
   const u32 offset = dword(2);
   const u32 length = dword(3);
@@ -196,11 +211,11 @@ template <class Way, host H>
 /// for types without one: some hosts announce an empty structure. Errors: `not_found` (a capability is missing),
 /// `unsupported` (it exists, but is unusable).
 template <host H>
-[[nodiscard]] result<void> find_modern(const H& h, typename H::function_id id, modern_layout<typename H::bar_space>& all,
-                                       report& out) {
+[[nodiscard]] result<void> find_modern(const H& h, typename H::function_id id,
+                                       modern_layout<typename H::bar_space>& all, report& out) {
   out.via = transport_kind::none;
   constexpr u8 in_use = 1;
-  u8 first[4]{};  // by kind: offset of its first capability; 0: none; `in_use`: a usable one was found
+  u8 first[4]{};   // by kind: offset of its first capability; 0: none; `in_use`: a usable one was found
   report passing;  // an unusable capability may be followed by a usable one
   const auto search = [&]<class Way>(Way) {
     each_capability(h, id, [&](u16 at, u32 head) {
@@ -220,7 +235,8 @@ template <host H>
     if (first[kind] == 0) return errc::not_found;
     if (use_capability<directly>(h, id, first[kind], kind, all, out)) continue;  // again, for its reason
     if constexpr (windowed_host<H>)
-      if (out.why == verdict::bar_out_of_reach) (void)use_capability<through_window>(h, id, first[kind], kind, all, out);
+      if (out.why == verdict::bar_out_of_reach)
+        (void)use_capability<through_window>(h, id, first[kind], kind, all, out);
     add_bar(h, id, out);
     return errc::unsupported;
   }
@@ -231,7 +247,8 @@ template <host H>
 
 /// Finds the register block of a legacy device: BAR 0, in I/O space. Errors: as `find_modern`.
 template <host H>
-[[nodiscard]] result<void> find_legacy(const H& h, typename H::function_id id, typename H::bar_space& block, report& out) {
+[[nodiscard]] result<void> find_legacy(const H& h, typename H::function_id id, typename H::bar_space& block,
+                                       report& out) {
   constexpr u32 header_bytes = 20;
   out.via = transport_kind::none;
   out.bar = 0;

@@ -13,7 +13,7 @@ namespace virtio::pci {
 template <bus_map Map = linear_map>
 struct cf8 {
   using function_id = address;  // `host` concept
-  using bar_space = io_space;  // `host` concept
+  using bar_space = io_space;   // `host` concept
 
   VIRTIO_EMPTY_MEMBER Map bars{};  // maps BARs to CPU addresses
 
@@ -29,12 +29,15 @@ struct cf8 {
 
   /// `host` concept: returns the register space of a BAR.
   [[nodiscard]] result<io_space> bar(address at, u8 index) const {
-    return open_bar<io_space>(*this, at, index, bars, [](u16 first, usize size) -> result<io_space> { return io_space::ports(first, size); });
+    return open_bar<io_space>(*this, at, index, bars,
+                              [](u16 first, usize size) -> result<io_space> { return io_space::ports(first, size); });
   }
 
   /// `host` concept: calls `visit` for every function.
   template <class Visit>
-  void each_function(Visit&& visit) const { each_numbered_function(*this, 0, visit); }
+  void each_function(Visit&& visit) const {
+    each_numbered_function(*this, 0, visit);
+  }
 
  private:
   // Not inlined: bring-up makes dozens of calls, and none is on the data path. There is one segment; functions of

@@ -31,10 +31,10 @@ struct found {
 /// Returns the id table to use for these ids: the user's if it has a row for them, else that of the host.
 template <host H>
 [[nodiscard]] constexpr id_table table_for(const H& h, const identity& who, id_table extra) {
-  if constexpr (requires { id_table{h.id_rows()}; }) return extra.names(who.vendor, who.device) ? extra : id_table{h.id_rows()};
+  if constexpr (requires { id_table{h.id_rows()}; })
+    return extra.names(who.vendor, who.device) ? extra : id_table{h.id_rows()};
   else return extra;
 }
-
 
 /// Reads one function's ids. Only reads. Four accesses.
 template <host H>

@@ -14,7 +14,7 @@ namespace virtio::pci {
 template <u8 Shift, bus_map Map = linear_map, register_space Space = mmio_space>
 struct memory_config {
   using function_id = address;  // `host` concept
-  using bar_space = Space;  // `host` concept
+  using bar_space = Space;      // `host` concept
 
   uptr base = 0;                   // CPU address of the first bus
   usize buses = 0;                 // number of buses; 0: one
@@ -58,11 +58,14 @@ struct memory_config {
 
   /// `host` concept: calls `visit` for every function.
   template <class Visit>
-  void each_function(Visit&& visit) const { each_numbered_function(*this, segment_number, visit); }
+  void each_function(Visit&& visit) const {
+    each_numbered_function(*this, segment_number, visit);
+  }
 
  private:
   [[nodiscard]] bool covers(address at) const {
-    return at.segment == segment_number && at.bus >= first_bus && (at.bus == first_bus || usize{at.bus} - first_bus < buses);
+    return at.segment == segment_number && at.bus >= first_bus &&
+           (at.bus == first_bus || usize{at.bus} - first_bus < buses);
   }
   [[nodiscard]] mmio_space function(address at) const {
     const usize place = static_cast<usize>(at.routing_id()) - (usize{first_bus} << 8);

@@ -8,16 +8,14 @@
 namespace virtio::pci {
 
 /// Segment, bus, slot and function. Hosts without these numbers (firmware handles) define their own type.
-struct address {  // two words without padding: padding costs masks wherever an address is passed on
+struct address {     // two words without padding: padding costs masks wherever an address is passed on
   u16 segment = 0;   // segment group
   u8 bus = 0;        // 0 to 255
   u8 slot = 0;       // 0 to 31
   u32 function = 0;  // 0 to 7
 
   /// Returns the routing id: bus, slot and function in 16 bits.
-  [[nodiscard]] constexpr u32 routing_id() const {
-    return u32{bus} << 8 | u32{slot} << 3 | u32{function};
-  }
+  [[nodiscard]] constexpr u32 routing_id() const { return u32{bus} << 8 | u32{slot} << 3 | u32{function}; }
   [[nodiscard]] friend constexpr bool operator==(const address&, const address&) = default;
 };
 
@@ -50,7 +48,7 @@ namespace command {
 inline constexpr u16 io = 0x0001;          // decodes I/O BARs
 inline constexpr u16 memory = 0x0002;      // decodes memory BARs
 inline constexpr u16 bus_master = 0x0004;  // may access memory
-inline constexpr u16 no_line = 0x0400;  // "Interrupt Disable": the interrupt line stays inactive
+inline constexpr u16 no_line = 0x0400;     // "Interrupt Disable": the interrupt line stays inactive
 }  // namespace command
 
 /// The bit of the status half that announces a capability list, in the dword of `config::command`.

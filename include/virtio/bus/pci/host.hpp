@@ -42,12 +42,12 @@ struct function_visitor {
 /// buses.
 template <class H>
 concept host = small_value<H> && register_space<typename H::bar_space> && small_value<typename H::function_id> &&
-    requires(const H h, const typename H::function_id& id, u16 offset, u32 value, u8 index) {
-      { h.config_read32(id, offset) } -> same_as<u32>;
-      { h.config_write32(id, offset, value) };
-      { h.bar(id, index) } -> same_as<result<typename H::bar_space>>;
-      { h.each_function(function_visitor<typename H::function_id>{}) };
-    };
+               requires(const H h, const typename H::function_id& id, u16 offset, u32 value, u8 index) {
+                 { h.config_read32(id, offset) } -> same_as<u32>;
+                 { h.config_write32(id, offset, value) };
+                 { h.bar(id, index) } -> same_as<result<typename H::bar_space>>;
+                 { h.each_function(function_visitor<typename H::function_id>{}) };
+               };
 
 /// A host with item 6.
 template <class H>

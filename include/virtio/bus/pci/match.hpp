@@ -10,10 +10,10 @@
 
 namespace virtio::pci {
 
-inline constexpr u16 virtio_vendor = 0x1af4;  // PCI vendor id
+inline constexpr u16 virtio_vendor = 0x1af4;          // PCI vendor id
 inline constexpr u16 first_transitional_id = 0x1000;  // PCI device ids of transitional devices
-inline constexpr u16 first_modern_id = 0x1040;  // plus the device type
-inline constexpr u16 last_modern_id = 0x107f;  // the end of virtio's ids
+inline constexpr u16 first_modern_id = 0x1040;        // plus the device type
+inline constexpr u16 last_modern_id = 0x107f;         // the end of virtio's ids
 
 using virtio::id_row;    // a row of an id table
 using virtio::id_table;  // an id table

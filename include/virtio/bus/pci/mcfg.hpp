@@ -14,8 +14,8 @@ namespace acpi {
 
 /// Of every table: signature, length, ..., checksum over the whole table.
 inline constexpr usize header_bytes = 36;
-inline constexpr usize most_bytes = 64 * 1024;    // longer tables are ignored
-inline constexpr usize most_tables = 256;         // further entries of the root table are ignored
+inline constexpr usize most_bytes = 64 * 1024;  // longer tables are ignored
+inline constexpr usize most_tables = 256;       // further entries of the root table are ignored
 
 /// Returns the little-endian number at `offset`, which may be unaligned. Missing bytes read as zeros.
 template <class T>
@@ -53,7 +53,8 @@ template <class T>
 /// cannot. The bytes are read more than once. Errors: `invalid_argument` if the bytes are not an RSDP, `not_found`.
 template <class View>
 [[nodiscard]] result<const_bytes> find_table(const_bytes rsdp, const_bytes signature, View&& view) {
-  if (!starts_with(rsdp, text("RSD PTR ")) || rsdp.size() < 20 || !sums_to_zero(rsdp.part(0, 20))) return errc::invalid_argument;
+  if (!starts_with(rsdp, text("RSD PTR ")) || rsdp.size() < 20 || !sums_to_zero(rsdp.part(0, 20)))
+    return errc::invalid_argument;
   const auto table_at = [&](u64 address, const_bytes wanted) -> const_bytes {
     const const_bytes head = view(address, header_bytes);
     const u32 length = number<u32>(head, 4);
@@ -61,7 +62,8 @@ template <class View>
     return checked(view(address, length), wanted);
   };
 
-  const u64 xsdt = rsdp.data()[15] >= 2 && rsdp.size() >= 36 && sums_to_zero(rsdp.part(0, 36)) ? number<u64>(rsdp, 24) : 0;
+  const u64 xsdt =
+      rsdp.data()[15] >= 2 && rsdp.size() >= 36 && sums_to_zero(rsdp.part(0, 36)) ? number<u64>(rsdp, 24) : 0;
   const const_bytes roots = xsdt != 0 ? table_at(xsdt, text("XSDT")) : table_at(number<u32>(rsdp, 16), text("RSDT"));
   const usize width = xsdt != 0 ? 8 : 4;
   for (usize n = 0; n < most_tables && header_bytes + (n + 1) * width <= roots.size(); ++n) {

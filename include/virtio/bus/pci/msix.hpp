@@ -86,7 +86,8 @@ class msix {
   void control(u32 set, u32 clear) const {
     if (count_ == 0) return;
     const u32 now = host_.config_read32(id_, at_);
-    write_half(host_, id_, static_cast<u16>(at_ + 2), static_cast<u16>((now >> 16 | set) & ~clear), static_cast<u16>(now));
+    write_half(host_, id_, static_cast<u16>(at_ + 2), static_cast<u16>((now >> 16 | set) & ~clear),
+               static_cast<u16>(now));
   }
 
   VIRTIO_EMPTY_MEMBER H host_{};

@@ -26,7 +26,7 @@ struct linear_map {
   /// End of the guest's memory below 4 GiB: an invalid BAR of a hostile host may point into it. Memory above 4 GiB can
   /// be distinguished from BARs only by a map of the program.
   u64 floor = 0;
-  u64 reach = 0;    // the first bus address that is not mapped; 0: 4 GiB
+  u64 reach = 0;  // the first bus address that is not mapped; 0: 4 GiB
 
   /// `bus_map` concept: returns a CPU address. Error: `out_of_range`.
   [[nodiscard]] constexpr result<uptr> cpu_address(u64 at, u64 size) const {

@@ -41,11 +41,15 @@ struct multi_root : H {
   const bus_set* roots = nullptr;  // null: those of `H`
 
   /// `host` concept: returns the root buses.
-  [[nodiscard]] bus_set root_buses() const { return roots != nullptr ? *roots : roots_of(static_cast<const H&>(*this)); }
+  [[nodiscard]] bus_set root_buses() const {
+    return roots != nullptr ? *roots : roots_of(static_cast<const H&>(*this));
+  }
 
   /// `host` concept: calls `visit` for every function.
   template <class Visit>
-  void each_function(Visit&& visit) const { each_numbered_function(*this, segment_of(*this), visit); }
+  void each_function(Visit&& visit) const {
+    each_numbered_function(*this, segment_of(*this), visit);
+  }
 };
 
 }  // namespace virtio::pci

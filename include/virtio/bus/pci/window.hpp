@@ -11,11 +11,11 @@ namespace virtio::pci {
 
 /// Offsets of fields in the window's capability.
 namespace window_field {
-inline constexpr u16 bar = 4;  // BAR number
-inline constexpr u16 offset = 8;  // in the BAR
+inline constexpr u16 bar = 4;      // BAR number
+inline constexpr u16 offset = 8;   // in the BAR
 inline constexpr u16 length = 12;  // 1, 2 or 4 bytes
-inline constexpr u16 data = 16;  // accesses the register
-inline constexpr u16 end = 20;  // bytes of the capability
+inline constexpr u16 data = 16;    // accesses the register
+inline constexpr u16 end = 20;     // bytes of the capability
 }  // namespace window_field
 
 /// A part of a BAR, accessed through the window of its function. Cost: a register access is four accesses to
@@ -122,7 +122,8 @@ template <config_space H>
 [[nodiscard]] u8 find_window(const H& h, typename H::function_id id) {
   u8 found = 0;
   each_capability(h, id, [&](u16 at, u32 head) {
-    const bool is_window = (head & 0xffu) == capability_id::vendor && head >> 24 == static_cast<u8>(structure::config_window);
+    const bool is_window =
+        (head & 0xffu) == capability_id::vendor && head >> 24 == static_cast<u8>(structure::config_window);
     if (!is_window || at + window_field::end > 256) return true;
     bool has_room = true;
     each_capability(h, id, [&](u16 other, u32) { return has_room = other <= at || other >= at + window_field::end; });
@@ -137,7 +138,7 @@ template <config_space H>
 /// capability uses that. The block of a legacy device has no capability and never uses the window.
 template <host H>
 struct windowed : H {
-  using function_id = typename H::function_id;  // `host` concept
+  using function_id = typename H::function_id;                // `host` concept
   using bar_space = bar_or_window<typename H::bar_space, H>;  // `host` concept
 
   /// `host` concept: returns the space of a BAR that `H` reaches.

@@ -13,19 +13,19 @@ struct vsock_host {
   std::vector<unsigned> features{};
   std::uint32_t buf_alloc = 256 * 1024;
   std::uint32_t max_payload = 65536;
-  std::uint32_t update_below = 65536;    // updates the credit when the guest has less than this
-  std::uint32_t queued_packets = 0;      // resets a connection with more unread packets; 0: never
+  std::uint32_t update_below = 65536;  // updates the credit when the guest has less than this
+  std::uint32_t queued_packets = 0;    // resets a connection with more unread packets; 0: never
   bool asks_for_credit = false;
-  bool resets_unknown = true;            // packets that belong to no connection
+  bool resets_unknown = true;  // packets that belong to no connection
   bool resets_refused = true;
   bool resets_wrong_type = true;
-  bool resets_excess = false;            // data beyond its credit; false: dropped
-  bool resets_once_drained = true;       // a SHUTDOWN of both ends before all was read; false: no answer
+  bool resets_excess = false;       // data beyond its credit; false: dropped
+  bool resets_once_drained = true;  // a SHUTDOWN of both ends before all was read; false: no answer
   bool resets_carry_credit = true;
   bool returns_malformed = true;
-  bool throttles = false;                // takes no packets while as many replies wait as the send ring has entries
-  bool claims_sent = false;              // the used length of a sent packet is its length; false: 0
-  bool claims_event_buffer = false;      // the used length of an event is the buffer's; false: 4
+  bool throttles = false;            // takes no packets while as many replies wait as the send ring has entries
+  bool claims_sent = false;          // the used length of a sent packet is its length; false: 0
+  bool claims_event_buffer = false;  // the used length of an event is the buffer's; false: 4
 
   /// Linux's vhost-vsock.
   [[nodiscard]] static vsock_host kernel() {

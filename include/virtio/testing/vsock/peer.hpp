@@ -31,8 +31,8 @@ struct vsock_peer {
   state now = state::closed;
   ending end = ending::none;
   std::uint16_t type = 1;
-  bool reads = true;                // consumes arriving data at once; false: read() does
-  bool keeps = true;                // keeps consumed data in `bytes` and `messages`; false: only counts it
+  bool reads = true;  // consumes arriving data at once; false: read() does
+  bool keeps = true;  // keeps consumed data in `bytes` and `messages`; false: only counts it
   bool answers_shutdown = true;
 
   std::vector<std::uint8_t> bytes{};      // consumed
@@ -64,7 +64,8 @@ struct vsock_peer {
   // --- lifetime ---
 
   vsock_peer() = default;
-  vsock_peer(std::uint16_t of_type, state as, std::uint32_t space, std::uint32_t counters_start) : now{as}, type{of_type}, window{space} {
+  vsock_peer(std::uint16_t of_type, state as, std::uint32_t space, std::uint32_t counters_start)
+      : now{as}, type{of_type}, window{space} {
     received = consumed = known_consumed = furthest = sent = guest_consumed = counters_start;
   }
   void finish(ending how) {
@@ -89,9 +90,13 @@ struct vsock_peer {
     if (outbox_.front().bytes.empty() || credit() != 0) return true;
     return host.asks_for_credit && !asked_for_credit_;
   }
-  [[nodiscard]] bool has_shutdown() const { return now == state::open && outbox_.empty() && (shut_wanted_ & ~shut_sent_) != 0; }
+  [[nodiscard]] bool has_shutdown() const {
+    return now == state::open && outbox_.empty() && (shut_wanted_ & ~shut_sent_) != 0;
+  }
   /// Nothing is pending, with or without credit.
-  [[nodiscard]] bool is_idle() const { return now == state::closed || (outbox_.empty() && (shut_wanted_ & ~shut_sent_) == 0); }
+  [[nodiscard]] bool is_idle() const {
+    return now == state::closed || (outbox_.empty() && (shut_wanted_ & ~shut_sent_) == 0);
+  }
 
   /// The next packet's op, flags and data, at most `room` bytes. Requires has_data() or has_shutdown().
   void fill(vsock_packet& p, std::uint32_t room) {

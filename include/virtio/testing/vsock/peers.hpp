@@ -33,7 +33,8 @@ class vsock_peers : public device_model, public vsock_transcript {
   // --- playing the peers: packets wait in order and leave when there are rx buffers ---
 
   /// Requests a connection to the guest.
-  vsock_flow connect(std::uint32_t guest_port, std::uint32_t host_port, std::uint16_t type = 1, std::uint64_t from = 2) {
+  vsock_flow connect(std::uint32_t guest_port, std::uint32_t host_port, std::uint16_t type = 1,
+                     std::uint64_t from = 2) {
     const vsock_flow f{guest_port, host_port, from};
     open(f, type, connection::state::asked);
     say(f, request);
@@ -50,7 +51,9 @@ class vsock_peers : public device_model, public vsock_transcript {
     const auto found = connections_.find(f);
     return found == connections_.end() ? nullptr : &found->second;
   }
-  [[nodiscard]] bool is_open(const vsock_flow& f) { return live(f) != nullptr && peer(f).now == connection::state::open; }
+  [[nodiscard]] bool is_open(const vsock_flow& f) {
+    return live(f) != nullptr && peer(f).now == connection::state::open;
+  }
   /// The host's connections that have not ended, by guest port.
   [[nodiscard]] std::vector<vsock_flow> open_flows() const {
     std::vector<vsock_flow> all;
@@ -117,7 +120,8 @@ class vsock_peers : public device_model, public vsock_transcript {
     wake(0);
   }
   /// Returns a packet to the guest with these ports, for inject().
-  [[nodiscard]] static vsock_packet packet(const vsock_flow& f, std::uint16_t op, std::vector<std::uint8_t> payload = {}) {
+  [[nodiscard]] static vsock_packet packet(const vsock_flow& f, std::uint16_t op,
+                                           std::vector<std::uint8_t> payload = {}) {
     vsock_packet p;
     p.op = op;
     p.buf_alloc = 65536;
@@ -185,7 +189,8 @@ class vsock_peers : public device_model, public vsock_transcript {
       outgoing one = std::move(out_.front());
       out_.pop_front();
       replies_ -= one.is_reply;
-      if (connection* const c = one.as_it_is ? nullptr : find(one.packet.flow_to_guest()); c != nullptr) add_credit(*c, one.packet);
+      if (connection* const c = one.as_it_is ? nullptr : find(one.packet.flow_to_guest()); c != nullptr)
+        add_credit(*c, one.packet);
       return std::move(one.packet);
     }
     // Starts after the connection that was served last.

@@ -21,10 +21,10 @@ class vsock_service : public vsock_peers {
   /// What a port of the host does with a REQUEST.
   enum class reception : std::uint8_t { accepts, refuses, is_silent, waits };  // waits: until accept()
 
-  std::map<std::uint32_t, reception> ports;                // of the host; other ports refuse
-  std::set<std::uint64_t> siblings;                        // existing CIDs other than 2
-  bool resets_cross = false;  // the guest resets before it polls: such a RST does not answer ours
-  std::function<void(const vsock_packet&)> on_packet;      // from the guest, after it was served
+  std::map<std::uint32_t, reception> ports;  // of the host; other ports refuse
+  std::set<std::uint64_t> siblings;          // existing CIDs other than 2
+  bool resets_cross = false;                 // the guest resets before it polls: such a RST does not answer ours
+  std::function<void(const vsock_packet&)> on_packet;  // from the guest, after it was served
 
  protected:
   using vsock_peers::vsock_peers;
@@ -81,8 +81,10 @@ class vsock_service : public vsock_peers {
     old_cids_.clear();
     if (p.op == invalid || p.op > credit_request) return report("vsock: op " + std::to_string(p.op));
     if (p.op != data && p.len != 0) report("vsock: " + name + " with data");
-    if (p.op != data && p.op != shutdown && p.flags != 0) report("vsock: " + name + " with flags " + wire::hex(p.flags));
-    if (p.op == shutdown && (p.flags == 0 || p.flags > 3)) report("vsock: " + name + " with flags " + wire::hex(p.flags));
+    if (p.op != data && p.op != shutdown && p.flags != 0)
+      report("vsock: " + name + " with flags " + wire::hex(p.flags));
+    if (p.op == shutdown && (p.flags == 0 || p.flags > 3))
+      report("vsock: " + name + " with flags " + wire::hex(p.flags));
     const vsock_flow f = p.flow_from_guest();
     if (p.op == reset) return serve_reset(f, name, taken);
     if (p.dst_cid != 2 && siblings.count(p.dst_cid) == 0) return;
@@ -147,9 +149,10 @@ class vsock_service : public vsock_peers {
     reception how = told == ports.end() ? reception::refuses : told->second;
     if (how == reception::refuses && !host.resets_refused) how = reception::is_silent;
     if (how == reception::refuses) return say(f, reset);
-    connection& c = open(f, p.type, how == reception::accepts ? connection::state::open
-                                    : how == reception::waits ? connection::state::waiting
-                                                              : connection::state::silent);
+    connection& c = open(f, p.type,
+                         how == reception::accepts ? connection::state::open
+                         : how == reception::waits ? connection::state::waiting
+                                                   : connection::state::silent);
     check_credit(c, p, name);
     if (how == reception::accepts) say(f, response);
   }
@@ -158,11 +161,12 @@ class vsock_service : public vsock_peers {
   void check_credit(connection& c, const vsock_packet& p, const std::string& name) {
     const std::uint32_t more = p.fwd_cnt - c.guest_consumed;
     if (more > c.sent - c.guest_consumed)
-      report("VSOCK-06: " + name + " with fwd_cnt " + std::to_string(p.fwd_cnt) + " after " + std::to_string(c.guest_consumed) +
-             ", and " + std::to_string(c.sent) + " were sent");
+      report("VSOCK-06: " + name + " with fwd_cnt " + std::to_string(p.fwd_cnt) + " after " +
+             std::to_string(c.guest_consumed) + ", and " + std::to_string(c.sent) + " were sent");
     const auto moved = static_cast<std::int32_t>(p.fwd_cnt + p.buf_alloc - c.guest_consumed - c.guest_window);
     if (c.guest_has_spoken && moved < 0)
-      report("VSOCK-06: " + name + " takes back " + std::to_string(-static_cast<std::int64_t>(moved)) + " bytes of its window");
+      report("VSOCK-06: " + name + " takes back " + std::to_string(-static_cast<std::int64_t>(moved)) +
+             " bytes of its window");
     c.take_credit(p);
   }
 

@@ -76,8 +76,8 @@ class vsock_transcript {
   [[nodiscard]] static std::string line(const seen& one) {
     const vsock_packet& p = one.packet;
     const vsock_flow f = one.to_guest ? p.flow_to_guest() : p.flow_from_guest();
-    std::string text = (one.to_guest ? "< " : "> ") + vsock_wire::name_of(p.op) + " " + std::to_string(f.guest_port) + ":" +
-                       std::to_string(f.host_port);
+    std::string text = (one.to_guest ? "< " : "> ") + vsock_wire::name_of(p.op) + " " + std::to_string(f.guest_port) +
+                       ":" + std::to_string(f.host_port);
     if (f.cid != 2) text += " cid=" + std::to_string(f.cid);
     if (p.type != 1) text += " type=" + std::to_string(p.type);
     if (p.flags != 0) text += " flags=" + std::to_string(p.flags);

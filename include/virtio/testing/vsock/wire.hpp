@@ -23,7 +23,8 @@ enum op : std::uint16_t { invalid, request, response, reset, shutdown, data, cre
 enum flag : std::uint32_t { no_receive = 1, no_send = 2, both_ends = 3, end_of_message = 1, end_of_record = 2 };
 
 [[nodiscard]] inline std::string name_of(std::uint16_t op) {
-  static constexpr const char* names[] = {"INVALID", "REQUEST", "RESPONSE", "RST", "SHUTDOWN", "RW", "CREDIT_UPDATE", "CREDIT_REQUEST"};
+  static constexpr const char* names[] = {"INVALID",  "REQUEST", "RESPONSE",      "RST",
+                                          "SHUTDOWN", "RW",      "CREDIT_UPDATE", "CREDIT_REQUEST"};
   return op < std::size(names) ? names[op] : "op " + std::to_string(op);
 }
 
@@ -46,8 +47,8 @@ struct vsock_packet {
   std::uint32_t flags = 0, buf_alloc = 0, fwd_cnt = 0;
 
   std::vector<std::uint8_t> payload{};  // written after the header, as far as it fits; `len` is only the header's value
-  std::optional<std::uint32_t> used{};          // the used length instead of the bytes written
-  std::uint32_t header_bytes = 44;              // if smaller, the rest of the header keeps the buffer's content
+  std::optional<std::uint32_t> used{};  // the used length instead of the bytes written
+  std::uint32_t header_bytes = 44;      // if smaller, the rest of the header keeps the buffer's content
 
   /// The connection that a packet from the guest, or one to it, belongs to.
   [[nodiscard]] vsock_flow flow_from_guest() const { return {src_port, dst_port, dst_cid}; }

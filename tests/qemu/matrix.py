@@ -526,7 +526,7 @@ def example_cells():
                         r"  00:1e.0 1af4:1002  balloon device, modern PCI: usable\n\Z"])
     yield Cell("pc example 01_blk with two disks", image="examples/01_blk", status=1, disks=[Disk(options="addr=4"),
                Disk(name="other", serial="second", options="addr=5")],
-               console=[r"\Ano disk: more than one device fits.*\n  00:04.0 1af4:1001  block device, modern PCI: usable\n"
+               console=[r"\Ano disk: more than one device matches.*\n  00:04.0 1af4:1001  block device, modern PCI: usable\n"
                         r"  00:05.0 1af4:1001  block device, modern PCI: usable\n\Z"])
     yield Cell("pc example 01_blk with a read-only disk", image="examples/01_blk", status=1,
                disks=[Disk(backend="driver=raw,read-only=on,file.driver=file,file.filename={image}")],

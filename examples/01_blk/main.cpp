@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Block hello world: reads the first sector of the disk, changes one bit, writes it back, makes it stable.
+// Block hello world: reads the first sector of the disk, changes one bit, writes it back and flushes it.
 #include <virtio/blk.hpp>
 
 #include "board.hpp"  // the machine: how memory is shared, and that its bus is virtio::pci (or virtio::mmio)

@@ -31,7 +31,9 @@ enum class access_policy : u8 {
 ///     translate in place, never copy. It may set `segment::handle`. The error `no_space` means that a smaller request
 ///     would succeed: too little room in `out` or in a bounce pool. Drivers then map less, down to one block or byte;
 ///  3. `keep_waiting(why, attempt)` lets time pass (pause, yield, halt) and returns whether to go on; `attempt` counts
-///     from 0. `false` ends the wait and resets the device, which returns the buffers. Use generous limits;
+///     from 0. `false` ends the wait. For `reset` and `request` that resets the device, which returns the buffers, so
+///     use generous limits. A wait of `connect`, `shutdown` or `peer`, and that of a console for bytes or room, ends
+///     with an error, and the device stays up;
 ///  4. optional `unmap(segment, written)`: called once for each push() of map(), also if push() made several pieces of
 ///     it (SIZE_MAX of a disk), after the device is done with all of them. The segment has address, length, direction
 ///     and handle of the push(); a longer length is 0xffffffff. The device wrote at most the first `written` bytes.

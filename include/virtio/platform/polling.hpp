@@ -8,9 +8,9 @@
 namespace virtio {
 
 /// The waiting half of a platform: pauses the CPU between polls, and bounds every wait. `Attempts` is the bound for a
-/// device, in polls. For a connection's peer, which may never answer and needs no reset, it is a fiftieth. The time
-/// depends on the machine: 500 million polls took 400 seconds under emulation and a tenth of that elsewhere. A board
-/// with a clock defines its own `keep_waiting` (docs/porting.md, Waits). Inherit it for the member; it has no state.
+/// device, in polls. It is a fiftieth for `connect` and `shutdown`, where a peer may never answer. The time depends on
+/// the machine: 500 million polls took 400 seconds under emulation and a tenth of that elsewhere. A board with a clock
+/// defines its own `keep_waiting` (docs/porting.md, Waits). Inherit it for the member; it has no state.
 template <u64 Attempts = 500'000'000>
 struct polling {
   /// `platform` concept: pauses, and returns whether to go on.
@@ -20,7 +20,7 @@ struct polling {
 #elif defined(__aarch64__)
     asm volatile("yield" ::: "memory");
 #elif defined(__riscv)
-    /// `pause` of Zihintpause; without that extension, a fence that orders nothing.
+    // `pause` of Zihintpause; without that extension, a fence that orders nothing.
     asm volatile(".word 0x0100000f" ::: "memory");
 #else
     asm volatile("" ::: "memory");

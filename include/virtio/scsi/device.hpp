@@ -55,7 +55,8 @@ template <class Device>
 class unit;
 
 /// A SCSI host, driven through transport `T` with queues `Q` on platform `P`. All bytes are zero until `start`. One
-/// context owns it and its units; an interrupt handler may call only `acknowledge_interrupt`.
+/// context owns it and its units; an interrupt handler may call only `acknowledge_interrupt`, and
+/// with `pci::windowed` not even that.
 template <platform P, transport T, queue_format Q, options O = options{}>
 class device : public request_driver<device<P, T, Q, O>, done> {
   using base = request_driver<device, done>;

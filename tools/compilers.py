@@ -11,7 +11,7 @@ import sys
 
 WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
 
-# What clang can compile for without a cross toolchain: five architectures, both byte orders, and UEFI images.
+# clang's targets without a cross toolchain: five architectures, both byte orders, and UEFI images.
 BARE_TARGETS = ["x86_64-none-elf", "i686-none-elf", "aarch64-none-elf", "armv7-none-eabi", "riscv64-none-elf",
                 "powerpc64-none-elf", "x86_64-unknown-windows"]
 
@@ -23,7 +23,7 @@ SKIPPED = 77
 
 
 def skip(reason):
-    """Ends a test that this machine cannot run; a failure where everything is required."""
+    """Skips a test that this machine cannot run; fails if VIRTIO_TEST_REQUIRE_ALL requires all tests."""
     required = os.environ.get("VIRTIO_TEST_REQUIRE_ALL") == "1"
     print(f"{'failed' if required else 'skipped'}: {reason}", flush=True)
     sys.exit(1 if required else SKIPPED)
@@ -48,14 +48,14 @@ def is_reference(compiler):
 
 
 def run(command, **more):
-    """Runs a command; its output and errors together, as text, in English."""
+    """Runs a command. Its output and errors are captured together, as text, in English."""
     environment = {**os.environ, "LC_ALL": "C", **more.pop("env", {})}
     return subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           env=environment, stdin=subprocess.DEVNULL, **more)
 
 
 def must_run(command, **more):
-    """As run(), but a command that fails ends the test."""
+    """Like run(), but a command that fails ends the test."""
     done = run(command, **more)
     if done.returncode != 0:
         print("$ " + " ".join(str(word) for word in command))
@@ -67,7 +67,7 @@ def must_run(command, **more):
 
 @functools.lru_cache(maxsize=None)
 def resource_folder(compiler):
-    """Returns clang's resource folder; empty for another compiler. One call answers both, since each start takes time."""
+    """Returns clang's resource folder; empty for another compiler, so that one start of the compiler answers both."""
     done = run([compiler, "-print-resource-dir"])
     return done.stdout.strip() if done.returncode == 0 else ""
 
@@ -103,7 +103,7 @@ def in_one_process(compiler, flags, sources):
     words = [shlex.split(line) for line in said.splitlines() if re.match(r'\s*"[^"]*" "-cc1" ', line)]
     if len(words) != 1 or words[0][-1] != str(sources[0]):
         return None
-    # It must free one unit before it begins the next.
+    # clang must free one unit before it begins the next.
     return [word for word in words[0] if word not in ("-disable-free", "-clear-ast-before-backend")] + sources[1:]
 
 
@@ -112,7 +112,7 @@ def failures(compiler, flags, sources):
     together = in_one_process(compiler, flags, sources)
     if together and run(together).returncode == 0:
         return {}
-    # One by one: so that no error hides another, and each is the driver's own verdict.
+    # Compile one by one, so that no error hides another and each message comes from the driver itself.
     alone = {source: run([compiler, *flags, "-fsyntax-only", source]) for source in sources}
     wrong = {source: done.stdout for source, done in alone.items() if done.returncode != 0}
     return wrong or ({sources[0]: "error: each compiles by itself, but not all in one process"} if together else {})
@@ -120,7 +120,7 @@ def failures(compiler, flags, sources):
 
 @functools.lru_cache(maxsize=None)
 def targets(compiler):
-    """Target name -> flags: the bare targets for clang, the machine's own for others."""
+    """Returns target name -> flags: the bare targets for clang, the machine's own for others."""
     if is_clang(compiler):
         return {target: [f"--target={target}"] for target in BARE_TARGETS}
     machine = run([compiler, "-dumpmachine"]).stdout.strip()
@@ -132,7 +132,7 @@ def targets(compiler):
 
 
 def sections(path):
-    """Section name -> bytes, of an object or an image."""
+    """Returns section name -> bytes, for an object or an image."""
     out = {}
     for line in must_run([need_any(["llvm-size", "size"]), "-A", path]).splitlines():
         words = line.split()
@@ -145,7 +145,7 @@ MEMORY_FUNCTIONS = ("memcpy", "memmove", "memset", "memcmp")
 
 
 def memory_functions(compiler, flags, folder):
-    """Builds an archive of the four functions that compilers call implicitly; the linker takes the called ones from it."""
+    """Builds an archive of the four functions that compilers call implicitly. The linker takes only the called ones."""
     source = pathlib.Path(__file__).resolve().parent.parent / "tests/freestanding/bare_link/memory.cpp"
     objects = [folder / f"{name}.o" for name in MEMORY_FUNCTIONS]
     for name, output in zip(MEMORY_FUNCTIONS, objects):

@@ -2,8 +2,8 @@
 """Boot a guest image in QEMU and return the guest's exit status and console.
 
 The guest ends by a write to isa-debug-exit, by semihosting on Arm, or by the test finisher on RISC-V, which makes QEMU
-end with (status << 1) | 1. A QEMU that cannot start ends with 1 as well, which would read as the guest's success: so QEMU
-is started with the processor stopped, and continues only after it has answered on its control socket.
+end with (status << 1) | 1. A QEMU that cannot start also ends with 1, which would read as the guest's success.
+Therefore QEMU starts with the processor stopped, and continues only after it has answered on its control socket.
 """
 import argparse
 import codecs
@@ -20,7 +20,7 @@ import time
 import typing
 
 TIMED_OUT = 124
-NO_STATUS = 125  # QEMU did not start, or ended without the guest naming a status
+NO_STATUS = 125  # QEMU did not start, or ended without a status from the guest
 
 # The limit in seconds of a wait for an event that must happen. It only ends hangs: a passing wait takes seconds.
 # VIRTIO_TEST_PATIENCE multiplies it, for slower machines.
@@ -32,18 +32,18 @@ DEFAULT_QEMU = "qemu-system-x86_64"
 class _Processor(typing.NamedTuple):
     qemu: str
     machine: str
-    ending: list  # the device by which the guest ends with a status
+    ending: list  # QEMU's arguments for the device by which the guest ends with a status
 
 
 X86 = _Processor(DEFAULT_QEMU, "pc", ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
 AARCH64 = _Processor("qemu-system-aarch64", "virt", ["-cpu", "cortex-a72", "-semihosting-config", "enable=on,target=native"])
-# In machine mode, where a processor starts; -bios default among further arguments puts OpenSBI there.
+# The guest starts in machine mode, like the processor; `-bios default` in the further arguments starts OpenSBI instead.
 RISCV64 = _Processor("qemu-system-riscv64", "virt", ["-bios", "none"])
 BY_HEADER = {b"ARMd": AARCH64, b"RSC\x05": RISCV64}
 
 
 def processor(image):
-    """The processor of the image: the header of an image names Arm or RISC-V, everything else is for x86."""
+    """Returns the image's processor: Arm or RISC-V according to the header of the image, otherwise x86."""
     try:
         with open(image, "rb") as file:
             return BY_HEADER.get(file.read(60)[56:], X86)
@@ -52,7 +52,7 @@ def processor(image):
 
 
 def is_disk(image):
-    """Returns whether the machine's BIOS boots it: it has a boot sector, and is not a Linux kernel, which also has one."""
+    """Returns whether the BIOS boots the image: it has a boot sector and is not a Linux kernel, which also has one."""
     try:
         with open(image, "rb") as file:
             head = file.read(0x206)
@@ -62,14 +62,17 @@ def is_disk(image):
 
 
 def start_from(image, append, disk):
-    """The options to boot an image, by QEMU itself or as a disk of this kind."""
+    """Returns the options to boot an image, by QEMU itself or as a disk of this kind."""
     if is_disk(image):
         return ["-blockdev", f"driver=raw,node-name=boot,file.driver=file,file.filename={image}", "-device", f"{disk},drive=boot,bootindex=0"]
     return ["-kernel", str(image), *(["-append", append] if append else [])]
 
 
 def command(image, qemu, machine, memory, append, extra, control, accelerator="tcg", disk="ide-hd", usual=None):
-    """QEMU's command line; `qemu` may carry options of its own, such as -L folders, `control` is a kind of -chardev with options."""
+    """Returns QEMU's command line.
+
+    `qemu` may have options, such as -L folders. `control` is a kind of -chardev with its options.
+    """
     return [
         *shlex.split(qemu), "-machine", machine, "-accel", accelerator, "-m", str(memory),
         "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio", *(usual or processor(image)).ending,
@@ -79,19 +82,26 @@ def command(image, qemu, machine, memory, append, extra, control, accelerator="t
 
 
 def guest_status(returncode):
-    """Returns the guest's own status from QEMU's, or None if the guest has not set one. Valid only if QEMU has started."""
+    """Returns the guest's status from QEMU's, or None if the guest did not set one. Valid only if QEMU has started."""
     return None if returncode < 0 or returncode % 2 == 0 else (returncode - 1) // 2
 
 
-AGAIN = object()  # from a check: not yet, repeat it
+AGAIN = object()  # returned by a check: repeat the check
 
 
 class _Control:
-    """The control socket: starts the guest after QEMU's answer, records why QEMU stopped, and runs the host's part of a script:
-    steps of a condition and what follows when it comes true, one after the other: commands as (name, arguments), whose answers are
-    waited for, or (name, arguments, check), whose answer and QEMU's process are shown to `check`, which returns what is wrong, or AGAIN;
-    functions to call, and bytes for the guest's serial port. A condition is a pattern that the console must match
-    after the match of the previous step, or "event NAME", or "event NAME STATUS" for those that have a status."""
+    """The control socket.
+
+    Starts the guest after QEMU's answer, records why QEMU stopped, and runs the host's part of a script.
+
+    A script is a list of steps, executed in order. Each has a condition, and actions to run when it becomes true:
+    - (name, arguments): a command; waits for its answer;
+    - (name, arguments, check): the same; `check` receives the answer and QEMU's process, and returns an error or AGAIN;
+    - a function to call;
+    - bytes for the guest's serial port.
+    A condition is a pattern that the console must match after the match of the previous step, or "event NAME", or
+    "event NAME STATUS" for events with a status.
+    """
 
     def __init__(self, sock, serial, script=()):
         self.sock, self.serial, self.pending, self.ended_by = sock, serial, b"", ""
@@ -152,7 +162,7 @@ class _Control:
                         self.doing.insert(0, self.asked)
                     elif wrong:
                         self.refusals.append(wrong)
-                self.going = self.started  # the second answer is that to "cont"
+                self.going = self.started  # the second answer is for "cont"
                 if not self.started:
                     self.started = True
                     self._send("cont")
@@ -168,11 +178,13 @@ class _Control:
 
 def boot(image, qemu=None, machine=None, memory=128, append="", timeout=HANG, extra=(), stream=None, errors=None,
          script=(), disk="ide-hd", accelerator="tcg", usual=None):
-    """Boots `image` and waits for its end: gives (status, console text). An image of a disk, whose command line is on it, is booted as
-    the device `disk`. `usual` is what the image is for, where it does not say so itself: disks for Arm do not.
+    """Boots `image` and waits for its end. Returns (status, console text).
 
-    status is the guest's own (0 to 127), 124 at the time-out, 125 when QEMU did not start or the guest ended
-    without a status, or when a step of the `script` (see _Control) was rejected or did not happen. Console text goes to
+    A disk image, which contains its command line, is booted as the device `disk`. `usual` is the processor of an image
+    that does not identify its own, such as a disk for Arm.
+
+    The status is the guest's own (0 to 127); 124 at the time-out; 125 if QEMU did not start, if the guest ended without
+    a status, or if a step of the `script` (see _Control) was rejected or did not happen. Console text is written to
     `stream` as it arrives, errors to `errors` (default: stderr).
     """
     errors = errors or sys.stderr
@@ -216,13 +228,13 @@ def boot(image, qemu=None, machine=None, memory=128, append="", timeout=HANG, ex
                 for key, _ in ready:
                     try:
                         data = os.read(key.fd, 65536)
-                    except ConnectionResetError:  # QEMU ended with our last command unread
+                    except ConnectionResetError:  # QEMU ended before it read the last command
                         data = b""
                     if data:
                         key.data(data)
                     else:
                         wait.unregister(key.fileobj)
-                # A guest that prints without end keeps every select busy, so the clock is checked here too.
+                # An endlessly printing guest keeps every select busy, so the clock is checked here too.
                 timed_out = timed_out or (bool(wait.get_map()) and time.monotonic() >= deadline)
         finished = not timed_out and not control.refusals
     finally:
@@ -279,5 +291,5 @@ def main(arguments):
         status, _ = boot(options.image, options.qemu, options.machine, options.memory, options.append,
                          options.timeout, extra, stream=sys.stdout)
     except KeyboardInterrupt:
-        return 130  # as a shell counts it
+        return 130  # the shell's status for an interrupt
     return status

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Mutants of single operators, for tools/mutants: finds places in headers where one operator, constant or statement can be another, and
-writes a copy of the headers in which each place checks at run time whether it is the one to change. One build has them all.
+"""Mutants of single operators, for tools/mutants.
 
-It finds: == and !=, < and <=, > and >=, && and ||, + and -, * and +, & and |, << and >>, += and -=, ++ and --, a ! that is left out,
-0 for 1 and false for true and back, a condition that always or never holds, and a statement that is left out. It reads only code, and
-does not change what the compiler evaluates.
+Finds places in headers where an operator, constant or statement can change. Writes a copy of the headers in which each
+place checks at run time whether it is selected. One build contains all mutants.
+
+It swaps == and !=, < and <=, > and >=, && and ||, + and -, & and |, << and >>, += and -=, ++ and --, 0 and 1, false and
+true, and turns * into + and % into /. It omits a ! or a statement, and makes a condition always or never hold. It reads
+only code, and does not change what the compiler evaluates.
 """
 import re
 
@@ -37,7 +39,8 @@ constexpr void cannot(int n) {
 constexpr int number(int n, int right, int wrong) { return on(n) ? wrong : right; }
 """
 
-# Between two operators that are the same, a tag decides which of two it is: a == b becomes a == tag == b. So no operand need be found.
+# A tag between two copies of an operator selects its meaning: a == b becomes a == tag == b. The operands' ends need not
+# be found.
 SWAPS = {"==": "!=", "!=": "==", "<": "<=", "<=": "<", ">": ">=", ">=": ">", "+": "-", "-": "+", "*": "+", "&": "|", "|": "&",
          "<<": ">>", ">>": "<<", "%": "/"}
 NAMES = {"==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge", "+": "plus", "-": "minus", "*": "times", "&": "both",
@@ -81,14 +84,14 @@ class Site:
 
 
 def blanked(text):
-    """The same, with comments, strings and preprocessor lines made blank."""
+    """Returns the text with comments, strings and preprocessor lines replaced by blanks."""
     blank = lambda m: re.sub(r"[^\n]", " ", m[0])
     text = re.sub(r"//[^\n]*|/\*.*?\*/|\"(?:\\.|[^\"\\])*\"", blank, text, flags=re.S)
     return re.sub(r"^[ \t]*#[^\n]*", blank, text, flags=re.M)
 
 
 def code_map(text):
-    """For each character whether it is in the body of a function, and whether in the braces of a value."""
+    """Returns for each character whether it is in the body of a function, and whether in the braces of a value."""
     in_code, in_value = bytearray(len(text)), bytearray(len(text))
     stack = [(False, False)]
     head = 0
@@ -167,7 +170,7 @@ def operand_right(text, at, op):
 
 
 def postfix_end(text, at):
-    """Behind a name with its members, calls and subscripts."""
+    """Returns the position after a name with its members, calls and subscripts."""
     i = at
     while i < len(text):
         if m := re.compile(r"(\.|->|::)?(template )?[A-Za-z_]\w*").match(text, i):
@@ -190,7 +193,7 @@ SKIP = re.compile(r"^\s*(static_assert|VIRTIO_ASSERT|template\b|using\b|(?:stati
 
 
 def mutate(header, text, first):
-    """The text with all its mutants, and what they are. They are numbered from `first`."""
+    """Returns the text with all its mutants, and their descriptions. Their numbers start at `first`."""
     plain = blanked(text)
     in_code, in_value = code_map(plain)
     skipped = bytearray(len(text))
@@ -202,7 +205,7 @@ def mutate(header, text, first):
         skipped[m.start():end] = b"\1" * (end - m.start())
     usable = lambda i: in_code[i] and not skipped[i]
 
-    sites, edits = [], []  # edits: (position, kind, other end, text to insert, characters to take out)
+    sites, edits = [], []  # edits: (position, kind, other end, text to insert, number of characters to remove)
 
     def site(at, what):
         sites.append(Site(header, text, at, what))
@@ -225,7 +228,7 @@ def mutate(header, text, first):
         on = f"mutants::on({n})"
         edits += [(start, 2, -end, "((static_cast<bool>(", 0), (middle_end, 0, -start, f") != {on})", 0),
                   (middle_start, 2, -end, "(static_cast<bool>(", 0), (end, 0, -start, f") != {on})) != {on}", 0)]
-        # Parentheses around the whole, for what stands beside it.
+        # Parentheses around the whole separate it from neighbouring operators.
         edits += [(start, 2, -end - 0.5, "(", 0), (end, 0, -start + 0.5, ")", 0)]
 
     for m in re.finditer(r"(?<=[\s(])!(?=[A-Za-z_])", plain):
@@ -263,11 +266,11 @@ def mutate(header, text, first):
         if ";" in condition:
             start += condition.rfind(";") + 2
         elif re.match(r"const ", condition):
-            continue  # what is declared is what is asked
+            continue  # the condition is a declaration
         always, never = site(start, "the condition always holds"), site(start, "the condition never holds")
         edits += [(start, 2, -end - 0.9, f"!mutants::on({never}) && (mutants::on({always}) || (", 0), (end, 0, -start + 0.9, "))", 0)]
 
-    # Statements that stand on a line of their own.
+    # Statements on a line of their own.
     statement = re.compile(r"^[ \t]+((?:\+\+|--)?[A-Za-z_]\w*(?:(?:\.|->|::|\[|\()[^;\n]*?)?(?: (?:=|\+=|-=|\^=|\|=) [^;\n]*)?);[ \t]*$", re.M)
     for m in statement.finditer(plain):
         at, end, body = m.start(1), m.end(1), m[1]
@@ -275,7 +278,7 @@ def mutate(header, text, first):
             continue
         before = plain[:m.start()].rstrip()
         if before and before[-1] not in ";{})" and not before.endswith("else") and not before.endswith("]]"):
-            continue  # the end of something longer
+            continue  # the end of a longer statement
         if body.count("(") != body.count(")"):
             continue
         n = site(at, "left out")
@@ -295,7 +298,7 @@ def mutate(header, text, first):
         if count > 1:
             one.what += f" ({count})"
 
-    # At one place, what ends comes before what begins; the wider begins first and ends last.
+    # At the same position, ends come before beginnings. The wider edit begins first and ends last.
     edits.sort(key=lambda e: (e[0], e[1], e[2]))
     out, done = [], 0
     for at, _, _, inserted, taken in edits:

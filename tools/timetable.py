@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The times of a test run: the phases, the labels, the slowest files to compile and the slowest tests."""
+"""The times of a test run: phases, labels, the files that compile slowest, and the slowest tests."""
 import contextlib
 import json
 import pathlib
@@ -13,7 +13,7 @@ TABLE = "times.txt"  # in the build folder: the table of the last run
 
 
 class Times:
-    """Notes a run in the build folder."""
+    """Records a run in the build folder."""
 
     def __init__(self, build):
         self.build, self.phases = build, []
@@ -29,7 +29,7 @@ class Times:
         self.phases.append((name, time.monotonic() - began))
 
     def save(self, labels):
-        """Writes the table. `labels`: of every test, by its name."""
+        """Writes the table. `labels` has the labels of every test by the test's name."""
         rows = ["Seconds on the clock, by phase:", *(f"  {seconds:8.1f}  {name}" for name, seconds in self.phases)]
         files = compiled(self.compiles)
         if files:
@@ -62,7 +62,10 @@ def show(build):
 
 
 def compiled(log):
-    """What tools/timed-compile noted: (object, seconds, MiB, bytes), the longest first. Objects are named from the build folder on."""
+    """Returns the records of tools/timed-compile: (object, seconds, MiB, bytes), the longest first.
+
+    Objects have paths relative to the build folder.
+    """
     if not log.exists():
         return []
     files = []
@@ -75,7 +78,7 @@ def compiled(log):
 
 
 def ran(junit):
-    """The tests that ran: (name, seconds), the longest first."""
+    """Returns (name, seconds) of each test that ran, the longest first."""
     if not junit.exists():
         return []
     cases = xml.etree.ElementTree.parse(junit).getroot().iter("testcase")
@@ -83,12 +86,12 @@ def ran(junit):
 
 
 def labels(build):
-    """Every test's labels, by its name."""
+    """Returns the labels of every test by the test's name."""
     return {one["name"]: next((each["value"] for each in one.get("properties", []) if each["name"] == "LABELS"), [])
             for one in known(build)}
 
 
 def known(build):
-    """Every registered test as ctest describes it, in its order: the first one's number is 1."""
+    """Returns ctest's description of every registered test, in ctest's order: the first has the number 1."""
     command = ["ctest", "--test-dir", build, "--show-only=json-v1"]
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)["tests"]

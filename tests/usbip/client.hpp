@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The client's side as Linux has it. It objects to everything for which vhci_hcd or usbip would end the connection, and
-// to violations of the protocol that they accept. It shares no number and no helper with the library: a mistake must
-// not be made twice.
+// A client that behaves like Linux's. It reports everything for which vhci_hcd or usbip would end the connection, and
+// violations of the protocol that they accept. It shares no constants or helpers with the library, so that both cannot
+// have the same mistake.
 #pragma once
 
 #include <array>
@@ -20,7 +20,7 @@ class client {
     std::int32_t status = 0;
     std::uint32_t actual = 0;
     bytes data;
-    bool unlinked = false;  // only RET_UNLINK has ended it
+    bool unlinked = false;  // ended by a RET_UNLINK, without an answer
   };
   struct interface {
     std::uint8_t cls, sub, protocol;
@@ -47,7 +47,7 @@ class client {
     message.resize(40);
     send(message);
   }
-  /// The content of the list; empty if it is incomplete.
+  /// The content of the list, empty if it is incomplete.
   std::vector<device> take_list() {
     bytes& in = wire_.to_peer;
     if (in.size() < 12) return report("a list without a head"), std::vector<device>{};
@@ -119,7 +119,7 @@ class client {
   }
   void send(const bytes& message) { wire_.to_engine.insert(wire_.to_engine.end(), message.begin(), message.end()); }
 
-  /// Takes the complete answers.
+  /// Processes the complete answers.
   void take_answers() {
     bytes& in = wire_.to_peer;
     while (in.size() >= 48) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The codec against vectors that were made by hand from the protocol's tables, whole and cut at every byte.
+// The codec against vectors that were written by hand from the protocol's tables, whole and cut at every byte.
 #include <catch2/catch_test_macros.hpp>
 
 #include <cstdio>
@@ -16,7 +16,7 @@ namespace {
 
 using vector = std::vector<u8>;
 
-/// Bytes of a vector's text; blanks are ignored, "x00*24" means 24 zeros.
+/// Returns the bytes of a vector's text. Blanks are ignored; "x00*24" means 24 zeros.
 vector hex(const char* text) {
   vector all;
   for (const char* at = text; *at != 0;) {
@@ -38,7 +38,8 @@ vector hex(const char* text) {
   return all;
 }
 
-/// A buffer of its own for each length, so that a sanitizer detects a read past its end.
+/// Parses the whole vector and each shorter part. A part has its own buffer, so that a sanitizer detects a read past its
+/// end.
 template <class F>
 void cut_everywhere(const vector& whole, F parse, usize first_part = 0) {
   for (usize size = 0; size < whole.size(); ++size) {
@@ -159,7 +160,7 @@ TEST_CASE("usbip codec: requests of the URB phase, whole and cut at every byte",
     u8 made[48];
     put(made, got.value);
     vector again(made, made + 48);
-    // 0 is the same, and is what the codec writes
+    // 0 means the same; the codec writes 0
     if (one == &submit_out) store_be32(again.data() + 0x20, 0xffffffffu);
     CHECK(again == *one);
   }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The faults that the check of a configuration finds, which are errors at compile time; and devices with several
-// drivers.
+// The faults that the check of a configuration finds, which are compile-time errors; and devices with several drivers.
 #include <catch2/catch_test_macros.hpp>
 
 #include <cstring>
@@ -28,7 +27,8 @@ struct pair_driver : echo<64> {
 inline constexpr usbip::device_description about{.speed = speed::full, .vendor = 1, .product = 2, .milliamperes = 500};
 inline constexpr usbip::device_description long_name{.name = "\xf0\x9f\x94\x8c \xe2\x82\xac"};
 
-/// As a device has it: `raw` is a template, and made for a constant before its end of the file by templates alone.
+/// A configuration as in a device. `raw` is a template, which a constant expression can use before the end of the file
+/// only from another template.
 template <const usbip::device_description& About, class... Drivers>
 struct laid_out {
   static constexpr usbip::device_layout layout = usbip::layout_of<Drivers...>(About);
@@ -43,7 +43,7 @@ std::string why(const bytes& all, speed how_fast) {
 
 TEST_CASE("usbip descriptors: several drivers make one configuration, with numbers in the order of their calls",
           "[usbip][device]") {
-  // Not a constant: g++ 12 fails to compile comparisons of neighbouring bytes of one.
+  // Not constexpr: g++ 12 fails to compile comparisons of neighbouring bytes of a constant.
   usbip::device_layout layout = laid_out<about, pair_driver, usb_rig::driver>::layout;
   const bytes all(layout.configuration, layout.configuration + layout.configuration_size);
   CHECK(all == bytes{9, 2,  91, 0, 3,    1,    0, 0x80, 250,                                                   //
@@ -123,7 +123,7 @@ TEST_CASE("usbip device: requests and transfers reach the driver that claimed th
   CHECK(s.ask(s.host.control_in(0xc1, 1, 0, 1, 1)).data == bytes{7});
   CHECK(s.ask(s.host.control_in(0xc1, 1, 0, 2, 1)).status == -32);
   CHECK(s.ask(s.host.control_out(0x42, 1, 0, 0x83, bytes{8})).status == 0);
-  // To the device: the first driver that supports it
+  // A request to the device: the first driver that supports it answers
   CHECK(s.ask(s.host.control_in(0xc0, 1, 0, 0, 1)).data == bytes{0});
   CHECK(s.ask(s.host.control_in(0xc1, 1, 0, 1, 1)).data == bytes{8});
   s.host.submit_out(2, bytes{1, 2, 3});
@@ -132,7 +132,7 @@ TEST_CASE("usbip device: requests and transfers reach the driver that claimed th
   s.talk();
   CHECK_FALSE(s.host.has(news));
   CHECK(s.ask(s.host.submit_in(4, 8)).data == bytes{1});
-  // An interface that is set restarts only its own endpoints.
+  // Setting an interface restarts only its own endpoints.
   CHECK(s.ask(s.host.control_out(0x02, 3, 0, 0x01)).status == 0);
   CHECK(s.ask(s.host.control_out(0x02, 3, 0, 0x02)).status == 0);
   CHECK(s.ask(s.host.control_out(0x01, 11, 0, 1)).status == 0);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A drive with a disk in memory on one side and a host's mass storage driver on the other, which shares nothing with
-// the library.
+// A drive with a disk in memory, and a host's mass storage driver for it. The driver shares no code with the library.
 #pragma once
 
 #include <deque>
@@ -14,7 +13,8 @@
 
 namespace usb_rig {
 
-/// Ends requests on command, and fails those of chosen blocks. It objects to requests that a drive must not send.
+/// A disk that ends requests on command, and fails requests for chosen blocks. It reports requests that a drive must
+/// not send.
 class memory_disk {
  public:
   explicit memory_disk(std::uint64_t blocks, std::uint32_t block_bytes = 512)
@@ -41,7 +41,7 @@ class memory_disk {
     ended_.pop_front();
     return true;
   }
-  /// Ends the oldest request, or the latest.
+  /// Ends the oldest or the latest request.
   void end_one() {
     const request one = backwards ? pending.back() : pending.front();
     backwards ? pending.pop_back() : pending.pop_front();
@@ -155,7 +155,7 @@ struct stick {
     w.resize(31);
     return w;
   }
-  /// A command that reads `length` bytes, requested in transfers of `each`.
+  /// Sends a command that reads `length` bytes, in transfers of `each` bytes.
   status read(std::uint32_t length, const bytes& cdb, std::uint32_t each = 0xffffffff) {
     if (ask(host.submit_out(1, wrapper(++tag_, length, true, cdb))).status != 0) return {};
     status s;
@@ -169,7 +169,7 @@ struct stick {
     }
     return finish(s);
   }
-  /// A command that writes `data`.
+  /// Sends a command that writes `data`.
   status write(const bytes& data, const bytes& cdb, std::size_t each = SIZE_MAX) {
     if (ask(host.submit_out(1, wrapper(++tag_, static_cast<std::uint32_t>(data.size()), false, cdb))).status != 0)
       return {};
@@ -195,7 +195,7 @@ struct stick {
     return {code,        flags, byte(block >> 24), byte(block >> 16), byte(block >> 8),
             byte(block), 0,     byte(count >> 8),  byte(count),       0};
   }
-  /// Key, code, qualifier of REQUEST SENSE.
+  /// The key, code and qualifier from REQUEST SENSE.
   std::array<unsigned, 3> sense() {
     const auto s = read(18, {3, 0, 0, 0, 18, 0});
     if (s.data.size() != 18 || s.code != 0) return {};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A device that returns what it receives: one bulk endpoint in each direction, and an interrupt endpoint that is silent
-// until bytes have arrived. The smallest class driver with all entry points.
+// A device that returns the bytes that it receives: one bulk endpoint in each direction, and an interrupt endpoint that
+// is silent until bytes have arrived. The smallest class driver with all entry points.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +23,7 @@ class echo {
     size_ = 0;
     news_ = 0;
   }
-  /// Vendor request 1, to the interface: OUT sets the byte, IN reads it.
+  /// Handles vendor request 1 to the interface: OUT sets the byte, IN reads it.
   usbip::control_answer control(const usbip::setup_packet& setup, usbip::bytes data) {
     if (setup.kind() != 2 || setup.request != 1) return usbip::control_answer::stall();
     if (setup.is_in()) return usbip::control_answer::good({&byte_, 1});

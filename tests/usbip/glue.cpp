@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The parts of the example that join the two libraries: a vsock connection as a stream, with sockets that have as much
-// room as a test requires, and a block device as a disk.
+// The parts of the example that join the two libraries: a vsock connection as a stream, and a block device as a disk.
+// Each test chooses the room of the sockets.
 #include <catch2/catch_test_macros.hpp>
 
 #include <algorithm>

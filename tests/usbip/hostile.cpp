@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Peers that break the protocol, the stream, or their promises; and the two failures that were reported from the field.
+// Peers that violate the protocol, break the stream or break promises; and two failures reported from the field.
 #include <catch2/catch_test_macros.hpp>
 
 #include <cstring>
@@ -36,7 +36,7 @@ struct against : usb_rig::session<> {
 
 TEST_CASE("usbip field report: a header is 48 bytes with its setup, and is answered after the last byte",
           "[usbip][hostile]") {
-  // A bridge requested 20 + 28 + 8 bytes and saw an end of file where the kernel had sent all its bytes.
+  // A bridge requested 20 + 28 + 8 bytes and received an end of file, although the kernel had sent all its bytes.
   usb_rig::devices d;
   usb_rig::session s;
   s.connection.bridge(d.all, 0);
@@ -62,7 +62,7 @@ TEST_CASE("usbip field report: URBs instead of an import end with an error that 
   CHECK(e.what == usbip::due::operation);
   CHECK(std::string(describe(e)).find("the peer sends URBs where a list or an import is expected") == 0);
   CHECK(std::string(describe(e)).find("bridge mode") != std::string::npos);
-  CHECK(e.received == 8);  // of its 48
+  CHECK(e.received == 8);  // of 48 bytes
   CHECK(bytes(e.first, e.first + 4) == bytes{0, 0, 0, 1});
   CHECK(s.stream.to_peer.empty());
   CHECK_FALSE(d.all.is_taken(0));
@@ -71,7 +71,7 @@ TEST_CASE("usbip field report: URBs instead of an import end with an error that 
 TEST_CASE("usbip field report: an import instead of URBs ends with an error that names both", "[usbip][hostile]") {
   for (const std::uint8_t code : {std::uint8_t{3}, std::uint8_t{5}}) {
     usb_rig::devices d;
-    // Detected after four bytes: a list has eight, and the peer waits for an answer
+    // Detected after four bytes: a list request has only eight, and then the peer waits for an answer.
     against s{d, {1, 0x11, 0x80, code}, true};
     const usbip::ending& e = s.connection.ending();
     CHECK(e.how == end::wrong);
@@ -116,7 +116,7 @@ TEST_CASE("usbip hostile: every invalid field of a URB ends the connection with 
       against s{d, message, true};
       INFO("field " << field << " value " << value);
       const usbip::ending& e = s.connection.ending();
-      // The hundred zeros after it are not a command, unless they are data or entries of packets that are still due.
+      // The hundred zeros after it are not a command, unless data or entries of packets are still expected.
       if (e.how == end::none) {
         CHECK((field == 12 || field == 0x20));
         CHECK(s.connection.outstanding() == 1);
@@ -212,7 +212,7 @@ TEST_CASE("usbip hostile: a peer that closes without a byte differs from one tha
 
     CHECK(silent.run() == usbip::activity::idle);
     CHECK(silent.connection.ending().how == end::none);
-    silent.connection.stop();  // a caller that has waited long enough
+    silent.connection.stop();  // as a caller does after a time-out
     CHECK(silent.run() == usbip::activity::ended);
     CHECK(silent.connection.ending().how == end::silent);
     CHECK_FALSE(d.all.is_taken(1));
@@ -245,7 +245,7 @@ TEST_CASE("usbip hostile: lengths of 0 and of 2^32-1", "[usbip][hostile]") {
   CHECK(s.ask(s.host.submit_out(1, {})).status == 0);
   const auto in = s.host.submit_in(1, 0);
   s.talk();
-  CHECK_FALSE(s.host.has(in));  // it has nothing to answer with yet
+  CHECK_FALSE(s.host.has(in));  // no data for an answer yet
   s.host.submit_out(1, bytes{1});
   s.talk();
   CHECK((s.host.has(in) && s.host.answers[in].actual == 0));

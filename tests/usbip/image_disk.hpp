@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A file as a disk of 512-byte blocks. Requests are executed when they are submitted, and end later, the latest first.
+// A file as a disk of 512-byte blocks. Requests are executed when they are submitted. They end later, the latest first.
 #pragma once
 
 #include <cerrno>
@@ -13,7 +13,7 @@
 
 class image_disk {
  public:
-  /// False: errno has the reason.
+  /// Returns false on an error; errno has the reason.
   bool open(const char* path) {
     fd_ = ::open(path, O_RDWR | O_CLOEXEC);
     if (fd_ < 0 && (errno == EACCES || errno == EROFS)) {
@@ -47,7 +47,7 @@ class image_disk {
     ended_.pop_back();
     return true;
   }
-  /// Whether an ended request was not returned yet: its connection has work.
+  /// Returns whether an ended request has not been returned yet, so its connection has work.
   [[nodiscard]] bool has_completions() const { return !ended_.empty(); }
 
  private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A socket of this machine as the engine's stream. Non-blocking; the caller closes it.
+// A local socket as the engine's stream. Non-blocking; the caller closes it.
 #pragma once
 
 #include <cerrno>
@@ -42,9 +42,9 @@ class posix_stream {
 
   [[nodiscard]] usbip::stream_state state() const { return begin_ == end_ ? state_ : usbip::stream_state::open; }
   [[nodiscard]] int fd() const { return fd_; }
-  /// Whether the last `send` found no room.
+  /// Returns whether the last `send` found no room.
   [[nodiscard]] bool is_full() const { return full_; }
-  /// Whether bytes were shown and not taken: a wait for more would not end.
+  /// Returns whether bytes were shown but not taken. A wait for more bytes might then never end.
   [[nodiscard]] bool has_unread() const { return begin_ != end_; }
 
  private:

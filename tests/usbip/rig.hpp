@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The shared parts of the engine's tests: two devices on one list, and a connection with a client at its other end.
+// Shared by the engine's tests: two devices on one list, and a connection with a client at its other end.
 #pragma once
 
 #include <memory>
@@ -45,13 +45,13 @@ struct session {
     while (did == usbip::activity::worked && polls-- != 0) did = connection.poll(stream);
     return did;
   }
-  /// `run`, then the answers as the client receives them.
+  /// Calls `run`, then passes the answers to the client.
   usbip::activity talk() {
     const usbip::activity did = run();
     host.take_answers();
     return did;
   }
-  /// Takes the device by an import.
+  /// Imports the device.
   void import(devices& all, const char* busid) {
     connection.serve(all.all);
     host.ask_import(busid);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The serial port: its descriptors, its control requests, and bytes both ways, with a line that has no room and one
-// without bytes.
+// The serial port: its descriptors, its control requests, and bytes in both directions, with a line that has no room
+// and a line that has no bytes.
 #include <catch2/catch_test_macros.hpp>
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 
 namespace {
 
-/// A line with room for so many bytes.
+/// A line with room for a chosen number of bytes.
 struct line {
   std::string to_line, from_line;
   std::size_t room = 100000;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// USB devices on a socket of this machine, for the host's own tools to list and attach.
+// Serves USB devices on a local socket. The host's own tools can list and attach them.
 //
-//   serve --listen PORT          TCP on 127.0.0.1, any number of connections; PORT 0: any that is free, printed
+//   serve --listen PORT          TCP on 127.0.0.1, any number of connections; PORT 0: a free one, which is printed
 //   serve ... IMAGE              1-1 is a disk: the file, for reading and writing
-//   serve --fd N --bridge        URBs only, on a socket that the caller has already given the other end of to a kernel
-//     --device K                 of the list, from 0 (bridge mode; default 0)
-//     --once                     leaves after the first connection that had a device
+//   serve --fd N --bridge        URBs only, on a socket whose other end the caller has already passed to a kernel
+//     --device K                 index in the list, from 0 (bridge mode; default 0)
+//     --once                     exits after the first connection that had a device
 //
 // The devices: 1-1 to 1-3 at high speed, 1-4 to 1-6 SuperSpeed. Each connection's end is printed with the reason.
 #include <cstdio>
@@ -135,7 +135,7 @@ int serve(Devices& devices, const options& with) {
       (void)close(one->stream.fd());
       one = clients.erase(one);
       if (with.once && had_device) return 0;
-      // A host that has left: the disk may still have to end a flush.
+      // The host has disconnected, but the disk may still have to end a flush.
       drive.poll();
     }
     if (worked || image.has_completions() || (listener < 0 && clients.empty())) continue;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Server mode and enumeration against the client double: what `usbip list`, `usbip attach` and Linux's USB core do, in
-// their order.
+// Server mode and enumeration with the client double, in the order of `usbip list`, `usbip attach` and Linux's USB
+// core.
 #include <catch2/catch_test_macros.hpp>
 
 #include "rig.hpp"

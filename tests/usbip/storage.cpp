@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Mass storage against a host's driver and a disk in memory: the answers to commands, and data through the pieces.
+// Mass storage with a host's driver and a disk in memory: the answers to commands, and data in several pieces.
 #include <catch2/catch_test_macros.hpp>
 
 #include "drive_rig.hpp"
@@ -59,7 +59,7 @@ TEST_CASE("usbip storage: an unknown command, field or page fails with its sense
   stick s;
   CHECK(s.read(0, {0xff, 0, 0, 0, 0, 0}).code == 1);
   CHECK(s.sense() == sense{5, 0x20, 0});
-  CHECK(s.sense() == sense{0, 0, 0});  // it is reported once
+  CHECK(s.sense() == sense{0, 0, 0});  // sense data is reported once
   CHECK(s.read(36, {0x12, 0, 1, 0, 36, 0}) == stick::status{1, 36, {}});
   CHECK(s.sense() == sense{5, 0x24, 0});
   CHECK(s.read(36, {0x12, 1, 0xb0, 0, 36, 0}).code == 1);
@@ -161,7 +161,7 @@ TEST_CASE("usbip storage: the disk reads ahead while an earlier piece is sent", 
   s.stream.room = 48 + 4096;
   s.run();
   CHECK(s.stream.to_peer.size() == 48 + 4096);
-  CHECK(s.disk.pending.size() == 3);  // the buffer that was sent reads again
+  CHECK(s.disk.pending.size() == 3);  // the buffer that was sent is used for another read
   s.stream.room = SIZE_MAX;
   s.disk.hold = false;
   s.run();
@@ -251,12 +251,12 @@ TEST_CASE("usbip storage: SYNCHRONIZE CACHE, FUA and a leaving host flush after 
 TEST_CASE("usbip storage: a disk error is the sense of the command, with its block", "[usbip][storage]") {
   stick s;
   s.disk.bad = {20};
-  // An error in the first piece: no data. The status has the missing length.
+  // An error in the first piece: no data is sent. The status has the missing length.
   CHECK(s.read(4096, stick::rw10(0x28, 16, 8)) == stick::status{1, 4096, {}});
   const auto told = s.read(18, {3, 0, 0, 0, 18, 0});
   REQUIRE(told.data.size() == 18);
   CHECK((told.data[0] == 0xf0 && told.data[2] == 3 && told.data[12] == 0x11 && told.data[6] == 16));
-  // In a later piece: its length was promised, so zeros are sent.
+  // An error in a later piece: its length was promised, so zeros are sent.
   const auto late = s.read(16384, stick::rw10(0x28, 0, 32));
   CHECK((late.code == 1 && late.residue == 16384 - 8192));
   REQUIRE(late.data.size() == 16384);

@@ -41,7 +41,7 @@ def main():
             line = server.stdout.readline()
             expect("the peer received its list (8 bytes received" in line, "the server says something else", line)
         refused = usbip(tool, port, "attach", "-r", "127.0.0.1", "-b", "1-9")
-        # Without vhci_hcd older tools end before they send a request.
+        # Without vhci_hcd, older tools exit before they send a request.
         expect("not found" in refused.lower() or "vhci" in refused, "an import of what is not there", refused)
     finally:
         server.terminate()

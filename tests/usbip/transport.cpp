@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The bulk-only transport when host and device disagree, or one side breaks its rules.
+// The bulk-only transport when host and device disagree, or when one side violates its rules.
 #include <catch2/catch_test_macros.hpp>
 
 #include "drive_rig.hpp"
@@ -16,7 +16,7 @@ void well(const stick& s) {
   CHECK(s.disk.objections.empty());
 }
 
-/// The recovery of 5.3.4: the transport's reset, then both endpoints.
+/// Runs the recovery of 5.3.4: resets the transport, then clears both endpoints.
 void recover(stick& s) {
   CHECK(s.ask(s.host.control_out(0x21, 0xff, 0, 0)).status == 0);
   CHECK(s.ask(s.host.control_out(0x02, 1, 0, 0x81)).status == 0);
@@ -38,7 +38,7 @@ TEST_CASE("usbip transport: the thirteen cases of host and device", "[usbip][sto
   CHECK(s.write({}, write_8) == stick::status{2, 0, {}});                    // 3: Hn < Do
   CHECK(s.read(512, ready) == stick::status{0, 512, {}});                    // 4: Hi > Dn
   CHECK(s.read(5000, read_8) == stick::status{0, 5000 - 4096, data(4096)});  // 5: Hi > Di
-  // The short transfer of case 5 has no byte.
+  // In case 5 the short transfer has no bytes.
   CHECK(s.read(8192, read_8, 4096) == stick::status{0, 4096, data(4096)});
   CHECK(s.read(4096, read_8) == stick::status{0, 0, data(4096)});  // 6: Hi = Di
   CHECK(s.read(512, read_8).code == 2);                            // 7: Hi < Di
@@ -75,7 +75,7 @@ TEST_CASE("usbip transport: an invalid command stalls both endpoints until the t
     CHECK(s.ask(s.host.submit_out(1, one)).status == -32);
     CHECK(s.ask(s.host.submit_in(1, 13)).status == -32);
     CHECK(s.ask(s.host.control_in(0x82, 0, 0, 0x81, 2)).data == bytes{1, 0});
-    // An endpoint that is cleared alone stalls again.
+    // An endpoint that is cleared without a reset stalls again.
     CHECK(s.ask(s.host.control_out(0x02, 1, 0, 0x81)).status == 0);
     CHECK(s.ask(s.host.control_out(0x02, 1, 0, 0x01)).status == 0);
     CHECK(s.ask(s.host.submit_in(1, 13)).status == -32);

@@ -17,8 +17,8 @@ struct bridged : usb_rig::session<> {
   }
 };
 
-/// A device that depends on the transfer's length: 1 is never answered, 2 with more bytes than requested, others in
-/// full.
+/// A device whose answer depends on the transfer's length: none for 1, more bytes than requested for 2, otherwise a
+/// full answer.
 struct obedient {
   unsigned asked_about_later = 0;
   std::uint8_t data[64] = {};
@@ -179,7 +179,7 @@ TEST_CASE("usbip urbs: the data of a control request waits until the previous re
   s.talk();
   CHECK(s.host.answers[between].data == bytes{0x11});
   CHECK(s.host.answers[last].data == bytes{0x22});
-  // So does a reply: the data may use the same memory.
+  // A reply in progress does too: its data may use the same memory.
   s.stream.room = 48;
   const auto configuration = s.host.control_in(0x80, 8, 0, 0, 1);
   s.host.control_out(0x41, 1, 0, 0, bytes{0x77});
@@ -213,7 +213,7 @@ TEST_CASE("usbip urbs: a flood of submits beyond the table waits, and nothing is
   CHECK(s.connection.outstanding() == 32);
   CHECK(s.stream.to_engine.size() == (500 - 33) * 48);  // one more header has been read
   CHECK(s.connection.poll(s.stream) == usbip::activity::idle);
-  // Each report of the device answers one submit, and admits another. An OUT could not: it is after them.
+  // Each report of the device answers one submit and admits another. An OUT after the submits could not be admitted.
   for (int n = 0; n < 500; ++n) {
     usbip::transfer t;
     t.length = 1;
@@ -332,7 +332,7 @@ TEST_CASE("usbip urbs: an endpoint that refuses stalls until the host clears it"
   CHECK(s.ask(s.host.submit_out(data_endpoint, bytes(5))).status == 0);
   CHECK(s.ask(s.host.control_out(0x02, 3, 0, 0x81)).status == 0);
   CHECK(s.ask(s.host.submit_in(data_endpoint, 5)).status == -32);
-  CHECK(s.ask(s.host.control_out(0x01, 11, 0, 0)).status == 0);  // an interface that is set restarts
+  CHECK(s.ask(s.host.control_out(0x01, 11, 0, 0)).status == 0);  // setting an interface restarts it
   CHECK(s.ask(s.host.submit_in(data_endpoint, 5)).data == bytes(5));
   well(s);
 }
@@ -361,12 +361,12 @@ TEST_CASE("usbip device: invalid standard requests stall, and others are answere
   CHECK(out(0x01, 11, 0, 1) == -32);
   CHECK(out(0x00, 7, 0x0100, 0, bytes(18)) == -32);
   CHECK(out(0x00, 3, 1, 0) == -32);
-  CHECK(out(0x00, 3, 48, 0) == -32);  // a feature of SuperSpeed
+  CHECK(out(0x00, 3, 48, 0) == -32);  // a SuperSpeed feature
   CHECK(out(0x00, 48, 0, 0, bytes(6)) == -32);
   CHECK(in(0x82, 12, 0, 0x81, 2).status == -32);
   CHECK(in(0x80, 0x77, 0, 0, 2).status == -32);
   CHECK(in(0x81, 6, 0x2200, 0, 64).status == -32);
-  // Requests of a vendor, to the interface and to the device.
+  // Vendor requests, to the interface and to the device.
   CHECK(out(0x41, 1, 0, 0, bytes{0x42}) == 0);
   CHECK(in(0xc1, 1, 0, 0, 8).data == bytes{0x42});
   CHECK(in(0xc0, 1, 0, 0, 1).data == bytes{0x42});
@@ -382,7 +382,7 @@ TEST_CASE("usbip device: invalid standard requests stall, and others are answere
   CHECK(s.ask(s.host.submit_in(0, 4, client::setup(0x80, 6, 0x0100, 0, 18))).data.size() == 4);
   CHECK(s.ask(s.host.submit_in(0, 18, client::setup(0x80, 6, 0x0100, 0, 4))).data.size() == 4);
   CHECK(s.ask(s.host.submit_in(0, 0, client::setup(0x00, 9, 1, 0, 0))).status == 0);
-  // Room for data of a request without data: an answer without data, and the next request arrives.
+  // A request without data has room for data: the answer has no data, and the next request arrives.
   const auto empty = s.ask(s.host.submit_in(0, 64, client::setup(0x00, 9, 1, 0, 0)));
   CHECK((empty.status == 0 && empty.actual == 0));
   CHECK(in(0x80, 8, 0, 0, 1).data == bytes{1});

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A stream in memory: what the peer sends and what the engine sends, with sizes of pieces and room that a test chooses.
+// A stream in memory, with the bytes of the peer and of the engine. A test chooses the sizes of pieces and the room.
 #pragma once
 
 #include <algorithm>
@@ -33,7 +33,7 @@ struct wire {
   usbip::usize receive(F&& look) {
     ++calls;
     if (to_engine.empty()) return 0;
-    // A copy of its own size, so that sanitizers detect a read past its end.
+    // A copy of exactly this size, so that sanitizers detect a read past its end.
     const std::vector<std::uint8_t> shown(
         to_engine.begin(), to_engine.begin() + static_cast<std::ptrdiff_t>(std::min(largest_piece, to_engine.size())));
     const usbip::usize taken = look(usbip::const_bytes{shown.data(), shown.size()});

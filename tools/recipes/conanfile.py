@@ -19,7 +19,7 @@ class Virtio(ConanFile):
         cmake_layout(self, src_folder="source")
 
     def package_id(self):
-        self.info.clear()  # the same for every compiler
+        self.info.clear()  # the package is the same for every compiler
 
     def source(self):
         get(self, "@URL@", sha256="@SHA256@", strip_root=True)
@@ -37,7 +37,7 @@ class Virtio(ConanFile):
         CMake(self).install()
 
     def package_info(self):
-        # The CMake package is the library's own: its targets ask for C++20, which one that Conan generates would not.
+        # Use the library's own CMake package: its targets require C++20. Targets that Conan generates would not.
         self.cpp_info.set_property("cmake_find_mode", "none")
         self.cpp_info.builddirs = [os.path.join("share", "virtio", "cmake")]
         self.cpp_info.set_property("pkg_config_name", "virtio")

@@ -38,8 +38,8 @@ vector hex(const char* text) {
   return all;
 }
 
-/// Parses the whole vector and each shorter part. A part has its own buffer, so that a sanitizer detects a read past its
-/// end.
+/// Parses the whole vector and each shorter part. A part has its own buffer, so that a sanitizer detects a read past
+/// its end.
 template <class F>
 void cut_everywhere(const vector& whole, F parse, usize first_part = 0) {
   for (usize size = 0; size < whole.size(); ++size) {

@@ -577,10 +577,10 @@ class device {
   /// connection: not if the connection has ended already, nor if the REQUEST has not left yet. Errors: `stale_handle`.
   [[nodiscard]] result<void> abort(socket which) {
     VIRTIO_TRY_ASSIGN(const u16 one, all_.find(which));
-    const bool peer_knows =
+    const bool needs_no_reset =
         all_.table[one].now == state::ended || all_.table[one].pending.has(detail::pending_packet::request);
     all_.forget_name(one);
-    if (peer_knows) all_.leave(one);
+    if (needs_no_reset) all_.leave(one);
     else all_.finish(one, errc::canceled, detail::teardown::reset);
     all_.send_scheduled();
     return {};

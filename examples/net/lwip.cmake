@@ -2,21 +2,12 @@
 # lwIP's source, from tools/setup or from the folder VIRTIO_LWIP. This project contains no part of it.
 include_guard(GLOBAL)
 enable_language(C)
+include("${CMAKE_CURRENT_LIST_DIR}/../../cmake/source_of.cmake")
 
 # virtio_find_lwip(<variable>): its folder, or empty if it is not installed.
 function(virtio_find_lwip result)
-  if(NOT VIRTIO_LWIP)
-    set(VIRTIO_LWIP "$ENV{LWIP}")
-  endif()
-  if(NOT VIRTIO_LWIP)
-    execute_process(COMMAND "${PROJECT_SOURCE_DIR}/tools/setup" --print OUTPUT_VARIABLE printed ERROR_QUIET)
-    string(REGEX REPLACE ".*LWIP='([^']*)'.*" "\\1" VIRTIO_LWIP "${printed}")
-  endif()
-  if(NOT EXISTS "${VIRTIO_LWIP}/src/core/tcp.c")
-    message(STATUS "No lwIP, so no guests with a network: tools/setup --for network fetches it")
-    set(VIRTIO_LWIP "")
-  endif()
-  set(${result} "${VIRTIO_LWIP}" PARENT_SCOPE)
+  virtio_source_of(folder LWIP src/core/tcp.c "No lwIP, so no guests with a network: tools/setup --for network fetches it")
+  set(${result} "${folder}" PARENT_SCOPE)
 endfunction()
 
 # virtio_add_lwip(<target> <folder> [<include folder>...]): an object library of it with lwipopts.h of this folder,

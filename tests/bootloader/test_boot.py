@@ -90,7 +90,6 @@ class Machine(unittest.TestCase):
                 self.assertEqual(said, [f"@ options {disk_image.OPTIONS}", "@ root on guest"], console)
                 self.assertEqual(status, POWERED_OFF)
 
-
     def start_disk(self, image, machine="pc", device="virtio-blk-pci", memory=256, script=(), extra=()):
         """Starts a disk by the BIOS. A SCSI disk is behind a virtio host."""
         host = " -device virtio-scsi-pci" if device.startswith("scsi") else ""

@@ -2,21 +2,12 @@
 # libfdt's source, from tools/setup or from the folder VIRTIO_LIBFDT. This project contains no part of it.
 include_guard(GLOBAL)
 enable_language(C)
+include("${CMAKE_CURRENT_LIST_DIR}/../../../../cmake/source_of.cmake")
 
 # virtio_find_libfdt(<variable>): its folder, or empty if it is not installed.
 function(virtio_find_libfdt result)
-  if(NOT VIRTIO_LIBFDT)
-    set(VIRTIO_LIBFDT "$ENV{LIBFDT}")
-  endif()
-  if(NOT VIRTIO_LIBFDT)
-    execute_process(COMMAND "${PROJECT_SOURCE_DIR}/tools/setup" --print OUTPUT_VARIABLE printed ERROR_QUIET)
-    string(REGEX REPLACE ".*LIBFDT='([^']*)'.*" "\\1" VIRTIO_LIBFDT "${printed}")
-  endif()
-  if(NOT EXISTS "${VIRTIO_LIBFDT}/fdt_rw.c")
-    message(STATUS "No libfdt, so no boot loader for 64-bit Arm: tools/setup fetches it")
-    set(VIRTIO_LIBFDT "")
-  endif()
-  set(${result} "${VIRTIO_LIBFDT}" PARENT_SCOPE)
+  virtio_source_of(folder LIBFDT fdt_rw.c "No libfdt, so no boot loader for 64-bit Arm: tools/setup fetches it")
+  set(${result} "${folder}" PARENT_SCOPE)
 endfunction()
 
 # virtio_add_libfdt(<target> <folder>): an object library of the parts that read and edit a tree. Its headers are

@@ -189,8 +189,7 @@ class reader {
 
   /// Transfers any length, by one command after another.
   [[nodiscard]] result<void> move(transfer_way what, u64 sector, bytes all) {
-    VIRTIO_TRY(ready());
-    if (all.empty()) return {};
+    if (all.empty()) return ready();
     VIRTIO_TRY(check_range(sector, all.size()));
     virtio::detail::request_splitter cut{block_size(), largest_, most_pieces()};
     while (!all.empty()) {
